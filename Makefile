@@ -1,0 +1,44 @@
+# Needs python3.11 with pip, make and git; everything else comes into .venv.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN    := .venv/bin
+
+.PHONY: demo test check lint format integration fuzz bench clean
+.DEFAULT_GOAL := test
+
+# Debian's python3 comes without ensurepip; then the system's pip fills the environment.
+.venv/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv || $(PYTHON) -m venv --without-pip --clear .venv
+	test -x $(BIN)/pip || $(PYTHON) -m pip --python $(BIN)/python install -q pip
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+demo: .venv/.ready
+	$(BIN)/python -m smtpgate demo
+
+test: .venv/.ready
+	$(BIN)/python -m pytest -q
+
+lint: .venv/.ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+check: lint test
+
+format: .venv/.ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# SMTPGATE_REQUIRE_DAEMONS=1 turns "not installed" from a skip into a failure.
+integration: .venv/.ready
+	$(BIN)/python -m pytest -q -m integration tests/integration
+
+fuzz: .venv/.ready
+	SMTPGATE_HYPOTHESIS=fuzz $(BIN)/python -m pytest -q -m 'fuzz or not (integration or bench)' tests/property tests/fuzz
+
+bench: .venv/.ready
+	$(BIN)/python -m pytest -q -s -m bench tests/bench
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,71 @@
+"""Amazon resource names: of identities, and of the principals that use them."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from smtpgate.core.address import AddressError, parse_domain, parse_mailbox
+
+__all__ = ["ArnError", "IdentityArn", "identity_name", "is_account_id", "root_arn", "user_arn"]
+
+_IDENTITY_ARN: Final = re.compile(
+    r"arn:(?P<partition>aws|aws-cn|aws-us-gov):ses:(?P<region>[a-z0-9-]{1,32}|\*):"
+    r"(?P<account_id>[0-9]{12}):identity/(?P<name>[^\s/]{1,320})"
+)
+_ACCOUNT_ID: Final = re.compile(r"[0-9]{12}")
+
+
+class ArnError(ValueError):
+    """A text that is no ARN of the kind asked for."""
+
+
+def is_account_id(text: str) -> bool:
+    """Whether the text is a 12-digit account id."""
+    return _ACCOUNT_ID.fullmatch(text) is not None
+
+
+def root_arn(account_id: str, partition: str = "aws") -> str:
+    """The ARN that names an account as a whole."""
+    return f"arn:{partition}:iam::{account_id}:root"
+
+
+def user_arn(account_id: str, user_name: str, path: str = "/", partition: str = "aws") -> str:
+    """The ARN of a user; the path is part of it (``user/team-a/John``)."""
+    return f"arn:{partition}:iam::{account_id}:user{path}{user_name}"
+
+
+def identity_name(text: str) -> str:
+    """The one spelling of an identity's name: a domain, or an address with its domain folded.
+
+    The local part of an address is compared exactly. Raises ArnError.
+    """
+    try:
+        return str(parse_mailbox(text)) if "@" in text else parse_domain(text)
+    except AddressError as error:
+        raise ArnError(f"{text!r} is neither a domain nor an address: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityArn:
+    """``arn:{partition}:ses:{region}:{account}:identity/{address or domain}``.
+
+    ``region`` is ``*`` in the ARN of a multi-region endpoint.
+    """
+
+    partition: str
+    region: str
+    account_id: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> "IdentityArn":
+        """Read an identity's ARN; the name is brought to its one spelling. Raises ArnError."""
+        match = _IDENTITY_ARN.fullmatch(text)
+        if match is None:
+            raise ArnError(f"Invalid ARN <{text}>.")
+        parts = match.groupdict()
+        parts["name"] = identity_name(parts["name"])
+        return cls(**parts)
+
+    def __str__(self) -> str:
+        return f"arn:{self.partition}:ses:{self.region}:{self.account_id}:identity/{self.name}"

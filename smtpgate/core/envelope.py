@@ -1,0 +1,56 @@
+"""One submission as the doors hand it over: who, from where, for whom, and the octets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from smtpgate.core.account import Principal
+from smtpgate.core.address import Mailbox, ReversePath
+
+__all__ = ["Client", "Envelope", "Submission"]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who is at the other end of the connection."""
+
+    address: str
+    helo: str
+    listener: str
+    protocol: str
+    tls_version: str | None = None
+    tls_cipher: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Reverse-path and forward-paths; not the header (RFC 5321 §2.3.1)."""
+
+    reverse_path: ReversePath
+    recipients: Sequence[Mailbox]
+    smtputf8: bool = False
+    body_8bit: bool = False
+
+    @property
+    def needs_smtputf8(self) -> bool:
+        """Whether an address of it cannot be written in ASCII (RFC 6531 §3.2)."""
+        sender = self.reverse_path.mailbox
+        return (sender is not None and not sender.is_ascii) or not all(
+            recipient.is_ascii for recipient in self.recipients
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A whole message with its envelope, by an authenticated principal, not yet decided on.
+
+    ``message`` has CRLF line ends and is not dot-stuffed.
+    """
+
+    message_id: str
+    principal: Principal
+    access_key_id: str
+    client: Client
+    envelope: Envelope
+    message: bytes
+    received_at: datetime

@@ -1,0 +1,79 @@
+"""Identities: verified domains and addresses, and which addresses each of them covers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from smtpgate.core.address import Mailbox, domain_of
+from smtpgate.core.arn import IdentityArn
+from smtpgate.core.policy import Policy
+
+__all__ = ["DkimKey", "Identity", "PrivateKey", "covers", "names_covering"]
+
+
+class PrivateKey(Protocol):
+    """A parsed private key; where it is kept and how it signs is not the core's business."""
+
+    @property
+    def algorithm(self) -> str:
+        """The DKIM algorithm tag, such as ``rsa-sha256`` (RFC 6376 §3.3)."""
+
+    def sign(self, digest: bytes) -> bytes:
+        """The signature over a SHA-256 digest (32 octets)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DkimKey:
+    """One DKIM key of a domain identity: its selector and the private key (RFC 6376 §3.1)."""
+
+    selector: str
+    private_key: PrivateKey
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A domain or address that one account registered, with its policies and DKIM keys."""
+
+    arn: IdentityArn
+    is_verified: bool
+    policies: tuple[Policy, ...] = ()
+    dkim_keys: tuple[DkimKey, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The domain or address."""
+        return self.arn.name
+
+    @property
+    def owner_id(self) -> str:
+        """The account id of the identity owner."""
+        return self.arn.account_id
+
+    @property
+    def is_domain(self) -> bool:
+        """Whether it is a domain and no single address."""
+        return "@" not in self.arn.name
+
+
+def names_covering(mailbox: Mailbox) -> Iterator[str]:
+    """The names of the identities that cover a mailbox, most specific first.
+
+    The address itself, the address without its ``+label``, its domain, then each parent
+    domain (https://docs.aws.amazon.com/ses/latest/dg/creating-identities.html).
+    """
+    yield str(mailbox)
+    unlabelled = mailbox.without_label()
+    if unlabelled is not None:
+        yield str(unlabelled)
+    domain = mailbox.domain
+    yield domain
+    while domain.count(".") > 1 and not domain.startswith("["):
+        domain = domain.partition(".")[2]
+        yield domain
+
+
+def covers(name: str, mailbox: Mailbox) -> bool:
+    """Whether an identity of that name covers the mailbox."""
+    if "@" in name and domain_of(name) != mailbox.domain:
+        return False
+    return name in names_covering(mailbox)

@@ -1,0 +1,210 @@
+"""Replies: what the gate says to its clients, in one catalogue, and the verdict ``Reject``.
+
+Texts are SES's where SES has them (``[SES]``); a refusal of a submission adds, in parentheses,
+a reason code and the message id, so that a person has something to ask about.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Final, NoReturn
+
+__all__ = ["CATALOGUE", "REASONS", "Reject", "Reply", "reject"]
+
+_ENHANCED: Final = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
+_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
+_MAX_TEXT: Final = 480  # RFC 5321 §4.5.3.1.5: 512 octets a line, with codes and CRLF
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A basic code, an enhanced status code of the same class (RFC 2034 §4), and a text.
+
+    ``enhanced`` is empty where RFC 2034 §3 wants none: 220 at connect, EHLO, 3yz.
+    """
+
+    code: int
+    enhanced: str
+    text: str
+
+    def __post_init__(self) -> None:
+        if not 200 <= self.code <= 599:
+            raise ValueError(f"no reply code: {self.code}")
+        if self.enhanced and (
+            not _ENHANCED.fullmatch(self.enhanced) or self.enhanced[0] != str(self.code)[0]
+        ):
+            raise ValueError(f"{self.code} and {self.enhanced!r} do not agree")
+
+    @property
+    def is_positive(self) -> bool:
+        """2yz: done."""
+        return self.code < 300
+
+    @property
+    def is_transient(self) -> bool:
+        """4yz: the client may try again."""
+        return 400 <= self.code < 500
+
+    @property
+    def is_permanent(self) -> bool:
+        """5yz: trying again unchanged is no use."""
+        return self.code >= 500
+
+    def with_text(self, text: str) -> "Reply":
+        """The same codes with another text."""
+        return replace(self, text=text)
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (str(self.code), self.enhanced, self.text)))
+
+    def wire(self) -> bytes:
+        """The octets to send: one line, or several when the text is long (RFC 5321 §4.2.1)."""
+        text = self.text
+        if not text.isascii() or not text.isprintable():
+            text = _UNPRINTABLE.sub("?", text)
+        prefix = f"{self.enhanced} " if self.enhanced else ""
+        if len(text) <= _MAX_TEXT:
+            return f"{self.code} {prefix}{text}\r\n".encode("ascii")
+        lines = _wrapped(text)
+        return "".join(
+            f"{self.code}{'-' if line is not lines[-1] else ' '}{prefix}{line}\r\n" for line in lines
+        ).encode("ascii")
+
+
+def _wrapped(text: str) -> list[str]:
+    lines = []
+    while len(text) > _MAX_TEXT:
+        cut = text.rfind(" ", 1, _MAX_TEXT)
+        cut = cut if cut > 0 else _MAX_TEXT
+        lines.append(text[:cut])
+        text = text[cut:].lstrip(" ")
+    lines.append(text)
+    return lines
+
+
+class Reject(Exception):  # noqa: N818 - a verdict, not an error
+    """A refusal: the reply for the peer, and for the log a reason code and what was seen."""
+
+    def __init__(self, reply: Reply, reason: str, detail: str = "") -> None:
+        if reason not in REASONS:
+            raise ValueError(f"no reason code: {reason!r}")
+        super().__init__(reply, reason, detail)
+        self.reply = reply
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reply} [{self.reason}] {self.detail}".rstrip()
+
+
+def reject(name: str, reason: str, detail: str = "", **facts: object) -> NoReturn:
+    """Raise the catalogue's reply of that name, its text filled in with the facts."""
+    reply = CATALOGUE[name]
+    raise Reject(reply.with_text(reply.text.format(**facts)), reason, detail)
+
+
+# Every reply that the gate gives by itself; the README's reference is checked against this.
+CATALOGUE: Final[dict[str, Reply]] = {
+    # connection and session
+    "greeting": Reply(220, "", "{hostname} ESMTP"),
+    "bye": Reply(221, "2.0.0", "Bye"),
+    "shutting-down": Reply(421, "4.3.2", "{hostname} Service shutting down, try again"),
+    "too-many-connections": Reply(421, "4.7.0", "Too many concurrent SMTP connections"),  # [SES]
+    "idle": Reply(421, "4.4.2", "Timeout waiting for data from client."),
+    "too-many-errors": Reply(421, "4.7.0", "Too many errors, closing the connection"),
+    "ok": Reply(250, "2.0.0", "Ok"),
+    "sender-ok": Reply(250, "2.1.0", "Ok"),
+    "recipient-ok": Reply(250, "2.1.5", "Ok"),
+    "vrfy": Reply(252, "2.5.2", "Cannot verify, but will try to deliver"),
+    "help": Reply(214, "2.0.0", "See RFC 6409; commands: EHLO STARTTLS AUTH MAIL RCPT DATA"),
+    "start-tls": Reply(220, "2.0.0", "Ready to start TLS"),
+    "start-data": Reply(354, "", "End data with <CR><LF>.<CR><LF>"),
+    "unknown-command": Reply(500, "5.5.2", "Command not recognized"),
+    "line-too-long": Reply(500, "5.5.6", "Line too long"),
+    "bad-line-end": Reply(500, "5.5.2", "A command line ends with <CR><LF> and holds no control character"),
+    "syntax": Reply(501, "5.5.4", "Syntax: {syntax}"),
+    "not-implemented": Reply(502, "5.5.1", "Command not implemented"),
+    "bad-sequence": Reply(503, "5.5.1", "Bad sequence of commands: {problem}"),
+    "unknown-parameter": Reply(555, "5.5.4", "Parameter not recognized: {parameter}"),
+    # TLS and authentication
+    "tls-first": Reply(530, "5.7.0", "Must issue a STARTTLS command first"),  # [SES]
+    "auth-first": Reply(530, "5.7.0", "Authentication required"),  # [SES]
+    "tls-unavailable": Reply(454, "4.7.0", "TLS not available on this connection"),
+    "auth-continue": Reply(334, "", "{challenge}"),
+    "auth-ok": Reply(235, "2.7.0", "Authentication successful."),  # [SES]
+    "auth-aborted": Reply(501, "5.7.0", "Authentication exchange cancelled"),
+    "auth-malformed": Reply(501, "5.5.2", "Cannot decode the authentication response"),
+    "auth-mechanism": Reply(504, "5.5.4", "Authentication mechanism not supported; use PLAIN or LOGIN"),
+    "auth-invalid": Reply(535, "5.7.8", "Authentication Credentials Invalid"),  # [SES]
+    "auth-unavailable": Reply(454, "4.7.0", "Temporary authentication failure"),  # [SES]
+    # envelope
+    "bad-sender": Reply(553, "5.1.7", "<{address}> Invalid email address: {problem}"),  # [SES]
+    "bad-recipient": Reply(553, "5.1.3", "<{address}> address unknown: {problem}"),  # [SES]
+    "needs-smtputf8": Reply(553, "5.6.7", "<{address}> needs the SMTPUTF8 parameter"),
+    "too-many-recipients": Reply(452, "4.5.3", "Too many recipients: at most {limit} a message"),
+    "too-long": Reply(552, "5.3.4", "Message is too long."),  # [SES]
+    "overloaded": Reply(452, "4.3.1", "Too much mail in hand at this moment, try again"),
+    # the message
+    "accepted": Reply(250, "2.0.0", "Ok {message_id}"),  # [SES]
+    "transaction-failed": Reply(554, "5.6.0", "Transaction failed: {problem}"),  # [SES]
+    "needs-8bitmime": Reply(554, "5.6.3", "Message has 8-bit octets, and the upstream lacks 8BITMIME"),
+    "upstream-lacks-smtputf8": Reply(554, "5.6.7", "Message needs SMTPUTF8, and the upstream lacks it"),
+    # identities and authorization
+    "not-verified": Reply(  # [SES]
+        554,
+        "5.7.1",
+        "Message rejected: Email address is not verified. The following identities failed the "
+        "check in region {region}: {addresses}",
+    ),
+    "not-aligned": Reply(  # [SES]
+        554, "5.7.1", "The address '{address}' does not align with the given ARN '{arn}'"
+    ),
+    "access-denied": Reply(  # [SES]
+        554,
+        "5.7.1",
+        "Access denied: User `{user}' is not authorized to perform `{action}' "
+        "on resource `{resource}'",
+    ),
+    "account-paused": Reply(  # [SES]
+        554, "5.7.1", "Message rejected: Sending paused for this account."
+    ),
+    # limits
+    "daily-quota": Reply(454, "4.7.0", "Throttling failure: Daily message quota exceeded."),  # [SES]
+    "send-rate": Reply(454, "4.7.0", "Throttling failure: Maximum sending rate exceeded."),  # [SES]
+    # signing and relay
+    "signing-failed": Reply(451, "4.7.5", "Message could not be signed"),
+    "upstream-unreachable": Reply(451, "4.4.1", "Upstream mail server is not reachable, try again"),
+    "upstream-in-doubt": Reply(451, "4.4.2", "Upstream mail server gave no answer to the message"),
+    "recipients-refused": Reply(554, "5.1.1", "Nothing was sent, recipients refused: {refused}"),
+    "recipients-deferred": Reply(451, "4.5.0", "Nothing was sent, recipients deferred: {refused}"),
+    # ourselves
+    "temporary-failure": Reply(451, "4.3.0", "Temporary service failure"),  # [SES]
+}
+
+# The reason codes of refused submissions: in replies, log, metrics and the README's reference.
+REASONS: Final[dict[str, str]] = {
+    "malformed-message": "the header block cannot be read, or a field in it",
+    "bad-line-ends": "the message holds a bare CR, a bare LF or a NUL",
+    "duplicate-field": "a field that may stand once stands more often",
+    "bad-author": "From (or Sender) is missing or ambiguous",
+    "invalid-arn": "an X-SES-*-ARN field holds no identity ARN",
+    "wrong-region": "the ARN names another region than this gate's",
+    "not-aligned": "the address is not covered by the identity that was named for it",
+    "not-verified": "no verified identity covers the address",
+    "explicit-deny": "a Deny statement applies",
+    "implicit-deny": "no Allow statement applies on one of the two sides",
+    "account-paused": "the account may not send at present",
+    "max-24h-send": "the account's 24-hour quota is used up",
+    "max-send-rate": "the account sends faster than its rate",
+    "no-signing-key": "the From identity's domain has no DKIM key, and signing is required",
+    "signing-failed": "the DKIM signature could not be made",
+    "needs-8bitmime": "an 8-bit message, and an upstream without 8BITMIME",
+    "needs-smtputf8": "an internationalised message, and an upstream without SMTPUTF8",
+    "upstream-reply": "the upstream refused; its own reply was passed on",
+    "upstream-unreachable": "the upstream could not be reached, or broke off before the message",
+    "recipients-refused": "the upstream refused some of the recipients for good",
+    "recipients-deferred": "the upstream deferred some of the recipients",
+    "in-doubt": "the message went out whole and the upstream never answered",
+    "directory-unavailable": "accounts, identities or policies could not be read",
+    "ledger-unavailable": "the sending limits could not be counted",
+    "internal-error": "an error of the gate itself; its log has the traceback",
+}

@@ -1,0 +1,36 @@
+"""Secrets that do not print, and the SMTP password that is derived from one."""
+
+import base64
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["Secret", "smtp_password"]
+
+# https://docs.aws.amazon.com/ses/latest/dg/smtp-credentials.html
+_DATE: Final = b"11111111"
+_SERVICE: Final = b"ses"
+_TERMINAL: Final = b"aws4_request"
+_MESSAGE: Final = b"SendRawEmail"
+_VERSION: Final = b"\x04"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Secret:
+    """A text that logs, tracebacks and debuggers show as ``***``."""
+
+    value: str
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+
+def smtp_password(secret_key: Secret, region: str) -> Secret:
+    """Derive the SMTP password of a secret access key for one region."""
+    digest = ("AWS4" + secret_key.value).encode()
+    for part in (_DATE, region.encode(), _SERVICE, _TERMINAL, _MESSAGE):
+        digest = hmac.digest(digest, part, hashlib.sha256)
+    return Secret(base64.b64encode(_VERSION + digest).decode("ascii"))

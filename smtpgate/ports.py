@@ -1,0 +1,102 @@
+"""What the path of a message needs from the world: one Protocol each.
+
+Adapters implement these and nothing else is asked of them. Every lookup is by key, so that a
+port over a database costs a query and one over memory costs none.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from smtpgate.core.account import AccessKey, Principal, SendingLimits
+from smtpgate.core.envelope import Envelope
+from smtpgate.core.events import Event
+from smtpgate.core.identity import Identity
+from smtpgate.core.limits import Reservation
+from smtpgate.core.upstream import Delivery
+
+__all__ = [
+    "Authenticator",
+    "Clock",
+    "Directory",
+    "DirectoryUnavailableError",
+    "EventSink",
+    "Ledger",
+    "LedgerUnavailableError",
+    "Upstream",
+]
+
+
+class DirectoryUnavailableError(Exception):
+    """The directory cannot be asked now, and what it last said is too old to use."""
+
+
+class LedgerUnavailableError(Exception):
+    """The ledger cannot count now."""
+
+
+class Clock(Protocol):
+    """The time."""
+
+    def now(self) -> datetime:
+        """This moment, with its zone."""
+
+    def monotonic(self) -> float:
+        """Seconds that only go forward, for durations."""
+
+
+class Directory(Protocol):
+    """Accounts, access keys and identities. Raises DirectoryUnavailableError."""
+
+    async def access_key(self, key_id: str) -> AccessKey | None:
+        """The key of that id with the principal it acts for, active or not."""
+
+    async def identities(self, name: str) -> Sequence[Identity]:
+        """Every identity of exactly that name, of whichever accounts, verified or not."""
+
+
+class Authenticator(Protocol):
+    """Checks credentials. Raises DirectoryUnavailableError."""
+
+    async def authenticate(self, username: bytes, password: bytes) -> Principal | None:
+        """The principal whose credentials these are, or nobody."""
+
+
+class Ledger(Protocol):
+    """Counts recipients against an account's sending limits. Raises LedgerUnavailableError."""
+
+    async def reserve(
+        self, account_id: str, limits: SendingLimits, recipients: int, now: datetime
+    ) -> Reservation:
+        """Count the recipients beforehand; raises LimitExceededError when they are too many."""
+
+    async def commit(self, reservation: Reservation) -> None:
+        """The upstream accepted (or may have accepted) them: they stay counted."""
+
+    async def refund(self, reservation: Reservation) -> None:
+        """Nothing was accepted: they are counted no longer."""
+
+    async def used_24h(self, account_id: str, now: datetime) -> int:
+        """Recipients counted in the last 24 hours."""
+
+
+class Upstream(Protocol):
+    """The next hop."""
+
+    async def deliver(self, envelope: Envelope, message: Sequence[bytes]) -> Delivery:
+        """Carry out one mail transaction with the message, given in pieces with CRLF line ends.
+
+        Raises UpstreamUnavailableError when nothing was accepted, InDoubtError when the final
+        dot was sent and no answer came (RFC 1047).
+        """
+
+    @property
+    def extensions(self) -> frozenset[str] | None:
+        """The EHLO keywords that it last offered; ``None`` before the first connection."""
+
+
+class EventSink(Protocol):
+    """Takes what happened: log, metrics and, later, journal and notifications."""
+
+    def publish(self, event: Event) -> None:
+        """Note the event; must not raise and must not wait."""
