@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from smtpgate.core.account import AccessKey, Principal, SendingLimits
+from smtpgate.core.account import AccessKey, SendingLimits
 from smtpgate.core.envelope import Envelope
 from smtpgate.core.events import Event
 from smtpgate.core.identity import Identity
@@ -58,8 +58,8 @@ class Directory(Protocol):
 class Authenticator(Protocol):
     """Checks credentials. Raises DirectoryUnavailableError."""
 
-    async def authenticate(self, username: bytes, password: bytes) -> Principal | None:
-        """The principal whose credentials these are, or nobody."""
+    async def authenticate(self, username: bytes, password: bytes) -> AccessKey | None:
+        """The active access key whose id and SMTP password these are, or none."""
 
 
 class Ledger(Protocol):

@@ -18,7 +18,9 @@ class TaskOwner:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def start(self, work: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
+    def start(
+        self, work: Coroutine[Any, Any, T], *, name: str | None = None
+    ) -> asyncio.Task[T]:
         """Run the work in a task that is held until it ends."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)

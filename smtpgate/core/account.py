@@ -57,7 +57,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """An access key id with its secret; it serves SMTP through a password derived per region."""
+    """An access key id with its secret, from which its SMTP password is derived per region."""
 
     id: str
     secret: Secret = field(repr=False)

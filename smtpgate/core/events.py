@@ -29,7 +29,7 @@ Stage = Literal["message", "authorization", "limits", "signing", "relay"]
 
 @dataclass(frozen=True, slots=True)
 class UsedIdentity:
-    """Which identity served a role, and whether its ARN was named, inherited, own or inferred."""
+    """Which identity served a role, and how it was found."""
 
     role: Role
     address: Mailbox

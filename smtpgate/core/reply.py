@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 
-__all__ = ["CATALOGUE", "REASONS", "Reject", "Reply", "reject"]
+__all__ = ["CATALOGUE", "REASONS", "Reject", "Reply", "reject", "reply_of"]
 
 _ENHANCED: Final = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
@@ -66,7 +66,8 @@ class Reply:
             return f"{self.code} {prefix}{text}\r\n".encode("ascii")
         lines = _wrapped(text)
         return "".join(
-            f"{self.code}{'-' if line is not lines[-1] else ' '}{prefix}{line}\r\n" for line in lines
+            f"{self.code}{'-' if line is not lines[-1] else ' '}{prefix}{line}\r\n"
+            for line in lines
         ).encode("ascii")
 
 
@@ -96,10 +97,15 @@ class Reject(Exception):  # noqa: N818 - a verdict, not an error
         return f"{self.reply} [{self.reason}] {self.detail}".rstrip()
 
 
-def reject(name: str, reason: str, detail: str = "", **facts: object) -> NoReturn:
-    """Raise the catalogue's reply of that name, its text filled in with the facts."""
+def reply_of(name: str, **facts: object) -> Reply:
+    """The catalogue's reply of that name, its text filled in with the facts."""
     reply = CATALOGUE[name]
-    raise Reject(reply.with_text(reply.text.format(**facts)), reason, detail)
+    return reply.with_text(reply.text.format(**facts))
+
+
+def reject(name: str, reason: str, detail: str = "", **facts: object) -> NoReturn:
+    """Raise the catalogue's reply of that name as a refusal for that reason."""
+    raise Reject(reply_of(name, **facts), reason, detail)
 
 
 # Every reply that the gate gives by itself; the README's reference is checked against this.
@@ -108,7 +114,9 @@ CATALOGUE: Final[dict[str, Reply]] = {
     "greeting": Reply(220, "", "{hostname} ESMTP"),
     "bye": Reply(221, "2.0.0", "Bye"),
     "shutting-down": Reply(421, "4.3.2", "{hostname} Service shutting down, try again"),
-    "too-many-connections": Reply(421, "4.7.0", "Too many concurrent SMTP connections"),  # [SES]
+    "too-many-connections": Reply(
+        421, "4.7.0", "Too many concurrent SMTP connections"
+    ),  # [SES]
     "idle": Reply(421, "4.4.2", "Timeout waiting for data from client."),
     "too-many-errors": Reply(421, "4.7.0", "Too many errors, closing the connection"),
     "ok": Reply(250, "2.0.0", "Ok"),
@@ -120,7 +128,9 @@ CATALOGUE: Final[dict[str, Reply]] = {
     "start-data": Reply(354, "", "End data with <CR><LF>.<CR><LF>"),
     "unknown-command": Reply(500, "5.5.2", "Command not recognized"),
     "line-too-long": Reply(500, "5.5.6", "Line too long"),
-    "bad-line-end": Reply(500, "5.5.2", "A command line ends with <CR><LF> and holds no control character"),
+    "bad-line-end": Reply(
+        500, "5.5.2", "A command line ends with <CR><LF> and holds no control character"
+    ),
     "syntax": Reply(501, "5.5.4", "Syntax: {syntax}"),
     "not-implemented": Reply(502, "5.5.1", "Command not implemented"),
     "bad-sequence": Reply(503, "5.5.1", "Bad sequence of commands: {problem}"),
@@ -133,21 +143,29 @@ CATALOGUE: Final[dict[str, Reply]] = {
     "auth-ok": Reply(235, "2.7.0", "Authentication successful."),  # [SES]
     "auth-aborted": Reply(501, "5.7.0", "Authentication exchange cancelled"),
     "auth-malformed": Reply(501, "5.5.2", "Cannot decode the authentication response"),
-    "auth-mechanism": Reply(504, "5.5.4", "Authentication mechanism not supported; use PLAIN or LOGIN"),
+    "auth-mechanism": Reply(
+        504, "5.5.4", "Authentication mechanism not supported; use PLAIN or LOGIN"
+    ),
     "auth-invalid": Reply(535, "5.7.8", "Authentication Credentials Invalid"),  # [SES]
     "auth-unavailable": Reply(454, "4.7.0", "Temporary authentication failure"),  # [SES]
     # envelope
     "bad-sender": Reply(553, "5.1.7", "<{address}> Invalid email address: {problem}"),  # [SES]
     "bad-recipient": Reply(553, "5.1.3", "<{address}> address unknown: {problem}"),  # [SES]
     "needs-smtputf8": Reply(553, "5.6.7", "<{address}> needs the SMTPUTF8 parameter"),
-    "too-many-recipients": Reply(452, "4.5.3", "Too many recipients: at most {limit} a message"),
+    "too-many-recipients": Reply(
+        452, "4.5.3", "Too many recipients: at most {limit} a message"
+    ),
     "too-long": Reply(552, "5.3.4", "Message is too long."),  # [SES]
     "overloaded": Reply(452, "4.3.1", "Too much mail in hand at this moment, try again"),
     # the message
     "accepted": Reply(250, "2.0.0", "Ok {message_id}"),  # [SES]
     "transaction-failed": Reply(554, "5.6.0", "Transaction failed: {problem}"),  # [SES]
-    "needs-8bitmime": Reply(554, "5.6.3", "Message has 8-bit octets, and the upstream lacks 8BITMIME"),
-    "upstream-lacks-smtputf8": Reply(554, "5.6.7", "Message needs SMTPUTF8, and the upstream lacks it"),
+    "needs-8bitmime": Reply(
+        554, "5.6.3", "Message has 8-bit octets, and the upstream lacks 8BITMIME"
+    ),
+    "upstream-lacks-smtputf8": Reply(
+        554, "5.6.7", "Message needs SMTPUTF8, and the upstream lacks it"
+    ),
     # identities and authorization
     "not-verified": Reply(  # [SES]
         554,
@@ -164,18 +182,31 @@ CATALOGUE: Final[dict[str, Reply]] = {
         "Access denied: User `{user}' is not authorized to perform `{action}' "
         "on resource `{resource}'",
     ),
+    "access-key-inactive": Reply(554, "5.7.1", "Access denied: the access key is not active"),
     "account-paused": Reply(  # [SES]
         554, "5.7.1", "Message rejected: Sending paused for this account."
     ),
     # limits
-    "daily-quota": Reply(454, "4.7.0", "Throttling failure: Daily message quota exceeded."),  # [SES]
-    "send-rate": Reply(454, "4.7.0", "Throttling failure: Maximum sending rate exceeded."),  # [SES]
+    "daily-quota": Reply(
+        454, "4.7.0", "Throttling failure: Daily message quota exceeded."
+    ),  # [SES]
+    "send-rate": Reply(
+        454, "4.7.0", "Throttling failure: Maximum sending rate exceeded."
+    ),  # [SES]
     # signing and relay
     "signing-failed": Reply(451, "4.7.5", "Message could not be signed"),
-    "upstream-unreachable": Reply(451, "4.4.1", "Upstream mail server is not reachable, try again"),
-    "upstream-in-doubt": Reply(451, "4.4.2", "Upstream mail server gave no answer to the message"),
-    "recipients-refused": Reply(554, "5.1.1", "Nothing was sent, recipients refused: {refused}"),
-    "recipients-deferred": Reply(451, "4.5.0", "Nothing was sent, recipients deferred: {refused}"),
+    "upstream-unreachable": Reply(
+        451, "4.4.1", "Upstream mail server is not reachable, try again"
+    ),
+    "upstream-in-doubt": Reply(
+        451, "4.4.2", "Upstream mail server gave no answer to the message"
+    ),
+    "recipients-refused": Reply(
+        554, "5.1.1", "Nothing was sent, recipients refused: {refused}"
+    ),
+    "recipients-deferred": Reply(
+        451, "4.5.0", "Nothing was sent, recipients deferred: {refused}"
+    ),
     # ourselves
     "temporary-failure": Reply(451, "4.3.0", "Temporary service failure"),  # [SES]
 }
@@ -192,6 +223,7 @@ REASONS: Final[dict[str, str]] = {
     "not-verified": "no verified identity covers the address",
     "explicit-deny": "a Deny statement applies",
     "implicit-deny": "no Allow statement applies on one of the two sides",
+    "access-key-inactive": "the access key was revoked after the login",
     "account-paused": "the account may not send at present",
     "max-24h-send": "the account's 24-hour quota is used up",
     "max-send-rate": "the account sends faster than its rate",
@@ -200,7 +232,7 @@ REASONS: Final[dict[str, str]] = {
     "needs-8bitmime": "an 8-bit message, and an upstream without 8BITMIME",
     "needs-smtputf8": "an internationalised message, and an upstream without SMTPUTF8",
     "upstream-reply": "the upstream refused; its own reply was passed on",
-    "upstream-unreachable": "the upstream could not be reached, or broke off before the message",
+    "upstream-unreachable": "the upstream could not be reached, or broke off before the end",
     "recipients-refused": "the upstream refused some of the recipients for good",
     "recipients-deferred": "the upstream deferred some of the recipients",
     "in-doubt": "the message went out whole and the upstream never answered",

@@ -1,0 +1,5 @@
+"""``python -m smtpgate``."""
+
+from smtpgate.cli import main
+
+main()

@@ -1,0 +1,122 @@
+"""The command line. Exit status: 0 fine, 1 refused or failed, 2 wrong usage."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import smtpgate
+from smtpgate.app import check, run
+from smtpgate.config import Config, ConfigError, load_config
+from smtpgate.demo import run_demo
+from smtpgate.directory.files import DirectoryError
+from smtpgate.initialize import InitError, initialize
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="smtpgate",
+    help="SMTP submission gateway with sending authorization for any upstream mail server.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+_output = Console(highlight=False, soft_wrap=True, markup=False)
+
+ConfigFile = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="The configuration file (TOML).", show_default=False),
+]
+
+
+def _fail(problem: object) -> typer.Exit:
+    _errors.print(str(problem))
+    return typer.Exit(1)
+
+
+def _loaded(path: Path) -> Config:
+    try:
+        config = load_config(path)
+    except ConfigError as error:
+        raise _fail(error) from None
+    for warning in config.warnings:
+        _errors.print(f"warning: {warning}")
+    return config
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        _output.print(f"smtpgate {smtpgate.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def serve(
+    config: Annotated[
+        Path,
+        typer.Option("--config", "-c", metavar="FILE", help="The configuration file (TOML)."),
+    ] = Path("/etc/smtpgate/smtpgate.toml"),
+) -> None:
+    """Run the gate until SIGTERM, then drain. SIGHUP reads the directory again."""
+    loaded = _loaded(config)
+    try:
+        run(loaded)
+    except (DirectoryError, OSError) as error:
+        raise _fail(error) from None
+
+
+@app.command("check-config")
+def check_config(file: ConfigFile) -> None:
+    """Read the configuration and the directory it names; say what is wrong, start nothing."""
+    loaded = _loaded(file)
+    try:
+        summary = check(loaded)
+    except (DirectoryError, OSError) as error:
+        raise _fail(error) from None
+    _output.print(f"{file}: fine")
+    for line in summary:
+        _output.print(f"  {line}")
+
+
+@app.command()
+def init(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Where the configuration is, or shall be."),
+    ],
+) -> None:
+    """Make a configuration ready to run: the sample where there is none, and missing secrets.
+
+    Makes what the configuration names and does not exist: a self-signed certificate, access key
+    secrets, DKIM keys. Never overwrites anything; prints SMTP passwords and DNS records once.
+    """
+    try:
+        report = initialize(folder)
+    except (InitError, ConfigError, DirectoryError, OSError) as error:
+        raise _fail(error) from None
+    _output.print(str(report))
+
+
+@app.command()
+def demo() -> None:
+    """Show the main job on loopback, with a real gate: what passes and what is refused."""
+    raise typer.Exit(0 if run_demo(sys.stdout.write) else 1)
+
+
+def main() -> None:
+    """The entry point of the ``smtpgate`` command."""
+    app()

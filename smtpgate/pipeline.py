@@ -1,0 +1,325 @@
+"""The way of a message, from the final dot to the verdict. The order of the stages is here.
+
+Every door builds a Submission and calls :meth:`Pipeline.submit`. Each stage either goes on or
+raises Reject; whatever happens, one event tells of it, and the client hears one reply that
+names the message id.
+
+There is no spool: the client's 250 is sent only after the upstream's. So a refusal or a fault
+at any stage loses nothing, because the client still has its copy. The one window that remains
+is RFC 1047's: the final dot went out and no answer came. Then the client hears 451, the
+recipients stay counted, and the event says ``in-doubt``.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, ParamSpec, TypeVar
+
+from smtpgate.core.account import Principal
+from smtpgate.core.authorization import (
+    Authorization,
+    Denial,
+    Question,
+    authorize,
+    identity_names,
+)
+from smtpgate.core.context import submission_context
+from smtpgate.core.envelope import Submission
+from smtpgate.core.events import Stage, SubmissionDone
+from smtpgate.core.limits import LimitExceededError, Reservation
+from smtpgate.core.reading import ReadMessage, read_message
+from smtpgate.core.reply import Reject, Reply, reject, reply_of
+from smtpgate.core.signing import signature_fields
+from smtpgate.core.trace import complete, received_field
+from smtpgate.core.upstream import InDoubtError, LacksExtensionError, UpstreamUnavailableError
+from smtpgate.core.verdict import refusal_of, worded
+from smtpgate.ports import (
+    Clock,
+    Directory,
+    DirectoryUnavailableError,
+    EventSink,
+    Ledger,
+    LedgerUnavailableError,
+    Upstream,
+)
+
+__all__ = ["Pipeline", "Rules"]
+
+# Work on the octets of a larger message is done in a thread: on the event loop it would hold up
+# every other session for more than a millisecond.
+_OFFLOAD_OCTETS: Final = 256 * 1024
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """The settings that change what the pipeline decides."""
+
+    hostname: str
+    region: str
+    infer_arn: bool = True
+    normalize_bare_lf: bool = False
+    require_signature: bool = True
+    allow_when_ledger_fails: bool = False
+    mask_client: bool = False
+
+
+class Pipeline:
+    """Carries submissions through: one method, one line a stage."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        *,
+        directory: Directory,
+        ledger: Ledger,
+        upstream: Upstream,
+        events: EventSink,
+        clock: Clock,
+        new_message_id: Callable[[datetime], str],
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        self.rules = rules
+        self.new_message_id = new_message_id
+        self._directory = directory
+        self._ledger = ledger
+        self._upstream = upstream
+        self._events = events
+        self._clock = clock
+        self._on_error = on_error
+
+    @property
+    def upstream_extensions(self) -> frozenset[str] | None:
+        """What the upstream last offered: a door offers no more than that."""
+        return self._upstream.extensions
+
+    async def submit(self, submission: Submission) -> Reply:
+        """Carry one message through and answer with the verdict; never raises Reject."""
+        done = SubmissionDone(submission=submission)
+        try:
+            done.reply = await self._carry(submission, done)
+            done.outcome, done.reason = "accepted", "accepted"
+        except Reject as refusal:
+            done.reply = self._refused(refusal, done)
+        except Exception as error:  # noqa: BLE001 - for the log; the peer hears nothing of it
+            self._on_error(error)
+            refusal = Reject(reply_of("temporary-failure"), "internal-error")
+            done.reply = self._refused(refusal, done)
+        finally:
+            done.done_at = self._clock.now()
+            self._events.publish(done)
+        return done.reply
+
+    async def _carry(self, submission: Submission, done: SubmissionDone) -> Reply:
+        with self._timed("message", done):
+            message = await self._read(submission, done)
+        with self._timed("authorization", done):
+            principal = await self._principal(submission)
+            authorization = await self._authorize(submission, principal, message, done)
+        with self._timed("limits", done):
+            reservation = await self._reserve(submission, principal, done)
+        try:
+            with self._timed("signing", done):
+                signed = await self._sign(submission, message, authorization, done)
+            with self._timed("relay", done):
+                await self._relay(submission, message, signed, done)
+        except Reject as refusal:
+            await self._settle(reservation, keep=refusal.reason == "in-doubt")
+            raise
+        except Exception:
+            await self._settle(reservation, keep=done.outcome == "in-doubt")
+            raise
+        await self._settle(reservation, keep=True)
+        return reply_of("accepted", message_id=submission.message_id)
+
+    # -- the stages ----------------------------------------------------------------------------
+
+    async def _read(self, submission: Submission, done: SubmissionDone) -> ReadMessage:
+        """Cut the message, take the X-SES fields out, find the authors."""
+        message = await self.offload(
+            len(submission.message),
+            read_message,
+            submission.message,
+            smtputf8=submission.envelope.smtputf8,
+            normalize_bare_lf=self.rules.normalize_bare_lf,
+        )
+        done.authors = tuple(author.mailbox for author in message.authors)
+        return message
+
+    async def _principal(self, submission: Submission) -> Principal:
+        """The principal as it is now: a key may have been revoked since the login."""
+        try:
+            key = await self._directory.access_key(submission.access_key_id)
+        except DirectoryUnavailableError as error:
+            reject("temporary-failure", "directory-unavailable", str(error))
+        if key is None or not key.is_active:
+            reject("access-key-inactive", "access-key-inactive")
+        paused_reason = key.principal.account.paused_reason
+        if paused_reason is not None:
+            reject("account-paused", "account-paused", paused_reason)
+        return key.principal
+
+    async def _authorize(
+        self,
+        submission: Submission,
+        principal: Principal,
+        message: ReadMessage,
+        done: SubmissionDone,
+    ) -> Authorization:
+        """Find the identity of each role and ask the policies of both sides."""
+        reverse_path = submission.envelope.reverse_path.mailbox
+        names = identity_names(message.intent, reverse_path, message.authors, message.sender)
+        try:
+            known = {name: await self._directory.identities(name) for name in names}
+        except DirectoryUnavailableError as error:
+            reject("temporary-failure", "directory-unavailable", str(error))
+        authorization = authorize(
+            Question(
+                principal=principal,
+                intent=message.intent,
+                reverse_path=reverse_path,
+                authors=message.authors,
+                sender=message.sender,
+                context=submission_context(submission, principal, self.rules.region),
+                known=known,
+                region=self.rules.region,
+                infer_arn=self.rules.infer_arn,
+            )
+        )
+        done.identities, done.decision = authorization.identities, authorization.decision
+        return authorization
+
+    async def _reserve(
+        self, submission: Submission, principal: Principal, done: SubmissionDone
+    ) -> Reservation | None:
+        """Count the recipients against the sender's own account, whoever owns the identity."""
+        account, now = principal.account, submission.received_at
+        recipients = len(submission.envelope.recipients)
+        try:
+            reservation = await self._ledger.reserve(
+                account.id, account.limits, recipients, now
+            )
+            done.used_24h = await self._ledger.used_24h(account.id, now)
+        except LimitExceededError as error:
+            name = "daily-quota" if error.limit == "max-24h-send" else "send-rate"
+            reject(name, error.limit, str(error))
+        except LedgerUnavailableError as error:
+            if not self.rules.allow_when_ledger_fails:
+                reject("temporary-failure", "ledger-unavailable", str(error))
+            return None
+        return reservation
+
+    async def _sign(
+        self,
+        submission: Submission,
+        message: ReadMessage,
+        authorization: Authorization,
+        done: SubmissionDone,
+    ) -> list[bytes | memoryview]:
+        """Complete the header block and sign it with the keys of the From identity's owner."""
+        hostname, now = self.rules.hostname, submission.received_at
+        message_id = submission.message_id
+        block = complete(message.block, message_id=message_id, hostname=hostname, now=now)
+        identity = authorization.signing_identity
+        signatures: tuple[bytes, ...] = ()
+        if identity is not None and identity.dkim_keys:
+            try:
+                fields = await self.offload(
+                    len(message.body),
+                    signature_fields,
+                    block,
+                    message.body,
+                    domain=identity.name,
+                    keys=identity.dkim_keys,
+                    now=now,
+                )
+            except Exception as error:  # noqa: BLE001 - signing fails closed, whatever it was
+                self._on_error(error)
+                reject("signing-failed", "signing-failed")
+            signatures = tuple(field.raw for field in fields)
+            done.signing_domain = identity.name
+            done.selectors = tuple(key.selector for key in identity.dkim_keys)
+        elif self.rules.require_signature:
+            domain = message.authors[0].mailbox.domain
+            reject(
+                "signing-failed", "no-signing-key", f"its owner has no DKIM key for {domain}"
+            )
+        received = received_field(
+            submission.client,
+            hostname=hostname,
+            message_id=message_id,
+            now=now,
+            mask_client=self.rules.mask_client,
+        )
+        # The body stays where it is in memory; it is not copied into a new message.
+        head = b"".join([received.raw, *signatures, *(field.raw for field in block.fields)])
+        return [head + b"\r\n", message.body]
+
+    async def _relay(
+        self,
+        submission: Submission,
+        message: ReadMessage,
+        signed: list[bytes | memoryview],
+        done: SubmissionDone,
+    ) -> None:
+        """One upstream transaction; its verdict is ours."""
+        envelope = replace(
+            submission.envelope, smtputf8=message.has_utf8_header, body_8bit=message.is_8bit
+        )
+        # Should this task be ended by force, nobody knows what the upstream did.
+        done.outcome, done.reason = "in-doubt", "in-doubt"
+        try:
+            delivery = await self._upstream.deliver(envelope, signed)
+        except InDoubtError as error:
+            reject("upstream-in-doubt", "in-doubt", str(error))
+        except LacksExtensionError as error:
+            if error.extension == "8BITMIME":
+                reject("needs-8bitmime", "needs-8bitmime")
+            reject("upstream-lacks-smtputf8", "needs-smtputf8")
+        except (UpstreamUnavailableError, OSError) as error:
+            reject("upstream-unreachable", "upstream-unreachable", str(error))
+        done.upstream, done.upstream_reply = delivery.upstream, delivery.reply
+        refusal = refusal_of(delivery)
+        if refusal is not None:
+            raise refusal
+
+    # -- around them ---------------------------------------------------------------------------
+
+    async def _settle(self, reservation: Reservation | None, *, keep: bool) -> None:
+        """Commit what was or may have been accepted, refund the rest."""
+        if reservation is None:
+            return
+        try:
+            await (self._ledger.commit if keep else self._ledger.refund)(reservation)
+        except LedgerUnavailableError as error:
+            # The message's fate is decided, and the count stays as it was reserved.
+            self._on_error(error)
+
+    def _refused(self, refusal: Reject, done: SubmissionDone) -> Reply:
+        done.reason, done.detail = refusal.reason, refusal.detail
+        if refusal.reason == "in-doubt":
+            done.outcome = "in-doubt"
+        else:
+            done.outcome = "deferred" if refusal.reply.is_transient else "refused"
+        if isinstance(refusal, Denial):
+            done.decision, done.identities = refusal.decision, refusal.identities
+        return worded(refusal, done.submission.message_id)
+
+    @contextmanager
+    def _timed(self, stage: Stage, done: SubmissionDone) -> Iterator[None]:
+        started = self._clock.monotonic()
+        try:
+            yield
+        finally:
+            done.stage_s[stage] = self._clock.monotonic() - started
+
+    async def offload(
+        self, octets: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do work that grows with the message: at once when small, else in a thread."""
+        if octets <= _OFFLOAD_OCTETS:
+            return work(*args, **kwargs)
+        return await asyncio.to_thread(work, *args, **kwargs)

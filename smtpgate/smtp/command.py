@@ -1,0 +1,124 @@
+"""What a command line says: verbs, paths and parameters, read strictly."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from smtpgate.core.address import AddressError, Mailbox, ReversePath, parse_path
+from smtpgate.core.reply import Reply, reply_of
+
+__all__ = [
+    "CommandError",
+    "MailCommand",
+    "parse_helo",
+    "parse_mail",
+    "parse_rcpt",
+    "split_command",
+]
+
+_VERB: Final = re.compile(rb"([A-Za-z]{1,20})(?:[ \t]+(.*))?", re.DOTALL)
+# The space after the colon and the missing brackets are what clients of SES send
+# (https://docs.aws.amazon.com/ses/latest/dg/send-email-smtp-client-command-line.html).
+_PATH: Final = re.compile(
+    rb"(?:FROM|TO):[ ]*(<[^<>\r\n]*>|[^ <>\r\n]+)((?:[ ]+[^ \r\n]+)*)[ ]*", re.IGNORECASE
+)
+_PARAMETER: Final = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\x7e]+))?")
+# RFC 4954 §5, with xtext from RFC 3461 §4
+_MAIL_AUTH: Final = re.compile(rb"<>|(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+[0-9A-F]{2})+")
+_HELO: Final = re.compile(r"[A-Za-z0-9_.:\[\]-]{1,255}")
+# The parameters of MAIL: the grammar of the value, and what to tell who gets it wrong.
+_MAIL_PARAMETERS: Final = {
+    "SIZE": (re.compile(rb"[0-9]{1,20}"), "SIZE=octets"),  # RFC 1870 §3
+    "BODY": (re.compile(rb"7BIT|8BITMIME", re.IGNORECASE), "BODY=7BIT or BODY=8BITMIME"),
+    "SMTPUTF8": (re.compile(rb""), "SMTPUTF8 without a value"),
+    "AUTH": (_MAIL_AUTH, "AUTH=<> or AUTH=address in xtext"),
+}
+
+
+class CommandError(Exception):
+    """A command that is refused for its form; the session goes on."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply)
+        self.reply = reply
+
+
+def _refuse(name: str, **facts: object) -> CommandError:
+    return CommandError(reply_of(name, **facts))
+
+
+@dataclass(frozen=True, slots=True)
+class MailCommand:
+    """MAIL FROM with the parameters that we use; BODY and AUTH are read and left at that."""
+
+    reverse_path: ReversePath
+    size: int
+    smtputf8: bool
+
+
+def split_command(line: bytes) -> tuple[bytes, bytes]:
+    """Cut a command line into its verb, in upper case, and its argument."""
+    match = _VERB.fullmatch(line)
+    if match is None:
+        return b"", b""
+    return match[1].upper(), (match[2] or b"").strip(b" \t")
+
+
+def parse_helo(argument: bytes) -> str:
+    """The client's name for itself; kept for the Received field, believed by nobody."""
+    name = argument.decode("ascii", "replace").partition(" ")[0]
+    if not _HELO.fullmatch(name):
+        raise _refuse("syntax", syntax="EHLO hostname")
+    return name
+
+
+def parse_mail(argument: bytes) -> MailCommand:
+    """Read ``FROM:<reverse-path> [parameters]`` (RFC 5321 §4.1.1.2, RFC 4954 §5)."""
+    path, parameters = _split(argument, b"FROM:", "MAIL FROM:<address> [parameters]")
+    for keyword, value in parameters.items():
+        row = _MAIL_PARAMETERS.get(keyword)
+        if row is None:
+            raise _refuse("unknown-parameter", parameter=keyword)
+        grammar, syntax = row
+        if not grammar.fullmatch(value):
+            raise _refuse("syntax", syntax=syntax)
+    smtputf8 = "SMTPUTF8" in parameters
+    mailbox = _mailbox(path, "bad-sender", smtputf8=smtputf8)
+    size = int(parameters.get("SIZE", b"0"))
+    return MailCommand(ReversePath(mailbox), size, smtputf8)
+
+
+def parse_rcpt(argument: bytes, *, smtputf8: bool) -> Mailbox:
+    """Read ``TO:<forward-path>`` (RFC 5321 §4.1.1.3)."""
+    path, parameters = _split(argument, b"TO:", "RCPT TO:<address>")
+    for keyword in parameters:
+        raise _refuse("unknown-parameter", parameter=keyword)
+    mailbox = _mailbox(path, "bad-recipient", smtputf8=smtputf8)
+    if mailbox is None:
+        raise _refuse("bad-recipient", address="", problem="a recipient cannot be null")
+    return mailbox
+
+
+def _split(argument: bytes, prefix: bytes, syntax: str) -> tuple[bytes, dict[str, bytes]]:
+    match = _PATH.fullmatch(argument)
+    if match is None or not argument.upper().startswith(prefix):
+        raise _refuse("syntax", syntax=syntax)
+    parameters: dict[str, bytes] = {}
+    for word in match[2].split():
+        parameter = _PARAMETER.fullmatch(word)
+        if parameter is None or parameter[1].upper().decode() in parameters:
+            raise _refuse("syntax", syntax=syntax)
+        parameters[parameter[1].upper().decode()] = parameter[2] or b""
+    return match[1], parameters
+
+
+def _mailbox(path: bytes, refusal: str, *, smtputf8: bool) -> Mailbox | None:
+    shown = path.decode("utf-8", "replace").strip("<>")
+    if not smtputf8 and not path.isascii():
+        raise _refuse("needs-smtputf8", address=shown)
+    try:
+        return parse_path(path.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise _refuse(refusal, address=shown, problem="not UTF-8") from None
+    except AddressError as error:
+        raise _refuse(refusal, address=shown, problem=error) from None

@@ -1,0 +1,89 @@
+"""Listeners: sockets, TLS contexts, connection limits, and an orderly stop."""
+
+import asyncio
+import ssl
+from collections import Counter
+from typing import Final
+
+from smtpgate.config import ListenerConfig
+from smtpgate.smtp.session import Door, GateSession
+
+__all__ = ["Listener", "tls_context"]
+
+_BACKLOG: Final = 512
+_TLS_HANDSHAKE_S: Final = 30
+
+
+def tls_context(config: ListenerConfig) -> ssl.SSLContext | None:
+    """The TLS settings of a listener, or ``None`` where it has none.
+
+    Raises OSError or ssl.SSLError when the certificate cannot be used.
+    """
+    if config.cert_file is None or config.key_file is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = (
+        ssl.TLSVersion.TLSv1_3 if config.min_tls == "1.3" else ssl.TLSVersion.TLSv1_2
+    )
+    context.load_cert_chain(config.cert_file, config.key_file)
+    return context
+
+
+class Listener:
+    """One bound socket with its sessions."""
+
+    def __init__(self, door: Door) -> None:
+        self.door = door
+        self._server: asyncio.Server | None = None
+        self._sessions: set[GateSession] = set()
+        self._clients: Counter[str] = Counter()
+
+    @property
+    def port(self) -> int:
+        """The port it is bound to (the system's choice where the configuration says 0)."""
+        if self._server is None or not self._server.sockets:
+            return self.door.config.port
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def start(self) -> None:
+        """Bind and listen. Raises OSError naming the address."""
+        config, loop = self.door.config, asyncio.get_running_loop()
+        is_implicit = config.tls == "implicit"
+        self._server = await loop.create_server(
+            lambda: GateSession(self.door, self),
+            config.address,
+            config.port,
+            backlog=_BACKLOG,
+            ssl=self.door.tls_context if is_implicit else None,
+            ssl_handshake_timeout=_TLS_HANDSHAKE_S if is_implicit else None,
+        )
+
+    def admit(self, session: GateSession, address: str) -> str | None:
+        """Count the session, or name the limit that it would pass."""
+        if len(self._sessions) >= self.door.config.max_connections:
+            return "max-connections"
+        if self._clients[address] >= self.door.config.max_connections_per_client:
+            return "max-connections-per-client"
+        self._sessions.add(session)
+        self._clients[address] += 1
+        return None
+
+    def forget(self, session: GateSession, address: str) -> None:
+        """The session has ended."""
+        self._sessions.discard(session)
+        self._clients[address] -= 1
+        if not self._clients[address]:
+            del self._clients[address]
+
+    def close(self) -> None:
+        """Take no more connections; tell idle sessions, let transactions finish."""
+        if self._server is not None:
+            self._server.close()
+        for session in tuple(self._sessions):
+            session.begin_drain()
+
+    def abort(self) -> None:
+        """Close what is left."""
+        for session in tuple(self._sessions):
+            session.abort()

@@ -1,0 +1,58 @@
+"""SASL PLAIN and LOGIN as the server sees them: challenges out, credentials in (RFC 4954)."""
+
+import base64
+import binascii
+from collections.abc import Generator
+from typing import Final, NamedTuple
+
+__all__ = ["MECHANISMS", "Credentials", "SaslError", "decode_response", "login", "plain"]
+
+
+class Credentials(NamedTuple):
+    """What the client claims to be, and its proof."""
+
+    username: bytes
+    password: bytes
+
+
+class SaslError(ValueError):
+    """A response that cannot be decoded or has the wrong form."""
+
+
+# A mechanism yields challenges, is sent the decoded responses and returns the credentials.
+Exchange = Generator[bytes, bytes, Credentials]
+
+
+def decode_response(line: bytes) -> bytes:
+    """Decode one base64 response; ``=`` is the empty one (RFC 4954 §4). Raises SaslError."""
+    if line == b"=":
+        return b""
+    try:
+        return base64.b64decode(line, validate=True)
+    except (binascii.Error, ValueError):
+        raise SaslError("not base64") from None
+
+
+def plain() -> Exchange:
+    """``authzid NUL authcid NUL password`` (RFC 4616 §2).
+
+    An authorization identity other than the login is refused: nobody acts as somebody else.
+    """
+    response = yield b""
+    parts = response.split(b"\0")
+    if len(parts) != 3:
+        raise SaslError("PLAIN wants three parts")
+    authzid, username, password = parts
+    if authzid not in (b"", username):
+        raise SaslError("PLAIN with another authorization identity")
+    return Credentials(username, password)
+
+
+def login() -> Exchange:
+    """User name, then password (draft-murchison-sasl-login)."""
+    username = yield b"Username:"
+    password = yield b"Password:"
+    return Credentials(username, password)
+
+
+MECHANISMS: Final = {b"PLAIN": plain, b"LOGIN": login}

@@ -1,0 +1,384 @@
+"""The commands of a session, from EHLO to the final dot (RFC 5321, RFC 6409, RFC 4954)."""
+
+import asyncio
+import base64
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from smtpgate.config import ListenerConfig
+from smtpgate.core.account import AccessKey
+from smtpgate.core.address import Mailbox
+from smtpgate.core.envelope import Client, Envelope, Submission
+from smtpgate.core.events import AuthFailed, SessionClosed, SessionOpened
+from smtpgate.core.reply import CATALOGUE, Reply, reply_of
+from smtpgate.pipeline import Pipeline
+from smtpgate.ports import Authenticator, Clock, DirectoryUnavailableError, EventSink
+from smtpgate.smtp.command import (
+    CommandError,
+    MailCommand,
+    parse_helo,
+    parse_mail,
+    parse_rcpt,
+    split_command,
+)
+from smtpgate.smtp.intake import Intake, MessageIntake
+from smtpgate.smtp.protocol import ILL_ENDED, GateProtocol, HangUp
+from smtpgate.smtp.sasl import MECHANISMS, Credentials, SaslError, decode_response
+from smtpgate.tasks import TaskOwner
+
+__all__ = ["Door", "GateSession", "Registry"]
+
+_TLS_HANDSHAKE_S: Final = 30
+_SHOWN_OCTETS: Final = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """What all sessions of a listener share."""
+
+    config: ListenerConfig
+    hostname: str
+    max_message_octets: int
+    max_recipients: int
+    tls_context: ssl.SSLContext | None
+    pipeline: Pipeline
+    authenticator: Authenticator
+    events: EventSink
+    clock: Clock
+    tasks: TaskOwner
+    intake: Intake
+    on_error: Callable[[BaseException], None]
+
+
+class Registry(Protocol):
+    """Who counts the sessions of a listener."""
+
+    def admit(self, session: "GateSession", address: str) -> str | None:
+        """Count the session, or name the limit that it would pass."""
+
+    def forget(self, session: "GateSession", address: str) -> None:
+        """The session has ended."""
+
+
+class GateSession(GateProtocol):
+    """One client's session: EHLO, TLS and AUTH state, and the transaction in progress."""
+
+    def __init__(self, door: Door, registry: Registry) -> None:
+        super().__init__(
+            hostname=door.hostname, tasks=door.tasks, loop=asyncio.get_running_loop()
+        )
+        self.door = door
+        self._registry = registry
+        self._helo = ""
+        self._is_esmtp = False
+        self._key: AccessKey | None = None
+        self._mail: MailCommand | None = None
+        self._recipients: list[Mailbox] = []
+        self._errors = 0
+        self._auth_failures = 0
+
+    # -- the loop ------------------------------------------------------------------------------
+
+    async def _handle_client(self) -> None:
+        address = self.peer_address
+        refusal = self._registry.admit(self, address)
+        self.door.events.publish(SessionOpened(self.door.config.name, refusal))
+        if refusal is not None:
+            await self.close(CATALOGUE["too-many-connections"])
+            return
+        last_word: Reply | None = None
+        try:
+            self.reply(reply_of("greeting", hostname=self.hostname))
+            while True:
+                await self._obey(await self.read_line(self.door.config.command_timeout_s))
+        except HangUp as hang_up:
+            last_word = hang_up.reply
+        except (ConnectionError, asyncio.CancelledError):
+            self.abort()
+        except Exception as error:  # noqa: BLE001 - the session ends, the gate lives on
+            self.door.on_error(error)
+            last_word = CATALOGUE["temporary-failure"]
+        finally:
+            await self.close(last_word)
+            self._registry.forget(self, address)
+            self.door.events.publish(SessionClosed(self.door.config.name))
+
+    async def _obey(self, line: bytes) -> None:
+        if line == ILL_ENDED:
+            self._note_error(CATALOGUE["bad-line-end"])
+            return
+        verb, argument = split_command(line)
+        command = _COMMANDS.get(verb)
+        if command is None:
+            self._note_error(CATALOGUE["unknown-command"])
+            return
+        try:
+            await command(self, argument)
+        except CommandError as error:
+            self._note_error(error.reply)
+
+    def _note_error(self, reply: Reply) -> None:
+        self.reply(reply)
+        self._errors += 1
+        if self._errors >= self.door.config.max_errors:
+            raise HangUp(CATALOGUE["too-many-errors"])
+
+    def _bad_sequence(self, problem: str) -> None:
+        self._note_error(reply_of("bad-sequence", problem=problem))
+
+    # -- greeting, TLS, small commands ---------------------------------------------------------
+
+    async def on_helo(self, argument: bytes) -> None:
+        """HELO: no extensions, so no way to authenticate."""
+        self._helo = parse_helo(argument)
+        self._is_esmtp = False
+        self._reset()
+        self.reply_lines(f"250 {self.hostname}\r\n".encode())
+
+    async def on_ehlo(self, argument: bytes) -> None:
+        """EHLO: offer what is really kept, here and by the upstream as last seen."""
+        self._helo = parse_helo(argument)
+        self._is_esmtp = True
+        self._reset()
+        lines = [self.hostname, *self._extensions()]
+        self.reply_lines(
+            "".join(
+                f"250{'-' if line is not lines[-1] else ' '}{line}\r\n" for line in lines
+            ).encode()
+        )
+
+    def _extensions(self) -> list[str]:
+        upstream = self.door.pipeline.upstream_extensions
+        offered = [f"SIZE {self.door.max_message_octets}", "PIPELINING", "ENHANCEDSTATUSCODES"]
+        offered += [
+            name for name in ("8BITMIME", "SMTPUTF8") if upstream is None or name in upstream
+        ]
+        if self._may_start_tls:
+            offered.append("STARTTLS")
+        if self._may_authenticate:
+            offered.append("AUTH PLAIN LOGIN")
+        return offered
+
+    @property
+    def _may_start_tls(self) -> bool:
+        return self.door.config.tls == "starttls" and not self.is_tls
+
+    @property
+    def _may_authenticate(self) -> bool:
+        return self.is_tls or self.door.config.allow_plaintext_auth
+
+    async def on_starttls(self, argument: bytes) -> None:
+        """STARTTLS: everything said before is forgotten (RFC 3207 §4.2)."""
+        if argument:
+            self._note_error(reply_of("syntax", syntax="STARTTLS"))
+        elif not self._may_start_tls or self.door.tls_context is None:
+            self._note_error(CATALOGUE["tls-unavailable"])
+        elif self._key is not None or self._mail is not None:
+            self._bad_sequence("STARTTLS comes before AUTH and MAIL")
+        else:
+            self.reply(CATALOGUE["start-tls"])
+            await self.start_tls(self.door.tls_context, _TLS_HANDSHAKE_S)
+            self._helo, self._is_esmtp = "", False
+
+    async def on_noop(self, _argument: bytes) -> None:
+        """NOOP."""
+        self.reply(CATALOGUE["ok"])
+
+    async def on_rset(self, _argument: bytes) -> None:
+        """RSET: end the transaction."""
+        self._reset()
+        self.reply(CATALOGUE["ok"])
+
+    async def on_vrfy(self, _argument: bytes) -> None:
+        """VRFY: neither yes nor no (RFC 5321 §3.5.3)."""
+        self.reply(CATALOGUE["vrfy"])
+
+    async def on_help(self, _argument: bytes) -> None:
+        """HELP."""
+        self.reply(CATALOGUE["help"])
+
+    async def on_expn(self, _argument: bytes) -> None:
+        """EXPN, ETRN, TURN: known, not offered."""
+        self._note_error(CATALOGUE["not-implemented"])
+
+    async def on_quit(self, _argument: bytes) -> None:
+        """QUIT."""
+        raise HangUp(CATALOGUE["bye"])
+
+    # -- authentication ------------------------------------------------------------------------
+
+    async def on_auth(self, argument: bytes) -> None:
+        """AUTH PLAIN and LOGIN, with or without an initial response (RFC 4954 §4)."""
+        mechanism, _, initial = argument.partition(b" ")
+        if not self._may_authenticate:
+            self._note_error(CATALOGUE["tls-first"])
+        elif not self._is_esmtp:
+            self._bad_sequence("say EHLO first")
+        elif self._key is not None:
+            self._bad_sequence("already authenticated")
+        elif self._mail is not None:
+            self._bad_sequence("AUTH comes before MAIL")
+        elif mechanism.upper() not in MECHANISMS:
+            self._note_error(CATALOGUE["auth-mechanism"])
+        else:
+            credentials = await self._exchange(mechanism.upper(), initial.strip() or None)
+            if credentials is not None:
+                await self._authenticate(credentials)
+
+    async def _exchange(self, mechanism: bytes, response: bytes | None) -> Credentials | None:
+        exchange = MECHANISMS[mechanism]()
+        challenge = next(exchange)
+        while True:
+            if response is None:
+                encoded = _base64(challenge)
+                self.reply_lines(f"334 {encoded}\r\n".encode())
+                response = await self.read_line(self.door.config.command_timeout_s)
+                if response == b"*":
+                    self._note_error(CATALOGUE["auth-aborted"])
+                    return None
+            try:
+                challenge = exchange.send(decode_response(response))
+            except StopIteration as done:
+                credentials: Credentials = done.value
+                return credentials
+            except SaslError:
+                self._note_error(CATALOGUE["auth-malformed"])
+                return None
+            response = None
+
+    async def _authenticate(self, credentials: Credentials) -> None:
+        try:
+            key = await self.door.authenticator.authenticate(*credentials)
+        except DirectoryUnavailableError:
+            self.reply(CATALOGUE["auth-unavailable"])
+            return
+        if key is not None:
+            self._key = key
+            self.reply(CATALOGUE["auth-ok"])
+            return
+        self._auth_failures += 1
+        self.door.events.publish(
+            AuthFailed(
+                self._client(),
+                credentials.username[:_SHOWN_OCTETS].decode("utf-8", "replace"),
+                "invalid-credentials",
+                self.door.clock.now(),
+            )
+        )
+        # Guessing is slowed for this connection only; others are not made to wait.
+        await asyncio.sleep(self.door.config.auth_failure_delay_s)
+        self.reply(CATALOGUE["auth-invalid"])
+        if self._auth_failures >= self.door.config.max_auth_failures:
+            raise HangUp(CATALOGUE["too-many-errors"])
+
+    # -- the transaction -----------------------------------------------------------------------
+
+    async def on_mail(self, argument: bytes) -> None:
+        """MAIL FROM: begin a transaction."""
+        if self._key is None:
+            self._note_error(CATALOGUE["auth-first" if self._may_authenticate else "tls-first"])
+        elif self._mail is not None:
+            self._bad_sequence("a transaction is open; RSET ends it")
+        else:
+            mail = parse_mail(argument)
+            if mail.size > self.door.max_message_octets:
+                self._note_error(CATALOGUE["too-long"])
+                return
+            self._mail = mail
+            self.in_transaction = True
+            self.reply(CATALOGUE["sender-ok"])
+
+    async def on_rcpt(self, argument: bytes) -> None:
+        """RCPT TO: one more recipient."""
+        if self._mail is None:
+            self._bad_sequence("MAIL comes first")
+        elif len(self._recipients) >= self.door.max_recipients:
+            self.reply(reply_of("too-many-recipients", limit=self.door.max_recipients))
+        else:
+            self._recipients.append(parse_rcpt(argument, smtputf8=self._mail.smtputf8))
+            self.reply(CATALOGUE["recipient-ok"])
+
+    async def on_data(self, argument: bytes) -> None:
+        """DATA: take the message, hand it to the pipeline, answer with its verdict."""
+        if argument:
+            self._note_error(reply_of("syntax", syntax="DATA"))
+            return
+        if self._mail is None or not self._recipients or self._key is None:
+            self._bad_sequence("MAIL and RCPT come first")
+            return
+        self.reply(CATALOGUE["start-data"])
+        intake = MessageIntake(self.door.intake, self.door.max_message_octets)
+        try:
+            message = await self.read_message(intake, self.door.config.data_timeout_s)
+            if message is None:
+                self.reply(CATALOGUE[intake.refusal])
+            else:
+                self.reply(await self._submit(self._key, self._mail, message))
+        finally:
+            intake.release()
+        self._reset()
+
+    async def _submit(self, key: AccessKey, mail: MailCommand, message: bytes) -> Reply:
+        door = self.door
+        received_at = door.clock.now()
+        return await door.pipeline.submit(
+            Submission(
+                message_id=door.pipeline.new_message_id(received_at),
+                principal=key.principal,
+                access_key_id=key.id,
+                client=self._client(),
+                envelope=Envelope(mail.reverse_path, tuple(self._recipients), mail.smtputf8),
+                message=await door.pipeline.offload(len(message), _unstuffed, message),
+                received_at=received_at,
+            )
+        )
+
+    def _reset(self) -> None:
+        self._mail = None
+        self._recipients = []
+        self.in_transaction = False
+
+    def _client(self) -> Client:
+        cipher = self.transport.get_extra_info("cipher") if self.is_tls else None
+        return Client(
+            address=self.peer_address,
+            helo=self._helo,
+            listener=self.door.config.name,
+            # RFC 3848: S for TLS, A for AUTH.
+            protocol="ESMTP" + ("S" if cipher else "") + ("A" if self._key else ""),
+            tls_version=cipher[1] if cipher else None,
+            tls_cipher=cipher[0] if cipher else None,
+        )
+
+
+def _unstuffed(message: bytes) -> bytes:
+    """Take off the dots that the client added (RFC 5321 §4.5.2)."""
+    if message.startswith(b"."):
+        message = message[1:]
+    return message.replace(b"\r\n.", b"\r\n") if b"\r\n." in message else message
+
+
+def _base64(challenge: bytes) -> str:
+
+    return base64.b64encode(challenge).decode("ascii")
+
+
+_COMMANDS: Final[dict[bytes, Callable[[GateSession, bytes], Awaitable[None]]]] = {
+    b"HELO": GateSession.on_helo,
+    b"EHLO": GateSession.on_ehlo,
+    b"STARTTLS": GateSession.on_starttls,
+    b"AUTH": GateSession.on_auth,
+    b"MAIL": GateSession.on_mail,
+    b"RCPT": GateSession.on_rcpt,
+    b"DATA": GateSession.on_data,
+    b"RSET": GateSession.on_rset,
+    b"NOOP": GateSession.on_noop,
+    b"VRFY": GateSession.on_vrfy,
+    b"EXPN": GateSession.on_expn,
+    b"ETRN": GateSession.on_expn,
+    b"TURN": GateSession.on_expn,
+    b"HELP": GateSession.on_help,
+    b"QUIT": GateSession.on_quit,
+}

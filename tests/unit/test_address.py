@@ -1,0 +1,62 @@
+from typing import Any
+
+import pytest
+
+from smtpgate.core.address import AddressError, Mailbox, parse_domain, parse_mailbox, parse_path
+from tests.support.cases import load_cases
+
+GOOD = load_cases("address/10-good.toml")
+BAD = load_cases("address/20-bad.toml")
+
+
+@pytest.mark.parametrize("case", GOOD, ids=lambda case: case["note"])
+def test_an_address_has_one_spelling(case: dict[str, Any]) -> None:
+    assert str(parse_mailbox(case["text"])) == case["want"]
+
+
+@pytest.mark.parametrize("case", BAD, ids=lambda case: case["note"])
+def test_what_is_ambiguous_or_malformed_is_refused(case: dict[str, Any]) -> None:
+    with pytest.raises(AddressError) as caught:
+        parse_mailbox(case["text"])
+    assert case["says"] in str(caught.value)
+
+
+@pytest.mark.parametrize("case", GOOD, ids=lambda case: case["note"])
+def test_the_printed_form_reads_back_as_the_same_mailbox(case: dict[str, Any]) -> None:
+    mailbox = parse_mailbox(case["text"])
+    assert parse_mailbox(str(mailbox)) == mailbox
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("<>", None),
+        ("<a@example.com>", Mailbox("a", "example.com")),
+        ("a@example.com", Mailbox("a", "example.com")),
+    ],
+)
+def test_a_path_may_be_null_or_bare(text: str, want: Mailbox | None) -> None:
+    assert parse_path(text) == want
+
+
+@pytest.mark.parametrize(
+    "text", ["<@relay.example:a@example.com>", "<<a@example.com>>", "", "< >"]
+)
+def test_a_path_with_a_route_or_no_mailbox_is_refused(text: str) -> None:
+    with pytest.raises(AddressError):
+        parse_path(text)
+
+
+def test_a_label_is_taken_off_at_the_first_plus() -> None:
+    assert parse_mailbox("user+a+b@example.com").without_label() == Mailbox(
+        "user", "example.com"
+    )
+    assert parse_mailbox("user@example.com").without_label() is None
+    assert parse_mailbox("+a@example.com").without_label() is None
+
+
+def test_a_domain_of_253_octets_is_the_longest() -> None:
+    longest = ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 61])
+    assert parse_domain(longest) == longest
+    with pytest.raises(AddressError, match="longer than 253"):
+        parse_domain(longest + "d")

@@ -1,0 +1,44 @@
+import pytest
+
+from smtpgate.core.reply import CATALOGUE, REASONS, Reject, Reply, reply_of
+
+
+def test_a_reply_whose_two_codes_disagree_cannot_be_built() -> None:
+    with pytest.raises(ValueError, match="do not agree"):
+        Reply(454, "5.7.0", "Throttling failure")
+
+
+def test_a_long_text_becomes_several_lines_that_each_carry_the_codes() -> None:
+    wire = Reply(554, "5.7.1", " ".join(["word"] * 300)).wire()
+    lines = wire.split(b"\r\n")[:-1]
+    assert len(lines) > 2
+    assert all(line.startswith(b"554-5.7.1 ") for line in lines[:-1])
+    assert lines[-1].startswith(b"554 5.7.1 ")
+    assert all(len(line) <= 510 for line in lines)  # RFC 5321 §4.5.3.1.5
+    assert wire.count(b"word") == 300
+
+
+def test_a_long_text_without_spaces_is_cut_and_nothing_is_lost() -> None:
+    wire = Reply(554, "5.7.1", "x" * 2000).wire()
+    assert wire.count(b"x") == 2000
+
+
+@pytest.mark.parametrize("text", ["two\r\nlines", "a\0b", "fo\x7fo", "naïve"])
+def test_no_text_can_break_out_of_its_line(text: str) -> None:
+    wire = Reply(554, "5.7.1", text).wire()
+    assert wire.startswith(b"554 5.7.1 ")
+    assert wire.count(b"\r\n") == 1
+    assert wire[:-2].decode("ascii").isprintable()
+
+
+def test_a_reason_that_is_not_in_the_catalogue_cannot_be_given() -> None:
+    with pytest.raises(ValueError, match="no reason code"):
+        Reject(CATALOGUE["ok"], "because")
+
+
+def test_facts_are_filled_in_and_braces_in_them_are_left_alone() -> None:
+    assert reply_of("bad-sequence", problem="{x}").text.endswith("{x}")
+
+
+def test_every_reason_says_what_it_means() -> None:
+    assert all(meaning and reason for reason, meaning in REASONS.items())
