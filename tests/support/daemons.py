@@ -1,0 +1,219 @@
+"""Real daemons for the integration tests: each in its own folder, on free loopback ports.
+
+A daemon is waited for until it answers, stopped by its own pid, and bounded in time. What it
+logged goes into the report of a test that fails (see ``tests/integration/conftest.py``).
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Final, NoReturn, Protocol, Self, TypeVar
+
+import pytest
+
+__all__ = [
+    "LOOPBACK",
+    "PATIENCE_S",
+    "Closable",
+    "Daemon",
+    "Lab",
+    "eventually",
+    "free_port",
+    "listens",
+    "missing",
+    "need",
+    "need_root",
+]
+
+T = TypeVar("T")
+
+LOOPBACK: Final = "127.0.0.1"
+PATIENCE_S: Final = 30.0
+_LOG_TAIL: Final = 6000
+# Debian keeps most of these where an ordinary user's PATH does not look.
+_PATH: Final = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip the test with that reason, or fail it where daemons are required."""
+    if os.environ.get("SMTPGATE_REQUIRE_DAEMONS") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def need(program: str, package: str) -> str:
+    """The path of a program that the test cannot do without."""
+    path = shutil.which(program, path=_PATH)
+    if path is None:
+        missing(f"{program} is not installed (Debian package {package})")
+    return path
+
+
+def need_root(what: str) -> None:
+    """Skip (or fail) unless the tests run as root."""
+    if os.geteuid() != 0:
+        missing(f"{what} needs root")
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def listens(port: int) -> bool:
+    """Whether somebody accepts connections on that loopback port."""
+    try:
+        socket.create_connection((LOOPBACK, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def eventually(ask: Callable[[], T], what: str, timeout_s: float = PATIENCE_S) -> T:
+    """Ask until the answer is true, and return it; fail after so long.
+
+    A daemon in another process sends no event, so this is the one place that polls.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        answer = ask()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {timeout_s:g} s in vain: {what}", pytrace=True)
+        time.sleep(0.02)
+
+
+class Closable(Protocol):
+    """Something that is closed at the end of a test."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+class Daemon:
+    """A process that we started, with its log."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        log_file: Path,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.log_file = log_file
+        with log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=dict(env) if env is not None else None,
+            )
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process has not ended."""
+        return self.process.poll() is None
+
+    def log(self) -> str:
+        """Everything that it has printed or logged."""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def wait_until(self, ready: Callable[[], bool]) -> None:
+        """Wait until it answers; fail with its log when it ends first, or takes too long."""
+        eventually(lambda: ready() or not self.is_running, f"{self.name} to be ready")
+        if not self.is_running:
+            pytest.fail(f"{self.name} ended with {self.process.returncode}:\n{self.log()}")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to this very process."""
+        self.process.send_signal(number)
+
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
+        """Wait for its end and return its exit code."""
+        return self.process.wait(timeout_s)
+
+    def close(self) -> None:
+        """Stop it: politely first, then for good."""
+        if self.is_running:
+            self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+
+
+class Lab:
+    """A folder with the daemons of a test; leaving it stops them, newest first."""
+
+    def __init__(self) -> None:
+        self._exits = ExitStack()
+        self.daemons: list[Daemon] = []
+        # Not pytest's tmp_path: daemons that drop to another user must reach their folders,
+        # and the paths of their sockets must stay short.
+        self.folder = Path(tempfile.mkdtemp(prefix="smtpgate-"))
+        self.folder.chmod(0o755)
+        self._exits.callback(shutil.rmtree, self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop every daemon, then remove the folder."""
+        self._exits.close()
+
+    def new_folder(self, name: str, mode: int = 0o755) -> Path:
+        """A new folder, numbered when the name is taken."""
+        folder, number = self.folder / name, 2
+        while folder.exists():
+            folder, number = self.folder / f"{name}-{number}", number + 1
+        folder.mkdir(parents=True)
+        folder.chmod(mode)
+        return folder
+
+    def start(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        log_file: Path,
+        *,
+        ready: Callable[[], bool],
+        env: Mapping[str, str] | None = None,
+    ) -> Daemon:
+        """Start a daemon and wait until it is ready."""
+        daemon = Daemon(name, command, log_file, env)
+        self.daemons.append(daemon)
+        self._exits.callback(daemon.close)
+        daemon.wait_until(ready)
+        return daemon
+
+    def keep(self, thing: Closable) -> None:
+        """Close the thing too when the lab is left."""
+        self._exits.callback(thing.close)
+
+    def logs(self) -> list[tuple[str, str]]:
+        """The end of each daemon's log."""
+        return [(daemon.name, daemon.log()[-_LOG_TAIL:]) for daemon in self.daemons]

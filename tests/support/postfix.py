@@ -1,0 +1,275 @@
+"""Private Postfix instances: as the gate's client (relayhost = gate), and as its upstream.
+
+Each has its own configuration, queue and log below the lab's folder, listens on a free loopback
+port only, and leaves the machine's own Postfix, if there is one, alone.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.support.daemons import (
+    LOOPBACK,
+    Daemon,
+    Lab,
+    eventually,
+    free_port,
+    listens,
+    need,
+    need_root,
+)
+
+__all__ = ["Postfix", "Queued", "Settings", "postfix_client", "postfix_upstream"]
+
+Settings = Mapping[str, str | Path | int]
+
+# What a private instance needs from master.cf, nothing chrooted: name, type, private,
+# unprivileged, chroot, wake-up, process limit, command.
+_SERVICES: Final = """\
+pickup unix n - n 1 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 1 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+flush unix n - n 1000? 0 flush
+proxymap unix - - n - - proxymap
+tlsmgr unix - - n 1000? 1 tlsmgr
+smtp unix - - n - - smtp
+mailbox unix - - n - - smtp -o smtp_tls_security_level=none -o smtp_sasl_auth_enable=no
+showq unix n - n - - showq
+error unix - - n - - error
+retry unix - - n - - error
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A message in the queue, and why each of its recipients is still there."""
+
+    sender: str
+    reasons: tuple[str, ...]
+
+
+class Postfix:
+    """A running private Postfix."""
+
+    def __init__(self, daemon: Daemon, etc: Path, port: int) -> None:
+        self.daemon = daemon
+        self.port = port
+        self._etc = etc
+
+    def log(self) -> str:
+        """Its mail log."""
+        return self.daemon.log()
+
+    def inject(self, message: bytes, sender: str, recipients: Sequence[str]) -> None:
+        """Hand a message over as a local program does, with ``sendmail``."""
+        self._run(
+            "sendmail",
+            "-C",
+            str(self._etc),
+            "-i",
+            "-f",
+            sender,
+            "--",
+            *recipients,
+            given=message,
+        )
+
+    def flush(self) -> None:
+        """Try everything in the queue now (``postqueue -f``)."""
+        self._run("postqueue", "-c", str(self._etc), "-f")
+
+    def queue(self) -> list[Queued]:
+        """What is in the queue."""
+        listed = self._run("postqueue", "-c", str(self._etc), "-j").decode()
+        return [
+            Queued(
+                entry["sender"],
+                tuple(to.get("delay_reason", "") for to in entry["recipients"]),
+            )
+            for entry in map(json.loads, listed.splitlines())
+        ]
+
+    def wait_until_deferred(self, reason: str) -> None:
+        """Wait until every message in the queue (and there is one) waits for that reason."""
+
+        def all_deferred() -> bool:
+            found = [why for queued in self.queue() for why in queued.reasons]
+            return bool(found) and all(re.search(reason, why) for why in found)
+
+        eventually(all_deferred, f"mail deferred because of {reason!r}")
+
+    def wait_until_empty(self, timeout_s: float = 60) -> None:
+        """Wait until nothing is left to deliver."""
+        eventually(lambda: not self.queue(), "the queue to be empty", timeout_s)
+
+    def close(self) -> None:
+        """Stop it by its own pid; its queue stays."""
+        pid_file = self._etc.parent / "spool/pid/master.pid"
+        if self.daemon.is_running and pid_file.exists():
+            os.kill(int(pid_file.read_text()), signal.SIGTERM)
+        self.daemon.wait()
+
+    def _run(self, program: str, *arguments: str, given: bytes = b"") -> bytes:
+        done = subprocess.run(
+            [need(program, "postfix"), *arguments],
+            input=given,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, f"{program}: {done.stderr.decode(errors='replace')}"
+        return done.stdout
+
+
+def _start(
+    lab: Lab, name: str, settings: Settings, files: Mapping[str, str] | None = None
+) -> Postfix:
+    need_root("a private Postfix (its master)")
+    program = need("postfix", "postfix")
+    folder = lab.new_folder(name)
+    etc, data, spool, port = folder / "etc", folder / "data", folder / "spool", free_port()
+    for made in (etc, data, spool):
+        made.mkdir()
+    for path, text in (files or {}).items():
+        (etc / path).parent.mkdir(exist_ok=True)
+        (etc / path).write_text(text)
+    shutil.chown(data, "postfix")
+    log_file = folder / "maillog"
+    every: Settings = {
+        "compatibility_level": "3.6",
+        "config_directory": etc,
+        "queue_directory": spool,
+        "data_directory": data,
+        "maillog_file": log_file,
+        "maillog_file_prefixes": folder,
+        "myhostname": f"{name}.example.com",
+        "mydestination": "",
+        "mynetworks": "127.0.0.0/8",
+        "inet_interfaces": LOOPBACK,
+        "inet_protocols": "ipv4",
+        "alias_maps": "",
+        "local_recipient_maps": "",
+        "smtp_host_lookup": "native",  # no DNS here
+        "disable_dns_lookups": "yes",
+        "smtpd_peername_lookup": "no",
+        "message_size_limit": 40_000_000,
+        "mailbox_size_limit": 0,
+        "in_flow_delay": 0,
+        # Deferred mail is tried again soon, not in five minutes.
+        "queue_run_delay": "1s",
+        "minimal_backoff_time": "1s",
+        "maximal_backoff_time": "2s",
+        **settings,
+    }
+    (etc / "main.cf").write_text("".join(f"{key} = {value}\n" for key, value in every.items()))
+    (etc / "master.cf").write_text(f"{LOOPBACK}:{port} inet n - n - - smtpd\n{_SERVICES}")
+    daemon = lab.start(
+        f"postfix ({name})",
+        [program, "-c", etc, "start-fg"],
+        log_file,
+        ready=lambda: listens(port),
+    )
+    instance = Postfix(daemon, etc, port)
+    lab.keep(instance)
+    return instance
+
+
+def postfix_client(
+    lab: Lab,
+    *,
+    relay_port: int,
+    username: str,
+    password: str,
+    ca_file: Path,
+    tls_name: str,
+    wrapper_mode: bool = False,
+    mailbox_domain: str = "",
+    mailbox_port: int = 0,
+    settings: Settings | None = None,
+) -> Postfix:
+    """Start a Postfix whose relayhost is the gate: authenticated, over verified TLS.
+
+    Mail for ``mailbox_domain`` does not go to the gate but to a server on ``mailbox_port``:
+    that is where the bounces are read.
+    """
+    relay = f"[{LOOPBACK}]:{relay_port}"
+    secrets = lab.new_folder("postfix-secrets") / "passwords"
+    secrets.write_text(f"{relay} {username}:{password}\n")
+    transport = f"inline:{{ {{{mailbox_domain}=mailbox:[{LOOPBACK}]:{mailbox_port}}} }}"
+    return _start(
+        lab,
+        "client",
+        {
+            "relayhost": relay,
+            "transport_maps": transport if mailbox_domain else "",
+            "smtp_sasl_auth_enable": "yes",
+            "smtp_sasl_password_maps": f"texthash:{secrets}",
+            "smtp_sasl_security_options": "noanonymous",
+            "smtp_tls_security_level": "secure",
+            "smtp_tls_secure_cert_match": tls_name,
+            "smtp_tls_CAfile": ca_file,
+            "smtp_tls_wrappermode": "yes" if wrapper_mode else "no",
+            "smtp_tls_loglevel": 1,
+            **(settings or {}),
+        },
+    )
+
+
+def postfix_upstream(
+    lab: Lab,
+    *,
+    next_port: int,
+    cert_file: Path,
+    key_file: Path,
+    username: str,
+    password: str,
+    settings: Settings | None = None,
+) -> Postfix:
+    """Start a Postfix that relays for nobody without TLS and AUTH, on to a server on a port."""
+    saslpasswd2 = need("saslpasswd2", "sasl2-bin")
+    realm = "upstream.example.com"
+    database = lab.new_folder("sasl") / "sasldb2"
+    subprocess.run(
+        [saslpasswd2, "-p", "-c", "-f", database, "-u", realm, username],
+        input=password.encode(),
+        check=True,
+        timeout=30,
+    )
+    shutil.chown(database, "postfix")
+    return _start(
+        lab,
+        "upstream",
+        {
+            "relayhost": f"[{LOOPBACK}]:{next_port}",
+            "smtp_tls_security_level": "none",
+            "smtpd_tls_security_level": "encrypt",
+            "smtpd_tls_auth_only": "yes",
+            "smtpd_tls_cert_file": cert_file,
+            "smtpd_tls_key_file": key_file,
+            "smtpd_sasl_auth_enable": "yes",
+            "smtpd_sasl_local_domain": realm,
+            "smtpd_relay_restrictions": "permit_sasl_authenticated, reject",
+            "smtpd_recipient_restrictions": "permit_sasl_authenticated, reject",
+            "smtpd_client_connection_count_limit": 500,
+            **(settings or {}),
+        },
+        # Debian's Postfix reads the SASL settings below its configuration directory.
+        {
+            "sasl/smtpd.conf": "pwcheck_method: auxprop\nauxprop_plugin: sasldb\n"
+            f"sasldb_path: {database}\nmech_list: PLAIN LOGIN\n"
+        },
+    )

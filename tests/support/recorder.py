@@ -1,0 +1,110 @@
+"""An upstream that records what it is sent, octet for octet, and can be made to wait.
+
+smtp-sink knows no SMTPUTF8 and rewrites line ends; this one, on aiosmtpd in a thread of its
+own, keeps the message as it came over the wire.
+"""
+
+import asyncio
+import threading
+from dataclasses import dataclass
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from tests.support.daemons import LOOPBACK, PATIENCE_S, Lab, eventually, free_port
+
+__all__ = ["Recorded", "Recorder", "recorder"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One transaction."""
+
+    mail_from: str
+    recipients: tuple[str, ...]
+    options: tuple[str, ...]
+    message: bytes
+
+    @property
+    def header(self) -> bytes:
+        """The header block, with the CRLF of its last field."""
+        return self.message.partition(b"\r\n\r\n")[0] + b"\r\n"
+
+    @property
+    def body(self) -> bytes:
+        """What stands below the empty line."""
+        return self.message.partition(b"\r\n\r\n")[2]
+
+
+class Recorder:
+    """A recording SMTP server on a loopback port, in its own thread."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.messages: list[Recorded] = []
+        self._arrived = threading.Event()
+        self._open = threading.Event()
+        self._open.set()
+        self._controller = Controller(
+            self,
+            hostname=LOOPBACK,
+            port=port,
+            enable_SMTPUTF8=True,
+            server_hostname="upstream.example.net",
+            data_size_limit=64 * 1024 * 1024,
+        )
+
+    # the hook's name is aiosmtpd's
+    async def handle_DATA(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope
+    ) -> str:
+        """Keep the message; answer once the gate at the end of DATA is open."""
+        content = envelope.content
+        assert isinstance(content, bytes)
+        self._arrived.set()
+        await asyncio.to_thread(self._open.wait, PATIENCE_S)
+        self.messages.append(
+            Recorded(
+                envelope.mail_from or "",
+                tuple(envelope.rcpt_tos),
+                tuple(envelope.mail_options),
+                content,
+            )
+        )
+        return f"250 2.0.0 Ok: number {len(self.messages)}"
+
+    def hold(self) -> None:
+        """Answer no more messages until :meth:`release`."""
+        self._arrived.clear()
+        self._open.clear()
+
+    def release(self) -> None:
+        """Answer what was held."""
+        self._open.set()
+
+    def wait_for_arrival(self) -> None:
+        """Wait until a whole message has come in, answered or not."""
+        assert self._arrived.wait(PATIENCE_S), "no message came to the recorder"
+
+    def wait_for(self, count: int) -> list[Recorded]:
+        """Wait until that many messages are kept."""
+        eventually(lambda: len(self.messages) >= count, f"{count} messages at the recorder")
+        return list(self.messages)
+
+    def start(self) -> None:
+        """Listen."""
+        self._controller.start()
+
+    def close(self) -> None:
+        """Stop listening; what it kept can still be read."""
+        self._open.set()
+        if self._controller.server is not None:
+            self._controller.stop()
+
+
+def recorder(lab: Lab, *, port: int | None = None) -> Recorder:
+    """Start a recorder that stops with the lab."""
+    upstream = Recorder(port or free_port())
+    upstream.start()
+    lab.keep(upstream)
+    return upstream
