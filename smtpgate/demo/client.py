@@ -1,0 +1,50 @@
+"""A mail client that keeps its dialogue: the standard library's, over STARTTLS with AUTH."""
+
+import smtplib
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Sent", "send"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What the gate answered to a message, and the dialogue that led there."""
+
+    code: int
+    text: str
+    dialogue: str
+
+
+class _Client(smtplib.SMTP):
+    def __init__(self, port: int) -> None:
+        self.lines: list[str] = []
+        super().__init__("127.0.0.1", port, local_hostname="client.example", timeout=20)
+
+    def putcmd(self, cmd: str, args: str = "") -> None:
+        """Send a command, and keep it."""
+        self.lines.append(f"C: {cmd} {args}".rstrip())
+        super().putcmd(cmd, args)
+
+    def getreply(self) -> tuple[int, bytes]:
+        """Receive a reply, and keep it."""
+        code, text = super().getreply()
+        self.lines += [f"S: {code} {line}" for line in text.decode("ascii").splitlines()]
+        return code, text
+
+
+def send(
+    port: int, *, ca_file: Path, login: tuple[str, str], sender: str, message: str
+) -> Sent:
+    """Send one message to jane@example.net; the dialogue kept begins after AUTH."""
+    context = ssl.create_default_context(cafile=str(ca_file))
+    context.check_hostname = False  # the certificate is for gate.example, the port is local
+    with _Client(port) as client:
+        client.starttls(context=context)
+        client.login(*login)
+        client.lines.clear()
+        client.mail(sender)
+        client.rcpt("jane@example.net")
+        code, text = client.data(message.replace("\n", "\r\n").encode())
+        return Sent(code, " ".join(text.decode().split("\n")), "\n".join(client.lines))

@@ -1,0 +1,89 @@
+"""The demo's world: a real gate and a sink on loopback, in a folder that goes away again."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+from urllib.request import urlopen
+
+from smtpgate.app import Gate, load_directory
+from smtpgate.config import load_config
+from smtpgate.core.policy.lint import corrected
+from smtpgate.core.secret import Secret, smtp_password
+from smtpgate.demo.client import Sent, send
+from smtpgate.initialize import initialize
+from smtpgate.smtp.sink import Sink
+
+__all__ = ["ANNOUNCED", "IDENTITY", "World", "open_world"]
+
+IDENTITY: Final = "arn:aws:ses:us-east-1:888888888888:identity/ses-example.com"
+_FILES: Final = Path(str(files("smtpgate.demo"))) / "world"
+ANNOUNCED: Final = (_FILES / "directory/policies/announced.json").read_text()
+
+_MESSAGE: Final = """\
+X-SES-Source-ARN: {arn}
+X-SES-From-ARN: {arn}
+X-SES-Return-Path-ARN: {arn}
+From: Marketing <{sender}>
+To: Jane <jane@example.net>
+Subject: Spring
+
+Hello Jane.
+"""
+
+
+class World:
+    """A running gate with its sink."""
+
+    def __init__(self, folder: Path, gate: Gate, sink: Sink) -> None:
+        self.folder = folder
+        self.gate = gate
+        self.sink = sink
+
+    async def send(self, user: str, sender: str) -> Sent:
+        """A message from that address, with the three ARN fields, by a user of the delegate."""
+        secret = Secret((self.folder / f"private/{user}.secret").read_text().strip())
+        return await asyncio.to_thread(
+            send,
+            self.gate.listeners["submission"].port,
+            ca_file=self.folder / "private/tls.crt",
+            login=(f"AKIADEMO{user.upper()}000000", smtp_password(secret, "us-east-1").value),
+            sender=sender,
+            message=_MESSAGE.format(arn=IDENTITY, sender=sender),
+        )
+
+    async def metrics(self) -> dict[str, float]:
+        """What Prometheus would scrape now."""
+        port = self.gate.http.port if self.gate.http else 0
+        text = await asyncio.to_thread(_get, f"http://127.0.0.1:{port}/metrics")
+        samples = (line.rpartition(" ") for line in text.splitlines() if line and line[0] != "#")
+        return {name: float(value) for name, _, value in samples}
+
+
+def _get(address: str) -> str:
+    with urlopen(address, timeout=10) as answer:  # noqa: S310 - our own loopback port
+        text: str = answer.read().decode()
+        return text
+
+
+@asynccontextmanager
+async def open_world(folder: Path) -> AsyncIterator[World]:
+    """Prepare the folder, start everything, and stop it again."""
+    shutil.copytree(_FILES, folder, dirs_exist_ok=True)
+    sink = Sink()
+    await sink.start()
+    config = folder / "smtpgate.toml"
+    config.write_text(config.read_text().replace("port = 25 ", f"port = {sink.port} "))
+    (folder / "directory/policies/corrected.json").write_text(corrected(ANNOUNCED))
+    await asyncio.to_thread(initialize, folder)
+    loaded = load_config(config)
+    gate = Gate(loaded, load_directory(loaded))
+    await gate.start()
+    try:
+        yield World(folder, gate, sink)
+    finally:
+        await gate.stop()
+        await sink.close()

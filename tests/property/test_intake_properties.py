@@ -1,0 +1,81 @@
+from itertools import pairwise
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from smtpgate.smtp.intake import Intake, MessageIntake
+
+# Octets that make final dots, and near misses of them, likely.
+dotty = st.lists(
+    st.sampled_from(
+        [b"\r\n", b".", b"\n", b"\r", b"a", b"..", b"\r\n.", b".\r\n", b"\r\n.\r\n"]
+    ),
+    max_size=30,
+).map(b"".join)
+
+
+def stuffed(message: bytes) -> bytes:
+    """As a client writes it (RFC 5321 §4.5.2), with the final dot."""
+    if message and not message.endswith(b"\r\n"):
+        message += b"\r\n"
+    octets = message.replace(b"\r\n.", b"\r\n..")
+    return (b"." if octets.startswith(b".") else b"") + octets + b".\r\n"
+
+
+def cut_at(octets: bytes, cuts: list[int]) -> list[bytes]:
+    places = sorted({cut % (len(octets) + 1) for cut in cuts} | {0, len(octets)})
+    return [octets[a:b] for a, b in pairwise(places)]
+
+
+@given(dotty, st.binary(max_size=8), st.lists(st.integers(0, 500), max_size=8))
+@example(b"", b"", [])
+@example(b".", b"QUIT\r\n", [1, 2])
+def test_the_final_dot_is_found_however_the_octets_arrive(
+    message: bytes, behind: bytes, cuts: list[int]
+) -> None:
+    wire = stuffed(message)
+    intake = Intake(10**6)
+    taker = MessageIntake(intake, 10**6)
+    buffer = bytearray()
+    size = None
+    for piece in cut_at(wire + behind, cuts):
+        buffer += piece
+        if size is None:
+            size = taker.look(buffer)
+    assert size == len(wire) - 3
+    assert bytes(buffer[size + 3 :]) == behind
+    assert intake.held == size
+    taker.release()
+    assert intake.held == 0
+
+
+@given(dotty, st.binary(max_size=8), st.lists(st.integers(0, 500), max_size=8))
+def test_a_message_that_is_too_long_is_read_to_its_end_and_not_kept(
+    message: bytes, behind: bytes, cuts: list[int]
+) -> None:
+    wire = stuffed(b"x" * 20 + b"\r\n" + message)
+    intake = Intake(10**6)
+    taker = MessageIntake(intake, 10)
+    buffer = bytearray()
+    size = None
+    for piece in cut_at(wire + behind, cuts):
+        buffer += piece
+        if size is None:
+            size = taker.look(buffer)
+    assert taker.refusal == "too-long"
+    assert size is not None
+    assert bytes(buffer[size + 3 :]) == behind
+    taker.release()
+    assert intake.held == 0
+
+
+def test_messages_beyond_the_bound_are_turned_away_until_there_is_room() -> None:
+    intake = Intake(100)
+    first, second = MessageIntake(intake, 1000), MessageIntake(intake, 1000)
+    assert first.look(bytearray(b"x" * 80)) is None
+    assert second.look(bytearray(b"y" * 80)) is None
+    assert (first.refusal, second.refusal) == ("", "overloaded")
+    first.release()
+    third = MessageIntake(intake, 1000)
+    third.look(bytearray(b"z" * 500))
+    assert third.refusal == ""  # alone, one message always fits
