@@ -35,3 +35,10 @@ def lab() -> Iterator[Lab]:
     """A folder and its daemons, for one test."""
     with Lab() as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def shared_lab() -> Iterator[Lab]:
+    """A folder and its daemons, for all tests of a module."""
+    with Lab() as made:
+        yield made

@@ -24,17 +24,21 @@ class Authority:
 
     def __init__(self, lab: Lab) -> None:
         self._ca = trustme.CA()
+        self._made: dict[str, Certificate] = {}
         self._folder = lab.new_folder("certificates")
         self.ca_file = self._folder / "ca.pem"
         self._ca.cert_pem.write_to_path(str(self.ca_file))
 
     def certificate(self, name: str) -> Certificate:
-        """A certificate for that host name and for the loopback address."""
+        """A certificate for that host name and for the loopback address, made once."""
+        if name in self._made:
+            return self._made[name]
         leaf = self._ca.issue_cert(name, LOOPBACK)
         made = Certificate(self._folder / f"{name}.crt", self._folder / f"{name}.key")
         for chain in leaf.cert_chain_pems:
             chain.write_to_path(str(made.cert_file), append=True)
         leaf.private_key_pem.write_to_path(str(made.key_file))
+        self._made[name] = made
         return made
 
     def client_context(self) -> ssl.SSLContext:

@@ -1,0 +1,155 @@
+"""Postfix with the gate as its relayhost."""
+
+import re
+import smtplib
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.support.authority import Authority
+from tests.support.daemons import LOOPBACK, Lab, free_port
+from tests.support.dnsserver import dns_server
+from tests.support.gate import (
+    BOUNCES_TO,
+    DOMAIN,
+    HOSTNAME,
+    IDENTITY_ARN,
+    LOGIN,
+    SENDER,
+    GatePlan,
+    letter,
+    start_gate,
+    txt_records,
+)
+from tests.support.postfix import Postfix, Settings, postfix_client
+from tests.support.smtpsink import smtp_sink
+
+# Postfix has all 500 in hand at once, and at most ten connections to the gate.
+BURST: Settings = {
+    "default_destination_concurrency_limit": 10,
+    "initial_destination_concurrency": 10,
+    "smtp_tls_connection_reuse": "no",
+    "default_process_limit": 100,
+}
+
+
+def client_of(
+    lab: Lab,
+    authority: Authority,
+    plan: GatePlan,
+    *,
+    wrapper_mode: bool = False,
+    mailbox_port: int = 0,
+    settings: Settings | None = None,
+) -> Postfix:
+    return postfix_client(
+        lab,
+        relay_port=plan.submissions_port if wrapper_mode else plan.submission_port,
+        username=LOGIN.username,
+        password=LOGIN.password,
+        ca_file=authority.ca_file,
+        tls_name=HOSTNAME,
+        wrapper_mode=wrapper_mode,
+        mailbox_domain=DOMAIN if mailbox_port else "",
+        mailbox_port=mailbox_port,
+        settings=settings,
+    )
+
+
+@pytest.mark.parametrize("wrapper_mode", [False, True], ids=["starttls", "implicit-tls"])
+def test_mail_through_postfix_arrives_signed_and_stripped(lab: Lab, wrapper_mode: bool) -> None:
+    dns = dns_server(lab, txt_records())
+    authority, sink = Authority(lab), smtp_sink(lab)
+    plan = GatePlan(sink.port)
+    start_gate(lab, authority, plan)
+    client = client_of(lab, authority, plan, wrapper_mode=wrapper_mode)
+
+    client.inject(letter("one", "Hello Bob.\r\n"), SENDER, ["bob@example.net"])
+
+    (kept,) = sink.wait_for(1)
+    client.wait_until_empty()
+    assert (kept.mail_from, kept.recipients) == (SENDER, ("bob@example.net",))
+    assert b"x-ses-" not in kept.header.lower()
+    assert kept.body == b"Hello Bob.\r\n"
+    assert dns.dkimpy_verdict(kept.message)
+    assert f"d={DOMAIN};".encode() in kept.header
+
+
+def test_a_refused_message_is_bounced_to_its_sender_with_our_words(lab: Lab) -> None:
+    authority, sink, mailbox = Authority(lab), smtp_sink(lab), smtp_sink(lab)
+    plan = GatePlan(sink.port)
+    start_gate(lab, authority, plan)
+    client = client_of(lab, authority, plan, mailbox_port=mailbox.port)
+
+    refused = letter("two", "Not allowed.\r\n", author=f"ceo@{DOMAIN}")
+    client.inject(refused, BOUNCES_TO, ["bob@example.net"])
+
+    (bounce,) = mailbox.wait_for(1)
+    client.wait_until_empty()
+    assert (bounce.mail_from, bounce.recipients) == ("", (BOUNCES_TO,))
+    words = re.sub(rb"\s+", b" ", bounce.message).decode()
+    assert "554 5.7.1 Access denied: User `arn:aws:iam::999999999999:user/mailer'" in words
+    assert "is not authorized to perform `ses:SendRawEmail'" in words
+    assert IDENTITY_ARN in words
+    assert "Status: 5.7.1" in words
+    assert sink.count() == 0
+
+
+def test_postfix_defers_while_the_gate_is_down_and_delivers_when_it_is_back(lab: Lab) -> None:
+    authority, sink = Authority(lab), smtp_sink(lab)
+    plan = GatePlan(sink.port)
+    client = client_of(lab, authority, plan)
+
+    client.inject(letter("three", "Patience.\r\n"), SENDER, ["bob@example.net"])
+    client.wait_until_deferred("Connection refused")
+    start_gate(lab, authority, plan)
+    client.flush()
+
+    (kept,) = sink.wait_for(1)
+    client.wait_until_empty()
+    assert kept.body == b"Patience.\r\n"
+
+
+def test_postfix_defers_while_the_upstream_is_down_and_delivers_when_it_is_back(
+    lab: Lab,
+) -> None:
+    authority, sink_port = Authority(lab), free_port()
+    plan = GatePlan(sink_port)
+    start_gate(lab, authority, plan)
+    client = client_of(lab, authority, plan)
+
+    client.inject(letter("four", "Patience again.\r\n"), SENDER, ["bob@example.net"])
+    client.wait_until_deferred("451 4.4.1 Upstream mail server is not reachable")
+    sink = smtp_sink(lab, port=sink_port)
+    client.flush()
+
+    (kept,) = sink.wait_for(1)
+    client.wait_until_empty()
+    assert kept.body == b"Patience again.\r\n"
+
+
+def test_a_burst_over_ten_connections_arrives_exactly_once_each(lab: Lab) -> None:
+    authority, sink = Authority(lab), smtp_sink(lab)
+    plan = GatePlan(sink.port)
+    gate = start_gate(lab, authority, plan)
+    client = client_of(lab, authority, plan, settings=BURST)
+    names = [f"burst-{number:03}" for number in range(500)]
+
+    def inject(some: list[str]) -> None:
+        with smtplib.SMTP(LOOPBACK, client.port, timeout=30) as smtp:
+            for name in some:
+                smtp.sendmail(SENDER, ["bob@example.net"], letter(name, f"Body of {name}.\r\n"))
+
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(inject, [names[start::10] for start in range(10)]))
+    client.wait_until_empty(timeout_s=120)
+
+    kept = sink.messages()
+    found = [re.findall(rb"(?im)^message-id: <([^@]+)@", message.header) for message in kept]
+    assert Counter(name.decode() for (name,) in found) == Counter(names)
+    for message, (name,) in zip(kept, found, strict=True):
+        assert message.body == b"Body of %s.\r\n" % name
+    accepted = [line for line in gate.log_lines() if line.get("outcome") == "accepted"]
+    assert len(accepted) == 500
+    assert len({line["message_id"] for line in accepted}) == 500

@@ -1,0 +1,264 @@
+"""The gate as an operator runs it: a process of its own, with a configuration file.
+
+The directory holds the two accounts of the announcement: an identity owner with a verified
+domain, and a delegate sender whose user may send as ``marketing+…`` of that domain.
+"""
+
+import base64
+import json
+import os
+import signal
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+
+from smtpgate.core.secret import Secret, smtp_password
+from tests.support.authority import Authority
+from tests.support.daemons import LOOPBACK, Daemon, Lab, free_port
+from tests.support.dnsserver import dkim_record
+
+__all__ = [
+    "BOUNCES_TO",
+    "DELEGATE_ID",
+    "DOMAIN",
+    "HOSTNAME",
+    "IDENTITY_ARN",
+    "LOGIN",
+    "OWNER_ID",
+    "ROOT",
+    "SENDER",
+    "Gate",
+    "GatePlan",
+    "Login",
+    "letter",
+    "start_gate",
+    "txt_records",
+]
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+HOSTNAME: Final = "gate.example.com"
+REGION: Final = "us-east-1"
+OWNER_ID: Final = "888888888888"
+DELEGATE_ID: Final = "999999999999"
+DOMAIN: Final = "ses-example.com"
+IDENTITY_ARN: Final = f"arn:aws:ses:{REGION}:{OWNER_ID}:identity/{DOMAIN}"
+SENDER: Final = f"marketing+news@{DOMAIN}"
+BOUNCES_TO: Final = f"marketing+bounces@{DOMAIN}"
+_ACCESS_KEY_ID: Final = "AKIAIOSFODNN7EXAMPLE"
+_SECRET_KEY: Final = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+
+_IDENTITY_POLICY: Final = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Sid": "AuthorizeMarketer",
+            "Effect": "Allow",
+            "Principal": {"AWS": f"arn:aws:iam::{DELEGATE_ID}:user/mailer"},
+            "Action": ["ses:SendEmail", "ses:SendRawEmail"],
+            "Resource": IDENTITY_ARN,
+            "Condition": {"StringLike": {"ses:FromAddress": f"marketing+*@{DOMAIN}"}},
+        }
+    ],
+}
+_USER_POLICY: Final = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Sid": "MaySend", "Effect": "Allow", "Action": "ses:SendRawEmail", "Resource": "*"}
+    ],
+}
+_ACCOUNTS: Final = f"""\
+[accounts.{OWNER_ID}]
+name = "Identity owner"
+
+[accounts.{OWNER_ID}.identities."{DOMAIN}"]
+verified = true
+policies = {{ marketer = "policies/marketer.json" }}
+dkim = [
+    {{ selector = "rsa2026", key_file = "keys/rsa2026.pem" }},
+    {{ selector = "ed2026", key_file = "keys/ed2026.pem" }},
+]
+
+[accounts.{DELEGATE_ID}]
+name = "Delegate sender"
+max_24h_send = 100000
+max_send_rate_per_s = 10000
+
+[accounts.{DELEGATE_ID}.users.mailer]
+policies = {{ send = "policies/may-send.json" }}
+
+[[accounts.{DELEGATE_ID}.users.mailer.access_keys]]
+id = "{_ACCESS_KEY_ID}"
+secret_file = "keys/{_ACCESS_KEY_ID}.secret"
+"""
+
+
+def letter(message_id: str, body: str, *, author: str = SENDER, more_fields: str = "") -> bytes:
+    """A message as a delegate sender writes it, with the three ARNs, in CRLF lines."""
+    header = (
+        f"X-SES-SOURCE-ARN: {IDENTITY_ARN}\r\n"
+        f"X-SES-FROM-ARN: {IDENTITY_ARN}\r\n"
+        f"X-SES-RETURN-PATH-ARN: {IDENTITY_ARN}\r\n"
+        f"From: Example News <{author}>\r\n"
+        "To: Bob <bob@example.net>\r\n"
+        f"Subject: News {message_id}\r\n"
+        "Date: Mon, 23 Nov 2026 10:00:00 +0000\r\n"
+        f"Message-ID: <{message_id}@example.com>\r\n"
+        f"{more_fields}\r\n"
+    )
+    return (header + body).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What an SMTP client authenticates with."""
+
+    username: str
+    password: str
+
+
+LOGIN: Final = Login(_ACCESS_KEY_ID, smtp_password(Secret(_SECRET_KEY), REGION).value)
+
+
+@cache
+def _keys() -> tuple[rsa.RSAPrivateKey, ed25519.Ed25519PrivateKey]:
+    return (
+        rsa.generate_private_key(public_exponent=65537, key_size=2048),
+        ed25519.Ed25519PrivateKey.generate(),
+    )
+
+
+def _pem(key: rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def txt_records() -> dict[str, str]:
+    """The TXT records that the identity owner publishes."""
+    rsa_key, ed_key = _keys()
+    rsa_public = rsa_key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    # RFC 8463 §4.2: the 32 octets of the key, not its SubjectPublicKeyInfo
+    ed_public = ed_key.public_key().public_bytes_raw()
+    return {
+        f"rsa2026._domainkey.{DOMAIN}": dkim_record(base64.b64encode(rsa_public).decode()),
+        f"ed2026._domainkey.{DOMAIN}": dkim_record(
+            base64.b64encode(ed_public).decode(), "ed25519"
+        ),
+    }
+
+
+def _write_directory(folder: Path) -> None:
+    rsa_key, ed_key = _keys()
+    for name in ("policies", "keys"):
+        (folder / name).mkdir()
+    (folder / "accounts.toml").write_text(_ACCOUNTS)
+    (folder / "policies/marketer.json").write_text(json.dumps(_IDENTITY_POLICY))
+    (folder / "policies/may-send.json").write_text(json.dumps(_USER_POLICY))
+    secrets = {
+        f"{_ACCESS_KEY_ID}.secret": _SECRET_KEY.encode(),
+        "rsa2026.pem": _pem(rsa_key),
+        "ed2026.pem": _pem(ed_key),
+    }
+    for name, octets in secrets.items():
+        (folder / "keys" / name).write_bytes(octets)
+        (folder / "keys" / name).chmod(0o600)
+
+
+@dataclass(frozen=True, slots=True)
+class GatePlan:
+    """How a gate is to be set up; ports are chosen when it is made."""
+
+    upstream_port: int
+    upstream: Mapping[str, str | Path] = field(default_factory=dict)
+    submission_port: int = field(default_factory=free_port)
+    submissions_port: int = field(default_factory=free_port)
+    http_port: int = field(default_factory=free_port)
+
+
+class Gate:
+    """A running gate."""
+
+    def __init__(self, daemon: Daemon, plan: GatePlan) -> None:
+        self.daemon = daemon
+        self.port = plan.submission_port
+        self.tls_port = plan.submissions_port
+        self.plan = plan
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """Its log, one JSON object a line."""
+        lines = self.daemon.log().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def terminate(self) -> None:
+        """Ask it to drain and stop (SIGTERM); returns at once."""
+        self.daemon.signal(signal.SIGTERM)
+
+    def close(self) -> None:
+        """Stop it and wait for its end."""
+        self.daemon.close()
+
+
+def _toml(value: str | Path) -> str:
+    return json.dumps(str(value))  # for these texts JSON's strings are TOML's
+
+
+def _config(plan: GatePlan, authority: Authority, directory: Path) -> str:
+    certificate = authority.certificate(HOSTNAME)
+    files = (
+        f"cert_file = {_toml(certificate.cert_file)}\n"
+        f"key_file = {_toml(certificate.key_file)}\n"
+    )
+    upstream: Mapping[str, str | Path] = {"host": LOOPBACK, "tls": "off", **plan.upstream}
+    return "\n".join(
+        [
+            f'[gate]\nhostname = "{HOSTNAME}"\nregion = "{REGION}"\n',
+            f'[listener.submission]\naddress = "{LOOPBACK}"\nport = {plan.submission_port}\n'
+            f'tls = "starttls"\n{files}',
+            f'[listener.submissions]\naddress = "{LOOPBACK}"\nport = {plan.submissions_port}\n'
+            f'tls = "implicit"\n{files}',
+            f"[upstream.default]\nport = {plan.upstream_port}",
+            *(f"{key} = {_toml(value)}" for key, value in upstream.items()),
+            f"\n[directory]\npath = {_toml(directory)}\n",
+            f'[http]\naddress = "{LOOPBACK}"\nport = {plan.http_port}\n',
+        ]
+    )
+
+
+def _is_ready(http_port: int) -> bool:
+    try:
+        with urllib.request.urlopen(
+            f"http://{LOOPBACK}:{http_port}/readyz", timeout=2
+        ) as answer:
+            status: int = answer.status
+            return status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def start_gate(lab: Lab, authority: Authority, plan: GatePlan) -> Gate:
+    """Start the gate and wait until it says that it is ready."""
+    folder = lab.new_folder("gate")
+    directory = lab.new_folder("directory")
+    _write_directory(directory)
+    config = folder / "smtpgate.toml"
+    config.write_text(_config(plan, authority, directory))
+    daemon = lab.start(
+        "smtpgate",
+        [sys.executable, "-m", "smtpgate", "serve", "--config", config],
+        folder / "log",
+        ready=lambda: _is_ready(plan.http_port),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    return Gate(daemon, plan)
