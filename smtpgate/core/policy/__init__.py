@@ -1,0 +1,39 @@
+"""The policy engine: documents in, decisions out, with their reasons.
+
+Reads bottom-up: globs, keys and values (``match``, ``keys``, ``values``, ``variables``), what a
+document may say (``operators``, ``conditions``, ``principals``, ``statement``, ``document``),
+and what follows from it (``decision``, ``evaluate``, ``explain``).
+"""
+
+from smtpgate.core.policy.attachment import attachment_problems, is_policy_name
+from smtpgate.core.policy.decision import Decision, NearestMiss, Outcome, Request, Side
+from smtpgate.core.policy.document import parse_policy
+from smtpgate.core.policy.evaluate import evaluate
+from smtpgate.core.policy.match import glob_match
+from smtpgate.core.policy.principals import Caller
+from smtpgate.core.policy.printing import print_policy
+from smtpgate.core.policy.problem import PolicyError, Problem
+from smtpgate.core.policy.statement import Determining, Kind, Policy, Statement
+from smtpgate.core.policy.variables import Context
+
+__all__ = [
+    "Caller",
+    "Context",
+    "Decision",
+    "Determining",
+    "Kind",
+    "NearestMiss",
+    "Outcome",
+    "Policy",
+    "PolicyError",
+    "Problem",
+    "Request",
+    "Side",
+    "Statement",
+    "attachment_problems",
+    "evaluate",
+    "glob_match",
+    "is_policy_name",
+    "parse_policy",
+    "print_policy",
+]

@@ -1,0 +1,54 @@
+"""What else must hold of a policy that is attached to an identity.
+
+https://docs.aws.amazon.com/ses/latest/dg/policy-anatomy.html, "Policy requirements"
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from smtpgate.core.policy.problem import Problem, shown
+from smtpgate.core.policy.statement import Policy
+
+__all__ = ["MAX_POLICIES", "MAX_POLICY_OCTETS", "attachment_problems", "is_policy_name"]
+
+MAX_POLICIES: Final = 20
+MAX_POLICY_OCTETS: Final = 4096
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def is_policy_name(name: str) -> bool:
+    """Whether a policy may have that name: letters, digits, dashes, underscores, 64 at most."""
+    return _NAME.fullmatch(name) is not None
+
+
+def attachment_problems(
+    policy: Policy, *, identity_arn: str, source_octets: int, siblings: int
+) -> tuple[Problem, ...]:
+    """Why the policy cannot be attached to the identity; nothing when it can.
+
+    ``source_octets`` is the size of the document as written, ``siblings`` the number of other
+    policies that the identity has.
+    """
+    return tuple(_problems(policy, identity_arn, source_octets, siblings))
+
+
+def _problems(
+    policy: Policy, identity_arn: str, source_octets: int, siblings: int
+) -> Iterator[Problem]:
+    if source_octets > MAX_POLICY_OCTETS:
+        limit = f"{MAX_POLICY_OCTETS} are allowed"
+        yield Problem("document", f"has {source_octets} octets, and {limit}")
+    if siblings >= MAX_POLICIES:
+        yield Problem("document", f"the identity has {siblings} policies, the most it may have")
+    if policy.kind != "identity":
+        yield Problem("document", "is a user policy and names no principals")
+    wanted = f"must be exactly {identity_arn}, the identity that the policy is attached to"
+    for statement in policy.statements:
+        if statement.is_not_resource:
+            yield Problem(
+                f"{statement.path}.NotResource", f"is not allowed here: Resource {wanted}"
+            )
+        elif statement.resources != (identity_arn,):
+            seen = ", ".join(map(shown, statement.resources))
+            yield Problem(f"{statement.path}.Resource", f"{wanted}, not {seen}")

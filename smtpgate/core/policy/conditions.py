@@ -1,0 +1,223 @@
+"""One condition of a statement: an operator, a key, and values; compiled when it is read.
+
+All conditions of a statement must hold. Values of one key are alternatives; under a negated
+operator none of them may match. What an absent key means depends on the operator:
+
+=================================  ===========
+operator                           key absent
+=================================  ===========
+positive                           fails
+negated                            holds
+``…IfExists``                      holds
+``ForAllValues:``                  holds
+``ForAnyValue:``                   fails
+=================================  ===========
+
+A key of which a request can have several values never matches without a set operator, however
+many values there are, and also under a negated operator.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from smtpgate.core.policy.keys import is_multivalued
+from smtpgate.core.policy.match import Piece
+from smtpgate.core.policy.operators import NULL, OPERATORS, SET_OPERATORS, Operator, Verdict
+from smtpgate.core.policy.problem import hint, shown
+from smtpgate.core.policy.variables import Context, Template, TemplateError, parse_template
+
+__all__ = ["Condition", "ConditionError", "OperatorName", "compile_condition", "read_operator"]
+
+Test = Callable[[Context], bool]
+_IF_EXISTS: Final = "IfExists"
+_TAG_IDIOM: Final = "+.*@"
+
+
+class ConditionError(ValueError):
+    """An operator's name that is not known, or values that it cannot read."""
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__("; ".join(problems))
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorName:
+    """An operator as written: ``ForAnyValue:StringLikeIfExists`` taken apart."""
+
+    text: str
+    base: str
+    set_operator: str = ""
+    if_exists: bool = False
+
+    @property
+    def row(self) -> Operator:
+        """What the operator does."""
+        return OPERATORS[self.base]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One test of a statement, with its values as written."""
+
+    operator: OperatorName
+    key: str
+    values: tuple[str, ...]
+    holds: Test = field(compare=False, repr=False)
+
+    @property
+    def element(self) -> str:
+        """The operator and the key, as an explanation names them."""
+        return f"{self.operator.text} {self.key}"
+
+
+def read_operator(text: str) -> OperatorName:
+    """Take an operator's name apart. Raises ConditionError."""
+    prefix, colon, rest = text.rpartition(":")
+    if colon and prefix not in SET_OPERATORS:
+        raise ConditionError(
+            f"unknown set operator {shown(prefix)}{hint(prefix, SET_OPERATORS)}"
+        )
+    if rest in OPERATORS:
+        name = OperatorName(text, rest, prefix)
+    elif rest.removesuffix(_IF_EXISTS) in OPERATORS:
+        name = OperatorName(text, rest.removesuffix(_IF_EXISTS), prefix, if_exists=True)
+    else:
+        known = [*OPERATORS, *(base + _IF_EXISTS for base in OPERATORS if base != NULL)]
+        raise ConditionError(f"unknown operator {shown(rest)}{hint(rest, known)}")
+    if name.base == NULL and (name.set_operator or name.if_exists):
+        raise ConditionError("`Null' asks for absence itself and takes no prefix or suffix")
+    return name
+
+
+def compile_condition(
+    name: OperatorName,
+    key: str,
+    values: tuple[str, ...],
+    *,
+    variables: bool,
+    address_tag_idiom: bool = False,
+) -> Condition:
+    """Read the values and make the test. Raises ConditionError."""
+    folded = key.lower()
+    if name.base == NULL:
+        wanted = frozenset(_read_all(name.row, values))
+        return Condition(name, key, values, partial(_is_absent, folded, wanted))
+    row = name.row
+    if row.read is not None:
+        verdict = row.matcher(_read_all(row, values))
+        return Condition(name, key, values, _test(name, folded, verdict))
+    texts = _spread(values) if address_tag_idiom and _is_glob(row) else values
+    templates = _read_templates(texts, row, variables=variables)
+    if any(template.variables for template in templates):
+        bind = partial(_bind, row, templates)
+        return Condition(name, key, values, _late_test(name, folded, bind))
+    verdict = row.matcher(_resolved(templates, {}))
+    return Condition(name, key, values, _test(name, folded, verdict))
+
+
+def _is_glob(row: Operator) -> bool:
+    return row.family == "string" and row.wildcards
+
+
+def _spread(values: Sequence[str]) -> list[str]:
+    """Read ``name+.*@`` as the mailbox and all its ``+tag`` addresses."""
+    spread: list[str] = []
+    for value in values:
+        if _TAG_IDIOM in value:
+            spread += [value.replace(_TAG_IDIOM, "@"), value.replace(_TAG_IDIOM, "+*@")]
+        else:
+            spread.append(value)
+    return spread
+
+
+def _read_all(row: Operator, values: Sequence[str]) -> list[object]:
+    read = row.read or str
+    pairs = [(text, read(text)) for text in values]
+    bad = [f"{shown(text)} is not {row.expects}" for text, value in pairs if value is None]
+    if bad:
+        raise ConditionError(*bad)
+    return [value for _, value in pairs]
+
+
+def _read_templates(texts: Sequence[str], row: Operator, *, variables: bool) -> list[Template]:
+    templates: list[Template] = []
+    bad: list[str] = []
+    for text in texts:
+        try:
+            template = parse_template(text, variables=variables, wildcards=row.wildcards)
+        except TemplateError as error:
+            bad.append(str(error))
+        else:
+            templates.append(template)
+    if bad:
+        raise ConditionError(*bad)
+    return templates
+
+
+def _resolved(templates: Sequence[Template], context: Context) -> list[tuple[Piece, ...]]:
+    """The values for one request; one whose variable has no value there matches nothing."""
+    resolved = (template.resolve(context) for template in templates)
+    return [pieces for pieces in resolved if pieces is not None]
+
+
+def _bind(row: Operator, templates: Sequence[Template], context: Context) -> Verdict:
+    return row.matcher(_resolved(templates, context))
+
+
+def _is_absent(key: str, wanted: frozenset[object], context: Context) -> bool:
+    return (not context.get(key)) in wanted
+
+
+def _never(_context: Context) -> bool:
+    return False
+
+
+def _one(key: str, wanted: bool, when_absent: bool, verdict: Verdict, context: Context) -> bool:
+    values = context.get(key)
+    if not values:
+        return when_absent
+    return len(values) == 1 and verdict(values[0]) is wanted
+
+
+def _all(key: str, wanted: bool, when_absent: bool, verdict: Verdict, context: Context) -> bool:
+    values = context.get(key)
+    return all(verdict(value) is wanted for value in values) if values else when_absent
+
+
+def _any(key: str, wanted: bool, when_absent: bool, verdict: Verdict, context: Context) -> bool:
+    values = context.get(key)
+    return any(verdict(value) is wanted for value in values) if values else when_absent
+
+
+_Shape = Callable[[str, bool, bool, Verdict, Context], bool]
+
+
+def _shape(name: OperatorName) -> tuple[_Shape, bool]:
+    """How the request's values are gone through, and the answer when there are none."""
+    if name.set_operator == "ForAllValues":
+        return _all, True
+    if name.set_operator == "ForAnyValue":
+        return _any, name.if_exists
+    return _one, name.if_exists or name.row.negated
+
+
+def _test(name: OperatorName, key: str, verdict: Verdict) -> Test:
+    if not name.set_operator and is_multivalued(key):
+        return _never
+    shape, when_absent = _shape(name)
+    return partial(shape, key, not name.row.negated, when_absent, verdict)
+
+
+def _late_test(name: OperatorName, key: str, bind: Callable[[Context], Verdict]) -> Test:
+    if not name.set_operator and is_multivalued(key):
+        return _never
+    shape, when_absent = _shape(name)
+    wanted = not name.row.negated
+
+    def holds(context: Context) -> bool:
+        return shape(key, wanted, when_absent, bind(context), context)
+
+    return holds

@@ -1,0 +1,108 @@
+"""A decision: its outcome, the statements that made it, and what each side said."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from smtpgate.core.policy.principals import Caller
+from smtpgate.core.policy.statement import Determining, Kind
+from smtpgate.core.policy.variables import Context
+
+__all__ = ["Decision", "NearestMiss", "Outcome", "Request", "Said", "Side"]
+
+Said = Literal["allow", "explicit-deny", "implicit-deny", "not-needed"]
+
+
+class Outcome(StrEnum):
+    """What policies say."""
+
+    ALLOW = "allow"
+    EXPLICIT_DENY = "explicit-deny"
+    IMPLICIT_DENY = "implicit-deny"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Who wants to do what with which identity, under which circumstances."""
+
+    caller: Caller
+    action: str
+    resource: str
+    context: Context
+
+
+@dataclass(frozen=True, slots=True)
+class NearestMiss:
+    """The Allow statement that came closest, and the one thing in it that did not fit.
+
+    ``seen`` is empty when the request has nothing of the kind.
+    """
+
+    side: Kind
+    policy: str
+    sid: str | None
+    index: int
+    element: str
+    wanted: str
+    seen: str
+
+    def __str__(self) -> str:
+        statement = Determining(self.side, self.policy, self.sid, self.index)
+        seen = f"`{self.seen}'" if self.seen else "nothing"
+        return f"{statement} wants {self.element} `{self.wanted}', saw {seen}"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What the user policies, or the identity's policies, said.
+
+    A side that is not needed may still deny. ``cited`` are the statements that applied with
+    that outcome; ``miss`` and ``has_policies`` are told of a side that failed to allow.
+    """
+
+    name: Kind
+    outcome: Outcome
+    is_needed: bool = True
+    cited: tuple[Determining, ...] = ()
+    miss: NearestMiss | None = None
+    has_policies: bool = False
+
+    @property
+    def said(self) -> Said:
+        """The outcome, or that it was not needed."""
+        if self.is_needed or self.outcome is Outcome.EXPLICIT_DENY:
+            return self.outcome.value
+        return "not-needed"
+
+    @property
+    def sentence(self) -> str:
+        """What it said, in plain words."""
+        whose = f"{self.name} policies"
+        statements = " and ".join(map(str, self.cited))
+        if self.outcome is Outcome.EXPLICIT_DENY:
+            return f"{whose} deny it: {statements}"
+        if not self.is_needed:
+            return f"{whose} are not needed"
+        if self.outcome is Outcome.ALLOW:
+            return f"{whose} allow it: {statements}"
+        if self.miss is not None:
+            return f"{whose} do not allow it: {self.miss}"
+        if self.has_policies:
+            return f"{whose} do not allow it: they hold no Allow statement"
+        return f"{whose} do not allow it: there is no policy"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The outcome, and why."""
+
+    outcome: Outcome
+    determining: tuple[Determining, ...]
+    user_side: Side
+    identity_side: Side
+    nearest_miss: NearestMiss | None = None
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What each side said, in plain sentences."""
+        return (self.user_side.sentence, self.identity_side.sentence)

@@ -1,0 +1,110 @@
+"""The decision: a Deny that applies is final, an Allow that applies suffices, silence is no.
+
+Two sides are asked: the caller's user policies, and the policies of the identity. In one
+account the user policies decide, and an Allow of the identity that names the user itself
+suffices; across accounts both sides must allow. The account's root has no user policies and
+passes that half.
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic-cross-account.html
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from smtpgate.core.policy.decision import Decision, Outcome, Request, Side
+from smtpgate.core.policy.explain import nearest_miss
+from smtpgate.core.policy.principals import Who, who_is
+from smtpgate.core.policy.statement import Determining, Kind, Policy, Statement
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    request: Request,
+    *,
+    identity_policies: Sequence[Policy],
+    user_policies: Sequence[Policy],
+    more_specific: Sequence[tuple[str, Sequence[Policy]]] = (),
+) -> Decision:
+    """Decide a request.
+
+    ``more_specific`` are other identities of the same owner, by ARN, that cover the address
+    more closely: of their policies only a Deny counts, with that ARN as the resource.
+    """
+    caller = request.caller
+    who = who_is(caller)
+    user_denies, user_allows = _applying(user_policies, request, request.resource, who)
+    denies, allows = _applying(identity_policies, request, request.resource, who)
+    for arn, policies in more_specific:
+        denies += _applying(policies, request, arn, who)[0]
+    is_own = caller.account_id == _owner_of(request.resource)
+    # In one account a grant that names the user itself suffices; one to the whole account only
+    # leaves it to the account's own policies.
+    direct = [s for s in allows if s.principals and s.principals.names_itself(who)]
+    user = _side(
+        "user",
+        user_denies,
+        user_allows,
+        is_needed=not caller.is_root and not (is_own and direct and not user_allows),
+    )
+    identity = _side("identity", denies, allows, is_needed=not is_own or bool(direct))
+    if user_denies or denies:
+        cited = _cited(user_denies) + _cited(denies)
+        return Decision(Outcome.EXPLICIT_DENY, cited, user, identity)
+    passes_user_half = caller.is_root or bool(user_allows)
+    if (passes_user_half or direct) if is_own else (passes_user_half and allows):
+        counting = direct if is_own else allows
+        return Decision(Outcome.ALLOW, _cited(user_allows) + _cited(counting), user, identity)
+    user = _explained(user, user_policies, request, who)
+    identity = _explained(identity, identity_policies, request, who)
+    return Decision(Outcome.IMPLICIT_DENY, (), user, identity, user.miss or identity.miss)
+
+
+def _owner_of(resource: str) -> str:
+    """The account field of an ARN."""
+    parts = resource.split(":", 5)
+    return parts[4] if len(parts) == 6 else ""
+
+
+def _applying(
+    policies: Iterable[Policy], request: Request, resource: str, who: Who
+) -> tuple[list[Statement], list[Statement]]:
+    """The Deny and the Allow statements that apply to the request."""
+    action, context = request.action.lower(), request.context
+    denies: list[Statement] = []
+    allows: list[Statement] = []
+    for policy in policies:
+        for statement in policy.statements_about(who.account_id):
+            is_deny = statement.is_deny
+            if (
+                statement.covers_action(action)
+                and statement.covers_resource(resource, context)
+                and (
+                    statement.principals is None
+                    or statement.principals.admits(who, denies=is_deny)
+                )
+                and all(condition.holds(context) for condition in statement.conditions)
+            ):
+                (denies if is_deny else allows).append(statement)
+    return denies, allows
+
+
+def _side(
+    name: Kind, denies: Sequence[Statement], allows: Sequence[Statement], *, is_needed: bool
+) -> Side:
+    if denies:
+        return Side(name, Outcome.EXPLICIT_DENY, is_needed, _cited(denies))
+    if allows:
+        return Side(name, Outcome.ALLOW, is_needed, _cited(allows))
+    return Side(name, Outcome.IMPLICIT_DENY, is_needed)
+
+
+def _cited(statements: Iterable[Statement]) -> tuple[Determining, ...]:
+    return tuple([statement.cited for statement in statements])
+
+
+def _explained(side: Side, policies: Sequence[Policy], request: Request, who: Who) -> Side:
+    if side.outcome is Outcome.ALLOW or not side.is_needed:
+        return side
+    miss = nearest_miss(side.name, policies, request, who)
+    return replace(side, miss=miss, has_policies=bool(policies))

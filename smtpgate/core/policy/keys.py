@@ -1,0 +1,126 @@
+"""Condition keys: of what type they are, whether they have many values, when they are present.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
+https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonses.html
+Names ignore case. ``presence`` says what a submission through this gate has: ``sometimes``
+keys depend on the message or the caller, ``never`` keys are of other services or networks.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from smtpgate.core.policy.problem import hint, shown
+
+__all__ = ["KEYS", "Key", "KeyType", "is_key", "is_multivalued", "key_problem", "known_key"]
+
+KeyType = Literal["string", "address", "arn", "bool", "date", "ip", "number"]
+Presence = Literal["always", "sometimes", "never"]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What is known of one condition key; a name that ends in ``/`` takes a tag after it."""
+
+    name: str
+    type: KeyType
+    presence: Presence
+    is_multivalued: bool = False
+
+
+_ROWS: Final = (
+    Key("ses:ApiVersion", "string", "always"),
+    Key("ses:ExportSourceType", "string", "never"),
+    Key("ses:FeedbackAddress", "address", "sometimes"),
+    Key("ses:FromAddress", "address", "always"),
+    Key("ses:FromDisplayName", "string", "sometimes"),
+    Key("ses:MultiRegionEndpointId", "string", "never"),
+    Key("ses:Recipients", "address", "always", is_multivalued=True),
+    Key("ses:ReplicaRegion", "string", "never", is_multivalued=True),
+    Key("ses:TenantName", "string", "never"),
+    Key("aws:AssumedRoot", "string", "never"),
+    Key("aws:CalledVia", "string", "never", is_multivalued=True),
+    Key("aws:CalledViaFirst", "string", "never"),
+    Key("aws:CalledViaLast", "string", "never"),
+    Key("aws:ChatbotSourceArn", "arn", "never"),
+    Key("aws:CurrentTime", "date", "always"),
+    Key("aws:Ec2InstanceSourcePrivateIPv4", "ip", "never"),
+    Key("aws:Ec2InstanceSourceVpc", "string", "never"),
+    Key("aws:EpochTime", "date", "always"),
+    Key("aws:FederatedProvider", "string", "never"),
+    Key("aws:MultiFactorAuthAge", "number", "never"),
+    Key("aws:MultiFactorAuthPresent", "bool", "never"),
+    Key("aws:PrincipalAccount", "string", "always"),
+    Key("aws:PrincipalArn", "arn", "always"),
+    Key("aws:PrincipalIsAWSService", "bool", "never"),
+    Key("aws:PrincipalOrgID", "string", "never"),
+    Key("aws:PrincipalOrgPaths", "string", "never", is_multivalued=True),
+    Key("aws:PrincipalServiceName", "string", "never"),
+    Key("aws:PrincipalServiceNamesList", "string", "never", is_multivalued=True),
+    Key("aws:PrincipalTag/", "string", "never"),
+    Key("aws:PrincipalType", "string", "always"),
+    Key("aws:Referer", "string", "never"),
+    Key("aws:RequestTag/", "string", "never"),
+    Key("aws:RequestedRegion", "string", "always"),
+    Key("aws:ResourceAccount", "string", "always"),
+    Key("aws:ResourceOrgID", "string", "never"),
+    Key("aws:ResourceOrgPaths", "string", "never", is_multivalued=True),
+    Key("aws:ResourceTag/", "string", "never"),
+    Key("aws:SecureTransport", "bool", "always"),
+    Key("aws:SourceAccount", "string", "never"),
+    Key("aws:SourceArn", "arn", "never"),
+    Key("aws:SourceIdentity", "string", "never"),
+    Key("aws:SourceIp", "ip", "always"),
+    Key("aws:SourceOrgID", "string", "never"),
+    Key("aws:SourceOrgPaths", "string", "never", is_multivalued=True),
+    Key("aws:SourceVpc", "string", "never"),
+    Key("aws:SourceVpcArn", "arn", "never"),
+    Key("aws:SourceVpce", "string", "never"),
+    Key("aws:TagKeys", "string", "never", is_multivalued=True),
+    Key("aws:TokenIssueTime", "date", "never"),
+    Key("aws:UserAgent", "string", "never"),
+    Key("aws:userid", "string", "always"),
+    Key("aws:username", "string", "sometimes"),
+    Key("aws:ViaAWSService", "bool", "never"),
+    Key("aws:VpcSourceIp", "ip", "never"),
+    Key("aws:VpceAccount", "string", "never"),
+    Key("aws:VpceOrgID", "string", "never"),
+    Key("aws:VpceOrgPaths", "string", "never", is_multivalued=True),
+)
+KEYS: Final = {key.name.lower(): key for key in _ROWS}
+_MULTIVALUED: Final = frozenset(name for name, key in KEYS.items() if key.is_multivalued)
+_FORM: Final = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9.-]*:[A-Za-z][A-Za-z0-9_.-]*(?:/[^*?{}',\x00-\x1f\x7f]+)?"
+)
+# The names under these prefixes are all known; services bring their own prefixes.
+_CLOSED: Final = ("aws:", "ses:")
+
+
+def is_key(text: str) -> bool:
+    """Whether the text has the form of a condition key: ``prefix:Name`` or ``…/tag``."""
+    return _FORM.fullmatch(text) is not None
+
+
+def known_key(name: str) -> Key | None:
+    """What is known of the key."""
+    prefix, slash, tag = name.lower().partition("/")
+    return KEYS.get(prefix + slash if slash and tag else prefix)
+
+
+def is_multivalued(name: str) -> bool:
+    """Whether one request can have many values of the key; only its name decides."""
+    return name.lower() in _MULTIVALUED
+
+
+def _names() -> Iterator[str]:
+    return (key.name for key in _ROWS)
+
+
+def key_problem(name: str) -> str | None:
+    """Why the key cannot be understood, or ``None``."""
+    if not is_key(name):
+        return f"{shown(name)} does not have the form of a condition key{hint(name, _names())}"
+    if name.lower().startswith(_CLOSED) and known_key(name) is None:
+        return f"unknown condition key {shown(name)}{hint(name, _names())}"
+    return None

@@ -1,0 +1,207 @@
+"""Globs: ``*`` is any run of characters, ``?`` exactly one, everything else is itself.
+
+Patterns are cut at their stars once, when a policy is read. Matching then looks for the pieces
+from left to right, each at the first place where it fits: a star can always be made longer
+later, so nothing is ever tried again. Time is at most pattern times text, memory the pattern's.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
+
+__all__ = ["Matcher", "Piece", "Wild", "any_arn", "any_glob", "glob_match", "pieces_of"]
+
+Matcher = Callable[[str], bool]
+
+
+class Wild(Enum):
+    """The two wildcards."""
+
+    MANY = "*"
+    ONE = "?"
+
+
+Piece = str | Wild
+# A stretch between two stars: its length, and its literal texts with their places in it.
+_Stretch = tuple[int, tuple[tuple[int, str], ...]]
+
+
+def pieces_of(pattern: str) -> tuple[Piece, ...]:
+    """A pattern cut into literal texts and wildcards."""
+    pieces: list[Piece] = []
+    literal: list[str] = []
+    for character in pattern:
+        if character not in "*?":
+            literal.append(character)
+            continue
+        if literal:
+            pieces.append("".join(literal))
+            literal.clear()
+        pieces.append(Wild(character))
+    if literal:
+        pieces.append("".join(literal))
+    return tuple(pieces)
+
+
+def glob_match(pattern: str, text: str) -> bool:
+    """Whether the glob matches the whole text."""
+    return _glob(pieces_of(pattern))(text)
+
+
+def _glob(pieces: Sequence[Piece]) -> Matcher:
+    if Wild.ONE in pieces:
+        return _glob_with_single(_stretches(pieces))
+    parts = [""]
+    for piece in pieces:
+        if isinstance(piece, str):
+            parts[-1] += piece
+        else:
+            parts.append("")
+    if len(parts) == 1:
+        return parts[0].__eq__
+    return _glob_with_stars(parts[0], [part for part in parts[1:-1] if part], parts[-1])
+
+
+def _glob_with_stars(head: str, middle: Sequence[str], tail: str) -> Matcher:
+    shortest = len(head) + len(tail)
+
+    def ends_match(text: str) -> bool:
+        return len(text) >= shortest and text.startswith(head) and text.endswith(tail)
+
+    if not middle:
+        return ends_match
+
+    def matches(text: str) -> bool:
+        if not ends_match(text):
+            return False
+        at, end = len(head), len(text) - len(tail)
+        for part in middle:
+            found = text.find(part, at, end)
+            if found < 0:
+                return False
+            at = found + len(part)
+        return True
+
+    return matches
+
+
+def _stretches(pieces: Sequence[Piece]) -> list[_Stretch]:
+    stretches: list[_Stretch] = [(0, ())]
+    for piece in pieces:
+        length, texts = stretches[-1]
+        if piece is Wild.MANY:
+            stretches.append((0, ()))
+        elif piece is Wild.ONE:
+            stretches[-1] = (length + 1, texts)
+        else:
+            stretches[-1] = (length + len(piece), (*texts, (length, piece)))
+    return stretches
+
+
+def _fits(stretch: _Stretch, text: str, at: int) -> bool:
+    return all(text.startswith(literal, at + offset) for offset, literal in stretch[1])
+
+
+def _glob_with_single(stretches: Sequence[_Stretch]) -> Matcher:
+    head, *middle, tail = stretches if len(stretches) > 1 else (*stretches, (0, ()))
+    is_fixed = len(stretches) == 1
+    shortest = sum(length for length, _ in stretches)
+
+    def matches(text: str) -> bool:
+        if len(text) != shortest if is_fixed else len(text) < shortest:
+            return False
+        at, end = head[0], len(text) - tail[0]
+        if not _fits(head, text, 0) or not _fits(tail, text, end):
+            return False
+        for stretch in middle:
+            last = end - stretch[0]
+            while at <= last and not _fits(stretch, text, at):
+                at += 1
+            if at > last:
+                return False
+            at += stretch[0]
+        return True
+
+    return matches
+
+
+def _literal_of(pieces: Sequence[Piece]) -> str | None:
+    literals = [piece for piece in pieces if isinstance(piece, str)]
+    return "".join(literals) if len(literals) == len(pieces) else None
+
+
+def _head_of(pieces: Sequence[Piece]) -> str:
+    return pieces[0] if isinstance(pieces[0], str) else ""
+
+
+def any_glob(patterns: Iterable[Sequence[Piece]]) -> Matcher:
+    """Whether any of the patterns matches; literal ones cost one look-up together."""
+    literals: set[str] = set()
+    wild: list[Sequence[Piece]] = []
+    for pieces in patterns:
+        literal = _literal_of(pieces)
+        if literal is None:
+            wild.append(pieces)
+        else:
+            literals.add(literal)
+    if not wild:
+        return frozenset(literals).__contains__
+    globs = tuple(_glob(pieces) for pieces in wild)
+    if len(globs) == 1 and not literals:
+        return globs[0]
+    # One call tells whether any pattern begins as the text does; most texts end here.
+    heads = tuple(_head_of(pieces) for pieces in wild)
+
+    def matches(text: str) -> bool:
+        if text in literals:
+            return True
+        return text.startswith(heads) and any(glob(text) for glob in globs)
+
+    return matches
+
+
+def _segments(pieces: Sequence[Piece]) -> list[list[Piece]]:
+    """Cut at the first five colons; the last part keeps further ones."""
+    segments: list[list[Piece]] = [[]]
+    for piece in pieces:
+        if isinstance(piece, Wild):
+            segments[-1].append(piece)
+            continue
+        first, *others = piece.split(":", 6 - len(segments))
+        if first:
+            segments[-1].append(first)
+        segments.extend([other] if other else [] for other in others)
+    return segments
+
+
+def _arn(pieces: Sequence[Piece]) -> Callable[[Sequence[str]], bool]:
+    segments = _segments(pieces)
+    if len(segments) != 6:
+        return lambda _parts: False
+    globs = tuple(
+        (at, _glob(segment)) for at, segment in enumerate(segments) if segment != [Wild.MANY]
+    )
+    return lambda parts: all(glob(parts[at]) for at, glob in globs)
+
+
+def any_arn(patterns: Iterable[Sequence[Piece]]) -> Callable[[str], bool | None]:
+    """Whether any ARN pattern matches, part by part; ``None`` for a text that is no ARN.
+
+    A star does not reach across the first five colons, so a pattern of fewer parts never
+    matches (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html).
+    """
+    literals: set[str] = set()
+    wild: list[Callable[[Sequence[str]], bool]] = []
+    for pieces in patterns:
+        literal = _literal_of(pieces)
+        if literal is None:
+            wild.append(_arn(pieces))
+        else:
+            literals.add(literal)
+
+    def matches(text: str) -> bool | None:
+        parts = text.split(":", 5)
+        if len(parts) != 6 or parts[0] != "arn":
+            return None
+        return text in literals or any(pattern(parts) for pattern in wild)
+
+    return matches

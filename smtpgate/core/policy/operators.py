@@ -1,0 +1,131 @@
+"""Condition operators: one row each.
+
+An operator compares one value of the request with all values of the document. Its matcher says
+``True`` when any of them matches, ``False`` when none does, and ``None`` when the request's
+value is not of the operator's type; then neither the operator nor its negation holds.
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
+"""
+
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from smtpgate.core.policy.match import Piece, Wild, any_arn, any_glob
+from smtpgate.core.policy.values import (
+    in_network,
+    read_address,
+    read_binary,
+    read_bool,
+    read_instant,
+    read_network,
+    read_number,
+)
+
+__all__ = ["NULL", "OPERATORS", "SET_OPERATORS", "Family", "Operator", "Verdict"]
+
+Family = Literal["string", "number", "date", "bool", "binary", "ip", "arn", "null"]
+Verdict = Callable[[str], bool | None]
+Text = Sequence[Piece]
+Read = Callable[[str], Any]
+
+NULL: Final = "Null"
+SET_OPERATORS: Final = ("ForAllValues", "ForAnyValue")
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One operator: what its values are, how they are compared, whether the answer turns.
+
+    ``read`` turns a value of the document into what is compared, or answers ``None``; operators
+    without it compare texts, which may hold variables and, with ``wildcards``, ``*`` and ``?``.
+    """
+
+    family: Family
+    matcher: Callable[[Sequence[Any]], Verdict]
+    negated: bool = False
+    read: Read | None = None
+    expects: str = ""
+    wildcards: bool = False
+
+
+def _literal(text: Text) -> str:
+    return "".join(piece.value if isinstance(piece, Wild) else piece for piece in text)
+
+
+def _equal(values: Iterable[Text]) -> Verdict:
+    return frozenset(map(_literal, values)).__contains__
+
+
+def _equal_ignoring_case(values: Iterable[Text]) -> Verdict:
+    wanted = frozenset(_literal(value).lower() for value in values)
+    return lambda text: text.lower() in wanted
+
+
+def _compared(read: Read, holds: Callable[[Any, Any], bool]) -> Callable[..., Verdict]:
+    """Read the request's value and hold it against each of the document's."""
+
+    def matcher(values: Iterable[Any]) -> Verdict:
+        wanted = tuple(values)
+
+        def matches(text: str) -> bool | None:
+            value = read(text)
+            return None if value is None else any(holds(value, other) for other in wanted)
+
+        return matches
+
+    return matcher
+
+
+def _same_octets(values: Iterable[bytes]) -> Verdict:
+    """A context's values are texts: octets that are text as they are, others in base64."""
+    wanted = frozenset(values)
+    return lambda text: text.encode() in wanted or read_binary(text) in wanted
+
+
+def _numeric(holds: Callable[[Any, Any], bool], *, negated: bool = False) -> Operator:
+    return Operator("number", _compared(read_number, holds), negated, read_number, "a number")
+
+
+def _date(holds: Callable[[Any, Any], bool], *, negated: bool = False) -> Operator:
+    expects = "a date such as `2026-01-31T12:00:00Z' or epoch seconds"
+    return Operator("date", _compared(read_instant, holds), negated, read_instant, expects)
+
+
+def _ip(*, negated: bool = False) -> Operator:
+    expects = "an address or network such as `192.0.2.0/24'"
+    return Operator("ip", _compared(read_address, in_network), negated, read_network, expects)
+
+
+_BOOL: Final = "`true' or `false'"
+
+OPERATORS: Final = {
+    "StringEquals": Operator("string", _equal),
+    "StringNotEquals": Operator("string", _equal, negated=True),
+    "StringEqualsIgnoreCase": Operator("string", _equal_ignoring_case),
+    "StringNotEqualsIgnoreCase": Operator("string", _equal_ignoring_case, negated=True),
+    "StringLike": Operator("string", any_glob, wildcards=True),
+    "StringNotLike": Operator("string", any_glob, negated=True, wildcards=True),
+    "NumericEquals": _numeric(operator.eq),
+    "NumericNotEquals": _numeric(operator.eq, negated=True),
+    "NumericLessThan": _numeric(operator.lt),
+    "NumericLessThanEquals": _numeric(operator.le),
+    "NumericGreaterThan": _numeric(operator.gt),
+    "NumericGreaterThanEquals": _numeric(operator.ge),
+    "DateEquals": _date(operator.eq),
+    "DateNotEquals": _date(operator.eq, negated=True),
+    "DateLessThan": _date(operator.lt),
+    "DateLessThanEquals": _date(operator.le),
+    "DateGreaterThan": _date(operator.gt),
+    "DateGreaterThanEquals": _date(operator.ge),
+    "Bool": Operator("bool", _compared(read_bool, operator.eq), read=read_bool, expects=_BOOL),
+    "BinaryEquals": Operator("binary", _same_octets, read=read_binary, expects="base64"),
+    "IpAddress": _ip(),
+    "NotIpAddress": _ip(negated=True),
+    "ArnEquals": Operator("arn", any_arn, wildcards=True),
+    "ArnLike": Operator("arn", any_arn, wildcards=True),
+    "ArnNotEquals": Operator("arn", any_arn, negated=True, wildcards=True),
+    "ArnNotLike": Operator("arn", any_arn, negated=True, wildcards=True),
+    # The one operator about a key's absence; conditions evaluate it themselves.
+    NULL: Operator("null", _equal, read=read_bool, expects=_BOOL),
+}

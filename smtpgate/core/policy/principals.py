@@ -1,0 +1,196 @@
+"""Principals: whom a statement is about, and whether a caller is among them.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html
+An account, by its id or its root ARN, stands for everybody in it. A role stands for its
+sessions. Groups are never principals, and no wildcard is allowed inside an ARN.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from smtpgate.core.policy.problem import hint, shown
+from smtpgate.core.policy.strict_json import Json, kind_of
+
+__all__ = ["Caller", "Principals", "Report", "Who", "read_principals", "who_is"]
+
+Report = Callable[[str, str], None]
+
+_ACCOUNT: Final = re.compile(r"[0-9]{12}")
+_ROOT: Final = re.compile(r"arn:aws[a-z-]{0,20}:iam::(?P<account>[0-9]{12}):root")
+_PATH: Final = r"(?:[\x21-\x29\x2b-\x2e\x30-\x3e\x40-\x7e]+/)*"
+_NAME: Final = r"[A-Za-z0-9_+=,.@-]{1,64}"
+_USER: Final = re.compile(
+    rf"arn:aws[a-z-]{{0,20}}:iam::(?P<account>[0-9]{{12}}):user/{_PATH}{_NAME}"
+)
+_ROLE: Final = re.compile(
+    rf"arn:(?P<partition>aws[a-z-]{{0,20}}):iam::(?P<account>[0-9]{{12}}):role/"
+    rf"{_PATH}(?P<name>{_NAME})"
+)
+_SESSION: Final = re.compile(
+    r"arn:(?P<partition>aws[a-z-]{0,20}):sts::(?P<account>[0-9]{12}):assumed-role/"
+    rf"(?P<name>{_NAME})/{_NAME}"
+)
+_FEDERATED_USER: Final = re.compile(
+    rf"arn:aws[a-z-]{{0,20}}:sts::(?P<account>[0-9]{{12}}):federated-user/{_NAME}"
+)
+_SERVICE: Final = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+")
+_FORMS: Final = "an account id, the ARN of an account's root, of a user or of a role, or `*'"
+
+_Role = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: a user, or the account itself when ``is_root``."""
+
+    account_id: str
+    arn: str
+    is_root: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """A caller with what principals are compared with; made once a request."""
+
+    caller: Caller
+    account_id: str
+    arn: str
+    root_arn: str
+    role: _Role | None
+
+
+def who_is(caller: Caller) -> Who:
+    """Prepare a caller for comparison."""
+    partition = [*caller.arn.split(":", 2), ""][1] or "aws"
+    session = _SESSION.fullmatch(caller.arn) if ":assumed-role/" in caller.arn else None
+    role = (session["partition"], session["account"], session["name"]) if session else None
+    root_arn = f"arn:{partition}:iam::{caller.account_id}:root"
+    return Who(caller, caller.account_id, caller.arn, root_arn, role)
+
+
+@dataclass(frozen=True, slots=True)
+class Principals:
+    """The principals of one statement; ``is_not`` for a ``NotPrincipal``."""
+
+    aws: tuple[str, ...]
+    services: tuple[str, ...] = ()
+    is_not: bool = False
+    anyone: bool = field(init=False, compare=False, repr=False)
+    _accounts: frozenset[str] = field(init=False, compare=False, repr=False)
+    _arns: frozenset[str] = field(init=False, compare=False, repr=False)
+    _roles: frozenset[_Role] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        roles = (_ROLE.fullmatch(text) for text in self.aws)
+        object.__setattr__(self, "anyone", "*" in self.aws)
+        object.__setattr__(self, "_accounts", frozenset(filter(_ACCOUNT.fullmatch, self.aws)))
+        object.__setattr__(self, "_arns", frozenset(self.aws) | frozenset(self.services))
+        object.__setattr__(
+            self,
+            "_roles",
+            frozenset((r["partition"], r["account"], r["name"]) for r in roles if r),
+        )
+
+    def accounts(self) -> frozenset[str] | None:
+        """The ids of all accounts that a caller may be of; ``None`` when it may be any."""
+        if self.anyone or self.is_not or self.services:
+            return None
+        forms = (_ROOT, _USER, _ROLE, _SESSION, _FEDERATED_USER)
+        matches = (form.fullmatch(text) for form in forms for text in self.aws)
+        return self._accounts | {match["account"] for match in matches if match}
+
+    def _names_account(self, who: Who) -> bool:
+        return self.anyone or who.account_id in self._accounts or who.root_arn in self._arns
+
+    def names_itself(self, who: Who) -> bool:
+        """Whether the caller's own ARN is named (or its role's), not merely its account."""
+        return not self.is_not and not who.caller.is_root and self._names_own(who)
+
+    def _names_own(self, who: Who) -> bool:
+        return who.arn in self._arns or (who.role is not None and who.role in self._roles)
+
+    def admits(self, who: Who, *, denies: bool) -> bool:
+        """Whether the statement is about the caller."""
+        if not self.is_not:
+            return self._names_account(who) or self._names_own(who)
+        return not self._spares(who) if denies else not self._names_any(who)
+
+    def _names_any(self, who: Who) -> bool:
+        return self._names_account(who) or self._names_own(who)
+
+    def _spares(self, who: Who) -> bool:
+        """Whether a Deny with NotPrincipal leaves the caller alone.
+
+        Everything that the caller is must be listed: its account as well as the user, or the
+        role as well as its session
+        (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_notprincipal.html).
+        """
+        if self.anyone:
+            return True
+        if not self._names_account(who):
+            return False
+        has_role = who.role is None or who.role in self._roles
+        return who.caller.is_root or (has_role and who.arn in self._arns)
+
+
+def read_principals(value: Json, path: str, report: Report, *, is_not: bool) -> Principals:
+    """Read the element's value; what cannot be read is reported."""
+    if value == "*":
+        return Principals(("*",), is_not=is_not)
+    if not isinstance(value, dict):
+        wanted = '`"*"\' or an object such as `{"AWS": "111122223333"}\''
+        report(path, f"must be {wanted}, not {kind_of(value)}")
+        return Principals((), is_not=is_not)
+    if not value:
+        report(path, "names no principal")
+    names: dict[str, tuple[str, ...]] = {}
+    for kind, member in value.items():
+        problem_of = _PROBLEMS.get(kind)
+        if problem_of is None:
+            known = hint(kind, _PROBLEMS)
+            report(f"{path}.{kind}", f"principals of kind {shown(kind)} are not known{known}")
+            continue
+        found = _names(member, f"{path}.{kind}", report)
+        names[kind] = tuple(text for _, text in found)
+        for where, text in found:
+            problem = problem_of(text)
+            if problem is not None:
+                report(where, problem)
+    return Principals(names.get("AWS", ()), names.get("Service", ()), is_not=is_not)
+
+
+def _names(value: Json, path: str, report: Report) -> list[tuple[str, str]]:
+    values: Iterable[tuple[str, Json]] = [(path, value)]
+    if isinstance(value, list):
+        values = [(f"{path}[{at}]", member) for at, member in enumerate(value)]
+        if not value:
+            report(path, "the list is empty")
+    found: list[tuple[str, str]] = []
+    for where, member in values:
+        if isinstance(member, str):
+            found.append((where, member))
+        else:
+            report(where, f"must be a string, not {kind_of(member)}")
+    return found
+
+
+def _aws_problem(text: str) -> str | None:
+    forms = (_ACCOUNT, _ROOT, _USER, _ROLE, _SESSION, _FEDERATED_USER)
+    if text == "*" or any(form.fullmatch(text) for form in forms):
+        return None
+    if "*" in text or "?" in text:
+        return f"{shown(text)} has a wildcard, which never matches inside a principal"
+    if ":group/" in text:
+        return f"{shown(text)} is a group, and groups are no principals"
+    return f"{shown(text)} is no principal: expected {_FORMS}"
+
+
+def _service_problem(text: str) -> str | None:
+    if _SERVICE.fullmatch(text):
+        return None
+    return f"{shown(text)} is no service such as `ses.amazonaws.com'"
+
+
+_PROBLEMS: Final = {"AWS": _aws_problem, "Service": _service_problem}

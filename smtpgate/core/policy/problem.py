@@ -1,0 +1,44 @@
+"""Problems of a policy document: where they are, what is wrong, and which word was meant."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Final
+
+__all__ = ["PolicyError", "Problem", "hint", "shown"]
+
+_MAX_SHOWN: Final = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a document, and the path of elements (or line and column) to it."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+class PolicyError(ValueError):
+    """A document that is no policy, with all its problems, one a line."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems: tuple[Problem, ...] = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def shown(text: str) -> str:
+    """A text from a document as it can stand in a message: in quotes, shortened, one line."""
+    if len(text) > _MAX_SHOWN:
+        text = text[: _MAX_SHOWN - 3] + "..."
+    escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return f"`{escaped}'"
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """The nearest known word as the end of a message, or nothing when none is near."""
+    by_lower = {name.lower(): name for name in known}
+    near = get_close_matches(word[:_MAX_SHOWN].lower(), by_lower, n=1)
+    return f" (did you mean {shown(by_lower[near[0]])}?)" if near else ""
