@@ -1,14 +1,16 @@
 """The policy engine: documents in, decisions out, with their reasons.
 
 Reads bottom-up: globs, keys and values (``match``, ``keys``, ``values``, ``variables``), what a
-document may say (``operators``, ``conditions``, ``principals``, ``statement``, ``document``),
-and what follows from it (``decision``, ``evaluate``, ``explain``).
+document may say (``operators``, ``conditions``, ``principals``, ``statement``, ``document``),,
+what follows from it (``decision``, ``evaluate``, ``explain``), and what is legal but unwise
+(``lint``).
 """
 
 from smtpgate.core.policy.attachment import attachment_problems, is_policy_name
 from smtpgate.core.policy.decision import Decision, NearestMiss, Outcome, Request, Side
 from smtpgate.core.policy.document import parse_policy
 from smtpgate.core.policy.evaluate import evaluate
+from smtpgate.core.policy.lint import Finding, corrected, lint_policy
 from smtpgate.core.policy.match import glob_match
 from smtpgate.core.policy.principals import Caller
 from smtpgate.core.policy.printing import print_policy
@@ -21,6 +23,7 @@ __all__ = [
     "Context",
     "Decision",
     "Determining",
+    "Finding",
     "Kind",
     "NearestMiss",
     "Outcome",
@@ -31,9 +34,11 @@ __all__ = [
     "Side",
     "Statement",
     "attachment_problems",
+    "corrected",
     "evaluate",
     "glob_match",
     "is_policy_name",
+    "lint_policy",
     "parse_policy",
     "print_policy",
 ]

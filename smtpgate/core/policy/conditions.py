@@ -28,7 +28,14 @@ from smtpgate.core.policy.operators import NULL, OPERATORS, SET_OPERATORS, Opera
 from smtpgate.core.policy.problem import hint, shown
 from smtpgate.core.policy.variables import Context, Template, TemplateError, parse_template
 
-__all__ = ["Condition", "ConditionError", "OperatorName", "compile_condition", "read_operator"]
+__all__ = [
+    "Condition",
+    "ConditionError",
+    "OperatorName",
+    "compile_condition",
+    "is_glob",
+    "read_operator",
+]
 
 Test = Callable[[Context], bool]
 _IF_EXISTS: Final = "IfExists"
@@ -60,12 +67,16 @@ class OperatorName:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One test of a statement, with its values as written."""
+    """One test of a statement, with its values as written.
+
+    ``reads_tag_idiom`` says that ``+.*@`` in the values is read as the announcement means it.
+    """
 
     operator: OperatorName
     key: str
     values: tuple[str, ...]
     holds: Test = field(compare=False, repr=False)
+    reads_tag_idiom: bool = False
 
     @property
     def element(self) -> str:
@@ -109,16 +120,18 @@ def compile_condition(
     if row.read is not None:
         verdict = row.matcher(_read_all(row, values))
         return Condition(name, key, values, _test(name, folded, verdict))
-    texts = _spread(values) if address_tag_idiom and _is_glob(row) else values
+    idiom = address_tag_idiom and is_glob(row)
+    texts = _spread(values) if idiom else values
     templates = _read_templates(texts, row, variables=variables)
     if any(template.variables for template in templates):
-        bind = partial(_bind, row, templates)
-        return Condition(name, key, values, _late_test(name, folded, bind))
-    verdict = row.matcher(_resolved(templates, {}))
-    return Condition(name, key, values, _test(name, folded, verdict))
+        test = _late_test(name, folded, partial(_bind, row, templates))
+    else:
+        test = _test(name, folded, row.matcher(_resolved(templates, {})))
+    return Condition(name, key, values, test, reads_tag_idiom=idiom)
 
 
-def _is_glob(row: Operator) -> bool:
+def is_glob(row: Operator) -> bool:
+    """Whether the operator compares texts with globs."""
     return row.family == "string" and row.wildcards
 
 

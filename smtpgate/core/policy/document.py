@@ -33,10 +33,10 @@ from smtpgate.core.policy.statement import (
 from smtpgate.core.policy.strict_json import Json, JsonObject, Number, kind_of, parse_json
 from smtpgate.core.policy.variables import Template, TemplateError, parse_template
 
-__all__ = ["VERSIONS", "parse_policy"]
+__all__ = ["VERSIONS", "WITH_VARIABLES", "parse_policy"]
 
 VERSIONS: Final = ("2012-10-17", "2008-10-17")
-_WITH_VARIABLES: Final = "2012-10-17"
+WITH_VARIABLES: Final = "2012-10-17"
 _TOP: Final = ("Version", "Id", "Statement")
 _ELEMENTS: Final = (
     "Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource",
@@ -88,7 +88,7 @@ class _Reader:
         if version is not None and version not in VERSIONS:
             known = " or ".join(map(shown, VERSIONS))
             self.report("Version", f"unknown version {shown(version)}: expected {known}")
-        self.has_variables = version == _WITH_VARIABLES
+        self.has_variables = version == WITH_VARIABLES
         identifier = self._optional_text(value, "Id", "")
         statements = self._statements(value)
         if self.problems:

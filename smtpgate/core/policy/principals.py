@@ -101,6 +101,11 @@ class Principals:
         matches = (form.fullmatch(text) for form in forms for text in self.aws)
         return self._accounts | {match["account"] for match in matches if match}
 
+    def accounts_named(self) -> frozenset[str]:
+        """The ids of the accounts that are named as a whole."""
+        roots = (_ROOT.fullmatch(text) for text in self.aws)
+        return self._accounts | {match["account"] for match in roots if match}
+
     def _names_account(self, who: Who) -> bool:
         return self.anyone or who.account_id in self._accounts or who.root_arn in self._arns
 

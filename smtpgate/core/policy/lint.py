@@ -1,0 +1,80 @@
+"""Legal but unwise: coded findings about a policy, each with an explanation and a cure."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from smtpgate.core.policy.attachment import MAX_POLICY_OCTETS
+from smtpgate.core.policy.document import WITH_VARIABLES
+from smtpgate.core.policy.finding import CODES, Finding, Severity, found
+from smtpgate.core.policy.lint_conditions import condition_findings
+from smtpgate.core.policy.lint_contradictions import contradictions
+from smtpgate.core.policy.lint_regex import corrected, regex_findings
+from smtpgate.core.policy.lint_statements import statement_findings
+from smtpgate.core.policy.problem import shown
+from smtpgate.core.policy.statement import Policy, Statement
+from smtpgate.core.policy.strict_json import Json, parse_json
+
+__all__ = ["CODES", "Finding", "Severity", "corrected", "lint_policy"]
+
+_NEAR_LIMIT: Final = MAX_POLICY_OCTETS * 9 // 10
+
+
+def lint_policy(policy: Policy, *, source: str) -> tuple[Finding, ...]:
+    """All findings about a policy, in the order of the document; none when it is clean.
+
+    ``source`` is the text that the policy was read from.
+    """
+    return (*_statements(policy), *_empty_conditions(source), *_size(policy, source))
+
+
+def _statements(policy: Policy) -> Iterator[Finding]:
+    for statement in policy.statements:
+        yield from statement_findings(policy, statement)
+        for condition in statement.conditions:
+            path = f"{statement.path}.Condition.{condition.operator.text}.{condition.key}"
+            yield from regex_findings(condition, path)
+            yield from condition_findings(statement, condition, path)
+        yield from contradictions(statement)
+        if policy.version != WITH_VARIABLES:
+            yield from _literal_variables(statement)
+
+
+def _literal_variables(statement: Statement) -> Iterator[Finding]:
+    texts = [value for condition in statement.conditions for value in condition.values]
+    for text in (*statement.resources, *texts):
+        if "${" in text:
+            yield found(
+                "variables-need-version",
+                statement.path,
+                f"without Version `{WITH_VARIABLES}' {shown(text)} is literal text",
+                f'"Version": "{WITH_VARIABLES}"',
+            )
+
+
+def _empty_conditions(source: str) -> Iterator[Finding]:
+    """Conditions that ask for nothing; they leave no trace in the policy."""
+    document, _ = parse_json(source)
+    statements: Json = document.get("Statement") if isinstance(document, dict) else None
+    members = statements if isinstance(statements, list) else [statements]
+    for at, statement in enumerate(members):
+        path = f"Statement[{at}]" if isinstance(statements, list) else "Statement"
+        block = statement.get("Condition") if isinstance(statement, dict) else None
+        if block == {}:
+            yield found("empty-condition", f"{path}.Condition", "it restricts nothing")
+        for operator, keys in block.items() if isinstance(block, dict) else ():
+            if keys == {}:
+                where = f"{path}.Condition.{operator}"
+                yield found("empty-condition", where, "it restricts nothing")
+
+
+def _size(policy: Policy, source: str) -> Iterator[Finding]:
+    octets = len(source.encode())
+    if policy.kind != "identity" or octets <= _NEAR_LIMIT:
+        return
+    code = "over-size-limit" if octets > MAX_POLICY_OCTETS else "near-size-limit"
+    yield found(
+        code,
+        "document",
+        f"it has {octets} of at most {MAX_POLICY_OCTETS} octets",
+        "leave out white space, or split it: an identity may have 20 policies",
+    )
