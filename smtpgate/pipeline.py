@@ -106,8 +106,8 @@ class Pipeline:
             done.reply = self._refused(refusal, done)
         except Exception as error:  # noqa: BLE001 - for the log; the peer hears nothing of it
             self._on_error(error)
-            refusal = Reject(reply_of("temporary-failure"), "internal-error")
-            done.reply = self._refused(refusal, done)
+            unexpected = Reject(reply_of("temporary-failure"), "internal-error")
+            done.reply = self._refused(unexpected, done)
         finally:
             done.done_at = self._clock.now()
             self._events.publish(done)

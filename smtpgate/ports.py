@@ -83,7 +83,9 @@ class Ledger(Protocol):
 class Upstream(Protocol):
     """The next hop."""
 
-    async def deliver(self, envelope: Envelope, message: Sequence[bytes]) -> Delivery:
+    async def deliver(
+        self, envelope: Envelope, message: Sequence[bytes | memoryview]
+    ) -> Delivery:
         """Carry out one mail transaction with the message, given in pieces with CRLF line ends.
 
         Raises UpstreamUnavailableError when nothing was accepted, InDoubtError when the final

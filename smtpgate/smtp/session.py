@@ -166,7 +166,7 @@ class GateSession(GateProtocol):
         return self.door.config.tls == "starttls" and not self.is_tls
 
     @property
-    def _may_authenticate(self) -> bool:
+    def _may_check_credentials(self) -> bool:
         return self.is_tls or self.door.config.allow_plaintext_auth
 
     async def on_starttls(self, argument: bytes) -> None:
@@ -225,7 +225,7 @@ class GateSession(GateProtocol):
         else:
             credentials = await self._exchange(mechanism.upper(), initial.strip() or None)
             if credentials is not None:
-                await self._authenticate(credentials)
+                await self._check_credentials(credentials)
 
     async def _exchange(self, mechanism: bytes, response: bytes | None) -> Credentials | None:
         exchange = MECHANISMS[mechanism]()
@@ -248,7 +248,7 @@ class GateSession(GateProtocol):
                 return None
             response = None
 
-    async def _authenticate(self, credentials: Credentials) -> None:
+    async def _check_credentials(self, credentials: Credentials) -> None:
         try:
             key = await self.door.authenticator.authenticate(*credentials)
         except DirectoryUnavailableError:
@@ -341,7 +341,7 @@ class GateSession(GateProtocol):
         self.in_transaction = False
 
     def _client(self) -> Client:
-        cipher = self.transport.get_extra_info("cipher") if self.is_tls else None
+        cipher = self._wire.get_extra_info("cipher")
         return Client(
             address=self.peer_address,
             helo=self._helo,

@@ -1,0 +1,247 @@
+"""A real gate inside the test's own event loop, with a sink as its upstream.
+
+The directory has the announcement's two accounts. The delegate's user ``mailer`` may send as
+``marketing`` with any tag; its user ``intern`` has no policy; both accounts' roots have keys.
+"""
+
+import ssl
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import trustme
+
+from smtpgate.app import Gate, load_directory
+from smtpgate.config import load_config
+from smtpgate.core.secret import Secret, smtp_password
+from smtpgate.signing.keys import dns_record, generate_rsa_key, load_private_key
+from smtpgate.signing.verify import verify
+from smtpgate.smtp.sink import Sink
+from tests.support.dialog import Dialog
+
+__all__ = [
+    "ARNS",
+    "IDENTITY",
+    "MESSAGE",
+    "auth_plain",
+    "client_tls",
+    "facts",
+    "is_signed",
+    "login",
+    "open_gate",
+    "send",
+]
+
+SECRET: Final = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+PASSWORD: Final = smtp_password(Secret(SECRET), "us-east-1").value
+IDENTITY: Final = "arn:aws:ses:us-east-1:888888888888:identity/ses-example.com"
+ARNS: Final = f"X-SES-SOURCE-ARN: {IDENTITY}\r\nX-SES-FROM-ARN: {IDENTITY}\r\n"
+MESSAGE: Final = (
+    f"{ARNS}From: Marketing <marketing@ses-example.com>\r\nTo: jane@example.net\r\n"
+    "Subject: Spring\r\n\r\nHello Jane.\r\n"
+)
+_MAY_SEND: Final = """\
+{"Version": "2012-10-17",
+ "Statement": {"Sid": "MaySend", "Effect": "Allow", "Action": "ses:Send*", "Resource": "*"}}
+"""
+_MARKETING: Final = (
+    """\
+{"Version": "2012-10-17",
+ "Statement": {"Sid": "AuthorizeMarketer", "Effect": "Allow",
+  "Principal": {"AWS": "999999999999"}, "Action": "ses:SendRawEmail",
+  "Resource": "%s",
+  "Condition": {"StringLike": {"ses:FromAddress":
+    ["marketing@ses-example.com", "marketing+*@ses-example.com"]}}}}
+"""
+    % IDENTITY
+)
+_ACCOUNTS: Final = """\
+[accounts.888888888888]
+name = "Identity owner"
+max_24h_send = 1000
+max_send_rate_per_s = 1000
+[[accounts.888888888888.access_keys]]
+id = "AKIAOWNERROOT0000000"
+secret_file = "secret"
+[accounts.888888888888.identities."ses-example.com"]
+verified = true
+policies = { marketing = "marketing.json" }
+dkim = [{ selector = "test", key_file = "dkim.pem" }]
+
+[accounts.999999999999]
+name = "Delegate sender"
+max_24h_send = 1000
+max_send_rate_per_s = 1000
+[accounts.999999999999.users.mailer]
+policies = { send = "may-send.json" }
+[[accounts.999999999999.users.mailer.access_keys]]
+id = "AKIAMAILER0000000000"
+secret_file = "secret"
+[accounts.999999999999.users.intern]
+[[accounts.999999999999.users.intern.access_keys]]
+id = "AKIAINTERN0000000000"
+secret_file = "secret"
+"""
+_CONFIG: Final = """\
+[gate]
+hostname = "gate.example"
+drain_s = 5
+{gate}
+[listener.starttls]
+address = "127.0.0.1"
+port = 0
+tls = "starttls"
+cert_file = "tls.crt"
+key_file = "tls.key"
+auth_failure_delay_s = 0
+{listener}
+[listener.tls]
+address = "127.0.0.1"
+port = 0
+tls = "implicit"
+cert_file = "tls.crt"
+key_file = "tls.key"
+[listener.plain]
+address = "127.0.0.1"
+port = 0
+tls = "none"
+allow_plaintext_auth = true
+auth_failure_delay_s = 0
+{listener}
+[upstream.sink]
+host = "127.0.0.1"
+port = {port}
+tls = "off"
+{upstream}
+[directory]
+path = "directory"
+[http]
+address = "127.0.0.1"
+port = 0
+[log]
+target = "log"
+{sections}
+"""
+
+
+@cache
+def _dkim_pem() -> bytes:
+    return generate_rsa_key()
+
+
+@cache
+def _authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@cache
+def _certificate() -> trustme.LeafCert:
+    return _authority().issue_cert("gate.example", "127.0.0.1")
+
+
+def client_tls() -> ssl.SSLContext:
+    """What a client needs to trust the gate."""
+    context = ssl.create_default_context()
+    _authority().configure_trust(context)
+    return context
+
+
+@asynccontextmanager
+async def open_gate(
+    folder: Path,
+    *,
+    accounts: str = "",
+    replace: tuple[str, str] = ("", ""),
+    files: dict[str, str] | None = None,
+    port: int | None = None,
+    **settings: str,
+) -> AsyncIterator[tuple[Gate, Sink]]:
+    """Start a gate and its sink.
+
+    ``accounts`` is added to accounts.toml after ``replace`` was done in it, ``files`` go into the
+    directory, ``port`` is another upstream's, and ``settings`` (gate, listener, upstream,
+    sections) are TOML lines for the configuration.
+    """
+    directory = folder / "directory"
+    directory.mkdir()
+    (directory / "accounts.toml").write_text(_ACCOUNTS.replace(*replace) + accounts)
+    (directory / "marketing.json").write_text(_MARKETING)
+    (directory / "may-send.json").write_text(_MAY_SEND)
+    (directory / "secret").write_text(SECRET)
+    (directory / "secret").chmod(0o600)
+    (directory / "dkim.pem").write_bytes(_dkim_pem())
+    (directory / "dkim.pem").chmod(0o600)
+    for name, text in (files or {}).items():
+        (directory / name).write_text(text)
+    _certificate().private_key_and_cert_chain_pem.write_to_path(str(folder / "tls.key"))
+    _certificate().private_key_and_cert_chain_pem.write_to_path(str(folder / "tls.crt"))
+    (folder / "tls.key").chmod(0o600)
+    sink = Sink()
+    await sink.start()
+    lines = dict.fromkeys(("gate", "listener", "upstream", "sections"), "") | settings
+    config = folder / "smtpgate.toml"
+    config.write_text(_CONFIG.format(port=port or sink.port, **lines))
+    loaded = load_config(config)
+    gate = Gate(loaded, load_directory(loaded))
+    await gate.start()
+    try:
+        yield gate, sink
+    finally:
+        await gate.stop(drain_s=0)
+        await sink.close()
+
+
+def auth_plain(key_id: str = "AKIAMAILER0000000000", password: str = PASSWORD) -> str:
+    """The initial response of AUTH PLAIN."""
+    return b64encode(f"\0{key_id}\0{password}".encode()).decode()
+
+
+def facts() -> dict[str, str]:
+    """What dialogues may fill in; ``message`` is escaped as their ``C=`` lines want it."""
+    return {
+        "plain": auth_plain(),
+        "plain_as_other": b64encode(f"ceo\0AKIAMAILER0000000000\0{PASSWORD}".encode()).decode(),
+        "user64": b64encode(b"AKIAMAILER0000000000").decode(),
+        "password64": b64encode(PASSWORD.encode()).decode(),
+        "wrong64": b64encode(b"wrong").decode(),
+        "message": MESSAGE.encode("unicode_escape").decode(),
+    }
+
+
+async def login(gate: Gate, key_id: str = "AKIAMAILER0000000000") -> Dialog:
+    """A session on the plain listener, after AUTH."""
+    dialog = await Dialog.open(gate.listeners["plain"].port)
+    await dialog.reply()
+    await dialog.say("EHLO client.example")
+    assert (await dialog.say(f"AUTH PLAIN {auth_plain(key_id)}")).startswith("235")
+    return dialog
+
+
+async def send(
+    dialog: Dialog,
+    message: str | bytes = MESSAGE,
+    *,
+    sender: str = "marketing@ses-example.com",
+    to: tuple[str, ...] = ("jane@example.net",),
+    parameters: str = "",
+) -> str:
+    """One transaction; the reply to the message, or the first refusal before it."""
+    commands = [f"MAIL FROM:<{sender}>{parameters}", *(f"RCPT TO:<{one}>" for one in to)]
+    for command in commands:
+        reply = await dialog.say(command)
+        if not reply.startswith("250"):
+            return reply
+    assert (await dialog.say("DATA")).startswith("354")
+    octets = message if isinstance(message, bytes) else message.encode()
+    await dialog.send(octets.replace(b"\r\n.", b"\r\n..") + b".\r\n")
+    return await dialog.reply()
+
+
+def is_signed(content: bytes, *, domain: str = "ses-example.com") -> bool:
+    """Whether the owner's DKIM signature is on it and verifies."""
+    record = dns_record(load_private_key(_dkim_pem())).encode()
+    wanted = f"test._domainkey.{domain}."
+    return verify(content, lambda name: record if name == wanted else None)

@@ -1,0 +1,321 @@
+"""The whole way of a message: what arrives, what is refused and why, what is counted."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smtpgate.app import Gate
+from tests.support.inprocess import ARNS, IDENTITY, MESSAGE, is_signed, login, open_gate, send
+
+BARE = MESSAGE.removeprefix(ARNS)
+
+
+def written_by(author: str, *, fields: str = ARNS) -> str:
+    return f"{fields}From: {author}\r\nTo: jane@example.net\r\nSubject: x\r\n\r\nHello.\r\n"
+
+
+async def last_entry(gate: Gate, folder: Path) -> dict[str, Any]:
+    await gate.log.flush()
+    lines = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+    entry: dict[str, Any] = [line for line in lines if "outcome" in line][-1]
+    return entry
+
+
+async def test_a_delegated_message_arrives_stripped_signed_and_counted(tmp_path: Path) -> None:
+    body = b"Gr\xc3\xbc\xc3\x9fe\r\n.a dot\r\n..two dots\r\ntab\t \r\n\r\n\r\n"
+    head = (
+        f"x-ses-source-arn : {IDENTITY}\r\nX-SES-FROM-ARN:\r\n {IDENTITY}\r\n"
+        "From: Marketing <marketing+spring@ses-example.com>\r\nBcc: secret@example.net\r\n"
+        f"To: jane@example.net\r\nX-Ses-Source-Arn: nonsense\r\nX-SES-Whatever: x\r\n"
+        "Return-Path: <other@example.org>\r\nSubject: =?utf-8?q?Fr=C3=BChling?=\r\n\r\n"
+    )
+    async with open_gate(tmp_path) as (gate, sink):
+        dialog = await login(gate)
+        to = ("jane@example.net", "joe@example.net")
+        reply = await send(dialog, head.encode() + body, to=to)
+        message_id = re.fullmatch(r"250 2\.0\.0 Ok (0100[0-9a-f-]+)", reply)
+        assert message_id is not None
+        delivered = sink.messages[0]
+        assert delivered.recipients == to
+        arrived_head, _, arrived_body = delivered.content.partition(b"\r\n\r\n")
+        assert arrived_body == body
+        for gone in (b"x-ses", b"\nbcc", b"\nreturn-path", b"secret@example.net"):
+            assert gone not in arrived_head.lower()
+        for added in (b"Received: from ", b"\r\nDate: ", b"\r\nMessage-ID: <0100"):
+            assert added in arrived_head
+        assert is_signed(delivered.content)
+        entry = await last_entry(gate, tmp_path)
+        assert entry["id"] == message_id[1]
+        assert entry["outcome"] == "accepted"
+        assert entry["account"] == "999999999999"
+        metrics = gate.metrics.render().decode()
+        labels = f'account="999999999999",identity="{IDENTITY}",outcome="accepted"'
+        assert f"smtpgate_identity_messages_total{{{labels}}} 1.0" in metrics
+        assert f"smtpgate_identity_recipients_total{{{labels}}} 2.0" in metrics
+
+
+@pytest.mark.parametrize(
+    ("note", "message", "says", "reason"),
+    [
+        (
+            "a From that the policy does not cover",
+            written_by("sales@ses-example.com"),
+            "554 5.7.1 Access denied: User `arn:aws:iam::999999999999:user/mailer' is not "
+            f"authorized to perform `ses:SendRawEmail' on resource `{IDENTITY}'",
+            "implicit-deny",
+        ),
+        (
+            "one of two authors is not covered",
+            written_by("marketing@ses-example.com, ceo@ses-example.com"),
+            "554 5.7.1 Access denied",
+            "implicit-deny",
+        ),
+        (
+            "a From outside the named identity",
+            written_by("marketing@example.org"),
+            "554 5.7.1 The address 'marketing@example.org' does not align with the given ARN "
+            f"'{IDENTITY}'",
+            "not-aligned",
+        ),
+        (
+            "a Sender that nobody verified",
+            written_by(
+                "marketing@ses-example.com", fields=f"{ARNS}Sender: ceo@example.org\r\n"
+            ),
+            "554 5.7.1 Message rejected: Email address is not verified. The following identities "
+            "failed the check in region US-EAST-1: ceo@example.org",
+            "not-verified",
+        ),
+        (
+            "an ARN of another region",
+            written_by(
+                "marketing@ses-example.com",
+                fields=ARNS.replace("us-east-1", "eu-west-1"),
+            ),
+            "554 5.7.1 Message rejected: Email address is not verified. The following identities "
+            "failed the check in region EU-WEST-1",
+            "wrong-region",
+        ),
+        (
+            "an identity that is not there",
+            written_by("a@example.org", fields=ARNS.replace("ses-example.com", "example.org")),
+            "554 5.7.1",
+            "not-",
+        ),
+        (
+            "a malformed ARN",
+            written_by("marketing@ses-example.com", fields="X-SES-FROM-ARN: nonsense\r\n"),
+            "554 5.6.0 Transaction failed: Invalid ARN <nonsense>.",
+            "invalid-arn",
+        ),
+        (
+            "two From fields",
+            "From: marketing@ses-example.com\r\n" + MESSAGE,
+            "554 5.6.0 Transaction failed: Duplicate header 'From'.",
+            "",
+        ),
+        (
+            "no From field",
+            "To: jane@example.net\r\n\r\nHello.\r\n",
+            "554 5.6.0 Transaction failed: Missing required header 'From'.",
+            "bad-author",
+        ),
+        (
+            "an address with a comment's parenthesis in it",
+            written_by("marketing@ses-example.com)ceo@ses-example.com"),
+            "554 5.6.0 Transaction failed: ",
+            "bad-author",
+        ),
+        (
+            "two Subject fields",
+            "Subject: y\r\n" + MESSAGE,
+            "554 5.6.0 Transaction failed: Duplicate header 'Subject'.",
+            "duplicate-field",
+        ),
+        (
+            "a line that is no field",
+            "Hello\r\n" + MESSAGE,
+            "554 5.6.0 Transaction failed: line 1 of the header block is no field: 'Hello'",
+            "malformed-message",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 50 else "",
+)
+async def test_a_refusal_says_what_and_why_and_names_the_message(
+    tmp_path: Path, note: str, message: str, says: str, reason: str
+) -> None:
+    async with open_gate(tmp_path) as (gate, sink):
+        dialog = await login(gate)
+        reply = " ".join(
+            line[10:] if number else line
+            for number, line in enumerate((await send(dialog, message)).split("\n"))
+        ).replace("554-", "554 ", 1)
+        assert reply.startswith(says), note
+        entry = await last_entry(gate, tmp_path)
+        assert entry["id"] in reply
+        assert entry["reason"] in reply
+        assert entry["reason"].startswith(reason)
+        assert not sink.messages
+        assert (await send(dialog)).startswith("250"), "the session goes on"
+
+
+async def test_a_user_without_permission_is_refused_although_the_owner_allows(
+    tmp_path: Path,
+) -> None:
+    async with open_gate(tmp_path) as (gate, sink):
+        reply = await send(await login(gate, "AKIAINTERN0000000000"))
+        assert "user/intern' is not authorized" in reply
+        assert not sink.messages
+
+
+async def test_without_arns_the_grant_is_found(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        assert (await send(await login(gate), BARE)).startswith("250")
+        entry = await last_entry(gate, tmp_path)
+        assert {used["how"] for used in entry["identities"]} == {"inferred"}
+
+
+async def test_without_inference_the_refusal_names_the_arn_to_pass(tmp_path: Path) -> None:
+    sections = "[authorization]\ninfer_arn = false"
+    async with open_gate(tmp_path, sections=sections) as (gate, _):
+        dialog = await login(gate)
+        reply = await send(dialog, BARE)
+        assert "Email address is not verified" in reply
+        assert IDENTITY in reply
+        assert (await send(dialog)).startswith("250")
+
+
+async def test_who_was_granted_nothing_does_not_learn_that_the_identity_is_there(
+    tmp_path: Path,
+) -> None:
+    accounts = """
+[accounts.777777777777]
+name = "Stranger"
+[[accounts.777777777777.access_keys]]
+id = "AKIASTRANGER00000000"
+secret_file = "secret"
+"""
+    async with open_gate(tmp_path, accounts=accounts) as (gate, _):
+        reply = await send(await login(gate, "AKIASTRANGER00000000"), BARE)
+        assert "not verified" in reply
+        assert "888888888888" not in reply
+
+
+async def test_one_arn_field_is_enough(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        message = f"X-SES-SOURCE-ARN: {IDENTITY}\r\n{BARE}"
+        assert (await send(await login(gate), message)).startswith("250")
+        entry = await last_entry(gate, tmp_path)
+        found = {used["role"]: used["how"] for used in entry["identities"]}
+        assert found == {"source": "named", "from": "inherited", "return-path": "inherited"}
+
+
+async def test_the_owner_sends_by_its_own_identity(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, sink):
+        dialog = await login(gate, "AKIAOWNERROOT0000000")
+        message = written_by("ceo@mail.ses-example.com", fields="")
+        reply = await send(dialog, message, sender="ceo@mail.ses-example.com")
+        assert reply.startswith("250"), "a domain covers its subdomains"
+        assert is_signed(sink.messages[0].content)
+
+
+async def test_a_deny_on_a_closer_identity_of_the_owner_denies(tmp_path: Path) -> None:
+    accounts = """
+[accounts.888888888888.identities."marketing@ses-example.com"]
+verified = true
+policies = { never = "never.json" }
+"""
+    never = json.dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": {
+                "Sid": "Never",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "ses:*",
+                "Resource": IDENTITY.replace("/", "/marketing@"),
+            },
+        }
+    )
+    files = {"never.json": never}
+    async with open_gate(tmp_path, accounts=accounts, files=files) as (gate, _):
+        dialog = await login(gate)
+        assert "explicit-deny" in await send(dialog)
+        message = written_by("marketing+spring@ses-example.com")
+        reply = await send(dialog, message, sender="marketing+spring@ses-example.com")
+        assert "explicit-deny" in reply, "an address covers its labels"
+
+
+async def test_recipients_are_charged_to_the_delegate(tmp_path: Path) -> None:
+    limit = ("max_24h_send = 1000\nmax_send_rate_per_s = 1000\n[accounts.9999", "[accounts.9999")
+    small = 'name = "Delegate sender"\nmax_24h_send = 1000'
+    tight = 'name = "Delegate sender"\nmax_24h_send = 3'
+    assert limit
+    async with open_gate(tmp_path, replace=(small, tight)) as (gate, sink):
+        dialog = await login(gate)
+        two = ("a@example.net", "b@example.net")
+        assert (await send(dialog, to=two)).startswith("250")
+        reply = await send(dialog, to=two)
+        assert reply.startswith("454 4.7.0 Throttling failure: Daily message quota exceeded.")
+        assert (await send(dialog)).startswith("250"), "one more fits"
+        owner = await login(gate, "AKIAOWNERROOT0000000")
+        assert (await send(owner)).startswith("250"), "the owner is not charged for the delegate"
+        assert len(sink.messages) == 3
+
+
+async def test_a_faster_sender_is_told_to_slow_down(tmp_path: Path) -> None:
+    small = 'name = "Delegate sender"\nmax_24h_send = 1000\nmax_send_rate_per_s = 1000'
+    slow = small.replace("rate_per_s = 1000", "rate_per_s = 0.001")
+    async with open_gate(tmp_path, replace=(small, slow)) as (gate, _):
+        dialog = await login(gate)
+        assert (await send(dialog)).startswith("250")
+        reply = await send(dialog)
+        assert reply.startswith("454 4.7.0 Throttling failure: Maximum sending rate exceeded.")
+
+
+async def test_a_revoked_key_ends_also_for_sessions_that_are_open(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, sink):
+        dialog = await login(gate)
+        assert (await send(dialog)).startswith("250")
+        accounts = tmp_path / "directory" / "accounts.toml"
+        text = accounts.read_text().replace(
+            'id = "AKIAMAILER0000000000"', 'id = "AKIAMAILER0000000000"\nstatus = "inactive"'
+        )
+        accounts.write_text(text)
+        await gate.reload()
+        assert "access-key-inactive" in await send(dialog)
+        assert len(sink.messages) == 1
+
+
+async def test_a_directory_with_an_error_is_not_taken_up(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        (tmp_path / "directory" / "accounts.toml").write_text("[accounts.12]\n")
+        await gate.reload()
+        assert (await send(await login(gate))).startswith("250")
+        await gate.log.flush()
+        assert "accounts.toml" in (tmp_path / "log").read_text()
+
+
+async def test_no_key_means_no_mail_unless_the_setting_says_otherwise(tmp_path: Path) -> None:
+    dkim = 'dkim = [{ selector = "test", key_file = "dkim.pem" }]'
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    async with open_gate(tmp_path / "a", replace=(dkim, "")) as (gate, _):
+        reply = await send(await login(gate))
+        assert reply.startswith("451 4.7.5 Message could not be signed (no-signing-key")
+    sections = "[signing]\nrequire = false"
+    async with open_gate(tmp_path / "b", replace=(dkim, ""), sections=sections) as (gate, sink):
+        assert (await send(await login(gate))).startswith("250")
+        assert b"DKIM-Signature" not in sink.messages[0].content
+
+
+async def test_a_large_message_arrives_unchanged(tmp_path: Path) -> None:
+    body = b"".join(b"line %d of many\r\n" % number for number in range(200_000))
+    async with open_gate(tmp_path) as (gate, sink):
+        assert (await send(await login(gate), MESSAGE.encode() + body)).startswith("250")
+        content = sink.messages[0].content
+        assert content.endswith(body)
+        assert is_signed(content)

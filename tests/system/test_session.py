@@ -1,0 +1,244 @@
+"""What the listener base would get wrong, each closed: one test a trap, and the limits."""
+
+import asyncio
+import ssl
+from pathlib import Path
+
+import pytest
+
+from smtpgate.app import Gate
+from tests.support.dialog import Dialog
+from tests.support.inprocess import (
+    MESSAGE,
+    PASSWORD,
+    auth_plain,
+    client_tls,
+    login,
+    open_gate,
+    send,
+)
+from tests.support.upstream_server import ScriptedUpstream
+
+
+async def test_the_null_reverse_path_is_nobody(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, sink):
+        dialog = await login(gate)
+        assert (await send(dialog, sender="")).startswith("250 2.0.0 Ok")
+        assert sink.messages[0].mail_from in ("", "<>")
+
+
+async def test_an_unexpected_error_is_told_to_the_log_and_not_to_the_peer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        dialog = await login(gate)
+
+        async def fail(_key_id: str) -> None:
+            raise LookupError("the inner words")
+
+        monkeypatch.setattr(gate.directory, "access_key", fail)
+        reply = await send(dialog)
+        assert reply.startswith("451 4.3.0 Temporary service failure")
+        assert "inner words" not in reply
+        await gate.log.flush()
+        assert "the inner words" in (tmp_path / "log").read_text()
+        monkeypatch.undo()
+        assert (await send(dialog)).startswith("250")
+
+
+async def test_one_session_does_not_change_what_another_may_say(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        first, second = await login(gate), await login(gate)
+        long = "MAIL FROM:<marketing@ses-example.com>" + " " * 600 + "SIZE=10"
+        assert (await first.say(long)).startswith("250")
+        third = await login(gate)
+        assert (await second.say(long)).startswith("250")
+        assert (await third.say(long)).startswith("250")
+
+
+@pytest.mark.parametrize("parameter", [" AUTH=<>", " AUTH=marketing@ses-example.com"])
+async def test_the_auth_parameter_of_mail_is_accepted(tmp_path: Path, parameter: str) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        assert (await send(await login(gate), parameters=parameter)).startswith("250")
+
+
+async def test_the_greeting_names_no_product(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        dialog = await Dialog.open(gate.listeners["plain"].port)
+        assert await dialog.reply() == "220 gate.example ESMTP"
+
+
+async def test_implicit_tls_offers_auth_at_once(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, sink):
+        dialog = await Dialog.open(gate.listeners["tls"].port, client_tls())
+        await dialog.reply()
+        offered = await dialog.say("EHLO client.example")
+        assert "STARTTLS" not in offered
+        assert offered.endswith("250 AUTH PLAIN LOGIN")
+        assert (await dialog.say(f"AUTH PLAIN {auth_plain()}")).startswith("235")
+        assert (await send(dialog)).startswith("250")
+        received = sink.messages[0].content.split(b"\r\n", 1)[0]
+        assert b"client.example ([127.0.0.1])" in received
+
+
+async def test_tls_below_the_minimum_is_refused(tmp_path: Path) -> None:
+    context = client_tls()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with open_gate(tmp_path, listener='min_tls = "1.3"') as (gate, _):
+        dialog = await Dialog.open(gate.listeners["starttls"].port)
+        await dialog.reply()
+        await dialog.say("EHLO client.example")
+        await dialog.say("STARTTLS")
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await dialog.start_tls(context)
+
+
+async def test_a_client_that_hangs_up_does_not_cut_the_relay(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream, open_gate(
+        tmp_path, port=upstream.port
+    ) as (gate, _):
+        dialog = await login(gate)
+        for command in ("MAIL FROM:<marketing@ses-example.com>", "RCPT TO:<j@example.net>", "DATA"):
+            await dialog.say(command)
+        await dialog.send(MESSAGE.encode() + b".\r\n")
+        await upstream.message_arrived()
+        await dialog.close()
+        upstream.answer("250 2.0.0 taken")
+        await upstream.transaction_ended()
+        entry = await _logged(gate, tmp_path)
+        assert '"accepted"' in entry
+        assert "2.0.0 taken" in entry
+
+
+async def test_a_half_closed_connection_still_hears_its_verdict(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, sink):
+        dialog = await login(gate)
+        for command in ("MAIL FROM:<marketing@ses-example.com>", "RCPT TO:<j@example.net>", "DATA"):
+            await dialog.say(command)
+        await dialog.send(MESSAGE.encode() + b".\r\n")
+        dialog.writer.write_eof()
+        assert (await dialog.reply()).startswith("250 2.0.0 Ok")
+        assert len(sink.messages) == 1
+        assert await dialog.is_closed()
+
+
+async def test_an_idle_client_hears_421(tmp_path: Path) -> None:
+    async with open_gate(tmp_path, listener="command_timeout_s = 0.05") as (gate, _):
+        dialog = await Dialog.open(gate.listeners["plain"].port)
+        await dialog.reply()
+        assert await dialog.reply() == "421 4.4.2 Timeout waiting for data from client."
+        assert await dialog.is_closed()
+
+
+async def test_the_time_that_the_relay_takes_is_not_the_client_s(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream, open_gate(
+        tmp_path, port=upstream.port, listener="command_timeout_s = 0.2"
+    ) as (gate, _):
+        dialog = await login(gate)
+        for command in ("MAIL FROM:<marketing@ses-example.com>", "RCPT TO:<j@example.net>", "DATA"):
+            await dialog.say(command)
+        await dialog.send(MESSAGE.encode() + b".\r\n")
+        await upstream.message_arrived()
+        await asyncio.sleep(0.3)  # longer than the client may be silent
+        upstream.answer("250 2.0.0 taken")
+        assert (await dialog.reply()).startswith("250 2.0.0 Ok")
+
+
+async def test_a_client_is_shown_the_door_after_three_wrong_passwords(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        dialog = await Dialog.open(gate.listeners["plain"].port)
+        await dialog.reply()
+        await dialog.say("EHLO client.example")
+        for _ in range(3):
+            reply = await dialog.say(f"AUTH PLAIN {auth_plain(password='wrong')}")
+            assert reply == "535 5.7.8 Authentication Credentials Invalid"
+        assert (await dialog.reply()).startswith("421 4.7.0")
+        assert await dialog.is_closed()
+        await gate.log.flush()
+        text = (tmp_path / "log").read_text()
+        assert text.count("AKIAMAILER0000000000") >= 3
+        assert "wrong" not in text
+        assert PASSWORD not in text
+
+
+@pytest.mark.parametrize(
+    "key_id", ["AKIANOSUCHKEY0000000", "", "x" * 4000, "AKIA\0"], ids=["unknown", "", "long", "nul"]
+)
+async def test_an_unknown_login_hears_the_same_as_a_wrong_password(
+    tmp_path: Path, key_id: str
+) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        dialog = await Dialog.open(gate.listeners["plain"].port)
+        await dialog.reply()
+        await dialog.say("EHLO client.example")
+        reply = await dialog.say(f"AUTH PLAIN {auth_plain(key_id)}")
+        assert reply[:9] in ("535 5.7.8", "501 5.5.2")
+
+
+async def test_connections_beyond_the_limit_are_turned_away(tmp_path: Path) -> None:
+    async with open_gate(tmp_path, listener="max_connections_per_client = 2") as (gate, _):
+        first, second = await login(gate), await login(gate)
+        third = await Dialog.open(gate.listeners["plain"].port)
+        assert await third.reply() == "421 4.7.0 Too many concurrent SMTP connections"
+        assert await third.is_closed()
+        await first.say("QUIT")
+        assert await first.is_closed()
+        assert (await send(await login(gate))).startswith("250")
+        assert (await send(second)).startswith("250")
+
+
+async def test_a_message_that_is_too_long_is_refused_and_the_session_goes_on(
+    tmp_path: Path,
+) -> None:
+    async with open_gate(tmp_path, gate="max_message_octets = 5000") as (gate, sink):
+        dialog = await login(gate)
+        assert await send(dialog, MESSAGE + "x" * 6000 + "\r\n") == (
+            "552 5.3.4 Message is too long."
+        )
+        assert (await send(dialog)).startswith("250")
+        assert len(sink.messages) == 1
+
+
+async def test_more_recipients_than_allowed_are_put_off(tmp_path: Path) -> None:
+    async with open_gate(tmp_path, gate="max_recipients = 2") as (gate, _):
+        dialog = await login(gate)
+        to = ("a@example.net", "b@example.net", "c@example.net")
+        assert (await send(dialog, to=to)).startswith("452 4.5.3 Too many recipients: at most 2")
+
+
+async def test_a_line_that_never_ends_is_skipped(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        dialog = await login(gate)
+        await dialog.send(b"NOOP " + b"x" * 100_000 + b"\r\nNOOP\r\n")
+        assert (await dialog.reply()).startswith("500 5.5.6")
+        assert (await dialog.reply()).startswith("250 2.0.0")
+
+
+async def test_draining_tells_idle_sessions_and_lets_transactions_finish(tmp_path: Path) -> None:
+    async with ScriptedUpstream() as upstream, open_gate(
+        tmp_path, port=upstream.port
+    ) as (gate, _):
+        idle, busy = await login(gate), await login(gate)
+        for command in ("MAIL FROM:<marketing@ses-example.com>", "RCPT TO:<j@example.net>", "DATA"):
+            await busy.say(command)
+        await busy.send(MESSAGE.encode() + b".\r\n")
+        await upstream.message_arrived()
+        stopping = asyncio.create_task(gate.stop(drain_s=5))
+        assert (await idle.reply()).startswith("421 4.3.2 gate.example Service shutting down")
+        assert await idle.is_closed()
+        with pytest.raises(OSError, match="refused|Connect call failed"):
+            await Dialog.open(gate.listeners["plain"].port)
+        upstream.answer("250 2.0.0 taken")
+        assert (await busy.reply()).startswith("250 2.0.0 Ok")
+        assert (await busy.reply()).startswith("421 4.3.2")
+        await stopping
+
+
+async def _logged(gate: Gate, folder: Path) -> str:
+    for _ in range(100):
+        await gate.log.flush()
+        text = (folder / "log").read_text()
+        if '"outcome"' in text:
+            return text
+        await asyncio.sleep(0.01)
+    raise AssertionError("no transaction was logged")
