@@ -1,0 +1,7 @@
+"""What Prometheus sees: the only door to prometheus_client."""
+
+from smtpgate.metrics.bounded import OTHER, UNKNOWN
+from smtpgate.metrics.catalogue import CATALOGUE, MetricRow
+from smtpgate.metrics.sink import ConnectionCounts, Metrics
+
+__all__ = ["CATALOGUE", "OTHER", "UNKNOWN", "ConnectionCounts", "MetricRow", "Metrics"]

@@ -1,0 +1,100 @@
+"""The catalogue of metrics; the README and the alert rules are checked against it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+__all__ = ["CATALOGUE", "MetricRow"]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One metric: its name as scraped, its kind, its labels, and what it counts."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    meaning: str
+    buckets: tuple[float, ...] = ()
+
+
+_SHORT_S: Final = (0.0002, 0.0005, 0.001, 0.0025, 0.01, 0.05, 0.25, 1, 5, 30, 120)
+_LONG_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 240)
+_OCTETS: Final = tuple(float(1024 * 4**power) for power in range(9))
+
+_ROWS: Final = (
+    MetricRow(
+        "smtpgate_submissions_total",
+        "counter",
+        ("outcome", "reason"),
+        "Messages that came in whole, by outcome (accepted, refused, deferred, in-doubt) and "
+        "reason code.",
+    ),
+    MetricRow(
+        "smtpgate_identity_messages_total",
+        "counter",
+        ("identity", "account", "outcome"),
+        "Messages by the ARN of the identity that served From, and the account that sent them.",
+    ),
+    MetricRow(
+        "smtpgate_identity_recipients_total",
+        "counter",
+        ("identity", "account", "outcome"),
+        "Recipients of those messages.",
+    ),
+    MetricRow(
+        "smtpgate_account_quota_used_ratio",
+        "gauge",
+        ("account",),
+        "Share of the 24-hour quota that was used after the account's latest message; absent "
+        "for accounts without a limit, and for idle ones.",
+    ),
+    MetricRow(
+        "smtpgate_stage_seconds",
+        "histogram",
+        ("stage",),
+        "Time that messages took in a stage (message, authorization, limits, signing, relay).",
+        _SHORT_S,
+    ),
+    MetricRow(
+        "smtpgate_submission_seconds",
+        "histogram",
+        (),
+        "Time from the final dot to the reply.",
+        _LONG_S,
+    ),
+    MetricRow(
+        "smtpgate_message_octets",
+        "histogram",
+        (),
+        "Size of messages as they came in, accepted or not.",
+        _OCTETS,
+    ),
+    MetricRow("smtpgate_sessions", "gauge", ("listener",), "Sessions that are open now."),
+    MetricRow(
+        "smtpgate_sessions_refused_total",
+        "counter",
+        ("listener", "reason"),
+        "Connections turned away with 421, by the limit that was reached.",
+    ),
+    MetricRow(
+        "smtpgate_auth_failures_total",
+        "counter",
+        ("listener", "reason"),
+        "Logins that failed.",
+    ),
+    MetricRow(
+        "smtpgate_upstream_connections",
+        "gauge",
+        ("upstream", "state"),
+        "Connections to the upstream now, by state (busy, idle).",
+    ),
+    MetricRow(
+        "smtpgate_build_info",
+        "gauge",
+        ("version", "python"),
+        "Always 1; the labels say what runs.",
+    ),
+)
+CATALOGUE: Final[Mapping[str, MetricRow]] = {row.name: row for row in _ROWS}
+"""Every metric of the gate, by its name."""

@@ -1,0 +1,189 @@
+"""The sink that counts events into the metrics of the catalogue.
+
+The children that the path of a message uses are kept at hand, because ``labels()`` costs three
+times as much as the counting itself.
+"""
+
+import platform
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol, TypeVar, get_args
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+import smtpgate
+from smtpgate.core.events import (
+    AuthFailed,
+    Event,
+    SessionClosed,
+    SessionOpened,
+    Stage,
+    SubmissionDone,
+)
+from smtpgate.metrics.bounded import UNKNOWN, Quotas, Shares
+from smtpgate.metrics.catalogue import CATALOGUE, MetricRow
+from smtpgate.metrics.histogram import Histogram
+from smtpgate.ports import Clock
+
+__all__ = ["ConnectionCounts", "Metrics"]
+
+C = TypeVar("C", bound=Collector)
+
+
+class ConnectionCounts(Protocol):
+    """What is asked of an upstream at each scrape, in another thread than the event loop's."""
+
+    @property
+    def name(self) -> str:
+        """The upstream's name in the configuration."""
+
+    def connection_counts(self) -> Mapping[str, int]:
+        """How many connections are in each state."""
+
+
+class _Upstreams(Collector):
+    """Asks the upstreams for their connections at each scrape."""
+
+    def __init__(self, row: MetricRow) -> None:
+        self._row = row
+        self.watched: tuple[ConnectionCounts, ...] = ()
+
+    def collect(self) -> Iterable[Metric]:
+        """What is told at a scrape."""
+        family = GaugeMetricFamily(self._row.name, self._row.meaning, labels=self._row.labels)
+        for upstream in self.watched:
+            for state, count in upstream.connection_counts().items():
+                family.add_metric([upstream.name, state], count)
+        yield family
+
+
+class _WithoutCreated(Collector):
+    """A registry less its ``_created`` samples: they double a scrape and nobody reads them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterable[Metric]:
+        """What is told at a scrape."""
+        for metric in self._registry.collect():
+            metric.samples = [
+                sample for sample in metric.samples if not sample.name.endswith("_created")
+            ]
+            yield metric
+
+
+class Metrics:
+    """Counts events; implements the EventSink port."""
+
+    def __init__(self, *, max_identities: int, idle_s: float, clock: Clock) -> None:
+        self._clock = clock
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._submissions = self._counter("smtpgate_submissions_total")
+        self._outcomes: dict[tuple[str, str], Counter] = {}
+        self._shares = Shares(
+            self._counter("smtpgate_identity_messages_total"),
+            self._counter("smtpgate_identity_recipients_total"),
+            places=max_identities,
+            idle_s=idle_s,
+        )
+        self._quotas = self._collected(
+            Quotas(
+                CATALOGUE["smtpgate_account_quota_used_ratio"],
+                places=max_identities,
+                idle_s=idle_s,
+                clock=clock,
+            )
+        )
+        stages = Histogram(CATALOGUE["smtpgate_stage_seconds"], get_args(Stage))
+        self._stages = self._collected(stages).series
+        duration = Histogram(CATALOGUE["smtpgate_submission_seconds"])
+        self._duration = self._collected(duration).series[""]
+        octets = Histogram(CATALOGUE["smtpgate_message_octets"])
+        self._octets = self._collected(octets).series[""]
+        self._sessions = self._gauge("smtpgate_sessions")
+        self._refused_sessions = self._counter("smtpgate_sessions_refused_total")
+        self._auth_failures = self._counter("smtpgate_auth_failures_total")
+        self._upstreams = self._collected(
+            _Upstreams(CATALOGUE["smtpgate_upstream_connections"])
+        )
+        self._gauge("smtpgate_build_info").labels(
+            smtpgate.__version__, platform.python_version()
+        ).set(1)
+        self._readers: dict[type[Event], Callable[..., None]] = {
+            SubmissionDone: self._count_submission,
+            SessionOpened: self._count_opened,
+            SessionClosed: self._count_closed,
+            AuthFailed: self._count_auth_failure,
+        }
+
+    def watch_upstream(self, upstream: ConnectionCounts) -> None:
+        """Tell that upstream's connections in each scrape from now on."""
+        self._upstreams.watched = (*self._upstreams.watched, upstream)
+
+    def publish(self, event: Event) -> None:
+        """Count the event."""
+        self._readers[type(event)](event)
+
+    def render(self) -> bytes:
+        """All metrics in Prometheus' text format. Takes milliseconds: call it in a thread."""
+        return generate_latest(_WithoutCreated(self._registry))
+
+    # -- what an event changes -----------------------------------------------------------------
+
+    def _count_submission(self, done: SubmissionDone) -> None:
+        submission, now_s = done.submission, self._clock.monotonic()
+        verdict = (done.outcome, done.reason)
+        counter = self._outcomes.get(verdict)
+        if counter is None:
+            counter = self._outcomes[verdict] = self._submissions.labels(*verdict)
+        counter.inc()
+        account = submission.principal.account
+        self._shares.count(
+            (done.from_identity or UNKNOWN, account.id),
+            done.outcome,
+            len(submission.envelope.recipients),
+            now_s,
+        )
+        limit = account.limits.max_24h_send
+        if done.used_24h is not None and limit >= 0:
+            self._quotas.note(account.id, done.used_24h / limit if limit else 1.0, now_s)
+        for stage, seconds in done.stage_s.items():
+            self._stages[stage].observe(seconds)
+        if done.done_at is not None:
+            seconds = (done.done_at - submission.received_at).total_seconds()
+            self._duration.observe(max(seconds, 0.0))  # the wall clock may be set back
+        self._octets.observe(len(submission.message))
+
+    def _count_opened(self, event: SessionOpened) -> None:
+        if event.refused is None:
+            self._sessions.labels(event.listener).inc()
+        else:
+            self._refused_sessions.labels(event.listener, event.refused).inc()
+
+    def _count_closed(self, event: SessionClosed) -> None:
+        self._sessions.labels(event.listener).dec()
+
+    def _count_auth_failure(self, event: AuthFailed) -> None:
+        self._auth_failures.labels(event.client.listener, event.reason).inc()
+
+    # -- the catalogue's rows as prometheus_client's metrics -----------------------------------
+
+    def _counter(self, name: str) -> Counter:
+        row = CATALOGUE[name]
+        return Counter(name, row.meaning, row.labels, registry=self._registry)
+
+    def _gauge(self, name: str) -> Gauge:
+        row = CATALOGUE[name]
+        return Gauge(name, row.meaning, row.labels, registry=self._registry)
+
+    def _collected(self, collector: C) -> C:
+        self._registry.register(collector)
+        return collector

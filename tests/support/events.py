@@ -1,0 +1,71 @@
+"""Events as the path of a message publishes them, for the tests of their readers."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from smtpgate.core.account import UNLIMITED, Account, Principal, SendingLimits
+from smtpgate.core.address import Mailbox, ReversePath
+from smtpgate.core.arn import user_arn
+from smtpgate.core.envelope import Client, Envelope, Submission
+from smtpgate.core.events import AuthFailed, Outcome, SubmissionDone, UsedIdentity
+from smtpgate.core.reply import Reply, reply_of
+
+__all__ = ["AT", "CLIENT", "DELEGATE", "IDENTITY", "MESSAGE", "auth_failed", "done"]
+
+AT: Final = datetime(2026, 11, 23, 10, 0, 0, 123456, UTC)
+DELEGATE: Final = "999999999999"
+IDENTITY: Final = "arn:aws:ses:us-east-1:888888888888:identity/ses-example.com"
+CLIENT: Final = Client(
+    "192.0.2.7", "client.example.org", "submission", "ESMTPSA", "TLSv1.3", "AES256-SHA"
+)
+MESSAGE: Final = (
+    b"From: marketing@ses-example.com\r\nSubject: Spring sale\r\n\r\nHello Jane.\r\n"
+)
+_FROM: Final = Mailbox("marketing", "ses-example.com")
+
+
+def done(
+    outcome: Outcome = "accepted",
+    reason: str = "accepted",
+    *,
+    identity: str | None = IDENTITY,
+    account: str = DELEGATE,
+    recipients: int = 1,
+    used_24h: int | None = None,
+    max_24h_send: int = UNLIMITED,
+    reply: Reply | None = None,
+) -> SubmissionDone:
+    """A submission that ended so, 12 ms after its final dot."""
+    principal = Principal(
+        Account(account, "Delegate sender", SendingLimits(max_24h_send, 10.0)),
+        "mailer",
+        user_arn(account, "mailer"),
+        "AIDAMAILER",
+    )
+    to = tuple(Mailbox(f"jane{number}", "example.net") for number in range(recipients))
+    event = SubmissionDone(
+        submission=Submission(
+            message_id="0100-1",
+            principal=principal,
+            access_key_id="AKIAIOSFODNN7EXAMPLE",
+            client=CLIENT,
+            envelope=Envelope(ReversePath(_FROM), to),
+            message=MESSAGE,
+            received_at=AT,
+        ),
+        outcome=outcome,
+        reason=reason,
+        reply=reply or reply_of("accepted", message_id="0100-1"),
+        authors=(_FROM,),
+        used_24h=used_24h,
+        done_at=AT + timedelta(milliseconds=12),
+        stage_s={"message": 0.0001, "authorization": 0.0002, "relay": 0.010},
+    )
+    if identity is not None:
+        event.identities = (UsedIdentity("from", _FROM, identity, "named"),)
+    return event
+
+
+def auth_failed(username: str = "AKIAIOSFODNN7EXAMPLE") -> AuthFailed:
+    """Wrong credentials under that name."""
+    return AuthFailed(CLIENT, username, "invalid-credentials", AT)

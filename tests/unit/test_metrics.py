@@ -1,0 +1,207 @@
+from collections.abc import Mapping
+from typing import get_args
+
+import pytest
+
+from smtpgate.core.events import Event, SessionClosed, SessionOpened
+from smtpgate.metrics import CATALOGUE, OTHER, UNKNOWN, Metrics
+from tests.support.clock import MovableClock
+from tests.support.events import DELEGATE, IDENTITY, auth_failed, done
+
+ELSEWHERE = "arn:aws:ses:us-east-1:777777777777:identity/example.com"
+
+
+@pytest.fixture
+def metrics(clock: MovableClock) -> Metrics:
+    return Metrics(max_identities=2, idle_s=60, clock=clock)
+
+
+def samples(metrics: Metrics) -> dict[str, float]:
+    lines = metrics.render().decode().splitlines()
+    cut = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, _, value in cut}
+
+
+def messages(identity: str, account: str = DELEGATE, outcome: str = "accepted") -> str:
+    labels = f'account="{account}",identity="{identity}",outcome="{outcome}"'
+    return f"smtpgate_identity_messages_total{{{labels}}}"
+
+
+def recipients(identity: str, account: str = DELEGATE, outcome: str = "accepted") -> str:
+    return messages(identity, account, outcome).replace("messages", "recipients")
+
+
+def test_a_submission_counts_once_for_its_verdict_and_once_for_its_identity(
+    metrics: Metrics,
+) -> None:
+    metrics.publish(done(recipients=3))
+    metrics.publish(done(recipients=2))
+    metrics.publish(done("refused", "explicit-deny", recipients=5))
+    seen = samples(metrics)
+    assert seen['smtpgate_submissions_total{outcome="accepted",reason="accepted"}'] == 2
+    assert seen['smtpgate_submissions_total{outcome="refused",reason="explicit-deny"}'] == 1
+    assert seen[messages(IDENTITY)] == 2
+    assert seen[recipients(IDENTITY)] == 5
+    assert seen[messages(IDENTITY, outcome="refused")] == 1
+    assert seen[recipients(IDENTITY, outcome="refused")] == 5
+
+
+def test_what_was_refused_before_its_identity_was_known_counts_for_the_account(
+    metrics: Metrics,
+) -> None:
+    metrics.publish(done("refused", "malformed-message", identity=None))
+    assert samples(metrics)[messages(UNKNOWN, outcome="refused")] == 1
+
+
+def test_times_and_sizes_are_measured_without_identity_labels(metrics: Metrics) -> None:
+    metrics.publish(done())
+    seen = samples(metrics)
+    assert seen['smtpgate_stage_seconds_count{stage="relay"}'] == 1
+    assert seen['smtpgate_stage_seconds_sum{stage="relay"}'] == pytest.approx(0.010)
+    assert seen["smtpgate_submission_seconds_sum"] == pytest.approx(0.012)
+    assert seen['smtpgate_message_octets_bucket{le="1024.0"}'] == 1
+    histograms = [name for name, row in CATALOGUE.items() if row.kind == "histogram"]
+    assert histograms
+    assert not any({"identity", "account"} & set(CATALOGUE[name].labels) for name in histograms)
+
+
+def test_a_wall_clock_that_was_set_back_takes_no_time_away(metrics: Metrics) -> None:
+    event = done()
+    event.done_at = event.submission.received_at.replace(year=2020)
+    metrics.publish(event)
+    assert samples(metrics)["smtpgate_submission_seconds_sum"] == 0
+
+
+def test_newcomers_count_as_other_while_every_place_is_in_use(
+    metrics: Metrics, clock: MovableClock
+) -> None:
+    metrics.publish(done(account="1"))
+    clock.move(30)
+    metrics.publish(done(account="2"))
+    clock.move(29)
+    metrics.publish(done(account="3", recipients=7))
+    seen = samples(metrics)
+    assert seen[messages(OTHER, OTHER)] == 1
+    assert seen[recipients(OTHER, OTHER)] == 7
+    assert messages(IDENTITY, "3") not in seen
+    assert seen[messages(IDENTITY, "1")] == 1
+
+
+def test_the_pair_that_was_idle_longest_gives_its_place_to_a_newcomer(
+    metrics: Metrics, clock: MovableClock
+) -> None:
+    metrics.publish(done(account="1"))
+    metrics.publish(done("refused", "explicit-deny", account="1"))
+    metrics.publish(done(account="2"))
+    clock.move(59)
+    metrics.publish(done(account="1"))
+    clock.move(1)
+    metrics.publish(done(account="3"))
+    seen = samples(metrics)
+    assert seen[messages(IDENTITY, "3")] == 1
+    assert seen[messages(IDENTITY, "1")] == 2, "it was used a second ago"
+    assert messages(IDENTITY, "2") not in seen
+    assert messages(OTHER, OTHER) not in seen
+
+
+def test_a_pair_that_lost_its_place_starts_again_from_nothing(
+    metrics: Metrics, clock: MovableClock
+) -> None:
+    for account in ("1", "1", "2", "3", "1"):
+        clock.move(61)
+        metrics.publish(done(account=account))
+    assert samples(metrics)[messages(IDENTITY, "1")] == 1
+
+
+def test_the_number_of_series_does_not_grow_with_the_number_of_senders(
+    metrics: Metrics, clock: MovableClock
+) -> None:
+    for number in range(200):
+        clock.move(1)
+        metrics.publish(done(account=str(number), used_24h=1, max_24h_send=10))
+    names = list(samples(metrics))
+    assert len([name for name in names if "identity=" in name]) == 2 * 3
+    assert len([name for name in names if "_quota_" in name]) == 2
+
+
+@pytest.mark.parametrize(
+    ("used", "limit", "ratio"),
+    [(50, 200, 0.25), (200, 200, 1.0), (0, 0, 1.0), (5, -1, None), (None, 200, None)],
+)
+def test_the_quota_ratio_is_the_share_that_is_used(
+    metrics: Metrics, used: int | None, limit: int, ratio: float | None
+) -> None:
+    metrics.publish(done(used_24h=used, max_24h_send=limit))
+    name = f'smtpgate_account_quota_used_ratio{{account="{DELEGATE}"}}'
+    assert samples(metrics).get(name) == ratio
+
+
+def test_the_quota_ratio_of_an_idle_account_is_no_longer_told(
+    metrics: Metrics, clock: MovableClock
+) -> None:
+    metrics.publish(done(used_24h=1, max_24h_send=2))
+    clock.move(59)
+    assert "account_quota_used_ratio{" in metrics.render().decode()
+    clock.move(1)
+    assert "account_quota_used_ratio{" not in metrics.render().decode()
+
+
+def test_sessions_are_counted_up_and_down_and_refused_ones_apart(metrics: Metrics) -> None:
+    for _ in range(3):
+        metrics.publish(SessionOpened("submission"))
+    metrics.publish(SessionClosed("submission"))
+    metrics.publish(SessionOpened("submission", refused="max-connections"))
+    seen = samples(metrics)
+    assert seen['smtpgate_sessions{listener="submission"}'] == 2
+    labels = '{listener="submission",reason="max-connections"}'
+    assert seen[f"smtpgate_sessions_refused_total{labels}"] == 1
+
+
+def test_failed_logins_are_counted_without_the_name_that_was_tried(metrics: Metrics) -> None:
+    metrics.publish(auth_failed("surely-not-a-label"))
+    seen = samples(metrics)
+    labels = '{listener="submission",reason="invalid-credentials"}'
+    assert seen[f"smtpgate_auth_failures_total{labels}"] == 1
+    assert not any("surely-not-a-label" in name for name in seen)
+
+
+class Pool:
+    name = "smarthost"
+
+    def __init__(self) -> None:
+        self.counts = {"busy": 1, "idle": 2}
+
+    def connection_counts(self) -> Mapping[str, int]:
+        return self.counts
+
+
+def test_upstream_connections_are_asked_for_at_each_scrape(metrics: Metrics) -> None:
+    pool = Pool()
+    metrics.watch_upstream(pool)
+    busy = 'smtpgate_upstream_connections{state="busy",upstream="smarthost"}'
+    assert samples(metrics)[busy] == 1
+    pool.counts["busy"] = 5
+    assert samples(metrics)[busy] == 5
+
+
+def test_every_event_has_a_reader(metrics: Metrics) -> None:
+    events = (done(), auth_failed(), SessionOpened("submission"), SessionClosed("submission"))
+    assert {type(event) for event in events} == set(get_args(Event))
+    for event in events:
+        metrics.publish(event)
+
+
+def test_every_metric_of_the_catalogue_is_told_and_no_other_of_ours(metrics: Metrics) -> None:
+    text = metrics.render().decode()
+    told = {
+        line.split()[2] for line in text.splitlines() if line.startswith("# TYPE smtpgate_")
+    }
+    assert told == set(CATALOGUE)
+    assert "_created" not in text
+
+
+def test_two_gates_in_one_process_count_apart(clock: MovableClock) -> None:
+    first, second = (Metrics(max_identities=9, idle_s=9, clock=clock) for _ in range(2))
+    first.publish(done(identity=ELSEWHERE))
+    assert messages(ELSEWHERE) in samples(first)
+    assert messages(ELSEWHERE) not in samples(second)

@@ -1,0 +1,31 @@
+from collections.abc import Iterable
+
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import Histogram as TheirHistogram
+
+from smtpgate.metrics.catalogue import MetricRow
+from smtpgate.metrics.histogram import Histogram
+
+BOUNDS = (0.001, 0.5, 1.0, 30.0)
+
+
+def told(registry: CollectorRegistry) -> list[str]:
+    lines = generate_latest(registry).decode().splitlines()
+    return sorted(line for line in lines if "_created" not in line)
+
+
+@given(st.lists(st.floats(0, 100) | st.sampled_from(BOUNDS)))
+def test_a_histogram_tells_what_the_librarys_own_would(values: Iterable[float]) -> None:
+    row = MetricRow("smtpgate_x_seconds", "histogram", ("stage",), "Time.", BOUNDS)
+    ours = Histogram(row, ["relay"])
+    registry, their_registry = CollectorRegistry(), CollectorRegistry()
+    registry.register(ours)
+    theirs = TheirHistogram(
+        row.name, row.meaning, row.labels, buckets=BOUNDS, registry=their_registry
+    ).labels("relay")
+    for value in values:
+        ours.series["relay"].observe(value)
+        theirs.observe(value)
+    assert told(registry) == told(their_registry)
