@@ -188,49 +188,52 @@ def _never(_context: Context) -> bool:
     return False
 
 
-def _one(key: str, wanted: bool, when_absent: bool, verdict: Verdict, context: Context) -> bool:
-    values = context.get(key)
-    if not values:
-        return when_absent
-    return len(values) == 1 and verdict(values[0]) is wanted
+def _one(key: str, verdict: Verdict, *, wanted: bool, when_absent: bool) -> Test:
+    def holds(context: Context) -> bool:
+        values = context.get(key)
+        if not values:
+            return when_absent
+        return verdict(values[0]) is wanted and len(values) == 1
+
+    return holds
 
 
-def _all(key: str, wanted: bool, when_absent: bool, verdict: Verdict, context: Context) -> bool:
-    values = context.get(key)
-    return all(verdict(value) is wanted for value in values) if values else when_absent
+def _all(key: str, verdict: Verdict, *, wanted: bool, when_absent: bool) -> Test:
+    def holds(context: Context) -> bool:
+        values = context.get(key)
+        if not values:
+            return when_absent
+        return all(verdict(value) is wanted for value in values)
+
+    return holds
 
 
-def _any(key: str, wanted: bool, when_absent: bool, verdict: Verdict, context: Context) -> bool:
-    values = context.get(key)
-    return any(verdict(value) is wanted for value in values) if values else when_absent
+def _any(key: str, verdict: Verdict, *, wanted: bool, when_absent: bool) -> Test:
+    def holds(context: Context) -> bool:
+        values = context.get(key)
+        if not values:
+            return when_absent
+        return any(verdict(value) is wanted for value in values)
 
-
-_Shape = Callable[[str, bool, bool, Verdict, Context], bool]
-
-
-def _shape(name: OperatorName) -> tuple[_Shape, bool]:
-    """How the request's values are gone through, and the answer when there are none."""
-    if name.set_operator == "ForAllValues":
-        return _all, True
-    if name.set_operator == "ForAnyValue":
-        return _any, name.if_exists
-    return _one, name.if_exists or name.row.negated
+    return holds
 
 
 def _test(name: OperatorName, key: str, verdict: Verdict) -> Test:
-    if not name.set_operator and is_multivalued(key):
+    """The test that goes through the request's values as the operator asks."""
+    wanted = not name.row.negated
+    if name.set_operator == "ForAllValues":
+        return _all(key, verdict, wanted=wanted, when_absent=True)
+    if name.set_operator == "ForAnyValue":
+        return _any(key, verdict, wanted=wanted, when_absent=name.if_exists)
+    if is_multivalued(key):
         return _never
-    shape, when_absent = _shape(name)
-    return partial(shape, key, not name.row.negated, when_absent, verdict)
+    return _one(key, verdict, wanted=wanted, when_absent=name.if_exists or name.row.negated)
 
 
 def _late_test(name: OperatorName, key: str, bind: Callable[[Context], Verdict]) -> Test:
-    if not name.set_operator and is_multivalued(key):
-        return _never
-    shape, when_absent = _shape(name)
-    wanted = not name.row.negated
+    """A test whose values depend on the request."""
 
     def holds(context: Context) -> bool:
-        return shape(key, wanted, when_absent, bind(context), context)
+        return _test(name, key, bind(context))(context)
 
     return holds

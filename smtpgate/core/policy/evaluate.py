@@ -14,7 +14,8 @@ from dataclasses import replace
 from smtpgate.core.policy.decision import Decision, Outcome, Request, Side
 from smtpgate.core.policy.explain import nearest_miss
 from smtpgate.core.policy.principals import Who, who_is
-from smtpgate.core.policy.statement import Determining, Kind, Policy, Statement
+from smtpgate.core.policy.statement import Determining, Kind, Policy, Statement, Topic
+from smtpgate.core.policy.variables import Context
 
 __all__ = ["evaluate"]
 
@@ -33,11 +34,15 @@ def evaluate(
     """
     caller = request.caller
     who = who_is(caller)
-    user_denies, user_allows = _applying(user_policies, request, request.resource, who)
-    denies, allows = _applying(identity_policies, request, request.resource, who)
+    context, resource = request.context, request.resource
+    topic = Topic(
+        caller.arn, caller.account_id, caller.is_root, request.action.lower(), resource
+    )
+    user_denies, user_allows = _applying(user_policies, topic, who, context)
+    denies, allows = _applying(identity_policies, topic, who, context)
     for arn, policies in more_specific:
-        denies += _applying(policies, request, arn, who)[0]
-    is_own = caller.account_id == _owner_of(request.resource)
+        denies += _applying(policies, topic._replace(resource=arn), who, context)[0]
+    is_own = caller.account_id == _owner_of(resource)
     # In one account a grant that names the user itself suffices; one to the whole account only
     # leaves it to the account's own policies.
     direct = [s for s in allows if s.principals and s.principals.names_itself(who)]
@@ -67,25 +72,18 @@ def _owner_of(resource: str) -> str:
 
 
 def _applying(
-    policies: Iterable[Policy], request: Request, resource: str, who: Who
+    policies: Iterable[Policy], topic: Topic, who: Who, context: Context
 ) -> tuple[list[Statement], list[Statement]]:
     """The Deny and the Allow statements that apply to the request."""
-    action, context = request.action.lower(), request.context
     denies: list[Statement] = []
     allows: list[Statement] = []
     for policy in policies:
-        for statement in policy.statements_about(who.account_id):
-            is_deny = statement.is_deny
-            if (
-                statement.covers_action(action)
-                and statement.covers_resource(resource, context)
-                and (
-                    statement.principals is None
-                    or statement.principals.admits(who, denies=is_deny)
-                )
-                and all(condition.holds(context) for condition in statement.conditions)
-            ):
-                (denies if is_deny else allows).append(statement)
+        for statement, tests in policy.applicable(topic, who):
+            for test in tests:
+                if not test(context):
+                    break
+            else:
+                (denies if statement.is_deny else allows).append(statement)
     return denies, allows
 
 

@@ -5,7 +5,7 @@ does not, whatever else fits; then the action counts, then the resource, then ho
 fail. Principals of other accounts are not told: the answer goes to the caller.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from smtpgate.core.policy.conditions import Condition
@@ -29,46 +29,46 @@ def nearest_miss(
     side: Kind, policies: Sequence[Policy], request: Request, who: Who
 ) -> NearestMiss | None:
     """The closest Allow of the side; ``None`` when it has no Allow statement at all."""
-    nearest: tuple[tuple[int, ...], NearestMiss] | None = None
-    for statement in (s for policy in policies for s in policy.statements if not s.is_deny):
-        misfits = list(_misfits(statement, request, who))
-        distance = _distance(misfits)
-        if not misfits or (nearest is not None and distance >= nearest[0]):
-            continue
-        element, wanted, seen = misfits[0]
-        cited = statement.cited
-        miss = NearestMiss(side, cited.policy, cited.sid, cited.index, element, wanted, seen)
-        nearest = distance, miss
-    return nearest[1] if nearest else None
+    allows = [s for policy in policies for s in policy.statements if not s.is_deny]
+    if not allows:
+        return None
+    closest, (element, wanted, seen) = _closest(allows, request, who)
+    cited = closest.cited
+    return NearestMiss(side, cited.policy, cited.sid, cited.index, element, wanted, seen)
 
 
-def _distance(misfits: Sequence[_Misfit]) -> tuple[int, ...]:
-    elements = [element.removeprefix("Not") for element, _, _ in misfits]
-    return (
-        *(elements.count(name) for name in ("Principal", "Action", "Resource")),
-        len(misfits),
-    )
+def _closest(
+    allows: Sequence[Statement], request: Request, who: Who
+) -> tuple[Statement, _Misfit]:
+    """Of the statements that get furthest, the first, and what it fails at."""
+    context = request.context
+    named = [s for s in allows if not s.principals or s.principals.admits(who, denies=False)]
+    if not named:
+        return allows[0], _principal_misfit(allows[0], who)
+    acting = [s for s in named if s.covers_action(request.action.lower())]
+    if not acting:
+        element = "NotAction" if named[0].is_not_action else "Action"
+        return named[0], (element, _words(named[0].actions), request.action)
+    covering = [s for s in acting if s.covers_resource(request.resource, context)]
+    if not covering:
+        element = "NotResource" if acting[0].is_not_resource else "Resource"
+        return acting[0], (element, _words(acting[0].resources), request.resource)
+    closest = min(covering, key=lambda statement: len(_failed(statement, context)))
+    condition = _failed(closest, context)[0]
+    misfit = _element(condition), _words(condition.values), _seen(condition, context)
+    return closest, misfit
 
 
-def _misfits(statement: Statement, request: Request, who: Who) -> Iterator[_Misfit]:
-    """Everything in the statement that does not fit, in the order of a statement."""
+def _failed(statement: Statement, context: Context) -> list[Condition]:
+    return [condition for condition in statement.conditions if not condition.holds(context)]
+
+
+def _principal_misfit(statement: Statement, who: Who) -> _Misfit:
     principals = statement.principals
-    if principals is not None and not principals.admits(who, denies=False):
-        element = "NotPrincipal" if principals.is_not else "Principal"
-        yield element, _named(principals, who), who.arn
-    if not statement.covers_action(request.action.lower()):
-        element = "NotAction" if statement.is_not_action else "Action"
-        yield element, _words(statement.actions), request.action
-    if not statement.covers_resource(request.resource, request.context):
-        element = "NotResource" if statement.is_not_resource else "Resource"
-        yield element, _words(statement.resources), request.resource
-    for condition in statement.conditions:
-        if not condition.holds(request.context):
-            yield (
-                _element(condition),
-                _words(condition.values),
-                _seen(condition, request.context),
-            )
+    if principals is None:
+        raise ValueError("a statement without principals is about everybody")
+    element = "NotPrincipal" if principals.is_not else "Principal"
+    return element, _named(principals, who), who.arn
 
 
 def _named(principals: Principals, who: Who) -> str:

@@ -7,6 +7,7 @@ later, so nothing is ever tried again. Time is at most pattern times text, memor
 
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from typing import Final
 
 __all__ = ["Matcher", "Piece", "Wild", "any_arn", "any_glob", "glob_match", "pieces_of"]
 
@@ -21,8 +22,11 @@ class Wild(Enum):
 
 
 Piece = str | Wild
+Pattern = Sequence[Piece]
 # A stretch between two stars: its length, and its literal texts with their places in it.
 _Stretch = tuple[int, tuple[tuple[int, str], ...]]
+# How many patterns are tried in turn before they are looked up by their first letter.
+_FEW: Final = 8
 
 
 def pieces_of(pattern: str) -> tuple[Piece, ...]:
@@ -47,31 +51,31 @@ def glob_match(pattern: str, text: str) -> bool:
     return _glob(pieces_of(pattern))(text)
 
 
-def _glob(pieces: Sequence[Piece]) -> Matcher:
+def _glob(pieces: Pattern) -> Matcher:
     if Wild.ONE in pieces:
         return _glob_with_single(_stretches(pieces))
+    parts = _parts(pieces)
+    if len(parts) == 1:
+        return parts[0].__eq__
+    return _glob_with_stars(parts[0], [part for part in parts[1:-1] if part], parts[-1])
+
+
+def _parts(pieces: Pattern) -> list[str]:
+    """The literal texts between the wildcards."""
     parts = [""]
     for piece in pieces:
         if isinstance(piece, str):
             parts[-1] += piece
         else:
             parts.append("")
-    if len(parts) == 1:
-        return parts[0].__eq__
-    return _glob_with_stars(parts[0], [part for part in parts[1:-1] if part], parts[-1])
+    return parts
 
 
 def _glob_with_stars(head: str, middle: Sequence[str], tail: str) -> Matcher:
     shortest = len(head) + len(tail)
 
-    def ends_match(text: str) -> bool:
-        return len(text) >= shortest and text.startswith(head) and text.endswith(tail)
-
-    if not middle:
-        return ends_match
-
     def matches(text: str) -> bool:
-        if not ends_match(text):
+        if len(text) < shortest or not (text.startswith(head) and text.endswith(tail)):
             return False
         at, end = len(head), len(text) - len(tail)
         for part in middle:
@@ -84,7 +88,7 @@ def _glob_with_stars(head: str, middle: Sequence[str], tail: str) -> Matcher:
     return matches
 
 
-def _stretches(pieces: Sequence[Piece]) -> list[_Stretch]:
+def _stretches(pieces: Pattern) -> list[_Stretch]:
     stretches: list[_Stretch] = [(0, ())]
     for piece in pieces:
         length, texts = stretches[-1]
@@ -124,42 +128,63 @@ def _glob_with_single(stretches: Sequence[_Stretch]) -> Matcher:
     return matches
 
 
-def _literal_of(pieces: Sequence[Piece]) -> str | None:
-    literals = [piece for piece in pieces if isinstance(piece, str)]
-    return "".join(literals) if len(literals) == len(pieces) else None
+def any_glob(patterns: Iterable[Pattern]) -> Matcher:
+    """Whether any of the patterns matches; literal ones cost one look-up together."""
+    literals: set[str] = set()
+    wild: list[Pattern] = []
+    for pieces in patterns:
+        if any(isinstance(piece, Wild) for piece in pieces):
+            wild.append(pieces)
+        else:
+            literals.add(_parts(pieces)[0])
+    if not wild:
+        return frozenset(literals).__contains__
+    candidates = _in_turn(wild) if len(wild) <= _FEW else _by_first_letter(wild)
+    if not literals:
+        return candidates
+    return lambda text: text in literals or candidates(text)
 
 
-def _head_of(pieces: Sequence[Piece]) -> str:
+def _head_of(pieces: Pattern) -> str:
     return pieces[0] if isinstance(pieces[0], str) else ""
 
 
-def any_glob(patterns: Iterable[Sequence[Piece]]) -> Matcher:
-    """Whether any of the patterns matches; literal ones cost one look-up together."""
-    literals: set[str] = set()
-    wild: list[Sequence[Piece]] = []
+def _by_first_letter(patterns: Sequence[Pattern]) -> Matcher:
+    headless = [pieces for pieces in patterns if not _head_of(pieces)]
+    letters = {_head_of(pieces)[:1] for pieces in patterns} - {""}
+    tables = {
+        letter: _in_turn([p for p in patterns if _head_of(p)[:1] in ("", letter)])
+        for letter in letters
+    }
+    others = _in_turn(headless)
+    return lambda text: tables.get(text[:1], others)(text)
+
+
+def _in_turn(patterns: Sequence[Pattern]) -> Matcher:
+    # One call tells whether any pattern begins as the text does; most texts end there.
+    heads = tuple(_head_of(pieces) for pieces in patterns)
+    # Most patterns have one star; they need no call of their own.
+    ends: list[tuple[str, str, int]] = []
+    others: list[Matcher] = []
     for pieces in patterns:
-        literal = _literal_of(pieces)
-        if literal is None:
-            wild.append(pieces)
+        parts = _parts(pieces)
+        if len(parts) == 2 and Wild.ONE not in pieces:
+            ends.append((parts[0], parts[1], len(parts[0]) + len(parts[1])))
         else:
-            literals.add(literal)
-    if not wild:
-        return frozenset(literals).__contains__
-    globs = tuple(_glob(pieces) for pieces in wild)
-    if len(globs) == 1 and not literals:
-        return globs[0]
-    # One call tells whether any pattern begins as the text does; most texts end here.
-    heads = tuple(_head_of(pieces) for pieces in wild)
+            others.append(_glob(pieces))
 
     def matches(text: str) -> bool:
-        if text in literals:
-            return True
-        return text.startswith(heads) and any(glob(text) for glob in globs)
+        if not text.startswith(heads):
+            return False
+        for head, tail, shortest in ends:
+            if text.startswith(head) and text.endswith(tail) and len(text) >= shortest:
+                return True
+        return any(glob(text) for glob in others) if others else False
 
     return matches
 
 
-def _segments(pieces: Sequence[Piece]) -> list[list[Piece]]:
+def _segments(pieces: Pattern) -> list[list[Piece]]:
     """Cut at the first five colons; the last part keeps further ones."""
     segments: list[list[Piece]] = [[]]
     for piece in pieces:
@@ -173,7 +198,7 @@ def _segments(pieces: Sequence[Piece]) -> list[list[Piece]]:
     return segments
 
 
-def _arn(pieces: Sequence[Piece]) -> Callable[[Sequence[str]], bool]:
+def _arn(pieces: Pattern) -> Callable[[Sequence[str]], bool]:
     segments = _segments(pieces)
     if len(segments) != 6:
         return lambda _parts: False
@@ -183,25 +208,18 @@ def _arn(pieces: Sequence[Piece]) -> Callable[[Sequence[str]], bool]:
     return lambda parts: all(glob(parts[at]) for at, glob in globs)
 
 
-def any_arn(patterns: Iterable[Sequence[Piece]]) -> Callable[[str], bool | None]:
+def any_arn(patterns: Iterable[Pattern]) -> Callable[[str], bool | None]:
     """Whether any ARN pattern matches, part by part; ``None`` for a text that is no ARN.
 
     A star does not reach across the first five colons, so a pattern of fewer parts never
     matches (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html).
     """
-    literals: set[str] = set()
-    wild: list[Callable[[Sequence[str]], bool]] = []
-    for pieces in patterns:
-        literal = _literal_of(pieces)
-        if literal is None:
-            wild.append(_arn(pieces))
-        else:
-            literals.add(literal)
+    compiled = tuple(_arn(pieces) for pieces in patterns)
 
     def matches(text: str) -> bool | None:
         parts = text.split(":", 5)
         if len(parts) != 6 or parts[0] != "arn":
             return None
-        return text in literals or any(pattern(parts) for pattern in wild)
+        return any(pattern(parts) for pattern in compiled)
 
     return matches

@@ -8,6 +8,7 @@ sessions. Groups are never principals, and no wildcard is allowed inside an ARN.
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from smtpgate.core.policy.problem import hint, shown
@@ -61,6 +62,7 @@ class Who:
     role: _Role | None
 
 
+@lru_cache(1024)
 def who_is(caller: Caller) -> Who:
     """Prepare a caller for comparison."""
     partition = [*caller.arn.split(":", 2), ""][1] or "aws"

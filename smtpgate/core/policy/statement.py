@@ -1,22 +1,24 @@
 """Policies and statements as values, compiled so that a decision reads no text."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Final, Literal
+from functools import partial
+from typing import Final, Literal, NamedTuple
 
 from smtpgate.core.policy.conditions import Condition
 from smtpgate.core.policy.match import any_arn, any_glob, pieces_of
-from smtpgate.core.policy.principals import Principals
+from smtpgate.core.policy.principals import Principals, Who
 from smtpgate.core.policy.variables import Context, Template
 
 __all__ = [
     "ANYTHING",
+    "Applicable",
     "Determining",
     "Effect",
     "Kind",
     "Policy",
     "Statement",
+    "Topic",
     "compile_actions",
     "compile_resources",
 ]
@@ -24,6 +26,7 @@ __all__ = [
 Kind = Literal["identity", "user"]
 Effect = Literal["Allow", "Deny"]
 ANYTHING: Final = "*"
+_MAX_ASKED: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,11 @@ class Statement:
     covers_action: Callable[[str], bool] = field(compare=False, repr=False)
     covers_resource: Callable[[str, Context], bool] = field(compare=False, repr=False)
     path: str = field(compare=False, repr=False)
+
+    @property
+    def has_variable_resource(self) -> bool:
+        """Whether the resources depend on the circumstances of a request."""
+        return any("${" in resource for resource in self.resources)
 
     @property
     def is_deny(self) -> bool:
@@ -93,6 +101,19 @@ def compile_resources(
     return covers_late
 
 
+class Topic(NamedTuple):
+    """What a request is about, its circumstances apart; the action is in lower case."""
+
+    caller_arn: str
+    account_id: str
+    is_root: bool
+    action: str
+    resource: str
+
+
+Applicable = tuple[Statement, tuple[Callable[[Context], bool], ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """A policy document; ``kind`` says whether it is an identity's or a user's.
@@ -105,26 +126,48 @@ class Policy:
     version: str | None
     id: str | None
     statements: tuple[Statement, ...]
-    _by_account: MappingProxyType[str, tuple[Statement, ...]] = field(
-        init=False, compare=False, repr=False
+    _by_account: dict[str, list[Statement]] = field(
+        init=False, compare=False, repr=False, default_factory=dict
     )
-    _for_anyone: tuple[Statement, ...] = field(init=False, compare=False, repr=False)
+    _for_anyone: list[Statement] = field(
+        init=False, compare=False, repr=False, default_factory=list
+    )
+    _asked: dict[Topic, tuple[Applicable, ...]] = field(
+        init=False, compare=False, repr=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
-        reach = [
-            statement.principals.accounts() if statement.principals else None
-            for statement in self.statements
-        ]
-        accounts = frozenset[str]().union(*(named for named in reach if named is not None))
-        pairs = list(zip(self.statements, reach, strict=True))
-        by_account = {
-            account: tuple(s for s, named in pairs if named is None or account in named)
-            for account in accounts
-        }
-        anyone = tuple(s for s, named in pairs if named is None)
-        object.__setattr__(self, "_by_account", MappingProxyType(by_account))
-        object.__setattr__(self, "_for_anyone", anyone)
+        for statement in self.statements:
+            accounts = statement.principals.accounts() if statement.principals else None
+            if accounts is None:
+                self._for_anyone.append(statement)
+            for account in accounts or ():
+                self._by_account.setdefault(account, []).append(statement)
 
-    def statements_about(self, account_id: str) -> tuple[Statement, ...]:
-        """The statements that may be about callers of the account."""
-        return self._by_account.get(account_id, self._for_anyone)
+    def applicable(self, topic: Topic, who: Who) -> tuple[Applicable, ...]:
+        """The statements about the topic, each with the tests that decide if it applies.
+
+        The answers for the last few topics are kept: a delegate asks the same again and again.
+        """
+        known = self._asked.get(topic)
+        if known is None:
+            known = tuple(self._find(topic, who))
+            if len(self._asked) >= _MAX_ASKED:
+                self._asked.clear()
+            self._asked[topic] = known
+        return known
+
+    def _find(self, topic: Topic, who: Who) -> Iterator[Applicable]:
+        about_account = self._by_account.get(who.account_id, [])
+        for statement in sorted([*about_account, *self._for_anyone], key=lambda s: s.index):
+            principals = statement.principals
+            if principals is not None and not principals.admits(who, denies=statement.is_deny):
+                continue
+            if not statement.covers_action(topic.action):
+                continue
+            tests = tuple(condition.holds for condition in statement.conditions)
+            if statement.has_variable_resource:
+                covers = partial(statement.covers_resource, topic.resource)
+                yield statement, (covers, *tests)
+            elif statement.covers_resource(topic.resource, {}):
+                yield statement, tests
