@@ -24,12 +24,12 @@ from smtpgate.ports import Authenticator, EventSink
 from smtpgate.relay.pool import PooledUpstream
 from smtpgate.signing.keys import load_private_key
 from smtpgate.smtp.listener import Listener, tls_context
-from smtpgate.smtp.protocol import Intake
+from smtpgate.smtp.intake import Intake
 from smtpgate.smtp.session import Door
 from smtpgate.systemd import notify
 from smtpgate.tasks import TaskOwner
 
-__all__ = ["Gate", "hostname_of", "load_directory", "run", "serve"]
+__all__ = ["Gate", "check", "load_directory", "run", "serve"]
 
 
 class _Events:
@@ -60,6 +60,25 @@ def load_directory(config: Config) -> FileDirectory:
         address_tag_idiom=config.policy.address_tag_idiom,
         load_key=load_private_key,
     )
+
+
+def check(config: Config) -> list[str]:
+    """Read everything that starting would read, and say what there is.
+
+    Raises DirectoryError, OSError or ssl.SSLError.
+    """
+    directory = load_directory(config)
+    for listener in config.listeners:
+        tls_context(listener)
+    upstream = config.sole_upstream
+    return [
+        *(
+            f"listener {listener.name}: {listener.address} port {listener.port}, tls {listener.tls}"
+            for listener in config.listeners
+        ),
+        f"upstream {upstream.name}: {upstream.host} port {upstream.port}, tls {upstream.tls}",
+        "directory: " + ", ".join(f"{n} {what}" for what, n in directory.counts().items()),
+    ]
 
 
 def _new_message_id(at: datetime) -> str:
@@ -163,6 +182,8 @@ class Gate:
 
     async def stop(self, drain_s: float | None = None) -> None:
         """Drain: no new connections, 421 to idle sessions, running transactions finish."""
+        if self.is_draining:
+            return
         self.is_draining = True
         drain_s = self.config.gate.drain_s if drain_s is None else drain_s
         for listener in self.listeners.values():

@@ -166,7 +166,7 @@ class GateSession(GateProtocol):
         return self.door.config.tls == "starttls" and not self.is_tls
 
     @property
-    def _may_check_credentials(self) -> bool:
+    def _may_authenticate(self) -> bool:
         return self.is_tls or self.door.config.allow_plaintext_auth
 
     async def on_starttls(self, argument: bytes) -> None:

@@ -7,12 +7,13 @@ server's. ``#`` begins a comment.
 """
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
-__all__ = ["Dialog", "play"]
+__all__ = ["Dialog", "close_dialogs", "play"]
 
 _TIMEOUT_S = 10
 
@@ -26,7 +27,10 @@ class Dialog:
 
     @classmethod
     async def open(cls, port: int, context: ssl.SSLContext | None = None) -> "Dialog":
-        return cls(*await asyncio.open_connection("127.0.0.1", port, ssl=context))
+        """Connect; :func:`close_dialogs` closes what a test leaves open."""
+        dialog = cls(*await asyncio.open_connection("127.0.0.1", port, ssl=context))
+        _open.append(dialog)
+        return dialog
 
     async def send(self, octets: bytes) -> None:
         self.writer.write(octets)
@@ -57,6 +61,18 @@ class Dialog:
 
     async def close(self) -> None:
         self.writer.close()
+
+
+_open: list[Dialog] = []
+
+
+async def close_dialogs() -> None:
+    """Close every dialogue that is open, from our side."""
+    while _open:
+        writer = _open.pop().writer
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 async def play(

@@ -20,7 +20,7 @@ from smtpgate.core.secret import Secret, smtp_password
 from smtpgate.signing.keys import dns_record, generate_rsa_key, load_private_key
 from smtpgate.signing.verify import verify
 from smtpgate.smtp.sink import Sink
-from tests.support.dialog import Dialog
+from tests.support.dialog import Dialog, close_dialogs
 
 __all__ = [
     "ARNS",
@@ -190,6 +190,7 @@ async def open_gate(
     try:
         yield gate, sink
     finally:
+        await close_dialogs()
         await gate.stop(drain_s=0)
         await sink.close()
 
