@@ -1,0 +1,138 @@
+"""The kinds of values that configuration keys have."""
+
+import re
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, ValidationInfo
+
+from smtpgate.core.account import UNLIMITED
+from smtpgate.core.address import AddressError, parse_domain
+from smtpgate.core.secret import Secret
+from smtpgate.tomlfile import Reading, as_path, problems, read_secret
+
+__all__ = [
+    "Address",
+    "Count",
+    "Domain",
+    "Host",
+    "LogTarget",
+    "Name",
+    "Port",
+    "Quota",
+    "Rate",
+    "Region",
+    "Seconds",
+    "SecretFile",
+    "from_sections",
+    "is_loopback",
+]
+
+_MAX_RATE: Final = 1_000_000
+_WELL_KNOWN_TARGETS: Final = ("stderr", "stdout")
+
+
+def _spelled(pattern: str, what: str) -> AfterValidator:
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if compiled.fullmatch(value) is None:
+            raise ValueError(f"must be {what}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _is_address(value: str) -> bool:
+    try:
+        ip_address(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _domain(value: str) -> str:
+    try:
+        return parse_domain(value)
+    except AddressError as error:
+        raise ValueError(f"must be a host name: {error}") from None
+
+
+def _host(value: str) -> str:
+    return value if _is_address(value) else _domain(value)
+
+
+def _bindable(value: str) -> str:
+    if value != "localhost" and not _is_address(value):
+        raise ValueError("must be an IP address of this machine; 0.0.0.0 and :: are all")
+    return value
+
+
+def _or_unlimited(is_right: Callable[[float], bool], what: str) -> AfterValidator:
+    def check(value: float) -> float:
+        if value != UNLIMITED and not is_right(value):
+            raise ValueError(f"must be {what}, or -1 (unlimited), not {value}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _secret(value: object, info: ValidationInfo) -> object:
+    """The content, when the value is the path of a file."""
+    if value is None or isinstance(value, Secret):
+        return value
+    path, reading = as_path(value, info), info.context
+    if not isinstance(path, Path) or not isinstance(reading, Reading):
+        raise ValueError("must be the path of a file that holds the secret")  # noqa: TRY004
+    if not reading.require_files and not path.exists():
+        return Secret("")
+    return read_secret(path, reading.warnings)
+
+
+def _log_target(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str | Path):
+        raise ValueError("must be stderr, stdout or the path of a file")  # noqa: TRY004
+    return value if value in _WELL_KNOWN_TARGETS else as_path(value, info)
+
+
+def _from_sections(value: object) -> object:
+    if not isinstance(value, Mapping):
+        return tuple(value) if isinstance(value, list) else value
+    unknown = [
+        ((name, "name"), "is not a known key; the name is the section's")
+        for name, table in value.items()
+        if isinstance(table, Mapping) and "name" in table
+    ]
+    if unknown:
+        raise problems(unknown)
+    return tuple(
+        {"name": name, **table} if isinstance(table, Mapping) else table
+        for name, table in value.items()
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what goes there stays on this machine."""
+    return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
+
+
+# ``[listener.NAME]`` sections become models that know their names.
+from_sections: Final = BeforeValidator(_from_sections)
+
+Domain = Annotated[str, AfterValidator(_domain)]
+Host = Annotated[str, AfterValidator(_host)]
+Address = Annotated[str, AfterValidator(_bindable)]
+Name = Annotated[str, _spelled("[A-Za-z0-9_-]{1,64}", "named with letters, digits, - and _")]
+Region = Annotated[str, _spelled("[a-z0-9-]{1,32}", "a region's name, such as us-east-1")]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+Quota = Annotated[int, _or_unlimited(lambda value: value >= 0, "0 or more")]
+Rate = Annotated[
+    float,
+    _or_unlimited(lambda value: 0 < value <= _MAX_RATE, f"more than 0, at most {_MAX_RATE}"),
+]
+SecretFile = Annotated[InstanceOf[Secret] | None, BeforeValidator(_secret)]
+LogTarget = Annotated[Literal["stderr", "stdout"] | Path, BeforeValidator(_log_target)]
