@@ -20,7 +20,7 @@ def refusal_of(delivery: Delivery) -> Reject | None:
     """
     if delivery.is_accepted:
         return None
-    refused = [entry for entry in delivery.recipients if not entry.reply.is_positive]
+    refused = delivery.refused
     if not refused:
         return Reject(delivery.reply, "upstream-reply")
     if len(refused) == len(delivery.recipients) and all(
