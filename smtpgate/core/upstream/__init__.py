@@ -1,5 +1,11 @@
-"""The SMTP client without sockets: what the gate says to its upstream, and what it hears."""
+"""The SMTP client without sockets: what the gate says to its upstream, and what it hears.
 
+Reads bottom-up: what a transaction can come to (``delivery``), what is heard (``replies``) and
+said (``commands``), the words between the session and its socket (``steps``), and the session
+itself, a table of transitions (``session``).
+"""
+
+from smtpgate.core.upstream.commands import CommandError, Octets
 from smtpgate.core.upstream.delivery import (
     Delivery,
     InDoubtError,
@@ -8,12 +14,36 @@ from smtpgate.core.upstream.delivery import (
     UpstreamProtocolError,
     UpstreamUnavailableError,
 )
+from smtpgate.core.upstream.session import UpstreamSession
+from smtpgate.core.upstream.steps import (
+    Done,
+    Failed,
+    Ready,
+    Send,
+    SendMessage,
+    StartTls,
+    State,
+    Step,
+    Terms,
+)
 
 __all__ = [
+    "CommandError",
     "Delivery",
+    "Done",
+    "Failed",
     "InDoubtError",
     "LacksExtensionError",
+    "Octets",
+    "Ready",
     "RecipientReply",
+    "Send",
+    "SendMessage",
+    "StartTls",
+    "State",
+    "Step",
+    "Terms",
     "UpstreamProtocolError",
+    "UpstreamSession",
     "UpstreamUnavailableError",
 ]

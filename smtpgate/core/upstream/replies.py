@@ -1,0 +1,131 @@
+"""Replies of a server: octets in, whole replies out, and nothing that could be two things.
+
+The grammar (RFC 5321 §4.2, with §4.2.1 for several lines)::
+
+    Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF
+
+Strict in what separates replies, because a reply misread as two puts every later one against
+the wrong command: lines end with CRLF, the lines of one reply have one code. Lenient in what
+is only shown: octets that do not print become ``?``, and a missing enhanced code is supplied.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from smtpgate.core.reply import Reply
+
+__all__ = ["Answer", "ReplyError", "ReplyReader", "as_reply", "extensions_of"]
+
+# RFC 5321 §4.5.3.1.5 says 512 octets a line; servers that quote a refused address or a URL go
+# beyond it. The other two bound what one reply can cost: EHLO of the largest servers has some
+# 25 lines.
+_MAX_LINE_OCTETS: Final = 2048
+_MAX_REPLY_OCTETS: Final = 16 * 1024
+_MAX_LINES: Final = 128
+_MAX_TEXT: Final = 1000
+
+_LINE: Final = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([^\r\n]*))?\r\n")
+_ODD: Final = re.compile(rb"[^\x20-\x7e]+")
+# RFC 2034 §4: the enhanced code stands at the beginning of the text of each line.
+_ENHANCED_TEXT: Final = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: +(.*))?")
+# RFC 5321 §4.1.1.1: ehlo-line = ehlo-keyword *( SP ehlo-param )
+_EHLO_LINE: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?: +(.*))?")
+
+
+class ReplyError(Exception):
+    """Octets that are no reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One reply as it came: its code, and the text of each of its lines."""
+
+    code: int
+    lines: tuple[str, ...]
+
+
+class ReplyReader:
+    """Cuts what a server sends into replies, however it is split on its way."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._at = 0
+        self._code = b""
+        self._lines: list[str] = []
+        self._octets = 0
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether octets are left that make no whole reply, or were not asked for yet."""
+        return self._at < len(self._buffer) or bool(self._lines)
+
+    def feed(self, octets: bytes) -> None:
+        """Take in what was received."""
+        self._buffer = self._buffer[self._at :] + octets
+        self._at = 0
+
+    def take(self) -> Answer | None:
+        """The next whole reply, or ``None`` until more is received. Raises ReplyError."""
+        while True:
+            end = self._buffer.find(b"\n", self._at) + 1
+            if (end or len(self._buffer)) - self._at > _MAX_LINE_OCTETS:
+                raise ReplyError(f"a reply line is longer than {_MAX_LINE_OCTETS} octets")
+            if not end:
+                return None
+            line = _LINE.fullmatch(self._buffer, self._at, end)
+            if line is None:
+                raise ReplyError(f"no reply line: {_shown(self._buffer[self._at : end])}")
+            self._at = end
+            if self._add(line):
+                answer = Answer(int(self._code), tuple(self._lines))
+                self._code, self._lines, self._octets = b"", [], 0
+                return answer
+
+    def _add(self, line: re.Match[bytes]) -> bool:
+        """Note one line; whether it was the reply's last."""
+        code, separator, text = line.groups()
+        if self._lines and code != self._code:  # RFC 5321 §4.2.1
+            raise ReplyError(
+                f"the lines of a reply differ: {_shown(self._code + b', ' + code)}"
+            )
+        self._code = code
+        self._lines.append(_ODD.sub(b"?", text or b"").decode("ascii"))
+        self._octets += line.end() - line.start()
+        if len(self._lines) > _MAX_LINES or self._octets > _MAX_REPLY_OCTETS:
+            raise ReplyError("a reply is too long")
+        return separator != b"-"
+
+
+def _shown(octets: bytes) -> str:
+    """Octets of a server as an error message can show them."""
+    return ascii(octets[:80].decode("latin-1"))
+
+
+def as_reply(answer: Answer) -> Reply:
+    """The answer as a reply whose two codes agree, with all its text on one line."""
+    kind = answer.code // 100
+    enhanced = "" if kind == 3 else f"{kind}.0.0"
+    texts: list[str] = []
+    for line in answer.lines:
+        found = _ENHANCED_TEXT.fullmatch(line)
+        # An enhanced code of another class than the basic one is only text (RFC 2034 §4).
+        if found is not None and enhanced and found[1][0] == enhanced[0]:
+            enhanced = found[1] if not texts else enhanced
+            line = found[2] or ""  # noqa: PLW2901 - the code is off, the text is left
+        texts.append(line.strip())
+    text = " ".join(filter(None, texts))
+    if len(text) > _MAX_TEXT:
+        text = text[: _MAX_TEXT - 3] + "..."
+    return Reply(answer.code, enhanced, text)
+
+
+def extensions_of(lines: Sequence[str]) -> dict[str, str]:
+    """What an EHLO reply offers: keywords in upper case, with their parameters."""
+    offered = {}
+    for line in lines[1:]:  # the first line greets
+        found = _EHLO_LINE.fullmatch(line.rstrip())
+        if found is not None:
+            offered[found[1].upper()] = (found[2] or "").upper()
+    return offered

@@ -1,0 +1,385 @@
+"""One SMTP connection as its client sees it, without a socket.
+
+Constitution: everything that decides what is said to the upstream next, and what its answers
+amount to, is in this module. It does no input or output and knows no time. Whoever holds the
+socket feeds in octets and what befell the connection, and carries out the steps that come back.
+
+Theory of operation. A server answers commands in their order (RFC 5321 §4.1.4, RFC 2920 §3.2),
+so one queue, ``_due``, says what the coming replies answer. ``TRANSITIONS`` says what follows
+from each class of reply to each command; a pair that is not in it is nonsense. A server that
+talks nonsense, or talks unasked, is not talked to any more: who guesses which reply belongs to
+which command will once take another reply for the one to the message.
+
+A transaction is sent in flights. With PIPELINING (RFC 2920) the first flight is MAIL and every
+RCPT, and for a single recipient DATA too, because then a refusal takes DATA with it. DATA is
+otherwise asked for only when every recipient was accepted. When anything was refused nothing is
+sent: RSET, and the delivery says who was refused. If a 354 comes nevertheless the connection is
+dropped, because its only other end is an empty message.
+
+The message counts as sent when ``message_sent`` was called. From then until the answer, every
+misfortune leaves the message in doubt (RFC 1047); before, and after any negative answer,
+nothing was accepted.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from smtpgate.core.envelope import Envelope
+from smtpgate.core.reply import Reply
+from smtpgate.core.upstream.commands import (
+    CommandError,
+    Octets,
+    ehlo_command,
+    login_response,
+    mail_command,
+    plain_command,
+    rcpt_command,
+    wire_pieces,
+)
+from smtpgate.core.upstream.delivery import (
+    Delivery,
+    InDoubtError,
+    RecipientReply,
+    UpstreamProtocolError,
+    UpstreamUnavailableError,
+)
+from smtpgate.core.upstream.replies import (
+    Answer,
+    ReplyError,
+    ReplyReader,
+    as_reply,
+    extensions_of,
+)
+from smtpgate.core.upstream.steps import (
+    Done,
+    Due,
+    Failed,
+    Ready,
+    Send,
+    SendMessage,
+    StartTls,
+    State,
+    Step,
+    Terms,
+)
+
+__all__ = ["TRANSITIONS", "UpstreamSession"]
+
+
+class UpstreamSession:
+    """The client's side of one connection."""
+
+    def __init__(self, terms: Terms) -> None:
+        self.state = State.OPENING
+        self.extensions: Mapping[str, str] = {}
+        self._terms = terms
+        self._is_encrypted = terms.is_encrypted
+        self._reader = ReplyReader()
+        self._due = deque([Due.GREETING])
+        self._steps: list[Step] = []
+        self._forget_transaction()
+
+    def _forget_transaction(self) -> None:
+        self._envelope: Envelope | None = None
+        self._message: Sequence[Octets] = ()
+        self._unsent: deque[tuple[Due, bytes]] = deque()
+        self._replies: list[Reply] = []
+        self._refusal: Reply | None = None
+        self._verdict: Delivery | None = None
+        self._is_untouched = True
+        self._is_message_sent = False
+
+    @property
+    def replies_due(self) -> int:
+        """How many replies the server owes us."""
+        return len(self._due)
+
+    # -- what the holder of the socket says ----------------------------------------------------
+
+    def receive(self, octets: bytes) -> list[Step]:
+        """Take in what the server sent."""
+        self._steps = []
+        if self.state is State.CLOSED:
+            return self._steps
+        self._reader.feed(octets)
+        try:
+            while self._due and (answer := self._reader.take()) is not None:
+                due = self._due.popleft()
+                if due not in _LAST_WORDS:
+                    self._refuse_surplus()
+                self._answered(due, answer)
+            self._refuse_surplus()
+        except ReplyError as error:
+            self._fail(UpstreamProtocolError(self._told(str(error))))
+        except UpstreamUnavailableError as error:
+            self._fail(error)
+        return self._steps
+
+    def tls_started(self) -> list[Step]:
+        """The handshake is done; what was said before it counts no longer (RFC 3207 §4.2)."""
+        self._steps = []
+        self.state, self._is_encrypted = State.OPENING, True
+        self._greeted()
+        return self._steps
+
+    def begin(self, envelope: Envelope, message: Sequence[Octets]) -> list[Step]:
+        """Begin a transaction; whatever it raises, nothing was sent.
+
+        Raises LacksExtensionError, CommandError.
+        """
+        if self.state is not State.READY:
+            raise RuntimeError(f"no transaction can begin in the state {self.state.value}")
+        if not envelope.recipients:
+            raise CommandError("a transaction needs a recipient")
+        octets = sum(map(len, message))
+        commands = [(Due.MAIL, mail_command(envelope, octets, self.extensions))]
+        commands += [(Due.RCPT, rcpt_command(mailbox)) for mailbox in envelope.recipients]
+        self._envelope, self._message = envelope, message
+        self._is_untouched = True
+        self.state, self._steps = State.BUSY, []
+        if "PIPELINING" not in self.extensions:
+            self._unsent.extend(commands)
+            self._send(*self._unsent.popleft())
+            return self._steps
+        if len(commands) == 2:
+            commands.append((Due.DATA, b"DATA\r\n"))
+        self._due.extend(due for due, _ in commands)
+        self._steps.append(Send(b"".join([command for _, command in commands])))
+        return self._steps
+
+    def message_sent(self) -> None:
+        """The last octet of the message has left."""
+        self._is_message_sent = True
+
+    def hung_up(self, reason: str) -> list[Step]:
+        """The connection was closed or broke."""
+        self._steps = []
+        error = UpstreamUnavailableError(self._told(reason))
+        self._fail(error, is_stale=self._is_untouched)
+        return self._steps
+
+    def timed_out(self, after: str) -> list[Step]:
+        """We shall wait no longer."""
+        self._steps = []
+        awaited = self._due[0].value if self._due else State.HANDSHAKE.value
+        self._fail(UpstreamUnavailableError(self._told(f"no answer to {awaited} {after}")))
+        return self._steps
+
+    def quit(self) -> list[Step]:
+        """Say goodbye (RFC 5321 §4.1.1.10); what the server says to that is not read."""
+        self.state = State.CLOSED
+        return [Send(b"QUIT\r\n")]
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _told(self, text: str) -> str:
+        return f"upstream {self._terms.name}: {text}"
+
+    def _send(self, due: Due, octets: bytes) -> None:
+        self._due.append(due)
+        self._steps.append(Send(octets))
+
+    def _refuse_surplus(self) -> None:
+        if not self._due and self._reader.has_rest and self.state is not State.CLOSED:
+            raise UpstreamProtocolError(self._told("it talks without being asked"))
+
+    def _answered(self, due: Due, answer: Answer) -> None:
+        if answer.code == 421:  # RFC 5321 §3.8: it may come at any time, and ends everything
+            self._is_message_sent = False  # a clear no: nothing is in doubt
+            error = UpstreamUnavailableError(self._told(str(as_reply(answer))))
+            self._fail(error, is_stale=self._is_untouched)
+            return
+        self._is_untouched = False
+        action = TRANSITIONS[due].get(answer.code // 100)
+        if action is None:
+            reply = as_reply(answer)
+            raise UpstreamProtocolError(self._told(f"it answered {due.value} with {reply}"))
+        action(self, answer)
+
+    def _fail(self, error: UpstreamUnavailableError, *, is_stale: bool = False) -> None:
+        """End the connection; what is certain by then stays so."""
+        state, self.state = self.state, State.CLOSED
+        is_concluded = self._conclude()
+        if not is_concluded and self._is_message_sent:
+            self._steps.append(Failed(InDoubtError(str(error))))
+        elif not is_concluded and state in (State.OPENING, State.HANDSHAKE, State.BUSY):
+            self._steps.append(Failed(error, is_stale=is_stale and state is State.BUSY))
+        self._due.clear()
+        self._forget_transaction()
+
+    # -- opening a connection ------------------------------------------------------------------
+
+    def _greeted(self, _: Answer | None = None) -> None:
+        self.extensions = {}
+        self._send(Due.EHLO, ehlo_command(self._terms.helo))
+
+    def _not_served(self, answer: Answer) -> None:
+        raise UpstreamUnavailableError(self._told(str(as_reply(answer))))
+
+    def _offered(self, answer: Answer) -> None:
+        self.extensions = extensions_of(answer.lines)
+        if self._is_encrypted or self._terms.tls == "off":
+            self._log_in()
+        elif "STARTTLS" in self.extensions:
+            self._send(Due.STARTTLS, b"STARTTLS\r\n")
+        else:
+            self._go_on_in_clear("it does not offer STARTTLS")
+
+    def _begin_tls(self, _: Answer) -> None:
+        self.state = State.HANDSHAKE
+        self._steps.append(StartTls())
+
+    def _tls_refused(self, answer: Answer) -> None:
+        self._go_on_in_clear(f"it refused STARTTLS: {as_reply(answer)}")
+
+    def _go_on_in_clear(self, problem: str) -> None:
+        if self._terms.tls == "required":
+            raise UpstreamUnavailableError(self._told(problem))
+        self._log_in()
+
+    def _log_in(self) -> None:
+        terms = self._terms
+        if terms.username is None or terms.password is None:
+            self._get_ready()
+            return
+        if not (self._is_encrypted or terms.is_loopback):  # RFC 4954 §9
+            raise UpstreamUnavailableError(self._told("credentials are not sent without TLS"))
+        mechanisms = self.extensions.get("AUTH", "").split()
+        if "PLAIN" in mechanisms:
+            self._send(Due.PLAIN, plain_command(terms.username, terms.password))
+        elif "LOGIN" in mechanisms:
+            self._send(Due.LOGIN, b"AUTH LOGIN\r\n")
+        else:
+            raise UpstreamUnavailableError(
+                self._told("it offers neither AUTH PLAIN nor AUTH LOGIN")
+            )
+
+    def _send_username(self, _: Answer) -> None:
+        self._send(Due.USERNAME, login_response(self._terms.username))
+
+    def _send_password(self, _: Answer) -> None:
+        self._send(Due.PASSWORD, login_response(self._terms.password))
+
+    def _login_refused(self, answer: Answer) -> None:
+        raise UpstreamUnavailableError(self._told(f"it refused our login: {as_reply(answer)}"))
+
+    def _get_ready(self, _: Answer | None = None) -> None:
+        self.state = State.READY
+        self._steps.append(Ready())
+
+    # -- a transaction -------------------------------------------------------------------------
+
+    def _mail_answered(self, answer: Answer) -> None:
+        if answer.code >= 400:
+            self._refusal = as_reply(answer)
+            self._unsent.clear()
+        self._go_on()
+
+    def _rcpt_answered(self, answer: Answer) -> None:
+        # After a refused MAIL the replies to pipelined RCPTs say only that MAIL is missing.
+        if self._refusal is None:
+            self._replies.append(as_reply(answer))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Send the next flight once this one is answered."""
+        if self._due:
+            return
+        if self._unsent:
+            self._send(*self._unsent.popleft())
+            return
+        refusal = self._refused()
+        if refusal is None:
+            self._send(Due.DATA, b"DATA\r\n")
+        else:
+            self._reset(refusal)
+
+    def _refused(self) -> Reply | None:
+        """The refusal that keeps the message back: MAIL's, or a recipient's, deferrals first.
+
+        One that may be repaired by waiting outweighs one that is not: the client keeps its
+        message and tries again.
+        """
+        refusals = [reply for reply in self._replies if not reply.is_positive]
+        deferrals = [reply for reply in refusals if reply.is_transient]
+        return self._refusal or next(iter(deferrals + refusals), None)
+
+    def _data_refused(self, answer: Answer) -> None:
+        self._reset(self._refused() or as_reply(answer))
+
+    def _reset(self, refusal: Reply) -> None:
+        """Leave the transaction; the verdict stands, whatever becomes of the connection."""
+        self._verdict = self._delivery(refusal)
+        self._send(Due.RSET, b"RSET\r\n")
+
+    def _was_reset(self, _: Answer) -> None:
+        self._finish()
+
+    def _data_wanted(self, _: Answer) -> None:
+        if self._refused() is not None:
+            raise UpstreamProtocolError(self._told("it wants a message for nobody"))
+        self._due.append(Due.MESSAGE)
+        self._steps.append(SendMessage(wire_pieces(self._message)))
+        self._message = ()
+
+    def _message_answered(self, answer: Answer) -> None:
+        reply = as_reply(answer)
+        if self._is_message_sent or not reply.is_positive:
+            self._verdict = self._delivery(reply)
+        if self._is_message_sent:
+            self._finish()
+        else:
+            # A refusal before its end spares the rest of a message, and costs the connection.
+            raise UpstreamProtocolError(self._told(f"it answered half a message: {reply}"))
+
+    def _conclude(self) -> bool:
+        """Tell the outcome, if there is one by now."""
+        delivery = self._verdict or self._certain()
+        if delivery is not None:
+            self._steps.append(Done(delivery))
+        return delivery is not None
+
+    def _finish(self) -> None:
+        """The transaction is over, and another can begin."""
+        self._conclude()
+        self.state = State.READY
+        self._forget_transaction()
+
+    def _certain(self) -> Delivery | None:
+        """The delivery that the answers so far amount to, when later ones cannot change it."""
+        if self._envelope is None:
+            return None
+        refusal = self._refused()
+        is_complete = len(self._replies) == len(self._envelope.recipients)
+        if refusal is None or not (is_complete or self._refusal is not None):
+            return None
+        return self._delivery(refusal)
+
+    def _delivery(self, reply: Reply) -> Delivery:
+        recipients = self._envelope.recipients if self._envelope and self._replies else ()
+        entries = map(RecipientReply, recipients, self._replies)
+        return Delivery(self._terms.name, reply, tuple(entries))
+
+
+# Answers after which nothing is asked for: what follows them cannot be taken for another reply.
+_LAST_WORDS: Final = frozenset({Due.MESSAGE, Due.RSET})
+
+_Action = Callable[[UpstreamSession, Answer], None]
+_S: Final = UpstreamSession
+
+# What follows from a reply, by what it answers and by the first digit of its code.
+TRANSITIONS: Final[Mapping[Due, Mapping[int, _Action]]] = {
+    Due.GREETING: {2: _S._greeted, 4: _S._not_served, 5: _S._not_served},
+    Due.EHLO: {2: _S._offered, 4: _S._not_served, 5: _S._not_served},
+    Due.STARTTLS: {2: _S._begin_tls, 4: _S._tls_refused, 5: _S._tls_refused},
+    Due.PLAIN: {2: _S._get_ready, 4: _S._login_refused, 5: _S._login_refused},
+    Due.LOGIN: {3: _S._send_username, 4: _S._login_refused, 5: _S._login_refused},
+    Due.USERNAME: {3: _S._send_password, 4: _S._login_refused, 5: _S._login_refused},
+    Due.PASSWORD: {2: _S._get_ready, 4: _S._login_refused, 5: _S._login_refused},
+    Due.MAIL: {2: _S._mail_answered, 4: _S._mail_answered, 5: _S._mail_answered},
+    Due.RCPT: {2: _S._rcpt_answered, 4: _S._rcpt_answered, 5: _S._rcpt_answered},
+    Due.DATA: {3: _S._data_wanted, 4: _S._data_refused, 5: _S._data_refused},
+    Due.MESSAGE: {2: _S._message_answered, 4: _S._message_answered, 5: _S._message_answered},
+    Due.RSET: {2: _S._was_reset},
+}

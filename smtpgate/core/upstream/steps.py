@@ -1,0 +1,121 @@
+"""The words between a session and whoever holds its socket: terms, states and steps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from smtpgate.core.secret import Secret
+from smtpgate.core.upstream.commands import Octets, ehlo_command, plain_command
+from smtpgate.core.upstream.delivery import (
+    Delivery,
+    InDoubtError,
+    UpstreamUnavailableError,
+)
+
+__all__ = [
+    "Done",
+    "Failed",
+    "Ready",
+    "Send",
+    "SendMessage",
+    "StartTls",
+    "State",
+    "Step",
+    "Terms",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How to talk to an upstream: who we are, and what must be so before mail is sent.
+
+    ``is_encrypted`` is true when TLS began before the first octet. Credentials are sent only
+    under TLS, or where ``is_loopback`` says that no wire is used. Raises CommandError.
+    """
+
+    name: str
+    helo: str
+    tls: Literal["required", "opportunistic", "off"]
+    is_encrypted: bool = False
+    is_loopback: bool = False
+    username: str | None = None
+    password: Secret | None = None
+
+    def __post_init__(self) -> None:
+        ehlo_command(self.helo)
+        if self.username is not None and self.password is not None:
+            plain_command(self.username, self.password)
+
+
+class State(Enum):
+    """Where a connection is."""
+
+    OPENING = "opening"
+    HANDSHAKE = "the TLS handshake"
+    READY = "ready"
+    BUSY = "busy"
+    CLOSED = "closed"
+
+
+class Due(Enum):
+    """What a coming reply answers; the value is how messages call it."""
+
+    GREETING = "the connection"
+    EHLO = "EHLO"
+    STARTTLS = "STARTTLS"
+    PLAIN = "AUTH PLAIN"
+    LOGIN = "AUTH LOGIN"
+    USERNAME = "the user name"
+    PASSWORD = "the password"  # noqa: S105 - a label, no password
+    MAIL = "MAIL"
+    RCPT = "RCPT"
+    DATA = "DATA"
+    MESSAGE = "the message"
+    RSET = "RSET"
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send these octets."""
+
+    octets: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SendMessage:
+    """Send the message, then say so by ``message_sent``."""
+
+    pieces: Sequence[Octets]
+
+
+@dataclass(frozen=True, slots=True)
+class StartTls:
+    """Begin the TLS handshake, then say so by ``tls_started``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A transaction can begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The transaction is over; the connection can be used again if its state is READY."""
+
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The connection is of no use.
+
+    ``is_stale``: it ended before any command of the transaction was answered, as a connection
+    does that was kept too long; on a fresh one the same transaction may well succeed.
+    """
+
+    error: UpstreamUnavailableError | InDoubtError
+    is_stale: bool = False
+
+
+Step = Send | SendMessage | StartTls | Ready | Done | Failed

@@ -1,0 +1,328 @@
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from smtpgate.core.address import Mailbox, ReversePath, parse_mailbox
+from smtpgate.core.envelope import Envelope
+from smtpgate.core.reply import Reply
+from smtpgate.core.secret import Secret
+from smtpgate.core.upstream import (
+    CommandError,
+    Delivery,
+    Done,
+    Failed,
+    InDoubtError,
+    LacksExtensionError,
+    Octets,
+    Ready,
+    RecipientReply,
+    Send,
+    SendMessage,
+    StartTls,
+    State,
+    Step,
+    Terms,
+    UpstreamProtocolError,
+    UpstreamSession,
+    UpstreamUnavailableError,
+)
+from smtpgate.core.upstream.session import TRANSITIONS
+from smtpgate.core.upstream.steps import Due
+from tests.support.cases import load_cases
+
+OPENING = load_cases("upstream/10-opening.toml")
+TRANSACTIONS = load_cases("upstream/20-transactions.toml")
+MISFORTUNES = load_cases("upstream/30-misfortunes.toml")
+MARK = re.compile(r"<[a-z ]+>")
+MESSAGE = b"Subject: Spring\r\n\r\n.Hello Jane\r\n"
+
+
+def terms_of(case: dict[str, Any]) -> Terms:
+    given = {"name": "next", "helo": "gate.example.com", "tls": "off", **case.get("terms", {})}
+    if "password" in given:
+        given["password"] = Secret(given["password"])
+    return Terms(**given)
+
+
+def envelope_of(case: dict[str, Any]) -> Envelope:
+    sender = case.get("from", "alice@example.com")
+    return Envelope(
+        ReversePath(parse_mailbox(sender) if sender else None),
+        [parse_mailbox(text) for text in case.get("to", ["bob@example.net"])],
+        smtputf8=case.get("smtputf8", False),
+        body_8bit=case.get("body_8bit", False),
+    )
+
+
+def opened(terms: Terms, offers: Sequence[str] = ()) -> UpstreamSession:
+    """A session in which mail can be sent."""
+    session = UpstreamSession(terms)
+    session.receive(b"220 mx.example.net\r\n")
+    lines = ["mx.example.net", *offers]
+    reply = [f"250-{line}\r\n" for line in lines[:-1]] + [f"250 {lines[-1]}\r\n"]
+    assert session.receive("".join(reply).encode()) == [Ready()]
+    return session
+
+
+def flights(dialog: str) -> Iterator[tuple[str, list[str]]]:
+    """The dialogue as turns: who speaks, and the lines of one write or one arrival."""
+    speaker, lines = "", list[str]()
+    for line in dialog.splitlines():
+        who, _, said = line.partition(": ")
+        if lines and (who != speaker or MARK.fullmatch(said) or MARK.fullmatch(lines[-1])):
+            yield speaker, lines
+            lines = []
+        speaker = who
+        lines.append(said)
+    if lines:
+        yield speaker, lines
+
+
+def server_says(session: UpstreamSession, lines: list[str]) -> list[Step]:
+    match lines:
+        case ["<hangs up>"]:
+            return session.hung_up("it hung up")
+        case ["<is silent>"]:
+            return session.timed_out("within 5 s")
+    octets = b""
+    for line in lines:
+        part = line.removeprefix("<octets> ")
+        octets += part.encode() + (b"" if part != line else b"\r\n")
+    return session.receive(octets)
+
+
+def client_says(session: UpstreamSession, lines: list[str], steps: list[Step]) -> list[Step]:
+    """Check that exactly this was to be said; what follows at once."""
+    (step,) = steps
+    match lines:
+        case ["<tls>"]:
+            assert step == StartTls()
+            return session.tls_started()
+        case ["<message>"] | ["<half message>"]:
+            assert isinstance(step, SendMessage)
+            assert b"".join(step.pieces) == MESSAGE.replace(b"\n.", b"\n..") + b".\r\n"
+            if lines == ["<message>"]:
+                session.message_sent()
+            return []
+    assert step == Send("".join(f"{line}\r\n" for line in lines).encode())
+    return []
+
+
+def play(session: UpstreamSession, case: dict[str, Any], steps: list[Step]) -> list[Step]:
+    """Go through the dialogue; the steps that are left at its end."""
+    for who, lines in flights(case["dialog"]):
+        if who == "C":
+            steps = client_says(session, lines, steps)
+        else:
+            assert steps == []
+            steps = server_says(session, lines)
+    return steps
+
+
+def came_to(steps: list[Step]) -> str:
+    match steps:
+        case [Ready()]:
+            return "ready"
+        case [Done(delivery)]:
+            return "accepted" if delivery.is_accepted else "refused"
+        case [Failed(InDoubtError())]:
+            return "in doubt"
+        case [Failed(UpstreamProtocolError())]:
+            return "protocol"
+        case [Failed(UpstreamUnavailableError())]:
+            return "unavailable"
+    return repr(steps)
+
+
+def check_words(case: dict[str, Any], steps: list[Step]) -> None:
+    match steps:
+        case [Done(delivery)]:
+            assert delivery.upstream == "next"
+            assert str(delivery.reply) == case["reply"]
+            if "recipients" in case:
+                replies = [str(entry.reply) for entry in delivery.recipients]
+                assert replies == case["recipients"]
+                named = [str(entry.mailbox) for entry in delivery.recipients]
+                assert named == case.get("to", ["bob@example.net"])[: len(replies)]
+        case [Failed(error, is_stale)]:
+            assert case["says"] in str(error)
+            assert is_stale is case.get("stale", False)
+
+
+@pytest.mark.parametrize("case", OPENING, ids=lambda case: case["note"])
+def test_a_connection_is_opened_as_the_dialogue_says(case: dict[str, Any]) -> None:
+    session = UpstreamSession(terms_of(case))
+    steps = play(session, case, [])
+    assert came_to(steps) == case["result"]
+    check_words(case, steps)
+    is_ready = case["result"] == "ready"
+    assert session.state is (State.READY if is_ready else State.CLOSED)
+    if is_ready:
+        assert sorted(session.extensions) == case["extensions"]
+
+
+@pytest.mark.parametrize("case", TRANSACTIONS + MISFORTUNES, ids=lambda case: case["note"])
+def test_a_transaction_goes_as_the_dialogue_says(case: dict[str, Any]) -> None:
+    session = opened(terms_of(case), case["offers"])
+    if case["result"].startswith("lacks "):
+        with pytest.raises(LacksExtensionError) as caught:
+            session.begin(envelope_of(case), [MESSAGE])
+        assert f"lacks {caught.value.extension}" == case["result"]
+        assert str(caught.value).endswith(f"does not offer {caught.value.extension}")
+    else:
+        steps = session.begin(envelope_of(case), [MESSAGE[:18], MESSAGE[18:]])
+        steps = play(session, case, steps)
+        assert came_to(steps) == case["result"]
+        check_words(case, steps)
+    assert (session.state is State.READY) is case.get("reusable", session.state is State.READY)
+    assert session.state in (State.READY, State.CLOSED)
+
+
+REUSABLE = [case for case in TRANSACTIONS if case.get("reusable") and case["dialog"]]
+
+
+@pytest.mark.parametrize("case", REUSABLE, ids=lambda case: case["note"])
+def test_a_connection_serves_one_transaction_after_another(case: dict[str, Any]) -> None:
+    session = opened(terms_of(case), case["offers"])
+    first = play(session, case, session.begin(envelope_of(case), [MESSAGE]))
+    assert play(session, case, session.begin(envelope_of(case), [MESSAGE])) == first
+
+
+def test_the_table_of_transitions_has_a_row_for_every_reply_that_can_be_due() -> None:
+    assert set(TRANSITIONS) == set(Due)
+    assert all(set(row) <= {2, 3, 4, 5} for row in TRANSITIONS.values())
+
+
+def test_what_an_idle_server_says_ends_the_connection_and_nothing_else() -> None:
+    session = opened(terms_of({}))
+    assert session.receive(b"421 4.4.2 idle too long\r\n") == []
+    assert session.state is State.CLOSED
+    assert session.receive(b"250 ok\r\n") == []
+
+
+def test_an_idle_server_may_hang_up() -> None:
+    session = opened(terms_of({}))
+    assert session.hung_up("it hung up") == []
+    assert session.state is State.CLOSED
+
+
+def test_octets_before_the_handshake_are_no_part_of_it() -> None:
+    session = UpstreamSession(terms_of({"terms": {"tls": "required"}}))
+    session.receive(b"220 mx\r\n")
+    session.receive(b"250-mx\r\n250 STARTTLS\r\n")
+    assert session.receive(b"220 go\r\n") == [StartTls()]
+    assert came_to(session.receive(b"2")) == "protocol"
+
+
+def test_a_handshake_that_does_not_end_is_given_up() -> None:
+    session = UpstreamSession(terms_of({"terms": {"tls": "required"}}))
+    session.receive(b"220 mx\r\n")
+    session.receive(b"250-mx\r\n250 STARTTLS\r\n")
+    session.receive(b"220 go\r\n")
+    (failed,) = session.timed_out("within 5 s")
+    assert isinstance(failed, Failed)
+    assert str(failed.error) == "upstream next: no answer to the TLS handshake within 5 s"
+
+
+def test_goodbye_is_said_and_its_answer_not_read() -> None:
+    session = opened(terms_of({}))
+    assert session.quit() == [Send(b"QUIT\r\n")]
+    assert session.receive(b"221 bye\r\n") == []
+    assert session.hung_up("it hung up") == []
+
+
+def test_replies_due_count_down_as_they_come() -> None:
+    session = opened(terms_of({}), ["PIPELINING"])
+    session.begin(envelope_of({}), [MESSAGE])
+    assert session.replies_due == 3
+    session.receive(b"250 ok\r\n250 ok\r\n")
+    assert session.replies_due == 1
+
+
+def test_no_transaction_begins_within_another() -> None:
+    session = opened(terms_of({}))
+    session.begin(envelope_of({}), [MESSAGE])
+    with pytest.raises(RuntimeError, match="no transaction can begin in the state busy"):
+        session.begin(envelope_of({}), [MESSAGE])
+
+
+def test_a_transaction_needs_a_recipient() -> None:
+    session = opened(terms_of({}))
+    with pytest.raises(CommandError, match="needs a recipient"):
+        session.begin(Envelope(ReversePath(None), []), [MESSAGE])
+    assert session.state is State.READY
+
+
+@pytest.mark.parametrize(
+    "mailbox",
+    [
+        Mailbox("bob\r\nDATA", "example.net"),
+        Mailbox("bob", "example.net>\nRSET"),
+        Mailbox("bo\0b", "example.net"),
+        Mailbox("bo\x7fb", "example.net"),
+        Mailbox("bo\x85b", "example.net"),
+    ],
+    ids=repr,
+)
+def test_no_address_can_smuggle_a_command(mailbox: Mailbox) -> None:
+    session = opened(terms_of({}), ["SMTPUTF8"])
+    for envelope in (
+        Envelope(ReversePath(mailbox), [Mailbox("bob", "example.net")]),
+        Envelope(ReversePath(None), [Mailbox("bob", "example.net"), mailbox]),
+    ):
+        with pytest.raises(CommandError, match="control characters"):
+            session.begin(envelope, [MESSAGE])
+        assert session.state is State.READY
+
+
+@pytest.mark.parametrize(
+    ("terms", "says"),
+    [
+        ({"helo": "gate\r\nRSET"}, "control characters"),
+        ({"helo": ""}, "one name"),
+        ({"helo": "gate example"}, "one name"),
+        ({"helo": "gäte.example"}, "ASCII"),
+        ({"username": "a\0b", "password": "c"}, "NUL"),
+        ({"username": "a", "password": "c\0"}, "NUL"),
+    ],
+)
+def test_terms_that_make_no_commands_cannot_be_made(terms: dict[str, str], says: str) -> None:
+    with pytest.raises(CommandError, match=says):
+        terms_of({"terms": terms})
+
+
+def test_a_login_may_hold_any_text() -> None:
+    session = UpstreamSession(
+        terms_of(
+            {"terms": {"is_loopback": True, "username": "jörg", "password": "ein\r\nWort"}}
+        )
+    )
+    session.receive(b"220 mx\r\n")
+    (step,) = session.receive(b"250-mx\r\n250 AUTH PLAIN\r\n")
+    assert step == Send(b"AUTH PLAIN AGrDtnJnAGVpbg0KV29ydA==\r\n")
+
+
+def test_a_delivery_says_how_far_it_came() -> None:
+    yes, no = Reply(250, "2.0.0", "ok"), Reply(550, "5.0.0", "no")
+    bob, carol = Mailbox("bob", "example.net"), Mailbox("carol", "example.net")
+    one = RecipientReply(bob, yes)
+    other = RecipientReply(carol, no)
+    assert Delivery("next", no, ()).reached == "reverse-path"
+    assert Delivery("next", no, (one, other)).reached == "recipients"
+    assert Delivery("next", no, (one, other)).refused == (other,)
+    assert Delivery("next", no, (one,)).reached == "message"
+    assert not Delivery("next", no, (one,)).is_accepted
+    assert Delivery("next", yes, (one,)).is_accepted
+
+
+def test_pieces_may_be_views() -> None:
+    session = opened(terms_of({}), ["PIPELINING", "SIZE"])
+    pieces: list[Octets] = [b"A: b\r\n\r\n", memoryview(b"x.body\r\n")[1:]]
+    (begin,) = session.begin(envelope_of({}), pieces)
+    assert isinstance(begin, Send)
+    assert b" SIZE=15\r\n" in begin.octets
+    (step,) = session.receive(b"250 ok\r\n250 ok\r\n354 go\r\n")
+    assert isinstance(step, SendMessage)
+    assert b"".join(step.pieces) == b"A: b\r\n\r\n..body\r\n.\r\n"
