@@ -26,6 +26,7 @@ __all__ = [
     "is_idle",
     "refund",
     "reserve",
+    "seen_at",
     "used_24h",
 ]
 
@@ -95,7 +96,7 @@ def reserve(
     """
     if recipients < 1:
         raise ValueError(f"a message has at least one recipient, not {recipients}")
-    held = _advanced(usage or Usage(now), limits, now)
+    held = seen_at(usage or Usage(now), limits, now)
     quota = limits.max_24h_send
     if quota != UNLIMITED and held.used + recipients > quota:
         wait = _until_room(held, quota - recipients)
@@ -132,11 +133,11 @@ def used_24h(usage: Usage | None, now: datetime) -> int:
 
 def is_idle(usage: Usage, limits: SendingLimits, now: datetime) -> bool:
     """Whether the account may be forgotten: nothing is counted, and it owes no tokens."""
-    held = _advanced(usage, limits, now)
+    held = seen_at(usage, limits, now)
     return held.used == 0 and (held.tokens is None or held.tokens >= _depth(limits))
 
 
-def _advanced(usage: Usage, limits: SendingLimits, now: datetime) -> Usage:
+def seen_at(usage: Usage, limits: SendingLimits, now: datetime) -> Usage:
     """The same usage as seen now: old counts gone, tokens earned."""
     moment = _moment(usage, now)
     counts, used = _window(usage, moment)

@@ -1,0 +1,1 @@
+"""Where sending limits are counted."""
