@@ -126,7 +126,8 @@ async def test_a_refusal_after_the_clock_was_set_back_does_not_start_the_wait_an
     ledger: Ledger,
 ) -> None:
     limits = SendingLimits(5, UNLIMITED)
-    await ledger.reserve("other", limits, 1, START)
+    for other in ("b", "c", "d"):  # they owe for longer than the clock is wrong
+        await ledger.reserve(other, SendingLimits(UNLIMITED, 1e-7), 9, START)
     await ledger.reserve("a", limits, 5, START + 400 * WINDOW)
     waits = []
     for hours in (0, 6):
