@@ -98,7 +98,7 @@ class Gate:
         self.config = config
         self.directory = directory
         self.clock = SystemClock()
-        self.log = JsonLog(config.log.target, level=config.log.level, clock=self.clock)
+        self.log = JsonLog(str(config.log.target), level=config.log.level, clock=self.clock)
         self.metrics = Metrics(
             max_identities=config.metrics.max_identities,
             idle_s=config.metrics.idle_s,
