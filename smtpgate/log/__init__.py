@@ -1,0 +1,64 @@
+"""The log: one JSON object a line, for each submission, failed login and turn of the gate."""
+
+from typing import Final
+
+from smtpgate.core.events import AuthFailed, Event, SubmissionDone
+from smtpgate.log.lines import (
+    LEVELS,
+    Level,
+    auth_failed_line,
+    error_line,
+    line_of,
+    submission_line,
+)
+from smtpgate.log.writer import LineWriter
+from smtpgate.ports import Clock
+
+__all__ = ["JsonLog", "Level"]
+
+_RANK: Final = {level: rank for rank, level in enumerate(LEVELS)}
+
+
+class JsonLog:
+    """Writes what happened to ``stderr``, ``stdout`` or a file; implements the EventSink port.
+
+    Submissions, failed logins and errors are always logged; ``level`` is for the notes.
+    """
+
+    def __init__(
+        self, target: str, *, level: Level, clock: Clock, recipients: bool = True
+    ) -> None:
+        """Open the target. Raises OSError."""
+        self._least = _RANK[level]
+        self._clock = clock
+        self._with_recipients = recipients
+        self._writer = LineWriter(target, on_dropped=self._dropped_line)
+
+    def publish(self, event: Event) -> None:
+        """Log the event, if it is one for the log."""
+        # The line is made now and not with the batch: an event holds its whole message.
+        if isinstance(event, SubmissionDone):
+            self._writer.add(submission_line(event, with_recipients=self._with_recipients))
+        elif isinstance(event, AuthFailed):
+            self._writer.add(auth_failed_line(event))
+
+    def note(self, level: Level, what: str, **facts: object) -> None:
+        """Log a turn in the gate's life."""
+        if _RANK[level] >= self._least:
+            self._writer.add(line_of(self._clock.now(), level, what, facts))
+
+    def error(self, error: BaseException) -> None:
+        """Log an error that nobody expected, with its traceback."""
+        self._writer.add(error_line(self._clock.now(), error))
+
+    async def flush(self) -> None:
+        """Write everything that was logged so far."""
+        await self._writer.flush()
+
+    async def close(self) -> None:
+        """Write everything and close the file."""
+        await self._writer.close()
+
+    def _dropped_line(self, lines: int) -> bytes:
+        facts = {"lines": lines}
+        return line_of(self._clock.now(), "error", "log lines dropped", facts)

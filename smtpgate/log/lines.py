@@ -1,0 +1,162 @@
+"""What a line of the log tells: events and notes as JSON objects, one a line.
+
+The first keys are always ``time``, ``level`` and ``event``. A key whose value is not known is
+absent. No line has anything of a message's content but its addresses, nor a credential: readers
+of the log are not readers of the mail.
+
+A failed login begins with what fail2ban looks for, before anything that a client can choose,
+and JSON's escapes keep the rest from looking like it::
+
+    failregex = ^\\{"time":"[^"]*","level":"warning","event":"auth-failed","client":"<HOST>"
+"""
+
+import json
+import traceback
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Final, Literal
+
+from smtpgate.core.events import AuthFailed, SubmissionDone, UsedIdentity
+from smtpgate.core.policy import Decision
+
+__all__ = ["LEVELS", "Level", "auth_failed_line", "error_line", "line_of", "submission_line"]
+
+Level = Literal["debug", "info", "warning", "error"]
+LEVELS: Final[tuple[Level, ...]] = ("debug", "info", "warning", "error")
+
+_MAX_TEXT: Final = 1000
+_MAX_TRACEBACK: Final = 8000
+_MAX_ITEMS: Final = 20
+
+# Made once, because json.dumps makes a new one at each call that has arguments; looking for
+# circles takes half of the time, and facts have none.
+_encode: Final = json.JSONEncoder(
+    separators=(",", ":"), default=str, check_circular=False
+).encode
+
+
+def line_of(at: datetime, level: Level, event: str, facts: Mapping[str, object]) -> bytes:
+    """One line, with its line end."""
+    time = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    told = {"time": time, "level": level, "event": event, **facts}
+    return _encode(told).encode("ascii") + b"\n"
+
+
+def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
+    """The line of a submission: who, from where, for whom, the verdict and why."""
+    facts = {
+        **_verdict(done),
+        **_sender(done),
+        **_envelope(done, with_recipients=with_recipients),
+        "from": [str(mailbox) for mailbox in done.authors[:_MAX_ITEMS]] or None,
+        "identities": _identities(done.identities) or None,
+        "decision": None if done.decision is None else _decision(done.decision),
+        "used_24h": done.used_24h,
+        "signing_domain": done.signing_domain,
+        "selectors": done.selectors or None,
+        "upstream": done.upstream,
+        "upstream_reply": _reply(done),
+        "stage_ms": {stage: _ms(seconds) for stage, seconds in done.stage_s.items()},
+    }
+    at = done.submission.received_at
+    if done.done_at is not None:
+        facts["total_ms"] = _ms((done.done_at - at).total_seconds())
+        at = done.done_at
+    told = {key: value for key, value in facts.items() if value is not None}
+    return line_of(at, _level(done), "submission", told)
+
+
+def auth_failed_line(event: AuthFailed) -> bytes:
+    """The line of a failed login; the address comes first, what the client claims last."""
+    facts = {
+        "client": event.client.address,
+        "listener": event.client.listener,
+        "reason": event.reason,
+        "tls": event.client.tls_version or "none",
+        **event.facts,
+        "username": event.username[:_MAX_TEXT],
+        "helo": event.client.helo[:_MAX_TEXT],
+    }
+    return line_of(event.at, "warning", "auth-failed", facts)
+
+
+def error_line(at: datetime, error: BaseException) -> bytes:
+    """The line of an error that nobody expected, with its traceback."""
+    facts = {
+        "error": type(error).__name__,
+        "text": str(error)[:_MAX_TEXT],
+        "traceback": "".join(traceback.format_exception(error))[-_MAX_TRACEBACK:],
+    }
+    return line_of(at, "error", "unexpected-error", facts)
+
+
+def _level(done: SubmissionDone) -> Level:
+    if done.reason == "internal-error":
+        return "error"
+    return "info" if done.outcome == "accepted" else "warning"
+
+
+def _verdict(done: SubmissionDone) -> dict[str, object]:
+    reply = done.reply
+    return {
+        "id": done.submission.message_id,
+        "outcome": done.outcome,
+        "reason": done.reason,
+        "detail": done.detail[:_MAX_TEXT] or None,
+        "code": reply.code if reply else None,
+        "enhanced": reply.enhanced if reply else None,
+    }
+
+
+def _sender(done: SubmissionDone) -> dict[str, object]:
+    submission, client = done.submission, done.submission.client
+    return {
+        "account": submission.principal.account.id,
+        "user": submission.principal.arn,
+        "access_key": submission.access_key_id,
+        "client": client.address,
+        "helo": client.helo[:_MAX_TEXT],
+        "listener": client.listener,
+        "protocol": client.protocol,
+        "tls": client.tls_version,
+    }
+
+
+def _envelope(done: SubmissionDone, *, with_recipients: bool) -> dict[str, object]:
+    envelope = done.submission.envelope
+    return {
+        "mail_from": str(envelope.reverse_path),
+        "recipients": len(envelope.recipients),
+        "rcpt_to": [str(mailbox) for mailbox in envelope.recipients]
+        if with_recipients
+        else None,
+        "octets": len(done.submission.message),
+    }
+
+
+def _identities(used: Iterable[UsedIdentity]) -> list[dict[str, str]]:
+    return [
+        {"role": one.role, "address": str(one.address), "arn": one.arn, "how": one.how}
+        for one in tuple(used)[:_MAX_ITEMS]
+    ]
+
+
+def _decision(decision: Decision) -> dict[str, object]:
+    told: dict[str, object] = {
+        "outcome": decision.outcome,
+        "determining": [
+            {"side": one.side, "policy": one.policy, "sid": one.sid, "index": one.index}
+            for one in decision.determining[:_MAX_ITEMS]
+        ],
+    }
+    if decision.nearest_miss is not None:
+        told["nearest_miss"] = str(decision.nearest_miss)[:_MAX_TEXT]
+    return told
+
+
+def _reply(done: SubmissionDone) -> str | None:
+    return None if done.upstream_reply is None else str(done.upstream_reply)[:_MAX_TEXT]
+
+
+def _ms(seconds: float) -> float:
+    return int(seconds * 1_000_000) / 1000

@@ -1,0 +1,151 @@
+"""Writes lines in batches, in a thread: a full pipe or a slow disk holds up nobody's mail.
+
+Lines wait at most a twentieth of a second; going to a thread for each of them would cost more
+than the line itself. The lines that wait are bounded: when the reader of the log has stopped
+reading, further ones are dropped, and the log says how many as soon as it can.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from smtpgate.tasks import TaskOwner
+
+__all__ = ["LineWriter"]
+
+_STANDARD: Final = {"stdout": 1, "stderr": 2}
+_WAIT_S: Final = 0.05
+_MAX_WAITING_OCTETS: Final = 8 * 1024 * 1024
+
+
+class LineWriter:
+    """Appends lines to ``stderr``, ``stdout`` or a file, in their order.
+
+    A file that was renamed or removed meanwhile (logrotate) is made anew.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        on_dropped: Callable[[int], bytes],
+        max_waiting_octets: int = _MAX_WAITING_OCTETS,
+    ) -> None:
+        """Open the target; ``on_dropped`` makes the line that tells how many were lost.
+
+        Raises OSError.
+        """
+        self._path = None if target in _STANDARD else Path(target)
+        self._descriptor = _STANDARD.get(target, -1)
+        self._on_dropped = on_dropped
+        self._max_waiting_octets = max_waiting_octets
+        self._waiting: list[bytes] = []
+        self._waiting_octets = 0
+        self._dropped = 0
+        self._unwritten = 0
+        self._is_torn = False
+        self._is_closed = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing = threading.Lock()
+        self._turn = asyncio.Lock()
+        self._tasks = TaskOwner()
+        self._open()
+
+    def add(self, line: bytes) -> None:
+        """Take a line; written soon, or at once when no event loop runs."""
+        if self._waiting_octets + len(line) > self._max_waiting_octets:
+            self._dropped += 1
+            return
+        self._waiting.append(line)
+        self._waiting_octets += len(line)
+        if self._timer is not None:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        if loop is None or self._is_closed:
+            self._write(*self._take())
+        else:
+            self._timer = loop.call_later(_WAIT_S, self._start_flush)
+
+    async def flush(self) -> None:
+        """Write every line that was taken so far."""
+        async with self._turn:
+            if self._waiting or self._dropped:
+                await asyncio.to_thread(self._write, *self._take())
+
+    async def close(self) -> None:
+        """Write what waits and close the file; a line that comes later is written at once."""
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        await self.flush()
+        with self._writing:
+            if self._path is not None and self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+
+    def _start_flush(self) -> None:
+        _ = self._tasks.start(self._flush_in_turn())
+
+    async def _flush_in_turn(self) -> None:
+        try:
+            await self.flush()
+        finally:
+            # Not before: while the target takes nothing, flushes must not queue up.
+            self._timer = None
+        if self._waiting:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_WAIT_S, self._start_flush)
+
+    def _take(self) -> tuple[list[bytes], int]:
+        taken = self._waiting, self._dropped
+        self._waiting, self._waiting_octets, self._dropped = [], 0, 0
+        return taken
+
+    def _write(self, lines: list[bytes], dropped: int) -> None:
+        with self._writing:
+            dropped += self._unwritten
+            told = [self._on_dropped(dropped)] if dropped else []
+            # A write that failed may have left half a line behind.
+            torn = [b"\n"] if self._is_torn else []
+            try:
+                self._open()
+                self._write_all(b"".join((*torn, *lines, *told)))
+            except OSError:  # a full disk, a closed pipe: there is nobody to tell but the log
+                self._unwritten = dropped + len(lines)
+            else:
+                self._unwritten = 0
+
+    def _write_all(self, octets: bytes) -> None:
+        written = 0
+        try:
+            while written < len(octets):
+                written += os.write(self._descriptor, memoryview(octets)[written:])
+        finally:
+            if written:
+                self._is_torn = octets[written - 1 : written] != b"\n"
+
+    def _open(self) -> None:
+        """Open the file unless it is open, and still the one of that name."""
+        if self._path is None:
+            return
+        if self._descriptor >= 0:
+            if _is_same_file(self._path, self._descriptor):
+                return
+            os.close(self._descriptor)
+            self._descriptor = -1
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        self._descriptor = os.open(self._path, flags, 0o640)
+
+
+def _is_same_file(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,226 @@
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smtpgate.core.events import SessionOpened
+from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
+from smtpgate.core.reply import CATALOGUE, Reply
+from smtpgate.core.secret import Secret
+from smtpgate.log import JsonLog
+from smtpgate.log.lines import __doc__ as lines_doc
+from tests.support.clock import MovableClock
+from tests.support.events import CLIENT, DELEGATE, IDENTITY, auth_failed, done
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def log(path: Path, clock: MovableClock) -> JsonLog:
+    return JsonLog(str(path), level="info", clock=clock)
+
+
+def entries(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_submission_is_one_line_that_tells_who_what_and_why(log: JsonLog, path: Path) -> None:
+    event = done(recipients=2, used_24h=7)
+    event.signing_domain, event.selectors = "ses-example.com", ("s1", "s2")
+    event.upstream, event.upstream_reply = "smarthost", Reply(250, "2.0.0", "Ok: queued as 1")
+    event.decision = Decision(
+        Outcome.ALLOW,
+        (Determining("identity", "marketing", "AuthorizeMarketer", 0),),
+        Side("user", Outcome.ALLOW),
+        Side("identity", Outcome.ALLOW),
+    )
+    log.publish(event)
+    (entry,) = entries(path)
+    assert entry == {
+        "time": "2026-11-23T10:00:00.135Z",
+        "level": "info",
+        "event": "submission",
+        "id": "0100-1",
+        "outcome": "accepted",
+        "reason": "accepted",
+        "code": 250,
+        "enhanced": "2.0.0",
+        "account": DELEGATE,
+        "user": f"arn:aws:iam::{DELEGATE}:user/mailer",
+        "access_key": "AKIAIOSFODNN7EXAMPLE",
+        "client": "192.0.2.7",
+        "helo": "client.example.org",
+        "listener": "submission",
+        "protocol": "ESMTPSA",
+        "tls": "TLSv1.3",
+        "mail_from": "marketing@ses-example.com",
+        "recipients": 2,
+        "rcpt_to": ["jane0@example.net", "jane1@example.net"],
+        "octets": len(event.submission.message),
+        "from": ["marketing@ses-example.com"],
+        "identities": [
+            {
+                "role": "from",
+                "address": "marketing@ses-example.com",
+                "arn": IDENTITY,
+                "how": "named",
+            }
+        ],
+        "decision": {
+            "outcome": "allow",
+            "determining": [
+                {
+                    "side": "identity",
+                    "policy": "marketing",
+                    "sid": "AuthorizeMarketer",
+                    "index": 0,
+                }
+            ],
+        },
+        "used_24h": 7,
+        "signing_domain": "ses-example.com",
+        "selectors": ["s1", "s2"],
+        "upstream": "smarthost",
+        "upstream_reply": "250 2.0.0 Ok: queued as 1",
+        "stage_ms": {"message": 0.1, "authorization": 0.2, "relay": 10.0},
+        "total_ms": 12.0,
+    }
+
+
+def test_a_refusal_tells_what_was_nearest_to_an_allow(log: JsonLog, path: Path) -> None:
+    miss = NearestMiss(
+        "identity", "marketing", "M", 0, "ses:FromAddress", "marketing+*", "sales@example.com"
+    )
+    event = done("refused", "implicit-deny", reply=CATALOGUE["access-denied"])
+    event.detail = "seen"
+    event.decision = Decision(
+        Outcome.IMPLICIT_DENY,
+        (),
+        Side("user", Outcome.ALLOW),
+        Side("identity", Outcome.IMPLICIT_DENY, miss=miss),
+        miss,
+    )
+    log.publish(event)
+    (entry,) = entries(path)
+    assert entry["level"] == "warning"
+    assert (entry["code"], entry["enhanced"], entry["detail"]) == (554, "5.7.1", "seen")
+    assert entry["decision"]["nearest_miss"] == str(miss)
+
+
+def test_what_is_not_known_is_absent(log: JsonLog, path: Path) -> None:
+    event = done("refused", "malformed-message", identity=None)
+    event.authors, event.reply, event.done_at = (), None, None
+    log.publish(event)
+    (entry,) = entries(path)
+    absent = {"from", "identities", "decision", "used_24h", "code", "upstream", "total_ms"}
+    assert not absent & set(entry)
+    assert None not in entry.values()
+
+
+def test_recipients_are_only_counted_where_the_setting_says_so(
+    path: Path, clock: MovableClock
+) -> None:
+    log = JsonLog(str(path), level="info", clock=clock, recipients=False)
+    log.publish(done(recipients=3))
+    (entry,) = entries(path)
+    assert entry["recipients"] == 3
+    assert "rcpt_to" not in entry
+    assert "jane" not in path.read_text()
+
+
+def test_no_line_has_a_subject_a_body_or_a_secret(log: JsonLog, path: Path) -> None:
+    log.publish(done())
+    log.publish(done("refused", "explicit-deny"))
+    log.note("info", "made", secret=Secret("wJalrXUtnFEMI"))
+    text = path.read_text()
+    assert "Spring sale" not in text
+    assert "Hello Jane" not in text
+    assert "wJalrXUtnFEMI" not in text
+
+
+@pytest.mark.parametrize("text", ['"}\n{"event":"x', "a\r\nb", "\x1b[31m", "naïve\u2028", "\0"])
+def test_nothing_that_a_client_says_can_begin_a_line_or_end_its_quotes(
+    log: JsonLog, path: Path, text: str
+) -> None:
+    log.publish(auth_failed(text))
+    octets = path.read_bytes()
+    assert octets.count(b"\n") == 1
+    assert octets.isascii()
+    assert octets[:-1].decode().isprintable()
+    assert entries(path)[0]["username"] == text
+
+
+def fail2ban() -> re.Pattern[str]:
+    """The documented pattern, as fail2ban reads it."""
+    assert lines_doc is not None
+    (pattern,) = re.findall(r"failregex = (.*)", lines_doc)
+    return re.compile(pattern.replace("<HOST>", "(?P<host>[0-9A-Fa-f:.]+)"))
+
+
+def test_fail2ban_finds_the_address_of_a_failed_login(log: JsonLog, path: Path) -> None:
+    log.publish(auth_failed())
+    found = fail2ban().search(path.read_text())
+    assert found is not None
+    assert found["host"] == CLIENT.address
+
+
+def test_a_client_cannot_make_fail2ban_ban_another(log: JsonLog, path: Path) -> None:
+    forged = (
+        '{"time":"2026-11-23T10:00:00.123Z","level":"warning","event":"auth-failed",'
+        '"client":"198.51.100.1"'
+    )
+    log.publish(auth_failed(forged))
+    log.publish(done("refused", "bad-author"))
+    hosts = [found["host"] for found in fail2ban().finditer(path.read_text())]
+    assert hosts == [CLIENT.address]
+
+
+def test_notes_below_the_level_are_left_out_and_transactions_never(
+    path: Path, clock: MovableClock
+) -> None:
+    log = JsonLog(str(path), level="error", clock=clock)
+    log.note("warning", "left out")
+    log.note("error", "kept", port=587)
+    log.publish(done())
+    log.publish(auth_failed())
+    events = [entry["event"] for entry in entries(path)]
+    assert events == ["kept", "submission", "auth-failed"]
+    assert entries(path)[0]["port"] == 587
+
+
+def test_sessions_have_no_lines(log: JsonLog, path: Path) -> None:
+    log.publish(SessionOpened("submission"))
+    assert path.read_text() == ""
+
+
+def test_an_unexpected_error_is_logged_with_its_traceback(log: JsonLog, path: Path) -> None:
+    def fail() -> None:
+        raise LookupError("the inner words")
+
+    with pytest.raises(LookupError) as caught:
+        fail()
+    log.error(caught.value)
+    (entry,) = entries(path)
+    assert entry["event"] == "unexpected-error"
+    assert entry["error"] == "LookupError"
+    assert entry["text"] == "the inner words"
+    assert "in fail" in entry["traceback"]
+
+
+def test_an_internal_error_is_an_error_also_in_its_transaction(
+    log: JsonLog, path: Path
+) -> None:
+    log.publish(done("deferred", "internal-error"))
+    assert entries(path)[0]["level"] == "error"
+
+
+def test_a_log_that_cannot_be_opened_says_so_at_once(
+    tmp_path: Path, clock: MovableClock
+) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        JsonLog(str(tmp_path / "nowhere" / "log"), level="info", clock=clock)
