@@ -1,0 +1,5 @@
+"""What is served over HTTP: metrics and health. The only door to Starlette and uvicorn."""
+
+from smtpgate.http.server import HttpServer
+
+__all__ = ["HttpServer"]

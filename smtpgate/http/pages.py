@@ -1,0 +1,45 @@
+"""The three pages: ``/metrics``, ``/healthz`` and ``/readyz``; anything else is not there."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+__all__ = ["pages"]
+
+# https://prometheus.io/docs/instrumenting/exposition_formats/
+_METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def pages(
+    *,
+    metrics: Callable[[], bytes],
+    is_ready: Callable[[], tuple[bool, Mapping[str, str]]],
+) -> Starlette:
+    """The application that serves them."""
+
+    async def show_metrics(_request: Request) -> Response:
+        # A thousand series take tens of milliseconds, which are the event loop's for mail.
+        return Response(await asyncio.to_thread(metrics), media_type=_METRICS)
+
+    async def show_health(_request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def show_readiness(_request: Request) -> Response:
+        ready, checks = is_ready()
+        content = {"ready": ready, "checks": dict(checks)}
+        return JSONResponse(content, status_code=200 if ready else 503)
+
+    application = Starlette(
+        routes=[
+            Route("/metrics", show_metrics, methods=["GET"]),
+            Route("/healthz", show_health, methods=["GET"]),
+            Route("/readyz", show_readiness, methods=["GET"]),
+        ]
+    )
+    application.router.redirect_slashes = False
+    return application

@@ -1,0 +1,124 @@
+"""The HTTP listener: uvicorn in the gate's own event loop, as a guest that owns nothing.
+
+By itself uvicorn takes the signals, configures logging, binds late and exits the process when
+it cannot; here the gate does all that.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+import uvicorn
+
+from smtpgate.http.pages import pages
+from smtpgate.tasks import TaskOwner
+
+__all__ = ["HttpServer"]
+
+_BACKLOG: Final = 128
+_MAX_CONNECTIONS: Final = 100
+_LINGER_S: Final = 2
+_TICK_S: Final = 1.0
+
+
+class _Guest(uvicorn.Server):
+    """A uvicorn server that leaves the signals alone and can be waited for."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_up = asyncio.Event()
+        self.may_go = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none: SIGTERM is the gate's, which drains before it stops this server."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections."""
+        await super().startup(sockets)
+        self.is_up.set()
+
+    async def main_loop(self) -> None:
+        """Renew the Date field each second until told to stop (uvicorn's polls ten times)."""
+        while not self.may_go.is_set():
+            await self.on_tick(0)
+            try:
+                await asyncio.wait_for(self.may_go.wait(), _TICK_S)
+            except TimeoutError:
+                continue
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish what is being answered; with nobody connected there is nothing to wait for."""
+        if self.server_state.connections:
+            await super().shutdown(sockets)
+            return
+        for listening in (*self.servers, *(sockets or ())):
+            listening.close()
+
+
+class HttpServer:
+    """Serves ``/metrics``, ``/healthz`` and ``/readyz`` on one address."""
+
+    def __init__(
+        self,
+        address: str,
+        port: int,
+        *,
+        metrics: Callable[[], bytes],
+        is_ready: Callable[[], tuple[bool, Mapping[str, str]]],
+    ) -> None:
+        self.port = port
+        self._address = address
+        self._app = pages(metrics=metrics, is_ready=is_ready)
+        self._tasks = TaskOwner()
+        self._guest: _Guest | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listen; ``port`` then is the real one. Raises OSError that names the address."""
+        bound = _bind(self._address, self.port)
+        self.port = bound.getsockname()[1]
+        self._guest = _Guest(
+            uvicorn.Config(
+                self._app,
+                http="h11",
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                loop="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                limit_concurrency=_MAX_CONNECTIONS,
+                timeout_graceful_shutdown=_LINGER_S,
+            )
+        )
+        self._serving = self._tasks.start(self._guest.serve(sockets=[bound]), name="http")
+        up = self._tasks.start(self._guest.is_up.wait())
+        await asyncio.wait({self._serving, up}, return_when=asyncio.FIRST_COMPLETED)
+        if not self._guest.is_up.is_set():
+            up.cancel()
+            bound.close()
+            await self._serving
+
+    async def stop(self) -> None:
+        """Stop listening and finish what is being answered; the second time does nothing."""
+        if self._guest is not None and self._serving is not None:
+            self._guest.may_go.set()
+            await self._serving
+            self._guest = None
+
+
+def _bind(address: str, port: int) -> socket.socket:
+    """A listening socket on an IP address."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return socket.create_server((address, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        message = f"cannot listen on {place}: {error.strerror or error}"
+        raise OSError(error.errno, message) from None

@@ -1,0 +1,185 @@
+import asyncio
+import http.client
+import logging
+import signal
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+import uvloop
+
+from smtpgate.http import HttpServer
+from tests.support.daemons import LOOPBACK, free_port
+
+
+@dataclass
+class Answer:
+    status: int
+    fields: Mapping[str, str]
+    body: bytes
+
+
+class Gate:
+    """What the server asks its gate."""
+
+    def __init__(self) -> None:
+        self.ready = True
+        self.rendered_in: list[threading.Thread] = []
+
+    def is_ready(self) -> tuple[bool, Mapping[str, str]]:
+        return self.ready, {"listeners": "open" if self.ready else "draining"}
+
+    def metrics(self) -> bytes:
+        self.rendered_in.append(threading.current_thread())
+        return b"smtpgate_sessions 1\n"
+
+
+@asynccontextmanager
+async def serving(gate: Gate, address: str = LOOPBACK) -> AsyncIterator[HttpServer]:
+    server = HttpServer(address, 0, metrics=gate.metrics, is_ready=gate.is_ready)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+def ask(port: int, path: str, *, method: str = "GET", address: str = LOOPBACK) -> Answer:
+    connection = http.client.HTTPConnection(address, port, timeout=10)
+    try:
+        connection.request(method, path, headers={"Connection": "close"})
+        response = connection.getresponse()
+        fields = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, fields, response.read())
+    finally:
+        connection.close()
+
+
+async def get(server: HttpServer, path: str, *, method: str = "GET") -> Answer:
+    return await asyncio.to_thread(ask, server.port, path, method=method)
+
+
+async def test_metrics_are_told_in_prometheus_format_and_made_in_a_thread() -> None:
+    gate = Gate()
+    async with serving(gate) as server:
+        answer = await get(server, "/metrics")
+    assert answer.status == 200
+    assert answer.body == b"smtpgate_sessions 1\n"
+    assert answer.fields["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert threading.current_thread() not in gate.rendered_in
+
+
+async def test_a_gate_that_drains_is_healthy_and_not_ready() -> None:
+    gate = Gate()
+    async with serving(gate) as server:
+        ready = await get(server, "/readyz")
+        gate.ready = False
+        draining = await get(server, "/readyz")
+        health = await get(server, "/healthz")
+    assert (ready.status, ready.body) == (200, b'{"ready":true,"checks":{"listeners":"open"}}')
+    assert draining.status == 503
+    assert draining.body == b'{"ready":false,"checks":{"listeners":"draining"}}'
+    assert health.status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/metrics/", "/readyz/x"])
+async def test_nothing_else_is_served(path: str) -> None:
+    async with serving(Gate()) as server:
+        assert (await get(server, path)).status == 404
+
+
+async def test_pages_are_only_read_and_the_server_does_not_say_what_it_is() -> None:
+    async with serving(Gate()) as server:
+        answer = await get(server, "/metrics", method="POST")
+        assert answer.status == 405
+        assert "server" not in answer.fields
+        assert (await get(server, "/healthz", method="HEAD")).body == b""
+
+
+async def test_an_error_in_a_page_keeps_its_words_to_itself() -> None:
+    def fail() -> bytes:
+        raise LookupError("the inner words")
+
+    server = HttpServer(LOOPBACK, 0, metrics=fail, is_ready=Gate().is_ready)
+    await server.start()
+    answer = await get(server, "/metrics")
+    await server.stop()
+    assert answer.status == 500
+    assert b"inner words" not in answer.body
+
+
+async def test_an_ipv6_address_can_be_listened_on() -> None:
+    async with serving(Gate(), "::1") as server:
+        answer = await asyncio.to_thread(ask, server.port, "/healthz", address="::1")
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("address", [LOOPBACK, "::1"])
+async def test_an_address_that_is_taken_is_named_in_the_error(address: str) -> None:
+    gate = Gate()
+    async with serving(gate, address) as first:
+        second = HttpServer(address, first.port, metrics=gate.metrics, is_ready=gate.is_ready)
+        place = f"[::1]:{first.port}" if address == "::1" else f"{LOOPBACK}:{first.port}"
+        with pytest.raises(OSError, match="cannot listen on ") as caught:
+            await second.start()
+        assert str(place) in str(caught.value)
+        await second.stop()
+
+
+async def test_the_port_is_free_again_after_a_stop_and_a_second_stop_does_nothing() -> None:
+    gate, port = Gate(), free_port()
+    for _ in range(2):
+        server = HttpServer(LOOPBACK, port, metrics=gate.metrics, is_ready=gate.is_ready)
+        await server.start()
+        assert (await get(server, "/healthz")).status == 200
+        await server.stop()
+        await server.stop()
+
+
+async def test_a_connection_that_is_kept_open_does_not_hold_up_the_stop() -> None:
+    async with serving(Gate()) as server:
+        kept = socket.create_connection((LOOPBACK, server.port), timeout=10)
+        kept.sendall(b"GET /healthz HTTP/1.1\r\nHost: gate.example\r\n\r\n")
+        assert await asyncio.to_thread(kept.recv, 12) == b"HTTP/1.1 200"
+    with kept:
+        while await asyncio.to_thread(kept.recv, 65536):
+            pass
+
+
+async def test_an_answer_that_is_being_made_is_finished_before_the_stop() -> None:
+    gate, may_go_on, began = Gate(), threading.Event(), threading.Event()
+
+    def slow() -> bytes:
+        began.set()
+        may_go_on.wait(10)
+        return b"late\n"
+
+    server = HttpServer(LOOPBACK, 0, metrics=slow, is_ready=gate.is_ready)
+    await server.start()
+    asking = asyncio.ensure_future(get(server, "/metrics"))
+    await asyncio.to_thread(began.wait, 10)
+    stopping = asyncio.ensure_future(server.stop())
+    may_go_on.set()
+    assert (await asking).body == b"late\n"
+    await stopping
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_signals_and_logging_stay_the_gates_on_either_loop(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def serve_once() -> None:
+        async with serving(Gate()) as server:
+            assert (await get(server, "/healthz")).status == 200
+            assert signal.getsignal(signal.SIGTERM) is handlers[0]
+            assert signal.getsignal(signal.SIGINT) is not None
+        assert logging.getLogger("uvicorn").handlers == []
+        assert logging.getLogger("uvicorn.access").handlers == []
+
+    handlers = [signal.getsignal(signal.SIGTERM)]
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(serve_once())
+    assert signal.getsignal(signal.SIGTERM) is handlers[0]
