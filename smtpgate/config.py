@@ -33,10 +33,10 @@ from smtpgate.tomlfile import (
     Folder,
     Location,
     MadeFile,
+    PrivateFile,
     Reading,
     Table,
     problems,
-    read_bytes,
     read_toml,
     validate,
 )
@@ -98,7 +98,7 @@ class ListenerConfig(Table):
     port: Port
     tls: Literal["starttls", "implicit", "none"] = "starttls"
     cert_file: MadeFile | None = None
-    key_file: MadeFile | None = None
+    key_file: PrivateFile | None = None
     min_tls: Literal["1.2", "1.3"] = "1.2"
     allow_plaintext_auth: bool = False
     max_connections: Count = 1000
@@ -200,7 +200,6 @@ class DirectoryConfig(Table):
     """``[directory]``: the folder with accounts, users, access keys, identities, policies."""
 
     path: Folder
-    reload_s: Seconds | None = None
 
 
 class LedgerConfig(Table):
@@ -347,7 +346,4 @@ def load_config(path: Path, *, require_files: bool = True) -> Config:
         config = validate(Config, read_toml(path), path, reading)
     except FileProblemsError as error:
         raise ConfigError(error.problems) from None
-    for listener in config.listeners:
-        if listener.key_file is not None and listener.key_file.exists():
-            read_bytes(listener.key_file, reading.warnings)
     return config.with_warnings(reading.warnings)

@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from smtpgate.core.policy.problem import hint, shown
@@ -20,16 +27,19 @@ from smtpgate.core.secret import Secret
 __all__ = [
     "Array",
     "ExistingFile",
+    "FileNotReadableError",
     "FileProblemsError",
     "Folder",
     "Location",
     "MadeFile",
+    "PrivateFile",
     "Reading",
     "Table",
     "as_path",
     "dotted_key",
     "problems",
     "read_bytes",
+    "read_private",
     "read_secret",
     "read_toml",
     "validate",
@@ -111,8 +121,16 @@ def _must_exist(is_there: Callable[[Path], bool], what: str, cure: str = "") -> 
     return BeforeValidator(check)
 
 
+def _private(path: object, info: ValidationInfo) -> object:
+    reading = info.context
+    if isinstance(path, Path) and isinstance(reading, Reading) and path.exists():
+        read_private(path, reading.warnings)
+    return path
+
+
 Array = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
 MadeFile = Annotated[Path, _must_exist(Path.is_file, "file", "; `smtpgate init' makes it")]
+PrivateFile = Annotated[MadeFile, AfterValidator(_private)]
 ExistingFile = Annotated[Path, _must_exist(Path.is_file, "file")]
 Folder = Annotated[Path, _must_exist(Path.is_dir, "folder")]
 
@@ -123,14 +141,25 @@ def reason(error: OSError) -> str:
     return words[:1].lower() + words[1:]
 
 
-def read_bytes(path: Path, warnings: list[str]) -> bytes:
-    """A private file's content; warns when everybody can read it. Raises ValueError."""
+class FileNotReadableError(ValueError):
+    """A file that is named and cannot be read."""
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content. Raises FileNotReadableError."""
     try:
-        content = path.read_bytes()
-        mode = path.stat().st_mode
+        return path.read_bytes()
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {reason(error)}") from None
-    if mode & _READABLE_BY_OTHERS:
+        raise FileNotReadableError(f"{path} cannot be read: {reason(error)}") from None
+
+
+def read_private(path: Path, warnings: list[str]) -> bytes:
+    """A private file's content; warns when every user can read it.
+
+    Raises FileNotReadableError.
+    """
+    content = read_bytes(path)
+    if path.stat().st_mode & _READABLE_BY_OTHERS:
         warnings.append(f"{path} can be read by every user of this machine (chmod 600 it)")
     return content
 
@@ -138,7 +167,7 @@ def read_bytes(path: Path, warnings: list[str]) -> bytes:
 def read_secret(path: Path, warnings: list[str]) -> Secret:
     """The one line of a secret file. Raises ValueError."""
     try:
-        text = read_bytes(path, warnings).decode().rstrip("\r\n")
+        text = read_private(path, warnings).decode().rstrip("\r\n")
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8 text") from None
     if not text.strip():
@@ -257,20 +286,18 @@ def _kind_of(value: object) -> str:
             return "a date or time"
 
 
-def dotted_key(location: Location, data: object) -> str:
-    """The key as it is written in TOML, with the names of tables that the models number."""
+def dotted_key(location: Location, data: object = None) -> str:
+    """The key as it is written in TOML; the models number some tables that ``data`` names."""
     text = ""
     for part in location:
-        if isinstance(part, int) and isinstance(data, list):
-            data = data[part] if part < len(data) else None
+        if isinstance(part, int) and not isinstance(data, dict):
+            data = data[part] if isinstance(data, list) and part < len(data) else None
             text += f"[{part}]"
             continue
-        name = part
-        if isinstance(part, int):
-            name = list(data)[part] if isinstance(data, dict) else str(part)
+        name = list(data)[part] if isinstance(part, int) and isinstance(data, dict) else part
         data = data.get(name) if isinstance(data, dict) else None
-        bare = _BARE_KEY.fullmatch(str(name))
-        text += f".{name}" if bare else f'."{shown(str(name))[1:-1]}"'
+        is_bare = _BARE_KEY.fullmatch(str(name))
+        text += f".{name}" if is_bare else f'."{shown(str(name))[1:-1]}"'
     return text.lstrip(".") or "the file"
 
 

@@ -1,0 +1,199 @@
+"""What may stand in the directory's TOML files, as models; nothing in them is opened here."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, Field, field_validator
+
+from smtpgate.config_values import Quota, Rate
+from smtpgate.core.address import AddressError, parse_domain
+from smtpgate.core.arn import ArnError, identity_name, is_account_id
+from smtpgate.core.policy import is_policy_name
+from smtpgate.tomlfile import (
+    Array,
+    FileProblemsError,
+    Location,
+    Reading,
+    Table,
+    problems,
+    read_toml,
+    validate,
+)
+
+__all__ = [
+    "AccessKeyTable",
+    "AccountTable",
+    "DirectoryError",
+    "DirectoryFile",
+    "DkimTable",
+    "IdentityTable",
+    "UserTable",
+    "read_files",
+]
+
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+_USER_NAME: Final = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")
+_USER_PATH: Final = re.compile(r"/|/[\x21-\x7e]{1,510}/")
+_KEY_ID: Final = re.compile(r"[A-Z0-9]{16,128}")
+
+
+class DirectoryError(FileProblemsError):
+    """A directory that cannot be used, with all its problems, one a line."""
+
+
+def _account_id(text: str) -> str:
+    if not is_account_id(text):
+        raise ValueError("an account id has 12 digits")
+    return text
+
+
+def _user_name(text: str) -> str:
+    if _USER_NAME.fullmatch(text) is None:
+        raise ValueError("a user name has 1 to 64 letters, digits and _+=,.@-")
+    return text
+
+
+def _policy_name(text: str) -> str:
+    if not is_policy_name(text):
+        raise ValueError("a policy name has 1 to 64 letters, digits, - and _")
+    return text
+
+
+FileName = Annotated[str, Field(min_length=1)]
+Policies = dict[Annotated[str, AfterValidator(_policy_name)], FileName]
+
+
+class AccessKeyTable(Table):
+    """An access key; its secret stands in a file of its own."""
+
+    id: str
+    secret_file: FileName
+    status: Literal["active", "inactive"] = "active"
+
+    @field_validator("id")
+    @classmethod
+    def _is_spelled_like_one(cls, value: str) -> str:
+        if _KEY_ID.fullmatch(value) is None:
+            raise ValueError("an access key id has 16 to 128 capital letters and digits")
+        return value
+
+
+class DkimTable(Table):
+    """A DKIM key of a domain (RFC 6376 §3.1)."""
+
+    selector: str
+    key_file: FileName
+
+    @field_validator("selector")
+    @classmethod
+    def _is_in_dns(cls, value: str) -> str:
+        try:
+            return parse_domain(value)
+        except AddressError as error:
+            raise ValueError(f"is no selector: {error}") from None
+
+
+class UserTable(Table):
+    """A user of an account."""
+
+    path: str = "/"
+    policies: Policies = Field(default_factory=dict)
+    access_keys: Array[AccessKeyTable] = ()
+
+    @field_validator("path")
+    @classmethod
+    def _begins_and_ends(cls, value: str) -> str:
+        if _USER_PATH.fullmatch(value) is None:
+            raise ValueError("a user's path is / or begins and ends with /")
+        return value
+
+
+class IdentityTable(Table):
+    """A domain or address that an account owns."""
+
+    verified: bool = False
+    policies: Policies = Field(default_factory=dict)
+    dkim: Array[DkimTable] = ()
+
+
+Users = dict[Annotated[str, AfterValidator(_user_name)], UserTable]
+
+
+class AccountTable(Table):
+    """An account, or what one file says of it."""
+
+    name: str = ""
+    status: Literal["active", "paused"] = "active"
+    paused_reason: str = ""
+    max_24h_send: Quota | None = None
+    max_send_rate_per_s: Rate | None = None
+    access_keys: Array[AccessKeyTable] = ()
+    users: Users = Field(default_factory=dict)
+    identities: dict[str, IdentityTable] = Field(default_factory=dict)
+
+    @field_validator("identities")
+    @classmethod
+    def _are_named_once(cls, value: dict[str, IdentityTable]) -> dict[str, IdentityTable]:
+        found: dict[str, IdentityTable] = {}
+        wrong: list[tuple[Location, str]] = []
+        for text, table in value.items():
+            try:
+                name = identity_name(text)
+            except ArnError as error:
+                wrong.append(((text,), str(error)))
+                continue
+            if name in found:
+                wrong.append(((text,), f"is the same identity as {name}"))
+            found[name] = table
+        if wrong:
+            raise problems(wrong)
+        return found
+
+
+Accounts = dict[Annotated[str, AfterValidator(_account_id)], AccountTable]
+
+
+class _Accounts(Table):
+    accounts: Accounts = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryFile:
+    """One file of the directory, and the accounts in it."""
+
+    path: Path
+    accounts: dict[str, AccountTable]
+
+
+def _toml_files(folder: Path) -> list[Path]:
+    try:
+        found = sorted(path for path in folder.iterdir() if path.suffix == ".toml")
+    except OSError as error:
+        raise DirectoryError([f"{folder}: cannot be read: {error.strerror}"]) from None
+    # What begins with a dot was left there by an editor.
+    found = [path for path in found if not path.name.startswith(".")]
+    if not found:
+        raise DirectoryError([f"{folder}: holds no *.toml file"])
+    return found
+
+
+def _read(paths: list[Path], found: list[str]) -> Iterator[DirectoryFile]:
+    for path in paths:
+        try:
+            tables = validate(_Accounts, read_toml(path), path, Reading(path.parent))
+        except FileProblemsError as error:
+            found += error.problems
+        else:
+            yield DirectoryFile(path, tables.accounts)
+
+
+def read_files(folder: Path) -> list[DirectoryFile]:
+    """Every ``*.toml`` file of the folder, in the order of names. Raises DirectoryError."""
+    found: list[str] = []
+    files = list(_read(_toml_files(folder), found))
+    if found:
+        raise DirectoryError(found)
+    return files
