@@ -19,7 +19,7 @@ from smtpgate.core.policy.conditions import (
 )
 from smtpgate.core.policy.keys import key_problem
 from smtpgate.core.policy.principals import Principals, read_principals
-from smtpgate.core.policy.problem import PolicyError, Problem, hint, shown
+from smtpgate.core.policy.problem import PolicyError, Problem, hint, printable, shown
 from smtpgate.core.policy.statement import (
     ANYTHING,
     Determining,
@@ -76,7 +76,7 @@ class _Reader:
 
     def report(self, path: str, message: str) -> None:
         """Note a problem."""
-        self.problems.append(Problem(path, message))
+        self.problems.append(Problem(printable(path), message))
 
     def policy(self, value: Json) -> Policy | None:
         """The whole document."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
 
-__all__ = ["PolicyError", "Problem", "hint", "shown"]
+__all__ = ["PolicyError", "Problem", "hint", "printable", "shown"]
 
 _MAX_SHOWN: Final = 80
 
@@ -33,8 +33,12 @@ def shown(text: str) -> str:
     """A text from a document as it can stand in a message: in quotes, shortened, one line."""
     if len(text) > _MAX_SHOWN:
         text = text[: _MAX_SHOWN - 3] + "..."
-    escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    return f"`{escaped}'"
+    return f"`{printable(text)}'"
+
+
+def printable(text: str) -> str:
+    """The text on one line, with what cannot be printed escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def hint(word: str, known: Iterable[str]) -> str:
