@@ -98,7 +98,12 @@ class Gate:
         self.config = config
         self.directory = directory
         self.clock = SystemClock()
-        self.log = JsonLog(str(config.log.target), level=config.log.level, clock=self.clock)
+        self.log = JsonLog(
+            str(config.log.target),
+            level=config.log.level,
+            clock=self.clock,
+            recipients=config.log.recipients,
+        )
         self.metrics = Metrics(
             max_identities=config.metrics.max_identities,
             idle_s=config.metrics.idle_s,
@@ -109,7 +114,7 @@ class Gate:
         hostname = hostname_of(config)
         events = _Events(self.log, self.metrics)
         self.upstream = PooledUpstream(config.sole_upstream, clock=self.clock, tasks=self.tasks)
-        self.metrics.watch_upstream(self.upstream)
+        self.metrics.watch_upstream(config.sole_upstream.name, self.upstream)
         self.ledger = MemoryLedger()
         pipeline = Pipeline(
             Rules(

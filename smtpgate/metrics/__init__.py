@@ -2,6 +2,6 @@
 
 from smtpgate.metrics.bounded import OTHER, UNKNOWN
 from smtpgate.metrics.catalogue import CATALOGUE, MetricRow
-from smtpgate.metrics.sink import ConnectionCounts, Metrics
+from smtpgate.metrics.sink import Metrics, Pool
 
-__all__ = ["CATALOGUE", "OTHER", "UNKNOWN", "ConnectionCounts", "MetricRow", "Metrics"]
+__all__ = ["CATALOGUE", "OTHER", "UNKNOWN", "MetricRow", "Metrics", "Pool"]

@@ -90,6 +90,12 @@ _ROWS: Final = (
         "Connections to the upstream now, by state (busy, idle).",
     ),
     MetricRow(
+        "smtpgate_upstream_waiting",
+        "gauge",
+        ("upstream",),
+        "Messages that wait for a connection to the upstream now.",
+    ),
+    MetricRow(
         "smtpgate_build_info",
         "gauge",
         ("version", "python"),

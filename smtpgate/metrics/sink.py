@@ -5,7 +5,7 @@ times as much as the counting itself.
 """
 
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar, get_args
 
 from prometheus_client import (
@@ -32,36 +32,48 @@ from smtpgate.metrics.catalogue import CATALOGUE, MetricRow
 from smtpgate.metrics.histogram import Histogram
 from smtpgate.ports import Clock
 
-__all__ = ["ConnectionCounts", "Metrics"]
+__all__ = ["Metrics", "Pool"]
 
 C = TypeVar("C", bound=Collector)
 
 
-class ConnectionCounts(Protocol):
+def _family(row: MetricRow) -> GaugeMetricFamily:
+    return GaugeMetricFamily(row.name, row.meaning, labels=row.labels)
+
+
+class Pool(Protocol):
     """What is asked of an upstream at each scrape, in another thread than the event loop's."""
 
     @property
-    def name(self) -> str:
-        """The upstream's name in the configuration."""
+    def open_connections(self) -> int:
+        """All connections, idle ones too."""
 
-    def connection_counts(self) -> Mapping[str, int]:
-        """How many connections are in each state."""
+    @property
+    def idle_connections(self) -> int:
+        """Connections that wait for work."""
+
+    @property
+    def waiting(self) -> int:
+        """Messages that wait for a connection."""
 
 
 class _Upstreams(Collector):
     """Asks the upstreams for their connections at each scrape."""
 
-    def __init__(self, row: MetricRow) -> None:
-        self._row = row
-        self.watched: tuple[ConnectionCounts, ...] = ()
+    def __init__(self) -> None:
+        self.pools: tuple[tuple[str, Pool], ...] = ()
 
     def collect(self) -> Iterable[Metric]:
         """What is told at a scrape."""
-        family = GaugeMetricFamily(self._row.name, self._row.meaning, labels=self._row.labels)
-        for upstream in self.watched:
-            for state, count in upstream.connection_counts().items():
-                family.add_metric([upstream.name, state], count)
-        yield family
+        connections = _family(CATALOGUE["smtpgate_upstream_connections"])
+        waiting = _family(CATALOGUE["smtpgate_upstream_waiting"])
+        for name, pool in self.pools:
+            idle = pool.idle_connections
+            connections.add_metric([name, "busy"], max(pool.open_connections - idle, 0))
+            connections.add_metric([name, "idle"], idle)
+            waiting.add_metric([name], pool.waiting)
+        yield connections
+        yield waiting
 
 
 class _WithoutCreated(Collector):
@@ -111,9 +123,7 @@ class Metrics:
         self._sessions = self._gauge("smtpgate_sessions")
         self._refused_sessions = self._counter("smtpgate_sessions_refused_total")
         self._auth_failures = self._counter("smtpgate_auth_failures_total")
-        self._upstreams = self._collected(
-            _Upstreams(CATALOGUE["smtpgate_upstream_connections"])
-        )
+        self._upstreams = self._collected(_Upstreams())
         self._gauge("smtpgate_build_info").labels(
             smtpgate.__version__, platform.python_version()
         ).set(1)
@@ -124,9 +134,9 @@ class Metrics:
             AuthFailed: self._count_auth_failure,
         }
 
-    def watch_upstream(self, upstream: ConnectionCounts) -> None:
+    def watch_upstream(self, name: str, pool: Pool) -> None:
         """Tell that upstream's connections in each scrape from now on."""
-        self._upstreams.watched = (*self._upstreams.watched, upstream)
+        self._upstreams.pools = (*self._upstreams.pools, (name, pool))
 
     def publish(self, event: Event) -> None:
         """Count the event."""

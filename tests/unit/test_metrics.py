@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import get_args
 
 import pytest
@@ -165,23 +165,23 @@ def test_failed_logins_are_counted_without_the_name_that_was_tried(metrics: Metr
     assert not any("surely-not-a-label" in name for name in seen)
 
 
+@dataclass
 class Pool:
-    name = "smarthost"
-
-    def __init__(self) -> None:
-        self.counts = {"busy": 1, "idle": 2}
-
-    def connection_counts(self) -> Mapping[str, int]:
-        return self.counts
+    open_connections: int
+    idle_connections: int
+    waiting: int
 
 
 def test_upstream_connections_are_asked_for_at_each_scrape(metrics: Metrics) -> None:
-    pool = Pool()
-    metrics.watch_upstream(pool)
-    busy = 'smtpgate_upstream_connections{state="busy",upstream="smarthost"}'
-    assert samples(metrics)[busy] == 1
-    pool.counts["busy"] = 5
-    assert samples(metrics)[busy] == 5
+    pool = Pool(open_connections=3, idle_connections=2, waiting=0)
+    metrics.watch_upstream("smarthost", pool)
+    connections = 'smtpgate_upstream_connections{{state="{}",upstream="smarthost"}}'
+    assert samples(metrics)[connections.format("busy")] == 1
+    pool.idle_connections, pool.waiting = 0, 4
+    seen = samples(metrics)
+    assert seen[connections.format("busy")] == 3
+    assert seen[connections.format("idle")] == 0
+    assert seen['smtpgate_upstream_waiting{upstream="smarthost"}'] == 4
 
 
 def test_every_event_has_a_reader(metrics: Metrics) -> None:
