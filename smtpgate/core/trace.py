@@ -9,7 +9,11 @@ from smtpgate.core.headers import Field, HeaderBlock
 
 __all__ = ["complete", "received_field"]
 
+# What a domain or an address literal is made of: nothing that could end a line, a clause or a
+# comment of the Received field.
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.:\[\]-]")
+_MAX_HELO: Final = 255  # RFC 5321 §4.5.3.1.2
+_MAX_LINE: Final = 78  # RFC 5322 §2.1.1
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = (
     *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
@@ -41,15 +45,34 @@ def complete(
 def received_field(
     client: Client, *, hostname: str, message_id: str, now: datetime, mask_client: bool
 ) -> Field:
-    """The Received field (RFC 5321 §4.4, RFC 3848). It names no recipient: some may be Bcc."""
-    helo = _UNSAFE.sub("?", client.helo) or "unknown"
-    origin = "from localhost" if mask_client else f"from {helo} ([{_literal(client.address)}])"
-    protocol = f"with {client.protocol} id {message_id}"
-    raw = f"Received: {origin}\r\n\tby {hostname} {protocol};\r\n\t{_date(now)}\r\n"
-    return Field(b"received", raw.encode("ascii"))
+    """The Received field (RFC 5321 §4.4). It names no recipient: some may be Bcc."""
+    if mask_client:
+        words = ["from localhost"]
+    else:
+        helo = _UNSAFE.sub("?", client.helo)[:_MAX_HELO] or "unknown"
+        words = [f"from {helo}", f"([{_literal(client.address)}])"]
+    words += [f"by {hostname}", f"with {client.protocol}"]  # RFC 3848 names the protocols
+    words.append(f"id {message_id}")
+    if client.tls_cipher is not None and client.tls_cipher.startswith("TLS_"):
+        words.append(f"tls {_UNSAFE.sub('?', client.tls_cipher)}")  # RFC 8314 §4.3
+    words[-1] += ";"
+    words.append(_date(now))
+    return Field(b"received", _folded("Received:", words).encode("ascii"))
+
+
+def _folded(name: str, words: list[str]) -> str:
+    """The field, folded before the words that would make a line long."""
+    lines, line = [], name
+    for word in words:
+        if len(line) + 1 + len(word) > _MAX_LINE:
+            lines.append(line)
+            line = "\t" + word
+        else:
+            line += " " + word
+    return "\r\n".join([*lines, line, ""])
 
 
 def _literal(address: str) -> str:
-    """An address literal's inside (RFC 5321 §4.1.3)."""
-    safe = _UNSAFE.sub("?", address)
+    """An address literal's inside (RFC 5321 §4.1.3), without the zone of a link-local one."""
+    safe = _UNSAFE.sub("?", address.partition("%")[0])
     return f"IPv6:{safe}" if ":" in safe else safe

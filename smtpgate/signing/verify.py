@@ -2,14 +2,20 @@
 
 import logging
 from collections.abc import Callable
+from typing import Final
 
 import dkim
 
 __all__ = ["verify"]
 
+_QUIET: Final = logging.getLogger("smtpgate.dkimpy")
+_QUIET.disabled = True
 
-def verify(message: bytes, txt: Callable[[str], bytes | None]) -> bool:
-    """Whether the first DKIM signature of the message verifies.
+
+def verify(
+    message: bytes, txt: Callable[[str], bytes | None], *, signature_index: int = 0
+) -> bool:
+    """Whether a DKIM signature of the message verifies: the first, or the one counted to.
 
     ``txt`` answers for DNS: the TXT record of a name, or ``None``.
     """
@@ -17,9 +23,8 @@ def verify(message: bytes, txt: Callable[[str], bytes | None]) -> bool:
     def lookup(name: bytes, timeout: int = 5) -> bytes | None:
         return txt(name.decode("ascii"))
 
-    quiet = logging.getLogger("smtpgate.dkimpy")
-    quiet.disabled = True
     try:
-        return bool(dkim.DKIM(message, logger=quiet).verify(dnsfunc=lookup))
+        checker = dkim.DKIM(message, logger=_QUIET)
+        return bool(checker.verify(idx=signature_index, dnsfunc=lookup))
     except dkim.DKIMException:
         return False
