@@ -260,6 +260,7 @@ class LogConfig(Table):
 
     target: LogTarget = "stderr"
     level: Literal["debug", "info", "warning", "error"] = "info"
+    recipients: bool = True
 
 
 class Config(Table):
@@ -294,7 +295,13 @@ class Config(Table):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is allowed but unwise."""
-        return self._warnings
+        return (*self._warnings, *self._unwise())
+
+    def _unwise(self) -> Iterator[str]:
+        for upstream in self.upstreams:
+            if upstream.tls == "off" and not is_loopback(upstream.host):
+                key = f"upstream.{upstream.name}.tls"
+                yield f'{key}: "off" sends all mail to {upstream.host} in clear text'
 
     @property
     def sole_upstream(self) -> UpstreamConfig:

@@ -24,7 +24,7 @@ class _Client(smtplib.SMTP):
 
     def putcmd(self, cmd: str, args: str = "") -> None:
         """Send a command, and keep it."""
-        self.lines.append(f"C: {cmd} {args}".rstrip())
+        self.lines.append(f"C: {cmd.upper()} {args}".rstrip())
         super().putcmd(cmd, args)
 
     def getreply(self) -> tuple[int, bytes]:

@@ -1,0 +1,94 @@
+"""The README's reference tables, made from the catalogues they document.
+
+``python -m tests.support.reference`` writes them into README.md; ``tests/meta`` compares them.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from smtpgate.core.reply import CATALOGUE, REASONS
+from smtpgate.metrics.catalogue import CATALOGUE as METRICS
+
+__all__ = ["README", "SAMPLE", "commented_keys", "in_readme", "tables"]
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+README: Final = ROOT / "README.md"
+SAMPLE: Final = ROOT / "config" / "smtpgate.toml"
+_HEADER: Final = re.compile(r"#?\s*\[([a-z]+(?:\.[a-z]+)?)\]")
+_KEY: Final = re.compile(r"#?\s*([a-z0-9_]+) = (.+)")
+
+
+def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    columns = tuple(columns)
+    lines = [columns, tuple("---" for _ in columns), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
+
+
+def commented_keys() -> list[tuple[str, str, str]]:
+    """Each key of the sample configuration, its value there, and the comment above it."""
+    found, section, comment = [], "", []
+    for line in SAMPLE.read_text("utf-8").splitlines():
+        header, key = _HEADER.fullmatch(line.strip()), _KEY.fullmatch(line.strip())
+        if header is not None:
+            section, comment = header[1].replace("default", "NAME"), []
+        elif key is not None and _is_toml(key[2]):
+            found.append((f"{section}.{key[1]}", key[2], " ".join(comment)))
+            comment = []
+        elif line.startswith("#"):
+            comment.append(line.lstrip("# "))
+        else:
+            comment = []
+    return found
+
+
+def _is_toml(value: str) -> bool:
+    try:
+        tomllib.loads(f"x = {value}")
+    except tomllib.TOMLDecodeError:
+        return False
+    return True
+
+
+def tables() -> dict[str, str]:
+    """The tables, by the name of their place in the README."""
+    replies: list[tuple[str, str, str]] = []
+    for reply in sorted(CATALOGUE.values(), key=lambda reply: (reply.code, reply.enhanced)):
+        replies.append((str(reply.code), reply.enhanced, f"`{reply.text}`"))
+    metrics: list[tuple[str, ...]] = [
+        (f"`{row.name}`", row.kind, ", ".join(row.labels), row.meaning)
+        for row in METRICS.values()
+    ]
+    return {
+        "replies": _table(("code", "enhanced", "text"), replies),
+        "reasons": _table(
+            ("reason", "meaning"), ((f"`{reason}`", what) for reason, what in REASONS.items())
+        ),
+        "metrics": _table(("metric", "kind", "labels", "meaning"), metrics),
+    }
+
+
+def in_readme(name: str) -> str:
+    """What stands in the README between the markers of that name."""
+    text = README.read_text("utf-8")
+    return text.partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0].strip()
+
+
+def _write() -> dict[str, Any]:
+    text = README.read_text("utf-8")
+    made = tables()
+    for name, table in made.items():
+        head, _, rest = text.partition(f"<!-- {name} -->")
+        _, marker, tail = rest.partition(f"<!-- /{name} -->")
+        if marker:
+            text = f"{head}<!-- {name} -->\n{table}\n{marker}{tail}"
+    README.write_text(text, "utf-8")
+    return made
+
+
+if __name__ == "__main__":
+    _write()
