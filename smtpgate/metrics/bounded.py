@@ -70,8 +70,8 @@ class Shares:
 
     def _admitted(self, pair: tuple[str, str], now_s: float) -> _Share:
         if len(self._shares) >= self._places:
-            oldest = next(iter(self._shares.values()))
-            if now_s - oldest.used_at_s < self._idle_s:
+            oldest = next(iter(self._shares.values()), None)
+            if oldest is None or now_s - oldest.used_at_s < self._idle_s:
                 return self._other
             self._drop(oldest)
         share = self._shares[pair] = _Share(pair, {}, now_s)

@@ -124,6 +124,13 @@ def test_the_number_of_series_does_not_grow_with_the_number_of_senders(
     assert len([name for name in names if "_quota_" in name]) == 2
 
 
+def test_with_no_places_at_all_everybody_counts_as_other(clock: MovableClock) -> None:
+    metrics = Metrics(max_identities=0, idle_s=60, clock=clock)
+    metrics.publish(done(used_24h=1, max_24h_send=2))
+    assert samples(metrics)[messages(OTHER, OTHER)] == 1
+    assert "account_quota_used_ratio{" not in metrics.render().decode()
+
+
 @pytest.mark.parametrize(
     ("used", "limit", "ratio"),
     [(50, 200, 0.25), (200, 200, 1.0), (0, 0, 1.0), (5, -1, None), (None, 200, None)],
