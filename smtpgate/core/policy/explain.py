@@ -43,8 +43,10 @@ def _closest(
     """Of the statements that get furthest, the first, and what it fails at."""
     context = request.context
     named = [s for s in allows if not s.principals or s.principals.admits(who, denies=False)]
-    if not named:
-        return allows[0], _principal_misfit(allows[0], who)
+    principals = allows[0].principals
+    if principals is not None and not named:
+        element = "NotPrincipal" if principals.is_not else "Principal"
+        return allows[0], (element, _named(principals, who), who.arn)
     acting = [s for s in named if s.covers_action(request.action.lower())]
     if not acting:
         element = "NotAction" if named[0].is_not_action else "Action"
@@ -61,14 +63,6 @@ def _closest(
 
 def _failed(statement: Statement, context: Context) -> list[Condition]:
     return [condition for condition in statement.conditions if not condition.holds(context)]
-
-
-def _principal_misfit(statement: Statement, who: Who) -> _Misfit:
-    principals = statement.principals
-    if principals is None:
-        raise ValueError("a statement without principals is about everybody")
-    element = "NotPrincipal" if principals.is_not else "Principal"
-    return element, _named(principals, who), who.arn
 
 
 def _named(principals: Principals, who: Who) -> str:

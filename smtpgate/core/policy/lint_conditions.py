@@ -164,12 +164,14 @@ def _address_findings(
         if "${" in value or (is_glob(row) and as_globs(value) is not None):
             continue
         if row.wildcards and ("*" in value or "?" in value):
-            yield from _pattern_findings(value, path, is_barrier=is_barrier)
+            yield from _pattern_findings(value, condition, path, is_barrier=is_barrier)
         else:
             yield from _exact_findings(condition, value, path, is_barrier=is_barrier)
 
 
-def _pattern_findings(value: str, path: str, *, is_barrier: bool) -> Iterator[Finding]:
+def _pattern_findings(
+    value: str, condition: Condition, path: str, *, is_barrier: bool
+) -> Iterator[Finding]:
     local_part, at, domain = value.rpartition("@")
     if not at or "*" in domain or "?" in domain:
         if not is_barrier and not _ends_in_domain(domain) and value not in ("*", "*@*"):
@@ -185,7 +187,8 @@ def _pattern_findings(value: str, path: str, *, is_barrier: bool) -> Iterator[Fi
         yield _upper_case(value, f"{local_part}@{domain.lower()}", path)
         return
     if local_part == "*":
-        yield _subdomains(value, domain, path, is_barrier=is_barrier)
+        if f"*@*.{domain}" not in condition.values:
+            yield _subdomains(value, domain, path, is_barrier=is_barrier)
     elif not is_barrier and local_part[-1:] == "*" and local_part[-2:-1].isalnum():
         begin = local_part[:-1]
         if "*" not in begin and "?" not in begin:

@@ -104,12 +104,10 @@ def _as_regex(condition: Condition, pattern: str, globs: Sequence[str], path: st
         f"{shown(pattern)} is written like a regular expression, but {operator} compares with "
         "a glob: only `*' and `?' are wild, `+', `.' and all others stand for themselves"
     )
-    hits = [text for text in _samples([pattern], ("", _SAMPLE)) if glob_match(pattern, text)]
+    message += f"; it matches {_listed(_samples([pattern], ('', _SAMPLE)))}"
     misses = [text for text in _samples(globs, (_SAMPLE,)) if not glob_match(pattern, text)]
-    if hits:
-        message += f"; it matches {_listed(hits)}"
     if misses:
-        message += f"{' and' if hits else '; it'} does not match {_listed(misses)}"
+        message += f" and does not match {_listed(misses)}"
     proposal = " and ".join(f"`{glob}'" for glob in globs)
     return found("regex-as-glob", path, message, proposal or None)
 

@@ -1,0 +1,151 @@
+"""What lint finds and what it leaves alone, as tables."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from smtpgate.core.account import Account, Principal, SendingLimits
+from smtpgate.core.address import ReversePath, parse_mailbox
+from smtpgate.core.author import Author
+from smtpgate.core.context import author_context, submission_context
+from smtpgate.core.envelope import Client, Envelope, Submission
+from smtpgate.core.policy import PolicyError, corrected, lint_policy, parse_policy
+from smtpgate.core.policy.keys import KEYS
+from smtpgate.core.policy.lint import CODES, Finding
+from tests.support.cases import load_cases
+
+IDENTITY = "arn:aws:ses:us-east-1:888888888888:identity/example.com"
+GOOD: dict[str, Any] = {
+    "Effect": "Allow",
+    "Principal": {"AWS": "999999999999"},
+    "Action": "ses:SendRawEmail",
+    "Resource": IDENTITY,
+}
+CASES = load_cases("policy/50-lint.toml")
+
+
+def by_note(case: dict[str, Any]) -> str:
+    return str(case["note"])
+
+
+def over_good(members: str) -> dict[str, Any]:
+    """A good statement with other members; null takes one away."""
+    statement = {**GOOD, **json.loads(members)}
+    return {key: value for key, value in statement.items() if value is not None}
+
+
+def lint(document: object, *, idiom: bool = False) -> tuple[Finding, ...]:
+    source = json.dumps(document)
+    policy = parse_policy(source, kind="identity", name="p", address_tag_idiom=idiom)
+    return lint_policy(policy, source=source)
+
+
+def findings_of(case: dict[str, Any]) -> tuple[Finding, ...]:
+    statement = over_good(case.get("statement", "{}"))
+    statement["Effect"] = case.get("effect", "Allow")
+    if "condition" in case:
+        statement["Condition"] = json.loads(case["condition"])
+    version = case.get("version", "2012-10-17")
+    document = {**({"Version": version} if version else {}), "Statement": [statement]}
+    return lint(document, idiom=case.get("idiom", False))
+
+
+@pytest.mark.parametrize("case", CASES, ids=by_note)
+def test_lint_finds_what_its_table_says(case: dict[str, Any]) -> None:
+    findings = findings_of(case)
+    assert [finding.code for finding in findings] == case["finds"]
+    assert all(finding.severity == CODES[finding.code] for finding in findings)
+    assert all(finding.path.startswith("Statement[0]") for finding in findings)
+    if "says" in case:
+        assert case["says"] in findings[0].message
+    if "proposes" in case:
+        assert findings[0].proposal == case["proposes"]
+
+
+def test_every_code_but_those_of_documents_is_in_the_table() -> None:
+    seen = {code for case in CASES for code in case["finds"]}
+    assert set(CODES) - seen == {"near-size-limit", "over-size-limit", "shadowed-by-deny"}
+
+
+@pytest.mark.parametrize("case", load_cases("policy/51-shadowed.toml"), ids=by_note)
+def test_an_allow_that_a_deny_makes_void_is_found(case: dict[str, Any]) -> None:
+    allow, deny = over_good(case["allow"]), over_good(case["deny"])
+    for statements in (
+        [allow, {**deny, "Effect": "Deny"}],
+        [{**deny, "Effect": "Deny"}, allow],
+    ):
+        findings = lint({"Version": "2012-10-17", "Statement": statements})
+        shadowed = [finding for finding in findings if finding.code == "shadowed-by-deny"]
+        assert bool(shadowed) is case["shadowed"]
+        assert all(f.path == f"Statement[{statements.index(allow)}]" for f in shadowed)
+
+
+@pytest.mark.parametrize(("octets", "codes"), [(3686, []), (3687, ["near-size-limit"])])
+def test_a_document_near_the_size_limit_is_found(octets: int, codes: list[str]) -> None:
+    document = json.dumps({"Statement": GOOD})
+    source = document + " " * (octets - len(document))
+    policy = parse_policy(source, kind="identity", name="p")
+    assert [finding.code for finding in lint_policy(policy, source=source)] == codes
+
+
+def test_a_document_over_the_size_limit_is_an_error() -> None:
+    source = json.dumps({"Statement": GOOD}) + " " * 4096
+    policy = parse_policy(source, kind="identity", name="p")
+    assert [finding.severity for finding in lint_policy(policy, source=source)] == ["error"]
+
+
+def test_user_policies_have_no_size_limit_and_any_resource() -> None:
+    statement = {"Effect": "Allow", "Action": "ses:SendRawEmail", "Resource": "*"}
+    source = json.dumps({"Statement": statement}) + " " * 5000
+    policy = parse_policy(source, kind="user", name="p")
+    assert lint_policy(policy, source=source) == ()
+
+
+def test_an_allow_of_a_user_policy_can_be_void_too() -> None:
+    allow = {"Effect": "Allow", "Action": "ses:SendRawEmail", "Resource": "*"}
+    source = json.dumps({"Statement": [allow, {**allow, "Effect": "Deny"}]})
+    policy = parse_policy(source, kind="user", name="p")
+    codes = [finding.code for finding in lint_policy(policy, source=source)]
+    assert codes == ["shadowed-by-deny"]
+
+
+@pytest.mark.parametrize("case", load_cases("policy/52-corrected.toml"), ids=by_note)
+def test_patterns_are_corrected_and_all_else_stays(case: dict[str, Any]) -> None:
+    statement = json.dumps(GOOD)[:-1] + ', "Condition": '
+    for opening, closing in (("[", "]"), ("", "")):
+        before = f'{{"Id": "é", "Statement": {opening}{statement}{case["before"]}}}{closing}}}'
+        after = f'{{"Id": "é", "Statement": {opening}{statement}{case["after"]}}}{closing}}}'
+        better = corrected(before)
+        assert json.loads(better, parse_float=str) == json.loads(after, parse_float=str)
+        assert corrected(better) == better
+
+
+@pytest.mark.parametrize("source", ["[1, true]", '{"Statement": 5}', '{"Statement": [null]}'])
+def test_what_is_json_and_no_policy_comes_back(source: str) -> None:
+    assert json.loads(corrected(source)) == json.loads(source)
+
+
+@pytest.mark.parametrize("source", ["", "{", '{"Id": "a", "Id": "b"}'])
+def test_what_is_no_json_cannot_be_corrected(source: str) -> None:
+    with pytest.raises(PolicyError):
+        corrected(source)
+
+
+def test_the_keys_that_submissions_have_are_those_that_the_gate_supplies() -> None:
+    account = Account("999999999999", "delegate", SendingLimits(200, 1.0))
+    arn = "arn:aws:iam::999999999999:user/mailer"
+    mailbox = parse_mailbox("a@example.com")
+    submission = Submission(
+        "id",
+        Principal(account, "mailer", arn, "AIDAEXAMPLE"),
+        "AKIAEXAMPLE",
+        Client("192.0.2.1", "client.example.com", "submission", "ESMTPSA"),
+        Envelope(ReversePath(mailbox), [mailbox]),
+        b"",
+        datetime(2026, 6, 1, tzinfo=UTC),
+    )
+    context = submission_context(submission, submission.principal, "us-east-1")
+    supplied = set(author_context(context, Author("A", mailbox))) | {"aws:resourceaccount"}
+    assert supplied == {name for name, key in KEYS.items() if key.presence != "never"}
