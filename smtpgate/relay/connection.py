@@ -1,0 +1,328 @@
+"""One connection to the upstream: a socket around the session that decides.
+
+A protocol of our own and no streams: the octets of a reply are handed to the session where
+they arrive, and whoever waits is woken once, for the outcome. One timer a connection watches
+over all its waits; it is moved only when it fires, because most waits end long before.
+
+The write buffer is kept empty (``_LIMITS``): while the transport holds octets back it tells us
+to pause, and the last octets of a message are among them. So a connection that breaks while we
+are paused has not sent the final dot, and nothing is in doubt.
+"""
+
+import asyncio
+import ipaddress
+import os
+import socket
+import ssl
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Final, cast
+
+from smtpgate.config import UpstreamConfig
+from smtpgate.core.envelope import Envelope
+from smtpgate.core.upstream import (
+    Delivery,
+    Done,
+    Failed,
+    Octets,
+    Send,
+    SendMessage,
+    StartTls,
+    State,
+    Step,
+    Terms,
+    UpstreamSession,
+    UpstreamUnavailableError,
+)
+
+__all__ = ["Connection", "StaleConnectionError", "reason_of"]
+
+_ONE_WRITE_OCTETS: Final = 64 * 1024
+_CHUNK_OCTETS: Final = 256 * 1024
+_LIMITS: Final = {"high": 1, "low": 0}  # octets; at 0 a TLS transport would pause for nothing
+_GOODBYE_S: Final = 2.0
+
+
+class StaleConnectionError(UpstreamUnavailableError):
+    """The connection ended before it answered anything: on a fresh one it may succeed."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection, good for one transaction after another.
+
+    ``on_closed`` hears once that it can be used no more. ``messages`` counts transactions, and
+    ``idle_since`` is for whoever keeps the connection.
+    """
+
+    def __init__(
+        self, config: UpstreamConfig, terms: Terms, on_closed: Callable[["Connection"], None]
+    ) -> None:
+        self.messages = 0
+        self.idle_since = 0.0
+        self._config = config
+        self._terms = terms
+        self._on_closed = on_closed
+        self._loop = asyncio.get_running_loop()
+        self._session = UpstreamSession(terms)
+        self._transport: asyncio.Transport | None = None
+        self._gone: asyncio.Future[None] = self._loop.create_future()
+        self._is_dropped = False
+        self._news: Step | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_paused = False
+        self._is_last_write = False
+        self._deadline = float("inf")
+        self._patience_s = 0.0
+        self._expires_at: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    # -- what the pool uses --------------------------------------------------------------------
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a transaction can begin."""
+        return self._session.state is State.READY
+
+    @property
+    def extensions(self) -> frozenset[str]:
+        """The keywords that EHLO offered."""
+        return frozenset(self._session.extensions)
+
+    async def become_ready(
+        self, context: ssl.SSLContext | None, server_name: str, deadline: float
+    ) -> None:
+        """Wait for the greeting, EHLO, TLS and login; raises what is wrong with them.
+
+        A failed TLS handshake is raised as the OSError that it is.
+        """
+        self._deadline = deadline
+        if isinstance(await self._next(), StartTls):
+            await self._start_tls(context, server_name)
+            await self._next()
+
+    async def deliver(
+        self, envelope: Envelope, message: Sequence[Octets], deadline: float
+    ) -> Delivery:
+        """Carry out one transaction, until that time of the event loop at most."""
+        self._deadline = deadline
+        self._carry_out(self._session.begin(envelope, message))
+        self.messages += 1
+        step = await self._next()
+        if isinstance(step, SendMessage):
+            await self._stream(step.pieces)
+            step = await self._next()
+        return cast("Done", step).delivery
+
+    async def quit(self) -> None:
+        """Take leave, without waiting long for the answer."""
+        if self._transport is not None and self.is_ready:
+            for step in self._session.quit():
+                self._transport.write(cast("Send", step).octets)
+            await asyncio.wait([self._gone], timeout=_GOODBYE_S)
+        self.abort()
+
+    def abort(self) -> None:
+        """Drop the connection, whatever it is doing."""
+        self._carry_out(self._session.hung_up("the connection was dropped"))
+
+    # -- what the event loop calls -------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to listen; the server speaks first."""
+        self._use(cast("asyncio.Transport", transport))
+        # A message is one write, and its last segment must not wait for an acknowledgement.
+        endpoint = transport.get_extra_info("socket")
+        endpoint.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        terms = replace(
+            self._terms,
+            is_encrypted=transport.get_extra_info("ssl_object") is not None,
+            is_loopback=_is_loopback(transport.get_extra_info("peername")),
+        )
+        self._session = UpstreamSession(terms)
+        self._watch(self._config.command_timeout_s)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand the octets to the session, and do what it says."""
+        due = self._session.replies_due
+        steps = self._session.receive(data)
+        if 0 < self._session.replies_due < due:
+            # The next reply has its own time, though it answers the same flight.
+            self._watch(self._patience_s)
+        self._carry_out(steps)
+
+    def eof_received(self) -> None:
+        """The server will say no more."""
+        self._carry_out(self._session.hung_up("it hung up"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        reason = "it hung up" if exc is None else reason_of(exc)
+        self._carry_out(self._session.hung_up(reason))
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._gone.done():
+            self._gone.set_result(None)
+
+    def pause_writing(self) -> None:
+        """Octets are held back."""
+        self._is_paused = True
+
+    def resume_writing(self) -> None:
+        """All octets have left."""
+        self._is_paused = False
+        if self._is_last_write:
+            self._message_sent()
+        self._wake()
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _use(self, transport: asyncio.Transport) -> None:
+        transport.set_write_buffer_limits(**_LIMITS)
+        self._transport = transport
+
+    async def _start_tls(self, context: ssl.SSLContext | None, server_name: str) -> None:
+        if self._transport is None or context is None:
+            raise RuntimeError("TLS begins on a connection, and with a context")
+        try:
+            async with asyncio.timeout(self._config.connect_timeout_s):
+                encrypted = await self._loop.start_tls(
+                    self._transport, self, context, server_hostname=server_name
+                )
+            if encrypted is None:
+                raise ConnectionResetError
+        except OSError:
+            self.abort()
+            raise
+        self._use(encrypted)
+        self._carry_out(self._session.tls_started())
+
+    def _carry_out(self, steps: Iterable[Step]) -> None:
+        transport = self._transport
+        for step in steps:
+            if isinstance(step, Send) and transport is not None:
+                transport.write(step.octets)
+                self._watch(self._config.command_timeout_s)
+            elif isinstance(step, SendMessage) and _is_small(step.pieces):
+                self._write_last(b"".join(step.pieces))
+            else:
+                self._news = step
+                self._expires_at = None
+                self._wake()
+        if self._session.state is State.CLOSED and not self._is_dropped:
+            self._is_dropped = True
+            self._on_closed(self)
+            if transport is not None:
+                transport.abort()
+
+    async def _stream(self, pieces: Sequence[Octets]) -> None:
+        """Send a large message without having it in memory twice."""
+        for chunk, is_last in _chunks(pieces):
+            if is_last:
+                self._write_last(chunk)
+            elif self._transport is not None:
+                self._transport.write(chunk)
+                self._watch(self._config.data_timeout_s)
+            while self._is_paused and self._news is None:
+                await self._woken()
+            if self._news is not None:  # the server would not have it all, or is gone
+                return
+
+    def _write_last(self, octets: bytes) -> None:
+        """Write what ends with the final dot, and note whether it left."""
+        transport = self._transport
+        if transport is None:
+            return
+        self._is_last_write = True
+        transport.write(octets)
+        self._watch(self._config.data_timeout_s)
+        # A transport that is closing could not write, and one that paused us holds octets back.
+        if not self._is_paused and not transport.is_closing():
+            self._message_sent()
+
+    def _message_sent(self) -> None:
+        self._is_last_write = False
+        self._session.message_sent()
+
+    async def _next(self) -> Step:
+        """The next step that is not the protocol's own; raises the error of a failure."""
+        while self._news is None:
+            await self._woken()
+        step, self._news = self._news, None
+        if isinstance(step, Failed):
+            if step.is_stale:
+                raise StaleConnectionError(str(step.error))
+            raise step.error
+        return step
+
+    async def _woken(self) -> None:
+        self._waiter = self._loop.create_future()
+        await self._waiter
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _watch(self, patience_s: float) -> None:
+        """Wait so long from now on, but not past the deadline."""
+        self._patience_s = patience_s
+        self._expires_at = min(self._loop.time() + patience_s, self._deadline)
+        if self._timer is None or self._timer.when() > self._expires_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(self._expires_at, self._check_time)
+
+    def _check_time(self) -> None:
+        self._timer = None
+        if self._expires_at is None:
+            return
+        if self._loop.time() < self._expires_at:
+            self._timer = self._loop.call_at(self._expires_at, self._check_time)
+            return
+        is_late = self._expires_at == self._deadline
+        after = "before the deadline" if is_late else f"within {self._patience_s:g} s"
+        self._carry_out(self._session.timed_out(after))
+
+
+def _is_small(pieces: Sequence[Octets]) -> bool:
+    return sum(map(len, pieces)) <= _ONE_WRITE_OCTETS
+
+
+def _chunks(pieces: Sequence[Octets]) -> Iterator[tuple[bytes, bool]]:
+    """The pieces cut and joined to chunks of bounded size, and which is the last."""
+    batch: list[memoryview] = []
+    size = 0
+    for piece in pieces:
+        for start in range(0, len(piece), _CHUNK_OCTETS):
+            part = memoryview(piece)[start : start + _CHUNK_OCTETS]
+            if size + len(part) > _CHUNK_OCTETS:
+                yield b"".join(batch), False
+                batch, size = [], 0
+            batch.append(part)
+            size += len(part)
+    yield b"".join(batch), True
+
+
+def _is_loopback(peer: object) -> bool:
+    address = peer[0] if isinstance(peer, tuple) else ""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong with a connection, in words that name no address of ours."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            reason = f"certificate not accepted: {error.verify_message}"
+        case ssl.SSLError():
+            reason = f"TLS failed: {error.reason or 'handshake'}"
+        case TimeoutError():
+            reason = "timed out"
+        case socket.gaierror():
+            reason = str(error.strerror)
+        case OSError(errno=int(errno)):
+            reason = os.strerror(errno)
+        case _:
+            reason = type(error).__name__
+    return reason[:1].lower() + reason[1:]

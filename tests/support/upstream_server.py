@@ -1,0 +1,237 @@
+"""An upstream whose every answer a test can choose, over real sockets.
+
+It speaks decent SMTP unless told otherwise: ``answers`` maps a verb (``CONNECT`` for the
+greeting, ``MESSAGE`` for the final dot) to another answer, or to a function of the command.
+Three answers are none: HANG_UP, SILENCE, and HOLD, which waits for :meth:`release`.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from smtpgate.config import UpstreamConfig
+from smtpgate.core.address import Mailbox, ReversePath
+from smtpgate.core.envelope import Envelope
+from smtpgate.ports import Clock
+from smtpgate.relay import PooledUpstream
+from smtpgate.tasks import TaskOwner
+from tests.support.clock import MovableClock
+
+__all__ = [
+    "ALICE",
+    "BOB",
+    "CAROL",
+    "HANG_UP",
+    "HOLD",
+    "SILENCE",
+    "TO_BOB",
+    "TO_BOTH",
+    "UpstreamServer",
+    "Visit",
+    "open_upstream",
+    "relay_to",
+]
+
+HANG_UP: Final = "<hang up>"
+SILENCE: Final = "<silence>"
+HOLD: Final = "<hold>"
+ALICE: Final = Mailbox("alice", "example.net")
+BOB: Final = Mailbox("bob", "example.net")
+CAROL: Final = Mailbox("carol", "example.net")
+TO_BOB: Final = Envelope(ReversePath(ALICE), [BOB])
+TO_BOTH: Final = Envelope(ReversePath(ALICE), [BOB, CAROL])
+_STANDING: Final = MovableClock()
+
+_ANSWERS: Final = {
+    "CONNECT": "220 mx.example.net ESMTP",
+    "MAIL": "250 2.1.0 sender ok",
+    "RCPT": "250 2.1.5 recipient ok",
+    "DATA": "354 go on",
+    "MESSAGE": "250 2.0.0 queued",
+    "RSET": "250 2.0.0 forgotten",
+    "STARTTLS": "220 2.0.0 go ahead",
+    "AUTH": "235 2.7.0 welcome",
+    "QUIT": "221 2.0.0 bye",
+}
+
+Answer = str | Callable[[str], str]
+
+
+class _HungUpError(Exception):
+    """One side has enough."""
+
+
+@dataclass
+class Visit:
+    """One connection as the server saw it."""
+
+    commands: list[str] = field(default_factory=list)
+    messages: list[bytes] = field(default_factory=list)
+    is_encrypted: bool = False
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def verbs(self) -> list[str]:
+        """What was said, by first words."""
+        return [command.split(" ")[0] for command in self.commands]
+
+
+class UpstreamServer:
+    """Listens on a free loopback port."""
+
+    def __init__(self, offers: tuple[str, ...], tls: ssl.SSLContext | None) -> None:
+        self.offers = offers
+        self.answers: dict[str, Answer] = {}
+        self.visits: list[Visit] = []
+        self.port = 0
+        self._tls = tls
+        self._changed = asyncio.Condition()
+        self._released = asyncio.Event()
+        self._handlers: set[asyncio.Task[Any]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    @property
+    def messages(self) -> list[bytes]:
+        """What was accepted or refused at the final dot, over all connections."""
+        return [message for visit in self.visits for message in visit.messages]
+
+    @property
+    def open_visits(self) -> int:
+        """Connections now."""
+        return sum(not visit.ended.is_set() for visit in self.visits)
+
+    def config(self, **settings: object) -> UpstreamConfig:
+        """What a gate needs to send here; settings are taken as they are."""
+        usual = {
+            "name": "next",
+            "host": "127.0.0.1",
+            "port": self.port,
+            "tls": "off",
+            "helo": "gate.example.com",
+            "connect_timeout_s": 5,
+            "command_timeout_s": 5,
+            "data_timeout_s": 5,
+            "deadline_s": 10,
+        }
+        return UpstreamConfig.model_validate(usual).model_copy(update=settings)
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Wait for something to be seen here."""
+        async with asyncio.timeout(5), self._changed:
+            await self._changed.wait_for(is_so)
+
+    def release(self) -> None:
+        """Give the answers that are held."""
+        self._released.set()
+
+    def drop_all(self) -> None:
+        """Close every connection."""
+        for writer in self._writers:
+            writer.close()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, from its greeting to its end."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._handlers.add(task)
+        self._writers.add(writer)
+        visit = Visit(is_encrypted=writer.get_extra_info("ssl_object") is not None)
+        self.visits.append(visit)
+        await self._tell()
+        # In Python 3.11 a cancelled handler makes asyncio log an error of its own.
+        with suppress(
+            _HungUpError, OSError, asyncio.IncompleteReadError, asyncio.CancelledError
+        ):
+            await self._answer(writer, "CONNECT", "")
+            while True:
+                await self._command(visit, reader, writer)
+        writer.close()
+        self._writers.discard(writer)
+        visit.ended.set()
+        await self._tell()
+
+    async def _command(
+        self, visit: Visit, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        command = (await reader.readuntil(b"\r\n"))[:-2].decode()
+        visit.commands.append(command)
+        await self._tell()
+        verb = command.split(" ")[0]
+        answer = await self._answer(writer, verb, command)
+        if verb == "DATA" and answer.startswith("354"):
+            wire = b"\r\n" + await reader.readuntil(b"\r\n.\r\n")
+            visit.messages.append(wire[:-3].replace(b"\r\n.", b"\r\n")[2:])
+            await self._tell()
+            await self._answer(writer, "MESSAGE", command)
+        elif verb == "STARTTLS" and answer.startswith("220") and self._tls is not None:
+            await writer.start_tls(self._tls)
+            visit.is_encrypted = True
+        elif verb == "QUIT":
+            raise _HungUpError
+
+    async def _answer(self, writer: asyncio.StreamWriter, verb: str, command: str) -> str:
+        chosen = self.answers.get(verb, self._usual(verb))
+        answer = chosen(command) if callable(chosen) else chosen
+        if answer == HANG_UP:
+            raise _HungUpError
+        if answer == SILENCE:
+            await asyncio.Event().wait()
+        if answer == HOLD:
+            await self._released.wait()
+            answer = self._usual(verb)
+        writer.write(answer.encode() + b"\r\n")
+        await writer.drain()
+        return answer
+
+    def _usual(self, verb: str) -> str:
+        if verb == "EHLO":
+            lines = ["mx.example.net", *self.offers]
+            return "\r\n".join([*(f"250-{line}" for line in lines), "250 HELP"])
+        return _ANSWERS.get(verb, "500 5.5.2 what?")
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def close(self) -> None:
+        """End every connection, and wait until they are gone."""
+        handlers = list(self._handlers)
+        for handler in handlers:
+            handler.cancel()
+        await asyncio.gather(*handlers, return_exceptions=True)
+        self.drop_all()
+
+
+@asynccontextmanager
+async def open_upstream(
+    *offers: str, tls: ssl.SSLContext | None = None, is_implicit: bool = False
+) -> AsyncIterator[UpstreamServer]:
+    """Serve on a free port; with ``tls`` by STARTTLS, or from the first octet."""
+    upstream = UpstreamServer(offers, tls)
+    server = await asyncio.start_server(
+        upstream.serve, "127.0.0.1", 0, ssl=tls if is_implicit else None, limit=64 * 1024 * 1024
+    )
+    upstream.port = server.sockets[0].getsockname()[1]
+    try:
+        yield upstream
+    finally:
+        server.close()
+        await upstream.close()
+
+
+@asynccontextmanager
+async def relay_to(
+    server: UpstreamServer, *, clock: Clock = _STANDING, **settings: object
+) -> AsyncIterator[PooledUpstream]:
+    """The relay under test, with that server as its upstream; no connection outlives it."""
+    tasks = TaskOwner()
+    upstream = PooledUpstream(server.config(**settings), clock=clock, tasks=tasks)
+    try:
+        yield upstream
+    finally:
+        await upstream.close()
+        await tasks.drain(1)
+        assert upstream.open_connections == 0

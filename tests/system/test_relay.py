@@ -1,0 +1,271 @@
+import asyncio
+import random
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from smtpgate.core.address import ReversePath
+from smtpgate.core.envelope import Envelope
+from smtpgate.core.upstream import (
+    InDoubtError,
+    LacksExtensionError,
+    Octets,
+    UpstreamProtocolError,
+    UpstreamUnavailableError,
+)
+from smtpgate.relay import PooledUpstream
+from smtpgate.tasks import TaskOwner
+from tests.support.clock import MovableClock
+from tests.support.upstream_server import (
+    ALICE,
+    BOB,
+    CAROL,
+    HANG_UP,
+    SILENCE,
+    TO_BOB,
+    TO_BOTH,
+    UpstreamServer,
+    open_upstream,
+    relay_to,
+)
+
+MESSAGE: list[Octets] = [b"Subject: Spring\r\n\r\n", b".Hello\r\n..\r\n\r\n.\r\nJane\r\n"]
+# More than the sockets between two ends of a loopback connection hold.
+LARGE: list[Octets] = [b"Subject: Spring\r\n\r\n", b".0123456789abcde\r\n" * 900_000]
+
+
+# -- transactions ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("offers", [(), ("PIPELINING",)], ids=["lock step", "pipelined"])
+async def test_messages_arrive_octet_for_octet_over_one_connection(offers: tuple[str]) -> None:
+    async with open_upstream(*offers) as server, relay_to(server) as upstream:
+        for _ in range(3):
+            delivery = await upstream.deliver(TO_BOTH, MESSAGE)
+            assert str(delivery.reply) == "250 2.0.0 queued"
+            assert [entry.mailbox for entry in delivery.recipients] == [BOB, CAROL]
+        (visit,) = server.visits
+        assert visit.messages == [b"".join(MESSAGE)] * 3
+        assert visit.verbs == ["EHLO", *["MAIL", "RCPT", "RCPT", "DATA"] * 3]
+        assert upstream.extensions == frozenset({*offers, "HELP"})
+        assert (upstream.open_connections, upstream.idle_connections) == (1, 1)
+        assert upstream.connection_counts() == {"busy": 0, "idle": 1}
+        assert (upstream.name, upstream.waiting) == ("next", 0)
+
+
+@pytest.mark.parametrize("size", [0, 1, 64 * 1024, 64 * 1024 + 1, 256 * 1024, 1_000_000])
+async def test_a_message_of_any_size_arrives(size: int) -> None:
+    octets = random.Random(size).choices([b".", b"\r\n", b"\r\n.", b"a", b"0123456789"], k=size)
+    body = b"".join(octets)[:size].rstrip(b"\r\n") + b"\r\n"
+    pieces: list[Octets] = [b"A: b\r\n\r\n", memoryview(body)[: size // 2], body[size // 2 :]]
+    async with open_upstream("PIPELINING") as server, relay_to(server) as upstream:
+        delivery = await upstream.deliver(TO_BOB, pieces)
+        assert delivery.is_accepted
+        assert server.messages == [b"A: b\r\n\r\n" + body]
+
+
+async def test_any_refused_recipient_keeps_the_message_back_and_the_connection_lives() -> None:
+    async with open_upstream("PIPELINING") as server, relay_to(server) as upstream:
+        server.answers["RCPT"] = lambda command: (
+            "550 5.1.1 no such user" if "carol" in command else "250 2.1.5 ok"
+        )
+        delivery = await upstream.deliver(TO_BOTH, MESSAGE)
+        assert not delivery.is_accepted
+        assert [entry.mailbox for entry in delivery.refused] == [CAROL]
+        assert (await upstream.deliver(TO_BOB, MESSAGE)).is_accepted
+        (visit,) = server.visits
+        assert visit.verbs[1:] == ["MAIL", "RCPT", "RCPT", "RSET", "MAIL", "RCPT", "DATA"]
+        assert len(visit.messages) == 1
+
+
+async def test_a_refused_message_is_a_delivery_with_that_reply() -> None:
+    async with open_upstream("PIPELINING") as server, relay_to(server) as upstream:
+        server.answers["MESSAGE"] = "554 5.6.0 no thanks"
+        delivery = await upstream.deliver(TO_BOB, MESSAGE)
+        assert str(delivery.reply) == "554 5.6.0 no thanks"
+        assert upstream.idle_connections == 1
+
+
+async def test_what_the_server_cannot_take_is_not_sent_and_costs_no_connection() -> None:
+    async with open_upstream("PIPELINING") as server, relay_to(server) as upstream:
+        envelope = Envelope(ReversePath(ALICE), [BOB], body_8bit=True)
+        with pytest.raises(LacksExtensionError):
+            await upstream.deliver(envelope, MESSAGE)
+        assert (await upstream.deliver(TO_BOB, MESSAGE)).is_accepted
+        assert len(server.visits) == 1
+
+
+# -- misfortunes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answer", [HANG_UP, SILENCE, "354 go on", "250-half\r\n", "nonsense"])
+async def test_no_clear_answer_after_the_dot_is_in_doubt_and_never_tried_again(
+    answer: str,
+) -> None:
+    async with (
+        open_upstream("PIPELINING") as server,
+        relay_to(server, data_timeout_s=0.05) as upstream,
+    ):
+        assert (await upstream.deliver(TO_BOB, MESSAGE)).is_accepted
+        server.answers["MESSAGE"] = answer
+        with pytest.raises(InDoubtError):
+            await upstream.deliver(TO_BOB, MESSAGE)
+        assert len(server.messages) == 2
+        assert len(server.visits) == 1
+        assert upstream.open_connections == 0
+
+
+@pytest.mark.parametrize("verb", ["CONNECT", "EHLO", "MAIL", "RCPT", "DATA"])
+@pytest.mark.parametrize("answer", [HANG_UP, SILENCE, "nonsense", "421 4.3.2 stopping"])
+async def test_nothing_is_accepted_before_the_dot(verb: str, answer: str) -> None:
+    async with open_upstream() as server, relay_to(server, command_timeout_s=0.05) as upstream:
+        server.answers[verb] = answer
+        with pytest.raises(UpstreamUnavailableError, match="upstream next: ") as caught:
+            await upstream.deliver(TO_BOB, MESSAGE)
+        assert isinstance(caught.value, UpstreamProtocolError) is (answer == "nonsense")
+        assert server.messages == []
+        assert len(server.visits) == 1
+        assert upstream.open_connections == 0
+
+
+async def test_a_deadline_ends_a_transaction_that_drags_on() -> None:
+    async with open_upstream() as server, relay_to(server, deadline_s=0.05) as upstream:
+        server.answers["RCPT"] = SILENCE
+        with pytest.raises(UpstreamUnavailableError, match="RCPT before the deadline"):
+            await upstream.deliver(TO_BOB, MESSAGE)
+
+
+class HalfReader(asyncio.Protocol):
+    """Accepts everything before DATA, reads some of the message, then does ``then``."""
+
+    def __init__(self, then: str) -> None:
+        self.then = then
+        self.octets = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.write(b"220 mx\r\n")
+
+    def data_received(self, data: bytes) -> None:
+        self.octets += data
+        if data.startswith(b"EHLO"):
+            self.transport.write(b"250-mx\r\n250 PIPELINING\r\n")
+        elif data.startswith(b"MAIL"):
+            self.transport.write(b"250 ok\r\n250 ok\r\n354 go\r\n")
+        elif self.then == "refuse":
+            self.transport.write(b"552 5.3.4 too big\r\n")
+            self.transport.pause_reading()
+        elif self.then == "hang up":
+            self.transport.abort()
+        else:
+            self.transport.pause_reading()
+
+
+@asynccontextmanager
+async def half_reader(then: str, *, data_timeout_s: float = 5) -> AsyncIterator[PooledUpstream]:
+    readers: list[HalfReader] = []
+
+    def reader() -> HalfReader:
+        readers.append(HalfReader(then))
+        return readers[-1]
+
+    server = await asyncio.get_running_loop().create_server(reader, "127.0.0.1", 0)
+    facts = UpstreamServer((), None)
+    facts.port = server.sockets[0].getsockname()[1]
+    async with relay_to(facts, data_timeout_s=data_timeout_s) as upstream:
+        yield upstream
+    server.close()
+    assert len(readers) == 1
+    for one in readers:
+        one.transport.abort()
+
+
+async def test_a_refusal_in_the_middle_of_a_message_is_the_verdict() -> None:
+    async with half_reader("refuse") as upstream:
+        delivery = await upstream.deliver(TO_BOB, LARGE)
+        assert str(delivery.reply) == "552 5.3.4 too big"
+        assert upstream.open_connections == 0
+
+
+async def test_a_connection_that_breaks_in_the_middle_of_a_message_leaves_no_doubt() -> None:
+    async with half_reader("hang up") as upstream:
+        with pytest.raises(UpstreamUnavailableError):
+            await upstream.deliver(TO_BOB, LARGE)
+
+
+async def test_a_server_that_stops_reading_a_message_leaves_no_doubt() -> None:
+    async with half_reader("stop reading", data_timeout_s=0.1) as upstream:
+        with pytest.raises(UpstreamUnavailableError, match="no answer to the message"):
+            await upstream.deliver(TO_BOB, LARGE)
+
+
+# -- connecting --------------------------------------------------------------------------------
+
+
+async def test_a_port_where_nobody_listens_is_unavailable() -> None:
+    async with open_upstream() as server:
+        config = server.config()
+    tasks = TaskOwner()
+    upstream = PooledUpstream(config, clock=MovableClock(), tasks=tasks)
+    with pytest.raises(
+        UpstreamUnavailableError, match=r"^upstream next: cannot connect: connection refused$"
+    ):
+        await upstream.deliver(TO_BOB, MESSAGE)
+    assert upstream.open_connections == 0
+
+
+async def test_every_address_is_tried_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with open_upstream() as server, relay_to(server, host="mx.example.net") as upstream:
+
+        async def addresses(_: str, port: int, **__: object) -> list[Any]:
+            kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+            return [(*kind, (host, port)) for host in ("127.0.0.2", "127.0.0.1")]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", addresses)
+        assert (await upstream.deliver(TO_BOB, MESSAGE)).is_accepted
+
+
+async def test_a_name_that_does_not_resolve_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def nothing(*_: object, **__: object) -> list[Any]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    async with open_upstream() as server, relay_to(server) as upstream:
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nothing)
+        with pytest.raises(UpstreamUnavailableError, match="name or service not known"):
+            await upstream.deliver(TO_BOB, MESSAGE)
+
+
+async def test_an_address_that_does_not_answer_leaves_time_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A listener whose queue is full lets connections hang."""
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.2", 0))
+        deaf.listen(0)
+        port = deaf.getsockname()[1]
+        fillers = [socket.socket() for _ in range(3)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.2", port))
+        loop = asyncio.get_running_loop()
+
+        async def addresses(*_: object, **__: object) -> list[Any]:
+            kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+            return [(*kind, ("127.0.0.2", port)), (*kind, ("127.0.0.1", port))]
+
+        facts = UpstreamServer((), None)
+        server = await asyncio.start_server(facts.serve, "127.0.0.1", port)
+        facts.port = port
+        async with relay_to(facts, connect_timeout_s=0.2) as upstream:
+            monkeypatch.setattr(loop, "getaddrinfo", addresses)
+            assert (await upstream.deliver(TO_BOB, MESSAGE)).is_accepted
+        server.close()
+        await facts.close()
+        for filler in fillers:
+            filler.close()
