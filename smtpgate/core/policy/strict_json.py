@@ -48,8 +48,7 @@ def kind_of(value: Json) -> str:
             return "a number"
         case list():
             return "a list"
-        case dict():
-            return "an object"
+    return "an object"
 
 
 def parse_json(text: str | bytes) -> tuple[Json, tuple[Problem, ...]]:
