@@ -232,8 +232,7 @@ class GateSession(GateProtocol):
         challenge = next(exchange)
         while True:
             if response is None:
-                encoded = _base64(challenge)
-                self.reply_lines(f"334 {encoded}\r\n".encode())
+                self.reply(reply_of("auth-continue", challenge=_base64(challenge)))
                 response = await self.read_line(self.door.config.command_timeout_s)
                 if response == b"*":
                     self._note_error(CATALOGUE["auth-aborted"])

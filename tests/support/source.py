@@ -1,0 +1,59 @@
+"""The product's own source, for the tests that read it."""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+__all__ = ["ROOT", "Module", "calls", "functions", "modules", "name_of"]
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One module: its path from the repository's root, its text and its syntax tree."""
+
+    path: str
+    text: str
+    tree: ast.Module
+
+    @property
+    def is_core(self) -> bool:
+        """Whether it belongs to the core, which only decides."""
+        return self.path.startswith("smtpgate/core/")
+
+
+@cache
+def modules() -> tuple[Module, ...]:
+    """Every module of the product."""
+    paths = sorted((ROOT / "smtpgate").rglob("*.py"))
+    read = ((path, path.read_text("utf-8")) for path in paths)
+    return tuple(
+        Module(str(path.relative_to(ROOT)), text, ast.parse(text)) for path, text in read
+    )
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Every function and method."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    """Every call, with the dotted name of what is called as far as it is one."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield name_of(node.func), node
+
+
+def name_of(node: ast.expr) -> str:
+    """The dotted name that an expression spells, or an empty text."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        return f"{name_of(node.value)}.{node.attr}"
+    return ""
