@@ -20,13 +20,13 @@ from smtpgate.ledger.memory import MemoryLedger
 from smtpgate.log import JsonLog
 from smtpgate.metrics import Metrics
 from smtpgate.pipeline import Pipeline, Rules
-from smtpgate.ports import Authenticator, EventSink
+from smtpgate.ports import Authenticator, Clock, EventSink
 from smtpgate.relay.pool import PooledUpstream
 from smtpgate.signing.keys import load_private_key
-from smtpgate.smtp.listener import Listener, tls_context
 from smtpgate.smtp.intake import Intake
+from smtpgate.smtp.listener import Listener, tls_context
 from smtpgate.smtp.session import Door
-from smtpgate.systemd import notify
+from smtpgate.systemd import notify, watchdog_interval_s
 from smtpgate.tasks import TaskOwner
 
 __all__ = ["Gate", "check", "load_directory", "run", "serve"]
@@ -73,8 +73,8 @@ def check(config: Config) -> list[str]:
     upstream = config.sole_upstream
     return [
         *(
-            f"listener {listener.name}: {listener.address} port {listener.port}, tls {listener.tls}"
-            for listener in config.listeners
+            f"listener {one.name}: {one.address} port {one.port}, tls {one.tls}"
+            for one in config.listeners
         ),
         f"upstream {upstream.name}: {upstream.host} port {upstream.port}, tls {upstream.tls}",
         "directory: " + ", ".join(f"{n} {what}" for what, n in directory.counts().items()),
@@ -83,6 +83,27 @@ def check(config: Config) -> list[str]:
 
 def _new_message_id(at: datetime) -> str:
     return message_id(at, os.urandom(RANDOM_OCTETS))
+
+
+def _log(config: Config, clock: Clock) -> JsonLog:
+    return JsonLog(
+        str(config.log.target),
+        level=config.log.level,
+        clock=clock,
+        recipients=config.log.recipients,
+    )
+
+
+def _rules(config: Config, hostname: str) -> Rules:
+    return Rules(
+        hostname=hostname,
+        region=config.gate.region,
+        infer_arn=config.authorization.infer_arn,
+        normalize_bare_lf=config.message.bare_lf == "normalize",
+        require_signature=config.signing.require,
+        allow_when_ledger_fails=config.limits.on_store_failure == "allow",
+        mask_client=config.gate.received_client == "mask",
+    )
 
 
 class Gate:
@@ -98,12 +119,7 @@ class Gate:
         self.config = config
         self.directory = directory
         self.clock = SystemClock()
-        self.log = JsonLog(
-            str(config.log.target),
-            level=config.log.level,
-            clock=self.clock,
-            recipients=config.log.recipients,
-        )
+        self.log = _log(config, self.clock)
         self.metrics = Metrics(
             max_identities=config.metrics.max_identities,
             idle_s=config.metrics.idle_s,
@@ -116,25 +132,9 @@ class Gate:
         self.upstream = PooledUpstream(config.sole_upstream, clock=self.clock, tasks=self.tasks)
         self.metrics.watch_upstream(config.sole_upstream.name, self.upstream)
         self.ledger = MemoryLedger()
-        pipeline = Pipeline(
-            Rules(
-                hostname=hostname,
-                region=config.gate.region,
-                infer_arn=config.authorization.infer_arn,
-                normalize_bare_lf=config.message.bare_lf == "normalize",
-                require_signature=config.signing.require,
-                allow_when_ledger_fails=config.limits.on_store_failure == "allow",
-                mask_client=config.gate.received_client == "mask",
-            ),
-            directory=directory,
-            ledger=self.ledger,
-            upstream=self.upstream,
-            events=events,
-            clock=self.clock,
-            new_message_id=_new_message_id,
-            on_error=self.log.error,
-        )
+        pipeline = self._pipeline(hostname, events)
         self.sessions = TaskOwner()
+        authenticator = authenticator or DirectoryAuthenticator(directory, config.gate.region)
         intake = Intake(config.gate.max_inflight_octets)
         self.listeners = {
             listener.name: Listener(
@@ -145,8 +145,7 @@ class Gate:
                     max_recipients=config.gate.max_recipients,
                     tls_context=tls_context(listener),
                     pipeline=pipeline,
-                    authenticator=authenticator
-                    or DirectoryAuthenticator(directory, config.gate.region),
+                    authenticator=authenticator,
                     events=events,
                     clock=self.clock,
                     tasks=self.sessions,
@@ -156,14 +155,27 @@ class Gate:
             )
             for listener in config.listeners
         }
-        self.http: HttpServer | None = None
-        if config.http.enabled:
-            self.http = HttpServer(
-                config.http.address,
-                config.http.port,
-                metrics=self.metrics.render,
-                is_ready=self.is_ready,
-            )
+        self.http = self._http() if config.http.enabled else None
+
+    def _pipeline(self, hostname: str, events: EventSink) -> Pipeline:
+        return Pipeline(
+            _rules(self.config, hostname),
+            directory=self.directory,
+            ledger=self.ledger,
+            upstream=self.upstream,
+            events=events,
+            clock=self.clock,
+            new_message_id=_new_message_id,
+            on_error=self.log.error,
+        )
+
+    def _http(self) -> HttpServer:
+        return HttpServer(
+            self.config.http.address,
+            self.config.http.port,
+            metrics=self.metrics.render,
+            is_ready=self.is_ready,
+        )
 
     def is_ready(self) -> tuple[bool, Mapping[str, str]]:
         """Whether new mail is welcome, and why not."""
@@ -230,9 +242,19 @@ async def serve(config: Config) -> None:
     loop.add_signal_handler(signal.SIGHUP, lambda: gate.tasks.start(gate.reload()))
     await gate.start()
     notify("READY=1")
-    await stop.wait()
+    await _until(stop)
     notify("STOPPING=1")
     await gate.stop()
+
+
+async def _until(stop: asyncio.Event) -> None:
+    """Wait for the end; meanwhile tell systemd's watchdog that the event loop is alive."""
+    interval_s = watchdog_interval_s()
+    while not stop.is_set():
+        try:
+            await asyncio.wait_for(stop.wait(), interval_s)
+        except TimeoutError:
+            notify("WATCHDOG=1")
 
 
 def run(config: Config) -> None:

@@ -155,6 +155,8 @@ class GateProtocol(SMTP):
             raise HangUp
         if self._is_draining and not self.in_transaction:
             raise HangUp(reply_of("shutting-down", hostname=self.hostname))
+        if timeout_s <= 0:
+            raise HangUp(CATALOGUE["idle"])
         if self._is_paused:
             self._is_paused = False
             self._wire.resume_reading()
@@ -194,12 +196,13 @@ class GateProtocol(SMTP):
     async def read_message(self, intake: MessageIntake, timeout_s: float) -> bytes | None:
         """The message up to the final dot, dot-stuffed, or ``None`` when the intake refused it.
 
-        Raises HangUp.
+        All of it must come within the time. Raises HangUp.
         """
+        deadline = self.loop.time() + timeout_s
         self._takes_message = True
         try:
             while (size := intake.look(self._input)) is None:
-                await self._more_input(timeout_s)
+                await self._more_input(deadline - self.loop.time())
         finally:
             self._takes_message = False
         message = None if intake.refusal else bytes(memoryview(self._input)[:size])

@@ -4,6 +4,7 @@ The directory has the announcement's two accounts. The delegate's user ``mailer`
 ``marketing`` with any tag; its user ``intern`` has no policy; both accounts' roots have keys.
 """
 
+import json
 import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator
@@ -47,16 +48,25 @@ _MAY_SEND: Final = """\
 {"Version": "2012-10-17",
  "Statement": {"Sid": "MaySend", "Effect": "Allow", "Action": "ses:Send*", "Resource": "*"}}
 """
-_MARKETING: Final = (
-    """\
-{"Version": "2012-10-17",
- "Statement": {"Sid": "AuthorizeMarketer", "Effect": "Allow",
-  "Principal": {"AWS": "999999999999"}, "Action": "ses:SendRawEmail",
-  "Resource": "%s",
-  "Condition": {"StringLike": {"ses:FromAddress":
-    ["marketing@ses-example.com", "marketing+*@ses-example.com"]}}}}
-"""
-    % IDENTITY
+_MARKETING: Final = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": {
+            "Sid": "AuthorizeMarketer",
+            "Effect": "Allow",
+            "Principal": {"AWS": "999999999999"},
+            "Action": "ses:SendRawEmail",
+            "Resource": IDENTITY,
+            "Condition": {
+                "StringLike": {
+                    "ses:FromAddress": [
+                        "marketing@ses-example.com",
+                        "marketing+*@ses-example.com",
+                    ]
+                }
+            },
+        },
+    }
 )
 _ACCOUNTS: Final = """\
 [accounts.888888888888]
@@ -161,8 +171,8 @@ async def open_gate(
 ) -> AsyncIterator[tuple[Gate, Sink]]:
     """Start a gate and its sink.
 
-    ``accounts`` is added to accounts.toml after ``replace`` was done in it, ``files`` go into the
-    directory, ``port`` is another upstream's, and ``settings`` (gate, listener, upstream,
+    ``accounts`` is added to accounts.toml after ``replace`` was done in it, ``files`` go into
+    the directory, ``port`` is another upstream's, and ``settings`` (gate, listener, upstream,
     sections) are TOML lines for the configuration.
     """
     directory = folder / "directory"

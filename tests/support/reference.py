@@ -4,7 +4,6 @@
 """
 
 import re
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +16,8 @@ __all__ = ["README", "SAMPLE", "commented_keys", "in_readme", "tables"]
 ROOT: Final = Path(__file__).resolve().parents[2]
 README: Final = ROOT / "README.md"
 SAMPLE: Final = ROOT / "config" / "smtpgate.toml"
-_HEADER: Final = re.compile(r"#?\s*\[([a-z]+(?:\.[a-z]+)?)\]")
-_KEY: Final = re.compile(r"#?\s*([a-z0-9_]+) = (.+)")
+_HEADER: Final = re.compile(r"\[([a-z]+(?:\.[a-z]+)?)\]")
+_KEY: Final = re.compile(r"#?([a-z0-9_]+) = (.+)")  # a key that is not set begins with #
 
 
 def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -31,13 +30,17 @@ def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def commented_keys() -> list[tuple[str, str, str]]:
     """Each key of the sample configuration, its value there, and the comment above it."""
-    found, section, comment = [], "", []
+    found: list[tuple[str, str, str]] = []
+    section, comment = "", list[str]()
     for line in SAMPLE.read_text("utf-8").splitlines():
-        header, key = _HEADER.fullmatch(line.strip()), _KEY.fullmatch(line.strip())
+        header, key = _HEADER.fullmatch(line), _KEY.fullmatch(line)
         if header is not None:
-            section, comment = header[1].replace("default", "NAME"), []
-        elif key is not None and _is_toml(key[2]):
-            found.append((f"{section}.{key[1]}", key[2], " ".join(comment)))
+            kind, dot, _ = header[1].partition(".")
+            section, comment = kind + (".NAME" if dot else ""), []
+        elif key is not None:
+            place = f"{section}.{key[1]}"
+            if comment and place not in {known for known, _, _ in found}:
+                found.append((place, key[2], " ".join(comment)))
             comment = []
         elif line.startswith("#"):
             comment.append(line.lstrip("# "))
@@ -46,24 +49,19 @@ def commented_keys() -> list[tuple[str, str, str]]:
     return found
 
 
-def _is_toml(value: str) -> bool:
-    try:
-        tomllib.loads(f"x = {value}")
-    except tomllib.TOMLDecodeError:
-        return False
-    return True
-
-
 def tables() -> dict[str, str]:
     """The tables, by the name of their place in the README."""
-    replies: list[tuple[str, str, str]] = []
-    for reply in sorted(CATALOGUE.values(), key=lambda reply: (reply.code, reply.enhanced)):
-        replies.append((str(reply.code), reply.enhanced, f"`{reply.text}`"))
+    replies = [
+        (str(reply.code), reply.enhanced, f"`{reply.text}`")
+        for reply in sorted(CATALOGUE.values(), key=lambda reply: (reply.code, reply.enhanced))
+    ]
     metrics: list[tuple[str, ...]] = [
         (f"`{row.name}`", row.kind, ", ".join(row.labels), row.meaning)
         for row in METRICS.values()
     ]
+    config = [(f"`{key}`", f"`{value}`", what) for key, value, what in commented_keys()]
     return {
+        "config": _table(("key", "in the sample", "what"), config),
         "replies": _table(("code", "enhanced", "text"), replies),
         "reasons": _table(
             ("reason", "meaning"), ((f"`{reason}`", what) for reason, what in REASONS.items())

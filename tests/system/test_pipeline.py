@@ -9,6 +9,7 @@ import pytest
 
 from smtpgate.app import Gate
 from tests.support.inprocess import ARNS, IDENTITY, MESSAGE, is_signed, login, open_gate, send
+from tests.support.upstream_server import HANG_UP, open_upstream
 
 BARE = MESSAGE.removeprefix(ARNS)
 
@@ -85,8 +86,8 @@ async def test_a_delegated_message_arrives_stripped_signed_and_counted(tmp_path:
             written_by(
                 "marketing@ses-example.com", fields=f"{ARNS}Sender: ceo@example.org\r\n"
             ),
-            "554 5.7.1 Message rejected: Email address is not verified. The following identities "
-            "failed the check in region US-EAST-1: ceo@example.org",
+            "554 5.7.1 Message rejected: Email address is not verified. The following "
+            "identities failed the check in region US-EAST-1: ceo@example.org",
             "not-verified",
         ),
         (
@@ -95,8 +96,8 @@ async def test_a_delegated_message_arrives_stripped_signed_and_counted(tmp_path:
                 "marketing@ses-example.com",
                 fields=ARNS.replace("us-east-1", "eu-west-1"),
             ),
-            "554 5.7.1 Message rejected: Email address is not verified. The following identities "
-            "failed the check in region EU-WEST-1",
+            "554 5.7.1 Message rejected: Email address is not verified. The following "
+            "identities failed the check in region EU-WEST-1",
             "wrong-region",
         ),
         (
@@ -260,7 +261,9 @@ async def test_recipients_are_charged_to_the_delegate(tmp_path: Path) -> None:
         assert reply.startswith("454 4.7.0 Throttling failure: Daily message quota exceeded.")
         assert (await send(dialog)).startswith("250"), "one more fits"
         owner = await login(gate, "AKIAOWNERROOT0000000")
-        assert (await send(owner)).startswith("250"), "the owner is not charged for the delegate"
+        assert (await send(owner)).startswith("250"), (
+            "the owner is not charged for the delegate"
+        )
         assert len(sink.messages) == 3
 
 
@@ -318,3 +321,73 @@ async def test_a_large_message_arrives_unchanged(tmp_path: Path) -> None:
         content = sink.messages[0].content
         assert content.endswith(body)
         assert is_signed(content)
+
+
+@pytest.mark.parametrize(
+    ("answers", "says", "reason"),
+    [
+        ({"MAIL": "550 5.7.1 not you"}, "550 5.7.1 not you (upstream-reply", "upstream-reply"),
+        ({"MESSAGE": "452 4.3.1 full"}, "452 4.3.1 full (upstream-reply", "upstream-reply"),
+        ({"RCPT": "550 no such user"}, "550 5.0.0 no such user", "upstream-reply"),
+        ({"MESSAGE": HANG_UP}, "451 4.4.2 Upstream mail server gave no answer", "in-doubt"),
+        ({"MAIL": HANG_UP}, "451 4.4.1 Upstream mail server is not", "upstream-unreachable"),
+    ],
+)
+async def test_the_upstream_s_verdict_is_passed_on_and_what_was_not_sent_is_not_counted(
+    tmp_path: Path, answers: dict[str, str], says: str, reason: str
+) -> None:
+    async with (
+        open_upstream() as upstream,
+        open_gate(tmp_path, port=upstream.port) as (gate, _),
+    ):
+        upstream.answers.update(answers)
+        dialog = await login(gate)
+        assert (await send(dialog)).startswith(says)
+        entry = await last_entry(gate, tmp_path)
+        assert entry["reason"] == reason
+        used = await gate.ledger.used_24h("999999999999", gate.clock.now())
+        assert used == (1 if reason == "in-doubt" else 0)
+        upstream.answers.clear()
+        assert (await send(dialog)).startswith("250"), "the session goes on"
+
+
+async def test_recipients_refused_in_part_mean_that_nothing_is_sent(tmp_path: Path) -> None:
+    async with (
+        open_upstream("PIPELINING") as upstream,
+        open_gate(tmp_path, port=upstream.port) as (gate, _),
+    ):
+        upstream.answers["RCPT"] = lambda command: (
+            "550 5.1.1 no such user" if "joe" in command else "250 2.1.5 ok"
+        )
+        dialog = await login(gate)
+        reply = await send(dialog, to=("jane@example.net", "joe@example.net"))
+        assert reply.startswith("554 5.1.1 Nothing was sent, recipients refused: ")
+        assert "<joe@example.net> (550 5.1.1 no such user)" in reply
+        assert "jane" not in reply
+        assert not upstream.messages
+        assert await gate.ledger.used_24h("999999999999", gate.clock.now()) == 0
+        assert (await send(dialog)).startswith("250")
+
+
+async def test_an_upstream_that_is_not_there_means_try_again(tmp_path: Path) -> None:
+    async with open_upstream() as upstream:
+        port = upstream.port
+    async with open_gate(tmp_path, port=port) as (gate, _):
+        reply = await send(await login(gate))
+        assert reply.startswith("451 4.4.1 Upstream mail server is not reachable, try again")
+        assert "127.0.0.1" not in reply.split("(")[0]
+
+
+async def test_what_the_upstream_lacks_is_not_offered_and_not_sent(tmp_path: Path) -> None:
+    async with (
+        open_upstream() as upstream,
+        open_gate(tmp_path, port=upstream.port) as (gate, _),
+    ):
+        dialog = await login(gate)
+        assert "8BITMIME" in await dialog.say("EHLO client.example")
+        assert (await send(dialog)).startswith("250")
+        offered = await dialog.say("EHLO client.example")
+        assert "8BITMIME" not in offered
+        assert "SMTPUTF8" not in offered
+        reply = await send(dialog, MESSAGE + "Grüße\r\n")
+        assert reply.startswith("554 5.6.3 Message has 8-bit octets, and the upstream lacks")
