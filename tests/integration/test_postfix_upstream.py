@@ -1,6 +1,7 @@
 """Postfix as the gate's upstream, which wants TLS and AUTH."""
 
 import smtplib
+from pathlib import Path
 
 import pytest
 
@@ -16,16 +17,17 @@ from tests.support.gate import (
     start_gate,
     txt_records,
 )
-from tests.support.postfix import Postfix, postfix_upstream
+from tests.support.postfix import Postfix, Settings, postfix_upstream
 from tests.support.smtpsink import Sink, smtp_sink
 
 UPSTREAM_NAME = "mx.example.com"
+PASSWORD = "open sesame"
 
 
 def chain(
-    lab: Lab, authority: Authority, *, password: str = "open sesame", trusts: bool = True
+    lab: Lab, authority: Authority, *, wrapper_mode: bool = False, wrong: Settings | None = None
 ) -> tuple[Gate, Postfix, Sink]:
-    """Gate, Postfix and sink, in the order of the mail's way."""
+    """Gate, Postfix and sink, in the order of the mail's way; with some settings wrong."""
     certificate = authority.certificate(UPSTREAM_NAME)
     sink = smtp_sink(lab)
     upstream = postfix_upstream(
@@ -34,22 +36,26 @@ def chain(
         cert_file=certificate.cert_file,
         key_file=certificate.key_file,
         username="gate",
-        password="open sesame",
+        password=PASSWORD,
+        wrapper_mode=wrapper_mode,
     )
-    password_file = lab.new_folder("upstream-password") / "password"
-    password_file.write_text(f"{password}\n")
-    password_file.chmod(0o600)
-    plan = GatePlan(
-        upstream.port,
-        {
-            "tls": "required",
-            "tls_name": UPSTREAM_NAME,
-            "ca_file": (authority if trusts else Authority(lab)).ca_file,
-            "username": "gate@upstream.example.com",
-            "password_file": password_file,
-        },
-    )
+    right: dict[str, str | Path | int] = {
+        "tls": "required",
+        "tls_implicit": wrapper_mode,
+        "tls_name": UPSTREAM_NAME,
+        "ca_file": authority.ca_file,
+        "username": "gate@upstream.example.com",
+        "password_file": secret_file(lab, PASSWORD),
+    }
+    plan = GatePlan(upstream.port, {**right, **(wrong or {})})
     return start_gate(lab, authority, plan), upstream, sink
+
+
+def secret_file(lab: Lab, secret: str) -> Path:
+    file = lab.new_folder("upstream-password") / "password"
+    file.write_text(f"{secret}\n")
+    file.chmod(0o600)
+    return file
 
 
 def send(gate: Gate, authority: Authority, name: str) -> None:
@@ -59,10 +65,13 @@ def send(gate: Gate, authority: Authority, name: str) -> None:
         smtp.sendmail(SENDER, ["bob@example.net"], letter(name, "Hello Bob.\r\n"))
 
 
-def test_postfix_takes_mail_from_the_gate_over_verified_tls_with_auth(lab: Lab) -> None:
+@pytest.mark.parametrize("wrapper_mode", [False, True], ids=["starttls", "implicit-tls"])
+def test_postfix_takes_mail_from_the_gate_over_verified_tls_with_auth(
+    lab: Lab, wrapper_mode: bool
+) -> None:
     dns = dns_server(lab, txt_records())
     authority = Authority(lab)
-    gate, upstream, sink = chain(lab, authority)
+    gate, upstream, sink = chain(lab, authority, wrapper_mode=wrapper_mode)
 
     send(gate, authority, "one")
     send(gate, authority, "two")
@@ -75,20 +84,23 @@ def test_postfix_takes_mail_from_the_gate_over_verified_tls_with_auth(lab: Lab) 
     assert "sasl_username=gate@upstream.example.com" in upstream.log()
 
 
-@pytest.mark.parametrize(
-    ("password", "trusts"),
-    [("open sesame", False), ("open barley", True)],
-    ids=["unknown-authority", "wrong-password"],
-)
-def test_an_upstream_that_cannot_be_trusted_or_refuses_our_login_gets_no_mail(
-    lab: Lab, password: str, trusts: bool
-) -> None:
+def must_be_refused_for_now(lab: Lab, wrong: Settings) -> None:
     authority = Authority(lab)
-    gate, upstream, sink = chain(lab, authority, password=password, trusts=trusts)
-
+    gate, upstream, sink = chain(lab, authority, wrong=wrong)
     with pytest.raises(smtplib.SMTPDataError) as refused:
         send(gate, authority, "three")
-
     assert 400 <= refused.value.smtp_code < 500
     assert upstream.queue() == []
     assert sink.count() == 0
+
+
+def test_an_upstream_certified_by_a_stranger_gets_no_mail(lab: Lab) -> None:
+    must_be_refused_for_now(lab, {"ca_file": Authority(lab).ca_file})
+
+
+def test_an_upstream_of_another_name_gets_no_mail(lab: Lab) -> None:
+    must_be_refused_for_now(lab, {"tls_name": "other.example.com"})
+
+
+def test_mail_waits_with_the_client_while_the_upstream_refuses_our_password(lab: Lab) -> None:
+    must_be_refused_for_now(lab, {"password_file": secret_file(lab, "open barley")})

@@ -181,7 +181,7 @@ class GatePlan:
     """How a gate is to be set up; ports are chosen when it is made."""
 
     upstream_port: int
-    upstream: Mapping[str, str | Path] = field(default_factory=dict)
+    upstream: Mapping[str, str | Path | int] = field(default_factory=dict)
     submission_port: int = field(default_factory=free_port)
     submissions_port: int = field(default_factory=free_port)
     http_port: int = field(default_factory=free_port)
@@ -205,13 +205,15 @@ class Gate:
         """Ask it to drain and stop (SIGTERM); returns at once."""
         self.daemon.signal(signal.SIGTERM)
 
-    def close(self) -> None:
-        """Stop it and wait for its end."""
-        self.daemon.close()
+    def kill(self) -> None:
+        """End it at once, as a crash would (SIGKILL)."""
+        self.daemon.signal(signal.SIGKILL)
+        self.daemon.wait()
 
 
-def _toml(value: str | Path) -> str:
-    return json.dumps(str(value))  # for these texts JSON's strings are TOML's
+def _toml(value: str | Path | int) -> str:
+    # For these values JSON's form is TOML's.
+    return json.dumps(value if isinstance(value, int) else str(value))
 
 
 def _config(plan: GatePlan, authority: Authority, directory: Path) -> str:
@@ -220,7 +222,11 @@ def _config(plan: GatePlan, authority: Authority, directory: Path) -> str:
         f"cert_file = {_toml(certificate.cert_file)}\n"
         f"key_file = {_toml(certificate.key_file)}\n"
     )
-    upstream: Mapping[str, str | Path] = {"host": LOOPBACK, "tls": "off", **plan.upstream}
+    upstream: Mapping[str, str | Path | int] = {
+        "host": LOOPBACK,
+        "tls": "off",
+        **plan.upstream,
+    }
     return "\n".join(
         [
             f'[gate]\nhostname = "{HOSTNAME}"\nregion = "{REGION}"\n',

@@ -237,6 +237,7 @@ def postfix_upstream(
     key_file: Path,
     username: str,
     password: str,
+    wrapper_mode: bool = False,
     settings: Settings | None = None,
 ) -> Postfix:
     """Start a Postfix that relays for nobody without TLS and AUTH, on to a server on a port."""
@@ -258,6 +259,8 @@ def postfix_upstream(
             "smtp_tls_security_level": "none",
             "smtpd_tls_security_level": "encrypt",
             "smtpd_tls_auth_only": "yes",
+            "smtpd_tls_wrappermode": "yes" if wrapper_mode else "no",
+            "smtpd_tls_loglevel": 1,
             "smtpd_tls_cert_file": cert_file,
             "smtpd_tls_key_file": key_file,
             "smtpd_sasl_auth_enable": "yes",

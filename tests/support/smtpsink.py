@@ -59,17 +59,19 @@ class Sink:
         self._folder = folder
 
     def count(self) -> int:
-        """How many messages are there."""
+        """How many transactions got as far as to send a message."""
         return len(list(self._folder.glob("m.*")))
 
     def messages(self) -> list[SunkMessage]:
         """The messages kept so far, oldest first."""
         files = sorted(self._folder.glob("m.*"), key=lambda file: file.stat().st_mtime_ns)
-        return [_read_dump(file.read_bytes()) for file in files]
+        # A dump that lacks its final empty line is being written.
+        dumps = (file.read_bytes() for file in files)
+        return [_read_dump(dump) for dump in dumps if dump.endswith(b"\n\n")]
 
     def wait_for(self, count: int) -> list[SunkMessage]:
         """Wait until that many messages are there."""
-        eventually(lambda: self.count() >= count, f"{count} messages at the sink")
+        eventually(lambda: len(self.messages()) >= count, f"{count} messages at the sink")
         return self.messages()
 
     def close(self) -> None:
@@ -82,7 +84,7 @@ def smtp_sink(lab: Lab, *, port: int | None = None, dump: bool = True) -> Sink:
     program = need("smtp-sink", "postfix")
     port = port or free_port()
     folder = lab.new_folder("sink", mode=0o777)
-    command: list[str | Path] = [program, "-c", "-C"]
+    command: list[str | Path] = [program, "-C"]
     if os.geteuid() == 0:
         command += ["-u", "nobody"]  # it refuses to run as root
     if dump:
