@@ -26,6 +26,7 @@ from smtpgate.config_values import (
     SecretFile,
     from_sections,
     is_loopback,
+    is_same_place,
 )
 from smtpgate.tomlfile import (
     ExistingFile,
@@ -155,7 +156,7 @@ class UpstreamConfig(Table):
     connect_timeout_s: Seconds = 15
     command_timeout_s: Seconds = 60
     data_timeout_s: Seconds = 180
-    deadline_s: Annotated[float, Field(gt=0, lt=_CLIENT_PATIENCE_S)] = 240
+    deadline_s: Seconds = 240
 
     @model_validator(mode="before")
     @classmethod
@@ -191,6 +192,9 @@ class UpstreamConfig(Table):
             yield ("tls",), '"off" would send the password to another machine in clear text'
 
     def _about_time(self) -> Iterator[tuple[Location, str]]:
+        if self.deadline_s >= _CLIENT_PATIENCE_S:
+            text = "a client waits no longer, and sends again what was delivered"
+            yield ("deadline_s",), f"must be less than {_CLIENT_PATIENCE_S}: {text}"
         for key in ("connect_timeout_s", "command_timeout_s", "data_timeout_s"):
             if getattr(self, key) > self.deadline_s:
                 yield (key,), f"must be at most deadline_s ({self.deadline_s:g})"
@@ -266,13 +270,18 @@ class LogConfig(Table):
 class Config(Table):
     """The whole configuration."""
 
+    written_as: ClassVar[Mapping[str, str | None]] = {
+        "listeners": "listener",
+        "upstreams": "upstream",
+    }
+
     gate: GateConfig = GateConfig()
-    listeners: Annotated[
-        tuple[ListenerConfig, ...], from_sections, Field(alias="listener")
-    ] = ()
-    upstreams: Annotated[
-        tuple[UpstreamConfig, ...], from_sections, Field(alias="upstream")
-    ] = ()
+    listeners: Annotated[tuple[ListenerConfig, ...], from_sections] = Field(
+        default=(), alias="listener", validate_default=True
+    )
+    upstreams: Annotated[tuple[UpstreamConfig, ...], from_sections] = Field(
+        default=(), alias="upstream", validate_default=True
+    )
     directory: DirectoryConfig
     ledger: LedgerConfig = LedgerConfig()
     authorization: AuthorizationConfig = AuthorizationConfig()
@@ -312,35 +321,33 @@ class Config(Table):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        found = [*self._about_upstreams(), *self._about_listeners()]
+        found = [*self._about_upstreams(), *self._about_addresses()]
         if found:
             raise problems(found)
         return self
 
     def _about_upstreams(self) -> Iterator[tuple[Location, str]]:
-        if not self.upstreams:
-            yield ("upstream",), "is missing; an [upstream.NAME] section is needed"
         for extra in self.upstreams[1:]:
             text = "is one too many; this version relays to one upstream"
             yield ("upstream", extra.name), text
+        for upstream in self.upstreams:
+            for door in self.listeners:
+                if door.port == upstream.port and is_same_place(door.address, upstream.host):
+                    text = f"is where listener.{door.name} listens: mail would go in circles"
+                    yield ("upstream", upstream.name, "port"), text
 
-    def _about_listeners(self) -> Iterator[tuple[Location, str]]:
-        if not self.listeners:
-            yield ("listener",), "is missing; at least one [listener.NAME] section is needed"
+    def _about_addresses(self) -> Iterator[tuple[Location, str]]:
         doors: list[tuple[Location, str, int]] = [
-            (("listener", door.name, "port"), door.address, door.port)
-            for door in self.listeners
+            (("listener", door.name), door.address, door.port) for door in self.listeners
         ]
         if self.http.enabled:
-            doors.append((("http", "port"), self.http.address, self.http.port))
-        taken = {(upstream.host, upstream.port): "upstream" for upstream in self.upstreams}
-        for key, address, port in doors:
-            where = ".".join(str(part) for part in key[:-1])
-            other = taken.setdefault((address, port), where) if port else where
-            if other == "upstream":
-                yield key, f"{address} port {port} is the upstream's: mail would go in circles"
-            elif other != where:
-                yield key, f"{address} port {port} is taken by {other}"
+            doors.append((("http",), self.http.address, self.http.port))
+        taken: dict[tuple[str, int], Location] = {}
+        for section, address, port in doors:
+            other = taken.setdefault((address, port), section) if port else section
+            if other != section:
+                text = f"{address} port {port} is taken by {'.'.join(map(str, other))}"
+                yield (*section, "port"), text
 
 
 def load_config(path: Path, *, require_files: bool = True) -> Config:

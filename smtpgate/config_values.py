@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, Validat
 from smtpgate.core.account import UNLIMITED
 from smtpgate.core.address import AddressError, parse_domain
 from smtpgate.core.secret import Secret
-from smtpgate.tomlfile import Reading, as_path, problems, read_secret
+from smtpgate.tomlfile import Location, Reading, as_path, problems, read_secret
 
 __all__ = [
     "Address",
@@ -28,9 +28,12 @@ __all__ = [
     "SecretFile",
     "from_sections",
     "is_loopback",
+    "is_same_place",
 ]
 
 _MAX_RATE: Final = 1_000_000
+_EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+_LOCALHOST: Final = {"localhost", "127.0.0.1", "::1"}
 _WELL_KNOWN_TARGETS: Final = ("stderr", "stdout")
 
 
@@ -97,20 +100,35 @@ def _log_target(value: object, info: ValidationInfo) -> object:
     return value if value in _WELL_KNOWN_TARGETS else as_path(value, info)
 
 
-def _from_sections(value: object) -> object:
+def _from_sections(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, Mapping):
-        return tuple(value) if isinstance(value, list) else value
-    unknown = [
-        ((name, "name"), "is not a known key; the name is the section's")
-        for name, table in value.items()
-        if isinstance(table, Mapping) and "name" in table
-    ]
-    if unknown:
-        raise problems(unknown)
-    return tuple(
-        {"name": name, **table} if isinstance(table, Mapping) else table
-        for name, table in value.items()
-    )
+        value = tuple(value) if isinstance(value, list) else value
+    if not value:
+        raise problems([((), f"is missing; a section [{_section(info)}.NAME] is needed")])
+    if not isinstance(value, Mapping):
+        return value
+    found: list[tuple[Location, str]] = []
+    for name, table in value.items():
+        if not isinstance(table, Mapping):
+            text = f"stands in no named section; write [{_section(info)}.NAME]"
+            found.append(((name,), text))
+        elif "name" in table:
+            found.append(((name, "name"), "is not a known key; the name is the section's"))
+    if found:
+        raise problems(found)
+    return tuple({"name": name, **table} for name, table in value.items())
+
+
+def _section(info: ValidationInfo) -> str:
+    return (info.field_name or "").removesuffix("s")  # listeners, [listener.NAME]
+
+
+def is_same_place(address: str, host: str) -> bool:
+    """Whether who connects to the host meets what listens on the address."""
+    if address in _EVERYWHERE:
+        return is_loopback(host)
+    named = "localhost" in (address, host)
+    return address == host or (named and {address, host} <= _LOCALHOST)
 
 
 def is_loopback(host: str) -> bool:
@@ -118,7 +136,7 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
 
 
-# ``[listener.NAME]`` sections become models that know their names.
+# ``[listener.NAME]`` sections become models that know their names; there must be one.
 from_sections: Final = BeforeValidator(_from_sections)
 
 Domain = Annotated[str, AfterValidator(_domain)]

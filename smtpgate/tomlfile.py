@@ -42,6 +42,7 @@ __all__ = [
     "read_private",
     "read_secret",
     "read_toml",
+    "reason",
     "validate",
 ]
 
@@ -188,7 +189,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise FileProblemsError([f"{path}: is not UTF-8 text (at line {line})"]) from None
     except tomllib.TOMLDecodeError as error:
         text = str(error)
-        raise FileProblemsError([f"{path}: {text[:1].lower()}{text[1:]}"]) from None
+        raise FileProblemsError(
+            [f"{path}: is not TOML: {text[:1].lower()}{text[1:]}"]
+        ) from None
 
 
 def validate(model: type[M], data: Mapping[str, Any], file: Path, reading: Reading) -> M:
@@ -209,7 +212,7 @@ def _told(details: ErrorDetails, model: type[BaseModel]) -> Iterator[tuple[Locat
     table = _table_at(model, location[:-1])
     if details["type"] == "problems":
         for key, text in details["ctx"]["problems"]:
-            yield (*location, *key), text
+            yield (*_as_written(location, table), *key), text
     elif details["type"] == "extra_forbidden":
         known = table.known_keys() if table is not None else ()
         yield location, f"is not a known key{hint(str(location[-1]), known)}"
@@ -257,8 +260,8 @@ _WANTED: Final = {
     "float_type": "a number",
     "int_type": "a whole number",
     "model_type": "a table",
-    "path_type": "the path of a file or folder",
-    "is_instance_of": "the path of a file",
+    "path_type": "a path",
+    "is_instance_of": "a path",
     "string_type": "a string",
     "tuple_type": "an array",
 }

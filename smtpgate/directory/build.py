@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from smtpgate.core.account import AccessKey, Account, Principal, SendingLimits
-from smtpgate.core.arn import IdentityArn, user_arn
+from smtpgate.core.arn import ArnError, IdentityArn, user_arn
 from smtpgate.core.identity import DkimKey, Identity, PrivateKey
 from smtpgate.core.policy import Kind, Policy, PolicyError, attachment_problems, parse_policy
 from smtpgate.directory.documents import (
@@ -86,12 +86,14 @@ def build(
     files: Sequence[DirectoryFile],
     settings: Settings,
     parsed_keys: Mapping[bytes, PrivateKey],
+    problems: Sequence[str] = (),
 ) -> Content:
     """Everything in the files together; ``parsed_keys`` saves parsing them once more.
 
-    Raises DirectoryError with every problem.
+    Raises DirectoryError with every problem, after those that were found before.
     """
     builder = _Builder(settings, parsed_keys)
+    builder.problems += problems
     accounts = builder.accounts(files)
     for file in files:
         for account_id, table in file.accounts.items():
@@ -198,6 +200,10 @@ class _Builder:
         self._is_first(place, "identity", account.id, name)
         settings = self._settings
         arn = IdentityArn(settings.partition, settings.region, account.id, name)
+        try:
+            IdentityArn.parse(str(arn))
+        except ArnError:
+            self._note(place, "no ARN can name it")
         if table.dkim and "@" in name:
             self._note(place / "dkim", "an address is signed for with the keys of its domain")
         identity = Identity(

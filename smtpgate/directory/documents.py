@@ -1,7 +1,6 @@
 """What may stand in the directory's TOML files, as models; nothing in them is opened here."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -20,6 +19,7 @@ from smtpgate.tomlfile import (
     Table,
     problems,
     read_toml,
+    reason,
     validate,
 )
 
@@ -168,32 +168,29 @@ class DirectoryFile:
     accounts: dict[str, AccountTable]
 
 
-def _toml_files(folder: Path) -> list[Path]:
-    try:
-        found = sorted(path for path in folder.iterdir() if path.suffix == ".toml")
-    except OSError as error:
-        raise DirectoryError([f"{folder}: cannot be read: {error.strerror}"]) from None
-    # What begins with a dot was left there by an editor.
-    found = [path for path in found if not path.name.startswith(".")]
-    if not found:
-        raise DirectoryError([f"{folder}: holds no *.toml file"])
-    return found
+def read_files(folder: Path, found: list[str]) -> list[DirectoryFile]:
+    """Every ``*.toml`` file of the folder, in the order of names; problems are added to found.
 
-
-def _read(paths: list[Path], found: list[str]) -> Iterator[DirectoryFile]:
-    for path in paths:
+    Raises DirectoryError when there is nothing to read.
+    """
+    files = []
+    for path in _toml_files(folder):
         try:
             tables = validate(_Accounts, read_toml(path), path, Reading(path.parent))
         except FileProblemsError as error:
             found += error.problems
         else:
-            yield DirectoryFile(path, tables.accounts)
-
-
-def read_files(folder: Path) -> list[DirectoryFile]:
-    """Every ``*.toml`` file of the folder, in the order of names. Raises DirectoryError."""
-    found: list[str] = []
-    files = list(_read(_toml_files(folder), found))
-    if found:
-        raise DirectoryError(found)
+            files.append(DirectoryFile(path, tables.accounts))
     return files
+
+
+def _toml_files(folder: Path) -> list[Path]:
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix == ".toml")
+    except OSError as error:
+        raise DirectoryError([f"{folder}: cannot be read: {reason(error)}"]) from None
+    # What begins with a dot was left there by an editor.
+    paths = [path for path in paths if not path.name.startswith(".")]
+    if not paths:
+        raise DirectoryError([f"{folder}: holds no *.toml file"])
+    return paths

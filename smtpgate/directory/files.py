@@ -74,4 +74,6 @@ class FileDirectory:
 
 
 def _read(settings: Settings, parsed_keys: Mapping[bytes, PrivateKey]) -> Content:
-    return build(read_files(settings.path), settings, parsed_keys)
+    problems: list[str] = []
+    files = read_files(settings.path, problems)
+    return build(files, settings, parsed_keys, problems)

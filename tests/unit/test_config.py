@@ -1,0 +1,261 @@
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, get_args
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from smtpgate.config import (
+    Config,
+    ConfigError,
+    DirectoryConfig,
+    HttpConfig,
+    ListenerConfig,
+    UpstreamConfig,
+    load_config,
+)
+from smtpgate.core.secret import Secret
+from smtpgate.tomlfile import Table
+from tests.support.cases import CASES
+
+BAD: Final = sorted(path.parent for path in (CASES / "config_bad").glob("*/smtpgate.toml"))
+SAMPLE: Final = CASES.parents[1] / "config/smtpgate.toml"
+MINIMAL: Final = """\
+[listener.submission]
+port = 587
+tls = "none"
+allow_plaintext_auth = true
+[upstream.default]
+host = "127.0.0.1"
+tls = "off"
+[directory]
+path = "."
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "smtpgate.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("folder", BAD, ids=[folder.name for folder in BAD])
+def test_a_bad_configuration_is_refused_with_every_problem(folder: Path) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        load_config(folder / "smtpgate.toml")
+    told = str(refusal.value).replace(f"{folder}/", "").replace(str(folder), ".")
+    assert told + "\n" == (folder / "expected-error").read_text()
+    assert "sesame" not in told
+
+
+def test_there_are_bad_configurations_of_every_kind() -> None:
+    assert len(BAD) >= 25
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        load_config(tmp_path / "nothing.toml")
+    wanted = f"{tmp_path}/nothing.toml: cannot be read: no such file or directory"
+    assert str(refusal.value) == wanted
+
+
+def test_paths_are_relative_to_the_folder_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    text = MINIMAL.replace('"."', '"directory"') + '[log]\ntarget = "gate.log"\n'
+    path = written(tmp_path, text)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    config = load_config(Path(os.path.relpath(path)))
+    assert config.directory.path.resolve() == tmp_path / "directory"
+    assert isinstance(config.log.target, Path)
+    assert config.log.target.resolve() == tmp_path / "gate.log"
+
+
+def test_an_absolute_path_stays_as_it_is(tmp_path: Path) -> None:
+    config = load_config(written(tmp_path, MINIMAL.replace('"."', f'"{tmp_path}"')))
+    assert config.directory.path == tmp_path
+
+
+def test_the_password_comes_from_its_file_and_does_not_print(tmp_path: Path) -> None:
+    password_file = tmp_path / "password"
+    password_file.write_text("open sesame\n")
+    password_file.chmod(0o600)
+    login = 'tls = "off"\nusername = "gate"\npassword_file = "password"\n'
+    config = load_config(written(tmp_path, MINIMAL.replace('tls = "off"\n', login)))
+    assert config.sole_upstream.password == Secret("open sesame")
+    assert "sesame" not in repr(config)
+    assert config.warnings == ()
+
+
+def test_a_secret_that_everybody_can_read_is_a_warning(tmp_path: Path) -> None:
+    password_file = tmp_path / "password"
+    password_file.write_text("open sesame\n")
+    password_file.chmod(0o644)
+    login = 'tls = "off"\nusername = "gate"\npassword_file = "password"\n'
+    config = load_config(written(tmp_path, MINIMAL.replace('tls = "off"\n', login)))
+    wanted = f"{password_file} can be read by every user of this machine (chmod 600 it)"
+    assert config.warnings == (wanted,)
+
+
+def test_a_tls_key_that_everybody_can_read_is_a_warning_told_once(tmp_path: Path) -> None:
+    for name in ("tls.crt", "tls.key"):
+        (tmp_path / name).write_text("PEM\n")
+        (tmp_path / name).chmod(0o644)
+    files = 'cert_file = "tls.crt"\nkey_file = "tls.key"\n'
+    tls = f"[listener.a]\nport = 1\n{files}[listener.b]\nport = 2\n{files}"
+    config = load_config(written(tmp_path, tls + MINIMAL))
+    wanted = f"{tmp_path / 'tls.key'} can be read by every user of this machine (chmod 600 it)"
+    assert config.warnings == (wanted,)
+
+
+def test_mail_in_clear_text_to_another_machine_is_a_warning(tmp_path: Path) -> None:
+    text = MINIMAL.replace('host = "127.0.0.1"', 'host = "mail.example.net"')
+    config = load_config(written(tmp_path, text))
+    wanted = 'upstream.default.tls: "off" sends all mail to mail.example.net in clear text'
+    assert config.warnings == (wanted,)
+
+
+def test_files_need_not_exist_before_they_are_made(tmp_path: Path) -> None:
+    login = 'username = "gate"\npassword_file = "password"\nca_file = "ca.pem"\n'
+    text = (
+        '[listener.a]\nport = 1\ncert_file = "tls.crt"\nkey_file = "tls.key"\n'
+        f'[upstream.default]\nhost = "mail.example.net"\n{login}[directory]\npath = "none"\n'
+    )
+    config = load_config(written(tmp_path, text), require_files=False)
+    assert config.listeners[0].cert_file == tmp_path / "tls.crt"
+    assert config.sole_upstream.ca_file == tmp_path / "ca.pem"
+
+
+def test_the_upstream_is_greeted_with_the_name_of_the_gate(tmp_path: Path) -> None:
+    named = load_config(written(tmp_path, '[gate]\nhostname = "Gate.Example.COM"\n' + MINIMAL))
+    assert named.sole_upstream.helo == "gate.example.com"
+    unnamed = load_config(written(tmp_path, MINIMAL))
+    assert unnamed.sole_upstream.helo
+    text = MINIMAL.replace('tls = "off"\n', 'tls = "off"\nhelo = "relay.example.com"\n')
+    assert load_config(written(tmp_path, text)).sole_upstream.helo == "relay.example.com"
+
+
+def test_a_configuration_can_be_made_in_code(tmp_path: Path) -> None:
+    config = Config(
+        listener=(ListenerConfig(name="a", port=0, tls="none", allow_plaintext_auth=True),),
+        upstream=(
+            UpstreamConfig(
+                name="sink",
+                host="127.0.0.1",
+                port=2525,
+                tls="off",
+                username="gate",
+                password=Secret("open sesame"),
+            ),
+        ),
+        directory=DirectoryConfig(path=tmp_path),
+        http=HttpConfig(port=0),
+    )
+    assert config.listeners[0].name == "a"
+    assert config.sole_upstream.password == Secret("open sesame")
+
+
+def test_a_configuration_does_not_change() -> None:
+    with pytest.raises(ValidationError):
+        HttpConfig().port = 1
+
+
+def test_port_0_may_be_asked_for_twice(tmp_path: Path) -> None:
+    text = MINIMAL.replace("587", "0")
+    other = text[: text.index("[upstream")].replace("submission", "other")
+    config = load_config(written(tmp_path, other + text + "[http]\nport = 0\n"))
+    assert len(config.listeners) == 2
+
+
+def test_two_loopback_addresses_are_two_places(tmp_path: Path) -> None:
+    text = MINIMAL.replace("587", "25").replace('host = "127.0.0.1"', 'host = "127.0.0.2"')
+    assert load_config(written(tmp_path, text)).sole_upstream.port == 25
+
+
+# -- the sample --------------------------------------------------------------------------------
+
+
+def sections() -> dict[str, type[Table]]:
+    """The sections of the configuration, each with its model."""
+    return {
+        field.alias or name: next(_models_in(field.annotation))
+        for name, field in Config.model_fields.items()
+    }
+
+
+def _models_in(annotation: object) -> Iterator[type[Table]]:
+    if isinstance(annotation, type) and issubclass(annotation, Table):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
+
+
+SECTIONS: Final = sections()
+KEYS: Final = [(section, key) for section, m in SECTIONS.items() for key in m.known_keys()]
+
+
+def sample_section(name: str) -> list[str]:
+    """The lines of the first section of that kind."""
+    lines = SAMPLE.read_text().splitlines()
+    heads = [i for i, line in enumerate(lines) if line.startswith("[")]
+    start = next(i for i in heads if re.fullmatch(rf"\[{name}(\.[a-z]+)?\]", lines[i]))
+    return lines[start : min([i for i in heads if i > start], default=len(lines))]
+
+
+@pytest.mark.parametrize(("section", "key"), KEYS, ids=[".".join(names) for names in KEYS])
+def test_the_sample_explains_every_key(section: str, key: str) -> None:
+    lines = sample_section(section)
+    at = next(i for i, line in enumerate(lines) if re.fullmatch(rf"#?{key} = .+", line))
+    assert lines[at - 1].startswith("# "), f"{section}.{key} has no comment"
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Path:
+    (tmp_path / "private").mkdir()
+    (tmp_path / "directory").mkdir()
+    for name in ("tls.crt", "tls.key", "upstream.password"):
+        (tmp_path / "private" / name).write_text("content\n")
+        (tmp_path / "private" / name).chmod(0o600)
+    (tmp_path / "upstream-ca.pem").write_text("PEM\n")
+    shutil.copy(SAMPLE, tmp_path)
+    return tmp_path / "smtpgate.toml"
+
+
+def test_the_sample_loads_as_it_is_shipped(sample: Path) -> None:
+    config = load_config(sample)
+    assert [(door.port, door.tls) for door in config.listeners] == [
+        (587, "starttls"),
+        (465, "implicit"),
+    ]
+    assert (config.http.address, config.http.port) == ("127.0.0.1", 9587)
+    assert config.warnings == ()
+
+
+def test_the_sample_loads_with_every_key_set(sample: Path) -> None:
+    text = re.sub(r"(?m)^#(?=[a-z])", "", sample.read_text())
+    text = text.replace('tls = "off"', 'tls = "required"')
+    config = load_config(written(sample.parent, text))
+    assert config.gate.hostname == "gate.example.com"
+    assert config.sole_upstream.username == "gate"
+
+
+# Where the sample shows what most will want, and says beside it what the default is.
+NOT_THE_DEFAULT: Final = {"address", "port", "host", "tls", "cert_file", "key_file", "path"}
+
+
+def test_the_sample_shows_the_defaults(sample: Path) -> None:
+    config = load_config(sample)
+    firsts: dict[str, BaseModel] = {
+        "listener": config.listeners[0],
+        "upstream": config.upstreams[0],
+    }
+    for section, model in SECTIONS.items():
+        shown = firsts.get(section) or getattr(config, section)
+        for name, field in model.model_fields.items():
+            if name not in NOT_THE_DEFAULT | {"name"}:
+                assert getattr(shown, name) == field.default, f"{section}.{name}"
