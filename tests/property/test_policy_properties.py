@@ -176,12 +176,14 @@ def test_wildcards_agree_with_regular_expressions(pattern: str, text: str) -> No
 
 
 def test_wildcards_agree_with_regular_expressions_on_all_short_texts() -> None:
-    texts = ["".join(letters) for size in range(5) for letters in product("ab", repeat=size)]
-    for size in range(5):
-        for letters in product("a*?", repeat=size):
-            pattern = "".join(letters)
+    texts = ["".join(letters) for size in range(6) for letters in product("ab", repeat=size)]
+    for size in range(6):
+        for pieces in product(["aa", "a?", "b", "*"], repeat=size):
+            pattern = "".join(pieces)
+            compiled = any_glob([pieces_of(pattern)])
             for text in texts:
-                assert glob_match(pattern, text) is glob_as_regex(pattern, text)
+                expected = glob_as_regex(pattern, text)
+                assert compiled(text) is expected, (pattern, text)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +198,15 @@ def test_many_stars_do_not_take_for_ever(pattern: str, matches: bool) -> None:
 def test_a_list_of_patterns_matches_as_its_patterns_do(patterns: list[str], text: str) -> None:
     compiled = any_glob([pieces_of(pattern) for pattern in patterns])
     assert compiled(text) is any(glob_match(pattern, text) for pattern in patterns)
+
+
+def test_a_long_list_of_patterns_has_those_that_begin_with_a_star() -> None:
+    compiled = any_glob(
+        [pieces_of(f"{letter}x*") for letter in "abcdefghij"] + [pieces_of("*z")]
+    )
+    assert [compiled(text) for text in ("az", "kz", "z", "jx", "ja", "kx")] == [True] * 4 + [
+        False
+    ] * 2
 
 
 @given(st.text(max_size=20), st.text(max_size=20))
