@@ -314,15 +314,19 @@ def reason_of(error: Exception) -> str:
     """What went wrong with a connection, in words that name no address of ours."""
     match error:
         case ssl.SSLCertVerificationError():
-            reason = f"certificate not accepted: {error.verify_message}"
+            return f"certificate not accepted: {_plain(error.verify_message)}"
         case ssl.SSLError():
-            reason = f"TLS failed: {error.reason or 'handshake'}"
+            return f"TLS failed: {_plain(error.reason or 'handshake').replace('_', ' ')}"
         case TimeoutError():
-            reason = "timed out"
+            return "timed out"
         case socket.gaierror():
-            reason = str(error.strerror)
+            return _plain(error.strerror or "name not found")
         case OSError(errno=int(errno)):
-            reason = os.strerror(errno)
-        case _:
-            reason = type(error).__name__
-    return reason[:1].lower() + reason[1:]
+            return _plain(os.strerror(errno))
+    return "connection lost"
+
+
+def _plain(text: str) -> str:
+    """As our messages are: lower case at first, and no full stop."""
+    text = text.lower() if text.isupper() else text
+    return text[:1].lower() + text[1:].removesuffix(".")

@@ -1,7 +1,8 @@
 """An upstream whose every answer a test can choose, over real sockets.
 
 It speaks decent SMTP unless told otherwise: ``answers`` maps a verb (``CONNECT`` for the
-greeting, ``MESSAGE`` for the final dot) to another answer, or to a function of the command.
+greeting, ``MESSAGE`` for the final dot, ``HANDSHAKE`` for one without a certificate) to
+another answer, or to a function of the command.
 Three answers are none: HANG_UP, SILENCE, and HOLD, which waits for :meth:`release`.
 """
 
@@ -10,7 +11,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from smtpgate.config import UpstreamConfig
 from smtpgate.core.address import Mailbox, ReversePath
@@ -31,6 +32,7 @@ __all__ = [
     "TO_BOTH",
     "UpstreamServer",
     "Visit",
+    "half_reader",
     "open_upstream",
     "relay_to",
 ]
@@ -86,7 +88,7 @@ class UpstreamServer:
         self.offers = offers
         self.answers: dict[str, Answer] = {}
         self.visits: list[Visit] = []
-        self.port = 0
+        self.port = 25
         self._tls = tls
         self._changed = asyncio.Condition()
         self._released = asyncio.Event()
@@ -166,11 +168,21 @@ class UpstreamServer:
             visit.messages.append(wire[:-3].replace(b"\r\n.", b"\r\n")[2:])
             await self._tell()
             await self._answer(writer, "MESSAGE", command)
-        elif verb == "STARTTLS" and answer.startswith("220") and self._tls is not None:
-            await writer.start_tls(self._tls)
-            visit.is_encrypted = True
+        elif verb == "STARTTLS" and answer.startswith("220"):
+            await self._shake_hands(visit, reader, writer)
         elif verb == "QUIT":
             raise _HungUpError
+
+    async def _shake_hands(
+        self, visit: Visit, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if self._tls is not None:
+            await writer.start_tls(self._tls)
+            visit.is_encrypted = True
+            return
+        await reader.read(65536)
+        await self._answer(writer, "HANDSHAKE", "")
+        raise _HungUpError
 
     async def _answer(self, writer: asyncio.StreamWriter, verb: str, command: str) -> str:
         chosen = self.answers.get(verb, self._usual(verb))
@@ -235,3 +247,52 @@ async def relay_to(
         await upstream.close()
         await tasks.drain(1)
         assert upstream.open_connections == 0
+
+
+class _HalfReader(asyncio.Protocol):
+    """Accepts everything before the message, and does ``then`` when it comes."""
+
+    def __init__(self, then: str) -> None:
+        self.then = then
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.write(b"220 mx\r\n")
+
+    def data_received(self, data: bytes) -> None:
+        """Answer."""
+        if data.startswith(b"EHLO"):
+            self.transport.write(b"250-mx\r\n250 PIPELINING\r\n")
+        elif data.startswith(b"MAIL"):
+            self.transport.write(b"250 ok\r\n250 ok\r\n354 go\r\n")
+        elif self.then == "refuse":
+            self.transport.write(b"552 5.3.4 too big\r\n")
+            self.transport.pause_reading()
+        elif self.then == "hang up":
+            self.transport.abort()
+        else:
+            self.transport.pause_reading()
+
+
+@asynccontextmanager
+async def half_reader(*, then: str, data_timeout_s: float = 5) -> AsyncIterator[PooledUpstream]:
+    """A relay to a server that takes the envelope, and of the message only a part.
+
+    When that comes it may ``refuse``, ``hang up`` or ``stop reading``.
+    """
+    readers: list[_HalfReader] = []
+
+    def reader() -> _HalfReader:
+        readers.append(_HalfReader(then))
+        return readers[-1]
+
+    server = await asyncio.get_running_loop().create_server(reader, "127.0.0.1", 0)
+    facts = UpstreamServer((), None)
+    facts.port = server.sockets[0].getsockname()[1]
+    async with relay_to(facts, data_timeout_s=data_timeout_s) as upstream:
+        yield upstream
+    server.close()
+    assert len(readers) == 1
+    for one in readers:
+        one.transport.abort()

@@ -1,8 +1,6 @@
 import asyncio
 import random
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -28,6 +26,7 @@ from tests.support.upstream_server import (
     TO_BOB,
     TO_BOTH,
     UpstreamServer,
+    half_reader,
     open_upstream,
     relay_to,
 )
@@ -138,67 +137,21 @@ async def test_a_deadline_ends_a_transaction_that_drags_on() -> None:
             await upstream.deliver(TO_BOB, MESSAGE)
 
 
-class HalfReader(asyncio.Protocol):
-    """Accepts everything before DATA, reads some of the message, then does ``then``."""
-
-    def __init__(self, then: str) -> None:
-        self.then = then
-        self.octets = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.write(b"220 mx\r\n")
-
-    def data_received(self, data: bytes) -> None:
-        self.octets += data
-        if data.startswith(b"EHLO"):
-            self.transport.write(b"250-mx\r\n250 PIPELINING\r\n")
-        elif data.startswith(b"MAIL"):
-            self.transport.write(b"250 ok\r\n250 ok\r\n354 go\r\n")
-        elif self.then == "refuse":
-            self.transport.write(b"552 5.3.4 too big\r\n")
-            self.transport.pause_reading()
-        elif self.then == "hang up":
-            self.transport.abort()
-        else:
-            self.transport.pause_reading()
-
-
-@asynccontextmanager
-async def half_reader(then: str, *, data_timeout_s: float = 5) -> AsyncIterator[PooledUpstream]:
-    readers: list[HalfReader] = []
-
-    def reader() -> HalfReader:
-        readers.append(HalfReader(then))
-        return readers[-1]
-
-    server = await asyncio.get_running_loop().create_server(reader, "127.0.0.1", 0)
-    facts = UpstreamServer((), None)
-    facts.port = server.sockets[0].getsockname()[1]
-    async with relay_to(facts, data_timeout_s=data_timeout_s) as upstream:
-        yield upstream
-    server.close()
-    assert len(readers) == 1
-    for one in readers:
-        one.transport.abort()
-
-
 async def test_a_refusal_in_the_middle_of_a_message_is_the_verdict() -> None:
-    async with half_reader("refuse") as upstream:
+    async with half_reader(then="refuse") as upstream:
         delivery = await upstream.deliver(TO_BOB, LARGE)
         assert str(delivery.reply) == "552 5.3.4 too big"
         assert upstream.open_connections == 0
 
 
 async def test_a_connection_that_breaks_in_the_middle_of_a_message_leaves_no_doubt() -> None:
-    async with half_reader("hang up") as upstream:
+    async with half_reader(then="hang up") as upstream:
         with pytest.raises(UpstreamUnavailableError):
             await upstream.deliver(TO_BOB, LARGE)
 
 
 async def test_a_server_that_stops_reading_a_message_leaves_no_doubt() -> None:
-    async with half_reader("stop reading", data_timeout_s=0.1) as upstream:
+    async with half_reader(then="stop reading", data_timeout_s=0.1) as upstream:
         with pytest.raises(UpstreamUnavailableError, match="no answer to the message"):
             await upstream.deliver(TO_BOB, LARGE)
 
