@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Any
 
 from smtpgate.authenticator import DirectoryAuthenticator
 from smtpgate.clock import SystemClock
@@ -215,6 +216,14 @@ class Gate:
         self.log.note("warning" if cut else "info", "stopped", transactions_cut_off=cut)
         await self.log.close()
 
+    def note_stray_error(self, context: Mapping[str, Any]) -> None:
+        """Log what went wrong outside any task, such as in a callback of the event loop."""
+        error = context.get("exception")
+        if isinstance(error, BaseException):
+            self.log.error(error)
+        else:
+            self.log.note("error", "event loop", problem=str(context.get("message", "")))
+
     async def reload(self) -> None:
         """Read the directory again; errors leave everything as it was."""
         try:
@@ -237,6 +246,7 @@ async def serve(config: Config) -> None:
     """Run a gate until SIGTERM or SIGINT; SIGHUP reads the directory again."""
     gate = Gate(config, load_directory(config))
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    loop.set_exception_handler(lambda _, context: gate.note_stray_error(context))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: gate.tasks.start(gate.reload()))
