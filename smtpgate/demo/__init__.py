@@ -164,6 +164,8 @@ async def _logged(world: World, sent: Sent) -> str:
     await world.gate.log.flush()
     message_id = sent.text.rpartition("; ")[2].rstrip(")")
     lines = (world.folder / "transactions.log").read_text().splitlines()
-    entry: dict[str, object] = next((json.loads(line) for line in lines if message_id in line), {})
+    entry: dict[str, object] = next(
+        (json.loads(line) for line in lines if message_id in line), {}
+    )
     keys = ("id", "outcome", "reason", "account", "user", "from", "identities", "decision")
     return json.dumps({key: entry[key] for key in keys if key in entry}, indent=1)

@@ -59,7 +59,9 @@ class World:
         """What Prometheus would scrape now."""
         port = self.gate.http.port if self.gate.http else 0
         text = await asyncio.to_thread(_get, f"http://127.0.0.1:{port}/metrics")
-        samples = (line.rpartition(" ") for line in text.splitlines() if line and line[0] != "#")
+        samples = (
+            line.rpartition(" ") for line in text.splitlines() if line and line[0] != "#"
+        )
         return {name: float(value) for name, _, value in samples}
 
 

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from tests.support.dialog import Dialog
 from tests.support.inprocess import MESSAGE, auth_plain, open_gate
 
-REPLY_LINE = re.compile(r"(?:220 |250[ -]|334 |354 |[245][0-9]{2}[ -][245]\.[0-9]+\.[0-9]+ )[ -~]*")
+REPLY_LINE = re.compile(
+    r"(?:220 |250[ -]|334 |354 |[245][0-9]{2}[ -][245]\.[0-9]+\.[0-9]+ )[ -~]*"
+)
 
 COMMANDS = [
     b"EHLO client.example\r\n",
