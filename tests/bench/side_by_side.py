@@ -150,11 +150,20 @@ def main() -> None:
     parser.add_argument("--bench", type=Path, required=True, metavar="DIR")
     parser.add_argument("--peers", default="postfix-opendkim", help="comma-separated")
     parser.add_argument("--out", type=Path, help="where the runs go, one JSON line each")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="check the signatures at the sink, measure nothing",
+    )
     ours, theirs = parser.parse_known_args()
     bench = _load(ours.bench.resolve())
     add_gate(bench)
     out = ours.out or bench.PERF / f"side-by-side-{os.getpid()}.jsonl"
     peers = [_GATE, *filter(None, ours.peers.split(","))]
+    if ours.verify:
+        sys.argv = ["bench.py", "verify", *peers, *theirs]
+        bench.main()
+        return
     sys.argv = ["bench.py", "run", *peers, "--out", str(out), *theirs]
     bench.main()
     print(f"\n{out}")
