@@ -28,8 +28,9 @@ def lint_policy(policy: Policy, *, source: str) -> tuple[Finding, ...]:
 
 
 def _statements(policy: Policy) -> Iterator[Finding]:
+    denials = [statement for statement in policy.statements if statement.is_deny]
     for statement in policy.statements:
-        yield from statement_findings(policy, statement)
+        yield from statement_findings(policy.kind, statement, denials)
         for condition in statement.conditions:
             path = f"{statement.path}.Condition.{condition.operator.text}.{condition.key}"
             yield from regex_findings(condition, path)

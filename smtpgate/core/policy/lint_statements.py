@@ -9,7 +9,7 @@ from smtpgate.core.policy.finding import Finding, found
 from smtpgate.core.policy.match import glob_match
 from smtpgate.core.policy.principals import Principals
 from smtpgate.core.policy.problem import shown
-from smtpgate.core.policy.statement import ANYTHING, Policy, Statement
+from smtpgate.core.policy.statement import ANYTHING, Kind, Statement
 
 __all__ = ["statement_findings"]
 
@@ -30,14 +30,16 @@ _SENDING: Final = {
 _ABOUT_CALLER: Final = ("aws:principal", "aws:user", "aws:source")
 
 
-def statement_findings(policy: Policy, statement: Statement) -> Iterator[Finding]:
-    """Findings about one statement of a policy."""
+def statement_findings(
+    kind: Kind, statement: Statement, denials: Sequence[Statement]
+) -> Iterator[Finding]:
+    """Findings about one statement of a policy that has these Deny statements."""
     yield from _principal_findings(statement)
     yield from _action_findings(statement)
-    if policy.kind == "identity":
+    if kind == "identity":
         yield from _resource_findings(statement)
     if not statement.is_deny:
-        yield from _shadow_findings(policy, statement)
+        yield from _shadow_findings(statement, denials)
 
 
 def _principal_findings(statement: Statement) -> Iterator[Finding]:
@@ -110,9 +112,9 @@ def _resource_findings(statement: Statement) -> Iterator[Finding]:
         )
 
 
-def _shadow_findings(policy: Policy, allow: Statement) -> Iterator[Finding]:
-    for deny in policy.statements:
-        if deny.is_deny and _shadows(deny, allow):
+def _shadow_findings(allow: Statement, denials: Sequence[Statement]) -> Iterator[Finding]:
+    for deny in denials:
+        if _shadows(deny, allow):
             yield found(
                 "shadowed-by-deny",
                 allow.path,
@@ -125,8 +127,8 @@ def _shadows(deny: Statement, allow: Statement) -> bool:
     same_actions = deny.is_not_action is allow.is_not_action
     same_resources = deny.is_not_resource is allow.is_not_resource
     return (
-        set(deny.conditions) <= set(allow.conditions)
-        and _covers_principals(deny.principals, allow.principals)
+        _covers_principals(deny.principals, allow.principals)
+        and set(deny.conditions) <= set(allow.conditions)
         and same_actions
         and same_resources
         and _covers(deny.actions, allow.actions, is_not=deny.is_not_action, folds=True)

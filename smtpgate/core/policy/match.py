@@ -5,6 +5,7 @@ from left to right, each at the first place where it fits: a star can always be 
 later, so nothing is ever tried again. Time is at most pattern times text, memory the pattern's.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import Final
@@ -25,25 +26,17 @@ Piece = str | Wild
 Pattern = Sequence[Piece]
 # A stretch between two stars: its length, and its literal texts with their places in it.
 _Stretch = tuple[int, tuple[tuple[int, str], ...]]
+_WILDCARD: Final = re.compile(r"([*?])")
+_WILD: Final[dict[str, Piece]] = {wild.value: wild for wild in Wild}
 # How many patterns are tried in turn before they are looked up by their first letter.
 _FEW: Final = 8
 
 
 def pieces_of(pattern: str) -> tuple[Piece, ...]:
     """A pattern cut into literal texts and wildcards."""
-    pieces: list[Piece] = []
-    literal: list[str] = []
-    for character in pattern:
-        if character not in "*?":
-            literal.append(character)
-            continue
-        if literal:
-            pieces.append("".join(literal))
-            literal.clear()
-        pieces.append(Wild(character))
-    if literal:
-        pieces.append("".join(literal))
-    return tuple(pieces)
+    if "*" not in pattern and "?" not in pattern:
+        return (pattern,) if pattern else ()
+    return tuple(_WILD.get(part, part) for part in _WILDCARD.split(pattern) if part)
 
 
 def glob_match(pattern: str, text: str) -> bool:
