@@ -62,6 +62,7 @@ class Content:
     """A directory as it was when it was read."""
 
     accounts: int
+    principals: tuple[Principal, ...]
     access_keys: Mapping[str, AccessKey]
     identities: Mapping[str, Sequence[Identity]]
     private_keys: Mapping[bytes, PrivateKey] = field(repr=False)
@@ -110,6 +111,7 @@ class _Builder:
         self._settings = settings
         self._parsed_keys = parsed_keys
         self._private_keys: dict[bytes, PrivateKey] = {}
+        self._principals: dict[str, Principal] = {}
         self._access_keys: dict[str, AccessKey] = {}
         self._identities: dict[str, tuple[Identity, ...]] = {}
         self._places: dict[tuple[str, ...], _Place] = {}
@@ -119,6 +121,7 @@ class _Builder:
         """What was built."""
         return Content(
             accounts=accounts,
+            principals=tuple(self._principals.values()),
             access_keys=self._access_keys,
             identities=self._identities,
             private_keys=self._private_keys,
@@ -153,6 +156,7 @@ class _Builder:
     def add(self, account: Account, table: AccountTable, place: _Place) -> None:
         """What one file says of the account's keys, users and identities."""
         root = Principal.root(account, self._settings.partition)
+        self._principals[root.arn] = root
         self._add_keys(root, table.access_keys, place)
         for name, user in table.users.items():
             self._add_user(account, name, user, place / "users" / name)
@@ -169,6 +173,7 @@ class _Builder:
             _user_id(account.id, name),
             self._policies("user", table.policies, place),
         )
+        self._principals[principal.arn] = principal
         self._add_keys(principal, table.access_keys, place)
 
     def _add_keys(

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from smtpgate.core.account import AccessKey, SendingLimits
+from smtpgate.core.account import AccessKey, Principal, SendingLimits
 from smtpgate.core.identity import Identity, PrivateKey
 from smtpgate.directory.build import Content, Settings, build
 from smtpgate.directory.documents import DirectoryError, read_files
@@ -63,6 +63,10 @@ class FileDirectory:
             "access keys": len(self._content.access_keys),
             "identities": sum(map(len, self._content.identities.values())),
         }
+
+    async def principals(self) -> Sequence[Principal]:
+        """Every account's root and every user, with or without access keys."""
+        return self._content.principals
 
     async def access_key(self, key_id: str) -> AccessKey | None:
         """The key of that id with the principal it acts for, active or not."""

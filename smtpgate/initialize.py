@@ -1,0 +1,256 @@
+"""``smtpgate init``: the sample configuration, and the private files that are still missing.
+
+What is there is never overwritten, so that it can be run again after every change.
+"""
+
+import base64
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from importlib.resources import files
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from smtpgate.clock import SystemClock
+from smtpgate.config import Config, ConfigError, load_config
+from smtpgate.core.secret import Secret, smtp_password
+from smtpgate.directory.documents import (
+    AccessKeyTable,
+    DirectoryError,
+    DirectoryFile,
+    read_files,
+)
+from smtpgate.signing.keys import dns_record, generate_rsa_key, load_private_key
+
+__all__ = ["DnsRecord", "InitError", "InitReport", "SmtpLogin", "initialize", "sample_folder"]
+
+_CONFIG: Final = "smtpgate.toml"
+_PRIVATE: Final = "private"
+_SECRET_OCTETS: Final = 30  # 40 characters, as those of AWS
+_CERTIFICATE_DAYS: Final = 3650
+_MAX_COMMON_NAME: Final = 64  # RFC 5280 appendix A.1
+_TXT_OCTETS: Final = 255  # RFC 1035 §3.3
+
+
+class InitError(Exception):
+    """A configuration that cannot be completed."""
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpLogin:
+    """A user name and password to give to whoever shall send."""
+
+    owner: str
+    username: str
+    password: Secret
+
+    def __str__(self) -> str:
+        return f"{self.owner}: user name {self.username}, password {self.password.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class DnsRecord:
+    """A TXT record to publish (RFC 6376 §3.6.1)."""
+
+    name: str
+    value: str
+
+    def __str__(self) -> str:
+        pieces = (
+            self.value[at : at + _TXT_OCTETS] for at in range(0, len(self.value), _TXT_OCTETS)
+        )
+        return f"{self.name}. IN TXT ( " + " ".join(f'"{piece}"' for piece in pieces) + " )"
+
+
+@dataclass(slots=True)
+class InitReport:
+    """What was made; its text shows the new passwords, and is the only place that does."""
+
+    config: Path
+    made: list[Path] = field(default_factory=list)
+    logins: list[SmtpLogin] = field(default_factory=list)
+    dns_records: list[DnsRecord] = field(default_factory=list)
+    open_problems: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        if not self.made:
+            yield f"{self.config}: nothing was missing"
+        yield from (f"made {path}" for path in self.made)
+        if self.logins:
+            yield "\nSMTP logins, shown this once:"
+            yield from (f"  {login}" for login in self.logins)
+        if self.dns_records:
+            yield "\nDNS records to publish:"
+            yield from (f"  {record}" for record in self.dns_records)
+        if self.open_problems:
+            yield "\nStill to be done by you:"
+            yield from (f"  {problem}" for problem in self.open_problems)
+
+
+def sample_folder() -> Path:
+    """Where the sample configuration is: in the package, or beside it in a checkout."""
+    package = Path(str(files("smtpgate")))
+    for folder in (package / "sample", package.parent / "config"):
+        if (folder / _CONFIG).is_file():
+            return folder
+    raise InitError("the sample configuration is not part of this installation")
+
+
+def initialize(
+    target: Path, *, hostname: str | None = None, now: datetime | None = None
+) -> InitReport:
+    """Complete the configuration in a folder, from nothing if need be.
+
+    ``hostname`` is the certificate's when the configuration names none. Raises InitError,
+    ConfigError, DirectoryError or OSError.
+    """
+    if target.exists() and not target.is_dir():
+        raise InitError(f"{target} is no folder")
+    report = InitReport(target / _CONFIG)
+    if not report.config.exists():
+        _copy_sample(target, report)
+    config = load_config(report.config, require_files=False)
+    hostname = config.gate.hostname or hostname or socket.getfqdn()
+    _make_certificates(config, hostname, now or SystemClock().now(), report)
+    problems: list[str] = []
+    directory_files = read_files(config.directory.path, problems)
+    if problems:
+        raise DirectoryError(problems)
+    for file in directory_files:
+        _make_secrets(file, config, report)
+        _make_dkim_keys(file, config, report)
+    try:
+        load_config(report.config)
+    except ConfigError as error:
+        report.open_problems = error.problems
+    return report
+
+
+def _copy_sample(target: Path, report: InitReport) -> None:
+    sample = sample_folder()
+    for source in sorted(sample.rglob("*")):
+        place = source.relative_to(sample)
+        copy = target / place
+        is_ours = place.parts[0] == _PRIVATE or place.name.startswith(".")
+        if source.is_dir() or is_ours or copy.exists():
+            continue
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, copy)
+        report.made.append(copy)
+
+
+def _make(path: Path, content: bytes, report: InitReport) -> None:
+    """Write a file that only its owner can read, unless there is one."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        os.link(unfinished, path)  # unlike a renaming, this overwrites nothing
+    finally:
+        unfinished.unlink()
+    report.made.append(Path(os.path.normpath(path)))
+
+
+# -- TLS ---------------------------------------------------------------------------------------
+
+
+def _make_certificates(
+    config: Config, hostname: str, now: datetime, report: InitReport
+) -> None:
+    for listener in config.listeners:
+        cert_file, key_file = listener.cert_file, listener.key_file
+        if cert_file is None or key_file is None:
+            continue
+        if cert_file.exists() != key_file.exists():
+            there, missing = sorted((cert_file, key_file), key=Path.exists, reverse=True)
+            text = f"there is {there} and no {missing}; put it there, or take both away"
+            raise InitError(f"{report.config}: listener.{listener.name}: {text}")
+        if not cert_file.exists():
+            certificate, key = _self_signed(hostname, now)
+            _make(key_file, key, report)
+            _make(cert_file, certificate, report)
+
+
+def _self_signed(hostname: str, now: datetime) -> tuple[bytes, bytes]:
+    """A certificate that is its own authority, and its key, as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    public_key = key.public_key()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:_MAX_COMMON_NAME])])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=_CERTIFICATE_DAYS))
+        .add_extension(x509.SubjectAlternativeName([_general_name(hostname)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM), key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def _general_name(hostname: str) -> x509.GeneralName:
+    literal = hostname.strip("[]").removeprefix("ipv6:")
+    if literal == hostname:
+        return x509.DNSName(hostname)
+    return x509.IPAddress(ip_address(literal))
+
+
+# -- what the directory names ------------------------------------------------------------------
+
+
+def _make_secrets(file: DirectoryFile, config: Config, report: InitReport) -> None:
+    for owner, key in _access_keys(file):
+        path = config.directory.path / key.secret_file
+        if path.exists():
+            continue
+        secret = Secret(base64.b64encode(secrets.token_bytes(_SECRET_OCTETS)).decode())
+        _make(path, f"{secret.value}\n".encode(), report)
+        password = smtp_password(secret, config.gate.region)
+        report.logins.append(SmtpLogin(owner, key.id, password))
+
+
+def _access_keys(file: DirectoryFile) -> Iterator[tuple[str, AccessKeyTable]]:
+    for account_id, account in file.accounts.items():
+        for key in account.access_keys:
+            yield f"account {account_id}", key
+        for name, user in account.users.items():
+            for key in user.access_keys:
+                yield f"account {account_id}, user {name}", key
+
+
+def _make_dkim_keys(file: DirectoryFile, config: Config, report: InitReport) -> None:
+    for account in file.accounts.values():
+        for domain, identity in account.identities.items():
+            for key in identity.dkim:
+                path = config.directory.path / key.key_file
+                if path.exists():
+                    continue
+                pem = generate_rsa_key()
+                _make(path, pem, report)
+                record = dns_record(load_private_key(pem))
+                name = f"{key.selector}._domainkey.{domain}"
+                report.dns_records.append(DnsRecord(name, record))
