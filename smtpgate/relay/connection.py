@@ -38,7 +38,7 @@ from smtpgate.core.upstream import (
 __all__ = ["Connection", "StaleConnectionError", "reason_of"]
 
 _ONE_WRITE_OCTETS: Final = 64 * 1024
-_CHUNK_OCTETS: Final = 256 * 1024
+_CHUNK_OCTETS: Final = 260 * 1024  # one piece, with the header block or the final dot
 _LIMITS: Final = {"high": 1, "low": 0}  # octets; at 0 a TLS transport would pause for nothing
 _GOODBYE_S: Final = 2.0
 
@@ -202,7 +202,7 @@ class Connection(asyncio.Protocol):
             if isinstance(step, Send) and transport is not None:
                 transport.write(step.octets)
                 self._watch(self._config.command_timeout_s)
-            elif isinstance(step, SendMessage) and _is_small(step.pieces):
+            elif isinstance(step, SendMessage) and step.octets <= _ONE_WRITE_OCTETS:
                 self._write_last(b"".join(step.pieces))
             else:
                 self._news = step
@@ -214,14 +214,15 @@ class Connection(asyncio.Protocol):
             if transport is not None:
                 transport.abort()
 
-    async def _stream(self, pieces: Sequence[Octets]) -> None:
-        """Send a large message without having it in memory twice."""
+    async def _stream(self, pieces: Iterable[Octets]) -> None:
+        """Send a large message chunk by chunk; between them others have their turn."""
         for chunk, is_last in _chunks(pieces):
             if is_last:
                 self._write_last(chunk)
             elif self._transport is not None:
                 self._transport.write(chunk)
                 self._watch(self._config.data_timeout_s)
+                await asyncio.sleep(0)
             while self._is_paused and self._news is None:
                 await self._woken()
             if self._news is not None:  # the server would not have it all, or is gone
@@ -283,22 +284,16 @@ class Connection(asyncio.Protocol):
         self._carry_out(self._session.timed_out(after))
 
 
-def _is_small(pieces: Sequence[Octets]) -> bool:
-    return sum(map(len, pieces)) <= _ONE_WRITE_OCTETS
-
-
-def _chunks(pieces: Sequence[Octets]) -> Iterator[tuple[bytes, bool]]:
-    """The pieces cut and joined to chunks of bounded size, and which is the last."""
-    batch: list[memoryview] = []
+def _chunks(pieces: Iterable[Octets]) -> Iterator[tuple[bytes, bool]]:
+    """The pieces joined to chunks of about one size, and which is the last."""
+    batch: list[Octets] = []
     size = 0
     for piece in pieces:
-        for start in range(0, len(piece), _CHUNK_OCTETS):
-            part = memoryview(piece)[start : start + _CHUNK_OCTETS]
-            if size + len(part) > _CHUNK_OCTETS:
-                yield b"".join(batch), False
-                batch, size = [], 0
-            batch.append(part)
-            size += len(part)
+        if batch and size + len(piece) > _CHUNK_OCTETS:
+            yield b"".join(batch), False
+            batch, size = [], 0
+        batch.append(piece)
+        size += len(piece)
     yield b"".join(batch), True
 
 

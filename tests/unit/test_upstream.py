@@ -28,6 +28,7 @@ from smtpgate.core.upstream import (
     UpstreamSession,
     UpstreamUnavailableError,
 )
+from smtpgate.core.upstream.commands import wire_pieces
 from smtpgate.core.upstream.session import TRANSITIONS
 from smtpgate.core.upstream.steps import Due
 from tests.support.cases import load_cases
@@ -326,3 +327,11 @@ def test_pieces_may_be_views() -> None:
     (step,) = session.receive(b"250 ok\r\n250 ok\r\n354 go\r\n")
     assert isinstance(step, SendMessage)
     assert b"".join(step.pieces) == b"A: b\r\n\r\n..body\r\n.\r\n"
+
+
+@pytest.mark.parametrize("octets", [262_142, 262_143, 262_144, 262_145, 262_146, 600_000])
+def test_a_dot_is_doubled_wherever_a_large_message_is_cut(octets: int) -> None:
+    message = b"x" * (octets - 2) + b"\r\n.y\r\n" + b".z\r\n" * 100_000
+    pieces = list(wire_pieces([message]))
+    assert b"".join(pieces) == message.replace(b"\n.", b"\n..") + b".\r\n"
+    assert max(map(len, pieces)) < 600_000

@@ -6,7 +6,7 @@ A CR or LF inside a command would be a second command, so every command is made 
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from smtpgate.core.address import Mailbox
@@ -28,6 +28,7 @@ __all__ = [
 
 Octets = bytes | memoryview
 
+_PIECE_OCTETS: Final = 256 * 1024
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # Found in a third of the time that a search for all three octets of CRLF and dot takes.
 _MAYBE_DOT_LINE: Final = re.compile(rb"\n\.")
@@ -100,34 +101,38 @@ def _base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode("ascii")
 
 
-def wire_pieces(message: Sequence[Octets]) -> list[Octets]:
+def wire_pieces(message: Iterable[Octets]) -> Iterator[Octets]:
     """The message as it goes over the wire: dots doubled, and the end of data behind it.
 
-    A piece without a line that begins with a dot is handed on as it is, not copied.
+    It is made while it is sent, in pieces of bounded size, so that a large one costs neither a
+    second copy nor a long pause. What holds no line that begins with a dot is not copied.
     """
-    pieces: list[Octets] = []
     tail = b"\r\n"  # the command line before the message ended so (RFC 5321 §4.5.2)
-    for piece in message:
-        if not len(piece):
-            continue
+    for piece in _cut(message):
         lead = _seam(tail, piece)
-        if lead:
-            # The dot to be doubled stands where two pieces meet.
-            pieces.append(lead)
-            kept: Octets = memoryview(piece)[len(lead) - 1 :]
-        else:
-            kept = piece
-        if _MAYBE_DOT_LINE.search(kept):
-            kept = bytes(kept).replace(b"\r\n.", b"\r\n..")
-        pieces.append(kept)
         tail = (tail + bytes(piece[-2:]))[-2:]
+        if lead:
+            yield lead
+            piece = memoryview(piece)[len(lead) - 1 :]  # noqa: PLW2901 - less the dot
+        if _MAYBE_DOT_LINE.search(piece):
+            yield bytes(piece).replace(b"\r\n.", b"\r\n..")
+        else:
+            yield piece
     # RFC 5321 §4.1.1.4: the CRLF that ends the last line is the first of the end of data.
-    pieces.append(b".\r\n" if tail == b"\r\n" else b"\r\n.\r\n")
-    return pieces
+    yield b".\r\n" if tail == b"\r\n" else b"\r\n.\r\n"
+
+
+def _cut(message: Iterable[Octets]) -> Iterator[Octets]:
+    for piece in message:
+        if 0 < len(piece) <= _PIECE_OCTETS:
+            yield piece
+        else:
+            for start in range(0, len(piece), _PIECE_OCTETS):
+                yield memoryview(piece)[start : start + _PIECE_OCTETS]
 
 
 def _seam(tail: bytes, piece: Octets) -> bytes:
-    """What a piece begins with, dot doubled, when CRLF and dot are split before it."""
+    """What a piece begins with, its dot doubled, when CRLF and dot are parted before it."""
     if tail == b"\r\n" and piece[:1] == b".":
         return b".."
     if tail[-1:] == b"\r" and piece[:2] == b"\n.":

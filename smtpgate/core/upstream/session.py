@@ -320,7 +320,8 @@ class UpstreamSession:
         if self._refused() is not None:
             raise UpstreamProtocolError(self._told("it wants a message for nobody"))
         self._due.append(Due.MESSAGE)
-        self._steps.append(SendMessage(wire_pieces(self._message)))
+        octets = sum(map(len, self._message))
+        self._steps.append(SendMessage(wire_pieces(self._message), octets))
         self._message = ()
 
     def _message_answered(self, answer: Answer) -> None:

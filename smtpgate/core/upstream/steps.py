@@ -1,6 +1,6 @@
 """The words between a session and whoever holds its socket: terms, states and steps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
@@ -84,9 +84,10 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class SendMessage:
-    """Send the message, then say so by ``message_sent``."""
+    """Send the message, then say so by ``message_sent``; ``octets`` is about its size."""
 
-    pieces: Sequence[Octets]
+    pieces: Iterator[Octets]
+    octets: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,112 @@
+"""What the relay costs: CPU a 4 KiB message, over a kept connection, on uvloop and on asyncio.
+
+The sink is a process of its own, so that only the relay's CPU counts; it answers without
+looking, in one write for all that it finds in one read.
+"""
+
+import asyncio
+import multiprocessing
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Final, cast
+
+import pytest
+import uvloop
+
+from smtpgate.clock import SystemClock
+from smtpgate.config import UpstreamConfig
+from smtpgate.core.address import Mailbox, ReversePath
+from smtpgate.core.envelope import Envelope
+from smtpgate.core.upstream import Octets
+from smtpgate.relay import PooledUpstream
+from smtpgate.tasks import TaskOwner
+
+pytestmark = pytest.mark.bench
+
+MESSAGES: Final = 8000
+SENDERS: Final = 16
+LINE: Final = b"Dear customer, the quick brown fox jumps over the lazy dog again.\r\n"
+
+
+class _Sink(asyncio.Protocol):
+    """Knows what a pipelining client with one recipient sends, and answers that."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.write(b"220 sink.example.net\r\n")
+        self.is_in_message = False
+
+    def data_received(self, data: bytes) -> None:
+        if self.is_in_message:
+            if data.endswith(b"\r\n.\r\n"):
+                self.is_in_message = False
+                self.transport.write(b"250 2.0.0 Ok: queued as 4XyZ1234\r\n")
+        elif data.startswith(b"MAIL"):
+            self.is_in_message = True
+            self.transport.write(b"250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n354 End data with a dot\r\n")
+        elif data.startswith(b"EHLO"):
+            self.transport.write(b"250-sink.example.net\r\n250-SIZE\r\n250 PIPELINING\r\n")
+        else:
+            self.transport.close()
+
+
+def _serve(pipe: Connection) -> None:
+    async def serve() -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(_Sink, "127.0.0.1", 0)
+        pipe.send(server.sockets[0].getsockname()[1])
+        await loop.run_in_executor(None, pipe.recv)
+        server.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve())
+
+
+async def _send(port: int, octets: int, count: int, senders: int) -> tuple[float, float]:
+    config = UpstreamConfig(
+        name="sink", host="127.0.0.1", port=port, tls="off", helo="gate.example.com"
+    )
+    tasks = TaskOwner()
+    upstream = PooledUpstream(config, clock=SystemClock(), tasks=tasks)
+    envelope = Envelope(
+        ReversePath(Mailbox("alice", "example.com")), [Mailbox("bob", "example.net")]
+    )
+    head = b"".join(b"X-Field-%d: some words of a header field\r\n" % n for n in range(15))
+    message: list[Octets] = [head + b"\r\n", LINE * ((octets - len(head)) // len(LINE))]
+
+    async def send(some: int) -> None:
+        for _ in range(some):
+            assert (await upstream.deliver(envelope, message)).is_accepted
+
+    await asyncio.gather(*(send(20) for _ in range(senders)))
+    cpu, wall = time.process_time(), time.perf_counter()
+    await asyncio.gather(*(send(count // senders) for _ in range(senders)))
+    spent = time.process_time() - cpu, time.perf_counter() - wall
+    await upstream.close()
+    return spent
+
+
+@pytest.mark.parametrize("octets", [4096, 65536, 1 << 20], ids=["4k", "64k", "1m"])
+@pytest.mark.parametrize("senders", [1, SENDERS])
+@pytest.mark.parametrize(
+    "loop_factory", [uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"]
+)
+def test_delivery(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop], senders: int, octets: int
+) -> None:
+    ours, theirs = multiprocessing.Pipe()
+    count = max(MESSAGES * 4096 // octets, 320)
+    sink = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs,))
+    sink.start()
+    try:
+        port = ours.recv()
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            cpu, wall = runner.run(_send(port, octets, count, senders))
+    finally:
+        ours.send("stop")
+        sink.join()
+    print(
+        f"\n{octets // 1024:5} KiB, {senders:2} senders: {cpu / count * 1e3:.3f} ms CPU, "
+        f"{count / wall:,.0f} messages/s"
+    )
