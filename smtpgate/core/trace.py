@@ -31,8 +31,8 @@ def _date(now: datetime) -> str:
 def complete(
     block: HeaderBlock, *, message_id: str, hostname: str, now: datetime
 ) -> HeaderBlock:
-    """Date and Message-ID where they are missing (RFC 6409 §8); without Bcc and Return-Path."""
-    fields = block.without((b"bcc", b"return-path")).fields
+    """Date and Message-ID where they are missing (RFC 6409 §8); without Bcc, Return-Path."""
+    fields = block.without((b"bcc", b"resent-bcc", b"return-path")).fields
     names = {field.name for field in fields}
     if b"date" not in names:
         fields += (Field(b"date", f"Date: {_date(now)}\r\n".encode("ascii")),)

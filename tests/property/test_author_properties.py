@@ -1,0 +1,128 @@
+from contextlib import suppress
+from email import policy
+from email.headerregistry import AddressHeader
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from smtpgate.core.address import AddressError, parse_mailbox
+from smtpgate.core.author import Author, AuthorError, parse_authors
+
+PIECES = [
+    *("a", "b@example.com", "<b@example.com>", "<", ">", '"', "\\", ",", " ", "\t", "@"),
+    *("(", ")", ":", ";", "[", "]", ".", "=?utf-8?q?x?=", "=?utf-8?b?4oKs?=", "=?", "?=", "ü"),
+    *("\r\n ", "\x00", "\u202e", "alice@example.org"),
+]
+texts = st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.lists(
+    st.integers(0, 0xD7FF).map(chr), max_size=20
+).map("".join)
+
+local_parts = st.text(st.sampled_from("ab.+\"\\ ,<>()@;:'-"), min_size=1, max_size=8)
+shown = st.sampled_from("ab,.<>@()[]:;?\\\"'üß日本👩")
+names = st.lists(st.text(shown, min_size=1, max_size=6), min_size=1, max_size=3).map(" ".join)
+
+
+def quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+@given(texts, st.booleans())
+def test_any_text_gives_authors_or_an_error(text: str, smtputf8: bool) -> None:
+    try:
+        authors = parse_authors(text, smtputf8=smtputf8)
+    except AuthorError:
+        return
+    assert authors
+    for author in authors:
+        assert parse_mailbox(str(author.mailbox)) == author.mailbox
+        assert author.display_name != ""
+        assert author.display_name is None or author.display_name.isprintable()
+
+
+@given(st.binary(max_size=40), st.booleans())
+def test_any_octets_give_authors_or_an_error(octets: bytes, smtputf8: bool) -> None:
+    with suppress(AuthorError):
+        assert parse_authors(octets, smtputf8=smtputf8)
+
+
+@given(texts)
+def test_every_mailbox_that_is_read_stands_in_the_text(text: str) -> None:
+    """No mailbox comes out of an encoded word, a quoted name or a comment."""
+    try:
+        authors = parse_authors(text, smtputf8=True)
+    except AuthorError:
+        return
+    rest = text
+    for author in authors:
+        domain_at = rest.find(f"@{author.mailbox.domain}")
+        assert domain_at >= 0
+        rest = rest[domain_at + 1 :]
+
+
+@given(st.lists(st.tuples(st.none() | names, local_parts), min_size=1, max_size=4))
+def test_what_is_written_down_is_read_back(mailboxes: list[tuple[str | None, str]]) -> None:
+    written, want = [], []
+    for name, local_part in mailboxes:
+        try:
+            mailbox = parse_mailbox(f"{quoted(local_part)}@example.com")
+        except AddressError:
+            assume(False)
+        address = f"<{mailbox}>"
+        assume("<" not in str(mailbox) and ">" not in str(mailbox))
+        written.append(address if name is None else f"{quoted(name)} {address}")
+        want.append((name, mailbox))
+    authors = parse_authors(", ".join(written), smtputf8=True)
+    assert [author.mailbox for author in authors] == [mailbox for _, mailbox in want]
+    for author, (name, _) in zip(authors, want, strict=True):
+        assert_same_name(author, name)
+
+
+def assert_same_name(author: Author, name: str | None) -> None:
+    if name is not None and name.isascii():
+        assert author.display_name == name
+    assert (author.display_name is None) == (name is None)
+
+
+@given(texts)
+@example("a@example.com (x)")
+@example("a@example.com <a@example.com>")
+@example('"alice@example.org" <b@example.com>')
+def test_a_second_reader_finds_the_same_addresses(text: str) -> None:
+    """What we take, the standard library's RFC 5322 grammar takes for the same mailboxes."""
+    try:
+        authors = parse_authors(text, smtputf8=True)
+    except AuthorError:
+        return
+    assume(text.isascii() and "@example.com <" not in text and "[" not in text)
+    header = policy.SMTP.header_factory("From", text)
+    assert isinstance(header, AddressHeader)
+    found = [(address.username, address.domain.lower()) for address in header.addresses]
+    assert found == [(author.mailbox.local_part, author.mailbox.domain) for author in authors]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"' * 60_000,
+        "(" * 60_000,
+        "<" * 60_000,
+        "a " * 30_000 + "<a@example.com>",
+        '"' + "\\a" * 30_000,
+        "=?utf-8?q?a?= " * 4000 + "<a@example.com>",
+        "a@" * 30_000,
+        "a" + "\u0316\u0300" * 10_000 + " <a@example.com>",
+        "\u0316\u0300" * 10_000 + "@example.com",
+        "a@" + "ü" * 20_000,
+        "a@b " * 15_000 + "<a@b>",
+        '""' * 30_000 + "<a@example.com>",
+        '"a"@' * 15_000,
+        "[" * 60_000,
+    ],
+    ids=lambda text: repr(text[:12]),
+)
+def test_no_text_takes_long(text: str) -> None:
+    """A reader that takes more than linear time would not come back from these."""
+    with suppress(AuthorError):
+        assert parse_authors(text, smtputf8=True)

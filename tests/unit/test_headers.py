@@ -1,0 +1,148 @@
+from typing import Any
+
+import pytest
+
+from smtpgate.core import headers
+from smtpgate.core.headers import (
+    Field,
+    HeaderBlock,
+    HeaderError,
+    duplicate_field,
+    line_end_problem,
+    normalize_line_ends,
+    split_message,
+)
+from tests.support.cases import load_cases
+
+REFUSED = load_cases("headers/10-refused.toml")
+DUPLICATES = load_cases("headers/20-duplicates.toml")
+LINE_ENDS = load_cases("headers/30-line-ends.toml")
+
+
+def block_of(*lines: str) -> HeaderBlock:
+    return split_message("\r\n".join([*lines, "", ""]).encode()).block
+
+
+def test_a_message_is_cut_at_its_first_empty_line() -> None:
+    message = split_message(
+        b"From : a@example.com\r\nsubject:\r\n long\r\n\tsubject  \r\n\r\nBody: x\r\n\r\nmore"
+    )
+    assert [field.name for field in message.block.fields] == [b"from", b"subject"]
+    assert message.block.raw_parts == (
+        b"From : a@example.com\r\n",
+        b"subject:\r\n long\r\n\tsubject  \r\n",
+    )
+    assert [field.value for field in message.block.fields] == [
+        b"a@example.com",
+        b"long\tsubject",
+    ]
+    assert bytes(message.body) == b"Body: x\r\n\r\nmore"
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n", b"\r\n\r\n"])
+def test_a_message_may_end_with_its_header_block(end: bytes) -> None:
+    message = split_message(b"Subject: x\r\nFrom: a@example.com" + end)
+    assert message.block.raw_parts == (b"Subject: x\r\n", b"From: a@example.com\r\n")
+    assert bytes(message.body) == b""
+
+
+def test_a_line_of_white_space_continues_a_field_and_ends_no_block() -> None:
+    message = split_message(b"Subject: x\r\n \r\nFrom: a@example.com\r\n\r\n")
+    assert [field.name for field in message.block.fields] == [b"subject", b"from"]
+    assert message.block.fields[0].value == b"x"
+
+
+def test_eight_bit_octets_in_a_value_pass_as_they_are() -> None:
+    block = split_message(b"Subject: Fr\xfchling\r\n\r\n").block
+    assert block.raw_parts == (b"Subject: Fr\xfchling\r\n",)
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case["note"])
+def test_a_block_that_is_not_made_of_fields_is_refused(case: dict[str, Any]) -> None:
+    with pytest.raises(HeaderError) as caught:
+        split_message(case["message"].replace("\n", "\r\n").encode())
+    assert case["says"] in str(caught.value)
+
+
+@pytest.mark.parametrize("octets", [b"A: b\nC: d\r\n\r\n", b"A: b\rC: d\r\n\r\n", b"A: b\r"])
+def test_a_block_with_other_line_ends_is_refused(octets: bytes) -> None:
+    with pytest.raises(HeaderError, match="bare CR or a bare LF"):
+        split_message(octets)
+
+
+def test_the_body_may_hold_anything() -> None:
+    assert bytes(split_message(b"A: b\r\n\r\n\0\r\r\n\n").body) == b"\0\r\r\n\n"
+
+
+def test_the_header_block_has_a_largest_size() -> None:
+    exact = b"A: " + b"b" * 7
+    for message in (exact + b"\r\n\r\nbody", exact + b"\r\n", exact):
+        assert split_message(message, max_block_octets=10).block.raw_parts == (exact + b"\r\n",)
+    for message in (b"AA: " + b"b" * 7, exact + b"b\r\n", exact + b"b\r\n\r\n", exact * 9):
+        with pytest.raises(HeaderError, match="larger than 10 octets"):
+            split_message(message, max_block_octets=10)
+
+
+def test_a_thousand_fields_are_the_most() -> None:
+    assert len(split_message(b"A: b\r\n" * 1000).block.fields) == 1000
+    with pytest.raises(HeaderError, match="more than 1000 header fields"):
+        split_message(b"A: b\r\n" * 1001)
+
+
+def test_a_message_that_passed_more_than_fifty_servers_goes_in_circles() -> None:
+    hop = b"Received: from a by b\r\n"
+    assert len(split_message(hop * 50).block.fields) == 50
+    with pytest.raises(HeaderError, match="more than 50 servers: a mail loop"):
+        split_message(hop * 25 + b"RECEIVED : from a by b\r\n" * 26)
+
+
+def test_a_header_line_of_998_octets_is_the_longest() -> None:
+    longest = b"Subject: " + b"x" * 989
+    folded = longest + b"\r\n " + b"y" * 997
+    assert split_message(longest + b"\r\n").block.raw_parts == (longest + b"\r\n",)
+    assert split_message(folded + b"\r\n").block.raw_parts == (folded + b"\r\n",)
+    for message in (longest + b"x\r\n", folded + b"y\r\n"):
+        with pytest.raises(HeaderError, match="line of field 'Subject' is longer than 998"):
+            split_message(message)
+
+
+@pytest.mark.parametrize("case", DUPLICATES, ids=lambda case: case["note"])
+def test_fields_that_stand_twice_are_found(case: dict[str, Any]) -> None:
+    assert (duplicate_field(block_of(*case["fields"])) or b"").decode() == case["want"]
+
+
+@pytest.mark.parametrize("case", LINE_ENDS, ids=lambda case: case["note"])
+def test_line_ends_other_than_crlf_are_found(case: dict[str, Any]) -> None:
+    octets = case["octets"].encode()
+    problem = line_end_problem(octets)
+    if case["want"]:
+        assert problem is not None
+        assert case["want"] in problem
+    else:
+        assert problem is None
+    assert normalize_line_ends(octets) == case["normalized"].encode()
+
+
+@pytest.mark.parametrize("shift", range(6))
+def test_a_line_end_between_two_slices_is_whole(
+    monkeypatch: pytest.MonkeyPatch, shift: int
+) -> None:
+    monkeypatch.setattr(headers, "_SLICE", 4)
+    clean = b"x" * shift + b"\r\n\r\nabc\r\n\r\n"
+    assert line_end_problem(clean) is None
+    for place in range(len(clean) + 1):
+        for wrong in (b"\r", b"\n"):
+            broken = clean[:place] + wrong + clean[place:]
+            assert line_end_problem(broken) is not None, broken
+
+
+def test_fields_are_found_taken_out_and_put_in_front() -> None:
+    block = block_of("A: 1", "B: 2", "a : 3", "C: 4")
+    assert [field.value for field in block.all(b"a")] == [b"1", b"3"]
+    first = block.first(b"a")
+    assert first is not None
+    assert first.value == b"1"
+    assert block.first(b"d") is None
+    assert block.without([b"a", b"c"]).raw_parts == (b"B: 2\r\n",)
+    added = Field(b"d", b"D: 0\r\n")
+    assert block.with_first(added, added).fields == (added, added, *block.fields)

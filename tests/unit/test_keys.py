@@ -1,0 +1,112 @@
+import base64
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import KeySerializationEncryption
+
+from smtpgate.core.identity import PrivateKey
+from smtpgate.signing.keys import (
+    KeyFileError,
+    dns_record,
+    generate_rsa_key,
+    load_private_key,
+)
+from tests.support.dkim import ed25519_pem, rsa_key
+
+DIGEST = bytes(range(32))
+
+
+def pem_of(
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey,
+    *,
+    form: serialization.PrivateFormat = serialization.PrivateFormat.PKCS8,
+    encryption: KeySerializationEncryption | None = None,
+) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, form, encryption or serialization.NoEncryption()
+    )
+
+
+def test_a_generated_key_is_rsa_2048_and_signs() -> None:
+    pem = generate_rsa_key()
+    key = load_private_key(pem)
+    assert key.algorithm == "rsa-sha256"
+    assert len(key.sign(DIGEST)) == 256
+
+
+def test_a_key_in_the_older_rsa_form_is_taken() -> None:
+    private = rsa.generate_private_key(65537, 2048)
+    older = pem_of(private, form=serialization.PrivateFormat.TraditionalOpenSSL)
+    assert older.startswith(b"-----BEGIN RSA PRIVATE KEY-----")
+    newer = pem_of(private)
+    assert load_private_key(older).sign(DIGEST) == load_private_key(newer).sign(DIGEST)
+
+
+def test_a_key_that_was_checked_before_signs_the_same_without_the_check() -> None:
+    pem = generate_rsa_key()
+    assert load_private_key(pem, is_checked=True).sign(DIGEST) == load_private_key(pem).sign(
+        DIGEST
+    )
+
+
+def refused_keys() -> list[tuple[str, bytes, str]]:
+    large = rsa.generate_private_key(65537, 2048)
+    return [
+        ("small", pem_of(rsa.generate_private_key(65537, 1024)), "RSA key of 1024 bits"),
+        (
+            "encrypted",
+            pem_of(large, encryption=serialization.BestAvailableEncryption(b"x")),
+            "encrypted",
+        ),
+        ("elliptic", pem_of(ec.generate_private_key(ec.SECP256R1())), "neither an RSA nor an"),
+        (
+            "public",
+            large.public_key().public_bytes(
+                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+            ),
+            "no PEM private key",
+        ),
+        ("cut short", pem_of(large)[:600], "no PEM private key"),
+        ("empty", b"", "no PEM private key"),
+        ("octets", b"\xff\0\xfe", "no PEM private key"),
+    ]
+
+
+def test_what_dkim_cannot_use_is_refused_with_a_reason() -> None:
+    for note, pem, says in refused_keys():
+        with pytest.raises(KeyFileError) as caught:
+            load_private_key(pem)
+        assert says in str(caught.value), note
+
+
+def test_the_record_of_an_rsa_key_publishes_its_public_half() -> None:
+    record = dns_record(rsa_key().private_key)
+    assert record.startswith("v=DKIM1; k=rsa; p=")
+    public = serialization.load_der_public_key(base64.b64decode(record.partition("p=")[2]))
+    assert isinstance(public, rsa.RSAPublicKey)
+    assert public.key_size == 2048
+
+
+def test_the_record_of_an_ed25519_key_is_the_bare_key() -> None:
+    # RFC 8463 §A.2
+    assert dns_record(load_private_key(ed25519_pem())) == (
+        "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+    )
+
+
+def test_a_record_is_made_of_keys_of_this_package_only() -> None:
+    class Other:
+        algorithm = "rsa-sha256"
+
+        def sign(self, digest: bytes) -> bytes:
+            return digest
+
+    other: PrivateKey = Other()
+    with pytest.raises(TypeError):
+        dns_record(other)
+
+
+def test_a_key_does_not_print_itself() -> None:
+    pem = generate_rsa_key()
+    assert pem.splitlines()[1].decode() not in repr(load_private_key(pem))

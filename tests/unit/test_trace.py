@@ -1,0 +1,96 @@
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from smtpgate.core.envelope import Client
+from smtpgate.core.headers import Field, split_message
+from smtpgate.core.trace import complete, received_field
+
+CLIENT = Client("192.0.2.7", "client.example.net", "submission", "ESMTPSA")
+NOW = datetime(2026, 6, 1, 10, 0, 5, tzinfo=timezone(timedelta(hours=2)))
+
+
+def received(client: Client, *, now: datetime = NOW, mask_client: bool = False) -> bytes:
+    field = received_field(
+        client,
+        hostname="gate.example.com",
+        message_id="0100-x-000000",
+        now=now,
+        mask_client=mask_client,
+    )
+    assert field.name == b"received"
+    return field.raw
+
+
+def test_the_received_field_says_from_whom_by_whom_how_and_when() -> None:
+    assert received(CLIENT) == (
+        b"Received: from client.example.net ([192.0.2.7]) by gate.example.com\r\n"
+        b"\twith ESMTPSA id 0100-x-000000; Mon, 01 Jun 2026 10:00:05 +0200\r\n"
+    )
+
+
+def test_an_ipv6_client_is_written_as_an_address_literal() -> None:
+    raw = received(replace(CLIENT, address="2001:db8::7"))
+    assert b"([IPv6:2001:db8::7])" in raw
+    raw = received(replace(CLIENT, address="fe80::1%eth0"))
+    assert b"([IPv6:fe80::1])" in raw
+
+
+def test_a_masked_client_is_named_by_nothing() -> None:
+    raw = received(CLIENT, mask_client=True)
+    assert raw.startswith(b"Received: from localhost by gate.example.com with ESMTPSA id ")
+    assert b"192.0.2.7" not in raw
+    assert b"client.example.net" not in raw
+
+
+def test_the_cipher_is_named_when_its_name_is_the_registered_one() -> None:
+    tls_13 = replace(CLIENT, tls_version="TLSv1.3", tls_cipher="TLS_AES_128_GCM_SHA256")
+    assert b"id 0100-x-000000 tls TLS_AES_128_GCM_SHA256;" in received(tls_13).replace(
+        b"\r\n\t", b" "
+    )
+    tls_12 = replace(CLIENT, tls_version="TLSv1.2", tls_cipher="ECDHE-RSA-AES128-GCM-SHA256")
+    assert b"tls" not in received(tls_12)
+
+
+@pytest.mark.parametrize(
+    "helo",
+    ["a\r\nBcc: x@example.com", "a\tb", "a(b", "a;b", 'a"b', "a<b>", "ä.example", "a\0b", ""],
+)
+def test_what_the_client_called_itself_cannot_break_out(helo: str) -> None:
+    raw = received(replace(CLIENT, helo=helo))
+    block = split_message(raw).block
+    assert [field.name for field in block.fields] == [b"received"]
+    words = block.fields[0].value.split(b" by ")[0].split()
+    assert len(words) == 3
+    assert words[2] == b"([192.0.2.7])"
+
+
+def test_a_long_name_of_the_client_is_cut_and_lines_stay_short() -> None:
+    lines = received(replace(CLIENT, helo="a" * 5000)).split(b"\r\n")
+    assert max(map(len, lines)) <= len(b"\tfrom ") + 255
+    assert [line for line in lines if len(line) > 78] == [b"\tfrom " + b"a" * 255]
+
+
+def test_a_moment_in_utc_is_written_with_its_zone() -> None:
+    raw = received(CLIENT, now=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    assert raw.endswith(b"Fri, 02 Jan 2026 03:04:05 +0000\r\n")
+
+
+def test_date_and_message_id_are_added_only_where_they_are_missing() -> None:
+    block = split_message(b"From: a@example.com\r\nDATE : today\r\n\r\n").block
+    full = complete(block, message_id="0100-x", hostname="gate.example.com", now=NOW)
+    added = Field(b"message-id", b"Message-ID: <0100-x@gate.example.com>\r\n")
+    assert full.fields == (*block.fields, added)
+    again = complete(full, message_id="other", hostname="other.example.com", now=NOW)
+    assert again == full
+
+
+def test_blind_copies_and_return_path_are_removed() -> None:
+    block = split_message(
+        b"Return-Path: <a@example.com>\r\nFrom: a@example.com\r\nbcc: b@example.com,\r\n"
+        b" c@example.com\r\nBCC : d@example.com\r\nResent-Bcc: e@example.com\r\n"
+        b"Date: x\r\nMessage-ID: y\r\n\r\n"
+    ).block
+    full = complete(block, message_id="0100-x", hostname="gate.example.com", now=NOW)
+    assert [field.name for field in full.fields] == [b"from", b"date", b"message-id"]
