@@ -28,6 +28,7 @@ from smtpgate.core.policy import (
 )
 from smtpgate.core.policy.lint import CODES
 from smtpgate.core.policy.match import any_glob, pieces_of
+from smtpgate.core.policy.strict_json import parse_json
 from tests.oracle.naive_policy import glob_as_regex, naive_outcome
 from tests.support.policies import ACCOUNTS, IDENTITY, Dice, Document, dice, json_values
 
@@ -242,6 +243,14 @@ def test_any_octets_are_a_policy_or_an_error(octets: bytes) -> None:
 @given(st.text(max_size=60))
 def test_any_text_is_a_policy_or_an_error(text: str) -> None:
     _is_refused_or_read(text, "identity")
+
+
+@given(json_values)
+def test_the_quick_reader_of_json_reads_what_the_strict_one_does(value: object) -> None:
+    # An escape sends the document to the strict reader.
+    strict = '["\\u0020", ' + json.dumps(value) + "]"
+    quick = '[" ", ' + json.dumps(value, ensure_ascii=False) + "]"
+    assert parse_json(strict) == parse_json(quick)
 
 
 @given(dice, kinds, json_values)
