@@ -64,11 +64,18 @@ def test_a_text_that_is_no_unicode_is_refused_at_its_place() -> None:
     assert caught.value.problems == (Problem("line 1 column 9", "not Unicode"),)
 
 
-@pytest.mark.parametrize("opening", ["[", '{"a":'])
-def test_a_document_nested_too_deep_is_refused(opening: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a":' * 100_000, "[" * 26 + "]" * 26, '[1,{"a":' * 13 + "}]" * 13]
+)
+def test_a_document_nested_too_deep_is_refused(text: str) -> None:
     with pytest.raises(PolicyError) as caught:
-        parse_policy(opening * 100_000, kind="user", name="p")
+        parse_policy(text, kind="user", name="p")
     assert "nested more than 24 deep" in str(caught.value)
+
+
+def test_many_brackets_side_by_side_are_not_deep() -> None:
+    many = json.dumps({"Statement": [{**GOOD, "Action": ["ses:*"]}] * 30})
+    assert len(parse_policy(many, kind="identity", name="p").statements) == 30
 
 
 def test_a_policy_tells_its_elements() -> None:
