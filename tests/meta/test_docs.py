@@ -1,0 +1,191 @@
+"""The documents against the program: what one says of the other has to be true."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from itertools import chain
+from typing import Final, get_args
+
+import pytest
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from smtpgate.cli import app
+from smtpgate.config import GateConfig
+from smtpgate.core.events import Outcome, Stage
+from smtpgate.core.reply import REASONS
+from smtpgate.metrics import CATALOGUE as METRICS
+from tests.support.reference import SAMPLE, in_readme, tables
+from tests.support.source import ROOT, modules
+
+README: Final = (ROOT / "README.md").read_text("utf-8")
+MAKEFILE: Final = (ROOT / "Makefile").read_text("utf-8")
+RULES: Final = (ROOT / "config" / "prometheus.rules").read_text("utf-8")
+CHANGELOG: Final = (ROOT / "CHANGELOG.md").read_text("utf-8")
+CONTRIBUTING: Final = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+
+
+# -- the reference tables of the README --------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(tables()))
+def test_the_readmes_table_is_what_the_program_says_of_itself(name: str) -> None:
+    """``python -m tests.support.reference`` writes the tables anew."""
+    assert in_readme(name) == tables()[name]
+
+
+def test_the_readme_has_every_table() -> None:
+    assert {"config", "replies", "reasons", "metrics", "commands"} <= set(
+        re.findall(r"<!-- /([a-z]+) -->", README)
+    )
+    assert {"config", "replies", "reasons", "metrics"} <= set(tables())
+
+
+# -- commands ----------------------------------------------------------------------------------
+
+
+def commands() -> dict[str, TyperCommand]:
+    """Every command, by its words."""
+
+    def walk(words: str, command: object) -> Iterator[tuple[str, TyperCommand]]:
+        if isinstance(command, TyperGroup):
+            for name, inner in command.commands.items():
+                yield from walk(f"{words} {name}", inner)
+        elif isinstance(command, TyperCommand):
+            yield words, command
+
+    return dict(walk("smtpgate", typer.main.get_command(app)))
+
+
+def test_every_command_is_in_the_readme_and_says_what_it_does() -> None:
+    told = re.findall(r"^\| `([^`]+)` \| .+ \|$", in_readme("commands"), re.MULTILINE)
+    for words, command in commands().items():
+        assert any(f"{one} ".startswith(f"{words} ") for one in told), words
+        assert command.help
+    for one in told:
+        assert any(f"{one} ".startswith(f"{words} ") for words in commands()), one
+
+
+def test_every_smtpgate_command_line_in_the_documents_can_be_typed() -> None:
+    text = "\n".join((README, CONTRIBUTING, SAMPLE.read_text("utf-8"), unit()))
+    typed = re.findall(r"(?:^|[\s`/])smtpgate ((?:[a-z]+(?:-[a-z]+)*)(?: --[a-z-]+)*)", text)
+    known = {words.removeprefix("smtpgate "): command for words, command in commands().items()}
+    lines = [line.split() for line in typed if line.split()[0] in _first_words(known)]
+    assert lines
+    for name, *options in lines:
+        for command in (known[words] for words in known if words.split()[0] == name):
+            offered = {option for parameter in command.params for option in parameter.opts}
+            assert set(options) <= offered, f"smtpgate {name} {options}"
+
+
+def _first_words(known: dict[str, TyperCommand]) -> set[str]:
+    return {words.split()[0] for words in known}
+
+
+@pytest.mark.parametrize("document", [README, CONTRIBUTING])
+def test_every_make_target_in_the_documents_is_in_the_makefile(document: str) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", document, re.DOTALL)
+    named = re.findall(r"^make ([a-z]+)", "\n".join(blocks), re.MULTILINE)
+    named += re.findall(r"`make ([a-z]+)`", document)
+    targets = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+    assert {"demo", "test"} <= set(named)
+    assert set(named) <= targets
+
+
+# -- the way of a message ----------------------------------------------------------------------
+
+
+def test_the_stages_stand_in_the_readme_in_the_pipelines_order() -> None:
+    pipeline = next(one.text for one in modules() if one.path == "smtpgate/pipeline.py")
+    carried = re.findall(r'self\._timed\("([a-z]+)"', pipeline)
+    assert carried == list(get_args(Stage))
+    told = re.findall(r"^[ │]*[1-9] ([a-z]+)", README, re.MULTILINE)
+    assert [stage for stage in told if stage in carried] == carried
+
+
+# -- alert rules -------------------------------------------------------------------------------
+
+
+def selectors() -> list[tuple[str, str]]:
+    """Each metric that the alert rules name, with its label matchers."""
+    return re.findall(r"\b(smtpgate_[a-z0-9_]+)(?:\{([^}]*)\})?", RULES)
+
+
+def metric_of(name: str) -> str:
+    """The catalogue's name of a series: a histogram has three."""
+    base = re.sub(r"_(?:bucket|sum|count)$", "", name)
+    return base if base in METRICS and METRICS[base].kind == "histogram" else name
+
+
+def test_every_metric_in_the_alert_rules_exists_with_those_labels() -> None:
+    assert selectors()
+    for name, matchers in selectors():
+        row = METRICS[metric_of(name)]
+        assert set(re.findall(r"([a-z]+)=", matchers)) <= set(row.labels), name
+
+
+def test_every_value_in_the_alert_rules_can_occur() -> None:
+    can_occur = {"outcome": set(get_args(Outcome)), "reason": {*REASONS, "accepted"}}
+    for name, matchers in selectors():
+        for label, values in re.findall(r'([a-z]+)=~?"([^"]*)"', matchers):
+            if label in can_occur:
+                assert set(values.split("|")) <= can_occur[label], name
+
+
+def test_every_alert_has_an_expression_a_severity_and_a_summary() -> None:
+    alerts = RULES.split("- alert: ")[1:]
+    assert len({alert.partition("\n")[0] for alert in alerts}) == len(alerts) > 5
+    for alert in alerts:
+        for wanted in ("expr: ", "severity: ", "summary: "):
+            assert alert.count(wanted) == 1, alert
+
+
+# -- systemd -----------------------------------------------------------------------------------
+
+
+def unit() -> str:
+    """The service's unit file."""
+    return (ROOT / "systemd" / "smtpgate.service").read_text("utf-8")
+
+
+def setting(name: str) -> str:
+    """The last value of a directive in the unit."""
+    return str(re.findall(rf"^{name}=(.*)$", unit(), re.MULTILINE)[-1])
+
+
+def test_the_unit_leaves_time_to_drain() -> None:
+    assert int(setting("TimeoutStopSec")) > GateConfig.model_fields["drain_s"].default
+    assert setting("KillSignal") == "SIGTERM"
+    assert setting("Type") == "notify"
+
+
+def test_the_unit_runs_as_the_user_that_sysusers_makes() -> None:
+    sysusers = (ROOT / "systemd" / "smtpgate.sysusers").read_text("utf-8")
+    assert re.findall(r"^u ([a-z]+) ", sysusers, re.MULTILINE) == [setting("User")]
+
+
+# -- the other documents -----------------------------------------------------------------------
+
+
+def test_contributing_names_every_dependency_and_what_it_is_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"].values()
+    wanted = {
+        re.split(r"[<>=;\[ ]", dependency)[0]
+        for dependency in chain(project["dependencies"], *extras)
+    }
+    table = CONTRIBUTING.partition("<!-- dependencies -->")[2].partition("<!-- /dep")[0]
+    assert set(re.findall(r"^\| ([\w-]+) \| .{10,} \|$", table, re.MULTILINE)) == wanted
+
+
+def test_contributing_names_modules_and_folders_that_exist() -> None:
+    named = re.findall(
+        r"`((?:smtpgate|tests|config|systemd|\.github)/[\w./*-]*)`", CONTRIBUTING
+    )
+    assert named
+    assert not [path for path in named if not list(ROOT.glob(path.rstrip("/")))]
+
+
+def test_the_changelog_tells_what_is_not_yet_released_first() -> None:
+    headings = re.findall(r"^## (.*)$", CHANGELOG, re.MULTILINE)
+    assert headings[0] == "Unreleased"

@@ -1,0 +1,49 @@
+"""What systemd itself thinks of the unit, where there is a systemd to ask."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.source import ROOT
+
+UNIT = ROOT / "systemd" / "smtpgate.service"
+
+
+@pytest.fixture
+def analyze() -> str:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("systemd-analyze is not installed (Debian package systemd)")
+    return program
+
+
+def test_systemd_knows_every_directive(analyze: str, tmp_path: Path) -> None:
+    program = tmp_path / "smtpgate"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    unit = tmp_path / "smtpgate.service"
+    unit.write_text(UNIT.read_text().replace("/opt/smtpgate/bin/smtpgate", str(program)))
+    run = subprocess.run(
+        [analyze, "verify", "--man=no", "--recursive-errors=no", str(unit)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_systemd_calls_the_service_well_confined(analyze: str) -> None:
+    run = subprocess.run(
+        [analyze, "security", "--offline=true", "--no-pager", str(UNIT)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    level = re.search(r"Overall exposure level for smtpgate\.service: ([0-9.]+)", run.stdout)
+    assert level is not None, run.stderr
+    assert float(level[1]) <= 2.0
