@@ -51,7 +51,7 @@ class Client:
         """Raises UpstreamUnavailableError, and OSError when the STARTTLS handshake fails."""
         connection = await self._connect(terms, deadline, on_closed)
         try:
-            await connection.become_ready(self._context, self._server_name, deadline)
+            await connection.become_ready(self._context, self._server_name)
         except BaseException:
             connection.abort()
             raise
@@ -76,7 +76,7 @@ class Client:
             try:
                 async with asyncio.timeout(share):
                     _, connection = await loop.create_connection(
-                        lambda: Connection(config, terms, on_closed),
+                        lambda: Connection(config, terms, deadline, on_closed),
                         str(address[0]),
                         config.port,
                         family=family,

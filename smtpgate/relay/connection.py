@@ -50,12 +50,17 @@ class StaleConnectionError(UpstreamUnavailableError):
 class Connection(asyncio.Protocol):
     """One connection, good for one transaction after another.
 
-    ``on_closed`` hears once that it can be used no more. ``messages`` counts transactions, and
+    Times of the event loop are meant by ``deadline``: no wait goes beyond it. ``on_closed``
+    hears once that the connection can be used no more. ``messages`` counts transactions, and
     ``idle_since`` is for whoever keeps the connection.
     """
 
     def __init__(
-        self, config: UpstreamConfig, terms: Terms, on_closed: Callable[["Connection"], None]
+        self,
+        config: UpstreamConfig,
+        terms: Terms,
+        deadline: float,
+        on_closed: Callable[["Connection"], None],
     ) -> None:
         self.messages = 0
         self.idle_since = 0.0
@@ -64,14 +69,14 @@ class Connection(asyncio.Protocol):
         self._on_closed = on_closed
         self._loop = asyncio.get_running_loop()
         self._session = UpstreamSession(terms)
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.Transport  # from connection_made on, before which none waits
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._is_dropped = False
         self._news: Step | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._is_paused = False
         self._is_last_write = False
-        self._deadline = float("inf")
+        self._deadline = deadline
         self._patience_s = 0.0
         self._expires_at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -88,14 +93,11 @@ class Connection(asyncio.Protocol):
         """The keywords that EHLO offered."""
         return frozenset(self._session.extensions)
 
-    async def become_ready(
-        self, context: ssl.SSLContext | None, server_name: str, deadline: float
-    ) -> None:
+    async def become_ready(self, context: ssl.SSLContext | None, server_name: str) -> None:
         """Wait for the greeting, EHLO, TLS and login; raises what is wrong with them.
 
         A failed TLS handshake is raised as the OSError that it is.
         """
-        self._deadline = deadline
         if isinstance(await self._next(), StartTls):
             await self._start_tls(context, server_name)
             await self._next()
@@ -103,7 +105,7 @@ class Connection(asyncio.Protocol):
     async def deliver(
         self, envelope: Envelope, message: Sequence[Octets], deadline: float
     ) -> Delivery:
-        """Carry out one transaction, until that time of the event loop at most."""
+        """Carry out one transaction."""
         self._deadline = deadline
         self._carry_out(self._session.begin(envelope, message))
         self.messages += 1
@@ -115,7 +117,7 @@ class Connection(asyncio.Protocol):
 
     async def quit(self) -> None:
         """Take leave, without waiting long for the answer."""
-        if self._transport is not None and self.is_ready:
+        if self.is_ready:
             for step in self._session.quit():
                 self._transport.write(cast("Send", step).octets)
             await asyncio.wait([self._gone], timeout=_GOODBYE_S)
@@ -181,12 +183,14 @@ class Connection(asyncio.Protocol):
         self._transport = transport
 
     async def _start_tls(self, context: ssl.SSLContext | None, server_name: str) -> None:
-        if self._transport is None or context is None:
-            raise RuntimeError("TLS begins on a connection, and with a context")
         try:
-            async with asyncio.timeout(self._config.connect_timeout_s):
+            until = self._loop.time() + self._config.connect_timeout_s
+            async with asyncio.timeout_at(min(until, self._deadline)):
                 encrypted = await self._loop.start_tls(
-                    self._transport, self, context, server_hostname=server_name
+                    self._transport,
+                    self,
+                    cast("ssl.SSLContext", context),
+                    server_hostname=server_name,
                 )
             if encrypted is None:
                 raise ConnectionResetError
@@ -197,10 +201,9 @@ class Connection(asyncio.Protocol):
         self._carry_out(self._session.tls_started())
 
     def _carry_out(self, steps: Iterable[Step]) -> None:
-        transport = self._transport
         for step in steps:
-            if isinstance(step, Send) and transport is not None:
-                transport.write(step.octets)
+            if isinstance(step, Send):
+                self._transport.write(step.octets)
                 self._watch(self._config.command_timeout_s)
             elif isinstance(step, SendMessage) and step.octets <= _ONE_WRITE_OCTETS:
                 self._write_last(b"".join(step.pieces))
@@ -211,15 +214,14 @@ class Connection(asyncio.Protocol):
         if self._session.state is State.CLOSED and not self._is_dropped:
             self._is_dropped = True
             self._on_closed(self)
-            if transport is not None:
-                transport.abort()
+            self._transport.abort()
 
     async def _stream(self, pieces: Iterable[Octets]) -> None:
         """Send a large message chunk by chunk; between them others have their turn."""
         for chunk, is_last in _chunks(pieces):
             if is_last:
                 self._write_last(chunk)
-            elif self._transport is not None:
+            else:
                 self._transport.write(chunk)
                 self._watch(self._config.data_timeout_s)
                 await asyncio.sleep(0)
@@ -230,14 +232,11 @@ class Connection(asyncio.Protocol):
 
     def _write_last(self, octets: bytes) -> None:
         """Write what ends with the final dot, and note whether it left."""
-        transport = self._transport
-        if transport is None:
-            return
         self._is_last_write = True
-        transport.write(octets)
+        self._transport.write(octets)
         self._watch(self._config.data_timeout_s)
         # A transport that is closing could not write, and one that paused us holds octets back.
-        if not self._is_paused and not transport.is_closing():
+        if not self._is_paused and not self._transport.is_closing():
             self._message_sent()
 
     def _message_sent(self) -> None:
@@ -298,11 +297,7 @@ def _chunks(pieces: Iterable[Octets]) -> Iterator[tuple[bytes, bool]]:
 
 
 def _is_loopback(peer: object) -> bool:
-    address = peer[0] if isinstance(peer, tuple) else ""
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
+    return isinstance(peer, tuple) and ipaddress.ip_address(peer[0]).is_loopback
 
 
 def reason_of(error: Exception) -> str:

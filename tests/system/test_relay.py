@@ -22,6 +22,7 @@ from tests.support.upstream_server import (
     BOB,
     CAROL,
     HANG_UP,
+    HOLD,
     SILENCE,
     TO_BOB,
     TO_BOTH,
@@ -106,7 +107,7 @@ async def test_no_clear_answer_after_the_dot_is_in_doubt_and_never_tried_again(
 ) -> None:
     async with (
         open_upstream("PIPELINING") as server,
-        relay_to(server, data_timeout_s=0.05) as upstream,
+        relay_to(server, data_timeout_s=0.2) as upstream,
     ):
         assert (await upstream.deliver(TO_BOB, MESSAGE)).is_accepted
         server.answers["MESSAGE"] = answer
@@ -131,10 +132,20 @@ async def test_nothing_is_accepted_before_the_dot(verb: str, answer: str) -> Non
 
 
 async def test_a_deadline_ends_a_transaction_that_drags_on() -> None:
-    async with open_upstream() as server, relay_to(server, deadline_s=0.05) as upstream:
+    async with open_upstream() as server, relay_to(server, deadline_s=0.2) as upstream:
         server.answers["RCPT"] = SILENCE
         with pytest.raises(UpstreamUnavailableError, match="RCPT before the deadline"):
             await upstream.deliver(TO_BOB, MESSAGE)
+
+
+async def test_each_wait_has_its_own_time() -> None:
+    async with (
+        open_upstream("PIPELINING") as server,
+        relay_to(server, command_timeout_s=0.2) as upstream,
+    ):
+        server.answers["MESSAGE"] = HOLD
+        asyncio.get_running_loop().call_later(0.25, server.release)
+        assert (await upstream.deliver(TO_BOB, MESSAGE)).is_accepted
 
 
 async def test_a_refusal_in_the_middle_of_a_message_is_the_verdict() -> None:
@@ -215,7 +226,7 @@ async def test_an_address_that_does_not_answer_leaves_time_for_the_next(
         facts = UpstreamServer((), None)
         server = await asyncio.start_server(facts.serve, "127.0.0.1", port)
         facts.port = port
-        async with relay_to(facts, connect_timeout_s=0.2) as upstream:
+        async with relay_to(facts, connect_timeout_s=0.4) as upstream:
             monkeypatch.setattr(loop, "getaddrinfo", addresses)
             assert (await upstream.deliver(TO_BOB, MESSAGE)).is_accepted
         server.close()

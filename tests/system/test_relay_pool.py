@@ -74,11 +74,11 @@ async def test_it_is_replaced_once_and_not_for_ever() -> None:
 async def test_silence_on_a_kept_connection_is_not_tried_again() -> None:
     async with (
         open_upstream("PIPELINING") as server,
-        relay_to(server, command_timeout_s=0.05) as upstream,
+        relay_to(server, command_timeout_s=0.2) as upstream,
     ):
         await upstream.deliver(TO_BOB, MESSAGE)
         server.answers["MAIL"] = SILENCE
-        with pytest.raises(UpstreamUnavailableError, match=r"no answer to MAIL within 0\.05 s"):
+        with pytest.raises(UpstreamUnavailableError, match=r"no answer to MAIL within 0\.2 s"):
             await upstream.deliver(TO_BOB, MESSAGE)
         assert len(server.visits) == 1
 
@@ -207,6 +207,25 @@ async def test_a_connection_nobody_uses_is_closed(clock: MovableClock) -> None:
         assert upstream.idle_connections == 0
 
 
+async def test_each_connection_has_its_own_age(clock: MovableClock) -> None:
+    async with (
+        open_upstream("PIPELINING") as server,
+        relay_to(server, clock=clock, max_idle_s=0.02) as upstream,
+    ):
+        server.answers["MESSAGE"] = HOLD
+        deliveries = start(upstream, 1, 2)
+        await holding(server, upstream, 2)
+        server.release()
+        await asyncio.gather(*deliveries)
+        clock.move(0.015)
+        await upstream.deliver(TO_BOB, MESSAGE)
+        clock.move(0.01)
+        await server.until(lambda: server.open_visits == 1)
+        assert upstream.idle_connections == 1
+        clock.move(1)
+        await server.until(lambda: server.open_visits == 0)
+
+
 # -- ends --------------------------------------------------------------------------------------
 
 
@@ -252,16 +271,21 @@ async def test_a_waiter_cancelled_as_it_is_served_passes_the_connection_on() -> 
         open_upstream("PIPELINING") as server,
         relay_to(server, max_connections=1) as upstream,
     ):
+
+        async def deliver_and_cancel() -> None:
+            await upstream.deliver(TO_BOB, numbered(1))
+            second.cancel()  # which was handed the connection before this line
+
         server.answers["MESSAGE"] = HOLD
-        first, second, third = start(upstream, 1, 2, 3)
+        first = asyncio.create_task(deliver_and_cancel())
+        second, third = start(upstream, 2, 3)
         await holding(server, upstream, 1)
-        # Called when the first is done, which is when its connection was handed over.
-        first.add_done_callback(lambda _: second.cancel())
         server.release()
-        assert (await first).is_accepted
+        await first
         assert (await third).is_accepted
         assert second.cancelled()
-        assert b"Subject: 2\r\n\r\n" not in server.messages
+        assert server.messages == [b"Subject: 1\r\n\r\n", b"Subject: 3\r\n\r\n"]
+        assert len(server.visits) == 1
 
 
 async def test_closing_says_goodbye_and_lets_running_transactions_finish() -> None:
