@@ -77,7 +77,7 @@ class Reservation:
 class Usage:
     """What one account has sent, as of a moment.
 
-    ``counts`` has the recipients of each minute, oldest first, the last one that of ``as_of``;
+    ``counts`` has the recipients of each minute, from the oldest with any to that of ``as_of``;
     ``used`` is their sum. ``tokens`` is in millionths; ``None`` stands for a full bucket.
     """
 
@@ -119,7 +119,7 @@ def refund(usage: Usage, reservation: Reservation) -> Usage:
     if age < len(counts):
         at = len(counts) - 1 - age
         taken = min(counts[at], reservation.recipients)
-        counts = (*counts[:at], counts[at] - taken, *counts[at + 1 :])
+        counts = _trimmed((*counts[:at], counts[at] - taken, *counts[at + 1 :]))
     tokens = usage.tokens
     if tokens is not None:
         tokens += reservation.recipients * _TOKEN  # more than the bucket holds is cut off later
@@ -166,8 +166,14 @@ def _window(usage: Usage, moment: datetime) -> tuple[tuple[int, ...], int]:
         return (*kept[:-1], last), usage.used
     if passed >= _BUCKETS or usage.used == 0:
         return (0,), 0
-    counts = (counts + (0,) * passed)[-_BUCKETS:]
+    counts = _trimmed((counts + (0,) * passed)[-_BUCKETS:])
     return counts, sum(counts)
+
+
+def _trimmed(counts: tuple[int, ...]) -> tuple[int, ...]:
+    """The counts from the first that is not 0, so that one usage has one form."""
+    first = next((at for at, count in enumerate(counts) if count), len(counts) - 1)
+    return counts[first:]
 
 
 def _tokens(usage: Usage, limits: SendingLimits, moment: datetime) -> int | None:

@@ -45,6 +45,13 @@ def test_a_refund_takes_no_more_than_is_there() -> None:
     assert refunded.used == 0
 
 
+def test_a_refund_leaves_no_trace_of_minutes_in_which_nothing_else_was_sent() -> None:
+    first = reserve(None, SendingLimits(-1, -1), 2, START)
+    usage = reserve(first, SendingLimits(-1, -1), 3, START + timedelta(minutes=2))
+    assert usage.counts == (2, 0, 3)
+    assert refund(usage, Reservation(1, "a", 2, START)).counts == (3,)
+
+
 def test_limits_that_were_unlimited_begin_with_a_full_bucket() -> None:
     usage = reserve(None, SendingLimits(-1, -1), 50, START)
     usage = reserve(usage, SendingLimits(-1, 3), 3, START)
