@@ -21,10 +21,15 @@ from tests.support.inprocess import (
 from tests.support.upstream_server import HOLD, open_upstream
 
 
+async def begin(dialog: Dialog) -> None:
+    """A transaction up to DATA."""
+    for command in ("MAIL FROM:<marketing@ses-example.com>", "RCPT TO:<j@x.example>", "DATA"):
+        await dialog.say(command)
+
+
 async def hand_over(dialog: Dialog) -> None:
     """A transaction up to the final dot, its verdict not awaited."""
-    for command in ("MAIL FROM:<marketing@ses-example.com>", "RCPT TO:<j@example.net>", "DATA"):
-        await dialog.say(command)
+    await begin(dialog)
     await dialog.send(MESSAGE.encode() + b".\r\n")
 
 
@@ -259,8 +264,7 @@ async def _logged(gate: Gate, folder: Path) -> str:
 async def test_a_message_that_trickles_in_is_cut_off(tmp_path: Path) -> None:
     async with open_gate(tmp_path, listener="data_timeout_s = 0.1") as (gate, sink):
         dialog = await login(gate)
-        for command in ("MAIL FROM:<marketing@ses-example.com>", "RCPT TO:<j@example.net>", "DATA"):
-            await dialog.say(command)
+        await begin(dialog)
         said = asyncio.create_task(dialog.reply())
         with contextlib.suppress(ConnectionError):
             while not said.done():
