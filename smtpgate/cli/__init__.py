@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 import smtpgate
 from smtpgate.app import check, run
-from smtpgate.config import Config, ConfigError, load_config
+from smtpgate.cli.policy import policy_app
+from smtpgate.cli.simulate import simulate
+from smtpgate.cli.terminal import fail, loaded_config, output
+from smtpgate.config import ConfigError
 from smtpgate.demo import run_demo
 from smtpgate.directory.files import DirectoryError
 from smtpgate.initialize import InitError, initialize
@@ -24,34 +26,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-_output = Console(highlight=False, soft_wrap=True, markup=False)
-
 ConfigFile = Annotated[
     Path,
     typer.Argument(metavar="FILE", help="The configuration file (TOML).", show_default=False),
 ]
 
 
-def _fail(problem: object) -> typer.Exit:
-    _errors.print(str(problem))
-    return typer.Exit(1)
-
-
-def _loaded(path: Path) -> Config:
-    try:
-        config = load_config(path)
-    except ConfigError as error:
-        raise _fail(error) from None
-    for warning in config.warnings:
-        _errors.print(f"warning: {warning}")
-    return config
-
-
 def _version(wanted: bool) -> None:
     if wanted:
-        _output.print(f"smtpgate {smtpgate.__version__}")
+        output.print(f"smtpgate {smtpgate.__version__}")
         raise typer.Exit
+
+
+app.command()(simulate)
+app.add_typer(policy_app, name="policy")
 
 
 @app.callback()
@@ -72,24 +60,24 @@ def serve(
     ] = Path("/etc/smtpgate/smtpgate.toml"),
 ) -> None:
     """Run the gate until SIGTERM, then drain. SIGHUP reads the directory again."""
-    loaded = _loaded(config)
+    loaded = loaded_config(config)
     try:
         run(loaded)
     except (DirectoryError, OSError) as error:
-        raise _fail(error) from None
+        raise fail(error) from None
 
 
 @app.command("check-config")
 def check_config(file: ConfigFile) -> None:
     """Read the configuration and the directory it names; say what is wrong, start nothing."""
-    loaded = _loaded(file)
+    loaded = loaded_config(file)
     try:
         summary = check(loaded)
     except (DirectoryError, OSError) as error:
-        raise _fail(error) from None
-    _output.print(f"{file}: fine")
+        raise fail(error) from None
+    output.print(f"{file}: fine")
     for line in summary:
-        _output.print(f"  {line}")
+        output.print(f"  {line}")
 
 
 @app.command()
@@ -107,8 +95,8 @@ def init(
     try:
         report = initialize(folder)
     except (InitError, ConfigError, DirectoryError, OSError) as error:
-        raise _fail(error) from None
-    _output.print(str(report))
+        raise fail(error) from None
+    output.print(str(report))
 
 
 @app.command()
