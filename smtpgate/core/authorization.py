@@ -278,13 +278,23 @@ def _access_denied(
     decision: Decision,
     used: tuple[UsedIdentity, ...],
 ) -> Denial:
-    detail = (
-        str(decision.nearest_miss) if decision.nearest_miss else "; ".join(decision.reasons)
-    )
     denial = Denial(
         reply_of("access-denied", user=principal.arn, action=ACTION, resource=identity.arn),
         decision.outcome.value,
-        detail,
+        _told(decision),
     )
     denial.decision, denial.identities = decision, used
     return denial
+
+
+def _told(decision: Decision) -> str:
+    """Why, for the ears of the sender.
+
+    Whom the owner's policies do not name does not learn how they are called and what they say.
+    """
+    miss = decision.nearest_miss
+    if miss is None:
+        return "; ".join(decision.reasons)
+    if miss.side == "identity" and miss.element == "Principal":
+        return "the identity's policies do not name you"
+    return str(miss)

@@ -200,9 +200,13 @@ id = "AKIASTRANGER00000000"
 secret_file = "secret"
 """
     async with open_gate(tmp_path, accounts=accounts) as (gate, _):
-        reply = await send(await login(gate, "AKIASTRANGER00000000"), BARE)
+        dialog = await login(gate, "AKIASTRANGER00000000")
+        reply = await send(dialog, BARE)
         assert "not verified" in reply
         assert "888888888888" not in reply
+        reply = await send(dialog)
+        assert "implicit-deny: the identity's policies do not name you" in reply
+        assert "marketing'" not in reply, "nor what the owner calls its policies"
 
 
 async def test_one_arn_field_is_enough(tmp_path: Path) -> None:
