@@ -27,7 +27,7 @@ from smtpgate.signing.keys import load_private_key
 from smtpgate.smtp.intake import Intake
 from smtpgate.smtp.listener import Listener, tls_context
 from smtpgate.smtp.session import Door
-from smtpgate.systemd import notify, watchdog_interval_s
+from smtpgate.systemd import feed_watchdog_until, notify
 from smtpgate.tasks import TaskOwner
 
 __all__ = ["Gate", "check", "load_directory", "run", "serve"]
@@ -252,19 +252,9 @@ async def serve(config: Config) -> None:
     loop.add_signal_handler(signal.SIGHUP, lambda: gate.tasks.start(gate.reload()))
     await gate.start()
     notify("READY=1")
-    await _until(stop)
+    await feed_watchdog_until(stop)
     notify("STOPPING=1")
     await gate.stop()
-
-
-async def _until(stop: asyncio.Event) -> None:
-    """Wait for the end; meanwhile tell systemd's watchdog that the event loop is alive."""
-    interval_s = watchdog_interval_s()
-    while not stop.is_set():
-        try:
-            await asyncio.wait_for(stop.wait(), interval_s)
-        except TimeoutError:
-            notify("WATCHDOG=1")
 
 
 def run(config: Config) -> None:

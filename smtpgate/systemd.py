@@ -1,9 +1,10 @@
 """What systemd is told of the service: that it is ready, stopping, alive (sd_notify(3))."""
 
+import asyncio
 import os
 import socket
 
-__all__ = ["notify", "watchdog_interval_s"]
+__all__ = ["feed_watchdog_until", "notify", "watchdog_interval_s"]
 
 
 def notify(state: str) -> bool:
@@ -37,3 +38,13 @@ def watchdog_interval_s() -> float | None:
     if meant_for and meant_for != str(os.getpid()):
         return None
     return int(limit_us) / 2_000_000
+
+
+async def feed_watchdog_until(stop: asyncio.Event) -> None:
+    """Wait for the event; meanwhile tell the watchdog, if there is one, that the loop runs."""
+    interval_s = watchdog_interval_s()
+    while not stop.is_set():
+        try:
+            await asyncio.wait_for(stop.wait(), interval_s)
+        except TimeoutError:
+            notify("WATCHDOG=1")

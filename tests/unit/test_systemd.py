@@ -1,3 +1,4 @@
+import asyncio
 import os
 import socket
 from collections.abc import Iterator
@@ -5,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from smtpgate.systemd import notify, watchdog_interval_s
+from smtpgate.systemd import feed_watchdog_until, notify, watchdog_interval_s
 
 
 @pytest.fixture
@@ -64,3 +65,30 @@ def test_the_watchdog_is_fed_twice_as_often_as_it_asks(
     monkeypatch.setenv("WATCHDOG_USEC", limit_us)
     monkeypatch.setenv("WATCHDOG_PID", pid)
     assert watchdog_interval_s() == interval_s
+
+
+async def test_the_watchdog_is_fed_until_the_end(
+    manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "2000")
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    stop = asyncio.Event()
+    feeding = asyncio.ensure_future(feed_watchdog_until(stop))
+    for _ in range(3):
+        assert await asyncio.to_thread(manager.recv, 100) == b"WATCHDOG=1"
+    stop.set()
+    await feeding
+
+
+async def test_without_a_watchdog_the_end_is_waited_for_in_silence(
+    manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WATCHDOG_USEC", raising=False)
+    stop = asyncio.Event()
+    feeding = asyncio.ensure_future(feed_watchdog_until(stop))
+    await asyncio.sleep(0)
+    stop.set()
+    await feeding
+    manager.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        manager.recv(100)
