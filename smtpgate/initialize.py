@@ -23,6 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config, ConfigError, load_config
+from smtpgate.core.address import AddressError, parse_domain
 from smtpgate.core.secret import Secret, smtp_password
 from smtpgate.directory.documents import (
     AccessKeyTable,
@@ -36,6 +37,7 @@ __all__ = ["DnsRecord", "InitError", "InitReport", "SmtpLogin", "initialize", "s
 
 _CONFIG: Final = "smtpgate.toml"
 _PRIVATE: Final = "private"
+_UNNAMED: Final = '#hostname = "gate.example.com"'  # as the sample has it
 _SECRET_OCTETS: Final = 30  # 40 characters, as those of AWS
 _CERTIFICATE_DAYS: Final = 3650
 _MAX_COMMON_NAME: Final = 64  # RFC 5280 appendix A.1
@@ -114,14 +116,16 @@ def initialize(
 ) -> InitReport:
     """Complete the configuration in a folder, from nothing if need be.
 
-    ``hostname`` is the certificate's when the configuration names none. Raises InitError,
-    ConfigError, DirectoryError or OSError.
+    ``hostname`` goes into a configuration that is made now; it is the certificate's, too, when
+    the configuration names none. Raises InitError, ConfigError, DirectoryError or OSError.
     """
     if target.exists() and not target.is_dir():
         raise InitError(f"{target} is no folder")
+    if hostname is not None:
+        hostname = _checked(hostname)
     report = InitReport(target / _CONFIG)
     if not report.config.exists():
-        _copy_sample(target, report)
+        _copy_sample(target, hostname, report)
     config = load_config(report.config, require_files=False)
     hostname = config.gate.hostname or hostname or socket.getfqdn()
     _make_certificates(config, hostname, now or SystemClock().now(), report)
@@ -139,7 +143,14 @@ def initialize(
     return report
 
 
-def _copy_sample(target: Path, report: InitReport) -> None:
+def _checked(hostname: str) -> str:
+    try:
+        return parse_domain(hostname)
+    except AddressError as error:
+        raise InitError(f"{hostname!r} is no host name: {error}") from None
+
+
+def _copy_sample(target: Path, hostname: str | None, report: InitReport) -> None:
     sample = sample_folder()
     for source in sorted(sample.rglob("*")):
         place = source.relative_to(sample)
@@ -150,6 +161,9 @@ def _copy_sample(target: Path, report: InitReport) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, copy)
         report.made.append(copy)
+    if hostname is not None:
+        text = report.config.read_text("utf-8")
+        report.config.write_text(text.replace(_UNNAMED, f'hostname = "{hostname}"'), "utf-8")
 
 
 def _make(path: Path, content: bytes, report: InitReport) -> None:

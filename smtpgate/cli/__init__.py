@@ -86,6 +86,10 @@ def init(
         Path,
         typer.Argument(metavar="DIR", help="Where the configuration is, or shall be."),
     ],
+    hostname: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The gate's name, for a configuration made now."),
+    ] = None,
 ) -> None:
     """Make a configuration ready to run: the sample where there is none, and missing secrets.
 
@@ -93,7 +97,7 @@ def init(
     secrets, DKIM keys. Never overwrites anything; prints SMTP passwords and DNS records once.
     """
     try:
-        report = initialize(folder)
+        report = initialize(folder, hostname=hostname)
     except (InitError, ConfigError, DirectoryError, OSError) as error:
         raise fail(error) from None
     output.print(str(report))

@@ -1,0 +1,104 @@
+"""The README's five minutes, as they stand there, up to "my Postfix sends through it".
+
+Only host names, ports and paths are others, since everything is on loopback.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Final
+
+from tests.support.daemons import LOOPBACK, Lab, free_port, listens
+from tests.support.postfix import postfix_client
+from tests.support.reference import README
+from tests.support.smtpsink import smtp_sink
+
+ROOT: Final = README.parent
+TEXT: Final = README.read_text("utf-8")
+
+
+def smtpgate(*arguments: str | Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "smtpgate", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def block_after(words: str) -> str:
+    """The code block that follows those words in the README."""
+    block = re.compile(r"```[a-z]*\n(.*?)```", re.DOTALL).search(TEXT, TEXT.index(words))
+    assert block is not None
+    return block[1]
+
+
+def test_the_five_minutes_lead_to_a_delivered_message(lab: Lab) -> None:
+    etc, sink, port, http = lab.new_folder("etc"), smtp_sink(lab), free_port(), free_port()
+    # 1. init, with the words of the README
+    init = next(line for line in block_after("**1. Install").splitlines() if " init " in line)
+    words = shlex.split(init.replace("gate.example.com", "localhost"))
+    told = smtpgate(*words[1:-1], etc)
+    login = re.search(r"user name (\S+), password (\S+)", told)
+    assert login is not None
+    # 2. where mail goes
+    config = etc / "smtpgate.toml"
+    text = config.read_text()
+    for old, new in {
+        '"0.0.0.0"': f'"{LOOPBACK}"',
+        "port = 587": f"port = {port}",
+        "port = 465": f"port = {free_port()}",
+        "\nport = 25\n": f"\nport = {sink.port}\n",
+        "port = 9587": f"port = {http}",
+    }.items():
+        assert old in text
+        text = text.replace(old, new)
+    config.write_text(text)
+    # 3. check, and start
+    assert "fine" in smtpgate("check-config", config)
+    lab.start(
+        "smtpgate",
+        [sys.executable, "-m", "smtpgate", "serve", "--config", config],
+        etc / "log",
+        ready=lambda: listens(port),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    # 4. Postfix, with the lines of the README
+    settings = dict(
+        line.split(" = ", 1) for line in block_after("**4. Point Postfix").strip().splitlines()
+    )
+    passwords = lab.new_folder("passwords") / "gate_password"
+    passwords.write_text(f"[localhost]:{port} {login[1]}:{login[2]}\n")
+    postfix = postfix_client(
+        lab,
+        relay_port=port,
+        username=login[1],
+        password=login[2],
+        ca_file=etc / "private/tls.crt",
+        tls_name="localhost",
+        settings={
+            **settings,
+            "relayhost": f"[localhost]:{port}",
+            "smtp_tls_CAfile": etc / "private/tls.crt",
+            "smtp_sasl_password_maps": f"texthash:{passwords}",
+        },
+    )
+    # 5. send, as the README does
+    send = re.search(r"printf '(.+?)' \| sendmail -f (\S+) (\S+)", TEXT)
+    assert send is not None
+    message = send[1].replace("\\n", "\r\n").encode()
+    postfix.inject(message, send[2], [send[3]])
+    (delivered,) = sink.wait_for(1)
+    assert b"DKIM-Signature:" in delivered.header
+    assert b"d=ses-example.com" in delivered.header
+    assert b"hello" in delivered.body
+    with urllib.request.urlopen(f"http://{LOOPBACK}:{http}/metrics", timeout=5) as answer:
+        assert b'smtpgate_submissions_total{outcome="accepted"' in answer.read()
