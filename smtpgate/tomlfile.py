@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Final, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -308,14 +308,10 @@ def _table_at(model: type[BaseModel], location: Location) -> type[Table] | None:
     """The model that is responsible for the tables at that place."""
     at: Any = model
     for part in location:
-        while get_origin(at) is Annotated:
-            at = get_args(at)[0]
         if isinstance(at, type) and issubclass(at, BaseModel):
             fields = at.model_fields
             names = {found.alias or name: found.annotation for name, found in fields.items()}
             at = names.get(str(part))
         else:
             at = next((a for a in reversed(get_args(at)) if a is not Ellipsis), None)
-    while get_origin(at) is Annotated:
-        at = get_args(at)[0]
     return at if isinstance(at, type) and issubclass(at, Table) else None

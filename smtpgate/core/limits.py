@@ -196,13 +196,12 @@ def _until_room(usage: Usage, wanted_used: int) -> timedelta:
     """How long until no more than that is counted; past the window when that is never."""
     if wanted_used < 0:
         return WINDOW + BUCKET
-    used, age = usage.used, len(usage.counts)
-    for count in usage.counts:
-        age -= 1
-        used -= count
-        if used <= wanted_used:
-            break
-    gone_at_s = (_minute(usage.as_of) - age + _BUCKETS) * _BUCKET_S
+    used, gone = usage.used, 0
+    while used > wanted_used:
+        used -= usage.counts[gone]
+        gone += 1
+    last_minute = _minute(usage.as_of) - (len(usage.counts) - gone)
+    gone_at_s = (last_minute + _BUCKETS) * _BUCKET_S
     return timedelta(seconds=ceil(gone_at_s - usage.as_of.timestamp()))
 
 

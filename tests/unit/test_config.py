@@ -172,6 +172,21 @@ def test_port_0_may_be_asked_for_twice(tmp_path: Path) -> None:
     assert len(config.listeners) == 2
 
 
+def test_a_door_that_is_closed_takes_no_address(tmp_path: Path) -> None:
+    text = MINIMAL.replace("587", "9587") + "[http]\nenabled = false\n"
+    assert not load_config(written(tmp_path, text)).http.enabled
+
+
+def test_a_model_already_made_can_be_part_of_another(tmp_path: Path) -> None:
+    upstream = UpstreamConfig(name="sink", host="127.0.0.1", tls="off")
+    listener = {"name": "a", "port": 0, "tls": "none", "allow_plaintext_auth": True}
+    config = Config.model_validate(
+        {"listener": [listener], "upstream": [upstream], "directory": {"path": str(tmp_path)}}
+    )
+    assert config.upstreams == (upstream,)
+    assert config.directory.path == tmp_path
+
+
 def test_two_loopback_addresses_are_two_places(tmp_path: Path) -> None:
     text = MINIMAL.replace("587", "25").replace('host = "127.0.0.1"', 'host = "127.0.0.2"')
     assert load_config(written(tmp_path, text)).sole_upstream.port == 25

@@ -45,6 +45,11 @@ def test_a_refund_takes_no_more_than_is_there() -> None:
     assert refunded.used == 0
 
 
+def test_a_refund_of_what_counts_no_longer_gives_back_nothing() -> None:
+    usage = reserve(None, SendingLimits(-1, -1), 3, START + timedelta(days=2))
+    assert refund(usage, Reservation(1, "a", 2, START)) == usage
+
+
 def test_a_refund_leaves_no_trace_of_minutes_in_which_nothing_else_was_sent() -> None:
     first = reserve(None, SendingLimits(-1, -1), 2, START)
     usage = reserve(first, SendingLimits(-1, -1), 3, START + timedelta(minutes=2))
