@@ -22,7 +22,6 @@ from tests.support.upstream_server import (
     BOB,
     CAROL,
     HANG_UP,
-    HOLD,
     SILENCE,
     TO_BOB,
     TO_BOTH,
@@ -136,16 +135,6 @@ async def test_a_deadline_ends_a_transaction_that_drags_on() -> None:
         server.answers["RCPT"] = SILENCE
         with pytest.raises(UpstreamUnavailableError, match="RCPT before the deadline"):
             await upstream.deliver(TO_BOB, MESSAGE)
-
-
-async def test_each_wait_has_its_own_time() -> None:
-    async with (
-        open_upstream("PIPELINING") as server,
-        relay_to(server, command_timeout_s=0.2) as upstream,
-    ):
-        server.answers["MESSAGE"] = HOLD
-        asyncio.get_running_loop().call_later(0.25, server.release)
-        assert (await upstream.deliver(TO_BOB, MESSAGE)).is_accepted
 
 
 async def test_a_refusal_in_the_middle_of_a_message_is_the_verdict() -> None:

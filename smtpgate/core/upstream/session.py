@@ -211,7 +211,6 @@ class UpstreamSession:
     # -- opening a connection ------------------------------------------------------------------
 
     def _greeted(self, _: Answer | None = None) -> None:
-        self.extensions = {}
         self._send(Due.EHLO, ehlo_command(self._terms.helo))
 
     def _not_served(self, answer: Answer) -> None:
