@@ -138,8 +138,7 @@ def _author(tokens: list[_Token]) -> Author:
         return Author(_name(tokens[:-1], mailbox), mailbox)
     if kind == "comment" and len(tokens) == 2 and tokens[0][0] in ("word", "quoted"):
         mailbox = _mailbox(tokens[0][1])
-        words = [("word", word) for word in piece[1:-1].split()]
-        return Author(_name(words, mailbox), mailbox)
+        return Author(_shown(piece[1:-1].split()), mailbox)
     if len(tokens) == 1 and kind in ("word", "quoted"):
         return Author(None, _mailbox(piece))
     if any(other == "comment" for other, _ in tokens):
@@ -152,6 +151,9 @@ def _author(tokens: list[_Token]) -> Author:
 def _mailbox(text: str) -> Mailbox:
     if len(text) > _MAX_ADDRESS:
         raise AuthorError("the address is too long")
+    if "=?" in text:
+        # RFC 2047 §5 has none there, but programs decode them, into another address.
+        raise AuthorError("an encoded word in the address")
     try:
         return parse_mailbox(text)
     except AddressError as error:
@@ -169,8 +171,16 @@ def _name(tokens: list[_Token], mailbox: Mailbox) -> str | None:
             raise AuthorError("an address where a display name should be")
         if kind == "word" and "@" in piece and not _is_spelling_of(piece, mailbox):
             raise AuthorError("another address before the address, without quotes")
+        if kind == "word" and ("[" in piece or "]" in piece):
+            raise AuthorError("square brackets in the display name, without quotes")
+    if tokens and tokens[0][1].startswith("."):  # RFC 5322 §4.1: a phrase begins with a word
+        raise AuthorError("the display name begins with a full stop, without quotes")
+    return _shown([piece for _, piece in tokens])
+
+
+def _shown(pieces: list[str]) -> str | None:
     try:
-        return display_name(piece for _, piece in tokens)
+        return display_name(pieces)
     except DisplayNameError as error:
         raise AuthorError(f"display name: {error}") from None
 

@@ -51,7 +51,7 @@ def test_any_octets_give_authors_or_an_error(octets: bytes, smtputf8: bool) -> N
 def test_every_mailbox_that_is_read_stands_in_the_text(text: str) -> None:
     """No mailbox comes out of an encoded word, a quoted name or a comment."""
     try:
-        authors = parse_authors(text, smtputf8=True)
+        authors = parse_authors(text, smtputf8=False)
     except AuthorError:
         return
     rest = text
@@ -95,7 +95,8 @@ def test_a_second_reader_finds_the_same_addresses(text: str) -> None:
         authors = parse_authors(text, smtputf8=True)
     except AuthorError:
         return
-    assume(text.isascii() and "@example.com <" not in text and "[" not in text)
+    # Python's reader falls over a full stop before the bracket, and has no bare address as name.
+    assume(text.isascii() and ".<" not in text and "@example.com <" not in text)
     header = policy.SMTP.header_factory("From", text)
     assert isinstance(header, AddressHeader)
     found = [(address.username, address.domain.lower()) for address in header.addresses]
