@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, ParamSpec, TypeVar
 
-from smtpgate.core.account import Principal
 from smtpgate.core.authorization import (
     Authorization,
     Denial,
@@ -117,10 +116,10 @@ class Pipeline:
         with self._timed("message", done):
             message = await self._read(submission, done)
         with self._timed("authorization", done):
-            principal = await self._principal(submission)
-            authorization = await self._authorize(submission, principal, message, done)
+            submission = done.submission = await self._as_of_now(submission)
+            authorization = await self._authorize(submission, message, done)
         with self._timed("limits", done):
-            reservation = await self._reserve(submission, principal, done)
+            reservation = await self._reserve(submission, done)
         try:
             with self._timed("signing", done):
                 signed = await self._sign(submission, message, authorization, done)
@@ -149,8 +148,8 @@ class Pipeline:
         done.authors = tuple(author.mailbox for author in message.authors)
         return message
 
-    async def _principal(self, submission: Submission) -> Principal:
-        """The principal as it is now: a key may have been revoked since the login."""
+    async def _as_of_now(self, submission: Submission) -> Submission:
+        """With the principal as it is now: a key may have been revoked since the login."""
         try:
             key = await self._directory.access_key(submission.access_key_id)
         except DirectoryUnavailableError as error:
@@ -160,12 +159,13 @@ class Pipeline:
         paused_reason = key.principal.account.paused_reason
         if paused_reason is not None:
             reject("account-paused", "account-paused", paused_reason)
-        return key.principal
+        if key.principal is submission.principal:
+            return submission
+        return replace(submission, principal=key.principal)
 
     async def _authorize(
         self,
         submission: Submission,
-        principal: Principal,
         message: ReadMessage,
         done: SubmissionDone,
     ) -> Authorization:
@@ -178,12 +178,12 @@ class Pipeline:
             reject("temporary-failure", "directory-unavailable", str(error))
         authorization = authorize(
             Question(
-                principal=principal,
+                principal=submission.principal,
                 intent=message.intent,
                 reverse_path=reverse_path,
                 authors=message.authors,
                 sender=message.sender,
-                context=submission_context(submission, principal, self.rules.region),
+                context=submission_context(submission, self.rules.region),
                 known=known,
                 region=self.rules.region,
                 infer_arn=self.rules.infer_arn,
@@ -193,10 +193,10 @@ class Pipeline:
         return authorization
 
     async def _reserve(
-        self, submission: Submission, principal: Principal, done: SubmissionDone
+        self, submission: Submission, done: SubmissionDone
     ) -> Reservation | None:
         """Count the recipients against the sender's own account, whoever owns the identity."""
-        account, now = principal.account, submission.received_at
+        account, now = submission.principal.account, submission.received_at
         recipients = len(submission.envelope.recipients)
         try:
             reservation = await self._ledger.reserve(

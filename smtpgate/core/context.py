@@ -5,7 +5,6 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-ke
 
 from typing import Final
 
-from smtpgate.core.account import Principal
 from smtpgate.core.author import Author
 from smtpgate.core.envelope import Submission
 from smtpgate.core.policy import Context
@@ -16,9 +15,9 @@ ACTION: Final = "ses:SendRawEmail"
 _API_VERSION: Final = "2"  # what SMTP counts as, by the SES developer guide
 
 
-def submission_context(submission: Submission, principal: Principal, region: str) -> Context:
+def submission_context(submission: Submission, region: str) -> Context:
     """The keys that are the same for every From mailbox of a submission."""
-    envelope, client = submission.envelope, submission.client
+    principal, envelope, client = submission.principal, submission.envelope, submission.client
     context = {
         "ses:apiversion": (_API_VERSION,),
         "ses:recipients": tuple(str(recipient) for recipient in envelope.recipients),

@@ -127,7 +127,7 @@ class Trial:
             message=b"",
             received_at=self.at,
         )
-        derived = submission_context(submission, self.principal, region)
+        derived = submission_context(submission, region)
         context = {**derived, **self.given}
         return {key: values for key, values in context.items() if key not in self.absent}
 

@@ -395,3 +395,17 @@ async def test_what_the_upstream_lacks_is_not_offered_and_not_sent(tmp_path: Pat
         assert "SMTPUTF8" not in offered
         reply = await send(dialog, MESSAGE + "Grüße\r\n")
         assert reply.startswith("554 5.6.3 Message has 8-bit octets, and the upstream lacks")
+
+
+async def test_limits_and_policies_are_those_of_now_and_not_of_the_login(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        dialog = await login(gate)
+        assert (await send(dialog)).startswith("250")
+        accounts = tmp_path / "directory" / "accounts.toml"
+        old = 'name = "Delegate sender"\nmax_24h_send = 1000'
+        accounts.write_text(accounts.read_text().replace(old, old.replace("1000", "2")))
+        await gate.reload()
+        assert (await send(dialog)).startswith("250")
+        ratio = 'smtpgate_account_quota_used_ratio{account="999999999999"} 1.0'
+        assert ratio in gate.metrics.render().decode()
+        assert "max-24h-send" in await send(dialog)

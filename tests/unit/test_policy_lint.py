@@ -146,6 +146,6 @@ def test_the_keys_that_submissions_have_are_those_that_the_gate_supplies() -> No
         b"",
         datetime(2026, 6, 1, tzinfo=UTC),
     )
-    context = submission_context(submission, submission.principal, "us-east-1")
+    context = submission_context(submission, "us-east-1")
     supplied = set(author_context(context, Author("A", mailbox))) | {"aws:resourceaccount"}
     assert supplied == {name for name, key in KEYS.items() if key.presence != "never"}
