@@ -95,7 +95,8 @@ def test_a_second_reader_finds_the_same_addresses(text: str) -> None:
         authors = parse_authors(text, smtputf8=True)
     except AuthorError:
         return
-    # Python's reader falls over a full stop before the bracket, and has no bare address as name.
+    # Python's reader falls over a full stop before the bracket, and takes no bare address as
+    # a name.
     assume(text.isascii() and ".<" not in text and "@example.com <" not in text)
     header = policy.SMTP.header_factory("From", text)
     assert isinstance(header, AddressHeader)
