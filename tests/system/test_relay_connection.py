@@ -122,6 +122,7 @@ async def held_back_and_silent() -> None:
         pipe.is_holding = True
         connection.data_received(ENVELOPE_TAKEN)
         await move(6)
+        assert delivery.done()
         with pytest.raises(
             UpstreamUnavailableError, match="no answer to the message within 5 s"
         ):
@@ -184,6 +185,7 @@ async def octets_that_end_no_reply() -> None:
         for octet in b"250-":
             connection.data_received(bytes([octet]))
             await move(1.3)
+        assert delivery.done()
         with pytest.raises(UpstreamUnavailableError, match="no answer to MAIL within 5 s"):
             await delivery
 
@@ -193,7 +195,18 @@ async def deadline() -> None:
         await move(4)
         connection.data_received(b"250 ok\r\n")
         await move(4)
+        assert delivery.done()
         with pytest.raises(UpstreamUnavailableError, match="no answer to RCPT before the dead"):
+            await delivery
+
+
+async def shorter_time_after_a_longer() -> None:
+    """The timer of a long wait does not hold up the end of a shorter one behind it."""
+    async with opened(command_timeout_s=100, data_timeout_s=5) as (connection, _, delivery):
+        connection.data_received(ENVELOPE_TAKEN)
+        await move(6)
+        assert delivery.done()
+        with pytest.raises(InDoubtError, match="no answer to the message within 5 s"):
             await delivery
 
 
@@ -241,6 +254,7 @@ async def turns_for_others() -> None:
         own_time_for_each_reply,
         octets_that_end_no_reply,
         deadline,
+        shorter_time_after_a_longer,
         idle,
         turns_for_others,
     ],
