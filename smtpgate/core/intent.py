@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/ses/latest/dg/sending-authorization-delegate-sender-
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from smtpgate.core.arn import ArnError, IdentityArn
@@ -78,10 +79,15 @@ def _arn(values: dict[bytes, bytes], name: str) -> IdentityArn | None:
     if not value:
         return None
     try:
-        return IdentityArn.parse(value.decode("utf-8"))
+        return _parsed(value)
     except (ArnError, UnicodeDecodeError):
         shown = value[:_MAX_SHOWN].decode("ascii", "backslashreplace")
         raise IntentError(name, f"Invalid ARN <{shown}>.") from None
+
+
+@lru_cache(maxsize=1024)  # a sender names the same identity in three fields of each message
+def _parsed(value: bytes) -> IdentityArn:
+    return IdentityArn.parse(value.decode("utf-8"))
 
 
 def _configuration_set(value: bytes) -> str | None:
