@@ -1,5 +1,6 @@
 """Mail clients that people really use, each behind the same few words."""
 
+import asyncio
 import json
 import smtplib
 import ssl
@@ -89,12 +90,17 @@ async def _aiosmtplib(job: Job) -> None:
         timeout=_TIMEOUT_S,
     )
     async with client:
+        protocol = client.protocol
         await client.ehlo()
         log_in = client.auth_plain if job.mechanism == "PLAIN" else client.auth_login
         await log_in(LOGIN.username, LOGIN.password)
         await client.sendmail(
             job.sender, [job.recipient], job.message, mail_options=job.options
         )
+    # It does not wait for the end of TLS, and the test's loop must not be closed before.
+    async with asyncio.timeout(_TIMEOUT_S):
+        while protocol and protocol.transport:  # noqa: ASYNC110 - it has no event for that
+            await asyncio.sleep(0)
 
 
 def _run(command: list[str | Path], given: str = "") -> None:

@@ -36,6 +36,46 @@ class Recorded:
         return self.message.partition(b"\r\n\r\n")[2]
 
 
+class _Session(SMTP):
+    """A session that is on the list of live ones."""
+
+    live: set[SMTP]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.live.add(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self.live.discard(self)
+
+
+class _Controller(Controller):
+    """Ends what is still connected before its loop is closed."""
+
+    def __init__(self, handler: "Recorder", port: int) -> None:
+        super().__init__(handler, hostname=LOOPBACK, port=port)
+        self._live: set[SMTP] = set()
+
+    def factory(self) -> SMTP:
+        session = _Session(
+            self.handler,
+            hostname="upstream.example.net",
+            enable_SMTPUTF8=True,
+            data_size_limit=64 * 1024 * 1024,
+            loop=self.loop,
+        )
+        session.live = self._live
+        return session
+
+    async def hang_up(self) -> None:
+        for session in self._live:
+            if isinstance(session.transport, asyncio.WriteTransport):
+                session.transport.abort()
+        while self._live:  # noqa: ASYNC110 - aiosmtpd has no event for that
+            await asyncio.sleep(0)
+
+
 class Recorder:
     """A recording SMTP server on a loopback port, in its own thread."""
 
@@ -45,14 +85,7 @@ class Recorder:
         self._arrived = threading.Event()
         self._open = threading.Event()
         self._open.set()
-        self._controller = Controller(
-            self,
-            hostname=LOOPBACK,
-            port=port,
-            enable_SMTPUTF8=True,
-            server_hostname="upstream.example.net",
-            data_size_limit=64 * 1024 * 1024,
-        )
+        self._controller = _Controller(self, port)
 
     # the hook's name is aiosmtpd's
     async def handle_DATA(  # noqa: N802
@@ -98,8 +131,13 @@ class Recorder:
     def close(self) -> None:
         """Stop listening; what it kept can still be read."""
         self._open.set()
-        if self._controller.server is not None:
-            self._controller.stop()
+        if self._controller.server is None:
+            return
+        ended = asyncio.run_coroutine_threadsafe(
+            self._controller.hang_up(), self._controller.loop
+        )
+        ended.result(PATIENCE_S)
+        self._controller.stop()
 
 
 def recorder(lab: Lab, *, port: int | None = None) -> Recorder:
