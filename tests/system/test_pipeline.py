@@ -397,7 +397,9 @@ async def test_what_the_upstream_lacks_is_not_offered_and_not_sent(tmp_path: Pat
         assert reply.startswith("554 5.6.3 Message has 8-bit octets, and the upstream lacks")
 
 
-async def test_limits_and_policies_are_those_of_now_and_not_of_the_login(tmp_path: Path) -> None:
+async def test_limits_and_policies_are_those_of_now_and_not_of_the_login(
+    tmp_path: Path,
+) -> None:
     async with open_gate(tmp_path) as (gate, _):
         dialog = await login(gate)
         assert (await send(dialog)).startswith("250")
