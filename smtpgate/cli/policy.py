@@ -1,13 +1,19 @@
 """``smtpgate policy``: tools for owners of identities; nothing is sent, no gate is needed."""
 
+import sys
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
+from smtpgate.cli.check_access import print_access
+from smtpgate.cli.generate import ask
 from smtpgate.cli.lint import as_json, lint_files
+from smtpgate.cli.terminal import fail
 from smtpgate.core.arn import ArnError, IdentityArn
+from smtpgate.core.policy.generate import Wishes, WishesError, generate_policy
 
 __all__ = ["policy_app"]
 
@@ -16,6 +22,42 @@ policy_app: Final = typer.Typer(
     help="Check, write and question policies, without sending anything.",
     no_args_is_help=True,
 )
+
+
+_option: Final = partial(typer.Option, show_default=False)
+_Texts: TypeAlias = list[str] | None
+_Identity: TypeAlias = Annotated[str, _option(metavar="ARN", help="The identity.")]
+_Principal: TypeAlias = Annotated[
+    _Texts, _option(metavar="WHO", help="An account id or a user's ARN; * with --deny.")
+]
+_Deny: TypeAlias = Annotated[bool, _option("--deny", help="Forbid it instead.")]
+_Action: TypeAlias = Annotated[
+    _Texts, _option(metavar="ACTION", help="An action; else ses:SendRawEmail.")
+]
+_From: TypeAlias = Annotated[
+    _Texts, _option("--from", metavar="ADDRESS", help="A From address, as it is.")
+]
+_Tagged: TypeAlias = Annotated[
+    _Texts, _option("--from-with-tags", metavar="ADDRESS", help="One with any +tag or none.")
+]
+_FromDomain: TypeAlias = Annotated[_Texts, _option(metavar="DOMAIN", help="All From in it.")]
+_RecipientDomain: TypeAlias = Annotated[
+    _Texts, _option(metavar="DOMAIN", help="Recipients in it alone.")
+]
+_Subdomains: TypeAlias = Annotated[
+    bool, _option("--subdomains", help="The domains mean their subdomains too.")
+]
+_DisplayName: TypeAlias = Annotated[_Texts, _option(metavar="NAME", help="The name in From.")]
+_Feedback: TypeAlias = Annotated[_Texts, _option(metavar="ADDRESS", help="MAIL FROM.")]
+_SourceNetwork: TypeAlias = Annotated[
+    _Texts, _option(metavar="CIDR", help="Where the client must be.")
+]
+_NotBefore: TypeAlias = Annotated[str | None, _option(metavar="TIME", help="From then on.")]
+_Until: TypeAlias = Annotated[str | None, _option(metavar="TIME", help="Until then.")]
+_Sid: TypeAlias = Annotated[str | None, _option(metavar="NAME", help="The statement's name.")]
+_Interactive: TypeAlias = Annotated[
+    bool, _option("--interactive", "-i", help="Ask for everything on the terminal.")
+]
 
 
 class PolicyKind(StrEnum):
@@ -70,3 +112,73 @@ def lint(
         typer.echo(as_json(remarks))
     if any(remark.is_error for remark in remarks):
         raise typer.Exit(1)
+
+
+@policy_app.command()
+def generate(
+    identity: _Identity = "",
+    principal: _Principal = None,
+    deny: _Deny = False,
+    action: _Action = None,
+    from_: _From = None,
+    tagged: _Tagged = None,
+    from_domain: _FromDomain = None,
+    recipient_domain: _RecipientDomain = None,
+    subdomains: _Subdomains = False,
+    display_name: _DisplayName = None,
+    feedback: _Feedback = None,
+    source_network: _SourceNetwork = None,
+    not_before: _NotBefore = None,
+    until: _Until = None,
+    sid: _Sid = None,
+    interactive: _Interactive = False,
+) -> None:
+    """Write an identity policy from wishes; what is not named does not matter.
+
+    The policy goes to standard output. It lints clean, and allows (or denies) what was wished
+    and nothing else.
+    """
+    wishes = Wishes(
+        identity_arn=identity,
+        principals=tuple(principal or ()),
+        effect="Deny" if deny else "Allow",
+        actions=tuple(action or ("ses:SendRawEmail",)),
+        from_addresses=tuple(from_ or ()),
+        tagged_addresses=tuple(tagged or ()),
+        from_domains=tuple(from_domain or ()),
+        recipient_domains=tuple(recipient_domain or ()),
+        with_subdomains=subdomains,
+        display_names=tuple(display_name or ()),
+        feedback_addresses=tuple(feedback or ()),
+        source_networks=tuple(source_network or ()),
+        not_before=not_before,
+        until=until,
+        sid=sid,
+    )
+    if interactive:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("--interactive asks on a terminal, and there is none")
+        wishes = ask(wishes)
+    try:
+        text = generate_policy(wishes)
+    except WishesError as error:
+        raise fail(error) from None
+    typer.echo(text, nl=False)
+
+
+@policy_app.command("check-access")
+def check_access(
+    from_: Annotated[str, _option("--from", metavar="FROM", help="The From, such as ceo@….")],
+    config: Annotated[
+        Path, _option("--config", "-c", metavar="FILE", help="The configuration file (TOML).")
+    ] = Path("/etc/smtpgate/smtpgate.toml"),
+    identity: Annotated[
+        str | None, _option(metavar="ARN|NAME", help="Only with this identity.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
+) -> None:
+    """List who of the directory could send with a From address, and under which conditions.
+
+    MAIL FROM is taken to be an address that the same identity serves.
+    """
+    print_access(config, identity, from_, as_json=json)

@@ -3,7 +3,6 @@
 import asyncio
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -14,8 +13,8 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from smtpgate.app import load_directory
-from smtpgate.cli.terminal import OptionalConfig, fail, loaded_config
+from smtpgate.cli.gatehouse import Gatehouse
+from smtpgate.cli.terminal import OptionalConfig, fail
 from smtpgate.clock import SystemClock
 from smtpgate.core.account import Principal
 from smtpgate.core.author import AuthorError, parse_authors
@@ -27,10 +26,9 @@ from smtpgate.core.simulation import (
     Simulator,
     read_simulation,
 )
-from smtpgate.core.trial import Trial, TrialError, TrialResult, trial_of
-from smtpgate.directory.files import DirectoryError, FileDirectory
+from smtpgate.core.trial import TrialError, TrialResult, trial_of
 
-__all__ = ["Gatehouse", "answer_lines", "simulate"]
+__all__ = ["answer_lines", "simulate"]
 
 _option: Final = partial(typer.Option, show_default=False)
 _NEEDS_CONFIG: Final = (
@@ -38,48 +36,6 @@ _NEEDS_CONFIG: Final = (
 )
 
 _WIDE: Final = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Gatehouse:
-    """A configured directory, and what else decides about a trial."""
-
-    directory: FileDirectory
-    principals: Sequence[Principal]
-    region: str
-    infer_arn: bool
-
-    @classmethod
-    async def load(cls, path: Path) -> "Gatehouse":
-        """Read the configuration and its directory. Exits with 1 when they cannot be used."""
-        config = loaded_config(path)
-        try:
-            directory = load_directory(config)
-        except (DirectoryError, OSError) as error:
-            raise fail(error) from None
-        return cls(
-            directory,
-            await directory.principals(),
-            config.gate.region,
-            config.authorization.infer_arn,
-        )
-
-    def principal(self, account_id: str, user: str | None) -> Principal | None:
-        """The user of an account by name or ARN, or the account's root without either."""
-        return next(
-            (
-                principal
-                for principal in self.principals
-                if principal.account.id == account_id
-                and user in (principal.user_name, principal.arn)
-            ),
-            None,
-        )
-
-    async def run(self, trial: Trial) -> TrialResult:
-        """What the gate would decide."""
-        known = {name: await self.directory.identities(name) for name in trial.names()}
-        return trial.run(known, region=self.region, infer_arn=self.infer_arn)
 
 
 async def answer_lines(

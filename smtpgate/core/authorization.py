@@ -28,7 +28,14 @@ from smtpgate.core.intent import SendingIntent
 from smtpgate.core.policy import Caller, Context, Decision, Outcome, Request, evaluate
 from smtpgate.core.reply import Reject, reply_of
 
-__all__ = ["Authorization", "Denial", "Question", "authorize", "identity_names"]
+__all__ = [
+    "Authorization",
+    "Denial",
+    "Question",
+    "authorize",
+    "identity_names",
+    "more_specific",
+]
 
 Known = Mapping[str, Sequence[Identity]]
 
@@ -89,7 +96,7 @@ class _Judge:
 
     def decide(self, identity: Identity, mailbox: Mailbox) -> Decision:
         """What the policies say of the identity: the first denial, or an allow."""
-        specific = tuple(_more_specific(self.question.known, identity, mailbox))
+        specific = tuple(more_specific(self.question.known, identity, mailbox))
         key = (str(identity.arn), tuple(other.name for other in specific))
         if key not in self.answers:
             self.answers[key] = self._ask(identity, specific)
@@ -117,7 +124,7 @@ class _Judge:
         return decision
 
 
-def _more_specific(known: Known, identity: Identity, mailbox: Mailbox) -> Iterator[Identity]:
+def more_specific(known: Known, identity: Identity, mailbox: Mailbox) -> Iterator[Identity]:
     """The same owner's identities that cover the mailbox more closely than this one."""
     for name in names_covering(mailbox):
         if name == identity.name:

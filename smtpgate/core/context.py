@@ -5,26 +5,21 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-ke
 
 from typing import Final
 
+from smtpgate.core.account import Principal
 from smtpgate.core.author import Author
 from smtpgate.core.envelope import Submission
 from smtpgate.core.policy import Context
 
-__all__ = ["ACTION", "author_context", "submission_context"]
+__all__ = ["ACTION", "author_context", "principal_context", "submission_context"]
 
 ACTION: Final = "ses:SendRawEmail"
 _API_VERSION: Final = "2"  # what SMTP counts as, by the SES developer guide
 
 
-def submission_context(submission: Submission, region: str) -> Context:
-    """The keys that are the same for every From mailbox of a submission."""
-    principal, envelope, client = submission.principal, submission.envelope, submission.client
+def principal_context(principal: Principal, region: str) -> Context:
+    """The keys that are the same for every submission of a principal."""
     context = {
         "ses:apiversion": (_API_VERSION,),
-        "ses:recipients": tuple(str(recipient) for recipient in envelope.recipients),
-        "aws:currenttime": (f"{submission.received_at:%Y-%m-%dT%H:%M:%SZ}",),
-        "aws:epochtime": (str(int(submission.received_at.timestamp())),),
-        "aws:securetransport": ("true" if client.tls_version else "false",),
-        "aws:sourceip": (client.address,),
         "aws:principalarn": (principal.arn,),
         "aws:principalaccount": (principal.account.id,),
         "aws:principaltype": ("Account" if principal.is_root else "User",),
@@ -33,6 +28,20 @@ def submission_context(submission: Submission, region: str) -> Context:
     }
     if principal.user_name is not None:
         context["aws:username"] = (principal.user_name,)
+    return context
+
+
+def submission_context(submission: Submission, region: str) -> Context:
+    """The keys that are the same for every From mailbox of a submission."""
+    envelope, client = submission.envelope, submission.client
+    context = {
+        **principal_context(submission.principal, region),
+        "ses:recipients": tuple(str(recipient) for recipient in envelope.recipients),
+        "aws:currenttime": (f"{submission.received_at:%Y-%m-%dT%H:%M:%SZ}",),
+        "aws:epochtime": (str(int(submission.received_at.timestamp())),),
+        "aws:securetransport": ("true" if client.tls_version else "false",),
+        "aws:sourceip": (client.address,),
+    }
     if envelope.reverse_path.mailbox is not None:
         context["ses:feedbackaddress"] = (str(envelope.reverse_path.mailbox),)
     return context

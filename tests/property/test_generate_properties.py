@@ -1,0 +1,181 @@
+"""A generated policy means what was wished: that is allowed, its neighbours are not."""
+
+import json
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smtpgate.core.policy import (
+    Caller,
+    Outcome,
+    Request,
+    attachment_problems,
+    evaluate,
+    lint_policy,
+    parse_policy,
+)
+from smtpgate.core.policy.generate import Wishes, generate_policy
+
+IDENTITY = "arn:aws:ses:us-east-1:888888888888:identity/example.com"
+MAY = parse_policy(
+    '{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}',
+    kind="user",
+    name="may",
+)
+ALL = parse_policy(
+    '{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}}',
+    kind="identity",
+    name="all",
+)
+LOCAL_PARTS = st.sampled_from(["news", "a.b", "o'neil", "x_y", "grüne", "Sales", "1"])
+ADDRESSES = st.builds(
+    "{}@{}".format, LOCAL_PARTS, st.sampled_from(["example.com", "sub.example.com"])
+)
+
+
+def some(values: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[str, ...]]:
+    return st.lists(values, max_size=3, unique=True).map(tuple)
+
+
+WISHES = st.builds(
+    Wishes,
+    identity_arn=st.just(IDENTITY),
+    principals=st.sampled_from(
+        [("999999999999",), ("arn:aws:iam::999999999999:user/mailer", "777777777777")]
+    ),
+    from_addresses=some(ADDRESSES),
+    tagged_addresses=some(ADDRESSES),
+    from_domains=some(st.sampled_from(["example.com", "sub.example.com"])),
+    recipient_domains=some(st.sampled_from(["example.net", "Example.ORG"])),
+    with_subdomains=st.booleans(),
+    display_names=some(st.sampled_from(["Marketing", "A * B", "${aws:username}", "Müller"])),
+    feedback_addresses=some(ADDRESSES),
+    source_networks=some(st.sampled_from(["192.0.2.0/24", "2001:db8::/32"])),
+    not_before=st.sampled_from([None, "2026-01-01T00:00Z"]),
+    until=st.sampled_from([None, "2027-01-01T00:00:00Z"]),
+    sid=st.sampled_from([None, "Wish"]),
+)
+
+
+def outcome(wishes: Wishes, context: dict[str, tuple[str, ...]], account: str) -> Outcome:
+    policy = parse_policy(generate_policy(wishes), kind="identity", name="generated")
+    caller = Caller(account, f"arn:aws:iam::{account}:user/mailer", is_root=False)
+    request = Request(caller, "ses:SendRawEmail", IDENTITY, context)
+    policies = [policy] if wishes.effect == "Allow" else [policy, ALL]
+    return evaluate(request, identity_policies=policies, user_policies=[MAY]).outcome
+
+
+def sources(wishes: Wishes) -> list[str]:
+    """From addresses that are wished for; any when nothing is said of them."""
+    found = [*wishes.from_addresses, *wishes.tagged_addresses]
+    found += (address.replace("@", "+tag@") for address in wishes.tagged_addresses)
+    found += (f"any.body+x@{domain}" for domain in wishes.from_domains)
+    if wishes.with_subdomains:
+        found += (f"anybody@a.b.{domain}" for domain in wishes.from_domains)
+    return found or ["whoever@example.com"]
+
+
+def wished_context(wishes: Wishes, source: str) -> dict[str, tuple[str, ...]]:
+    recipients = [f"jane@{domain.lower()}" for domain in wishes.recipient_domains]
+    if wishes.with_subdomains:
+        recipients += (f"jane@x.{domain.lower()}" for domain in wishes.recipient_domains)
+    network = next(iter(wishes.source_networks), "192.0.2.0/24")
+    return {
+        "ses:fromaddress": (source,),
+        "ses:recipients": tuple(recipients or ["joe@example.edu"]),
+        "ses:fromdisplayname": (next(iter(wishes.display_names), "Anybody"),),
+        "ses:feedbackaddress": (next(iter(wishes.feedback_addresses), "any@example.com"),),
+        "aws:sourceip": ("192.0.2.9" if "." in network else "2001:db8::9",),
+        "aws:currenttime": ("2026-06-01T12:00:00Z",),
+        "aws:username": ("mailer",),
+    }
+
+
+def other_sources(wishes: Wishes) -> list[str]:
+    """From addresses that nobody wished for, when somebody wished for some."""
+    if not (wishes.from_addresses or wishes.tagged_addresses or wishes.from_domains):
+        return []
+    found = ["news@example.org", "a.b@example.org", "news@example.com.example.org"]
+    if not wishes.from_domains:
+        found.append("other@example.com")
+        found += (address.replace("@", "x@") for address in wishes.tagged_addresses)
+        if not wishes.tagged_addresses:
+            found.append(wishes.from_addresses[0].replace("@", "+t@"))
+    return found
+
+
+def neighbours(wishes: Wishes) -> list[tuple[str, str]]:
+    """Keys and values that nobody wished for."""
+    found = [("ses:fromaddress", source) for source in other_sources(wishes)]
+    if wishes.recipient_domains:
+        found.append(("ses:recipients", "jane@example.com"))
+        found.append(("ses:recipients", "jane@notexample.net"))
+    if wishes.display_names:
+        found += (("ses:fromdisplayname", name) for name in ("mailer", "A x B", "Marketing "))
+    if wishes.feedback_addresses:
+        found.append(("ses:feedbackaddress", "bounces@example.org"))
+    if wishes.source_networks:
+        found.append(("aws:sourceip", "203.0.113.1"))
+    if wishes.not_before:
+        found.append(("aws:currenttime", "2025-12-31T23:59:59Z"))
+    if wishes.until:
+        found.append(("aws:currenttime", "2027-01-01T00:00:00Z"))
+    return found
+
+
+@given(WISHES)
+def test_what_was_wished_is_allowed(wishes: Wishes) -> None:
+    for source in sources(wishes):
+        assert outcome(wishes, wished_context(wishes, source), "999999999999") == "allow"
+
+
+@given(WISHES)
+def test_neighbours_of_what_was_wished_are_not_allowed(wishes: Wishes) -> None:
+    context = wished_context(wishes, sources(wishes)[0])
+    assert outcome(wishes, context, "666666666666") == "implicit-deny"
+    for key, value in neighbours(wishes):
+        other = {**context, key: (value,)}
+        assert outcome(wishes, other, "999999999999") == "implicit-deny", (key, value)
+    if wishes.recipient_domains:
+        mixed = (*context["ses:recipients"], "jane@example.com")
+        assert outcome(wishes, {**context, "ses:recipients": mixed}, "999999999999") != "allow"
+        assert outcome(wishes, {**context, "ses:recipients": ()}, "999999999999") != "allow"
+
+
+@given(WISHES)
+def test_a_deny_stops_what_was_wished_and_not_its_neighbours(wishes: Wishes) -> None:
+    deny = replace(wishes, effect="Deny")
+    for source in (text.swapcase() if "+" not in text else text for text in sources(wishes)):
+        if "@A." in source or wishes.from_domains:
+            continue
+        local_part, _, domain = source.partition("@")
+        context = wished_context(wishes, f"{local_part}@{domain.lower()}")
+        assert outcome(deny, context, "999999999999") == "explicit-deny"
+    context = wished_context(wishes, sources(wishes)[0])
+    assert outcome(deny, context, "999999999999") == "explicit-deny"
+    assert outcome(deny, context, "666666666666") == "allow"
+    for key, value in neighbours(wishes):
+        other = {**context, key: (value,)}
+        assert outcome(deny, other, "999999999999") == "allow", (key, value)
+    if wishes.recipient_domains:
+        mixed = (*context["ses:recipients"], "jane@example.com")
+        other = {**context, "ses:recipients": mixed}
+        assert outcome(deny, other, "999999999999") == "explicit-deny"
+
+
+@given(WISHES, st.sampled_from(["Allow", "Deny"]))
+def test_what_is_generated_lints_clean_and_can_be_attached(wishes: Wishes, effect: str) -> None:
+    wishes = replace(wishes, effect="Deny" if effect == "Deny" else "Allow")
+    text = generate_policy(wishes)
+    assert generate_policy(wishes) == text
+    policy = parse_policy(text, kind="identity", name="generated")
+    codes = {finding.code for finding in lint_policy(policy, source=text)}
+    # That subdomains are left out is told, unless they were wished for.
+    left_out = wishes.effect == "Allow" and not wishes.with_subdomains
+    assert codes <= ({"subdomains-not-covered"} if left_out else set())
+    octets = len(text.encode())
+    assert not attachment_problems(
+        policy, identity_arn=IDENTITY, source_octets=octets, siblings=0
+    )
+    assert json.loads(text)["Version"] == "2012-10-17"

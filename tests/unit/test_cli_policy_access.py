@@ -1,0 +1,104 @@
+"""``smtpgate policy check-access``: who can send as whom."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from smtpgate.cli import app
+from tests.support.offices import DELEGATE, IDENTITY, OWNER, write_offices
+
+MAILER = f"arn:aws:iam::{DELEGATE}:user/mailer"
+ALERTS = f"arn:aws:iam::{DELEGATE}:user/robots/alerts"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_offices(tmp_path_factory.mktemp("offices"))
+
+
+def check(config: Path, from_: str, *arguments: str) -> Result:
+    words = ["policy", "check-access", "--config", str(config), "--from", from_, *arguments]
+    return CliRunner().invoke(app, words)
+
+
+def senders(config: Path, from_: str, *arguments: str) -> dict[str, list[str]]:
+    result = check(config, from_, "--json", *arguments)
+    assert result.exit_code == 0, result.output
+    rows: list[dict[str, Any]] = json.loads(result.stdout)
+    return {row["sender"]: row["conditions"] for row in rows if row["identity"] == IDENTITY}
+
+
+OWN: dict[str, list[str]] = {
+    f"arn:aws:iam::{OWNER}:root": [],
+    f"arn:aws:iam::{OWNER}:user/own": [],
+}
+
+
+def test_who_may_send_in_any_case_has_no_conditions(config: Path) -> None:
+    assert senders(config, "marketing+x@ses-example.com") == {
+        **OWN,
+        f"arn:aws:iam::{DELEGATE}:root": [],
+        MAILER: [],
+    }
+
+
+def test_conditions_on_other_keys_than_from_are_told_in_words(config: Path) -> None:
+    assert senders(config, "marketing+alerts@ses-example.com")[ALERTS] == [
+        "aws:SourceIp is in `192.0.2.0/24'"
+    ]
+    assert senders(config, "press@ses-example.com") == {
+        **OWN,
+        MAILER: [
+            "aws:CurrentTime is before `2027-07-01T00:00:00Z' and every ses:Recipients is like "
+            "`*@example.net'"
+        ],
+    }
+
+
+def test_a_deny_on_a_more_specific_identity_leaves_its_owner_alone(config: Path) -> None:
+    assert senders(config, "ceo@ses-example.com") == {f"arn:aws:iam::{OWNER}:root": []}
+    assert senders(config, "nobody@ses-example.com") == OWN
+
+
+def test_an_identity_is_named_by_name_or_arn(config: Path) -> None:
+    every = json.loads(check(config, "ceo@ses-example.com", "--json").stdout)
+    assert {row["identity"] for row in every} == {IDENTITY, _address("ceo")}
+    for name in ("ceo@ses-example.com", _address("ceo")):
+        rows = json.loads(
+            check(config, "ceo@ses-example.com", "--json", "--identity", name).stdout
+        )
+        assert {row["identity"] for row in rows} == {_address("ceo")}
+
+
+def _address(local_part: str) -> str:
+    return IDENTITY.replace("ses-example", f"{local_part}@ses-example")
+
+
+def test_the_table_says_by_which_statements(config: Path) -> None:
+    result = check(config, "press@ses-example.com")
+    assert result.exit_code == 0
+    assert MAILER in result.stdout
+    assert "statement `PressUntil' of policy `press'" in result.stdout
+    assert "in any case" in result.stdout
+
+
+def test_an_address_of_nobody_is_said_to_be_one(config: Path) -> None:
+    result = check(config, "a@example.org")
+    assert (result.exit_code, result.stdout) == (0, "nobody can send as a@example.org\n")
+
+
+@pytest.mark.parametrize(
+    ("from_", "identity"),
+    [
+        ("a@b@c", "ses-example.com"),
+        ("a@ses-example.com, b@ses-example.com", "ses-example.com"),
+        ("a@ses-example.com", "example.org"),
+        ("a@ses-example.com", "-"),
+        ("a@ses-example.com", "arn:aws:ses"),
+    ],
+)
+def test_what_cannot_be_asked_is_told(config: Path, from_: str, identity: str) -> None:
+    assert check(config, from_, "--identity", identity).exit_code == 2
