@@ -15,6 +15,7 @@ from smtpgate.config import Config
 from smtpgate.core.account import SendingLimits
 from smtpgate.core.events import Event
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
+from smtpgate.core.upstream import CommandError
 from smtpgate.directory.files import FileDirectory
 from smtpgate.http.server import HttpServer
 from smtpgate.ledger.memory import MemoryLedger
@@ -66,13 +67,15 @@ def load_directory(config: Config) -> FileDirectory:
 def check(config: Config) -> list[str]:
     """Read everything that starting would read, and say what there is.
 
-    Raises DirectoryError, OSError or ssl.SSLError.
+    Raises DirectoryError or OSError.
     """
     directory = load_directory(config)
     for listener in config.listeners:
         tls_context(listener)
+    _upstream(config, SystemClock(), TaskOwner())
     upstream = config.sole_upstream
     return [
+        *(f"warning: {warning}" for warning in directory.warnings),
         *(
             f"listener {one.name}: {one.address} port {one.port}, tls {one.tls}"
             for one in config.listeners
@@ -80,6 +83,14 @@ def check(config: Config) -> list[str]:
         f"upstream {upstream.name}: {upstream.host} port {upstream.port}, tls {upstream.tls}",
         "directory: " + ", ".join(f"{n} {what}" for what, n in directory.counts().items()),
     ]
+
+
+def _upstream(config: Config, clock: Clock, tasks: TaskOwner) -> PooledUpstream:
+    upstream = config.sole_upstream
+    try:
+        return PooledUpstream(upstream, clock=clock, tasks=tasks)
+    except (OSError, CommandError) as error:
+        raise OSError(f"upstream.{upstream.name}: {error}") from None
 
 
 def _new_message_id(at: datetime) -> str:
@@ -130,7 +141,7 @@ class Gate:
         self.is_draining = False
         hostname = hostname_of(config)
         events = _Events(self.log, self.metrics)
-        self.upstream = PooledUpstream(config.sole_upstream, clock=self.clock, tasks=self.tasks)
+        self.upstream = _upstream(config, self.clock, self.tasks)
         self.metrics.watch_upstream(config.sole_upstream.name, self.upstream)
         self.ledger = MemoryLedger()
         pipeline = self._pipeline(hostname, events)
@@ -192,6 +203,8 @@ class Gate:
         except OSError:
             await self.stop(drain_s=0)
             raise
+        for warning in self.directory.warnings:
+            self.log.note("warning", "directory", problem=warning)
         self.log.note(
             "info",
             "started",

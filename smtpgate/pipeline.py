@@ -266,8 +266,12 @@ class Pipeline:
         done: SubmissionDone,
     ) -> None:
         """One upstream transaction; its verdict is ours."""
+        # 8-bit header octets of a client that did not declare SMTPUTF8 are old habit, and pass
+        # as they came; who declared it for nothing needs no upstream that has it.
         envelope = replace(
-            submission.envelope, smtputf8=message.has_utf8_header, body_8bit=message.is_8bit
+            submission.envelope,
+            smtputf8=submission.envelope.smtputf8 and message.has_utf8_header,
+            body_8bit=message.is_8bit,
         )
         # Should this task be ended by force, nobody knows what the upstream did.
         done.outcome, done.reason = "in-doubt", "in-doubt"

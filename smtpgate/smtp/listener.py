@@ -17,7 +17,7 @@ _TLS_HANDSHAKE_S: Final = 30
 def tls_context(config: ListenerConfig) -> ssl.SSLContext | None:
     """The TLS settings of a listener, or ``None`` where it has none.
 
-    Raises OSError or ssl.SSLError when the certificate cannot be used.
+    Raises OSError naming the keys when the certificate cannot be used.
     """
     if config.cert_file is None or config.key_file is None:
         return None
@@ -25,7 +25,14 @@ def tls_context(config: ListenerConfig) -> ssl.SSLContext | None:
     context.minimum_version = (
         ssl.TLSVersion.TLSv1_3 if config.min_tls == "1.3" else ssl.TLSVersion.TLSv1_2
     )
-    context.load_cert_chain(config.cert_file, config.key_file)
+    try:
+        context.load_cert_chain(config.cert_file, config.key_file)
+    except OSError as error:  # ssl.SSLError is one
+        reason = error.strerror or str(error)
+        raise OSError(
+            f"listener.{config.name}: cert_file {config.cert_file} with key_file "
+            f"{config.key_file}: {reason}"
+        ) from None
     return context
 
 
@@ -50,14 +57,17 @@ class Listener:
         """Bind and listen. Raises OSError naming the address."""
         config, loop = self.door.config, asyncio.get_running_loop()
         is_implicit = config.tls == "implicit"
-        self._server = await loop.create_server(
-            lambda: GateSession(self.door, self),
-            config.address,
-            config.port,
-            backlog=_BACKLOG,
-            ssl=self.door.tls_context if is_implicit else None,
-            ssl_handshake_timeout=_TLS_HANDSHAKE_S if is_implicit else None,
-        )
+        try:
+            self._server = await loop.create_server(
+                lambda: GateSession(self.door, self),
+                config.address,
+                config.port,
+                backlog=_BACKLOG,
+                ssl=self.door.tls_context if is_implicit else None,
+                ssl_handshake_timeout=_TLS_HANDSHAKE_S if is_implicit else None,
+            )
+        except OSError as error:
+            raise OSError(f"listener.{config.name}: {error.strerror or error}") from None
 
     def admit(self, session: GateSession, address: str) -> str | None:
         """Count the session, or name the limit that it would pass."""

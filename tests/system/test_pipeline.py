@@ -411,3 +411,25 @@ async def test_limits_and_policies_are_those_of_now_and_not_of_the_login(
         ratio = 'smtpgate_account_quota_used_ratio{account="999999999999"} 1.0'
         assert ratio in gate.metrics.render().decode()
         assert "max-24h-send" in await send(dialog)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "subject", "wanted"),
+    [
+        ("", "Grüße", "MAIL FROM:<marketing@ses-example.com> BODY=8BITMIME"),
+        (" SMTPUTF8", "Grüße", "MAIL FROM:<marketing@ses-example.com> BODY=8BITMIME SMTPUTF8"),
+        (" SMTPUTF8", "x", "MAIL FROM:<marketing@ses-example.com>"),
+    ],
+    ids=["old habit", "declared and needed", "declared for nothing"],
+)
+async def test_smtputf8_is_asked_of_the_upstream_when_declared_and_needed(
+    tmp_path: Path, parameters: str, subject: str, wanted: str
+) -> None:
+    async with (
+        open_upstream("8BITMIME", "SMTPUTF8") as upstream,
+        open_gate(tmp_path, port=upstream.port) as (gate, _),
+    ):
+        message = MESSAGE.replace("Subject: Spring", f"Subject: {subject}")
+        assert (await send(await login(gate), message, parameters=parameters)).startswith("250")
+        (visit,) = upstream.visits
+        assert [command for command in visit.commands if command.startswith("MAIL")] == [wanted]

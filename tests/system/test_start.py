@@ -1,0 +1,87 @@
+"""What an operator hears when the gate cannot start, and what it leaves behind then."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from smtpgate.initialize import initialize
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+
+def smtpgate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "smtpgate", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A configuration that could run, were its ports free and ours to take."""
+    initialize(tmp_path, hostname="gate.example.com")
+    return tmp_path
+
+
+def change(folder: Path, old: str, new: str) -> None:
+    config = folder / "smtpgate.toml"
+    text = config.read_text()
+    assert old in text
+    config.write_text(text.replace(old, new))
+
+
+def test_a_configuration_that_is_fine_is_summed_up(folder: Path) -> None:
+    done = smtpgate("check-config", folder / "smtpgate.toml")
+    assert done.returncode == 0
+    assert "fine" in done.stdout
+    assert "listener submissions: 0.0.0.0 port 465, tls implicit" in done.stdout
+    assert "directory: 2 accounts, 1 access keys, 1 identities" in done.stdout
+
+
+@pytest.mark.parametrize("command", [("check-config",), ("serve", "--config")])
+def test_a_certificate_of_another_key_is_named(folder: Path, command: tuple[str, ...]) -> None:
+    (folder / "private/tls.crt").write_bytes((folder / "private/tls.key").read_bytes())
+    done = smtpgate(*command, folder / "smtpgate.toml")
+    assert done.returncode == 1
+    assert done.stderr.startswith("listener.submission: cert_file ")
+    assert "Traceback" not in done.stderr
+
+
+def test_an_authority_that_is_none_is_named(folder: Path) -> None:
+    (folder / "ca.pem").write_text("junk")
+    change(folder, '#ca_file = "upstream-ca.pem"', 'ca_file = "ca.pem"')
+    change(folder, 'tls = "off"', 'tls = "required"')
+    done = smtpgate("check-config", folder / "smtpgate.toml")
+    assert done.returncode == 1
+    assert done.stderr.startswith("upstream.default: ")
+
+
+def test_a_port_that_is_taken_is_named_and_nothing_keeps_running(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        change(folder, '"0.0.0.0"', '"127.0.0.1"')
+        change(folder, "port = 587", f"port = {taken.getsockname()[1]}")
+        done = smtpgate("serve", "--config", folder / "smtpgate.toml")
+    assert done.returncode == 1
+    assert "listener.submission: " in done.stderr
+    assert "address already in use" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_configuration_that_is_not_there_is_named() -> None:
+    done = smtpgate("serve", "--config", "/nowhere/smtpgate.toml")
+    assert done.returncode == 1
+    assert done.stderr == "/nowhere/smtpgate.toml: cannot be read: no such file or directory\n"
+
+
+def test_wrong_usage_has_its_own_exit_status() -> None:
+    assert smtpgate("serve", "--confg", "x").returncode == 2
+    assert smtpgate("check-config").returncode == 2
