@@ -23,19 +23,24 @@ class SendingLimits:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A tenant: owns identities, has limits; ``paused_reason`` is set while it may not send."""
+    """A tenant: owns identities, has limits; ``paused_reason`` is set while it may not send.
+
+    ``organization_id`` is what policies call ``aws:PrincipalOrgID``.
+    """
 
     id: str
     name: str
     limits: SendingLimits
     paused_reason: str | None = None
+    organization_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who acts: a user of an account, or the account's root when ``user_name`` is ``None``.
 
-    Root has no user policies and passes that half of an authorization.
+    Root has no user policies and passes that half of an authorization. ``tags`` are pairs of
+    key and value, which policies know as ``aws:PrincipalTag/key``.
     """
 
     account: Account
@@ -43,6 +48,7 @@ class Principal:
     arn: str
     user_id: str
     policies: tuple[Policy, ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def root(cls, account: Account, partition: str = "aws") -> "Principal":

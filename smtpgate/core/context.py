@@ -28,6 +28,10 @@ def principal_context(principal: Principal, region: str) -> Context:
     }
     if principal.user_name is not None:
         context["aws:username"] = (principal.user_name,)
+    if principal.account.organization_id is not None:
+        context["aws:principalorgid"] = (principal.account.organization_id,)
+    for key, value in principal.tags:
+        context[f"aws:principaltag/{key.lower()}"] = (value,)
     return context
 
 

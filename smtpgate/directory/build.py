@@ -39,6 +39,7 @@ _OWN_KEYS: Final = (
     "name",
     "status",
     "paused_reason",
+    "organization",
     "max_24h_send",
     "max_send_rate_per_s",
     "access_keys",
@@ -151,6 +152,7 @@ class _Builder:
                 said.get("max_send_rate_per_s", default.max_send_rate_per_s),
             ),
             paused_reason if said.get("status") == "paused" else None,
+            said.get("organization") or None,
         )
 
     def add(self, account: Account, table: AccountTable, place: _Place) -> None:
@@ -172,6 +174,7 @@ class _Builder:
             user_arn(account.id, name, table.path, self._settings.partition),
             _user_id(account.id, name),
             self._policies("user", table.policies, place),
+            tuple(table.tags.items()),
         )
         self._principals[principal.arn] = principal
         self._add_keys(principal, table.access_keys, place)

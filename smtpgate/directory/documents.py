@@ -37,6 +37,10 @@ __all__ = [
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 _USER_NAME: Final = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")
 _USER_PATH: Final = re.compile(r"/|/[\x21-\x7e]{1,510}/")
+_TAG_KEY: Final = re.compile(r"[\w.:/=+@-]{1,128}")
+_MAX_TAG_VALUE: Final = 256
+_MAX_TAGS: Final = 50
+_ORGANIZATION_ID: Final = re.compile(r"o-[a-z0-9]{10,32}")
 _KEY_ID: Final = re.compile(r"[A-Z0-9]{16,128}")
 
 
@@ -96,12 +100,34 @@ class DkimTable(Table):
             raise ValueError(f"is no selector: {error}") from None
 
 
+def _tag_key(text: str) -> str:
+    if _TAG_KEY.fullmatch(text) is None:
+        raise ValueError("a tag's key has 1 to 128 letters, digits and _.:/=+@-")
+    return text
+
+
+Tags = dict[
+    Annotated[str, AfterValidator(_tag_key)], Annotated[str, Field(max_length=_MAX_TAG_VALUE)]
+]
+
+
 class UserTable(Table):
     """A user of an account."""
 
     path: str = "/"
+    tags: Tags = Field(default_factory=dict)
     policies: Policies = Field(default_factory=dict)
     access_keys: Array[AccessKeyTable] = ()
+
+    @field_validator("tags")
+    @classmethod
+    def _differ_in_more_than_case(cls, value: dict[str, str]) -> dict[str, str]:
+        # Condition keys are compared without regard to letter case, and a tag is part of one.
+        if len({key.lower() for key in value}) < len(value):
+            raise ValueError("two tags differ in letter case only")
+        if len(value) > _MAX_TAGS:
+            raise ValueError(f"a user has at most {_MAX_TAGS} tags")
+        return value
 
     @field_validator("path")
     @classmethod
@@ -128,11 +154,19 @@ class AccountTable(Table):
     name: str = ""
     status: Literal["active", "paused"] = "active"
     paused_reason: str = ""
+    organization: str = ""
     max_24h_send: Quota | None = None
     max_send_rate_per_s: Rate | None = None
     access_keys: Array[AccessKeyTable] = ()
     users: Users = Field(default_factory=dict)
     identities: dict[str, IdentityTable] = Field(default_factory=dict)
+
+    @field_validator("organization")
+    @classmethod
+    def _is_an_organization(cls, value: str) -> str:
+        if value and _ORGANIZATION_ID.fullmatch(value) is None:
+            raise ValueError("an organization id is o- and 10 to 32 small letters and digits")
+        return value
 
     @field_validator("identities")
     @classmethod

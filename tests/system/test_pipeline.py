@@ -433,3 +433,45 @@ async def test_smtputf8_is_asked_of_the_upstream_when_declared_and_needed(
         assert (await send(await login(gate), message, parameters=parameters)).startswith("250")
         (visit,) = upstream.visits
         assert [command for command in visit.commands if command.startswith("MAIL")] == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("operator", "key", "wanted", "passes"),
+    [
+        ("StringEquals", "aws:PrincipalOrgID", "o-exampleorg0", True),
+        ("StringEquals", "aws:PrincipalOrgID", "o-anotherorg0", False),
+        ("StringEquals", "aws:PrincipalTag/Team", "news", True),
+        ("StringEquals", "aws:PrincipalTag/team", "sales", False),
+        ("StringEquals", "aws:username", "mailer", True),
+        ("IpAddress", "aws:SourceIp", "127.0.0.0/8", True),
+        ("IpAddress", "aws:SourceIp", "192.0.2.0/24", False),
+        ("Bool", "aws:SecureTransport", "false", True),
+        ("StringEquals", "aws:ResourceAccount", "888888888888", True),
+    ],
+)
+async def test_policies_may_ask_what_the_gate_knows(
+    tmp_path: Path, operator: str, key: str, wanted: str, passes: bool
+) -> None:
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": {
+            "Effect": "Allow",
+            "Principal": "*",
+            "Action": "ses:SendRawEmail",
+            "Resource": IDENTITY,
+            "Condition": {operator: {key: wanted}},
+        },
+    }
+    async with open_gate(
+        tmp_path,
+        replace=('name = "Delegate sender"', 'organization = "o-exampleorg0"'),
+        files={"marketing.json": json.dumps(policy)},
+    ) as (gate, _):
+        accounts = tmp_path / "directory" / "accounts.toml"
+        user = "[accounts.999999999999.users.mailer]"
+        accounts.write_text(
+            accounts.read_text().replace(user, f'{user}\ntags = {{ Team = "news" }}')
+        )
+        await gate.reload()
+        reply = await send(await login(gate))
+        assert reply.startswith("250" if passes else "554 5.7.1"), reply

@@ -134,12 +134,13 @@ def test_what_is_no_json_cannot_be_corrected(source: str) -> None:
 
 
 def test_the_keys_that_submissions_have_are_those_that_the_gate_supplies() -> None:
-    account = Account("999999999999", "delegate", SendingLimits(200, 1.0))
+    limits, organization_id = SendingLimits(200, 1.0), "o-exampleorg0"
+    account = Account("999999999999", "delegate", limits, organization_id=organization_id)
     arn = "arn:aws:iam::999999999999:user/mailer"
     mailbox = parse_mailbox("a@example.com")
     submission = Submission(
         "id",
-        Principal(account, "mailer", arn, "AIDAEXAMPLE"),
+        Principal(account, "mailer", arn, "AIDAEXAMPLE", tags=(("Team", "news"),)),
         "AKIAEXAMPLE",
         Client("192.0.2.1", "client.example.com", "submission", "ESMTPSA"),
         Envelope(ReversePath(mailbox), [mailbox]),
@@ -148,4 +149,5 @@ def test_the_keys_that_submissions_have_are_those_that_the_gate_supplies() -> No
     )
     context = submission_context(submission, "us-east-1")
     supplied = set(author_context(context, Author("A", mailbox))) | {"aws:resourceaccount"}
+    supplied = {name.replace("aws:principaltag/team", "aws:principaltag/") for name in supplied}
     assert supplied == {name for name, key in KEYS.items() if key.presence != "never"}
