@@ -20,14 +20,11 @@ from smtpgate.core.policy import (
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 IDENTITY: Final = "arn:aws:ses:us-east-1:888888888888:identity/ses-example.com"
-GUIDE = re.search(
-    r"^## Policy guide\n(.*?)^## ",
-    (ROOT / "README.md").read_text("utf-8"),
-    re.DOTALL | re.MULTILINE,
-)
+README = (ROOT / "README.md").read_text("utf-8")
+GUIDE = README.partition("\n## Policy guide\n")[2].partition("\n## ")[0]
 EXAMPLES: dict[str, str] = {
     json.loads(text)["Statement"]["Sid"]: text
-    for text in re.findall(r"```json\n(.*?)```", GUIDE[1] if GUIDE else "", re.DOTALL)
+    for text in re.findall(r"```json\n(.*?)```", GUIDE, re.DOTALL)
 }
 ANYBODY: Final = "everybody"
 CONTEXT: Final[dict[str, tuple[str, ...]]] = {
@@ -106,7 +103,11 @@ SAYS: Final[dict[str, list[tuple[dict[str, Any], str]]]] = {
         ),
         ({"ses:fromaddress": ("shop@ses-example.com",)}, "implicit-deny"),
     ],
-    "OurAccounts": [({}, "allow"), ({"account": "666666666666"}, "implicit-deny")],
+    "OurOrganization": [
+        ({"aws:principalorgid": ("o-a1b2c3d4e5",)}, "allow"),
+        ({"aws:principalorgid": ("o-x1b2c3d4e5",)}, "implicit-deny"),
+        ({}, "implicit-deny"),
+    ],
     "NeverAsTheBoard": [
         ({}, "allow"),
         ({"ses:fromaddress": ("Board@ses-example.com",)}, "explicit-deny"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from smtpgate.core.policy import PolicyError, parse_policy
+from smtpgate.core.policy import Caller, PolicyError, Request, evaluate, parse_policy
 
 
 def refusal(principal: str) -> str:
@@ -25,3 +25,24 @@ def refusal(principal: str) -> str:
 )
 def test_a_principal_with_something_after_it_is_none(principal: str) -> None:
     assert "is no principal" in refusal(principal)
+
+
+@pytest.mark.parametrize(
+    ("operator", "outcome"), [("StringEquals", "implicit-deny"), ("StringNotEquals", "allow")]
+)
+def test_a_variable_without_a_value_is_not_the_same_as_empty_text(
+    operator: str, outcome: str
+) -> None:
+    condition = '{"%s": {"ses:FromDisplayName": "${aws:username}"}}' % operator
+    text = (
+        '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": "*", '
+        '"Action": "*", "Resource": "*", "Condition": ' + condition + "}}"
+    )
+    root = Caller("999999999999", "arn:aws:iam::999999999999:root", is_root=True)
+    arn = "arn:aws:ses:us-east-1:888888888888:identity/example.com"
+    decision = evaluate(
+        Request(root, "ses:SendRawEmail", arn, {"ses:fromdisplayname": ("",)}),
+        identity_policies=[parse_policy(text, kind="identity", name="x")],
+        user_policies=[],
+    )
+    assert decision.outcome == outcome

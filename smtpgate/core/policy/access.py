@@ -20,6 +20,7 @@ from smtpgate.core.policy.variables import Context
 __all__ = ["Access", "Clause", "in_words", "possible_access"]
 
 _SHOWN: Final = 3
+_ABOUT_CALLER: Final = ("aws:principal", "aws:user")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +43,6 @@ class Access:
     identity: tuple[Clause, ...]
     unless: tuple[Clause, ...]
 
-    @property
-    def is_unconditional(self) -> bool:
-        """Whether nothing is left to be decided."""
-        return not self.unless and all(
-            not side or any(not clause.left for clause in side)
-            for side in (self.user, self.identity)
-        )
-
 
 def possible_access(
     request: Request,
@@ -60,7 +53,8 @@ def possible_access(
 ) -> Access | None:
     """How the request's caller may be let through, or ``None`` when it never is.
 
-    The request's context has all keys that are known; of the others nothing is assumed.
+    The request's context has all keys that are known, those about the caller among them; of
+    the others nothing is assumed.
     """
     who = who_is(request.caller)
     user = [*_possible(user_policies, request, who, request.resource)]
@@ -131,7 +125,8 @@ def _verdict(condition: Condition, known: Context) -> bool | None:
             return condition.holds({name: ("",)})
     elif is_multivalued(name) and not operator.set_operator:
         return False
-    is_known = name in known or key is None or key.presence == "never"
+    is_absent = key is None or key.presence == "never" or name.startswith(_ABOUT_CALLER)
+    is_known = name in known or is_absent
     if not is_known or not all(_is_filled_in(value, known) for value in condition.values):
         return None
     return condition.holds(known)
