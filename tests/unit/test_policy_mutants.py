@@ -1,5 +1,7 @@
 """Cases for mistakes that no other test would notice."""
 
+import json
+
 import pytest
 
 from smtpgate.core.policy import Caller, PolicyError, Request, evaluate, parse_policy
@@ -33,7 +35,7 @@ def test_a_principal_with_something_after_it_is_none(principal: str) -> None:
 def test_a_variable_without_a_value_is_not_the_same_as_empty_text(
     operator: str, outcome: str
 ) -> None:
-    condition = '{"%s": {"ses:FromDisplayName": "${aws:username}"}}' % operator
+    condition = json.dumps({operator: {"ses:FromDisplayName": "${aws:username}"}})
     text = (
         '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": "*", '
         '"Action": "*", "Resource": "*", "Condition": ' + condition + "}}"
