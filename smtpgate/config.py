@@ -18,6 +18,7 @@ from smtpgate.config_values import (
     Host,
     LogTarget,
     Name,
+    Network,
     Port,
     Quota,
     Rate,
@@ -29,6 +30,7 @@ from smtpgate.config_values import (
     is_same_place,
 )
 from smtpgate.tomlfile import (
+    Array,
     ExistingFile,
     FileProblemsError,
     Folder,
@@ -102,6 +104,7 @@ class ListenerConfig(Table):
     key_file: PrivateFile | None = None
     min_tls: Literal["1.2", "1.3"] = "1.2"
     allow_plaintext_auth: bool = False
+    proxy_from: Array[Network] = ()
     max_connections: Count = 1000
     max_connections_per_client: Count = 100
     command_timeout_s: Seconds = 300  # RFC 5321 §4.5.3.2.7

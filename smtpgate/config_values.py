@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -20,6 +20,7 @@ __all__ = [
     "Host",
     "LogTarget",
     "Name",
+    "Network",
     "Port",
     "Quota",
     "Rate",
@@ -123,6 +124,15 @@ def _section(info: ValidationInfo) -> str:
     return (info.field_name or "").removesuffix("s")  # listeners, [listener.NAME]
 
 
+def _network(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("must be a text such as '192.0.2.0/24'")  # noqa: TRY004 - for Pydantic
+    try:
+        return ip_network(value)
+    except ValueError as error:
+        raise ValueError(f"is no network such as 192.0.2.0/24: {error}") from None
+
+
 def is_same_place(address: str, host: str) -> bool:
     """Whether who connects to the host meets what listens on the address."""
     if address in _EVERYWHERE:
@@ -142,6 +152,7 @@ from_sections: Final = BeforeValidator(_from_sections)
 Domain = Annotated[str, AfterValidator(_domain)]
 Host = Annotated[str, AfterValidator(_host)]
 Address = Annotated[str, AfterValidator(_bindable)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Name = Annotated[str, _spelled("[A-Za-z0-9_-]{1,64}", "named with letters, digits, - and _")]
 Region = Annotated[str, _spelled("[a-z0-9-]{1,32}", "a region's name, such as us-east-1")]
 Port = Annotated[int, Field(ge=0, le=65535)]

@@ -31,6 +31,11 @@ class TaskOwner:
         """Await the work; if the caller is cancelled the work still runs to its end."""
         return await asyncio.shield(self.start(work))
 
+    def cancel(self) -> None:
+        """Ask every task to end now."""
+        for task in self._tasks:
+            task.cancel()
+
     async def drain(self, timeout_s: float) -> int:
         """Wait for every task, at most so long; then cancel and return how many were left."""
         if not self._tasks:

@@ -1,11 +1,13 @@
 """Listeners: sockets, TLS contexts, connection limits, and an orderly stop."""
 
 import asyncio
+import socket
 import ssl
 from collections import Counter
-from typing import Final
+from typing import Any, Final
 
 from smtpgate.config import ListenerConfig
+from smtpgate.smtp.proxied import ProxiedServer
 from smtpgate.smtp.session import Door, GateSession
 
 __all__ = ["Listener", "tls_context"]
@@ -41,33 +43,47 @@ class Listener:
 
     def __init__(self, door: Door) -> None:
         self.door = door
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | ProxiedServer | None = None
+        self._port = door.config.port
         self._sessions: set[GateSession] = set()
         self._clients: Counter[str] = Counter()
 
     @property
     def port(self) -> int:
         """The port it is bound to (the system's choice where the configuration says 0)."""
-        if self._server is None or not self._server.sockets:
-            return self.door.config.port
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
+        return self._port
 
     async def start(self) -> None:
-        """Bind and listen. Raises OSError naming the address."""
+        """Bind and listen. Raises OSError naming the listener and its address."""
         config, loop = self.door.config, asyncio.get_running_loop()
-        is_implicit = config.tls == "implicit"
         try:
-            self._server = await loop.create_server(
-                lambda: GateSession(self.door, self),
-                config.address,
-                config.port,
+            listening = socket.create_server(
+                (config.address, config.port),
+                family=socket.AF_INET6 if ":" in config.address else socket.AF_INET,
                 backlog=_BACKLOG,
-                ssl=self.door.tls_context if is_implicit else None,
-                ssl_handshake_timeout=_TLS_HANDSHAKE_S if is_implicit else None,
             )
         except OSError as error:
             raise OSError(f"listener.{config.name}: {error.strerror or error}") from None
+        listening.setblocking(False)
+        self._port = listening.getsockname()[1]
+        if config.proxy_from:
+            self._server = ProxiedServer(listening, config.proxy_from, self._open)
+        else:
+            self._server = await loop.create_server(
+                lambda: GateSession(self.door, self), sock=listening, **self._tls()
+            )
+
+    def _tls(self) -> dict[str, Any]:
+        if self.door.config.tls != "implicit":
+            return {}
+        return {"ssl": self.door.tls_context, "ssl_handshake_timeout": _TLS_HANDSHAKE_S}
+
+    async def _open(self, connection: socket.socket, address: str) -> None:
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: GateSession(self.door, self, client_address=address),
+            connection,
+            **self._tls(),
+        )
 
     def admit(self, session: GateSession, address: str) -> str | None:
         """Count the session, or name the limit that it would pass."""

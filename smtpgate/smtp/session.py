@@ -65,12 +65,15 @@ class Registry(Protocol):
 class GateSession(GateProtocol):
     """One client's session: EHLO, TLS and AUTH state, and the transaction in progress."""
 
-    def __init__(self, door: Door, registry: Registry) -> None:
+    def __init__(
+        self, door: Door, registry: Registry, *, client_address: str | None = None
+    ) -> None:
         super().__init__(
             hostname=door.hostname, tasks=door.tasks, loop=asyncio.get_running_loop()
         )
         self.door = door
         self._registry = registry
+        self._client_address = client_address  # when the connection itself is a proxy's
         self._helo = ""
         self._is_esmtp = False
         self._key: AccessKey | None = None
@@ -82,7 +85,7 @@ class GateSession(GateProtocol):
     # -- the loop ------------------------------------------------------------------------------
 
     async def _handle_client(self) -> None:
-        address = self.peer_address
+        address = self._client_address or self.peer_address
         refusal = self._registry.admit(self, address)
         self.door.events.publish(SessionOpened(self.door.config.name, refusal))
         if refusal is not None:
@@ -342,7 +345,7 @@ class GateSession(GateProtocol):
     def _client(self) -> Client:
         cipher = self._wire.get_extra_info("cipher")
         return Client(
-            address=self.peer_address,
+            address=self._client_address or self.peer_address,
             helo=self._helo,
             listener=self.door.config.name,
             # RFC 3848: S for TLS, A for AUTH.

@@ -1,0 +1,126 @@
+"""Clients behind a proxy are known by the address that the proxy tells (PROXY protocol)."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from pathlib import Path
+
+import pytest
+
+from tests.support.dialog import Dialog
+from tests.support.inprocess import auth_plain, client_tls, login, open_gate, send
+
+TRUSTED = 'proxy_from = ["127.0.0.0/8"]'
+V1 = b"PROXY TCP4 192.0.2.7 127.0.0.1 4711 587\r\n"
+V2 = b"\r\n\r\n\0\r\nQUIT\n" + struct.pack(
+    "!BBH4s4sHH",
+    0x21,
+    0x11,
+    12,
+    socket.inet_aton("192.0.2.7"),
+    socket.inet_aton("127.0.0.1"),
+    4711,
+    587,
+)
+V6 = b"PROXY TCP6 2001:db8::7 ::1 4711 587\r\n"
+LOCAL = b"\r\n\r\n\0\r\nQUIT\n" + struct.pack("!BBH", 0x20, 0, 0)
+
+
+async def connect(port: int, header: bytes) -> Dialog:
+    dialog = await Dialog.open(port)
+    await dialog.send(header)
+    await dialog.reply()
+    return dialog
+
+
+@pytest.mark.parametrize(
+    ("header", "address"),
+    [
+        (V1, b"([192.0.2.7])"),
+        (V2, b"([192.0.2.7])"),
+        (V6, b"([IPv6:2001:db8::7])"),
+        (LOCAL, b"([127.0.0.1])"),
+        (b"PROXY UNKNOWN\r\n", b"([127.0.0.1])"),
+    ],
+)
+async def test_the_client_is_who_the_proxy_says(
+    tmp_path: Path, header: bytes, address: bytes
+) -> None:
+    async with open_gate(tmp_path, listener=TRUSTED) as (gate, sink):
+        dialog = await connect(gate.listeners["plain"].port, header)
+        await dialog.say("EHLO client.example")
+        await dialog.say(f"AUTH PLAIN {auth_plain()}")
+        assert (await send(dialog)).startswith("250")
+        assert address in sink.messages[0].content.split(b"\r\n\r\n")[0]
+
+
+@pytest.mark.parametrize("cut", [1, 5, 12, len(V1) - 1])
+async def test_a_header_may_come_in_pieces(tmp_path: Path, cut: int) -> None:
+    async with open_gate(tmp_path, listener=TRUSTED) as (gate, _):
+        dialog = await Dialog.open(gate.listeners["plain"].port)
+        await dialog.send(V1[:cut])
+        await asyncio.sleep(0)
+        await dialog.send(V1[cut:])
+        assert (await dialog.reply()).startswith("220")
+
+
+async def test_what_follows_the_header_is_left_for_tls(tmp_path: Path) -> None:
+    config = "[listener.proxied]\naddress = '127.0.0.1'\nport = 0\ntls = 'implicit'\n"
+    config += f"cert_file = 'tls.crt'\nkey_file = 'tls.key'\n{TRUSTED}\n"
+    async with open_gate(tmp_path, sections=config) as (gate, sink):
+        loop, port = asyncio.get_running_loop(), gate.listeners["proxied"].port
+        with socket.create_connection(("127.0.0.1", port)) as raw:
+            raw.setblocking(False)
+            await loop.sock_sendall(raw, V1)
+            reader, writer = await asyncio.open_connection(
+                sock=raw.dup(), ssl=client_tls(), server_hostname="gate.example"
+            )
+        dialog = Dialog(reader, writer)
+        assert (await dialog.reply()).startswith("220")
+        await dialog.say("EHLO client.example")
+        assert (await dialog.say(f"AUTH PLAIN {auth_plain()}")).startswith("235")
+        assert (await send(dialog)).startswith("250")
+        assert b"([192.0.2.7])" in sink.messages[0].content
+        await dialog.say("QUIT")
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"EHLO client.example\r\n",
+        b"PROXY TCP4 192.0.2.7\r\n",
+        b"PROXY TCP4 999.0.2.7 127.0.0.1 1 2\r\n",
+        b"PROXY TCP4 " + b"1" * 5000 + b"\r\n",
+        V2[:13] + b"\xff" * 40,
+    ],
+)
+async def test_a_connection_without_a_proper_header_is_closed(
+    tmp_path: Path, header: bytes
+) -> None:
+    async with open_gate(tmp_path, listener=TRUSTED) as (gate, _):
+        dialog = await Dialog.open(gate.listeners["plain"].port)
+        await dialog.send(header)
+        dialog.writer.write_eof()
+        with contextlib.suppress(ConnectionError):
+            assert await dialog.is_closed()
+
+
+async def test_who_is_no_proxy_speaks_for_itself(tmp_path: Path) -> None:
+    async with open_gate(tmp_path, listener='proxy_from = ["192.0.2.0/24"]') as (gate, sink):
+        assert (await send(await login(gate))).startswith("250")
+        assert b"([127.0.0.1])" in sink.messages[0].content
+
+
+async def test_the_limit_a_client_is_the_real_client_s(tmp_path: Path) -> None:
+    limit = f"{TRUSTED}\nmax_connections_per_client = 1"
+    async with open_gate(tmp_path, listener=limit) as (gate, _):
+        port = gate.listeners["plain"].port
+        await connect(port, V1)
+        await connect(port, V6)
+        second = await Dialog.open(port)
+        await second.send(V1)
+        assert (await second.reply()).startswith("421 4.7.0")
