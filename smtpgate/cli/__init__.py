@@ -38,10 +38,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-app.command()(simulate)
-app.add_typer(policy_app, name="policy")
-
-
 @app.callback()
 def _main(
     version: Annotated[
@@ -107,6 +103,11 @@ def init(
 def demo() -> None:
     """Show the main job on loopback, with a real gate: what passes and what is refused."""
     raise typer.Exit(0 if run_demo(sys.stdout.write) else 1)
+
+
+# Commands are listed in the order of their registration.
+app.command()(simulate)
+app.add_typer(policy_app, name="policy")
 
 
 def main() -> None:
