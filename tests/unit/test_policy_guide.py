@@ -17,6 +17,7 @@ from smtpgate.core.policy import (
     lint_policy,
     parse_policy,
 )
+from smtpgate.core.policy.keys import KEYS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 IDENTITY: Final = "arn:aws:ses:us-east-1:888888888888:identity/ses-example.com"
@@ -173,3 +174,9 @@ def test_an_example_says_what_the_guide_says(
         user_policies=[example if example.kind == "user" else policy("MaySend")],
     )
     assert decision.outcome == outcome, decision.reasons
+
+
+def test_every_key_that_the_gate_supplies_is_in_the_guide() -> None:
+    guide = README.partition("### What conditions can ask")[2].partition("\n### ")[0].lower()
+    supplied = [name for name, key in KEYS.items() if key.presence != "never"]
+    assert [name for name in supplied if name not in guide] == []
