@@ -272,3 +272,23 @@ async def test_a_message_that_trickles_in_is_cut_off(tmp_path: Path) -> None:
                 await asyncio.sleep(0)
         assert (await said).startswith("421 4.4.2")
         assert not sink.messages
+
+
+async def test_a_transaction_that_outlasts_the_drain_is_cut_off_and_told_as_in_doubt(
+    tmp_path: Path,
+) -> None:
+    async with (
+        open_upstream() as upstream,
+        open_gate(tmp_path, port=upstream.port) as (gate, _),
+    ):
+        upstream.answers["MESSAGE"] = HOLD
+        dialog = await login(gate)
+        await hand_over(dialog)
+        await upstream.until(lambda: bool(upstream.messages))
+        await gate.stop(drain_s=0.05)
+        with contextlib.suppress(ConnectionError):
+            assert await dialog.is_closed(), "without a verdict: the client keeps its copy"
+        text = (tmp_path / "log").read_text()
+        assert '"outcome":"in-doubt"' in text.replace('": "', '":"')
+        assert '"transactions_cut_off":1' in text.replace('": 1', '":1')
+        assert await gate.ledger.used_24h("999999999999", gate.clock.now()) == 1
