@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from smtpgate.core.identity import DkimKey
 from smtpgate.signing.keys import dns_record, generate_rsa_key, load_private_key
 
-__all__ = ["DOMAIN", "NOW", "ed25519_pem", "rsa_key", "txt"]
+__all__ = ["DOMAIN", "NOW", "ed25519_key", "ed25519_pem", "rsa_key", "txt"]
 
 DOMAIN: Final = "ses-example.com"
 NOW: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -35,8 +35,14 @@ def ed25519_pem() -> bytes:
     )
 
 
+def ed25519_key() -> DkimKey:
+    """The same, with its selector."""
+    return DkimKey("ed", load_private_key(ed25519_pem()))
+
+
 def txt(name: str) -> bytes | None:
-    """The DNS, which knows the one RSA key."""
-    if name != f"rsa._domainkey.{DOMAIN}.":
-        return None
-    return dns_record(rsa_key().private_key).encode("ascii")
+    """The DNS, which knows both keys."""
+    for key in (rsa_key(), ed25519_key()):
+        if name == f"{key.selector}._domainkey.{DOMAIN}.":
+            return dns_record(key.private_key).encode("ascii")
+    return None

@@ -15,7 +15,7 @@ from smtpgate.core.signing import body_hash, relaxed_body, signature_fields
 from smtpgate.signing.keys import load_private_key
 from smtpgate.signing.verify import verify
 from tests.support.cases import load_cases
-from tests.support.dkim import DOMAIN, NOW, ed25519_pem, rsa_key, txt
+from tests.support.dkim import DOMAIN, NOW, ed25519_key, ed25519_pem, rsa_key, txt
 
 BODIES = load_cases("signing/10-body.toml")
 SIGNED = load_cases("signing/20-signed.toml")
@@ -195,3 +195,15 @@ def test_a_large_body_is_hashed_without_a_second_copy_of_it(line: bytes) -> None
     finally:
         tracemalloc.stop()
     assert peak < 2 * 1024 * 1024
+
+
+def test_dkimpy_verifies_the_signatures_of_both_algorithms() -> None:
+    block = split_message(b"From: a@ses-example.com\r\nSubject: two keys\r\n\r\n").block
+    body = b"Hello.\r\n"
+    fields = signature_fields(
+        block, body, domain=DOMAIN, keys=[rsa_key(), ed25519_key()], now=NOW
+    )
+    message = b"".join(field.raw for field in (*fields, *block.fields)) + b"\r\n" + body
+    assert verify(message, txt, signature_index=0)
+    assert verify(message, txt, signature_index=1)
+    assert not verify(message.replace(b"Hello", b"Hallo"), txt, signature_index=1)
