@@ -254,9 +254,10 @@ def _inferred(
 ) -> Identity:
     """The identity of another account that lets the sender pass, though none was named.
 
-    A refusal tells of an identity only to those whom its owner's policies name: who may not
-    use it does not learn that it is there.
+    A refusal tells of an identity only to those whom its owner's policies name: anybody else
+    does not learn that it is there.
     """
+    denial: Denial | None = None
     for identity in others:
         decision = judge.decide(identity, role.mailbox)
         if decision.outcome is Outcome.ALLOW:
@@ -265,9 +266,11 @@ def _inferred(
             raise _not_verified(
                 role, question, f"name the identity {identity.arn} that lets you send"
             )
-        if decision.identity_side.outcome is Outcome.ALLOW:
+        if denial is None and _names_sender(decision):
             used = (UsedIdentity(role.role, role.mailbox, str(identity.arn), "inferred"),)
-            raise _access_denied(question.principal, identity, decision, used)
+            denial = _access_denied(question.principal, identity, decision, used)
+    if denial is not None:
+        raise denial
     detail = f"no identity of account {question.principal.account.id} covers {role.mailbox}"
     raise _not_verified(role, question, f"{detail}; to use another's, name its ARN")
 
@@ -302,6 +305,14 @@ def _told(decision: Decision) -> str:
     miss = decision.nearest_miss
     if miss is None:
         return "; ".join(decision.reasons)
-    if miss.side == "identity" and miss.element == "Principal":
+    if miss.side == "identity" and not _names_sender(decision):
         return "the identity's policies do not name you"
     return str(miss)
+
+
+def _names_sender(decision: Decision) -> bool:
+    """Whether an Allow of the owner names the sender, be it under conditions that fail."""
+    if decision.identity_side.outcome is Outcome.ALLOW:
+        return True
+    miss = decision.identity_side.miss
+    return miss is not None and miss.element not in ("Principal", "NotPrincipal")

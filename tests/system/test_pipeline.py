@@ -475,3 +475,15 @@ async def test_policies_may_ask_what_the_gate_knows(
         await gate.reload()
         reply = await send(await login(gate))
         assert reply.startswith("250" if passes else "554 5.7.1"), reply
+
+
+async def test_whom_the_owner_names_hears_what_did_not_fit_also_without_an_arn(
+    tmp_path: Path,
+) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        dialog = await login(gate)
+        message = written_by("ceo@ses-example.com", fields="")
+        reply = await send(dialog, message, sender="ceo@ses-example.com")
+        assert f"on resource `{IDENTITY}'" in reply
+        assert "wants StringLike ses:FromAddress" in reply.replace("\r", "")
+        assert "saw `ceo@ses-example.com'" in reply
