@@ -35,14 +35,18 @@ __all__ = ["Gate", "check", "load_directory", "run", "serve"]
 
 
 class _Events:
-    """Hands each event to every sink, in order."""
+    """Hands each event to every sink, in order; the fault of one is not the others'."""
 
-    def __init__(self, *sinks: EventSink) -> None:
+    def __init__(self, *sinks: EventSink, on_error: Callable[[BaseException], None]) -> None:
         self._sinks = sinks
+        self._on_error = on_error
 
     def publish(self, event: Event) -> None:
         for sink in self._sinks:
-            sink.publish(event)
+            try:
+                sink.publish(event)
+            except Exception as error:  # noqa: BLE001 - it must not change a verdict
+                self._on_error(error)
 
 
 def hostname_of(config: Config) -> str:
@@ -140,7 +144,7 @@ class Gate:
         self.tasks = TaskOwner()
         self.is_draining = False
         hostname = hostname_of(config)
-        events = _Events(self.log, self.metrics)
+        events = _Events(self.log, self.metrics, on_error=self.log.error)
         self.upstream = _upstream(config, self.clock, self.tasks)
         self.metrics.watch_upstream(config.sole_upstream.name, self.upstream)
         self.ledger = MemoryLedger()

@@ -298,8 +298,8 @@ class Pipeline:
             return
         try:
             await (self._ledger.commit if keep else self._ledger.refund)(reservation)
-        except LedgerUnavailableError as error:
-            # The message's fate is decided, and the count stays as it was reserved.
+        except Exception as error:  # noqa: BLE001 - the message's fate is decided already
+            # The count stays as it was reserved, and the client hears what happened.
             self._on_error(error)
 
     def _refused(self, refusal: Reject, done: SubmissionDone) -> Reply:

@@ -487,3 +487,22 @@ async def test_whom_the_owner_names_hears_what_did_not_fit_also_without_an_arn(
         assert f"on resource `{IDENTITY}'" in reply
         assert "wants StringLike ses:FromAddress" in reply.replace("\r", "")
         assert "saw `ceo@ses-example.com'" in reply
+
+
+@pytest.mark.parametrize("broken", ["ledger.commit", "metrics.publish", "log.publish"])
+async def test_what_the_upstream_took_is_250_whatever_breaks_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    async with open_gate(tmp_path) as (gate, sink):
+        dialog = await login(gate)
+        part, _, method = broken.partition(".")
+
+        def fail(*_: object) -> None:
+            raise ArithmeticError(f"{broken} is broken")
+
+        monkeypatch.setattr(getattr(gate, part), method, fail)
+        assert (await send(dialog)).startswith("250 2.0.0 Ok")
+        assert len(sink.messages) == 1
+        await gate.log.flush()
+        assert f"{broken} is broken" in (tmp_path / "log").read_text()
+        monkeypatch.undo()
