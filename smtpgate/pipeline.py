@@ -27,6 +27,7 @@ from smtpgate.core.authorization import (
 from smtpgate.core.context import submission_context
 from smtpgate.core.envelope import Submission
 from smtpgate.core.events import Stage, SubmissionDone
+from smtpgate.core.headers import Field
 from smtpgate.core.limits import LimitExceededError, Reservation
 from smtpgate.core.reading import ReadMessage, read_message
 from smtpgate.core.reply import Reject, Reply, reject, reply_of
@@ -224,10 +225,10 @@ class Pipeline:
         message_id = submission.message_id
         block = complete(message.block, message_id=message_id, hostname=hostname, now=now)
         identity = authorization.signing_identity
-        signatures: tuple[bytes, ...] = ()
+        signatures: tuple[Field, ...] = ()
         if identity is not None and identity.dkim_keys:
             try:
-                fields = await self.offload(
+                signatures = await self.offload(
                     len(message.body),
                     signature_fields,
                     block,
@@ -239,7 +240,6 @@ class Pipeline:
             except Exception as error:  # noqa: BLE001 - signing fails closed, whatever it was
                 self._on_error(error)
                 reject("signing-failed", "signing-failed")
-            signatures = tuple(field.raw for field in fields)
             done.signing_domain = identity.name
             done.selectors = tuple(key.selector for key in identity.dkim_keys)
         elif self.rules.require_signature:
@@ -255,8 +255,8 @@ class Pipeline:
             mask_client=self.rules.mask_client,
         )
         # The body stays where it is in memory; it is not copied into a new message.
-        head = b"".join([received.raw, *signatures, *(field.raw for field in block.fields)])
-        return [head + b"\r\n", message.body]
+        parts = block.with_first(received, *signatures).raw_parts
+        return [b"".join([*parts, b"\r\n"]), message.body]
 
     async def _relay(
         self,

@@ -27,10 +27,6 @@ class TaskOwner:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await the work; if the caller is cancelled the work still runs to its end."""
-        return await asyncio.shield(self.start(work))
-
     def cancel(self) -> None:
         """Ask every task to end now."""
         for task in self._tasks:

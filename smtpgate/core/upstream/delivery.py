@@ -9,7 +9,6 @@ The errors take sides. Whoever catches one knows whether the message can be trie
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 from smtpgate.core.address import Mailbox
 from smtpgate.core.reply import Reply
@@ -80,10 +79,3 @@ class Delivery:
     def refused(self) -> tuple[RecipientReply, ...]:
         """The recipients that were deferred or refused; with any of them nothing was sent."""
         return tuple(entry for entry in self.recipients if not entry.reply.is_positive)
-
-    @property
-    def reached(self) -> Literal["reverse-path", "recipients", "message"]:
-        """How far the transaction came: what the last word was about."""
-        if not self.recipients:
-            return "reverse-path"
-        return "recipients" if self.refused else "message"
