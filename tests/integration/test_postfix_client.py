@@ -174,6 +174,8 @@ def test_a_burst_over_ten_connections_arrives_exactly_once_each(lab: Lab) -> Non
     client.wait_until_empty(timeout_s=120)
 
     assert arrivals(sink) == Counter(names)
+    gate.terminate()
+    assert gate.daemon.wait() == 0  # its log is whole by then; lines are written in batches
     accepted = [line for line in gate.log_lines() if line.get("outcome") == "accepted"]
     assert len(accepted) == 500
     assert len({line["id"] for line in accepted}) == 500
