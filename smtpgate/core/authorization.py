@@ -300,7 +300,8 @@ def _access_denied(
 def _told(decision: Decision) -> str:
     """Why, for the ears of the sender.
 
-    Whom the owner's policies do not name does not learn how they are called and what they say.
+    Whom no Allow of the owner names does not learn how its policies are called and what they
+    say; a Deny is named to everybody it applies to.
     """
     miss = decision.nearest_miss
     if miss is None:

@@ -3,7 +3,6 @@
 https://docs.aws.amazon.com/ses/latest/dg/sending-authorization-delegate-sender-tasks-email.html
 """
 
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -15,10 +14,6 @@ __all__ = ["IntentError", "SendingIntent", "take_intent"]
 
 _PREFIX: Final = b"x-ses-"
 _MAX_SHOWN: Final = 120
-# https://docs.aws.amazon.com/ses/latest/dg/quotas.html
-_CONFIGURATION_SET: Final = re.compile(rb"[A-Za-z0-9_-]{1,64}")
-# https://docs.aws.amazon.com/ses/latest/dg/event-publishing-send-email.html
-_TAG: Final = re.compile(rb"([A-Za-z0-9_-]{1,255})[ \t]*=[ \t]*([A-Za-z0-9_.@-]{1,255})")
 
 
 class IntentError(ValueError):
@@ -35,24 +30,18 @@ class IntentError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SendingIntent:
-    """Which identity the sender names for which role; ``None`` where it names none.
-
-    Configuration set and tags are for events. They decide nothing, so what cannot be read of
-    them is left out and no reason to refuse.
-    """
+    """Which identity the sender names for which role; ``None`` where it names none."""
 
     source_arn: IdentityArn | None = None
     from_arn: IdentityArn | None = None
     return_path_arn: IdentityArn | None = None
-    configuration_set: str | None = None
-    tags: tuple[tuple[str, str], ...] = ()
 
 
 _NOTHING_SAID: Final = SendingIntent()
 
 
 def take_intent(block: HeaderBlock) -> tuple[SendingIntent, HeaderBlock]:
-    """Read the X-SES fields and remove every field whose name begins with ``X-SES-``.
+    """Read the ARN fields and remove every field whose name begins with ``X-SES-``.
 
     The first copy of a field counts; an empty value is as good as none. Raises IntentError.
     """
@@ -68,8 +57,6 @@ def take_intent(block: HeaderBlock) -> tuple[SendingIntent, HeaderBlock]:
         source_arn=_arn(values, "X-SES-SOURCE-ARN"),
         from_arn=_arn(values, "X-SES-FROM-ARN"),
         return_path_arn=_arn(values, "X-SES-RETURN-PATH-ARN"),
-        configuration_set=_configuration_set(values.get(b"x-ses-configuration-set", b"")),
-        tags=_tags(values.get(b"x-ses-message-tags", b"")),
     )
     return intent, HeaderBlock(tuple(kept))
 
@@ -88,17 +75,3 @@ def _arn(values: dict[bytes, bytes], name: str) -> IdentityArn | None:
 @lru_cache(maxsize=1024)  # a sender names the same identity in three fields of each message
 def _parsed(value: bytes) -> IdentityArn:
     return IdentityArn.parse(value.decode("utf-8"))
-
-
-def _configuration_set(value: bytes) -> str | None:
-    return value.decode("ascii") if _CONFIGURATION_SET.fullmatch(value) else None
-
-
-def _tags(value: bytes) -> tuple[tuple[str, str], ...]:
-    """``name=value, name2=value2``; the first of two tags with one name counts."""
-    tags: dict[str, str] = {}
-    for part in value.split(b","):
-        match = _TAG.fullmatch(part.strip(b" \t"))
-        if match is not None:
-            tags.setdefault(match[1].decode("ascii"), match[2].decode("ascii"))
-    return tuple(tags.items())

@@ -17,12 +17,7 @@ def wanted(case: dict[str, Any]) -> SendingIntent:
     said: dict[str, Any] = {}
     for field in fields_of(SendingIntent):
         want = case.get(field.name)
-        if field.name.endswith("_arn") and want is not None:
-            said[field.name] = IdentityArn.parse(want.replace("{id}", ID))
-        elif field.name == "tags":
-            said["tags"] = tuple((name, value) for name, value in want or ())
-        else:
-            said[field.name] = want
+        said[field.name] = want and IdentityArn.parse(want.replace("{id}", ID))
     return SendingIntent(**said)
 
 
