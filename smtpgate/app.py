@@ -23,8 +23,8 @@ from smtpgate.log import JsonLog
 from smtpgate.metrics import Metrics
 from smtpgate.pipeline import Pipeline, Rules
 from smtpgate.ports import Authenticator, Clock, EventSink
+from smtpgate.private_keys import load_private_key
 from smtpgate.relay.pool import PooledUpstream
-from smtpgate.signing.keys import load_private_key
 from smtpgate.smtp.intake import Intake
 from smtpgate.smtp.listener import Listener, tls_context
 from smtpgate.smtp.session import Door

@@ -31,7 +31,7 @@ from smtpgate.directory.documents import (
     DirectoryFile,
     read_files,
 )
-from smtpgate.signing.keys import dns_record, generate_rsa_key, load_private_key
+from smtpgate.private_keys import dns_record, generate_private_key, load_private_key
 
 __all__ = ["DnsRecord", "InitError", "InitReport", "SmtpLogin", "initialize", "sample_folder"]
 
@@ -263,7 +263,7 @@ def _make_dkim_keys(file: DirectoryFile, config: Config, report: InitReport) -> 
                 path = config.directory.path / key.key_file
                 if path.exists():
                     continue
-                pem = generate_rsa_key()
+                pem = generate_private_key()
                 _make(path, pem, report)
                 record = dns_record(load_private_key(pem))
                 name = f"{key.selector}._domainkey.{domain}"

@@ -18,7 +18,7 @@ from smtpgate.core.policy.lint import corrected, lint_policy
 from smtpgate.demo.client import Sent
 from smtpgate.demo.story import Story
 from smtpgate.demo.world import ANNOUNCED, IDENTITY, World, open_world
-from smtpgate.signing.keys import dns_record, load_private_key
+from smtpgate.private_keys import dns_record, load_private_key
 from smtpgate.signing.verify import verify
 
 __all__ = ["run_demo"]

@@ -1,1 +1,1 @@
-"""DKIM keys, and the only door to dkimpy, which verifies what the gate signs."""
+"""The only door to dkimpy, which verifies what the gate signs."""

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from smtpgate.core.identity import DkimKey
-from smtpgate.signing.keys import dns_record, generate_rsa_key, load_private_key
+from smtpgate.private_keys import dns_record, generate_private_key, load_private_key
 
 __all__ = ["DOMAIN", "NOW", "ed25519_key", "ed25519_pem", "rsa_key", "txt"]
 
@@ -22,7 +22,7 @@ _ED25519_SECRET: Final = base64.b64decode("nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusA
 @cache
 def rsa_key() -> DkimKey:
     """An RSA key, made once a run."""
-    return DkimKey("rsa", load_private_key(generate_rsa_key()))
+    return DkimKey("rsa", load_private_key(generate_private_key()))
 
 
 def ed25519_pem() -> bytes:

@@ -18,7 +18,7 @@ import trustme
 from smtpgate.app import Gate, load_directory
 from smtpgate.config import load_config
 from smtpgate.core.secret import Secret, smtp_password
-from smtpgate.signing.keys import dns_record, generate_rsa_key, load_private_key
+from smtpgate.private_keys import dns_record, generate_private_key, load_private_key
 from smtpgate.signing.verify import verify
 from smtpgate.smtp.sink import Sink
 from tests.support.dialog import Dialog, close_dialogs
@@ -139,7 +139,7 @@ target = "log"
 
 @cache
 def _dkim_pem() -> bytes:
-    return generate_rsa_key()
+    return generate_private_key()
 
 
 @cache

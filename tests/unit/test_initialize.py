@@ -13,7 +13,7 @@ from smtpgate.core.policy import lint_policy, parse_policy
 from smtpgate.core.secret import smtp_password
 from smtpgate.directory.files import DirectoryError, FileDirectory
 from smtpgate.initialize import DnsRecord, InitError, InitReport, initialize, sample_folder
-from smtpgate.signing.keys import load_private_key
+from smtpgate.private_keys import load_private_key
 from tests.support.cases import CASES
 
 NOW: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)

@@ -6,10 +6,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import KeySerializationEncryption
 
 from smtpgate.core.identity import PrivateKey
-from smtpgate.signing.keys import (
+from smtpgate.private_keys import (
     KeyFileError,
     dns_record,
-    generate_rsa_key,
+    generate_private_key,
     load_private_key,
 )
 from tests.support.dkim import ed25519_pem, rsa_key
@@ -29,10 +29,16 @@ def pem_of(
 
 
 def test_a_generated_key_is_rsa_2048_and_signs() -> None:
-    pem = generate_rsa_key()
+    pem = generate_private_key()
     key = load_private_key(pem)
     assert key.algorithm == "rsa-sha256"
     assert len(key.sign(DIGEST)) == 256
+
+
+def test_a_generated_key_is_ed25519_when_asked_for() -> None:
+    key = load_private_key(generate_private_key("ed25519"))
+    assert key.algorithm == "ed25519-sha256"
+    assert len(key.sign(DIGEST)) == 64
 
 
 def test_a_key_in_the_older_rsa_form_is_taken() -> None:
@@ -44,7 +50,7 @@ def test_a_key_in_the_older_rsa_form_is_taken() -> None:
 
 
 def test_a_key_that_was_checked_before_signs_the_same_without_the_check() -> None:
-    pem = generate_rsa_key()
+    pem = generate_private_key()
     assert load_private_key(pem, is_checked=True).sign(DIGEST) == load_private_key(pem).sign(
         DIGEST
     )
@@ -108,5 +114,5 @@ def test_a_record_is_made_of_keys_of_this_package_only() -> None:
 
 
 def test_a_key_does_not_print_itself() -> None:
-    pem = generate_rsa_key()
+    pem = generate_private_key()
     assert pem.splitlines()[1].decode() not in repr(load_private_key(pem))
