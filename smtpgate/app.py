@@ -5,33 +5,48 @@ import importlib.util
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import datetime
-from typing import Any
+from random import SystemRandom
+from typing import Any, Final
 
 from smtpgate.authenticator import DirectoryAuthenticator
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
-from smtpgate.core.account import SendingLimits
 from smtpgate.core.events import Event
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 from smtpgate.core.upstream import CommandError
-from smtpgate.directory.files import FileDirectory
-from smtpgate.http.server import HttpServer
+from smtpgate.directory.change import Actor
+from smtpgate.directory.feed import Changes
+from smtpgate.directory.registry import DirectoryRegistry
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.directory.uses import KeyUses
+from smtpgate.http import HttpServer, Readiness
 from smtpgate.ledger.memory import MemoryLedger
 from smtpgate.log import JsonLog
 from smtpgate.metrics import Metrics
+from smtpgate.opening import (
+    apply_declared,
+    live_directory,
+    look_at_directory,
+    open_directory,
+)
 from smtpgate.pipeline import Pipeline, Rules
 from smtpgate.ports import Authenticator, Clock, EventSink
-from smtpgate.private_keys import load_private_key
 from smtpgate.relay.pool import PooledUpstream
+from smtpgate.resolver import DnsResolver
 from smtpgate.smtp.intake import Intake
 from smtpgate.smtp.listener import Listener, tls_context
 from smtpgate.smtp.session import Door
+from smtpgate.smtp.watch import SessionWatch
 from smtpgate.systemd import feed_watchdog_until, notify
 from smtpgate.tasks import TaskOwner
+from smtpgate.upkeep.worker import Upkeep
 
-__all__ = ["Gate", "check", "load_directory", "run", "serve"]
+__all__ = ["Gate", "check", "run", "serve"]
+
+_RECHECK_S: Final = 30
+_LAST_WORK_S: Final = 5
 
 
 class _Events:
@@ -54,38 +69,48 @@ def hostname_of(config: Config) -> str:
     return config.gate.hostname or socket.getfqdn()
 
 
-def load_directory(config: Config) -> FileDirectory:
-    """Read the directory that the configuration names. Raises DirectoryError."""
-    return FileDirectory.load(
-        config.directory.path,
-        region=config.gate.region,
-        partition=config.gate.partition,
-        default_limits=SendingLimits(
-            config.limits.max_24h_send, config.limits.max_send_rate_per_s
+def _upkeep(
+    config: Config,
+    store: DirectoryStore,
+    clock: Clock,
+    events: EventSink,
+    on_error: Callable[[BaseException], None],
+) -> Upkeep:
+    actor = Actor("smtpgate serve", hostname_of(config))
+    return Upkeep(
+        DirectoryRegistry(store, actor, "recheck"),
+        DnsResolver(
+            config.dns.nameservers,
+            timeout_s=config.dns.timeout_s,
+            lifetime_s=config.dns.lifetime_s,
         ),
-        address_tag_idiom=config.policy.address_tag_idiom,
-        load_key=load_private_key,
+        label=config.directory.verification_label,
+        clock=clock,
+        chance=SystemRandom().random,
+        events=events,
+        on_error=on_error,
     )
 
 
-def check(config: Config) -> list[str]:
-    """Read everything that starting would read, and say what there is.
+async def check(config: Config) -> list[str]:
+    """Read everything that starting would read, change nothing, and say what there is.
 
-    Raises DirectoryError or OSError.
+    Raises OpeningError, DirectoryError or OSError.
     """
-    directory = load_directory(config)
     for listener in config.listeners:
         tls_context(listener)
-    _upstream(config, SystemClock(), TaskOwner())
+    clock, warnings = SystemClock(), list[str]()
+    _upstream(config, clock, TaskOwner())
     upstream = config.sole_upstream
+    summary = await look_at_directory(config, clock, warnings)
     return [
-        *(f"warning: {warning}" for warning in directory.warnings),
+        *(f"warning: {warning}" for warning in warnings),
         *(
             f"listener {one.name}: {one.address} port {one.port}, tls {one.tls}"
             for one in config.listeners
         ),
         f"upstream {upstream.name}: {upstream.host} port {upstream.port}, tls {upstream.tls}",
-        "directory: " + ", ".join(f"{n} {what}" for what, n in directory.counts().items()),
+        *summary,
     ]
 
 
@@ -128,13 +153,14 @@ class Gate:
     def __init__(
         self,
         config: Config,
-        directory: FileDirectory,
+        store: DirectoryStore,
         *,
         authenticator: Authenticator | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.config = config
-        self.directory = directory
-        self.clock = SystemClock()
+        self.store = store
+        self.clock = clock or SystemClock()
         self.log = _log(config, self.clock)
         self.metrics = Metrics(
             max_identities=config.metrics.max_identities,
@@ -142,35 +168,27 @@ class Gate:
             clock=self.clock,
         )
         self.tasks = TaskOwner()
+        self._for_life, self._rechecks = TaskOwner(), TaskOwner()
         self.is_draining = False
+        self.readiness = Readiness(self.log.error)
+        self.readiness.add("listeners", self._check_listeners)
+        self.readiness.add("directory", self._check_directory)
+        self.directory = live_directory(config, store, self.clock, self._note_changes)
+        self.metrics.watch_directory(self.directory)
+        self.uses = KeyUses(store, on_error=self.log.error)
         hostname = hostname_of(config)
-        events = _Events(self.log, self.metrics, on_error=self.log.error)
+        events = _Events(self.log, self.metrics, self.uses, on_error=self.log.error)
+        self.upkeep = _upkeep(config, store, self.clock, events, self.log.error)
         self.upstream = _upstream(config, self.clock, self.tasks)
         self.metrics.watch_upstream(config.sole_upstream.name, self.upstream)
         self.ledger = MemoryLedger()
         pipeline = self._pipeline(hostname, events)
         self.sessions = TaskOwner()
-        authenticator = authenticator or DirectoryAuthenticator(directory, config.gate.region)
-        intake = Intake(config.gate.max_inflight_octets)
-        self.listeners = {
-            listener.name: Listener(
-                Door(
-                    config=listener,
-                    hostname=hostname,
-                    max_message_octets=config.gate.max_message_octets,
-                    max_recipients=config.gate.max_recipients,
-                    tls_context=tls_context(listener),
-                    pipeline=pipeline,
-                    authenticator=authenticator,
-                    events=events,
-                    clock=self.clock,
-                    tasks=self.sessions,
-                    intake=intake,
-                    on_error=self.log.error,
-                )
-            )
-            for listener in config.listeners
-        }
+        authenticator = authenticator or DirectoryAuthenticator(
+            self.directory, config.gate.region, self.clock
+        )
+        self.watch = self._watch(events)
+        self.listeners = self._listeners(hostname, pipeline, authenticator, events)
         self.http = self._http() if config.http.enabled else None
 
     def _pipeline(self, hostname: str, events: EventSink) -> Pipeline:
@@ -185,20 +203,63 @@ class Gate:
             on_error=self.log.error,
         )
 
+    def _listeners(
+        self, hostname: str, pipeline: Pipeline, authenticator: Authenticator, events: EventSink
+    ) -> dict[str, Listener]:
+        gate = self.config.gate
+        intake = Intake(gate.max_inflight_octets)
+        return {
+            listener.name: Listener(
+                Door(
+                    config=listener,
+                    hostname=hostname,
+                    max_message_octets=gate.max_message_octets,
+                    max_recipients=gate.max_recipients,
+                    tls_context=tls_context(listener),
+                    pipeline=pipeline,
+                    authenticator=authenticator,
+                    watch=self.watch,
+                    events=events,
+                    clock=self.clock,
+                    tasks=self.sessions,
+                    intake=intake,
+                    on_error=self.log.error,
+                )
+            )
+            for listener in self.config.listeners
+        }
+
+    def _watch(self, events: EventSink) -> SessionWatch:
+        return SessionWatch(
+            directory=self.directory,
+            clock=self.clock,
+            events=events,
+            tasks=self.tasks,
+            on_error=self.log.error,
+        )
+
     def _http(self) -> HttpServer:
         return HttpServer(
             self.config.http.address,
             self.config.http.port,
             metrics=self.metrics.render,
-            is_ready=self.is_ready,
+            is_ready=self.readiness.is_ready,
         )
 
-    def is_ready(self) -> tuple[bool, Mapping[str, str]]:
-        """Whether new mail is welcome, and why not."""
-        return not self.is_draining, {"listeners": "draining" if self.is_draining else "open"}
+    def _check_directory(self) -> tuple[bool, str]:
+        """Not ready when the database cannot be asked: what is not kept is deferred then."""
+        problem = self.directory.problem
+        return problem is None, problem or "open"
+
+    def _check_listeners(self) -> tuple[bool, str]:
+        return not self.is_draining, "draining" if self.is_draining else "open"
 
     async def start(self) -> None:
-        """Listen. Raises OSError naming the address that cannot be bound."""
+        """Follow the directory, and listen. Raises OSError naming what cannot be bound."""
+        await self.directory.start()
+        _ = self._for_life.start(self.uses.run(), name="key uses")
+        if self.config.directory.recheck:
+            _ = self._for_life.start(self.upkeep.run(), name="upkeep")
         try:
             for listener in self.listeners.values():
                 await listener.start()
@@ -207,8 +268,6 @@ class Gate:
         except OSError:
             await self.stop(drain_s=0)
             raise
-        for warning in self.directory.warnings:
-            self.log.note("warning", "directory", problem=warning)
         self.log.note(
             "info",
             "started",
@@ -227,6 +286,11 @@ class Gate:
         for listener in self.listeners.values():
             listener.abort()
         await self.upstream.close()
+        self.uses.stop()
+        self.upkeep.stop()
+        for owner in (self._rechecks, self._for_life):
+            await owner.drain(_LAST_WORK_S)
+        await self.directory.stop()
         await self.tasks.drain(1)
         if self.http is not None:
             await self.http.stop()
@@ -242,13 +306,33 @@ class Gate:
             self.log.note("error", "event loop", problem=str(context.get("message", "")))
 
     async def reload(self) -> None:
-        """Read the directory again; errors leave everything as it was."""
+        """Apply what the configuration says the directory shall hold; errors change nothing."""
+        warnings: list[str] = []
         try:
-            await self.directory.reload()
-        except Exception as error:  # noqa: BLE001 - told to the log; the old directory serves on
-            self.log.note("error", "directory not reloaded", problem=str(error))
-        else:
-            self.log.note("info", "directory reloaded")
+            steps = await apply_declared(self.config, self.store, warnings)
+            await self.directory.catch_up()
+            await self._rechecks.drain(_RECHECK_S)
+        except Exception as error:  # noqa: BLE001 - told to the log; the directory stays as it is
+            self.log.note("error", "directory not applied", problem=str(error))
+            return
+        for warning in warnings:
+            self.log.note("warning", "directory", problem=warning)
+        self.log.note("info", "directory applied", steps=steps)
+
+    def _note_changes(self, changes: Changes) -> None:
+        """Look again at the sessions of whatever changed."""
+        keys = {one.name for one in changes.subjects if one.kind == "key"}
+        accounts = {one.account_id for one in changes.subjects if one.kind == "account"}
+        if changes.everything:
+            keys |= self.watch.keys
+        _ = self._rechecks.start(self.directory_changed(keys, accounts), name="recheck")
+
+    async def directory_changed(self, keys: Set[str], accounts: Set[str]) -> None:
+        """End the sessions of those access keys and accounts that may not send any more.
+
+        To be called once the directory answers with the change.
+        """
+        await self.watch.recheck(keys, accounts)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -260,13 +344,28 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def serve(config: Config) -> None:
-    """Run a gate until SIGTERM or SIGINT; SIGHUP reads the directory again."""
-    gate = Gate(config, load_directory(config))
+    """Run a gate until SIGTERM or SIGINT; SIGHUP applies the directory's documents again.
+
+    Raises OpeningError, DirectoryError or OSError when it cannot start.
+    """
+    warnings: list[str] = []
+    store = await open_directory(config, SystemClock(), warnings)
+    try:
+        await apply_declared(config, store, warnings)
+        gate = Gate(config, store)
+        await _serve(gate, warnings)
+    finally:
+        await store.close()
+
+
+async def _serve(gate: Gate, warnings: Sequence[str]) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     loop.set_exception_handler(lambda _, context: gate.note_stray_error(context))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: gate.tasks.start(gate.reload()))
+    for warning in warnings:
+        gate.log.note("warning", "directory", problem=warning)
     await gate.start()
     notify("READY=1")
     await feed_watchdog_until(stop)

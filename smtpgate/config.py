@@ -7,36 +7,34 @@ file is told at once: file, key, what is wrong, and the nearest known name.
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
+from smtpgate.config_sections import (
+    AuthorizationConfig,
+    DirectoryConfig,
+    DnsConfig,
+    GateConfig,
+    HttpConfig,
+    LedgerConfig,
+    LimitsConfig,
+    ListenerConfig,
+    LogConfig,
+    MessageConfig,
+    MetricsConfig,
+    PolicyConfig,
+    SigningConfig,
+    UpstreamConfig,
+)
 from smtpgate.config_values import (
-    Address,
-    Count,
-    Domain,
-    Host,
-    LogTarget,
-    Name,
-    Network,
-    Port,
-    Quota,
-    Rate,
-    Region,
-    Seconds,
-    SecretFile,
     from_sections,
     is_loopback,
     is_same_place,
 )
 from smtpgate.tomlfile import (
-    Array,
-    ExistingFile,
     FileProblemsError,
-    Folder,
     Location,
-    MadeFile,
-    PrivateFile,
     Reading,
     Table,
     problems,
@@ -49,6 +47,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "DirectoryConfig",
+    "DnsConfig",
     "GateConfig",
     "HttpConfig",
     "LedgerConfig",
@@ -63,211 +62,14 @@ __all__ = [
     "load_config",
 ]
 
-# How long a client waits for the answer to its final dot (RFC 5321 §4.5.3.2.6).
-_CLIENT_PATIENCE_S: Final = 600
-
 
 class ConfigError(FileProblemsError):
     """A configuration that cannot be used, with all its problems, one a line."""
 
 
-class GateConfig(Table):
-    """``[gate]``: what the gate calls itself, and how much it takes in."""
-
-    hostname: Domain | None = None
-    region: Region = "us-east-1"
-    partition: Literal["aws", "aws-cn", "aws-us-gov"] = "aws"
-    max_message_octets: Annotated[int, Field(ge=1024)] = 41_943_040
-    max_recipients: Count = 50
-    drain_s: Annotated[float, Field(ge=0, le=3600)] = 30
-    max_inflight_octets: Count = 268_435_456
-    received_client: Literal["show", "mask"] = "show"
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.max_inflight_octets < self.max_message_octets:
-            text = f"must be at least max_message_octets ({self.max_message_octets})"
-            raise problems([(("max_inflight_octets",), text)])
-        return self
-
-
-class ListenerConfig(Table):
-    """``[listener.NAME]``: a door for SMTP clients."""
-
-    written_as: ClassVar[Mapping[str, str | None]] = {"name": None}
-
-    name: Name
-    address: Address = "127.0.0.1"
-    port: Port
-    tls: Literal["starttls", "implicit", "none"] = "starttls"
-    cert_file: MadeFile | None = None
-    key_file: PrivateFile | None = None
-    min_tls: Literal["1.2", "1.3"] = "1.2"
-    allow_plaintext_auth: bool = False
-    proxy_from: Array[Network] = ()
-    max_connections: Count = 1000
-    max_connections_per_client: Count = 100
-    command_timeout_s: Seconds = 300  # RFC 5321 §4.5.3.2.7
-    data_timeout_s: Seconds = 600
-    max_auth_failures: Count = 3
-    auth_failure_delay_s: Annotated[float, Field(ge=0, le=60)] = 1.0
-    max_errors: Count = 20
-
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        found = list(self._without_tls() if self.tls == "none" else self._with_tls())
-        if found:
-            raise problems(found)
-        return self
-
-    def _with_tls(self) -> Iterator[tuple[Location, str]]:
-        for key, value in (("cert_file", self.cert_file), ("key_file", self.key_file)):
-            if value is None:
-                yield (key,), f'is missing; tls = "{self.tls}" needs it'
-        if self.allow_plaintext_auth:
-            yield ("allow_plaintext_auth",), 'is only for tls = "none"'
-
-    def _without_tls(self) -> Iterator[tuple[Location, str]]:
-        for key, value in (("cert_file", self.cert_file), ("key_file", self.key_file)):
-            if value is not None:
-                yield (key,), 'has no use with tls = "none"'
-        if not self.allow_plaintext_auth:
-            text = '"none" lets passwords pass in clear text: set allow_plaintext_auth = true'
-            yield ("tls",), f"{text}, or use TLS"
-        if not is_loopback(self.address):
-            yield ("tls",), f'"none" is only for a loopback address, not {self.address}'
-
-
-class UpstreamConfig(Table):
-    """``[upstream.NAME]``: the mail server that messages are relayed to."""
-
-    written_as: ClassVar[Mapping[str, str | None]] = {"name": None, "password": "password_file"}
-
-    name: Name
-    host: Host
-    port: Annotated[int, Field(ge=1, le=65535)] = 25
-    tls: Literal["required", "opportunistic", "off"] = "required"
-    tls_implicit: bool = False
-    ca_file: ExistingFile | None = None
-    tls_name: Domain | None = None
-    username: Annotated[str, Field(min_length=1)] | None = None
-    password: SecretFile = None
-    helo: Domain = ""  # stands for the gate's hostname, see Config.sole_upstream
-    max_connections: Count = 20
-    max_idle_s: Seconds = 30
-    max_messages: Count = 1000
-    connect_timeout_s: Seconds = 15
-    command_timeout_s: Seconds = 60
-    data_timeout_s: Seconds = 180
-    deadline_s: Seconds = 240
-
-    @model_validator(mode="before")
-    @classmethod
-    def _password_comes_from_a_file(cls, data: object) -> object:
-        if not isinstance(data, dict):
-            return data
-        if isinstance(data.get("password"), str):
-            text = "must not stand here; put it into a file and name that in `password_file'"
-            raise problems([(("password",), text)])
-        if "password_file" not in data:
-            return data
-        others = {key: value for key, value in data.items() if key != "password_file"}
-        return others | {"password": data["password_file"]}
-
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        found = [*self._about_tls(), *self._about_login(), *self._about_time()]
-        if found:
-            raise problems(found)
-        return self
-
-    def _about_tls(self) -> Iterator[tuple[Location, str]]:
-        if self.tls == "off":
-            for key in ("tls_implicit", "ca_file", "tls_name"):
-                if getattr(self, key):
-                    yield (key,), 'has no use with tls = "off"'
-
-    def _about_login(self) -> Iterator[tuple[Location, str]]:
-        if (self.username is None) != (self.password is None):
-            lacking = "username" if self.username is None else "password_file"
-            yield (lacking,), "is missing; username and password_file go together"
-        if self.username is not None and self.tls == "off" and not is_loopback(self.host):
-            yield ("tls",), '"off" would send the password to another machine in clear text'
-
-    def _about_time(self) -> Iterator[tuple[Location, str]]:
-        if self.deadline_s >= _CLIENT_PATIENCE_S:
-            text = "a client waits no longer, and sends again what was delivered"
-            yield ("deadline_s",), f"must be less than {_CLIENT_PATIENCE_S}: {text}"
-        for key in ("connect_timeout_s", "command_timeout_s", "data_timeout_s"):
-            if getattr(self, key) > self.deadline_s:
-                yield (key,), f"must be at most deadline_s ({self.deadline_s:g})"
-
-
-class DirectoryConfig(Table):
-    """``[directory]``: the folder with accounts, users, access keys, identities, policies."""
-
-    path: Folder
-
-
-class LedgerConfig(Table):
-    """``[ledger]``: where sending limits are counted."""
-
-    kind: Literal["memory"] = "memory"
-
-
-class AuthorizationConfig(Table):
-    """``[authorization]``: how the identity of a message is found."""
-
-    infer_arn: bool = True
-
-
-class PolicyConfig(Table):
-    """``[policy]``: how policy documents are read."""
-
-    address_tag_idiom: bool = False
-
-
-class LimitsConfig(Table):
-    """``[limits]``: what an account may send that says nothing of its own."""
-
-    max_24h_send: Quota = 200
-    max_send_rate_per_s: Rate = 1
-    on_store_failure: Literal["refuse", "allow"] = "refuse"
-
-
-class SigningConfig(Table):
-    """``[signing]``: whether a message may go out without a DKIM signature."""
-
-    require: bool = True
-
-
-class MessageConfig(Table):
-    """``[message]``: how strictly messages are read."""
-
-    bare_lf: Literal["refuse", "normalize"] = "refuse"
-
-
-class MetricsConfig(Table):
-    """``[metrics]``: how many identities have metrics of their own."""
-
-    max_identities: Annotated[int, Field(ge=0)] = 1000
-    idle_s: Annotated[float, Field(gt=0)] = 3600
-
-
-class HttpConfig(Table):
-    """``[http]``: the door for metrics and health checks."""
-
-    enabled: bool = True
-    address: Address = "127.0.0.1"
-    port: Port = 9587
-
-
-class LogConfig(Table):
-    """``[log]``: one JSON object a line."""
-
-    target: LogTarget = "stderr"
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    recipients: bool = True
+def _section() -> Any:  # noqa: ANN401 - as pydantic's Field
+    """A section that may be left out; the paths in it are relative to the file all the same."""
+    return Field(default_factory=dict, validate_default=True)
 
 
 class Config(Table):
@@ -278,14 +80,15 @@ class Config(Table):
         "upstreams": "upstream",
     }
 
-    gate: GateConfig = GateConfig()
+    gate: GateConfig = _section()
     listeners: Annotated[tuple[ListenerConfig, ...], from_sections] = Field(
         default=(), alias="listener", validate_default=True
     )
     upstreams: Annotated[tuple[UpstreamConfig, ...], from_sections] = Field(
         default=(), alias="upstream", validate_default=True
     )
-    directory: DirectoryConfig
+    directory: DirectoryConfig = _section()
+    dns: DnsConfig = DnsConfig()
     ledger: LedgerConfig = LedgerConfig()
     authorization: AuthorizationConfig = AuthorizationConfig()
     policy: PolicyConfig = PolicyConfig()
@@ -314,6 +117,14 @@ class Config(Table):
             if upstream.tls == "off" and not is_loopback(upstream.host):
                 key = f"upstream.{upstream.name}.tls"
                 yield f'{key}: "off" sends all mail to {upstream.host} in clear text'
+
+    @property
+    def directory_url(self) -> str:
+        """The database that the directory is kept in: by default a file in the state folder."""
+        directory = self.directory
+        if directory.url_file is not None:
+            return directory.url_file.value
+        return directory.url or f"sqlite:///{self.gate.state_dir / 'directory.sqlite'}"
 
     @property
     def sole_upstream(self) -> UpstreamConfig:

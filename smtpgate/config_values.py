@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -10,16 +11,24 @@ from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, Validat
 
 from smtpgate.core.account import UNLIMITED
 from smtpgate.core.address import AddressError, parse_domain
+from smtpgate.core.nameserver import Nameserver as NameserverAddress
+from smtpgate.core.nameserver import parse_nameserver
+from smtpgate.core.naming import network
+from smtpgate.core.ownership import parse_label
 from smtpgate.core.secret import Secret
 from smtpgate.tomlfile import Location, Reading, as_path, problems, read_secret
 
 __all__ = [
     "Address",
     "Count",
+    "DatabaseUrl",
     "Domain",
     "Host",
+    "Label",
     "LogTarget",
+    "Moment",
     "Name",
+    "Nameserver",
     "Network",
     "Port",
     "Quota",
@@ -127,10 +136,29 @@ def _section(info: ValidationInfo) -> str:
 def _network(value: object) -> object:
     if not isinstance(value, str):
         raise ValueError("must be a text such as '192.0.2.0/24'")  # noqa: TRY004 - for Pydantic
-    try:
-        return ip_network(value)
-    except ValueError as error:
-        raise ValueError(f"is no network such as 192.0.2.0/24: {error}") from None
+    return network(value)
+
+
+def _moment(value: object) -> object:
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise ValueError("must be a date and time with its zone, such as 2027-01-01T00:00:00Z")
+    return value
+
+
+def _nameserver(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("must be a text such as '192.0.2.1'")  # noqa: TRY004 - for Pydantic
+    return parse_nameserver(value)
+
+
+def _database_url(value: str) -> str:
+    if not value.startswith(("sqlite:///", "postgresql://")):
+        raise ValueError("must begin with sqlite:/// or postgresql://")
+    if re.search("//[^/@]*:[^/@]*@", value):
+        raise ValueError(
+            "holds a password; put the whole URL into a file and name it in `url_file'"
+        )
+    return value
 
 
 def is_same_place(address: str, host: str) -> bool:
@@ -153,8 +181,12 @@ Domain = Annotated[str, AfterValidator(_domain)]
 Host = Annotated[str, AfterValidator(_host)]
 Address = Annotated[str, AfterValidator(_bindable)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+Moment = Annotated[datetime, BeforeValidator(_moment)]
 Name = Annotated[str, _spelled("[A-Za-z0-9_-]{1,64}", "named with letters, digits, - and _")]
 Region = Annotated[str, _spelled("[a-z0-9-]{1,32}", "a region's name, such as us-east-1")]
+Nameserver = Annotated[InstanceOf[NameserverAddress], BeforeValidator(_nameserver)]
+Label = Annotated[str, AfterValidator(parse_label)]
+DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]

@@ -24,24 +24,22 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config, ConfigError, load_config
 from smtpgate.core.address import AddressError, parse_domain
+from smtpgate.core.dkim_record import dkim_name
+from smtpgate.core.dns_record import DnsRecord
 from smtpgate.core.secret import Secret, smtp_password
-from smtpgate.directory.documents import (
-    AccessKeyTable,
-    DirectoryError,
-    DirectoryFile,
-    read_files,
-)
+from smtpgate.directory.declared.documents import DirectoryError, Document, read_documents
+from smtpgate.directory.sealing import new_master_key
 from smtpgate.private_keys import dns_record, generate_private_key, load_private_key
 
-__all__ = ["DnsRecord", "InitError", "InitReport", "SmtpLogin", "initialize", "sample_folder"]
+__all__ = ["InitError", "InitReport", "SmtpLogin", "initialize", "sample_folder"]
 
 _CONFIG: Final = "smtpgate.toml"
 _PRIVATE: Final = "private"
+_MASTER_KEY: Final = "m1"
 _UNNAMED: Final = '#hostname = "gate.example.com"'  # as the sample has it
 _SECRET_OCTETS: Final = 30  # 40 characters, as those of AWS
 _CERTIFICATE_DAYS: Final = 3650
 _MAX_COMMON_NAME: Final = 64  # RFC 5280 appendix A.1
-_TXT_OCTETS: Final = 255  # RFC 1035 §3.3
 
 
 class InitError(Exception):
@@ -58,20 +56,6 @@ class SmtpLogin:
 
     def __str__(self) -> str:
         return f"{self.owner}: user name {self.username}, password {self.password.value}"
-
-
-@dataclass(frozen=True, slots=True)
-class DnsRecord:
-    """A TXT record to publish (RFC 6376 §3.6.1)."""
-
-    name: str
-    value: str
-
-    def __str__(self) -> str:
-        pieces = (
-            self.value[at : at + _TXT_OCTETS] for at in range(0, len(self.value), _TXT_OCTETS)
-        )
-        return f"{self.name}. IN TXT ( " + " ".join(f'"{piece}"' for piece in pieces) + " )"
 
 
 @dataclass(slots=True)
@@ -129,13 +113,11 @@ def initialize(
     config = load_config(report.config, require_files=False)
     hostname = config.gate.hostname or hostname or socket.getfqdn()
     _make_certificates(config, hostname, now or SystemClock().now(), report)
-    problems: list[str] = []
-    directory_files = read_files(config.directory.path, problems)
-    if problems:
-        raise DirectoryError(problems)
-    for file in directory_files:
-        _make_secrets(file, config, report)
-        _make_dkim_keys(file, config, report)
+    if not config.directory.master_key_file.exists():
+        _make(config.directory.master_key_file, new_master_key(_MASTER_KEY).encode(), report)
+    for document in _documents(config):
+        _make_secrets(document, config.gate.region, report)
+        _make_dkim_keys(document, report)
     try:
         load_config(report.config)
     except ConfigError as error:
@@ -233,38 +215,47 @@ def _general_name(hostname: str) -> x509.GeneralName:
     return x509.IPAddress(ip_address(literal))
 
 
-# -- what the directory names ------------------------------------------------------------------
+# -- what the directory's documents name -------------------------------------------------------
 
 
-def _make_secrets(file: DirectoryFile, config: Config, report: InitReport) -> None:
-    for owner, key in _access_keys(file):
-        path = config.directory.path / key.secret_file
-        if path.exists():
+def _documents(config: Config) -> list[Document]:
+    if config.directory.apply is None:
+        return []
+    problems: list[str] = []
+    documents = read_documents(config.directory.apply, problems)
+    if problems:
+        raise DirectoryError(problems)
+    return documents
+
+
+def _make_secrets(document: Document, region: str, report: InitReport) -> None:
+    for account_id, user, key in document.access_keys():
+        path = _missing(document, key.secret_file)
+        if path is None:
             continue
         secret = Secret(base64.b64encode(secrets.token_bytes(_SECRET_OCTETS)).decode())
         _make(path, f"{secret.value}\n".encode(), report)
-        password = smtp_password(secret, config.gate.region)
-        report.logins.append(SmtpLogin(owner, key.id, password))
+        owner = f"account {account_id}" + (f", user {user}" if user else "")
+        report.logins.append(SmtpLogin(owner, key.id, smtp_password(secret, region)))
 
 
-def _access_keys(file: DirectoryFile) -> Iterator[tuple[str, AccessKeyTable]]:
-    for account_id, account in file.accounts.items():
-        for key in account.access_keys:
-            yield f"account {account_id}", key
-        for name, user in account.users.items():
-            for key in user.access_keys:
-                yield f"account {account_id}, user {name}", key
-
-
-def _make_dkim_keys(file: DirectoryFile, config: Config, report: InitReport) -> None:
-    for account in file.accounts.values():
+def _make_dkim_keys(document: Document, report: InitReport) -> None:
+    for account in document.accounts.values():
         for domain, identity in account.identities.items():
             for key in identity.dkim:
-                path = config.directory.path / key.key_file
-                if path.exists():
+                path = _missing(document, key.key_file)
+                if path is None:
                     continue
                 pem = generate_private_key()
                 _make(path, pem, report)
                 record = dns_record(load_private_key(pem))
-                name = f"{key.selector}._domainkey.{domain}"
+                name = dkim_name(key.selector, domain)
                 report.dns_records.append(DnsRecord(name, record))
+
+
+def _missing(document: Document, file_name: str | None) -> Path | None:
+    """The file that a document names, when it is still to be made."""
+    if file_name is None:
+        return None
+    path = document.path.parent / file_name
+    return None if path.exists() else path

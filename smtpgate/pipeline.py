@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, ParamSpec, TypeVar
 
+from smtpgate.core.account import usable_key
 from smtpgate.core.authorization import (
     Authorization,
     Denial,
@@ -152,14 +153,10 @@ class Pipeline:
     async def _as_of_now(self, submission: Submission) -> Submission:
         """With the principal as it is now: a key may have been revoked since the login."""
         try:
-            key = await self._directory.access_key(submission.access_key_id)
+            found = await self._directory.access_key(submission.access_key_id)
         except DirectoryUnavailableError as error:
             reject("temporary-failure", "directory-unavailable", str(error))
-        if key is None or not key.is_active:
-            reject("access-key-inactive", "access-key-inactive")
-        paused_reason = key.principal.account.paused_reason
-        if paused_reason is not None:
-            reject("account-paused", "account-paused", paused_reason)
+        key = usable_key(found, submission.client.address, self._clock.now())
         if key.principal is submission.principal:
             return submission
         return replace(submission, principal=key.principal)

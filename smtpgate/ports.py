@@ -10,9 +10,10 @@ from typing import Protocol
 
 from smtpgate.core.account import AccessKey, SendingLimits
 from smtpgate.core.envelope import Envelope
-from smtpgate.core.events import Event
+from smtpgate.core.events import AuthReason, Event, UpkeepTroubles
 from smtpgate.core.identity import Identity
 from smtpgate.core.limits import Reservation
+from smtpgate.core.registered import Registered
 from smtpgate.core.upstream import Delivery
 
 __all__ = [
@@ -23,6 +24,9 @@ __all__ = [
     "EventSink",
     "Ledger",
     "LedgerUnavailableError",
+    "Registry",
+    "Resolver",
+    "ResolverError",
     "Upstream",
 ]
 
@@ -33,6 +37,10 @@ class DirectoryUnavailableError(Exception):
 
 class LedgerUnavailableError(Exception):
     """The ledger cannot count now."""
+
+
+class ResolverError(Exception):
+    """The DNS gave no answer that can be relied on; it says neither yes nor no."""
 
 
 class Clock(Protocol):
@@ -58,8 +66,13 @@ class Directory(Protocol):
 class Authenticator(Protocol):
     """Checks credentials. Raises DirectoryUnavailableError."""
 
-    async def authenticate(self, username: bytes, password: bytes) -> AccessKey | None:
-        """The active access key whose id and SMTP password these are, or none."""
+    async def authenticate(
+        self, username: bytes, password: bytes, address: str
+    ) -> AccessKey | AuthReason:
+        """The access key of that id and SMTP password, if it may be used from there now.
+
+        Otherwise why not; that is for the log, and must not be told to the client.
+        """
 
 
 class Ledger(Protocol):
@@ -97,8 +110,36 @@ class Upstream(Protocol):
         """The EHLO keywords that it last offered; ``None`` before the first connection."""
 
 
+class Registry(Protocol):
+    """What is kept of identities by those who look after them.
+
+    Raises DirectoryUnavailableError.
+    """
+
+    async def due(self, now: datetime, limit: int) -> Sequence[Registered]:
+        """Identities about which the DNS is to be asked, or with a key whose stage ends."""
+
+    async def settle(
+        self, changes: Sequence[tuple[Registered, Registered]]
+    ) -> Sequence[tuple[Registered, Registered]]:
+        """Keep what became of identities; those that changed meanwhile are left out."""
+
+    async def troubles(self) -> UpkeepTroubles:
+        """How many identities and keys need somebody's attention."""
+
+
 class EventSink(Protocol):
     """Takes what happened: log, metrics and, later, journal and notifications."""
 
     def publish(self, event: Event) -> None:
         """Note the event; must not raise and must not wait."""
+
+
+class Resolver(Protocol):
+    """The DNS. Raises ResolverError."""
+
+    async def txt(self, name: str) -> Sequence[bytes]:
+        """The TXT records of a name in ASCII, each with its strings joined.
+
+        None when the DNS says that there is no such name, or nothing of that type at it.
+        """

@@ -1,10 +1,11 @@
 """Tasks with an owner: none is lost, none is collected half way, all can be waited for."""
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-__all__ = ["TaskOwner"]
+__all__ = ["Rhythm", "TaskOwner"]
 
 T = TypeVar("T")
 
@@ -42,3 +43,32 @@ class TaskOwner:
         if left:
             await asyncio.wait(left, timeout=1)
         return len(left)
+
+
+class Rhythm:
+    """The waits of work that goes on for life, and its orderly end.
+
+    Work that is cancelled leaves half-used connections behind; this asks it to end where it
+    waits.
+    """
+
+    def __init__(self) -> None:
+        self._woken = asyncio.Event()
+        self._is_over = False
+
+    async def goes_on(self, after_s: float) -> bool:
+        """Wait so long, or until woken; whether the work goes on then."""
+        if not self._is_over:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), after_s)
+            self._woken.clear()
+        return not self._is_over
+
+    def wake(self) -> None:
+        """End the wait."""
+        self._woken.set()
+
+    def end(self) -> None:
+        """End the wait and the work."""
+        self._is_over = True
+        self._woken.set()

@@ -28,10 +28,11 @@ __all__ = [
     "Array",
     "ExistingFile",
     "FileNotReadableError",
+    "FileOrFolder",
     "FileProblemsError",
-    "Folder",
     "Location",
     "MadeFile",
+    "OwnPath",
     "PrivateFile",
     "Reading",
     "Table",
@@ -102,6 +103,8 @@ def _as_tuple(value: object) -> object:
 
 def as_path(value: object, info: ValidationInfo) -> object:
     """A path of the file as one that can be opened; a value that is no text stays as it is."""
+    if isinstance(value, Path):
+        value = str(value)
     if not isinstance(value, str):
         return value
     if not value or "\0" in value:
@@ -133,7 +136,8 @@ Array = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
 MadeFile = Annotated[Path, _must_exist(Path.is_file, "file", "; `smtpgate init' makes it")]
 PrivateFile = Annotated[MadeFile, AfterValidator(_private)]
 ExistingFile = Annotated[Path, _must_exist(Path.is_file, "file")]
-Folder = Annotated[Path, _must_exist(Path.is_dir, "folder")]
+FileOrFolder = Annotated[Path, _must_exist(Path.exists, "file or folder")]
+OwnPath = Annotated[Path, BeforeValidator(as_path)]
 
 
 def reason(error: OSError) -> str:
@@ -275,8 +279,8 @@ _BOUNDS: Final = {
 
 def _kind_of(value: object) -> str:
     match value:
-        case bool():
-            return "true" if value else "false"
+        case None | bool():
+            return {None: "null", True: "true", False: "false"}[value]
         case int() | float():
             return f"the number {value}"
         case str():

@@ -1,4 +1,4 @@
-"""What every test may use: a clock that can be moved, and how long hypothesis searches.
+"""What every test may use: a clock that can be moved, databases, how long hypothesis searches.
 
 ``SMTPGATE_HYPOTHESIS`` chooses: ``dev`` (the default), ``ci`` or ``fuzz``. The first two try
 the same examples in each run, so that a failure is the change's; ``fuzz`` looks elsewhere each
@@ -6,12 +6,19 @@ time.
 """
 
 import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from smtpgate.directory.store import DirectoryStore
 from tests.support.clock import MovableClock
+from tests.support.daemons import Lab
+from tests.support.databases import Databases, PostgresDatabases, SqliteDatabases
+from tests.support.directory import open_store
+from tests.support.postgres import PostgresServer, postgres_server
 
 _SLOW: Final = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 
@@ -29,3 +36,51 @@ settings.load_profile(os.environ.get("SMTPGATE_HYPOTHESIS", "dev"))
 def clock() -> MovableClock:
     """A clock that stands still until it is moved."""
     return MovableClock()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for all tests."""
+    with Lab() as lab:
+        yield postgres_server(lab)
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: PostgresServer) -> str:
+    """The database that PostgreSQL's others are copied from."""
+    return PostgresDatabases.make_template(postgres)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that SQLite's others are copied from."""
+    return SqliteDatabases.make_template(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture
+def sqlite_databases(sqlite_template: Path, tmp_path: Path) -> Databases:
+    """SQLite files for one test."""
+    return SqliteDatabases(tmp_path, sqlite_template)
+
+
+@pytest.fixture
+def postgres_databases(postgres: PostgresServer, postgres_template: str) -> Iterator[Databases]:
+    """Databases of PostgreSQL for one test."""
+    with PostgresDatabases.of(postgres, postgres_template) as databases:
+        yield databases
+
+
+# The same tests on both; those on PostgreSQL run with the integration tests.
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])
+def databases(request: pytest.FixtureRequest) -> Databases:
+    """Where a test of the directory's store gets its databases from."""
+    name = "sqlite_databases" if request.param == "sqlite" else "postgres_databases"
+    found: Databases = request.getfixturevalue(name)
+    return found
+
+
+@pytest.fixture
+async def store(databases: Databases, clock: MovableClock) -> AsyncIterator[DirectoryStore]:
+    """An open store with nothing in it."""
+    async with open_store(databases.fresh(), clock=clock) as opened:
+        yield opened

@@ -1,5 +1,6 @@
 """The command line. Exit status: 0 fine, 1 refused or failed, 2 wrong usage."""
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +14,9 @@ from smtpgate.cli.simulate import simulate
 from smtpgate.cli.terminal import fail, loaded_config, output
 from smtpgate.config import ConfigError
 from smtpgate.demo import run_demo
-from smtpgate.directory.files import DirectoryError
+from smtpgate.directory.declared.documents import DirectoryError
 from smtpgate.initialize import InitError, initialize
+from smtpgate.opening import OpeningError
 
 __all__ = ["app", "main"]
 
@@ -59,7 +61,7 @@ def serve(
     loaded = loaded_config(config)
     try:
         run(loaded)
-    except (DirectoryError, OSError) as error:
+    except (DirectoryError, OpeningError, OSError) as error:
         raise fail(error) from None
 
 
@@ -68,8 +70,8 @@ def check_config(file: ConfigFile) -> None:
     """Read the configuration and the directory it names; say what is wrong, start nothing."""
     loaded = loaded_config(file)
     try:
-        summary = check(loaded)
-    except (DirectoryError, OSError) as error:
+        summary = asyncio.run(check(loaded))
+    except (DirectoryError, OpeningError, OSError) as error:
         raise fail(error) from None
     output.print(f"{file}: fine")
     for line in summary:

@@ -49,17 +49,17 @@ def _author(text: str) -> Author:
 
 
 async def _find(config: Path, identity: str | None, author: Author) -> list[Delegate]:
-    gatehouse = await Gatehouse.load(config)
-    known: dict[str, Sequence[Identity]] = {}
-    for name in names_covering(author.mailbox):
-        known[name] = await gatehouse.directory.identities(name)
-    asked = set(known) if identity is None else {_asked(identity, author)}
-    found = delegates(gatehouse.principals, known, author, region=gatehouse.region)
-    return [
-        delegate
-        for delegate in found
-        if delegate.identity.name in asked or str(delegate.identity.arn) in asked
-    ]
+    async with Gatehouse.open(config) as gatehouse:
+        known: dict[str, Sequence[Identity]] = {}
+        for name in names_covering(author.mailbox):
+            known[name] = await gatehouse.directory.identities(name)
+        asked = set(known) if identity is None else {_asked(identity, author)}
+        found = delegates(gatehouse.principals, known, author, region=gatehouse.region)
+        return [
+            delegate
+            for delegate in found
+            if delegate.identity.name in asked or str(delegate.identity.arn) in asked
+        ]
 
 
 def _asked(text: str, author: Author) -> str:

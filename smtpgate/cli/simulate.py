@@ -130,8 +130,11 @@ def simulate(
 
 
 async def _answer_all(config: Path | None, now: datetime) -> None:
-    gatehouse = await Gatehouse.load(config) if config is not None else None
-    await answer_lines(sys.stdin.buffer, sys.stdout.buffer, gatehouse, now)
+    if config is None:
+        await answer_lines(sys.stdin.buffer, sys.stdout.buffer, None, now)
+        return
+    async with Gatehouse.open(config) as gatehouse:
+        await answer_lines(sys.stdin.buffer, sys.stdout.buffer, gatehouse, now)
 
 
 def _context(
@@ -173,16 +176,16 @@ async def _try_one(
 ) -> None:
     if config is None:
         raise typer.BadParameter("--as needs --config FILE")
-    gatehouse = await Gatehouse.load(config)
-    account_id, _, user = sender.partition("/")
-    principal = gatehouse.principal(account_id, user or None)
-    if principal is None:
-        raise fail(f"the directory has no {sender}")
-    try:
-        trial = trial_of(principal, identity, context, now=now, absent=absent)
-    except TrialError as error:
-        raise fail(error) from None
-    result = await gatehouse.run(trial)
+    async with Gatehouse.open(config) as gatehouse:
+        account_id, _, user = sender.partition("/")
+        principal = gatehouse.principal(account_id, user or None)
+        if principal is None:
+            raise fail(f"the directory has no {sender}")
+        try:
+            trial = trial_of(principal, identity, context, now=now, absent=absent)
+        except TrialError as error:
+            raise fail(error) from None
+        result = await gatehouse.run(trial)
     # Lines are folded for people only; what another program reads keeps its lines.
     width = None if sys.stdout.isatty() else _WIDE
     Console(highlight=False, width=width).print(_tree(principal, result))

@@ -2,15 +2,31 @@
 
 import hmac
 from dataclasses import dataclass, field
-from typing import Final
+from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network
+from typing import Final, Literal
 
 from smtpgate.core.arn import root_arn
 from smtpgate.core.policy import Policy
+from smtpgate.core.policy.values import in_network, read_address
+from smtpgate.core.reply import reject
 from smtpgate.core.secret import Secret, smtp_password
 
-__all__ = ["UNLIMITED", "AccessKey", "Account", "Principal", "SendingLimits"]
+__all__ = [
+    "UNLIMITED",
+    "AccessKey",
+    "Account",
+    "KeyRefusal",
+    "Network",
+    "Principal",
+    "SendingLimits",
+    "usable_key",
+]
 
 UNLIMITED: Final = -1
+
+Network = IPv4Network | IPv6Network
+KeyRefusal = Literal["access-key-inactive", "access-key-expired", "network-not-allowed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +79,52 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """An access key id with its secret, from which its SMTP password is derived per region."""
+    """An access key id with its secret, from which its SMTP password is derived per region.
+
+    It may be used before ``expires_at`` and from its ``networks``; without any, from anywhere.
+    """
 
     id: str
     secret: Secret = field(repr=False)
     principal: Principal
     is_active: bool = True
+    expires_at: datetime | None = None
+    networks: tuple[Network, ...] = ()
 
     def has_smtp_password(self, password: bytes, region: str) -> bool:
-        """Whether that is its SMTP password, compared in constant time."""
+        """Whether that is its SMTP password, compared in constant time, usable or not."""
         wanted = smtp_password(self.secret, region).value.encode()
-        return hmac.compare_digest(wanted, password) and self.is_active
+        return hmac.compare_digest(wanted, password)
+
+    def refusal(self, address: str, now: datetime) -> KeyRefusal | None:
+        """Why it may not be used now by a client at that address; ``None`` when it may."""
+        if not self.is_active:
+            return "access-key-inactive"
+        if self.expires_at is not None and now >= self.expires_at:
+            return "access-key-expired"
+        if self.networks and not self._is_at_home(address):
+            return "network-not-allowed"
+        return None
+
+    def _is_at_home(self, address: str) -> bool:
+        known = read_address(address)  # read as for aws:SourceIp: IPv4 inside IPv6 is IPv4
+        return known is not None and any(
+            in_network(known, (one.version, int(one.network_address), int(one.netmask)))
+            for one in self.networks
+        )
+
+
+def usable_key(key: AccessKey | None, address: str, now: datetime) -> AccessKey:
+    """The key as the directory has it now, when a client at that address may send with it.
+
+    Raises Reject; ``None`` stands for a key that was deleted.
+    """
+    if key is None:
+        reject("access-key-inactive", "access-key-inactive")
+    refusal = key.refusal(address, now)
+    if refusal is not None:
+        reject(refusal, refusal, address if refusal == "network-not-allowed" else "")
+    paused_reason = key.principal.account.paused_reason
+    if paused_reason is not None:
+        reject("account-paused", "account-paused", paused_reason)
+    return key

@@ -188,6 +188,7 @@ def authorize(question: Question) -> Authorization:
             denial.identities = tuple(used)
             raise
         used.append(UsedIdentity(role.role, role.mailbox, str(identity.arn), how))
+        _must_not_be_paused(identity, role.mailbox, question, tuple(used))
         decision = judge.decide(identity, role.mailbox)
         if decision.outcome is not Outcome.ALLOW:
             raise _access_denied(question.principal, identity, decision, tuple(used))
@@ -197,6 +198,19 @@ def authorize(question: Question) -> Authorization:
         raise ValueError("a message has at least one author")
     signing_identity = _signing_identity(question, from_identity.owner_id)
     return Authorization(tuple(used), from_decision, signing_identity)
+
+
+def _must_not_be_paused(
+    identity: Identity, mailbox: Mailbox, question: Question, used: tuple[UsedIdentity, ...]
+) -> None:
+    """Neither the identity nor one of its owner that covers the mailbox more closely."""
+    for one in (identity, *more_specific(question.known, identity, mailbox)):
+        if one.paused_reason is not None:
+            denial = Denial(
+                reply_of("identity-paused", arn=one.arn), "identity-paused", one.paused_reason
+            )
+            denial.identities = used
+            raise denial
 
 
 def _signing_identity(question: Question, owner_id: str) -> Identity | None:

@@ -3,28 +3,46 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
+from smtpgate.core.account import KeyRefusal
 from smtpgate.core.address import Mailbox
 from smtpgate.core.envelope import Client, Submission
 from smtpgate.core.policy import Decision
 from smtpgate.core.reply import Reply
 
 __all__ = [
+    "AUTH_REASONS",
     "AuthFailed",
+    "AuthReason",
+    "Authenticated",
+    "DkimAlarm",
     "Event",
+    "IdentityStateChanged",
     "Outcome",
     "Role",
     "SessionClosed",
     "SessionOpened",
+    "SessionsEnded",
     "Stage",
     "SubmissionDone",
+    "UpkeepDone",
+    "UpkeepTroubles",
     "UsedIdentity",
 ]
 
 Outcome = Literal["accepted", "deferred", "refused", "in-doubt"]
 Role = Literal["source", "from", "sender", "return-path"]
 Stage = Literal["message", "authorization", "limits", "signing", "relay"]
+AuthReason = Literal["invalid-credentials", KeyRefusal]
+
+# Why logins fail: for the log and the metrics. The client hears 535 for each of them.
+AUTH_REASONS: Final[Mapping[AuthReason, str]] = {
+    "invalid-credentials": "there is no such access key, or this is not its password",
+    "access-key-inactive": "the password is right, and the access key is not active",
+    "access-key-expired": "the password is right, and the access key has expired",
+    "network-not-allowed": "the password is right, and the client is in no network of the key",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +102,83 @@ class SessionClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionsEnded:
+    """Sessions were told to end, because nothing may be sent any more with their access key."""
+
+    access_key_id: str
+    account_id: str
+    reason: str
+    sessions: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """A client logged in: an access key was used, from there and then."""
+
+    client: Client
+    access_key_id: str
+    account_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class AuthFailed:
     """Credentials were refused; ``username`` is what the client claimed, shortened."""
 
     client: Client
     username: str
-    reason: str
+    reason: AuthReason
     at: datetime
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-Event = SubmissionDone | SessionOpened | SessionClosed | AuthFailed
+@dataclass(frozen=True, slots=True)
+class IdentityStateChanged:
+    """An identity was verified or not, or its record went missing or came back."""
+
+    identity: str
+    account_id: str
+    state: str
+    missing_since: datetime | None
+    problem: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DkimAlarm:
+    """The record of a key that signs is gone or differs; without ``since`` it is back."""
+
+    identity: str
+    selector: str
+    since: datetime | None
+    problem: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UpkeepTroubles:
+    """How many verified identities miss their record, and keys that sign theirs."""
+
+    identities_missing: int = 0
+    dkim_alarms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UpkeepDone:
+    """A round of looking after identities ended."""
+
+    troubles: UpkeepTroubles
+
+
+Event = (
+    SubmissionDone
+    | SessionOpened
+    | SessionClosed
+    | SessionsEnded
+    | Authenticated
+    | AuthFailed
+    | IdentityStateChanged
+    | DkimAlarm
+    | UpkeepDone
+)

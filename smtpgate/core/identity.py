@@ -32,12 +32,16 @@ class DkimKey:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A domain or address that one account registered, with its policies and DKIM keys."""
+    """A domain or address that one account registered, with its policies and DKIM keys.
+
+    ``paused_reason`` is set while nobody may send with it.
+    """
 
     arn: IdentityArn
     is_verified: bool
     policies: tuple[Policy, ...] = ()
     dkim_keys: tuple[DkimKey, ...] = ()
+    paused_reason: str | None = None
 
     @property
     def name(self) -> str:

@@ -119,6 +119,18 @@ CATALOGUE: Final[dict[str, Reply]] = {
     ),  # [SES]
     "idle": Reply(421, "4.4.2", "Timeout waiting for data from client."),
     "too-many-errors": Reply(421, "4.7.0", "Too many errors, closing the connection"),
+    "session-key-inactive": Reply(
+        421, "4.7.0", "Access key is no longer active, closing the connection"
+    ),
+    "session-key-expired": Reply(
+        421, "4.7.0", "Access key has expired, closing the connection"
+    ),
+    "session-network-not-allowed": Reply(
+        421, "4.7.0", "Access key may not be used from this network, closing the connection"
+    ),
+    "session-account-paused": Reply(
+        421, "4.7.0", "Sending paused for this account, closing the connection"
+    ),
     "ok": Reply(250, "2.0.0", "Ok"),
     "sender-ok": Reply(250, "2.1.0", "Ok"),
     "recipient-ok": Reply(250, "2.1.5", "Ok"),
@@ -183,8 +195,15 @@ CATALOGUE: Final[dict[str, Reply]] = {
         "on resource `{resource}'",
     ),
     "access-key-inactive": Reply(554, "5.7.1", "Access denied: the access key is not active"),
+    "access-key-expired": Reply(554, "5.7.1", "Access denied: the access key has expired"),
+    "network-not-allowed": Reply(
+        554, "5.7.1", "Access denied: the access key may not be used from this network"
+    ),
     "account-paused": Reply(  # [SES]
         554, "5.7.1", "Message rejected: Sending paused for this account."
+    ),
+    "identity-paused": Reply(
+        554, "5.7.1", "Message rejected: Sending paused for identity {arn}."
     ),
     # limits
     "daily-quota": Reply(
@@ -224,7 +243,10 @@ REASONS: Final[dict[str, str]] = {
     "explicit-deny": "a Deny statement applies",
     "implicit-deny": "no Allow statement applies on one of the two sides",
     "access-key-inactive": "the access key was revoked after the login",
+    "access-key-expired": "the access key expired after the login",
+    "network-not-allowed": "the access key may not be used from the client's address any more",
     "account-paused": "the account may not send at present",
+    "identity-paused": "nobody may send with the identity at present",
     "max-24h-send": "the account's 24-hour quota is used up",
     "max-send-rate": "the account sends faster than its rate",
     "no-signing-key": "the From identity's domain has no DKIM key, and signing is required",

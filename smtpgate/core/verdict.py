@@ -2,13 +2,20 @@
 
 from typing import Final
 
-from smtpgate.core.reply import Reject, Reply, reply_of
+from smtpgate.core.reply import CATALOGUE, Reject, Reply, reply_of
 from smtpgate.core.upstream import Delivery
 
-__all__ = ["refusal_of", "worded"]
+__all__ = ["last_word", "refusal_of", "worded"]
 
 _MAX_DETAIL: Final = 300
 _MAX_NAMED: Final = 5
+# What a session hears when nothing may be sent any more with the key that it logged in with.
+_LAST_WORDS: Final = {
+    "access-key-inactive": "session-key-inactive",
+    "access-key-expired": "session-key-expired",
+    "network-not-allowed": "session-network-not-allowed",
+    "account-paused": "session-account-paused",
+}
 
 
 def refusal_of(delivery: Delivery) -> Reject | None:
@@ -40,8 +47,17 @@ def refusal_of(delivery: Delivery) -> Reject | None:
 
 def worded(refusal: Reject, message_id: str) -> Reply:
     """The reply as the client hears it: the text, then the reason, the detail and the id."""
+    return refusal.reply.with_text(f"{refusal.reply.text} ({_why(refusal)}; {message_id})")
+
+
+def last_word(refusal: Reject) -> Reply:
+    """The 421 that ends a session whose access key or account would be refused so by now."""
+    reply = CATALOGUE[_LAST_WORDS[refusal.reason]]
+    return reply.with_text(f"{reply.text} ({_why(refusal)})")
+
+
+def _why(refusal: Reject) -> str:
     detail = refusal.detail
     if len(detail) > _MAX_DETAIL:
         detail = detail[: _MAX_DETAIL - 3] + "..."
-    reason = f"{refusal.reason}: {detail}" if detail else refusal.reason
-    return refusal.reply.with_text(f"{refusal.reply.text} ({reason}; {message_id})")
+    return f"{refusal.reason}: {detail}" if detail else refusal.reason

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Final
 from urllib.request import urlopen
 
-from smtpgate.app import Gate, load_directory
+from smtpgate.app import Gate
+from smtpgate.clock import SystemClock
 from smtpgate.config import load_config
 from smtpgate.core.policy.lint import corrected
 from smtpgate.core.secret import Secret, smtp_password
 from smtpgate.demo.client import Sent, send
 from smtpgate.initialize import initialize
+from smtpgate.opening import apply_declared, open_directory
 from smtpgate.smtp.sink import Sink
 
 __all__ = ["ANNOUNCED", "IDENTITY", "World", "open_world"]
@@ -82,10 +84,13 @@ async def open_world(folder: Path) -> AsyncIterator[World]:
     (folder / "directory/policies/corrected.json").write_text(corrected(ANNOUNCED))
     await asyncio.to_thread(initialize, folder)
     loaded = load_config(config)
-    gate = Gate(loaded, load_directory(loaded))
+    store = await open_directory(loaded, SystemClock(), [])
+    _ = await apply_declared(loaded, store, [])
+    gate = Gate(loaded, store)
     await gate.start()
     try:
         yield World(folder, gate, sink)
     finally:
         await gate.stop()
+        await store.close()
         await sink.close()

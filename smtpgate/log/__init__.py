@@ -2,13 +2,25 @@
 
 from typing import Final
 
-from smtpgate.core.events import AuthFailed, Event, SubmissionDone
+from smtpgate.core.events import (
+    Authenticated,
+    AuthFailed,
+    DkimAlarm,
+    Event,
+    IdentityStateChanged,
+    SessionsEnded,
+    SubmissionDone,
+)
 from smtpgate.log.lines import (
     LEVELS,
     Level,
     auth_failed_line,
+    authenticated_line,
+    dkim_alarm_line,
     error_line,
+    identity_line,
     line_of,
+    sessions_ended_line,
     submission_line,
 )
 from smtpgate.log.writer import LineWriter
@@ -22,7 +34,8 @@ _RANK: Final = {level: rank for rank, level in enumerate(LEVELS)}
 class JsonLog:
     """Writes what happened to ``stderr``, ``stdout`` or a file; implements the EventSink port.
 
-    Submissions, failed logins and errors are always logged; ``level`` is for the notes.
+    Submissions, failed logins and errors are always logged. ``level`` is for the notes, for
+    sessions that end with their access key (``info``) and for logins (``debug``).
     """
 
     def __init__(
@@ -41,15 +54,26 @@ class JsonLog:
             self._writer.add(submission_line(event, with_recipients=self._with_recipients))
         elif isinstance(event, AuthFailed):
             self._writer.add(auth_failed_line(event))
+        elif isinstance(event, IdentityStateChanged):
+            self._writer.add(identity_line(event))
+        elif isinstance(event, DkimAlarm):
+            self._writer.add(dkim_alarm_line(event))
+        elif isinstance(event, SessionsEnded) and self._is_told("info"):
+            self._writer.add(sessions_ended_line(event))
+        elif isinstance(event, Authenticated) and self._is_told("debug"):
+            self._writer.add(authenticated_line(event))
 
     def note(self, level: Level, what: str, **facts: object) -> None:
         """Log a turn in the gate's life."""
-        if _RANK[level] >= self._least:
+        if self._is_told(level):
             self._writer.add(line_of(self._clock.now(), level, what, facts))
 
     def error(self, error: BaseException) -> None:
         """Log an error that nobody expected, with its traceback."""
         self._writer.add(error_line(self._clock.now(), error))
+
+    def _is_told(self, level: Level) -> bool:
+        return _RANK[level] >= self._least
 
     async def flush(self) -> None:
         """Write everything that was logged so far."""

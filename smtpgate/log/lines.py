@@ -16,10 +16,29 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final, Literal
 
-from smtpgate.core.events import AuthFailed, SubmissionDone, UsedIdentity
+from smtpgate.core.events import (
+    Authenticated,
+    AuthFailed,
+    DkimAlarm,
+    IdentityStateChanged,
+    SessionsEnded,
+    SubmissionDone,
+    UsedIdentity,
+)
 from smtpgate.core.policy import Decision
 
-__all__ = ["LEVELS", "Level", "auth_failed_line", "error_line", "line_of", "submission_line"]
+__all__ = [
+    "LEVELS",
+    "Level",
+    "auth_failed_line",
+    "authenticated_line",
+    "dkim_alarm_line",
+    "error_line",
+    "identity_line",
+    "line_of",
+    "sessions_ended_line",
+    "submission_line",
+]
 
 Level = Literal["debug", "info", "warning", "error"]
 LEVELS: Final[tuple[Level, ...]] = ("debug", "info", "warning", "error")
@@ -78,6 +97,54 @@ def auth_failed_line(event: AuthFailed) -> bytes:
         "helo": event.client.helo[:_MAX_TEXT],
     }
     return line_of(event.at, "warning", "auth-failed", facts)
+
+
+def authenticated_line(event: Authenticated) -> bytes:
+    """The line of a login, at level ``debug``."""
+    facts = {
+        "client": event.client.address,
+        "listener": event.client.listener,
+        "tls": event.client.tls_version or "none",
+        "access_key": event.access_key_id,
+        "account": event.account_id,
+        "helo": event.client.helo[:_MAX_TEXT],
+    }
+    return line_of(event.at, "debug", "authenticated", facts)
+
+
+def sessions_ended_line(event: SessionsEnded) -> bytes:
+    """The line of sessions that ended with their access key, at level ``info``."""
+    facts = {
+        "access_key": event.access_key_id,
+        "account": event.account_id,
+        "reason": event.reason,
+        "sessions": event.sessions,
+    }
+    return line_of(event.at, "info", "sessions-ended", facts)
+
+
+def identity_line(event: IdentityStateChanged) -> bytes:
+    """The line of an identity that was verified or failed, or whose record is missing."""
+    is_fine = event.state == "success" and event.missing_since is None
+    facts = {
+        "identity": event.identity,
+        "account": event.account_id,
+        "state": event.state,
+        "missing_since": event.missing_since,
+        "problem": event.problem[:_MAX_TEXT] or None,
+    }
+    return line_of(event.at, "info" if is_fine else "warning", "identity-state", facts)
+
+
+def dkim_alarm_line(event: DkimAlarm) -> bytes:
+    """The line of a signing key whose published record is gone or differs, or is back."""
+    facts = {
+        "identity": event.identity,
+        "selector": event.selector,
+        "since": event.since,
+        "problem": event.problem[:_MAX_TEXT] or None,
+    }
+    return line_of(event.at, "warning" if event.since else "info", "dkim-alarm", facts)
 
 
 def error_line(at: datetime, error: BaseException) -> bytes:

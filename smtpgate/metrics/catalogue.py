@@ -78,6 +78,13 @@ _ROWS: Final = (
         "Connections turned away with 421, by the limit that was reached.",
     ),
     MetricRow(
+        "smtpgate_sessions_ended_total",
+        "counter",
+        ("reason",),
+        "Sessions that were ended with 421 because their access key may not be used any more.",
+    ),
+    MetricRow("smtpgate_auth_successes_total", "counter", ("listener",), "Logins."),
+    MetricRow(
         "smtpgate_auth_failures_total",
         "counter",
         ("listener", "reason"),
@@ -94,6 +101,54 @@ _ROWS: Final = (
         "gauge",
         ("upstream",),
         "Messages that wait for a connection to the upstream now.",
+    ),
+    MetricRow(
+        "smtpgate_directory_up",
+        "gauge",
+        (),
+        "1 when the directory's database answered when last asked, 0 when it did not.",
+    ),
+    MetricRow(
+        "smtpgate_directory_age_seconds",
+        "gauge",
+        (),
+        "How long ago the directory's database last told what changed.",
+    ),
+    MetricRow(
+        "smtpgate_directory_cache_entries",
+        "gauge",
+        (),
+        "Answers of the directory that are kept at hand now.",
+    ),
+    MetricRow(
+        "smtpgate_directory_cache_octets",
+        "gauge",
+        (),
+        "About how much memory they take.",
+    ),
+    MetricRow(
+        "smtpgate_directory_answers_total",
+        "counter",
+        ("from",),
+        "Answers of the directory, by where they came from (cache, database).",
+    ),
+    MetricRow(
+        "smtpgate_identity_state_changes_total",
+        "counter",
+        ("state",),
+        "Identities whose verification changed, by the state that they are in now.",
+    ),
+    MetricRow(
+        "smtpgate_identities_missing",
+        "gauge",
+        (),
+        "Verified identities whose record has gone from the DNS; each fails after 72 hours.",
+    ),
+    MetricRow(
+        "smtpgate_dkim_alarms",
+        "gauge",
+        (),
+        "DKIM keys that sign, and whose published record is gone or differs.",
     ),
     MetricRow(
         "smtpgate_build_info",

@@ -6,7 +6,7 @@ times as much as the counting itself.
 
 import platform
 from collections.abc import Callable, Iterable
-from typing import Protocol, TypeVar, get_args
+from typing import TypeVar, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -15,65 +15,31 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 import smtpgate
 from smtpgate.core.events import (
+    Authenticated,
     AuthFailed,
     Event,
+    IdentityStateChanged,
     SessionClosed,
     SessionOpened,
+    SessionsEnded,
     Stage,
     SubmissionDone,
+    UpkeepDone,
 )
 from smtpgate.metrics.bounded import UNKNOWN, Quotas, Shares
-from smtpgate.metrics.catalogue import CATALOGUE, MetricRow
+from smtpgate.metrics.catalogue import CATALOGUE
 from smtpgate.metrics.histogram import Histogram
+from smtpgate.metrics.scraped import Directories, Directory, Pool, Upstreams
 from smtpgate.ports import Clock
 
-__all__ = ["Metrics", "Pool"]
+__all__ = ["Metrics"]
 
 C = TypeVar("C", bound=Collector)
-
-
-def _family(row: MetricRow) -> GaugeMetricFamily:
-    return GaugeMetricFamily(row.name, row.meaning, labels=row.labels)
-
-
-class Pool(Protocol):
-    """What is asked of an upstream at each scrape, in another thread than the event loop's."""
-
-    @property
-    def open_connections(self) -> int:
-        """All connections, idle ones too."""
-
-    @property
-    def idle_connections(self) -> int:
-        """Connections that wait for work."""
-
-    @property
-    def waiting(self) -> int:
-        """Messages that wait for a connection."""
-
-
-class _Upstreams(Collector):
-    """Asks the upstreams for their connections at each scrape."""
-
-    def __init__(self) -> None:
-        self.pools: tuple[tuple[str, Pool], ...] = ()
-
-    def collect(self) -> Iterable[Metric]:
-        """What is told at a scrape."""
-        connections = _family(CATALOGUE["smtpgate_upstream_connections"])
-        waiting = _family(CATALOGUE["smtpgate_upstream_waiting"])
-        for name, pool in self.pools:
-            idle = pool.idle_connections
-            connections.add_metric([name, "busy"], max(pool.open_connections - idle, 0))
-            connections.add_metric([name, "idle"], idle)
-            waiting.add_metric([name], pool.waiting)
-        yield connections
-        yield waiting
 
 
 class _WithoutCreated(Collector):
@@ -122,8 +88,13 @@ class Metrics:
         self._octets = self._collected(octets).series[""]
         self._sessions = self._gauge("smtpgate_sessions")
         self._refused_sessions = self._counter("smtpgate_sessions_refused_total")
+        self._ended_sessions = self._counter("smtpgate_sessions_ended_total")
+        self._auth_successes = self._counter("smtpgate_auth_successes_total")
         self._auth_failures = self._counter("smtpgate_auth_failures_total")
-        self._upstreams = self._collected(_Upstreams())
+        self._state_changes = self._counter("smtpgate_identity_state_changes_total")
+        self._missing = self._gauge("smtpgate_identities_missing")
+        self._dkim_alarms = self._gauge("smtpgate_dkim_alarms")
+        self._upstreams = self._collected(Upstreams())
         self._gauge("smtpgate_build_info").labels(
             smtpgate.__version__, platform.python_version()
         ).set(1)
@@ -131,16 +102,26 @@ class Metrics:
             SubmissionDone: self._count_submission,
             SessionOpened: self._count_opened,
             SessionClosed: self._count_closed,
+            SessionsEnded: self._count_ended,
+            Authenticated: self._count_auth_success,
             AuthFailed: self._count_auth_failure,
+            IdentityStateChanged: self._count_state_change,
+            UpkeepDone: self._note_troubles,
         }
 
     def watch_upstream(self, name: str, pool: Pool) -> None:
         """Tell that upstream's connections in each scrape from now on."""
         self._upstreams.pools = (*self._upstreams.pools, (name, pool))
 
+    def watch_directory(self, directory: Directory) -> None:
+        """Tell how the directory stands in each scrape from now on."""
+        self._registry.register(Directories(directory))
+
     def publish(self, event: Event) -> None:
         """Count the event."""
-        self._readers[type(event)](event)
+        reader = self._readers.get(type(event))
+        if reader is not None:
+            reader(event)
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format. Takes milliseconds: call it in a thread."""
@@ -181,8 +162,21 @@ class Metrics:
     def _count_closed(self, event: SessionClosed) -> None:
         self._sessions.labels(event.listener).dec()
 
+    def _count_ended(self, event: SessionsEnded) -> None:
+        self._ended_sessions.labels(event.reason).inc(event.sessions)
+
+    def _count_auth_success(self, event: Authenticated) -> None:
+        self._auth_successes.labels(event.client.listener).inc()
+
     def _count_auth_failure(self, event: AuthFailed) -> None:
         self._auth_failures.labels(event.client.listener, event.reason).inc()
+
+    def _count_state_change(self, event: IdentityStateChanged) -> None:
+        self._state_changes.labels(event.state).inc()
+
+    def _note_troubles(self, event: UpkeepDone) -> None:
+        self._missing.set(event.troubles.identities_missing)
+        self._dkim_alarms.set(event.troubles.dkim_alarms)
 
     # -- the catalogue's rows as prometheus_client's metrics -----------------------------------
 

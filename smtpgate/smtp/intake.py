@@ -2,7 +2,7 @@
 
 from typing import Final
 
-__all__ = ["Intake", "MessageIntake"]
+__all__ = ["Intake", "MessageIntake", "unstuffed"]
 
 _FINAL_DOT: Final = b"\r\n.\r\n"  # RFC 5321 §4.1.1.4: nothing less ends the data
 
@@ -73,3 +73,10 @@ class MessageIntake:
         """Give back what is held; the message is done with."""
         self._intake.give_back(self._held)
         self._held = 0
+
+
+def unstuffed(message: bytes) -> bytes:
+    """Take off the dots that the client added (RFC 5321 §4.5.2)."""
+    if message.startswith(b"."):
+        message = message[1:]
+    return message.replace(b"\r\n.", b"\r\n") if b"\r\n." in message else message

@@ -62,6 +62,7 @@ class GateProtocol(SMTP):
         self._is_paused = False
         self._takes_message = False
         self._is_draining = False
+        self._last_word: Reply | None = None
 
     def __dir__(self) -> Iterable[str]:
         """Nothing: the base looks for its hooks with ``dir()`` on every connection (90 µs)."""
@@ -122,6 +123,15 @@ class GateProtocol(SMTP):
         self._is_draining = True
         _wake(self._waiter)
 
+    def begin_end(self, last_word: Reply) -> None:
+        """End with that reply before the next command, also within a transaction.
+
+        A message that is on its way in is read to its end, and what was handed to the pipeline
+        is carried to its end; both are answered first.
+        """
+        self._last_word = self._last_word or last_word
+        _wake(self._waiter)
+
     def abort(self) -> None:
         """Close without another word."""
         self._wire.abort()
@@ -153,6 +163,8 @@ class GateProtocol(SMTP):
         await self.flush()
         if self._at_eof:
             raise HangUp
+        if not self._takes_message:
+            self._end_if_told()
         if self._is_draining and not self.in_transaction:
             raise HangUp(reply_of("shutting-down", hostname=self.hostname))
         if timeout_s <= 0:
@@ -180,11 +192,17 @@ class GateProtocol(SMTP):
                 await self._skip_line(timeout_s)
             else:
                 await self._more_input(timeout_s)
+        self._end_if_told()
         line = bytes(self._input[: end + 1])
         del self._input[: end + 1]
         if b"\0" in line or line.find(b"\r") != end - 1:
             return ILL_ENDED
         return line[:-2]
+
+    def _end_if_told(self) -> None:
+        """Raises HangUp: commands that were pipelined are not obeyed any more."""
+        if self._last_word is not None:
+            raise HangUp(self._last_word)
 
     async def _skip_line(self, timeout_s: float) -> None:
         while (end := self._input.find(b"\n")) < 0:

@@ -11,7 +11,13 @@ from smtpgate.config import ListenerConfig
 from smtpgate.core.account import AccessKey
 from smtpgate.core.address import Mailbox
 from smtpgate.core.envelope import Client, Envelope, Submission
-from smtpgate.core.events import AuthFailed, SessionClosed, SessionOpened
+from smtpgate.core.events import (
+    Authenticated,
+    AuthFailed,
+    AuthReason,
+    SessionClosed,
+    SessionOpened,
+)
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
 from smtpgate.pipeline import Pipeline
 from smtpgate.ports import Authenticator, Clock, DirectoryUnavailableError, EventSink
@@ -23,9 +29,10 @@ from smtpgate.smtp.command import (
     parse_rcpt,
     split_command,
 )
-from smtpgate.smtp.intake import Intake, MessageIntake
+from smtpgate.smtp.intake import Intake, MessageIntake, unstuffed
 from smtpgate.smtp.protocol import ILL_ENDED, GateProtocol, HangUp
 from smtpgate.smtp.sasl import MECHANISMS, Credentials, SaslError, decode_response
+from smtpgate.smtp.watch import SessionWatch
 from smtpgate.tasks import TaskOwner
 
 __all__ = ["Door", "GateSession", "Registry"]
@@ -45,6 +52,7 @@ class Door:
     tls_context: ssl.SSLContext | None
     pipeline: Pipeline
     authenticator: Authenticator
+    watch: SessionWatch
     events: EventSink
     clock: Clock
     tasks: TaskOwner
@@ -73,7 +81,7 @@ class GateSession(GateProtocol):
         )
         self.door = door
         self._registry = registry
-        self._client_address = client_address  # when the connection itself is a proxy's
+        self.client_address = client_address or ""  # known when the connection is a proxy's
         self._helo = ""
         self._is_esmtp = False
         self._key: AccessKey | None = None
@@ -85,7 +93,7 @@ class GateSession(GateProtocol):
     # -- the loop ------------------------------------------------------------------------------
 
     async def _handle_client(self) -> None:
-        address = self._client_address or self.peer_address
+        address = self.client_address = self.client_address or self.peer_address
         refusal = self._registry.admit(self, address)
         self.door.events.publish(SessionOpened(self.door.config.name, refusal))
         if refusal is not None:
@@ -104,6 +112,8 @@ class GateSession(GateProtocol):
             self.door.on_error(error)
             last_word = CATALOGUE["temporary-failure"]
         finally:
+            if self._key is not None:
+                self.door.watch.leave(self, self._key)
             await self.close(last_word)
             self._registry.forget(self, address)
             self.door.events.publish(SessionClosed(self.door.config.name))
@@ -251,24 +261,26 @@ class GateSession(GateProtocol):
             response = None
 
     async def _check_credentials(self, credentials: Credentials) -> None:
+        door, changes = self.door, self.door.watch.changes
         try:
-            key = await self.door.authenticator.authenticate(*credentials)
+            found = await door.authenticator.authenticate(*credentials, self.client_address)
         except DirectoryUnavailableError:
             self.reply(CATALOGUE["auth-unavailable"])
             return
-        if key is not None:
-            self._key = key
-            self.reply(CATALOGUE["auth-ok"])
+        if not isinstance(found, AccessKey):
+            await self._refuse(credentials, found)
             return
+        self._key = found
+        door.watch.enter(self, found, changes=changes)
+        account_id, now = found.principal.account.id, door.clock.now()
+        door.events.publish(Authenticated(self._client(), found.id, account_id, now))
+        self.reply(CATALOGUE["auth-ok"])
+
+    async def _refuse(self, credentials: Credentials, reason: AuthReason) -> None:
         self._auth_failures += 1
-        self.door.events.publish(
-            AuthFailed(
-                self._client(),
-                credentials.username[:_SHOWN_OCTETS].decode("utf-8", "replace"),
-                "invalid-credentials",
-                self.door.clock.now(),
-            )
-        )
+        username = credentials.username[:_SHOWN_OCTETS].decode("utf-8", "replace")
+        now = self.door.clock.now()
+        self.door.events.publish(AuthFailed(self._client(), username, reason, now))
         # Guessing is slowed for this connection only; others are not made to wait.
         await asyncio.sleep(self.door.config.auth_failure_delay_s)
         self.reply(CATALOGUE["auth-invalid"])
@@ -332,7 +344,7 @@ class GateSession(GateProtocol):
                 access_key_id=key.id,
                 client=self._client(),
                 envelope=Envelope(mail.reverse_path, tuple(self._recipients), mail.smtputf8),
-                message=await door.pipeline.offload(len(message), _unstuffed, message),
+                message=await door.pipeline.offload(len(message), unstuffed, message),
                 received_at=received_at,
             )
         )
@@ -345,7 +357,7 @@ class GateSession(GateProtocol):
     def _client(self) -> Client:
         cipher = self._wire.get_extra_info("cipher")
         return Client(
-            address=self._client_address or self.peer_address,
+            address=self.client_address,
             helo=self._helo,
             listener=self.door.config.name,
             # RFC 3848: S for TLS, A for AUTH.
@@ -355,15 +367,7 @@ class GateSession(GateProtocol):
         )
 
 
-def _unstuffed(message: bytes) -> bytes:
-    """Take off the dots that the client added (RFC 5321 §4.5.2)."""
-    if message.startswith(b"."):
-        message = message[1:]
-    return message.replace(b"\r\n.", b"\r\n") if b"\r\n." in message else message
-
-
 def _base64(challenge: bytes) -> str:
-
     return base64.b64encode(challenge).decode("ascii")
 
 

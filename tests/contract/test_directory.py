@@ -1,94 +1,94 @@
 """What every directory must answer, wherever it keeps its accounts."""
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 import pytest
 
 from smtpgate.core.account import SendingLimits
 from smtpgate.core.secret import Secret
-from smtpgate.directory.files import FileDirectory
+from smtpgate.directory.policies import MAY_SEND, PolicyPlace, put_policy
+from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import Directory
-from tests.support.privatekey import CheapKey, load_cheap_key
+from smtpgate.private_keys import generate_private_key
+from tests.support.clock import MovableClock
+from tests.support.databases import Databases
+from tests.support.directory import ACTOR, live, open_store
+from tests.support.tenants import (
+    add_account,
+    add_identity,
+    add_key,
+    add_user,
+    identity_place,
+    sender_policy,
+    signing_key,
+)
 
 ARN: Final = "arn:aws:ses:us-east-1:888888888888:identity/ses-example.com"
-# The announcement's two accounts, a paused one, and a domain that two accounts claim.
-ACCOUNTS: Final = """\
-[accounts.888888888888]
-name = "Identity owner"
-[[accounts.888888888888.access_keys]]
-id = "AKIA8888ROOT00000001"
-secret_file = "root.secret"
-[accounts.888888888888.identities."SES-Example.com"]
-verified = true
-policies = { marketing = "marketing.json" }
-dkim = [{ selector = "one", key_file = "one.pem" }, { selector = "two", key_file = "two.pem" }]
-[accounts.888888888888.identities."Ceo@ses-example.com"]
-verified = true
-[accounts.888888888888.identities."new.example"]
-[accounts.999999999999]
-name = "Delegate sender"
-max_24h_send = -1
-max_send_rate_per_s = 2.5
-[accounts.999999999999.users.mailer]
-path = "/team-a/"
-policies = { send = "may-send.json" }
-[[accounts.999999999999.users.mailer.access_keys]]
-id = "AKIA9999MAILER000001"
-secret_file = "mailer.secret"
-[[accounts.999999999999.users.mailer.access_keys]]
-id = "AKIA9999MAILER000002"
-secret_file = "mailer.secret"
-status = "inactive"
-[accounts.999999999999.identities."ses-example.com"]
-[accounts.777777777777]
-status = "paused"
-paused_reason = "too many complaints"
-[accounts.777777777777.users.mailer]
-[[accounts.777777777777.users.mailer.access_keys]]
-id = "AKIA7777MAILER000001"
-secret_file = "mailer.secret"
-"""
-FILES: Final = {
-    "accounts.toml": ACCOUNTS,
-    "root.secret": "root's secret\n",
-    "mailer.secret": "mailer's secret\n",
-    "one.pem": "KEY one\n",
-    "two.pem": "KEY two\n",
-    "may-send.json": """\
-{"Version": "2012-10-17",
- "Statement": {"Effect": "Allow", "Action": "ses:SendRawEmail", "Resource": "*"}}
-""",
-    "marketing.json": """\
-{"Version": "2012-10-17",
- "Statement": {"Sid": "AuthorizeMarketer", "Effect": "Allow",
-  "Principal": {"AWS": "999999999999"}, "Action": "ses:SendRawEmail",
-  "Resource": "arn:aws:ses:us-east-1:888888888888:identity/ses-example.com"}}
-""",
-}
+OWNER, DELEGATE, PAUSED = "888888888888", "999999999999", "777777777777"
+RSA: Final = generate_private_key("rsa")
 
 
-def in_files(folder: Path) -> Directory:
-    for name, text in FILES.items():
-        (folder / name).write_text(text)
-        (folder / name).chmod(0o600)
-    return FileDirectory.load(
-        folder,
-        region="us-east-1",
-        partition="aws",
-        default_limits=SendingLimits(200, 1),
-        address_tag_idiom=False,
-        load_key=load_cheap_key,
-    )
+async def fill(store: DirectoryStore) -> None:
+    """The announcement's two accounts, a paused one, and a domain that two accounts claim."""
+    await add_account(store, OWNER, name="Identity owner")
+    await add_key(store, "AKIA8888ROOT00000001", OWNER, secret="root's secret")
+    await add_identity(store, "SES-Example.com", OWNER)
+    await add_identity(store, "Ceo@ses-example.com", OWNER)
+    await add_identity(store, "new.example", OWNER, state="pending")
+    async with store.changing(ACTOR) as change:
+        policy = sender_policy("ses-example.com", OWNER, delegate=DELEGATE)
+        place = identity_place("ses-example.com", OWNER)
+        await put_policy(change, place, "marketing", policy)
+    await signing_key(store, "one", "ses-example.com", OWNER)
+    await signing_key(store, "two", "ses-example.com", OWNER, pem=RSA)
+    await signing_key(store, "next", "ses-example.com", OWNER, stage="pending")
+
+    limits = {"max_24h_send": -1, "max_send_rate_per_s": 2.5}
+    await add_account(store, DELEGATE, name="Delegate sender", **limits)
+    await add_user(store, "mailer", DELEGATE, path="/team-a/", may_send=False)
+    async with store.changing(ACTOR) as change:
+        await put_policy(change, PolicyPlace.of_user(DELEGATE, "mailer"), "send", MAY_SEND)
+    for number, is_active in ((1, True), (2, False)):
+        await add_key(
+            store,
+            f"AKIA9999MAILER00000{number}",
+            DELEGATE,
+            user_name="mailer",
+            secret="mailer's secret",
+            is_active=is_active,
+        )
+    await add_identity(store, "ses-example.com", DELEGATE, state="pending")
+
+    await add_account(store, PAUSED, paused_reason="too many complaints")
+    await add_user(store, "mailer", PAUSED)
+    await add_key(store, "AKIA7777MAILER000001", PAUSED, user_name="mailer")
 
 
-DIRECTORIES: Final[dict[str, Callable[[Path], Directory]]] = {"files": in_files}
+@asynccontextmanager
+async def in_a_database(databases: Databases) -> AsyncIterator[Directory]:
+    """Answers from memory and, what is not there, from a database."""
+    clock = MovableClock()
+    async with open_store(databases.fresh(), clock=clock) as store:
+        await fill(store)
+        directory = live(store, clock)
+        await directory.start()
+        try:
+            yield directory
+        finally:
+            await directory.stop()
+
+
+DIRECTORIES: Final = {"live": in_a_database}
 
 
 @pytest.fixture(params=list(DIRECTORIES))
-def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Directory:
-    return DIRECTORIES[request.param](tmp_path)
+async def directory(
+    request: pytest.FixtureRequest, databases: Databases
+) -> AsyncIterator[Directory]:
+    async with DIRECTORIES[request.param](databases) as opened:
+        yield opened
 
 
 async def test_a_key_leads_to_its_user_with_policies_and_limits(directory: Directory) -> None:
@@ -125,9 +125,10 @@ async def test_a_paused_account_says_why(directory: Directory) -> None:
     assert key.principal.account.paused_reason == "too many complaints"
 
 
-@pytest.mark.parametrize("key_id", ["", "AKIA0000NOBODY000000", "akia9999mailer000001"])
-async def test_an_unknown_key_is_none(directory: Directory, key_id: str) -> None:
-    assert await directory.access_key(key_id) is None
+async def test_an_unknown_key_is_none(directory: Directory) -> None:
+    for key_id in ("", "AKIA0000NOBODY000000", "akia9999mailer000001", "a\0b", "\ud800"):
+        for _ in range(2):
+            assert await directory.access_key(key_id) is None
 
 
 async def test_users_of_one_name_in_two_accounts_have_ids_of_their_own(
@@ -156,11 +157,11 @@ async def test_an_identity_has_its_policies_and_keys(directory: Directory) -> No
     identity = (await directory.identities("ses-example.com"))[0]
     assert str(identity.arn) == ARN
     assert [policy.name for policy in identity.policies] == ["marketing"]
-    assert [key.selector for key in identity.dkim_keys] == ["one", "two"]
-    assert [key.private_key for key in identity.dkim_keys] == [
-        CheapKey(b"KEY one\n"),
-        CheapKey(b"KEY two\n"),
+    assert [(key.selector, key.private_key.algorithm) for key in identity.dkim_keys] == [
+        ("one", "ed25519-sha256"),
+        ("two", "rsa-sha256"),
     ]
+    assert len({key.private_key.sign(b"\x01" * 32) for key in identity.dkim_keys}) == 2
 
 
 async def test_what_is_not_said_to_be_verified_is_not(directory: Directory) -> None:
@@ -168,13 +169,25 @@ async def test_what_is_not_said_to_be_verified_is_not(directory: Directory) -> N
     assert not identity.is_verified
 
 
-@pytest.mark.parametrize(
-    "name", ["", "example.com", "sub.ses-example.com", "ceo@ses-example.com"]
-)
-async def test_only_the_very_name_is_found(directory: Directory, name: str) -> None:
-    assert not await directory.identities(name)
+async def test_only_the_very_name_is_found(directory: Directory) -> None:
+    for name in ("", "example.com", "sub.ses-example.com", "ceo@ses-example.com", "com"):
+        for _ in range(2):
+            assert not await directory.identities(name)
 
 
 async def test_the_local_part_of_an_address_keeps_its_letter_case(directory: Directory) -> None:
     (identity,) = await directory.identities("Ceo@ses-example.com")
     assert not identity.is_domain
+
+
+async def test_the_same_is_answered_again(directory: Directory) -> None:
+    """The second answer comes another way than the first."""
+    questions: list[Callable[[], Awaitable[object]]] = [
+        lambda: directory.access_key("AKIA9999MAILER000001"),
+        lambda: directory.access_key("AKIA8888ROOT00000001"),
+        lambda: directory.identities("ses-example.com"),
+        lambda: directory.identities("Ceo@ses-example.com"),
+        lambda: directory.identities("someone@ses-example.com"),
+    ]
+    for ask in questions:
+        assert await ask() == await ask()

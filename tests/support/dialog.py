@@ -81,7 +81,7 @@ async def play(
     """Play one file; fails with the line that came out otherwise."""
     dialog = await Dialog.open(port)
     try:
-        for number, raw in enumerate(path.read_text().splitlines(), 1):  # noqa: ASYNC240 - a small file
+        for number, raw in enumerate(path.read_text().splitlines(), 1):
             line = Template(raw).safe_substitute(facts)
             match line.partition(" "):
                 case ("C:", _, command):

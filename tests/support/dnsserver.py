@@ -1,7 +1,7 @@
 """A real DNS server (dnsmasq) on a loopback port, and the verifiers that are pointed at it."""
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import dkim
 import dns.exception
@@ -82,8 +82,13 @@ class DnsServer:
         return done.stdout.decode().splitlines()
 
 
-def dns_server(lab: Lab, txt_records: Mapping[str, str]) -> DnsServer:
-    """Start dnsmasq with those TXT records, each cut into strings that DNS can carry."""
+def dns_server(
+    lab: Lab, txt_records: Mapping[str, str], *, settings: Sequence[str] = ()
+) -> DnsServer:
+    """Start dnsmasq with those TXT records, each cut into strings that DNS can carry.
+
+    ``settings`` are further lines of its configuration.
+    """
     program = need("dnsmasq", "dnsmasq-base")
     port = free_port()
     folder = lab.new_folder("dns")
@@ -95,6 +100,7 @@ def dns_server(lab: Lab, txt_records: Mapping[str, str]) -> DnsServer:
         "no-hosts",
         "log-facility=-",
         "pid-file",
+        *settings,
     ]
     for name, text in {**txt_records, _READY: "yes"}.items():
         strings = [

@@ -7,10 +7,32 @@ from smtpgate.core.account import UNLIMITED, Account, Principal, SendingLimits
 from smtpgate.core.address import Mailbox, ReversePath
 from smtpgate.core.arn import user_arn
 from smtpgate.core.envelope import Client, Envelope, Submission
-from smtpgate.core.events import AuthFailed, Outcome, SubmissionDone, UsedIdentity
+from smtpgate.core.events import (
+    Authenticated,
+    AuthFailed,
+    DkimAlarm,
+    IdentityStateChanged,
+    Outcome,
+    SessionsEnded,
+    SubmissionDone,
+    UpkeepDone,
+    UpkeepTroubles,
+    UsedIdentity,
+)
 from smtpgate.core.reply import Reply, reply_of
 
-__all__ = ["AT", "CLIENT", "DELEGATE", "IDENTITY", "MESSAGE", "auth_failed", "done"]
+__all__ = [
+    "AT",
+    "CLIENT",
+    "DELEGATE",
+    "IDENTITY",
+    "MESSAGE",
+    "UPKEEP",
+    "auth_failed",
+    "authenticated",
+    "done",
+    "sessions_ended",
+]
 
 AT: Final = datetime(2026, 11, 23, 10, 0, 0, 123456, UTC)
 DELEGATE: Final = "999999999999"
@@ -66,6 +88,24 @@ def done(
     return event
 
 
+def authenticated() -> Authenticated:
+    """A login."""
+    return Authenticated(CLIENT, "AKIAIOSFODNN7EXAMPLE", DELEGATE, AT)
+
+
+def sessions_ended(sessions: int) -> SessionsEnded:
+    """Sessions whose access key expired."""
+    return SessionsEnded("AKIAIOSFODNN7EXAMPLE", DELEGATE, "access-key-expired", sessions, AT)
+
+
 def auth_failed(username: str = "AKIAIOSFODNN7EXAMPLE") -> AuthFailed:
     """Wrong credentials under that name."""
     return AuthFailed(CLIENT, username, "invalid-credentials", AT)
+
+
+# What those tell who look after identities.
+UPKEEP: Final = (
+    IdentityStateChanged(IDENTITY, "888888888888", "success", AT, "no TXT record", AT),
+    DkimAlarm(IDENTITY, "one", AT, "no TXT record is published", AT),
+    UpkeepDone(UpkeepTroubles(identities_missing=2, dkim_alarms=3)),
+)

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from smtpgate.core.secret import Secret, smtp_password
 from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Daemon, Lab, free_port
+from tests.support.directory import MASTER_KEYS
 from tests.support.dnsserver import dkim_record
 
 __all__ = [
@@ -168,6 +169,7 @@ def _write_directory(folder: Path) -> None:
     (folder / "policies/may-send.json").write_text(json.dumps(_USER_POLICY))
     secrets = {
         f"{_ACCESS_KEY_ID}.secret": _SECRET_KEY.encode(),
+        "master.key": MASTER_KEYS.encode(),
         "rsa2026.pem": _pem(rsa_key),
         "ed2026.pem": _pem(ed_key),
     }
@@ -185,6 +187,7 @@ class GatePlan:
     submission_port: int = field(default_factory=free_port)
     submissions_port: int = field(default_factory=free_port)
     http_port: int = field(default_factory=free_port)
+    directory_url: str | None = None
 
 
 class Gate:
@@ -236,7 +239,9 @@ def _config(plan: GatePlan, authority: Authority, directory: Path) -> str:
             f'tls = "implicit"\n{files}',
             f"[upstream.default]\nport = {plan.upstream_port}",
             *(f"{key} = {_toml(value)}" for key, value in upstream.items()),
-            f"\n[directory]\npath = {_toml(directory)}\n",
+            f"\n[directory]\napply = {_toml(directory)}\n"
+            f"master_key_file = {_toml(directory / 'keys/master.key')}\nrecheck = false\n"
+            + (f"url = {_toml(plan.directory_url)}\n" if plan.directory_url else ""),
             f'[http]\naddress = "{LOOPBACK}"\nport = {plan.http_port}\n',
         ]
     )

@@ -15,13 +15,17 @@ from typing import Final
 
 import trustme
 
-from smtpgate.app import Gate, load_directory
+from smtpgate.app import Gate
+from smtpgate.clock import SystemClock
 from smtpgate.config import load_config
 from smtpgate.core.secret import Secret, smtp_password
+from smtpgate.opening import apply_declared, open_directory
+from smtpgate.ports import Clock
 from smtpgate.private_keys import dns_record, generate_private_key, load_private_key
 from smtpgate.signing.verify import verify
 from smtpgate.smtp.sink import Sink
 from tests.support.dialog import Dialog, close_dialogs
+from tests.support.directory import MASTER_KEYS
 
 __all__ = [
     "ARNS",
@@ -127,7 +131,10 @@ port = {port}
 tls = "off"
 {upstream}
 [directory]
-path = "directory"
+apply = "directory"
+prune = true
+master_key_file = "master.key"
+recheck = false
 [http]
 address = "127.0.0.1"
 port = 0
@@ -167,13 +174,14 @@ async def open_gate(
     replace: tuple[str, str] = ("", ""),
     files: dict[str, str] | None = None,
     port: int | None = None,
+    clock: Clock | None = None,
     **settings: str,
 ) -> AsyncIterator[tuple[Gate, Sink]]:
     """Start a gate and its sink.
 
     ``accounts`` is added to accounts.toml after ``replace`` was done in it, ``files`` go into
-    the directory, ``port`` is another upstream's, and ``settings`` (gate, listener, upstream,
-    sections) are TOML lines for the configuration.
+    the directory, ``port`` is another upstream's, ``clock`` is what the gate asks for the time,
+    and ``settings`` (gate, listener, upstream, sections) are TOML lines for the configuration.
     """
     directory = folder / "directory"
     directory.mkdir()
@@ -194,14 +202,19 @@ async def open_gate(
     lines = dict.fromkeys(("gate", "listener", "upstream", "sections"), "") | settings
     config = folder / "smtpgate.toml"
     config.write_text(_CONFIG.format(port=port or sink.port, **lines))
+    (folder / "master.key").write_text(MASTER_KEYS)
+    (folder / "master.key").chmod(0o600)
     loaded = load_config(config)
-    gate = Gate(loaded, load_directory(loaded))
+    store = await open_directory(loaded, clock or SystemClock(), [])
+    await apply_declared(loaded, store, [])
+    gate = Gate(loaded, store, clock=clock)
     await gate.start()
     try:
         yield gate, sink
     finally:
         await close_dialogs()
         await gate.stop(drain_s=0)
+        await store.close()
         await sink.close()
 
 

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Final
 
+from tests.support.directory import MASTER_KEYS
+
 __all__ = ["DELEGATE", "IDENTITY", "OWNER", "write_offices"]
 
 OWNER, DELEGATE, PAUSED = "888888888888", "999999999999", "777777777777"
@@ -22,7 +24,9 @@ host = "127.0.0.1"
 port = 2525
 tls = "off"
 [directory]
-path = "directory"
+apply = "directory"
+master_key_file = "master.key"
+recheck = false
 """
 _ACCOUNTS: Final = f"""
 [accounts.{OWNER}]
@@ -106,6 +110,8 @@ def write_offices(folder: Path) -> Path:
     for name, statement in _POLICIES.items():
         document = {"Version": "2012-10-17", "Statement": statement}
         (directory / f"{name}.json").write_text(json.dumps(document))
+    (folder / "master.key").write_text(MASTER_KEYS)
+    (folder / "master.key").chmod(0o600)
     config = folder / "smtpgate.toml"
     config.write_text(_CONFIG)
     return config

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from smtpgate.core.events import AUTH_REASONS
 from smtpgate.core.reply import CATALOGUE, REASONS
 from smtpgate.metrics.catalogue import CATALOGUE as METRICS
 
@@ -65,6 +66,10 @@ def tables() -> dict[str, str]:
         "replies": _table(("code", "enhanced", "text"), replies),
         "reasons": _table(
             ("reason", "meaning"), ((f"`{reason}`", what) for reason, what in REASONS.items())
+        ),
+        "logins": _table(
+            ("reason", "meaning"),
+            ((f"`{reason}`", what) for reason, what in AUTH_REASONS.items()),
         ),
         "metrics": _table(("metric", "kind", "labels", "meaning"), metrics),
     }

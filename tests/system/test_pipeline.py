@@ -282,18 +282,41 @@ async def test_a_faster_sender_is_told_to_slow_down(tmp_path: Path) -> None:
         assert reply.startswith("454 4.7.0 Throttling failure: Maximum sending rate exceeded.")
 
 
-async def test_a_revoked_key_ends_also_for_sessions_that_are_open(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "text", "reason"),
+    [
+        ('status = "inactive"', "the access key is not active", "access-key-inactive"),
+        (
+            "expires = 2020-01-01T00:00:00Z",
+            "the access key has expired",
+            "access-key-expired",
+        ),
+        (
+            'networks = ["192.0.2.0/24"]',
+            "the access key may not be used from this network",
+            "network-not-allowed: 127.0.0.1",
+        ),
+    ],
+)
+async def test_each_message_is_checked_against_the_access_key_as_it_is_by_then(
+    tmp_path: Path, key: str, text: str, reason: str
+) -> None:
     async with open_gate(tmp_path) as (gate, sink):
         dialog = await login(gate)
         assert (await send(dialog)).startswith("250")
+        for command in ("MAIL FROM:<marketing@ses-example.com>", "RCPT TO:<jane@example.net>"):
+            assert (await dialog.say(command)).startswith("250")
+        assert (await dialog.say("DATA")).startswith("354")
         accounts = tmp_path / "directory" / "accounts.toml"
-        text = accounts.read_text().replace(
-            'id = "AKIAMAILER0000000000"', 'id = "AKIAMAILER0000000000"\nstatus = "inactive"'
-        )
-        accounts.write_text(text)
+        key_id = 'id = "AKIAMAILER0000000000"'
+        accounts.write_text(accounts.read_text().replace(key_id, f"{key_id}\n{key}"))
         await gate.reload()
-        assert "access-key-inactive" in await send(dialog)
+        await dialog.send(f"{MESSAGE}.\r\n".encode())
+        reply = await dialog.reply()
+        assert reply.startswith(f"554 5.7.1 Access denied: {text} ({reason}; 0100")
         assert len(sink.messages) == 1
+        entry = await last_entry(gate, tmp_path)
+        assert entry["reason"] == reason.partition(":")[0]
 
 
 async def test_a_directory_with_an_error_is_not_taken_up(tmp_path: Path) -> None:

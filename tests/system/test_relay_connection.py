@@ -16,20 +16,12 @@ from smtpgate.core.upstream import (
     UpstreamUnavailableError,
 )
 from smtpgate.relay.connection import Connection
+from tests.support.clock import MovableLoop, move_loop, settle
 from tests.support.upstream_server import TO_BOB, TO_BOTH, UpstreamServer
 
 MESSAGE: list[Octets] = [b"Subject: Spring\r\n\r\n", b"Hello\r\n"]
 TERMS = Terms(name="next", helo="gate.example.com", tls="off")
 ENVELOPE_TAKEN = b"250 ok\r\n250 ok\r\n354 go\r\n"
-
-
-class MovableLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time goes on by itself only a little."""
-
-    ahead_s = 0.0
-
-    def time(self) -> float:
-        return super().time() + self.ahead_s
 
 
 class Pipe(asyncio.Transport):
@@ -64,19 +56,6 @@ class Pipe(asyncio.Transport):
 
     def abort(self) -> None:
         self.is_broken = True
-
-
-async def settle() -> None:
-    """Let everything run that can run."""
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
-async def move(seconds: float) -> None:
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, MovableLoop)
-    loop.ahead_s += seconds
-    await settle()
 
 
 @asynccontextmanager
@@ -121,7 +100,7 @@ async def held_back_and_silent() -> None:
     async with opened(data_timeout_s=5) as (connection, pipe, delivery):
         pipe.is_holding = True
         connection.data_received(ENVELOPE_TAKEN)
-        await move(6)
+        await move_loop(6)
         assert delivery.done()
         with pytest.raises(
             UpstreamUnavailableError, match="no answer to the message within 5 s"
@@ -169,12 +148,12 @@ async def sent_and_lost() -> None:
 async def own_time_for_each_reply() -> None:
     async with opened(TO_BOTH, command_timeout_s=5) as (connection, pipe, delivery):
         for _ in range(3):
-            await move(4)
+            await move_loop(4)
             connection.data_received(b"250 ok\r\n")
         assert pipe.written[-1] == b"DATA\r\n"
-        await move(4)
+        await move_loop(4)
         connection.data_received(b"354 go\r\n")
-        await move(4)
+        await move_loop(4)
         connection.data_received(b"250 queued\r\n")
         assert (await delivery).is_accepted
 
@@ -184,7 +163,7 @@ async def octets_that_end_no_reply() -> None:
     async with opened(command_timeout_s=5) as (connection, _, delivery):
         for octet in b"250-":
             connection.data_received(bytes([octet]))
-            await move(1.3)
+            await move_loop(1.3)
         assert delivery.done()
         with pytest.raises(UpstreamUnavailableError, match="no answer to MAIL within 5 s"):
             await delivery
@@ -192,9 +171,9 @@ async def octets_that_end_no_reply() -> None:
 
 async def deadline() -> None:
     async with opened(command_timeout_s=5, deadline_s=7) as (connection, _, delivery):
-        await move(4)
+        await move_loop(4)
         connection.data_received(b"250 ok\r\n")
-        await move(4)
+        await move_loop(4)
         assert delivery.done()
         with pytest.raises(UpstreamUnavailableError, match="no answer to RCPT before the dead"):
             await delivery
@@ -204,7 +183,7 @@ async def shorter_time_after_a_longer() -> None:
     """The timer of a long wait does not hold up the end of a shorter one behind it."""
     async with opened(command_timeout_s=100, data_timeout_s=5) as (connection, _, delivery):
         connection.data_received(ENVELOPE_TAKEN)
-        await move(6)
+        await move_loop(6)
         assert delivery.done()
         with pytest.raises(InDoubtError, match="no answer to the message within 5 s"):
             await delivery
@@ -215,7 +194,7 @@ async def idle() -> None:
         connection.data_received(ENVELOPE_TAKEN)
         connection.data_received(b"250 queued\r\n")
         await delivery
-        await move(1000)
+        await move_loop(1000)
         assert connection.is_ready
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 import uvloop
 
-from smtpgate.http import HttpServer
+from smtpgate.http import HttpServer, Readiness
 from tests.support.daemons import LOOPBACK, free_port
 
 
@@ -83,6 +83,40 @@ async def test_a_gate_that_drains_is_healthy_and_not_ready() -> None:
     assert draining.status == 503
     assert draining.body == b'{"ready":false,"checks":{"listeners":"draining"}}'
     assert health.status == 200
+
+
+async def test_one_check_that_does_not_hold_makes_the_gate_not_ready_and_each_is_told() -> None:
+    errors: list[BaseException] = []
+    readiness = Readiness(errors.append)
+    readiness.add("listeners", lambda: (True, "open"))
+    server = HttpServer(LOOPBACK, 0, metrics=Gate().metrics, is_ready=readiness.is_ready)
+    await server.start()
+    ready = await get(server, "/readyz")
+    readiness.add("directory", lambda: (False, "no connection for 7 s"))
+    failing = await get(server, "/readyz")
+    health = await get(server, "/healthz")
+    readiness.add("directory", lambda: (True, "connected"))
+    again = await get(server, "/readyz")
+    await server.stop()
+    assert (ready.status, failing.status, health.status, again.status) == (200, 503, 200, 200)
+    assert failing.body == (
+        b'{"ready":false,"checks":{"listeners":"open","directory":"no connection for 7 s"}}'
+    )
+    assert again.body == (
+        b'{"ready":true,"checks":{"listeners":"open","directory":"connected"}}'
+    )
+    assert not errors
+
+
+async def test_a_check_that_raises_does_not_hold_and_its_words_are_for_the_log() -> None:
+    def fail() -> tuple[bool, str]:
+        raise LookupError("the inner words")
+
+    errors: list[BaseException] = []
+    readiness = Readiness(errors.append)
+    readiness.add("ledger", fail)
+    assert readiness.is_ready() == (False, {"ledger": "not known"})
+    assert [str(error) for error in errors] == ["the inner words"]
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/metrics/", "/readyz/x"])

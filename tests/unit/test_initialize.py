@@ -1,3 +1,4 @@
+import json
 import ssl
 import stat
 from datetime import UTC, datetime
@@ -8,12 +9,13 @@ import pytest
 from cryptography import x509
 
 from smtpgate.config import ConfigError, load_config
-from smtpgate.core.account import SendingLimits
 from smtpgate.core.policy import lint_policy, parse_policy
 from smtpgate.core.secret import smtp_password
-from smtpgate.directory.files import DirectoryError, FileDirectory
-from smtpgate.initialize import DnsRecord, InitError, InitReport, initialize, sample_folder
-from smtpgate.private_keys import load_private_key
+from smtpgate.directory.declared.content import Declared
+from smtpgate.directory.declared.documents import DirectoryError
+from smtpgate.directory.declared.read import read_declared
+from smtpgate.directory.sealing import MasterKeys
+from smtpgate.initialize import InitError, InitReport, initialize, sample_folder
 from tests.support.cases import CASES
 
 NOW: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -30,15 +32,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, InitReport]:
     return folder, initialize(folder, hostname="gate.example.com", now=NOW)
 
 
-def load_directory(folder: Path) -> FileDirectory:
+def declared(folder: Path) -> Declared:
+    """What the configuration has applied to the directory."""
     config = load_config(folder / "smtpgate.toml")
-    return FileDirectory.load(
-        config.directory.path,
-        region=config.gate.region,
-        partition=config.gate.partition,
-        default_limits=SendingLimits(200, 1),
-        address_tag_idiom=False,
-        load_key=load_private_key,
+    assert config.directory.apply is not None
+    return read_declared(
+        config.directory.apply, region=config.gate.region, partition=config.gate.partition
     )
 
 
@@ -49,38 +48,48 @@ def small(folder: Path, listener: str, upstream: str = "", accounts: str = "") -
     (folder / "directory/accounts.toml").write_text(account + accounts)
     (folder / "smtpgate.toml").write_text(
         f'[listener.submission]\nport = 587\n{listener}[upstream.default]\nhost = "127.0.0.2"\n'
-        f'{upstream}[directory]\npath = "directory"\n'
+        f'{upstream}[directory]\napply = "directory"\n'
     )
     return folder
 
 
-async def test_from_nothing_it_makes_a_configuration_that_loads(
+def test_from_nothing_it_makes_a_configuration_that_loads(
     made: tuple[Path, InitReport],
 ) -> None:
     folder, report = made
     assert not load_config(folder / "smtpgate.toml").warnings
-    directory = load_directory(folder)
-    assert directory.counts() == {"accounts": 2, "access keys": 1, "identities": 1}
-    assert not directory.warnings
-    (identity,) = await directory.identities("ses-example.com")
+    found = declared(folder)
+    assert (len(found.accounts), len(found.access_keys)) == (2, 1)
+    assert not found.warnings
+    (identity,) = found.identities
     assert [key.selector for key in identity.dkim_keys] == ["gate1"]
     assert not report.open_problems
 
 
-async def test_the_password_it_tells_is_the_one_that_logs_in(
+def test_the_password_it_tells_is_the_one_that_logs_in(
     made: tuple[Path, InitReport],
 ) -> None:
     folder, report = made
     (login,) = report.logins
     assert (login.owner, login.username) == ("account 999999999999, user mailer", KEY_ID)
-    key = await load_directory(folder).access_key(KEY_ID)
-    assert key is not None
-    assert key.has_smtp_password(login.password.value.encode(), "us-east-1")
+    (key,) = declared(folder).access_keys
+    assert (key.id, key.user_name) == (KEY_ID, "mailer")
+    assert key.secret is not None
     assert len(key.secret.value) == 40
     assert login.password == smtp_password(key.secret, "us-east-1")
     assert login.password.value in str(report)
     assert login.password.value not in repr(report)
     assert key.secret.value not in str(report)
+
+
+def test_the_master_key_it_makes_seals(made: tuple[Path, InitReport]) -> None:
+    folder, report = made
+    path = load_config(folder / "smtpgate.toml").directory.master_key_file
+    keys = MasterKeys.parse(path.read_text())
+    assert keys.ids == ("m1",)
+    assert keys.open(keys.seal(b"a secret", "here"), "here") == b"a secret"
+    assert path in report.made
+    assert path.read_text().split()[1] not in str(report)
 
 
 def test_the_dns_record_it_tells_can_be_pasted_into_a_zone(
@@ -95,10 +104,6 @@ def test_the_dns_record_it_tells_can_be_pasted_into_a_zone(
     assert max(map(len, pieces)) <= 255  # RFC 1035 §3.3
 
 
-def test_a_short_record_is_one_string() -> None:
-    assert str(DnsRecord("a.example.com", "v=DKIM1")) == 'a.example.com. IN TXT ( "v=DKIM1" )'
-
-
 def test_only_the_owner_can_read_what_is_private(made: tuple[Path, InitReport]) -> None:
     private = made[0] / "private"
     assert stat.S_IMODE(private.stat().st_mode) == 0o700
@@ -106,6 +111,7 @@ def test_only_the_owner_can_read_what_is_private(made: tuple[Path, InitReport]) 
     assert {path.name for path in files} == {
         "tls.crt",
         "tls.key",
+        "master.key",
         f"{KEY_ID}.secret",
         "ses-example.com.gate1.pem",
     }
@@ -176,6 +182,7 @@ def test_nothing_that_is_there_is_overwritten(tmp_path: Path) -> None:
     own = {
         "private/tls.crt": "my certificate",
         "private/tls.key": "my key",
+        "private/master.key": "my master key",
         f"private/{KEY_ID}.secret": "my secret",
         "directory/policies/may-send.json": "my policy",
     }
@@ -236,6 +243,36 @@ def test_a_directory_with_errors_is_told(tmp_path: Path) -> None:
         initialize(folder)
 
 
+def test_without_documents_there_is_nothing_to_make_for_them(tmp_path: Path) -> None:
+    folder = small(tmp_path, PLAIN)
+    text = (folder / "smtpgate.toml").read_text().replace("apply", "#")
+    (folder / "smtpgate.toml").write_text(text)
+    (folder / "directory/accounts.toml").write_text("not even TOML")
+    report = initialize(folder)
+    assert report.made == [folder / "private/master.key"]
+
+
+def test_what_is_named_without_a_file_is_in_the_directory_already(tmp_path: Path) -> None:
+    documents = """
+[[accounts.888888888888.access_keys]]
+id = "AKIA8888ROOT00000001"
+[accounts.888888888888.identities."example.com"]
+dkim = [{ selector = "one" }]
+"""
+    report = initialize(small(tmp_path, PLAIN, accounts=documents))
+    assert report.made == [tmp_path / "private/master.key"]
+
+
+def test_what_a_document_names_is_beside_it(tmp_path: Path) -> None:
+    folder = small(tmp_path, PLAIN)
+    document = {"id": "AKIA7777ROOT00000001", "secret_file": "root.secret"}
+    (folder / "directory/accounts.json").write_text(
+        json.dumps({"accounts": {"777777777777": {"access_keys": [document]}}})
+    )
+    initialize(folder)
+    assert (folder / "directory/root.secret").is_file()
+
+
 def test_a_file_in_the_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "etc").write_text("")
     with pytest.raises(InitError, match="is no folder"):
@@ -293,12 +330,5 @@ def test_each_of_the_samples_policies_can_be_attached(path: Path, tmp_path: Path
     (tmp_path / "a.toml").write_text(
         f'[accounts.888888888888.{place}]\npolicies = {{ tried = "{path.name}" }}\n'
     )
-    directory = FileDirectory.load(
-        tmp_path,
-        region="us-east-1",
-        partition="aws",
-        default_limits=SendingLimits(200, 1),
-        address_tag_idiom=False,
-        load_key=load_private_key,
-    )
-    assert directory.counts()["accounts"] == 1
+    found = read_declared(tmp_path, region="us-east-1", partition="aws")
+    assert [account.id for account in found.accounts] == ["888888888888"]

@@ -9,10 +9,19 @@ from smtpgate.core.events import SessionOpened
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
 from smtpgate.core.reply import CATALOGUE, Reply
 from smtpgate.core.secret import Secret
-from smtpgate.log import JsonLog
+from smtpgate.log import JsonLog, Level
 from smtpgate.log.lines import __doc__ as lines_doc
 from tests.support.clock import MovableClock
-from tests.support.events import CLIENT, DELEGATE, IDENTITY, auth_failed, done
+from tests.support.events import (
+    CLIENT,
+    DELEGATE,
+    IDENTITY,
+    UPKEEP,
+    auth_failed,
+    authenticated,
+    done,
+    sessions_ended,
+)
 
 
 @pytest.fixture
@@ -193,6 +202,33 @@ def test_notes_below_the_level_are_left_out_and_transactions_never(
     assert entries(path)[0]["port"] == 587
 
 
+@pytest.mark.parametrize(
+    ("level", "told"),
+    [
+        ("debug", ["authenticated", "sessions-ended"]),
+        ("info", ["sessions-ended"]),
+        ("warning", []),
+    ],
+)
+def test_logins_are_for_debugging_and_sessions_that_end_with_their_key_for_information(
+    path: Path, clock: MovableClock, level: Level, told: list[str]
+) -> None:
+    log = JsonLog(str(path), level=level, clock=clock)
+    log.publish(authenticated())
+    log.publish(sessions_ended(3))
+    seen = {entry.pop("event"): entry for entry in entries(path)}
+    assert list(seen) == told
+    for entry in seen.values():
+        assert entry["access_key"] == "AKIAIOSFODNN7EXAMPLE"
+        assert entry["account"] == DELEGATE
+    if "authenticated" in seen:
+        assert seen["authenticated"]["client"] == CLIENT.address
+        assert seen["authenticated"]["listener"] == "submission"
+    if "sessions-ended" in seen:
+        ended = seen["sessions-ended"]
+        assert (ended["reason"], ended["sessions"]) == ("access-key-expired", 3)
+
+
 def test_sessions_have_no_lines(log: JsonLog, path: Path) -> None:
     log.publish(SessionOpened("submission"))
     assert path.read_text() == ""
@@ -224,3 +260,21 @@ def test_a_log_that_cannot_be_opened_says_so_at_once(
 ) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
         JsonLog(str(tmp_path / "nowhere" / "log"), level="info", clock=clock)
+
+
+def test_what_became_of_an_identity_or_its_key_has_a_line(log: JsonLog, path: Path) -> None:
+    for event in UPKEEP:
+        log.publish(event)
+    identity, alarm = entries(path)
+    assert identity == {
+        "time": "2026-11-23T10:00:00.123Z",
+        "level": "warning",
+        "event": "identity-state",
+        "identity": IDENTITY,
+        "account": "888888888888",
+        "state": "success",
+        "missing_since": "2026-11-23 10:00:00.123456+00:00",
+        "problem": "no TXT record",
+    }
+    assert (alarm["event"], alarm["level"]) == ("dkim-alarm", "warning")
+    assert (alarm["selector"], alarm["problem"]) == ("one", "no TXT record is published")

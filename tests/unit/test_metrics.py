@@ -1,12 +1,22 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import get_args
 
 import pytest
 
-from smtpgate.core.events import Event, SessionClosed, SessionOpened
+from smtpgate.core.events import Event, SessionClosed, SessionOpened, SessionsEnded
+from smtpgate.directory.cache import Cache, CacheKey
 from smtpgate.metrics import CATALOGUE, OTHER, UNKNOWN, Metrics
 from tests.support.clock import MovableClock
-from tests.support.events import DELEGATE, IDENTITY, auth_failed, done
+from tests.support.events import (
+    AT,
+    DELEGATE,
+    IDENTITY,
+    UPKEEP,
+    auth_failed,
+    authenticated,
+    done,
+    sessions_ended,
+)
 
 ELSEWHERE = "arn:aws:ses:us-east-1:777777777777:identity/example.com"
 
@@ -172,6 +182,22 @@ def test_failed_logins_are_counted_without_the_name_that_was_tried(metrics: Metr
     assert not any("surely-not-a-label" in name for name in seen)
 
 
+def test_logins_are_counted_by_listener_and_not_by_key(metrics: Metrics) -> None:
+    metrics.publish(authenticated())
+    metrics.publish(authenticated())
+    seen = samples(metrics)
+    assert seen['smtpgate_auth_successes_total{listener="submission"}'] == 2
+    assert not any("AKIA" in name for name in seen)
+
+
+def test_sessions_that_ended_with_their_key_are_counted_by_reason(metrics: Metrics) -> None:
+    metrics.publish(sessions_ended(3))
+    metrics.publish(SessionsEnded("AKIA", DELEGATE, "account-paused", 1, AT))
+    seen = samples(metrics)
+    assert seen['smtpgate_sessions_ended_total{reason="access-key-expired"}'] == 3
+    assert seen['smtpgate_sessions_ended_total{reason="account-paused"}'] == 1
+
+
 @dataclass
 class Pool:
     open_connections: int
@@ -192,13 +218,59 @@ def test_upstream_connections_are_asked_for_at_each_scrape(metrics: Metrics) -> 
 
 
 def test_every_event_has_a_reader(metrics: Metrics) -> None:
-    events = (done(), auth_failed(), SessionOpened("submission"), SessionClosed("submission"))
+    events = (
+        done(),
+        authenticated(),
+        auth_failed(),
+        sessions_ended(1),
+        SessionOpened("submission"),
+        SessionClosed("submission"),
+        *UPKEEP,
+    )
     assert {type(event) for event in events} == set(get_args(Event))
     for event in events:
         metrics.publish(event)
 
 
+@dataclass
+class AskedDirectory:
+    """A directory as a scrape sees it."""
+
+    problem: str | None = None
+    age_s: float = 0.25
+    cache: Cache = field(default_factory=lambda: Cache(max_octets=9, max_absent=9, absent_s=9))
+
+
+def test_the_directory_is_asked_at_each_scrape(metrics: Metrics) -> None:
+    directory = AskedDirectory()
+    metrics.watch_directory(directory)
+    directory.cache.put(CacheKey("key", "AKIA"), "value", frozenset(), 5)
+    assert directory.cache.get(CacheKey("key", "AKIA"), 0.0) == (True, "value")
+    text = metrics.render().decode()
+    for line in (
+        "smtpgate_directory_up 1.0",
+        "smtpgate_directory_age_seconds 0.25",
+        "smtpgate_directory_cache_entries 1.0",
+        "smtpgate_directory_cache_octets 5.0",
+        'smtpgate_directory_answers_total{from="cache"} 1.0',
+        'smtpgate_directory_answers_total{from="database"} 0.0',
+    ):
+        assert line in text.splitlines()
+    directory.problem = "connection refused"
+    assert "smtpgate_directory_up 0.0" in metrics.render().decode().splitlines()
+
+
+def test_troubles_with_identities_are_told(metrics: Metrics) -> None:
+    for event in UPKEEP:
+        metrics.publish(event)
+    lines = metrics.render().decode().splitlines()
+    assert 'smtpgate_identity_state_changes_total{state="success"} 1.0' in lines
+    assert "smtpgate_identities_missing 2.0" in lines
+    assert "smtpgate_dkim_alarms 3.0" in lines
+
+
 def test_every_metric_of_the_catalogue_is_told_and_no_other_of_ours(metrics: Metrics) -> None:
+    metrics.watch_directory(AskedDirectory())
     text = metrics.render().decode()
     told = {
         line.split()[2] for line in text.splitlines() if line.startswith("# TYPE smtpgate_")

@@ -6,7 +6,11 @@ what follows from it (``decision``, ``evaluate``, ``explain``), and what is lega
 (``lint``).
 """
 
-from smtpgate.core.policy.attachment import attachment_problems, is_policy_name
+from smtpgate.core.policy.attachment import (
+    attachment_problems,
+    is_policy_name,
+    user_attachment_problems,
+)
 from smtpgate.core.policy.decision import Decision, NearestMiss, Outcome, Request, Side
 from smtpgate.core.policy.document import parse_policy
 from smtpgate.core.policy.evaluate import evaluate
@@ -41,4 +45,5 @@ __all__ = [
     "lint_policy",
     "parse_policy",
     "print_policy",
+    "user_attachment_problems",
 ]

@@ -1,6 +1,7 @@
-"""What else must hold of a policy that is attached to an identity.
+"""What else must hold of a policy that is attached to an identity, or to a user.
 
-https://docs.aws.amazon.com/ses/latest/dg/policy-anatomy.html, "Policy requirements"
+https://docs.aws.amazon.com/ses/latest/dg/policy-anatomy.html, "Policy requirements";
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 """
 
 import re
@@ -10,10 +11,18 @@ from typing import Final
 from smtpgate.core.policy.problem import Problem, shown
 from smtpgate.core.policy.statement import Policy
 
-__all__ = ["MAX_POLICIES", "MAX_POLICY_OCTETS", "attachment_problems", "is_policy_name"]
+__all__ = [
+    "MAX_POLICIES",
+    "MAX_POLICY_OCTETS",
+    "attachment_problems",
+    "is_policy_name",
+    "user_attachment_problems",
+]
 
 MAX_POLICIES: Final = 20
 MAX_POLICY_OCTETS: Final = 4096
+# As IAM's managed policies, which users may have as many of as an account is allowed at most.
+_MAX_USER_POLICY_CHARACTERS: Final = 6144
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -52,3 +61,19 @@ def _problems(
         elif statement.resources != (identity_arn,):
             seen = ", ".join(map(shown, statement.resources))
             yield Problem(f"{statement.path}.Resource", f"{wanted}, not {seen}")
+
+
+def user_attachment_problems(document: str, *, siblings: int) -> tuple[Problem, ...]:
+    """Why a document cannot be attached to a user that has so many policies besides it."""
+    return tuple(_user_problems(document, siblings))
+
+
+def _user_problems(document: str, siblings: int) -> Iterator[Problem]:
+    characters = len("".join(document.split()))
+    if characters > _MAX_USER_POLICY_CHARACTERS:
+        limit = f"{_MAX_USER_POLICY_CHARACTERS} are allowed"
+        yield Problem(
+            "document", f"has {characters} characters besides white space, and {limit}"
+        )
+    if siblings >= MAX_POLICIES:
+        yield Problem("document", f"the user has {siblings} policies, the most it may have")

@@ -1,0 +1,159 @@
+"""How accounts, users, tags and access keys may be called.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+"""
+
+import base64
+import re
+import unicodedata
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Final
+
+from smtpgate.core.arn import is_account_id
+
+__all__ = [
+    "ACCESS_KEY_OCTETS",
+    "MAX_ACTIVE_KEYS",
+    "MAX_NETWORKS",
+    "USER_ID_OCTETS",
+    "access_key_id",
+    "account_id",
+    "is_access_key_id",
+    "is_user_name",
+    "network",
+    "new_access_key_id",
+    "new_user_id",
+    "one_line",
+    "organization_id",
+    "pause_reason",
+    "tag_key",
+    "tags",
+    "user_key",
+    "user_name",
+    "user_path",
+]
+
+ACCESS_KEY_OCTETS: Final = 10
+USER_ID_OCTETS: Final = 11
+MAX_ACTIVE_KEYS: Final = 2  # of one user, and of an account's root
+MAX_NETWORKS: Final = 100  # of an access key; they are looked through for each message
+_USER_NAME: Final = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")
+_USER_PATH: Final = re.compile(r"/|/[\x21-\x7e]{1,510}/")
+_TAG_KEY: Final = re.compile(r"[\w.:/=+@-]{1,128}")
+_MAX_LINE: Final = 256
+_NOT_IN_A_LINE: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_MAPPED: Final = IPv6Network("::ffff:0:0/96")  # RFC 4291 §2.5.5.2
+_MAX_TAGS: Final = 50
+_ORGANIZATION_ID: Final = re.compile(r"o-[a-z0-9]{10,32}")
+_KEY_ID: Final = re.compile(r"[A-Z0-9]{16,128}")
+
+
+def account_id(text: str) -> str:
+    """An account's id. Raises ValueError."""
+    if not is_account_id(text):
+        raise ValueError("an account id has 12 digits")
+    return text
+
+
+def one_line(text: str) -> str:
+    """A text for people, such as an account's name or why it is paused. Raises ValueError."""
+    if len(text) > _MAX_LINE:
+        raise ValueError(f"a text has at most {_MAX_LINE} characters")
+    if any(unicodedata.category(character) in _NOT_IN_A_LINE for character in text):
+        raise ValueError("a text holds no control character and no line end")
+    return text
+
+
+def pause_reason(text: str) -> str:
+    """Why something is paused, which its senders are told. Raises ValueError."""
+    if not text.strip():
+        raise ValueError("say why it is paused")
+    return one_line(text)
+
+
+def is_user_name(text: str) -> bool:
+    """Whether a user can have that name."""
+    return _USER_NAME.fullmatch(text) is not None
+
+
+def user_name(text: str) -> str:
+    """A user's name. Raises ValueError."""
+    if not is_user_name(text):
+        raise ValueError("a user name has 1 to 64 letters, digits and _+=,.@-")
+    return text
+
+
+def user_key(name: str) -> str:
+    """What tells users of an account apart: their names without regard to letter case."""
+    return name.lower()
+
+
+def user_path(text: str) -> str:
+    """The path of a user. Raises ValueError."""
+    if _USER_PATH.fullmatch(text) is None:
+        raise ValueError("a user's path is / or begins and ends with /")
+    return text
+
+
+def organization_id(text: str) -> str:
+    """An organization's id. Raises ValueError."""
+    if _ORGANIZATION_ID.fullmatch(text) is None:
+        raise ValueError("an organization id is o- and 10 to 32 small letters and digits")
+    return text
+
+
+def tag_key(text: str) -> str:
+    """The key of a tag. Raises ValueError."""
+    if _TAG_KEY.fullmatch(text) is None:
+        raise ValueError("a tag's key has 1 to 128 letters, digits and _.:/=+@-")
+    return text
+
+
+def tags(given: Mapping[str, str]) -> dict[str, str]:
+    """A user's tags. Raises ValueError."""
+    for key, value in given.items():
+        tag_key(key)
+        try:
+            one_line(value)
+        except ValueError as error:
+            raise ValueError(f"tag {key}: {error}") from None
+    # Condition keys are compared without regard to letter case, and a tag is part of one.
+    if len({key.lower() for key in given}) < len(given):
+        raise ValueError("two tags differ in letter case only")
+    if len(given) > _MAX_TAGS:
+        raise ValueError(f"a user has at most {_MAX_TAGS} tags")
+    return dict(given)
+
+
+def is_access_key_id(text: str) -> bool:
+    """Whether an access key can have that id."""
+    return _KEY_ID.fullmatch(text) is not None
+
+
+def access_key_id(text: str) -> str:
+    """An access key's id. Raises ValueError."""
+    if not is_access_key_id(text):
+        raise ValueError("an access key id has 16 to 128 capital letters and digits")
+    return text
+
+
+def network(text: str) -> IPv4Network | IPv6Network:
+    """A network that an access key may be used from. Raises ValueError."""
+    try:
+        found = ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"is no network such as 192.0.2.0/24: {error}") from None
+    if isinstance(found, IPv6Network) and found.subnet_of(_MAPPED):
+        raise ValueError("is IPv4 inside IPv6, which no client is seen as; write it as IPv4")
+    return found
+
+
+def new_access_key_id(random_octets: bytes) -> str:
+    """An id for a new access key, from 10 octets of chance, in the form of IAM's."""
+    return "AKIA" + base64.b32encode(random_octets).decode("ascii")[:16]
+
+
+def new_user_id(random_octets: bytes) -> str:
+    """A unique id for a new user (``aws:userid``), from 11 octets of chance."""
+    return "AIDA" + base64.b32encode(random_octets).decode("ascii")[:17]

@@ -1,0 +1,193 @@
+"""Accounts in the directory: made, changed, paused, deleted, listed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import bindparam, delete, exists, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smtpgate.core.account import UNLIMITED
+from smtpgate.core.arn import is_account_id
+from smtpgate.core.naming import one_line, organization_id, pause_reason
+from smtpgate.directory.change import (
+    Change,
+    ConflictError,
+    Note,
+    NotFoundError,
+    RefusedChangeError,
+    Subject,
+)
+from smtpgate.directory.schema import access_keys, accounts, identities, users
+
+__all__ = [
+    "AccountRow",
+    "account",
+    "account_page",
+    "add_accounts",
+    "create_account",
+    "delete_account",
+    "remove_accounts",
+    "update_account",
+]
+
+_MAX_QUOTA: Final = 2**63 - 1
+_MAX_RATE: Final = 1_000_000
+# What stands in the way of deleting an account, with the word for it.
+_BELONGINGS: Final = (
+    (users, "users"),
+    (access_keys, "access keys"),
+    (identities, "identities"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountRow:
+    """An account as it is kept; a limit of ``None`` is the configuration's."""
+
+    id: str
+    name: str = ""
+    organization_id: str | None = None
+    paused_reason: str | None = None
+    max_24h_send: int | None = None
+    max_send_rate_per_s: float | None = None
+    created_at: datetime | None = None
+
+    @property
+    def subject(self) -> Subject:
+        """What notes call it."""
+        return Subject("account", self.id)
+
+    def facts(self) -> dict[str, Any]:
+        """What can be changed, for the audit log."""
+        return {
+            key: value for key, value in asdict(self).items() if key not in ("id", "created_at")
+        }
+
+
+_COLUMNS: Final = tuple(accounts.c[field.name] for field in fields(AccountRow))
+
+
+def _quota(value: int) -> None:
+    if value != UNLIMITED and not 0 <= value <= _MAX_QUOTA:
+        raise ValueError(f"must be 0 or more, or -1 (unlimited), not {value}")
+
+
+def _rate(value: float) -> None:
+    if value != UNLIMITED and not 0 < value <= _MAX_RATE:
+        wanted = f"more than 0, at most {_MAX_RATE}, or -1 (unlimited)"
+        raise ValueError(f"must be {wanted}, not {value}")
+
+
+_CHECKS: Final[Mapping[str, Callable[[Any], object]]] = {
+    "name": one_line,
+    "organization_id": organization_id,
+    "paused_reason": pause_reason,
+    "max_24h_send": _quota,
+    "max_send_rate_per_s": _rate,
+}
+
+
+def _checked(row: AccountRow) -> AccountRow:
+    if not is_account_id(row.id):
+        raise RefusedChangeError(f"`{row.id}' is no account id: it has 12 digits")
+    for column, check in _CHECKS.items():
+        value = getattr(row, column)
+        try:
+            if value is not None:
+                check(value)
+        except ValueError as error:
+            raise RefusedChangeError(f"account {row.id}: {column}: {error}") from None
+    return replace(row, name=row.name or row.id)
+
+
+async def account(connection: AsyncConnection, account_id: str) -> AccountRow:
+    """The account of that id. Raises NotFoundError."""
+    if is_account_id(account_id):
+        query = select(*_COLUMNS).where(accounts.c.id == account_id)
+        row = (await connection.execute(query)).one_or_none()
+        if row is not None:
+            return AccountRow(**row._mapping)
+    raise NotFoundError(f"there is no account {account_id}")
+
+
+async def account_page(
+    connection: AsyncConnection, *, after: str = "", limit: int | None = None
+) -> list[AccountRow]:
+    """Accounts in the order of their ids, those behind ``after``."""
+    rows = await connection.execute(
+        select(*_COLUMNS).where(accounts.c.id > after).order_by(accounts.c.id).limit(limit)
+    )
+    return [AccountRow(**row._mapping) for row in rows]
+
+
+async def create_account(change: Change, row: AccountRow) -> AccountRow:
+    """Add an account. Raises ConflictError or RefusedChangeError."""
+    row = replace(_checked(row), created_at=change.now)
+    found = await change.connection.execute(
+        select(accounts.c.id).where(accounts.c.id == row.id)
+    )
+    if found.first() is not None:
+        raise ConflictError(f"account {row.id} is there already")
+    (row,) = await add_accounts(change, [row])
+    return row
+
+
+async def add_accounts(change: Change, rows: Sequence[AccountRow]) -> list[AccountRow]:
+    """Add accounts that are known to be good, and not to be there yet."""
+    rows = [replace(row, name=row.name or row.id, created_at=change.now) for row in rows]
+    await change.connection.execute(insert(accounts), list(map(asdict, rows)))
+    await change.note_all(
+        [Note(action="create", subject=row.subject, after=row.facts()) for row in rows]
+    )
+    return rows
+
+
+async def update_account(
+    change: Change, account_id: str, changes: Mapping[str, Any], *, action: str = "change"
+) -> AccountRow:
+    """Change columns of an account; what stays as it is is not noted.
+
+    Raises NotFoundError or RefusedChangeError.
+    """
+    before = await account(change.connection, account_id)
+    after = _checked(replace(before, **changes))
+    changed = {key for key in changes if getattr(before, key) != getattr(after, key)}
+    if not changed:
+        return before
+    await change.connection.execute(
+        update(accounts)
+        .where(accounts.c.id == account_id)
+        .values({key: getattr(after, key) for key in changed})
+    )
+    await change.note(
+        action,
+        before.subject,
+        before={key: getattr(before, key) for key in sorted(changed)},
+        after={key: getattr(after, key) for key in sorted(changed)},
+    )
+    return after
+
+
+async def delete_account(change: Change, account_id: str) -> None:
+    """Take an empty account away. Raises NotFoundError, or ConflictError when it has things."""
+    before = await account(change.connection, account_id)
+    for table, what in _BELONGINGS:
+        found = await change.connection.execute(
+            select(exists().where(table.c.account_id == account_id))
+        )
+        if found.scalar():
+            raise ConflictError(f"account {account_id} still has {what}; delete them first")
+    await remove_accounts(change, [before])
+
+
+async def remove_accounts(change: Change, rows: Sequence[AccountRow]) -> None:
+    """Take accounts away that are known to be there and to be empty."""
+    await change.connection.execute(
+        delete(accounts).where(accounts.c.id == bindparam("its_id")),
+        [{"its_id": row.id} for row in rows],
+    )
+    await change.note_all(
+        [Note(action="delete", subject=row.subject, before=row.facts()) for row in rows]
+    )

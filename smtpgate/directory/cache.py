@@ -1,0 +1,120 @@
+"""A cache bounded by octets: what was used least recently goes first.
+
+Entries know which accounts they depend on, so that a change of an account drops just its own.
+That something is not there is kept too, but only for a while and in a bounded number, so that
+guessing names does not become load for the database. After that while it serves no longer but
+where the database cannot be asked.
+"""
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
+
+__all__ = ["Cache", "CacheKey", "Kind"]
+
+Kind = Literal["key", "identity", "addresses"]
+
+
+_WHAT: Final = {"key": "access key", "identity": "identity", "addresses": "addresses of"}
+
+
+class CacheKey(NamedTuple):
+    """What an entry answers: an access key's id, an identity's name, a domain's addresses."""
+
+    kind: Kind
+    name: str
+
+    def __str__(self) -> str:
+        return f"{_WHAT[self.kind]} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    value: Any
+    account_ids: frozenset[str]
+    octets: int
+
+
+class Cache:
+    """Answers by what they are of; ``now_s`` is of a clock that only goes forward."""
+
+    def __init__(self, *, max_octets: int, max_absent: int, absent_s: float) -> None:
+        self.octets = 0
+        self.hits = 0
+        self.misses = 0
+        self._max_octets = max_octets
+        self._max_absent = max_absent
+        self._absent_s = absent_s
+        self._entries: OrderedDict[CacheKey, _Entry] = OrderedDict()
+        self._absent: OrderedDict[CacheKey, tuple[Any, float]] = OrderedDict()
+        self._of_account: defaultdict[str, set[CacheKey]] = defaultdict(set)
+
+    def __len__(self) -> int:
+        return len(self._entries) + len(self._absent)
+
+    def get(
+        self, key: CacheKey, now_s: float, *, also_lapsed: bool = False
+    ) -> tuple[bool, Any]:
+        """Whether there is an answer, and the answer."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            self.hits += 1
+            self._entries.move_to_end(key)
+            return True, entry.value
+        value, good_until_s = self._absent.get(key, (None, None))
+        if good_until_s is not None and (also_lapsed or now_s < good_until_s):
+            self.hits += 1
+            self._absent.move_to_end(key)
+            return True, value
+        self.misses += 1
+        return False, None
+
+    def put(
+        self, key: CacheKey, value: object, account_ids: frozenset[str], octets: int
+    ) -> None:
+        """Keep an answer; what was used least recently makes room for it."""
+        self._drop(key)
+        if octets > self._max_octets:
+            return
+        self._entries[key] = _Entry(value, account_ids, octets)
+        self.octets += octets
+        for account_id in account_ids:
+            self._of_account[account_id].add(key)
+        while self.octets > self._max_octets:
+            self._drop(next(iter(self._entries)))
+
+    def put_absent(self, key: CacheKey, value: object, now_s: float) -> None:
+        """Keep for a while that there is nothing, which ``value`` says."""
+        self._drop(key)
+        self._absent[key] = (value, now_s + self._absent_s)
+        if len(self._absent) > self._max_absent:
+            self._absent.popitem(last=False)
+
+    def drop(self, keys: Iterable[CacheKey]) -> None:
+        """Forget those answers."""
+        for key in keys:
+            self._drop(key)
+
+    def drop_account(self, account_id: str) -> None:
+        """Forget every answer that depends on the account."""
+        self.drop(tuple(self._of_account.get(account_id, ())))
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+        self._absent.clear()
+        self._of_account.clear()
+        self.octets = 0
+
+    def _drop(self, key: CacheKey) -> None:
+        self._absent.pop(key, None)
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return
+        self.octets -= entry.octets
+        for account_id in entry.account_ids:
+            keys = self._of_account[account_id]
+            keys.discard(key)
+            if not keys:
+                del self._of_account[account_id]

@@ -1,0 +1,118 @@
+"""One transaction that changes the directory, with who made it and what it did.
+
+Every step is noted: the note is the line of the audit log, and what tells every gate that
+caches something. So nothing can change without both.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smtpgate.directory.schema import audit_log
+
+__all__ = [
+    "Actor",
+    "Change",
+    "ConflictError",
+    "NotFoundError",
+    "Note",
+    "RefusedChangeError",
+    "Subject",
+    "SubjectKind",
+]
+
+SubjectKind = Literal["account", "user", "key", "identity"]
+Facts = Mapping[str, Any]
+
+
+class RefusedChangeError(ValueError):
+    """A change that the directory does not take; the text says why, and nothing was changed."""
+
+
+class NotFoundError(RefusedChangeError):
+    """What was to be changed is not there."""
+
+
+class ConflictError(RefusedChangeError):
+    """Somebody else changed it meanwhile, or it is there already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who makes a change: a name, and from where."""
+
+    name: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a step is about; ``name`` is the user's, the key's id, or the identity's name."""
+
+    kind: SubjectKind
+    account_id: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        if self.kind == "account":
+            return f"account {self.account_id}"
+        if self.kind == "key":
+            return f"access key {self.name}"
+        return f"{self.kind} {self.account_id}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """A line of the audit log: what was done to whom, and what changed. It holds no secrets."""
+
+    action: str
+    subject: Subject
+    before: Facts | None = None
+    after: Facts | None = None
+
+
+class Change:
+    """A transaction in progress."""
+
+    def __init__(self, connection: AsyncConnection, actor: Actor, now: datetime) -> None:
+        self.connection = connection
+        self.actor = actor
+        self.now = now
+        self.steps: list[tuple[str, Subject]] = []
+
+    async def note(
+        self,
+        action: str,
+        subject: Subject,
+        *,
+        before: Facts | None = None,
+        after: Facts | None = None,
+    ) -> None:
+        """Write a step into the audit log. No secrets, please: it is kept for ever."""
+        note = Note(action=action, subject=subject, before=before, after=after)
+        await self.note_all([note])
+
+    async def note_all(self, notes: Sequence[Note]) -> None:
+        """Write several steps into the audit log, in their order."""
+        if not notes:
+            return
+        self.steps += ((note.action, note.subject) for note in notes)
+        await self.connection.execute(insert(audit_log), [self._line(note) for note in notes])
+
+    def _line(self, note: Note) -> dict[str, Any]:
+        subject, before, after = note.subject, note.before, note.after
+        return {
+            "at": self.now,
+            "actor": self.actor.name,
+            "origin": self.actor.origin,
+            "action": note.action,
+            "kind": subject.kind,
+            "account_id": subject.account_id,
+            "name": subject.name,
+            "before": dict(before) if before is not None else None,
+            "after": dict(after) if after is not None else None,
+        }

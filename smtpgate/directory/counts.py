@@ -1,0 +1,26 @@
+"""How much there is in a directory."""
+
+from typing import Final
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smtpgate.directory.schema import access_keys, accounts, dkim_keys, identities, users
+
+__all__ = ["counted"]
+
+_COUNTED: Final = {
+    "accounts": accounts,
+    "users": users,
+    "access keys": access_keys,
+    "identities": identities,
+    "DKIM keys": dkim_keys,
+}
+
+
+async def counted(connection: AsyncConnection) -> dict[str, int]:
+    """The number of rows of each kind, of all regions."""
+    return {
+        what: (await connection.execute(select(func.count()).select_from(table))).scalar() or 0
+        for what, table in _COUNTED.items()
+    }

@@ -1,0 +1,133 @@
+"""What documents declare, read whole and checked, with the place that said it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from smtpgate.core.dkim_stages import Stage
+from smtpgate.core.identity import PrivateKey
+from smtpgate.core.secret import Secret
+from smtpgate.tomlfile import Location, dotted_key
+
+__all__ = [
+    "Declared",
+    "DeclaredAccount",
+    "DeclaredDkimKey",
+    "DeclaredIdentity",
+    "DeclaredKey",
+    "DeclaredPolicy",
+    "DeclaredUser",
+    "Pause",
+    "Place",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something stands: a file and a key in it."""
+
+    file: Path
+    key: Location
+
+    def __truediv__(self, part: str | int) -> "Place":
+        return Place(self.file, (*self.key, part))
+
+    def __str__(self) -> str:
+        return f"{self.file}: {dotted_key(self.key)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """What is said of a pause; ``is_paused`` of ``None`` leaves it as it is."""
+
+    is_paused: bool | None = None
+    reason: str = ""
+
+    def after(self, reason: str | None) -> str | None:
+        """The reason that holds then, after the one that holds now; ``None``: not paused."""
+        if self.is_paused is None:
+            return reason
+        return self.reason if self.is_paused else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredAccount:
+    """An account; a limit of ``None`` is the configuration's."""
+
+    place: Place
+    id: str
+    name: str
+    organization_id: str | None
+    pause: Pause
+    max_24h_send: int | None
+    max_send_rate_per_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredPolicy:
+    """A policy with its document as it was written."""
+
+    name: str
+    document: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredUser:
+    """A user of an account."""
+
+    place: Place
+    account_id: str
+    name: str
+    path: str
+    tags: Mapping[str, str]
+    policies: tuple[DeclaredPolicy, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredKey:
+    """An access key; the root's has no user. Without a secret, it must be there already."""
+
+    place: Place
+    id: str
+    account_id: str
+    user_name: str | None
+    secret: Secret | None
+    is_active: bool | None
+    expires_at: datetime | None
+    networks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredDkimKey:
+    """A DKIM key; without a private key, it must be there already."""
+
+    place: Place
+    selector: str
+    pem: bytes | None = field(repr=False)
+    private_key: PrivateKey | None = field(repr=False)
+    stage: Stage | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredIdentity:
+    """An identity; ``is_verified`` of ``None`` leaves its verification alone."""
+
+    place: Place
+    account_id: str
+    name: str
+    is_verified: bool | None
+    pause: Pause
+    policies: tuple[DeclaredPolicy, ...]
+    dkim_keys: tuple[DeclaredDkimKey, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """What all documents together say; ``warnings`` is what is allowed in them but unwise."""
+
+    accounts: tuple[DeclaredAccount, ...] = ()
+    users: tuple[DeclaredUser, ...] = ()
+    access_keys: tuple[DeclaredKey, ...] = ()
+    identities: tuple[DeclaredIdentity, ...] = ()
+    warnings: tuple[str, ...] = ()

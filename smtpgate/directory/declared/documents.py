@@ -1,0 +1,299 @@
+"""What may stand in the directory's documents, as models; what they name is not opened here.
+
+A document is a TOML file, or a JSON file of the same shape. What it leaves out has its default,
+except for what is changed while the gate runs: whether an account or identity is paused, an
+access key turned off, an identity verified, and the stage of a DKIM key. Of these, what is left
+out stays as it is.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+
+from smtpgate.config_values import Moment, Network, Quota, Rate
+from smtpgate.core.address import AddressError, parse_domain
+from smtpgate.core.arn import ArnError, identity_name
+from smtpgate.core.naming import (
+    MAX_NETWORKS,
+    access_key_id,
+    account_id,
+    one_line,
+    organization_id,
+    tag_key,
+    tags,
+    user_name,
+    user_path,
+)
+from smtpgate.core.policy import PolicyError, is_policy_name
+from smtpgate.core.policy.strict_json import Json, Number, kind_of, parse_json
+from smtpgate.tomlfile import (
+    Array,
+    FileProblemsError,
+    Location,
+    Reading,
+    Table,
+    problems,
+    read_toml,
+    reason,
+    validate,
+)
+
+__all__ = [
+    "AccessKeyTable",
+    "AccountTable",
+    "DirectoryError",
+    "DkimTable",
+    "Document",
+    "IdentityTable",
+    "UserTable",
+    "read_documents",
+]
+
+# A policy is a JSON file too; so that none is taken for a document, documents are told by name.
+_TOML: Final = ".toml"
+_JSON: Final = "accounts.json"
+_MAX_DIGITS: Final = 20
+_MAX_QUOTA: Final = 2**63 - 1  # as much as the database can count
+
+
+class DirectoryError(FileProblemsError):
+    """Documents that cannot be used, with all their problems, one a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class _ReadingJson(Reading):
+    """How a file is read that has no moments, but texts in their place."""
+
+
+def _policy_name(text: str) -> str:
+    if not is_policy_name(text):
+        raise ValueError("a policy name has 1 to 64 letters, digits, - and _")
+    return text
+
+
+def _from_text(value: object, info: ValidationInfo) -> object:
+    if not isinstance(info.context, _ReadingJson) or not isinstance(value, str):
+        return value
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        return value
+
+
+Line = Annotated[str, AfterValidator(one_line)]
+FileName = Annotated[str, Field(min_length=1)]
+Policies = dict[Annotated[str, AfterValidator(_policy_name)], FileName]
+_Expiry: TypeAlias = Annotated[Moment, BeforeValidator(_from_text)]
+
+
+class AccessKeyTable(Table):
+    """An access key; its secret stands in a file of its own.
+
+    Without the file, the directory must have the key already.
+    """
+
+    id: str
+    secret_file: FileName | None = None
+    status: Literal["active", "inactive"] | None = None
+    expires: _Expiry | None = None
+    networks: Array[Network] = ()
+
+    @field_validator("id")
+    @classmethod
+    def _is_spelled_like_one(cls, value: str) -> str:
+        return access_key_id(value)
+
+    @field_validator("networks")
+    @classmethod
+    def _are_not_too_many(cls, value: tuple[Network, ...]) -> tuple[Network, ...]:
+        if len(value) > MAX_NETWORKS:
+            raise ValueError(f"an access key has at most {MAX_NETWORKS} networks")
+        return value
+
+
+class DkimTable(Table):
+    """A DKIM key of a domain (RFC 6376 §3.1).
+
+    Without the file, the directory must have the key already. One that is new is active.
+    """
+
+    selector: str
+    key_file: FileName | None = None
+    stage: Literal["pending", "active", "retiring"] | None = None
+
+    @field_validator("selector")
+    @classmethod
+    def _is_in_dns(cls, value: str) -> str:
+        try:
+            selector = parse_domain(value)
+        except AddressError as error:
+            raise ValueError(f"is no selector: {error}") from None
+        if selector.startswith("["):
+            raise ValueError("is no selector: an address literal is no name")
+        return selector
+
+
+class UserTable(Table):
+    """A user of an account."""
+
+    path: str = "/"
+    tags: dict[Annotated[str, AfterValidator(tag_key)], str] = Field(default_factory=dict)
+    policies: Policies = Field(default_factory=dict)
+    access_keys: Array[AccessKeyTable] = ()
+
+    @field_validator("tags")
+    @classmethod
+    def _are_tags(cls, value: dict[str, str]) -> dict[str, str]:
+        return tags(value)
+
+    @field_validator("path")
+    @classmethod
+    def _begins_and_ends(cls, value: str) -> str:
+        return user_path(value)
+
+
+class IdentityTable(Table):
+    """A domain or address that an account owns.
+
+    ``verified = true`` vouches for it, ``false`` takes that back and leaves a proof alone.
+    """
+
+    verified: bool | None = None
+    status: Literal["active", "paused"] | None = None
+    paused_reason: Line = ""
+    policies: Policies = Field(default_factory=dict)
+    dkim: Array[DkimTable] = ()
+
+
+class AccountTable(Table):
+    """An account, or what one document says of it."""
+
+    name: Line = ""
+    status: Literal["active", "paused"] | None = None
+    paused_reason: Line = ""
+    organization: str = ""
+    max_24h_send: Annotated[Quota, Field(le=_MAX_QUOTA)] | None = None
+    max_send_rate_per_s: Rate | None = None
+    access_keys: Array[AccessKeyTable] = ()
+    users: dict[Annotated[str, AfterValidator(user_name)], UserTable] = Field(
+        default_factory=dict
+    )
+    identities: dict[str, IdentityTable] = Field(default_factory=dict)
+
+    @field_validator("organization")
+    @classmethod
+    def _is_an_organization(cls, value: str) -> str:
+        return organization_id(value) if value else value
+
+    @field_validator("identities")
+    @classmethod
+    def _are_named_once(cls, value: dict[str, IdentityTable]) -> dict[str, IdentityTable]:
+        found: dict[str, IdentityTable] = {}
+        wrong: list[tuple[Location, str]] = []
+        for text, table in value.items():
+            try:
+                name = identity_name(text)
+            except ArnError as error:
+                wrong.append(((text,), str(error)))
+                continue
+            if name in found:
+                wrong.append(((text,), f"is the same identity as {name}"))
+            found[name] = table
+        if wrong:
+            raise problems(wrong)
+        return found
+
+
+class _Accounts(Table):
+    accounts: dict[Annotated[str, AfterValidator(account_id)], AccountTable] = Field(
+        default_factory=dict
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One file, and the accounts in it; what it names is relative to its folder."""
+
+    path: Path
+    accounts: dict[str, AccountTable]
+
+    def access_keys(self) -> Iterator[tuple[str, str | None, AccessKeyTable]]:
+        """Every access key, with the account and the user, or none for the account's root."""
+        for account, table in self.accounts.items():
+            for key in table.access_keys:
+                yield account, None, key
+            for user, user_table in table.users.items():
+                for key in user_table.access_keys:
+                    yield account, user, key
+
+
+def read_documents(path: Path, found: list[str]) -> list[Document]:
+    """A document, or those of a folder in the order of names; problems are added to found.
+
+    Raises DirectoryError when there is nothing to read.
+    """
+    documents = []
+    for file in _files(path):
+        try:
+            documents.append(_document(file))
+        except FileProblemsError as error:
+            found += error.problems
+    return documents
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        if not path.name.endswith((_TOML, ".json")):
+            raise DirectoryError([f"{path}: is named neither *.toml nor *.json"])
+        return [path]
+    try:
+        # What begins with a dot was left there by an editor.
+        files = sorted(
+            file
+            for file in path.iterdir()
+            if file.name.endswith((_TOML, _JSON)) and not file.name.startswith(".")
+        )
+    except OSError as error:
+        raise DirectoryError([f"{path}: cannot be read: {reason(error)}"]) from None
+    if not files:
+        raise DirectoryError([f"{path}: holds no *{_TOML} and no *{_JSON} file"])
+    return files
+
+
+def _document(path: Path) -> Document:
+    if path.suffix == _TOML:
+        tables = validate(_Accounts, read_toml(path), path, Reading(path.parent))
+    else:
+        tables = validate(_Accounts, _read_json(path), path, _ReadingJson(path.parent))
+    return Document(path, tables.accounts)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value, repeated = parse_json(path.read_bytes())
+    except OSError as error:
+        raise FileProblemsError([f"{path}: cannot be read: {reason(error)}"]) from None
+    except PolicyError as error:
+        raise FileProblemsError(f"{path}: {problem}" for problem in error.problems) from None
+    if repeated:
+        raise FileProblemsError(f"{path}: {problem}" for problem in repeated)
+    if not isinstance(value, dict):
+        raise FileProblemsError([f"{path}: must be an object, not {kind_of(value)}"])
+    return {key: _plain(member) for key, member in value.items()}
+
+
+def _plain(value: Json) -> Any:  # noqa: ANN401 - as TOML's reader
+    """The value with numbers in place of their texts."""
+    match value:
+        case Number(text):
+            is_whole = len(text) <= _MAX_DIGITS and text.lstrip("-").isdigit()
+            return int(text) if is_whole else float(text)
+        case list():
+            return [_plain(item) for item in value]
+        case dict():
+            return {key: _plain(member) for key, member in value.items()}
+    return value

@@ -1,0 +1,55 @@
+"""Private keys that documents name, most of which the directory has already."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+from sqlalchemy import select
+
+from smtpgate.core.identity import PrivateKey
+from smtpgate.directory.dkim import DkimKeyRow, private_key_place
+from smtpgate.directory.schema import dkim_keys
+from smtpgate.directory.sealing import MasterKeys, SealError
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.private_keys import load_private_key
+
+__all__ = ["key_loader"]
+
+_KEY: Final = (
+    dkim_keys.c.account_id,
+    dkim_keys.c.region,
+    dkim_keys.c.domain,
+    dkim_keys.c.selector,
+    dkim_keys.c.private_key,
+)
+
+
+async def key_loader(store: DirectoryStore) -> Callable[[bytes], PrivateKey]:
+    """What parses a private key, and checks one that the directory has not got.
+
+    The check of an RSA key takes a hundred times as long as all else that is done with it, and
+    the documents are read at every start. Raises DirectoryUnavailableError.
+    """
+    query = select(*_KEY).where(dkim_keys.c.region == store.region)
+    async with store.reading() as connection:
+        rows = (await connection.execute(query)).all()
+    known = await asyncio.to_thread(_known, store.master_keys, rows)
+    return lambda pem: load_private_key(pem, is_checked=_digest(pem) in known)
+
+
+def _known(master_keys: MasterKeys, rows: Sequence[Any]) -> frozenset[bytes]:
+    return frozenset(_digest(pem) for pem in _opened(master_keys, rows))
+
+
+def _opened(master_keys: MasterKeys, rows: Sequence[Any]) -> Iterator[bytes]:
+    for account_id, region, domain, selector, sealed in rows:
+        row = DkimKeyRow(account_id=account_id, region=region, domain=domain, selector=selector)
+        try:
+            yield master_keys.open(sealed, private_key_place(row))
+        except SealError:
+            continue  # as one that is not there
+
+
+def _digest(pem: bytes) -> bytes:
+    return hashlib.sha256(pem).digest()

@@ -1,0 +1,56 @@
+"""What applying documents does, step by step; to be shown, agreed to and carried out."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, Final, Literal, TypeAlias
+
+from smtpgate.directory.change import Change
+
+__all__ = ["Plan", "Sign", "Step", "Work"]
+
+Sign: TypeAlias = Literal["+", "~", "-"]
+# Does some steps of one kind together.
+Work: TypeAlias = Callable[[Change, Sequence[Any]], Awaitable[object]]
+
+# So few at once that nobody else waits long for the event loop.
+_TOGETHER: Final = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something made (``+``), changed (``~``) or deleted (``-``); its text holds no secret.
+
+    ``work`` does it, given the item. Two steps are the same when they say the same, before and
+    after included.
+    """
+
+    sign: Sign
+    what: str
+    how: str
+    work: Work = field(compare=False, repr=False)
+    item: object = field(compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.sign} {self.what}" + (f" ({self.how})" if self.how else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The steps in the order in which they are taken; none when nothing differs."""
+
+    steps: tuple[Step, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.steps)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.steps))
+
+    async def perform(self, change: Change) -> None:
+        """Take all steps. Raises RefusedChangeError."""
+        for work, steps in groupby(self.steps, key=attrgetter("work")):
+            items = [step.item for step in steps]
+            for start in range(0, len(items), _TOGETHER):
+                await work(change, items[start : start + _TOGETHER])

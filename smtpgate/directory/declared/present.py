@@ -1,0 +1,163 @@
+"""What the directory holds now, read whole in one transaction."""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import partial
+from operator import attrgetter
+from typing import Any, Final, TypeAlias, TypeVar
+
+from sqlalchemy import ColumnElement, Executable, Table, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smtpgate.directory.accounts import AccountRow, account_page
+from smtpgate.directory.dkim import DkimKeyRow
+from smtpgate.directory.identities import IdentityRow, identity_page
+from smtpgate.directory.keys import AccessKeyRow, access_key_page
+from smtpgate.directory.policies import PolicyPlace, PolicyRow
+from smtpgate.directory.schema import (
+    access_keys,
+    dkim_keys,
+    identities,
+    policies,
+    policy_versions,
+)
+from smtpgate.directory.users import UserRow, user_page
+
+__all__ = ["Present", "read_present"]
+
+A = TypeVar("A")
+T = TypeVar("T")
+# An account with the key of a user, or with the name of an identity.
+Owned: TypeAlias = tuple[str, str]
+_PolicyKey: TypeAlias = tuple[str, str, str, str]
+_PAGE: Final = 200
+_POLICY: Final = tuple(policies.c[field.name] for field in fields(PolicyRow))
+_DKIM_KEY: Final = tuple(dkim_keys.c[field.name] for field in fields(DkimKeyRow))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Present:
+    """The directory as it is, as far as one region is concerned.
+
+    ``sealed`` has the secret of each access key, ``gone`` the last version of each policy that
+    was deleted, ``elsewhere`` the accounts that have identities in other regions.
+    """
+
+    accounts: Mapping[str, AccountRow]
+    users: Mapping[Owned, UserRow]
+    access_keys: Mapping[str, AccessKeyRow]
+    sealed: Mapping[str, bytes] = field(repr=False)
+    identities: Mapping[Owned, IdentityRow]
+    dkim_keys: Mapping[Owned, Mapping[str, DkimKeyRow]]
+    policies: Mapping[_PolicyKey, Mapping[str, PolicyRow]]
+    gone: Mapping[_PolicyKey, Mapping[str, int]]
+    elsewhere: frozenset[str]
+
+    def policies_of(self, place: PolicyPlace) -> Mapping[str, PolicyRow]:
+        """The policies of a user or of an identity, by name."""
+        return self.policies.get(_key(place), {})
+
+    def next_version(self, place: PolicyPlace, name: str) -> int:
+        """The version of the next document of a policy."""
+        row = self.policies_of(place).get(name)
+        return 1 + (row.version if row else self.gone.get(_key(place), {}).get(name, 0))
+
+    def dkim_keys_of(self, account_id: str, domain: str) -> Mapping[str, DkimKeyRow]:
+        """The DKIM keys of an identity, by selector."""
+        return self.dkim_keys.get((account_id, domain), {})
+
+
+def _key(place: PolicyPlace) -> _PolicyKey:
+    return place.kind, place.account_id, place.region, place.subject
+
+
+async def read_present(connection: AsyncConnection, region: str) -> Present:
+    """Everything that the directory holds, but the identities of other regions."""
+    accounts = _paged(partial(account_page, connection), attrgetter("id"), "")
+    users = _paged(partial(user_page, connection), attrgetter("account_id", "key"), ("", ""))
+    keys = _paged(partial(access_key_page, connection), attrgetter("id"), "")
+    named = attrgetter("account_id", "name")
+    registered = _paged(partial(identity_page, connection, region), named, ("", ""))
+    secrets = _rows(connection, select(access_keys.c.id, access_keys.c.secret))
+    elsewhere = await connection.execute(
+        select(identities.c.account_id).distinct().where(identities.c.region != region)
+    )
+    return Present(
+        accounts={row.id: row async for row in accounts},
+        users={(row.account_id, row.key): row async for row in users},
+        access_keys={row.id: row async for row in keys},
+        sealed={row.id: row.secret async for row in secrets},
+        identities={(row.account_id, row.name): row async for row in registered},
+        dkim_keys=await _dkim_keys(connection, region),
+        policies=await _policies(connection, region),
+        gone=await _gone(connection, region),
+        elsewhere=frozenset(row.account_id for row in elsewhere),
+    )
+
+
+async def _paged(
+    page: Callable[..., Awaitable[list[T]]], place: Callable[[T], A], after: A
+) -> AsyncIterator[T]:
+    """All rows, a few at a time, so that nobody else waits long for the event loop."""
+    while True:
+        rows = await page(after=after, limit=_PAGE)
+        for row in rows:
+            yield row
+        if len(rows) < _PAGE:
+            return
+        after = place(rows[-1])
+
+
+async def _rows(connection: AsyncConnection, query: Executable) -> AsyncIterator[Any]:
+    """The same for a query."""
+    async with connection.stream(query, execution_options={"yield_per": _PAGE}) as found:
+        async for row in found:
+            yield row
+
+
+async def _dkim_keys(
+    connection: AsyncConnection, region: str
+) -> Mapping[Owned, Mapping[str, DkimKeyRow]]:
+    found: defaultdict[Owned, dict[str, DkimKeyRow]] = defaultdict(dict)
+    query = select(*_DKIM_KEY).where(dkim_keys.c.region == region).order_by(*_DKIM_KEY[:4])
+    async for row in _rows(connection, query):
+        found[row.account_id, row.domain][row.selector] = DkimKeyRow(**row._mapping)
+    return found
+
+
+async def _policies(
+    connection: AsyncConnection, region: str
+) -> Mapping[_PolicyKey, Mapping[str, PolicyRow]]:
+    found: defaultdict[_PolicyKey, dict[str, PolicyRow]] = defaultdict(dict)
+    query = (
+        select(*_owner(policies), *_POLICY)
+        .where(policies.c.region.in_(("", region)))
+        .order_by(*_owner(policies), policies.c.name)
+    )
+    async for row in _rows(connection, query):
+        found[row.kind, row.account_id, row.region, row.subject][row.name] = PolicyRow(
+            row.name, row.document, row.version, row.changed_at, row.changed_by
+        )
+    return found
+
+
+async def _gone(
+    connection: AsyncConnection, region: str
+) -> Mapping[_PolicyKey, Mapping[str, int]]:
+    found: defaultdict[_PolicyKey, dict[str, int]] = defaultdict(dict)
+    table = policy_versions
+    # The last version of what was deleted is the one without a document. A later one may be
+    # there again, and then counts.
+    query = (
+        select(*_owner(table), table.c.name, func.max(table.c.version).label("version"))
+        .where(table.c.region.in_(("", region)), table.c.document.is_(None))
+        .group_by(*_owner(table), table.c.name)
+    )
+    async for row in _rows(connection, query):
+        found[row.kind, row.account_id, row.region, row.subject][row.name] = row.version
+    return found
+
+
+def _owner(table: Table) -> tuple[ColumnElement[str], ...]:
+    return table.c.kind, table.c.account_id, table.c.region, table.c.subject

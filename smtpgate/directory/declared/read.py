@@ -1,0 +1,305 @@
+"""Documents made into what they declare, with every problem of every file noted.
+
+No database is asked: what is taken here can be wrong only for what the directory has.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from smtpgate.core.arn import ArnError, IdentityArn
+from smtpgate.core.dkim_record import dkim_name
+from smtpgate.core.identity import PrivateKey
+from smtpgate.core.naming import MAX_ACTIVE_KEYS, user_key
+from smtpgate.core.secret import Secret
+from smtpgate.directory.declared.content import (
+    Declared,
+    DeclaredAccount,
+    DeclaredDkimKey,
+    DeclaredIdentity,
+    DeclaredKey,
+    DeclaredPolicy,
+    DeclaredUser,
+    Pause,
+    Place,
+)
+from smtpgate.directory.declared.documents import (
+    AccessKeyTable,
+    AccountTable,
+    DirectoryError,
+    DkimTable,
+    Document,
+    IdentityTable,
+    UserTable,
+    read_documents,
+)
+from smtpgate.directory.policies import PolicyPlace, policy_problems
+from smtpgate.private_keys import load_private_key
+from smtpgate.tomlfile import FileNotReadableError, read_bytes, read_private, read_secret
+
+__all__ = ["read_declared"]
+
+_CURE: Final = "; `smtpgate init' makes what is missing"
+_MAX_NAME: Final = 253  # RFC 1035 §2.3.4, written without the root's octet
+# What an account says of itself; in one file only, while the rest may be spread over several.
+_OWN_KEYS: Final = (
+    "name",
+    "status",
+    "paused_reason",
+    "organization",
+    "max_24h_send",
+    "max_send_rate_per_s",
+    "access_keys",
+)
+
+
+def read_declared(
+    path: Path,
+    *,
+    region: str,
+    partition: str,
+    load_key: Callable[[bytes], PrivateKey] = load_private_key,
+) -> Declared:
+    """What a document declares, or a folder of documents, and all that they name.
+
+    ``region`` and ``partition`` are those of the identities' ARNs. ``load_key`` parses and
+    checks a private key and raises ValueError. Checking an RSA key takes a thirtieth of a
+    second, so this is for a thread. Raises DirectoryError with every problem.
+    """
+    problems: list[str] = []
+    documents = read_documents(path, problems)
+    reader = _Reader(region, partition, load_key, problems)
+    reader.add_accounts(documents)
+    for document in documents:
+        for account_id, table in document.accounts.items():
+            place = Place(document.path, ("accounts", account_id))
+            reader.add_belongings(account_id, table, place)
+    if problems:
+        raise DirectoryError(problems)
+    return reader.declared()
+
+
+class _Reader:
+    def __init__(
+        self,
+        region: str,
+        partition: str,
+        load_key: Callable[[bytes], PrivateKey],
+        problems: list[str],
+    ) -> None:
+        self._region = region
+        self._partition = partition
+        self._load_key = load_key
+        self._problems = problems
+        self._warnings: list[str] = []
+        self._accounts: list[DeclaredAccount] = []
+        self._users: list[DeclaredUser] = []
+        self._access_keys: list[DeclaredKey] = []
+        self._identities: list[DeclaredIdentity] = []
+        self._private_keys: dict[bytes, PrivateKey] = {}
+        self._places: dict[tuple[str, ...], Place] = {}
+
+    def declared(self) -> Declared:
+        """What was read."""
+        return Declared(
+            accounts=tuple(self._accounts),
+            users=tuple(self._users),
+            access_keys=tuple(self._access_keys),
+            identities=tuple(self._identities),
+            warnings=tuple(dict.fromkeys(self._warnings)),
+        )
+
+    # -- accounts ------------------------------------------------------------------------------
+
+    def add_accounts(self, documents: Sequence[Document]) -> None:
+        """The accounts, each from whichever file says something of it."""
+        said: dict[str, dict[str, Any]] = {}
+        places: dict[str, Place] = {}
+        for document in documents:
+            for account_id, table in document.accounts.items():
+                place = Place(document.path, ("accounts", account_id))
+                places.setdefault(account_id, place)
+                own = said.setdefault(account_id, {})
+                for key in sorted(table.model_fields_set.intersection(_OWN_KEYS)):
+                    if self._is_first(place / key, "account", account_id, key):
+                        own[key] = getattr(table, key)
+        for account_id, own in said.items():
+            self._accounts.append(self._account(places[account_id], account_id, own))
+
+    def _account(
+        self, place: Place, account_id: str, own: Mapping[str, Any]
+    ) -> DeclaredAccount:
+        return DeclaredAccount(
+            place=place,
+            id=account_id,
+            name=own.get("name") or account_id,
+            organization_id=own.get("organization") or None,
+            pause=self._pause(own.get("status"), own.get("paused_reason", ""), place),
+            max_24h_send=own.get("max_24h_send"),
+            max_send_rate_per_s=own.get("max_send_rate_per_s"),
+        )
+
+    def _pause(self, status: str | None, reason: str, place: Place) -> Pause:
+        if status == "paused" and not reason.strip():
+            self._note(place / "paused_reason", "is missing: say why it is paused")
+        return Pause(None if status is None else status == "paused", reason)
+
+    def add_belongings(self, account_id: str, table: AccountTable, place: Place) -> None:
+        """What one file says of the account's keys, users and identities."""
+        self._add_keys(account_id, None, table.access_keys, place)
+        for name, user in table.users.items():
+            self._add_user(account_id, name, user, place / "users" / name)
+        for name, identity in table.identities.items():
+            self._add_identity(account_id, name, identity, place / "identities" / name)
+
+    # -- users and access keys -----------------------------------------------------------------
+
+    def _add_user(self, account_id: str, name: str, table: UserTable, place: Place) -> None:
+        self._is_first(place, "user", account_id, user_key(name))
+        policies = self._policies(PolicyPlace.of_user(account_id, name), table.policies, place)
+        self._users.append(
+            DeclaredUser(
+                place=place,
+                account_id=account_id,
+                name=name,
+                path=table.path,
+                tags=table.tags,
+                policies=policies,
+            )
+        )
+        self._add_keys(account_id, name, table.access_keys, place)
+
+    def _add_keys(
+        self, account_id: str, user: str | None, tables: Sequence[AccessKeyTable], place: Place
+    ) -> None:
+        for number, table in enumerate(tables):
+            where = place / "access_keys" / number
+            self._is_first(where / "id", "access key", table.id)
+            self._access_keys.append(
+                DeclaredKey(
+                    place=where,
+                    id=table.id,
+                    account_id=account_id,
+                    user_name=user,
+                    secret=self._secret(table.secret_file, where),
+                    is_active=None if table.status is None else table.status == "active",
+                    expires_at=table.expires,
+                    networks=tuple(dict.fromkeys(map(str, table.networks))),
+                )
+            )
+        # What is not said may be off in the directory; that is looked at with it.
+        active = sum(table.status == "active" for table in tables)
+        if active > MAX_ACTIVE_KEYS:
+            self._note(
+                place / "access_keys",
+                f"{active} are active, and at most {MAX_ACTIVE_KEYS} may be",
+            )
+
+    def _secret(self, file_name: str | None, place: Place) -> Secret | None:
+        if file_name is None:
+            return None
+        try:
+            return read_secret(place.file.parent / file_name, self._warnings)
+        except FileNotReadableError as error:
+            self._note(place / "secret_file", f"{error}{_CURE}")
+        except ValueError as error:
+            self._note(place / "secret_file", str(error))
+        return None
+
+    # -- identities ----------------------------------------------------------------------------
+
+    def _add_identity(
+        self, account_id: str, name: str, table: IdentityTable, place: Place
+    ) -> None:
+        self._is_first(place, "identity", account_id, name)
+        arn = str(IdentityArn(self._partition, self._region, account_id, name))
+        try:
+            IdentityArn.parse(arn)
+        except ArnError:
+            self._note(place, "no ARN can name it")
+        if table.dkim and "@" in name:
+            self._note(place / "dkim", "an address is signed for with the keys of its domain")
+        policies = self._policies(
+            PolicyPlace.of_identity(account_id, self._region, name, arn), table.policies, place
+        )
+        self._identities.append(
+            DeclaredIdentity(
+                place=place,
+                account_id=account_id,
+                name=name,
+                is_verified=table.verified,
+                pause=self._pause(table.status, table.paused_reason, place),
+                policies=policies,
+                dkim_keys=tuple(self._dkim_keys(name, table.dkim, place)),
+            )
+        )
+
+    def _dkim_keys(
+        self, domain: str, tables: Sequence[DkimTable], place: Place
+    ) -> Iterator[DeclaredDkimKey]:
+        selectors: set[str] = set()
+        for number, table in enumerate(tables):
+            where = place / "dkim" / number
+            if table.selector in selectors:
+                self._note(where / "selector", f"{table.selector} stands twice")
+            if len(dkim_name(table.selector, domain)) > _MAX_NAME:
+                text = f"with its domain it is longer than {_MAX_NAME} octets"
+                self._note(where / "selector", text)
+            selectors.add(table.selector)
+            pem = self._pem(table.key_file, where)
+            yield DeclaredDkimKey(
+                place=where,
+                selector=table.selector,
+                pem=pem,
+                private_key=None if pem is None else self._private_keys[pem],
+                stage=table.stage,
+            )
+
+    def _pem(self, file_name: str | None, place: Place) -> bytes | None:
+        """The content of a private key's file; ``None`` when it is of no use."""
+        if file_name is None:
+            return None
+        path = place.file.parent / file_name
+        try:
+            pem = read_private(path, self._warnings)
+            if pem not in self._private_keys:
+                self._private_keys[pem] = self._load_key(pem)
+        except FileNotReadableError as error:
+            self._note(place / "key_file", f"{error}{_CURE}")
+        except ValueError as error:
+            self._note(place / "key_file", f"{path}: {error}")
+        else:
+            return pem
+        return None
+
+    # -- policies ------------------------------------------------------------------------------
+
+    def _policies(
+        self, owner: PolicyPlace, files: Mapping[str, str], place: Place
+    ) -> tuple[DeclaredPolicy, ...]:
+        found = []
+        for number, (name, file_name) in enumerate(files.items()):
+            where = place / "policies" / name
+            try:
+                document = read_bytes(place.file.parent / file_name).decode()
+            except UnicodeDecodeError:
+                self._note(where, f"{file_name}: is not UTF-8 text")
+                continue
+            except FileNotReadableError as error:
+                self._note(where, str(error))
+                continue
+            problems = policy_problems(owner, name, document, siblings=number)
+            self._note(where, *(f"{file_name}: {problem}" for problem in problems))
+            found.append(DeclaredPolicy(name, document))
+        return tuple(found)
+
+    # -- problems ------------------------------------------------------------------------------
+
+    def _is_first(self, place: Place, *what: str) -> bool:
+        other = self._places.setdefault(what, place)
+        if other != place:
+            self._note(place, f"stands in {other} too")
+        return other == place
+
+    def _note(self, place: Place, *problems: str) -> None:
+        self._problems += (f"{place}: {problem}" for problem in problems)

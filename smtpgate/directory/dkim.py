@@ -1,0 +1,204 @@
+"""DKIM keys in the directory: made, imported, moved through their stages, deleted, listed."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smtpgate.core.address import AddressError, parse_domain
+from smtpgate.core.dkim_record import dkim_name
+from smtpgate.core.dkim_stages import Stage
+from smtpgate.directory.change import (
+    Change,
+    ConflictError,
+    Note,
+    NotFoundError,
+    RefusedChangeError,
+    Subject,
+)
+from smtpgate.directory.identities import identity
+from smtpgate.directory.schema import dkim_keys
+from smtpgate.directory.sealed import must_be_known
+from smtpgate.directory.sealing import MasterKeys
+from smtpgate.private_keys import dns_record, load_private_key
+
+__all__ = [
+    "DkimKeyRow",
+    "add_dkim_key",
+    "add_dkim_keys",
+    "delete_dkim_key",
+    "dkim_key",
+    "dkim_keys_of",
+    "private_key_place",
+    "update_dkim_key",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DkimKeyRow:
+    """A DKIM key as it is kept, less its private half; ``record`` is what DNS shall have."""
+
+    account_id: str
+    region: str
+    domain: str
+    selector: str
+    algorithm: str = ""
+    record: str = ""
+    stage: Stage = "pending"
+    since: datetime | None = None
+    created_at: datetime | None = None
+    problem: str = ""
+    alarm_since: datetime | None = None
+    checked_at: datetime | None = None
+    next_check_at: datetime | None = None
+
+    @property
+    def dns_name(self) -> str:
+        """Where its record belongs (RFC 6376 §3.6.2.1)."""
+        return dkim_name(self.selector, self.domain)
+
+    @property
+    def subject(self) -> Subject:
+        """What notes call the identity that it is of."""
+        return Subject("identity", self.account_id, self.domain)
+
+    def facts(self) -> dict[str, Any]:
+        """What changes of it people care about, for the audit log."""
+        return {
+            "selector": self.selector,
+            "algorithm": self.algorithm,
+            "stage": self.stage,
+            "alarm_since": self.alarm_since.isoformat() if self.alarm_since else None,
+        }
+
+
+_MAX_NAME: Final = 253  # RFC 1035 §2.3.4, written without the root's octet
+_COLUMNS: Final = tuple(dkim_keys.c[field.name] for field in fields(DkimKeyRow))
+
+
+def private_key_place(row: DkimKeyRow) -> str:
+    """The place that a private key is sealed for."""
+    return f"dkim/{row.account_id}/{row.region}/{row.domain}/{row.selector}"
+
+
+def _is(row: DkimKeyRow) -> ColumnElement[bool]:
+    return (
+        (dkim_keys.c.account_id == row.account_id)
+        & (dkim_keys.c.region == row.region)
+        & (dkim_keys.c.domain == row.domain)
+        & (dkim_keys.c.selector == row.selector)
+    )
+
+
+async def dkim_keys_of(
+    connection: AsyncConnection, account_id: str, region: str, domain: str
+) -> list[DkimKeyRow]:
+    """The keys of a domain identity, by selector."""
+    rows = await connection.execute(
+        select(*_COLUMNS)
+        .where(
+            dkim_keys.c.account_id == account_id,
+            dkim_keys.c.region == region,
+            dkim_keys.c.domain == domain,
+        )
+        .order_by(dkim_keys.c.selector)
+    )
+    return [DkimKeyRow(**row._mapping) for row in rows]
+
+
+async def dkim_key(
+    connection: AsyncConnection, account_id: str, region: str, domain: str, selector: str
+) -> DkimKeyRow:
+    """The key of that selector. Raises NotFoundError."""
+    for row in await dkim_keys_of(connection, account_id, region, domain):
+        if row.selector == selector.lower():
+            return row
+    raise NotFoundError(f"identity {account_id}/{domain} has no DKIM key `{selector}'")
+
+
+async def add_dkim_key(
+    change: Change, master_keys: MasterKeys, row: DkimKeyRow, pem: bytes
+) -> DkimKeyRow:
+    """Keep a private key, checked, for a domain identity.
+
+    Raises NotFoundError, ConflictError, RefusedChangeError.
+    """
+    owner = await identity(change.connection, row.account_id, row.region, row.domain)
+    if not owner.is_domain:
+        raise RefusedChangeError(
+            f"{owner.subject} is an address, which is signed for with the keys of its domain"
+        )
+    selector = _selector(row.selector, owner.name)
+    try:
+        # Checking an RSA key takes a thirtieth of a second.
+        key = await asyncio.to_thread(load_private_key, pem)
+    except ValueError as error:
+        raise RefusedChangeError(f"DKIM key `{row.selector}': {error}") from None
+    row = replace(
+        row,
+        domain=owner.name,
+        selector=selector,
+        algorithm=key.algorithm,
+        record=dns_record(key),
+    )
+    there = await dkim_keys_of(change.connection, row.account_id, row.region, row.domain)
+    if any(other.selector == selector for other in there):
+        raise ConflictError(f"{row.subject} has a DKIM key `{selector}' already")
+    (row,) = await add_dkim_keys(change, master_keys, [(row, pem)])
+    return row
+
+
+async def add_dkim_keys(
+    change: Change, master_keys: MasterKeys, keys: Sequence[tuple[DkimKeyRow, bytes]]
+) -> list[DkimKeyRow]:
+    """Keep private keys that were checked; the rows are known to be good and not there yet."""
+    await must_be_known(change, master_keys)
+    rows = [
+        replace(row, since=row.since or change.now, created_at=change.now) for row, _ in keys
+    ]
+    values = [
+        {"private_key": master_keys.seal(pem, private_key_place(row)), **asdict(row)}
+        for row, (_, pem) in zip(rows, keys, strict=True)
+    ]
+    await change.connection.execute(insert(dkim_keys), values)
+    await change.note_all(
+        [Note(action="add-dkim-key", subject=row.subject, after=row.facts()) for row in rows]
+    )
+    return rows
+
+
+def _selector(text: str, domain: str) -> str:
+    """One or more labels of the DNS (RFC 6376 §3.1), which make a name with the domain's."""
+    try:
+        selector = parse_domain(text)
+    except AddressError as error:
+        raise RefusedChangeError(f"`{text}' is no selector: {error}") from None
+    if selector.startswith("[") or len(dkim_name(selector, domain)) > _MAX_NAME:
+        raise RefusedChangeError(f"`{text}' is no selector: no name in the DNS can have it")
+    return selector
+
+
+async def update_dkim_key(
+    change: Change, before: DkimKeyRow, changes: Mapping[str, Any], *, action: str
+) -> DkimKeyRow:
+    """Change columns of a key. A change of facts is noted, one of times alone is not.
+
+    ``before`` was read in this transaction.
+    """
+    after = replace(before, **changes)
+    if after == before:
+        return before
+    await change.connection.execute(update(dkim_keys).where(_is(before)).values(**changes))
+    if after.facts() != before.facts():
+        await change.note(action, before.subject, before=before.facts(), after=after.facts())
+    return after
+
+
+async def delete_dkim_key(change: Change, row: DkimKeyRow) -> None:
+    """Take a key away for good."""
+    await change.connection.execute(delete(dkim_keys).where(_is(row)))
+    await change.note("delete-dkim-key", row.subject, before=row.facts())

@@ -1,0 +1,270 @@
+"""Identities in the directory: registered, verified, paused, deleted, listed.
+
+Several accounts may register the same domain; each has to prove it for itself, with a token of
+its own. What a state of verification means and when it changes is the core's business.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, bindparam, delete, insert, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smtpgate.core.arn import ArnError, IdentityArn
+from smtpgate.core.naming import one_line
+from smtpgate.core.ownership import TOKEN_OCTETS, new_token
+from smtpgate.core.verification import NOT_STARTED, Method, State, begin
+from smtpgate.directory.accounts import account
+from smtpgate.directory.change import (
+    Change,
+    ConflictError,
+    Note,
+    NotFoundError,
+    RefusedChangeError,
+    Subject,
+)
+from smtpgate.directory.policies import PolicyPlace, drop_policies
+from smtpgate.directory.schema import dkim_keys, identities
+
+__all__ = [
+    "IdentityRow",
+    "add_identities",
+    "create_identity",
+    "delete_identity",
+    "identity",
+    "identity_page",
+    "remove_identities",
+    "update_identity",
+]
+
+
+_REGION: Final = re.compile(r"[a-z0-9-]{1,32}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityRow:
+    """An identity as it is kept."""
+
+    account_id: str
+    region: str
+    name: str
+    token: str = ""
+    state: State = "not-started"
+    method: Method | None = None
+    started_at: datetime | None = None
+    verified_at: datetime | None = None
+    checked_at: datetime | None = None
+    missing_since: datetime | None = None
+    next_check_at: datetime | None = None
+    problem: str = ""
+    code_digest: bytes | None = None
+    code_sent_at: datetime | None = None
+    code_failures: int = 0
+    paused_reason: str | None = None
+    created_at: datetime | None = None
+
+    @property
+    def is_domain(self) -> bool:
+        """Whether it is a domain and no single address."""
+        return "@" not in self.name
+
+    @property
+    def domain(self) -> str:
+        """The domain that it is of, or that it is."""
+        return self.name.rpartition("@")[2]
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether it counts."""
+        return self.state == "success"
+
+    @property
+    def subject(self) -> Subject:
+        """What notes call it."""
+        return Subject("identity", self.account_id, self.name)
+
+    def arn(self, partition: str) -> str:
+        """Its ARN."""
+        return str(IdentityArn(partition, self.region, self.account_id, self.name))
+
+    def policies(self, partition: str) -> PolicyPlace:
+        """Where its policies are."""
+        return PolicyPlace.of_identity(
+            self.account_id, self.region, self.name, self.arn(partition)
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """What changes of it people care about, for the audit log."""
+        return {
+            "state": self.state,
+            "method": self.method,
+            "missing_since": self.missing_since.isoformat() if self.missing_since else None,
+            "paused_reason": self.paused_reason,
+        }
+
+
+_COLUMNS: Final = tuple(identities.c[field.name] for field in fields(IdentityRow))
+
+
+def _is(account_id: str, region: str, name: str) -> ColumnElement[bool]:
+    return (
+        (identities.c.account_id == account_id)
+        & (identities.c.region == region)
+        & (identities.c.name == name)
+    )
+
+
+async def identity(
+    connection: AsyncConnection, account_id: str, region: str, name: str
+) -> IdentityRow:
+    """The identity of that account and name, in whatever spelling. Raises NotFoundError."""
+    try:
+        place = IdentityArn.parse(str(IdentityArn("aws", region, account_id, name)))
+    except ArnError:
+        raise _missing(account_id, region, name) from None
+    found = await connection.execute(
+        select(*_COLUMNS).where(_is(account_id, region, place.name))
+    )
+    row = found.one_or_none()
+    if row is None:
+        raise _missing(account_id, region, name)
+    return IdentityRow(**row._mapping)
+
+
+def _missing(account_id: str, region: str, name: str) -> NotFoundError:
+    return NotFoundError(f"there is no identity {account_id}/{name} in region {region}")
+
+
+async def identity_page(
+    connection: AsyncConnection,
+    region: str,
+    *,
+    account_id: str | None = None,
+    name: str | None = None,
+    after: tuple[str, str] = ("", ""),
+    limit: int | None = None,
+) -> list[IdentityRow]:
+    """Identities in the order of accounts and names: all, of one account, or of one name."""
+    query = select(*_COLUMNS).where(identities.c.region == region)
+    if account_id is not None:
+        query = query.where(identities.c.account_id == account_id)
+    if name is not None:
+        query = query.where(identities.c.name == name)
+    if after != ("", ""):
+        query = query.where(tuple_(identities.c.account_id, identities.c.name) > after)
+    query = query.order_by(identities.c.account_id, identities.c.name).limit(limit)
+    return [IdentityRow(**row._mapping) for row in await connection.execute(query)]
+
+
+async def create_identity(change: Change, row: IdentityRow, partition: str) -> IdentityRow:
+    """Register an identity, with a token that proves whose it is, unless it has one.
+
+    Raises NotFoundError, ConflictError, RefusedChangeError.
+    """
+    await account(change.connection, row.account_id)
+    row = _checked(row, partition)
+    found = await change.connection.execute(
+        select(identities.c.name).where(_is(row.account_id, row.region, row.name))
+    )
+    if found.first() is not None:
+        raise ConflictError(f"{row.subject} is there already")
+    (row,) = await add_identities(change, [row])
+    return row
+
+
+async def add_identities(change: Change, rows: Sequence[IdentityRow]) -> list[IdentityRow]:
+    """Add identities that are known to be good, and not to be there yet."""
+    rows = [_begun(row, change.now) for row in rows]
+    values = [{"domain": row.domain, **asdict(row)} for row in rows]
+    await change.connection.execute(insert(identities), values)
+    await change.note_all(
+        [Note(action="create", subject=row.subject, after=row.facts()) for row in rows]
+    )
+    return rows
+
+
+def _begun(row: IdentityRow, now: datetime) -> IdentityRow:
+    """With its token; the record of a domain is looked for from its registration on."""
+    token = row.token or new_token(os.urandom(TOKEN_OCTETS))
+    row = replace(row, token=token, created_at=now)
+    if not row.is_domain or row.state != "not-started":
+        return row
+    held = begin(NOT_STARTED, now)
+    return replace(
+        row, state=held.state, started_at=held.started_at, next_check_at=held.next_check_at
+    )
+
+
+def _checked(row: IdentityRow, partition: str) -> IdentityRow:
+    if _REGION.fullmatch(row.region) is None:
+        raise RefusedChangeError(f"`{row.region}' is no region's name, such as us-east-1")
+    try:
+        name = IdentityArn.parse(row.arn(partition)).name
+    except ArnError:
+        raise RefusedChangeError(
+            f"`{row.name}' is neither a domain nor an address that an ARN can name"
+        ) from None
+    _must_be_a_line(row)
+    return replace(row, name=name)
+
+
+def _must_be_a_line(row: IdentityRow) -> None:
+    try:
+        if row.paused_reason is not None:
+            one_line(row.paused_reason)
+    except ValueError as error:
+        raise RefusedChangeError(f"{row.subject}: paused_reason: {error}") from None
+
+
+async def update_identity(
+    change: Change, before: IdentityRow, changes: Mapping[str, Any], *, action: str
+) -> IdentityRow:
+    """Change columns of an identity. A change of facts is noted, one of times alone is not.
+
+    ``before`` was read in this transaction. Raises RefusedChangeError.
+    """
+    after = replace(before, **changes)
+    _must_be_a_line(after)
+    if after == before:
+        return before
+    await change.connection.execute(
+        update(identities)
+        .where(_is(before.account_id, before.region, before.name))
+        .values(**changes)
+    )
+    if after.facts() != before.facts():
+        await change.note(action, before.subject, before=before.facts(), after=after.facts())
+    return after
+
+
+async def delete_identity(change: Change, row: IdentityRow, partition: str) -> None:
+    """Take an identity away, with its policies and DKIM keys."""
+    await drop_policies(change, row.policies(partition))
+    await remove_identities(change, [row])
+
+
+async def remove_identities(change: Change, rows: Sequence[IdentityRow]) -> None:
+    """Take identities away that are known to be there, with their DKIM keys.
+
+    Their policies have been taken away before.
+    """
+    places = [
+        {"its_account": row.account_id, "its_region": row.region, "its_name": row.name}
+        for row in rows
+    ]
+    for table, name in ((dkim_keys, dkim_keys.c.domain), (identities, identities.c.name)):
+        await change.connection.execute(
+            delete(table).where(
+                table.c.account_id == bindparam("its_account"),
+                table.c.region == bindparam("its_region"),
+                name == bindparam("its_name"),
+            ),
+            places,
+        )
+    await change.note_all(
+        [Note(action="delete", subject=row.subject, before=row.facts()) for row in rows]
+    )

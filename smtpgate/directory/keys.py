@@ -1,0 +1,336 @@
+"""Access keys in the directory: made, imported, turned off and on, deleted, listed."""
+
+import base64
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smtpgate.core.naming import (
+    ACCESS_KEY_OCTETS,
+    MAX_ACTIVE_KEYS,
+    MAX_NETWORKS,
+    access_key_id,
+    is_access_key_id,
+    is_user_name,
+    network,
+    new_access_key_id,
+    user_key,
+)
+from smtpgate.core.secret import Secret
+from smtpgate.directory.accounts import account
+from smtpgate.directory.change import (
+    Change,
+    ConflictError,
+    Note,
+    NotFoundError,
+    RefusedChangeError,
+    Subject,
+)
+from smtpgate.directory.schema import access_keys, users
+from smtpgate.directory.sealed import must_be_known
+from smtpgate.directory.sealing import MasterKeys
+
+__all__ = [
+    "AccessKeyRow",
+    "KeyUse",
+    "access_key",
+    "access_key_page",
+    "add_access_keys",
+    "create_access_key",
+    "delete_access_key",
+    "delete_keys_of",
+    "new_secret",
+    "note_uses",
+    "remove_access_keys",
+    "replace_secret",
+    "secret_place",
+    "update_access_key",
+]
+
+_SECRET_OCTETS: Final = 30  # 40 characters, as those of AWS
+_ADDRESS_CHARACTERS: Final = 45  # an IPv6 address; its zone may be cut off
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessKeyRow:
+    """An access key as it is kept, less its secret; the root's has no ``user_name``."""
+
+    id: str
+    account_id: str
+    user_name: str | None = None
+    is_active: bool = True
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    networks: Sequence[str] = ()
+    last_used_at: datetime | None = None
+    last_used_from: str | None = None
+
+    @property
+    def owner(self) -> str:
+        """The user, or the account whose root it acts for."""
+        return f"{self.account_id}/{self.user_name}" if self.user_name else self.account_id
+
+    @property
+    def subject(self) -> Subject:
+        """What notes call it."""
+        return Subject("key", self.account_id, self.id)
+
+    def facts(self) -> dict[str, Any]:
+        """What can be changed, for the audit log."""
+        return {
+            "owner": self.owner,
+            "is_active": self.is_active,
+            "expires_at": self.expires_at.isoformat() if self.expires_at else None,
+            "networks": list(self.networks),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """The latest use of an access key."""
+
+    key_id: str
+    at: datetime
+    address: str
+
+
+_COLUMNS: Final = tuple(
+    users.c.name.label("user_name") if field.name == "user_name" else access_keys.c[field.name]
+    for field in fields(AccessKeyRow)
+)
+_JOINED: Final = access_keys.outerjoin(
+    users,
+    (users.c.account_id == access_keys.c.account_id) & (users.c.key == access_keys.c.user_key),
+)
+
+
+def _row(mapping: RowMapping) -> AccessKeyRow:
+    return AccessKeyRow(**{**mapping, "networks": tuple(mapping["networks"])})
+
+
+def secret_place(key_id: str) -> str:
+    """The place that an access key's secret is sealed for."""
+    return f"access-key/{key_id}"
+
+
+def new_secret() -> Secret:
+    """A secret that was never used."""
+    return Secret(base64.b64encode(os.urandom(_SECRET_OCTETS)).decode("ascii"))
+
+
+async def access_key(connection: AsyncConnection, key_id: str) -> AccessKeyRow:
+    """The access key of that id. Raises NotFoundError."""
+    if is_access_key_id(key_id):
+        query = select(*_COLUMNS).select_from(_JOINED).where(access_keys.c.id == key_id)
+        row = (await connection.execute(query)).one_or_none()
+        if row is not None:
+            return _row(row._mapping)
+    raise NotFoundError(f"there is no access key {key_id}")
+
+
+async def access_key_page(
+    connection: AsyncConnection,
+    account_id: str | None = None,
+    *,
+    after: str = "",
+    limit: int | None = None,
+) -> list[AccessKeyRow]:
+    """Access keys in the order of their ids, of one account or all."""
+    query = select(*_COLUMNS).select_from(_JOINED).where(access_keys.c.id > after)
+    if account_id is not None:
+        query = query.where(access_keys.c.account_id == account_id)
+    rows = await connection.execute(query.order_by(access_keys.c.id).limit(limit))
+    return [_row(row._mapping) for row in rows]
+
+
+async def create_access_key(
+    change: Change, master_keys: MasterKeys, row: AccessKeyRow, secret: Secret
+) -> AccessKeyRow:
+    """Add a key with its secret; without an id it gets one. At most two may be active.
+
+    Raises NotFoundError for the owner, ConflictError, RefusedChangeError.
+    """
+    key_id = row.id or new_access_key_id(os.urandom(ACCESS_KEY_OCTETS))
+    row = _checked(replace(row, id=key_id))
+    row = replace(row, user_name=await _owner(change, row))
+    found = await change.connection.execute(
+        select(access_keys.c.id).where(access_keys.c.id == row.id)
+    )
+    if found.first() is not None:
+        raise ConflictError(f"access key {row.id} is there already")
+    if row.is_active:
+        await _must_have_room(change, row)
+    (row,) = await add_access_keys(change, master_keys, [(row, secret)])
+    return row
+
+
+async def add_access_keys(
+    change: Change, master_keys: MasterKeys, keys: Sequence[tuple[AccessKeyRow, Secret]]
+) -> list[AccessKeyRow]:
+    """Add keys with their secrets that are known to be good, and not to be there yet."""
+    await must_be_known(change, master_keys)
+    rows = [replace(row, created_at=change.now) for row, _ in keys]
+    values = [
+        {key: value for key, value in asdict(row).items() if key != "user_name"}
+        | {
+            "networks": list(row.networks),
+            "user_key": user_key(row.user_name) if row.user_name else None,
+            "secret": master_keys.seal(_octets(secret), secret_place(row.id)),
+        }
+        for row, (_, secret) in zip(rows, keys, strict=True)
+    ]
+    await change.connection.execute(insert(access_keys), values)
+    await change.note_all(
+        [Note(action="create", subject=row.subject, after=row.facts()) for row in rows]
+    )
+    return rows
+
+
+async def update_access_key(
+    change: Change, key_id: str, changes: Mapping[str, Any], *, action: str = "change"
+) -> AccessKeyRow:
+    """Change the status, the expiry or the networks. Raises as :func:`create_access_key`."""
+    before = await access_key(change.connection, key_id)
+    after = _checked(replace(before, **changes))
+    if after == before:
+        return before
+    if after.is_active and not before.is_active:
+        await _must_have_room(change, after)
+    await change.connection.execute(
+        update(access_keys)
+        .where(access_keys.c.id == key_id)
+        .values(
+            is_active=after.is_active,
+            expires_at=after.expires_at,
+            networks=list(after.networks),
+        )
+    )
+    await change.note(action, before.subject, before=before.facts(), after=after.facts())
+    return after
+
+
+async def replace_secret(
+    change: Change, master_keys: MasterKeys, key_id: str, secret: Secret
+) -> None:
+    """Give a key another secret; the one before it is good for nothing then.
+
+    Raises NotFoundError.
+    """
+    row = await access_key(change.connection, key_id)
+    sealed = master_keys.seal(secret.value.encode(), secret_place(key_id))
+    await change.connection.execute(
+        update(access_keys).where(access_keys.c.id == key_id).values(secret=sealed)
+    )
+    await change.note("replace-secret", row.subject, after=row.facts())
+
+
+async def delete_access_key(change: Change, key_id: str) -> None:
+    """Take a key away. Raises NotFoundError."""
+    await remove_access_keys(change, [await access_key(change.connection, key_id)])
+
+
+async def delete_keys_of(change: Change, account_id: str, user_name: str) -> None:
+    """Take all keys of a user away."""
+    query = select(*_COLUMNS).select_from(_JOINED).order_by(access_keys.c.id)
+    rows = await change.connection.execute(
+        query.where(
+            access_keys.c.account_id == account_id,
+            access_keys.c.user_key == user_key(user_name),
+        )
+    )
+    await remove_access_keys(change, [_row(row._mapping) for row in rows])
+
+
+async def remove_access_keys(change: Change, rows: Sequence[AccessKeyRow]) -> None:
+    """Take keys away that are known to be there."""
+    if not rows:
+        return
+    await change.connection.execute(
+        delete(access_keys).where(access_keys.c.id == bindparam("its_id")),
+        [{"its_id": row.id} for row in rows],
+    )
+    await change.note_all(
+        [Note(action="delete", subject=row.subject, before=row.facts()) for row in rows]
+    )
+
+
+async def note_uses(connection: AsyncConnection, uses: Sequence[KeyUse]) -> None:
+    """Write down the latest uses; that is no change and is not noted in the audit log."""
+    for use in uses:
+        await connection.execute(
+            update(access_keys)
+            .where(
+                access_keys.c.id == use.key_id,
+                access_keys.c.last_used_at.is_(None) | (access_keys.c.last_used_at < use.at),
+            )
+            .values(last_used_at=use.at, last_used_from=use.address[:_ADDRESS_CHARACTERS])
+        )
+
+
+def _octets(secret: Secret) -> bytes:
+    try:
+        octets = secret.value.encode()
+    except UnicodeEncodeError:
+        octets = b""
+    if not octets:
+        raise RefusedChangeError("an access key needs its secret, which is a text")
+    return octets
+
+
+def _checked(row: AccessKeyRow) -> AccessKeyRow:
+    try:
+        access_key_id(row.id)
+        networks = tuple(dict.fromkeys(str(network(text)) for text in row.networks))
+    except ValueError as error:
+        raise RefusedChangeError(f"access key `{row.id}': {error}") from None
+    if len(networks) > MAX_NETWORKS:
+        raise RefusedChangeError(
+            f"access key `{row.id}': has at most {MAX_NETWORKS} networks, not {len(networks)}"
+        )
+    return replace(row, networks=networks)
+
+
+async def _owner(change: Change, row: AccessKeyRow) -> str | None:
+    """The name of the user as it is kept; the owner must be there."""
+    await account(change.connection, row.account_id)
+    if row.user_name is None:
+        return None
+    if is_user_name(row.user_name):
+        query = select(users.c.name).where(
+            users.c.account_id == row.account_id, users.c.key == user_key(row.user_name)
+        )
+        name: str | None = (await change.connection.execute(query)).scalar()
+        if name is not None:
+            return name
+    raise NotFoundError(f"there is no user {row.account_id}/{row.user_name}")
+
+
+def _same_owner(row: AccessKeyRow) -> ColumnElement[bool]:
+    key = access_keys.c.user_key
+    is_users = key == user_key(row.user_name) if row.user_name else key.is_(None)
+    return (access_keys.c.account_id == row.account_id) & is_users
+
+
+async def _must_have_room(change: Change, row: AccessKeyRow) -> None:
+    found = await change.connection.execute(
+        select(func.count()).where(_same_owner(row), access_keys.c.is_active)
+    )
+    if (found.scalar() or 0) >= MAX_ACTIVE_KEYS:
+        raise ConflictError(
+            f"{row.owner} has {MAX_ACTIVE_KEYS} active access keys, the most it may have; "
+            f"disable or delete one first"
+        )

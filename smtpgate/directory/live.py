@@ -1,0 +1,253 @@
+"""The directory as the path of a message sees it: from memory, and never older than it may be.
+
+Answers are kept compiled, so a warm path asks no database. A change feed drops what changed
+within a second of its commit, on every worker and host. While the database cannot be asked,
+kept answers serve on until the last reading of the feed is ``max_stale_s`` old; from then on,
+and at once for what is not kept, the directory is unavailable. There is no third way, so
+nothing is ever allowed that was not looked up.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar, cast
+
+from smtpgate.core.account import AccessKey
+from smtpgate.core.address import domain_of
+from smtpgate.core.identity import Identity
+from smtpgate.core.naming import is_access_key_id
+from smtpgate.directory.cache import Cache, CacheKey
+from smtpgate.directory.change import Subject
+from smtpgate.directory.feed import Changes, Feed
+from smtpgate.directory.load import Loaded, Loader
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.ports import Clock, DirectoryUnavailableError
+from smtpgate.tasks import TaskOwner
+
+__all__ = ["LiveDirectory", "LiveSettings"]
+
+R = TypeVar("R")
+T = TypeVar("T")
+OnChanges = Callable[[Changes], None]
+
+# Compiling more text than this is done in a thread: it takes over half a millisecond.
+_OFFLOAD_OCTETS: Final = 4_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveSettings:
+    """How much is kept, and for how long it may be relied on."""
+
+    max_octets: int = 64 * 1024 * 1024
+    max_absent: int = 20_000
+    absent_s: float = 60
+    max_stale_s: float = 300
+    poll_s: float = 0.25
+    load_s: float = 5
+
+
+class LiveDirectory:
+    """Implements the Directory port over a store."""
+
+    def __init__(
+        self,
+        store: DirectoryStore,
+        loader: Loader,
+        *,
+        settings: LiveSettings,
+        clock: Clock,
+        on_changes: OnChanges | None = None,
+    ) -> None:
+        self.store = store
+        self.loader = loader
+        self._settings = settings
+        self._clock = clock
+        self._on_changes = on_changes
+        self._cache = Cache(
+            max_octets=settings.max_octets,
+            max_absent=settings.max_absent,
+            absent_s=settings.absent_s,
+        )
+        self._loads: dict[CacheKey, asyncio.Task[Any]] = {}
+        self._generation = 0
+        self._feed = Feed(store.database, clock)
+        self._tasks = TaskOwner()
+        self._as_of_s: float | None = None
+        self._problem: str | None = None
+
+    # -- the port ------------------------------------------------------------------------------
+
+    async def access_key(self, key_id: str) -> AccessKey | None:
+        """The key of that id with the principal it acts for, active or not."""
+        if not is_access_key_id(key_id):
+            return None  # whatever a client calls itself is no question to a database
+        return cast("AccessKey | None", await self._answer(CacheKey("key", key_id)))
+
+    async def identities(self, name: str) -> Sequence[Identity]:
+        """Every identity of exactly that name, of whichever accounts, verified or not."""
+        if "@" in name:
+            # One answer for all addresses of a domain: most domains have no address identity,
+            # and senders may invent a new label for each message.
+            known = await self._answer(CacheKey("addresses", domain_of(name)))
+            if known is not None and name not in known:
+                return ()
+        return cast("Sequence[Identity]", await self._answer(CacheKey("identity", name)))
+
+    # -- life ----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Read where the feed stands, then follow it. Raises DirectoryUnavailableError."""
+        await self.catch_up()
+        following = self._feed.follow(self._take, self._settings.poll_s)
+        self._following = self._tasks.start(following, name="feed")
+
+    async def catch_up(self) -> None:
+        """Know now what was committed so far. Raises DirectoryUnavailableError."""
+        try:
+            self._take(await self._feed.read())
+        except DirectoryUnavailableError as error:
+            self._take(error)
+            raise
+
+    async def stop(self) -> None:
+        """Follow no longer; the store stays open."""
+        self._feed.stop()
+        await self._tasks.drain(self._settings.load_s)
+
+    @property
+    def problem(self) -> str | None:
+        """Why the database cannot be asked at present, or ``None`` when it can."""
+        return self._problem
+
+    @property
+    def age_s(self) -> float:
+        """How old the newest knowledge of the database is, in seconds."""
+        as_of_s = self._as_of_s
+        return 0.0 if as_of_s is None else max(self._clock.monotonic() - as_of_s, 0.0)
+
+    @property
+    def cache(self) -> Cache:
+        """What is kept, for the metrics."""
+        return self._cache
+
+    # -- answers -------------------------------------------------------------------------------
+
+    async def _answer(self, key: CacheKey) -> Any:  # noqa: ANN401 - by the key's kind
+        if self.age_s > self._settings.max_stale_s:
+            why = self._problem or f"{self.store.database.name}: gives no answer"
+            raise DirectoryUnavailableError(f"{why}; last read {self.age_s:.0f} s ago")
+        now_s = self._clock.monotonic()
+        is_known, value = self._cache.get(key, now_s, also_lapsed=self._problem is not None)
+        if is_known:
+            return value
+        if self._problem is not None:
+            raise DirectoryUnavailableError(self._problem)
+        try:
+            return await self._loading(key)
+        except DirectoryUnavailableError:
+            # The feed has not noticed yet that the database is away.
+            is_known, value = self._cache.get(key, now_s, also_lapsed=True)
+            if is_known:
+                return value
+            raise
+
+    async def _loading(self, key: CacheKey) -> Any:  # noqa: ANN401 - by the key's kind
+        """The answer from the database; whoever asks for the same meanwhile shares it."""
+        task = self._loads.get(key)
+        if task is None:
+            task = self._loads[key] = self._tasks.start(self._load(key), name="load")
+            task.add_done_callback(_look_at)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.cancelled() or _is_cancelled():
+                raise
+            raise DirectoryUnavailableError("the directory was closed meanwhile") from None
+
+    async def _load(self, key: CacheKey) -> Any:  # noqa: ANN401 - by the key's kind
+        """Read and compile an answer, and keep it unless something changed meanwhile."""
+        generation = self._generation
+        try:
+            async with asyncio.timeout(self._settings.load_s):
+                loaded = await self._loaded(key)
+        except TimeoutError:
+            text = f"no answer within {self._settings.load_s:g} s"
+            raise DirectoryUnavailableError(f"{self.store.database.name}: {text}") from None
+        except (DirectoryUnavailableError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            # What is kept there cannot be used whole, so nothing of it is used.
+            raise DirectoryUnavailableError(f"{key}: {error}") from error
+        finally:
+            if self._loads.get(key) is asyncio.current_task():
+                del self._loads[key]
+        if generation == self._generation:
+            if loaded.value:
+                self._cache.put(key, loaded.value, loaded.account_ids, loaded.octets)
+            else:
+                self._cache.put_absent(key, loaded.value, self._clock.monotonic())
+        return loaded.value
+
+    async def _loaded(self, key: CacheKey) -> Loaded[Any]:
+        loader = self.loader
+        if key.kind == "identity":
+            async with self.store.reading() as connection:
+                rows = await loader.read_identities(connection, key.name)
+            return await _compiled(rows.policy_octets, loader.compile_identities, rows)
+        async with self.store.reading() as connection:
+            if key.kind == "addresses":
+                return await loader.read_addresses(connection, key.name)
+            key_rows = await loader.read_key(connection, key.name)
+        if key_rows is None:
+            return Loaded(None, frozenset(), 0)
+        return await _compiled(key_rows.policy_octets, loader.compile_key, key_rows)
+
+    # -- changes -------------------------------------------------------------------------------
+
+    def _take(self, told: Changes | DirectoryUnavailableError) -> None:
+        """What one reading of the feed tells."""
+        if isinstance(told, DirectoryUnavailableError):
+            self._problem = str(told)
+            return
+        self._problem = None
+        self._as_of_s = told.as_of_s
+        if not told.everything and not told.subjects:
+            return
+        # What is being read right now may be from before the change.
+        self._generation += 1
+        self._loads.clear()
+        if told.everything:
+            self._cache.clear()
+        for subject in told.subjects:
+            self._forget(subject)
+        if self._on_changes is not None:
+            self._on_changes(told)
+
+    def _forget(self, subject: Subject) -> None:
+        """Keep nothing of what a change was about."""
+        if subject.kind in ("account", "user"):
+            self._cache.drop_account(subject.account_id)
+        elif subject.kind == "key":
+            self._cache.drop([CacheKey("key", subject.name)])
+        elif subject.kind == "identity":
+            domain = domain_of(subject.name) if "@" in subject.name else subject.name
+            self._cache.drop(
+                [CacheKey("identity", subject.name), CacheKey("addresses", domain)]
+            )
+
+
+def _look_at(task: asyncio.Task[Any]) -> None:
+    """An error that nobody waits for any more is no error that was lost."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _compiled(octets: int, compile_: Callable[[R], Loaded[T]], rows: R) -> Loaded[Any]:
+    if octets <= _OFFLOAD_OCTETS:
+        return compile_(rows)
+    return await asyncio.to_thread(compile_, rows)

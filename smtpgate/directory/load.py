@@ -1,0 +1,314 @@
+"""What the path of a message asks for, read from the database and made ready for use.
+
+An answer is read in one transaction, so it is never half of a change, and then compiled:
+policies parsed, secrets opened, private keys loaded. What cannot be compiled fails as a whole;
+the directory is then unavailable for that name, and nothing is allowed by what is left of it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any, Final, Generic, TypeAlias, TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smtpgate.core.account import AccessKey, Account, Principal, SendingLimits
+from smtpgate.core.arn import IdentityArn, user_arn
+from smtpgate.core.identity import DkimKey, Identity
+from smtpgate.core.naming import user_key
+from smtpgate.core.policy import Kind, Policy, parse_policy
+from smtpgate.core.secret import Secret
+from smtpgate.directory.dkim import DkimKeyRow, private_key_place
+from smtpgate.directory.keys import secret_place
+from smtpgate.directory.schema import (
+    access_keys,
+    accounts,
+    dkim_keys,
+    identities,
+    policies,
+    users,
+)
+from smtpgate.directory.sealing import MasterKeys
+from smtpgate.private_keys import load_private_key
+
+__all__ = ["IdentityRows", "KeyRows", "Loaded", "Loader"]
+
+T = TypeVar("T")
+_Row: TypeAlias = Any  # of a query: its columns are the query's
+
+# What the compiled form takes in memory, as tests/bench/bench_directory.py measures it: so much
+# for an entry, and so many times the text of its policies.
+_ENTRY_OCTETS: Final = 2_000
+_PRIVATE_KEY_OCTETS: Final = 6_000
+_OCTETS_PER_POLICY_OCTET: Final = 12
+_ADDRESS_OCTETS: Final = 200
+_MAX_ADDRESSES: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Generic[T]):
+    """An answer, the accounts that it depends on, and about how many octets it takes."""
+
+    value: T
+    account_ids: frozenset[str]
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRows:
+    """An access key with all that it leads to, as read."""
+
+    key: _Row
+    policies: Sequence[_Row]
+
+    @property
+    def policy_octets(self) -> int:
+        """How much there is to compile."""
+        return sum(len(row.document) for row in self.policies)
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityRows:
+    """The identities of a name with their policies and signing keys, as read."""
+
+    identities: Sequence[_Row]
+    policies: Sequence[_Row]
+    dkim_keys: Sequence[_Row]
+
+    @property
+    def policy_octets(self) -> int:
+        """How much there is to compile."""
+        return sum(len(row.document) for row in self.policies)
+
+
+_PRINCIPAL: Final = (
+    users.c.name.label("user_name"),
+    users.c.path,
+    users.c.tags,
+    users.c.unique_id,
+    accounts.c.id.label("account_id"),
+    accounts.c.name.label("account_name"),
+    accounts.c.organization_id,
+    accounts.c.paused_reason,
+    accounts.c.max_24h_send,
+    accounts.c.max_send_rate_per_s,
+)
+_KEY: Final = (
+    select(
+        access_keys.c.id,
+        access_keys.c.user_key,
+        access_keys.c.secret,
+        access_keys.c.is_active,
+        access_keys.c.expires_at,
+        access_keys.c.networks,
+        *_PRINCIPAL,
+    )
+    .join(accounts, accounts.c.id == access_keys.c.account_id)
+    .outerjoin(
+        users,
+        (users.c.account_id == access_keys.c.account_id)
+        & (users.c.key == access_keys.c.user_key),
+    )
+)
+_POLICY: Final = select(
+    policies.c.account_id, policies.c.subject, policies.c.name, policies.c.document
+).order_by(policies.c.name)
+_IDENTITY: Final = select(
+    identities.c.account_id, identities.c.name, identities.c.state, identities.c.paused_reason
+).order_by(identities.c.created_at, identities.c.account_id)
+_SIGNING_KEY: Final = (
+    select(
+        dkim_keys.c.account_id,
+        dkim_keys.c.region,
+        dkim_keys.c.domain,
+        dkim_keys.c.selector,
+        dkim_keys.c.private_key,
+    )
+    .where(dkim_keys.c.stage == "active")
+    .order_by(dkim_keys.c.since, dkim_keys.c.selector)
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loader:
+    """Reads and compiles, with what the configuration says about it."""
+
+    region: str
+    partition: str
+    default_limits: SendingLimits
+    address_tag_idiom: bool
+    master_keys: MasterKeys
+
+    # -- access keys ---------------------------------------------------------------------------
+
+    async def read_key(self, connection: AsyncConnection, key_id: str) -> KeyRows | None:
+        """The rows of an access key, or none."""
+        row = (await connection.execute(_KEY.where(access_keys.c.id == key_id))).one_or_none()
+        if row is None:
+            return None
+        if row.user_key is None:
+            return KeyRows(row, ())
+        query = _POLICY.where(
+            policies.c.account_id == row.account_id,
+            policies.c.kind == "user",
+            policies.c.region == "",
+            policies.c.subject == row.user_key,
+        )
+        return KeyRows(row, (await connection.execute(query)).all())
+
+    async def principals(self, connection: AsyncConnection) -> list[Principal]:
+        """Every account's root and every user, with or without access keys."""
+        found = await connection.execute(
+            select(*_PRINCIPAL)
+            .select_from(accounts.outerjoin(users, users.c.account_id == accounts.c.id))
+            .order_by(accounts.c.id, users.c.key)
+        )
+        of_policies = await connection.execute(_POLICY.where(policies.c.kind == "user"))
+        policies_of: defaultdict[tuple[str, str], list[_Row]] = defaultdict(list)
+        for policy in of_policies:
+            policies_of[policy.account_id, policy.subject].append(policy)
+        principals: list[Principal] = []
+        for row in found:
+            if not principals or principals[-1].account.id != row.account_id:
+                principals.append(Principal.root(self._account(row), self.partition))
+            if row.user_name is not None:
+                key = (row.account_id, user_key(row.user_name))
+                principals.append(self._principal(row, policies_of[key]))
+        return principals
+
+    def compile_key(self, rows: KeyRows) -> Loaded[AccessKey]:
+        """The access key and its principal. Raises SealError, PolicyError, ValueError."""
+        row = rows.key
+        if row.user_key is not None and row.user_name is None:
+            raise ValueError("its user is not there")  # and it is not the root's
+        secret = Secret(self.master_keys.open(row.secret, secret_place(row.id)).decode())
+        principal = self._principal(row, rows.policies)
+        networks = tuple(map(ip_network, row.networks))
+        key = AccessKey(row.id, secret, principal, row.is_active, row.expires_at, networks)
+        octets = _ENTRY_OCTETS + _OCTETS_PER_POLICY_OCTET * rows.policy_octets
+        return Loaded(key, frozenset({row.account_id}), octets)
+
+    def _principal(self, row: _Row, policy_rows: Iterable[_Row]) -> Principal:
+        account = self._account(row)
+        if row.user_name is None:
+            return Principal.root(account, self.partition)
+        return Principal(
+            account,
+            row.user_name,
+            user_arn(account.id, row.user_name, row.path, self.partition),
+            row.unique_id,
+            self._policies("user", policy_rows),
+            tuple(row.tags.items()),
+        )
+
+    def _account(self, row: _Row) -> Account:
+        return Account(
+            row.account_id,
+            row.account_name,
+            self._limits(row),
+            row.paused_reason,
+            row.organization_id,
+        )
+
+    def _limits(self, row: _Row) -> SendingLimits:
+        day, rate, default = row.max_24h_send, row.max_send_rate_per_s, self.default_limits
+        return SendingLimits(
+            default.max_24h_send if day is None else day,
+            default.max_send_rate_per_s if rate is None else rate,
+        )
+
+    # -- identities ----------------------------------------------------------------------------
+
+    async def read_identities(self, connection: AsyncConnection, name: str) -> IdentityRows:
+        """The rows of all identities of a name, of whichever accounts."""
+        found = await connection.execute(
+            _IDENTITY.where(identities.c.region == self.region, identities.c.name == name)
+        )
+        rows = found.all()
+        if not rows:
+            return IdentityRows((), (), ())
+        of_policies = await connection.execute(
+            _POLICY.where(
+                policies.c.account_id.in_([row.account_id for row in rows]),
+                policies.c.kind == "identity",
+                policies.c.region == self.region,
+                policies.c.subject == name,
+            )
+        )
+        if "@" in name:
+            return IdentityRows(rows, of_policies.all(), ())
+        of_keys = await connection.execute(
+            _SIGNING_KEY.where(
+                dkim_keys.c.account_id.in_([row.account_id for row in rows]),
+                dkim_keys.c.region == self.region,
+                dkim_keys.c.domain == name,
+            )
+        )
+        return IdentityRows(rows, of_policies.all(), of_keys.all())
+
+    async def read_addresses(
+        self, connection: AsyncConnection, domain: str
+    ) -> Loaded[frozenset[str] | None]:
+        """The names of all address identities of a domain; ``None`` when they are very many."""
+        found = await connection.execute(
+            select(identities.c.name)
+            .distinct()
+            .where(
+                identities.c.region == self.region,
+                identities.c.domain == domain,
+                identities.c.name != domain,
+            )
+            .limit(_MAX_ADDRESSES + 1)
+        )
+        names = frozenset(row.name for row in found)
+        if len(names) > _MAX_ADDRESSES:
+            return Loaded(None, frozenset(), 0)
+        return Loaded(names, frozenset(), _ENTRY_OCTETS + _ADDRESS_OCTETS * len(names))
+
+    def compile_identities(self, rows: IdentityRows) -> Loaded[tuple[Identity, ...]]:
+        """The identities. Raises SealError, PolicyError, KeyFileError."""
+        policies_of, keys_of = _by_account(rows.policies), _by_account(rows.dkim_keys)
+        found = tuple(
+            Identity(
+                IdentityArn(self.partition, self.region, row.account_id, row.name),
+                row.state == "success",
+                self._policies("identity", policies_of[row.account_id]),
+                tuple(self._dkim_key(key) for key in keys_of[row.account_id]),
+                row.paused_reason,
+            )
+            for row in rows.identities
+        )
+        octets = (
+            _ENTRY_OCTETS * max(len(found), 1)
+            + _OCTETS_PER_POLICY_OCTET * rows.policy_octets
+            + _PRIVATE_KEY_OCTETS * len(rows.dkim_keys)
+        )
+        return Loaded(found, frozenset(row.account_id for row in rows.identities), octets)
+
+    def _dkim_key(self, row: _Row) -> DkimKey:
+        place = private_key_place(
+            DkimKeyRow(
+                account_id=row.account_id,
+                region=row.region,
+                domain=row.domain,
+                selector=row.selector,
+            )
+        )
+        pem = self.master_keys.open(row.private_key, place)
+        return DkimKey(row.selector, load_private_key(pem, is_checked=True))
+
+    def _policies(self, kind: Kind, rows: Iterable[_Row]) -> tuple[Policy, ...]:
+        idiom = self.address_tag_idiom
+        return tuple(
+            parse_policy(row.document, kind=kind, name=row.name, address_tag_idiom=idiom)
+            for row in rows
+        )
+
+
+def _by_account(rows: Iterable[_Row]) -> defaultdict[str, list[_Row]]:
+    found: defaultdict[str, list[_Row]] = defaultdict(list)
+    for row in rows:
+        found[row.account_id].append(row)
+    return found

@@ -1,0 +1,390 @@
+"""Policies of users and identities in the directory, with every version there ever was.
+
+Who replaces a policy says which version was read: if somebody else was faster, nothing is
+replaced and the second is told. What was replaced or deleted stays in the history.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smtpgate.core.naming import user_key
+from smtpgate.core.policy import (
+    Kind,
+    PolicyError,
+    attachment_problems,
+    is_policy_name,
+    parse_policy,
+    user_attachment_problems,
+)
+from smtpgate.directory.change import (
+    Change,
+    ConflictError,
+    Note,
+    NotFoundError,
+    RefusedChangeError,
+    Subject,
+)
+from smtpgate.directory.schema import identities, policies, policy_versions, users
+
+__all__ = [
+    "MAY_SEND",
+    "PolicyPlace",
+    "PolicyRow",
+    "PolicyWrite",
+    "delete_policy",
+    "drop_policies",
+    "policies_of",
+    "policy_history",
+    "policy_problems",
+    "put_policy",
+    "remove_policies",
+    "roll_back_policy",
+    "write_policies",
+]
+
+# What a new user may do, unless told otherwise.
+MAY_SEND: Final = """\
+{
+  "Version": "2012-10-17",
+  "Statement": [
+    {"Sid": "MaySend", "Effect": "Allow", "Action": "ses:SendRawEmail", "Resource": "*"}
+  ]
+}
+"""
+
+_PLACE: Final = ("kind", "account_id", "region", "subject", "name")
+# Which policy, when a statement is for many.
+_IT: Final = and_(*(policies.c[column] == bindparam(f"its_{column}") for column in _PLACE))
+
+
+def _where(values: Mapping[str, object]) -> dict[str, object]:
+    return {f"its_{column}": values[column] for column in _PLACE}
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyPlace:
+    """Whose policies: a user's, or an identity's."""
+
+    kind: Kind
+    account_id: str
+    region: str
+    subject: str
+    shown: str
+    identity_arn: str = ""
+
+    @classmethod
+    def of_user(cls, account_id: str, name: str) -> "PolicyPlace":
+        """The policies of a user."""
+        return cls("user", account_id, "", user_key(name), name)
+
+    @classmethod
+    def of_identity(cls, account_id: str, region: str, name: str, arn: str) -> "PolicyPlace":
+        """The policies of an identity."""
+        return cls("identity", account_id, region, name, name, arn)
+
+    @property
+    def noted_as(self) -> Subject:
+        """What notes call their owner."""
+        return Subject(
+            "user" if self.kind == "user" else "identity", self.account_id, self.shown
+        )
+
+    def rows(self, table: Table) -> ColumnElement[bool]:
+        """Which rows of a table are of this place."""
+        return (
+            (table.c.kind == self.kind)
+            & (table.c.account_id == self.account_id)
+            & (table.c.region == self.region)
+            & (table.c.subject == self.subject)
+        )
+
+    def values(self) -> dict[str, str]:
+        """The columns that say so."""
+        return {
+            "kind": self.kind,
+            "account_id": self.account_id,
+            "region": self.region,
+            "subject": self.subject,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRow:
+    """A version of a policy; the one in which it was deleted has no ``document``."""
+
+    name: str
+    document: str | None
+    version: int
+    changed_at: datetime
+    changed_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyWrite:
+    """A document to stand somewhere as that version, in place of what stands there now."""
+
+    place: PolicyPlace
+    name: str
+    document: str
+    version: int
+    before: PolicyRow | None
+
+
+def _columns(table: Table) -> tuple[ColumnElement[object], ...]:
+    return tuple(
+        table.c[name] for name in ("name", "document", "version", "changed_at", "changed_by")
+    )
+
+
+async def policies_of(connection: AsyncConnection, place: PolicyPlace) -> list[PolicyRow]:
+    """The policies that hold now, by name."""
+    rows = await connection.execute(
+        select(*_columns(policies)).where(place.rows(policies)).order_by(policies.c.name)
+    )
+    return [PolicyRow(**row._mapping) for row in rows]
+
+
+async def policy_history(
+    connection: AsyncConnection, place: PolicyPlace, name: str
+) -> list[PolicyRow]:
+    """Every version of a policy, the newest first. Raises NotFoundError."""
+    found: list[PolicyRow] = []
+    if is_policy_name(name):
+        rows = await connection.execute(
+            select(*_columns(policy_versions))
+            .where(place.rows(policy_versions), policy_versions.c.name == name)
+            .order_by(policy_versions.c.version.desc())
+        )
+        found = [PolicyRow(**row._mapping) for row in rows]
+    if not found:
+        raise NotFoundError(f"{place.noted_as} never had a policy `{name}'")
+    return found
+
+
+async def put_policy(
+    change: Change,
+    place: PolicyPlace,
+    name: str,
+    document: str,
+    *,
+    expected_version: int | None = None,
+    action: str = "put-policy",
+) -> PolicyRow:
+    """Attach a policy, or replace the version that the caller has seen.
+
+    ``expected_version`` is ``None`` for a new policy. Raises NotFoundError for the owner,
+    ConflictError when another version is there, RefusedChangeError with every problem of the
+    document.
+    """
+    await _must_have_owner(change, place)
+    there = await policies_of(change.connection, place)
+    before = next((row for row in there if row.name == name), None)
+    _must_be_as_seen(place, name, before, expected_version)
+    _must_be_good(place, name, document, sum(row.name != name for row in there))
+    if before is not None and before.document == document:
+        return before
+    version = await _next_version(change, place, name)
+    write = PolicyWrite(
+        place=place, name=name, document=document, version=version, before=before
+    )
+    (row,) = await write_policies(change, [write], action=action)
+    return row
+
+
+async def write_policies(
+    change: Change, writes: Sequence[PolicyWrite], *, action: str = "put-policy"
+) -> list[PolicyRow]:
+    """Attach and replace policies that are known to be good.
+
+    What stands there, and the versions that there were, was read in this transaction.
+    """
+    rows = [
+        PolicyRow(write.name, write.document, write.version, change.now, change.actor.name)
+        for write in writes
+    ]
+    values = [
+        write.place.values() | _values(row) for write, row in zip(writes, rows, strict=True)
+    ]
+    there = [write.before is not None for write in writes]
+    if not all(there):
+        new = [one for one, is_there in zip(values, there, strict=True) if not is_there]
+        await change.connection.execute(insert(policies), new)
+    if any(there):
+        old = [
+            _where(one) | one for one, is_there in zip(values, there, strict=True) if is_there
+        ]
+        await change.connection.execute(update(policies).where(_IT), old)
+    await change.connection.execute(insert(policy_versions), values)
+    await change.note_all(
+        [
+            Note(
+                action=action,
+                subject=write.place.noted_as,
+                before=_facts(write.before) if write.before else None,
+                after=_facts(row),
+            )
+            for write, row in zip(writes, rows, strict=True)
+        ]
+    )
+    return rows
+
+
+async def delete_policy(
+    change: Change, place: PolicyPlace, name: str, *, expected_version: int | None = None
+) -> None:
+    """Take a policy away; its history stays. Raises NotFoundError or ConflictError."""
+    there = await policies_of(change.connection, place)
+    before = next((row for row in there if row.name == name), None)
+    if before is None:
+        raise NotFoundError(f"{place.noted_as} has no policy `{name}'")
+    if expected_version is not None:
+        _must_be_as_seen(place, name, before, expected_version)
+    await remove_policies(change, [(place, before)])
+
+
+async def remove_policies(
+    change: Change, found: Sequence[tuple[PolicyPlace, PolicyRow]]
+) -> None:
+    """Take policies away that are known to stand there; their history stays."""
+    if not found:
+        return
+    gone = [
+        place.values()
+        | _values(PolicyRow(row.name, None, row.version + 1, change.now, change.actor.name))
+        for place, row in found
+    ]
+    await change.connection.execute(delete(policies).where(_IT), list(map(_where, gone)))
+    await change.connection.execute(insert(policy_versions), gone)
+    await change.note_all(
+        [
+            Note(action="delete-policy", subject=place.noted_as, before=_facts(row))
+            for place, row in found
+        ]
+    )
+
+
+async def roll_back_policy(
+    change: Change, place: PolicyPlace, name: str, version: int
+) -> PolicyRow:
+    """Make an earlier version the current one again, as a new version.
+
+    Raises NotFoundError, or RefusedChangeError when the document is no longer acceptable.
+    """
+    history = await policy_history(change.connection, place, name)
+    wanted = next((row for row in history if row.version == version), None)
+    if wanted is None or wanted.document is None:
+        has = ", ".join(str(row.version) for row in history if row.document is not None)
+        raise NotFoundError(
+            f"policy `{name}' has no document of version {version}, but of {has}"
+        )
+    current = history[0]
+    seen = current.version if current.document is not None else None
+    return await put_policy(
+        change, place, name, wanted.document, expected_version=seen, action="roll-back-policy"
+    )
+
+
+async def drop_policies(change: Change, place: PolicyPlace) -> None:
+    """Take away all policies of something that is itself taken away."""
+    rows = await policies_of(change.connection, place)
+    await remove_policies(change, [(place, row) for row in rows])
+
+
+async def _must_have_owner(change: Change, place: PolicyPlace) -> None:
+    """Else a policy would wait for whoever takes that name later."""
+    columns = users.c if place.kind == "user" else identities.c
+    is_owner = columns.account_id == place.account_id
+    if place.kind == "user":
+        is_owner &= columns.key == place.subject
+    else:
+        is_owner &= (columns.region == place.region) & (columns.name == place.subject)
+    if not (await change.connection.execute(select(exists().where(is_owner)))).scalar():
+        raise NotFoundError(f"there is no {place.noted_as}")
+
+
+def _must_be_as_seen(
+    place: PolicyPlace, name: str, before: PolicyRow | None, expected: int | None
+) -> None:
+    if before is None and expected is not None:
+        raise ConflictError(
+            f"policy `{name}' of {place.noted_as} was deleted meanwhile; look again"
+        )
+    if before is not None and before.version != expected:
+        raise ConflictError(
+            f"policy `{name}' of {place.noted_as} is at version {before.version}, changed by "
+            f"{before.changed_by} at {before.changed_at:%Y-%m-%d %H:%M:%SZ}; look at it, "
+            f"and say that version to replace it"
+        )
+
+
+def _must_be_good(place: PolicyPlace, name: str, document: str, siblings: int) -> None:
+    if not is_policy_name(name):
+        raise RefusedChangeError(
+            f"`{name}' is no policy name: it has 1 to 64 letters, digits, - and _"
+        )
+    problems = policy_problems(place, name, document, siblings=siblings)
+    if problems:
+        raise RefusedChangeError("\n".join(f"policy `{name}': {text}" for text in problems))
+
+
+def policy_problems(
+    place: PolicyPlace, name: str, document: str, *, siblings: int
+) -> list[str]:
+    """Why a document cannot stand in that place beside the others; nothing when it can."""
+    try:
+        octets = document.encode()
+    except UnicodeEncodeError:
+        return ["document: is no text that can be written in UTF-8"]
+    try:
+        policy = parse_policy(octets, kind=place.kind, name=name)
+    except PolicyError as error:
+        return [str(problem) for problem in error.problems]
+    if place.kind == "user":
+        found = user_attachment_problems(document, siblings=siblings)
+    else:
+        found = attachment_problems(
+            policy,
+            identity_arn=place.identity_arn,
+            source_octets=len(octets),
+            siblings=siblings,
+        )
+    return [str(problem) for problem in found]
+
+
+async def _next_version(change: Change, place: PolicyPlace, name: str) -> int:
+    found = await change.connection.execute(
+        select(func.max(policy_versions.c.version)).where(
+            place.rows(policy_versions), policy_versions.c.name == name
+        )
+    )
+    return (found.scalar() or 0) + 1
+
+
+def _values(row: PolicyRow) -> dict[str, object]:
+    return {
+        "name": row.name,
+        "document": row.document,
+        "version": row.version,
+        "changed_at": row.changed_at,
+        "changed_by": row.changed_by,
+    }
+
+
+def _facts(row: PolicyRow) -> dict[str, object]:
+    return {"policy": row.name, "version": row.version, "document": row.document}

@@ -1,0 +1,180 @@
+"""What is kept of identities, for those who verify them and look after their DKIM keys."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, DateTime, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smtpgate.core.dkim_stages import RETIRING, StagedKey
+from smtpgate.core.events import UpkeepTroubles
+from smtpgate.core.mail_code import MailCode
+from smtpgate.core.recheck import LONGEST_WAIT
+from smtpgate.core.registered import Registered, RegisteredKey
+from smtpgate.core.verification import Verification
+from smtpgate.directory.change import Actor, Change, NotFoundError
+from smtpgate.directory.dkim import DkimKeyRow, dkim_keys_of, update_dkim_key
+from smtpgate.directory.identities import IdentityRow, identity, update_identity
+from smtpgate.directory.schema import dkim_keys, identities
+from smtpgate.directory.store import DirectoryStore
+
+__all__ = ["DirectoryRegistry", "registered"]
+
+Pair = tuple[Registered, Registered]
+
+
+class DirectoryRegistry:
+    """Implements the Registry port over a store; what it writes is written as one actor's."""
+
+    def __init__(self, store: DirectoryStore, actor: Actor, action: str) -> None:
+        self._store = store
+        self._actor = actor
+        self._action = action
+
+    async def one(self, account_id: str, name: str) -> Registered:
+        """The identity of that account and name. Raises NotFoundError."""
+        async with self._store.reading() as connection:
+            return await self._read(connection, account_id, name)
+
+    async def due(self, now: datetime, limit: int) -> Sequence[Registered]:
+        """Identities about which the DNS is to be asked, or with a key whose stage ends."""
+        region = self._store.region
+        by_identity = (
+            select(identities.c.account_id, identities.c.name)
+            .where(identities.c.region == region, _is_due(identities.c.next_check_at, now))
+            .limit(limit)
+        )
+        by_key = (
+            select(dkim_keys.c.account_id, dkim_keys.c.domain)
+            .where(
+                dkim_keys.c.region == region,
+                or_(
+                    _is_due(dkim_keys.c.next_check_at, now),
+                    (dkim_keys.c.stage == "retiring")
+                    & (or_(dkim_keys.c.since <= now - RETIRING, dkim_keys.c.since > now)),
+                ),
+            )
+            .distinct()
+            .limit(limit)
+        )
+        async with self._store.reading() as connection:
+            found = [tuple(row) for row in await connection.execute(by_identity)]
+            found += [tuple(row) for row in await connection.execute(by_key)]
+            names = list(dict.fromkeys(found))[:limit]
+            return [await self._read(connection, *name) for name in names]
+
+    async def settle(self, changes: Sequence[Pair]) -> Sequence[Pair]:
+        """Keep what became of identities; those that changed meanwhile are left out."""
+        if not changes:
+            return ()
+        async with self._store.changing(self._actor) as change:
+            return [pair for pair in changes if await self._keep(change, *pair)]
+
+    async def troubles(self) -> UpkeepTroubles:
+        """How many identities and keys need somebody's attention."""
+        missing = select(func.count()).where(
+            identities.c.region == self._store.region, identities.c.missing_since.is_not(None)
+        )
+        alarms = select(func.count()).where(
+            dkim_keys.c.region == self._store.region, dkim_keys.c.alarm_since.is_not(None)
+        )
+        async with self._store.reading() as connection:
+            return UpkeepTroubles(
+                (await connection.execute(missing)).scalar() or 0,
+                (await connection.execute(alarms)).scalar() or 0,
+            )
+
+    async def _read(
+        self, connection: AsyncConnection, account_id: str, name: str
+    ) -> Registered:
+        row = await identity(connection, account_id, self._store.region, name)
+        keys = await dkim_keys_of(connection, account_id, self._store.region, name)
+        return registered(row, keys, self._store.partition)
+
+    async def _keep(self, change: Change, before: Registered, after: Registered) -> bool:
+        connection, region = change.connection, self._store.region
+        try:
+            row = await identity(connection, before.account_id, region, before.name)
+        except NotFoundError:
+            return False
+        keys = await dkim_keys_of(connection, before.account_id, region, before.name)
+        if registered(row, keys, self._store.partition) != before:
+            return False
+        await update_identity(change, row, _identity_values(after), action=self._action)
+        for key, kept in zip(keys, after.keys, strict=True):
+            await update_dkim_key(change, key, _key_values(kept.staged), action=self._action)
+        return True
+
+
+def registered(row: IdentityRow, keys: Iterable[DkimKeyRow], partition: str) -> Registered:
+    """What rows say of an identity."""
+    code = None
+    if row.code_digest is not None and row.code_sent_at is not None:
+        code = MailCode(row.code_digest, row.code_sent_at, row.code_failures)
+    return Registered(
+        account_id=row.account_id,
+        name=row.name,
+        arn=row.arn(partition),
+        token=row.token,
+        verification=Verification(
+            state=row.state,
+            method=row.method,
+            started_at=row.started_at,
+            verified_at=row.verified_at,
+            checked_at=row.checked_at,
+            missing_since=row.missing_since,
+            next_check_at=row.next_check_at,
+            problem=row.problem,
+        ),
+        code=code,
+        keys=tuple(RegisteredKey(staged=_staged(key), record=key.record) for key in keys),
+    )
+
+
+def _staged(row: DkimKeyRow) -> StagedKey:
+    if row.since is None:
+        raise ValueError("a key that is kept has a stage since some moment")
+    return StagedKey(
+        selector=row.selector,
+        algorithm=row.algorithm,
+        since=row.since,
+        stage=row.stage,
+        checked_at=row.checked_at,
+        next_check_at=row.next_check_at,
+        problem=row.problem,
+        alarm_since=row.alarm_since,
+    )
+
+
+def _identity_values(after: Registered) -> dict[str, Any]:
+    held, code = after.verification, after.code
+    return {
+        "state": held.state,
+        "method": held.method,
+        "started_at": held.started_at,
+        "verified_at": held.verified_at,
+        "checked_at": held.checked_at,
+        "missing_since": held.missing_since,
+        "next_check_at": held.next_check_at,
+        "problem": held.problem,
+        "code_digest": code.digest if code else None,
+        "code_sent_at": code.sent_at if code else None,
+        "code_failures": code.wrong_attempts if code else 0,
+    }
+
+
+def _key_values(staged: StagedKey) -> dict[str, Any]:
+    return {
+        "stage": staged.stage,
+        "since": staged.since,
+        "checked_at": staged.checked_at,
+        "next_check_at": staged.next_check_at,
+        "problem": staged.problem,
+        "alarm_since": staged.alarm_since,
+    }
+
+
+def _is_due(column: ColumnElement[DateTime], now: datetime) -> ColumnElement[bool]:
+    # One planned further ahead than any interval was planned by a clock that was wrong.
+    return or_(column <= now, column > now + LONGEST_WAIT)

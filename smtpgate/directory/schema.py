@@ -1,0 +1,217 @@
+"""The tables of the directory, the same on SQLite and PostgreSQL.
+
+Nothing in them is secret in clear: access key secrets and private keys are sealed (see
+:mod:`smtpgate.directory.sealing`). ``audit_log`` is append-only, by triggers of the database,
+and is the change feed too: whoever caches something reads what was added to it.
+"""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+from smtpgate.sql.types import NAMES, Json, Moment, Serial
+
+__all__ = [
+    "APPEND_ONLY",
+    "EARLIER",
+    "HEAD",
+    "access_keys",
+    "accounts",
+    "audit_log",
+    "dkim_keys",
+    "identities",
+    "master_keys",
+    "metadata",
+    "policies",
+    "policy_versions",
+    "users",
+]
+
+# The revision of the migrations that makes these tables; a test holds the two together.
+HEAD: Final = "0002"
+EARLIER: Final = ("0001",)
+
+
+metadata = MetaData(naming_convention=NAMES)
+
+
+def _account_id() -> Column[str]:
+    return Column("account_id", ForeignKey("accounts.id"), primary_key=True)
+
+
+master_keys = Table(
+    "master_keys",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("check", LargeBinary, nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("organization_id", String(34)),
+    Column("paused_reason", Text),  # null: not paused
+    Column("max_24h_send", BigInteger),  # null: as the configuration's [limits] says
+    Column("max_send_rate_per_s", Float),
+    Column("created_at", Moment, nullable=False),
+)
+
+users = Table(
+    "users",
+    metadata,
+    _account_id(),
+    Column("key", String(64), primary_key=True),  # the name in lower case
+    Column("name", String(64), nullable=False),
+    Column("path", String(512), nullable=False),
+    Column("tags", Json, nullable=False),
+    Column("unique_id", String(21), nullable=False, unique=True),
+    Column("created_at", Moment, nullable=False),
+)
+
+access_keys = Table(
+    "access_keys",
+    metadata,
+    Column("id", String(128), primary_key=True),
+    Column("account_id", String(12), nullable=False),
+    Column("user_key", String(64)),  # null: the account's root
+    Column("secret", LargeBinary, nullable=False),  # sealed
+    Column("is_active", Boolean, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment),
+    Column("networks", Json, nullable=False),
+    Column("last_used_at", Moment),
+    Column("last_used_from", String(45)),
+    ForeignKeyConstraint(["account_id"], ["accounts.id"]),
+    ForeignKeyConstraint(["account_id", "user_key"], ["users.account_id", "users.key"]),
+    Index(None, "account_id", "user_key"),
+)
+
+identities = Table(
+    "identities",
+    metadata,
+    _account_id(),
+    Column("region", String(32), primary_key=True),
+    Column("name", String(320), primary_key=True),
+    Column("domain", String(255), nullable=False),  # the name's, or the name itself
+    Column("token", String(64), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("method", String(8)),
+    Column("started_at", Moment),
+    Column("verified_at", Moment),
+    Column("checked_at", Moment),
+    Column("missing_since", Moment),
+    Column("next_check_at", Moment),
+    Column("problem", Text, nullable=False, server_default=""),
+    Column("code_digest", LargeBinary),
+    Column("code_sent_at", Moment),
+    Column("code_failures", Integer, nullable=False, server_default="0"),
+    Column("paused_reason", Text),
+    Column("created_at", Moment, nullable=False),
+    Index(None, "region", "name"),
+    Index(None, "region", "domain"),
+    Index(None, "next_check_at"),
+)
+
+# Of users (region is empty, subject the user's key) and of identities (subject is the name).
+policies = Table(
+    "policies",
+    metadata,
+    _account_id(),
+    Column("kind", String(8), primary_key=True),
+    Column("region", String(32), primary_key=True),
+    Column("subject", String(320), primary_key=True),
+    Column("name", String(128), primary_key=True),
+    Column("document", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("changed_at", Moment, nullable=False),
+    Column("changed_by", Text, nullable=False),
+)
+
+# Every document that ever stood there; null when it was taken away. Outlives its subject.
+policy_versions = Table(
+    "policy_versions",
+    metadata,
+    Column("account_id", String(12), primary_key=True),
+    Column("kind", String(8), primary_key=True),
+    Column("region", String(32), primary_key=True),
+    Column("subject", String(320), primary_key=True),
+    Column("name", String(128), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("document", Text),
+    Column("changed_at", Moment, nullable=False),
+    Column("changed_by", Text, nullable=False),
+)
+
+dkim_keys = Table(
+    "dkim_keys",
+    metadata,
+    Column("account_id", String(12), primary_key=True),
+    Column("region", String(32), primary_key=True),
+    Column("domain", String(255), primary_key=True),
+    Column("selector", String(255), primary_key=True),
+    Column("algorithm", String(16), nullable=False),
+    Column("private_key", LargeBinary, nullable=False),  # sealed
+    Column("record", Text, nullable=False),  # what DNS shall have
+    Column("stage", String(8), nullable=False),
+    Column("since", Moment, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("problem", Text, nullable=False, server_default=""),
+    Column("alarm_since", Moment),
+    Column("checked_at", Moment),
+    Column("next_check_at", Moment),
+    ForeignKeyConstraint(
+        ["account_id", "region", "domain"],
+        ["identities.account_id", "identities.region", "identities.name"],
+    ),
+    Index(None, "next_check_at"),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("seq", Serial, primary_key=True),
+    Column("at", Moment, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("kind", String(8), nullable=False),
+    Column("account_id", String(12), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("before", Json),
+    Column("after", Json),
+    Index(None, "account_id", "seq"),
+    sqlite_autoincrement=True,  # a number is never given twice
+)
+
+_SQLITE_TRIGGERS: Final = tuple(
+    f"CREATE TRIGGER audit_log_no_{verb} BEFORE {verb.upper()} ON audit_log "
+    "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
+    for verb in ("update", "delete")
+)
+_POSTGRESQL_TRIGGERS: Final = (
+    "CREATE FUNCTION audit_log_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+    "$$ BEGIN RAISE EXCEPTION 'the audit log is append-only'; END $$",
+    "CREATE TRIGGER audit_log_append_only BEFORE UPDATE OR DELETE ON audit_log "
+    "FOR EACH ROW EXECUTE FUNCTION audit_log_append_only()",
+    "CREATE TRIGGER audit_log_no_truncate BEFORE TRUNCATE ON audit_log "
+    "FOR EACH STATEMENT EXECUTE FUNCTION audit_log_append_only()",
+)
+# By dialect: what makes the audit log append-only, also for who has a SQL prompt.
+APPEND_ONLY: Final = {"sqlite": _SQLITE_TRIGGERS, "postgresql": _POSTGRESQL_TRIGGERS}

@@ -1,0 +1,133 @@
+"""The directory's database with its master keys: where every question and change begins."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import insert, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smtpgate.core.account import SendingLimits
+from smtpgate.directory.change import Actor, Change
+from smtpgate.directory.load import Loader
+from smtpgate.directory.schema import master_keys
+from smtpgate.directory.sealing import MasterKeyError, MasterKeys
+from smtpgate.directory.upgrade import must_be_current, upgrade
+from smtpgate.sql.database import Database
+from smtpgate.tomlfile import FileNotReadableError, read_private
+
+__all__ = ["CHANNEL", "DirectoryStore", "read_master_keys"]
+
+CHANNEL: Final = "smtpgate_directory"
+_NOTIFY: Final = text(f"SELECT pg_notify('{CHANNEL}', '')")
+
+
+def read_master_keys(path: Path, warnings: list[str]) -> MasterKeys:
+    """The master keys of a file. Raises MasterKeyError naming the file."""
+    try:
+        return MasterKeys.parse(read_private(path, warnings).decode())
+    except FileNotReadableError as error:
+        raise MasterKeyError(f"{error}; `smtpgate init' makes it") from None
+    except UnicodeDecodeError:
+        raise MasterKeyError(f"{path}: is not UTF-8 text") from None
+    except MasterKeyError as error:
+        raise MasterKeyError(f"{path}: {error}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectoryStore:
+    """One directory, open for questions and changes."""
+
+    database: Database
+    master_keys: MasterKeys
+    region: str
+    partition: str
+    now: Callable[[], datetime]
+
+    async def open(self, *, may_upgrade: bool) -> None:
+        """Make sure of the tables and of the master keys; nothing is overwritten.
+
+        ``may_upgrade`` makes or upgrades the tables. Raises SchemaError, MasterKeyError,
+        DirectoryUnavailableError or OSError.
+        """
+        if may_upgrade:
+            await upgrade(self.database)
+        unknown = await self.look()
+        if unknown:
+            await self._register(unknown)
+
+    async def look(self) -> set[str]:
+        """Look at the tables and the master keys, and change nothing.
+
+        The ids of master keys that the database has not seen yet. Raises SchemaError,
+        MasterKeyError or DirectoryUnavailableError.
+        """
+        await must_be_current(self.database)
+        async with self.reading() as connection:
+            return await self._unknown_master_keys(connection)
+
+    async def _unknown_master_keys(self, connection: AsyncConnection) -> set[str]:
+        """The ids of the file that the database has not seen. Raises MasterKeyError."""
+        found = await connection.execute(select(master_keys.c.id, master_keys.c.check))
+        known = {row.id: row.check for row in found}
+        for key_id, check in known.items():
+            if key_id not in self.master_keys.ids:
+                raise MasterKeyError(
+                    f"{self.database.name}: holds secrets under master key {key_id}, which is "
+                    f"not in the master key file; put it back (nothing was changed)"
+                )
+            if not self.master_keys.is_same(check):
+                raise MasterKeyError(
+                    f"{self.database.name}: its secrets are under another master key than the "
+                    f"one that the file calls {key_id}; find the right file (nothing was "
+                    f"changed)"
+                )
+        return set(self.master_keys.ids) - set(known)
+
+    async def _register(self, unknown: set[str]) -> None:
+        async with self.database.changing() as connection:
+            # Another process may have been faster, and with another file.
+            unknown &= await self._unknown_master_keys(connection)
+            for key_id in sorted(unknown):
+                await connection.execute(
+                    insert(master_keys).values(
+                        id=key_id,
+                        check=self.master_keys.check_text(key_id),
+                        created_at=self.now(),
+                    )
+                )
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection whose queries all see one moment. Raises DirectoryUnavailableError."""
+        async with self.database.reading() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def changing(self, actor: Actor) -> AsyncIterator[Change]:
+        """A change, made whole or, with any exception, not at all.
+
+        Raises DirectoryUnavailableError.
+        """
+        async with self.database.changing() as connection:
+            change = Change(connection, actor, self.now())
+            yield change
+            if change.steps and not self.database.is_sqlite:
+                await connection.execute(_NOTIFY)
+
+    def loader(self, default_limits: SendingLimits, *, address_tag_idiom: bool) -> Loader:
+        """What reads and compiles for the path of a message."""
+        return Loader(
+            region=self.region,
+            partition=self.partition,
+            default_limits=default_limits,
+            address_tag_idiom=address_tag_idiom,
+            master_keys=self.master_keys,
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.database.close()

@@ -1,0 +1,193 @@
+"""Users in the directory: made, changed, deleted, listed."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smtpgate.core.arn import is_account_id
+from smtpgate.core.naming import (
+    USER_ID_OCTETS,
+    is_user_name,
+    new_user_id,
+    tags,
+    user_key,
+    user_name,
+    user_path,
+)
+from smtpgate.directory.accounts import account
+from smtpgate.directory.change import (
+    Change,
+    ConflictError,
+    Note,
+    NotFoundError,
+    RefusedChangeError,
+    Subject,
+)
+from smtpgate.directory.keys import delete_keys_of
+from smtpgate.directory.policies import MAY_SEND, PolicyPlace, drop_policies, put_policy
+from smtpgate.directory.schema import users
+
+__all__ = [
+    "UserRow",
+    "add_users",
+    "create_user",
+    "delete_user",
+    "remove_users",
+    "update_user",
+    "user",
+    "user_page",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserRow:
+    """A user as it is kept."""
+
+    account_id: str
+    name: str
+    path: str = "/"
+    tags: Mapping[str, str] = field(default_factory=dict)
+    unique_id: str = ""
+    created_at: datetime | None = None
+
+    @property
+    def key(self) -> str:
+        """What tells it apart from the account's other users."""
+        return user_key(self.name)
+
+    @property
+    def subject(self) -> Subject:
+        """What notes call it."""
+        return Subject("user", self.account_id, self.name)
+
+    @property
+    def policies(self) -> PolicyPlace:
+        """Where its policies are."""
+        return PolicyPlace.of_user(self.account_id, self.name)
+
+    def facts(self) -> dict[str, Any]:
+        """What can be changed, for the audit log."""
+        return {"path": self.path, "tags": dict(self.tags)}
+
+
+_COLUMNS: Final = tuple(users.c[field.name] for field in fields(UserRow))
+
+
+def _checked(row: UserRow) -> UserRow:
+    try:
+        user_name(row.name)
+        return replace(row, path=user_path(row.path), tags=tags(row.tags))
+    except ValueError as error:
+        raise RefusedChangeError(f"user `{row.name}': {error}") from None
+
+
+async def user(connection: AsyncConnection, account_id: str, name: str) -> UserRow:
+    """The user of that name, in whatever letter case. Raises NotFoundError."""
+    if is_account_id(account_id) and is_user_name(name):
+        query = select(*_COLUMNS).where(
+            users.c.account_id == account_id, users.c.key == user_key(name)
+        )
+        row = (await connection.execute(query)).one_or_none()
+        if row is not None:
+            return UserRow(**row._mapping)
+    raise NotFoundError(f"there is no user {account_id}/{name}")
+
+
+async def user_page(
+    connection: AsyncConnection,
+    account_id: str | None = None,
+    *,
+    after: tuple[str, str] = ("", ""),
+    limit: int | None = None,
+) -> list[UserRow]:
+    """Users in the order of accounts and names, of one account or all."""
+    query = select(*_COLUMNS).order_by(users.c.account_id, users.c.key).limit(limit)
+    if account_id is not None:
+        query = query.where(users.c.account_id == account_id, users.c.key > after[1])
+    elif after != ("", ""):
+        last_account, last_key = after
+        query = query.where(
+            (users.c.account_id > last_account)
+            | ((users.c.account_id == last_account) & (users.c.key > last_key))
+        )
+    return [UserRow(**row._mapping) for row in await connection.execute(query)]
+
+
+async def create_user(change: Change, row: UserRow, *, may_send: bool = True) -> UserRow:
+    """Add a user, with the policy that lets it send unless told not to.
+
+    Raises NotFoundError for the account, ConflictError, RefusedChangeError.
+    """
+    row = _checked(row)
+    await account(change.connection, row.account_id)
+    found = await change.connection.execute(
+        select(users.c.name).where(users.c.account_id == row.account_id, users.c.key == row.key)
+    )
+    other = found.scalar()
+    if other is not None:
+        raise ConflictError(f"user {row.account_id}/{other} is there already")
+    (row,) = await add_users(change, [row])
+    if may_send:
+        await put_policy(change, row.policies, "may-send", MAY_SEND)
+    return row
+
+
+async def add_users(change: Change, rows: Sequence[UserRow]) -> list[UserRow]:
+    """Add users that are known to be good, and not to be there yet."""
+    rows = [
+        replace(
+            row,
+            unique_id=row.unique_id or new_user_id(os.urandom(USER_ID_OCTETS)),
+            created_at=change.now,
+        )
+        for row in rows
+    ]
+    values = [{"key": row.key, **asdict(row)} for row in rows]
+    await change.connection.execute(insert(users), values)
+    await change.note_all(
+        [Note(action="create", subject=row.subject, after=row.facts()) for row in rows]
+    )
+    return rows
+
+
+async def update_user(
+    change: Change, account_id: str, name: str, changes: Mapping[str, Any]
+) -> UserRow:
+    """Change the path or the tags. Raises NotFoundError or RefusedChangeError."""
+    before = await user(change.connection, account_id, name)
+    after = _checked(replace(before, **changes))
+    if after == before:
+        return before
+    await change.connection.execute(
+        update(users)
+        .where(users.c.account_id == account_id, users.c.key == before.key)
+        .values(path=after.path, tags=dict(after.tags))
+    )
+    await change.note("change", before.subject, before=before.facts(), after=after.facts())
+    return after
+
+
+async def delete_user(change: Change, account_id: str, name: str) -> None:
+    """Take a user away, with its access keys and policies. Raises NotFoundError."""
+    row = await user(change.connection, account_id, name)
+    await delete_keys_of(change, account_id, row.name)
+    await drop_policies(change, row.policies)
+    await remove_users(change, [row])
+
+
+async def remove_users(change: Change, rows: Sequence[UserRow]) -> None:
+    """Take users away that are known to be there, with nothing that is theirs."""
+    await change.connection.execute(
+        delete(users).where(
+            users.c.account_id == bindparam("its_account"), users.c.key == bindparam("its_key")
+        ),
+        [{"its_account": row.account_id, "its_key": row.key} for row in rows],
+    )
+    await change.note_all(
+        [Note(action="delete", subject=row.subject, before=row.facts()) for row in rows]
+    )

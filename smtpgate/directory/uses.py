@@ -1,0 +1,62 @@
+"""When and from where access keys were last used, written down now and then."""
+
+from collections.abc import Callable
+from typing import Final
+
+from smtpgate.core.events import Authenticated, Event
+from smtpgate.directory.keys import KeyUse, note_uses
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.ports import DirectoryUnavailableError
+from smtpgate.tasks import Rhythm
+
+__all__ = ["KeyUses"]
+
+_EVERY_S: Final = 30.0
+_MAX_KEPT: Final = 100_000
+
+
+class KeyUses:
+    """Collects logins, the latest of each access key; implements the EventSink port.
+
+    What is collected is written every half minute, and at the end of a gate's life. It is no
+    change of the directory, and a crash loses half a minute of it.
+    """
+
+    def __init__(
+        self, store: DirectoryStore, *, on_error: Callable[[BaseException], None]
+    ) -> None:
+        self._store = store
+        self._on_error = on_error
+        self._latest: dict[str, KeyUse] = {}
+        self._rhythm = Rhythm()
+
+    def publish(self, event: Event) -> None:
+        """Note a login."""
+        if not isinstance(event, Authenticated):
+            return
+        key_id = event.access_key_id
+        if key_id in self._latest or len(self._latest) < _MAX_KEPT:
+            self._latest[key_id] = KeyUse(key_id, event.at, event.client.address)
+
+    async def run(self) -> None:
+        """Write now and then, until stopped."""
+        while await self._rhythm.goes_on(_EVERY_S):
+            await self.flush()
+        await self.flush()
+
+    def stop(self) -> None:
+        """Write once more, and then no longer."""
+        self._rhythm.end()
+
+    async def flush(self) -> None:
+        """Write what was collected; what cannot be written is kept for the next time."""
+        if not self._latest:
+            return
+        uses, self._latest = self._latest, {}
+        try:
+            async with self._store.database.changing() as connection:
+                await note_uses(connection, tuple(uses.values()))
+        except DirectoryUnavailableError:
+            self._latest = uses | self._latest  # the feed tells that the database is gone
+        except Exception as error:  # noqa: BLE001 - it must not end the gate's life
+            self._on_error(error)

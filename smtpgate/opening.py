@@ -1,0 +1,194 @@
+"""From a configuration to an open directory, for the gate and for every command."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Final
+
+from smtpgate.config import Config
+from smtpgate.core.account import SendingLimits
+from smtpgate.core.identity import PrivateKey
+from smtpgate.directory.change import Actor, RefusedChangeError
+from smtpgate.directory.counts import counted
+from smtpgate.directory.declared.apply import apply, planned
+from smtpgate.directory.declared.content import Declared
+from smtpgate.directory.declared.known_keys import key_loader
+from smtpgate.directory.declared.read import read_declared
+from smtpgate.directory.feed import Changes
+from smtpgate.directory.live import LiveDirectory, LiveSettings
+from smtpgate.directory.sealing import MasterKeyError
+from smtpgate.directory.store import DirectoryStore, read_master_keys
+from smtpgate.directory.upgrade import SchemaError, is_upgradable
+from smtpgate.ports import Clock, DirectoryUnavailableError
+from smtpgate.private_keys import load_private_key
+from smtpgate.sql.database import Database, DatabaseUrlError, parse_url
+
+__all__ = [
+    "OpeningError",
+    "apply_declared",
+    "directory_store",
+    "live_directory",
+    "look_at_directory",
+    "open_directory",
+]
+
+
+_CREDENTIAL: Final = "master.key"
+
+
+class OpeningError(Exception):
+    """A directory that cannot be opened; the text names the key and says what to do."""
+
+
+def directory_store(config: Config, clock: Clock, warnings: list[str]) -> DirectoryStore:
+    """The directory that the configuration names; nothing is asked of the database yet.
+
+    Raises OpeningError.
+    """
+    directory = config.directory
+    key = "directory.url" if directory.url_file is None else "directory.url_file"
+    try:
+        database = Database(parse_url(config.directory_url), DirectoryUnavailableError)
+    except DatabaseUrlError as error:
+        raise OpeningError(f"{key}: {error}") from None
+    try:
+        master_keys = read_master_keys(_master_key_file(config), warnings)
+    except MasterKeyError as error:
+        raise OpeningError(f"directory.master_key_file: {error}") from None
+    return DirectoryStore(
+        database=database,
+        master_keys=master_keys,
+        region=config.gate.region,
+        partition=config.gate.partition,
+        now=clock.now,
+    )
+
+
+async def open_directory(config: Config, clock: Clock, warnings: list[str]) -> DirectoryStore:
+    """The same, with its tables looked at: SQLite's are made or brought up to date.
+
+    Raises OpeningError.
+    """
+    store = directory_store(config, clock, warnings)
+    try:
+        await store.open(may_upgrade=store.database.is_sqlite)
+    except (DirectoryUnavailableError, MasterKeyError, OSError, SchemaError) as error:
+        await store.close()
+        raise OpeningError(f"directory: {error}") from None
+    return store
+
+
+def live_directory(
+    config: Config,
+    store: DirectoryStore,
+    clock: Clock,
+    on_changes: Callable[[Changes], None] | None = None,
+) -> LiveDirectory:
+    """The directory as the path of a message sees it; started, it follows changes."""
+    return LiveDirectory(
+        store,
+        store.loader(
+            SendingLimits(config.limits.max_24h_send, config.limits.max_send_rate_per_s),
+            address_tag_idiom=config.policy.address_tag_idiom,
+        ),
+        settings=LiveSettings(
+            max_octets=config.directory.cache_octets, max_stale_s=config.directory.max_stale_s
+        ),
+        clock=clock,
+        on_changes=on_changes,
+    )
+
+
+async def apply_declared(config: Config, store: DirectoryStore, warnings: list[str]) -> int:
+    """Make the directory what ``directory.apply`` says it shall hold; the number of steps.
+
+    Raises OpeningError or DirectoryError, and changes nothing then.
+    """
+    if config.directory.apply is None:
+        return 0
+    actor = Actor("smtpgate serve", f"directory.apply = {config.directory.apply}")
+    try:
+        load_key = await key_loader(store)
+        declared = await _declared(store, config.directory.apply, load_key)
+        warnings += declared.warnings
+        async with store.changing(actor) as change:
+            plan = await apply(change, store, declared, prune=config.directory.prune)
+    except (DirectoryUnavailableError, RefusedChangeError) as error:
+        raise OpeningError(f"directory.apply: {error}") from None
+    return len(plan.steps)
+
+
+async def look_at_directory(config: Config, clock: Clock, warnings: list[str]) -> list[str]:
+    """What starting would find, and what it would apply; nothing is changed.
+
+    Raises OpeningError or DirectoryError.
+    """
+    store = directory_store(config, clock, warnings)
+    try:
+        return [line async for line in _looked_at(config, store, warnings)]
+    except (DirectoryUnavailableError, MasterKeyError, SchemaError) as error:
+        raise OpeningError(f"directory: {error}") from None
+    finally:
+        await store.close()
+
+
+async def _looked_at(
+    config: Config, store: DirectoryStore, warnings: list[str]
+) -> AsyncIterator[str]:
+    declared = None
+    if config.directory.apply is not None:
+        declared = await _declared(store, config.directory.apply)
+        warnings += declared.warnings
+        yield f"directory.apply: {config.directory.apply}: {_declared_counts(declared)}"
+    path = store.database.path
+    if path is not None and not path.exists():
+        yield f"directory: {store.database.name}, to be made by the first start"
+    elif await is_upgradable(store.database):
+        yield f"directory: {store.database.name}, to be upgraded by the next start"
+    else:
+        _ = await store.look()
+        yield f"directory: {store.database.name}: {await _counted(store)}"
+        if declared is not None:
+            plan = await planned(store, declared, config.directory.prune)
+            yield f"directory.apply: {len(plan.steps)} steps to be taken by the next start"
+
+
+def _declared_counts(declared: Declared) -> str:
+    counts = {
+        "accounts": declared.accounts,
+        "users": declared.users,
+        "access keys": declared.access_keys,
+        "identities": declared.identities,
+    }
+    return ", ".join(f"{len(found)} {what}" for what, found in counts.items())
+
+
+async def _counted(store: DirectoryStore) -> str:
+    async with store.reading() as connection:
+        counts = await counted(connection)
+    return ", ".join(f"{number} {what}" for what, number in counts.items())
+
+
+async def _declared(
+    store: DirectoryStore,
+    path: Path,
+    load_key: Callable[[bytes], PrivateKey] = load_private_key,
+) -> Declared:
+    return await asyncio.to_thread(
+        read_declared,
+        path,
+        region=store.region,
+        partition=store.partition,
+        load_key=load_key,
+    )
+
+
+def _master_key_file(config: Config) -> Path:
+    """What systemd hands to the service, or else the file that the configuration names.
+
+    https://systemd.io/CREDENTIALS/
+    """
+    credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", ""), _CREDENTIAL)
+    is_handed_over = "CREDENTIALS_DIRECTORY" in os.environ and credential.exists()
+    return credential if is_handed_over else config.directory.master_key_file

@@ -1,0 +1,236 @@
+"""The database: SQLite or PostgreSQL behind one surface, reads that see one moment, changes one
+at a time.
+
+Changes are serialised in the whole fleet (``BEGIN IMMEDIATE``, an advisory lock): people make
+them, so there are few, and the numbers in the audit log then become visible in their order.
+Whatever the database cannot do is told in words for an operator, as the error that the owner of
+the database has for it (``unavailable``).
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+from weakref import WeakSet
+
+from sqlalchemy import event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.pool import NullPool
+
+from smtpgate.sql.engines import (
+    BUSY_S,
+    DatabaseUrlError,
+    driver_errors,
+    in_words,
+    postgresql_engine,
+    prepare_sqlite,
+    sqlite_engine,
+)
+
+__all__ = [
+    "Database",
+    "DatabaseUrlError",
+    "Listening",
+    "in_words",
+    "parse_url",
+    "prepare_sqlite",
+    "sqlite_url",
+]
+
+_CLOSE_S: Final = 1
+# The number is "smtp": any that nobody else locks.
+_LOCK: Final = (
+    text(f"SET LOCAL lock_timeout = '{BUSY_S}s'"),
+    text("SELECT pg_advisory_xact_lock(1936552048)"),
+)
+_SHOWN_OPTIONS: Final = ("host", "port")
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file."""
+    return URL.create("sqlite", database=str(path)).render_as_string()
+
+
+def parse_url(url: str) -> URL:
+    """The database that a URL names, with its asynchronous driver. Raises DatabaseUrlError.
+
+    Says nothing of the URL itself, which may hold a password.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise DatabaseUrlError("is no database URL") from None
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise DatabaseUrlError("names no file: sqlite:////path/of/the/file")
+        if parsed.query:
+            raise DatabaseUrlError("holds options, and a file takes none (write `?' as %3F)")
+        return parsed.set(drivername="sqlite+aiosqlite")
+    if backend == "postgresql":
+        if not parsed.database:
+            raise DatabaseUrlError("names no database: postgresql://user@host/database")
+        return parsed.set(drivername="postgresql+asyncpg")
+    raise DatabaseUrlError("must begin with sqlite:/// or postgresql://")
+
+
+class Listening:
+    """A connection that is told of commits; SQLite has none, and tells nothing."""
+
+    def __init__(self) -> None:
+        self._ended = asyncio.Event()
+
+    def end(self) -> None:
+        """It is told nothing any more."""
+        self._ended.set()
+
+    async def ended(self) -> None:
+        """Wait until it is told nothing any more; for SQLite, for ever."""
+        await self._ended.wait()
+
+
+class Database:
+    """One database with its connections."""
+
+    def __init__(self, url: URL, unavailable: type[Exception]) -> None:
+        self.url = url
+        self._unavailable = unavailable
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        self._engine = sqlite_engine(url) if self.is_sqlite else postgresql_engine(url)
+        # A connection that listens must not go back to those that others use.
+        self._listening = self._engine if self.is_sqlite else postgresql_engine(url, NullPool)
+        self._errors: tuple[type[Exception], ...] = (
+            SQLAlchemyError,
+            OSError,
+            TimeoutError,
+            *driver_errors(self._engine),
+        )
+        reading, changing = self._ways()
+        self._reading = self._engine.execution_options(**reading)
+        self._changing = self._engine.execution_options(**changing)
+        # One change of this process at a time: those that wait shall hold no connection.
+        self._turn = asyncio.Lock()
+        self._connections: WeakSet[Any] = WeakSet()
+        event.listen(self._engine.sync_engine, "connect", self._note_connection)
+
+    def _ways(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """How transactions begin that read, and that change; whatever the server's default."""
+        if self.is_sqlite:
+            return {}, {"is_change": True}
+        # A change sees what was committed while it waited for the lock.
+        return {"isolation_level": "REPEATABLE READ"}, {"isolation_level": "READ COMMITTED"}
+
+    def _note_connection(self, connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's
+        self._connections.add(connection.driver_connection)
+
+    @property
+    def path(self) -> Path | None:
+        """The file, when it is SQLite."""
+        return Path(self.url.database or "") if self.is_sqlite else None
+
+    @property
+    def name(self) -> str:
+        """What it is called in notes and errors; no password in it."""
+        if self.is_sqlite:
+            return str(self.path)
+        options = {key: self.url.query[key] for key in _SHOWN_OPTIONS if key in self.url.query}
+        return self.url.set(drivername="postgresql", query=options).render_as_string()
+
+    def create_file(self) -> None:
+        """Make the SQLite file, readable for this user alone, when there is none yet.
+
+        Raises OSError.
+        """
+        if self.path is not None and not self.path.exists():
+            folder = self.path.parent
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
+            if os.geteuid() == 0:
+                # Made by an administrator's command: it is the folder's owner that needs it.
+                os.chown(self.path, folder.stat().st_uid, folder.stat().st_gid)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection whose queries all see one moment. Raises ``unavailable``."""
+        async with self._translated(), self._reading.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that nobody else's change overlaps; an exception rolls it back.
+
+        Raises ``unavailable``.
+        """
+        async with self._my_turn(), self.writing() as connection:
+            if not self.is_sqlite:
+                for statement in _LOCK:
+                    await connection.execute(statement)
+            yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction beside others', for rows that nobody else changes meanwhile.
+
+        Raises ``unavailable``.
+        """
+        async with self._translated(), self._changing.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _my_turn(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(BUSY_S):
+                await self._turn.acquire()
+        except TimeoutError:
+            words = f"is busy with another change of this process, for more than {BUSY_S} s"
+            raise self._unavailable(f"{self.name}: {words}") from None
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    @asynccontextmanager
+    async def listening(
+        self, channel: str, on_notice: Callable[[], None]
+    ) -> AsyncIterator[Listening]:
+        """Be told of commits, on a connection of its own. Raises ``unavailable``."""
+        listening = Listening()
+        if self.is_sqlite:
+            yield listening
+            return
+        async with self._translated(), self._listening.connect() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            driver.add_termination_listener(lambda _: listening.end())
+            await driver.add_listener(channel, lambda *_: on_notice())
+            try:
+                yield listening
+            finally:
+                # Closed before the pool would: that one may wait for a server that is frozen.
+                with contextlib.suppress(*self._errors):
+                    await driver.close(timeout=_CLOSE_S)
+
+    @asynccontextmanager
+    async def _translated(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except self._errors as error:
+            raise self.unavailable(error) from error
+
+    def unavailable(self, error: BaseException) -> Exception:
+        """The owner's error for what the driver raised, in words."""
+        return self._unavailable(f"{self.name}: {in_words(error)}")
+
+    async def close(self) -> None:
+        """Close every connection; one that a frozen server does not let go is cut off."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await self._engine.dispose()
+                return
+        for connection in tuple(self._connections):
+            connection.terminate()
+        await self._engine.dispose()

@@ -1,0 +1,148 @@
+"""Engines: how connections to SQLite and PostgreSQL are opened, and what their errors mean.
+
+No wait is without an end: for a connection, for another's change, for an answer.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, event, exc
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, Pool
+
+__all__ = [
+    "BUSY_S",
+    "DatabaseUrlError",
+    "driver_errors",
+    "in_words",
+    "postgresql_engine",
+    "prepare_sqlite",
+    "sqlite_engine",
+]
+
+BUSY_S: Final = 5  # for a change that somebody else makes
+_CONNECT_S: Final = 5
+_COMMAND_S: Final = 15
+_POOL: Final = {"pool_size": 4, "max_overflow": 4, "pool_timeout": 5}
+_SETTINGS: Final = (
+    f"PRAGMA busy_timeout={BUSY_S * 1000}",
+    "PRAGMA synchronous=FULL",  # a change that was acknowledged survives a power cut
+    "PRAGMA foreign_keys=ON",
+)
+_BUSY: Final = f"is busy with another change, for more than {BUSY_S} s"
+# What drivers say that tells an operator too little.
+_WORDS: Final = {
+    "database is locked": _BUSY,
+    "canceling statement due to lock timeout": _BUSY,
+    "unable to open database file": (
+        "cannot be opened; is the file there, and may this user write it and its folder?"
+    ),
+    "attempt to write a readonly database": (
+        "cannot be written; may this user write the file and its folder?"
+    ),
+    "database disk image is malformed": "is damaged; restore a backup",
+    "file is not a database": "is no SQLite database, or is damaged; restore a backup",
+}
+
+
+class DatabaseUrlError(ValueError):
+    """A text that names no database that anything can be kept in."""
+
+
+def in_words(error: BaseException) -> str:
+    """What the driver said, without the statement and its values."""
+    if isinstance(error, exc.DBAPIError) and error.orig is not None:
+        error = error.orig
+        # Of asyncpg's errors SQLAlchemy makes its own, with the class of theirs in the text.
+        error = error.__cause__ or error
+    if isinstance(error, exc.TimeoutError):
+        return "all connections to it are in use"
+    words = str(error).partition("\n")[0].strip()
+    if not words:
+        return "gives no answer" if isinstance(error, TimeoutError) else type(error).__name__
+    return _WORDS.get(words, words)
+
+
+def driver_errors(engine: AsyncEngine) -> tuple[type[Exception], ...]:
+    """Errors that the driver raises where SQLAlchemy does not translate them."""
+    driver: Any = getattr(engine.dialect.loaded_dbapi, "asyncpg", None)
+    return () if driver is None else (driver.PostgresError, driver.InterfaceError)
+
+
+def sqlite_engine(url: URL) -> AsyncEngine:
+    """An engine for a file that is there already."""
+    engine = create_async_engine(url, **_POOL)
+    prepare_sqlite(engine.sync_engine)
+    return engine
+
+
+def prepare_sqlite(engine: Engine) -> None:
+    """Have every connection of an engine in WAL mode, with transactions that begin as told.
+
+    The file must be there, and is the one that its path names: a file that was put in its place
+    is noticed when a connection is next used.
+    """
+    path = Path(engine.url.database or "")
+
+    def connect(_dialect: object, _record: object, words: list[Any], named: Any) -> None:  # noqa: ANN401 - the driver's
+        # Without this SQLite makes an empty file, readable by everybody, where there is none.
+        words[0], named["uri"] = f"file:{quote(str(path))}?mode=rw", True
+
+    def connected(connection: Any, record: Any) -> None:  # noqa: ANN401 - the driver's
+        record.info["file"] = _file(path)
+        _set_up_sqlite(connection)
+
+    def check(_connection: object, record: Any, _proxy: object) -> None:  # noqa: ANN401 - SQLAlchemy's
+        if record.info.get("file") != _file(path):
+            raise exc.InvalidatePoolError
+
+    event.listen(engine, "do_connect", connect)
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "checkout", check)
+    event.listen(engine, "begin", _begin_sqlite)
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _set_up_sqlite(connection: Any) -> None:  # noqa: ANN401 - the driver's
+    # The driver shall begin no transactions by itself: reads and changes begin differently.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    try:
+        for setting in _SETTINGS:
+            cursor.execute(setting)
+        cursor.execute("PRAGMA journal_mode")
+        if cursor.fetchone()[0] != "wal":
+            cursor.execute("PRAGMA journal_mode=WAL")
+    finally:
+        cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    is_change = connection.get_execution_options().get("is_change")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_change else "BEGIN")
+
+
+def postgresql_engine(url: URL, pool: type[Pool] = AsyncAdaptedQueuePool) -> AsyncEngine:
+    """An engine for a server. Raises DatabaseUrlError when its driver is not installed."""
+    sizes = {} if pool is NullPool else _POOL
+    try:
+        return create_async_engine(
+            url,
+            poolclass=pool,
+            pool_pre_ping=True,  # a server that was restarted is met again without an error
+            connect_args={"timeout": _CONNECT_S, "command_timeout": _COMMAND_S},
+            **sizes,
+        )
+    except ModuleNotFoundError:
+        cure = "PostgreSQL needs asyncpg: pip install 'smtpgate[postgres]'"
+        raise DatabaseUrlError(cure) from None

@@ -1,0 +1,40 @@
+"""Column types that mean the same on SQLite and PostgreSQL, and how constraints are called."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, TypeDecorator
+from sqlalchemy.dialects.postgresql import JSONB
+
+__all__ = ["NAMES", "Json", "Moment", "Serial"]
+
+NAMES: Final = {
+    "pk": "pk_%(table_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+}
+Json: Final = JSON().with_variant(JSONB(), "postgresql")
+# What counts up by itself.
+Serial: Final = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class Moment(TypeDecorator[datetime]):
+    """A moment with its zone; kept in UTC, also by SQLite, which knows no zones."""
+
+    impl = DateTime(timezone=True)  # type: ignore[mutable-override]  # as its manual has it
+    cache_ok = True  # type: ignore[mutable-override]
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """What is given to the database."""
+        if value is None:
+            return None
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ANN401 - what a driver gives
+        """What the database gave."""
+        if value is None:
+            return None
+        moment: datetime = value
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

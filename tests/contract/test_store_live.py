@@ -1,0 +1,623 @@
+"""The directory that the path asks: from memory, as new as the last reading of the feed."""
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smtpgate.core.account import SendingLimits
+from smtpgate.core.identity import Identity
+from smtpgate.directory.accounts import update_account
+from smtpgate.directory.change import Change
+from smtpgate.directory.dkim import dkim_key, update_dkim_key
+from smtpgate.directory.identities import (
+    IdentityRow,
+    add_identities,
+    delete_identity,
+    identity,
+    update_identity,
+)
+from smtpgate.directory.keys import delete_access_key, update_access_key
+from smtpgate.directory.live import LiveDirectory, LiveSettings
+from smtpgate.directory.load import IdentityRows, Loader
+from smtpgate.directory.policies import PolicyPlace, delete_policy, put_policy
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.directory.users import delete_user, update_user
+from smtpgate.ports import DirectoryUnavailableError
+from tests.support.clock import MovableClock
+from tests.support.databases import Databases
+from tests.support.directory import ACTOR, REGION, live
+from tests.support.statements import noted_statements
+from tests.support.tenants import (
+    ACME,
+    OTHER,
+    add_account,
+    add_identity,
+    add_key,
+    add_user,
+    identity_place,
+    raw,
+    sender_policy,
+    signing_key,
+)
+from tests.support.waiting import until
+
+KEY: Final = "AKIAACME000000000001"
+OTHER_KEY: Final = "AKIAOTHER00000000001"
+
+
+@pytest.fixture
+async def directory(store: DirectoryStore, clock: MovableClock) -> LiveDirectory:
+    """Two accounts, each with a user, its key and a domain; it follows when it is told to."""
+    for account_id, key_id, domain in (
+        (ACME, KEY, "example.com"),
+        (OTHER, OTHER_KEY, "other.example"),
+    ):
+        await add_account(store, account_id)
+        await add_user(store, account_id=account_id)
+        await add_key(store, key_id, account_id, user_name="mailer")
+        await add_identity(store, domain, account_id)
+    directory = live(store, clock)
+    await directory.catch_up()
+    return directory
+
+
+async def ask_all(directory: LiveDirectory) -> None:
+    """What a message asks for, of both accounts."""
+    for key_id, domain in ((KEY, "example.com"), (OTHER_KEY, "other.example")):
+        assert await directory.access_key(key_id) is not None
+        for name in (f"news+1@{domain}", f"news@{domain}", domain):
+            _ = await directory.identities(name)
+
+
+async def test_a_warm_answer_makes_no_query(directory: LiveDirectory) -> None:
+    await ask_all(directory)
+    hits = directory.cache.hits
+    with noted_statements() as statements:
+        await ask_all(directory)
+    assert not statements
+    assert directory.cache.hits > hits
+
+
+async def test_new_labels_make_no_query_once_the_domain_is_known(
+    store: DirectoryStore, directory: LiveDirectory
+) -> None:
+    await add_identity(store, "ceo@example.com")
+    await ask_all(directory)
+    (ceo,) = await directory.identities("ceo@example.com")
+    with noted_statements() as statements:
+        for number in range(500):
+            assert not await directory.identities(f"news+{number}@example.com")
+            assert not await directory.identities(f"{number}@other.example")
+        assert await directory.identities("ceo@example.com") == (ceo,)
+    assert not statements
+    assert len(directory.cache) < 20
+
+
+async def test_a_domain_with_very_many_addresses_is_asked_for_each(
+    store: DirectoryStore, directory: LiveDirectory
+) -> None:
+    rows = [
+        IdentityRow(
+            account_id=ACME, region=REGION, name=f"{number}@example.com", state="success"
+        )
+        for number in range(1001)
+    ]
+    async with store.changing(ACTOR) as change:
+        await add_identities(change, rows)
+    await directory.catch_up()
+    for number in (0, 1000):
+        (found,) = await directory.identities(f"{number}@example.com")
+        assert found.is_verified
+    assert not await directory.identities("1001@example.com")
+    with noted_statements() as statements:
+        assert not await directory.identities("1001@example.com")
+        assert await directory.identities("1000@example.com")
+    assert not statements
+
+
+async def test_of_many_that_ask_for_the_same_one_asks_the_database(
+    directory: LiveDirectory,
+) -> None:
+    with noted_statements() as statements:
+        one = asyncio.gather(*(directory.identities("example.com") for _ in range(50)))
+        other = asyncio.gather(*(directory.access_key(KEY) for _ in range(50)))
+        answers = {id(answer) for answer in (*await one, *await other)}
+    assert len(answers) == 2
+    tables = [
+        statement.partition("FROM ")[2].split()[0]
+        for statement in statements
+        if "FROM" in statement
+    ]
+    assert sorted(tables) == ["access_keys", "dkim_keys", "identities", "policies", "policies"]
+
+
+# -- changes -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Case:
+    """A change, and what an answer says before and after it."""
+
+    note: str
+    change: Callable[[Change, DirectoryStore], Awaitable[object]]
+    ask: Callable[[LiveDirectory], Awaitable[object]]
+    before: object
+    after: object
+
+
+async def _identity(change: Change, name: str = "example.com") -> IdentityRow:
+    return await identity(change.connection, ACME, REGION, name)
+
+
+async def _update(change: Change, changes: dict[str, object]) -> None:
+    await update_identity(change, await _identity(change), changes, action="change")
+
+
+async def _delete(change: Change, store: DirectoryStore) -> None:
+    await delete_identity(change, await _identity(change), store.partition)
+
+
+async def _verified(directory: LiveDirectory, name: str = "example.com") -> list[bool]:
+    return [found.is_verified for found in await directory.identities(name)]
+
+
+async def _names(directory: LiveDirectory) -> list[str]:
+    (found,) = await directory.identities("example.com")
+    return [policy.name for policy in found.policies]
+
+
+async def _selectors(directory: LiveDirectory) -> list[str]:
+    (found,) = await directory.identities("example.com")
+    return [key.selector for key in found.dkim_keys]
+
+
+async def _pause(directory: LiveDirectory) -> str | None:
+    (found,) = await directory.identities("example.com")
+    return found.paused_reason
+
+
+async def _of_key(directory: LiveDirectory, what: Callable[[Any], object]) -> object:
+    key = await directory.access_key(KEY)
+    return None if key is None else what(key)
+
+
+CASES: Final = [
+    Case(
+        "an account is paused",
+        lambda change, _: update_account(change, ACME, {"paused_reason": "abuse"}),
+        lambda directory: _of_key(directory, lambda key: key.principal.account.paused_reason),
+        None,
+        "abuse",
+    ),
+    Case(
+        "an account's limits change",
+        lambda change, _: update_account(change, ACME, {"max_24h_send": 5}),
+        lambda directory: _of_key(directory, lambda key: key.principal.account.limits),
+        SendingLimits(200, 1),
+        SendingLimits(5, 1),
+    ),
+    Case(
+        "a user gets a tag",
+        lambda change, _: update_user(change, ACME, "mailer", {"tags": {"team": "a"}}),
+        lambda directory: _of_key(directory, lambda key: key.principal.tags),
+        (),
+        (("team", "a"),),
+    ),
+    Case(
+        "a user loses its policy",
+        lambda change, _: delete_policy(
+            change, PolicyPlace.of_user(ACME, "mailer"), "may-send"
+        ),
+        lambda directory: _of_key(directory, lambda key: len(key.principal.policies)),
+        1,
+        0,
+    ),
+    Case(
+        "a key is disabled",
+        lambda change, _: update_access_key(change, KEY, {"is_active": False}),
+        lambda directory: _of_key(directory, lambda key: key.is_active),
+        True,
+        False,
+    ),
+    Case(
+        "a key is deleted",
+        lambda change, _: delete_access_key(change, KEY),
+        lambda directory: _of_key(directory, lambda key: key.id),
+        KEY,
+        None,
+    ),
+    Case(
+        "a user is deleted",
+        lambda change, _: delete_user(change, ACME, "mailer"),
+        lambda directory: _of_key(directory, lambda key: key.id),
+        KEY,
+        None,
+    ),
+    Case(
+        "an identity fails",
+        lambda change, _: _update(change, {"state": "failed"}),
+        _verified,
+        [True],
+        [False],
+    ),
+    Case(
+        "an identity is paused",
+        lambda change, _: _update(change, {"paused_reason": "abuse"}),
+        _pause,
+        None,
+        "abuse",
+    ),
+    Case(
+        "an identity gets a policy",
+        lambda change, _: put_policy(change, identity_place(), "send", sender_policy()),
+        _names,
+        [],
+        ["send"],
+    ),
+    Case(
+        "an identity is deleted",
+        _delete,
+        _verified,
+        [True],
+        [],
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.note for case in CASES])
+async def test_a_change_is_seen_after_the_next_reading_of_the_feed(
+    store: DirectoryStore, directory: LiveDirectory, case: Case
+) -> None:
+    assert await case.ask(directory) == case.before
+    async with store.changing(ACTOR) as change:
+        await case.change(change, store)
+    # Nothing that is kept is asked for again ...
+    assert await case.ask(directory) == case.before
+    await directory.catch_up()
+    # ... until the change is known.
+    assert await case.ask(directory) == case.after
+
+
+async def test_what_was_not_there_is_seen_after_the_next_reading_of_the_feed(
+    store: DirectoryStore, directory: LiveDirectory
+) -> None:
+    new_key = "AKIAACME000000000002"
+    names = ("new.example", "ceo@example.com", "ceo@new.example")
+    assert await directory.access_key(new_key) is None
+    for name in names:
+        assert await _verified(directory, name) == []
+    await add_key(store, new_key)
+    for name in names:
+        await add_identity(store, name)
+        assert await _verified(directory, name) == []
+    await directory.catch_up()
+    assert await directory.access_key(new_key) is not None
+    for name in names:
+        assert await _verified(directory, name) == [True]
+
+
+async def test_a_dkim_key_signs_after_the_next_reading_of_the_feed(
+    store: DirectoryStore, directory: LiveDirectory
+) -> None:
+    await signing_key(store, stage="pending")
+    await directory.catch_up()
+    assert await _selectors(directory) == []
+    async with store.changing(ACTOR) as change:
+        row = await dkim_key(change.connection, ACME, REGION, "example.com", "one")
+        await update_dkim_key(change, row, {"stage": "active"}, action="activate")
+    await directory.catch_up()
+    assert await _selectors(directory) == ["one"]
+
+
+async def test_a_change_of_one_account_costs_others_nothing(
+    store: DirectoryStore, directory: LiveDirectory
+) -> None:
+    await ask_all(directory)
+    async with store.changing(ACTOR) as change:
+        await update_account(change, ACME, {"paused_reason": "abuse"})
+    await directory.catch_up()
+    with noted_statements() as statements:
+        assert await directory.access_key(OTHER_KEY) is not None
+        assert await directory.identities("other.example")
+        assert not statements
+        await directory.access_key(KEY)
+        assert statements
+
+
+async def test_a_reading_without_a_change_drops_nothing(directory: LiveDirectory) -> None:
+    await ask_all(directory)
+    await directory.catch_up()
+    with noted_statements() as statements:
+        await ask_all(directory)
+    assert not statements
+
+
+# -- what is read while something changes ------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldLoader(Loader):
+    """Reads as the loader does, and then waits before anything is made of it."""
+
+    has_read: asyncio.Semaphore
+    may_go_on: asyncio.Event
+
+    async def read_identities(self, connection: AsyncConnection, name: str) -> IdentityRows:
+        rows = await Loader.read_identities(self, connection, name)
+        self.has_read.release()
+        await self.may_go_on.wait()
+        return rows
+
+
+def held(store: DirectoryStore, clock: MovableClock) -> tuple[LiveDirectory, HeldLoader]:
+    loader = HeldLoader(
+        region=store.region,
+        partition=store.partition,
+        default_limits=SendingLimits(200, 1),
+        address_tag_idiom=False,
+        master_keys=store.master_keys,
+        has_read=asyncio.Semaphore(0),
+        may_go_on=asyncio.Event(),
+    )
+    return LiveDirectory(store, loader, settings=LiveSettings(), clock=clock), loader
+
+
+async def test_what_was_read_before_a_change_is_not_kept_after_it(
+    store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
+) -> None:
+    slow, loader = held(store, clock)
+    await slow.catch_up()
+    before = asyncio.ensure_future(slow.identities("example.com"))
+    await loader.has_read.acquire()
+    async with store.changing(ACTOR) as change:
+        await _update(change, {"state": "failed"})
+    await slow.catch_up()
+    # Who asks from now on does not share the answer of before.
+    after = asyncio.ensure_future(slow.identities("example.com"))
+    await loader.has_read.acquire()
+    loader.may_go_on.set()
+    assert [found.is_verified for found in await before] == [True]
+    assert [found.is_verified for found in await after] == [False]
+    assert await _verified(slow) == [False]
+
+
+async def test_what_is_kept_before_the_change_is_read_is_dropped_by_it(
+    store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
+) -> None:
+    slow, loader = held(store, clock)
+    await slow.catch_up()
+    asked = asyncio.ensure_future(slow.identities("example.com"))
+    await loader.has_read.acquire()
+    async with store.changing(ACTOR) as change:
+        await _update(change, {"state": "failed"})
+    loader.may_go_on.set()
+    assert [found.is_verified for found in await asked] == [True]
+    await slow.catch_up()
+    assert await _verified(slow) == [False]
+
+
+async def test_an_absence_that_was_read_before_a_change_is_not_kept_after_it(
+    store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
+) -> None:
+    slow, loader = held(store, clock)
+    await slow.catch_up()
+    asked = asyncio.ensure_future(slow.identities("new.example"))
+    await loader.has_read.acquire()
+    await add_identity(store, "new.example")
+    await slow.catch_up()
+    loader.may_go_on.set()
+    assert await asked == ()
+    assert await _verified(slow, "new.example") == [True]
+
+
+async def test_who_stops_waiting_stops_nobody_else(
+    store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
+) -> None:
+    slow, loader = held(store, clock)
+    await slow.catch_up()
+    one, other = [asyncio.ensure_future(slow.identities("example.com")) for _ in range(2)]
+    await loader.has_read.acquire()
+    one.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await one
+    loader.may_go_on.set()
+    assert len(await other) == 1
+    with noted_statements() as statements:
+        assert await slow.identities("example.com")
+    assert not statements
+
+
+async def test_who_still_waits_at_the_end_is_told(
+    store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
+) -> None:
+    slow, loader = held(store, clock)
+    await slow.start()
+    asked = asyncio.ensure_future(slow.identities("example.com"))
+    await loader.has_read.acquire()
+    await slow.stop()
+    with pytest.raises(DirectoryUnavailableError, match="was closed meanwhile"):
+        await asked
+
+
+async def test_an_error_that_nobody_waits_for_is_no_lost_error(
+    store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
+) -> None:
+    lost: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
+    async with store.changing(ACTOR) as change:
+        await put_policy(change, identity_place(), "send", sender_policy())
+    await raw(store, "UPDATE policies SET document = '{}' WHERE name = 'send'")
+    slow, loader = held(store, clock)
+    await slow.catch_up()
+    asked = asyncio.ensure_future(slow.identities("example.com"))
+    await loader.has_read.acquire()
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    loader.may_go_on.set()
+    await until(lambda: all(task.get_name() != "load" for task in asyncio.all_tasks()))
+    del asked, slow
+    gc.collect()
+    assert not lost
+
+
+# -- bounds ------------------------------------------------------------------------------------
+
+
+async def test_what_is_kept_is_bounded_by_octets_and_the_least_used_goes_first(
+    store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
+) -> None:
+    rows = [
+        IdentityRow(account_id=ACME, region=REGION, name=f"d{number}.example", state="success")
+        for number in range(100)
+    ]
+    async with store.changing(ACTOR) as change:
+        await add_identities(change, rows)
+    small = live(store, clock, LiveSettings(max_octets=50_000))
+    await small.catch_up()
+    for row in rows:
+        assert await _verified(small, row.name) == [True]
+        assert await _verified(small, "example.com") == [True]
+        assert 0 < small.cache.octets <= 50_000
+    with noted_statements() as statements:
+        assert await _verified(small, rows[-1].name) == [True]
+        assert await _verified(small, "example.com") == [True]
+        assert not statements
+        assert await _verified(small, rows[0].name) == [True]
+        assert statements
+
+
+async def test_what_is_larger_than_all_room_is_answered_and_not_kept(
+    store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
+) -> None:
+    tiny = live(store, clock, LiveSettings(max_octets=100))
+    await tiny.catch_up()
+    for _ in range(2):
+        assert await _verified(tiny) == [True]
+    assert (len(tiny.cache), tiny.cache.octets) == (0, 0)
+
+
+async def test_that_something_is_absent_is_kept_briefly_and_of_few(
+    store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
+) -> None:
+    brief = live(store, clock, LiveSettings(max_absent=10, absent_s=60))
+    await brief.catch_up()
+    for number in range(100):
+        assert not await brief.identities(f"n{number}.example")
+        assert len(brief.cache) <= 10
+    clock.move(59)
+    with noted_statements() as statements:
+        assert not await brief.identities("n99.example")
+        assert not statements
+        assert not await brief.identities("n0.example")
+        assert statements
+    clock.move(1)
+    with noted_statements() as statements:
+        assert not await brief.identities("n99.example")
+    assert statements
+
+
+# -- a database that cannot be asked -----------------------------------------------------------
+
+
+async def _unavailable(work: Awaitable[Sequence[Identity] | object]) -> str:
+    with pytest.raises(DirectoryUnavailableError) as refusal:
+        await work
+    return str(refusal.value)
+
+
+async def test_what_is_kept_serves_while_the_database_is_away_and_no_longer_than_it_may(
+    store: DirectoryStore,
+    clock: MovableClock,
+    directory: LiveDirectory,
+    databases: Databases,
+) -> None:
+    url = store.database.url.render_as_string(hide_password=False)
+    await ask_all(directory)
+    databases.cut_off(url)
+    # Also before the feed has noticed it, what is missing is not there to be answered.
+    assert store.database.name in await _unavailable(directory.identities("new.example"))
+    assert store.database.name in await _unavailable(directory.catch_up())
+    clock.move(300)
+    await ask_all(directory)  # also that something is not there, which is else kept briefly
+    clock.move(1)
+    for ask in (directory.access_key(KEY), directory.identities("example.com")):
+        assert "last read 301 s ago" in await _unavailable(ask)
+    databases.give_back(url)
+    assert "last read" in await _unavailable(directory.access_key(KEY))
+    await directory.catch_up()
+    await ask_all(directory)
+    assert directory.age_s == 0
+
+
+async def test_a_directory_that_follows_comes_back_by_itself(
+    store: DirectoryStore,
+    clock: MovableClock,
+    directory: LiveDirectory,
+    databases: Databases,
+) -> None:
+    url = store.database.url.render_as_string(hide_password=False)
+    follower = live(store, clock, LiveSettings(poll_s=0.01))
+    await follower.start()
+    try:
+        assert await _verified(follower) == [True]
+        databases.cut_off(url)
+        await until(lambda: follower.problem is not None)
+        with noted_statements() as statements:
+            problem = await _unavailable(follower.identities("new.example"))
+        assert store.database.name in problem
+        assert not [one for one in statements if "identities" in one]
+        assert await _verified(follower) == [True]
+        databases.give_back(url)
+        await until(lambda: follower.problem is None)
+        assert await _verified(follower, "new.example") == []
+        assert await _verified(follower, "other.example") == [True]
+    finally:
+        await follower.stop()
+
+
+async def test_a_change_that_was_made_while_the_feed_could_not_read_is_seen_afterwards(
+    store: DirectoryStore, directory: LiveDirectory, databases: Databases
+) -> None:
+    url = store.database.url.render_as_string(hide_password=False)
+    assert await _verified(directory) == [True]
+    async with store.changing(ACTOR) as change:
+        await _update(change, {"state": "failed"})
+    databases.cut_off(url)
+    await _unavailable(directory.catch_up())
+    databases.give_back(url)
+    await directory.catch_up()
+    assert await _verified(directory) == [False]
+
+
+async def test_a_clock_that_is_set_back_or_ahead_does_no_harm(
+    store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
+) -> None:
+    await ask_all(directory)
+    for days in (-1, 2, -400):
+        clock.step(days * 86400)
+        await ask_all(directory)
+        async with store.changing(ACTOR) as change:
+            await update_account(change, ACME, {"name": f"Acme {days}"})
+        await directory.catch_up()
+        key = await directory.access_key(KEY)
+        assert key is not None
+        assert key.principal.account.name == f"Acme {days}"
+        assert directory.age_s == 0
+
+
+async def test_the_age_is_that_of_what_was_read_and_not_of_its_arrival(
+    store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
+) -> None:
+    """A reading that took long knows of nothing that was committed since it began."""
+    async with store.changing(ACTOR):
+        reading = asyncio.ensure_future(directory.catch_up())
+        await asyncio.sleep(0)
+        clock.move(30)
+        await reading
+    assert directory.age_s == 30

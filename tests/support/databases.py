@@ -1,0 +1,134 @@
+"""A database of its own for each test: a SQLite file, or one of a real PostgreSQL server."""
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Final, Protocol
+
+from smtpgate.sql.database import parse_url, sqlite_url
+from tests.support.directory import open_store
+from tests.support.postgres import PostgresServer
+
+__all__ = ["Databases", "PostgresDatabases", "SqliteDatabases"]
+
+_NUMBERS: Final = count(1)
+
+
+class Databases(Protocol):
+    """Where a test gets its databases from."""
+
+    def empty(self) -> str:
+        """The URL of a new database with nothing in it."""
+
+    def fresh(self) -> str:
+        """The URL of a new database with current tables, and no accounts."""
+
+    def cut_off(self, url: str) -> None:
+        """Let nobody reach a database, and cut the connections that there are."""
+
+    def give_back(self, url: str) -> None:
+        """Let everybody reach it again."""
+
+
+def _make_tables(url: str) -> None:
+    async def make() -> None:
+        async with open_store(url):
+            pass
+
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(make())
+
+
+class SqliteDatabases:
+    """Files in a folder, copied from one whose tables were made once."""
+
+    def __init__(self, folder: Path, template: Path) -> None:
+        self._folder = folder
+        self._template = template
+
+    @classmethod
+    def make_template(cls, folder: Path) -> Path:
+        """A file with current tables."""
+        path = folder / "template.sqlite"
+        _make_tables(sqlite_url(path))
+        return path
+
+    def empty(self) -> str:
+        """The URL of a file that is not there yet."""
+        return sqlite_url(self._folder / f"directory-{next(_NUMBERS)}.sqlite")
+
+    def fresh(self) -> str:
+        """The URL of a file with current tables."""
+        path = self._folder / f"directory-{next(_NUMBERS)}.sqlite"
+        shutil.copy(self._template, path)
+        return sqlite_url(path)
+
+    def cut_off(self, url: str) -> None:
+        """Take the file away from its place."""
+        path = _path(url)
+        path.rename(path.with_suffix(".gone"))
+
+    def give_back(self, url: str) -> None:
+        """Put it where it was."""
+        path = _path(url)
+        path.with_suffix(".gone").rename(path)
+
+
+def _path(url: str) -> Path:
+    return Path(parse_url(url).database or "")
+
+
+class PostgresDatabases:
+    """Databases of a server, copied from one whose tables were made once."""
+
+    def __init__(self, server: PostgresServer, template: str) -> None:
+        self._server = server
+        self._template = template
+        self._names: list[str] = []
+
+    @classmethod
+    def make_template(cls, server: PostgresServer) -> str:
+        """A database with current tables."""
+        _make_tables(server.create_database("directory_template"))
+        return "directory_template"
+
+    @classmethod
+    @contextmanager
+    def of(cls, server: PostgresServer, template: str) -> Iterator["PostgresDatabases"]:
+        """Databases that are taken away at the end."""
+        databases = cls(server, template)
+        try:
+            yield databases
+        finally:
+            for name in databases._names:
+                server.drop_database(name)
+
+    def empty(self) -> str:
+        """The URL of a database with nothing in it."""
+        return self._new("template1")
+
+    def fresh(self) -> str:
+        """The URL of a database with current tables."""
+        return self._new(self._template)
+
+    def cut_off(self, url: str) -> None:
+        """Take no connections to a database, and end those that there are."""
+        name = parse_url(url).database
+        self._server.sql("postgres", f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        self._server.sql(
+            "postgres",
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
+        )
+
+    def give_back(self, url: str) -> None:
+        """Take connections to it again."""
+        name = parse_url(url).database
+        self._server.sql("postgres", f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+    def _new(self, template: str) -> str:
+        name = f"directory_{next(_NUMBERS)}"
+        self._names.append(name)
+        return self._server.create_database(name, template)

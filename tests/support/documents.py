@@ -1,0 +1,135 @@
+"""Documents of a directory for tests, the files that they name, and what came of them."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import func, select
+
+from smtpgate.directory.declared.apply import apply
+from smtpgate.directory.declared.content import Declared
+from smtpgate.directory.declared.plan import Plan
+from smtpgate.directory.declared.present import Present, read_present
+from smtpgate.directory.declared.read import read_declared
+from smtpgate.directory.keys import secret_place
+from smtpgate.directory.policies import MAY_SEND
+from smtpgate.directory.schema import audit_log
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.private_keys import generate_private_key
+from tests.support.directory import ACTOR, REGION
+
+__all__ = ["NOTHING", "Files", "applied", "content", "noted", "present", "read"]
+
+NOTHING: Final = Declared()
+# What differs between two directories that were given the same documents one after the other.
+_OF_ITS_OWN: Final = frozenset(
+    {
+        "created_at",
+        "changed_at",
+        "changed_by",
+        "checked_at",
+        "last_used_at",
+        "last_used_from",
+        "next_check_at",
+        "since",
+        "started_at",
+        "token",
+        "unique_id",
+        "verified_at",
+        "version",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """A folder with what documents may name: ``*.secret``, ``*.pem``, ``*.json``."""
+
+    folder: Path
+
+    @classmethod
+    def made(cls, folder: Path) -> "Files":
+        """Secrets ``one`` and ``two``, private keys ``one`` and ``two``, policies."""
+        for name in ("one", "two"):
+            cls._write(folder / f"{name}.secret", f"secret {name}\n".encode())
+            cls._write(folder / f"{name}.pem", generate_private_key("ed25519"))
+        cls._write(folder / "may-send.json", MAY_SEND.encode())
+        cls._write(folder / "may-all.json", MAY_SEND.replace("ses:SendRawEmail", "*").encode())
+        return cls(folder)
+
+    @staticmethod
+    def _write(path: Path, content: bytes) -> None:
+        path.write_bytes(content)
+        path.chmod(0o600)
+
+    def delegate(self, account_id: str, name: str, delegate: str) -> str:
+        """The file of a policy that lets another account send with an identity."""
+        arn = f"arn:aws:ses:{REGION}:{account_id}:identity/{name}"
+        path = self.folder / f"{account_id}-{name}-{delegate}.json"
+        path.write_text(
+            f'{{"Statement": {{"Effect": "Allow", "Action": "ses:SendRawEmail", '
+            f'"Principal": {{"AWS": "{delegate}"}}, "Resource": "{arn}"}}}}'
+        )
+        return str(path)
+
+
+def read(path: Path) -> Declared:
+    """What documents declare, for the tests' region."""
+    return read_declared(path, region=REGION, partition="aws")
+
+
+async def applied(
+    store: DirectoryStore,
+    declared: Declared,
+    *,
+    prune: bool = True,
+    expected: Plan | None = None,
+) -> Plan:
+    """Apply in a transaction of its own."""
+    async with store.changing(ACTOR) as change:
+        return await apply(change, store, declared, prune=prune, expected=expected)
+
+
+async def present(store: DirectoryStore) -> Present:
+    """All that the directory holds."""
+    async with store.reading() as connection:
+        return await read_present(connection, store.region)
+
+
+async def noted(store: DirectoryStore) -> int:
+    """How many lines the audit log has."""
+    async with store.reading() as connection:
+        found = await connection.execute(select(func.count()).select_from(audit_log))
+        return found.scalar() or 0
+
+
+async def content(store: DirectoryStore) -> dict[str, Any]:
+    """What the directory holds, with secrets opened, and without what is chance or history."""
+    found = await present(store)
+    policies = {
+        (*owner, name): row.document
+        for owner, rows in found.policies.items()
+        for name, row in rows.items()
+    }
+    dkim_keys = {
+        (*owner, selector): _without_chance(row)
+        for owner, rows in found.dkim_keys.items()
+        for selector, row in rows.items()
+    }
+    secrets = {
+        key_id: store.master_keys.open(sealed, secret_place(key_id))
+        for key_id, sealed in found.sealed.items()
+    }
+    return {
+        "accounts": {key: _without_chance(row) for key, row in found.accounts.items()},
+        "users": {key: _without_chance(row) for key, row in found.users.items()},
+        "access keys": {key: _without_chance(row) for key, row in found.access_keys.items()},
+        "identities": {key: _without_chance(row) for key, row in found.identities.items()},
+        "policies": policies,
+        "DKIM keys": dkim_keys,
+        "secrets": secrets,
+    }
+
+
+def _without_chance(row: Any) -> dict[str, Any]:  # noqa: ANN401 - whichever row it is
+    return {key: value for key, value in asdict(row).items() if key not in _OF_ITS_OWN}

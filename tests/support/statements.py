@@ -1,0 +1,24 @@
+"""What is asked of a database: every statement, whoever sends it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Engine, event
+
+__all__ = ["noted_statements"]
+
+
+@contextmanager
+def noted_statements() -> Iterator[list[str]]:
+    """A list that each statement is added to, of whichever connection."""
+    statements: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
+        statements.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)

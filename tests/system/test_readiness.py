@@ -1,0 +1,47 @@
+"""What ``/readyz`` of a running gate says: open, draining, or which of its checks fails."""
+
+import asyncio
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from smtpgate.app import Gate
+from tests.support.inprocess import open_gate
+
+
+def _ask(port: int) -> tuple[int, dict[str, Any]]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            return refusal.code, json.load(refusal)
+
+
+async def readiness(gate: Gate) -> tuple[int, dict[str, Any]]:
+    assert gate.http is not None
+    return await asyncio.to_thread(_ask, gate.http.port)
+
+
+async def test_each_check_is_told_and_one_that_fails_makes_the_gate_not_ready(
+    tmp_path: Path,
+) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        checks = {"listeners": "open", "directory": "open"}
+        assert await readiness(gate) == (200, {"ready": True, "checks": checks})
+        gate.readiness.add("directory", lambda: (False, "no connection"))
+        checks["directory"] = "no connection"
+        assert await readiness(gate) == (503, {"ready": False, "checks": checks})
+
+
+async def test_a_gate_that_drains_says_so(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        gate.is_draining = True
+        status, body = await readiness(gate)
+        assert (status, body["checks"]) == (
+            503,
+            {"listeners": "draining", "directory": "open"},
+        )
+        gate.is_draining = False

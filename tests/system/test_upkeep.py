@@ -1,0 +1,255 @@
+"""Identities are looked after: a real directory and resolver, a scripted name server."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+import dns.rcode
+import pytest
+
+from smtpgate.core.dkim_stages import RETIRING
+from smtpgate.core.events import DkimAlarm, Event, IdentityStateChanged, UpkeepDone
+from smtpgate.core.verification import GRACE, NOT_STARTED, PATIENCE, begin
+from smtpgate.directory.accounts import AccountRow, create_account
+from smtpgate.directory.change import Actor
+from smtpgate.directory.dkim import DkimKeyRow, add_dkim_key, dkim_key
+from smtpgate.directory.identities import IdentityRow, create_identity, identity
+from smtpgate.directory.registry import DirectoryRegistry
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.private_keys import generate_private_key
+from smtpgate.resolver import DnsResolver
+from smtpgate.upkeep.worker import Upkeep
+from tests.support.clock import MovableClock
+from tests.support.directory import ACTOR, REGION, open_store, sqlite_in
+from tests.support.scripted_dns import Query, ScriptedDns, answer_of, open_dns, soa, texts
+
+OWNER: Final = "888888888888"
+DOMAIN: Final = "ses-example.com"
+TOKEN: Final = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+
+
+class Zone:
+    """What the name server knows, and whether it is in order."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, bytes] = {}
+        self.is_broken = False
+
+    def answer(self, query: Query) -> list[bytes]:
+        """What it says to a query."""
+        name = query.question[0].name.to_text(omit_final_dot=True).lower()
+        if self.is_broken:
+            return [answer_of(query, code=dns.rcode.SERVFAIL)]
+        if name in self.records:
+            return [answer_of(query, texts(name, self.records[name]))]
+        return [answer_of(query, authority=[soa(DOMAIN)], code=dns.rcode.NXDOMAIN)]
+
+
+class Events:
+    """Keeps what happened."""
+
+    def __init__(self) -> None:
+        self.seen: list[Event] = []
+
+    def publish(self, event: Event) -> None:
+        """Keep it."""
+        self.seen.append(event)
+
+    def take(self) -> list[Event]:
+        """What happened since it was last asked, less the ends of rounds."""
+        seen: list[Event] = [event for event in self.seen if not isinstance(event, UpkeepDone)]
+        self.seen.clear()
+        return seen
+
+
+class World:
+    """A store, a zone and a worker."""
+
+    def __init__(self, store: DirectoryStore, dns: ScriptedDns, clock: MovableClock) -> None:
+        self.store = store
+        self.clock = clock
+        self.zone = Zone()
+        self.events = Events()
+        dns.on_udp = self.zone.answer
+        self.upkeep = self.another(dns)
+
+    def another(self, dns: ScriptedDns) -> Upkeep:
+        """A worker, as each gate has one."""
+        return Upkeep(
+            DirectoryRegistry(self.store, Actor("worker", "here"), "recheck"),
+            DnsResolver([dns.nameserver], timeout_s=2, lifetime_s=4),
+            label="_smtpgate",
+            clock=self.clock,
+            chance=lambda: 0.5,
+            events=self.events,
+            on_error=_fail,
+        )
+
+    async def pass_by(self, hours: float, step_hours: float = 2.0) -> list[Event]:
+        """Let time pass with a round of the worker now and then; what happened."""
+        while hours > 0:
+            self.clock.move(min(step_hours, hours) * 3600)
+            hours -= step_hours
+            await self.upkeep.round()
+        return self.events.take()
+
+    async def row(self) -> IdentityRow:
+        """The identity now."""
+        async with self.store.reading() as connection:
+            return await identity(connection, OWNER, REGION, DOMAIN)
+
+    async def key(self, selector: str = "one") -> DkimKeyRow:
+        """The DKIM key now."""
+        async with self.store.reading() as connection:
+            return await dkim_key(connection, OWNER, REGION, DOMAIN, selector)
+
+
+@pytest.fixture
+async def world(tmp_path: Path, clock: MovableClock) -> AsyncIterator[World]:
+    async with open_store(sqlite_in(tmp_path), clock=clock) as store, open_dns() as dns:
+        pending = begin(NOT_STARTED, clock.now())
+        async with store.changing(ACTOR) as change:
+            await create_account(change, AccountRow(id=OWNER))
+            await create_identity(
+                change,
+                IdentityRow(
+                    account_id=OWNER,
+                    region=REGION,
+                    name=DOMAIN,
+                    token=TOKEN,
+                    state=pending.state,
+                    started_at=pending.started_at,
+                    next_check_at=pending.next_check_at,
+                ),
+                "aws",
+            )
+        yield World(store, dns, clock)
+
+
+def _fail(error: BaseException) -> None:
+    raise error
+
+
+async def add_key(world: World, stage: str = "active") -> DkimKeyRow:
+    async with world.store.changing(ACTOR) as change:
+        return await add_dkim_key(
+            change,
+            world.store.master_keys,
+            DkimKeyRow(
+                account_id=OWNER,
+                region=REGION,
+                domain=DOMAIN,
+                selector="one",
+                stage=stage,  # type: ignore[arg-type]  # a table of tests names it
+                next_check_at=world.clock.now() if stage == "active" else None,
+            ),
+            generate_private_key("ed25519"),
+        )
+
+
+async def test_a_domain_is_verified_once_its_token_is_published(world: World) -> None:
+    assert await world.pass_by(1) == []
+    assert (await world.row()).problem == (
+        "no TXT record at _smtpgate.ses-example.com; no TXT record at ses-example.com"
+    )
+    world.zone.records["_smtpgate.ses-example.com"] = TOKEN.encode()
+    (event,) = await world.pass_by(1)
+    assert isinstance(event, IdentityStateChanged)
+    assert event.state == "success"
+    row = await world.row()
+    assert (row.is_verified, row.method, row.problem) == (True, "txt", "")
+
+
+async def test_a_domain_is_verified_by_the_record_of_its_own_key(world: World) -> None:
+    key = await add_key(world)
+    world.zone.records[key.dns_name] = key.record.encode()
+    await world.pass_by(1)
+    assert (await world.row()).method == "dkim"
+
+
+async def test_a_domain_whose_token_never_appears_fails_after_72_hours(world: World) -> None:
+    assert await world.pass_by(PATIENCE.total_seconds() / 3600 - 1) == []
+    (event,) = await world.pass_by(2)
+    assert isinstance(event, IdentityStateChanged)
+    assert event.state == "failed"
+    assert await world.pass_by(24) == []
+
+
+async def test_a_record_that_is_gone_leaves_72_hours_of_grace(world: World) -> None:
+    world.zone.records["_smtpgate.ses-example.com"] = TOKEN.encode()
+    await world.pass_by(1)
+    world.zone.records.clear()
+    (event,) = await world.pass_by(12)
+    assert isinstance(event, IdentityStateChanged)
+    assert (event.state, event.missing_since is not None) == ("success", True)
+    assert await world.pass_by(GRACE.total_seconds() / 3600 - 14) == []
+    assert (await world.row()).is_verified
+    (event,) = await world.pass_by(14)
+    assert isinstance(event, IdentityStateChanged)
+    assert event.state == "failed"
+
+
+async def test_a_record_that_comes_back_in_time_is_as_if_it_never_was_gone(
+    world: World,
+) -> None:
+    world.zone.records["_smtpgate.ses-example.com"] = TOKEN.encode()
+    await world.pass_by(1)
+    world.zone.records.clear()
+    await world.pass_by(12)
+    world.zone.records["_smtpgate.ses-example.com"] = TOKEN.encode()
+    (event,) = await world.pass_by(12)
+    assert isinstance(event, IdentityStateChanged)
+    assert event.missing_since is None
+    assert await world.pass_by(100) == []
+
+
+async def test_a_name_server_out_of_order_is_no_verdict(world: World) -> None:
+    world.zone.records["_smtpgate.ses-example.com"] = TOKEN.encode()
+    await world.pass_by(1)
+    world.zone.is_broken = True
+    assert await world.pass_by(200, 8) == []
+    row = await world.row()
+    assert row.is_verified
+    assert "SERVFAIL" in row.problem
+
+
+async def test_an_alarm_tells_of_a_signing_key_whose_record_is_gone(world: World) -> None:
+    key = await add_key(world)
+    world.zone.records[key.dns_name] = key.record.encode()
+    await world.pass_by(2)
+    del world.zone.records[key.dns_name]
+    events = await world.pass_by(2)
+    (alarm,) = (event for event in events if isinstance(event, DkimAlarm))
+    assert (alarm.selector, alarm.since is not None) == ("one", True)
+    assert alarm.problem == "no TXT record is published"
+    world.zone.records[key.dns_name] = key.record.encode()
+    events = await world.pass_by(2)
+    (alarm,) = (event for event in events if isinstance(event, DkimAlarm))
+    assert alarm.since is None
+
+
+async def test_a_retiring_key_is_retired_after_a_week(world: World) -> None:
+    await add_key(world, "retiring")
+    days = RETIRING.days
+    await world.pass_by(24 * days - 1, 24)
+    assert (await world.key()).stage == "retiring"
+    await world.pass_by(2)
+    assert (await world.key()).stage == "retired"
+
+
+async def test_only_what_changed_is_in_the_audit_log(world: World) -> None:
+    world.zone.records["_smtpgate.ses-example.com"] = TOKEN.encode()
+    await world.pass_by(48)
+    async with world.store.reading() as connection:
+        found = await connection.exec_driver_sql("SELECT actor, action FROM audit_log")
+        noted = [tuple(row) for row in found]
+    assert noted == [("tester", "create"), ("tester", "create"), ("worker", "recheck")]
+
+
+async def test_what_somebody_else_wrote_meanwhile_is_not_overwritten(world: World) -> None:
+    registry = DirectoryRegistry(world.store, Actor("worker", "here"), "recheck")
+    world.clock.move(3600)
+    (before,) = await registry.due(world.clock.now(), 10)
+    await world.upkeep.round()
+    changed = before.with_staged(())
+    assert await registry.settle([(before, changed)]) == []

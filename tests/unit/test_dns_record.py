@@ -1,0 +1,22 @@
+from smtpgate.core.dns_record import DnsRecord
+
+
+def test_a_short_record_is_one_string() -> None:
+    assert str(DnsRecord("a.example.com", "v=DKIM1")) == 'a.example.com. IN TXT ( "v=DKIM1" )'
+
+
+def test_a_long_record_is_cut_into_strings_of_255_octets() -> None:
+    record = DnsRecord("a.example.com", "x" * 511)
+    assert [len(piece) for piece in record.strings] == [255, 255, 1]
+    assert "".join(record.strings) == record.value
+    assert DnsRecord("a.example.com", "x" * 255).strings == ("x" * 255,)
+
+
+def test_an_empty_record_is_one_empty_string() -> None:
+    assert str(DnsRecord("a.example.com", "")) == 'a.example.com. IN TXT ( "" )'
+
+
+def test_what_a_zone_file_would_read_otherwise_is_escaped() -> None:
+    assert str(DnsRecord("a.example.com", 'a"b\\c;d')) == (
+        r'a.example.com. IN TXT ( "a\"b\\c;d" )'
+    )

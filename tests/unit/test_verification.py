@@ -1,0 +1,125 @@
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import pytest
+
+from smtpgate.core.observation import Absent, Found, Observation, Unanswered
+from smtpgate.core.verification import (
+    NOT_STARTED,
+    Verification,
+    begin,
+    begin_by_mail,
+    confirmed_by_mail,
+    observed,
+    status_of,
+    vouched,
+)
+from tests.support.cases import load_cases
+
+START: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
+MIDDLE: Final = 0.5  # the jitter that moves nothing
+GONE: Final = Absent("no TXT record at _smtpgate.example.com")
+SEEN: Final[dict[str, Observation]] = {
+    "txt": Found("txt"),
+    "dkim": Found("dkim"),
+    "absent": GONE,
+    "unanswered": Unanswered("SERVFAIL"),
+}
+
+
+def moment(text: str) -> datetime:
+    hours, minutes = text.removeprefix("-").split(":")
+    after = timedelta(hours=int(hours), minutes=int(minutes))
+    return START - after if text.startswith("-") else START + after
+
+
+def after(held: Verification, step: dict[str, Any], now: datetime) -> Verification:
+    match step:
+        case {"sees": str(seen)}:
+            return observed(held, SEEN[seen], now, MIDDLE)
+        case {"does": "begin"}:
+            return begin(held, now)
+        case {"does": "begin by mail"}:
+            return begin_by_mail(held, now)
+        case {"does": "confirm"}:
+            return confirmed_by_mail(held, now)
+        case {"does": "vouch"}:
+            return vouched(now)
+    raise AssertionError(step)
+
+
+@pytest.mark.parametrize(
+    "case", load_cases("verification/10-timeline.toml"), ids=lambda case: case["note"]
+)
+def test_an_identity_lives_as_the_table_says(case: dict[str, Any]) -> None:
+    held = NOT_STARTED
+    for step in case["steps"]:
+        now = moment(step["at"])
+        held = after(held, step, now)
+        minutes = step.get("next_min")
+        planned = None if minutes is None else now + timedelta(minutes=minutes)
+        assert held.next_check_at == planned, step
+        assert (held.state, held.method) == (step["state"], step.get("method")), step
+        assert status_of(held, now) == step.get("status", step["state"]), step
+        missing = moment(step["missing"]) if "missing" in step else None
+        assert held.missing_since == missing, step
+        assert held.is_verified == (step["state"] == "success"), step
+        assert (held.verified_at is not None) == held.is_verified, step
+
+
+def test_what_was_never_begun_is_told_so_and_takes_no_answers() -> None:
+    assert status_of(NOT_STARTED, START) == "not-started"
+    assert observed(NOT_STARTED, Found("txt"), START, MIDDLE) is NOT_STARTED
+
+
+def test_the_problem_is_what_the_last_answer_said() -> None:
+    held = begin(NOT_STARTED, START)
+    assert (held.problem, held.checked_at) == ("", None)
+    now = START + timedelta(minutes=1)
+    held = observed(held, GONE, now, MIDDLE)
+    assert (held.problem, held.checked_at) == (GONE.seen, now)
+    held = observed(held, Unanswered("SERVFAIL"), now, MIDDLE)
+    assert held.problem == "SERVFAIL"
+    assert observed(held, Found("txt"), now, MIDDLE).problem == ""
+
+
+def test_a_failure_says_what_was_waited_for_in_vain() -> None:
+    late = START + timedelta(hours=72)
+    failed = observed(begin(NOT_STARTED, START), GONE, late, MIDDLE)
+    assert failed.problem == f"the record was not found within 72 hours: {GONE.seen}"
+    held = observed(begin(NOT_STARTED, START), Found("txt"), START, MIDDLE)
+    held = observed(held, GONE, START, MIDDLE)
+    lost = observed(held, GONE, late, MIDDLE)
+    assert lost.problem == f"the record has been gone for 72 hours: {GONE.seen}"
+    assert (lost.started_at, lost.checked_at) == (START, late)
+
+
+def test_a_success_keeps_the_moment_at_which_it_became_one() -> None:
+    held = observed(begin(NOT_STARTED, START), Found("txt"), START, MIDDLE)
+    held = observed(held, GONE, START + timedelta(hours=7), MIDDLE)
+    held = observed(held, Found("txt"), START + timedelta(hours=8), MIDDLE)
+    assert held.verified_at == START
+
+
+def test_a_code_that_comes_without_a_beginning_verifies() -> None:
+    held = confirmed_by_mail(NOT_STARTED, START)
+    assert (held.state, held.started_at, held.verified_at) == ("success", START, START)
+
+
+def test_an_address_verified_from_the_dns_needs_no_code() -> None:
+    held = observed(begin(NOT_STARTED, START), Found("txt"), START, MIDDLE)
+    assert confirmed_by_mail(held, START + timedelta(hours=1)) == held
+    assert begin_by_mail(held, START) == held
+
+
+def test_a_failed_address_can_be_mailed_to_again() -> None:
+    failed = Verification(state="failed", started_at=START)
+    later = START + timedelta(hours=1)
+    assert begin_by_mail(failed, later) == Verification(state="pending", started_at=later)
+
+
+def test_a_waiting_address_can_be_looked_for_in_the_dns_instead() -> None:
+    waiting = begin_by_mail(NOT_STARTED, START)
+    later = START + timedelta(hours=1)
+    assert begin(waiting, later) == replace(waiting, started_at=later, next_check_at=later)
