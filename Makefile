@@ -16,7 +16,7 @@ demo: .venv/.ready
 	$(BIN)/python -m smtpgate demo
 
 test: .venv/.ready
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto
 
 lint: .venv/.ready
 	$(BIN)/ruff format --check .

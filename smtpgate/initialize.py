@@ -4,6 +4,7 @@ What is there is never overwritten, so that it can be run again after every chan
 """
 
 import base64
+import json
 import os
 import secrets
 import shutil
@@ -36,6 +37,7 @@ __all__ = ["InitError", "InitReport", "SmtpLogin", "initialize", "sample_folder"
 _CONFIG: Final = "smtpgate.toml"
 _PRIVATE: Final = "private"
 _MASTER_KEY: Final = "m1"
+_STATE_DIR: Final = 'state_dir = "state"'  # as the sample has it
 _UNNAMED: Final = '#hostname = "gate.example.com"'  # as the sample has it
 _SECRET_OCTETS: Final = 30  # 40 characters, as those of AWS
 _CERTIFICATE_DAYS: Final = 3650
@@ -96,12 +98,17 @@ def sample_folder() -> Path:
 
 
 def initialize(
-    target: Path, *, hostname: str | None = None, now: datetime | None = None
+    target: Path,
+    *,
+    hostname: str | None = None,
+    state_dir: Path | None = None,
+    now: datetime | None = None,
 ) -> InitReport:
     """Complete the configuration in a folder, from nothing if need be.
 
-    ``hostname`` goes into a configuration that is made now; it is the certificate's, too, when
-    the configuration names none. Raises InitError, ConfigError, DirectoryError or OSError.
+    ``hostname`` and ``state_dir`` go into a configuration that is made now; the hostname is the
+    certificate's too, when the configuration names none. Raises InitError, ConfigError,
+    DirectoryError or OSError.
     """
     if target.exists() and not target.is_dir():
         raise InitError(f"{target} is no folder")
@@ -109,7 +116,7 @@ def initialize(
         hostname = _checked(hostname)
     report = InitReport(target / _CONFIG)
     if not report.config.exists():
-        _copy_sample(target, hostname, report)
+        _copy_sample(target, hostname, state_dir, report)
     config = load_config(report.config, require_files=False)
     hostname = config.gate.hostname or hostname or socket.getfqdn()
     _make_certificates(config, hostname, now or SystemClock().now(), report)
@@ -132,7 +139,9 @@ def _checked(hostname: str) -> str:
         raise InitError(f"{hostname!r} is no host name: {error}") from None
 
 
-def _copy_sample(target: Path, hostname: str | None, report: InitReport) -> None:
+def _copy_sample(
+    target: Path, hostname: str | None, state_dir: Path | None, report: InitReport
+) -> None:
     sample = sample_folder()
     for source in sorted(sample.rglob("*")):
         place = source.relative_to(sample)
@@ -143,9 +152,13 @@ def _copy_sample(target: Path, hostname: str | None, report: InitReport) -> None
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, copy)
         report.made.append(copy)
+    text = report.config.read_text("utf-8")
     if hostname is not None:
-        text = report.config.read_text("utf-8")
-        report.config.write_text(text.replace(_UNNAMED, f'hostname = "{hostname}"'), "utf-8")
+        text = text.replace(_UNNAMED, f'hostname = "{hostname}"')
+    if state_dir is not None:
+        # A path of TOML's is one of JSON's.
+        text = text.replace(_STATE_DIR, f"state_dir = {json.dumps(str(state_dir))}")
+    report.config.write_text(text, "utf-8")
 
 
 def _make(path: Path, content: bytes, report: InitReport) -> None:

@@ -116,6 +116,9 @@ class Registry(Protocol):
     Raises DirectoryUnavailableError.
     """
 
+    async def one(self, account_id: str, name: str) -> Registered:
+        """The identity of that account and name; an error when there is none."""
+
     async def due(self, now: datetime, limit: int) -> Sequence[Registered]:
         """Identities about which the DNS is to be asked, or with a key whose stage ends."""
 

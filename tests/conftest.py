@@ -17,6 +17,7 @@ from smtpgate.directory.store import DirectoryStore
 from tests.support.clock import MovableClock
 from tests.support.daemons import Lab
 from tests.support.databases import Databases, PostgresDatabases, SqliteDatabases
+from tests.support.desk import Desk
 from tests.support.directory import open_store
 from tests.support.postgres import PostgresServer, postgres_server
 
@@ -68,6 +69,12 @@ def postgres_databases(postgres: PostgresServer, postgres_template: str) -> Iter
     """Databases of PostgreSQL for one test."""
     with PostgresDatabases.of(postgres, postgres_template) as databases:
         yield databases
+
+
+@pytest.fixture
+def desk(sqlite_template: Path, tmp_path: Path) -> Desk:
+    """A place to give commands at, with an empty directory."""
+    return Desk(tmp_path, sqlite_template)
 
 
 # The same tests on both; those on PostgreSQL run with the integration tests.

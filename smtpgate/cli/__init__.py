@@ -3,15 +3,30 @@
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
 import smtpgate
 from smtpgate.app import check, run
+from smtpgate.cli.account import account_app
+from smtpgate.cli.audit import audit_app
+from smtpgate.cli.directory import back_up, directory_app
+from smtpgate.cli.dkim import dkim_app
+from smtpgate.cli.documents import apply, export
+from smtpgate.cli.identity import identity_app
+from smtpgate.cli.key import key_app
 from smtpgate.cli.policy import policy_app
 from smtpgate.cli.simulate import simulate
-from smtpgate.cli.terminal import fail, loaded_config, output
+from smtpgate.cli.terminal import (
+    DEFAULT_CONFIG,
+    ConfigFile,
+    example,
+    fail,
+    loaded_config,
+    output,
+)
+from smtpgate.cli.user import user_app
 from smtpgate.config import ConfigError
 from smtpgate.demo import run_demo
 from smtpgate.directory.declared.documents import DirectoryError
@@ -28,7 +43,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-ConfigFile = Annotated[
+_DIRECTORY: Final = "The directory"
+_File: TypeAlias = Annotated[
     Path,
     typer.Argument(metavar="FILE", help="The configuration file (TOML).", show_default=False),
 ]
@@ -52,12 +68,9 @@ def _main(
 
 @app.command()
 def serve(
-    config: Annotated[
-        Path,
-        typer.Option("--config", "-c", metavar="FILE", help="The configuration file (TOML)."),
-    ] = Path("/etc/smtpgate/smtpgate.toml"),
+    config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Run the gate until SIGTERM, then drain. SIGHUP reads the directory again."""
+    """Run the gate until SIGTERM, then drain. SIGHUP applies directory.apply again."""
     loaded = loaded_config(config)
     try:
         run(loaded)
@@ -66,7 +79,7 @@ def serve(
 
 
 @app.command("check-config")
-def check_config(file: ConfigFile) -> None:
+def check_config(file: _File) -> None:
     """Read the configuration and the directory it names; say what is wrong, start nothing."""
     loaded = loaded_config(file)
     try:
@@ -88,14 +101,19 @@ def init(
         str | None,
         typer.Option(metavar="NAME", help="The gate's name, for a configuration made now."),
     ] = None,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where its databases go, likewise."),
+    ] = None,
 ) -> None:
     """Make a configuration ready to run: the sample where there is none, and missing secrets.
 
-    Makes what the configuration names and does not exist: a self-signed certificate, access key
-    secrets, DKIM keys. Never overwrites anything; prints SMTP passwords and DNS records once.
+    Makes what the configuration names and does not exist: a self-signed certificate, the master
+    key, access key secrets, DKIM keys. Never overwrites anything; prints SMTP passwords and DNS
+    records once.
     """
     try:
-        report = initialize(folder, hostname=hostname)
+        report = initialize(folder, hostname=hostname, state_dir=state_dir)
     except (InitError, ConfigError, DirectoryError, OSError) as error:
         raise fail(error) from None
     output.print(str(report))
@@ -110,6 +128,27 @@ def demo() -> None:
 # Commands are listed in the order of their registration.
 app.command()(simulate)
 app.add_typer(policy_app, name="policy")
+for family in (
+    account_app,
+    user_app,
+    key_app,
+    identity_app,
+    dkim_app,
+    audit_app,
+    directory_app,
+):
+    app.add_typer(family, rich_help_panel=_DIRECTORY)
+app.command(
+    rich_help_panel=_DIRECTORY, epilog=example("apply /etc/smtpgate/directory --dry-run")
+)(apply)
+app.command(
+    rich_help_panel=_DIRECTORY, epilog=example("export /root/directory --account 888888888888")
+)(export)
+app.command(
+    "backup",
+    rich_help_panel=_DIRECTORY,
+    epilog=example("backup /var/backups/smtpgate/directory.sqlite"),
+)(back_up)
 
 
 def main() -> None:

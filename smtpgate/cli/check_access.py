@@ -54,7 +54,9 @@ async def _find(config: Path, identity: str | None, author: Author) -> list[Dele
         for name in names_covering(author.mailbox):
             known[name] = await gatehouse.directory.identities(name)
         asked = set(known) if identity is None else {_asked(identity, author)}
-        found = delegates(gatehouse.principals, known, author, region=gatehouse.region)
+        found: list[Delegate] = []
+        async for principals in gatehouse.principals.pages():
+            found += delegates(principals, known, author, region=gatehouse.region)
         return [
             delegate
             for delegate in found

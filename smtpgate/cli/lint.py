@@ -17,7 +17,7 @@ from smtpgate.core.policy import (
 from smtpgate.core.policy.problem import Problem
 from smtpgate.core.policy.strict_json import parse_json
 
-__all__ = ["Remark", "as_json", "kind_of_document", "lint_files"]
+__all__ = ["Remark", "as_json", "findings", "kind_of_document", "lint_files"]
 
 _STDIN = Path("-")
 
@@ -51,7 +51,7 @@ def lint_files(
             problem = Problem("document", error.strerror or str(error))
             yield Remark(str(path), _error("unreadable", problem))
             continue
-        for finding in _findings(source, path.stem, kind, identity_arn):
+        for finding in findings(source, path.stem, kind, identity_arn):
             yield Remark(str(path), finding)
 
 
@@ -59,9 +59,10 @@ def _error(code: str, problem: Problem) -> Finding:
     return Finding(code, "error", problem.path, problem.message)
 
 
-def _findings(
+def findings(
     source: bytes, name: str, kind: Kind | None, identity_arn: str | None
 ) -> Iterator[Finding]:
+    """What is wrong with a document, or unwise; with an ARN also why it cannot stand there."""
     if kind is None:
         kind = "identity" if identity_arn else kind_of_document(source)
     try:

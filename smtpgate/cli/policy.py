@@ -11,7 +11,7 @@ import typer
 from smtpgate.cli.check_access import print_access
 from smtpgate.cli.generate import ask
 from smtpgate.cli.lint import as_json, lint_files
-from smtpgate.cli.terminal import fail
+from smtpgate.cli.terminal import DEFAULT_CONFIG, ConfigFile, fail
 from smtpgate.core.arn import ArnError, IdentityArn
 from smtpgate.core.policy.generate import Wishes, WishesError, generate_policy
 
@@ -169,9 +169,7 @@ def generate(
 @policy_app.command("check-access")
 def check_access(
     from_: Annotated[str, _option("--from", metavar="FROM", help="The From, such as ceo@….")],
-    config: Annotated[
-        Path, _option("--config", "-c", metavar="FILE", help="The configuration file (TOML).")
-    ] = Path("/etc/smtpgate/smtpgate.toml"),
+    config: ConfigFile = DEFAULT_CONFIG,
     identity: Annotated[
         str | None, _option(metavar="ARN|NAME", help="Only with this identity.")
     ] = None,

@@ -62,9 +62,9 @@ async def _tried(simulated: Simulated, gatehouse: Gatehouse | None, now: datetim
         return Answer(simulated.id, "invalid", reasons=(_NEEDS_CONFIG,))
     caller = simulated.caller
     user = None if caller.is_root else caller.arn
-    principal = gatehouse.principal(caller.account_id, user)
+    principal = await gatehouse.principals.one(caller.account_id, user)
     if principal is None and simulated.user_name is not None:
-        principal = gatehouse.principal(caller.account_id, simulated.user_name)
+        principal = await gatehouse.principals.one(caller.account_id, simulated.user_name)
     if principal is None:
         reason = f"sender: the directory has no {caller.arn}"
         return Answer(simulated.id, "invalid", reasons=(reason,))
@@ -178,7 +178,7 @@ async def _try_one(
         raise typer.BadParameter("--as needs --config FILE")
     async with Gatehouse.open(config) as gatehouse:
         account_id, _, user = sender.partition("/")
-        principal = gatehouse.principal(account_id, user or None)
+        principal = await gatehouse.principals.one(account_id, user or None)
         if principal is None:
             raise fail(f"the directory has no {sender}")
         try:

@@ -1,5 +1,7 @@
-"""What every command needs of the terminal: two consoles, and how a command fails."""
+"""What every command needs of the terminal: two consoles, options, and how a command fails."""
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
@@ -8,20 +10,56 @@ from rich.console import Console
 
 from smtpgate.config import Config, ConfigError, load_config
 
-__all__ = ["OptionalConfig", "errors", "fail", "loaded_config", "output"]
+__all__ = [
+    "DEFAULT_CONFIG",
+    "AsJson",
+    "ConfigFile",
+    "Limit",
+    "OptionalConfig",
+    "Yes",
+    "confirmed",
+    "errors",
+    "example",
+    "fail",
+    "is_interactive",
+    "loaded_config",
+    "misused",
+    "output",
+    "parsed_by",
+]
+
+DEFAULT_CONFIG: Final = Path("/etc/smtpgate/smtpgate.toml")
+_VARIABLE: Final = "SMTPGATE_CONFIG"
 
 errors: Final = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 output: Final = Console(highlight=False, soft_wrap=True, markup=False)
 
+ConfigFile: TypeAlias = Annotated[
+    Path,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        envvar=_VARIABLE,
+        help="The configuration file (TOML).",
+    ),
+]
 OptionalConfig: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         "--config",
         "-c",
         metavar="FILE",
+        envvar=_VARIABLE,
         help="The configuration file (TOML) that names the directory.",
         show_default=False,
     ),
+]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
+Limit: TypeAlias = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="At most so many; else all.", show_default=False),
 ]
 
 
@@ -29,6 +67,53 @@ def fail(problem: object) -> typer.Exit:
     """Tell the problem; the exit to raise."""
     errors.print(str(problem))
     return typer.Exit(1)
+
+
+class _MisuseError(typer.BadParameter):
+    """Misuse that is not of one parameter alone."""
+
+    def format_message(self) -> str:
+        return self.message
+
+
+def misused(problem: str) -> typer.BadParameter:
+    """The error to raise for what can be known to be wrong without doing anything (exit 2)."""
+    return _MisuseError(problem)
+
+
+def parsed_by(parse: Callable[[str], object]) -> Callable[[str], object]:
+    """The parser of an argument or option, made from a function that raises ValueError."""
+
+    def parser(text: str) -> object:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+
+    return parser
+
+
+def example(line: str) -> str:
+    """What stands below the help of a command."""
+    return f"Example: smtpgate {line}"
+
+
+def is_interactive() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def confirmed(deed: str, *, yes: bool) -> None:
+    """Make sure that a deed that cannot be undone is meant.
+
+    Asks on a terminal. Elsewhere it is misuse (exit 2) to leave out ``--yes``.
+    """
+    if yes:
+        return
+    if not is_interactive():
+        raise misused(f"{deed}: say --yes, since there is no terminal to ask on")
+    if not typer.confirm(f"{deed}. Go on?", err=True):
+        raise fail("nothing was changed")
 
 
 def loaded_config(path: Path) -> Config:

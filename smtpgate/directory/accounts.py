@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, exists, insert, select, update
+from sqlalchemy import bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.account import UNLIMITED
@@ -26,6 +26,7 @@ __all__ = [
     "account",
     "account_page",
     "add_accounts",
+    "belongings",
     "create_account",
     "delete_account",
     "remove_accounts",
@@ -113,13 +114,36 @@ async def account(connection: AsyncConnection, account_id: str) -> AccountRow:
 
 
 async def account_page(
-    connection: AsyncConnection, *, after: str = "", limit: int | None = None
+    connection: AsyncConnection,
+    *,
+    search: str | None = None,
+    is_paused: bool | None = None,
+    after: str = "",
+    limit: int | None = None,
 ) -> list[AccountRow]:
-    """Accounts in the order of their ids, those behind ``after``."""
-    rows = await connection.execute(
-        select(*_COLUMNS).where(accounts.c.id > after).order_by(accounts.c.id).limit(limit)
-    )
-    return [AccountRow(**row._mapping) for row in rows]
+    """Accounts in the order of their ids, those behind ``after``.
+
+    ``search`` is a part of the id or of the name, in whatever letter case.
+    """
+    query = select(*_COLUMNS).where(accounts.c.id > after).order_by(accounts.c.id).limit(limit)
+    if search is not None:
+        query = query.where(
+            accounts.c.id.contains(search, autoescape=True)
+            | accounts.c.name.icontains(search, autoescape=True)
+        )
+    if is_paused is not None:
+        reason = accounts.c.paused_reason
+        query = query.where(reason.is_not(None) if is_paused else reason.is_(None))
+    return [AccountRow(**row._mapping) for row in await connection.execute(query)]
+
+
+async def belongings(connection: AsyncConnection, account_id: str) -> dict[str, int]:
+    """How many users, access keys and identities an account has."""
+    found = {}
+    for table, what in _BELONGINGS:
+        query = select(func.count()).where(table.c.account_id == account_id)
+        found[what] = (await connection.execute(query)).scalar() or 0
+    return found
 
 
 async def create_account(change: Change, row: AccountRow) -> AccountRow:

@@ -25,7 +25,7 @@ __all__ = [
     "SubjectKind",
 ]
 
-SubjectKind = Literal["account", "user", "key", "identity"]
+SubjectKind = Literal["account", "user", "key", "identity", "store"]
 Facts = Mapping[str, Any]
 
 
@@ -51,13 +51,18 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a step is about; ``name`` is the user's, the key's id, or the identity's name."""
+    """What a step is about; ``name`` is the user's, the key's id, or the identity's name.
+
+    ``store`` is the directory as a whole, and has neither an account nor a name.
+    """
 
     kind: SubjectKind
     account_id: str
     name: str = ""
 
     def __str__(self) -> str:
+        if self.kind == "store":
+            return "the directory"
         if self.kind == "account":
             return f"account {self.account_id}"
         if self.kind == "key":

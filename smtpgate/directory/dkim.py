@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, delete, insert, select, update
+from sqlalchemy import ColumnElement, delete, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.address import AddressError, parse_domain
@@ -32,6 +32,7 @@ __all__ = [
     "add_dkim_keys",
     "delete_dkim_key",
     "dkim_key",
+    "dkim_key_page",
     "dkim_keys_of",
     "private_key_place",
     "update_dkim_key",
@@ -107,6 +108,31 @@ async def dkim_keys_of(
         )
         .order_by(dkim_keys.c.selector)
     )
+    return [DkimKeyRow(**row._mapping) for row in rows]
+
+
+async def dkim_key_page(
+    connection: AsyncConnection,
+    region: str,
+    *,
+    account_id: str | None = None,
+    domain: str | None = None,
+    stage: str | None = None,
+    after: tuple[str, str, str] = ("", "", ""),
+    limit: int | None = None,
+) -> list[DkimKeyRow]:
+    """Keys in the order of accounts, domains and selectors."""
+    place = (dkim_keys.c.account_id, dkim_keys.c.domain, dkim_keys.c.selector)
+    query = select(*_COLUMNS).where(dkim_keys.c.region == region)
+    if account_id is not None:
+        query = query.where(dkim_keys.c.account_id == account_id)
+    if domain is not None:
+        query = query.where(dkim_keys.c.domain == domain)
+    if stage is not None:
+        query = query.where(dkim_keys.c.stage == stage)
+    if after != ("", "", ""):
+        query = query.where(tuple_(*place) > after)
+    rows = await connection.execute(query.order_by(*place).limit(limit))
     return [DkimKeyRow(**row._mapping) for row in rows]
 
 

@@ -145,15 +145,28 @@ async def identity_page(
     *,
     account_id: str | None = None,
     name: str | None = None,
+    domain: str | None = None,
+    state: str | None = None,
+    is_paused: bool | None = None,
     after: tuple[str, str] = ("", ""),
     limit: int | None = None,
 ) -> list[IdentityRow]:
-    """Identities in the order of accounts and names: all, of one account, or of one name."""
+    """Identities in the order of accounts and names: all, of one account, or of one name.
+
+    ``domain`` leaves that domain and the addresses in it.
+    """
     query = select(*_COLUMNS).where(identities.c.region == region)
     if account_id is not None:
         query = query.where(identities.c.account_id == account_id)
     if name is not None:
         query = query.where(identities.c.name == name)
+    if domain is not None:
+        query = query.where(identities.c.domain == domain)
+    if state is not None:
+        query = query.where(identities.c.state == state)
+    if is_paused is not None:
+        reason = identities.c.paused_reason
+        query = query.where(reason.is_not(None) if is_paused else reason.is_(None))
     if after != ("", ""):
         query = query.where(tuple_(identities.c.account_id, identities.c.name) > after)
     query = query.order_by(identities.c.account_id, identities.c.name).limit(limit)

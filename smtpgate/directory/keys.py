@@ -146,13 +146,28 @@ async def access_key_page(
     connection: AsyncConnection,
     account_id: str | None = None,
     *,
+    user_name: str | None = None,
+    is_active: bool | None = None,
+    unused_since: datetime | None = None,
     after: str = "",
     limit: int | None = None,
 ) -> list[AccessKeyRow]:
-    """Access keys in the order of their ids, of one account or all."""
+    """Access keys in the order of their ids, of one account or all.
+
+    ``user_name`` leaves those of one user of the account. ``unused_since`` leaves those that
+    are older than that moment and were not used after it.
+    """
     query = select(*_COLUMNS).select_from(_JOINED).where(access_keys.c.id > after)
     if account_id is not None:
         query = query.where(access_keys.c.account_id == account_id)
+    if user_name is not None:
+        query = query.where(access_keys.c.user_key == user_key(user_name))
+    if is_active is not None:
+        query = query.where(access_keys.c.is_active.is_(is_active))
+    if unused_since is not None:
+        query = query.where(
+            func.coalesce(access_keys.c.last_used_at, access_keys.c.created_at) < unused_since
+        )
     rows = await connection.execute(query.order_by(access_keys.c.id).limit(limit))
     return [_row(row._mapping) for row in rows]
 
@@ -228,8 +243,9 @@ async def replace_secret(
 ) -> None:
     """Give a key another secret; the one before it is good for nothing then.
 
-    Raises NotFoundError.
+    Raises NotFoundError, or RefusedChangeError when the master key was replaced.
     """
+    await must_be_known(change, master_keys)
     row = await access_key(change.connection, key_id)
     sealed = master_keys.seal(secret.value.encode(), secret_place(key_id))
     await change.connection.execute(

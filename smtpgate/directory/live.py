@@ -32,6 +32,8 @@ OnChanges = Callable[[Changes], None]
 
 # Compiling more text than this is done in a thread: it takes over half a millisecond.
 _OFFLOAD_OCTETS: Final = 4_000
+# How long answers that are being read may take when the gate stops.
+_LAST_ANSWERS_S: Final = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +114,7 @@ class LiveDirectory:
     async def stop(self) -> None:
         """Follow no longer; the store stays open."""
         self._feed.stop()
-        await self._tasks.drain(self._settings.load_s)
+        await self._tasks.drain(_LAST_ANSWERS_S)
 
     @property
     def problem(self) -> str | None:

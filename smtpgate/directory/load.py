@@ -17,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from smtpgate.core.account import AccessKey, Account, Principal, SendingLimits
 from smtpgate.core.arn import IdentityArn, user_arn
 from smtpgate.core.identity import DkimKey, Identity
-from smtpgate.core.naming import user_key
 from smtpgate.core.policy import Kind, Policy, parse_policy
 from smtpgate.core.secret import Secret
 from smtpgate.directory.dkim import DkimKeyRow, private_key_place
@@ -33,17 +32,17 @@ from smtpgate.directory.schema import (
 from smtpgate.directory.sealing import MasterKeys
 from smtpgate.private_keys import load_private_key
 
-__all__ = ["IdentityRows", "KeyRows", "Loaded", "Loader"]
+__all__ = ["PRINCIPAL_COLUMNS", "IdentityRows", "KeyRows", "Loaded", "Loader"]
 
 T = TypeVar("T")
 _Row: TypeAlias = Any  # of a query: its columns are the query's
 
-# What the compiled form takes in memory, as tests/bench/bench_directory.py measures it: so much
+# What the compiled form takes in memory, as tests/bench/large_directory.py measures it: so much
 # for an entry, and so many times the text of its policies.
-_ENTRY_OCTETS: Final = 2_000
-_PRIVATE_KEY_OCTETS: Final = 6_000
-_OCTETS_PER_POLICY_OCTET: Final = 12
-_ADDRESS_OCTETS: Final = 200
+_ENTRY_OCTETS: Final = 1_200
+_PRIVATE_KEY_OCTETS: Final = {"ed25519-sha256": 700, "rsa-sha256": 25_000}
+_OCTETS_PER_POLICY_OCTET: Final = 20
+_ADDRESS_OCTETS: Final = 140
 _MAX_ADDRESSES: Final = 1000
 
 
@@ -83,7 +82,7 @@ class IdentityRows:
         return sum(len(row.document) for row in self.policies)
 
 
-_PRINCIPAL: Final = (
+PRINCIPAL_COLUMNS: Final = (
     users.c.name.label("user_name"),
     users.c.path,
     users.c.tags,
@@ -103,7 +102,7 @@ _KEY: Final = (
         access_keys.c.is_active,
         access_keys.c.expires_at,
         access_keys.c.networks,
-        *_PRINCIPAL,
+        *PRINCIPAL_COLUMNS,
     )
     .join(accounts, accounts.c.id == access_keys.c.account_id)
     .outerjoin(
@@ -158,40 +157,21 @@ class Loader:
         )
         return KeyRows(row, (await connection.execute(query)).all())
 
-    async def principals(self, connection: AsyncConnection) -> list[Principal]:
-        """Every account's root and every user, with or without access keys."""
-        found = await connection.execute(
-            select(*_PRINCIPAL)
-            .select_from(accounts.outerjoin(users, users.c.account_id == accounts.c.id))
-            .order_by(accounts.c.id, users.c.key)
-        )
-        of_policies = await connection.execute(_POLICY.where(policies.c.kind == "user"))
-        policies_of: defaultdict[tuple[str, str], list[_Row]] = defaultdict(list)
-        for policy in of_policies:
-            policies_of[policy.account_id, policy.subject].append(policy)
-        principals: list[Principal] = []
-        for row in found:
-            if not principals or principals[-1].account.id != row.account_id:
-                principals.append(Principal.root(self._account(row), self.partition))
-            if row.user_name is not None:
-                key = (row.account_id, user_key(row.user_name))
-                principals.append(self._principal(row, policies_of[key]))
-        return principals
-
     def compile_key(self, rows: KeyRows) -> Loaded[AccessKey]:
         """The access key and its principal. Raises SealError, PolicyError, ValueError."""
         row = rows.key
         if row.user_key is not None and row.user_name is None:
             raise ValueError("its user is not there")  # and it is not the root's
         secret = Secret(self.master_keys.open(row.secret, secret_place(row.id)).decode())
-        principal = self._principal(row, rows.policies)
+        principal = self.principal(row, rows.policies)
         networks = tuple(map(ip_network, row.networks))
         key = AccessKey(row.id, secret, principal, row.is_active, row.expires_at, networks)
         octets = _ENTRY_OCTETS + _OCTETS_PER_POLICY_OCTET * rows.policy_octets
         return Loaded(key, frozenset({row.account_id}), octets)
 
-    def _principal(self, row: _Row, policy_rows: Iterable[_Row]) -> Principal:
-        account = self._account(row)
+    def principal(self, row: _Row, policy_rows: Iterable[_Row]) -> Principal:
+        """The user of such a row, or the account's root when it names none."""
+        account = self.account(row)
         if row.user_name is None:
             return Principal.root(account, self.partition)
         return Principal(
@@ -203,7 +183,8 @@ class Loader:
             tuple(row.tags.items()),
         )
 
-    def _account(self, row: _Row) -> Account:
+    def account(self, row: _Row) -> Account:
+        """The account of such a row."""
         return Account(
             row.account_id,
             row.account_name,
@@ -280,10 +261,11 @@ class Loader:
             )
             for row in rows.identities
         )
+        signing_keys = [key for identity in found for key in identity.dkim_keys]
         octets = (
             _ENTRY_OCTETS * max(len(found), 1)
             + _OCTETS_PER_POLICY_OCTET * rows.policy_octets
-            + _PRIVATE_KEY_OCTETS * len(rows.dkim_keys)
+            + sum(_PRIVATE_KEY_OCTETS[one.private_key.algorithm] for one in signing_keys)
         )
         return Loaded(found, frozenset(row.account_id for row in rows.identities), octets)
 

@@ -19,7 +19,7 @@ from smtpgate.directory.identities import IdentityRow, identity, update_identity
 from smtpgate.directory.schema import dkim_keys, identities
 from smtpgate.directory.store import DirectoryStore
 
-__all__ = ["DirectoryRegistry", "registered"]
+__all__ = ["DirectoryRegistry", "registered", "verification_values"]
 
 Pair = tuple[Registered, Registered]
 
@@ -101,7 +101,11 @@ class DirectoryRegistry:
         keys = await dkim_keys_of(connection, before.account_id, region, before.name)
         if registered(row, keys, self._store.partition) != before:
             return False
+        noted = len(change.steps)
         await update_identity(change, row, _identity_values(after), action=self._action)
+        if _is_another_code(before, after) and len(change.steps) == noted:
+            # Nothing that others go by has changed, but a stranger gets a mail.
+            await change.note(self._action, row.subject, after=row.facts())
         for key, kept in zip(keys, after.keys, strict=True):
             await update_dkim_key(change, key, _key_values(kept.staged), action=self._action)
         return True
@@ -147,8 +151,22 @@ def _staged(row: DkimKeyRow) -> StagedKey:
     )
 
 
+def _is_another_code(before: Registered, after: Registered) -> bool:
+    sent_at = before.code.sent_at if before.code else None
+    return after.code is not None and after.code.sent_at != sent_at
+
+
 def _identity_values(after: Registered) -> dict[str, Any]:
-    held, code = after.verification, after.code
+    code = after.code
+    return verification_values(after.verification) | {
+        "code_digest": code.digest if code else None,
+        "code_sent_at": code.sent_at if code else None,
+        "code_failures": code.wrong_attempts if code else 0,
+    }
+
+
+def verification_values(held: Verification) -> dict[str, Any]:
+    """The columns that keep a verification."""
     return {
         "state": held.state,
         "method": held.method,
@@ -158,9 +176,6 @@ def _identity_values(after: Registered) -> dict[str, Any]:
         "missing_since": held.missing_since,
         "next_check_at": held.next_check_at,
         "problem": held.problem,
-        "code_digest": code.digest if code else None,
-        "code_sent_at": code.sent_at if code else None,
-        "code_failures": code.wrong_attempts if code else 0,
     }
 
 

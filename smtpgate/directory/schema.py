@@ -125,7 +125,7 @@ identities = Table(
     Column("paused_reason", Text),
     Column("created_at", Moment, nullable=False),
     Index(None, "region", "name"),
-    Index(None, "region", "domain"),
+    Index(None, "region", "domain", "name"),
     Index(None, "next_check_at"),
 )
 

@@ -65,13 +65,18 @@ class MasterKeys:
         """The ids of all keys, the current one first."""
         return tuple(self._ciphers)
 
+    @property
+    def prefix(self) -> bytes:
+        """What everything begins with that is sealed under the current key."""
+        return _head(self.current)
+
     def seal(self, secret: bytes, place: str) -> bytes:
         """The secret under the current key, for that place alone."""
         return self._seal(self.current, secret, place)
 
     def _seal(self, key_id: str, secret: bytes, place: str) -> bytes:
         nonce = os.urandom(_NONCE_OCTETS)
-        head = bytes((_FORM, len(key_id))) + key_id.encode()
+        head = _head(key_id)
         sealed = self._ciphers[key_id].encrypt(nonce, secret, head + place.encode())
         return head + nonce + sealed
 
@@ -98,6 +103,10 @@ class MasterKeys:
             return self.open(check_text, "check") == _CHECKED
         except SealError:
             return False
+
+
+def _head(key_id: str) -> bytes:
+    return bytes((_FORM, len(key_id))) + key_id.encode()
 
 
 def key_id_of(sealed: bytes) -> str:

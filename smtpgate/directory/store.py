@@ -62,15 +62,18 @@ class DirectoryStore:
     async def look(self) -> set[str]:
         """Look at the tables and the master keys, and change nothing.
 
-        The ids of master keys that the database has not seen yet. Raises SchemaError,
-        MasterKeyError or DirectoryUnavailableError.
+        The id of the current master key when the database has not seen it yet. Raises
+        SchemaError, MasterKeyError or DirectoryUnavailableError.
         """
         await must_be_current(self.database)
         async with self.reading() as connection:
             return await self._unknown_master_keys(connection)
 
     async def _unknown_master_keys(self, connection: AsyncConnection) -> set[str]:
-        """The ids of the file that the database has not seen. Raises MasterKeyError."""
+        """The current id when the database has not seen it yet. Raises MasterKeyError.
+
+        Other lines of the file are not needed until something is sealed under them.
+        """
         found = await connection.execute(select(master_keys.c.id, master_keys.c.check))
         known = {row.id: row.check for row in found}
         for key_id, check in known.items():
@@ -85,7 +88,7 @@ class DirectoryStore:
                     f"one that the file calls {key_id}; find the right file (nothing was "
                     f"changed)"
                 )
-        return set(self.master_keys.ids) - set(known)
+        return {self.master_keys.current} - set(known)
 
     async def _register(self, unknown: set[str]) -> None:
         async with self.database.changing() as connection:

@@ -68,7 +68,8 @@ async def must_be_current(database: Database) -> None:
         )
     if revision != HEAD:
         raise SchemaError(
-            f"{database.name}: is at revision {revision}, this version needs {HEAD}"
+            f"{database.name}: is at revision {revision}, this version needs {HEAD}; "
+            f"`smtpgate directory upgrade' upgrades an older one"
         )
 
 

@@ -102,11 +102,17 @@ async def user_page(
     connection: AsyncConnection,
     account_id: str | None = None,
     *,
+    search: str | None = None,
     after: tuple[str, str] = ("", ""),
     limit: int | None = None,
 ) -> list[UserRow]:
-    """Users in the order of accounts and names, of one account or all."""
+    """Users in the order of accounts and names, of one account or all.
+
+    ``search`` is a part of the name, in whatever letter case.
+    """
     query = select(*_COLUMNS).order_by(users.c.account_id, users.c.key).limit(limit)
+    if search is not None:
+        query = query.where(users.c.key.contains(user_key(search), autoescape=True))
     if account_id is not None:
         query = query.where(users.c.account_id == account_id, users.c.key > after[1])
     elif after != ("", ""):

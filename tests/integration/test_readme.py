@@ -45,7 +45,8 @@ def test_the_five_minutes_lead_to_a_delivered_message(lab: Lab) -> None:
     etc, sink, port, http = lab.new_folder("etc"), smtp_sink(lab), free_port(), free_port()
     # 1. init, with the words of the README
     init = next(line for line in block_after("**1. Install").splitlines() if " init " in line)
-    words = shlex.split(init.replace("gate.example.com", "localhost"))
+    init = init.replace("gate.example.com", "localhost").replace("/var/lib", f"{etc}/lib")
+    words = shlex.split(init)
     told = smtpgate(*words[1:-1], etc)
     login = re.search(r"user name (\S+), password (\S+)", told)
     assert login is not None

@@ -1,21 +1,19 @@
 """The documents against the program: what one says of the other has to be true."""
 
 import re
+import shlex
 import tomllib
-from collections.abc import Iterator
 from itertools import chain
 from typing import Final, get_args
 
 import pytest
-import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
-from smtpgate.cli import app
 from smtpgate.config import GateConfig
 from smtpgate.core.events import Outcome, Stage
 from smtpgate.core.reply import REASONS
 from smtpgate.metrics import CATALOGUE as METRICS
-from tests.support.reference import SAMPLE, in_readme, tables
+from tests.support.reference import SAMPLE, commands, in_readme, tables
 from tests.support.source import ROOT, modules
 
 README: Final = (ROOT / "README.md").read_text("utf-8")
@@ -38,23 +36,10 @@ def test_the_readme_has_every_table() -> None:
     assert {"config", "replies", "reasons", "metrics", "commands"} <= set(
         re.findall(r"<!-- /([a-z]+) -->", README)
     )
-    assert {"config", "replies", "reasons", "metrics"} <= set(tables())
+    assert {"config", "replies", "reasons", "metrics", "commands"} <= set(tables())
 
 
 # -- commands ----------------------------------------------------------------------------------
-
-
-def commands() -> dict[str, TyperCommand]:
-    """Every command, by its words."""
-
-    def walk(words: str, command: object) -> Iterator[tuple[str, TyperCommand]]:
-        if isinstance(command, TyperGroup):
-            for name, inner in command.commands.items():
-                yield from walk(f"{words} {name}", inner)
-        elif isinstance(command, TyperCommand):
-            yield words, command
-
-    return dict(walk("smtpgate", typer.main.get_command(app)))
 
 
 def test_every_command_is_in_the_readme_and_says_what_it_does() -> None:
@@ -64,6 +49,16 @@ def test_every_command_is_in_the_readme_and_says_what_it_does() -> None:
         assert command.help
     for one in told:
         assert any(f"{one} ".startswith(f"{words} ") for words in commands()), one
+
+
+def test_every_command_of_the_directory_has_an_example_that_can_be_typed() -> None:
+    for words, command in commands().items():
+        if command.epilog is None:
+            continue
+        _, _, line = command.epilog.partition("Example: ")
+        assert line.startswith(f"{words} ") or line == words
+        arguments = shlex.split(line.removeprefix(words))
+        assert command.make_context(words, arguments).params
 
 
 def test_every_smtpgate_command_line_in_the_documents_can_be_typed() -> None:

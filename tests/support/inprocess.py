@@ -146,7 +146,7 @@ target = "log"
 
 @cache
 def _dkim_pem() -> bytes:
-    return generate_private_key()
+    return generate_private_key("ed25519")
 
 
 @cache

@@ -4,19 +4,33 @@
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from smtpgate.cli import app
 from smtpgate.core.events import AUTH_REASONS
 from smtpgate.core.reply import CATALOGUE, REASONS
 from smtpgate.metrics.catalogue import CATALOGUE as METRICS
 
-__all__ = ["README", "SAMPLE", "commented_keys", "in_readme", "tables"]
+__all__ = [
+    "README",
+    "SAMPLE",
+    "commands",
+    "commented_keys",
+    "in_readme",
+    "summary",
+    "tables",
+    "usage",
+]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 README: Final = ROOT / "README.md"
 SAMPLE: Final = ROOT / "config" / "smtpgate.toml"
+_EVERYWHERE: Final = frozenset({"config", "json", "yes", "help"})
 _HEADER: Final = re.compile(r"\[([a-z]+(?:\.[a-z]+)?)\]")
 _KEY: Final = re.compile(r"#?([a-z0-9_]+) = (.+)")  # a key that is not set begins with #
 
@@ -50,6 +64,39 @@ def commented_keys() -> list[tuple[str, str, str]]:
     return found
 
 
+def commands() -> dict[str, TyperCommand]:
+    """Every command, by its words."""
+
+    def walk(words: str, command: object) -> Iterator[tuple[str, TyperCommand]]:
+        if isinstance(command, TyperGroup):
+            for name, inner in command.commands.items():
+                yield from walk(f"{words} {name}", inner)
+        elif isinstance(command, TyperCommand):
+            yield words, command
+
+    return dict(walk("smtpgate", typer.main.get_command(app)))
+
+
+def usage(words: str, command: TyperCommand) -> str:
+    """How the command is typed, with what it needs; three dots stand for more options."""
+    typed, has_more = [words], False
+    for parameter in command.params:
+        metavar = parameter.metavar or ""
+        if parameter.param_type_name == "argument":
+            typed.append(metavar if parameter.required else f"[{metavar}]")
+        elif parameter.required:
+            typed.append(f"{parameter.opts[0]} {metavar}")
+        else:
+            has_more |= parameter.name not in _EVERYWHERE
+    return " ".join([*typed, "…"] if has_more else typed)
+
+
+def summary(command: TyperCommand) -> str:
+    """The first sentence of its help."""
+    first = " ".join((command.help or "").partition("\n\n")[0].split())
+    return first.removesuffix(".")
+
+
 def tables() -> dict[str, str]:
     """The tables, by the name of their place in the README."""
     replies = [
@@ -72,6 +119,10 @@ def tables() -> dict[str, str]:
             ((f"`{reason}`", what) for reason, what in AUTH_REASONS.items()),
         ),
         "metrics": _table(("metric", "kind", "labels", "meaning"), metrics),
+        "commands": _table(
+            ("command", "what"),
+            ((f"`{usage(*one)}`", summary(one[1])) for one in commands().items()),
+        ),
     }
 
 

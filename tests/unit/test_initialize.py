@@ -332,3 +332,8 @@ def test_each_of_the_samples_policies_can_be_attached(path: Path, tmp_path: Path
     )
     found = read_declared(tmp_path, region="us-east-1", partition="aws")
     assert [account.id for account in found.accounts] == ["888888888888"]
+
+
+def test_a_state_folder_goes_into_a_configuration_that_is_made(tmp_path: Path) -> None:
+    initialize(tmp_path, state_dir=Path("/var/lib/smtpgate"))
+    assert load_config(tmp_path / "smtpgate.toml").gate.state_dir == Path("/var/lib/smtpgate")

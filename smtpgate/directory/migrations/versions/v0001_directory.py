@@ -124,7 +124,10 @@ def _identities() -> None:
         op.f("ix_identities_next_check_at"), "identities", ["next_check_at"], unique=False
     )
     op.create_index(
-        op.f("ix_identities_region_domain"), "identities", ["region", "domain"], unique=False
+        op.f("ix_identities_region_domain_name"),
+        "identities",
+        ["region", "domain", "name"],
+        unique=False,
     )
     op.create_index(
         op.f("ix_identities_region_name"), "identities", ["region", "name"], unique=False

@@ -1,0 +1,286 @@
+"""``smtpgate account``: the tenants of the gate, each with its sending limits."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeAlias
+
+import typer
+
+from smtpgate.cli.arguments import AccountArgument
+from smtpgate.cli.listing import View, pages_of, print_card, print_json, print_pages
+from smtpgate.cli.notation import account_id as checked_account_id
+from smtpgate.cli.office import Office, run
+from smtpgate.cli.terminal import (
+    DEFAULT_CONFIG,
+    AsJson,
+    ConfigFile,
+    Limit,
+    Yes,
+    confirmed,
+    example,
+    misused,
+    output,
+    parsed_by,
+)
+from smtpgate.core.account import UNLIMITED
+from smtpgate.directory.accounts import (
+    AccountRow,
+    account,
+    account_page,
+    belongings,
+    create_account,
+    delete_account,
+    update_account,
+)
+
+__all__ = ["account_app"]
+
+account_app: Final = typer.Typer(
+    name="account", help="Accounts: who may send how much.", no_args_is_help=True
+)
+_ID_DIGITS: Final = 10**12
+_LIMITS: Final = ("max_24h_send", "max_send_rate_per_s")
+
+_Name: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="What people call it.", show_default=False)
+]
+_Organization: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="ID", help="Its aws:PrincipalOrgID, or none.", show_default=False),
+]
+_Quota: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--max-24h-send",
+        metavar="N",
+        help="Recipients in any 24 hours: a number, unlimited, or default (as [limits]).",
+        show_default=False,
+    ),
+]
+_Rate: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--max-send-rate",
+        metavar="N",
+        help="Recipients a second: a number, unlimited, or default (as [limits]).",
+        show_default=False,
+    ),
+]
+
+
+class Status(StrEnum):
+    """Whether an account or identity may send, as an option's values."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+
+
+def _status(row: AccountRow) -> str:
+    return "active" if row.paused_reason is None else "paused"
+
+
+def _limit(value: float | None) -> object:
+    if value is None:
+        return "default"
+    return "unlimited" if value == UNLIMITED else value
+
+
+def account_fields(row: AccountRow) -> dict[str, object]:
+    """An account as programs see it; a limit of null is the configuration's, -1 is none."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "status": _status(row),
+        "paused_reason": row.paused_reason,
+        "organization": row.organization_id,
+        "max_24h_send": row.max_24h_send,
+        "max_send_rate_per_s": row.max_send_rate_per_s,
+        "created_at": row.created_at,
+    }
+
+
+_VIEW: Final[View[AccountRow]] = View(
+    columns={
+        "account": lambda row: row.id,
+        "name": lambda row: row.name,
+        "status": _status,
+        "24 h": lambda row: _limit(row.max_24h_send),
+        "a second": lambda row: _limit(row.max_send_rate_per_s),
+        "created": lambda row: row.created_at,
+    },
+    fields=account_fields,
+    nothing="no accounts",
+)
+
+
+def _changes(
+    name: str | None, organization: str | None, quota: str | None, rate: str | None
+) -> dict[str, Any]:
+    """The columns that options name. Raises BadParameter."""
+    changes: dict[str, Any] = {}
+    if name is not None:
+        changes["name"] = name
+    if organization is not None:
+        changes["organization_id"] = None if organization == "none" else organization
+    if quota is not None:
+        changes["max_24h_send"] = _number(quota, int, "--max-24h-send")
+    if rate is not None:
+        changes["max_send_rate_per_s"] = _number(rate, float, "--max-send-rate")
+    return changes
+
+
+def _number(text: str, kind: type[int] | type[float], option: str) -> float | None:
+    if text in ("default", "unlimited"):
+        return None if text == "default" else kind(UNLIMITED)
+    try:
+        return kind(text)
+    except ValueError:
+        raise misused(f"{option}: `{text}' is no number, unlimited or default") from None
+
+
+@account_app.command(epilog=example("account create 999999999999 --name 'Delegate sender'"))
+def create(
+    account_id: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="ACCOUNT",
+            help="12 digits; without them a number that is free.",
+            parser=parsed_by(checked_account_id),
+            show_default=False,
+        ),
+    ] = None,
+    name: _Name = None,
+    organization: _Organization = None,
+    max_24h_send: _Quota = None,
+    max_send_rate: _Rate = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    json: AsJson = False,
+) -> None:
+    """Add an account."""
+    changes = _changes(name, organization, max_24h_send, max_send_rate)
+    drawn = f"{int.from_bytes(os.urandom(8)) % _ID_DIGITS:012}"
+
+    async def deed(office: Office) -> AccountRow:
+        async with office.changing() as change:
+            return await create_account(change, AccountRow(id=account_id or drawn, **changes))
+
+    row = run(config, deed, changes=True)
+    if json:
+        print_json(account_fields(row))
+    else:
+        output.print(f"account {row.id} is there")
+
+
+@account_app.command("list", epilog=example("account list --status paused"))
+def list_(
+    search: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="A part of the id or name.", show_default=False),
+    ] = None,
+    status: Annotated[
+        Status | None, typer.Option(help="Only those.", show_default=False)
+    ] = None,
+    limit: Limit = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    json: AsJson = False,
+) -> None:
+    """List accounts."""
+    is_paused = None if status is None else status is Status.PAUSED
+
+    async def deed(office: Office) -> None:
+        async def read(after: str, size: int) -> list[AccountRow]:
+            async with office.store.reading() as connection:
+                return await account_page(
+                    connection, search=search, is_paused=is_paused, after=after, limit=size
+                )
+
+        await print_pages(pages_of(read, "", lambda row: row.id, limit), _VIEW, as_json=json)
+
+    run(config, deed)
+
+
+@account_app.command(epilog=example("account show 999999999999"))
+def show(
+    account_id: AccountArgument, config: ConfigFile = DEFAULT_CONFIG, json: AsJson = False
+) -> None:
+    """Show an account, and how much it has."""
+
+    async def deed(office: Office) -> dict[str, object]:
+        async with office.store.reading() as connection:
+            row = await account(connection, account_id)
+            counts = await belongings(connection, account_id)
+        return account_fields(row) | {
+            name.replace(" ", "_"): count for name, count in counts.items()
+        }
+
+    facts = run(config, deed)
+    if json:
+        print_json(facts)
+        return
+    limits = {key: "default" for key in _LIMITS if facts[key] is None}
+    print_card(
+        facts | limits | {key: "unlimited" for key in _LIMITS if facts[key] == UNLIMITED}
+    )
+
+
+@account_app.command("set", epilog=example("account set 999999999999 --max-24h-send 50000"))
+def set_(
+    account_id: AccountArgument,
+    name: _Name = None,
+    organization: _Organization = None,
+    max_24h_send: _Quota = None,
+    max_send_rate: _Rate = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Change an account's name, organization or limits."""
+    changes = _changes(name, organization, max_24h_send, max_send_rate)
+    if not changes:
+        raise misused("say what to change: --name, --organization, --max-24h-send, …")
+    _update(config, account_id, changes, "change")
+    output.print(f"account {account_id} is changed")
+
+
+def _update(config: Path, account_id: str, changes: dict[str, Any], action: str) -> None:
+    async def deed(office: Office) -> None:
+        async with office.changing() as change:
+            await update_account(change, account_id, changes, action=action)
+
+    run(config, deed, changes=True)
+
+
+@account_app.command(
+    epilog=example("account pause 999999999999 --reason 'too many complaints'")
+)
+def pause(
+    account_id: AccountArgument,
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Why; senders read it in each refusal.")
+    ],
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Let an account send nothing until it is resumed; its open sessions end too."""
+    _update(config, account_id, {"paused_reason": reason}, "pause")
+    output.print(f"account {account_id} is paused")
+
+
+@account_app.command(epilog=example("account resume 999999999999"))
+def resume(account_id: AccountArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Let a paused account send again."""
+    _update(config, account_id, {"paused_reason": None}, "resume")
+    output.print(f"account {account_id} may send")
+
+
+@account_app.command(epilog=example("account delete 999999999999"))
+def delete(
+    account_id: AccountArgument, config: ConfigFile = DEFAULT_CONFIG, yes: Yes = False
+) -> None:
+    """Delete an account that has no users, access keys and identities any more."""
+    confirmed(f"this deletes account {account_id}", yes=yes)
+
+    async def deed(office: Office) -> None:
+        async with office.changing() as change:
+            await delete_account(change, account_id)
+
+    run(config, deed, changes=True)
+    output.print(f"account {account_id} is deleted")

@@ -1,0 +1,102 @@
+"""The arguments that name things of the directory."""
+
+from typing import Annotated, TypeAlias
+
+import typer
+
+from smtpgate.cli import completion
+from smtpgate.cli.notation import (
+    IdentityPlace,
+    OwnerPlace,
+    UserPlace,
+    account_id,
+    identity_place,
+    owner_place,
+    user_place,
+)
+from smtpgate.cli.terminal import parsed_by
+from smtpgate.core.naming import access_key_id
+
+__all__ = [
+    "AccountArgument",
+    "AccountOption",
+    "IdentityArgument",
+    "KeyArgument",
+    "OwnerArgument",
+    "OwnerOption",
+    "UserArgument",
+]
+
+AccountArgument: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="ACCOUNT",
+        help="The account: 12 digits.",
+        parser=parsed_by(account_id),
+        autocompletion=completion.account_ids,
+        show_default=False,
+    ),
+]
+AccountOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--account",
+        "-a",
+        metavar="ACCOUNT",
+        help="Of this account alone.",
+        parser=parsed_by(account_id),
+        autocompletion=completion.account_ids,
+        show_default=False,
+    ),
+]
+UserArgument: TypeAlias = Annotated[
+    UserPlace,
+    typer.Argument(
+        metavar="ACCOUNT/NAME",
+        help="The user.",
+        parser=parsed_by(user_place),
+        autocompletion=completion.user_names,
+        show_default=False,
+    ),
+]
+OwnerArgument: TypeAlias = Annotated[
+    OwnerPlace,
+    typer.Argument(
+        metavar="ACCOUNT[/USER]",
+        help="Whose key: a user's, or the account's root.",
+        parser=parsed_by(owner_place),
+        autocompletion=completion.owner_names,
+        show_default=False,
+    ),
+]
+OwnerOption: TypeAlias = Annotated[
+    OwnerPlace | None,
+    typer.Option(
+        "--owner",
+        metavar="ACCOUNT[/USER]",
+        help="Of this account, or of this user alone.",
+        parser=parsed_by(owner_place),
+        autocompletion=completion.owner_names,
+        show_default=False,
+    ),
+]
+IdentityArgument: TypeAlias = Annotated[
+    IdentityPlace,
+    typer.Argument(
+        metavar="ACCOUNT/NAME",
+        help="The identity, by account and domain or address, or by its ARN.",
+        parser=parsed_by(identity_place),
+        autocompletion=completion.identity_names,
+        show_default=False,
+    ),
+]
+KeyArgument: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="KEY",
+        help="The access key's id.",
+        parser=parsed_by(access_key_id),
+        autocompletion=completion.key_ids,
+        show_default=False,
+    ),
+]

@@ -1,0 +1,261 @@
+"""``smtpgate audit``: who changed what in the directory, when, and from where."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from difflib import unified_diff
+from enum import StrEnum
+from typing import Annotated, Any, Final, TypeAlias
+
+import typer
+from rich.text import Text
+
+from smtpgate.cli.arguments import AccountOption
+from smtpgate.cli.listing import (
+    View,
+    pages_of,
+    print_card,
+    print_json,
+    print_pages,
+    shown,
+    to_json,
+)
+from smtpgate.cli.moments import moment_of
+from smtpgate.cli.office import Office, run
+from smtpgate.cli.terminal import (
+    DEFAULT_CONFIG,
+    AsJson,
+    ConfigFile,
+    Limit,
+    example,
+    misused,
+    output,
+)
+from smtpgate.clock import SystemClock
+from smtpgate.directory.audit import (
+    AuditEntry,
+    AuditFilter,
+    audit_entry,
+    audit_page,
+    last_entry,
+)
+from smtpgate.directory.store import DirectoryStore
+
+__all__ = ["audit_app", "diff_of", "follow"]
+
+audit_app: Final = typer.Typer(
+    name="audit", help="The audit log: who changed what, and when.", no_args_is_help=True
+)
+_EVERY_S: Final = 1.0
+_PAGE: Final = 500
+_STYLES: Final = {"+": "green", "-": "red", "@": "cyan"}
+
+
+class About(StrEnum):
+    """What an entry can be about, as an option's values."""
+
+    ACCOUNT = "account"
+    USER = "user"
+    KEY = "key"
+    IDENTITY = "identity"
+    STORE = "store"
+
+
+def _fields(entry: AuditEntry) -> dict[str, Any]:
+    return {
+        "seq": entry.seq,
+        "at": entry.at,
+        "actor": entry.actor,
+        "origin": entry.origin,
+        "action": entry.action,
+        "kind": entry.kind,
+        "account": entry.account_id,
+        "name": entry.name,
+        "before": entry.before,
+        "after": entry.after,
+    }
+
+
+_VIEW: Final[View[AuditEntry]] = View(
+    columns={
+        "entry": lambda entry: entry.seq,
+        "when": lambda entry: entry.at,
+        "who": lambda entry: entry.actor,
+        "did": lambda entry: entry.action,
+        "to": lambda entry: entry.subject,
+        "from where": lambda entry: entry.origin,
+    },
+    fields=_fields,
+    nothing="no entries",
+)
+
+
+_Actor: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="NAME", help="By whom.", show_default=False)
+]
+_Action: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="WORD", help="Such as create or pause.", show_default=False),
+]
+_Kind: TypeAlias = Annotated[About | None, typer.Option(help="About what.", show_default=False)]
+_Name: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Of which user, key, …", show_default=False),
+]
+_Since: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Not before: 7d, 2027-01-31.", show_default=False),
+]
+_Until: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Before: 1h, 2027-01-31T12:00Z.", show_default=False),
+]
+
+
+@audit_app.command("list", epilog=example("audit list --account 888888888888 --since 7d"))
+def list_(
+    account: AccountOption = None,
+    actor: _Actor = None,
+    action: _Action = None,
+    kind: _Kind = None,
+    name: _Name = None,
+    since: _Since = None,
+    until: _Until = None,
+    follow_: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what is added, a line each.")
+    ] = False,
+    limit: Limit = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    json: AsJson = False,
+) -> None:
+    """List entries, the newest last; with --limit the newest ones."""
+    wanted = AuditFilter(
+        account_id=account,
+        actor=actor,
+        action=action,
+        kind=kind,
+        name=name,
+        since=_moment(since, "--since"),
+        until=_moment(until, "--until"),
+    )
+    if not follow_:
+        run(config, _listing(wanted, limit, as_json=json))
+        return
+
+    async def deed(office: Office) -> None:
+        await follow(
+            office.store,
+            wanted,
+            limit or 0,
+            lambda entry: typer.echo(_line(entry, as_json=json)),
+            lambda: asyncio.sleep(_EVERY_S),
+        )
+
+    try:
+        run(config, deed)
+    except KeyboardInterrupt:
+        raise typer.Exit from None
+
+
+def _moment(text: str | None, option: str) -> Any:  # noqa: ANN401 - a moment, or nothing
+    try:
+        return text and moment_of(text, SystemClock().now(), ahead=False)
+    except ValueError as error:
+        raise misused(f"{option}: {error}") from None
+
+
+def _listing(
+    wanted: AuditFilter, limit: int | None, *, as_json: bool
+) -> Callable[[Office], Awaitable[None]]:
+    async def deed(office: Office) -> None:
+        async def read(after: int, size: int) -> list[AuditEntry]:
+            async with office.store.reading() as connection:
+                return await audit_page(connection, wanted, after=after, limit=size)
+
+        first = 0 if limit is None else await _place_before(office.store, wanted, limit)
+        pages = pages_of(read, first, lambda entry: entry.seq, limit)
+        await print_pages(pages, _VIEW, as_json=as_json)
+
+    return deed
+
+
+async def _place_before(store: DirectoryStore, wanted: AuditFilter, number: int) -> int:
+    """The place behind which there are at most so many entries."""
+    if number == 0:
+        async with store.reading() as connection:
+            return await last_entry(connection)
+    async with store.reading() as connection:
+        newest = await audit_page(connection, wanted, newest_first=True, limit=number)
+    return newest[-1].seq - 1 if newest else 0
+
+
+async def follow(
+    store: DirectoryStore,
+    wanted: AuditFilter,
+    number: int,
+    tell: Callable[[AuditEntry], None],
+    pause: Callable[[], Awaitable[None]],
+) -> None:
+    """Tell the newest ``number`` entries, then for ever what is added, with pauses between."""
+    place = await _place_before(store, wanted, number)
+    while True:
+        async with store.reading() as connection:
+            entries = await audit_page(connection, wanted, after=place, limit=_PAGE)
+        for entry in entries:
+            tell(entry)
+            place = entry.seq
+        if len(entries) < _PAGE:
+            await pause()
+
+
+def _line(entry: AuditEntry, *, as_json: bool) -> str:
+    if as_json:
+        return to_json(_fields(entry), indent=None)
+    words = (shown(entry.at), entry.actor, entry.action, entry.subject)
+    return f"{entry.seq} {' '.join(map(shown, words))} ({shown(entry.origin)})"
+
+
+@audit_app.command(epilog=example("audit show 17"))
+def show(
+    seq: Annotated[int, typer.Argument(metavar="ENTRY", help="Its number.", min=1)],
+    config: ConfigFile = DEFAULT_CONFIG,
+    json: AsJson = False,
+) -> None:
+    """Show an entry, with what was before and what is after as a diff."""
+
+    async def deed(office: Office) -> AuditEntry:
+        async with office.store.reading() as connection:
+            return await audit_entry(connection, seq)
+
+    entry = run(config, deed)
+    if json:
+        print_json(_fields(entry))
+        return
+    print_card({name: cell(entry) for name, cell in _VIEW.columns.items()})
+    for line in diff_of(entry.before, entry.after):
+        output.print(Text(shown(line), _STYLES.get(line[:1], "")))
+
+
+def diff_of(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Iterator[str]:
+    """What was taken away (``-``) and added (``+``), line by line."""
+    lines = list(unified_diff(list(_lines(before)), list(_lines(after)), lineterm="", n=3))
+    return iter(lines[2:])  # without the names of the two files
+
+
+def _lines(facts: Mapping[str, Any] | None) -> Iterator[str]:
+    """Facts as lines; a document keeps its own, or gets some when it has only one."""
+    for key, value in sorted((facts or {}).items()):
+        if isinstance(value, str) and "\n" in value:
+            yield f"{key}:"
+            yield from (f"  {line}" for line in _unfolded(value).splitlines())
+        else:
+            yield f"{key}: {json.dumps(value, sort_keys=True)}"
+
+
+def _unfolded(document: str) -> str:
+    if "\n" in document.rstrip("\n"):
+        return document
+    try:
+        return json.dumps(json.loads(document), indent=2)
+    except ValueError:
+        return document

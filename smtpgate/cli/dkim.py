@@ -1,0 +1,331 @@
+"""``smtpgate dkim``: the keys that owners' mail is signed with, from the first to the next."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final, TypeAlias
+
+import typer
+
+from smtpgate.cli.arguments import AccountOption, IdentityArgument
+from smtpgate.cli.identity_view import dkim_fields, dkim_view
+from smtpgate.cli.listing import (
+    View,
+    pages_of,
+    print_card,
+    print_json,
+    print_pages,
+    print_table,
+    shown,
+)
+from smtpgate.cli.notation import IdentityPlace, identity_place
+from smtpgate.cli.office import Office, run
+from smtpgate.cli.outside import chance, resolver_of
+from smtpgate.cli.terminal import (
+    DEFAULT_CONFIG,
+    AsJson,
+    ConfigFile,
+    Limit,
+    Yes,
+    confirmed,
+    example,
+    fail,
+    output,
+    parsed_by,
+)
+from smtpgate.core.dkim_record import DkimCheck
+from smtpgate.core.dkim_stages import RETIRING, new_key, withdraw
+from smtpgate.core.dns_record import DnsRecord
+from smtpgate.core.registered import Registered
+from smtpgate.directory.dkim import (
+    DkimKeyRow,
+    add_dkim_key,
+    delete_dkim_key,
+    dkim_key,
+    dkim_key_page,
+    dkim_keys_of,
+)
+from smtpgate.directory.identities import identity
+from smtpgate.directory.registry import registered
+from smtpgate.private_keys import generate_private_key
+from smtpgate.upkeep.rotating import Rotation
+
+__all__ = ["dkim_app"]
+
+dkim_app: Final = typer.Typer(
+    name="dkim", help="DKIM keys: what mail is signed with.", no_args_is_help=True
+)
+
+_Selector: TypeAlias = Annotated[
+    str, typer.Argument(metavar="SELECTOR", help="The key's selector.", show_default=False)
+]
+
+
+class Algorithm(StrEnum):
+    """Kinds of keys, as an option's values."""
+
+    RSA = "rsa"
+    ED25519 = "ed25519"
+
+
+class Stage(StrEnum):
+    """Stages of keys, as an option's values."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    RETIRING = "retiring"
+    RETIRED = "retired"
+
+
+def _add(
+    config: Path, place: IdentityPlace, selector: str | None, pem: bytes, *, as_json: bool
+) -> None:
+    async def deed(office: Office) -> DkimKeyRow:
+        place.must_be_in(office.region, office.partition)
+        now = office.now()
+        async with office.changing() as change:
+            there = await dkim_keys_of(
+                change.connection, place.account_id, office.region, place.name
+            )
+            new = DkimKeyRow(
+                account_id=place.account_id,
+                region=office.region,
+                domain=place.name,
+                selector=selector or _free(f"gate{now:%Y%m%d}", there),
+                next_check_at=new_key("", "", now).next_check_at,
+            )
+            return await add_dkim_key(change, office.store.master_keys, new, pem)
+
+    row = run(config, deed, changes=True)
+    if as_json:
+        print_json(dkim_fields(row))
+        return
+    output.print(f"DKIM key {row.selector} ({row.algorithm}) of {place} is there, and pending")
+    output.print("publish its DNS record:")
+    output.print(f"  {DnsRecord(row.dns_name, row.record)}")
+    output.print(f"then let it sign: `smtpgate dkim activate {place} {row.selector}'")
+
+
+def _free(wished: str, there: Sequence[DkimKeyRow]) -> str:
+    """A selector that none of the keys has."""
+    taken = {row.selector for row in there}
+    more = (f"{wished}-{number}" for number in range(2, len(taken) + 3))
+    return next(one for one in (wished, *more) if one not in taken)
+
+
+@dkim_app.command(epilog=example("dkim generate 888888888888/example.com"))
+def generate(
+    place: IdentityArgument,
+    selector: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Else one with the date.", show_default=False),
+    ] = None,
+    algorithm: Annotated[Algorithm, typer.Option(help="The kind of key.")] = Algorithm.RSA,
+    config: ConfigFile = DEFAULT_CONFIG,
+    json: AsJson = False,
+) -> None:
+    """Make a key for a domain; it signs nothing before it is activated."""
+    _add(config, place, selector, generate_private_key(algorithm.value), as_json=json)
+
+
+@dkim_app.command(
+    "import", epilog=example("dkim import 888888888888/example.com mail2026 mail2026.pem")
+)
+def import_(
+    place: IdentityArgument,
+    selector: _Selector,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The private key, as PEM.")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    json: AsJson = False,
+) -> None:
+    """Take a private key that you have; it signs nothing before it is activated."""
+    try:
+        pem = file.read_bytes()
+    except OSError as error:
+        raise fail(f"{file}: cannot be read: {error.strerror or error}") from None
+    _add(config, place, selector, pem, as_json=json)
+
+
+@dkim_app.command("list", epilog=example("dkim list --stage active"))
+def list_(
+    of: Annotated[
+        IdentityPlace | None,
+        typer.Option(
+            metavar="ACCOUNT/DOMAIN",
+            help="Of this domain identity alone.",
+            parser=parsed_by(identity_place),
+            show_default=False,
+        ),
+    ] = None,
+    account: AccountOption = None,
+    stage: Annotated[Stage | None, typer.Option(help="Only those.", show_default=False)] = None,
+    limit: Limit = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    json: AsJson = False,
+) -> None:
+    """List DKIM keys, by account and domain."""
+
+    async def deed(office: Office) -> None:
+        async def read(after: tuple[str, str, str], size: int) -> list[DkimKeyRow]:
+            async with office.store.reading() as connection:
+                return await dkim_key_page(
+                    connection,
+                    office.region,
+                    account_id=of.account_id if of else account,
+                    domain=of.name if of else None,
+                    stage=stage,
+                    after=after,
+                    limit=size,
+                )
+
+        pages = pages_of(
+            read, ("", "", ""), lambda row: (row.account_id, row.domain, row.selector), limit
+        )
+        await print_pages(pages, dkim_view, as_json=json)
+
+    run(config, deed)
+
+
+@dkim_app.command(epilog=example("dkim show 888888888888/example.com mail2026"))
+def show(
+    place: IdentityArgument,
+    selector: _Selector,
+    config: ConfigFile = DEFAULT_CONFIG,
+    json: AsJson = False,
+) -> None:
+    """Show a key and its DNS record; its private half is never shown."""
+
+    async def deed(office: Office) -> DkimKeyRow:
+        place.must_be_in(office.region, office.partition)
+        async with office.store.reading() as connection:
+            return await dkim_key(
+                connection, place.account_id, office.region, place.name, selector
+            )
+
+    row = run(config, deed)
+    facts = dkim_fields(row)
+    if json:
+        print_json(facts)
+    else:
+        print_card(facts | {"publish": str(DnsRecord(row.dns_name, row.record))})
+
+
+async def _rotation(office: Office, place: IdentityPlace, action: str) -> Rotation:
+    place.must_be_in(office.region, office.partition)
+    return Rotation(
+        registry=office.registry(action),
+        account_id=place.account_id,
+        domain=place.name,
+        now=office.now(),
+        jitter=chance(),
+    )
+
+
+_check_view: Final[View[tuple[str, DkimCheck]]] = View(
+    columns={
+        "selector": lambda row: row[0],
+        "in the DNS": lambda row: row[1].kind,
+        "what": lambda row: row[1].text,
+    },
+    fields=lambda row: {"selector": row[0], "check": row[1].kind, "text": row[1].text or None},
+    nothing="no DKIM keys whose records have to be published",
+)
+
+
+@dkim_app.command(epilog=example("dkim check 888888888888/example.com"))
+def check(
+    place: IdentityArgument, config: ConfigFile = DEFAULT_CONFIG, json: AsJson = False
+) -> None:
+    """Ask the DNS for the records of a domain's keys; exit status 1 when one is not right."""
+
+    async def deed(office: Office) -> Mapping[str, DkimCheck]:
+        rotation = await _rotation(office, place, "check-dkim-keys")
+        return await rotation.check(resolver_of(office.config))
+
+    found = sorted(run(config, deed, changes=True).items())
+    if json:
+        print_json([_check_view.fields(row) for row in found])
+    elif found:
+        print_table(found, _check_view)
+    else:
+        typer.echo(_check_view.nothing)
+    if any(one.kind != "matches" for _, one in found):
+        raise typer.Exit(1)
+
+
+@dkim_app.command(epilog=example("dkim activate 888888888888/example.com mail2026"))
+def activate(
+    place: IdentityArgument,
+    selector: _Selector,
+    force: Annotated[
+        bool, typer.Option("--force", help="Though its record is not published.")
+    ] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Let a key sign, when its DNS record is published; older ones of its kind retire."""
+
+    async def deed(office: Office) -> Registered:
+        rotation = await _rotation(office, place, "activate-dkim-key")
+        return await rotation.activate(
+            selector.lower(), resolver_of(office.config), force=force
+        )
+
+    held = run(config, deed, changes=True)
+    output.print(f"DKIM key {selector.lower()} signs for {place}")
+    _tell_retiring(held)
+
+
+def _tell_retiring(held: Registered) -> None:
+    for key in held.staged:
+        if key.stage == "retiring":
+            until = shown(key.since + RETIRING)
+            output.print(
+                f"key {key.selector} retires: leave its record published until {until}"
+            )
+
+
+@dkim_app.command(epilog=example("dkim retire 888888888888/example.com mail2025"))
+def retire(
+    place: IdentityArgument,
+    selector: _Selector,
+    force: Annotated[
+        bool, typer.Option("--force", help="Though none would be left to sign.")
+    ] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Let a key sign no longer; its record stays published for the mail that is on its way."""
+
+    async def deed(office: Office) -> Registered:
+        rotation = await _rotation(office, place, "retire-dkim-key")
+        return await rotation.retire(selector.lower(), force=force)
+
+    _tell_retiring(run(config, deed, changes=True))
+
+
+@dkim_app.command(epilog=example("dkim delete 888888888888/example.com mail2025"))
+def delete(
+    place: IdentityArgument,
+    selector: _Selector,
+    force: Annotated[
+        bool, typer.Option("--force", help="Though mail that it signed may be on its way.")
+    ] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+    yes: Yes = False,
+) -> None:
+    """Delete a key that has retired or never signed, with its private half."""
+    confirmed(f"this deletes DKIM key {selector} of {place} for good", yes=yes)
+
+    async def deed(office: Office) -> None:
+        place.must_be_in(office.region, office.partition)
+        account_id, region, name = place.account_id, office.region, place.name
+        async with office.changing() as change:
+            row = await dkim_key(change.connection, account_id, region, name, selector)
+            if row.stage != "retired":
+                owner = await identity(change.connection, account_id, region, name)
+                keys = await dkim_keys_of(change.connection, account_id, region, name)
+                held = registered(owner, keys, office.partition)
+                _ = withdraw(held.staged, row.selector, office.now(), force=force)
+            await delete_dkim_key(change, row)
+
+    run(config, deed, changes=True)
+    output.print(f"DKIM key {selector} of {place} is deleted; take its DNS record away")

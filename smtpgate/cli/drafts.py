@@ -1,0 +1,50 @@
+"""A text in somebody's editor: kept as a file until it is saved, so that nothing is lost."""
+
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from smtpgate.cli.terminal import errors, fail
+
+__all__ = ["Draft"]
+
+
+class Draft:
+    """A file that only its author can read."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="smtpgate-")) / name
+        self.path.write_text(text, "utf-8")
+
+    def edit(self, environment: Mapping[str, str] = os.environ) -> str:
+        """The text after its author has left the editor. Exits with 1 when there is none."""
+        chosen = environment.get("VISUAL") or environment.get("EDITOR") or "vi"
+        try:
+            words = shlex.split(chosen)
+            done = subprocess.run([*words, str(self.path)], check=False)  # noqa: S603 - theirs
+        except (OSError, ValueError) as error:
+            self.drop()
+            raise fail(f"the editor `{chosen}' cannot be started: {error}") from None
+        if done.returncode != 0:
+            raise fail(f"the editor ended with status {done.returncode}; {self.where}")
+        try:
+            return self.path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise fail(f"{self.path}: cannot be read: {error}") from None
+
+    @property
+    def where(self) -> str:
+        """Where to find it again, as the end of a message."""
+        return f"your draft is {self.path}"
+
+    def keep(self) -> None:
+        """Tell where it is."""
+        errors.print(self.where)
+
+    def drop(self) -> None:
+        """Take it away."""
+        self.path.unlink(missing_ok=True)
+        self.path.parent.rmdir()

@@ -1,0 +1,33 @@
+"""Whose policies: found by name, in the transaction that reads or changes them."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smtpgate.directory.identities import identity
+from smtpgate.directory.policies import PolicyPlace
+from smtpgate.directory.users import user
+
+__all__ = ["FindPlace", "policies_of_identity", "policies_of_user"]
+
+# Raises NotFoundError when there is nobody of that name.
+FindPlace: TypeAlias = Callable[[AsyncConnection], Awaitable[PolicyPlace]]
+
+
+def policies_of_user(account_id: str, name: str) -> FindPlace:
+    """What finds the policies of a user."""
+
+    async def find(connection: AsyncConnection) -> PolicyPlace:
+        return (await user(connection, account_id, name)).policies
+
+    return find
+
+
+def policies_of_identity(account_id: str, region: str, name: str, partition: str) -> FindPlace:
+    """What finds the policies of an identity."""
+
+    async def find(connection: AsyncConnection) -> PolicyPlace:
+        return (await identity(connection, account_id, region, name)).policies(partition)
+
+    return find

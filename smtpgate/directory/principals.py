@@ -1,0 +1,116 @@
+"""Everybody of a directory who could send: asked for by name, or all of them page by page.
+
+The path of a message needs none of this: there a principal comes with its access key.
+"""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smtpgate.core.account import Principal
+from smtpgate.core.naming import user_key
+from smtpgate.core.policy import PolicyError
+from smtpgate.directory.load import PRINCIPAL_COLUMNS, Loader
+from smtpgate.directory.schema import accounts, policies, users
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.ports import DirectoryUnavailableError
+
+__all__ = ["Principals"]
+
+_Row: TypeAlias = Any  # of a query: its columns are the query's
+_Place: TypeAlias = tuple[str, str]  # an account's id, and a user's key or nothing
+
+_PAGE: Final = 500
+_PLACE: Final = tuple_(accounts.c.id, func.coalesce(users.c.key, ""))
+# A row for each user, and one for each account that has none.
+_EVERYBODY: Final = (
+    select(*PRINCIPAL_COLUMNS)
+    .select_from(accounts.outerjoin(users, users.c.account_id == accounts.c.id))
+    .order_by(accounts.c.id, func.coalesce(users.c.key, ""))
+)
+_POLICIES: Final = (
+    select(policies.c.account_id, policies.c.subject, policies.c.name, policies.c.document)
+    .where(policies.c.kind == "user", policies.c.region == "")
+    .order_by(policies.c.name)
+)
+
+
+def _place(row: _Row) -> _Place:
+    return row.account_id, user_key(row.user_name or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Principals:
+    """The principals of a store; who was asked for by name is kept."""
+
+    store: DirectoryStore
+    loader: Loader
+    _known: dict[tuple[str, str | None], Principal | None] = field(default_factory=dict)
+
+    async def one(self, account_id: str, user: str | None) -> Principal | None:
+        """The user of an account by name or ARN, or the account's root without either.
+
+        Raises DirectoryUnavailableError.
+        """
+        key = (account_id, user)
+        if key not in self._known:
+            self._known[key] = await self._one(account_id, user)
+        return self._known[key]
+
+    async def _one(self, account_id: str, user: str | None) -> Principal | None:
+        query = _EVERYBODY.where(accounts.c.id == account_id).limit(1)
+        if user is not None:
+            query = query.where(users.c.key == user_key(user.rpartition("/")[2]))
+        async with self.store.reading() as connection:
+            row = (await connection.execute(query)).one_or_none()
+            if row is None:
+                return None
+            if user is None:
+                return self._root(row)
+            (found,) = await self._compiled(connection, [row])
+        return found if user in (found.user_name, found.arn) else None
+
+    async def pages(self) -> AsyncIterator[Sequence[Principal]]:
+        """Every account's root and every user, with or without access keys.
+
+        Raises DirectoryUnavailableError.
+        """
+        place: _Place = ("", "")
+        while True:
+            query = _EVERYBODY.where(place < _PLACE).limit(_PAGE)
+            async with self.store.reading() as connection:
+                rows = (await connection.execute(query)).all()
+                of_users = await self._compiled(connection, rows)
+            found: list[Principal] = []
+            for row, principal in zip(rows, of_users, strict=True):
+                if row.account_id != place[0]:
+                    found.append(self._root(row))
+                if row.user_name is not None:
+                    found.append(principal)
+                place = _place(row)
+            yield found
+            if len(rows) < _PAGE:
+                return
+
+    def _root(self, row: _Row) -> Principal:
+        return Principal.root(self.loader.account(row), self.loader.partition)
+
+    async def _compiled(
+        self, connection: AsyncConnection, rows: Sequence[_Row]
+    ) -> list[Principal]:
+        """The principal of each row, with its policies."""
+        wanted = [_place(row) for row in rows if row.user_name is not None]
+        of_policies = await connection.execute(
+            _POLICIES.where(tuple_(policies.c.account_id, policies.c.subject).in_(wanted))
+        )
+        found: defaultdict[_Place, list[_Row]] = defaultdict(list)
+        for policy in of_policies:
+            found[policy.account_id, policy.subject].append(policy)
+        try:
+            return [self.loader.principal(row, found[_place(row)]) for row in rows]
+        except PolicyError as error:
+            raise DirectoryUnavailableError(f"a user policy cannot be used: {error}") from None

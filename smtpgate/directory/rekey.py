@@ -1,0 +1,109 @@
+"""Another master key: what is sealed under an older one is sealed anew, while gates run.
+
+Rows are taken some at a time, each time in a change of its own, so that it can be broken off
+and begun again. At the end the older keys are forgotten, and may be deleted from the file.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Table, delete, func, select, update
+
+from smtpgate.directory.change import Actor, Change, Subject
+from smtpgate.directory.dkim import DkimKeyRow, private_key_place
+from smtpgate.directory.keys import secret_place
+from smtpgate.directory.schema import access_keys, dkim_keys, master_keys
+from smtpgate.directory.sealed import must_be_known
+from smtpgate.directory.sealing import MasterKeys, SealError
+from smtpgate.directory.store import DirectoryStore
+
+__all__ = ["rekey"]
+
+_AT_ONCE: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """A column of sealed secrets, and the place that a row's was sealed for."""
+
+    what: str
+    table: Table
+    column: ColumnElement[bytes]
+    place: Callable[[Mapping[str, Any]], str]
+
+    def is_older(self, keys: MasterKeys) -> ColumnElement[bool]:
+        """Which rows are not under the current master key."""
+        prefix = keys.prefix
+        return func.substr(self.column, 1, len(prefix)) != prefix
+
+
+def _dkim_place(row: Mapping[str, Any]) -> str:
+    names = ("account_id", "region", "domain", "selector")
+    return private_key_place(DkimKeyRow(**{name: row[name] for name in names}))
+
+
+_SEALED: Final = (
+    _Sealed(
+        "access keys", access_keys, access_keys.c.secret, lambda row: secret_place(row["id"])
+    ),
+    _Sealed("DKIM keys", dkim_keys, dkim_keys.c.private_key, _dkim_place),
+)
+
+
+async def rekey(store: DirectoryStore, actor: Actor) -> dict[str, int]:
+    """Seal everything under the current master key; how much of each kind that was.
+
+    Raises SealError when something cannot be opened (nothing of its batch is changed),
+    RefusedChangeError when the current key was replaced meanwhile, DirectoryUnavailableError.
+    """
+    counts = dict.fromkeys((sealed.what for sealed in _SEALED), 0)
+    for sealed in _SEALED:
+        while True:
+            async with store.changing(actor) as change:
+                done = await _some(change, store.master_keys, sealed, _AT_ONCE)
+            counts[sealed.what] += done
+            if done < _AT_ONCE:
+                break
+    async with store.changing(actor) as change:
+        # What a gate with the older file has sealed since then; after this none can any more.
+        for sealed in _SEALED:
+            counts[sealed.what] += await _some(change, store.master_keys, sealed, None)
+        await _forget_older(change, store.master_keys, counts)
+    return counts
+
+
+async def _some(change: Change, keys: MasterKeys, sealed: _Sealed, limit: int | None) -> int:
+    await must_be_known(change, keys)
+    found = await change.connection.execute(
+        select(*sealed.table.primary_key.columns, sealed.column.label("sealed"))
+        .where(sealed.is_older(keys))
+        .limit(limit)
+    )
+    rows = found.mappings().all()
+    for row in rows:
+        place = sealed.place({str(name): value for name, value in row.items()})
+        try:
+            anew = keys.seal(keys.open(row["sealed"], place), place)
+        except SealError as error:
+            raise SealError(f"{place} {error}") from None
+        its_row = [column == row[column.name] for column in sealed.table.primary_key.columns]
+        await change.connection.execute(
+            update(sealed.table).where(*its_row).values({sealed.column: anew})
+        )
+    return len(rows)
+
+
+async def _forget_older(change: Change, keys: MasterKeys, counts: Mapping[str, int]) -> None:
+    is_older = master_keys.c.id != keys.current
+    found = await change.connection.execute(select(master_keys.c.id).where(is_older))
+    older = [row.id for row in found]
+    if not older:
+        return
+    await change.connection.execute(delete(master_keys).where(is_older))
+    await change.note(
+        "rekey",
+        Subject("store", ""),
+        before={"master_keys": older},
+        after={"master_key": keys.current, **counts},
+    )

@@ -1,0 +1,160 @@
+"""A code mailed to an address, and entered by whoever reads the mail there."""
+
+import os
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from email.message import EmailMessage
+from email.policy import SMTP, SMTPUTF8
+from email.utils import format_datetime
+from typing import Final
+
+from smtpgate.core.address import Mailbox, ReversePath, parse_mailbox
+from smtpgate.core.envelope import Envelope
+from smtpgate.core.mail_code import VALID, Attempt, mail_code, new_code, tried
+from smtpgate.core.message_id import RANDOM_OCTETS, message_id
+from smtpgate.core.registered import Registered
+from smtpgate.core.secret import Secret
+from smtpgate.core.upstream import (
+    InDoubtError,
+    LacksExtensionError,
+    UpstreamUnavailableError,
+)
+from smtpgate.core.verdict import refusal_of
+from smtpgate.core.verification import begin_by_mail, confirmed_by_mail
+from smtpgate.ports import Registry, Upstream
+from smtpgate.upkeep.settling import settled
+
+__all__ = ["CodeMailer", "CodeNotSentError", "confirm"]
+
+_CODE_OCTETS: Final = 12
+_PAUSE: Final = timedelta(minutes=1)
+_TEXT: Final = """\
+Somebody wants to send mail with the address {address} through the mail gateway
+{hostname}: {asked_by}, for the account {account}.
+
+If that is right, give them this code, or enter it yourself:
+
+    {code}
+
+It is good until {until:%Y-%m-%d %H:%M} UTC, with this command:
+
+    smtpgate identity confirm {account_id}/{address} {code}
+
+If you know nothing of this, do nothing: without the code nobody can send as you
+through this gateway. You may tell postmaster@{hostname} about it.
+"""
+
+
+class CodeNotSentError(Exception):
+    """A code that did not go out; the text says why, and nothing has changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeMailer:
+    """Sends codes, in the name of the gate."""
+
+    registry: Registry
+    upstream: Upstream
+    hostname: str
+    now: datetime
+
+    async def send(
+        self, account_id: str, name: str, *, account_name: str, asked_by: str
+    ) -> Registered:
+        """Mail a new code to an address, which makes those before it worthless.
+
+        A verified address gets none and stays as it is. Raises CodeNotSentError or
+        OvertakenError.
+        """
+        code = new_code(os.urandom(_CODE_OCTETS))
+        without: Registered | None = None
+
+        async def keep(before: Registered) -> Registered:
+            nonlocal without
+            without = before
+            if before.verification.is_verified:
+                return before
+            if before.code is not None and abs(self.now - before.code.sent_at) < _PAUSE:
+                raise CodeNotSentError(f"a code was sent to {name} less than a minute ago")
+            return replace(
+                before,
+                verification=begin_by_mail(before.verification, self.now),
+                code=mail_code(code, before.arn, self.now),
+            )
+
+        held = await settled(self.registry, account_id, name, keep)
+        if held.verification.is_verified:
+            return held
+        told = _TEXT.format(
+            address=name,
+            hostname=self.hostname,
+            asked_by=_one_line(asked_by),
+            account=f"{account_id} ({_one_line(account_name)})",
+            account_id=account_id,
+            code=code.value,
+            until=self.now + VALID,
+        )
+        try:
+            await self._deliver(name, told)
+        except CodeNotSentError:
+            if without is not None:
+                await self.registry.settle([(held, without)])
+            raise
+        return held
+
+    async def _deliver(self, address: str, text: str) -> None:
+        """Carry out the mail. Raises CodeNotSentError."""
+        recipient = parse_mailbox(address)
+        envelope = Envelope(ReversePath(None), (recipient,), smtputf8=not recipient.is_ascii)
+        message = self._message(recipient, text)
+        try:
+            delivery = await self.upstream.deliver(envelope, [message])
+        except InDoubtError as error:
+            raise CodeNotSentError(
+                f"nobody knows whether the mail went out; if it did, its code is void: {error}"
+            ) from None
+        except (LacksExtensionError, UpstreamUnavailableError, OSError) as error:
+            raise CodeNotSentError(f"the mail did not go out: {error}") from None
+        refusal = refusal_of(delivery)
+        if refusal is not None:
+            raise CodeNotSentError(f"the upstream refused the mail: {refusal.reply}")
+
+    def _message(self, recipient: Mailbox, text: str) -> bytes:
+        message = EmailMessage(SMTP if recipient.is_ascii else SMTPUTF8)
+        random_octets = os.urandom(RANDOM_OCTETS)
+        message["From"] = f"smtpgate@{self.hostname}"
+        message["To"] = str(recipient)
+        message["Subject"] = f"Code for sending as {recipient}"
+        message["Date"] = format_datetime(self.now)
+        message["Message-ID"] = f"<{message_id(self.now, random_octets)}@{self.hostname}>"
+        message["Auto-Submitted"] = "auto-generated"  # RFC 3834 §5
+        message.set_content(text, cte="quoted-printable" if not text.isascii() else "7bit")
+        return message.as_bytes()
+
+
+def _one_line(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+async def confirm(
+    registry: Registry, account_id: str, name: str, typed: Secret, now: datetime
+) -> Attempt | None:
+    """What an attempt with a code came to; ``None`` when no code is waited for.
+
+    An attempt is written down before it is answered. Raises OvertakenError.
+    """
+    outcome: Attempt | None = None
+
+    async def decide(before: Registered) -> Registered:
+        nonlocal outcome
+        outcome = None
+        if before.code is None:
+            return before
+        outcome, code = tried(before.code, typed, before.arn, now)
+        if outcome != "right":
+            return replace(before, code=code)
+        verification = confirmed_by_mail(before.verification, now)
+        return replace(before, verification=verification, code=None)
+
+    await settled(registry, account_id, name, decide)
+    return outcome

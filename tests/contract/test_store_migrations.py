@@ -1,0 +1,151 @@
+"""Tables of an earlier version, with data, become those of this one; never the other way."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, MetaData, insert, select, text
+
+from smtpgate.directory import migrations
+from smtpgate.directory.schema import EARLIER, HEAD, metadata
+from smtpgate.directory.upgrade import SchemaError, must_be_current, revision_of, upgrade
+from smtpgate.ports import DirectoryUnavailableError
+from smtpgate.sql.database import Database, parse_url
+from tests.support.databases import Databases
+
+AT: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
+# A row of each table, as the first revision has them.
+ROWS: Final[dict[str, dict[str, Any]]] = {
+    "master_keys": {"id": "m1", "check": b"check", "created_at": AT},
+    "accounts": {"id": "888888888888", "name": "Owner", "created_at": AT},
+    "users": {
+        "account_id": "888888888888",
+        "key": "mailer",
+        "name": "Mailer",
+        "path": "/",
+        "tags": {"team": "news"},
+        "unique_id": "AIDA00000000000000000",
+        "created_at": AT,
+    },
+    "access_keys": {
+        "id": "AKIA8888888888880001",
+        "account_id": "888888888888",
+        "user_key": "mailer",
+        "secret": b"sealed",
+        "is_active": True,
+        "created_at": AT,
+        "networks": ["192.0.2.0/24"],
+    },
+    "identities": {
+        "account_id": "888888888888",
+        "region": "us-east-1",
+        "name": "ses-example.com",
+        "domain": "ses-example.com",
+        "token": "token",
+        "state": "success",
+        "method": "txt",
+        "verified_at": AT,
+        "created_at": AT,
+    },
+    "policies": {
+        "account_id": "888888888888",
+        "kind": "identity",
+        "region": "us-east-1",
+        "subject": "ses-example.com",
+        "name": "marketing",
+        "document": "{}",
+        "version": 1,
+        "changed_at": AT,
+        "changed_by": "tester",
+    },
+    "dkim_keys": {
+        "account_id": "888888888888",
+        "region": "us-east-1",
+        "domain": "ses-example.com",
+        "selector": "one",
+        "algorithm": "rsa-sha256",
+        "private_key": b"sealed",
+        "record": "v=DKIM1; p=",
+        "stage": "active",
+        "since": AT,
+        "created_at": AT,
+    },
+    "audit_log": {
+        "at": AT,
+        "actor": "tester",
+        "origin": "a test",
+        "action": "create",
+        "kind": "account",
+        "account_id": "888888888888",
+        "name": "",
+        "after": {"name": "Owner"},
+    },
+}
+ROWS["policy_versions"] = ROWS["policies"]
+
+
+@pytest.fixture
+async def database(databases: Databases) -> AsyncIterator[Database]:
+    """A database without tables."""
+    made = Database(parse_url(databases.empty()), DirectoryUnavailableError)
+    made.create_file()
+    yield made
+    await made.close()
+
+
+async def at_revision(database: Database, revision: str) -> None:
+    async with database.changing() as connection:
+        await connection.run_sync(migrations.migrate, revision)
+
+
+def _differences(connection: Connection) -> list[Any]:
+    found: list[Any] = compare_metadata(MigrationContext.configure(connection), metadata)
+    return found
+
+
+def _filled(connection: Connection) -> None:
+    tables = MetaData()
+    tables.reflect(connection)
+    for name in metadata.tables:
+        # The types of this version, the columns of that one.
+        known = {column.name for column in tables.tables[name].columns}
+        values = {key: value for key, value in ROWS[name].items() if key in known}
+        connection.execute(insert(metadata.tables[name]).values(values))
+
+
+async def test_what_an_earlier_version_wrote_is_all_there(database: Database) -> None:
+    await at_revision(database, EARLIER[0])
+    async with database.changing() as connection:
+        await connection.run_sync(_filled)
+    assert await upgrade(database) == (EARLIER[0], HEAD)
+    await must_be_current(database)
+    async with database.reading() as connection:
+        for name, wanted in ROWS.items():
+            table = metadata.tables[name]
+            row = (await connection.execute(select(table))).mappings().one()
+            assert {key: row[table.c[key]] for key in wanted} == wanted, name
+
+
+async def test_the_migrations_make_the_tables_of_this_version(database: Database) -> None:
+    assert await upgrade(database) == (None, HEAD)
+    async with database.reading() as connection:
+        assert await connection.run_sync(_differences) == []
+
+
+async def test_a_later_version_s_tables_are_left_alone(database: Database) -> None:
+    _ = await upgrade(database)
+    async with database.changing() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SchemaError, match="last used by a later version of smtpgate"):
+        _ = await upgrade(database)
+    with pytest.raises(SchemaError, match="at revision 9999"):
+        await must_be_current(database)
+    assert await revision_of(database) == "9999"
+
+
+async def test_an_upgrade_that_is_done_does_nothing(database: Database) -> None:
+    _ = await upgrade(database)
+    assert await upgrade(database) == (HEAD, HEAD)

@@ -1,0 +1,177 @@
+"""A desk to give commands at: a configuration with an empty directory of its own."""
+
+import json
+import os
+import pty
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final, TypedDict, Unpack
+
+from typer.testing import CliRunner, Result
+
+from smtpgate.cli import app
+from tests.support.directory import MASTER_KEYS
+from tests.support.source import ROOT
+
+__all__ = ["DELEGATE", "DOMAIN", "OWNER", "Desk", "grant"]
+
+OWNER, DELEGATE = "888888888888", "999999999999"
+DOMAIN: Final = f"{OWNER}/ses-example.com"
+
+_CONFIG: Final = """\
+[gate]
+hostname = "gate.example.com"
+[listener.submission]
+address = "127.0.0.1"
+port = 2587
+tls = "none"
+allow_plaintext_auth = true
+[upstream.default]
+host = "127.0.0.1"
+port = 9
+tls = "off"
+[directory]
+master_key_file = "master.key"
+[dns]
+nameservers = ["127.0.0.1:9"]
+timeout_s = 0.1
+lifetime_s = 0.2
+"""
+
+
+def grant(**members: object) -> str:
+    """An identity policy that lets the delegate send, less or more what is given."""
+    statement = {
+        "Sid": "Grant",
+        "Effect": "Allow",
+        "Principal": {"AWS": DELEGATE},
+        "Action": "ses:SendRawEmail",
+        "Resource": f"arn:aws:ses:us-east-1:{OWNER}:identity/ses-example.com",
+        **members,
+    }
+    document = {"Version": "2012-10-17", "Statement": statement}
+    return json.dumps(document, indent=2) + "\n"
+
+
+class How(TypedDict, total=False):
+    """What stands on standard input, and in the environment."""
+
+    stdin: str | bytes
+    environment: Mapping[str, str]
+
+
+class Desk:
+    """Gives commands, in this process or at a terminal of their own."""
+
+    def __init__(self, folder: Path, template: Path | None) -> None:
+        self.folder = folder
+        self.config = folder / "smtpgate.toml"
+        self.config.write_text(_CONFIG)
+        self.environment = {"SMTPGATE_CONFIG": str(self.config)}
+        key = folder / "master.key"
+        key.write_text(MASTER_KEYS)
+        key.chmod(0o600)
+        self.database = folder / "state" / "directory.sqlite"
+        if template is not None:
+            self.database.parent.mkdir()
+            shutil.copy(template, self.database)
+
+    def configure(self, old: str, new: str) -> None:
+        """Write another line into the configuration."""
+        text = self.config.read_text()
+        assert old in text
+        self.config.write_text(text.replace(old, new))
+
+    def ask_dns_at(self, port: int) -> None:
+        """Let the commands ask that name server."""
+        self.configure('"127.0.0.1:9"', f'"127.0.0.1:{port}"')
+        self.configure("timeout_s = 0.1\nlifetime_s = 0.2", "timeout_s = 5\nlifetime_s = 10")
+
+    def relay_to(self, port: int) -> None:
+        """Let mail go to that upstream."""
+        self.configure("\nport = 9\n", f"\nport = {port}\n")
+
+    def file(self, name: str, text: str) -> Path:
+        """A file beside the configuration."""
+        path = self.folder / name
+        path.write_text(text)
+        return path
+
+    def sql(self, statement: str, rows: Iterable[Sequence[object]] = ((),)) -> None:
+        """Run a statement behind the back of every command, once a row of values."""
+        with closing(sqlite3.connect(self.database)) as connection, connection:
+            connection.executemany(statement, rows)
+
+    def rows(self, question: str) -> list[tuple[Any, ...]]:
+        """What the database answers."""
+        with closing(sqlite3.connect(self.database)) as connection:
+            return connection.execute(question).fetchall()
+
+    def fill_with_users(self, account_id: str, number: int) -> None:
+        """Give an account many users."""
+        self.sql(
+            "INSERT INTO users (account_id, key, name, path, tags, unique_id, created_at) "
+            "VALUES (?, ?, ?, '/', '{}', ?, '2026-01-01 00:00:00.000000')",
+            [
+                (account_id, f"user-{at:05}", f"user-{at:05}", f"AIDA{at:017}")
+                for at in range(number)
+            ],
+        )
+
+    def give(
+        self,
+        *words: str | Path,
+        stdin: str | bytes = b"",
+        environment: Mapping[str, str] | None = None,
+    ) -> Result:
+        """Give a command, whatever comes of it."""
+        return CliRunner().invoke(
+            app,
+            list(map(str, words)),
+            input=stdin,
+            env={**self.environment, **(environment or {})},
+        )
+
+    def says(self, *words: str | Path, **how: Unpack[How]) -> str:
+        """What a command prints that is well done."""
+        result = self.give(*words, **how)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    def answers(self, *words: str | Path, **how: Unpack[How]) -> Any:  # noqa: ANN401 - JSON
+        """What a command prints as JSON."""
+        return json.loads(self.says(*words, "--json", **how))
+
+    def refuses(self, *words: str | Path, status: int = 1, **how: Unpack[How]) -> str:
+        """What a command says on standard error that comes to nothing."""
+        result = self.give(*words, **how)
+        assert result.exit_code == status, result.output
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        # The frame that an error of usage stands in folds lines.
+        return re.sub(r"[\s│]+", " ", result.stderr)
+
+    def at_terminal(self, *words: str | Path, typed: str) -> tuple[int, str]:
+        """The exit status of a command at a terminal, and what was printed there."""
+        ours, theirs = pty.openpty()
+        try:
+            os.write(ours, typed.encode())
+            done = subprocess.run(
+                [sys.executable, "-m", "smtpgate", *map(str, words)],
+                stdin=theirs,
+                stdout=subprocess.PIPE,
+                stderr=theirs,
+                timeout=60,
+                check=False,
+                env={**os.environ, **self.environment, "PYTHONPATH": str(ROOT)},
+            )
+            shown = os.read(ours, 65536).decode()
+        finally:
+            os.close(ours)
+            os.close(theirs)
+        return done.returncode, shown + done.stdout.decode()

@@ -1,0 +1,158 @@
+"""What people ask the upkeep for, when others are faster and when mail does not go out."""
+
+import email.policy
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from email import message_from_bytes
+
+import pytest
+
+from smtpgate.core.registered import Registered
+from smtpgate.core.secret import Secret
+from smtpgate.directory.identities import identity, update_identity
+from smtpgate.directory.registry import DirectoryRegistry
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.upkeep.mailing import CodeMailer, CodeNotSentError, confirm
+from smtpgate.upkeep.settling import OvertakenError, settled
+from smtpgate.upkeep.verifying import Verifier
+from tests.support.clock import MovableClock
+from tests.support.directory import ACTOR, REGION
+from tests.support.tenants import ACME, add_account, add_identity, notes
+from tests.support.upstream_server import HANG_UP, UpstreamServer, open_upstream, relay_to
+
+ADDRESS = "me@example.com"
+
+
+@pytest.fixture
+def registry(store: DirectoryStore) -> DirectoryRegistry:
+    """What is kept of identities."""
+    return DirectoryRegistry(store, ACTOR, "test")
+
+
+async def pause(store: DirectoryStore, name: str) -> None:
+    """Somebody else's change."""
+    async with store.changing(ACTOR) as change:
+        row = await identity(change.connection, ACME, REGION, name)
+        token = f"{row.token}x"
+        await update_identity(change, row, {"token": token}, action="other")
+
+
+async def test_a_decision_is_made_again_when_somebody_else_was_faster(
+    store: DirectoryStore, registry: DirectoryRegistry, clock: MovableClock
+) -> None:
+    await add_account(store)
+    await add_identity(store, token="t")
+    seen: list[str] = []
+
+    async def decide(before: Registered) -> Registered:
+        seen.append(before.token)
+        if len(seen) == 1:
+            await pause(store, before.name)
+        return replace(before, verification=replace(before.verification, problem="decided"))
+
+    after = await settled(registry, ACME, "example.com", decide)
+    assert seen == ["t", "tx"]
+    assert after == await registry.one(ACME, "example.com")
+    assert after.verification.problem == "decided"
+
+
+async def test_who_is_always_overtaken_gives_up_and_has_changed_nothing(
+    store: DirectoryStore, registry: DirectoryRegistry
+) -> None:
+    await add_account(store)
+    await add_identity(store)
+
+    async def decide(before: Registered) -> Registered:
+        await pause(store, before.name)
+        return replace(before, verification=replace(before.verification, problem="decided"))
+
+    with pytest.raises(OvertakenError, match="is being changed by others; try again"):
+        await settled(registry, ACME, "example.com", decide)
+    assert (await registry.one(ACME, "example.com")).verification.problem == ""
+
+
+async def test_what_stays_as_it_is_is_not_written(
+    store: DirectoryStore, registry: DirectoryRegistry, clock: MovableClock
+) -> None:
+    await add_account(store)
+    await add_identity(store, method="trust", verified_at=clock.now(), started_at=clock.now())
+    before = await notes(store)
+    verifier = Verifier(registry=registry, now=clock.now(), jitter=0)
+    _ = await verifier.vouch(ACME, "example.com")
+    assert await notes(store) == before
+
+
+# -- codes -------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def mailer(
+    store: DirectoryStore, registry: DirectoryRegistry, clock: MovableClock
+) -> AsyncIterator[tuple[UpstreamServer, CodeMailer]]:
+    """What sends codes for an address that waits for one."""
+    await add_account(store)
+    await add_identity(store, ADDRESS, state="not-started", method=None)
+    async with open_upstream() as server, relay_to(server, clock=clock) as upstream:
+        yield (
+            server,
+            CodeMailer(
+                registry=registry,
+                upstream=upstream,
+                hostname="gate.example.com",
+                now=clock.now(),
+            ),
+        )
+
+
+async def send(sender: CodeMailer, account_name: str = "Acme") -> Registered:
+    return await sender.send(ACME, ADDRESS, account_name=account_name, asked_by="jane")
+
+
+async def test_a_code_whose_mail_is_in_doubt_is_void(
+    store: DirectoryStore, registry: DirectoryRegistry, clock: MovableClock
+) -> None:
+    async with mailer(store, registry, clock) as (server, sender):
+        before = await registry.one(ACME, ADDRESS)
+        server.answers["MESSAGE"] = HANG_UP
+        with pytest.raises(CodeNotSentError, match="nobody knows whether the mail went out"):
+            await send(sender)
+        assert await registry.one(ACME, ADDRESS) == before
+
+
+async def test_a_code_sent_later_makes_the_one_before_it_worthless(
+    store: DirectoryStore, registry: DirectoryRegistry, clock: MovableClock
+) -> None:
+    async with mailer(store, registry, clock) as (server, sender):
+        _ = await send(sender)
+        clock.move(60)
+        _ = await send(replace(sender, now=clock.now()))
+        first, second = (
+            message_from_bytes(message, policy=email.policy.default)
+            .get_content()
+            .partition("    ")[2]
+            .partition("\n")[0]
+            for message in server.messages
+        )
+
+        async def attempt(code: str) -> str | None:
+            return await confirm(registry, ACME, ADDRESS, Secret(code), clock.now())
+
+        assert await attempt(first) == "wrong"
+        assert await attempt(second) == "right"
+        assert (await registry.one(ACME, ADDRESS)).verification.method == "mail"
+        assert await attempt(second) is None
+
+
+async def test_names_in_any_script_arrive_as_they_are(
+    store: DirectoryStore, registry: DirectoryRegistry, clock: MovableClock
+) -> None:
+    async with mailer(store, registry, clock) as (server, sender):
+        _ = await send(sender, account_name="Größe\r\nBcc: x@example.net")
+    (message,) = server.messages
+    assert message.isascii()
+    parsed = message_from_bytes(message, policy=email.policy.default)
+    assert "(Größe??Bcc: x@example.net)" in parsed.get_content()
+    assert parsed["Bcc"] is None
+    assert timedelta(0) == clock.now() - parsed["Date"].datetime

@@ -1,0 +1,168 @@
+"""``smtpgate audit``: who changed what."""
+
+import asyncio
+import os
+import pwd
+import socket
+from datetime import UTC, datetime
+
+import pytest
+
+from smtpgate.cli.audit import diff_of, follow
+from smtpgate.cli.office import person
+from smtpgate.directory.accounts import AccountRow, create_account, update_account
+from smtpgate.directory.audit import AuditFilter
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.tasks import TaskOwner
+from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk, grant
+from tests.support.directory import ACTOR
+
+
+@pytest.fixture
+def office(desk: Desk) -> Desk:
+    """Two accounts, of which one was paused by somebody else."""
+    desk.says("account", "create", OWNER, "--name", "Identity owner")
+    desk.says("account", "create", DELEGATE)
+    how = {"SUDO_USER": "jane", "SSH_CLIENT": "192.0.2.7 50000 22"}
+    desk.says("account", "pause", OWNER, "--reason", "unpaid", environment=how)
+    return desk
+
+
+def test_entries_are_listed_with_the_newest_last(office: Desk) -> None:
+    rows = office.answers("audit", "list")
+    assert [row["action"] for row in rows] == ["create", "create", "pause"]
+    newest = rows[-1]
+    assert (newest["kind"], newest["account"], newest["actor"]) == ("account", OWNER, "jane")
+    assert newest["origin"] == f"cli on {socket.gethostname()} from 192.0.2.7"
+    assert newest["before"] == {"paused_reason": None}
+    assert newest["after"] == {"paused_reason": "unpaid"}
+    assert datetime.fromisoformat(newest["at"]).tzinfo == UTC
+    table = office.says("audit", "list")
+    assert table.index("create") < table.index("pause")
+    assert f"account {OWNER}" in table
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (("--account", OWNER), [1, 3]),
+        (("--actor", "jane"), [3]),
+        (("--action", "create"), [1, 2]),
+        (("--kind", "account", "--limit", "2"), [2, 3]),
+        (("--kind", "key"), []),
+        (("--name", "nobody"), []),
+        (("--since", "1h"), [1, 2, 3]),
+        (("--until", "1h"), []),
+        (("--since", "2020-01-01", "--until", "2099-01-01T00:00Z"), [1, 2, 3]),
+        (("--limit", "1"), [3]),
+    ],
+)
+def test_entries_are_found(office: Desk, options: tuple[str, ...], found: list[int]) -> None:
+    assert [row["seq"] for row in office.answers("audit", "list", *options)] == found
+    if not found:
+        assert office.says("audit", "list", *options) == "no entries\n"
+
+
+def test_an_entry_is_shown_as_a_diff(office: Desk) -> None:
+    shown = office.says("audit", "show", "3")
+    assert "jane" in shown
+    assert '-paused_reason: null\n+paused_reason: "unpaid"\n' in shown
+    assert office.answers("audit", "show", "3") == office.answers("audit", "list")[-1]
+
+
+def test_of_a_policy_the_lines_that_changed_are_shown(office: Desk) -> None:
+    office.says("identity", "register", DOMAIN)
+    put = ("identity", "policy", "put", DOMAIN, "marketing", "-")
+    office.says(*put, stdin=grant())
+    office.says(*put, "--version", "1", stdin=grant(Sid="Changed"))
+    newest = office.answers("audit", "list", "--limit", "1")[0]["seq"]
+    shown = office.says("audit", "show", str(newest))
+    assert '-      "Sid": "Grant",\n+      "Sid": "Changed",\n' in shown
+    assert "-version: 1\n+version: 2\n" in shown
+
+
+def test_a_document_of_one_line_is_compared_line_by_line() -> None:
+    before = {"document": '{"a": 1, "b": 2}\n'}
+    after = {"document": '{"a": 1, "b": 3}\n'}
+    assert '-    "b": 2' in list(diff_of(before, after))
+    assert "-  no JSON" in list(diff_of({"document": "no JSON\n"}, None))
+
+
+def test_no_secret_is_in_the_log(office: Desk) -> None:
+    made = office.answers("key", "create", OWNER)
+    log = office.says("audit", "list", "--json")
+    assert made["id"] in log
+    assert made["secret"] not in log
+    assert made["smtp_password"] not in log
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (("show", "9"), 1, "the audit log has no entry 9"),
+        (("show", "0"), 2, "ENTRY"),
+        (("list", "--since", "yesterday"), 2, "--since: `yesterday' is no time"),
+        (("list", "--until", "2027-13-01"), 2, "--until: `2027-13-01' is no time"),
+        (("list", "--kind", "policy"), 2, "policy"),
+    ],
+)
+def test_what_cannot_be_asked_is_told(
+    office: Desk, words: tuple[str, ...], status: int, says: str
+) -> None:
+    assert says in office.refuses("audit", *words, status=status)
+
+
+async def test_what_is_added_is_told_as_it_comes(store: DirectoryStore) -> None:
+    async with store.changing(ACTOR) as change:
+        for account_id in (OWNER, DELEGATE):
+            await create_account(change, AccountRow(id=account_id))
+    told: list[int] = []
+    has_paused, go_on = asyncio.Event(), asyncio.Event()
+
+    async def pause() -> None:
+        has_paused.set()
+        await go_on.wait()
+        go_on.clear()
+
+    tasks = TaskOwner()
+    wanted = AuditFilter(account_id=OWNER)
+    _ = tasks.start(follow(store, wanted, 5, lambda entry: told.append(entry.seq), pause))
+    await has_paused.wait()
+    assert told == [1]
+    async with store.changing(ACTOR) as change:
+        for account_id in (DELEGATE, OWNER):
+            await update_account(change, account_id, {"name": "new"})
+    has_paused.clear()
+    go_on.set()
+    await has_paused.wait()
+    assert told == [1, 4]
+    tasks.cancel()
+    await tasks.drain(1)
+
+
+async def test_without_a_number_only_what_is_new_is_told(store: DirectoryStore) -> None:
+    async with store.changing(ACTOR) as change:
+        await create_account(change, AccountRow(id=OWNER))
+    told: list[int] = []
+    has_paused = asyncio.Event()
+
+    async def pause() -> None:
+        has_paused.set()
+        await asyncio.Event().wait()
+
+    tasks = TaskOwner()
+    _ = tasks.start(
+        follow(store, AuditFilter(), 0, lambda entry: told.append(entry.seq), pause)
+    )
+    await has_paused.wait()
+    assert told == []
+    tasks.cancel()
+    await tasks.drain(1)
+
+
+def test_who_gives_a_command_is_known_behind_sudo_too() -> None:
+    here = f"cli on {socket.gethostname()}"
+    assert person({"SUDO_USER": "jane", "LOGNAME": "root"}).name == "jane"
+    assert person({"LOGNAME": "somebody"}).name == pwd.getpwuid(os.getuid()).pw_name
+    assert person({}).origin == here
+    assert person({"SSH_CLIENT": "192.0.2.7 1 22"}).origin == f"{here} from 192.0.2.7"

@@ -1,0 +1,62 @@
+"""Names completed in the shell, as the shell asks for them."""
+
+import pytest
+
+from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk
+
+
+@pytest.fixture
+def office(desk: Desk) -> Desk:
+    """Something of every kind that has a name."""
+    for account_id in (OWNER, DELEGATE):
+        desk.says("account", "create", account_id)
+    for name in ("mailer", "mole", "alerts"):
+        desk.says("user", "create", f"{DELEGATE}/{name}")
+    desk.says("identity", "register", DOMAIN)
+    return desk
+
+
+def offered(desk: Desk, line: str) -> list[str]:
+    """What bash is offered for the last word of a line."""
+    environment = {
+        "_SMTPGATE_COMPLETE": "complete_bash",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(line.split(" ")) - 1),
+    }
+    result = desk.give(environment=environment)
+    assert result.stderr == ""
+    return result.stdout.split()
+
+
+def test_accounts_users_identities_and_keys_are_completed(office: Desk) -> None:
+    key_id = office.answers("key", "create", OWNER)["id"]
+    for line, found in {
+        "smtpgate account show 8": [OWNER],
+        "smtpgate account show ": [OWNER, DELEGATE],
+        "smtpgate account show 7": [],
+        "smtpgate user show 99": [f"{DELEGATE}/"],
+        f"smtpgate user show {DELEGATE}/m": [f"{DELEGATE}/mailer", f"{DELEGATE}/mole"],
+        "smtpgate key create 8": [OWNER],
+        f"smtpgate key create {DELEGATE}/al": [f"{DELEGATE}/alerts"],
+        f"smtpgate identity show {OWNER}/s": [DOMAIN],
+        f"smtpgate identity policy list {OWNER}/s": [DOMAIN],
+        f"smtpgate user policy list {DELEGATE}/al": [f"{DELEGATE}/alerts"],
+        "smtpgate key show A": [key_id],
+        "smtpgate user list --account 8": [OWNER],
+    }.items():
+        assert offered(office, line) == found, line
+
+
+def test_the_directory_may_be_named_on_the_line(office: Desk) -> None:
+    config = str(office.config)
+    office.environment = {"SMTPGATE_CONFIG": "/nonexistent"}
+    assert offered(office, f"smtpgate account show --config {config} 8") == [OWNER]
+    assert offered(office, "smtpgate account show 8") == []
+
+
+def test_a_directory_that_cannot_be_asked_offers_nothing_and_says_nothing(office: Desk) -> None:
+    office.database.write_bytes(b"no database" * 100)
+    assert offered(office, "smtpgate account show 8") == []
+    office.database.unlink()
+    assert offered(office, "smtpgate account show 8") == []
+    assert not office.database.exists()

@@ -1,0 +1,176 @@
+"""``smtpgate dkim``: keys made, published, activated, replaced and deleted."""
+
+from asyncio import to_thread
+from typing import Any
+
+import pytest
+
+from smtpgate.private_keys import dns_record, generate_private_key, load_private_key
+from tests.support.desk import DOMAIN, OWNER, Desk
+from tests.support.scripted_dns import open_dns
+
+PEM = generate_private_key("ed25519")
+
+
+@pytest.fixture
+def office(desk: Desk) -> Desk:
+    """An account with a verified domain."""
+    desk.says("account", "create", OWNER)
+    desk.says("identity", "register", DOMAIN, "--trust")
+    return desk
+
+
+def generate(desk: Desk, selector: str) -> dict[str, Any]:
+    words = ("dkim", "generate", DOMAIN, "--selector", selector, "--algorithm", "ed25519")
+    made: dict[str, Any] = desk.answers(*words)
+    return made
+
+
+def zone(*keys: dict[str, Any]) -> dict[str, list[bytes]]:
+    return {key["publish"][0]["name"]: [key["publish"][0]["value"].encode()] for key in keys}
+
+
+def stages(desk: Desk) -> dict[str, str]:
+    return {row["selector"]: row["stage"] for row in desk.answers("dkim", "list")}
+
+
+def test_a_new_key_waits_and_says_what_to_publish(office: Desk) -> None:
+    told = office.says("dkim", "generate", DOMAIN)
+    (row,) = office.answers("dkim", "list")
+    assert (row["stage"], row["algorithm"]) == ("pending", "rsa-sha256")
+    record = row["publish"][0]
+    assert record["name"] == f"{row['selector']}._domainkey.ses-example.com"
+    assert record["value"].startswith("v=DKIM1; k=rsa; p=")
+    assert f"  {record['name']}. IN TXT ( " in told
+    assert f"`smtpgate dkim activate {DOMAIN} {row['selector']}'" in told
+
+
+def test_a_second_key_of_a_day_gets_a_selector_of_its_own(office: Desk) -> None:
+    words = ("dkim", "generate", DOMAIN, "--algorithm", "ed25519")
+    first, second, third = (office.answers(*words)["selector"] for _ in range(3))
+    assert (second, third) == (f"{first}-2", f"{first}-3")
+
+
+def test_a_key_that_one_has_is_imported(office: Desk) -> None:
+    file = office.file("mail.pem", PEM.decode())
+    made = office.answers("dkim", "import", DOMAIN, "Mail2026", file)
+    assert made["selector"] == "mail2026"
+    assert made["publish"][0]["value"] == dns_record(load_private_key(PEM))
+    card = office.says("dkim", "show", DOMAIN, "MAIL2026")
+    assert 'mail2026._domainkey.ses-example.com. IN TXT ( "v=DKIM1; k=ed25519' in card
+    assert "PRIVATE" not in card + office.says("dkim", "show", DOMAIN, "mail2026", "--json")
+
+
+async def test_a_key_signs_once_its_record_is_published(office: Desk) -> None:
+    async with open_dns() as dns:
+        office.ask_dns_at(dns.port)
+        dns.knows({})
+        one = await to_thread(generate, office, "one")
+        told = await to_thread(office.refuses, "dkim", "activate", DOMAIN, "one")
+        assert "is not published as it should be: no TXT record is published" in told
+        checked = await to_thread(office.give, "dkim", "check", DOMAIN)
+        assert (checked.exit_code, "absent" in checked.stdout) == (1, True)
+        dns.knows(zone(one))
+        assert "matches" in await to_thread(office.says, "dkim", "check", DOMAIN)
+        told = await to_thread(office.says, "dkim", "activate", DOMAIN, "ONE")
+        assert told == f"DKIM key one signs for {DOMAIN}\n"
+    assert await to_thread(stages, office) == {"one": "active"}
+
+
+async def test_a_key_is_replaced_without_an_unsigned_moment(office: Desk) -> None:
+    async with open_dns() as dns:
+        office.ask_dns_at(dns.port)
+        one = await to_thread(generate, office, "one")
+        two = await to_thread(generate, office, "two")
+        dns.knows(zone(one, two))
+        await to_thread(office.says, "dkim", "activate", DOMAIN, "one")
+        told = await to_thread(office.says, "dkim", "activate", DOMAIN, "two")
+        assert "key one retires: leave its record published until " in told
+        assert await to_thread(stages, office) == {"one": "retiring", "two": "active"}
+        told = await to_thread(office.refuses, "dkim", "delete", DOMAIN, "one", "--yes")
+        assert "may be on its way" in told
+        # And back again, which is possible as long as it retires.
+        await to_thread(office.says, "dkim", "activate", DOMAIN, "one")
+    assert await to_thread(stages, office) == {"one": "active", "two": "retiring"}
+    told = await to_thread(office.says, "dkim", "delete", DOMAIN, "two", "--yes", "--force")
+    assert told == f"DKIM key two of {DOMAIN} is deleted; take its DNS record away\n"
+    assert await to_thread(stages, office) == {"one": "active"}
+
+
+def test_the_last_key_that_signs_is_not_retired_unless_forced(office: Desk) -> None:
+    generate(office, "one")
+    office.says("dkim", "activate", DOMAIN, "one", "--force")
+    assert "no key would sign without 'one'" in office.refuses("dkim", "retire", DOMAIN, "one")
+    told = office.says("dkim", "retire", DOMAIN, "one", "--force")
+    assert "key one retires: leave its record published until " in told
+    assert stages(office) == {"one": "retiring"}
+
+
+def test_a_key_that_signs_is_not_deleted(office: Desk) -> None:
+    generate(office, "one")
+    office.says("dkim", "activate", DOMAIN, "one", "--force")
+    told = office.refuses("dkim", "delete", DOMAIN, "one", "--yes", "--force")
+    assert "key 'one' is active and cannot become retired" in told
+
+
+def test_a_key_that_never_signed_is_deleted(office: Desk) -> None:
+    generate(office, "one")
+    assert "--yes" in office.refuses("dkim", "delete", DOMAIN, "one", status=2)
+    office.says("dkim", "delete", DOMAIN, "one", "--yes")
+    assert office.says("dkim", "list") == "no DKIM keys\n"
+    assert office.says("dkim", "check", DOMAIN).startswith("no DKIM keys")
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ((), {"one", "two"}),
+        (("--of", DOMAIN), {"one", "two"}),
+        (("--of", f"{OWNER}/example.org"), set()),
+        (("--account", OWNER, "--stage", "active"), {"one"}),
+        (("--stage", "pending"), {"two"}),
+        (("--limit", "1"), {"one"}),
+    ],
+)
+def test_keys_are_listed(office: Desk, options: tuple[str, ...], found: set[str]) -> None:
+    for selector in ("one", "two"):
+        generate(office, selector)
+    office.says("dkim", "activate", DOMAIN, "one", "--force")
+    rows = office.answers("dkim", "list", *options)
+    assert {row["selector"] for row in rows} == found
+
+
+def test_a_check_is_told_to_programs_too(office: Desk) -> None:
+    generate(office, "one")
+    result = office.give("dkim", "check", DOMAIN, "--json")
+    assert result.exit_code == 1
+    assert '"check": "unanswered"' in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (("generate", f"{OWNER}/example.org"), 1, "there is no identity"),
+        (("generate", f"{OWNER}/me@ses-example.com"), 1, "there is no identity"),
+        (("generate", DOMAIN, "--selector", "a b"), 1, "is no selector"),
+        (("generate", DOMAIN, "--algorithm", "dsa"), 2, "dsa"),
+        (("import", DOMAIN, "x", "/nonexistent"), 1, "/nonexistent: cannot be read"),
+        (("import", DOMAIN, "x", "/dev/null"), 1, "no PEM private key"),
+        (("show", DOMAIN, "x"), 1, "has no DKIM key `x'"),
+        (("activate", DOMAIN, "x"), 1, "there is no key 'x'"),
+        (("activate", DOMAIN, "x", "--force"), 1, "there is no key 'x'"),
+        (("retire", DOMAIN, "x"), 1, "there is no key 'x'"),
+        (("delete", DOMAIN, "x", "--yes"), 1, "has no DKIM key `x'"),
+        (("check", f"{OWNER}/example.org"), 1, "there is no identity"),
+    ],
+)
+def test_what_cannot_be_done_is_told(
+    office: Desk, words: tuple[str, ...], status: int, says: str
+) -> None:
+    assert says in office.refuses("dkim", *words, status=status)
+
+
+def test_an_address_has_no_keys_of_its_own(office: Desk) -> None:
+    office.says("identity", "register", f"{OWNER}/me@ses-example.com", "--trust")
+    told = office.refuses("dkim", "generate", f"{OWNER}/me@ses-example.com")
+    assert "is signed for with the keys of its domain" in told

@@ -1,0 +1,152 @@
+"""Which directory ``simulate`` and ``policy check-access`` ask; they leave no trace."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk, grant
+
+ARN = f"arn:aws:ses:us-east-1:{OWNER}:identity/ses-example.com"
+DOCUMENT = f"""\
+[accounts.{OWNER}.identities."ses-example.com"]
+verified = true
+[accounts.{OWNER}.users.own]
+policies = {{ may-send = "may-send.json" }}
+"""
+MAY_SEND = '{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}'
+MESSAGE = ("--from", "a@ses-example.com", "--to", "jane@example.net")
+
+
+@pytest.fixture
+def office(desk: Desk) -> Desk:
+    """The announcement's two accounts in the database."""
+    for account_id in (OWNER, DELEGATE):
+        desk.says("account", "create", account_id)
+    desk.says("identity", "register", DOMAIN, "--trust")
+    desk.says("identity", "policy", "put", DOMAIN, "grant", "-", stdin=grant())
+    desk.says("user", "create", f"{DELEGATE}/mailer", "--path", "/team/")
+    return desk
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Desk:
+    """A gate that was never started, with documents to apply at its first start."""
+    desk = Desk(tmp_path, None)
+    (tmp_path / "documents").mkdir()
+    desk.file("documents/accounts.toml", DOCUMENT)
+    desk.file("documents/may-send.json", MAY_SEND)
+    desk.configure("[directory]", '[directory]\napply = "documents"')
+    return desk
+
+
+def senders(desk: Desk, from_: str = "a@ses-example.com") -> list[str]:
+    rows = desk.answers("policy", "check-access", "--from", from_)
+    return [row["sender"].partition("::")[2] for row in rows]
+
+
+# -- the database ------------------------------------------------------------------------------
+
+
+def test_the_database_is_asked(office: Desk) -> None:
+    words = ("simulate", "--as", f"{DELEGATE}/mailer", *MESSAGE)
+    assert office.says(*words).startswith("allow\n")
+    assert senders(office) == [
+        f"{OWNER}:root",
+        f"{DELEGATE}:root",
+        f"{DELEGATE}:user/team/mailer",
+    ]
+    office.says("user", "policy", "delete", f"{DELEGATE}/mailer", "may-send", "--yes")
+    result = office.give(*words)
+    assert (result.exit_code, result.stdout[:14]) == (1, "implicit-deny\n")
+    assert senders(office) == [f"{OWNER}:root", f"{DELEGATE}:root"]
+
+
+@pytest.mark.parametrize(
+    ("user", "is_there"),
+    [
+        ({}, True),
+        ({"user": "mailer"}, True),
+        ({"user_arn": f"arn:aws:iam::{DELEGATE}:user/team/mailer"}, True),
+        ({"user_arn": f"arn:aws:iam::{DELEGATE}:user/mailer"}, False),
+        ({"user": "Mailer"}, False),
+        ({"user": "nobody"}, False),
+    ],
+)
+def test_a_sender_is_found_by_its_exact_name_or_arn(
+    office: Desk, user: dict[str, str], is_there: bool
+) -> None:
+    context = {"ses:FromAddress": "a@ses-example.com", "ses:Recipients": "jane@example.net"}
+    request = {
+        "sender": {"account": DELEGATE, **user},
+        "identity_arn": ARN,
+        "context": context,
+    }
+    lines = office.says("simulate", stdin="\n".join([json.dumps(request)] * 2)).splitlines()
+    outcomes = [json.loads(line)["outcome"] for line in lines]
+    assert outcomes == (["allow"] if is_there else ["invalid"]) * 2
+
+
+def test_more_senders_than_a_page_holds_are_all_asked_about(office: Desk) -> None:
+    office.fill_with_users(OWNER, 1203)
+    policy = MAY_SEND.replace("'", "''")
+    office.sql(
+        "INSERT INTO policies SELECT account_id, 'user', '', key, 'p', ?, 1, created_at, 'x' "
+        "FROM users WHERE key LIKE 'user-%'",
+        [(policy,)],
+    )
+    found = senders(office)
+    assert len(set(found)) == len(found) == 1203 + 3
+    assert found[:2] == [f"{OWNER}:root", f"{OWNER}:user/user-00000"]
+
+
+def test_a_paused_account_is_known_to_be_paused(office: Desk) -> None:
+    office.says("account", "pause", DELEGATE, "--reason", "unpaid")
+    result = office.give("simulate", "--as", f"{DELEGATE}/mailer", *MESSAGE)
+    assert (result.exit_code, "unpaid" in result.stdout) == (1, True)
+    assert senders(office) == [f"{OWNER}:root"]
+
+
+def test_a_database_that_cannot_be_used_is_told(office: Desk) -> None:
+    words = ("simulate", "--as", DELEGATE, *MESSAGE)
+    office.sql("UPDATE alembic_version SET version_num = '0001'")
+    assert "is at revision 0001" in office.refuses(*words)
+    office.database.write_bytes(b"no database" * 100)
+    assert "is no SQLite database" in office.refuses(*words)
+
+
+def test_a_policy_that_cannot_be_read_lets_nobody_through(office: Desk) -> None:
+    office.sql("UPDATE policies SET document = '{}' WHERE kind = 'user'")
+    told = office.refuses("simulate", "--as", f"{DELEGATE}/mailer", *MESSAGE)
+    assert "a user policy cannot be used" in told
+    assert "a user policy" in office.refuses("policy", "check-access", *MESSAGE[:2])
+
+
+# -- before the first start --------------------------------------------------------------------
+
+
+def test_before_the_first_start_the_documents_are_asked_and_nothing_is_made(new: Desk) -> None:
+    before = sorted(new.folder.rglob("*"))
+    assert new.says("simulate", "--as", f"{OWNER}/own", *MESSAGE).startswith("allow\n")
+    assert senders(new) == [f"{OWNER}:root", f"{OWNER}:user/own"]
+    assert sorted(new.folder.rglob("*")) == before
+
+
+def test_a_database_with_a_url_of_its_own_is_not_made_either(new: Desk, tmp_path: Path) -> None:
+    file = tmp_path / "elsewhere.sqlite"
+    new.configure("[directory]", f'[directory]\nurl = "sqlite:///{file}"')
+    assert senders(new) == [f"{OWNER}:root", f"{OWNER}:user/own"]
+    assert not file.exists()
+
+
+def test_documents_that_are_wrong_are_told(new: Desk) -> None:
+    new.file("documents/may-send.json", "{}")
+    assert "may-send" in new.refuses("simulate", "--as", f"{OWNER}/own", *MESSAGE)
+
+
+def test_without_documents_there_is_nothing_to_ask(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, None)
+    told = desk.refuses("simulate", "--as", OWNER, *MESSAGE)
+    assert "there is no" in told
+    assert "smtpgate directory upgrade" in told
+    assert not desk.database.parent.exists()

@@ -1,0 +1,338 @@
+"""``smtpgate identity``: registered, proved, shown, paused and deleted."""
+
+import email.policy
+import re
+from asyncio import to_thread
+from email import message_from_bytes
+from typing import Any
+
+import pytest
+
+from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk, grant
+from tests.support.scripted_dns import open_dns
+from tests.support.upstream_server import open_upstream
+
+ADDRESS = f"{OWNER}/ceo@ses-example.com"
+ARN = f"arn:aws:ses:us-east-1:{OWNER}:identity/ses-example.com"
+
+
+@pytest.fixture
+def office(desk: Desk) -> Desk:
+    """The announcement's two accounts."""
+    desk.says("account", "create", OWNER, "--name", "Identity owner")
+    desk.says("account", "create", DELEGATE)
+    return desk
+
+
+def names(rows: list[dict[str, Any]]) -> list[str]:
+    return [f"{row['account']}/{row['name']}" for row in rows]
+
+
+# -- registered --------------------------------------------------------------------------------
+
+
+def test_registering_a_domain_says_what_to_publish(office: Desk) -> None:
+    made = office.answers("identity", "register", DOMAIN)
+    assert (made["arn"], made["status"], made["method"]) == (ARN, "pending", None)
+    usual, at_domain = made["publish"]
+    assert usual["name"] == "_smtpgate.ses-example.com"
+    assert at_domain == {
+        "name": "ses-example.com",
+        "type": "TXT",
+        "value": f"smtpgate:{usual['value']}",
+    }
+    told = office.says("identity", "register", f"{OWNER}/Example.NET")
+    shown = office.answers("identity", "show", f"{OWNER}/example.net")
+    token = shown["publish"][0]["value"]
+    assert token != usual["value"]
+    assert f'  _smtpgate.example.net. IN TXT ( "{token}" )\n' in told
+    assert f"`smtpgate identity verify {OWNER}/example.net'" in told
+
+
+def test_the_label_is_the_configurations(office: Desk) -> None:
+    office.configure("[directory]", '[directory]\nverification_label = "_amazonses"')
+    (usual, at_domain) = office.answers("identity", "register", DOMAIN)["publish"]
+    assert usual["name"] == "_amazonses.ses-example.com"
+    assert at_domain["value"] == f"amazonses:{usual['value']}"
+
+
+def test_an_operator_may_vouch_and_the_audit_log_says_so(office: Desk) -> None:
+    told = office.says("identity", "register", DOMAIN, "--trust")
+    assert told.endswith("it counts as verified, on your word\n")
+    shown = office.answers("identity", "show", DOMAIN)
+    assert (shown["status"], shown["method"]) == ("success", "trust")
+    office.says("identity", "register", ADDRESS)
+    assert office.answers("identity", "show", ADDRESS)["status"] == "not-started"
+    assert office.says("identity", "verify", ADDRESS, "--trust") == (
+        f"identity {ADDRESS} is verified (trust)\n"
+    )
+    assert office.rows("SELECT name, action FROM audit_log WHERE kind = 'identity'") == [
+        ("ses-example.com", "create"),
+        ("ses-example.com", "vouch"),
+        ("ceo@ses-example.com", "create"),
+        ("ceo@ses-example.com", "vouch"),
+    ]
+
+
+def test_an_identity_is_named_by_its_arn_too(office: Desk) -> None:
+    office.says("identity", "register", ARN)
+    assert office.answers("identity", "show", ARN) == office.answers("identity", "show", DOMAIN)
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ((), [DOMAIN, ADDRESS, f"{DELEGATE}/ses-example.com"]),
+        (("--account", OWNER), [DOMAIN, ADDRESS]),
+        (("--name", "ses-example.com"), [DOMAIN, f"{DELEGATE}/ses-example.com"]),
+        (("--domain", "ses-example.com", "--limit", "2"), [DOMAIN, ADDRESS]),
+        (("--state", "success"), [DOMAIN]),
+        (("--state", "pending"), [f"{DELEGATE}/ses-example.com"]),
+        (("--paused",), [ADDRESS]),
+        (("--domain", "example.org"), []),
+    ],
+)
+def test_identities_are_listed(
+    office: Desk, options: tuple[str, ...], found: list[str]
+) -> None:
+    office.says("identity", "register", DOMAIN, "--trust")
+    office.says("identity", "register", ADDRESS)
+    office.says("identity", "register", f"{DELEGATE}/ses-example.com")
+    office.says("identity", "pause", ADDRESS, "--reason", "a test")
+    rows = office.answers("identity", "list", *options)
+    assert sorted(names(rows)) == sorted(found)
+    shown = office.says("identity", "list", *options)
+    assert all(name in shown for name in found)
+    assert found or shown == "no identities\n"
+
+
+def test_an_identity_is_shown_with_policies_and_keys(office: Desk) -> None:
+    office.says("identity", "register", DOMAIN)
+    office.says("identity", "policy", "put", DOMAIN, "marketing", "-", stdin=grant())
+    office.says("dkim", "generate", DOMAIN, "--selector", "one", "--algorithm", "ed25519")
+    shown = office.answers("identity", "show", DOMAIN)
+    assert [policy["name"] for policy in shown["policies"]] == ["marketing"]
+    assert [key["selector"] for key in shown["dkim_keys"]] == ["one"]
+    card = office.says("identity", "show", DOMAIN)
+    for words in ("marketing", "one", "ed25519-sha256", "_smtpgate.ses-example.com. IN TXT"):
+        assert words in card
+
+
+def test_an_identity_is_paused_and_resumed(office: Desk) -> None:
+    office.says("identity", "register", DOMAIN, "--trust")
+    office.says("identity", "pause", DOMAIN, "--reason", "its key was stolen")
+    assert office.answers("identity", "show", DOMAIN)["paused_reason"] == "its key was stolen"
+    office.says("identity", "resume", DOMAIN)
+    assert office.answers("identity", "show", DOMAIN)["paused_reason"] is None
+
+
+def test_an_identity_is_deleted_with_what_hangs_on_it(office: Desk) -> None:
+    office.says("identity", "register", DOMAIN)
+    office.says("dkim", "generate", DOMAIN, "--algorithm", "ed25519")
+    assert "--yes" in office.refuses("identity", "delete", DOMAIN, status=2)
+    office.says("identity", "delete", DOMAIN, "--yes")
+    assert office.answers("identity", "list") == []
+    assert office.answers("dkim", "list") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (("register", "123456789012/example.com"), 1, "there is no account 123456789012"),
+        (("register", OWNER), 2, "write ACCOUNT/NAME, or its ARN"),
+        (("register", f"{OWNER}/no domain"), 2, "is neither a domain nor an address"),
+        (
+            ("register", ARN.replace("us-east-1", "eu-west-1")),
+            1,
+            "is not of this gate's region",
+        ),
+        (("register", ARN.replace("arn:aws:", "arn:aws-cn:")), 1, "partition aws"),
+        (("show", DOMAIN), 1, f"there is no identity {DOMAIN} in region us-east-1"),
+        (("verify", DOMAIN), 1, f"there is no identity {DOMAIN}"),
+        (("verify", DOMAIN, "--trust"), 1, f"there is no identity {DOMAIN}"),
+        (("confirm", ADDRESS, "0000-0000-0000"), 1, f"there is no identity {ADDRESS}"),
+        (("pause", DOMAIN, "--reason", "x"), 1, f"there is no identity {DOMAIN}"),
+        (("delete", DOMAIN, "--yes"), 1, f"there is no identity {DOMAIN}"),
+    ],
+)
+def test_what_cannot_be_done_is_told(
+    office: Desk, words: tuple[str, ...], status: int, says: str
+) -> None:
+    assert says in office.refuses("identity", *words, status=status)
+
+
+# -- proved by the DNS -------------------------------------------------------------------------
+
+
+async def test_a_domain_is_verified_once_its_record_is_published(office: Desk) -> None:
+    async with open_dns() as dns:
+        office.ask_dns_at(dns.port)
+        dns.knows({})
+        made = await to_thread(office.answers, "identity", "register", DOMAIN)
+        told = await to_thread(office.refuses, "identity", "verify", DOMAIN)
+        assert told.startswith(f"identity {DOMAIN} is not verified yet: no TXT record at ")
+        record = made["publish"][0]
+        dns.knows({record["name"]: [record["value"].encode()]})
+        told = await to_thread(office.says, "identity", "verify", DOMAIN)
+        assert told == f"identity {DOMAIN} is verified (txt)\n"
+        shown = await to_thread(office.answers, "identity", "show", DOMAIN)
+        assert (shown["status"], shown["method"], shown["problem"]) == ("success", "txt", None)
+
+
+async def test_a_record_that_is_gone_does_not_end_it_at_once_but_is_told(office: Desk) -> None:
+    async with open_dns() as dns:
+        office.ask_dns_at(dns.port)
+        made = await to_thread(office.answers, "identity", "register", DOMAIN)
+        record = made["publish"][1]
+        dns.knows({record["name"]: [b"v=spf1 -all", record["value"].encode()]})
+        await to_thread(office.says, "identity", "verify", DOMAIN)
+        dns.knows({})
+        told = await to_thread(office.refuses, "identity", "verify", DOMAIN)
+        assert "but its record is not seen now: no TXT record" in told
+        shown = await to_thread(office.answers, "identity", "show", DOMAIN)
+        assert shown["status"] == "success"
+        assert shown["missing_since"] is not None
+
+
+async def test_a_dkim_record_of_its_own_key_proves_a_domain(office: Desk) -> None:
+    async with open_dns() as dns:
+        office.ask_dns_at(dns.port)
+        await to_thread(office.says, "identity", "register", DOMAIN)
+        words = ("dkim", "generate", DOMAIN, "--algorithm", "ed25519")
+        (record,) = (await to_thread(office.answers, *words))["publish"]
+        dns.knows({record["name"]: [record["value"].encode()]})
+        told = await to_thread(office.says, "identity", "verify", DOMAIN)
+        assert told == f"identity {DOMAIN} is verified (dkim)\n"
+
+
+def test_a_name_server_that_does_not_answer_is_told(office: Desk) -> None:
+    office.says("identity", "register", DOMAIN)
+    told = office.refuses("identity", "verify", DOMAIN)
+    assert f"identity {DOMAIN} is not verified yet: " in told
+    assert "127.0.0.1:9" in told
+
+
+# -- proved by mail ----------------------------------------------------------------------------
+
+
+def code_in(message: bytes) -> str:
+    found = re.search(rb"^    ([0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4})\r$", message, re.MULTILINE)
+    assert found is not None
+    return found[1].decode()
+
+
+async def test_an_address_is_verified_by_the_code_that_was_mailed_to_it(office: Desk) -> None:
+    async with open_upstream() as upstream:
+        office.relay_to(upstream.port)
+        told = await to_thread(office.says, "identity", "register", ADDRESS)
+        assert f"`smtpgate identity verify {ADDRESS}' mails a code to it" in told
+        told = await to_thread(office.says, "identity", "verify", ADDRESS)
+        assert "a code was mailed to ceo@ses-example.com, good for 24 hours" in told
+        (message,) = upstream.messages
+        code = code_in(message)
+        assert code not in told
+        wrong = await to_thread(
+            office.refuses, "identity", "confirm", ADDRESS, "0000-0000-0000"
+        )
+        assert wrong == "that is not the code; 4 more attempts "
+        typed = code.lower().replace("-", " ")
+        told = await to_thread(office.says, "identity", "confirm", ADDRESS, typed)
+        assert told == f"identity {ADDRESS} is verified (mail)\n"
+        shown = await to_thread(office.answers, "identity", "show", ADDRESS)
+        assert (shown["status"], shown["publish"]) == ("success", [])
+        again = await to_thread(office.says, "identity", "verify", ADDRESS)
+        assert again == f"identity {ADDRESS} is verified (mail)\n"
+        assert len(upstream.messages) == 1
+
+
+async def test_the_mail_says_who_asked_and_is_known_to_be_a_machines(office: Desk) -> None:
+    async with open_upstream() as upstream:
+        office.relay_to(upstream.port)
+        await to_thread(office.says, "identity", "register", ADDRESS)
+        office.environment |= {"SUDO_USER": "jane", "SSH_CLIENT": "192.0.2.7 50000 22"}
+        await to_thread(office.says, "identity", "verify", ADDRESS)
+        (visit,) = upstream.visits
+        assert [line for line in visit.commands if line.startswith(("MAIL", "RCPT"))] == [
+            "MAIL FROM:<>",
+            "RCPT TO:<ceo@ses-example.com>",
+        ]
+    message = message_from_bytes(visit.messages[0], policy=email.policy.default)
+    assert message["From"] == "smtpgate@gate.example.com"
+    assert message["To"] == "ceo@ses-example.com"
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert message["Message-ID"].endswith("@gate.example.com>")
+    text = message.get_content()
+    assert "jane (cli on " in text
+    assert "from 192.0.2.7)" in text
+    assert f"for the account {OWNER} (Identity owner)" in text
+
+
+async def test_a_code_that_the_upstream_refuses_leaves_everything_as_it_was(
+    office: Desk,
+) -> None:
+    async with open_upstream() as upstream:
+        office.relay_to(upstream.port)
+        await to_thread(office.says, "identity", "register", ADDRESS)
+        upstream.answers["RCPT"] = "550 5.1.1 no such user"
+        told = await to_thread(office.refuses, "identity", "verify", ADDRESS)
+        assert "the upstream refused the mail: 550 5.1.1 no such user" in told
+        shown = await to_thread(office.answers, "identity", "show", ADDRESS)
+        assert shown["status"] == "not-started"
+        upstream.answers.clear()
+        await to_thread(office.says, "identity", "verify", ADDRESS)
+
+
+def test_an_upstream_that_is_not_there_is_told(office: Desk) -> None:
+    office.says("identity", "register", ADDRESS)
+    assert "the mail did not go out: " in office.refuses("identity", "verify", ADDRESS)
+
+
+async def test_an_address_is_not_flooded_with_codes(office: Desk) -> None:
+    async with open_upstream() as upstream:
+        office.relay_to(upstream.port)
+        await to_thread(office.says, "identity", "register", ADDRESS)
+        await to_thread(office.says, "identity", "verify", ADDRESS)
+        told = await to_thread(office.refuses, "identity", "verify", ADDRESS)
+        assert "less than a minute ago" in told
+        assert len(upstream.messages) == 1
+
+
+async def test_each_code_that_is_sent_is_in_the_audit_log(office: Desk) -> None:
+    async with open_upstream() as upstream:
+        office.relay_to(upstream.port)
+        await to_thread(office.says, "identity", "register", ADDRESS)
+        for _ in range(2):
+            await to_thread(office.says, "identity", "verify", ADDRESS)
+            office.sql("UPDATE identities SET code_sent_at = '2020-01-01 00:00:00.000000'")
+    sent = await to_thread(office.answers, "audit", "list", "--action", "send-code")
+    assert [entry["name"] for entry in sent] == ["ceo@ses-example.com"] * 2
+    assert code_in(upstream.messages[1]) != code_in(upstream.messages[0])
+
+
+async def test_after_five_attempts_a_code_is_worth_nothing(office: Desk) -> None:
+    async with open_upstream() as upstream:
+        office.relay_to(upstream.port)
+        await to_thread(office.says, "identity", "register", ADDRESS)
+        await to_thread(office.says, "identity", "verify", ADDRESS)
+        code = code_in(upstream.messages[0])
+        for _ in range(5):
+            await to_thread(office.refuses, "identity", "confirm", ADDRESS, "0000-0000-0000")
+        told = await to_thread(office.refuses, "identity", "confirm", ADDRESS, code)
+        assert "too many attempts" in told
+
+
+def test_a_code_that_nobody_sent_is_told(office: Desk) -> None:
+    office.says("identity", "register", ADDRESS)
+    told = office.refuses("identity", "confirm", ADDRESS, "0000-0000-0000")
+    assert told.startswith("no code is waited for")
+
+
+async def test_a_code_expires(office: Desk) -> None:
+    async with open_upstream() as upstream:
+        office.relay_to(upstream.port)
+        await to_thread(office.says, "identity", "register", ADDRESS)
+        await to_thread(office.says, "identity", "verify", ADDRESS)
+        code = code_in(upstream.messages[0])
+    office.sql("UPDATE identities SET code_sent_at = '2020-01-01 00:00:00.000000'")
+    told = await to_thread(office.refuses, "identity", "confirm", ADDRESS, code)
+    assert told.startswith("the code has expired")
