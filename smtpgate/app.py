@@ -22,7 +22,8 @@ from smtpgate.directory.registry import DirectoryRegistry
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.uses import KeyUses
 from smtpgate.http import HttpServer, Readiness
-from smtpgate.ledger.memory import MemoryLedger
+from smtpgate.ledger.opening import describe_ledger, open_ledger
+from smtpgate.ledger.watch import LedgerWatch
 from smtpgate.log import JsonLog
 from smtpgate.metrics import Metrics
 from smtpgate.opening import (
@@ -111,6 +112,7 @@ async def check(config: Config) -> list[str]:
         ),
         f"upstream {upstream.name}: {upstream.host} port {upstream.port}, tls {upstream.tls}",
         *summary,
+        describe_ledger(config),
     ]
 
 
@@ -173,6 +175,7 @@ class Gate:
         self.readiness = Readiness(self.log.error)
         self.readiness.add("listeners", self._check_listeners)
         self.readiness.add("directory", self._check_directory)
+        self.readiness.add("ledger", self._check_ledger)
         self.directory = live_directory(config, store, self.clock, self._note_changes)
         self.metrics.watch_directory(self.directory)
         self.uses = KeyUses(store, on_error=self.log.error)
@@ -181,7 +184,8 @@ class Gate:
         self.upkeep = _upkeep(config, store, self.clock, events, self.log.error)
         self.upstream = _upstream(config, self.clock, self.tasks)
         self.metrics.watch_upstream(config.sole_upstream.name, self.upstream)
-        self.ledger = MemoryLedger()
+        self.ledger = open_ledger(config)
+        self.ledger_watch = LedgerWatch(self.ledger, on_error=self.log.error)
         pipeline = self._pipeline(hostname, events)
         self.sessions = TaskOwner()
         authenticator = authenticator or DirectoryAuthenticator(
@@ -251,12 +255,22 @@ class Gate:
         problem = self.directory.problem
         return problem is None, problem or "open"
 
+    def _check_ledger(self) -> tuple[bool, str]:
+        """Not ready when it cannot count, unless mail passes uncounted then."""
+        problem = self.ledger_watch.problem
+        return (
+            problem is None or self.config.limits.on_store_failure == "allow",
+            problem or "open",
+        )
+
     def _check_listeners(self) -> tuple[bool, str]:
         return not self.is_draining, "draining" if self.is_draining else "open"
 
     async def start(self) -> None:
         """Follow the directory, and listen. Raises OSError naming what cannot be bound."""
         await self.directory.start()
+        await self.ledger_watch.look()
+        _ = self._for_life.start(self.ledger_watch.run(), name="ledger watch")
         _ = self._for_life.start(self.uses.run(), name="key uses")
         if self.config.directory.recheck:
             _ = self._for_life.start(self.upkeep.run(), name="upkeep")
@@ -288,10 +302,12 @@ class Gate:
         await self.upstream.close()
         self.uses.stop()
         self.upkeep.stop()
+        self.ledger_watch.stop()
         for owner in (self._rechecks, self._for_life):
             await owner.drain(_LAST_WORK_S)
         await self.directory.stop()
         await self.tasks.drain(1)
+        await self.ledger.close()
         if self.http is not None:
             await self.http.stop()
         self.log.note("warning" if cut else "info", "stopped", transactions_cut_off=cut)

@@ -11,13 +11,13 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
+from smtpgate.config_ledger import LedgerConfig
 from smtpgate.config_sections import (
     AuthorizationConfig,
     DirectoryConfig,
     DnsConfig,
     GateConfig,
     HttpConfig,
-    LedgerConfig,
     LimitsConfig,
     ListenerConfig,
     LogConfig,
@@ -117,6 +117,7 @@ class Config(Table):
             if upstream.tls == "off" and not is_loopback(upstream.host):
                 key = f"upstream.{upstream.name}.tls"
                 yield f'{key}: "off" sends all mail to {upstream.host} in clear text'
+        yield from self.ledger.unwise()
 
     @property
     def directory_url(self) -> str:
@@ -135,7 +136,7 @@ class Config(Table):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        found = [*self._about_upstreams(), *self._about_addresses()]
+        found = [*self._about_upstreams(), *self._about_addresses(), *self._about_leases()]
         if found:
             raise problems(found)
         return self
@@ -149,6 +150,17 @@ class Config(Table):
                 if door.port == upstream.port and is_same_place(door.address, upstream.host):
                     text = f"is where listener.{door.name} listens: mail would go in circles"
                     yield ("upstream", upstream.name, "port"), text
+
+    def _about_leases(self) -> Iterator[tuple[Location, str]]:
+        for upstream in self.upstreams:
+            if upstream.deadline_s >= self.ledger.lease_s:
+                text = f"must be more than upstream.{upstream.name}.deadline_s"
+                yield ("ledger", "lease_s"), f"{text} ({upstream.deadline_s:g})"
+
+    @property
+    def ledger_path(self) -> Path:
+        """The ledger's file, for kind "sqlite"."""
+        return self.ledger.path or self.gate.state_dir / "ledger.sqlite"
 
     def _about_addresses(self) -> Iterator[tuple[Location, str]]:
         doors: list[tuple[Location, str, int]] = [

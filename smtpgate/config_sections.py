@@ -47,7 +47,6 @@ __all__ = [
     "DnsConfig",
     "GateConfig",
     "HttpConfig",
-    "LedgerConfig",
     "LimitsConfig",
     "ListenerConfig",
     "LogConfig",
@@ -223,12 +222,6 @@ class DirectoryConfig(Table):
         if self.prune and self.apply is None:
             raise problems([(("prune",), "has no use without apply")])
         return self
-
-
-class LedgerConfig(Table):
-    """``[ledger]``: where sending limits are counted."""
-
-    kind: Literal["memory"] = "memory"
 
 
 class AuthorizationConfig(Table):

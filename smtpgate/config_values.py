@@ -6,6 +6,7 @@ from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, ValidationInfo
 
@@ -33,6 +34,7 @@ __all__ = [
     "Port",
     "Quota",
     "Rate",
+    "RedisUrl",
     "Region",
     "Seconds",
     "SecretFile",
@@ -44,6 +46,7 @@ __all__ = [
 _MAX_RATE: Final = 1_000_000
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 _LOCALHOST: Final = {"localhost", "127.0.0.1", "::1"}
+_REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
 _WELL_KNOWN_TARGETS: Final = ("stderr", "stdout")
 
 
@@ -108,6 +111,21 @@ def _log_target(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, str | Path):
         raise ValueError("must be stderr, stdout or the path of a file")  # noqa: TRY004
     return value if value in _WELL_KNOWN_TARGETS else as_path(value, info)
+
+
+def _redis_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        is_right = bool(parts.scheme == "unix" or parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_right = False
+    else:
+        is_right = is_right and parts.scheme in _REDIS_SCHEMES
+        if parts.password or "password=" in parts.query:
+            raise ValueError("must hold no password; put the URL into a file named in url_file")
+    if not is_right:
+        raise ValueError("must be a URL such as rediss://redis.example.com:6379/0")
+    return value
 
 
 def _from_sections(value: object, info: ValidationInfo) -> object:
@@ -195,5 +213,6 @@ Rate = Annotated[
     float,
     _or_unlimited(lambda value: 0 < value <= _MAX_RATE, f"more than 0, at most {_MAX_RATE}"),
 ]
+RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 SecretFile = Annotated[InstanceOf[Secret] | None, BeforeValidator(_secret)]
 LogTarget = Annotated[Literal["stderr", "stdout"] | Path, BeforeValidator(_log_target)]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, ParamSpec, TypeVar
 
-from smtpgate.core.account import usable_key
+from smtpgate.core.account import AccessKey, usable_key
 from smtpgate.core.authorization import (
     Authorization,
     Denial,
@@ -25,9 +25,10 @@ from smtpgate.core.authorization import (
     authorize,
     identity_names,
 )
+from smtpgate.core.charges import charges_of
 from smtpgate.core.context import submission_context
-from smtpgate.core.envelope import Submission
-from smtpgate.core.events import Stage, SubmissionDone
+from smtpgate.core.envelope import Client, Submission
+from smtpgate.core.events import MailRefused, Stage, SubmissionDone
 from smtpgate.core.headers import Field
 from smtpgate.core.limits import LimitExceededError, Reservation
 from smtpgate.core.reading import ReadMessage, read_message
@@ -114,6 +115,42 @@ class Pipeline:
             self._events.publish(done)
         return done.reply
 
+    async def refusal_at_mail(self, key: AccessKey, client: Client) -> Reply | None:
+        """What a sender hears to MAIL whose 24-hour quota is used up; ``None`` for others.
+
+        It saves sending a message that cannot pass. The count that matters is made when the
+        message is there, so whatever is not known here lets the sender go on.
+        """
+        now, principal = self._clock.now(), key.principal
+        try:
+            # Its limits may have been raised since the login.
+            current = await self._directory.access_key(key.id)
+            principal = current.principal if current else principal
+            await self._ledger.check(charges_of(principal), now)
+        except LimitExceededError as error:
+            refusal, message_id = _over_limit(error), self.new_message_id(now)
+        except (DirectoryUnavailableError, LedgerUnavailableError):
+            return None
+        except Exception as error:  # noqa: BLE001 - the message will show what is wrong
+            self._on_error(error)
+            return None
+        else:
+            return None
+        reply = worded(refusal, message_id)
+        self._events.publish(
+            MailRefused(
+                message_id=message_id,
+                principal=principal,
+                access_key_id=key.id,
+                client=client,
+                reason=refusal.reason,
+                detail=refusal.detail,
+                reply=reply,
+                at=now,
+            )
+        )
+        return reply
+
     async def _carry(self, submission: Submission, done: SubmissionDone) -> Reply:
         with self._timed("message", done):
             message = await self._read(submission, done)
@@ -126,14 +163,16 @@ class Pipeline:
             with self._timed("signing", done):
                 signed = await self._sign(submission, message, authorization, done)
             with self._timed("relay", done):
-                await self._relay(submission, message, signed, done)
+                accepted = await self._relay(submission, message, signed, done)
         except Reject as refusal:
-            await self._settle(reservation, keep=refusal.reason == "in-doubt")
+            await self._keep_in_doubt(
+                reservation, done, is_in_doubt=refusal.reason == "in-doubt"
+            )
             raise
         except Exception:
-            await self._settle(reservation, keep=done.outcome == "in-doubt")
+            await self._keep_in_doubt(reservation, done, is_in_doubt=done.outcome == "in-doubt")
             raise
-        await self._settle(reservation, keep=True)
+        await self._settle(reservation, accepted, done)
         return reply_of("accepted", message_id=submission.message_id)
 
     # -- the stages ----------------------------------------------------------------------------
@@ -194,20 +233,18 @@ class Pipeline:
         self, submission: Submission, done: SubmissionDone
     ) -> Reservation | None:
         """Count the recipients against the sender's own account, whoever owns the identity."""
-        account, now = submission.principal.account, submission.received_at
+        charges, now = charges_of(submission.principal), submission.received_at
         recipients = len(submission.envelope.recipients)
         try:
-            reservation = await self._ledger.reserve(
-                account.id, account.limits, recipients, now
-            )
-            done.used_24h = await self._ledger.used_24h(account.id, now)
+            reservation = await self._ledger.reserve(charges, recipients, now)
         except LimitExceededError as error:
-            name = "daily-quota" if error.limit == "max-24h-send" else "send-rate"
-            reject(name, error.limit, str(error))
+            raise _over_limit(error) from None
         except LedgerUnavailableError as error:
             if not self.rules.allow_when_ledger_fails:
                 reject("temporary-failure", "ledger-unavailable", str(error))
+            done.uncounted = str(error)
             return None
+        done.used_24h = reservation.used_24h
         return reservation
 
     async def _sign(
@@ -261,8 +298,8 @@ class Pipeline:
         message: ReadMessage,
         signed: list[bytes | memoryview],
         done: SubmissionDone,
-    ) -> None:
-        """One upstream transaction; its verdict is ours."""
+    ) -> int:
+        """One upstream transaction; its verdict is ours. How many recipients it accepted."""
         # 8-bit header octets of a client that did not declare SMTPUTF8 are old habit, and pass
         # as they came; who declared it for nothing needs no upstream that has it.
         envelope = replace(
@@ -286,15 +323,29 @@ class Pipeline:
         refusal = refusal_of(delivery)
         if refusal is not None:
             raise refusal
+        return len(envelope.recipients) - len(delivery.refused)
 
     # -- around them ---------------------------------------------------------------------------
 
-    async def _settle(self, reservation: Reservation | None, *, keep: bool) -> None:
+    async def _keep_in_doubt(
+        self, reservation: Reservation | None, done: SubmissionDone, *, is_in_doubt: bool
+    ) -> None:
+        """Nothing was accepted, as far as we know: what may have been stays counted."""
+        if reservation is not None:
+            await self._settle(reservation, reservation.recipients * is_in_doubt, done)
+
+    async def _settle(
+        self, reservation: Reservation | None, accepted: int, done: SubmissionDone
+    ) -> None:
         """Commit what was or may have been accepted, refund the rest."""
         if reservation is None:
             return
+        now = self._clock.now()
         try:
-            await (self._ledger.commit if keep else self._ledger.refund)(reservation)
+            if accepted:
+                done.crossings = await self._ledger.commit(reservation, accepted, now)
+            else:
+                await self._ledger.refund(reservation, now)
         except Exception as error:  # noqa: BLE001 - the message's fate is decided already
             # The count stays as it was reserved, and the client hears what happened.
             self._on_error(error)
@@ -324,3 +375,8 @@ class Pipeline:
         if octets <= _OFFLOAD_OCTETS:
             return work(*args, **kwargs)
         return await asyncio.to_thread(work, *args, **kwargs)
+
+
+def _over_limit(error: LimitExceededError) -> Reject:
+    name = "daily-quota" if error.limit == "max-24h-send" else "send-rate"
+    return Reject(reply_of(name), error.limit, str(error))

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from smtpgate.core.account import AccessKey, SendingLimits
+from smtpgate.core.account import AccessKey
 from smtpgate.core.envelope import Envelope
 from smtpgate.core.events import AuthReason, Event, UpkeepTroubles
 from smtpgate.core.identity import Identity
-from smtpgate.core.limits import Reservation
+from smtpgate.core.limits import Charge, Crossing, Reservation, Subject
 from smtpgate.core.registered import Registered
 from smtpgate.core.upstream import Delivery
 
@@ -76,21 +76,46 @@ class Authenticator(Protocol):
 
 
 class Ledger(Protocol):
-    """Counts recipients against an account's sending limits. Raises LedgerUnavailableError."""
+    """Counts recipients against sending limits. Raises LedgerUnavailableError."""
 
     async def reserve(
-        self, account_id: str, limits: SendingLimits, recipients: int, now: datetime
+        self, charges: Sequence[Charge], recipients: int, now: datetime
     ) -> Reservation:
-        """Count the recipients beforehand; raises LimitExceededError when they are too many."""
+        """Count the recipients beforehand, for every charge or for none.
 
-    async def commit(self, reservation: Reservation) -> None:
-        """The upstream accepted (or may have accepted) them: they stay counted."""
+        All charges are of one sending account. Raises LimitExceededError when they are too
+        many.
+        """
 
-    async def refund(self, reservation: Reservation) -> None:
-        """Nothing was accepted: they are counted no longer."""
+    async def commit(
+        self, reservation: Reservation, accepted: int, now: datetime
+    ) -> tuple[Crossing, ...]:
+        """The upstream accepted, or may have accepted, that many: they stay counted.
 
-    async def used_24h(self, account_id: str, now: datetime) -> int:
+        The others are given back. Answers with the thresholds that are told of now. What the
+        store cannot be told now it is told when it is back, within the reservation's lease.
+        """
+
+    async def refund(self, reservation: Reservation, now: datetime) -> None:
+        """Nothing was accepted: they are counted no longer.
+
+        What was settled stays as it is, and so does what the lease of has ended.
+        """
+
+    async def check(self, charges: Sequence[Charge], now: datetime) -> None:
+        """Raise LimitExceededError when a 24-hour quota has no room for even one recipient.
+
+        It counts nothing, and asks the store only about those that were full when last seen.
+        """
+
+    async def used_24h(self, subject: Subject, now: datetime) -> int:
         """Recipients counted in the last 24 hours."""
+
+    async def probe(self) -> None:
+        """Write to the store something that counts nothing: whether it could count now."""
+
+    async def close(self) -> None:
+        """Tell the store what it has not been told, and let go of it."""
 
 
 class Upstream(Protocol):

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
 
-from smtpgate.core.account import KeyRefusal
+from smtpgate.core.account import KeyRefusal, Principal
 from smtpgate.core.address import Mailbox
 from smtpgate.core.envelope import Client, Submission
+from smtpgate.core.limits import Crossing
 from smtpgate.core.policy import Decision
 from smtpgate.core.reply import Reply
 
@@ -19,6 +20,7 @@ __all__ = [
     "DkimAlarm",
     "Event",
     "IdentityStateChanged",
+    "MailRefused",
     "Outcome",
     "Role",
     "SessionClosed",
@@ -61,7 +63,8 @@ class SubmissionDone:
 
     The pipeline fills it in stage by stage, so that a refusal tells all that was known by then.
     ``stage_s`` has the seconds that each stage took. ``used_24h`` is the account's count of
-    recipients in the last 24 hours, after this message.
+    recipients in the last 24 hours, after this message; ``crossings`` are the shares of a quota
+    that were reached by it. ``uncounted`` says why its recipients were counted nowhere.
     """
 
     submission: Submission
@@ -73,6 +76,8 @@ class SubmissionDone:
     identities: tuple[UsedIdentity, ...] = ()
     decision: Decision | None = None
     used_24h: int | None = None
+    crossings: tuple[Crossing, ...] = ()
+    uncounted: str = ""
     signing_domain: str | None = None
     selectors: tuple[str, ...] = ()
     upstream: str | None = None
@@ -84,6 +89,20 @@ class SubmissionDone:
     def from_identity(self) -> str:
         """The ARN of the identity that served From, or an empty text before that was known."""
         return next((used.arn for used in self.identities if used.role == "from"), "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailRefused:
+    """MAIL was refused, and no message came: the sender has no quota left for any."""
+
+    message_id: str
+    principal: Principal
+    access_key_id: str
+    client: Client
+    reason: str
+    detail: str
+    reply: Reply
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +192,7 @@ class UpkeepDone:
 
 Event = (
     SubmissionDone
+    | MailRefused
     | SessionOpened
     | SessionClosed
     | SessionsEnded

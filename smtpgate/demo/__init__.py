@@ -139,6 +139,7 @@ async def _limit_reached(story: Story, world: World) -> None:
     _show(story, third)
     wanted = "4.7.0 Throttling failure: Daily message quota exceeded"
     story.check(f"454 {wanted}", holds=_is(third, 454, wanted))
+    story.check("MAIL is answered so: no message was taken", holds="DATA" not in third.dialogue)
     story.check("two messages arrived, no more", holds=len(world.sink.messages) == 2)
 
 

@@ -4,8 +4,11 @@ import smtplib
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 __all__ = ["Sent", "send"]
+
+_OK: Final = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +40,18 @@ class _Client(smtplib.SMTP):
 def send(
     port: int, *, ca_file: Path, login: tuple[str, str], sender: str, message: str
 ) -> Sent:
-    """Send one message to jane@example.net; the dialogue kept begins after AUTH."""
+    """Send one message to jane@example.net; the dialogue kept begins after AUTH.
+
+    A sender whose quota is used up is refused at MAIL, and sends no message then.
+    """
     context = ssl.create_default_context(cafile=str(ca_file))
     context.check_hostname = False  # the certificate is for gate.example, the port is local
     with _Client(port) as client:
         client.starttls(context=context)
         client.login(*login)
         client.lines.clear()
-        client.mail(sender)
-        client.rcpt("jane@example.net")
-        code, text = client.data(message.replace("\n", "\r\n").encode())
+        code, text = client.mail(sender)
+        if code == _OK:
+            client.rcpt("jane@example.net")
+            code, text = client.data(message.replace("\n", "\r\n").encode())
         return Sent(code, " ".join(text.decode().split("\n")), "\n".join(client.lines))

@@ -1,6 +1,7 @@
 """A ledger in this process's memory: a restart forgets it, and processes count apart."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
@@ -8,21 +9,23 @@ from typing import Final
 
 from smtpgate.core.account import SendingLimits
 from smtpgate.core.limits import (
-    BUCKET,
-    WINDOW,
+    Charge,
+    Crossing,
     Reservation,
+    Subject,
     Usage,
-    is_idle,
-    refund,
-    reserve,
-    seen_at,
+    attempt,
+    idle_at_us,
+    is_long_over,
+    is_within_lease,
+    look,
+    microseconds,
+    settle,
     used_24h,
 )
 
 __all__ = ["MemoryLedger"]
 
-_KEPT: Final = WINDOW + BUCKET
-_NOTHING: Final = timedelta(0)
 # Looked at with every reservation: more than one, so that forgetting outruns remembering.
 _SWEPT_AT_ONCE: Final = 2
 
@@ -36,18 +39,19 @@ class _Entry:
 class MemoryLedger:
     """Implements the Ledger port. No method waits, so none can see another's work half done.
 
-    An account is forgotten when nothing that it sent counts any longer, and a reservation that
-    nobody settles when its recipients no longer count: memory is bounded by a day's senders.
+    A subject is forgotten a day after what it sent counts no longer, and a reservation that
+    nobody settles a day after its lease: memory is bounded by two days' senders.
     """
 
-    def __init__(self) -> None:
-        self._accounts: OrderedDict[str, _Entry] = OrderedDict()
-        self._open: dict[int, Reservation] = {}
+    def __init__(self, *, lease_s: float = 900) -> None:
+        self._lease = timedelta(seconds=lease_s)
+        self._entries: OrderedDict[Subject, _Entry] = OrderedDict()
+        self._open: OrderedDict[int, int] = OrderedDict()  # the moment of each, in microseconds
         self._ids = count(1)
 
     def __len__(self) -> int:
-        """How many accounts are remembered."""
-        return len(self._accounts)
+        """How many subjects are remembered."""
+        return len(self._entries)
 
     @property
     def open_reservations(self) -> int:
@@ -55,58 +59,70 @@ class MemoryLedger:
         return len(self._open)
 
     async def reserve(
-        self, account_id: str, limits: SendingLimits, recipients: int, now: datetime
+        self, charges: Sequence[Charge], recipients: int, now: datetime
     ) -> Reservation:
         """Count the recipients beforehand; raises LimitExceededError when they are too many."""
-        self._forget_idle(now)
-        entry = self._accounts.get(account_id)
-        usage = entry.usage if entry else None
-        if usage is not None and now < usage.as_of:
-            # Kept also when it is refused: the wait must not start anew with each attempt.
-            usage = seen_at(usage, limits, now)
-            self._accounts[account_id] = _Entry(usage, limits)
-        usage = reserve(usage, limits, recipients, now)
-        self._accounts[account_id] = _Entry(usage, limits)
-        self._accounts.move_to_end(account_id)
-        reservation = Reservation(next(self._ids), account_id, recipients, usage.as_of)
-        self._open[reservation.id] = reservation
+        self._forget_old(now)
+        tried = attempt(self._usages(charges), charges, recipients, now)
+        self._keep(charges, tried.usages)
+        if tried.refusal is not None:
+            raise tried.refusal
+        reservation = Reservation(
+            next(self._ids), recipients, now, tried.counted, tried.may_cross
+        )
+        self._open[reservation.id] = microseconds(now)
         return reservation
 
-    async def commit(self, reservation: Reservation) -> None:
-        """The upstream accepted (or may have accepted) them: they stay counted."""
-        self._open.pop(reservation.id, None)
+    async def commit(
+        self, reservation: Reservation, accepted: int, now: datetime
+    ) -> tuple[Crossing, ...]:
+        """The upstream accepted, or may have accepted, that many: they stay counted."""
+        at_us = self._open.pop(reservation.id, None)
+        if at_us is None or not is_within_lease(at_us, now, self._lease):
+            return ()
+        charges = [entry.charge for entry in reservation.counted]
+        settled = settle(self._usages(charges), reservation, accepted, now)
+        self._keep(charges, settled.usages)
+        return settled.crossings
 
-    async def refund(self, reservation: Reservation) -> None:
+    async def refund(self, reservation: Reservation, now: datetime) -> None:
         """Nothing was accepted: they are counted no longer. What was settled stays as it is."""
-        if self._open.pop(reservation.id, None) is None:
-            return
-        entry = self._accounts.get(reservation.account_id)
-        if entry is not None:
-            usage = refund(entry.usage, reservation)
-            self._accounts[reservation.account_id] = _Entry(usage, entry.limits)
+        await self.commit(reservation, 0, now)
 
-    async def used_24h(self, account_id: str, now: datetime) -> int:
+    async def check(self, charges: Sequence[Charge], now: datetime) -> None:
+        """Raise LimitExceededError when a 24-hour quota has no room for even one recipient."""
+        refusal = look(self._usages(charges), charges, now)
+        if refusal is not None:
+            raise refusal
+
+    async def used_24h(self, subject: Subject, now: datetime) -> int:
         """Recipients counted in the last 24 hours."""
-        entry = self._accounts.get(account_id)
-        return used_24h(entry.usage if entry else None, now)
+        entry = self._entries.get(subject)
+        return used_24h(entry.usage if entry else None, microseconds(now))
 
-    def _forget_idle(self, now: datetime) -> None:
-        """Look at the accounts and reservations that have waited longest."""
-        for _ in range(min(_SWEPT_AT_ONCE, len(self._accounts))):
-            account_id, entry = next(iter(self._accounts.items()))
-            if _NOTHING <= now - entry.usage.as_of < _KEPT:
-                break
-            if is_idle(entry.usage, entry.limits, now):
-                del self._accounts[account_id]
-                continue
-            # It owes tokens, or the clock was set back: it must not hide the ones behind it.
-            usage = seen_at(entry.usage, entry.limits, now)
-            self._accounts[account_id] = _Entry(usage, entry.limits)
-            self._accounts.move_to_end(account_id)
+    async def probe(self) -> None:
+        """Memory can always be written."""
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+    def _usages(self, charges: Sequence[Charge]) -> list[Usage | None]:
+        entries = (self._entries.get(charge.subject) for charge in charges)
+        return [entry.usage if entry else None for entry in entries]
+
+    def _keep(self, charges: Sequence[Charge], usages: Sequence[Usage | None]) -> None:
+        for charge, usage in zip(charges, usages, strict=True):
+            if usage is not None:
+                self._entries[charge.subject] = _Entry(usage, charge.limits)
+
+    def _forget_old(self, now: datetime) -> None:
+        """Look at some subjects and reservations, the next ones each time."""
+        now_us = microseconds(now)
+        for _ in range(min(_SWEPT_AT_ONCE, len(self._entries))):
+            subject, entry = self._entries.popitem(last=False)
+            if idle_at_us(entry.usage, entry.limits) > now_us:
+                self._entries[subject] = entry
         for _ in range(min(_SWEPT_AT_ONCE, len(self._open))):
-            oldest = next(iter(self._open.values()))
-            if _NOTHING <= now - oldest.at < _KEPT:
-                break
-            del self._open[oldest.id]
-            if oldest.at > now:
-                self._open[oldest.id] = oldest
+            reservation_id, at_us = self._open.popitem(last=False)
+            if not is_long_over(at_us, now, self._lease):
+                self._open[reservation_id] = at_us

@@ -8,6 +8,7 @@ from smtpgate.core.events import (
     DkimAlarm,
     Event,
     IdentityStateChanged,
+    MailRefused,
     SessionsEnded,
     SubmissionDone,
 )
@@ -20,6 +21,7 @@ from smtpgate.log.lines import (
     error_line,
     identity_line,
     line_of,
+    mail_refused_line,
     sessions_ended_line,
     submission_line,
 )
@@ -34,8 +36,9 @@ _RANK: Final = {level: rank for rank, level in enumerate(LEVELS)}
 class JsonLog:
     """Writes what happened to ``stderr``, ``stdout`` or a file; implements the EventSink port.
 
-    Submissions, failed logins and errors are always logged. ``level`` is for the notes, for
-    sessions that end with their access key (``info``) and for logins (``debug``).
+    Submissions, MAIL commands and logins that failed, and errors are always logged. ``level``
+    is for the notes, for sessions that end with their access key (``info``) and for logins
+    (``debug``).
     """
 
     def __init__(
@@ -52,6 +55,8 @@ class JsonLog:
         # The line is made now and not with the batch: an event holds its whole message.
         if isinstance(event, SubmissionDone):
             self._writer.add(submission_line(event, with_recipients=self._with_recipients))
+        elif isinstance(event, MailRefused):
+            self._writer.add(mail_refused_line(event))
         elif isinstance(event, AuthFailed):
             self._writer.add(auth_failed_line(event))
         elif isinstance(event, IdentityStateChanged):

@@ -16,15 +16,19 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final, Literal
 
+from smtpgate.core.account import Principal
+from smtpgate.core.envelope import Client
 from smtpgate.core.events import (
     Authenticated,
     AuthFailed,
     DkimAlarm,
     IdentityStateChanged,
+    MailRefused,
     SessionsEnded,
     SubmissionDone,
     UsedIdentity,
 )
+from smtpgate.core.limits import Crossing
 from smtpgate.core.policy import Decision
 
 __all__ = [
@@ -36,6 +40,7 @@ __all__ = [
     "error_line",
     "identity_line",
     "line_of",
+    "mail_refused_line",
     "sessions_ended_line",
     "submission_line",
 ]
@@ -63,26 +68,44 @@ def line_of(at: datetime, level: Level, event: str, facts: Mapping[str, object])
 
 def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
     """The line of a submission: who, from where, for whom, the verdict and why."""
+    submission = done.submission
     facts = {
         **_verdict(done),
-        **_sender(done),
+        **_sender(submission.principal, submission.access_key_id, submission.client),
         **_envelope(done, with_recipients=with_recipients),
         "from": [str(mailbox) for mailbox in done.authors[:_MAX_ITEMS]] or None,
         "identities": _identities(done.identities) or None,
         "decision": None if done.decision is None else _decision(done.decision),
         "used_24h": done.used_24h,
+        "quota_reached": [_crossing(one) for one in done.crossings] or None,
+        "uncounted": done.uncounted[:_MAX_TEXT] or None,
         "signing_domain": done.signing_domain,
         "selectors": done.selectors or None,
         "upstream": done.upstream,
         "upstream_reply": _reply(done),
         "stage_ms": {stage: _ms(seconds) for stage, seconds in done.stage_s.items()},
     }
-    at = done.submission.received_at
+    at = submission.received_at
     if done.done_at is not None:
         facts["total_ms"] = _ms((done.done_at - at).total_seconds())
         at = done.done_at
     told = {key: value for key, value in facts.items() if value is not None}
     return line_of(at, _level(done), "submission", told)
+
+
+def mail_refused_line(event: MailRefused) -> bytes:
+    """The line of a MAIL command that was refused, so that no message came."""
+    facts = {
+        "id": event.message_id,
+        "outcome": "deferred" if event.reply.is_transient else "refused",
+        "reason": event.reason,
+        "detail": event.detail[:_MAX_TEXT],
+        "code": event.reply.code,
+        "enhanced": event.reply.enhanced,
+        **_sender(event.principal, event.access_key_id, event.client),
+    }
+    told = {key: value for key, value in facts.items() if value is not None}
+    return line_of(event.at, "warning", "mail-refused", told)
 
 
 def auth_failed_line(event: AuthFailed) -> bytes:
@@ -160,7 +183,8 @@ def error_line(at: datetime, error: BaseException) -> bytes:
 def _level(done: SubmissionDone) -> Level:
     if done.reason == "internal-error":
         return "error"
-    return "info" if done.outcome == "accepted" else "warning"
+    is_ordinary = done.outcome == "accepted" and not done.crossings and not done.uncounted
+    return "info" if is_ordinary else "warning"
 
 
 def _verdict(done: SubmissionDone) -> dict[str, object]:
@@ -175,12 +199,11 @@ def _verdict(done: SubmissionDone) -> dict[str, object]:
     }
 
 
-def _sender(done: SubmissionDone) -> dict[str, object]:
-    submission, client = done.submission, done.submission.client
+def _sender(principal: Principal, access_key_id: str, client: Client) -> dict[str, object]:
     return {
-        "account": submission.principal.account.id,
-        "user": submission.principal.arn,
-        "access_key": submission.access_key_id,
+        "account": principal.account.id,
+        "user": principal.arn,
+        "access_key": access_key_id,
         "client": client.address,
         "helo": client.helo[:_MAX_TEXT],
         "listener": client.listener,
@@ -206,6 +229,15 @@ def _identities(used: Iterable[UsedIdentity]) -> list[dict[str, str]]:
         {"role": one.role, "address": str(one.address), "arn": one.arn, "how": one.how}
         for one in tuple(used)[:_MAX_ITEMS]
     ]
+
+
+def _crossing(crossing: Crossing) -> dict[str, object]:
+    return {
+        "subject": str(crossing.charge.subject),
+        "percent": crossing.percent,
+        "used_24h": crossing.used_24h,
+        "max_24h_send": crossing.charge.limits.max_24h_send,
+    }
 
 
 def _decision(decision: Decision) -> dict[str, object]:

@@ -50,6 +50,25 @@ _ROWS: Final = (
         "for accounts without a limit, and for idle ones.",
     ),
     MetricRow(
+        "smtpgate_quota_reached_total",
+        "counter",
+        ("subject", "percent"),
+        "Times that 80, 90 or 100 per cent of a 24-hour quota were reached, by whose quota it "
+        "was (account, user, access-key, identity); the log says whose by name.",
+    ),
+    MetricRow(
+        "smtpgate_mail_refused_total",
+        "counter",
+        ("reason",),
+        "MAIL commands refused because the quota was used up already, so that no message came.",
+    ),
+    MetricRow(
+        "smtpgate_uncounted_total",
+        "counter",
+        (),
+        "Messages let through uncounted, because the ledger was not available.",
+    ),
+    MetricRow(
         "smtpgate_stage_seconds",
         "histogram",
         ("stage",),

@@ -24,6 +24,7 @@ from smtpgate.core.events import (
     AuthFailed,
     Event,
     IdentityStateChanged,
+    MailRefused,
     SessionClosed,
     SessionOpened,
     SessionsEnded,
@@ -34,6 +35,7 @@ from smtpgate.core.events import (
 from smtpgate.metrics.bounded import UNKNOWN, Quotas, Shares
 from smtpgate.metrics.catalogue import CATALOGUE
 from smtpgate.metrics.histogram import Histogram
+from smtpgate.metrics.limits import LimitCounters
 from smtpgate.metrics.scraped import Directories, Directory, Pool, Upstreams
 from smtpgate.ports import Clock
 
@@ -86,6 +88,7 @@ class Metrics:
         self._duration = self._collected(duration).series[""]
         octets = Histogram(CATALOGUE["smtpgate_message_octets"])
         self._octets = self._collected(octets).series[""]
+        self._limits = LimitCounters(self._counter)
         self._sessions = self._gauge("smtpgate_sessions")
         self._refused_sessions = self._counter("smtpgate_sessions_refused_total")
         self._ended_sessions = self._counter("smtpgate_sessions_ended_total")
@@ -100,6 +103,7 @@ class Metrics:
         ).set(1)
         self._readers: dict[type[Event], Callable[..., None]] = {
             SubmissionDone: self._count_submission,
+            MailRefused: self._count_refused_mail,
             SessionOpened: self._count_opened,
             SessionClosed: self._count_closed,
             SessionsEnded: self._count_ended,
@@ -146,12 +150,18 @@ class Metrics:
         limit = account.limits.max_24h_send
         if done.used_24h is not None and limit >= 0:
             self._quotas.note(account.id, done.used_24h / limit if limit else 1.0, now_s)
+        self._limits.count_crossings(done.crossings)
+        if done.uncounted:
+            self._limits.count_uncounted()
         for stage, seconds in done.stage_s.items():
             self._stages[stage].observe(seconds)
         if done.done_at is not None:
             seconds = (done.done_at - submission.received_at).total_seconds()
             self._duration.observe(max(seconds, 0.0))  # the wall clock may be set back
         self._octets.observe(len(submission.message))
+
+    def _count_refused_mail(self, event: MailRefused) -> None:
+        self._limits.count_refused_mail(event.reason)
 
     def _count_opened(self, event: SessionOpened) -> None:
         if event.refused is None:

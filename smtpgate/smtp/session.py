@@ -300,6 +300,12 @@ class GateSession(GateProtocol):
             if mail.size > self.door.max_message_octets:
                 self._note_error(CATALOGUE["too-long"])
                 return
+            refusal = await self.door.pipeline.refusal_at_mail(self._key, self._client())
+            if refusal is not None:
+                self.reply(refusal)
+                # The rest of a pipelined group is no error of the client's (RFC 2920 §3.1).
+                self._errors = -(self.door.max_recipients + 1)
+                return
             self._mail = mail
             self.in_transaction = True
             self.reply(CATALOGUE["sender-ok"])

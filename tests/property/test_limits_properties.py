@@ -10,18 +10,43 @@ from hypothesis import strategies as st
 from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.limits import (
     BUCKET,
+    TOLERANCE,
     WINDOW,
+    Charge,
     LimitExceededError,
-    Reservation,
+    Subject,
     Usage,
+    attempt,
+    microseconds,
     refund,
-    reserve,
     seen_at,
     used_24h,
 )
+from smtpgate.core.limits.window import minute_of
 
 START: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 SECOND: Final = timedelta(seconds=1)
+ACCOUNT: Final = Subject("999999999999")
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def reserve(
+    usage: Usage | None, limits: SendingLimits, recipients: int, now: datetime
+) -> Usage:
+    """The usage with the recipients. Raises LimitExceededError."""
+    tried = attempt([usage], [Charge(ACCOUNT, limits)], recipients, now)
+    if tried.refusal is not None:
+        raise tried.refusal
+    assert tried.usages[0] is not None
+    return tried.usages[0]
+
+
+def nothing() -> Usage:
+    return Usage.nothing(microseconds(START))
+
+
+def as_of(usage: Usage) -> datetime:
+    return EPOCH + timedelta(microseconds=usage.as_of_us)
 
 
 class Attempt(NamedTuple):
@@ -49,17 +74,17 @@ def passed(
 ) -> Iterator[tuple[datetime, int, Usage]]:
     """The messages that were let through: when, how many recipients, what follows."""
     usage, now = None, START
-    for attempt in tried:
-        now += attempt.wait
+    for each in tried:
+        now += each.wait
         try:
-            usage = reserve(usage, limits, attempt.recipients, now)
+            usage = reserve(usage, limits, each.recipients, now)
         except LimitExceededError:
             continue
-        yield now, attempt.recipients, usage
+        yield now, each.recipients, usage
 
 
 def after(tried: list[Attempt], limits: SendingLimits) -> Usage:
-    usage = Usage(START)
+    usage = nothing()
     for _, _, following in passed(tried, limits):
         usage = following
     return usage
@@ -73,7 +98,9 @@ def is_let_through(usage: Usage, limits: SendingLimits, recipients: int, now: da
     return True
 
 
-def wait_told(usage: Usage, limits: SendingLimits, recipients: int, now: datetime) -> timedelta:
+def wait_told(
+    usage: Usage, limits: SendingLimits, recipients: int, now: datetime
+) -> timedelta | None:
     try:
         reserve(usage, limits, recipients, now)
     except LimitExceededError as error:
@@ -94,14 +121,14 @@ def test_what_the_last_24_hours_and_a_minute_leave_room_for_is_let_through(
 ) -> None:
     limits = SendingLimits(quota, UNLIMITED)
     sent: list[tuple[datetime, int]] = []
-    usage, now = Usage(START), START
-    for attempt in tried:
-        now += attempt.wait
+    usage, now = nothing(), START
+    for each in tried:
+        now += each.wait
         counted = sum(n for at, n in sent if now - at < WINDOW + BUCKET)
-        has_room = counted + attempt.recipients <= quota
-        if is_let_through(usage, limits, attempt.recipients, now):
-            usage = reserve(usage, limits, attempt.recipients, now)
-            sent.append((now, attempt.recipients))
+        has_room = counted + each.recipients <= quota
+        if is_let_through(usage, limits, each.recipients, now):
+            usage = reserve(usage, limits, each.recipients, now)
+            sent.append((now, each.recipients))
         else:
             assert not has_room
 
@@ -128,13 +155,13 @@ def test_never_more_than_burst_plus_rate_and_one_message(
 def test_messages_counted_out_of_order_earn_nothing_twice(
     tried: list[Attempt], rate: float, lateness: list[timedelta]
 ) -> None:
-    limits, usage, now = SendingLimits(UNLIMITED, rate), Usage(START), START
+    limits, usage, now = SendingLimits(UNLIMITED, rate), nothing(), START
     total = borrowed = 0
-    for attempt, late in zip(tried, lateness, strict=False):
-        now += attempt.wait
-        if is_let_through(usage, limits, attempt.recipients, now - late):
-            usage = reserve(usage, limits, attempt.recipients, now - late)
-            total, borrowed = total + attempt.recipients, attempt.recipients
+    for each, late in zip(tried, lateness, strict=False):
+        now += each.wait
+        if is_let_through(usage, limits, each.recipients, now - late):
+            usage = reserve(usage, limits, each.recipients, now - late)
+            total, borrowed = total + each.recipients, each.recipients
     elapsed_s = (now - START).total_seconds()
     assert total - borrowed <= max(rate, 1) + rate * (elapsed_s + 10) + 1e-6
 
@@ -145,11 +172,11 @@ def test_reserve_then_refund_changes_nothing(
 ) -> None:
     limits = SendingLimits(quota, rate)
     usage = after(tried, limits)
-    now = usage.as_of + 7 * SECOND
+    now = as_of(usage) + 7 * SECOND
     assume(is_let_through(usage, limits, recipients, now))
     reserved = reserve(usage, limits, recipients, now)
-    refunded = refund(reserved, Reservation(1, "a", recipients, reserved.as_of))
-    assert refunded == seen_at(usage, limits, now)
+    refunded = refund(reserved, reserved.window.minute, recipients)
+    assert refunded == seen_at(usage, limits, microseconds(now))
 
 
 @given(
@@ -163,16 +190,16 @@ def test_a_late_refund_is_as_if_the_message_had_never_been(
 ) -> None:
     limits = SendingLimits(quota, UNLIMITED)
     usage = after(before, limits)
-    assume(is_let_through(usage, limits, recipients, usage.as_of))
-    with_it = reserve(usage, limits, recipients, usage.as_of)
-    reservation = Reservation(1, "a", recipients, with_it.as_of)
-    without, now = usage, usage.as_of
-    for attempt in then:
-        now += attempt.wait
-        if is_let_through(with_it, limits, attempt.recipients, now):
-            with_it = reserve(with_it, limits, attempt.recipients, now)
-            without = reserve(without, limits, attempt.recipients, now)
-    assert refund(with_it, reservation) == without
+    assume(is_let_through(usage, limits, recipients, as_of(usage)))
+    with_it = reserve(usage, limits, recipients, as_of(usage))
+    minute = with_it.window.minute
+    without, now = usage, as_of(usage)
+    for each in then:
+        now += each.wait
+        if is_let_through(with_it, limits, each.recipients, now):
+            with_it = reserve(with_it, limits, each.recipients, now)
+            without = reserve(without, limits, each.recipients, now)
+    assert refund(with_it, minute, recipients) == without
 
 
 @given(attempts(timedelta(hours=5)), quotas, rates, st.integers(1, 9))
@@ -181,8 +208,8 @@ def test_fewer_recipients_are_never_refused_where_more_pass(
 ) -> None:
     limits = SendingLimits(quota, rate)
     usage = after(tried, limits)
-    if is_let_through(usage, limits, recipients + 1, usage.as_of):
-        assert is_let_through(usage, limits, recipients, usage.as_of)
+    if is_let_through(usage, limits, recipients + 1, as_of(usage)):
+        assert is_let_through(usage, limits, recipients, as_of(usage))
 
 
 @given(
@@ -198,7 +225,7 @@ def test_higher_limits_never_refuse_what_lower_ones_let_through(
 ) -> None:
     limits = SendingLimits(quota, rate)
     usage = after(tried, limits)
-    now = usage.as_of + SECOND
+    now = as_of(usage) + SECOND
     if is_let_through(usage, limits, recipients, now):
         higher = SendingLimits(quota + more, rate * factor)
         assert is_let_through(usage, higher, recipients, now)
@@ -213,36 +240,77 @@ def test_waiting_never_does_harm(
     limits = SendingLimits(quota, rate)
     usage = after(tried, limits)
     wait = min(wait, 1000 * WINDOW)
-    if is_let_through(usage, limits, recipients, usage.as_of):
-        assert is_let_through(usage, limits, recipients, usage.as_of + wait)
+    if is_let_through(usage, limits, recipients, as_of(usage)):
+        assert is_let_through(usage, limits, recipients, as_of(usage) + wait)
 
 
 @given(attempts(timedelta(hours=5)), st.integers(1, 30), rates, st.integers(1, 9))
-def test_what_was_refused_passes_after_the_wait_that_was_told(
+def test_what_was_refused_passes_after_the_wait_that_was_told_and_never_earlier(
     tried: list[Attempt], quota: int, rate: float, recipients: int
 ) -> None:
     limits = SendingLimits(quota, rate)
     usage = after(tried, limits)
-    now = usage.as_of + timedelta(microseconds=123457)
-    for _ in range(2):  # the quota's wait first, then perhaps the rate's
-        now += wait_told(usage, limits, recipients, now)
-    assert recipients > quota or is_let_through(usage, limits, recipients, now)
+    now = as_of(usage) + timedelta(microseconds=123457)
+    wait = wait_told(usage, limits, recipients, now)
+    assert (wait is None) is (recipients > quota)
+    if wait:
+        assert is_let_through(usage, limits, recipients, now + wait)
+        # Two millionths of a token may be earned before they are told.
+        earlier = now + wait - timedelta(microseconds=2 + 3 / rate)
+        assert earlier < now or not is_let_through(usage, limits, recipients, earlier)
 
 
 @given(
     attempts(timedelta(hours=5)),
     quotas,
     rates,
-    st.timedeltas(timedelta(seconds=11), timedelta(days=5000)),
+    st.timedeltas(TOLERANCE + SECOND, timedelta(days=5000)),
 )
 def test_a_clock_set_back_forgets_nothing_and_blocks_for_no_longer_than_a_day(
     tried: list[Attempt], quota: int, rate: float, back: timedelta
 ) -> None:
     limits = SendingLimits(quota, rate)
     usage = after(tried, limits)
-    now = usage.as_of - back
-    seen = seen_at(usage, limits, now)
-    assert used_24h(usage, now) == seen.used == used_24h(usage, usage.as_of)
+    now = as_of(usage) - back
+    now_us = microseconds(now)
+    seen = seen_at(usage, limits, now_us)
+    assert used_24h(usage, now_us) == seen.window.used == used_24h(usage, usage.as_of_us)
     owed_s = max(0.0, -(seen.tokens or 0) / 1_000_000 / rate)
     later = now + max(WINDOW + BUCKET, timedelta(seconds=owed_s + 1))
     assert is_let_through(seen, limits, max(quota, 1), later) is (quota > 0)
+
+
+@given(
+    st.lists(st.tuples(quotas, rates), min_size=1, max_size=4),
+    st.lists(st.tuples(st.timedeltas(timedelta(0), timedelta(hours=7)), st.integers(1, 9))),
+)
+def test_several_subjects_are_let_through_when_each_of_them_alone_would_be(
+    limits: list[tuple[int, float]], tried: list[tuple[timedelta, int]]
+) -> None:
+    charges = [
+        Charge(Subject("999999999999", "user", f"{number}"), SendingLimits(*pair))
+        for number, pair in enumerate(limits)
+    ]
+    usages: tuple[Usage | None, ...] = (None,) * len(charges)
+    now = START
+    for wait, recipients in tried:
+        now += wait
+        together = attempt(usages, charges, recipients, now)
+        alone = [
+            attempt([usage], [charge], recipients, now)
+            for usage, charge in zip(usages, charges, strict=True)
+        ]
+        refusals = [one.refusal for one in alone if one.refusal is not None]
+        if together.refusal is None:
+            assert not refusals
+            assert together.usages == tuple(one.usages[0] for one in alone)
+        else:
+            assert together.usages == usages
+            waits = [one.retry_after or timedelta.max for one in refusals]
+            assert (together.refusal.retry_after or timedelta.max) == max(waits)
+        usages = together.usages
+
+
+@given(st.integers(0, 2**53))
+def test_a_moment_is_in_its_minute(moment_us: int) -> None:
+    assert minute_of(moment_us) * 60_000_000 <= moment_us < (minute_of(moment_us) + 1) * 6e7

@@ -12,6 +12,7 @@ from smtpgate.core.events import (
     AuthFailed,
     DkimAlarm,
     IdentityStateChanged,
+    MailRefused,
     Outcome,
     SessionsEnded,
     SubmissionDone,
@@ -31,6 +32,7 @@ __all__ = [
     "auth_failed",
     "authenticated",
     "done",
+    "mail_refused",
     "sessions_ended",
 ]
 
@@ -101,6 +103,21 @@ def sessions_ended(sessions: int) -> SessionsEnded:
 def auth_failed(username: str = "AKIAIOSFODNN7EXAMPLE") -> AuthFailed:
     """Wrong credentials under that name."""
     return AuthFailed(CLIENT, username, "invalid-credentials", AT)
+
+
+def mail_refused() -> MailRefused:
+    """MAIL by an account whose quota is used up."""
+    submission = done().submission
+    return MailRefused(
+        message_id="0100-2",
+        principal=submission.principal,
+        access_key_id=submission.access_key_id,
+        client=CLIENT,
+        reason="max-24h-send",
+        detail=f"account {DELEGATE}: 0 of 200 recipients left, retry after 00:03:12",
+        reply=reply_of("daily-quota"),
+        at=AT,
+    )
 
 
 # What those tell who look after identities.

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from smtpgate.app import Gate
+from smtpgate.core.limits import Subject
 from tests.support.inprocess import ARNS, IDENTITY, MESSAGE, is_signed, login, open_gate, send
 from tests.support.upstream_server import HANG_UP, open_upstream
 
@@ -372,7 +373,7 @@ async def test_the_upstream_s_verdict_is_passed_on_and_what_was_not_sent_is_not_
         assert (await send(dialog)).startswith(says)
         entry = await last_entry(gate, tmp_path)
         assert entry["reason"] == reason
-        used = await gate.ledger.used_24h("999999999999", gate.clock.now())
+        used = await gate.ledger.used_24h(Subject("999999999999"), gate.clock.now())
         assert used == (1 if reason == "in-doubt" else 0)
         upstream.answers.clear()
         assert (await send(dialog)).startswith("250"), "the session goes on"
@@ -392,7 +393,7 @@ async def test_recipients_refused_in_part_mean_that_nothing_is_sent(tmp_path: Pa
         assert "<joe@example.net> (550 5.1.1 no such user)" in reply
         assert "jane" not in reply
         assert not upstream.messages
-        assert await gate.ledger.used_24h("999999999999", gate.clock.now()) == 0
+        assert await gate.ledger.used_24h(Subject("999999999999"), gate.clock.now()) == 0
         assert (await send(dialog)).startswith("250")
 
 

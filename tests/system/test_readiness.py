@@ -7,6 +7,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from smtpgate.app import Gate
 from tests.support.inprocess import open_gate
 
@@ -29,7 +31,7 @@ async def test_each_check_is_told_and_one_that_fails_makes_the_gate_not_ready(
     tmp_path: Path,
 ) -> None:
     async with open_gate(tmp_path) as (gate, _):
-        checks = {"listeners": "open", "directory": "open"}
+        checks = {"listeners": "open", "directory": "open", "ledger": "open"}
         assert await readiness(gate) == (200, {"ready": True, "checks": checks})
         gate.readiness.add("directory", lambda: (False, "no connection"))
         checks["directory"] = "no connection"
@@ -42,6 +44,23 @@ async def test_a_gate_that_drains_says_so(tmp_path: Path) -> None:
         status, body = await readiness(gate)
         assert (status, body["checks"]) == (
             503,
-            {"listeners": "draining", "directory": "open"},
+            {"listeners": "draining", "directory": "open", "ledger": "open"},
         )
         gate.is_draining = False
+
+
+@pytest.mark.parametrize(("policy", "wanted"), [("refuse", 503), ("allow", 200)])
+async def test_a_ledger_that_cannot_count_is_told_until_it_can(
+    tmp_path: Path, policy: str, wanted: int
+) -> None:
+    in_the_way = tmp_path / "counts"
+    in_the_way.mkdir()
+    sections = f'[ledger]\npath = "counts"\n[limits]\non_store_failure = "{policy}"'
+    async with open_gate(tmp_path, sections=sections) as (gate, _):
+        status, body = await readiness(gate)
+        assert status == wanted
+        assert str(in_the_way) in body["checks"]["ledger"]
+        in_the_way.rmdir()
+        await gate.ledger_watch.look()
+        status, body = await readiness(gate)
+        assert (status, body["checks"]["ledger"]) == (200, "open")

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from smtpgate.app import Gate
+from smtpgate.core.limits import Subject
+from smtpgate.ledger.sqlite import SqliteLedger
 from tests.support.dialog import Dialog
 from tests.support.inprocess import (
     MESSAGE,
@@ -291,4 +293,6 @@ async def test_a_transaction_that_outlasts_the_drain_is_cut_off_and_told_as_in_d
         text = (tmp_path / "log").read_text()
         assert '"outcome":"in-doubt"' in text.replace('": "', '":"')
         assert '"transactions_cut_off":1' in text.replace('": 1', '":1')
-        assert await gate.ledger.used_24h("999999999999", gate.clock.now()) == 1
+        ledger = SqliteLedger(gate.config.ledger_path)
+        assert await ledger.used_24h(Subject("999999999999"), gate.clock.now()) == 1
+        await ledger.close()

@@ -234,7 +234,7 @@ def test_the_sample_explains_every_key(section: str, key: str) -> None:
 def sample(tmp_path: Path) -> Path:
     (tmp_path / "private").mkdir()
     (tmp_path / "directory").mkdir()
-    for name in ("tls.crt", "tls.key", "upstream.password", "directory.url"):
+    for name in ("tls.crt", "tls.key", "upstream.password", "directory.url", "redis.url"):
         (tmp_path / "private" / name).write_text("content\n")
         (tmp_path / "private" / name).chmod(0o600)
     (tmp_path / "upstream-ca.pem").write_text("PEM\n")
@@ -255,10 +255,13 @@ def test_the_sample_loads_as_it_is_shipped(sample: Path) -> None:
 def test_the_sample_loads_with_every_key_set(sample: Path) -> None:
     text = re.sub(r"(?m)^#(?=[a-z])", "", sample.read_text())
     text = text.replace('tls = "off"', 'tls = "required"')
-    text = re.sub(r"(?m)^url = .*\n", "", text)  # beside url_file it would be one too many
+    # Beside url_file they would be one too many.
+    text = re.sub(r'(?m)^(?:path = "state/|url = ).*\n', "", text)
+    text = text.replace('kind = "sqlite"', 'kind = "redis"')
     config = load_config(written(sample.parent, text))
     assert config.gate.hostname == "gate.example.com"
     assert config.sole_upstream.username == "gate"
+    assert config.ledger.server_url == Secret("content")
 
 
 # Where the sample shows what most will want, and says beside it what the default is.

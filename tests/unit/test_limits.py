@@ -3,62 +3,136 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from smtpgate.core.account import SendingLimits
-from smtpgate.core.limits import LimitExceededError, Reservation, Usage, refund, reserve
+from smtpgate.core.limits import (
+    Charge,
+    LimitExceededError,
+    LimitName,
+    Subject,
+    Usage,
+    Window,
+    attempt,
+    idle_at_us,
+    microseconds,
+    refund,
+    seen_at,
+)
 
 START = datetime(2026, 11, 23, 10, 0, 30, tzinfo=UTC)
+ACCOUNT = Subject("999999999999")
+UNLIMITED = SendingLimits(-1, -1)
+MINUTE = microseconds(START) // 60_000_000
 
 
-def test_a_refusal_says_what_is_left_and_how_long_to_wait() -> None:
-    error = LimitExceededError("max-24h-send", timedelta(seconds=90), 4)
-    assert str(error) == "4 recipients left now, try again in 90 s"
+def reserve(
+    usage: Usage | None, limits: SendingLimits, recipients: int, now: datetime
+) -> Usage:
+    tried = attempt([usage], [Charge(ACCOUNT, limits)], recipients, now)
+    if tried.refusal is not None:
+        raise tried.refusal
+    assert tried.usages[0] is not None
+    return tried.usages[0]
+
+
+@pytest.mark.parametrize(
+    ("subject", "limit", "left", "wait", "text"),
+    [
+        (
+            ACCOUNT,
+            "max-24h-send",
+            4,
+            timedelta(minutes=3, seconds=11.2),
+            "account 999999999999: 4 of 200 recipients left, retry after 00:03:12",
+        ),
+        (
+            Subject("999999999999", "user", "mailer"),
+            "max-24h-send",
+            0,
+            timedelta(days=1, minutes=1),
+            "user mailer: 0 of 200 recipients left, retry after 24:01:00",
+        ),
+        (
+            Subject("999999999999", "access-key", "AKIAIOSFODNN7EXAMPLE"),
+            "max-send-rate",
+            0,
+            timedelta(microseconds=2),
+            "access key AKIAIOSFODNN7EXAMPLE: 0 recipients left at 0.5 a second, "
+            "retry after 00:00:01",
+        ),
+        (
+            Subject("999999999999", "identity", "arn:aws:ses:us-east-1:8:identity/example.com"),
+            "max-24h-send",
+            200,
+            None,
+            "identity arn:aws:ses:us-east-1:8:identity/example.com for account 999999999999: "
+            "200 of 200 recipients left, 201 never fit",
+        ),
+    ],
+)
+def test_a_refusal_says_whose_limit_what_is_left_and_how_long_to_wait(
+    subject: Subject, limit: LimitName, left: int, wait: timedelta | None, text: str
+) -> None:
+    charge = Charge(subject, SendingLimits(200, 0.5))
+    error = LimitExceededError(charge, limit, recipients=201, left=left, retry_after=wait)
+    assert str(error) == text
 
 
 def test_the_state_of_an_account_stays_small() -> None:
     usage: Usage | None = None
     for minute in range(3000):
         now = START + timedelta(minutes=minute)
-        usage = reserve(usage, SendingLimits(-1, -1), 1, now)
+        usage = reserve(usage, UNLIMITED, 1, now)
     assert usage is not None
-    assert len(usage.counts) == 1441
-    assert usage.used == sum(usage.counts) == 1441
+    assert len(usage.window.counts) == 1441
+    assert usage.window.used == sum(usage.window.counts) == 1441
 
 
 def test_a_year_of_silence_costs_nothing() -> None:
     usage = reserve(None, SendingLimits(-1, 5), 1, START)
     usage = reserve(usage, SendingLimits(-1, 5), 1, START + timedelta(days=365))
-    assert usage.counts == (1,)
+    assert usage.window.counts == (1,)
 
 
-def test_a_longer_list_of_minutes_survives_a_small_step_back() -> None:
-    usage = reserve(None, SendingLimits(-1, -1), 1, START)
-    usage = reserve(usage, SendingLimits(-1, -1), 2, START + timedelta(minutes=1))
-    usage = reserve(usage, SendingLimits(-1, -1), 3, START + timedelta(seconds=55))
-    assert usage.counts == (1, 5)
-    usage = reserve(usage, SendingLimits(-1, -1), 4, START)
-    assert usage.counts == (10,)
+def test_what_was_counted_later_than_now_is_as_if_it_were_sent_now() -> None:
+    window = Window(MINUTE, (1, 2, 3), 6)
+    assert window.seen_at(MINUTE - 1) == Window(MINUTE - 1, (1, 5), 6)
+    assert window.seen_at(MINUTE - 2) == Window(MINUTE - 2, (6,), 6)
+    assert window.seen_at(MINUTE - 500) == Window(MINUTE - 500, (6,), 6)
 
 
-def test_a_refund_takes_no_more_than_is_there() -> None:
-    usage = reserve(None, SendingLimits(-1, -1), 2, START)
-    refunded = refund(usage, Reservation(1, "a", 5, START))
-    assert refunded.counts == (0,)
-    assert refunded.used == 0
+def test_a_clock_that_is_a_minute_behind_is_another_hosts() -> None:
+    usage = reserve(None, UNLIMITED, 1, START)
+    usage = reserve(usage, UNLIMITED, 2, START + timedelta(minutes=2))
+    usage = reserve(usage, UNLIMITED, 3, START + timedelta(minutes=1))
+    assert usage.window.counts == (1, 0, 5)
+    usage = reserve(usage, UNLIMITED, 4, START + timedelta(seconds=59))
+    assert usage.window == Window(MINUTE + 1, (1, 9), 10)
 
 
-def test_a_refund_of_what_counts_no_longer_gives_back_nothing() -> None:
-    usage = reserve(None, SendingLimits(-1, -1), 3, START + timedelta(days=2))
-    assert refund(usage, Reservation(1, "a", 2, START)) == usage
-
-
-def test_a_refund_leaves_no_trace_of_minutes_in_which_nothing_else_was_sent() -> None:
-    first = reserve(None, SendingLimits(-1, -1), 2, START)
-    usage = reserve(first, SendingLimits(-1, -1), 3, START + timedelta(minutes=2))
-    assert usage.counts == (2, 0, 3)
-    assert refund(usage, Reservation(1, "a", 2, START)).counts == (3,)
+@pytest.mark.parametrize(
+    ("counts", "minute", "recipients", "left"),
+    [
+        ((2, 0, 3), MINUTE - 2, 2, (3,)),
+        ((2, 0, 3), MINUTE, 3, (2, 0, 0)),
+        ((2, 0, 3), MINUTE - 2, 1, (1, 0, 3)),
+        # The clock was set back since: they were moved, and the oldest give way.
+        ((2, 0, 3), MINUTE + 9, 4, (1, 0, 0)),
+        ((2, 0, 3), MINUTE - 1, 1, (1, 0, 3)),
+        ((2, 0, 3), MINUTE - 900, 1, (1, 0, 3)),
+        # No more than is there, and nothing for what counts no longer.
+        ((2, 0, 3), MINUTE, 9, (0,)),
+        ((2, 0, 3), MINUTE - 1441, 2, (2, 0, 3)),
+    ],
+)
+def test_a_refund_takes_from_its_own_minute_and_then_from_the_oldest(
+    counts: tuple[int, ...], minute: int, recipients: int, left: tuple[int, ...]
+) -> None:
+    usage = Usage(microseconds(START), Window(MINUTE, counts, sum(counts)))
+    refunded = refund(usage, minute, recipients).window
+    assert refunded == Window(MINUTE, left, sum(left))
 
 
 def test_limits_that_were_unlimited_begin_with_a_full_bucket() -> None:
-    usage = reserve(None, SendingLimits(-1, -1), 50, START)
+    usage = reserve(None, UNLIMITED, 50, START)
     usage = reserve(usage, SendingLimits(-1, 3), 3, START)
     with pytest.raises(LimitExceededError):
         reserve(usage, SendingLimits(-1, 3), 1, START)
@@ -70,3 +144,21 @@ def test_a_rate_too_small_to_wait_for_gives_a_wait_that_can_be_said() -> None:
     with pytest.raises(LimitExceededError) as refusal:
         reserve(usage, slow, 1, START)
     assert refusal.value.retry_after == timedelta(days=366)
+    assert idle_at_us(usage, slow) - microseconds(START) == 367 * 86_400_000_000
+
+
+def test_a_usage_may_be_forgotten_a_day_after_it_counts() -> None:
+    usage = reserve(None, SendingLimits(10, 5), 5, START)
+    two_days = START.replace(second=0) + timedelta(days=2, minutes=1)
+    assert idle_at_us(usage, SendingLimits(10, 5)) == microseconds(two_days)
+
+
+def test_what_was_told_in_a_time_that_was_wrong_can_be_told_a_day_later() -> None:
+    usage = Usage(
+        microseconds(START + timedelta(days=400)),
+        Window(MINUTE + 400 * 1440, (9,), 9),
+        None,
+        (10, MINUTE + 400 * 1440, -1, -1),
+    )
+    seen = seen_at(usage, UNLIMITED, microseconds(START))
+    assert seen.told == (10, MINUTE, -1, -1)

@@ -20,6 +20,7 @@ from tests.support.events import (
     auth_failed,
     authenticated,
     done,
+    mail_refused,
     sessions_ended,
 )
 
@@ -278,3 +279,27 @@ def test_what_became_of_an_identity_or_its_key_has_a_line(log: JsonLog, path: Pa
     }
     assert (alarm["event"], alarm["level"]) == ("dkim-alarm", "warning")
     assert (alarm["selector"], alarm["problem"]) == ("one", "no TXT record is published")
+
+
+def test_a_refused_mail_is_a_line_without_a_message(log: JsonLog, path: Path) -> None:
+    log.publish(mail_refused())
+    (entry,) = entries(path)
+    assert entry == {
+        "time": "2026-11-23T10:00:00.123Z",
+        "level": "warning",
+        "event": "mail-refused",
+        "id": "0100-2",
+        "outcome": "deferred",
+        "reason": "max-24h-send",
+        "detail": f"account {DELEGATE}: 0 of 200 recipients left, retry after 00:03:12",
+        "code": 454,
+        "enhanced": "4.7.0",
+        "account": DELEGATE,
+        "user": f"arn:aws:iam::{DELEGATE}:user/mailer",
+        "access_key": "AKIAIOSFODNN7EXAMPLE",
+        "client": "192.0.2.7",
+        "helo": "client.example.org",
+        "listener": "submission",
+        "protocol": "ESMTPSA",
+        "tls": "TLSv1.3",
+    }

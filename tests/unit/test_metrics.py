@@ -15,6 +15,7 @@ from tests.support.events import (
     auth_failed,
     authenticated,
     done,
+    mail_refused,
     sessions_ended,
 )
 
@@ -222,6 +223,7 @@ def test_every_event_has_a_reader(metrics: Metrics) -> None:
         done(),
         authenticated(),
         auth_failed(),
+        mail_refused(),
         sessions_ended(1),
         SessionOpened("submission"),
         SessionClosed("submission"),

@@ -1,0 +1,66 @@
+"""Sending limits as arithmetic: a rolling 24 hours and a rate, both counted in recipients.
+
+Bottom-up: ``window`` is the rolling 24 hours, ``rate`` the token bucket, ``charge`` who is
+charged and what a refusal tells, ``usage`` both limits of one subject, ``reservation`` the
+counting of one message against several subjects at once, all of them or none.
+
+A store keeps one :class:`Usage` a subject and applies these functions to it; whatever it keeps
+them in, the counting is here.
+"""
+
+from smtpgate.core.limits.charge import Charge, LimitExceededError, LimitName, Subject
+from smtpgate.core.limits.reservation import (
+    Attempt,
+    Counted,
+    Reservation,
+    Settlement,
+    attempt,
+    is_long_over,
+    is_within_lease,
+    look,
+    must_make_sense,
+    settle,
+)
+from smtpgate.core.limits.usage import (
+    THRESHOLDS,
+    TOLERANCE,
+    Crossing,
+    Usage,
+    idle_at_us,
+    microseconds,
+    moved_back,
+    refund,
+    seen_at,
+    used_24h,
+)
+from smtpgate.core.limits.window import BUCKET, WINDOW, Window
+
+__all__ = [
+    "BUCKET",
+    "THRESHOLDS",
+    "TOLERANCE",
+    "WINDOW",
+    "Attempt",
+    "Charge",
+    "Counted",
+    "Crossing",
+    "LimitExceededError",
+    "LimitName",
+    "Reservation",
+    "Settlement",
+    "Subject",
+    "Usage",
+    "Window",
+    "attempt",
+    "idle_at_us",
+    "is_long_over",
+    "is_within_lease",
+    "look",
+    "microseconds",
+    "moved_back",
+    "must_make_sense",
+    "refund",
+    "seen_at",
+    "settle",
+    "used_24h",
+]

@@ -1,0 +1,88 @@
+"""Who is charged for a message, and how a refusal tells whose limit it was."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from math import ceil
+from typing import Final, Literal
+
+from smtpgate.core.account import SendingLimits
+
+__all__ = ["Charge", "LimitExceededError", "LimitName", "Subject", "SubjectKind", "clock_time"]
+
+LimitName = Literal["max-24h-send", "max-send-rate"]
+SubjectKind = Literal["account", "user", "access-key", "identity"]
+
+_WORDS: Final[dict[SubjectKind, str]] = {
+    "account": "account {account_id}",
+    "user": "user {name}",
+    "access-key": "access key {name}",
+    "identity": "identity {name} for account {account_id}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose recipients are counted together.
+
+    ``account_id`` is the account that sends, whatever the kind: all that a message is charged
+    to has the same, so that a store can keep it in one place. ``name`` is empty for the account
+    itself, else the user's name, the access key's id, or the ARN of the identity whose owner
+    caps what that account sends by it.
+    """
+
+    account_id: str
+    kind: SubjectKind = "account"
+    name: str = ""
+
+    def __str__(self) -> str:
+        return _WORDS[self.kind].format(account_id=self.account_id, name=self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """A subject and the limits that hold for it."""
+
+    subject: Subject
+    limits: SendingLimits
+
+
+class LimitExceededError(Exception):
+    """A sending limit would be exceeded; nothing was counted.
+
+    ``charge`` is the one whose ``limit`` it was. ``left`` is how many recipients that limit
+    would let pass now. ``retry_after`` is how long it takes until these ``recipients`` would
+    pass if nothing else is sent, or ``None`` when they never will. Of several limits it is the
+    one with the longest wait.
+    """
+
+    def __init__(
+        self,
+        charge: Charge,
+        limit: LimitName,
+        *,
+        recipients: int,
+        left: int,
+        retry_after: timedelta | None,
+    ) -> None:
+        super().__init__(charge, limit, recipients, left, retry_after)
+        self.charge = charge
+        self.limit = limit
+        self.recipients = recipients
+        self.left = left
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        limits = self.charge.limits
+        if self.limit == "max-24h-send":
+            room = f"{self.left} of {limits.max_24h_send} recipients left"
+        else:
+            room = f"{self.left} recipients left at {limits.max_send_rate_per_s:.6g} a second"
+        if self.retry_after is None:
+            return f"{self.charge.subject}: {room}, {self.recipients} never fit"
+        return f"{self.charge.subject}: {room}, retry after {clock_time(self.retry_after)}"
+
+
+def clock_time(span: timedelta) -> str:
+    """The span as hours, minutes and seconds, such as ``00:03:12``; never too short."""
+    seconds = ceil(max(0.0, span.total_seconds()))
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"

@@ -1,0 +1,231 @@
+"""Counting one message against several subjects at once: all of them, or none.
+
+Recipients are counted when they are reserved, before the message goes anywhere. Settling gives
+back those that the upstream did not accept. What nobody settles within the lease stays counted:
+its process may have died after the upstream had the message, and a quota must not be counted
+short. So the sum in the store is right at every moment, whoever dies when.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from smtpgate.core.account import UNLIMITED
+from smtpgate.core.limits.charge import Charge, LimitExceededError, LimitName
+from smtpgate.core.limits.rate import until_positive_us
+from smtpgate.core.limits.usage import (
+    Crossing,
+    Usage,
+    counted,
+    microseconds,
+    moved_back,
+    reached,
+    refund,
+    seen_at,
+    tell,
+)
+from smtpgate.core.limits.window import WINDOW
+
+__all__ = [
+    "Attempt",
+    "Counted",
+    "Reservation",
+    "Settlement",
+    "attempt",
+    "is_long_over",
+    "is_within_lease",
+    "look",
+    "must_make_sense",
+    "settle",
+]
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+# Moments before and after all others.
+_NOW: Final = -1
+_NEVER: Final = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a reservation counted for one charge: in which minute, and the sum with it."""
+
+    charge: Charge
+    minute: int
+    used_24h: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Recipients counted beforehand for one message, to be committed or refunded.
+
+    ``may_cross`` says that a threshold would be told of when it is committed.
+    """
+
+    id: int
+    recipients: int
+    at: datetime
+    counted: tuple[Counted, ...]
+    may_cross: bool = False
+
+    @property
+    def account_id(self) -> str:
+        """The account that sends."""
+        return self.counted[0].charge.subject.account_id
+
+    @property
+    def used_24h(self) -> int:
+        """What the first subject, the account, has used, these recipients counted."""
+        return self.counted[0].used_24h
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What trying to reserve came to: what to keep for each charge, and why it was refused.
+
+    What is to be kept may be something else than before also when it was refused: once the
+    clock was set back, the wait must not start anew with each attempt.
+    """
+
+    usages: tuple[Usage | None, ...]
+    counted: tuple[Counted, ...] = ()
+    may_cross: bool = False
+    refusal: LimitExceededError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What to keep for each charge after settling, and which thresholds to tell of."""
+
+    usages: tuple[Usage | None, ...]
+    crossings: tuple[Crossing, ...] = ()
+
+
+def attempt(
+    usages: Sequence[Usage | None], charges: Sequence[Charge], recipients: int, now: datetime
+) -> Attempt:
+    """Count the recipients for every charge, or for none; usages in the order of the charges.
+
+    ``None`` is the usage of a subject that has sent nothing. Raises ValueError when there is
+    nothing to count, or nobody to charge.
+    """
+    must_make_sense(charges, recipients)
+    now_us = microseconds(now)
+    held = [
+        seen_at(usage or Usage.nothing(now_us), charge.limits, now_us)
+        for usage, charge in zip(usages, charges, strict=True)
+    ]
+    refusal = _refusal(held, charges, recipients, now_us, with_rate=True)
+    if refusal is not None:
+        kept = tuple(
+            seen if usage is not None and moved_back(usage, now_us) else usage
+            for usage, seen in zip(usages, held, strict=True)
+        )
+        return Attempt(kept, refusal=refusal)
+    after = tuple(counted(usage, recipients) for usage in held)
+    return Attempt(
+        after,
+        tuple(
+            Counted(charge, usage.window.minute, usage.window.used)
+            for usage, charge in zip(after, charges, strict=True)
+        ),
+        any(
+            reached(usage, charge.limits) for usage, charge in zip(after, charges, strict=True)
+        ),
+    )
+
+
+def look(
+    usages: Sequence[Usage | None], charges: Sequence[Charge], now: datetime
+) -> LimitExceededError | None:
+    """Why not even one recipient fits into the 24-hour quotas, when that is so."""
+    now_us = microseconds(now)
+    held = [
+        seen_at(usage or Usage.nothing(now_us), charge.limits, now_us)
+        for usage, charge in zip(usages, charges, strict=True)
+    ]
+    return _refusal(held, charges, 1, now_us, with_rate=False)
+
+
+def settle(
+    usages: Sequence[Usage | None], reservation: Reservation, accepted: int, now: datetime
+) -> Settlement:
+    """Give back the recipients that were not accepted; tell of thresholds for the others.
+
+    It is for a reservation that is still open: who keeps the usages knows whether it is.
+    """
+    back, now_us = reservation.recipients - accepted, microseconds(now)
+    after: list[Usage | None] = []
+    crossings: list[Crossing] = []
+    for usage, entry in zip(usages, reservation.counted, strict=True):
+        if usage is not None and back:
+            usage = refund(usage, entry.minute, back)  # noqa: PLW2901 - two steps of one value
+        if usage is not None and accepted and reservation.may_cross:
+            charge = entry.charge
+            usage, told = tell(seen_at(usage, charge.limits, now_us), charge)  # noqa: PLW2901
+            crossings += told
+        after.append(usage)
+    return Settlement(tuple(after), tuple(crossings))
+
+
+def is_within_lease(at_us: int, now: datetime, lease: timedelta) -> bool:
+    """Whether what was reserved at that moment can still be given back."""
+    return microseconds(now) - at_us <= lease // _MICROSECOND
+
+
+def is_long_over(at_us: int, now: datetime, lease: timedelta) -> bool:
+    """Whether the reservation may be forgotten: a day after its lease, as usage is."""
+    return not is_within_lease(at_us, now, lease + WINDOW)
+
+
+def must_make_sense(charges: Sequence[Charge], recipients: int) -> None:
+    """Raise ValueError when there is nothing to count, or nobody to charge."""
+    if recipients < 1:
+        raise ValueError(f"a message has at least one recipient, not {recipients}")
+    subjects = [charge.subject for charge in charges]
+    if len({subject.account_id for subject in subjects}) != 1:
+        raise ValueError("a message is charged to subjects of one account")
+    if len(set(subjects)) != len(subjects):
+        raise ValueError("a message is charged once to a subject")
+
+
+def _refusal(
+    held: Sequence[Usage],
+    charges: Sequence[Charge],
+    recipients: int,
+    now_us: int,
+    *,
+    with_rate: bool,
+) -> LimitExceededError | None:
+    """The refusal with the longest wait; of equals the first charge's, the quota's first."""
+    longest_us, found = now_us, None
+    for usage, charge in zip(held, charges, strict=True):
+        limits: tuple[tuple[LimitName, int, int], ...] = (
+            ("max-24h-send", *_quota(usage, charge, recipients)),
+            ("max-send-rate", 0, _rate_at_us(usage, charge) if with_rate else _NOW),
+        )
+        for limit, left, at_us in limits:
+            if at_us > longest_us:
+                longest_us, found = at_us, (charge, limit, left)
+    if found is None:
+        return None
+    charge, limit, left = found
+    wait = None if longest_us == _NEVER else timedelta(microseconds=longest_us - now_us)
+    return LimitExceededError(charge, limit, recipients=recipients, left=left, retry_after=wait)
+
+
+def _quota(usage: Usage, charge: Charge, recipients: int) -> tuple[int, int]:
+    """How many recipients are left, and the moment from which these fit."""
+    quota, window = charge.limits.max_24h_send, usage.window
+    if quota == UNLIMITED or window.used + recipients <= quota:
+        return 0, _NOW
+    left = max(0, quota - window.used)
+    return left, _NEVER if recipients > quota else window.frees_at_us(quota - recipients)
+
+
+def _rate_at_us(usage: Usage, charge: Charge) -> int:
+    """The moment from which the bucket holds something."""
+    if usage.tokens is None or usage.tokens > 0:
+        return _NOW
+    rate = charge.limits.max_send_rate_per_s
+    return _NEVER if rate == 0 else usage.as_of_us + until_positive_us(usage.tokens, rate)

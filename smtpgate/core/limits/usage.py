@@ -1,0 +1,161 @@
+"""What one subject has sent: its rolling 24 hours, its tokens, and what was told of them."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from smtpgate.core.account import UNLIMITED, SendingLimits
+from smtpgate.core.limits.charge import Charge
+from smtpgate.core.limits.rate import TOKEN, earned, until_full_us
+from smtpgate.core.limits.window import BUCKET_US, BUCKETS, Window, minute_of
+
+__all__ = [
+    "THRESHOLDS",
+    "TOLERANCE",
+    "Crossing",
+    "Told",
+    "Usage",
+    "counted",
+    "idle_at_us",
+    "microseconds",
+    "moved_back",
+    "reached",
+    "refund",
+    "seen_at",
+    "tell",
+    "used_24h",
+]
+
+# Messages in hand at once are counted a little out of their order, and the clocks of several
+# hosts differ a little. A time further back than this means that the clock was set back.
+TOLERANCE: Final = timedelta(minutes=1)
+_TOLERANCE_US: Final = 60_000_000
+_SPARE_US: Final = 86_400_000_000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+# Per cent of the 24-hour quota at which somebody is told.
+THRESHOLDS: Final = (80, 90, 100)
+# The quota that was told of, and for each threshold the minute in which it was told.
+Told = tuple[int, ...]
+_NEVER: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a subject has sent, as of a moment in microseconds since 1970.
+
+    ``tokens`` is in millionths; ``None`` stands for a full bucket.
+    """
+
+    as_of_us: int
+    window: Window
+    tokens: int | None = None
+    told: Told | None = None
+
+    @classmethod
+    def nothing(cls, now_us: int) -> "Usage":
+        """Of a subject that has sent nothing."""
+        return cls(now_us, Window(minute_of(now_us)))
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """A subject has used that many per cent of its 24-hour quota."""
+
+    charge: Charge
+    percent: int
+    used_24h: int
+
+
+def microseconds(moment: datetime) -> int:
+    """The moment as whole microseconds since 1970."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moved_back(usage: Usage, now_us: int) -> bool:
+    """Whether the clock was set back since, by more than hosts and messages may differ."""
+    return now_us < usage.as_of_us - _TOLERANCE_US
+
+
+def seen_at(usage: Usage, limits: SendingLimits, now_us: int) -> Usage:
+    """The same usage as seen now: old counts gone, tokens earned.
+
+    Now is not before the last moment, unless the clock was set back.
+    """
+    moment = _moment_us(usage, now_us)
+    window = usage.window.seen_at(minute_of(moment))
+    passed_us = max(0, moment - usage.as_of_us)
+    tokens = earned(usage.tokens, limits.max_send_rate_per_s, passed_us)
+    told = usage.told
+    if told is not None and moment < usage.as_of_us:
+        told = (told[0], *(min(at, window.minute) for at in told[1:]))
+    return Usage(moment, window, tokens, told)
+
+
+def counted(usage: Usage, recipients: int) -> Usage:
+    """With so many more recipients, at its own moment."""
+    tokens = usage.tokens
+    if tokens is not None:
+        tokens -= recipients * TOKEN
+    return Usage(usage.as_of_us, usage.window.plus(recipients), tokens, usage.told)
+
+
+def refund(usage: Usage, minute: int, recipients: int) -> Usage:
+    """Give back to both limits what was counted in that minute."""
+    tokens = usage.tokens
+    if tokens is not None:
+        tokens += recipients * TOKEN  # more than the bucket holds is cut off later
+    return replace(usage, window=usage.window.minus(minute, recipients), tokens=tokens)
+
+
+def used_24h(usage: Usage | None, now_us: int) -> int:
+    """The recipients counted in the last 24 hours."""
+    if usage is None:
+        return 0
+    return usage.window.seen_at(minute_of(_moment_us(usage, now_us))).used
+
+
+def reached(usage: Usage, limits: SendingLimits) -> tuple[int, ...]:
+    """The thresholds that are reached, and were not told of in the last 24 hours."""
+    quota, window = limits.max_24h_send, usage.window
+    if quota == UNLIMITED or window.used * 100 < quota * THRESHOLDS[0]:
+        return ()
+    return tuple(
+        percent
+        for percent, told_at in zip(THRESHOLDS, _told_at(usage.told, quota), strict=True)
+        if window.used * 100 >= quota * percent and told_at <= window.minute - (BUCKETS - 1)
+    )
+
+
+def tell(usage: Usage, charge: Charge) -> tuple[Usage, tuple[Crossing, ...]]:
+    """The thresholds to tell of now, and the usage that remembers it."""
+    percents = reached(usage, charge.limits)
+    if not percents:
+        return usage, ()
+    quota, minute = charge.limits.max_24h_send, usage.window.minute
+    at = tuple(
+        minute if percent in percents else told_at
+        for percent, told_at in zip(THRESHOLDS, _told_at(usage.told, quota), strict=True)
+    )
+    crossings = tuple(Crossing(charge, percent, usage.window.used) for percent in percents)
+    return replace(usage, told=(quota, *at)), crossings
+
+
+def _told_at(told: Told | None, quota: int) -> tuple[int, ...]:
+    """The minute in which each threshold was told; what another quota had does not count."""
+    return told[1:] if told is not None and told[0] == quota else (_NEVER,) * len(THRESHOLDS)
+
+
+def idle_at_us(usage: Usage, limits: SendingLimits) -> int:
+    """From when on it may be forgotten: nothing counts, no token is owed, nothing was told.
+
+    It is a day later than that, so that nobody begins anew when the clock is set back.
+    """
+    counts_until = (usage.window.minute + BUCKETS) * BUCKET_US
+    owes_until = usage.as_of_us + until_full_us(usage.tokens, limits.max_send_rate_per_s)
+    return max(counts_until, owes_until) + _SPARE_US
+
+
+def _moment_us(usage: Usage, now_us: int) -> int:
+    is_late = usage.as_of_us - _TOLERANCE_US <= now_us < usage.as_of_us
+    return usage.as_of_us if is_late else now_us

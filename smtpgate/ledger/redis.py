@@ -1,0 +1,205 @@
+"""A ledger in Redis or Valkey: for a fleet of hosts that share their senders' limits.
+
+Each question is one script that the server carries out as a whole. All keys of a message have
+the sending account in braces, so that a cluster keeps them in one slot. The times are those of
+the hosts that ask; their clocks may differ by as much as ``smtpgate.core.limits.TOLERANCE``.
+
+A reservation has its number before it is asked for. So when no answer comes it can be undone,
+whether it was carried out, is yet to be, or was lost.
+"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from importlib.resources import files
+from itertools import count
+from typing import Final
+
+from smtpgate.core.account import UNLIMITED, SendingLimits
+from smtpgate.core.limits import (
+    Charge,
+    Counted,
+    Crossing,
+    LimitExceededError,
+    LimitName,
+    Reservation,
+    Subject,
+    microseconds,
+    must_make_sense,
+)
+from smtpgate.ledger.full import FullQuotas
+from smtpgate.ledger.redis_link import InDoubtLedgerError, Link, Script
+from smtpgate.ports import LedgerUnavailableError
+
+__all__ = ["RedisLedger"]
+
+# The number changes with the form of what is kept under the keys.
+_PREFIX: Final = "smtpgate:1"
+_LIMITS: Final[tuple[LimitName, ...]] = ("max-24h-send", "max-send-rate")
+_LOOK_ONLY: Final = 0
+_PASSED: Final = 1
+_LUA: Final = files("smtpgate.ledger") / "lua"
+
+_PROBE: Final = Script('redis.call("SET", KEYS[1], "1", "PX", ARGV[1]) return {}')
+_PROBE_MS: Final = 60_000
+
+
+def _script(name: str) -> Script:
+    sources = (_LUA / part for part in ("usage.lua", name))
+    return Script("\n".join(source.read_text("utf-8") for source in sources))
+
+
+class RedisLedger:
+    """Implements the Ledger port. It connects when it is first asked."""
+
+    def __init__(self, url: str, *, timeout_s: float = 2, lease_s: float = 900) -> None:
+        """Raises ValueError for a URL that means nothing."""
+        self._link = Link(url, timeout_s=timeout_s)
+        self._lease_ms = int(lease_s * 1000)
+        self._full = FullQuotas()
+        self._reserve = _script("reserve.lua")
+        self._settle = _script("settle.lua")
+        # Unlike those of any other process that has open reservations.
+        self._ids = count((int.from_bytes(os.urandom(4)) >> 1) << 32)
+
+    async def reserve(
+        self, charges: Sequence[Charge], recipients: int, now: datetime
+    ) -> Reservation:
+        """Count the recipients beforehand; raises LimitExceededError when they are too many."""
+        must_make_sense(charges, recipients)
+        number = next(self._ids)
+        try:
+            passed, *facts = await self._ask(number, charges, recipients, now, self._lease_ms)
+        except (InDoubtLedgerError, asyncio.CancelledError):
+            self._undo(number, charges, recipients, now)
+            raise
+        if passed != _PASSED:
+            refusal = _refusal(charges, recipients, facts)
+            self._full.note_refused(refusal)
+            raise refusal
+        may_cross, *numbers = facts
+        reservation = Reservation(
+            number,
+            recipients,
+            now,
+            tuple(map(Counted, charges, numbers[::2], numbers[1::2])),
+            bool(may_cross),
+        )
+        self._full.note_passed(reservation)
+        return reservation
+
+    async def commit(
+        self, reservation: Reservation, accepted: int, now: datetime
+    ) -> tuple[Crossing, ...]:
+        """The upstream accepted, or may have accepted, that many: they stay counted."""
+        if accepted == reservation.recipients and not reservation.may_cross:
+            # No count changes, so nobody waits for it.
+            self._link.owe(*self._settling(reservation, accepted, now))
+            return ()
+        try:
+            answer = await self._link.call(*self._settling(reservation, accepted, now))
+        except (LedgerUnavailableError, asyncio.CancelledError) as error:
+            # Later on nobody is there to hear of thresholds; the next message tells of them.
+            silent = replace(reservation, may_cross=False)
+            self._link.owe(*self._settling(silent, accepted, now))
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            return ()
+        charges = [entry.charge for entry in reservation.counted]
+        return tuple(
+            Crossing(charges[at], percent, used)
+            for at, percent, used in zip(answer[::3], answer[1::3], answer[2::3], strict=True)
+        )
+
+    async def refund(self, reservation: Reservation, now: datetime) -> None:
+        """Nothing was accepted: they are counted no longer. What was settled stays as it is."""
+        await self.commit(reservation, 0, now)
+
+    async def check(self, charges: Sequence[Charge], now: datetime) -> None:
+        """Raise LimitExceededError when a 24-hour quota has no room for even one recipient."""
+        if not self._full.has_any(charges):
+            return
+        passed, *facts = await self._ask(0, charges, 1, now, _LOOK_ONLY)
+        if passed != _PASSED:
+            raise _refusal(charges, 1, facts)
+        self._full.forget(charges)
+
+    async def used_24h(self, subject: Subject, now: datetime) -> int:
+        """Recipients counted in the last 24 hours."""
+        charge = Charge(subject, SendingLimits(UNLIMITED, UNLIMITED))
+        *_, used = await self._ask(0, (charge,), 1, now, _LOOK_ONLY)
+        return used
+
+    async def probe(self) -> None:
+        """Write to the server something that counts nothing: a full one or a replica cannot."""
+        await self._link.call(_PROBE, [f"{_PREFIX}:probe"], (_PROBE_MS,))
+
+    async def close(self) -> None:
+        """Tell the server what has waited, and disconnect."""
+        await self._link.close()
+
+    # -- the scripts' words --------------------------------------------------------------------
+
+    async def _ask(
+        self,
+        number: int,
+        charges: Sequence[Charge],
+        recipients: int,
+        now: datetime,
+        lease_ms: int,
+    ) -> list[int]:
+        arguments = (microseconds(now), recipients, lease_ms, *_limits(charges))
+        return await self._link.call(self._reserve, _keys(number, charges), arguments)
+
+    def _settling(
+        self, reservation: Reservation, accepted: int, now: datetime
+    ) -> tuple[Script, list[str], tuple[str | int, ...]]:
+        """The call that settles; harmless when it was settled, or its lease has ended."""
+        back = reservation.recipients - accepted
+        tells = int(accepted > 0 and reservation.may_cross)
+        charges = [entry.charge for entry in reservation.counted]
+        keys = _keys(reservation.id, charges)
+        if not back and not tells:
+            return self._settle, keys[:1], (microseconds(now), 0, 0, self._lease_ms, 0)
+        arguments = (microseconds(now), back, tells, self._lease_ms, 0, *_limits(charges))
+        return self._settle, keys, arguments
+
+    def _undo(
+        self, number: int, charges: Sequence[Charge], recipients: int, now: datetime
+    ) -> None:
+        """Give back what a reservation without an answer may have counted, or may yet."""
+        arguments = (microseconds(now), recipients, 0, self._lease_ms, 1, *_limits(charges))
+        self._link.owe(self._settle, _keys(number, charges), arguments)
+
+
+def _keys(number: int, charges: Sequence[Charge]) -> list[str]:
+    account = f"{_PREFIX}:{{{charges[0].subject.account_id}}}"
+    subjects = (charge.subject for charge in charges)
+    return [
+        f"{account}:open:{number}",
+        *(f"{account}:{subject.kind}:{subject.name}" for subject in subjects),
+    ]
+
+
+def _limits(charges: Sequence[Charge]) -> list[str | int]:
+    words: list[str | int] = []
+    for charge in charges:
+        words += (charge.limits.max_24h_send, repr(float(charge.limits.max_send_rate_per_s)))
+    return words
+
+
+def _refusal(
+    charges: Sequence[Charge], recipients: int, facts: Sequence[int]
+) -> LimitExceededError:
+    if not facts:
+        raise LedgerUnavailableError("the reservation came too late")
+    at, limit, wait_us, left = facts
+    return LimitExceededError(
+        charges[at],
+        _LIMITS[limit],
+        recipients=recipients,
+        left=left,
+        retry_after=None if wait_us < 0 else timedelta(microseconds=wait_us),
+    )

@@ -1,0 +1,183 @@
+"""A ledger in a SQLite file: shared by all processes of a host, exact over restarts."""
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+from smtpgate.core.limits import (
+    Charge,
+    Crossing,
+    LimitExceededError,
+    Reservation,
+    Subject,
+    attempt,
+    is_within_lease,
+    look,
+    microseconds,
+    settle,
+    used_24h,
+)
+from smtpgate.ledger.full import FullQuotas
+from smtpgate.ledger.sqlite_file import LedgerFile
+from smtpgate.ledger.sqlite_writer import Job, Work, Writer
+from smtpgate.ports import LedgerUnavailableError
+
+__all__ = ["SqliteLedger"]
+
+# A commit of everything changes no count, so it may wait for the next transaction.
+_CLOSED_WITHIN_S: Final = 0.1
+# More than one a job, so that forgetting outruns remembering.
+_SWEPT_A_JOB: Final = 2
+_CLOSE_S: Final = 5
+
+
+class SqliteLedger:
+    """Implements the Ledger port. The file is opened when it is first asked."""
+
+    def __init__(self, path: Path, *, timeout_s: float = 2, lease_s: float = 900) -> None:
+        """``timeout_s`` is how long an answer may take, with the wait for other processes."""
+        self._path = path
+        self._timeout_s = timeout_s
+        self._lease = timedelta(seconds=lease_s)
+        self._full = FullQuotas()
+        # Unlike those of any other process that has open reservations.
+        self._ids = count((int.from_bytes(os.urandom(4)) >> 1) << 32)
+        self._now: datetime | None = None
+        self._closing: asyncio.TimerHandle | None = None
+        self._writer = Writer(path, busy_timeout_s=timeout_s, on_begin=self._sweep)
+
+    async def reserve(
+        self, charges: Sequence[Charge], recipients: int, now: datetime
+    ) -> Reservation:
+        """Count the recipients beforehand; raises LimitExceededError when they are too many."""
+        number, self._now = next(self._ids), now
+
+        def work(file: LedgerFile) -> Reservation:
+            usages = [file.usage(charge.subject) for charge in charges]
+            tried = attempt(usages, charges, recipients, now)
+            for charge, before, usage in zip(charges, usages, tried.usages, strict=True):
+                if usage is not None and usage is not before:
+                    file.keep(charge, usage)
+            if tried.refusal is not None:
+                raise tried.refusal
+            reservation = Reservation(number, recipients, now, tried.counted, tried.may_cross)
+            file.add_reservation(number, microseconds(now), reservation.account_id, recipients)
+            return reservation
+
+        def undo(reservation: Reservation) -> Work:
+            return self._settling(reservation, 0, now)
+
+        try:
+            reservation: Reservation = await self._do(work, undo=undo)
+        except LimitExceededError as refusal:
+            self._full.note_refused(refusal)
+            raise
+        self._full.note_passed(reservation)
+        return reservation
+
+    async def commit(
+        self, reservation: Reservation, accepted: int, now: datetime
+    ) -> tuple[Crossing, ...]:
+        """The upstream accepted, or may have accepted, that many: they stay counted."""
+        if accepted == reservation.recipients and not reservation.may_cross:
+            self._close_soon(reservation.id)
+            return ()
+        work = self._settling(reservation, accepted, now)
+        # Later on nobody is there to hear of thresholds; the next message tells of them.
+        owed = self._settling(replace(reservation, may_cross=False), accepted, now)
+        try:
+            crossings: tuple[Crossing, ...] = await self._do(work, owed=owed)
+        except LedgerUnavailableError:
+            return ()
+        return crossings
+
+    async def refund(self, reservation: Reservation, now: datetime) -> None:
+        """Nothing was accepted: they are counted no longer. What was settled stays as it is."""
+        await self.commit(reservation, 0, now)
+
+    async def check(self, charges: Sequence[Charge], now: datetime) -> None:
+        """Raise LimitExceededError when a 24-hour quota has no room for even one recipient."""
+        if not self._full.has_any(charges):
+            return
+
+        def work(file: LedgerFile) -> None:
+            refusal = look([file.usage(charge.subject) for charge in charges], charges, now)
+            if refusal is not None:
+                raise refusal
+
+        await self._do(work)
+        self._full.forget(charges)
+
+    async def used_24h(self, subject: Subject, now: datetime) -> int:
+        """Recipients counted in the last 24 hours."""
+        now_us = microseconds(now)
+        used: int = await self._do(lambda file: used_24h(file.usage(subject), now_us))
+        return used
+
+    async def probe(self) -> None:
+        """Write to the file something that counts nothing."""
+        await self._do(LedgerFile.touch)
+
+    async def close(self) -> None:
+        """Write what has waited, and close the file."""
+        if self._closing is not None:
+            self._closing.cancel()
+        await asyncio.to_thread(self._writer.stop, self._timeout_s)
+
+    async def _do(
+        self,
+        work: Work,
+        *,
+        undo: Callable[[Any], Work] | None = None,
+        owed: Work | None = None,
+    ) -> Any:  # noqa: ANN401 - whatever the work returns
+        """What the work comes to in the next transaction. Raises LedgerUnavailableError."""
+        if self._writer.is_closed:
+            raise LedgerUnavailableError(f"{self._path}: closed")
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        self._writer.put(Job(work, loop, future, undo, owed))
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await future
+        except TimeoutError:
+            problem = f"{self._path}: no answer within {self._timeout_s:g} s"
+            raise LedgerUnavailableError(problem) from None
+
+    def _settling(self, reservation: Reservation, accepted: int, now: datetime) -> Work:
+        """The work of settling; harmless when it was settled, or its lease has ended."""
+
+        def work(file: LedgerFile) -> tuple[Crossing, ...]:
+            at_us = file.take_reservation(reservation.id)
+            if at_us is None or not is_within_lease(at_us, now, self._lease):
+                return ()
+            usages = [file.usage(entry.charge.subject) for entry in reservation.counted]
+            settled = settle(usages, reservation, accepted, now)
+            for entry, before, usage in zip(
+                reservation.counted, usages, settled.usages, strict=True
+            ):
+                if usage is not None and usage is not before:
+                    file.keep(entry.charge, usage)
+            return settled.crossings
+
+        return work
+
+    def _close_soon(self, reservation_id: int) -> None:
+        """Close it with the next transaction: no count changes, so nobody waits for it."""
+        self._writer.owe(lambda file: file.close_reservation(reservation_id))
+        if self._closing is None:
+            loop = asyncio.get_running_loop()
+            self._closing = loop.call_later(_CLOSED_WITHIN_S, self._close_now)
+
+    def _close_now(self) -> None:
+        self._closing = None
+        self._writer.nudge()
+
+    def _sweep(self, file: LedgerFile, jobs: int) -> None:
+        if jobs and self._now is not None:
+            file.sweep(self._now, self._lease, _SWEPT_A_JOB * jobs)

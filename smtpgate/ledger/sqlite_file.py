@@ -1,0 +1,293 @@
+"""The ledger's SQLite file: its schema, and usage as rows. Everything here blocks.
+
+One row is one subject's usage; the counts of its minutes are packed into a few octets, because
+a row of its own for each minute would be written and deleted a thousand times a day. An open
+reservation is a row too, so that it is settled once, whoever settles it.
+
+The file is in WAL mode: several processes share it, and a transaction costs no wait for the
+disk. What was committed survives the end of any process at any moment. A power cut may take the
+last seconds with it, never the file's consistency.
+"""
+
+import os
+import sqlite3
+import sys
+from array import array
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from smtpgate.core.account import SendingLimits
+from smtpgate.core.limits import (
+    BUCKET,
+    Charge,
+    Subject,
+    Usage,
+    Window,
+    idle_at_us,
+    is_long_over,
+    microseconds,
+)
+
+__all__ = ["SCHEMA_VERSION", "LedgerFile", "LedgerFileError"]
+
+SCHEMA_VERSION: Final = 1
+_APPLICATION_ID: Final = 0x736D7467  # "smtg": tells this file from other SQLite files
+_SCHEMA: Final = (
+    """
+    CREATE TABLE usage (
+        id INTEGER PRIMARY KEY,
+        account TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL,
+        as_of_us INTEGER NOT NULL,
+        idle_at_us INTEGER NOT NULL,
+        used INTEGER NOT NULL,
+        tokens INTEGER,
+        told TEXT,
+        counts BLOB NOT NULL,
+        UNIQUE (account, kind, name)
+    )
+    """,
+    """
+    CREATE TABLE reservation (
+        id INTEGER PRIMARY KEY,
+        at_us INTEGER NOT NULL,
+        account TEXT NOT NULL,
+        recipients INTEGER NOT NULL
+    )
+    """,
+)
+_MICROSECONDS_A_MINUTE: Final = BUCKET.seconds * 1_000_000
+# Array type codes by the octets of an item, narrowest first.
+_CODES: Final = {array(code).itemsize: code for code in "BHIQ"}
+
+
+class LedgerFileError(Exception):
+    """The file cannot be used; the text says what to do."""
+
+
+class LedgerFile:
+    """One connection to the file, and the rows that a transaction has read or will write."""
+
+    def __init__(self, path: Path, *, busy_timeout_s: float) -> None:
+        """Open the file, made when it is missing.
+
+        ``busy_timeout_s`` is how long a transaction waits for other processes' to end. Raises
+        LedgerFileError, sqlite3.Error or OSError.
+        """
+        self._path = path
+        self._rows: dict[Subject, tuple[int | None, Usage | None]] = {}
+        self._changed: dict[Subject, tuple[Usage, SendingLimits]] = {}
+        self._swept_usage = self._swept_reservation = 0
+        # Only the service's user reads who sends how much; the other two files take the mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._identity = _identity(path)
+        self._connection = sqlite3.connect(
+            path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the path still leads to the file that is open."""
+        return _identity(self._path) == self._identity
+
+    def close(self) -> None:
+        """Let go of the file; an open transaction is undone."""
+        self._connection.close()
+
+    # -- transactions --------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Begin to write: nobody else can until the end, so that what is read stays true."""
+        self._rows.clear()
+        self._changed.clear()
+        # Not a deferred one: its first write would fail at once while another process writes.
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Write what was changed, and end."""
+        for subject, (usage, limits) in self._changed.items():
+            self._write(subject, usage, limits)
+        self._connection.execute("COMMIT")
+
+    def touch(self) -> None:
+        """Write what is there already: it needs the lock, and room, as all that is written."""
+        self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    # -- usage ---------------------------------------------------------------------------------
+
+    def usage(self, subject: Subject) -> Usage | None:
+        """What the subject has sent, with what this transaction has changed."""
+        changed = self._changed.get(subject)
+        return self._row(subject)[1] if changed is None else changed[0]
+
+    def keep(self, charge: Charge, usage: Usage) -> None:
+        """Write that at the end of the transaction."""
+        self._changed[charge.subject] = (usage, charge.limits)
+
+    def _row(self, subject: Subject) -> tuple[int | None, Usage | None]:
+        row = self._rows.get(subject)
+        if row is None:
+            found = self._connection.execute(
+                "SELECT id, as_of_us, used, tokens, told, counts FROM usage"
+                " WHERE account = ? AND kind = ? AND name = ?",
+                (subject.account_id, subject.kind, subject.name),
+            ).fetchone()
+            row = (None, None) if found is None else (found[0], _usage(*found[1:]))
+            self._rows[subject] = row
+        return row
+
+    def _write(self, subject: Subject, usage: Usage, limits: SendingLimits) -> None:
+        values = (
+            usage.as_of_us,
+            idle_at_us(usage, limits),
+            usage.window.used,
+            usage.tokens,
+            None if usage.told is None else ",".join(map(str, usage.told)),
+            _packed(usage.window.counts),
+        )
+        row_id = self._row(subject)[0]
+        if row_id is None:
+            self._connection.execute(
+                "INSERT INTO usage (as_of_us, idle_at_us, used, tokens, told, counts,"
+                " account, kind, name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*values, subject.account_id, subject.kind, subject.name),
+            )
+        else:
+            self._connection.execute(
+                "UPDATE usage SET as_of_us = ?, idle_at_us = ?, used = ?, tokens = ?,"
+                " told = ?, counts = ? WHERE id = ?",
+                (*values, row_id),
+            )
+
+    # -- open reservations ---------------------------------------------------------------------
+
+    def add_reservation(
+        self, reservation_id: int, at_us: int, account_id: str, recipients: int
+    ) -> None:
+        """Note that it is open."""
+        self._connection.execute(
+            "INSERT INTO reservation VALUES (?, ?, ?, ?)",
+            (reservation_id, at_us, account_id, recipients),
+        )
+
+    def take_reservation(self, reservation_id: int) -> int | None:
+        """Close it; the moment of its lease's beginning, or ``None`` when it is not open."""
+        found = self._connection.execute(
+            "SELECT at_us FROM reservation WHERE id = ?", (reservation_id,)
+        ).fetchone()
+        if found is None:
+            return None
+        self.close_reservation(reservation_id)
+        at_us: int = found[0]
+        return at_us
+
+    def close_reservation(self, reservation_id: int) -> None:
+        """Close it; whether it was open does not matter."""
+        self._connection.execute("DELETE FROM reservation WHERE id = ?", (reservation_id,))
+
+    # -- what is old ---------------------------------------------------------------------------
+
+    def sweep(self, now: datetime, lease: timedelta, rows: int) -> None:
+        """Look at so many further rows, and forget those that matter no longer."""
+        self._sweep_usage(microseconds(now), rows)
+        self._sweep_reservations(now, lease, rows)
+
+    def _sweep_usage(self, now_us: int, rows: int) -> None:
+        execute = self._connection.execute
+        found = execute(
+            "SELECT id, idle_at_us FROM usage WHERE id > ? ORDER BY id LIMIT ?",
+            (self._swept_usage, rows),
+        ).fetchall()
+        self._swept_usage = found[-1][0] if len(found) == rows else 0
+        for row_id, idle_us in found:
+            if idle_us <= now_us:
+                execute("DELETE FROM usage WHERE id = ?", (row_id,))
+
+    def _sweep_reservations(self, now: datetime, lease: timedelta, rows: int) -> None:
+        execute = self._connection.execute
+        found = execute(
+            "SELECT id, at_us FROM reservation WHERE id > ? ORDER BY id LIMIT ?",
+            (self._swept_reservation, rows),
+        ).fetchall()
+        self._swept_reservation = found[-1][0] if len(found) == rows else 0
+        for row_id, at_us in found:
+            if is_long_over(at_us, now, lease):
+                execute("DELETE FROM reservation WHERE id = ?", (row_id,))
+
+    # -- schema --------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        execute = self._connection.execute
+        execute("BEGIN")  # what is asked is true of one moment
+        is_new = self._version() == 0
+        execute("COMMIT")
+        mode = execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise LedgerFileError(f"{self._path} cannot be in WAL mode; put it on a local disk")
+        execute("PRAGMA synchronous = NORMAL")
+        if is_new:
+            execute("BEGIN IMMEDIATE")
+            if self._version() == 0:  # nobody was faster
+                self._make()
+            execute("COMMIT")
+
+    def _version(self) -> int:
+        """The schema's version; 0 for an empty file. Raises LedgerFileError."""
+        version: int = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        kind: int = self._connection.execute("PRAGMA application_id").fetchone()[0]
+        tables = self._connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+        if kind != _APPLICATION_ID and (kind or version or tables):
+            raise LedgerFileError(f"{self._path} is a database of something else")
+        if version > SCHEMA_VERSION:
+            raise LedgerFileError(
+                f"{self._path} has schema {version}, and this version of smtpgate knows "
+                f"{SCHEMA_VERSION}; run the newer one, or move the file away to count from 0"
+            )
+        return version
+
+    def _make(self) -> None:
+        for statement in _SCHEMA:
+            self._connection.execute(statement)
+        self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _usage(
+    as_of_us: int, used: int, tokens: int | None, told: str | None, counts: bytes
+) -> Usage:
+    window = Window(as_of_us // _MICROSECONDS_A_MINUTE, _unpacked(counts), used)
+    return Usage(
+        as_of_us, window, tokens, None if told is None else tuple(map(int, told.split(",")))
+    )
+
+
+def _packed(counts: tuple[int, ...]) -> bytes:
+    """The counts in the fewest octets that hold the largest; the first octet says how many."""
+    largest = max(counts)
+    size = next(size for size in _CODES if largest < 256**size)
+    packed = array(_CODES[size], counts)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return bytes((size,)) + packed.tobytes()
+
+
+def _unpacked(octets: bytes) -> tuple[int, ...]:
+    counts = array(_CODES[octets[0]], octets[1:])
+    if sys.byteorder == "big":
+        counts.byteswap()
+    return tuple(counts)

@@ -1,0 +1,121 @@
+"""Places that ledgers keep their counts in, so that several can be opened on one place."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Protocol
+
+from redis import Redis
+
+from smtpgate.ledger.memory import MemoryLedger
+from smtpgate.ledger.redis import RedisLedger
+from smtpgate.ledger.sqlite import SqliteLedger
+from smtpgate.ports import Ledger
+from tests.support.daemons import LOOPBACK, Daemon, Lab, free_port, need
+
+__all__ = [
+    "LEASE_S",
+    "MemoryPlace",
+    "Place",
+    "RedisPlace",
+    "RedisServer",
+    "SqlitePlace",
+    "redis_server",
+    "soon",
+]
+
+LEASE_S = 900.0
+
+
+class Place(Protocol):
+    """Where counts are kept, whatever ledger asks for them."""
+
+    def open(self) -> Ledger:
+        """A ledger of its own, as another process would have it."""
+
+
+class MemoryPlace:
+    """Memory is shared by nobody: there is one ledger, and it is not lost with a process."""
+
+    def __init__(self) -> None:
+        self._ledger = MemoryLedger(lease_s=LEASE_S)
+
+    def open(self) -> Ledger:
+        """The one that there is."""
+        return self._ledger
+
+
+class SqlitePlace:
+    """A file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def open(self) -> Ledger:
+        """A ledger with its own thread and connection."""
+        return SqliteLedger(self.path, timeout_s=10, lease_s=LEASE_S)
+
+
+class RedisPlace:
+    """A server, emptied."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        with Redis.from_url(url) as client:
+            client.flushall()
+
+    def open(self) -> Ledger:
+        """A ledger with its own connection."""
+        return RedisLedger(self.url, timeout_s=10, lease_s=LEASE_S)
+
+
+class RedisServer:
+    """A server of our own, whose data survive a restart."""
+
+    def __init__(self, lab: Lab, settings: tuple[str, ...]) -> None:
+        self._lab = lab
+        self._program = need("redis-server", "redis-server")
+        self._folder = lab.new_folder("redis")
+        self._settings = settings
+        self.port = free_port()
+        self.url = f"redis://{LOOPBACK}:{self.port}/0"
+        self.daemon = self.start()
+
+    def start(self) -> Daemon:
+        """Start it, also again, and wait until it has read its data."""
+        self.daemon = self._lab.start(
+            "redis-server",
+            [
+                self._program,
+                *("--bind", LOOPBACK, "--port", str(self.port), "--dir", self._folder),
+                *("--save", "", "--appendonly", "yes", "--appendfsync", "everysec"),
+                *self._settings,
+            ],
+            self._folder / "log",
+            ready=self.answers,
+        )
+        return self.daemon
+
+    def answers(self) -> bool:
+        """Whether it answers to PING."""
+        try:
+            with Redis(LOOPBACK, self.port, socket_timeout=1) as client:
+                return bool(client.ping())
+        except Exception:  # noqa: BLE001 - not there, or still loading
+            return False
+
+
+def redis_server(lab: Lab, *settings: str) -> RedisServer:
+    """Start a server on a free loopback port; ``settings`` are options of its command line."""
+    return RedisServer(lab, settings)
+
+
+async def soon(
+    ask: Callable[[], Awaitable[object]], wanted: object, timeout_s: float = 10
+) -> None:
+    """Ask until that is the answer: what a ledger makes up for later tells nobody."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
+    while (found := await ask()) != wanted:
+        assert loop.time() < deadline, f"{found} is not {wanted}"
+        await asyncio.sleep(0.02)

@@ -1,0 +1,228 @@
+"""The ledger's file when it is locked, damaged, gone, of another version, or of long ago."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from smtpgate.core.account import UNLIMITED, SendingLimits
+from smtpgate.core.limits import Charge, LimitExceededError, Subject
+from smtpgate.ledger.sqlite import SqliteLedger
+from smtpgate.ledger.sqlite_file import SCHEMA_VERSION
+from smtpgate.ports import LedgerUnavailableError
+from tests.support.ledgers import soon
+
+NOW: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
+SUBJECT: Final = Subject("999999999999")
+TEN: Final = [Charge(SUBJECT, SendingLimits(10, UNLIMITED))]
+TIMEOUT_S: Final = 0.3
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.sqlite"
+
+
+@pytest.fixture
+async def ledger(path: Path) -> AsyncIterator[SqliteLedger]:
+    opened = SqliteLedger(path, timeout_s=TIMEOUT_S)
+    yield opened
+    await opened.close()
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Another process that writes and does not end."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.execute("ROLLBACK")
+
+
+def damage(path: Path, after: int = 0) -> None:
+    """Overwrite all of it behind so many octets."""
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    octets = path.read_bytes()
+    with path.open("r+b") as file_itself:
+        file_itself.seek(after)
+        file_itself.write(b"\xff" * (len(octets) - after))
+
+
+def octets_of(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def rows(path: Path, table: str) -> int:
+    with closing(sqlite3.connect(path)) as file:
+        count: int = file.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+        return count
+
+
+async def used(ledger: SqliteLedger) -> int:
+    return await ledger.used_24h(SUBJECT, NOW)
+
+
+async def used_or_nothing(ledger: SqliteLedger) -> int | None:
+    try:
+        return await used(ledger)
+    except LedgerUnavailableError:
+        return None
+
+
+async def test_a_locked_file_is_unavailable_in_time_and_then_in_use_again(
+    ledger: SqliteLedger, path: Path
+) -> None:
+    await ledger.reserve(TEN, 1, NOW)
+    loop = asyncio.get_running_loop()
+    with held(path):
+        started = loop.time()
+        tries = [ledger.reserve(TEN, 1, NOW) for _ in range(20)]
+        for outcome in await asyncio.gather(*tries, return_exceptions=True):
+            assert isinstance(outcome, LedgerUnavailableError)
+            assert str(path) in str(outcome)
+        assert loop.time() - started < 10 * TIMEOUT_S
+    await soon(lambda: used_or_nothing(ledger), 1)
+    await ledger.reserve(TEN, 9, NOW)
+
+
+async def test_a_probe_counts_nothing_and_needs_the_lock(
+    ledger: SqliteLedger, path: Path
+) -> None:
+    await ledger.probe()
+    assert (rows(path, "usage"), rows(path, "reservation")) == (0, 0)
+    with held(path), pytest.raises(LedgerUnavailableError, match=r"locked|no answer"):
+        await ledger.probe()
+    await soon(lambda: used_or_nothing(ledger), 0)
+    await ledger.probe()
+
+
+async def test_what_is_refunded_while_the_file_is_locked_is_given_back_afterwards(
+    ledger: SqliteLedger, path: Path
+) -> None:
+    kept, refunded, partly = [await ledger.reserve(TEN, 3, NOW) for _ in range(3)]
+    with held(path):
+        await ledger.commit(kept, 3, NOW)
+        await ledger.refund(refunded, NOW)
+        assert await ledger.commit(partly, 1, NOW) == ()
+    await soon(lambda: used_or_nothing(ledger), 4)
+    assert rows(path, "reservation") == 0
+
+
+async def test_thresholds_that_could_not_be_told_are_told_by_the_next_message(
+    ledger: SqliteLedger, path: Path
+) -> None:
+    reserved = await ledger.reserve(TEN, 8, NOW)
+    with held(path):
+        assert await ledger.commit(reserved, 8, NOW) == ()
+    await soon(lambda: used_or_nothing(ledger), 8)
+    another = await ledger.reserve(TEN, 1, NOW)
+    told = await ledger.commit(another, 1, NOW)
+    assert [crossing.percent for crossing in told] == [80, 90]
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+async def test_a_damaged_file_is_unavailable_until_it_is_taken_away(
+    ledger: SqliteLedger, path: Path, is_open: bool
+) -> None:
+    other = SqliteLedger(path, timeout_s=TIMEOUT_S)
+    await other.reserve(TEN, 1, NOW)
+    if is_open:
+        await ledger.reserve(TEN, 1, NOW)
+    await other.close()
+    if is_open:
+        damage(path, after=100)
+    else:
+        damage(path)
+    for _ in range(2):
+        with pytest.raises(LedgerUnavailableError, match=r"malformed|not a database"):
+            await ledger.reserve(TEN, 1, NOW)
+    for part in path.parent.glob("ledger.sqlite*"):
+        part.unlink()
+    await ledger.reserve(TEN, 10, NOW)
+    assert await used(ledger) == 10
+
+
+async def test_a_file_that_was_taken_away_is_made_anew_by_all(
+    ledger: SqliteLedger, path: Path
+) -> None:
+    other = SqliteLedger(path, timeout_s=TIMEOUT_S)
+    for one in (ledger, other):
+        await one.reserve(TEN, 4, NOW)
+    for part in path.parent.glob("ledger.sqlite*"):
+        part.unlink()
+    for one in (ledger, other):
+        await one.reserve(TEN, 3, NOW)
+    assert await used(ledger) == 6
+    with pytest.raises(LimitExceededError):
+        await other.reserve(TEN, 5, NOW)
+    await other.close()
+
+
+async def test_the_file_of_a_newer_version_is_left_alone(
+    ledger: SqliteLedger, path: Path
+) -> None:
+    await ledger.reserve(TEN, 1, NOW)
+    await ledger.close()
+    with closing(sqlite3.connect(path)) as file:
+        file.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    newer = SqliteLedger(path, timeout_s=TIMEOUT_S)
+    words = (
+        f"{path} has schema 2, and this version of smtpgate knows 1; run the newer one, or "
+        "move the file away to count from 0"
+    )
+    with pytest.raises(LedgerUnavailableError) as refusal:
+        await newer.reserve(TEN, 1, NOW)
+    assert str(refusal.value) == f"{path}: {words}"
+    await newer.close()
+    assert rows(path, "usage") == 1
+
+
+async def test_a_database_of_something_else_is_left_alone(
+    ledger: SqliteLedger, path: Path
+) -> None:
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("CREATE TABLE accounts (id)")
+    before = octets_of(path)
+    with pytest.raises(LedgerUnavailableError, match="is a database of something else"):
+        await ledger.reserve(TEN, 1, NOW)
+    await ledger.close()
+    assert octets_of(path) == before
+
+
+async def test_many_can_make_the_file_at_once(path: Path) -> None:
+    ledgers = [SqliteLedger(path, timeout_s=10) for _ in range(8)]
+    await asyncio.gather(*(one.reserve(TEN, 1, NOW) for one in ledgers))
+    assert await used(ledgers[0]) == 8
+    await asyncio.gather(*(one.close() for one in ledgers))
+
+
+async def test_rows_that_matter_no_longer_go_away_a_few_at_a_time(
+    ledger: SqliteLedger, path: Path
+) -> None:
+    for number in range(100):
+        await ledger.reserve([Charge(Subject(f"{number:012}"), TEN[0].limits)], 1, NOW)
+    assert (rows(path, "usage"), rows(path, "reservation")) == (100, 100)
+    later = NOW + timedelta(days=2, minutes=1)
+    numbers = [101]
+    for _ in range(60):
+        await ledger.refund(await ledger.reserve(TEN, 1, later), later)
+        numbers.append(rows(path, "usage"))
+    assert numbers[-1] == 1
+    assert max(before - after for before, after in pairwise(numbers)) <= 4
+    assert rows(path, "reservation") == 0
+
+
+async def test_a_closed_ledger_counts_no_more(ledger: SqliteLedger, path: Path) -> None:
+    reservation = await ledger.reserve(TEN, 1, NOW)
+    await ledger.commit(reservation, 1, NOW)
+    await ledger.close()
+    assert rows(path, "reservation") == 0, "what was owed is done before the end"
+    with pytest.raises(LedgerUnavailableError, match="closed"):
+        await ledger.reserve(TEN, 1, NOW)

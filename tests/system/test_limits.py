@@ -1,0 +1,254 @@
+"""Sending limits as a client and an operator see them."""
+
+import asyncio
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from smtpgate.app import Gate
+from smtpgate.clock import SystemClock
+from smtpgate.config import load_config
+from smtpgate.core.limits import Subject
+from smtpgate.ledger.memory import MemoryLedger
+from smtpgate.ledger.opening import describe_ledger, open_ledger
+from smtpgate.ledger.sqlite import SqliteLedger
+from smtpgate.opening import open_directory
+from tests.support.dialog import close_dialogs
+from tests.support.inprocess import MESSAGE, login, open_gate, send
+from tests.support.reference import README
+
+DELEGATE: Final = Subject("999999999999")
+LIMITS: Final = 'name = "Delegate sender"\nmax_24h_send = 1000'
+TWO: Final = ("a@example.net", "b@example.net")
+MAIL: Final = "MAIL FROM:<marketing@ses-example.com>"
+
+
+def at_most(recipients: int) -> tuple[str, str]:
+    return LIMITS, LIMITS.replace("1000", str(recipients))
+
+
+async def entries(gate: Gate, folder: Path) -> list[dict[str, Any]]:
+    await gate.log.flush()
+    lines = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+    return [line for line in lines if "outcome" in line]
+
+
+async def test_a_refusal_says_what_is_left_and_when_it_frees(tmp_path: Path) -> None:
+    async with open_gate(tmp_path, replace=at_most(3)) as (gate, _):
+        dialog = await login(gate)
+        assert (await send(dialog, to=TWO)).startswith("250")
+        reply = await send(dialog, to=TWO)
+        assert re.fullmatch(
+            r"454 4\.7\.0 Throttling failure: Daily message quota exceeded\. "
+            r"\(max-24h-send: account 999999999999: 1 of 3 recipients left, "
+            r"retry after 24:0[01]:[0-5][0-9]; 0100[0-9a-f-]+\)",
+            reply,
+        ), reply
+
+
+async def test_who_is_over_the_quota_hears_so_at_mail(tmp_path: Path) -> None:
+    async with open_gate(tmp_path, replace=at_most(2)) as (gate, sink):
+        dialog = await login(gate)
+        assert (await send(dialog, to=TWO)).startswith("250")
+        reply = await dialog.say(MAIL)
+        said = re.fullmatch(
+            r"454 4\.7\.0 Throttling failure: Daily message quota exceeded\. "
+            r"\(max-24h-send: account 999999999999: 0 of 2 recipients left, "
+            r"retry after [0-9:]{8}; (0100[0-9a-f-]+)\)",
+            reply,
+        )
+        assert said is not None, reply
+        entry = (await entries(gate, tmp_path))[-1]
+        assert (entry["event"], entry["id"], entry["reason"], entry["account"]) == (
+            "mail-refused",
+            said[1],
+            "max-24h-send",
+            "999999999999",
+        )
+        refused = 'smtpgate_mail_refused_total{reason="max-24h-send"} 1.0'
+        assert refused in gate.metrics.render().decode()
+        owner = await login(gate, "AKIAOWNERROOT0000000")
+        assert (await send(owner)).startswith("250"), "another account is not concerned"
+        assert len(sink.messages) == 2
+
+
+async def test_the_rest_of_a_pipelined_group_is_refused_and_forgiven(tmp_path: Path) -> None:
+    async with open_gate(tmp_path, replace=at_most(1)) as (gate, sink):
+        dialog = await login(gate)
+        assert (await send(dialog)).startswith("250")
+        group = [MAIL, *["RCPT TO:<jane@example.net>"] * 40, "DATA", "NOOP"]
+        await dialog.send("".join(f"{command}\r\n" for command in group).encode())
+        replies = [await dialog.reply() for _ in group]
+        codes = [reply[:3] for reply in replies]
+        assert codes == ["454", *["503"] * 41, "250"], "RFC 2920 §3.1: it is no error of theirs"
+        assert len(sink.messages) == 1
+
+
+async def test_other_errors_are_not_forgiven_for_long(tmp_path: Path) -> None:
+    async with open_gate(tmp_path, replace=at_most(1)) as (gate, _):
+        dialog = await login(gate)
+        assert (await send(dialog)).startswith("250")
+        assert (await dialog.say(MAIL)).startswith("454")
+        for _ in range(51 + 20):  # a largest group, and max_errors
+            assert (await dialog.say("RCPT TO:<jane@example.net>")).startswith("503")
+        assert (await dialog.reply()).startswith("421 4.7.0 Too many errors")
+
+
+async def test_a_quota_that_was_raised_holds_for_the_next_mail(tmp_path: Path) -> None:
+    async with open_gate(tmp_path, replace=at_most(1)) as (gate, _):
+        dialog = await login(gate)
+        assert (await send(dialog)).startswith("250")
+        assert (await dialog.say(MAIL)).startswith("454")
+        accounts = tmp_path / "directory" / "accounts.toml"
+        accounts.write_text(accounts.read_text().replace("max_24h_send = 1\n", ""))
+        await gate.reload()
+        assert (await send(dialog)).startswith("250")
+
+
+async def test_80_90_and_100_per_cent_are_in_the_log_and_the_metrics(tmp_path: Path) -> None:
+    async with open_gate(tmp_path, replace=at_most(5)) as (gate, _):
+        dialog = await login(gate)
+        for to in (TWO, TWO, TWO[:1]):
+            assert (await send(dialog, to=to)).startswith("250")
+        told = [
+            (entry["level"], [one["percent"] for one in entry.get("quota_reached", [])])
+            for entry in await entries(gate, tmp_path)
+        ]
+        assert told == [("info", []), ("warning", [80]), ("warning", [90, 100])]
+        last = (await entries(gate, tmp_path))[-1]["quota_reached"][-1]
+        assert last == {
+            "subject": "account 999999999999",
+            "percent": 100,
+            "used_24h": 5,
+            "max_24h_send": 5,
+        }
+        metrics = gate.metrics.render().decode()
+        for percent in (80, 90, 100):
+            labels = f'percent="{percent}",subject="account"'
+            assert f"smtpgate_quota_reached_total{{{labels}}} 1.0" in metrics
+
+
+async def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
+    async with open_gate(tmp_path, replace=at_most(2)) as (gate, _):
+        assert (await send(await login(gate), to=TWO)).startswith("250")
+    loaded = load_config(tmp_path / "smtpgate.toml")
+    store = await open_directory(loaded, SystemClock(), [])
+    again = Gate(loaded, store)
+    await again.start()
+    try:
+        assert "max-24h-send" in await send(await login(again))
+    finally:
+        await close_dialogs()
+        await again.stop(drain_s=0)
+        await store.close()
+    assert loaded.gate.state_dir == tmp_path / "state"
+    assert loaded.gate.state_dir.stat().st_mode & 0o777 == 0o700
+    assert loaded.ledger_path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("policy", ["refuse", "allow"])
+async def test_a_ledger_that_cannot_count_refuses_or_lets_pass_as_configured(
+    tmp_path: Path, policy: str
+) -> None:
+    (tmp_path / "in-the-way").mkdir()
+    sections = f'[ledger]\npath = "in-the-way"\n[limits]\non_store_failure = "{policy}"'
+    async with open_gate(tmp_path, sections=sections) as (gate, sink):
+        reply = await send(await login(gate))
+        entry = (await entries(gate, tmp_path))[-1]
+        metrics = gate.metrics.render().decode()
+        if policy == "refuse":
+            assert reply.startswith("451 4.3.0 Temporary service failure (ledger-unavailable")
+            assert "smtpgate_uncounted_total 0.0" in metrics
+            assert not sink.messages
+        else:
+            assert reply.startswith("250 2.0.0 Ok")
+            assert "in-the-way" in entry["uncounted"]
+            assert entry["level"] == "warning"
+            assert "smtpgate_uncounted_total 1.0" in metrics
+
+
+async def test_the_ledger_may_be_elsewhere_or_in_memory(tmp_path: Path) -> None:
+    for name, ledger, kind in (
+        ("a", 'path = "counts.sqlite"', SqliteLedger),
+        ("b", 'kind = "memory"', MemoryLedger),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        async with open_gate(folder, sections=f"[ledger]\n{ledger}") as (gate, _):
+            assert isinstance(gate.ledger, kind)
+            assert (await send(await login(gate), MESSAGE)).startswith("250")
+            assert await gate.ledger.used_24h(DELEGATE, gate.clock.now()) == 1
+        assert (folder / "counts.sqlite").exists() is (name == "a")
+        assert not (folder / "state/ledger.sqlite").exists()
+
+
+async def test_a_state_folder_that_cannot_be_made_stops_the_start(tmp_path: Path) -> None:
+    async with open_gate(tmp_path):
+        pass
+    config = tmp_path / "smtpgate.toml"
+    config.write_text(config.read_text().replace("[gate]", '[gate]\nstate_dir = "log/state"'))
+    with pytest.raises(OSError, match=r"gate\.state_dir: .*/log/state cannot be made: "):
+        open_ledger(load_config(config))
+
+
+async def test_a_redis_ledger_without_its_client_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_gate(tmp_path):
+        pass
+    config = tmp_path / "smtpgate.toml"
+    with config.open("a") as file:
+        file.write('[ledger]\nkind = "redis"\nurl = "redis://127.0.0.1/0"\n')
+    own = ("smtpgate.ledger.redis", "smtpgate.ledger.redis_link")
+    for module in [*sys.modules]:
+        if module in own or module.partition(".")[0] == "redis":
+            monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(OSError, match=r"not installed: pip install 'smtpgate\[redis\]'"):
+        open_ledger(load_config(config))
+
+
+async def test_a_url_that_means_nothing_is_not_repeated(tmp_path: Path) -> None:
+    async with open_gate(tmp_path):
+        pass
+    (tmp_path / "redis.url").write_text("http://:sesame@127.0.0.1/0\n")
+    config = tmp_path / "smtpgate.toml"
+    with config.open("a") as file:
+        file.write('[ledger]\nkind = "redis"\nurl_file = "redis.url"\n')
+    loaded = load_config(config)
+    assert describe_ledger(loaded) == "ledger: redis, the server named in ledger.url_file"
+    with pytest.raises(OSError, match="means nothing to the client") as refusal:
+        open_ledger(loaded)
+    assert "sesame" not in str(refusal.value)
+
+
+# -- what the README says ----------------------------------------------------------------------
+
+
+def readme_line(start: str) -> str:
+    (line,) = [line for line in README.read_text().splitlines() if line.startswith(start)]
+    return line
+
+
+def run_line(line: str) -> str:
+    run = subprocess.run(
+        ["sh", "-ec", line], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+@pytest.mark.skipif(shutil.which("sqlite3") is None, reason="sqlite3 is not installed")
+async def test_the_readmes_question_tells_how_much_an_account_has_sent(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        assert (await send(await login(gate), to=TWO)).startswith("250")
+    path = str(tmp_path / "state/ledger.sqlite")
+    line = readme_line("sqlite3 ").replace("/var/lib/smtpgate/ledger.sqlite", path)
+    told = await asyncio.to_thread(run_line, line)
+    assert re.fullmatch(r"999999999999\|2\|2\d{3}-\d\d-\d\d \d\d:\d\d:\d\d\n", told)
