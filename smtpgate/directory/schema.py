@@ -201,12 +201,12 @@ audit_log = Table(
 )
 
 _ABORT: Final = "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
+_IS_THERE: Final = "EXISTS (SELECT 1 FROM audit_log WHERE seq = NEW.seq)"
 _SQLITE_TRIGGERS: Final = (
     f"CREATE TRIGGER audit_log_no_update BEFORE UPDATE ON audit_log {_ABORT}",
     f"CREATE TRIGGER audit_log_no_delete BEFORE DELETE ON audit_log {_ABORT}",
     # INSERT OR REPLACE takes a line away without its being called a DELETE.
-    f"CREATE TRIGGER audit_log_no_replace BEFORE INSERT ON audit_log "
-    f"WHEN EXISTS (SELECT 1 FROM audit_log WHERE seq = NEW.seq) {_ABORT}",
+    f"CREATE TRIGGER audit_log_no_replace BEFORE INSERT ON audit_log WHEN {_IS_THERE} {_ABORT}",
 )
 _POSTGRESQL_TRIGGERS: Final = (
     "CREATE FUNCTION audit_log_append_only() RETURNS trigger LANGUAGE plpgsql AS "
