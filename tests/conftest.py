@@ -7,10 +7,13 @@ time.
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 import pytest
+import typer.main
+import typer.testing
 from hypothesis import HealthCheck, settings
 
 from smtpgate.directory.store import DirectoryStore
@@ -31,6 +34,10 @@ settings.register_profile(
     "fuzz", max_examples=50_000, deadline=None, suppress_health_check=_SLOW, print_blob=True
 )
 settings.load_profile(os.environ.get("SMTPGATE_HYPOTHESIS", "dev"))
+
+# Typer's runner would make all commands of the program anew for each one that is given, which
+# takes longer than most of them do.
+typer.testing._get_command = cache(typer.main.get_command)  # type: ignore[attr-defined]
 
 
 @pytest.fixture
