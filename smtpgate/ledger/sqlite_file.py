@@ -28,6 +28,7 @@ from smtpgate.core.limits import (
     is_long_over,
     microseconds,
 )
+from smtpgate.sql.wal import enter_wal_mode
 
 __all__ = ["SCHEMA_VERSION", "LedgerFile", "LedgerFileError"]
 
@@ -77,6 +78,7 @@ class LedgerFile:
         LedgerFileError, sqlite3.Error or OSError.
         """
         self._path = path
+        self._busy_timeout_s = busy_timeout_s
         self._rows: dict[Subject, tuple[int | None, Usage | None]] = {}
         self._changed: dict[Subject, tuple[Usage, SendingLimits]] = {}
         self._swept_usage = self._swept_reservation = 0
@@ -228,8 +230,7 @@ class LedgerFile:
         execute("BEGIN")  # what is asked is true of one moment
         is_new = self._version() == 0
         execute("COMMIT")
-        mode = execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        if mode != "wal":
+        if not enter_wal_mode(self._connection, busy_timeout_s=self._busy_timeout_s):
             raise LedgerFileError(f"{self._path} cannot be in WAL mode; put it on a local disk")
         execute("PRAGMA synchronous = NORMAL")
         if is_new:

@@ -13,6 +13,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, Pool
 
+from smtpgate.sql.wal import enter_wal_mode
+
 __all__ = [
     "BUSY_S",
     "DatabaseUrlError",
@@ -120,11 +122,9 @@ def _set_up_sqlite(connection: Any) -> None:  # noqa: ANN401 - the driver's
     try:
         for setting in _SETTINGS:
             cursor.execute(setting)
-        cursor.execute("PRAGMA journal_mode")
-        if cursor.fetchone()[0] != "wal":
-            cursor.execute("PRAGMA journal_mode=WAL")
     finally:
         cursor.close()
+    _ = enter_wal_mode(connection, busy_timeout_s=BUSY_S)
 
 
 def _begin_sqlite(connection: Connection) -> None:

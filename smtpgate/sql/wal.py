@@ -1,0 +1,38 @@
+"""WAL mode, and the moment in which several processes make the same new file at once."""
+
+import sqlite3
+import time
+from typing import Any, Final
+
+__all__ = ["enter_wal_mode"]
+
+_WAIT_S: Final = 0.01
+
+
+def enter_wal_mode(connection: Any, *, busy_timeout_s: float) -> bool:  # noqa: ANN401 - any driver's
+    """Have a database in WAL mode (https://www.sqlite.org/wal.html); whether it can be.
+
+    SQLite does not wait where waiting could be for ever, as between two connections that both
+    would change the mode; so it is asked again. Blocks. Raises the driver's OperationalError
+    when the file is locked for longer.
+    """
+    cursor = connection.cursor()
+    try:
+        for again in reversed(range(max(int(busy_timeout_s / _WAIT_S), 1))):
+            try:
+                return _enter(cursor)
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or not again:
+                    raise
+            time.sleep(_WAIT_S)
+    finally:
+        cursor.close()
+    return False
+
+
+def _enter(cursor: Any) -> bool:  # noqa: ANN401 - any driver's
+    cursor.execute("PRAGMA journal_mode")
+    if cursor.fetchone()[0] != "wal":
+        cursor.execute("PRAGMA journal_mode = WAL")
+        return bool(cursor.fetchone()[0] == "wal")
+    return True

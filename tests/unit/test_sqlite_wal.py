@@ -1,0 +1,55 @@
+"""WAL mode, when others want the same of the same new file."""
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from smtpgate.sql.wal import enter_wal_mode
+
+
+class Crowded(sqlite3.Connection):
+    """Is told three times that the file is locked, as SQLite tells one of several at once."""
+
+    refusals = 3
+
+    def cursor(self, factory: object = None) -> "Hindered":  # type: ignore[override]
+        return Hindered(self)
+
+
+class Hindered(sqlite3.Cursor):
+    def execute(self, statement: str, parameters: Iterable[object] = ()) -> sqlite3.Cursor:  # type: ignore[override]
+        connection = self.connection
+        assert isinstance(connection, Crowded)
+        if "WAL" in statement and connection.refusals:
+            connection.refusals -= 1
+            raise sqlite3.OperationalError("database is locked")
+        return super().execute(statement)
+
+
+def test_it_is_asked_for_again_where_sqlite_does_not_wait(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "file", factory=Crowded)
+    assert enter_wal_mode(connection, busy_timeout_s=5)
+    assert connection.refusals == 0
+    connection.close()
+
+
+def test_a_file_that_stays_locked_is_an_error_after_a_while(tmp_path: Path) -> None:
+    path = tmp_path / "locked"
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("CREATE TABLE t (x)")
+    holder.execute("BEGIN EXCLUSIVE")
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+    try:
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            enter_wal_mode(connection, busy_timeout_s=0.05)
+    finally:
+        connection.close()
+        holder.close()
+
+
+def test_what_is_only_in_memory_cannot_be_in_wal_mode() -> None:
+    connection = sqlite3.connect(":memory:")
+    assert not enter_wal_mode(connection, busy_timeout_s=1)
+    connection.close()
