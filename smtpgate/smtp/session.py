@@ -88,6 +88,7 @@ class GateSession(GateProtocol):
         self._mail: MailCommand | None = None
         self._recipients: list[Mailbox] = []
         self._errors = 0
+        self._excused = 0  # commands out of sequence that are no errors of the client's
         self._auth_failures = 0
 
     # -- the loop ------------------------------------------------------------------------------
@@ -139,7 +140,12 @@ class GateSession(GateProtocol):
             raise HangUp(CATALOGUE["too-many-errors"])
 
     def _bad_sequence(self, problem: str) -> None:
-        self._note_error(reply_of("bad-sequence", problem=problem))
+        reply = reply_of("bad-sequence", problem=problem)
+        if self._excused:
+            self._excused -= 1
+            self.reply(reply)
+        else:
+            self._note_error(reply)
 
     # -- greeting, TLS, small commands ---------------------------------------------------------
 
@@ -245,7 +251,8 @@ class GateSession(GateProtocol):
         challenge = next(exchange)
         while True:
             if response is None:
-                self.reply(reply_of("auth-continue", challenge=_base64(challenge)))
+                encoded = base64.b64encode(challenge).decode("ascii")
+                self.reply(reply_of("auth-continue", challenge=encoded))
                 response = await self.read_line(self.door.config.command_timeout_s)
                 if response == b"*":
                     self._note_error(CATALOGUE["auth-aborted"])
@@ -304,7 +311,7 @@ class GateSession(GateProtocol):
             if refusal is not None:
                 self.reply(refusal)
                 # The rest of a pipelined group is no error of the client's (RFC 2920 §3.1).
-                self._errors = -(self.door.max_recipients + 1)
+                self._excused = self.door.max_recipients + 1
                 return
             self._mail = mail
             self.in_transaction = True
@@ -371,10 +378,6 @@ class GateSession(GateProtocol):
             tls_version=cipher[1] if cipher else None,
             tls_cipher=cipher[0] if cipher else None,
         )
-
-
-def _base64(challenge: bytes) -> str:
-    return base64.b64encode(challenge).decode("ascii")
 
 
 _COMMANDS: Final[dict[bytes, Callable[[GateSession, bytes], Awaitable[None]]]] = {

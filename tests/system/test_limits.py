@@ -100,6 +100,17 @@ async def test_other_errors_are_not_forgiven_for_long(tmp_path: Path) -> None:
         assert (await dialog.reply()).startswith("421 4.7.0 Too many errors")
 
 
+async def test_errors_from_before_are_not_forgotten(tmp_path: Path) -> None:
+    async with open_gate(tmp_path, replace=at_most(1)) as (gate, _):
+        dialog = await login(gate)
+        assert (await send(dialog)).startswith("250")
+        for _ in range(19):  # one less than max_errors
+            assert (await dialog.say("WHAT")).startswith("500")
+        assert (await dialog.say(MAIL)).startswith("454")
+        assert (await dialog.say("WHAT")).startswith("500")
+        assert (await dialog.reply()).startswith("421 4.7.0 Too many errors")
+
+
 async def test_a_quota_that_was_raised_holds_for_the_next_mail(tmp_path: Path) -> None:
     async with open_gate(tmp_path, replace=at_most(1)) as (gate, _):
         dialog = await login(gate)
