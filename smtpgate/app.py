@@ -7,7 +7,6 @@ import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import datetime
-from random import SystemRandom
 from typing import Any, Final
 
 from smtpgate.authenticator import DirectoryAuthenticator
@@ -16,9 +15,7 @@ from smtpgate.config import Config
 from smtpgate.core.events import Event
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 from smtpgate.core.upstream import CommandError
-from smtpgate.directory.change import Actor
 from smtpgate.directory.feed import Changes
-from smtpgate.directory.registry import DirectoryRegistry
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.uses import KeyUses
 from smtpgate.http import HttpServer, Readiness
@@ -27,22 +24,22 @@ from smtpgate.ledger.watch import LedgerWatch
 from smtpgate.log import JsonLog
 from smtpgate.metrics import Metrics
 from smtpgate.opening import (
+    OpeningError,
     apply_declared,
+    directory_upkeep,
     live_directory,
     look_at_directory,
     open_directory,
 )
 from smtpgate.pipeline import Pipeline, Rules
-from smtpgate.ports import Authenticator, Clock, EventSink
+from smtpgate.ports import Authenticator, Clock, DirectoryUnavailableError, EventSink
 from smtpgate.relay.pool import PooledUpstream
-from smtpgate.resolver import DnsResolver
 from smtpgate.smtp.intake import Intake
 from smtpgate.smtp.listener import Listener, tls_context
 from smtpgate.smtp.session import Door
 from smtpgate.smtp.watch import SessionWatch
 from smtpgate.systemd import feed_watchdog_until, notify
 from smtpgate.tasks import TaskOwner
-from smtpgate.upkeep.worker import Upkeep
 
 __all__ = ["Gate", "check", "run", "serve"]
 
@@ -68,29 +65,6 @@ class _Events:
 def hostname_of(config: Config) -> str:
     """The name that the gate calls itself."""
     return config.gate.hostname or socket.getfqdn()
-
-
-def _upkeep(
-    config: Config,
-    store: DirectoryStore,
-    clock: Clock,
-    events: EventSink,
-    on_error: Callable[[BaseException], None],
-) -> Upkeep:
-    actor = Actor("smtpgate serve", hostname_of(config))
-    return Upkeep(
-        DirectoryRegistry(store, actor, "recheck"),
-        DnsResolver(
-            config.dns.nameservers,
-            timeout_s=config.dns.timeout_s,
-            lifetime_s=config.dns.lifetime_s,
-        ),
-        label=config.directory.verification_label,
-        clock=clock,
-        chance=SystemRandom().random,
-        events=events,
-        on_error=on_error,
-    )
 
 
 async def check(config: Config) -> list[str]:
@@ -181,7 +155,9 @@ class Gate:
         self.uses = KeyUses(store, on_error=self.log.error)
         hostname = hostname_of(config)
         events = _Events(self.log, self.metrics, self.uses, on_error=self.log.error)
-        self.upkeep = _upkeep(config, store, self.clock, events, self.log.error)
+        self.upkeep = directory_upkeep(
+            config, store, self.clock, hostname=hostname, events=events, on_error=self.log.error
+        )
         self.upstream = _upstream(config, self.clock, self.tasks)
         self.metrics.watch_upstream(config.sole_upstream.name, self.upstream)
         self.ledger = open_ledger(config)
@@ -370,6 +346,8 @@ async def serve(config: Config) -> None:
         await apply_declared(config, store, warnings)
         gate = Gate(config, store)
         await _serve(gate, warnings)
+    except DirectoryUnavailableError as error:
+        raise OpeningError(f"directory: {error}") from None
     finally:
         await store.close()
 

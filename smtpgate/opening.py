@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from random import SystemRandom
 from typing import Final
 
 from smtpgate.config import Config
@@ -17,17 +18,21 @@ from smtpgate.directory.declared.known_keys import key_loader
 from smtpgate.directory.declared.read import read_declared
 from smtpgate.directory.feed import Changes
 from smtpgate.directory.live import LiveDirectory, LiveSettings
+from smtpgate.directory.registry import DirectoryRegistry
 from smtpgate.directory.sealing import MasterKeyError
 from smtpgate.directory.store import DirectoryStore, read_master_keys
 from smtpgate.directory.upgrade import SchemaError, is_upgradable
-from smtpgate.ports import Clock, DirectoryUnavailableError
+from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink
 from smtpgate.private_keys import load_private_key
+from smtpgate.resolver import DnsResolver
 from smtpgate.sql.database import Database, DatabaseUrlError, parse_url
+from smtpgate.upkeep.worker import Upkeep
 
 __all__ = [
     "OpeningError",
     "apply_declared",
     "directory_store",
+    "directory_upkeep",
     "live_directory",
     "look_at_directory",
     "open_directory",
@@ -97,6 +102,32 @@ def live_directory(
         ),
         clock=clock,
         on_changes=on_changes,
+    )
+
+
+def directory_upkeep(
+    config: Config,
+    store: DirectoryStore,
+    clock: Clock,
+    *,
+    hostname: str,
+    events: EventSink,
+    on_error: Callable[[BaseException], None],
+) -> Upkeep:
+    """What looks after the identities of the directory, to be run beside a gate."""
+    actor = Actor("smtpgate serve", hostname)
+    return Upkeep(
+        DirectoryRegistry(store, actor, "recheck"),
+        DnsResolver(
+            config.dns.nameservers,
+            timeout_s=config.dns.timeout_s,
+            lifetime_s=config.dns.lifetime_s,
+        ),
+        label=config.directory.verification_label,
+        clock=clock,
+        chance=SystemRandom().random,
+        events=events,
+        on_error=on_error,
     )
 
 
@@ -189,6 +220,7 @@ def _master_key_file(config: Config) -> Path:
 
     https://systemd.io/CREDENTIALS/
     """
-    credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", ""), _CREDENTIAL)
-    is_handed_over = "CREDENTIALS_DIRECTORY" in os.environ and credential.exists()
-    return credential if is_handed_over else config.directory.master_key_file
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if folder is not None and (credential := Path(folder, _CREDENTIAL)).exists():
+        return credential
+    return config.directory.master_key_file

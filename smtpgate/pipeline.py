@@ -332,7 +332,8 @@ class Pipeline:
     ) -> None:
         """Nothing was accepted, as far as we know: what may have been stays counted."""
         if reservation is not None:
-            await self._settle(reservation, reservation.recipients * is_in_doubt, done)
+            kept = reservation.recipients if is_in_doubt else 0
+            await self._settle(reservation, kept, done)
 
     async def _settle(
         self, reservation: Reservation | None, accepted: int, done: SubmissionDone

@@ -1,8 +1,7 @@
 """``smtpgate identity``: domains and addresses, and the proof of whose they are."""
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -35,10 +34,9 @@ from smtpgate.cli.terminal import (
 )
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.mail_code import MAX_ATTEMPTS
-from smtpgate.core.ownership import new_token
 from smtpgate.core.registered import Registered
 from smtpgate.core.secret import Secret
-from smtpgate.core.verification import NOT_STARTED, begin, vouched
+from smtpgate.core.verification import vouched
 from smtpgate.directory.accounts import account
 from smtpgate.directory.change import Change
 from smtpgate.directory.dkim import dkim_keys_of
@@ -52,7 +50,6 @@ from smtpgate.directory.identities import (
 )
 from smtpgate.directory.places import FindPlace, policies_of_identity
 from smtpgate.directory.policies import PolicyPlace, policies_of
-from smtpgate.directory.registry import verification_values
 from smtpgate.upkeep.mailing import CodeMailer, confirm
 from smtpgate.upkeep.verifying import Verifier
 
@@ -130,21 +127,11 @@ def register(
 
     async def deed(office: Office) -> Mapping[str, Any]:
         region, partition = _here(office, place)
-        now = office.now()
-        is_address = "@" in place.name
-        new = IdentityRow(
-            account_id=place.account_id,
-            region=region,
-            name=place.name,
-            token=new_token(os.urandom(_TOKEN_OCTETS)),
-            **verification_values(
-                NOT_STARTED if is_address or trust else begin(NOT_STARTED, now)
-            ),
-        )
+        new = IdentityRow(account_id=place.account_id, region=region, name=place.name)
         async with office.changing() as change:
             row = await create_identity(change, new, partition)
             if trust:
-                values = verification_values(vouched(now))
+                values = asdict(vouched(change.now))
                 row = await update_identity(change, row, values, action="vouch")
         return identity_facts(office, row)
 

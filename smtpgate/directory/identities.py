@@ -206,10 +206,7 @@ def _begun(row: IdentityRow, now: datetime) -> IdentityRow:
     row = replace(row, token=token, created_at=now)
     if not row.is_domain or row.state != "not-started":
         return row
-    held = begin(NOT_STARTED, now)
-    return replace(
-        row, state=held.state, started_at=held.started_at, next_check_at=held.next_check_at
-    )
+    return replace(row, **asdict(begin(NOT_STARTED, now)))
 
 
 def _checked(row: IdentityRow, partition: str) -> IdentityRow:

@@ -1,6 +1,7 @@
 """What is kept of identities, for those who verify them and look after their DKIM keys."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +20,7 @@ from smtpgate.directory.identities import IdentityRow, identity, update_identity
 from smtpgate.directory.schema import dkim_keys, identities
 from smtpgate.directory.store import DirectoryStore
 
-__all__ = ["DirectoryRegistry", "registered", "verification_values"]
+__all__ = ["DirectoryRegistry", "registered"]
 
 Pair = tuple[Registered, Registered]
 
@@ -107,7 +108,7 @@ class DirectoryRegistry:
             # Nothing that others go by has changed, but a stranger gets a mail.
             await change.note(self._action, row.subject, after=row.facts())
         for key, kept in zip(keys, after.keys, strict=True):
-            await update_dkim_key(change, key, _key_values(kept.staged), action=self._action)
+            await update_dkim_key(change, key, asdict(kept.staged), action=self._action)
         return True
 
 
@@ -121,16 +122,7 @@ def registered(row: IdentityRow, keys: Iterable[DkimKeyRow], partition: str) -> 
         name=row.name,
         arn=row.arn(partition),
         token=row.token,
-        verification=Verification(
-            state=row.state,
-            method=row.method,
-            started_at=row.started_at,
-            verified_at=row.verified_at,
-            checked_at=row.checked_at,
-            missing_since=row.missing_since,
-            next_check_at=row.next_check_at,
-            problem=row.problem,
-        ),
+        verification=Verification(**_columns(row, Verification)),
         code=code,
         keys=tuple(RegisteredKey(staged=_staged(key), record=key.record) for key in keys),
     )
@@ -139,16 +131,7 @@ def registered(row: IdentityRow, keys: Iterable[DkimKeyRow], partition: str) -> 
 def _staged(row: DkimKeyRow) -> StagedKey:
     if row.since is None:
         raise ValueError("a key that is kept has a stage since some moment")
-    return StagedKey(
-        selector=row.selector,
-        algorithm=row.algorithm,
-        since=row.since,
-        stage=row.stage,
-        checked_at=row.checked_at,
-        next_check_at=row.next_check_at,
-        problem=row.problem,
-        alarm_since=row.alarm_since,
-    )
+    return StagedKey(**_columns(row, StagedKey))
 
 
 def _is_another_code(before: Registered, after: Registered) -> bool:
@@ -156,37 +139,20 @@ def _is_another_code(before: Registered, after: Registered) -> bool:
     return after.code is not None and after.code.sent_at != sent_at
 
 
+def _columns(
+    row: IdentityRow | DkimKeyRow, kind: type[Verification | StagedKey]
+) -> dict[str, Any]:
+    """What a row keeps of a value, each field in a column of its name."""
+    return {field.name: getattr(row, field.name) for field in fields(kind)}
+
+
 def _identity_values(after: Registered) -> dict[str, Any]:
     code = after.code
-    return verification_values(after.verification) | {
+    return {
+        **asdict(after.verification),
         "code_digest": code.digest if code else None,
         "code_sent_at": code.sent_at if code else None,
         "code_failures": code.wrong_attempts if code else 0,
-    }
-
-
-def verification_values(held: Verification) -> dict[str, Any]:
-    """The columns that keep a verification."""
-    return {
-        "state": held.state,
-        "method": held.method,
-        "started_at": held.started_at,
-        "verified_at": held.verified_at,
-        "checked_at": held.checked_at,
-        "missing_since": held.missing_since,
-        "next_check_at": held.next_check_at,
-        "problem": held.problem,
-    }
-
-
-def _key_values(staged: StagedKey) -> dict[str, Any]:
-    return {
-        "stage": staged.stage,
-        "since": staged.since,
-        "checked_at": staged.checked_at,
-        "next_check_at": staged.next_check_at,
-        "problem": staged.problem,
-        "alarm_since": staged.alarm_since,
     }
 
 
