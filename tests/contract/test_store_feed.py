@@ -1,0 +1,253 @@
+"""The change feed: nothing that was committed is missed, and another database is noticed."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+
+from smtpgate.directory.change import Change, Note, Subject
+from smtpgate.directory.feed import Changes, Feed
+from smtpgate.directory.live import LiveSettings
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.ports import DirectoryUnavailableError
+from tests.support.clock import MovableClock
+from tests.support.databases import Databases
+from tests.support.directory import ACTOR, live, open_store
+from tests.support.tenants import ACME, OTHER, add_account, add_identity, add_key, add_user
+from tests.support.waiting import until
+
+EVERYTHING: Final = (frozenset[Subject](), True)
+NOTHING: Final = (frozenset[Subject](), False)
+
+
+@pytest.fixture
+def feed(store: DirectoryStore, clock: MovableClock) -> Feed:
+    return Feed(store.database, clock)
+
+
+async def read(feed: Feed) -> tuple[frozenset[Subject], bool]:
+    changes = await feed.read()
+    return changes.subjects, changes.everything
+
+
+async def change_many(store: DirectoryStore, number: int) -> None:
+    async with store.changing(ACTOR) as change:
+        await change.note_all(
+            [
+                Note(action="change", subject=Subject("identity", ACME, f"d{one}.example"))
+                for one in range(number)
+            ]
+        )
+
+
+async def test_the_first_reading_says_that_everything_changed(
+    store: DirectoryStore, feed: Feed
+) -> None:
+    assert await read(feed) == EVERYTHING
+    assert await read(feed) == NOTHING
+    await add_account(store)
+    assert await read(Feed(store.database, MovableClock())) == EVERYTHING
+
+
+async def test_each_change_is_told_once_with_what_it_was_about(
+    store: DirectoryStore, feed: Feed
+) -> None:
+    await read(feed)
+    await add_account(store)
+    assert await read(feed) == ({Subject("account", ACME)}, False)
+    await add_user(store, "Mailer")
+    key = await add_key(store)
+    await add_identity(store, "Ceo@example.com")
+    told = {
+        Subject("user", ACME, "Mailer"),
+        Subject("key", ACME, key.id),
+        Subject("identity", ACME, "Ceo@example.com"),
+    }
+    assert await read(feed) == (told, False)
+    assert await read(feed) == NOTHING
+
+
+async def test_what_was_rolled_back_is_not_told(store: DirectoryStore, feed: Feed) -> None:
+    await read(feed)
+
+    async def fail() -> None:
+        async with store.changing(ACTOR) as change:
+            await change.note("create", Subject("account", ACME))
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await fail()
+    assert await read(feed) == NOTHING
+    await add_account(store, OTHER)
+    assert await read(feed) == ({Subject("account", OTHER)}, False)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_thousand_changes_are_told_each_and_more_as_everything(
+    store: DirectoryStore, feed: Feed, is_first: bool
+) -> None:
+    if not is_first:
+        await add_account(store)
+    await read(feed)
+    await change_many(store, 1000)
+    subjects, everything = await read(feed)
+    assert (len(subjects), everything) == (1000, False)
+    await change_many(store, 1001)
+    assert await read(feed) == EVERYTHING
+    assert await read(feed) == NOTHING
+    await add_account(store, OTHER)
+    assert await read(feed) == ({Subject("account", OTHER)}, False)
+
+
+async def test_numbers_that_are_missing_miss_no_change(
+    store: DirectoryStore, feed: Feed
+) -> None:
+    """PostgreSQL takes numbers that it then does not use, when a change is rolled back."""
+    await add_account(store)
+    await read(feed)
+
+    async def fail() -> None:
+        async with store.changing(ACTOR) as change:
+            await change.note("create", Subject("account", OTHER))
+            raise LookupError
+
+    for _ in range(3):
+        with pytest.raises(LookupError):
+            await fail()
+    await add_account(store, OTHER)
+    assert await read(feed) == ({Subject("account", OTHER)}, False)
+
+
+async def test_two_that_read_at_once_miss_nothing_together(
+    store: DirectoryStore, feed: Feed
+) -> None:
+    await read(feed)
+    told: set[Subject] = set()
+    for number in range(20):
+        account_id = f"{number:012}"
+        _, *readings = await asyncio.gather(
+            add_account(store, account_id), *(read(feed) for _ in range(3))
+        )
+        for subjects, everything in [*readings, await read(feed)]:
+            assert not everything
+            told |= subjects
+        assert Subject("account", account_id) in told
+
+
+async def test_a_reading_that_was_cut_off_is_made_good_by_the_next(
+    store: DirectoryStore, feed: Feed
+) -> None:
+    await read(feed)
+    await add_account(store)
+    for steps in range(1000):
+        reading = asyncio.ensure_future(feed.read())
+        await asyncio.sleep(steps * 0.0002)  # each time a little later
+        if not reading.cancel():
+            break
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+    assert (await reading).subjects == {Subject("account", ACME)}
+
+
+async def test_a_database_of_an_earlier_day_is_another(
+    databases: Databases, clock: MovableClock
+) -> None:
+    """A gate that follows, and finds a backup where its database was."""
+    async with open_store(databases.fresh(), clock=clock) as now:
+        for number in range(5):
+            await add_account(now, f"{number:012}")
+        feed = Feed(now.database, clock)
+        await read(feed)
+        async with open_store(databases.fresh(), clock=clock) as restored:
+            await add_account(restored)
+            feed._database = restored.database
+            assert await read(feed) == EVERYTHING
+            assert await read(feed) == NOTHING
+
+
+async def test_a_database_that_went_another_way_since_is_another_also_with_the_same_numbers(
+    databases: Databases, clock: MovableClock
+) -> None:
+    async with open_store(databases.fresh(), clock=clock) as now:
+        for number in range(5):
+            await add_account(now, f"{number:012}")
+        feed = Feed(now.database, clock)
+        await read(feed)
+        clock.move(3600)
+        async with open_store(databases.fresh(), clock=clock) as restored:
+            for number in range(9):
+                await add_account(restored, f"{number:012}")
+            feed._database = restored.database
+            assert await read(feed) == EVERYTHING
+
+
+async def test_who_follows_is_told_of_a_failure_and_then_of_what_was_missed(
+    store: DirectoryStore, feed: Feed, databases: Databases
+) -> None:
+    url = store.database.url.render_as_string(hide_password=False)
+    await read(feed)
+    told: list[Changes | DirectoryUnavailableError] = []
+    following = asyncio.ensure_future(feed.follow(told.append, 0.01))
+    await until(lambda: told)
+    await add_account(store)
+    await until(lambda: _subjects(told) == {Subject("account", ACME)})
+    databases.cut_off(url)
+    await until(lambda: isinstance(told[-1], DirectoryUnavailableError))
+    databases.give_back(url)
+    await add_account(store, OTHER)
+    await until(lambda: Subject("account", OTHER) in _subjects(told))
+    feed.stop()
+    await following
+    assert not any(one.everything for one in told if isinstance(one, Changes))
+
+
+def _subjects(told: list[Changes | DirectoryUnavailableError]) -> set[Subject]:
+    return {one for changes in told if isinstance(changes, Changes) for one in changes.subjects}
+
+
+async def test_a_reader_that_fails_ends_nothing_and_is_no_lost_error(
+    store: DirectoryStore, feed: Feed
+) -> None:
+    lost: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
+    told: list[object] = []
+
+    def take(one: object) -> None:
+        told.append(one)
+        raise LookupError("a mistake in the reader")
+
+    following = asyncio.ensure_future(feed.follow(take, 0.01))
+    await until(lambda: len(told) > 3)
+    feed.stop()
+    await following
+    assert {str(context["exception"]) for context in lost} == {"a mistake in the reader"}
+
+
+async def test_a_follower_that_is_stopped_asks_no_more(
+    store: DirectoryStore, clock: MovableClock
+) -> None:
+    directory = live(store, clock, LiveSettings(poll_s=0.01))
+    await directory.start()
+    await directory.stop()
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("feed")]
+
+
+async def test_subjects_of_a_kind_that_is_not_known_are_no_harm(
+    store: DirectoryStore, clock: MovableClock
+) -> None:
+    """A later version of the gate may write them, on another host of the fleet."""
+    await add_account(store)
+    await add_identity(store)
+    directory = live(store, clock)
+    await directory.catch_up()
+    assert await directory.identities("example.com")
+    async with store.changing(ACTOR) as change:
+        await note_unknown(change)
+    await directory.catch_up()
+    assert await directory.identities("example.com")
+
+
+async def note_unknown(change: Change) -> None:
+    later: Callable[..., Subject] = Subject
+    await change.note("invent", later("planet", "", "mars"))
