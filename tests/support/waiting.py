@@ -1,11 +1,14 @@
 """Waiting for what comes about in another thread or process, and sends no event."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
-__all__ = ["until"]
+__all__ = ["answered", "until"]
 
-_PATIENCE_S = 30.0
+T = TypeVar("T")
+
+_PATIENCE_S: Final = 30.0
 
 
 async def until(holds: Callable[[], object], timeout_s: float = _PATIENCE_S) -> None:
@@ -13,3 +16,11 @@ async def until(holds: Callable[[], object], timeout_s: float = _PATIENCE_S) -> 
     async with asyncio.timeout(timeout_s):
         while not holds():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.005)
+
+
+async def answered(ask: Callable[[], Awaitable[T]], timeout_s: float = _PATIENCE_S) -> T:
+    """Ask until the answer is true, and return it; TimeoutError after so long."""
+    async with asyncio.timeout(timeout_s):
+        while not (answer := await ask()):  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.01)
+    return answer
