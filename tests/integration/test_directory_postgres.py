@@ -247,7 +247,7 @@ async def test_listening_that_is_refused_does_not_hold_up_reading(
         before = await answered(lambda: listeners(postgres, name))
         async with AsyncExitStack() as stack:
             for _ in range(4):  # that stay open afterwards
-                await stack.enter_async_context(store.reading())
+                _ = await stack.enter_async_context(store.reading())
         postgres.sql("postgres", f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         for pid in before:
             postgres.sql("postgres", f"SELECT pg_terminate_backend({pid})")
