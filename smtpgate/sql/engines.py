@@ -4,6 +4,7 @@ No wait is without an end: for a connection, for another's change, for an answer
 """
 
 import os
+import sqlite3
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -90,6 +91,9 @@ def prepare_sqlite(engine: Engine) -> None:
     path = Path(engine.url.database or "")
 
     def connect(_dialect: object, _record: object, words: list[Any], named: Any) -> None:  # noqa: ANN401 - the driver's
+        # Where there is nothing to open, no thread is begun that would outlive the attempt.
+        if not os.access(path, os.R_OK):
+            raise sqlite3.OperationalError("unable to open database file")
         # Without this SQLite makes an empty file, readable by everybody, where there is none.
         words[0], named["uri"] = f"file:{quote(str(path))}?mode=rw", True
 
