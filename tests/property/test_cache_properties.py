@@ -1,0 +1,91 @@
+"""The directory's cache never holds more than it may, and forgets what it is told to."""
+
+from typing import Final
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from smtpgate.directory.cache import Cache, CacheKey
+
+MAX_OCTETS: Final = 1000
+MAX_ABSENT: Final = 5
+ABSENT_S: Final = 60.0
+keys = st.integers(0, 12).map(lambda number: CacheKey("identity", f"d{number}.example"))
+accounts = st.frozensets(st.sampled_from("abc"), max_size=2)
+
+
+class CacheAgainstLists(RuleBasedStateMachine):
+    """What is kept and what is absent, each as a list with the latest use last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cache = Cache(max_octets=MAX_OCTETS, max_absent=MAX_ABSENT, absent_s=ABSENT_S)
+        self.kept: list[tuple[CacheKey, int, frozenset[str], int]] = []
+        self.absent: list[tuple[CacheKey, float]] = []
+        self.now_s = 0.0
+        self.number = 0
+
+    def forget(self, key: CacheKey) -> None:
+        self.kept = [one for one in self.kept if one[0] != key]
+        self.absent = [one for one in self.absent if one[0] != key]
+
+    @rule(key=keys, of=accounts, octets=st.integers(1, 1100))
+    def put(self, key: CacheKey, of: frozenset[str], octets: int) -> None:
+        self.number += 1
+        self.cache.put(key, self.number, of, octets)
+        self.forget(key)
+        if octets <= MAX_OCTETS:
+            self.kept.append((key, self.number, of, octets))
+            while sum(one[3] for one in self.kept) > MAX_OCTETS:
+                del self.kept[0]
+
+    @rule(key=keys)
+    def put_absent(self, key: CacheKey) -> None:
+        self.cache.put_absent(key, (), self.now_s)
+        self.forget(key)
+        self.absent = [*self.absent, (key, self.now_s + ABSENT_S)][-MAX_ABSENT:]
+
+    @rule(key=keys, also_lapsed=st.booleans())
+    def get(self, key: CacheKey, *, also_lapsed: bool) -> None:
+        told = self.cache.get(key, self.now_s, also_lapsed=also_lapsed)
+        for one in self.kept:
+            if one[0] == key:
+                assert told == (True, one[1])
+                self.kept.remove(one)
+                self.kept.append(one)
+                return
+        for known in self.absent:
+            if known[0] == key and (also_lapsed or self.now_s < known[1]):
+                assert told == (True, ())
+                self.absent.remove(known)
+                self.absent.append(known)
+                return
+        assert told == (False, None)
+
+    @rule(key=keys)
+    def drop(self, key: CacheKey) -> None:
+        self.cache.drop([key])
+        self.forget(key)
+
+    @rule(account=st.sampled_from("abc"))
+    def drop_account(self, account: str) -> None:
+        self.cache.drop_account(account)
+        self.kept = [one for one in self.kept if account not in one[2]]
+
+    @rule()
+    def clear(self) -> None:
+        self.cache.clear()
+        self.kept, self.absent = [], []
+
+    @rule(seconds=st.floats(0, 90))
+    def time_passes(self, seconds: float) -> None:
+        self.now_s += seconds
+
+    @invariant()
+    def both_hold_as_much(self) -> None:
+        assert self.cache.octets == sum(one[3] for one in self.kept) <= MAX_OCTETS
+        assert len(self.cache) == len(self.kept) + len(self.absent)
+        assert len(self.absent) <= MAX_ABSENT
+
+
+TestCacheAgainstLists = CacheAgainstLists.TestCase
