@@ -122,7 +122,7 @@ async def dkim_key_page(
     limit: int | None = None,
 ) -> list[DkimKeyRow]:
     """Keys in the order of accounts, domains and selectors."""
-    place = (dkim_keys.c.account_id, dkim_keys.c.domain, dkim_keys.c.selector)
+    order = [dkim_keys.c[name] for name in ("account_id", "region", "domain", "selector")]
     query = select(*_COLUMNS).where(dkim_keys.c.region == region)
     if account_id is not None:
         query = query.where(dkim_keys.c.account_id == account_id)
@@ -131,8 +131,8 @@ async def dkim_key_page(
     if stage is not None:
         query = query.where(dkim_keys.c.stage == stage)
     if after != ("", "", ""):
-        query = query.where(tuple_(*place) > after)
-    rows = await connection.execute(query.order_by(*place).limit(limit))
+        query = query.where(tuple_(*order) > (after[0], region, *after[1:]))
+    rows = await connection.execute(query.order_by(*order).limit(limit))
     return [DkimKeyRow(**row._mapping) for row in rows]
 
 

@@ -11,7 +11,16 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, bindparam, delete, insert, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.arn import ArnError, IdentityArn
@@ -155,21 +164,23 @@ async def identity_page(
 
     ``domain`` leaves that domain and the addresses in it.
     """
-    query = select(*_COLUMNS).where(identities.c.region == region)
-    if account_id is not None:
-        query = query.where(identities.c.account_id == account_id)
-    if name is not None:
-        query = query.where(identities.c.name == name)
-    if domain is not None:
-        query = query.where(identities.c.domain == domain)
-    if state is not None:
-        query = query.where(identities.c.state == state)
+    query = select(*_COLUMNS)
+    if account_id is None and name is None and domain is None:
+        # Not by an index of regions: the rows have to come in the order of the primary key.
+        query = query.where(func.coalesce(identities.c.region, "") == region)
+    else:
+        query = query.where(identities.c.region == region)
+    wanted = {"account_id": account_id, "name": name, "domain": domain, "state": state}
+    for column, value in wanted.items():
+        if value is not None:
+            query = query.where(identities.c[column] == value)
     if is_paused is not None:
         reason = identities.c.paused_reason
         query = query.where(reason.is_not(None) if is_paused else reason.is_(None))
+    order = (identities.c.account_id, identities.c.region, identities.c.name)
     if after != ("", ""):
-        query = query.where(tuple_(identities.c.account_id, identities.c.name) > after)
-    query = query.order_by(identities.c.account_id, identities.c.name).limit(limit)
+        query = query.where(tuple_(*order) > (after[0], region, after[1]))
+    query = query.order_by(*order).limit(limit)
     return [IdentityRow(**row._mapping) for row in await connection.execute(query)]
 
 

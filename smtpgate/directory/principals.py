@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.account import Principal
@@ -25,12 +25,14 @@ _Row: TypeAlias = Any  # of a query: its columns are the query's
 _Place: TypeAlias = tuple[str, str]  # an account's id, and a user's key or nothing
 
 _PAGE: Final = 500
-_PLACE: Final = tuple_(accounts.c.id, func.coalesce(users.c.key, ""))
 # A row for each user, and one for each account that has none.
 _EVERYBODY: Final = (
     select(*PRINCIPAL_COLUMNS)
     .select_from(accounts.outerjoin(users, users.c.account_id == accounts.c.id))
-    .order_by(accounts.c.id, func.coalesce(users.c.key, ""))
+    .order_by(accounts.c.id, users.c.key)
+)
+_whose: Final = tuple_(
+    policies.c.account_id, policies.c.kind, policies.c.region, policies.c.subject
 )
 _POLICIES: Final = (
     select(policies.c.account_id, policies.c.subject, policies.c.name, policies.c.document)
@@ -81,9 +83,8 @@ class Principals:
         """
         place: _Place = ("", "")
         while True:
-            query = _EVERYBODY.where(place < _PLACE).limit(_PAGE)
             async with self.store.reading() as connection:
-                rows = (await connection.execute(query)).all()
+                rows = await self._rows(connection, *place)
                 of_users = await self._compiled(connection, rows)
             found: list[Principal] = []
             for row, principal in zip(rows, of_users, strict=True):
@@ -96,17 +97,33 @@ class Principals:
             if len(rows) < _PAGE:
                 return
 
+    async def _rows(
+        self, connection: AsyncConnection, account_id: str, key: str
+    ) -> Sequence[_Row]:
+        """The rows of a page: the account's other users, then the accounts behind it.
+
+        Two questions, for each of which an index has the answer in order.
+        """
+        others = _EVERYBODY.where(accounts.c.id == account_id, users.c.key > key).limit(_PAGE)
+        rows = list((await connection.execute(others)).all())
+        if len(rows) < _PAGE:
+            behind = _EVERYBODY.where(accounts.c.id > account_id).limit(_PAGE - len(rows))
+            rows += (await connection.execute(behind)).all()
+        return rows
+
     def _root(self, row: _Row) -> Principal:
         return Principal.root(self.loader.account(row), self.loader.partition)
 
     async def _compiled(
         self, connection: AsyncConnection, rows: Sequence[_Row]
     ) -> list[Principal]:
-        """The principal of each row, with its policies."""
-        wanted = [_place(row) for row in rows if row.user_name is not None]
-        of_policies = await connection.execute(
-            _POLICIES.where(tuple_(policies.c.account_id, policies.c.subject).in_(wanted))
+        """The principal of each row, with its policies; the rows are in order."""
+        if not rows:
+            return []
+        first, last = (
+            (place[0], "user", "", place[1]) for place in (_place(rows[0]), _place(rows[-1]))
         )
+        of_policies = await connection.execute(_POLICIES.where(_whose >= first, _whose <= last))
         found: defaultdict[_Place, list[_Row]] = defaultdict(list)
         for policy in of_policies:
             found[policy.account_id, policy.subject].append(policy)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.arn import is_account_id
@@ -116,11 +116,7 @@ async def user_page(
     if account_id is not None:
         query = query.where(users.c.account_id == account_id, users.c.key > after[1])
     elif after != ("", ""):
-        last_account, last_key = after
-        query = query.where(
-            (users.c.account_id > last_account)
-            | ((users.c.account_id == last_account) & (users.c.key > last_key))
-        )
+        query = query.where(tuple_(users.c.account_id, users.c.key) > after)
     return [UserRow(**row._mapping) for row in await connection.execute(query)]
 
 
