@@ -56,21 +56,21 @@ class Operator:
             "/var/lib/smtpgate": str(desk.database.parent),
             "/var/backups/smtpgate": str(desk.folder / "backups"),
             "/root/directory": str(desk.folder / "exported"),
+            "/etc/smtpgate/private/master.key": str(desk.folder / "master.key"),
             **elsewhere,
         }
         (desk.folder / "backups").mkdir()
 
     async def do(self, line: str) -> None:
         """Do one line; it must come off well."""
-        words = shlex.split(await self._filled_in(line))
-        if words[0] == "systemctl":
-            return
+        filled = await self._filled_in(line)
+        words = shlex.split(filled)
         if words[0] == "smtpgate":
             await self._give(line, words[1:])
-        else:
-            # The desk has no user smtpgate to give files to.
-            rest = [word for word in words if word not in ("-o", "smtpgate")]
-            await to_thread(subprocess.run, rest, check=True, cwd=self._desk.folder)
+        elif words[0] != "systemctl":
+            # There is no user smtpgate to give files to.
+            shell = ["sh", "-c", filled.replace("-o smtpgate ", "")]
+            await to_thread(subprocess.run, shell, check=True, cwd=self._desk.folder)
         self.done.append(line)
 
     async def _give(self, line: str, words: list[str]) -> None:

@@ -47,6 +47,7 @@ async def must_be_as_told(desk: Desk, operator: Operator, kind: str) -> None:
     assert key["status"] == "active"
     status = await to_thread(desk.answers, "directory", "status")
     assert status["kind"] == kind
+    assert (status["current_master_key"], status["master_keys"]) == ("m2", ["m2", "m1"])
 
 
 async def test_every_line_can_be_typed_and_does_what_it_says(

@@ -1,9 +1,13 @@
 """``smtpgate audit``: who changed what."""
 
 import asyncio
+import json
 import os
 import pwd
+import signal
 import socket
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -16,6 +20,7 @@ from smtpgate.directory.store import DirectoryStore
 from smtpgate.tasks import TaskOwner
 from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk, grant
 from tests.support.directory import ACTOR
+from tests.support.source import ROOT
 
 
 @pytest.fixture
@@ -158,6 +163,26 @@ async def test_without_a_number_only_what_is_new_is_told(store: DirectoryStore) 
     assert told == []
     tasks.cancel()
     await tasks.drain(1)
+
+
+@pytest.mark.slow
+def test_following_goes_on_until_it_is_interrupted(office: Desk) -> None:
+    words = [sys.executable, "-m", "smtpgate", "audit", "list", "--follow", "--limit", "1"]
+    with subprocess.Popen(
+        [*words, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **office.environment, "PYTHONPATH": str(ROOT)},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert json.loads(process.stdout.readline())["action"] == "pause"
+        office.says("account", "resume", OWNER)
+        assert json.loads(process.stdout.readline())["action"] == "resume"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+        assert process.stderr.read() == ""
 
 
 def test_who_gives_a_command_is_known_behind_sudo_too() -> None:
