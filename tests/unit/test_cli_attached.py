@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,12 @@ MAILER = f"{DELEGATE}/mailer"
 IDENTITY = ("identity", "policy")
 USER = ("user", "policy")
 ARN = f"arn:aws:ses:us-east-1:{OWNER}:identity/ses-example.com"
+
+
+@pytest.fixture(autouse=True)
+def drafts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drafts that are kept go away with the test."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 @pytest.fixture
@@ -168,8 +175,6 @@ def test_a_draft_with_errors_is_kept_and_its_place_is_told(granted: Desk) -> Non
     assert draft.read_text() == grant(Effect="Alow")
     assert draft.parent.stat().st_mode & 0o077 == 0
     assert version(granted) == 1
-    draft.unlink()
-    draft.parent.rmdir()
 
 
 def test_a_draft_survives_that_somebody_else_was_faster(granted: Desk) -> None:
@@ -181,8 +186,6 @@ def test_a_draft_survives_that_somebody_else_was_faster(granted: Desk) -> None:
     draft = draft_in(told)
     assert draft.read_text() == grant(Sid="Slower")
     assert granted.says(*IDENTITY, "show", DOMAIN, "marketing") == grant(Sid="Faster")
-    draft.unlink()
-    draft.parent.rmdir()
 
 
 @pytest.mark.slow
