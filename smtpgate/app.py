@@ -4,7 +4,6 @@ import asyncio
 import importlib.util
 import os
 import signal
-import socket
 from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any, Final
@@ -19,21 +18,25 @@ from smtpgate.directory.feed import Changes
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.uses import KeyUses
 from smtpgate.http import HttpServer, Readiness
+from smtpgate.journal.live import LiveJournal
 from smtpgate.ledger.opening import describe_ledger, open_ledger
 from smtpgate.ledger.watch import LedgerWatch
-from smtpgate.log import JsonLog
 from smtpgate.metrics import Metrics
 from smtpgate.opening import (
     OpeningError,
     apply_declared,
+    describe_journal,
     directory_upkeep,
+    journal_of,
     live_directory,
     look_at_directory,
     open_directory,
+    open_journal,
 )
-from smtpgate.pipeline import Pipeline, Rules
+from smtpgate.pipeline import Pipeline
 from smtpgate.ports import Authenticator, Clock, DirectoryUnavailableError, EventSink
 from smtpgate.relay.pool import PooledUpstream
+from smtpgate.settings import hostname_of, log_of, rules_of
 from smtpgate.smtp.intake import Intake
 from smtpgate.smtp.listener import Listener, tls_context
 from smtpgate.smtp.session import Door
@@ -62,11 +65,6 @@ class _Events:
                 self._on_error(error)
 
 
-def hostname_of(config: Config) -> str:
-    """The name that the gate calls itself."""
-    return config.gate.hostname or socket.getfqdn()
-
-
 async def check(config: Config) -> list[str]:
     """Read everything that starting would read, change nothing, and say what there is.
 
@@ -87,6 +85,7 @@ async def check(config: Config) -> list[str]:
         f"upstream {upstream.name}: {upstream.host} port {upstream.port}, tls {upstream.tls}",
         *summary,
         describe_ledger(config),
+        describe_journal(config),
     ]
 
 
@@ -100,27 +99,6 @@ def _upstream(config: Config, clock: Clock, tasks: TaskOwner) -> PooledUpstream:
 
 def _new_message_id(at: datetime) -> str:
     return message_id(at, os.urandom(RANDOM_OCTETS))
-
-
-def _log(config: Config, clock: Clock) -> JsonLog:
-    return JsonLog(
-        str(config.log.target),
-        level=config.log.level,
-        clock=clock,
-        recipients=config.log.recipients,
-    )
-
-
-def _rules(config: Config, hostname: str) -> Rules:
-    return Rules(
-        hostname=hostname,
-        region=config.gate.region,
-        infer_arn=config.authorization.infer_arn,
-        normalize_bare_lf=config.message.bare_lf == "normalize",
-        require_signature=config.signing.require,
-        allow_when_ledger_fails=config.limits.on_store_failure == "allow",
-        mask_client=config.gate.received_client == "mask",
-    )
 
 
 class Gate:
@@ -137,7 +115,7 @@ class Gate:
         self.config = config
         self.store = store
         self.clock = clock or SystemClock()
-        self.log = _log(config, self.clock)
+        self.log = log_of(config, self.clock)
         self.metrics = Metrics(
             max_identities=config.metrics.max_identities,
             idle_s=config.metrics.idle_s,
@@ -154,7 +132,12 @@ class Gate:
         self.metrics.watch_directory(self.directory)
         self.uses = KeyUses(store, on_error=self.log.error)
         hostname = hostname_of(config)
-        events = _Events(self.log, self.metrics, self.uses, on_error=self.log.error)
+        told = _Events(self.log, self.metrics, on_error=self.log.error)
+        self.journal = journal_of(config, self.clock, told, self.log.error)
+        if isinstance(self.journal, LiveJournal):
+            self.readiness.add("journal", self.journal.check)
+            self.metrics.watch_journal(self.journal)
+        events = _Events(told, self.uses, self.journal, on_error=self.log.error)
         self.upkeep = directory_upkeep(
             config, store, self.clock, hostname=hostname, events=events, on_error=self.log.error
         )
@@ -173,10 +156,11 @@ class Gate:
 
     def _pipeline(self, hostname: str, events: EventSink) -> Pipeline:
         return Pipeline(
-            _rules(self.config, hostname),
+            rules_of(self.config, hostname),
             directory=self.directory,
             ledger=self.ledger,
             upstream=self.upstream,
+            journal=self.journal,
             events=events,
             clock=self.clock,
             new_message_id=_new_message_id,
@@ -243,7 +227,10 @@ class Gate:
         return not self.is_draining, "draining" if self.is_draining else "open"
 
     async def start(self) -> None:
-        """Follow the directory, and listen. Raises OSError naming what cannot be bound."""
+        """Follow the directory, open the journal, and listen.
+
+        Raises OSError naming what cannot be bound, OpeningError naming what cannot be opened.
+        """
         await self.directory.start()
         await self.ledger_watch.look()
         _ = self._for_life.start(self.ledger_watch.run(), name="ledger watch")
@@ -251,11 +238,12 @@ class Gate:
         if self.config.directory.recheck:
             _ = self._for_life.start(self.upkeep.run(), name="upkeep")
         try:
+            await open_journal(self.journal)
             for listener in self.listeners.values():
                 await listener.start()
             if self.http is not None:
                 await self.http.start()
-        except OSError:
+        except (OpeningError, OSError):
             await self.stop(drain_s=0)
             raise
         self.log.note(
@@ -284,6 +272,7 @@ class Gate:
         await self.directory.stop()
         await self.tasks.drain(1)
         await self.ledger.close()
+        await self.journal.stop()
         if self.http is not None:
             await self.http.stop()
         self.log.note("warning" if cut else "info", "stopped", transactions_cut_off=cut)

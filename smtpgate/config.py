@@ -18,6 +18,7 @@ from smtpgate.config_sections import (
     DnsConfig,
     GateConfig,
     HttpConfig,
+    JournalConfig,
     LimitsConfig,
     ListenerConfig,
     LogConfig,
@@ -50,6 +51,7 @@ __all__ = [
     "DnsConfig",
     "GateConfig",
     "HttpConfig",
+    "JournalConfig",
     "LedgerConfig",
     "LimitsConfig",
     "ListenerConfig",
@@ -90,6 +92,7 @@ class Config(Table):
     directory: DirectoryConfig = _section()
     dns: DnsConfig = DnsConfig()
     ledger: LedgerConfig = LedgerConfig()
+    journal: JournalConfig = _section()
     authorization: AuthorizationConfig = AuthorizationConfig()
     policy: PolicyConfig = PolicyConfig()
     limits: LimitsConfig = LimitsConfig()
@@ -126,6 +129,14 @@ class Config(Table):
         if directory.url_file is not None:
             return directory.url_file.value
         return directory.url or f"sqlite:///{self.gate.state_dir / 'directory.sqlite'}"
+
+    @property
+    def journal_url(self) -> str:
+        """The database that the journal is kept in: by default a file in the state folder."""
+        journal = self.journal
+        if journal.url_file is not None:
+            return journal.url_file.value
+        return journal.url or f"sqlite:///{self.gate.state_dir / 'journal.sqlite'}"
 
     @property
     def sole_upstream(self) -> UpstreamConfig:

@@ -47,6 +47,7 @@ __all__ = [
     "DnsConfig",
     "GateConfig",
     "HttpConfig",
+    "JournalConfig",
     "LimitsConfig",
     "ListenerConfig",
     "LogConfig",
@@ -221,6 +222,25 @@ class DirectoryConfig(Table):
             raise problems([(("url_file",), "stands beside url; one of them is enough")])
         if self.prune and self.apply is None:
             raise problems([(("prune",), "has no use without apply")])
+        return self
+
+
+class JournalConfig(Table):
+    """``[journal]``: what is kept of each submission, where, and for how long."""
+
+    enabled: bool = True
+    url: DatabaseUrl | None = None
+    url_file: SecretFile = None
+    recipients: bool = True
+    subject: bool = False
+    on_failure: Literal["refuse", "allow"] = "refuse"
+    max_age_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    max_octets: Annotated[int, Field(ge=1_000_000)] = 2_147_483_648
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.url is not None and self.url_file is not None:
+            raise problems([(("url_file",), "stands beside url; one of them is enough")])
         return self
 
 

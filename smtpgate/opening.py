@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from pathlib import Path
 from random import SystemRandom
 from typing import Final
@@ -22,7 +23,15 @@ from smtpgate.directory.registry import DirectoryRegistry
 from smtpgate.directory.sealing import MasterKeyError
 from smtpgate.directory.store import DirectoryStore, read_master_keys
 from smtpgate.directory.upgrade import SchemaError, is_upgradable
-from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink
+from smtpgate.journal.absent import NoJournal
+from smtpgate.journal.live import JournalSettings, LiveJournal
+from smtpgate.journal.store import JournalStore, TermKeyError
+from smtpgate.ports import (
+    Clock,
+    DirectoryUnavailableError,
+    EventSink,
+    JournalUnavailableError,
+)
 from smtpgate.private_keys import load_private_key
 from smtpgate.resolver import DnsResolver
 from smtpgate.sql.database import Database, DatabaseUrlError, parse_url
@@ -31,19 +40,24 @@ from smtpgate.upkeep.worker import Upkeep
 __all__ = [
     "OpeningError",
     "apply_declared",
+    "describe_journal",
     "directory_store",
     "directory_upkeep",
+    "journal_of",
+    "journal_store",
     "live_directory",
     "look_at_directory",
     "open_directory",
+    "open_journal",
 ]
 
 
 _CREDENTIAL: Final = "master.key"
+_TERM_KEY: Final = "journal.key"
 
 
 class OpeningError(Exception):
-    """A directory that cannot be opened; the text names the key and says what to do."""
+    """A store that cannot be opened; the text names the key and says what to do."""
 
 
 def directory_store(config: Config, clock: Clock, warnings: list[str]) -> DirectoryStore:
@@ -183,6 +197,54 @@ async def _looked_at(
         if declared is not None:
             plan = await planned(store, declared, config.directory.prune)
             yield f"directory.apply: {len(plan.steps)} steps to be taken by the next start"
+
+
+def journal_store(config: Config) -> JournalStore:
+    """The journal that the configuration names; nothing is asked of the database yet.
+
+    Raises OpeningError.
+    """
+    key = "journal.url" if config.journal.url_file is None else "journal.url_file"
+    try:
+        database = Database(parse_url(config.journal_url), JournalUnavailableError)
+    except DatabaseUrlError as error:
+        raise OpeningError(f"{key}: {error}") from None
+    return JournalStore(database=database, key_file=config.gate.state_dir / _TERM_KEY)
+
+
+def describe_journal(config: Config) -> str:
+    """Where the journal is kept, in a line. Raises OpeningError."""
+    if not config.journal.enabled:
+        return "journal: off"
+    name = journal_store(config).database.name
+    return f"journal: {name}, for {config.journal.max_age_days} days"
+
+
+def journal_of(
+    config: Config, clock: Clock, events: EventSink, on_error: Callable[[BaseException], None]
+) -> LiveJournal | NoJournal:
+    """The journal of a gate, not started yet. Raises OpeningError."""
+    journal = config.journal
+    if not journal.enabled:
+        return NoJournal()
+    store = journal_store(config)
+    settings = JournalSettings(
+        keep_recipients=journal.recipients,
+        keep_subject=journal.subject,
+        max_age=timedelta(days=journal.max_age_days),
+        max_octets=journal.max_octets,
+        is_needed=journal.on_failure == "refuse",
+        may_upgrade=store.database.is_sqlite,
+    )
+    return LiveJournal(store, settings, clock=clock, events=events, on_error=on_error)
+
+
+async def open_journal(journal: LiveJournal | NoJournal) -> None:
+    """Start a journal. Raises OpeningError."""
+    try:
+        await journal.start()
+    except (JournalUnavailableError, SchemaError, TermKeyError, OSError) as error:
+        raise OpeningError(f"journal: {error}") from None
 
 
 def _declared_counts(declared: Declared) -> str:

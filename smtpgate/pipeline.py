@@ -1,13 +1,16 @@
 """The way of a message, from the final dot to the verdict. The order of the stages is here.
 
 Every door builds a Submission and calls :meth:`Pipeline.submit`. Each stage either goes on or
-raises Reject; whatever happens, one event tells of it, and the client hears one reply that
-names the message id.
+raises Reject; whatever happens, the journal has it, one event tells of it, and the client hears
+one reply that names the message id.
 
 There is no spool: the client's 250 is sent only after the upstream's. So a refusal or a fault
 at any stage loses nothing, because the client still has its copy. The one window that remains
 is RFC 1047's: the final dot went out and no answer came. Then the client hears 451, the
 recipients stay counted, and the event says ``in-doubt``.
+
+The journal is part of the outcome: it has a submission before the upstream does, and its
+verdict before the client does. So no end of the gate leaves anything that nobody can look up.
 """
 
 import asyncio
@@ -20,7 +23,6 @@ from typing import Final, ParamSpec, TypeVar
 from smtpgate.core.account import AccessKey, usable_key
 from smtpgate.core.authorization import (
     Authorization,
-    Denial,
     Question,
     authorize,
     identity_names,
@@ -37,11 +39,13 @@ from smtpgate.core.signing import signature_fields
 from smtpgate.core.trace import complete, received_field
 from smtpgate.core.upstream import InDoubtError, LacksExtensionError, UpstreamUnavailableError
 from smtpgate.core.verdict import refusal_of, worded
+from smtpgate.outcome import Outcome, refuse
 from smtpgate.ports import (
     Clock,
     Directory,
     DirectoryUnavailableError,
     EventSink,
+    Journal,
     Ledger,
     LedgerUnavailableError,
     Upstream,
@@ -66,6 +70,7 @@ class Rules:
     normalize_bare_lf: bool = False
     require_signature: bool = True
     allow_when_ledger_fails: bool = False
+    allow_when_journal_fails: bool = False
     mask_client: bool = False
 
 
@@ -79,6 +84,7 @@ class Pipeline:
         directory: Directory,
         ledger: Ledger,
         upstream: Upstream,
+        journal: Journal,
         events: EventSink,
         clock: Clock,
         new_message_id: Callable[[datetime], str],
@@ -89,6 +95,13 @@ class Pipeline:
         self._directory = directory
         self._ledger = ledger
         self._upstream = upstream
+        self._outcome = Outcome(
+            journal,
+            events,
+            clock,
+            is_journal_needed=not rules.allow_when_journal_fails,
+            on_error=on_error,
+        )
         self._events = events
         self._clock = clock
         self._on_error = on_error
@@ -105,14 +118,13 @@ class Pipeline:
             done.reply = await self._carry(submission, done)
             done.outcome, done.reason = "accepted", "accepted"
         except Reject as refusal:
-            done.reply = self._refused(refusal, done)
+            done.reply = refuse(done, refusal)
         except Exception as error:  # noqa: BLE001 - for the log; the peer hears nothing of it
             self._on_error(error)
             unexpected = Reject(reply_of("temporary-failure"), "internal-error")
-            done.reply = self._refused(unexpected, done)
+            done.reply = refuse(done, unexpected)
         finally:
-            done.done_at = self._clock.now()
-            self._events.publish(done)
+            await self._outcome.end(done)
         return done.reply
 
     async def refusal_at_mail(self, key: AccessKey, client: Client) -> Reply | None:
@@ -162,6 +174,7 @@ class Pipeline:
         try:
             with self._timed("signing", done):
                 signed = await self._sign(submission, message, authorization, done)
+            await self._outcome.begin(done)
             with self._timed("relay", done):
                 accepted = await self._relay(submission, message, signed, done)
         except Reject as refusal:
@@ -186,7 +199,8 @@ class Pipeline:
             smtputf8=submission.envelope.smtputf8,
             normalize_bare_lf=self.rules.normalize_bare_lf,
         )
-        done.authors = tuple(author.mailbox for author in message.authors)
+        done.header, done.intent = message.block, message.intent
+        done.authors, done.sender = message.authors, message.sender
         return message
 
     async def _as_of_now(self, submission: Submission) -> Submission:
@@ -350,16 +364,6 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - the message's fate is decided already
             # The count stays as it was reserved, and the client hears what happened.
             self._on_error(error)
-
-    def _refused(self, refusal: Reject, done: SubmissionDone) -> Reply:
-        done.reason, done.detail = refusal.reason, refusal.detail
-        if refusal.reason == "in-doubt":
-            done.outcome = "in-doubt"
-        else:
-            done.outcome = "deferred" if refusal.reply.is_transient else "refused"
-        if isinstance(refusal, Denial):
-            done.decision, done.identities = refusal.decision, refusal.identities
-        return worded(refusal, done.submission.message_id)
 
     @contextmanager
     def _timed(self, stage: Stage, done: SubmissionDone) -> Iterator[None]:

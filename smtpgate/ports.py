@@ -10,7 +10,7 @@ from typing import Protocol
 
 from smtpgate.core.account import AccessKey
 from smtpgate.core.envelope import Envelope
-from smtpgate.core.events import AuthReason, Event, UpkeepTroubles
+from smtpgate.core.events import AuthReason, Event, SubmissionDone, UpkeepTroubles
 from smtpgate.core.identity import Identity
 from smtpgate.core.limits import Charge, Crossing, Reservation, Subject
 from smtpgate.core.registered import Registered
@@ -22,6 +22,8 @@ __all__ = [
     "Directory",
     "DirectoryUnavailableError",
     "EventSink",
+    "Journal",
+    "JournalUnavailableError",
     "Ledger",
     "LedgerUnavailableError",
     "Registry",
@@ -37,6 +39,10 @@ class DirectoryUnavailableError(Exception):
 
 class LedgerUnavailableError(Exception):
     """The ledger cannot count now."""
+
+
+class JournalUnavailableError(Exception):
+    """The journal cannot be written now."""
 
 
 class ResolverError(Exception):
@@ -133,6 +139,19 @@ class Upstream(Protocol):
     @property
     def extensions(self) -> frozenset[str] | None:
         """The EHLO keywords that it last offered; ``None`` before the first connection."""
+
+
+class Journal(Protocol):
+    """Keeps a record of each submission. Raises JournalUnavailableError."""
+
+    async def begin(self, done: SubmissionDone) -> None:
+        """Keep what is known of a submission that is about to be relayed."""
+
+    async def finish(self, done: SubmissionDone) -> None:
+        """Keep the verdict, and the rest of a submission that was not begun.
+
+        What cannot be written now is written when that can be done again, if it is soon.
+        """
 
 
 class Registry(Protocol):

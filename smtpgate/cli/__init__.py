@@ -14,7 +14,10 @@ from smtpgate.cli.audit import audit_app
 from smtpgate.cli.directory import back_up, directory_app
 from smtpgate.cli.dkim import dkim_app
 from smtpgate.cli.documents import apply, export
+from smtpgate.cli.explain import explain
 from smtpgate.cli.identity import identity_app
+from smtpgate.cli.impact import impact
+from smtpgate.cli.journal import journal_app
 from smtpgate.cli.key import key_app
 from smtpgate.cli.policy import policy_app
 from smtpgate.cli.simulate import simulate
@@ -26,6 +29,7 @@ from smtpgate.cli.terminal import (
     loaded_config,
     output,
 )
+from smtpgate.cli.usage import usage
 from smtpgate.cli.user import user_app
 from smtpgate.config import ConfigError
 from smtpgate.demo import run_demo
@@ -44,6 +48,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _DIRECTORY: Final = "The directory"
+_JOURNAL: Final = "What was sent, and why not"
 _File: TypeAlias = Annotated[
     Path,
     typer.Argument(metavar="FILE", help="The configuration file (TOML).", show_default=False),
@@ -138,6 +143,19 @@ for family in (
     directory_app,
 ):
     app.add_typer(family, rich_help_panel=_DIRECTORY)
+app.command(rich_help_panel=_JOURNAL, epilog=example("explain 0100…-000000"))(explain)
+app.add_typer(journal_app, rich_help_panel=_JOURNAL)
+app.command(
+    rich_help_panel=_JOURNAL,
+    epilog=example(
+        "impact --policy marketing.json "
+        "--identity arn:aws:ses:us-east-1:888888888888:identity/ses-example.com"
+    ),
+)(impact)
+app.command(
+    rich_help_panel=_JOURNAL,
+    epilog=example("usage --account 888888888888 --since 30d --by day"),
+)(usage)
 app.command(
     rich_help_panel=_DIRECTORY, epilog=example("apply /etc/smtpgate/directory --dry-run")
 )(apply)

@@ -30,6 +30,7 @@ __all__ = ["Gatehouse"]
 class Gatehouse:
     """A configured directory, and what else decides about a trial."""
 
+    config: Config
     directory: LiveDirectory
     principals: Principals
     region: str
@@ -54,6 +55,7 @@ class Gatehouse:
             directory = live_directory(config, store, clock)
             try:
                 yield cls(
+                    config,
                     directory,
                     Principals(store, directory.loader),
                     config.gate.region,

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from smtpgate.app import hostname_of
 from smtpgate.cli.arguments import AccountOption, IdentityArgument
 from smtpgate.cli.attached import AttachedPolicies
 from smtpgate.cli.identity_view import (
@@ -50,6 +49,7 @@ from smtpgate.directory.identities import (
 )
 from smtpgate.directory.places import FindPlace, policies_of_identity
 from smtpgate.directory.policies import PolicyPlace, policies_of
+from smtpgate.settings import hostname_of
 from smtpgate.upkeep.mailing import CodeMailer, confirm
 from smtpgate.upkeep.verifying import Verifier
 

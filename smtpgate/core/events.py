@@ -7,7 +7,10 @@ from typing import Final, Literal
 
 from smtpgate.core.account import KeyRefusal, Principal
 from smtpgate.core.address import Mailbox
+from smtpgate.core.author import Author
 from smtpgate.core.envelope import Client, Submission
+from smtpgate.core.headers import HeaderBlock
+from smtpgate.core.intent import SendingIntent
 from smtpgate.core.limits import Crossing
 from smtpgate.core.policy import Decision
 from smtpgate.core.reply import Reply
@@ -20,8 +23,10 @@ __all__ = [
     "DkimAlarm",
     "Event",
     "IdentityStateChanged",
+    "JournalChanged",
     "MailRefused",
     "Outcome",
+    "RecordsLost",
     "Role",
     "SessionClosed",
     "SessionOpened",
@@ -65,6 +70,7 @@ class SubmissionDone:
     ``stage_s`` has the seconds that each stage took. ``used_24h`` is the account's count of
     recipients in the last 24 hours, after this message; ``crossings`` are the shares of a quota
     that were reached by it. ``uncounted`` says why its recipients were counted nowhere.
+    ``header`` is the block without the fields that ``intent`` was read from.
     """
 
     submission: Submission
@@ -72,7 +78,10 @@ class SubmissionDone:
     reason: str = "internal-error"
     detail: str = ""
     reply: Reply | None = None
-    authors: tuple[Mailbox, ...] = ()
+    header: HeaderBlock | None = None
+    intent: SendingIntent | None = None
+    authors: tuple[Author, ...] = ()
+    sender: Author | None = None
     identities: tuple[UsedIdentity, ...] = ()
     decision: Decision | None = None
     used_24h: int | None = None
@@ -190,6 +199,27 @@ class UpkeepDone:
     troubles: UpkeepTroubles
 
 
+@dataclass(frozen=True, slots=True)
+class JournalChanged:
+    """The journal cannot be written, for that ``problem``, or without one it can be again.
+
+    ``owed`` is how many records wait to be written.
+    """
+
+    problem: str | None
+    owed: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsLost:
+    """Records that were to be kept, and never will be."""
+
+    records: int
+    problem: str
+    at: datetime
+
+
 Event = (
     SubmissionDone
     | MailRefused
@@ -201,4 +231,6 @@ Event = (
     | IdentityStateChanged
     | DkimAlarm
     | UpkeepDone
+    | JournalChanged
+    | RecordsLost
 )

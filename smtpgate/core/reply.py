@@ -260,5 +260,6 @@ REASONS: Final[dict[str, str]] = {
     "in-doubt": "the message went out whole and the upstream never answered",
     "directory-unavailable": "accounts, identities or policies could not be read",
     "ledger-unavailable": "the sending limits could not be counted",
+    "journal-unavailable": "the journal could not be written, and nothing goes out unwritten",
     "internal-error": "an error of the gate itself; its log has the traceback",
 }

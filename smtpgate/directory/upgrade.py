@@ -1,20 +1,22 @@
-"""The schema's life: made by the first start, upgraded by revisions, never run backwards."""
+"""The directory's tables: which they are, and how they are brought up to date."""
 
-import importlib
 from typing import Final
 
-from sqlalchemy import Connection, inspect, text
-
 from smtpgate.directory.schema import EARLIER, HEAD
+from smtpgate.sql import upgrade as tables
 from smtpgate.sql.database import Database
+from smtpgate.sql.upgrade import Schema, SchemaError
 
-__all__ = ["SchemaError", "is_upgradable", "must_be_current", "revision_of", "upgrade"]
+__all__ = [
+    "SCHEMA",
+    "SchemaError",
+    "is_upgradable",
+    "must_be_current",
+    "revision_of",
+    "upgrade",
+]
 
-_VERSION_TABLE: Final = "alembic_version"  # alembic's own
-
-
-class SchemaError(Exception):
-    """A directory whose tables are not those of this version; the text says what to do."""
+SCHEMA: Final = Schema("directory", HEAD, "smtpgate.directory.migrations.versions")
 
 
 async def revision_of(database: Database) -> str | None:
@@ -22,33 +24,16 @@ async def revision_of(database: Database) -> str | None:
 
     Raises DirectoryUnavailableError.
     """
-    async with database.reading() as connection:
-        return await connection.run_sync(_revision)
-
-
-def _revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table(_VERSION_TABLE):
-        return None
-    found = connection.execute(text(f"SELECT version_num FROM {_VERSION_TABLE}"))  # noqa: S608 - a constant
-    revision: str | None = found.scalar()
-    return revision
+    return await tables.revision_of(database, SCHEMA)
 
 
 async def upgrade(database: Database) -> tuple[str | None, str]:
     """Bring the tables to this version's revision: from nothing, or from any earlier one.
 
-    All of it in one transaction. The revisions before and after. Raises SchemaError,
-    DirectoryUnavailableError, or OSError when the file cannot be made.
+    The revisions before and after. Raises SchemaError, DirectoryUnavailableError, or OSError
+    when the file cannot be made.
     """
-    database.create_file()
-    async with database.changing() as connection:
-        before = await connection.run_sync(_revision)
-        if before != HEAD:
-            try:
-                await connection.run_sync(_migrate)
-            except _UnknownRevisionError:
-                raise SchemaError(_later(database, before)) from None
-    return before, HEAD
+    return await tables.upgrade(database, SCHEMA)
 
 
 async def is_upgradable(database: Database) -> bool:
@@ -61,34 +46,4 @@ async def is_upgradable(database: Database) -> bool:
 
 async def must_be_current(database: Database) -> None:
     """Raises SchemaError unless the tables are those of this version."""
-    revision = await revision_of(database)
-    if revision is None:
-        raise SchemaError(
-            f"{database.name}: holds no directory; `smtpgate directory upgrade' makes one"
-        )
-    if revision != HEAD:
-        raise SchemaError(
-            f"{database.name}: is at revision {revision}, this version needs {HEAD}; "
-            f"`smtpgate directory upgrade' upgrades an older one"
-        )
-
-
-def _later(database: Database, revision: str | None) -> str:
-    return (
-        f"{database.name}: was last used by a later version of smtpgate (its revision "
-        f"{revision} is not known here); install that version again, or restore a backup that "
-        f"was made before"
-    )
-
-
-class _UnknownRevisionError(Exception):
-    """A revision that is not among ours."""
-
-
-def _migrate(connection: Connection) -> None:
-    # Imported when needed: alembic takes a tenth of a second, and most starts change nothing.
-    migrations = importlib.import_module("smtpgate.directory.migrations")
-    try:
-        migrations.migrate(connection)
-    except migrations.UnknownRevisionError:
-        raise _UnknownRevisionError from None
+    await tables.must_be_current(database, SCHEMA)

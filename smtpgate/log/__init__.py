@@ -1,5 +1,6 @@
 """The log: one JSON object a line, for each submission, failed login and turn of the gate."""
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from smtpgate.core.events import (
@@ -8,7 +9,9 @@ from smtpgate.core.events import (
     DkimAlarm,
     Event,
     IdentityStateChanged,
+    JournalChanged,
     MailRefused,
+    RecordsLost,
     SessionsEnded,
     SubmissionDone,
 )
@@ -20,8 +23,10 @@ from smtpgate.log.lines import (
     dkim_alarm_line,
     error_line,
     identity_line,
+    journal_line,
     line_of,
     mail_refused_line,
+    records_lost_line,
     sessions_ended_line,
     submission_line,
 )
@@ -30,6 +35,17 @@ from smtpgate.ports import Clock
 
 __all__ = ["JsonLog", "Level"]
 
+# Which other events are logged: from which level on, or always, and what makes their lines.
+_LINES: Final[Mapping[type[Event], tuple[Level | None, Callable[..., bytes]]]] = {
+    MailRefused: (None, mail_refused_line),
+    AuthFailed: (None, auth_failed_line),
+    IdentityStateChanged: (None, identity_line),
+    DkimAlarm: (None, dkim_alarm_line),
+    JournalChanged: (None, journal_line),
+    RecordsLost: (None, records_lost_line),
+    SessionsEnded: ("info", sessions_ended_line),
+    Authenticated: ("debug", authenticated_line),
+}
 _RANK: Final = {level: rank for rank, level in enumerate(LEVELS)}
 
 
@@ -55,18 +71,10 @@ class JsonLog:
         # The line is made now and not with the batch: an event holds its whole message.
         if isinstance(event, SubmissionDone):
             self._writer.add(submission_line(event, with_recipients=self._with_recipients))
-        elif isinstance(event, MailRefused):
-            self._writer.add(mail_refused_line(event))
-        elif isinstance(event, AuthFailed):
-            self._writer.add(auth_failed_line(event))
-        elif isinstance(event, IdentityStateChanged):
-            self._writer.add(identity_line(event))
-        elif isinstance(event, DkimAlarm):
-            self._writer.add(dkim_alarm_line(event))
-        elif isinstance(event, SessionsEnded) and self._is_told("info"):
-            self._writer.add(sessions_ended_line(event))
-        elif isinstance(event, Authenticated) and self._is_told("debug"):
-            self._writer.add(authenticated_line(event))
+        elif type(event) in _LINES:
+            level, line = _LINES[type(event)]
+            if level is None or self._is_told(level):
+                self._writer.add(line(event))
 
     def note(self, level: Level, what: str, **facts: object) -> None:
         """Log a turn in the gate's life."""

@@ -23,7 +23,9 @@ from smtpgate.core.events import (
     AuthFailed,
     DkimAlarm,
     IdentityStateChanged,
+    JournalChanged,
     MailRefused,
+    RecordsLost,
     SessionsEnded,
     SubmissionDone,
     UsedIdentity,
@@ -39,8 +41,10 @@ __all__ = [
     "dkim_alarm_line",
     "error_line",
     "identity_line",
+    "journal_line",
     "line_of",
     "mail_refused_line",
+    "records_lost_line",
     "sessions_ended_line",
     "submission_line",
 ]
@@ -73,7 +77,7 @@ def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
         **_verdict(done),
         **_sender(submission.principal, submission.access_key_id, submission.client),
         **_envelope(done, with_recipients=with_recipients),
-        "from": [str(mailbox) for mailbox in done.authors[:_MAX_ITEMS]] or None,
+        "from": [str(author.mailbox) for author in done.authors[:_MAX_ITEMS]] or None,
         "identities": _identities(done.identities) or None,
         "decision": None if done.decision is None else _decision(done.decision),
         "used_24h": done.used_24h,
@@ -168,6 +172,20 @@ def dkim_alarm_line(event: DkimAlarm) -> bytes:
         "problem": event.problem[:_MAX_TEXT] or None,
     }
     return line_of(event.at, "warning" if event.since else "info", "dkim-alarm", facts)
+
+
+def journal_line(event: JournalChanged) -> bytes:
+    """The line of a journal that cannot be written, or can be again."""
+    facts = {"problem": event.problem and event.problem[:_MAX_TEXT], "owed": event.owed}
+    if event.problem is None:
+        return line_of(event.at, "info", "journal-written-again", {"owed": event.owed})
+    return line_of(event.at, "error", "journal-failed", facts)
+
+
+def records_lost_line(event: RecordsLost) -> bytes:
+    """The line of records that the journal will never have."""
+    facts = {"records": event.records, "problem": event.problem[:_MAX_TEXT]}
+    return line_of(event.at, "error", "journal-lost", facts)
 
 
 def error_line(at: datetime, error: BaseException) -> bytes:

@@ -170,6 +170,47 @@ _ROWS: Final = (
         "DKIM keys that sign, and whose published record is gone or differs.",
     ),
     MetricRow(
+        "smtpgate_journal_up",
+        "gauge",
+        (),
+        "1 when the journal was written when last tried, 0 when it was not.",
+    ),
+    MetricRow("smtpgate_journal_records", "gauge", (), "About how many records it has."),
+    MetricRow("smtpgate_journal_octets", "gauge", (), "About how many octets they take."),
+    MetricRow(
+        "smtpgate_journal_owed",
+        "gauge",
+        (),
+        "Records that wait for the journal to be writable again.",
+    ),
+    MetricRow(
+        "smtpgate_journal_written_total", "counter", (), "Records written, or completed."
+    ),
+    MetricRow(
+        "smtpgate_journal_commits_total",
+        "counter",
+        (),
+        "Transactions that wrote them; under load one has many records.",
+    ),
+    MetricRow(
+        "smtpgate_journal_commit_seconds_total",
+        "counter",
+        (),
+        "Time that these transactions took.",
+    ),
+    MetricRow(
+        "smtpgate_journal_failures_total",
+        "counter",
+        (),
+        "Times that the journal could not be written.",
+    ),
+    MetricRow(
+        "smtpgate_journal_lost_total",
+        "counter",
+        (),
+        "Records that were never written, such as verdicts when the gate ended meanwhile.",
+    ),
+    MetricRow(
         "smtpgate_build_info",
         "gauge",
         ("version", "python"),

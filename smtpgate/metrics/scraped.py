@@ -8,12 +8,29 @@ from prometheus_client.registry import Collector
 
 from smtpgate.metrics.catalogue import CATALOGUE
 
-__all__ = ["Directories", "Directory", "DirectoryCache", "Pool", "Upstreams"]
+__all__ = [
+    "Directories",
+    "Directory",
+    "DirectoryCache",
+    "Journal",
+    "JournalSize",
+    "JournalTally",
+    "Journals",
+    "Pool",
+    "Upstreams",
+]
 
 
 def _family(name: str) -> GaugeMetricFamily:
     row = CATALOGUE[name]
     return GaugeMetricFamily(row.name, row.meaning, labels=row.labels)
+
+
+def _plain(name: str, value: float) -> Metric:
+    """A metric without labels."""
+    row = CATALOGUE[name]
+    kind = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
+    return kind(row.name, row.meaning, value=value)
 
 
 class Pool(Protocol):
@@ -86,17 +103,74 @@ class Directories(Collector):
     def collect(self) -> Iterable[Metric]:
         """What is told at a scrape."""
         directory, cache = self._directory, self._directory.cache
-        for name, value in (
-            ("smtpgate_directory_up", 0 if directory.problem else 1),
-            ("smtpgate_directory_age_seconds", directory.age_s),
-            ("smtpgate_directory_cache_entries", len(cache)),
-            ("smtpgate_directory_cache_octets", cache.octets),
-        ):
-            family = _family(name)
-            family.add_metric([], value)
-            yield family
+        yield _plain("smtpgate_directory_up", 0 if directory.problem else 1)
+        yield _plain("smtpgate_directory_age_seconds", directory.age_s)
+        yield _plain("smtpgate_directory_cache_entries", len(cache))
+        yield _plain("smtpgate_directory_cache_octets", cache.octets)
         row = CATALOGUE["smtpgate_directory_answers_total"]
         answers = CounterMetricFamily(row.name, row.meaning, labels=row.labels)
         answers.add_metric(["cache"], cache.hits)
         answers.add_metric(["database"], cache.misses)
         yield answers
+
+
+class JournalTally(Protocol):
+    """What was written into a journal so far."""
+
+    records: int
+    commits: int
+    commit_s: float
+    failures: int
+    lost: int
+
+
+class JournalSize(Protocol):
+    """How much a journal holds."""
+
+    @property
+    def records(self) -> int:
+        """How many records there are, about."""
+
+    @property
+    def octets(self) -> int:
+        """How many octets they take, about."""
+
+
+class Journal(Protocol):
+    """What is asked of a journal."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why it cannot be written."""
+
+    @property
+    def owed(self) -> int:
+        """How many records wait for that."""
+
+    @property
+    def tally(self) -> JournalTally:
+        """What was written."""
+
+    @property
+    def size(self) -> JournalSize:
+        """How much there is."""
+
+
+class Journals(Collector):
+    """Asks the journal how it stands at each scrape."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def collect(self) -> Iterable[Metric]:
+        """What is told at a scrape."""
+        journal, tally, size = self._journal, self._journal.tally, self._journal.size
+        yield _plain("smtpgate_journal_up", 0 if journal.problem else 1)
+        yield _plain("smtpgate_journal_records", size.records)
+        yield _plain("smtpgate_journal_octets", size.octets)
+        yield _plain("smtpgate_journal_owed", journal.owed)
+        yield _plain("smtpgate_journal_written_total", tally.records)
+        yield _plain("smtpgate_journal_commits_total", tally.commits)
+        yield _plain("smtpgate_journal_commit_seconds_total", tally.commit_s)
+        yield _plain("smtpgate_journal_failures_total", tally.failures)
+        yield _plain("smtpgate_journal_lost_total", tally.lost)

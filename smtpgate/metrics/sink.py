@@ -36,7 +36,14 @@ from smtpgate.metrics.bounded import UNKNOWN, Quotas, Shares
 from smtpgate.metrics.catalogue import CATALOGUE
 from smtpgate.metrics.histogram import Histogram
 from smtpgate.metrics.limits import LimitCounters
-from smtpgate.metrics.scraped import Directories, Directory, Pool, Upstreams
+from smtpgate.metrics.scraped import (
+    Directories,
+    Directory,
+    Journal,
+    Journals,
+    Pool,
+    Upstreams,
+)
 from smtpgate.ports import Clock
 
 __all__ = ["Metrics"]
@@ -120,6 +127,10 @@ class Metrics:
     def watch_directory(self, directory: Directory) -> None:
         """Tell how the directory stands in each scrape from now on."""
         self._registry.register(Directories(directory))
+
+    def watch_journal(self, journal: Journal) -> None:
+        """Tell how the journal stands in each scrape from now on."""
+        self._registry.register(Journals(journal))
 
     def publish(self, event: Event) -> None:
         """Count the event."""

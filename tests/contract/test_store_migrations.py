@@ -9,11 +9,17 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, insert, select, text
 
-from smtpgate.directory import migrations
 from smtpgate.directory.schema import EARLIER, HEAD, metadata
-from smtpgate.directory.upgrade import SchemaError, must_be_current, revision_of, upgrade
+from smtpgate.directory.upgrade import (
+    SCHEMA,
+    SchemaError,
+    must_be_current,
+    revision_of,
+    upgrade,
+)
 from smtpgate.ports import DirectoryUnavailableError
 from smtpgate.sql.database import Database, parse_url
+from smtpgate.sql.migrations import migrate
 from tests.support.databases import Databases
 
 AT: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -98,11 +104,14 @@ async def database(databases: Databases) -> AsyncIterator[Database]:
 
 async def at_revision(database: Database, revision: str) -> None:
     async with database.changing() as connection:
-        await connection.run_sync(migrations.migrate, revision)
+        places = SCHEMA.revisions, SCHEMA.version_table
+        await connection.run_sync(migrate, *places, revision)
 
 
 def _differences(connection: Connection) -> list[Any]:
-    found: list[Any] = compare_metadata(MigrationContext.configure(connection), metadata)
+    options = {"version_table": SCHEMA.version_table}
+    context = MigrationContext.configure(connection, opts=options)
+    found: list[Any] = compare_metadata(context, metadata)
     return found
 
 
@@ -138,7 +147,7 @@ async def test_the_migrations_make_the_tables_of_this_version(database: Database
 async def test_a_later_version_s_tables_are_left_alone(database: Database) -> None:
     _ = await upgrade(database)
     async with database.changing() as connection:
-        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        await connection.execute(text("UPDATE directory_version SET version_num = '9999'"))
     with pytest.raises(SchemaError, match="last used by a later version of smtpgate"):
         _ = await upgrade(database)
     with pytest.raises(SchemaError, match="at revision 9999"):

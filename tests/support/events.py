@@ -6,6 +6,7 @@ from typing import Final
 from smtpgate.core.account import UNLIMITED, Account, Principal, SendingLimits
 from smtpgate.core.address import Mailbox, ReversePath
 from smtpgate.core.arn import user_arn
+from smtpgate.core.author import Author
 from smtpgate.core.envelope import Client, Envelope, Submission
 from smtpgate.core.events import (
     Authenticated,
@@ -80,7 +81,7 @@ def done(
         outcome=outcome,
         reason=reason,
         reply=reply or reply_of("accepted", message_id="0100-1"),
-        authors=(_FROM,),
+        authors=(Author(None, _FROM),),
         used_24h=used_24h,
         done_at=AT + timedelta(milliseconds=12),
         stage_s={"message": 0.0001, "authorization": 0.0002, "relay": 0.010},

@@ -31,7 +31,7 @@ async def test_each_check_is_told_and_one_that_fails_makes_the_gate_not_ready(
     tmp_path: Path,
 ) -> None:
     async with open_gate(tmp_path) as (gate, _):
-        checks = {"listeners": "open", "directory": "open", "ledger": "open"}
+        checks = {"listeners": "open", "directory": "open", "ledger": "open", "journal": "open"}
         assert await readiness(gate) == (200, {"ready": True, "checks": checks})
         gate.readiness.add("directory", lambda: (False, "no connection"))
         checks["directory"] = "no connection"
@@ -44,7 +44,7 @@ async def test_a_gate_that_drains_says_so(tmp_path: Path) -> None:
         status, body = await readiness(gate)
         assert (status, body["checks"]) == (
             503,
-            {"listeners": "draining", "directory": "open", "ledger": "open"},
+            {"listeners": "draining", "directory": "open", "ledger": "open", "journal": "open"},
         )
         gate.is_draining = False
 

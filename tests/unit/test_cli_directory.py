@@ -55,7 +55,7 @@ def test_the_tables_are_made_upgraded_and_then_left_alone(tmp_path: Path) -> Non
     assert told == f"the tables are made, at revision {HEAD}\n"
     assert desk.says("directory", "upgrade") == f"the tables are at revision {HEAD} already\n"
     assert desk.database.stat().st_mode & 0o077 == 0
-    desk.sql("UPDATE alembic_version SET version_num = '9999'")
+    desk.sql("UPDATE directory_version SET version_num = '9999'")
     told = desk.refuses("directory", "upgrade")
     assert "was last used by a later version of smtpgate" in told
     assert "is at revision 9999" in desk.refuses("account", "list")

@@ -109,7 +109,7 @@ def test_a_paused_account_is_known_to_be_paused(office: Desk) -> None:
 
 def test_a_database_that_cannot_be_used_is_told(office: Desk) -> None:
     words = ("simulate", "--as", DELEGATE, *MESSAGE)
-    office.sql("UPDATE alembic_version SET version_num = '0001'")
+    office.sql("UPDATE directory_version SET version_num = '0001'")
     assert "is at revision 0001" in office.refuses(*words)
     office.database.write_bytes(b"no database" * 100)
     assert "is no SQLite database" in office.refuses(*words)

@@ -234,7 +234,14 @@ def test_the_sample_explains_every_key(section: str, key: str) -> None:
 def sample(tmp_path: Path) -> Path:
     (tmp_path / "private").mkdir()
     (tmp_path / "directory").mkdir()
-    for name in ("tls.crt", "tls.key", "upstream.password", "directory.url", "redis.url"):
+    for name in (
+        "tls.crt",
+        "tls.key",
+        "upstream.password",
+        "directory.url",
+        "redis.url",
+        "journal.url",
+    ):
         (tmp_path / "private" / name).write_text("content\n")
         (tmp_path / "private" / name).chmod(0o600)
     (tmp_path / "upstream-ca.pem").write_text("PEM\n")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from smtpgate.core.events import SessionOpened
+from smtpgate.core.events import JournalChanged, RecordsLost, SessionOpened
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
 from smtpgate.core.reply import CATALOGUE, Reply
 from smtpgate.core.secret import Secret
@@ -13,6 +13,7 @@ from smtpgate.log import JsonLog, Level
 from smtpgate.log.lines import __doc__ as lines_doc
 from tests.support.clock import MovableClock
 from tests.support.events import (
+    AT,
     CLIENT,
     DELEGATE,
     IDENTITY,
@@ -228,6 +229,18 @@ def test_logins_are_for_debugging_and_sessions_that_end_with_their_key_for_infor
     if "sessions-ended" in seen:
         ended = seen["sessions-ended"]
         assert (ended["reason"], ended["sessions"]) == ("access-key-expired", 3)
+
+
+def test_a_journal_that_fails_and_works_again_is_told_in_three_lines(path: Path) -> None:
+    log = JsonLog(str(path), level="error", clock=MovableClock())
+    log.publish(JournalChanged("journal.sqlite: disk full", 0, AT))
+    log.publish(RecordsLost(2, "too many", AT))
+    log.publish(JournalChanged(None, 3, AT))
+    failed, lost, again = entries(path)
+    assert (failed["event"], failed["level"]) == ("journal-failed", "error")
+    assert failed["problem"] == "journal.sqlite: disk full"
+    assert (lost["event"], lost["level"], lost["records"]) == ("journal-lost", "error", 2)
+    assert (again["event"], again["level"]) == ("journal-written-again", "info")
 
 
 def test_sessions_have_no_lines(log: JsonLog, path: Path) -> None:

@@ -3,8 +3,17 @@ from typing import get_args
 
 import pytest
 
-from smtpgate.core.events import Event, SessionClosed, SessionOpened, SessionsEnded
+from smtpgate.core.events import (
+    Event,
+    JournalChanged,
+    RecordsLost,
+    SessionClosed,
+    SessionOpened,
+    SessionsEnded,
+)
 from smtpgate.directory.cache import Cache, CacheKey
+from smtpgate.journal.retention import Size
+from smtpgate.journal.writer import Tally
 from smtpgate.metrics import CATALOGUE, OTHER, UNKNOWN, Metrics
 from tests.support.clock import MovableClock
 from tests.support.events import (
@@ -228,6 +237,8 @@ def test_every_event_has_a_reader(metrics: Metrics) -> None:
         SessionOpened("submission"),
         SessionClosed("submission"),
         *UPKEEP,
+        JournalChanged("disk full", 2, AT),
+        RecordsLost(1, "disk full", AT),
     )
     assert {type(event) for event in events} == set(get_args(Event))
     for event in events:
@@ -262,6 +273,36 @@ def test_the_directory_is_asked_at_each_scrape(metrics: Metrics) -> None:
     assert "smtpgate_directory_up 0.0" in metrics.render().decode().splitlines()
 
 
+@dataclass
+class AskedJournal:
+    """A journal as a scrape sees it."""
+
+    problem: str | None = None
+    owed: int = 4
+    tally: Tally = field(default_factory=lambda: Tally(30, 10, 0.5, 2, 1))
+    size: Size = field(default_factory=lambda: Size(7, 14000))
+
+
+def test_the_journal_is_asked_at_each_scrape(metrics: Metrics) -> None:
+    journal = AskedJournal()
+    metrics.watch_journal(journal)
+    lines = metrics.render().decode().splitlines()
+    for line in (
+        "smtpgate_journal_up 1.0",
+        "smtpgate_journal_records 7.0",
+        "smtpgate_journal_octets 14000.0",
+        "smtpgate_journal_owed 4.0",
+        "smtpgate_journal_written_total 30.0",
+        "smtpgate_journal_commits_total 10.0",
+        "smtpgate_journal_commit_seconds_total 0.5",
+        "smtpgate_journal_failures_total 2.0",
+        "smtpgate_journal_lost_total 1.0",
+    ):
+        assert line in lines
+    journal.problem = "disk full"
+    assert "smtpgate_journal_up 0.0" in metrics.render().decode().splitlines()
+
+
 def test_troubles_with_identities_are_told(metrics: Metrics) -> None:
     for event in UPKEEP:
         metrics.publish(event)
@@ -273,6 +314,7 @@ def test_troubles_with_identities_are_told(metrics: Metrics) -> None:
 
 def test_every_metric_of_the_catalogue_is_told_and_no_other_of_ours(metrics: Metrics) -> None:
     metrics.watch_directory(AskedDirectory())
+    metrics.watch_journal(AskedJournal())
     text = metrics.render().decode()
     told = {
         line.split()[2] for line in text.splitlines() if line.startswith("# TYPE smtpgate_")

@@ -1,6 +1,6 @@
 """A decision: its outcome, the statements that made it, and what each side said."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
@@ -35,7 +35,8 @@ class Request:
 class NearestMiss:
     """The Allow statement that came closest, and the one thing in it that did not fit.
 
-    ``seen`` is empty when the request has nothing of the kind.
+    ``seen`` is empty when the request has nothing of the kind; ``text`` is the statement as
+    JSON, if known.
     """
 
     side: Kind
@@ -45,11 +46,16 @@ class NearestMiss:
     element: str
     wanted: str
     seen: str
+    text: str = field(default="", compare=False, repr=False)
+
+    @property
+    def statement(self) -> Determining:
+        """Which statement it was."""
+        return Determining(self.side, self.policy, self.sid, self.index, self.text)
 
     def __str__(self) -> str:
-        statement = Determining(self.side, self.policy, self.sid, self.index)
         seen = f"`{self.seen}'" if self.seen else "nothing"
-        return f"{statement} wants {self.element} `{self.wanted}', saw {seen}"
+        return f"{self.statement} wants {self.element} `{self.wanted}', saw {seen}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,14 @@ from smtpgate.core.policy.statement import (
     compile_actions,
     compile_resources,
 )
-from smtpgate.core.policy.strict_json import Json, JsonObject, Number, kind_of, parse_json
+from smtpgate.core.policy.strict_json import (
+    Json,
+    JsonObject,
+    Number,
+    kind_of,
+    parse_json,
+    print_json,
+)
 from smtpgate.core.policy.variables import Template, TemplateError, parse_template
 
 __all__ = ["VERSIONS", "WITH_VARIABLES", "parse_policy"]
@@ -146,7 +153,7 @@ class _Reader:
             resources,
             is_not_resource,
             conditions,
-            cited=Determining(self.kind, self.name, sid, index),
+            cited=Determining(self.kind, self.name, sid, index, print_json(value)),
             covers_action=compile_actions(actions, is_not=is_not_action),
             covers_resource=compile_resources(templates, is_not=is_not_resource),
             path=path,

@@ -34,7 +34,9 @@ def nearest_miss(
         return None
     closest, (element, wanted, seen) = _closest(allows, request, who)
     cited = closest.cited
-    return NearestMiss(side, cited.policy, cited.sid, cited.index, element, wanted, seen)
+    return NearestMiss(
+        side, cited.policy, cited.sid, cited.index, element, wanted, seen, cited.text
+    )
 
 
 def _closest(

@@ -31,12 +31,13 @@ _MAX_ASKED: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Determining:
-    """A statement by which a decision was made."""
+    """A statement by which a decision was made; ``text`` is the statement as JSON, if known."""
 
     side: Kind
     policy: str
     sid: str | None
     index: int
+    text: str = field(default="", compare=False, repr=False)
 
     def __str__(self) -> str:
         named = f"statement `{self.sid}'" if self.sid else f"Statement[{self.index}]"

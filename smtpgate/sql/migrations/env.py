@@ -2,9 +2,10 @@
 
 from alembic import context
 
-from smtpgate.directory.schema import metadata
-
 __all__ = ()
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+context.configure(
+    connection=context.config.attributes["connection"],
+    version_table=context.config.attributes["version_table"],
+)
 context.run_migrations()

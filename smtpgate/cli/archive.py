@@ -1,0 +1,94 @@
+"""The archive: where a command opens the journal for questions, and closes it again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final, TypeVar
+
+from smtpgate.cli.moments import moment_of
+from smtpgate.cli.terminal import fail, loaded_config, misused
+from smtpgate.clock import SystemClock
+from smtpgate.config import Config
+from smtpgate.journal.reader import JournalReader
+from smtpgate.journal.store import JournalStore, SchemaError, TermKeyError
+from smtpgate.opening import OpeningError, journal_store
+from smtpgate.ports import Clock, JournalUnavailableError
+
+__all__ = ["TROUBLES", "Archive", "moment_option", "opened_archive", "run"]
+
+T = TypeVar("T")
+
+# What is told in its own words; anything else is a mistake of the program.
+TROUBLES: Final = (
+    JournalUnavailableError,
+    OpeningError,
+    OSError,
+    SchemaError,
+    TermKeyError,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """An open journal."""
+
+    config: Config
+    store: JournalStore
+    reader: JournalReader
+    clock: Clock
+
+    def now(self) -> datetime:
+        """This moment."""
+        return self.clock.now()
+
+
+@asynccontextmanager
+async def opened_archive(config: Config) -> AsyncIterator[Archive]:
+    """The journal of a configuration; nothing is made, nothing is changed.
+
+    Raises any of the TROUBLES.
+    """
+    if not config.journal.enabled:
+        raise OpeningError("journal.enabled is false: there is no journal to look into")
+    store = journal_store(config)
+    path = store.database.path
+    try:
+        if path is not None and not path.exists():
+            raise SchemaError(f"there is no {path} yet; the first start makes it")
+        key = await store.look()
+        yield Archive(
+            config=config,
+            store=store,
+            reader=JournalReader(store, key),
+            clock=SystemClock(),
+        )
+    finally:
+        await store.close()
+
+
+def run(config_file: Path, deed: Callable[[Archive], Awaitable[T]]) -> T:
+    """Do a deed in the journal of that configuration.
+
+    Exits with 1 when something is in the way.
+    """
+    config = loaded_config(config_file)
+
+    async def done() -> T:
+        async with opened_archive(config) as archive:
+            return await deed(archive)
+
+    try:
+        return asyncio.run(done())
+    except TROUBLES as error:
+        raise fail(error) from None
+
+
+def moment_option(text: str | None, option: str) -> datetime | None:
+    """The moment that an option names. Raises BadParameter."""
+    try:
+        return None if text is None else moment_of(text, SystemClock().now(), ahead=False)
+    except ValueError as error:
+        raise misused(f"{option}: {error}") from None

@@ -1,0 +1,311 @@
+"""``smtpgate journal``: what was submitted, what came of it, and the database it is kept in."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeAlias
+
+import typer
+
+from smtpgate.cli.archive import TROUBLES, Archive, moment_option, run
+from smtpgate.cli.arguments import AccountOption
+from smtpgate.cli.listing import View, print_card, print_json, print_pages, shown, to_json
+from smtpgate.cli.notation import user_place
+from smtpgate.cli.record_view import record_fields
+from smtpgate.cli.terminal import (
+    DEFAULT_CONFIG,
+    AsJson,
+    ConfigFile,
+    example,
+    fail,
+    loaded_config,
+    misused,
+    output,
+    parsed_by,
+)
+from smtpgate.core.address import AddressError, parse_mailbox
+from smtpgate.core.arn import ArnError, IdentityArn, identity_name
+from smtpgate.core.events import AUTH_REASONS
+from smtpgate.core.record import Record
+from smtpgate.core.reply import REASONS
+from smtpgate.core.search import Search
+from smtpgate.core.story import as_seen_by, outcome_of
+from smtpgate.journal.reader import Follower
+from smtpgate.journal.schema import HEAD
+from smtpgate.journal.store import SCHEMA
+from smtpgate.opening import journal_store
+from smtpgate.sql.upgrade import upgrade as upgrade_tables
+
+__all__ = ["IdentityFilter", "Since", "UserFilter", "follow", "journal_app"]
+
+journal_app: Final = typer.Typer(
+    name="journal", help="The journal: what was submitted, and why.", no_args_is_help=True
+)
+_EVERY_S: Final = 1.0
+_PAGE: Final = 100
+_USUAL: Final = 100
+
+
+class Outcome(StrEnum):
+    """What can become of a submission, as an option's values."""
+
+    ACCEPTED = "accepted"
+    DEFERRED = "deferred"
+    REFUSED = "refused"
+    IN_DOUBT = "in-doubt"
+    RELAYING = "relaying"
+
+
+def _identity(text: str) -> str:
+    """An identity's ARN, or its name, in the one spelling. Raises ValueError."""
+    try:
+        return str(IdentityArn.parse(text)) if text.startswith("arn:") else identity_name(text)
+    except ArnError as error:
+        raise ValueError(str(error)) from None
+
+
+def _address(text: str) -> str:
+    try:
+        return str(parse_mailbox(text))
+    except AddressError as error:
+        raise ValueError(f"`{text}' is no address: {error}") from None
+
+
+def _reason(text: str) -> str:
+    if text not in {"accepted", *REASONS, *AUTH_REASONS}:
+        raise ValueError(f"`{text}' is no reason code; the README lists them")
+    return text
+
+
+UserFilter: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--user",
+        metavar="ACCOUNT/NAME",
+        help="Sent by this user.",
+        parser=parsed_by(lambda text: str(user_place(text))),
+        show_default=False,
+    ),
+]
+IdentityFilter: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--identity",
+        metavar="ARN|NAME",
+        help="With this identity, by its ARN; or about it, by its name.",
+        parser=parsed_by(_identity),
+        show_default=False,
+    ),
+]
+Since: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Not before: 2h, 7d, 2027-01-31.", show_default=False),
+]
+_Address: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="To it, or from it: recipients, MAIL FROM, From, Sender.",
+        parser=parsed_by(_address),
+        show_default=False,
+    ),
+]
+_Reason: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CODE",
+        help="With this reason code, such as implicit-deny.",
+        parser=parsed_by(_reason),
+        show_default=False,
+    ),
+]
+_Outcome: TypeAlias = Annotated[
+    Outcome | None, typer.Option(help="Of which this became.", show_default=False)
+]
+_Until: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Before: 1h, 2027-01-31T12:00Z.", show_default=False),
+]
+
+
+def _view(archive: Archive) -> View[Record]:
+    now = archive.now()
+    return View(
+        columns={
+            "when": lambda record: record.received_at,
+            "id": lambda record: record.id,
+            "outcome": lambda record: outcome_of(record, now),
+            "reason": lambda record: record.reason,
+            "sender": lambda record: record.user_arn or record.username,
+            "from": lambda record: [str(author.mailbox) for author in record.authors],
+            "to": _recipients,
+            "identity": lambda record: record.from_identity,
+        },
+        fields=lambda record: record_fields(record, now),
+        nothing="nothing was found",
+    )
+
+
+def _recipients(record: Record) -> str:
+    if record.kind != "submission":
+        return ""
+    paths = record.forward_paths
+    if paths is None or len(paths) != 1:
+        return f"{record.recipients} recipients"
+    return str(paths[0])
+
+
+@journal_app.command(epilog=example("journal search --identity ses-example.com --since 2h"))
+def search(
+    account: AccountOption = None,
+    user: UserFilter = None,
+    identity: IdentityFilter = None,
+    address: _Address = None,
+    reason: _Reason = None,
+    outcome: _Outcome = None,
+    since: Since = None,
+    until: _Until = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = _USUAL,
+    follow_: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what comes, a line each.")
+    ] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+    json: AsJson = False,
+) -> None:
+    """Find submissions and refused logins, the newest first.
+
+    With --account only what that account may see: its own messages, and those sent with its
+    identities.
+    """
+    wanted = Search(
+        account_id=account,
+        user=user,
+        identity=identity,
+        address=address,
+        reason=reason,
+        outcome=None if outcome is None else outcome.value,
+        since=moment_option(since, "--since"),
+        until=moment_option(until, "--until"),
+    )
+    if follow_ and wanted.until is not None:
+        raise misused("--until has no use with --follow")
+
+    async def deed(archive: Archive) -> None:
+        if not follow_:
+            pages = _pages(archive, wanted, limit)
+            await print_pages(pages, _view(archive), as_json=json)
+            return
+        await follow(
+            await archive.reader.follower(),
+            wanted,
+            lambda record: typer.echo(_line(archive, record, as_json=json)),
+            lambda: asyncio.sleep(_EVERY_S),
+        )
+
+    try:
+        run(config, deed)
+    except KeyboardInterrupt:
+        raise typer.Exit from None
+
+
+async def _pages(
+    archive: Archive, wanted: Search, limit: int
+) -> AsyncIterator[Sequence[Record]]:
+    """What is found, as the account that asks may see it; at most so many."""
+    page: list[Record] = []
+    left = limit
+    async for record in archive.reader.search(wanted, archive.now()):
+        page.append(_seen(record, wanted))
+        left -= 1
+        if len(page) == _PAGE or not left:
+            yield page
+            page = []
+        if not left:
+            return
+    if page:
+        yield page
+
+
+def _seen(record: Record, wanted: Search) -> Record:
+    account_id = wanted.account_id
+    return record if account_id is None else as_seen_by(record, account_id)
+
+
+async def follow(
+    follower: Follower,
+    wanted: Search,
+    tell: Callable[[Record], None],
+    pause: Callable[[], Awaitable[None]],
+) -> None:
+    """Tell for ever what is looked for, when it has come to an end, with pauses between."""
+    while True:
+        for record in await follower.poll():
+            if wanted.fits(record):
+                tell(_seen(record, wanted))
+        await pause()
+
+
+def _line(archive: Archive, record: Record, *, as_json: bool) -> str:
+    if as_json:
+        return to_json(record_fields(record, archive.now()), indent=None)
+    words = (
+        record.received_at,
+        record.id,
+        f"{record.outcome} ({record.reason})",
+        record.user_arn or record.username,
+        ", ".join(str(author.mailbox) for author in record.authors),
+        _recipients(record),
+    )
+    return " ".join(shown(word) for word in words)
+
+
+@journal_app.command(epilog=example("journal status"))
+def status(config: ConfigFile = DEFAULT_CONFIG, json: AsJson = False) -> None:
+    """Show which database it is, and about how much is in it."""
+
+    async def deed(archive: Archive) -> dict[str, Any]:
+        store, settings = archive.store, archive.config.journal
+        return {
+            "database": store.database.name,
+            "kind": "sqlite" if store.database.is_sqlite else "postgresql",
+            "revision": HEAD,
+            **await archive.reader.extent(),
+            "max_age_days": settings.max_age_days,
+            "max_octets": settings.max_octets,
+        }
+
+    facts = run(config, deed)
+    if json:
+        print_json(facts)
+    else:
+        print_card(facts)
+
+
+@journal_app.command(epilog=example("journal upgrade"))
+def upgrade(config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Make the tables, or bring them to this version; there is no way back but a backup.
+
+    A journal in SQLite is upgraded by every start. One in PostgreSQL is not, since other hosts
+    may still run the version before.
+    """
+    try:
+        before = asyncio.run(_upgrade(config))
+    except TROUBLES as error:
+        raise fail(error) from None
+    if before == HEAD:
+        output.print(f"the tables are at revision {HEAD} already")
+    elif before is None:
+        output.print(f"the tables are made, at revision {HEAD}")
+    else:
+        output.print(f"the tables are upgraded from revision {before} to {HEAD}")
+
+
+async def _upgrade(config_file: Path) -> str | None:
+    store = journal_store(loaded_config(config_file))
+    try:
+        before, _ = await upgrade_tables(store.database, SCHEMA)
+        _ = await store.open(may_upgrade=False)
+        return before
+    finally:
+        await store.close()

@@ -1,0 +1,180 @@
+"""``smtpgate usage``: what was sent, by whom, with which identity, and how much was refused."""
+
+import csv
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Final
+
+import typer
+
+from smtpgate.cli.archive import Archive, moment_option, run
+from smtpgate.cli.arguments import AccountOption
+from smtpgate.cli.journal import IdentityFilter, UserFilter
+from smtpgate.cli.listing import View, print_json, print_table, shown
+from smtpgate.cli.terminal import DEFAULT_CONFIG, AsJson, ConfigFile, fail, misused
+from smtpgate.core.usage import (
+    Counts,
+    Grain,
+    Summary,
+    UsageRow,
+    series,
+    sparkline,
+    start_of,
+    summaries,
+    unit_of,
+)
+from smtpgate.journal.usage import UsageQuery, usage_rows
+
+__all__ = ["usage"]
+
+_WIDTH: Final = 32
+_LONG: Final = timedelta(days=2)
+_COLUMNS: Final = (
+    "start",
+    "account",
+    "user",
+    "identity",
+    "owner",
+    "reason",
+    "attempts",
+    "messages",
+    "recipients",
+    "octets",
+    "bounces",
+    "complaints",
+)
+
+
+class By(StrEnum):
+    """How finely usage is told, as an option's values."""
+
+    POINT = "15m"
+    DAY = "day"
+
+
+_GRAINS: Final = {By.POINT: Grain.POINT, By.DAY: Grain.DAY}
+_Span = tuple[datetime, Counts, Mapping[str, int]]
+
+
+def _row_fields(row: UsageRow) -> dict[str, object]:
+    key, counts = row.key, row.counts
+    values = (
+        row.start,
+        key.account_id,
+        key.user_arn,
+        key.identity or None,
+        key.owner_id or None,
+        key.reason,
+        counts.attempts,
+        counts.messages,
+        counts.recipients,
+        counts.octets,
+        counts.bounces,
+        counts.complaints,
+    )
+    return dict(zip(_COLUMNS, values, strict=True))
+
+
+_SUMMARIES: Final[View[Summary]] = View(
+    columns={
+        "sender": lambda one: one.user_arn,
+        "identity": lambda one: one.identity,
+        "attempts": lambda one: one.counts.attempts,
+        "messages": lambda one: one.counts.messages,
+        "recipients": lambda one: one.counts.recipients,
+        "octets": lambda one: one.counts.octets,
+        "rejects": lambda one: one.rejects,
+        "over time": lambda one: sparkline(one.attempts, _WIDTH),
+    },
+    fields=lambda one: {"user": one.user_arn},
+    nothing="nothing was sent",
+)
+_SERIES: Final[View[_Span]] = View(
+    columns={
+        "from": lambda span: span[0],
+        "attempts": lambda span: span[1].attempts,
+        "messages": lambda span: span[1].messages,
+        "recipients": lambda span: span[1].recipients,
+        "octets": lambda span: span[1].octets,
+        "rejects": lambda span: span[2],
+    },
+    fields=lambda span: {"start": span[0]},
+    nothing="nothing was sent",
+)
+
+
+def usage(
+    account: AccountOption = None,
+    user: UserFilter = None,
+    identity: IdentityFilter = None,
+    since: Annotated[str, typer.Option(metavar="TIME", help="From when on.")] = "1d",
+    by: Annotated[
+        By | None,
+        typer.Option(help="By 15 minutes (kept 14 days), or by day.", show_default=False),
+    ] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    json: AsJson = False,
+    csv_: Annotated[bool, typer.Option("--csv", help="Print CSV, for tables.")] = False,
+) -> None:
+    """Add up what was sent, by sender and identity; with --by over time too.
+
+    Delegated mail counts for its sender; the owner of the identity sees it as used by that
+    sender. With --account only what that account sent, and what was sent with its identities.
+    """
+    if identity is not None and not identity.startswith("arn:"):
+        raise misused("--identity: usage is of an identity by its ARN")
+    if json and csv_:
+        raise misused("--json and --csv exclude each other")
+    begin = moment_option(since, "--since")
+
+    async def deed(archive: Archive) -> tuple[Sequence[UsageRow], UsageQuery]:
+        now = archive.now()
+        first = begin or now
+        long = now - first > _LONG
+        asked = UsageQuery(
+            grain=_GRAINS[by] if by else Grain.DAY if long else Grain.POINT,
+            since=first,
+            until=now,
+            account_id=account,
+            user=user,
+            identity=identity,
+        )
+        return await usage_rows(archive.store, asked), asked
+
+    rows, asked = run(config, deed)
+    if asked.since > asked.until:
+        raise fail("--since is in the future")
+    if json:
+        print_json([_row_fields(row) for row in rows])
+    elif csv_:
+        _print_csv(rows)
+    else:
+        _print_tables(rows, asked, with_series=by is not None)
+
+
+def _print_csv(rows: Sequence[UsageRow]) -> None:
+    writer = csv.DictWriter(sys.stdout, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        start = f"{row.start:%Y-%m-%dT%H:%M:%SZ}"
+        writer.writerow({**_row_fields(row), "start": start})
+
+
+def _print_tables(rows: Sequence[UsageRow], asked: UsageQuery, *, with_series: bool) -> None:
+    if not rows:
+        typer.echo(_SUMMARIES.nothing)
+        return
+    grain = asked.grain
+    first = unit_of(grain, asked.since)
+    units = unit_of(grain, asked.until) - first + 1
+    account = asked.account_id
+    own = [row for row in rows if account in (None, row.key.account_id)]
+    used = [row for row in rows if account not in (None, row.key.account_id)]
+    since = shown(start_of(grain, first))
+    for title, part in ((f"sent since {since}", own), (f"used by others since {since}", used)):
+        if part:
+            print_table(summaries(part, grain, first, units), _SUMMARIES, title=title)
+    if with_series:
+        print_table(series(rows), _SERIES, title=f"over time since {since}")

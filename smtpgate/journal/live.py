@@ -1,0 +1,197 @@
+"""The journal of a running gate: every submission before its relay and with its verdict.
+
+The port's two halves; and what is refused before there is a message, which nobody waits for.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final
+
+from smtpgate.core.events import (
+    AuthFailed,
+    Event,
+    JournalChanged,
+    MailRefused,
+    RecordsLost,
+    SubmissionDone,
+)
+from smtpgate.core.message_id import RANDOM_OCTETS, message_id
+from smtpgate.core.record import Record, login_record, mail_record, submission_record
+from smtpgate.journal.pen import Entry
+from smtpgate.journal.retention import Retention, Size
+from smtpgate.journal.rows import row_of, with_verdict
+from smtpgate.journal.store import JournalStore, SchemaError, TermKeyError
+from smtpgate.journal.writer import Tally, Writer
+from smtpgate.ports import Clock, EventSink, JournalUnavailableError
+from smtpgate.tasks import TaskOwner
+
+__all__ = ["JournalSettings", "LiveJournal"]
+
+# A verdict that comes later than this may find that its row was given up (see retention.py).
+_LATE: Final = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalSettings:
+    """What is kept, for how long; whether mail waits for it; who makes the tables."""
+
+    keep_recipients: bool = True
+    keep_subject: bool = False
+    max_age: timedelta = timedelta(days=30)
+    max_octets: int = 2**31
+    is_needed: bool = True
+    may_upgrade: bool = True
+
+
+class LiveJournal:
+    """Implements the Journal and EventSink ports over a store.
+
+    It is started before anything is kept, and stopped after everything is.
+    """
+
+    def __init__(
+        self,
+        store: JournalStore,
+        settings: JournalSettings,
+        *,
+        clock: Clock,
+        events: EventSink,
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        self.store = store
+        self.settings = settings
+        self._clock = clock
+        self._events = events
+        self._on_error = on_error
+        self._begun: dict[str, Entry] = {}
+        self._retention: Retention | None = None
+        self._tasks = TaskOwner()
+        self.writer = Writer(
+            store,
+            may_upgrade=settings.may_upgrade,
+            clock=clock,
+            on_change=self._tell_change,
+            on_lost=self._tell_loss,
+            on_error=on_error,
+        )
+
+    async def start(self) -> None:
+        """Open the store, and look after it from now on.
+
+        One that is not needed may be opened later. Raises SchemaError, TermKeyError,
+        JournalUnavailableError or OSError.
+        """
+        try:
+            self._key = await self.store.open(may_upgrade=self.settings.may_upgrade)
+        except (JournalUnavailableError, SchemaError, TermKeyError, OSError) as error:
+            if self.settings.is_needed:
+                raise
+            self._key = self.store.key()
+            self.writer.fail(str(error))
+        self._retention = Retention(
+            self.writer,
+            self._key,
+            max_age=self.settings.max_age,
+            max_octets=self.settings.max_octets,
+            clock=self._clock,
+            on_error=self._on_error,
+        )
+        for work in (self.writer.mend(), self._retention.run()):
+            _ = self._tasks.start(work, name="journal")
+
+    async def stop(self) -> None:
+        """Write what waits, as far as that can be done, and close the store."""
+        self._tasks.cancel()
+        await self._tasks.drain(1)
+        await self.writer.close()
+        await self.store.close()
+
+    def check(self) -> tuple[bool, str]:
+        """Whether mail is welcome as far as the journal goes, and how it stands."""
+        return self.problem is None or not self.settings.is_needed, self.problem or "open"
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be written at present, or ``None`` when it can."""
+        return self.writer.problem
+
+    @property
+    def tally(self) -> Tally:
+        """What was written so far."""
+        return self.writer.tally
+
+    @property
+    def owed(self) -> int:
+        """How many records wait for the journal to be writable again."""
+        return self.writer.owed
+
+    @property
+    def size(self) -> Size:
+        """About how much there is."""
+        return Size() if self._retention is None else self._retention.size
+
+    # -- the port ------------------------------------------------------------------------------
+
+    async def begin(self, done: SubmissionDone) -> None:
+        """Keep what is known of a submission that is about to be relayed."""
+        entry = self._entry(done, self._record(done))
+        await self.writer.put(entry)
+        self._begun[entry.row.id] = entry
+
+    async def finish(self, done: SubmissionDone) -> None:
+        """Keep the verdict, and the rest of a submission that was not begun."""
+        record = self._record(done)
+        begun = self._begun.pop(record.id, None)
+        entry = begun or self._entry(done, record)
+        entry = replace(
+            entry,
+            row=with_verdict(entry.row, record),
+            late_terms=frozenset(self._key.of_verdict(record)),
+            is_final=True,
+            is_begun=begun is not None,
+            may_be_there=self._clock.now() - record.received_at > _LATE,
+        )
+        await self.writer.put(entry)
+
+    def publish(self, event: Event) -> None:
+        """Note a login or a MAIL command that was refused; nobody waits for it."""
+        if isinstance(event, AuthFailed):
+            self._note(login_record(event, message_id(event.at, os.urandom(RANDOM_OCTETS))))
+        elif isinstance(event, MailRefused):
+            self._note(mail_record(event))
+
+    def _note(self, record: Record) -> None:
+        row, texts = row_of(record)
+        self.writer.add(
+            Entry(
+                row=with_verdict(row, record),
+                texts=texts,
+                early_terms=frozenset(self._key.before_relay(record, ())),
+                late_terms=frozenset(self._key.of_verdict(record)),
+            )
+        )
+
+    # -- records as entries --------------------------------------------------------------------
+
+    def _record(self, done: SubmissionDone) -> Record:
+        settings = self.settings
+        return submission_record(
+            done, keep_recipients=settings.keep_recipients, keep_subject=settings.keep_subject
+        )
+
+    def _entry(self, done: SubmissionDone, record: Record) -> Entry:
+        """What is known before the relay; the verdict is still to come."""
+        row, texts = row_of(record)
+        recipients = done.submission.envelope.recipients
+        terms = frozenset(self._key.before_relay(record, recipients))
+        return Entry(row=row, texts=texts, early_terms=terms, is_final=False)
+
+    # -- what is told --------------------------------------------------------------------------
+
+    def _tell_change(self, problem: str | None) -> None:
+        self._events.publish(JournalChanged(problem, self.owed, self._clock.now()))
+
+    def _tell_loss(self, records: int, problem: str) -> None:
+        self._events.publish(RecordsLost(records, problem, self._clock.now()))

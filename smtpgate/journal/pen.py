@@ -1,0 +1,256 @@
+"""What is written in one transaction: many records at once, each with its terms and its usage.
+
+Usage is added up in the same transaction as the verdicts that it counts, so the two never
+differ. What may have been written before (a transaction that broke off, and nobody knows
+whether before or after its end) is looked up first, and not counted twice.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.base import Executable
+
+from smtpgate.core.record import owner_of
+from smtpgate.core.usage import Counts, Grain, UsageKey, usage_of
+from smtpgate.journal.rows import Row, day_of, hour_of
+from smtpgate.journal.schema import meta, records, statements, terms, usage
+from smtpgate.sql.batches import Statement
+
+__all__ = ["Entry", "Pen", "as_row"]
+
+Texts = dict[str, str]
+Increments = dict[tuple[Grain, int, UsageKey], Counts]
+
+_ROW: Final = tuple(records.c[name] for name in Row._fields)
+_VERDICT: Final = ("done_us", "outcome", "reason", "verdict")
+_SUMS: Final = ("attempts", "messages", "recipients", "octets")
+_GRAINS: Final = tuple((grain, grain.value * 60_000_000) for grain in Grain)
+_NONE: Final = Counts()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A record to be written, as far as it has come.
+
+    ``is_begun`` says that the row is there and lacks its verdict. ``may_be_there`` says that
+    nobody knows. ``is_final`` is false before the relay.
+    """
+
+    row: Row
+    texts: Texts
+    early_terms: frozenset[bytes]
+    late_terms: frozenset[bytes] = frozenset()
+    is_final: bool = True
+    is_begun: bool = False
+    may_be_there: bool = False
+
+    @property
+    def day(self) -> int:
+        """The day on which it came in."""
+        return day_of(self.row.received_us)
+
+
+def as_row(found: Any) -> Row:  # noqa: ANN401 - a row of a query
+    """A row of a query for ``Pen.COLUMNS``."""
+    return Row(*found)
+
+
+class Pen:
+    """Writes entries; knows which statements' texts are there already."""
+
+    COLUMNS: Final = _ROW
+
+    def __init__(self) -> None:
+        self._prepared: _Prepared | None = None
+        self._known: set[tuple[int, str]] = set()
+        self._new: set[tuple[int, str]] = set()
+
+    def write(self, connection: Connection, entries: Sequence[Entry]) -> None:
+        """Write all entries, in the connection's transaction."""
+        prepared = self._for(connection)
+        increments: Increments = {}
+        whole: list[Entry] = []
+        begun: list[Entry] = []
+        for entry in entries:
+            (begun if entry.is_begun and not entry.may_be_there else whole).append(entry)
+            if entry.may_be_there:
+                _count(increments, self._written(connection, entry.row.id), -1)
+            if entry.is_final:
+                _count(increments, entry.row, 1)
+        self._write_texts(connection, whole)
+        prepared.begin.run(connection, [e.row for e in whole if not e.is_final])
+        prepared.keep.run(connection, [e.row for e in whole if e.is_final])
+        self._complete(connection, begun)
+        prepared.term.run(connection, list(_terms(whole, begun)))
+        prepared.usage.run(connection, _usage_rows(increments))
+
+    def committed(self) -> None:
+        """What was written last is there to stay."""
+        self._known |= self._new
+        self._new = set()
+        latest = max((day for day, _ in self._known), default=0)
+        self._known = {pair for pair in self._known if pair[0] >= latest - 1}
+
+    def forget(self) -> None:
+        """What was written may be gone: another file, or an end that nobody saw."""
+        self._known, self._new = set(), set()
+
+    def sign(self, connection: Connection, name: str, value: str) -> None:
+        """Write down a value that there is one of."""
+        self._for(connection).meta.run(connection, [(name, value)])
+
+    def _for(self, connection: Connection) -> "_Prepared":
+        if self._prepared is None:
+            self._prepared = _Prepared(connection)
+        return self._prepared
+
+    def _written(self, connection: Connection, record_id: str) -> Row | None:
+        query = select(*_ROW).where(records.c.id == record_id)
+        found = connection.execute(query).one_or_none()
+        return None if found is None else as_row(found)
+
+    def _write_texts(self, connection: Connection, entries: Iterable[Entry]) -> None:
+        new = {
+            (entry.day, digest): text
+            for entry in entries
+            for digest, text in entry.texts.items()
+            if (entry.day, digest) not in self._known
+        }
+        # In one order everywhere, so that no two gates wait for each other's row.
+        rows = [
+            (digest, text.encode("utf-8", "backslashreplace").decode(), day)
+            for (day, digest), text in sorted(new.items(), key=lambda pair: pair[0][1])
+        ]
+        self._for(connection).text.run(connection, rows)
+        self._new = set(new)
+
+    def _complete(self, connection: Connection, entries: Sequence[Entry]) -> None:
+        """Give rows their verdicts; a row that is gone (the file was taken away) is made."""
+        prepared = self._for(connection)
+        done = prepared.finish.run(connection, [_verdict(entry.row) for entry in entries])
+        if 0 <= done < len(entries):
+            self.forget()
+            again = [replace(entry, is_begun=False) for entry in entries]
+            self._write_texts(connection, again)
+            prepared.keep.run(connection, [entry.row for entry in again])
+            prepared.term.run(connection, list(_terms(again, ())))
+
+
+class _Prepared:
+    """The statements, compiled for one kind of database."""
+
+    def __init__(self, connection: Connection) -> None:
+        insert: Any = sqlite.insert
+        if connection.dialect.name == "postgresql":
+            insert = postgresql.insert
+
+        def prepare(construct: Executable, *names: str) -> "_InOrder":
+            return _InOrder(Statement.of(construct, connection), names)
+
+        row = insert(records).values({name: bindparam(name) for name in Row._fields})
+        self.begin = prepare(row.on_conflict_do_nothing(), *Row._fields)
+        changed = {name: row.excluded[name] for name in Row._fields if name != "id"}
+        self.keep = prepare(
+            row.on_conflict_do_update(index_elements=["id"], set_=changed), *Row._fields
+        )
+        self.finish = prepare(
+            update(records)
+            .where(records.c.id == bindparam("of_id"))
+            .values({name: bindparam(name) for name in _VERDICT}),
+            *_VERDICT,
+            "of_id",
+        )
+        term = insert(terms).values({c.name: bindparam(c.name) for c in terms.c})
+        self.term = prepare(term.on_conflict_do_nothing(), *(c.name for c in terms.c))
+        text = insert(statements).values({c.name: bindparam(c.name) for c in statements.c})
+        later = text.excluded.last_day > statements.c.last_day
+        self.text = prepare(
+            text.on_conflict_do_update(
+                index_elements=["digest"],
+                set_={"last_day": text.excluded.last_day},
+                where=later,
+            ),
+            *(c.name for c in statements.c),
+        )
+        value = insert(meta).values(name=bindparam("name"), value=bindparam("value"))
+        self.meta = prepare(
+            value.on_conflict_do_update(
+                index_elements=["name"], set_={"value": value.excluded.value}
+            ),
+            "name",
+            "value",
+        )
+        counted = [c.name for c in usage.c if c.server_default is None]
+        sums = insert(usage).values({name: bindparam(name) for name in counted})
+        added = {name: usage.c[name] + sums.excluded[name] for name in _SUMS}
+        keys = list(usage.primary_key)
+        self.usage = prepare(
+            sums.on_conflict_do_update(index_elements=keys, set_=added), *counted
+        )
+
+
+class _InOrder:
+    """A statement whose rows are given in an order of ours."""
+
+    def __init__(self, statement: Statement, names: tuple[str, ...]) -> None:
+        self._statement = statement
+        order = tuple(names.index(name) for name in statement.names)
+        self._order = None if order == tuple(range(len(names))) else order
+
+    def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
+        """How many rows it changed, or -1 when the driver does not say."""
+        order = self._order
+        if order is not None:
+            rows = [tuple(row[at] for at in order) for row in rows]
+        return self._statement.run(connection, rows)
+
+
+def _verdict(row: Row) -> tuple[Any, ...]:
+    return (row.done_us, row.outcome, row.reason, row.verdict, row.id)
+
+
+def _terms(whole: Iterable[Entry], begun: Iterable[Entry]) -> Iterable[tuple[int, bytes, str]]:
+    for entry in whole:
+        hour, record_id = hour_of(entry.row.received_us), entry.row.id
+        for term in entry.early_terms | entry.late_terms:
+            yield hour, term, record_id
+    for entry in begun:
+        for term in entry.late_terms:
+            yield hour_of(entry.row.received_us), term, entry.row.id
+
+
+def _count(increments: Increments, row: Row | None, sign: int) -> None:
+    counted = None if row is None else usage_of(row)
+    if row is None or counted is None:
+        return
+    key, counts = counted
+    for grain, length_us in _GRAINS:
+        place = (grain, row.received_us // length_us, key)
+        before = increments.get(place, _NONE)
+        increments[place] = before + counts if sign > 0 else before - counts
+
+
+def _usage_rows(increments: Increments) -> list[tuple[Any, ...]]:
+    """In one order everywhere, so that no two gates wait for each other's row."""
+    return [
+        (
+            int(grain),
+            key.account_id,
+            unit,
+            key.user_arn,
+            key.identity,
+            key.reason,
+            owner_of(key.identity),
+            counts.attempts,
+            counts.messages,
+            counts.recipients,
+            counts.octets,
+        )
+        for (grain, unit, key), counts in sorted(
+            increments.items(), key=lambda pair: (pair[0][0], pair[0][1], pair[0][2])
+        )
+        if counts != _NONE
+    ]

@@ -1,0 +1,246 @@
+"""Questions to the journal: one record by its id, those that a search is for, new ones."""
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import chain
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Select, exists, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smtpgate.core.message_id import first_id
+from smtpgate.core.record import Record
+from smtpgate.core.search import Search
+from smtpgate.journal.pen import Pen, as_row
+from smtpgate.journal.rows import Row, digests_in, hour_of, microseconds, moment, record_of
+from smtpgate.journal.schema import records, statements, terms
+from smtpgate.journal.store import JournalStore
+from smtpgate.journal.terms import TermKey
+
+__all__ = ["Follower", "JournalReader"]
+
+_PAGE: Final = 200
+# Hours that are looked through at once: first few, so that what is found often is found soon.
+_FIRST_HOURS: Final = 1
+_MOST_HOURS: Final = 512
+# PostgreSQL's numbers are given before their transactions end, in any order.
+_OVERLAP: Final = 500
+
+
+class JournalReader:
+    """Reads records. Every method raises JournalUnavailableError."""
+
+    def __init__(self, store: JournalStore, key: TermKey) -> None:
+        self._store = store
+        self._key = key
+
+    async def get(self, record_id: str) -> Record | None:
+        """The record of that id."""
+        async with self._store.reading() as connection:
+            query = select(*Pen.COLUMNS).where(records.c.id == record_id)
+            found = (await connection.execute(query)).one_or_none()
+            if found is None:
+                return None
+            return (await _records(connection, [as_row(found)]))[0]
+
+    async def search(self, search: Search, now: datetime) -> AsyncIterator[Record]:
+        """The records that are looked for, the newest first."""
+        wanted = self._terms(search)
+        bounds = await self._bounds(search, now)
+        if bounds is None:
+            return
+        pages = self._by_time(search) if not wanted else self._by_term(wanted, search, bounds)
+        async for page in pages:
+            for record in page:
+                if search.fits(record):
+                    yield record
+
+    def _terms(self, search: Search) -> list[bytes]:
+        """The terms that all must have, the rarest first as far as one can know."""
+        key, found = self._key, list[bytes]()
+        if search.address is not None:
+            found.append(key.address(search.address))
+        if search.reason not in (None, "accepted", "relaying"):
+            found.append(key.reason(search.reason or ""))
+        elif search.outcome not in (None, "accepted", "relaying"):
+            found.append(key.outcome(search.outcome or ""))
+        if search.identity is not None:
+            found.append(key.name(search.identity.rpartition(":identity/")[2]))
+        accounts = (search.account_id, search.user and search.user.partition("/")[0])
+        found += (key.account(one) for one in dict.fromkeys(accounts) if one)
+        return found
+
+    async def _bounds(self, search: Search, now: datetime) -> tuple[int, int] | None:
+        """The first and last hour to look through."""
+        query = select(func.min(records.c.id))
+        async with self._store.reading() as connection:
+            oldest = (await connection.execute(query)).scalar()
+            if oldest is None:
+                return None
+            first = await connection.execute(
+                select(records.c.received_us).where(records.c.id == oldest)
+            )
+            first_us: int = first.scalar_one()
+        if search.since is not None:
+            first_us = max(first_us, microseconds(search.since))
+        # One hour more, for gates whose clocks are ahead of this one.
+        until = now + timedelta(hours=1)
+        if search.until is not None:
+            until = min(search.until, until)
+        return hour_of(first_us), hour_of(microseconds(until))
+
+    async def _by_time(self, search: Search) -> AsyncIterator[Sequence[Record]]:
+        """All records of the time, newest first."""
+        query = select(*Pen.COLUMNS).where(*_in_time(search, records.c.id))
+        if search.outcome == "relaying":
+            query = query.where(records.c.outcome == "relaying")
+        before: str | None = None
+        while True:
+            page = query if before is None else query.where(records.c.id < before)
+            rows = await self._rows(page.order_by(records.c.id.desc()).limit(_PAGE))
+            if rows:
+                yield await self._with_texts(rows)
+            if len(rows) < _PAGE:
+                return
+            before = rows[-1].id
+
+    async def _by_term(
+        self, wanted: Sequence[bytes], search: Search, bounds: tuple[int, int]
+    ) -> AsyncIterator[Sequence[Record]]:
+        """The records that have all of the terms, newest first."""
+        for hours in _spans(*bounds):
+            before: str | None = None
+            while True:
+                query = _having(wanted, hours).where(*_in_time(search, terms.c.id))
+                if before is not None:
+                    query = query.where(terms.c.id < before)
+                rows = await self._rows(query.order_by(terms.c.id.desc()).limit(_PAGE))
+                if rows:
+                    yield await self._with_texts(rows)
+                if len(rows) < _PAGE:
+                    break
+                before = rows[-1].id
+
+    async def extent(self) -> dict[str, Any]:
+        """About how many records there are, from when to when, and how many have no verdict."""
+        seqs = select(func.min(records.c.seq), func.max(records.c.seq))
+        ends = select(records.c.received_us).order_by(records.c.id)
+        open_ = select(func.count()).where(records.c.outcome == "relaying")
+        async with self._store.reading() as connection:
+            first, last = (await connection.execute(seqs)).one()
+            oldest = (await connection.execute(ends.limit(1))).scalar()
+            newest = select(records.c.received_us).order_by(records.c.id.desc()).limit(1)
+            latest = (await connection.execute(newest)).scalar()
+            return {
+                "records": 0 if first is None else last - first + 1,
+                "relaying": (await connection.execute(open_)).scalar_one(),
+                "oldest": None if oldest is None else moment(oldest),
+                "newest": None if latest is None else moment(latest),
+            }
+
+    async def follower(self) -> "Follower":
+        """What tells of everything that comes to an end from now on."""
+        follower = Follower(self._store)
+        await follower.poll()
+        return follower
+
+    async def _rows(self, query: Select[Any]) -> list[Row]:
+        async with self._store.reading() as connection:
+            return [as_row(found) for found in await connection.execute(query)]
+
+    async def _with_texts(self, rows: Sequence[Row]) -> list[Record]:
+        async with self._store.reading() as connection:
+            return await _records(connection, rows)
+
+
+class Follower:
+    """Tells of each record once, when it has its verdict."""
+
+    def __init__(self, store: JournalStore) -> None:
+        self._store = store
+        self._overlap = 0 if store.database.is_sqlite else _OVERLAP
+        self._last: int | None = None
+        self._pending: set[int] = set()
+        self._told: set[int] = set()
+
+    async def poll(self) -> Sequence[Record]:
+        """What has come to an end since the last time; the first time nothing."""
+        async with self._store.reading() as connection:
+            if self._last is None:
+                await self._begin(connection)
+                return ()
+            query = select(records.c.seq, *Pen.COLUMNS).order_by(records.c.seq)
+            place = records.c.seq > self._last - self._overlap
+            found = (await connection.execute(query.where(place))).all()
+            if self._pending:
+                waited_for = records.c.seq.in_(self._pending)
+                found = [*(await connection.execute(query.where(waited_for))), *found]
+            return await _records(connection, list(self._fresh(found)))
+
+    async def _begin(self, connection: AsyncConnection) -> None:
+        last = await connection.execute(select(func.max(records.c.seq)))
+        self._last = last.scalar() or 0
+        query = select(records.c.seq).where(records.c.outcome == "relaying")
+        self._pending = {row.seq for row in await connection.execute(query)}
+        window = select(records.c.seq).where(records.c.seq > self._last - self._overlap)
+        self._told = {row.seq for row in await connection.execute(window)} - self._pending
+
+    def _fresh(self, found: Iterable[Any]) -> Iterator[Row]:
+        for one in found:
+            if one.seq in self._told:
+                continue
+            self._last = max(self._last or 0, one.seq)
+            if one.outcome == "relaying":
+                self._pending.add(one.seq)
+            else:
+                self._pending.discard(one.seq)
+                self._told.add(one.seq)
+                yield as_row(one[1:])
+        least = (self._last or 0) - self._overlap
+        self._told = {seq for seq in self._told if seq > least}
+
+
+async def _records(connection: AsyncConnection, rows: Sequence[Row]) -> list[Record]:
+    digests = set(chain.from_iterable(map(digests_in, rows)))
+    texts: dict[str, str] = {}
+    if digests:
+        query = select(statements.c.digest, statements.c.text)
+        found = await connection.execute(query.where(statements.c.digest.in_(digests)))
+        texts = {row.digest: row.text for row in found}
+    return [record_of(row, texts) for row in rows]
+
+
+def _having(wanted: Sequence[bytes], hours: Sequence[int]) -> Select[Any]:
+    """Records of some hours that have all of the terms."""
+    first, *others = wanted
+    query = (
+        select(*Pen.COLUMNS)
+        .join(terms, terms.c.id == records.c.id)
+        .where(terms.c.hour.in_(hours), terms.c.term == first)
+    )
+    for term in others:
+        other = terms.alias()
+        query = query.where(
+            exists().where(
+                other.c.hour == terms.c.hour, other.c.term == term, other.c.id == terms.c.id
+            )
+        )
+    return query
+
+
+def _in_time(search: Search, column: ColumnElement[str]) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if search.since is not None:
+        found.append(column >= first_id(search.since))
+    if search.until is not None:
+        found.append(column < first_id(search.until + timedelta(milliseconds=1)))
+    return found
+
+
+def _spans(first: int, last: int) -> Iterator[list[int]]:
+    """The hours from the last to the first, in growing spans."""
+    length = _FIRST_HOURS
+    while last >= first:
+        start = max(first, last - length + 1)
+        yield list(range(start, last + 1))
+        last, length = start - 1, min(2 * length, _MOST_HOURS)

@@ -1,0 +1,242 @@
+"""Forgetting: records that are too old or too many, in steps between those that are written.
+
+Each step is a transaction of a few milliseconds, so nobody who writes waits for long. Records
+that a gate which was killed left without a verdict get one here: in doubt.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+
+from sqlalchemy import Connection, delete, func, select, text, tuple_
+
+from smtpgate.core.message_id import first_id
+from smtpgate.core.usage import Grain, unit_of
+from smtpgate.journal.pen import Entry, Pen, as_row
+from smtpgate.journal.rows import Row, hour_of, microseconds
+from smtpgate.journal.schema import metadata, records, statements, terms, usage
+from smtpgate.journal.terms import TermKey
+from smtpgate.journal.writer import Writer
+from smtpgate.ports import Clock, JournalUnavailableError
+
+__all__ = ["GIVEN_UP", "Retention", "Size"]
+
+# Later than any verdict comes: clients wait 10 minutes (RFC 5321 §4.5.3.2.6), relays less.
+GIVEN_UP: Final = timedelta(minutes=15)
+_EVERY_S: Final = 60.0
+_PAUSE_S: Final = 0.02
+_STEP: Final = 250
+_TERM_STEP: Final = 2000
+# Of what is too much so much more goes, so that it is not too much again at once.
+_SPARE: Final = 0.05
+_SHORT_HOURS: Final = 3
+_LEFT: Final = json.dumps(
+    {"detail": "the gate ended, or the journal failed, before the verdict was written"}
+)
+
+
+_Place = tuple[bytes, str]
+"""A term and an id of an hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """About how many records there are, and how many octets they take with all about them."""
+
+    records: int = 0
+    octets: int = 0
+
+
+class Retention:
+    """Looks after what is kept."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        key: TermKey,
+        *,
+        max_age: timedelta,
+        max_octets: int,
+        clock: Clock,
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        self.size = Size()
+        self._writer = writer
+        self._key = key
+        self._pen = Pen()
+        self._max_age = max_age
+        self._max_octets = max_octets
+        self._clock = clock
+        self._on_error = on_error
+
+    async def run(self) -> None:
+        """Work for ever; what goes wrong is told, and tried again later."""
+        while True:
+            try:
+                await self.round()
+            except (JournalUnavailableError, TimeoutError):
+                pass  # the writer tells of it
+            except Exception as error:  # noqa: BLE001 - the next round may fare better
+                self._on_error(error)
+            await asyncio.sleep(_EVERY_S)
+
+    async def round(self) -> None:
+        """Do all that is to be done now. Raises JournalUnavailableError."""
+        now = self._clock.now()
+        await self._give_up(now)
+        await self._steps(_old_records(first_id(now - self._max_age)))
+        await self._forget_excess()
+        await self._forget_terms(now)
+        await self._steps(_old_usage(now))
+        self.size = await self._writer.run(_size)
+
+    async def _steps(self, step: Callable[[Connection], int]) -> None:
+        """Do a step until it has nothing left to do."""
+        while True:
+            if not await self._writer.run(step):
+                return
+            await asyncio.sleep(_PAUSE_S)
+
+    async def _give_up(self, now: datetime) -> None:
+        before = first_id(now - GIVEN_UP)
+        await self._steps(lambda connection: self._give_up_some(connection, before, now))
+
+    def _give_up_some(self, connection: Connection, before: str, now: datetime) -> int:
+        query = (
+            select(*Pen.COLUMNS)
+            .where(records.c.outcome == "relaying", records.c.id < before)
+            .limit(_STEP)
+            .with_for_update(skip_locked=True)  # of several gates one does it
+        )
+        rows = [as_row(found) for found in connection.execute(query)]
+        self._pen.write(connection, [self._given_up(row, now) for row in rows])
+        return len(rows)
+
+    def _given_up(self, row: Row, now: datetime) -> Entry:
+        terms_of_it = {self._key.outcome("in-doubt"), self._key.reason("in-doubt")}
+        return Entry(
+            row=row._replace(
+                done_us=microseconds(now), outcome="in-doubt", reason="in-doubt", verdict=_LEFT
+            ),
+            texts={},
+            early_terms=frozenset(),
+            late_terms=frozenset(terms_of_it),
+            is_begun=True,
+        )
+
+    async def _forget_excess(self) -> None:
+        """Forget the oldest when everything together takes too much."""
+        size = await self._writer.run(_size)
+        if size.octets <= self._max_octets or size.records < 2:
+            return
+        share = 1 - (1 - _SPARE) * self._max_octets / size.octets
+        first = await self._writer.run(_first_seq)
+        await self._steps(_first_records(first + int(size.records * share)))
+
+    async def _forget_terms(self, now: datetime) -> None:
+        """Forget terms and statements that no record is found by any longer."""
+        oldest = await self._writer.run(_oldest)
+        hour = hour_of(microseconds(now) if oldest is None else oldest.received_us)
+        await self._steps(_old_terms(hour))
+        await self._steps(_old_statements(hour // 24))
+        if oldest is not None and hour_of(microseconds(now)) - hour < _SHORT_HOURS:
+            # All there is is so young that a part of an hour counts.
+            await self._forget_in_hour(hour, oldest.id)
+
+    async def _forget_in_hour(self, hour: int, before: str) -> None:
+        after: _Place | None = (b"", "")
+        while after is not None:
+            after = await self._writer.run(partial(_some_terms, hour, after, before))
+            await asyncio.sleep(_PAUSE_S)
+
+
+def _oldest(connection: Connection) -> Row | None:
+    found = connection.execute(select(*Pen.COLUMNS).order_by(records.c.id).limit(1))
+    row = found.one_or_none()
+    return None if row is None else as_row(row)
+
+
+def _first_seq(connection: Connection) -> int:
+    return connection.execute(select(func.min(records.c.seq))).scalar() or 0
+
+
+def _old_records(before: str) -> Callable[[Connection], int]:
+    chosen = select(records.c.id).where(records.c.id < before).order_by(records.c.id)
+    query = delete(records).where(records.c.id.in_(chosen.limit(_STEP)))
+    return lambda connection: connection.execute(query).rowcount
+
+
+def _first_records(seq: int) -> Callable[[Connection], int]:
+    chosen = select(records.c.seq).where(records.c.seq < seq).order_by(records.c.seq)
+    query = delete(records).where(records.c.seq.in_(chosen.limit(_STEP)))
+    return lambda connection: connection.execute(query).rowcount
+
+
+def _old_terms(hour: int) -> Callable[[Connection], int]:
+    columns = (terms.c.hour, terms.c.term, terms.c.id)
+    chosen = select(*columns).where(terms.c.hour < hour).order_by(*columns).limit(_TERM_STEP)
+    query = delete(terms).where(tuple_(*columns).in_(chosen))
+    return lambda connection: connection.execute(query).rowcount
+
+
+def _some_terms(hour: int, after: _Place, before: str, connection: Connection) -> _Place | None:
+    """Of the next terms of an hour forget those of earlier ids; the last that was looked at."""
+    columns = (terms.c.term, terms.c.id)
+    query = (
+        select(*columns)
+        .where(terms.c.hour == hour, tuple_(*columns) > tuple_(*after))
+        .order_by(*columns)
+        .limit(_TERM_STEP)
+    )
+    found = connection.execute(query).all()
+    gone = [{"t": row.term, "i": row.id} for row in found if row.id < before]
+    if gone:
+        connection.execute(
+            text("DELETE FROM journal_terms WHERE hour = :h AND term = :t AND id = :i"),
+            [{"h": hour, **one} for one in gone],
+        )
+    return (found[-1].term, found[-1].id) if len(found) == _TERM_STEP else None
+
+
+def _old_statements(day: int) -> Callable[[Connection], int]:
+    chosen = select(statements.c.digest).where(statements.c.last_day < day).limit(_STEP)
+    query = delete(statements).where(statements.c.digest.in_(chosen))
+    return lambda connection: connection.execute(query).rowcount
+
+
+def _old_usage(now: datetime) -> Callable[[Connection], int]:
+    keys = tuple(usage.primary_key)
+    queries = []
+    for grain in Grain:
+        is_old = usage.c.start < unit_of(grain, now - grain.kept)
+        chosen = select(*keys).where(usage.c.grain == int(grain), is_old).limit(_STEP)
+        queries.append(delete(usage).where(tuple_(*keys).in_(chosen)))
+    return lambda connection: sum(connection.execute(query).rowcount for query in queries)
+
+
+def _size(connection: Connection) -> Size:
+    seqs = connection.execute(select(func.min(records.c.seq), func.max(records.c.seq))).one()
+    number = 0 if seqs[0] is None else seqs[1] - seqs[0] + 1
+    if connection.dialect.name == "sqlite":
+        pages, free, length = (
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar() or 0
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return Size(number, (pages - free) * length)
+    return Size(number, sum(_server_octets(connection, metadata.tables)))
+
+
+def _server_octets(connection: Connection, tables: Iterable[str]) -> Iterable[int]:
+    """What each table takes, less what is dead in it: that is used again."""
+    query = text(
+        "SELECT pg_total_relation_size(relid) AS octets, n_live_tup AS live, "
+        "n_dead_tup AS dead FROM pg_stat_user_tables WHERE relname = :name"
+    )
+    for name in tables:
+        for row in connection.execute(query, {"name": name}):
+            rows = row.live + row.dead
+            yield row.octets * row.live // rows if rows else 0

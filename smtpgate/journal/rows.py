@@ -1,0 +1,359 @@
+"""Records as rows, and back: the same record comes out that was put in.
+
+Texts of statements are not in the row but beside it, by their digest: a few statements decide
+about all messages.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+
+from smtpgate.core.address import Mailbox
+from smtpgate.core.arn import IdentityArn
+from smtpgate.core.author import Author
+from smtpgate.core.envelope import Client
+from smtpgate.core.events import UsedIdentity
+from smtpgate.core.intent import SendingIntent
+from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
+from smtpgate.core.record import LimitState, Record
+from smtpgate.core.reply import Reply
+
+__all__ = [
+    "Row",
+    "day_of",
+    "digest_of",
+    "digests_in",
+    "hour_of",
+    "microseconds",
+    "moment",
+    "record_of",
+    "row_of",
+    "with_verdict",
+]
+
+Facts: TypeAlias = dict[str, Any]
+Texts: TypeAlias = Mapping[str, str]
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_HOUR_US: Final = 3_600_000_000
+# Made once, as for the log; nothing in it is circular.
+_encode: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_decode: Final = json.loads
+
+
+class Row(NamedTuple):
+    """A row of ``journal_records`` as either driver takes it, without its number."""
+
+    id: str
+    kind: str
+    received_us: int
+    done_us: int | None
+    outcome: str
+    reason: str
+    account_id: str
+    user_arn: str
+    from_identity: str
+    octets: int
+    recipients: int
+    facts: str
+    verdict: str
+
+
+def microseconds(moment: datetime) -> int:
+    """The moment in microseconds since 1970."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment(us: int) -> datetime:
+    """The moment of so many microseconds since 1970."""
+    return _EPOCH + timedelta(microseconds=us)
+
+
+def day_of(received_us: int) -> int:
+    """The day of a moment, in days since 1970."""
+    return hour_of(received_us) // 24
+
+
+def hour_of(received_us: int) -> int:
+    """The hour of a moment, in hours since 1970."""
+    return received_us // _HOUR_US
+
+
+@lru_cache(maxsize=4096)
+def digest_of(text: str) -> str:
+    """What a statement's text is found by."""
+    octets = text.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(octets, digest_size=16).hexdigest()
+
+
+# -- records to rows ---------------------------------------------------------------------------
+
+
+def row_of(record: Record) -> tuple[Row, dict[str, str]]:
+    """The row without its verdict, and the texts of the statements that it cites by digest."""
+    texts: dict[str, str] = {}
+    row = Row(
+        record.id,
+        record.kind,
+        microseconds(record.received_at),
+        None,
+        "relaying",
+        "relaying",
+        record.account_id,
+        record.user_arn,
+        record.from_identity,
+        record.octets,
+        record.recipients,
+        _encode(_facts(record, texts)),
+        "{}",
+    )
+    return row, texts
+
+
+def with_verdict(row: Row, record: Record) -> Row:
+    """The row with what the relay and the verdict add."""
+    return row._replace(
+        done_us=None if record.done_at is None else microseconds(record.done_at),
+        outcome=record.outcome,
+        reason=record.reason,
+        verdict=_encode(_verdict(record)),
+    )
+
+
+def _facts(record: Record, texts: dict[str, str]) -> Facts:
+    """What is known before the relay; what is empty is left out."""
+    client, intent = record.client, record.intent
+    facts: Facts = {
+        "key": record.username,
+        "client": [
+            client.address,
+            client.helo,
+            client.listener,
+            client.protocol,
+            client.tls_version,
+            client.tls_cipher,
+        ],
+        "org": record.organization_id,
+        "tags": record.tags,
+        "path": None if record.reverse_path is None else _address(record.reverse_path),
+        "subject": record.subject,
+        "arns": [
+            None if arn is None else str(arn)
+            for arn in (intent.source_arn, intent.from_arn, intent.return_path_arn)
+        ],
+        "from": [_author(author) for author in record.authors],
+        "sender": None if record.sender is None else _author(record.sender),
+        "used": [
+            [used.role, _address(used.address), used.arn, used.how]
+            for used in record.identities
+        ],
+        "decision": None if record.decision is None else _decision(record.decision, texts),
+        "limits": [
+            [one.subject, one.used_24h, one.max_24h_send, one.max_send_rate_per_s]
+            for one in record.limits
+        ],
+        "uncounted": record.uncounted or None,
+        "domain": record.signing_domain,
+        "selectors": record.selectors,
+    }
+    if facts["arns"] == [None, None, None]:
+        del facts["arns"]
+    facts = {name: value for name, value in facts.items() if value not in (None, [], ())}
+    if record.forward_paths is not None:
+        facts["to"] = [_address(mailbox) for mailbox in record.forward_paths]
+    return facts
+
+
+def _verdict(record: Record) -> Facts:
+    """What the relay and the verdict add."""
+    verdict: Facts = {
+        "detail": record.detail or None,
+        "reply": _reply(record.reply),
+        "upstream": record.upstream,
+        "upstream_reply": _reply(record.upstream_reply),
+        "stages": record.stage_s or None,
+    }
+    return {name: value for name, value in verdict.items() if value is not None}
+
+
+def _address(mailbox: Mailbox) -> str:
+    """Not as it is printed, so that it need not be parsed: the last ``@`` divides it."""
+    return f"{mailbox.local_part}@{mailbox.domain}"
+
+
+def _author(author: Author) -> list[str | None]:
+    return [author.display_name, _address(author.mailbox)]
+
+
+def _reply(reply: Reply | None) -> list[object] | None:
+    return None if reply is None else [reply.code, reply.enhanced, reply.text]
+
+
+def _decision(decision: Decision, texts: dict[str, str]) -> Facts:
+    """Both sides in full; what is said of them again, as the number of where it stands."""
+    user, identity = decision.user_side, decision.identity_side
+    places = {id(one): at for at, one in enumerate((*user.cited, *identity.cited))}
+    facts: Facts = {
+        "outcome": decision.outcome.value,
+        "by": [
+            places[id(one)] if id(one) in places else _cited(one, texts)
+            for one in decision.determining
+        ],
+        "user": _side(user, texts),
+        "identity": _side(identity, texts),
+    }
+    miss = decision.nearest_miss
+    if miss is not None:
+        sides = [at for at, side in enumerate((user, identity)) if side.miss is miss]
+        facts["miss"] = sides[0] if sides else _miss(miss, texts)
+    return facts
+
+
+def _cited(cited: Determining, texts: dict[str, str]) -> list[object]:
+    return [cited.side, cited.policy, cited.sid, cited.index, _digest(cited.text, texts)]
+
+
+def _digest(text: str, texts: dict[str, str]) -> str | None:
+    if not text:
+        return None
+    digest = digest_of(text)
+    texts[digest] = text
+    return digest
+
+
+def _side(side: Side, texts: dict[str, str]) -> Facts:
+    facts: Facts = {
+        "outcome": side.outcome.value,
+        "needed": side.is_needed,
+        "by": [_cited(one, texts) for one in side.cited],
+        "has": side.has_policies,
+    }
+    if side.miss is not None:
+        facts["miss"] = _miss(side.miss, texts)
+    return facts
+
+
+def _miss(miss: NearestMiss, texts: dict[str, str]) -> list[object]:
+    return [*_cited(miss.statement, texts), miss.element, miss.wanted, miss.seen]
+
+
+# -- rows to records ---------------------------------------------------------------------------
+
+
+def digests_in(row: Row) -> set[str]:
+    """The digests of all statements that a row cites."""
+    found: set[str] = set()
+    decision = _decode(row.facts).get("decision")
+    if decision is None:
+        return found
+    for part in (decision, decision["user"], decision["identity"]):
+        for one in (*part["by"], part.get("miss")):
+            if isinstance(one, list) and one[4] is not None:
+                found.add(one[4])
+    return found
+
+
+def record_of(row: Row, texts: Texts) -> Record:
+    """The record; a statement whose text is not given has none."""
+    facts, verdict = _decode(row.facts), _decode(row.verdict)
+    path, sender, decision = facts.get("path"), facts.get("sender"), facts.get("decision")
+    to = facts.get("to")
+    return Record(
+        id=row.id,
+        kind=cast("Any", row.kind),
+        received_at=moment(row.received_us),
+        done_at=None if row.done_us is None else moment(row.done_us),
+        outcome=cast("Any", row.outcome),
+        reason=row.reason,
+        detail=verdict.get("detail", ""),
+        reply=_reply_in(verdict.get("reply")),
+        account_id=row.account_id,
+        user_arn=row.user_arn,
+        username=facts.get("key", ""),
+        organization_id=facts.get("org"),
+        tags=tuple((key, value) for key, value in facts.get("tags", ())),
+        client=Client(*facts["client"]),
+        reverse_path=None if path is None else _mailbox_in(path),
+        recipients=row.recipients,
+        forward_paths=None if to is None else tuple(map(_mailbox_in, to)),
+        octets=row.octets,
+        subject=facts.get("subject"),
+        intent=SendingIntent(*map(_arn_in, facts.get("arns", ()))),
+        authors=tuple(map(_author_in, facts.get("from", ()))),
+        sender=None if sender is None else _author_in(sender),
+        identities=tuple(
+            UsedIdentity(role, _mailbox_in(address), arn, how)
+            for role, address, arn, how in facts.get("used", ())
+        ),
+        decision=None if decision is None else _decision_in(decision, texts),
+        limits=tuple(LimitState(*one) for one in facts.get("limits", ())),
+        uncounted=facts.get("uncounted", ""),
+        signing_domain=facts.get("domain"),
+        selectors=tuple(facts.get("selectors", ())),
+        upstream=verdict.get("upstream"),
+        upstream_reply=_reply_in(verdict.get("upstream_reply")),
+        stage_s=tuple((stage, seconds) for stage, seconds in verdict.get("stages", ())),
+    )
+
+
+def _mailbox_in(text: str) -> Mailbox:
+    local_part, _, domain = text.rpartition("@")
+    return Mailbox(local_part, domain)
+
+
+def _arn_in(text: str | None) -> IdentityArn | None:
+    if text is None:
+        return None
+    _, partition, _, region, account_id, resource = text.split(":", 5)
+    return IdentityArn(partition, region, account_id, resource.removeprefix("identity/"))
+
+
+def _author_in(value: list[Any]) -> Author:
+    return Author(value[0], _mailbox_in(value[1]))
+
+
+def _reply_in(value: list[Any] | None) -> Reply | None:
+    return None if value is None else Reply(*value)
+
+
+def _decision_in(facts: Facts, texts: Texts) -> Decision:
+    user = _side_in("user", facts["user"], texts)
+    identity = _side_in("identity", facts["identity"], texts)
+    cited, miss = (*user.cited, *identity.cited), facts.get("miss")
+    return Decision(
+        Outcome(facts["outcome"]),
+        tuple(
+            cited[one] if isinstance(one, int) else _cited_in(one, texts) for one in facts["by"]
+        ),
+        user,
+        identity,
+        (user, identity)[miss].miss if isinstance(miss, int) else _miss_in(miss, texts),
+    )
+
+
+def _cited_in(value: list[Any], texts: Texts) -> Determining:
+    side, policy, sid, index, digest = value
+    return Determining(side, policy, sid, index, texts.get(digest, ""))
+
+
+def _side_in(name: Any, facts: Facts, texts: Texts) -> Side:  # noqa: ANN401 - one of two words
+    return Side(
+        name,
+        Outcome(facts["outcome"]),
+        facts["needed"],
+        tuple(_cited_in(one, texts) for one in facts["by"]),
+        _miss_in(facts.get("miss"), texts),
+        facts["has"],
+    )
+
+
+def _miss_in(value: list[Any] | None, texts: Texts) -> NearestMiss | None:
+    if value is None:
+        return None
+    side, policy, sid, index, digest, element, wanted, seen = value
+    text = texts.get(digest, "")
+    return NearestMiss(side, policy, sid, index, element, wanted, seen, text)

@@ -1,0 +1,112 @@
+"""The journal's tables: records, the terms they are found by, the statements they cite, usage.
+
+Values are texts, whole numbers and octets, the same for SQLite and PostgreSQL: a row goes to
+either driver as it is. Moments are microseconds since 1970, hours and days whole ones since.
+What is only read with its record is one JSON text, encoded once.
+"""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
+
+from smtpgate.sql.types import NAMES, Serial
+
+__all__ = ["HEAD", "meta", "metadata", "records", "statements", "terms", "usage"]
+
+# The revision of the migrations that makes these tables; a test holds the two together.
+HEAD: Final = "0001"
+
+metadata = MetaData(naming_convention=NAMES)
+
+# Compared octet by octet everywhere, so that ids sort by time whatever the database's language.
+_ID: Final = String(64).with_variant(String(64, collation="C"), "postgresql")
+
+# What there is one of: the check of the terms' key, and the last sign of life.
+meta = Table(
+    "journal_meta",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+# One row a submission, written before the relay and completed with the verdict. Ids sort by
+# time; seq tells in which order rows were written.
+records = Table(
+    "journal_records",
+    metadata,
+    Column("seq", Serial, primary_key=True),
+    Column("id", _ID, nullable=False, unique=True),
+    Column("kind", String(10), nullable=False),
+    Column("received_us", BigInteger, nullable=False),
+    Column("done_us", BigInteger),
+    Column("outcome", String(10), nullable=False),
+    Column("reason", String(40), nullable=False),
+    Column("account_id", String(12), nullable=False),
+    Column("user_arn", Text, nullable=False),
+    Column("from_identity", Text, nullable=False),
+    Column("octets", BigInteger, nullable=False),
+    Column("recipients", Integer, nullable=False),
+    Column("facts", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    sqlite_autoincrement=True,  # a number is never given twice
+)
+# Few at any time: what is being relayed, and what a gate that was killed left behind.
+Index(
+    "ix_journal_records_relaying",
+    records.c.id,
+    sqlite_where=records.c.outcome == "relaying",
+    postgresql_where=records.c.outcome == "relaying",
+)
+
+# What records are found by, as keyed digests. The hour comes first, so that an hour's terms lie
+# together: they are written in one place, and forgotten in one piece.
+terms = Table(
+    "journal_terms",
+    metadata,
+    Column("hour", Integer, primary_key=True, autoincrement=False),
+    Column("term", LargeBinary(12), primary_key=True),
+    Column("id", _ID, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+# The texts of statements that decided, each once; with the last day of a record that cites it.
+statements = Table(
+    "journal_statements",
+    metadata,
+    Column("digest", String(32), primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("last_day", Integer, nullable=False),
+)
+
+# What was sent, added up: by 15 minutes and by day, sender, identity and reason.
+usage = Table(
+    "journal_usage",
+    metadata,
+    Column("grain", SmallInteger, primary_key=True, autoincrement=False),
+    Column("account_id", String(12), primary_key=True),
+    Column("start", Integer, primary_key=True, autoincrement=False),  # in units of the grain
+    Column("user_arn", Text, primary_key=True),
+    Column("identity", Text, primary_key=True),
+    Column("reason", String(40), primary_key=True),
+    Column("owner_id", String(12), nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+    Column("messages", BigInteger, nullable=False),
+    Column("recipients", BigInteger, nullable=False),
+    Column("octets", BigInteger, nullable=False),
+    Column("bounces", BigInteger, nullable=False, server_default="0"),
+    Column("complaints", BigInteger, nullable=False, server_default="0"),
+    Index(None, "grain", "owner_id", "start"),
+    Index(None, "grain", "start"),
+    sqlite_with_rowid=False,
+)

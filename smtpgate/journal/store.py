@@ -1,0 +1,106 @@
+"""The journal's database with the key of its terms: where writing and searching begin."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smtpgate.journal.schema import HEAD, meta
+from smtpgate.journal.terms import TermKey, TermKeyError, read_key, read_or_make_key
+from smtpgate.sql import upgrade as tables
+from smtpgate.sql.batches import Batches, batches_of
+from smtpgate.sql.database import Database
+from smtpgate.sql.upgrade import Schema, SchemaError
+
+__all__ = ["SCHEMA", "JournalStore", "SchemaError", "TermKeyError"]
+
+SCHEMA: Final = Schema("journal", HEAD, "smtpgate.journal.migrations.versions")
+_KEY_CHECK: Final = "term_key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalStore:
+    """One journal. ``key_file`` is made with the tables, and belongs to them."""
+
+    database: Database
+    key_file: Path
+
+    async def open(self, *, may_upgrade: bool) -> TermKey:
+        """Make sure of the tables and of the key; nothing is overwritten.
+
+        ``may_upgrade`` makes or upgrades the tables. Raises SchemaError, TermKeyError,
+        JournalUnavailableError or OSError.
+        """
+        if may_upgrade:
+            await tables.upgrade(self.database, SCHEMA)
+        await tables.must_be_current(self.database, SCHEMA)
+        async with self.reading() as connection:
+            wanted = await _key_check(connection)
+        if wanted is None:
+            key = self.key()
+            async with self.database.changing() as connection:
+                wanted = await _key_check(connection)
+                if wanted is None:
+                    wanted = key.check
+                    row = insert(meta).values(name=_KEY_CHECK, value=wanted)
+                    await connection.execute(row)
+        else:
+            key = self._kept_key()
+        self._must_be_its_own(key, wanted)
+        return key
+
+    def _must_be_its_own(self, key: TermKey, check: str | None) -> None:
+        if key.check != check:
+            raise TermKeyError(
+                f"{self.key_file}: is not the key that the journal in {self.database.name} was "
+                f"begun with; copy that one here, or begin a new journal"
+            )
+
+    def key(self) -> TermKey:
+        """The key, made when there is none. Raises TermKeyError or OSError."""
+        return read_or_make_key(self.key_file)
+
+    def _kept_key(self) -> TermKey:
+        try:
+            return read_key(self.key_file)
+        except FileNotFoundError:
+            raise TermKeyError(
+                f"{self.key_file}: is missing, and the journal in {self.database.name} was "
+                f"begun with it; put it back, or begin a new journal"
+            ) from None
+
+    async def look(self) -> TermKey:
+        """Look at the tables and the key, and change nothing.
+
+        Raises SchemaError, TermKeyError, JournalUnavailableError or OSError.
+        """
+        await tables.must_be_current(self.database, SCHEMA)
+        async with self.reading() as connection:
+            wanted = await _key_check(connection)
+        key = self._kept_key()
+        self._must_be_its_own(key, wanted)
+        return key
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection whose queries all see one moment. Raises JournalUnavailableError."""
+        async with self.database.reading() as connection:
+            yield connection
+
+    def batches(self) -> Batches:
+        """Where transactions of many rows are done."""
+        return batches_of(self.database)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.database.close()
+
+
+async def _key_check(connection: AsyncConnection) -> str | None:
+    found = await connection.execute(select(meta.c.value).where(meta.c.name == _KEY_CHECK))
+    value: str | None = found.scalar()
+    return value

@@ -1,0 +1,126 @@
+"""Terms: the few facts that records are found by, as digests under a key.
+
+Addresses are in the journal as nobody can read them without the key, so that it can be searched
+by recipient also where recipients are not kept. The key is a file in the state folder, made by
+the first start. A journal knows the key it was begun with: with another one, searches would
+find nothing and say nothing.
+"""
+
+import base64
+import binascii
+import hashlib
+import os
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from smtpgate.core.address import Mailbox
+from smtpgate.core.record import Record
+
+__all__ = ["TermKey", "TermKeyError", "read_key", "read_or_make_key"]
+
+_KEY_OCTETS: Final = 32
+_TERM_OCTETS: Final = 12
+_ACCEPTED: Final = "accepted"
+
+
+class TermKeyError(ValueError):
+    """A key file that cannot be used; the text says what to do."""
+
+
+class TermKey:
+    """Makes terms."""
+
+    def __init__(self, key: bytes) -> None:
+        @lru_cache(maxsize=8192)
+        def term(text: str) -> bytes:
+            octets = text.encode("utf-8", "surrogatepass")
+            return hashlib.blake2b(octets, key=key, digest_size=_TERM_OCTETS).digest()
+
+        self._term = term
+
+    @property
+    def check(self) -> str:
+        """What tells this key from others, and nothing else about it."""
+        return self._term("check").hex()
+
+    def account(self, account_id: str) -> bytes:
+        """Of what the account may see: its own, and what was sent by its identities."""
+        return self._term(f"account:{account_id}")
+
+    def address(self, address: str) -> bytes:
+        """Of an address of the envelope, of From or of Sender, whatever its letter case."""
+        return self._term(f"address:{address.casefold()}")
+
+    def name(self, name: str) -> bytes:
+        """Of an identity, by its name, that could matter to a message."""
+        return self._term(f"name:{name}")
+
+    def username(self, name: str) -> bytes:
+        """Of what somebody who was refused logged in as."""
+        return self._term(f"username:{name}")
+
+    def reason(self, reason: str) -> bytes:
+        """Of a reason code, ``accepted`` aside."""
+        return self._term(f"reason:{reason}")
+
+    def outcome(self, outcome: str) -> bytes:
+        """Of an outcome, ``accepted`` aside."""
+        return self._term(f"outcome:{outcome}")
+
+    def before_relay(self, record: Record, recipients: Iterable[Mailbox]) -> set[bytes]:
+        """The terms of what does not depend on the verdict."""
+        if record.kind == "login":
+            return {self.username(record.username)}
+        found = {self.account(record.account_id), *map(self.account, record.owner_ids)}
+        mailboxes = (*record.mailboxes, *recipients)
+        found.update(self.address(str(mailbox)) for mailbox in mailboxes)
+        found.update(map(self.name, record.names))
+        return found
+
+    def of_verdict(self, record: Record) -> set[bytes]:
+        """The terms of a verdict that somebody may look for."""
+        if record.outcome == _ACCEPTED:
+            return set()
+        return {self.outcome(record.outcome), self.reason(record.reason)}
+
+
+def read_key(path: Path) -> TermKey:
+    """The key of a file. Raises TermKeyError or OSError."""
+    try:
+        key = base64.b64decode(path.read_text("ascii").strip(), validate=True)
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        key = b""
+    if len(key) != _KEY_OCTETS:
+        raise TermKeyError(f"{path}: is not {_KEY_OCTETS} octets in base64; put it back")
+    return TermKey(key)
+
+
+def read_or_make_key(path: Path) -> TermKey:
+    """The key of a file that is made when there is none. Raises TermKeyError or OSError."""
+    try:
+        return read_key(path)
+    except FileNotFoundError:
+        _make(path)
+    return read_key(path)
+
+
+def _make(path: Path) -> None:
+    """Write a new key; whole or not at all, and never over another process's."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
+    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        os.write(descriptor, base64.b64encode(os.urandom(_KEY_OCTETS)) + b"\n")
+        if os.geteuid() == 0:
+            # Made by an administrator's command: it is the folder's owner that needs it.
+            folder = path.parent.stat()
+            os.chown(descriptor, folder.st_uid, folder.st_gid)
+        os.fsync(descriptor)
+        os.link(draft, path)
+    except FileExistsError:
+        return  # another process was faster, and its key is the one
+    finally:
+        os.close(descriptor)
+        draft.unlink()

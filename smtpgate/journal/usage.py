@@ -1,0 +1,72 @@
+"""Questions to usage: what an account sent, and what others sent with its identities."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, or_, select
+
+from smtpgate.core.search import is_user
+from smtpgate.core.usage import Counts, Grain, UsageKey, UsageRow, start_of, unit_of
+from smtpgate.journal.schema import usage
+from smtpgate.journal.store import JournalStore
+
+__all__ = ["UsageQuery", "usage_rows"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageQuery:
+    """Which sums are asked for; ``None`` is all. ``user`` is ``ACCOUNT/NAME``.
+
+    ``account_id`` is whose view it is: what it sent, and what was sent with its identities.
+    The times are those of whole units: the one that ``since`` is in, up to that of ``until``.
+    """
+
+    grain: Grain
+    since: datetime
+    until: datetime
+    account_id: str | None = None
+    user: str | None = None
+    identity: str | None = None
+
+
+async def usage_rows(store: JournalStore, asked: UsageQuery) -> Sequence[UsageRow]:
+    """The sums, by time. Raises JournalUnavailableError."""
+    async with store.reading() as connection:
+        rows = [_row(found) for found in await connection.execute(_query(asked))]
+    return [row for row in rows if asked.user is None or is_user(asked.user, row.key.user_arn)]
+
+
+def _query(asked: UsageQuery) -> Select[Any]:
+    grain, columns = asked.grain, usage.c
+    query = select(usage).where(
+        columns.grain == int(grain),
+        columns.start >= unit_of(grain, asked.since),
+        columns.start <= unit_of(grain, asked.until),
+        columns.attempts != 0,  # what was given up and had a verdict after all
+    )
+    if asked.account_id is not None:
+        query = query.where(
+            or_(columns.account_id == asked.account_id, columns.owner_id == asked.account_id)
+        )
+    if asked.user is not None:
+        query = query.where(columns.account_id == asked.user.partition("/")[0])
+    if asked.identity is not None:
+        query = query.where(columns.identity == asked.identity)
+    return query.order_by(
+        columns.start, columns.account_id, columns.user_arn, columns.identity, columns.reason
+    )
+
+
+def _row(found: Any) -> UsageRow:  # noqa: ANN401 - a row of a query
+    key = UsageKey(found.account_id, found.user_arn, found.identity, found.reason)
+    counts = Counts(
+        found.attempts,
+        found.messages,
+        found.recipients,
+        found.octets,
+        found.bounces,
+        found.complaints,
+    )
+    return UsageRow(start_of(Grain(found.grain), found.start), key, counts)

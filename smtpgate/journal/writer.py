@@ -1,0 +1,285 @@
+"""Group commit: what comes while a transaction runs goes into the next one, all of it at once.
+
+A lone record does not wait for others, and many at once cost little more than one. Who waits
+for a record hears when it is there to stay, or that it is not.
+
+While the journal cannot be written nobody waits: records that must not be lost are owed, and
+written when that can be done again. That is tried twice a second, by writing something.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Final, TypeVar
+
+from smtpgate.journal.pen import Entry, Pen
+from smtpgate.journal.store import JournalStore, SchemaError, TermKeyError
+from smtpgate.ports import Clock, JournalUnavailableError
+from smtpgate.sql.batches import UnfitRowsError, Work
+from smtpgate.tasks import TaskOwner
+
+__all__ = ["Tally", "Writer"]
+
+_MAX_GROUP: Final = 500
+_MAX_OWED: Final = 10_000
+_MAX_WAITING: Final = 10_000
+_RETRY_S: Final = 0.5
+_COMMIT_S: Final = 10.0
+
+T = TypeVar("T")
+Waiter = asyncio.Future[None] | None
+Waiting = tuple[Entry, Waiter]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was written so far: for the metrics."""
+
+    records: int = 0
+    commits: int = 0
+    commit_s: float = 0.0
+    failures: int = 0
+    lost: int = 0
+
+
+class Writer:
+    """Writes entries in groups.
+
+    ``on_change`` hears what is in the way when something is, and ``None`` when it no longer is;
+    ``on_lost`` how many records are lost for good, and why.
+    """
+
+    def __init__(
+        self,
+        store: JournalStore,
+        *,
+        may_upgrade: bool,
+        clock: Clock,
+        on_change: Callable[[str | None], None],
+        on_lost: Callable[[int, str], None],
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        self.tally = Tally()
+        self.problem: str | None = None
+        self._store = store
+        self._may_upgrade = may_upgrade
+        self._batches = store.batches()
+        self._pen = Pen()
+        self._clock = clock
+        self._on_change = on_change
+        self._on_lost = on_lost
+        self._on_error = on_error
+        self._waiting: deque[Waiting] = deque()
+        self._owed: dict[str, Entry] = {}
+        self._turn = asyncio.Lock()
+        self._tasks = TaskOwner()
+        self._is_pumping = False
+        self._in_trouble = asyncio.Event()
+
+    @property
+    def owed(self) -> int:
+        """How many records wait for the journal to be writable again."""
+        return len(self._owed)
+
+    async def put(self, entry: Entry) -> None:
+        """Write the entry; done when it is there to stay. Raises JournalUnavailableError.
+
+        One that is final is then owed.
+        """
+        if self.problem is not None:
+            if entry.is_final:
+                self.owe(entry)
+            raise JournalUnavailableError(self.problem)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((entry, future))
+        self._start()
+        await future
+
+    def add(self, entry: Entry) -> None:
+        """Write the entry soon; nobody waits for it."""
+        if self.problem is not None:
+            self.owe(entry)
+        elif len(self._waiting) >= _MAX_WAITING:
+            self._lose(1, "too many records at once")
+        else:
+            self._waiting.append((entry, None))
+            self._start()
+
+    def owe(self, entry: Entry) -> None:
+        """Write the entry when that can be done again; the oldest goes when it is too much."""
+        # What is known last of a submission is what counts.
+        self._owed.pop(entry.row.id, None)
+        if len(self._owed) >= _MAX_OWED:
+            del self._owed[next(iter(self._owed))]
+            self._lose(1, "too many records waited for the journal to be writable again")
+        self._owed[entry.row.id] = replace(entry, may_be_there=True)
+        self._in_trouble.set()
+
+    async def run(self, work: Work[T]) -> T:
+        """Do other work in a transaction, in turn with the groups.
+
+        Raises JournalUnavailableError or TimeoutError.
+        """
+        async with self._turn, asyncio.timeout(_COMMIT_S):
+            return await self._batches.run(work)
+
+    async def mend(self) -> None:
+        """For ever: while something is in the way or owed, try again."""
+        while True:
+            await self._in_trouble.wait()
+            await asyncio.sleep(_RETRY_S)
+            try:
+                await self.retry()
+            except JournalUnavailableError as error:
+                self.fail(str(error))
+            except Exception as error:  # noqa: BLE001 - who mends must not end
+                self._on_error(error)
+
+    async def retry(self) -> None:
+        """Write what is owed, or a sign of life. Raises JournalUnavailableError."""
+        async with self._turn:
+            if self.problem is not None:
+                await self._open_again()
+            while self._owed:
+                await self._pay(list(islice(self._owed.values(), _MAX_GROUP)))
+            if self.problem is not None:
+                await self._sign()
+            self._in_trouble.clear()
+            self._mended()
+
+    async def _pay(self, entries: Sequence[Entry]) -> None:
+        """Write records that are owed; they stay owed when it fails."""
+        unfit = await self._commit_each(entries)
+        for entry in entries:
+            if self._owed.get(entry.row.id) is entry:
+                del self._owed[entry.row.id]
+        for error in unfit.values():
+            self._lose(1, str(error))
+
+    async def close(self) -> None:
+        """Write what waits and what is owed, as far as that can be done, and close the file."""
+        await self._tasks.drain(_COMMIT_S)
+        if self._owed:
+            try:
+                await self.retry()
+            except JournalUnavailableError as error:
+                self._lose(len(self._owed), str(error))
+                self._owed.clear()
+        await self._batches.close()
+
+    # -- groups --------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        if not self._is_pumping:
+            self._is_pumping = True
+            _ = self._tasks.start(self._pump(), name="journal")
+
+    async def _pump(self) -> None:
+        try:
+            while self._waiting:
+                # A turn for each group: other work gets its own, however much there is.
+                async with self._turn:
+                    number = min(_MAX_GROUP, len(self._waiting))
+                    await self._carry_out([self._waiting.popleft() for _ in range(number)])
+        finally:
+            self._is_pumping = False
+
+    async def _carry_out(self, group: Sequence[Waiting]) -> None:
+        try:
+            unfit = await self._commit_each([entry for entry, _ in group])
+        except JournalUnavailableError as error:
+            self.fail(str(error))
+            self._answer(group, error)
+        except Exception as error:  # noqa: BLE001 - for those who wait; the next group goes on
+            self._answer(group, error)
+        else:
+            for one in group:
+                self._answer([one], unfit.get(id(one[0])))
+
+    def _answer(self, group: Iterable[Waiting], error: Exception | None) -> None:
+        for entry, future in group:
+            if error is not None and entry.is_final:
+                self._owe_or_lose(entry, error)
+            if future is None or future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+    def _owe_or_lose(self, entry: Entry, error: Exception) -> None:
+        if isinstance(error, JournalUnavailableError):
+            self.owe(entry)
+        else:
+            self._lose(1, str(error))
+
+    async def _commit_each(self, entries: Sequence[Entry]) -> dict[int, UnfitRowsError]:
+        """Commit them together, or one by one when one of them spoils it for the others."""
+        try:
+            await self._commit(entries)
+        except UnfitRowsError as error:
+            if len(entries) == 1:
+                self._on_error(error)
+                return {id(entries[0]): error}
+            unfit: dict[int, UnfitRowsError] = {}
+            for entry in entries:
+                unfit |= await self._commit_each([entry])
+            return unfit
+        return {}
+
+    async def _commit(self, entries: Sequence[Entry]) -> None:
+        started = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(_COMMIT_S):
+                await self._batches.run(lambda connection: self._pen.write(connection, entries))
+        except TimeoutError:
+            self._pen.forget()
+            problem = f"{self._store.database.name}: not written within {_COMMIT_S:g} s"
+            raise JournalUnavailableError(problem) from None
+        except BaseException:
+            self._pen.forget()
+            raise
+        self._pen.committed()
+        self.tally.commits += 1
+        self.tally.records += len(entries)
+        self.tally.commit_s += self._clock.monotonic() - started
+
+    # -- trouble -------------------------------------------------------------------------------
+
+    async def _open_again(self) -> None:
+        """Look at the tables: the file may be another one now."""
+        try:
+            async with asyncio.timeout(_COMMIT_S):
+                await self._store.open(may_upgrade=self._may_upgrade)
+        except (SchemaError, TermKeyError, OSError, TimeoutError) as error:
+            raise JournalUnavailableError(str(error) or "no answer") from None
+
+    async def _sign(self) -> None:
+        now = f"{self._clock.now():%Y-%m-%dT%H:%M:%SZ}"
+        try:
+            async with asyncio.timeout(_COMMIT_S):
+                await self._batches.run(
+                    lambda connection: self._pen.sign(connection, "sign_of_life", now)
+                )
+        except (TimeoutError, UnfitRowsError) as error:
+            raise JournalUnavailableError(str(error) or "no answer") from None
+
+    def fail(self, problem: str) -> None:
+        """Nothing can be written, until a retry succeeds."""
+        self.tally.failures += 1
+        self._in_trouble.set()
+        if self.problem is None:
+            self.problem = problem
+            self._on_change(problem)
+        self.problem = problem
+
+    def _mended(self) -> None:
+        if self.problem is not None:
+            self.problem = None
+            self._on_change(None)
+
+    def _lose(self, records: int, why: str) -> None:
+        self.tally.lost += records
+        self._on_lost(records, why)

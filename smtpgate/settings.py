@@ -1,0 +1,39 @@
+"""What the parts of a gate are told of its configuration."""
+
+import socket
+
+from smtpgate.config import Config
+from smtpgate.log import JsonLog
+from smtpgate.pipeline import Rules
+from smtpgate.ports import Clock
+
+__all__ = ["hostname_of", "log_of", "rules_of"]
+
+
+def hostname_of(config: Config) -> str:
+    """The name that the gate calls itself."""
+    return config.gate.hostname or socket.getfqdn()
+
+
+def log_of(config: Config, clock: Clock) -> JsonLog:
+    """The log. Raises OSError."""
+    return JsonLog(
+        str(config.log.target),
+        level=config.log.level,
+        clock=clock,
+        recipients=config.log.recipients,
+    )
+
+
+def rules_of(config: Config, hostname: str) -> Rules:
+    """What changes the decisions of the pipeline."""
+    return Rules(
+        hostname=hostname,
+        region=config.gate.region,
+        infer_arn=config.authorization.infer_arn,
+        normalize_bare_lf=config.message.bare_lf == "normalize",
+        require_signature=config.signing.require,
+        allow_when_ledger_fails=config.limits.on_store_failure == "allow",
+        allow_when_journal_fails=config.journal.on_failure == "allow",
+        mask_client=config.gate.received_client == "mask",
+    )

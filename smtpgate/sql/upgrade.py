@@ -1,0 +1,105 @@
+"""A schema's life: made by the first start, upgraded by revisions, never run backwards.
+
+Each owner of tables has its revisions and its version table, so that several may live in one
+database and each is upgraded for itself.
+"""
+
+import importlib
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, inspect, text
+
+from smtpgate.sql.database import Database
+
+__all__ = ["Schema", "SchemaError", "must_be_current", "revision_of", "upgrade"]
+
+
+class SchemaError(Exception):
+    """Tables that are not those of this version; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The tables of one ``owner``: its newest revision, and the package of all of them.
+
+    The owner is what the command is called that upgrades them by hand.
+    """
+
+    owner: str
+    head: str
+    revisions: str
+
+    @property
+    def version_table(self) -> str:
+        """Where the revision of the tables is kept."""
+        return f"{self.owner}_version"
+
+
+async def revision_of(database: Database, schema: Schema) -> str | None:
+    """The revision of the tables, or ``None`` when there are none.
+
+    Raises what the database raises when it cannot be asked.
+    """
+    async with database.reading() as connection:
+        return await connection.run_sync(_revision, schema)
+
+
+def _revision(connection: Connection, schema: Schema) -> str | None:
+    if not inspect(connection).has_table(schema.version_table):
+        return None
+    found = connection.execute(text(f"SELECT version_num FROM {schema.version_table}"))  # noqa: S608 - a constant
+    revision: str | None = found.scalar()
+    return revision
+
+
+async def upgrade(database: Database, schema: Schema) -> tuple[str | None, str]:
+    """Bring the tables to this version's revision: from nothing, or from any earlier one.
+
+    All of it in one transaction. The revisions before and after. Raises SchemaError, OSError
+    when the file cannot be made, or what the database raises when it cannot be asked.
+    """
+    database.create_file()
+    async with database.changing() as connection:
+        before = await connection.run_sync(_revision, schema)
+        if before != schema.head:
+            try:
+                await connection.run_sync(_migrate, schema)
+            except _UnknownRevisionError:
+                raise SchemaError(_later(database, before)) from None
+    return before, schema.head
+
+
+async def must_be_current(database: Database, schema: Schema) -> None:
+    """Raises SchemaError unless the tables are those of this version."""
+    revision = await revision_of(database, schema)
+    if revision is None:
+        owner = schema.owner
+        raise SchemaError(
+            f"{database.name}: holds no {owner}; `smtpgate {owner} upgrade' makes one"
+        )
+    if revision != schema.head:
+        raise SchemaError(
+            f"{database.name}: is at revision {revision}, this version needs {schema.head}; "
+            f"`smtpgate {schema.owner} upgrade' upgrades an older one"
+        )
+
+
+def _later(database: Database, revision: str | None) -> str:
+    return (
+        f"{database.name}: was last used by a later version of smtpgate (its revision "
+        f"{revision} is not known here); install that version again, or restore a backup that "
+        f"was made before"
+    )
+
+
+class _UnknownRevisionError(Exception):
+    """A revision that is not among ours."""
+
+
+def _migrate(connection: Connection, schema: Schema) -> None:
+    # Imported when needed: alembic takes a tenth of a second, and most starts change nothing.
+    migrations = importlib.import_module("smtpgate.sql.migrations")
+    try:
+        migrations.migrate(connection, schema.revisions, schema.version_table)
+    except migrations.UnknownRevisionError:
+        raise _UnknownRevisionError from None

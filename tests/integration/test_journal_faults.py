@@ -1,0 +1,178 @@
+"""The journal on a full disk, on a PostgreSQL that gives no answer, in a gate that dies."""
+
+import re
+import smtplib
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from smtpgate.clock import SystemClock
+from smtpgate.journal.live import JournalSettings, LiveJournal
+from smtpgate.ports import JournalUnavailableError
+from smtpgate.sql.database import sqlite_url
+from tests.support.authority import Authority
+from tests.support.clock import MovableClock
+from tests.support.daemons import LOOPBACK, Lab, eventually, missing, need_root
+from tests.support.gate import LOGIN, SENDER, Gate, GatePlan, letter, start_gate
+from tests.support.journal import all_rows, journal_in, open_journal, store_of, submission
+from tests.support.ledgers import soon
+from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.recorder import recorder
+
+
+def mount(*words: str | Path) -> None:
+    run = subprocess.run(["mount", *words], capture_output=True, text=True, check=False)
+    if run.returncode:
+        missing(f"nothing can be mounted here: {run.stderr.strip()}")
+
+
+@pytest.fixture
+def disk(lab: Lab) -> Iterator[Path]:
+    """A disk of its own, 2 MiB large."""
+    need_root("mounting a small disk")
+    folder = lab.new_folder("disk")
+    mount("-t", "tmpfs", "-o", "size=2m", "tmpfs", folder)
+    yield folder
+    subprocess.run(["umount", folder], check=True, timeout=30)
+
+
+async def fill(journal: LiveJournal, clock: MovableClock) -> None:
+    while True:
+        await journal.finish(submission(clock))
+
+
+async def has_no_problem(journal: LiveJournal) -> bool:
+    return journal.problem is None
+
+
+async def test_a_full_disk_takes_nothing_until_there_is_room(
+    disk: Path, tmp_path: Path, clock: MovableClock
+) -> None:
+    ballast = disk / "ballast"
+    ballast.write_bytes(bytes(512 * 1024))
+    async with open_journal(journal_in(disk), disk, clock=clock) as journal:
+        with pytest.raises(JournalUnavailableError, match="database or disk is full"):
+            await fill(journal, clock)
+        passed = journal.tally.records
+        for _ in range(3):
+            with pytest.raises(JournalUnavailableError):
+                await journal.finish(submission(clock))
+        assert len(await all_rows(journal.store)) == passed
+        assert journal.owed == 4
+        ballast.unlink()
+        await soon(lambda: has_no_problem(journal), True)
+        assert journal.owed == 0
+        assert len(await all_rows(journal.store)) == passed + 4
+
+
+def stopped(server: PostgresServer) -> Callable[[], None]:
+    server.stop()
+    return server.start
+
+
+def frozen(server: PostgresServer) -> Callable[[], None]:
+    server.freeze()
+    return server.thaw
+
+
+@pytest.mark.parametrize("fault", [stopped, frozen])
+async def test_a_server_that_gives_no_answer_holds_nobody_up_for_long(
+    lab: Lab,
+    tmp_path: Path,
+    clock: MovableClock,
+    fault: Callable[[PostgresServer], Callable[[], None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("smtpgate.journal.writer._COMMIT_S", 1.0)
+    server = postgres_server(lab)
+    url = server.create_database("journal")
+    async with open_journal(url, tmp_path, clock=clock) as journal:
+        begun, later = submission(clock), submission(clock)
+        await journal.begin(begun)
+        mend = fault(server)
+        with pytest.raises(JournalUnavailableError):
+            await journal.finish(begun)
+        for _ in range(100):
+            with pytest.raises(JournalUnavailableError):  # at once
+                await journal.begin(later)
+        mend()
+        await soon(lambda: has_no_problem(journal), True, 30)
+        await journal.finish(later)
+        outcomes = {row.id: row.outcome for row in await all_rows(journal.store)}
+        assert set(outcomes) == {
+            begun.submission.message_id,
+            later.submission.message_id,
+        }
+        assert set(outcomes.values()) == {"accepted"}
+        assert journal.tally.lost == 0
+
+
+class Senders(threading.Thread):
+    """Sends one message after the other until the gate is gone; keeps the ids it was told."""
+
+    def __init__(self, gate: Gate, context: ssl.SSLContext) -> None:
+        super().__init__()
+        self._gate = gate
+        self._context = context
+        self.told: list[str] = []
+
+    def run(self) -> None:
+        """Until the gate is gone."""
+        try:
+            with closing(smtplib.SMTP(LOOPBACK, self._gate.port, timeout=20)) as client:
+                client.starttls(context=self._context)
+                client.login(LOGIN.username, LOGIN.password)
+                while True:
+                    self._send(client)
+        except (smtplib.SMTPException, OSError):
+            return
+
+    def _send(self, client: smtplib.SMTP) -> None:
+        client.mail(SENDER)
+        client.rcpt("bob@example.net")
+        code, words = client.data(letter("x", "Hello.\r\n"))
+        found = re.search(r"0100[0-9a-f-]{50,}", words.decode())
+        assert code == 250
+        assert found is not None
+        self.told.append(found[0])
+
+
+async def test_a_gate_that_is_killed_has_written_what_it_told(lab: Lab) -> None:
+    authority, upstream = Authority(lab), recorder(lab)
+    gate = start_gate(lab, authority, GatePlan(upstream.port))
+    senders = [Senders(gate, authority.client_context()) for _ in range(4)]
+    for sender in senders:
+        sender.start()
+    eventually(lambda: all(len(sender.told) > 20 for sender in senders), "messages")
+    gate.kill()
+    for sender in senders:
+        sender.join()
+    (path,) = lab.folder.glob("*/state/journal.sqlite")
+    store = store_of(sqlite_url(path), path.parent)
+    try:
+        rows = {row.id: row.outcome for row in await all_rows(store)}
+    finally:
+        await store.close()
+    told = {message_id for sender in senders for message_id in sender.told}
+    assert {rows.get(message_id) for message_id in told} == {"accepted"}
+    assert len(upstream.messages) <= len(rows)
+    assert set(rows.values()) <= {"accepted", "relaying"}
+
+
+async def test_two_gates_share_a_journal_in_postgresql(lab: Lab, tmp_path: Path) -> None:
+    url = postgres_server(lab).create_database("journal")
+    clock = SystemClock()
+    async with (
+        open_journal(url, tmp_path, clock=clock) as one,
+        open_journal(url, tmp_path, clock=clock, settings=JournalSettings()) as other,
+    ):
+        events = [submission(clock) for _ in range(40)]
+        for number, event in enumerate(events):
+            await (one if number % 2 else other).begin(event)
+            await (one if number % 2 else other).finish(event)
+        assert len(await all_rows(one.store)) == 40

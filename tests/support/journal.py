@@ -1,0 +1,190 @@
+"""A real journal in a SQLite file or a PostgreSQL database, and submissions to put into it."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import text
+
+from smtpgate.core.arn import IdentityArn
+from smtpgate.core.events import Event, SubmissionDone
+from smtpgate.core.intent import SendingIntent
+from smtpgate.core.message_id import message_id
+from smtpgate.core.policy import Caller, Decision, Policy, Request, evaluate, parse_policy
+from smtpgate.journal.live import JournalSettings, LiveJournal
+from smtpgate.journal.rows import Row
+from smtpgate.journal.store import JournalStore
+from smtpgate.ports import Clock, JournalUnavailableError
+from smtpgate.sql.database import Database, parse_url, sqlite_url
+from tests.support.clock import MovableClock
+from tests.support.events import DELEGATE, IDENTITY, done
+
+__all__ = [
+    "IDENTITY_POLICY",
+    "USER_POLICY",
+    "Breakable",
+    "Heard",
+    "all_rows",
+    "decision_for",
+    "journal_in",
+    "new_id",
+    "open_journal",
+    "open_store",
+    "store_of",
+    "submission",
+]
+
+_IDS: Final = count(1)
+
+IDENTITY_POLICY: Final = parse_policy(
+    f"""
+    {{"Version": "2012-10-17",
+     "Statement": {{
+       "Sid": "AuthorizeMarketer",
+       "Effect": "Allow",
+       "Principal": {{"AWS": "{DELEGATE}"}},
+       "Action": "ses:SendRawEmail",
+       "Resource": "{IDENTITY}",
+       "Condition": {{"StringLike": {{"ses:FromAddress": "marketing@ses-example.com"}}}}
+     }}}}
+    """,
+    kind="identity",
+    name="marketing",
+)
+USER_POLICY: Final = parse_policy(
+    '{"Statement": {"Sid": "MaySend", "Effect": "Allow", "Action": "ses:*", "Resource": "*"}}',
+    kind="user",
+    name="send",
+)
+
+
+class Heard:
+    """An event sink that remembers."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.errors: list[BaseException] = []
+
+    def publish(self, event: Event) -> None:
+        """Remember the event."""
+        self.events.append(event)
+
+
+def new_id(at: datetime) -> str:
+    """An id that no other test submission has, as the gate makes them; they sort as made."""
+    return message_id(at, next(_IDS).to_bytes(8) + os.urandom(8))
+
+
+def decision_for(
+    address: str,
+    *,
+    identity_policies: tuple[Policy, ...] = (IDENTITY_POLICY,),
+    user_policies: tuple[Policy, ...] = (USER_POLICY,),
+) -> Decision:
+    """What the policies say when the delegate's user sends as somebody."""
+    user = f"arn:aws:iam::{DELEGATE}:user/mailer"
+    return evaluate(
+        Request(
+            Caller(DELEGATE, user, False),
+            "ses:SendRawEmail",
+            IDENTITY,
+            {"ses:fromaddress": (address,)},
+        ),
+        identity_policies=identity_policies,
+        user_policies=user_policies,
+    )
+
+
+def submission(
+    clock: Clock, outcome: str = "accepted", reason: str = "accepted", **more: object
+) -> SubmissionDone:
+    """A submission of this moment, with a decision, as the pipeline leaves it."""
+    event = done(outcome, reason, **more)  # type: ignore[arg-type]
+    now = clock.now()
+    event.submission = replace(event.submission, message_id=new_id(now), received_at=now)
+    event.done_at = now
+    if event.from_identity:
+        event.intent = SendingIntent(source_arn=IdentityArn.parse(event.from_identity))
+    event.decision = decision_for("marketing@ses-example.com")
+    event.signing_domain, event.selectors = "ses-example.com", ("s1",)
+    return event
+
+
+def store_of(url: str, folder: Path) -> JournalStore:
+    """A store that is not opened yet, its key in the folder."""
+    database = Database(parse_url(url), JournalUnavailableError)
+    return JournalStore(database=database, key_file=folder / "journal.key")
+
+
+@asynccontextmanager
+async def open_store(url: str, folder: Path) -> AsyncIterator[JournalStore]:
+    """A store with current tables, its key in the folder."""
+    store = store_of(url, folder)
+    try:
+        await store.open(may_upgrade=True)
+        yield store
+    finally:
+        await store.close()
+
+
+def journal_in(folder: Path) -> str:
+    """The URL of a file that may be made there."""
+    return sqlite_url(folder / "journal.sqlite")
+
+
+@asynccontextmanager
+async def open_journal(
+    url: str,
+    folder: Path,
+    *,
+    clock: Clock | None = None,
+    settings: JournalSettings | None = None,
+    heard: Heard | None = None,
+) -> AsyncIterator[LiveJournal]:
+    """A journal that is written to; what it tells, ``heard`` hears."""
+    heard = heard or Heard()
+    journal = LiveJournal(
+        store_of(url, folder),
+        settings or JournalSettings(),
+        clock=clock or MovableClock(),
+        events=heard,
+        on_error=heard.errors.append,
+    )
+    try:
+        await journal.start()
+        yield journal
+    finally:
+        await journal.stop()
+
+
+async def all_rows(store: JournalStore) -> list[Row]:
+    """Every record, in the order of writing."""
+    async with store.reading() as connection:
+        names = ", ".join(Row._fields)
+        found = await connection.execute(
+            text(f"SELECT {names} FROM journal_records ORDER BY seq")
+        )
+        return [Row(*row) for row in found]
+
+
+class Breakable:
+    """A SQLite journal that can be taken out of its place, and put back."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._aside = path.with_suffix(".aside")
+
+    def break_(self) -> None:
+        """Something else is in its place: nothing can be written."""
+        self.path.rename(self._aside)
+        self.path.mkdir()
+
+    def mend(self) -> None:
+        """It is back."""
+        self.path.rmdir()
+        self._aside.rename(self.path)

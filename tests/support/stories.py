@@ -1,0 +1,252 @@
+"""A record for every outcome and reason code, and the stories that are to be told of them.
+
+``python -m tests.support.stories`` writes the stories into tests/cases/story; read the diff.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final, NamedTuple
+
+from smtpgate.core.address import Mailbox
+from smtpgate.core.author import Author
+from smtpgate.core.events import AUTH_REASONS, SubmissionDone, UsedIdentity
+from smtpgate.core.headers import split_message
+from smtpgate.core.intent import SendingIntent
+from smtpgate.core.policy import parse_policy
+from smtpgate.core.record import Record, login_record, mail_record, submission_record
+from smtpgate.core.reply import REASONS, Reject, Reply, reply_of
+from smtpgate.core.story import as_seen_by, story_of
+from smtpgate.core.verdict import worded
+from tests.support.cases import CASES
+from tests.support.clock import MovableClock
+from tests.support.events import AT, DELEGATE, IDENTITY, auth_failed, mail_refused
+from tests.support.journal import IDENTITY_POLICY, decision_for, submission
+
+__all__ = ["NOW", "STORIES", "records", "story"]
+
+NOW: Final = AT + timedelta(minutes=1)
+STORIES: Final = CASES / "story"
+_ID: Final = "010001a2139c5d8b-00000000-1111-2222-3333-444444444444-000000"
+_STAGES: Final = ("message", "authorization", "limits", "signing", "relay")
+_CEO: Final = Mailbox("ceo", "ses-example.com")
+_BLOCK: Final = parse_policy(
+    '{"Statement": {"Sid": "NeverAsTheCeo", "Effect": "Deny", "Principal": "*", "Action": '
+    f'"ses:*", "Resource": "{IDENTITY}", "Condition": {{"StringEquals": '
+    '{"ses:FromAddress": "ceo@ses-example.com"}}}}',
+    kind="identity",
+    name="board",
+)
+
+
+class Refused(NamedTuple):
+    """How a submission is refused: after how many stages, by which reply, with what detail."""
+
+    stages: int
+    reply: str
+    facts: dict[str, object]
+    detail: str = ""
+
+
+def _problem(text: str) -> Refused:
+    return Refused(1, "transaction-failed", {"problem": text})
+
+
+_BY_REASON: Final[dict[str, Refused]] = {
+    "malformed-message": _problem("line 2 is no header field"),
+    "bad-line-ends": _problem("a bare LF in line 3"),
+    "duplicate-field": _problem("Duplicate header 'Subject'."),
+    "bad-author": _problem("Missing required header 'From'."),
+    "invalid-arn": _problem("Invalid ARN <nonsense>. (in field X-SES-FROM-ARN)"),
+    "wrong-region": Refused(
+        2,
+        "not-verified",
+        {"region": "EU-WEST-1", "addresses": "marketing@ses-example.com"},
+        "the ARN names region eu-west-1, this gate serves us-east-1",
+    ),
+    "not-aligned": Refused(
+        2, "not-aligned", {"address": "marketing@ses-example.com", "arn": IDENTITY}
+    ),
+    "not-verified": Refused(
+        2,
+        "not-verified",
+        {"region": "US-EAST-1", "addresses": "marketing@ses-example.com"},
+        "no identity of account 999999999999 covers marketing@ses-example.com",
+    ),
+    "explicit-deny": Refused(
+        2,
+        "access-denied",
+        {"user": "USER", "action": "ses:SendRawEmail", "resource": IDENTITY},
+        "identity policies deny it: statement `NeverAsTheCeo' of policy `board'",
+    ),
+    "implicit-deny": Refused(
+        2, "access-denied", {"user": "USER", "action": "ses:SendRawEmail", "resource": IDENTITY}
+    ),
+    "access-key-inactive": Refused(2, "access-key-inactive", {}),
+    "access-key-expired": Refused(2, "access-key-expired", {}),
+    "network-not-allowed": Refused(2, "network-not-allowed", {}, "192.0.2.7"),
+    "account-paused": Refused(2, "account-paused", {}, "unpaid"),
+    "identity-paused": Refused(2, "identity-paused", {"arn": IDENTITY}, "being sold"),
+    "max-24h-send": Refused(3, "daily-quota", {}, "account 999999999999: 0 of 200 left"),
+    "max-send-rate": Refused(3, "send-rate", {}, "account 999999999999: retry after 00:00:03"),
+    "no-signing-key": Refused(
+        4, "signing-failed", {}, "its owner has no DKIM key for ses-example.com"
+    ),
+    "signing-failed": Refused(4, "signing-failed", {}),
+    "needs-8bitmime": Refused(5, "needs-8bitmime", {}),
+    "needs-smtputf8": Refused(5, "upstream-lacks-smtputf8", {}),
+    "upstream-reply": Refused(5, "ok", {}),
+    "upstream-unreachable": Refused(5, "upstream-unreachable", {}, "connection refused"),
+    "recipients-refused": Refused(
+        5, "recipients-refused", {"refused": "<jane0@example.net> (550 5.1.1 no such user)"}
+    ),
+    "recipients-deferred": Refused(
+        5, "recipients-deferred", {"refused": "<jane0@example.net> (451 4.2.1 busy)"}
+    ),
+    "in-doubt": Refused(5, "upstream-in-doubt", {}, "no answer within 180 s"),
+    "directory-unavailable": Refused(2, "temporary-failure", {}, "directory: no connection"),
+    "ledger-unavailable": Refused(3, "temporary-failure", {}, "ledger: disk full"),
+    "journal-unavailable": Refused(4, "temporary-failure", {}),
+    "internal-error": Refused(2, "temporary-failure", {}),
+}
+
+
+def _done(stages: int) -> SubmissionDone:
+    """A submission that has gone through so many stages, the last of them maybe in vain."""
+    event = submission(MovableClock(AT), recipients=2, max_24h_send=200)
+    event.submission = replace(event.submission, message_id=_ID)
+    event.stage_s = {stage: 0.001 * at for at, stage in enumerate(_STAGES[:stages], 1)}  # type: ignore[misc]
+    event.done_at = AT + timedelta(milliseconds=20)
+    event.header = split_message(event.submission.message).block
+    if stages == 1:
+        event.authors, event.intent = (), SendingIntent()
+    if stages < 3:
+        event.identities, event.decision = (), None
+    if stages < 4:
+        event.used_24h = None
+        event.signing_domain, event.selectors = None, ()
+    else:
+        event.used_24h = 14
+    return event
+
+
+def _refused(reason: str) -> SubmissionDone:
+    how = _BY_REASON[reason]
+    event = _done(how.stages)
+    refusal = Reject(reply_of(how.reply, **how.facts), reason, how.detail)
+    event.reason, event.detail = reason, how.detail
+    event.reply = worded(refusal, _ID)
+    event.outcome = "deferred" if event.reply.is_transient else "refused"
+    if how.stages == 4:
+        event.signing_domain, event.selectors = None, ()
+    if reason == "in-doubt":
+        event.outcome = "in-doubt"
+    if reason in ("explicit-deny", "implicit-deny"):
+        event.authors = (Author("The CEO", _CEO),)
+        event.identities = (UsedIdentity("from", _CEO, IDENTITY, "inherited"),)
+        policies = (
+            (IDENTITY_POLICY, _BLOCK) if reason == "explicit-deny" else (IDENTITY_POLICY,)
+        )
+        event.decision = decision_for(str(_CEO), identity_policies=policies)
+    if reason == "upstream-reply":
+        event.upstream, event.upstream_reply = "smarthost", Reply(554, "5.7.1", "Spam")
+        event.reply = worded(Reject(event.upstream_reply, reason), _ID)
+        event.outcome = "refused"
+    return event
+
+
+def _record(event: SubmissionDone) -> Record:
+    return submission_record(event, keep_recipients=True, keep_subject=True)
+
+
+def _accepted() -> Record:
+    event = _done(5)
+    event.upstream, event.upstream_reply = "smarthost", Reply(250, "2.0.0", "queued as 1")
+    event.reply = reply_of("accepted", message_id=_ID)
+    return _record(event)
+
+
+def records() -> Iterator[tuple[str, Record]]:
+    """Records by the name of their story."""
+    accepted = _accepted()
+    yield "accepted", accepted
+    for reason in REASONS:
+        yield reason, _record(_refused(reason))
+    for reason in AUTH_REASONS:
+        failed = replace(auth_failed(), reason=reason)
+        yield f"login-{reason}", login_record(failed, _ID)
+    yield "mail-max-24h-send", mail_record(replace(mail_refused(), message_id=_ID))
+    under_way = replace(
+        accepted,
+        outcome="relaying",
+        reason="relaying",
+        done_at=None,
+        reply=None,
+        upstream=None,
+        upstream_reply=None,
+        stage_s=(),
+    )
+    yield "relaying", under_way
+    yield "relaying-for-too-long", replace(under_way, received_at=AT - timedelta(hours=1))
+    yield "other-forms", _other_forms(accepted)
+    denied = dict(_denied())
+    yield from denied.items()
+    yield "seen-by-the-owner", as_seen_by(_record(_refused("implicit-deny")), "888888888888")
+    yield "seen-by-the-sender", as_seen_by(_record(_refused("explicit-deny")), DELEGATE)
+    stranger = denied["denied-by-principal"]
+    yield "seen-by-whom-no-policy-names", as_seen_by(stranger, DELEGATE)
+
+
+def _other_forms(accepted: Record) -> Record:
+    """What is told differently when it is not kept, not limited, or not there."""
+    state = replace(accepted.limits[0], max_24h_send=-1, max_send_rate_per_s=-1, used_24h=None)
+    return replace(
+        accepted,
+        forward_paths=None,
+        recipients=1,
+        subject=None,
+        reverse_path=None,
+        limits=(state,),
+        uncounted="the ledger had no room",
+        sender=Author(None, Mailbox("secretary", "ses-example.com")),
+        client=replace(accepted.client, tls_version=None, helo=""),
+        signing_domain=None,
+        selectors=(),
+    )
+
+
+def _denied() -> Iterator[tuple[str, Record]]:
+    """Silence of either side, and what came closest to an Allow."""
+    event = _refused("implicit-deny")
+    other = (
+        '{"Statement": {"Effect": "Allow", "Principal": {"AWS": "777777777777"}, '
+        f'"Action": "ses:SendEmail", "Resource": "{IDENTITY}"}}}}'
+    )
+    named = other.replace("777777777777", DELEGATE)
+    for name, documents in (
+        ("denied-without-policies", ()),
+        ("denied-by-principal", (other,)),
+        ("denied-by-action", (named,)),
+    ):
+        policies = tuple(parse_policy(one, kind="identity", name="press") for one in documents)
+        event.decision = decision_for(str(_CEO), identity_policies=policies)
+        yield name, _record(event)
+    event.decision = decision_for(str(_CEO), user_policies=())
+    yield "denied-by-both", _record(event)
+
+
+def story(record: Record) -> str:
+    """The story as of a minute later."""
+    return str(story_of(record, NOW))
+
+
+def _write() -> None:
+    STORIES.mkdir(exist_ok=True)
+    for old in STORIES.glob("*.txt"):
+        old.unlink()
+    for name, record in records():
+        (STORIES / f"{name}.txt").write_text(story(record), "utf-8")
+
+
+if __name__ == "__main__":
+    _write()

@@ -1,0 +1,105 @@
+"""Processes that are killed in the middle of their work: no verdict was told without a row."""
+
+import os
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import pytest
+from sqlalchemy import text
+
+from smtpgate.clock import SystemClock
+from smtpgate.core.usage import Counts, Grain, UsageKey, usage_of
+from smtpgate.journal.retention import GIVEN_UP, Retention
+from smtpgate.journal.store import JournalStore
+from smtpgate.journal.usage import UsageQuery, usage_rows
+from tests.support.clock import MovableClock
+from tests.support.daemons import Daemon, Lab, eventually
+from tests.support.databases import Databases
+from tests.support.journal import all_rows, open_journal
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+KILLS: Final = int(os.environ.get("SMTPGATE_JOURNAL_KILLS", "4"))
+_MESSAGES: Final = 150
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab() as made:
+        yield made
+
+
+def killed_at_work(lab: Lab, url: str, folder: Path, number: int) -> None:
+    log = folder / f"{number}.told"
+    module = "tests.support.journal_worker"
+    worker = Daemon(
+        "worker",
+        [sys.executable, "-m", module, url, folder, log],
+        folder / f"{number}.log",
+        {**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    lab.keep(worker)
+
+    def has_told_enough() -> bool:
+        assert worker.is_running, worker.log()
+        return log.exists() and log.read_bytes().count(b"T ") >= _MESSAGES
+
+    eventually(has_told_enough, "messages to be told")
+    worker.process.kill()
+    worker.process.wait(10)
+
+
+async def must_add_up(store: JournalStore) -> None:
+    sums: dict[UsageKey, Counts] = {}
+    for row in await all_rows(store):
+        counted = usage_of(row)
+        if counted is not None:
+            sums[counted[0]] = sums.get(counted[0], Counts()) + counted[1]
+    now = SystemClock().now()
+    for grain in Grain:
+        since, until = now - timedelta(days=1), now + timedelta(days=1)
+        told: dict[UsageKey, Counts] = {}
+        for one in await usage_rows(store, UsageQuery(grain=grain, since=since, until=until)):
+            told[one.key] = told.get(one.key, Counts()) + one.counts
+        assert told == sums
+
+
+async def test_no_verdict_was_told_without_its_row(
+    lab: Lab, databases: Databases, tmp_path: Path
+) -> None:
+    url = databases.empty()
+    for number in range(KILLS):
+        killed_at_work(lab, url, tmp_path, number)
+    lines = [
+        line.split() for log in tmp_path.glob("*.told") for line in log.read_text().splitlines()
+    ]
+    at_upstream = {words[1] for words in lines if words[0] == "U"}
+    told = {words[1]: words[2] for words in lines if words[0] == "T"}
+    assert len(told) >= KILLS * _MESSAGES
+    clock = MovableClock(SystemClock().now())
+    async with open_journal(url, tmp_path, clock=clock) as journal:
+        outcomes = {row.id: row.outcome for row in await all_rows(journal.store)}
+        assert {one: outcomes.get(one) for one in told} == told
+        assert at_upstream <= set(outcomes)
+        left = {one for one, outcome in outcomes.items() if outcome == "relaying"}
+        assert not left & set(told)
+        await must_add_up(journal.store)
+        clock.move(GIVEN_UP.total_seconds() + 1)
+        retention = Retention(
+            journal.writer,
+            journal.store.key(),
+            max_age=timedelta(days=30),
+            max_octets=10**9,
+            clock=clock,
+            on_error=lambda error: pytest.fail(str(error)),
+        )
+        await retention.round()
+        outcomes = {row.id: row.outcome for row in await all_rows(journal.store)}
+        assert {outcomes[one] for one in left} <= {"in-doubt"}
+        await must_add_up(journal.store)
+        async with journal.store.reading() as connection:
+            if journal.store.database.is_sqlite:
+                found = await connection.execute(text("PRAGMA integrity_check"))
+                assert found.scalar_one() == "ok"

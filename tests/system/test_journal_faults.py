@@ -1,0 +1,458 @@
+"""A journal that cannot be written: who hears it, what is kept for later, how it recovers."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import pytest
+from sqlalchemy import text
+
+from smtpgate.core.events import JournalChanged, RecordsLost
+from smtpgate.core.usage import Grain
+from smtpgate.journal.live import JournalSettings, LiveJournal
+from smtpgate.journal.pen import Entry
+from smtpgate.journal.reader import JournalReader
+from smtpgate.journal.retention import Retention
+from smtpgate.journal.usage import UsageQuery, usage_rows
+from smtpgate.ports import JournalUnavailableError
+from smtpgate.sql import engines
+from smtpgate.sql.batches import UnfitRowsError
+from tests.support.clock import MovableClock
+from tests.support.events import auth_failed
+from tests.support.journal import (
+    Breakable,
+    Heard,
+    all_rows,
+    journal_in,
+    open_journal,
+    submission,
+)
+
+NOT_OPENED: Final = "cannot be opened"
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Breakable:
+    return Breakable(tmp_path / "journal.sqlite")
+
+
+@pytest.fixture
+async def journal(
+    tmp_path: Path, clock: MovableClock, heard: Heard
+) -> AsyncIterator[LiveJournal]:
+    url = journal_in(tmp_path)
+    async with open_journal(url, tmp_path, clock=clock, heard=heard) as opened:
+        yield opened
+
+
+async def attempts(journal: LiveJournal, clock: MovableClock) -> dict[str, int]:
+    """How many attempts usage has counted, by reason."""
+    asked = UsageQuery(grain=Grain.DAY, since=clock.now(), until=clock.now())
+    rows = await usage_rows(journal.store, asked)
+    return {row.key.reason: row.counts.attempts for row in rows}
+
+
+async def fill(journal: LiveJournal, clock: MovableClock) -> None:
+    for _ in range(100):
+        await journal.finish(submission(clock))
+
+
+async def test_what_cannot_be_begun_is_not_there_and_is_told_once(
+    journal: LiveJournal, clock: MovableClock, heard: Heard, file: Breakable
+) -> None:
+    file.break_()
+    for _ in range(3):
+        with pytest.raises(JournalUnavailableError, match=NOT_OPENED):
+            await journal.begin(submission(clock))
+    assert journal.check() == (False, journal.problem)
+    (told,) = heard.events
+    assert isinstance(told, JournalChanged)
+    assert told.problem is not None
+    assert NOT_OPENED in told.problem
+    file.mend()
+    await journal.writer.retry()
+    assert heard.events[1] == JournalChanged(None, 0, clock.now())
+    assert journal.check() == (True, "open")
+    await journal.begin(submission(clock))
+    assert len(await all_rows(journal.store)) == 1
+
+
+async def test_a_journal_that_is_not_needed_stands_in_nobody_s_way(
+    tmp_path: Path, clock: MovableClock, file: Breakable
+) -> None:
+    settings = JournalSettings(is_needed=False)
+    url = journal_in(tmp_path)
+    async with open_journal(url, tmp_path, clock=clock, settings=settings) as journal:
+        file.break_()
+        with pytest.raises(JournalUnavailableError):
+            await journal.begin(submission(clock))
+        holds, says = journal.check()
+        assert holds
+        assert NOT_OPENED in says
+        file.mend()
+
+
+async def test_one_that_is_not_needed_may_be_there_later_than_the_gate(
+    tmp_path: Path, clock: MovableClock, heard: Heard
+) -> None:
+    (tmp_path / "journal.sqlite").mkdir()
+    settings = JournalSettings(is_needed=False)
+    url = journal_in(tmp_path)
+    async with open_journal(
+        url, tmp_path, clock=clock, settings=settings, heard=heard
+    ) as journal:
+        event = submission(clock)
+        with pytest.raises(JournalUnavailableError):
+            await journal.finish(event)
+        (tmp_path / "journal.sqlite").rmdir()
+        await journal.writer.retry()
+        (row,) = await all_rows(journal.store)
+        assert (row.id, row.outcome) == (event.submission.message_id, "accepted")
+
+
+async def test_one_that_is_needed_must_be_there(tmp_path: Path) -> None:
+    (tmp_path / "journal.sqlite").mkdir()
+    with pytest.raises(JournalUnavailableError, match=NOT_OPENED):
+        async with open_journal(journal_in(tmp_path), tmp_path):
+            pass
+
+
+async def test_a_verdict_that_could_not_be_written_is_written_later(
+    journal: LiveJournal, clock: MovableClock, file: Breakable
+) -> None:
+    event = submission(clock)
+    await journal.begin(event)
+    file.break_()
+    with pytest.raises(JournalUnavailableError):
+        await journal.finish(event)
+    assert journal.owed == 1
+    file.mend()
+    (row,) = await all_rows(journal.store)
+    assert row.outcome == "relaying"
+    await journal.writer.retry()
+    assert journal.owed == 0
+    (row,) = await all_rows(journal.store)
+    assert row.outcome == "accepted"
+    assert await attempts(journal, clock) == {"accepted": 1}
+
+
+async def test_who_gave_up_waiting_has_its_verdict_written_all_the_same(
+    journal: LiveJournal, clock: MovableClock, file: Breakable
+) -> None:
+    event = submission(clock)
+    file.break_()
+    task = asyncio.ensure_future(journal.finish(event))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(JournalUnavailableError):
+        await journal.begin(submission(clock))
+    file.mend()
+    await journal.writer.retry()
+    assert [row.id for row in await all_rows(journal.store)] == [event.submission.message_id]
+
+
+async def test_of_a_submission_that_is_owed_twice_the_last_word_counts(
+    journal: LiveJournal, clock: MovableClock, file: Breakable
+) -> None:
+    file.break_()
+    event = submission(clock, "refused", "explicit-deny")
+    for outcome, reason in (("refused", "explicit-deny"), ("deferred", "journal-unavailable")):
+        event.outcome, event.reason = outcome, reason  # type: ignore[assignment]
+        with pytest.raises(JournalUnavailableError):
+            await journal.finish(event)
+    assert journal.owed == 1
+    file.mend()
+    await journal.writer.retry()
+    (row,) = await all_rows(journal.store)
+    assert row.reason == "journal-unavailable"
+    assert await attempts(journal, clock) == {"journal-unavailable": 1}
+
+
+async def test_a_record_whose_transaction_ended_unseen_is_not_counted_twice(
+    journal: LiveJournal, clock: MovableClock
+) -> None:
+    await journal.finish(submission(clock))
+    (row,) = await all_rows(journal.store)
+    journal.writer.owe(Entry(row=row, texts={}, early_terms=frozenset()))
+    await journal.writer.retry()
+    assert await all_rows(journal.store) == [row]
+    assert await attempts(journal, clock) == {"accepted": 1}
+    # Of the same record another verdict: the one before it is counted no longer.
+    other = row._replace(outcome="in-doubt", reason="in-doubt")
+    journal.writer.owe(Entry(row=other, texts={}, early_terms=frozenset()))
+    await journal.writer.retry()
+    assert await attempts(journal, clock) == {"in-doubt": 1}
+
+
+async def test_more_than_can_be_owed_is_lost_and_told(
+    journal: LiveJournal,
+    clock: MovableClock,
+    heard: Heard,
+    file: Breakable,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("smtpgate.journal.writer._MAX_OWED", 2)
+    file.break_()
+    events = [submission(clock) for _ in range(3)]
+    for event in events:
+        with pytest.raises(JournalUnavailableError):
+            await journal.finish(event)
+    assert (journal.owed, journal.tally.lost) == (2, 1)
+    lost = [event for event in heard.events if isinstance(event, RecordsLost)]
+    assert [event.records for event in lost] == [1]
+    file.mend()
+    await journal.writer.retry()
+    assert {row.id for row in await all_rows(journal.store)} == {
+        event.submission.message_id for event in events[1:]
+    }
+
+
+async def test_what_is_owed_when_the_gate_ends_is_lost_and_told(
+    tmp_path: Path, clock: MovableClock, heard: Heard, file: Breakable
+) -> None:
+    async with open_journal(
+        journal_in(tmp_path), tmp_path, clock=clock, heard=heard
+    ) as journal:
+        await journal.finish(submission(clock))
+        file.break_()
+        for _ in range(2):
+            with pytest.raises(JournalUnavailableError):
+                await journal.finish(submission(clock))
+    lost = heard.events[-1]
+    assert isinstance(lost, RecordsLost)
+    assert lost.records == 2
+    assert NOT_OPENED in lost.problem
+    file.mend()
+
+
+async def test_what_is_owed_when_the_gate_ends_is_written_if_it_can_be(
+    tmp_path: Path, clock: MovableClock, heard: Heard, file: Breakable
+) -> None:
+    url = journal_in(tmp_path)
+    async with open_journal(url, tmp_path, clock=clock, heard=heard) as journal:
+        file.break_()
+        with pytest.raises(JournalUnavailableError):
+            await journal.finish(submission(clock))
+        file.mend()
+    assert not [event for event in heard.events if isinstance(event, RecordsLost)]
+    async with open_journal(url, tmp_path, clock=clock) as journal:
+        assert len(await all_rows(journal.store)) == 1
+
+
+async def test_one_record_that_no_database_takes_spoils_nothing_for_the_others(
+    journal: LiveJournal, clock: MovableClock, heard: Heard
+) -> None:
+    await journal.finish(submission(clock))
+    (row,) = await all_rows(journal.store)
+    whole = [row._replace(id=f"0100{number:012x}") for number in range(5)]
+    unfit = row._replace(id="0100-unfit", facts="\ud800")
+    told = await asyncio.gather(
+        *(
+            journal.writer.put(Entry(row=one, texts={}, early_terms=frozenset()))
+            for one in (*whole[:2], unfit, *whole[2:])
+        ),
+        return_exceptions=True,
+    )
+    assert [one is None for one in told] == [True, True, False, True, True, True]
+    assert isinstance(told[2], UnfitRowsError)
+    assert len(await all_rows(journal.store)) == 6
+    assert journal.problem is None
+    assert journal.tally.lost == 1
+    assert [type(error) for error in heard.errors] == [UnfitRowsError]
+
+
+async def test_a_file_that_was_taken_away_is_made_anew(
+    journal: LiveJournal, clock: MovableClock, tmp_path: Path
+) -> None:
+    before, under_way = submission(clock), submission(clock)
+    await journal.finish(before)
+    await journal.begin(under_way)
+    for path in tmp_path.glob("journal.sqlite*"):
+        path.rename(path.with_name(path.name.replace("journal", "old")))
+    with pytest.raises(JournalUnavailableError, match="no such table"):
+        await journal.finish(under_way)
+    await journal.writer.retry()
+    (row,) = await all_rows(journal.store)
+    assert (row.id, row.outcome) == (under_way.submission.message_id, "accepted")
+    assert (tmp_path / "journal.sqlite").stat().st_mode & 0o777 == 0o600
+    # The statements' texts are in it too, though they were written to the old file before.
+    reader = JournalReader(journal.store, journal.store.key())
+    kept = await reader.get(row.id)
+    assert kept is not None
+    assert kept.decision is not None
+    assert all(cited.text for cited in kept.decision.determining)
+
+
+async def test_a_damaged_file_is_told_and_another_one_takes_its_place(
+    journal: LiveJournal, clock: MovableClock, tmp_path: Path
+) -> None:
+    path = tmp_path / "journal.sqlite"
+    for _ in range(50):
+        await journal.finish(submission(clock))
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    size = path.stat().st_size
+    with path.open("r+b") as octets:
+        octets.seek(4096)
+        octets.write(b"\xa5" * (size - 4096))
+    with pytest.raises(JournalUnavailableError, match="is damaged"):
+        await fill(journal, clock)
+    with pytest.raises(JournalUnavailableError):
+        await journal.writer.retry()
+    for found in tmp_path.glob("journal.sqlite*"):
+        found.unlink()
+    await journal.writer.retry()
+    assert journal.problem is None
+    await journal.finish(submission(clock))
+    assert len(await all_rows(journal.store)) >= 1
+
+
+async def test_a_file_that_somebody_else_holds_is_waited_for_and_then_told(
+    tmp_path: Path, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = ("PRAGMA busy_timeout=50", "PRAGMA synchronous=FULL")
+    monkeypatch.setattr(engines, "_SETTINGS", quick)
+    async with open_journal(journal_in(tmp_path), tmp_path, clock=clock) as journal:
+        await journal.finish(submission(clock))
+        other = sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(JournalUnavailableError, match="is busy with another change"):
+            await journal.begin(submission(clock))
+        with pytest.raises(JournalUnavailableError):
+            await journal.writer.retry()
+        other.execute("ROLLBACK")
+        other.close()
+        await journal.writer.retry()
+        await journal.begin(submission(clock))
+        assert len(await all_rows(journal.store)) == 2
+
+
+async def test_a_full_file_takes_nothing_until_there_is_room(
+    tmp_path: Path, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.sqlite"
+    async with open_journal(journal_in(tmp_path), tmp_path, clock=clock) as journal:
+        await journal.finish(submission(clock))
+    pages = path.stat().st_size // 4096
+    settings = (*engines._SETTINGS, f"PRAGMA max_page_count={pages + 2}")
+    monkeypatch.setattr(engines, "_SETTINGS", settings)
+    async with open_journal(journal_in(tmp_path), tmp_path, clock=clock) as journal:
+        with pytest.raises(JournalUnavailableError, match="database or disk is full"):
+            await fill(journal, clock)
+        passed = journal.tally.records + 1
+        refused = submission(clock)
+        with pytest.raises(JournalUnavailableError):
+            await journal.begin(refused)
+        assert len(await all_rows(journal.store)) == passed
+        assert (await attempts(journal, clock))["accepted"] == passed
+
+
+async def test_old_records_go_in_steps_while_others_are_written(
+    tmp_path: Path, clock: MovableClock
+) -> None:
+    async with open_journal(journal_in(tmp_path), tmp_path, clock=clock) as journal:
+        await asyncio.gather(*(journal.finish(submission(clock)) for _ in range(1500)))
+        clock.move(31 * 86400)
+        written = asyncio.Event()
+
+        async def send() -> int:
+            number = 0
+            while not written.is_set():
+                event = submission(clock)
+                await journal.begin(event)
+                await journal.finish(event)
+                number += 1
+            return number
+
+        sending = asyncio.gather(*(send() for _ in range(16)))
+        retention = Retention(
+            journal.writer,
+            journal.store.key(),
+            max_age=journal.settings.max_age,
+            max_octets=10**9,
+            clock=clock,
+            on_error=lambda error: pytest.fail(str(error)),
+        )
+        await retention.round()
+        written.set()
+        number = sum(await sending)
+        rows = await all_rows(journal.store)
+        assert number == len(rows) > 100
+        assert all(row.outcome == "accepted" for row in rows)
+        assert retention.size.records >= number - 16  # those in flight just then
+
+
+async def test_the_oldest_go_when_everything_together_is_too_much(
+    tmp_path: Path, clock: MovableClock
+) -> None:
+    async with open_journal(journal_in(tmp_path), tmp_path, clock=clock) as journal:
+        for _ in range(8):
+            await asyncio.gather(*(journal.finish(submission(clock)) for _ in range(200)))
+            clock.move(60)
+        ids = [row.id for row in await all_rows(journal.store)]
+        retention = Retention(
+            journal.writer,
+            journal.store.key(),
+            max_age=journal.settings.max_age,
+            max_octets=1_000_000,
+            clock=clock,
+            on_error=lambda error: pytest.fail(str(error)),
+        )
+        for _ in range(2):
+            await retention.round()
+        left = [row.id for row in await all_rows(journal.store)]
+        assert 0 < len(left) < len(ids)
+        assert left == ids[-len(left) :]
+        assert retention.size.octets < 1_000_000
+        async with journal.store.reading() as connection:
+            found = await connection.execute(text("SELECT min(id) FROM journal_terms"))
+            assert found.scalar_one() == left[0]
+        before = len(left)
+        await retention.round()
+        assert len(await all_rows(journal.store)) == before
+
+
+async def test_a_step_that_fails_is_taken_in_the_next_round(
+    journal: LiveJournal, clock: MovableClock, file: Breakable
+) -> None:
+    retention = Retention(
+        journal.writer,
+        journal.store.key(),
+        max_age=journal.settings.max_age,
+        max_octets=10**9,
+        clock=clock,
+        on_error=lambda error: pytest.fail(str(error)),
+    )
+    await journal.finish(submission(clock))
+    clock.move(31 * 86400)
+    file.break_()
+    with pytest.raises(JournalUnavailableError):
+        await retention.round()
+    file.mend()
+    await retention.round()
+    assert await all_rows(journal.store) == []
+
+
+async def test_a_login_that_comes_while_nothing_can_be_written_is_written_later(
+    journal: LiveJournal, clock: MovableClock, file: Breakable
+) -> None:
+    file.break_()
+    journal.publish(replace(auth_failed(), at=clock.now()))
+    with pytest.raises(JournalUnavailableError):
+        await journal.begin(submission(clock))
+    assert journal.owed == 1
+    file.mend()
+    await journal.writer.retry()
+    (row,) = await all_rows(journal.store)
+    assert row.kind == "login"

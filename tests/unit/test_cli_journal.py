@@ -1,0 +1,444 @@
+"""``smtpgate explain``, ``journal``, ``impact`` and ``usage``: what the journal tells."""
+
+import asyncio
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from smtpgate.cli.journal import follow
+from smtpgate.clock import SystemClock
+from smtpgate.core.address import Mailbox, ReversePath
+from smtpgate.core.author import Author
+from smtpgate.core.events import SubmissionDone
+from smtpgate.core.search import Search
+from smtpgate.journal.reader import JournalReader
+from smtpgate.sql.database import sqlite_url
+from smtpgate.tasks import TaskOwner
+from tests.support.clock import MovableClock
+from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk, grant
+from tests.support.events import IDENTITY, auth_failed
+from tests.support.journal import journal_in, open_journal, submission
+
+NOW: Final = SystemClock().now()
+OTHER: Final = "arn:aws:ses:us-east-1:777777777777:identity/example.org"
+
+
+def sent(
+    hours_ago: float, outcome: str = "accepted", reason: str = "accepted", **more: object
+) -> SubmissionDone:
+    return submission(MovableClock(NOW - timedelta(hours=hours_ago)), outcome, reason, **more)
+
+
+def as_ceo(event: SubmissionDone) -> SubmissionDone:
+    mailbox = Mailbox("ceo", "ses-example.com")
+    event.authors = (Author("The\x1b[31mCEO", mailbox),)
+    envelope = replace(event.submission.envelope, reverse_path=ReversePath(mailbox))
+    event.submission = replace(event.submission, envelope=envelope)
+    return event
+
+
+def fill(desk: Desk, *events: SubmissionDone) -> list[str]:
+    """Put submissions into the desk's journal; their ids."""
+
+    async def put() -> None:
+        state = desk.folder / "state"
+        url = sqlite_url(state / "journal.sqlite")
+        async with open_journal(url, state, clock=SystemClock()) as journal:
+            for event in events:
+                await journal.finish(event)
+            journal.publish(replace(auth_failed(), at=NOW))
+
+    asyncio.run(put())
+    return [event.submission.message_id for event in events]
+
+
+@pytest.fixture
+def ids(desk: Desk) -> list[str]:
+    """Four messages, the oldest first: accepted, refused, another owner's, and as ceo."""
+    return fill(
+        desk,
+        sent(30, recipients=3),
+        sent(3, "refused", "explicit-deny"),
+        sent(2, identity=OTHER, account="777777777777"),
+        as_ceo(sent(1, "refused", "implicit-deny")),
+    )
+
+
+# -- explain -----------------------------------------------------------------------------------
+
+
+def test_a_message_is_explained_in_plain_words(desk: Desk, ids: list[str]) -> None:
+    told = desk.says("explain", ids[0])
+    assert told.startswith(f"{ids[0]}: accepted\n")
+    for words in (
+        "Who asked for what",
+        "3 recipients: jane0@example.net, jane1@example.net, jane2@example.net",
+        '"Sid": "AuthorizeMarketer"',
+        "Signed for d=ses-example.com with s=s1.",
+    ):
+        assert words in told
+
+
+def test_what_others_wrote_does_not_drive_the_terminal(desk: Desk, ids: list[str]) -> None:
+    assert "\x1b" not in desk.says("explain", ids[3])
+    assert "The\\x1b[31mCEO" in desk.says("explain", ids[3])
+
+
+def test_a_message_is_explained_to_programs(desk: Desk, ids: list[str]) -> None:
+    told = desk.answers("explain", ids[1])
+    assert (told["id"], told["outcome"], told["reason"]) == (ids[1], "refused", "explicit-deny")
+    assert told["account"] == DELEGATE
+    assert told["rcpt_to"] == ["jane0@example.net"]
+    assert told["identities"][0]["arn"] == IDENTITY
+    assert told["decision"]["determining"][0]["sid"] == "MaySend"
+    assert '"Effect": "Allow"' in told["decision"]["determining"][0]["text"]
+    assert "What to change" in [section["title"] for section in told["story"]]
+
+
+def test_each_account_sees_what_concerns_it(desk: Desk, ids: list[str]) -> None:
+    as_sender = desk.says("explain", ids[0], "--account", DELEGATE)
+    assert '"Sid": "MaySend"' in as_sender
+    assert '"Sid": "AuthorizeMarketer"' not in as_sender
+    as_owner = desk.says("explain", ids[0], "--account", OWNER)
+    assert '"Sid": "MaySend"' not in as_owner
+    assert '"Sid": "AuthorizeMarketer"' in as_owner
+    assert "AKIAIOSFODNN7EXAMPLE" in as_sender
+    assert "AKIAIOSFODNN7EXAMPLE" not in as_owner
+    refused = desk.refuses("explain", ids[0], "--account", "777777777777")
+    assert f"the journal has no {ids[0]}; it keeps 30 days at most" in refused
+
+
+# -- search ------------------------------------------------------------------------------------
+
+
+def find(desk: Desk, *options: str) -> list[str]:
+    return [one["id"] for one in desk.answers("journal", "search", *options)]
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (("--outcome", "refused", "--reason", "explicit-deny"), [1]),
+        (("--outcome", "accepted"), [2, 0]),
+        (("--account", OWNER), [3, 1, 0]),
+        (("--account", "777777777777"), [2]),
+        (("--user", f"{DELEGATE}/mailer"), [3, 1, 0]),
+        (("--identity", IDENTITY, "--since", "4h"), [3, 1]),
+        (("--identity", "ses-example.com", "--limit", "2"), [3, 2]),
+        (("--address", "jane2@example.net"), [0]),
+        (("--address", "CEO@ses-example.com"), [3]),
+        (("--until", "1d", "--account", DELEGATE), [0]),
+        (("--outcome", "in-doubt"), []),
+    ],
+)
+def test_messages_are_found_newest_first(
+    desk: Desk, ids: list[str], options: tuple[str, ...], found: list[int]
+) -> None:
+    assert find(desk, *options) == [ids[at] for at in found]
+
+
+def test_all_are_found_with_the_login(desk: Desk, ids: list[str]) -> None:
+    found = desk.answers("journal", "search")
+    assert [one["kind"] for one in found] == ["login", *["submission"] * 4]
+    assert [one["id"] for one in found[1:]] == ids[::-1]
+    assert [one["id"] for one in desk.answers("journal", "search", "--limit", "1")] == [
+        found[0]["id"]
+    ]
+    assert find(desk, "--reason", "invalid-credentials") == [found[0]["id"]]
+
+
+def test_a_table_names_what_one_looks_for(desk: Desk, ids: list[str]) -> None:
+    table = desk.says("journal", "search", "--account", DELEGATE)
+    assert all(one in table for one in (ids[0], ids[1], ids[3]))
+    for words in ("explicit-deny", "3 recipients", "jane0@example.net", "ceo@ses-example.com"):
+        assert words in table
+    assert desk.says("journal", "search", "--reason", "in-doubt") == "nothing was found\n"
+
+
+@pytest.mark.usefixtures("ids")
+def test_who_searches_for_an_account_sees_no_more_than_it_may(desk: Desk) -> None:
+    for row in desk.answers("journal", "search", "--account", OWNER):
+        assert row["access_key"] is None
+        texts = [one["text"] for one in row["decision"]["determining"] if one["side"] == "user"]
+        assert set(texts) == {None}
+
+
+async def test_what_comes_is_told_as_it_comes(tmp_path: Path, clock: MovableClock) -> None:
+    told: list[str] = []
+    has_paused, go_on = asyncio.Event(), asyncio.Event()
+
+    async def pause() -> None:
+        has_paused.set()
+        await go_on.wait()
+        go_on.clear()
+
+    async with open_journal(journal_in(tmp_path), tmp_path, clock=clock) as journal:
+        await journal.finish(submission(clock))
+        reader = JournalReader(journal.store, journal.store.key())
+        follower = await reader.follower()
+        tasks, wanted = TaskOwner(), Search(reason="implicit-deny")
+        following = follow(follower, wanted, lambda one: told.append(one.id), pause)
+        _ = tasks.start(following)
+        await has_paused.wait()
+        refused = submission(clock, "refused", "implicit-deny")
+        for event in (submission(clock), refused):
+            await journal.finish(event)
+        has_paused.clear()
+        go_on.set()
+        await has_paused.wait()
+        tasks.cancel()
+        await tasks.drain(1)
+    assert told == [refused.submission.message_id]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--reason", "because"), "`because' is no reason code"),
+        (("--since", "yesterday"), "--since: `yesterday' is no time"),
+        (("--address", "nobody"), "`nobody' is no address"),
+        (("--identity", "arn:nonsense"), "Invalid ARN"),
+        (("--identity", "no name"), "neither a domain nor an address"),
+        (("--user", "mailer"), "`mailer' names no user"),
+        (("--account", "12"), "12"),
+        (("--follow", "--until", "1h"), "--until has no use with --follow"),
+    ],
+)
+def test_what_cannot_be_looked_for_is_told(
+    desk: Desk, options: tuple[str, ...], says: str
+) -> None:
+    assert says in desk.refuses("journal", "search", *options, status=2)
+
+
+# -- the database ------------------------------------------------------------------------------
+
+
+def test_the_journal_s_state_is_told(desk: Desk, ids: list[str]) -> None:
+    told = desk.answers("journal", "status")
+    assert told["records"] == len(ids) + 1
+    assert (told["kind"], told["revision"], told["relaying"]) == ("sqlite", "0001", 0)
+    assert told["oldest"] < told["newest"]
+    assert "journal.sqlite" in desk.says("journal", "status")
+
+
+def test_tables_are_made_by_hand_too(desk: Desk) -> None:
+    assert "made, at revision 0001" in desk.says("journal", "upgrade")
+    assert "at revision 0001 already" in desk.says("journal", "upgrade")
+    told = desk.answers("journal", "status")
+    assert (told["records"], told["oldest"], told["newest"]) == (0, None, None)
+    assert desk.answers("journal", "search") == []
+
+
+def without_a_file(_desk: Desk) -> str:
+    return "journal.sqlite yet; the first start makes it"
+
+
+def without_its_key(desk: Desk) -> str:
+    fill(desk)
+    (desk.folder / "state" / "journal.key").unlink()
+    return "journal.key: is missing"
+
+
+def with_another_key(desk: Desk) -> str:
+    fill(desk)
+    (desk.folder / "state" / "journal.key").write_text("A" * 43 + "=\n")
+    return "is not the key that the journal in"
+
+
+def damaged(desk: Desk) -> str:
+    (desk.folder / "state" / "journal.sqlite").write_text("nonsense " * 1000)
+    return "is no SQLite database"
+
+
+def turned_off(desk: Desk) -> str:
+    desk.configure("[dns]", "[journal]\nenabled = false\n[dns]")
+    return "journal.enabled is false"
+
+
+@pytest.mark.parametrize(
+    "trouble", [without_a_file, without_its_key, with_another_key, damaged, turned_off]
+)
+@pytest.mark.parametrize("words", [("journal", "search"), ("explain", "0100"), ("usage",)])
+def test_a_journal_that_cannot_be_opened_is_told(
+    desk: Desk, words: tuple[str, ...], trouble: Callable[[Desk], str]
+) -> None:
+    says = trouble(desk)
+    assert says in desk.refuses(*words)
+
+
+# -- impact ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def office(desk: Desk) -> Desk:
+    """A directory in which the delegate's mailer may send as marketing."""
+    desk.says("account", "create", OWNER)
+    desk.says("account", "create", DELEGATE)
+    desk.says("user", "create", f"{DELEGATE}/mailer")
+    desk.says("identity", "register", DOMAIN)
+    desk.sql("UPDATE identities SET state = 'success'")
+    put = ("identity", "policy", "put", DOMAIN, "marketing", "-")
+    condition = {"StringEquals": {"ses:FromAddress": "marketing@ses-example.com"}}
+    desk.says(*put, stdin=grant(Condition=condition))
+    return desk
+
+
+def propose(desk: Desk, name: str, *addresses: str) -> Path:
+    condition = {"StringEquals": {"ses:FromAddress": list(addresses)}}
+    return desk.file(f"{name}.json", grant(Condition=condition))
+
+
+def test_what_a_policy_would_change_is_told(office: Desk, ids: list[str]) -> None:
+    policy = propose(office, "marketing", "ceo@ses-example.com")
+    words = ("impact", "--policy", policy, "--identity", IDENTITY, "--since", "2d")
+    told = office.answers(*words)
+    assert (told["looked_at"], told["newly_allowed"], told["newly_refused"]) == (4, 1, 2)
+    assert told["newly_allowed_by_sender"] == [
+        {
+            "user": f"arn:aws:iam::{DELEGATE}:user/mailer",
+            "from": "ceo@ses-example.com",
+            "requests": 1,
+        }
+    ]
+    assert told["newly_refused_by_sender"][0]["requests"] == 2
+    examples = {one["id"]: (one["now"], one["as_proposed"]) for one in told["examples"]}
+    assert examples == {
+        ids[0]: ("allowed", "implicit-deny"),
+        ids[1]: ("allowed", "implicit-deny"),
+        ids[3]: ("implicit-deny", "allowed"),
+    }
+    assert told["unclear"] == {"sender-gone": 1}
+    shown = office.says(*words)
+    for part in (
+        "4 requests since",
+        "1 newly allowed, 2 newly refused",
+        "From the journal: time, client",
+        "As they are now: senders",
+        "1 cannot be decided again: its user is not in the directory any more.",
+        ids[3],
+    ):
+        assert part in shown
+
+
+@pytest.mark.usefixtures("ids")
+def test_a_policy_beside_the_others_takes_nothing_away(office: Desk) -> None:
+    policy = propose(office, "board", "ceo@ses-example.com")
+    words = ("--policy", str(policy), "--identity", IDENTITY)
+    told = office.answers("impact", *words)
+    assert (told["policy"], told["newly_allowed"], told["newly_refused"]) == ("board", 1, 0)
+    told = office.answers("impact", *words, "--as", "marketing")
+    assert (told["policy"], told["newly_refused"]) == ("marketing", 2)
+    told = office.answers("impact", *words, "--since", "90m")
+    assert told["looked_at"] == 1
+
+
+@pytest.mark.usefixtures("ids")
+def test_nothing_that_changes_is_no_failure(office: Desk) -> None:
+    policy = propose(office, "marketing", "marketing@ses-example.com")
+    shown = office.says("impact", "--policy", policy, "--identity", IDENTITY)
+    assert "0 newly allowed, 0 newly refused" in shown
+
+
+@pytest.mark.usefixtures("ids")
+@pytest.mark.parametrize(
+    ("document", "identity", "status", "says"),
+    [
+        ("{}", IDENTITY, 1, "Statement: is missing"),
+        (grant(Resource="*"), IDENTITY, 1, "must be exactly"),
+        (grant(), IDENTITY.replace("ses-", ""), 1, "must be exactly"),
+        (
+            grant(Resource=IDENTITY.replace("ses-", "")),
+            IDENTITY.replace("ses-", ""),
+            1,
+            "the directory has no arn:aws:ses:us-east-1:888888888888:identity/example.com",
+        ),
+        (grant(), "nonsense", 2, "Invalid ARN"),
+    ],
+)
+def test_a_proposal_that_cannot_be_made_is_told(
+    office: Desk, document: str, identity: str, status: int, says: str
+) -> None:
+    policy = office.file("marketing.json", document)
+    refused = office.refuses(
+        "impact", "--policy", policy, "--identity", identity, status=status
+    )
+    assert says in refused
+
+
+# -- usage -------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("ids")
+def test_usage_is_told_by_sender_and_identity(desk: Desk) -> None:
+    rows = desk.answers("usage", "--account", DELEGATE, "--since", "3d")
+    assert {row["identity"] for row in rows} == {IDENTITY}
+    assert sum(row["attempts"] for row in rows) == 3
+    assert {row["reason"] for row in rows} == {"accepted", "explicit-deny", "implicit-deny"}
+    accepted = next(row for row in rows if row["reason"] == "accepted")
+    assert (accepted["messages"], accepted["recipients"], accepted["owner"]) == (1, 3, OWNER)
+    shown = desk.says("usage", "--account", DELEGATE, "--since", "3d")
+    assert "sent since" in shown
+    assert "explicit-deny=1" in shown
+    assert "used by others" not in shown
+    assert "█" in shown
+
+
+@pytest.mark.usefixtures("ids")
+def test_an_owner_sees_who_used_its_identities(desk: Desk) -> None:
+    shown = desk.says("usage", "--account", OWNER, "--since", "3d", "--by", "day")
+    assert "used by others since" in shown
+    assert f"arn:aws:iam::{DELEGATE}:user/mailer" in shown
+    assert "over time since" in shown
+
+
+@pytest.mark.usefixtures("ids")
+@pytest.mark.parametrize(
+    ("options", "attempts"),
+    [
+        ((), 3),  # since a day
+        (("--since", "3d"), 4),
+        (("--since", "3d", "--by", "15m"), 4),
+        (("--since", "90m"), 1),
+        (("--since", "3d", "--user", f"{DELEGATE}/mailer"), 3),
+        (("--since", "3d", "--identity", OTHER), 1),
+        (("--since", "3d", "--account", "111111111111"), 0),
+    ],
+)
+def test_usage_is_of_what_was_asked_for(
+    desk: Desk, options: tuple[str, ...], attempts: int
+) -> None:
+    rows = desk.answers("usage", *options)
+    assert sum(row["attempts"] for row in rows) == attempts
+    if not attempts:
+        assert desk.says("usage", *options) == "nothing was sent\n"
+
+
+@pytest.mark.usefixtures("ids")
+def test_usage_as_csv_is_what_it_is_as_json(desk: Desk) -> None:
+    rows = list(csv.DictReader(StringIO(desk.says("usage", "--since", "3d", "--csv"))))
+    told = desk.answers("usage", "--since", "3d")
+    assert [row["start"] for row in rows] == [row["start"] for row in told]
+    assert [json.loads(row["attempts"]) for row in rows] == [row["attempts"] for row in told]
+
+
+@pytest.mark.usefixtures("ids")
+@pytest.mark.parametrize(
+    ("options", "status", "says"),
+    [
+        (("--json", "--csv"), 2, "--json and --csv exclude each other"),
+        (("--identity", "ses-example.com"), 2, "usage is of an identity by its ARN"),
+        (("--by", "week"), 2, "week"),
+        (("--since", "2099-01-01"), 1, "--since is in the future"),
+    ],
+)
+def test_usage_that_cannot_be_told(
+    desk: Desk, options: tuple[str, ...], status: int, says: str
+) -> None:
+    assert says in desk.refuses("usage", *options, status=status)

@@ -1,0 +1,104 @@
+"""The stories of records: golden texts, one for every outcome and reason code.
+
+``python -m tests.support.stories`` writes them anew; read the diff.
+"""
+
+import pytest
+
+from smtpgate.core.advice import ADVICE, DENIAL_ADVICE, denial_advice
+from smtpgate.core.events import AUTH_REASONS
+from smtpgate.core.policy import Determining
+from smtpgate.core.record import Record
+from smtpgate.core.reply import REASONS
+from smtpgate.core.story import as_seen_by, story_of
+from tests.support.events import DELEGATE
+from tests.support.stories import NOW, STORIES, records, story
+
+RECORDS = dict(records())
+
+
+@pytest.mark.parametrize("name", sorted(RECORDS))
+def test_the_story_is_the_one_that_is_written_down(name: str) -> None:
+    assert story(RECORDS[name]) == (STORIES / f"{name}.txt").read_text("utf-8")
+
+
+def test_every_story_that_is_written_down_is_of_a_record() -> None:
+    assert {path.stem for path in STORIES.glob("*.txt")} == set(RECORDS)
+
+
+def test_every_outcome_and_reason_code_has_a_story() -> None:
+    assert {record.reason for record in RECORDS.values()} == {
+        *REASONS,
+        *AUTH_REASONS,
+        "accepted",
+        "relaying",
+    }
+    assert {record.outcome for record in RECORDS.values()} == {
+        "relaying",
+        "accepted",
+        "deferred",
+        "refused",
+        "in-doubt",
+    }
+
+
+def test_there_is_advice_for_every_reason_and_for_no_other() -> None:
+    assert set(ADVICE) == {*REASONS, *AUTH_REASONS, "relaying"}
+
+
+@pytest.mark.parametrize("side", ["user", "identity"])
+@pytest.mark.parametrize(
+    ("element", "kind"),
+    [
+        (None, "nothing"),
+        ("Action", "Action"),
+        ("NotAction", "Action"),
+        ("Resource", "Resource"),
+        ("NotResource", "Resource"),
+        ("StringLike ses:FromAddress", "condition"),
+    ],
+)
+def test_a_denial_s_advice_is_about_what_did_not_fit(
+    side: str, element: str | None, kind: str
+) -> None:
+    assert denial_advice(side, element) == DENIAL_ADVICE[side, kind]
+
+
+def test_who_is_not_named_is_told_to_be_named() -> None:
+    for element in ("Principal", "NotPrincipal"):
+        assert denial_advice("identity", element) == DENIAL_ADVICE["identity", "Principal"]
+
+
+def cited(record: Record) -> list[Determining]:
+    decision = record.decision
+    assert decision is not None
+    sides = (decision.user_side, decision.identity_side)
+    misses = [side.miss for side in sides] + [decision.nearest_miss]
+    return [
+        *decision.determining,
+        *(one for side in sides for one in side.cited),
+        *(miss.statement for miss in misses if miss is not None),
+    ]
+
+
+@pytest.mark.parametrize("name", ["accepted", "explicit-deny", "implicit-deny"])
+def test_each_side_sees_its_own_statements_alone(name: str) -> None:
+    record = RECORDS[name]
+    assert all(one.text for one in cited(record))
+    for account, side in ((DELEGATE, "user"), ("888888888888", "identity"), ("7" * 12, "")):
+        for one in cited(as_seen_by(record, account)):
+            assert bool(one.text) is (one.side == side)
+
+
+def test_an_owner_does_not_see_the_sender_s_access_key() -> None:
+    record = RECORDS["accepted"]
+    assert record.username in story(record)
+    assert record.username not in story(as_seen_by(record, "888888888888"))
+    assert record.username in story(as_seen_by(record, DELEGATE))
+
+
+def test_whom_no_policy_names_learns_neither_its_name_nor_what_it_says() -> None:
+    told = str(story_of(as_seen_by(RECORDS["denied-by-principal"], DELEGATE), NOW))
+    assert "press" not in told
+    assert "777777777777" not in told
+    assert "they do not name the sender" in told
