@@ -47,7 +47,7 @@ from smtpgate.directory.dkim import (
 )
 from smtpgate.directory.identities import identity
 from smtpgate.directory.registry import registered
-from smtpgate.private_keys import generate_private_key
+from smtpgate.private_keys import Algorithm, generate_private_key
 from smtpgate.upkeep.rotating import Rotation
 
 __all__ = ["dkim_app"]
@@ -61,11 +61,20 @@ _Selector: TypeAlias = Annotated[
 ]
 
 
-class Algorithm(StrEnum):
+class Kind(StrEnum):
     """Kinds of keys, as an option's values."""
 
     RSA = "rsa"
     ED25519 = "ed25519"
+    BOTH = "both"
+
+
+# The keys that are made, by what comes behind the name in their selectors.
+_ALGORITHMS: Final[Mapping[Kind, Mapping[str, Algorithm]]] = {
+    Kind.RSA: {"": "rsa"},
+    Kind.ED25519: {"": "ed25519"},
+    Kind.BOTH: {"-rsa": "rsa", "-ed25519": "ed25519"},
+}
 
 
 class Stage(StrEnum):
@@ -78,32 +87,41 @@ class Stage(StrEnum):
 
 
 def _add(
-    config: Path, place: IdentityPlace, selector: str | None, pem: bytes, *, as_json: bool
-) -> None:
-    async def deed(office: Office) -> DkimKeyRow:
+    config: Path, place: IdentityPlace, selector: str | None, pem_of_suffix: Mapping[str, bytes]
+) -> list[DkimKeyRow]:
+    """Keep all of the private keys, or none; a suffix goes behind the selector."""
+
+    async def deed(office: Office) -> list[DkimKeyRow]:
         place.must_be_in(office.region, office.partition)
         now = office.now()
+        rows: list[DkimKeyRow] = []
         async with office.changing() as change:
             there = await dkim_keys_of(
                 change.connection, place.account_id, office.region, place.name
             )
-            new = DkimKeyRow(
-                account_id=place.account_id,
-                region=office.region,
-                domain=place.name,
-                selector=selector or _free(f"gate{now:%Y%m%d}", there),
-                next_check_at=new_key("", "", now).next_check_at,
-            )
-            return await add_dkim_key(change, office.store.master_keys, new, pem)
+            for suffix, pem in pem_of_suffix.items():
+                wished = f"{selector or f'gate{now:%Y%m%d}'}{suffix}"
+                new = DkimKeyRow(
+                    account_id=place.account_id,
+                    region=office.region,
+                    domain=place.name,
+                    selector=wished if selector else _free(wished, there),
+                    next_check_at=new_key("", "", now).next_check_at,
+                )
+                rows.append(await add_dkim_key(change, office.store.master_keys, new, pem))
+        return rows
 
-    row = run(config, deed, changes=True)
-    if as_json:
-        print_json(dkim_fields(row))
-        return
-    output.print(f"DKIM key {row.selector} ({row.algorithm}) of {place} is there, and pending")
-    output.print("publish its DNS record:")
-    output.print(f"  {DnsRecord(row.dns_name, row.record)}")
-    output.print(f"then let it sign: `smtpgate dkim activate {place} {row.selector}'")
+    return run(config, deed, changes=True)
+
+
+def _tell_added(place: IdentityPlace, rows: Sequence[DkimKeyRow]) -> None:
+    for row in rows:
+        output.print(
+            f"DKIM key {row.selector} ({row.algorithm}) of {place} is there, and pending"
+        )
+        output.print("publish its DNS record:")
+        output.print(f"  {DnsRecord(row.dns_name, row.record)}")
+        output.print(f"then let it sign: `smtpgate dkim activate {place} {row.selector}'")
 
 
 def _free(wished: str, there: Sequence[DkimKeyRow]) -> str:
@@ -120,12 +138,24 @@ def generate(
         str | None,
         typer.Option(metavar="NAME", help="Else one with the date.", show_default=False),
     ] = None,
-    algorithm: Annotated[Algorithm, typer.Option(help="The kind of key.")] = Algorithm.RSA,
+    algorithm: Annotated[
+        Kind,
+        typer.Option(help="The kind of key; both are two keys, NAME-rsa and NAME-ed25519."),
+    ] = Kind.RSA,
     config: ConfigFile = DEFAULT_CONFIG,
     json: AsJson = False,
 ) -> None:
     """Make a key for a domain; it signs nothing before it is activated."""
-    _add(config, place, selector, generate_private_key(algorithm.value), as_json=json)
+    pem_of_suffix = {
+        suffix: generate_private_key(one) for suffix, one in _ALGORITHMS[algorithm].items()
+    }
+    rows = _add(config, place, selector, pem_of_suffix)
+    if not json:
+        _tell_added(place, rows)
+    elif algorithm is Kind.BOTH:
+        print_json([dkim_fields(row) for row in rows])
+    else:
+        print_json(dkim_fields(rows[0]))
 
 
 @dkim_app.command(
@@ -143,7 +173,11 @@ def import_(
         pem = file.read_bytes()
     except OSError as error:
         raise fail(f"{file}: cannot be read: {error.strerror or error}") from None
-    _add(config, place, selector, pem, as_json=json)
+    (row,) = _add(config, place, selector, {"": pem})
+    if json:
+        print_json(dkim_fields(row))
+    else:
+        _tell_added(place, [row])
 
 
 @dkim_app.command("list", epilog=example("dkim list --stage active"))

@@ -51,6 +51,27 @@ def test_a_second_key_of_a_day_gets_a_selector_of_its_own(office: Desk) -> None:
     assert (second, third) == (f"{first}-2", f"{first}-3")
 
 
+def test_keys_of_both_kinds_are_made_and_sign_together(office: Desk) -> None:
+    rsa, ed25519 = office.answers("dkim", "generate", DOMAIN, "--algorithm", "both")
+    assert rsa["selector"].endswith("-rsa")
+    assert rsa["publish"][0]["value"].startswith("v=DKIM1; k=rsa; p=")
+    assert ed25519["selector"] == rsa["selector"].removesuffix("rsa") + "ed25519"
+    assert ed25519["publish"][0]["value"].startswith("v=DKIM1; k=ed25519; p=")
+    for key in (rsa, ed25519):
+        office.says("dkim", "activate", DOMAIN, key["selector"], "--force")
+    assert set(stages(office).values()) == {"active"}
+    told = office.says("dkim", "generate", DOMAIN, "--algorithm", "both")
+    for key in (rsa, ed25519):
+        assert f"`smtpgate dkim activate {DOMAIN} {key['selector']}-2'" in told
+
+
+def test_of_both_kinds_neither_is_kept_when_one_cannot_be(office: Desk) -> None:
+    generate(office, "mail2026-ed25519")
+    words = ("dkim", "generate", DOMAIN, "--selector", "mail2026", "--algorithm", "both")
+    assert "has a DKIM key `mail2026-ed25519' already" in office.refuses(*words)
+    assert stages(office) == {"mail2026-ed25519": "pending"}
+
+
 def test_a_key_that_one_has_is_imported(office: Desk) -> None:
     file = office.file("mail.pem", PEM.decode())
     made = office.answers("dkim", "import", DOMAIN, "Mail2026", file)
