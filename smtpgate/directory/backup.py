@@ -5,14 +5,11 @@ import contextlib
 import os
 import sqlite3
 from pathlib import Path
-from typing import Final
 
 from smtpgate.directory.change import RefusedChangeError
 from smtpgate.sql.database import Database
 
 __all__ = ["backup"]
-
-_PAGES: Final = 256  # at once; changes of others get their turn between
 
 
 async def backup(database: Database, target: Path) -> None:
@@ -40,7 +37,9 @@ def _copy(source: Path, target: Path) -> None:
             contextlib.closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as reader,
             contextlib.closing(sqlite3.connect(target)) as writer,
         ):
-            reader.backup(writer, pages=_PAGES)
+            # In one step, which waits for nobody and lets nobody wait (WAL). Of several steps
+            # each begins anew when others have changed something, and none may be the last.
+            reader.backup(writer)
             # A copy of a file in WAL mode would want a second file beside it to be read.
             writer.execute("PRAGMA journal_mode=DELETE")
             (verdict,) = writer.execute("PRAGMA integrity_check").fetchone()
