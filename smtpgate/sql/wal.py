@@ -14,10 +14,11 @@ def enter_wal_mode(connection: Any, *, busy_timeout_s: float) -> bool:  # noqa: 
 
     SQLite does not wait where waiting could be for ever, as between two connections that both
     would change the mode; so it is asked again. Blocks. Raises the driver's OperationalError
-    when the file is locked for longer.
+    when the file is locked for longer. The connection has that timeout from then on.
     """
     cursor = connection.cursor()
     try:
+        cursor.execute("PRAGMA busy_timeout = 0")  # where SQLite does wait, it would each time
         for again in reversed(range(max(int(busy_timeout_s / _WAIT_S), 1))):
             try:
                 return _enter(cursor)
@@ -26,6 +27,7 @@ def enter_wal_mode(connection: Any, *, busy_timeout_s: float) -> bool:  # noqa: 
                     raise
             time.sleep(_WAIT_S)
     finally:
+        cursor.execute(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
         cursor.close()
     return False
 

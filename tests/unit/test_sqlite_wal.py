@@ -1,6 +1,7 @@
 """WAL mode, when others want the same of the same new file."""
 
 import sqlite3
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -47,6 +48,23 @@ def test_a_file_that_stays_locked_is_an_error_after_a_while(tmp_path: Path) -> N
     finally:
         connection.close()
         holder.close()
+
+
+def test_where_sqlite_waits_by_itself_the_waits_do_not_add_up(tmp_path: Path) -> None:
+    path = tmp_path / "read"
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("CREATE TABLE t (x)")
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM t").fetchall()
+    connection = sqlite3.connect(path, timeout=0.2, isolation_level=None)
+    started = time.monotonic()
+    try:
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            enter_wal_mode(connection, busy_timeout_s=0.2)
+    finally:
+        connection.close()
+        reader.close()
+    assert time.monotonic() - started < 2
 
 
 def test_what_is_only_in_memory_cannot_be_in_wal_mode() -> None:
