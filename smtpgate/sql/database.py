@@ -226,7 +226,13 @@ class Database:
         return self._unavailable(f"{self.name}: {in_words(error)}")
 
     async def close(self) -> None:
-        """Close every connection; one that a frozen server does not let go is cut off."""
+        """Close every connection; one that a frozen server does not let go is cut off.
+
+        What SQLite is at is waited for: it is done in a thread, which nobody can cut off.
+        """
+        if self.is_sqlite:
+            await self._engine.dispose()
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_S):
                 await self._engine.dispose()

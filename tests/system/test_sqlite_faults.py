@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -123,6 +123,19 @@ async def test_a_file_that_is_not_there_is_not_made_by_asking(
         assert not path.exists()
     finally:
         await database.close()
+
+
+async def test_closing_waits_for_what_a_connection_is_at(path: Path) -> None:
+    """Such as for a disk that is slow to take what the last connection still writes."""
+    database = Database(parse_url(sqlite_url(path)), DirectoryUnavailableError)
+    database.create_file()
+    async with database.reading() as connection:
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+    await driver.create_function("sleep", 1, time.sleep)
+    asleep = asyncio.ensure_future(driver.execute_fetchall("SELECT sleep(1.5)"))
+    await asyncio.sleep(0)
+    await database.close()
+    assert await asleep == [(None,)]
 
 
 async def test_a_file_is_readable_for_its_user_alone(store: DirectoryStore) -> None:
