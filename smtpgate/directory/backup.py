@@ -8,6 +8,7 @@ from pathlib import Path
 
 from smtpgate.directory.change import RefusedChangeError
 from smtpgate.sql.database import Database
+from smtpgate.sql.engines import file_uri
 
 __all__ = ["backup"]
 
@@ -34,7 +35,7 @@ def _copy(source: Path, target: Path) -> None:
         ) from None
     try:
         with (
-            contextlib.closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as reader,
+            contextlib.closing(sqlite3.connect(file_uri(source, "ro"), uri=True)) as reader,
             contextlib.closing(sqlite3.connect(target)) as writer,
         ):
             # In one step, which waits for nobody and lets nobody wait (WAL). Of several steps

@@ -6,7 +6,7 @@ No wait is without an end: for a connection, for another's change, for an answer
 import os
 import sqlite3
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, event, exc
@@ -20,6 +20,7 @@ __all__ = [
     "BUSY_S",
     "DatabaseUrlError",
     "driver_errors",
+    "file_uri",
     "in_words",
     "postgresql_engine",
     "prepare_sqlite",
@@ -82,6 +83,11 @@ def sqlite_engine(url: URL) -> AsyncEngine:
     return engine
 
 
+def file_uri(path: Path, mode: Literal["ro", "rw"]) -> str:
+    """What SQLite opens a file by that must be there (https://www.sqlite.org/uri.html)."""
+    return f"file:{quote(str(path))}?mode={mode}"
+
+
 def prepare_sqlite(engine: Engine) -> None:
     """Have every connection of an engine in WAL mode, with transactions that begin as told.
 
@@ -95,7 +101,7 @@ def prepare_sqlite(engine: Engine) -> None:
         if not os.access(path, os.R_OK):
             raise sqlite3.OperationalError("unable to open database file")
         # Without this SQLite makes an empty file, readable by everybody, where there is none.
-        words[0], named["uri"] = f"file:{quote(str(path))}?mode=rw", True
+        words[0], named["uri"] = file_uri(path, "rw"), True
 
     def connected(connection: Any, record: Any) -> None:  # noqa: ANN401 - the driver's
         record.info["file"] = _file(path)

@@ -19,6 +19,7 @@ from typing import Any, Final
 import pytest
 
 from smtpgate.directory.accounts import account, update_account
+from smtpgate.directory.backup import backup
 from smtpgate.directory.live import LiveDirectory
 from smtpgate.directory.sealing import MasterKeyError, new_master_key
 from smtpgate.directory.store import DirectoryStore, read_master_keys
@@ -146,9 +147,13 @@ async def test_a_file_is_readable_for_its_user_alone(store: DirectoryStore) -> N
 
 @pytest.mark.parametrize("name", ["a%20b.sqlite", "a?b#c.sqlite", "ü;x=y.sqlite", "sp ace"])
 async def test_a_path_may_hold_any_character(tmp_path: Path, name: str) -> None:
+    copy = tmp_path / f"copy of {name}"
     async with open_store(sqlite_url(tmp_path / name)) as store:
         await add_account(store)
+        await backup(store.database, copy)
     assert (tmp_path / name).stat().st_size > 0
+    async with open_store(sqlite_url(copy)) as copied, copied.reading() as connection:
+        assert (await account(connection, ACME)).id == ACME
 
 
 @pytest.mark.parametrize(
