@@ -5,7 +5,6 @@ something; it reads without being woken too, since a connection can die without 
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -142,18 +141,22 @@ class Feed:
             try:
                 on_reading(told)
             except Exception as error:  # noqa: BLE001 - and so would one that its reader ended
-                _tell_loop(error)
+                _tell_loop("what reads the change feed failed", error)
 
     async def _listen(self) -> None:
         """Have the reading woken by commits, as long as and whenever the database can."""
         while True:
-            with contextlib.suppress(DirectoryUnavailableError):
+            try:
                 async with self._database.listening(CHANNEL, self._rhythm.wake) as listening:
                     self._rhythm.wake()  # by what was committed before it listened
                     await listening.ended()
+            except DirectoryUnavailableError:
+                pass  # the reading will say so
+            except Exception as error:  # noqa: BLE001 - it must not end the reading
+                _tell_loop("what listens for changes failed", error)
             await asyncio.sleep(_LISTEN_AGAIN_S)
 
 
-def _tell_loop(error: Exception) -> None:
-    context = {"message": "what reads the change feed failed", "exception": error}
+def _tell_loop(message: str, error: Exception) -> None:
+    context = {"message": message, "exception": error}
     asyncio.get_running_loop().call_exception_handler(context)

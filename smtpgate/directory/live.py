@@ -101,7 +101,7 @@ class LiveDirectory:
         """Read where the feed stands, then follow it. Raises DirectoryUnavailableError."""
         await self.catch_up()
         following = self._feed.follow(self._take, self._settings.poll_s)
-        self._following = self._tasks.start(following, name="feed")
+        _ = self._tasks.start(following, name="feed")
 
     async def catch_up(self) -> None:
         """Know now what was committed so far. Raises DirectoryUnavailableError."""

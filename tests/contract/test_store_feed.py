@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Set
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import pytest
 
@@ -12,6 +12,7 @@ from smtpgate.directory.feed import Changes, Feed
 from smtpgate.directory.live import LiveSettings
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import DirectoryUnavailableError
+from smtpgate.sql.database import Database
 from tests.support.clock import MovableClock
 from tests.support.databases import Databases
 from tests.support.directory import ACTOR, live, open_store
@@ -222,6 +223,30 @@ async def test_a_reader_that_fails_ends_nothing_and_is_no_lost_error(
     feed.stop()
     await following
     assert {str(context["exception"]) for context in lost} == {"a mistake in the reader"}
+
+
+class Deaf(Database):
+    """Cannot listen, for a reason that is not the database's."""
+
+    def listening(self, channel: str, on_notice: Callable[[], None]) -> NoReturn:
+        raise LookupError("a mistake in the driver")
+
+
+async def test_to_listen_in_vain_ends_no_reading_and_is_no_lost_error(
+    store: DirectoryStore, clock: MovableClock
+) -> None:
+    lost: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
+    deaf = Deaf(store.database.url, DirectoryUnavailableError)
+    feed, told = Feed(deaf, clock), list[object]()
+    following = asyncio.ensure_future(feed.follow(told.append, 0.01))
+    await until(lambda: lost or following.done())
+    read = len(told)
+    await until(lambda: len(told) > read or following.done())
+    feed.stop()
+    await following
+    await deaf.close()
+    assert {str(context["exception"]) for context in lost} == {"a mistake in the driver"}
 
 
 async def test_a_follower_that_is_stopped_asks_no_more(
