@@ -243,11 +243,11 @@ async def replace_secret(
 ) -> None:
     """Give a key another secret; the one before it is good for nothing then.
 
-    Raises NotFoundError, or RefusedChangeError when the master key was replaced.
+    Raises NotFoundError, or RefusedChangeError as for a new key.
     """
     await must_be_known(change, master_keys)
     row = await access_key(change.connection, key_id)
-    sealed = master_keys.seal(secret.value.encode(), secret_place(key_id))
+    sealed = master_keys.seal(_octets(secret), secret_place(key_id))
     await change.connection.execute(
         update(access_keys).where(access_keys.c.id == key_id).values(secret=sealed)
     )

@@ -6,6 +6,7 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import select
 
+from smtpgate.core.secret import Secret
 from smtpgate.directory.change import ConflictError, NotFoundError, RefusedChangeError
 from smtpgate.directory.keys import (
     AccessKeyRow,
@@ -15,6 +16,7 @@ from smtpgate.directory.keys import (
     delete_access_key,
     new_secret,
     note_uses,
+    replace_secret,
     secret_place,
     update_access_key,
 )
@@ -186,9 +188,14 @@ async def test_what_a_key_cannot_have_is_refused(store: DirectoryStore, acme: st
 
 
 async def test_a_secret_that_cannot_be_one_is_refused(store: DirectoryStore, acme: str) -> None:
+    await add_key(store, KEY, secret="the first")
     for secret in ("", "\ud800"):
         with pytest.raises(RefusedChangeError, match="its secret"):
             await add_key(store, secret=secret)
+        with pytest.raises(RefusedChangeError, match="its secret"):
+            async with store.changing(ACTOR) as made:
+                await replace_secret(made, store.master_keys, KEY, Secret(secret))
+    assert store.master_keys.open(await sealed(store), secret_place(KEY)) == b"the first"
 
 
 async def test_networks_are_kept_once_each(store: DirectoryStore, acme: str) -> None:
