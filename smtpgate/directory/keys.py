@@ -286,15 +286,25 @@ async def remove_access_keys(change: Change, rows: Sequence[AccessKeyRow]) -> No
 
 async def note_uses(connection: AsyncConnection, uses: Sequence[KeyUse]) -> None:
     """Write down the latest uses; that is no change and is not noted in the audit log."""
-    for use in uses:
-        await connection.execute(
-            update(access_keys)
-            .where(
-                access_keys.c.id == use.key_id,
-                access_keys.c.last_used_at.is_(None) | (access_keys.c.last_used_at < use.at),
-            )
-            .values(last_used_at=use.at, last_used_from=use.address[:_ADDRESS_CHARACTERS])
+    if not uses:
+        return
+    last_used_at = access_keys.c.last_used_at
+    await connection.execute(
+        update(access_keys)
+        .where(
+            access_keys.c.id == bindparam("its_id"),
+            last_used_at.is_(None) | (last_used_at < bindparam("at")),
         )
+        .values(last_used_at=bindparam("at"), last_used_from=bindparam("address")),
+        [
+            {
+                "its_id": use.key_id,
+                "at": use.at,
+                "address": use.address[:_ADDRESS_CHARACTERS],
+            }
+            for use in uses
+        ],
+    )
 
 
 def _octets(secret: Secret) -> bytes:
