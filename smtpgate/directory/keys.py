@@ -261,14 +261,8 @@ async def delete_access_key(change: Change, key_id: str) -> None:
 
 async def delete_keys_of(change: Change, account_id: str, user_name: str) -> None:
     """Take all keys of a user away."""
-    query = select(*_COLUMNS).select_from(_JOINED).order_by(access_keys.c.id)
-    rows = await change.connection.execute(
-        query.where(
-            access_keys.c.account_id == account_id,
-            access_keys.c.user_key == user_key(user_name),
-        )
-    )
-    await remove_access_keys(change, [_row(row._mapping) for row in rows])
+    rows = await access_key_page(change.connection, account_id, user_name=user_name)
+    await remove_access_keys(change, rows)
 
 
 async def remove_access_keys(change: Change, rows: Sequence[AccessKeyRow]) -> None:
