@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, delete, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, delete, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.address import AddressError, parse_domain
@@ -81,8 +81,8 @@ _MAX_NAME: Final = 253  # RFC 1035 §2.3.4, written without the root's octet
 _COLUMNS: Final = tuple(dkim_keys.c[field.name] for field in fields(DkimKeyRow))
 
 
-def private_key_place(row: DkimKeyRow) -> str:
-    """The place that a private key is sealed for."""
+def private_key_place(row: DkimKeyRow | Row[Any]) -> str:
+    """The place that a private key is sealed for; of a query's row too that names the key."""
     return f"dkim/{row.account_id}/{row.region}/{row.domain}/{row.selector}"
 
 

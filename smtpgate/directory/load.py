@@ -19,7 +19,7 @@ from smtpgate.core.arn import IdentityArn, user_arn
 from smtpgate.core.identity import DkimKey, Identity
 from smtpgate.core.policy import Kind, Policy, parse_policy
 from smtpgate.core.secret import Secret
-from smtpgate.directory.dkim import DkimKeyRow, private_key_place
+from smtpgate.directory.dkim import private_key_place
 from smtpgate.directory.keys import secret_place
 from smtpgate.directory.schema import (
     access_keys,
@@ -270,15 +270,7 @@ class Loader:
         return Loaded(found, frozenset(row.account_id for row in rows.identities), octets)
 
     def _dkim_key(self, row: _Row) -> DkimKey:
-        place = private_key_place(
-            DkimKeyRow(
-                account_id=row.account_id,
-                region=row.region,
-                domain=row.domain,
-                selector=row.selector,
-            )
-        )
-        pem = self.master_keys.open(row.private_key, place)
+        pem = self.master_keys.open(row.private_key, private_key_place(row))
         return DkimKey(row.selector, load_private_key(pem, is_checked=True))
 
     def _policies(self, kind: Kind, rows: Iterable[_Row]) -> tuple[Policy, ...]:

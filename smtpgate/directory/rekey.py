@@ -6,12 +6,12 @@ and begun again. At the end the older keys are forgotten, and may be deleted fro
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import ColumnElement, Table, delete, func, select, update
 
 from smtpgate.directory.change import Actor, Change, Subject
-from smtpgate.directory.dkim import DkimKeyRow, private_key_place
+from smtpgate.directory.dkim import private_key_place
 from smtpgate.directory.keys import secret_place
 from smtpgate.directory.schema import access_keys, dkim_keys, master_keys
 from smtpgate.directory.sealed import must_be_known
@@ -19,6 +19,8 @@ from smtpgate.directory.sealing import MasterKeys, SealError
 from smtpgate.directory.store import DirectoryStore
 
 __all__ = ["rekey"]
+
+_Row: TypeAlias = Any  # of a query: its columns are the query's
 
 _AT_ONCE: Final = 500
 
@@ -30,7 +32,7 @@ class _Sealed:
     what: str
     table: Table
     column: ColumnElement[bytes]
-    place: Callable[[Mapping[str, Any]], str]
+    place: Callable[[_Row], str]
 
     def is_older(self, keys: MasterKeys) -> ColumnElement[bool]:
         """Which rows are not under the current master key."""
@@ -38,16 +40,9 @@ class _Sealed:
         return func.substr(self.column, 1, len(prefix)) != prefix
 
 
-def _dkim_place(row: Mapping[str, Any]) -> str:
-    names = ("account_id", "region", "domain", "selector")
-    return private_key_place(DkimKeyRow(**{name: row[name] for name in names}))
-
-
 _SEALED: Final = (
-    _Sealed(
-        "access keys", access_keys, access_keys.c.secret, lambda row: secret_place(row["id"])
-    ),
-    _Sealed("DKIM keys", dkim_keys, dkim_keys.c.private_key, _dkim_place),
+    _Sealed("access keys", access_keys, access_keys.c.secret, lambda row: secret_place(row.id)),
+    _Sealed("DKIM keys", dkim_keys, dkim_keys.c.private_key, private_key_place),
 )
 
 
@@ -80,14 +75,15 @@ async def _some(change: Change, keys: MasterKeys, sealed: _Sealed, limit: int | 
         .where(sealed.is_older(keys))
         .limit(limit)
     )
-    rows = found.mappings().all()
+    rows = found.all()
     for row in rows:
-        place = sealed.place({str(name): value for name, value in row.items()})
+        place = sealed.place(row)
         try:
-            anew = keys.seal(keys.open(row["sealed"], place), place)
+            anew = keys.seal(keys.open(row.sealed, place), place)
         except SealError as error:
             raise SealError(f"{place} {error}") from None
-        its_row = [column == row[column.name] for column in sealed.table.primary_key.columns]
+        names = sealed.table.primary_key.columns
+        its_row = [column == getattr(row, column.name) for column in names]
         await change.connection.execute(
             update(sealed.table).where(*its_row).values({sealed.column: anew})
         )
