@@ -62,10 +62,7 @@ async def upgrade(database: Database, schema: Schema) -> tuple[str | None, str]:
     async with database.changing() as connection:
         before = await connection.run_sync(_revision, schema)
         if before != schema.head:
-            try:
-                await connection.run_sync(_migrate, schema)
-            except _UnknownRevisionError:
-                raise SchemaError(_later(database, before)) from None
+            await connection.run_sync(_migrate, schema, _later(database, before))
     return before, schema.head
 
 
@@ -92,14 +89,10 @@ def _later(database: Database, revision: str | None) -> str:
     )
 
 
-class _UnknownRevisionError(Exception):
-    """A revision that is not among ours."""
-
-
-def _migrate(connection: Connection, schema: Schema) -> None:
+def _migrate(connection: Connection, schema: Schema, if_unknown: str) -> None:
     # Imported when needed: alembic takes a tenth of a second, and most starts change nothing.
     migrations = importlib.import_module("smtpgate.sql.migrations")
     try:
         migrations.migrate(connection, schema.revisions, schema.version_table)
     except migrations.UnknownRevisionError:
-        raise _UnknownRevisionError from None
+        raise SchemaError(if_unknown) from None
