@@ -88,16 +88,13 @@ class _ServerBatches:
 
     async def run(self, work: Work[T]) -> T:
         """Do the work in a transaction."""
-        unfit: Exception | None = None
         async with self._database.writing() as connection:
             try:
                 return await connection.run_sync(work)
             except (StatementError, ValueError, OverflowError) as error:
                 if not _is_about_rows(error):
                     raise
-                unfit = error
-                await connection.rollback()
-        raise UnfitRowsError(in_words(unfit)) from unfit
+                raise UnfitRowsError(in_words(error)) from error
 
     async def close(self) -> None:
         """The pool is the database's."""
