@@ -10,7 +10,6 @@ later. When it does not take these very rows, that is UnfitRowsError, and it nev
 """
 
 import asyncio
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.sql.base import Executable
 
 from smtpgate.sql.database import Database, in_words, prepare_sqlite
+from smtpgate.sql.engines import file_of
 
 __all__ = ["Batches", "Statement", "UnfitRowsError", "Work", "batches_of"]
 
@@ -143,11 +143,11 @@ class _SqliteBatches:
 
     def _opened(self) -> Connection:
         """The connection; another when the path leads to another file than it did."""
-        if self._connection is not None and self._file == _place_of(self._path):
+        if self._connection is not None and self._file == file_of(self._path):
             return self._connection
         self._let_go()
         self._database.create_file()
-        self._file = _place_of(self._path)
+        self._file = file_of(self._path)
         self._connection = _connect(self._engine)
         return self._connection
 
@@ -172,14 +172,6 @@ def _connect(engine: Engine) -> Connection:
         connection.close()
         raise
     return connection
-
-
-def _place_of(path: Path) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _is_about_rows(error: BaseException) -> bool:

@@ -20,6 +20,7 @@ __all__ = [
     "BUSY_S",
     "DatabaseUrlError",
     "driver_errors",
+    "file_of",
     "file_uri",
     "in_words",
     "postgresql_engine",
@@ -104,11 +105,11 @@ def prepare_sqlite(engine: Engine) -> None:
         words[0], named["uri"] = file_uri(path, "rw"), True
 
     def connected(connection: Any, record: Any) -> None:  # noqa: ANN401 - the driver's
-        record.info["file"] = _file(path)
+        record.info["file"] = file_of(path)
         _set_up_sqlite(connection)
 
     def check(_connection: object, record: Any, _proxy: object) -> None:  # noqa: ANN401 - SQLAlchemy's
-        if record.info.get("file") != _file(path):
+        if record.info.get("file") != file_of(path):
             raise exc.InvalidatePoolError
 
     event.listen(engine, "do_connect", connect)
@@ -117,7 +118,8 @@ def prepare_sqlite(engine: Engine) -> None:
     event.listen(engine, "begin", _begin_sqlite)
 
 
-def _file(path: Path) -> tuple[int, int] | None:
+def file_of(path: Path) -> tuple[int, int] | None:
+    """What tells the file apart that a path leads to now; ``None`` when it leads to none."""
     try:
         found = os.stat(path)
     except OSError:
