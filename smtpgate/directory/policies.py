@@ -5,7 +5,7 @@ replaced and the second is told. What was replaced or deleted stays in the histo
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Final
 
@@ -101,9 +101,7 @@ class PolicyPlace:
     @property
     def noted_as(self) -> Subject:
         """What notes call their owner."""
-        return Subject(
-            "user" if self.kind == "user" else "identity", self.account_id, self.shown
-        )
+        return Subject(self.kind, self.account_id, self.shown)
 
     def rows(self, table: Table) -> ColumnElement[bool]:
         """Which rows of a table are of this place."""
@@ -147,9 +145,7 @@ class PolicyWrite:
 
 
 def _columns(table: Table) -> tuple[ColumnElement[object], ...]:
-    return tuple(
-        table.c[name] for name in ("name", "document", "version", "changed_at", "changed_by")
-    )
+    return tuple(table.c[field.name] for field in fields(PolicyRow))
 
 
 async def policies_of(connection: AsyncConnection, place: PolicyPlace) -> list[PolicyRow]:
@@ -219,7 +215,7 @@ async def write_policies(
         for write in writes
     ]
     values = [
-        write.place.values() | _values(row) for write, row in zip(writes, rows, strict=True)
+        write.place.values() | asdict(row) for write, row in zip(writes, rows, strict=True)
     ]
     there = [write.before is not None for write in writes]
     if not all(there):
@@ -266,7 +262,7 @@ async def remove_policies(
         return
     gone = [
         place.values()
-        | _values(PolicyRow(row.name, None, row.version + 1, change.now, change.actor.name))
+        | asdict(PolicyRow(row.name, None, row.version + 1, change.now, change.actor.name))
         for place, row in found
     ]
     await change.connection.execute(delete(policies).where(_IT), list(map(_where, gone)))
@@ -374,16 +370,6 @@ async def _next_version(change: Change, place: PolicyPlace, name: str) -> int:
         )
     )
     return (found.scalar() or 0) + 1
-
-
-def _values(row: PolicyRow) -> dict[str, object]:
-    return {
-        "name": row.name,
-        "document": row.document,
-        "version": row.version,
-        "changed_at": row.changed_at,
-        "changed_by": row.changed_by,
-    }
 
 
 def _facts(row: PolicyRow) -> dict[str, object]:
