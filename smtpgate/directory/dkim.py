@@ -99,16 +99,7 @@ async def dkim_keys_of(
     connection: AsyncConnection, account_id: str, region: str, domain: str
 ) -> list[DkimKeyRow]:
     """The keys of a domain identity, by selector."""
-    rows = await connection.execute(
-        select(*_COLUMNS)
-        .where(
-            dkim_keys.c.account_id == account_id,
-            dkim_keys.c.region == region,
-            dkim_keys.c.domain == domain,
-        )
-        .order_by(dkim_keys.c.selector)
-    )
-    return [DkimKeyRow(**row._mapping) for row in rows]
+    return await dkim_key_page(connection, region, account_id=account_id, domain=domain)
 
 
 async def dkim_key_page(

@@ -11,13 +11,12 @@ from sqlalchemy import ColumnElement, Executable, Table, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.directory.accounts import AccountRow, account_page
-from smtpgate.directory.dkim import DkimKeyRow
+from smtpgate.directory.dkim import DkimKeyRow, dkim_key_page
 from smtpgate.directory.identities import IdentityRow, identity_page
 from smtpgate.directory.keys import AccessKeyRow, access_key_page
 from smtpgate.directory.policies import PolicyPlace, PolicyRow
 from smtpgate.directory.schema import (
     access_keys,
-    dkim_keys,
     identities,
     policies,
     policy_versions,
@@ -33,7 +32,6 @@ Owned: TypeAlias = tuple[str, str]
 _PolicyKey: TypeAlias = tuple[str, str, str, str]
 _PAGE: Final = 200
 _POLICY: Final = tuple(policies.c[field.name] for field in fields(PolicyRow))
-_DKIM_KEY: Final = tuple(dkim_keys.c[field.name] for field in fields(DkimKeyRow))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +77,8 @@ async def read_present(connection: AsyncConnection, region: str) -> Present:
     keys = _paged(partial(access_key_page, connection), attrgetter("id"), "")
     named = attrgetter("account_id", "name")
     registered = _paged(partial(identity_page, connection, region), named, ("", ""))
+    placed = attrgetter("account_id", "domain", "selector")
+    of_dkim = _paged(partial(dkim_key_page, connection, region), placed, ("", "", ""))
     secrets = _rows(connection, select(access_keys.c.id, access_keys.c.secret))
     elsewhere = await connection.execute(
         select(identities.c.account_id).distinct().where(identities.c.region != region)
@@ -89,7 +89,7 @@ async def read_present(connection: AsyncConnection, region: str) -> Present:
         access_keys={row.id: row async for row in keys},
         sealed={row.id: row.secret async for row in secrets},
         identities={(row.account_id, row.name): row async for row in registered},
-        dkim_keys=await _dkim_keys(connection, region),
+        dkim_keys=await _by_owner(of_dkim),
         policies=await _policies(connection, region),
         gone=await _gone(connection, region),
         elsewhere=frozenset(row.account_id for row in elsewhere),
@@ -116,13 +116,12 @@ async def _rows(connection: AsyncConnection, query: Executable) -> AsyncIterator
             yield row
 
 
-async def _dkim_keys(
-    connection: AsyncConnection, region: str
+async def _by_owner(
+    rows: AsyncIterator[DkimKeyRow],
 ) -> Mapping[Owned, Mapping[str, DkimKeyRow]]:
     found: defaultdict[Owned, dict[str, DkimKeyRow]] = defaultdict(dict)
-    query = select(*_DKIM_KEY).where(dkim_keys.c.region == region).order_by(*_DKIM_KEY[:4])
-    async for row in _rows(connection, query):
-        found[row.account_id, row.domain][row.selector] = DkimKeyRow(**row._mapping)
+    async for row in rows:
+        found[row.account_id, row.domain][row.selector] = row
     return found
 
 
