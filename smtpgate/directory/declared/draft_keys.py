@@ -43,7 +43,7 @@ def access_key_steps(drafting: Drafting) -> Iterator[Ordered]:
         if row is None:
             why = "is not in the directory yet, so that it needs one"
             yield from _new(drafting, key, why, add)
-        elif _owner(row) != _declared_owner(key):
+        elif _owner(row) != _owner(key):
             yield _away(row)
             why = f"belongs to {row.owner} in the directory, so that it needs one here"
             yield from _new(drafting, key, why, add)
@@ -75,11 +75,7 @@ async def _update(
         await update_access_key(change, row.id, changes)
 
 
-def _owner(row: AccessKeyRow) -> _Owner:
-    return row.account_id, None if row.user_name is None else user_key(row.user_name)
-
-
-def _declared_owner(key: DeclaredKey) -> _Owner:
+def _owner(key: AccessKeyRow | DeclaredKey) -> _Owner:
     return key.account_id, None if key.user_name is None else user_key(key.user_name)
 
 
@@ -139,10 +135,9 @@ def _note_too_many(drafting: Drafting) -> None:
     active: defaultdict[_Owner, set[str]] = defaultdict(set)
     places: dict[_Owner, Place] = {}
     for key in drafting.declared.access_keys:
-        owner, row = _declared_owner(key), there.get(key.id)
+        owner, row = _owner(key), there.get(key.id)
         places.setdefault(owner, key.place)
-        is_kept = row is not None and _owner(row) == owner
-        was_active = row.is_active if row is not None and is_kept else True
+        was_active = row.is_active if row is not None and _owner(row) == owner else True
         if key.is_active if key.is_active is not None else was_active:
             active[owner].add(key.id)
     if not drafting.prune:
