@@ -148,7 +148,7 @@ async def belongings(connection: AsyncConnection, account_id: str) -> dict[str, 
 
 async def create_account(change: Change, row: AccountRow) -> AccountRow:
     """Add an account. Raises ConflictError or RefusedChangeError."""
-    row = replace(_checked(row), created_at=change.now)
+    row = _checked(row)
     found = await change.connection.execute(
         select(accounts.c.id).where(accounts.c.id == row.id)
     )
