@@ -354,9 +354,10 @@ class HeldLoader(Loader):
         return rows
 
 
-def held(
+async def held(
     store: DirectoryStore, clock: MovableClock, load_s: float = 5
 ) -> tuple[LiveDirectory, HeldLoader]:
+    """A directory that knows what was committed so far, and keeps whoever asks waiting."""
     loader = HeldLoader(
         region=store.region,
         partition=store.partition,
@@ -367,22 +368,30 @@ def held(
         may_go_on=asyncio.Event(),
     )
     settings = LiveSettings(load_s=load_s)
-    return LiveDirectory(store, loader, settings=settings, clock=clock), loader
+    directory = LiveDirectory(store, loader, settings=settings, clock=clock)
+    await directory.catch_up()
+    return directory, loader
+
+
+async def asking(
+    directory: LiveDirectory, loader: HeldLoader, name: str = "example.com"
+) -> asyncio.Future[Sequence[Identity]]:
+    """A question whose answer was read, and is not given yet."""
+    asked = asyncio.ensure_future(directory.identities(name))
+    await loader.has_read.acquire()
+    return asked
 
 
 async def test_what_was_read_before_a_change_is_not_kept_after_it(
     store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
 ) -> None:
-    slow, loader = held(store, clock)
-    await slow.catch_up()
-    before = asyncio.ensure_future(slow.identities("example.com"))
-    await loader.has_read.acquire()
+    slow, loader = await held(store, clock)
+    before = await asking(slow, loader)
     async with store.changing(ACTOR) as change:
         await _update(change, {"state": "failed"})
     await slow.catch_up()
     # Who asks from now on does not share the answer of before.
-    after = asyncio.ensure_future(slow.identities("example.com"))
-    await loader.has_read.acquire()
+    after = await asking(slow, loader)
     loader.may_go_on.set()
     assert [found.is_verified for found in await before] == [True]
     assert [found.is_verified for found in await after] == [False]
@@ -392,10 +401,8 @@ async def test_what_was_read_before_a_change_is_not_kept_after_it(
 async def test_what_is_kept_before_the_change_is_read_is_dropped_by_it(
     store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
 ) -> None:
-    slow, loader = held(store, clock)
-    await slow.catch_up()
-    asked = asyncio.ensure_future(slow.identities("example.com"))
-    await loader.has_read.acquire()
+    slow, loader = await held(store, clock)
+    asked = await asking(slow, loader)
     async with store.changing(ACTOR) as change:
         await _update(change, {"state": "failed"})
     loader.may_go_on.set()
@@ -407,10 +414,8 @@ async def test_what_is_kept_before_the_change_is_read_is_dropped_by_it(
 async def test_an_absence_that_was_read_before_a_change_is_not_kept_after_it(
     store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
 ) -> None:
-    slow, loader = held(store, clock)
-    await slow.catch_up()
-    asked = asyncio.ensure_future(slow.identities("new.example"))
-    await loader.has_read.acquire()
+    slow, loader = await held(store, clock)
+    asked = await asking(slow, loader, "new.example")
     await add_identity(store, "new.example")
     await slow.catch_up()
     loader.may_go_on.set()
@@ -421,8 +426,7 @@ async def test_an_absence_that_was_read_before_a_change_is_not_kept_after_it(
 async def test_who_stops_waiting_stops_nobody_else(
     store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
 ) -> None:
-    slow, loader = held(store, clock)
-    await slow.catch_up()
+    slow, loader = await held(store, clock)
     one, other = [asyncio.ensure_future(slow.identities("example.com")) for _ in range(2)]
     await loader.has_read.acquire()
     one.cancel()
@@ -438,10 +442,9 @@ async def test_who_stops_waiting_stops_nobody_else(
 async def test_who_still_waits_at_the_end_is_told(
     store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
 ) -> None:
-    slow, loader = held(store, clock, load_s=0.1)
+    slow, loader = await held(store, clock, load_s=0.1)
     await slow.start()
-    asked = asyncio.ensure_future(slow.identities("example.com"))
-    await loader.has_read.acquire()
+    asked = await asking(slow, loader)
     await slow.stop()
     with pytest.raises(DirectoryUnavailableError):
         await asked
@@ -450,8 +453,7 @@ async def test_who_still_waits_at_the_end_is_told(
 async def test_an_answer_is_waited_for_no_longer_than_it_may_take(
     store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
 ) -> None:
-    slow, loader = held(store, clock, load_s=0.1)
-    await slow.catch_up()
+    slow, loader = await held(store, clock, load_s=0.1)
     with pytest.raises(DirectoryUnavailableError, match=r"no answer within 0\.1 s"):
         await slow.identities("example.com")
     loader.may_go_on.set()
@@ -466,10 +468,8 @@ async def test_an_error_that_nobody_waits_for_is_no_lost_error(
     async with store.changing(ACTOR) as change:
         await put_policy(change, identity_place(), "send", sender_policy())
     await raw(store, "UPDATE policies SET document = '{}' WHERE name = 'send'")
-    slow, loader = held(store, clock)
-    await slow.catch_up()
-    asked = asyncio.ensure_future(slow.identities("example.com"))
-    await loader.has_read.acquire()
+    slow, loader = await held(store, clock)
+    asked = await asking(slow, loader)
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asked
