@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, ValidationInfo
 
-from smtpgate.core.account import UNLIMITED
+from smtpgate.core.account import MAX_RATE, UNLIMITED
 from smtpgate.core.address import AddressError, parse_domain
 from smtpgate.core.nameserver import Nameserver as NameserverAddress
 from smtpgate.core.nameserver import parse_nameserver
@@ -43,7 +43,6 @@ __all__ = [
     "is_same_place",
 ]
 
-_MAX_RATE: Final = 1_000_000
 _EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 _LOCALHOST: Final = {"localhost", "127.0.0.1", "::1"}
 _REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
@@ -211,7 +210,7 @@ Seconds = Annotated[float, Field(gt=0, le=86400)]
 Quota = Annotated[int, _or_unlimited(lambda value: value >= 0, "0 or more")]
 Rate = Annotated[
     float,
-    _or_unlimited(lambda value: 0 < value <= _MAX_RATE, f"more than 0, at most {_MAX_RATE}"),
+    _or_unlimited(lambda value: 0 < value <= MAX_RATE, f"more than 0, at most {MAX_RATE}"),
 ]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 SecretFile = Annotated[InstanceOf[Secret] | None, BeforeValidator(_secret)]

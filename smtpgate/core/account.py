@@ -13,6 +13,8 @@ from smtpgate.core.reply import reject
 from smtpgate.core.secret import Secret, smtp_password
 
 __all__ = [
+    "MAX_QUOTA",
+    "MAX_RATE",
     "UNLIMITED",
     "AccessKey",
     "Account",
@@ -24,6 +26,9 @@ __all__ = [
 ]
 
 UNLIMITED: Final = -1
+# The largest limits that are not unlimited: a quota as far as a database can count.
+MAX_QUOTA: Final = 2**63 - 1
+MAX_RATE: Final = 1_000_000
 
 Network = IPv4Network | IPv6Network
 KeyRefusal = Literal["access-key-inactive", "access-key-expired", "network-not-allowed"]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 __all__ = [
+    "MAX_DOMAIN_OCTETS",
     "AddressError",
     "Mailbox",
     "ReversePath",
@@ -22,7 +23,7 @@ __all__ = [
 ]
 
 _MAX_LOCAL_PART_OCTETS: Final = 64  # RFC 5321 §4.5.3.1.1
-_MAX_DOMAIN_OCTETS: Final = 253  # RFC 1035 §2.3.4, written without the root's octet
+MAX_DOMAIN_OCTETS: Final = 253  # RFC 1035 §2.3.4, written without the root's octet
 _MAX_PATH_OCTETS: Final = 254  # RFC 5321 §4.5.3.1.3, less the two angle brackets
 
 _ATEXT: Final = r"A-Za-z0-9!#$%&'*+\-/=?^_`{|}~"
@@ -136,8 +137,8 @@ def parse_domain(text: str) -> str:
     if _LITERAL.fullmatch(text):
         return text.lower()
     domain = ".".join(_a_label(label) for label in text.split("."))
-    if len(domain) > _MAX_DOMAIN_OCTETS:
-        raise AddressError(f"domain is longer than {_MAX_DOMAIN_OCTETS} octets")
+    if len(domain) > MAX_DOMAIN_OCTETS:
+        raise AddressError(f"domain is longer than {MAX_DOMAIN_OCTETS} octets")
     return domain
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from smtpgate.core.address import MAX_DOMAIN_OCTETS
 from smtpgate.core.dns_record import DnsRecord
 from smtpgate.core.observation import Absent, Found, excerpt
 
@@ -26,7 +27,6 @@ __all__ = [
 DEFAULT_LABEL: Final = "_smtpgate"
 
 TOKEN_OCTETS: Final = 32
-_MAX_NAME_OCTETS: Final = 253  # RFC 1035 §2.3.4, written without the root's octet
 _LABEL: Final = re.compile(r"(?=_*[a-z0-9])[a-z0-9_-]{0,62}[a-z0-9]")
 
 
@@ -58,7 +58,7 @@ def ownership_records(
     """
     usual = DnsRecord(f"{label}.{domain}", token)
     at_domain = DnsRecord(domain, f"{label.lstrip('_')}:{token}")
-    return (usual, at_domain) if len(usual.name) <= _MAX_NAME_OCTETS else (at_domain,)
+    return (usual, at_domain) if len(usual.name) <= MAX_DOMAIN_OCTETS else (at_domain,)
 
 
 def token_seen(wanted: DnsRecord, published: Sequence[bytes]) -> Found | Absent:

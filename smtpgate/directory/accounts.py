@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from smtpgate.core.account import UNLIMITED
+from smtpgate.core.account import MAX_QUOTA, MAX_RATE, UNLIMITED
 from smtpgate.core.arn import is_account_id
 from smtpgate.core.naming import one_line, organization_id, pause_reason
 from smtpgate.directory.change import (
@@ -33,8 +33,6 @@ __all__ = [
     "update_account",
 ]
 
-_MAX_QUOTA: Final = 2**63 - 1
-_MAX_RATE: Final = 1_000_000
 # What stands in the way of deleting an account, with the word for it.
 _BELONGINGS: Final = (
     (users, "users"),
@@ -71,13 +69,13 @@ _COLUMNS: Final = tuple(accounts.c[field.name] for field in fields(AccountRow))
 
 
 def _quota(value: int) -> None:
-    if value != UNLIMITED and not 0 <= value <= _MAX_QUOTA:
+    if value != UNLIMITED and not 0 <= value <= MAX_QUOTA:
         raise ValueError(f"must be 0 or more, or -1 (unlimited), not {value}")
 
 
 def _rate(value: float) -> None:
-    if value != UNLIMITED and not 0 < value <= _MAX_RATE:
-        wanted = f"more than 0, at most {_MAX_RATE}, or -1 (unlimited)"
+    if value != UNLIMITED and not 0 < value <= MAX_RATE:
+        wanted = f"more than 0, at most {MAX_RATE}, or -1 (unlimited)"
         raise ValueError(f"must be {wanted}, not {value}")
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Row, delete, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from smtpgate.core.address import AddressError, parse_domain
+from smtpgate.core.address import MAX_DOMAIN_OCTETS, AddressError, parse_domain
 from smtpgate.core.dkim_record import dkim_name
 from smtpgate.core.dkim_stages import Stage
 from smtpgate.directory.change import (
@@ -77,7 +77,6 @@ class DkimKeyRow:
         }
 
 
-_MAX_NAME: Final = 253  # RFC 1035 §2.3.4, written without the root's octet
 _COLUMNS: Final = tuple(dkim_keys.c[field.name] for field in fields(DkimKeyRow))
 
 
@@ -194,7 +193,7 @@ def _selector(text: str, domain: str) -> str:
         selector = parse_domain(text)
     except AddressError as error:
         raise RefusedChangeError(f"`{text}' is no selector: {error}") from None
-    if selector.startswith("[") or len(dkim_name(selector, domain)) > _MAX_NAME:
+    if selector.startswith("[") or len(dkim_name(selector, domain)) > MAX_DOMAIN_OCTETS:
         raise RefusedChangeError(f"`{text}' is no selector: no name in the DNS can have it")
     return selector
 

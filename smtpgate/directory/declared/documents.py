@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from smtpgate.config_values import Moment, Network, Quota, Rate
+from smtpgate.core.account import MAX_QUOTA
 from smtpgate.core.address import AddressError, parse_domain
 from smtpgate.core.arn import ArnError, identity_name
 from smtpgate.core.naming import (
@@ -57,7 +58,6 @@ __all__ = [
 _TOML: Final = ".toml"
 _JSON: Final = "accounts.json"
 _MAX_DIGITS: Final = 20
-_MAX_QUOTA: Final = 2**63 - 1  # as much as the database can count
 
 
 class DirectoryError(FileProblemsError):
@@ -176,7 +176,7 @@ class AccountTable(Table):
     status: Literal["active", "paused"] | None = None
     paused_reason: Line = ""
     organization: str = ""
-    max_24h_send: Annotated[Quota, Field(le=_MAX_QUOTA)] | None = None
+    max_24h_send: Annotated[Quota, Field(le=MAX_QUOTA)] | None = None
     max_send_rate_per_s: Rate | None = None
     access_keys: Array[AccessKeyTable] = ()
     users: dict[Annotated[str, AfterValidator(user_name)], UserTable] = Field(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from smtpgate.core.address import MAX_DOMAIN_OCTETS
 from smtpgate.core.arn import ArnError, IdentityArn
 from smtpgate.core.dkim_record import dkim_name
 from smtpgate.core.identity import PrivateKey
@@ -40,7 +41,6 @@ from smtpgate.tomlfile import FileNotReadableError, read_bytes, read_private, re
 __all__ = ["read_declared"]
 
 _CURE: Final = "; `smtpgate init' makes what is missing"
-_MAX_NAME: Final = 253  # RFC 1035 §2.3.4, written without the root's octet
 # What an account says of itself; in one file only, while the rest may be spread over several.
 _OWN_KEYS: Final = (
     "name",
@@ -242,8 +242,8 @@ class _Reader:
             where = place / "dkim" / number
             if table.selector in selectors:
                 self._note(where / "selector", f"{table.selector} stands twice")
-            if len(dkim_name(table.selector, domain)) > _MAX_NAME:
-                text = f"with its domain it is longer than {_MAX_NAME} octets"
+            if len(dkim_name(table.selector, domain)) > MAX_DOMAIN_OCTETS:
+                text = f"with its domain it is longer than {MAX_DOMAIN_OCTETS} octets"
                 self._note(where / "selector", text)
             selectors.add(table.selector)
             pem = self._pem(table.key_file, where)
