@@ -159,10 +159,10 @@ class Link:
         try:
             async with asyncio.timeout(self._timeout_s):
                 answers = await _run(await self._connected(), group)
-        except (RedisError, OSError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - who waits hears of it, whatever it was
             # Before there was a connection nothing can have been sent.
             kind = LedgerUnavailableError if self._connection is None else InDoubtLedgerError
-            text = str(error) or f"no answer within {self._timeout_s:g} s"
+            text = self._in_words(error)
             await self._drop()
             for call in group:
                 call.fail(kind(text))
@@ -181,6 +181,12 @@ class Link:
         if any(isinstance(answer, ResponseError) for answer in answers):
             # It may have become a replica, or be full: ask anew who serves this name.
             await self._drop()
+
+    def _in_words(self, error: Exception) -> str:
+        if not isinstance(error, RedisError | OSError):
+            # The client trusts what the server says to be numbers where it wants numbers.
+            return f"its answer means nothing ({type(error).__name__})"
+        return str(error) or f"no answer within {self._timeout_s:g} s"
 
     async def _connected(self) -> AbstractConnection:
         """The connection, made when there is none or the server has left it."""
