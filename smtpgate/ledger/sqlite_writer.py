@@ -129,14 +129,18 @@ class Writer:
     def _carry_out(self, jobs: list[Job], owed: list[Work]) -> None:
         try:
             answers = self._transact(jobs, owed)
-        except (sqlite3.Error, LedgerFileError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - for those who wait; the thread goes on
             self._let_go()
             self._owed.extendleft(reversed(owed))
             self._owed.extend(job.owed for job in jobs if job.owed is not None)
-            problem = f"{self._path}: {error}"
-            self._answer((job, LedgerUnavailableError(problem)) for job in jobs)
-        else:
-            self._answer(answers)
+            answers = [(job, self._told(error)) for job in jobs]
+        self._answer(answers)
+
+    def _told(self, error: Exception) -> Exception:
+        """What who waits hears of it: what nobody expected as it is."""
+        if isinstance(error, sqlite3.Error | LedgerFileError | OSError):
+            return LedgerUnavailableError(f"{self._path}: {error}")
+        return error
 
     def _transact(self, jobs: list[Job], owed: list[Work]) -> list[Answer]:
         file = self._opened()

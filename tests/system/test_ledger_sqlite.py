@@ -65,6 +65,11 @@ def rows(path: Path, table: str) -> int:
         return count
 
 
+def execute(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute(statement)
+
+
 async def used(ledger: SqliteLedger) -> int:
     return await ledger.used_24h(SUBJECT, NOW)
 
@@ -145,6 +150,19 @@ async def test_a_damaged_file_is_unavailable_until_it_is_taken_away(
             await ledger.reserve(TEN, 1, NOW)
     for part in path.parent.glob("ledger.sqlite*"):
         part.unlink()
+    await ledger.reserve(TEN, 10, NOW)
+    assert await used(ledger) == 10
+
+
+async def test_a_row_that_makes_no_sense_is_an_error_until_it_is_taken_away(
+    ledger: SqliteLedger, path: Path
+) -> None:
+    await ledger.reserve(TEN, 1, NOW)
+    execute(path, "UPDATE usage SET idle_at_us = 'never'")
+    for _ in range(2):
+        with pytest.raises(TypeError):
+            await ledger.reserve(TEN, 1, NOW)
+    execute(path, "DELETE FROM usage")
     await ledger.reserve(TEN, 10, NOW)
     assert await used(ledger) == 10
 
