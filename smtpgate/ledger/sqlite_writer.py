@@ -101,10 +101,12 @@ class Writer:
     def _run(self) -> None:
         while True:
             jobs = self._next_jobs()
-            owed = self._take_owed()
+            # Looked at before the owed is taken: what is owed by then is all there will be.
+            is_last = self.is_closed and self._jobs.empty()
+            owed = self._take_owed(len(self._owed) if is_last else _MAX_OWED_AT_ONCE)
             if jobs or owed:
                 self._carry_out(jobs, owed)
-            if self.is_closed and self._jobs.empty():
+            if is_last:
                 break
         self._let_go()
 
@@ -122,9 +124,8 @@ class Writer:
         except queue.Empty:
             return jobs
 
-    def _take_owed(self) -> list[Work]:
-        number = min(len(self._owed), _MAX_OWED_AT_ONCE)
-        return [self._owed.popleft() for _ in range(number)]
+    def _take_owed(self, most: int) -> list[Work]:
+        return [self._owed.popleft() for _ in range(min(len(self._owed), most))]
 
     def _carry_out(self, jobs: list[Job], owed: list[Work]) -> None:
         try:
