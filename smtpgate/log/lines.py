@@ -64,9 +64,10 @@ _encode: Final = json.JSONEncoder(
 
 
 def line_of(at: datetime, level: Level, event: str, facts: Mapping[str, object]) -> bytes:
-    """One line, with its line end."""
+    """One line, with its line end; a fact that is ``None`` is not known."""
     time = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    told = {"time": time, "level": level, "event": event, **facts}
+    known = {key: value for key, value in facts.items() if value is not None}
+    told = {"time": time, "level": level, "event": event, **known}
     return _encode(told).encode("ascii") + b"\n"
 
 
@@ -93,8 +94,7 @@ def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
     if done.done_at is not None:
         facts["total_ms"] = _ms((done.done_at - at).total_seconds())
         at = done.done_at
-    told = {key: value for key, value in facts.items() if value is not None}
-    return line_of(at, _level(done), "submission", told)
+    return line_of(at, _level(done), "submission", facts)
 
 
 def mail_refused_line(event: MailRefused) -> bytes:
@@ -108,8 +108,7 @@ def mail_refused_line(event: MailRefused) -> bytes:
         "enhanced": event.reply.enhanced,
         **_sender(event.principal, event.access_key_id, event.client),
     }
-    told = {key: value for key, value in facts.items() if value is not None}
-    return line_of(event.at, "warning", "mail-refused", told)
+    return line_of(event.at, "warning", "mail-refused", facts)
 
 
 def auth_failed_line(event: AuthFailed) -> bytes:
@@ -176,9 +175,9 @@ def dkim_alarm_line(event: DkimAlarm) -> bytes:
 
 def journal_line(event: JournalChanged) -> bytes:
     """The line of a journal that cannot be written, or can be again."""
-    facts = {"problem": event.problem and event.problem[:_MAX_TEXT], "owed": event.owed}
     if event.problem is None:
         return line_of(event.at, "info", "journal-written-again", {"owed": event.owed})
+    facts = {"problem": event.problem[:_MAX_TEXT], "owed": event.owed}
     return line_of(event.at, "error", "journal-failed", facts)
 
 

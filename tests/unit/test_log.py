@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from smtpgate.core.events import JournalChanged, RecordsLost, SessionOpened
+from smtpgate.core.events import (
+    DkimAlarm,
+    IdentityStateChanged,
+    JournalChanged,
+    RecordsLost,
+    SessionOpened,
+)
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
 from smtpgate.core.reply import CATALOGUE, Reply
 from smtpgate.core.secret import Secret
@@ -131,6 +137,17 @@ def test_what_is_not_known_is_absent(log: JsonLog, path: Path) -> None:
     absent = {"from", "identities", "decision", "used_24h", "code", "upstream", "total_ms"}
     assert not absent & set(entry)
     assert None not in entry.values()
+
+
+def test_an_identity_and_a_key_without_a_problem_have_none_in_their_lines(
+    log: JsonLog, path: Path
+) -> None:
+    log.publish(IdentityStateChanged(IDENTITY, "888888888888", "success", None, "", AT))
+    log.publish(DkimAlarm(IDENTITY, "one", None, "", AT))
+    identity, alarm = entries(path)
+    assert set(identity) == {"time", "level", "event", "identity", "account", "state"}
+    assert set(alarm) == {"time", "level", "event", "identity", "selector"}
+    assert identity["level"] == alarm["level"] == "info"
 
 
 def test_recipients_are_only_counted_where_the_setting_says_so(
