@@ -33,7 +33,6 @@ __all__ = ["SqliteLedger"]
 _CLOSED_WITHIN_S: Final = 0.1
 # More than one a job, so that forgetting outruns remembering.
 _SWEPT_A_JOB: Final = 2
-_CLOSE_S: Final = 5
 
 
 class SqliteLedger:

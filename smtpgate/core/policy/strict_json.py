@@ -129,14 +129,6 @@ def _place(text: str, at: int) -> str:
     return f"line {line} column {column}"
 
 
-_FAST: Final = json.JSONDecoder(
-    object_pairs_hook=_unrepeated,
-    parse_float=Number,
-    parse_int=Number,
-    parse_constant=_no_constant,
-)
-
-
 @dataclass(slots=True)
 class _Reader:
     text: str
