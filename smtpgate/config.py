@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from smtpgate.config_ledger import LedgerConfig
 from smtpgate.config_sections import (
     AuthorizationConfig,
+    DatabaseConfig,
     DirectoryConfig,
     DnsConfig,
     GateConfig,
@@ -47,6 +48,7 @@ __all__ = [
     "AuthorizationConfig",
     "Config",
     "ConfigError",
+    "DatabaseConfig",
     "DirectoryConfig",
     "DnsConfig",
     "GateConfig",
@@ -125,18 +127,12 @@ class Config(Table):
     @property
     def directory_url(self) -> str:
         """The database that the directory is kept in: by default a file in the state folder."""
-        directory = self.directory
-        if directory.url_file is not None:
-            return directory.url_file.value
-        return directory.url or f"sqlite:///{self.gate.state_dir / 'directory.sqlite'}"
+        return self.directory.url_or(self.gate.state_dir / "directory.sqlite")
 
     @property
     def journal_url(self) -> str:
         """The database that the journal is kept in: by default a file in the state folder."""
-        journal = self.journal
-        if journal.url_file is not None:
-            return journal.url_file.value
-        return journal.url or f"sqlite:///{self.gate.state_dir / 'journal.sqlite'}"
+        return self.journal.url_or(self.gate.state_dir / "journal.sqlite")
 
     @property
     def sole_upstream(self) -> UpstreamConfig:

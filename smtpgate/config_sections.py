@@ -43,6 +43,7 @@ from smtpgate.tomlfile import (
 
 __all__ = [
     "AuthorizationConfig",
+    "DatabaseConfig",
     "DirectoryConfig",
     "DnsConfig",
     "GateConfig",
@@ -203,11 +204,28 @@ class DnsConfig(Table):
     lifetime_s: Seconds = 15
 
 
-class DirectoryConfig(Table):
-    """``[directory]``: where accounts, users, access keys, identities and policies are kept."""
+class DatabaseConfig(Table):
+    """A section that names a database: by its URL, or by the file that holds the URL."""
 
     url: DatabaseUrl | None = None
     url_file: SecretFile = None
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        if self.url is not None and self.url_file is not None:
+            raise problems([(("url_file",), "stands beside url; one of them is enough")])
+        return self
+
+    def url_or(self, file: Path) -> str:
+        """The database's URL: without one of its own, that of a SQLite file."""
+        if self.url_file is not None:
+            return self.url_file.value
+        return self.url or f"sqlite:///{file}"
+
+
+class DirectoryConfig(DatabaseConfig):
+    """``[directory]``: where accounts, users, access keys, identities and policies are kept."""
+
     master_key_file: OwnPath = Field(default=Path("private/master.key"), validate_default=True)
     apply: FileOrFolder | None = None
     prune: bool = False
@@ -218,30 +236,20 @@ class DirectoryConfig(Table):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        if self.url is not None and self.url_file is not None:
-            raise problems([(("url_file",), "stands beside url; one of them is enough")])
         if self.prune and self.apply is None:
             raise problems([(("prune",), "has no use without apply")])
         return self
 
 
-class JournalConfig(Table):
+class JournalConfig(DatabaseConfig):
     """``[journal]``: what is kept of each submission, where, and for how long."""
 
     enabled: bool = True
-    url: DatabaseUrl | None = None
-    url_file: SecretFile = None
     recipients: bool = True
     subject: bool = False
     on_failure: Literal["refuse", "allow"] = "refuse"
     max_age_days: Annotated[int, Field(ge=1, le=3650)] = 30
     max_octets: Annotated[int, Field(ge=1_000_000)] = 2_147_483_648
-
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        if self.url is not None and self.url_file is not None:
-            raise problems([(("url_file",), "stands beside url; one of them is enough")])
-        return self
 
 
 class AuthorizationConfig(Table):

@@ -8,7 +8,7 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Final
 
-from smtpgate.config import Config
+from smtpgate.config import Config, DatabaseConfig
 from smtpgate.core.account import SendingLimits
 from smtpgate.core.identity import PrivateKey
 from smtpgate.directory.change import Actor, RefusedChangeError
@@ -65,12 +65,8 @@ def directory_store(config: Config, clock: Clock, warnings: list[str]) -> Direct
 
     Raises OpeningError.
     """
-    directory = config.directory
-    key = "directory.url" if directory.url_file is None else "directory.url_file"
-    try:
-        database = Database(parse_url(config.directory_url), DirectoryUnavailableError)
-    except DatabaseUrlError as error:
-        raise OpeningError(f"{key}: {error}") from None
+    url, unavailable = config.directory_url, DirectoryUnavailableError
+    database = _database("directory", config.directory, url, unavailable)
     try:
         master_keys = read_master_keys(_master_key_file(config), warnings)
     except MasterKeyError as error:
@@ -204,11 +200,8 @@ def journal_store(config: Config) -> JournalStore:
 
     Raises OpeningError.
     """
-    key = "journal.url" if config.journal.url_file is None else "journal.url_file"
-    try:
-        database = Database(parse_url(config.journal_url), JournalUnavailableError)
-    except DatabaseUrlError as error:
-        raise OpeningError(f"{key}: {error}") from None
+    url, unavailable = config.journal_url, JournalUnavailableError
+    database = _database("journal", config.journal, url, unavailable)
     return JournalStore(database=database, key_file=config.gate.state_dir / _TERM_KEY)
 
 
@@ -245,6 +238,16 @@ async def open_journal(journal: LiveJournal | NoJournal) -> None:
         await journal.start()
     except (JournalUnavailableError, SchemaError, TermKeyError, OSError) as error:
         raise OpeningError(f"journal: {error}") from None
+
+
+def _database(
+    name: str, section: DatabaseConfig, url: str, unavailable: type[Exception]
+) -> Database:
+    try:
+        return Database(parse_url(url), unavailable)
+    except DatabaseUrlError as error:
+        key = "url" if section.url_file is None else "url_file"
+        raise OpeningError(f"{name}.{key}: {error}") from None
 
 
 def _declared_counts(declared: Declared) -> str:
