@@ -1,4 +1,4 @@
-"""From a configuration to an open directory, for the gate and for every command."""
+"""From a configuration to an open directory and journal, for the gate and every command."""
 
 import asyncio
 import os

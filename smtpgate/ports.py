@@ -176,7 +176,7 @@ class Registry(Protocol):
 
 
 class EventSink(Protocol):
-    """Takes what happened: log, metrics and, later, journal and notifications."""
+    """Takes what happened: the log, the metrics, the journal, the uses of keys."""
 
     def publish(self, event: Event) -> None:
         """Note the event; must not raise and must not wait."""

@@ -1,4 +1,4 @@
-"""What happened, as values: the log, the metrics and every later reader are fed from these."""
+"""What happened, as values: the log, the metrics and every other reader are fed from these."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

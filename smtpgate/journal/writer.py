@@ -138,7 +138,10 @@ class Writer:
                 self._on_error(error)
 
     async def retry(self) -> None:
-        """Write what is owed, or a sign of life. Raises JournalUnavailableError."""
+        """Write what is owed, and after trouble a sign of life.
+
+        Raises JournalUnavailableError.
+        """
         async with self._turn:
             if self.problem is not None:
                 await self._open_again()

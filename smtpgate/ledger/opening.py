@@ -13,7 +13,7 @@ __all__ = ["describe_ledger", "open_ledger"]
 
 
 def open_ledger(config: Config) -> Ledger:
-    """The configured ledger; its store is asked when the first message is. Raises OSError."""
+    """The configured ledger; nothing is asked of its store yet. Raises OSError."""
     settings = config.ledger
     if settings.kind == "redis":
         return _redis_ledger(config)

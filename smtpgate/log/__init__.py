@@ -52,9 +52,9 @@ _RANK: Final = {level: rank for rank, level in enumerate(LEVELS)}
 class JsonLog:
     """Writes what happened to ``stderr``, ``stdout`` or a file; implements the EventSink port.
 
-    Submissions, MAIL commands and logins that failed, and errors are always logged. ``level``
-    is for the notes, for sessions that end with their access key (``info``) and for logins
-    (``debug``).
+    What becomes of messages, identities, keys and the journal, failed logins and errors are
+    always logged. ``level`` is for the notes, for sessions that end with their access key
+    (``info``) and for logins (``debug``).
     """
 
     def __init__(
