@@ -46,10 +46,7 @@ class JournalReader:
     async def search(self, search: Search, now: datetime) -> AsyncIterator[Record]:
         """The records that are looked for, the newest first."""
         wanted = self._terms(search)
-        bounds = await self._bounds(search, now)
-        if bounds is None:
-            return
-        pages = self._by_time(search) if not wanted else self._by_term(wanted, search, bounds)
+        pages = self._by_term(wanted, search, now) if wanted else self._by_time(search)
         async for page in pages:
             for record in page:
                 if search.fits(record):
@@ -70,24 +67,19 @@ class JournalReader:
         found += (key.account(one) for one in dict.fromkeys(accounts) if one)
         return found
 
-    async def _bounds(self, search: Search, now: datetime) -> tuple[int, int] | None:
-        """The first and last hour to look through."""
-        query = select(func.min(records.c.id))
+    async def _hours(self, search: Search, now: datetime) -> Iterable[Sequence[int]]:
+        """The hours to look through, from the last to the first, in growing spans."""
         async with self._store.reading() as connection:
-            oldest = (await connection.execute(query)).scalar()
-            if oldest is None:
-                return None
-            first = await connection.execute(
-                select(records.c.received_us).where(records.c.id == oldest)
-            )
-            first_us: int = first.scalar_one()
+            first_us = (await connection.execute(_received(records.c.id))).scalar()
+        if first_us is None:
+            return ()
         if search.since is not None:
             first_us = max(first_us, microseconds(search.since))
         # One hour more, for gates whose clocks are ahead of this one.
         until = now + timedelta(hours=1)
         if search.until is not None:
             until = min(search.until, until)
-        return hour_of(first_us), hour_of(microseconds(until))
+        return _spans(hour_of(first_us), hour_of(microseconds(until)))
 
     async def _by_time(self, search: Search) -> AsyncIterator[Sequence[Record]]:
         """All records of the time, newest first."""
@@ -105,10 +97,10 @@ class JournalReader:
             before = rows[-1].id
 
     async def _by_term(
-        self, wanted: Sequence[bytes], search: Search, bounds: tuple[int, int]
+        self, wanted: Sequence[bytes], search: Search, now: datetime
     ) -> AsyncIterator[Sequence[Record]]:
         """The records that have all of the terms, newest first."""
-        for hours in _spans(*bounds):
+        for hours in await self._hours(search, now):
             before: str | None = None
             while True:
                 query = _having(wanted, hours).where(*_in_time(search, terms.c.id))
@@ -124,13 +116,11 @@ class JournalReader:
     async def extent(self) -> dict[str, Any]:
         """About how many records there are, from when to when, and how many have no verdict."""
         seqs = select(func.min(records.c.seq), func.max(records.c.seq))
-        ends = select(records.c.received_us).order_by(records.c.id)
         open_ = select(func.count()).where(records.c.outcome == "relaying")
         async with self._store.reading() as connection:
             first, last = (await connection.execute(seqs)).one()
-            oldest = (await connection.execute(ends.limit(1))).scalar()
-            newest = select(records.c.received_us).order_by(records.c.id.desc()).limit(1)
-            latest = (await connection.execute(newest)).scalar()
+            oldest = (await connection.execute(_received(records.c.id))).scalar()
+            latest = (await connection.execute(_received(records.c.id.desc()))).scalar()
             return {
                 "records": 0 if first is None else last - first + 1,
                 "relaying": (await connection.execute(open_)).scalar_one(),
@@ -208,6 +198,11 @@ async def _records(connection: AsyncConnection, rows: Sequence[Row]) -> list[Rec
         found = await connection.execute(query.where(statements.c.digest.in_(digests)))
         texts = {row.digest: row.text for row in found}
     return [record_of(row, texts) for row in rows]
+
+
+def _received(order: ColumnElement[str]) -> Select[Any]:
+    """When the first record in that order came in."""
+    return select(records.c.received_us).order_by(order).limit(1)
 
 
 def _having(wanted: Sequence[bytes], hours: Sequence[int]) -> Select[Any]:
