@@ -35,7 +35,6 @@ from smtpgate.core.events import (
 from smtpgate.metrics.bounded import UNKNOWN, Quotas, Shares
 from smtpgate.metrics.catalogue import CATALOGUE
 from smtpgate.metrics.histogram import Histogram
-from smtpgate.metrics.limits import LimitCounters
 from smtpgate.metrics.scraped import (
     Directories,
     Directory,
@@ -89,13 +88,12 @@ class Metrics:
                 clock=clock,
             )
         )
-        stages = Histogram(CATALOGUE["smtpgate_stage_seconds"], get_args(Stage))
-        self._stages = self._collected(stages).series
-        duration = Histogram(CATALOGUE["smtpgate_submission_seconds"])
-        self._duration = self._collected(duration).series[""]
-        octets = Histogram(CATALOGUE["smtpgate_message_octets"])
-        self._octets = self._collected(octets).series[""]
-        self._limits = LimitCounters(self._counter)
+        self._stages = self._histogram("smtpgate_stage_seconds", get_args(Stage)).series
+        self._duration = self._histogram("smtpgate_submission_seconds").series[""]
+        self._octets = self._histogram("smtpgate_message_octets").series[""]
+        self._quota_reached = self._counter("smtpgate_quota_reached_total")
+        self._refused_mail = self._counter("smtpgate_mail_refused_total")
+        self._uncounted = self._counter("smtpgate_uncounted_total")
         self._sessions = self._gauge("smtpgate_sessions")
         self._refused_sessions = self._counter("smtpgate_sessions_refused_total")
         self._ended_sessions = self._counter("smtpgate_sessions_ended_total")
@@ -161,9 +159,10 @@ class Metrics:
         limit = account.limits.max_24h_send
         if done.used_24h is not None and limit >= 0:
             self._quotas.note(account.id, done.used_24h / limit if limit else 1.0, now_s)
-        self._limits.count_crossings(done.crossings)
+        for one in done.crossings:
+            self._quota_reached.labels(one.charge.subject.kind, str(one.percent)).inc()
         if done.uncounted:
-            self._limits.count_uncounted()
+            self._uncounted.inc()
         for stage, seconds in done.stage_s.items():
             self._stages[stage].observe(seconds)
         if done.done_at is not None:
@@ -172,7 +171,7 @@ class Metrics:
         self._octets.observe(len(submission.message))
 
     def _count_refused_mail(self, event: MailRefused) -> None:
-        self._limits.count_refused_mail(event.reason)
+        self._refused_mail.labels(event.reason).inc()
 
     def _count_opened(self, event: SessionOpened) -> None:
         if event.refused is None:
@@ -208,6 +207,9 @@ class Metrics:
     def _gauge(self, name: str) -> Gauge:
         row = CATALOGUE[name]
         return Gauge(name, row.meaning, row.labels, registry=self._registry)
+
+    def _histogram(self, name: str, values: Iterable[str] = ("",)) -> Histogram:
+        return self._collected(Histogram(CATALOGUE[name], values))
 
     def _collected(self, collector: C) -> C:
         self._registry.register(collector)
