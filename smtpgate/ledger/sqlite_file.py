@@ -19,7 +19,6 @@ from typing import Final
 
 from smtpgate.core.account import SendingLimits
 from smtpgate.core.limits import (
-    BUCKET,
     Charge,
     Subject,
     Usage,
@@ -27,6 +26,7 @@ from smtpgate.core.limits import (
     idle_at_us,
     is_long_over,
     microseconds,
+    minute_of,
 )
 from smtpgate.sql.wal import enter_wal_mode
 
@@ -59,7 +59,6 @@ _SCHEMA: Final = (
     )
     """,
 )
-_MICROSECONDS_A_MINUTE: Final = BUCKET.seconds * 1_000_000
 # Array type codes by the octets of an item, narrowest first.
 _CODES: Final = {array(code).itemsize: code for code in "BHIQ"}
 
@@ -271,7 +270,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def _usage(
     as_of_us: int, used: int, tokens: int | None, told: str | None, counts: bytes
 ) -> Usage:
-    window = Window(as_of_us // _MICROSECONDS_A_MINUTE, _unpacked(counts), used)
+    window = Window(minute_of(as_of_us), _unpacked(counts), used)
     return Usage(
         as_of_us, window, tokens, None if told is None else tuple(map(int, told.split(",")))
     )

@@ -33,7 +33,7 @@ from smtpgate.core.limits.usage import (
     seen_at,
     used_24h,
 )
-from smtpgate.core.limits.window import BUCKET, WINDOW, Window
+from smtpgate.core.limits.window import BUCKET, WINDOW, Window, minute_of
 
 __all__ = [
     "BUCKET",
@@ -57,6 +57,7 @@ __all__ = [
     "is_within_lease",
     "look",
     "microseconds",
+    "minute_of",
     "moved_back",
     "must_make_sense",
     "refund",

@@ -7,7 +7,7 @@ from typing import Final
 from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.limits.charge import Charge
 from smtpgate.core.limits.rate import TOKEN, earned, until_full_us
-from smtpgate.core.limits.window import BUCKET_US, BUCKETS, Window, minute_of
+from smtpgate.core.limits.window import BUCKET_US, BUCKETS, WINDOW, Window, minute_of
 
 __all__ = [
     "THRESHOLDS",
@@ -29,10 +29,10 @@ __all__ = [
 # Messages in hand at once are counted a little out of their order, and the clocks of several
 # hosts differ a little. A time further back than this means that the clock was set back.
 TOLERANCE: Final = timedelta(minutes=1)
-_TOLERANCE_US: Final = 60_000_000
-_SPARE_US: Final = 86_400_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_TOLERANCE_US: Final = TOLERANCE // _MICROSECOND
+_SPARE_US: Final = WINDOW // _MICROSECOND
 # Per cent of the 24-hour quota at which somebody is told.
 THRESHOLDS: Final = (80, 90, 100)
 # The quota that was told of, and for each threshold the minute in which it was told.
