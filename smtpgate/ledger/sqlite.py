@@ -15,6 +15,7 @@ from smtpgate.core.limits import (
     LimitExceededError,
     Reservation,
     Subject,
+    Usage,
     attempt,
     is_within_lease,
     look,
@@ -59,9 +60,7 @@ class SqliteLedger:
         def work(file: LedgerFile) -> Reservation:
             usages = [file.usage(charge.subject) for charge in charges]
             tried = attempt(usages, charges, recipients, now)
-            for charge, before, usage in zip(charges, usages, tried.usages, strict=True):
-                if usage is not None and usage is not before:
-                    file.keep(charge, usage)
+            _keep(file, charges, usages, tried.usages)
             if tried.refusal is not None:
                 raise tried.refusal
             reservation = Reservation(number, recipients, now, tried.counted, tried.may_cross)
@@ -155,13 +154,10 @@ class SqliteLedger:
             at_us = file.take_reservation(reservation.id)
             if at_us is None or not is_within_lease(at_us, now, self._lease):
                 return ()
-            usages = [file.usage(entry.charge.subject) for entry in reservation.counted]
+            charges = [entry.charge for entry in reservation.counted]
+            usages = [file.usage(charge.subject) for charge in charges]
             settled = settle(usages, reservation, accepted, now)
-            for entry, before, usage in zip(
-                reservation.counted, usages, settled.usages, strict=True
-            ):
-                if usage is not None and usage is not before:
-                    file.keep(entry.charge, usage)
+            _keep(file, charges, usages, settled.usages)
             return settled.crossings
 
         return work
@@ -180,3 +176,15 @@ class SqliteLedger:
     def _sweep(self, file: LedgerFile, jobs: int) -> None:
         if jobs and self._now is not None:
             file.sweep(self._now, self._lease, _SWEPT_A_JOB * jobs)
+
+
+def _keep(
+    file: LedgerFile,
+    charges: Sequence[Charge],
+    before: Sequence[Usage | None],
+    after: Sequence[Usage | None],
+) -> None:
+    """Write the usages that changed."""
+    for charge, old, new in zip(charges, before, after, strict=True):
+        if new is not None and new is not old:
+            file.keep(charge, new)

@@ -111,10 +111,7 @@ def attempt(
     """
     must_make_sense(charges, recipients)
     now_us = microseconds(now)
-    held = [
-        seen_at(usage or Usage.nothing(now_us), charge.limits, now_us)
-        for usage, charge in zip(usages, charges, strict=True)
-    ]
+    held = _seen(usages, charges, now_us)
     refusal = _refusal(held, charges, recipients, now_us, with_rate=True)
     if refusal is not None:
         kept = tuple(
@@ -140,10 +137,7 @@ def look(
 ) -> LimitExceededError | None:
     """Why not even one recipient fits into the 24-hour quotas, when that is so."""
     now_us = microseconds(now)
-    held = [
-        seen_at(usage or Usage.nothing(now_us), charge.limits, now_us)
-        for usage, charge in zip(usages, charges, strict=True)
-    ]
+    held = _seen(usages, charges, now_us)
     return _refusal(held, charges, 1, now_us, with_rate=False)
 
 
@@ -187,6 +181,16 @@ def must_make_sense(charges: Sequence[Charge], recipients: int) -> None:
         raise ValueError("a message is charged to subjects of one account")
     if len(set(subjects)) != len(subjects):
         raise ValueError("a message is charged once to a subject")
+
+
+def _seen(
+    usages: Sequence[Usage | None], charges: Sequence[Charge], now_us: int
+) -> list[Usage]:
+    """The usages as seen now."""
+    return [
+        seen_at(usage or Usage.nothing(now_us), charge.limits, now_us)
+        for usage, charge in zip(usages, charges, strict=True)
+    ]
 
 
 def _refusal(
