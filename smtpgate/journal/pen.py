@@ -89,9 +89,11 @@ class Pen:
 
     def committed(self) -> None:
         """What was written last is there to stay."""
+        if not self._new:
+            return
         self._known |= self._new
         self._new = set()
-        latest = max((day for day, _ in self._known), default=0)
+        latest = max(day for day, _ in self._known)
         self._known = {pair for pair in self._known if pair[0] >= latest - 1}
 
     def forget(self) -> None:
