@@ -9,7 +9,7 @@ its policies, tags and organization, and the identities with their policies.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 from smtpgate.core.account import Principal
 from smtpgate.core.address import ReversePath
@@ -26,7 +26,6 @@ __all__ = [
     "Impact",
     "Proposal",
     "Sender",
-    "Unclear",
     "impact_of",
 ]
 
@@ -35,8 +34,6 @@ K = TypeVar("K")
 
 _EXAMPLES: Final = 20
 _RECIPIENTS: Final = "ses:recipients"
-
-Unclear = Literal["sender-gone", "recipients-not-kept"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +85,9 @@ class Impact:
     """What would change among the requests that were looked at; two of them can be added up.
 
     ``newly_allowed`` and ``newly_refused`` count by sender, ``examples`` are some of each.
-    ``unclear`` counts requests that cannot be decided again, by why. ``drifted`` counts those
-    that today's directory decides differently than that of their time, whatever is proposed.
+    ``unclear`` counts requests that cannot be decided again, by why: ``sender-gone`` or
+    ``recipients-not-kept``. ``drifted`` counts those that today's directory decides differently
+    than that of their time, whatever is proposed.
     """
 
     looked_at: int = 0
@@ -143,9 +141,11 @@ def impact_of(
             continue
         looked_at += 1
         principal = principals.get(record.user_arn)
-        why_not = _unclear(record, principal, proposed, known)
-        if principal is None or why_not is not None:
-            unclear[why_not or "sender-gone"] += 1
+        if principal is None:
+            unclear["sender-gone"] += 1
+            continue
+        if record.forward_paths is None and _may_ask(record, principal, proposed, known):
+            unclear["recipients-not-kept"] += 1
             continue
         as_now = _decided(_question(record, principal, known, region, infer_arn))
         as_proposed = _decided(_question(record, principal, proposed, region, infer_arn))
@@ -162,16 +162,13 @@ def impact_of(
     )
 
 
-def _unclear(record: Record, principal: Principal | None, *kinds: Known) -> Unclear | None:
-    if principal is None:
-        return "sender-gone"
-    if record.forward_paths is not None:
-        return None
+def _may_ask(record: Record, principal: Principal, *kinds: Known) -> bool:
+    """Whether a policy that could matter to the record asks for its recipients."""
     identities = (
         identity for known in kinds for name in record.names for identity in known.get(name, ())
     )
     policies = [*principal.policies, *(p for one in identities for p in one.policies)]
-    return "recipients-not-kept" if any(map(_asks_for_recipients, policies)) else None
+    return any(map(_asks_for_recipients, policies))
 
 
 def _asks_for_recipients(policy: Policy) -> bool:
