@@ -115,7 +115,7 @@ def _log_target(value: object, info: ValidationInfo) -> object:
 def _redis_url(value: str) -> str:
     try:
         parts = urlsplit(value)
-        is_right = bool(parts.scheme == "unix" or parts.hostname) and (parts.port or 1) > 0
+        is_right = bool(parts.scheme == "unix" or parts.hostname) and parts.port != 0
     except ValueError:
         is_right = False
     else:
