@@ -70,7 +70,7 @@ class LiveJournal:
         self._tasks = TaskOwner()
         self.writer = Writer(
             store,
-            may_upgrade=settings.may_upgrade,
+            open_again=self._open_again,
             clock=clock,
             on_change=self._tell_change,
             on_lost=self._tell_loss,
@@ -100,6 +100,15 @@ class LiveJournal:
         )
         for work in (self.writer.mend(), self._retention.run()):
             _ = self._tasks.start(work, name="journal")
+
+    async def _open_again(self) -> None:
+        """Terms are made with the key of the start: with another one nobody would find them."""
+        key = await self.store.open(may_upgrade=self.settings.may_upgrade)
+        if key.check != self._key.check:
+            raise TermKeyError(
+                f"{self.store.key_file}: is not the key that the gate was started with; "
+                "start it again"
+            )
 
     async def stop(self) -> None:
         """Write what waits, as far as that can be done, and close the store."""

@@ -9,7 +9,7 @@ written when that can be done again. That is tried twice a second, by writing so
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final, TypeVar
@@ -47,15 +47,16 @@ class Tally:
 class Writer:
     """Writes entries in groups.
 
-    ``on_change`` hears what is in the way when something is, and ``None`` when it no longer is;
-    ``on_lost`` how many records are lost for good, and why.
+    ``open_again`` makes sure of the tables before a retry. ``on_change`` hears what is in the
+    way when something is, and ``None`` when it no longer is; ``on_lost`` how many records are
+    lost for good, and why.
     """
 
     def __init__(
         self,
         store: JournalStore,
         *,
-        may_upgrade: bool,
+        open_again: Callable[[], Awaitable[None]],
         clock: Clock,
         on_change: Callable[[str | None], None],
         on_lost: Callable[[int, str], None],
@@ -64,7 +65,7 @@ class Writer:
         self.tally = Tally()
         self.problem: str | None = None
         self._store = store
-        self._may_upgrade = may_upgrade
+        self._open_again = open_again
         self._batches = store.batches()
         self._pen = Pen()
         self._clock = clock
@@ -144,7 +145,7 @@ class Writer:
         """
         async with self._turn:
             if self.problem is not None:
-                await self._open_again()
+                await self._look_at_tables()
             while self._owed:
                 await self._pay(list(islice(self._owed.values(), _MAX_GROUP)))
             if self.problem is not None:
@@ -251,11 +252,11 @@ class Writer:
 
     # -- trouble -------------------------------------------------------------------------------
 
-    async def _open_again(self) -> None:
-        """Look at the tables: the file may be another one now."""
+    async def _look_at_tables(self) -> None:
+        """The file may be another one now."""
         try:
             async with asyncio.timeout(_COMMIT_S):
-                await self._store.open(may_upgrade=self._may_upgrade)
+                await self._open_again()
         except (SchemaError, TermKeyError, OSError, TimeoutError) as error:
             raise JournalUnavailableError(str(error) or "no answer") from None
 

@@ -118,6 +118,29 @@ async def test_one_that_is_not_needed_may_be_there_later_than_the_gate(
         assert (row.id, row.outcome) == (event.submission.message_id, "accepted")
 
 
+async def test_nothing_is_written_with_another_key_than_the_journal_s(
+    tmp_path: Path, clock: MovableClock
+) -> None:
+    url, key_file = journal_in(tmp_path), tmp_path / "journal.key"
+    async with open_journal(url, tmp_path, clock=clock):
+        key = key_file.read_bytes()
+    key_file.write_text("A" * 43 + "=\n")
+    settings = JournalSettings(is_needed=False)
+    async with open_journal(url, tmp_path, clock=clock, settings=settings) as journal:
+        for kept, problem in (
+            (key_file.read_bytes(), "is not the key that the journal"),
+            (key, "is not the key that the gate was started with; start it again"),
+        ):
+            key_file.write_bytes(kept)
+            with pytest.raises(JournalUnavailableError, match=problem):
+                await journal.writer.retry()
+        with pytest.raises(JournalUnavailableError):
+            await journal.finish(submission(clock))
+    async with open_journal(url, tmp_path, clock=clock) as journal:
+        assert await all_rows(journal.store) == []
+        await journal.finish(submission(clock))
+
+
 async def test_one_that_is_needed_must_be_there(tmp_path: Path) -> None:
     (tmp_path / "journal.sqlite").mkdir()
     with pytest.raises(JournalUnavailableError, match=NOT_OPENED):
