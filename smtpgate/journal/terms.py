@@ -109,7 +109,7 @@ def read_or_make_key(path: Path) -> TermKey:
 def _make(path: Path) -> None:
     """Write a new key; whole or not at all, and never over another process's."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
+    draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
         os.write(descriptor, base64.b64encode(os.urandom(_KEY_OCTETS)) + b"\n")
