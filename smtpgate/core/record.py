@@ -273,7 +273,7 @@ def _subject(block: HeaderBlock) -> str | None:
     text = field.value.decode("utf-8", "backslashreplace")
     if "=?" in text:
         text = _decoded(text)
-    shown = "".join(_printable(text))
+    shown = "".join(_printable(text[: _MAX_SUBJECT + 1]))  # it may be as long as the header
     return shown if len(shown) <= _MAX_SUBJECT else shown[: _MAX_SUBJECT - 3] + "..."
 
 

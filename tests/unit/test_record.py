@@ -1,0 +1,30 @@
+"""What is kept of a message's subject."""
+
+import pytest
+
+from smtpgate.core.headers import split_message
+from smtpgate.core.record import submission_record
+from tests.support.events import done
+
+
+@pytest.mark.parametrize(
+    ("subject", "kept"),
+    [
+        ("Spring sale", "Spring sale"),
+        ("x" * 200, "x" * 200),
+        ("x" * 201, "x" * 197 + "..."),
+        ("\r\n ".join(["x" * 70] * 900), ("x" * 70 + " ") * 2 + "x" * 55 + "..."),
+        ("a\x1b[31m", "a?[31m"),
+        ("=?utf-8?q?Fr=C3=BChling?=", "Frühling"),
+        ("=?utf-8?x?nonsense?=", "=?utf-8?x?nonsense?="),
+    ],
+    ids=["short", "just as long", "too long", "of many lines", "control", "encoded", "unclear"],
+)
+def test_a_subject_is_kept_as_it_is_shown_and_no_longer_than_anybody_reads(
+    subject: str, kept: str
+) -> None:
+    event = done()
+    message = f"From: a@example.com\r\nSubject: {subject}\r\n\r\nHello.\r\n"
+    event.header = split_message(message.encode()).block
+    record = submission_record(event, keep_recipients=True, keep_subject=True)
+    assert record.subject == kept
