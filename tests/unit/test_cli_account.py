@@ -19,14 +19,21 @@ TABLE = """\
 """
 
 
-@pytest.fixture
-def two(desk: Desk) -> Desk:
+@pytest.fixture(scope="module")
+def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The announcement's two accounts; the delegate is paused and has limits of its own."""
+    desk = Desk(tmp_path_factory.mktemp("furnished"), sqlite_template)
     desk.says("account", "create", OWNER, "--name", "Identity owner")
     limits = ("--max-24h-send", "unlimited", "--max-send-rate", "2.5")
     desk.says("account", "create", DELEGATE, "--name", "Delegate sender", *limits)
     desk.says("account", "pause", DELEGATE, "--reason", "too many complaints")
-    return desk
+    return desk.database
+
+
+@pytest.fixture
+def two(furnished: Path, tmp_path: Path) -> Desk:
+    """A desk with a copy of that directory."""
+    return Desk(tmp_path, furnished)
 
 
 def ids(rows: list[dict[str, Any]]) -> list[str]:

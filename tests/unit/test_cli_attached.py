@@ -22,14 +22,21 @@ def drafts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
-@pytest.fixture
-def office(desk: Desk) -> Desk:
+@pytest.fixture(scope="module")
+def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The announcement's two accounts, with a domain and a user."""
+    desk = Desk(tmp_path_factory.mktemp("furnished"), sqlite_template)
     for account_id in (OWNER, DELEGATE):
         desk.says("account", "create", account_id)
     desk.says("identity", "register", DOMAIN, "--trust")
     desk.says("user", "create", MAILER)
-    return desk
+    return desk.database
+
+
+@pytest.fixture
+def office(furnished: Path, tmp_path: Path) -> Desk:
+    """A desk with a copy of that directory."""
+    return Desk(tmp_path, furnished)
 
 
 @pytest.fixture

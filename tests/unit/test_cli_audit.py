@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -23,14 +24,21 @@ from tests.support.directory import ACTOR
 from tests.support.source import ROOT
 
 
-@pytest.fixture
-def office(desk: Desk) -> Desk:
+@pytest.fixture(scope="module")
+def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two accounts, of which one was paused by somebody else."""
+    desk = Desk(tmp_path_factory.mktemp("furnished"), sqlite_template)
     desk.says("account", "create", OWNER, "--name", "Identity owner")
     desk.says("account", "create", DELEGATE)
     how = {"SUDO_USER": "jane", "SSH_CLIENT": "192.0.2.7 50000 22"}
     desk.says("account", "pause", OWNER, "--reason", "unpaid", environment=how)
-    return desk
+    return desk.database
+
+
+@pytest.fixture
+def office(furnished: Path, tmp_path: Path) -> Desk:
+    """A desk with a copy of that directory."""
+    return Desk(tmp_path, furnished)
 
 
 def test_entries_are_listed_with_the_newest_last(office: Desk) -> None:

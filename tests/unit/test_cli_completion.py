@@ -1,19 +1,28 @@
 """Names completed in the shell, as the shell asks for them."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk
 
 
-@pytest.fixture
-def office(desk: Desk) -> Desk:
+@pytest.fixture(scope="module")
+def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Something of every kind that has a name."""
+    desk = Desk(tmp_path_factory.mktemp("furnished"), sqlite_template)
     for account_id in (OWNER, DELEGATE):
         desk.says("account", "create", account_id)
     for name in ("mailer", "mole", "alerts"):
         desk.says("user", "create", f"{DELEGATE}/{name}")
     desk.says("identity", "register", DOMAIN)
-    return desk
+    return desk.database
+
+
+@pytest.fixture
+def office(furnished: Path, tmp_path: Path) -> Desk:
+    """A desk with a copy of that directory."""
+    return Desk(tmp_path, furnished)
 
 
 def offered(desk: Desk, line: str) -> list[str]:

@@ -9,9 +9,10 @@ from smtpgate.directory.schema import HEAD, metadata
 from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk, grant
 
 
-@pytest.fixture
-def office(desk: Desk) -> Desk:
+@pytest.fixture(scope="module")
+def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with something of every kind."""
+    desk = Desk(tmp_path_factory.mktemp("furnished"), sqlite_template)
     for account_id in (OWNER, DELEGATE):
         desk.says("account", "create", account_id)
     desk.says("user", "create", f"{DELEGATE}/mailer", "--tag", "team=news")
@@ -19,7 +20,13 @@ def office(desk: Desk) -> Desk:
     desk.says("identity", "register", DOMAIN)
     desk.says("identity", "policy", "put", DOMAIN, "marketing", "-", stdin=grant())
     desk.says("dkim", "generate", DOMAIN, "--algorithm", "ed25519")
-    return desk
+    return desk.database
+
+
+@pytest.fixture
+def office(furnished: Path, tmp_path: Path) -> Desk:
+    """A desk with a copy of that directory."""
+    return Desk(tmp_path, furnished)
 
 
 def rows_of(database: Path) -> dict[str, list[tuple[object, ...]]]:

@@ -18,15 +18,22 @@ MAY_SEND = '{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}'
 MESSAGE = ("--from", "a@ses-example.com", "--to", "jane@example.net")
 
 
-@pytest.fixture
-def office(desk: Desk) -> Desk:
+@pytest.fixture(scope="module")
+def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The announcement's two accounts in the database."""
+    desk = Desk(tmp_path_factory.mktemp("furnished"), sqlite_template)
     for account_id in (OWNER, DELEGATE):
         desk.says("account", "create", account_id)
     desk.says("identity", "register", DOMAIN, "--trust")
     desk.says("identity", "policy", "put", DOMAIN, "grant", "-", stdin=grant())
     desk.says("user", "create", f"{DELEGATE}/mailer", "--path", "/team/")
-    return desk
+    return desk.database
+
+
+@pytest.fixture
+def office(furnished: Path, tmp_path: Path) -> Desk:
+    """A desk with a copy of that directory."""
+    return Desk(tmp_path, furnished)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import email.policy
 import re
 from asyncio import to_thread
 from email import message_from_bytes
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +17,19 @@ ADDRESS = f"{OWNER}/ceo@ses-example.com"
 ARN = f"arn:aws:ses:us-east-1:{OWNER}:identity/ses-example.com"
 
 
-@pytest.fixture
-def office(desk: Desk) -> Desk:
+@pytest.fixture(scope="module")
+def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The announcement's two accounts."""
+    desk = Desk(tmp_path_factory.mktemp("furnished"), sqlite_template)
     desk.says("account", "create", OWNER, "--name", "Identity owner")
     desk.says("account", "create", DELEGATE)
-    return desk
+    return desk.database
+
+
+@pytest.fixture
+def office(furnished: Path, tmp_path: Path) -> Desk:
+    """A desk with a copy of that directory."""
+    return Desk(tmp_path, furnished)
 
 
 def names(rows: list[dict[str, Any]]) -> list[str]:

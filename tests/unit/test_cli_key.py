@@ -1,6 +1,7 @@
 """``smtpgate key``: access keys made, shown once, limited, revoked and deleted."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +12,20 @@ from tests.support.desk import DELEGATE, OWNER, Desk
 MAILER = f"{DELEGATE}/mailer"
 
 
-@pytest.fixture
-def office(desk: Desk) -> Desk:
+@pytest.fixture(scope="module")
+def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two accounts, and a user of the delegate."""
+    desk = Desk(tmp_path_factory.mktemp("furnished"), sqlite_template)
     for account_id in (OWNER, DELEGATE):
         desk.says("account", "create", account_id)
     desk.says("user", "create", MAILER)
-    return desk
+    return desk.database
+
+
+@pytest.fixture
+def office(furnished: Path, tmp_path: Path) -> Desk:
+    """A desk with a copy of that directory."""
+    return Desk(tmp_path, furnished)
 
 
 def test_a_new_key_is_shown_once_with_the_password_that_its_secret_makes(office: Desk) -> None:

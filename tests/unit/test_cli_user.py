@@ -1,5 +1,6 @@
 """``smtpgate user``: who acts for an account."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,15 +10,22 @@ from tests.support.desk import DELEGATE, OWNER, Desk
 MAILER = f"{DELEGATE}/mailer"
 
 
-@pytest.fixture
-def office(desk: Desk) -> Desk:
+@pytest.fixture(scope="module")
+def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two accounts; the delegate has users."""
+    desk = Desk(tmp_path_factory.mktemp("furnished"), sqlite_template)
     for account_id in (OWNER, DELEGATE):
         desk.says("account", "create", account_id)
     desk.says("user", "create", MAILER, "--path", "/team-a/", "--tag", "team=news")
     desk.says("user", "create", f"{DELEGATE}/Alerts", "--no-policy")
     desk.says("user", "create", f"{OWNER}/own")
-    return desk
+    return desk.database
+
+
+@pytest.fixture
+def office(furnished: Path, tmp_path: Path) -> Desk:
+    """A desk with a copy of that directory."""
+    return Desk(tmp_path, furnished)
 
 
 def names(rows: list[dict[str, Any]]) -> list[str]:
