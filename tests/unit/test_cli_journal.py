@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -19,7 +20,6 @@ from smtpgate.core.author import Author
 from smtpgate.core.events import SubmissionDone
 from smtpgate.core.search import Search
 from smtpgate.journal.reader import JournalReader
-from smtpgate.sql.database import sqlite_url
 from smtpgate.tasks import TaskOwner
 from tests.support.clock import MovableClock
 from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk, grant
@@ -44,31 +44,33 @@ def as_ceo(event: SubmissionDone) -> SubmissionDone:
     return event
 
 
-def fill(desk: Desk, *events: SubmissionDone) -> list[str]:
-    """Put submissions into the desk's journal; their ids."""
-
-    async def put() -> None:
-        state = desk.folder / "state"
-        url = sqlite_url(state / "journal.sqlite")
-        async with open_journal(url, state, clock=SystemClock()) as journal:
-            for event in events:
-                await journal.finish(event)
-            journal.publish(replace(auth_failed(), at=NOW))
-
-    asyncio.run(put())
-    return [event.submission.message_id for event in events]
-
-
-@pytest.fixture
-def ids(desk: Desk) -> list[str]:
-    """Four messages, the oldest first: accepted, refused, another owner's, and as ceo."""
-    return fill(
-        desk,
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A journal in a folder, and the ids of the messages in it."""
+    state = tmp_path_factory.mktemp("written")
+    events = (
         sent(30, recipients=3),
         sent(3, "refused", "explicit-deny"),
         sent(2, identity=OTHER, account="777777777777"),
         as_ceo(sent(1, "refused", "implicit-deny")),
     )
+
+    async def put() -> None:
+        async with open_journal(journal_in(state), state, clock=SystemClock()) as journal:
+            for event in events:
+                await journal.finish(event)
+            journal.publish(replace(auth_failed(), at=NOW))
+
+    asyncio.run(put())
+    return state, [event.submission.message_id for event in events]
+
+
+@pytest.fixture
+def ids(written: tuple[Path, list[str]], desk: Desk) -> list[str]:
+    """Four messages, the oldest first: accepted, refused, another owner's, and as ceo."""
+    state, found = written
+    shutil.copytree(state, desk.folder / "state", dirs_exist_ok=True)
+    return found
 
 
 # -- explain -----------------------------------------------------------------------------------
@@ -236,18 +238,18 @@ def test_tables_are_made_by_hand_too(desk: Desk) -> None:
     assert desk.answers("journal", "search") == []
 
 
-def without_a_file(_desk: Desk) -> str:
+def without_a_file(desk: Desk) -> str:
+    for name in ("journal.sqlite", "journal.key"):
+        (desk.folder / "state" / name).unlink()
     return "journal.sqlite yet; the first start makes it"
 
 
 def without_its_key(desk: Desk) -> str:
-    fill(desk)
     (desk.folder / "state" / "journal.key").unlink()
     return "journal.key: is missing"
 
 
 def with_another_key(desk: Desk) -> str:
-    fill(desk)
     (desk.folder / "state" / "journal.key").write_text("A" * 43 + "=\n")
     return "is not the key that the journal in"
 
@@ -262,6 +264,7 @@ def turned_off(desk: Desk) -> str:
     return "journal.enabled is false"
 
 
+@pytest.mark.usefixtures("ids")
 @pytest.mark.parametrize(
     "trouble", [without_a_file, without_its_key, with_another_key, damaged, turned_off]
 )
@@ -276,9 +279,10 @@ def test_a_journal_that_cannot_be_opened_is_told(
 # -- impact ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def office(desk: Desk) -> Desk:
+@pytest.fixture(scope="module")
+def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory in which the delegate's mailer may send as marketing."""
+    desk = Desk(tmp_path_factory.mktemp("furnished"), sqlite_template)
     desk.says("account", "create", OWNER)
     desk.says("account", "create", DELEGATE)
     desk.says("user", "create", f"{DELEGATE}/mailer")
@@ -287,6 +291,13 @@ def office(desk: Desk) -> Desk:
     put = ("identity", "policy", "put", DOMAIN, "marketing", "-")
     condition = {"StringEquals": {"ses:FromAddress": "marketing@ses-example.com"}}
     desk.says(*put, stdin=grant(Condition=condition))
+    return desk.database
+
+
+@pytest.fixture
+def office(furnished: Path, desk: Desk) -> Desk:
+    """A desk with a copy of that directory."""
+    shutil.copy(furnished, desk.database)
     return desk
 
 

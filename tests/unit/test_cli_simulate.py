@@ -15,7 +15,12 @@ GRANT = {"Statement": {"Effect": "Allow", "Principal": "*", "Action": "*", "Reso
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_offices(tmp_path_factory.mktemp("offices"))
+    """A configuration whose documents are applied."""
+    config = write_offices(tmp_path_factory.mktemp("offices"))
+    words = ["apply", str(config.parent / "directory"), "--config", str(config)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    return config
 
 
 def run(*arguments: str | Path, stdin: str | bytes = b"") -> Result:
