@@ -29,6 +29,7 @@ from smtpgate.cli.terminal import (
     Limit,
     example,
     misused,
+    one_of,
     output,
 )
 from smtpgate.clock import SystemClock
@@ -97,7 +98,10 @@ _Action: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="WORD", help="Such as create or pause.", show_default=False),
 ]
-_Kind: TypeAlias = Annotated[About | None, typer.Option(help="About what.", show_default=False)]
+_Kind: TypeAlias = Annotated[
+    About | None,
+    typer.Option(metavar="KIND", help=f"About what: {one_of(About)}.", show_default=False),
+]
 _Name: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Of which user, key, …", show_default=False),

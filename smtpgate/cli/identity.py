@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 import typer
 
@@ -29,13 +28,14 @@ from smtpgate.cli.terminal import (
     confirmed,
     example,
     fail,
+    one_of,
     output,
 )
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.mail_code import MAX_ATTEMPTS
 from smtpgate.core.registered import Registered
 from smtpgate.core.secret import Secret
-from smtpgate.core.verification import vouched
+from smtpgate.core.verification import State, vouched
 from smtpgate.directory.accounts import account
 from smtpgate.directory.change import Change
 from smtpgate.directory.dkim import dkim_keys_of
@@ -68,15 +68,6 @@ _FAILED: Final = {
     "expired": "the code has expired; `smtpgate identity verify' sends another",
     "too-many-attempts": "too many attempts; `smtpgate identity verify' sends another code",
 }
-
-
-class State(StrEnum):
-    """How far a verification has come, as an option's values."""
-
-    NOT_STARTED = "not-started"
-    PENDING = "pending"
-    SUCCESS = "success"
-    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +155,12 @@ def list_(
         str | None,
         typer.Option(metavar="NAME", help="Exactly that, of all accounts.", show_default=False),
     ] = None,
-    state: Annotated[State | None, typer.Option(help="Only those.", show_default=False)] = None,
+    state: Annotated[
+        State | None,
+        typer.Option(
+            metavar="STATE", help=f"Only those: {one_of(get_args(State))}.", show_default=False
+        ),
+    ] = None,
     paused: Annotated[bool, typer.Option("--paused", help="Only those.")] = False,
     limit: Limit = None,
     config: ConfigFile = DEFAULT_CONFIG,

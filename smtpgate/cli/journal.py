@@ -2,9 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias, get_args
 
 import typer
 
@@ -21,13 +20,14 @@ from smtpgate.cli.terminal import (
     fail,
     loaded_config,
     misused,
+    one_of,
     output,
     parsed_by,
 )
 from smtpgate.core.address import AddressError, parse_mailbox
 from smtpgate.core.arn import ArnError, IdentityArn, identity_name
 from smtpgate.core.events import AUTH_REASONS
-from smtpgate.core.record import Record
+from smtpgate.core.record import Record, RecordOutcome
 from smtpgate.core.reply import REASONS
 from smtpgate.core.search import Search
 from smtpgate.core.story import as_seen_by, outcome_of
@@ -45,16 +45,6 @@ journal_app: Final = typer.Typer(
 _EVERY_S: Final = 1.0
 _PAGE: Final = 100
 _USUAL: Final = 100
-
-
-class Outcome(StrEnum):
-    """What can become of a submission, as an option's values."""
-
-    ACCEPTED = "accepted"
-    DEFERRED = "deferred"
-    REFUSED = "refused"
-    IN_DOUBT = "in-doubt"
-    RELAYING = "relaying"
 
 
 def _identity(text: str) -> str:
@@ -121,7 +111,12 @@ _Reason: TypeAlias = Annotated[
     ),
 ]
 _Outcome: TypeAlias = Annotated[
-    Outcome | None, typer.Option(help="Of which this became.", show_default=False)
+    RecordOutcome | None,
+    typer.Option(
+        metavar="OUTCOME",
+        help=f"Of which this became: {one_of(get_args(RecordOutcome))}.",
+        show_default=False,
+    ),
 ]
 _Until: TypeAlias = Annotated[
     str | None,
@@ -184,7 +179,7 @@ def search(
         identity=identity,
         address=address,
         reason=reason,
-        outcome=None if outcome is None else outcome.value,
+        outcome=outcome,
         since=moment_option(since, "--since"),
         until=moment_option(until, "--until"),
     )

@@ -1,7 +1,6 @@
 """``smtpgate policy``: tools for owners of identities; nothing is sent, no gate is needed."""
 
 import sys
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
@@ -13,6 +12,7 @@ from smtpgate.cli.generate import ask
 from smtpgate.cli.lint import as_json, lint_files
 from smtpgate.cli.terminal import DEFAULT_CONFIG, ConfigFile, fail
 from smtpgate.core.arn import ArnError, IdentityArn
+from smtpgate.core.policy import Kind
 from smtpgate.core.policy.generate import Wishes, WishesError, generate_policy
 
 __all__ = ["policy_app"]
@@ -60,13 +60,6 @@ _Interactive: TypeAlias = Annotated[
 ]
 
 
-class PolicyKind(StrEnum):
-    """The two kinds of policies, as an option's values."""
-
-    IDENTITY = "identity"
-    USER = "user"
-
-
 def _identity_arn(text: str | None) -> str | None:
     try:
         return None if text is None else str(IdentityArn.parse(text))
@@ -81,7 +74,7 @@ def lint(
         typer.Argument(metavar="FILE...", help="Policy documents; - is standard input."),
     ],
     kind: Annotated[
-        PolicyKind | None,
+        Kind | None,
         typer.Option(
             help="What they are; without it a policy that names principals is an identity's.",
             show_default=False,
@@ -104,7 +97,7 @@ def lint(
     Exit status 1 if any finding is an error.
     """
     remarks = []
-    for remark in lint_files(files, kind=kind.value if kind else None, identity_arn=identity):
+    for remark in lint_files(files, kind=kind, identity_arn=identity):
         remarks.append(remark)
         if not json:
             typer.echo(str(remark))

@@ -1,7 +1,7 @@
 """What every command needs of the terminal: two consoles, options, and how a command fails."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
@@ -24,6 +24,7 @@ __all__ = [
     "is_interactive",
     "loaded_config",
     "misused",
+    "one_of",
     "output",
     "parsed_by",
 ]
@@ -91,6 +92,12 @@ def parsed_by(parse: Callable[[str], object]) -> Callable[[str], object]:
             raise typer.BadParameter(str(error)) from None
 
     return parser
+
+
+def one_of(choices: Iterable[str]) -> str:
+    """An option's choices, for its help: beside the option a long list would be cut."""
+    *others, last = choices
+    return f"{', '.join(others)} or {last}"
 
 
 def example(line: str) -> str:
