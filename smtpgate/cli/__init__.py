@@ -1,6 +1,8 @@
 """The command line. Exit status: 0 fine, 1 refused or failed, 2 wrong usage."""
 
 import asyncio
+import inspect
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
@@ -49,6 +51,7 @@ app = typer.Typer(
 )
 _DIRECTORY: Final = "The directory"
 _JOURNAL: Final = "What was sent, and why not"
+_LINE_END: Final = re.compile(r"(?<!\n)\n(?!\n)")
 _File: TypeAlias = Annotated[
     Path,
     typer.Argument(metavar="FILE", help="The configuration file (TOML).", show_default=False),
@@ -167,6 +170,21 @@ app.command(
     rich_help_panel=_DIRECTORY,
     epilog=example("backup /var/backups/smtpgate/directory.sqlite"),
 )(back_up)
+
+
+def _fill_paragraphs(family: typer.Typer) -> None:
+    """Let the terminal wrap the help of all commands.
+
+    Typer does so with the first paragraph; in the others it keeps the line ends of the source.
+    """
+    for command in family.registered_commands:
+        command.help = _LINE_END.sub(" ", inspect.getdoc(command.callback) or "")
+    for group in family.registered_groups:
+        if group.typer_instance is not None:
+            _fill_paragraphs(group.typer_instance)
+
+
+_fill_paragraphs(app)
 
 
 def main() -> None:

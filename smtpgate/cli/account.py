@@ -54,7 +54,7 @@ _Quota: TypeAlias = Annotated[
     typer.Option(
         "--max-24h-send",
         metavar="N",
-        help="Recipients in any 24 hours: a number, unlimited, or default (as [limits]).",
+        help="Recipients in any 24 hours: a number, unlimited, or default (as configured).",
         show_default=False,
     ),
 ]
@@ -63,7 +63,7 @@ _Rate: TypeAlias = Annotated[
     typer.Option(
         "--max-send-rate",
         metavar="N",
-        help="Recipients a second: a number, unlimited, or default (as [limits]).",
+        help="Recipients a second: a number, unlimited, or default (as configured).",
         show_default=False,
     ),
 ]

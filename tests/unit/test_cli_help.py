@@ -1,0 +1,32 @@
+"""``--help`` on a terminal of 80 columns."""
+
+import textwrap
+
+import pytest
+from typer.core import TyperArgument, TyperOption
+from typer.testing import CliRunner
+
+from smtpgate.cli import app
+from smtpgate.cli.terminal import DEFAULT_CONFIG
+from tests.support.reference import commands
+
+COMMANDS = commands()
+
+
+def shown(words: str) -> str:
+    done = CliRunner().invoke(app, [*words.split()[1:], "--help"], env={"COLUMNS": "80"})
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_help_fills_the_lines_and_cuts_no_word(words: str) -> None:
+    command, told = COMMANDS[words], shown(words)
+    lines = {line.strip() for line in told.splitlines()}
+    for paragraph in (command.help or "").split("\n\n"):
+        assert lines.issuperset(textwrap.wrap(paragraph, 78, break_on_hyphens=False))
+    for parameter in command.params:
+        assert isinstance(parameter, TyperArgument | TyperOption)
+        assert set(told.split()) >= {*(parameter.help or "").split()}
+        assert parameter.metavar is None or parameter.metavar in told
+        assert parameter.default != DEFAULT_CONFIG or str(DEFAULT_CONFIG) in told
