@@ -25,7 +25,7 @@ from smtpgate.cli.terminal import (
     parsed_by,
 )
 from smtpgate.core.address import AddressError, parse_mailbox
-from smtpgate.core.arn import ArnError, IdentityArn, identity_name
+from smtpgate.core.arn import IdentityArn, identity_name
 from smtpgate.core.events import AUTH_REASONS
 from smtpgate.core.record import Record, RecordOutcome
 from smtpgate.core.reply import REASONS
@@ -37,7 +37,7 @@ from smtpgate.journal.store import SCHEMA
 from smtpgate.opening import journal_store
 from smtpgate.sql.upgrade import upgrade as upgrade_tables
 
-__all__ = ["IdentityFilter", "Since", "UserFilter", "follow", "journal_app"]
+__all__ = ["UserFilter", "follow", "journal_app"]
 
 journal_app: Final = typer.Typer(
     name="journal", help="The journal: what was submitted, and why.", no_args_is_help=True
@@ -48,11 +48,8 @@ _USUAL: Final = 100
 
 
 def _identity(text: str) -> str:
-    """An identity's ARN, or its name, in the one spelling. Raises ValueError."""
-    try:
-        return str(IdentityArn.parse(text)) if text.startswith("arn:") else identity_name(text)
-    except ArnError as error:
-        raise ValueError(str(error)) from None
+    """An identity's ARN, or its name, in the one spelling. Raises ArnError."""
+    return str(IdentityArn.parse(text)) if text.startswith("arn:") else identity_name(text)
 
 
 def _address(text: str) -> str:
@@ -78,7 +75,7 @@ UserFilter: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
-IdentityFilter: TypeAlias = Annotated[
+_Identity: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--identity",
@@ -155,7 +152,7 @@ def _recipients(record: Record) -> str:
 def search(
     account: AccountOption = None,
     user: UserFilter = None,
-    identity: IdentityFilter = None,
+    identity: _Identity = None,
     address: _Address = None,
     reason: _Reason = None,
     outcome: _Outcome = None,

@@ -11,9 +11,17 @@ import typer
 
 from smtpgate.cli.archive import Archive, moment_option, run
 from smtpgate.cli.arguments import AccountOption
-from smtpgate.cli.journal import IdentityFilter, UserFilter
+from smtpgate.cli.journal import UserFilter
 from smtpgate.cli.listing import View, print_json, print_table, shown
-from smtpgate.cli.terminal import DEFAULT_CONFIG, AsJson, ConfigFile, fail, misused
+from smtpgate.cli.terminal import (
+    DEFAULT_CONFIG,
+    AsJson,
+    ConfigFile,
+    fail,
+    misused,
+    parsed_by,
+)
+from smtpgate.core.arn import IdentityArn
 from smtpgate.core.usage import (
     Counts,
     Grain,
@@ -108,7 +116,15 @@ _SERIES: Final[View[_Span]] = View(
 def usage(
     account: AccountOption = None,
     user: UserFilter = None,
-    identity: IdentityFilter = None,
+    identity: Annotated[
+        IdentityArn | None,
+        typer.Option(
+            metavar="ARN",
+            help="With this identity.",
+            parser=parsed_by(IdentityArn.parse),
+            show_default=False,
+        ),
+    ] = None,
     since: Annotated[str, typer.Option(metavar="TIME", help="From when on.")] = "1d",
     by: Annotated[
         By | None,
@@ -123,8 +139,6 @@ def usage(
     Delegated mail counts for its sender; the owner of the identity sees it as used by that
     sender. With --account only what that account sent, and what was sent with its identities.
     """
-    if identity is not None and not identity.startswith("arn:"):
-        raise misused("--identity: usage is of an identity by its ARN")
     if json and csv_:
         raise misused("--json and --csv exclude each other")
     begin = moment_option(since, "--since")
@@ -139,7 +153,7 @@ def usage(
             until=now,
             account_id=account,
             user=user,
-            identity=identity,
+            identity=None if identity is None else str(identity),
         )
         return await usage_rows(archive.store, asked), asked
 

@@ -444,7 +444,7 @@ def test_usage_as_csv_is_what_it_is_as_json(desk: Desk) -> None:
     ("options", "status", "says"),
     [
         (("--json", "--csv"), 2, "--json and --csv exclude each other"),
-        (("--identity", "ses-example.com"), 2, "usage is of an identity by its ARN"),
+        (("--identity", "ses-example.com"), 2, "Invalid ARN"),
         (("--by", "week"), 2, "week"),
         (("--since", "2099-01-01"), 1, "--since is in the future"),
     ],
