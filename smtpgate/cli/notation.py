@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from smtpgate.core.arn import ArnError, IdentityArn, identity_name
+from smtpgate.core.arn import IdentityArn, identity_name
 from smtpgate.core.naming import account_id, user_name
 from smtpgate.directory.change import RefusedChangeError
 
@@ -75,10 +75,7 @@ def owner_place(text: str) -> OwnerPlace:
 def identity_place(text: str) -> IdentityPlace:
     """``ACCOUNT/DOMAIN``, ``ACCOUNT/ADDRESS`` or an identity's ARN. Raises ValueError."""
     if text.startswith("arn:"):
-        try:
-            arn = IdentityArn.parse(text)
-        except ArnError as error:
-            raise ValueError(str(error)) from None
+        arn = IdentityArn.parse(text)
         return IdentityPlace(arn.account_id, arn.name, arn)
     account, slash, name = text.partition("/")
     if not slash:
