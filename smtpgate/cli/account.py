@@ -16,6 +16,7 @@ from smtpgate.cli.terminal import (
     AsJson,
     ConfigFile,
     Limit,
+    Reason,
     Yes,
     confirmed,
     example,
@@ -254,9 +255,7 @@ def _update(config: Path, account_id: str, changes: dict[str, Any], action: str)
 )
 def pause(
     account_id: AccountArgument,
-    reason: Annotated[
-        str, typer.Option(metavar="TEXT", help="Why; senders read it in each refusal.")
-    ],
+    reason: Reason,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Let an account send nothing until it is resumed; its open sessions end too."""

@@ -24,6 +24,7 @@ from smtpgate.cli.terminal import (
     AsJson,
     ConfigFile,
     Limit,
+    Reason,
     Yes,
     confirmed,
     example,
@@ -299,9 +300,7 @@ def confirm_(
 )
 def pause(
     place: IdentityArgument,
-    reason: Annotated[
-        str, typer.Option(metavar="TEXT", help="Why; senders read it in each refusal.")
-    ],
+    reason: Reason,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Let nobody use an identity, whoever they are, until it is resumed."""

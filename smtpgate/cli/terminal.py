@@ -16,6 +16,7 @@ __all__ = [
     "ConfigFile",
     "Limit",
     "OptionalConfig",
+    "Reason",
     "Yes",
     "confirmed",
     "errors",
@@ -61,6 +62,10 @@ Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do it without
 Limit: TypeAlias = Annotated[
     int | None,
     typer.Option(metavar="N", min=1, help="At most so many; else all.", show_default=False),
+]
+
+Reason: TypeAlias = Annotated[
+    str, typer.Option(metavar="TEXT", help="Why; senders read it in each refusal.")
 ]
 
 
