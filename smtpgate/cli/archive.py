@@ -8,8 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
-from smtpgate.cli.moments import moment_of
-from smtpgate.cli.terminal import fail, loaded_config, misused
+from smtpgate.cli.terminal import fail, loaded_config
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
 from smtpgate.journal.reader import JournalReader
@@ -17,7 +16,7 @@ from smtpgate.journal.store import JournalStore, SchemaError, TermKeyError
 from smtpgate.opening import OpeningError, journal_store
 from smtpgate.ports import Clock, JournalUnavailableError
 
-__all__ = ["TROUBLES", "Archive", "moment_option", "opened_archive", "run"]
+__all__ = ["TROUBLES", "Archive", "opened_archive", "run"]
 
 T = TypeVar("T")
 
@@ -84,11 +83,3 @@ def run(config_file: Path, deed: Callable[[Archive], Awaitable[T]]) -> T:
         return asyncio.run(done())
     except TROUBLES as error:
         raise fail(error) from None
-
-
-def moment_option(text: str | None, option: str) -> datetime | None:
-    """The moment that an option names. Raises BadParameter."""
-    try:
-        return None if text is None else moment_of(text, SystemClock().now(), ahead=False)
-    except ValueError as error:
-        raise misused(f"{option}: {error}") from None

@@ -20,7 +20,7 @@ from smtpgate.cli.listing import (
     shown,
     to_json,
 )
-from smtpgate.cli.moments import moment_of
+from smtpgate.cli.moments import Since, Until, moment_option
 from smtpgate.cli.office import Office, run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
@@ -28,11 +28,9 @@ from smtpgate.cli.terminal import (
     ConfigFile,
     Limit,
     example,
-    misused,
     one_of,
     output,
 )
-from smtpgate.clock import SystemClock
 from smtpgate.directory.audit import (
     AuditEntry,
     AuditFilter,
@@ -106,14 +104,6 @@ _Name: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Of which user, key, …", show_default=False),
 ]
-_Since: TypeAlias = Annotated[
-    str | None,
-    typer.Option(metavar="TIME", help="Not before: 7d, 2027-01-31.", show_default=False),
-]
-_Until: TypeAlias = Annotated[
-    str | None,
-    typer.Option(metavar="TIME", help="Before: 1h, 2027-01-31T12:00Z.", show_default=False),
-]
 
 
 @audit_app.command("list", epilog=example("audit list --account 888888888888 --since 7d"))
@@ -123,8 +113,8 @@ def list_(
     action: _Action = None,
     kind: _Kind = None,
     name: _Name = None,
-    since: _Since = None,
-    until: _Until = None,
+    since: Since = None,
+    until: Until = None,
     follow_: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what is added, a line each.")
     ] = False,
@@ -139,8 +129,8 @@ def list_(
         action=action,
         kind=kind,
         name=name,
-        since=_moment(since, "--since"),
-        until=_moment(until, "--until"),
+        since=moment_option(since, "--since"),
+        until=moment_option(until, "--until"),
     )
     if not follow_:
         run(config, _listing(wanted, limit, as_json=json))
@@ -159,13 +149,6 @@ def list_(
         run(config, deed)
     except KeyboardInterrupt:
         raise typer.Exit from None
-
-
-def _moment(text: str | None, option: str) -> Any:  # noqa: ANN401 - a moment, or nothing
-    try:
-        return text and moment_of(text, SystemClock().now(), ahead=False)
-    except ValueError as error:
-        raise misused(f"{option}: {error}") from None
 
 
 def _listing(

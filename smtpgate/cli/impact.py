@@ -8,9 +8,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from smtpgate.cli.archive import TROUBLES, Archive, moment_option, opened_archive
+from smtpgate.cli.archive import TROUBLES, Archive, opened_archive
 from smtpgate.cli.gatehouse import Gatehouse
 from smtpgate.cli.listing import View, print_json, print_table, shown
+from smtpgate.cli.moments import moment_option
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Final, TypeAlias, get_args
 
 import typer
 
-from smtpgate.cli.archive import TROUBLES, Archive, moment_option, run
+from smtpgate.cli.archive import TROUBLES, Archive, run
 from smtpgate.cli.arguments import AccountOption
 from smtpgate.cli.listing import View, print_card, print_json, print_pages, shown, to_json
+from smtpgate.cli.moments import Since, Until, moment_option
 from smtpgate.cli.notation import user_place
 from smtpgate.cli.record_view import record_fields
 from smtpgate.cli.terminal import (
@@ -85,10 +86,6 @@ _Identity: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
-Since: TypeAlias = Annotated[
-    str | None,
-    typer.Option(metavar="TIME", help="Not before: 2h, 7d, 2027-01-31.", show_default=False),
-]
 _Address: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -114,10 +111,6 @@ _Outcome: TypeAlias = Annotated[
         help=f"Of which this became: {one_of(get_args(RecordOutcome))}.",
         show_default=False,
     ),
-]
-_Until: TypeAlias = Annotated[
-    str | None,
-    typer.Option(metavar="TIME", help="Before: 1h, 2027-01-31T12:00Z.", show_default=False),
 ]
 
 
@@ -157,7 +150,7 @@ def search(
     reason: _Reason = None,
     outcome: _Outcome = None,
     since: Since = None,
-    until: _Until = None,
+    until: Until = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = _USUAL,
     follow_: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what comes, a line each.")

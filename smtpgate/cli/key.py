@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
@@ -11,7 +10,7 @@ import typer
 
 from smtpgate.cli.arguments import KeyArgument, OwnerArgument, OwnerOption
 from smtpgate.cli.listing import View, pages_of, print_card, print_json, print_pages
-from smtpgate.cli.moments import moment_of
+from smtpgate.cli.moments import moment_option
 from smtpgate.cli.office import Office, run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
@@ -106,17 +105,6 @@ key_view: Final[View[AccessKeyRow]] = View(
 )
 
 
-def _moment(text: str, option: str, *, ahead: bool) -> datetime:
-    now = SystemClock().now()
-    try:
-        moment = moment_of(text, now, ahead=ahead)
-    except ValueError as error:
-        raise misused(f"{option}: {error}") from None
-    if ahead and moment <= now:
-        raise misused(f"{option}: `{text}' has passed already")
-    return moment
-
-
 @dataclass(frozen=True, slots=True)
 class _Made:
     """A key that was made now; the one moment at which its secret can be shown."""
@@ -140,7 +128,7 @@ def create(
     json: AsJson = False,
 ) -> None:
     """Make an access key; its secret and SMTP password are shown this once."""
-    ends = None if expires is None else _moment(expires, "--expires", ahead=True)
+    ends = moment_option(expires, "--expires", ahead=True)
 
     async def deed(office: Office) -> _Made:
         secret = new_secret()
@@ -187,7 +175,7 @@ def list_(
     json: AsJson = False,
 ) -> None:
     """List access keys, with their last use."""
-    since = None if unused_for is None else _moment(unused_for, "--unused-for", ahead=False)
+    since = moment_option(unused_for, "--unused-for")
 
     async def deed(office: Office) -> None:
         async def read(after: str, size: int) -> list[AccessKeyRow]:
@@ -265,8 +253,7 @@ def set_(
         raise misused("say either one or the other")
     changes: dict[str, Any] = {}
     if expires or never_expires:
-        ends = None if expires is None else _moment(expires, "--expires", ahead=True)
-        changes["expires_at"] = ends
+        changes["expires_at"] = moment_option(expires, "--expires", ahead=True)
     if networks or from_anywhere:
         changes["networks"] = tuple(networks or ())
     if not changes:

@@ -1,16 +1,30 @@
-"""Times as people write them: a date, a moment, or a number of days; in UTC."""
+"""Times as people write them, and their options: a date, a moment, or a span; all in UTC."""
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
-__all__ = ["moment_of"]
+import typer
+
+from smtpgate.cli.terminal import misused
+from smtpgate.clock import SystemClock
+
+__all__ = ["Since", "Until", "moment_option"]
 
 _SPAN: Final = re.compile(r"(?P<number>[0-9]{1,6})(?P<unit>[mhdw])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
+Since: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Not before: 2h, 7d, 2027-01-31.", show_default=False),
+]
+Until: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Before: 1h, 2027-01-31T12:00Z.", show_default=False),
+]
 
-def moment_of(text: str, now: datetime, *, ahead: bool) -> datetime:
+
+def _moment(text: str, now: datetime, *, ahead: bool) -> datetime:
     """The moment that a text names: ``90d`` from now (or ago), or ``2027-01-31T12:00Z``.
 
     A date is its first moment; a time without a zone is in UTC. Raises ValueError.
@@ -27,3 +41,17 @@ def moment_of(text: str, now: datetime, *, ahead: bool) -> datetime:
         raise ValueError(
             f"`{text}' is no time such as 2027-01-31, 2027-01-31T12:00Z or 90d"
         ) from None
+
+
+def moment_option(text: str | None, option: str, *, ahead: bool = False) -> datetime | None:
+    """The moment that an option names, which may have to lie ahead. Raises BadParameter."""
+    if text is None:
+        return None
+    now = SystemClock().now()
+    try:
+        moment = _moment(text, now, ahead=ahead)
+    except ValueError as error:
+        raise misused(f"{option}: {error}") from None
+    if ahead and moment <= now:
+        raise misused(f"{option}: `{text}' has passed already")
+    return moment

@@ -9,10 +9,11 @@ from typing import Annotated, Final
 
 import typer
 
-from smtpgate.cli.archive import Archive, moment_option, run
+from smtpgate.cli.archive import Archive, run
 from smtpgate.cli.arguments import AccountOption
 from smtpgate.cli.journal import UserFilter
 from smtpgate.cli.listing import View, print_json, print_table, shown
+from smtpgate.cli.moments import moment_option
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
