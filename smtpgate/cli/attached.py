@@ -15,7 +15,7 @@ import typer
 from smtpgate.cli.completion import identity_names, user_names
 from smtpgate.cli.drafts import Draft
 from smtpgate.cli.lint import Remark, findings
-from smtpgate.cli.listing import View, print_json, print_table
+from smtpgate.cli.listing import View, print_json, print_rows, shown
 from smtpgate.cli.office import Office, run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
@@ -226,13 +226,7 @@ class AttachedPolicies:
             async with office.store.reading() as connection:
                 return await policies_of(connection, await named.find(office)(connection))
 
-        rows = run(config, deed)
-        if json:
-            print_json([policy_fields(row) for row in rows])
-        elif rows:
-            print_table(rows, policy_view)
-        else:
-            typer.echo(policy_view.nothing)
+        print_rows(run(config, deed), policy_view, as_json=json)
 
     def show(
         self,
@@ -250,8 +244,8 @@ class AttachedPolicies:
         if json:
             print_json(policy_fields(row) | {"document": row.document})
             return
-        when = f"{row.changed_at:%Y-%m-%d %H:%M:%SZ}"
-        errors.print(f"version {row.version}, changed by {row.changed_by} at {when}")
+        by, at = shown(row.changed_by), shown(row.changed_at)
+        errors.print(f"version {row.version}, changed by {by} at {at}")
         document = row.document or ""
         typer.echo(document, nl=not document.endswith("\n"))
 
@@ -335,11 +329,7 @@ class AttachedPolicies:
             async with office.store.reading() as connection:
                 return await policy_history(connection, named.place(office), name)
 
-        rows = run(config, deed)
-        if json:
-            print_json([_history_view.fields(row) for row in rows])
-        else:
-            print_table(rows, _history_view)
+        print_rows(run(config, deed), _history_view, as_json=json)
 
     def rollback(
         self,

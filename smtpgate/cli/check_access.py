@@ -1,18 +1,14 @@
 """``smtpgate policy check-access``: who can send with this From address?"""
 
 import asyncio
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from smtpgate.cli.gatehouse import Gatehouse
+from smtpgate.cli.listing import View, print_rows
 from smtpgate.core.arn import ArnError, IdentityArn, identity_name
 from smtpgate.core.author import Author, AuthorError, parse_authors
 from smtpgate.core.delegates import Delegate, delegates
@@ -20,7 +16,6 @@ from smtpgate.core.identity import Identity, covers, names_covering
 
 __all__ = ["print_access"]
 
-_WIDE: Final = 4096
 _ALWAYS: Final = "in any case"
 _OWN: Final = "it is its own"
 
@@ -29,13 +24,7 @@ def print_access(config: Path, identity: str | None, from_: str, *, as_json: boo
     """Print who of the configured directory could send with that From, as table or JSON."""
     author = _author(from_)
     found = asyncio.run(_find(config, identity, author))
-    if as_json:
-        typer.echo(json.dumps([_row(delegate) for delegate in found], indent=2))
-    elif found:
-        width = None if sys.stdout.isatty() else _WIDE
-        Console(highlight=False, width=width).print(_table(found))
-    else:
-        typer.echo(f"nobody can send as {author.mailbox}")
+    print_rows(found, _view(author), as_json=as_json)
 
 
 def _author(text: str) -> Author:
@@ -76,7 +65,20 @@ def _asked(text: str, author: Author) -> str:
     return str(arn or name)
 
 
-def _row(delegate: Delegate) -> dict[str, object]:
+def _view(author: Author) -> View[Delegate]:
+    return View(
+        columns={
+            "sender": lambda delegate: delegate.principal.arn,
+            "with identity": lambda delegate: delegate.identity.arn,
+            "if": lambda delegate: delegate.conditions or _ALWAYS,
+            "by": lambda delegate: delegate.statements or _OWN,
+        },
+        fields=_fields,
+        nothing=f"nobody can send as {author.mailbox}",
+    )
+
+
+def _fields(delegate: Delegate) -> dict[str, object]:
     return {
         "sender": delegate.principal.arn,
         "identity": str(delegate.identity.arn),
@@ -86,15 +88,3 @@ def _row(delegate: Delegate) -> dict[str, object]:
             for cited in delegate.statements
         ],
     }
-
-
-def _table(found: Sequence[Delegate]) -> Table:
-    table = Table("sender", "with identity", "if", "by")
-    for delegate in found:
-        table.add_row(
-            Text(delegate.principal.arn),
-            Text(str(delegate.identity.arn)),
-            Text("\n".join(delegate.conditions) or _ALWAYS),
-            Text("\n".join(map(str, delegate.statements)) or _OWN),
-        )
-    return table

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from smtpgate.cli.listing import shown
 from smtpgate.core.policy import (
     Finding,
     Kind,
@@ -37,7 +38,7 @@ class Remark:
     def __str__(self) -> str:
         found = self.finding
         line = f"{self.file}: {found.code} {found.severity}: {found.path}: {found.message}"
-        return f"{line}\n    write instead: {found.proposal}" if found.proposal else line
+        return shown(f"{line}\n    write instead: {found.proposal}" if found.proposal else line)
 
 
 def lint_files(

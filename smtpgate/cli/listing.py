@@ -18,10 +18,12 @@ from rich.text import Text
 
 __all__ = [
     "View",
+    "console",
     "pages_of",
     "print_card",
     "print_json",
     "print_pages",
+    "print_rows",
     "print_table",
     "shown",
     "to_json",
@@ -86,7 +88,8 @@ def print_json(value: object) -> None:
     typer.echo(to_json(value))
 
 
-def _console() -> Console:
+def console() -> Console:
+    """Where people read; what another program reads keeps its lines."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
 
 
@@ -95,7 +98,17 @@ def print_table(rows: Sequence[T], view: View[T], *, title: str | None = None) -
     table = Table(*view.columns, title=title, title_justify="left")
     for row in rows:
         table.add_row(*(Text(shown(cell(row))) for cell in view.columns.values()))
-    _console().print(table)
+    console().print(table)
+
+
+def print_rows(rows: Sequence[T], view: View[T], *, as_json: bool) -> None:
+    """Print all rows there are: one table, or one JSON list."""
+    if as_json:
+        print_json([view.fields(row) for row in rows])
+    elif rows:
+        print_table(rows, view)
+    else:
+        typer.echo(view.nothing)
 
 
 def print_card(facts: Mapping[str, object]) -> None:
@@ -103,7 +116,7 @@ def print_card(facts: Mapping[str, object]) -> None:
     grid = Table.grid("", "", padding=(0, 2))
     for name, value in facts.items():
         grid.add_row(Text(name.replace("_", " "), "bold"), Text(shown(value)))
-    _console().print(grid)
+    console().print(grid)
 
 
 async def pages_of(

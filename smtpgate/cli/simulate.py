@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated, BinaryIO, Final
 
 import typer
-from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
 from smtpgate.cli.gatehouse import Gatehouse
+from smtpgate.cli.listing import console, shown
 from smtpgate.cli.terminal import OptionalConfig, fail
 from smtpgate.clock import SystemClock
 from smtpgate.core.account import Principal
@@ -34,8 +34,6 @@ _option: Final = partial(typer.Option, show_default=False)
 _NEEDS_CONFIG: Final = (
     "a request without policies is about the directory: name it with --config FILE"
 )
-
-_WIDE: Final = 4096
 
 
 async def answer_lines(
@@ -186,9 +184,7 @@ async def _try_one(
         except TrialError as error:
             raise fail(error) from None
         result = await gatehouse.run(trial)
-    # Lines are folded for people only; what another program reads keeps its lines.
-    width = None if sys.stdout.isatty() else _WIDE
-    Console(highlight=False, width=width).print(_tree(principal, result))
+    console().print(_tree(principal, result))
     if result.outcome is not Outcome.ALLOW:
         raise typer.Exit(1)
 
@@ -203,5 +199,5 @@ def _tree(principal: Principal, result: TrialResult) -> Tree:
         tree.add(Text(f"{used.role} {used.address}: {used.arn} ({used.how})"))
     why = tree.add("why")
     for reason in result.reasons:
-        why.add(Text(reason))
+        why.add(Text(shown(reason)))
     return tree

@@ -8,6 +8,7 @@ from typing import Annotated, Final, TypeAlias
 import typer
 from rich.console import Console
 
+from smtpgate.cli.listing import shown
 from smtpgate.config import Config, ConfigError, load_config
 
 __all__ = [
@@ -63,7 +64,6 @@ Limit: TypeAlias = Annotated[
     int | None,
     typer.Option(metavar="N", min=1, help="At most so many; else all.", show_default=False),
 ]
-
 Reason: TypeAlias = Annotated[
     str, typer.Option(metavar="TEXT", help="Why; senders read it in each refusal.")
 ]
@@ -71,7 +71,7 @@ Reason: TypeAlias = Annotated[
 
 def fail(problem: object) -> typer.Exit:
     """Tell the problem; the exit to raise."""
-    errors.print(str(problem))
+    errors.print(shown(str(problem)))
     return typer.Exit(1)
 
 

@@ -84,6 +84,15 @@ def test_who_put_a_policy_is_listed_and_shown(granted: Desk) -> None:
     assert granted.says(*USER, "list", f"{DELEGATE}/mailer").count("may-send") == 1
 
 
+def test_who_has_a_strange_name_does_not_drive_the_terminal(granted: Desk) -> None:
+    how = {"SUDO_USER": "\x1b[31mjane"}
+    granted.says(*IDENTITY, "put", DOMAIN, "other", "-", stdin=grant(), environment=how)
+    shown = granted.give(*IDENTITY, "show", DOMAIN, "other").stderr
+    refused = granted.refuses(*IDENTITY, "put", DOMAIN, "other", "-", stdin=grant())
+    for told in (shown, refused):
+        assert r"changed by \x1b[31mjane" in told
+
+
 def test_replacing_needs_the_version_that_was_seen(granted: Desk) -> None:
     other = granted.file("other.json", grant(Sid="Other"))
     told = granted.refuses(*IDENTITY, "put", DOMAIN, "marketing", other)

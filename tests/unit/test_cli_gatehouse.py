@@ -129,6 +129,21 @@ def test_a_policy_that_cannot_be_read_lets_nobody_through(office: Desk) -> None:
     assert "a user policy" in office.refuses("policy", "check-access", *MESSAGE[:2])
 
 
+def test_control_characters_of_a_policy_reach_no_terminal(office: Desk) -> None:
+    condition = {"StringLike": {"ses:FromDisplayName": "\x1b[31mx"}}
+    file = office.file("red.json", grant(Condition=condition))
+    office.says("identity", "policy", "delete", DOMAIN, "grant", "--yes")
+    for words in (
+        ("policy", "lint", file),
+        ("identity", "policy", "put", DOMAIN, "red", file),
+        ("policy", "check-access", "--from", MESSAGE[1]),
+        ("simulate", "--as", f"{DELEGATE}/mailer", *MESSAGE),
+    ):
+        told = office.give(*words).output
+        assert "\x1b" not in told
+        assert r"\x1b[31mx" in told
+
+
 # -- before the first start --------------------------------------------------------------------
 
 
