@@ -13,6 +13,7 @@ from smtpgate.cli.office import must_exist
 from smtpgate.cli.terminal import DEFAULT_CONFIG
 from smtpgate.clock import SystemClock
 from smtpgate.config import load_config
+from smtpgate.core.naming import user_key
 from smtpgate.directory.accounts import account_page
 from smtpgate.directory.identities import identity_page
 from smtpgate.directory.keys import access_key_page
@@ -70,9 +71,14 @@ def key_ids(context: typer.Context, incomplete: str) -> list[str]:
     return _offered(context, incomplete, _keys)
 
 
+def _just_before(begun: str) -> str:
+    """A place such that what is typed already comes behind it, if that is a whole name."""
+    return begun and f"{begun[:-1]}{chr(ord(begun[-1]) - 1)}\U0010ffff"
+
+
 async def _accounts(store: DirectoryStore, begun: str) -> Iterable[str]:
     async with store.reading() as connection:
-        rows = await account_page(connection, after=begun, limit=_OFFERED)
+        rows = await account_page(connection, after=_just_before(begun), limit=_OFFERED)
     return [row.id for row in rows]
 
 
@@ -83,7 +89,8 @@ async def _account_slash(store: DirectoryStore, begun: str) -> Iterable[str]:
 async def _users(store: DirectoryStore, begun: str) -> Iterable[str]:
     account_id, _, name = begun.partition("/")
     async with store.reading() as connection:
-        rows = await user_page(connection, account_id, after=(account_id, name), limit=_OFFERED)
+        place = (account_id, _just_before(user_key(name)))
+        rows = await user_page(connection, account_id, after=place, limit=_OFFERED)
     return [f"{row.account_id}/{row.name}" for row in rows]
 
 
@@ -94,7 +101,7 @@ async def _identities(store: DirectoryStore, begun: str) -> Iterable[str]:
             connection,
             store.region,
             account_id=account_id,
-            after=(account_id, name),
+            after=(account_id, _just_before(name)),
             limit=_OFFERED,
         )
     return [f"{row.account_id}/{row.name}" for row in rows]
@@ -102,5 +109,5 @@ async def _identities(store: DirectoryStore, begun: str) -> Iterable[str]:
 
 async def _keys(store: DirectoryStore, begun: str) -> Iterable[str]:
     async with store.reading() as connection:
-        rows = await access_key_page(connection, after=begun, limit=_OFFERED)
+        rows = await access_key_page(connection, after=_just_before(begun), limit=_OFFERED)
     return [row.id for row in rows]

@@ -56,6 +56,24 @@ def test_accounts_users_identities_and_keys_are_completed(office: Desk) -> None:
         assert offered(office, line) == found, line
 
 
+def test_a_name_that_is_typed_to_its_end_is_offered_too(office: Desk) -> None:
+    office.says("user", "create", f"{DELEGATE}/mailer-2")
+    office.says("identity", "register", f"{DOMAIN}.au")
+    for line, found in {
+        f"smtpgate account show {OWNER}": [OWNER],
+        f"smtpgate user show {DELEGATE}": [f"{DELEGATE}/"],
+        f"smtpgate user show {DELEGATE}/mailer": [f"{DELEGATE}/mailer", f"{DELEGATE}/mailer-2"],
+        f"smtpgate identity show {DOMAIN}": [DOMAIN, f"{DOMAIN}.au"],
+    }.items():
+        assert offered(office, line) == found, line
+
+
+def test_many_users_hide_none_that_begins_with_a_capital(office: Desk) -> None:
+    office.fill_with_users(DELEGATE, 120)
+    office.says("user", "create", f"{DELEGATE}/Zoe")
+    assert offered(office, f"smtpgate user show {DELEGATE}/Z") == [f"{DELEGATE}/Zoe"]
+
+
 def test_the_directory_may_be_named_on_the_line(office: Desk) -> None:
     config = str(office.config)
     office.environment = {"SMTPGATE_CONFIG": "/nonexistent"}
