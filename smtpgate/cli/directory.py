@@ -11,10 +11,10 @@ from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
     ConfigFile,
-    errors,
     example,
     misused,
     output,
+    warn,
 )
 from smtpgate.directory.audit import AuditFilter, audit_page
 from smtpgate.directory.backup import backup
@@ -205,6 +205,5 @@ def _database(url: str | None, url_file: Path | None) -> Database:
         raise misused(
             "the URL holds a password: put it into a file and name that by --url-file"
         )
-    for warning in warnings:
-        errors.print(f"warning: {warning}")
+    warn(warnings)
     return database

@@ -24,6 +24,7 @@ from smtpgate.cli.terminal import (
     fail,
     output,
     parsed_by,
+    warn,
 )
 from smtpgate.directory.declared.apply import apply as apply_declared
 from smtpgate.directory.declared.apply import planned
@@ -55,8 +56,7 @@ async def _proposed(office: Office, path: Path, *, prune: bool) -> _Proposal:
     declared = await asyncio.to_thread(
         read_declared, path, region=office.region, partition=office.partition
     )
-    for warning in declared.warnings:
-        errors.print(f"warning: {warning}")
+    warn(declared.warnings)
     return _Proposal(declared, await planned(office.store, declared, prune))
 
 

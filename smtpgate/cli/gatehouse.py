@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smtpgate.cli.office import TROUBLES, is_missing, must_exist
-from smtpgate.cli.terminal import errors, fail, loaded_config
+from smtpgate.cli.terminal import fail, loaded_config, warn
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
 from smtpgate.core.trial import Trial, TrialResult
@@ -50,8 +50,7 @@ class Gatehouse:
                 store = await _store(config, clock, warnings, Path(folder))
             except TROUBLES as error:
                 raise fail(error) from None
-            for warning in warnings:
-                errors.print(f"warning: {warning}")
+            warn(warnings)
             directory = live_directory(config, store, clock)
             try:
                 yield cls(

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
-from smtpgate.cli.terminal import errors, fail, loaded_config
+from smtpgate.cli.terminal import fail, loaded_config, warn
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
 from smtpgate.core.dkim_stages import StageError
@@ -118,8 +118,7 @@ async def _done(config: Config, deed: Callable[[Office], Awaitable[T]], opening:
     clock = SystemClock()
     warnings: list[str] = []
     store = await opening(config, clock, warnings)
-    for warning in warnings:
-        errors.print(f"warning: {warning}")
+    warn(warnings)
     try:
         return await deed(Office(config=config, store=store, clock=clock, actor=person()))
     finally:

@@ -29,6 +29,7 @@ __all__ = [
     "one_of",
     "output",
     "parsed_by",
+    "warn",
 ]
 
 DEFAULT_CONFIG: Final = Path("/etc/smtpgate/smtpgate.toml")
@@ -73,6 +74,12 @@ def fail(problem: object) -> typer.Exit:
     """Tell the problem; the exit to raise."""
     errors.print(shown(str(problem)))
     return typer.Exit(1)
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """Tell warnings, a line each."""
+    for warning in warnings:
+        errors.print(f"warning: {shown(warning)}")
 
 
 class _MisuseError(typer.BadParameter):
@@ -134,6 +141,5 @@ def loaded_config(path: Path) -> Config:
         config = load_config(path)
     except ConfigError as error:
         raise fail(error) from None
-    for warning in config.warnings:
-        errors.print(f"warning: {warning}")
+    warn(config.warnings)
     return config
