@@ -14,6 +14,7 @@ from smtpgate.cli.terminal import (
     example,
     misused,
     output,
+    tell_upgrade,
     warn,
 )
 from smtpgate.directory.audit import AuditFilter, audit_page
@@ -86,12 +87,7 @@ def upgrade(config: ConfigFile = DEFAULT_CONFIG) -> None:
         return before
 
     before = run(config, deed, opens=False)
-    if before == HEAD:
-        output.print(f"the tables are at revision {HEAD} already")
-    elif before is None:
-        output.print(f"the tables are made, at revision {HEAD}")
-    else:
-        output.print(f"the tables are upgraded from revision {before} to {HEAD}")
+    tell_upgrade(before, HEAD)
 
 
 @directory_app.command("new-master-key", epilog=example("directory new-master-key m2"))

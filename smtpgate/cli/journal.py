@@ -22,8 +22,8 @@ from smtpgate.cli.terminal import (
     loaded_config,
     misused,
     one_of,
-    output,
     parsed_by,
+    tell_upgrade,
 )
 from smtpgate.core.address import AddressError, parse_mailbox
 from smtpgate.core.arn import IdentityArn, identity_name
@@ -278,12 +278,7 @@ def upgrade(config: ConfigFile = DEFAULT_CONFIG) -> None:
         before = asyncio.run(_upgrade(config))
     except TROUBLES as error:
         raise fail(error) from None
-    if before == HEAD:
-        output.print(f"the tables are at revision {HEAD} already")
-    elif before is None:
-        output.print(f"the tables are made, at revision {HEAD}")
-    else:
-        output.print(f"the tables are upgraded from revision {before} to {HEAD}")
+    tell_upgrade(before, HEAD)
 
 
 async def _upgrade(config_file: Path) -> str | None:

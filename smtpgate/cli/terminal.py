@@ -29,6 +29,7 @@ __all__ = [
     "one_of",
     "output",
     "parsed_by",
+    "tell_upgrade",
     "warn",
 ]
 
@@ -143,3 +144,13 @@ def loaded_config(path: Path) -> Config:
         raise fail(error) from None
     warn(config.warnings)
     return config
+
+
+def tell_upgrade(before: str | None, head: str) -> None:
+    """Tell what an upgrade of tables has done: from which revision, if any, to which."""
+    if before == head:
+        output.print(f"the tables are at revision {head} already")
+    elif before is None:
+        output.print(f"the tables are made, at revision {head}")
+    else:
+        output.print(f"the tables are upgraded from revision {before} to {head}")
