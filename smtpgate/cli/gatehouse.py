@@ -33,8 +33,16 @@ class Gatehouse:
     config: Config
     directory: LiveDirectory
     principals: Principals
-    region: str
-    infer_arn: bool
+
+    @property
+    def region(self) -> str:
+        """The region whose identities are meant."""
+        return self.config.gate.region
+
+    @property
+    def infer_arn(self) -> bool:
+        """Whether a message that names no identity may use another account's."""
+        return self.config.authorization.infer_arn
 
     @classmethod
     @asynccontextmanager
@@ -53,13 +61,7 @@ class Gatehouse:
             warn(warnings)
             directory = live_directory(config, store, clock)
             try:
-                yield cls(
-                    config,
-                    directory,
-                    Principals(store, directory.loader),
-                    config.gate.region,
-                    config.authorization.infer_arn,
-                )
+                yield cls(config, directory, Principals(store, directory.loader))
             except DirectoryUnavailableError as error:
                 raise fail(error) from None
             finally:
