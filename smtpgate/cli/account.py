@@ -1,6 +1,6 @@
 """``smtpgate account``: the tenants of the gate, each with its sending limits."""
 
-import os
+import secrets
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
@@ -40,7 +40,7 @@ __all__ = ["account_app"]
 account_app: Final = typer.Typer(
     name="account", help="Accounts: who may send how much.", no_args_is_help=True
 )
-_ID_DIGITS: Final = 10**12
+_NUMBERS: Final = 10**12
 _LIMITS: Final = ("max_24h_send", "max_send_rate_per_s")
 
 _Name: TypeAlias = Annotated[
@@ -71,7 +71,7 @@ _Rate: TypeAlias = Annotated[
 
 
 class Status(StrEnum):
-    """Whether an account or identity may send, as an option's values."""
+    """Whether an account may send, as an option's values."""
 
     ACTIVE = "active"
     PAUSED = "paused"
@@ -81,13 +81,13 @@ def _status(row: AccountRow) -> str:
     return "active" if row.paused_reason is None else "paused"
 
 
-def _limit(value: float | None) -> object:
+def _limit(value: object) -> object:
     if value is None:
         return "default"
     return "unlimited" if value == UNLIMITED else value
 
 
-def account_fields(row: AccountRow) -> dict[str, object]:
+def _fields(row: AccountRow) -> dict[str, object]:
     """An account as programs see it; a limit of null is the configuration's, -1 is none."""
     return {
         "id": row.id,
@@ -110,7 +110,7 @@ _VIEW: Final[View[AccountRow]] = View(
         "a second": lambda row: _limit(row.max_send_rate_per_s),
         "created": lambda row: row.created_at,
     },
-    fields=account_fields,
+    fields=_fields,
     nothing="no accounts",
 )
 
@@ -160,7 +160,7 @@ def create(
 ) -> None:
     """Add an account."""
     changes = _changes(name, organization, max_24h_send, max_send_rate)
-    drawn = f"{int.from_bytes(os.urandom(8)) % _ID_DIGITS:012}"
+    drawn = f"{secrets.randbelow(_NUMBERS):012}"
 
     async def deed(office: Office) -> AccountRow:
         async with office.changing() as change:
@@ -168,7 +168,7 @@ def create(
 
     row = run(config, deed, changes=True)
     if json:
-        print_json(account_fields(row))
+        print_json(_fields(row))
     else:
         output.print(f"account {row.id} is there")
 
@@ -211,18 +211,13 @@ def show(
         async with office.store.reading() as connection:
             row = await account(connection, account_id)
             counts = await belongings(connection, account_id)
-        return account_fields(row) | {
-            name.replace(" ", "_"): count for name, count in counts.items()
-        }
+        return _fields(row) | {name.replace(" ", "_"): count for name, count in counts.items()}
 
     facts = run(config, deed)
     if json:
         print_json(facts)
         return
-    limits = {key: "default" for key in _LIMITS if facts[key] is None}
-    print_card(
-        facts | limits | {key: "unlimited" for key in _LIMITS if facts[key] == UNLIMITED}
-    )
+    print_card(facts | {name: _limit(facts[name]) for name in _LIMITS})
 
 
 @account_app.command("set", epilog=example("account set 999999999999 --max-24h-send 50000"))
