@@ -104,7 +104,7 @@ def run(
     database beforehand. Exits with 1 when something is in the way.
     """
     config = loaded_config(config_file)
-    opening = _opened if changes else _looked_at if opens else _unopened
+    opening = open_directory if changes else _looked_at if opens else _unopened
     try:
         return asyncio.run(_done(config, deed, opening))
     except TROUBLES as error:
@@ -127,10 +127,6 @@ async def _done(config: Config, deed: Callable[[Office], Awaitable[T]], opening:
 
 async def _unopened(config: Config, clock: Clock, warnings: list[str]) -> DirectoryStore:
     return directory_store(config, clock, warnings)
-
-
-async def _opened(config: Config, clock: Clock, warnings: list[str]) -> DirectoryStore:
-    return await open_directory(config, clock, warnings)
 
 
 async def _looked_at(config: Config, clock: Clock, warnings: list[str]) -> DirectoryStore:

@@ -7,7 +7,6 @@ from typing import Any
 from smtpgate.core.author import Author
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Side
 from smtpgate.core.record import Record, decided_identity
-from smtpgate.core.reply import Reply
 from smtpgate.core.story import outcome_of
 
 __all__ = ["record_fields"]
@@ -29,7 +28,7 @@ def _envelope(record: Record, now: datetime) -> dict[str, object]:
         "outcome": outcome_of(record, now),
         "reason": record.reason,
         "detail": record.detail or None,
-        "reply": _reply(record.reply),
+        "reply": _text(record.reply),
         "account": record.account_id or None,
         "user": record.user_arn or None,
         "access_key": record.username or None,
@@ -78,17 +77,13 @@ def _decided(record: Record) -> dict[str, object]:
         "signing_domain": record.signing_domain,
         "selectors": list(record.selectors),
         "upstream": record.upstream,
-        "upstream_reply": _reply(record.upstream_reply),
+        "upstream_reply": _text(record.upstream_reply),
         "stage_ms": {stage: round(seconds * 1000, 3) for stage, seconds in record.stage_s},
     }
 
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
-
-
-def _reply(reply: Reply | None) -> str | None:
-    return _text(reply)
 
 
 def _author(author: Author) -> dict[str, str | None]:
