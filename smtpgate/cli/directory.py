@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from smtpgate.cli.listing import print_card, print_json
+from smtpgate.cli.listing import print_facts
 from smtpgate.cli.office import Office, run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
@@ -63,11 +63,7 @@ def status(config: ConfigFile = DEFAULT_CONFIG, json: AsJson = False) -> None:
             "last_change_by": last.actor if last else None,
         }
 
-    facts = run(config, deed)
-    if json:
-        print_json(facts)
-    else:
-        print_card(facts)
+    print_facts(run(config, deed), as_json=json)
 
 
 @directory_app.command(epilog=example("directory upgrade"))

@@ -1,16 +1,16 @@
 """``smtpgate impact``: what a policy would have changed for what was really sent."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from smtpgate.cli.archive import TROUBLES, Archive, opened_archive
+from smtpgate.cli.archive import TROUBLES, opened_archive
 from smtpgate.cli.gatehouse import Gatehouse
-from smtpgate.cli.listing import View, print_json, print_table, shown
+from smtpgate.cli.listing import View, in_pages, print_json, print_table, shown
 from smtpgate.cli.moments import moment_option
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
@@ -132,12 +132,13 @@ async def _weigh(
         Gatehouse.open(config_file) as gatehouse,
         opened_archive(gatehouse.config) as archive,
     ):
-        found = await gatehouse.directory.identities(identity.name)
-        if all(one.arn != identity for one in found):
+        known = await gatehouse.directory.identities(identity.name)
+        if all(one.arn != identity for one in known):
             raise fail(f"the directory has no {identity}")
         lookup = _Lookup(gatehouse)
         search = Search(identity=identity.name, since=since)
-        async for records in _pages(archive, search):
+        found = archive.reader.search(search, archive.now())
+        async for records in in_pages(found, _PAGE):
             told += impact_of(
                 proposal,
                 records,
@@ -172,16 +173,6 @@ class _Lookup:
             if name not in self._known:
                 self._known[name] = await self._gatehouse.directory.identities(name)
         return self._known
-
-
-async def _pages(archive: Archive, search: Search) -> AsyncIterator[Sequence[Record]]:
-    page: list[Record] = []
-    async for record in archive.reader.search(search, archive.now()):
-        page.append(record)
-        if len(page) == _PAGE:
-            yield page
-            page = []
-    yield page
 
 
 # -- what is told ------------------------------------------------------------------------------

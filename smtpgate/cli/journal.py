@@ -1,7 +1,7 @@
 """``smtpgate journal``: what was submitted, what came of it, and the database it is kept in."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias, get_args
 
@@ -9,7 +9,7 @@ import typer
 
 from smtpgate.cli.archive import TROUBLES, Archive, run
 from smtpgate.cli.arguments import AccountOption
-from smtpgate.cli.listing import View, print_card, print_json, print_pages, shown, to_json
+from smtpgate.cli.listing import View, in_pages, print_facts, print_pages, shown, to_json
 from smtpgate.cli.moments import Since, Until, moment_option
 from smtpgate.cli.notation import user_place
 from smtpgate.cli.record_view import record_fields
@@ -178,7 +178,7 @@ def search(
 
     async def deed(archive: Archive) -> None:
         if not follow_:
-            pages = _pages(archive, wanted, limit)
+            pages = in_pages(_found(archive, wanted, limit), _PAGE)
             await print_pages(pages, _view(archive), as_json=json)
             return
         await follow(
@@ -194,22 +194,14 @@ def search(
         raise typer.Exit from None
 
 
-async def _pages(
-    archive: Archive, wanted: Search, limit: int
-) -> AsyncIterator[Sequence[Record]]:
+async def _found(archive: Archive, wanted: Search, limit: int) -> AsyncIterator[Record]:
     """What is found, as the account that asks may see it; at most so many."""
-    page: list[Record] = []
     left = limit
     async for record in archive.reader.search(wanted, archive.now()):
-        page.append(_seen(record, wanted))
+        yield _seen(record, wanted)
         left -= 1
-        if len(page) == _PAGE or not left:
-            yield page
-            page = []
         if not left:
             return
-    if page:
-        yield page
 
 
 def _seen(record: Record, wanted: Search) -> Record:
@@ -260,11 +252,7 @@ def status(config: ConfigFile = DEFAULT_CONFIG, json: AsJson = False) -> None:
             "max_octets": settings.max_octets,
         }
 
-    facts = run(config, deed)
-    if json:
-        print_json(facts)
-    else:
-        print_card(facts)
+    print_facts(run(config, deed), as_json=json)
 
 
 @journal_app.command(epilog=example("journal upgrade"))

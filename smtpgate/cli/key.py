@@ -9,7 +9,14 @@ from typing import Annotated, Any, Final, TypeAlias
 import typer
 
 from smtpgate.cli.arguments import KeyArgument, OwnerArgument, OwnerOption
-from smtpgate.cli.listing import View, pages_of, print_card, print_json, print_pages
+from smtpgate.cli.listing import (
+    View,
+    pages_of,
+    print_card,
+    print_facts,
+    print_json,
+    print_pages,
+)
 from smtpgate.cli.moments import moment_option
 from smtpgate.cli.office import Office, run
 from smtpgate.cli.terminal import (
@@ -206,11 +213,7 @@ def show(
         async with office.store.reading() as connection:
             return await access_key(connection, key_id)
 
-    facts = key_fields(run(config, deed))
-    if json:
-        print_json(facts)
-    else:
-        print_card(facts)
+    print_facts(key_fields(run(config, deed)), as_json=json)
 
 
 def _update(config: Path, key_id: str, changes: Mapping[str, Any], action: str) -> None:

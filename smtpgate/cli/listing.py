@@ -19,8 +19,10 @@ from rich.text import Text
 __all__ = [
     "View",
     "console",
+    "in_pages",
     "pages_of",
     "print_card",
+    "print_facts",
     "print_json",
     "print_pages",
     "print_rows",
@@ -117,6 +119,26 @@ def print_card(facts: Mapping[str, object]) -> None:
     for name, value in facts.items():
         grid.add_row(Text(name.replace("_", " "), "bold"), Text(shown(value)))
     console().print(grid)
+
+
+def print_facts(facts: Mapping[str, object], *, as_json: bool) -> None:
+    """Print what is known of one thing: a line each, or one JSON object."""
+    if as_json:
+        print_json(facts)
+    else:
+        print_card(facts)
+
+
+async def in_pages(things: AsyncIterator[T], size: int) -> AsyncIterator[Sequence[T]]:
+    """Things that come one by one, so many at a time."""
+    page: list[T] = []
+    async for thing in things:
+        page.append(thing)
+        if len(page) == size:
+            yield page
+            page = []
+    if page:
+        yield page
 
 
 async def pages_of(
