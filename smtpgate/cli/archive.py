@@ -81,5 +81,7 @@ def run(config_file: Path, deed: Callable[[Archive], Awaitable[T]]) -> T:
 
     try:
         return asyncio.run(done())
+    except BrokenPipeError:
+        raise  # whoever reads what is printed has enough: that is no trouble of the journal
     except TROUBLES as error:
         raise fail(error) from None

@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 
+from smtpgate.cli.archive import Archive, run
 from smtpgate.cli.journal import follow
 from smtpgate.clock import SystemClock
 from smtpgate.core.address import Mailbox, ReversePath
@@ -274,6 +275,15 @@ def test_a_journal_that_cannot_be_opened_is_told(
 ) -> None:
     says = trouble(desk)
     assert says in desk.refuses(*words)
+
+
+@pytest.mark.usefixtures("ids")
+def test_a_reader_that_has_enough_is_no_trouble_of_the_journal(desk: Desk) -> None:
+    async def print_more(_archive: Archive) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        run(desk.config, print_more)
 
 
 # -- impact ------------------------------------------------------------------------------------
