@@ -39,11 +39,18 @@ def office(furnished: Path, tmp_path: Path) -> Desk:
     return Desk(tmp_path, furnished)
 
 
-@pytest.fixture
-def granted(office: Desk) -> Desk:
+@pytest.fixture(scope="module")
+def furnished_with_policy(furnished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, with a policy that lets the delegate send."""
-    office.says(*IDENTITY, "put", DOMAIN, "marketing", office.file("marketing.json", grant()))
-    return office
+    desk = Desk(tmp_path_factory.mktemp("furnished"), furnished)
+    desk.says(*IDENTITY, "put", DOMAIN, "marketing", "-", stdin=grant())
+    return desk.database
+
+
+@pytest.fixture
+def granted(furnished_with_policy: Path, tmp_path: Path) -> Desk:
+    """A desk with a copy of that directory."""
+    return Desk(tmp_path, furnished_with_policy)
 
 
 def version(desk: Desk, name: str = "marketing") -> int:

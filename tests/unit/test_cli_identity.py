@@ -87,6 +87,17 @@ def test_an_identity_is_named_by_its_arn_too(office: Desk) -> None:
     assert office.answers("identity", "show", ARN) == office.answers("identity", "show", DOMAIN)
 
 
+@pytest.fixture(scope="module")
+def furnished_with_three(furnished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, with identities: one verified, one paused, one pending."""
+    desk = Desk(tmp_path_factory.mktemp("furnished"), furnished)
+    desk.says("identity", "register", DOMAIN, "--trust")
+    desk.says("identity", "register", ADDRESS)
+    desk.says("identity", "register", f"{DELEGATE}/ses-example.com")
+    desk.says("identity", "pause", ADDRESS, "--reason", "a test")
+    return desk.database
+
+
 @pytest.mark.parametrize(
     ("options", "found"),
     [
@@ -101,12 +112,9 @@ def test_an_identity_is_named_by_its_arn_too(office: Desk) -> None:
     ],
 )
 def test_identities_are_listed(
-    office: Desk, options: tuple[str, ...], found: list[str]
+    furnished_with_three: Path, tmp_path: Path, options: tuple[str, ...], found: list[str]
 ) -> None:
-    office.says("identity", "register", DOMAIN, "--trust")
-    office.says("identity", "register", ADDRESS)
-    office.says("identity", "register", f"{DELEGATE}/ses-example.com")
-    office.says("identity", "pause", ADDRESS, "--reason", "a test")
+    office = Desk(tmp_path, furnished_with_three)
     rows = office.answers("identity", "list", *options)
     assert sorted(names(rows)) == sorted(found)
     shown = office.says("identity", "list", *options)
