@@ -114,6 +114,12 @@ _SERIES: Final[View[_Span]] = View(
 )
 
 
+def _grain(by: By | None, span: timedelta) -> Grain:
+    if by is not None:
+        return _GRAINS[by]
+    return Grain.DAY if span > _LONG else Grain.POINT
+
+
 def usage(
     account: AccountOption = None,
     user: UserFilter = None,
@@ -147,9 +153,8 @@ def usage(
     async def deed(archive: Archive) -> tuple[Sequence[UsageRow], UsageQuery]:
         now = archive.now()
         first = begin or now
-        long = now - first > _LONG
         asked = UsageQuery(
-            grain=_GRAINS[by] if by else Grain.DAY if long else Grain.POINT,
+            grain=_grain(by, now - first),
             since=first,
             until=now,
             account_id=account,
