@@ -33,7 +33,6 @@ _CONNECT_S: Final = 5
 _COMMAND_S: Final = 15
 _POOL: Final = {"pool_size": 4, "max_overflow": 4, "pool_timeout": 5}
 _SETTINGS: Final = (
-    f"PRAGMA busy_timeout={BUSY_S * 1000}",
     "PRAGMA synchronous=FULL",  # a change that was acknowledged survives a power cut
     "PRAGMA foreign_keys=ON",
 )

@@ -344,8 +344,7 @@ async def test_a_damaged_file_is_told_and_another_one_takes_its_place(
 async def test_a_file_that_somebody_else_holds_is_waited_for_and_then_told(
     tmp_path: Path, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick = ("PRAGMA busy_timeout=50", "PRAGMA synchronous=FULL")
-    monkeypatch.setattr(engines, "_SETTINGS", quick)
+    monkeypatch.setattr(engines, "BUSY_S", 0.05)
     async with open_journal(journal_in(tmp_path), tmp_path, clock=clock) as journal:
         await journal.finish(submission(clock))
         other = sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None)
