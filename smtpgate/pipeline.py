@@ -32,13 +32,13 @@ from smtpgate.core.context import submission_context
 from smtpgate.core.envelope import Client, Submission
 from smtpgate.core.events import MailRefused, Stage, SubmissionDone
 from smtpgate.core.headers import Field
-from smtpgate.core.limits import LimitExceededError, Reservation
+from smtpgate.core.limits import Charge, LimitExceededError, Reservation
 from smtpgate.core.reading import ReadMessage, read_message
 from smtpgate.core.reply import Reject, Reply, reject, reply_of
 from smtpgate.core.signing import signature_fields
 from smtpgate.core.trace import complete, received_field
 from smtpgate.core.upstream import InDoubtError, LacksExtensionError, UpstreamUnavailableError
-from smtpgate.core.verdict import refusal_of, worded
+from smtpgate.core.verdict import over_limit, refusal_of, worded
 from smtpgate.outcome import Outcome, refuse
 from smtpgate.ports import (
     Clock,
@@ -133,14 +133,16 @@ class Pipeline:
         It saves sending a message that cannot pass. The count that matters is made when the
         message is there, so whatever is not known here lets the sender go on.
         """
-        now, principal = self._clock.now(), key.principal
+        now, charges = self._clock.now(), tuple[Charge, ...]()
         try:
             # Its limits may have been raised since the login.
             current = await self._directory.access_key(key.id)
-            principal = current.principal if current else principal
-            await self._ledger.check(charges_of(principal), now)
+            key = current or key
+            charges = charges_of(key.principal, key.id, key.limits, now)
+            await self._ledger.check(charges, now)
         except LimitExceededError as error:
-            refusal, message_id = _over_limit(error), self.new_message_id(now)
+            refusal = over_limit(error.limit, str(error))
+            message_id = self.new_message_id(now)
         except (DirectoryUnavailableError, LedgerUnavailableError):
             return None
         except Exception as error:  # noqa: BLE001 - the message will show what is wrong
@@ -152,9 +154,10 @@ class Pipeline:
         self._events.publish(
             MailRefused(
                 message_id=message_id,
-                principal=principal,
+                principal=key.principal,
                 access_key_id=key.id,
                 client=client,
+                charges=charges,
                 reason=refusal.reason,
                 detail=refusal.detail,
                 reply=reply,
@@ -170,7 +173,7 @@ class Pipeline:
             submission = done.submission = await self._as_of_now(submission)
             authorization = await self._authorize(submission, message, done)
         with self._timed("limits", done):
-            reservation = await self._reserve(submission, done)
+            reservation = await self._reserve(submission, authorization, done)
         try:
             with self._timed("signing", done):
                 signed = await self._sign(submission, message, authorization, done)
@@ -210,9 +213,9 @@ class Pipeline:
         except DirectoryUnavailableError as error:
             reject("temporary-failure", "directory-unavailable", str(error))
         key = usable_key(found, submission.client.address, self._clock.now())
-        if key.principal is submission.principal:
+        if key.principal is submission.principal and key.limits == submission.key_limits:
             return submission
-        return replace(submission, principal=key.principal)
+        return replace(submission, principal=key.principal, key_limits=key.limits)
 
     async def _authorize(
         self,
@@ -244,21 +247,30 @@ class Pipeline:
         return authorization
 
     async def _reserve(
-        self, submission: Submission, done: SubmissionDone
+        self, submission: Submission, authorization: Authorization, done: SubmissionDone
     ) -> Reservation | None:
-        """Count the recipients against the sender's own account, whoever owns the identity."""
-        charges, now = charges_of(submission.principal), submission.received_at
-        recipients = len(submission.envelope.recipients)
+        """Count the recipients against the sender's own account, whoever owns the identity.
+
+        And against the limits within it.
+        """
+        now, recipients = submission.received_at, len(submission.envelope.recipients)
+        done.charges = charges_of(
+            submission.principal,
+            submission.access_key_id,
+            submission.key_limits,
+            now,
+            authorization.served_by,
+        )
         try:
-            reservation = await self._ledger.reserve(charges, recipients, now)
+            reservation = await self._ledger.reserve(done.charges, recipients, now)
         except LimitExceededError as error:
-            raise _over_limit(error) from None
+            raise over_limit(error.limit, str(error)) from None
         except LedgerUnavailableError as error:
             if not self.rules.allow_when_ledger_fails:
                 reject("temporary-failure", "ledger-unavailable", str(error))
             done.uncounted = str(error)
             return None
-        done.used_24h = reservation.used_24h
+        done.used = reservation.used
         return reservation
 
     async def _sign(
@@ -380,8 +392,3 @@ class Pipeline:
         if octets <= _OFFLOAD_OCTETS:
             return work(*args, **kwargs)
         return await asyncio.to_thread(work, *args, **kwargs)
-
-
-def _over_limit(error: LimitExceededError) -> Reject:
-    name = "daily-quota" if error.limit == "max-24h-send" else "send-rate"
-    return Reject(reply_of(name), error.limit, str(error))

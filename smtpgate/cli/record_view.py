@@ -66,7 +66,7 @@ def _decided(record: Record) -> dict[str, object]:
         "decision": None if record.decision is None else _decision(record, record.decision),
         "limits": [
             {
-                "subject": state.subject,
+                "subject": str(state.subject),
                 "used_24h": state.used_24h,
                 "max_24h_send": state.max_24h_send,
                 "max_send_rate_per_s": state.max_send_rate_per_s,

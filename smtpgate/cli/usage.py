@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
@@ -54,6 +54,17 @@ _COLUMNS: Final = (
     "bounces",
     "complaints",
 )
+
+
+_IdentityFilter: TypeAlias = Annotated[
+    IdentityArn | None,
+    typer.Option(
+        metavar="ARN",
+        help="With this identity.",
+        parser=parsed_by(IdentityArn.parse),
+        show_default=False,
+    ),
+]
 
 
 class By(StrEnum):
@@ -123,15 +134,7 @@ def _grain(by: By | None, span: timedelta) -> Grain:
 def usage(
     account: AccountOption = None,
     user: UserFilter = None,
-    identity: Annotated[
-        IdentityArn | None,
-        typer.Option(
-            metavar="ARN",
-            help="With this identity.",
-            parser=parsed_by(IdentityArn.parse),
-            show_default=False,
-        ),
-    ] = None,
+    identity: _IdentityFilter = None,
     since: Annotated[str, typer.Option(metavar="TIME", help="From when on.")] = "1d",
     by: Annotated[
         By | None,

@@ -4,7 +4,7 @@ import hmac
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from smtpgate.core.arn import root_arn
 from smtpgate.core.policy import Policy
@@ -21,6 +21,7 @@ __all__ = [
     "KeyRefusal",
     "Network",
     "Principal",
+    "Raise",
     "SendingLimits",
     "usable_key",
 ]
@@ -30,16 +31,45 @@ UNLIMITED: Final = -1
 MAX_QUOTA: Final = 2**63 - 1
 MAX_RATE: Final = 1_000_000
 
+N = TypeVar("N", int, float)
 Network = IPv4Network | IPv6Network
 KeyRefusal = Literal["access-key-inactive", "access-key-expired", "network-not-allowed"]
 
 
 @dataclass(frozen=True, slots=True)
+class Raise:
+    """Larger limits before a moment; ``None``, and what is less than usual, raises nothing."""
+
+    max_24h_send: int | None
+    max_send_rate_per_s: float | None
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class SendingLimits:
-    """What one account may send, in recipients; ``-1`` is unlimited."""
+    """What somebody may send, in recipients; ``-1`` is unlimited."""
 
     max_24h_send: int
     max_send_rate_per_s: float
+    raised: Raise | None = None
+
+    def at(self, now: datetime) -> "SendingLimits":
+        """The limits that hold at that moment, with nothing more to come."""
+        raised = self.raised
+        if raised is None:
+            return self
+        if now >= raised.until:
+            return SendingLimits(self.max_24h_send, self.max_send_rate_per_s)
+        return SendingLimits(
+            _larger(self.max_24h_send, raised.max_24h_send),
+            _larger(self.max_send_rate_per_s, raised.max_send_rate_per_s),
+        )
+
+
+def _larger(usual: N, raised: N | None) -> N:
+    if raised is None or usual == UNLIMITED:
+        return usual
+    return raised if raised == UNLIMITED else max(usual, raised)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +91,8 @@ class Principal:
     """Who acts: a user of an account, or the account's root when ``user_name`` is ``None``.
 
     Root has no user policies and passes that half of an authorization. ``tags`` are pairs of
-    key and value, which policies know as ``aws:PrincipalTag/key``.
+    key and value, which policies know as ``aws:PrincipalTag/key``. ``limits`` are the user's
+    own, within the account's.
     """
 
     account: Account
@@ -70,6 +101,7 @@ class Principal:
     user_id: str
     policies: tuple[Policy, ...] = ()
     tags: tuple[tuple[str, str], ...] = ()
+    limits: SendingLimits | None = None
 
     @classmethod
     def root(cls, account: Account, partition: str = "aws") -> "Principal":
@@ -87,6 +119,7 @@ class AccessKey:
     """An access key id with its secret, from which its SMTP password is derived per region.
 
     It may be used before ``expires_at`` and from its ``networks``; without any, from anywhere.
+    ``limits`` are its own, within those of whom it acts for.
     """
 
     id: str
@@ -95,6 +128,7 @@ class AccessKey:
     is_active: bool = True
     expires_at: datetime | None = None
     networks: tuple[Network, ...] = ()
+    limits: SendingLimits | None = None
 
     def has_smtp_password(self, password: bytes, region: str) -> bool:
         """Whether that is its SMTP password, compared in constant time, usable or not."""

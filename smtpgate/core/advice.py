@@ -67,12 +67,13 @@ ADVICE: Final[Mapping[str, str]] = {
     "account-paused": "The operator has to let the account send again.",
     "identity-paused": "The identity's owner, or the operator, has to let it be used again.",
     "max-24h-send": (
-        "The sender has to wait until what it sent is 24 hours old, or the operator raises "
-        "max_24h_send of the account."
+        "The sender has to wait until what it sent is 24 hours old, or the limit that was "
+        "reached is raised (`smtpgate quota raise'): an account's by the operator, a user's or "
+        "access key's by the account's administrator, an identity's by its owner."
     ),
     "max-send-rate": (
         "The sender has to try again a little later, as mail servers do by themselves, or to "
-        "send more slowly; or the operator raises max_send_rate_per_s of the account."
+        "send more slowly; or the limit that was reached is raised (`smtpgate quota raise')."
     ),
     "no-signing-key": (
         "The identity's owner needs a DKIM key for the From domain that signs: one whose "

@@ -71,11 +71,13 @@ class Authorization:
 
     ``signing_identity`` is the most specific verified domain of the From identity's owner that
     covers the first From mailbox; ``None`` when the owner verified the address alone.
+    ``served_by`` has each identity that serves a role once.
     """
 
     identities: tuple[UsedIdentity, ...]
     decision: Decision
     signing_identity: Identity | None
+    served_by: tuple[Identity, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,7 @@ def authorize(question: Question) -> Authorization:
         question, tuple(author_context(question.context, author) for author in question.authors)
     )
     used: list[UsedIdentity] = []
+    served_by: dict[IdentityArn, Identity] = {}
     from_identity: Identity | None = None
     from_decision: Decision | None = None
     for role in _roles(question):
@@ -194,10 +197,13 @@ def authorize(question: Question) -> Authorization:
             raise _access_denied(question.principal, identity, decision, tuple(used))
         if from_identity is None:
             from_identity, from_decision = identity, decision
+        served_by[identity.arn] = identity
     if from_identity is None or from_decision is None:
         raise ValueError("a message has at least one author")
     signing_identity = _signing_identity(question, from_identity.owner_id)
-    return Authorization(tuple(used), from_decision, signing_identity)
+    return Authorization(
+        tuple(used), from_decision, signing_identity, tuple(served_by.values())
+    )
 
 
 def _must_not_be_paused(

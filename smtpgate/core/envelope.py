@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from smtpgate.core.account import Principal
+from smtpgate.core.account import Principal, SendingLimits
 from smtpgate.core.address import Mailbox, ReversePath
 
 __all__ = ["Client", "Envelope", "Submission"]
@@ -44,7 +44,8 @@ class Envelope:
 class Submission:
     """A whole message with its envelope, by an authenticated principal, not yet decided on.
 
-    ``message`` has CRLF line ends and is not dot-stuffed.
+    ``message`` has CRLF line ends and is not dot-stuffed. ``key_limits`` are the access key's
+    own.
     """
 
     message_id: str
@@ -54,3 +55,4 @@ class Submission:
     envelope: Envelope
     message: bytes
     received_at: datetime
+    key_limits: SendingLimits | None = None

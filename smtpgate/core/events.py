@@ -11,7 +11,7 @@ from smtpgate.core.author import Author
 from smtpgate.core.envelope import Client, Submission
 from smtpgate.core.headers import HeaderBlock
 from smtpgate.core.intent import SendingIntent
-from smtpgate.core.limits import Crossing
+from smtpgate.core.limits import Charge, Crossing
 from smtpgate.core.policy import Decision
 from smtpgate.core.reply import Reply
 
@@ -67,9 +67,10 @@ class SubmissionDone:
     """One submission, from the final dot to its verdict.
 
     The pipeline fills it in stage by stage, so that a refusal tells all that was known by then.
-    ``stage_s`` has the seconds that each stage took. ``used_24h`` is the account's count of
-    recipients in the last 24 hours, after this message; ``crossings`` are the shares of a quota
-    that were reached by it. ``uncounted`` says why its recipients were counted nowhere.
+    ``stage_s`` has the seconds that each stage took. ``charges`` are whose limits count; their
+    counts of recipients in the last 24 hours, after this message, are in ``used``, by the same
+    order; ``crossings`` are the shares of a quota that were reached by it. ``uncounted`` says
+    why its recipients were counted nowhere.
     ``header`` is the block without the fields that ``intent`` was read from.
     """
 
@@ -84,7 +85,8 @@ class SubmissionDone:
     sender: Author | None = None
     identities: tuple[UsedIdentity, ...] = ()
     decision: Decision | None = None
-    used_24h: int | None = None
+    charges: tuple[Charge, ...] = ()
+    used: tuple[int, ...] = ()
     crossings: tuple[Crossing, ...] = ()
     uncounted: str = ""
     signing_domain: str | None = None
@@ -99,6 +101,11 @@ class SubmissionDone:
         """The ARN of the identity that served From, or an empty text before that was known."""
         return next((used.arn for used in self.identities if used.role == "from"), "")
 
+    @property
+    def used_24h(self) -> int | None:
+        """What the account has used, or ``None`` before that was known."""
+        return self.used[0] if self.used else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailRefused:
@@ -108,6 +115,7 @@ class MailRefused:
     principal: Principal
     access_key_id: str
     client: Client
+    charges: tuple[Charge, ...]
     reason: str
     detail: str
     reply: Reply

@@ -1,9 +1,10 @@
 """Identities: verified domains and addresses, and which addresses each of them covers."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from smtpgate.core.account import SendingLimits
 from smtpgate.core.address import Mailbox, domain_of
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.policy import Policy
@@ -34,7 +35,8 @@ class DkimKey:
 class Identity:
     """A domain or address that one account registered, with its policies and DKIM keys.
 
-    ``paused_reason`` is set while nobody may send with it.
+    ``paused_reason`` is set while nobody may send with it. ``caps`` are what its owner lets
+    other accounts send by it, by their ids; who is not there is not capped.
     """
 
     arn: IdentityArn
@@ -42,6 +44,7 @@ class Identity:
     policies: tuple[Policy, ...] = ()
     dkim_keys: tuple[DkimKey, ...] = ()
     paused_reason: str | None = None
+    caps: Mapping[str, SendingLimits] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

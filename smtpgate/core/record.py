@@ -5,21 +5,21 @@ the policies either, but the text of each statement that counted, so that the ex
 not change with them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import zip_longest
 from typing import Final, Literal
 
-from smtpgate.core.account import Principal
 from smtpgate.core.address import Mailbox
 from smtpgate.core.author import Author
-from smtpgate.core.charges import charges_of
 from smtpgate.core.display_name import DisplayNameError, display_name
 from smtpgate.core.envelope import Client
 from smtpgate.core.events import AuthFailed, MailRefused, Stage, SubmissionDone, UsedIdentity
 from smtpgate.core.headers import HeaderBlock
 from smtpgate.core.identity import names_covering
 from smtpgate.core.intent import SendingIntent
+from smtpgate.core.limits import Charge, Subject
 from smtpgate.core.policy import Decision, Outcome, Side
 from smtpgate.core.reply import CATALOGUE, Reply
 
@@ -51,7 +51,7 @@ class LimitState:
     ``used_24h`` is ``None`` when it was refused before that was known.
     """
 
-    subject: str
+    subject: Subject
     used_24h: int | None
     max_24h_send: int
     max_send_rate_per_s: float
@@ -183,7 +183,7 @@ def submission_record(
         sender=done.sender,
         identities=done.identities,
         decision=None if done.decision is None else _without_excess(done.decision),
-        limits=_limits(principal, done.used_24h),
+        limits=_limits(done.charges, done.used),
         uncounted=done.uncounted[:_MAX_TEXT],
         signing_domain=done.signing_domain,
         selectors=done.selectors,
@@ -211,20 +211,19 @@ def mail_record(event: MailRefused) -> Record:
         organization_id=principal.account.organization_id,
         tags=principal.tags,
         client=replace(event.client, helo=event.client.helo[:_MAX_TEXT]),
-        limits=_limits(principal, None),
+        limits=_limits(event.charges, ()),
     )
 
 
-def _limits(principal: Principal, used_24h: int | None) -> tuple[LimitState, ...]:
-    """Whose limits count; how much was used is known of the first, the account."""
+def _limits(charges: Sequence[Charge], used: Sequence[int]) -> tuple[LimitState, ...]:
     return tuple(
         LimitState(
-            str(charge.subject),
-            None if at else used_24h,
+            charge.subject,
+            used_24h,
             charge.limits.max_24h_send,
             charge.limits.max_send_rate_per_s,
         )
-        for at, charge in enumerate(charges_of(principal))
+        for charge, used_24h in zip_longest(charges, used)
     )
 
 

@@ -10,8 +10,9 @@ from smtpgate.core.advice import ADVICE, denial_advice
 from smtpgate.core.author import Author
 from smtpgate.core.events import AUTH_REASONS
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
-from smtpgate.core.record import Record, decided_identity, owner_of
+from smtpgate.core.record import LimitState, Record, decided_identity, owner_of
 from smtpgate.core.reply import REASONS
+from smtpgate.core.verdict import OVER_LIMIT, over_limit, worded
 
 __all__ = ["Section", "Story", "as_seen_by", "outcome_of", "story_of"]
 
@@ -39,7 +40,7 @@ _ROLES: Final = {
     "return-path": "return path",
 }
 # Of a message that was refused for these, nothing was counted against limits.
-_NEVER_COUNTED: Final = frozenset({"max-24h-send", "max-send-rate", "ledger-unavailable"})
+_NEVER_COUNTED: Final = frozenset({*OVER_LIMIT, "ledger-unavailable"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +238,7 @@ def _limits(record: Record) -> Iterator[str]:
         of = "any number" if quota == UNLIMITED else str(quota)
         pace = "any number" if rate == UNLIMITED else f"{rate:g}"
         known = "" if used is None else f"; {used} used in 24 hours, this message counted"
-        yield f"{state.subject} may send {of} in 24 hours and {pace} a second{known}."
+        yield f"Of {state.subject}: {of} in 24 hours, {pace} a second{known}."
     yield _counted(record)
 
 
@@ -287,10 +288,11 @@ def as_seen_by(record: Record, account_id: str) -> Record:
     """The record without what is for the other side alone.
 
     A sender learns what decided, but not the owner's policies; the owner learns what the
-    sender's policies said, but neither them nor its access key.
+    sender's policies said, but neither them nor its access key, and of limits only what it set
+    itself.
     """
     if account_id != record.account_id:
-        record = replace(record, username="")
+        record = _without_limits_of_others(replace(record, username=""), account_id)
     decision = record.decision
     if decision is None:
         return record
@@ -300,6 +302,19 @@ def as_seen_by(record: Record, account_id: str) -> Record:
     if account_id != owner_of(decided_identity(record)):
         hidden.add("identity")
     return replace(record, decision=_without_texts(decision, hidden))
+
+
+def _without_limits_of_others(record: Record, account_id: str) -> Record:
+    kept = tuple(state for state in record.limits if _is_set_by(account_id, state))
+    own = any(record.detail.startswith(f"{state.subject}: ") for state in kept)
+    if record.reason in OVER_LIMIT and not own:
+        reply = worded(over_limit(record.reason), record.id)
+        return replace(record, limits=kept, detail="", reply=reply)
+    return replace(record, limits=kept)
+
+
+def _is_set_by(account_id: str, state: LimitState) -> bool:
+    return state.subject.kind == "identity" and owner_of(state.subject.name) == account_id
 
 
 def _without_texts(decision: Decision, hidden: set[str]) -> Decision:

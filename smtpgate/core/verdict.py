@@ -1,11 +1,12 @@
 """Verdicts: what the client hears of an upstream's answer, and how a refusal is worded."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from smtpgate.core.reply import CATALOGUE, Reject, Reply, reply_of
 from smtpgate.core.upstream import Delivery
 
-__all__ = ["last_word", "refusal_of", "worded"]
+__all__ = ["OVER_LIMIT", "last_word", "over_limit", "refusal_of", "worded"]
 
 _MAX_DETAIL: Final = 300
 _MAX_NAMED: Final = 5
@@ -16,6 +17,17 @@ _LAST_WORDS: Final = {
     "network-not-allowed": "session-network-not-allowed",
     "account-paused": "session-account-paused",
 }
+
+# The reply to what is over each sending limit.
+OVER_LIMIT: Final[Mapping[str, str]] = {
+    "max-24h-send": "daily-quota",
+    "max-send-rate": "send-rate",
+}
+
+
+def over_limit(limit: str, detail: str = "") -> Reject:
+    """The refusal of what is over a sending limit; ``detail`` says whose, and what is left."""
+    return Reject(reply_of(OVER_LIMIT[limit]), limit, detail)
 
 
 def refusal_of(delivery: Delivery) -> Reject | None:

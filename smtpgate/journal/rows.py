@@ -17,6 +17,7 @@ from smtpgate.core.author import Author
 from smtpgate.core.envelope import Client
 from smtpgate.core.events import UsedIdentity
 from smtpgate.core.intent import SendingIntent
+from smtpgate.core.limits import Subject
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
 from smtpgate.core.record import LimitState, Record
 from smtpgate.core.reply import Reply
@@ -153,7 +154,13 @@ def _facts(record: Record, texts: dict[str, str]) -> Facts:
         ],
         "decision": None if record.decision is None else _decision(record.decision, texts),
         "limits": [
-            [one.subject, one.used_24h, one.max_24h_send, one.max_send_rate_per_s]
+            [
+                one.subject.kind,
+                one.subject.name,
+                one.used_24h,
+                one.max_24h_send,
+                one.max_send_rate_per_s,
+            ]
             for one in record.limits
         ],
         "uncounted": record.uncounted or None,
@@ -290,7 +297,10 @@ def record_of(row: Row, texts: Texts) -> Record:
             for role, address, arn, how in facts.get("used", ())
         ),
         decision=None if decision is None else _decision_in(decision, texts),
-        limits=tuple(LimitState(*one) for one in facts.get("limits", ())),
+        limits=tuple(
+            LimitState(Subject(row.account_id, kind, name), *state)
+            for kind, name, *state in facts.get("limits", ())
+        ),
         uncounted=facts.get("uncounted", ""),
         signing_domain=facts.get("domain"),
         selectors=tuple(facts.get("selectors", ())),

@@ -19,6 +19,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 import smtpgate
+from smtpgate.core.account import UNLIMITED
 from smtpgate.core.events import (
     Authenticated,
     AuthFailed,
@@ -156,8 +157,8 @@ class Metrics:
             len(submission.envelope.recipients),
             now_s,
         )
-        limit = account.limits.max_24h_send
-        if done.used_24h is not None and limit >= 0:
+        limit = done.charges[0].limits.max_24h_send if done.charges else UNLIMITED
+        if done.used_24h is not None and limit != UNLIMITED:
             self._quotas.note(account.id, done.used_24h / limit if limit else 1.0, now_s)
         for one in done.crossings:
             self._quota_reached.labels(one.charge.subject.kind, str(one.percent)).inc()

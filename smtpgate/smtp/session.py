@@ -359,6 +359,7 @@ class GateSession(GateProtocol):
                 envelope=Envelope(mail.reverse_path, tuple(self._recipients), mail.smtputf8),
                 message=await door.pipeline.offload(len(message), unstuffed, message),
                 received_at=received_at,
+                key_limits=key.limits,
             )
         )
 

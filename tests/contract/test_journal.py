@@ -181,6 +181,7 @@ async def test_a_refused_login_and_a_refused_mail_have_their_rows(
             principal=event.submission.principal,
             access_key_id="AKIAIOSFODNN7EXAMPLE",
             client=event.submission.client,
+            charges=event.charges,
             reason="max-24h-send",
             detail="account 999999999999: 0 of 200 recipients left",
             reply=reply_of("daily-quota"),

@@ -86,7 +86,7 @@ async def test_counts_as_the_table_says(ledger: Ledger, case: dict[str, Any]) ->
         now = moment(step["at"])
         if "refused" not in step:
             reservation = await ledger.reserve(limits, step["recipients"], now)
-            assert reservation.used_24h == step["used"], step
+            assert reservation.used == (step["used"],), step
             assert await ledger.used_24h(A, now) == step["used"], step
             continue
         with pytest.raises(LimitExceededError) as refusal:
@@ -118,7 +118,7 @@ async def test_an_account_that_never_sent_has_used_nothing(ledger: Ledger) -> No
 async def test_all_that_are_charged_are_counted(ledger: Ledger) -> None:
     charges = [Charge(A, SendingLimits(10, 10)), Charge(USER, ANY), Charge(KEY, ANY)]
     reservation = await ledger.reserve(charges, 3, START)
-    assert [entry.used_24h for entry in reservation.counted] == [3, 3, 3]
+    assert reservation.used == (3, 3, 3)
     await ledger.commit(reservation, 2, START)
     assert [await ledger.used_24h(one, START) for one in (A, USER, KEY)] == [2, 2, 2]
 

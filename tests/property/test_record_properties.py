@@ -13,11 +13,13 @@ from smtpgate.core.author import Author
 from smtpgate.core.envelope import Client
 from smtpgate.core.events import Role, Stage, UsedIdentity
 from smtpgate.core.intent import SendingIntent
+from smtpgate.core.limits import Subject, SubjectKind
 from smtpgate.core.policy import Decision, Determining, Kind, NearestMiss, Outcome, Side
 from smtpgate.core.record import LimitState, Record, RecordKind, RecordOutcome
 from smtpgate.core.reply import Reply
 from smtpgate.journal.rows import digests_in, record_of, row_of, with_verdict
 
+ACCOUNT: Final = "999999999999"
 ANYTHING: Final = st.text(max_size=40)
 SOME: Final = st.none() | ANYTHING
 COUNTS: Final = st.integers(-1, 2**40)
@@ -88,7 +90,7 @@ RECORDS: Final = st.builds(
     reason=ANYTHING,
     detail=ANYTHING,
     reply=st.none() | REPLIES,
-    account_id=ANYTHING,
+    account_id=st.just(ACCOUNT),
     user_arn=ANYTHING,
     username=ANYTHING,
     organization_id=SOME,
@@ -107,7 +109,13 @@ RECORDS: Final = st.builds(
     ).map(tuple),
     decision=st.none() | decisions(),
     limits=st.lists(
-        st.builds(LimitState, ANYTHING, st.none() | COUNTS, COUNTS, st.floats(0, 1e6)),
+        st.builds(
+            LimitState,
+            st.builds(Subject, st.just(ACCOUNT), words(SubjectKind), ANYTHING),
+            st.none() | COUNTS,
+            COUNTS,
+            st.floats(0, 1e6),
+        ),
         max_size=2,
     ).map(tuple),
     uncounted=ANYTHING,

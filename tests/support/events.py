@@ -21,6 +21,7 @@ from smtpgate.core.events import (
     UpkeepTroubles,
     UsedIdentity,
 )
+from smtpgate.core.limits import Charge, Subject
 from smtpgate.core.reply import Reply, reply_of
 
 __all__ = [
@@ -78,11 +79,12 @@ def done(
             message=MESSAGE,
             received_at=AT,
         ),
+        charges=(Charge(Subject(account), principal.account.limits),),
         outcome=outcome,
         reason=reason,
         reply=reply or reply_of("accepted", message_id="0100-1"),
         authors=(Author(None, _FROM),),
-        used_24h=used_24h,
+        used=() if used_24h is None else (used_24h,),
         done_at=AT + timedelta(milliseconds=12),
         stage_s={"message": 0.0001, "authorization": 0.0002, "relay": 0.010},
     )
@@ -108,12 +110,14 @@ def auth_failed(username: str = "AKIAIOSFODNN7EXAMPLE") -> AuthFailed:
 
 def mail_refused() -> MailRefused:
     """MAIL by an account whose quota is used up."""
-    submission = done().submission
+    event = done(max_24h_send=200)
+    submission = event.submission
     return MailRefused(
         message_id="0100-2",
         principal=submission.principal,
         access_key_id=submission.access_key_id,
         client=CLIENT,
+        charges=event.charges,
         reason="max-24h-send",
         detail=f"account {DELEGATE}: 0 of 200 recipients left, retry after 00:03:12",
         reply=reply_of("daily-quota"),

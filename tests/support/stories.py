@@ -8,16 +8,18 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final, NamedTuple
 
+from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.address import Mailbox
 from smtpgate.core.author import Author
 from smtpgate.core.events import AUTH_REASONS, SubmissionDone, UsedIdentity
 from smtpgate.core.headers import split_message
 from smtpgate.core.intent import SendingIntent
+from smtpgate.core.limits import Charge, Subject
 from smtpgate.core.policy import parse_policy
 from smtpgate.core.record import Record, login_record, mail_record, submission_record
 from smtpgate.core.reply import REASONS, Reject, Reply, reply_of
 from smtpgate.core.story import as_seen_by, story_of
-from smtpgate.core.verdict import worded
+from smtpgate.core.verdict import over_limit, worded
 from tests.support.cases import CASES
 from tests.support.clock import MovableClock
 from tests.support.events import AT, DELEGATE, IDENTITY, auth_failed, mail_refused
@@ -121,12 +123,12 @@ def _done(stages: int) -> SubmissionDone:
     if stages == 1:
         event.authors, event.intent = (), SendingIntent()
     if stages < 3:
-        event.identities, event.decision = (), None
+        event.identities, event.decision, event.charges = (), None, ()
     if stages < 4:
-        event.used_24h = None
+        event.used = ()
         event.signing_domain, event.selectors = None, ()
     else:
-        event.used_24h = 14
+        event.used = (14,)
     return event
 
 
@@ -195,6 +197,32 @@ def records() -> Iterator[tuple[str, Record]]:
     yield "seen-by-the-sender", as_seen_by(_record(_refused("explicit-deny")), DELEGATE)
     stranger = denied["denied-by-principal"]
     yield "seen-by-whom-no-policy-names", as_seen_by(stranger, DELEGATE)
+    yield from _within_others()
+
+
+def _within_others() -> Iterator[tuple[str, Record]]:
+    """With limits within the account's: who set which of them sees which."""
+    accepted, refused, charges = _done(5), _refused("max-24h-send"), _charges_within_others()
+    accepted.charges, accepted.used = charges, (14, 12, 5, 2)
+    refused.charges = charges
+    yield "many-limits", _record(accepted)
+    yield "many-limits-seen-by-the-owner", as_seen_by(_record(accepted), "888888888888")
+    yield "limit-of-the-sender-seen-by-the-owner", as_seen_by(_record(refused), "888888888888")
+    cap = charges[-1]
+    detail = (
+        f"{cap.subject}: 0 of {cap.limits.max_24h_send} recipients left, retry after 00:03:12"
+    )
+    refused.detail, refused.reply = detail, worded(over_limit("max-24h-send", detail), _ID)
+    yield "cap-of-the-owner-seen-by-the-owner", as_seen_by(_record(refused), "888888888888")
+
+
+def _charges_within_others() -> tuple[Charge, ...]:
+    return (
+        *_done(5).charges,
+        Charge(Subject(DELEGATE, "user", "mailer"), SendingLimits(50, UNLIMITED)),
+        Charge(Subject(DELEGATE, "access-key", "AKIAIOSFODNN7EXAMPLE"), SendingLimits(-1, 2)),
+        Charge(Subject(DELEGATE, "identity", IDENTITY), SendingLimits(10, 0.5)),
+    )
 
 
 def _other_forms(accepted: Record) -> Record:

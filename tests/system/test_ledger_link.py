@@ -62,11 +62,11 @@ async def test_an_answer_that_means_nothing_is_told_to_all_who_wait(
 ) -> None:
     babbler = Babbler()
     async with opened(babbler) as ledger, asyncio.timeout(10):
-        assert (await ledger.reserve(CHARGES, 5, NOW)).used_24h == 5
+        assert (await ledger.reserve(CHARGES, 5, NOW)).used == (5,)
         babbler.answer = answer
         tries = [ledger.reserve(CHARGES, 1, NOW) for _ in range(3)]
         for outcome in await asyncio.gather(*tries, return_exceptions=True):
             with pytest.raises(LedgerUnavailableError, match=problem):
                 raise outcome if isinstance(outcome, BaseException) else AssertionError
         babbler.answer = PASSED
-        assert (await ledger.reserve(CHARGES, 5, NOW)).used_24h == 5
+        assert (await ledger.reserve(CHARGES, 5, NOW)).used == (5,)

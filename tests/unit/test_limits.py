@@ -63,7 +63,7 @@ def reserve(
             "max-24h-send",
             200,
             None,
-            "identity arn:aws:ses:us-east-1:8:identity/example.com for account 999999999999: "
+            "account 999999999999 by identity arn:aws:ses:us-east-1:8:identity/example.com: "
             "200 of 200 recipients left, 201 never fit",
         ),
     ],

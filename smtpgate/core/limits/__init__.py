@@ -8,7 +8,13 @@ A store keeps one :class:`Usage` a subject and applies these functions to it; wh
 them in, the counting is here.
 """
 
-from smtpgate.core.limits.charge import Charge, LimitExceededError, LimitName, Subject
+from smtpgate.core.limits.charge import (
+    Charge,
+    LimitExceededError,
+    LimitName,
+    Subject,
+    SubjectKind,
+)
 from smtpgate.core.limits.reservation import (
     Attempt,
     Counted,
@@ -49,6 +55,7 @@ __all__ = [
     "Reservation",
     "Settlement",
     "Subject",
+    "SubjectKind",
     "Usage",
     "Window",
     "attempt",

@@ -16,7 +16,7 @@ _WORDS: Final[dict[SubjectKind, str]] = {
     "account": "account {account_id}",
     "user": "user {name}",
     "access-key": "access key {name}",
-    "identity": "identity {name} for account {account_id}",
+    "identity": "account {account_id} by identity {name}",
 }
 
 

@@ -74,9 +74,9 @@ class Reservation:
         return self.counted[0].charge.subject.account_id
 
     @property
-    def used_24h(self) -> int:
-        """What the first subject, the account, has used, these recipients counted."""
-        return self.counted[0].used_24h
+    def used(self) -> tuple[int, ...]:
+        """What each subject has used in 24 hours, these recipients counted."""
+        return tuple(one.used_24h for one in self.counted)
 
 
 @dataclass(frozen=True, slots=True)
