@@ -12,7 +12,7 @@ from smtpgate.core.account import AccessKey
 from smtpgate.core.envelope import Envelope
 from smtpgate.core.events import AuthReason, Event, SubmissionDone, UpkeepTroubles
 from smtpgate.core.identity import Identity
-from smtpgate.core.limits import Charge, Crossing, Reservation, Subject
+from smtpgate.core.limits import Charge, Crossing, Reservation, Standing, Subject
 from smtpgate.core.registered import Registered
 from smtpgate.core.upstream import Delivery
 
@@ -112,6 +112,12 @@ class Ledger(Protocol):
         """Raise LimitExceededError when a 24-hour quota has no room for even one recipient.
 
         It counts nothing, and asks the store only about those that were full when last seen.
+        """
+
+    async def standings(self, charges: Sequence[Charge], now: datetime) -> tuple[Standing, ...]:
+        """How each charge stands, all as of one moment; nothing is counted.
+
+        All charges are of one sending account. Who never sent has used nothing.
         """
 
     async def used_24h(self, subject: Subject, now: datetime) -> int:

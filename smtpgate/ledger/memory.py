@@ -12,15 +12,17 @@ from smtpgate.core.limits import (
     Charge,
     Crossing,
     Reservation,
+    Standing,
     Subject,
     Usage,
     attempt,
     idle_at_us,
     is_long_over,
     is_within_lease,
-    look,
     microseconds,
+    must_have_room,
     settle,
+    standings,
     used_24h,
 )
 
@@ -91,9 +93,11 @@ class MemoryLedger:
 
     async def check(self, charges: Sequence[Charge], now: datetime) -> None:
         """Raise LimitExceededError when a 24-hour quota has no room for even one recipient."""
-        refusal = look(self._usages(charges), charges, now)
-        if refusal is not None:
-            raise refusal
+        must_have_room(await self.standings(charges, now))
+
+    async def standings(self, charges: Sequence[Charge], now: datetime) -> tuple[Standing, ...]:
+        """How each charge stands; nothing is counted."""
+        return standings(self._usages(charges), charges, now)
 
     async def used_24h(self, subject: Subject, now: datetime) -> int:
         """Recipients counted in the last 24 hours."""

@@ -25,8 +25,11 @@ from smtpgate.core.limits import (
     LimitExceededError,
     LimitName,
     Reservation,
+    Standing,
     Subject,
     microseconds,
+    must_go_together,
+    must_have_room,
     must_make_sense,
 )
 from smtpgate.ledger.full import FullQuotas
@@ -38,7 +41,6 @@ __all__ = ["RedisLedger"]
 # The number changes with the form of what is kept under the keys.
 _PREFIX: Final = "smtpgate:1"
 _LIMITS: Final[tuple[LimitName, ...]] = ("max-24h-send", "max-send-rate")
-_LOOK_ONLY: Final = 0
 _PASSED: Final = 1
 _LUA: Final = files("smtpgate.ledger") / "lua"
 
@@ -61,6 +63,7 @@ class RedisLedger:
         self._full = FullQuotas()
         self._reserve = _script("reserve.lua")
         self._settle = _script("settle.lua")
+        self._standings = _script("standings.lua")
         # Unlike those of any other process that has open reservations.
         self._ids = count((int.from_bytes(os.urandom(4)) >> 1) << 32)
 
@@ -70,8 +73,11 @@ class RedisLedger:
         """Count the recipients beforehand; raises LimitExceededError when they are too many."""
         must_make_sense(charges, recipients)
         number = next(self._ids)
+        arguments = (microseconds(now), recipients, self._lease_ms, *_limits(charges))
         try:
-            passed, *facts = await self._ask(number, charges, recipients, now, self._lease_ms)
+            passed, *facts = await self._link.call(
+                self._reserve, _keys(number, charges), arguments
+            )
         except (InDoubtLedgerError, asyncio.CancelledError):
             self._undo(number, charges, recipients, now)
             raise
@@ -121,16 +127,26 @@ class RedisLedger:
         """Raise LimitExceededError when a 24-hour quota has no room for even one recipient."""
         if not self._full.has_any(charges):
             return
-        passed, *facts = await self._ask(0, charges, 1, now, _LOOK_ONLY)
-        if passed != _PASSED:
-            raise _refusal(charges, 1, facts)
+        must_have_room(await self.standings(charges, now))
         self._full.forget(charges)
+
+    async def standings(self, charges: Sequence[Charge], now: datetime) -> tuple[Standing, ...]:
+        """How each charge stands; nothing is counted."""
+        must_go_together(charges)
+        arguments = (microseconds(now), *_limits(charges))
+        answer = await self._link.call(self._standings, _subject_keys(charges), arguments)
+        return tuple(
+            Standing(charge, used, _span(frees_us), _number(rate_left), _span(lends_us))
+            for charge, used, frees_us, rate_left, lends_us in zip(
+                charges, *(answer[fact::4] for fact in range(4)), strict=True
+            )
+        )
 
     async def used_24h(self, subject: Subject, now: datetime) -> int:
         """Recipients counted in the last 24 hours."""
         charge = Charge(subject, SendingLimits(UNLIMITED, UNLIMITED))
-        *_, used = await self._ask(0, (charge,), 1, now, _LOOK_ONLY)
-        return used
+        (standing,) = await self.standings([charge], now)
+        return standing.used_24h
 
     async def probe(self) -> None:
         """Write to the server something that counts nothing: a full one or a replica cannot."""
@@ -141,17 +157,6 @@ class RedisLedger:
         await self._link.close()
 
     # -- the scripts' words --------------------------------------------------------------------
-
-    async def _ask(
-        self,
-        number: int,
-        charges: Sequence[Charge],
-        recipients: int,
-        now: datetime,
-        lease_ms: int,
-    ) -> list[int]:
-        arguments = (microseconds(now), recipients, lease_ms, *_limits(charges))
-        return await self._link.call(self._reserve, _keys(number, charges), arguments)
 
     def _settling(
         self, reservation: Reservation, accepted: int, now: datetime
@@ -175,12 +180,17 @@ class RedisLedger:
 
 
 def _keys(number: int, charges: Sequence[Charge]) -> list[str]:
-    account = f"{_PREFIX}:{{{charges[0].subject.account_id}}}"
+    account = _account_key(charges[0].subject)
+    return [f"{account}:open:{number}", *_subject_keys(charges)]
+
+
+def _subject_keys(charges: Sequence[Charge]) -> list[str]:
     subjects = (charge.subject for charge in charges)
-    return [
-        f"{account}:open:{number}",
-        *(f"{account}:{subject.kind}:{subject.name}" for subject in subjects),
-    ]
+    return [f"{_account_key(one)}:{one.kind}:{one.name}" for one in subjects]
+
+
+def _account_key(subject: Subject) -> str:
+    return f"{_PREFIX}:{{{subject.account_id}}}"
 
 
 def _limits(charges: Sequence[Charge]) -> list[str | int]:
@@ -201,5 +211,13 @@ def _refusal(
         _LIMITS[limit],
         recipients=recipients,
         left=left,
-        retry_after=None if wait_us < 0 else timedelta(microseconds=wait_us),
+        retry_after=_span(wait_us),
     )
+
+
+def _span(wait_us: int) -> timedelta | None:
+    return None if wait_us < 0 else timedelta(microseconds=wait_us)
+
+
+def _number(answer: int) -> int | None:
+    return None if answer < 0 else answer

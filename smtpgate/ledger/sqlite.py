@@ -14,13 +14,15 @@ from smtpgate.core.limits import (
     Crossing,
     LimitExceededError,
     Reservation,
+    Standing,
     Subject,
     Usage,
     attempt,
     is_within_lease,
-    look,
     microseconds,
+    must_have_room,
     settle,
+    standings,
     used_24h,
 )
 from smtpgate.ledger.full import FullQuotas
@@ -102,19 +104,26 @@ class SqliteLedger:
         """Raise LimitExceededError when a 24-hour quota has no room for even one recipient."""
         if not self._full.has_any(charges):
             return
-
-        def work(file: LedgerFile) -> None:
-            refusal = look([file.usage(charge.subject) for charge in charges], charges, now)
-            if refusal is not None:
-                raise refusal
-
-        await self._do(work)
+        must_have_room(await self.standings(charges, now))
         self._full.forget(charges)
+
+    async def standings(self, charges: Sequence[Charge], now: datetime) -> tuple[Standing, ...]:
+        """How each charge stands; nothing is counted."""
+
+        def work(file: LedgerFile) -> tuple[Standing, ...]:
+            return standings([file.usage(charge.subject) for charge in charges], charges, now)
+
+        found: tuple[Standing, ...] = await self._do(work, only_reads=True)
+        return found
 
     async def used_24h(self, subject: Subject, now: datetime) -> int:
         """Recipients counted in the last 24 hours."""
         now_us = microseconds(now)
-        used: int = await self._do(lambda file: used_24h(file.usage(subject), now_us))
+
+        def work(file: LedgerFile) -> int:
+            return used_24h(file.usage(subject), now_us)
+
+        used: int = await self._do(work, only_reads=True)
         return used
 
     async def probe(self) -> None:
@@ -133,13 +142,14 @@ class SqliteLedger:
         *,
         undo: Callable[[Any], Work] | None = None,
         owed: Work | None = None,
+        only_reads: bool = False,
     ) -> Any:  # noqa: ANN401 - whatever the work returns
         """What the work comes to in the next transaction. Raises LedgerUnavailableError."""
         if self._writer.is_closed:
             raise LedgerUnavailableError(f"{self._path}: closed")
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        self._writer.put(Job(work, loop, future, undo, owed))
+        self._writer.put(Job(work, loop, future, undo, owed, only_reads))
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await future

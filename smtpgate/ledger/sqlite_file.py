@@ -106,10 +106,17 @@ class LedgerFile:
 
     def begin(self) -> None:
         """Begin to write: nobody else can until the end, so that what is read stays true."""
+        # Not a deferred one: its first write would fail at once while another process writes.
+        self._begin("BEGIN IMMEDIATE")
+
+    def begin_to_read(self) -> None:
+        """Begin to read what is true of one moment; it waits for nobody, and nobody for it."""
+        self._begin("BEGIN")
+
+    def _begin(self, statement: str) -> None:
         self._rows.clear()
         self._changed.clear()
-        # Not a deferred one: its first write would fail at once while another process writes.
-        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.execute(statement)
 
     def commit(self) -> None:
         """Write what was changed, and end."""

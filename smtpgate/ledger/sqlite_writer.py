@@ -37,7 +37,8 @@ class Job:
 
     ``undo`` makes, from the result, the work that undoes it: for when nobody waits any longer.
     ``owed`` is what must be done instead when nobody waits, or when the file cannot be used;
-    it is tried until it is done, so it must be harmless to do twice.
+    it is tried until it is done, so it must be harmless to do twice. ``only_reads`` is for work
+    that changes nothing.
     """
 
     work: Work
@@ -45,6 +46,7 @@ class Job:
     future: "Future[Any]"
     undo: Callable[[Any], Work] | None = None
     owed: Work | None = None
+    only_reads: bool = False
 
 
 Answer = tuple[Job, Any]
@@ -56,7 +58,7 @@ class Writer:
     def __init__(
         self, path: Path, *, busy_timeout_s: float, on_begin: Callable[[LedgerFile, int], None]
     ) -> None:
-        """``on_begin`` is called in each transaction first, with the number of jobs in it."""
+        """``on_begin`` is called first in each that may write, with the number of its jobs."""
         self._path = path
         self._busy_timeout_s = busy_timeout_s
         self._on_begin = on_begin
@@ -145,8 +147,11 @@ class Writer:
 
     def _transact(self, jobs: list[Job], owed: list[Work]) -> list[Answer]:
         file = self._opened()
-        file.begin()
-        self._on_begin(file, len(jobs))
+        if owed or not all(job.only_reads for job in jobs):
+            file.begin()
+            self._on_begin(file, len(jobs))
+        else:
+            file.begin_to_read()
         for work in owed:
             _outcome(work, file)
         answers: list[Answer] = []

@@ -17,6 +17,7 @@ from smtpgate.core.limits import (
     Charge,
     LimitExceededError,
     Reservation,
+    Standing,
     Subject,
 )
 from smtpgate.ledger.memory import MemoryLedger
@@ -43,6 +44,7 @@ USER: Final = Subject("999999999999", "user", "mailer")
 KEY: Final = Subject("999999999999", "access-key", "AKIAIOSFODNN7EXAMPLE")
 B: Final = Subject("777777777777")
 ANY: Final = SendingLimits(UNLIMITED, UNLIMITED)
+NONE: Final = SendingLimits(0, 0)
 
 
 @pytest.fixture(scope="module")
@@ -405,6 +407,63 @@ async def test_a_refusal_is_remembered_until_there_is_room_again(ledger: Ledger)
         await ledger.reserve(limits, 1, START)
     await ledger.refund(reservation, START)
     await ledger.check(limits, START)
+
+
+# -- how limits stand --------------------------------------------------------------------------
+
+
+async def test_who_never_sent_has_all_of_its_limits_left(ledger: Ledger) -> None:
+    charges = [Charge(A, SendingLimits(5, 14)), Charge(USER, ANY), Charge(KEY, NONE)]
+    account, user, key = await ledger.standings(charges, START)
+    assert account == Standing(charges[0], 0, None, 14, None)
+    assert account.left == 5
+    assert user == Standing(charges[1], 0, None, None, None)
+    assert user.left is None
+    assert key == Standing(charges[2], 0, None, 0, None)
+    assert key.left == 0
+
+
+async def test_what_is_used_up_tells_when_there_is_room_again(ledger: Ledger) -> None:
+    charges = [Charge(A, SendingLimits(5, 2)), Charge(USER, SendingLimits(6, UNLIMITED))]
+    await ledger.reserve(charges, 1, START)
+    later = START + 5 * MINUTE
+    await ledger.reserve(charges, 4, later)
+    account, user = await ledger.standings(charges, later)
+    lends_in = timedelta(seconds=1, microseconds=1)
+    assert account == Standing(charges[0], 5, WINDOW - 4 * MINUTE, 0, lends_in)
+    assert account.left == 0
+    assert user == Standing(charges[1], 5, None, None, None)
+    assert user.left == 1
+
+
+async def test_limits_that_were_lowered_leave_nothing(ledger: Ledger) -> None:
+    await ledger.reserve(charge(ANY), 8, START)
+    lower = charge(SendingLimits(5, UNLIMITED))
+    (standing,) = await ledger.standings(lower, START)
+    assert (standing.used_24h, standing.left) == (8, 0)
+    assert standing.frees_in == WINDOW + BUCKET
+
+
+async def test_asking_how_limits_stand_changes_nothing(ledger: Ledger) -> None:
+    limits = charge(SendingLimits(10, 2))
+    reservation = await ledger.reserve(limits, 4, START)
+    before = await ledger.standings(limits, START)
+    # Neither a time that comes nor one that was is kept, nor another limit.
+    for now in (START + 3 * WINDOW, START - WINDOW, START):
+        for other in (limits, charge(ANY), charge(NONE)):
+            await ledger.standings(other, now)
+    assert await ledger.standings(limits, START) == before
+    await ledger.refund(reservation, START)
+    (standing,) = await ledger.standings(limits, START)
+    assert standing == Standing(limits[0], 0, None, 2, None)
+
+
+@pytest.mark.parametrize("charges", [[], [Charge(A, ANY), Charge(B, ANY)]])
+async def test_how_several_accounts_stand_is_not_one_question(
+    ledger: Ledger, charges: list[Charge]
+) -> None:
+    with pytest.raises(ValueError, match="of one account"):
+        await ledger.standings(charges, START)
 
 
 # -- memory alone ------------------------------------------------------------------------------

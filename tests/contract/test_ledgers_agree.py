@@ -24,9 +24,9 @@ from hypothesis.stateful import (
 )
 
 from smtpgate.core.account import UNLIMITED, SendingLimits
-from smtpgate.core.limits import Charge, LimitExceededError, Reservation, Subject
+from smtpgate.core.limits import Charge, LimitExceededError, Reservation, Standing, Subject
 from smtpgate.ports import Ledger
-from tests.oracle.naive_limits import NaiveLimits, NaivePassed, NaiveRefusal
+from tests.oracle.naive_limits import NaiveLimits, NaivePassed, NaiveRefusal, NaiveStanding
 from tests.support.daemons import Lab
 from tests.support.ledgers import (
     LEASE_S,
@@ -85,6 +85,10 @@ def told_by(refusal: LimitExceededError) -> NaiveRefusal:
     return NaiveRefusal(
         refusal.charge.subject, refusal.limit, refusal.left, refusal.retry_after
     )
+
+
+def told_of(one: Standing) -> NaiveStanding:
+    return NaiveStanding(one.used_24h, one.left, one.frees_in, one.rate_left, one.lends_in)
 
 
 class LedgersAgree(RuleBasedStateMachine):
@@ -204,6 +208,16 @@ class LedgersAgree(RuleBasedStateMachine):
             if refusal is not None:
                 assert is_full
                 assert told_by(refusal)[1:3] == ("max-24h-send", 0)
+
+    @rule(worker=st.integers(0, WORKERS - 1), charges=charge_lists)
+    def how_they_stand_is_told_and_changes_nothing(
+        self, worker: int, charges: list[Charge]
+    ) -> None:
+        wanted = [self.model.standing(charge, self.now) for charge in charges]
+        for ledger in self.workers(worker):
+            found = self.run(ledger.standings(charges, self.now))
+            assert [one.charge for one in found] == charges
+            assert [told_of(one) for one in found] == wanted
 
     @invariant()
     def the_sums_are_the_models(self) -> None:

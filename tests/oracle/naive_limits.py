@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from smtpgate.core.limits import Charge, Subject
 
-__all__ = ["NaiveLimits", "NaivePassed", "NaiveRefusal"]
+__all__ = ["NaiveLimits", "NaivePassed", "NaiveRefusal", "NaiveStanding"]
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MINUTE: Final = timedelta(minutes=1)
@@ -42,6 +42,16 @@ class NaivePassed(NamedTuple):
     number: int
     used: tuple[int, ...]
     may_tell: bool
+
+
+class NaiveStanding(NamedTuple):
+    """The sum, then what is left of each limit and how long until one fits again."""
+
+    used_24h: int
+    left: int | None
+    frees_in: timedelta | None
+    rate_left: int | None
+    lends_in: timedelta | None
 
 
 @dataclass
@@ -137,6 +147,19 @@ class NaiveLimits:
         """The recipients counted in the last 24 hours."""
         account = self.accounts.get(subject)
         return account.used(now) if account else 0
+
+    def standing(self, charge: Charge, now: datetime) -> NaiveStanding:
+        """What of both limits is left."""
+        account, quota = self._seen(charge, now), charge.limits.max_24h_send
+        used, tokens = sum(account.counts.values()), account.tokens
+        waits = {one.limit: one.wait for one in self._refusals(account, charge, 1, now)}
+        return NaiveStanding(
+            used,
+            None if quota == UNLIMITED else max(0, quota - used),
+            waits.get("max-24h-send"),
+            None if tokens is None else max(0, ceil(tokens)),
+            waits.get("max-send-rate"),
+        )
 
     def reserve(
         self, charges: Sequence[Charge], recipients: int, now: datetime

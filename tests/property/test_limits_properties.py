@@ -14,12 +14,14 @@ from smtpgate.core.limits import (
     WINDOW,
     Charge,
     LimitExceededError,
+    Standing,
     Subject,
     Usage,
     attempt,
     microseconds,
     refund,
     seen_at,
+    standings,
     used_24h,
 )
 from smtpgate.core.limits.window import minute_of
@@ -258,6 +260,55 @@ def test_what_was_refused_passes_after_the_wait_that_was_told_and_never_earlier(
         # Two millionths of a token may be earned before they are told.
         earlier = now + wait - timedelta(microseconds=2 + 3 / rate)
         assert earlier < now or not is_let_through(usage, limits, recipients, earlier)
+
+
+def standing(usage: Usage, limits: SendingLimits, now: datetime) -> Standing:
+    return standings([usage], [Charge(ACCOUNT, limits)], now)[0]
+
+
+@given(attempts(timedelta(hours=5)), quotas, st.timedeltas(timedelta(0), WINDOW))
+def test_as_many_as_a_quota_has_left_pass_and_no_more(
+    tried: list[Attempt], quota: int, wait: timedelta
+) -> None:
+    limits = SendingLimits(quota, UNLIMITED)
+    usage = after(tried, limits)
+    now = as_of(usage) + wait
+    found = standing(usage, limits, now)
+    assert found.left is not None
+    assert not is_let_through(usage, limits, found.left + 1, now)
+    assert found.left == 0 or is_let_through(usage, limits, found.left, now)
+    assert (found.frees_in is None) is (found.left > 0 or quota == 0)
+    if found.frees_in is not None:
+        assert is_let_through(usage, limits, 1, now + found.frees_in)
+        earlier = now + found.frees_in - timedelta(microseconds=1)
+        assert not is_let_through(usage, limits, 1, earlier)
+
+
+@given(attempts(timedelta(seconds=5)), rates | st.just(0.0), st.timedeltas(0 * SECOND, SECOND))
+def test_as_many_messages_to_one_as_a_rate_has_left_pass_and_no_more(
+    tried: list[Attempt], rate: float, wait: timedelta
+) -> None:
+    limits = SendingLimits(UNLIMITED, rate)
+    usage = after(tried, limits)
+    now = as_of(usage) + wait
+    found = standing(usage, limits, now)
+    assert found.rate_left is not None
+    for _ in range(found.rate_left):
+        usage = reserve(usage, limits, 1, now)
+    assert not is_let_through(usage, limits, 1, now)
+    assert (found.lends_in is None) is (found.rate_left > 0 or rate == 0)
+
+
+@given(attempts(timedelta(hours=5)), quotas, rates, st.timedeltas(0 * SECOND, 9 * SECOND))
+def test_who_has_nothing_left_waits_as_long_as_a_refusal_says(
+    tried: list[Attempt], quota: int, rate: float, wait: timedelta
+) -> None:
+    limits = SendingLimits(quota, rate)
+    usage = after(tried, limits)
+    now = as_of(usage) + wait
+    found = standing(usage, limits, now)
+    longest = max(found.frees_in or timedelta(0), found.lends_in or timedelta(0))
+    assert wait_told(usage, limits, 1, now) == (longest if quota else None)
 
 
 @given(

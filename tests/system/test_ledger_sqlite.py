@@ -59,6 +59,11 @@ def octets_of(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def written(path: Path) -> list[bytes]:
+    """The file, and what was written since it was last brought up to date."""
+    return [octets_of(path), octets_of(path.with_name(f"{path.name}-wal"))]
+
+
 def rows(path: Path, table: str) -> int:
     with closing(sqlite3.connect(path)) as file:
         count: int = file.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
@@ -106,6 +111,21 @@ async def test_a_probe_counts_nothing_and_needs_the_lock(
         await ledger.probe()
     await soon(lambda: used_or_nothing(ledger), 0)
     await ledger.probe()
+
+
+async def test_a_look_waits_for_nobody_who_writes_and_writes_nothing(
+    ledger: SqliteLedger, path: Path
+) -> None:
+    await ledger.reserve(TEN, 10, NOW)
+    with held(path):
+        (standing,) = await ledger.standings(TEN, NOW)
+        assert (standing.used_24h, standing.left) == (10, 0)
+        with pytest.raises(LimitExceededError):
+            await ledger.check(TEN, NOW)
+        assert await used(ledger) == 10
+    before = written(path)
+    await ledger.standings(TEN, NOW + timedelta(days=3))
+    assert written(path) == before
 
 
 async def test_what_is_refunded_while_the_file_is_locked_is_given_back_afterwards(

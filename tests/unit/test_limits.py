@@ -7,14 +7,17 @@ from smtpgate.core.limits import (
     Charge,
     LimitExceededError,
     LimitName,
+    Standing,
     Subject,
     Usage,
     Window,
     attempt,
     idle_at_us,
     microseconds,
+    must_have_room,
     refund,
     seen_at,
+    standings,
 )
 
 START = datetime(2026, 11, 23, 10, 0, 30, tzinfo=UTC)
@@ -162,3 +165,60 @@ def test_what_was_told_in_a_time_that_was_wrong_can_be_told_a_day_later() -> Non
     )
     seen = seen_at(usage, UNLIMITED, microseconds(START))
     assert seen.told == (10, MINUTE, -1, -1)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "rate", "rate_left", "lends_in"),
+    [
+        (None, -1, None, None),
+        (None, 14, 14, None),
+        (None, 2.5, 3, None),
+        (1, 2, 1, None),
+        (1_000_000, 2, 1, None),
+        (1_000_001, 2, 2, None),
+        (0, 2, 0, timedelta(microseconds=1)),
+        (-3_000_000, 2, 0, timedelta(seconds=1.5, microseconds=1)),
+        (5_000_000, 0, 0, None),
+    ],
+)
+def test_what_a_rate_has_left_is_in_messages_to_one(
+    tokens: int | None, rate: float, rate_left: int | None, lends_in: timedelta | None
+) -> None:
+    usage = Usage(microseconds(START), Window(MINUTE), tokens)
+    charge = Charge(ACCOUNT, SendingLimits(-1, rate))
+    assert standings([usage], [charge], START) == (
+        Standing(charge, 0, None, rate_left, lends_in),
+    )
+
+
+def test_waits_are_told_from_now_also_by_a_clock_that_is_a_little_behind() -> None:
+    limits = SendingLimits(4, 2)
+    usage = reserve(None, limits, 4, START)
+    behind = timedelta(seconds=20)
+    (standing,) = standings([usage], [Charge(ACCOUNT, limits)], START - behind)
+    day = START.replace(second=0) + timedelta(days=1, minutes=1) - START
+    assert standing.frees_in == day + behind
+    assert standing.lends_in == timedelta(seconds=1, microseconds=1) + behind
+
+
+def test_of_several_quotas_that_are_used_up_the_longest_wait_is_told() -> None:
+    charges = [
+        Charge(Subject("999999999999", "user", name), SendingLimits(quota, -1))
+        for name, quota in (("roomy", 9), ("hour", 1), ("day", 1), ("same", 1), ("free", -1))
+    ]
+    hours = (0, 1, 24, 24, 0)
+    found = [
+        Standing(charge, 1, timedelta(hours=wait) if wait else None, None, None)
+        for charge, wait in zip(charges, hours, strict=True)
+    ]
+    with pytest.raises(LimitExceededError) as refusal:
+        must_have_room(found)
+    assert (refusal.value.charge, refusal.value.retry_after) == (
+        charges[2],
+        timedelta(hours=24),
+    )
+    never = Standing(Charge(ACCOUNT, SendingLimits(0, -1)), 0, None, None, None)
+    with pytest.raises(LimitExceededError) as refusal:
+        must_have_room([*found, never])
+    assert refusal.value.retry_after is None
+    must_have_room([found[0], found[4]])

@@ -1,8 +1,9 @@
 """Sending limits as arithmetic: a rolling 24 hours and a rate, both counted in recipients.
 
 Bottom-up: ``window`` is the rolling 24 hours, ``rate`` the token bucket, ``charge`` who is
-charged and what a refusal tells, ``usage`` both limits of one subject, ``reservation`` the
-counting of one message against several subjects at once, all of them or none.
+charged and what a refusal tells, ``usage`` both limits of one subject, ``standing`` what they
+leave now, ``reservation`` the counting of one message against several subjects at once, all of
+them or none.
 
 A store keeps one :class:`Usage` a subject and applies these functions to it; whatever it keeps
 them in, the counting is here.
@@ -14,6 +15,7 @@ from smtpgate.core.limits.charge import (
     LimitName,
     Subject,
     SubjectKind,
+    must_go_together,
 )
 from smtpgate.core.limits.reservation import (
     Attempt,
@@ -23,10 +25,10 @@ from smtpgate.core.limits.reservation import (
     attempt,
     is_long_over,
     is_within_lease,
-    look,
     must_make_sense,
     settle,
 )
+from smtpgate.core.limits.standing import Standing, must_have_room, standings
 from smtpgate.core.limits.usage import (
     THRESHOLDS,
     TOLERANCE,
@@ -54,6 +56,7 @@ __all__ = [
     "LimitName",
     "Reservation",
     "Settlement",
+    "Standing",
     "Subject",
     "SubjectKind",
     "Usage",
@@ -62,13 +65,15 @@ __all__ = [
     "idle_at_us",
     "is_long_over",
     "is_within_lease",
-    "look",
     "microseconds",
     "minute_of",
     "moved_back",
+    "must_go_together",
+    "must_have_room",
     "must_make_sense",
     "refund",
     "seen_at",
     "settle",
+    "standings",
     "used_24h",
 ]

@@ -1,5 +1,6 @@
 """Who is charged for a message, and how a refusal tells whose limit it was."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
@@ -7,7 +8,15 @@ from typing import Final, Literal
 
 from smtpgate.core.account import SendingLimits
 
-__all__ = ["Charge", "LimitExceededError", "LimitName", "Subject", "SubjectKind", "clock_time"]
+__all__ = [
+    "Charge",
+    "LimitExceededError",
+    "LimitName",
+    "Subject",
+    "SubjectKind",
+    "clock_time",
+    "must_go_together",
+]
 
 LimitName = Literal["max-24h-send", "max-send-rate"]
 SubjectKind = Literal["account", "user", "access-key", "identity"]
@@ -44,6 +53,15 @@ class Charge:
 
     subject: Subject
     limits: SendingLimits
+
+
+def must_go_together(charges: Sequence[Charge]) -> None:
+    """Raise ValueError when they cannot be one message's, or there are none."""
+    subjects = [charge.subject for charge in charges]
+    if len({subject.account_id for subject in subjects}) != 1:
+        raise ValueError("a message is charged to subjects of one account")
+    if len(set(subjects)) != len(subjects):
+        raise ValueError("a message is charged once to a subject")
 
 
 class LimitExceededError(Exception):

@@ -12,7 +12,15 @@ from typing import Final
 
 from smtpgate.core.account import UNLIMITED
 
-__all__ = ["TOKEN", "VERY_LONG_US", "depth_of", "earned", "until_full_us", "until_positive_us"]
+__all__ = [
+    "TOKEN",
+    "VERY_LONG_US",
+    "depth_of",
+    "earned",
+    "passing",
+    "until_full_us",
+    "until_positive_us",
+]
 
 TOKEN: Final = 1_000_000
 VERY_LONG_US: Final = 366 * 86_400 * 1_000_000
@@ -32,6 +40,11 @@ def earned(tokens: int | None, rate: float, passed_us: int) -> int | None:
         return depth
     gain = passed_us * rate  # one a second is a millionth a microsecond
     return tokens + int(min(gain, depth - tokens))
+
+
+def passing(tokens: int) -> int:
+    """How many messages to one recipient each pass at once; the last may borrow."""
+    return max(0, -(-tokens // TOKEN))
 
 
 def until_positive_us(tokens: int, rate: float) -> int:

@@ -11,9 +11,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from smtpgate.core.account import UNLIMITED
-from smtpgate.core.limits.charge import Charge, LimitExceededError, LimitName
-from smtpgate.core.limits.rate import until_positive_us
+from smtpgate.core.limits.charge import (
+    Charge,
+    LimitExceededError,
+    LimitName,
+    must_go_together,
+)
+from smtpgate.core.limits.standing import (
+    NEVER,
+    all_seen,
+    lends_at_us,
+    quota_left,
+    room_at_us,
+)
 from smtpgate.core.limits.usage import (
     Crossing,
     Usage,
@@ -35,15 +45,11 @@ __all__ = [
     "attempt",
     "is_long_over",
     "is_within_lease",
-    "look",
     "must_make_sense",
     "settle",
 ]
 
 _MICROSECOND: Final = timedelta(microseconds=1)
-# Moments before and after all others.
-_NOW: Final = -1
-_NEVER: Final = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +117,8 @@ def attempt(
     """
     must_make_sense(charges, recipients)
     now_us = microseconds(now)
-    held = _seen(usages, charges, now_us)
-    refusal = _refusal(held, charges, recipients, now_us, with_rate=True)
+    held = all_seen(usages, charges, now_us)
+    refusal = _refusal(held, charges, recipients, now_us)
     if refusal is not None:
         kept = tuple(
             seen if usage is not None and moved_back(usage, now_us) else usage
@@ -130,15 +136,6 @@ def attempt(
             reached(usage, charge.limits) for usage, charge in zip(after, charges, strict=True)
         ),
     )
-
-
-def look(
-    usages: Sequence[Usage | None], charges: Sequence[Charge], now: datetime
-) -> LimitExceededError | None:
-    """Why not even one recipient fits into the 24-hour quotas, when that is so."""
-    now_us = microseconds(now)
-    held = _seen(usages, charges, now_us)
-    return _refusal(held, charges, 1, now_us, with_rate=False)
 
 
 def settle(
@@ -176,60 +173,28 @@ def must_make_sense(charges: Sequence[Charge], recipients: int) -> None:
     """Raise ValueError when there is nothing to count, or nobody to charge."""
     if recipients < 1:
         raise ValueError(f"a message has at least one recipient, not {recipients}")
-    subjects = [charge.subject for charge in charges]
-    if len({subject.account_id for subject in subjects}) != 1:
-        raise ValueError("a message is charged to subjects of one account")
-    if len(set(subjects)) != len(subjects):
-        raise ValueError("a message is charged once to a subject")
-
-
-def _seen(
-    usages: Sequence[Usage | None], charges: Sequence[Charge], now_us: int
-) -> list[Usage]:
-    """The usages as seen now."""
-    return [
-        seen_at(usage or Usage.nothing(now_us), charge.limits, now_us)
-        for usage, charge in zip(usages, charges, strict=True)
-    ]
+    must_go_together(charges)
 
 
 def _refusal(
-    held: Sequence[Usage],
-    charges: Sequence[Charge],
-    recipients: int,
-    now_us: int,
-    *,
-    with_rate: bool,
+    held: Sequence[Usage], charges: Sequence[Charge], recipients: int, now_us: int
 ) -> LimitExceededError | None:
     """The refusal with the longest wait; of equals the first charge's, the quota's first."""
     longest_us, found = now_us, None
     for usage, charge in zip(held, charges, strict=True):
-        limits: tuple[tuple[LimitName, int, int], ...] = (
-            ("max-24h-send", *_quota(usage, charge, recipients)),
-            ("max-send-rate", 0, _rate_at_us(usage, charge) if with_rate else _NOW),
+        limits: tuple[tuple[LimitName, int, int | None], ...] = (
+            (
+                "max-24h-send",
+                room_at_us(usage, charge.limits, recipients),
+                quota_left(charge.limits, usage.window.used),
+            ),
+            ("max-send-rate", lends_at_us(usage, charge.limits), 0),
         )
-        for limit, left, at_us in limits:
-            if at_us > longest_us:
+        for limit, at_us, left in limits:
+            if left is not None and at_us > longest_us:
                 longest_us, found = at_us, (charge, limit, left)
     if found is None:
         return None
     charge, limit, left = found
-    wait = None if longest_us == _NEVER else timedelta(microseconds=longest_us - now_us)
+    wait = None if longest_us == NEVER else timedelta(microseconds=longest_us - now_us)
     return LimitExceededError(charge, limit, recipients=recipients, left=left, retry_after=wait)
-
-
-def _quota(usage: Usage, charge: Charge, recipients: int) -> tuple[int, int]:
-    """How many recipients are left, and the moment from which these fit."""
-    quota, window = charge.limits.max_24h_send, usage.window
-    if quota == UNLIMITED or window.used + recipients <= quota:
-        return 0, _NOW
-    left = max(0, quota - window.used)
-    return left, _NEVER if recipients > quota else window.frees_at_us(quota - recipients)
-
-
-def _rate_at_us(usage: Usage, charge: Charge) -> int:
-    """The moment from which the bucket holds something."""
-    if usage.tokens is None or usage.tokens > 0:
-        return _NOW
-    rate = charge.limits.max_send_rate_per_s
-    return _NEVER if rate == 0 else usage.as_of_us + until_positive_us(usage.tokens, rate)

@@ -1,8 +1,7 @@
 -- Counts recipients for every subject, or for none.
 --
 -- KEYS: the reservation, then the subjects. ARGV: now in microseconds, the recipients, the lease
--- in milliseconds or 0 to look only (at the 24-hour quotas, and to count nothing); then quota and
--- rate of each subject.
+-- in milliseconds; then quota and rate of each subject.
 --
 -- Answers {1, may a threshold be told, then minute and sum of each subject}, or
 -- {0, whose limit, 0 for the quota and 1 for the rate, the wait in microseconds or -1, the rest},
@@ -11,9 +10,8 @@
 -- What is kept of the reservation: its moment, its recipients, the minute of each subject.
 
 local now, recipients, lease_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local takes, NEVER = lease_ms > 0, math.huge
 
-if takes and redis.call("EXISTS", KEYS[1]) == 1 then
+if redis.call("EXISTS", KEYS[1]) == 1 then
     return {-1}
 end
 
@@ -21,7 +19,7 @@ local held, quotas, rates, back = {}, {}, {}, {}
 local worst, refusal = now, nil
 
 local function refuse(i, kind, moment, left)
-    if moment > worst then
+    if moment and moment > worst then
         worst, refusal = moment, {0, i - 1, kind, -1, left}
     end
 end
@@ -31,21 +29,13 @@ for i = 1, #KEYS - 1 do
     local quota, rate = tonumber(ARGV[2 + 2 * i]), tonumber(ARGV[3 + 2 * i])
     held[i], quotas[i], rates[i], back[i] = usage, quota, rate, is_moved_back(usage, now)
     see(usage, rate, now)
-    if quota ~= UNLIMITED and usage.used + recipients > quota then
-        local never = recipients > quota
-        local moment = never and NEVER or frees_at(usage, quota - recipients)
-        refuse(i, 0, moment, math.max(0, quota - usage.used))
-    end
-    if takes and usage.tokens and usage.tokens <= 0 then
-        local wait = rate == 0 and NEVER or
-            math.ceil(math.min((2 - usage.tokens) / rate, VERY_LONG_US))
-        refuse(i, 1, usage.as_of + wait, 0)
-    end
+    refuse(i, 0, room_at(usage, quota, recipients), math.max(0, quota - usage.used))
+    refuse(i, 1, lends_at(usage, rate), 0)
 end
 
 if refusal then
     for i, usage in ipairs(held) do
-        if takes and back[i] then
+        if back[i] then
             save(usage, rates[i])
         end
     end
@@ -57,17 +47,13 @@ end
 
 local answer, row = {1, 0}, {text(now), text(recipients)}
 for i, usage in ipairs(held) do
-    if takes then
-        count(usage, recipients)
-        save(usage, rates[i])
-    end
+    count(usage, recipients)
+    save(usage, rates[i])
     if #reached(usage, quotas[i]) > 0 then
         answer[2] = 1
     end
     answer[#answer + 1], answer[#answer + 2] = usage.minute, usage.used
     row[#row + 1] = text(usage.minute)
 end
-if takes then
-    redis.call("SET", KEYS[1], table.concat(row, " "), "PX", text(lease_ms + 60000))
-end
+redis.call("SET", KEYS[1], table.concat(row, " "), "PX", text(lease_ms + 60000))
 return answer

@@ -1,5 +1,5 @@
 -- What one subject has sent, with the arithmetic of smtpgate/core/limits: the same numbers, one
--- by one. Both scripts begin with this.
+-- by one. Every script begins with this.
 --
 -- A subject is a hash: "a" is the moment it is as of, in microseconds; "u" the sum of its
 -- counts; no minute before "o" has any; "t" its tokens in millionths, absent for a full bucket;
@@ -11,7 +11,7 @@
 
 local MINUTE_US, MINUTES, TOLERANCE_US = 60000000, 1441, 60000000
 local TOKEN, VERY_LONG_US, UNLIMITED = 1000000, 31622400000000, -1
-local THRESHOLDS = {80, 90, 100}
+local THRESHOLDS, NEVER = {80, 90, 100}, math.huge
 -- Nobody begins anew when the clock is set back.
 local SPARE_MS = 86400000
 
@@ -173,6 +173,25 @@ local function frees_at(usage, wanted)
             end
         end
     end
+end
+
+-- The moment from which so many fit into the quota; nil when they fit now.
+local function room_at(usage, quota, recipients)
+    if quota == UNLIMITED or usage.used + recipients <= quota then
+        return nil
+    end
+    return recipients > quota and NEVER or frees_at(usage, quota - recipients)
+end
+
+-- The moment from which the bucket holds something; nil when it does now.
+local function lends_at(usage, rate)
+    if not usage.tokens or usage.tokens > 0 then
+        return nil
+    end
+    if rate == 0 then
+        return NEVER
+    end
+    return usage.as_of + math.ceil(math.min((2 - usage.tokens) / rate, VERY_LONG_US))
 end
 
 -- The places in THRESHOLDS of those that are reached and not told of in the last 24 hours.
