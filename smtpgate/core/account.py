@@ -23,6 +23,8 @@ __all__ = [
     "Principal",
     "Raise",
     "SendingLimits",
+    "quota",
+    "rate",
     "usable_key",
 ]
 
@@ -64,6 +66,21 @@ class SendingLimits:
             _larger(self.max_24h_send, raised.max_24h_send),
             _larger(self.max_send_rate_per_s, raised.max_send_rate_per_s),
         )
+
+
+def quota(value: int) -> int:
+    """A number of recipients in 24 hours. Raises ValueError."""
+    if value != UNLIMITED and not 0 <= value <= MAX_QUOTA:
+        raise ValueError(f"must be 0 or more, or -1 (unlimited), not {value}")
+    return value
+
+
+def rate(value: float) -> float:
+    """A number of recipients a second. Raises ValueError."""
+    if value != UNLIMITED and not 0 < value <= MAX_RATE:
+        wanted = f"more than 0, at most {MAX_RATE}, or -1 (unlimited)"
+        raise ValueError(f"must be {wanted}, not {value}")
+    return value
 
 
 def _larger(usual: N, raised: N | None) -> N:

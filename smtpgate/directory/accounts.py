@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from smtpgate.core.account import MAX_QUOTA, MAX_RATE, UNLIMITED
+from smtpgate.core.account import quota, rate
 from smtpgate.core.arn import is_account_id
 from smtpgate.core.naming import one_line, organization_id, pause_reason
 from smtpgate.directory.change import (
@@ -19,6 +19,7 @@ from smtpgate.directory.change import (
     RefusedChangeError,
     Subject,
 )
+from smtpgate.directory.quotas import drop_quotas
 from smtpgate.directory.schema import access_keys, accounts, identities, users
 
 __all__ = [
@@ -67,24 +68,12 @@ class AccountRow:
 
 _COLUMNS: Final = tuple(accounts.c[field.name] for field in fields(AccountRow))
 
-
-def _quota(value: int) -> None:
-    if value != UNLIMITED and not 0 <= value <= MAX_QUOTA:
-        raise ValueError(f"must be 0 or more, or -1 (unlimited), not {value}")
-
-
-def _rate(value: float) -> None:
-    if value != UNLIMITED and not 0 < value <= MAX_RATE:
-        wanted = f"more than 0, at most {MAX_RATE}, or -1 (unlimited)"
-        raise ValueError(f"must be {wanted}, not {value}")
-
-
 _CHECKS: Final[Mapping[str, Callable[[Any], object]]] = {
     "name": one_line,
     "organization_id": organization_id,
     "paused_reason": pause_reason,
-    "max_24h_send": _quota,
-    "max_send_rate_per_s": _rate,
+    "max_24h_send": quota,
+    "max_send_rate_per_s": rate,
 }
 
 
@@ -206,6 +195,7 @@ async def delete_account(change: Change, account_id: str) -> None:
 
 async def remove_accounts(change: Change, rows: Sequence[AccountRow]) -> None:
     """Take accounts away that are known to be there and to be empty."""
+    await drop_quotas(change, "account", [(row.id, "", "") for row in rows])
     await change.connection.execute(
         delete(accounts).where(accounts.c.id == bindparam("its_id")),
         [{"its_id": row.id} for row in rows],

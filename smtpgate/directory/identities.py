@@ -37,6 +37,7 @@ from smtpgate.directory.change import (
     Subject,
 )
 from smtpgate.directory.policies import PolicyPlace, drop_policies
+from smtpgate.directory.quotas import drop_quotas
 from smtpgate.directory.schema import dkim_keys, identities
 
 __all__ = [
@@ -269,10 +270,12 @@ async def delete_identity(change: Change, row: IdentityRow, partition: str) -> N
 
 
 async def remove_identities(change: Change, rows: Sequence[IdentityRow]) -> None:
-    """Take identities away that are known to be there, with their DKIM keys.
+    """Take identities away that are known to be there, with their DKIM keys and caps.
 
     Their policies have been taken away before.
     """
+    identity_places = [(row.account_id, row.region, row.name) for row in rows]
+    await drop_quotas(change, "identity", identity_places)
     places = [
         {"its_account": row.account_id, "its_region": row.region, "its_name": row.name}
         for row in rows

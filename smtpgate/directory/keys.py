@@ -40,6 +40,7 @@ from smtpgate.directory.change import (
     RefusedChangeError,
     Subject,
 )
+from smtpgate.directory.quotas import drop_quotas
 from smtpgate.directory.schema import access_keys, users
 from smtpgate.directory.sealed import must_be_known
 from smtpgate.directory.sealing import MasterKeys
@@ -269,6 +270,7 @@ async def remove_access_keys(change: Change, rows: Sequence[AccessKeyRow]) -> No
     """Take keys away that are known to be there."""
     if not rows:
         return
+    await drop_quotas(change, "key", [(row.account_id, "", row.id) for row in rows])
     await change.connection.execute(
         delete(access_keys).where(access_keys.c.id == bindparam("its_id")),
         [{"its_id": row.id} for row in rows],

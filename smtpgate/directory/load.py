@@ -6,12 +6,13 @@ the directory is then unavailable for that name, and nothing is allowed by what 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
+from types import MappingProxyType
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import BindParameter, Select, bindparam, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.account import AccessKey, Account, Principal, SendingLimits
@@ -21,12 +22,14 @@ from smtpgate.core.policy import Kind, Policy, parse_policy
 from smtpgate.core.secret import Secret
 from smtpgate.directory.dkim import private_key_place
 from smtpgate.directory.keys import secret_place
+from smtpgate.directory.quotas import QuotaKind, limits_in, raise_in
 from smtpgate.directory.schema import (
     access_keys,
     accounts,
     dkim_keys,
     identities,
     policies,
+    quotas,
     users,
 )
 from smtpgate.directory.sealing import MasterKeys
@@ -35,6 +38,7 @@ from smtpgate.private_keys import load_private_key
 __all__ = ["PRINCIPAL_COLUMNS", "IdentityRows", "KeyRows", "Loaded", "Loader"]
 
 T = TypeVar("T")
+_NOBODY: Final[Mapping[str, Any]] = MappingProxyType({})
 _Row: TypeAlias = Any  # of a query: its columns are the query's
 
 # What the compiled form takes in memory, as tests/bench/large_directory.py measures it: so much
@@ -43,6 +47,7 @@ _ENTRY_OCTETS: Final = 1_200
 _PRIVATE_KEY_OCTETS: Final = {"ed25519-sha256": 700, "rsa-sha256": 25_000}
 _OCTETS_PER_POLICY_OCTET: Final = 22
 _ADDRESS_OCTETS: Final = 140
+_CAP_OCTETS: Final = 350
 _MAX_ADDRESSES: Final = 1000
 
 
@@ -61,6 +66,7 @@ class KeyRows:
 
     key: _Row
     policies: Sequence[_Row]
+    quotas: Sequence[_Row]
 
     @property
     def policy_octets(self) -> int:
@@ -70,11 +76,12 @@ class KeyRows:
 
 @dataclass(frozen=True, slots=True)
 class IdentityRows:
-    """The identities of a name with their policies and signing keys, as read."""
+    """The identities of a name with their policies, signing keys and caps, as read."""
 
     identities: Sequence[_Row]
     policies: Sequence[_Row]
     dkim_keys: Sequence[_Row]
+    caps: Sequence[_Row]
 
     @property
     def policy_octets(self) -> int:
@@ -128,6 +135,34 @@ _SIGNING_KEY: Final = (
     .where(dkim_keys.c.stage == "active")
     .order_by(dkim_keys.c.since, dkim_keys.c.selector)
 )
+_LIMITS: Final = (
+    quotas.c.max_24h_send,
+    quotas.c.max_send_rate_per_s,
+    quotas.c.raised_24h_send,
+    quotas.c.raised_send_rate_per_s,
+    quotas.c.raised_until,
+)
+
+
+def _quota_of(kind: QuotaKind, subject: str | BindParameter[str]) -> Select[Any]:
+    """By the whole primary key: an account may have very many."""
+    return select(quotas.c.kind, *_LIMITS).where(
+        quotas.c.account_id == bindparam("account"),
+        quotas.c.kind == kind,
+        quotas.c.region == "",
+        quotas.c.subject == subject,
+        quotas.c.delegate_id == "",
+    )
+
+
+_QUOTAS: Final = union_all(
+    _quota_of("account", ""),
+    _quota_of("user", bindparam("user")),
+    _quota_of("key", bindparam("key")),
+)
+_CAP: Final = select(quotas.c.account_id, quotas.c.delegate_id, *_LIMITS).where(
+    quotas.c.kind == "identity"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,14 +183,19 @@ class Loader:
         if row is None:
             return None
         if row.user_key is None:
-            return KeyRows(row, ())
+            return KeyRows(row, (), await self._quotas(connection, row))
         query = _POLICY.where(
             policies.c.account_id == row.account_id,
             policies.c.kind == "user",
             policies.c.region == "",
             policies.c.subject == row.user_key,
         )
-        return KeyRows(row, (await connection.execute(query)).all())
+        of_policies = (await connection.execute(query)).all()
+        return KeyRows(row, of_policies, await self._quotas(connection, row))
+
+    async def _quotas(self, connection: AsyncConnection, row: _Row) -> Sequence[_Row]:
+        whose = {"account": row.account_id, "user": row.user_key or "", "key": row.id}
+        return (await connection.execute(_QUOTAS, whose)).all()
 
     def compile_key(self, rows: KeyRows) -> Loaded[AccessKey]:
         """The access key and its principal. Raises SealError, PolicyError, ValueError."""
@@ -163,15 +203,28 @@ class Loader:
         if row.user_key is not None and row.user_name is None:
             raise ValueError("its user is not there")  # and it is not the root's
         secret = Secret(self.master_keys.open(row.secret, secret_place(row.id)).decode())
-        principal = self.principal(row, rows.policies)
-        networks = tuple(map(ip_network, row.networks))
-        key = AccessKey(row.id, secret, principal, row.is_active, row.expires_at, networks)
+        of = {quota.kind: quota for quota in rows.quotas}
+        principal = self.principal(row, rows.policies, of)
+        key = AccessKey(
+            row.id,
+            secret,
+            principal,
+            row.is_active,
+            row.expires_at,
+            tuple(map(ip_network, row.networks)),
+            limits_in(of.get("key")),
+        )
         octets = _ENTRY_OCTETS + _OCTETS_PER_POLICY_OCTET * rows.policy_octets
         return Loaded(key, frozenset({row.account_id}), octets)
 
-    def principal(self, row: _Row, policy_rows: Iterable[_Row]) -> Principal:
-        """The user of such a row, or the account's root when it names none."""
-        account = self.account(row)
+    def principal(
+        self, row: _Row, policy_rows: Iterable[_Row], quotas_of: Mapping[str, _Row] = _NOBODY
+    ) -> Principal:
+        """The user of such a row, or the account's root when it names none.
+
+        ``quotas_of`` has the account's and the user's, by these words.
+        """
+        account = self.account(row, quotas_of.get("account"))
         if row.user_name is None:
             return Principal.root(account, self.partition)
         return Principal(
@@ -181,23 +234,25 @@ class Loader:
             row.unique_id,
             self._policies("user", policy_rows),
             tuple(row.tags.items()),
+            limits_in(quotas_of.get("user")),
         )
 
-    def account(self, row: _Row) -> Account:
-        """The account of such a row."""
+    def account(self, row: _Row, quota: _Row | None = None) -> Account:
+        """The account of such a row; its limits are raised as its quota says."""
         return Account(
             row.account_id,
             row.account_name,
-            self._limits(row),
+            self._limits(row, quota),
             row.paused_reason,
             row.organization_id,
         )
 
-    def _limits(self, row: _Row) -> SendingLimits:
+    def _limits(self, row: _Row, quota: _Row | None) -> SendingLimits:
         day, rate, default = row.max_24h_send, row.max_send_rate_per_s, self.default_limits
         return SendingLimits(
             default.max_24h_send if day is None else day,
             default.max_send_rate_per_s if rate is None else rate,
+            raise_in(quota),
         )
 
     # -- identities ----------------------------------------------------------------------------
@@ -209,25 +264,33 @@ class Loader:
         )
         rows = found.all()
         if not rows:
-            return IdentityRows((), (), ())
+            return IdentityRows((), (), (), ())
+        account_ids = [row.account_id for row in rows]
         of_policies = await connection.execute(
             _POLICY.where(
-                policies.c.account_id.in_([row.account_id for row in rows]),
+                policies.c.account_id.in_(account_ids),
                 policies.c.kind == "identity",
                 policies.c.region == self.region,
                 policies.c.subject == name,
             )
         )
+        of_caps = await connection.execute(
+            _CAP.where(
+                quotas.c.account_id.in_(account_ids),
+                quotas.c.region == self.region,
+                quotas.c.subject == name,
+            )
+        )
         if "@" in name:
-            return IdentityRows(rows, of_policies.all(), ())
+            return IdentityRows(rows, of_policies.all(), (), of_caps.all())
         of_keys = await connection.execute(
             _SIGNING_KEY.where(
-                dkim_keys.c.account_id.in_([row.account_id for row in rows]),
+                dkim_keys.c.account_id.in_(account_ids),
                 dkim_keys.c.region == self.region,
                 dkim_keys.c.domain == name,
             )
         )
-        return IdentityRows(rows, of_policies.all(), of_keys.all())
+        return IdentityRows(rows, of_policies.all(), of_keys.all(), of_caps.all())
 
     async def read_addresses(
         self, connection: AsyncConnection, domain: str
@@ -251,6 +314,7 @@ class Loader:
     def compile_identities(self, rows: IdentityRows) -> Loaded[tuple[Identity, ...]]:
         """The identities. Raises SealError, PolicyError, KeyFileError."""
         policies_of, keys_of = _by_account(rows.policies), _by_account(rows.dkim_keys)
+        caps_of = _by_account(rows.caps)
         found = tuple(
             Identity(
                 IdentityArn(self.partition, self.region, row.account_id, row.name),
@@ -258,6 +322,7 @@ class Loader:
                 self._policies("identity", policies_of[row.account_id]),
                 tuple(self._dkim_key(key) for key in keys_of[row.account_id]),
                 row.paused_reason,
+                _caps(caps_of[row.account_id]),
             )
             for row in rows.identities
         )
@@ -265,6 +330,7 @@ class Loader:
         octets = (
             _ENTRY_OCTETS * max(len(found), 1)
             + _OCTETS_PER_POLICY_OCTET * rows.policy_octets
+            + _CAP_OCTETS * len(rows.caps)
             + sum(_PRIVATE_KEY_OCTETS[one.private_key.algorithm] for one in signing_keys)
         )
         return Loaded(found, frozenset(row.account_id for row in rows.identities), octets)
@@ -279,6 +345,11 @@ class Loader:
             parse_policy(row.document, kind=kind, name=row.name, address_tag_idiom=idiom)
             for row in rows
         )
+
+
+def _caps(rows: Iterable[_Row]) -> dict[str, SendingLimits]:
+    found = ((row.delegate_id, limits_in(row)) for row in rows)
+    return {account_id: limits for account_id, limits in found if limits is not None}
 
 
 def _by_account(rows: Iterable[_Row]) -> defaultdict[str, list[_Row]]:

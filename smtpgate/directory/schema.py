@@ -38,12 +38,13 @@ __all__ = [
     "metadata",
     "policies",
     "policy_versions",
+    "quotas",
     "users",
 ]
 
 # The revision of the migrations that makes these tables; a test holds the two together.
-HEAD: Final = "0002"
-EARLIER: Final = ("0001",)
+HEAD: Final = "0003"
+EARLIER: Final = ("0001", "0002")
 
 
 metadata = MetaData(naming_convention=NAMES)
@@ -181,6 +182,25 @@ dkim_keys = Table(
         ["identities.account_id", "identities.region", "identities.name"],
     ),
     Index(None, "next_check_at"),
+)
+
+# Limits of users (subject is the key of the name), of access keys (the id), and of identities
+# (the name) for the account in delegate_id; of accounts (subject is empty) only raises. Outside
+# identities region and delegate_id are empty. What is null limits or raises nothing.
+quotas = Table(
+    "quotas",
+    metadata,
+    _account_id(),
+    Column("kind", String(8), primary_key=True),
+    Column("region", String(32), primary_key=True),
+    Column("subject", String(320), primary_key=True),
+    Column("delegate_id", String(12), primary_key=True),
+    Column("max_24h_send", BigInteger),
+    Column("max_send_rate_per_s", Float),
+    Column("raised_24h_send", BigInteger),
+    Column("raised_send_rate_per_s", Float),
+    Column("raised_until", Moment),
+    Index(None, "delegate_id"),
 )
 
 audit_log = Table(

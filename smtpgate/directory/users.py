@@ -30,6 +30,7 @@ from smtpgate.directory.change import (
 )
 from smtpgate.directory.keys import delete_keys_of
 from smtpgate.directory.policies import MAY_SEND, PolicyPlace, drop_policies, put_policy
+from smtpgate.directory.quotas import drop_quotas
 from smtpgate.directory.schema import users
 
 __all__ = [
@@ -183,7 +184,8 @@ async def delete_user(change: Change, account_id: str, name: str) -> None:
 
 
 async def remove_users(change: Change, rows: Sequence[UserRow]) -> None:
-    """Take users away that are known to be there, with nothing that is theirs."""
+    """Take users away that are known to be there, with their limits and nothing else."""
+    await drop_quotas(change, "user", [(row.account_id, "", row.key) for row in rows])
     await change.connection.execute(
         delete(users).where(
             users.c.account_id == bindparam("its_account"), users.c.key == bindparam("its_key")

@@ -10,6 +10,7 @@ from smtpgate.directory.accounts import update_account
 from smtpgate.directory.audit import AuditFilter, audit_page
 from smtpgate.directory.change import ConflictError, RefusedChangeError
 from smtpgate.directory.copying import copy
+from smtpgate.directory.quotas import QuotaPlace
 from smtpgate.directory.schema import metadata
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import DirectoryUnavailableError
@@ -22,6 +23,7 @@ from tests.support.tenants import (
     add_identity,
     add_key,
     add_user,
+    limit,
     signing_key,
 )
 
@@ -49,6 +51,7 @@ async def fill(store: DirectoryStore) -> None:
     await add_key(store, user_name="mailer", networks=("192.0.2.0/24",))
     await add_identity(store)
     await signing_key(store)
+    await limit(store, QuotaPlace.of_user(ACME, "mailer"), max_24h_send=5)
 
 
 def other(url: str) -> Database:

@@ -4,12 +4,13 @@ import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from smtpgate.core.account import SendingLimits
+from smtpgate.core.account import UNLIMITED, Raise, SendingLimits
 from smtpgate.core.identity import Identity
 from smtpgate.directory.accounts import update_account
 from smtpgate.directory.change import Change
@@ -25,6 +26,7 @@ from smtpgate.directory.keys import delete_access_key, update_access_key
 from smtpgate.directory.live import LiveDirectory, LiveSettings
 from smtpgate.directory.load import IdentityRows, Loader
 from smtpgate.directory.policies import PolicyPlace, delete_policy, put_policy
+from smtpgate.directory.quotas import QuotaPlace, set_quota
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.users import delete_user, update_user
 from smtpgate.ports import DirectoryUnavailableError
@@ -48,6 +50,9 @@ from tests.support.waiting import until
 
 KEY: Final = "AKIAACME000000000001"
 OTHER_KEY: Final = "AKIAOTHER00000000001"
+GRANT: Final = QuotaPlace.of_grant(ACME, REGION, "example.com", OTHER)
+UNTIL: Final = datetime(2026, 11, 24, tzinfo=UTC)
+RAISE: Final = {"raised_24h_send": 1000, "raised_until": UNTIL}
 
 
 @pytest.fixture
@@ -129,11 +134,16 @@ async def test_of_many_that_ask_for_the_same_one_asks_the_database(
         answers = {id(answer) for answer in (*await one, *await other)}
     assert len(answers) == 2
     tables = [
-        statement.partition("FROM ")[2].split()[0]
-        for statement in statements
-        if "FROM" in statement
+        part.split()[0] for statement in statements for part in statement.split("FROM ")[1:]
     ]
-    assert sorted(tables) == ["access_keys", "dkim_keys", "identities", "policies", "policies"]
+    assert sorted(tables) == [
+        "access_keys",
+        "dkim_keys",
+        "identities",
+        "policies",
+        "policies",
+        *["quotas"] * 4,
+    ]
 
 
 # -- changes -----------------------------------------------------------------------------------
@@ -181,6 +191,11 @@ async def _pause(directory: LiveDirectory) -> str | None:
     return found.paused_reason
 
 
+async def _caps(directory: LiveDirectory) -> dict[str, SendingLimits]:
+    (found,) = await directory.identities("example.com")
+    return dict(found.caps)
+
+
 async def _of_key(directory: LiveDirectory, what: Callable[[Any], object]) -> object:
     key = await directory.access_key(KEY)
     return None if key is None else what(key)
@@ -200,6 +215,38 @@ CASES: Final = [
         lambda directory: _of_key(directory, lambda key: key.principal.account.limits),
         SendingLimits(200, 1),
         SendingLimits(5, 1),
+    ),
+    Case(
+        "an account's limits are raised",
+        lambda change, _: set_quota(change, QuotaPlace.of_account(ACME), RAISE),
+        lambda directory: _of_key(directory, lambda key: key.principal.account.limits),
+        SendingLimits(200, 1),
+        SendingLimits(200, 1, Raise(1000, None, UNTIL)),
+    ),
+    Case(
+        "a user is limited",
+        lambda change, _: set_quota(
+            change, QuotaPlace.of_user(ACME, "Mailer"), {"max_24h_send": 5}
+        ),
+        lambda directory: _of_key(directory, lambda key: key.principal.limits),
+        None,
+        SendingLimits(5, UNLIMITED),
+    ),
+    Case(
+        "a key is limited",
+        lambda change, _: set_quota(
+            change, QuotaPlace.of_key(ACME, KEY), {"max_send_rate_per_s": 0.5}
+        ),
+        lambda directory: _of_key(directory, lambda key: key.limits),
+        None,
+        SendingLimits(UNLIMITED, 0.5),
+    ),
+    Case(
+        "an account is capped by an identity's owner",
+        lambda change, _: set_quota(change, GRANT, {"max_24h_send": 7, **RAISE}),
+        _caps,
+        {},
+        {OTHER: SendingLimits(7, UNLIMITED, Raise(1000, None, UNTIL))},
     ),
     Case(
         "a user gets a tag",

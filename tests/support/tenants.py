@@ -14,6 +14,7 @@ from smtpgate.directory.dkim import DkimKeyRow, add_dkim_key
 from smtpgate.directory.identities import IdentityRow, create_identity
 from smtpgate.directory.keys import AccessKeyRow, create_access_key
 from smtpgate.directory.policies import PolicyPlace
+from smtpgate.directory.quotas import Quota, QuotaPlace, set_quota
 from smtpgate.directory.schema import audit_log
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.users import UserRow, create_user
@@ -30,6 +31,7 @@ __all__ = [
     "add_key",
     "add_user",
     "identity_place",
+    "limit",
     "notes",
     "raw",
     "sender_policy",
@@ -108,6 +110,16 @@ async def add_key(
     row = AccessKeyRow(id=key_id, account_id=account_id, user_name=user_name, **columns)
     async with store.changing(ACTOR) as change:
         return await create_access_key(change, store.master_keys, row, Secret(secret))
+
+
+async def limit(
+    store: DirectoryStore,
+    place: QuotaPlace,
+    **columns: Any,  # noqa: ANN401 - by the column
+) -> Quota:
+    """Limits, or a raise of them."""
+    async with store.changing(ACTOR) as change:
+        return await set_quota(change, place, columns)
 
 
 async def add_identity(

@@ -1,0 +1,285 @@
+"""Limits of users, of access keys and of grants, and raises of anybody's limits for a time.
+
+An account's own limits stand with the account; here are those within them, what an owner lets
+another account send by one of its identities, and what is more than usual until a moment.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
+from typing import Any, Final, Literal, TypeAlias
+
+from sqlalchemy import and_, bindparam, delete, func, insert, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smtpgate.core.account import UNLIMITED, Raise, SendingLimits, quota, rate
+from smtpgate.core.arn import is_account_id
+from smtpgate.core.naming import user_key
+from smtpgate.directory.change import Change, Note, RefusedChangeError, Subject
+from smtpgate.directory.schema import quotas, users
+
+__all__ = [
+    "MAX_CAPS",
+    "Quota",
+    "QuotaKind",
+    "QuotaPlace",
+    "QuotaWrite",
+    "drop_quotas",
+    "limits_in",
+    "quota_at",
+    "quotas_about",
+    "raise_in",
+    "set_quota",
+    "write_quotas",
+]
+
+QuotaKind: TypeAlias = Literal["account", "user", "key", "identity"]
+_Row: TypeAlias = Any  # of a query with a quota's columns
+
+# How many other accounts an identity may cap.
+MAX_CAPS: Final = 1000
+_PLACE: Final = ("kind", "account_id", "region", "subject", "delegate_id")
+_RAISE: Final = ("raised_24h_send", "raised_send_rate_per_s", "raised_until")
+_CHECKS: Final = {
+    "max_24h_send": quota,
+    "max_send_rate_per_s": rate,
+    "raised_24h_send": quota,
+    "raised_send_rate_per_s": rate,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaPlace:
+    """Whose limits: an account's, a user's, an access key's, or others' by an identity.
+
+    ``shown`` is how people write the subject.
+    """
+
+    kind: QuotaKind
+    account_id: str
+    region: str = ""
+    subject: str = ""
+    delegate_id: str = ""
+    shown: str = ""
+
+    @classmethod
+    def of_account(cls, account_id: str) -> "QuotaPlace":
+        """Raises of an account's limits."""
+        return cls("account", account_id)
+
+    @classmethod
+    def of_user(cls, account_id: str, name: str) -> "QuotaPlace":
+        """The limits of a user."""
+        return cls("user", account_id, subject=user_key(name), shown=name)
+
+    @classmethod
+    def of_key(cls, account_id: str, key_id: str) -> "QuotaPlace":
+        """The limits of an access key."""
+        return cls("key", account_id, subject=key_id, shown=key_id)
+
+    @classmethod
+    def of_grant(
+        cls, account_id: str, region: str, name: str, delegate_id: str
+    ) -> "QuotaPlace":
+        """What an account's identity caps another account at."""
+        return cls("identity", account_id, region, name, delegate_id, name)
+
+    @property
+    def noted_as(self) -> Subject:
+        """What notes call it."""
+        return Subject(self.kind, self.account_id, self.shown)
+
+    def values(self) -> dict[str, str]:
+        """The columns that say so."""
+        return {column: getattr(self, column) for column in _PLACE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """Limits, and what they are raised to until when; ``None`` is no limit and no raise."""
+
+    max_24h_send: int | None = None
+    max_send_rate_per_s: float | None = None
+    raised_24h_send: int | None = None
+    raised_send_rate_per_s: float | None = None
+    raised_until: datetime | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """What it says, for the audit log."""
+        until = self.raised_until
+        said = asdict(self) | {"raised_until": until.isoformat() if until else None}
+        return {column: value for column, value in said.items() if value is not None}
+
+    def without_raise(self) -> "Quota":
+        """The same, not raised."""
+        return replace(self, **dict.fromkeys(_RAISE))
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaWrite:
+    """A quota before and after."""
+
+    place: QuotaPlace
+    before: Quota
+    after: Quota
+    action: str = "limit"
+
+
+_NONE: Final = Quota()
+_VALUES: Final = tuple(quotas.c[field.name] for field in fields(Quota))
+# Which quota, when a statement is for many.
+_IT: Final = and_(*(quotas.c[column] == bindparam(f"its_{column}") for column in _PLACE))
+
+
+def raise_in(row: _Row) -> Raise | None:
+    """The raise that a row tells of; it may have ended. A row of ``None`` tells of none."""
+    if row is None or row.raised_until is None:
+        return None
+    return Raise(row.raised_24h_send, row.raised_send_rate_per_s, row.raised_until)
+
+
+def limits_in(row: _Row) -> SendingLimits | None:
+    """The limits that a row tells of, or ``None`` when it limits nothing."""
+    if row is None or (row.max_24h_send is None and row.max_send_rate_per_s is None):
+        return None
+    day, a_second = row.max_24h_send, row.max_send_rate_per_s
+    return SendingLimits(
+        UNLIMITED if day is None else day,
+        UNLIMITED if a_second is None else a_second,
+        raise_in(row),
+    )
+
+
+async def quota_at(connection: AsyncConnection, place: QuotaPlace) -> Quota:
+    """The quota of a place; one without any has an empty one."""
+    query = select(*_VALUES).where(
+        *(quotas.c[column] == value for column, value in place.values().items())
+    )
+    row = (await connection.execute(query)).one_or_none()
+    return _NONE if row is None else Quota(**row._mapping)
+
+
+async def quotas_about(
+    connection: AsyncConnection, account_id: str | None = None, *, region: str | None = None
+) -> list[tuple[QuotaPlace, Quota]]:
+    """All quotas, or an account's own and those that others cap it at; of a region or all."""
+    shown = func.coalesce(users.c.name, quotas.c.subject).label("shown")
+    is_user = (
+        (quotas.c.kind == "user")
+        & (users.c.account_id == quotas.c.account_id)
+        & (users.c.key == quotas.c.subject)
+    )
+    query = (
+        select(*(quotas.c[column] for column in _PLACE), shown, *_VALUES)
+        .select_from(quotas.outerjoin(users, is_user))
+        .order_by(*(quotas.c[column] for column in ("account_id", *_PLACE)))
+    )
+    if account_id is not None:
+        whose = (quotas.c.account_id == account_id, quotas.c.delegate_id == account_id)
+        query = query.where(or_(*whose))
+    if region is not None:
+        query = query.where(quotas.c.region.in_(("", region)))
+    found = []
+    for row in (await connection.execute(query)).mappings():
+        place = QuotaPlace(**{column: row[column] for column in (*_PLACE, "shown")})
+        found.append((place, Quota(**{column.name: row[column.name] for column in _VALUES})))
+    return found
+
+
+async def set_quota(
+    change: Change, place: QuotaPlace, changes: Mapping[str, Any], *, action: str = "limit"
+) -> Quota:
+    """Change columns of a quota whose subject was found in this transaction.
+
+    Raises RefusedChangeError.
+    """
+    before = await quota_at(change.connection, place)
+    after = replace(before, **changes)
+    if after.raised_until is not None and after.raised_until <= change.now:
+        if "raised_until" in changes:
+            raise RefusedChangeError(f"{place.noted_as}: a raise ends later than now")
+        after = after.without_raise()
+    checked_quota(place, after)
+    if before == _NONE != after and place.delegate_id:
+        await _must_have_room(change, place)
+    await write_quotas(change, [QuotaWrite(place, before, after, action)])
+    return after
+
+
+def checked_quota(place: QuotaPlace, row: Quota) -> Quota:
+    """The quota, when it is a good one for that place. Raises RefusedChangeError."""
+    for column, check in _CHECKS.items():
+        value = getattr(row, column)
+        try:
+            if value is not None:
+                check(value)
+        except ValueError as error:
+            raise RefusedChangeError(f"{place.noted_as}: {column}: {error}") from None
+    if place.kind == "identity":
+        if not is_account_id(place.delegate_id):
+            raise RefusedChangeError(
+                f"`{place.delegate_id}' is no account id: it has 12 digits"
+            )
+        if place.delegate_id == place.account_id:
+            raise RefusedChangeError(
+                f"{place.noted_as}: an owner does not cap itself; its account has limits"
+            )
+    return row
+
+
+async def _must_have_room(change: Change, place: QuotaPlace) -> None:
+    others = place.values() | {"delegate_id": ""}
+    query = select(func.count()).where(
+        *(quotas.c[column] == value for column, value in others.items() if value)
+    )
+    if ((await change.connection.execute(query)).scalar() or 0) >= MAX_CAPS:
+        raise RefusedChangeError(
+            f"{place.noted_as} caps {MAX_CAPS} accounts, the most it may; limit those accounts"
+        )
+
+
+async def write_quotas(change: Change, writes: Sequence[QuotaWrite]) -> None:
+    """Write quotas that are known to be good; what stays as it is is not noted."""
+    writes = [write for write in writes if write.before != write.after]
+    await _delete(change, [one.place for one in writes if one.before != _NONE])
+    values = [one.place.values() | asdict(one.after) for one in writes if one.after != _NONE]
+    if values:
+        await change.connection.execute(insert(quotas), values)
+    await change.note_all([_note(write) for write in writes])
+
+
+def _note(write: QuotaWrite) -> Note:
+    place = write.place
+    whom = {"delegate": place.delegate_id} if place.delegate_id else {}
+    return Note(
+        action=write.action,
+        subject=place.noted_as,
+        before=whom | write.before.facts(),
+        after=whom | write.after.facts(),
+    )
+
+
+async def _delete(change: Change, places: Sequence[QuotaPlace]) -> None:
+    if places:
+        await change.connection.execute(
+            delete(quotas).where(_IT),
+            [{f"its_{key}": value for key, value in one.values().items()} for one in places],
+        )
+
+
+async def drop_quotas(
+    change: Change, kind: QuotaKind, subjects: Sequence[tuple[str, str, str]]
+) -> None:
+    """Take away what is kept about subjects that go: each with account, region and subject."""
+    if subjects:
+        columns = ("account_id", "region", "subject")
+        await change.connection.execute(
+            delete(quotas).where(
+                quotas.c.kind == kind,
+                *(quotas.c[column] == bindparam(f"its_{column}") for column in columns),
+            ),
+            [
+                {f"its_{column}": value for column, value in zip(columns, one, strict=True)}
+                for one in subjects
+            ],
+        )
