@@ -34,6 +34,7 @@ from smtpgate.config_values import (
     is_loopback,
     is_same_place,
 )
+from smtpgate.core.account import SendingLimits
 from smtpgate.tomlfile import (
     FileProblemsError,
     Location,
@@ -133,6 +134,11 @@ class Config(Table):
     def journal_url(self) -> str:
         """The database that the journal is kept in: by default a file in the state folder."""
         return self.journal.url_or(self.gate.state_dir / "journal.sqlite")
+
+    @property
+    def default_limits(self) -> SendingLimits:
+        """The limits of an account that has none of its own."""
+        return SendingLimits(self.limits.max_24h_send, self.limits.max_send_rate_per_s)
 
     @property
     def sole_upstream(self) -> UpstreamConfig:

@@ -9,7 +9,6 @@ from random import SystemRandom
 from typing import Final
 
 from smtpgate.config import Config, DatabaseConfig
-from smtpgate.core.account import SendingLimits
 from smtpgate.core.identity import PrivateKey
 from smtpgate.directory.change import Actor, RefusedChangeError
 from smtpgate.directory.counts import counted
@@ -104,7 +103,7 @@ def live_directory(
     return LiveDirectory(
         store,
         store.loader(
-            SendingLimits(config.limits.max_24h_send, config.limits.max_send_rate_per_s),
+            config.default_limits,
             address_tag_idiom=config.policy.address_tag_idiom,
         ),
         settings=LiveSettings(

@@ -23,6 +23,7 @@ from smtpgate.cli.impact import impact
 from smtpgate.cli.journal import journal_app
 from smtpgate.cli.key import key_app
 from smtpgate.cli.policy import policy_app
+from smtpgate.cli.quota import quota_app
 from smtpgate.cli.simulate import simulate
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
@@ -143,6 +144,7 @@ for family in (
     key_app,
     identity_app,
     dkim_app,
+    quota_app,
     audit_app,
     directory_app,
 ):

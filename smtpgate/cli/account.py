@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, TypeAlias
 import typer
 
 from smtpgate.cli.arguments import AccountArgument
+from smtpgate.cli.limits import QuotaOption, RateOption, limit_columns, shown_limit
 from smtpgate.cli.listing import View, pages_of, print_card, print_json, print_pages
 from smtpgate.cli.notation import account_id as checked_account_id
 from smtpgate.cli.office import Office, run
@@ -24,7 +25,6 @@ from smtpgate.cli.terminal import (
     output,
     parsed_by,
 )
-from smtpgate.core.account import UNLIMITED
 from smtpgate.directory.accounts import (
     AccountRow,
     account,
@@ -50,24 +50,6 @@ _Organization: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="ID", help="Its aws:PrincipalOrgID, or none.", show_default=False),
 ]
-_Quota: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--max-24h-send",
-        metavar="N",
-        help="Recipients in any 24 hours: a number, unlimited, or default (as configured).",
-        show_default=False,
-    ),
-]
-_Rate: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--max-send-rate",
-        metavar="N",
-        help="Recipients a second: a number, unlimited, or default (as configured).",
-        show_default=False,
-    ),
-]
 
 
 class Status(StrEnum):
@@ -79,12 +61,6 @@ class Status(StrEnum):
 
 def _status(row: AccountRow) -> str:
     return "active" if row.paused_reason is None else "paused"
-
-
-def _limit(value: object) -> object:
-    if value is None:
-        return "default"
-    return "unlimited" if value == UNLIMITED else value
 
 
 def _fields(row: AccountRow) -> dict[str, object]:
@@ -106,8 +82,8 @@ _VIEW: Final[View[AccountRow]] = View(
         "account": lambda row: row.id,
         "name": lambda row: row.name,
         "status": _status,
-        "24 h": lambda row: _limit(row.max_24h_send),
-        "a second": lambda row: _limit(row.max_send_rate_per_s),
+        "24 h": lambda row: shown_limit(row.max_24h_send),
+        "a second": lambda row: shown_limit(row.max_send_rate_per_s),
         "created": lambda row: row.created_at,
     },
     fields=_fields,
@@ -124,20 +100,7 @@ def _changes(
         changes["name"] = name
     if organization is not None:
         changes["organization_id"] = None if organization == "none" else organization
-    if quota is not None:
-        changes["max_24h_send"] = _number(quota, int, "--max-24h-send")
-    if rate is not None:
-        changes["max_send_rate_per_s"] = _number(rate, float, "--max-send-rate")
-    return changes
-
-
-def _number(text: str, kind: type[int] | type[float], option: str) -> float | None:
-    if text in ("default", "unlimited"):
-        return None if text == "default" else kind(UNLIMITED)
-    try:
-        return kind(text)
-    except ValueError:
-        raise misused(f"{option}: `{text}' is no number, unlimited or default") from None
+    return changes | limit_columns(quota, rate)
 
 
 @account_app.command(epilog=example("account create 999999999999 --name 'Delegate sender'"))
@@ -153,12 +116,15 @@ def create(
     ] = None,
     name: _Name = None,
     organization: _Organization = None,
-    max_24h_send: _Quota = None,
-    max_send_rate: _Rate = None,
+    max_24h_send: QuotaOption = None,
+    max_send_rate: RateOption = None,
     config: ConfigFile = DEFAULT_CONFIG,
     json: AsJson = False,
 ) -> None:
-    """Add an account."""
+    """Add an account.
+
+    Limits that are not said, and those of default, are as the configuration says.
+    """
     changes = _changes(name, organization, max_24h_send, max_send_rate)
     drawn = f"{secrets.randbelow(_NUMBERS):012}"
 
@@ -217,7 +183,7 @@ def show(
     if json:
         print_json(facts)
         return
-    print_card(facts | {name: _limit(facts[name]) for name in _LIMITS})
+    print_card(facts | {name: shown_limit(facts[name]) for name in _LIMITS})
 
 
 @account_app.command("set", epilog=example("account set 999999999999 --max-24h-send 50000"))
@@ -225,11 +191,14 @@ def set_(
     account_id: AccountArgument,
     name: _Name = None,
     organization: _Organization = None,
-    max_24h_send: _Quota = None,
-    max_send_rate: _Rate = None,
+    max_24h_send: QuotaOption = None,
+    max_send_rate: RateOption = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Change an account's name, organization or limits."""
+    """Change an account's name, organization or limits.
+
+    A limit of default is as the configuration says.
+    """
     changes = _changes(name, organization, max_24h_send, max_send_rate)
     if not changes:
         raise misused("say what to change: --name, --organization, --max-24h-send, …")

@@ -9,10 +9,12 @@ from smtpgate.cli.notation import (
     IdentityPlace,
     OwnerPlace,
     UserPlace,
+    WhosePlace,
     account_id,
     identity_place,
     owner_place,
     user_place,
+    whose_place,
 )
 from smtpgate.cli.terminal import parsed_by
 from smtpgate.core.naming import access_key_id
@@ -25,6 +27,7 @@ __all__ = [
     "OwnerArgument",
     "OwnerOption",
     "UserArgument",
+    "WhoseArgument",
 ]
 
 AccountArgument: TypeAlias = Annotated[
@@ -97,6 +100,16 @@ KeyArgument: TypeAlias = Annotated[
         help="The access key's id.",
         parser=parsed_by(access_key_id),
         autocompletion=completion.key_ids,
+        show_default=False,
+    ),
+]
+WhoseArgument: TypeAlias = Annotated[
+    WhosePlace,
+    typer.Argument(
+        metavar="WHOSE",
+        help="An account, ACCOUNT/USER, an access key's id, or an identity's ARN.",
+        parser=parsed_by(whose_place),
+        autocompletion=completion.owner_names,
         show_default=False,
     ),
 ]

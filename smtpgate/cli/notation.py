@@ -2,18 +2,21 @@
 
 from dataclasses import dataclass
 
-from smtpgate.core.arn import IdentityArn, identity_name
-from smtpgate.core.naming import account_id, user_name
+from smtpgate.core.arn import IdentityArn, identity_name, is_account_id
+from smtpgate.core.naming import access_key_id, account_id, user_name
 from smtpgate.directory.change import RefusedChangeError
 
 __all__ = [
     "IdentityPlace",
+    "KeyPlace",
     "OwnerPlace",
     "UserPlace",
+    "WhosePlace",
     "account_id",
     "identity_place",
     "owner_place",
     "user_place",
+    "whose_place",
 ]
 
 
@@ -37,6 +40,13 @@ class OwnerPlace:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyPlace:
+    """An access key."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class IdentityPlace:
     """An identity of an account; ``arn`` is what it was named by, if that was an ARN."""
 
@@ -54,6 +64,13 @@ class IdentityPlace:
             raise RefusedChangeError(
                 f"{arn} is not of this gate's region {region} and partition {partition}"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class WhosePlace:
+    """Whose limits: an account's, a user's, an access key's, or those by an identity."""
+
+    place: OwnerPlace | KeyPlace | IdentityPlace
 
 
 def user_place(text: str) -> UserPlace:
@@ -81,3 +98,17 @@ def identity_place(text: str) -> IdentityPlace:
     if not slash:
         raise ValueError(f"`{text}' names no identity: write ACCOUNT/NAME, or its ARN")
     return IdentityPlace(account_id(account), identity_name(name))
+
+
+def whose_place(text: str) -> WhosePlace:
+    """``ACCOUNT``, ``ACCOUNT/USER``, an access key's id, or an ARN. Raises ValueError."""
+    if text.startswith("arn:"):
+        return WhosePlace(identity_place(text))
+    if "/" in text or is_account_id(text):
+        return WhosePlace(owner_place(text))
+    try:
+        return WhosePlace(KeyPlace(access_key_id(text)))
+    except ValueError:
+        raise ValueError(
+            f"`{text}' is neither ACCOUNT, ACCOUNT/USER, an access key's id nor an ARN"
+        ) from None

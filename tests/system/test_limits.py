@@ -3,9 +3,9 @@
 import asyncio
 import json
 import re
-import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,16 +15,18 @@ from smtpgate.app import Gate
 from smtpgate.clock import SystemClock
 from smtpgate.config import load_config
 from smtpgate.core.limits import Subject
+from smtpgate.directory.quotas import Quota, QuotaPlace, set_quota
 from smtpgate.ledger.memory import MemoryLedger
 from smtpgate.ledger.opening import describe_ledger, open_ledger
 from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.opening import open_directory
 from tests.support.dialog import close_dialogs
+from tests.support.directory import ACTOR
 from tests.support.inprocess import MESSAGE, login, open_gate, send
-from tests.support.reference import README
 
 DELEGATE: Final = Subject("999999999999")
 LIMITS: Final = 'name = "Delegate sender"\nmax_24h_send = 1000'
+KEY_ID: Final = "AKIAMAILER0000000000"
 TWO: Final = ("a@example.net", "b@example.net")
 MAIL: Final = "MAIL FROM:<marketing@ses-example.com>"
 
@@ -120,6 +122,85 @@ async def test_a_quota_that_was_raised_holds_for_the_next_mail(tmp_path: Path) -
         accounts.write_text(accounts.read_text().replace("max_24h_send = 1\n", ""))
         await gate.reload()
         assert (await send(dialog)).startswith("250")
+
+
+WITHIN: Final = [
+    (QuotaPlace.of_user("999999999999", "mailer"), "user mailer"),
+    (QuotaPlace.of_key("999999999999", KEY_ID), f"access key {KEY_ID}"),
+    (
+        QuotaPlace.of_grant("888888888888", "us-east-1", "ses-example.com", "999999999999"),
+        "account 999999999999 by identity "
+        "arn:aws:ses:us-east-1:888888888888:identity/ses-example.com",
+    ),
+]
+
+
+async def limit(gate: Gate, place: QuotaPlace, **columns: Any) -> None:  # noqa: ANN401 - by the column
+    async with gate.store.changing(ACTOR) as change:
+        await set_quota(change, place, columns)
+    await gate.directory.catch_up()
+
+
+@pytest.mark.parametrize(("place", "whose"), WITHIN, ids=[place.kind for place, _ in WITHIN])
+async def test_limits_within_the_account_s_hold_from_the_next_message_on(
+    tmp_path: Path, place: QuotaPlace, whose: str
+) -> None:
+    async with open_gate(tmp_path) as (gate, sink):
+        dialog = await login(gate)
+        assert (await send(dialog, to=TWO)).startswith("250")
+        await limit(gate, place, max_24h_send=3)
+        assert (await send(dialog, to=TWO)).startswith("250"), "what came before is not counted"
+        reply = await send(dialog, to=TWO)
+        assert f"(max-24h-send: {whose}: 1 of 3 recipients left, retry after " in reply
+        until = gate.clock.now() + timedelta(hours=1)
+        await limit(gate, place, raised_24h_send=4, raised_until=until)
+        assert (await send(dialog, to=TWO)).startswith("250")
+        reply = await send(dialog, to=TWO[:1])
+        assert f"(max-24h-send: {whose}: 0 of 4 recipients left, retry after " in reply
+        nothing = dict.fromkeys(Quota.__slots__)
+        await limit(gate, place, **nothing)
+        assert (await send(dialog, to=TWO[:1])).startswith("250")
+        assert len(sink.messages) == 4
+        told = [line.get("quota_reached") for line in await entries(gate, tmp_path)]
+        assert [(one["subject"], one["percent"]) for one in told[-3] or ()] == [
+            (whose, 80),
+            (whose, 90),
+            (whose, 100),
+        ]
+        used = await gate.ledger.used_24h(DELEGATE, gate.clock.now())
+        assert used == 7, "the account is charged for all"
+
+
+async def test_all_limits_count_or_none(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        dialog = await login(gate)
+        for (place, _), recipients in zip(WITHIN, (9, 9, 1), strict=True):
+            await limit(gate, place, max_24h_send=recipients)
+        assert "by identity" in await send(dialog, to=TWO)
+        now = gate.clock.now()
+        assert await gate.ledger.used_24h(DELEGATE, now) == 0
+        user = Subject("999999999999", "user", "mailer")
+        assert await gate.ledger.used_24h(user, now) == 0
+        assert (await send(dialog, to=TWO[:1])).startswith("250")
+        assert await gate.ledger.used_24h(user, now) == 1
+
+
+async def test_a_limit_of_the_key_that_is_used_up_is_told_at_mail(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        dialog = await login(gate)
+        await limit(gate, WITHIN[1][0], max_24h_send=1)
+        assert (await send(dialog)).startswith("250")
+        assert f"access key {KEY_ID}: 0 of 1" in await dialog.say(MAIL)
+        record = (await entries(gate, tmp_path))[-1]
+        assert record["event"] == "mail-refused"
+
+
+async def test_an_owner_s_own_mail_is_not_capped(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        await limit(gate, WITHIN[2][0], max_24h_send=0)
+        assert "by identity" in await send(await login(gate))
+        owner = await login(gate, "AKIAOWNERROOT0000000")
+        assert (await send(owner)).startswith("250")
 
 
 async def test_80_90_and_100_per_cent_are_in_the_log_and_the_metrics(tmp_path: Path) -> None:
@@ -239,27 +320,18 @@ async def test_a_url_that_means_nothing_is_not_repeated(tmp_path: Path) -> None:
     assert "sesame" not in str(refusal.value)
 
 
-# -- what the README says ----------------------------------------------------------------------
+# -- as an operator asks for them --------------------------------------------------------------
 
 
-def readme_line(start: str) -> str:
-    (line,) = [line for line in README.read_text().splitlines() if line.startswith(start)]
-    return line
-
-
-def run_line(line: str) -> str:
-    run = subprocess.run(
-        ["sh", "-ec", line], capture_output=True, text=True, timeout=30, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout
-
-
-@pytest.mark.skipif(shutil.which("sqlite3") is None, reason="sqlite3 is not installed")
-async def test_the_readmes_question_tells_how_much_an_account_has_sent(tmp_path: Path) -> None:
+async def test_what_is_left_is_told_while_the_gate_runs(tmp_path: Path) -> None:
     async with open_gate(tmp_path) as (gate, _):
         assert (await send(await login(gate), to=TWO)).startswith("250")
-    path = str(tmp_path / "state/ledger.sqlite")
-    line = readme_line("sqlite3 ").replace("/var/lib/smtpgate/ledger.sqlite", path)
-    told = await asyncio.to_thread(run_line, line)
-    assert re.fullmatch(r"999999999999\|2\|2\d{3}-\d\d-\d\d \d\d:\d\d:\d\d\n", told)
+        words = ("quota", "show", "999999999999", "--json")
+        asked = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "smtpgate", *words, "-c", tmp_path / "smtpgate.toml"),
+            stdout=subprocess.PIPE,
+        )
+        said, _ = await asyncio.wait_for(asked.communicate(), 30)
+        (row,) = json.loads(said)
+        assert (row["max_24h_send"], row["used_24h"], row["left"]) == (1000, 2, 998)
+        assert (await send(await login(gate))).startswith("250")

@@ -15,6 +15,7 @@ from smtpgate.core.limits.charge import (
     LimitName,
     Subject,
     SubjectKind,
+    clock_time,
     must_go_together,
 )
 from smtpgate.core.limits.reservation import (
@@ -62,6 +63,7 @@ __all__ = [
     "Usage",
     "Window",
     "attempt",
+    "clock_time",
     "idle_at_us",
     "is_long_over",
     "is_within_lease",

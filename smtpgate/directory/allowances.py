@@ -1,0 +1,74 @@
+"""What each may send as the directory has it: an account's limits, and those within them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from smtpgate.core.account import UNLIMITED, SendingLimits
+from smtpgate.directory.accounts import account
+from smtpgate.directory.quotas import (
+    Quota,
+    QuotaKind,
+    QuotaPlace,
+    limits_in,
+    quota_at,
+    quotas_about,
+)
+
+__all__ = ["Allowance", "allowance_at", "allowances_of"]
+
+_UNLIMITED: Final = SendingLimits(UNLIMITED, UNLIMITED)
+_ORDER: Final[tuple[QuotaKind, ...]] = ("account", "user", "key", "identity")
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Whose limits, and the limits with the raise of them, if there is one."""
+
+    place: QuotaPlace
+    limits: SendingLimits
+
+
+async def allowance_at(
+    connection: AsyncConnection, place: QuotaPlace, default: SendingLimits
+) -> Allowance:
+    """The limits of one; whoever has none is unlimited, an account has ``default`` then.
+
+    Raises NotFoundError for an account.
+    """
+    quota = await quota_at(connection, place)
+    if place.kind == "account":
+        quota = await _with_account_s(connection, place, quota, default)
+    return Allowance(place, limits_in(quota) or _UNLIMITED)
+
+
+async def allowances_of(
+    connection: AsyncConnection, account_id: str, region: str, default: SendingLimits
+) -> Sequence[Allowance]:
+    """The account's limits, those of users and keys, and caps by its identities and on itself.
+
+    Raises NotFoundError.
+    """
+    own = QuotaPlace.of_account(account_id)
+    found = await quotas_about(connection, account_id, region=region)
+    within = [
+        Allowance(place, limits)
+        for place, quota in found
+        if place.kind != "account" and (limits := limits_in(quota)) is not None
+    ]
+    within.sort(key=lambda one: _ORDER.index(one.place.kind))
+    return [await allowance_at(connection, own, default), *within]
+
+
+async def _with_account_s(
+    connection: AsyncConnection, place: QuotaPlace, quota: Quota, default: SendingLimits
+) -> Quota:
+    row = await account(connection, place.account_id)
+    day, a_second = row.max_24h_send, row.max_send_rate_per_s
+    return replace(
+        quota,
+        max_24h_send=default.max_24h_send if day is None else day,
+        max_send_rate_per_s=default.max_send_rate_per_s if a_second is None else a_second,
+    )

@@ -1,0 +1,234 @@
+"""``smtpgate quota``: limits set, raised and shown, with what the ledger says of them."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from smtpgate.config import load_config
+from smtpgate.core.account import SendingLimits
+from smtpgate.core.limits import Charge, Subject
+from smtpgate.ledger.opening import open_ledger
+from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk
+
+ARN: Final = f"arn:aws:ses:us-east-1:{OWNER}:identity/ses-example.com"
+USER: Final = f"{DELEGATE}/Mailer"
+CAP: Final = (ARN, "--delegate", DELEGATE)
+ACCOUNT_ROW: Final = ("account", None, 200, 1, 0, 200)
+
+
+@pytest.fixture(scope="module")
+def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two accounts, a user with a key, an identity; nobody has limits of its own."""
+    desk = Desk(tmp_path_factory.mktemp("furnished"), sqlite_template)
+    for account in (OWNER, DELEGATE):
+        desk.says("account", "create", account)
+    desk.says("user", "create", USER)
+    desk.says("key", "create", USER)
+    desk.says("identity", "register", DOMAIN)
+    return desk.database
+
+
+@pytest.fixture
+def office(furnished: Path, tmp_path: Path) -> Desk:
+    """A desk with a copy of that directory."""
+    return Desk(tmp_path, furnished)
+
+
+@pytest.fixture
+def key(office: Desk) -> str:
+    """The user's access key."""
+    ((found,),) = office.rows("SELECT id FROM access_keys")
+    return str(found)
+
+
+def send(office: Desk, recipients: int, *charges: Charge) -> None:
+    """Have the ledger count recipients."""
+
+    async def count() -> None:
+        ledger = open_ledger(load_config(office.config))
+        now = datetime.now(UTC)
+        await ledger.commit(await ledger.reserve(charges, recipients, now), recipients, now)
+        await ledger.close()
+
+    asyncio.run(count())
+
+
+def shown(office: Desk, whose: str) -> list[tuple[object, ...]]:
+    """Whose, the limits, what is used and left."""
+    fields = ("kind", "name", "max_24h_send", "max_send_rate_per_s", "used_24h", "left")
+    rows = office.answers("quota", "show", whose)
+    return [tuple(row[name] for name in fields) for row in rows]
+
+
+def test_an_account_has_the_configured_limits_until_others_are_set(office: Desk) -> None:
+    assert shown(office, DELEGATE) == [ACCOUNT_ROW]
+    limits = ("--max-24h-send", "500", "--max-send-rate", "2.5")
+    said = office.says("quota", "set", DELEGATE, *limits)
+    assert said == f"account {DELEGATE}: 500 recipients in 24 hours, 2.5 a second\n"
+    assert shown(office, DELEGATE) == [("account", None, 500, 2.5, 0, 500)]
+    said = office.says("quota", "set", DELEGATE, "--max-24h-send", "default")
+    assert said == f"account {DELEGATE}: 200 recipients in 24 hours, 2.5 a second\n"
+
+
+def test_limits_within_the_account_s_come_and_go(office: Desk, key: str) -> None:
+    said = [
+        office.says("quota", "set", f"{DELEGATE}/mailer", "--max-24h-send", "50"),
+        office.says("quota", "set", key, "--max-send-rate", "0.5"),
+        office.says("quota", "set", *CAP, "--max-24h-send", "10"),
+    ]
+    assert said == [
+        f"user {USER}: 50 recipients in 24 hours, any number a second\n",
+        f"access key {key}: any number of recipients in 24 hours, 0.5 a second\n",
+        f"account {DELEGATE} by {ARN}: 10 recipients in 24 hours, any number a second\n",
+    ]
+    of_user, of_key = ("user", "Mailer", 50, -1, 0, 50), ("access-key", key, -1, 0.5, 0, None)
+    cap = ("identity", ARN, 10, -1, 0, 10)
+    for whose in (DELEGATE, USER, key):
+        assert shown(office, whose) == [ACCOUNT_ROW, of_user, of_key, cap]
+    assert shown(office, OWNER) == [ACCOUNT_ROW, cap]
+    assert shown(office, ARN) == [cap]
+    office.says("quota", "set", USER, "--max-24h-send", "default")
+    office.says("quota", "set", key, "--max-send-rate", "default")
+    office.says("quota", "set", *CAP, "--max-24h-send", "default")
+    assert shown(office, DELEGATE) == [ACCOUNT_ROW]
+    assert office.says("quota", "show", ARN) == "no limits\n"
+
+
+def test_others_of_the_account_are_not_told_of_with_a_user(office: Desk, key: str) -> None:
+    office.says("user", "create", f"{DELEGATE}/other")
+    office.says("quota", "set", f"{DELEGATE}/other", "--max-24h-send", "5")
+    office.says("quota", "set", key, "--max-24h-send", "7")
+    assert [row[0] for row in shown(office, USER)] == ["account", "access-key"]
+    assert [row[1] for row in shown(office, f"{DELEGATE}/other")] == [None, "other"]
+
+
+def test_a_raise_holds_until_it_ends(office: Desk) -> None:
+    said = office.says("quota", "raise", DELEGATE, "--max-24h-send", "1000", "--until", "3d")
+    words, _, until = said.partition(", until ")
+    assert words == f"account {DELEGATE}: 1000 recipients in 24 hours, 1 a second"
+    (row,) = office.answers("quota", "show", DELEGATE)
+    assert (row["max_24h_send"], row["left"]) == (1000, 1000)
+    assert f"{datetime.fromisoformat(row['raised_until']):%Y-%m-%d %H:%M:%SZ}\n" == until
+    assert until.strip() in office.says("quota", "show", DELEGATE)
+    said = office.says("quota", "raise", DELEGATE, "--end")
+    assert said == f"account {DELEGATE}: 200 recipients in 24 hours, 1 a second\n"
+    (row,) = office.answers("quota", "show", DELEGATE)
+    assert (row["max_24h_send"], row["raised_until"]) == (200, None)
+
+
+def test_a_raise_that_has_ended_is_not_told_of(office: Desk) -> None:
+    office.says("quota", "raise", DELEGATE, "--max-24h-send", "1000", "--until", "3d")
+    office.sql("UPDATE quotas SET raised_until = '2026-01-01 00:00:00.000000'")
+    (row,) = office.answers("quota", "show", DELEGATE)
+    assert (row["max_24h_send"], row["raised_until"]) == (200, None)
+
+
+def test_what_is_used_and_when_it_frees_comes_from_the_ledger(office: Desk, key: str) -> None:
+    office.says("quota", "set", USER, "--max-24h-send", "5")
+    send(
+        office,
+        5,
+        Charge(Subject(DELEGATE), SendingLimits(200, 1)),
+        Charge(Subject(DELEGATE, "user", "Mailer"), SendingLimits(5, -1)),
+    )
+    account, user = office.answers("quota", "show", DELEGATE)
+    assert (account["used_24h"], account["left"], account["rate_left"]) == (5, 195, 0)
+    assert 0 < account["wait_s"] <= 5
+    assert (user["used_24h"], user["left"], user["rate_left"]) == (5, 0, None)
+    assert 86_000 < user["wait_s"] <= 86_460
+    table = office.says("quota", "show", DELEGATE)
+    assert "24:0" in table
+    office.says("quota", "set", *CAP, "--max-24h-send", "9")
+    send(office, 2, Charge(Subject(DELEGATE, "identity", ARN), SendingLimits(9, -1)))
+    assert shown(office, ARN) == [("identity", ARN, 9, -1, 2, 7)]
+
+
+def test_a_ledger_that_was_never_written_is_not_made(office: Desk) -> None:
+    assert shown(office, DELEGATE) == [ACCOUNT_ROW]
+    assert not (office.folder / "state" / "ledger.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    ("ledger", "says"),
+    [
+        (
+            'kind = "memory"',
+            'ledger.kind is "memory": what is left is known to the',
+        ),
+        ('path = "."', "what is left is not known: "),
+        ('kind = "redis"\nurl = "redis://127.0.0.1:9/0"', "what is left is not known: "),
+    ],
+)
+def test_limits_are_shown_also_when_nobody_knows_what_is_left(
+    office: Desk, ledger: str, says: str
+) -> None:
+    office.configure("[dns]", f"[ledger]\n{ledger}\n[dns]")
+    result = office.give("quota", "show", DELEGATE, "--json")
+    assert result.exit_code == 0, result.output
+    assert f"warning: {says}" in result.stderr
+    assert '"max_24h_send": 200' in result.stdout
+    assert '"used_24h": null' in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (("show", "nobody"), 2, "`nobody' is neither ACCOUNT, ACCOUNT/USER, an access"),
+        (("show", "123456789012"), 1, "there is no account 123456789012"),
+        (("show", f"{DELEGATE}/nobody"), 1, f"there is no user {DELEGATE}/nobody"),
+        (("show", "AKIANOBODY0000000000"), 1, "there is no access key AKIANOBODY0000000000"),
+        (("show", ARN.replace("ses-", "no-")), 1, "there is no identity"),
+        (("show", ARN.replace("us-east-1", "eu-west-1")), 1, "is not of this gate's region"),
+        (("set", DELEGATE), 2, "say what to change: --max-24h-send"),
+        (("set", DELEGATE, "--max-24h-send", "many"), 2, "`many' is no number, unlimited or"),
+        (("set", DELEGATE, "--max-24h-send", "-7"), 1, "max_24h_send: must be 0 or more"),
+        (("set", USER, "--max-send-rate", "0"), 1, "max_send_rate_per_s: must be more than 0"),
+        (("set", ARN, "--max-24h-send", "1"), 2, "say which account the identity caps"),
+        (
+            ("set", USER, *CAP[1:], "--max-24h-send", "1"),
+            2,
+            "--delegate goes with",
+        ),
+        (("set", ARN, "--delegate", OWNER, "--max-24h-send", "1"), 1, "an owner does not cap"),
+        (("set", ARN, "--delegate", "7", "--max-24h-send", "1"), 2, "12 digits"),
+        (("raise", DELEGATE, "--max-24h-send", "999"), 2, "say how far, and until when"),
+        (("raise", DELEGATE, "--until", "3d"), 2, "say how far, and until when"),
+        (
+            ("raise", DELEGATE, "--max-24h-send", "default", "--until", "3d"),
+            2,
+            "say how far, and until when",
+        ),
+        (("raise", DELEGATE, "--until", "3d", "--end"), 2, "--end goes with no other option"),
+        (
+            ("raise", DELEGATE, "--max-24h-send", "999", "--until", "2020-01-01"),
+            2,
+            "--until: `2020-01-01' has passed already",
+        ),
+        (
+            ("raise", DELEGATE, "--max-24h-send", "200", "--until", "3d"),
+            1,
+            "max_24h_send: 200 is no more than the usual 200",
+        ),
+        (
+            ("raise", USER, "--max-24h-send", "200", "--until", "3d"),
+            1,
+            "max_24h_send: there is no limit to raise",
+        ),
+        (
+            ("raise", DELEGATE, "--max-send-rate", "1e9", "--until", "3d"),
+            1,
+            "raised_send_rate_per_s: must be more than 0",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_told_and_changes_nothing(
+    office: Desk, words: tuple[str, ...], status: int, says: str
+) -> None:
+    before = office.rows("SELECT count(*) FROM audit_log")
+    result = office.give("quota", *words)
+    assert result.exit_code == status, result.output
+    assert says in " ".join(result.output.replace("│", " ").split())
+    assert office.rows("SELECT count(*) FROM audit_log") == before
