@@ -1,6 +1,8 @@
 """Applying documents: in one transaction, as it was agreed to, and noted without secrets."""
 
-from datetime import timedelta
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,12 +19,13 @@ from smtpgate.directory.declared.known_keys import key_loader
 from smtpgate.directory.dkim import DkimKeyRow, add_dkim_keys
 from smtpgate.directory.identities import IdentityRow, identity, update_identity
 from smtpgate.directory.policies import PolicyPlace, policy_history
+from smtpgate.directory.quotas import MAX_CAPS, Quota, QuotaPlace, quota_at
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.private_keys import KeyFileError, generate_private_key, load_private_key
 from tests.support.clock import MovableClock
 from tests.support.directory import ACTOR, REGION
 from tests.support.documents import NOTHING, Files, applied, content, noted, read
-from tests.support.tenants import add_account, add_identity, notes, raw
+from tests.support.tenants import add_account, add_identity, limit, notes, raw
 
 OWNER: Final = "888888888888"
 EVERYTHING: Final = """\
@@ -156,6 +159,94 @@ async def test_a_policy_that_comes_back_goes_on_with_its_versions(
         history = await policy_history(connection, place, "send")
     assert [row.version for row in history] == [3, 2, 1]
     assert [row.document is None for row in history] == [False, True, False]
+
+
+# -- limits ------------------------------------------------------------------------------------
+
+
+LIMITED: Final = """\
+[accounts.888888888888]
+max_24h_send = 500
+[accounts.888888888888.users.mailer]
+max_24h_send = 100
+[[accounts.888888888888.users.mailer.access_keys]]
+id = "AKIA8888888888880001"
+secret_file = "one.secret"
+max_24h_send = 100
+[accounts.888888888888.identities."example.com".caps.999999999999]
+max_24h_send = 100
+"""
+RAISE: Final[dict[str, Any]] = {
+    "raised_24h_send": 1000,
+    "raised_send_rate_per_s": 50.0,
+    "raised_until": datetime(2026, 11, 30, tzinfo=UTC),
+}
+ACCOUNT: Final = QuotaPlace.of_account(OWNER)
+LIMITED_PLACES: Final = (
+    QuotaPlace.of_user(OWNER, "mailer"),
+    QuotaPlace.of_key(OWNER, "AKIA8888888888880001"),
+    QuotaPlace.of_grant(OWNER, REGION, "example.com", "999999999999"),
+)
+
+
+async def test_raises_stay_whatever_documents_say_of_limits(
+    store: DirectoryStore, folder: Path, clock: MovableClock
+) -> None:
+    await applied(store, written(folder, LIMITED))
+    for place in (ACCOUNT, *LIMITED_PLACES):
+        await limit(store, place, **RAISE)
+    assert not await planned(store, written(folder, LIMITED), prune=True)
+    clock.move(30 * 86_400)  # one that has ended is not their business either
+    for said, left in (("max_24h_send = 7", 7), ("", None), ("max_24h_send = 0", 0)):
+        text = re.sub("max_24h_send = [0-9]+", said, LIMITED)
+        if not said:
+            text = text.replace(".caps.999999999999", "")  # which pruning takes away then
+        await applied(store, written(folder, text))
+        assert not await planned(store, written(folder, text), prune=True)
+        async with store.reading() as connection:
+            assert await quota_at(connection, ACCOUNT) == Quota(**RAISE)
+            for place in LIMITED_PLACES:
+                held = await quota_at(connection, place)
+                assert held == Quota(max_24h_send=left, **RAISE)
+    await applied(store, NOTHING)
+    assert await raw(store, "SELECT * FROM quotas") == []
+
+
+async def test_limits_are_noted_with_what_they_were(
+    store: DirectoryStore, folder: Path
+) -> None:
+    await applied(store, written(folder, LIMITED))
+    await applied(store, written(folder, LIMITED.replace("= 100", "= 7")))
+    lines = [line for line in await notes(store) if line.action == "limit"]
+    whom = [{}, {}, {"delegate": "999999999999"}]
+    assert [(line.kind, line.before, line.after) for line in lines] == [
+        (kind, delegate | before, delegate | after)
+        for before, after in (
+            ({}, {"max_24h_send": 100}),
+            ({"max_24h_send": 100}, {"max_24h_send": 7}),
+        )
+        for kind, delegate in zip(("user", "key", "identity"), whom, strict=True)
+    ]
+
+
+def capping(accounts: Iterable[int]) -> str:
+    caps = ", ".join(f'"{one:012}" = {{ max_24h_send = 1 }}' for one in accounts)
+    return f'[accounts.888888888888.identities."example.com"]\ncaps = {{ {caps} }}\n'
+
+
+async def test_caps_that_no_document_names_count_too(
+    store: DirectoryStore, folder: Path
+) -> None:
+    await applied(store, written(folder, capping(range(MAX_CAPS))))
+    for accounts, beside in (([MAX_CAPS], 1000), ([0, MAX_CAPS], 999)):
+        with pytest.raises(DirectoryError) as refusal:
+            await planned(store, written(folder, capping(accounts)), prune=False)
+        assert str(refusal.value).endswith(
+            f'"example.com".caps: are {len(accounts)} beside {beside} others in the directory, '
+            f"and at most 1000 may be"
+        )
+    await applied(store, written(folder, capping([0, MAX_CAPS])), prune=True)
+    assert len((await content(store))["limits"]) == 2
 
 
 # -- verification ------------------------------------------------------------------------------

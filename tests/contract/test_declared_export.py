@@ -3,7 +3,7 @@
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -13,6 +13,7 @@ from smtpgate.directory.declared.apply import planned
 from smtpgate.directory.declared.export import export
 from smtpgate.directory.identities import identity, update_identity
 from smtpgate.directory.policies import MAY_SEND, put_policy
+from smtpgate.directory.quotas import QuotaPlace
 from smtpgate.directory.store import DirectoryStore
 from tests.support.directory import ACTOR, REGION
 from tests.support.documents import read
@@ -24,10 +25,12 @@ from tests.support.tenants import (
     add_key,
     add_user,
     identity_place,
+    limit,
     sender_policy,
     signing_key,
 )
 
+THIRD: Final = "333333333333"
 DOCUMENT: Final = """\
 [accounts.111111111111]
 name = "Acme \\"and\\" sons"
@@ -40,6 +43,7 @@ access_keys = [
 
 [accounts.111111111111.users.mailer]
 path = "/team/"
+max_24h_send = 100
 
 [accounts.111111111111.users.mailer.tags]
 team = "news"
@@ -53,12 +57,17 @@ expires = 2030-01-01 00:00:00+00:00
 networks = [
     "192.0.2.0/24",
 ]
+max_send_rate_per_s = 0.5
 
 [accounts.111111111111.identities."example.com"]
 verified = true
 dkim = [
     { selector = "one" },
 ]
+
+[accounts.111111111111.identities."example.com".caps.222222222222]
+max_24h_send = -1
+max_send_rate_per_s = 2.0
 
 [accounts.111111111111.identities."news@example.net"]
 status = "paused"
@@ -100,6 +109,16 @@ async def acme(store: DirectoryStore) -> None:
     await add_identity(
         store, "news@example.net", state="pending", method=None, paused_reason="complaints"
     )
+    until = datetime(2026, 11, 30, tzinfo=UTC)
+    raised: dict[str, Any] = {"raised_24h_send": 5000, "raised_until": until}
+    await limit(store, QuotaPlace.of_account(ACME), **raised)
+    await limit(store, QuotaPlace.of_user(ACME, "mailer"), max_24h_send=100, **raised)
+    of_key = QuotaPlace.of_key(ACME, "AKIA1111111111110001")
+    await limit(store, of_key, max_send_rate_per_s=0.5, **raised)
+    cap = {"max_24h_send": -1, "max_send_rate_per_s": 2.0}
+    await limit(store, QuotaPlace.of_grant(ACME, REGION, "example.com", OTHER), **cap, **raised)
+    # What is only raised limits nobody.
+    await limit(store, QuotaPlace.of_grant(ACME, REGION, "example.com", THIRD), **raised)
 
 
 async def test_an_account_is_a_document_with_its_policies_beside_it(

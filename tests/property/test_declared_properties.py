@@ -63,12 +63,20 @@ PAUSES: Final = st.one_of(
 USER_POLICIES: Final = st.dictionaries(
     st.sampled_from(["a", "B", "c_-"]), st.sampled_from(["may-send.json", "may-all.json"])
 )
+DAILY: Final = st.sampled_from([-1, 0, 7, 2**63 - 1])
+RATES: Final = st.sampled_from([-1, 0.1, 14, 1e6])
+CAPS: Final = st.dictionaries(
+    st.sampled_from(["777777777777", "999999999999"]),
+    optional(max_24h_send=DAILY, max_send_rate_per_s=RATES).filter(bool),
+)
 USERS: Final = st.dictionaries(
     st.sampled_from(["mailer", "Other", ".."]),
     optional(
         path=st.sampled_from(["/", "/team/", '/a"b/']),
         tags=st.dictionaries(st.sampled_from(["team", "Größe", "a.b"]), TEXTS),
         policies=USER_POLICIES,
+        max_24h_send=DAILY,
+        max_send_rate_per_s=RATES,
     ),
     max_size=3,
 )
@@ -83,6 +91,8 @@ KEYS: Final = st.dictionaries(
             optional={
                 "expires": st.just(EXPIRES),
                 "networks": st.lists(st.sampled_from(["192.0.2.0/24", "2001:db8::7"])),
+                "max_24h_send": DAILY,
+                "max_send_rate_per_s": RATES,
             },
         ),
         st.integers(0, 100),
@@ -106,7 +116,7 @@ def identities(draw: st.DrawFn, account_id: str) -> Tables:
     for name in draw(st.lists(st.sampled_from([*DOMAINS, ADDRESS]), unique=True)):
         files = st.sampled_from([f"{account_id}-{name}-{one}.json" for one in ACCOUNTS[:2]])
         policies = st.dictionaries(st.sampled_from(["p", "q"]), files)
-        table = draw(optional(policies=policies)) | draw(PAUSES)
+        table = draw(optional(policies=policies, caps=CAPS)) | draw(PAUSES)
         table["verified"] = draw(st.booleans())
         if name != ADDRESS:
             table["dkim"] = draw(DKIM_KEYS)
@@ -124,8 +134,8 @@ def directories(draw: st.DrawFn) -> Tables:
             optional(
                 name=TEXTS,
                 organization=st.just("o-exampleorg0"),
-                max_24h_send=st.sampled_from([-1, 0, 7, 2**63 - 1]),
-                max_send_rate_per_s=st.sampled_from([-1, 0.1, 14, 1e6]),
+                max_24h_send=DAILY,
+                max_send_rate_per_s=RATES,
             )
         )
         table |= draw(PAUSES)
@@ -212,6 +222,8 @@ async def test_without_pruning_nothing_goes_and_all_that_is_said_holds(
     held = await content(store)
     for kind in ("accounts", "users", "access keys", "identities", "policies", "DKIM keys"):
         assert before[0][kind].keys() <= held[kind].keys()
+    caps = {place for place in before[0]["limits"] if place[0] == "identity"}
+    assert caps <= held["limits"].keys()
 
 
 @several

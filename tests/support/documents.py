@@ -116,6 +116,11 @@ async def content(store: DirectoryStore) -> dict[str, Any]:
         for owner, rows in found.dkim_keys.items()
         for selector, row in rows.items()
     }
+    quotas = {
+        (*owner, delegate): asdict(quota)
+        for owner, rows in found.quotas.items()
+        for delegate, quota in rows.items()
+    }
     secrets = {
         key_id: store.master_keys.open(sealed, secret_place(key_id))
         for key_id, sealed in found.sealed.items()
@@ -126,6 +131,7 @@ async def content(store: DirectoryStore) -> dict[str, Any]:
         "access keys": {key: _without_chance(row) for key, row in found.access_keys.items()},
         "identities": {key: _without_chance(row) for key, row in found.identities.items()},
         "policies": policies,
+        "limits": quotas,
         "DKIM keys": dkim_keys,
         "secrets": secrets,
     }

@@ -12,10 +12,12 @@ name = "Identity owner"
 [accounts.{OWNER}.identities."ses-example.com"]
 verified = true
 policies = {{ marketing = "marketing.json" }}
+caps = {{ {DELEGATE} = {{ max_24h_send = 500 }} }}
 [accounts.{DELEGATE}]
 name = "Delegate sender"
 [accounts.{DELEGATE}.users.mailer]
 policies = {{ may-send = "may-send.json" }}
+max_send_rate_per_s = 2
 """
 MAY_SEND = """\
 {"Version": "2012-10-17",
@@ -40,6 +42,8 @@ def test_what_documents_say_is_made_and_then_there_is_nothing_to_do(
     done = desk.give("apply", documents)
     assert done.exit_code == 0, done.output
     assert f"+ account {OWNER}" in done.stdout
+    assert f"+ user {DELEGATE}/mailer (max_send_rate_per_s: 2)" in done.stdout
+    assert f"+ cap on {DELEGATE} of identity {DOMAIN}" in done.stdout
     assert done.stderr.endswith("made, 0 changed, 0 deleted\n")
     assert [row["id"] for row in desk.answers("account", "list")] == [OWNER, DELEGATE]
     assert desk.says("identity", "policy", "show", DOMAIN, "marketing") == grant()

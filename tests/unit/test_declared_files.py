@@ -12,6 +12,7 @@ from smtpgate.directory.declared.content import Declared, DeclaredKey
 from smtpgate.directory.declared.documents import DirectoryError
 from smtpgate.directory.declared.read import read_declared
 from smtpgate.directory.policies import MAY_SEND
+from smtpgate.directory.quotas import MAX_CAPS
 from tests.support.cases import CASES
 from tests.support.privatekey import load_cheap_key
 
@@ -236,6 +237,17 @@ def test_an_access_key_may_have_an_end_and_networks(folder: Path) -> None:
     key = sole_key(folder)
     assert key.expires_at == datetime(2027, 1, 1, tzinfo=UTC)
     assert key.networks == ("192.0.2.0/24", "2001:db8::7/128")
+
+
+def test_an_identity_caps_so_many_accounts_and_no_more(folder: Path) -> None:
+    for count in (MAX_CAPS, MAX_CAPS + 1):
+        caps = {f"{number:012}": {"max_24h_send": 1} for number in range(count)}
+        tables = {"888888888888": {"identities": {"example.com": {"caps": caps}}}}
+        (folder / "any.json").write_text(json.dumps({"accounts": tables}))
+        if count == MAX_CAPS:
+            assert len(read(folder / "any.json").identities[0].caps) == count
+    with pytest.raises(DirectoryError, match=r"caps: an identity caps at most 1000 accounts$"):
+        read(folder / "any.json")
 
 
 def test_no_secret_shows(folder: Path) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "DeclaredKey",
     "DeclaredPolicy",
     "DeclaredUser",
+    "Limits",
     "Pause",
     "Place",
 ]
@@ -52,6 +53,14 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Limits within those of the account; ``None`` is no limit of its own."""
+
+    max_24h_send: int | None = None
+    max_send_rate_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredAccount:
     """An account; a limit of ``None`` is the configuration's."""
 
@@ -81,6 +90,7 @@ class DeclaredUser:
     name: str
     path: str
     tags: Mapping[str, str]
+    limits: Limits
     policies: tuple[DeclaredPolicy, ...]
 
 
@@ -96,6 +106,7 @@ class DeclaredKey:
     is_active: bool | None
     expires_at: datetime | None
     networks: tuple[str, ...]
+    limits: Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +122,10 @@ class DeclaredDkimKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredIdentity:
-    """An identity; ``is_verified`` of ``None`` leaves its verification alone."""
+    """An identity; ``is_verified`` of ``None`` leaves its verification alone.
+
+    ``caps`` is what its owner lets other accounts send by it, by their ids.
+    """
 
     place: Place
     account_id: str
@@ -120,6 +134,7 @@ class DeclaredIdentity:
     pause: Pause
     policies: tuple[DeclaredPolicy, ...]
     dkim_keys: tuple[DeclaredDkimKey, ...]
+    caps: Mapping[str, Limits]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,16 +3,23 @@
 A document is a TOML file, or a JSON file of the same shape. What it leaves out has its default,
 except for what is changed while the gate runs: whether an account or identity is paused, an
 access key turned off, an identity verified, and the stage of a DKIM key. Of these, what is left
-out stays as it is.
+out stays as it is. Raises of limits for a time have no place here, and stay as they are too.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from smtpgate.config_values import Moment, Network, Quota, Rate
 from smtpgate.core.account import MAX_QUOTA
@@ -31,6 +38,7 @@ from smtpgate.core.naming import (
 )
 from smtpgate.core.policy import PolicyError, is_policy_name
 from smtpgate.core.policy.strict_json import Json, Number, kind_of, parse_json
+from smtpgate.directory.quotas import MAX_CAPS
 from smtpgate.tomlfile import (
     Array,
     FileProblemsError,
@@ -46,10 +54,12 @@ from smtpgate.tomlfile import (
 __all__ = [
     "AccessKeyTable",
     "AccountTable",
+    "CapTable",
     "DirectoryError",
     "DkimTable",
     "Document",
     "IdentityTable",
+    "LimitsTable",
     "UserTable",
     "read_documents",
 ]
@@ -87,10 +97,28 @@ def _from_text(value: object, info: ValidationInfo) -> object:
 Line = Annotated[str, AfterValidator(one_line)]
 FileName = Annotated[str, Field(min_length=1)]
 Policies = dict[Annotated[str, AfterValidator(_policy_name)], FileName]
+_AccountId: TypeAlias = Annotated[str, AfterValidator(account_id)]
 _Expiry: TypeAlias = Annotated[Moment, BeforeValidator(_from_text)]
 
 
-class AccessKeyTable(Table):
+class LimitsTable(Table):
+    """What has limits; one that is left out is an account's default, and none of others."""
+
+    max_24h_send: Annotated[Quota, Field(le=MAX_QUOTA)] | None = None
+    max_send_rate_per_s: Rate | None = None
+
+
+class CapTable(LimitsTable):
+    """What the owner of an identity lets another account send by it."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.max_24h_send is None and self.max_send_rate_per_s is None:
+            raise ValueError("needs max_24h_send, max_send_rate_per_s or both")
+        return self
+
+
+class AccessKeyTable(LimitsTable):
     """An access key; its secret stands in a file of its own.
 
     Without the file, the directory must have the key already.
@@ -137,7 +165,7 @@ class DkimTable(Table):
         return selector
 
 
-class UserTable(Table):
+class UserTable(LimitsTable):
     """A user of an account."""
 
     path: str = "/"
@@ -167,17 +195,23 @@ class IdentityTable(Table):
     paused_reason: Line = ""
     policies: Policies = Field(default_factory=dict)
     dkim: Array[DkimTable] = ()
+    caps: dict[_AccountId, CapTable] = Field(default_factory=dict)
+
+    @field_validator("caps")
+    @classmethod
+    def _are_not_too_many(cls, value: dict[str, CapTable]) -> dict[str, CapTable]:
+        if len(value) > MAX_CAPS:
+            raise ValueError(f"an identity caps at most {MAX_CAPS} accounts")
+        return value
 
 
-class AccountTable(Table):
+class AccountTable(LimitsTable):
     """An account, or what one document says of it."""
 
     name: Line = ""
     status: Literal["active", "paused"] | None = None
     paused_reason: Line = ""
     organization: str = ""
-    max_24h_send: Annotated[Quota, Field(le=MAX_QUOTA)] | None = None
-    max_send_rate_per_s: Rate | None = None
     access_keys: Array[AccessKeyTable] = ()
     users: dict[Annotated[str, AfterValidator(user_name)], UserTable] = Field(
         default_factory=dict
@@ -209,9 +243,7 @@ class AccountTable(Table):
 
 
 class _Accounts(Table):
-    accounts: dict[Annotated[str, AfterValidator(account_id)], AccountTable] = Field(
-        default_factory=dict
-    )
+    accounts: dict[_AccountId, AccountTable] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The documents against the directory as it is: what has to be done, in which order."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, TypeAlias
 
 from smtpgate.core.naming import user_key
@@ -15,16 +16,20 @@ from smtpgate.directory.declared.content import DeclaredAccount, DeclaredUser
 from smtpgate.directory.declared.documents import DirectoryError
 from smtpgate.directory.declared.draft_identities import identity_steps
 from smtpgate.directory.declared.draft_keys import access_key_steps
+from smtpgate.directory.declared.draft_limits import first_limits, limits_told, new_limits
 from smtpgate.directory.declared.drafting import (
     Drafting,
     Order,
     Ordered,
     changed,
     differences,
+    joined,
     policy_steps,
+    stated,
 )
 from smtpgate.directory.declared.plan import Plan, Step
 from smtpgate.directory.policies import PolicyPlace, PolicyRow, remove_policies
+from smtpgate.directory.quotas import QuotaPlace, QuotaWrite, write_quotas
 from smtpgate.directory.users import UserRow, add_users, remove_users, update_user
 
 __all__ = ["draft"]
@@ -106,7 +111,7 @@ def _user_steps(drafting: Drafting) -> Iterator[Ordered]:
                 user.place,
                 f"is in the directory as {row.name}; write it so, or delete that user first",
             )
-        yield from _user(user, row)
+        yield from _user(drafting, user, row)
         owner = PolicyPlace.of_user(user.account_id, user.name)
         yield from policy_steps(drafting, owner, user.policies, user.place)
     if not drafting.prune:
@@ -120,27 +125,40 @@ def _user_steps(drafting: Drafting) -> Iterator[Ordered]:
         yield Order.USER_AWAY, Step("-", str(row.subject), how, _remove_users, item)
 
 
-def _user(user: DeclaredUser, row: UserRow | None) -> Iterator[Ordered]:
-    wanted = {"path": user.path, "tags": dict(user.tags)}
+def _user(drafting: Drafting, user: DeclaredUser, row: UserRow | None) -> Iterator[Ordered]:
+    place = QuotaPlace.of_user(user.account_id, user.name)
     if row is None:
         new = UserRow(
             account_id=user.account_id, name=user.name, path=user.path, tags=user.tags
         )
-        yield Order.USER, Step("+", str(new.subject), "", add_users, new)
-    elif changes := changed(row, wanted):
-        told = differences(row, changes)
-        yield Order.USER, Step("~", str(row.subject), told, _update_users, (row, changes))
+        made, how = (new, first_limits(place, user.limits)), stated(asdict(user.limits))
+        yield Order.USER, Step("+", str(new.subject), how, _add_users, made)
+        return
+    changes = changed(row, {"path": user.path, "tags": dict(user.tags)})
+    limits = new_limits(drafting, place, user.limits)
+    if told := joined(differences(row, changes), limits_told(limits)):
+        item = (row, changes, limits)
+        yield Order.USER, Step("~", str(row.subject), told, _update_users, item)
 
 
-async def _update_users(change: Change, items: Sequence[tuple[UserRow, _Changes]]) -> None:
-    for row, changes in items:
-        await update_user(change, row.account_id, row.name, changes)
+async def _add_users(change: Change, items: Sequence[tuple[UserRow, QuotaWrite]]) -> None:
+    await add_users(change, [row for row, _ in items])
+    await write_quotas(change, [limits for _, limits in items])
+
+
+async def _update_users(
+    change: Change, items: Sequence[tuple[UserRow, _Changes, QuotaWrite]]
+) -> None:
+    for row, changes, _ in items:
+        if changes:
+            await update_user(change, row.account_id, row.name, changes)
+    await write_quotas(change, [limits for _, _, limits in items])
 
 
 async def _remove_users(
     change: Change, items: Sequence[tuple[UserRow, Sequence[PolicyRow]]]
 ) -> None:
-    """With their policies; their access keys have been taken away before."""
+    """With their limits and policies; their access keys have been taken away before."""
     found = [(row.policies, policy) for row, its_policies in items for policy in its_policies]
     await remove_policies(change, found)
     await remove_users(change, [row for row, _ in items])

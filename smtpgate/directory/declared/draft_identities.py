@@ -11,6 +11,7 @@ from smtpgate.core.identity import PrivateKey
 from smtpgate.core.verification import NOT_STARTED, begin, vouched
 from smtpgate.directory.change import Change
 from smtpgate.directory.declared.content import DeclaredDkimKey, DeclaredIdentity
+from smtpgate.directory.declared.draft_limits import cap_steps
 from smtpgate.directory.declared.drafting import (
     Drafting,
     Order,
@@ -42,7 +43,7 @@ _TRUSTED: Final = "verified by trust"
 
 
 def identity_steps(drafting: Drafting) -> Iterator[Ordered]:
-    """What makes the identities, their policies and DKIM keys those that are declared."""
+    """What makes the identities, their policies, caps and DKIM keys those that are declared."""
     there = drafting.present.identities
     put = partial(_put_dkim_keys, master_keys=drafting.master_keys)
     for identity in drafting.declared.identities:
@@ -50,6 +51,7 @@ def identity_steps(drafting: Drafting) -> Iterator[Ordered]:
         yield from _identity(drafting, identity, row)
         owner = (row or _new(drafting, identity)).policies(drafting.partition)
         yield from policy_steps(drafting, owner, identity.policies, identity.place)
+        yield from cap_steps(drafting, identity)
         yield from _dkim_steps(drafting, identity, put)
     if drafting.prune:
         named = {(one.account_id, one.name) for one in drafting.declared.identities}
@@ -60,7 +62,8 @@ def _away(drafting: Drafting, row: IdentityRow) -> Ordered:
     place = row.policies(drafting.partition)
     its_policies = drafting.present.policies_of(place)
     its_keys = drafting.present.dkim_keys_of(row.account_id, row.name)
-    parts = (("policies", its_policies), ("DKIM keys", its_keys))
+    its_caps = drafting.present.caps_of(row.account_id, row.region, row.name)
+    parts = (("policies", its_policies), ("caps on", its_caps), ("DKIM keys", its_keys))
     told = " and ".join(f"the {what} {', '.join(names)}" for what, names in parts if names)
     item = (row, [(place, policy) for policy in its_policies.values()])
     how = f"with {told}" if told else ""

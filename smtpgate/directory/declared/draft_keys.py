@@ -3,6 +3,7 @@
 import hmac
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -10,12 +11,15 @@ from smtpgate.core.naming import MAX_ACTIVE_KEYS, user_key
 from smtpgate.core.secret import Secret
 from smtpgate.directory.change import Change
 from smtpgate.directory.declared.content import DeclaredKey, Place
+from smtpgate.directory.declared.draft_limits import first_limits, limits_told, new_limits
 from smtpgate.directory.declared.drafting import (
     Drafting,
     Order,
     Ordered,
     changed,
     differences,
+    joined,
+    stated,
 )
 from smtpgate.directory.declared.plan import Step, Work
 from smtpgate.directory.keys import (
@@ -26,6 +30,7 @@ from smtpgate.directory.keys import (
     secret_place,
     update_access_key,
 )
+from smtpgate.directory.quotas import QuotaPlace, QuotaWrite, write_quotas
 from smtpgate.directory.sealing import MasterKeys, SealError
 
 __all__ = ["access_key_steps"]
@@ -56,9 +61,13 @@ def access_key_steps(drafting: Drafting) -> Iterator[Ordered]:
 
 
 async def _add(
-    change: Change, items: Sequence[tuple[AccessKeyRow, Secret]], *, master_keys: MasterKeys
+    change: Change,
+    items: Sequence[tuple[AccessKeyRow, Secret, QuotaWrite]],
+    *,
+    master_keys: MasterKeys,
 ) -> None:
-    await add_access_keys(change, master_keys, items)
+    await add_access_keys(change, master_keys, [(row, secret) for row, secret, _ in items])
+    await write_quotas(change, [limits for _, _, limits in items])
 
 
 async def _replace(
@@ -69,10 +78,12 @@ async def _replace(
 
 
 async def _update(
-    change: Change, items: Sequence[tuple[AccessKeyRow, Mapping[str, Any]]]
+    change: Change, items: Sequence[tuple[AccessKeyRow, Mapping[str, Any], QuotaWrite]]
 ) -> None:
-    for row, changes in items:
-        await update_access_key(change, row.id, changes)
+    for row, changes, _ in items:
+        if changes:
+            await update_access_key(change, row.id, changes)
+    await write_quotas(change, [limits for _, _, limits in items])
 
 
 def _owner(key: AccessKeyRow | DeclaredKey) -> _Owner:
@@ -81,6 +92,10 @@ def _owner(key: AccessKeyRow | DeclaredKey) -> _Owner:
 
 def _what(row: AccessKeyRow) -> str:
     return f"{row.subject} of {row.owner}"
+
+
+def _limited(key: DeclaredKey) -> QuotaPlace:
+    return QuotaPlace.of_key(key.account_id, key.id)
 
 
 def _away(row: AccessKeyRow) -> Ordered:
@@ -99,8 +114,10 @@ def _new(drafting: Drafting, key: DeclaredKey, why: str, add: Work) -> Iterator[
         expires_at=key.expires_at,
         networks=key.networks,
     )
-    how = "" if row.is_active else "inactive"
-    yield Order.KEY, Step("+", _what(row), how, add, (row, key.secret))
+    how = joined("" if row.is_active else "inactive", stated(asdict(key.limits)))
+    # Also where the key was another's: its limits have gone with it.
+    item = (row, key.secret, first_limits(_limited(key), key.limits))
+    yield Order.KEY, Step("+", _what(row), how, add, item)
 
 
 def _kept(
@@ -109,11 +126,11 @@ def _kept(
     wanted: dict[str, Any] = {"expires_at": key.expires_at, "networks": key.networks}
     if key.is_active is not None:
         wanted["is_active"] = key.is_active
-    if changes := changed(row, wanted):
+    changes, limits = changed(row, wanted), new_limits(drafting, _limited(key), key.limits)
+    if told := joined(differences(row, changes), limits_told(limits)):
         # What is turned off makes room for another.
         order = Order.KEY_AWAY if changes.get("is_active") is False else Order.KEY
-        told = differences(row, changes)
-        yield order, Step("~", _what(row), told, _update, (row, changes))
+        yield order, Step("~", _what(row), told, _update, (row, changes, limits))
     if key.secret is not None and not _has_secret(drafting, key, key.secret):
         item = (row, key.secret)
         yield Order.KEY, Step("~", _what(row), "another secret", replace, item)

@@ -1,6 +1,6 @@
 """What all parts of a draft share: what is compared, the order of steps, and their words."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
@@ -19,7 +19,16 @@ from smtpgate.directory.policies import (
 )
 from smtpgate.directory.sealing import MasterKeys
 
-__all__ = ["Drafting", "Order", "Ordered", "changed", "differences", "policy_steps"]
+__all__ = [
+    "Drafting",
+    "Order",
+    "Ordered",
+    "changed",
+    "differences",
+    "joined",
+    "policy_steps",
+    "stated",
+]
 
 # How documents call what a column is not called after.
 _WORDS: Final = {
@@ -39,11 +48,13 @@ class Order(IntEnum):
     IDENTITY = 4
     POLICY_AWAY = 5
     POLICY = 6
-    DKIM_AWAY = 7
-    DKIM = 8
-    IDENTITY_AWAY = 9
-    USER_AWAY = 10
-    ACCOUNT_AWAY = 11
+    CAP_AWAY = 7
+    CAP = 8
+    DKIM_AWAY = 9
+    DKIM = 10
+    IDENTITY_AWAY = 11
+    USER_AWAY = 12
+    ACCOUNT_AWAY = 13
 
 
 Ordered: TypeAlias = tuple[Order, Step]
@@ -66,6 +77,16 @@ class Drafting:
         """Note why it cannot be done."""
         self.problems.append(f"{place}: {problem}")
 
+    def note_crowd(self, place: Place, named: Set[str], there: Set[str], most: int) -> None:
+        """Note when what is named is too many beside what stays without being named."""
+        if not self.prune and len(named | there) > most:
+            others = len(there - named)
+            self.note(
+                place,
+                f"are {len(named)} beside {others} others in the directory, and at most "
+                f"{most} may be",
+            )
+
 
 def changed(row: object, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """The columns of a row that are not as they are wanted."""
@@ -77,6 +98,20 @@ def differences(row: object, changes: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{_WORDS.get(key, key)}: {_told(getattr(row, key))} -> {_told(value)}"
         for key, value in changes.items()
+    )
+
+
+def joined(*told: str) -> str:
+    """What is told, one after the other, without what says nothing."""
+    return ", ".join(filter(None, told))
+
+
+def stated(values: Mapping[str, Any]) -> str:
+    """Values in words, but for those that are not set."""
+    return ", ".join(
+        f"{_WORDS.get(key, key)}: {_told(value)}"
+        for key, value in values.items()
+        if value is not None
     )
 
 
@@ -106,13 +141,7 @@ def policy_steps(
     """What makes the policies of a user or identity those that are wanted."""
     there = drafting.present.policies_of(owner)
     names = {policy.name for policy in wanted}
-    if not drafting.prune and len(names | there.keys()) > MAX_POLICIES:
-        others = len(there.keys() - names)
-        drafting.note(
-            place / "policies",
-            f"are {len(names)} beside {others} others in the directory, and at most "
-            f"{MAX_POLICIES} may be",
-        )
+    drafting.note_crowd(place / "policies", names, there.keys(), MAX_POLICIES)
     for policy in wanted:
         row = there.get(policy.name)
         if row is not None and row.document == policy.document:

@@ -3,7 +3,7 @@
 Secrets and private keys are not written: access keys and DKIM keys are named, and their files
 are not. So the documents can be read by others, and applied to the same directory they change
 nothing. What is changed while the gate runs is written where it is not what a new one has; the
-stage of a DKIM key stays with the key.
+stage of a DKIM key stays with the key. Raises of limits are not written, and stay.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from smtpgate.directory.declared.present import Present, read_present
 from smtpgate.directory.identities import IdentityRow
 from smtpgate.directory.keys import AccessKeyRow
 from smtpgate.directory.policies import PolicyPlace
+from smtpgate.directory.quotas import Quota, QuotaPlace
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.users import UserRow
 
@@ -108,6 +109,7 @@ class _Exporter:
         return {
             **path,
             **_unless_empty(tags=dict(row.tags)),
+            **self._limits_of(QuotaPlace.of_user(row.account_id, row.name)),
             **self._policies(row.policies, "users"),
             **self._keys_of(f"{row.account_id}/{row.name}"),
         }
@@ -115,15 +117,31 @@ class _Exporter:
     def _identity(self, row: IdentityRow) -> _Table:
         is_trusted = row.is_verified and row.method == "trust"
         selectors = self._present.dkim_keys_of(row.account_id, row.name)
+        caps = self._present.caps_of(row.account_id, row.region, row.name)
         return {
             **({"verified": True} if is_trusted else {}),
             **_pause(row.paused_reason),
             **self._policies(row.policies(self._partition), "identities"),
-            **_unless_empty(dkim=[{"selector": selector} for selector in selectors]),
+            **_unless_empty(
+                dkim=[{"selector": selector} for selector in selectors],
+                caps={delegate: _limits(quota) for delegate, quota in caps.items()},
+            ),
         }
 
     def _keys_of(self, owner: str) -> _Table:
-        return _unless_empty(access_keys=[_access_key(row) for row in self._access_keys[owner]])
+        return _unless_empty(access_keys=[self._key(row) for row in self._access_keys[owner]])
+
+    def _key(self, row: AccessKeyRow) -> _Table:
+        return {
+            "id": row.id,
+            **({} if row.is_active else {"status": "inactive"}),
+            **({"expires": row.expires_at} if row.expires_at else {}),
+            **_unless_empty(networks=list(row.networks)),
+            **self._limits_of(QuotaPlace.of_key(row.account_id, row.id)),
+        }
+
+    def _limits_of(self, place: QuotaPlace) -> _Table:
+        return _limits(self._present.quota_of(place))
 
     def _policies(self, owner: PolicyPlace, kind: str) -> _Table:
         folder = PurePosixPath(owner.account_id, kind, _file_name(owner.shown))
@@ -136,27 +154,20 @@ class _Exporter:
 
 
 def _account(row: AccountRow) -> _Table:
-    values = {
-        "name": row.name,
-        "organization": row.organization_id,
-        "max_24h_send": row.max_24h_send,
-        "max_send_rate_per_s": row.max_send_rate_per_s,
-    }
-    said = {key: value for key, value in values.items() if value is not None}
-    return said | _pause(row.paused_reason)
+    values = {"name": row.name, "organization": row.organization_id}
+    return _if_set(values) | _limits(row) | _pause(row.paused_reason)
+
+
+def _limits(row: AccountRow | Quota) -> _Table:
+    return _if_set({key: getattr(row, key) for key in ("max_24h_send", "max_send_rate_per_s")})
+
+
+def _if_set(values: _Table) -> _Table:
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _pause(reason: str | None) -> _Table:
     return {} if reason is None else {"status": "paused", "paused_reason": reason}
-
-
-def _access_key(row: AccessKeyRow) -> _Table:
-    return {
-        "id": row.id,
-        **({} if row.is_active else {"status": "inactive"}),
-        **({"expires": row.expires_at} if row.expires_at else {}),
-        **_unless_empty(networks=list(row.networks)),
-    }
 
 
 def _unless_empty(**values: Mapping[str, Any] | list[Any]) -> _Table:

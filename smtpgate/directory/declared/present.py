@@ -15,11 +15,13 @@ from smtpgate.directory.dkim import DkimKeyRow, dkim_key_page
 from smtpgate.directory.identities import IdentityRow, identity_page
 from smtpgate.directory.keys import AccessKeyRow, access_key_page
 from smtpgate.directory.policies import PolicyPlace, PolicyRow
+from smtpgate.directory.quotas import Quota, QuotaPlace, limits_in
 from smtpgate.directory.schema import (
     access_keys,
     identities,
     policies,
     policy_versions,
+    quotas,
 )
 from smtpgate.directory.users import UserRow, user_page
 
@@ -29,9 +31,11 @@ A = TypeVar("A")
 T = TypeVar("T")
 # An account with the key of a user, or with the name of an identity.
 Owned: TypeAlias = tuple[str, str]
-_PolicyKey: TypeAlias = tuple[str, str, str, str]
+_OwnerKey: TypeAlias = tuple[str, str, str, str]
 _PAGE: Final = 200
 _POLICY: Final = tuple(policies.c[field.name] for field in fields(PolicyRow))
+_QUOTA: Final = tuple(quotas.c[field.name] for field in fields(Quota))
+_NO_QUOTA: Final = Quota()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +43,8 @@ class Present:
     """The directory as it is, as far as one region is concerned.
 
     ``sealed`` has the secret of each access key, ``gone`` the last version of each policy that
-    was deleted, ``elsewhere`` the accounts that have identities in other regions.
+    was deleted, ``quotas`` an owner's own under ``""`` and its caps under whom they are for,
+    ``elsewhere`` the accounts that have identities in other regions.
     """
 
     accounts: Mapping[str, AccountRow]
@@ -48,8 +53,9 @@ class Present:
     sealed: Mapping[str, bytes] = field(repr=False)
     identities: Mapping[Owned, IdentityRow]
     dkim_keys: Mapping[Owned, Mapping[str, DkimKeyRow]]
-    policies: Mapping[_PolicyKey, Mapping[str, PolicyRow]]
-    gone: Mapping[_PolicyKey, Mapping[str, int]]
+    policies: Mapping[_OwnerKey, Mapping[str, PolicyRow]]
+    gone: Mapping[_OwnerKey, Mapping[str, int]]
+    quotas: Mapping[_OwnerKey, Mapping[str, Quota]]
     elsewhere: frozenset[str]
 
     def policies_of(self, place: PolicyPlace) -> Mapping[str, PolicyRow]:
@@ -65,8 +71,20 @@ class Present:
         """The DKIM keys of an identity, by selector."""
         return self.dkim_keys.get((account_id, domain), {})
 
+    def quota_of(self, place: QuotaPlace) -> Quota:
+        """The limits and the raise of a place; one without any has an empty one."""
+        return self.quotas.get(_key(place), {}).get(place.delegate_id, _NO_QUOTA)
 
-def _key(place: PolicyPlace) -> _PolicyKey:
+    def caps_of(self, account_id: str, region: str, name: str) -> Mapping[str, Quota]:
+        """What an identity caps other accounts at, by their ids.
+
+        What is only raised caps nobody.
+        """
+        found = self.quotas.get(("identity", account_id, region, name), {})
+        return {delegate: quota for delegate, quota in found.items() if limits_in(quota)}
+
+
+def _key(place: PolicyPlace | QuotaPlace) -> _OwnerKey:
     return place.kind, place.account_id, place.region, place.subject
 
 
@@ -92,6 +110,7 @@ async def read_present(connection: AsyncConnection, region: str) -> Present:
         dkim_keys=await _by_owner(of_dkim),
         policies=await _policies(connection, region),
         gone=await _gone(connection, region),
+        quotas=await _quotas(connection, region),
         elsewhere=frozenset(row.account_id for row in elsewhere),
     )
 
@@ -127,8 +146,8 @@ async def _by_owner(
 
 async def _policies(
     connection: AsyncConnection, region: str
-) -> Mapping[_PolicyKey, Mapping[str, PolicyRow]]:
-    found: defaultdict[_PolicyKey, dict[str, PolicyRow]] = defaultdict(dict)
+) -> Mapping[_OwnerKey, Mapping[str, PolicyRow]]:
+    found: defaultdict[_OwnerKey, dict[str, PolicyRow]] = defaultdict(dict)
     query = (
         select(*_owner(policies), *_POLICY)
         .where(policies.c.region.in_(("", region)))
@@ -143,8 +162,8 @@ async def _policies(
 
 async def _gone(
     connection: AsyncConnection, region: str
-) -> Mapping[_PolicyKey, Mapping[str, int]]:
-    found: defaultdict[_PolicyKey, dict[str, int]] = defaultdict(dict)
+) -> Mapping[_OwnerKey, Mapping[str, int]]:
+    found: defaultdict[_OwnerKey, dict[str, int]] = defaultdict(dict)
     table = policy_versions
     # The last version of what was deleted is the one without a document. A later one may be
     # there again, and then counts.
@@ -155,6 +174,21 @@ async def _gone(
     )
     async for row in _rows(connection, query):
         found[row.kind, row.account_id, row.region, row.subject][row.name] = row.version
+    return found
+
+
+async def _quotas(
+    connection: AsyncConnection, region: str
+) -> Mapping[_OwnerKey, Mapping[str, Quota]]:
+    found: defaultdict[_OwnerKey, dict[str, Quota]] = defaultdict(dict)
+    query = (
+        select(*_owner(quotas), quotas.c.delegate_id, *_QUOTA)
+        .where(quotas.c.region.in_(("", region)))
+        .order_by(*_owner(quotas), quotas.c.delegate_id)
+    )
+    async for row in _rows(connection, query):
+        quota = Quota(**{column.name: getattr(row, column.name) for column in _QUOTA})
+        found[row.kind, row.account_id, row.region, row.subject][row.delegate_id] = quota
     return found
 
 

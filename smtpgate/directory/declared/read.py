@@ -21,6 +21,7 @@ from smtpgate.directory.declared.content import (
     DeclaredKey,
     DeclaredPolicy,
     DeclaredUser,
+    Limits,
     Pause,
     Place,
 )
@@ -31,6 +32,7 @@ from smtpgate.directory.declared.documents import (
     DkimTable,
     Document,
     IdentityTable,
+    LimitsTable,
     UserTable,
     read_documents,
 )
@@ -164,6 +166,7 @@ class _Reader:
                 name=name,
                 path=table.path,
                 tags=table.tags,
+                limits=_limits(table),
                 policies=policies,
             )
         )
@@ -185,6 +188,7 @@ class _Reader:
                     is_active=None if table.status is None else table.status == "active",
                     expires_at=table.expires,
                     networks=tuple(dict.fromkeys(map(str, table.networks))),
+                    limits=_limits(table),
                 )
             )
         # What is not said may be off in the directory; that is looked at with it.
@@ -219,6 +223,8 @@ class _Reader:
             self._note(place, "no ARN can name it")
         if table.dkim and "@" in name:
             self._note(place / "dkim", "an address is signed for with the keys of its domain")
+        if account_id in table.caps:
+            self._note(place / "caps" / account_id, "is the owner, whose account has limits")
         policies = self._policies(
             PolicyPlace.of_identity(account_id, self._region, name, arn), table.policies, place
         )
@@ -231,6 +237,7 @@ class _Reader:
                 pause=self._pause(table.status, table.paused_reason, place),
                 policies=policies,
                 dkim_keys=tuple(self._dkim_keys(name, table.dkim, place)),
+                caps={delegate: _limits(cap) for delegate, cap in table.caps.items()},
             )
         )
 
@@ -303,3 +310,9 @@ class _Reader:
 
     def _note(self, place: Place, *problems: str) -> None:
         self._problems += (f"{place}: {problem}" for problem in problems)
+
+
+def _limits(table: LimitsTable) -> Limits:
+    return Limits(
+        max_24h_send=table.max_24h_send, max_send_rate_per_s=table.max_send_rate_per_s
+    )
