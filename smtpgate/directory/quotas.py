@@ -200,7 +200,7 @@ async def set_quota(
             raise RefusedChangeError(f"{place.noted_as}: a raise ends later than now")
         after = after.without_raise()
     checked_quota(place, after)
-    if before == _NONE != after and place.delegate_id:
+    if place.delegate_id and limits_in(after) is not None and limits_in(before) is None:
         await _must_have_room(change, place)
     await write_quotas(change, [QuotaWrite(place, before, after, action)])
     return after
@@ -228,9 +228,10 @@ def checked_quota(place: QuotaPlace, row: Quota) -> Quota:
 
 
 async def _must_have_room(change: Change, place: QuotaPlace) -> None:
-    others = place.values() | {"delegate_id": ""}
+    its = {**place.values(), "delegate_id": ""}
     query = select(func.count()).where(
-        *(quotas.c[column] == value for column, value in others.items() if value)
+        *(quotas.c[column] == value for column, value in its.items() if value),
+        or_(quotas.c.max_24h_send.is_not(None), quotas.c.max_send_rate_per_s.is_not(None)),
     )
     if ((await change.connection.execute(query)).scalar() or 0) >= MAX_CAPS:
         raise RefusedChangeError(

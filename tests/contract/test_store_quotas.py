@@ -197,6 +197,8 @@ async def test_an_identity_caps_only_so_many(store: DirectoryStore) -> None:
     with pytest.raises(RefusedChangeError, match="caps 1000 accounts, the most it may"):
         await limit(store, GRANT, max_24h_send=1)
     one_of_them = QuotaPlace.of_grant(ACME, REGION, "example.com", "0" * 12)
-    await limit(store, one_of_them, max_24h_send=2)
-    await limit(store, one_of_them, max_24h_send=None)
+    await limit(store, one_of_them, max_24h_send=2, **RAISE)
+    await limit(store, one_of_them, max_24h_send=None)  # its raise is no cap
     await limit(store, GRANT, max_24h_send=1)
+    with pytest.raises(RefusedChangeError, match="caps 1000 accounts, the most it may"):
+        await limit(store, one_of_them, max_send_rate_per_s=1)
