@@ -27,6 +27,7 @@ from tests.support.directory import MASTER_KEYS
 from tests.support.dnsserver import dkim_record
 
 __all__ = [
+    "ACCOUNTS",
     "BOUNCES_TO",
     "DELEGATE_ID",
     "DOMAIN",
@@ -75,7 +76,7 @@ _USER_POLICY: Final = {
         {"Sid": "MaySend", "Effect": "Allow", "Action": "ses:SendRawEmail", "Resource": "*"}
     ],
 }
-_ACCOUNTS: Final = f"""\
+ACCOUNTS: Final = f"""\
 [accounts.{OWNER_ID}]
 name = "Identity owner"
 
@@ -160,11 +161,11 @@ def txt_records() -> dict[str, str]:
     }
 
 
-def _write_directory(folder: Path) -> None:
+def _write_directory(folder: Path, accounts: str) -> None:
     rsa_key, ed_key = _keys()
     for name in ("policies", "keys"):
         (folder / name).mkdir()
-    (folder / "accounts.toml").write_text(_ACCOUNTS)
+    (folder / "accounts.toml").write_text(accounts)
     (folder / "policies/marketer.json").write_text(json.dumps(_IDENTITY_POLICY))
     (folder / "policies/may-send.json").write_text(json.dumps(_USER_POLICY))
     secrets = {
@@ -188,6 +189,8 @@ class GatePlan:
     submissions_port: int = field(default_factory=free_port)
     http_port: int = field(default_factory=free_port)
     directory_url: str | None = None
+    state_dir: Path | None = None
+    accounts: str = ACCOUNTS
 
 
 class Gate:
@@ -232,7 +235,8 @@ def _config(plan: GatePlan, authority: Authority, directory: Path) -> str:
     }
     return "\n".join(
         [
-            f'[gate]\nhostname = "{HOSTNAME}"\nregion = "{REGION}"\n',
+            f'[gate]\nhostname = "{HOSTNAME}"\nregion = "{REGION}"\n'
+            + (f"state_dir = {_toml(plan.state_dir)}\n" if plan.state_dir else ""),
             f'[listener.submission]\naddress = "{LOOPBACK}"\nport = {plan.submission_port}\n'
             f'tls = "starttls"\n{files}',
             f'[listener.submissions]\naddress = "{LOOPBACK}"\nport = {plan.submissions_port}\n'
@@ -262,7 +266,7 @@ def start_gate(lab: Lab, authority: Authority, plan: GatePlan) -> Gate:
     """Start the gate and wait until it says that it is ready."""
     folder = lab.new_folder("gate")
     directory = lab.new_folder("directory")
-    _write_directory(directory)
+    _write_directory(directory, plan.accounts)
     config = folder / "smtpgate.toml"
     config.write_text(_config(plan, authority, directory))
     daemon = lab.start(

@@ -4,21 +4,24 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Final
 
 from sqlalchemy import text
 
+from smtpgate.clock import SystemClock
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.events import Event, SubmissionDone
 from smtpgate.core.intent import SendingIntent
 from smtpgate.core.message_id import message_id
 from smtpgate.core.policy import Caller, Decision, Policy, Request, evaluate, parse_policy
+from smtpgate.core.usage import Counts, Grain, UsageKey, usage_of
 from smtpgate.journal.live import JournalSettings, LiveJournal
 from smtpgate.journal.rows import Row
 from smtpgate.journal.store import JournalStore
+from smtpgate.journal.usage import UsageQuery, usage_rows
 from smtpgate.ports import Clock, JournalUnavailableError
 from smtpgate.sql.database import Database, parse_url, sqlite_url
 from tests.support.clock import MovableClock
@@ -32,6 +35,7 @@ __all__ = [
     "all_rows",
     "decision_for",
     "journal_in",
+    "must_add_up",
     "new_id",
     "open_journal",
     "open_store",
@@ -170,6 +174,22 @@ async def all_rows(store: JournalStore) -> list[Row]:
             text(f"SELECT {names} FROM journal_records ORDER BY seq")
         )
         return [Row(*row) for row in found]
+
+
+async def must_add_up(store: JournalStore) -> None:
+    """Usage is exactly what follows from the records that are there."""
+    sums: dict[UsageKey, Counts] = {}
+    for row in await all_rows(store):
+        counted = usage_of(row)
+        if counted is not None:
+            sums[counted[0]] = sums.get(counted[0], Counts()) + counted[1]
+    now = SystemClock().now()
+    for grain in Grain:
+        since, until = now - timedelta(days=1), now + timedelta(days=1)
+        told: dict[UsageKey, Counts] = {}
+        for one in await usage_rows(store, UsageQuery(grain=grain, since=since, until=until)):
+            told[one.key] = told.get(one.key, Counts()) + one.counts
+        assert told == sums
 
 
 class Breakable:

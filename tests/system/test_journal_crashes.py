@@ -11,14 +11,11 @@ import pytest
 from sqlalchemy import text
 
 from smtpgate.clock import SystemClock
-from smtpgate.core.usage import Counts, Grain, UsageKey, usage_of
 from smtpgate.journal.retention import GIVEN_UP, Retention
-from smtpgate.journal.store import JournalStore
-from smtpgate.journal.usage import UsageQuery, usage_rows
 from tests.support.clock import MovableClock
 from tests.support.daemons import Daemon, Lab, eventually
 from tests.support.databases import Databases
-from tests.support.journal import all_rows, open_journal
+from tests.support.journal import all_rows, must_add_up, open_journal
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 KILLS: Final = int(os.environ.get("SMTPGATE_JOURNAL_KILLS", "4"))
@@ -49,21 +46,6 @@ def killed_at_work(lab: Lab, url: str, folder: Path, number: int) -> None:
     eventually(has_told_enough, "messages to be told")
     worker.process.kill()
     worker.process.wait(10)
-
-
-async def must_add_up(store: JournalStore) -> None:
-    sums: dict[UsageKey, Counts] = {}
-    for row in await all_rows(store):
-        counted = usage_of(row)
-        if counted is not None:
-            sums[counted[0]] = sums.get(counted[0], Counts()) + counted[1]
-    now = SystemClock().now()
-    for grain in Grain:
-        since, until = now - timedelta(days=1), now + timedelta(days=1)
-        told: dict[UsageKey, Counts] = {}
-        for one in await usage_rows(store, UsageQuery(grain=grain, since=since, until=until)):
-            told[one.key] = told.get(one.key, Counts()) + one.counts
-        assert told == sums
 
 
 async def test_no_verdict_was_told_without_its_row(
