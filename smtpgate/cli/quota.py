@@ -12,7 +12,7 @@ from smtpgate.cli.listing import print_rows, shown
 from smtpgate.cli.moments import moment_option
 from smtpgate.cli.notation import IdentityPlace, KeyPlace, OwnerPlace, account_id
 from smtpgate.cli.office import Office, run
-from smtpgate.cli.quota_view import QUOTA_VIEW, Quota, in_words, name_of, quotas_of
+from smtpgate.cli.quota_view import QUOTA_VIEW, QuotaNow, in_words, name_of, quotas_of
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
@@ -66,7 +66,7 @@ def show(
     an identity: the accounts that its owner caps.
     """
 
-    async def deed(office: Office) -> list[Quota]:
+    async def deed(office: Office) -> list[QuotaNow]:
         return await quotas_of(office, await _allowances(office, whose.place))
 
     print_rows(run(config, deed), QUOTA_VIEW, as_json=json)

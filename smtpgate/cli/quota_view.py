@@ -18,7 +18,7 @@ from smtpgate.directory.quotas import QuotaKind, QuotaPlace
 from smtpgate.ledger.opening import open_ledger
 from smtpgate.ports import Ledger, LedgerUnavailableError
 
-__all__ = ["QUOTA_VIEW", "Quota", "in_words", "name_of", "quotas_of"]
+__all__ = ["QUOTA_VIEW", "QuotaNow", "in_words", "name_of", "quotas_of"]
 
 _KINDS: Final[dict[QuotaKind, SubjectKind]] = {
     "account": "account",
@@ -30,7 +30,7 @@ _AT_ONCE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Quota:
+class QuotaNow:
     """The limits of one as they hold now; without ``standing`` nobody knows what is left."""
 
     name: str
@@ -69,7 +69,7 @@ def in_words(limits: SendingLimits) -> str:
     )
 
 
-async def quotas_of(office: Office, allowances: Sequence[Allowance]) -> list[Quota]:
+async def quotas_of(office: Office, allowances: Sequence[Allowance]) -> list[QuotaNow]:
     """How they all stand now."""
     now, partition = office.now(), office.partition
     found = [_quota(allowance, partition, now) for allowance in allowances]
@@ -79,17 +79,17 @@ async def quotas_of(office: Office, allowances: Sequence[Allowance]) -> list[Quo
         by_account.setdefault(one.subject.account_id, []).append(charge)
     known = await _standings(office, list(by_account.values()), now)
     return [
-        Quota(one.name, one.subject, one.limits, one.raised, known.get(one.subject))
+        QuotaNow(one.name, one.subject, one.limits, one.raised, known.get(one.subject))
         for one in found
     ]
 
 
-def _quota(allowance: Allowance, partition: str, now: datetime) -> Quota:
+def _quota(allowance: Allowance, partition: str, now: datetime) -> QuotaNow:
     place, raised = allowance.place, allowance.limits.raised
     account_id, name = place.account_id, place.shown
     if place.kind == "identity":
         account_id, name = place.delegate_id, _arn(place, partition)
-    return Quota(
+    return QuotaNow(
         name_of(place, partition),
         Subject(account_id, _KINDS[place.kind], name),
         allowance.limits.at(now),
@@ -145,7 +145,7 @@ def _parts(charges: Sequence[Charge]) -> Iterator[list[Charge]]:
         yield some
 
 
-def _fields(row: Quota) -> dict[str, object]:
+def _fields(row: QuotaNow) -> dict[str, object]:
     """A quota as programs see it; -1 is unlimited, null is not known."""
     standing, raised = row.standing, row.raised
     return {
@@ -162,13 +162,13 @@ def _fields(row: Quota) -> dict[str, object]:
     }
 
 
-def _left(row: Quota) -> object:
+def _left(row: QuotaNow) -> object:
     if row.standing is None:
         return None
     return "any" if row.standing.left is None else row.standing.left
 
 
-QUOTA_VIEW: Final[View[Quota]] = View(
+QUOTA_VIEW: Final[View[QuotaNow]] = View(
     columns={
         "whose": lambda row: row.name,
         "24 h": lambda row: shown_limit(row.limits.max_24h_send),
