@@ -25,6 +25,7 @@ from sqlalchemy.pool import NullPool
 from smtpgate.sql.engines import (
     BUSY_S,
     DatabaseUrlError,
+    Threads,
     driver_errors,
     in_words,
     postgresql_engine,
@@ -101,7 +102,10 @@ class Database:
         self.url = url
         self._unavailable = unavailable
         self.is_sqlite = url.get_backend_name() == "sqlite"
-        self._engine = sqlite_engine(url) if self.is_sqlite else postgresql_engine(url)
+        self._threads = Threads()
+        self._engine = (
+            sqlite_engine(url, self._threads) if self.is_sqlite else postgresql_engine(url)
+        )
         # A connection that listens must not go back to those that others use.
         self._listening = self._engine if self.is_sqlite else postgresql_engine(url, NullPool)
         self._errors: tuple[type[Exception], ...] = (
@@ -232,6 +236,7 @@ class Database:
         """
         if self.is_sqlite:
             await self._engine.dispose()
+            await self._threads.end(_CLOSE_S)
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_S):

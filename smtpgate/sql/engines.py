@@ -3,11 +3,14 @@
 No wait is without an end: for a connection, for another's change, for an answer.
 """
 
+import asyncio
 import os
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import quote
+from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, event, exc
 from sqlalchemy.engine import URL
@@ -19,6 +22,7 @@ from smtpgate.sql.wal import enter_wal_mode
 __all__ = [
     "BUSY_S",
     "DatabaseUrlError",
+    "Threads",
     "driver_errors",
     "file_of",
     "file_uri",
@@ -76,9 +80,31 @@ def driver_errors(engine: AsyncEngine) -> tuple[type[Exception], ...]:
     return () if driver is None else (driver.PostgresError, driver.InterfaceError)
 
 
-def sqlite_engine(url: URL) -> AsyncEngine:
+class Threads:
+    """The threads of an asynchronous engine: each connection to SQLite has its own.
+
+    The driver lets go of a thread without waiting for its end when a file cannot be opened. One
+    that outlived the event loop would break off with an error that nobody can catch.
+    """
+
+    def __init__(self) -> None:
+        self._begun = WeakSet[threading.Thread]()
+
+    def open(self, *words: Any, **named: Any) -> sqlite3.Connection:  # noqa: ANN401 - the driver's
+        """A connection; called in its thread."""
+        self._begun.add(threading.current_thread())
+        return sqlite3.Connection(*words, **named)
+
+    async def end(self, timeout_s: float) -> None:
+        """Wait for those that were let go of, each at most so long."""
+        for thread in tuple(self._begun):
+            if thread.is_alive():
+                await asyncio.to_thread(thread.join, timeout_s)
+
+
+def sqlite_engine(url: URL, threads: Threads) -> AsyncEngine:
     """An engine for a file that is there already."""
-    engine = create_async_engine(url, **_POOL)
+    engine = create_async_engine(url, **_POOL, connect_args={"factory": threads.open})
     prepare_sqlite(engine.sync_engine)
     return engine
 

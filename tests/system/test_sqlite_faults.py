@@ -5,11 +5,13 @@ up. What can be put right is met again without a restart.
 """
 
 import asyncio
+import logging
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import closing
@@ -67,6 +69,14 @@ async def unavailable(work: Awaitable[object]) -> str:
     assert "SELECT" not in text
     assert "sqlalche" not in text
     return text
+
+
+class Slow(logging.Handler):
+    """Holds up the driver's threads at each step."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.threadName != threading.main_thread().name:
+            threading.Event().wait(0.02)
 
 
 async def pause(store: DirectoryStore, reason: str = "abuse") -> None:
@@ -138,6 +148,26 @@ async def test_closing_waits_for_what_a_connection_is_at(path: Path) -> None:
     await asyncio.sleep(0)
     await database.close()
     assert await asleep == [(None,)]
+
+
+async def test_no_thread_outlives_what_could_not_be_opened(path: Path) -> None:
+    """Its end would find no event loop any more."""
+    path.mkdir()
+    before = set(threading.enumerate())
+    log, slow = logging.getLogger("aiosqlite"), Slow()
+    log.addHandler(slow)
+    log.setLevel(logging.DEBUG)
+    try:
+        database = Database(parse_url(sqlite_url(path)), DirectoryUnavailableError)
+        with pytest.raises(DirectoryUnavailableError, match="cannot be opened"):
+            async with database.reading():
+                pass
+        await database.close()
+        left = set(threading.enumerate()) - before
+    finally:
+        log.removeHandler(slow)
+        log.setLevel(logging.NOTSET)
+    assert [thread.name for thread in left if "asyncio_" not in thread.name] == []
 
 
 async def test_a_file_is_readable_for_its_user_alone(store: DirectoryStore) -> None:
