@@ -193,18 +193,23 @@ async def must_add_up(store: JournalStore) -> None:
 
 
 class Breakable:
-    """A SQLite journal that can be taken out of its place, and put back."""
+    """A SQLite journal that can be taken out of its place, and put back.
+
+    Each is done in one step: the gate's threads may look there at any moment, and make a new
+    file where there is none.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._aside = path.with_suffix(".aside")
 
     def break_(self) -> None:
-        """Something else is in its place: nothing can be written."""
-        self.path.rename(self._aside)
-        self.path.mkdir()
+        """A folder is in its place: nothing can be written."""
+        self._aside.hardlink_to(self.path)
+        folder = self.path.with_suffix(".folder")
+        folder.symlink_to(self.path.parent)
+        folder.replace(self.path)
 
     def mend(self) -> None:
         """It is back."""
-        self.path.rmdir()
-        self._aside.rename(self.path)
+        self._aside.replace(self.path)
