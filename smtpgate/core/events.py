@@ -27,6 +27,7 @@ __all__ = [
     "MailRefused",
     "Outcome",
     "RecordsLost",
+    "RetentionChanged",
     "Role",
     "SessionClosed",
     "SessionOpened",
@@ -220,6 +221,14 @@ class JournalChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionChanged:
+    """Old records cannot be forgotten, for that ``problem``, or without one they can again."""
+
+    problem: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class RecordsLost:
     """Records that were to be kept, and never will be."""
 
@@ -240,5 +249,6 @@ Event = (
     | DkimAlarm
     | UpkeepDone
     | JournalChanged
+    | RetentionChanged
     | RecordsLost
 )

@@ -15,6 +15,7 @@ from smtpgate.core.events import (
     JournalChanged,
     MailRefused,
     RecordsLost,
+    RetentionChanged,
     SubmissionDone,
 )
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
@@ -96,6 +97,7 @@ class LiveJournal:
             max_age=self.settings.max_age,
             max_octets=self.settings.max_octets,
             clock=self._clock,
+            on_change=self._tell_retention,
             on_error=self._on_error,
         )
         for work in (self.writer.mend(), self._retention.run()):
@@ -125,6 +127,11 @@ class LiveJournal:
     def problem(self) -> str | None:
         """Why nothing can be written at present, or ``None`` when it can."""
         return self.writer.problem
+
+    @property
+    def retention_problem(self) -> str | None:
+        """Why old records cannot be forgotten at present, or ``None`` when they can."""
+        return None if self._retention is None else self._retention.problem
 
     @property
     def tally(self) -> Tally:
@@ -201,6 +208,9 @@ class LiveJournal:
 
     def _tell_change(self, problem: str | None) -> None:
         self._events.publish(JournalChanged(problem, self.owed, self._clock.now()))
+
+    def _tell_retention(self, problem: str | None) -> None:
+        self._events.publish(RetentionChanged(problem, self._clock.now()))
 
     def _tell_loss(self, records: int, problem: str) -> None:
         self._events.publish(RecordsLost(records, problem, self._clock.now()))

@@ -52,7 +52,10 @@ class Size:
 
 
 class Retention:
-    """Looks after what is kept."""
+    """Looks after what is kept.
+
+    ``on_change`` hears why that fails when it does, and ``None`` when it no longer does.
+    """
 
     def __init__(
         self,
@@ -62,27 +65,43 @@ class Retention:
         max_age: timedelta,
         max_octets: int,
         clock: Clock,
+        on_change: Callable[[str | None], None],
         on_error: Callable[[BaseException], None],
     ) -> None:
         self.size = Size()
+        self.problem: str | None = None
         self._writer = writer
         self._key = key
         self._pen = Pen()
         self._max_age = max_age
         self._max_octets = max_octets
         self._clock = clock
+        self._on_change = on_change
         self._on_error = on_error
 
     async def run(self) -> None:
-        """Work for ever; what goes wrong is told, and tried again later."""
+        """Work for ever."""
         while True:
-            try:
-                await self.round()
-            except (JournalUnavailableError, TimeoutError):
-                pass  # the writer tells of it
-            except Exception as error:  # noqa: BLE001 - the next round may fare better
-                self._on_error(error)
+            await self.attempt()
             await asyncio.sleep(_EVERY_S)
+
+    async def attempt(self) -> None:
+        """Do a round; what goes wrong is told, and tried again in the next one."""
+        try:
+            await self.round()
+        except JournalUnavailableError as error:
+            self._note(str(error))
+        except Exception as error:  # noqa: BLE001 - the next round may fare better
+            self._on_error(error)
+            self._note(f"{type(error).__name__}: {error}")
+        else:
+            self._note(None)
+
+    def _note(self, problem: str | None) -> None:
+        """Tell when trouble begins and when it ends; mail does not stop for it."""
+        if (problem is None) != (self.problem is None):
+            self._on_change(problem)
+        self.problem = problem
 
     async def round(self) -> None:
         """Do all that is to be done now. Raises JournalUnavailableError."""

@@ -121,10 +121,10 @@ class Writer:
     async def run(self, work: Work[T]) -> T:
         """Do other work in a transaction, in turn with the groups.
 
-        Raises JournalUnavailableError or TimeoutError.
+        Raises JournalUnavailableError.
         """
-        async with self._turn, asyncio.timeout(_COMMIT_S):
-            return await self._batches.run(work)
+        async with self._turn:
+            return await self._transact(work)
 
     async def mend(self) -> None:
         """For ever: while something is in the way or owed, try again."""
@@ -236,12 +236,7 @@ class Writer:
     async def _commit(self, entries: Sequence[Entry]) -> None:
         started = self._clock.monotonic()
         try:
-            async with asyncio.timeout(_COMMIT_S):
-                await self._batches.run(lambda connection: self._pen.write(connection, entries))
-        except TimeoutError:
-            self._pen.forget()
-            problem = f"{self._store.database.name}: not written within {_COMMIT_S:g} s"
-            raise JournalUnavailableError(problem) from None
+            await self._transact(lambda connection: self._pen.write(connection, entries))
         except BaseException:
             self._pen.forget()
             raise
@@ -249,6 +244,14 @@ class Writer:
         self.tally.commits += 1
         self.tally.records += len(entries)
         self.tally.commit_s += self._clock.monotonic() - started
+
+    async def _transact(self, work: Work[T]) -> T:
+        try:
+            async with asyncio.timeout(_COMMIT_S):
+                return await self._batches.run(work)
+        except TimeoutError:
+            problem = f"{self._store.database.name}: not written within {_COMMIT_S:g} s"
+            raise JournalUnavailableError(problem) from None
 
     # -- trouble -------------------------------------------------------------------------------
 
@@ -263,12 +266,11 @@ class Writer:
     async def _sign(self) -> None:
         now = f"{self._clock.now():%Y-%m-%dT%H:%M:%SZ}"
         try:
-            async with asyncio.timeout(_COMMIT_S):
-                await self._batches.run(
-                    lambda connection: self._pen.sign(connection, "sign_of_life", now)
-                )
-        except (TimeoutError, UnfitRowsError) as error:
-            raise JournalUnavailableError(str(error) or "no answer") from None
+            await self._transact(
+                lambda connection: self._pen.sign(connection, "sign_of_life", now)
+            )
+        except UnfitRowsError as error:
+            raise JournalUnavailableError(str(error)) from None
 
     def fail(self, problem: str) -> None:
         """Nothing can be written, until a retry succeeds."""

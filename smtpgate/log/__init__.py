@@ -12,6 +12,7 @@ from smtpgate.core.events import (
     JournalChanged,
     MailRefused,
     RecordsLost,
+    RetentionChanged,
     SessionsEnded,
     SubmissionDone,
 )
@@ -27,6 +28,7 @@ from smtpgate.log.lines import (
     line_of,
     mail_refused_line,
     records_lost_line,
+    retention_line,
     sessions_ended_line,
     submission_line,
 )
@@ -42,6 +44,7 @@ _LINES: Final[Mapping[type[Event], tuple[Level | None, Callable[..., bytes]]]] =
     IdentityStateChanged: (None, identity_line),
     DkimAlarm: (None, dkim_alarm_line),
     JournalChanged: (None, journal_line),
+    RetentionChanged: (None, retention_line),
     RecordsLost: (None, records_lost_line),
     SessionsEnded: ("info", sessions_ended_line),
     Authenticated: ("debug", authenticated_line),

@@ -26,6 +26,7 @@ from smtpgate.core.events import (
     JournalChanged,
     MailRefused,
     RecordsLost,
+    RetentionChanged,
     SessionsEnded,
     SubmissionDone,
     UsedIdentity,
@@ -45,6 +46,7 @@ __all__ = [
     "line_of",
     "mail_refused_line",
     "records_lost_line",
+    "retention_line",
     "sessions_ended_line",
     "submission_line",
 ]
@@ -179,6 +181,14 @@ def journal_line(event: JournalChanged) -> bytes:
         return line_of(event.at, "info", "journal-written-again", {"owed": event.owed})
     facts = {"problem": event.problem[:_MAX_TEXT], "owed": event.owed}
     return line_of(event.at, "error", "journal-failed", facts)
+
+
+def retention_line(event: RetentionChanged) -> bytes:
+    """The line of a journal whose old records cannot be forgotten, or can be again."""
+    if event.problem is None:
+        return line_of(event.at, "info", "journal-retention-resumed", {})
+    facts = {"problem": event.problem[:_MAX_TEXT]}
+    return line_of(event.at, "error", "journal-retention-failed", facts)
 
 
 def records_lost_line(event: RecordsLost) -> bytes:

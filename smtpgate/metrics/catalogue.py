@@ -175,6 +175,12 @@ _ROWS: Final = (
         (),
         "1 when the journal was written when last tried, 0 when it was not.",
     ),
+    MetricRow(
+        "smtpgate_journal_retention_up",
+        "gauge",
+        (),
+        "1 when old records could be forgotten when last tried, 0 when they could not.",
+    ),
     MetricRow("smtpgate_journal_records", "gauge", (), "About how many records it has."),
     MetricRow("smtpgate_journal_octets", "gauge", (), "About how many octets they take."),
     MetricRow(

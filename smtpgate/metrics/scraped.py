@@ -144,6 +144,10 @@ class Journal(Protocol):
         """Why it cannot be written."""
 
     @property
+    def retention_problem(self) -> str | None:
+        """Why old records cannot be forgotten."""
+
+    @property
     def owed(self) -> int:
         """How many records wait for that."""
 
@@ -166,6 +170,7 @@ class Journals(Collector):
         """What is told at a scrape."""
         journal, tally, size = self._journal, self._journal.tally, self._journal.size
         yield _plain("smtpgate_journal_up", 0 if journal.problem else 1)
+        yield _plain("smtpgate_journal_retention_up", 0 if journal.retention_problem else 1)
         yield _plain("smtpgate_journal_records", size.records)
         yield _plain("smtpgate_journal_octets", size.octets)
         yield _plain("smtpgate_journal_owed", journal.owed)

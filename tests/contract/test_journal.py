@@ -21,7 +21,7 @@ from smtpgate.core.search import Search
 from smtpgate.core.usage import Counts, Grain, UsageKey, UsageRow, start_of, unit_of, usage_of
 from smtpgate.journal.live import JournalSettings, LiveJournal
 from smtpgate.journal.reader import JournalReader
-from smtpgate.journal.retention import GIVEN_UP, Retention
+from smtpgate.journal.retention import GIVEN_UP
 from smtpgate.journal.schema import HEAD, metadata
 from smtpgate.journal.store import SCHEMA, JournalStore, SchemaError, TermKeyError
 from smtpgate.journal.usage import UsageQuery, usage_rows
@@ -35,6 +35,7 @@ from tests.support.journal import (
     all_rows,
     open_journal,
     open_store,
+    retention_of,
     store_of,
     submission,
 )
@@ -412,17 +413,6 @@ async def test_an_owner_sees_what_others_sent_and_a_sender_what_it_sent(
 # -- what is old -------------------------------------------------------------------------------
 
 
-def retention(journal: LiveJournal, clock: MovableClock) -> Retention:
-    return Retention(
-        journal.writer,
-        journal.store.key(),
-        max_age=timedelta(days=30),
-        max_octets=10**9,
-        clock=clock,
-        on_error=lambda error: pytest.fail(str(error)),
-    )
-
-
 async def tables(store: JournalStore) -> dict[str, int]:
     async with store.reading() as connection:
         return {
@@ -438,7 +428,7 @@ async def test_what_is_older_than_its_time_goes_with_all_about_it(
     journal.publish(auth_failed())
     clock.move(31 * 86400)
     await put(journal, submission(clock))
-    await retention(journal, clock).round()
+    await retention_of(journal, clock).round()
     left = await tables(journal.store)
     assert left["journal_records"] == 1
     assert left["journal_statements"] == 2
@@ -454,7 +444,7 @@ async def test_what_is_older_than_its_time_goes_with_all_about_it(
         start_of(Grain.POINT, unit_of(Grain.POINT, clock.now()))
     }
     clock.move(401 * 86400)
-    await retention(journal, clock).round()
+    await retention_of(journal, clock).round()
     assert set((await tables(journal.store)).items()) - {("journal_meta", 1)} == {
         (name, 0) for name in metadata.tables if name != "journal_meta"
     }
@@ -473,7 +463,7 @@ async def test_what_was_left_without_a_verdict_is_in_doubt_after_a_while(
     clock.move(GIVEN_UP.total_seconds() + 1)
     young = submission(clock)
     await journal.begin(young)
-    await retention(journal, clock).round()
+    await retention_of(journal, clock).round()
     given_up, under_way = await all_rows(journal.store)
     assert (given_up.outcome, given_up.reason) == ("in-doubt", "in-doubt")
     assert under_way.outcome == "relaying"
@@ -488,7 +478,7 @@ async def test_a_verdict_that_comes_after_all_counts_once(
     late = submission(clock)
     await journal.begin(late)
     clock.move(GIVEN_UP.total_seconds() + 1)
-    await retention(journal, clock).round()
+    await retention_of(journal, clock).round()
     await journal.finish(late)
     (row,) = await all_rows(journal.store)
     assert row.outcome == "accepted"

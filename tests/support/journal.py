@@ -13,12 +13,13 @@ from sqlalchemy import text
 
 from smtpgate.clock import SystemClock
 from smtpgate.core.arn import IdentityArn
-from smtpgate.core.events import Event, SubmissionDone
+from smtpgate.core.events import Event, RetentionChanged, SubmissionDone
 from smtpgate.core.intent import SendingIntent
 from smtpgate.core.message_id import message_id
 from smtpgate.core.policy import Caller, Decision, Policy, Request, evaluate, parse_policy
 from smtpgate.core.usage import Counts, Grain, UsageKey, usage_of
 from smtpgate.journal.live import JournalSettings, LiveJournal
+from smtpgate.journal.retention import Retention
 from smtpgate.journal.rows import Row
 from smtpgate.journal.store import JournalStore
 from smtpgate.journal.usage import UsageQuery, usage_rows
@@ -39,6 +40,7 @@ __all__ = [
     "new_id",
     "open_journal",
     "open_store",
+    "retention_of",
     "store_of",
     "submission",
 ]
@@ -164,6 +166,27 @@ async def open_journal(
         yield journal
     finally:
         await journal.stop()
+
+
+def retention_of(
+    journal: LiveJournal,
+    clock: Clock,
+    heard: Heard | None = None,
+    *,
+    max_age: timedelta = timedelta(days=30),
+    max_octets: int = 10**9,
+) -> Retention:
+    """The retention of a journal, to be called in the test's own time."""
+    heard = heard or Heard()
+    return Retention(
+        journal.writer,
+        journal.store.key(),
+        max_age=max_age,
+        max_octets=max_octets,
+        clock=clock,
+        on_change=lambda problem: heard.publish(RetentionChanged(problem, clock.now())),
+        on_error=heard.errors.append,
+    )
 
 
 async def all_rows(store: JournalStore) -> list[Row]:

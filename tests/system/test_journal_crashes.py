@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import text
 
 from smtpgate.clock import SystemClock
-from smtpgate.journal.retention import GIVEN_UP, Retention
+from smtpgate.journal.retention import GIVEN_UP
 from tests.support.clock import MovableClock
 from tests.support.daemons import Daemon, Lab, eventually
 from tests.support.databases import Databases
-from tests.support.journal import all_rows, must_add_up, open_journal
+from tests.support.journal import all_rows, must_add_up, open_journal, retention_of
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 KILLS: Final = int(os.environ.get("SMTPGATE_JOURNAL_KILLS", "4"))
@@ -69,14 +69,7 @@ async def test_no_verdict_was_told_without_its_row(
         assert not left & set(told)
         await must_add_up(journal.store)
         clock.move(GIVEN_UP.total_seconds() + 1)
-        retention = Retention(
-            journal.writer,
-            journal.store.key(),
-            max_age=timedelta(days=30),
-            max_octets=10**9,
-            clock=clock,
-            on_error=lambda error: pytest.fail(str(error)),
-        )
+        retention = retention_of(journal, clock)
         await retention.round()
         outcomes = {row.id: row.outcome for row in await all_rows(journal.store)}
         assert {outcomes[one] for one in left} <= {"in-doubt"}

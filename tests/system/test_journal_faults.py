@@ -1,21 +1,22 @@
 """A journal that cannot be written: who hears it, what is kept for later, how it recovers."""
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 import pytest
 from sqlalchemy import text
 
-from smtpgate.core.events import JournalChanged, RecordsLost
+from smtpgate.core.events import JournalChanged, RecordsLost, RetentionChanged
 from smtpgate.core.usage import Grain
 from smtpgate.journal.live import JournalSettings, LiveJournal
 from smtpgate.journal.pen import Entry
 from smtpgate.journal.reader import JournalReader
-from smtpgate.journal.retention import Retention
 from smtpgate.journal.usage import UsageQuery, usage_rows
 from smtpgate.ports import JournalUnavailableError
 from smtpgate.sql import engines
@@ -28,6 +29,7 @@ from tests.support.journal import (
     all_rows,
     journal_in,
     open_journal,
+    retention_of,
     submission,
 )
 
@@ -60,6 +62,14 @@ async def attempts(journal: LiveJournal, clock: MovableClock) -> dict[str, int]:
     return {row.key.reason: row.counts.attempts for row in rows}
 
 
+def changes(heard: Heard) -> list[JournalChanged]:
+    return [event for event in heard.events if isinstance(event, JournalChanged)]
+
+
+def losses(heard: Heard) -> list[RecordsLost]:
+    return [event for event in heard.events if isinstance(event, RecordsLost)]
+
+
 async def fill(journal: LiveJournal, clock: MovableClock) -> None:
     for _ in range(100):
         await journal.finish(submission(clock))
@@ -73,13 +83,12 @@ async def test_what_cannot_be_begun_is_not_there_and_is_told_once(
         with pytest.raises(JournalUnavailableError, match=NOT_OPENED):
             await journal.begin(submission(clock))
     assert journal.check() == (False, journal.problem)
-    (told,) = heard.events
-    assert isinstance(told, JournalChanged)
+    (told,) = changes(heard)
     assert told.problem is not None
     assert NOT_OPENED in told.problem
     file.mend()
     await journal.writer.retry()
-    assert heard.events[1] == JournalChanged(None, 0, clock.now())
+    assert changes(heard)[1] == JournalChanged(None, 0, clock.now())
     assert journal.check() == (True, "open")
     await journal.begin(submission(clock))
     assert len(await all_rows(journal.store)) == 1
@@ -231,8 +240,7 @@ async def test_more_than_can_be_owed_is_lost_and_told(
         with pytest.raises(JournalUnavailableError):
             await journal.finish(event)
     assert (journal.owed, journal.tally.lost) == (2, 1)
-    lost = [event for event in heard.events if isinstance(event, RecordsLost)]
-    assert [event.records for event in lost] == [1]
+    assert [event.records for event in losses(heard)] == [1]
     file.mend()
     await journal.writer.retry()
     assert {row.id for row in await all_rows(journal.store)} == {
@@ -251,8 +259,7 @@ async def test_what_is_owed_when_the_gate_ends_is_lost_and_told(
         for _ in range(2):
             with pytest.raises(JournalUnavailableError):
                 await journal.finish(submission(clock))
-    lost = heard.events[-1]
-    assert isinstance(lost, RecordsLost)
+    (lost,) = losses(heard)
     assert lost.records == 2
     assert NOT_OPENED in lost.problem
     file.mend()
@@ -267,7 +274,7 @@ async def test_what_is_owed_when_the_gate_ends_is_written_if_it_can_be(
         with pytest.raises(JournalUnavailableError):
             await journal.finish(submission(clock))
         file.mend()
-    assert not [event for event in heard.events if isinstance(event, RecordsLost)]
+    assert losses(heard) == []
     async with open_journal(url, tmp_path, clock=clock) as journal:
         assert len(await all_rows(journal.store)) == 1
 
@@ -398,14 +405,7 @@ async def test_old_records_go_in_steps_while_others_are_written(
             return number
 
         sending = asyncio.gather(*(send() for _ in range(16)))
-        retention = Retention(
-            journal.writer,
-            journal.store.key(),
-            max_age=journal.settings.max_age,
-            max_octets=10**9,
-            clock=clock,
-            on_error=lambda error: pytest.fail(str(error)),
-        )
+        retention = retention_of(journal, clock)
         await retention.round()
         written.set()
         number = sum(await sending)
@@ -423,14 +423,7 @@ async def test_the_oldest_go_when_everything_together_is_too_much(
             await asyncio.gather(*(journal.finish(submission(clock)) for _ in range(200)))
             clock.move(60)
         ids = [row.id for row in await all_rows(journal.store)]
-        retention = Retention(
-            journal.writer,
-            journal.store.key(),
-            max_age=journal.settings.max_age,
-            max_octets=1_000_000,
-            clock=clock,
-            on_error=lambda error: pytest.fail(str(error)),
-        )
+        retention = retention_of(journal, clock, max_octets=1_000_000)
         for _ in range(2):
             await retention.round()
         left = [row.id for row in await all_rows(journal.store)]
@@ -448,14 +441,7 @@ async def test_the_oldest_go_when_everything_together_is_too_much(
 async def test_a_step_that_fails_is_taken_in_the_next_round(
     journal: LiveJournal, clock: MovableClock, file: Breakable
 ) -> None:
-    retention = Retention(
-        journal.writer,
-        journal.store.key(),
-        max_age=journal.settings.max_age,
-        max_octets=10**9,
-        clock=clock,
-        on_error=lambda error: pytest.fail(str(error)),
-    )
+    retention = retention_of(journal, clock)
     await journal.finish(submission(clock))
     clock.move(31 * 86400)
     file.break_()
@@ -464,6 +450,52 @@ async def test_a_step_that_fails_is_taken_in_the_next_round(
     file.mend()
     await retention.round()
     assert await all_rows(journal.store) == []
+
+
+async def test_a_retention_that_fails_is_told_once_and_when_it_works_again(
+    journal: LiveJournal, clock: MovableClock, file: Breakable
+) -> None:
+    heard = Heard()
+    retention = retention_of(journal, clock, heard)
+    file.break_()
+    for _ in range(3):
+        await retention.attempt()
+    (told,) = heard.events
+    assert isinstance(told, RetentionChanged)
+    assert told.problem is not None
+    assert NOT_OPENED in told.problem
+    assert journal.problem is None  # mail does not stop for it
+    file.mend()
+    for _ in range(3):
+        await retention.attempt()
+    assert heard.events[1:] == [RetentionChanged(None, clock.now())]
+    assert heard.errors == []
+
+
+async def test_a_retention_that_takes_too_long_is_told(
+    journal: LiveJournal, clock: MovableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smtpgate.journal.writer._COMMIT_S", 0.05)
+    retention = retention_of(journal, clock)
+    with contextlib.closing(
+        sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None)
+    ) as other:
+        other.execute("BEGIN IMMEDIATE")
+        await retention.attempt()
+        other.execute("ROLLBACK")
+    assert retention.problem is not None
+    assert "not written within 0.05 s" in retention.problem
+
+
+async def test_what_nobody_expects_of_a_retention_is_told_as_such(
+    journal: LiveJournal, clock: MovableClock
+) -> None:
+    heard = Heard()
+    retention = retention_of(journal, clock, heard, max_age=timedelta(days=10**6))
+    await retention.attempt()
+    assert [type(error) for error in heard.errors] == [OverflowError]
+    assert retention.problem is not None
+    assert "OverflowError" in retention.problem
 
 
 async def test_a_login_that_comes_while_nothing_can_be_written_is_written_later(

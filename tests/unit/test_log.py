@@ -10,6 +10,7 @@ from smtpgate.core.events import (
     IdentityStateChanged,
     JournalChanged,
     RecordsLost,
+    RetentionChanged,
     SessionOpened,
 )
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
@@ -258,6 +259,16 @@ def test_a_journal_that_fails_and_works_again_is_told_in_three_lines(path: Path)
     assert failed["problem"] == "journal.sqlite: disk full"
     assert (lost["event"], lost["level"], lost["records"]) == ("journal-lost", "error", 2)
     assert (again["event"], again["level"]) == ("journal-written-again", "info")
+
+
+def test_a_retention_that_fails_and_works_again_is_told_in_two_lines(path: Path) -> None:
+    log = JsonLog(str(path), level="error", clock=MovableClock())
+    log.publish(RetentionChanged("journal.sqlite: disk full", AT))
+    log.publish(RetentionChanged(None, AT))
+    failed, again = entries(path)
+    assert (failed["event"], failed["level"]) == ("journal-retention-failed", "error")
+    assert failed["problem"] == "journal.sqlite: disk full"
+    assert (again["event"], again["level"]) == ("journal-retention-resumed", "info")
 
 
 def test_sessions_have_no_lines(log: JsonLog, path: Path) -> None:

@@ -7,6 +7,7 @@ from smtpgate.core.events import (
     Event,
     JournalChanged,
     RecordsLost,
+    RetentionChanged,
     SessionClosed,
     SessionOpened,
     SessionsEnded,
@@ -238,6 +239,7 @@ def test_every_event_has_a_reader(metrics: Metrics) -> None:
         SessionClosed("submission"),
         *UPKEEP,
         JournalChanged("disk full", 2, AT),
+        RetentionChanged("disk full", AT),
         RecordsLost(1, "disk full", AT),
     )
     assert {type(event) for event in events} == set(get_args(Event))
@@ -278,6 +280,7 @@ class AskedJournal:
     """A journal as a scrape sees it."""
 
     problem: str | None = None
+    retention_problem: str | None = None
     owed: int = 4
     tally: Tally = field(default_factory=lambda: Tally(30, 10, 0.5, 2, 1))
     size: Size = field(default_factory=lambda: Size(7, 14000))
@@ -289,6 +292,7 @@ def test_the_journal_is_asked_at_each_scrape(metrics: Metrics) -> None:
     lines = metrics.render().decode().splitlines()
     for line in (
         "smtpgate_journal_up 1.0",
+        "smtpgate_journal_retention_up 1.0",
         "smtpgate_journal_records 7.0",
         "smtpgate_journal_octets 14000.0",
         "smtpgate_journal_owed 4.0",
@@ -299,8 +303,10 @@ def test_the_journal_is_asked_at_each_scrape(metrics: Metrics) -> None:
         "smtpgate_journal_lost_total 1.0",
     ):
         assert line in lines
-    journal.problem = "disk full"
-    assert "smtpgate_journal_up 0.0" in metrics.render().decode().splitlines()
+    journal.problem = journal.retention_problem = "disk full"
+    lines = metrics.render().decode().splitlines()
+    assert "smtpgate_journal_up 0.0" in lines
+    assert "smtpgate_journal_retention_up 0.0" in lines
 
 
 def test_troubles_with_identities_are_told(metrics: Metrics) -> None:
