@@ -2,10 +2,12 @@
 
 import asyncio
 import importlib.util
+import inspect
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from smtpgate.authenticator import DirectoryAuthenticator
@@ -63,6 +65,19 @@ class _Events:
                 sink.publish(event)
             except Exception as error:  # noqa: BLE001 - it must not change a verdict
                 self._on_error(error)
+
+
+async def _take(
+    steps: Iterable[Callable[[], object]], on_error: Callable[[BaseException], None]
+) -> None:
+    """Take each step to its end; one that fails is told, and does not stop the others."""
+    for step in steps:
+        try:
+            done = step()
+            if inspect.isawaitable(done):
+                await done
+        except Exception as error:  # noqa: BLE001 - what is kept must be closed all the same
+            on_error(error)
 
 
 async def check(config: Config) -> list[str]:
@@ -258,23 +273,23 @@ class Gate:
             return
         self.is_draining = True
         drain_s = self.config.gate.drain_s if drain_s is None else drain_s
-        for listener in self.listeners.values():
-            listener.close()
+        listeners = self.listeners.values()
+        await _take([one.close for one in listeners], self.log.error)
         cut = await self.sessions.drain(drain_s)
-        for listener in self.listeners.values():
-            listener.abort()
-        await self.upstream.close()
-        self.uses.stop()
-        self.upkeep.stop()
-        self.ledger_watch.stop()
-        for owner in (self._rechecks, self._for_life):
-            await owner.drain(_LAST_WORK_S)
-        await self.directory.stop()
-        await self.tasks.drain(1)
-        await self.ledger.close()
-        await self.journal.stop()
-        if self.http is not None:
-            await self.http.stop()
+        steps = (
+            *(one.abort for one in listeners),
+            self.upstream.close,
+            self.uses.stop,
+            self.upkeep.stop,
+            self.ledger_watch.stop,
+            *(partial(one.drain, _LAST_WORK_S) for one in (self._rechecks, self._for_life)),
+            self.directory.stop,
+            partial(self.tasks.drain, 1),
+            self.ledger.close,
+            self.journal.stop,
+            *(() if self.http is None else (self.http.stop,)),
+        )
+        await _take(steps, self.log.error)
         self.log.note("warning" if cut else "info", "stopped", transactions_cut_off=cut)
         await self.log.close()
 

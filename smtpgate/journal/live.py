@@ -116,8 +116,10 @@ class LiveJournal:
         """Write what waits, as far as that can be done, and close the store."""
         self._tasks.cancel()
         await self._tasks.drain(1)
-        await self.writer.close()
-        await self.store.close()
+        try:
+            await self.writer.close()
+        finally:
+            await self.store.close()
 
     def check(self) -> tuple[bool, str]:
         """Whether mail is welcome as far as the journal goes, and how it stands."""

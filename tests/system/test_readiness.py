@@ -4,6 +4,7 @@ import asyncio
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,26 @@ async def test_a_gate_that_drains_says_so(tmp_path: Path) -> None:
             {"listeners": "draining", "directory": "open", "ledger": "open", "journal": "open"},
         )
         gate.is_draining = False
+
+
+async def test_a_part_that_cannot_be_stopped_is_told_and_the_others_are_stopped(
+    tmp_path: Path,
+) -> None:
+    def failing(stop: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        async def stop_and_fail() -> None:
+            await stop()
+            raise LookupError("it does not end well")
+
+        return stop_and_fail
+
+    async with open_gate(tmp_path) as (gate, _):
+        for part, stop in ((gate.upstream, "close"), (gate.ledger, "close")):
+            setattr(part, stop, failing(getattr(part, stop)))
+        await gate.stop(drain_s=0)
+        with pytest.raises(urllib.error.URLError):
+            await readiness(gate)
+    told = [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert told[-3:] == ["unexpected-error", "unexpected-error", "stopped"]
 
 
 @pytest.mark.parametrize(("policy", "wanted"), [("refuse", 503), ("allow", 200)])
