@@ -73,6 +73,7 @@ class Writer:
         self._on_lost = on_lost
         self._on_error = on_error
         self._waiting: deque[Waiting] = deque()
+        self._group: Sequence[Waiting] = ()  # what is being written
         self._owed: dict[str, Entry] = {}
         self._turn = asyncio.Lock()
         self._tasks = TaskOwner()
@@ -165,13 +166,22 @@ class Writer:
     async def close(self) -> None:
         """Write what waits and what is owed, as far as that can be done, and close the file."""
         await self._tasks.drain(_COMMIT_S)
+        left, self._group = (*self._group, *self._waiting), ()
+        self._waiting.clear()
+        self._answer(left, JournalUnavailableError("the gate ended before it was written"))
         if self._owed:
-            try:
-                await self.retry()
-            except JournalUnavailableError as error:
-                self._lose(len(self._owed), str(error))
-                self._owed.clear()
+            await self._pay_at_last()
         await self._batches.close()
+
+    async def _pay_at_last(self) -> None:
+        try:
+            async with asyncio.timeout(_COMMIT_S):
+                await self.retry()
+        except Exception as error:  # noqa: BLE001 - whatever it is, they are lost
+            if not isinstance(error, JournalUnavailableError | TimeoutError):
+                self._on_error(error)
+            self._lose(len(self._owed), str(error) or "no answer")
+            self._owed.clear()
 
     # -- groups --------------------------------------------------------------------------------
 
@@ -186,7 +196,9 @@ class Writer:
                 # A turn for each group: other work gets its own, however much there is.
                 async with self._turn:
                     number = min(_MAX_GROUP, len(self._waiting))
-                    await self._carry_out([self._waiting.popleft() for _ in range(number)])
+                    self._group = [self._waiting.popleft() for _ in range(number)]
+                    await self._carry_out(self._group)
+                    self._group = ()
         finally:
             self._is_pumping = False
 

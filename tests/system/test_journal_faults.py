@@ -279,6 +279,29 @@ async def test_what_is_owed_when_the_gate_ends_is_written_if_it_can_be(
         assert len(await all_rows(journal.store)) == 1
 
 
+async def test_what_still_waits_when_the_gate_ends_is_told_and_nobody_waits_on(
+    tmp_path: Path, clock: MovableClock, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smtpgate.journal.writer._MAX_GROUP", 1)
+    monkeypatch.setattr("smtpgate.journal.writer._COMMIT_S", 0.05)
+    monkeypatch.setattr(engines, "BUSY_S", 0.5)
+    with contextlib.closing(
+        sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None)
+    ) as other:
+        async with open_journal(
+            journal_in(tmp_path), tmp_path, clock=clock, heard=heard
+        ) as journal:
+            other.execute("BEGIN IMMEDIATE")
+            calls = (journal.finish, journal.begin, journal.finish, journal.finish)
+            deeds = [asyncio.ensure_future(call(submission(clock))) for call in calls]
+            await asyncio.sleep(0)
+        assert all(deed.done() for deed in deeds)
+        told = [deed.exception() for deed in deeds]
+        other.execute("ROLLBACK")
+    assert {type(one) for one in told} == {JournalUnavailableError}
+    assert sum(event.records for event in losses(heard)) == 3
+
+
 async def test_one_record_that_no_database_takes_spoils_nothing_for_the_others(
     journal: LiveJournal, clock: MovableClock, heard: Heard
 ) -> None:
