@@ -24,6 +24,7 @@ from smtpgate.journal.pen import Entry
 from smtpgate.journal.retention import Retention, Size
 from smtpgate.journal.rows import row_of, with_verdict
 from smtpgate.journal.store import JournalStore, SchemaError, TermKeyError
+from smtpgate.journal.terms import TermKey, new_key, read_key
 from smtpgate.journal.writer import Tally, Writer
 from smtpgate.ports import Clock, EventSink, JournalUnavailableError
 from smtpgate.tasks import TaskOwner
@@ -89,7 +90,7 @@ class LiveJournal:
         except (JournalUnavailableError, SchemaError, TermKeyError, OSError) as error:
             if self.settings.is_needed:
                 raise
-            self._key = self.store.key()
+            self._key = self._key_meanwhile()
             self.writer.fail(str(error))
         self._retention = Retention(
             self.writer,
@@ -103,9 +104,19 @@ class LiveJournal:
         for work in (self.writer.mend(), self._retention.run()):
             _ = self._tasks.start(work, name="journal")
 
+    def _key_meanwhile(self) -> TermKey:
+        """The key of the file, or one that is in no file before the journal is begun with it.
+
+        The journal may have been begun already, and its key is to be put back then.
+        """
+        try:
+            return read_key(self.store.key_file)
+        except (TermKeyError, OSError):
+            return new_key()
+
     async def _open_again(self) -> None:
         """Terms are made with the key of the start: with another one nobody would find them."""
-        key = await self.store.open(may_upgrade=self.settings.may_upgrade)
+        key = await self.store.open(may_upgrade=self.settings.may_upgrade, new=self._key)
         if key.check != self._key.check:
             raise TermKeyError(
                 f"{self.store.key_file}: is not the key that the gate was started with; "

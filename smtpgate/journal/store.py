@@ -29,10 +29,11 @@ class JournalStore:
     database: Database
     key_file: Path
 
-    async def open(self, *, may_upgrade: bool) -> TermKey:
+    async def open(self, *, may_upgrade: bool, new: TermKey | None = None) -> TermKey:
         """Make sure of the tables and of the key; nothing is overwritten.
 
-        ``may_upgrade`` makes or upgrades the tables. Raises SchemaError, TermKeyError,
+        ``may_upgrade`` makes or upgrades the tables. A journal that is begun here has the key
+        of the file, and where there is none, ``new`` or any. Raises SchemaError, TermKeyError,
         JournalUnavailableError or OSError.
         """
         if may_upgrade:
@@ -41,7 +42,7 @@ class JournalStore:
         async with self.reading() as connection:
             wanted = await _key_check(connection)
         if wanted is None:
-            key = self.key()
+            key = self.key(new)
             async with self.database.changing() as connection:
                 wanted = await _key_check(connection)
                 if wanted is None:
@@ -60,9 +61,12 @@ class JournalStore:
                 f"begun with; copy that one here, or begin a new journal"
             )
 
-    def key(self) -> TermKey:
-        """The key, made when there is none. Raises TermKeyError or OSError."""
-        return read_or_make_key(self.key_file)
+    def key(self, new: TermKey | None = None) -> TermKey:
+        """The key; made when there is none, and is ``new`` or any then.
+
+        Raises TermKeyError or OSError.
+        """
+        return read_or_make_key(self.key_file, new)
 
     def _kept_key(self) -> TermKey:
         try:

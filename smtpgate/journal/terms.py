@@ -18,7 +18,7 @@ from typing import Final
 from smtpgate.core.address import Mailbox
 from smtpgate.core.record import Record
 
-__all__ = ["TermKey", "TermKeyError", "read_key", "read_or_make_key"]
+__all__ = ["TermKey", "TermKeyError", "new_key", "read_key", "read_or_make_key"]
 
 _KEY_OCTETS: Final = 32
 _TERM_OCTETS: Final = 12
@@ -33,6 +33,8 @@ class TermKey:
     """Makes terms."""
 
     def __init__(self, key: bytes) -> None:
+        self.octets = key
+
         @lru_cache(maxsize=8192)
         def term(text: str) -> bytes:
             octets = text.encode("utf-8", "surrogatepass")
@@ -97,22 +99,30 @@ def read_key(path: Path) -> TermKey:
     return TermKey(key)
 
 
-def read_or_make_key(path: Path) -> TermKey:
-    """The key of a file that is made when there is none. Raises TermKeyError or OSError."""
+def new_key() -> TermKey:
+    """A key that nobody has yet."""
+    return TermKey(os.urandom(_KEY_OCTETS))
+
+
+def read_or_make_key(path: Path, new: TermKey | None = None) -> TermKey:
+    """The key of a file; when there is none, it is made and has that new key, or any.
+
+    Raises TermKeyError or OSError.
+    """
     try:
         return read_key(path)
     except FileNotFoundError:
-        _make(path)
+        _keep(new or new_key(), path)
     return read_key(path)
 
 
-def _make(path: Path) -> None:
-    """Write a new key; whole or not at all, and never over another process's."""
+def _keep(key: TermKey, path: Path) -> None:
+    """Write a key; whole or not at all, and never over another process's."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
-        os.write(descriptor, base64.b64encode(os.urandom(_KEY_OCTETS)) + b"\n")
+        os.write(descriptor, base64.b64encode(key.octets) + b"\n")
         if os.geteuid() == 0:
             # Made by an administrator's command: it is the folder's owner that needs it.
             folder = path.parent.stat()

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,10 +13,12 @@ import pytest
 from sqlalchemy import text
 
 from smtpgate.core.events import JournalChanged, RecordsLost, RetentionChanged
+from smtpgate.core.search import Search
 from smtpgate.core.usage import Grain
 from smtpgate.journal.live import JournalSettings, LiveJournal
 from smtpgate.journal.pen import Entry
 from smtpgate.journal.reader import JournalReader
+from smtpgate.journal.terms import read_key
 from smtpgate.journal.usage import UsageQuery, usage_rows
 from smtpgate.ports import JournalUnavailableError
 from smtpgate.sql import engines
@@ -125,6 +127,31 @@ async def test_one_that_is_not_needed_may_be_there_later_than_the_gate(
         await journal.writer.retry()
         (row,) = await all_rows(journal.store)
         assert (row.id, row.outcome) == (event.submission.message_id, "accepted")
+        # It can be found with the key that is in the file now.
+        reader = JournalReader(journal.store, read_key(journal.store.key_file))
+        search = reader.search(Search(address="jane0@example.net"), clock.now())
+        assert [one.id async for one in search] == [row.id]
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("short")])
+async def test_no_key_is_made_in_place_of_the_one_that_a_journal_may_have(
+    tmp_path: Path, clock: MovableClock, file: Breakable, damage: Callable[[Path], object]
+) -> None:
+    url, key_file = journal_in(tmp_path), tmp_path / "journal.key"
+    async with open_journal(url, tmp_path, clock=clock):
+        key = key_file.read_bytes()
+    file.break_()
+    damage(key_file)
+    was_there = key_file.exists()
+    settings = JournalSettings(is_needed=False)
+    async with open_journal(url, tmp_path, clock=clock, settings=settings) as journal:
+        file.mend()
+        with pytest.raises(JournalUnavailableError, match=r"journal\.key: .*put it back"):
+            await journal.writer.retry()
+        assert key_file.exists() == was_there
+        key_file.write_bytes(key)
+        with pytest.raises(JournalUnavailableError, match="start it again"):
+            await journal.writer.retry()
 
 
 async def test_nothing_is_written_with_another_key_than_the_journal_s(
