@@ -20,6 +20,7 @@ from smtpgate.core.events import (
 )
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 from smtpgate.core.record import Record, login_record, mail_record, submission_record
+from smtpgate.journal.bucket import Bucket
 from smtpgate.journal.pen import Entry
 from smtpgate.journal.retention import Retention, Size
 from smtpgate.journal.rows import row_of, with_verdict
@@ -33,6 +34,9 @@ __all__ = ["JournalSettings", "LiveJournal"]
 
 # A verdict that comes later than this may find that its row was given up (see retention.py).
 _LATE: Final = timedelta(minutes=10)
+# At this pace the logins of 30 days take less than a quarter of the default max_octets.
+_LOGINS_AT_ONCE: Final = 1000
+_LOGIN_EVERY_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,7 @@ class LiveJournal:
         self._on_error = on_error
         self._begun: dict[str, Entry] = {}
         self._retention: Retention | None = None
+        self._login_rows = Bucket(_LOGINS_AT_ONCE, _LOGIN_EVERY_S, clock)
         self._tasks = TaskOwner()
         self.writer = Writer(
             store,
@@ -185,8 +190,14 @@ class LiveJournal:
         await self.writer.put(entry)
 
     def publish(self, event: Event) -> None:
-        """Note a login or a MAIL command that was refused; nobody waits for it."""
+        """Note a login or a MAIL command that was refused; nobody waits for it.
+
+        Anybody can have logins refused: too many leave no rows, and push no others out.
+        """
         if isinstance(event, AuthFailed):
+            if not self._login_rows.take():
+                self.tally.left_out += 1
+                return
             self._note(login_record(event, message_id(event.at, os.urandom(RANDOM_OCTETS))))
         elif isinstance(event, MailRefused):
             self._note(mail_record(event))

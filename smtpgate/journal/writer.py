@@ -42,6 +42,7 @@ class Tally:
     commit_s: float = 0.0
     failures: int = 0
     lost: int = 0
+    left_out: int = 0
 
 
 class Writer:

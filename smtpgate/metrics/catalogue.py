@@ -217,6 +217,12 @@ _ROWS: Final = (
         "Records that were never written, such as verdicts when the gate ended meanwhile.",
     ),
     MetricRow(
+        "smtpgate_journal_left_out_total",
+        "counter",
+        (),
+        "Refused logins without a record, because there were too many; the log has them.",
+    ),
+    MetricRow(
         "smtpgate_build_info",
         "gauge",
         ("version", "python"),

@@ -122,6 +122,7 @@ class JournalTally(Protocol):
     commit_s: float
     failures: int
     lost: int
+    left_out: int
 
 
 class JournalSize(Protocol):
@@ -179,3 +180,4 @@ class Journals(Collector):
         yield _plain("smtpgate_journal_commit_seconds_total", tally.commit_s)
         yield _plain("smtpgate_journal_failures_total", tally.failures)
         yield _plain("smtpgate_journal_lost_total", tally.lost)
+        yield _plain("smtpgate_journal_left_out_total", tally.left_out)

@@ -1,6 +1,7 @@
 """The journal on SQLite and PostgreSQL: what was put in is found again, once, and added up."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -408,6 +409,20 @@ async def test_an_owner_sees_what_others_sent_and_a_sender_what_it_sent(
         assert all(row.key.is_delegated for row in rows)
     rows = await usage(journal.store, clock, Grain.POINT, identity=IDENTITY)
     assert [row.counts.messages for row in rows] == [1]
+
+
+async def test_strangers_whose_logins_are_refused_push_no_records_out(
+    journal: LiveJournal, clock: MovableClock
+) -> None:
+    for _ in range(1003):
+        journal.publish(auth_failed())
+    clock.move(20)
+    for _ in range(3):
+        journal.publish(auth_failed())
+    await put(journal, submission(clock))
+    kinds = Counter(row.kind for row in await all_rows(journal.store))
+    assert kinds == {"login": 1002, "submission": 1}
+    assert journal.tally.left_out == 4
 
 
 # -- what is old -------------------------------------------------------------------------------

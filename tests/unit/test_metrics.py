@@ -282,7 +282,7 @@ class AskedJournal:
     problem: str | None = None
     retention_problem: str | None = None
     owed: int = 4
-    tally: Tally = field(default_factory=lambda: Tally(30, 10, 0.5, 2, 1))
+    tally: Tally = field(default_factory=lambda: Tally(30, 10, 0.5, 2, 1, 5))
     size: Size = field(default_factory=lambda: Size(7, 14000))
 
 
@@ -301,6 +301,7 @@ def test_the_journal_is_asked_at_each_scrape(metrics: Metrics) -> None:
         "smtpgate_journal_commit_seconds_total 0.5",
         "smtpgate_journal_failures_total 2.0",
         "smtpgate_journal_lost_total 1.0",
+        "smtpgate_journal_left_out_total 5.0",
     ):
         assert line in lines
     journal.problem = journal.retention_problem = "disk full"
