@@ -124,6 +124,8 @@ class GateSession(GateProtocol):
             self._note_error(CATALOGUE["bad-line-end"])
             return
         verb, argument = split_command(line)
+        if verb not in (b"RCPT", b"DATA"):
+            self._excused = 0
         command = _COMMANDS.get(verb)
         if command is None:
             self._note_error(CATALOGUE["unknown-command"])
@@ -161,12 +163,9 @@ class GateSession(GateProtocol):
         self._helo = parse_helo(argument)
         self._is_esmtp = True
         self._reset()
-        lines = [self.hostname, *self._extensions()]
-        self.reply_lines(
-            "".join(
-                f"250{'-' if line is not lines[-1] else ' '}{line}\r\n" for line in lines
-            ).encode()
-        )
+        *lines, last = self.hostname, *self._extensions()
+        wire = "".join(f"250-{line}\r\n" for line in lines) + f"250 {last}\r\n"
+        self.reply_lines(wire.encode())
 
     def _extensions(self) -> list[str]:
         upstream = self.door.pipeline.upstream_extensions
@@ -309,9 +308,9 @@ class GateSession(GateProtocol):
                 return
             refusal = await self.door.pipeline.refusal_at_mail(self._key, self._client())
             if refusal is not None:
-                self.reply(refusal)
-                # The rest of a pipelined group is no error of the client's (RFC 2920 §3.1).
+                # Of a pipelined group (RFC 2920 §3.1), up to DATA, it is the only error.
                 self._excused = self.door.max_recipients + 1
+                self._note_error(refusal)
                 return
             self._mail = mail
             self.in_transaction = True
@@ -334,6 +333,7 @@ class GateSession(GateProtocol):
             return
         if self._mail is None or not self._recipients or self._key is None:
             self._bad_sequence("MAIL and RCPT come first")
+            self._excused = 0
             return
         self.reply(CATALOGUE["start-data"])
         intake = MessageIntake(self.door.intake, self.door.max_message_octets)

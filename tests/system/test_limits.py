@@ -97,7 +97,7 @@ async def test_other_errors_are_not_forgiven_for_long(tmp_path: Path) -> None:
         dialog = await login(gate)
         assert (await send(dialog)).startswith("250")
         assert (await dialog.say(MAIL)).startswith("454")
-        for _ in range(51 + 20):  # a largest group, and max_errors
+        for _ in range(51 + 19):  # a largest group, and max_errors less MAIL
             assert (await dialog.say("RCPT TO:<jane@example.net>")).startswith("503")
         assert (await dialog.reply()).startswith("421 4.7.0 Too many errors")
 
@@ -106,10 +106,37 @@ async def test_errors_from_before_are_not_forgotten(tmp_path: Path) -> None:
     async with open_gate(tmp_path, replace=at_most(1)) as (gate, _):
         dialog = await login(gate)
         assert (await send(dialog)).startswith("250")
-        for _ in range(19):  # one less than max_errors
+        for _ in range(18):  # two less than max_errors
             assert (await dialog.say("WHAT")).startswith("500")
         assert (await dialog.say(MAIL)).startswith("454")
         assert (await dialog.say("WHAT")).startswith("500")
+        assert (await dialog.reply()).startswith("421 4.7.0 Too many errors")
+
+
+async def test_mail_is_not_refused_for_ever_in_one_session(tmp_path: Path) -> None:
+    async with open_gate(tmp_path, replace=at_most(1)) as (gate, _):
+        dialog = await login(gate)
+        assert (await send(dialog)).startswith("250")
+        group = f"{MAIL}\r\nRCPT TO:<jane@example.net>\r\nDATA\r\n".encode()
+        for _ in range(19):  # one less than max_errors
+            await dialog.send(group)
+            codes = [(await dialog.reply())[:3] for _ in range(3)]
+            assert codes == ["454", "503", "503"]
+        assert (await dialog.say(MAIL)).startswith("454")
+        assert (await dialog.reply()).startswith("421 4.7.0 Too many errors")
+        refused = [one for one in await entries(gate, tmp_path) if one["event"] != "submission"]
+        assert len(refused) == 20
+
+
+@pytest.mark.parametrize("end", ["DATA", "RSET", "NOOP", "EHLO client.example"])
+async def test_nothing_is_forgiven_after_the_group(tmp_path: Path, end: str) -> None:
+    limit = "max_errors = 2"
+    async with open_gate(tmp_path, replace=at_most(1), listener=limit) as (gate, _):
+        dialog = await login(gate)
+        assert (await send(dialog)).startswith("250")
+        assert (await dialog.say(MAIL)).startswith("454")
+        await dialog.say(end)
+        assert (await dialog.say("RCPT TO:<jane@example.net>")).startswith("503")
         assert (await dialog.reply()).startswith("421 4.7.0 Too many errors")
 
 
