@@ -61,23 +61,29 @@ class Upkeep:
         self._rhythm.end()
 
     async def round(self) -> int:
-        """Look at what is due, at most 200 identities; how many there were.
+        """Look at what is due, at most 200 identities; how many of them that could be done for.
 
         Raises DirectoryUnavailableError.
         """
         due = await self._registry.due(self._clock.now(), _A_ROUND)
         after = await asyncio.gather(*map(self._look, due))
-        changed = [pair for pair in zip(due, after, strict=True) if pair[0] != pair[1]]
+        looked = [(old, new) for old, new in zip(due, after, strict=True) if new is not None]
+        changed = [(old, new) for old, new in looked if old != new]
         for before, now_is in await self._registry.settle(changed):
             self._tell(before, now_is)
         self._events.publish(UpkeepDone(await self._registry.troubles()))
-        return len(due)
+        return len(looked)
 
-    async def _look(self, identity: Registered) -> Registered:
+    async def _look(self, identity: Registered) -> Registered | None:
+        """The identity as it is now; ``None`` when one cannot look, and the next round will."""
         async with self._slots:
-            return await looked_at(
-                identity, self._resolver, self._label, self._clock.now(), self._chance()
-            )
+            try:
+                return await looked_at(
+                    identity, self._resolver, self._label, self._clock.now(), self._chance()
+                )
+            except Exception as error:  # noqa: BLE001 - the others are not to wait for this one
+                self._on_error(error)
+                return None
 
     def _tell(self, before: Registered, after: Registered) -> None:
         was, is_now, at = before.verification, after.verification, self._clock.now()

@@ -1,6 +1,6 @@
 """Identities are looked after: a real directory and resolver, a scripted name server."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,7 @@ from smtpgate.directory.dkim import DkimKeyRow, add_dkim_key, dkim_key
 from smtpgate.directory.identities import IdentityRow, create_identity, identity
 from smtpgate.directory.registry import DirectoryRegistry
 from smtpgate.directory.store import DirectoryStore
+from smtpgate.ports import Resolver
 from smtpgate.private_keys import generate_private_key
 from smtpgate.resolver import DnsResolver
 from smtpgate.upkeep.worker import Upkeep
@@ -71,18 +72,19 @@ class World:
         self.zone = Zone()
         self.events = Events()
         dns.on_udp = self.zone.answer
-        self.upkeep = self.another(dns)
+        resolver = DnsResolver([dns.nameserver], timeout_s=2, lifetime_s=4)
+        self.upkeep = self.worker(resolver, _fail)
 
-    def another(self, dns: ScriptedDns) -> Upkeep:
+    def worker(self, resolver: Resolver, on_error: Callable[[BaseException], None]) -> Upkeep:
         """A worker, as each gate has one."""
         return Upkeep(
             DirectoryRegistry(self.store, Actor("worker", "here"), "recheck"),
-            DnsResolver([dns.nameserver], timeout_s=2, lifetime_s=4),
+            resolver,
             label="_smtpgate",
             clock=self.clock,
             chance=lambda: 0.5,
             events=self.events,
-            on_error=_fail,
+            on_error=on_error,
         )
 
     async def pass_by(self, hours: float, step_hours: float = 2.0) -> list[Event]:
@@ -104,25 +106,25 @@ class World:
             return await dkim_key(connection, OWNER, REGION, DOMAIN, selector)
 
 
+def pending_row(domain: str, clock: MovableClock) -> IdentityRow:
+    pending = begin(NOT_STARTED, clock.now())
+    return IdentityRow(
+        account_id=OWNER,
+        region=REGION,
+        name=domain,
+        token=TOKEN,
+        state=pending.state,
+        started_at=pending.started_at,
+        next_check_at=pending.next_check_at,
+    )
+
+
 @pytest.fixture
 async def world(tmp_path: Path, clock: MovableClock) -> AsyncIterator[World]:
     async with open_store(sqlite_in(tmp_path), clock=clock) as store, open_dns() as dns:
-        pending = begin(NOT_STARTED, clock.now())
         async with store.changing(ACTOR) as change:
             await create_account(change, AccountRow(id=OWNER))
-            await create_identity(
-                change,
-                IdentityRow(
-                    account_id=OWNER,
-                    region=REGION,
-                    name=DOMAIN,
-                    token=TOKEN,
-                    state=pending.state,
-                    started_at=pending.started_at,
-                    next_check_at=pending.next_check_at,
-                ),
-                "aws",
-            )
+            await create_identity(change, pending_row(DOMAIN, clock), "aws")
         yield World(store, dns, clock)
 
 
@@ -244,6 +246,28 @@ async def test_only_what_changed_is_in_the_audit_log(world: World) -> None:
         found = await connection.exec_driver_sql("SELECT actor, action FROM audit_log")
         noted = [tuple(row) for row in found]
     assert noted == [("tester", "create"), ("tester", "create"), ("worker", "recheck")]
+
+
+async def test_one_identity_that_cannot_be_looked_at_is_told_and_the_others_are_settled(
+    world: World,
+) -> None:
+    class Faulty:
+        async def txt(self, name: str) -> tuple[bytes, ...]:
+            if name.endswith("example.org"):
+                raise LookupError(name)
+            return (TOKEN.encode(),)
+
+    async with world.store.changing(ACTOR) as change:
+        await create_identity(change, pending_row("example.org", world.clock), "aws")
+    told: list[BaseException] = []
+    upkeep = world.worker(Faulty(), told.append)
+    world.clock.move(3600)
+    assert await upkeep.round() == 1
+    assert [type(error) for error in told] == [LookupError]
+    assert (await world.row()).is_verified
+    registry = DirectoryRegistry(world.store, Actor("worker", "here"), "recheck")
+    (due,) = await registry.due(world.clock.now(), 10)
+    assert due.name == "example.org"
 
 
 async def test_what_somebody_else_wrote_meanwhile_is_not_overwritten(world: World) -> None:
