@@ -15,16 +15,15 @@ from sqlalchemy.sql.base import Executable
 
 from smtpgate.core.record import owner_of
 from smtpgate.core.usage import Counts, Grain, UsageKey, usage_of
-from smtpgate.journal.rows import Row, day_of, hour_of
+from smtpgate.journal.rows import COLUMNS, Row, day_of, hour_of
 from smtpgate.journal.schema import meta, records, statements, terms, usage
 from smtpgate.sql.batches import Statement
 
-__all__ = ["Entry", "Pen", "as_row"]
+__all__ = ["Entry", "Pen"]
 
 Texts = dict[str, str]
 Increments = dict[tuple[Grain, int, UsageKey], Counts]
 
-_ROW: Final = tuple(records.c[name] for name in Row._fields)
 _VERDICT: Final = ("done_us", "outcome", "reason", "verdict")
 _SUMS: Final = ("attempts", "messages", "recipients", "octets")
 _GRAINS: Final = tuple((grain, grain.value * 60_000_000) for grain in Grain)
@@ -53,15 +52,8 @@ class Entry:
         return day_of(self.row.received_us)
 
 
-def as_row(found: Any) -> Row:  # noqa: ANN401 - a row of a query
-    """A row of a query for ``Pen.COLUMNS``."""
-    return Row(*found)
-
-
 class Pen:
     """Writes entries; knows which statements' texts are there already."""
-
-    COLUMNS: Final = _ROW
 
     def __init__(self) -> None:
         self._prepared: _Prepared | None = None
@@ -110,9 +102,9 @@ class Pen:
         return self._prepared
 
     def _written(self, connection: Connection, record_id: str) -> Row | None:
-        query = select(*_ROW).where(records.c.id == record_id)
+        query = select(*COLUMNS).where(records.c.id == record_id)
         found = connection.execute(query).one_or_none()
-        return None if found is None else as_row(found)
+        return None if found is None else Row._make(found)
 
     def _write_texts(self, connection: Connection, entries: Iterable[Entry]) -> None:
         new = {

@@ -11,8 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from smtpgate.core.message_id import first_id
 from smtpgate.core.record import Record
 from smtpgate.core.search import Search
-from smtpgate.journal.pen import Pen, as_row
-from smtpgate.journal.rows import Row, digests_in, hour_of, microseconds, moment, record_of
+from smtpgate.journal.rows import (
+    COLUMNS,
+    Row,
+    digests_in,
+    hour_of,
+    microseconds,
+    moment,
+    record_of,
+)
 from smtpgate.journal.schema import records, statements, terms
 from smtpgate.journal.store import JournalStore
 from smtpgate.journal.terms import TermKey
@@ -37,11 +44,11 @@ class JournalReader:
     async def get(self, record_id: str) -> Record | None:
         """The record of that id."""
         async with self._store.reading() as connection:
-            query = select(*Pen.COLUMNS).where(records.c.id == record_id)
+            query = select(*COLUMNS).where(records.c.id == record_id)
             found = (await connection.execute(query)).one_or_none()
             if found is None:
                 return None
-            return (await _records(connection, [as_row(found)]))[0]
+            return (await _records(connection, [Row._make(found)]))[0]
 
     async def search(self, search: Search, now: datetime) -> AsyncIterator[Record]:
         """The records that are looked for, the newest first."""
@@ -83,7 +90,7 @@ class JournalReader:
 
     async def _by_time(self, search: Search) -> AsyncIterator[Sequence[Record]]:
         """All records of the time, newest first."""
-        query = select(*Pen.COLUMNS).where(*_in_time(search, records.c.id))
+        query = select(*COLUMNS).where(*_in_time(search, records.c.id))
         if search.outcome == "relaying":
             query = query.where(records.c.outcome == "relaying")
         before: str | None = None
@@ -136,7 +143,7 @@ class JournalReader:
 
     async def _rows(self, query: Select[Any]) -> list[Row]:
         async with self._store.reading() as connection:
-            return [as_row(found) for found in await connection.execute(query)]
+            return [Row._make(found) for found in await connection.execute(query)]
 
     async def _with_texts(self, rows: Sequence[Row]) -> list[Record]:
         async with self._store.reading() as connection:
@@ -159,7 +166,7 @@ class Follower:
             if self._last is None:
                 await self._begin(connection)
                 return ()
-            query = select(records.c.seq, *Pen.COLUMNS).order_by(records.c.seq)
+            query = select(records.c.seq, *COLUMNS).order_by(records.c.seq)
             place = records.c.seq > self._last - self._overlap
             found = (await connection.execute(query.where(place))).all()
             if self._pending:
@@ -185,7 +192,7 @@ class Follower:
             else:
                 self._pending.discard(one.seq)
                 self._told.add(one.seq)
-                yield as_row(one[1:])
+                yield Row._make(one[1:])
         least = (self._last or 0) - self._overlap
         self._told = {seq for seq in self._told if seq > least}
 
@@ -209,7 +216,7 @@ def _having(wanted: Sequence[bytes], hours: Sequence[int]) -> Select[Any]:
     """Records of some hours that have all of the terms."""
     first, *others = wanted
     query = (
-        select(*Pen.COLUMNS)
+        select(*COLUMNS)
         .join(terms, terms.c.id == records.c.id)
         .where(terms.c.hour.in_(hours), terms.c.term == first)
     )

@@ -16,8 +16,8 @@ from sqlalchemy import Connection, delete, func, select, text, tuple_
 
 from smtpgate.core.message_id import first_id
 from smtpgate.core.usage import Grain, unit_of
-from smtpgate.journal.pen import Entry, Pen, as_row
-from smtpgate.journal.rows import Row, hour_of, microseconds
+from smtpgate.journal.pen import Entry, Pen
+from smtpgate.journal.rows import COLUMNS, Row, hour_of, microseconds
 from smtpgate.journal.schema import metadata, records, statements, terms, usage
 from smtpgate.journal.terms import TermKey
 from smtpgate.journal.writer import Writer
@@ -126,12 +126,12 @@ class Retention:
 
     def _give_up_some(self, connection: Connection, before: str, now: datetime) -> int:
         query = (
-            select(*Pen.COLUMNS)
+            select(*COLUMNS)
             .where(records.c.outcome == "relaying", records.c.id < before)
             .limit(_STEP)
             .with_for_update(skip_locked=True)  # of several gates one does it
         )
-        rows = [as_row(found) for found in connection.execute(query)]
+        rows = [Row._make(found) for found in connection.execute(query)]
         self._pen.write(connection, [self._given_up(row, now) for row in rows])
         return len(rows)
 
@@ -174,9 +174,9 @@ class Retention:
 
 
 def _oldest(connection: Connection) -> Row | None:
-    found = connection.execute(select(*Pen.COLUMNS).order_by(records.c.id).limit(1))
+    found = connection.execute(select(*COLUMNS).order_by(records.c.id).limit(1))
     row = found.one_or_none()
-    return None if row is None else as_row(row)
+    return None if row is None else Row._make(row)
 
 
 def _first_seq(connection: Connection) -> int:

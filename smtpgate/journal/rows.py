@@ -21,8 +21,10 @@ from smtpgate.core.limits import Subject
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
 from smtpgate.core.record import LimitState, Record
 from smtpgate.core.reply import Reply
+from smtpgate.journal.schema import records
 
 __all__ = [
+    "COLUMNS",
     "Row",
     "day_of",
     "digest_of",
@@ -62,6 +64,10 @@ class Row(NamedTuple):
     recipients: int
     facts: str
     verdict: str
+
+
+COLUMNS: Final = tuple(records.c[name] for name in Row._fields)
+"""What a query asks for that ``Row._make`` is given."""
 
 
 def microseconds(moment: datetime) -> int:
