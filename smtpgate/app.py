@@ -38,7 +38,7 @@ from smtpgate.opening import (
 from smtpgate.pipeline import Pipeline
 from smtpgate.ports import Authenticator, Clock, DirectoryUnavailableError, EventSink
 from smtpgate.relay.pool import PooledUpstream
-from smtpgate.settings import hostname_of, log_of, rules_of
+from smtpgate.settings import log_of, rules_of
 from smtpgate.smtp.intake import Intake
 from smtpgate.smtp.listener import Listener, tls_context
 from smtpgate.smtp.session import Door
@@ -146,7 +146,7 @@ class Gate:
         self.directory = live_directory(config, store, self.clock, self._note_changes)
         self.metrics.watch_directory(self.directory)
         self.uses = KeyUses(store, on_error=self.log.error)
-        hostname = hostname_of(config)
+        hostname = config.hostname
         told = _Events(self.log, self.metrics, on_error=self.log.error)
         self.journal = journal_of(config, self.clock, told, self.log.error)
         if isinstance(self.journal, LiveJournal):

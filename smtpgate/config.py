@@ -126,6 +126,11 @@ class Config(Table):
         yield from self.ledger.unwise()
 
     @property
+    def hostname(self) -> str:
+        """The name that the gate calls itself."""
+        return self.gate.hostname or socket.getfqdn()
+
+    @property
     def directory_url(self) -> str:
         """The database that the directory is kept in: by default a file in the state folder."""
         return self.directory.url_or(self.gate.state_dir / "directory.sqlite")
@@ -144,8 +149,7 @@ class Config(Table):
     def sole_upstream(self) -> UpstreamConfig:
         """The upstream, of which this version has one; ``helo`` is filled in."""
         (upstream,) = self.upstreams
-        hostname = self.gate.hostname or socket.getfqdn()
-        return upstream.model_copy(update={"helo": upstream.helo or hostname})
+        return upstream.model_copy(update={"helo": upstream.helo or self.hostname})
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

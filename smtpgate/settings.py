@@ -1,18 +1,11 @@
 """What the parts of a gate are told of its configuration."""
 
-import socket
-
 from smtpgate.config import Config
 from smtpgate.log import JsonLog
 from smtpgate.pipeline import Rules
 from smtpgate.ports import Clock
 
-__all__ = ["hostname_of", "log_of", "rules_of"]
-
-
-def hostname_of(config: Config) -> str:
-    """The name that the gate calls itself."""
-    return config.gate.hostname or socket.getfqdn()
+__all__ = ["log_of", "rules_of"]
 
 
 def log_of(config: Config, clock: Clock) -> JsonLog:

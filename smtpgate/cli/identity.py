@@ -50,7 +50,6 @@ from smtpgate.directory.identities import (
 )
 from smtpgate.directory.places import FindPlace, policies_of_identity
 from smtpgate.directory.policies import PolicyPlace, policies_of
-from smtpgate.settings import hostname_of
 from smtpgate.upkeep.mailing import CodeMailer, confirm
 from smtpgate.upkeep.verifying import Verifier
 
@@ -259,7 +258,7 @@ async def _send_code(office: Office, place: IdentityPlace) -> Registered:
         mailer = CodeMailer(
             registry=office.registry("send-code"),
             upstream=upstream,
-            hostname=hostname_of(office.config),
+            hostname=office.config.hostname,
             now=office.now(),
         )
         return await mailer.send(
