@@ -247,7 +247,7 @@ REASONS: Final[dict[str, str]] = {
     "network-not-allowed": "the access key may not be used from the client's address any more",
     "account-paused": "the account may not send at present",
     "identity-paused": "nobody may send with the identity at present",
-    "max-24h-send": "a 24-hour quota of the sender is used up",
+    "max-24h-send": "a 24-hour quota of the sender has no room for it",
     "max-send-rate": "the sender is faster than a rate that it has",
     "no-signing-key": "the From identity's domain has no DKIM key, and signing is required",
     "signing-failed": "the DKIM signature could not be made",

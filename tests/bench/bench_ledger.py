@@ -1,7 +1,9 @@
 """What counting costs a message: reserve and commit, medians in microseconds, printed.
 
 ``µs`` is the time from one message to the next, all that are in flight taken together, and
-``CPU`` this process's own share of it. Redis is measured where there is a redis-server.
+``CPU`` this process's own share of it. ``limits`` is how many a message is counted against: the
+account's, or also those of its user, access key and grant. Redis is measured where there is a
+redis-server.
 """
 
 import asyncio
@@ -19,7 +21,7 @@ import pytest
 import uvloop
 
 from smtpgate.core.account import SendingLimits
-from smtpgate.core.limits import Charge, Subject
+from smtpgate.core.limits import Charge, Subject, SubjectKind
 from smtpgate.ports import Ledger
 from tests.support.daemons import Lab
 from tests.support.ledgers import MemoryPlace, Place, RedisPlace, SqlitePlace, redis_server
@@ -27,7 +29,13 @@ from tests.support.ledgers import MemoryPlace, Place, RedisPlace, SqlitePlace, r
 pytestmark = pytest.mark.bench
 
 LIMITS: Final = SendingLimits(10**9, 1e6)
-ACCOUNTS: Final = (1, 10, 100_000)
+CASES: Final = ((1, 1), (10, 1), (100_000, 1), (10, 4))  # accounts, limits
+WITHIN: Final[tuple[tuple[SubjectKind, str], ...]] = (
+    ("account", ""),
+    ("user", "mailer"),
+    ("access-key", "AKIAIOSFODNN7EXAMPLE"),
+    ("identity", "arn:aws:ses:us-east-1:888888888888:identity/ses-example.com"),
+)
 IN_FLIGHT: Final = (1, 16)
 MESSAGES: Final = 2_000
 ROUNDS: Final = 5
@@ -51,10 +59,14 @@ async def _round(
     return took / messages * 1e6, cpu / messages * 1e6
 
 
-async def _measure(place: Place, accounts: int) -> list[str]:
+async def _measure(place: Place, accounts: int, limits: int) -> list[str]:
     ledger = place.open()
-    subjects = (Subject(f"{number:012}") for number in range(accounts))
-    charges = cycle([[Charge(subject, LIMITS)] for subject in subjects])
+    charges = cycle(
+        [
+            [Charge(Subject(f"{number:012}", *whose), LIMITS) for whose in WITHIN[:limits]]
+            for number in range(accounts)
+        ]
+    )
     await _round(ledger, charges, 250, max(accounts, 500))  # all of them have sent before
     cells = []
     for in_flight in IN_FLIGHT:
@@ -73,8 +85,8 @@ def test_ledgers(tmp_path: Path) -> None:
         }
         if shutil.which("redis-server"):
             places["redis"] = RedisPlace(redis_server(stack.enter_context(Lab())).url)
-        print("\n  ledger  accounts        1 in flight           16 in flight")
+        print("\n  ledger  accounts limits        1 in flight           16 in flight")
         for name, place in places.items():
-            for accounts in ACCOUNTS:
-                cells = uvloop.run(_measure(place, accounts))
-                print(f"  {name:7} {accounts:8,}  {cells[0]}   {cells[1]}")
+            for accounts, limits in CASES:
+                cells = uvloop.run(_measure(place, accounts, limits))
+                print(f"  {name:7} {accounts:8,} {limits:6}  {cells[0]}   {cells[1]}")
