@@ -5,6 +5,7 @@ logged goes into the report of a test that fails (see ``tests/integration/confte
 """
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -12,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NoReturn, Protocol, Self, TypeVar
@@ -38,6 +39,7 @@ T = TypeVar("T")
 LOOPBACK: Final = "127.0.0.1"
 PATIENCE_S: Final = 30.0
 _LOG_TAIL: Final = 6000
+_PORTS: Final = range(20_000, 32_000)  # below those that Linux gives to whoever wants any
 # Debian keeps most of these where an ordinary user's PATH does not look.
 _PATH: Final = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 
@@ -64,11 +66,15 @@ def need_root(what: str) -> None:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback port that nobody listens on, and that the system gives to nobody by itself.
+
+    So it is still free when a daemon that was killed is started again.
+    """
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            return port
 
 
 def listens(port: int) -> bool:
