@@ -259,7 +259,7 @@ class Pipeline:
             submission.access_key_id,
             submission.key_limits,
             now,
-            authorization.served_by,
+            authorization.capped_by,
         )
         try:
             reservation = await self._ledger.reserve(done.charges, recipients, now)

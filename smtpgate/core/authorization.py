@@ -10,10 +10,11 @@ mailbox, and Sender when there is one. For each of them, in this order:
 3. the most specific verified identity of the sender's own account that covers the address;
 4. with ``infer_arn``, whichever other account's identity covers it and lets the sender pass.
 
-Every identity so found must then allow the message, under each From mailbox.
+Every identity so found must then allow the message, under each From mailbox. What its owner
+says of an address counts also where a wider identity serves it: a Deny, a pause, a cap.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -71,13 +72,14 @@ class Authorization:
 
     ``signing_identity`` is the most specific verified domain of the From identity's owner that
     covers the first From mailbox; ``None`` when the owner verified the address alone.
-    ``served_by`` has each identity that serves a role once.
+    ``capped_by`` has each identity once whose owner's caps count: those that serve a role, and
+    those of their owners that cover its address more closely.
     """
 
     identities: tuple[UsedIdentity, ...]
     decision: Decision
     signing_identity: Identity | None
-    served_by: tuple[Identity, ...]
+    capped_by: tuple[Identity, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +183,7 @@ def authorize(question: Question) -> Authorization:
         question, tuple(author_context(question.context, author) for author in question.authors)
     )
     used: list[UsedIdentity] = []
-    served_by: dict[IdentityArn, Identity] = {}
+    capped_by: dict[IdentityArn, Identity] = {}
     from_identity: Identity | None = None
     from_decision: Decision | None = None
     for role in _roles(question):
@@ -191,26 +193,24 @@ def authorize(question: Question) -> Authorization:
             denial.identities = tuple(used)
             raise
         used.append(UsedIdentity(role.role, role.mailbox, str(identity.arn), how))
-        _must_not_be_paused(identity, role.mailbox, question, tuple(used))
+        concerned = (identity, *more_specific(question.known, identity, role.mailbox))
+        _must_not_be_paused(concerned, tuple(used))
         decision = judge.decide(identity, role.mailbox)
         if decision.outcome is not Outcome.ALLOW:
             raise _access_denied(question.principal, identity, decision, tuple(used))
         if from_identity is None:
             from_identity, from_decision = identity, decision
-        served_by[identity.arn] = identity
+        capped_by.update((one.arn, one) for one in concerned)
     if from_identity is None or from_decision is None:
         raise ValueError("a message has at least one author")
     signing_identity = _signing_identity(question, from_identity.owner_id)
     return Authorization(
-        tuple(used), from_decision, signing_identity, tuple(served_by.values())
+        tuple(used), from_decision, signing_identity, tuple(capped_by.values())
     )
 
 
-def _must_not_be_paused(
-    identity: Identity, mailbox: Mailbox, question: Question, used: tuple[UsedIdentity, ...]
-) -> None:
-    """Neither the identity nor one of its owner that covers the mailbox more closely."""
-    for one in (identity, *more_specific(question.known, identity, mailbox)):
+def _must_not_be_paused(identities: Iterable[Identity], used: tuple[UsedIdentity, ...]) -> None:
+    for one in identities:
         if one.paused_reason is not None:
             denial = Denial(
                 reply_of("identity-paused", arn=one.arn), "identity-paused", one.paused_reason

@@ -25,7 +25,7 @@ def charges_of(
 ) -> tuple[Charge, ...]:
     """The charges of a message by that principal and access key, the account's first.
 
-    ``identities`` are those that it uses, each once, as far as they are known yet.
+    ``identities`` are those whose owners' caps count, each once, as far as they are known yet.
     """
     account = principal.account
     account_id = account.id
