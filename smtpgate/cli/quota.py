@@ -127,6 +127,9 @@ def set_(
     async def deed(office: Office) -> str:
         async with office.changing() as change:
             place = await _place(office, change, whose.place, delegate)
+            if delegate is not None and set(changes.values()) != {None}:
+                # A cap on one that is misspelt would cap nobody.
+                await account(change.connection, delegate)
             if place.kind == "account":
                 await update_account(change, place.account_id, changes, action="limit")
             else:

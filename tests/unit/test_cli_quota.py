@@ -97,6 +97,16 @@ def test_limits_within_the_account_s_come_and_go(office: Desk, key: str) -> None
     assert office.says("quota", "show", ARN) == "no limits\n"
 
 
+def test_a_cap_on_an_account_that_is_gone_holds_and_can_be_taken_away(office: Desk) -> None:
+    office.says("account", "create", "777777777777")
+    cap = (ARN, "--delegate", "777777777777")
+    office.says("quota", "set", *cap, "--max-24h-send", "10")
+    office.says("account", "delete", "777777777777", "--yes")
+    assert shown(office, ARN) == [("identity", ARN, 10, -1, 0, 10)]
+    office.says("quota", "set", *cap, "--max-24h-send", "default")
+    assert office.says("quota", "show", ARN) == "no limits\n"
+
+
 def test_others_of_the_account_are_not_told_of_with_a_user(office: Desk, key: str) -> None:
     office.says("user", "create", f"{DELEGATE}/other")
     office.says("quota", "set", f"{DELEGATE}/other", "--max-24h-send", "5")
@@ -194,6 +204,11 @@ def test_limits_are_shown_also_when_nobody_knows_what_is_left(
         ),
         (("set", ARN, "--delegate", OWNER, "--max-24h-send", "1"), 1, "an owner does not cap"),
         (("set", ARN, "--delegate", "7", "--max-24h-send", "1"), 2, "12 digits"),
+        (
+            ("set", ARN, "--delegate", "999999999998", "--max-24h-send", "1"),
+            1,
+            "there is no account 999999999998",
+        ),
         (("raise", DELEGATE, "--max-24h-send", "999"), 2, "say how far, and until when"),
         (("raise", DELEGATE, "--until", "3d"), 2, "say how far, and until when"),
         (
