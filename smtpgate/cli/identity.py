@@ -327,8 +327,8 @@ def _update(config: Path, place: IdentityPlace, changes: dict[str, Any], action:
 def delete(
     place: IdentityArgument, config: ConfigFile = DEFAULT_CONFIG, yes: Yes = False
 ) -> None:
-    """Delete an identity with its policies and DKIM keys; its delegates can use it no more."""
-    confirmed(f"this deletes identity {place} with its policies and DKIM keys", yes=yes)
+    """Delete an identity with policies, caps and DKIM keys; delegates can use it no more."""
+    confirmed(f"this deletes identity {place} with its policies, caps and DKIM keys", yes=yes)
 
     async def deed(office: Office) -> None:
         async with office.changing() as change:

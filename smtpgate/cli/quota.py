@@ -1,6 +1,8 @@
 """``smtpgate quota``: what may be sent by whom, and how much of it is left."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import Annotated, Any, Final, TypeAlias
 
 import typer
@@ -134,11 +136,19 @@ def set_(
                 await update_account(change, place.account_id, changes, action="limit")
             else:
                 await set_quota(change, place, changes)
-            return f"{name_of(place, office.partition)}: " + in_words(
-                await _usual(office, change, place)
-            )
+            limits = await _usual(office, change, place)
+            told = f"{name_of(place, office.partition)}: {in_words(limits)}"
+            return told + _raised_in_words(limits, change.now)
 
     output.print(run(config, deed, changes=True))
+
+
+def _raised_in_words(limits: SendingLimits, now: datetime) -> str:
+    """That a raise holds in their place, such as where somebody means to stop a sender."""
+    raised, at_present = limits.raised, limits.at(now)
+    if raised is None or at_present == replace(limits, raised=None):
+        return ""
+    return f"; but raised until {shown(raised.until)}: {in_words(at_present)}"
 
 
 @quota_app.command(

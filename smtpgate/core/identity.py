@@ -33,7 +33,7 @@ class DkimKey:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A domain or address that one account registered, with its policies and DKIM keys.
+    """A domain or address that one account registered, with its policies, caps and DKIM keys.
 
     ``paused_reason`` is set while nobody may send with it. ``caps`` are what its owner lets
     other accounts send by it, by their ids; who is not there is not capped.

@@ -264,7 +264,7 @@ async def update_identity(
 
 
 async def delete_identity(change: Change, row: IdentityRow, partition: str) -> None:
-    """Take an identity away, with its policies and DKIM keys."""
+    """Take an identity away, with its policies, caps and DKIM keys."""
     await drop_policies(change, row.policies(partition))
     await remove_identities(change, [row])
 

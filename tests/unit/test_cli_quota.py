@@ -129,6 +129,20 @@ def test_a_raise_holds_until_it_ends(office: Desk) -> None:
     assert (row["max_24h_send"], row["raised_until"]) == (200, None)
 
 
+def test_who_sets_a_limit_that_is_raised_hears_that_the_raise_holds(office: Desk) -> None:
+    office.says("quota", "raise", DELEGATE, "--max-24h-send", "1000", "--until", "3d")
+    (row,) = office.answers("quota", "show", DELEGATE)
+    until = f"{datetime.fromisoformat(row['raised_until']):%Y-%m-%d %H:%M:%SZ}"
+    usual = f"account {DELEGATE}: 0 recipients in 24 hours, 1 a second"
+    assert office.says("quota", "set", DELEGATE, "--max-24h-send", "0") == (
+        f"{usual}; but raised until {until}: 1000 recipients in 24 hours, 1 a second\n"
+    )
+    said = office.says("quota", "set", DELEGATE, "--max-24h-send", "2000")
+    assert said == f"account {DELEGATE}: 2000 recipients in 24 hours, 1 a second\n"
+    office.says("quota", "raise", DELEGATE, "--end")
+    assert office.says("quota", "set", DELEGATE, "--max-24h-send", "0") == f"{usual}\n"
+
+
 def test_a_raise_that_has_ended_is_not_told_of(office: Desk) -> None:
     office.says("quota", "raise", DELEGATE, "--max-24h-send", "1000", "--until", "3d")
     office.sql("UPDATE quotas SET raised_until = '2026-01-01 00:00:00.000000'")
