@@ -1,7 +1,7 @@
 """What each may send as the directory has it: an account's limits, and those within them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.directory.accounts import account
 from smtpgate.directory.quotas import (
-    Quota,
     QuotaKind,
     QuotaPlace,
+    account_limits,
     limits_in,
     quota_at,
     quotas_about,
@@ -40,7 +40,8 @@ async def allowance_at(
     """
     quota = await quota_at(connection, place)
     if place.kind == "account":
-        quota = await _with_account_s(connection, place, quota, default)
+        row = await account(connection, place.account_id)
+        return Allowance(place, account_limits(row, quota, default))
     return Allowance(place, limits_in(quota) or _UNLIMITED)
 
 
@@ -60,15 +61,3 @@ async def allowances_of(
     ]
     within.sort(key=lambda one: _ORDER.index(one.place.kind))
     return [await allowance_at(connection, own, default), *within]
-
-
-async def _with_account_s(
-    connection: AsyncConnection, place: QuotaPlace, quota: Quota, default: SendingLimits
-) -> Quota:
-    row = await account(connection, place.account_id)
-    day, a_second = row.max_24h_send, row.max_send_rate_per_s
-    return replace(
-        quota,
-        max_24h_send=default.max_24h_send if day is None else day,
-        max_send_rate_per_s=default.max_send_rate_per_s if a_second is None else a_second,
-    )

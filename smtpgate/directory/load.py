@@ -22,7 +22,7 @@ from smtpgate.core.policy import Kind, Policy, parse_policy
 from smtpgate.core.secret import Secret
 from smtpgate.directory.dkim import private_key_place
 from smtpgate.directory.keys import secret_place
-from smtpgate.directory.quotas import QuotaKind, limits_in, raise_in
+from smtpgate.directory.quotas import QUOTA_COLUMNS, QuotaKind, account_limits, limits_in
 from smtpgate.directory.schema import (
     access_keys,
     accounts,
@@ -135,18 +135,11 @@ _SIGNING_KEY: Final = (
     .where(dkim_keys.c.stage == "active")
     .order_by(dkim_keys.c.since, dkim_keys.c.selector)
 )
-_LIMITS: Final = (
-    quotas.c.max_24h_send,
-    quotas.c.max_send_rate_per_s,
-    quotas.c.raised_24h_send,
-    quotas.c.raised_send_rate_per_s,
-    quotas.c.raised_until,
-)
 
 
 def _quota_of(kind: QuotaKind, subject: str | BindParameter[str]) -> Select[Any]:
     """By the whole primary key: an account may have very many."""
-    return select(quotas.c.kind, *_LIMITS).where(
+    return select(quotas.c.kind, *QUOTA_COLUMNS).where(
         quotas.c.account_id == bindparam("account"),
         quotas.c.kind == kind,
         quotas.c.region == "",
@@ -160,7 +153,7 @@ _QUOTAS: Final = union_all(
     _quota_of("user", bindparam("user")),
     _quota_of("key", bindparam("key")),
 )
-_CAP: Final = select(quotas.c.account_id, quotas.c.delegate_id, *_LIMITS).where(
+_CAP: Final = select(quotas.c.account_id, quotas.c.delegate_id, *QUOTA_COLUMNS).where(
     quotas.c.kind == "identity"
 )
 
@@ -242,17 +235,9 @@ class Loader:
         return Account(
             row.account_id,
             row.account_name,
-            self._limits(row, quota),
+            account_limits(row, quota, self.default_limits),
             row.paused_reason,
             row.organization_id,
-        )
-
-    def _limits(self, row: _Row, quota: _Row | None) -> SendingLimits:
-        day, rate, default = row.max_24h_send, row.max_send_rate_per_s, self.default_limits
-        return SendingLimits(
-            default.max_24h_send if day is None else day,
-            default.max_send_rate_per_s if rate is None else rate,
-            raise_in(quota),
         )
 
     # -- identities ----------------------------------------------------------------------------

@@ -20,15 +20,17 @@ from smtpgate.directory.schema import quotas, users
 
 __all__ = [
     "MAX_CAPS",
+    "QUOTA_COLUMNS",
     "Quota",
     "QuotaKind",
     "QuotaPlace",
     "QuotaWrite",
+    "account_limits",
     "drop_quotas",
     "limits_in",
     "quota_at",
+    "quota_in",
     "quotas_about",
-    "raise_in",
     "set_quota",
     "write_quotas",
 ]
@@ -126,12 +128,18 @@ class QuotaWrite:
 
 
 _NONE: Final = Quota()
-_VALUES: Final = tuple(quotas.c[field.name] for field in fields(Quota))
+QUOTA_COLUMNS: Final = tuple(quotas.c[field.name] for field in fields(Quota))
+"""What a query asks for that ``quota_in`` and ``limits_in`` are given."""
 # Which quota, when a statement is for many.
 _IT: Final = and_(*(quotas.c[column] == bindparam(f"its_{column}") for column in _PLACE))
 
 
-def raise_in(row: _Row) -> Raise | None:
+def quota_in(row: _Row) -> Quota:
+    """The quota that a row tells of."""
+    return Quota(**{column.name: getattr(row, column.name) for column in QUOTA_COLUMNS})
+
+
+def _raise_in(row: _Row) -> Raise | None:
     """The raise that a row tells of; it may have ended. A row of ``None`` tells of none."""
     if row is None or row.raised_until is None:
         return None
@@ -146,17 +154,27 @@ def limits_in(row: _Row) -> SendingLimits | None:
     return SendingLimits(
         UNLIMITED if day is None else day,
         UNLIMITED if a_second is None else a_second,
-        raise_in(row),
+        _raise_in(row),
+    )
+
+
+def account_limits(account: _Row, quota: _Row, default: SendingLimits) -> SendingLimits:
+    """An account's limits: its own where it has them, raised as its quota says."""
+    day, a_second = account.max_24h_send, account.max_send_rate_per_s
+    return SendingLimits(
+        default.max_24h_send if day is None else day,
+        default.max_send_rate_per_s if a_second is None else a_second,
+        _raise_in(quota),
     )
 
 
 async def quota_at(connection: AsyncConnection, place: QuotaPlace) -> Quota:
     """The quota of a place; one without any has an empty one."""
-    query = select(*_VALUES).where(
+    query = select(*QUOTA_COLUMNS).where(
         *(quotas.c[column] == value for column, value in place.values().items())
     )
     row = (await connection.execute(query)).one_or_none()
-    return _NONE if row is None else Quota(**row._mapping)
+    return _NONE if row is None else quota_in(row)
 
 
 async def quotas_about(
@@ -170,7 +188,7 @@ async def quotas_about(
         & (users.c.key == quotas.c.subject)
     )
     query = (
-        select(*(quotas.c[column] for column in _PLACE), shown, *_VALUES)
+        select(*(quotas.c[column] for column in _PLACE), shown, *QUOTA_COLUMNS)
         .select_from(quotas.outerjoin(users, is_user))
         .order_by(*(quotas.c[column] for column in ("account_id", *_PLACE)))
     )
@@ -180,9 +198,9 @@ async def quotas_about(
     if region is not None:
         query = query.where(quotas.c.region.in_(("", region)))
     found = []
-    for row in (await connection.execute(query)).mappings():
-        place = QuotaPlace(**{column: row[column] for column in (*_PLACE, "shown")})
-        found.append((place, Quota(**{column.name: row[column.name] for column in _VALUES})))
+    for row in await connection.execute(query):
+        place = QuotaPlace(**{column: getattr(row, column) for column in (*_PLACE, "shown")})
+        found.append((place, quota_in(row)))
     return found
 
 
@@ -199,17 +217,16 @@ async def set_quota(
         if "raised_until" in changes:
             raise RefusedChangeError(f"{place.noted_as}: a raise ends later than now")
         after = after.without_raise()
-    checked_quota(place, after)
+    _must_be_good(place, after)
     if place.delegate_id and limits_in(after) is not None and limits_in(before) is None:
         await _must_have_room(change, place)
     await write_quotas(change, [QuotaWrite(place, before, after, action)])
     return after
 
 
-def checked_quota(place: QuotaPlace, row: Quota) -> Quota:
-    """The quota, when it is a good one for that place. Raises RefusedChangeError."""
+def _must_be_good(place: QuotaPlace, wanted: Quota) -> None:
     for column, check in _CHECKS.items():
-        value = getattr(row, column)
+        value = getattr(wanted, column)
         try:
             if value is not None:
                 check(value)
@@ -224,7 +241,6 @@ def checked_quota(place: QuotaPlace, row: Quota) -> Quota:
             raise RefusedChangeError(
                 f"{place.noted_as}: an owner does not cap itself; its account has limits"
             )
-    return row
 
 
 async def _must_have_room(change: Change, place: QuotaPlace) -> None:

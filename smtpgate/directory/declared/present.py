@@ -15,7 +15,7 @@ from smtpgate.directory.dkim import DkimKeyRow, dkim_key_page
 from smtpgate.directory.identities import IdentityRow, identity_page
 from smtpgate.directory.keys import AccessKeyRow, access_key_page
 from smtpgate.directory.policies import PolicyPlace, PolicyRow
-from smtpgate.directory.quotas import Quota, QuotaPlace, limits_in
+from smtpgate.directory.quotas import QUOTA_COLUMNS, Quota, QuotaPlace, limits_in, quota_in
 from smtpgate.directory.schema import (
     access_keys,
     identities,
@@ -34,7 +34,6 @@ Owned: TypeAlias = tuple[str, str]
 _OwnerKey: TypeAlias = tuple[str, str, str, str]
 _PAGE: Final = 200
 _POLICY: Final = tuple(policies.c[field.name] for field in fields(PolicyRow))
-_QUOTA: Final = tuple(quotas.c[field.name] for field in fields(Quota))
 _NO_QUOTA: Final = Quota()
 
 
@@ -182,13 +181,13 @@ async def _quotas(
 ) -> Mapping[_OwnerKey, Mapping[str, Quota]]:
     found: defaultdict[_OwnerKey, dict[str, Quota]] = defaultdict(dict)
     query = (
-        select(*_owner(quotas), quotas.c.delegate_id, *_QUOTA)
+        select(*_owner(quotas), quotas.c.delegate_id, *QUOTA_COLUMNS)
         .where(quotas.c.region.in_(("", region)))
         .order_by(*_owner(quotas), quotas.c.delegate_id)
     )
     async for row in _rows(connection, query):
-        quota = Quota(**{column.name: getattr(row, column.name) for column in _QUOTA})
-        found[row.kind, row.account_id, row.region, row.subject][row.delegate_id] = quota
+        owner = row.kind, row.account_id, row.region, row.subject
+        found[owner][row.delegate_id] = quota_in(row)
     return found
 
 
