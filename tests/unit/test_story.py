@@ -97,6 +97,16 @@ def test_an_owner_does_not_see_the_sender_s_access_key() -> None:
     assert record.username in story(as_seen_by(record, DELEGATE))
 
 
+def test_another_owner_does_not_hear_whose_cap_was_reached() -> None:
+    refused = RECORDS["cap-of-the-owner-seen-by-the-owner"]
+    assert "by identity" in str(refused.reply)
+    seen = as_seen_by(refused, "7" * 12)
+    assert (seen.limits, seen.detail) == ((), "")
+    assert as_seen_by(RECORDS["many-limits"], "7" * 12).limits == ()
+    assert "by identity" not in str(seen.reply)
+    assert str(seen.reply).startswith("454 4.7.0 Throttling failure: Daily message quota")
+
+
 def test_whom_no_policy_names_learns_neither_its_name_nor_what_it_says() -> None:
     told = str(story_of(as_seen_by(RECORDS["denied-by-principal"], DELEGATE), NOW))
     assert "press" not in told
