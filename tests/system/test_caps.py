@@ -120,6 +120,13 @@ async def test_what_is_closer_has_caps_of_its_own(tmp_path: Path, name: str) -> 
         assert await gate.ledger.used_24h(subject, gate.clock.now()) == 0
 
 
+async def test_an_address_in_other_letters_is_another_address(tmp_path: Path) -> None:
+    async with open_caps(tmp_path, "marketing@ses-example.com") as gate:
+        await cap(gate, "marketing@ses-example.com", 0)
+        message = written("Marketing@ses-example.com", Source=IDENTITY)
+        assert_accepted(await send(await login(gate), message, sender="x@ses-example.com"))
+
+
 @pytest.mark.parametrize(
     ("author", "sender", "arns"),
     [
