@@ -59,6 +59,11 @@ def test_limits_within_the_account_s_come_behind_it() -> None:
     )
 
 
+def test_a_root_has_no_limits_as_a_user_and_its_key_may_have_some() -> None:
+    of_key = Charge(Subject("999999999999", "access-key", KEY), FEW)
+    assert charges_of(Principal.root(DELEGATE), KEY, FEW, NOW) == (OF_ACCOUNT, of_key)
+
+
 @pytest.mark.parametrize(
     ("usual", "raised", "during"),
     [

@@ -115,6 +115,19 @@ def test_others_of_the_account_are_not_told_of_with_a_user(office: Desk, key: st
     assert [row[1] for row in shown(office, f"{DELEGATE}/other")] == [None, "other"]
 
 
+def test_of_a_root_s_key_no_user_is_told(office: Desk) -> None:
+    office.says("key", "create", DELEGATE)
+    ((root_key,),) = office.rows("SELECT id FROM access_keys WHERE user_key IS NULL")
+    office.says("quota", "set", USER, "--max-24h-send", "5")
+    office.says("quota", "set", str(root_key), "--max-24h-send", "7")
+    office.says("quota", "set", *CAP, "--max-24h-send", "9")
+    assert [row[:3] for row in shown(office, str(root_key))] == [
+        ("account", None, 200),
+        ("access-key", root_key, 7),
+        ("identity", ARN, 9),
+    ]
+
+
 def test_a_raise_holds_until_it_ends(office: Desk) -> None:
     said = office.says("quota", "raise", DELEGATE, "--max-24h-send", "1000", "--until", "3d")
     words, _, until = said.partition(", until ")
