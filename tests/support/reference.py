@@ -5,6 +5,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,6 +65,7 @@ def commented_keys() -> list[tuple[str, str, str]]:
     return found
 
 
+@cache
 def commands() -> dict[str, TyperCommand]:
     """Every command, by its words."""
 
@@ -97,6 +99,7 @@ def summary(command: TyperCommand) -> str:
     return first.removesuffix(".")
 
 
+@cache
 def tables() -> dict[str, str]:
     """The tables, by the name of their place in the README."""
     replies = [

@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Final
 
@@ -12,13 +12,17 @@ __all__ = ["ROOT", "Module", "calls", "functions", "modules", "name_of"]
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Module:
-    """One module: its path from the repository's root, its text and its syntax tree."""
+    """One module: its path from the repository's root, and its text."""
 
     path: str
     text: str
-    tree: ast.Module
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """Its syntax tree."""
+        return ast.parse(self.text)
 
     @property
     def is_core(self) -> bool:
@@ -31,9 +35,7 @@ def modules() -> tuple[Module, ...]:
     """Every module of the product."""
     paths = sorted((ROOT / "smtpgate").rglob("*.py"))
     read = ((path, path.read_text("utf-8")) for path in paths)
-    return tuple(
-        Module(str(path.relative_to(ROOT)), text, ast.parse(text)) for path, text in read
-    )
+    return tuple(Module(str(path.relative_to(ROOT)), text) for path, text in read)
 
 
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
