@@ -5,6 +5,7 @@ the same examples in each run, so that a failure is the change's; ``fuzz`` looks
 time.
 """
 
+import gc
 import os
 from collections.abc import AsyncIterator, Iterator
 from functools import cache
@@ -35,9 +36,20 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("SMTPGATE_HYPOTHESIS", "dev"))
 
+# What is imported and collected stays to the end: to look through it again and again for what can
+# be thrown away takes longer than to run many a test.
+gc.disable()
+
 # Typer's runner would make all commands of the program anew for each one that is given, which
 # takes longer than most of them do.
 typer.testing._get_command = cache(typer.main.get_command)  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """From here on things are made that may be thrown away."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture
