@@ -36,8 +36,8 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("SMTPGATE_HYPOTHESIS", "dev"))
 
-# What is imported and collected stays to the end: to look through it again and again for what can
-# be thrown away takes longer than to run many a test.
+# What is imported and collected stays to the end: to look through it again and again for what
+# can be thrown away takes longer than to run many a test.
 gc.disable()
 
 # Typer's runner would make all commands of the program anew for each one that is given, which

@@ -6,8 +6,6 @@ import pty
 import re
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from smtpgate.cli import app
 from tests.support.directory import MASTER_KEYS
-from tests.support.source import ROOT
+from tests.support.forks import Fork
 
 __all__ = ["DELEGATE", "DOMAIN", "OWNER", "Desk", "grant"]
 
@@ -158,20 +156,22 @@ class Desk:
 
     def at_terminal(self, *words: str | Path, typed: str) -> tuple[int, str]:
         """The exit status of a command at a terminal, and what was printed there."""
+        printed = self.folder / "printed"
+        printed.unlink(missing_ok=True)
         ours, theirs = pty.openpty()
         try:
             os.write(ours, typed.encode())
-            done = subprocess.run(
-                [sys.executable, "-m", "smtpgate", *map(str, words)],
-                stdin=theirs,
-                stdout=subprocess.PIPE,
-                stderr=theirs,
-                timeout=60,
-                check=False,
-                env={**os.environ, **self.environment, "PYTHONPATH": str(ROOT)},
+            terminal = Path(os.ttyname(theirs))
+            fork = Fork(
+                *("-m", "smtpgate", *words),
+                stdin=terminal,
+                output=printed,
+                errors=terminal,
+                environment={**os.environ, **self.environment},
             )
+            status = fork.wait()
             shown = os.read(ours, 65536).decode()
         finally:
             os.close(ours)
             os.close(theirs)
-        return done.returncode, shown + done.stdout.decode()
+        return status, shown + printed.read_text()

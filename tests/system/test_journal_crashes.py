@@ -1,7 +1,6 @@
 """Processes that are killed in the middle of their work: no verdict was told without a row."""
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -12,11 +11,11 @@ from sqlalchemy import text
 from smtpgate.clock import SystemClock
 from smtpgate.journal.retention import GIVEN_UP
 from tests.support.clock import MovableClock
-from tests.support.daemons import Daemon, Lab, eventually
+from tests.support.daemons import Lab, eventually
 from tests.support.databases import Databases
+from tests.support.forks import Fork
 from tests.support.journal import all_rows, must_add_up, open_journal, retention_of
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 KILLS: Final = int(os.environ.get("SMTPGATE_JOURNAL_KILLS", "4"))
 _MESSAGES: Final = 150
 
@@ -29,22 +28,16 @@ def lab() -> Iterator[Lab]:
 
 def killed_at_work(lab: Lab, url: str, folder: Path, number: int) -> None:
     log = folder / f"{number}.told"
-    module = "tests.support.journal_worker"
-    worker = Daemon(
-        "worker",
-        [sys.executable, "-m", module, url, folder, log],
-        folder / f"{number}.log",
-        {**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    words = ("-m", "tests.support.journal_worker", url, folder, log)
+    worker = Fork(*words, output=folder / f"{number}.log")
     lab.keep(worker)
 
     def has_told_enough() -> bool:
-        assert worker.is_running, worker.log()
+        assert worker.is_running, worker.output()
         return log.exists() and log.read_bytes().count(b"T ") >= _MESSAGES
 
     eventually(has_told_enough, "messages to be told")
-    worker.process.kill()
-    worker.process.wait(10)
+    worker.kill()
 
 
 async def test_no_verdict_was_told_without_its_row(

@@ -5,7 +5,6 @@
 
 import os
 import sqlite3
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -18,11 +17,11 @@ from redis import Redis
 from smtpgate.ledger.redis import RedisLedger
 from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.ports import Ledger
-from tests.support.daemons import Daemon, Lab, eventually
+from tests.support.daemons import Lab, eventually
+from tests.support.forks import Fork
 from tests.support.ledger_worker import SUBJECTS
 from tests.support.ledgers import redis_server
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 WORKERS: Final = 4
 RESERVATIONS: Final = int(os.environ.get("SMTPGATE_CRASH_RESERVATIONS", "2000"))
 KILLS: Final = max(8, RESERVATIONS // 500)
@@ -45,27 +44,20 @@ class Crowd:
         self._sizes: dict[Path, tuple[int, int]] = {}
         lab.keep(self)
 
-    def _start(self) -> Daemon:
+    def _start(self) -> Fork:
         self.started += 1
         log = self.folder / f"{self.started}.told"
-        worker = [sys.executable, "-m", "tests.support.ledger_worker"]
-        return Daemon(
-            "worker",
-            [*worker, self.place, log, str(self.started)],
-            self.folder / f"{self.started}.log",
-            {**os.environ, "PYTHONPATH": str(ROOT)},
-        )
+        worker = ("-m", "tests.support.ledger_worker", self.place, log, str(self.started))
+        return Fork(*worker, output=self.folder / f"{self.started}.log")
 
     def close(self) -> None:
         for worker in self.workers:
-            worker.process.kill()
-            worker.process.wait(10)
+            worker.kill()
 
     def kill_one(self, number: int) -> None:
         worker = self.workers[number % WORKERS]
-        assert worker.is_running, worker.log()
-        worker.process.kill()
-        worker.process.wait(10)
+        assert worker.is_running, worker.output()
+        worker.kill()
         self.workers[number % WORKERS] = self._start()
 
     def reserved(self) -> int:

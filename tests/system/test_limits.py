@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +21,7 @@ from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.opening import open_directory
 from tests.support.dialog import close_dialogs
 from tests.support.directory import ACTOR
+from tests.support.forks import Fork
 from tests.support.inprocess import MESSAGE, login, open_gate, send
 
 DELEGATE: Final = Subject("999999999999")
@@ -353,12 +353,13 @@ async def test_a_url_that_means_nothing_is_not_repeated(tmp_path: Path) -> None:
 async def test_what_is_left_is_told_while_the_gate_runs(tmp_path: Path) -> None:
     async with open_gate(tmp_path) as (gate, _):
         assert (await send(await login(gate), to=TWO)).startswith("250")
-        words = ("quota", "show", "999999999999", "--json")
-        asked = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "smtpgate", *words, "-c", tmp_path / "smtpgate.toml"),
-            stdout=subprocess.PIPE,
+        words = ("quota", "show", "999999999999", "--json", "-c", tmp_path / "smtpgate.toml")
+        asked = Fork(
+            *("-m", "smtpgate", *words),
+            output=tmp_path / "output",
+            errors=tmp_path / "errors",
         )
-        said, _ = await asyncio.wait_for(asked.communicate(), 30)
-        (row,) = json.loads(said)
+        assert await asyncio.to_thread(asked.wait, 30) == 0, asked.errors()
+        (row,) = json.loads(asked.output())
         assert (row["max_24h_send"], row["used_24h"], row["left"]) == (1000, 2, 998)
         assert (await send(await login(gate))).startswith("250")

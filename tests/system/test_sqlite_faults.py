@@ -32,6 +32,7 @@ from smtpgate.sql.database import Database, DatabaseUrlError, parse_url, sqlite_
 from tests.support.clock import MovableClock
 from tests.support.daemons import Lab
 from tests.support.directory import ACTOR, MASTER_KEYS, live, open_store, sqlite_in
+from tests.support.forks import Fork
 from tests.support.tenants import ACME, OTHER, add_account, add_identity, notes
 from tests.support.waiting import until
 
@@ -388,18 +389,11 @@ def test_two_that_start_at_once_on_nothing_both_come_up(tmp_path: Path) -> None:
     for attempt in range(3):
         folder = tmp_path / str(attempt)
         started = [
-            subprocess.Popen(
-                [sys.executable, "-c", code, folder],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(3)
+            Fork("-c", code, folder, output=tmp_path / f"{attempt}-{number}.log")
+            for number in range(3)
         ]
         for process in started:
-            out, err = process.communicate(timeout=60)
-            assert process.returncode == 0, err
-            assert out == "set()\n"
+            assert (process.wait(), process.output()) == (0, "set()\n")
 
 
 async def test_a_directory_that_follows_lives_through_it_all(

@@ -4,18 +4,28 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import NamedTuple
 
 import pytest
 
 from smtpgate.initialize import initialize
+from tests.support.forks import Fork
+from tests.support.source import ROOT
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+
+class Done(NamedTuple):
+    """What a process left."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def smtpgate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+def from_nothing(*arguments: str | Path) -> Done:
+    """The program in an interpreter of its own."""
+    done = subprocess.run(
         [sys.executable, "-m", "smtpgate", *arguments],
         capture_output=True,
         text=True,
@@ -23,6 +33,21 @@ def smtpgate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def smtpgate(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Done]:
+    """The program in a process of its own."""
+
+    def run(*arguments: str | Path) -> Done:
+        told = tmp_path_factory.mktemp("told")
+        fork = Fork(
+            "-m", "smtpgate", *arguments, output=told / "output", errors=told / "errors"
+        )
+        return Done(fork.wait(30), fork.output(), fork.errors())
+
+    return run
 
 
 @pytest.fixture
@@ -40,7 +65,7 @@ def change(folder: Path, old: str, new: str) -> None:
 
 
 def test_a_configuration_that_is_fine_is_summed_up(folder: Path) -> None:
-    done = smtpgate("check-config", folder / "smtpgate.toml")
+    done = from_nothing("check-config", folder / "smtpgate.toml")
     assert done.returncode == 0
     assert "fine" in done.stdout
     assert "listener submissions: 0.0.0.0 port 465, tls implicit" in done.stdout
@@ -50,7 +75,9 @@ def test_a_configuration_that_is_fine_is_summed_up(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [("check-config",), ("serve", "--config")])
-def test_a_certificate_of_another_key_is_named(folder: Path, command: tuple[str, ...]) -> None:
+def test_a_certificate_of_another_key_is_named(
+    folder: Path, smtpgate: Callable[..., Done], command: tuple[str, ...]
+) -> None:
     (folder / "private/tls.crt").write_bytes((folder / "private/tls.key").read_bytes())
     done = smtpgate(*command, folder / "smtpgate.toml")
     assert done.returncode == 1
@@ -58,7 +85,9 @@ def test_a_certificate_of_another_key_is_named(folder: Path, command: tuple[str,
     assert "Traceback" not in done.stderr
 
 
-def test_an_authority_that_is_none_is_named(folder: Path) -> None:
+def test_an_authority_that_is_none_is_named(
+    folder: Path, smtpgate: Callable[..., Done]
+) -> None:
     (folder / "ca.pem").write_text("junk")
     change(folder, '#ca_file = "upstream-ca.pem"', 'ca_file = "ca.pem"')
     change(folder, 'tls = "off"', 'tls = "required"')
@@ -71,19 +100,19 @@ def test_a_port_that_is_taken_is_named_and_nothing_keeps_running(folder: Path) -
     with socket.create_server(("127.0.0.1", 0)) as taken:
         change(folder, '"0.0.0.0"', '"127.0.0.1"')
         change(folder, "port = 587", f"port = {taken.getsockname()[1]}")
-        done = smtpgate("serve", "--config", folder / "smtpgate.toml")
+        done = from_nothing("serve", "--config", folder / "smtpgate.toml")
     assert done.returncode == 1
     assert "listener.submission: " in done.stderr
     assert "address already in use" in done.stderr.lower()
     assert "Traceback" not in done.stderr
 
 
-def test_a_configuration_that_is_not_there_is_named() -> None:
+def test_a_configuration_that_is_not_there_is_named(smtpgate: Callable[..., Done]) -> None:
     done = smtpgate("serve", "--config", "/nowhere/smtpgate.toml")
     assert done.returncode == 1
     assert done.stderr == "/nowhere/smtpgate.toml: cannot be read: no such file or directory\n"
 
 
-def test_wrong_usage_has_its_own_exit_status() -> None:
+def test_wrong_usage_has_its_own_exit_status(smtpgate: Callable[..., Done]) -> None:
     assert smtpgate("serve", "--confg", "x").returncode == 2
     assert smtpgate("check-config").returncode == 2

@@ -6,8 +6,6 @@ import os
 import pwd
 import signal
 import socket
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from smtpgate.directory.store import DirectoryStore
 from smtpgate.tasks import TaskOwner
 from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk, grant
 from tests.support.directory import ACTOR
-from tests.support.source import ROOT
+from tests.support.forks import Fork
 
 
 @pytest.fixture(scope="module")
@@ -175,22 +173,20 @@ async def test_without_a_number_only_what_is_new_is_told(store: DirectoryStore) 
 
 @pytest.mark.slow
 def test_following_goes_on_until_it_is_interrupted(office: Desk) -> None:
-    words = [sys.executable, "-m", "smtpgate", "audit", "list", "--follow", "--limit", "1"]
-    with subprocess.Popen(
-        [*words, "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **office.environment, "PYTHONPATH": str(ROOT)},
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        assert json.loads(process.stdout.readline())["action"] == "pause"
+    told = office.folder / "told"
+    os.mkfifo(told)
+    process = Fork(
+        *("-m", "smtpgate", "audit", "list", "--follow", "--limit", "1", "--json"),
+        output=told,
+        errors=office.folder / "errors",
+        environment={**os.environ, **office.environment},
+    )
+    with told.open() as lines:
+        assert json.loads(lines.readline())["action"] == "pause"
         office.says("account", "resume", OWNER)
-        assert json.loads(process.stdout.readline())["action"] == "resume"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 0
-        assert process.stderr.read() == ""
+        assert json.loads(lines.readline())["action"] == "resume"
+        process.signal(signal.SIGINT)
+        assert (process.wait(30), process.errors()) == (0, "")
 
 
 def test_who_gives_a_command_is_known_behind_sudo_too() -> None:

@@ -1,0 +1,122 @@
+"""Processes of their own that begin at once, forked from one that has imported the program.
+
+An interpreter of its own takes most of a second to import all that, which is longer than most
+tests need it then. What is run is what ``python -m MODULE`` or ``python -c CODE`` would run.
+"""
+
+import os
+import runpy
+import signal
+import sys
+from collections.abc import Mapping
+from functools import cache
+from multiprocessing import forkserver, get_context
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support.source import ROOT
+
+__all__ = ["Fork"]
+
+# All but the command line: what that finds out when it is imported, of the terminal for one,
+# each process finds out for itself.
+_IMPORTED: Final = (
+    *("rich.markup", "rich.table", "typer", "smtpgate.demo", "smtpgate.initialize"),
+    *("tests.support.directory", "tests.support.journal", "tests.support.ledgers"),
+    __name__,
+)
+_NOTHING: Final = Path(os.devnull)
+
+
+class Fork:
+    """A process that was started; it can be waited for, and killed."""
+
+    def __init__(
+        self,
+        *words: str | Path,
+        output: Path,
+        errors: Path | None = None,
+        stdin: Path = _NOTHING,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._output = output
+        self._errors = errors or output
+        self._process = _context().Process(
+            target=_run,
+            args=(
+                tuple(map(str, words)),
+                (stdin, output, self._errors),
+                dict(environment or os.environ),
+            ),
+            daemon=True,  # it does not outlive the tests
+        )
+        self._process.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.is_alive()
+
+    def output(self) -> str:
+        """What it printed."""
+        return self._output.read_text() if self._output.exists() else ""
+
+    def errors(self) -> str:
+        """What it said on standard error."""
+        return self._errors.read_text() if self._errors.exists() else ""
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        self._process.kill()
+        _ = self.wait(10)
+
+    def wait(self, timeout_s: float = 60) -> int:
+        """Wait for its end, and return its exit status."""
+        self._process.join(timeout_s)
+        assert self._process.exitcode is not None, f"it runs after {timeout_s:g} s"
+        return self._process.exitcode
+
+    def close(self) -> None:
+        """End it, if it has not ended."""
+        self.kill()
+
+
+@cache
+def _context() -> ForkServerContext:
+    context = get_context("forkserver")
+    context.set_forkserver_preload(list(_IMPORTED))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        forkserver.ensure_running()
+    return context
+
+
+def _run(
+    words: tuple[str, ...], files: tuple[Path, Path, Path], environment: dict[str, str]
+) -> None:
+    """In the new process: become the one that was asked for."""
+    for number, path in enumerate(files):
+        how = os.O_WRONLY | os.O_CREAT | os.O_APPEND if number else os.O_RDONLY
+        opened = os.open(path, how | os.O_NOCTTY, 0o600)
+        os.dup2(opened, number)
+        os.close(opened)
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", buffering=1 if os.isatty(1) else -1, closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    os.environ.clear()
+    os.environ.update(environment)
+    option, what, *arguments = words
+    sys.argv = [option, *arguments]
+    if option == "-c":
+        exec(what, {"__name__": "__main__"})
+    else:
+        assert option == "-m"
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
