@@ -20,7 +20,12 @@ from hypothesis import HealthCheck, settings
 from smtpgate.directory.store import DirectoryStore
 from tests.support.clock import MovableClock
 from tests.support.daemons import Lab
-from tests.support.databases import Databases, PostgresDatabases, SqliteDatabases
+from tests.support.databases import (
+    Databases,
+    PostgresDatabases,
+    SqliteDatabases,
+    compile_statements_once,
+)
 from tests.support.desk import Desk
 from tests.support.directory import open_store
 from tests.support.postgres import PostgresServer, postgres_server
@@ -43,6 +48,8 @@ gc.disable()
 # Typer's runner would make all commands of the program anew for each one that is given, which
 # takes longer than most of them do.
 typer.testing._get_command = cache(typer.main.get_command)  # type: ignore[attr-defined]
+
+compile_statements_once()
 
 
 @pytest.hookimpl(tryfirst=True)

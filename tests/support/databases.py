@@ -2,19 +2,56 @@
 
 import asyncio
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
+
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import Compiled
 
 from smtpgate.sql.database import parse_url, sqlite_url
 from tests.support.directory import open_store
 from tests.support.postgres import PostgresServer
 
-__all__ = ["Databases", "PostgresDatabases", "SqliteDatabases"]
+__all__ = ["Databases", "PostgresDatabases", "SqliteDatabases", "compile_statements_once"]
 
 _NUMBERS: Final = count(1)
+
+
+class _Statements(MutableMapping[Any, Compiled]):
+    """Compiled statements, by all that they depend on; of an engine's dialect, its class."""
+
+    def __init__(self) -> None:
+        self._compiled: dict[Any, Compiled] = {}
+
+    def __getitem__(self, key: Any) -> Compiled:  # noqa: ANN401 - SQLAlchemy's
+        return self._compiled[type(key[0]), key[1:]]
+
+    def __setitem__(self, key: Any, compiled: Compiled) -> None:  # noqa: ANN401 - SQLAlchemy's
+        self._compiled[type(key[0]), key[1:]] = compiled
+
+    def __delitem__(self, key: Any) -> None:  # noqa: ANN401 - SQLAlchemy's
+        del self._compiled[type(key[0]), key[1:]]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._compiled)
+
+    def __len__(self) -> int:
+        return len(self._compiled)
+
+
+def compile_statements_once() -> None:
+    """Let all databases share what SQLAlchemy compiles, and keeps, for each of them.
+
+    To compile the same statements anew for each test takes longer than to run them.
+    """
+    statements = _Statements()
+
+    @event.listens_for(Engine, "engine_connect")
+    def share(connection: Connection) -> None:
+        connection.execution_options(compiled_cache=statements)
 
 
 class Databases(Protocol):
