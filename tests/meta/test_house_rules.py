@@ -8,7 +8,7 @@ import tomllib
 from collections import defaultdict
 from typing import Final
 
-from tests.support.source import ROOT, Module, calls, functions, modules, name_of
+from tests.support.source import ROOT, Module, calls, functions, modules, name_of, nodes
 
 _MAX_MODULE_LINES: Final = 400
 _MAX_FUNCTION_LINES: Final = 50
@@ -137,7 +137,7 @@ def test_values_of_the_core_are_frozen_and_slotted() -> None:
         f"{_where(module, node)} {node.name}"
         for module in modules()
         if module.is_core
-        for node in ast.walk(module.tree)
+        for node in nodes(module.tree)
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
         for settings in _dataclass_settings(node)
         if not settings >= ({"slots"} if node.name in _MUTABLE else {"frozen", "slots"})
@@ -210,7 +210,7 @@ def test_every_package_that_is_imported_has_one_door() -> None:
     imported = {
         name.partition(".")[0]
         for module in modules()
-        for node in ast.walk(module.tree)
+        for node in nodes(module.tree)
         for name in _imported(node)
     }
     foreign = imported - sys.stdlib_module_names - {"smtpgate"}

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from smtpgate.core.reply import CATALOGUE, REASONS, reply_of
-from tests.support.source import calls, modules
+from tests.support.source import calls, modules, nodes
 
 # RFC 5321 §4.2.3, RFC 4954 §6, RFC 3207 §4; RFC 1869 §6 for 555.
 _CODES: Final = frozenset(
@@ -97,7 +97,7 @@ def test_a_reply_with_facts_is_never_taken_unfilled() -> None:
     unfilled = [
         f"{module.path}:{node.lineno} {node.slice.value!r}"
         for module in modules()
-        for node in ast.walk(module.tree)
+        for node in nodes(module.tree)
         if isinstance(node, ast.Subscript)
         and isinstance(node.value, ast.Name)
         and node.value.id == "CATALOGUE"

@@ -7,7 +7,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Final
 
-__all__ = ["ROOT", "Module", "calls", "functions", "modules", "name_of"]
+__all__ = ["ROOT", "Module", "calls", "functions", "modules", "name_of", "nodes"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -38,16 +38,22 @@ def modules() -> tuple[Module, ...]:
     return tuple(Module(str(path.relative_to(ROOT)), text) for path, text in read)
 
 
+@cache
+def nodes(tree: ast.AST) -> tuple[ast.AST, ...]:
+    """Everything in a syntax tree."""
+    return tuple(ast.walk(tree))
+
+
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     """Every function and method."""
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
 
 def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
     """Every call, with the dotted name of what is called as far as it is one."""
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Call):
             yield name_of(node.func), node
 
