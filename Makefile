@@ -15,8 +15,9 @@ BIN    := .venv/bin
 demo: .venv/.ready
 	$(BIN)/python -m smtpgate demo
 
+# Whoever asks Python to write no bytecode waits seconds longer for the tests, each time.
 test: .venv/.ready
-	$(BIN)/python -m pytest -q -n auto
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n auto
 
 lint: .venv/.ready
 	$(BIN)/ruff format --check .
