@@ -7,7 +7,7 @@ time.
 
 import gc
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -50,6 +50,12 @@ gc.disable()
 typer.testing._get_command = cache(typer.main.get_command)  # type: ignore[attr-defined]
 
 compile_statements_once()
+
+
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """One more than there are cores: many a test waits now and then."""
+    return (yield) + 1
 
 
 @pytest.hookimpl(tryfirst=True)
