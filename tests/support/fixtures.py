@@ -1,0 +1,119 @@
+"""What every test may use: a clock that can be moved, databases, how long hypothesis searches.
+
+``SMTPGATE_HYPOTHESIS`` chooses: ``dev`` (the default), ``ci`` or ``fuzz``. The first two try
+the same examples in each run, so that a failure is the change's; ``fuzz`` looks elsewhere each
+time.
+"""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pytest
+import typer.main
+import typer.testing
+from hypothesis import HealthCheck, settings
+
+from smtpgate.directory.store import DirectoryStore
+from tests.support.clock import MovableClock
+from tests.support.daemons import Lab
+from tests.support.databases import (
+    Databases,
+    PostgresDatabases,
+    SqliteDatabases,
+    compile_statements_once,
+)
+from tests.support.desk import Desk
+from tests.support.directory import open_store
+from tests.support.postgres import PostgresServer, postgres_server
+
+__all__ = [
+    "clock",
+    "databases",
+    "desk",
+    "postgres",
+    "postgres_databases",
+    "postgres_template",
+    "sqlite_databases",
+    "sqlite_template",
+    "store",
+]
+
+_SLOW: Final = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
+
+settings.register_profile(
+    "dev", max_examples=50, deadline=None, derandomize=True, database=None
+)
+settings.register_profile("ci", parent=settings.get_profile("dev"), max_examples=500)
+settings.register_profile(
+    "fuzz", max_examples=50_000, deadline=None, suppress_health_check=_SLOW, print_blob=True
+)
+settings.load_profile(os.environ.get("SMTPGATE_HYPOTHESIS", "dev"))
+
+# Typer's runner would make all commands of the program anew for each one that is given, which
+# takes longer than most of them do.
+typer.testing._get_command = cache(typer.main.get_command)  # type: ignore[attr-defined]
+
+compile_statements_once()
+
+
+@pytest.fixture
+def clock() -> MovableClock:
+    """A clock that stands still until it is moved."""
+    return MovableClock()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for all tests."""
+    with Lab() as lab:
+        yield postgres_server(lab)
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: PostgresServer) -> str:
+    """The database that PostgreSQL's others are copied from."""
+    return PostgresDatabases.make_template(postgres)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that SQLite's others are copied from."""
+    return SqliteDatabases.make_template(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture
+def sqlite_databases(sqlite_template: Path, tmp_path: Path) -> Databases:
+    """SQLite files for one test."""
+    return SqliteDatabases(tmp_path, sqlite_template)
+
+
+@pytest.fixture
+def postgres_databases(postgres: PostgresServer, postgres_template: str) -> Iterator[Databases]:
+    """Databases of PostgreSQL for one test."""
+    with PostgresDatabases.of(postgres, postgres_template) as databases:
+        yield databases
+
+
+@pytest.fixture
+def desk(sqlite_template: Path, tmp_path: Path) -> Desk:
+    """A place to give commands at, with an empty directory."""
+    return Desk(tmp_path, sqlite_template)
+
+
+# The same tests on both; those on PostgreSQL run with the integration tests.
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])
+def databases(request: pytest.FixtureRequest) -> Databases:
+    """Where a test of the directory's store gets its databases from."""
+    name = "sqlite_databases" if request.param == "sqlite" else "postgres_databases"
+    found: Databases = request.getfixturevalue(name)
+    return found
+
+
+@pytest.fixture
+async def store(databases: Databases, clock: MovableClock) -> AsyncIterator[DirectoryStore]:
+    """An open store with nothing in it."""
+    async with open_store(databases.fresh(), clock=clock) as opened:
+        yield opened
