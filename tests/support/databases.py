@@ -11,11 +11,18 @@ from typing import Any, Final, Protocol
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import Compiled
 
+from smtpgate.sql import engines
 from smtpgate.sql.database import parse_url, sqlite_url
 from tests.support.directory import open_store
 from tests.support.postgres import PostgresServer
 
-__all__ = ["Databases", "PostgresDatabases", "SqliteDatabases", "compile_statements_once"]
+__all__ = [
+    "Databases",
+    "PostgresDatabases",
+    "SqliteDatabases",
+    "compile_statements_once",
+    "wait_for_no_disk",
+]
 
 _NUMBERS: Final = count(1)
 
@@ -52,6 +59,19 @@ def compile_statements_once() -> None:
     @event.listens_for(Engine, "engine_connect")
     def share(connection: Connection) -> None:
         connection.execution_options(compiled_cache=statements)
+
+
+def wait_for_no_disk() -> None:
+    """Have SQLite leave it to the system when a change goes to the disk: nobody cuts the power.
+
+    A process that is killed loses nothing by it. Tests that start processes of their own have
+    them wait as the program does.
+    """
+    settings = engines._SETTINGS
+    engines._SETTINGS = tuple(  # type: ignore[assignment, misc]
+        setting.replace("synchronous=FULL", "synchronous=OFF") for setting in settings
+    )
+    assert settings != engines._SETTINGS
 
 
 class Databases(Protocol):

@@ -24,6 +24,7 @@ from tests.support.databases import (
     PostgresDatabases,
     SqliteDatabases,
     compile_statements_once,
+    wait_for_no_disk,
 )
 from tests.support.desk import Desk
 from tests.support.directory import open_store
@@ -57,6 +58,7 @@ settings.load_profile(os.environ.get("SMTPGATE_HYPOTHESIS", "dev"))
 typer.testing._get_command = cache(typer.main.get_command)  # type: ignore[attr-defined]
 
 compile_statements_once()
+wait_for_no_disk()
 
 
 @pytest.fixture

@@ -399,6 +399,23 @@ def test_two_that_start_at_once_on_nothing_both_come_up(tmp_path: Path) -> None:
             assert (process.wait(), process.output()) == (0, "set()\n")
 
 
+def test_a_change_that_was_made_is_on_the_disk(tmp_path: Path) -> None:
+    """Unlike in these tests, where nobody waits for it."""
+    code = (
+        "import asyncio, sys\n"
+        "from pathlib import Path\n"
+        "from sqlalchemy import text\n"
+        "from tests.support.directory import open_store, sqlite_in\n"
+        "async def main():\n"
+        "    async with open_store(sqlite_in(Path(sys.argv[1]))) as store:\n"
+        "        async with store.reading() as connection:\n"
+        "            print(await connection.scalar(text('PRAGMA synchronous')))\n"
+        "asyncio.run(main())\n"
+    )
+    process = Fork("-c", code, tmp_path, output=tmp_path / "output")
+    assert (process.wait(), process.output()) == (0, "2\n")  # FULL
+
+
 async def test_a_directory_that_follows_lives_through_it_all(
     store: DirectoryStore, directory: LiveDirectory, path: Path
 ) -> None:
