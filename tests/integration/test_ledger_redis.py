@@ -80,7 +80,7 @@ async def test_a_restart_of_the_server_loses_nothing(server: RedisServer) -> Non
         await ledger.refund(undone, NOW)
         server.start()
         await soon(lambda: used(ledger), 5)
-        assert (await ledger.reserve(CHARGES, 1, NOW)).used == (6,)
+        assert (await ledger.reserve(CHARGES, 1, NOW)).used == (6, 6)
 
 
 async def test_a_restart_between_two_messages_is_not_noticed(server: RedisServer) -> None:
@@ -90,7 +90,7 @@ async def test_a_restart_between_two_messages_is_not_noticed(server: RedisServer
         server.daemon.wait()
         server.start()
         await asyncio.sleep(0)
-        assert (await ledger.reserve(CHARGES, 1, NOW)).used == (6,)
+        assert (await ledger.reserve(CHARGES, 1, NOW)).used == (6, 6)
 
 
 async def test_a_server_that_stands_still_holds_nobody_up_and_counts_nothing_twice(
