@@ -52,6 +52,8 @@ _WORDS: Final = {
         "cannot be written; may this user write the file and its folder?"
     ),
     "database disk image is malformed": "is damaged; restore a backup",
+    "unexpected connection_lost() call": "the connection was lost",
+    "connection was closed in the middle of operation": "the connection was lost",
     "file is not a database": "is no SQLite database, or is damaged; restore a backup",
 }
 
