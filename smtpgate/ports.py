@@ -12,7 +12,7 @@ from smtpgate.core.account import AccessKey
 from smtpgate.core.envelope import Envelope
 from smtpgate.core.events import AuthReason, Event, SubmissionDone, UpkeepTroubles
 from smtpgate.core.identity import Identity
-from smtpgate.core.limits import Charge, Crossing, Reservation, Standing, Subject
+from smtpgate.core.limits import Charge, Crossing, Reservation, Standing
 from smtpgate.core.registered import Registered
 from smtpgate.core.upstream import Delivery
 
@@ -119,9 +119,6 @@ class Ledger(Protocol):
 
         All charges are of one sending account. Who never sent has used nothing.
         """
-
-    async def used_24h(self, subject: Subject, now: datetime) -> int:
-        """Recipients counted in the last 24 hours."""
 
     async def probe(self) -> None:
         """Write to the store something that counts nothing: whether it could count now."""

@@ -23,7 +23,6 @@ from smtpgate.core.limits import (
     must_have_room,
     settle,
     standings,
-    used_24h,
 )
 
 __all__ = ["MemoryLedger"]
@@ -98,11 +97,6 @@ class MemoryLedger:
     async def standings(self, charges: Sequence[Charge], now: datetime) -> tuple[Standing, ...]:
         """How each charge stands; nothing is counted."""
         return standings(self._usages(charges), charges, now)
-
-    async def used_24h(self, subject: Subject, now: datetime) -> int:
-        """Recipients counted in the last 24 hours."""
-        entry = self._entries.get(subject)
-        return used_24h(entry.usage if entry else None, microseconds(now))
 
     async def probe(self) -> None:
         """Memory can always be written."""

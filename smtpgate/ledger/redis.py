@@ -17,7 +17,6 @@ from importlib.resources import files
 from itertools import count
 from typing import Final
 
-from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.limits import (
     Charge,
     Counted,
@@ -141,12 +140,6 @@ class RedisLedger:
                 charges, *(answer[fact::4] for fact in range(4)), strict=True
             )
         )
-
-    async def used_24h(self, subject: Subject, now: datetime) -> int:
-        """Recipients counted in the last 24 hours."""
-        charge = Charge(subject, SendingLimits(UNLIMITED, UNLIMITED))
-        (standing,) = await self.standings([charge], now)
-        return standing.used_24h
 
     async def probe(self) -> None:
         """Write to the server something that counts nothing: a full one or a replica cannot."""

@@ -15,7 +15,6 @@ from smtpgate.core.limits import (
     LimitExceededError,
     Reservation,
     Standing,
-    Subject,
     Usage,
     attempt,
     is_within_lease,
@@ -23,7 +22,6 @@ from smtpgate.core.limits import (
     must_have_room,
     settle,
     standings,
-    used_24h,
 )
 from smtpgate.ledger.full import FullQuotas
 from smtpgate.ledger.sqlite_file import LedgerFile
@@ -115,16 +113,6 @@ class SqliteLedger:
 
         found: tuple[Standing, ...] = await self._do(work, only_reads=True)
         return found
-
-    async def used_24h(self, subject: Subject, now: datetime) -> int:
-        """Recipients counted in the last 24 hours."""
-        now_us = microseconds(now)
-
-        def work(file: LedgerFile) -> int:
-            return used_24h(file.usage(subject), now_us)
-
-        used: int = await self._do(work, only_reads=True)
-        return used
 
     async def probe(self) -> None:
         """Write to the file something that counts nothing."""

@@ -33,6 +33,7 @@ from tests.support.ledgers import (
     SqlitePlace,
     redis_server,
     soon,
+    used_24h,
 )
 
 START: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -89,7 +90,7 @@ async def test_counts_as_the_table_says(ledger: Ledger, case: dict[str, Any]) ->
         if "refused" not in step:
             reservation = await ledger.reserve(limits, step["recipients"], now)
             assert reservation.used == (step["used"],), step
-            assert await ledger.used_24h(A, now) == step["used"], step
+            assert await used_24h(ledger, A, now) == step["used"], step
             continue
         with pytest.raises(LimitExceededError) as refusal:
             await ledger.reserve(limits, step["recipients"], now)
@@ -107,11 +108,11 @@ async def test_accounts_do_not_share_limits(ledger: Ledger) -> None:
     limits = SendingLimits(1, 1)
     await ledger.reserve(charge(limits), 1, START)
     await ledger.reserve(charge(limits, B), 1, START)
-    assert await ledger.used_24h(A, START) == 1
+    assert await used_24h(ledger, A, START) == 1
 
 
 async def test_an_account_that_never_sent_has_used_nothing(ledger: Ledger) -> None:
-    assert await ledger.used_24h(A, START) == 0
+    assert await used_24h(ledger, A, START) == 0
 
 
 # -- several subjects at once ------------------------------------------------------------------
@@ -122,7 +123,7 @@ async def test_all_that_are_charged_are_counted(ledger: Ledger) -> None:
     reservation = await ledger.reserve(charges, 3, START)
     assert reservation.used == (3, 3, 3)
     await ledger.commit(reservation, 2, START)
-    assert [await ledger.used_24h(one, START) for one in (A, USER, KEY)] == [2, 2, 2]
+    assert [await used_24h(ledger, one, START) for one in (A, USER, KEY)] == [2, 2, 2]
 
 
 @pytest.mark.parametrize("tight", [0, 1, 2])
@@ -137,7 +138,7 @@ async def test_one_that_is_full_means_that_nothing_is_counted(
     found = refusal.value
     assert (found.charge, found.limit, found.left) == (charges[tight], "max-24h-send", 1)
     assert found.retry_after == WINDOW
-    assert [await ledger.used_24h(one, START) for one in (A, USER, KEY)] == [3, 3, 3]
+    assert [await used_24h(ledger, one, START) for one in (A, USER, KEY)] == [3, 3, 3]
 
 
 async def test_of_several_refusals_the_longest_wait_is_told(ledger: Ledger) -> None:
@@ -177,7 +178,7 @@ async def test_what_is_refunded_can_be_sent_again(ledger: Ledger) -> None:
     limits = charge(SendingLimits(5, 1))
     reservation = await ledger.reserve(limits, 5, START)
     await ledger.refund(reservation, START)
-    assert await ledger.used_24h(A, START) == 0
+    assert await used_24h(ledger, A, START) == 0
     await ledger.reserve(limits, 5, START)
 
 
@@ -185,7 +186,7 @@ async def test_what_is_refunded_can_be_sent_again(ledger: Ledger) -> None:
 async def test_what_was_accepted_stays_counted(ledger: Ledger, accepted: int) -> None:
     reservation = await ledger.reserve(charge(SendingLimits(5, 5)), 5, START)
     await ledger.commit(reservation, accepted, START + MINUTE)
-    assert await ledger.used_24h(A, START) == accepted
+    assert await used_24h(ledger, A, START) == accepted
 
 
 @pytest.mark.parametrize("first", [4, 1, 0])
@@ -194,10 +195,10 @@ async def test_a_reservation_is_settled_once(ledger: Ledger, first: int) -> None
     await ledger.reserve(limits, 3, START)
     reservation = await ledger.reserve(limits, 4, START)
     await ledger.commit(reservation, first, START)
-    before = await ledger.used_24h(A, START)
+    before = await used_24h(ledger, A, START)
     await ledger.refund(reservation, START)
     await ledger.commit(reservation, 1, START)
-    assert await ledger.used_24h(A, START) == before
+    assert await used_24h(ledger, A, START) == before
 
 
 async def test_what_nobody_settles_within_its_lease_stays_counted(ledger: Ledger) -> None:
@@ -205,7 +206,7 @@ async def test_what_nobody_settles_within_its_lease_stays_counted(ledger: Ledger
     late, in_time = [await ledger.reserve(limits, 4, START) for _ in range(2)]
     await ledger.refund(in_time, START + LEASE)
     await ledger.refund(late, START + LEASE + timedelta(seconds=1))
-    assert await ledger.used_24h(A, START + LEASE) == 4
+    assert await used_24h(ledger, A, START + LEASE) == 4
 
 
 async def test_another_ledger_on_the_same_place_goes_on_where_the_first_ended(
@@ -217,9 +218,9 @@ async def test_another_ledger_on_the_same_place_goes_on_where_the_first_ended(
     await first.commit(await first.reserve(limits, 4, START), 4, START)
     await first.close()
     second = place.open()
-    assert await second.used_24h(A, START) == 7
+    assert await used_24h(second, A, START) == 7
     await second.refund(open_one, START)
-    assert await second.used_24h(A, START) == 4
+    assert await used_24h(second, A, START) == 4
     await second.close()
 
 
@@ -230,9 +231,9 @@ async def test_a_refund_after_midnight_gives_back_to_the_minute_it_was_taken_fro
     reservation = await ledger.reserve(limits, 6, START)
     await ledger.reserve(limits, 4, START + 3 * MINUTE)
     await ledger.refund(reservation, START + 3 * MINUTE)
-    assert await ledger.used_24h(A, START + 3 * MINUTE) == 4
-    assert await ledger.used_24h(A, START + WINDOW + 3 * MINUTE) == 4
-    assert await ledger.used_24h(A, START + WINDOW + 4 * MINUTE) == 0
+    assert await used_24h(ledger, A, START + 3 * MINUTE) == 4
+    assert await used_24h(ledger, A, START + WINDOW + 3 * MINUTE) == 4
+    assert await used_24h(ledger, A, START + WINDOW + 4 * MINUTE) == 0
 
 
 async def test_a_refund_of_what_no_longer_counts_changes_nothing(ledger: Ledger) -> None:
@@ -241,7 +242,7 @@ async def test_a_refund_of_what_no_longer_counts_changes_nothing(ledger: Ledger)
     later = START + WINDOW + MINUTE
     await ledger.reserve(limits, 10, later)
     await ledger.refund(reservation, START)
-    assert await ledger.used_24h(A, later) == 10
+    assert await used_24h(ledger, A, later) == 10
 
 
 async def test_a_refund_after_the_clock_was_set_back_is_found(ledger: Ledger) -> None:
@@ -250,7 +251,7 @@ async def test_a_refund_after_the_clock_was_set_back_is_found(ledger: Ledger) ->
     earlier = START - timedelta(hours=3)
     await ledger.reserve(limits, 1, earlier)
     await ledger.refund(reservation, earlier)
-    assert await ledger.used_24h(A, earlier) == 1
+    assert await used_24h(ledger, A, earlier) == 1
 
 
 async def test_a_refusal_after_the_clock_was_set_back_does_not_start_the_wait_anew(
@@ -306,7 +307,7 @@ async def test_many_at_once_do_not_pass_the_quota(ledger: Ledger) -> None:
     assert len(passed) == 3
     assert len({reservation.id for reservation in passed}) == 3
     assert all(isinstance(one, Reservation | LimitExceededError) for one in results)
-    assert await ledger.used_24h(A, START) == 9
+    assert await used_24h(ledger, A, START) == 9
 
 
 async def test_who_gives_up_waiting_is_not_counted(ledger: Ledger) -> None:
@@ -318,7 +319,7 @@ async def test_who_gives_up_waiting_is_not_counted(ledger: Ledger) -> None:
     found = await asyncio.gather(*tries, return_exceptions=True)
     passed = sum(isinstance(one, Reservation) for one in found)
     # What came too late to be stopped is given back within a moment.
-    await soon(lambda: ledger.used_24h(A, START), passed)
+    await soon(lambda: used_24h(ledger, A, START), passed)
 
 
 # -- thresholds --------------------------------------------------------------------------------
@@ -392,7 +393,7 @@ async def test_who_is_over_its_quota_hears_so_before_the_message(ledger: Ledger)
         0,
         WINDOW - 4 * MINUTE,
     )
-    assert await ledger.used_24h(A, START + 5 * MINUTE) == 5, "looking counts nothing"
+    assert await used_24h(ledger, A, START + 5 * MINUTE) == 5, "looking counts nothing"
 
 
 async def test_a_refusal_is_remembered_until_there_is_room_again(ledger: Ledger) -> None:
@@ -510,4 +511,4 @@ async def test_a_probe_counts_nothing(ledger: Ledger) -> None:
     await ledger.probe()
     await ledger.reserve(limits, 1, START)
     await ledger.probe()
-    assert await ledger.used_24h(A, START) == 1
+    assert await used_24h(ledger, A, START) == 1

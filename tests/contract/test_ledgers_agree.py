@@ -35,6 +35,7 @@ from tests.support.ledgers import (
     RedisPlace,
     SqlitePlace,
     redis_server,
+    used_24h,
 )
 
 T = TypeVar("T")
@@ -225,7 +226,7 @@ class LedgersAgree(RuleBasedStateMachine):
         subjects = (*SUBJECTS, OTHER)
 
         async def sums(ledger: Ledger) -> list[int]:
-            return [await ledger.used_24h(subject, self.now) for subject in subjects]
+            return [await used_24h(ledger, subject, self.now) for subject in subjects]
 
         wanted = [self.model.used(subject, self.now) for subject in subjects]
         for ledger in self.workers(0):

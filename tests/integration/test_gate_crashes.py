@@ -43,6 +43,7 @@ from tests.support.gate import (
     start_gate,
 )
 from tests.support.journal import all_rows, must_add_up, store_of
+from tests.support.ledgers import used_24h
 
 GATES: Final = 4
 CLIENTS: Final = 2  # of each gate
@@ -241,7 +242,7 @@ async def must_be_counted(
             counted += one.recipients
     ledger, now = SqliteLedger(path), datetime.now(UTC)
     try:
-        assert [await ledger.used_24h(subject, now) for subject in SUBJECTS] == [counted] * 4
+        assert [await used_24h(ledger, subject, now) for subject in SUBJECTS] == [counted] * 4
     finally:
         await ledger.close()
 

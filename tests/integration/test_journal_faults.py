@@ -3,7 +3,6 @@
 import re
 import smtplib
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,7 +16,7 @@ from smtpgate.ports import JournalUnavailableError
 from smtpgate.sql.database import sqlite_url
 from tests.support.authority import Authority
 from tests.support.clock import MovableClock
-from tests.support.daemons import LOOPBACK, Lab, eventually, missing, need_root
+from tests.support.daemons import LOOPBACK, Lab, eventually, small_disk
 from tests.support.gate import LOGIN, SENDER, Gate, GatePlan, letter, start_gate
 from tests.support.journal import all_rows, journal_in, open_journal, store_of, submission
 from tests.support.ledgers import soon
@@ -25,20 +24,11 @@ from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.recorder import recorder
 
 
-def mount(*words: str | Path) -> None:
-    run = subprocess.run(["mount", *words], capture_output=True, text=True, check=False)
-    if run.returncode:
-        missing(f"nothing can be mounted here: {run.stderr.strip()}")
-
-
 @pytest.fixture
 def disk(lab: Lab) -> Iterator[Path]:
     """A disk of its own, 2 MiB large."""
-    need_root("mounting a small disk")
-    folder = lab.new_folder("disk")
-    mount("-t", "tmpfs", "-o", "size=2m", "tmpfs", folder)
-    yield folder
-    subprocess.run(["umount", folder], check=True, timeout=30)
+    with small_disk(lab, 2) as folder:
+        yield folder
 
 
 async def fill(journal: LiveJournal, clock: MovableClock) -> None:

@@ -1,6 +1,5 @@
 """The ledger's file on a disk that is full, or that nobody may write to."""
 
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,33 +11,24 @@ from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.limits import Charge, Subject
 from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.ports import LedgerUnavailableError
-from tests.support.daemons import Lab, missing, need_root
-from tests.support.ledgers import soon
+from tests.support.daemons import Lab, mount, small_disk
+from tests.support.ledgers import soon, used_24h
 
 NOW: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 SUBJECT: Final = Subject("999999999999")
 CHARGES: Final = [Charge(SUBJECT, SendingLimits(UNLIMITED, UNLIMITED))]
 
 
-def mount(*words: str | Path) -> None:
-    run = subprocess.run(["mount", *words], capture_output=True, text=True, check=False)
-    if run.returncode:
-        missing(f"nothing can be mounted here: {run.stderr.strip()}")
-
-
 @pytest.fixture
 def disk(lab: Lab) -> Iterator[Path]:
     """A disk of its own, 1 MiB large."""
-    need_root("mounting a small disk")
-    folder = lab.new_folder("disk")
-    mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", folder)
-    yield folder
-    subprocess.run(["umount", folder], check=True, timeout=30)
+    with small_disk(lab, 1) as folder:
+        yield folder
 
 
 async def used(ledger: SqliteLedger) -> int | None:
     try:
-        return await ledger.used_24h(SUBJECT, NOW)
+        return await used_24h(ledger, SUBJECT, NOW)
     except LedgerUnavailableError:
         return None
 

@@ -19,7 +19,7 @@ from tests.support.authority import Authority
 from tests.support.badline import open_line
 from tests.support.daemons import LOOPBACK, Lab, eventually, free_port
 from tests.support.inprocess import login, open_gate, send
-from tests.support.ledgers import RedisServer, redis_server, soon
+from tests.support.ledgers import RedisServer, redis_server, soon, used_24h
 
 NOW: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 SUBJECT: Final = Subject("999999999999")
@@ -52,7 +52,7 @@ async def opened(url: str) -> AsyncIterator[RedisLedger]:
 
 async def used(ledger: RedisLedger) -> int | None:
     try:
-        return await ledger.used_24h(SUBJECT, NOW)
+        return await used_24h(ledger, SUBJECT, NOW)
     except LedgerUnavailableError:
         return None
 
@@ -252,7 +252,7 @@ async def test_a_gate_counts_in_redis_and_refuses_when_it_is_gone(
     async with open_gate(tmp_path, sections=sections) as (gate, sink):
         dialog = await login(gate)
         assert (await send(dialog)).startswith("250")
-        assert await gate.ledger.used_24h(SUBJECT, gate.clock.now()) == 1
+        assert await used_24h(gate.ledger, SUBJECT, gate.clock.now()) == 1
         server.daemon.signal(signal.SIGKILL)
         server.daemon.wait()
         reply = await send(dialog)

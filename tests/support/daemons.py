@@ -12,8 +12,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NoReturn, Protocol, Self, TypeVar
@@ -30,8 +30,10 @@ __all__ = [
     "free_port",
     "listens",
     "missing",
+    "mount",
     "need",
     "need_root",
+    "small_disk",
 ]
 
 T = TypeVar("T")
@@ -99,6 +101,23 @@ def eventually(ask: Callable[[], T], what: str, timeout_s: float = PATIENCE_S) -
         if time.monotonic() > deadline:
             pytest.fail(f"waited {timeout_s:g} s in vain: {what}", pytrace=True)
         time.sleep(0.02)
+
+
+@contextmanager
+def small_disk(lab: "Lab", mebibytes: int) -> Iterator[Path]:
+    """A disk of its own, so large."""
+    need_root("mounting a small disk")
+    folder = lab.new_folder("disk")
+    mount("-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", folder)
+    yield folder
+    subprocess.run(["umount", folder], check=True, timeout=30)
+
+
+def mount(*words: str | Path) -> None:
+    """Mount something, or mount it anew; skip the test (or fail) where that cannot be."""
+    run = subprocess.run(["mount", *words], capture_output=True, text=True, check=False)
+    if run.returncode:
+        missing(f"nothing can be mounted here: {run.stderr.strip()}")
 
 
 class Closable(Protocol):

@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from redis import Redis
 
+from smtpgate.core.account import UNLIMITED, SendingLimits
+from smtpgate.core.limits import Charge, Subject
 from smtpgate.ledger.memory import MemoryLedger
 from smtpgate.ledger.redis import RedisLedger
 from smtpgate.ledger.sqlite import SqliteLedger
@@ -22,9 +25,17 @@ __all__ = [
     "SqlitePlace",
     "redis_server",
     "soon",
+    "used_24h",
 ]
 
 LEASE_S = 900.0
+
+
+async def used_24h(ledger: Ledger, subject: Subject, now: datetime) -> int:
+    """The recipients that a subject is charged with for the last 24 hours."""
+    charge = Charge(subject, SendingLimits(UNLIMITED, UNLIMITED))
+    (standing,) = await ledger.standings([charge], now)
+    return standing.used_24h
 
 
 class Place(Protocol):

@@ -21,7 +21,7 @@ from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.rows import Row
 from tests.support.inprocess import ARNS, IDENTITY, MESSAGE, auth_plain, login, open_gate, send
 from tests.support.journal import Breakable, all_rows
-from tests.support.ledgers import soon
+from tests.support.ledgers import soon, used_24h
 from tests.support.upstream_server import HANG_UP, HOLD, open_upstream
 
 ALLOW: Final = '[journal]\non_failure = "allow"'
@@ -53,7 +53,7 @@ async def record(gate: Gate, reply: str) -> Record:
 
 
 async def used(gate: Gate) -> int:
-    return await gate.ledger.used_24h(Subject("999999999999"), gate.clock.now())
+    return await used_24h(gate.ledger, Subject("999999999999"), gate.clock.now())
 
 
 async def logged(gate: Gate, folder: Path) -> list[dict[str, Any]]:

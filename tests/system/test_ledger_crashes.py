@@ -20,7 +20,7 @@ from smtpgate.ports import Ledger
 from tests.support.daemons import Lab, eventually
 from tests.support.forks import Fork
 from tests.support.ledger_worker import SUBJECTS
-from tests.support.ledgers import redis_server
+from tests.support.ledgers import redis_server, used_24h
 
 WORKERS: Final = 4
 RESERVATIONS: Final = int(os.environ.get("SMTPGATE_CRASH_RESERVATIONS", "2000"))
@@ -108,7 +108,7 @@ class Crowd:
 
 async def used(ledger: Ledger) -> list[int]:
     try:
-        return [await ledger.used_24h(subject, datetime.now(UTC)) for subject in SUBJECTS]
+        return [await used_24h(ledger, subject, datetime.now(UTC)) for subject in SUBJECTS]
     finally:
         await ledger.close()
 

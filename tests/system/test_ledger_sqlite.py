@@ -16,7 +16,7 @@ from smtpgate.core.limits import Charge, LimitExceededError, Subject
 from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.ledger.sqlite_file import SCHEMA_VERSION
 from smtpgate.ports import LedgerUnavailableError
-from tests.support.ledgers import soon
+from tests.support.ledgers import soon, used_24h
 
 NOW: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 SUBJECT: Final = Subject("999999999999")
@@ -76,7 +76,7 @@ def execute(path: Path, statement: str) -> None:
 
 
 async def used(ledger: SqliteLedger) -> int:
-    return await ledger.used_24h(SUBJECT, NOW)
+    return await used_24h(ledger, SUBJECT, NOW)
 
 
 async def used_or_nothing(ledger: SqliteLedger) -> int | None:

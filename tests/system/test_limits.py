@@ -23,6 +23,7 @@ from tests.support.dialog import close_dialogs
 from tests.support.directory import ACTOR
 from tests.support.forks import Fork
 from tests.support.inprocess import MESSAGE, login, open_gate, send
+from tests.support.ledgers import used_24h
 
 DELEGATE: Final = Subject("999999999999")
 LIMITS: Final = 'name = "Delegate sender"\nmax_24h_send = 1000'
@@ -194,7 +195,7 @@ async def test_limits_within_the_account_s_hold_from_the_next_message_on(
             (whose, 90),
             (whose, 100),
         ]
-        used = await gate.ledger.used_24h(DELEGATE, gate.clock.now())
+        used = await used_24h(gate.ledger, DELEGATE, gate.clock.now())
         assert used == 7, "the account is charged for all"
 
 
@@ -205,11 +206,11 @@ async def test_all_limits_count_or_none(tmp_path: Path) -> None:
             await limit(gate, place, max_24h_send=recipients)
         assert "by identity" in await send(dialog, to=TWO)
         now = gate.clock.now()
-        assert await gate.ledger.used_24h(DELEGATE, now) == 0
+        assert await used_24h(gate.ledger, DELEGATE, now) == 0
         user = Subject("999999999999", "user", "mailer")
-        assert await gate.ledger.used_24h(user, now) == 0
+        assert await used_24h(gate.ledger, user, now) == 0
         assert (await send(dialog, to=TWO[:1])).startswith("250")
-        assert await gate.ledger.used_24h(user, now) == 1
+        assert await used_24h(gate.ledger, user, now) == 1
 
 
 async def test_a_limit_of_the_key_that_is_used_up_is_told_at_mail(tmp_path: Path) -> None:
@@ -302,7 +303,7 @@ async def test_the_ledger_may_be_elsewhere_or_in_memory(tmp_path: Path) -> None:
         async with open_gate(folder, sections=f"[ledger]\n{ledger}") as (gate, _):
             assert isinstance(gate.ledger, kind)
             assert (await send(await login(gate), MESSAGE)).startswith("250")
-            assert await gate.ledger.used_24h(DELEGATE, gate.clock.now()) == 1
+            assert await used_24h(gate.ledger, DELEGATE, gate.clock.now()) == 1
         assert (folder / "counts.sqlite").exists() is (name == "a")
         assert not (folder / "state/ledger.sqlite").exists()
 

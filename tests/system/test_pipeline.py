@@ -10,6 +10,7 @@ import pytest
 from smtpgate.app import Gate
 from smtpgate.core.limits import Subject
 from tests.support.inprocess import ARNS, IDENTITY, MESSAGE, is_signed, login, open_gate, send
+from tests.support.ledgers import used_24h
 from tests.support.upstream_server import HANG_UP, open_upstream
 
 BARE = MESSAGE.removeprefix(ARNS)
@@ -374,7 +375,7 @@ async def test_the_upstream_s_verdict_is_passed_on_and_what_was_not_sent_is_not_
         assert (await send(dialog)).startswith(says)
         entry = await last_entry(gate, tmp_path)
         assert entry["reason"] == reason
-        used = await gate.ledger.used_24h(Subject("999999999999"), gate.clock.now())
+        used = await used_24h(gate.ledger, Subject("999999999999"), gate.clock.now())
         assert used == (1 if reason == "in-doubt" else 0)
         upstream.answers.clear()
         assert (await send(dialog)).startswith("250"), "the session goes on"
@@ -394,7 +395,7 @@ async def test_recipients_refused_in_part_mean_that_nothing_is_sent(tmp_path: Pa
         assert "<joe@example.net> (550 5.1.1 no such user)" in reply
         assert "jane" not in reply
         assert not upstream.messages
-        assert await gate.ledger.used_24h(Subject("999999999999"), gate.clock.now()) == 0
+        assert await used_24h(gate.ledger, Subject("999999999999"), gate.clock.now()) == 0
         assert (await send(dialog)).startswith("250")
 
 

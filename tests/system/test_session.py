@@ -20,6 +20,7 @@ from tests.support.inprocess import (
     open_gate,
     send,
 )
+from tests.support.ledgers import used_24h
 from tests.support.upstream_server import HOLD, open_upstream
 
 
@@ -294,5 +295,5 @@ async def test_a_transaction_that_outlasts_the_drain_is_cut_off_and_told_as_in_d
         assert '"outcome":"in-doubt"' in text.replace('": "', '":"')
         assert '"transactions_cut_off":1' in text.replace('": 1', '":1')
         ledger = SqliteLedger(gate.config.ledger_path)
-        assert await ledger.used_24h(Subject("999999999999"), gate.clock.now()) == 1
+        assert await used_24h(ledger, Subject("999999999999"), gate.clock.now()) == 1
         await ledger.close()

@@ -40,7 +40,6 @@ from smtpgate.core.limits.usage import (
     moved_back,
     refund,
     seen_at,
-    used_24h,
 )
 from smtpgate.core.limits.window import BUCKET, WINDOW, Window, minute_of
 
@@ -77,5 +76,4 @@ __all__ = [
     "seen_at",
     "settle",
     "standings",
-    "used_24h",
 ]

@@ -23,7 +23,6 @@ __all__ = [
     "refund",
     "seen_at",
     "tell",
-    "used_24h",
 ]
 
 # Messages in hand at once are counted a little out of their order, and the clocks of several
@@ -106,13 +105,6 @@ def refund(usage: Usage, minute: int, recipients: int) -> Usage:
     if tokens is not None:
         tokens += recipients * TOKEN  # more than the bucket holds is cut off later
     return replace(usage, window=usage.window.minus(minute, recipients), tokens=tokens)
-
-
-def used_24h(usage: Usage | None, now_us: int) -> int:
-    """The recipients counted in the last 24 hours."""
-    if usage is None:
-        return 0
-    return usage.window.seen_at(minute_of(_moment_us(usage, now_us))).used
 
 
 def reached(usage: Usage, limits: SendingLimits) -> tuple[int, ...]:
