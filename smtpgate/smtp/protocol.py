@@ -185,9 +185,9 @@ class GateProtocol(SMTP):
     async def read_line(self, timeout_s: float) -> bytes:
         """The next line without its CRLF, or ``ILL_ENDED``. Raises HangUp.
 
-        A line that is too long is answered here and skipped.
+        A line that is too long is answered here and skipped, in however many parts it came.
         """
-        while (end := self._input.find(b"\n")) < 0:
+        while not 0 <= (end := self._input.find(b"\n")) <= _MAX_LINE_OCTETS:
             if len(self._input) > _MAX_LINE_OCTETS:
                 await self._skip_line(timeout_s)
             else:

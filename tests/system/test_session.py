@@ -228,10 +228,11 @@ async def test_more_recipients_than_allowed_are_put_off(tmp_path: Path) -> None:
         )
 
 
-async def test_a_line_that_never_ends_is_skipped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("octets", [20_000, 100_000])  # which comes whole, and which in parts
+async def test_a_line_that_is_too_long_is_skipped(tmp_path: Path, octets: int) -> None:
     async with open_gate(tmp_path) as (gate, _):
         dialog = await login(gate)
-        await dialog.send(b"NOOP " + b"x" * 100_000 + b"\r\nNOOP\r\n")
+        await dialog.send(b"NOOP " + b"x" * octets + b"\r\nNOOP\r\n")
         assert (await dialog.reply()).startswith("500 5.5.6")
         assert (await dialog.reply()).startswith("250 2.0.0")
 
