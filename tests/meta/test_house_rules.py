@@ -10,7 +10,7 @@ from typing import Final
 
 from tests.support.source import ROOT, Module, calls, functions, modules, name_of, nodes
 
-_MAX_MODULE_LINES: Final = 400
+_MAX_MODULE_LINES: Final = 600
 _MAX_FUNCTION_LINES: Final = 50
 _SAY_NOTHING: Final = frozenset(
     {"utils", "util", "helpers", "common", "base", "manager", "misc"}
@@ -46,7 +46,7 @@ def _where(module: Module, node: ast.expr | ast.stmt) -> str:
     return f"{module.path}:{node.lineno}"
 
 
-def test_no_module_is_longer_than_400_lines() -> None:
+def test_no_module_is_longer_than_600_lines() -> None:
     long = {
         module.path: lines
         for module in modules()
