@@ -14,7 +14,7 @@ from typing import Final
 from smtpgate.core.headers import Field, HeaderBlock
 from smtpgate.core.identity import DkimKey
 
-__all__ = ["SIGNED", "body_hash", "relaxed_body", "signature_fields"]
+__all__ = ["OVERSIGNED", "SIGNED", "body_hash", "relaxed_body", "signature_fields"]
 
 # RFC 6376 §5.4.1, and what the large mailbox providers ask for. Trace fields and Return-Path
 # change on the way and are never signed.
@@ -51,6 +51,27 @@ SIGNED: Final = frozenset(
         b"list-archive",
         b"feedback-id",
     }
+)
+# Named once more than they occur, also when they do not occur: one more that is added
+# on the way breaks the signature (RFC 6376 §5.4.2, §8.15). These are the fields that mail
+# programs show, act on, or read the body by.
+OVERSIGNED: Final = (
+    b"from",
+    b"sender",
+    b"reply-to",
+    b"subject",
+    b"date",
+    b"message-id",
+    b"to",
+    b"cc",
+    b"mime-version",
+    b"content-type",
+    b"content-transfer-encoding",
+    b"list-unsubscribe",
+    b"list-unsubscribe-post",
+    b"in-reply-to",
+    b"references",
+    b"resent-from",
 )
 _WSP_RUN: Final = re.compile(rb"[ \t]{2,}|\t")
 # Domain and selector go into the field as they stand: labels (RFC 6376 §3.1), and nothing
@@ -150,17 +171,16 @@ def signature_fields(
     keys: Sequence[DkimKey],
     now: datetime,
 ) -> tuple[Field, ...]:
-    """One DKIM-Signature field a key, relaxed/relaxed, From oversigned.
+    """One DKIM-Signature field a key, relaxed/relaxed, with the fields of ``OVERSIGNED``.
 
-    Fields that stand more than once are signed from the bottom up (RFC 6376 §5.4.2). Naming
-    From once more than it stands makes an added second From break the signature (§8.15).
+    Fields that stand more than once are signed from the bottom up (RFC 6376 §5.4.2).
     """
     for labels in (domain, *(key.selector for key in keys)):
         if not _LABELS.fullmatch(labels):
             raise ValueError(f"no domain or selector: {labels!r}")
     signed = [field for field in reversed(block.fields) if field.name in SIGNED]
     head = b"".join([_relaxed_field(field.name, field.raw) for field in signed])
-    names = _folded([field.name for field in signed] + [b"from"])
+    names = _folded([field.name for field in signed]) + _OVERSIGNED_NAMES
     bh = body_hash(body)
     return tuple(_signature(key, domain, names, bh, head, now) for key in keys)
 
@@ -187,7 +207,7 @@ def _signature(
 
 
 def _folded(names: list[bytes]) -> bytes:
-    """The ``h=`` list, folded at colons so that no line is long."""
+    """Names for the ``h=`` list, folded at colons so that no line is long."""
     lines: list[bytes] = []
     line = b""
     for name in names:
@@ -197,3 +217,7 @@ def _folded(names: list[bytes]) -> bytes:
         line += name + b":"
     lines.append(line)
     return b"\r\n\t ".join(lines)[:-1]
+
+
+# What follows the names of the fields that occur: the same in each message, so made once.
+_OVERSIGNED_NAMES: Final = b":\r\n\t " + _folded(list(OVERSIGNED))

@@ -4,6 +4,7 @@ import smtplib
 
 import pytest
 
+from smtpgate.core.signing import OVERSIGNED
 from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Lab
 from tests.support.dnsserver import DnsServer, dns_server
@@ -66,5 +67,15 @@ def test_a_changed_octet_breaks_the_signature(
 ) -> None:
     messages, dns = signed
     changed = messages["plain"].replace(b"Hello", b"Hallo")
+    assert not dns.dkimpy_verdict(changed)
+    assert f"{DOMAIN} rsa2026 pass" not in dns.mail_dkim_verdicts(changed)
+
+
+@pytest.mark.parametrize("name", OVERSIGNED)
+def test_a_field_put_on_top_breaks_the_signature(
+    signed: tuple[dict[str, bytes], DnsServer], name: bytes
+) -> None:
+    messages, dns = signed
+    changed = name.title() + b": x\r\n" + messages["plain"]
     assert not dns.dkimpy_verdict(changed)
     assert f"{DOMAIN} rsa2026 pass" not in dns.mail_dkim_verdicts(changed)

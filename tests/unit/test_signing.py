@@ -19,6 +19,11 @@ from tests.support.dkim import DOMAIN, NOW, ed25519_key, ed25519_pem, rsa_key, t
 
 BODIES = load_cases("signing/10-body.toml")
 SIGNED = load_cases("signing/20-signed.toml")
+OVERSIGNED = (
+    "from:sender:reply-to:subject:date:message-id:to:cc:mime-version:content-type:"
+    "content-transfer-encoding:list-unsubscribe:list-unsubscribe-post:in-reply-to:references:"
+    "resent-from"
+)
 # RFC 8463 §A.3
 DINNER = (
     b"From: Joe SixPack <joe@football.example.com>\r\n"
@@ -75,7 +80,7 @@ def test_the_fields_of_the_table_are_signed_bottom_up(case: dict[str, Any]) -> N
     (field,) = signature_fields(
         block, b"", domain=DOMAIN, keys=[DkimKey("s", EchoKey())], now=NOW
     )
-    assert tags_of(field)["h"] == case["want"]
+    assert tags_of(field)["h"] == f"{case['want']}:{OVERSIGNED}"
 
 
 def test_the_signature_field_says_what_was_signed_and_how() -> None:
@@ -106,7 +111,11 @@ def test_the_digest_is_over_relaxed_fields_and_the_signature_without_its_value()
     canonical = (
         b"from:a@example.com\r\ncc:Y Z\r\nto:X\r\n"
         b"dkim-signature:v=1; a=rsa-sha256; c=relaxed/relaxed; d=ses-example.com; s=s; "
-        b"t=1767323045; h=from:cc:to:from; bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b="
+        b"t=1767323045; h=from:cc:to: "
+        b"from:sender:reply-to:subject:date:message-id:to:cc:mime-version: "
+        b"content-type:content-transfer-encoding:list-unsubscribe: "
+        b"list-unsubscribe-post:in-reply-to:references:resent-from; "
+        b"bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=; b="
     )
     assert base64.b64decode(tags_of(field)["b"]) == hashlib.sha256(canonical).digest()
 
@@ -131,6 +140,21 @@ def test_what_was_signed_does_not_verify_when_it_was_changed() -> None:
         assert message.count(before) == 1
         assert not verify(message.replace(before, after), txt)
     assert not verify(b"From: x@example.org\r\n" + message, txt)
+
+
+@pytest.mark.parametrize("name", OVERSIGNED.split(":"))
+def test_a_field_added_on_the_way_breaks_the_signature(name: str) -> None:
+    added = f"{name.title()}: x\r\n".encode()
+    without = signed(b"From: a@ses-example.com\r\n\r\nHi.\r\n", rsa_key())
+    # Resent-From may stand more than once, and then all of them are signed.
+    twice = added * (2 if name == "resent-from" else 1)
+    rest = b"" if name == "from" else b"From: a@ses-example.com\r\n"
+    having = signed(twice + rest + b"\r\nHi.\r\n", rsa_key())
+    for message in (without, having):
+        head, _, body = message.partition(b"\r\n\r\n")
+        assert verify(message, txt)
+        assert not verify(added + message, txt)
+        assert not verify(head + b"\r\n" + added + b"\r\n" + body, txt)
 
 
 def test_what_relays_may_change_still_verifies() -> None:
