@@ -135,6 +135,7 @@ class Gate:
             max_identities=config.metrics.max_identities,
             idle_s=config.metrics.idle_s,
             clock=self.clock,
+            listeners=[listener.name for listener in config.listeners],
         )
         self.tasks = TaskOwner()
         self._for_life, self._rechecks = TaskOwner(), TaskOwner()

@@ -34,8 +34,9 @@ from smtpgate.core.events import (
     UpkeepDone,
 )
 from smtpgate.metrics.bounded import UNKNOWN, Quotas, Shares
-from smtpgate.metrics.catalogue import CATALOGUE
+from smtpgate.metrics.catalogue import CATALOGUE, MetricRow
 from smtpgate.metrics.histogram import Histogram
+from smtpgate.metrics.known import known_series
 from smtpgate.metrics.scraped import (
     Directories,
     Directory,
@@ -49,6 +50,7 @@ from smtpgate.ports import Clock
 __all__ = ["Metrics"]
 
 C = TypeVar("C", bound=Collector)
+M = TypeVar("M", Counter, Gauge)
 
 
 class _WithoutCreated(Collector):
@@ -69,8 +71,16 @@ class _WithoutCreated(Collector):
 class Metrics:
     """Counts events; implements the EventSink port."""
 
-    def __init__(self, *, max_identities: int, idle_s: float, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        max_identities: int,
+        idle_s: float,
+        clock: Clock,
+        listeners: Iterable[str] = (),
+    ) -> None:
         self._clock = clock
+        self._known = known_series(listeners)
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._submissions = self._counter("smtpgate_submissions_total")
@@ -107,7 +117,10 @@ class Metrics:
         self._gauge("smtpgate_build_info").labels(
             smtpgate.__version__, platform.python_version()
         ).set(1)
-        self._readers: dict[type[Event], Callable[..., None]] = {
+        self._readers = self._read_by()
+
+    def _read_by(self) -> dict[type[Event], Callable[..., None]]:
+        return {
             SubmissionDone: self._count_submission,
             MailRefused: self._count_refused_mail,
             SessionOpened: self._count_opened,
@@ -203,11 +216,19 @@ class Metrics:
 
     def _counter(self, name: str) -> Counter:
         row = CATALOGUE[name]
-        return Counter(name, row.meaning, row.labels, registry=self._registry)
+        counter = Counter(name, row.meaning, row.labels, registry=self._registry)
+        return self._begun(row, counter)
 
     def _gauge(self, name: str) -> Gauge:
         row = CATALOGUE[name]
-        return Gauge(name, row.meaning, row.labels, registry=self._registry)
+        gauge = Gauge(name, row.meaning, row.labels, registry=self._registry)
+        return self._begun(row, gauge)
+
+    def _begun(self, row: MetricRow, metric: M) -> M:
+        """The metric, with each series that is known beforehand at 0."""
+        for labels in self._known.get(row.name, ()):
+            metric.labels(*labels)
+        return metric
 
     def _histogram(self, name: str, values: Iterable[str] = ("",)) -> Histogram:
         return self._collected(Histogram(CATALOGUE[name], values))

@@ -19,6 +19,7 @@ from tests.support.source import ROOT, modules
 README: Final = (ROOT / "README.md").read_text("utf-8")
 MAKEFILE: Final = (ROOT / "Makefile").read_text("utf-8")
 RULES: Final = (ROOT / "config" / "prometheus.rules").read_text("utf-8")
+ALERT_CASES: Final = (ROOT / "tests/cases/alerts/10-alerts.yml").read_text("utf-8")
 CHANGELOG: Final = (ROOT / "CHANGELOG.md").read_text("utf-8")
 CONTRIBUTING: Final = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 
@@ -133,6 +134,12 @@ def test_every_alert_has_an_expression_a_severity_and_a_summary() -> None:
     for alert in alerts:
         for wanted in ("expr: ", "severity: ", "summary: "):
             assert alert.count(wanted) == 1, alert
+
+
+def test_every_alert_has_a_test_in_which_it_fires() -> None:
+    """``promtool test rules`` runs them, in the integration tests."""
+    alerts = set(re.findall(r"- alert: ([A-Za-z]+)", RULES))
+    assert alerts == set(re.findall(r'alertname="([A-Za-z]+)"', ALERT_CASES))
 
 
 # -- systemd -----------------------------------------------------------------------------------

@@ -12,10 +12,12 @@ from smtpgate.core.events import (
     SessionOpened,
     SessionsEnded,
 )
+from smtpgate.core.reply import REASONS
 from smtpgate.directory.cache import Cache, CacheKey
 from smtpgate.journal.retention import Size
 from smtpgate.journal.writer import Tally
 from smtpgate.metrics import CATALOGUE, OTHER, UNKNOWN, Metrics
+from smtpgate.metrics.known import UNBOUNDED, known_series
 from tests.support.clock import MovableClock
 from tests.support.events import (
     AT,
@@ -29,12 +31,25 @@ from tests.support.events import (
     sessions_ended,
 )
 
+EVENTS = (
+    done(),
+    authenticated(),
+    auth_failed(),
+    mail_refused(),
+    sessions_ended(1),
+    SessionOpened("submission"),
+    SessionClosed("submission"),
+    *UPKEEP,
+    JournalChanged("disk full", 2, AT),
+    RetentionChanged("disk full", AT),
+    RecordsLost(1, "disk full", AT),
+)
 ELSEWHERE = "arn:aws:ses:us-east-1:777777777777:identity/example.com"
 
 
 @pytest.fixture
 def metrics(clock: MovableClock) -> Metrics:
-    return Metrics(max_identities=2, idle_s=60, clock=clock)
+    return Metrics(max_identities=2, idle_s=60, clock=clock, listeners=["submission"])
 
 
 def samples(metrics: Metrics) -> dict[str, float]:
@@ -122,7 +137,7 @@ def test_the_pair_that_was_idle_longest_gives_its_place_to_a_newcomer(
     assert seen[messages(IDENTITY, "3")] == 1
     assert seen[messages(IDENTITY, "1")] == 2, "it was used a second ago"
     assert messages(IDENTITY, "2") not in seen
-    assert messages(OTHER, OTHER) not in seen
+    assert seen[messages(OTHER, OTHER)] == 0
 
 
 def test_a_pair_that_lost_its_place_starts_again_from_nothing(
@@ -141,8 +156,9 @@ def test_the_number_of_series_does_not_grow_with_the_number_of_senders(
         clock.move(1)
         metrics.publish(done(account=str(number), used_24h=1, max_24h_send=10))
     names = list(samples(metrics))
-    assert len([name for name in names if "identity=" in name]) == 2 * 3
-    assert len([name for name in names if "_quota_" in name]) == 2
+    places = [name for name in names if "identity=" in name and 'identity="other"' not in name]
+    assert len(places) == 2 * 2
+    assert len([name for name in names if "_quota_used_ratio" in name]) == 2
 
 
 def test_with_no_places_at_all_everybody_counts_as_other(clock: MovableClock) -> None:
@@ -172,6 +188,25 @@ def test_the_quota_ratio_of_an_idle_account_is_no_longer_told(
     assert "account_quota_used_ratio{" in metrics.render().decode()
     clock.move(1)
     assert "account_quota_used_ratio{" not in metrics.render().decode()
+
+
+def test_every_counter_exists_before_its_first_event(metrics: Metrics) -> None:
+    """Prometheus cannot see an increase from nothing to 1."""
+    before = samples(metrics)
+    metrics.publish(done("in-doubt", "in-doubt"))
+    for reason in REASONS.keys() - {"in-doubt"}:
+        metrics.publish(done("refused", reason))
+        metrics.publish(done("deferred", reason))
+    for event in EVENTS:
+        metrics.publish(event)
+    new = {name.partition("{")[0] for name in samples(metrics).keys() - before.keys()}
+    assert new == UNBOUNDED
+
+
+def test_every_counter_with_labels_says_which_are_known() -> None:
+    counters = {row.name for row in CATALOGUE.values() if row.kind == "counter" and row.labels}
+    asked = {"smtpgate_directory_answers_total"}  # a collector that always tells all of them
+    assert counters - asked <= set(known_series(["submission"]))
 
 
 def test_sessions_are_counted_up_and_down_and_refused_ones_apart(metrics: Metrics) -> None:
@@ -229,21 +264,8 @@ def test_upstream_connections_are_asked_for_at_each_scrape(metrics: Metrics) -> 
 
 
 def test_every_event_has_a_reader(metrics: Metrics) -> None:
-    events = (
-        done(),
-        authenticated(),
-        auth_failed(),
-        mail_refused(),
-        sessions_ended(1),
-        SessionOpened("submission"),
-        SessionClosed("submission"),
-        *UPKEEP,
-        JournalChanged("disk full", 2, AT),
-        RetentionChanged("disk full", AT),
-        RecordsLost(1, "disk full", AT),
-    )
-    assert {type(event) for event in events} == set(get_args(Event))
-    for event in events:
+    assert {type(event) for event in EVENTS} == set(get_args(Event))
+    for event in EVENTS:
         metrics.publish(event)
 
 

@@ -1,0 +1,54 @@
+"""The label sets that are known before anything has happened: their counters start at 0.
+
+A counter that first appears with the value 1 has not increased, as far as Prometheus can see
+(https://prometheus.io/docs/practices/instrumentation/#avoid-missing-metrics). An alert on
+``increase(…) > 0`` would miss the first event, and often the only one.
+"""
+
+from collections.abc import Iterable, Mapping
+from itertools import product
+from typing import Final, get_args
+
+from smtpgate.core.account import KeyRefusal
+from smtpgate.core.events import AUTH_REASONS, Outcome
+from smtpgate.core.limits import THRESHOLDS
+from smtpgate.core.limits.charge import SubjectKind
+from smtpgate.core.reply import REASONS
+from smtpgate.core.verification import State
+from smtpgate.metrics.bounded import OTHER
+
+__all__ = ["UNBOUNDED", "known_series"]
+
+_REFUSALS_AT_MAIL: Final = ("max-24h-send",)
+_REFUSED_SESSIONS: Final = ("max-connections", "max-connections-per-client")
+
+UNBOUNDED: Final = frozenset(
+    {"smtpgate_identity_messages_total", "smtpgate_identity_recipients_total"}
+)
+"""Counters with labels that senders bring about: only their ``other`` exists beforehand."""
+
+
+def _verdicts() -> Iterable[tuple[str, str]]:
+    yield "accepted", "accepted"
+    for reason in REASONS:
+        outcomes = ("in-doubt",) if reason == "in-doubt" else ("refused", "deferred")
+        yield from product(outcomes, (reason,))
+
+
+def known_series(listeners: Iterable[str]) -> Mapping[str, Iterable[tuple[str, ...]]]:
+    """The label values of each metric's series that are known, in the catalogue's order."""
+    listeners = tuple(listeners)
+    others = [(OTHER, OTHER, outcome) for outcome in get_args(Outcome)]
+    return {
+        "smtpgate_submissions_total": tuple(_verdicts()),
+        "smtpgate_identity_messages_total": others,
+        "smtpgate_identity_recipients_total": others,
+        "smtpgate_quota_reached_total": product(get_args(SubjectKind), map(str, THRESHOLDS)),
+        "smtpgate_mail_refused_total": product(_REFUSALS_AT_MAIL),
+        "smtpgate_sessions": product(listeners),
+        "smtpgate_sessions_refused_total": product(listeners, _REFUSED_SESSIONS),
+        "smtpgate_sessions_ended_total": product((*get_args(KeyRefusal), "account-paused")),
+        "smtpgate_auth_successes_total": product(listeners),
+        "smtpgate_auth_failures_total": product(listeners, AUTH_REASONS),
+        "smtpgate_identity_state_changes_total": product(get_args(State)),
+    }
