@@ -4,9 +4,11 @@ A changed octet breaks signatures, the author's and ours. So a field is its name
 octets, and everything that is not taken out leaves as it came.
 
 What is read in two ways elsewhere is refused here: line ends other than CRLF, a line that is
-no field, a field twice that may stand once. What is only untidy passes: white space before the
-colon, and 8-bit octets in fields that decide nothing (From and Sender are read more strictly
-where they are read). Many clients write a raw 8-bit Subject, and no program takes it for
+no field, a control character, a field twice that may stand once, and a field name with other
+characters than software gives to fields: some programs skip the rest, and read ``>From`` as
+From. White space before the colon is removed, because some programs do not find a field that
+has it. 8-bit octets pass in fields that decide nothing (From and Sender are read more strictly
+where they are read): many clients write a raw 8-bit Subject, and no program takes it for
 anything but text.
 """
 
@@ -33,9 +35,12 @@ _MAX_LINE_OCTETS: Final = 998  # RFC 5322 §2.1.1, without the CRLF
 _SHOWN_OCTETS: Final = 40
 _SLICE: Final = 256 * 1024
 
-# A name of printable ASCII without the colon (RFC 5322 §2.2), and the white space that old
-# software puts before the colon (RFC 5322 §4.5.8).
-_NAME: Final = re.compile(rb"([!-9;-~]+)[ \t]*:")
+# A name, and the white space that old software puts before the colon (RFC 5322 §4.5.8).
+# RFC 5322 §2.2 allows all of printable ASCII in a name; no field in use needs more than this.
+_NAME: Final = re.compile(rb"([A-Za-z0-9._-]+)[ \t]*:")
+# The C0 controls without tab and LF: with those, only the two octets of a CRLF are expected.
+_CONTROLS: Final = bytes({*range(32)} - {0x09, 0x0A})
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 # A CRLF that ends a field, and not only a folded line of it (RFC 5322 §2.2.3).
 _FIELD_END: Final = re.compile(rb"\r\n(?![ \t])")
 
@@ -70,7 +75,10 @@ class HeaderError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One header field: its name in lower case, and its octets as they came, CRLF included."""
+    """One header field: its name in lower case, and its octets with the CRLF.
+
+    The octets are as they came, but for white space before the colon, which is left out.
+    """
 
     name: bytes
     raw: bytes
@@ -171,8 +179,9 @@ def split_message(
     if end > max_block_octets:
         raise HeaderError(f"the header block is larger than {max_block_octets} octets")
     head = octets[:end]
-    if not _has_clean_line_ends(head):
-        raise HeaderError("the header block holds a bare CR or a bare LF")
+    # As in `_has_clean_line_ends`, and in the same pass the other controls.
+    if head.translate(None, _CONTROLS).replace(b"\n", b"\r\n") != head:
+        raise HeaderError(_control_problem(head))
     fields = _fields(head, max_fields)
     if sum([field.name == b"received" for field in fields]) > max_hops:
         raise HeaderError(f"the message has passed more than {max_hops} servers: a mail loop")
@@ -194,8 +203,22 @@ def _fields(head: bytes, max_fields: int) -> tuple[Field, ...]:
             raise HeaderError(
                 f"a line of field '{name}' is longer than {_MAX_LINE_OCTETS} octets"
             )
-        fields.append(Field(match[1].lower(), piece + b"\r\n"))
+        name, colon = match[1], match.end() - 1
+        if colon != len(name):
+            piece = name + piece[colon:]  # noqa: PLW2901 - without the white space
+        fields.append(Field(name.lower(), piece + b"\r\n"))
     return tuple(fields)
+
+
+def _control_problem(head: bytes) -> str:
+    """What to say of a block with controls other than tab and CRLF: which, and in what line."""
+    if not _has_clean_line_ends(head):
+        return "the header block holds a bare CR or a bare LF"
+    match = _CONTROL.search(head)
+    if match is None:
+        raise AssertionError("no control in the block")
+    number = 1 + head.count(b"\r\n", 0, match.start())
+    return f"line {number} of the header block holds a control character: 0x{match[0].hex()}"
 
 
 def _has_long_line(piece: bytes) -> bool:

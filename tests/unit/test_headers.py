@@ -29,7 +29,7 @@ def test_a_message_is_cut_at_its_first_empty_line() -> None:
     )
     assert [field.name for field in message.block.fields] == [b"from", b"subject"]
     assert message.block.raw_parts == (
-        b"From : a@example.com\r\n",
+        b"From: a@example.com\r\n",
         b"subject:\r\n long\r\n\tsubject  \r\n",
     )
     assert [field.value for field in message.block.fields] == [
@@ -68,6 +68,54 @@ def test_a_block_that_is_not_made_of_fields_is_refused(case: dict[str, Any]) -> 
 def test_a_block_with_other_line_ends_is_refused(octets: bytes) -> None:
     with pytest.raises(HeaderError, match="bare CR or a bare LF"):
         split_message(octets)
+
+
+@pytest.mark.parametrize("octet", sorted({*range(32)} - {9, 10, 13}))
+@pytest.mark.parametrize("place", ["name", "gap", "value", "fold"])
+def test_a_control_character_anywhere_in_the_block_is_refused(octet: int, place: str) -> None:
+    control = bytes([octet])
+    lines = {
+        "name": b"Sub%bject: x\r\n",
+        "gap": b"Subject%b: x\r\n",
+        "value": b"Subject: x%by\r\n",
+        "fold": b"Subject: x\r\n %b\r\n",
+    }
+    with pytest.raises(
+        HeaderError, match=rf"holds a control character: 0x{octet:02x}"
+    ) as error:
+        split_message(b"A: b\r\n" + lines[place] % control + b"\r\nbody")
+    assert f"line {3 if place == 'fold' else 2} of" in str(error.value)
+
+
+def test_a_tab_is_white_space_and_no_control() -> None:
+    block = split_message(b"Subject:\tx\r\n\ty\t\r\n\r\n").block
+    assert block.raw_parts == (b"Subject:\tx\r\n\ty\t\r\n",)
+
+
+@pytest.mark.parametrize("octet", range(256))
+def test_a_field_name_has_letters_digits_and_three_marks(octet: int) -> None:
+    """A program that skips another character would read ``>From`` as From."""
+    allowed = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._"
+    mark = bytes([octet])
+    for name in (mark + b"From", b"From" + mark, b"Fr" + mark + b"om"):
+        message = b"X: y\r\n" + name + b": a@example.com\r\n\r\n"
+        if octet in allowed:
+            assert split_message(message).block.fields[1].name == name.lower()
+        elif (mark in b" \t" and name.endswith(mark)) or mark == b":":
+            if not name.startswith(b":"):
+                assert len(split_message(message).block.fields) == 2
+        elif mark in b" \t" and name.startswith(mark):
+            assert len(split_message(message).block.fields) == 1  # it continues X
+        else:
+            with pytest.raises(HeaderError):
+                split_message(message)
+
+
+@pytest.mark.parametrize("gap", [b" ", b"\t", b" \t  "])
+def test_white_space_before_the_colon_is_removed_from_every_field(gap: bytes) -> None:
+    names = (b"From", b"X-Any_Name.2", b"subject")
+    block = split_message(b"".join(name + gap + b": \t a :b\r\n" for name in names)).block
+    assert block.raw_parts == tuple(name + b": \t a :b\r\n" for name in names)
 
 
 def test_the_body_may_hold_anything() -> None:
