@@ -267,8 +267,8 @@ class PolicyConfig(Table):
 class LimitsConfig(Table):
     """``[limits]``: what an account may send that says nothing of its own."""
 
-    max_24h_send: Quota = 200
-    max_send_rate_per_s: Rate = 1
+    max_24h_send: Quota = 50_000
+    max_send_rate_per_s: Rate = 14
     on_store_failure: Literal["refuse", "allow"] = "refuse"
 
 

@@ -53,9 +53,9 @@ class Outcome:
         """The upstream is about to have the message. Raises Reject."""
         try:
             await self._journal.begin(done)
-        except JournalUnavailableError:
+        except JournalUnavailableError as error:
             if self._is_journal_needed:
-                reject("temporary-failure", "journal-unavailable")
+                reject("temporary-failure", "journal-unavailable", str(error))
 
     async def end(self, done: SubmissionDone) -> None:
         """There is a verdict, ``done.reply``; it may be another one afterwards."""

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 
-__all__ = ["CATALOGUE", "REASONS", "Reject", "Reply", "reject", "reply_of"]
+__all__ = ["CATALOGUE", "INNER_REASONS", "REASONS", "Reject", "Reply", "reject", "reply_of"]
 
 _ENHANCED: Final = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
@@ -83,7 +83,10 @@ def _wrapped(text: str) -> list[str]:
 
 
 class Reject(Exception):  # noqa: N818 - a verdict, not an error
-    """A refusal: the reply for the peer, and for the log a reason code and what was seen."""
+    """A refusal: the reply for the peer, and for the log a reason code and what was seen.
+
+    The peer learns the detail too, unless the reason is one of ``INNER_REASONS``.
+    """
 
     def __init__(self, reply: Reply, reason: str, detail: str = "") -> None:
         if reason not in REASONS:
@@ -263,3 +266,17 @@ REASONS: Final[dict[str, str]] = {
     "journal-unavailable": "the journal could not be written, and nothing goes out unwritten",
     "internal-error": "an error of the gate itself; its log has the traceback",
 }
+
+# Reasons that lie in the gate or behind it. Their details have paths, host names and drivers'
+# texts: they are for the log and the journal, and never in a reply.
+INNER_REASONS: Final = frozenset(
+    {
+        "signing-failed",
+        "upstream-unreachable",
+        "in-doubt",
+        "directory-unavailable",
+        "ledger-unavailable",
+        "journal-unavailable",
+        "internal-error",
+    }
+)

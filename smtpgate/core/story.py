@@ -11,7 +11,7 @@ from smtpgate.core.author import Author
 from smtpgate.core.events import AUTH_REASONS
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
 from smtpgate.core.record import LimitState, Record, decided_identity, owner_of
-from smtpgate.core.reply import REASONS
+from smtpgate.core.reply import INNER_REASONS, REASONS
 from smtpgate.core.verdict import OVER_LIMIT, over_limit, worded
 
 __all__ = ["Section", "Story", "as_seen_by", "outcome_of", "story_of"]
@@ -289,8 +289,10 @@ def as_seen_by(record: Record, account_id: str) -> Record:
 
     A sender learns what decided, but not the owner's policies; the owner learns what the
     sender's policies said, but neither them nor its access key, and of limits only what it set
-    itself.
+    itself. Neither learns what the gate's insides said.
     """
+    if record.reason in INNER_REASONS:
+        record = replace(record, detail="")
     if account_id != record.account_id:
         record = _without_limits_of_others(replace(record, username=""), account_id)
     decision = record.decision

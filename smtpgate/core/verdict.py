@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from smtpgate.core.reply import CATALOGUE, Reject, Reply, reply_of
+from smtpgate.core.reply import CATALOGUE, INNER_REASONS, Reject, Reply, reply_of
 from smtpgate.core.upstream import Delivery
 
 __all__ = ["OVER_LIMIT", "last_word", "over_limit", "refusal_of", "worded"]
@@ -58,7 +58,10 @@ def refusal_of(delivery: Delivery) -> Reject | None:
 
 
 def worded(refusal: Reject, message_id: str) -> Reply:
-    """The reply as the client hears it: the text, then the reason, the detail and the id."""
+    """The reply to the client: the text, then the reason, the detail and the id.
+
+    A detail of the gate's insides is left out; the id leads to it in the log and the journal.
+    """
     return refusal.reply.with_text(f"{refusal.reply.text} ({_why(refusal)}; {message_id})")
 
 
@@ -69,7 +72,7 @@ def last_word(refusal: Reject) -> Reply:
 
 
 def _why(refusal: Reject) -> str:
-    detail = refusal.detail
+    detail = "" if refusal.reason in INNER_REASONS else refusal.detail
     if len(detail) > _MAX_DETAIL:
         detail = detail[: _MAX_DETAIL - 3] + "..."
     return f"{refusal.reason}: {detail}" if detail else refusal.reason

@@ -256,7 +256,7 @@ async def test_a_gate_counts_in_redis_and_refuses_when_it_is_gone(
         server.daemon.signal(signal.SIGKILL)
         server.daemon.wait()
         reply = await send(dialog)
-        assert reply.startswith("451 4.3.0 Temporary service failure (ledger-unavailable: ")
+        assert reply.startswith("451 4.3.0 Temporary service failure (ledger-unavailable; ")
         server.start()
         assert (await send(dialog)).startswith("250")
         assert len(sink.messages) == 2

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from smtpgate.core.reply import CATALOGUE, REASONS, reply_of
+from smtpgate.core.reply import CATALOGUE, INNER_REASONS, REASONS, reply_of
 from tests.support.source import calls, modules, nodes
 
 # RFC 5321 §4.2.3, RFC 4954 §6, RFC 3207 §4; RFC 1869 §6 for 555.
@@ -105,3 +105,19 @@ def test_a_reply_with_facts_is_never_taken_unfilled() -> None:
         if str(node.slice.value) in CATALOGUE and placeholders(str(node.slice.value))
     ]
     assert not unfilled
+
+
+def test_the_words_of_a_caught_error_are_the_detail_of_inner_reasons_alone() -> None:
+    shown = []
+    for module in modules():
+        for name, call in calls(module.tree):
+            if name in {"reject", "Reject"} and len(call.args) > 2:
+                _, reason, detail = call.args[:3]
+                is_inner = isinstance(reason, ast.Constant) and reason.value in INNER_REASONS
+                if "error" in ast.unparse(detail) and not is_inner:
+                    shown.append(f"{module.path}:{call.lineno}")
+    assert shown == []
+
+
+def test_inner_reasons_are_reasons() -> None:
+    assert set(REASONS) >= INNER_REASONS

@@ -1,0 +1,69 @@
+"""Stores and an upstream that fail with words of their insides: no reply repeats them."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from smtpgate.core.reply import INNER_REASONS
+from smtpgate.core.upstream import InDoubtError, UpstreamUnavailableError
+from smtpgate.ports import (
+    DirectoryUnavailableError,
+    JournalUnavailableError,
+    LedgerUnavailableError,
+)
+from tests.support.inprocess import login, open_gate, send
+
+INSIDES: Final = (
+    "/var/lib/smtpgate/ledger.sqlite: Error 111 connecting to db.internal.example:6379; asyncpg"
+)
+SECRET_WORDS: Final = ("/var", "sqlite", "111", "internal.example", "6379", "asyncpg")
+# What fails, with what, the reply's code, the reason, and whether the log has the words.
+FAILURES: Final[tuple[tuple[str, type[Exception], str, str, bool], ...]] = (
+    ("directory.access_key", DirectoryUnavailableError, "451", "directory-unavailable", True),
+    ("directory.identities", DirectoryUnavailableError, "451", "directory-unavailable", True),
+    ("directory.identities", RuntimeError, "451", "internal-error", False),
+    ("ledger.reserve", LedgerUnavailableError, "451", "ledger-unavailable", True),
+    ("ledger.reserve", RuntimeError, "451", "internal-error", False),
+    ("journal.begin", JournalUnavailableError, "451", "journal-unavailable", True),
+    ("journal.begin", RuntimeError, "451", "internal-error", False),
+    ("upstream.deliver", UpstreamUnavailableError, "451", "upstream-unreachable", True),
+    ("upstream.deliver", OSError, "451", "upstream-unreachable", True),
+    ("upstream.deliver", InDoubtError, "451", "in-doubt", True),
+    ("upstream.deliver", RuntimeError, "451", "internal-error", False),
+)
+
+
+async def last_entry(folder: Path) -> dict[str, Any]:
+    lines = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+    return next(line for line in reversed(lines) if line["event"] == "submission")
+
+
+async def test_what_a_store_or_the_upstream_says_of_its_insides_is_in_the_log_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_gate(tmp_path) as (gate, sink):
+        for failing, error, code, reason, is_logged in FAILURES:
+            dialog = await login(gate)
+            part, _, method = failing.partition(".")
+
+            async def fail(*_: object, error: type[Exception] = error) -> None:
+                raise error(INSIDES)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(getattr(gate, part), method, fail)
+                reply = await send(dialog)
+            assert reply.startswith(f"{code} 4."), failing
+            assert f"({reason}; 0100" in reply, reply
+            assert not any(word in reply for word in SECRET_WORDS), reply
+            await gate.log.flush()
+            entry = await last_entry(tmp_path)
+            assert entry["reason"] == reason
+            assert entry.get("detail", "") == (INSIDES if is_logged else ""), failing
+        assert not sink.messages
+
+
+def test_every_inner_failure_is_tried() -> None:
+    tried = {reason for *_, reason, _ in FAILURES}
+    assert tried | {"signing-failed"} == INNER_REASONS
