@@ -39,8 +39,9 @@ from smtpgate.pipeline import Pipeline
 from smtpgate.ports import Authenticator, Clock, DirectoryUnavailableError, EventSink
 from smtpgate.relay.pool import PooledUpstream
 from smtpgate.settings import log_of, rules_of
+from smtpgate.smtp.certificate import ServerTls
 from smtpgate.smtp.intake import Intake
-from smtpgate.smtp.listener import Listener, tls_context
+from smtpgate.smtp.listener import Listener
 from smtpgate.smtp.session import Door
 from smtpgate.smtp.watch import SessionWatch
 from smtpgate.systemd import feed_watchdog_until, notify
@@ -85,9 +86,9 @@ async def check(config: Config) -> list[str]:
 
     Raises OpeningError, DirectoryError or OSError.
     """
-    for listener in config.listeners:
-        tls_context(listener)
     clock, warnings = SystemClock(), list[str]()
+    for tls in _server_tls(config).values():
+        warnings += tls.warnings(config.hostname, clock.now())
     _upstream(config, clock, TaskOwner())
     upstream = config.sole_upstream
     summary = await look_at_directory(config, clock, warnings)
@@ -102,6 +103,15 @@ async def check(config: Config) -> list[str]:
         describe_ledger(config),
         describe_journal(config),
     ]
+
+
+def _server_tls(config: Config) -> dict[str, ServerTls]:
+    """The TLS settings of each listener that has TLS. Raises OSError."""
+    return {
+        listener.name: ServerTls(listener)
+        for listener in config.listeners
+        if listener.cert_file is not None and listener.key_file is not None
+    }
 
 
 def _upstream(config: Config, clock: Clock, tasks: TaskOwner) -> PooledUpstream:
@@ -131,12 +141,8 @@ class Gate:
         self.store = store
         self.clock = clock or SystemClock()
         self.log = log_of(config, self.clock)
-        self.metrics = Metrics(
-            max_identities=config.metrics.max_identities,
-            idle_s=config.metrics.idle_s,
-            clock=self.clock,
-            listeners=[listener.name for listener in config.listeners],
-        )
+        self.tls = _server_tls(config)
+        self.metrics = self._metrics()
         self.tasks = TaskOwner()
         self._for_life, self._rechecks = TaskOwner(), TaskOwner()
         self.is_draining = False
@@ -170,6 +176,16 @@ class Gate:
         self.listeners = self._listeners(hostname, pipeline, authenticator, events)
         self.http = self._http() if config.http.enabled else None
 
+    def _metrics(self) -> Metrics:
+        metrics = Metrics(
+            max_identities=self.config.metrics.max_identities,
+            idle_s=self.config.metrics.idle_s,
+            clock=self.clock,
+            listeners=[listener.name for listener in self.config.listeners],
+        )
+        metrics.watch_certificates(self.tls)
+        return metrics
+
     def _pipeline(self, hostname: str, events: EventSink) -> Pipeline:
         return Pipeline(
             rules_of(self.config, hostname),
@@ -195,7 +211,7 @@ class Gate:
                     hostname=hostname,
                     max_message_octets=gate.max_message_octets,
                     max_recipients=gate.max_recipients,
-                    tls_context=tls_context(listener),
+                    tls=self.tls.get(listener.name),
                     pipeline=pipeline,
                     authenticator=authenticator,
                     watch=self.watch,
@@ -302,8 +318,30 @@ class Gate:
         else:
             self.log.note("error", "event loop", problem=str(context.get("message", "")))
 
+    def warn_of_certificates(self) -> None:
+        """Log why clients refuse a certificate, now or soon."""
+        for tls in self.tls.values():
+            for warning in tls.warnings(self.config.hostname, self.clock.now()):
+                self.log.note("warning", "certificate", problem=warning)
+
+    def reload_certificates(self) -> None:
+        """Use the certificates as they are in the files now; one that is unreadable is kept."""
+        for name, tls in self.tls.items():
+            try:
+                tls.reload()
+            except OSError as error:
+                self.log.note("error", "certificate not loaded", problem=str(error))
+            else:
+                ends = tls.not_after.isoformat()
+                self.log.note("info", "certificate loaded", listener=name, not_after=ends)
+        self.warn_of_certificates()
+
     async def reload(self) -> None:
-        """Apply what the configuration says the directory shall hold; errors change nothing."""
+        """Load the certificates again, and apply the documents of the directory.
+
+        What cannot be read stays as it is.
+        """
+        self.reload_certificates()
         warnings: list[str] = []
         try:
             steps = await apply_declared(self.config, self.store, warnings)
@@ -365,6 +403,7 @@ async def _serve(gate: Gate, warnings: Sequence[str]) -> None:
     loop.add_signal_handler(signal.SIGHUP, lambda: gate.tasks.start(gate.reload()))
     for warning in warnings:
         gate.log.note("warning", "directory", problem=warning)
+    gate.warn_of_certificates()
     await gate.start()
     notify("READY=1")
     await feed_watchdog_until(stop)

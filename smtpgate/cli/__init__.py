@@ -80,7 +80,7 @@ def _main(
 def serve(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Run the gate until SIGTERM, then drain. SIGHUP applies directory.apply again."""
+    """Run the gate until SIGTERM, then drain. SIGHUP loads certificates and documents again."""
     loaded = loaded_config(config)
     try:
         run(loaded)

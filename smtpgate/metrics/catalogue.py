@@ -110,6 +110,12 @@ _ROWS: Final = (
         "Logins that failed.",
     ),
     MetricRow(
+        "smtpgate_certificate_not_after_timestamp_seconds",
+        "gauge",
+        ("listener",),
+        "When the TLS certificate of a listener expires, in seconds since 1970.",
+    ),
+    MetricRow(
         "smtpgate_upstream_connections",
         "gauge",
         ("upstream", "state"),

@@ -1,6 +1,7 @@
 """What parts of the gate are asked at each scrape, in another thread than the event loop's."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -9,6 +10,8 @@ from prometheus_client.registry import Collector
 from smtpgate.metrics.catalogue import CATALOGUE
 
 __all__ = [
+    "Certificate",
+    "Certificates",
     "Directories",
     "Directory",
     "DirectoryCache",
@@ -66,6 +69,28 @@ class Upstreams(Collector):
             waiting.add_metric([name], pool.waiting)
         yield connections
         yield waiting
+
+
+class Certificate(Protocol):
+    """What is asked of a listener's certificate."""
+
+    @property
+    def not_after(self) -> datetime:
+        """When it ends."""
+
+
+class Certificates(Collector):
+    """Asks the certificates when they end at each scrape."""
+
+    def __init__(self, certificates: Mapping[str, Certificate]) -> None:
+        self._certificates = certificates
+
+    def collect(self) -> Iterable[Metric]:
+        """What is told at a scrape."""
+        ends = _family("smtpgate_certificate_not_after_timestamp_seconds")
+        for listener, certificate in self._certificates.items():
+            ends.add_metric([listener], certificate.not_after.timestamp())
+        yield ends
 
 
 class DirectoryCache(Protocol):

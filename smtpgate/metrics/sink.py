@@ -5,7 +5,7 @@ times as much as the counting itself.
 """
 
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar, get_args
 
 from prometheus_client import (
@@ -38,6 +38,8 @@ from smtpgate.metrics.catalogue import CATALOGUE, MetricRow
 from smtpgate.metrics.histogram import Histogram
 from smtpgate.metrics.known import known_series
 from smtpgate.metrics.scraped import (
+    Certificate,
+    Certificates,
     Directories,
     Directory,
     Journal,
@@ -143,6 +145,10 @@ class Metrics:
     def watch_journal(self, journal: Journal) -> None:
         """Tell how the journal stands in each scrape from now on."""
         self._registry.register(Journals(journal))
+
+    def watch_certificates(self, certificates: Mapping[str, Certificate]) -> None:
+        """Tell in each scrape from now on when the certificate of each listener ends."""
+        self._registry.register(Certificates(certificates))
 
     def publish(self, event: Event) -> None:
         """Count the event."""

@@ -2,40 +2,16 @@
 
 import asyncio
 import socket
-import ssl
 from collections import Counter
 from typing import Any, Final
 
-from smtpgate.config import ListenerConfig
 from smtpgate.smtp.proxied import ProxiedServer
 from smtpgate.smtp.session import Door, GateSession
 
-__all__ = ["Listener", "tls_context"]
+__all__ = ["Listener"]
 
 _BACKLOG: Final = 512
 _TLS_HANDSHAKE_S: Final = 30
-
-
-def tls_context(config: ListenerConfig) -> ssl.SSLContext | None:
-    """The TLS settings of a listener, or ``None`` where it has none.
-
-    Raises OSError naming the keys when the certificate cannot be used.
-    """
-    if config.cert_file is None or config.key_file is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = (
-        ssl.TLSVersion.TLSv1_3 if config.min_tls == "1.3" else ssl.TLSVersion.TLSv1_2
-    )
-    try:
-        context.load_cert_chain(config.cert_file, config.key_file)
-    except OSError as error:  # ssl.SSLError is one
-        reason = error.strerror or str(error)
-        raise OSError(
-            f"listener.{config.name}: cert_file {config.cert_file} with key_file "
-            f"{config.key_file}: {reason}"
-        ) from None
-    return context
 
 
 class Listener:
@@ -76,7 +52,10 @@ class Listener:
     def _tls(self) -> dict[str, Any]:
         if self.door.config.tls != "implicit":
             return {}
-        return {"ssl": self.door.tls_context, "ssl_handshake_timeout": _TLS_HANDSHAKE_S}
+        return {
+            "ssl": self.door.tls and self.door.tls.context,
+            "ssl_handshake_timeout": _TLS_HANDSHAKE_S,
+        }
 
     async def _open(self, connection: socket.socket, address: str) -> None:
         await asyncio.get_running_loop().connect_accepted_socket(

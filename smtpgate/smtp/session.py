@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -21,6 +20,7 @@ from smtpgate.core.events import (
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
 from smtpgate.pipeline import Pipeline
 from smtpgate.ports import Authenticator, Clock, DirectoryUnavailableError, EventSink
+from smtpgate.smtp.certificate import ServerTls
 from smtpgate.smtp.command import (
     CommandError,
     MailCommand,
@@ -49,7 +49,7 @@ class Door:
     hostname: str
     max_message_octets: int
     max_recipients: int
-    tls_context: ssl.SSLContext | None
+    tls: ServerTls | None
     pipeline: Pipeline
     authenticator: Authenticator
     watch: SessionWatch
@@ -191,13 +191,13 @@ class GateSession(GateProtocol):
         """STARTTLS: everything said before is forgotten (RFC 3207 §4.2)."""
         if argument:
             self._note_error(reply_of("syntax", syntax="STARTTLS"))
-        elif not self._may_start_tls or self.door.tls_context is None:
+        elif not self._may_start_tls or self.door.tls is None:
             self._note_error(CATALOGUE["tls-unavailable"])
         elif self._key is not None or self._mail is not None:
             self._bad_sequence("STARTTLS comes before AUTH and MAIL")
         else:
             self.reply(CATALOGUE["start-tls"])
-            await self.start_tls(self.door.tls_context, _TLS_HANDSHAKE_S)
+            await self.start_tls(self.door.tls.context, _TLS_HANDSHAKE_S)
             self._helo, self._is_esmtp = "", False
 
     async def on_noop(self, _argument: bytes) -> None:

@@ -344,6 +344,7 @@ def test_troubles_with_identities_are_told(metrics: Metrics) -> None:
 def test_every_metric_of_the_catalogue_is_told_and_no_other_of_ours(metrics: Metrics) -> None:
     metrics.watch_directory(AskedDirectory())
     metrics.watch_journal(AskedJournal())
+    metrics.watch_certificates({})
     text = metrics.render().decode()
     told = {
         line.split()[2] for line in text.splitlines() if line.startswith("# TYPE smtpgate_")

@@ -1,0 +1,104 @@
+"""The certificate of a listener: loaded, looked at, and loaded again without a restart."""
+
+import ssl
+from datetime import datetime, timedelta
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+
+from smtpgate.config import ListenerConfig
+
+__all__ = ["ServerTls"]
+
+_ENDS_SOON: Final = timedelta(days=14)
+
+
+class ServerTls:
+    """The TLS settings of a listener, with the certificate that was last loaded.
+
+    ``context`` stays the same object: every handshake that begins on it uses the newest
+    certificate. Raises OSError naming the keys when the certificate cannot be used.
+    """
+
+    def __init__(self, config: ListenerConfig) -> None:
+        self._config = config
+        self._newest, self._certificate = _load(config)
+        self.context = self._newest
+        self.context.sni_callback = self._use_newest
+
+    @property
+    def not_after(self) -> datetime:
+        """When the certificate ends."""
+        return self._certificate.not_valid_after_utc
+
+    def reload(self) -> None:
+        """Read the files again; raises OSError, and keeps the old certificate then."""
+        self._newest, self._certificate = _load(self._config)
+
+    def warnings(self, hostname: str, now: datetime) -> list[str]:
+        """Reasons why clients refuse the certificate, now or soon."""
+        certificate, found = self._certificate, list[str]()
+        starts, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        if ends <= now:
+            found.append(f"expired on {ends:%Y-%m-%d}")
+        elif ends - now < _ENDS_SOON:
+            found.append(f"expires on {ends:%Y-%m-%d}")
+        if now < starts:
+            found.append(f"is valid only from {starts:%Y-%m-%d %H:%M} UTC on")
+        names = _names(certificate)
+        if not any(_covers(name, hostname) for name in names):
+            shown = ", ".join(names) or "no name"
+            found.append(f"is for {shown} and not for gate.hostname, {hostname}")
+        where = f"listener.{self._config.name}: the certificate in {self._config.cert_file}"
+        return [f"{where} {problem}" for problem in found]
+
+    def _use_newest(
+        self, connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _: ssl.SSLContext
+    ) -> None:
+        # OpenSSL asks once a handshake, also when the client names no server.
+        if self._newest is not self.context:
+            connection.context = self._newest
+
+
+def _load(config: ListenerConfig) -> tuple[ssl.SSLContext, x509.Certificate]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = (
+        ssl.TLSVersion.TLSv1_3 if config.min_tls == "1.3" else ssl.TLSVersion.TLSv1_2
+    )
+    cert_file, key_file = config.cert_file or Path(), config.key_file or Path()
+    try:
+        context.load_cert_chain(cert_file, key_file)
+        # The first one is the server's own (RFC 8446 §4.4.2).
+        certificate = x509.load_pem_x509_certificates(cert_file.read_bytes())[0]
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OSError(
+            f"listener.{config.name}: cert_file {cert_file} with key_file {key_file}: {reason}"
+        ) from None
+    return context, certificate
+
+
+def _names(certificate: x509.Certificate) -> list[str]:
+    """The host names and addresses that it is for (RFC 9525 §2: the subject has none)."""
+    try:
+        names = certificate.extensions.get_extension_for_class(
+            x509.SubjectAlternativeName
+        ).value
+    except x509.ExtensionNotFound:
+        return []
+    addresses: list[IPv4Address | IPv6Address] = [
+        address
+        for address in names.get_values_for_type(x509.IPAddress)
+        if isinstance(address, IPv4Address | IPv6Address)
+    ]
+    return [*names.get_values_for_type(x509.DNSName), *map(str, addresses)]
+
+
+def _covers(pattern: str, hostname: str) -> bool:
+    """Whether a certificate for that name is one for the host (RFC 9525 §6.3)."""
+    pattern, hostname = pattern.lower().rstrip("."), hostname.lower().rstrip(".")
+    if pattern.startswith("*."):
+        return hostname.partition(".")[2] == pattern[2:]
+    return pattern == hostname

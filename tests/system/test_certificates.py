@@ -1,0 +1,91 @@
+"""A listener's certificate is replaced while the gate runs, and watched until it expires."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import trustme
+
+from smtpgate.app import Gate, check
+from tests.support.dialog import Dialog
+from tests.support.inprocess import client_tls, login, open_gate, send
+
+
+def replace_certificate(folder: Path, name: str) -> trustme.CA:
+    """Put another one into the listeners' files; who signed it."""
+    authority = trustme.CA()
+    both = authority.issue_cert(name, "127.0.0.1").private_key_and_cert_chain_pem
+    for file in (folder / "tls.crt", folder / "tls.key"):
+        both.write_to_path(str(file))
+    return authority
+
+
+async def open_implicit(gate: Gate, authority: trustme.CA | None) -> Dialog:
+    context = client_tls()
+    if authority is not None:
+        authority.configure_trust(context)
+    dialog = await Dialog.open(gate.listeners["tls"].port, context)
+    await dialog.reply()
+    return dialog
+
+
+async def open_starttls(gate: Gate, authority: trustme.CA | None) -> Dialog:
+    context = client_tls()
+    if authority is not None:
+        authority.configure_trust(context)
+    dialog = await Dialog.open(gate.listeners["starttls"].port)
+    await dialog.reply()
+    await dialog.say("EHLO client.example")
+    await dialog.say("STARTTLS")
+    await dialog.start_tls(context)
+    return dialog
+
+
+def noted(folder: Path, event: str) -> list[dict[str, object]]:
+    lines = (folder / "log").read_text().splitlines()
+    return [entry for line in lines if (entry := json.loads(line)).get("event") == event]
+
+
+async def test_a_reload_takes_the_newer_certificate_and_leaves_sessions_alone(
+    tmp_path: Path,
+) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        running = await login(gate)
+        before = gate.metrics.render().decode()
+        newer = replace_certificate(tmp_path, "gate.example")
+        await gate.reload()
+        for open_session in (open_implicit, open_starttls):
+            dialog = await open_session(gate, newer)
+            assert (await dialog.say("NOOP")).startswith("250")
+        assert (await send(running)).startswith("250")
+        name = 'smtpgate_certificate_not_after_timestamp_seconds{listener="tls"} '
+        assert name in before
+        assert name in gate.metrics.render().decode()
+    assert {line["listener"] for line in noted(tmp_path, "certificate loaded")} == {
+        "starttls",
+        "tls",
+    }
+
+
+async def test_a_reload_keeps_the_certificate_in_use_when_the_newer_one_is_unreadable(
+    tmp_path: Path,
+) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        (tmp_path / "tls.crt").write_text("nonsense")
+        await gate.reload()
+        for open_session in (open_implicit, open_starttls):
+            dialog = await open_session(gate, None)
+            assert (await dialog.say("NOOP")).startswith("250")
+    (first, *_) = noted(tmp_path, "certificate not loaded")
+    assert "listener.starttls: cert_file" in str(first["problem"])
+
+
+async def test_check_config_warns_of_a_certificate_for_another_name(tmp_path: Path) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        replace_certificate(tmp_path, "mail.example.com")
+        said = await asyncio.wait_for(check(gate.config), 10)
+    warnings = [line for line in said if line.startswith("warning: listener.")]
+    assert len(warnings) == 2
+    assert warnings[0].endswith(
+        "is for mail.example.com, 127.0.0.1 and not for gate.hostname, gate.example"
+    )
