@@ -200,7 +200,6 @@ class Pipeline:
             read_message,
             submission.message,
             smtputf8=submission.envelope.smtputf8,
-            normalize_bare_lf=self.rules.normalize_bare_lf,
         )
         done.header, done.intent = message.block, message.intent
         done.authors, done.sender = message.authors, message.sender

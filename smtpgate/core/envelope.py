@@ -44,8 +44,8 @@ class Envelope:
 class Submission:
     """A whole message with its envelope, by an authenticated principal, not yet decided on.
 
-    ``message`` has CRLF line ends and is not dot-stuffed. ``key_limits`` are the access key's
-    own.
+    ``message`` is not dot-stuffed, and its line ends are as the door was told to leave or to
+    make them. ``key_limits`` are the access key's own.
     """
 
     message_id: str

@@ -8,7 +8,6 @@ from smtpgate.core.headers import (
     HeaderError,
     duplicate_field,
     line_end_problem,
-    normalize_line_ends,
     split_message,
 )
 from smtpgate.core.intent import IntentError, SendingIntent, take_intent
@@ -30,13 +29,11 @@ class ReadMessage:
     has_utf8_header: bool
 
 
-def read_message(octets: bytes, *, smtputf8: bool, normalize_bare_lf: bool) -> ReadMessage:
+def read_message(octets: bytes, *, smtputf8: bool) -> ReadMessage:
     """Cut the header block from the body, take the X-SES fields out, find the authors.
 
     Raises Reject.
     """
-    if normalize_bare_lf:
-        octets = normalize_line_ends(octets)
     problem = line_end_problem(octets)
     if problem is not None:
         reject("transaction-failed", "bad-line-ends", problem=problem)

@@ -1,9 +1,14 @@
 """Taking a message in: finding the final dot in bulk, and bounding what is held at once."""
 
+import re
 from typing import Final
+
+from smtpgate.core.headers import normalize_line_ends
 
 __all__ = ["Intake", "MessageIntake", "unstuffed"]
 
+# A dot at the beginning of a line that has more than the dot (RFC 5321 §4.5.2).
+_STUFFED_DOT: Final = re.compile(rb"(?:(?<=\r\n)|\A)\.(?!\r\n)")
 _FINAL_DOT: Final = b"\r\n.\r\n"  # RFC 5321 §4.1.1.4: nothing less ends the data
 
 
@@ -75,8 +80,17 @@ class MessageIntake:
         self._held = 0
 
 
-def unstuffed(message: bytes) -> bytes:
-    """Take off the dots that the client added (RFC 5321 §4.5.2)."""
+def unstuffed(message: bytes, *, normalize_bare_lf: bool = False) -> bytes:
+    """Take off the dots that the client added (RFC 5321 §4.5.2).
+
+    With ``normalize_bare_lf`` line ends are made CRLF first, because a client that ends lines
+    with LF has stuffed the dots behind them. A line that is a lone dot then stays one: it did
+    not end the data, and there was nothing to stuff.
+    """
+    if normalize_bare_lf:
+        message = normalize_line_ends(message)
+        if b"\n.\r\n" in message or message.startswith(b".\r\n"):
+            return _STUFFED_DOT.sub(b"", message)
     if message.startswith(b"."):
         message = message[1:]
     return message.replace(b"\r\n.", b"\r\n") if b"\r\n." in message else message

@@ -357,7 +357,12 @@ class GateSession(GateProtocol):
                 access_key_id=key.id,
                 client=self._client(),
                 envelope=Envelope(mail.reverse_path, tuple(self._recipients), mail.smtputf8),
-                message=await door.pipeline.offload(len(message), unstuffed, message),
+                message=await door.pipeline.offload(
+                    len(message),
+                    unstuffed,
+                    message,
+                    normalize_bare_lf=door.pipeline.rules.normalize_bare_lf,
+                ),
                 received_at=received_at,
                 key_limits=key.limits,
             )

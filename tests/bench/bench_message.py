@@ -88,7 +88,7 @@ def test_reading() -> None:
     _show("split", lambda: split_message(message))
     _show("take the intent", lambda: take_intent(block))
     _show("authors", lambda: read_author_fields(left, smtputf8=False))
-    _show("all of it", lambda: read_message(message, smtputf8=False, normalize_bare_lf=False))
+    _show("all of it", lambda: read_message(message, smtputf8=False))
     large = HEAD + b"\r\n" + _attachment(40 * 1024 * 1024)
     _show("line ends at 40 MiB", lambda: line_end_problem(large))
 

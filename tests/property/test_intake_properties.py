@@ -3,7 +3,7 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from smtpgate.smtp.intake import Intake, MessageIntake
+from smtpgate.smtp.intake import Intake, MessageIntake, unstuffed
 
 # Octets that make final dots, and near misses of them, likely.
 dotty = st.lists(
@@ -79,3 +79,29 @@ def test_messages_beyond_the_bound_are_turned_away_until_there_is_room() -> None
     third = MessageIntake(intake, 1000)
     third.look(bytearray(b"z" * 500))
     assert third.refusal == ""  # alone, one message always fits
+
+
+def read_by_lines(message: bytes) -> bytes:
+    """A second reading: end each line with CRLF, then take one dot off those that have more."""
+    lines = message.replace(b"\r\n", b"\n").split(b"\n")
+    return b"\r\n".join(
+        line[1:] if line.startswith(b".") and len(line) > 1 else line for line in lines
+    )
+
+
+@given(dotty)
+@example(b"a\n..hidden\nb\r\n")
+@example(b"a\n.\nMAIL FROM:<a@example.com>\n.\r\nb\r\n")
+@example(b"a\n.\r\n.\r\nb\r\n")
+def test_stuffed_dots_go_where_lines_end_once_the_line_ends_are_whole(message: bytes) -> None:
+    message += b"\r\n"  # what comes before the final dot
+    assert unstuffed(message, normalize_bare_lf=True) == read_by_lines(message)
+
+
+@given(dotty)
+def test_a_message_with_crlf_alone_is_read_alike_with_and_without_normalizing(
+    message: bytes,
+) -> None:
+    message = message.replace(b"\r", b"").replace(b"\n", b"\r\n") + b"\r\n"
+    wire = stuffed(message).removesuffix(b".\r\n")
+    assert unstuffed(wire) == unstuffed(wire, normalize_bare_lf=True) == message
