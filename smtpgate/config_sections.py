@@ -282,6 +282,7 @@ class MessageConfig(Table):
     """``[message]``: how strictly messages are read."""
 
     bare_lf: Literal["refuse", "normalize"] = "refuse"
+    long_lines: Literal["refuse", "pass"] = "refuse"
 
 
 class MetricsConfig(Table):

@@ -68,6 +68,7 @@ class Rules:
     region: str
     infer_arn: bool = True
     normalize_bare_lf: bool = False
+    pass_long_lines: bool = False
     require_signature: bool = True
     allow_when_ledger_fails: bool = False
     allow_when_journal_fails: bool = False
@@ -200,7 +201,9 @@ class Pipeline:
             read_message,
             submission.message,
             smtputf8=submission.envelope.smtputf8,
+            pass_long_lines=self.rules.pass_long_lines,
         )
+        done.long_line = message.long_line
         done.header, done.intent = message.block, message.intent
         done.authors, done.sender = message.authors, message.sender
         return message

@@ -25,6 +25,7 @@ def rules_of(config: Config, hostname: str) -> Rules:
         region=config.gate.region,
         infer_arn=config.authorization.infer_arn,
         normalize_bare_lf=config.message.bare_lf == "normalize",
+        pass_long_lines=config.message.long_lines == "pass",
         require_signature=config.signing.require,
         allow_when_ledger_fails=config.limits.on_store_failure == "allow",
         allow_when_journal_fails=config.journal.on_failure == "allow",

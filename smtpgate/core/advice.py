@@ -20,6 +20,11 @@ ADVICE: Final[Mapping[str, str]] = {
         "The sender's software has to end every line with CRLF. Where it cannot, the operator "
         'may set message.bare_lf = "normalize", which repairs bare LF, not bare CR or NUL.'
     ),
+    "long-line": (
+        "The sender's software has to fold header fields, and to write a body with long lines "
+        "as quoted-printable or base64: most servers break such a line, and the signature with "
+        'it. Where it cannot, the operator may set message.long_lines = "pass".'
+    ),
     "duplicate-field": (
         "The sender's software has to write that field once: mail programs differ in which of "
         "two they show."

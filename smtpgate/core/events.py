@@ -71,7 +71,7 @@ class SubmissionDone:
     ``stage_s`` has the seconds that each stage took. ``charges`` are whose limits count; their
     counts of recipients in the last 24 hours, after this message, are in ``used``, by the same
     order; ``crossings`` are the shares of a quota that were reached by it. ``uncounted`` says
-    why its recipients were counted nowhere.
+    why its recipients were counted nowhere, ``long_line`` which line of its body is too long.
     ``header`` is the block without the fields that ``intent`` was read from.
     """
 
@@ -90,6 +90,7 @@ class SubmissionDone:
     used: tuple[int, ...] = ()
     crossings: tuple[Crossing, ...] = ()
     uncounted: str = ""
+    long_line: int | None = None
     signing_domain: str | None = None
     selectors: tuple[str, ...] = ()
     upstream: str | None = None

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 
 from smtpgate.core.author import Author, AuthorError, read_author_fields
 from smtpgate.core.headers import (
+    MAX_LINE_OCTETS,
     HeaderBlock,
     HeaderError,
+    LongLineError,
     duplicate_field,
+    first_long_line,
     line_end_problem,
     split_message,
 )
@@ -18,7 +21,10 @@ __all__ = ["ReadMessage", "read_message"]
 
 @dataclass(frozen=True, slots=True)
 class ReadMessage:
-    """A message cut in two, without its X-SES fields, with what they and From said."""
+    """A message cut in two, without its X-SES fields, with what they and From said.
+
+    ``long_line`` is the number of the first line of the body that is longer than lines may be.
+    """
 
     block: HeaderBlock
     body: bytes | memoryview
@@ -27,12 +33,16 @@ class ReadMessage:
     sender: Author | None
     is_8bit: bool
     has_utf8_header: bool
+    long_line: int | None = None
 
 
-def read_message(octets: bytes, *, smtputf8: bool) -> ReadMessage:
+def read_message(
+    octets: bytes, *, smtputf8: bool, pass_long_lines: bool = False
+) -> ReadMessage:
     """Cut the header block from the body, take the X-SES fields out, find the authors.
 
-    Raises Reject.
+    ``pass_long_lines`` lets long lines of the body pass; no header field may have one. Raises
+    Reject.
     """
     problem = line_end_problem(octets)
     if problem is not None:
@@ -47,12 +57,18 @@ def read_message(octets: bytes, *, smtputf8: bool) -> ReadMessage:
                 "transaction-failed", "duplicate-field", problem=f"Duplicate header '{name}'."
             )
         authors, sender = read_author_fields(block, smtputf8=smtputf8)
+    except LongLineError as error:
+        reject("transaction-failed", "long-line", problem=error)
     except HeaderError as error:
         reject("transaction-failed", "malformed-message", problem=error)
     except IntentError as error:
         reject("transaction-failed", "invalid-arn", problem=error)
     except AuthorError as error:
         reject("transaction-failed", "bad-author", problem=error)
+    long_line = _long_line(octets, len(octets) - len(message.body))
+    if long_line is not None and not pass_long_lines:
+        problem = f"line {long_line} of the body is longer than {MAX_LINE_OCTETS} octets"
+        reject("transaction-failed", "long-line", problem=problem)
     is_8bit = not octets.isascii()
     return ReadMessage(
         block,
@@ -62,4 +78,10 @@ def read_message(octets: bytes, *, smtputf8: bool) -> ReadMessage:
         sender,
         is_8bit,
         is_8bit and not all(field.raw.isascii() for field in block.fields),
+        long_line,
     )
+
+
+def _long_line(octets: bytes, body_at: int) -> int | None:
+    at = first_long_line(octets, body_at)
+    return None if at is None else 1 + octets.count(b"\n", body_at, at)

@@ -237,6 +237,7 @@ CATALOGUE: Final[dict[str, Reply]] = {
 REASONS: Final[dict[str, str]] = {
     "malformed-message": "the header block cannot be read, or a field in it",
     "bad-line-ends": "the message holds a bare CR, a bare LF or a NUL",
+    "long-line": "a line of it is longer than the 998 octets that a line may have",
     "duplicate-field": "a field that may stand once stands more often",
     "bad-author": "From (or Sender) is missing or ambiguous",
     "invalid-arn": "an X-SES-*-ARN field holds no identity ARN",

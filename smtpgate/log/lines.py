@@ -86,6 +86,7 @@ def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
         "used_24h": done.used_24h,
         "quota_reached": [_crossing(one) for one in done.crossings] or None,
         "uncounted": done.uncounted[:_MAX_TEXT] or None,
+        "long_line": done.long_line,
         "signing_domain": done.signing_domain,
         "selectors": done.selectors or None,
         "upstream": done.upstream,
@@ -210,8 +211,8 @@ def error_line(at: datetime, error: BaseException) -> bytes:
 def _level(done: SubmissionDone) -> Level:
     if done.reason == "internal-error":
         return "error"
-    is_ordinary = done.outcome == "accepted" and not done.crossings and not done.uncounted
-    return "info" if is_ordinary else "warning"
+    is_odd = done.crossings or done.uncounted or done.long_line
+    return "info" if done.outcome == "accepted" and not is_odd else "warning"
 
 
 def _verdict(done: SubmissionDone) -> dict[str, object]:

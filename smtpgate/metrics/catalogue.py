@@ -69,6 +69,12 @@ _ROWS: Final = (
         "Messages let through uncounted, because the ledger was not available.",
     ),
     MetricRow(
+        "smtpgate_long_lines_total",
+        "counter",
+        (),
+        'Messages let through with a line over 998 octets (`message.long_lines = "pass"`).',
+    ),
+    MetricRow(
         "smtpgate_stage_seconds",
         "histogram",
         ("stage",),

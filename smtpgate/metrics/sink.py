@@ -107,6 +107,7 @@ class Metrics:
         self._quota_reached = self._counter("smtpgate_quota_reached_total")
         self._refused_mail = self._counter("smtpgate_mail_refused_total")
         self._uncounted = self._counter("smtpgate_uncounted_total")
+        self._long_lines = self._counter("smtpgate_long_lines_total")
         self._sessions = self._gauge("smtpgate_sessions")
         self._refused_sessions = self._counter("smtpgate_sessions_refused_total")
         self._ended_sessions = self._counter("smtpgate_sessions_ended_total")
@@ -183,6 +184,8 @@ class Metrics:
             self._quota_reached.labels(one.charge.subject.kind, str(one.percent)).inc()
         if done.uncounted:
             self._uncounted.inc()
+        if done.long_line is not None and done.outcome == "accepted":
+            self._long_lines.inc()
         for stage, seconds in done.stage_s.items():
             self._stages[stage].observe(seconds)
         if done.done_at is not None:

@@ -4,7 +4,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smtpgate.core.headers import (
+    MAX_LINE_OCTETS,
     HeaderError,
+    first_long_line,
     line_end_problem,
     normalize_line_ends,
     split_message,
@@ -124,3 +126,21 @@ def test_normalizing_adds_a_cr_before_each_bare_lf_and_nothing_else(message: byt
     )
     assert normalized == want
     assert normalize_line_ends(normalized) == normalized
+
+
+lengths = st.integers(0, 20) | st.integers(MAX_LINE_OCTETS - 3, MAX_LINE_OCTETS + 3)
+
+
+@given(st.lists(lengths, max_size=12), st.booleans())
+@example([MAX_LINE_OCTETS], False)
+@example([MAX_LINE_OCTETS + 1], False)
+@example([1, MAX_LINE_OCTETS, MAX_LINE_OCTETS + 1, 5000], True)
+def test_the_first_long_line_is_found_wherever_it_is(sizes: list[int], is_ended: bool) -> None:
+    lines = [b"x" * size for size in sizes]
+    body = b"\r\n".join(lines) + (b"\r\n" if is_ended else b"")
+    at = first_long_line(b"head" + body, 4)
+    long = [number for number, size in enumerate(sizes) if size > MAX_LINE_OCTETS]
+    if not long:
+        assert at is None
+    else:
+        assert at == 4 + sum(size + 2 for size in sizes[: long[0]])

@@ -57,6 +57,7 @@ def _problem(text: str) -> Refused:
 _BY_REASON: Final[dict[str, Refused]] = {
     "malformed-message": _problem("line 2 is no header field"),
     "bad-line-ends": _problem("a bare LF in line 3"),
+    "long-line": _problem("line 3 of the body is longer than 998 octets"),
     "duplicate-field": _problem("Duplicate header 'Subject'."),
     "bad-author": _problem("Missing required header 'From'."),
     "invalid-arn": _problem("Invalid ARN <nonsense>. (in field X-SES-FROM-ARN)"),

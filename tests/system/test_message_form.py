@@ -1,9 +1,13 @@
 """What form a message must have: its line ends, and what the upstream gets of it."""
 
+import json
 from pathlib import Path
 
-from tests.support.inprocess import MESSAGE, is_signed, login, open_gate
+import pytest
 
+from tests.support.inprocess import MESSAGE, is_signed, login, open_gate, send
+
+LONGEST = "x" * 998
 NORMALIZE = '[message]\nbare_lf = "normalize"'
 
 
@@ -26,3 +30,45 @@ async def test_dots_behind_a_bare_lf_are_unstuffed_once_line_ends_are_normalized
         content = sink.messages[0].content
         assert content.partition(b"\r\n\r\n")[2] == b"a\r\n.hidden\r\n.\r\n..\r\nb\r\n"
         assert is_signed(content)
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        (f"{MESSAGE}{LONGEST}\r\n", "250 2.0.0 Ok"),
+        (
+            f"{MESSAGE}{LONGEST}x\r\n",
+            "554 5.6.0 Transaction failed: line 2 of the body is longer than 998 octets "
+            "(long-line; ",
+        ),
+        (f"X-Result: {LONGEST[10:]}\r\n{MESSAGE}", "250 2.0.0 Ok"),
+        (
+            f"X-Result: {LONGEST[9:]}\r\n{MESSAGE}",
+            "554 5.6.0 Transaction failed: a line of field 'X-Result' is longer than 998 "
+            "octets (long-line; ",
+        ),
+    ],
+    ids=["longest body line", "longer", "longest header line", "longer in the header"],
+)
+async def test_no_line_over_998_octets_leaves_the_gate(
+    tmp_path: Path, message: str, says: str
+) -> None:
+    async with open_gate(tmp_path) as (gate, sink):
+        assert (await send(await login(gate), message)).startswith(says)
+        lines = [line for kept in sink.messages for line in kept.content.split(b"\r\n")]
+        assert max(map(len, lines), default=0) <= 998
+
+
+async def test_a_long_line_of_the_body_can_be_let_through_with_a_warning(
+    tmp_path: Path,
+) -> None:
+    async with open_gate(tmp_path, sections='[message]\nlong_lines = "pass"') as (gate, sink):
+        dialog = await login(gate)
+        assert (await send(dialog, f"{MESSAGE}{LONGEST}x\r\n")).startswith("250")
+        assert (await send(dialog, f"X-Result: {LONGEST}\r\n{MESSAGE}")).startswith("554")
+        assert is_signed(sink.messages[0].content)
+        await gate.log.flush()
+        entries = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+        entry = next(one for one in entries if one["event"] == "submission")
+        assert (entry["level"], entry["long_line"]) == ("warning", 2)
+        assert "smtpgate_long_lines_total 1.0" in gate.metrics.render().decode()

@@ -4,8 +4,11 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from smtpgate.core.envelope import Client
-from smtpgate.core.headers import Field, split_message
+from smtpgate.core.headers import MAX_LINE_OCTETS, Field, first_long_line, split_message
+from smtpgate.core.identity import DkimKey
+from smtpgate.core.signing import signature_fields
 from smtpgate.core.trace import complete, received_field
+from tests.support.dkim import rsa_key
 
 CLIENT = Client("192.0.2.7", "client.example.net", "submission", "ESMTPSA")
 NOW = datetime(2026, 6, 1, 10, 0, 5, tzinfo=timezone(timedelta(hours=2)))
@@ -94,3 +97,22 @@ def test_blind_copies_and_return_path_are_removed() -> None:
     ).block
     full = complete(block, message_id="0100-x", hostname="gate.example.com", now=NOW)
     assert [field.name for field in full.fields] == [b"from", b"date", b"message-id"]
+
+
+def test_no_field_of_the_gates_own_has_a_long_line() -> None:
+    name = ".".join(["a" * 63] * 3 + ["b" * 61])  # 253 octets: no domain or selector is longer
+    client = Client(name, "x" * 1000, "submission", "ESMTPSA", "TLSv1.3", "TLS_" + "A" * 100)
+    received = received_field(
+        client, hostname=name, message_id="0" * 60, now=NOW, mask_client=False
+    )
+    block = complete(
+        split_message(b"From: a@example.com\r\n" + b"To: b\r\nResent-To: c\r\n" * 400).block,
+        message_id="0" * 60,
+        hostname=name,
+        now=NOW,
+    )
+    key = DkimKey(name, rsa_key().private_key)
+    (signature,) = signature_fields(block, b"", domain=name, keys=[key], now=NOW)
+    for field in (received, signature, *block.fields):
+        assert first_long_line(field.raw) is None, field.raw
+    assert MAX_LINE_OCTETS == 998
