@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeVar
 
 from smtpgate.core.arn import root_arn
 from smtpgate.core.policy import Policy
-from smtpgate.core.policy.values import in_network, read_address
+from smtpgate.core.policy.values import as_network, in_network, read_address
 from smtpgate.core.reply import reject
 from smtpgate.core.secret import Secret, smtp_password
 
@@ -165,8 +165,7 @@ class AccessKey:
     def _is_at_home(self, address: str) -> bool:
         known = read_address(address)  # read as for aws:SourceIp: IPv4 inside IPv6 is IPv4
         return known is not None and any(
-            in_network(known, (one.version, int(one.network_address), int(one.netmask)))
-            for one in self.networks
+            in_network(known, as_network(one)) for one in self.networks
         )
 
 

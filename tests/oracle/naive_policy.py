@@ -82,9 +82,13 @@ def arn_like(pattern: str, text: str) -> bool | None:
     if len(parts) < 6 or parts[0] != "arn":
         return None
     wanted = pattern.split(":", 5)
-    return len(wanted) == 6 and all(
-        like(one, other) for one, other in zip(wanted, parts, strict=True)
-    )
+    if len(wanted) < 6:
+        # One with a wildcard in it matches nothing; another is no pattern of ARNs.
+        could_be = like(wanted[0], "arn") and ("*" in pattern or "?" in pattern)
+        return False if could_be else None
+    if not like(wanted[0], "arn"):
+        return None
+    return all(like(one, other) for one, other in zip(wanted, parts, strict=True))
 
 
 def number(text: str) -> Fraction | None:
@@ -109,12 +113,23 @@ def instant(text: str) -> Fraction | None:
     return Fraction(since.days * 86400 + since.seconds) + Fraction(since.microseconds, 10**6)
 
 
+def plain(text: str) -> str:
+    """An address or network without the `::ffff:` by which IPv6 writes IPv4."""
+    address, slash, length = text.partition("/")
+    try:
+        mapped = ipaddress.IPv6Address(address).ipv4_mapped
+    except ValueError:
+        return text
+    bits = int(length) - 96 if slash else 32
+    return text if mapped is None or bits < 0 else f"{mapped}/{bits}"
+
+
 def in_network(network: str, address: str) -> bool | None:
     try:
-        one = ipaddress.ip_address(address)
+        one = ipaddress.ip_address(plain(address).removesuffix("/32"))
     except ValueError:
         return None
-    return one in ipaddress.ip_network(network, strict=False)
+    return one in ipaddress.ip_network(plain(network), strict=False)
 
 
 RELATIONS: Mapping[str, Callable[[Fraction, Fraction], bool]] = {
@@ -156,7 +171,13 @@ def positive(name: str) -> tuple[str, bool]:
 
 
 def condition_holds(
-    operator: str, key: str, raw: Sequence[Any], values: Values, *, has_variables: bool
+    operator: str,
+    key: str,
+    raw: Sequence[Any],
+    values: Values,
+    *,
+    effect: str,
+    has_variables: bool,
 ) -> bool:
     seen = list(values.get(key.lower(), ()))
     wanted = [str(v).lower() if isinstance(v, bool) else str(v) for v in raw]
@@ -171,17 +192,23 @@ def condition_holds(
         return on_absence or name.endswith("IfExists")
     filled = [filled_in(text, values, has_variables=has_variables) for text in wanted]
     ready = [text for text in filled if text is not None]
-    answers = [value_holds(base, ready, text, negated=negated) for text in seen]
+    answers = [value_holds(base, ready, text, effect=effect, negated=negated) for text in seen]
     if quantifier == "ForAllValues":
         return all(answers)
     return any(answers) and (quantifier == "ForAnyValue" or len(seen) == 1)
 
 
-def value_holds(base: str, wanted: Sequence[str], text: str, *, negated: bool) -> bool:
-    if base.startswith("Arn") and arn_like("", text) is None:
-        return False
+def value_holds(
+    base: str, wanted: Sequence[str], text: str, *, effect: str, negated: bool
+) -> bool:
+    """What nobody can read keeps an Allow from applying, and never a Deny."""
+    parts = text.split(":")
+    if base.startswith("Arn") and (len(parts) < 6 or parts[0] != "arn"):
+        return effect == "Deny"
     answers = [compare(base, one, text) for one in wanted]
-    return None not in answers and any(answers) is not negated
+    if True not in answers and None in answers:
+        return effect == "Deny"
+    return any(answers) is not negated
 
 
 def principal_names(block: object) -> list[str]:
@@ -231,7 +258,14 @@ def naive_statement_applies(
         and named is ("Action" in statement)
         and resource_matches(statement, resource, values, has_variables=has_variables)
         and all(
-            condition_holds(operator, key, as_list(raw), values, has_variables=has_variables)
+            condition_holds(
+                operator,
+                key,
+                as_list(raw),
+                values,
+                effect=statement["Effect"],
+                has_variables=has_variables,
+            )
             for operator, keys in statement.get("Condition", {}).items()
             for key, raw in keys.items()
         )
@@ -267,8 +301,9 @@ def naive_outcome(
     is_root = request["arn"].endswith(":root")
     user_half = is_root or bool(user)
     if request["resource"].split(":")[4] == request["account"]:
-        by_name = not is_root and any(
-            request["arn"] in principal_names(s.get("Principal", {})) for s in identity
+        by_grant = not is_root and any(
+            {request["arn"], "*"} & set(principal_names(s.get("Principal", {})))
+            for s in identity
         )
-        return "allow" if user_half or by_name else "implicit-deny"
+        return "allow" if user_half or by_grant else "implicit-deny"
     return "allow" if user_half and identity else "implicit-deny"

@@ -294,20 +294,23 @@ def _abstract(effect: str, applies: bool, principal: str | None) -> Policy:
 
 @pytest.mark.parametrize("is_root", [False, True])
 @pytest.mark.parametrize("account", ACCOUNTS)
-@pytest.mark.parametrize("by_name", [False, True])
+@pytest.mark.parametrize("principal", ["account", "user", "everybody"])
 def test_combining_is_right_for_every_combination_of_two_statements_a_side(
-    is_root: bool, account: str, by_name: bool
+    is_root: bool, account: str, principal: str
 ) -> None:
     arn = f"arn:aws:iam::{account}:" + ("root" if is_root else "user/a")
     request = Request(Caller(account, arn, is_root), "ses:SendRawEmail", IDENTITY, {})
-    named = f"arn:aws:iam::{account}:user/a" if by_name else account
+    names = {"account": account, "user": f"arn:aws:iam::{account}:user/a", "everybody": "*"}
+    named, suffices = names[principal], principal != "account"
     for chosen in product([None, *ABSTRACT], repeat=4):
         # A statement for the user alone is not about the account's root.
-        said = {c[0] for c in chosen[:2] if c and c[1] and not (by_name and is_root)}
+        said = {
+            c[0] for c in chosen[:2] if c and c[1] and not (principal == "user" and is_root)
+        }
         user_said = {c[0] for c in chosen[2:] if c and c[1]}
         user_half = is_root or "Allow" in user_said
         if account == "888888888888":
-            passes = user_half or (by_name and "Allow" in said)
+            passes = user_half or (suffices and "Allow" in said)
         else:
             passes = user_half and "Allow" in said
         expected = Outcome.ALLOW if passes else Outcome.IMPLICIT_DENY

@@ -66,9 +66,21 @@ TESTS: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[Any, ...]], ...] = (
     (
         ("IpAddress", "NotIpAddress"),
         ("aws:SourceIp",),
-        ("192.0.2.0/24", "192.0.2.7", "2001:db8::/32", "0.0.0.0/0"),
+        (
+            "192.0.2.0/24",
+            "192.0.2.7",
+            "2001:db8::/32",
+            "0.0.0.0/0",
+            "::ffff:192.0.2.0/120",
+            "::ffff:10.0.0.1",
+            "::/0",
+        ),
     ),
-    (("ArnLike", "ArnEquals", "ArnNotLike", "ArnNotEquals"), ("aws:PrincipalArn",), ARNS),
+    (
+        ("ArnLike", "ArnEquals", "ArnNotLike", "ArnNotEquals"),
+        ("aws:PrincipalArn", "aws:SourceArn"),
+        ARNS,
+    ),
     (("Null",), ("ses:FromDisplayName", "ses:Recipients", "aws:username"), (True, "false")),
 )
 ACTIONS = ("ses:SendRawEmail", "SES:Send*", "ses:SendEmail", "*", "ses:Send???Email")
@@ -81,7 +93,8 @@ CONTEXT: dict[str, tuple[str, ...]] = {
     "aws:currenttime": (*MOMENTS, "never"),
     "aws:multifactorauthage": ("5", "5.5", "-1"),
     "aws:securetransport": ("true", "FALSE", "maybe"),
-    "aws:sourceip": ("192.0.2.7", "2001:db8::7", "10.0.0.1", "x"),
+    "aws:sourceip": ("192.0.2.7", "2001:db8::7", "10.0.0.1", "::ffff:192.0.2.7", "x"),
+    "aws:sourcearn": ("arn:aws:iam::999999999999:user/a", "no ARN"),
 }
 
 

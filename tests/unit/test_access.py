@@ -97,12 +97,14 @@ def test_both_accounts_must_be_able_to_allow() -> None:
     assert (len(found.user), len(found.identity), found.unless) == (1, 1, ())
 
 
-def test_in_one_account_the_user_policies_or_a_grant_to_the_user_suffice() -> None:
+def test_in_one_account_the_user_policies_or_a_grant_to_the_user_or_everybody_suffice() -> None:
     own = "888888888888"
     arn = "arn:aws:iam::888888888888:user/mailer"
     assert access([], [MAY], account=own) is not None
     assert access([{**GRANT, "Principal": {"AWS": arn}}], [], account=own) is not None
+    assert access([{**GRANT, "Principal": "*"}], [], account=own) is not None
     assert access([{**GRANT, "Principal": {"AWS": "888888888888"}}], [], account=own) is None
+    assert access([{**GRANT, "Principal": "*"}], []) is None
 
 
 def test_a_deny_without_open_conditions_ends_it_and_another_is_told() -> None:

@@ -100,8 +100,18 @@ def test_a_glob_matches_what_its_table_says(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", CONDITIONS, ids=by_note)
 def test_a_condition_holds_when_its_table_says_so(case: dict[str, Any]) -> None:
+    assert (outcome_under(case, "Allow") is Outcome.ALLOW) is case["holds"]
+
+
+@pytest.mark.parametrize("case", CONDITIONS, ids=by_note)
+def test_a_condition_of_a_deny_holds_also_for_what_cannot_be_read(case: dict[str, Any]) -> None:
+    holds = case.get("holds_for_deny", case["holds"])
+    assert (outcome_under(case, "Deny") is Outcome.EXPLICIT_DENY) is holds
+
+
+def outcome_under(case: dict[str, Any], effect: str) -> Outcome:
     statement = {
-        "Effect": "Allow",
+        "Effect": effect,
         "Principal": "*",
         "Action": "*",
         "Resource": "*",
@@ -111,8 +121,7 @@ def test_a_condition_holds_when_its_table_says_so(case: dict[str, Any]) -> None:
     document = {"Statement": statement, **({"Version": version} if version else {})}
     policy = parse_policy(json.dumps(document), kind="identity", name="p")
     request = Request(CALLERS["root"], "ses:SendRawEmail", IDENTITY, context_of(case))
-    decision = evaluate(request, identity_policies=[policy], user_policies=[])
-    assert (decision.outcome is Outcome.ALLOW) is case["holds"]
+    return evaluate(request, identity_policies=[policy], user_policies=[]).outcome
 
 
 def test_every_operator_has_a_case_that_holds_and_one_that_does_not() -> None:

@@ -86,13 +86,13 @@ def _sides(
         return user, identity
     if who.caller.is_root or user:
         return user, ()
-    # In one account a grant that names the user itself suffices.
-    direct = [pair for pair in identity if _names_itself(pair[0], who)]
+    # In one account a grant that names the user itself, or everybody, suffices.
+    direct = [pair for pair in identity if _suffices_alone(pair[0], who)]
     return ((), direct) if direct else None
 
 
-def _names_itself(statement: Statement, who: Who) -> bool:
-    return statement.principals is not None and statement.principals.names_itself(who)
+def _suffices_alone(statement: Statement, who: Who) -> bool:
+    return statement.principals is not None and statement.principals.suffices_alone(who)
 
 
 def _possible(

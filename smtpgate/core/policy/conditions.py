@@ -15,6 +15,9 @@ negated                            holds
 
 A key of which a request can have several values never matches without a set operator, however
 many values there are, and also under a negated operator.
+
+A value that the operator cannot read (no date, no address, no ARN) satisfies no condition of an
+Allow and each condition of a Deny, negated or not: what is not understood is not let through.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +26,7 @@ from functools import partial
 from typing import Final
 
 from smtpgate.core.policy.keys import is_multivalued
-from smtpgate.core.policy.match import Piece
+from smtpgate.core.policy.match import Piece, is_arn_pattern
 from smtpgate.core.policy.operators import NULL, OPERATORS, SET_OPERATORS, Operator, Verdict
 from smtpgate.core.policy.problem import hint, shown
 from smtpgate.core.policy.variables import Context, Template, TemplateError, parse_template
@@ -38,6 +41,7 @@ __all__ = [
 ]
 
 Test = Callable[[Context], bool]
+_Fits = Callable[[str], bool]
 _IF_EXISTS: Final = "IfExists"
 _TAG_IDIOM: Final = "+.*@"
 
@@ -108,10 +112,11 @@ def compile_condition(
     key: str,
     values: tuple[str, ...],
     *,
+    denies: bool,
     variables: bool,
     address_tag_idiom: bool = False,
 ) -> Condition:
-    """Read the values and make the test. Raises ConditionError."""
+    """Read the values and make the test, for a Deny or an Allow. Raises ConditionError."""
     folded = key.lower()
     if name.base == NULL:
         wanted = frozenset(_read_all(name.row, values))
@@ -119,14 +124,14 @@ def compile_condition(
     row = name.row
     if row.read is not None:
         verdict = row.matcher(_read_all(row, values))
-        return Condition(name, key, values, _test(name, folded, verdict))
+        return Condition(name, key, values, _test(name, folded, verdict, denies=denies))
     idiom = address_tag_idiom and is_glob(row)
     texts = _spread(values) if idiom else values
     templates = _read_templates(texts, row, variables=variables)
     if any(template.variables for template in templates):
-        test = _late_test(name, folded, partial(_bind, row, templates))
+        test = _late_test(name, folded, partial(_bind, row, templates), denies=denies)
     else:
-        test = _test(name, folded, row.matcher(_resolved(templates, {})))
+        test = _test(name, folded, row.matcher(_resolved(templates, {})), denies=denies)
     return Condition(name, key, values, test, reads_tag_idiom=idiom)
 
 
@@ -163,11 +168,18 @@ def _read_templates(texts: Sequence[str], row: Operator, *, variables: bool) -> 
             template = parse_template(text, variables=variables, wildcards=row.wildcards)
         except TemplateError as error:
             bad.append(str(error))
-        else:
-            templates.append(template)
+            continue
+        templates.append(template)
+        if row.family == "arn" and not _may_be_arn(template):
+            bad.append(f"{shown(text)} is not {row.expects}")
     if bad:
         raise ConditionError(*bad)
     return templates
+
+
+def _may_be_arn(template: Template) -> bool:
+    """Whether an ARN operator can read the value; with variables that is seen in a request."""
+    return bool(template.variables) or is_arn_pattern(template.resolve({}) or ())
 
 
 def _resolved(templates: Sequence[Template], context: Context) -> list[tuple[Piece, ...]]:
@@ -188,52 +200,65 @@ def _never(_context: Context) -> bool:
     return False
 
 
-def _one(key: str, verdict: Verdict, *, wanted: bool, when_absent: bool) -> Test:
+def _fits(verdict: Verdict, *, wanted: bool, denies: bool) -> _Fits:
+    """Whether one value of the request is as the condition wants it.
+
+    The verdict on a value that cannot be read is ``None``: an Allow asks for the right answer,
+    a Deny only for another one than the wrong answer.
+    """
+    if denies:
+        return lambda value: verdict(value) is not (not wanted)
+    return lambda value: verdict(value) is wanted
+
+
+def _one(key: str, fits: _Fits, *, when_absent: bool) -> Test:
     def holds(context: Context) -> bool:
         values = context.get(key)
         if not values:
             return when_absent
-        return verdict(values[0]) is wanted and len(values) == 1
+        return len(values) == 1 and fits(values[0])
 
     return holds
 
 
-def _all(key: str, verdict: Verdict, *, wanted: bool, when_absent: bool) -> Test:
+def _all(key: str, fits: _Fits, *, when_absent: bool) -> Test:
     def holds(context: Context) -> bool:
         values = context.get(key)
         if not values:
             return when_absent
-        return all(verdict(value) is wanted for value in values)
+        return all(map(fits, values))
 
     return holds
 
 
-def _any(key: str, verdict: Verdict, *, wanted: bool, when_absent: bool) -> Test:
+def _any(key: str, fits: _Fits, *, when_absent: bool) -> Test:
     def holds(context: Context) -> bool:
         values = context.get(key)
         if not values:
             return when_absent
-        return any(verdict(value) is wanted for value in values)
+        return any(map(fits, values))
 
     return holds
 
 
-def _test(name: OperatorName, key: str, verdict: Verdict) -> Test:
+def _test(name: OperatorName, key: str, verdict: Verdict, *, denies: bool) -> Test:
     """The test that goes through the request's values as the operator asks."""
-    wanted = not name.row.negated
+    fits = _fits(verdict, wanted=not name.row.negated, denies=denies)
     if name.set_operator == "ForAllValues":
-        return _all(key, verdict, wanted=wanted, when_absent=True)
+        return _all(key, fits, when_absent=True)
     if name.set_operator == "ForAnyValue":
-        return _any(key, verdict, wanted=wanted, when_absent=name.if_exists)
+        return _any(key, fits, when_absent=name.if_exists)
     if is_multivalued(key):
         return _never
-    return _one(key, verdict, wanted=wanted, when_absent=name.if_exists or name.row.negated)
+    return _one(key, fits, when_absent=name.if_exists or name.row.negated)
 
 
-def _late_test(name: OperatorName, key: str, bind: Callable[[Context], Verdict]) -> Test:
+def _late_test(
+    name: OperatorName, key: str, bind: Callable[[Context], Verdict], *, denies: bool
+) -> Test:
     """A test whose values depend on the request."""
 
     def holds(context: Context) -> bool:
-        return _test(name, key, bind(context))(context)
+        return _test(name, key, bind(context), denies=denies)(context)
 
     return holds

@@ -140,7 +140,7 @@ class _Reader:
         principals = self._principals(value, dot)
         actions, is_not_action = self._actions(value, dot)
         templates, resources, is_not_resource = self._resources(value, dot)
-        conditions = self._conditions(value, dot)
+        conditions = self._conditions(value, dot, denies=effect == "Deny")
         if len(self.problems) > before:
             return None
         return Statement(
@@ -259,7 +259,9 @@ class _Reader:
             self.report(path, str(error))
             return Template(())
 
-    def _conditions(self, value: JsonObject, path: str) -> tuple[Condition, ...]:
+    def _conditions(
+        self, value: JsonObject, path: str, *, denies: bool
+    ) -> tuple[Condition, ...]:
         block = value.get("Condition", {})
         path += "Condition"
         if not isinstance(block, dict):
@@ -274,12 +276,14 @@ class _Reader:
                 self.report(where, str(error))
                 continue
             if isinstance(keys, dict):
-                found += self._tests(operator, keys, where)
+                found += self._tests(operator, keys, where, denies=denies)
             else:
                 self.report(where, f"must be an object of keys, not {kind_of(keys)}")
         return tuple(found)
 
-    def _tests(self, operator: OperatorName, keys: JsonObject, path: str) -> list[Condition]:
+    def _tests(
+        self, operator: OperatorName, keys: JsonObject, path: str, *, denies: bool
+    ) -> list[Condition]:
         found: list[Condition] = []
         seen: dict[str, str] = {}
         for key, value in keys.items():
@@ -301,6 +305,7 @@ class _Reader:
                         operator,
                         key,
                         values,
+                        denies=denies,
                         variables=self.has_variables,
                         address_tag_idiom=self.address_tag_idiom,
                     )

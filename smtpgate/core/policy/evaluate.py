@@ -1,9 +1,9 @@
 """The decision: a Deny that applies is final, an Allow that applies suffices, silence is no.
 
 Two sides are asked: the caller's user policies, and the policies of the identity. In one
-account the user policies decide, and an Allow of the identity that names the user itself
-suffices; across accounts both sides must allow. The account's root has no user policies and
-passes that half.
+account the user policies decide, and an Allow of the identity that names the user itself, or
+everybody, suffices; across accounts both sides must allow. The account's root has no user
+policies and passes that half.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic-cross-account.html
 """
@@ -43,9 +43,9 @@ def evaluate(
     for arn, policies in more_specific:
         denies += _applying(policies, topic._replace(resource=arn), who, context)[0]
     is_own = caller.account_id == _owner_of(resource)
-    # In one account a grant that names the user itself suffices; one to the whole account only
-    # leaves it to the account's own policies.
-    direct = [s for s in allows if s.principals and s.principals.names_itself(who)]
+    # In one account a grant that names the user itself, or everybody, suffices; one to the
+    # whole account only leaves it to the account's own policies.
+    direct = [s for s in allows if s.principals and s.principals.suffices_alone(who)]
     user = _side(
         "user",
         user_denies,

@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import Final
 
-__all__ = ["Matcher", "Piece", "Wild", "any_arn", "any_glob", "glob_match", "pieces_of"]
+__all__ = [
+    "Matcher",
+    "Piece",
+    "Wild",
+    "any_arn",
+    "any_glob",
+    "glob_match",
+    "is_arn_pattern",
+    "pieces_of",
+]
 
 Matcher = Callable[[str], bool]
 
@@ -201,18 +210,30 @@ def _arn(pieces: Pattern) -> Callable[[Sequence[str]], bool]:
     return lambda parts: all(glob(parts[at]) for at, glob in globs)
 
 
+def is_arn_pattern(pieces: Pattern) -> bool:
+    """Whether the pattern is one of ARNs: ``arn``, then five parts or a wildcard for some."""
+    segments = _segments(pieces)
+    has_wildcard = any(isinstance(piece, Wild) for piece in pieces)
+    return _glob(segments[0])("arn") and (len(segments) == 6 or has_wildcard)
+
+
 def any_arn(patterns: Iterable[Pattern]) -> Callable[[str], bool | None]:
-    """Whether any ARN pattern matches, part by part; ``None`` for a text that is no ARN.
+    """Whether any ARN pattern matches, part by part.
+
+    ``None`` for a text that is no ARN, and when none matches and one of them is no pattern of
+    ARNs.
 
     A star does not reach across the first five colons, so a pattern of fewer parts never
     matches (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html).
     """
-    compiled = tuple(_arn(pieces) for pieces in patterns)
+    given = tuple(patterns)
+    compiled = tuple(_arn(pieces) for pieces in given)
+    when_none_matches = False if all(map(is_arn_pattern, given)) else None
 
     def matches(text: str) -> bool | None:
         parts = text.split(":", 5)
         if len(parts) != 6 or parts[0] != "arn":
             return None
-        return any(pattern(parts) for pattern in compiled)
+        return any(pattern(parts) for pattern in compiled) or when_none_matches
 
     return matches

@@ -1,8 +1,8 @@
 """Condition operators: one row each.
 
 An operator compares one value of the request with all values of the document. Its matcher says
-``True`` when any of them matches, ``False`` when none does, and ``None`` when the request's
-value is not of the operator's type; then neither the operator nor its negation holds.
+``True`` when any of them matches, ``False`` when none does, and ``None`` when one of both sides
+is not of the operator's type; then no condition of an Allow holds, and each of a Deny does.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
 """
 
@@ -80,7 +80,14 @@ def _compared(read: Read, holds: Callable[[Any, Any], bool]) -> Callable[..., Ve
 def _same_octets(values: Iterable[bytes]) -> Verdict:
     """A context's values are texts: octets that are text as they are, others in base64."""
     wanted = frozenset(values)
-    return lambda text: text.encode() in wanted or read_binary(text) in wanted
+
+    def matches(text: str) -> bool | None:
+        octets = read_binary(text)
+        if text.encode("utf-8", "surrogatepass") in wanted or octets in wanted:
+            return True
+        return None if octets is None else False
+
+    return matches
 
 
 def _numeric(holds: Callable[[Any, Any], bool], *, negated: bool = False) -> Operator:
@@ -90,6 +97,11 @@ def _numeric(holds: Callable[[Any, Any], bool], *, negated: bool = False) -> Ope
 def _date(holds: Callable[[Any, Any], bool], *, negated: bool = False) -> Operator:
     expects = "a date such as `2026-01-31T12:00:00Z' or epoch seconds"
     return Operator("date", _compared(read_instant, holds), negated, read_instant, expects)
+
+
+def _arn(*, negated: bool = False) -> Operator:
+    expects = "an ARN, or a pattern of one such as `arn:aws:iam::111122223333:user/*'"
+    return Operator("arn", any_arn, negated, expects=expects, wildcards=True)
 
 
 def _ip(*, negated: bool = False) -> Operator:
@@ -122,10 +134,10 @@ OPERATORS: Final = {
     "BinaryEquals": Operator("binary", _same_octets, read=read_binary, expects="base64"),
     "IpAddress": _ip(),
     "NotIpAddress": _ip(negated=True),
-    "ArnEquals": Operator("arn", any_arn, wildcards=True),
-    "ArnLike": Operator("arn", any_arn, wildcards=True),
-    "ArnNotEquals": Operator("arn", any_arn, negated=True, wildcards=True),
-    "ArnNotLike": Operator("arn", any_arn, negated=True, wildcards=True),
+    "ArnEquals": _arn(),
+    "ArnLike": _arn(),
+    "ArnNotEquals": _arn(negated=True),
+    "ArnNotLike": _arn(negated=True),
     # The one operator about a key's absence; conditions evaluate it themselves.
     NULL: Operator("null", _equal, read=read_bool, expects=_BOOL),
 }

@@ -111,9 +111,15 @@ class Principals:
     def _names_account(self, who: Who) -> bool:
         return self.anyone or who.account_id in self._accounts or who.root_arn in self._arns
 
-    def names_itself(self, who: Who) -> bool:
-        """Whether the caller's own ARN is named (or its role's), not merely its account."""
-        return not self.is_not and not who.caller.is_root and self._names_own(who)
+    def suffices_alone(self, who: Who) -> bool:
+        """Whether an Allow needs no user policy beside it, for a caller of the same account.
+
+        It does when it names the caller's own ARN, its role's, or everybody. One that names the
+        account leaves the decision to the account's user policies.
+        """
+        if self.is_not or who.caller.is_root:
+            return False
+        return self.anyone or self._names_own(who)
 
     def _names_own(self, who: Who) -> bool:
         return who.arn in self._arns or (who.role is not None and who.role in self._roles)

@@ -1,7 +1,7 @@
 """Typed values of conditions: numbers, dates, addresses and the like, read from text.
 
 Each reader answers ``None`` for what it cannot read. In a document that is a problem; in a
-request it means that the condition is not about such a value, and so does not match.
+request no Allow applies because of it, and no Deny is avoided by it.
 """
 
 import base64
@@ -15,6 +15,7 @@ from typing import Final
 
 __all__ = [
     "Network",
+    "as_network",
     "in_network",
     "read_address",
     "read_binary",
@@ -37,6 +38,8 @@ _ISO: Final = re.compile(
 _ZERO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NETWORK: Final = re.compile(r"(?P<address>[0-9A-Fa-f.:]{2,45})(?:/(?P<length>[0-9]{1,3}))?")
 _NANO: Final = 10**9
+_MAPPED: Final = ipaddress.IPv6Network("::ffff:0:0/96")  # RFC 4291 §2.5.5.2
+_IPV4_BITS: Final = 0xFFFF_FFFF
 
 Network = tuple[int, int, int]
 """IP version, first address and mask."""
@@ -117,7 +120,18 @@ def read_network(text: str) -> Network | None:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:
         return None
-    return network.version, int(network.network_address), int(network.netmask)
+    return as_network(network)
+
+
+def as_network(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> Network:
+    """The network to look for addresses in; one of IPv4 inside IPv6 is that of IPv4.
+
+    So it is read as an address is (:func:`read_address`).
+    """
+    first, mask = int(network.network_address), int(network.netmask)
+    if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
+        return 4, first & _IPV4_BITS, mask & _IPV4_BITS
+    return network.version, first, mask
 
 
 @lru_cache(_REMEMBERED)
