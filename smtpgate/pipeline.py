@@ -37,10 +37,16 @@ from smtpgate.core.reading import ReadMessage, read_message
 from smtpgate.core.reply import Reject, Reply, reject, reply_of
 from smtpgate.core.signing import signature_fields
 from smtpgate.core.trace import complete, received_field
-from smtpgate.core.upstream import InDoubtError, LacksExtensionError, UpstreamUnavailableError
+from smtpgate.core.upstream import (
+    Delivery,
+    InDoubtError,
+    LacksExtensionError,
+    UpstreamUnavailableError,
+)
 from smtpgate.core.verdict import over_limit, refusal_of, worded
 from smtpgate.outcome import Outcome, refuse
 from smtpgate.ports import (
+    Attempt,
     Clock,
     Directory,
     DirectoryUnavailableError,
@@ -56,6 +62,12 @@ __all__ = ["Pipeline", "Rules"]
 # Work on the octets of a larger message is done in a thread: on the event loop it would hold up
 # every other session for more than a millisecond.
 _OFFLOAD_OCTETS: Final = 256 * 1024
+_UPSTREAM_ERRORS: Final = (
+    InDoubtError,
+    LacksExtensionError,
+    UpstreamUnavailableError,
+    OSError,
+)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -114,10 +126,10 @@ class Pipeline:
 
     async def submit(self, submission: Submission) -> Reply:
         """Carry one message through and answer with the verdict; never raises Reject."""
-        done = SubmissionDone(submission=submission)
+        # What stands when this task is ended by force before there is a verdict.
+        done = SubmissionDone(submission=submission, outcome="deferred", reason="gate-stopped")
         try:
             done.reply = await self._carry(submission, done)
-            done.outcome, done.reason = "accepted", "accepted"
         except Reject as refusal:
             done.reply = refuse(done, refusal)
         except Exception as error:  # noqa: BLE001 - for the log; the peer hears nothing of it
@@ -180,16 +192,9 @@ class Pipeline:
                 signed = await self._sign(submission, message, authorization, done)
             await self._outcome.begin(done)
             with self._timed("relay", done):
-                accepted = await self._relay(submission, message, signed, done)
-        except Reject as refusal:
-            await self._keep_in_doubt(
-                reservation, done, is_in_doubt=refusal.reason == "in-doubt"
-            )
-            raise
-        except Exception:
-            await self._keep_in_doubt(reservation, done, is_in_doubt=done.outcome == "in-doubt")
-            raise
-        await self._settle(reservation, accepted, done)
+                await self._relay(submission, message, signed, done)
+        finally:
+            await self._settle(reservation, done)
         return reply_of("accepted", message_id=submission.message_id)
 
     # -- the stages ----------------------------------------------------------------------------
@@ -326,8 +331,8 @@ class Pipeline:
         message: ReadMessage,
         signed: list[bytes | memoryview],
         done: SubmissionDone,
-    ) -> int:
-        """One upstream transaction; its verdict is ours. How many recipients it accepted."""
+    ) -> None:
+        """One upstream transaction; its verdict is ours."""
         # 8-bit header octets of a client that did not declare SMTPUTF8 are old habit, and pass
         # as they came; who declared it for nothing needs no upstream that has it.
         envelope = replace(
@@ -335,44 +340,57 @@ class Pipeline:
             smtputf8=submission.envelope.smtputf8 and message.has_utf8_header,
             body_8bit=message.is_8bit,
         )
-        # Should this task be ended by force, nobody knows what the upstream did.
-        done.outcome, done.reason = "in-doubt", "in-doubt"
+        attempt = Attempt(submission.principal.account.id)
+        outcome: Delivery | Exception
         try:
-            delivery = await self._upstream.deliver(envelope, signed)
-        except InDoubtError as error:
-            reject("upstream-in-doubt", "in-doubt", str(error))
-        except LacksExtensionError as error:
-            if error.extension == "8BITMIME":
+            outcome = await self._upstream.deliver(envelope, signed, attempt)
+        except _UPSTREAM_ERRORS as error:
+            outcome = error
+        except Exception as error:
+            if attempt.outcome is None:
+                raise
+            self._on_error(error)
+            outcome = attempt.outcome
+        except asyncio.CancelledError:
+            try:
+                if attempt.outcome is not None:
+                    self._judge(attempt.outcome, done)
+            except Reject as refusal:
+                refuse(done, refusal)
+            raise
+        self._judge(outcome, done)
+
+    def _judge(self, outcome: Delivery | Exception, done: SubmissionDone) -> None:
+        """Note what the upstream did with the message. Raises Reject unless it took it."""
+        recipients = len(done.submission.envelope.recipients)
+        match outcome:
+            case Delivery():
+                done.upstream, done.upstream_reply = outcome.upstream, outcome.reply
+                refusal = refusal_of(outcome)
+                if refusal is not None:
+                    raise refusal
+                done.counted = recipients - len(outcome.refused)
+                done.outcome, done.reason = "accepted", "accepted"
+            case InDoubtError():
+                done.counted = recipients
+                reject("upstream-in-doubt", "in-doubt", str(outcome))
+            case LacksExtensionError(extension="8BITMIME"):
                 reject("needs-8bitmime", "needs-8bitmime")
-            reject("upstream-lacks-smtputf8", "needs-smtputf8")
-        except (UpstreamUnavailableError, OSError) as error:
-            reject("upstream-unreachable", "upstream-unreachable", str(error))
-        done.upstream, done.upstream_reply = delivery.upstream, delivery.reply
-        refusal = refusal_of(delivery)
-        if refusal is not None:
-            raise refusal
-        return len(envelope.recipients) - len(delivery.refused)
+            case LacksExtensionError():
+                reject("upstream-lacks-smtputf8", "needs-smtputf8")
+            case _:
+                reject("upstream-unreachable", "upstream-unreachable", str(outcome))
 
     # -- around them ---------------------------------------------------------------------------
 
-    async def _keep_in_doubt(
-        self, reservation: Reservation | None, done: SubmissionDone, *, is_in_doubt: bool
-    ) -> None:
-        """Nothing was accepted, as far as we know: what may have been stays counted."""
-        if reservation is not None:
-            kept = reservation.recipients if is_in_doubt else 0
-            await self._settle(reservation, kept, done)
-
-    async def _settle(
-        self, reservation: Reservation | None, accepted: int, done: SubmissionDone
-    ) -> None:
+    async def _settle(self, reservation: Reservation | None, done: SubmissionDone) -> None:
         """Commit what was or may have been accepted, refund the rest."""
         if reservation is None:
             return
         now = self._clock.now()
         try:
-            if accepted:
-                done.crossings = await self._ledger.commit(reservation, accepted, now)
+            if done.counted:
+                done.crossings = await self._ledger.commit(reservation, done.counted, now)
             else:
                 await self._ledger.refund(reservation, now)
         except Exception as error:  # noqa: BLE001 - the message's fate is decided already

@@ -5,6 +5,7 @@ port over a database costs a query and one over memory costs none.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -14,9 +15,10 @@ from smtpgate.core.events import AuthReason, Event, SubmissionDone, UpkeepTroubl
 from smtpgate.core.identity import Identity
 from smtpgate.core.limits import Charge, Crossing, Reservation, Standing
 from smtpgate.core.registered import Registered
-from smtpgate.core.upstream import Delivery
+from smtpgate.core.upstream import Delivery, InDoubtError
 
 __all__ = [
+    "Attempt",
     "Authenticator",
     "Clock",
     "Directory",
@@ -127,16 +129,34 @@ class Ledger(Protocol):
         """Tell the store what it has not been told, and let go of it."""
 
 
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One message on its way to the upstream, shared by its sender and the relay.
+
+    ``account_id`` is the account that sends it; the gate itself has none. ``outcome`` is set
+    when the delivery is cut short, by a cancellation or a fault of ours: the delivery when its
+    verdict was there, InDoubtError when the final dot may have left. Without one, nothing was
+    accepted.
+    """
+
+    account_id: str = ""
+    outcome: Delivery | InDoubtError | None = None
+
+
 class Upstream(Protocol):
     """The next hop."""
 
     async def deliver(
-        self, envelope: Envelope, message: Sequence[bytes | memoryview]
+        self,
+        envelope: Envelope,
+        message: Sequence[bytes | memoryview],
+        attempt: Attempt | None = None,
     ) -> Delivery:
         """Carry out one mail transaction with the message, given in pieces with CRLF line ends.
 
         Raises UpstreamUnavailableError when nothing was accepted, InDoubtError when the final
-        dot was sent and no answer came (RFC 1047).
+        dot was sent and no answer came (RFC 1047). When it is cut short otherwise, such as by a
+        cancellation, ``attempt.outcome`` says what is certain.
         """
 
     @property

@@ -113,6 +113,10 @@ ADVICE: Final[Mapping[str, str]] = {
         "Ask the operator of the upstream whether it has the message before it is sent again: "
         "else it may arrive twice, or not at all. Its recipients stay counted."
     ),
+    "gate-stopped": (
+        "Nothing was accepted. The client sends it again; a longer gate.drain_s lets more "
+        "messages end before a stop."
+    ),
     "directory-unavailable": "The operator has to see that the directory's database answers.",
     "ledger-unavailable": (
         "The operator has to see that the ledger can count, or sets "

@@ -70,7 +70,8 @@ class SubmissionDone:
     The pipeline fills it in stage by stage, so that a refusal tells all that was known by then.
     ``stage_s`` has the seconds that each stage took. ``charges`` are whose limits count; their
     counts of recipients in the last 24 hours, after this message, are in ``used``, by the same
-    order; ``crossings`` are the shares of a quota that were reached by it. ``uncounted`` says
+    order; ``crossings`` are the shares of a quota that were reached by it. ``counted`` is how
+    many recipients stay counted: those that were accepted, or may have been. ``uncounted`` says
     why its recipients were counted nowhere, ``long_line`` which line of its body is too long.
     ``header`` is the block without the fields that ``intent`` was read from.
     """
@@ -89,6 +90,7 @@ class SubmissionDone:
     charges: tuple[Charge, ...] = ()
     used: tuple[int, ...] = ()
     crossings: tuple[Crossing, ...] = ()
+    counted: int = 0
     uncounted: str = ""
     long_line: int | None = None
     signing_domain: str | None = None

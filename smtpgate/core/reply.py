@@ -262,6 +262,7 @@ REASONS: Final[dict[str, str]] = {
     "recipients-refused": "the upstream refused some of the recipients for good",
     "recipients-deferred": "the upstream deferred some of the recipients",
     "in-doubt": "the message went out whole and the upstream never answered",
+    "gate-stopped": "the gate was stopped by force before the upstream had the message",
     "directory-unavailable": "accounts, identities or policies could not be read",
     "ledger-unavailable": "the sending limits could not be counted",
     "journal-unavailable": "the journal could not be written, and nothing goes out unwritten",

@@ -24,6 +24,7 @@ from smtpgate.core.upstream import (
     Delivery,
     Done,
     Failed,
+    InDoubtError,
     Octets,
     Send,
     SendMessage,
@@ -34,6 +35,7 @@ from smtpgate.core.upstream import (
     UpstreamSession,
     UpstreamUnavailableError,
 )
+from smtpgate.ports import Attempt
 
 __all__ = ["Connection", "StaleConnectionError", "reason_of"]
 
@@ -85,8 +87,15 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_ready(self) -> bool:
-        """Whether a transaction can begin."""
-        return self._session.state is State.READY
+        """Whether a transaction can begin: to be asked when it does, and not before.
+
+        News that nobody took is the verdict on a message that was given up.
+        """
+        return (
+            self._session.state is State.READY
+            and self._news is None
+            and not self._transport.is_closing()
+        )
 
     @property
     def extensions(self) -> frozenset[str]:
@@ -103,16 +112,29 @@ class Connection(asyncio.Protocol):
             await self._next()
 
     async def deliver(
-        self, envelope: Envelope, message: Sequence[Octets], deadline: float
+        self,
+        envelope: Envelope,
+        message: Sequence[Octets],
+        deadline: float,
+        attempt: Attempt,
     ) -> Delivery:
-        """Carry out one transaction."""
+        """Carry out one transaction.
+
+        Whatever cuts it short ends the connection, and the attempt says what is certain then.
+        When the transaction cannot begin, nothing was said and the connection is as it was.
+        """
         self._deadline = deadline
-        self._carry_out(self._session.begin(envelope, message))
+        steps = self._session.begin(envelope, message)
         self.messages += 1
-        step = await self._next()
-        if isinstance(step, SendMessage):
-            await self._stream(step.pieces)
+        try:
+            self._carry_out(steps)
             step = await self._next()
+            if isinstance(step, SendMessage):
+                await self._stream(step.pieces)
+                step = await self._next()
+        except BaseException:
+            attempt.outcome = self._cut_short()
+            raise
         return cast("Done", step).delivery
 
     async def quit(self) -> None:
@@ -177,6 +199,16 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _cut_short(self) -> Delivery | InDoubtError | None:
+        """Drop the connection; what is certain of the transaction that nobody waits for."""
+        self.abort()
+        match self._news:
+            case Done(delivery):
+                return delivery
+            case Failed(InDoubtError() as error):
+                return error
+        return None
 
     def _use(self, transport: asyncio.Transport) -> None:
         transport.set_write_buffer_limits(**_LIMITS)

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from smtpgate.config import UpstreamConfig
 from smtpgate.core.envelope import Envelope
 from smtpgate.core.upstream import Delivery, Octets, UpstreamUnavailableError
-from smtpgate.ports import Clock
+from smtpgate.ports import Attempt, Clock
 from smtpgate.relay.client import Client
 from smtpgate.relay.connection import Connection, StaleConnectionError
 from smtpgate.tasks import TaskOwner
@@ -71,22 +71,30 @@ class PooledUpstream:
         idle = len(self._idle)
         return {"busy": max(self._slots_taken - idle, 0), "idle": idle}
 
-    async def deliver(self, envelope: Envelope, message: Sequence[Octets]) -> Delivery:
+    async def deliver(
+        self, envelope: Envelope, message: Sequence[Octets], attempt: Attempt | None = None
+    ) -> Delivery:
         """Carry out one mail transaction.
 
-        Raises UpstreamUnavailableError, InDoubtError, LacksExtensionError.
+        Raises UpstreamUnavailableError, InDoubtError, LacksExtensionError. When the delivery
+        is cut short otherwise, the attempt says what is certain.
         """
+        attempt = attempt or Attempt()
         deadline = asyncio.get_running_loop().time() + self._config.deadline_s
         connection = await self._acquire(deadline)
         try:
-            if connection is not None:
+            # It was ready when it was handed over; since then it may have closed.
+            if connection is not None and connection.is_ready:
                 try:
-                    return await connection.deliver(envelope, message, deadline)
+                    return await connection.deliver(envelope, message, deadline, attempt)
                 except StaleConnectionError:
-                    connection = None
+                    pass
+            connection = None
             connection = await self._client.open(deadline, self._forget)
             self._extensions = connection.extensions
-            return await connection.deliver(envelope, message, deadline)
+            if not connection.is_ready:
+                raise self._unavailable("it hung up before the connection could be used")
+            return await connection.deliver(envelope, message, deadline, attempt)
         finally:
             self._release(connection)
 

@@ -107,6 +107,7 @@ _BY_REASON: Final[dict[str, Refused]] = {
         5, "recipients-deferred", {"refused": "<jane0@example.net> (451 4.2.1 busy)"}
     ),
     "in-doubt": Refused(5, "upstream-in-doubt", {}, "no answer within 180 s"),
+    "gate-stopped": Refused(5, "temporary-failure", {}),
     "directory-unavailable": Refused(2, "temporary-failure", {}, "directory: no connection"),
     "ledger-unavailable": Refused(3, "temporary-failure", {}, "ledger: disk full"),
     "journal-unavailable": Refused(4, "temporary-failure", {}),
@@ -144,6 +145,8 @@ def _refused(reason: str) -> SubmissionDone:
         event.signing_domain, event.selectors = None, ()
     if reason == "in-doubt":
         event.outcome = "in-doubt"
+    if reason == "gate-stopped":
+        event.reply = None
     if reason in ("explicit-deny", "implicit-deny"):
         event.authors = (Author("The CEO", _CEO),)
         event.identities = (UsedIdentity("from", _CEO, IDENTITY, "inherited"),)

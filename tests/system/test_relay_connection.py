@@ -15,6 +15,7 @@ from smtpgate.core.upstream import (
     Terms,
     UpstreamUnavailableError,
 )
+from smtpgate.ports import Attempt
 from smtpgate.relay.connection import Connection
 from tests.support.clock import MovableLoop, move_loop, settle
 from tests.support.upstream_server import TO_BOB, TO_BOTH, UpstreamServer
@@ -78,7 +79,7 @@ async def opened(
     connection.data_received(b"250-mx\r\n250 PIPELINING\r\n")
     await ready
     delivery = asyncio.create_task(
-        connection.deliver(envelope, message, loop.time() + deadline_s)
+        connection.deliver(envelope, message, loop.time() + deadline_s, Attempt())
     )
     await settle()
     yield connection, pipe, delivery

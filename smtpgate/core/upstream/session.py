@@ -276,9 +276,14 @@ class UpstreamSession:
         self._go_on()
 
     def _rcpt_answered(self, answer: Answer) -> None:
-        # After a refused MAIL the replies to pipelined RCPTs say only that MAIL is missing.
+        # After a refused MAIL the replies to pipelined RCPTs say only that MAIL is missing. One
+        # that says yes shows that the refusal was a late reply to something else.
         if self._refusal is None:
             self._replies.append(as_reply(answer))
+        elif answer.code < 400:
+            refusal, self._refusal = self._refusal, None
+            problem = f"it refused MAIL with {refusal} and accepted RCPT"
+            raise UpstreamProtocolError(self._told(problem))
         self._go_on()
 
     def _go_on(self) -> None:

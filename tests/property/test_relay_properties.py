@@ -1,0 +1,194 @@
+"""Pool and connections against a server whose every reply can go wrong, and cancellations.
+
+The server says which final dots left and which of its verdicts arrived; what the relay says of
+each message must follow from that, whatever happened.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from itertools import product, repeat
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smtpgate.clock import SystemClock
+from smtpgate.core.upstream import (
+    Delivery,
+    InDoubtError,
+    UpstreamUnavailableError,
+)
+from smtpgate.ports import Attempt
+from smtpgate.relay import PooledUpstream
+from smtpgate.tasks import TaskOwner
+from tests.support.scripted_upstream import (
+    MISHAPS,
+    Mishap,
+    ScriptedLoop,
+    ScriptedUpstream,
+    on_scripted_loop,
+)
+from tests.support.upstream_server import TO_BOB, TO_BOTH, UpstreamServer
+
+_TURNS_A_PAUSE = 25  # after so many turns of the loop without news, time passes
+_PAUSE_S = 2.0
+_MAX_TURNS = 4000
+_FIVE_FINE: list[Mishap] = ["fine", "fine", "fine", "fine", "fine"]
+
+
+class Sending:
+    """One message, and what the relay said of it in the end."""
+
+    def __init__(self, number: int, cancel_at: int | None = None) -> None:
+        self.number = number
+        self.cancel_at = cancel_at
+        self.task: asyncio.Task[Delivery] | None = None
+        self.attempt = Attempt("111111111111")
+
+    def restart(self) -> None:
+        """Forget what became of it."""
+        self.attempt, self.task = Attempt("111111111111"), None
+
+    def start(self, pool: PooledUpstream) -> None:
+        message = [b"Subject: %d\r\n\r\n" % self.number, b"Hello\r\n"]
+        envelope = TO_BOTH if self.number % 3 == 2 else TO_BOB
+        self.task = asyncio.create_task(pool.deliver(envelope, message, self.attempt))
+
+    @property
+    def is_done(self) -> bool:
+        return self.task is not None and self.task.done()
+
+    def outcome(self) -> Delivery | BaseException | None:
+        """The verdict, the error, or ``None`` when it was cut short and nothing is certain."""
+        assert self.task is not None
+        if self.task.cancelled():
+            return self.attempt.outcome
+        return self.task.exception() or self.task.result()
+
+
+async def carry_out(
+    pool: PooledUpstream, loop: ScriptedLoop, sendings: Sequence[Sending]
+) -> None:
+    """Start one message a turn, and go on until every one has its end."""
+    for turn in range(_MAX_TURNS):
+        for sending in sendings:
+            if turn == sending.number:
+                sending.start(pool)
+            if turn == sending.cancel_at and sending.task is not None:
+                sending.task.cancel()
+        if all(sending.is_done for sending in sendings):
+            return
+        if turn % _TURNS_A_PAUSE == _TURNS_A_PAUSE - 1:
+            loop.ahead_s += _PAUSE_S
+        await asyncio.sleep(0)
+    raise AssertionError("a delivery never ended")
+
+
+def judge(upstream: ScriptedUpstream, sending: Sending) -> None:
+    """Hold what the relay said against what the server knows."""
+    number, outcome = sending.number, sending.outcome()
+    departures = upstream.sent.count(number)
+    assert departures <= 1, "a message was sent twice"
+    verdicts = upstream.accepted | upstream.refused
+    match outcome:
+        case Delivery():
+            words = outcome.reply.text.split()
+            if words[0] in ("queued", "refused"):
+                assert int(words[1]) == number, "it is the verdict on another message"
+            if outcome.is_accepted:
+                assert words[0] == "queued"
+                assert number in upstream.accepted
+            else:
+                assert number not in upstream.accepted
+                assert departures == (number in upstream.refused)
+        case InDoubtError():
+            assert departures == 1, "in doubt, and the final dot never left"
+            assert number not in verdicts, "a verdict was lost"
+        case UpstreamUnavailableError() | None:
+            assert number not in upstream.accepted, "an acceptance was lost"
+            assert not departures or number in upstream.refused, "the final dot had left"
+        case _:
+            raise outcome
+
+
+def hold(
+    script: Sequence[Mishap],
+    sendings: Sequence[Sending],
+    max_connections: int,
+    *,
+    is_pipelining: bool = True,
+    after_message: Mishap | None = None,
+) -> ScriptedUpstream:
+    """Send the messages, judge each of them, and see that the pool is whole afterwards."""
+    upstream = ScriptedUpstream(
+        script, is_pipelining=is_pipelining, after_message=after_message
+    )
+
+    async def scene(loop: ScriptedLoop) -> None:
+        tasks = TaskOwner()
+        config = UpstreamServer((), None).config(max_connections=max_connections)
+        pool = PooledUpstream(config, clock=SystemClock(), tasks=tasks)
+        await carry_out(pool, loop, sendings)
+        assert pool.waiting == 0
+        upstream.script.clear()
+        for _ in range(_TURNS_A_PAUSE):  # what the server still has to say arrives
+            await asyncio.sleep(0)
+        last = Sending(999)
+        last.start(pool)
+        assert last.task is not None
+        assert (await last.task).is_accepted, "the pool is of no use any more"
+        await pool.close()
+        loop.ahead_s += 10
+        await tasks.drain(1)
+        assert pool.open_connections == 0
+        judge(upstream, last)
+
+    on_scripted_loop(upstream, scene)
+    for sending in sendings:
+        judge(upstream, sending)
+    return upstream
+
+
+scripts = st.lists(st.sampled_from(["fine", *MISHAPS]), max_size=24)
+cancellations = st.lists(st.none() | st.integers(1, 60), min_size=1, max_size=7)
+
+
+@given(scripts, cancellations, st.integers(1, 3))
+def test_every_message_has_its_own_verdict_and_doubt_is_there_exactly_when_it_must_be(
+    script: list[Mishap], cancellations: list[int | None], max_connections: int
+) -> None:
+    sendings = [Sending(number, at) for number, at in enumerate(cancellations)]
+    hold(script, sendings, max_connections)
+    for sending in sendings:
+        sending.restart()
+    # Without PIPELINING a late refusal cannot be told from one of the next MAIL command.
+    script = ["refuse" if mishap == "refuse-echo" else mishap for mishap in script]
+    hold(script, sendings, max_connections, is_pipelining=False)
+
+
+@pytest.mark.parametrize("first", ["fine", "close-with", "twice", "echo"])
+def test_a_delivery_cancelled_in_any_turn_of_the_loop_loses_and_invents_nothing(
+    first: Mishap,
+) -> None:
+    outcomes = set()
+    for turn, followers in product(range(1, 30), (1, 2)):
+        sendings = [Sending(0, turn), *map(Sending, range(1, 1 + followers))]
+        script: list[Mishap] = [*_FIVE_FINE, first]  # greeting, EHLO, MAIL, RCPT, DATA
+        hold(script, sendings, 1)
+        outcomes.add(type(sendings[0].outcome()))
+    assert outcomes == {type(None), InDoubtError, Delivery}
+
+
+@pytest.mark.parametrize("mishap", MISHAPS)
+@pytest.mark.parametrize("place", range(12))
+def test_one_mishap_at_any_reply_loses_and_invents_nothing(mishap: Mishap, place: int) -> None:
+    fine: Mishap = "fine"
+    script = [*repeat(fine, place), mishap]
+    hold(script, [Sending(number) for number in range(4)], 1)
+
+
+@pytest.mark.parametrize("end", ["close-with", "close-after", "close-later"])
+def test_a_server_that_closes_after_each_message_costs_none(end: Mishap) -> None:
+    sendings = [Sending(number) for number in range(20)]
+    upstream = hold((), sendings, 2, after_message=end)
+    assert upstream.accepted >= set(range(20))
