@@ -215,11 +215,11 @@ class UpkeepDone:
 class JournalChanged:
     """The journal cannot be written, for that ``problem``, or without one it can be again.
 
-    ``owed`` is how many records wait to be written.
+    ``records`` is how many wait to be written then, or how many had to wait and are written.
     """
 
     problem: str | None
-    owed: int
+    records: int
     at: datetime
 
 

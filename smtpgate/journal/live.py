@@ -76,7 +76,8 @@ class LiveJournal:
         self._login_rows = Bucket(_LOGINS_AT_ONCE, _LOGIN_EVERY_S, clock)
         self._tasks = TaskOwner()
         self.writer = Writer(
-            store,
+            store.batches(),
+            name=store.database.name,
             open_again=self._open_again,
             clock=clock,
             on_change=self._tell_change,
@@ -230,8 +231,8 @@ class LiveJournal:
 
     # -- what is told --------------------------------------------------------------------------
 
-    def _tell_change(self, problem: str | None) -> None:
-        self._events.publish(JournalChanged(problem, self.owed, self._clock.now()))
+    def _tell_change(self, problem: str | None, records: int) -> None:
+        self._events.publish(JournalChanged(problem, records, self._clock.now()))
 
     def _tell_retention(self, problem: str | None) -> None:
         self._events.publish(RetentionChanged(problem, self._clock.now()))

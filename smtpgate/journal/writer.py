@@ -1,10 +1,15 @@
 """Group commit: what comes while a transaction runs goes into the next one, all of it at once.
 
-A lone record does not wait for others, and many at once cost little more than one. Who waits
-for a record hears when it is there to stay, or that it is not.
+A lone record does not wait for others, and many at once cost little more than one. A caller
+that waits for a record learns when it is there to stay, or that it is not.
 
 While the journal cannot be written nobody waits: records that must not be lost are owed, and
 written when that can be done again. That is tried twice a second, by writing something.
+
+Two facts say how it stands: ``problem`` and the records that are owed. The first write that
+succeeds ends the problem. ``on_change`` reports that the journal is written again only when
+there is no problem and nothing is owed; both are looked at anew after each wait, since records
+may come to be owed during any of them.
 """
 
 import asyncio
@@ -15,9 +20,9 @@ from itertools import islice
 from typing import Final, TypeVar
 
 from smtpgate.journal.pen import Entry, Pen
-from smtpgate.journal.store import JournalStore, SchemaError, TermKeyError
+from smtpgate.journal.store import SchemaError, TermKeyError
 from smtpgate.ports import Clock, JournalUnavailableError
-from smtpgate.sql.batches import UnfitRowsError, Work
+from smtpgate.sql.batches import Batches, UnfitRowsError, Work
 from smtpgate.tasks import TaskOwner
 
 __all__ = ["Tally", "Writer"]
@@ -48,26 +53,29 @@ class Tally:
 class Writer:
     """Writes entries in groups.
 
-    ``open_again`` makes sure of the tables before a retry. ``on_change`` hears what is in the
-    way when something is, and ``None`` when it no longer is; ``on_lost`` how many records are
-    lost for good, and why.
+    ``name`` is the database's, for errors. ``open_again`` makes sure of the tables before a
+    retry. ``on_change`` is called with the problem and the number of records that are owed when
+    nothing can be written, and with ``None`` and the number of records that were written late
+    when everything is written again; ``on_lost`` with how many records are lost for good, and
+    why.
     """
 
     def __init__(
         self,
-        store: JournalStore,
+        batches: Batches,
         *,
+        name: str,
         open_again: Callable[[], Awaitable[None]],
         clock: Clock,
-        on_change: Callable[[str | None], None],
+        on_change: Callable[[str | None, int], None],
         on_lost: Callable[[int, str], None],
         on_error: Callable[[BaseException], None],
     ) -> None:
         self.tally = Tally()
         self.problem: str | None = None
-        self._store = store
+        self._name = name
         self._open_again = open_again
-        self._batches = store.batches()
+        self._batches = batches
         self._pen = Pen()
         self._clock = clock
         self._on_change = on_change
@@ -76,6 +84,9 @@ class Writer:
         self._waiting: deque[Waiting] = deque()
         self._group: Sequence[Waiting] = ()  # what is being written
         self._owed: dict[str, Entry] = {}
+        self._piece = _MAX_GROUP  # how many of them are written in one transaction
+        self._written_late = 0
+        self._is_reported = False  # a problem was, and its end was not yet
         self._turn = asyncio.Lock()
         self._tasks = TaskOwner()
         self._is_pumping = False
@@ -95,6 +106,9 @@ class Writer:
             if entry.is_final:
                 self.owe(entry)
             raise JournalUnavailableError(self.problem)
+        if self._owed.pop(entry.row.id, None) is not None:
+            # Another verdict of it waited, or is being written now; this one comes after it.
+            entry = replace(entry, may_be_there=True)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, future))
         self._start()
@@ -141,26 +155,43 @@ class Writer:
                 self._on_error(error)
 
     async def retry(self) -> None:
-        """Write what is owed, and after trouble a sign of life.
+        """Write what is owed, or a sign of life when that is nothing.
 
         Raises JournalUnavailableError.
         """
         async with self._turn:
             if self.problem is not None:
                 await self._look_at_tables()
+                await (self._pay() if self._owed else self._sign())
+                self.problem = None  # from here on records are taken again
             while self._owed:
-                await self._pay(list(islice(self._owed.values(), _MAX_GROUP)))
-            if self.problem is not None:
-                await self._sign()
-            self._in_trouble.clear()
-            self._mended()
+                await self._pay()
+            self._rest()
 
-    async def _pay(self, entries: Sequence[Entry]) -> None:
-        """Write records that are owed; they stay owed when it fails."""
-        unfit = await self._commit_each(entries)
+    def _rest(self) -> None:
+        """Nothing is in the way, and nothing is owed; nothing was awaited since that was so."""
+        self._in_trouble.clear()
+        if self._is_reported:
+            self._is_reported = False
+            written, self._written_late = self._written_late, 0
+            self._on_change(None, written)
+
+    async def _pay(self) -> None:
+        """Write a piece of what is owed; it stays owed when that fails.
+
+        On a disk that is almost full a smaller piece may fit: the next one is a quarter as large.
+        """
+        entries = list(islice(self._owed.values(), self._piece))
+        try:
+            unfit = await self._commit_each(entries)
+        except JournalUnavailableError:
+            self._piece = max(1, len(entries) // 4)
+            raise
+        self._piece = min(_MAX_GROUP, 2 * self._piece)
         for entry in entries:
             if self._owed.get(entry.row.id) is entry:
                 del self._owed[entry.row.id]
+        self._written_late += len(entries) - len(unfit)
         for error in unfit.values():
             self._lose(1, str(error))
 
@@ -177,12 +208,22 @@ class Writer:
     async def _pay_at_last(self) -> None:
         try:
             async with asyncio.timeout(_COMMIT_S):
-                await self.retry()
+                while self._owed:
+                    await self._retry_while_smaller()
         except Exception as error:  # noqa: BLE001 - whatever it is, they are lost
             if not isinstance(error, JournalUnavailableError | TimeoutError):
                 self._on_error(error)
             self._lose(len(self._owed), str(error) or "no answer")
             self._owed.clear()
+
+    async def _retry_while_smaller(self) -> None:
+        """Retry; an error is raised when a smaller piece will not fare better."""
+        piece = self._piece
+        try:
+            await self.retry()
+        except JournalUnavailableError:
+            if self._piece >= piece:
+                raise
 
     # -- groups --------------------------------------------------------------------------------
 
@@ -207,8 +248,8 @@ class Writer:
         try:
             unfit = await self._commit_each([entry for entry, _ in group])
         except JournalUnavailableError as error:
-            self.fail(str(error))
             self._answer(group, error)
+            self.fail(str(error))
         except Exception as error:  # noqa: BLE001 - for those who wait; the next group goes on
             self._answer(group, error)
         else:
@@ -263,7 +304,7 @@ class Writer:
             async with asyncio.timeout(_COMMIT_S):
                 return await self._batches.run(work)
         except TimeoutError:
-            problem = f"{self._store.database.name}: not written within {_COMMIT_S:g} s"
+            problem = f"{self._name}: not written within {_COMMIT_S:g} s"
             raise JournalUnavailableError(problem) from None
 
     # -- trouble -------------------------------------------------------------------------------
@@ -288,16 +329,11 @@ class Writer:
     def fail(self, problem: str) -> None:
         """Nothing can be written, until a retry succeeds."""
         self.tally.failures += 1
-        self._in_trouble.set()
-        if self.problem is None:
-            self.problem = problem
-            self._on_change(problem)
         self.problem = problem
-
-    def _mended(self) -> None:
-        if self.problem is not None:
-            self.problem = None
-            self._on_change(None)
+        self._in_trouble.set()
+        if not self._is_reported:
+            self._is_reported = True
+            self._on_change(problem, self.owed)
 
     def _lose(self, records: int, why: str) -> None:
         self.tally.lost += records

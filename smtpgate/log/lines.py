@@ -179,8 +179,9 @@ def dkim_alarm_line(event: DkimAlarm) -> bytes:
 def journal_line(event: JournalChanged) -> bytes:
     """The line of a journal that cannot be written, or can be again."""
     if event.problem is None:
-        return line_of(event.at, "info", "journal-written-again", {"owed": event.owed})
-    facts = {"problem": event.problem[:_MAX_TEXT], "owed": event.owed}
+        facts: dict[str, object] = {"written": event.records}
+        return line_of(event.at, "info", "journal-written-again", facts)
+    facts = {"problem": event.problem[:_MAX_TEXT], "owed": event.records}
     return line_of(event.at, "error", "journal-failed", facts)
 
 

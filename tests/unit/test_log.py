@@ -259,6 +259,7 @@ def test_a_journal_that_fails_and_works_again_is_told_in_three_lines(path: Path)
     assert failed["problem"] == "journal.sqlite: disk full"
     assert (lost["event"], lost["level"], lost["records"]) == ("journal-lost", "error", 2)
     assert (again["event"], again["level"]) == ("journal-written-again", "info")
+    assert (failed["owed"], again["written"]) == (0, 3)
 
 
 def test_a_retention_that_fails_and_works_again_is_told_in_two_lines(path: Path) -> None:
