@@ -32,8 +32,6 @@ from smtpgate.tasks import TaskOwner
 
 __all__ = ["JournalSettings", "LiveJournal"]
 
-# A verdict that comes later than this may find that its row was given up (see retention.py).
-_LATE: Final = timedelta(minutes=10)
 # At this pace the logins of 30 days take less than a quarter of the default max_octets.
 _LOGINS_AT_ONCE: Final = 1000
 _LOGIN_EVERY_S: Final = 10.0
@@ -186,7 +184,6 @@ class LiveJournal:
             late_terms=frozenset(self._key.of_verdict(record)),
             is_final=True,
             is_begun=begun is not None,
-            may_be_there=self._clock.now() - record.received_at > _LATE,
         )
         await self.writer.put(entry)
 

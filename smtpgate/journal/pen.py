@@ -1,15 +1,16 @@
 """What is written in one transaction: many records at once, each with its terms and its usage.
 
 Usage is added up in the same transaction as the verdicts that it counts, so the two never
-differ. What may have been written before (a transaction that broke off, and nobody knows
-whether before or after its end) is looked up first, and not counted twice.
+differ. A verdict completes a row that waits for one; when a row does not (another gate took
+this one for dead, or the file is another one), nothing is written, and the entries are written
+again as such that may be there. These are looked up first, and not counted twice.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.base import Executable
 
@@ -19,7 +20,7 @@ from smtpgate.journal.rows import COLUMNS, Row, day_of, hour_of
 from smtpgate.journal.schema import meta, records, statements, terms, usage
 from smtpgate.sql.batches import Statement
 
-__all__ = ["Entry", "Pen"]
+__all__ = ["Entry", "Pen", "RowsChangedError"]
 
 Texts = dict[str, str]
 Increments = dict[tuple[Grain, int, UsageKey], Counts]
@@ -28,14 +29,23 @@ _VERDICT: Final = ("done_us", "outcome", "reason", "verdict")
 _SUMS: Final = ("attempts", "messages", "recipients", "octets")
 _GRAINS: Final = tuple((grain, grain.value * 60_000_000) for grain in Grain)
 _NONE: Final = Counts()
+_OPEN: Final = "'relaying'"
+# For many rows a driver does not say how many it changed; for one statement it does.
+_FINISH: Final = """
+UPDATE journal_records AS r
+SET done_us = v.done_us, outcome = v.outcome, reason = v.reason, verdict = v.verdict
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[])
+    AS v(done_us, outcome, reason, verdict, id)
+WHERE r.id = v.id AND r.outcome = 'relaying'
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """A record to be written, as far as it has come.
 
-    ``is_begun`` says that the row is there and lacks its verdict. ``may_be_there`` says that
-    nobody knows. ``is_final`` is false before the relay.
+    ``is_begun`` says that the row should be there and lack its verdict. ``may_be_there`` says
+    that nobody knows. ``is_final`` is false before the relay.
     """
 
     row: Row
@@ -52,6 +62,10 @@ class Entry:
         return day_of(self.row.received_us)
 
 
+class RowsChangedError(Exception):
+    """A row that was begun is gone, or has a verdict already."""
+
+
 class Pen:
     """Writes entries; knows which statements' texts are there already."""
 
@@ -61,21 +75,23 @@ class Pen:
         self._new: set[tuple[int, str]] = set()
 
     def write(self, connection: Connection, entries: Sequence[Entry]) -> None:
-        """Write all entries, in the connection's transaction."""
+        """Write all entries, in the connection's transaction, or raise RowsChangedError."""
         prepared = self._for(connection)
         increments: Increments = {}
         whole: list[Entry] = []
         begun: list[Entry] = []
         for entry in entries:
             (begun if entry.is_begun and not entry.may_be_there else whole).append(entry)
-            if entry.may_be_there:
-                _count(increments, self._written(connection, entry.row.id), -1)
             if entry.is_final:
                 _count(increments, entry.row, 1)
+        for row in self._earlier(connection, [e.row for e in whole if e.may_be_there]):
+            _count(increments, row, -1)
         self._write_texts(connection, whole)
         prepared.begin.run(connection, [e.row for e in whole if not e.is_final])
         prepared.keep.run(connection, [e.row for e in whole if e.is_final])
-        self._complete(connection, begun)
+        done = prepared.finish.run(connection, [_verdict(entry.row) for entry in begun])
+        if done != len(begun):
+            raise RowsChangedError
         prepared.term.run(connection, list(_terms(whole, begun)))
         prepared.usage.run(connection, _usage_rows(increments))
 
@@ -101,10 +117,24 @@ class Pen:
             self._prepared = _Prepared(connection)
         return self._prepared
 
-    def _written(self, connection: Connection, record_id: str) -> Row | None:
-        query = select(*COLUMNS).where(records.c.id == record_id)
-        found = connection.execute(query).one_or_none()
-        return None if found is None else Row._make(found)
+    def _earlier(self, connection: Connection, rows: Sequence[Row]) -> Sequence[Row]:
+        """Those of the rows that are there, as they are there; they stay so until the end.
+
+        A transaction of which nobody knows the end may still be at work in a server that was
+        frozen. Its rows are waited for: first those that it makes, then those that it changes.
+        """
+        if not rows:
+            return ()
+        if connection.dialect.name == "postgresql":
+            prepared = self._for(connection)
+            prepared.begin.run(connection, sorted(map(_without_verdict, rows)))
+        query = (
+            select(*COLUMNS)
+            .where(records.c.id.in_([row.id for row in rows]))
+            .order_by(records.c.id)
+            .with_for_update()
+        )
+        return [Row._make(found) for found in connection.execute(query)]
 
     def _write_texts(self, connection: Connection, entries: Iterable[Entry]) -> None:
         new = {
@@ -120,17 +150,6 @@ class Pen:
         ]
         self._for(connection).text.run(connection, rows)
         self._new = set(new)
-
-    def _complete(self, connection: Connection, entries: Sequence[Entry]) -> None:
-        """Give rows their verdicts; a row that is gone (the file was taken away) is made."""
-        prepared = self._for(connection)
-        done = prepared.finish.run(connection, [_verdict(entry.row) for entry in entries])
-        if 0 <= done < len(entries):
-            self.forget()
-            again = [replace(entry, is_begun=False) for entry in entries]
-            self._write_texts(connection, again)
-            prepared.keep.run(connection, [entry.row for entry in again])
-            prepared.term.run(connection, list(_terms(again, ())))
 
 
 class _Prepared:
@@ -150,21 +169,23 @@ class _Prepared:
         self.keep = prepare(
             row.on_conflict_do_update(index_elements=["id"], set_=changed), *Row._fields
         )
-        self.finish = prepare(
+        self.finish: _InOrder | _AtOnce = prepare(
             update(records)
-            .where(records.c.id == bindparam("of_id"))
+            .where(records.c.id == bindparam("of_id"), records.c.outcome == text(_OPEN))
             .values({name: bindparam(name) for name in _VERDICT}),
             *_VERDICT,
             "of_id",
         )
+        if connection.dialect.name == "postgresql":
+            self.finish = _AtOnce(_FINISH)
         term = insert(terms).values({c.name: bindparam(c.name) for c in terms.c})
         self.term = prepare(term.on_conflict_do_nothing(), *(c.name for c in terms.c))
-        text = insert(statements).values({c.name: bindparam(c.name) for c in statements.c})
-        later = text.excluded.last_day > statements.c.last_day
+        cited = insert(statements).values({c.name: bindparam(c.name) for c in statements.c})
+        later = cited.excluded.last_day > statements.c.last_day
         self.text = prepare(
-            text.on_conflict_do_update(
+            cited.on_conflict_do_update(
                 index_elements=["digest"],
-                set_={"last_day": text.excluded.last_day},
+                set_={"last_day": cited.excluded.last_day},
                 where=later,
             ),
             *(c.name for c in statements.c),
@@ -186,6 +207,20 @@ class _Prepared:
         )
 
 
+class _AtOnce:
+    """A statement of PostgreSQL that takes all rows in one execution, a list a column."""
+
+    def __init__(self, sql: str) -> None:
+        self._sql = sql
+
+    def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
+        """How many rows it changed."""
+        if not rows:
+            return 0
+        columns = tuple(map(list, zip(*rows, strict=True)))
+        return connection.exec_driver_sql(self._sql, columns).rowcount
+
+
 class _InOrder:
     """A statement whose rows are given in an order of ours."""
 
@@ -200,6 +235,10 @@ class _InOrder:
         if order is not None:
             rows = [tuple(row[at] for at in order) for row in rows]
         return self._statement.run(connection, rows)
+
+
+def _without_verdict(row: Row) -> Row:
+    return row._replace(done_us=None, outcome="relaying", reason="relaying", verdict="{}")
 
 
 def _verdict(row: Row) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final, TypeVar
 
-from smtpgate.journal.pen import Entry, Pen
+from smtpgate.journal.pen import Entry, Pen, RowsChangedError
 from smtpgate.journal.store import SchemaError, TermKeyError
 from smtpgate.ports import Clock, JournalUnavailableError
 from smtpgate.sql.batches import Batches, UnfitRowsError, Work
@@ -179,7 +179,7 @@ class Writer:
     async def _pay(self) -> None:
         """Write a piece of what is owed; it stays owed when that fails.
 
-        On a disk that is almost full a smaller piece may fit: the next one is a quarter as large.
+        On a disk that is almost full a smaller piece may fit, so the next one is smaller.
         """
         entries = list(islice(self._owed.values(), self._piece))
         try:
@@ -290,14 +290,20 @@ class Writer:
     async def _commit(self, entries: Sequence[Entry]) -> None:
         started = self._clock.monotonic()
         try:
+            await self._write(entries)
+        except RowsChangedError:
+            await self._write([replace(entry, may_be_there=True) for entry in entries])
+        self.tally.commits += 1
+        self.tally.records += len(entries)
+        self.tally.commit_s += self._clock.monotonic() - started
+
+    async def _write(self, entries: Sequence[Entry]) -> None:
+        try:
             await self._transact(lambda connection: self._pen.write(connection, entries))
         except BaseException:
             self._pen.forget()
             raise
         self._pen.committed()
-        self.tally.commits += 1
-        self.tally.records += len(entries)
-        self.tally.commit_s += self._clock.monotonic() - started
 
     async def _transact(self, work: Work[T]) -> T:
         try:

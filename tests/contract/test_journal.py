@@ -502,6 +502,24 @@ async def test_a_verdict_that_comes_after_all_counts_once(
     assert (counted.key.reason, counted.counts.attempts) == ("accepted", 1)
 
 
+async def test_a_verdict_of_a_row_that_is_gone_is_written_whole_beside_others(
+    journal: LiveJournal, clock: MovableClock
+) -> None:
+    gone, there, whole = (submission(clock) for _ in range(3))
+    await journal.begin(gone)
+    await journal.begin(there)
+    async with journal.store.database.writing() as connection:
+        await connection.execute(
+            text("DELETE FROM journal_records WHERE id = :id"),
+            {"id": gone.submission.message_id},
+        )
+    await asyncio.gather(*(journal.finish(one) for one in (gone, there, whole)))
+    assert {row.outcome for row in await all_rows(journal.store)} == {"accepted"}
+    await must_add_up(journal.store, clock)
+    (counted,) = await usage(journal.store, clock, Grain.DAY)
+    assert counted.counts.attempts == 3
+
+
 # -- tables and keys ---------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """The journal on a full disk, on a PostgreSQL that gives no answer, in a gate that dies."""
 
+import asyncio
 import re
 import smtplib
 import ssl
@@ -9,16 +10,28 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from smtpgate.clock import SystemClock
+from smtpgate.core.events import SubmissionDone
+from smtpgate.core.record import submission_record
 from smtpgate.journal.live import JournalSettings, LiveJournal
+from smtpgate.journal.pen import Entry, Pen
+from smtpgate.journal.rows import row_of, with_verdict
 from smtpgate.ports import JournalUnavailableError
 from smtpgate.sql.database import sqlite_url
 from tests.support.authority import Authority
 from tests.support.clock import MovableClock
 from tests.support.daemons import LOOPBACK, Lab, eventually, small_disk
 from tests.support.gate import LOGIN, SENDER, Gate, GatePlan, letter, start_gate
-from tests.support.journal import all_rows, journal_in, open_journal, store_of, submission
+from tests.support.journal import (
+    all_rows,
+    journal_in,
+    must_add_up,
+    open_journal,
+    store_of,
+    submission,
+)
 from tests.support.ledgers import soon
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.recorder import recorder
@@ -166,3 +179,39 @@ async def test_two_gates_share_a_journal_in_postgresql(lab: Lab, tmp_path: Path)
             await (one if number % 2 else other).begin(event)
             await (one if number % 2 else other).finish(event)
         assert len(await all_rows(one.store)) == 40
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+async def test_a_transaction_that_ends_unseen_after_the_next_try_began_counts_once(
+    lab: Lab, tmp_path: Path, *, is_begun: bool
+) -> None:
+    """As when a frozen server had the commit, and goes on with it while it is tried again."""
+    clock = SystemClock()
+    url = postgres_server(lab).create_database("journal")
+    async with open_journal(url, tmp_path, clock=clock) as journal:
+        event = submission(clock)
+        if is_begun:
+            await journal.begin(event)
+        entry = verdict_of(event, is_begun=is_begun)
+        async with journal.store.database.writing() as unseen:
+            await unseen.run_sync(lambda connection: Pen().write(connection, [entry]))
+            journal.writer.owe(entry)
+            retry = asyncio.ensure_future(journal.writer.retry())
+            await soon(lambda: waits_for_a_lock(journal), True)
+        await retry
+        (row,) = await all_rows(journal.store)
+        assert row.outcome == "accepted"
+        await must_add_up(journal.store)
+
+
+def verdict_of(event: SubmissionDone, *, is_begun: bool) -> Entry:
+    record = submission_record(event, keep_recipients=True, keep_subject=False)
+    row, texts = row_of(record)
+    row = with_verdict(row, record)
+    return Entry(row=row, texts=texts, early_terms=frozenset(), is_begun=is_begun)
+
+
+async def waits_for_a_lock(journal: LiveJournal) -> bool:
+    query = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    async with journal.store.reading() as connection:
+        return bool((await connection.execute(query)).scalar_one())

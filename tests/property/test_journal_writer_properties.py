@@ -9,6 +9,7 @@ and leaps.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
@@ -136,7 +137,9 @@ class Message:
         self.last = outcome
         facts = ROW.facts if self.is_fit else "\ud800"
         row = ROW._replace(id=self.id, outcome=outcome, reason=outcome, facts=facts)
-        return Entry(row=row, texts=TEXTS, early_terms=frozenset([b"t"]), is_begun=self.is_begun)
+        return Entry(
+            row=row, texts=TEXTS, early_terms=frozenset([b"t"]), is_begun=self.is_begun
+        )
 
 
 class OutagesAtEveryAwait(RuleBasedStateMachine):
@@ -258,10 +261,8 @@ class OutagesAtEveryAwait(RuleBasedStateMachine):
             pass
 
         async def work() -> None:
-            try:
+            with suppress(JournalUnavailableError):
                 await self.writer.run(nothing)
-            except JournalUnavailableError:
-                pass
 
         self._start(Message(""), work())
 

@@ -93,7 +93,7 @@ class _Leaping(selectors.SelectSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop that never sleeps: when nothing is left to do, its time leaps to what is due.
+    """An event loop that never sleeps: its time leaps to what is due next.
 
     For code without sockets and threads. Two runs of the same code are the same.
     """
