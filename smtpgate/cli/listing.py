@@ -6,12 +6,13 @@ character.
 
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Generic, TypeVar
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -36,6 +37,7 @@ P = TypeVar("P")
 
 _WIDE: Final = 4096  # lines are folded for people only
 _PAGE: Final = 500
+_BORDER: Final = 3  # a line and a blank on each side of a cell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +98,77 @@ def console() -> Console:
 
 
 def print_table(rows: Sequence[T], view: View[T], *, title: str | None = None) -> None:
-    """Print one table of rows."""
-    table = Table(*view.columns, title=title, title_justify="left")
-    for row in rows:
-        table.add_row(*(Text(shown(cell(row))) for cell in view.columns.values()))
+    """Print rows: as one table, or a block a row where the terminal is too narrow for it.
+
+    Text is wrapped between words. A word, such as an id, an ARN or an address, is never cut: it
+    has to be there whole for the next command.
+    """
+    names = tuple(view.columns)
+    cells = [[shown(cell_of(row)) for cell_of in view.columns.values()] for row in rows]
+    widths = _widths([names, *cells], console().width)
+    if widths is None:
+        _print_blocks(names, cells, title)
+        return
+    table = Table(title=title, title_justify="left")
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    for row in cells:
+        table.add_row(*(Text(_wrapped(*one)) for one in zip(row, widths, strict=True)))
     console().print(table)
+
+
+def _widths(lines: Sequence[Sequence[str]], available: int) -> list[int] | None:
+    """The width of each column; ``None`` when the longest words do not fit side by side."""
+    columns = list(zip(*lines, strict=True))
+    least = [max(cell_len(word) for cell in one for word in cell.split()) for one in columns]
+    most = [max(cell_len(line) for cell in one for line in cell.split("\n")) for one in columns]
+    left = available - sum(least) - _BORDER * len(columns) - 1
+    if left < 0:
+        return None
+    wanted = sum(most) - sum(least)
+    if wanted <= left:
+        return most
+    return [low + (high - low) * left // wanted for low, high in zip(least, most, strict=True)]
+
+
+def _wrapped(cell: str, width: int) -> str:
+    """The cell in lines of that width, broken between words. Rich would cut wide characters."""
+    lines: list[str] = []
+    for line in cell.split("\n"):
+        if cell_len(line) <= width:
+            lines.append(line)
+            continue
+        first, *words = line.split() or [""]
+        lines.append(first)
+        for word in words:
+            if cell_len(lines[-1]) + 1 + cell_len(word) <= width:
+                lines[-1] += f" {word}"
+            else:
+                lines.append(word)
+    return "\n".join(lines)
+
+
+def _print_blocks(
+    names: Sequence[str], rows: Sequence[Sequence[str]], title: str | None
+) -> None:
+    if title is not None:
+        console().print(Text(title, "italic"), soft_wrap=True)
+    for number, row in enumerate(rows):
+        if number:
+            typer.echo()
+        _print_lines(zip(names, row, strict=True))
+
+
+def _print_lines(facts: Iterable[tuple[str, str]]) -> None:
+    """A fact a line, below each other; the terminal wraps a line that is too long for it."""
+    facts = tuple(facts)
+    indent = max((cell_len(name) for name, _ in facts), default=0) + 2
+    for name, value in facts:
+        first, *more = value.split("\n")
+        line = Text.assemble((name, "bold"), " " * (indent - cell_len(name)), first)
+        for rest in more:
+            line.append(f"\n{' ' * indent}{rest}")
+        console().print(line, soft_wrap=True)
 
 
 def print_rows(rows: Sequence[T], view: View[T], *, as_json: bool) -> None:
@@ -115,10 +183,7 @@ def print_rows(rows: Sequence[T], view: View[T], *, as_json: bool) -> None:
 
 def print_card(facts: Mapping[str, object]) -> None:
     """Print what is known of one thing, a line each."""
-    grid = Table.grid("", "", padding=(0, 2))
-    for name, value in facts.items():
-        grid.add_row(Text(name.replace("_", " "), "bold"), Text(shown(value)))
-    console().print(grid)
+    _print_lines((name.replace("_", " "), shown(value)) for name, value in facts.items())
 
 
 def print_facts(facts: Mapping[str, object], *, as_json: bool) -> None:

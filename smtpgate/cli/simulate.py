@@ -184,7 +184,7 @@ async def _try_one(
         except TrialError as error:
             raise fail(error) from None
         result = await gatehouse.run(trial)
-    console().print(_tree(principal, result))
+    console().print(_tree(principal, result), soft_wrap=True)
     if result.outcome is not Outcome.ALLOW:
         raise typer.Exit(1)
 
