@@ -33,6 +33,11 @@ ADVICE: Final[Mapping[str, str]] = {
         "The sender has to write one From field with complete addresses, and at most one "
         "Sender with one; names with special characters belong in quotes."
     ),
+    "unqualified-address": (
+        "The sender has to write whole addresses: a mail server behind the gate may complete a "
+        "lone name with a domain of its own, and break the signature. A display name with a "
+        "comma in it belongs in quotes, or it is read as two addresses."
+    ),
     "invalid-arn": (
         "The sender has to write arn:aws:ses:REGION:ACCOUNT:identity/NAME into the X-SES "
         "field, or leave it out."

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from smtpgate.core.address_fields import unqualified_address
 from smtpgate.core.author import Author, AuthorError, read_author_fields
 from smtpgate.core.headers import (
     MAX_LINE_OCTETS,
@@ -50,13 +51,9 @@ def read_message(
     try:
         message = split_message(octets)
         intent, block = take_intent(message.block)
-        duplicate = duplicate_field(block)
-        if duplicate is not None:
-            name = duplicate.decode("ascii").title()
-            reject(
-                "transaction-failed", "duplicate-field", problem=f"Duplicate header '{name}'."
-            )
+        _refuse_duplicates(block)
         authors, sender = read_author_fields(block, smtputf8=smtputf8)
+        _refuse_unqualified(block)
     except LongLineError as error:
         reject("transaction-failed", "long-line", problem=error)
     except HeaderError as error:
@@ -80,6 +77,21 @@ def read_message(
         is_8bit and not all(field.raw.isascii() for field in block.fields),
         long_line,
     )
+
+
+def _refuse_duplicates(block: HeaderBlock) -> None:
+    duplicate = duplicate_field(block)
+    if duplicate is not None:
+        problem = f"Duplicate header '{duplicate.decode('ascii').title()}'."
+        reject("transaction-failed", "duplicate-field", problem=problem)
+
+
+def _refuse_unqualified(block: HeaderBlock) -> None:
+    unqualified = unqualified_address(block)
+    if unqualified is not None:
+        name, shown = unqualified
+        problem = f"Missing final '@domain' in header '{name}': '{shown}'"  # as SES says it
+        reject("transaction-failed", "unqualified-address", problem=problem)
 
 
 def _long_line(octets: bytes, body_at: int) -> int | None:

@@ -240,6 +240,7 @@ REASONS: Final[dict[str, str]] = {
     "long-line": "a line of it is longer than the 998 octets that a line may have",
     "duplicate-field": "a field that may stand once stands more often",
     "bad-author": "From (or Sender) is missing or ambiguous",
+    "unqualified-address": "an address in To, Cc, Reply-To or a Resent field has no domain",
     "invalid-arn": "an X-SES-*-ARN field holds no identity ARN",
     "wrong-region": "the ARN names another region than this gate's",
     "not-aligned": "the address is not covered by the identity that was named for it",

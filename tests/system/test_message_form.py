@@ -72,3 +72,25 @@ async def test_a_long_line_of_the_body_can_be_let_through_with_a_warning(
         entry = next(one for one in entries if one["event"] == "submission")
         assert (entry["level"], entry["long_line"]) == ("warning", 2)
         assert "smtpgate_long_lines_total 1.0" in gate.metrics.render().decode()
+
+
+@pytest.mark.parametrize(
+    ("field", "says"),
+    [
+        (
+            "Cc: carol\r\n",
+            "554 5.6.0 Transaction failed: Missing final '@domain' in header 'Cc': 'carol' "
+            "(unqualified-address; ",
+        ),
+        (
+            "Reply-To: dave, erin@example.net\r\n",
+            "554 5.6.0 Transaction failed: Missing final '@domain' in header 'Reply-To'",
+        ),
+        ("Cc: undisclosed-recipients:;\r\n", "250 2.0.0 Ok"),
+    ],
+)
+async def test_an_address_without_a_domain_does_not_leave_the_gate(
+    tmp_path: Path, field: str, says: str
+) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        assert (await send(await login(gate), field + MESSAGE)).startswith(says)

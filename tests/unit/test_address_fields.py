@@ -1,0 +1,36 @@
+from typing import Any
+
+import pytest
+
+from smtpgate.core.address_fields import unqualified_address
+from smtpgate.core.headers import split_message
+from tests.support.cases import load_cases
+
+FIELDS = ["To", "Cc", "Bcc", "Reply-To", "Resent-To", "Resent-Cc", "Resent-Bcc", "Resent-From"]
+AS_THEY_COME = load_cases("address_fields/10-as-they-come.toml")
+UNQUALIFIED = load_cases("address_fields/20-unqualified.toml")
+
+
+def found(name: str, value: str) -> tuple[str, str] | None:
+    text = f"From: a@example.com\n{name}: {value}\n\n".replace("\n", "\r\n")
+    return unqualified_address(split_message(text.encode()).block)
+
+
+@pytest.mark.parametrize("case", AS_THEY_COME, ids=lambda case: case["note"])
+def test_what_mail_programs_write_is_left_alone(case: dict[str, Any]) -> None:
+    assert found("Cc", case["value"]) is None
+
+
+@pytest.mark.parametrize("case", UNQUALIFIED, ids=lambda case: case["note"])
+def test_an_address_without_its_domain_is_found(case: dict[str, Any]) -> None:
+    assert found("Cc", case["value"]) == ("Cc", case["shown"])
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_address_field_is_looked_at(name: str) -> None:
+    assert found(name, "carol") == (name, "carol")
+
+
+@pytest.mark.parametrize("name", ["Subject", "X-To", "Comments", "Errors-To"])
+def test_other_fields_are_not(name: str) -> None:
+    assert found(name, "carol") is None
