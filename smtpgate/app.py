@@ -149,7 +149,6 @@ class Gate:
         self.readiness = Readiness(self.log.error)
         self.readiness.add("listeners", self._check_listeners)
         self.readiness.add("directory", self._check_directory)
-        self.readiness.add("ledger", self._check_ledger)
         self.directory = live_directory(config, store, self.clock, self._note_changes)
         self.metrics.watch_directory(self.directory)
         self.uses = KeyUses(store, on_error=self.log.error)
@@ -166,7 +165,7 @@ class Gate:
         self.upstream = _upstream(config, self.clock, self.tasks)
         self.metrics.watch_upstream(config.sole_upstream.name, self.upstream)
         self.ledger = open_ledger(config)
-        self.ledger_watch = LedgerWatch(self.ledger, on_error=self.log.error)
+        self.ledger_watch = self._watched_ledger(told)
         pipeline = self._pipeline(hostname, events)
         self.sessions = TaskOwner()
         authenticator = authenticator or DirectoryAuthenticator(
@@ -186,11 +185,19 @@ class Gate:
         metrics.watch_certificates(self.tls)
         return metrics
 
+    def _watched_ledger(self, events: EventSink) -> LedgerWatch:
+        watch = LedgerWatch(
+            self.ledger, clock=self.clock, events=events, on_error=self.log.error
+        )
+        self.metrics.watch_ledger(watch)
+        self.readiness.add("ledger", self._check_ledger)
+        return watch
+
     def _pipeline(self, hostname: str, events: EventSink) -> Pipeline:
         return Pipeline(
             rules_of(self.config, hostname),
             directory=self.directory,
-            ledger=self.ledger,
+            ledger=self.ledger_watch,
             upstream=self.upstream,
             journal=self.journal,
             events=events,
@@ -249,11 +256,8 @@ class Gate:
 
     def _check_ledger(self) -> tuple[bool, str]:
         """Not ready when it cannot count, unless mail passes uncounted then."""
-        problem = self.ledger_watch.problem
-        return (
-            problem is None or self.config.limits.on_store_failure == "allow",
-            problem or "open",
-        )
+        counts, text = self.ledger_watch.state()
+        return counts or self.config.limits.on_store_failure == "allow", text
 
     def _check_listeners(self) -> tuple[bool, str]:
         return not self.is_draining, "draining" if self.is_draining else "open"
@@ -270,6 +274,7 @@ class Gate:
         if self.config.directory.recheck:
             _ = self._for_life.start(self.upkeep.run(), name="upkeep")
         try:
+            self._must_have_fit_ledger()
             await open_journal(self.journal)
             for listener in self.listeners.values():
                 await listener.start()
@@ -283,6 +288,10 @@ class Gate:
             "started",
             listeners={name: listener.port for name, listener in self.listeners.items()},
         )
+
+    def _must_have_fit_ledger(self) -> None:
+        if self.ledger_watch.is_unfit:
+            raise OpeningError(f"ledger: {self.ledger_watch.problem}")
 
     async def stop(self, drain_s: float | None = None) -> None:
         """Drain: no new connections, 421 to idle sessions, running transactions finish."""

@@ -20,7 +20,7 @@ class LedgerConfig(Table):
     path: OwnPath | None = None
     url: RedisUrl | None = None
     url_file: SecretFile = None
-    timeout_s: Annotated[float, Field(gt=0, le=60)] = 2
+    timeout_s: Annotated[float, Field(gt=0, le=60)] = 5
     lease_s: Annotated[float, Field(ge=60, le=86400)] = 900
 
     @model_validator(mode="after")

@@ -28,6 +28,7 @@ __all__ = [
     "JournalUnavailableError",
     "Ledger",
     "LedgerUnavailableError",
+    "LedgerUnfitError",
     "Registry",
     "Resolver",
     "ResolverError",
@@ -41,6 +42,10 @@ class DirectoryUnavailableError(Exception):
 
 class LedgerUnavailableError(Exception):
     """The ledger cannot count now."""
+
+
+class LedgerUnfitError(LedgerUnavailableError):
+    """The ledger's store is of a kind that cannot be used; to wait does not help."""
 
 
 class JournalUnavailableError(Exception):
@@ -84,7 +89,10 @@ class Authenticator(Protocol):
 
 
 class Ledger(Protocol):
-    """Counts recipients against sending limits. Raises LedgerUnavailableError."""
+    """Counts recipients against sending limits. Raises LedgerUnavailableError.
+
+    ``now`` is this host's time. A ledger that several hosts share goes by its store's clock.
+    """
 
     async def reserve(
         self, charges: Sequence[Charge], recipients: int, now: datetime
@@ -122,8 +130,11 @@ class Ledger(Protocol):
         All charges are of one sending account. Who never sent has used nothing.
         """
 
-    async def probe(self) -> None:
-        """Write to the store something that counts nothing: whether it could count now."""
+    async def probe(self) -> datetime | None:
+        """Write to the store something that counts nothing: whether it could count now.
+
+        Answers with the time of the store's clock; ``None`` when it goes by this host's.
+        """
 
     async def close(self) -> None:
         """Tell the store what it has not been told, and let go of it."""

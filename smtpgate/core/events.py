@@ -24,6 +24,8 @@ __all__ = [
     "Event",
     "IdentityStateChanged",
     "JournalChanged",
+    "LedgerChanged",
+    "LedgerClockChanged",
     "MailRefused",
     "Outcome",
     "RecordsLost",
@@ -224,6 +226,30 @@ class JournalChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerChanged:
+    """The ledger cannot count, for that ``problem``, or without one it can again.
+
+    ``lasted_s`` is how long it could not.
+    """
+
+    problem: str | None
+    lasted_s: float
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerClockChanged:
+    """The clock of the ledger's store and this host's differ, or without ``problem`` no more.
+
+    ``skew_s`` is by how much that of the store is ahead.
+    """
+
+    problem: str | None
+    skew_s: float
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class RetentionChanged:
     """Old records cannot be forgotten, for that ``problem``, or without one they can again."""
 
@@ -252,6 +278,8 @@ Event = (
     | DkimAlarm
     | UpkeepDone
     | JournalChanged
+    | LedgerChanged
+    | LedgerClockChanged
     | RetentionChanged
     | RecordsLost
 )

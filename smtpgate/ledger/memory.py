@@ -98,8 +98,9 @@ class MemoryLedger:
         """How each charge stands; nothing is counted."""
         return standings(self._usages(charges), charges, now)
 
-    async def probe(self) -> None:
+    async def probe(self) -> datetime | None:
         """Memory can always be written."""
+        return None
 
     async def close(self) -> None:
         """Nothing is held open."""

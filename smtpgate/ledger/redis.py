@@ -1,18 +1,17 @@
 """A ledger in Redis or Valkey: for a fleet of hosts that share their senders' limits.
 
-Each question is one script that the server carries out as a whole. All keys of a message have
-the sending account in braces, so that a cluster keeps them in one slot. The times are those of
-the hosts that ask; their clocks may differ by as much as ``smtpgate.core.limits.TOLERANCE``.
+Each question is one script that the server carries out as a whole, by its own clock: those of
+the hosts that share it may differ. It is one server: a node of a cluster is refused.
 
-A reservation has its number before it is asked for. So when no answer comes it can be undone,
-whether it was carried out, is yet to be, or was lost.
+A reservation has its number before it is asked for. So when no answer comes it can be asked for
+again, or undone, whether it was carried out, is yet to be, or was lost.
 """
 
 import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from itertools import count
 from typing import Final
@@ -26,7 +25,6 @@ from smtpgate.core.limits import (
     Reservation,
     Standing,
     Subject,
-    microseconds,
     must_go_together,
     must_have_room,
     must_make_sense,
@@ -41,28 +39,42 @@ __all__ = ["RedisLedger"]
 _PREFIX: Final = "smtpgate:1"
 _LIMITS: Final[tuple[LimitName, ...]] = ("max-24h-send", "max-send-rate")
 _PASSED: Final = 1
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LUA: Final = files("smtpgate.ledger") / "lua"
 
-_PROBE: Final = Script('redis.call("SET", KEYS[1], "1", "PX", ARGV[1]) return {}')
 _PROBE_MS: Final = 60_000
+STORE_CLOCK: Final = (_LUA / "clock.lua").read_text("utf-8")
+"""The Lua function ``now_us``: the server's time in microseconds."""
 
 
-def _script(name: str) -> Script:
-    sources = (_LUA / part for part in ("usage.lua", name))
-    return Script("\n".join(source.read_text("utf-8") for source in sources))
+def _script(clock: str, *names: str) -> Script:
+    return Script("\n".join([clock, *((_LUA / name).read_text("utf-8") for name in names)]))
 
 
 class RedisLedger:
     """Implements the Ledger port. It connects when it is first asked."""
 
-    def __init__(self, url: str, *, timeout_s: float = 2, lease_s: float = 900) -> None:
-        """Raises ValueError for a URL that means nothing."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = 5,
+        lease_s: float = 900,
+        clock: str = STORE_CLOCK,
+    ) -> None:
+        """Nothing is connected yet; ``clock`` is Lua source like STORE_CLOCK.
+
+        Raises ValueError for a URL that means nothing.
+        """
         self._link = Link(url, timeout_s=timeout_s)
         self._lease_ms = int(lease_s * 1000)
         self._full = FullQuotas()
-        self._reserve = _script("reserve.lua")
-        self._settle = _script("settle.lua")
-        self._standings = _script("standings.lua")
+        self._reserve = _script(clock, "usage.lua", "reserve.lua")
+        self._settle = _script(clock, "usage.lua", "settle.lua")
+        self._standings = _script(clock, "usage.lua", "standings.lua")
+        self._probe = _script(clock, "probe.lua")
+        # Reservations of which an earlier copy may still reach the server.
+        self._asked_again: set[int] = set()
         # Unlike those of any other process that has open reservations.
         self._ids = count((int.from_bytes(os.urandom(4)) >> 1) << 32)
 
@@ -72,18 +84,21 @@ class RedisLedger:
         """Count the recipients beforehand; raises LimitExceededError when they are too many."""
         must_make_sense(charges, recipients)
         number = next(self._ids)
-        arguments = (microseconds(now), recipients, self._lease_ms, *_limits(charges))
+        arguments = (recipients, self._lease_ms, *_limits(charges))
         try:
-            passed, *facts = await self._link.call(
-                self._reserve, _keys(number, charges), arguments
-            )
+            answer = await self._link.call(self._reserve, _keys(number, charges), arguments)
         except (InDoubtLedgerError, asyncio.CancelledError):
-            self._undo(number, charges, recipients, now)
+            self._undo(number, charges, recipients)
             raise
+        passed, *facts = answer.facts
         if passed != _PASSED:
+            if answer.was_sent_again:
+                self._undo(number, charges, recipients)
             refusal = _refusal(charges, recipients, facts)
             self._full.note_refused(refusal)
             raise refusal
+        if answer.was_sent_again:
+            self._asked_again.add(number)
         may_cross, *numbers = facts
         reservation = Reservation(
             number,
@@ -101,21 +116,21 @@ class RedisLedger:
         """The upstream accepted, or may have accepted, that many: they stay counted."""
         if accepted == reservation.recipients and not reservation.may_cross:
             # No count changes, so nobody waits for it.
-            self._link.owe(*self._settling(reservation, accepted, now))
+            self._link.owe(*self._settling(reservation, accepted))
             return ()
         try:
-            answer = await self._link.call(*self._settling(reservation, accepted, now))
+            told = (await self._link.call(*self._settling(reservation, accepted))).facts
         except (LedgerUnavailableError, asyncio.CancelledError) as error:
             # Later on nobody is there to hear of thresholds; the next message tells of them.
             silent = replace(reservation, may_cross=False)
-            self._link.owe(*self._settling(silent, accepted, now))
+            self._link.owe(*self._settling(silent, accepted))
             if isinstance(error, asyncio.CancelledError):
                 raise
             return ()
         charges = [entry.charge for entry in reservation.counted]
         return tuple(
             Crossing(charges[at], percent, used)
-            for at, percent, used in zip(answer[::3], answer[1::3], answer[2::3], strict=True)
+            for at, percent, used in zip(told[::3], told[1::3], told[2::3], strict=True)
         )
 
     async def refund(self, reservation: Reservation, now: datetime) -> None:
@@ -132,8 +147,8 @@ class RedisLedger:
     async def standings(self, charges: Sequence[Charge], now: datetime) -> tuple[Standing, ...]:
         """How each charge stands; nothing is counted."""
         must_go_together(charges)
-        arguments = (microseconds(now), *_limits(charges))
-        answer = await self._link.call(self._standings, _subject_keys(charges), arguments)
+        keys = _subject_keys(charges)
+        answer = (await self._link.call(self._standings, keys, _limits(charges))).facts
         return tuple(
             Standing(charge, used, _span(frees_us), _number(rate_left), _span(lends_us))
             for charge, used, frees_us, rate_left, lends_us in zip(
@@ -141,9 +156,10 @@ class RedisLedger:
             )
         )
 
-    async def probe(self) -> None:
+    async def probe(self) -> datetime | None:
         """Write to the server something that counts nothing: a full one or a replica cannot."""
-        await self._link.call(_PROBE, [f"{_PREFIX}:probe"], (_PROBE_MS,))
+        answer = await self._link.call(self._probe, [f"{_PREFIX}:probe"], (_PROBE_MS,))
+        return _EPOCH + timedelta(microseconds=answer.facts[0])
 
     async def close(self) -> None:
         """Tell the server what has waited, and disconnect."""
@@ -152,23 +168,23 @@ class RedisLedger:
     # -- the scripts' words --------------------------------------------------------------------
 
     def _settling(
-        self, reservation: Reservation, accepted: int, now: datetime
+        self, reservation: Reservation, accepted: int
     ) -> tuple[Script, list[str], tuple[str | int, ...]]:
         """The call that settles; harmless when it was settled, or its lease has ended."""
         back = reservation.recipients - accepted
         tells = int(accepted > 0 and reservation.may_cross)
+        may_come = int(reservation.id in self._asked_again)
+        self._asked_again.discard(reservation.id)
         charges = [entry.charge for entry in reservation.counted]
         keys = _keys(reservation.id, charges)
         if not back and not tells:
-            return self._settle, keys[:1], (microseconds(now), 0, 0, self._lease_ms, 0)
-        arguments = (microseconds(now), back, tells, self._lease_ms, 0, *_limits(charges))
+            return self._settle, keys[:1], (0, 0, self._lease_ms, may_come)
+        arguments = (back, tells, self._lease_ms, may_come, *_limits(charges))
         return self._settle, keys, arguments
 
-    def _undo(
-        self, number: int, charges: Sequence[Charge], recipients: int, now: datetime
-    ) -> None:
-        """Give back what a reservation without an answer may have counted, or may yet."""
-        arguments = (microseconds(now), recipients, 0, self._lease_ms, 1, *_limits(charges))
+    def _undo(self, number: int, charges: Sequence[Charge], recipients: int) -> None:
+        """Give back what a reservation may have counted, or may yet."""
+        arguments = (recipients, 0, self._lease_ms, 1, *_limits(charges))
         self._link.owe(self._settle, _keys(number, charges), arguments)
 
 

@@ -1,34 +1,44 @@
 """One connection to Redis or Valkey, over which scripts are run in groups.
 
 What arrives while a group is under way goes out together as the next one, so a busy gate asks
-few times and each time for much. A group has so many seconds; when they are over, or anything
-else goes wrong, the connection is dropped and the next group makes a new one. So no answer can
-ever be taken for another's, and a server that is back is in use again by itself.
+few times and each time for much. When anything goes wrong, the connection is dropped and a new
+one is made. So no answer can ever be taken for another's.
+
+Who asks waits ``timeout_s`` at most. Until then what failed is sent again, after pauses that
+grow and differ from host to host: a server that restarts, or is being replaced, is waited for,
+and is not met by everybody at once. A script must be harmless to run again. Who asks learns
+whether it was sent more than once, because an earlier copy may still be under way.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
-from typing import Any, Final
+from random import SystemRandom
+from typing import Any, Final, NamedTuple
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
 
-from smtpgate.ports import LedgerUnavailableError
+from smtpgate.ports import LedgerUnavailableError, LedgerUnfitError
 from smtpgate.tasks import TaskOwner
 
-__all__ = ["InDoubtLedgerError", "Link", "Script"]
+__all__ = ["Answer", "InDoubtLedgerError", "Link", "Script"]
 
 _MAX_GROUP: Final = 128
+_MAX_WAITING: Final = 20_000
 _MAX_OWED: Final = 100_000
+# Pauses after failures, while somebody waits: doubled each time, and cut by chance to a half.
+_FIRST_PAUSE_S: Final = 0.02
+_LONGEST_PAUSE_S: Final = 0.25
 _RETRY_S: Final = 0.5
 _PAID_WITHIN_S: Final = 0.1
 # At one in half a second it is longer than a lease: then it stays counted.
 _MAX_TRIES: Final = 2000
+_DICE: Final = SystemRandom()
 
 
 class InDoubtLedgerError(LedgerUnavailableError):
@@ -44,6 +54,13 @@ class Script:
         self.digest = sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
+class Answer(NamedTuple):
+    """What a script answered. An earlier copy of the question may still reach the server."""
+
+    facts: list[int]
+    was_sent_again: bool
+
+
 @dataclass(slots=True)
 class _Call:
     script: Script
@@ -52,11 +69,18 @@ class _Call:
     future: asyncio.Future[list[int]] | None = None
     is_done: bool = False
     tries: int = 0
+    sent: int = 0
+    problem: str = ""
 
     @property
     def words(self) -> tuple[str | int, ...]:
         """What follows the script, or its digest."""
         return (len(self.keys), *self.keys, *self.arguments)
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether somebody waited for it and waits no longer."""
+        return self.future is not None and self.future.done()
 
     def finish(self, answer: list[int]) -> None:
         """Hand over the answer, if anybody still waits."""
@@ -64,11 +88,10 @@ class _Call:
         if self.future is not None and not self.future.done():
             self.future.set_result(answer)
 
-    def fail(self, problem: LedgerUnavailableError) -> None:
-        """Hand over what went wrong, if anybody still waits."""
-        self.tries += 1
+    def fail(self, error: LedgerUnavailableError) -> None:
+        """End it, if anybody still waits."""
         if self.future is not None and not self.future.done():
-            self.future.set_exception(problem)
+            self.future.set_exception(error)
 
 
 class Link:
@@ -100,15 +123,27 @@ class Link:
 
     async def call(
         self, script: Script, keys: Sequence[str], arguments: Sequence[str | int]
-    ) -> list[int]:
-        """What the script answers. Raises LedgerUnavailableError, or its InDoubtLedgerError."""
+    ) -> Answer:
+        """What the script answers, within ``timeout_s``.
+
+        Raises LedgerUnavailableError, its LedgerUnfitError, or its InDoubtLedgerError.
+        """
         if self.is_closed:
             raise LedgerUnavailableError("closed")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[list[int]] = loop.create_future()
-        self._waiting.append(_Call(script, keys, arguments, future))
+        if len(self._waiting) >= _MAX_WAITING:
+            raise LedgerUnavailableError(f"{_MAX_WAITING} questions wait for it already")
+        future: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+        one = _Call(script, keys, arguments, future)
+        self._waiting.append(one)
         self._send_soon()
-        return await future
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                facts = await future
+        except TimeoutError:
+            text = one.problem or self._no_answer
+            # Before there was a connection nothing can have been sent.
+            raise (InDoubtLedgerError if one.sent else LedgerUnavailableError)(text) from None
+        return Answer(facts, one.sent > 1)
 
     def owe(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int]) -> None:
         """Run the script soon, and again until it is done; it must be harmless to run twice."""
@@ -142,51 +177,75 @@ class Link:
 
     async def _send(self) -> None:
         """Send groups until nothing is left to send; what is owed rests after a failure."""
+        pause_s = _FIRST_PAUSE_S
         try:
             while self._waiting or (self._owed and self._may_pay):
                 owed = _taken(self._owed) if self._may_pay else []
-                await self._carry_out([*owed, *_taken(self._waiting)])
+                is_well = await self._carry_out([*owed, *_taken(self._waiting)])
                 left = [call for call in owed if not call.is_done and call.tries < _MAX_TRIES]
                 self._owed.extendleft(reversed(left))
                 self._may_pay = not left
+                if is_well:
+                    pause_s = _FIRST_PAUSE_S
+                elif self._waiting:
+                    await asyncio.sleep(_DICE.uniform(pause_s / 2, pause_s))
+                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         finally:
             self._is_sending = False
         if self._owed:
             self._pay_in(_RETRY_S)
 
-    async def _carry_out(self, group: list[_Call]) -> None:
-        """Run a group, and tell who waits."""
+    async def _carry_out(self, group: Sequence[_Call]) -> bool:
+        """Run a group; whether all of it was answered. What was not, waits again."""
+        group = [call for call in group if not call.is_given_up]
         try:
             async with asyncio.timeout(self._timeout_s):
-                answers = await _run(await self._connected(), group)
-        except Exception as error:  # noqa: BLE001 - who waits hears of it, whatever it was
-            # Before there was a connection nothing can have been sent.
-            kind = LedgerUnavailableError if self._connection is None else InDoubtLedgerError
-            text = self._in_words(error)
+                connection = await self._connected()
+                for call in group:
+                    call.sent += 1
+                answers = await _run(connection, group)
+        except LedgerUnfitError as error:
+            self._put_off(group, str(error))
+            while self._waiting:
+                self._waiting.popleft().fail(error)
+            return False
+        except Exception as error:  # noqa: BLE001 - who waits learns of it, whatever it was
             await self._drop()
-            for call in group:
-                call.fail(kind(text))
-            # They have waited as long: the server's silence is theirs, too.
-            for call in _taken(self._waiting, len(self._waiting)):
-                call.fail(LedgerUnavailableError(text))
-            return
+            self._put_off(group, self._in_words(error))
+            return False
         except BaseException:
             await self._drop()
             raise
+        refused: list[_Call] = []
         for call, answer in zip(group, answers, strict=True):
             if isinstance(answer, ResponseError):
-                call.fail(LedgerUnavailableError(str(answer)))
+                refused.append(call)
+                call.problem = str(answer)
             else:
                 call.finish(answer)
-        if any(isinstance(answer, ResponseError) for answer in answers):
+        if refused:
             # It may have become a replica, or be full: ask anew who serves this name.
             await self._drop()
+            self._put_off(refused)
+        return not refused
+
+    def _put_off(self, group: Iterable[_Call], problem: str = "") -> None:
+        """Let those wait again, first in the line, for whom somebody still waits."""
+        for call in group:
+            call.tries += 1
+            call.problem = problem or call.problem
+        again = [call for call in group if call.future is not None and not call.is_given_up]
+        self._waiting.extendleft(reversed(again))
+
+    @property
+    def _no_answer(self) -> str:
+        return f"no answer within {self._timeout_s:g} s"
 
     def _in_words(self, error: Exception) -> str:
         if not isinstance(error, RedisError | OSError):
             # The client trusts what the server says to be numbers where it wants numbers.
             return f"its answer means nothing ({type(error).__name__})"
-        return str(error) or f"no answer within {self._timeout_s:g} s"
+        return str(error) or self._no_answer
 
     async def _connected(self) -> AbstractConnection:
         """The connection, made when there is none or the server has left it."""
@@ -196,6 +255,7 @@ class Link:
             connection: AbstractConnection = self._pool.make_connection()
             try:
                 await connection.connect()
+                await _must_be_one_server(connection)
             except BaseException:
                 await connection.disconnect(nowait=True)
                 raise
@@ -206,6 +266,21 @@ class Link:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.disconnect(nowait=True)
+
+
+async def _must_be_one_server(connection: AbstractConnection) -> None:
+    """Raise LedgerUnfitError for a node of a cluster, or a sentinel."""
+    try:
+        (answer,) = await _ask(connection, [("HELLO",)])
+    except AuthenticationError:  # the first question will say so
+        return
+    if isinstance(answer, ResponseError):  # older than Redis 6
+        return
+    facts = dict(zip(answer[::2], answer[1::2], strict=False))
+    mode = facts.get(b"mode", b"standalone")
+    if mode != b"standalone":
+        kind = "a node of a cluster" if mode == b"cluster" else "not a server that keeps data"
+        raise LedgerUnfitError(f"it is {kind}; name one server, or the primary of several")
 
 
 async def _is_stale(connection: AbstractConnection) -> bool:

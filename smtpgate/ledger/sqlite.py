@@ -39,7 +39,7 @@ _SWEPT_A_JOB: Final = 2
 class SqliteLedger:
     """Implements the Ledger port. The file is opened when it is first asked."""
 
-    def __init__(self, path: Path, *, timeout_s: float = 2, lease_s: float = 900) -> None:
+    def __init__(self, path: Path, *, timeout_s: float = 5, lease_s: float = 900) -> None:
         """``timeout_s`` is how long an answer may take, with the wait for other processes."""
         self._path = path
         self._timeout_s = timeout_s
@@ -114,9 +114,10 @@ class SqliteLedger:
         found: tuple[Standing, ...] = await self._do(work, only_reads=True)
         return found
 
-    async def probe(self) -> None:
+    async def probe(self) -> datetime | None:
         """Write to the file something that counts nothing."""
         await self._do(LedgerFile.touch)
+        return None
 
     async def close(self) -> None:
         """Write what has waited, and close the file."""

@@ -1,33 +1,80 @@
-"""Whether the ledger could count now, asked now and then, for those who ask the gate."""
+"""A ledger that is looked at: whether it can count, and how far its store's clock is from ours.
 
-from collections.abc import Callable
-from typing import Final
+It is asked every five seconds, also when no message comes, and twice a second while it cannot
+count. A question of the path that fails is noted at once; only a look says that it is well
+again, so that one outage is two lines of the log, however many messages meet it.
+"""
 
-from smtpgate.ports import Ledger, LedgerUnavailableError
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
+
+from smtpgate.core.events import LedgerChanged, LedgerClockChanged
+from smtpgate.core.limits import Charge, Crossing, Reservation, Standing
+from smtpgate.ports import (
+    Clock,
+    EventSink,
+    Ledger,
+    LedgerUnavailableError,
+    LedgerUnfitError,
+)
 from smtpgate.tasks import Rhythm
 
 __all__ = ["LedgerWatch"]
 
 _EVERY_S: Final = 5.0
+_IN_TROUBLE_S: Final = 0.5
+# Hosts that keep their time by NTP differ by milliseconds. Told of from the first on, until the
+# second: a skew that wavers is not told of again and again.
+_SKEWED: Final = timedelta(seconds=2)
+_AGREES: Final = timedelta(seconds=1)
+_NO_SKEW: Final = timedelta(0)
+
+T = TypeVar("T")
 
 
 class LedgerWatch:
-    """Probes the ledger every five seconds, also when no message comes that would."""
+    """Implements the Ledger port over another, and knows how that one stands."""
 
-    def __init__(self, ledger: Ledger, *, on_error: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        clock: Clock,
+        events: EventSink,
+        on_error: Callable[[BaseException], None],
+    ) -> None:
         self._ledger = ledger
+        self._clock = clock
+        self._events = events
         self._on_error = on_error
-        self._problem: str | None = "not asked yet"
+        self._problem: str | None = None
+        self._has_looked = False
+        self._since_s = 0.0
+        self._is_skewed = False
         self._rhythm = Rhythm()
+        self.skew = _NO_SKEW
+        self.is_unfit = False
 
     @property
     def problem(self) -> str | None:
-        """Why the ledger cannot count, as of the last look; ``None`` when it can."""
-        return self._problem
+        """Why the ledger cannot count, as of late; ``None`` when it can."""
+        return self._problem if self._has_looked else "not asked yet"
+
+    @property
+    def skew_s(self) -> float:
+        """By how many seconds its store's clock is ahead of this host's, at least."""
+        return self.skew.total_seconds()
+
+    def state(self) -> tuple[bool, str]:
+        """Whether it can count, and in words how it stands."""
+        if self.problem is not None:
+            return False, self.problem
+        return True, f"open; {self._skew_in_words()}" if self._is_skewed else "open"
 
     async def run(self) -> None:
         """Look now and then, until stopped."""
-        while await self._rhythm.goes_on(_EVERY_S):
+        while await self._rhythm.goes_on(_IN_TROUBLE_S if self._problem else _EVERY_S):
             await self.look()
 
     def stop(self) -> None:
@@ -36,12 +83,92 @@ class LedgerWatch:
 
     async def look(self) -> None:
         """Ask now; it takes at most as long as the ledger may."""
+        before, started_s = self._clock.now(), self._clock.monotonic()
         try:
-            await self._ledger.probe()
+            store_time = await self._ledger.probe()
         except LedgerUnavailableError as error:
-            self._problem = str(error)
+            self.is_unfit = isinstance(error, LedgerUnfitError)
+            self._note(str(error))
         except Exception as error:  # noqa: BLE001 - it must not end the gate's life
             self._on_error(error)
-            self._problem = "not known"
+            self._note("not known")
         else:
-            self._problem = None
+            self._note(None)
+            if store_time is not None:
+                took = timedelta(seconds=self._clock.monotonic() - started_s)
+                self._note_skew(_apart(store_time - before, took))
+        self._has_looked = True
+
+    # -- the port ------------------------------------------------------------------------------
+
+    async def reserve(
+        self, charges: Sequence[Charge], recipients: int, now: datetime
+    ) -> Reservation:
+        """Count the recipients beforehand; raises LimitExceededError when they are too many."""
+        return await self._noted(self._ledger.reserve(charges, recipients, now))
+
+    async def commit(
+        self, reservation: Reservation, accepted: int, now: datetime
+    ) -> tuple[Crossing, ...]:
+        """The upstream accepted, or may have accepted, that many: they stay counted."""
+        return await self._noted(self._ledger.commit(reservation, accepted, now))
+
+    async def refund(self, reservation: Reservation, now: datetime) -> None:
+        """Nothing was accepted: they are counted no longer."""
+        await self._noted(self._ledger.refund(reservation, now))
+
+    async def check(self, charges: Sequence[Charge], now: datetime) -> None:
+        """Raise LimitExceededError when a 24-hour quota has no room for even one recipient."""
+        await self._noted(self._ledger.check(charges, now))
+
+    async def _noted(self, asked: Awaitable[T]) -> T:
+        try:
+            return await asked
+        except LedgerUnavailableError as error:
+            self._note(str(error))
+            raise
+
+    async def standings(self, charges: Sequence[Charge], now: datetime) -> tuple[Standing, ...]:
+        """How each charge stands; nothing is counted."""
+        return await self._noted(self._ledger.standings(charges, now))
+
+    async def probe(self) -> datetime | None:
+        """Write to the store something that counts nothing: whether it could count now."""
+        return await self._noted(self._ledger.probe())
+
+    async def close(self) -> None:
+        """Tell the store what it has not been told, and let go of it."""
+        await self._ledger.close()
+
+    # -- what changes --------------------------------------------------------------------------
+
+    def _note(self, problem: str | None) -> None:
+        was, self._problem = self._problem, problem
+        if (was is None) == (problem is None):
+            return
+        now_s, lasted_s = self._clock.monotonic(), 0.0
+        if problem is None:
+            lasted_s = now_s - self._since_s
+        else:
+            self._since_s = now_s
+            self._rhythm.wake()
+        self._events.publish(LedgerChanged(problem, lasted_s, self._clock.now()))
+
+    def _note_skew(self, skew: timedelta) -> None:
+        self.skew = skew
+        is_skewed = abs(skew) >= (_AGREES if self._is_skewed else _SKEWED)
+        if is_skewed != self._is_skewed:
+            self._is_skewed = is_skewed
+            problem = self._skew_in_words() if is_skewed else None
+            self._events.publish(LedgerClockChanged(problem, self.skew_s, self._clock.now()))
+
+    def _skew_in_words(self) -> str:
+        side = "ahead of" if self.skew > _NO_SKEW else "behind"
+        return f"its clock is {abs(self.skew_s):.1f} s {side} this host's"
+
+
+def _apart(since_asked: timedelta, took: timedelta) -> timedelta:
+    """How far two clocks are apart at least: one was read between two looks at the other."""
+    if since_asked < _NO_SKEW:
+        return since_asked
+    return max(_NO_SKEW, since_asked - took)

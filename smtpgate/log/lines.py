@@ -24,6 +24,8 @@ from smtpgate.core.events import (
     DkimAlarm,
     IdentityStateChanged,
     JournalChanged,
+    LedgerChanged,
+    LedgerClockChanged,
     MailRefused,
     RecordsLost,
     RetentionChanged,
@@ -43,6 +45,8 @@ __all__ = [
     "error_line",
     "identity_line",
     "journal_line",
+    "ledger_clock_line",
+    "ledger_line",
     "line_of",
     "mail_refused_line",
     "records_lost_line",
@@ -183,6 +187,20 @@ def journal_line(event: JournalChanged) -> bytes:
         return line_of(event.at, "info", "journal-written-again", facts)
     facts = {"problem": event.problem[:_MAX_TEXT], "owed": event.records}
     return line_of(event.at, "error", "journal-failed", facts)
+
+
+def ledger_line(event: LedgerChanged) -> bytes:
+    """The line of a ledger that cannot count, or can again."""
+    if event.problem is None:
+        facts: dict[str, object] = {"lasted_s": round(event.lasted_s, 3)}
+        return line_of(event.at, "info", "ledger-counts-again", facts)
+    return line_of(event.at, "error", "ledger-failed", {"problem": event.problem[:_MAX_TEXT]})
+
+
+def ledger_clock_line(event: LedgerClockChanged) -> bytes:
+    """The line of a host whose clock differs from that of the ledger's store, or no more."""
+    facts = {"skew_s": round(event.skew_s, 3), "problem": event.problem}
+    return line_of(event.at, "warning" if event.problem else "info", "ledger-clock", facts)
 
 
 def retention_line(event: RetentionChanged) -> bytes:

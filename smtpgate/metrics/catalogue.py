@@ -75,6 +75,19 @@ _ROWS: Final = (
         'Messages let through with a line over 998 octets (`message.long_lines = "pass"`).',
     ),
     MetricRow(
+        "smtpgate_ledger_up",
+        "gauge",
+        (),
+        "1 when the ledger could count when last asked, 0 when it could not.",
+    ),
+    MetricRow(
+        "smtpgate_ledger_clock_skew_seconds",
+        "gauge",
+        (),
+        "By how much the clock of the ledger's server is ahead of this host's, at least; "
+        "negative when it is behind, 0 for a ledger that goes by this host's clock.",
+    ),
+    MetricRow(
         "smtpgate_stage_seconds",
         "histogram",
         ("stage",),

@@ -19,6 +19,8 @@ __all__ = [
     "JournalSize",
     "JournalTally",
     "Journals",
+    "Ledger",
+    "Ledgers",
     "Pool",
     "Upstreams",
 ]
@@ -137,6 +139,30 @@ class Directories(Collector):
         answers.add_metric(["cache"], cache.hits)
         answers.add_metric(["database"], cache.misses)
         yield answers
+
+
+class Ledger(Protocol):
+    """What is asked of a ledger."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why it cannot count."""
+
+    @property
+    def skew_s(self) -> float:
+        """How far its store's clock is ahead of this host's."""
+
+
+class Ledgers(Collector):
+    """Asks the ledger how it stands at each scrape."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def collect(self) -> Iterable[Metric]:
+        """What is told at a scrape."""
+        yield _plain("smtpgate_ledger_up", 0 if self._ledger.problem else 1)
+        yield _plain("smtpgate_ledger_clock_skew_seconds", self._ledger.skew_s)
 
 
 class JournalTally(Protocol):

@@ -44,6 +44,8 @@ from smtpgate.metrics.scraped import (
     Directory,
     Journal,
     Journals,
+    Ledger,
+    Ledgers,
     Pool,
     Upstreams,
 )
@@ -142,6 +144,10 @@ class Metrics:
     def watch_directory(self, directory: Directory) -> None:
         """Tell how the directory stands in each scrape from now on."""
         self._registry.register(Directories(directory))
+
+    def watch_ledger(self, ledger: Ledger) -> None:
+        """Tell how the ledger stands in each scrape from now on."""
+        self._registry.register(Ledgers(ledger))
 
     def watch_journal(self, journal: Journal) -> None:
         """Tell how the journal stands in each scrape from now on."""

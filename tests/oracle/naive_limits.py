@@ -18,6 +18,7 @@ __all__ = ["NaiveLimits", "NaivePassed", "NaiveRefusal", "NaiveStanding"]
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MINUTE: Final = timedelta(minutes=1)
+LATE: Final = timedelta(seconds=5)
 DAY_AND_MINUTE: Final = 24 * 60 + 1
 UNLIMITED: Final = -1
 A_YEAR: Final = timedelta(days=366)
@@ -64,7 +65,7 @@ class Account:
     told: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def moment(self, now: datetime) -> datetime:
-        late = timedelta(0) < self.as_of - now <= MINUTE
+        late = timedelta(0) < self.as_of - now <= LATE
         return self.as_of if late else now
 
     def used(self, now: datetime) -> int:
@@ -173,7 +174,7 @@ class NaiveLimits:
         if refusals:
             for charge in charges:  # a clock that was set back stays so
                 account = self.accounts.get(charge.subject)
-                if account is not None and now < account.as_of - MINUTE:
+                if account is not None and now < account.as_of - LATE:
                     account.see(charge, now)
             longest = [one for one in refusals if one.wait is None] or sorted(
                 refusals, key=lambda one: one.wait or timedelta.max, reverse=True

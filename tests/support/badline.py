@@ -22,6 +22,7 @@ class BadLine:
         self.delay_s = 0.0
         self.swallows_questions = False
         self.swallows_answers = False
+        self.cuts_after_question = False
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._meet, LOOPBACK, 0)
@@ -45,11 +46,23 @@ class BadLine:
             with contextlib.suppress(OSError):
                 while octets := await source.read(65536):
                     await asyncio.sleep(self.delay_s)
+                    if self.cuts_after_question and b"EVALSHA" in octets and is_question:
+                        self.cuts_after_question = False
+                        await self._pass_and_cut(octets, to)
+                        break
                     if not (self.swallows_questions if is_question else self.swallows_answers):
                         to.write(octets)
                         await to.drain()
         finally:
             to.close()
+
+    async def _pass_and_cut(self, octets: bytes, to: asyncio.StreamWriter) -> None:
+        """Once the question has arrived, nobody hears the answer."""
+        self.swallows_answers = True
+        to.write(octets)
+        await to.drain()
+        await asyncio.sleep(0.05)
+        self.swallows_answers = False
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """Places that ledgers keep their counts in, so that several can be opened on one place."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -9,7 +9,14 @@ from typing import Protocol
 from redis import Redis
 
 from smtpgate.core.account import UNLIMITED, SendingLimits
-from smtpgate.core.limits import Charge, Subject
+from smtpgate.core.limits import (
+    Charge,
+    Crossing,
+    Reservation,
+    Standing,
+    Subject,
+    microseconds,
+)
 from smtpgate.ledger.memory import MemoryLedger
 from smtpgate.ledger.redis import RedisLedger
 from smtpgate.ledger.sqlite import SqliteLedger
@@ -68,16 +75,54 @@ class SqlitePlace:
 
 
 class RedisPlace:
-    """A server, emptied."""
+    """A server, emptied, whose clock shows the time of whoever asked last."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         with Redis.from_url(url) as client:
             client.flushall()
+            client.set("clock", 0)
 
     def open(self) -> Ledger:
         """A ledger with its own connection."""
-        return RedisLedger(self.url, timeout_s=10, lease_s=LEASE_S)
+        return _SettingTheClock(self.url)
+
+
+class _SettingTheClock(RedisLedger):
+    """Before it asks, it sets what the scripts take for the server's clock."""
+
+    _CLOCK = 'local function now_us() return tonumber(redis.call("GET", "clock")) end'
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, timeout_s=10, lease_s=LEASE_S, clock=self._CLOCK)
+        self._clock = Redis.from_url(url)
+
+    async def reserve(
+        self, charges: Sequence[Charge], recipients: int, now: datetime
+    ) -> Reservation:
+        """At that time."""
+        self._set(now)
+        return await super().reserve(charges, recipients, now)
+
+    async def commit(
+        self, reservation: Reservation, accepted: int, now: datetime
+    ) -> tuple[Crossing, ...]:
+        """At that time."""
+        self._set(now)
+        return await super().commit(reservation, accepted, now)
+
+    async def standings(self, charges: Sequence[Charge], now: datetime) -> tuple[Standing, ...]:
+        """At that time."""
+        self._set(now)
+        return await super().standings(charges, now)
+
+    async def close(self) -> None:
+        """Close both."""
+        await super().close()
+        self._clock.close()
+
+    def _set(self, now: datetime) -> None:
+        self._clock.set("clock", microseconds(now))
 
 
 class RedisServer:

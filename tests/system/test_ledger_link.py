@@ -34,6 +34,7 @@ class Babbler:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while octets := await reader.read(65536):
             writer.write(b"+OK\r\n" * octets.count(b"\r\nCLIENT\r\n"))
+            writer.write(b"*0\r\n" * octets.count(b"\r\nHELLO\r\n"))
             writer.write(self.answer * octets.count(b"\r\nEVALSHA\r\n"))
         writer.close()
         await writer.wait_closed()

@@ -102,6 +102,20 @@ async def test_a_locked_file_is_unavailable_in_time_and_then_in_use_again(
     await ledger.reserve(TEN, 9, NOW)
 
 
+async def test_a_file_that_is_locked_for_a_while_is_waited_for(path: Path) -> None:
+    ledger = SqliteLedger(path, timeout_s=10)
+    await ledger.reserve(TEN, 1, NOW)
+    with held(path):
+        tries = [asyncio.ensure_future(ledger.reserve(TEN, 1, NOW)) for _ in range(5)]
+        await asyncio.sleep(0.1)
+        tries += [asyncio.ensure_future(ledger.reserve(TEN, 1, NOW)) for _ in range(4)]
+        await asyncio.sleep(0.1)
+        assert not any(one.done() for one in tries)
+    found = await asyncio.gather(*tries)
+    assert sorted(one.used for one in found) == [(number,) for number in range(2, 11)]
+    await ledger.close()
+
+
 async def test_a_probe_counts_nothing_and_needs_the_lock(
     ledger: SqliteLedger, path: Path
 ) -> None:

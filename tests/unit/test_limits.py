@@ -102,13 +102,27 @@ def test_what_was_counted_later_than_now_is_as_if_it_were_sent_now() -> None:
     assert window.seen_at(MINUTE - 500) == Window(MINUTE - 500, (6,), 6)
 
 
-def test_a_clock_that_is_a_minute_behind_is_another_hosts() -> None:
+def test_a_message_that_is_a_few_seconds_late_is_counted_with_the_last_one() -> None:
     usage = reserve(None, UNLIMITED, 1, START)
-    usage = reserve(usage, UNLIMITED, 2, START + timedelta(minutes=2))
-    usage = reserve(usage, UNLIMITED, 3, START + timedelta(minutes=1))
+    last = START + timedelta(seconds=92)
+    usage = reserve(usage, UNLIMITED, 2, last)
+    usage = reserve(usage, UNLIMITED, 3, last - timedelta(seconds=5))
     assert usage.window.counts == (1, 0, 5)
-    usage = reserve(usage, UNLIMITED, 4, START + timedelta(seconds=59))
+    usage = reserve(usage, UNLIMITED, 4, last - timedelta(seconds=6))
     assert usage.window == Window(MINUTE + 1, (1, 9), 10)
+
+
+@pytest.mark.parametrize("step_s", [-86_000, -90, -30, -6, -5, -1, 1, 5, 30, 90, 86_000])
+def test_a_step_of_the_clock_neither_stops_a_sender_nor_lets_it_run(step_s: float) -> None:
+    limits, usage, passed = SendingLimits(-1, 5), None, 0
+    for tenth in range(600):
+        step = timedelta(seconds=step_s if tenth >= 300 else 0)
+        now = START + timedelta(seconds=tenth / 10) + step
+        tried = attempt([usage], [Charge(ACCOUNT, limits)], 1, now)
+        usage = tried.usages[0]
+        passed += tried.refusal is None
+    nominal = 5 * 60
+    assert nominal - 5 * 5 <= passed <= nominal + 2 * 5, "five seconds less, or a burst more"
 
 
 @pytest.mark.parametrize(
@@ -194,7 +208,7 @@ def test_what_a_rate_has_left_is_in_messages_to_one(
 def test_waits_are_told_from_now_also_by_a_clock_that_is_a_little_behind() -> None:
     limits = SendingLimits(4, 2)
     usage = reserve(None, limits, 4, START)
-    behind = timedelta(seconds=20)
+    behind = timedelta(seconds=4)
     (standing,) = standings([usage], [Charge(ACCOUNT, limits)], START - behind)
     day = START.replace(second=0) + timedelta(days=1, minutes=1) - START
     assert standing.frees_in == day + behind

@@ -6,6 +6,8 @@ import pytest
 from smtpgate.core.events import (
     Event,
     JournalChanged,
+    LedgerChanged,
+    LedgerClockChanged,
     RecordsLost,
     RetentionChanged,
     SessionClosed,
@@ -41,6 +43,8 @@ EVENTS = (
     SessionClosed("submission"),
     *UPKEEP,
     JournalChanged("disk full", 2, AT),
+    LedgerChanged("connection refused", 0.0, AT),
+    LedgerClockChanged("its clock is 90.0 s behind this host's", -90.0, AT),
     RetentionChanged("disk full", AT),
     RecordsLost(1, "disk full", AT),
 )
@@ -332,6 +336,24 @@ def test_the_journal_is_asked_at_each_scrape(metrics: Metrics) -> None:
     assert "smtpgate_journal_retention_up 0.0" in lines
 
 
+@dataclass
+class AskedLedger:
+    """A ledger as a scrape sees it."""
+
+    problem: str | None = None
+    skew_s: float = -1.5
+
+
+def test_the_ledger_is_asked_at_each_scrape(metrics: Metrics) -> None:
+    ledger = AskedLedger()
+    metrics.watch_ledger(ledger)
+    lines = metrics.render().decode().splitlines()
+    assert "smtpgate_ledger_up 1.0" in lines
+    assert "smtpgate_ledger_clock_skew_seconds -1.5" in lines
+    ledger.problem = "connection refused"
+    assert "smtpgate_ledger_up 0.0" in metrics.render().decode().splitlines()
+
+
 def test_troubles_with_identities_are_told(metrics: Metrics) -> None:
     for event in UPKEEP:
         metrics.publish(event)
@@ -345,6 +367,7 @@ def test_every_metric_of_the_catalogue_is_told_and_no_other_of_ours(metrics: Met
     metrics.watch_directory(AskedDirectory())
     metrics.watch_journal(AskedJournal())
     metrics.watch_certificates({})
+    metrics.watch_ledger(AskedLedger())
     text = metrics.render().decode()
     told = {
         line.split()[2] for line in text.splitlines() if line.startswith("# TYPE smtpgate_")

@@ -25,9 +25,10 @@ __all__ = [
     "tell",
 ]
 
-# Messages in hand at once are counted a little out of their order, and the clocks of several
-# hosts differ a little. A time further back than this means that the clock was set back.
-TOLERANCE: Final = timedelta(minutes=1)
+# Messages in flight at once are counted a little out of their order, and a clock is set back by
+# a little. Until it has caught up no token is earned, so this is short. A time that is further
+# back than this is taken as it is: nobody waits for the time that a clock showed in error.
+TOLERANCE: Final = timedelta(seconds=5)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _TOLERANCE_US: Final = TOLERANCE // _MICROSECOND
@@ -72,7 +73,7 @@ def microseconds(moment: datetime) -> int:
 
 
 def moved_back(usage: Usage, now_us: int) -> bool:
-    """Whether the clock was set back since, by more than hosts and messages may differ."""
+    """Whether the clock was set back since, by more than messages may differ."""
     return now_us < usage.as_of_us - _TOLERANCE_US
 
 

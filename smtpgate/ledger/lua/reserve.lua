@@ -1,18 +1,40 @@
 -- Counts recipients for every subject, or for none.
 --
--- KEYS: the reservation, then the subjects. ARGV: now in microseconds, the recipients, the lease
--- in milliseconds; then quota and rate of each subject.
+-- KEYS: the reservation, then the subjects. ARGV: the recipients, the lease in milliseconds; then
+-- quota and rate of each subject.
 --
 -- Answers {1, may a threshold be told, then minute and sum of each subject}, or
 -- {0, whose limit, 0 for the quota and 1 for the rate, the wait in microseconds or -1, the rest},
--- or {-1} when the reservation was undone before it came.
+-- or {-1} when the reservation was undone before it came. A reservation that is open already was
+-- asked for before, and the answer was lost: it is answered again, and counted once.
 --
 -- What is kept of the reservation: its moment, its recipients, the minute of each subject.
 
-local now, recipients, lease_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local now, recipients, lease_ms = now_us(), tonumber(ARGV[1]), tonumber(ARGV[2])
 
-if redis.call("EXISTS", KEYS[1]) == 1 then
+local function limits_of(i)
+    return tonumber(ARGV[1 + 2 * i]), tonumber(ARGV[2 + 2 * i])
+end
+
+local known = redis.call("GET", KEYS[1])
+if known == "undone" then
     return {-1}
+end
+if known then
+    local numbers = {}
+    for number in string.gmatch(known, "%d+") do
+        numbers[#numbers + 1] = tonumber(number)
+    end
+    local answer = {1, 0}
+    for i = 1, #KEYS - 1 do
+        local usage, quota, rate = load(KEYS[i + 1], now), limits_of(i)
+        see(usage, rate, now)
+        if #reached(usage, quota) > 0 then
+            answer[2] = 1
+        end
+        answer[#answer + 1], answer[#answer + 2] = numbers[i + 2], usage.used
+    end
+    return answer
 end
 
 local held, quotas, rates, back = {}, {}, {}, {}
@@ -26,7 +48,7 @@ end
 
 for i = 1, #KEYS - 1 do
     local usage = load(KEYS[i + 1], now)
-    local quota, rate = tonumber(ARGV[2 + 2 * i]), tonumber(ARGV[3 + 2 * i])
+    local quota, rate = limits_of(i)
     held[i], quotas[i], rates[i], back[i] = usage, quota, rate, is_moved_back(usage, now)
     see(usage, rate, now)
     refuse(i, 0, room_at(usage, quota, recipients), math.max(0, quota - usage.used))

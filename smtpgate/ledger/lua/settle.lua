@@ -1,14 +1,14 @@
 -- Closes a reservation, gives back what was not accepted, tells of thresholds.
 --
 -- KEYS: the reservation, then the subjects (none when there is nothing to give back or to tell).
--- ARGV: now in microseconds, the recipients to give back, 1 to tell of thresholds, the lease in
--- milliseconds, 1 when the reservation may still come; then quota and rate of each subject.
+-- ARGV: the recipients to give back, 1 to tell of thresholds, the lease in milliseconds, 1 when
+-- the reservation may still come, or come again; then quota and rate of each subject.
 --
 -- Answers whose threshold is told, its per cent and the sum, one after another. A reservation
 -- that is not open, or whose lease has ended, is left as it is.
 
-local now, back, tells = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == "1"
-local lease_ms, may_come = tonumber(ARGV[4]), ARGV[5] == "1"
+local now, back, tells = now_us(), tonumber(ARGV[1]), ARGV[2] == "1"
+local lease_ms, may_come = tonumber(ARGV[3]), ARGV[4] == "1"
 local UNDONE = "undone"
 
 local row = redis.call("GET", KEYS[1])
@@ -32,7 +32,7 @@ end
 local answer = {}
 for i = 1, #KEYS - 1 do
     local usage = load(KEYS[i + 1], now)
-    local quota, rate = tonumber(ARGV[4 + 2 * i]), tonumber(ARGV[5 + 2 * i])
+    local quota, rate = tonumber(ARGV[3 + 2 * i]), tonumber(ARGV[4 + 2 * i])
     if usage.is_known then
         if back > 0 then
             give_back(usage, numbers[i + 2], back)

@@ -1,5 +1,5 @@
 -- What one subject has sent, with the arithmetic of smtpgate/core/limits: the same numbers, one
--- by one. Every script begins with this.
+-- by one. Every script that counts begins with the clock and this.
 --
 -- A subject is a hash: "a" is the moment it is as of, in microseconds; "u" the sum of its
 -- counts; no minute before "o" has any; "t" its tokens in millionths, absent for a full bucket;
@@ -9,7 +9,7 @@
 -- All numbers are whole and below 2^53, where Lua's are exact. Lua writes large ones with an
 -- exponent, so they are written with text().
 
-local MINUTE_US, MINUTES, TOLERANCE_US = 60000000, 1441, 60000000
+local MINUTE_US, MINUTES, TOLERANCE_US = 60000000, 1441, 5000000
 local TOKEN, VERY_LONG_US, UNLIMITED = 1000000, 31622400000000, -1
 local THRESHOLDS, NEVER = {80, 90, 100}, math.huge
 -- Nobody begins anew when the clock is set back.
