@@ -5,7 +5,7 @@ import importlib.util
 import inspect
 import os
 import signal
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -16,6 +16,7 @@ from smtpgate.config import Config
 from smtpgate.core.events import Event
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 from smtpgate.core.upstream import CommandError
+from smtpgate.directory.declared.documents import DirectoryError
 from smtpgate.directory.feed import Changes
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.uses import KeyUses
@@ -28,12 +29,13 @@ from smtpgate.opening import (
     OpeningError,
     apply_declared,
     describe_journal,
+    directory_store,
     directory_upkeep,
     journal_of,
     live_directory,
     look_at_directory,
-    open_directory,
     open_journal,
+    open_store,
 )
 from smtpgate.pipeline import Pipeline
 from smtpgate.ports import Authenticator, Clock, DirectoryUnavailableError, EventSink
@@ -51,6 +53,8 @@ __all__ = ["Gate", "check", "run", "serve"]
 
 _RECHECK_S: Final = 30
 _LAST_WORK_S: Final = 5
+# Differences between documents and directory that are logged one by one.
+_SHOWN_DRIFT: Final = 50
 
 
 class _Events:
@@ -146,6 +150,7 @@ class Gate:
         self.tasks = TaskOwner()
         self._for_life, self._rechecks = TaskOwner(), TaskOwner()
         self.is_draining = False
+        self._is_open = False
         self.readiness = Readiness(self.log.error)
         self.readiness.add("listeners", self._check_listeners)
         self.readiness.add("directory", self._check_directory)
@@ -262,27 +267,45 @@ class Gate:
     def _check_listeners(self) -> tuple[bool, str]:
         return not self.is_draining, "draining" if self.is_draining else "open"
 
-    async def start(self) -> None:
-        """Follow the directory, open the journal, and listen.
+    async def open(self) -> None:
+        """Open everything that a start may lack but the directory; nobody is answered yet.
 
         Raises OSError naming what cannot be bound, OpeningError naming what cannot be opened.
         """
-        await self.directory.start()
-        await self.ledger_watch.look()
-        _ = self._for_life.start(self.ledger_watch.run(), name="ledger watch")
-        _ = self._for_life.start(self.uses.run(), name="key uses")
-        if self.config.directory.recheck:
-            _ = self._for_life.start(self.upkeep.run(), name="upkeep")
+        self._is_open = True
         try:
+            for listener in self.listeners.values():
+                listener.open()
+            if self.http is not None:
+                self.http.open()
+            await self.ledger_watch.look()
             self._must_have_fit_ledger()
             await open_journal(self.journal)
+        except (OpeningError, OSError):
+            await self.stop(drain_s=0)
+            raise
+
+    async def start(self) -> None:
+        """Follow the directory, and take connections.
+
+        Raises as :meth:`open`, which is done first unless it was done before, and
+        DirectoryUnavailableError.
+        """
+        if not self._is_open:
+            await self.open()
+        try:
+            await self.directory.start()
             for listener in self.listeners.values():
                 await listener.start()
             if self.http is not None:
                 await self.http.start()
-        except (OpeningError, OSError):
+        except (DirectoryUnavailableError, OSError):
             await self.stop(drain_s=0)
             raise
+        _ = self._for_life.start(self.ledger_watch.run(), name="ledger watch")
+        _ = self._for_life.start(self.uses.run(), name="key uses")
+        if self.config.directory.recheck:
+            _ = self._for_life.start(self.upkeep.run(), name="upkeep")
         self.log.note(
             "info",
             "started",
@@ -345,23 +368,42 @@ class Gate:
                 self.log.note("info", "certificate loaded", listener=name, not_after=ends)
         self.warn_of_certificates()
 
+    async def open_directory(self) -> None:
+        """Open the directory, and apply what its documents changed.
+
+        Raises OpeningError or DirectoryError, and has changed nothing of it then.
+        """
+        try:
+            await open_store(self.store)
+            await self._apply()
+        except (DirectoryError, OpeningError):
+            await self.stop(drain_s=0)
+            raise
+
     async def reload(self) -> None:
-        """Load the certificates again, and apply the documents of the directory.
+        """Load the certificates again, and apply what the directory's documents changed.
 
         What cannot be read stays as it is.
         """
         self.reload_certificates()
-        warnings: list[str] = []
         try:
-            steps = await apply_declared(self.config, self.store, warnings)
+            await self._apply()
             await self.directory.catch_up()
             await self._rechecks.drain(_RECHECK_S)
         except Exception as error:  # noqa: BLE001 - told to the log; the directory stays as it is
             self.log.note("error", "directory not applied", problem=str(error))
-            return
+
+    async def _apply(self) -> None:
+        warnings: list[str] = []
+        plan = await apply_declared(self.config, self.store, warnings)
         for warning in warnings:
             self.log.note("warning", "directory", problem=warning)
-        self.log.note("info", "directory applied", steps=steps)
+        for drift in plan.drift[:_SHOWN_DRIFT]:
+            self.log.note("warning", "directory drift", object=drift.what, problem=drift.how)
+        if self.config.directory.apply is not None:
+            self.log.note(
+                "info", "directory applied", steps=len(plan.steps), drift=len(plan.drift)
+            )
 
     def _note_changes(self, changes: Changes) -> None:
         """Look again at the sessions of whatever changed."""
@@ -390,28 +432,30 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def serve(config: Config) -> None:
     """Run a gate until SIGTERM or SIGINT; SIGHUP applies the directory's documents again.
 
-    Raises OpeningError, DirectoryError or OSError when it cannot start.
+    Raises OpeningError, DirectoryError or OSError when it cannot start. Everything is opened
+    before anything is applied, since other hosts may share the directory.
     """
     warnings: list[str] = []
-    store = await open_directory(config, SystemClock(), warnings)
+    store = directory_store(config, SystemClock(), warnings)
     try:
-        await apply_declared(config, store, warnings)
         gate = Gate(config, store)
-        await _serve(gate, warnings)
+        for warning in warnings:
+            gate.log.note("warning", "directory", problem=warning)
+        await gate.open()
+        await gate.open_directory()
+        await _serve(gate)
     except DirectoryUnavailableError as error:
         raise OpeningError(f"directory: {error}") from None
     finally:
         await store.close()
 
 
-async def _serve(gate: Gate, warnings: Sequence[str]) -> None:
+async def _serve(gate: Gate) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     loop.set_exception_handler(lambda _, context: gate.note_stray_error(context))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: gate.tasks.start(gate.reload()))
-    for warning in warnings:
-        gate.log.note("warning", "directory", problem=warning)
     gate.warn_of_certificates()
     await gate.start()
     notify("READY=1")

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from random import SystemRandom
@@ -13,8 +13,10 @@ from smtpgate.core.identity import PrivateKey
 from smtpgate.directory.change import Actor, RefusedChangeError
 from smtpgate.directory.counts import counted
 from smtpgate.directory.declared.apply import apply, planned
+from smtpgate.directory.declared.before import FROM_DOCUMENTS
 from smtpgate.directory.declared.content import Declared
 from smtpgate.directory.declared.known_keys import key_loader
+from smtpgate.directory.declared.plan import Plan
 from smtpgate.directory.declared.read import read_declared
 from smtpgate.directory.feed import Changes
 from smtpgate.directory.live import LiveDirectory, LiveSettings
@@ -48,11 +50,15 @@ __all__ = [
     "look_at_directory",
     "open_directory",
     "open_journal",
+    "open_store",
+    "plan_lines",
 ]
 
 
 _CREDENTIAL: Final = "master.key"
 _TERM_KEY: Final = "journal.key"
+# Steps and differences that are named one by one.
+_SHOWN: Final = 50
 
 
 class OpeningError(Exception):
@@ -80,17 +86,25 @@ def directory_store(config: Config, clock: Clock, warnings: list[str]) -> Direct
 
 
 async def open_directory(config: Config, clock: Clock, warnings: list[str]) -> DirectoryStore:
-    """The same, with its tables looked at: SQLite's are made or brought up to date.
+    """The same, opened. Raises OpeningError."""
+    store = directory_store(config, clock, warnings)
+    try:
+        await open_store(store)
+    except OpeningError:
+        await store.close()
+        raise
+    return store
+
+
+async def open_store(store: DirectoryStore) -> None:
+    """Look at the tables of a directory: SQLite's are made or brought up to date.
 
     Raises OpeningError.
     """
-    store = directory_store(config, clock, warnings)
     try:
         await store.open(may_upgrade=store.database.is_sqlite)
     except (DirectoryUnavailableError, MasterKeyError, OSError, SchemaError) as error:
-        await store.close()
         raise OpeningError(f"directory: {error}") from None
-    return store
 
 
 def live_directory(
@@ -140,23 +154,22 @@ def directory_upkeep(
     )
 
 
-async def apply_declared(config: Config, store: DirectoryStore, warnings: list[str]) -> int:
-    """Make the directory what ``directory.apply`` says it shall hold; the number of steps.
+async def apply_declared(config: Config, store: DirectoryStore, warnings: list[str]) -> Plan:
+    """Apply what the documents of ``directory.apply`` changed; the plan is what was done.
 
     Raises OpeningError or DirectoryError, and changes nothing then.
     """
     if config.directory.apply is None:
-        return 0
-    actor = Actor("smtpgate serve", f"directory.apply = {config.directory.apply}")
+        return Plan()
+    actor = Actor("smtpgate serve", f"{FROM_DOCUMENTS}{config.directory.apply}")
     try:
         load_key = await key_loader(store)
         declared = await _declared(store, config.directory.apply, load_key)
         warnings += declared.warnings
         async with store.changing(actor) as change:
-            plan = await apply(change, store, declared, prune=config.directory.prune)
+            return await apply(change, store, declared, prune=config.directory.prune)
     except (DirectoryUnavailableError, RefusedChangeError) as error:
         raise OpeningError(f"directory.apply: {error}") from None
-    return len(plan.steps)
 
 
 async def look_at_directory(config: Config, clock: Clock, warnings: list[str]) -> list[str]:
@@ -191,7 +204,31 @@ async def _looked_at(
         yield f"directory: {store.database.name}: {await _counted(store)}"
         if declared is not None:
             plan = await planned(store, declared, config.directory.prune)
-            yield f"directory.apply: {len(plan.steps)} steps to be taken by the next start"
+            for line in plan_lines(plan):
+                yield line
+
+
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """The steps that the next start takes, and the drift that it leaves, with their numbers."""
+    if not plan.steps:
+        yield "directory.apply: no steps to be taken by the next start"
+    else:
+        number = _number(len(plan.steps), "steps")
+        yield f"directory.apply: {number} to be taken by the next start:"
+    yield from _some([f"  {step}" for step in plan.steps])
+    if plan.drift:
+        number = _number(len(plan.drift), "differences")
+        yield (
+            f"directory.apply: {number} that the next start leaves, since the directory was "
+            f"changed by command (`smtpgate apply --force' ends them):"
+        )
+    yield from _some([f"  {one}" for one in plan.drift])
+
+
+def _some(lines: Sequence[str]) -> Iterator[str]:
+    yield from lines[:_SHOWN]
+    if len(lines) > _SHOWN:
+        yield f"  and {len(lines) - _SHOWN} more; `smtpgate apply --dry-run' has them all"
 
 
 def journal_store(config: Config) -> JournalStore:
@@ -256,13 +293,20 @@ def _declared_counts(declared: Declared) -> str:
         "access keys": declared.access_keys,
         "identities": declared.identities,
     }
-    return ", ".join(f"{len(found)} {what}" for what, found in counts.items())
+    return ", ".join(_number(len(found), what) for what, found in counts.items())
+
+
+def _number(number: int, what: str) -> str:
+    """So many of something whose plural is given."""
+    if number == 1:
+        what = f"{what[:-3]}y" if what.endswith("ies") else what.removesuffix("s")
+    return f"{number} {what}"
 
 
 async def _counted(store: DirectoryStore) -> str:
     async with store.reading() as connection:
         counts = await counted(connection)
-    return ", ".join(f"{number} {what}" for what, number in counts.items())
+    return ", ".join(_number(number, what) for what, number in counts.items())
 
 
 async def _declared(

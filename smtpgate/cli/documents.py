@@ -1,17 +1,18 @@
 """``smtpgate apply`` and ``smtpgate export``: the directory as documents."""
 
 import asyncio
+import hashlib
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal, TypeAlias
 
 import typer
 from rich.text import Text
 
 from smtpgate.cli.completion import account_ids
-from smtpgate.cli.listing import print_json, shown
+from smtpgate.cli.listing import print_json, shown, to_json
 from smtpgate.cli.notation import account_id
 from smtpgate.cli.office import Office, run
 from smtpgate.cli.terminal import (
@@ -30,14 +31,39 @@ from smtpgate.directory.declared.apply import apply as apply_declared
 from smtpgate.directory.declared.apply import planned
 from smtpgate.directory.declared.content import Declared
 from smtpgate.directory.declared.export import export as export_directory
-from smtpgate.directory.declared.plan import Plan, Sign
+from smtpgate.directory.declared.plan import Columns, Drift, Plan, Sign, Step
 from smtpgate.directory.declared.read import read_declared
+from smtpgate.directory.declared.said import Said
 from smtpgate.tomlfile import reason
 
 __all__ = ["apply", "export"]
 
-_STYLES: Final = {"+": "green", "~": "yellow", "-": "red"}
+_STYLES: Final = {"+": "green", "~": "yellow", "-": "red", "!": "magenta"}
+# How a step begins that makes a key useless to whoever has it.
+_REPLACED: Final = ("another secret", "another private key")
+_DIGITS: Final = 12
 _WORDS: Final[Mapping[Sign, str]] = {"+": "made", "~": "changed", "-": "deleted"}
+
+
+_Documents: TypeAlias = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE|DIR", help="A document, or a folder of documents.", show_default=False
+    ),
+]
+_DryRun: TypeAlias = Annotated[
+    bool, typer.Option("--dry-run", help="Only say what would be done.")
+]
+_Prune: TypeAlias = Annotated[
+    bool, typer.Option("--prune", help="Delete what documents named before and no more.")
+]
+_Force: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Undo what was changed by command; with --prune delete all that is not named.",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,47 +73,57 @@ class _Proposal:
 
     @property
     def summary(self) -> str:
-        """How many steps of each kind there are."""
+        """How many steps of each kind there are, and how much stays otherwise."""
         counts = Counter(step.sign for step in self.plan.steps)
-        return ", ".join(f"{counts[sign]} {word}" for sign, word in _WORDS.items())
+        told = ", ".join(f"{counts[sign]} {word}" for sign, word in _WORDS.items())
+        return f"{told}, {len(self.plan.drift)} kept" if self.plan.drift else told
+
+    @property
+    def dangers(self) -> list[str]:
+        """What asks for a yes."""
+        gone = sum(step.sign == "-" for step in self.plan.steps)
+        replaced = sum(step.how.startswith(_REPLACED) for step in self.plan.steps)
+        return [
+            *([f"deletes {gone} of the directory"] if gone else ()),
+            *([f"replaces {replaced} secrets and private keys"] if replaced else ()),
+        ]
 
 
-async def _proposed(office: Office, path: Path, *, prune: bool) -> _Proposal:
+async def _proposed(office: Office, path: Path, *, prune: bool, force: bool) -> _Proposal:
     declared = await asyncio.to_thread(
         read_declared, path, region=office.region, partition=office.partition
     )
     warn(declared.warnings)
-    return _Proposal(declared, await planned(office.store, declared, prune))
+    plan = await planned(office.store, declared, prune, force=force)
+    return _Proposal(declared, plan)
 
 
 def apply(
-    path: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE|DIR", help="A document, or a folder of documents.", show_default=False
-        ),
-    ],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be done.")
-    ] = False,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Delete what no document names.")
-    ] = False,
+    path: _Documents,
+    dry_run: _DryRun = False,
+    prune: _Prune = False,
+    force: _Force = False,
     config: ConfigFile = DEFAULT_CONFIG,
     yes: Yes = False,
     json: AsJson = False,
 ) -> None:
-    """Make the directory what documents say, in one change; deleting needs a yes."""
+    """Apply what documents changed since they were last applied, in one change.
+
+    What was changed by command meanwhile stays, and is listed: a line with ! for each
+    difference. --force makes the directory what the documents say. Deleting, and replacing
+    secrets or private keys, needs a yes.
+    """
     proposal = run(
-        config, lambda office: _proposed(office, path, prune=prune), changes=not dry_run
+        config,
+        lambda office: _proposed(office, path, prune=prune, force=force),
+        changes=not dry_run,
     )
-    _tell(proposal.plan, as_json=json)
-    if dry_run or not proposal.plan:
-        errors.print("nothing to do" if not proposal.plan else f"to be: {proposal.summary}")
+    _tell(proposal.plan, as_json=json, columns=dry_run)
+    if dry_run:
+        errors.print(f"to be: {proposal.summary}" if _is_told(proposal) else "nothing to do")
         return
-    gone = sum(step.sign == "-" for step in proposal.plan.steps)
-    if gone:
-        confirmed(f"this deletes {gone} of the directory", yes=yes)
+    if proposal.dangers:
+        confirmed(f"this {' and '.join(proposal.dangers)}", yes=yes)
 
     async def deed(office: Office) -> None:
         async with office.changing() as change:
@@ -96,21 +132,61 @@ def apply(
                 office.store,
                 proposal.declared,
                 prune=prune,
+                force=force,
                 expected=proposal.plan,
             )
 
+    # Without steps too: what the documents say now is kept for the next time.
     run(config, deed, changes=True)
-    errors.print(proposal.summary)
+    errors.print(proposal.summary if _is_told(proposal) else "nothing to do")
 
 
-def _tell(plan: Plan, *, as_json: bool) -> None:
+def _is_told(proposal: _Proposal) -> bool:
+    return bool(proposal.plan.steps or proposal.plan.drift)
+
+
+def _tell(plan: Plan, *, as_json: bool, columns: bool) -> None:
+    lines: list[tuple[Sign | Literal["!"], Step | Drift]] = [
+        *((step.sign, step) for step in plan.steps),
+        *(("!", one) for one in plan.drift),
+    ]
     if as_json:
         print_json(
-            [{"sign": step.sign, "what": step.what, "how": step.how} for step in plan.steps]
+            [
+                {"sign": sign, "what": line.what, "how": line.how, **asdict(line.columns)}
+                for sign, line in lines
+            ]
         )
         return
-    for step in plan.steps:
-        output.print(Text(shown(str(step)), _STYLES[step.sign]))
+    for sign, line in lines:
+        text = str(line) if isinstance(line, Step) else f"! {line}"
+        output.print(Text(shown(text), _STYLES[sign]))
+        if columns and sign in "~!":
+            _tell_columns(line.columns)
+
+
+def _tell_columns(columns: Columns) -> None:
+    """What differs between the three, a line each."""
+    found = asdict(columns)
+    names = dict.fromkeys(name for said in found.values() for name in said or ())
+    differing = [
+        name
+        for name in names
+        if len({repr((said or {}).get(name)) for said in found.values()}) > 1
+    ]
+    for title, said in found.items():
+        told = "not there" if said is None else _fields(said, differing)
+        output.print(Text(shown(f"    {title.replace('_', ' ')}: {told}")))
+
+
+def _fields(said: Said, names: Sequence[str]) -> str:
+    """Fields in words; of a policy's document, what tells it from others."""
+    found = {name: said[name] for name in names if name in said}
+    if "document" in found:
+        digest = hashlib.sha256(str(found["document"]).encode()).hexdigest()
+        found["document"] = f"sha256:{digest[:_DIGITS]}"
+    told = [f"{name} {to_json(value, indent=None)}" for name, value in found.items()]
+    return ", ".join(told) or "-"
 
 
 def export(

@@ -31,6 +31,7 @@ __all__ = [
     "HEAD",
     "access_keys",
     "accounts",
+    "applied_objects",
     "audit_log",
     "dkim_keys",
     "identities",
@@ -43,8 +44,8 @@ __all__ = [
 ]
 
 # The revision of the migrations that makes these tables; a test holds the two together.
-HEAD: Final = "0003"
-EARLIER: Final = ("0001", "0002")
+HEAD: Final = "0004"
+EARLIER: Final = ("0001", "0002", "0003")
 
 
 metadata = MetaData(naming_convention=NAMES)
@@ -201,6 +202,22 @@ quotas = Table(
     Column("raised_send_rate_per_s", Float),
     Column("raised_until", Moment),
     Index(None, "delegate_id"),
+)
+
+# What documents last said of each object, when they were applied; no secret is in it. Of
+# access keys account_id and region are empty; the name is that of a policy or DKIM key, or the
+# delegate of a cap. A row of the kind "upgrade" says that documents may have been applied
+# before there was this table.
+applied_objects = Table(
+    "applied_objects",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("account_id", String(12), primary_key=True),
+    Column("region", String(32), primary_key=True),
+    Column("subject", String(320), primary_key=True),
+    Column("name", String(255), primary_key=True),
+    Column("said", Json, nullable=False),
+    Column("applied_at", Moment, nullable=False),
 )
 
 audit_log = Table(

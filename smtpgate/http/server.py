@@ -74,12 +74,18 @@ class HttpServer:
         self._address = address
         self._app = pages(metrics=metrics, is_ready=is_ready)
         self._tasks = TaskOwner()
+        self._bound: socket.socket | None = None
         self._guest: _Guest | None = None
         self._serving: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    def open(self) -> None:
         """Listen; ``port`` then is the real one. Raises OSError that names the address."""
-        bound = _bind(self._address, self.port)
+        self._bound = _bind(self._address, self.port)
+        self.port = self._bound.getsockname()[1]
+
+    async def start(self) -> None:
+        """Answer. Raises OSError as ``open`` does, unless that was done before."""
+        bound, self._bound = self._bound or _bind(self._address, self.port), None
         self.port = bound.getsockname()[1]
         self._guest = _Guest(
             uvicorn.Config(
@@ -107,6 +113,9 @@ class HttpServer:
 
     async def stop(self) -> None:
         """Stop listening and finish what is being answered; the second time does nothing."""
+        if self._bound is not None:
+            self._bound.close()
+            self._bound = None
         if self._guest is not None and self._serving is not None:
             self._guest.may_go.set()
             await self._serving

@@ -58,7 +58,7 @@ class JournalStore:
         if key.check != check:
             raise TermKeyError(
                 f"{self.key_file}: is not the key that the journal in {self.database.name} was "
-                f"begun with; copy that one here, or begin a new journal"
+                f"begun with; copy {self.key_file.name} from a host that uses this journal"
             )
 
     def key(self, new: TermKey | None = None) -> TermKey:
@@ -73,8 +73,9 @@ class JournalStore:
             return read_key(self.key_file)
         except FileNotFoundError:
             raise TermKeyError(
-                f"{self.key_file}: is missing, and the journal in {self.database.name} was "
-                f"begun with it; put it back, or begin a new journal"
+                f"{self.key_file}: is missing, and only with that key the rows of the journal "
+                f"in {self.database.name} can be found; copy {self.key_file.name} from a host "
+                f"that uses this journal, or put it back from a backup"
             ) from None
 
     async def look(self) -> TermKey:

@@ -19,6 +19,7 @@ class Listener:
 
     def __init__(self, door: Door) -> None:
         self.door = door
+        self._socket: socket.socket | None = None
         self._server: asyncio.Server | ProxiedServer | None = None
         self._port = door.config.port
         self._sessions: set[GateSession] = set()
@@ -29,9 +30,15 @@ class Listener:
         """The port it is bound to (the system's choice where the configuration says 0)."""
         return self._port
 
-    async def start(self) -> None:
-        """Bind and listen. Raises OSError naming the listener and its address."""
-        config, loop = self.door.config, asyncio.get_running_loop()
+    def open(self) -> None:
+        """Bind and listen; who connects waits until the start.
+
+        Raises OSError naming the listener and its address.
+        """
+        self._socket = self._bound()
+
+    def _bound(self) -> socket.socket:
+        config = self.door.config
         try:
             listening = socket.create_server(
                 (config.address, config.port),
@@ -42,10 +49,15 @@ class Listener:
             raise OSError(f"listener.{config.name}: {error.strerror or error}") from None
         listening.setblocking(False)
         self._port = listening.getsockname()[1]
-        if config.proxy_from:
-            self._server = ProxiedServer(listening, config.proxy_from, self._open)
+        return listening
+
+    async def start(self) -> None:
+        """Take connections. Raises OSError as ``open`` does, unless that was done before."""
+        listening, self._socket = self._socket or self._bound(), None
+        if self.door.config.proxy_from:
+            self._server = ProxiedServer(listening, self.door.config.proxy_from, self._open)
         else:
-            self._server = await loop.create_server(
+            self._server = await asyncio.get_running_loop().create_server(
                 lambda: GateSession(self.door, self), sock=listening, **self._tls()
             )
 
@@ -83,6 +95,8 @@ class Listener:
 
     def close(self) -> None:
         """Take no more connections; tell idle sessions, let transactions finish."""
+        if self._socket is not None:
+            self._socket.close()
         if self._server is not None:
             self._server.close()
         for session in tuple(self._sessions):

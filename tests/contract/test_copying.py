@@ -1,7 +1,8 @@
 """A directory copied to another database: every row of it, on both kinds of databases."""
 
 import sqlite3
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 from sqlalchemy import select
@@ -10,6 +11,7 @@ from smtpgate.directory.accounts import update_account
 from smtpgate.directory.audit import AuditFilter, audit_page
 from smtpgate.directory.change import ConflictError, RefusedChangeError
 from smtpgate.directory.copying import copy
+from smtpgate.directory.declared.content import Declared, DeclaredAccount, Pause, Place
 from smtpgate.directory.quotas import QuotaPlace
 from smtpgate.directory.schema import metadata
 from smtpgate.directory.store import DirectoryStore
@@ -17,8 +19,10 @@ from smtpgate.ports import DirectoryUnavailableError
 from smtpgate.sql.database import Database, parse_url
 from tests.support.databases import Databases
 from tests.support.directory import ACTOR, open_store
+from tests.support.documents import applied
 from tests.support.tenants import (
     ACME,
+    OTHER,
     add_account,
     add_identity,
     add_key,
@@ -27,6 +31,15 @@ from tests.support.tenants import (
     signing_key,
 )
 
+DECLARED: Final = DeclaredAccount(
+    place=Place(Path("accounts.toml"), ("accounts", OTHER)),
+    id=OTHER,
+    name="Other",
+    organization_id=None,
+    pause=Pause(),
+    max_24h_send=None,
+    max_send_rate_per_s=None,
+)
 Rows = dict[str, list[tuple[Any, ...]]]
 
 
@@ -52,6 +65,7 @@ async def fill(store: DirectoryStore) -> None:
     await add_identity(store)
     await signing_key(store)
     await limit(store, QuotaPlace.of_user(ACME, "mailer"), max_24h_send=5)
+    await applied(store, Declared(accounts=(DECLARED,)), prune=False)
 
 
 def other(url: str) -> Database:

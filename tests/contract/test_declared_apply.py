@@ -110,7 +110,7 @@ async def test_every_step_is_noted_with_who_made_it_and_without_secrets(
     store: DirectoryStore, folder: Path
 ) -> None:
     await applied(store, written(folder, EVERYTHING))
-    await applied(store, written(folder, EVERYTHING.replace("one.", "two.")))
+    await applied(store, written(folder, EVERYTHING.replace("one.", "two.")), force=True)
     await applied(store, NOTHING)
     lines = await notes(store)
     assert [(line.action, line.kind) for line in lines] == [
@@ -120,14 +120,17 @@ async def test_every_step_is_noted_with_who_made_it_and_without_secrets(
         ("create", "identity"),
         ("put-policy", "user"),
         ("add-dkim-key", "identity"),
+        ("apply-documents", "store"),
         ("replace-secret", "key"),
         ("delete-dkim-key", "identity"),
         ("add-dkim-key", "identity"),
+        ("force-documents", "store"),
         ("delete", "key"),
         ("delete", "identity"),
         ("delete-policy", "user"),
         ("delete", "user"),
         ("delete", "account"),
+        ("apply-documents", "store"),
     ]
     assert {(line.actor, line.origin) for line in lines} == {(ACTOR.name, ACTOR.origin)}
     for word in ("secret one", "secret two", "PRIVATE KEY"):
@@ -316,7 +319,7 @@ async def test_an_account_with_identities_elsewhere_is_not_pruned(
     await add_account(store, OWNER)
     await add_identity(store, account_id=OWNER, region="eu-west-1")
     with pytest.raises(DirectoryError, match="identities in other regions") as refusal:
-        await planned(store, NOTHING, prune=True)
+        await planned(store, NOTHING, prune=True, force=True)
     assert str(refusal.value).startswith("account 888888888888: no document names it")
 
 

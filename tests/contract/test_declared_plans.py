@@ -45,9 +45,11 @@ async def test_the_plan_is_as_the_table_says_and_is_carried_out(
     store: DirectoryStore, folder: Path, case: dict[str, Any]
 ) -> None:
     declared, prune = await given(store, folder, case), case.get("prune", False)
-    plan = await planned(store, declared, prune)
+    force = case.get("force", False)
+    plan = await planned(store, declared, prune, force=force)
     assert str(plan).splitlines() == case["plan"]
-    assert await applied(store, declared, prune=prune, expected=plan) == plan
+    assert list(map(str, plan.drift)) == case.get("drift", [])
+    assert await applied(store, declared, prune=prune, force=force, expected=plan) == plan
     before = await content(store)
     seen = await noted(store)
     assert not await applied(store, declared, prune=prune)

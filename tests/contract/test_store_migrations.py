@@ -90,6 +90,15 @@ ROWS: Final[dict[str, dict[str, Any]]] = {
         "raised_24h_send": 1000,
         "raised_until": AT,
     },
+    "applied_objects": {
+        "kind": "account",
+        "account_id": "888888888888",
+        "region": "",
+        "subject": "",
+        "name": "",
+        "said": {"name": "Owner"},
+        "applied_at": AT,
+    },
     "audit_log": {
         "at": AT,
         "actor": "tester",

@@ -184,15 +184,15 @@ async def state(store: DirectoryStore) -> tuple[Any, int]:
 
 @several
 @given(directories(), directories())
-async def test_pruned_documents_make_the_same_of_every_directory(
+async def test_documents_that_are_forced_make_the_same_of_every_directory(
     store: DirectoryStore, folder: Path, first: Tables, second: Tables
 ) -> None:
-    await applied(store, written(folder, first))
+    await applied(store, written(folder, first), force=True)
     declared = written(folder, second)
     before = await state(store)
-    plan = await planned(store, declared, prune=True)
+    plan = await planned(store, declared, prune=True, force=True)
     assert await state(store) == before
-    await applied(store, declared, expected=plan)
+    await applied(store, declared, force=True, expected=plan)
     held = await state(store)
     assert not await applied(store, declared)
     assert await state(store) == held

@@ -83,11 +83,12 @@ async def applied(
     declared: Declared,
     *,
     prune: bool = True,
+    force: bool = False,
     expected: Plan | None = None,
 ) -> Plan:
     """Apply in a transaction of its own."""
     async with store.changing(ACTOR) as change:
-        return await apply(change, store, declared, prune=prune, expected=expected)
+        return await apply(change, store, declared, prune=prune, force=force, expected=expected)
 
 
 async def present(store: DirectoryStore) -> Present:

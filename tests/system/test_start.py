@@ -69,7 +69,7 @@ def test_a_configuration_that_is_fine_is_summed_up(folder: Path) -> None:
     assert done.returncode == 0
     assert "fine" in done.stdout
     assert "listener submissions: 0.0.0.0 port 465, tls implicit" in done.stdout
-    assert "2 accounts, 1 users, 1 access keys, 1 identities" in done.stdout
+    assert "2 accounts, 1 user, 1 access key, 1 identity" in done.stdout
     assert "directory.sqlite, to be made by the first start" in done.stdout
     assert not (folder / "state").exists()
 

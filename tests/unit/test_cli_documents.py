@@ -72,17 +72,19 @@ def test_pruning_needs_a_yes(desk: Desk, documents: Path) -> None:
     desk.says("apply", documents)
     desk.says("account", "create", "123456789012")
     desk.says("apply", documents)
-    told = desk.refuses("apply", documents, "--prune", status=2)
+    assert "! account 123456789012: in no document" in desk.says("apply", documents, "--prune")
+    told = desk.refuses("apply", documents, "--prune", "--force", status=2)
     assert "this deletes 1 of the directory: say --yes" in told
     assert len(desk.answers("account", "list")) == 3
-    assert "- account 123456789012" in desk.says("apply", documents, "--prune", "--yes")
+    words = ("apply", documents, "--prune", "--force", "--yes")
+    assert "- account 123456789012" in desk.says(*words)
     assert len(desk.answers("account", "list")) == 2
 
 
 @pytest.mark.slow
 def test_pruning_asks_on_a_terminal(desk: Desk, documents: Path) -> None:
     desk.says("account", "create", "123456789012")
-    status, shown = desk.at_terminal("apply", str(documents), "--prune", typed="n\n")
+    status, shown = desk.at_terminal("apply", str(documents), "--prune", "--force", typed="n\n")
     assert (status, "Go on?" in shown) == (1, True)
     assert len(desk.answers("account", "list")) == 1
 

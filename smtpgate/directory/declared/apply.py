@@ -1,28 +1,58 @@
-"""Documents applied to the directory: all of what differs in one transaction, or nothing."""
+"""Documents applied to the directory: what they changed, in one transaction, or nothing."""
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from smtpgate.directory.change import Change, ConflictError
+from smtpgate.directory.change import Change, ConflictError, Subject
+from smtpgate.directory.declared.before import Before, keep, read_before
 from smtpgate.directory.declared.content import Declared
 from smtpgate.directory.declared.draft import draft
 from smtpgate.directory.declared.drafting import Drafting
 from smtpgate.directory.declared.plan import Plan
 from smtpgate.directory.declared.present import read_present
+from smtpgate.directory.declared.said import ObjectKey, Said, all_said
 from smtpgate.directory.store import DirectoryStore
 
-__all__ = ["apply", "planned"]
+__all__ = ["APPLIED", "FORCED", "apply", "planned"]
+
+# What the audit log calls documents that were applied.
+APPLIED: Final = "apply-documents"
+FORCED: Final = "force-documents"
+_DIRECTORY: Final = Subject("store", "")
 
 
-async def planned(store: DirectoryStore, declared: Declared, prune: bool) -> Plan:
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A plan, with what documents said before and what they say now."""
+
+    plan: Plan
+    before: Before
+    now: Mapping[ObjectKey, Said]
+
+    def to_keep(self, *, prune: bool) -> Mapping[ObjectKey, Said]:
+        """What documents said last of every object.
+
+        Without pruning, what they do not name may stand in other documents: it stays known, so
+        that those do not make again what was deleted meanwhile.
+        """
+        return self.now if prune else {**self.before.said, **self.now}
+
+
+async def planned(
+    store: DirectoryStore, declared: Declared, prune: bool, *, force: bool = False
+) -> Plan:
     """What applying would do now; nothing is changed.
 
     Raises DirectoryError when it could not be done, DirectoryUnavailableError.
     """
     async with store.reading() as connection:
-        return await _drafted(connection, store, declared, prune, store.now())
+        found = await _drafted(connection, store, declared, store.now(), (prune, force))
+    return found.plan
 
 
 async def apply(
@@ -31,20 +61,27 @@ async def apply(
     declared: Declared,
     *,
     prune: bool,
+    force: bool = False,
     expected: Plan | None = None,
 ) -> Plan:
-    """Make the directory what the documents declare; what was done is the plan.
+    """Apply what documents changed since they were applied; what was done is the plan.
 
-    ``prune`` deletes what no document names. ``expected`` is a plan that somebody agreed to:
-    when the directory is such that another one would come out, that is a ConflictError. Raises
+    ``prune`` deletes what they name no more. ``force`` makes the directory what they say,
+    whoever changed it, and prunes all that they do not name. ``expected`` is a plan that
+    somebody agreed to: when another one would come out, that is a ConflictError. Raises
     DirectoryError or RefusedChangeError too; nothing must be committed then.
     """
-    plan = await _drafted(change.connection, store, declared, prune, change.now)
+    found = await _drafted(change.connection, store, declared, change.now, (prune, force))
+    plan = found.plan
     if expected is not None and plan != expected:
         raise ConflictError(
             "the directory was changed after the plan was made; look at the new plan first"
         )
     await plan.perform(change)
+    await keep(change, found.before, found.to_keep(prune=prune))
+    if plan.steps:
+        facts = {"steps": len(plan.steps), "drift": len(plan.drift), "prune": prune}
+        await change.note(FORCED if force else APPLIED, _DIRECTORY, after=facts)
     return plan
 
 
@@ -52,16 +89,22 @@ async def _drafted(
     connection: AsyncConnection,
     store: DirectoryStore,
     declared: Declared,
-    prune: bool,
-    now: datetime,
-) -> Plan:
+    at: datetime,
+    how: tuple[bool, bool],
+) -> _Draft:
+    prune, force = how
+    present = await read_present(connection, store.region)
+    now = await asyncio.to_thread(all_said, declared, store.region)
+    before = await read_before(connection, store.region, present, now)
     drafting = Drafting(
         declared=declared,
-        present=await read_present(connection, store.region),
+        present=present,
+        before=before.said,
         master_keys=store.master_keys,
         region=store.region,
         partition=store.partition,
         prune=prune,
-        now=now,
+        force=force,
+        now=at,
     )
-    return await asyncio.to_thread(draft, drafting)
+    return _Draft(await asyncio.to_thread(draft, drafting), before, now)

@@ -1,8 +1,9 @@
 """The documents against the directory as it is: what has to be done, in which order."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from smtpgate.core.naming import user_key
 from smtpgate.directory.accounts import (
@@ -15,19 +16,27 @@ from smtpgate.directory.change import Change, Subject
 from smtpgate.directory.declared.content import DeclaredAccount, DeclaredUser
 from smtpgate.directory.declared.documents import DirectoryError
 from smtpgate.directory.declared.draft_identities import identity_steps
-from smtpgate.directory.declared.draft_keys import access_key_steps
+from smtpgate.directory.declared.draft_keys import access_key_away, access_key_steps
 from smtpgate.directory.declared.draft_limits import first_limits, limits_told, new_limits
 from smtpgate.directory.declared.drafting import (
     Drafting,
     Order,
     Ordered,
-    changed,
     differences,
     joined,
     policy_steps,
     stated,
 )
 from smtpgate.directory.declared.plan import Plan, Step
+from smtpgate.directory.declared.said import (
+    account_key,
+    identity_key,
+    key_key,
+    said_of_account,
+    said_of_user,
+    user_object_key,
+)
+from smtpgate.directory.keys import AccessKeyRow
 from smtpgate.directory.policies import PolicyPlace, PolicyRow, remove_policies
 from smtpgate.directory.quotas import QuotaPlace, QuotaWrite, write_quotas
 from smtpgate.directory.users import UserRow, add_users, remove_users, update_user
@@ -35,10 +44,12 @@ from smtpgate.directory.users import UserRow, add_users, remove_users, update_us
 __all__ = ["draft"]
 
 _Changes: TypeAlias = Mapping[str, Any]
+# Of a user, what are no limits.
+_FIELDS: Final = ("path", "tags")
 
 
 def draft(drafting: Drafting) -> Plan:
-    """The plan that makes the directory what is declared; nothing is read or changed for it.
+    """The plan for what the documents changed; nothing is read or changed for it.
 
     Raises DirectoryError with everything that the documents leave open, or that cannot be
     together with what the directory has.
@@ -48,12 +59,15 @@ def draft(drafting: Drafting) -> Plan:
         *_user_steps(drafting),
         *access_key_steps(drafting),
         *identity_steps(drafting),
+        # Last: what is to go may only go with all that is its own.
+        *_users_away(drafting),
+        *_accounts_away(drafting),
     ]
     if drafting.problems:
         raise DirectoryError(drafting.problems)
     # By sign too, so that many of one kind stand together and are done together.
     steps.sort(key=lambda ordered: (ordered[0], ordered[1].sign))
-    return Plan(tuple(step for _, step in steps))
+    return Plan(tuple(step for _, step in steps), tuple(drafting.drift))
 
 
 # -- accounts ----------------------------------------------------------------------------------
@@ -62,34 +76,22 @@ def draft(drafting: Drafting) -> Plan:
 def _account_steps(drafting: Drafting) -> Iterator[Ordered]:
     there = drafting.present.accounts
     for account in drafting.declared.accounts:
-        yield from _account(account, there.get(account.id))
-    if not drafting.prune:
-        return
-    for account_id in sorted(there.keys() - {one.id for one in drafting.declared.accounts}):
-        row = there[account_id]
-        if account_id in drafting.present.elsewhere:
-            drafting.problems.append(
-                f"{row.subject}: no document names it, but it has identities in other regions; "
-                f"delete those first"
-            )
-        yield Order.ACCOUNT_AWAY, Step("-", str(row.subject), row.name, remove_accounts, row)
+        yield from _account(drafting, account, there.get(account.id))
 
 
-def _account(account: DeclaredAccount, row: AccountRow | None) -> Iterator[Ordered]:
-    wanted: dict[str, Any] = {
-        "name": account.name,
-        "organization_id": account.organization_id,
-        "paused_reason": account.pause.after(row.paused_reason if row else None),
-        "max_24h_send": account.max_24h_send,
-        "max_send_rate_per_s": account.max_send_rate_per_s,
-    }
+def _account(
+    drafting: Drafting, account: DeclaredAccount, row: AccountRow | None
+) -> Iterator[Ordered]:
+    key, said = account_key(account.id), said_of_account(account)
     what = str(Subject("account", account.id))
+    columns = drafting.columns(key, said)
     if row is None:
-        new = AccountRow(id=account.id, **wanted)
-        yield Order.ACCOUNT, Step("+", what, new.name, add_accounts, new)
-    elif changes := changed(row, wanted):
-        told = differences(row, changes)
-        yield Order.ACCOUNT, Step("~", what, told, _update_accounts, (row, changes))
+        if drafting.makes(key, said, what):
+            new = AccountRow(id=account.id, **said)
+            yield Order.ACCOUNT, Step("+", what, new.name, add_accounts, new, columns)
+    elif changes := drafting.changes(key, said, what):
+        told, item = differences(row, changes), (row, changes)
+        yield Order.ACCOUNT, Step("~", what, told, _update_accounts, item, columns)
 
 
 async def _update_accounts(
@@ -97,6 +99,44 @@ async def _update_accounts(
 ) -> None:
     for row, changes in items:
         await update_account(change, row.id, changes)
+
+
+def _accounts_away(drafting: Drafting) -> Iterator[Ordered]:
+    there = drafting.present.accounts
+    named = {account.id for account in drafting.declared.accounts}
+    held_back = _with_belongings(drafting) if drafting.prune else frozenset()
+    for account_id in sorted(there.keys() - named):
+        row, key = there[account_id], account_key(account_id)
+        what = str(row.subject)
+        if not drafting.prunes(key, what):
+            continue
+        if account_id in drafting.present.elsewhere:
+            drafting.problems.append(
+                f"{what}: no document names it, but it has identities in other regions; "
+                f"delete those first"
+            )
+        if account_id in held_back:
+            drafting.note_drift(key, what, "in no document, and not empty")
+            continue
+        columns = drafting.columns(key)
+        yield Order.ACCOUNT_AWAY, Step("-", what, row.name, remove_accounts, row, columns)
+
+
+def _with_belongings(drafting: Drafting) -> frozenset[str]:
+    """The accounts that have something that stays."""
+    present, removed = drafting.present, drafting.removed
+    return frozenset(
+        account_id
+        for account_id, key in (
+            *((account, user_object_key(account, name)) for account, name in present.users),
+            *((row.account_id, key_key(row.id)) for row in present.access_keys.values()),
+            *(
+                (account, identity_key(account, drafting.region, name))
+                for account, name in present.identities
+            ),
+        )
+        if key not in removed
+    )
 
 
 # -- users -------------------------------------------------------------------------------------
@@ -113,32 +153,32 @@ def _user_steps(drafting: Drafting) -> Iterator[Ordered]:
             )
         yield from _user(drafting, user, row)
         owner = PolicyPlace.of_user(user.account_id, user.name)
-        yield from policy_steps(drafting, owner, user.policies, user.place)
-    if not drafting.prune:
-        return
-    named = {(user.account_id, user_key(user.name)) for user in drafting.declared.users}
-    for key in sorted(there.keys() - named):
-        row = there[key]
-        its_policies = drafting.present.policies_of(row.policies)
-        how = f"with the policies {', '.join(its_policies)}" if its_policies else ""
-        item = (row, tuple(its_policies.values()))
-        yield Order.USER_AWAY, Step("-", str(row.subject), how, _remove_users, item)
+        key = user_object_key(user.account_id, user.name)
+        yield from policy_steps(drafting, owner, key, user.policies, user.place)
 
 
 def _user(drafting: Drafting, user: DeclaredUser, row: UserRow | None) -> Iterator[Ordered]:
+    key, said = user_object_key(user.account_id, user.name), said_of_user(user)
     place = QuotaPlace.of_user(user.account_id, user.name)
+    what, columns = (
+        str(Subject("user", user.account_id, user.name)),
+        drafting.columns(key, said),
+    )
     if row is None:
-        new = UserRow(
-            account_id=user.account_id, name=user.name, path=user.path, tags=user.tags
+        if drafting.makes(key, said, what, account_key(user.account_id)):
+            new = UserRow(
+                account_id=user.account_id, name=user.name, path=user.path, tags=user.tags
+            )
+            made, how = (new, first_limits(place, user.limits)), stated(asdict(user.limits))
+            yield Order.USER, Step("+", what, how, _add_users, made, columns)
+    elif found := drafting.changes(key, said, what):
+        changes: _Changes = {name: found[name] for name in _FIELDS if name in found}
+        limits = new_limits(drafting, place, found)
+        told, item = (
+            joined(differences(row, changes), limits_told(limits)),
+            (row, changes, limits),
         )
-        made, how = (new, first_limits(place, user.limits)), stated(asdict(user.limits))
-        yield Order.USER, Step("+", str(new.subject), how, _add_users, made)
-        return
-    changes = changed(row, {"path": user.path, "tags": dict(user.tags)})
-    limits = new_limits(drafting, place, user.limits)
-    if told := joined(differences(row, changes), limits_told(limits)):
-        item = (row, changes, limits)
-        yield Order.USER, Step("~", str(row.subject), told, _update_users, item)
+        yield Order.USER, Step("~", what, told, _update_users, item, columns)
 
 
 async def _add_users(change: Change, items: Sequence[tuple[UserRow, QuotaWrite]]) -> None:
@@ -153,6 +193,25 @@ async def _update_users(
         if changes:
             await update_user(change, row.account_id, row.name, changes)
     await write_quotas(change, [limits for _, _, limits in items])
+
+
+def _users_away(drafting: Drafting) -> Iterator[Ordered]:
+    """Users that no document names any more, with those of their access keys that are left."""
+    there = drafting.present.users
+    named = {(user.account_id, user_key(user.name)) for user in drafting.declared.users}
+    keys: defaultdict[tuple[str, str], list[AccessKeyRow]] = defaultdict(list)
+    for one in drafting.present.access_keys.values() if drafting.prune else ():
+        if one.user_name is not None and key_key(one.id) not in drafting.removed:
+            keys[one.account_id, user_key(one.user_name)].append(one)
+    for owner in sorted(there.keys() - named):
+        row, key = there[owner], user_object_key(*owner)
+        if not drafting.prunes(key, str(row.subject)):
+            continue
+        yield from (access_key_away(drafting, one) for one in keys[owner])
+        its_policies = drafting.present.policies_of(row.policies)
+        how = f"with the policies {', '.join(its_policies)}" if its_policies else ""
+        item, columns = (row, tuple(its_policies.values())), drafting.columns(key)
+        yield Order.USER_AWAY, Step("-", str(row.subject), how, _remove_users, item, columns)
 
 
 async def _remove_users(

@@ -9,18 +9,25 @@ from typing import Any, Final
 from smtpgate.core.dkim_stages import Stage
 from smtpgate.core.identity import PrivateKey
 from smtpgate.core.verification import NOT_STARTED, begin, vouched
-from smtpgate.directory.change import Change
+from smtpgate.directory.change import Change, Subject
 from smtpgate.directory.declared.content import DeclaredDkimKey, DeclaredIdentity
 from smtpgate.directory.declared.draft_limits import cap_steps
 from smtpgate.directory.declared.drafting import (
     Drafting,
     Order,
     Ordered,
-    changed,
     differences,
     policy_steps,
 )
 from smtpgate.directory.declared.plan import Step, Work
+from smtpgate.directory.declared.said import (
+    ObjectKey,
+    account_key,
+    dkim_object_key,
+    identity_key,
+    said_of_dkim_key,
+    said_of_identity,
+)
 from smtpgate.directory.dkim import (
     DkimKeyRow,
     add_dkim_keys,
@@ -39,6 +46,7 @@ from smtpgate.private_keys import dns_record
 
 __all__ = ["identity_steps"]
 
+_OTHERWISE: Final = "another private key than the documents have"
 _TRUSTED: Final = "verified by trust"
 
 
@@ -48,17 +56,20 @@ def identity_steps(drafting: Drafting) -> Iterator[Ordered]:
     put = partial(_put_dkim_keys, master_keys=drafting.master_keys)
     for identity in drafting.declared.identities:
         row = there.get((identity.account_id, identity.name))
-        yield from _identity(drafting, identity, row)
+        key = identity_key(identity.account_id, drafting.region, identity.name)
+        yield from _identity(drafting, identity, key, row)
         owner = (row or _new(drafting, identity)).policies(drafting.partition)
-        yield from policy_steps(drafting, owner, identity.policies, identity.place)
-        yield from cap_steps(drafting, identity)
-        yield from _dkim_steps(drafting, identity, put)
-    if drafting.prune:
-        named = {(one.account_id, one.name) for one in drafting.declared.identities}
-        yield from (_away(drafting, there[key]) for key in sorted(there.keys() - named))
+        yield from policy_steps(drafting, owner, key, identity.policies, identity.place)
+        yield from cap_steps(drafting, identity, key)
+        yield from _dkim_steps(drafting, identity, key, put)
+    named = {(one.account_id, one.name) for one in drafting.declared.identities}
+    for owned in sorted(there.keys() - named):
+        row, key = there[owned], identity_key(owned[0], drafting.region, owned[1])
+        if drafting.prunes(key, str(row.subject)):
+            yield _away(drafting, key, row)
 
 
-def _away(drafting: Drafting, row: IdentityRow) -> Ordered:
+def _away(drafting: Drafting, key: ObjectKey, row: IdentityRow) -> Ordered:
     place = row.policies(drafting.partition)
     its_policies = drafting.present.policies_of(place)
     its_keys = drafting.present.dkim_keys_of(row.account_id, row.name)
@@ -66,8 +77,8 @@ def _away(drafting: Drafting, row: IdentityRow) -> Ordered:
     parts = (("policies", its_policies), ("caps on", its_caps), ("DKIM keys", its_keys))
     told = " and ".join(f"the {what} {', '.join(names)}" for what, names in parts if names)
     item = (row, [(place, policy) for policy in its_policies.values()])
-    how = f"with {told}" if told else ""
-    return Order.IDENTITY_AWAY, Step("-", str(row.subject), how, _remove, item)
+    how, columns = f"with {told}" if told else "", drafting.columns(key)
+    return Order.IDENTITY_AWAY, Step("-", str(row.subject), how, _remove, item, columns)
 
 
 async def _remove(
@@ -93,22 +104,28 @@ def _new(drafting: Drafting, identity: DeclaredIdentity) -> IdentityRow:
 
 
 def _identity(
-    drafting: Drafting, identity: DeclaredIdentity, row: IdentityRow | None
+    drafting: Drafting, identity: DeclaredIdentity, key: ObjectKey, row: IdentityRow | None
 ) -> Iterator[Ordered]:
+    said, columns = (
+        said_of_identity(identity),
+        drafting.columns(key, said_of_identity(identity)),
+    )
+    what = str(Subject("identity", identity.account_id, identity.name))
     if row is None:
-        new = _new(drafting, identity)
-        how = _TRUSTED if new.is_verified else ""
-        yield Order.IDENTITY, Step("+", str(new.subject), how, add_identities, new)
+        if drafting.makes(key, said, what, account_key(identity.account_id)):
+            new = _new(drafting, identity)
+            how = _TRUSTED if new.is_verified else ""
+            yield Order.IDENTITY, Step("+", what, how, add_identities, new, columns)
         return
-    changes = changed(row, {"paused_reason": identity.pause.after(row.paused_reason)})
+    changes = drafting.changes(key, said, what)
+    if not changes:
+        return
+    is_trusted = changes.pop("is_verified", None)
     told = [differences(row, changes)] if changes else []
-    is_trusted = row.is_verified and row.method == "trust"
-    if identity.is_verified is not None and identity.is_verified != is_trusted:
-        changes |= _verification(row, identity.is_verified, drafting.now)
-        told.insert(0, _TRUSTED if identity.is_verified else f"no longer {_TRUSTED}")
-    if told:
-        what, how = str(row.subject), ", ".join(told)
-        yield Order.IDENTITY, Step("~", what, how, _update, (row, changes))
+    if is_trusted is not None:
+        changes |= _verification(row, is_trusted, drafting.now)
+        told.insert(0, _TRUSTED if is_trusted else f"no longer {_TRUSTED}")
+    yield Order.IDENTITY, Step("~", what, ", ".join(told), _update, (row, changes), columns)
 
 
 def _verification(row: IdentityRow, is_trusted: bool, now: datetime) -> Mapping[str, Any]:
@@ -131,43 +148,75 @@ async def _update(
 # -- DKIM keys ---------------------------------------------------------------------------------
 
 
-def _dkim_steps(drafting: Drafting, identity: DeclaredIdentity, put: Work) -> Iterator[Ordered]:
+def _dkim_steps(
+    drafting: Drafting, identity: DeclaredIdentity, owner_key: ObjectKey, put: Work
+) -> Iterator[Ordered]:
     there = drafting.present.dkim_keys_of(identity.account_id, identity.name)
+    owner = identity.account_id, drafting.region, identity.name
     for key in identity.dkim_keys:
-        yield from _dkim_key(drafting, identity, key, there.get(key.selector), put)
-    named = {key.selector for key in identity.dkim_keys}
-    for selector, row in there.items() if drafting.prune else ():
-        if selector not in named:
-            yield Order.DKIM_AWAY, Step("-", _what(row), row.stage, _remove_dkim_keys, row)
+        named, row = dkim_object_key(*owner, key.selector), there.get(key.selector)
+        if row is None:
+            yield from _made_dkim_key(drafting, identity, key, (named, owner_key), put)
+        else:
+            yield from _kept_dkim_key(drafting, identity, key, named, row, put)
+    selectors = {key.selector for key in identity.dkim_keys}
+    for selector, row in there.items():
+        named = dkim_object_key(*owner, selector)
+        if selector not in selectors and drafting.prunes(named, _what(row)):
+            item, columns = row, drafting.columns(named)
+            yield (
+                Order.DKIM_AWAY,
+                Step("-", _what(row), row.stage, _remove_dkim_keys, item, columns),
+            )
 
 
-def _dkim_key(
+def _made_dkim_key(
     drafting: Drafting,
     identity: DeclaredIdentity,
     key: DeclaredDkimKey,
-    row: DkimKeyRow | None,
+    keys: tuple[ObjectKey, ObjectKey],
     put: Work,
 ) -> Iterator[Ordered]:
-    if key.pem is not None and key.private_key is not None:
-        new = _new_dkim_key(drafting, identity, key, key.private_key, row)
-        # The public halves tell whether the private ones differ; no secret is opened.
-        if row is None or new.record != row.record:
-            another = "another private key, " if row else ""
-            item = (row, new, key.pem)
-            yield (
-                Order.DKIM,
-                Step("~" if row else "+", _what(new), f"{another}{new.stage}", put, item),
-            )
-            return
-    elif row is None:
+    (named, owner_key), said = keys, said_of_dkim_key(key)
+    what = f"DKIM key {key.selector} of identity {identity.account_id}/{identity.name}"
+    if not drafting.makes(named, said, what, owner_key):
+        return
+    if key.pem is None or key.private_key is None:
         drafting.note(
             key.place / "key_file",
             "is missing: the DKIM key is not in the directory yet, so that it needs one",
         )
-    if row is not None and key.stage is not None and key.stage != row.stage:
-        told = differences(row, {"stage": key.stage})
-        changes = _staged(key.stage, drafting.now)
-        yield Order.DKIM, Step("~", _what(row), told, _update_dkim_keys, (row, changes))
+        return
+    new = _new_dkim_key(drafting, identity, key, key.private_key, key.stage or "active")
+    item, columns = (None, new, key.pem), drafting.columns(named, said)
+    yield Order.DKIM, Step("+", what, new.stage, put, item, columns)
+
+
+def _kept_dkim_key(
+    drafting: Drafting,
+    identity: DeclaredIdentity,
+    key: DeclaredDkimKey,
+    named: ObjectKey,
+    row: DkimKeyRow,
+    put: Work,
+) -> Iterator[Ordered]:
+    said, columns = said_of_dkim_key(key), drafting.columns(named, said_of_dkim_key(key))
+    # The public halves tell whether the private ones differ; no secret is opened.
+    if row.stage == "active" and not drafting.force and said.get("record") != row.record:
+        if "record" in said:
+            # Its signatures would fail until the DNS has the other record.
+            drafting.note_drift(named, _what(row), _OTHERWISE, said)
+        said = {name: value for name, value in said.items() if name != "record"}
+    changes = drafting.changes(named, said, _what(row))
+    stage: Stage | None = changes.get("stage")
+    if "record" in changes and key.pem is not None and key.private_key is not None:
+        new = _new_dkim_key(drafting, identity, key, key.private_key, stage or row.stage)
+        item, how = (row, new, key.pem), f"another private key, {new.stage}"
+        yield Order.DKIM, Step("~", _what(new), how, put, item, columns)
+    elif stage is not None:
+        told = differences(row, {"stage": stage})
+        item_ = (row, _staged(stage, drafting.now))
+        yield Order.DKIM, Step("~", _what(row), told, _update_dkim_keys, item_, columns)
 
 
 def _what(row: DkimKeyRow) -> str:
@@ -179,9 +228,8 @@ def _new_dkim_key(
     identity: DeclaredIdentity,
     key: DeclaredDkimKey,
     private_key: PrivateKey,
-    before: DkimKeyRow | None,
+    stage: Stage,
 ) -> DkimKeyRow:
-    stage = key.stage or (before.stage if before else "active")
     return DkimKeyRow(
         account_id=identity.account_id,
         region=drafting.region,

@@ -7,8 +7,9 @@ from operator import attrgetter
 from typing import Any, Final, Literal, TypeAlias
 
 from smtpgate.directory.change import Change
+from smtpgate.directory.declared.said import Said
 
-__all__ = ["Plan", "Sign", "Step", "Work"]
+__all__ = ["Columns", "Drift", "Plan", "Sign", "Step", "Work"]
 
 Sign: TypeAlias = Literal["+", "~", "-"]
 # Does some steps of one kind together.
@@ -16,6 +17,27 @@ Work: TypeAlias = Callable[[Change, Sequence[Any]], Awaitable[object]]
 
 # So few at once that nobody else waits long for the event loop.
 _TOGETHER: Final = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """An object three times; ``None`` where it is not spoken of, or not there."""
+
+    documents_before: Said | None = None
+    documents_now: Said | None = None
+    directory: Said | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What the directory has otherwise than the documents, and keeps; it holds no secret."""
+
+    what: str
+    how: str
+    columns: Columns = field(compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.how}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +53,7 @@ class Step:
     how: str
     work: Work = field(compare=False, repr=False)
     item: object = field(compare=False, repr=False)
+    columns: Columns = field(default=Columns(), compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.sign} {self.what}" + (f" ({self.how})" if self.how else "")
@@ -38,9 +61,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps in the order in which they are taken; none when nothing differs."""
+    """The steps in the order in which they are taken, and what stays as it is.
+
+    A plan without steps changes nothing.
+    """
 
     steps: tuple[Step, ...] = ()
+    drift: tuple[Drift, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.steps)

@@ -1,0 +1,98 @@
+"""What the directory has of an object, in the fields that documents say."""
+
+from typing import Any
+
+from smtpgate.directory.declared.present import Present
+from smtpgate.directory.declared.said import ObjectKey, Said, owner_text
+from smtpgate.directory.quotas import Quota, QuotaPlace, limits_in
+
+__all__ = ["held"]
+
+
+def held(present: Present, key: ObjectKey) -> Said | None:
+    """The fields of an object as they are now; ``None`` when the directory has it not."""
+    reader = _READERS.get(key.kind)
+    return None if reader is None else reader(present, key)
+
+
+def _limits(quota: Quota) -> dict[str, Any]:
+    return {
+        "max_24h_send": quota.max_24h_send,
+        "max_send_rate_per_s": quota.max_send_rate_per_s,
+    }
+
+
+def _account(present: Present, key: ObjectKey) -> Said | None:
+    row = present.accounts.get(key.account_id)
+    if row is None:
+        return None
+    names = (
+        "name",
+        "organization_id",
+        "max_24h_send",
+        "max_send_rate_per_s",
+        "paused_reason",
+    )
+    return {name: getattr(row, name) for name in names}
+
+
+def _user(present: Present, key: ObjectKey) -> Said | None:
+    row = present.users.get((key.account_id, key.subject))
+    if row is None:
+        return None
+    limits = present.quota_of(QuotaPlace.of_user(key.account_id, row.name))
+    return {"path": row.path, "tags": dict(row.tags), **_limits(limits)}
+
+
+def _access_key(present: Present, key: ObjectKey) -> Said | None:
+    row = present.access_keys.get(key.subject)
+    if row is None:
+        return None
+    return {
+        "owner": owner_text(row.account_id, row.user_name),
+        "expires_at": row.expires_at,
+        "networks": tuple(row.networks),
+        "is_active": row.is_active,
+        **_limits(present.quota_of(QuotaPlace.of_key(row.account_id, row.id))),
+    }
+
+
+def _identity(present: Present, key: ObjectKey) -> Said | None:
+    row = present.identities.get((key.account_id, key.subject))
+    if row is None or row.region != key.region:
+        return None
+    return {
+        "is_verified": row.is_verified and row.method == "trust",
+        "paused_reason": row.paused_reason,
+    }
+
+
+def _policy(present: Present, key: ObjectKey) -> Said | None:
+    owner = key.kind.removesuffix("-policy"), key.account_id, key.region, key.subject
+    row = present.policies.get(owner, {}).get(key.name)
+    return None if row is None else {"document": row.document}
+
+
+def _dkim_key(present: Present, key: ObjectKey) -> Said | None:
+    row = present.dkim_keys_of(key.account_id, key.subject).get(key.name)
+    if row is None or row.region != key.region:
+        return None
+    return {"record": row.record, "stage": row.stage}
+
+
+def _cap(present: Present, key: ObjectKey) -> Said | None:
+    place = QuotaPlace.of_grant(key.account_id, key.region, key.subject, key.name)
+    quota = present.quota_of(place)
+    return None if limits_in(quota) is None else _limits(quota)
+
+
+_READERS = {
+    "account": _account,
+    "user": _user,
+    "key": _access_key,
+    "identity": _identity,
+    "user-policy": _policy,
+    "identity-policy": _policy,
+    "dkim-key": _dkim_key,
+    "cap": _cap,
+}

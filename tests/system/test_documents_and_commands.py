@@ -1,0 +1,296 @@
+"""Documents at starts and reloads, beside commands and beside other hosts of the directory."""
+
+import json
+import re
+import shlex
+import shutil
+import socket
+from asyncio import to_thread
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from typer.testing import CliRunner
+
+from smtpgate.app import Gate, check, serve
+from smtpgate.cli import app
+from smtpgate.clock import SystemClock
+from smtpgate.config import Config, load_config
+from smtpgate.directory.keys import secret_place
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.initialize import initialize
+from smtpgate.opening import OpeningError, directory_store, open_directory
+from tests.support.documents import content, noted, present
+from tests.support.reference import README
+
+OWNER: Final = "888888888888"
+PLACE: Final = ("identity", OWNER, "us-east-1", "ses-example.com")
+KEY: Final = "AKIA9999MAILER000001"
+_BLOCK: Final = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+
+
+def change(folder: Path, old: str, new: str, name: str = "smtpgate.toml") -> None:
+    path = folder / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def host(folder: Path, shared: Path | None = None) -> Path:
+    """The shipped configuration on loopback; its databases are in the other folder, if any."""
+    initialize(folder, hostname="gate.example.com")
+    change(folder, '"0.0.0.0"', '"127.0.0.1"')
+    for port in ("587", "465", "9587"):
+        change(folder, f"port = {port}\n", "port = 0\n")
+    change(folder, 'target = "stderr"', 'target = "log"')
+    change(folder, "recheck = true", "recheck = false")
+    if shared is not None:
+        for name, url in (("directory", "smtpgate"), ("journal", "smtpgate")):
+            old = f'#url = "postgresql://smtpgate@db.example.com/{url}"'
+            section, _, rest = (folder / "smtpgate.toml").read_text().partition(f"\n[{name}]")
+            rest = rest.replace(old, f'url = "sqlite:///{shared}/{name}.sqlite"', 1)
+            (folder / "smtpgate.toml").write_text(f"{section}\n[{name}]{rest}")
+    return folder
+
+
+def config_of(folder: Path) -> Config:
+    return load_config(folder / "smtpgate.toml")
+
+
+@asynccontextmanager
+async def started(folder: Path) -> AsyncIterator[Gate]:
+    """A gate that has come up as ``serve`` brings it up."""
+    config = config_of(folder)
+    store = directory_store(config, SystemClock(), [])
+    gate = Gate(config, store)
+    try:
+        await gate.open()
+        await gate.open_directory()
+        await gate.start()
+        yield gate
+    finally:
+        await gate.stop(drain_s=0)
+        await store.close()
+
+
+@asynccontextmanager
+async def directory_of(folder: Path) -> AsyncIterator[DirectoryStore]:
+    store = await open_directory(config_of(folder), SystemClock(), [])
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def logged(gate: Gate, folder: Path, event: str) -> list[dict[str, Any]]:
+    await gate.log.flush()
+    lines = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
+    return [line for line in lines if line["event"] == event]
+
+
+async def smtpgate(folder: Path, *words: str) -> str:
+    """What a command says that comes off well."""
+    environment = {"SMTPGATE_CONFIG": str(folder / "smtpgate.toml")}
+    run = CliRunner().invoke
+    result = await to_thread(run, app, list(words), env=environment)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+async def policies_of(store: DirectoryStore) -> set[str]:
+    return set((await present(store)).policies.get(PLACE, {}))
+
+
+# -- a grant that was revoked ------------------------------------------------------------------
+
+
+def revoking() -> list[str]:
+    """The lines of the README that revoke and pause."""
+    _, _, text = README.read_text("utf-8").partition("### Revoke, and pause")
+    block = _BLOCK.search(text)
+    assert block is not None
+    return [line for line in block[1].splitlines() if line]
+
+
+async def test_the_readme_s_revoke_is_safe_with_the_shipped_configuration(
+    tmp_path: Path,
+) -> None:
+    folder = host(tmp_path)
+    async with started(folder) as gate:
+        assert await policies_of(gate.store) == {"marketing"}
+        for line in revoking():
+            words = shlex.split(line)
+            assert words[0] == "smtpgate"
+            await smtpgate(folder, *words[1:])
+        assert await policies_of(gate.store) == set()
+        seen = await noted(gate.store)
+        await gate.reload()
+        change(folder, 'name = "Delegate sender"', 'name = "Other"', "directory/accounts.toml")
+        await gate.reload()
+        assert await policies_of(gate.store) == set()
+        assert await noted(gate.store) == seen + 2
+        told = await logged(gate, folder, "directory drift")
+    assert {line["level"] for line in told} == {"warning"}
+    assert {(line["object"], line["problem"]) for line in told} == {
+        (f"policy marketing of identity {OWNER}/ses-example.com", "deleted in the directory")
+    }
+    async with started(folder) as gate:
+        assert await policies_of(gate.store) == set()
+    dry = await smtpgate(folder, "apply", str(folder / "directory"), "--dry-run")
+    assert dry.startswith(f"! policy marketing of identity {OWNER}/ses-example.com: deleted")
+    assert "    directory: not there" in dry
+    assert await policies_after(folder, "apply", str(folder / "directory")) == set()
+    forced = ("apply", str(folder / "directory"), "--force")
+    assert await policies_after(folder, *forced) == {"marketing"}
+
+
+async def policies_after(folder: Path, *words: str) -> set[str]:
+    await smtpgate(folder, *words)
+    async with directory_of(folder) as store:
+        return await policies_of(store)
+
+
+async def test_limits_keys_and_pauses_of_commands_outlive_a_restart(tmp_path: Path) -> None:
+    folder = host(tmp_path)
+    async with started(folder):
+        pass
+    for line in (
+        "quota set 999999999999 --max-24h-send 7",
+        "quota set 999999999999/mailer --max-24h-send 3",
+        f"key disable {KEY}",
+        "account pause 999999999999 --reason complaints",
+        f"identity pause {OWNER}/ses-example.com --reason stolen",
+    ):
+        await smtpgate(folder, *shlex.split(line))
+    async with directory_of(folder) as store:
+        before, seen = await content(store), await noted(store)
+    async with started(folder) as gate:
+        await gate.reload()
+        assert (await content(gate.store), await noted(gate.store)) == (before, seen)
+
+
+# -- a second host -----------------------------------------------------------------------------
+
+
+def take_port(folder: Path, section: str = "listener.submissions") -> None:
+    taken = socket.create_server(("127.0.0.1", 0))
+    _TAKEN.append(taken)
+    before, _, rest = (folder / "smtpgate.toml").read_text().partition(f"\n[{section}]")
+    rest = rest.replace("port = 0", f"port = {taken.getsockname()[1]}", 1)
+    (folder / "smtpgate.toml").write_text(f"{before}\n[{section}]{rest}")
+
+
+def take_http_port(folder: Path) -> None:
+    take_port(folder, "http")
+
+
+def spoil_certificate(folder: Path) -> None:
+    shutil.copy(folder / "private/tls.key", folder / "private/tls.crt")
+
+
+def lack_journal_key(folder: Path) -> None:
+    (folder / "state/journal.key").unlink()
+
+
+def another_journal_key(folder: Path) -> None:
+    (folder / "state/journal.key").write_text("A" * 43 + "=\n")
+
+
+def spoil_upstream(folder: Path) -> None:
+    (folder / "ca.pem").write_text("junk")
+    change(folder, '#ca_file = "upstream-ca.pem"', 'ca_file = "ca.pem"')
+    change(folder, 'tls = "off"', 'tls = "required"')
+
+
+_TAKEN: Final[list[socket.socket]] = []
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> tuple[Path, Path]:
+    """Two hosts that were set up each for itself, with one directory and journal."""
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o700)
+    return host(tmp_path / "one", shared), host(tmp_path / "two", shared)
+
+
+async def join(one: Path, two: Path) -> None:
+    """Copy to the second host what the guide says."""
+    shutil.copy(one / "private/master.key", two / "private/master.key")
+    (two / "state").mkdir(exist_ok=True)
+    shutil.copy(one / "state/journal.key", two / "state/journal.key")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lack_journal_key,
+        another_journal_key,
+        take_port,
+        take_http_port,
+        spoil_certificate,
+        spoil_upstream,
+    ],
+)
+async def test_a_start_that_fails_has_changed_nothing_of_the_directory(
+    fleet: tuple[Path, Path], spoil: Callable[[Path], None]
+) -> None:
+    one, two = fleet
+    change(two, "max_24h_send = 1000", "max_24h_send = 5", "directory/accounts.toml")
+    async with started(one) as gate:
+        before, seen = await content(gate.store), await noted(gate.store)
+        await join(one, two)
+        spoil(two)
+        with pytest.raises((OpeningError, OSError)):
+            await serve(config_of(two))
+        assert (await content(gate.store), await noted(gate.store)) == (before, seen)
+    while _TAKEN:
+        _TAKEN.pop().close()
+
+
+async def test_a_missing_journal_key_is_told_with_where_to_get_it(
+    fleet: tuple[Path, Path],
+) -> None:
+    one, two = fleet
+    async with started(one):
+        pass
+    await join(one, two)
+    lack_journal_key(two)
+    with pytest.raises(OpeningError) as refusal:
+        await serve(config_of(two))
+    told = str(refusal.value)
+    assert f"{two}/state/journal.key: is missing, and only with that key" in told
+    assert "copy journal.key from a host that uses this journal" in told
+
+
+async def test_another_host_s_documents_replace_no_secret_and_no_key_that_signs(
+    fleet: tuple[Path, Path],
+) -> None:
+    one, two = fleet
+    async with started(one) as gate:
+        before, seen = await content(gate.store), await noted(gate.store)
+        await join(one, two)
+        told = "\n".join(await check(config_of(two)))
+        assert "no steps to be taken by the next start" in told
+        assert f"access key {KEY} of 999999999999/mailer: another secret" in told
+        async with started(two) as other:
+            drift = await logged(other, two, "directory drift")
+        assert (await content(gate.store), await noted(gate.store)) == (before, seen)
+        secret = (one / f"private/{KEY}.secret").read_bytes().strip()
+        sealed = (await present(gate.store)).sealed[KEY]
+        assert gate.store.master_keys.open(sealed, secret_place(KEY)) == secret
+    assert {line["problem"].partition(" than")[0] for line in drift} == {
+        "another secret",
+        "another private key",
+    }
+
+
+async def test_check_config_names_the_steps_of_the_next_start(tmp_path: Path) -> None:
+    folder = host(tmp_path)
+    async with started(folder):
+        pass
+    change(folder, "max_24h_send = 1000", "max_24h_send = 5", "directory/accounts.toml")
+    told = "\n".join(await check(config_of(folder)))
+    assert "1 step to be taken by the next start:" in told
+    assert "  ~ account 999999999999 (max_24h_send: 1000 -> 5)" in told
