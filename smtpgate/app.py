@@ -45,6 +45,7 @@ from smtpgate.smtp.certificate import ServerTls
 from smtpgate.smtp.intake import Intake
 from smtpgate.smtp.listener import Listener
 from smtpgate.smtp.session import Door
+from smtpgate.smtp.sockets import Sockets, most_sockets, raise_descriptor_limit
 from smtpgate.smtp.watch import SessionWatch
 from smtpgate.systemd import feed_watchdog_until, notify
 from smtpgate.tasks import TaskOwner
@@ -55,6 +56,8 @@ _RECHECK_S: Final = 30
 _LAST_WORK_S: Final = 5
 # Differences between documents and directory that are logged one by one.
 _SHOWN_DRIFT: Final = 50
+# What a message may take beside the upstream's deadline_s.
+_BESIDE_UPSTREAM_S: Final = 15
 
 
 class _Events:
@@ -173,6 +176,7 @@ class Gate:
         self.ledger_watch = self._watched_ledger(told)
         pipeline = self._pipeline(hostname, events)
         self.sessions = TaskOwner()
+        self.sockets_of_clients = Sockets(most_sockets(config.gate.reserved_descriptors))
         authenticator = authenticator or DirectoryAuthenticator(
             self.directory, config.gate.region, self.clock
         )
@@ -215,7 +219,11 @@ class Gate:
         self, hostname: str, pipeline: Pipeline, authenticator: Authenticator, events: EventSink
     ) -> dict[str, Listener]:
         gate = self.config.gate
-        intake = Intake(gate.max_inflight_octets)
+        intake = Intake(
+            gate.max_inflight_octets,
+            share=gate.max_inflight_share,
+            reserve=gate.reserve_for_small_messages,
+        )
         return {
             listener.name: Listener(
                 Door(
@@ -232,7 +240,8 @@ class Gate:
                     tasks=self.sessions,
                     intake=intake,
                     on_error=self.log.error,
-                )
+                ),
+                self.sockets_of_clients,
             )
             for listener in self.config.listeners
         }
@@ -316,15 +325,24 @@ class Gate:
         if self.ledger_watch.is_unfit:
             raise OpeningError(f"ledger: {self.ledger_watch.problem}")
 
-    async def stop(self, drain_s: float | None = None) -> None:
-        """Drain: no new connections, 421 to idle sessions, running transactions finish."""
+    async def stop(self, drain_s: float | None = None, finish_s: float | None = None) -> None:
+        """Drain: no new connections, 421 to idle sessions, running transactions finish.
+
+        After ``drain_s`` those whose message is not complete are cut short; complete ones get
+        ``finish_s``, by default as long as the upstream may take.
+        """
         if self.is_draining:
             return
         self.is_draining = True
-        drain_s = self.config.gate.drain_s if drain_s is None else drain_s
+        config = self.config
+        drain_s = config.gate.drain_s if drain_s is None else drain_s
+        if finish_s is None:
+            finish_s = config.sole_upstream.deadline_s + _BESIDE_UPSTREAM_S
         listeners = self.listeners.values()
         await _take([one.close for one in listeners], self.log.error)
-        cut = await self.sessions.drain(drain_s)
+        await self.sessions.finish(drain_s)
+        cut = sum(one.cut_short() for one in listeners)
+        cut += await self.sessions.drain(finish_s)
         steps = (
             *(one.abort for one in listeners),
             self.upstream.close,
@@ -466,5 +484,6 @@ async def _serve(gate: Gate) -> None:
 
 def run(config: Config) -> None:
     """Run :func:`serve` on uvloop where there is one: its TLS takes a tenth of the memory."""
+    raise_descriptor_limit()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(serve(config))

@@ -73,6 +73,9 @@ class GateConfig(Table):
     max_recipients: Count = 50
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 30
     max_inflight_octets: Count = 268_435_456
+    max_inflight_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    reserved_inflight_octets: Annotated[int, Field(ge=0)] | None = None
+    reserved_descriptors: Annotated[int, Field(ge=64)] = 256
     received_client: Literal["show", "mask"] = "show"
     state_dir: OwnPath = Field(default=Path("state"), validate_default=True)
 
@@ -81,7 +84,16 @@ class GateConfig(Table):
         if self.max_inflight_octets < self.max_message_octets:
             text = f"must be at least max_message_octets ({self.max_message_octets})"
             raise problems([(("max_inflight_octets",), text)])
+        if self.reserve_for_small_messages >= self.max_inflight_octets:
+            text = f"must be less than max_inflight_octets ({self.max_inflight_octets})"
+            raise problems([(("reserved_inflight_octets",), text)])
         return self
+
+    @property
+    def reserve_for_small_messages(self) -> int:
+        """Octets in flight that large messages cannot take."""
+        reserved = self.reserved_inflight_octets
+        return self.max_inflight_octets // 8 if reserved is None else reserved
 
 
 class ListenerConfig(Table):
@@ -100,11 +112,18 @@ class ListenerConfig(Table):
     proxy_from: Array[Network] = ()
     max_connections: Count = 1000
     max_connections_per_client: Count = 100
+    handshake_timeout_s: Seconds = 10
+    auth_timeout_s: Seconds = 60
     command_timeout_s: Seconds = 300  # RFC 5321 §4.5.3.2.7
+    reply_timeout_s: Seconds = 60
     data_timeout_s: Seconds = 600
+    max_octets_before_auth: Annotated[int, Field(ge=16_384)] = 65_536
+    max_unread_octets: Annotated[int, Field(ge=1024)] = 16_384
     max_auth_failures: Count = 3
     auth_failure_delay_s: Annotated[float, Field(ge=0, le=60)] = 1.0
     max_errors: Count = 20
+    max_junk_commands: Count = 100
+    max_excess_recipients: Count = 1000
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

@@ -33,16 +33,24 @@ class TaskOwner:
         for task in self._tasks:
             task.cancel()
 
+    async def finish(self, timeout_s: float) -> int:
+        """Wait until there is no task, at most so long, and return how many are left.
+
+        Tasks that are started meanwhile are waited for too.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout_s
+        while self._tasks and (left_s := until - loop.time()) >= 0:
+            await asyncio.wait(self._tasks, timeout=left_s)
+        return len(self._tasks)
+
     async def drain(self, timeout_s: float) -> int:
-        """Wait for every task, at most so long; then cancel and return how many were left."""
-        if not self._tasks:
-            return 0
-        _, left = await asyncio.wait(self._tasks, timeout=timeout_s)
-        for task in left:
-            task.cancel()
-        if left:
-            await asyncio.wait(left, timeout=1)
-        return len(left)
+        """Wait until there is no task, at most so long; cancel and count the others."""
+        count = await self.finish(timeout_s)
+        if count:
+            self.cancel()
+            await asyncio.wait(self._tasks, timeout=1)
+        return count
 
 
 class Rhythm:

@@ -134,6 +134,10 @@ ADVICE: Final[Mapping[str, str]] = {
     "internal-error": (
         "It is a fault of the gate. The operator finds its traceback in the log, by the time."
     ),
+    "other-identity": (
+        "The client has to leave the authorization identity of PLAIN empty: a login acts only "
+        "for itself."
+    ),
     "invalid-credentials": (
         "The client has to log in with the access key's id and the SMTP password that was "
         "derived for this gate's region; it is not the secret itself."

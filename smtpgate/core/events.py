@@ -8,6 +8,7 @@ from typing import Final, Literal
 from smtpgate.core.account import KeyRefusal, Principal
 from smtpgate.core.address import Mailbox
 from smtpgate.core.author import Author
+from smtpgate.core.budget import BudgetName
 from smtpgate.core.envelope import Client, Submission
 from smtpgate.core.headers import HeaderBlock
 from smtpgate.core.intent import SendingIntent
@@ -20,6 +21,7 @@ __all__ = [
     "AuthFailed",
     "AuthReason",
     "Authenticated",
+    "BudgetExhausted",
     "DkimAlarm",
     "Event",
     "IdentityStateChanged",
@@ -44,11 +46,12 @@ __all__ = [
 Outcome = Literal["accepted", "deferred", "refused", "in-doubt"]
 Role = Literal["source", "from", "sender", "return-path"]
 Stage = Literal["message", "authorization", "limits", "signing", "relay"]
-AuthReason = Literal["invalid-credentials", KeyRefusal]
+AuthReason = Literal["invalid-credentials", "other-identity", KeyRefusal]
 
 # Why logins fail: for the log and the metrics. The client hears 535 for each of them.
 AUTH_REASONS: Final[Mapping[AuthReason, str]] = {
     "invalid-credentials": "there is no such access key, or this is not its password",
+    "other-identity": "PLAIN names another identity to act as than the one that logs in",
     "access-key-inactive": "the password is right, and the access key is not active",
     "access-key-expired": "the password is right, and the access key has expired",
     "network-not-allowed": "the password is right, and the client is in no network of the key",
@@ -130,10 +133,20 @@ class MailRefused:
 
 @dataclass(frozen=True, slots=True)
 class SessionOpened:
-    """A client connected; ``refused`` names the limit when it was turned away."""
+    """A client connected, and a session began."""
 
     listener: str
-    refused: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetExhausted:
+    """A client has used up one of its budgets; the key and account are of its login, if any."""
+
+    budget: BudgetName
+    client: Client
+    access_key_id: str | None
+    account_id: str | None
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +284,7 @@ Event = (
     | MailRefused
     | SessionOpened
     | SessionClosed
+    | BudgetExhausted
     | SessionsEnded
     | Authenticated
     | AuthFailed

@@ -121,6 +121,10 @@ CATALOGUE: Final[dict[str, Reply]] = {
         421, "4.7.0", "Too many concurrent SMTP connections"
     ),  # [SES]
     "idle": Reply(421, "4.4.2", "Timeout waiting for data from client."),
+    "auth-timeout": Reply(421, "4.7.0", "Not authenticated in time, closing the connection"),
+    "too-much-input": Reply(
+        421, "4.7.0", "Too much input before authentication, closing the connection"
+    ),
     "too-many-errors": Reply(421, "4.7.0", "Too many errors, closing the connection"),
     "session-key-inactive": Reply(
         421, "4.7.0", "Access key is no longer active, closing the connection"
@@ -171,7 +175,7 @@ CATALOGUE: Final[dict[str, Reply]] = {
         452, "4.5.3", "Too many recipients: at most {limit} a message"
     ),
     "too-long": Reply(552, "5.3.4", "Message is too long."),  # [SES]
-    "overloaded": Reply(452, "4.3.1", "Too much mail in hand at this moment, try again"),
+    "overloaded": Reply(452, "4.3.1", "Too many messages in flight at this moment, try again"),
     # the message
     "accepted": Reply(250, "2.0.0", "Ok {message_id}"),  # [SES]
     "transaction-failed": Reply(554, "5.6.0", "Transaction failed: {problem}"),  # [SES]

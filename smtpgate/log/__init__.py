@@ -6,6 +6,7 @@ from typing import Final
 from smtpgate.core.events import (
     Authenticated,
     AuthFailed,
+    BudgetExhausted,
     DkimAlarm,
     Event,
     IdentityStateChanged,
@@ -23,6 +24,7 @@ from smtpgate.log.lines import (
     Level,
     auth_failed_line,
     authenticated_line,
+    budget_line,
     dkim_alarm_line,
     error_line,
     identity_line,
@@ -52,6 +54,7 @@ _LINES: Final[Mapping[type[Event], tuple[Level | None, Callable[..., bytes]]]] =
     LedgerClockChanged: (None, ledger_clock_line),
     RetentionChanged: (None, retention_line),
     RecordsLost: (None, records_lost_line),
+    BudgetExhausted: ("info", budget_line),
     SessionsEnded: ("info", sessions_ended_line),
     Authenticated: ("debug", authenticated_line),
 }
@@ -62,8 +65,8 @@ class JsonLog:
     """Writes what happened to ``stderr``, ``stdout`` or a file; implements the EventSink port.
 
     What becomes of messages, identities, keys and the journal, failed logins and errors are
-    always logged. ``level`` is for the notes, for sessions that end with their access key
-    (``info``) and for logins (``debug``).
+    always logged. ``level`` is for the notes, for budgets that clients use up and sessions
+    that end with their access key (``info``), and for logins (``debug``).
     """
 
     def __init__(

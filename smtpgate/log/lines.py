@@ -17,10 +17,12 @@ from datetime import datetime
 from typing import Final, Literal
 
 from smtpgate.core.account import Principal
+from smtpgate.core.budget import BUDGETS
 from smtpgate.core.envelope import Client
 from smtpgate.core.events import (
     Authenticated,
     AuthFailed,
+    BudgetExhausted,
     DkimAlarm,
     IdentityStateChanged,
     JournalChanged,
@@ -35,12 +37,14 @@ from smtpgate.core.events import (
 )
 from smtpgate.core.limits import Crossing
 from smtpgate.core.policy import Decision
+from smtpgate.core.reply import CATALOGUE
 
 __all__ = [
     "LEVELS",
     "Level",
     "auth_failed_line",
     "authenticated_line",
+    "budget_line",
     "dkim_alarm_line",
     "error_line",
     "identity_line",
@@ -143,6 +147,23 @@ def authenticated_line(event: Authenticated) -> bytes:
         "helo": event.client.helo[:_MAX_TEXT],
     }
     return line_of(event.at, "debug", "authenticated", facts)
+
+
+def budget_line(event: BudgetExhausted) -> bytes:
+    """The line of a client that has used up a budget, at level ``info``."""
+    budget = BUDGETS[event.budget]
+    facts = {
+        "client": event.client.address,
+        "listener": event.client.listener,
+        "budget": event.budget,
+        "key": budget.key.replace("NAME", event.client.listener),
+        "code": CATALOGUE[budget.reply].code if budget.reply else None,
+        "tls": event.client.tls_version or "none",
+        "access_key": event.access_key_id,
+        "account": event.account_id,
+        "helo": event.client.helo[:_MAX_TEXT] or None,
+    }
+    return line_of(event.at, "info", "budget-exhausted", facts)
 
 
 def sessions_ended_line(event: SessionsEnded) -> bytes:

@@ -110,10 +110,10 @@ _ROWS: Final = (
     ),
     MetricRow("smtpgate_sessions", "gauge", ("listener",), "Sessions that are open now."),
     MetricRow(
-        "smtpgate_sessions_refused_total",
+        "smtpgate_budget_exhausted_total",
         "counter",
-        ("listener", "reason"),
-        "Connections turned away with 421, by the limit that was reached.",
+        ("listener", "budget"),
+        "Times that a client used up a budget, by the budget's name.",
     ),
     MetricRow(
         "smtpgate_sessions_ended_total",

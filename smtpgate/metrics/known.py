@@ -10,6 +10,7 @@ from itertools import product
 from typing import Final, get_args
 
 from smtpgate.core.account import KeyRefusal
+from smtpgate.core.budget import BUDGETS
 from smtpgate.core.events import AUTH_REASONS, Outcome
 from smtpgate.core.limits import THRESHOLDS
 from smtpgate.core.limits.charge import SubjectKind
@@ -20,7 +21,6 @@ from smtpgate.metrics.bounded import OTHER
 __all__ = ["UNBOUNDED", "known_series"]
 
 _REFUSALS_AT_MAIL: Final = ("max-24h-send",)
-_REFUSED_SESSIONS: Final = ("max-connections", "max-connections-per-client")
 
 UNBOUNDED: Final = frozenset(
     {"smtpgate_identity_messages_total", "smtpgate_identity_recipients_total"}
@@ -46,7 +46,7 @@ def known_series(listeners: Iterable[str]) -> Mapping[str, Iterable[tuple[str, .
         "smtpgate_quota_reached_total": product(get_args(SubjectKind), map(str, THRESHOLDS)),
         "smtpgate_mail_refused_total": product(_REFUSALS_AT_MAIL),
         "smtpgate_sessions": product(listeners),
-        "smtpgate_sessions_refused_total": product(listeners, _REFUSED_SESSIONS),
+        "smtpgate_budget_exhausted_total": product(listeners, BUDGETS),
         "smtpgate_sessions_ended_total": product((*get_args(KeyRefusal), "account-paused")),
         "smtpgate_auth_successes_total": product(listeners),
         "smtpgate_auth_failures_total": product(listeners, AUTH_REASONS),

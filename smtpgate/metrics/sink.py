@@ -23,6 +23,7 @@ from smtpgate.core.account import UNLIMITED
 from smtpgate.core.events import (
     Authenticated,
     AuthFailed,
+    BudgetExhausted,
     Event,
     IdentityStateChanged,
     MailRefused,
@@ -111,7 +112,7 @@ class Metrics:
         self._uncounted = self._counter("smtpgate_uncounted_total")
         self._long_lines = self._counter("smtpgate_long_lines_total")
         self._sessions = self._gauge("smtpgate_sessions")
-        self._refused_sessions = self._counter("smtpgate_sessions_refused_total")
+        self._exhausted = self._counter("smtpgate_budget_exhausted_total")
         self._ended_sessions = self._counter("smtpgate_sessions_ended_total")
         self._auth_successes = self._counter("smtpgate_auth_successes_total")
         self._auth_failures = self._counter("smtpgate_auth_failures_total")
@@ -130,6 +131,7 @@ class Metrics:
             MailRefused: self._count_refused_mail,
             SessionOpened: self._count_opened,
             SessionClosed: self._count_closed,
+            BudgetExhausted: self._count_exhausted,
             SessionsEnded: self._count_ended,
             Authenticated: self._count_auth_success,
             AuthFailed: self._count_auth_failure,
@@ -203,10 +205,10 @@ class Metrics:
         self._refused_mail.labels(event.reason).inc()
 
     def _count_opened(self, event: SessionOpened) -> None:
-        if event.refused is None:
-            self._sessions.labels(event.listener).inc()
-        else:
-            self._refused_sessions.labels(event.listener, event.refused).inc()
+        self._sessions.labels(event.listener).inc()
+
+    def _count_exhausted(self, event: BudgetExhausted) -> None:
+        self._exhausted.labels(event.client.listener, event.budget).inc()
 
     def _count_closed(self, event: SessionClosed) -> None:
         self._sessions.labels(event.listener).dec()

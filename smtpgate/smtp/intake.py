@@ -3,6 +3,7 @@
 import re
 from typing import Final
 
+from smtpgate.core.budget import BudgetName
 from smtpgate.core.headers import normalize_line_ends
 
 __all__ = ["Intake", "MessageIntake", "unstuffed"]
@@ -10,37 +11,77 @@ __all__ = ["Intake", "MessageIntake", "unstuffed"]
 # A dot at the beginning of a line that has more than the dot (RFC 5321 §4.5.2).
 _STUFFED_DOT: Final = re.compile(rb"(?:(?<=\r\n)|\A)\.(?!\r\n)")
 _FINAL_DOT: Final = b"\r\n.\r\n"  # RFC 5321 §4.1.1.4: nothing less ends the data
+_SMALL_OCTETS: Final = 64 * 1024
+
+
+class _Pool:
+    """Octets that messages hold, by account.
+
+    An account may hold ``share`` of what the other accounts leave, so there is always room left
+    for one that holds nothing yet.
+    """
+
+    def __init__(self, limit: int, share: float) -> None:
+        self.held = 0
+        self._limit = limit
+        self._share = share
+        self._of: dict[str, int] = {}
+
+    def take(self, account: str, octets: int) -> BudgetName | None:
+        """Hold so many more, or name the bound that they would pass."""
+        own = self._of.get(account, 0)
+        left = self._limit - self.held
+        if octets > left:
+            return "inflight-octets"
+        if own + octets > self._share * (left + own):
+            return "inflight-share"
+        self.force(account, octets)
+        return None
+
+    def force(self, account: str, octets: int) -> None:
+        """Hold so many more, whatever the bounds say."""
+        self.held += octets
+        self._of[account] = self._of.get(account, 0) + octets
+
+    def give_back(self, account: str, octets: int) -> None:
+        """Hold so many fewer."""
+        self.held -= octets
+        own = self._of.get(account, 0) - octets
+        if own > 0:
+            self._of[account] = own
+        else:
+            self._of.pop(account, None)
 
 
 class Intake:
-    """How many octets of messages all sessions hold together, against a bound."""
+    """How many octets of messages all sessions hold together, against a bound.
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.held = 0
+    ``reserve`` of them are for small messages that find no other room: large ones cannot keep
+    these out.
+    """
 
-    def take(self, octets: int) -> bool:
-        """Hold so many more, unless that passes the bound; the only message always fits."""
-        if self.held and self.held + octets > self.limit:
-            return False
-        self.held += octets
-        return True
+    def __init__(self, limit: int, *, share: float = 1.0, reserve: int = 0) -> None:
+        self.most = _Pool(limit - reserve, share)
+        self.reserve = _Pool(reserve, share)
 
-    def give_back(self, octets: int) -> None:
-        """Hold so many fewer."""
-        self.held -= octets
+    @property
+    def held(self) -> int:
+        """Octets of all messages in flight."""
+        return self.most.held + self.reserve.held
 
 
 class MessageIntake:
     """Watches one growing buffer for the final dot.
 
     A message that is too long, or for which there is no room now, is still read to its end, but
-    thrown away as it comes, so that the session can go on. ``refusal`` then names the reply.
+    thrown away as it comes, so that the session can go on. ``refusal`` then names the bound.
     """
 
-    def __init__(self, intake: Intake, max_octets: int) -> None:
-        self.refusal = ""
+    def __init__(self, intake: Intake, max_octets: int, account: str) -> None:
+        self.refusal: BudgetName | None = None
         self._intake = intake
+        self._pool = intake.most
+        self._account = account
         self._max_octets = max_octets
         self._held = 0
         self._start = 0
@@ -66,17 +107,44 @@ class MessageIntake:
         if self.refusal:
             return
         if octets > self._max_octets:
-            self.refusal = "too-long"
-        elif octets <= self._held or self._intake.take(octets - self._held):
-            if octets < self._held:  # commands were pipelined behind the final dot
-                self._intake.give_back(self._held - octets)
+            self.refusal = "message-octets"
+        elif octets > self._held:
+            self.refusal = self._grow(octets)
+        elif octets < self._held:  # commands were pipelined behind the final dot
+            self._pool.give_back(self._account, self._held - octets)
             self._held = octets
+
+    def _grow(self, octets: int) -> BudgetName | None:
+        """Hold so many in all, or name the bound that they would pass."""
+        most, reserve = self._intake.most, self._intake.reserve
+        refusal: BudgetName | None
+        if self._pool is reserve:
+            if octets <= _SMALL_OCTETS:
+                refusal = reserve.take(self._account, octets - self._held)
+            else:
+                refusal = self._move(most, octets)
         else:
-            self.refusal = "overloaded"
+            refusal = most.take(self._account, octets - self._held)
+            if refusal and octets <= _SMALL_OCTETS and self._move(reserve, octets) is None:
+                refusal = None
+            elif refusal and self._intake.held == self._held:
+                # The only message always fits.
+                most.force(self._account, octets - self._held)
+                refusal = None
+        if refusal is None:
+            self._held = octets
+        return refusal
+
+    def _move(self, pool: _Pool, octets: int) -> BudgetName | None:
+        refusal = pool.take(self._account, octets)
+        if refusal is None:
+            self._pool.give_back(self._account, self._held)
+            self._pool = pool
+        return refusal
 
     def release(self) -> None:
         """Give back what is held; the message is done with."""
-        self._intake.give_back(self._held)
+        self._pool.give_back(self._account, self._held)
         self._held = 0
 
 

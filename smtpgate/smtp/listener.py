@@ -1,29 +1,48 @@
-"""Listeners: sockets, TLS contexts, connection limits, and an orderly stop."""
+"""Listeners: sockets, TLS contexts, connection limits, and an orderly stop.
+
+A listener accepts its connections itself, so that each is counted before it has cost anything,
+and has a time in which it must be ready to speak SMTP.
+"""
 
 import asyncio
+import contextlib
 import socket
-from collections import Counter
+from ipaddress import ip_address
 from typing import Any, Final
 
-from smtpgate.smtp.proxied import ProxiedServer
+from smtpgate.core.budget import BUDGETS, BudgetName
+from smtpgate.core.envelope import Client
+from smtpgate.core.events import BudgetExhausted
+from smtpgate.core.reply import CATALOGUE, reply_of
+from smtpgate.smtp.proxied import ProxyError, read_header
 from smtpgate.smtp.session import Door, GateSession
+from smtpgate.smtp.sockets import Place, Places, Sockets
+from smtpgate.tasks import TaskOwner
 
 __all__ = ["Listener"]
 
 _BACKLOG: Final = 512
-_TLS_HANDSHAKE_S: Final = 30
+_SEND_OCTETS: Final = 64 * 1024
+# Between two of them the sessions have their turn.
+_ACCEPTS_AT_ONCE: Final = 8
+# How long to wait when the system has no descriptor or memory for another socket.
+_NO_ROOM_S: Final = 0.2
+_TLS_SHUTDOWN_S: Final = 5.0
 
 
 class Listener:
     """One bound socket with its sessions."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, sockets: Sockets) -> None:
         self.door = door
-        self._socket: socket.socket | None = None
-        self._server: asyncio.Server | ProxiedServer | None = None
+        self.places = Places(door.config, sockets)
+        self._listening: socket.socket | None = None
         self._port = door.config.port
         self._sessions: set[GateSession] = set()
-        self._clients: Counter[str] = Counter()
+        self._opening = TaskOwner()
+        self._is_closed = False
+        self._has_no_room = False
+        self._retry: asyncio.TimerHandle | None = None
 
     @property
     def port(self) -> int:
@@ -35,9 +54,6 @@ class Listener:
 
         Raises OSError naming the listener and its address.
         """
-        self._socket = self._bound()
-
-    def _bound(self) -> socket.socket:
         config = self.door.config
         try:
             listening = socket.create_server(
@@ -48,59 +64,171 @@ class Listener:
         except OSError as error:
             raise OSError(f"listener.{config.name}: {error.strerror or error}") from None
         listening.setblocking(False)
+        # Replies are short. By itself Linux keeps up to 4 MiB for a client that reads none.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_OCTETS)
         self._port = listening.getsockname()[1]
-        return listening
+        self._listening = listening
 
     async def start(self) -> None:
         """Take connections. Raises OSError as ``open`` does, unless that was done before."""
-        listening, self._socket = self._socket or self._bound(), None
-        if self.door.config.proxy_from:
-            self._server = ProxiedServer(listening, self.door.config.proxy_from, self._open)
-        else:
-            self._server = await asyncio.get_running_loop().create_server(
-                lambda: GateSession(self.door, self), sock=listening, **self._tls()
-            )
+        if self._listening is None:
+            self.open()
+        self._accept_more()
 
-    def _tls(self) -> dict[str, Any]:
+    # -- accepting -----------------------------------------------------------------------------
+
+    def _accept_more(self) -> None:
+        self._retry = None
+        if self._listening is not None:
+            asyncio.get_running_loop().add_reader(self._listening, self._accept)
+
+    def _accept(self) -> None:
+        """Some of the connections that wait; the loop calls again when there are more."""
+        for _ in range(_ACCEPTS_AT_ONCE):
+            if self._listening is None:
+                return
+            try:
+                connection, peer = self._listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionError:  # the client has gone already
+                continue
+            except OSError as error:
+                self._wait_for_room(self._listening, error)
+                return
+            self._has_no_room = False
+            connection.setblocking(False)
+            self._admit(connection, str(peer[0]).partition("%")[0])
+
+    def _wait_for_room(self, listening: socket.socket, error: OSError) -> None:
+        """The system has no descriptor or memory left: try again, however long that takes."""
+        if not self._has_no_room:
+            self._has_no_room = True
+            self.door.on_error(error)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listening)
+        self._retry = loop.call_later(_NO_ROOM_S, self._accept_more)
+
+    def _admit(self, connection: socket.socket, address: str) -> None:
+        place = self.places.take()
+        if not isinstance(place, Place):
+            self._turn_away(connection, address, place)
+            return
+        is_proxy = self._is_proxy(address)
+        refusal = None if is_proxy else place.name_client(address)
+        if refusal is not None:
+            place.give_back()
+            self._turn_away(connection, address, refusal)
+            return
+        _ = self._opening.start(self._open(connection, address, place, is_proxy=is_proxy))
+
+    def _is_proxy(self, address: str) -> bool:
+        if not self.door.config.proxy_from:
+            return False
+        known = ip_address(address)
+        known = getattr(known, "ipv4_mapped", None) or known
+        return any(known in network for network in self.door.config.proxy_from)
+
+    def _turn_away(self, connection: socket.socket, address: str, budget: BudgetName) -> None:
+        """Say why, where that can be read without TLS, and close."""
         if self.door.config.tls != "implicit":
-            return {}
-        return {
-            "ssl": self.door.tls and self.door.tls.context,
-            "ssl_handshake_timeout": _TLS_HANDSHAKE_S,
-        }
+            with contextlib.suppress(OSError):
+                connection.send(CATALOGUE[BUDGETS[budget].reply].wire())
+        connection.close()
+        self._note_exhausted(address, budget)
 
-    async def _open(self, connection: socket.socket, address: str) -> None:
-        await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: GateSession(self.door, self, client_address=address),
-            connection,
-            **self._tls(),
+    def _note_exhausted(self, address: str, budget: BudgetName) -> None:
+        client = Client(
+            address=address,
+            helo="",
+            listener=self.door.config.name,
+            protocol="SMTP",
+            tls_version=None,
+            tls_cipher=None,
+        )
+        self.door.events.publish(
+            BudgetExhausted(budget, client, None, None, self.door.clock.now())
         )
 
-    def admit(self, session: GateSession, address: str) -> str | None:
-        """Count the session, or name the limit that it would pass."""
-        if len(self._sessions) >= self.door.config.max_connections:
-            return "max-connections"
-        if self._clients[address] >= self.door.config.max_connections_per_client:
-            return "max-connections-per-client"
-        self._sessions.add(session)
-        self._clients[address] += 1
-        return None
+    # -- from a socket to a session ------------------------------------------------------------
 
-    def forget(self, session: GateSession, address: str) -> None:
-        """The session has ended."""
+    async def _open(
+        self, connection: socket.socket, address: str, place: Place, *, is_proxy: bool
+    ) -> None:
+        """Read the PROXY header and shake hands, within the time for both."""
+        session: GateSession | None = None
+        try:
+            async with asyncio.timeout(self.door.config.handshake_timeout_s):
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if is_proxy:
+                    address = await read_header(connection) or address
+                    refusal = place.name_client(address)
+                    if refusal is not None:
+                        self._turn_away(connection, address, refusal)
+                        return
+                session = GateSession(self.door, self, address, place)
+                await self._shake_hands(connection, session)
+        except TimeoutError:
+            self._note_exhausted(address, "handshake-time")
+        except (ProxyError, OSError):
+            pass  # closed without a word: there is none that the client could read
+        finally:
+            if session is None:
+                connection.close()
+            if session not in self._sessions:
+                place.give_back()
+
+    async def _shake_hands(self, connection: socket.socket, session: GateSession) -> None:
+        """Give the socket to the event loop, which shakes hands and begins the session."""
+        config, loop = self.door.config, asyncio.get_running_loop()
+        tls: dict[str, Any] = {}
+        if config.tls == "implicit":
+            tls = {
+                "ssl": self.door.tls and self.door.tls.context,
+                # Later than our own time-out, so that there is one only.
+                "ssl_handshake_timeout": config.handshake_timeout_s + _TLS_SHUTDOWN_S,
+                "ssl_shutdown_timeout": _TLS_SHUTDOWN_S,
+            }
+        await loop.connect_accepted_socket(lambda: session, connection, **tls)
+
+    # -- what sessions call --------------------------------------------------------------------
+
+    def enter(self, session: GateSession) -> None:
+        """The session has begun."""
+        self._sessions.add(session)
+        if self._is_closed:
+            session.begin_drain()
+
+    def leave(self, session: GateSession) -> None:
+        """The session's socket is closed."""
         self._sessions.discard(session)
-        self._clients[address] -= 1
-        if not self._clients[address]:
-            del self._clients[address]
+        session.place.give_back()
+
+    # -- the end -------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Take no more connections; tell idle sessions, let transactions finish."""
-        if self._socket is not None:
-            self._socket.close()
-        if self._server is not None:
-            self._server.close()
+        """Take no more connections; tell idle sessions, let transactions finish.
+
+        Connections that are no sessions yet are closed.
+        """
+        self._is_closed = True
+        if self._retry is not None:
+            self._retry.cancel()
+        if self._listening is not None:
+            asyncio.get_running_loop().remove_reader(self._listening)
+            self._listening.close()
+            self._listening = None
+        self._opening.cancel()
         for session in tuple(self._sessions):
             session.begin_drain()
+
+    def cut_short(self) -> int:
+        """End the sessions whose message is not complete, and say how many there were."""
+        last_word = reply_of("shutting-down", hostname=self.door.hostname)
+        unfinished = [one for one in self._sessions if not one.is_submitting]
+        for session in unfinished:
+            session.cut_short(last_word)
+        return len(unfinished)
 
     def abort(self) -> None:
         """Close what is left."""

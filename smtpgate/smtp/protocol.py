@@ -7,6 +7,8 @@ endanger a relay. In particular:
   taken in bulk, with one search for the final dot, never line by line.
 - Replies are collected and written together when the session has to wait, so a pipelined group
   of commands is answered with one write (RFC 2920 §3.2).
+- A client that pipelines without end does not stop the others: after some commands, or when
+  replies wait, the session yields. A client that reads no replies is not read from either.
 - Nothing that the client does cancels the session's task. A hang-up only ends the input: what
   was handed to the pipeline is carried to its end, and counted.
 - TLS is started by the event loop itself, so that uvloop's lean implementation is used.
@@ -19,42 +21,70 @@ from typing import Final, cast
 
 from aiosmtpd.smtp import SMTP
 
+from smtpgate.config import ListenerConfig
+from smtpgate.core.budget import BUDGETS, BudgetName
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
 from smtpgate.smtp.intake import MessageIntake
 from smtpgate.tasks import TaskOwner
 
-__all__ = ["ILL_ENDED", "GateProtocol", "HangUp"]
+__all__ = ["ILL_ENDED", "TOO_LONG", "GateProtocol", "HangUp", "OutOfBudget"]
 
 # Stands for a line that does not end in CRLF, or holds another CR or a NUL.
 ILL_ENDED: Final = b"\n"
+# Stands for a line that was longer than a line may be, and was skipped.
+TOO_LONG: Final = b"\n\n"
 # RFC 5321 §4.5.3.1.4 asks for 512, RFC 4954 §4 for 12,288 on AUTH lines; one bound serves all.
 _MAX_LINE_OCTETS: Final = 12_288
+# A command costs 5 to 15 µs, so these hold up the others for less than a millisecond.
+_COMMANDS_AT_ONCE: Final = 50
 _PAUSE_OCTETS: Final = 256 * 1024
-_SLOW_READER_S: Final = 60
+# How long a socket may take to close, once everything was said.
+_CLOSE_S: Final = 5.0
 
 
 class HangUp(Exception):  # noqa: N818 - an event, not an error
-    """The session is over: the client left, or is told to go with ``reply``."""
+    """The session is over: the client left, or gets ``reply`` and is disconnected."""
 
     def __init__(self, reply: Reply | None = None) -> None:
         super().__init__(reply)
         self.reply = reply
 
 
+class OutOfBudget(HangUp):
+    """The session is over, because the client has used up a budget."""
+
+    def __init__(self, budget: BudgetName) -> None:
+        name = BUDGETS[budget].reply
+        super().__init__(CATALOGUE[name] if name else None)
+        self.budget = budget
+
+
 class GateProtocol(SMTP):
     """One connection: its buffer, its replies and its life."""
 
     def __init__(
-        self, *, hostname: str, tasks: TaskOwner, loop: asyncio.AbstractEventLoop
+        self,
+        config: ListenerConfig,
+        *,
+        hostname: str,
+        tasks: TaskOwner,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         # The base keeps one table of limits on its class, and each new connection would clear
         # the others' entries; this instance gets its own before the base sees it.
         self.command_size_limits = {}
         super().__init__(None, hostname=hostname, loop=loop)
         self.in_transaction = False
+        self._config = config
+        self._max_unread_octets = config.max_unread_octets
         self._tasks = tasks
         self._input = bytearray()
         self._output: list[bytes] = []
+        self._output_octets = 0
+        self._commands_in_turn = 0
+        # Bounds on a client that has not logged in; ``None`` once it has.
+        self._auth_deadline: float | None = None
+        self._octets_before_auth: int | None = config.max_octets_before_auth
         self._waiter: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._at_eof = False
@@ -62,7 +92,8 @@ class GateProtocol(SMTP):
         self._is_paused = False
         self._takes_message = False
         self._is_draining = False
-        self._last_word: Reply | None = None
+        self._gone: asyncio.Future[None] = loop.create_future()
+        self._ending: HangUp | None = None
 
     def __dir__(self) -> Iterable[str]:
         """Nothing: the base looks for its hooks with ``dir()`` on every connection (90 µs)."""
@@ -72,17 +103,32 @@ class GateProtocol(SMTP):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the session in a task that its owner holds."""
-        self.transport = transport
-        self._wire = cast("asyncio.Transport", transport)
+        self._use(cast("asyncio.Transport", transport))
+        self._auth_deadline = self.loop.time() + self._config.auth_timeout_s
         self._handler_coroutine = self._tasks.start(self._handle_client())
+
+    def _use(self, transport: asyncio.Transport) -> None:
+        self.transport = self._wire = transport
+        transport.set_write_buffer_limits(high=self._max_unread_octets)
 
     def data_received(self, data: bytes) -> None:
         """Collect input; stop the client when it is far ahead of us."""
+        if self._octets_before_auth is not None:
+            self._octets_before_auth -= len(data)
+            if self._octets_before_auth < 0:
+                # Read on and forget: what lies unread when a socket is closed costs the reply.
+                self._input.clear()
+                self._end_with(OutOfBudget("input-before-auth"))
+                return
         self._input += data
-        if len(self._input) > _PAUSE_OCTETS and not self._takes_message and not self._is_paused:
+        if len(self._input) > _PAUSE_OCTETS and not self._takes_message:
+            self._pause_input()
+        _wake(self._waiter)
+
+    def _pause_input(self) -> None:
+        if not self._is_paused:
             self._is_paused = True
             self._wire.pause_reading()
-        _wake(self._waiter)
 
     def eof_received(self) -> bool | None:
         """Note the end of input; a half-closed plain connection still hears its replies."""
@@ -103,6 +149,7 @@ class GateProtocol(SMTP):
         """Note the end of the connection; the session's task finds out when it next waits."""
         self._at_eof = self._is_lost = True
         _wake(self._waiter)
+        _wake(self._gone)
         self.resume_writing()
 
     # -- what the session calls ----------------------------------------------------------------
@@ -111,12 +158,6 @@ class GateProtocol(SMTP):
     def is_tls(self) -> bool:
         """Whether the connection is encrypted."""
         return self._wire.get_extra_info("ssl_object") is not None
-
-    @property
-    def peer_address(self) -> str:
-        """The client's IP address, without port or zone."""
-        peer = self._wire.get_extra_info("peername")
-        return str(peer[0]).partition("%")[0] if peer else "unknown"
 
     def begin_drain(self) -> None:
         """End after the current transaction; at once when there is none."""
@@ -129,8 +170,20 @@ class GateProtocol(SMTP):
         A message that is on its way in is read to its end, and what was handed to the pipeline
         is carried to its end; both are answered first.
         """
-        self._last_word = self._last_word or last_word
+        self._end_with(HangUp(last_word))
+
+    def cut_short(self, last_word: Reply) -> None:
+        """End with that reply, also while a message comes in."""
+        self._takes_message = False
+        self._end_with(HangUp(last_word))
+
+    def _end_with(self, ending: HangUp) -> None:
+        self._ending = self._ending or ending
         _wake(self._waiter)
+
+    def lift_bounds_before_auth(self) -> None:
+        """The client has logged in: what bounds strangers does not bind it any more."""
+        self._auth_deadline = self._octets_before_auth = None
 
     def abort(self) -> None:
         """Close without another word."""
@@ -138,89 +191,116 @@ class GateProtocol(SMTP):
 
     def reply(self, reply: Reply) -> None:
         """Queue a reply; it is written when the session next waits."""
-        self._output.append(reply.wire())
+        self.reply_lines(reply.wire())
 
     def reply_lines(self, wire: bytes) -> None:
         """Queue a reply that is already in wire form."""
         self._output.append(wire)
+        self._output_octets += len(wire)
 
     async def flush(self) -> None:
-        """Write what is queued; wait while the client reads too slowly. Raises HangUp."""
+        """Write the queued replies; wait while the client reads too slowly. Raises HangUp."""
         if not self._output:
             return
         octets = b"".join(self._output)
         self._output.clear()
+        self._output_octets = 0
         if not self._is_lost:
             self._wire.write(octets)
         if self._writable is not None:
             try:
-                await asyncio.wait_for(asyncio.shield(self._writable), _SLOW_READER_S)
+                await asyncio.wait_for(
+                    asyncio.shield(self._writable), self._config.reply_timeout_s
+                )
             except TimeoutError:
-                raise HangUp from None
+                raise OutOfBudget("reply-time") from None
 
-    async def _more_input(self, timeout_s: float) -> None:
+    async def _more_input(self, deadline: float, budget: BudgetName) -> None:
         """Flush, then wait for octets. Raises HangUp at the end of input or of patience."""
         await self.flush()
         if self._at_eof:
             raise HangUp
         if not self._takes_message:
-            self._end_if_told()
-        if self._is_draining and not self.in_transaction:
-            raise HangUp(reply_of("shutting-down", hostname=self.hostname))
+            self.end_if_due()
+        if self._auth_deadline is not None and self._auth_deadline < deadline:
+            deadline, budget = self._auth_deadline, "auth-time"
+        timeout_s = deadline - self.loop.time()
         if timeout_s <= 0:
-            raise HangUp(CATALOGUE["idle"])
+            raise OutOfBudget(budget)
         if self._is_paused:
             self._is_paused = False
             self._wire.resume_reading()
+        self._commands_in_turn = 0
         waiter = self._waiter = self.loop.create_future()
         timer = self.loop.call_later(timeout_s, _time_out, waiter)
         try:
             await waiter
         except TimeoutError:
-            raise HangUp(CATALOGUE["idle"]) from None
+            raise OutOfBudget(budget) from None
         finally:
             timer.cancel()
             self._waiter = None
 
-    async def read_line(self, timeout_s: float) -> bytes:
-        """The next line without its CRLF, or ``ILL_ENDED``. Raises HangUp.
+    async def _yield_turn(self) -> None:
+        """Let the other sessions have their turn, and this client read its replies."""
+        self._commands_in_turn = 0
+        await self.flush()
+        await asyncio.sleep(0)
 
-        A line that is too long is answered here and skipped, in however many parts it came.
+    async def read_line(self) -> bytes:
+        """The next line without its CRLF, or ``ILL_ENDED`` or ``TOO_LONG``. Raises HangUp.
+
+        A line that is too long is skipped, in however many parts it came.
         """
-        while not 0 <= (end := self._input.find(b"\n")) <= _MAX_LINE_OCTETS:
-            if len(self._input) > _MAX_LINE_OCTETS:
-                await self._skip_line(timeout_s)
-            else:
-                await self._more_input(timeout_s)
-        self._end_if_told()
+        self._commands_in_turn += 1
+        if (
+            self._commands_in_turn > _COMMANDS_AT_ONCE
+            or self._output_octets > self._max_unread_octets
+        ):
+            await self._yield_turn()
+        end = self._input.find(b"\n")
+        if not 0 <= end <= _MAX_LINE_OCTETS:
+            end = await self._whole_line()
+        self.end_if_due()
+        if end < 0:
+            return TOO_LONG
         line = bytes(self._input[: end + 1])
         del self._input[: end + 1]
         if b"\0" in line or line.find(b"\r") != end - 1:
             return ILL_ENDED
         return line[:-2]
 
-    def _end_if_told(self) -> None:
-        """Raises HangUp: commands that were pipelined are not obeyed any more."""
-        if self._last_word is not None:
-            raise HangUp(self._last_word)
-
-    async def _skip_line(self, timeout_s: float) -> None:
+    async def _whole_line(self) -> int:
+        """Wait for a line end, and say where it is: -1 when the line was too long."""
+        deadline = self.loop.time() + self._config.command_timeout_s
+        is_too_long = False
         while (end := self._input.find(b"\n")) < 0:
-            self._input.clear()
-            await self._more_input(timeout_s)
-        del self._input[: end + 1]
-        self.reply(CATALOGUE["line-too-long"])
+            if len(self._input) > _MAX_LINE_OCTETS:
+                is_too_long = True
+                self._input.clear()
+            await self._more_input(deadline, "command-time")
+        if is_too_long or end > _MAX_LINE_OCTETS:
+            del self._input[: end + 1]
+            return -1
+        return end
 
-    async def read_message(self, intake: MessageIntake, timeout_s: float) -> bytes | None:
+    def end_if_due(self) -> None:
+        """Raises HangUp when the session is to end; pipelined commands are not obeyed then."""
+        if self._ending is not None:
+            raise self._ending
+        if self._is_draining and not self.in_transaction:
+            raise HangUp(reply_of("shutting-down", hostname=self.hostname))
+
+    async def read_message(self, intake: MessageIntake) -> bytes | None:
         """The message up to the final dot, dot-stuffed, or ``None`` when the intake refused it.
 
         All of it must come within the time. Raises HangUp.
         """
-        deadline = self.loop.time() + timeout_s
+        deadline = self.loop.time() + self._config.data_timeout_s
         self._takes_message = True
         try:
             while (size := intake.look(self._input)) is None:
-                await self._more_input(deadline - self.loop.time())
+                await self._more_input(deadline, "message-time")
         finally:
             self._takes_message = False
         message = None if intake.refusal else bytes(memoryview(self._input)[:size])
@@ -228,32 +308,50 @@ class GateProtocol(SMTP):
         self._input = self._input[size + 3 :]
         return message
 
-    async def start_tls(self, context: ssl.SSLContext, timeout_s: float) -> None:
+    async def start_tls(self, context: ssl.SSLContext) -> None:
         """Encrypt the connection. Raises HangUp when the handshake fails.
 
         What the client sent in plain text behind STARTTLS is forgotten (RFC 3207 §4.2).
         """
         await self.flush()
         self._input.clear()
+        timeout_s = self._config.handshake_timeout_s
         try:
-            transport = await self.loop.start_tls(
-                self._wire, self, context, server_side=True, ssl_handshake_timeout=timeout_s
-            )
-        except (OSError, TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                transport = await self.loop.start_tls(
+                    self._wire,
+                    self,
+                    context,
+                    server_side=True,
+                    ssl_handshake_timeout=timeout_s + _CLOSE_S,  # ours comes first
+                    ssl_shutdown_timeout=_CLOSE_S,
+                )
+        except OSError as error:  # a time-out is one
+            # The loop does not say of a handshake that failed that the connection is lost.
+            self.abort()
+            self.connection_lost(None)
+            if isinstance(error, TimeoutError):
+                raise OutOfBudget("handshake-time") from None
             raise HangUp from None
         if transport is None or self._is_lost:
             raise HangUp
-        self.transport = self._wire = transport
+        self._use(transport)
 
     async def close(self, last_word: Reply | None = None) -> None:
-        """Say the last word, if any, and close."""
+        """Say the last word, if any, and close; returns when the socket is closed.
+
+        A client that does not read what was said, or does not close TLS, is cut off.
+        """
         if last_word is not None:
             self.reply(last_word)
         try:
             await self.flush()
-        except HangUp:
+            self._wire.close()
+            if not self._is_lost:
+                await asyncio.wait_for(asyncio.shield(self._gone), _CLOSE_S)
+        except (HangUp, TimeoutError):
             self.abort()
-        self._wire.close()
+            await asyncio.wait({self._gone}, timeout=_CLOSE_S)
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:

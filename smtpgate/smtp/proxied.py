@@ -6,23 +6,14 @@ octet for octet, so that what follows it is still there for the TLS handshake.
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from aiosmtpd.proxy_protocol import ProxyData, get_proxy
 
-from smtpgate.tasks import TaskOwner
+__all__ = ["ProxyError", "read_header"]
 
-__all__ = ["Admit", "ProxiedServer", "ProxyError", "read_header"]
-
-Network = IPv4Network | IPv6Network
-# Makes a session of a socket, for the client whose address that is.
-Admit = Callable[[socket.socket, str], Awaitable[None]]
-
-_HEADER_S: Final = 5
 _MAX_OCTETS: Final = 4096
-_MAX_ERRORS_IN_A_ROW: Final = 100
 
 
 class ProxyError(Exception):
@@ -72,54 +63,3 @@ async def read_header(connection: socket.socket) -> str | None:
         raise ProxyError(header.error or "no PROXY header")
     source = header.src_addr
     return str(source) if isinstance(source, IPv4Address | IPv6Address) else None
-
-
-class ProxiedServer:
-    """Accepts connections on one socket; those from trusted networks begin with a header."""
-
-    def __init__(
-        self, listening: socket.socket, trusted: Sequence[Network], admit: Admit
-    ) -> None:
-        self._listening = listening
-        self._trusted = tuple(trusted)
-        self._admit = admit
-        self._tasks = TaskOwner()
-        _ = self._tasks.start(self._accept())
-
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        errors = 0
-        while errors < _MAX_ERRORS_IN_A_ROW:
-            try:
-                connection, peer = await loop.sock_accept(self._listening)
-            except OSError:  # such as a client that is gone already, or no descriptors left
-                errors += 1
-                await asyncio.sleep(0.1)
-                continue
-            errors = 0
-            address = str(peer[0]).partition("%")[0]
-            _ = self._tasks.start(self._open(connection, address))
-
-    async def _open(self, connection: socket.socket, address: str) -> None:
-        try:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._is_trusted(address):
-                async with asyncio.timeout(_HEADER_S):
-                    address = await read_header(connection) or address
-            await self._admit(connection, address)
-        except (ProxyError, OSError):  # a time-out is one
-            connection.close()
-        except BaseException:
-            connection.close()
-            raise
-
-    def _is_trusted(self, address: str) -> bool:
-        known = ip_address(address)
-        mapped = getattr(known, "ipv4_mapped", None)
-        known = mapped or known
-        return any(known in network for network in self._trusted)
-
-    def close(self) -> None:
-        """Accept no more, and drop whoever is still saying its header."""
-        self._tasks.cancel()
-        self._listening.close()

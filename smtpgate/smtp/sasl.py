@@ -9,10 +9,11 @@ __all__ = ["MECHANISMS", "Credentials", "SaslError", "decode_response", "login",
 
 
 class Credentials(NamedTuple):
-    """What the client claims to be, and its proof."""
+    """What the client claims to be, its proof, and for whom it asks to act, if it says so."""
 
     username: bytes
     password: bytes
+    acts_as: bytes = b""
 
 
 class SaslError(ValueError):
@@ -34,18 +35,13 @@ def decode_response(line: bytes) -> bytes:
 
 
 def plain() -> Exchange:
-    """``authzid NUL authcid NUL password`` (RFC 4616 §2).
-
-    An authorization identity other than the login is refused: nobody acts as somebody else.
-    """
+    """``authzid NUL authcid NUL password`` (RFC 4616 §2)."""
     response = yield b""
     parts = response.split(b"\0")
     if len(parts) != 3:
         raise SaslError("PLAIN wants three parts")
     authzid, username, password = parts
-    if authzid not in (b"", username):
-        raise SaslError("PLAIN with another authorization identity")
-    return Credentials(username, password)
+    return Credentials(username, password, authzid)
 
 
 def login() -> Exchange:

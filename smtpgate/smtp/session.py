@@ -9,11 +9,13 @@ from typing import Final, Protocol
 from smtpgate.config import ListenerConfig
 from smtpgate.core.account import AccessKey
 from smtpgate.core.address import Mailbox
+from smtpgate.core.budget import BUDGETS, BudgetName
 from smtpgate.core.envelope import Client, Envelope, Submission
 from smtpgate.core.events import (
     Authenticated,
     AuthFailed,
     AuthReason,
+    BudgetExhausted,
     SessionClosed,
     SessionOpened,
 )
@@ -30,15 +32,23 @@ from smtpgate.smtp.command import (
     split_command,
 )
 from smtpgate.smtp.intake import Intake, MessageIntake, unstuffed
-from smtpgate.smtp.protocol import ILL_ENDED, GateProtocol, HangUp
+from smtpgate.smtp.protocol import (
+    ILL_ENDED,
+    TOO_LONG,
+    GateProtocol,
+    HangUp,
+    OutOfBudget,
+)
 from smtpgate.smtp.sasl import MECHANISMS, Credentials, SaslError, decode_response
+from smtpgate.smtp.sockets import Place
 from smtpgate.smtp.watch import SessionWatch
 from smtpgate.tasks import TaskOwner
 
 __all__ = ["Door", "GateSession", "Registry"]
 
-_TLS_HANDSHAKE_S: Final = 30
 _SHOWN_OCTETS: Final = 64
+# They bring no message nearer; a client that sends nothing else does not go on for ever.
+_JUNK: Final = frozenset({b"NOOP", b"RSET", b"VRFY", b"HELP", b"HELO", b"EHLO"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,52 +71,76 @@ class Door:
 
 
 class Registry(Protocol):
-    """Who counts the sessions of a listener."""
+    """Keeps the sessions of a listener."""
 
-    def admit(self, session: "GateSession", address: str) -> str | None:
-        """Count the session, or name the limit that it would pass."""
+    def enter(self, session: "GateSession") -> None:
+        """The session has begun."""
 
-    def forget(self, session: "GateSession", address: str) -> None:
-        """The session has ended."""
+    def leave(self, session: "GateSession") -> None:
+        """The session's socket is closed."""
+
+
+@dataclass(slots=True)
+class _Spent:
+    """What the client has used of its budgets since its last accepted message."""
+
+    errors: int = 0
+    junk_commands: int = 0
+    excess_recipients: int = 0
 
 
 class GateSession(GateProtocol):
     """One client's session: EHLO, TLS and AUTH state, and the transaction in progress."""
 
     def __init__(
-        self, door: Door, registry: Registry, *, client_address: str | None = None
+        self, door: Door, registry: Registry, client_address: str, place: Place
     ) -> None:
         super().__init__(
-            hostname=door.hostname, tasks=door.tasks, loop=asyncio.get_running_loop()
+            door.config,
+            hostname=door.hostname,
+            tasks=door.tasks,
+            loop=asyncio.get_running_loop(),
         )
         self.door = door
+        self.client_address = client_address  # as a proxy tells it, when there is one
+        self.place = place
+        self.is_submitting = False
         self._registry = registry
-        self.client_address = client_address or ""  # known when the connection is a proxy's
         self._helo = ""
         self._is_esmtp = False
         self._key: AccessKey | None = None
         self._mail: MailCommand | None = None
         self._recipients: list[Mailbox] = []
-        self._errors = 0
+        self._spent = _Spent()
         self._excused = 0  # commands out of sequence that are no errors of the client's
         self._auth_failures = 0
 
     # -- the loop ------------------------------------------------------------------------------
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Enter the session into its listener's list, and start it."""
+        self._registry.enter(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The socket is closed: it counts no longer."""
+        super().connection_lost(error)
+        self._registry.leave(self)
+
     async def _handle_client(self) -> None:
-        address = self.client_address = self.client_address or self.peer_address
-        refusal = self._registry.admit(self, address)
-        self.door.events.publish(SessionOpened(self.door.config.name, refusal))
-        if refusal is not None:
-            await self.close(CATALOGUE["too-many-connections"])
-            return
+        self.door.events.publish(SessionOpened(self.door.config.name))
         last_word: Reply | None = None
         try:
+            self.end_if_due()
             self.reply(reply_of("greeting", hostname=self.hostname))
             while True:
-                await self._obey(await self.read_line(self.door.config.command_timeout_s))
+                await self._obey(await self.read_line())
         except HangUp as hang_up:
             last_word = hang_up.reply
+            if isinstance(hang_up, OutOfBudget):
+                self._note_exhausted(hang_up.budget)
+                if last_word is None:
+                    self.abort()
         except (ConnectionError, asyncio.CancelledError):
             self.abort()
         except Exception as error:  # noqa: BLE001 - the session ends, the gate lives on
@@ -116,12 +150,11 @@ class GateSession(GateProtocol):
             if self._key is not None:
                 self.door.watch.leave(self, self._key)
             await self.close(last_word)
-            self._registry.forget(self, address)
             self.door.events.publish(SessionClosed(self.door.config.name))
 
     async def _obey(self, line: bytes) -> None:
-        if line == ILL_ENDED:
-            self._note_error(CATALOGUE["bad-line-end"])
+        if line.startswith(b"\n"):  # a mark that stands for a line which is no command
+            self._note_error(CATALOGUE[_NO_COMMAND[line]])
             return
         verb, argument = split_command(line)
         if verb not in (b"RCPT", b"DATA"):
@@ -134,12 +167,45 @@ class GateSession(GateProtocol):
             await command(self, argument)
         except CommandError as error:
             self._note_error(error.reply)
+        else:
+            if verb in _JUNK:
+                self._count_junk()
+
+    # -- what the client has cost --------------------------------------------------------------
 
     def _note_error(self, reply: Reply) -> None:
+        """Refuse a command for the client's own fault."""
         self.reply(reply)
-        self._errors += 1
-        if self._errors >= self.door.config.max_errors:
-            raise HangUp(CATALOGUE["too-many-errors"])
+        self._count_error()
+
+    def _count_error(self) -> None:
+        self._spent.errors += 1
+        if self._spent.errors >= self.door.config.max_errors:
+            raise OutOfBudget("errors")
+
+    def _count_junk(self) -> None:
+        self._spent.junk_commands += 1
+        over = self._spent.junk_commands - self.door.config.max_junk_commands
+        self._count_over("junk-commands", over)
+
+    def _count_over(self, budget: BudgetName, over: int) -> None:
+        """Beyond the budget, each one counts as an error."""
+        if over == 1:
+            self._note_exhausted(budget)
+        if over > 0:
+            self._count_error()
+
+    def _note_exhausted(self, budget: BudgetName) -> None:
+        key = self._key
+        self.door.events.publish(
+            BudgetExhausted(
+                budget,
+                self._client(),
+                None if key is None else key.id,
+                None if key is None else key.principal.account.id,
+                self.door.clock.now(),
+            )
+        )
 
     def _bad_sequence(self, problem: str) -> None:
         reply = reply_of("bad-sequence", problem=problem)
@@ -197,7 +263,7 @@ class GateSession(GateProtocol):
             self._bad_sequence("STARTTLS comes before AUTH and MAIL")
         else:
             self.reply(CATALOGUE["start-tls"])
-            await self.start_tls(self.door.tls.context, _TLS_HANDSHAKE_S)
+            await self.start_tls(self.door.tls.context)
             self._helo, self._is_esmtp = "", False
 
     async def on_noop(self, _argument: bytes) -> None:
@@ -252,9 +318,12 @@ class GateSession(GateProtocol):
             if response is None:
                 encoded = base64.b64encode(challenge).decode("ascii")
                 self.reply(reply_of("auth-continue", challenge=encoded))
-                response = await self.read_line(self.door.config.command_timeout_s)
+                response = await self.read_line()
                 if response == b"*":
                     self._note_error(CATALOGUE["auth-aborted"])
+                    return None
+                if response == TOO_LONG:  # RFC 4954 §4: the exchange is over
+                    self._note_error(CATALOGUE["line-too-long"])
                     return None
             try:
                 challenge = exchange.send(decode_response(response))
@@ -268,8 +337,13 @@ class GateSession(GateProtocol):
 
     async def _check_credentials(self, credentials: Credentials) -> None:
         door, changes = self.door, self.door.watch.changes
+        if credentials.acts_as not in (b"", credentials.username):
+            await self._refuse(credentials, "other-identity")
+            return
         try:
-            found = await door.authenticator.authenticate(*credentials, self.client_address)
+            found = await door.authenticator.authenticate(
+                credentials.username, credentials.password, self.client_address
+            )
         except DirectoryUnavailableError:
             self.reply(CATALOGUE["auth-unavailable"])
             return
@@ -277,6 +351,7 @@ class GateSession(GateProtocol):
             await self._refuse(credentials, found)
             return
         self._key = found
+        self.lift_bounds_before_auth()
         door.watch.enter(self, found, changes=changes)
         account_id, now = found.principal.account.id, door.clock.now()
         door.events.publish(Authenticated(self._client(), found.id, account_id, now))
@@ -291,7 +366,7 @@ class GateSession(GateProtocol):
         await asyncio.sleep(self.door.config.auth_failure_delay_s)
         self.reply(CATALOGUE["auth-invalid"])
         if self._auth_failures >= self.door.config.max_auth_failures:
-            raise HangUp(CATALOGUE["too-many-errors"])
+            raise OutOfBudget("auth-failures")
 
     # -- the transaction -----------------------------------------------------------------------
 
@@ -304,6 +379,7 @@ class GateSession(GateProtocol):
         else:
             mail = parse_mail(argument)
             if mail.size > self.door.max_message_octets:
+                self._note_exhausted("message-octets")
                 self._note_error(CATALOGUE["too-long"])
                 return
             refusal = await self.door.pipeline.refusal_at_mail(self._key, self._client())
@@ -321,10 +397,18 @@ class GateSession(GateProtocol):
         if self._mail is None:
             self._bad_sequence("MAIL comes first")
         elif len(self._recipients) >= self.door.max_recipients:
-            self.reply(reply_of("too-many-recipients", limit=self.door.max_recipients))
+            self._refuse_recipient()
         else:
             self._recipients.append(parse_rcpt(argument, smtputf8=self._mail.smtputf8))
             self.reply(CATALOGUE["recipient-ok"])
+
+    def _refuse_recipient(self) -> None:
+        self.reply(reply_of("too-many-recipients", limit=self.door.max_recipients))
+        if not self._spent.excess_recipients:
+            self._note_exhausted("recipients")
+        self._spent.excess_recipients += 1
+        over = self._spent.excess_recipients - self.door.config.max_excess_recipients
+        self._count_over("excess-recipients", over)
 
     async def on_data(self, argument: bytes) -> None:
         """DATA: take the message, hand it to the pipeline, answer with its verdict."""
@@ -336,16 +420,31 @@ class GateSession(GateProtocol):
             self._excused = 0
             return
         self.reply(CATALOGUE["start-data"])
-        intake = MessageIntake(self.door.intake, self.door.max_message_octets)
+        intake = MessageIntake(
+            self.door.intake, self.door.max_message_octets, self._key.principal.account.id
+        )
         try:
-            message = await self.read_message(intake, self.door.config.data_timeout_s)
+            message = await self.read_message(intake)
             if message is None:
-                self.reply(CATALOGUE[intake.refusal])
+                self._refuse_message(intake.refusal or "message-octets")
             else:
-                self.reply(await self._submit(self._key, self._mail, message))
+                self.is_submitting = True
+                reply = await self._submit(self._key, self._mail, message)
+                self.reply(reply)
+                if reply.is_positive:
+                    self._spent = _Spent()
         finally:
             intake.release()
-        self._reset()
+            self._reset()
+
+    def _refuse_message(self, budget: BudgetName) -> None:
+        """There is no room for the message."""
+        self._note_exhausted(budget)
+        reply = CATALOGUE[BUDGETS[budget].reply]
+        if reply.is_permanent:
+            self._note_error(reply)
+        else:
+            self.reply(reply)
 
     async def _submit(self, key: AccessKey, mail: MailCommand, message: bytes) -> Reply:
         door = self.door
@@ -369,6 +468,7 @@ class GateSession(GateProtocol):
         )
 
     def _reset(self) -> None:
+        self.is_submitting = False
         self._mail = None
         self._recipients = []
         self.in_transaction = False
@@ -386,6 +486,7 @@ class GateSession(GateProtocol):
         )
 
 
+_NO_COMMAND: Final = {ILL_ENDED: "bad-line-end", TOO_LONG: "line-too-long"}
 _COMMANDS: Final[dict[bytes, Callable[[GateSession, bytes], Awaitable[None]]]] = {
     b"HELO": GateSession.on_helo,
     b"EHLO": GateSession.on_ehlo,

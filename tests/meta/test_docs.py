@@ -9,7 +9,7 @@ from typing import Final, get_args
 import pytest
 from typer.core import TyperCommand
 
-from smtpgate.config import GateConfig
+from smtpgate.config import GateConfig, UpstreamConfig
 from smtpgate.core.events import Outcome, Stage
 from smtpgate.core.reply import REASONS
 from smtpgate.metrics import CATALOGUE as METRICS
@@ -156,7 +156,9 @@ def setting(name: str) -> str:
 
 
 def test_the_unit_leaves_time_to_drain() -> None:
-    assert int(setting("TimeoutStopSec")) > GateConfig.model_fields["drain_s"].default
+    drain_s = GateConfig.model_fields["drain_s"].default
+    deadline_s = UpstreamConfig.model_fields["deadline_s"].default
+    assert int(setting("TimeoutStopSec")) > drain_s + deadline_s + 15
     assert setting("KillSignal") == "SIGTERM"
     assert setting("Type") == "notify"
 

@@ -35,7 +35,7 @@ def test_the_final_dot_is_found_however_the_octets_arrive(
 ) -> None:
     wire = stuffed(message)
     intake = Intake(10**6)
-    taker = MessageIntake(intake, 10**6)
+    taker = MessageIntake(intake, 10**6, "a")
     buffer = bytearray()
     size = None
     for piece in cut_at(wire + behind, cuts):
@@ -55,14 +55,14 @@ def test_a_message_that_is_too_long_is_read_to_its_end_and_not_kept(
 ) -> None:
     wire = stuffed(b"x" * 20 + b"\r\n" + message)
     intake = Intake(10**6)
-    taker = MessageIntake(intake, 10)
+    taker = MessageIntake(intake, 10, "a")
     buffer = bytearray()
     size = None
     for piece in cut_at(wire + behind, cuts):
         buffer += piece
         if size is None:
             size = taker.look(buffer)
-    assert taker.refusal == "too-long"
+    assert taker.refusal == "message-octets"
     assert size is not None
     assert bytes(buffer[size + 3 :]) == behind
     taker.release()
@@ -71,14 +71,14 @@ def test_a_message_that_is_too_long_is_read_to_its_end_and_not_kept(
 
 def test_messages_beyond_the_bound_are_turned_away_until_there_is_room() -> None:
     intake = Intake(100)
-    first, second = MessageIntake(intake, 1000), MessageIntake(intake, 1000)
+    first, second = MessageIntake(intake, 1000, "a"), MessageIntake(intake, 1000, "b")
     assert first.look(bytearray(b"x" * 80)) is None
     assert second.look(bytearray(b"y" * 80)) is None
-    assert (first.refusal, second.refusal) == ("", "overloaded")
+    assert (first.refusal, second.refusal) == (None, "inflight-octets")
     first.release()
-    third = MessageIntake(intake, 1000)
+    third = MessageIntake(intake, 1000, "a")
     third.look(bytearray(b"z" * 500))
-    assert third.refusal == ""  # alone, one message always fits
+    assert third.refusal is None  # alone, one message always fits
 
 
 def read_by_lines(message: bytes) -> bytes:

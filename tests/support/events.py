@@ -7,10 +7,12 @@ from smtpgate.core.account import UNLIMITED, Account, Principal, SendingLimits
 from smtpgate.core.address import Mailbox, ReversePath
 from smtpgate.core.arn import user_arn
 from smtpgate.core.author import Author
+from smtpgate.core.budget import BudgetName
 from smtpgate.core.envelope import Client, Envelope, Submission
 from smtpgate.core.events import (
     Authenticated,
     AuthFailed,
+    BudgetExhausted,
     DkimAlarm,
     IdentityStateChanged,
     MailRefused,
@@ -33,6 +35,7 @@ __all__ = [
     "UPKEEP",
     "auth_failed",
     "authenticated",
+    "budget_exhausted",
     "done",
     "mail_refused",
     "sessions_ended",
@@ -106,6 +109,11 @@ def sessions_ended(sessions: int) -> SessionsEnded:
 def auth_failed(username: str = "AKIAIOSFODNN7EXAMPLE") -> AuthFailed:
     """Wrong credentials under that name."""
     return AuthFailed(CLIENT, username, "invalid-credentials", AT)
+
+
+def budget_exhausted(budget: BudgetName) -> BudgetExhausted:
+    """A client that has used up that budget."""
+    return BudgetExhausted(budget, CLIENT, "AKIAIOSFODNN7EXAMPLE", DELEGATE, AT)
 
 
 def mail_refused() -> MailRefused:

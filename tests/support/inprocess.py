@@ -215,7 +215,7 @@ async def open_gate(
         yield gate, sink
     finally:
         await close_dialogs()
-        await gate.stop(drain_s=0)
+        await gate.stop(drain_s=0, finish_s=0)
         await store.close()
         await sink.close()
 
@@ -259,6 +259,7 @@ def facts() -> dict[str, str]:
         "user64": b64encode(b"AKIAMAILER0000000000").decode(),
         "password64": b64encode(PASSWORD.encode()).decode(),
         "wrong64": b64encode(b"wrong").decode(),
+        "long": "A" * 13_000,
         "message": MESSAGE.encode("unicode_escape").decode(),
     }
 

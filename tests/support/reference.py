@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from smtpgate.cli import app
+from smtpgate.core.budget import BUDGETS
 from smtpgate.core.events import AUTH_REASONS
 from smtpgate.core.reply import CATALOGUE, REASONS
 from smtpgate.metrics.catalogue import CATALOGUE as METRICS
@@ -99,6 +100,11 @@ def summary(command: TyperCommand) -> str:
     return first.removesuffix(".")
 
 
+def _reply_code(name: str) -> str:
+    reply = CATALOGUE.get(name)
+    return "closed" if reply is None else f"{reply.code} {reply.enhanced}"
+
+
 @cache
 def tables() -> dict[str, str]:
     """The tables, by the name of their place in the README."""
@@ -111,7 +117,12 @@ def tables() -> dict[str, str]:
         for row in METRICS.values()
     ]
     config = [(f"`{key}`", f"`{value}`", what) for key, value, what in commented_keys()]
+    budgets = [
+        (f"`{name}`", one.phase, f"`{one.key}`", _reply_code(one.reply), one.meaning)
+        for name, one in BUDGETS.items()
+    ]
     return {
+        "budgets": _table(("budget", "counts", "key", "reply", "what it bounds"), budgets),
         "config": _table(("key", "in the sample", "what"), config),
         "replies": _table(("code", "enhanced", "text"), replies),
         "reasons": _table(

@@ -240,7 +240,7 @@ async def test_a_message_that_is_cut_off_while_it_is_relayed_is_in_doubt(
         assert row.outcome == "relaying"
         store = journal_of(gate).store
         database = store.database
-        await gate.stop(drain_s=0)
+        await gate.stop(drain_s=0, finish_s=0)
         again = replace(store, database=type(database)(database.url, OSError))
         (row,) = await all_rows(again)
         assert (row.outcome, row.reason) == ("in-doubt", "in-doubt")

@@ -63,7 +63,7 @@ async def test_a_part_that_cannot_be_stopped_is_told_and_the_others_are_stopped(
     async with open_gate(tmp_path) as (gate, _):
         for part, stop in ((gate.upstream, "close"), (gate.ledger, "close")):
             setattr(part, stop, failing(getattr(part, stop)))
-        await gate.stop(drain_s=0)
+        await gate.stop(drain_s=0, finish_s=0)
         with pytest.raises(urllib.error.URLError):
             await readiness(gate)
     told = [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]

@@ -16,6 +16,7 @@ from tests.support.inprocess import (
     PASSWORD,
     auth_plain,
     client_tls,
+    facts,
     login,
     open_gate,
     send,
@@ -179,6 +180,25 @@ async def test_a_client_is_shown_the_door_after_three_wrong_passwords(tmp_path: 
         assert PASSWORD not in text
 
 
+async def test_a_login_that_asks_to_act_as_another_identity_is_a_failed_login(
+    tmp_path: Path,
+) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        dialog = await Dialog.open(gate.listeners["plain"].port)
+        await dialog.reply()
+        await dialog.say("EHLO client.example")
+        for _ in range(3):
+            reply = await dialog.say(f"AUTH PLAIN {facts()['plain_as_other']}")
+            assert reply == "535 5.7.8 Authentication Credentials Invalid"
+        assert (await dialog.reply()).startswith("421 4.7.0")
+        await gate.log.flush()
+        text = (tmp_path / "log").read_text()
+        assert text.count('"event":"auth-failed"') == 3
+        assert text.count('"reason":"other-identity"') == 3
+        metric = 'smtpgate_auth_failures_total{listener="plain",reason="other-identity"} 3.0'
+        assert metric in gate.metrics.render().decode()
+
+
 @pytest.mark.parametrize(
     "key_id",
     ["AKIANOSUCHKEY0000000", "", "x" * 4000, "AKIA\0"],
@@ -278,7 +298,7 @@ async def test_a_message_that_trickles_in_is_cut_off(tmp_path: Path) -> None:
         assert not sink.messages
 
 
-async def test_a_transaction_that_outlasts_the_drain_is_cut_off_and_told_as_in_doubt(
+async def test_a_transaction_that_outlasts_every_deadline_is_cut_off_and_told_as_in_doubt(
     tmp_path: Path,
 ) -> None:
     async with (
@@ -289,7 +309,7 @@ async def test_a_transaction_that_outlasts_the_drain_is_cut_off_and_told_as_in_d
         dialog = await login(gate)
         await hand_over(dialog)
         await upstream.until(lambda: bool(upstream.messages))
-        await gate.stop(drain_s=0.05)
+        await gate.stop(drain_s=0, finish_s=0.05)
         with contextlib.suppress(ConnectionError):
             assert await dialog.is_closed(), "without a verdict: the client keeps its copy"
         text = (tmp_path / "log").read_text()

@@ -27,6 +27,7 @@ from tests.support.events import (
     UPKEEP,
     auth_failed,
     authenticated,
+    budget_exhausted,
     done,
     mail_refused,
     sessions_ended,
@@ -270,6 +271,16 @@ def test_a_retention_that_fails_and_works_again_is_told_in_two_lines(path: Path)
     assert (failed["event"], failed["level"]) == ("journal-retention-failed", "error")
     assert failed["problem"] == "journal.sqlite: disk full"
     assert (again["event"], again["level"]) == ("journal-retention-resumed", "info")
+
+
+def test_a_used_up_budget_has_a_line_that_names_the_configuration_key(
+    log: JsonLog, path: Path
+) -> None:
+    log.publish(budget_exhausted("errors"))
+    (entry,) = entries(path)
+    assert (entry["event"], entry["level"]) == ("budget-exhausted", "info")
+    assert (entry["budget"], entry["key"]) == ("errors", "listener.submission.max_errors")
+    assert (entry["code"], entry["account"]) == (421, DELEGATE)
 
 
 def test_sessions_have_no_lines(log: JsonLog, path: Path) -> None:

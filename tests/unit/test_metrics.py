@@ -28,6 +28,7 @@ from tests.support.events import (
     UPKEEP,
     auth_failed,
     authenticated,
+    budget_exhausted,
     done,
     mail_refused,
     sessions_ended,
@@ -41,6 +42,7 @@ EVENTS = (
     sessions_ended(1),
     SessionOpened("submission"),
     SessionClosed("submission"),
+    budget_exhausted("errors"),
     *UPKEEP,
     JournalChanged("disk full", 2, AT),
     LedgerChanged("connection refused", 0.0, AT),
@@ -217,11 +219,11 @@ def test_sessions_are_counted_up_and_down_and_refused_ones_apart(metrics: Metric
     for _ in range(3):
         metrics.publish(SessionOpened("submission"))
     metrics.publish(SessionClosed("submission"))
-    metrics.publish(SessionOpened("submission", refused="max-connections"))
+    metrics.publish(budget_exhausted("connections"))
     seen = samples(metrics)
     assert seen['smtpgate_sessions{listener="submission"}'] == 2
-    labels = '{listener="submission",reason="max-connections"}'
-    assert seen[f"smtpgate_sessions_refused_total{labels}"] == 1
+    labels = '{budget="connections",listener="submission"}'
+    assert seen[f"smtpgate_budget_exhausted_total{labels}"] == 1
 
 
 def test_failed_logins_are_counted_without_the_name_that_was_tried(metrics: Metrics) -> None:

@@ -1,0 +1,100 @@
+"""Counting sockets: from accept until they are closed, by listener, client and in all.
+
+A socket counts before it has said anything: before a PROXY header and before its TLS handshake.
+"""
+
+import contextlib
+import resource
+from collections import Counter
+from typing import Final
+
+from smtpgate.config import ListenerConfig
+from smtpgate.core.budget import BudgetName
+
+__all__ = ["Place", "Places", "Sockets", "most_sockets", "raise_descriptor_limit"]
+
+_NOBODY: Final = ""
+
+
+def raise_descriptor_limit() -> None:
+    """Raise the limit of open files as far as the system lets us."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def most_sockets(reserved: int) -> int:
+    """How many sockets clients may have, when so many open files are for other things."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, limit - reserved)
+
+
+class Sockets:
+    """How many sockets of clients the gate has open, against the limit of open files."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.open = 0
+
+
+class Place:
+    """The place that one socket takes; given back once, however often that is asked."""
+
+    __slots__ = ("_address", "_is_taken", "_places")
+
+    def __init__(self, places: "Places") -> None:
+        self._places = places
+        self._address = _NOBODY
+        self._is_taken = True
+
+    def name_client(self, address: str) -> BudgetName | None:
+        """Count the socket for that client too, or name the bound that it would pass."""
+        refusal = self._places.count_client(address)
+        if refusal is None:
+            self._address = address
+        return refusal
+
+    def give_back(self) -> None:
+        """The socket is closed."""
+        if self._is_taken:
+            self._is_taken = False
+            self._places.give_back(self._address)
+
+
+class Places:
+    """The places of one listener."""
+
+    def __init__(self, config: ListenerConfig, sockets: Sockets) -> None:
+        self._config = config
+        self._sockets = sockets
+        self._taken = 0
+        self._clients: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return self._taken
+
+    def take(self) -> Place | BudgetName:
+        """A place for a socket that was accepted, or the bound that it would pass."""
+        if self._sockets.open >= self._sockets.limit:
+            return "descriptors"
+        if self._taken >= self._config.max_connections:
+            return "connections"
+        self._sockets.open += 1
+        self._taken += 1
+        return Place(self)
+
+    def count_client(self, address: str) -> BudgetName | None:
+        """Count one more socket of that client, or name the bound that it would pass."""
+        if self._clients[address] >= self._config.max_connections_per_client:
+            return "connections-per-client"
+        self._clients[address] += 1
+        return None
+
+    def give_back(self, address: str) -> None:
+        """One socket fewer, of that client when it is known."""
+        self._sockets.open -= 1
+        self._taken -= 1
+        if address != _NOBODY:
+            self._clients[address] -= 1
+            if not self._clients[address]:
+                del self._clients[address]
