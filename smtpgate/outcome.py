@@ -22,9 +22,12 @@ def refuse(done: SubmissionDone, refusal: Reject) -> Reply:
         done.outcome = "in-doubt"
     else:
         done.outcome = "deferred" if refusal.reply.is_transient else "refused"
+    shown: Reject | None = None
     if isinstance(refusal, Denial):
         done.decision, done.identities = refusal.decision, refusal.identities
-    return worded(refusal, done.submission.message_id)
+        shown = refusal.shown
+    done.is_masked = shown is not None
+    return worded(shown or refusal, done.submission.message_id)
 
 
 class Outcome:

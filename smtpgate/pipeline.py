@@ -210,7 +210,7 @@ class Pipeline:
         )
         done.long_line = message.long_line
         done.header, done.intent = message.block, message.intent
-        done.authors, done.sender = message.authors, message.sender
+        done.authors, done.sender, done.resent = message.authors, message.sender, message.resent
         return message
 
     async def _as_of_now(self, submission: Submission) -> Submission:
@@ -232,7 +232,7 @@ class Pipeline:
     ) -> Authorization:
         """Find the identity of each role and ask the policies of both sides."""
         reverse_path = submission.envelope.reverse_path.mailbox
-        names = identity_names(message.intent, reverse_path, message.authors, message.sender)
+        names = identity_names(message.intent, reverse_path, message.shown)
         try:
             known = {name: await self._directory.identities(name) for name in names}
         except DirectoryUnavailableError as error:
@@ -244,6 +244,7 @@ class Pipeline:
                 reverse_path=reverse_path,
                 authors=message.authors,
                 sender=message.sender,
+                resent=message.resent,
                 context=submission_context(submission, self.rules.region),
                 known=known,
                 region=self.rules.region,

@@ -59,6 +59,7 @@ def _decided(record: Record) -> dict[str, object]:
         "return_path_arn": _text(intent.return_path_arn),
         "from": [_author(author) for author in record.authors],
         "sender": None if record.sender is None else _author(record.sender),
+        "resent": [_author(author) for author in record.resent],
         "identities": [
             {"role": used.role, "address": str(used.address), "arn": used.arn, "how": used.how}
             for used in record.identities

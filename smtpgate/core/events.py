@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 Outcome = Literal["accepted", "deferred", "refused", "in-doubt"]
-Role = Literal["source", "from", "sender", "return-path"]
+Role = Literal["source", "from", "sender", "resent", "return-path"]
 Stage = Literal["message", "authorization", "limits", "signing", "relay"]
 AuthReason = Literal["invalid-credentials", "other-identity", KeyRefusal]
 
@@ -78,7 +78,8 @@ class SubmissionDone:
     order; ``crossings`` are the shares of a quota that were reached by it. ``counted`` is how
     many recipients stay counted: those that were accepted, or may have been. ``uncounted`` says
     why its recipients were counted nowhere, ``long_line`` which line of its body is too long.
-    ``header`` is the block without the fields that ``intent`` was read from.
+    ``header`` is the block without the fields that ``intent`` was read from. ``is_masked``: the
+    reply does not have the reason, because no Allow of the identity is about the sender.
     """
 
     submission: Submission
@@ -90,8 +91,10 @@ class SubmissionDone:
     intent: SendingIntent | None = None
     authors: tuple[Author, ...] = ()
     sender: Author | None = None
+    resent: tuple[Author, ...] = ()
     identities: tuple[UsedIdentity, ...] = ()
     decision: Decision | None = None
+    is_masked: bool = False
     charges: tuple[Charge, ...] = ()
     used: tuple[int, ...] = ()
     crossings: tuple[Crossing, ...] = ()

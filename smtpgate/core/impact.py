@@ -2,8 +2,8 @@
 
 Each recorded request is decided twice by the engine that decides about mail: with the directory
 as it is now, and with the proposed policy in it. From the record are the time, the client, the
-envelope, From, Sender and the identities that were named. As they are now are the sender with
-its policies, tags and organization, and the identities with their policies.
+envelope, From, Sender, Resent-From and the identities that were named. As they are now are the
+sender with its policies, tags and organization, and the identities with their policies.
 """
 
 from collections import Counter
@@ -199,6 +199,7 @@ def _question(
         reverse_path=record.reverse_path,
         authors=record.authors,
         sender=record.sender,
+        resent=record.resent,
         context=submission_context(submission, region),
         known=known,
         region=region,

@@ -16,13 +16,16 @@ from smtpgate.core.headers import (
 )
 from smtpgate.core.intent import IntentError, SendingIntent, take_intent
 from smtpgate.core.reply import reject
+from smtpgate.core.resent import read_resent_fields
 
 __all__ = ["ReadMessage", "read_message"]
 
 
 @dataclass(frozen=True, slots=True)
 class ReadMessage:
-    """A message cut in two, without its X-SES fields, with what they and From said.
+    """A message cut in two, without its X-SES fields, with what they, From and Sender said.
+
+    ``resent`` has the mailboxes of Resent-From and Resent-Sender.
 
     ``long_line`` is the number of the first line of the body that is longer than lines may be.
     """
@@ -32,9 +35,16 @@ class ReadMessage:
     intent: SendingIntent
     authors: tuple[Author, ...]
     sender: Author | None
+    resent: tuple[Author, ...]
     is_8bit: bool
     has_utf8_header: bool
     long_line: int | None = None
+
+    @property
+    def shown(self) -> tuple[Author, ...]:
+        """Everybody that the message says it is from."""
+        sender = () if self.sender is None else (self.sender,)
+        return (*self.authors, *sender, *self.resent)
 
 
 def read_message(
@@ -53,6 +63,7 @@ def read_message(
         intent, block = take_intent(message.block)
         _refuse_duplicates(block)
         authors, sender = read_author_fields(block, smtputf8=smtputf8)
+        resent = read_resent_fields(block, smtputf8=smtputf8)
         _refuse_unqualified(block)
     except LongLineError as error:
         reject("transaction-failed", "long-line", problem=error)
@@ -73,6 +84,7 @@ def read_message(
         intent,
         authors,
         sender,
+        resent,
         is_8bit,
         is_8bit and not all(field.raw.isascii() for field in block.fields),
         long_line,

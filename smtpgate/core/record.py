@@ -21,7 +21,7 @@ from smtpgate.core.identity import names_covering
 from smtpgate.core.intent import SendingIntent
 from smtpgate.core.limits import Charge, Subject
 from smtpgate.core.policy import Decision, Outcome, Side
-from smtpgate.core.reply import CATALOGUE, Reply
+from smtpgate.core.reply import CATALOGUE, MASKED_DETAIL, MASKED_REASON, Reply
 
 __all__ = [
     "LimitState",
@@ -65,7 +65,8 @@ class Record:
     is what the client claimed; of a submission it is the access key's id. ``recipients`` counts
     them, ``forward_paths`` has them unless they are not to be kept. ``tags`` and
     ``organization_id`` are the sender's as they were then. ``uncounted`` says why its
-    recipients were counted nowhere.
+    recipients were counted nowhere. ``is_masked``: only the owner of the identity that was
+    looked at last may learn the reason.
     """
 
     id: str
@@ -90,8 +91,10 @@ class Record:
     intent: SendingIntent = _NO_INTENT
     authors: tuple[Author, ...] = ()
     sender: Author | None = None
+    resent: tuple[Author, ...] = ()
     identities: tuple[UsedIdentity, ...] = ()
     decision: Decision | None = None
+    is_masked: bool = False
     limits: tuple[LimitState, ...] = ()
     uncounted: str = ""
     signing_domain: str | None = None
@@ -112,10 +115,11 @@ class Record:
 
     @property
     def mailboxes(self) -> tuple[Mailbox, ...]:
-        """MAIL FROM, From and Sender: whatever an identity has to serve."""
+        """MAIL FROM, From, Sender and Resent-From: whatever an identity has to serve."""
         found = [author.mailbox for author in self.authors]
         if self.sender is not None:
             found.append(self.sender.mailbox)
+        found += (author.mailbox for author in self.resent)
         if self.reverse_path is not None:
             found.append(self.reverse_path)
         return tuple(dict.fromkeys(found))
@@ -132,6 +136,25 @@ class Record:
     def may_be_seen_by(self, account_id: str) -> bool:
         """Whether it is the account's own, or by one of its identities."""
         return account_id == self.account_id or account_id in self.owner_ids
+
+    def masked_for(self, account_id: str) -> "Record":
+        """The record without what the account must not learn of another's identity."""
+        if not self.is_masked or account_id == owner_of(self._concerned):
+            return self
+        own = tuple(used for used in self.identities if owner_of(used.arn) == account_id)
+        return replace(
+            self,
+            reason=MASKED_REASON,
+            detail=MASKED_DETAIL,
+            decision=None,
+            identities=own,
+            stage_s=(),
+        )
+
+    @property
+    def _concerned(self) -> str:
+        """The ARN of the identity that was looked at last."""
+        return self.identities[-1].arn if self.identities else ""
 
 
 def owner_of(arn: str) -> str:
@@ -181,8 +204,10 @@ def submission_record(
         intent=done.intent or _NO_INTENT,
         authors=done.authors,
         sender=done.sender,
+        resent=done.resent,
         identities=done.identities,
         decision=None if done.decision is None else _without_excess(done.decision),
+        is_masked=done.is_masked,
         limits=_limits(done.charges, done.used),
         uncounted=done.uncounted[:_MAX_TEXT],
         signing_domain=done.signing_domain,

@@ -8,7 +8,17 @@ import re
 from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 
-__all__ = ["CATALOGUE", "INNER_REASONS", "REASONS", "Reject", "Reply", "reject", "reply_of"]
+__all__ = [
+    "CATALOGUE",
+    "INNER_REASONS",
+    "MASKED_DETAIL",
+    "MASKED_REASON",
+    "REASONS",
+    "Reject",
+    "Reply",
+    "reject",
+    "reply_of",
+]
 
 _ENHANCED: Final = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
@@ -287,3 +297,8 @@ INNER_REASONS: Final = frozenset(
         "internal-error",
     }
 )
+
+# What a sender sees of every refusal about an identity that it named, when no Allow of it is
+# about the sender: the same whether the identity exists, is verified, is paused, or denies.
+MASKED_REASON: Final = "implicit-deny"
+MASKED_DETAIL: Final = "the identity's policies do not name you"

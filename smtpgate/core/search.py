@@ -33,9 +33,12 @@ class Search:
         An address is not compared when the recipients were not kept: the term that the record
         was found by says that it fits.
         """
+        if not self._fits_sender(record):
+            return False
+        if self.account_id is not None:
+            record = record.masked_for(self.account_id)
         return (
-            self._fits_sender(record)
-            and self._fits_verdict(record)
+            self._fits_verdict(record)
             and self._fits_time(record)
             and (self.identity is None or _has_identity(record, self.identity))
             and (self.address is None or _has_address(record, self.address))

@@ -37,6 +37,7 @@ _ROLES: Final = {
     "source": "source",
     "from": "From",
     "sender": "Sender",
+    "resent": "Resent-From",
     "return-path": "return path",
 }
 # Of a message that was refused for these, nothing was counted against limits.
@@ -148,6 +149,8 @@ def _what(record: Record) -> Iterator[str]:
         yield f"From: {', '.join(map(_shown, record.authors))}"
     if record.sender is not None:
         yield f"Sender: {_shown(record.sender)}"
+    if record.resent:
+        yield f"Resent by: {', '.join(map(_shown, record.resent))}"
     if record.subject is not None:
         yield f"Subject: {record.subject}"
     intent = record.intent
@@ -183,7 +186,11 @@ def _shown(author: Author) -> str:
 def _looked_at(record: Record) -> Iterator[str]:
     for used in record.identities:
         yield f"{_ROLES[used.role]} {used.address}: {used.arn}, {_HOW[used.how]}"
-    if not record.identities:
+    if record.identities:
+        return
+    if record.is_masked:
+        yield "No identity whose policies name the sender."
+    else:
         yield "No identity: it ended before one was found."
 
 
@@ -289,8 +296,10 @@ def as_seen_by(record: Record, account_id: str) -> Record:
 
     A sender learns what decided, but not the owner's policies; the owner learns what the
     sender's policies said, but neither them nor its access key, and of limits only what it set
-    itself. Neither learns what the gate's insides said.
+    itself. Neither learns what the gate's insides said. A sender that no Allow is about does
+    not learn whether there is such an identity.
     """
+    record = record.masked_for(account_id)
     if record.reason in INNER_REASONS:
         record = replace(record, detail="")
     if account_id != record.account_id:

@@ -89,7 +89,7 @@ class Trial:
 
     def names(self) -> set[str]:
         """The names of all identities that can matter."""
-        return identity_names(self.intent, self.reverse_path, self.authors, None)
+        return identity_names(self.intent, self.reverse_path, self.authors)
 
     def run(self, known: Known, *, region: str, infer_arn: bool) -> TrialResult:
         """Decide as the gate would."""
@@ -103,6 +103,7 @@ class Trial:
             reverse_path=self.reverse_path,
             authors=self.authors,
             sender=None,
+            resent=(),
             context=self._context(region),
             known=known,
             region=region,

@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import Final, Protocol
 
 from smtpgate.core.record import owner_of
+from smtpgate.core.reply import MASKED_REASON
 
 __all__ = [
     "ACCEPTED",
@@ -159,6 +160,10 @@ class Counted(Protocol):
         """As which user."""
 
     @property
+    def is_masked(self) -> bool:
+        """Whether the sender must not learn the reason."""
+
+    @property
     def from_identity(self) -> str:
         """The ARN of the identity that served From."""
 
@@ -172,10 +177,17 @@ class Counted(Protocol):
 
 
 def usage_of(record: Counted) -> tuple[UsageKey, Counts] | None:
-    """What a record adds; ``None`` without a message, and for what has no verdict yet."""
+    """What a record adds; ``None`` without a message, and for what has no verdict yet.
+
+    What the sender must not learn is counted under the reason that it was given, for no
+    identity: sums are the sender's as much as the owner's.
+    """
     if record.kind != "submission" or record.outcome == "relaying":
         return None
-    key = UsageKey(record.account_id, record.user_arn, record.from_identity, record.reason)
+    identity, reason = record.from_identity, record.reason
+    if record.is_masked:
+        identity, reason = "", MASKED_REASON
+    key = UsageKey(record.account_id, record.user_arn, identity, reason)
     if record.outcome != ACCEPTED:
         return key, Counts(attempts=1)
     return key, Counts(1, 1, record.recipients, record.octets)

@@ -65,6 +65,11 @@ class Row(NamedTuple):
     facts: str
     verdict: str
 
+    @property
+    def is_masked(self) -> bool:
+        """Whether the sender must not learn the reason."""
+        return '"masked":true' in self.verdict  # a quote in a text would have a backslash
+
 
 COLUMNS: Final = tuple(records.c[name] for name in Row._fields)
 """What a query asks for that ``Row._make`` is given."""
@@ -154,6 +159,7 @@ def _facts(record: Record, texts: dict[str, str]) -> Facts:
         ],
         "from": [_author(author) for author in record.authors],
         "sender": None if record.sender is None else _author(record.sender),
+        "resent": [_author(author) for author in record.resent],
         "used": [
             [used.role, _address(used.address), used.arn, used.how]
             for used in record.identities
@@ -189,6 +195,7 @@ def _verdict(record: Record) -> Facts:
         "upstream": record.upstream,
         "upstream_reply": _reply(record.upstream_reply),
         "stages": record.stage_s or None,
+        "masked": record.is_masked or None,
     }
     return {name: value for name, value in verdict.items() if value is not None}
 
@@ -298,11 +305,13 @@ def record_of(row: Row, texts: Texts) -> Record:
         intent=SendingIntent(*map(_arn_in, facts.get("arns", ()))),
         authors=tuple(map(_author_in, facts.get("from", ()))),
         sender=None if sender is None else _author_in(sender),
+        resent=tuple(map(_author_in, facts.get("resent", ()))),
         identities=tuple(
             UsedIdentity(role, _mailbox_in(address), arn, how)
             for role, address, arn, how in facts.get("used", ())
         ),
         decision=None if decision is None else _decision_in(decision, texts),
+        is_masked=verdict.get("masked", False),
         limits=tuple(
             LimitState(Subject(row.account_id, kind, name), *state)
             for kind, name, *state in facts.get("limits", ())

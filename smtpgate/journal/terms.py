@@ -17,6 +17,7 @@ from typing import Final
 
 from smtpgate.core.address import Mailbox
 from smtpgate.core.record import Record
+from smtpgate.core.reply import MASKED_REASON
 
 __all__ = ["TermKey", "TermKeyError", "new_key", "read_key", "read_or_make_key"]
 
@@ -85,7 +86,9 @@ class TermKey:
         """The terms of a verdict that somebody may look for."""
         if record.outcome == _ACCEPTED:
             return set()
-        return {self.outcome(record.outcome), self.reason(record.reason)}
+        found = {self.outcome(record.outcome), self.reason(record.reason)}
+        # The sender looks for the reason that it was given, and the owner for the true one.
+        return found | {self.reason(MASKED_REASON)} if record.is_masked else found
 
 
 def read_key(path: Path) -> TermKey:

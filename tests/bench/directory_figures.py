@@ -142,7 +142,7 @@ async def _decide(directory: LiveDirectory, size: Size, number: int) -> None:
     assert key is not None
     sender = Mailbox("team+spring", size.name(number))
     author = Author(mailbox=sender, display_name="Team")
-    names = identity_names(SendingIntent(), sender, [author], None)
+    names = identity_names(SendingIntent(), sender, [author])
     known = {name: await directory.identities(name) for name in names}
     _ = authorize(
         Question(
@@ -151,6 +151,7 @@ async def _decide(directory: LiveDirectory, size: Size, number: int) -> None:
             reverse_path=sender,
             authors=(author,),
             sender=None,
+            resent=(),
             context=submission_context(_submission(key, sender), REGION),
             known=known,
             region=REGION,

@@ -23,6 +23,7 @@ from smtpgate.core.usage import Counts, Grain, UsageKey, UsageRow, start_of, uni
 from smtpgate.journal.live import JournalSettings, LiveJournal
 from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.retention import GIVEN_UP
+from smtpgate.journal.rows import Row
 from smtpgate.journal.schema import HEAD, metadata
 from smtpgate.journal.store import SCHEMA, JournalStore, SchemaError, TermKeyError
 from smtpgate.journal.usage import UsageQuery, usage_rows
@@ -339,8 +340,9 @@ async def recomputed(store: JournalStore, grain: Grain) -> dict[tuple[Any, Usage
     """What the rows of the journal add up to."""
     sums: dict[tuple[Any, UsageKey], Counts] = {}
     async with store.reading() as connection:
-        rows = await connection.execute(text("SELECT * FROM journal_records"))
-        for row in rows:
+        names = ", ".join(Row._fields)
+        found = await connection.execute(text(f"SELECT {names} FROM journal_records"))
+        for row in map(Row._make, found):
             counted = usage_of(row)
             if counted is not None:
                 unit = row.received_us // (grain.value * 60_000_000)

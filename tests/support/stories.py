@@ -17,7 +17,14 @@ from smtpgate.core.intent import SendingIntent
 from smtpgate.core.limits import Charge, Subject
 from smtpgate.core.policy import parse_policy
 from smtpgate.core.record import Record, login_record, mail_record, submission_record
-from smtpgate.core.reply import REASONS, Reject, Reply, reply_of
+from smtpgate.core.reply import (
+    MASKED_DETAIL,
+    MASKED_REASON,
+    REASONS,
+    Reject,
+    Reply,
+    reply_of,
+)
 from smtpgate.core.story import as_seen_by, story_of
 from smtpgate.core.verdict import over_limit, worded
 from tests.support.cases import CASES
@@ -200,9 +207,23 @@ def records() -> Iterator[tuple[str, Record]]:
     yield from denied.items()
     yield "seen-by-the-owner", as_seen_by(_record(_refused("implicit-deny")), "888888888888")
     yield "seen-by-the-sender", as_seen_by(_record(_refused("explicit-deny")), DELEGATE)
-    stranger = denied["denied-by-principal"]
-    yield "seen-by-whom-no-policy-names", as_seen_by(stranger, DELEGATE)
+    for name, record in _masked():
+        yield f"{name}-seen-by-a-stranger", as_seen_by(record, DELEGATE)
+        yield f"{name}-seen-by-its-owner", as_seen_by(record, "888888888888")
     yield from _within_others()
+
+
+def _masked() -> Iterator[tuple[str, Record]]:
+    """What a sender that no Allow is about sees of each refusal: the same."""
+    facts = {"user": "USER", "action": "ses:SendRawEmail", "resource": IDENTITY}
+    shown = Reject(reply_of("access-denied", **facts), MASKED_REASON, MASKED_DETAIL)
+    for reason in ("not-verified", "identity-paused", "explicit-deny", "implicit-deny"):
+        event = _refused(reason)
+        event.is_masked, event.reply = True, worded(shown, _ID)
+        if reason == "identity-paused":
+            event.identities = (UsedIdentity("from", _CEO, IDENTITY, "named"),)
+        event.authors = (Author("The CEO", _CEO),)
+        yield f"masked-{reason}", _record(event)
 
 
 def _within_others() -> Iterator[tuple[str, Record]]:

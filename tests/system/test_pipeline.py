@@ -103,12 +103,6 @@ async def test_a_delegated_message_arrives_stripped_signed_and_counted(tmp_path:
             "wrong-region",
         ),
         (
-            "an identity that is not there",
-            written_by("a@example.org", fields=ARNS.replace("ses-example.com", "example.org")),
-            "554 5.7.1",
-            "not-",
-        ),
-        (
             "a malformed ARN",
             written_by("marketing@ses-example.com", fields="X-SES-FROM-ARN: nonsense\r\n"),
             "554 5.6.0 Transaction failed: Invalid ARN <nonsense>.",

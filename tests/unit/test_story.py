@@ -107,6 +107,22 @@ def test_another_owner_does_not_hear_whose_cap_was_reached() -> None:
     assert str(seen.reply).startswith("454 4.7.0 Throttling failure: Daily message quota")
 
 
+def test_a_stranger_reads_one_story_of_whatever_an_identity_is() -> None:
+    told = {
+        story(record)
+        for name, record in RECORDS.items()
+        if name.startswith("masked-") and name.endswith("-seen-by-a-stranger")
+    }
+    assert len(told) == 1
+    (text,) = told
+    assert "being sold" not in text
+    assert "NeverAsTheCeo" not in text
+    for reason in ("identity-paused", "explicit-deny", "implicit-deny"):
+        assert reason in story(RECORDS[f"masked-{reason}-seen-by-its-owner"]).split("\n")[0]
+    unknown = RECORDS["masked-not-verified-seen-by-its-owner"]
+    assert unknown.reason == "implicit-deny", "nothing shows that it is the identity's owner"
+
+
 def test_whom_no_policy_names_learns_neither_its_name_nor_what_it_says() -> None:
     told = str(story_of(as_seen_by(RECORDS["denied-by-principal"], DELEGATE), NOW))
     assert "press" not in told

@@ -13,7 +13,7 @@ from smtpgate.core.policy.attachment import (
 )
 from smtpgate.core.policy.decision import Decision, NearestMiss, Outcome, Request, Side
 from smtpgate.core.policy.document import parse_policy
-from smtpgate.core.policy.evaluate import evaluate
+from smtpgate.core.policy.evaluate import evaluate, names_caller
 from smtpgate.core.policy.lint import Finding, corrected, lint_policy
 from smtpgate.core.policy.match import glob_match
 from smtpgate.core.policy.principals import Caller
@@ -43,6 +43,7 @@ __all__ = [
     "glob_match",
     "is_policy_name",
     "lint_policy",
+    "names_caller",
     "parse_policy",
     "print_policy",
     "user_attachment_problems",

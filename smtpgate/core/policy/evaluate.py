@@ -10,14 +10,18 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-l
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Final
 
 from smtpgate.core.policy.decision import Decision, Outcome, Request, Side
 from smtpgate.core.policy.explain import nearest_miss
-from smtpgate.core.policy.principals import Who, who_is
+from smtpgate.core.policy.principals import Caller, Who, who_is
 from smtpgate.core.policy.statement import Determining, Kind, Policy, Statement, Topic
 from smtpgate.core.policy.variables import Context
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "names_caller"]
+
+# What a request's context says of the caller itself.
+_ABOUT_CALLER: Final = ("aws:principal", "aws:userid", "aws:username")
 
 
 def evaluate(
@@ -63,6 +67,26 @@ def evaluate(
     user = _explained(user, user_policies, request, who)
     identity = _explained(identity, identity_policies, request, who)
     return Decision(Outcome.IMPLICIT_DENY, (), user, identity, user.miss or identity.miss)
+
+
+def names_caller(policies: Iterable[Policy], caller: Caller, context: Context) -> bool:
+    """Whether an Allow is about the caller, be it for another action or under other conditions.
+
+    Conditions on who the caller is must hold: an Allow for everybody of one organization names
+    nobody outside it.
+    """
+    who = who_is(caller)
+    return any(
+        not statement.is_deny
+        and (statement.principals is None or statement.principals.admits(who, denies=False))
+        and all(
+            condition.holds(context)
+            for condition in statement.conditions
+            if condition.key.lower().startswith(_ABOUT_CALLER)
+        )
+        for policy in policies
+        for statement in policy.statements
+    )
 
 
 def _owner_of(resource: str) -> str:
