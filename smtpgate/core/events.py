@@ -30,6 +30,7 @@ __all__ = [
     "LedgerClockChanged",
     "MailRefused",
     "Outcome",
+    "RecordsInDoubt",
     "RecordsLost",
     "RetentionChanged",
     "Role",
@@ -274,6 +275,14 @@ class RetentionChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordsInDoubt:
+    """Records that a gate which ended left without a verdict; they are in doubt now."""
+
+    records: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class RecordsLost:
     """Records that were to be kept, and never will be."""
 
@@ -298,5 +307,6 @@ Event = (
     | LedgerChanged
     | LedgerClockChanged
     | RetentionChanged
+    | RecordsInDoubt
     | RecordsLost
 )

@@ -14,6 +14,7 @@ from smtpgate.core.events import (
     Event,
     JournalChanged,
     MailRefused,
+    RecordsInDoubt,
     RecordsLost,
     RetentionChanged,
     SubmissionDone,
@@ -22,6 +23,7 @@ from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 from smtpgate.core.record import Record, login_record, mail_record, submission_record
 from smtpgate.journal.bucket import Bucket
 from smtpgate.journal.pen import Entry
+from smtpgate.journal.presence import Presence
 from smtpgate.journal.retention import Retention, Size
 from smtpgate.journal.rows import row_of, with_verdict
 from smtpgate.journal.store import JournalStore, SchemaError, TermKeyError
@@ -71,6 +73,7 @@ class LiveJournal:
         self._on_error = on_error
         self._begun: dict[str, Entry] = {}
         self._retention: Retention | None = None
+        self.presence: Presence | None = None
         self._login_rows = Bucket(_LOGINS_AT_ONCE, _LOGIN_EVERY_S, clock)
         self._tasks = TaskOwner()
         self.writer = Writer(
@@ -81,6 +84,7 @@ class LiveJournal:
             on_change=self._tell_change,
             on_lost=self._tell_loss,
             on_error=on_error,
+            on_owed=self._note_owed,
         )
 
     async def start(self) -> None:
@@ -89,6 +93,7 @@ class LiveJournal:
         One that is not needed may be opened later. Raises SchemaError, TermKeyError,
         JournalUnavailableError or OSError.
         """
+        self.presence = self._present()
         try:
             self._key = await self.store.open(may_upgrade=self.settings.may_upgrade)
         except (JournalUnavailableError, SchemaError, TermKeyError, OSError) as error:
@@ -105,8 +110,28 @@ class LiveJournal:
             on_change=self._tell_retention,
             on_error=self._on_error,
         )
-        for work in (self.writer.mend(), self._retention.run()):
+        works = [self.writer.mend(), self._retention.run()]
+        if self.presence is not None:
+            await self.presence.start(self._key)
+            works.append(self.presence.run())
+        for work in works:
             _ = self._tasks.start(work, name="journal")
+
+    def _present(self) -> Presence | None:
+        try:
+            return Presence(
+                self.writer,
+                self.store.key_file.parent,
+                clock=self._clock,
+                on_doubt=self._tell_doubt,
+                on_lost=self.writer.lose,
+                on_error=self._on_error,
+            )
+        except OSError as error:
+            if self.settings.is_needed:
+                raise
+            self._on_error(error)
+            return None
 
     def _key_meanwhile(self) -> TermKey:
         """The key of the file, or one that is in no file before the journal is begun with it.
@@ -132,8 +157,11 @@ class LiveJournal:
         self._tasks.cancel()
         await self._tasks.drain(1)
         try:
-            await self.writer.close()
+            await self.writer.finish()
+            if self.presence is not None:
+                await self.presence.end()
         finally:
+            await self.writer.close()
             await self.store.close()
 
     def check(self) -> tuple[bool, str]:
@@ -163,7 +191,7 @@ class LiveJournal:
     @property
     def size(self) -> Size:
         """About how much there is."""
-        return Size() if self._retention is None else self._retention.size
+        return Size() if self.presence is None else self.presence.size
 
     # -- the port ------------------------------------------------------------------------------
 
@@ -221,10 +249,18 @@ class LiveJournal:
 
     def _entry(self, done: SubmissionDone, record: Record) -> Entry:
         """What is known before the relay; the verdict is still to come."""
-        row, texts = row_of(record)
+        row, texts = row_of(record, self._number)
         recipients = done.submission.envelope.recipients
         terms = frozenset(self._key.before_relay(record, recipients))
         return Entry(row=row, texts=texts, early_terms=terms, is_final=False)
+
+    @property
+    def _number(self) -> int | None:
+        return None if self.presence is None else self.presence.number
+
+    def _note_owed(self, records: int) -> None:
+        if self.presence is not None:
+            self.presence.owes(records)
 
     # -- what is told --------------------------------------------------------------------------
 
@@ -233,6 +269,10 @@ class LiveJournal:
 
     def _tell_retention(self, problem: str | None) -> None:
         self._events.publish(RetentionChanged(problem, self._clock.now()))
+
+    def _tell_doubt(self, records: int) -> None:
+        self.tally.in_doubt += records
+        self._events.publish(RecordsInDoubt(records, self._clock.now()))
 
     def _tell_loss(self, records: int, problem: str) -> None:
         self._events.publish(RecordsLost(records, problem, self._clock.now()))

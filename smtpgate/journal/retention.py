@@ -1,11 +1,11 @@
 """Forgetting: records that are too old or too many, in steps between those that are written.
 
 Each step is a transaction of a few milliseconds, so nobody who writes waits for long. Records
-that a gate which was killed left without a verdict get one here: in doubt.
+that nobody completed get a verdict here after a while: in doubt. Mostly the next gate has given
+them one before (see presence.py).
 """
 
 import asyncio
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,14 +16,14 @@ from sqlalchemy import Connection, delete, func, select, text, tuple_
 
 from smtpgate.core.message_id import first_id
 from smtpgate.core.usage import Grain, unit_of
-from smtpgate.journal.pen import Entry, Pen
+from smtpgate.journal.doubt import Doubt
 from smtpgate.journal.rows import COLUMNS, Row, hour_of, microseconds
 from smtpgate.journal.schema import metadata, records, statements, terms, usage
 from smtpgate.journal.terms import TermKey
 from smtpgate.journal.writer import Writer
 from smtpgate.ports import Clock, JournalUnavailableError
 
-__all__ = ["GIVEN_UP", "Retention", "Size"]
+__all__ = ["GIVEN_UP", "Retention", "Size", "size_of"]
 
 # Later than any verdict comes: clients wait 10 minutes (RFC 5321 §4.5.3.2.6), relays less.
 GIVEN_UP: Final = timedelta(minutes=15)
@@ -34,10 +34,6 @@ _TERM_STEP: Final = 2000
 # Of what is too much so much more goes, so that it is not too much again at once.
 _SPARE: Final = 0.05
 _SHORT_HOURS: Final = 3
-_LEFT: Final = json.dumps(
-    {"detail": "the gate ended, or the journal failed, before the verdict was written"}
-)
-
 
 _Place = tuple[bytes, str]
 """A term and an id of an hour."""
@@ -71,8 +67,7 @@ class Retention:
         self.size = Size()
         self.problem: str | None = None
         self._writer = writer
-        self._key = key
-        self._pen = Pen()
+        self._doubt = Doubt(key)
         self._max_age = max_age
         self._max_octets = max_octets
         self._clock = clock
@@ -111,7 +106,7 @@ class Retention:
         await self._forget_excess()
         await self._forget_terms(now)
         await self._steps(_old_usage(now))
-        self.size = await self._writer.run(_size)
+        self.size = await self._writer.run(size_of)
 
     async def _steps(self, step: Callable[[Connection], int]) -> None:
         """Do a step until it has nothing left to do."""
@@ -121,35 +116,13 @@ class Retention:
             await asyncio.sleep(_PAUSE_S)
 
     async def _give_up(self, now: datetime) -> None:
-        before = first_id(now - GIVEN_UP)
-        await self._steps(lambda connection: self._give_up_some(connection, before, now))
-
-    def _give_up_some(self, connection: Connection, before: str, now: datetime) -> int:
-        query = (
-            select(*COLUMNS)
-            .where(records.c.outcome == "relaying", records.c.id < before)
-            .limit(_STEP)
-            .with_for_update(skip_locked=True)  # of several gates one does it
-        )
-        rows = [Row._make(found) for found in connection.execute(query)]
-        self._pen.write(connection, [self._given_up(row, now) for row in rows])
-        return len(rows)
-
-    def _given_up(self, row: Row, now: datetime) -> Entry:
-        terms_of_it = {self._key.outcome("in-doubt"), self._key.reason("in-doubt")}
-        return Entry(
-            row=row._replace(
-                done_us=microseconds(now), outcome="in-doubt", reason="in-doubt", verdict=_LEFT
-            ),
-            texts={},
-            early_terms=frozenset(),
-            late_terms=frozenset(terms_of_it),
-            is_begun=True,
-        )
+        """What was left by a gate of which nothing is known any more."""
+        is_old = records.c.id < first_id(now - GIVEN_UP)
+        await self._steps(lambda connection: self._doubt.give_up(connection, is_old, now))
 
     async def _forget_excess(self) -> None:
         """Forget the oldest when everything together takes too much."""
-        size = await self._writer.run(_size)
+        size = await self._writer.run(size_of)
         if size.octets <= self._max_octets or size.records < 2:
             return
         share = 1 - (1 - _SPARE) * self._max_octets / size.octets
@@ -237,7 +210,8 @@ def _old_usage(now: datetime) -> Callable[[Connection], int]:
     return lambda connection: sum(connection.execute(query).rowcount for query in queries)
 
 
-def _size(connection: Connection) -> Size:
+def size_of(connection: Connection) -> Size:
+    """About how much there is; a question that is answered at once however much it is."""
     seqs = connection.execute(select(func.min(records.c.seq), func.max(records.c.seq))).one()
     number = 0 if seqs[0] is None else seqs[1] - seqs[0] + 1
     if connection.dialect.name == "sqlite":

@@ -64,6 +64,7 @@ class Row(NamedTuple):
     recipients: int
     facts: str
     verdict: str
+    writer: int | None = None
 
     @property
     def is_masked(self) -> bool:
@@ -105,8 +106,11 @@ def digest_of(text: str) -> str:
 # -- records to rows ---------------------------------------------------------------------------
 
 
-def row_of(record: Record) -> tuple[Row, dict[str, str]]:
-    """The row without its verdict, and the texts of the statements that it cites by digest."""
+def row_of(record: Record, writer: int | None = None) -> tuple[Row, dict[str, str]]:
+    """The row without its verdict, and the texts of the statements that it cites by digest.
+
+    ``writer`` is the number of the gate that will complete it.
+    """
     texts: dict[str, str] = {}
     row = Row(
         record.id,
@@ -122,6 +126,7 @@ def row_of(record: Record) -> tuple[Row, dict[str, str]]:
         record.recipients,
         _encode(_facts(record, texts)),
         "{}",
+        writer,
     )
     return row, texts
 

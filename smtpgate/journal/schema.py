@@ -22,10 +22,19 @@ from sqlalchemy import (
 
 from smtpgate.sql.types import NAMES, Serial
 
-__all__ = ["HEAD", "meta", "metadata", "records", "statements", "terms", "usage"]
+__all__ = [
+    "HEAD",
+    "meta",
+    "metadata",
+    "records",
+    "statements",
+    "terms",
+    "usage",
+    "writers",
+]
 
 # The revision of the migrations that makes these tables; a test holds the two together.
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 
 metadata = MetaData(naming_convention=NAMES)
 
@@ -38,6 +47,15 @@ meta = Table(
     metadata,
     Column("name", String(32), primary_key=True),
     Column("value", Text, nullable=False),
+)
+
+# The gates that write to the journal. The moment is the database's: hosts' clocks differ.
+writers = Table(
+    "journal_writers",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("mark", String(64), nullable=False),
+    Column("seen_us", BigInteger, nullable=False),
 )
 
 # One row a submission, written before the relay and completed with the verdict. Ids sort by
@@ -59,6 +77,7 @@ records = Table(
     Column("recipients", Integer, nullable=False),
     Column("facts", Text, nullable=False),
     Column("verdict", Text, nullable=False),
+    Column("writer", BigInteger),  # the gate that was to complete it
     sqlite_autoincrement=True,  # a number is never given twice
 )
 # Few at any time: what is being relayed, and what a gate that was killed left behind.

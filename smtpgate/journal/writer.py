@@ -48,6 +48,7 @@ class Tally:
     failures: int = 0
     lost: int = 0
     left_out: int = 0
+    in_doubt: int = 0
 
 
 class Writer:
@@ -57,7 +58,7 @@ class Writer:
     retry. ``on_change`` is called with the problem and the number of records that are owed when
     nothing can be written, and with ``None`` and the number of records that were written late
     when everything is written again; ``on_lost`` with how many records are lost for good, and
-    why.
+    why. ``on_owed`` is called with the number that is owed each time when it changes.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Writer:
         on_change: Callable[[str | None, int], None],
         on_lost: Callable[[int, str], None],
         on_error: Callable[[BaseException], None],
+        on_owed: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.tally = Tally()
         self.problem: str | None = None
@@ -81,6 +83,7 @@ class Writer:
         self._on_change = on_change
         self._on_lost = on_lost
         self._on_error = on_error
+        self._on_owed = on_owed
         self._waiting: deque[Waiting] = deque()
         self._group: Sequence[Waiting] = ()  # what is being written
         self._owed: dict[str, Entry] = {}
@@ -119,7 +122,7 @@ class Writer:
         if self.problem is not None:
             self.owe(entry)
         elif len(self._waiting) >= _MAX_WAITING:
-            self._lose(1, "too many records at once")
+            self.lose(1, "too many records at once")
         else:
             self._waiting.append((entry, None))
             self._start()
@@ -130,9 +133,10 @@ class Writer:
         self._owed.pop(entry.row.id, None)
         if len(self._owed) >= _MAX_OWED:
             del self._owed[next(iter(self._owed))]
-            self._lose(1, "too many records waited for the journal to be writable again")
+            self.lose(1, "too many records waited for the journal to be writable again")
         self._owed[entry.row.id] = replace(entry, may_be_there=True)
         self._in_trouble.set()
+        self._on_owed(len(self._owed))
 
     async def run(self, work: Work[T]) -> T:
         """Do other work in a transaction, in turn with the groups.
@@ -191,18 +195,22 @@ class Writer:
         for entry in entries:
             if self._owed.get(entry.row.id) is entry:
                 del self._owed[entry.row.id]
+        self._on_owed(len(self._owed))
         self._written_late += len(entries) - len(unfit)
         for error in unfit.values():
-            self._lose(1, str(error))
+            self.lose(1, str(error))
 
-    async def close(self) -> None:
-        """Write what waits and what is owed, as far as that can be done, and close the file."""
+    async def finish(self) -> None:
+        """Write what waits and what is owed, as far as that can be done."""
         await self._tasks.drain(_COMMIT_S)
         left, self._group = (*self._group, *self._waiting), ()
         self._waiting.clear()
         self._answer(left, JournalUnavailableError("the gate ended before it was written"))
         if self._owed:
             await self._pay_at_last()
+
+    async def close(self) -> None:
+        """Close the file."""
         await self._batches.close()
 
     async def _pay_at_last(self) -> None:
@@ -213,8 +221,9 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - whatever it is, they are lost
             if not isinstance(error, JournalUnavailableError | TimeoutError):
                 self._on_error(error)
-            self._lose(len(self._owed), str(error) or "no answer")
+            self.lose(len(self._owed), str(error) or "no answer")
             self._owed.clear()
+            self._on_owed(0)
 
     async def _retry_while_smaller(self) -> None:
         """Retry; an error is raised when a smaller piece will not fare better."""
@@ -271,7 +280,7 @@ class Writer:
         if isinstance(error, JournalUnavailableError):
             self.owe(entry)
         else:
-            self._lose(1, str(error))
+            self.lose(1, str(error))
 
     async def _commit_each(self, entries: Sequence[Entry]) -> dict[int, UnfitRowsError]:
         """Commit them together, or one by one when one of them spoils it for the others."""
@@ -341,6 +350,7 @@ class Writer:
             self._is_reported = True
             self._on_change(problem, self.owed)
 
-    def _lose(self, records: int, why: str) -> None:
+    def lose(self, records: int, why: str) -> None:
+        """Count records that were never written, and say why."""
         self.tally.lost += records
         self._on_lost(records, why)

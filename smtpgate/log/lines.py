@@ -29,6 +29,7 @@ from smtpgate.core.events import (
     LedgerChanged,
     LedgerClockChanged,
     MailRefused,
+    RecordsInDoubt,
     RecordsLost,
     RetentionChanged,
     SessionsEnded,
@@ -53,6 +54,7 @@ __all__ = [
     "ledger_line",
     "line_of",
     "mail_refused_line",
+    "records_in_doubt_line",
     "records_lost_line",
     "retention_line",
     "sessions_ended_line",
@@ -230,6 +232,11 @@ def retention_line(event: RetentionChanged) -> bytes:
         return line_of(event.at, "info", "journal-retention-resumed", {})
     facts = {"problem": event.problem[:_MAX_TEXT]}
     return line_of(event.at, "error", "journal-retention-failed", facts)
+
+
+def records_in_doubt_line(event: RecordsInDoubt) -> bytes:
+    """The line of records that a gate which was killed left without a verdict."""
+    return line_of(event.at, "warning", "journal-in-doubt", {"records": event.records})
 
 
 def records_lost_line(event: RecordsLost) -> bytes:

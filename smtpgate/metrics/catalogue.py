@@ -248,6 +248,12 @@ _ROWS: Final = (
         "Refused logins without a record, because there were too many; the log has them.",
     ),
     MetricRow(
+        "smtpgate_journal_in_doubt_total",
+        "counter",
+        (),
+        "Records that a gate which was killed left without a verdict, and that this one found.",
+    ),
+    MetricRow(
         "smtpgate_build_info",
         "gauge",
         ("version", "python"),

@@ -174,6 +174,7 @@ class JournalTally(Protocol):
     failures: int
     lost: int
     left_out: int
+    in_doubt: int
 
 
 class JournalSize(Protocol):
@@ -232,3 +233,4 @@ class Journals(Collector):
         yield _plain("smtpgate_journal_failures_total", tally.failures)
         yield _plain("smtpgate_journal_lost_total", tally.lost)
         yield _plain("smtpgate_journal_left_out_total", tally.left_out)
+        yield _plain("smtpgate_journal_in_doubt_total", tally.in_doubt)

@@ -199,14 +199,14 @@ async def all_rows(store: JournalStore) -> list[Row]:
         return [Row(*row) for row in found]
 
 
-async def must_add_up(store: JournalStore) -> None:
-    """Usage is exactly what follows from the records that are there."""
+async def must_add_up(store: JournalStore, now: datetime | None = None) -> None:
+    """Usage is exactly what follows from the records that are there, all of them of today."""
     sums: dict[UsageKey, Counts] = {}
     for row in await all_rows(store):
         counted = usage_of(row)
         if counted is not None:
             sums[counted[0]] = sums.get(counted[0], Counts()) + counted[1]
-    now = SystemClock().now()
+    now = now or SystemClock().now()
     for grain in Grain:
         since, until = now - timedelta(days=1), now + timedelta(days=1)
         told: dict[UsageKey, Counts] = {}

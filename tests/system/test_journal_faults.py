@@ -563,3 +563,30 @@ async def test_a_login_that_comes_while_nothing_can_be_written_is_written_later(
     await journal.writer.retry()
     (row,) = await all_rows(journal.store)
     assert row.kind == "login"
+
+
+async def test_an_outage_is_noticed_without_any_mail(
+    journal: LiveJournal, file: Breakable
+) -> None:
+    assert journal.presence is not None
+    file.break_()
+    await journal.presence.attempt()
+    assert journal.problem is not None
+    file.mend()
+    await journal.writer.retry()
+    await journal.presence.attempt()
+    assert journal.problem is None
+
+
+async def test_how_much_is_owed_is_known_after_the_gate_was_killed(
+    journal: LiveJournal, clock: MovableClock, file: Breakable, tmp_path: Path
+) -> None:
+    (marker,) = tmp_path.glob("journal.writer-*")
+    file.break_()
+    for number in range(1, 4):
+        with pytest.raises(JournalUnavailableError):
+            await journal.finish(submission(clock))
+        assert int(marker.read_text()) == number
+    file.mend()
+    await journal.writer.retry()
+    assert int(marker.read_text()) == 0

@@ -21,6 +21,7 @@ from smtpgate.core.author import Author
 from smtpgate.core.events import SubmissionDone
 from smtpgate.core.search import Search
 from smtpgate.journal.reader import JournalReader
+from smtpgate.journal.schema import HEAD
 from smtpgate.tasks import TaskOwner
 from tests.support.clock import MovableClock
 from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk, grant
@@ -226,14 +227,14 @@ def test_what_cannot_be_looked_for_is_told(
 def test_the_journal_s_state_is_told(desk: Desk, ids: list[str]) -> None:
     told = desk.answers("journal", "status")
     assert told["records"] == len(ids) + 1
-    assert (told["kind"], told["revision"], told["relaying"]) == ("sqlite", "0001", 0)
+    assert (told["kind"], told["revision"], told["relaying"]) == ("sqlite", HEAD, 0)
     assert told["oldest"] < told["newest"]
     assert "journal.sqlite" in desk.says("journal", "status")
 
 
 def test_tables_are_made_by_hand_too(desk: Desk) -> None:
-    assert "made, at revision 0001" in desk.says("journal", "upgrade")
-    assert "at revision 0001 already" in desk.says("journal", "upgrade")
+    assert f"made, at revision {HEAD}" in desk.says("journal", "upgrade")
+    assert f"at revision {HEAD} already" in desk.says("journal", "upgrade")
     told = desk.answers("journal", "status")
     assert (told["records"], told["oldest"], told["newest"]) == (0, None, None)
     assert desk.answers("journal", "search") == []

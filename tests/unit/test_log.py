@@ -9,6 +9,7 @@ from smtpgate.core.events import (
     DkimAlarm,
     IdentityStateChanged,
     JournalChanged,
+    RecordsInDoubt,
     RecordsLost,
     RetentionChanged,
     SessionOpened,
@@ -261,6 +262,13 @@ def test_a_journal_that_fails_and_works_again_is_told_in_three_lines(path: Path)
     assert (lost["event"], lost["level"], lost["records"]) == ("journal-lost", "error", 2)
     assert (again["event"], again["level"]) == ("journal-written-again", "info")
     assert (failed["owed"], again["written"]) == (0, 3)
+
+
+def test_records_that_a_killed_gate_left_are_told_in_a_line(path: Path) -> None:
+    log = JsonLog(str(path), level="error", clock=MovableClock())
+    log.publish(RecordsInDoubt(3, AT))
+    (line,) = entries(path)
+    assert (line["event"], line["level"], line["records"]) == ("journal-in-doubt", "warning", 3)
 
 
 def test_a_retention_that_fails_and_works_again_is_told_in_two_lines(path: Path) -> None:

@@ -8,6 +8,7 @@ from smtpgate.core.events import (
     JournalChanged,
     LedgerChanged,
     LedgerClockChanged,
+    RecordsInDoubt,
     RecordsLost,
     RetentionChanged,
     SessionClosed,
@@ -48,6 +49,7 @@ EVENTS = (
     LedgerChanged("connection refused", 0.0, AT),
     LedgerClockChanged("its clock is 90.0 s behind this host's", -90.0, AT),
     RetentionChanged("disk full", AT),
+    RecordsInDoubt(1, AT),
     RecordsLost(1, "disk full", AT),
 )
 ELSEWHERE = "arn:aws:ses:us-east-1:777777777777:identity/example.com"

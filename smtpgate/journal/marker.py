@@ -1,0 +1,128 @@
+"""A file that is locked while a gate lives: on its host, others can tell at once when it died.
+
+The system lets go of the lock whatever ends the process. The file also has the number of
+records that exist in the process's memory alone, so that a ``kill -9`` does not lose them in
+silence. It is written in place, which needs no room on a disk that is full.
+
+A copy of the file on another host says nothing: the mark names the file itself.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+__all__ = ["Left", "Marker", "is_alive", "left_behind"]
+
+_PREFIX: Final = "journal.writer-"
+_OCTETS: Final = 20
+_TRIES: Final = 10
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a gate that died on this host left: its number and mark, how much it owed."""
+
+    writer: int
+    mark: str
+    owed: int
+
+
+class Marker:
+    """The file of one gate, locked until it is removed."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make the file. Raises OSError."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for _ in range(_TRIES):
+            # Positive, and short enough for every database's whole numbers.
+            self.writer = int.from_bytes(os.urandom(7))
+            self._path = _path(folder, self.writer)
+            self._descriptor = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+            try:
+                self.owes(0)
+                if _lock(self._descriptor) and _is_at(self._path, self._descriptor):
+                    break
+            except OSError:
+                self.remove()
+                raise
+            os.close(self._descriptor)  # another gate took it for one that was left behind
+        else:
+            raise OSError(f"{folder}: a file cannot be locked there")
+        self.mark = _mark(self._descriptor)
+
+    def owes(self, records: int) -> None:
+        """Note how many records are in memory alone. Raises OSError."""
+        os.pwrite(self._descriptor, f"{records:<{_OCTETS - 1}}\n".encode(), 0)
+
+    def remove(self) -> None:
+        """The gate ends, and leaves nothing behind."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+    def leave(self) -> None:
+        """The gate ends, and the next one of this host shall see to what it left."""
+        os.close(self._descriptor)
+
+
+def left_behind(folder: Path) -> Iterator[Left]:
+    """What dead gates of this host left; each is locked while the caller sees to it.
+
+    The file is removed when the caller goes on to the next, and stays when it does not.
+    """
+    for path in sorted(folder.glob(f"{_PREFIX}*")):
+        with suppress(ValueError, FileNotFoundError):
+            writer = int(path.name.removeprefix(_PREFIX), 16)
+            descriptor = os.open(path, os.O_RDWR)
+            try:
+                if not _lock(descriptor) or not _is_at(path, descriptor):
+                    continue
+                words = os.pread(descriptor, _OCTETS, 0).strip()
+                yield Left(writer, _mark(descriptor), int(words) if words.isdigit() else 0)
+                path.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def is_alive(folder: Path, writer: int) -> bool:
+    """Whether it is a gate of this host that lives, though it may be frozen."""
+    try:
+        descriptor = os.open(_path(folder, writer), os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _path(folder: Path, writer: int) -> Path:
+    return folder / f"{_PREFIX}{writer:014x}"
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _mark(descriptor: int) -> str:
+    """What tells the file from a copy of it, on this host until it is booted again."""
+    try:
+        boot = _BOOT_ID.read_text().strip()
+    except OSError:
+        boot = ""
+    return f"{os.fstat(descriptor).st_ino:x} {boot}"

@@ -1,0 +1,174 @@
+"""Which gates write to the journal now, and what the dead ones left behind.
+
+Each record that waits for its verdict names its gate, and each gate says every ten seconds that
+it lives, by the database's clock. When one has died, its records are in doubt: on its own host
+at the next start of a gate, since the system lets go of a dead process's lock at once; for
+other hosts when it has said nothing for a minute. A gate that has not reached the database for
+a whole minute itself judges nobody: the others could not reach it either.
+
+A gate that was taken for dead and goes on (its host was frozen) says so again, and its verdicts
+replace the doubt.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from smtpgate.journal.doubt import Doubt
+from smtpgate.journal.marker import Left, Marker, is_alive, left_behind
+from smtpgate.journal.retention import Size, size_of
+from smtpgate.journal.rows import microseconds
+from smtpgate.journal.schema import records, writers
+from smtpgate.journal.terms import TermKey
+from smtpgate.journal.writer import Writer
+from smtpgate.ports import Clock, JournalUnavailableError
+
+__all__ = ["LEASE_S", "Presence"]
+
+LEASE_S: Final = 60.0
+_EVERY_S: Final = 10.0
+_KILLED: Final = "a gate was killed while they waited for the journal to be writable again"
+
+
+class Presence:
+    """One gate's own presence, and its care for those that have died.
+
+    ``on_doubt`` is called with how many records are in doubt now, ``on_lost`` with how many a
+    dead gate had in memory alone.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        folder: Path,
+        *,
+        clock: Clock,
+        on_doubt: Callable[[int], None],
+        on_lost: Callable[[int, str], None],
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        self.size = Size()
+        self._writer = writer
+        self._folder = folder
+        self._clock = clock
+        self._on_doubt = on_doubt
+        self._on_lost = on_lost
+        self._on_error = on_error
+        self._marker = Marker(folder)
+        self._doubt: Doubt | None = None
+        self._since_s: float | None = None  # since when the database was reached each time
+        self._failures = 0
+
+    @property
+    def number(self) -> int:
+        """What the gate's records name it by."""
+        return self._marker.writer
+
+    def owes(self, records_: int) -> None:
+        """Note how many records are in memory alone, should the gate be killed."""
+        try:
+            self._marker.owes(records_)
+        except OSError as error:
+            self._on_error(error)
+
+    async def start(self, key: TermKey) -> None:
+        """See to what gates of this host left, when the database can be reached now."""
+        self._doubt = Doubt(key)
+        await self.attempt()
+
+    async def run(self) -> None:
+        """Be there for ever."""
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            await self.attempt()
+
+    async def attempt(self) -> None:
+        """Say so now; that the database cannot be reached is noted where mail looks."""
+        if self._writer.problem is not None:
+            return  # the writer tries again by itself
+        try:
+            await self.beat()
+        except JournalUnavailableError as error:
+            # Nobody would notice before the next message.
+            self._writer.fail(str(error))
+        except Exception as error:  # noqa: BLE001 - the next time may fare better
+            self._on_error(error)
+
+    async def beat(self) -> None:
+        """Say that the gate lives, and look for those that do not any more.
+
+        Raises JournalUnavailableError or OSError.
+        """
+        self.size, silent = await self._writer.run(self._say)
+        for left in left_behind(self._folder):
+            if await self._writer.run(partial(_is_of, left)):
+                await self._bury(left.writer)
+            if left.owed:
+                self._on_lost(left.owed, _KILLED)
+        now_s, failures = self._clock.monotonic(), self._writer.tally.failures
+        if self._since_s is None or failures != self._failures:
+            self._since_s, self._failures = now_s, failures
+        if now_s - self._since_s >= LEASE_S:
+            for number in silent:
+                if not is_alive(self._folder, number):
+                    await self._bury(number)
+
+    async def end(self) -> None:
+        """The gate ends; without the database the next one sees to what it leaves."""
+        try:
+            if self._doubt is not None and self._writer.problem is None:
+                await self._bury(self.number)
+                self._marker.remove()
+                return
+        except JournalUnavailableError:
+            pass
+        self._marker.leave()
+
+    async def _bury(self, number: int) -> None:
+        """Its records are in doubt, and it is there no more."""
+        is_its, in_doubt = records.c.writer == number, 0
+        while some := await self._writer.run(partial(self._give_up, is_its, self._clock.now())):
+            in_doubt += some
+        if in_doubt:
+            self._on_doubt(in_doubt)
+        gone = delete(writers).where(writers.c.id == number)
+        await self._writer.run(lambda connection: connection.execute(gone).rowcount)
+
+    def _give_up(self, is_its: Any, now: datetime, connection: Connection) -> int:  # noqa: ANN401 - SQLAlchemy's
+        assert self._doubt is not None  # noqa: S101 - for mypy; it is started first
+        return self._doubt.give_up(connection, is_its, now)
+
+    def _say(self, connection: Connection) -> tuple[Size, list[int]]:
+        """The size of it all, and who has said nothing for too long."""
+        now_us = self._now_us(connection)
+        insert: Any = sqlite.insert
+        if connection.dialect.name == "postgresql":
+            insert = postgresql.insert
+        row = {"id": self.number, "mark": self._marker.mark, "seen_us": now_us}
+        said = insert(writers).values(row)
+        changed = {"mark": said.excluded.mark, "seen_us": said.excluded.seen_us}
+        connection.execute(said.on_conflict_do_update(index_elements=["id"], set_=changed))
+        is_silent = writers.c.seen_us < now_us - int(LEASE_S * 1_000_000)
+        silent = connection.execute(select(writers.c.id).where(is_silent))
+        return size_of(connection), [row.id for row in silent]
+
+    def _now_us(self, connection: Connection) -> int:
+        if connection.dialect.name == "postgresql":
+            seconds = connection.execute(
+                select(func.extract("epoch", func.clock_timestamp()))
+            ).scalar_one()
+            return int(seconds * 1_000_000)
+        return microseconds(self._clock.now())
+
+
+def _is_of(left: Left, connection: Connection) -> bool:
+    """Whether it is the gate of that file, and not one whose folder was copied to this host."""
+    query = select(writers.c.mark).where(writers.c.id == left.writer)
+    mark = connection.execute(query).scalar()
+    return mark is None or mark == left.mark
