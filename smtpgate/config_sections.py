@@ -203,8 +203,14 @@ class UpstreamConfig(Table):
         if (self.username is None) != (self.password is None):
             lacking = "username" if self.username is None else "password_file"
             yield (lacking,), "is missing; username and password_file go together"
-        if self.username is not None and self.tls == "off" and not is_loopback(self.host):
-            yield ("tls",), '"off" would send the password to another machine in clear text'
+        if self.username is not None and not is_loopback(self.host):
+            if self.tls == "off":
+                yield ("tls",), '"off" would send the password to another machine in clear text'
+            elif self.tls == "opportunistic":
+                text = (
+                    "verifies no certificate: the password would go to any machine that answers"
+                )
+                yield ("tls",), f'"opportunistic" {text}; use "required"'
 
     def _about_time(self) -> Iterator[tuple[Location, str]]:
         if self.deadline_s >= _CLIENT_PATIENCE_S:

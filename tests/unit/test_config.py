@@ -193,6 +193,20 @@ def test_two_loopback_addresses_are_two_places(tmp_path: Path) -> None:
     assert load_config(written(tmp_path, text)).sole_upstream.port == 25
 
 
+@pytest.mark.parametrize("tls", ["off", "opportunistic"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_a_password_for_this_machine_needs_no_verified_tls(
+    tmp_path: Path, host: str, tls: str
+) -> None:
+    (tmp_path / "password").write_text("open sesame\n")
+    (tmp_path / "password").chmod(0o600)
+    login = f'tls = "{tls}"\nusername = "gate"\npassword_file = "password"'
+    text = MINIMAL.replace('tls = "off"', login).replace(
+        'host = "127.0.0.1"', f'host = "{host}"'
+    )
+    assert load_config(written(tmp_path, text)).sole_upstream.tls == tls
+
+
 # -- the sample --------------------------------------------------------------------------------
 
 

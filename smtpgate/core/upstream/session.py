@@ -242,8 +242,11 @@ class UpstreamSession:
         if terms.username is None or terms.password is None:
             self._get_ready()
             return
-        if not (self._is_encrypted or terms.is_loopback):  # RFC 4954 §9
-            raise UpstreamUnavailableError(self._told("credentials are not sent without TLS"))
+        # RFC 4954 §9; and TLS that verifies nothing leads to any machine that answers.
+        is_verified = self._is_encrypted and terms.tls == "required"
+        if not (is_verified or terms.is_loopback):
+            problem = "credentials are not sent without TLS that verifies the certificate"
+            raise UpstreamUnavailableError(self._told(problem))
         mechanisms = self.extensions.get("AUTH", "").split()
         if "PLAIN" in mechanisms:
             self._send(Due.PLAIN, plain_command(terms.username, terms.password))

@@ -31,7 +31,8 @@ class Terms:
     """How to talk to an upstream: who we are, and what must be so before mail is sent.
 
     ``is_encrypted`` is true when TLS began before the first octet. Credentials are sent only
-    under TLS, or where ``is_loopback`` says that no wire is used. Raises CommandError.
+    under TLS that is required, so verified, or where ``is_loopback`` says that no wire is used.
+    Raises CommandError.
     """
 
     name: str
