@@ -121,10 +121,15 @@ def _server_tls(config: Config) -> dict[str, ServerTls]:
     }
 
 
-def _upstream(config: Config, clock: Clock, tasks: TaskOwner) -> PooledUpstream:
+def _upstream(
+    config: Config,
+    clock: Clock,
+    tasks: TaskOwner,
+    on_limit: Callable[[int, str], None] | None = None,
+) -> PooledUpstream:
     upstream = config.sole_upstream
     try:
-        return PooledUpstream(upstream, clock=clock, tasks=tasks)
+        return PooledUpstream(upstream, clock=clock, tasks=tasks, on_limit=on_limit)
     except (OSError, CommandError) as error:
         raise OSError(f"upstream.{upstream.name}: {error}") from None
 
@@ -170,7 +175,7 @@ class Gate:
         self.upkeep = directory_upkeep(
             config, store, self.clock, hostname=hostname, events=events, on_error=self.log.error
         )
-        self.upstream = _upstream(config, self.clock, self.tasks)
+        self.upstream = _upstream(config, self.clock, self.tasks, self._note_limit)
         self.metrics.watch_upstream(config.sole_upstream.name, self.upstream)
         self.ledger = open_ledger(config)
         self.ledger_watch = self._watched_ledger(told)
@@ -261,6 +266,17 @@ class Gate:
             self.config.http.port,
             metrics=self.metrics.render,
             is_ready=self.readiness.is_ready,
+        )
+
+    def _note_limit(self, connections: int, problem: str) -> None:
+        """The upstream refused one more connection: messages wait for those that there are."""
+        upstream = self.upstream.name
+        self.log.note(
+            "warning",
+            "upstream-limit",
+            upstream=upstream,
+            connections=connections,
+            problem=problem,
         )
 
     def _check_directory(self) -> tuple[bool, str]:

@@ -166,6 +166,8 @@ class UpstreamConfig(Table):
     password: SecretFile = None
     helo: Domain = ""  # stands for the gate's hostname, see Config.sole_upstream
     max_connections: Count = 20
+    max_connections_per_account: Count | None = None
+    max_waiting_per_account: Count = 1000
     max_idle_s: Seconds = 30
     max_messages: Count = 1000
     connect_timeout_s: Seconds = 15
@@ -188,10 +190,26 @@ class UpstreamConfig(Table):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        found = [*self._about_tls(), *self._about_login(), *self._about_time()]
+        found = [
+            *self._about_tls(),
+            *self._about_login(),
+            *self._about_share(),
+            *self._about_time(),
+        ]
         if found:
             raise problems(found)
         return self
+
+    @property
+    def account_share(self) -> int:
+        """How many connections one account may use: by default three of four, rounded up."""
+        return self.max_connections_per_account or -(-self.max_connections * 3 // 4)
+
+    def _about_share(self) -> Iterator[tuple[Location, str]]:
+        share = self.max_connections_per_account
+        if share is not None and share > self.max_connections:
+            text = f"must be at most max_connections ({self.max_connections})"
+            yield ("max_connections_per_account",), text
 
     def _about_tls(self) -> Iterator[tuple[Location, str]]:
         if self.tls == "off":

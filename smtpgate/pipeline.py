@@ -38,9 +38,11 @@ from smtpgate.core.reply import Reject, Reply, reject, reply_of
 from smtpgate.core.signing import signature_fields
 from smtpgate.core.trace import complete, received_field
 from smtpgate.core.upstream import (
+    ClientGoneError,
     Delivery,
     InDoubtError,
     LacksExtensionError,
+    UpstreamBusyError,
     UpstreamUnavailableError,
 )
 from smtpgate.core.verdict import over_limit, refusal_of, worded
@@ -124,12 +126,19 @@ class Pipeline:
         """What the upstream last offered: a door offers no more than that."""
         return self._upstream.extensions
 
-    async def submit(self, submission: Submission) -> Reply:
-        """Carry one message through and answer with the verdict; never raises Reject."""
+    async def submit(
+        self, submission: Submission, *, client_gone: asyncio.Future[None] | None = None
+    ) -> Reply:
+        """Carry one message through and answer with the verdict; never raises Reject.
+
+        When ``client_gone`` is done the client has left: a message that waits for the upstream
+        then is not sent.
+        """
         # What stands when this task is ended by force before there is a verdict.
         done = SubmissionDone(submission=submission, outcome="deferred", reason="gate-stopped")
+        attempt = Attempt(submission.principal.account.id, client_gone)
         try:
-            done.reply = await self._carry(submission, done)
+            done.reply = await self._carry(submission, done, attempt)
         except Reject as refusal:
             done.reply = refuse(done, refusal)
         except Exception as error:  # noqa: BLE001 - for the log; the peer hears nothing of it
@@ -179,7 +188,9 @@ class Pipeline:
         )
         return reply
 
-    async def _carry(self, submission: Submission, done: SubmissionDone) -> Reply:
+    async def _carry(
+        self, submission: Submission, done: SubmissionDone, attempt: Attempt
+    ) -> Reply:
         with self._timed("message", done):
             message = await self._read(submission, done)
         with self._timed("authorization", done):
@@ -192,7 +203,7 @@ class Pipeline:
                 signed = await self._sign(submission, message, authorization, done)
             await self._outcome.begin(done)
             with self._timed("relay", done):
-                await self._relay(submission, message, signed, done)
+                await self._relay(submission, message, signed, done, attempt)
         finally:
             await self._settle(reservation, done)
         return reply_of("accepted", message_id=submission.message_id)
@@ -332,6 +343,7 @@ class Pipeline:
         message: ReadMessage,
         signed: list[bytes | memoryview],
         done: SubmissionDone,
+        attempt: Attempt,
     ) -> None:
         """One upstream transaction; its verdict is ours."""
         # 8-bit header octets of a client that did not declare SMTPUTF8 are old habit, and pass
@@ -341,7 +353,6 @@ class Pipeline:
             smtputf8=submission.envelope.smtputf8 and message.has_utf8_header,
             body_8bit=message.is_8bit,
         )
-        attempt = Attempt(submission.principal.account.id)
         outcome: Delivery | Exception
         try:
             outcome = await self._upstream.deliver(envelope, signed, attempt)
@@ -379,6 +390,10 @@ class Pipeline:
                 reject("needs-8bitmime", "needs-8bitmime")
             case LacksExtensionError():
                 reject("upstream-lacks-smtputf8", "needs-smtputf8")
+            case UpstreamBusyError():
+                reject("upstream-busy", "upstream-busy", str(outcome))
+            case ClientGoneError():
+                reject("client-gone", "client-gone")
             case _:
                 reject("upstream-unreachable", "upstream-unreachable", str(outcome))
 

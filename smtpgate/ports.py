@@ -4,6 +4,7 @@ Adapters implement these and nothing else is asked of them. Every lookup is by k
 port over a database costs a query and one over memory costs none.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -144,14 +145,21 @@ class Ledger(Protocol):
 class Attempt:
     """One message on its way to the upstream, shared by its sender and the relay.
 
-    ``account_id`` is the account that sends it; the gate itself has none. ``outcome`` is set
-    when the delivery is cut short, by a cancellation or a fault of ours: the delivery when its
-    verdict was there, InDoubtError when the final dot may have left. Without one, nothing was
-    accepted.
+    ``account_id`` is the account that sends it; the gate itself has none. ``client_gone`` is
+    done when its client has left: while it waits for a connection that ends it. ``outcome`` is
+    set when the delivery is cut short, by a cancellation or a fault of ours: the delivery when
+    its verdict was there, InDoubtError when the final dot may have left. Without one, nothing
+    was accepted.
     """
 
     account_id: str = ""
+    client_gone: asyncio.Future[None] | None = None
     outcome: Delivery | InDoubtError | None = None
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether its client has left."""
+        return self.client_gone is not None and self.client_gone.done()
 
 
 class Upstream(Protocol):
@@ -173,6 +181,10 @@ class Upstream(Protocol):
     @property
     def extensions(self) -> frozenset[str] | None:
         """The EHLO keywords that it last offered; ``None`` before the first connection."""
+
+    @property
+    def max_octets(self) -> int | None:
+        """The largest message that it takes, as it lately said; ``None`` when unknown."""
 
 
 class Journal(Protocol):

@@ -107,6 +107,14 @@ ADVICE: Final[Mapping[str, str]] = {
         "The operator has to see that the upstream answers. Nothing was accepted, so trying "
         "again does no harm."
     ),
+    "upstream-busy": (
+        "The sender has to send over fewer connections, or the operator raises max_connections "
+        "or max_waiting_per_account of the upstream. Nothing was accepted."
+    ),
+    "client-gone": (
+        "The client closed its connection and did not wait for the verdict. Nothing was sent. "
+        "It has to wait longer (RFC 5321 §4.5.3.2.6: 10 minutes) when it tries again."
+    ),
     "recipients-refused": (
         "The sender has to leave out the recipients that the upstream refused for good."
     ),

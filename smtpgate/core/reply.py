@@ -234,6 +234,12 @@ CATALOGUE: Final[dict[str, Reply]] = {
     "upstream-unreachable": Reply(
         451, "4.4.1", "Upstream mail server is not reachable, try again"
     ),
+    "upstream-busy": Reply(
+        451, "4.3.2", "Too many messages wait for the upstream mail server, try again"
+    ),
+    "client-gone": Reply(
+        451, "4.4.2", "Connection was closed before the message could be sent, try again"
+    ),
     "upstream-in-doubt": Reply(
         451, "4.4.2", "Upstream mail server gave no answer to the message"
     ),
@@ -274,6 +280,8 @@ REASONS: Final[dict[str, str]] = {
     "needs-smtputf8": "an internationalised message, and an upstream without SMTPUTF8",
     "upstream-reply": "the upstream refused; its own reply was passed on",
     "upstream-unreachable": "the upstream could not be reached, or broke off before the end",
+    "upstream-busy": "too many messages of the account wait for a connection to the upstream",
+    "client-gone": "the client left while its message waited in line; nothing was sent",
     "recipients-refused": "the upstream refused some of the recipients for good",
     "recipients-deferred": "the upstream deferred some of the recipients",
     "in-doubt": "the message went out whole and the upstream never answered",

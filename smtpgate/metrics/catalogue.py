@@ -147,6 +147,12 @@ _ROWS: Final = (
         "Messages that wait for a connection to the upstream now.",
     ),
     MetricRow(
+        "smtpgate_upstream_connection_limit",
+        "gauge",
+        ("upstream",),
+        "Connections that the upstream takes now: max_connections, or fewer while it refuses.",
+    ),
+    MetricRow(
         "smtpgate_directory_up",
         "gauge",
         (),

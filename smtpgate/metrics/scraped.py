@@ -53,6 +53,10 @@ class Pool(Protocol):
     def waiting(self) -> int:
         """Messages that wait for a connection."""
 
+    @property
+    def connection_limit(self) -> int:
+        """How many connections there may be now."""
+
 
 class Upstreams(Collector):
     """Asks the upstreams for their connections at each scrape."""
@@ -64,13 +68,16 @@ class Upstreams(Collector):
         """What is told at a scrape."""
         connections = _family("smtpgate_upstream_connections")
         waiting = _family("smtpgate_upstream_waiting")
+        limit = _family("smtpgate_upstream_connection_limit")
         for name, pool in self.pools:
             idle = pool.idle_connections
             connections.add_metric([name, "busy"], max(pool.open_connections - idle, 0))
             connections.add_metric([name, "idle"], idle)
             waiting.add_metric([name], pool.waiting)
+            limit.add_metric([name], pool.connection_limit)
         yield connections
         yield waiting
+        yield limit
 
 
 class Certificate(Protocol):

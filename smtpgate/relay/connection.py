@@ -102,6 +102,11 @@ class Connection(asyncio.Protocol):
         """The keywords that EHLO offered."""
         return frozenset(self._session.extensions)
 
+    @property
+    def max_octets(self) -> int | None:
+        """The largest message that the server takes (RFC 1870 §4), if it said so."""
+        return self._session.max_octets
+
     async def become_ready(self, context: ssl.SSLContext | None, server_name: str) -> None:
         """Wait for the greeting, EHLO, TLS and login; raises what is wrong with them.
 
@@ -110,6 +115,9 @@ class Connection(asyncio.Protocol):
         if isinstance(await self._next(), StartTls):
             await self._start_tls(context, server_name)
             await self._next()
+        if not self.is_ready:  # it closed in the moment in which it was ready
+            problem = "it hung up before the connection could be used"
+            raise UpstreamUnavailableError(f"upstream {self._config.name}: {problem}")
 
     async def deliver(
         self,

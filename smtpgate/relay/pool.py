@@ -1,43 +1,75 @@
-"""The pool: connections to the upstream are few, kept, and handed out fairly.
+"""The pool: connections to the upstream are few, kept, and handed out by turns.
 
 A connection used last is used first, so that those not needed grow old and are closed. A slot
-stands for one connection, open or being opened; there are ``max_connections``. Who finds none
-free waits in line, and whoever gives one up hands it to the first in line: nobody overtakes.
+stands for one connection, open or being opened; there are ``max_connections``, or fewer while
+the server refuses more. A message that finds none free waits in line; the accounts take turns,
+each with its share (``Turns``), so nobody overtakes and nobody takes all.
 
-A kept connection may have died unseen. When it turns out dead before it answered anything, the
-transaction is tried once more on a fresh one; in no other case is anything sent twice.
+Whether a connection can be used is looked at when it is used: one that was ready when a waiter
+got it may be closed when the waiter runs. A kept connection may also have died unseen. When it
+turns out dead before it answered anything, the transaction is tried once more on a fresh one;
+in no other case is anything sent twice.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Final
 
 from smtpgate.config import UpstreamConfig
 from smtpgate.core.envelope import Envelope
-from smtpgate.core.upstream import Delivery, Octets, UpstreamUnavailableError
+from smtpgate.core.upstream import (
+    ClientGoneError,
+    Delivery,
+    Octets,
+    UpstreamBusyError,
+    UpstreamUnavailableError,
+)
 from smtpgate.ports import Attempt, Clock
 from smtpgate.relay.client import Client
 from smtpgate.relay.connection import Connection, StaleConnectionError
+from smtpgate.relay.limit import ConnectionLimit
+from smtpgate.relay.turns import Turns
 from smtpgate.tasks import TaskOwner
 
 __all__ = ["PooledUpstream"]
 
+_FACTS_KEPT_S: Final = 300.0
 # What a waiter is handed: a connection in use before, or only the right to open one.
 _Slot = Connection | None
+_Waiter = asyncio.Future[_Slot]
 
 
 class PooledUpstream:
-    """The next hop, over kept connections; implements the Upstream port."""
+    """The next hop, over kept connections; implements the Upstream port.
 
-    def __init__(self, config: UpstreamConfig, *, clock: Clock, tasks: TaskOwner) -> None:
+    ``on_limit`` hears when the server lets us have fewer connections than before, how many,
+    and what it said.
+    """
+
+    def __init__(
+        self,
+        config: UpstreamConfig,
+        *,
+        clock: Clock,
+        tasks: TaskOwner,
+        on_limit: Callable[[int, str], None] | None = None,
+    ) -> None:
         self._config = config
         self._clock = clock
         self._tasks = tasks
+        self._on_limit = on_limit
         self._client = Client(config)
         self._idle: list[Connection] = []
-        self._waiters: deque[asyncio.Future[_Slot]] = deque()
+        self._working: set[Connection] = set()
+        self._turns: Turns[_Waiter] = Turns(config.account_share)
+        self._limit = ConnectionLimit(config.max_connections)
         self._slots_taken = 0
+        self._opening = 0
+        self._opened: asyncio.Future[None] | None = None
         self._extensions: frozenset[str] | None = None
+        self._max_octets: int | None = None
+        self._facts_at = 0.0
         self._sweeper: asyncio.TimerHandle | None = None
         self._is_closing = False
 
@@ -64,7 +96,23 @@ class PooledUpstream:
     @property
     def waiting(self) -> int:
         """Deliveries that wait for a connection."""
-        return len(self._waiters)
+        return len(self._turns)
+
+    @property
+    def connection_limit(self) -> int:
+        """How many connections there may be now: as configured, or as the server lets us."""
+        return self._limit.at(self._clock.monotonic())
+
+    @property
+    def max_octets(self) -> int | None:
+        """The largest message that it takes, as it said lately; ``None`` when unknown.
+
+        It is forgotten after a while: else a server whose limit was raised would be sent
+        nothing from which that could be learned.
+        """
+        if self._clock.monotonic() - self._facts_at > _FACTS_KEPT_S:
+            return None
+        return self._max_octets
 
     def connection_counts(self) -> Mapping[str, int]:
         """How many connections are in each state; may be asked from another thread."""
@@ -81,97 +129,180 @@ class PooledUpstream:
         """
         attempt = attempt or Attempt()
         deadline = asyncio.get_running_loop().time() + self._config.deadline_s
-        connection = await self._acquire(deadline)
-        try:
-            # It was ready when it was handed over; since then it may have closed.
-            if connection is not None and connection.is_ready:
-                try:
-                    return await connection.deliver(envelope, message, deadline, attempt)
-                except StaleConnectionError:
-                    pass
-            connection = None
-            connection = await self._client.open(deadline, self._forget)
-            self._extensions = connection.extensions
-            if not connection.is_ready:
-                raise self._unavailable("it hung up before the connection could be used")
-            return await connection.deliver(envelope, message, deadline, attempt)
-        finally:
-            self._release(connection)
+        slot = await self._acquire(attempt, deadline)
+        while True:
+            try:
+                if slot is not None and slot.is_ready:
+                    try:
+                        return await slot.deliver(envelope, message, deadline, attempt)
+                    except StaleConnectionError:
+                        pass
+                slot = None
+                slot = await self._open(deadline)
+                if slot is not None:
+                    return await slot.deliver(envelope, message, deadline, attempt)
+            finally:
+                self._release(attempt.account_id, slot)
+            slot = await self._acquire(attempt, deadline, was_there=True)
 
     async def close(self) -> None:
         """Take leave of the upstream; connections in use go when their transaction is over."""
         self._is_closing = True
         if self._sweeper is not None:
             self._sweeper.cancel()
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_exception(self._unavailable("the gate is stopping"))
+        for waiter in self._turns.clear():
+            _end(waiter, self._unavailable("the gate is stopping"))
         farewells = [self._retire(self._idle.pop()) for _ in range(len(self._idle))]
         if farewells:
             await asyncio.wait(farewells)
 
+    # -- opening -------------------------------------------------------------------------------
+
+    async def _open(self, deadline: float) -> _Slot:
+        """A fresh connection, or ``None`` when the server lets us have no more than there are.
+
+        Raises UpstreamUnavailableError when there are none.
+        """
+        self._opening += 1
+        try:
+            connection = await self._client.open(deadline, self._forget)
+        except UpstreamUnavailableError as error:
+            self._end_opening()
+            if not await self._others_work(deadline):
+                self._limit.forget()
+                raise
+            self._note_refused(str(error))
+            return None
+        except BaseException:
+            self._end_opening()
+            raise
+        self._working.add(connection)
+        self._extensions, self._max_octets = connection.extensions, connection.max_octets
+        self._facts_at = self._clock.monotonic()
+        self._limit.accepted(len(self._working))
+        self._end_opening()
+        self._serve()
+        return connection
+
+    def _end_opening(self) -> None:
+        self._opening -= 1
+        if self._opened is not None and not self._opened.done():
+            self._opened.set_result(None)
+        self._opened = None
+
+    async def _others_work(self, deadline: float) -> bool:
+        """Whether a message can wait for another connection, once that is known."""
+        loop = asyncio.get_running_loop()
+        while not self._working and self._opening:
+            self._opened = self._opened or loop.create_future()
+            await asyncio.shield(self._opened)
+        return bool(self._working) and loop.time() < deadline
+
+    def _note_refused(self, problem: str) -> None:
+        working = len(self._working)
+        if self._limit.refused(working, self._clock.monotonic()) and self._on_limit is not None:
+            self._on_limit(working, problem)
+
     # -- slots ---------------------------------------------------------------------------------
 
-    async def _acquire(self, deadline: float) -> _Slot:
-        """A kept connection, or the right to open one; wait in line for either."""
+    async def _acquire(
+        self, attempt: Attempt, deadline: float, *, was_there: bool = False
+    ) -> _Slot:
+        """A kept connection, or the right to open one; wait in line for either.
+
+        One that was in line before does not begin at its end.
+        """
         if self._is_closing:
             raise self._unavailable("the gate is stopping")
-        too_old = self._clock.monotonic() - self._config.max_idle_s
-        if self._idle and self._idle[-1].idle_since > too_old:
-            return self._idle.pop()
-        while self._idle:  # the newest is too old, so all are
-            _ = self._retire(self._idle.pop())
-        if self._slots_taken < self._config.max_connections:
-            self._slots_taken += 1
-            return None
-        return await self._wait_in_line(deadline)
+        account = attempt.account_id
+        if not self._turns and self._turns.has_share(account) and self._has_room():
+            self._turns.take(account)
+            return self._take_room()
+        if (
+            not was_there
+            and self._turns.waiting_of(account) >= self._config.max_waiting_per_account
+        ):
+            most = self._config.max_waiting_per_account
+            raise UpstreamBusyError(f"{most} messages of the account wait already")
+        slot = await self._wait_in_line(attempt, deadline, is_first=was_there)
+        if attempt.is_abandoned:
+            self._release(account, slot)
+            raise ClientGoneError("the client left")
+        return slot
 
-    async def _wait_in_line(self, deadline: float) -> _Slot:
-        waiter: asyncio.Future[_Slot] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+    async def _wait_in_line(
+        self, attempt: Attempt, deadline: float, *, is_first: bool
+    ) -> _Slot:
+        account = attempt.account_id
+        waiter: _Waiter = asyncio.get_running_loop().create_future()
+        self._turns.join(account, waiter, is_first=is_first)
+        self._serve()  # those before it may all have their share, or the limit has risen
+        leave = partial(_leave, waiter)
+        if attempt.client_gone is not None:
+            attempt.client_gone.add_done_callback(leave)
         try:
             async with asyncio.timeout_at(deadline):
                 return await waiter
         except BaseException as error:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
-            elif waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._release(waiter.result())  # handed over in the same moment
+            was_there = self._turns.leave(account, waiter)
+            if not was_there and not waiter.cancelled() and waiter.exception() is None:
+                self._release(account, waiter.result())  # handed over in the same moment
             if isinstance(error, TimeoutError):
                 problem = f"no connection was free within {self._config.deadline_s:g} s"
                 raise self._unavailable(problem) from error
             raise
+        finally:
+            if attempt.client_gone is not None:
+                attempt.client_gone.remove_done_callback(leave)
 
-    def _release(self, slot: _Slot) -> None:
+    def _has_room(self) -> bool:
+        """Whether a connection is free, or may be opened; those kept too long are closed."""
+        now = self._clock.monotonic()
+        if self._idle and self._idle[-1].idle_since <= now - self._config.max_idle_s:
+            while self._idle:  # the newest is too old, so all are
+                _ = self._retire(self._idle.pop())
+        return bool(self._idle) or self._slots_taken < self._limit.at(now)
+
+    def _take_room(self) -> _Slot:
+        if self._idle:
+            return self._idle.pop()
+        self._slots_taken += 1
+        return None
+
+    def _release(self, account: str, slot: _Slot) -> None:
         """Give back what was acquired, or what became of it."""
+        self._turns.give_back(account)
         if slot is None:
-            self._free_slot()
+            self._slots_taken -= 1
         elif not slot.is_ready:
             slot.abort()
-            self._free_slot()
+            self._slots_taken -= 1
         elif self._is_closing or slot.messages >= self._config.max_messages:
             _ = self._retire(slot)
-        elif not self._hand_over(slot):
-            slot.idle_since = self._clock.monotonic()
+        else:
+            slot.idle_since = self._facts_at = self._clock.monotonic()
             self._idle.append(slot)
             self._sweep_later(self._config.max_idle_s)
+        self._serve()
+
+    def _serve(self) -> None:
+        """Offer what is free to those that wait, by turns."""
+        while self._turns and self._has_room():
+            turn = self._turns.next()
+            if turn is None:
+                return
+            account, waiter = turn
+            if not waiter.done():
+                self._turns.take(account)
+                waiter.set_result(self._take_room())
 
     def _free_slot(self) -> None:
-        if not self._hand_over(None):
-            self._slots_taken -= 1
-
-    def _hand_over(self, slot: _Slot) -> bool:
-        """Give it to the first in line, if there is one."""
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(slot)
-                return True
-        return False
+        self._slots_taken -= 1
+        self._serve()
 
     def _forget(self, connection: Connection) -> None:
         """A connection closed; an idle one gives its slot up here, one in use when released."""
+        self._working.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
             self._free_slot()
@@ -180,6 +311,7 @@ class PooledUpstream:
 
     def _retire(self, connection: Connection) -> asyncio.Task[None]:
         """Close a connection politely; its slot is taken until the server knows."""
+        self._working.discard(connection)
         return self._tasks.start(self._quit(connection), name="upstream-quit")
 
     async def _quit(self, connection: Connection) -> None:
@@ -204,3 +336,13 @@ class PooledUpstream:
 
     def _unavailable(self, problem: str) -> UpstreamUnavailableError:
         return UpstreamUnavailableError(f"upstream {self._config.name}: {problem}")
+
+
+def _leave(waiter: _Waiter, _: object) -> None:
+    """The client left while its message waited."""
+    _end(waiter, ClientGoneError("the client left"))
+
+
+def _end(waiter: _Waiter, error: UpstreamUnavailableError) -> None:
+    if not waiter.done():
+        waiter.set_exception(error)

@@ -39,17 +39,21 @@ _FIVE_FINE: list[Mishap] = ["fine", "fine", "fine", "fine", "fine"]
 class Sending:
     """One message, and what the relay said of it in the end."""
 
-    def __init__(self, number: int, cancel_at: int | None = None) -> None:
+    def __init__(
+        self, number: int, cancel_at: int | None = None, *, gone_at: int | None = None
+    ) -> None:
         self.number = number
         self.cancel_at = cancel_at
-        self.task: asyncio.Task[Delivery] | None = None
-        self.attempt = Attempt("111111111111")
+        self.gone_at = gone_at
+        self.restart()
 
     def restart(self) -> None:
         """Forget what became of it."""
-        self.attempt, self.task = Attempt("111111111111"), None
+        self.attempt = Attempt(str(self.number % 2))
+        self.task: asyncio.Task[Delivery] | None = None
 
     def start(self, pool: PooledUpstream) -> None:
+        self.attempt.client_gone = asyncio.get_running_loop().create_future()
         message = [b"Subject: %d\r\n\r\n" % self.number, b"Hello\r\n"]
         envelope = TO_BOTH if self.number % 3 == 2 else TO_BOB
         self.task = asyncio.create_task(pool.deliver(envelope, message, self.attempt))
@@ -76,6 +80,8 @@ async def carry_out(
                 sending.start(pool)
             if turn == sending.cancel_at and sending.task is not None:
                 sending.task.cancel()
+            if turn == sending.gone_at and sending.attempt.client_gone is not None:
+                sending.attempt.client_gone.set_result(None)
         if all(sending.is_done for sending in sendings):
             return
         if turn % _TURNS_A_PAUSE == _TURNS_A_PAUSE - 1:
@@ -118,10 +124,14 @@ def hold(
     *,
     is_pipelining: bool = True,
     after_message: Mishap | None = None,
+    max_wires: int | None = None,
 ) -> ScriptedUpstream:
     """Send the messages, judge each of them, and see that the pool is whole afterwards."""
     upstream = ScriptedUpstream(
-        script, is_pipelining=is_pipelining, after_message=after_message
+        script,
+        is_pipelining=is_pipelining,
+        after_message=after_message,
+        max_wires=max_wires,
     )
 
     async def scene(loop: ScriptedLoop) -> None:
@@ -150,14 +160,18 @@ def hold(
 
 
 scripts = st.lists(st.sampled_from(["fine", *MISHAPS]), max_size=24)
-cancellations = st.lists(st.none() | st.integers(1, 60), min_size=1, max_size=7)
+turns = st.none() | st.integers(1, 60)
+ends = st.lists(st.tuples(turns, turns), min_size=1, max_size=7)
 
 
-@given(scripts, cancellations, st.integers(1, 3))
+@given(scripts, ends, st.integers(1, 3))
 def test_every_message_has_its_own_verdict_and_doubt_is_there_exactly_when_it_must_be(
-    script: list[Mishap], cancellations: list[int | None], max_connections: int
+    script: list[Mishap], ends: list[tuple[int | None, int | None]], max_connections: int
 ) -> None:
-    sendings = [Sending(number, at) for number, at in enumerate(cancellations)]
+    sendings = [
+        Sending(number, cancel_at, gone_at=gone_at)
+        for number, (cancel_at, gone_at) in enumerate(ends)
+    ]
     hold(script, sendings, max_connections)
     for sending in sendings:
         sending.restart()
@@ -192,3 +206,18 @@ def test_a_server_that_closes_after_each_message_costs_none(end: Mishap) -> None
     sendings = [Sending(number) for number in range(20)]
     upstream = hold((), sendings, 2, after_message=end)
     assert upstream.accepted >= set(range(20))
+
+
+@given(
+    st.lists(st.sampled_from(["fine", "late", "pieces"]), max_size=24),
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.integers(1, 8),
+)
+def test_while_any_connection_works_no_message_fails_because_another_was_refused(
+    script: list[Mishap], max_wires: int, max_connections: int, messages: int
+) -> None:
+    sendings = [Sending(number) for number in range(messages)]
+    after: Mishap = "fine"
+    upstream = hold(script, sendings, max_connections, after_message=after, max_wires=max_wires)
+    assert upstream.accepted >= set(range(messages))

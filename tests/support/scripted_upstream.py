@@ -122,7 +122,11 @@ class Wire(asyncio.Transport):
 
     def greet(self) -> None:
         """Begin."""
-        self._answer("220 mx", "421 4.7.0 too many connections")
+        upstream = self.upstream
+        most = upstream.max_wires
+        is_too_many = most is not None and upstream.open_wires > most
+        mishap: Mishap | None = "421" if is_too_many else None
+        self._answer("220 mx", "421 4.7.0 not now", mishap=mishap)
 
     def _arrive(self, octets: bytes) -> None:
         if octets[-5:] == b"\r\n.\r\n":
@@ -231,6 +235,7 @@ class ScriptedUpstream:
     """The server: a script of mishaps, one a reply; after its end everything is fine.
 
     With ``after_message`` that befalls every reply to a message, whatever the script says.
+    Connections beyond ``max_wires`` are greeted with 421.
     ``sent`` are the messages whose final dot left the relay; ``accepted`` and ``refused`` those
     whose verdict arrived there.
     """
@@ -241,14 +246,21 @@ class ScriptedUpstream:
         *,
         is_pipelining: bool = True,
         after_message: Mishap | None = None,
+        max_wires: int | None = None,
     ) -> None:
         self.after_message = after_message
+        self.max_wires = max_wires
         self.ehlo = "250-mx\r\n250 PIPELINING" if is_pipelining else "250 mx"
         self.script = deque(script)
         self.wires: list[Wire] = []
         self.sent: list[int] = []
         self.accepted: set[int] = set()
         self.refused: set[int] = set()
+
+    @property
+    def open_wires(self) -> int:
+        """Connections now."""
+        return sum(not wire.is_closed for wire in self.wires)
 
     def look(self) -> Mishap:
         """What comes next."""

@@ -108,6 +108,10 @@ _BY_REASON: Final[dict[str, Refused]] = {
     "needs-smtputf8": Refused(5, "upstream-lacks-smtputf8", {}),
     "upstream-reply": Refused(5, "ok", {}),
     "upstream-unreachable": Refused(5, "upstream-unreachable", {}, "connection refused"),
+    "upstream-busy": Refused(
+        5, "upstream-busy", {}, "1000 messages of the account wait already"
+    ),
+    "client-gone": Refused(5, "client-gone", {}),
     "recipients-refused": Refused(
         5, "recipients-refused", {"refused": "<jane0@example.net> (550 5.1.1 no such user)"}
     ),

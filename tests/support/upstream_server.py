@@ -236,11 +236,16 @@ async def open_upstream(
 
 @asynccontextmanager
 async def relay_to(
-    server: UpstreamServer, *, clock: Clock = _STANDING, **settings: object
+    server: UpstreamServer,
+    *,
+    clock: Clock = _STANDING,
+    on_limit: Callable[[int, str], None] | None = None,
+    **settings: object,
 ) -> AsyncIterator[PooledUpstream]:
     """The relay under test, with that server as its upstream; no connection outlives it."""
     tasks = TaskOwner()
-    upstream = PooledUpstream(server.config(**settings), clock=clock, tasks=tasks)
+    config = server.config(**settings)
+    upstream = PooledUpstream(config, clock=clock, tasks=tasks, on_limit=on_limit)
     try:
         yield upstream
     finally:

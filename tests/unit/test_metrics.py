@@ -257,10 +257,11 @@ class Pool:
     open_connections: int
     idle_connections: int
     waiting: int
+    connection_limit: int
 
 
 def test_upstream_connections_are_asked_for_at_each_scrape(metrics: Metrics) -> None:
-    pool = Pool(open_connections=3, idle_connections=2, waiting=0)
+    pool = Pool(open_connections=3, idle_connections=2, waiting=0, connection_limit=20)
     metrics.watch_upstream("smarthost", pool)
     connections = 'smtpgate_upstream_connections{{state="{}",upstream="smarthost"}}'
     assert samples(metrics)[connections.format("busy")] == 1
@@ -269,6 +270,7 @@ def test_upstream_connections_are_asked_for_at_each_scrape(metrics: Metrics) -> 
     assert seen[connections.format("busy")] == 3
     assert seen[connections.format("idle")] == 0
     assert seen['smtpgate_upstream_waiting{upstream="smarthost"}'] == 4
+    assert seen['smtpgate_upstream_connection_limit{upstream="smarthost"}'] == 20
 
 
 def test_every_event_has_a_reader(metrics: Metrics) -> None:

@@ -7,10 +7,12 @@ itself, a table of transitions (``session``).
 
 from smtpgate.core.upstream.commands import CommandError, Octets
 from smtpgate.core.upstream.delivery import (
+    ClientGoneError,
     Delivery,
     InDoubtError,
     LacksExtensionError,
     RecipientReply,
+    UpstreamBusyError,
     UpstreamProtocolError,
     UpstreamUnavailableError,
 )
@@ -28,6 +30,7 @@ from smtpgate.core.upstream.steps import (
 )
 
 __all__ = [
+    "ClientGoneError",
     "CommandError",
     "Delivery",
     "Done",
@@ -43,6 +46,7 @@ __all__ = [
     "State",
     "Step",
     "Terms",
+    "UpstreamBusyError",
     "UpstreamProtocolError",
     "UpstreamSession",
     "UpstreamUnavailableError",

@@ -3,7 +3,9 @@
 The errors take sides. Whoever catches one knows whether the message can be tried again::
 
     UpstreamUnavailableError      nothing was accepted: try again later
-    └── UpstreamProtocolError     … because the server talks nonsense
+    ├── UpstreamProtocolError     … because the server talks nonsense
+    ├── UpstreamBusyError         … because too many messages of the account wait for it
+    └── ClientGoneError           … because the client left while its message waited
     InDoubtError                  the final dot was sent and no answer came (RFC 1047)
     LacksExtensionError           nothing was sent: the server cannot take such a message
 """
@@ -14,10 +16,12 @@ from smtpgate.core.address import Mailbox
 from smtpgate.core.reply import Reply
 
 __all__ = [
+    "ClientGoneError",
     "Delivery",
     "InDoubtError",
     "LacksExtensionError",
     "RecipientReply",
+    "UpstreamBusyError",
     "UpstreamProtocolError",
     "UpstreamUnavailableError",
 ]
@@ -29,6 +33,14 @@ class UpstreamUnavailableError(Exception):
 
 class UpstreamProtocolError(UpstreamUnavailableError):
     """The server does not speak SMTP as we know it; nothing was accepted."""
+
+
+class UpstreamBusyError(UpstreamUnavailableError):
+    """Too many messages of the same account wait for a connection; nothing was sent."""
+
+
+class ClientGoneError(UpstreamUnavailableError):
+    """The client left while its message waited for a connection; nothing was sent."""
 
 
 class InDoubtError(Exception):

@@ -66,6 +66,8 @@ from smtpgate.core.upstream.steps import (
 
 __all__ = ["TRANSITIONS", "UpstreamSession"]
 
+_SIZE_DIGITS: Final = 20  # RFC 1870 §4
+
 
 class UpstreamSession:
     """The client's side of one connection."""
@@ -94,6 +96,14 @@ class UpstreamSession:
     def replies_due(self) -> int:
         """How many replies the server owes us."""
         return len(self._due)
+
+    @property
+    def max_octets(self) -> int | None:
+        """The largest message that the server takes; 0 and nonsense mean no such limit."""
+        digits = self.extensions.get("SIZE", "")
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= _SIZE_DIGITS):
+            return None
+        return int(digits) or None
 
     # -- what the holder of the socket says ----------------------------------------------------
 

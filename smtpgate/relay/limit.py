@@ -1,0 +1,41 @@
+"""How many connections the upstream lets us have: configured, and learned from refusals.
+
+Servers bound the connections of a client and answer 421 to one more (RFC 5321 §3.1 allows a
+refusal at the greeting). Once one was refused while others worked, those are the limit for a
+while. Then one more is tried at a time, and each that is taken raises it.
+"""
+
+from typing import Final
+
+__all__ = ["ConnectionLimit"]
+
+_KEPT_S: Final = 60.0
+
+
+class ConnectionLimit:
+    """The limit now; moments are seconds of a clock that only goes forward."""
+
+    def __init__(self, configured: int) -> None:
+        self._configured = configured
+        self._learned = configured
+        self._until = 0.0
+
+    def at(self, now: float) -> int:
+        """How many connections there may be."""
+        if self._learned >= self._configured or now < self._until:
+            return self._learned
+        return self._learned + 1
+
+    def refused(self, working: int, now: float) -> bool:
+        """One more was refused while so many worked; whether that is news."""
+        before, self._learned = self._learned, min(max(working, 1), self._configured)
+        self._until = now + _KEPT_S
+        return self._learned < before
+
+    def accepted(self, working: int) -> None:
+        """One was accepted, with which so many work."""
+        self._learned = min(max(self._learned, working), self._configured)
+
+    def forget(self) -> None:
+        """None works, so there is nothing to learn from."""
+        self._learned = self._configured

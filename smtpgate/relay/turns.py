@@ -1,0 +1,97 @@
+"""Turns: whose message is next when many wait for few connections.
+
+An account has connections in use and messages in line. The next turn is that of the account
+with the fewest connections in use, and among equals of the one whose last turn is longest ago;
+within an account first come, first served. So a connection that is slow counts as much as one
+that is fast, and 60 messages of one account hold up another's single one by one turn. No
+account has more than its share in use, so that a newcomer need not wait for anybody's end.
+"""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+__all__ = ["Turns"]
+
+T = TypeVar("T", bound=Hashable)
+
+
+class Turns(Generic[T]):
+    """Who waits, and who has how much; ``share`` is the most that one account may have."""
+
+    def __init__(self, share: int) -> None:
+        self._share = share
+        self._in_use: dict[str, int] = {}
+        # In the order of their turns: who was served last stands last.
+        self._lines: OrderedDict[str, OrderedDict[T, None]] = OrderedDict()
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return self._waiting
+
+    def waiting_of(self, account: str) -> int:
+        """How many of an account wait."""
+        return len(self._lines.get(account, ()))
+
+    def in_use_of(self, account: str) -> int:
+        """How many connections an account uses."""
+        return self._in_use.get(account, 0)
+
+    def has_share(self, account: str) -> bool:
+        """Whether the account may use one more."""
+        return self._in_use.get(account, 0) < self._share
+
+    def take(self, account: str) -> None:
+        """The account uses one more."""
+        self._in_use[account] = self._in_use.get(account, 0) + 1
+
+    def give_back(self, account: str) -> None:
+        """The account uses one fewer."""
+        left = self._in_use[account] - 1
+        if left:
+            self._in_use[account] = left
+        else:
+            del self._in_use[account]
+
+    def join(self, account: str, waiter: T, *, is_first: bool = False) -> None:
+        """Stand in line; first of the account when it stood there before."""
+        line = self._lines.setdefault(account, OrderedDict())
+        line[waiter] = None
+        if is_first:
+            line.move_to_end(waiter, last=False)
+        self._waiting += 1
+
+    def leave(self, account: str, waiter: T) -> bool:
+        """Leave the line; whether it stood there."""
+        line = self._lines.get(account)
+        if line is None or waiter not in line:
+            return False
+        del line[waiter]
+        self._waiting -= 1
+        if not line:
+            del self._lines[account]
+        return True
+
+    def clear(self) -> list[T]:
+        """Take all out of the line."""
+        waiters = [waiter for line in self._lines.values() for waiter in line]
+        self._lines.clear()
+        self._waiting = 0
+        return waiters
+
+    def next(self) -> tuple[str, T] | None:
+        """Take the next one out of the line; ``None`` when none may use more."""
+        best, least = None, self._share
+        for account in self._lines:
+            used = self._in_use.get(account, 0)
+            if used < least:
+                best, least = account, used
+                if not used:
+                    break
+        if best is None:
+            return None
+        waiter = next(iter(self._lines[best]))
+        self._lines.move_to_end(best)
+        self.leave(best, waiter)
+        return best, waiter
