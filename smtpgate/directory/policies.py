@@ -192,7 +192,8 @@ async def put_policy(
     there = await policies_of(change.connection, place)
     before = next((row for row in there if row.name == name), None)
     _must_be_as_seen(place, name, before, expected_version)
-    _must_be_good(place, name, document, sum(row.name != name for row in there))
+    others = [row.document or "" for row in there if row.name != name]
+    _must_be_good(place, name, document, others)
     if before is not None and before.document == document:
         return before
     version = await _next_version(change, place, name)
@@ -329,7 +330,9 @@ def _must_be_as_seen(
         )
 
 
-def _must_be_good(place: PolicyPlace, name: str, document: str, siblings: int) -> None:
+def _must_be_good(
+    place: PolicyPlace, name: str, document: str, siblings: Sequence[str]
+) -> None:
     if not is_policy_name(name):
         raise RefusedChangeError(
             f"`{name}' is no policy name: it has 1 to 64 letters, digits, - and _"
@@ -340,9 +343,9 @@ def _must_be_good(place: PolicyPlace, name: str, document: str, siblings: int) -
 
 
 def policy_problems(
-    place: PolicyPlace, name: str, document: str, *, siblings: int
+    place: PolicyPlace, name: str, document: str, *, siblings: Sequence[str]
 ) -> list[str]:
-    """Why a document cannot stand in that place beside the others; nothing when it can."""
+    """Why a document cannot stand in that place beside those others; nothing when it can."""
     try:
         octets = document.encode()
     except UnicodeEncodeError:
@@ -358,7 +361,7 @@ def policy_problems(
             policy,
             identity_arn=place.identity_arn,
             source_octets=len(octets),
-            siblings=siblings,
+            siblings=len(siblings),
         )
     return [str(problem) for problem in found]
 

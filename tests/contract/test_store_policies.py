@@ -300,6 +300,25 @@ async def test_a_users_policy_has_6144_characters_besides_white_space_at_most(
         await put(store, more, place=USER, seen=1)
 
 
+async def test_a_users_policies_have_10240_characters_together_at_most(
+    store: DirectoryStore, acme: str
+) -> None:
+    fixed = len("".join(MAY_SEND.split()))
+    used = sum(len("".join((row.document or "").split())) for row in await held(store, USER))
+
+    def of(characters: int) -> str:
+        return MAY_SEND.replace("MaySend", "M" * (characters - fixed + len("MaySend")))
+
+    assert (await put(store, of(6000), name="one", place=USER)).version == 1
+    left = 10_240 - 6000 - used
+    wanted = "would have 10241 characters besides white space in total, and 10240 are allowed"
+    with pytest.raises(RefusedChangeError, match=wanted):
+        await put(store, of(left + 1), name="two", place=USER)
+    assert (await put(store, of(left) + "  ", name="two", place=USER)).version == 1
+    # A policy that is replaced does not count.
+    assert (await put(store, of(5999), name="one", place=USER, seen=1)).version == 2
+
+
 async def test_every_problem_of_a_document_is_told_and_nothing_is_kept(
     store: DirectoryStore, acme: str
 ) -> None:
@@ -313,7 +332,7 @@ async def test_every_problem_of_a_document_is_told_and_nothing_is_kept(
     for document in ("", "{", "\ud800", "null", '{"Statement": []}', "\0", MAY_SEND):
         with pytest.raises(RefusedChangeError, match="policy `send'"):
             await put(store, document)
-        assert policy_problems(IDENTITY, "send", document, siblings=0)
+        assert policy_problems(IDENTITY, "send", document, siblings=())
     assert await notes(store) == before
     assert not await held(store)
 

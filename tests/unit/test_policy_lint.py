@@ -96,7 +96,42 @@ def test_a_document_over_the_size_limit_is_an_error() -> None:
     assert [finding.severity for finding in lint_policy(policy, source=source)] == ["error"]
 
 
-def test_user_policies_have_no_size_limit_and_any_resource() -> None:
+def lint_user(*statements: dict[str, Any]) -> tuple[Finding, ...]:
+    source = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+    return lint_policy(parse_policy(source, kind="user", name="p"), source=source)
+
+
+@pytest.mark.parametrize(
+    "action", [["logs:CreateLogStream", "logs:PutLogEvents"], "s3:Get*", "iam:List?ser"]
+)
+def test_what_a_user_policy_says_of_other_services_is_left_alone(action: object) -> None:
+    other = {
+        "Effect": "Allow",
+        "Action": action,
+        "Resource": "arn:aws:logs:*:999999999999:*",
+        "Condition": {"StringEquals": {"aws:SourceVpc": "vpc-1"}},
+    }
+    mail = {"Effect": "Allow", "Action": "ses:SendRawEmail", "Resource": "*"}
+    assert lint_user(other, mail) == ()
+    # Where nothing is about mail, or it may be, there is something to say.
+    assert [f.code for f in lint_user(other)] == ["action-not-checked", "key-never-present"]
+    mixed = {**other, "Action": ["logs:*", "ses:GetSendQuota"]}
+    assert "action-not-checked" in [f.code for f in lint_user(mixed, mail)]
+
+
+@pytest.mark.parametrize(("characters", "codes"), [(6144, []), (6145, ["over-size-limit"])])
+def test_a_user_policy_has_a_size_limit_without_white_space(
+    characters: int, codes: list[str]
+) -> None:
+    statement = {"Sid": "", "Effect": "Allow", "Action": "ses:SendRawEmail", "Resource": "*"}
+    fixed = len("".join(json.dumps({"Statement": statement}).split()))
+    statement["Sid"] = "A" * (characters - fixed)
+    source = json.dumps({"Statement": statement}) + " " * 5000
+    found = lint_policy(parse_policy(source, kind="user", name="p"), source=source)
+    assert [finding.code for finding in found] == codes
+
+
+def test_user_policies_may_have_any_resource_and_white_space() -> None:
     statement = {"Effect": "Allow", "Action": "ses:SendRawEmail", "Resource": "*"}
     source = json.dumps({"Statement": statement}) + " " * 5000
     policy = parse_policy(source, kind="user", name="p")

@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from smtpgate.core.policy.problem import Problem, shown
@@ -14,15 +14,18 @@ from smtpgate.core.policy.statement import Policy
 __all__ = [
     "MAX_POLICIES",
     "MAX_POLICY_OCTETS",
+    "MAX_USER_POLICY_CHARACTERS",
     "attachment_problems",
+    "characters_of",
     "is_policy_name",
     "user_attachment_problems",
 ]
 
 MAX_POLICIES: Final = 20
 MAX_POLICY_OCTETS: Final = 4096
-# As IAM's managed policies, which users may have as many of as an account is allowed at most.
-_MAX_USER_POLICY_CHARACTERS: Final = 6144
+# IAM's limits of one managed policy, and of all inline policies; white space does not count.
+MAX_USER_POLICY_CHARACTERS: Final = 6144
+_MAX_USER_CHARACTERS: Final = 10_240
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -63,17 +66,31 @@ def _problems(
             yield Problem(f"{statement.path}.Resource", f"{wanted}, not {seen}")
 
 
-def user_attachment_problems(document: str, *, siblings: int) -> tuple[Problem, ...]:
-    """Why a document cannot be attached to a user that has so many policies besides it."""
+def characters_of(document: str) -> int:
+    """The size of a user policy as IAM counts it: without white space."""
+    return len("".join(document.split()))
+
+
+def user_attachment_problems(document: str, *, siblings: Sequence[str]) -> tuple[Problem, ...]:
+    """Why a document cannot be attached to a user that has those policies besides it."""
     return tuple(_user_problems(document, siblings))
 
 
-def _user_problems(document: str, siblings: int) -> Iterator[Problem]:
-    characters = len("".join(document.split()))
-    if characters > _MAX_USER_POLICY_CHARACTERS:
-        limit = f"{_MAX_USER_POLICY_CHARACTERS} are allowed"
+def _user_problems(document: str, siblings: Sequence[str]) -> Iterator[Problem]:
+    characters = characters_of(document)
+    if characters > MAX_USER_POLICY_CHARACTERS:
+        limit = f"{MAX_USER_POLICY_CHARACTERS} are allowed"
         yield Problem(
             "document", f"has {characters} characters besides white space, and {limit}"
         )
-    if siblings >= MAX_POLICIES:
-        yield Problem("document", f"the user has {siblings} policies, the most it may have")
+    together = characters + sum(map(characters_of, siblings))
+    if together > _MAX_USER_CHARACTERS:
+        limit = f"{_MAX_USER_CHARACTERS} are allowed"
+        yield Problem(
+            "document",
+            f"the user's policies would have {together} characters besides white space in "
+            f"total, and {limit}",
+        )
+    if len(siblings) >= MAX_POLICIES:
+        number = len(siblings)
+        yield Problem("document", f"the user has {number} policies, the most it may have")

@@ -3,13 +3,18 @@
 from collections.abc import Iterator
 from typing import Final
 
-from smtpgate.core.policy.attachment import MAX_POLICY_OCTETS
+from smtpgate.core.policy.attachment import (
+    MAX_POLICY_OCTETS,
+    MAX_USER_POLICY_CHARACTERS,
+    characters_of,
+)
 from smtpgate.core.policy.document import WITH_VARIABLES
 from smtpgate.core.policy.finding import CODES, Finding, Severity, found
 from smtpgate.core.policy.lint_conditions import condition_findings
 from smtpgate.core.policy.lint_contradictions import contradictions
 from smtpgate.core.policy.lint_regex import corrected, regex_findings
-from smtpgate.core.policy.lint_statements import statement_findings
+from smtpgate.core.policy.lint_statements import is_about_others, statement_findings
+from smtpgate.core.policy.lint_values import value_findings
 from smtpgate.core.policy.problem import shown
 from smtpgate.core.policy.statement import Policy, Statement
 from smtpgate.core.policy.strict_json import Json, parse_json
@@ -30,11 +35,14 @@ def lint_policy(policy: Policy, *, source: str) -> tuple[Finding, ...]:
 def _statements(policy: Policy) -> Iterator[Finding]:
     denials = [statement for statement in policy.statements if statement.is_deny]
     for statement in policy.statements:
+        if policy.kind == "user" and is_about_others(statement, policy.statements):
+            continue
         yield from statement_findings(policy.kind, statement, denials)
         for condition in statement.conditions:
             path = f"{statement.path}.Condition.{condition.operator.text}.{condition.key}"
             yield from regex_findings(condition, path)
             yield from condition_findings(statement, condition, path)
+            yield from value_findings(statement, condition, path)
         yield from contradictions(statement)
         if policy.version != WITH_VARIABLES:
             yield from _literal_variables(statement)
@@ -69,8 +77,11 @@ def _empty_conditions(source: str) -> Iterator[Finding]:
 
 
 def _size(policy: Policy, source: str) -> Iterator[Finding]:
+    if policy.kind == "user":
+        yield from _user_size(source)
+        return
     octets = len(source.encode())
-    if policy.kind != "identity" or octets <= _NEAR_LIMIT:
+    if octets <= _NEAR_LIMIT:
         return
     code = "over-size-limit" if octets > MAX_POLICY_OCTETS else "near-size-limit"
     yield found(
@@ -79,3 +90,15 @@ def _size(policy: Policy, source: str) -> Iterator[Finding]:
         f"it has {octets} of at most {MAX_POLICY_OCTETS} octets",
         "leave out white space, or split it: an identity may have 20 policies",
     )
+
+
+def _user_size(source: str) -> Iterator[Finding]:
+    characters = characters_of(source)
+    if characters > MAX_USER_POLICY_CHARACTERS:
+        yield found(
+            "over-size-limit",
+            "document",
+            f"it has {characters} of at most {MAX_USER_POLICY_CHARACTERS} characters besides "
+            "white space",
+            "split it: a user may have several policies, of 10240 characters in total",
+        )

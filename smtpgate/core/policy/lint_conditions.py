@@ -7,6 +7,7 @@ from smtpgate.core.address import AddressError, parse_mailbox
 from smtpgate.core.policy.conditions import Condition, is_glob
 from smtpgate.core.policy.finding import Finding, found
 from smtpgate.core.policy.keys import Key, KeyType, is_multivalued, known_key
+from smtpgate.core.policy.lint_identity import outside_findings
 from smtpgate.core.policy.lint_regex import as_globs
 from smtpgate.core.policy.operators import NULL, Family
 from smtpgate.core.policy.problem import shown
@@ -49,10 +50,12 @@ def condition_findings(
     if key is None or key.presence == "never":
         yield _never_present(condition, path)
         return
-    yield from _never_true(condition, key, path)
+    yield from _decided(statement, condition, key, path)
     yield from _open_when_absent(statement, condition, key, path)
+    yield from _one_of_many(statement, condition, path)
     if key.type == "address":
         yield from _address_findings(statement, condition, path)
+        yield from outside_findings(statement, condition, path)
     elif operator.row.family == "string":
         yield from _text_findings(condition, path)
 
@@ -80,17 +83,22 @@ def _never_present(condition: Condition, path: str) -> Finding:
     )
 
 
-def _never_true(condition: Condition, key: Key, path: str) -> Iterator[Finding]:
+def _decided(
+    statement: Statement, condition: Condition, key: Key, path: str
+) -> Iterator[Finding]:
+    """What no message can change: conditions that never hold, or always."""
     operator = condition.operator
     if not condition.values and not operator.row.negated:
         yield found("never-true", path, "there is no value that could match")
     elif operator.row.family in _UNREADABLE[key.type] and key.presence == "always":
-        yield found(
-            "never-true",
-            path,
+        cannot = (
             f"{condition.key} is {_ARTICLES.get(key.type, 'a')} {key.type}, which "
-            f"{operator.base} cannot compare",
+            f"{operator.base} cannot compare"
         )
+        if statement.is_deny:
+            yield found("always-true", path, f"{cannot}, so the Deny applies to all of them")
+        else:
+            yield found("never-true", path, cannot)
     elif key.name.lower() in _DOMAINS and not any("${" in value for value in condition.values):
         domain = _DOMAINS[key.name.lower()]
         if not any(condition.holds({key.name.lower(): (value,)}) for value in domain):
@@ -98,13 +106,11 @@ def _never_true(condition: Condition, key: Key, path: str) -> Iterator[Finding]:
             yield found("never-true", path, f"{condition.key} is always {only}")
     elif operator.row.family == "arn" and _reaches_across_colons(condition):
         message = "a `*' does not reach across the colons of an ARN: write all six parts"
-        yield found("never-true", path, message)
+        yield found("always-true" if operator.row.negated else "never-true", path, message)
 
 
 def _reaches_across_colons(condition: Condition) -> bool:
-    values = condition.values
-    is_short = all(value.count(":") < 5 and "${" not in value for value in values)
-    return is_short and not condition.operator.row.negated
+    return all(value.count(":") < 5 and "${" not in value for value in condition.values)
 
 
 _ARTICLES: Final = {"address": "an", "arn": "an", "ip": "an"}
@@ -137,6 +143,40 @@ def _open_when_absent(
             "and this is an Allow",
             guard,
         )
+
+
+def _one_of_many(statement: Statement, condition: Condition, path: str) -> Iterator[Finding]:
+    """A set operator by which one value of many decides for the others."""
+    operator = condition.operator
+    if not is_multivalued(condition.key):
+        return
+    if statement.is_deny and operator.set_operator == "ForAllValues":
+        yield found(
+            "deny-for-all-values",
+            path,
+            f"the Deny applies when every value of {condition.key} is as asked: one that is "
+            "not lets the message pass with all the others",
+            f"`{operator.text.replace('ForAllValues', 'ForAnyValue')}'",
+        )
+    elif operator.set_operator == "ForAnyValue" and not (
+        statement.is_deny or _has_all_values(statement, condition.key)
+    ):
+        yield found(
+            "allow-for-any-value",
+            path,
+            f"the Allow applies when one value of {condition.key} is as asked, whatever the "
+            "others are",
+            f"`{operator.text.replace('ForAnyValue', 'ForAllValues')}', and "
+            f'"Null": {{"{condition.key}": "false"}}',
+        )
+
+
+def _has_all_values(statement: Statement, key: str) -> bool:
+    """Whether another condition of the statement asks all values of the key."""
+    return any(
+        other.key.lower() == key.lower() and other.operator.set_operator == "ForAllValues"
+        for other in statement.conditions
+    )
 
 
 def _text_findings(condition: Condition, path: str) -> Iterator[Finding]:

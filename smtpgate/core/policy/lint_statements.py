@@ -11,7 +11,7 @@ from smtpgate.core.policy.principals import Principals
 from smtpgate.core.policy.problem import shown
 from smtpgate.core.policy.statement import ANYTHING, Kind, Statement
 
-__all__ = ["statement_findings"]
+__all__ = ["is_about_others", "statement_findings"]
 
 _CHECKED: Final = "ses:SendRawEmail"
 _SENDING: Final = {
@@ -26,6 +26,7 @@ _SENDING: Final = {
         "ses:SendTemplatedEmail",
     )
 }
+_MAX_LISTED: Final = 3
 # Keys that say something about the caller, so that a Principal of everybody is narrowed.
 _ABOUT_CALLER: Final = ("aws:principal", "aws:user", "aws:source")
 
@@ -42,9 +43,48 @@ def statement_findings(
         yield from _shadow_findings(statement, denials)
 
 
+def is_about_others(statement: Statement, all_statements: Sequence[Statement]) -> bool:
+    """Whether a statement of a user policy is about other services, and another about mail.
+
+    A user's policy may say what the user can do elsewhere; that is nothing to remark on.
+    """
+    return (
+        not statement.is_not_action
+        and not any(_may_be_ses(action) for action in statement.actions)
+        and any(other.covers_action(_CHECKED.lower()) for other in all_statements)
+    )
+
+
+def _may_be_ses(action: str) -> bool:
+    return glob_match(action.lower().partition(":")[0], "ses")
+
+
+def _stranger_findings(statement: Statement, principals: Principals) -> Iterator[Finding]:
+    """Findings about principals that nobody who sends here is."""
+    strangers = principals.strangers()
+    if not strangers:
+        return
+    element = "NotPrincipal" if principals.is_not else "Principal"
+    listed = ", ".join(map(shown, strangers[:_MAX_LISTED]))
+    left = len(strangers) - _MAX_LISTED
+    listed += f" and {left} more" if left > 0 else ""
+    message = f"senders here are accounts and their users: nobody is {listed}"
+    if not principals.has_senders and not principals.is_not:
+        message += f", so this {statement.effect} never applies"
+    yield found(
+        "principal-matches-nobody",
+        f"{statement.path}.{element}",
+        message,
+        "the account's id, or the ARN of one of its users",
+    )
+
+
 def _principal_findings(statement: Statement) -> Iterator[Finding]:
     principals = statement.principals
-    if principals is None or statement.is_deny:
+    if principals is None:
+        return
+    yield from _stranger_findings(statement, principals)
+    if statement.is_deny:
         return
     if principals.is_not:
         yield found(
@@ -57,7 +97,8 @@ def _principal_findings(statement: Statement) -> Iterator[Finding]:
         yield found(
             "open-to-anyone",
             f"{statement.path}.Principal",
-            "every account is let through, and no condition says which",
+            "every account is let through, and no condition says which; users of the "
+            "identity's own account pass without a user policy",
             "name the accounts, or add a condition such as `aws:PrincipalAccount'",
         )
 
@@ -161,7 +202,8 @@ def _covers_principals(wide: Principals | None, narrow: Principals | None) -> bo
     if wide.anyone:
         return True
     accounts = wide.accounts_named()
-    return set(narrow.services) <= set(wide.services) and all(
+    others = set(narrow.strangers()) - set(narrow.aws)
+    return others <= set(wide.strangers()) and all(
         name in wide.aws
         or any(f"::{account}:" in name for account in accounts)
         or name in accounts

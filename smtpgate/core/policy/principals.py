@@ -2,7 +2,8 @@
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html
 An account, by its id or its root ARN, stands for everybody in it. A role stands for its
-sessions. Groups are never principals, and no wildcard is allowed inside an ARN.
+sessions. Groups are never principals, and no wildcard is allowed inside an ARN. Services,
+federated identities and canonical users are principals too; nobody who sends here is one.
 """
 
 import re
@@ -36,6 +37,11 @@ _SESSION: Final = re.compile(
 _FEDERATED_USER: Final = re.compile(
     rf"arn:aws[a-z-]{{0,20}}:sts::(?P<account>[0-9]{{12}}):federated-user/{_NAME}"
 )
+_FEDERATED: Final = re.compile(
+    r"arn:aws[a-z-]{0,20}:iam::[0-9]{12}:(?:saml|oidc)-provider/[\x21-\x29\x2b-\x3e\x40-\x7e]+"
+    r"|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"
+)
+_CANONICAL_USER: Final = re.compile(r"[0-9a-fA-F]{64}")
 _SERVICE: Final = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+")
 _FORMS: Final = "an account id, the ARN of an account's root, of a user or of a role, or `*'"
 
@@ -78,6 +84,8 @@ class Principals:
 
     aws: tuple[str, ...]
     services: tuple[str, ...] = ()
+    federated: tuple[str, ...] = ()
+    canonical_users: tuple[str, ...] = ()
     is_not: bool = False
     anyone: bool = field(init=False, compare=False, repr=False)
     _accounts: frozenset[str] = field(init=False, compare=False, repr=False)
@@ -88,7 +96,7 @@ class Principals:
         roles = (_ROLE.fullmatch(text) for text in self.aws)
         object.__setattr__(self, "anyone", "*" in self.aws)
         object.__setattr__(self, "_accounts", frozenset(filter(_ACCOUNT.fullmatch, self.aws)))
-        object.__setattr__(self, "_arns", frozenset(self.aws) | frozenset(self.services))
+        object.__setattr__(self, "_arns", frozenset((*self.aws, *self.services)))
         object.__setattr__(
             self,
             "_roles",
@@ -102,6 +110,18 @@ class Principals:
         forms = (_ROOT, _USER, _ROLE, _SESSION, _FEDERATED_USER)
         matches = (form.fullmatch(text) for form in forms for text in self.aws)
         return self._accounts | {match["account"] for match in matches if match}
+
+    def strangers(self) -> tuple[str, ...]:
+        """Those that nobody who sends here is: only users and accounts have access keys."""
+        forms = (_ROLE, _SESSION, _FEDERATED_USER)
+        others = (text for text in self.aws if any(form.fullmatch(text) for form in forms))
+        return (*others, *self.services, *self.federated, *self.canonical_users)
+
+    @property
+    def has_senders(self) -> bool:
+        """Whether some of them can send here."""
+        listed = (*self.aws, *self.services, *self.federated, *self.canonical_users)
+        return len(self.strangers()) < len(listed)
 
     def accounts_named(self) -> frozenset[str]:
         """The ids of the accounts that are named as a whole."""
@@ -171,7 +191,13 @@ def read_principals(value: Json, path: str, report: Report, *, is_not: bool) -> 
             problem = problem_of(text)
             if problem is not None:
                 report(where, problem)
-    return Principals(names.get("AWS", ()), names.get("Service", ()), is_not=is_not)
+    return Principals(
+        names.get("AWS", ()),
+        names.get("Service", ()),
+        names.get("Federated", ()),
+        names.get("CanonicalUser", ()),
+        is_not=is_not,
+    )
 
 
 def _names(value: Json, path: str, report: Report) -> list[tuple[str, str]]:
@@ -206,4 +232,23 @@ def _service_problem(text: str) -> str | None:
     return f"{shown(text)} is no service such as `ses.amazonaws.com'"
 
 
-_PROBLEMS: Final = {"AWS": _aws_problem, "Service": _service_problem}
+def _federated_problem(text: str) -> str | None:
+    if _FEDERATED.fullmatch(text):
+        return None
+    wanted = "`cognito-identity.amazonaws.com' or a SAML or OIDC provider's ARN"
+    return f"{shown(text)} is no identity provider such as {wanted}"
+
+
+def _canonical_user_problem(text: str) -> str | None:
+    if _CANONICAL_USER.fullmatch(text):
+        return None
+    return f"{shown(text)} is no canonical user id of 64 hexadecimal digits"
+
+
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
+_PROBLEMS: Final = {
+    "AWS": _aws_problem,
+    "Service": _service_problem,
+    "Federated": _federated_problem,
+    "CanonicalUser": _canonical_user_problem,
+}

@@ -42,9 +42,14 @@ def _statement(statement: Statement) -> JsonObject:
 
 
 def _principals(principals: Principals) -> Json:
-    if principals.aws == ("*",) and not principals.services:
+    kinds = {
+        "AWS": principals.aws,
+        "Service": principals.services,
+        "Federated": principals.federated,
+        "CanonicalUser": principals.canonical_users,
+    }
+    if [names for names in kinds.values() if names] == [("*",)] and principals.anyone:
         return "*"
-    kinds = {"AWS": principals.aws, "Service": principals.services}
     return {kind: _one_or_many(names) for kind, names in kinds.items() if names}
 
 

@@ -284,8 +284,8 @@ class _Reader:
     def _policies(
         self, owner: PolicyPlace, files: Mapping[str, str], place: Place
     ) -> tuple[DeclaredPolicy, ...]:
-        found = []
-        for number, (name, file_name) in enumerate(files.items()):
+        found: list[DeclaredPolicy] = []
+        for name, file_name in files.items():
             where = place / "policies" / name
             try:
                 document = read_bytes(place.file.parent / file_name).decode()
@@ -295,7 +295,8 @@ class _Reader:
             except FileNotReadableError as error:
                 self._note(where, str(error))
                 continue
-            problems = policy_problems(owner, name, document, siblings=number)
+            others = [one.document for one in found]
+            problems = policy_problems(owner, name, document, siblings=others)
             self._note(where, *(f"{file_name}: {problem}" for problem in problems))
             found.append(DeclaredPolicy(name, document))
         return tuple(found)
