@@ -10,8 +10,9 @@ from typing import Final
 
 from smtpgate.config import Config, DatabaseConfig
 from smtpgate.core.identity import PrivateKey
+from smtpgate.core.wording import numbered
 from smtpgate.directory.change import Actor, RefusedChangeError
-from smtpgate.directory.counts import counted
+from smtpgate.directory.counts import counted, in_words
 from smtpgate.directory.declared.apply import apply, planned
 from smtpgate.directory.declared.before import FROM_DOCUMENTS
 from smtpgate.directory.declared.content import Declared
@@ -213,11 +214,11 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     if not plan.steps:
         yield "directory.apply: no steps to be taken by the next start"
     else:
-        number = _number(len(plan.steps), "steps")
+        number = numbered(len(plan.steps), "steps")
         yield f"directory.apply: {number} to be taken by the next start:"
     yield from _some([f"  {step}" for step in plan.steps])
     if plan.drift:
-        number = _number(len(plan.drift), "differences")
+        number = numbered(len(plan.drift), "differences")
         yield (
             f"directory.apply: {number} that the next start leaves, since the directory was "
             f"changed by command (`smtpgate apply --force' ends them):"
@@ -293,20 +294,12 @@ def _declared_counts(declared: Declared) -> str:
         "access keys": declared.access_keys,
         "identities": declared.identities,
     }
-    return ", ".join(_number(len(found), what) for what, found in counts.items())
-
-
-def _number(number: int, what: str) -> str:
-    """So many of something whose plural is given."""
-    if number == 1:
-        what = f"{what[:-3]}y" if what.endswith("ies") else what.removesuffix("s")
-    return f"{number} {what}"
+    return in_words({what: len(found) for what, found in counts.items()})
 
 
 async def _counted(store: DirectoryStore) -> str:
     async with store.reading() as connection:
-        counts = await counted(connection)
-    return ", ".join(_number(number, what) for what, number in counts.items())
+        return in_words(await counted(connection))
 
 
 async def _declared(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
 import typer
+from typer.core import TyperOption
 
 import smtpgate
 from smtpgate.app import check, run
@@ -32,6 +33,7 @@ from smtpgate.cli.terminal import (
     fail,
     loaded_config,
     output,
+    warn,
 )
 from smtpgate.cli.usage import usage
 from smtpgate.cli.user import user_app
@@ -82,6 +84,7 @@ def serve(
 ) -> None:
     """Run the gate until SIGTERM, then drain. SIGHUP loads certificates and documents again."""
     loaded = loaded_config(config)
+    warn(loaded.warnings)
     try:
         run(loaded)
     except (DirectoryError, OpeningError, OSError) as error:
@@ -92,6 +95,7 @@ def serve(
 def check_config(file: _File) -> None:
     """Read the configuration and the directory it names; say what is wrong, start nothing."""
     loaded = loaded_config(file)
+    warn(loaded.warnings)
     try:
         summary = asyncio.run(check(loaded))
     except (DirectoryError, OpeningError, OSError) as error:
@@ -187,7 +191,22 @@ def _fill_paragraphs(family: typer.Typer) -> None:
             _fill_paragraphs(group.typer_instance)
 
 
+def _name_no_type_of_flags() -> None:
+    """Keep ``<bool>`` out of the help: Typer 0.29 names a type for options without a value."""
+    named = getattr(TyperOption, "display_type_rich", None)
+    if named is None:
+        return
+
+    def display_type_rich(option: TyperOption, ctx: typer.Context) -> str | None:
+        is_flag = getattr(option, "is_flag", False)
+        shown: str | None = None if is_flag else named(option, ctx)
+        return shown
+
+    setattr(TyperOption, "display_type_rich", display_type_rich)  # noqa: B010 - not all have it
+
+
 _fill_paragraphs(app)
+_name_no_type_of_flags()
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from smtpgate.cli.terminal import (
     tell_upgrade,
     warn,
 )
+from smtpgate.core.wording import numbered
 from smtpgate.directory.audit import AuditFilter, audit_page
 from smtpgate.directory.backup import backup
 from smtpgate.directory.copying import copy as copy_directory
@@ -113,7 +114,7 @@ def seal_anew(config: ConfigFile = DEFAULT_CONFIG) -> None:
         return await rekey(office.store, office.actor)
 
     for what, number in run(config, deed, changes=True).items():
-        output.print(f"{number} {what} sealed anew")
+        output.print(f"{numbered(number, what)} sealed anew")
     output.print("the older master keys may be deleted from the file")
 
 
@@ -168,7 +169,7 @@ def copy(
             await copy_directory(
                 office.store,
                 target,
-                lambda table, rows: output.print(f"{table}: {rows} rows"),
+                lambda table, rows: output.print(f"{table}: {numbered(rows, 'rows')}"),
             )
         except OSError as error:
             raise OpeningError(f"{target.name}: {error}") from None

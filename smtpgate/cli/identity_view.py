@@ -28,6 +28,11 @@ def _status(office: Office, row: IdentityRow) -> Status:
     return status_of(registered(row, (), office.partition).verification, office.now())
 
 
+def _words(status: str) -> str:
+    """The status for people: SES's word for a verified identity is success."""
+    return "verified" if status == "success" else status.replace("-", " ")
+
+
 def _fields(office: Office, row: IdentityRow) -> dict[str, Any]:
     return {
         "arn": row.arn(office.partition),
@@ -68,10 +73,10 @@ def identity_view(office: Office) -> View[IdentityRow]:
     return View(
         columns={
             "identity": lambda row: f"{row.account_id}/{row.name}",
-            "status": lambda row: _status(office, row),
+            "status": lambda row: _words(_status(office, row)),
             "by": lambda row: row.method,
             "paused": lambda row: row.paused_reason,
-            "verified": lambda row: row.verified_at,
+            "verified at": lambda row: row.verified_at,
             "problem": lambda row: row.problem,
         },
         fields=lambda row: _fields(office, row),
@@ -127,7 +132,8 @@ def print_identity(
         facts["dkim_keys"] = [dkim_fields(key) for key in keys]
         print_json(facts)
         return
-    print_card(facts | {"publish": [str(record) for record in publishable(facts)]})
+    status, records = _words(facts["status"]), [str(one) for one in publishable(facts)]
+    print_card(facts | {"status": status, "publish": records})
     if policies:
         print_table(policies, policy_view)
     if keys:

@@ -32,6 +32,7 @@ from smtpgate.core.record import Record, RecordOutcome
 from smtpgate.core.reply import REASONS
 from smtpgate.core.search import Search
 from smtpgate.core.story import as_seen_by, outcome_of
+from smtpgate.core.wording import numbered
 from smtpgate.journal.reader import Follower
 from smtpgate.journal.schema import HEAD
 from smtpgate.journal.store import SCHEMA
@@ -137,7 +138,7 @@ def _recipients(record: Record) -> str:
         return ""
     paths = record.forward_paths
     if paths is None or len(paths) != 1:
-        return f"{record.recipients} recipients"
+        return numbered(record.recipients, "recipients")
     return str(paths[0])
 
 

@@ -137,13 +137,14 @@ def confirmed(deed: str, *, yes: bool) -> None:
 
 
 def loaded_config(path: Path) -> Config:
-    """The configuration, with its warnings told. Exits with 1 when it cannot be used."""
+    """The configuration. Exits with 1 when it cannot be used.
+
+    Its warnings are for ``serve`` and ``check-config`` alone.
+    """
     try:
-        config = load_config(path)
+        return load_config(path)
     except ConfigError as error:
         raise fail(error) from None
-    warn(config.warnings)
-    return config
 
 
 def tell_upgrade(before: str | None, head: str) -> None:

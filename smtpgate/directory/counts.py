@@ -1,13 +1,15 @@
 """How much there is in a directory."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from smtpgate.core.wording import numbered
 from smtpgate.directory.schema import access_keys, accounts, dkim_keys, identities, users
 
-__all__ = ["counted"]
+__all__ = ["counted", "in_words"]
 
 _COUNTED: Final = {
     "accounts": accounts,
@@ -16,6 +18,11 @@ _COUNTED: Final = {
     "identities": identities,
     "DKIM keys": dkim_keys,
 }
+
+
+def in_words(counts: Mapping[str, int]) -> str:
+    """The numbers with their words: ``2 accounts, 1 user``."""
+    return ", ".join(numbered(number, what) for what, number in counts.items())
 
 
 async def counted(connection: AsyncConnection) -> dict[str, int]:

@@ -33,6 +33,7 @@ from tests.support.clock import MovableClock
 from tests.support.daemons import Lab
 from tests.support.directory import ACTOR, MASTER_KEYS, live, open_store, sqlite_in
 from tests.support.forks import Fork
+from tests.support.source import ROOT
 from tests.support.tenants import ACME, OTHER, add_account, add_identity, notes
 from tests.support.waiting import until
 
@@ -343,37 +344,42 @@ async def test_many_changes_at_once_leave_readers_their_connections(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="dropping to another user needs root")
 def test_a_file_that_this_user_may_not_write_is_told() -> None:
-    """Root may write anything, so it is another user that tries."""
+    """Root may write anything, so it is another user that tries.
+
+    It becomes one when all is imported: it may not enter a checkout in root's own folder.
+    """
     code = (
-        "import asyncio, sys\n"
+        "import aiosqlite, asyncio, os, sys\n"
         "from pathlib import Path\n"
         "from smtpgate.ports import DirectoryUnavailableError\n"
         "from smtpgate.sql.database import Database, parse_url, sqlite_url\n"
-        "async def main():\n"
-        "    url = parse_url(sqlite_url(Path(sys.argv[1])))\n"
-        "    database = Database(url, DirectoryUnavailableError)\n"
+        "async def main(database):\n"
         "    try:\n"
         "        async with database.changing() as connection:\n"
         "            await connection.exec_driver_sql('CREATE TABLE t (x)')\n"
         "    except DirectoryUnavailableError as error:\n"
         "        print(error)\n"
         "    await database.close()\n"
-        "asyncio.run(main())\n"
+        "url = parse_url(sqlite_url(Path(sys.argv[1])))\n"
+        "database = Database(url, DirectoryUnavailableError)\n"
+        "os.chdir('/')\n"
+        "os.setgroups([])\n"
+        "os.setresgid(65534, 65534, 65534)\n"
+        "os.setresuid(65534, 65534, 65534)\n"
+        "asyncio.run(main(database))\n"
     )
-    setpriv = shutil.which("setpriv")
-    assert setpriv is not None
     with Lab() as lab:  # in a folder that others may enter
         path = lab.folder / "read-only.sqlite"
         with closing(sqlite3.connect(path)) as made:
             made.execute("CREATE TABLE a (x)")
         path.chmod(0o644)
-        drop = (setpriv, "--reuid=65534", "--regid=65534", "--clear-groups")
         done = subprocess.run(
-            [*drop, sys.executable, "-c", code, path],
+            [sys.executable, "-c", code, path],
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
+            cwd=ROOT,
         )
     assert "may this user write the file and its folder?" in done.stdout, done.stderr
     assert "CREATE" not in done.stdout

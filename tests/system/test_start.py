@@ -116,3 +116,15 @@ def test_a_configuration_that_is_not_there_is_named(smtpgate: Callable[..., Done
 def test_wrong_usage_has_its_own_exit_status(smtpgate: Callable[..., Done]) -> None:
     assert smtpgate("serve", "--confg", "x").returncode == 2
     assert smtpgate("check-config").returncode == 2
+
+
+def test_only_the_start_and_its_check_warn_of_the_configuration(
+    folder: Path, smtpgate: Callable[..., Done]
+) -> None:
+    """An operator reads a warning once, not at every command."""
+    change(folder, 'host = "127.0.0.1"', 'host = "smtp.example.net"')
+    config = folder / "smtpgate.toml"
+    assert (
+        'upstream.default.tls: "off" sends all mail' in smtpgate("check-config", config).stderr
+    )
+    assert smtpgate("journal", "status", "--config", config).stderr.count("warning: ") == 0

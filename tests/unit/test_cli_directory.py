@@ -165,8 +165,8 @@ def test_a_new_master_key_seals_everything_and_the_old_one_can_go(office: Desk) 
     old = file.read_text()
     file.write_text(line + old)
     told = office.says("directory", "rekey")
-    assert "1 access keys sealed anew" in told
-    assert "1 DKIM keys sealed anew" in told
+    assert "1 access key sealed anew" in told
+    assert "1 DKIM key sealed anew" in told
     after = rows_of(office.database)
     assert after["access_keys"] != before["access_keys"]
     assert len(after["master_keys"]) == 1

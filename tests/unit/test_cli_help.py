@@ -30,3 +30,8 @@ def test_help_fills_the_lines_and_cuts_no_word(words: str) -> None:
         assert set(told.split()) >= {*(parameter.help or "").split()}
         assert parameter.metavar is None or parameter.metavar in told
         assert parameter.default != DEFAULT_CONFIG or str(DEFAULT_CONFIG) in told
+
+
+@pytest.mark.parametrize("words", ["smtpgate", *COMMANDS])
+def test_help_names_no_type_for_an_option_without_a_value(words: str) -> None:
+    assert "<bool>" not in shown(words)
