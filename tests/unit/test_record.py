@@ -14,7 +14,7 @@ from tests.support.events import done
         ("x" * 200, "x" * 200),
         ("x" * 201, "x" * 197 + "..."),
         ("\r\n ".join(["x" * 70] * 900), ("x" * 70 + " ") * 2 + "x" * 55 + "..."),
-        ("a\x1b[31m", "a?[31m"),
+        ("=?utf-8?q?a=1B[31m?=", "=?utf-8?q?a=1B[31m?="),
         ("=?utf-8?q?Fr=C3=BChling?=", "Frühling"),
         ("=?utf-8?x?nonsense?=", "=?utf-8?x?nonsense?="),
     ],
