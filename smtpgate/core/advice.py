@@ -31,7 +31,8 @@ ADVICE: Final[Mapping[str, str]] = {
     ),
     "bad-author": (
         "The sender has to write one From field with complete addresses, and at most one "
-        "Sender with one; names with special characters belong in quotes."
+        "Sender with one. Names with special characters belong in quotes, and a name must not "
+        "show an angle bracket, or another address than the one behind it."
     ),
     "unqualified-address": (
         "The sender has to write whole addresses: a mail server behind the gate may complete a "

@@ -3,9 +3,12 @@
 This is a strict reader of RFC 5322 §3.4 mailbox lists, made for authorization: the standard
 library's reads ``alice@example.org)bob@example.com`` as alice. What is legal, or once was, but
 read differently by mail programs is refused: groups, routes, white space inside an address,
-an address as display name without quotes, and comments. Two harmless habits pass, since all
-read them alike: ``root@example.com (Cron Daemon)``, where the comment is the display name, and
+a local part that needs quotes, an address as display name without quotes. Habits that all read
+alike pass: comments beside an address in angle brackets, which are left out;
+``root@example.com (Cron Daemon)``, where the comment is the display name; and
 ``a@example.com <a@example.com>``, where the two are the same mailbox.
+
+`tests/differential/` compares this reading with that of other programs.
 """
 
 import re
@@ -24,19 +27,32 @@ _MAX_AUTHORS: Final = 100
 # More than any address has, also in UTF-8 (RFC 5321 §4.5.3.1.3 allows 254 octets): what is
 # longer is not looked at, because reading an internationalised label takes quadratic time.
 _MAX_ADDRESS: Final = 1000
+_MAX_PLAIN: Final = 500
 
-# The pieces of a mailbox list, each as long as it can be. A comment is taken only if nothing in
-# it could be read as a piece of something else.
+# The mailboxes that nearly all messages have: a name of plain words, or of harmless characters
+# in quotes, and a dot-atom at a domain. Whatever else there is takes the way below.
+_WORD: Final = r"[A-Za-z0-9!#$%&'*+/^_`{|}~-][A-Za-z0-9!#$%&'*+/^_`{|}~.-]*"
+_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/^_`{|}~-]+"
+_PLAIN: Final = re.compile(
+    rf'(?:(?:({_WORD}(?: {_WORD})*) ?|"([A-Za-z0-9!#-%&\'()*+,./:;^_`{{|}}~ -]*)" ?)?'
+    rf"<({_ATOM}(?:\.{_ATOM})*@[A-Za-z0-9.-]+)>|({_ATOM}(?:\.{_ATOM})*@[A-Za-z0-9.-]+))"
+)
+
+# The pieces of a mailbox list, each as long as it can be. A comment may have one in it; it is
+# taken only if nothing in it could be read as an address, or hide the end of the comment.
+_QUOTES: Final = r'"[^"\\\r\n]*(?:\\[^\r\n][^"\\\r\n]*)*"'
+_TEXT: Final = r'[^()<>@"\\\r\n]*'
+_REST: Final = r'[^()<>@"\\\r\n,:;]*'  # some programs take an inner comment's end for the end
 _TOKEN: Final = re.compile(
     r"(?P<space>[ \t]+)"
-    r'|(?P<quoted>"[^"\\\r\n]*(?:\\[^\r\n][^"\\\r\n]*)*"(?:@[^ \t\r\n"(),:;<>@\\]*)?)'
-    r"|(?P<angle><[^<>\r\n]*>)"
+    rf'|(?P<quoted>{_QUOTES}(?:@[^ \t\r\n"(),:;<>@\\]*)?)'
+    rf'|(?P<angle><[^<>"\r\n]*(?:{_QUOTES}[^<>"\r\n]*)*>)'
     r"|(?P<comma>,)"
-    r'|(?P<comment>\([^()<>@,:;"\\\r\n]*\))'
+    rf"|(?P<comment>\({_TEXT}(?:\({_TEXT}\){_REST})*\))"
     r'|(?P<word>[^ \t\r\n"(),:;<>\\]+)'
 )
 _REFUSED: Final = {
-    "(": "comments are not accepted before the end, or with special characters in them",
+    "(": "a comment with special characters in it, or without its end",
     ")": "unbalanced parenthesis",
     ":": "groups and routes are not accepted",
     ";": "groups are not accepted",
@@ -45,6 +61,9 @@ _REFUSED: Final = {
     '"': "unbalanced quote",
     "\\": "backslash outside quotes",
 }
+_DOT_ATOM: Final = re.compile(
+    r'[^\x00-\x20"(),.:;<>@\[\\\]\x7f]+(?:\.[^\x00-\x20"(),.:;<>@\[\\\]\x7f]+)*'
+)
 _Token = tuple[str, str]
 
 
@@ -102,6 +121,15 @@ def parse_authors(value: bytes | str, *, smtputf8: bool) -> tuple[Author, ...]:
         text = value if isinstance(value, str) else value.decode("utf-8")
     except UnicodeDecodeError:
         raise AuthorError("not UTF-8") from None
+    plain = _PLAIN.fullmatch(text) if len(text) <= _MAX_PLAIN else None
+    if plain is not None:
+        words, quoted, in_brackets, bare = plain.groups()
+        name = words or (quoted.strip() if quoted else None)
+        return (Author(name or None, _mailbox(in_brackets or bare)),)
+    return _parse_list(text)
+
+
+def _parse_list(text: str) -> tuple[Author, ...]:
     if not text.strip(" \t"):
         raise AuthorError("it names nobody")
     authors: list[Author] = []
@@ -132,20 +160,36 @@ def _tokens(text: str) -> Iterator[_Token]:
 def _author(tokens: list[_Token]) -> Author:
     if not tokens:
         raise AuthorError("an empty place in the list of mailboxes")
-    kind, piece = tokens[-1]
-    if kind == "angle":
-        mailbox = _mailbox(piece[1:-1].strip(" \t"))
-        return Author(_name(tokens[:-1], mailbox), mailbox)
-    if kind == "comment" and len(tokens) == 2 and tokens[0][0] in ("word", "quoted"):
-        mailbox = _mailbox(tokens[0][1])
-        return Author(_shown(piece[1:-1].split()), mailbox)
+    kinds = [kind for kind, _ in tokens]
+    if "angle" in kinds:
+        return _in_brackets(tokens, kinds.index("angle"))
+    kind, piece = tokens[0]
     if len(tokens) == 1 and kind in ("word", "quoted"):
         return Author(None, _mailbox(piece))
-    if any(other == "comment" for other, _ in tokens):
-        raise AuthorError(_REFUSED["("])
-    if any(other == "angle" for other, _ in tokens):
-        raise AuthorError("text after the address")
+    # Some programs end a comment at the end of one in it, and add the rest to a bare address.
+    if kinds == ["word", "comment"] and tokens[1][1].count("(") == 1:
+        mailbox = _mailbox(piece)
+        return Author(_in_comment(tokens[1][1], mailbox), mailbox)
+    if "comment" in kinds:
+        raise AuthorError("a comment, but no angle brackets around the address")
     raise AuthorError("white space in the address, or no angle brackets around it")
+
+
+def _in_brackets(tokens: list[_Token], at: int) -> Author:
+    """The mailbox whose address in angle brackets is the token there."""
+    mailbox = _mailbox(tokens[at][1][1:-1].strip(" \t"))
+    before, after = tokens[:at], tokens[at + 1 :]
+    for kind, _ in after:
+        if kind == "angle":
+            raise AuthorError("two addresses without a comma between them")
+        if kind != "comment":
+            raise AuthorError("text after the address")
+    name = _name(before, mailbox)
+    shown = [_in_comment(piece, mailbox) for kind, piece in before + after if kind == "comment"]
+    # Programs show a comment where there is no name, as they do beside a bare address.
+    if name is None and len(shown) == 1:
+        name = shown[0]
+    return Author(name, mailbox)
 
 
 def _mailbox(text: str) -> Mailbox:
@@ -155,32 +199,57 @@ def _mailbox(text: str) -> Mailbox:
         # RFC 2047 §5 has none there, but programs decode them, into another address.
         raise AuthorError("an encoded word in the address")
     try:
-        return parse_mailbox(text)
+        mailbox = parse_mailbox(text)
     except AddressError as error:
         raise AuthorError(str(error)) from None
+    if _DOT_ATOM.fullmatch(mailbox.local_part) is None:
+        # Programs differ in where `"alice@example.org x"@example.com` has its local part.
+        raise AuthorError("a local part that needs quotes is not accepted here")
+    return mailbox
 
 
 def _name(tokens: list[_Token], mailbox: Mailbox) -> str | None:
     """The display name that the tokens before an address make."""
+    pieces: list[str] = []
     for kind, piece in tokens:
-        if kind == "angle":
-            raise AuthorError("two addresses without a comma between them")
-        if kind == "comment":
-            raise AuthorError(_REFUSED["("])
         if kind == "quoted" and not piece.endswith('"'):
             raise AuthorError("an address where a display name should be")
-        if kind == "word" and "@" in piece and not _is_spelling_of(piece, mailbox):
+        # An address alone may be the same once more; beside other words some read on in them.
+        is_same = len(tokens) == 1 and _is_spelling_of(piece, mailbox)
+        if kind == "word" and "@" in piece and not is_same:
             raise AuthorError("another address before the address, without quotes")
-        if kind == "word" and ("[" in piece or "]" in piece):
-            raise AuthorError("square brackets in the display name, without quotes")
+        pieces.append("" if kind == "comment" else piece)
     if tokens and tokens[0][1].startswith("."):  # RFC 5322 §4.1: a phrase begins with a word
         raise AuthorError("the display name begins with a full stop, without quotes")
-    return _shown([piece for _, piece in tokens])
+    name = _shown(pieces, mailbox)
+    if _has_brackets(tokens) and name is not None and ("@" in name or '"' in name):
+        raise AuthorError("square brackets without quotes beside an at sign or quote")
+    return name
 
 
-def _shown(pieces: list[str]) -> str | None:
+def _has_brackets(tokens: list[_Token]) -> bool:
+    """Whether words stand in square brackets. From one alone some programs read a domain on."""
+    seen = is_open = False
+    for kind, piece in tokens:
+        for bracket in re.findall(r"[\[\]]", piece) if kind == "word" else ():
+            if is_open == (bracket == "["):
+                raise AuthorError("unbalanced square brackets without quotes")
+            seen, is_open = True, not is_open
+        if is_open and kind != "word":
+            break
+    if is_open:
+        raise AuthorError("unbalanced square brackets without quotes")
+    return seen
+
+
+def _in_comment(comment: str, mailbox: Mailbox) -> str | None:
+    """What a comment shows. RFC 2047 §5 (2) has encoded words in it."""
+    return _shown(comment[1:-1].split(), mailbox)
+
+
+def _shown(pieces: list[str], mailbox: Mailbox) -> str | None:
     try:
-        return display_name(pieces)
+        return display_name(pieces, mailbox)
     except DisplayNameError as error:
         raise AuthorError(f"display name: {error}") from None
 

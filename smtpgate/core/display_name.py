@@ -3,6 +3,10 @@
 Policies compare what a mail program shows. So an encoded word is decoded wherever programs
 decode it, which is more places than RFC 2047 §5 allows, and where some would and some would
 not the name is refused. It is also refused when it holds what nobody sees.
+
+Many mail programs show the name and not the address, and some read the name again as if it were
+a mailbox. So a name with an angle bracket is refused, and one that shows another address than
+the mailbox's.
 """
 
 import base64
@@ -11,13 +15,17 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
-__all__ = ["DisplayNameError", "display_name"]
+from smtpgate.core.address import AddressError, Mailbox, parse_domain
+from smtpgate.core.charsets import codec_of
+
+__all__ = ["DisplayNameError", "decoded", "display_name"]
 
 _MAX_CHARACTERS: Final = 1000
 _ENCODED_WORD: Final = re.compile(
-    r"=\?([A-Za-z0-9_-]{1,40})(?:\*[A-Za-z0-9-]{1,20})?\?([QqBb])\?([!->@-~]*)\?="
+    r"=\?([A-Za-z0-9_.:+-]{1,50})(?:\*[A-Za-z0-9-]{1,20})?\?([QqBb])\?([!->@-~]*)\?="
 )
 _Q_OCTET: Final = re.compile(rb"=([0-9A-Fa-f]{2})")
 _QUOTED_PAIR: Final = re.compile(r"\\(.)")
@@ -25,32 +33,17 @@ _QUOTED_PAIR: Final = re.compile(r"\\(.)")
 # controls do); the two joiners shape Persian and Indic words and many emoji.
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _JOINERS: Final = frozenset("\u200c\u200d")
-
-# The character sets that mail programs write, with Python's name for what they mean by it:
-# ISO-8859-1 is read as its superset windows-1252 and GB2312 as GB18030 the world over. UTF-7 is
-# not among them: it spells one text in many ways.
-_CHARSETS: Final = {
-    "us-ascii": "ascii",
-    "utf-8": "utf-8",
-    "utf8": "utf-8",
-    "iso-8859-1": "cp1252",
-    **{f"iso-8859-{n}": f"iso8859-{n}" for n in (*range(2, 12), 13, 14, 15, 16)},
-    **{f"windows-{n}": f"cp{n}" for n in range(1250, 1259)},
-    "cp1252": "cp1252",
-    "windows-874": "cp874",
-    "tis-620": "tis-620",
-    "koi8-r": "koi8-r",
-    "koi8-u": "koi8-u",
-    "gb2312": "gb18030",
-    "gbk": "gb18030",
-    "gb18030": "gb18030",
-    "big5": "big5",
-    "shift_jis": "cp932",
-    "euc-jp": "euc-jp",
-    "iso-2022-jp": "iso2022_jp",
-    "euc-kr": "cp949",
-    "ks_c_5601-1987": "cp949",
-}
+# A dot of Asian scripts that names of domains are written with (RFC 3490 §3.1); NFKC makes the
+# full-width one, and the full-width at sign, their ASCII counterparts.
+_DOTS: Final = str.maketrans("\u3002", ".")
+# What takes next to no room between characters: the joiners and the narrow spaces.
+_NARROW: Final = str.maketrans("", "", "\u200c\u200d\u2006\u2008\u2009\u200a\u202f\u205f")
+# What ends a word that might be an address.
+_BETWEEN: Final = re.compile(r"[\s()<>\[\]:;,\"\\]+")
+# Marks that people put around an address.
+_AROUND: Final = ".'`*_|/~!?-–—“”‘’«»…"
+_MAX_SHOWN: Final = 100
+_MAX_DOMAIN: Final = 253  # RFC 1035 §2.3.4
 
 
 class DisplayNameError(ValueError):
@@ -68,10 +61,26 @@ class _Run:
     octets: bytearray
 
 
-def display_name(pieces: Iterable[str]) -> str | None:
-    """The name that atoms and quoted strings make; ``None`` when they make none.
+def display_name(pieces: Iterable[str], mailbox: Mailbox) -> str | None:
+    """The name that atoms and quoted strings make for a mailbox; ``None`` when they make none.
 
     Raises DisplayNameError.
+    """
+    name = decoded(pieces)
+    if "<" in name or ">" in name:
+        raise DisplayNameError("an angle bracket, which belongs around addresses only")
+    if not name.isascii():
+        shown = unicodedata.normalize("NFKC", name.translate(_NARROW)).translate(_DOTS)
+        _check_addresses(shown, mailbox)
+    elif "@" in name:
+        _check_addresses(name, mailbox)
+    return name.strip() or None
+
+
+def decoded(pieces: Iterable[str]) -> str:
+    """The text that atoms, quoted strings and encoded words make.
+
+    An empty piece stands for a comment, which is left out. Raises DisplayNameError.
     """
     parts: list[str | _Run] = []
     for word in _words(pieces):
@@ -88,9 +97,40 @@ def display_name(pieces: Iterable[str]) -> str | None:
         raise DisplayNameError(f"longer than {_MAX_CHARACTERS} characters")
     if "=?" in name:
         raise DisplayNameError("an encoded word that cannot be read")
-    if not name.isascii() or not name.isprintable():
-        name = _visible(name)
-    return name.strip() or None
+    return name if name.isascii() and name.isprintable() else _visible(name)
+
+
+def _check_addresses(name: str, mailbox: Mailbox) -> None:
+    """Refuse a name that shows an address, other than the one it is the name of.
+
+    ``Team @ Example`` and ``@example`` show none.
+    """
+    for word in _BETWEEN.split(name) if "@" in name else ():
+        for local_part, domain in pairwise(word.split("@")):
+            local_part, domain = local_part.strip("."), domain.strip(_AROUND)  # noqa: PLW2901
+            is_address = local_part.strip(_AROUND) and _is_domain(domain)
+            if is_address and not _is_mailbox(local_part, domain, mailbox):
+                found = f"{local_part}@{domain}"[:_MAX_SHOWN]
+                raise DisplayNameError(f"it shows another address: {found}")
+
+
+def _is_domain(text: str) -> bool:
+    """Whether it is as domains of the Internet are: with a dot, the last label no number.
+
+    So neither ``Dev@Scale`` nor ``lodash@4.17.21`` ends in one.
+    """
+    labels = [label for label in text.split(".") if label]
+    return len(labels) > 1 and not labels[-1].isdigit()
+
+
+def _is_mailbox(local_part: str, domain: str, mailbox: Mailbox) -> bool:
+    wanted = mailbox.local_part.casefold()
+    if wanted not in (local_part.casefold(), local_part.strip(_AROUND).casefold()):
+        return False
+    try:
+        return len(domain) <= _MAX_DOMAIN and parse_domain(domain) == mailbox.domain
+    except AddressError:
+        return False
 
 
 def _words(pieces: Iterable[str]) -> Iterator[str]:
@@ -104,13 +144,14 @@ def _words(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def _joined(parts: list[str | _Run]) -> str:
-    name, previous = "", None
+    name, was_encoded = "", False
     for part in parts:
-        # RFC 2047 §6.2: white space between two encoded words is not shown.
-        is_glued = isinstance(previous, _Run) and isinstance(part, _Run)
-        name += " " if name and not is_glued else ""
-        name += part if isinstance(part, str) else _decoded(part)
-        previous = part
+        if part:
+            # RFC 2047 §6.2: white space between two encoded words is not shown.
+            is_glued = was_encoded and isinstance(part, _Run)
+            name += " " if name and not is_glued else ""
+            name += part if isinstance(part, str) else _decoded(part)
+        was_encoded = isinstance(part, _Run)
     return name
 
 
@@ -123,10 +164,10 @@ def _visible(name: str) -> str:
 
 
 def _codec(charset: str) -> str:
-    try:
-        return _CHARSETS[charset.lower()]
-    except KeyError:
-        raise DisplayNameError(f"the character set '{charset}' is not known") from None
+    codec = codec_of(charset)
+    if codec is None:
+        raise DisplayNameError(f"the character set '{charset}' is not known")
+    return codec
 
 
 def _octets(encoding: str, text: str) -> bytes:

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from smtpgate.core.address import Mailbox
 from smtpgate.core.author import Author
-from smtpgate.core.display_name import DisplayNameError, display_name
+from smtpgate.core.display_name import DisplayNameError, decoded
 from smtpgate.core.envelope import Client
 from smtpgate.core.events import AuthFailed, MailRefused, Stage, SubmissionDone, UsedIdentity
 from smtpgate.core.headers import HeaderBlock
@@ -303,7 +303,7 @@ def _subject(block: HeaderBlock) -> str | None:
 
 def _decoded(text: str) -> str:
     try:
-        return display_name(text.split()) or ""
+        return decoded(text.split()).strip()
     except DisplayNameError:
         return text
 

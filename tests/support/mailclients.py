@@ -14,13 +14,13 @@ import aiosmtplib
 import pytest
 
 from tests.support.authority import Authority
-from tests.support.daemons import LOOPBACK, missing, need
+from tests.support.daemons import LOOPBACK, need
 from tests.support.gate import HOSTNAME, LOGIN, ROOT, Gate
+from tests.support.npm import npm_folder
 
 __all__ = ["CLIENTS", "Job", "MailClient"]
 
 NODEMAILER: Final = "10.6.0"
-_NODE_FOLDER: Final = ROOT / ".venv/node"
 _SCRIPT: Final = ROOT / "tests/integration/send.mjs"
 _TIMEOUT_S: Final = 60
 
@@ -128,29 +128,9 @@ async def _swaks(job: Job) -> None:
     )
 
 
-def _nodemailer_folder() -> Path:
-    installed = _NODE_FOLDER / "node_modules/nodemailer/package.json"
-    if installed.exists() and json.loads(installed.read_text())["version"] == NODEMAILER:
-        return _NODE_FOLDER
-    done = subprocess.run(
-        [
-            need("npm", "npm"),
-            *("install", "--prefix", _NODE_FOLDER, "--ignore-scripts"),
-            *("--no-audit", "--no-fund", "--no-save", f"nodemailer@{NODEMAILER}"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    if done.returncode != 0:
-        missing(f"nodemailer {NODEMAILER} cannot be installed: {done.stderr[-1000:]}")
-    return _NODE_FOLDER
-
-
 async def _nodemailer(job: Job) -> None:
     task = {
-        "modules": str(_nodemailer_folder()),
+        "modules": str(npm_folder("node", {"nodemailer": NODEMAILER})),
         "host": LOOPBACK,
         "port": job.port,
         "implicitTls": job.implicit_tls,
