@@ -180,6 +180,8 @@ class Gate:
         self.ledger = open_ledger(config)
         self.ledger_watch = self._watched_ledger(told)
         pipeline = self._pipeline(hostname, events)
+        self.pacer = pipeline.pacer
+        self.metrics.watch_pacer(self.pacer)
         self.sessions = TaskOwner()
         self.sockets_of_clients = Sockets(most_sockets(config.gate.reserved_descriptors))
         authenticator = authenticator or DirectoryAuthenticator(
@@ -355,6 +357,7 @@ class Gate:
         if finish_s is None:
             finish_s = config.sole_upstream.deadline_s + _BESIDE_UPSTREAM_S
         listeners = self.listeners.values()
+        self.pacer.release()
         await _take([one.close for one in listeners], self.log.error)
         await self.sessions.finish(drain_s)
         cut = sum(one.cut_short() for one in listeners)

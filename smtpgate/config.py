@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from smtpgate.config_ledger import LedgerConfig
 from smtpgate.config_sections import (
+    CLIENT_PATIENCE_S,
     AuthorizationConfig,
     DatabaseConfig,
     DirectoryConfig,
@@ -153,7 +154,12 @@ class Config(Table):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        found = [*self._about_upstreams(), *self._about_addresses(), *self._about_leases()]
+        found = [
+            *self._about_upstreams(),
+            *self._about_addresses(),
+            *self._about_leases(),
+            *self._about_waits(),
+        ]
         if found:
             raise problems(found)
         return self
@@ -167,6 +173,18 @@ class Config(Table):
                 if door.port == upstream.port and is_same_place(door.address, upstream.host):
                     text = f"is where listener.{door.name} listens: mail would go in circles"
                     yield ("upstream", upstream.name, "port"), text
+
+    def _about_waits(self) -> Iterator[tuple[Location, str]]:
+        for upstream in self.upstreams:
+            left_s = CLIENT_PATIENCE_S - upstream.deadline_s
+            if self.limits.max_wait_s >= left_s:
+                text = (
+                    f"must be less than {left_s:g}: a client waits {CLIENT_PATIENCE_S} seconds"
+                )
+                yield (
+                    ("limits", "max_wait_s"),
+                    f"{text}, and upstream.{upstream.name}.deadline_s takes the rest",
+                )
 
     def _about_leases(self) -> Iterator[tuple[Location, str]]:
         for upstream in self.upstreams:

@@ -42,6 +42,7 @@ from smtpgate.tomlfile import (
 )
 
 __all__ = [
+    "CLIENT_PATIENCE_S",
     "AuthorizationConfig",
     "DatabaseConfig",
     "DirectoryConfig",
@@ -60,7 +61,7 @@ __all__ = [
 ]
 
 # How long a client waits for the answer to its final dot (RFC 5321 §4.5.3.2.6).
-_CLIENT_PATIENCE_S: Final = 600
+CLIENT_PATIENCE_S: Final = 600
 
 
 class GateConfig(Table):
@@ -231,9 +232,9 @@ class UpstreamConfig(Table):
                 yield ("tls",), f'"opportunistic" {text}; use "required"'
 
     def _about_time(self) -> Iterator[tuple[Location, str]]:
-        if self.deadline_s >= _CLIENT_PATIENCE_S:
+        if self.deadline_s >= CLIENT_PATIENCE_S:
             text = "a client waits no longer, and sends again what was delivered"
-            yield ("deadline_s",), f"must be less than {_CLIENT_PATIENCE_S}: {text}"
+            yield ("deadline_s",), f"must be less than {CLIENT_PATIENCE_S}: {text}"
         for key in ("connect_timeout_s", "command_timeout_s", "data_timeout_s"):
             if getattr(self, key) > self.deadline_s:
                 yield (key,), f"must be at most deadline_s ({self.deadline_s:g})"
@@ -312,6 +313,7 @@ class LimitsConfig(Table):
 
     max_24h_send: Quota = 50_000
     max_send_rate_per_s: Rate = 14
+    max_wait_s: Annotated[float, Field(ge=0, le=300)] = 5
     on_store_failure: Literal["refuse", "allow"] = "refuse"
 
 

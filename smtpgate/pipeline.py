@@ -47,6 +47,7 @@ from smtpgate.core.upstream import (
 )
 from smtpgate.core.verdict import over_limit, refusal_of, worded
 from smtpgate.outcome import Outcome, refuse
+from smtpgate.pacing import Pacer
 from smtpgate.ports import (
     Attempt,
     Clock,
@@ -80,6 +81,7 @@ class Rules:
 
     hostname: str
     region: str
+    max_wait_s: float = 0
     infer_arn: bool = True
     normalize_bare_lf: bool = False
     pass_long_lines: bool = False
@@ -109,6 +111,7 @@ class Pipeline:
         self.new_message_id = new_message_id
         self._directory = directory
         self._ledger = ledger
+        self.pacer = Pacer(ledger, max_wait_s=rules.max_wait_s, clock=clock)
         self._upstream = upstream
         self._outcome = Outcome(
             journal,
@@ -131,8 +134,7 @@ class Pipeline:
     ) -> Reply:
         """Carry one message through and answer with the verdict; never raises Reject.
 
-        When ``client_gone`` is done the client has left: a message that waits for the upstream
-        then is not sent.
+        When ``client_gone`` is done the client has left: a message that waits is not sent then.
         """
         # What stands when this task is ended by force before there is a verdict.
         done = SubmissionDone(submission=submission, outcome="deferred", reason="gate-stopped")
@@ -197,8 +199,11 @@ class Pipeline:
             submission = done.submission = await self._as_of_now(submission)
             authorization = await self._authorize(submission, message, done)
         with self._timed("limits", done):
-            reservation = await self._reserve(submission, authorization, done)
+            reservation = await self._reserve(submission, authorization, done, attempt)
         try:
+            if done.held_s:  # what was decided before it waited may not be so any more
+                submission = done.submission = await self._as_of_now(submission)
+                authorization = await self._authorize(submission, message, done)
             with self._timed("signing", done):
                 signed = await self._sign(submission, message, authorization, done)
             await self._outcome.begin(done)
@@ -266,11 +271,15 @@ class Pipeline:
         return authorization
 
     async def _reserve(
-        self, submission: Submission, authorization: Authorization, done: SubmissionDone
+        self,
+        submission: Submission,
+        authorization: Authorization,
+        done: SubmissionDone,
+        attempt: Attempt,
     ) -> Reservation | None:
         """Count the recipients against the sender's own account, whoever owns the identity.
 
-        And against the limits within it.
+        And against the limits within it. Over a rate the message waits for its turn.
         """
         now, recipients = submission.received_at, len(submission.envelope.recipients)
         done.charges = charges_of(
@@ -281,7 +290,9 @@ class Pipeline:
             authorization.capped_by,
         )
         try:
-            reservation = await self._ledger.reserve(done.charges, recipients, now)
+            reservation, done.held_s = await self.pacer.reserve(
+                done.charges, recipients, attempt.client_gone
+            )
         except LimitExceededError as error:
             raise over_limit(error.limit, str(error)) from None
         except LedgerUnavailableError as error:

@@ -23,6 +23,7 @@ def rules_of(config: Config, hostname: str) -> Rules:
     return Rules(
         hostname=hostname,
         region=config.gate.region,
+        max_wait_s=config.limits.max_wait_s,
         infer_arn=config.authorization.infer_arn,
         normalize_bare_lf=config.message.bare_lf == "normalize",
         pass_long_lines=config.message.long_lines == "pass",

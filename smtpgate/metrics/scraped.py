@@ -21,6 +21,9 @@ __all__ = [
     "Journals",
     "Ledger",
     "Ledgers",
+    "Pacer",
+    "PacerTally",
+    "Pacers",
     "Pool",
     "Upstreams",
 ]
@@ -170,6 +173,36 @@ class Ledgers(Collector):
         """What is told at a scrape."""
         yield _plain("smtpgate_ledger_up", 0 if self._ledger.problem else 1)
         yield _plain("smtpgate_ledger_clock_skew_seconds", self._ledger.skew_s)
+
+
+class PacerTally(Protocol):
+    """What a pacer held so far."""
+
+    messages: int
+    seconds: float
+
+
+class Pacer(Protocol):
+    """What is asked of a pacer."""
+
+    held: int
+
+    @property
+    def tally(self) -> PacerTally:
+        """What it held so far."""
+
+
+class Pacers(Collector):
+    """Asks the pacer how many messages wait at each scrape."""
+
+    def __init__(self, pacer: Pacer) -> None:
+        self._pacer = pacer
+
+    def collect(self) -> Iterable[Metric]:
+        """What is told at a scrape."""
+        yield _plain("smtpgate_held_messages", self._pacer.held)
+        yield _plain("smtpgate_held_total", self._pacer.tally.messages)
+        yield _plain("smtpgate_held_seconds_total", self._pacer.tally.seconds)
 
 
 class JournalTally(Protocol):

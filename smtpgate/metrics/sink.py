@@ -47,6 +47,8 @@ from smtpgate.metrics.scraped import (
     Journals,
     Ledger,
     Ledgers,
+    Pacer,
+    Pacers,
     Pool,
     Upstreams,
 )
@@ -146,6 +148,10 @@ class Metrics:
     def watch_directory(self, directory: Directory) -> None:
         """Tell how the directory stands in each scrape from now on."""
         self._registry.register(Directories(directory))
+
+    def watch_pacer(self, pacer: Pacer) -> None:
+        """Tell how many messages wait in each scrape from now on."""
+        self._registry.register(Pacers(pacer))
 
     def watch_ledger(self, ledger: Ledger) -> None:
         """Tell how the ledger stands in each scrape from now on."""

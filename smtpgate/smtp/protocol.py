@@ -88,6 +88,7 @@ class GateProtocol(SMTP):
         self._waiter: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._at_eof = False
+        self._client_gone: asyncio.Future[None] | None = None
         self._is_lost = False
         self._is_paused = False
         self._takes_message = False
@@ -134,6 +135,7 @@ class GateProtocol(SMTP):
         """Note the end of input; a half-closed plain connection still hears its replies."""
         self._at_eof = True
         _wake(self._waiter)
+        self._note_whether_gone()
         return not self.is_tls
 
     def pause_writing(self) -> None:
@@ -150,6 +152,7 @@ class GateProtocol(SMTP):
         self._at_eof = self._is_lost = True
         _wake(self._waiter)
         _wake(self._gone)
+        self._note_whether_gone()
         self.resume_writing()
 
     # -- what the session calls ----------------------------------------------------------------
@@ -158,6 +161,20 @@ class GateProtocol(SMTP):
     def is_tls(self) -> bool:
         """Whether the connection is encrypted."""
         return self._wire.get_extra_info("ssl_object") is not None
+
+    @property
+    def client_gone(self) -> asyncio.Future[None]:
+        """Done once the client has left: its connection is lost, or it ended its input without
+        another command, so that it does not wait for a reply (RFC 5321 §4.1.1.10).
+        """
+        if self._client_gone is None:
+            self._client_gone = self.loop.create_future()
+            self._note_whether_gone()
+        return self._client_gone
+
+    def _note_whether_gone(self) -> None:
+        if self._is_lost or (self._at_eof and not self._input):
+            _wake(self._client_gone)
 
     def begin_drain(self) -> None:
         """End after the current transaction; at once when there is none."""

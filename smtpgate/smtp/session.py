@@ -464,7 +464,8 @@ class GateSession(GateProtocol):
                 ),
                 received_at=received_at,
                 key_limits=key.limits,
-            )
+            ),
+            client_gone=self.client_gone,
         )
 
     def _reset(self) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import smtplib
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Lab, eventually, free_port
 from tests.support.dnsserver import dns_server
 from tests.support.gate import (
+    ACCOUNTS,
     BOUNCES_TO,
     DOMAIN,
     HOSTNAME,
@@ -218,3 +220,30 @@ def test_a_gate_that_is_killed_within_a_burst_loses_nothing(lab: Lab) -> None:
     # What was between the upstream's acceptance and our 250 comes twice (RFC 1047): at most
     # one message for each of the ten connections.
     assert found.total() <= len(names) + 10
+
+
+def test_a_queue_at_the_account_s_rate_drains_in_nominal_time_and_nothing_is_put_off(
+    lab: Lab,
+) -> None:
+    """Postfix puts off what it gets a 454 for by five minutes; here it gets none."""
+    authority, sink = Authority(lab), smtp_sink(lab)
+    rate, names = 20, [f"paced-{number:03}" for number in range(100)]
+    accounts = ACCOUNTS.replace("max_send_rate_per_s = 10000", f"max_send_rate_per_s = {rate}")
+    plan = GatePlan(sink.port, accounts=accounts)
+    gate = start_gate(lab, authority, plan)
+    client = client_of(lab, authority, plan, settings={"default_process_limit": 100})
+
+    started = time.monotonic()
+    inject_burst(client, names)
+    client.wait_until_empty(timeout_s=60)
+    took_s = time.monotonic() - started
+
+    assert arrivals(sink) == Counter(names)
+    gate.terminate()
+    assert gate.daemon.wait() == 0
+    lines = [line for line in gate.log_lines() if line["event"] == "submission"]
+    assert {line["outcome"] for line in lines} == {"accepted"}
+    assert sum("held_ms" in line for line in lines) > len(names) / 4
+    nominal_s = len(names) / rate
+    assert nominal_s - 1 <= took_s + 0.5, "the bucket holds one second's worth"
+    assert took_s < 4 * nominal_s, "a machine may be slow, and an MTA's retry is after minutes"

@@ -24,6 +24,7 @@ from tests.support.directory import ACTOR
 from tests.support.forks import Fork
 from tests.support.inprocess import MESSAGE, login, open_gate, send
 from tests.support.ledgers import used_24h
+from tests.support.waiting import until
 
 DELEGATE: Final = Subject("999999999999")
 LIMITS: Final = 'name = "Delegate sender"\nmax_24h_send = 1000'
@@ -364,3 +365,79 @@ async def test_what_is_left_is_told_while_the_gate_runs(tmp_path: Path) -> None:
         (row,) = json.loads(asked.output())
         assert (row["max_24h_send"], row["used_24h"], row["left"]) == (1000, 2, 998)
         assert (await send(await login(gate))).startswith("250")
+
+
+RATE: Final = f"{LIMITS}\nmax_send_rate_per_s = 1000"
+
+
+def at_rate(rate: float) -> tuple[str, str]:
+    return RATE, RATE.replace("rate_per_s = 1000", f"rate_per_s = {rate}")
+
+
+async def test_a_message_over_the_rate_is_held_and_then_passes(tmp_path: Path) -> None:
+    async with open_gate(tmp_path, replace=at_rate(4)) as (gate, sink):
+        dialog = await login(gate)
+        for _ in range(6):
+            assert (await send(dialog)).startswith("250")
+        assert len(sink.messages) == 6
+        held = [entry for entry in await entries(gate, tmp_path) if "held_ms" in entry]
+        assert len(held) in {1, 2}
+        assert 100 < held[-1]["held_ms"] < 5000
+        metrics = gate.metrics.render().decode()
+        assert f"smtpgate_held_total {len(held)}.0" in metrics
+        assert "smtpgate_held_messages 0.0" in metrics
+
+
+async def test_what_is_held_is_counted_nowhere_and_refused_when_the_gate_drains(
+    tmp_path: Path,
+) -> None:
+    async with open_gate(tmp_path, replace=at_rate(0.25)) as (gate, sink):
+        dialogs = [await login(gate) for _ in range(2)]
+        assert (await send(dialogs[0])).startswith("250")
+        assert (await send(dialogs[0])).startswith("250"), "an empty bucket lends at once"
+        held = asyncio.ensure_future(send(dialogs[1]))
+        await until(lambda: gate.pacer.held == 1)
+        assert await used_24h(gate.ledger, DELEGATE, gate.clock.now()) == 2
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        await gate.stop(drain_s=5)
+        assert loop.time() - started < 2
+        reply = await held
+        assert reply.startswith("454 4.7.0 Throttling failure: Maximum sending rate exceeded.")
+        assert len(sink.messages) == 2
+
+
+async def test_a_client_that_leaves_while_its_message_is_held_is_dropped(
+    tmp_path: Path,
+) -> None:
+    async with open_gate(tmp_path, replace=at_rate(0.25)) as (gate, sink):
+        dialogs = [await login(gate) for _ in range(2)]
+        for _ in range(2):
+            assert (await send(dialogs[0])).startswith("250")
+        held = asyncio.ensure_future(send(dialogs[1]))
+        await until(lambda: gate.pacer.held == 1)
+        held.cancel()
+        await dialogs[1].close()
+        await until(lambda: gate.pacer.held == 0)
+        await until(lambda: not gate.sessions or len(gate.sessions) == 1)
+        entry = (await entries(gate, tmp_path))[-1]
+        assert (entry["outcome"], entry["reason"]) == ("deferred", "client-gone")
+        assert len(sink.messages) == 2
+        assert await used_24h(gate.ledger, DELEGATE, gate.clock.now()) == 2
+
+
+async def test_what_was_decided_before_the_wait_is_decided_again(tmp_path: Path) -> None:
+    async with open_gate(tmp_path, replace=at_rate(0.5)) as (gate, sink):
+        dialogs = [await login(gate) for _ in range(2)]
+        for _ in range(2):
+            assert (await send(dialogs[0])).startswith("250")
+        held = asyncio.ensure_future(send(dialogs[1]))
+        await until(lambda: gate.pacer.held == 1)
+        accounts = tmp_path / "directory" / "accounts.toml"
+        policy = 'policies = { marketing = "marketing.json" }'
+        assert policy in accounts.read_text()
+        accounts.write_text(accounts.read_text().replace(policy, ""))
+        await gate.reload()
+        assert "implicit-deny" in await held
+        assert len(sink.messages) == 2
+        assert await used_24h(gate.ledger, DELEGATE, gate.clock.now()) == 2

@@ -21,6 +21,7 @@ from smtpgate.journal.retention import Size
 from smtpgate.journal.writer import Tally
 from smtpgate.metrics import CATALOGUE, OTHER, UNKNOWN, Metrics
 from smtpgate.metrics.known import UNBOUNDED, known_series
+from smtpgate.pacing import PacerTally
 from tests.support.clock import MovableClock
 from tests.support.events import (
     AT,
@@ -343,6 +344,22 @@ def test_the_journal_is_asked_at_each_scrape(metrics: Metrics) -> None:
 
 
 @dataclass
+class AskedPacer:
+    """A pacer as a scrape sees it."""
+
+    held: int = 3
+    tally: PacerTally = field(default_factory=lambda: PacerTally(7, 1.5))
+
+
+def test_the_pacer_is_asked_at_each_scrape(metrics: Metrics) -> None:
+    metrics.watch_pacer(AskedPacer())
+    lines = metrics.render().decode().splitlines()
+    assert "smtpgate_held_messages 3.0" in lines
+    assert "smtpgate_held_total 7.0" in lines
+    assert "smtpgate_held_seconds_total 1.5" in lines
+
+
+@dataclass
 class AskedLedger:
     """A ledger as a scrape sees it."""
 
@@ -374,6 +391,7 @@ def test_every_metric_of_the_catalogue_is_told_and_no_other_of_ours(metrics: Met
     metrics.watch_journal(AskedJournal())
     metrics.watch_certificates({})
     metrics.watch_ledger(AskedLedger())
+    metrics.watch_pacer(AskedPacer())
     text = metrics.render().decode()
     told = {
         line.split()[2] for line in text.splitlines() if line.startswith("# TYPE smtpgate_")

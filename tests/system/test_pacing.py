@@ -1,0 +1,328 @@
+"""Messages over a rate wait for their turn: in order, in time, and no more than can pass."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from smtpgate.core.account import UNLIMITED, SendingLimits
+from smtpgate.core.limits import Charge, LimitExceededError, Reservation, Subject
+from smtpgate.core.reply import Reject
+from smtpgate.ledger.memory import MemoryLedger
+from smtpgate.pacing import Pacer
+from smtpgate.ports import LedgerUnavailableError
+from tests.support.clock import MovableClock, move_loop, on_movable_loop, settle
+
+ACCOUNT = Subject("999999999999")
+USER = Subject("999999999999", "user", "mailer")
+OTHER = Subject("999999999999", "user", "intern")
+Outcome = Reservation | BaseException
+
+
+def at(rate: float, subject: Subject = ACCOUNT, quota: int = UNLIMITED) -> Charge:
+    return Charge(subject, SendingLimits(quota, rate))
+
+
+def assert_about(refusal: LimitExceededError, wait_s: float) -> None:
+    assert refusal.retry_after is not None
+    assert abs(refusal.retry_after.total_seconds() - wait_s) < 0.1
+
+
+class Counting(MemoryLedger):
+    """Counts how often it is asked; fails while ``is_away``."""
+
+    asked = 0
+    is_away = False
+
+    async def reserve(
+        self, charges: Sequence[Charge], recipients: int, now: datetime
+    ) -> Reservation:
+        self.asked += 1
+        if self.is_away:
+            raise LedgerUnavailableError("gone")
+        return await super().reserve(charges, recipients, now)
+
+
+class Scene:
+    """A pacer whose time is moved, and messages given to it."""
+
+    def __init__(self, max_wait_s: float = 5) -> None:
+        self.clock = MovableClock()
+        self.ledger = Counting()
+        self.pacer = Pacer(self.ledger, max_wait_s=max_wait_s, clock=self.clock)
+        self.tasks: list[asyncio.Task[tuple[Reservation, float]]] = []
+        self.order: list[int] = []
+
+    async def send(
+        self,
+        *charges: Charge,
+        recipients: int = 1,
+        client_gone: asyncio.Future[None] | None = None,
+    ) -> int:
+        """Begin to send; which message it is."""
+        number = len(self.tasks)
+        work = self.pacer.reserve(charges, recipients, client_gone)
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(lambda done: self._note(number, done))
+        self.tasks.append(task)
+        await settle()
+        return number
+
+    def _note(self, number: int, done: asyncio.Task[Any]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            self.order.append(number)
+
+    async def wait(self, seconds: float, step_s: float = 0.05) -> None:
+        """Let time pass."""
+        for _ in range(round(seconds / step_s)):
+            self.clock.move(step_s)
+            await move_loop(step_s)
+
+    def refusal(self, number: int) -> LimitExceededError:
+        error = self.tasks[number].exception()
+        assert isinstance(error, LimitExceededError)
+        return error
+
+    def passed(self) -> int:
+        return len(self.order)
+
+
+def paced(
+    test: Callable[[Scene], Coroutine[Any, Any, None]],
+) -> Callable[[], None]:
+    @on_movable_loop
+    async def run() -> None:
+        scene = Scene()
+        await test(scene)
+        for task in scene.tasks:
+            task.cancel()
+        await asyncio.gather(*scene.tasks, return_exceptions=True)
+        assert scene.pacer.held == 0
+        assert not scene.pacer._lines, "nothing is left behind"
+
+    return run
+
+
+def test_an_account_at_its_rate_is_paced_and_passes_in_order() -> None:
+    async def test(scene: Scene) -> None:
+        for _ in range(20):
+            await scene.send(at(5))
+        assert scene.passed() == 5, "the bucket's depth"
+        for second in range(1, 4):
+            await scene.wait(1)
+            assert scene.passed() == 5 + 5 * second
+        assert scene.order == list(range(20))
+        assert scene.pacer.tally.messages == 15
+        waits = [task.result()[1] for task in scene.tasks]
+        assert waits[:5] == [0.0] * 5
+        assert waits[5:] == sorted(waits[5:])
+
+    paced(test)()
+
+
+def test_a_client_with_twenty_connections_is_never_refused_and_drains_in_nominal_time() -> None:
+    async def test(scene: Scene) -> None:
+        done: list[datetime] = []
+
+        async def connection() -> None:
+            for _ in range(5):
+                await scene.pacer.reserve([at(5)], 1)
+                done.append(scene.clock.now())
+
+        started = scene.clock.now()
+        connections = [asyncio.ensure_future(connection()) for _ in range(20)]
+        await scene.wait(19.2)
+        await asyncio.gather(*connections)
+        assert len(done) == 100
+        assert timedelta(seconds=18.9) <= done[-1] - started <= timedelta(seconds=19.3)
+
+    paced(test)()
+
+
+def test_what_cannot_pass_in_time_is_refused_at_once_and_told_its_wait() -> None:
+    async def test(scene: Scene) -> None:
+        for _ in range(31):
+            await scene.send(at(5))
+        assert scene.pacer.held == 25, "as many as pass in five seconds"
+        refusal = scene.refusal(30)
+        assert (refusal.limit, refusal.charge, refusal.left) == ("max-send-rate", at(5), 0)
+        assert_about(refusal, 5.0)
+        await scene.wait(5.1)
+        assert scene.passed() == 30
+
+    paced(test)()
+
+
+def test_a_message_to_many_holds_up_those_behind_it_for_what_it_took() -> None:
+    async def test(scene: Scene) -> None:
+        await scene.send(at(1))
+        large = await scene.send(at(1), recipients=3)
+        small = await scene.send(at(1))
+        late = await scene.send(at(1), recipients=50)
+        too_late = await scene.send(at(1))
+        assert scene.pacer.held == 3
+        assert_about(scene.refusal(too_late), 54)
+        await scene.wait(0.1)
+        assert scene.order == [0, large], "it may go into debt"
+        await scene.wait(2.8)
+        assert scene.order == [0, large]
+        await scene.wait(0.4)
+        assert scene.order == [0, large, small]
+        await scene.wait(1)
+        assert scene.order == [0, large, small, late]
+
+    paced(test)()
+
+
+@pytest.mark.parametrize(
+    ("charge", "recipients", "limit"),
+    [
+        (at(0), 1, "max-send-rate"),
+        (at(0.1), 1, "max-send-rate"),
+        (at(5, quota=3), 4, "max-24h-send"),
+    ],
+    ids=["a rate of 0", "a wait of ten seconds", "a quota"],
+)
+def test_nobody_waits_in_vain(charge: Charge, recipients: int, limit: str) -> None:
+    async def test(scene: Scene) -> None:
+        if limit == "max-send-rate" and charge.limits.max_send_rate_per_s:
+            await scene.send(charge, recipients=2)
+        number = await scene.send(charge, recipients=recipients)
+        assert scene.refusal(number).limit == limit
+        assert scene.pacer.held == 0
+
+    paced(test)()
+
+
+def test_with_no_wait_configured_the_refusal_is_the_ledgers() -> None:
+    @on_movable_loop
+    async def test() -> None:
+        scene = Scene(max_wait_s=0)
+        await scene.send(at(1))
+        assert_about(scene.refusal(await scene.send(at(1))), 0)
+        assert scene.pacer.tally.messages == 0
+
+    test()
+
+
+def test_a_user_with_a_lower_rate_does_not_hold_up_the_others_of_its_account() -> None:
+    async def test(scene: Scene) -> None:
+        for _ in range(3):
+            await scene.send(at(100), at(1, USER))
+        other = await scene.send(at(100), at(50, OTHER))
+        assert scene.order == [0, other]
+        await scene.wait(2.1)
+        assert scene.order == [0, other, 1, 2]
+
+    paced(test)()
+
+
+def test_who_waited_for_the_user_then_waits_for_the_account_in_order_of_arrival() -> None:
+    async def test(scene: Scene) -> None:
+        await scene.send(at(2), at(1, USER))
+        first = await scene.send(at(2), at(1, USER))  # waits for the user, for a second
+        await scene.send(at(2), at(50, OTHER), recipients=4)  # and the account owes by then
+        second = await scene.send(at(2), at(50, OTHER))
+        await scene.wait(1.05)
+        assert scene.passed() == 2
+        await scene.wait(3)
+        assert scene.order == [0, 2, first, second]
+
+    paced(test)()
+
+
+def test_whose_client_has_left_is_dropped_and_not_counted() -> None:
+    async def test(scene: Scene) -> None:
+        gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        await scene.send(at(1))
+        left = await scene.send(at(1), client_gone=gone)
+        stays = await scene.send(at(1))
+        gone.set_result(None)
+        await settle()
+        error = scene.tasks[left].exception()
+        assert isinstance(error, Reject)
+        assert error.reason == "client-gone"
+        await scene.wait(1.1)
+        assert scene.order == [0, stays], "it took nobody's turn"
+
+    paced(test)()
+
+
+def test_who_is_cancelled_gives_its_place_up() -> None:
+    async def test(scene: Scene) -> None:
+        await scene.send(at(1))
+        first, second = [await scene.send(at(1)) for _ in range(2)]
+        scene.tasks[first].cancel()
+        await scene.wait(1.1)
+        assert scene.order == [0, second]
+
+    paced(test)()
+
+
+def test_a_gate_that_drains_holds_nobody() -> None:
+    async def test(scene: Scene) -> None:
+        numbers = [await scene.send(at(1)) for _ in range(4)][1:]
+        scene.pacer.release()
+        await settle()
+        for number in numbers:
+            assert_about(scene.refusal(number), 0)
+        assert_about(scene.refusal(await scene.send(at(1))), 0)
+
+    paced(test)()
+
+
+def test_a_ledger_that_is_away_is_told_to_whose_turn_it_is() -> None:
+    async def test(scene: Scene) -> None:
+        await scene.send(at(1))
+        first, second = [await scene.send(at(1)) for _ in range(2)]
+        scene.ledger.is_away = True
+        await scene.wait(1.1)
+        for number in (first, second):
+            assert isinstance(scene.tasks[number].exception(), LedgerUnavailableError)
+
+    paced(test)()
+
+
+def test_those_who_wait_do_not_ask_the_ledger_again_and_again() -> None:
+    async def test(scene: Scene) -> None:
+        for _ in range(25):
+            await scene.send(at(5))
+        await scene.wait(4.5)
+        assert scene.passed() == 25
+        assert scene.ledger.asked < 2 * scene.passed()
+
+    paced(test)()
+
+
+def test_the_number_of_those_who_wait_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smtpgate.pacing._MAX_HELD", 3)
+
+    async def test(scene: Scene) -> None:
+        numbers = [await scene.send(at(2)) for _ in range(6)]
+        assert scene.pacer.held == 3
+        assert scene.refusal(numbers[-1]).limit == "max-send-rate"
+
+    paced(test)()
+
+
+def test_who_loses_its_turn_to_another_host_is_refused_when_its_time_is_over() -> None:
+    async def test(scene: Scene) -> None:
+        async def other_host(charges: Sequence[Charge]) -> None:
+            try:
+                await scene.ledger.reserve(charges, 1, scene.clock.now())
+            except LimitExceededError:
+                return
+
+        await scene.send(at(1))
+        number = await scene.send(at(1))
+        for _ in range(520):
+            scene.clock.move(0.01)
+            await other_host([at(1)])
+            await move_loop(0.01)
+        refusal = scene.refusal(number)
+        assert refusal.retry_after is not None
+        assert refusal.retry_after <= timedelta(seconds=1)
+
+    paced(test)()
