@@ -25,7 +25,7 @@ from smtpgate.cli.terminal import (
     parsed_by,
     tell_upgrade,
 )
-from smtpgate.core.address import AddressError, parse_mailbox
+from smtpgate.core.address import AddressError, parse_forward_path
 from smtpgate.core.arn import IdentityArn, identity_name
 from smtpgate.core.events import AUTH_REASONS
 from smtpgate.core.record import Record, RecordOutcome
@@ -56,7 +56,7 @@ def _identity(text: str) -> str:
 
 def _address(text: str) -> str:
     try:
-        return str(parse_mailbox(text))
+        return str(parse_forward_path(text))
     except AddressError as error:
         raise ValueError(f"`{text}' is no address: {error}") from None
 

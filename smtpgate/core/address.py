@@ -4,27 +4,38 @@ Two spellings of one mailbox must compare equal and one spelling must never be r
 mailboxes, because policies are matched against the printed form. So the domain is kept in
 lower-case A-label form, needless quotes are taken off the local part, and whatever is
 ambiguous (source routes, comments, unbalanced quotes, unstable Unicode) is refused.
+
+Paths of the envelope may be looser than other addresses, as far as they can still be read in
+one way only: a local part with dots where none should be stands for itself in quotes, and the
+domain of a recipient is the next server's business.
 """
 
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from smtpgate.core.idna import LabelError, as_a_label, from_a_label, to_a_label
+
 __all__ = [
     "MAX_DOMAIN_OCTETS",
+    "POSTMASTER",
     "AddressError",
     "Mailbox",
     "ReversePath",
     "domain_of",
     "parse_domain",
+    "parse_forward_path",
     "parse_mailbox",
-    "parse_path",
+    "parse_reverse_path",
+    "shown_path",
 ]
 
-_MAX_LOCAL_PART_OCTETS: Final = 64  # RFC 5321 §4.5.3.1.1
 MAX_DOMAIN_OCTETS: Final = 253  # RFC 1035 §2.3.4, written without the root's octet
-_MAX_PATH_OCTETS: Final = 254  # RFC 5321 §4.5.3.1.3, less the two angle brackets
+# RFC 5321 §4.5.3.1.3, less the two angle brackets. It bounds the local part too: §4.5.3.1.1 has
+# 64 octets for it, which VERP and SRS do not keep, and §4.5.3.1 asks to impose no limit.
+_MAX_PATH_OCTETS: Final = 254
 
 _ATEXT: Final = r"A-Za-z0-9!#$%&'*+\-/=?^_`{|}~"
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -37,10 +48,12 @@ _QUOTED: Final = re.compile(
     r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*"'
 )
 _QUOTED_PAIR: Final = re.compile(r"\\(.)")
+# Of a mailbox that really exists somewhere: `us..er', `user.'.
+_ANY_DOTS: Final = re.compile(rf"[{_ATEXT}.\u0080-\U0010ffff]+")
 _ASCII_LABEL: Final = re.compile(_LABEL)
+# A recipient's: some hosts have an underscore in their name.
+_HOST_LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _LITERAL: Final = re.compile(r"\[(?:IPv6:[0-9A-Fa-f:.]{2,45}|[0-9]{1,3}(?:\.[0-9]{1,3}){3})\]")
-# RFC 5892 §2.1: what may stand in an internationalised label, hyphen aside.
-_LETTER_DIGITS: Final = frozenset({"Ll", "Lo", "Lm", "Mn", "Mc", "Nd"})
 
 
 class AddressError(ValueError):
@@ -49,12 +62,17 @@ class AddressError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """One mailbox: local part without needless quotes, domain in lower-case A-label form."""
+    """One mailbox: local part without needless quotes, domain in lower-case A-label form.
+
+    ``POSTMASTER`` alone has no domain.
+    """
 
     local_part: str
     domain: str
 
     def __str__(self) -> str:
+        if not self.domain:
+            return self.local_part
         if _DOT_STRING.fullmatch(self.local_part):
             return f"{self.local_part}@{self.domain}"
         escaped = self.local_part.replace("\\", "\\\\").replace('"', '\\"')
@@ -69,6 +87,10 @@ class Mailbox:
         """The mailbox without its ``+label``, or ``None`` when it has none."""
         base, plus, _ = self.local_part.partition("+")
         return Mailbox(base, self.domain) if plus and base else None
+
+
+# The postmaster of the server that is asked (RFC 5321 §4.5.1).
+POSTMASTER: Final = Mailbox("Postmaster", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,21 +113,25 @@ def parse_mailbox(text: str) -> Mailbox:
 
     Raises AddressError.
     """
-    plain = _PLAIN.fullmatch(text)
-    if plain is not None and len(text) <= _MAX_PATH_OCTETS:
-        local_part, domain = plain.groups()
-        domain = domain.lower()
-        if len(local_part) <= _MAX_LOCAL_PART_OCTETS and "xn--" not in domain:
-            return Mailbox(local_part, domain)
-    return _parse_mailbox_strictly(text)
+    return _plain(text) or _mailbox(text, _parse_local_part, parse_domain)
 
 
-def _parse_mailbox_strictly(text: str) -> Mailbox:
+def _plain(text: str) -> Mailbox | None:
+    """What is read in no time: a dot-string in ASCII at a domain without A-labels."""
+    match = _PLAIN.fullmatch(text)
+    if match is None or len(text) > _MAX_PATH_OCTETS:
+        return None
+    domain = match[2].lower()
+    return None if "xn--" in domain else Mailbox(match[1], domain)
+
+
+def _mailbox(
+    text: str, read_local_part: Callable[[str], str], read_domain: Callable[[str], str]
+) -> Mailbox:
     at = text.rfind("@")
     if at < 0:
         raise AddressError("missing final '@domain'")
-    local_part, domain = _parse_local_part(text[:at]), parse_domain(text[at + 1 :])
-    mailbox = Mailbox(local_part, domain)
+    mailbox = Mailbox(read_local_part(text[:at]), read_domain(text[at + 1 :]))
     if len(str(mailbox).encode()) > _MAX_PATH_OCTETS:
         raise AddressError(f"address is longer than {_MAX_PATH_OCTETS} octets")
     return mailbox
@@ -124,8 +150,18 @@ def _parse_local_part(text: str) -> str:
         raise AddressError("local part is not in Unicode normalization form C")
     if any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for c in local_part):
         raise AddressError("local part holds a control character")
-    if len(local_part.encode()) > _MAX_LOCAL_PART_OCTETS:
-        raise AddressError(f"local part is longer than {_MAX_LOCAL_PART_OCTETS} octets")
+    return local_part
+
+
+def _parse_path_local_part(text: str) -> str:
+    """Of a path: dots may be anywhere, as Japanese phone mailboxes have them."""
+    if _ANY_DOTS.fullmatch(text) and not _DOT_STRING.fullmatch(text):
+        text = f'"{text}"'
+    local_part = _parse_local_part(text)
+    if "> " in local_part:
+        # Right by RFC 5321 §4.1.2, and to a server that looks for the first `>' another
+        # address, with parameters behind it.
+        raise AddressError("local part holds what could be read as the end of the path")
     return local_part
 
 
@@ -134,59 +170,88 @@ def parse_domain(text: str) -> str:
 
     Raises AddressError.
     """
+    return _domain(text, _a_label)
+
+
+def _domain(text: str, read_label: Callable[[str], str]) -> str:
     if _LITERAL.fullmatch(text):
         return text.lower()
-    domain = ".".join(_a_label(label) for label in text.split("."))
+    domain = ".".join(read_label(label) for label in text.split("."))
     if len(domain) > MAX_DOMAIN_OCTETS:
         raise AddressError(f"domain is longer than {MAX_DOMAIN_OCTETS} octets")
     return domain
 
 
 def _a_label(label: str) -> str:
+    label = _label(label, _ASCII_LABEL)
+    if label.startswith("xn--"):
+        try:
+            from_a_label(label)
+        except LabelError as error:
+            raise AddressError(f"domain label {label!r} {error}") from None
+    return label
+
+
+def _label(label: str, grammar: re.Pattern[str]) -> str:
+    """A label in A-label form; one in ASCII by that grammar."""
     if label.isascii():
-        if not _ASCII_LABEL.fullmatch(label):
+        if not grammar.fullmatch(label):
             raise AddressError(f"domain label {label!r} is empty, too long or ill-formed")
-        label = label.lower()
-        if label.startswith("xn--") and _a_label(_decoded(label)) != label:
-            raise AddressError(f"domain label {label!r} is not a canonical A-label")
-        return label
-    label = unicodedata.normalize("NFC", label.lower())
-    # RFC 5892 §2.2: a code point that changes under case folding and NFKC stands for another.
-    if unicodedata.normalize("NFKC", label.casefold()) != label:
-        raise AddressError(f"domain label {label!r} could be read as another label")
-    if any(c != "-" and unicodedata.category(c) not in _LETTER_DIGITS for c in label):
-        raise AddressError(f"domain label {label!r} holds a character that domains cannot have")
-    if label.startswith("-") or label.endswith("-") or label[2:4] == "--":  # RFC 5891 §4.2.3.1
-        raise AddressError(f"domain label {label!r} has a hyphen where none may be")
-    encoded = "xn--" + label.encode("punycode").decode("ascii")
-    if len(encoded) > 63:  # RFC 1035 §2.3.4
-        raise AddressError(f"domain label {label!r} is too long")
-    return encoded
-
-
-def _decoded(a_label: str) -> str:
+        return label.lower()
     try:
-        decoded = a_label[4:].encode("ascii").decode("punycode")
-    except UnicodeError:
-        raise AddressError(f"domain label {a_label!r} is not a canonical A-label") from None
-    if decoded.isascii():
-        raise AddressError(f"domain label {a_label!r} is not a canonical A-label")
-    return decoded
+        return to_a_label(label)
+    except LabelError as error:
+        raise AddressError(f"domain label {as_a_label(label[:63])!r} {error}") from None
 
 
-def parse_path(text: str) -> Mailbox | None:
-    """Read the argument of MAIL FROM or RCPT TO: ``<mailbox>``, ``mailbox`` or ``<>``.
+def _recipient_domain(text: str) -> str:
+    """The domain of a recipient. An A-label is what it came as: a plain label to a relay."""
+    return _domain(text, lambda label: _label(label, _HOST_LABEL))
+
+
+def parse_reverse_path(text: str) -> Mailbox | None:
+    """Read the argument of MAIL FROM: ``<mailbox>``, ``mailbox`` or ``<>``.
 
     A bare mailbox is taken because clients of Amazon SES send it (its own samples do).
     Source routes are refused (RFC 5321 §C: servers may). Raises AddressError.
     """
+    text = _without_brackets(text)
+    if not text:
+        return None
+    return _plain(text) or _mailbox(text, _parse_path_local_part, parse_domain)
+
+
+def parse_forward_path(text: str) -> Mailbox:
+    """Read the argument of RCPT TO: ``<mailbox>``, ``mailbox`` or ``<Postmaster>``.
+
+    Raises AddressError.
+    """
+    text = _without_brackets(text)
+    if text.lower() == "postmaster":  # RFC 5321 §4.1.1.3
+        return POSTMASTER
+    if not text:
+        raise AddressError("a recipient cannot be null")
+    return _plain(text) or _mailbox(text, _parse_path_local_part, _recipient_domain)
+
+
+def _without_brackets(text: str) -> str:
     if text.startswith("<") and text.endswith(">"):
         text = text[1:-1]
-        if not text:
-            return None
+    elif not text:
+        raise AddressError("missing final '@domain'")
     if text.startswith("@"):
         raise AddressError("source routes are not accepted")
-    return parse_mailbox(text)
+    return text
+
+
+def shown_path(text: str) -> str:
+    """A path for people to read, in ASCII: the domain with A-labels, without brackets."""
+    if text.startswith("<") and text.endswith(">"):
+        text = text[1:-1]
+    if not text.isascii() and len(text) <= _MAX_PATH_OCTETS:
+        local_part, at, domain = text.rpartition("@")
+        text = local_part + at + ".".join(map(as_a_label, domain.split(".")))
+    return text.encode("ascii", "backslashreplace").decode("ascii")
 
 
 def domain_of(name: str) -> str:

@@ -161,6 +161,7 @@ CATALOGUE: Final[dict[str, Reply]] = {
         500, "5.5.2", "A command line ends with <CR><LF> and holds no control character"
     ),
     "syntax": Reply(501, "5.5.4", "Syntax: {syntax}"),
+    "bad-helo": Reply(501, "5.5.4", "Invalid host name: {problem}"),
     "not-implemented": Reply(502, "5.5.1", "Command not implemented"),
     "bad-sequence": Reply(503, "5.5.1", "Bad sequence of commands: {problem}"),
     "unknown-parameter": Reply(555, "5.5.4", "Parameter not recognized: {parameter}"),

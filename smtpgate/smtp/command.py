@@ -1,10 +1,18 @@
 """What a command line says: verbs, paths and parameters, read strictly."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
-from smtpgate.core.address import AddressError, Mailbox, ReversePath, parse_path
+from smtpgate.core.address import (
+    AddressError,
+    Mailbox,
+    ReversePath,
+    parse_forward_path,
+    parse_reverse_path,
+    shown_path,
+)
 from smtpgate.core.reply import Reply, reply_of
 
 __all__ = [
@@ -19,13 +27,19 @@ __all__ = [
 _VERB: Final = re.compile(rb"([A-Za-z]{1,20})(?:[ \t]+(.*))?", re.DOTALL)
 # The space after the colon and the missing brackets are what clients of SES send
 # (https://docs.aws.amazon.com/ses/latest/dg/send-email-smtp-client-command-line.html).
+# In quotes a path may hold `<' and `>' (RFC 5321 §4.1.2). One whose quotes are wrong matches up
+# to the first `>', so that the reply can say what is wrong.
 _PATH: Final = re.compile(
-    rb"(?:FROM|TO):[ ]*(<[^<>\r\n]*>|[^ <>\r\n]+)((?:[ ]+[^ \r\n]+)*)[ ]*", re.IGNORECASE
+    rb'(?:FROM|TO):[ ]*(<(?:[^<>"\r\n]++|"(?:[^"\\\r\n]|\\[^\r\n])*+")*+>'
+    rb"|<[^<>\r\n]*>|[^ <>\r\n]+)((?:[ ]+[^ \r\n]+)*)[ ]*",
+    re.IGNORECASE,
 )
 _PARAMETER: Final = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\x7e]+))?")
 # RFC 4954 §5, with xtext from RFC 3461 §4
 _MAIL_AUTH: Final = re.compile(rb"<>|(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+[0-9A-F]{2})+")
-_HELO: Final = re.compile(r"[A-Za-z0-9_.:\[\]-]{1,255}")
+_MAX_HELO_OCTETS: Final = 255  # RFC 5321 §4.5.3.1.2
+_CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
+T = TypeVar("T")
 # The parameters of MAIL: the grammar of the value, and what to tell who gets it wrong.
 _MAIL_PARAMETERS: Final = {
     "SIZE": (re.compile(rb"[0-9]{1,20}"), "SIZE=octets"),  # RFC 1870 §3
@@ -65,11 +79,19 @@ def split_command(line: bytes) -> tuple[bytes, bytes]:
 
 
 def parse_helo(argument: bytes) -> str:
-    """The client's name for itself; kept for the Received field, believed by nobody."""
-    name = argument.decode("ascii", "replace").partition(" ")[0]
-    if not _HELO.fullmatch(name):
+    """The client's name for itself, in ASCII; it is logged, and believed by nobody.
+
+    Many clients have no host name, and send what they call themselves: any text is taken that
+    is one word. The Received field has what is safe there.
+    """
+    name = argument.partition(b" ")[0]
+    if not name:
         raise _refuse("syntax", syntax="EHLO hostname")
-    return name
+    if len(name) > _MAX_HELO_OCTETS:
+        raise _refuse("bad-helo", problem=f"longer than {_MAX_HELO_OCTETS} octets")
+    if _CONTROL.search(name):
+        raise _refuse("bad-helo", problem="a control character in it")
+    return name.decode("ascii", "backslashreplace")
 
 
 def parse_mail(argument: bytes) -> MailCommand:
@@ -83,7 +105,7 @@ def parse_mail(argument: bytes) -> MailCommand:
         if not grammar.fullmatch(value):
             raise _refuse("syntax", syntax=syntax)
     smtputf8 = "SMTPUTF8" in parameters
-    mailbox = _mailbox(path, "bad-sender", smtputf8=smtputf8)
+    mailbox = _read(path, parse_reverse_path, "bad-sender", smtputf8=smtputf8)
     size = int(parameters.get("SIZE", b"0"))
     return MailCommand(ReversePath(mailbox), size, smtputf8)
 
@@ -93,10 +115,7 @@ def parse_rcpt(argument: bytes, *, smtputf8: bool) -> Mailbox:
     path, parameters = _split(argument, b"TO:", "RCPT TO:<address>")
     for keyword in parameters:
         raise _refuse("unknown-parameter", parameter=keyword)
-    mailbox = _mailbox(path, "bad-recipient", smtputf8=smtputf8)
-    if mailbox is None:
-        raise _refuse("bad-recipient", address="", problem="a recipient cannot be null")
-    return mailbox
+    return _read(path, parse_forward_path, "bad-recipient", smtputf8=smtputf8)
 
 
 def _split(argument: bytes, prefix: bytes, syntax: str) -> tuple[bytes, dict[str, bytes]]:
@@ -112,12 +131,12 @@ def _split(argument: bytes, prefix: bytes, syntax: str) -> tuple[bytes, dict[str
     return match[1], parameters
 
 
-def _mailbox(path: bytes, refusal: str, *, smtputf8: bool) -> Mailbox | None:
-    shown = path.decode("utf-8", "replace").strip("<>")
+def _read(path: bytes, parse: Callable[[str], T], refusal: str, *, smtputf8: bool) -> T:
+    shown = shown_path(path.decode("utf-8", "backslashreplace"))
     if not smtputf8 and not path.isascii():
         raise _refuse("needs-smtputf8", address=shown)
     try:
-        return parse_path(path.decode("utf-8"))
+        return parse(path.decode("utf-8"))
     except UnicodeDecodeError:
         raise _refuse(refusal, address=shown, problem="not UTF-8") from None
     except AddressError as error:

@@ -110,7 +110,7 @@ class GateSession(GateProtocol):
         self._is_esmtp = False
         self._key: AccessKey | None = None
         self._mail: MailCommand | None = None
-        self._recipients: list[Mailbox] = []
+        self._recipients: dict[Mailbox, None] = {}
         self._spent = _Spent()
         self._excused = 0  # commands out of sequence that are no errors of the client's
         self._auth_failures = 0
@@ -396,10 +396,15 @@ class GateSession(GateProtocol):
         """RCPT TO: one more recipient."""
         if self._mail is None:
             self._bad_sequence("MAIL comes first")
+            return
+        recipient = parse_rcpt(argument, smtputf8=self._mail.smtputf8)
+        if recipient in self._recipients:  # relayed and charged once
+            self.reply(CATALOGUE["recipient-ok"])
+            self._count_junk()
         elif len(self._recipients) >= self.door.max_recipients:
             self._refuse_recipient()
         else:
-            self._recipients.append(parse_rcpt(argument, smtputf8=self._mail.smtputf8))
+            self._recipients[recipient] = None
             self.reply(CATALOGUE["recipient-ok"])
 
     def _refuse_recipient(self) -> None:
@@ -471,7 +476,7 @@ class GateSession(GateProtocol):
     def _reset(self) -> None:
         self.is_submitting = False
         self._mail = None
-        self._recipients = []
+        self._recipients = {}
         self.in_transaction = False
 
     def _client(self) -> Client:

@@ -2,11 +2,21 @@ from typing import Any
 
 import pytest
 
-from smtpgate.core.address import AddressError, Mailbox, parse_domain, parse_mailbox, parse_path
+from smtpgate.core.address import (
+    AddressError,
+    Mailbox,
+    parse_domain,
+    parse_forward_path,
+    parse_mailbox,
+    parse_reverse_path,
+    shown_path,
+)
 from tests.support.cases import load_cases
 
 GOOD = load_cases("address/10-good.toml")
 BAD = load_cases("address/20-bad.toml")
+PATHS = load_cases("address/30-paths.toml")
+BAD_PATHS = load_cases("address/40-bad-paths.toml")
 
 
 @pytest.mark.parametrize("case", GOOD, ids=lambda case: case["note"])
@@ -35,8 +45,34 @@ def test_the_printed_form_reads_back_as_the_same_mailbox(case: dict[str, Any]) -
         ("a@example.com", Mailbox("a", "example.com")),
     ],
 )
-def test_a_path_may_be_null_or_bare(text: str, want: Mailbox | None) -> None:
-    assert parse_path(text) == want
+def test_a_reverse_path_may_be_null_or_bare(text: str, want: Mailbox | None) -> None:
+    assert parse_reverse_path(text) == want
+
+
+@pytest.mark.parametrize("case", PATHS, ids=lambda case: case["note"])
+def test_paths_may_be_looser_than_other_addresses(case: dict[str, Any]) -> None:
+    mailbox = parse_forward_path(case["path"])
+    assert str(mailbox) == case["want"]
+    assert parse_forward_path(f"<{mailbox}>") == mailbox
+    if case.get("recipient_only"):
+        with pytest.raises(AddressError):
+            parse_reverse_path(case["path"])
+    else:
+        assert parse_reverse_path(case["path"]) == mailbox
+    if case.get("path_only", True):
+        with pytest.raises(AddressError):
+            parse_mailbox(case["path"].strip("<>"))
+
+
+@pytest.mark.parametrize("case", BAD_PATHS, ids=lambda case: case["note"])
+def test_a_path_that_cannot_be_read_is_refused_with_an_address_in_ascii(
+    case: dict[str, Any],
+) -> None:
+    with pytest.raises(AddressError) as caught:
+        parse_forward_path(case["path"])
+    assert case["says"] in str(caught.value)
+    assert str(caught.value).isascii()
+    assert shown_path(case["path"]) == case["shown"]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +80,17 @@ def test_a_path_may_be_null_or_bare(text: str, want: Mailbox | None) -> None:
 )
 def test_a_path_with_a_route_or_no_mailbox_is_refused(text: str) -> None:
     with pytest.raises(AddressError):
-        parse_path(text)
+        parse_reverse_path(text)
+    with pytest.raises(AddressError):
+        parse_forward_path(text)
+
+
+def test_the_path_is_what_bounds_a_local_part() -> None:
+    longest = "a" * 242 + "@example.com"
+    for parse in (parse_mailbox, parse_reverse_path, parse_forward_path):
+        assert parse(longest) == Mailbox("a" * 242, "example.com")
+        with pytest.raises(AddressError, match="longer than 254"):
+            parse("a" + longest)
 
 
 def test_a_label_is_taken_off_at_the_first_plus() -> None:

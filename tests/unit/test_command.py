@@ -73,6 +73,9 @@ def test_a_utf8_address_needs_the_smtputf8_parameter() -> None:
         (b"FROM:<alice>", "553 5.1.7"),
         (b"FROM:<@relay.example:alice@example.com>", "553 5.1.7"),
         (b"FROM:<a\xff@example.com> SMTPUTF8", "553 5.1.7"),
+        (b'FROM:<"a>b@example.com>', "501 5.5.4"),
+        (b'FROM:<"a> SIZE=1', "553 5.1.7"),
+        (b'FROM:<"a> SIZE=1"@example.com>', "553 5.1.7"),
     ],
 )
 def test_mail_that_is_not_understood_is_refused_with_a_fitting_code(
@@ -88,6 +91,7 @@ def test_mail_that_is_not_understood_is_refused_with_a_fitting_code(
     [
         (b"TO:<>", "553 5.1.3"),
         (b"TO:<bob>", "553 5.1.3"),
+        (b'TO:<"bob> ORCPT=x"@example.net>', "553 5.1.3"),
         (b"FROM:<alice@example.com>", "501 5.5.4"),
         (b"TO:<alice@example.com> NOTIFY=NEVER", "555 5.5.4"),
     ],
@@ -100,10 +104,49 @@ def test_rcpt_that_is_not_understood_is_refused_with_a_fitting_code(
     assert str(caught.value.reply).startswith(code)
 
 
-@pytest.mark.parametrize("name", [b"", b"a\tb", "bücher".encode(), b"<script>", b"x" * 256])
-def test_a_client_name_that_could_not_stand_in_a_received_field_is_refused(name: bytes) -> None:
-    with pytest.raises(CommandError):
-        parse_helo(name)
+def test_brackets_in_quotes_do_not_end_a_path() -> None:
+    mail = parse_mail(b'FROM:<"a>b <c"@example.com> SIZE=10')
+    assert (mail.reverse_path.mailbox, mail.size) == (Mailbox("a>b <c", "example.com"), 10)
+
+
+def test_a_reply_shows_the_a_label_of_a_recipient_that_is_refused() -> None:
+    with pytest.raises(CommandError) as caught:
+        parse_rcpt("TO:<bob@b☃cher.example>".encode(), smtputf8=True)
+    assert caught.value.reply.wire().startswith(b"553 5.1.3 <bob@xn--bcher-jb1c.example> ")
+    assert b"?" not in caught.value.reply.wire()
+
+
+@pytest.mark.parametrize(
+    ("argument", "want"),
+    [
+        (b"*", "*"),
+        (b"Ann's-PC", "Ann's-PC"),
+        (b"[fe80::1%eth0]", "[fe80::1%eth0]"),
+        ("bücher".encode(), "b\\xc3\\xbccher"),
+        (b"b\xfccher", "b\\xfccher"),
+        (b"<script>", "<script>"),
+        (b"my pc", "my"),
+    ],
+)
+def test_a_client_may_call_itself_anything_that_is_one_word(argument: bytes, want: str) -> None:
+    assert parse_helo(argument) == want
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        (b"", "Syntax: EHLO hostname"),
+        (b"a\tb", "Invalid host name: a control character in it"),
+        (b"a\x1b[31m", "Invalid host name: a control character in it"),
+        (b"x" * 256, "Invalid host name: longer than 255 octets"),
+    ],
+)
+def test_a_client_name_that_no_log_should_show_is_refused_with_the_reason(
+    argument: bytes, says: str
+) -> None:
+    with pytest.raises(CommandError) as caught:
+        parse_helo(argument)
+    assert caught.value.reply.text == says
 
 
 def test_a_client_may_call_itself_by_an_address_literal() -> None:
