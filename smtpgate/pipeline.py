@@ -30,7 +30,7 @@ from smtpgate.core.authorization import (
 from smtpgate.core.charges import charges_of
 from smtpgate.core.context import submission_context
 from smtpgate.core.envelope import Client, Submission
-from smtpgate.core.events import MailRefused, Stage, SubmissionDone
+from smtpgate.core.events import BudgetExhausted, MailRefused, Stage, SubmissionDone
 from smtpgate.core.headers import Field
 from smtpgate.core.limits import Charge, LimitExceededError, Reservation
 from smtpgate.core.reading import ReadMessage, read_message
@@ -128,6 +128,11 @@ class Pipeline:
     def upstream_extensions(self) -> frozenset[str] | None:
         """What the upstream last offered: a door offers no more than that."""
         return self._upstream.extensions
+
+    @property
+    def upstream_max_octets(self) -> int | None:
+        """The largest message that the upstream takes, as it lately said."""
+        return self._upstream.max_octets
 
     async def submit(
         self, submission: Submission, *, client_gone: asyncio.Future[None] | None = None
@@ -402,11 +407,24 @@ class Pipeline:
             case LacksExtensionError():
                 reject("upstream-lacks-smtputf8", "needs-smtputf8")
             case UpstreamBusyError():
+                self._note_exhausted(done)
                 reject("upstream-busy", "upstream-busy", str(outcome))
             case ClientGoneError():
                 reject("client-gone", "client-gone")
             case _:
                 reject("upstream-unreachable", "upstream-unreachable", str(outcome))
+
+    def _note_exhausted(self, done: SubmissionDone) -> None:
+        submission = done.submission
+        self._events.publish(
+            BudgetExhausted(
+                "upstream-line",
+                submission.client,
+                submission.access_key_id,
+                submission.principal.account.id,
+                self._clock.now(),
+            )
+        )
 
     # -- around them ---------------------------------------------------------------------------
 

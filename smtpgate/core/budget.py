@@ -29,6 +29,7 @@ BudgetName = Literal[
     "message-octets",
     "inflight-octets",
     "inflight-share",
+    "upstream-line",
 ]
 Phase = Literal["connecting", "before AUTH", "always", "after AUTH"]
 
@@ -171,5 +172,12 @@ BUDGETS: Final[Mapping[BudgetName, Budget]] = {
         "overloaded",
         False,
         "The same for one account: its share of what the other accounts leave free.",
+    ),
+    "upstream-line": Budget(
+        "after AUTH",
+        "upstream.NAME.max_waiting_per_account",
+        "upstream-busy",
+        False,
+        "Messages of an account that wait for a connection to the upstream.",
     ),
 }

@@ -159,7 +159,7 @@ def budget_line(event: BudgetExhausted) -> bytes:
         "client": event.client.address,
         "listener": event.client.listener,
         "budget": event.budget,
-        "key": budget.key.replace("NAME", event.client.listener),
+        "key": budget.key.replace("listener.NAME", f"listener.{event.client.listener}"),
         "code": CATALOGUE[budget.reply].code if budget.reply else None,
         "tls": event.client.tls_version or "none",
         "access_key": event.access_key_id,

@@ -235,7 +235,7 @@ class GateSession(GateProtocol):
 
     def _extensions(self) -> list[str]:
         upstream = self.door.pipeline.upstream_extensions
-        offered = [f"SIZE {self.door.max_message_octets}", "PIPELINING", "ENHANCEDSTATUSCODES"]
+        offered = [f"SIZE {self._max_octets}", "PIPELINING", "ENHANCEDSTATUSCODES"]
         offered += [
             name for name in ("8BITMIME", "SMTPUTF8") if upstream is None or name in upstream
         ]
@@ -244,6 +244,12 @@ class GateSession(GateProtocol):
         if self._may_authenticate:
             offered.append("AUTH PLAIN LOGIN")
         return offered
+
+    @property
+    def _max_octets(self) -> int:
+        """The largest message: the gate's bound, or the upstream's where that is smaller."""
+        bound, upstream = self.door.max_message_octets, self.door.pipeline.upstream_max_octets
+        return bound if upstream is None else min(bound, upstream)
 
     @property
     def _may_start_tls(self) -> bool:
@@ -378,7 +384,7 @@ class GateSession(GateProtocol):
             self._bad_sequence("a transaction is open; RSET ends it")
         else:
             mail = parse_mail(argument)
-            if mail.size > self.door.max_message_octets:
+            if mail.size > self._max_octets:
                 self._note_exhausted("message-octets")
                 self._note_error(CATALOGUE["too-long"])
                 return
@@ -426,7 +432,7 @@ class GateSession(GateProtocol):
             return
         self.reply(CATALOGUE["start-data"])
         intake = MessageIntake(
-            self.door.intake, self.door.max_message_octets, self._key.principal.account.id
+            self.door.intake, self._max_octets, self._key.principal.account.id
         )
         try:
             message = await self.read_message(intake)

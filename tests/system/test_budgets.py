@@ -17,6 +17,7 @@ from smtpgate.app import Gate
 from smtpgate.core.budget import BUDGETS, BudgetName
 from tests.support.dialog import Dialog
 from tests.support.inprocess import MESSAGE, auth_plain, client_tls, login, open_gate, send
+from tests.support.upstream_server import HOLD, open_upstream
 from tests.support.waiting import until
 
 IMPLICIT = "[listener.implicit]\naddress = '127.0.0.1'\nport = 0\ntls = 'implicit'\n"
@@ -38,7 +39,9 @@ async def exhausted(gate: Gate, folder: Path, budget: BudgetName, listener: str)
     ]
     for line in told:
         assert line["client"]
-        assert line["key"] == BUDGETS[budget].key.replace("NAME", listener)
+        assert line["key"] == BUDGETS[budget].key.replace(
+            "listener.NAME", f"listener.{listener}"
+        )
     series = f'smtpgate_budget_exhausted_total{{budget="{budget}",listener="{listener}"}} '
     (counted,) = [
         line.removeprefix(series)
@@ -406,6 +409,30 @@ async def test_small_messages_have_room_when_large_ones_take_the_rest(tmp_path: 
         assert await exhausted(gate, tmp_path, "inflight-octets", "plain") == 1
         _ = [await unfinished(gate, 119 * 1024)]
         assert (await send(await login(gate))).startswith("250")
+
+
+# -- the upstream's line -----------------------------------------------------------------------
+
+
+async def test_an_account_has_a_bounded_number_of_messages_in_the_upstream_s_line(
+    tmp_path: Path,
+) -> None:
+    settings = "max_connections = 1\nmax_waiting_per_account = 1"
+    async with (
+        open_upstream("PIPELINING") as upstream,
+        open_gate(tmp_path, port=upstream.port, upstream=settings) as (gate, _),
+    ):
+        upstream.answers["MESSAGE"] = HOLD
+        first = asyncio.create_task(send(await login(gate)))
+        await upstream.until(lambda: bool(upstream.messages))
+        second = asyncio.create_task(send(await login(gate)))
+        await until(lambda: gate.upstream.waiting == 1)
+        third = await send(await login(gate))
+        assert third.startswith("451 4.3.2 Too many messages wait for the upstream mail server")
+        assert "(upstream-busy: " in third
+        assert await exhausted(gate, tmp_path, "upstream-line", "plain") == 1
+        upstream.release()
+        assert all(reply.startswith("250") for reply in (await first, await second))
 
 
 # -- fairness ----------------------------------------------------------------------------------

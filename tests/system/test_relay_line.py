@@ -234,3 +234,21 @@ async def test_what_waits_is_tried_anew_when_the_last_connection_that_worked_is_
         results = await asyncio.gather(*deliveries, return_exceptions=True)
         assert not any(isinstance(result, Delivery) for result in results)
         assert upstream.waiting == 0
+
+
+async def test_the_largest_message_that_the_server_takes_is_known_for_a_while(
+    clock: MovableClock,
+) -> None:
+    """Else a server whose limit was raised would be sent nothing that shows it."""
+    async with (
+        open_upstream("SIZE 1000") as server,
+        relay_to(server, clock=clock, max_idle_s=1000) as upstream,
+    ):
+        await upstream.deliver(TO_BOB, numbered(0))
+        clock.move(299)
+        assert upstream.max_octets == 1000
+        await upstream.deliver(TO_BOB, numbered(1))
+        clock.move(299)
+        assert upstream.max_octets == 1000, "its connection still works"
+        clock.move(2)
+        assert upstream.max_octets is None
