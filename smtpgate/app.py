@@ -159,14 +159,12 @@ class Gate:
         self._for_life, self._rechecks = TaskOwner(), TaskOwner()
         self.is_draining = False
         self._is_open = False
-        self.readiness = Readiness(self.log.error)
-        self.readiness.add("listeners", self._check_listeners)
-        self.readiness.add("directory", self._check_directory)
-        self.directory = live_directory(config, store, self.clock, self._note_changes)
+        self.readiness = self._readiness()
+        told = _Events(self.log, self.metrics, on_error=self.log.error)
+        self.directory = live_directory(config, store, self.clock, self._note_changes, told)
         self.metrics.watch_directory(self.directory)
         self.uses = KeyUses(store, on_error=self.log.error)
         hostname = config.hostname
-        told = _Events(self.log, self.metrics, on_error=self.log.error)
         self.journal = journal_of(config, self.clock, told, self.log.error)
         if isinstance(self.journal, LiveJournal):
             self.readiness.add("journal", self.journal.check)
@@ -191,6 +189,13 @@ class Gate:
         self.listeners = self._listeners(hostname, pipeline, authenticator, events)
         self.http = self._http() if config.http.enabled else None
 
+    def _readiness(self) -> Readiness:
+        readiness = Readiness(self.log.error)
+        readiness.add("listeners", self._check_listeners)
+        readiness.add("directory", self._check_directory)
+        readiness.add("log", self.log.check)
+        return readiness
+
     def _metrics(self) -> Metrics:
         metrics = Metrics(
             max_identities=self.config.metrics.max_identities,
@@ -199,6 +204,7 @@ class Gate:
             listeners=[listener.name for listener in self.config.listeners],
         )
         metrics.watch_certificates(self.tls)
+        metrics.watch_log(self.log)
         return metrics
 
     def _watched_ledger(self, events: EventSink) -> LedgerWatch:

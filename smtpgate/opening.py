@@ -113,6 +113,7 @@ def live_directory(
     store: DirectoryStore,
     clock: Clock,
     on_changes: Callable[[Changes], None] | None = None,
+    events: EventSink | None = None,
 ) -> LiveDirectory:
     """The directory as the path of a message sees it; started, it follows changes."""
     return LiveDirectory(
@@ -126,6 +127,7 @@ def live_directory(
         ),
         clock=clock,
         on_changes=on_changes,
+        events=events,
     )
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "AuthReason",
     "Authenticated",
     "BudgetExhausted",
+    "DirectoryChanged",
     "DkimAlarm",
     "Event",
     "IdentityStateChanged",
@@ -245,6 +246,18 @@ class JournalChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class DirectoryChanged:
+    """The directory's database cannot be asked, or without ``problem`` it can again.
+
+    ``lasted_s`` is how long it could not.
+    """
+
+    problem: str | None
+    lasted_s: float
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerChanged:
     """The ledger cannot count, for that ``problem``, or without one it can again.
 
@@ -306,6 +319,7 @@ Event = (
     | DkimAlarm
     | UpkeepDone
     | JournalChanged
+    | DirectoryChanged
     | LedgerChanged
     | LedgerClockChanged
     | RetentionChanged

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar, cast
 
 from smtpgate.core.account import AccessKey
 from smtpgate.core.address import domain_of
+from smtpgate.core.events import DirectoryChanged
 from smtpgate.core.identity import Identity
 from smtpgate.core.naming import is_access_key_id
 from smtpgate.directory.cache import Cache, CacheKey
@@ -21,7 +22,7 @@ from smtpgate.directory.change import Subject
 from smtpgate.directory.feed import Changes, Feed
 from smtpgate.directory.load import Loaded, Loader
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.ports import Clock, DirectoryUnavailableError
+from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink
 from smtpgate.tasks import TaskOwner
 
 __all__ = ["LiveDirectory", "LiveSettings"]
@@ -59,12 +60,15 @@ class LiveDirectory:
         settings: LiveSettings,
         clock: Clock,
         on_changes: OnChanges | None = None,
+        events: EventSink | None = None,
     ) -> None:
         self.store = store
         self.loader = loader
         self._settings = settings
         self._clock = clock
         self._on_changes = on_changes
+        self._events = events
+        self._failed_at_s = 0.0
         self._cache = Cache(
             max_octets=settings.max_octets,
             max_absent=settings.max_absent,
@@ -209,9 +213,14 @@ class LiveDirectory:
     def _take(self, told: Changes | DirectoryUnavailableError) -> None:
         """What one reading of the feed tells."""
         if isinstance(told, DirectoryUnavailableError):
+            if self._problem is None:
+                self._failed_at_s = self._clock.monotonic()
+                self._publish(str(told), 0.0)
             self._problem = str(told)
             return
-        self._problem = None
+        if self._problem is not None:
+            self._problem = None
+            self._publish(None, self._clock.monotonic() - self._failed_at_s)
         self._as_of_s = told.as_of_s
         if not told.everything and not told.subjects:
             return
@@ -224,6 +233,10 @@ class LiveDirectory:
             self._forget(subject)
         if self._on_changes is not None:
             self._on_changes(told)
+
+    def _publish(self, problem: str | None, lasted_s: float) -> None:
+        if self._events is not None:
+            self._events.publish(DirectoryChanged(problem, lasted_s, self._clock.now()))
 
     def _forget(self, subject: Subject) -> None:
         """Keep nothing of what a change was about."""

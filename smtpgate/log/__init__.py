@@ -7,6 +7,7 @@ from smtpgate.core.events import (
     Authenticated,
     AuthFailed,
     BudgetExhausted,
+    DirectoryChanged,
     DkimAlarm,
     Event,
     IdentityStateChanged,
@@ -26,6 +27,7 @@ from smtpgate.log.lines import (
     auth_failed_line,
     authenticated_line,
     budget_line,
+    directory_line,
     dkim_alarm_line,
     error_line,
     identity_line,
@@ -52,6 +54,7 @@ _LINES: Final[Mapping[type[Event], tuple[Level | None, Callable[..., bytes]]]] =
     IdentityStateChanged: (None, identity_line),
     DkimAlarm: (None, dkim_alarm_line),
     JournalChanged: (None, journal_line),
+    DirectoryChanged: (None, directory_line),
     LedgerChanged: (None, ledger_line),
     LedgerClockChanged: (None, ledger_clock_line),
     RetentionChanged: (None, retention_line),
@@ -79,7 +82,9 @@ class JsonLog:
         self._least = _RANK[level]
         self._clock = clock
         self._with_recipients = recipients
-        self._writer = LineWriter(target, on_dropped=self._dropped_line)
+        self._writer = LineWriter(
+            target, on_dropped=self._dropped_line, on_failed=self._failed_line
+        )
 
     def publish(self, event: Event) -> None:
         """Log the event, if it is one for the log."""
@@ -110,6 +115,19 @@ class JsonLog:
     async def close(self) -> None:
         """Write everything and close the file."""
         await self._writer.close()
+
+    def check(self) -> tuple[bool, str]:
+        """How it stands, for ``/readyz``: mail does not stop for it."""
+        problem, lost = self._writer.problem, self._writer.lost
+        return True, f"{problem}; {lost} lines lost" if problem else "open"
+
+    @property
+    def lost(self) -> int:
+        """How many lines were not written, and never will be."""
+        return self._writer.lost
+
+    def _failed_line(self, problem: str) -> bytes:
+        return line_of(self._clock.now(), "error", "log-failed", {"problem": problem})
 
     def _dropped_line(self, lines: int) -> bytes:
         facts = {"lines": lines}

@@ -23,6 +23,7 @@ from smtpgate.core.events import (
     Authenticated,
     AuthFailed,
     BudgetExhausted,
+    DirectoryChanged,
     DkimAlarm,
     IdentityStateChanged,
     JournalChanged,
@@ -46,6 +47,7 @@ __all__ = [
     "auth_failed_line",
     "authenticated_line",
     "budget_line",
+    "directory_line",
     "dkim_alarm_line",
     "error_line",
     "identity_line",
@@ -211,6 +213,15 @@ def journal_line(event: JournalChanged) -> bytes:
         return line_of(event.at, "info", "journal-written-again", facts)
     facts = {"problem": event.problem[:_MAX_TEXT], "owed": event.records}
     return line_of(event.at, "error", "journal-failed", facts)
+
+
+def directory_line(event: DirectoryChanged) -> bytes:
+    """The line of a directory whose database cannot be asked, or can again."""
+    if event.problem is None:
+        facts: dict[str, object] = {"lasted_s": round(event.lasted_s, 3)}
+        return line_of(event.at, "info", "directory-answers-again", facts)
+    facts = {"problem": event.problem[:_MAX_TEXT]}
+    return line_of(event.at, "error", "directory-failed", facts)
 
 
 def ledger_line(event: LedgerChanged) -> bytes:

@@ -2,10 +2,13 @@
 
 Lines wait at most a twentieth of a second; going to a thread for each of them would cost more
 than the line itself. The lines that wait are bounded: when the reader of the log has stopped
-reading, further ones are dropped, and the log says how many as soon as it can.
+reading, further ones are dropped, and the log says how many as soon as it can. A target that
+takes nothing any more (a closed pipe, a full disk) cannot say so itself: ``lost`` and
+``problem`` do, and a line on standard error when that is another one.
 """
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -32,12 +35,20 @@ class LineWriter:
         target: str,
         *,
         on_dropped: Callable[[int], bytes],
+        on_failed: Callable[[str], bytes] | None = None,
         max_waiting_octets: int = _MAX_WAITING_OCTETS,
     ) -> None:
-        """Open the target; ``on_dropped`` makes the line that tells how many were lost.
+        """Open the target.
+
+        ``on_dropped`` makes the line that says how many lines were lost, ``on_failed`` the one
+        on standard error that says why the target takes nothing.
 
         Raises OSError.
         """
+        self.lost = 0  # for good: never written, or perhaps only in part
+        self.problem: str | None = None
+        self._target = target
+        self._on_failed = on_failed
         self._path = None if target in _STANDARD else Path(target)
         self._descriptor = _STANDARD.get(target, -1)
         self._on_dropped = on_dropped
@@ -58,6 +69,7 @@ class LineWriter:
         """Take a line; written soon, or at once when no event loop runs."""
         if self._waiting_octets + len(line) > self._max_waiting_octets:
             self._dropped += 1
+            self.lost += 1
             return
         self._waiting.append(line)
         self._waiting_octets += len(line)
@@ -117,10 +129,19 @@ class LineWriter:
             try:
                 self._open()
                 self._write_all(b"".join((*torn, *lines, *told)))
-            except OSError:  # a full disk, a closed pipe: there is nobody to tell but the log
+            except OSError as error:  # a full disk, a closed pipe
                 self._unwritten = dropped + len(lines)
+                self.lost += len(lines)
+                self._fail(f"{self._target}: {error.strerror or error}")
             else:
                 self._unwritten = 0
+                self.problem = None
+
+    def _fail(self, problem: str) -> None:
+        is_new, self.problem = self.problem is None, problem
+        if is_new and self._on_failed is not None and self._descriptor != _STANDARD["stderr"]:
+            with contextlib.suppress(OSError):
+                os.write(_STANDARD["stderr"], self._on_failed(problem))
 
     def _write_all(self, octets: bytes) -> None:
         written = 0

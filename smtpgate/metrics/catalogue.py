@@ -275,6 +275,13 @@ _ROWS: Final = (
         "Records that a gate which was killed left without a verdict, and that this one found.",
     ),
     MetricRow(
+        "smtpgate_log_lines_lost_total",
+        "counter",
+        (),
+        "Lines of the log that could not be written: its disk is full, its pipe is closed, or "
+        "its reader is too slow.",
+    ),
+    MetricRow(
         "smtpgate_build_info",
         "gauge",
         ("version", "python"),

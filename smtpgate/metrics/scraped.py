@@ -21,6 +21,8 @@ __all__ = [
     "Journals",
     "Ledger",
     "Ledgers",
+    "Log",
+    "Logs",
     "Pacer",
     "PacerTally",
     "Pacers",
@@ -203,6 +205,25 @@ class Pacers(Collector):
         yield _plain("smtpgate_held_messages", self._pacer.held)
         yield _plain("smtpgate_held_total", self._pacer.tally.messages)
         yield _plain("smtpgate_held_seconds_total", self._pacer.tally.seconds)
+
+
+class Log(Protocol):
+    """What is asked of the log."""
+
+    @property
+    def lost(self) -> int:
+        """How many lines it has lost."""
+
+
+class Logs(Collector):
+    """Asks the log what it has lost at each scrape."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def collect(self) -> Iterable[Metric]:
+        """What is told at a scrape."""
+        yield _plain("smtpgate_log_lines_lost_total", self._log.lost)
 
 
 class JournalTally(Protocol):

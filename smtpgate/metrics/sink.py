@@ -47,6 +47,8 @@ from smtpgate.metrics.scraped import (
     Journals,
     Ledger,
     Ledgers,
+    Log,
+    Logs,
     Pacer,
     Pacers,
     Pool,
@@ -156,6 +158,10 @@ class Metrics:
     def watch_ledger(self, ledger: Ledger) -> None:
         """Tell how the ledger stands in each scrape from now on."""
         self._registry.register(Ledgers(ledger))
+
+    def watch_log(self, log: Log) -> None:
+        """Tell in each scrape from now on what the log has lost."""
+        self._registry.register(Logs(log))
 
     def watch_journal(self, journal: Journal) -> None:
         """Tell how the journal stands in each scrape from now on."""

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.account import UNLIMITED, Raise, SendingLimits
+from smtpgate.core.events import DirectoryChanged
 from smtpgate.core.identity import Identity
 from smtpgate.directory.accounts import update_account
 from smtpgate.directory.change import Change
@@ -33,6 +34,7 @@ from smtpgate.ports import DirectoryUnavailableError
 from tests.support.clock import MovableClock
 from tests.support.databases import Databases
 from tests.support.directory import ACTOR, REGION, live
+from tests.support.journal import Heard
 from tests.support.statements import noted_statements
 from tests.support.tenants import (
     ACME,
@@ -623,12 +625,14 @@ async def test_a_directory_that_follows_comes_back_by_itself(
     databases: Databases,
 ) -> None:
     url = store.database.url.render_as_string(hide_password=False)
-    follower = live(store, clock, LiveSettings(poll_s=0.01))
+    heard = Heard()
+    follower = live(store, clock, LiveSettings(poll_s=0.01), heard)
     await follower.start()
     try:
         assert await _verified(follower) == [True]
         databases.cut_off(url)
         await until(lambda: follower.problem is not None)
+        clock.move(7)
         with noted_statements() as statements:
             problem = await _unavailable(follower.identities("new.example"))
         assert store.database.name in problem
@@ -636,6 +640,10 @@ async def test_a_directory_that_follows_comes_back_by_itself(
         assert await _verified(follower) == [True]
         databases.give_back(url)
         await until(lambda: follower.problem is None)
+        failed, again = heard.events
+        assert isinstance(failed, DirectoryChanged)
+        assert store.database.name in (failed.problem or "")
+        assert again == DirectoryChanged(None, 7.0, clock.now())
         assert await _verified(follower, "new.example") == []
         assert await _verified(follower, "other.example") == [True]
     finally:

@@ -12,7 +12,7 @@ from smtpgate.directory.declared.read import read_declared
 from smtpgate.directory.live import LiveDirectory, LiveSettings
 from smtpgate.directory.sealing import MasterKeys
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.ports import Clock, DirectoryUnavailableError
+from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink
 from smtpgate.sql.database import Database, parse_url, sqlite_url
 from tests.support.clock import MovableClock
 
@@ -56,12 +56,19 @@ async def open_store(
 
 
 def live(
-    store: DirectoryStore, clock: Clock | None = None, settings: LiveSettings | None = None
+    store: DirectoryStore,
+    clock: Clock | None = None,
+    settings: LiveSettings | None = None,
+    events: EventSink | None = None,
 ) -> LiveDirectory:
     """The directory as the path of a message sees it; start it to have it follow changes."""
     loader = store.loader(SendingLimits(200, 1), address_tag_idiom=False)
     return LiveDirectory(
-        store, loader, settings=settings or LiveSettings(), clock=clock or MovableClock()
+        store,
+        loader,
+        settings=settings or LiveSettings(),
+        clock=clock or MovableClock(),
+        events=events,
     )
 
 

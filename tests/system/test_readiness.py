@@ -6,12 +6,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from smtpgate.app import Gate
 from tests.support.inprocess import open_gate
+
+OTHERS: Final = ("directory", "ledger", "journal", "log")
 
 
 def _ask(port: int) -> tuple[int, dict[str, Any]]:
@@ -32,7 +34,7 @@ async def test_each_check_is_told_and_one_that_fails_makes_the_gate_not_ready(
     tmp_path: Path,
 ) -> None:
     async with open_gate(tmp_path) as (gate, _):
-        checks = {"listeners": "open", "directory": "open", "ledger": "open", "journal": "open"}
+        checks = dict.fromkeys(("listeners", *OTHERS), "open")
         assert await readiness(gate) == (200, {"ready": True, "checks": checks})
         gate.readiness.add("directory", lambda: (False, "no connection"))
         checks["directory"] = "no connection"
@@ -45,7 +47,7 @@ async def test_a_gate_that_drains_says_so(tmp_path: Path) -> None:
         status, body = await readiness(gate)
         assert (status, body["checks"]) == (
             503,
-            {"listeners": "draining", "directory": "open", "ledger": "open", "journal": "open"},
+            {"listeners": "draining", **dict.fromkeys(OTHERS, "open")},
         )
         gate.is_draining = False
 

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -6,6 +7,7 @@ from typing import Any
 import pytest
 
 from smtpgate.core.events import (
+    DirectoryChanged,
     DkimAlarm,
     IdentityStateChanged,
     JournalChanged,
@@ -262,6 +264,40 @@ def test_a_journal_that_fails_and_works_again_is_told_in_three_lines(path: Path)
     assert (lost["event"], lost["level"], lost["records"]) == ("journal-lost", "error", 2)
     assert (again["event"], again["level"]) == ("journal-written-again", "info")
     assert (failed["owed"], again["written"]) == (0, 3)
+
+
+def test_a_directory_that_fails_and_answers_again_is_told_in_two_lines(path: Path) -> None:
+    log = JsonLog(str(path), level="error", clock=MovableClock())
+    log.publish(DirectoryChanged("db.example.com: connection refused", 0.0, AT))
+    log.publish(DirectoryChanged(None, 2.5, AT))
+    failed, again = entries(path)
+    assert (failed["event"], failed["level"]) == ("directory-failed", "error")
+    assert failed["problem"] == "db.example.com: connection refused"
+    assert (again["event"], again["level"]) == ("directory-answers-again", "info")
+    assert again["lasted_s"] == 2.5
+
+
+def test_a_log_whose_pipe_is_closed_is_told_elsewhere(
+    path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(path)
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    log = JsonLog(str(path), level="info", clock=MovableClock())
+    assert log.check() == (True, "open")
+    os.close(reading)
+    for _ in range(3):
+        log.note("info", "started")
+    assert log.lost == 3
+    assert log.check() == (True, f"{path}: Broken pipe; 3 lines lost")
+    (line,) = capfd.readouterr().err.splitlines()
+    assert json.loads(line)["event"] == "log-failed"
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    log.note("info", "started")
+    assert log.check() == (True, "open")
+    lines = [json.loads(one) for one in os.read(reading, 10_000).splitlines()]
+    assert [one["event"] for one in lines] == ["started", "log lines dropped"]
+    assert (lines[1]["lines"], log.lost) == (3, 3)
+    os.close(reading)
 
 
 def test_records_that_a_killed_gate_left_are_told_in_a_line(path: Path) -> None:

@@ -42,8 +42,8 @@ def told(dropped: int) -> bytes:
     return b"%d dropped\n" % dropped
 
 
-def writer(path: Path | str, **limits: int) -> LineWriter:
-    return LineWriter(str(path), on_dropped=told, **limits)
+def writer(path: Path | str, max_waiting_octets: int = 2**20) -> LineWriter:
+    return LineWriter(str(path), on_dropped=told, max_waiting_octets=max_waiting_octets)
 
 
 def test_without_an_event_loop_a_line_is_written_at_once(tmp_path: Path) -> None:

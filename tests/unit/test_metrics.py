@@ -4,6 +4,7 @@ from typing import get_args
 import pytest
 
 from smtpgate.core.events import (
+    DirectoryChanged,
     Event,
     JournalChanged,
     LedgerChanged,
@@ -47,6 +48,7 @@ EVENTS = (
     budget_exhausted("errors"),
     *UPKEEP,
     JournalChanged("disk full", 2, AT),
+    DirectoryChanged("connection refused", 0.0, AT),
     LedgerChanged("connection refused", 0.0, AT),
     LedgerClockChanged("its clock is 90.0 s behind this host's", -90.0, AT),
     RetentionChanged("disk full", AT),
@@ -343,6 +345,10 @@ def test_the_journal_is_asked_at_each_scrape(metrics: Metrics) -> None:
     assert "smtpgate_journal_retention_up 0.0" in lines
 
 
+class AskedLog:
+    lost = 3
+
+
 @dataclass
 class AskedPacer:
     """A pacer as a scrape sees it."""
@@ -392,6 +398,7 @@ def test_every_metric_of_the_catalogue_is_told_and_no_other_of_ours(metrics: Met
     metrics.watch_certificates({})
     metrics.watch_ledger(AskedLedger())
     metrics.watch_pacer(AskedPacer())
+    metrics.watch_log(AskedLog())
     text = metrics.render().decode()
     told = {
         line.split()[2] for line in text.splitlines() if line.startswith("# TYPE smtpgate_")
