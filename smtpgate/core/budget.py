@@ -127,8 +127,9 @@ BUDGETS: Final[Mapping[BudgetName, Budget]] = {
         "listener.NAME.max_junk_commands",
         "too-many-errors",
         False,
-        "Commands that bring no message nearer (NOOP, RSET, VRFY, HELP, HELO, EHLO). Further "
-        "ones count as errors. Starts anew after an accepted message.",
+        "Commands that bring no message nearer: NOOP, RSET, VRFY, HELP, HELO, EHLO, and RCPT "
+        "with a recipient that the message has already. Further ones count as errors. Starts "
+        "anew after an accepted message.",
     ),
     "recipients": Budget(
         "after AUTH",

@@ -23,8 +23,6 @@ __all__ = ["Listener"]
 
 _BACKLOG: Final = 512
 _SEND_OCTETS: Final = 64 * 1024
-# Between two of them the sessions have their turn.
-_ACCEPTS_AT_ONCE: Final = 8
 # How long to wait when the system has no descriptor or memory for another socket.
 _NO_ROOM_S: Final = 0.2
 _TLS_SHUTDOWN_S: Final = 5.0
@@ -83,22 +81,22 @@ class Listener:
             asyncio.get_running_loop().add_reader(self._listening, self._accept)
 
     def _accept(self) -> None:
-        """Some of the connections that wait; the loop calls again when there are more."""
-        for _ in range(_ACCEPTS_AT_ONCE):
-            if self._listening is None:
-                return
-            try:
-                connection, peer = self._listening.accept()
-            except (BlockingIOError, InterruptedError):
-                return
-            except ConnectionError:  # the client has gone already
-                continue
-            except OSError as error:
-                self._wait_for_room(self._listening, error)
-                return
-            self._has_no_room = False
-            connection.setblocking(False)
-            self._admit(connection, str(peer[0]).partition("%")[0])
+        """One connection; the loop calls again when there are more.
+
+        One, because a flood of connections must leave the sessions their turn.
+        """
+        if self._listening is None:
+            return
+        try:
+            connection, peer = self._listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionError):
+            return  # nobody, or one that has gone already
+        except OSError as error:
+            self._wait_for_room(self._listening, error)
+            return
+        self._has_no_room = False
+        connection.setblocking(False)
+        self._admit(connection, str(peer[0]).partition("%")[0])
 
     def _wait_for_room(self, listening: socket.socket, error: OSError) -> None:
         """The system has no descriptor or memory left: try again, however long that takes."""
@@ -156,10 +154,10 @@ class Listener:
         self, connection: socket.socket, address: str, place: Place, *, is_proxy: bool
     ) -> None:
         """Read the PROXY header and shake hands, within the time for both."""
-        session: GateSession | None = None
+        config, session = self.door.config, None
+        must_wait = is_proxy or config.tls == "implicit"
         try:
-            async with asyncio.timeout(self.door.config.handshake_timeout_s):
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            async with asyncio.timeout(config.handshake_timeout_s if must_wait else None):
                 if is_proxy:
                     address = await read_header(connection) or address
                     refusal = place.name_client(address)

@@ -76,11 +76,10 @@ class GateProtocol(SMTP):
         super().__init__(None, hostname=hostname, loop=loop)
         self.in_transaction = False
         self._config = config
-        self._max_unread_octets = config.max_unread_octets
+        self._command_timeout_s = config.command_timeout_s
         self._tasks = tasks
         self._input = bytearray()
         self._output: list[bytes] = []
-        self._output_octets = 0
         self._commands_in_turn = 0
         # Bounds on a client that has not logged in; ``None`` once it has.
         self._auth_deadline: float | None = None
@@ -93,7 +92,7 @@ class GateProtocol(SMTP):
         self._is_paused = False
         self._takes_message = False
         self._is_draining = False
-        self._gone: asyncio.Future[None] = loop.create_future()
+        self._gone: asyncio.Future[None] | None = None
         self._ending: HangUp | None = None
 
     def __dir__(self) -> Iterable[str]:
@@ -110,7 +109,7 @@ class GateProtocol(SMTP):
 
     def _use(self, transport: asyncio.Transport) -> None:
         self.transport = self._wire = transport
-        transport.set_write_buffer_limits(high=self._max_unread_octets)
+        transport.set_write_buffer_limits(high=self._config.max_unread_octets)
 
     def data_received(self, data: bytes) -> None:
         """Collect input; stop the client when it is far ahead of us."""
@@ -208,12 +207,11 @@ class GateProtocol(SMTP):
 
     def reply(self, reply: Reply) -> None:
         """Queue a reply; it is written when the session next waits."""
-        self.reply_lines(reply.wire())
+        self._output.append(reply.wire())
 
     def reply_lines(self, wire: bytes) -> None:
         """Queue a reply that is already in wire form."""
         self._output.append(wire)
-        self._output_octets += len(wire)
 
     async def flush(self) -> None:
         """Write the queued replies; wait while the client reads too slowly. Raises HangUp."""
@@ -221,7 +219,6 @@ class GateProtocol(SMTP):
             return
         octets = b"".join(self._output)
         self._output.clear()
-        self._output_octets = 0
         if not self._is_lost:
             self._wire.write(octets)
         if self._writable is not None:
@@ -234,22 +231,22 @@ class GateProtocol(SMTP):
 
     async def _more_input(self, deadline: float, budget: BudgetName) -> None:
         """Flush, then wait for octets. Raises HangUp at the end of input or of patience."""
-        await self.flush()
+        if self._output:
+            await self.flush()
         if self._at_eof:
             raise HangUp
         if not self._takes_message:
             self.end_if_due()
         if self._auth_deadline is not None and self._auth_deadline < deadline:
             deadline, budget = self._auth_deadline, "auth-time"
-        timeout_s = deadline - self.loop.time()
-        if timeout_s <= 0:
+        if deadline <= self.loop.time():
             raise OutOfBudget(budget)
         if self._is_paused:
             self._is_paused = False
             self._wire.resume_reading()
         self._commands_in_turn = 0
         waiter = self._waiter = self.loop.create_future()
-        timer = self.loop.call_later(timeout_s, _time_out, waiter)
+        timer = self.loop.call_at(deadline, _time_out, waiter)
         try:
             await waiter
         except TimeoutError:
@@ -270,36 +267,25 @@ class GateProtocol(SMTP):
         A line that is too long is skipped, in however many parts it came.
         """
         self._commands_in_turn += 1
-        if (
-            self._commands_in_turn > _COMMANDS_AT_ONCE
-            or self._output_octets > self._max_unread_octets
-        ):
+        if self._commands_in_turn > _COMMANDS_AT_ONCE:
             await self._yield_turn()
-        end = self._input.find(b"\n")
-        if not 0 <= end <= _MAX_LINE_OCTETS:
-            end = await self._whole_line()
-        self.end_if_due()
-        if end < 0:
+        deadline, is_too_long = 0.0, False
+        while (end := self._input.find(b"\n")) < 0:
+            deadline = deadline or self.loop.time() + self._command_timeout_s
+            if len(self._input) > _MAX_LINE_OCTETS:
+                is_too_long = True
+                self._input.clear()
+            await self._more_input(deadline, "command-time")
+        if self._ending is not None or self._is_draining:
+            self.end_if_due()
+        if is_too_long or end > _MAX_LINE_OCTETS:
+            del self._input[: end + 1]
             return TOO_LONG
         line = bytes(self._input[: end + 1])
         del self._input[: end + 1]
         if b"\0" in line or line.find(b"\r") != end - 1:
             return ILL_ENDED
         return line[:-2]
-
-    async def _whole_line(self) -> int:
-        """Wait for a line end, and say where it is: -1 when the line was too long."""
-        deadline = self.loop.time() + self._config.command_timeout_s
-        is_too_long = False
-        while (end := self._input.find(b"\n")) < 0:
-            if len(self._input) > _MAX_LINE_OCTETS:
-                is_too_long = True
-                self._input.clear()
-            await self._more_input(deadline, "command-time")
-        if is_too_long or end > _MAX_LINE_OCTETS:
-            del self._input[: end + 1]
-            return -1
-        return end
 
     def end_if_due(self) -> None:
         """Raises HangUp when the session is to end; pipelined commands are not obeyed then."""
@@ -363,12 +349,21 @@ class GateProtocol(SMTP):
             self.reply(last_word)
         try:
             await self.flush()
-            self._wire.close()
-            if not self._is_lost:
-                await asyncio.wait_for(asyncio.shield(self._gone), _CLOSE_S)
-        except (HangUp, TimeoutError):
+        except HangUp:
             self.abort()
-            await asyncio.wait({self._gone}, timeout=_CLOSE_S)
+        self._wire.close()
+        if self._is_lost:
+            return
+        self._gone = self.loop.create_future()
+        timer = self.loop.call_later(_CLOSE_S, self._give_up)
+        try:
+            await self._gone
+        finally:
+            timer.cancel()
+
+    def _give_up(self) -> None:
+        self.abort()
+        self.loop.call_later(_CLOSE_S, _wake, self._gone)
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:

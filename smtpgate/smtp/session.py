@@ -47,6 +47,10 @@ from smtpgate.tasks import TaskOwner
 __all__ = ["Door", "GateSession", "Registry"]
 
 _SHOWN_OCTETS: Final = 64
+# The replies of every transaction, in wire form.
+_SAID: Final = {
+    name: CATALOGUE[name].wire() for name in ("ok", "sender-ok", "recipient-ok", "start-data")
+}
 # They bring no message nearer; a client that sends nothing else does not go on for ever.
 _JUNK: Final = frozenset({b"NOOP", b"RSET", b"VRFY", b"HELP", b"HELO", b"EHLO"})
 
@@ -112,6 +116,7 @@ class GateSession(GateProtocol):
         self._mail: MailCommand | None = None
         self._recipients: dict[Mailbox, None] = {}
         self._spent = _Spent()
+        self._max_junk_commands = door.config.max_junk_commands
         self._excused = 0  # commands out of sequence that are no errors of the client's
         self._auth_failures = 0
 
@@ -185,8 +190,9 @@ class GateSession(GateProtocol):
 
     def _count_junk(self) -> None:
         self._spent.junk_commands += 1
-        over = self._spent.junk_commands - self.door.config.max_junk_commands
-        self._count_over("junk-commands", over)
+        over = self._spent.junk_commands - self._max_junk_commands
+        if over > 0:
+            self._count_over("junk-commands", over)
 
     def _count_over(self, budget: BudgetName, over: int) -> None:
         """Beyond the budget, each one counts as an error."""
@@ -274,12 +280,12 @@ class GateSession(GateProtocol):
 
     async def on_noop(self, _argument: bytes) -> None:
         """NOOP."""
-        self.reply(CATALOGUE["ok"])
+        self.reply_lines(_SAID["ok"])
 
     async def on_rset(self, _argument: bytes) -> None:
         """RSET: end the transaction."""
         self._reset()
-        self.reply(CATALOGUE["ok"])
+        self.reply_lines(_SAID["ok"])
 
     async def on_vrfy(self, _argument: bytes) -> None:
         """VRFY: neither yes nor no (RFC 5321 §3.5.3)."""
@@ -396,7 +402,7 @@ class GateSession(GateProtocol):
                 return
             self._mail = mail
             self.in_transaction = True
-            self.reply(CATALOGUE["sender-ok"])
+            self.reply_lines(_SAID["sender-ok"])
 
     async def on_rcpt(self, argument: bytes) -> None:
         """RCPT TO: one more recipient."""
@@ -405,13 +411,13 @@ class GateSession(GateProtocol):
             return
         recipient = parse_rcpt(argument, smtputf8=self._mail.smtputf8)
         if recipient in self._recipients:  # relayed and charged once
-            self.reply(CATALOGUE["recipient-ok"])
+            self.reply_lines(_SAID["recipient-ok"])
             self._count_junk()
         elif len(self._recipients) >= self.door.max_recipients:
             self._refuse_recipient()
         else:
             self._recipients[recipient] = None
-            self.reply(CATALOGUE["recipient-ok"])
+            self.reply_lines(_SAID["recipient-ok"])
 
     def _refuse_recipient(self) -> None:
         self.reply(reply_of("too-many-recipients", limit=self.door.max_recipients))
@@ -430,7 +436,7 @@ class GateSession(GateProtocol):
             self._bad_sequence("MAIL and RCPT come first")
             self._excused = 0
             return
-        self.reply(CATALOGUE["start-data"])
+        self.reply_lines(_SAID["start-data"])
         intake = MessageIntake(
             self.door.intake, self._max_octets, self._key.principal.account.id
         )
