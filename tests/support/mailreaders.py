@@ -21,6 +21,7 @@ from smtpgate.core.address import AddressError, parse_mailbox
 from smtpgate.core.reading import read_message
 from smtpgate.core.reply import Reject
 from tests.support import from_corpus
+from tests.support.cases import CASES
 from tests.support.daemons import missing, need
 from tests.support.gate import ROOT
 from tests.support.npm import npm_folder
@@ -54,7 +55,9 @@ class Accepted:
 
 
 def accepted(*, values: int, blocks: int) -> Iterator[Accepted]:
-    """The messages of the corpora that the gate accepts."""
+    """The messages of the corpora that the gate accepts, and those of real programs."""
+    for file in sorted((CASES / "messages").glob("*.eml")):
+        yield from read_by_gate(file.read_bytes())
     for value in (*from_corpus.values(values), *from_corpus.soup(values)):
         yield from read_by_gate(f"From: {value}\r\n\r\nx\r\n".encode())
     for octets in from_corpus.blocks(blocks):
