@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
+from random import SystemRandom
 from typing import Final
 
 from smtpgate.core.limits import Charge, LimitExceededError, Reservation, Subject
@@ -29,6 +30,8 @@ __all__ = ["Pacer", "PacerTally"]
 _MAX_HELD: Final = 1000
 # Between two questions for one line: a rate may lend again in a microsecond.
 _SHORTEST_WAIT_S: Final = 0.001
+_LATE_S: Final = 0.01
+_DICE: Final = SystemRandom()
 
 
 @dataclass(slots=True)
@@ -61,7 +64,8 @@ class _Line:
         """It says from when on the rate lends again."""
         wait_s = (refusal.retry_after or timedelta(0)).total_seconds()
         self.refusal = refusal
-        self.opens_at_s = _now_s() + max(wait_s, _SHORTEST_WAIT_S)
+        self._lends_at_s = _now_s() + max(wait_s, _SHORTEST_WAIT_S)
+        self._open(0)
 
     @property
     def subject(self) -> Subject:
@@ -72,7 +76,17 @@ class _Line:
         """The next one's turn is once the rate has made up for that message."""
         for charge in held.charges:
             if charge.subject == self.subject and charge.limits.max_send_rate_per_s > 0:
-                self.opens_at_s += held.recipients / charge.limits.max_send_rate_per_s
+                self._lends_at_s += held.recipients / charge.limits.max_send_rate_per_s
+        self._open(1)
+
+    def _open(self, turns: int) -> None:
+        """Ask a little later than the rate lends, in an order that chance decides.
+
+        Other hosts may wait for the same rate: those that did not get the last turn go first.
+        """
+        rate = self.refusal.charge.limits.max_send_rate_per_s
+        late_s = min(_LATE_S, 0.25 / rate) if rate > 0 else 0.0
+        self.opens_at_s = self._lends_at_s + _DICE.uniform(turns, turns + 1) * late_s
 
     def is_first(self, held: _Held) -> bool:
         """Whether it is its turn."""
@@ -101,7 +115,7 @@ class _Line:
         ahead = list(self.held)[:before]
         rate = self.refusal.charge.limits.max_send_rate_per_s
         owed_s = sum(one.recipients for one in ahead) / rate if rate > 0 else 0.0
-        return max(0.0, self.opens_at_s - now_s) + owed_s
+        return max(0.0, self._lends_at_s - now_s) + owed_s
 
 
 class Pacer:

@@ -84,7 +84,9 @@ def test_ledgers(tmp_path: Path) -> None:
             "sqlite": SqlitePlace(tmp_path / "ledger.sqlite"),
         }
         if shutil.which("redis-server"):
-            places["redis"] = RedisPlace(redis_server(stack.enter_context(Lab())).url)
+            places["redis"] = RedisPlace(
+                redis_server(stack.enter_context(Lab())).url, has_own_clock=True
+            )
         print("\n  ledger  accounts limits        1 in flight           16 in flight")
         for name, place in places.items():
             for accounts, limits in CASES:

@@ -1,9 +1,10 @@
 """A real Redis that is restarted, cut off, slow, full, a replica, or forgets the scripts."""
 
 import asyncio
+import random
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,8 @@ from typing import Final
 import pytest
 from redis import Redis
 
+from smtpgate.app import Gate
+from smtpgate.clock import SystemClock
 from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.events import Event, LedgerClockChanged
 from smtpgate.core.limits import Charge, LimitExceededError, Reservation, Subject
@@ -395,3 +398,96 @@ async def test_a_restart_lets_nothing_pass_uncounted_also_where_that_is_allowed(
         assert "smtpgate_uncounted_total 0.0" in gate.metrics.render().decode()
         counted = await used_24h(gate.ledger, SUBJECT, gate.clock.now())
         assert counted == len(sink.messages) > len(dialogs)
+
+
+async def test_over_a_line_that_is_cut_all_the_time_everything_is_counted_once(
+    server: RedisServer,
+) -> None:
+    """Whatever was lost on the way, the sum is what was accepted, and nothing stays open."""
+    dice, accepted = random.Random(11), 0
+    charges = [Charge(SUBJECT, SendingLimits(UNLIMITED, UNLIMITED))]
+    loop = asyncio.get_running_loop()
+    end = loop.time() + 4
+    async with open_line(server.port) as line:
+        ledger = RedisLedger(f"redis://{LOOPBACK}:{line.port}", timeout_s=0.7)
+
+        async def sender() -> None:
+            nonlocal accepted
+            while loop.time() < end:
+                recipients = dice.randint(1, 5)
+                try:
+                    one = await ledger.reserve(charges, recipients, NOW)
+                except LedgerUnavailableError:
+                    continue
+                taken = dice.choice([recipients, dice.randint(0, recipients), 0])
+                accepted += taken
+                await ledger.commit(one, taken, NOW)
+                await asyncio.sleep(dice.uniform(0, 0.02))
+
+        async def trouble() -> None:
+            while loop.time() < end:
+                await asyncio.sleep(dice.uniform(0.01, 0.2))
+                what = dice.choice(["cut", "cut", "swallows_questions", "swallows_answers"])
+                if what == "cut":
+                    line.cuts_after_question = True
+                else:
+                    setattr(line, what, True)
+                    await asyncio.sleep(dice.uniform(0.01, 0.9))
+                    setattr(line, what, False)
+
+        await asyncio.gather(trouble(), *(sender() for _ in range(10)))
+        line.cuts_after_question = False
+        await soon(lambda: used(ledger), accepted)
+        assert accepted > 50
+        await ledger.close()
+    with Redis.from_url(server.url, decode_responses=True) as admin:
+        left = [key for key in admin.scan_iter("*:open:*") if admin.get(key) != "undone"]
+    assert left == []
+
+
+class SkewedClock(SystemClock):
+    """The time of a host whose clock is wrong."""
+
+    def __init__(self, skew_s: float) -> None:
+        self._skew = timedelta(seconds=skew_s)
+
+    def now(self) -> datetime:
+        return super().now() + self._skew
+
+
+async def test_two_gates_whose_clocks_are_three_minutes_apart_share_a_rate(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    rate = 20
+    sections = f'[ledger]\nkind = "redis"\nurl = "{server.url}"'
+    limits = 'name = "Delegate sender"\nmax_24h_send = 1000\nmax_send_rate_per_s = '
+    loop = asyncio.get_running_loop()
+    async with AsyncExitStack() as stack:
+        gates = []
+        for name, skew_s in (("fast", 90), ("slow", -90)):
+            (tmp_path / name).mkdir()
+            opening = open_gate(
+                tmp_path / name,
+                replace=(f"{limits}1000", f"{limits}{rate}"),
+                sections=sections,
+                clock=SkewedClock(skew_s),
+            )
+            gates.append(await stack.enter_async_context(opening))
+        end = loop.time() + 4
+
+        async def send_on(gate: Gate) -> None:
+            dialog = await login(gate)
+            while loop.time() < end:
+                assert (await send(dialog)).startswith("250")
+
+        started = loop.time()
+        await asyncio.gather(*(send_on(gate) for gate, _ in gates for _ in range(4)))
+        took_s = loop.time() - started
+        sent = [len(sink.messages) for _, sink in gates]
+        assert 0.6 * rate * took_s < sum(sent) <= rate * (took_s + 1) + 1
+        assert min(sent) > sum(sent) / 5, f"neither starves: {sent}"
+        for gate, _ in gates:
+            await gate.ledger_watch.look()
+        (_, fast), (_, slow) = [gate.ledger_watch.state() for gate, _ in gates]
+        assert "s behind this host's" in fast
+        assert "s ahead of this host's" in slow

@@ -75,16 +75,19 @@ class SqlitePlace:
 
 
 class RedisPlace:
-    """A server, emptied, whose clock shows the time of whoever asked last."""
+    """A server, emptied. Its clock shows the time of whoever asked last, or its own."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, has_own_clock: bool = False) -> None:
         self.url = url
+        self._has_own_clock = has_own_clock
         with Redis.from_url(url) as client:
             client.flushall()
             client.set("clock", 0)
 
     def open(self) -> Ledger:
         """A ledger with its own connection."""
+        if self._has_own_clock:
+            return RedisLedger(self.url, timeout_s=10, lease_s=LEASE_S)
         return _SettingTheClock(self.url)
 
 
