@@ -24,7 +24,6 @@ from smtpgate.core.account import AccessKey, usable_key
 from smtpgate.core.authorization import (
     Authorization,
     Question,
-    authorize,
     identity_names,
 )
 from smtpgate.core.charges import charges_of
@@ -35,6 +34,7 @@ from smtpgate.core.headers import Field
 from smtpgate.core.limits import Charge, LimitExceededError, Reservation
 from smtpgate.core.reading import ReadMessage, read_message
 from smtpgate.core.reply import Reject, Reply, reject, reply_of
+from smtpgate.core.reports import authorize_message, report_names, report_recipients
 from smtpgate.core.signing import signature_fields
 from smtpgate.core.trace import complete, received_field
 from smtpgate.core.upstream import (
@@ -252,13 +252,16 @@ class Pipeline:
         done: SubmissionDone,
     ) -> Authorization:
         """Find the identity of each role and ask the policies of both sides."""
-        reverse_path = submission.envelope.reverse_path.mailbox
+        envelope, hostname = submission.envelope, self.rules.hostname
+        reverse_path = envelope.reverse_path.mailbox
         names = identity_names(message.intent, reverse_path, message.shown)
+        report = report_recipients(message, reverse_path, envelope.recipients)
+        names |= report_names(report, hostname)
         try:
             known = {name: await self._directory.identities(name) for name in names}
         except DirectoryUnavailableError as error:
             reject("temporary-failure", "directory-unavailable", str(error))
-        authorization = authorize(
+        authorization = authorize_message(
             Question(
                 principal=submission.principal,
                 intent=message.intent,
@@ -270,7 +273,9 @@ class Pipeline:
                 known=known,
                 region=self.rules.region,
                 infer_arn=self.rules.infer_arn,
-            )
+            ),
+            report,
+            hostname,
         )
         done.identities, done.decision = authorization.identities, authorization.decision
         return authorization
@@ -337,7 +342,7 @@ class Pipeline:
                 reject("signing-failed", "signing-failed")
             done.signing_domain = identity.name
             done.selectors = tuple(key.selector for key in identity.dkim_keys)
-        elif self.rules.require_signature:
+        elif self.rules.require_signature and not authorization.may_be_unsigned:
             domain = message.authors[0].mailbox.domain
             reject(
                 "signing-failed", "no-signing-key", f"its owner has no DKIM key for {domain}"

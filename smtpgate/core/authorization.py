@@ -92,7 +92,8 @@ class Authorization:
     """The message may be sent: by which identities, by what decision, signed by whose keys.
 
     ``signing_identity`` is the most specific verified domain of the From identity's owner that
-    covers the first From mailbox; ``None`` when the owner verified the address alone.
+    covers the first From mailbox; ``None`` when the owner verified the address alone. A relay's
+    report is signed for the gate's own domain, and ``may_be_unsigned``.
     ``capped_by`` has each identity once whose owner's caps count: those that serve a role, and
     those of their owners that cover its address more closely.
     """
@@ -101,6 +102,7 @@ class Authorization:
     decision: Decision
     signing_identity: Identity | None
     capped_by: tuple[Identity, ...]
+    may_be_unsigned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

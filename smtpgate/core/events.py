@@ -1,6 +1,6 @@
 """What happened, as values: the log, the metrics and every other reader are fed from these."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
@@ -43,10 +43,11 @@ __all__ = [
     "UpkeepDone",
     "UpkeepTroubles",
     "UsedIdentity",
+    "from_identity",
 ]
 
 Outcome = Literal["accepted", "deferred", "refused", "in-doubt"]
-Role = Literal["source", "from", "sender", "resent", "return-path"]
+Role = Literal["source", "from", "sender", "resent", "return-path", "report"]
 Stage = Literal["message", "authorization", "limits", "signing", "relay"]
 AuthReason = Literal["invalid-credentials", "other-identity", KeyRefusal]
 
@@ -68,6 +69,14 @@ class UsedIdentity:
     address: Mailbox
     arn: str
     how: Literal["named", "inherited", "own", "inferred"]
+
+
+def from_identity(identities: Iterable[UsedIdentity]) -> str:
+    """The ARN of the identity that served From, or an empty text.
+
+    Of a relay's report it is the one of its first recipient: From is nobody's.
+    """
+    return next((used.arn for used in identities if used.role in ("from", "report")), "")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -115,7 +124,7 @@ class SubmissionDone:
     @property
     def from_identity(self) -> str:
         """The ARN of the identity that served From, or an empty text before that was known."""
-        return next((used.arn for used in self.identities if used.role == "from"), "")
+        return from_identity(self.identities)
 
     @property
     def used_24h(self) -> int | None:

@@ -13,12 +13,13 @@ from typing import Final, TypeVar
 
 from smtpgate.core.account import Principal
 from smtpgate.core.address import ReversePath
-from smtpgate.core.authorization import Denial, Known, Question, authorize
+from smtpgate.core.authorization import Denial, Known, Question
 from smtpgate.core.context import submission_context
 from smtpgate.core.envelope import Envelope, Submission
 from smtpgate.core.identity import Identity
 from smtpgate.core.policy import Outcome, Policy
 from smtpgate.core.record import Record
+from smtpgate.core.reports import authorize_message
 
 __all__ = [
     "ALLOWED",
@@ -147,8 +148,10 @@ def impact_of(
         if record.forward_paths is None and _may_ask(record, principal, proposed, known):
             unclear["recipients-not-kept"] += 1
             continue
-        as_now = _decided(_question(record, principal, known, region, infer_arn))
-        as_proposed = _decided(_question(record, principal, proposed, region, infer_arn))
+        as_now, as_proposed = (
+            _decided(_question(record, principal, one, region, infer_arn), record)
+            for one in (known, proposed)
+        )
         drifted += _was_allowed(record) is not (as_now == ALLOWED)
         if (as_now == ALLOWED) is not (as_proposed == ALLOWED):
             changes.append(Change(record, as_now, as_proposed))
@@ -207,9 +210,11 @@ def _question(
     )
 
 
-def _decided(question: Question) -> str:
+def _decided(question: Question, record: Record) -> str:
+    # Where a report is signed does not matter here, so the gate's name does not.
+    report = [used.address for used in record.identities if used.role == "report"]
     try:
-        authorize(question)
+        authorize_message(question, report, hostname="")
     except Denial as denial:
         return denial.reason
     return ALLOWED

@@ -15,7 +15,14 @@ from smtpgate.core.address import Mailbox
 from smtpgate.core.author import Author
 from smtpgate.core.display_name import DisplayNameError, decoded
 from smtpgate.core.envelope import Client
-from smtpgate.core.events import AuthFailed, MailRefused, Stage, SubmissionDone, UsedIdentity
+from smtpgate.core.events import (
+    AuthFailed,
+    MailRefused,
+    Stage,
+    SubmissionDone,
+    UsedIdentity,
+    from_identity,
+)
 from smtpgate.core.headers import HeaderBlock
 from smtpgate.core.identity import names_covering
 from smtpgate.core.intent import SendingIntent
@@ -106,7 +113,12 @@ class Record:
     @property
     def from_identity(self) -> str:
         """The ARN of the identity that served From, or an empty text when that is not known."""
-        return next((used.arn for used in self.identities if used.role == "from"), "")
+        return from_identity(self.identities)
+
+    @property
+    def is_report(self) -> bool:
+        """Whether it passed as a relay's report."""
+        return any(used.role == "report" for used in self.identities)
 
     @property
     def owner_ids(self) -> tuple[str, ...]:
@@ -131,6 +143,10 @@ class Record:
         intent = self.intent
         arns = (intent.source_arn, intent.from_arn, intent.return_path_arn)
         names.update(arn.name for arn in arns if arn is not None)
+        if self.is_report:
+            names.update(
+                name for used in self.identities for name in names_covering(used.address)
+            )
         return frozenset(names)
 
     def may_be_seen_by(self, account_id: str) -> bool:

@@ -39,6 +39,7 @@ _ROLES: Final = {
     "sender": "Sender",
     "resent": "Resent-From",
     "return-path": "return path",
+    "report": "report to",
 }
 # Of a message that was refused for these, nothing was counted against limits.
 _NEVER_COUNTED: Final = frozenset({*OVER_LIMIT, "ledger-unavailable"})

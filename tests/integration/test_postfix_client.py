@@ -100,6 +100,31 @@ def test_a_refused_message_is_bounced_to_its_sender_with_our_words(lab: Lab) -> 
     assert sink.count() == 0
 
 
+def test_a_bounce_of_postfix_passes_to_the_author_of_the_mail_alone(lab: Lab) -> None:
+    authority, sink = Authority(lab), smtp_sink(lab)
+    plan = GatePlan(sink.port)
+    start_gate(lab, authority, plan)
+    client = client_of(lab, authority, plan)
+
+    # Postfix has no mailbox of its own here: its bounce goes through the gate too.
+    refused = letter("two", "Not allowed.\r\n", author=f"ceo@{DOMAIN}")
+    client.inject(refused, BOUNCES_TO, ["bob@example.net"])
+
+    (bounce,) = sink.wait_for(1)
+    client.wait_until_empty()
+    assert (bounce.mail_from, bounce.recipients) == ("", (BOUNCES_TO,))
+    words = re.sub(rb"\s+", b" ", bounce.message).decode()
+    assert re.search(r"From: [^:]*MAILER-DAEMON@client.example.com", words)
+    assert "Access denied: User `arn:aws:iam::999999999999:user/mailer'" in words
+    assert b"dkim-signature" not in bounce.header.lower()
+
+    # One that would go to somebody else ends here.
+    client.inject(refused, "jane@example.net", ["bob@example.net"])
+    eventually(lambda: "Email address is not verified" in client.log(), "a refused bounce")
+    client.wait_until_empty()
+    assert sink.count() == 1
+
+
 def test_postfix_defers_while_the_gate_is_down_and_delivers_when_it_is_back(lab: Lab) -> None:
     authority, sink = Authority(lab), smtp_sink(lab)
     plan = GatePlan(sink.port)
