@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
-__all__ = ["Dialog", "close_dialogs", "play"]
+__all__ = ["Dialog", "close_dialogs", "play", "play_text"]
 
 _TIMEOUT_S = 10
 
@@ -81,25 +81,30 @@ async def play(
     """Play one file; fails with the line that came out otherwise."""
     dialog = await Dialog.open(port)
     try:
-        for number, raw in enumerate(path.read_text().splitlines(), 1):
-            line = Template(raw).safe_substitute(facts)
-            match line.partition(" "):
-                case ("C:", _, command):
-                    await dialog.send(command.encode() + b"\r\n")
-                case ("C=", _, octets):
-                    await dialog.send(
-                        octets.encode().decode("unicode_escape").encode("latin-1")
-                    )
-                case ("S:", _, wanted):
-                    said = await dialog.line()
-                    assert said.startswith(wanted), f"{path.name}:{number}: got {said!r}"
-                case ("TLS", _, _):
-                    await dialog.start_tls(context)
-                case ("EOF", _, _):
-                    dialog.writer.write_eof()
-                case ("CLOSED", _, _):
-                    assert await dialog.is_closed(), f"{path.name}:{number}: still open"
-                case _:
-                    assert not line.strip() or line.startswith("#"), f"{path.name}:{number}"
+        await play_text(dialog, path.name, path.read_text(), facts, context)
     finally:
         await dialog.close()
+
+
+async def play_text(
+    dialog: Dialog, name: str, text: str, facts: Mapping[str, str], context: ssl.SSLContext
+) -> None:
+    """Play lines in a dialogue that is open already."""
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = Template(raw).safe_substitute(facts)
+        match line.partition(" "):
+            case ("C:", _, command):
+                await dialog.send(command.encode() + b"\r\n")
+            case ("C=", _, octets):
+                await dialog.send(octets.encode().decode("unicode_escape").encode("latin-1"))
+            case ("S:", _, wanted):
+                said = await dialog.line()
+                assert said.startswith(wanted), f"{name}:{number}: got {said!r}"
+            case ("TLS", _, _):
+                await dialog.start_tls(context)
+            case ("EOF", _, _):
+                dialog.writer.write_eof()
+            case ("CLOSED", _, _):
+                assert await dialog.is_closed(), f"{name}:{number}: still open"
+            case _:
+                assert not line.strip() or line.startswith("#"), f"{name}:{number}"

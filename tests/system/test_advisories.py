@@ -1,0 +1,126 @@
+"""What was published about other mail software, tried on the gate."""
+
+import re
+import tomllib
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from smtpgate.core.address import Mailbox, ReversePath
+from smtpgate.core.envelope import Envelope
+from smtpgate.core.headers import split_message
+from smtpgate.core.signing import signature_fields
+from smtpgate.core.upstream import CommandError, Failed, Send, Terms, UpstreamSession
+from smtpgate.signing.verify import verify
+from tests.support.cases import CASES, load_cases
+from tests.support.dialog import Dialog, play_text
+from tests.support.dkim import DOMAIN, NOW, rsa_key, txt
+from tests.support.inprocess import ARNS, client_tls, facts, login, open_gate, send
+
+SESSIONS: Final = sorted((CASES / "advisories").glob("1*.toml"))
+UPSTREAMS: Final = load_cases("advisories/20-upstreams.toml")
+SIGNATURES: Final = load_cases("advisories/30-signatures.toml")
+SMALL: Final = "max_message_octets = 100000"
+BODY: Final = "Hello Jane.\r\n"
+_KEYS: Final = {"id", "also", "date", "note"}
+
+
+def message_of(case: dict[str, Any]) -> str:
+    many = "".join(f"To: jane{n}@example.net\r\n" for n in range(case.get("field_count", 1)))
+    head = f"{ARNS}{case.get('fields', '')}From: {case['from']}\r\n{many}Subject: x\r\n\r\n"
+    return f"{head}{'x' * case.get('body_octets', 0)}{BODY}"
+
+
+async def say_all(case: dict[str, Any], dialog: Dialog) -> None:
+    if "flood" in case:
+        await dialog.send(b"x" * case["flood"])
+    if "dialog" in case:
+        words = facts() | {"long": "x" * 20_000}
+        await play_text(dialog, case["id"], case["dialog"], words, client_tls())
+    else:
+        sender = case.get("sender", "marketing@ses-example.com")
+        to = (case.get("to", "jane@example.net"),)
+        reply = await send(dialog, message_of(case), sender=sender, to=to)
+        assert reply.startswith(case["says"]), reply
+
+
+@pytest.mark.parametrize("path", SESSIONS, ids=lambda path: path.stem)
+async def test_a_client_gets_nothing_by_it(
+    path: Path, tmp_path: Path, subtests: pytest.Subtests
+) -> None:
+    async with open_gate(tmp_path, gate=SMALL) as (gate, sink):
+        for case in load_cases(f"advisories/{path.name}"):
+            with subtests.test(case["id"]):
+                sink.messages.clear()
+                if "listener" in case:
+                    dialog = await Dialog.open(gate.listeners[case["listener"]].port)
+                else:
+                    dialog = await login(gate)
+                await say_all(case, dialog)
+                relayed = [list(kept.recipients) for kept in sink.messages]
+                assert relayed == case.get("relayed", [])
+
+
+def told(session: UpstreamSession, case: dict[str, Any]) -> tuple[list[str], Failed | None]:
+    """What the gate sends to such an upstream, and how it gives up."""
+    sent: list[str] = []
+    endless = repeat(case["endless"], 10_000) if "endless" in case else ()
+    for octets in chain(case["octets"], endless):
+        for step in session.receive(octets.encode()):
+            if isinstance(step, Failed):
+                return sent, step
+            if isinstance(step, Send):
+                sent.append(step.octets.decode())
+    return sent, None
+
+
+@pytest.mark.parametrize("case", UPSTREAMS, ids=lambda case: case["id"])
+def test_an_upstream_gets_nothing_by_it(case: dict[str, Any]) -> None:
+    session = UpstreamSession(
+        Terms(
+            name="next",
+            helo="gate.example.com",
+            tls="off" if "recipient" in case else "required",
+        )
+    )
+    if "recipient" in case:
+        session.receive(b"220 mx\r\n")
+        session.receive(b"250 mx\r\n")
+        recipients = [Mailbox(case["recipient"], "example.net")]
+        with pytest.raises(CommandError):
+            session.begin(Envelope(ReversePath(None), recipients), [b"Subject: x\r\n\r\n"])
+        return
+    sent, failed = told(session, case)
+    assert failed is not None
+    assert case["says"] in str(failed.error)
+    assert sent == case["sent"]
+
+
+@pytest.mark.parametrize("case", SIGNATURES, ids=lambda case: case["id"])
+def test_a_signature_does_not_cover_what_was_changed(case: dict[str, Any]) -> None:
+    cut = split_message(
+        b"From: Marketing <marketing@ses-example.com>\r\nTo: jane@example.net\r\n"
+        b"Subject: Spring\r\nContent-Type: text/html\r\n\r\n<p>Hello Jane.</p>\r\n"
+    )
+    (field,) = signature_fields(cut.block, cut.body, domain=DOMAIN, keys=[rsa_key()], now=NOW)
+    message = b"".join([*cut.block.with_first(field).raw_parts, b"\r\n", cut.body])
+    assert verify(message, txt)
+    changed = case.get("on_top", "").encode() + message + case.get("appended", "").encode()
+    assert not verify(changed, txt)
+    tags = re.findall(rb"(?:^|;)\s*([a-z]+)=", field.value)
+    assert not {tag.encode() for tag in case.get("lacks", [])} & set(tags)
+
+
+def test_every_advisory_has_its_name_its_date_and_our_words_for_it() -> None:
+    rows = [
+        row
+        for path in sorted((CASES / "advisories").glob("*.toml"))
+        for row in tomllib.loads(path.read_text("utf-8"))["case"]
+    ]
+    assert len({row["id"] for row in rows}) == len(rows)
+    for row in rows:
+        assert {"id", "date", "note"} <= set(row)
+        assert re.fullmatch(r"20\d\d-[01]\d(?:-[0-3]\d)?", row["date"]), row["id"]
+        assert set(row) - _KEYS, row["id"]
