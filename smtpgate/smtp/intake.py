@@ -79,11 +79,11 @@ class MessageIntake:
 
     def __init__(self, intake: Intake, max_octets: int, account: str) -> None:
         self.refusal: BudgetName | None = None
+        self.held = 0
         self._intake = intake
         self._pool = intake.most
         self._account = account
         self._max_octets = max_octets
-        self._held = 0
         self._start = 0
 
     def look(self, buffer: bytearray) -> int | None:
@@ -108,11 +108,11 @@ class MessageIntake:
             return
         if octets > self._max_octets:
             self.refusal = "message-octets"
-        elif octets > self._held:
+        elif octets > self.held:
             self.refusal = self._grow(octets)
-        elif octets < self._held:  # commands were pipelined behind the final dot
-            self._pool.give_back(self._account, self._held - octets)
-            self._held = octets
+        elif octets < self.held:  # commands were pipelined behind the final dot
+            self._pool.give_back(self._account, self.held - octets)
+            self.held = octets
 
     def _grow(self, octets: int) -> BudgetName | None:
         """Hold so many in all, or name the bound that they would pass."""
@@ -120,32 +120,32 @@ class MessageIntake:
         refusal: BudgetName | None
         if self._pool is reserve:
             if octets <= _SMALL_OCTETS:
-                refusal = reserve.take(self._account, octets - self._held)
+                refusal = reserve.take(self._account, octets - self.held)
             else:
                 refusal = self._move(most, octets)
         else:
-            refusal = most.take(self._account, octets - self._held)
+            refusal = most.take(self._account, octets - self.held)
             if refusal and octets <= _SMALL_OCTETS and self._move(reserve, octets) is None:
                 refusal = None
-            elif refusal and self._intake.held == self._held:
+            elif refusal and self._intake.held == self.held:
                 # The only message always fits.
-                most.force(self._account, octets - self._held)
+                most.force(self._account, octets - self.held)
                 refusal = None
         if refusal is None:
-            self._held = octets
+            self.held = octets
         return refusal
 
     def _move(self, pool: _Pool, octets: int) -> BudgetName | None:
         refusal = pool.take(self._account, octets)
         if refusal is None:
-            self._pool.give_back(self._account, self._held)
+            self._pool.give_back(self._account, self.held)
             self._pool = pool
         return refusal
 
     def release(self) -> None:
         """Give back what is held; the message is done with."""
-        self._pool.give_back(self._account, self._held)
-        self._held = 0
+        self._pool.give_back(self._account, self.held)
+        self.held = 0
 
 
 def unstuffed(message: bytes, *, normalize_bare_lf: bool = False) -> bytes:

@@ -154,8 +154,10 @@ class GateSession(GateProtocol):
         finally:
             if self._key is not None:
                 self.door.watch.leave(self, self._key)
-            await self.close(last_word)
-            self.door.events.publish(SessionClosed(self.door.config.name))
+            try:
+                await self.close(last_word)
+            finally:
+                self.door.events.publish(SessionClosed(self.door.config.name))
 
     async def _obey(self, line: bytes) -> None:
         if line.startswith(b"\n"):  # a mark that stands for a line which is no command
@@ -178,9 +180,16 @@ class GateSession(GateProtocol):
 
     # -- what the client has cost --------------------------------------------------------------
 
+    def _refuse(self, reply: Reply) -> None:
+        """Answer a command with a refusal: every one that the session gives goes through here.
+
+        Verdicts on messages are the pipeline's.
+        """
+        self.reply(reply)
+
     def _note_error(self, reply: Reply) -> None:
         """Refuse a command for the client's own fault."""
-        self.reply(reply)
+        self._refuse(reply)
         self._count_error()
 
     def _count_error(self) -> None:
@@ -217,7 +226,7 @@ class GateSession(GateProtocol):
         reply = reply_of("bad-sequence", problem=problem)
         if self._excused:
             self._excused -= 1
-            self.reply(reply)
+            self._refuse(reply)
         else:
             self._note_error(reply)
 
@@ -350,17 +359,17 @@ class GateSession(GateProtocol):
     async def _check_credentials(self, credentials: Credentials) -> None:
         door, changes = self.door, self.door.watch.changes
         if credentials.acts_as not in (b"", credentials.username):
-            await self._refuse(credentials, "other-identity")
+            await self._refuse_login(credentials, "other-identity")
             return
         try:
             found = await door.authenticator.authenticate(
                 credentials.username, credentials.password, self.client_address
             )
         except DirectoryUnavailableError:
-            self.reply(CATALOGUE["auth-unavailable"])
+            self._refuse(CATALOGUE["auth-unavailable"])
             return
         if not isinstance(found, AccessKey):
-            await self._refuse(credentials, found)
+            await self._refuse_login(credentials, found)
             return
         self._key = found
         self.lift_bounds_before_auth()
@@ -369,14 +378,14 @@ class GateSession(GateProtocol):
         door.events.publish(Authenticated(self._client(), found.id, account_id, now))
         self.reply(CATALOGUE["auth-ok"])
 
-    async def _refuse(self, credentials: Credentials, reason: AuthReason) -> None:
+    async def _refuse_login(self, credentials: Credentials, reason: AuthReason) -> None:
         self._auth_failures += 1
         username = credentials.username[:_SHOWN_OCTETS].decode("utf-8", "replace")
         now = self.door.clock.now()
         self.door.events.publish(AuthFailed(self._client(), username, reason, now))
         # Guessing is slowed for this connection only; others are not made to wait.
         await asyncio.sleep(self.door.config.auth_failure_delay_s)
-        self.reply(CATALOGUE["auth-invalid"])
+        self._refuse(CATALOGUE["auth-invalid"])
         if self._auth_failures >= self.door.config.max_auth_failures:
             raise OutOfBudget("auth-failures")
 
@@ -420,7 +429,7 @@ class GateSession(GateProtocol):
             self.reply_lines(_SAID["recipient-ok"])
 
     def _refuse_recipient(self) -> None:
-        self.reply(reply_of("too-many-recipients", limit=self.door.max_recipients))
+        self._refuse(reply_of("too-many-recipients", limit=self.door.max_recipients))
         if not self._spent.excess_recipients:
             self._note_exhausted("recipients")
         self._spent.excess_recipients += 1
@@ -461,7 +470,7 @@ class GateSession(GateProtocol):
         if reply.is_permanent:
             self._note_error(reply)
         else:
-            self.reply(reply)
+            self._refuse(reply)
 
     async def _submit(self, key: AccessKey, mail: MailCommand, message: bytes) -> Reply:
         door = self.door

@@ -7,13 +7,16 @@ from itertools import chain
 from typing import Final, get_args
 
 import pytest
+from pydantic import BaseModel
 from typer.core import TyperCommand
 
-from smtpgate.config import GateConfig, UpstreamConfig
+from smtpgate.config import GateConfig, LimitsConfig, ListenerConfig, UpstreamConfig
+from smtpgate.core.budget import BUDGETS, BudgetName
 from smtpgate.core.events import Outcome, Stage
+from smtpgate.core.reply import CATALOGUE as REPLIES
 from smtpgate.core.reply import REASONS
 from smtpgate.metrics import CATALOGUE as METRICS
-from tests.support.reference import SAMPLE, commands, in_readme, tables
+from tests.support.reference import SAMPLE, commands, commented_keys, in_readme, tables
 from tests.support.source import ROOT, modules
 
 README: Final = (ROOT / "README.md").read_text("utf-8")
@@ -140,6 +143,30 @@ def test_every_alert_has_a_test_in_which_it_fires() -> None:
     """``promtool test rules`` runs them, in the integration tests."""
     alerts = set(re.findall(r"- alert: ([A-Za-z]+)", RULES))
     assert alerts == set(re.findall(r'alertname="([A-Za-z]+)"', ALERT_CASES))
+
+
+# -- budgets -----------------------------------------------------------------------------------
+
+SECTIONS: Final[dict[str, type[BaseModel]]] = {
+    "gate": GateConfig,
+    "limits": LimitsConfig,
+    "listener": ListenerConfig,
+    "upstream": UpstreamConfig,
+}
+
+
+@pytest.mark.parametrize("name", BUDGETS)
+def test_every_budget_has_its_key_with_a_comment_and_its_reply(name: BudgetName) -> None:
+    budget = BUDGETS[name]
+    assert budget.key in {key for key, _, comment in commented_keys() if comment}
+    section, _, key = budget.key.rpartition(".")
+    assert not SECTIONS[section.partition(".")[0]].model_fields[key].is_required()
+    if budget.reply:
+        assert not REPLIES[budget.reply].is_positive
+
+
+def test_every_budget_has_a_name_that_the_code_may_use() -> None:
+    assert tuple(BUDGETS) == get_args(BudgetName)
 
 
 # -- systemd -----------------------------------------------------------------------------------

@@ -81,6 +81,55 @@ def test_messages_beyond_the_bound_are_turned_away_until_there_is_room() -> None
     assert third.refusal is None  # alone, one message always fits
 
 
+# What sessions do: one of a few messages of one of a few accounts grows, or ends.
+steps = st.lists(
+    st.tuples(st.integers(0, 7), st.one_of(st.none(), st.integers(1, 120_000))), max_size=60
+)
+
+
+@given(steps, st.sampled_from([0.25, 0.5, 1.0]), st.sampled_from([0, 50_000]))
+def test_octets_in_flight_are_counted_exactly_and_shared(
+    steps: list[tuple[int, int | None]], share: float, reserve: int
+) -> None:
+    limit = 400_000
+    intake = Intake(limit, share=share, reserve=reserve)
+    messages: dict[int, tuple[MessageIntake, bytearray]] = {}
+    for number, octets in steps:
+        account = f"account {number % 3}"
+        if octets is None:
+            if number in messages:
+                messages.pop(number)[0].release()
+            continue
+        fresh = (MessageIntake(intake, 300_000, account), bytearray())
+        taker, buffer = messages.setdefault(number, fresh)
+        others = intake.held
+        buffer += b"x" * octets
+        taker.look(buffer)
+        if not taker.refusal and intake.held > others:
+            alone = len([one for one, _ in messages.values() if one.held]) == 1
+            assert alone or intake.held <= limit
+        assert intake.held == sum(one.held for one, _ in messages.values())
+    for taker, _ in messages.values():
+        taker.release()
+    assert intake.held == 0
+
+
+@given(st.integers(1, 6), st.integers(1, 30))
+def test_there_is_room_for_one_more_account_however_greedy_the_others_are(
+    accounts: int, messages: int
+) -> None:
+    intake = Intake(1_000_000, share=0.5)
+    for account in range(accounts):
+        for _ in range(messages):
+            taker = MessageIntake(intake, 200_000, f"greedy {account}")
+            for size in range(1000, 30_000, 1000):
+                if taker.refusal is None:
+                    taker.look(bytearray(b"x" * size))
+    newcomer = MessageIntake(intake, 1_000_000, "newcomer")
+    newcomer.look(bytearray(b"x" * (1_000_000 >> (accounts + 1))))
+    assert newcomer.refusal is None
+
+
 def read_by_lines(message: bytes) -> bytes:
     """A second reading: end each line with CRLF, then take one dot off those that have more."""
     lines = message.replace(b"\r\n", b"\n").split(b"\n")

@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
+import uvloop
 
 from smtpgate.app import Gate
 from tests.support.dialog import Dialog
@@ -128,3 +131,20 @@ async def test_a_session_that_begins_while_draining_is_waited_for(
             assert (await dialog.reply())[:4] in ("", "220 ", "421 ")
         await asyncio.wait_for(stopping, 10)
         assert not gate.sockets_of_clients.open
+
+
+SCENES: Final[list[Callable[[Path], Coroutine[Any, Any, None]]]] = [
+    test_a_client_in_its_tls_handshake_is_not_admitted,
+    test_a_client_that_has_just_shaken_hands_gets_421_and_no_greeting,
+    test_a_client_that_still_says_its_proxy_header_is_not_admitted,
+    test_a_client_that_pipelines_gets_421_before_its_next_transaction,
+    test_a_complete_message_gets_the_upstream_s_time_and_the_stores_wait,
+]
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
+def test_the_gate_drains_on_uvloop(
+    scene: Callable[[Path], Coroutine[Any, Any, None]], tmp_path: Path
+) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scene(tmp_path))
