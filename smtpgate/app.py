@@ -45,7 +45,12 @@ from smtpgate.smtp.certificate import ServerTls
 from smtpgate.smtp.intake import Intake
 from smtpgate.smtp.listener import Listener
 from smtpgate.smtp.session import Door
-from smtpgate.smtp.sockets import Sockets, most_sockets, raise_descriptor_limit
+from smtpgate.smtp.sockets import (
+    Sockets,
+    most_sockets,
+    raise_descriptor_limit,
+    shortage_of_descriptors,
+)
 from smtpgate.smtp.watch import SessionWatch
 from smtpgate.systemd import feed_watchdog_until, notify
 from smtpgate.tasks import TaskOwner
@@ -96,6 +101,8 @@ async def check(config: Config) -> list[str]:
     clock, warnings = SystemClock(), list[str]()
     for tls in _server_tls(config).values():
         warnings += tls.warnings(config.hostname, clock.now())
+    if (shortage := _shortage_of_descriptors(config)) is not None:
+        warnings.append(shortage)
     _upstream(config, clock, TaskOwner())
     upstream = config.sole_upstream
     summary = await look_at_directory(config, clock, warnings)
@@ -110,6 +117,14 @@ async def check(config: Config) -> list[str]:
         describe_ledger(config),
         describe_journal(config),
     ]
+
+
+def _most_connections(config: Config) -> int:
+    return sum(listener.max_connections for listener in config.listeners)
+
+
+def _shortage_of_descriptors(config: Config) -> str | None:
+    return shortage_of_descriptors(_most_connections(config), config.gate.reserved_descriptors)
 
 
 def _server_tls(config: Config) -> dict[str, ServerTls]:
@@ -500,6 +515,8 @@ async def _serve(gate: Gate) -> None:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: gate.tasks.start(gate.reload()))
     gate.warn_of_certificates()
+    if (shortage := _shortage_of_descriptors(gate.config)) is not None:
+        gate.log.note("warning", "open files", problem=shortage)
     await gate.start()
     notify("READY=1")
     await feed_watchdog_until(stop)
@@ -509,6 +526,6 @@ async def _serve(gate: Gate) -> None:
 
 def run(config: Config) -> None:
     """Run :func:`serve` on uvloop where there is one: its TLS takes a tenth of the memory."""
-    raise_descriptor_limit()
+    raise_descriptor_limit(_most_connections(config) + config.gate.reserved_descriptors)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(serve(config))

@@ -5,28 +5,56 @@ A socket counts before it has said anything: before a PROXY header and before it
 
 import contextlib
 import resource
+import sys
 from collections import Counter
 from typing import Final
 
 from smtpgate.config import ListenerConfig
 from smtpgate.core.budget import BudgetName
 
-__all__ = ["Place", "Places", "Sockets", "most_sockets", "raise_descriptor_limit"]
+__all__ = [
+    "Place",
+    "Places",
+    "Sockets",
+    "most_sockets",
+    "raise_descriptor_limit",
+    "shortage_of_descriptors",
+]
 
 _NOBODY: Final = ""
 
 
-def raise_descriptor_limit() -> None:
-    """Raise the limit of open files as far as the system lets us."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+def raise_descriptor_limit(wanted: int) -> None:
+    """Raise the limit of open files to so many, as far as the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    best = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < best:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (best, hard))
 
 
 def most_sockets(reserved: int) -> int:
     """How many sockets clients may have, when so many open files are for other things."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(1, limit - reserved)
+    return _left(resource.getrlimit(resource.RLIMIT_NOFILE)[0], reserved)
+
+
+def shortage_of_descriptors(wanted: int, reserved: int) -> str | None:
+    """Why so many connections cannot be open at once, if they cannot.
+
+    The limit is the one that :func:`raise_descriptor_limit` may raise to.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = _left(limit, reserved)
+    if wanted <= most:
+        return None
+    return (
+        f"the limit of open files ({limit}) leaves {most} connections of clients, and "
+        f"max_connections of all listeners is {wanted}: raise LimitNOFILE, or lower that"
+    )
+
+
+def _left(limit: int, reserved: int) -> int:
+    return sys.maxsize if limit == resource.RLIM_INFINITY else max(1, limit - reserved)
 
 
 class Sockets:

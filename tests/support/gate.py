@@ -191,6 +191,7 @@ class GatePlan:
     directory_url: str | None = None
     state_dir: Path | None = None
     accounts: str = ACCOUNTS
+    open_files: int | None = None
 
 
 class Gate:
@@ -269,9 +270,10 @@ def start_gate(lab: Lab, authority: Authority, plan: GatePlan) -> Gate:
     _write_directory(directory, plan.accounts)
     config = folder / "smtpgate.toml"
     config.write_text(_config(plan, authority, directory))
+    limit = [] if plan.open_files is None else ["prlimit", f"--nofile={plan.open_files}"]
     daemon = lab.start(
         "smtpgate",
-        [sys.executable, "-m", "smtpgate", "serve", "--config", config],
+        [*limit, sys.executable, "-m", "smtpgate", "serve", "--config", config],
         folder / "log",
         ready=lambda: _is_ready(plan.http_port),
         env={**os.environ, "PYTHONPATH": str(ROOT)},
