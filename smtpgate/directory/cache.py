@@ -1,6 +1,7 @@
 """A cache bounded by octets: what was used least recently goes first.
 
-Entries know which accounts they depend on, so that a change of an account drops just its own.
+Entries know what else they depend on, so that a change of an account or a user drops just those
+that have something of it in them.
 That something is not there is kept too, but only for a while and in a bounded number, so that
 guessing names does not become load for the database. After that while it serves no longer but
 where the database cannot be asked.
@@ -11,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
-__all__ = ["Cache", "CacheKey", "Kind"]
+__all__ = ["Cache", "CacheKey", "Dependency", "Kind"]
 
 Kind = Literal["key", "identity", "addresses"]
 
@@ -29,10 +30,17 @@ class CacheKey(NamedTuple):
         return f"{_WHAT[self.kind]} {self.name}"
 
 
+class Dependency(NamedTuple):
+    """Something that is in many answers: an account, or a user of it by its key."""
+
+    account_id: str
+    user_key: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
     value: Any
-    account_ids: frozenset[str]
+    depends_on: frozenset[Dependency]
     octets: int
 
 
@@ -48,7 +56,7 @@ class Cache:
         self._absent_s = absent_s
         self._entries: OrderedDict[CacheKey, _Entry] = OrderedDict()
         self._absent: OrderedDict[CacheKey, tuple[Any, float]] = OrderedDict()
-        self._of_account: defaultdict[str, set[CacheKey]] = defaultdict(set)
+        self._depending: defaultdict[Dependency, set[CacheKey]] = defaultdict(set)
 
     def __len__(self) -> int:
         return len(self._entries) + len(self._absent)
@@ -71,16 +79,16 @@ class Cache:
         return False, None
 
     def put(
-        self, key: CacheKey, value: object, account_ids: frozenset[str], octets: int
+        self, key: CacheKey, value: object, depends_on: frozenset[Dependency], octets: int
     ) -> None:
         """Keep an answer; what was used least recently makes room for it."""
         self._drop(key)
         if octets > self._max_octets:
             return
-        self._entries[key] = _Entry(value, account_ids, octets)
+        self._entries[key] = _Entry(value, depends_on, octets)
         self.octets += octets
-        for account_id in account_ids:
-            self._of_account[account_id].add(key)
+        for dependency in depends_on:
+            self._depending[dependency].add(key)
         while self.octets > self._max_octets:
             self._drop(next(iter(self._entries)))
 
@@ -96,15 +104,15 @@ class Cache:
         for key in keys:
             self._drop(key)
 
-    def drop_account(self, account_id: str) -> None:
-        """Forget every answer that depends on the account."""
-        self.drop(tuple(self._of_account.get(account_id, ())))
+    def drop_depending(self, dependency: Dependency) -> None:
+        """Forget every answer that depends on it."""
+        self.drop(tuple(self._depending.get(dependency, ())))
 
     def clear(self) -> None:
         """Forget everything."""
         self._entries.clear()
         self._absent.clear()
-        self._of_account.clear()
+        self._depending.clear()
         self.octets = 0
 
     def _drop(self, key: CacheKey) -> None:
@@ -113,8 +121,8 @@ class Cache:
         if entry is None:
             return
         self.octets -= entry.octets
-        for account_id in entry.account_ids:
-            keys = self._of_account[account_id]
+        for dependency in entry.depends_on:
+            keys = self._depending[dependency]
             keys.discard(key)
             if not keys:
-                del self._of_account[account_id]
+                del self._depending[dependency]

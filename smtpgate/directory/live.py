@@ -16,8 +16,8 @@ from smtpgate.core.account import AccessKey
 from smtpgate.core.address import domain_of
 from smtpgate.core.events import DirectoryChanged
 from smtpgate.core.identity import Identity
-from smtpgate.core.naming import is_access_key_id
-from smtpgate.directory.cache import Cache, CacheKey
+from smtpgate.core.naming import is_access_key_id, user_key
+from smtpgate.directory.cache import Cache, CacheKey, Dependency
 from smtpgate.directory.change import Subject
 from smtpgate.directory.feed import Changes, Feed
 from smtpgate.directory.load import Loaded, Loader
@@ -189,7 +189,7 @@ class LiveDirectory:
                 del self._loads[key]
         if generation == self._generation:
             if loaded.value:
-                self._cache.put(key, loaded.value, loaded.account_ids, loaded.octets)
+                self._cache.put(key, loaded.value, loaded.depends_on, loaded.octets)
             else:
                 self._cache.put_absent(key, loaded.value, self._clock.monotonic())
         return loaded.value
@@ -239,9 +239,12 @@ class LiveDirectory:
             self._events.publish(DirectoryChanged(problem, lasted_s, self._clock.now()))
 
     def _forget(self, subject: Subject) -> None:
-        """Keep nothing of what a change was about."""
-        if subject.kind in ("account", "user"):
-            self._cache.drop_account(subject.account_id)
+        """Keep nothing of what a change was about, and all else."""
+        if subject.kind == "account":
+            self._cache.drop_depending(Dependency(subject.account_id))
+        elif subject.kind == "user":
+            user = Dependency(subject.account_id, user_key(subject.name))
+            self._cache.drop_depending(user)
         elif subject.kind == "key":
             self._cache.drop([CacheKey("key", subject.name)])
         elif subject.kind == "identity":

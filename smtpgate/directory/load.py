@@ -6,7 +6,7 @@ the directory is then unavailable for that name, and nothing is allowed by what 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 from types import MappingProxyType
@@ -20,6 +20,7 @@ from smtpgate.core.arn import IdentityArn, user_arn
 from smtpgate.core.identity import DkimKey, Identity
 from smtpgate.core.policy import Kind, Policy, parse_policy
 from smtpgate.core.secret import Secret
+from smtpgate.directory.cache import Dependency
 from smtpgate.directory.dkim import private_key_place
 from smtpgate.directory.keys import secret_place
 from smtpgate.directory.quotas import QUOTA_COLUMNS, QuotaKind, account_limits, limits_in
@@ -53,10 +54,10 @@ _MAX_ADDRESSES: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Loaded(Generic[T]):
-    """An answer, the accounts that it depends on, and about how many octets it takes."""
+    """An answer, what else is in it, and about how many octets it takes."""
 
     value: T
-    account_ids: frozenset[str]
+    depends_on: frozenset[Dependency]
     octets: int
 
 
@@ -208,7 +209,7 @@ class Loader:
             limits_in(of.get("key")),
         )
         octets = _ENTRY_OCTETS + _OCTETS_PER_POLICY_OCTET * rows.policy_octets
-        return Loaded(key, frozenset({row.account_id}), octets)
+        return Loaded(key, frozenset(_dependencies(row)), octets)
 
     def principal(
         self, row: _Row, policy_rows: Iterable[_Row], quotas_of: Mapping[str, _Row] = _NOBODY
@@ -318,7 +319,8 @@ class Loader:
             + _CAP_OCTETS * len(rows.caps)
             + sum(_PRIVATE_KEY_OCTETS[one.private_key.algorithm] for one in signing_keys)
         )
-        return Loaded(found, frozenset(row.account_id for row in rows.identities), octets)
+        # Nothing of their accounts is in them.
+        return Loaded(found, frozenset(), octets)
 
     def _dkim_key(self, row: _Row) -> DkimKey:
         pem = self.master_keys.open(row.private_key, private_key_place(row))
@@ -330,6 +332,13 @@ class Loader:
             parse_policy(row.document, kind=kind, name=row.name, address_tag_idiom=idiom)
             for row in rows
         )
+
+
+def _dependencies(row: _Row) -> Iterator[Dependency]:
+    """What is in an access key besides its own row."""
+    yield Dependency(row.account_id)
+    if row.user_key is not None:
+        yield Dependency(row.account_id, row.user_key)
 
 
 def _caps(rows: Iterable[_Row]) -> dict[str, SendingLimits]:

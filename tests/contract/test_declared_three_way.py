@@ -16,7 +16,9 @@ from smtpgate.directory.declared.before import FROM_DOCUMENTS
 from smtpgate.directory.declared.content import Declared
 from smtpgate.directory.declared.plan import Plan
 from smtpgate.directory.policies import MAY_SEND, PolicyPlace, delete_policy
+from smtpgate.directory.schema import HEAD
 from smtpgate.directory.store import DirectoryStore
+from smtpgate.directory.upgrade import upgrade
 from tests.support.cases import load_cases
 from tests.support.desk import Desk
 from tests.support.directory import ACTOR, REGION, open_store
@@ -177,15 +179,11 @@ async def revoked(store: DirectoryStore) -> None:
         await delete_policy(change, place, "delegate")
 
 
-async def as_of_the_version_before(store: DirectoryStore) -> None:
-    """What the migration leaves of a directory that was in use."""
-    await raw(store, "DELETE FROM applied_objects")
-    await raw(
-        store,
-        "INSERT INTO applied_objects "
-        "(kind, account_id, region, subject, name, said, applied_at) "
-        "SELECT 'upgrade', '', '', '', '', '{}', at FROM audit_log WHERE seq = 1",
-    )
+async def upgraded(store: DirectoryStore) -> None:
+    """Make the directory one of the version before, and bring it up to date again."""
+    await raw(store, "DROP TABLE applied_objects")
+    await raw(store, "UPDATE directory_version SET version_num = '0003'")
+    assert await upgrade(store.database) == ("0003", HEAD)
 
 
 async def served(store: DirectoryStore, declared: Declared, *, prune: bool = False) -> Plan:
@@ -200,7 +198,7 @@ async def test_after_an_upgrade_a_revoked_grant_stays_revoked(
     declared = written(folder, GRANTED)
     await served(store, declared)
     await revoked(store)
-    await as_of_the_version_before(store)
+    await upgraded(store)
     for _ in range(2):
         plan = await served(store, declared)
         assert not plan.steps
@@ -219,7 +217,7 @@ async def test_after_an_upgrade_documents_change_what_they_changed_last(
     await served(store, written(folder, text + GRANTED))
     async with store.changing(ACTOR) as change:
         await update_account(change, "777777777777", {"max_24h_send": 7})
-    await as_of_the_version_before(store)
+    await upgraded(store)
     changed = text.replace("1000", "500") + GRANTED.replace("999", "777")
     plan = await served(store, written(folder, changed + "[accounts.999999999999]\n"))
     assert str(plan).splitlines() == [
@@ -236,6 +234,6 @@ async def test_after_an_upgrade_pruning_deletes_what_documents_made(
     store: DirectoryStore, folder: Path
 ) -> None:
     await served(store, written(folder, GRANTED + "[accounts.777777777777]\n"), prune=True)
-    await as_of_the_version_before(store)
+    await upgraded(store)
     plan = await served(store, written(folder, GRANTED), prune=True)
     assert str(plan) == "- account 777777777777 (777777777777)"

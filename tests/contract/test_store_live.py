@@ -332,6 +332,75 @@ async def test_a_change_is_seen_after_the_next_reading_of_the_feed(
     assert await case.ask(directory) == case.after
 
 
+SECOND_KEY, ROOT_KEY = "AKIAACME000000000002", "AKIAACME000000000000"
+KEYS_OF_ACME: Final = {KEY, SECOND_KEY, ROOT_KEY}
+# What of the account's own is asked for again after a change; of the other account, nothing is.
+ASKED_AGAIN: Final[dict[str, tuple[Callable[[Change], Awaitable[object]], set[str]]]] = {
+    "a user gets a tag": (
+        lambda change: update_user(change, ACME, "mailer", {"tags": {"team": "a"}}),
+        {KEY},
+    ),
+    "a user is limited": (
+        lambda change: set_quota(
+            change, QuotaPlace.of_user(ACME, "MAILER"), {"max_24h_send": 5}
+        ),
+        {KEY},
+    ),
+    "a user loses its policy": (
+        lambda change: delete_policy(change, PolicyPlace.of_user(ACME, "mailer"), "may-send"),
+        {KEY},
+    ),
+    "a key is disabled": (
+        lambda change: update_access_key(change, SECOND_KEY, {"is_active": False}),
+        {SECOND_KEY},
+    ),
+    "an account is paused": (
+        lambda change: update_account(change, ACME, {"paused_reason": "abuse"}),
+        KEYS_OF_ACME,
+    ),
+    "an identity is paused": (
+        lambda change: _update(change, {"paused_reason": "abuse"}),
+        {"example.com"},
+    ),
+    "an identity gets a policy": (
+        lambda change: put_policy(change, identity_place(), "send", sender_policy()),
+        {"example.com"},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ASKED_AGAIN)
+async def test_a_change_drops_nothing_but_what_depends_on_it(
+    store: DirectoryStore, directory: LiveDirectory, what: str
+) -> None:
+    await add_user(store, "second")
+    await add_key(store, SECOND_KEY, user_name="second")
+    await add_key(store, ROOT_KEY)
+    await add_identity(store, "example.net")
+    await directory.catch_up()
+    keys = (*sorted(KEYS_OF_ACME), OTHER_KEY)
+    names = ("example.com", "example.net", "other.example")
+
+    async def asked() -> set[str]:
+        """What it takes a query to answer."""
+        found = set()
+        for question, subjects in ((directory.access_key, keys), (directory.identities, names)):
+            for subject in subjects:
+                with noted_statements() as statements:
+                    assert await question(subject)
+                if statements:
+                    found.add(subject)
+        return found
+
+    await asked()
+    assert not await asked()
+    change_it, expected = ASKED_AGAIN[what]
+    async with store.changing(ACTOR) as change:
+        await change_it(change)
+    await directory.catch_up()
+    assert await asked() == expected
+
+
 async def test_what_was_not_there_is_seen_after_the_next_reading_of_the_feed(
     store: DirectoryStore, directory: LiveDirectory
 ) -> None:

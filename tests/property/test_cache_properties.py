@@ -5,13 +5,16 @@ from typing import Final
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from smtpgate.directory.cache import Cache, CacheKey
+from smtpgate.directory.cache import Cache, CacheKey, Dependency
 
 MAX_OCTETS: Final = 1000
 MAX_ABSENT: Final = 5
 ABSENT_S: Final = 60.0
 keys = st.integers(0, 12).map(lambda number: CacheKey("identity", f"d{number}.example"))
-accounts = st.frozensets(st.sampled_from("abc"), max_size=2)
+dependencies = st.sampled_from(
+    [Dependency("a"), Dependency("a", "mailer"), Dependency("b"), Dependency("b", "mailer")]
+)
+several = st.frozensets(dependencies, max_size=3)
 
 
 class CacheAgainstLists(RuleBasedStateMachine):
@@ -20,7 +23,7 @@ class CacheAgainstLists(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.cache = Cache(max_octets=MAX_OCTETS, max_absent=MAX_ABSENT, absent_s=ABSENT_S)
-        self.kept: list[tuple[CacheKey, int, frozenset[str], int]] = []
+        self.kept: list[tuple[CacheKey, int, frozenset[Dependency], int]] = []
         self.absent: list[tuple[CacheKey, float]] = []
         self.now_s = 0.0
         self.number = 0
@@ -29,8 +32,8 @@ class CacheAgainstLists(RuleBasedStateMachine):
         self.kept = [one for one in self.kept if one[0] != key]
         self.absent = [one for one in self.absent if one[0] != key]
 
-    @rule(key=keys, of=accounts, octets=st.integers(1, 1100))
-    def put(self, key: CacheKey, of: frozenset[str], octets: int) -> None:
+    @rule(key=keys, of=several, octets=st.integers(1, 1100))
+    def put(self, key: CacheKey, of: frozenset[Dependency], octets: int) -> None:
         self.number += 1
         self.cache.put(key, self.number, of, octets)
         self.forget(key)
@@ -67,10 +70,10 @@ class CacheAgainstLists(RuleBasedStateMachine):
         self.cache.drop([key])
         self.forget(key)
 
-    @rule(account=st.sampled_from("abc"))
-    def drop_account(self, account: str) -> None:
-        self.cache.drop_account(account)
-        self.kept = [one for one in self.kept if account not in one[2]]
+    @rule(of=dependencies)
+    def drop_depending(self, of: Dependency) -> None:
+        self.cache.drop_depending(of)
+        self.kept = [one for one in self.kept if of not in one[2]]
 
     @rule()
     def clear(self) -> None:
