@@ -1,6 +1,7 @@
 """``smtpgate init``: the sample configuration, and the private files that are still missing.
 
-What is there is never overwritten, so that it can be run again after every change.
+What is there is never overwritten, so that it can be run again after every change. A host that
+joins others makes nothing that they share: it is told what to copy from them.
 """
 
 import base64
@@ -10,7 +11,7 @@ import secrets
 import shutil
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from importlib.resources import files
 from ipaddress import ip_address
@@ -32,12 +33,25 @@ from smtpgate.directory.declared.documents import DirectoryError, Document, read
 from smtpgate.directory.sealing import new_master_key
 from smtpgate.private_keys import dns_record, generate_private_key, load_private_key
 
-__all__ = ["InitError", "InitReport", "SmtpLogin", "initialize", "sample_folder"]
+__all__ = [
+    "InitError",
+    "InitReport",
+    "Sample",
+    "SmtpLogin",
+    "ToCopy",
+    "initialize",
+    "sample_folder",
+]
 
 _CONFIG: Final = "smtpgate.toml"
 _PRIVATE: Final = "private"
 _MASTER_KEY: Final = "m1"
 _STATE_DIR: Final = 'state_dir = "state"'  # as the sample has it
+_APPLY: Final = 'apply = "directory"'  # as the sample has it
+_DOCUMENTS: Final = "directory"
+_DOMAIN: Final = "ses-example.com"  # of the sample
+_ANNOUNCED: Final = "announced.json"  # as it was printed
+_TERM_KEY: Final = "journal.key"
 _UNNAMED: Final = '#hostname = "gate.example.com"'  # as the sample has it
 _SECRET_OCTETS: Final = 30  # 40 characters, as those of AWS
 _CERTIFICATE_DAYS: Final = 3650
@@ -60,11 +74,23 @@ class SmtpLogin:
         return f"{self.owner}: user name {self.username}, password {self.password.value}"
 
 
+@dataclass(frozen=True, slots=True)
+class ToCopy:
+    """A file that the hosts of a fleet share."""
+
+    path: Path
+    what: str
+
+    def __str__(self) -> str:
+        return f"{os.path.normpath(self.path)}: {self.what}"
+
+
 @dataclass(slots=True)
 class InitReport:
     """What was made; its text shows the new passwords, and is the only place that does."""
 
     config: Path
+    to_copy: list[ToCopy] = field(default_factory=list)
     made: list[Path] = field(default_factory=list)
     logins: list[SmtpLogin] = field(default_factory=list)
     dns_records: list[DnsRecord] = field(default_factory=list)
@@ -74,7 +100,7 @@ class InitReport:
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        if not self.made:
+        if not self.made and not self.to_copy:
             yield f"{self.config}: nothing was missing"
         yield from (f"made {path}" for path in self.made)
         if self.logins:
@@ -83,9 +109,30 @@ class InitReport:
         if self.dns_records:
             yield "\nDNS records to publish:"
             yield from (f"  {record}" for record in self.dns_records)
+        if self.to_copy:
+            yield "\nTo be copied from a host that has them, for the gate's user alone to read:"
+            yield from (f"  {file}" for file in self.to_copy)
+            yield (
+                "Then name the same directory.url, journal.url and ledger as there, and run "
+                "`smtpgate check-config'."
+            )
         if self.open_problems:
             yield "\nStill to be done by you:"
             yield from (f"  {problem}" for problem in self.open_problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What the sample gets where there is no configuration yet.
+
+    ``domain`` takes the place of the sample's. With ``join`` there are no documents: the
+    directory is shared, and another host applies them.
+    """
+
+    hostname: str | None = None
+    state_dir: Path | None = None
+    domain: str | None = None
+    join: bool = False
 
 
 def sample_folder() -> Path:
@@ -98,66 +145,109 @@ def sample_folder() -> Path:
 
 
 def initialize(
-    target: Path,
-    *,
-    hostname: str | None = None,
-    state_dir: Path | None = None,
-    now: datetime | None = None,
+    target: Path, sample: Sample = Sample(), *, now: datetime | None = None
 ) -> InitReport:
     """Complete the configuration in a folder, from nothing if need be.
 
-    ``hostname`` and ``state_dir`` go into a configuration that is made now; the hostname is the
-    certificate's too, when the configuration names none. Raises InitError, ConfigError,
+    The hostname is the certificate's too, when the configuration names none. With ``join``
+    nothing is made that hosts of one directory share. Raises InitError, ConfigError,
     DirectoryError or OSError.
     """
     if target.exists() and not target.is_dir():
         raise InitError(f"{target} is no folder")
-    if hostname is not None:
-        hostname = _checked(hostname)
+    hostname = _checked(sample.hostname, "host name")
+    sample = replace(sample, hostname=hostname, domain=_checked(sample.domain, "domain"))
     report = InitReport(target / _CONFIG)
     if not report.config.exists():
-        _copy_sample(target, hostname, state_dir, report)
+        _copy_sample(target, sample, report)
+    elif sample.domain is not None:
+        raise InitError(f"{report.config}: is there already; put the domain into it yourself")
     config = load_config(report.config, require_files=False)
     hostname = config.gate.hostname or hostname or socket.getfqdn()
     _make_certificates(config, hostname, now or SystemClock().now(), report)
+    if sample.join:
+        report.to_copy += _shared(config)
+    else:
+        _make_keys(config, report)
+    try:
+        load_config(report.config)
+    except ConfigError as error:
+        copied = [str(file.path) for file in report.to_copy]
+        report.open_problems = tuple(
+            problem for problem in error.problems if not any(path in problem for path in copied)
+        )
+    return report
+
+
+def _make_keys(config: Config, report: InitReport) -> None:
     if not config.directory.master_key_file.exists():
         _make(config.directory.master_key_file, new_master_key(_MASTER_KEY).encode(), report)
     for document in _documents(config):
         _make_secrets(document, config.gate.region, report)
         _make_dkim_keys(document, report)
-    try:
-        load_config(report.config)
-    except ConfigError as error:
-        report.open_problems = error.problems
-    return report
 
 
-def _checked(hostname: str) -> str:
+def _shared(config: Config) -> Iterator[ToCopy]:
+    """What is missing here and cannot be made, since other hosts have it."""
+    if not config.directory.master_key_file.exists():
+        what = "the key that secrets in the directory are sealed under"
+        yield ToCopy(config.directory.master_key_file, what)
+    term_key = config.gate.state_dir / _TERM_KEY
+    if config.journal.enabled and not term_key.exists():
+        yield ToCopy(term_key, "the key of the journal, when the hosts share one")
+    documents = config.directory.apply
+    if documents is not None and not documents.exists():
+        yield ToCopy(documents, "the documents, when this host shall apply them too")
+        return
+    for document in _documents(config):
+        for _, _, key in document.access_keys():
+            path = _missing(document, key.secret_file)
+            if path is not None:
+                yield ToCopy(path, f"the secret of access key {key.id}")
+        for domain, key_file in _dkim_key_files(document):
+            path = _missing(document, key_file)
+            if path is not None:
+                yield ToCopy(path, f"the private key of a DKIM key of {domain}")
+
+
+def _dkim_key_files(document: Document) -> Iterator[tuple[str, str | None]]:
+    for account in document.accounts.values():
+        for domain, identity in account.identities.items():
+            yield from ((domain, key.key_file) for key in identity.dkim)
+
+
+def _checked(name: str | None, what: str) -> str | None:
+    if name is None:
+        return None
     try:
-        return parse_domain(hostname)
+        return parse_domain(name)
     except AddressError as error:
-        raise InitError(f"{hostname!r} is no host name: {error}") from None
+        raise InitError(f"{name!r} is no {what}: {error}") from None
 
 
-def _copy_sample(
-    target: Path, hostname: str | None, state_dir: Path | None, report: InitReport
-) -> None:
+def _copy_sample(target: Path, wanted: Sample, report: InitReport) -> None:
     sample = sample_folder()
     for source in sorted(sample.rglob("*")):
         place = source.relative_to(sample)
         copy = target / place
         is_ours = place.parts[0] == _PRIVATE or place.name.startswith(".")
-        if source.is_dir() or is_ours or copy.exists():
+        is_document = place.parts[0] == _DOCUMENTS
+        if source.is_dir() or is_ours or copy.exists() or (wanted.join and is_document):
             continue
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, copy)
+        if is_document and wanted.domain is not None and place.name != _ANNOUNCED:
+            text = copy.read_text("utf-8").replace(_DOMAIN, wanted.domain)
+            copy.write_text(text, "utf-8")
         report.made.append(copy)
     text = report.config.read_text("utf-8")
-    if hostname is not None:
-        text = text.replace(_UNNAMED, f'hostname = "{hostname}"')
-    if state_dir is not None:
+    if wanted.hostname is not None:
+        text = text.replace(_UNNAMED, f'hostname = "{wanted.hostname}"')
+    if wanted.state_dir is not None:
         # A path of TOML's is one of JSON's.
-        text = text.replace(_STATE_DIR, f"state_dir = {json.dumps(str(state_dir))}")
+        text = text.replace(_STATE_DIR, f"state_dir = {json.dumps(str(wanted.state_dir))}")
+    if wanted.join:
+        text = text.replace(f"\n{_APPLY}\n", f"\n#{_APPLY}\n")
     report.config.write_text(text, "utf-8")
 
 

@@ -40,7 +40,7 @@ from smtpgate.cli.user import user_app
 from smtpgate.config import ConfigError
 from smtpgate.demo import run_demo
 from smtpgate.directory.declared.documents import DirectoryError
-from smtpgate.initialize import InitError, initialize
+from smtpgate.initialize import InitError, Sample, initialize
 from smtpgate.opening import OpeningError
 
 __all__ = ["app", "main"]
@@ -119,15 +119,27 @@ def init(
         Path | None,
         typer.Option(metavar="DIR", help="Where its databases go, likewise."),
     ] = None,
+    domain: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Your domain, for documents that are made now."),
+    ] = None,
+    join: Annotated[
+        bool,
+        typer.Option("--join", help="For a further host: make nothing that hosts share."),
+    ] = False,
 ) -> None:
     """Make a configuration ready to run: the sample where there is none, and missing secrets.
 
     Makes what the configuration names and does not exist: a self-signed certificate, the master
     key, access key secrets, DKIM keys. Never overwrites anything; prints SMTP passwords and DNS
     records once.
+
+    With --join it makes a configuration without documents and a certificate, and lists what to
+    copy from a host that shares the directory with this one.
     """
+    sample = Sample(hostname=hostname, state_dir=state_dir, domain=domain, join=join)
     try:
-        report = initialize(folder, hostname=hostname, state_dir=state_dir)
+        report = initialize(folder, sample)
     except (InitError, ConfigError, DirectoryError, OSError) as error:
         raise fail(error) from None
     output.print(str(report))

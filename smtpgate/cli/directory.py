@@ -119,7 +119,10 @@ def seal_anew(config: ConfigFile = DEFAULT_CONFIG) -> None:
 
 
 def back_up(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that is not there yet.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The copy; its folder is made.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a file of that name.")
+    ] = False,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Copy the directory, as it is at this moment, into a file; gates may run.
@@ -129,7 +132,7 @@ def back_up(
 
     async def deed(office: Office) -> None:
         try:
-            await backup(office.store.database, file)
+            await backup(office.store.database, file, replace=force)
         except OSError as error:
             raise OpeningError(f"{file}: {error.strerror or error}") from None
 
@@ -160,13 +163,14 @@ def copy(
     """Copy everything into another database, such as from SQLite to PostgreSQL.
 
     Secrets are copied sealed: the other database needs the same master key file. The
-    configuration stays as it is.
+    configuration stays as it is. Stop the gates before: what is changed after the copy is in
+    the old database alone.
     """
     target = _database(url, url_file)
 
-    async def deed(office: Office) -> None:
+    async def deed(office: Office) -> int:
         try:
-            await copy_directory(
+            return await copy_directory(
                 office.store,
                 target,
                 lambda table, rows: output.print(f"{table}: {numbered(rows, 'rows')}"),
@@ -176,9 +180,15 @@ def copy(
         finally:
             await target.close()
 
-    run(config, deed)
+    last = run(config, deed)
     output.print(
         f"the directory is in {target.name} too; to use that, name it in directory.url"
+    )
+    warn(
+        [
+            f"changes after entry {last} of the audit log are in the old database alone; if a "
+            f"gate still runs on it or a command changes it, they are lost with it"
+        ]
     )
 
 

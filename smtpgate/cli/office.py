@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
-from smtpgate.cli.terminal import fail, loaded_config, warn
+from smtpgate.cli.terminal import fail, loaded_config, not_permitted, warn
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
 from smtpgate.core.dkim_stages import StageError
@@ -109,6 +109,8 @@ def run(
         return asyncio.run(_done(config, deed, opening))
     except TROUBLES as error:
         raise fail(error) from None
+    except PermissionError as error:
+        raise not_permitted(error) from None
 
 
 _Opening = Callable[[Config, Clock, list[str]], Awaitable[DirectoryStore]]

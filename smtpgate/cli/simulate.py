@@ -14,7 +14,7 @@ from rich.tree import Tree
 
 from smtpgate.cli.gatehouse import Gatehouse
 from smtpgate.cli.listing import console, shown
-from smtpgate.cli.terminal import OptionalConfig, fail
+from smtpgate.cli.terminal import DEFAULT_CONFIG, OptionalConfig, fail
 from smtpgate.clock import SystemClock
 from smtpgate.core.account import Principal
 from smtpgate.core.author import AuthorError, parse_authors
@@ -114,8 +114,9 @@ def simulate(
     """Decide about messages that nobody sends.
 
     Reads JSON requests from standard input, one a line, and prints one JSON decision a line.
-    With --as it tries one message in the configured directory and prints the decision as a
-    tree: exit status 0 when it is allowed, 1 when it is denied.
+    With --as it tries one message in the configured directory (/etc/smtpgate/smtpgate.toml
+    unless --config names another) and prints the decision as a tree: exit status 0 when it is
+    allowed, 1 when it is denied.
     """
     now = SystemClock().now()
     if sender is not None:
@@ -172,9 +173,7 @@ async def _try_one(
     absent: frozenset[str],
     now: datetime,
 ) -> None:
-    if config is None:
-        raise typer.BadParameter("--as needs --config FILE")
-    async with Gatehouse.open(config) as gatehouse:
+    async with Gatehouse.open(config or DEFAULT_CONFIG) as gatehouse:
         account_id, _, user = sender.partition("/")
         principal = await gatehouse.principals.one(account_id, user or None)
         if principal is None:

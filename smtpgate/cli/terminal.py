@@ -10,6 +10,7 @@ from rich.console import Console
 
 from smtpgate.cli.listing import shown
 from smtpgate.config import Config, ConfigError, load_config
+from smtpgate.tomlfile import reason
 
 __all__ = [
     "DEFAULT_CONFIG",
@@ -26,6 +27,7 @@ __all__ = [
     "is_interactive",
     "loaded_config",
     "misused",
+    "not_permitted",
     "one_of",
     "output",
     "parsed_by",
@@ -75,6 +77,12 @@ def fail(problem: object) -> typer.Exit:
     """Tell the problem; the exit to raise."""
     errors.print(shown(str(problem)))
     return typer.Exit(1)
+
+
+def not_permitted(error: PermissionError) -> typer.Exit:
+    """Tell which file this user may not use, and who may; the exit to raise."""
+    cure = "give the command as root, or as the user that the gate runs as"
+    return fail(f"{error.filename or 'a file'}: {reason(error)}; {cure}")
 
 
 def warn(warnings: Iterable[str]) -> None:
@@ -145,6 +153,8 @@ def loaded_config(path: Path) -> Config:
         return load_config(path)
     except ConfigError as error:
         raise fail(error) from None
+    except PermissionError as error:
+        raise not_permitted(error) from None
 
 
 def tell_upgrade(before: str | None, head: str) -> None:

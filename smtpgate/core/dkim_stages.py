@@ -99,7 +99,7 @@ def activate(
     if check.kind != "matches" and not force:
         raise StageError(
             f"the record of key {selector!r} is not published as it should be: {check.text}; "
-            "publish it and wait, or force it"
+            "publish it and wait, or force it (--force)"
         )
 
     def now_is(key: StagedKey) -> StagedKey:
@@ -122,7 +122,8 @@ def retire(
     retiring = _moved(chosen, "retiring", now)
     if not force and not any(key.signs for key in keys if key is not chosen):
         raise StageError(
-            f"no key would sign without {selector!r}; activate another first, or force it"
+            f"no key would sign without {selector!r}; activate another first, or force it "
+            f"(--force)"
         )
     return tuple(retiring if key is chosen else key for key in keys)
 
@@ -139,7 +140,7 @@ def withdraw(
     if chosen.stage == "retiring" and not force:
         raise StageError(
             f"mail that key {selector!r} signed may be on its way; wait until it has retired, "
-            "or force it"
+            "or force it (--force)"
         )
     return tuple(retired if key is chosen else key for key in keys)
 

@@ -25,10 +25,11 @@ _NEXT_NUMBER: Final = text("SELECT setval(pg_get_serial_sequence('audit_log', 's
 
 async def copy(
     source: DirectoryStore, target: Database, tell: Callable[[str, int], None]
-) -> None:
+) -> int:
     """Copy every row into a database that holds no directory yet; all of them, or none.
 
-    ``tell`` hears of each table and its rows. Raises RefusedChangeError when something is
+    The number of the last entry of the audit log that is in the copy. ``tell`` is called with
+    each table and its number of rows. Raises RefusedChangeError when something is
     there already, ConflictError when the source was changed meanwhile, SchemaError,
     DirectoryUnavailableError or OSError.
     """
@@ -46,6 +47,7 @@ async def copy(
                     f"{source.database.name} was changed while it was copied; nothing was "
                     f"copied, so copy again"
                 )
+    return last
 
 
 async def _must_be_empty(writer: AsyncConnection, table: Table, name: str) -> None:

@@ -171,6 +171,10 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_change else "BEGIN")
 
 
+# What pg_stat_activity shows of our connections.
+_APPLICATION: Final = "smtpgate"
+
+
 def postgresql_engine(url: URL, pool: type[Pool] = AsyncAdaptedQueuePool) -> AsyncEngine:
     """An engine for a server. Raises DatabaseUrlError when its driver is not installed."""
     sizes = {} if pool is NullPool else _POOL
@@ -179,7 +183,11 @@ def postgresql_engine(url: URL, pool: type[Pool] = AsyncAdaptedQueuePool) -> Asy
             url,
             poolclass=pool,
             pool_pre_ping=True,  # a server that was restarted is met again without an error
-            connect_args={"timeout": _CONNECT_S, "command_timeout": _COMMAND_S},
+            connect_args={
+                "timeout": _CONNECT_S,
+                "command_timeout": _COMMAND_S,
+                "server_settings": {"application_name": _APPLICATION},
+            },
             **sizes,
         )
     except ModuleNotFoundError:

@@ -22,6 +22,7 @@ class SchemaError(Exception):
 class Schema:
     """The tables of one ``owner``: its newest revision, and the package of all of them.
 
+    Revisions are numbers of four digits, so that a later one is known by its number.
     The owner is what the command is called that upgrades them by hand.
     """
 
@@ -61,6 +62,8 @@ async def upgrade(database: Database, schema: Schema) -> tuple[str | None, str]:
     database.create_file()
     async with database.changing() as connection:
         before = await connection.run_sync(_revision, schema)
+        if before is not None and before > schema.head:
+            raise SchemaError(_later(database, before))
         if before != schema.head:
             await connection.run_sync(_migrate, schema, _later(database, before))
     return before, schema.head
@@ -74,6 +77,8 @@ async def must_be_current(database: Database, schema: Schema) -> None:
         raise SchemaError(
             f"{database.name}: holds no {owner}; `smtpgate {owner} upgrade' makes one"
         )
+    if revision > schema.head:
+        raise SchemaError(_later(database, revision))
     if revision != schema.head:
         raise SchemaError(
             f"{database.name}: is at revision {revision}, this version needs {schema.head}; "

@@ -607,10 +607,9 @@ async def test_a_later_version_s_tables_are_left_alone(url: str, tmp_path: Path)
     async with open_store(url, tmp_path) as store:
         async with store.database.changing() as connection:
             await connection.execute(text("UPDATE journal_version SET version_num = '9999'"))
-        with pytest.raises(SchemaError, match="later version of smtpgate"):
-            await store.open(may_upgrade=True)
-        with pytest.raises(SchemaError, match="`smtpgate journal upgrade'"):
-            await store.open(may_upgrade=False)
+        for may_upgrade in (True, False):
+            with pytest.raises(SchemaError, match="later version of smtpgate"):
+                await store.open(may_upgrade=may_upgrade)
 
 
 async def test_tables_are_made_only_by_who_may(url: str, tmp_path: Path) -> None:

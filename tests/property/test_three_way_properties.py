@@ -436,7 +436,7 @@ def told(plan: Plan) -> set[str]:
 
 
 @settings(
-    max_examples=max(settings().max_examples // 3, 1),
+    max_examples=max(settings().max_examples // 6, 1),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     deadline=None,
 )

@@ -17,7 +17,10 @@ from tests.support.reference import README
 from tests.support.scripted_dns import ScriptedDns
 from tests.support.upstream_server import UpstreamServer
 
-__all__ = ["Operator", "blocks"]
+__all__ = ["NEW_DELEGATE", "NEW_DOMAIN", "NEW_OWNER", "Operator", "blocks"]
+
+# Whom the section adds to the accounts of the sample.
+NEW_OWNER, NEW_DELEGATE, NEW_DOMAIN = "222222222222", "333333333333", "example.org"
 
 _SECTION: Final = "## Working with the directory"
 _BLOCK: Final = re.compile(r"^```(sh|toml)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -97,12 +100,12 @@ class Operator:
         """Let the DNS have every record that was asked for so far."""
         if words[1:2] not in (["verify"], ["check"], ["activate"]):
             return
-        label, domain = "_smtpgate", "ses-example.com"
         zone = {
-            f"{label}.{name}": [token.encode()]
+            f"_smtpgate.{name}": [token.encode()]
             for name, token in self._desk.rows("SELECT name, token FROM identities")
         }
-        for selector, record in self._desk.rows("SELECT selector, record FROM dkim_keys"):
+        query = "SELECT selector, domain, record FROM dkim_keys"
+        for selector, domain, record in self._desk.rows(query):
             zone[f"{selector}._domainkey.{domain}"] = [record.encode()]
         self._dns.knows(zone)
 
@@ -113,7 +116,10 @@ class Operator:
             assert found is not None
             line = line.replace(_CODE, found[1].decode())
         if _KEY_ID in line:
-            (first, *_) = self._desk.rows("SELECT id FROM access_keys ORDER BY created_at")
+            (first, *_) = self._desk.rows(
+                f"SELECT id FROM access_keys WHERE account_id = '{NEW_DELEGATE}' "
+                f"ORDER BY created_at"
+            )
             line = line.replace(_KEY_ID, first[0])
         for theirs, ours in self._elsewhere.items():
             line = line.replace(theirs, ours)

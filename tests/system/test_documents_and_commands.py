@@ -5,24 +5,18 @@ import re
 import shlex
 import shutil
 import socket
-from asyncio import to_thread
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from typer.testing import CliRunner
 
 from smtpgate.app import Gate, check, serve
-from smtpgate.cli import app
-from smtpgate.clock import SystemClock
-from smtpgate.config import Config, load_config
 from smtpgate.directory.keys import secret_place
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.initialize import initialize
-from smtpgate.opening import OpeningError, directory_store, open_directory
+from smtpgate.opening import OpeningError
 from tests.support.documents import content, noted, present
+from tests.support.hosts import change, config_of, directory_of, host, smtpgate, started
 from tests.support.reference import README
 
 OWNER: Final = "888888888888"
@@ -31,72 +25,10 @@ KEY: Final = "AKIA9999MAILER000001"
 _BLOCK: Final = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 
 
-def change(folder: Path, old: str, new: str, name: str = "smtpgate.toml") -> None:
-    path = folder / name
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-
-
-def host(folder: Path, shared: Path | None = None) -> Path:
-    """The shipped configuration on loopback; its databases are in the other folder, if any."""
-    initialize(folder, hostname="gate.example.com")
-    change(folder, '"0.0.0.0"', '"127.0.0.1"')
-    for port in ("587", "465", "9587"):
-        change(folder, f"port = {port}\n", "port = 0\n")
-    change(folder, 'target = "stderr"', 'target = "log"')
-    change(folder, "recheck = true", "recheck = false")
-    if shared is not None:
-        for name, url in (("directory", "smtpgate"), ("journal", "smtpgate")):
-            old = f'#url = "postgresql://smtpgate@db.example.com/{url}"'
-            section, _, rest = (folder / "smtpgate.toml").read_text().partition(f"\n[{name}]")
-            rest = rest.replace(old, f'url = "sqlite:///{shared}/{name}.sqlite"', 1)
-            (folder / "smtpgate.toml").write_text(f"{section}\n[{name}]{rest}")
-    return folder
-
-
-def config_of(folder: Path) -> Config:
-    return load_config(folder / "smtpgate.toml")
-
-
-@asynccontextmanager
-async def started(folder: Path) -> AsyncIterator[Gate]:
-    """A gate that has come up as ``serve`` brings it up."""
-    config = config_of(folder)
-    store = directory_store(config, SystemClock(), [])
-    gate = Gate(config, store)
-    try:
-        await gate.open()
-        await gate.open_directory()
-        await gate.start()
-        yield gate
-    finally:
-        await gate.stop(drain_s=0)
-        await store.close()
-
-
-@asynccontextmanager
-async def directory_of(folder: Path) -> AsyncIterator[DirectoryStore]:
-    store = await open_directory(config_of(folder), SystemClock(), [])
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
 async def logged(gate: Gate, folder: Path, event: str) -> list[dict[str, Any]]:
     await gate.log.flush()
     lines = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
     return [line for line in lines if line["event"] == event]
-
-
-async def smtpgate(folder: Path, *words: str) -> str:
-    """What a command says that comes off well."""
-    environment = {"SMTPGATE_CONFIG": str(folder / "smtpgate.toml")}
-    run = CliRunner().invoke
-    result = await to_thread(run, app, list(words), env=environment)
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 async def policies_of(store: DirectoryStore) -> set[str]:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from smtpgate.initialize import Sample, initialize
 from tests.support.databases import Databases
 from tests.support.desk import DELEGATE, OWNER, Desk
 from tests.support.scripted_dns import open_dns
-from tests.support.tasks import Operator, blocks
+from tests.support.tasks import NEW_DELEGATE, NEW_DOMAIN, NEW_OWNER, Operator, blocks
 from tests.support.upstream_server import open_upstream
 
 _POSTGRESQL = "postgresql://smtpgate@db.example.com/smtpgate"
@@ -18,6 +19,9 @@ pytestmark = pytest.mark.slow
 
 async def follow_the_section(desk: Desk, url: str) -> Operator:
     """Do everything that stands there, in order."""
+    sample = desk.folder / "sample"
+    initialize(sample, Sample(hostname="gate.example.com"))
+    await to_thread(desk.says, "apply", sample / "directory")
     async with open_dns() as dns, open_upstream() as upstream:
         desk.ask_dns_at(dns.port)
         desk.relay_to(upstream.port)
@@ -35,15 +39,19 @@ async def must_be_as_told(desk: Desk, operator: Operator, kind: str) -> None:
     """What the section promises has come about."""
     shown = operator.shown
     assert all(shown[line].startswith("allow\n") for line in shown if " simulate " in line)
-    for account_id in (OWNER, DELEGATE):
+    for account_id in (OWNER, DELEGATE, NEW_OWNER, NEW_DELEGATE):
         card = await to_thread(desk.answers, "account", "show", account_id)
         assert card["status"] == "active"
-    domain = await to_thread(desk.answers, "identity", "show", f"{OWNER}/ses-example.com")
-    assert (domain["status"], domain["method"], domain["policies"]) == ("success", "txt", [])
+    revoked = await to_thread(desk.answers, "identity", "show", f"{OWNER}/ses-example.com")
+    assert (revoked["status"], revoked["policies"]) == ("success", [])
+    name = f"{NEW_OWNER}/{NEW_DOMAIN}"
+    domain = await to_thread(desk.answers, "identity", "show", name)
+    assert (domain["status"], domain["method"]) == ("success", "txt")
+    assert len(domain["policies"]) == 1
     assert [key["stage"] for key in domain["dkim_keys"]] == ["active"]
-    address = await to_thread(desk.answers, "identity", "show", f"{OWNER}/ceo@ses-example.com")
+    address = await to_thread(desk.answers, "identity", "show", f"{NEW_OWNER}/ceo@{NEW_DOMAIN}")
     assert (address["status"], address["method"]) == ("success", "mail")
-    (key,) = await to_thread(desk.answers, "key", "list")
+    (key,) = await to_thread(desk.answers, "key", "list", "--owner", f"{NEW_DELEGATE}/mailer")
     assert key["status"] == "active"
     status = await to_thread(desk.answers, "directory", "status")
     assert status["kind"] == kind

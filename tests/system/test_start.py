@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from smtpgate.initialize import initialize
+from smtpgate.initialize import Sample, initialize
 from tests.support.forks import Fork
 from tests.support.source import ROOT
 
@@ -53,7 +53,7 @@ def smtpgate(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Done]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A configuration that could run, were its ports free and ours to take."""
-    initialize(tmp_path, hostname="gate.example.com")
+    initialize(tmp_path, Sample(hostname="gate.example.com"))
     return tmp_path
 
 

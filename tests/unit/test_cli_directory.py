@@ -65,7 +65,7 @@ def test_the_tables_are_made_upgraded_and_then_left_alone(tmp_path: Path) -> Non
     desk.sql("UPDATE directory_version SET version_num = '9999'")
     told = desk.refuses("directory", "upgrade")
     assert "was last used by a later version of smtpgate" in told
-    assert "is at revision 9999" in desk.refuses("account", "list")
+    assert "a later version of smtpgate" in desk.refuses("account", "list")
 
 
 def test_a_copy_has_every_row(office: Desk, tmp_path: Path) -> None:
@@ -75,6 +75,30 @@ def test_a_copy_has_every_row(office: Desk, tmp_path: Path) -> None:
     assert f"the directory is in {target} too" in told
     assert rows_of(target) == rows_of(office.database)
     assert target.stat().st_mode & 0o077 == 0
+
+
+def test_a_copy_warns_of_what_is_changed_after_it(office: Desk, tmp_path: Path) -> None:
+    newest = office.answers("audit", "list", "--limit", "1")[0]["seq"]
+    done = office.give("directory", "copy", f"sqlite:///{tmp_path / 'copy.sqlite'}")
+    assert f"changes after entry {newest} of the audit log are in the old" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("directory", "status"),
+        ("account", "list"),
+        ("account", "pause", OWNER, "--reason", "x"),
+        ("directory", "upgrade"),
+        ("directory", "rekey"),
+    ],
+)
+def test_tables_of_a_later_version_are_called_later_by_every_command(
+    office: Desk, words: tuple[str, ...]
+) -> None:
+    office.sql("UPDATE directory_version SET version_num = '9999'")
+    told = office.refuses(*words)
+    assert "was last used by a later version of smtpgate (its revision 9999" in told
 
 
 def test_a_copy_serves_in_the_place_of_the_first(office: Desk, tmp_path: Path) -> None:
@@ -145,13 +169,24 @@ def test_a_backup_has_everything_and_opens_as_a_directory(office: Desk) -> None:
     assert office.answers("directory", "status")["identities"] == 1
 
 
-def test_a_backup_overwrites_nothing(office: Desk) -> None:
+def test_a_backup_overwrites_nothing_unless_that_is_forced(office: Desk) -> None:
     there = office.folder / "there"
     there.write_text("mine")
-    assert "a backup overwrites nothing" in office.refuses("backup", str(there))
+    told = office.refuses("backup", str(there))
+    assert "name another file, or replace it with --force" in told
     assert there.read_text() == "mine"
-    told = office.refuses("backup", str(office.folder / "no" / "folder"))
-    assert "no such file or directory" in told.lower()
+    office.says("backup", str(there), "--force")
+    assert rows_of(there) == rows_of(office.database)
+    assert there.stat().st_mode & 0o777 == 0o600
+    assert not list(office.folder.glob(".there*"))
+
+
+def test_a_backup_makes_its_folder(office: Desk) -> None:
+    file = office.folder / "no" / "folder" / "copy.sqlite"
+    office.says("backup", str(file))
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    told = office.refuses("backup", "/proc/no/folder")
+    assert "/proc/no/folder: no such file or directory" in told.lower()
 
 
 # -- another master key ------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 """``smtpgate apply`` and ``smtpgate export``: the directory as documents."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -135,3 +138,38 @@ def test_what_cannot_be_exported_is_told(
 ) -> None:
     filled = [word.format(folder=desk.folder) for word in words]
     assert says in desk.refuses(*filled, status=status)
+
+
+@contextmanager
+def as_somebody_without_rights() -> Iterator[None]:
+    """Nobody, when the tests are run by root; else the user, who may not read the folder."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize("place", ["documents", "state"])
+def test_a_file_that_this_user_may_not_read_is_named(
+    desk: Desk, documents: Path, place: str
+) -> None:
+    desk.says("apply", documents)  # imports all that it takes
+    for path in (*desk.folder.parents, desk.folder):
+        if path.is_relative_to("/tmp") and path != Path("/tmp"):
+            path.chmod(0o755)
+    (desk.folder / "master.key").chmod(0o644)
+    for path in (desk.database.parent, *desk.database.parent.iterdir()):
+        path.chmod(0o777)
+    closed = desk.folder / place
+    closed.chmod(0)
+    try:
+        with as_somebody_without_rights():
+            told = desk.refuses("apply", documents, "--dry-run")
+    finally:
+        closed.chmod(0o700)
+    assert str(closed) in told
+    assert "permission denied" in told.lower()

@@ -1,5 +1,6 @@
 """``smtpgate simulate`` at the command line: requests on standard input, or one message."""
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,12 @@ def test_a_configuration_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert run("--config", config).exit_code == 1
 
 
-def test_one_message_is_about_a_directory() -> None:
+def test_one_message_is_about_the_directory_that_is_configured_where_none_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = Path("/nonexistent/smtpgate.toml")
+    module = importlib.import_module("smtpgate.cli.simulate")
+    monkeypatch.setattr(module, "DEFAULT_CONFIG", there)
     result = run("--as", DELEGATE, "--from", "a@example.com", "--to", "x@example.com")
-    assert result.exit_code == 2
+    assert result.exit_code == 1
+    assert f"{there}: cannot be read" in result.stderr

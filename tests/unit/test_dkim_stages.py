@@ -94,7 +94,7 @@ def test_a_key_signs_only_when_its_record_is_seen_or_by_force(kind: CheckKind) -
         activate(keys, "one", DkimCheck(kind, "why not"), NOW)
     assert str(refused.value) == (
         "the record of key 'one' is not published as it should be: why not; "
-        "publish it and wait, or force it"
+        "publish it and wait, or force it (--force)"
     )
     forced = activate(keys, "one", DkimCheck(kind, "why not"), NOW, force=True)
     assert stages(forced) == {"one": "active"}

@@ -15,7 +15,7 @@ from smtpgate.directory.declared.content import Declared
 from smtpgate.directory.declared.documents import DirectoryError
 from smtpgate.directory.declared.read import read_declared
 from smtpgate.directory.sealing import MasterKeys
-from smtpgate.initialize import InitError, InitReport, initialize, sample_folder
+from smtpgate.initialize import InitError, InitReport, Sample, initialize, sample_folder
 from tests.support.cases import CASES
 
 NOW: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -29,7 +29,7 @@ PLAIN: Final = 'tls = "none"\nallow_plaintext_auth = true\n'
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, InitReport]:
     """A configuration from nothing, once for all tests that only look at it."""
     folder = tmp_path_factory.mktemp("init") / "etc"
-    return folder, initialize(folder, hostname="gate.example.com", now=NOW)
+    return folder, initialize(folder, Sample(hostname="gate.example.com"), now=NOW)
 
 
 def declared(folder: Path) -> Declared:
@@ -283,9 +283,9 @@ def test_private_files_of_a_checkout_are_not_copied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sample = tmp_path / "sample"
-    initialize(sample, hostname="gate.example.com", now=NOW)
+    initialize(sample, Sample(hostname="gate.example.com"), now=NOW)
     monkeypatch.setattr("smtpgate.initialize.sample_folder", lambda: sample)
-    initialize(tmp_path / "copy", hostname="gate.example.com", now=NOW)
+    initialize(tmp_path / "copy", Sample(hostname="gate.example.com"), now=NOW)
     for name in (sample / "private").iterdir():
         assert name.read_bytes() != (tmp_path / "copy/private" / name.name).read_bytes()
 
@@ -335,5 +335,29 @@ def test_each_of_the_samples_policies_can_be_attached(path: Path, tmp_path: Path
 
 
 def test_a_state_folder_goes_into_a_configuration_that_is_made(tmp_path: Path) -> None:
-    initialize(tmp_path, state_dir=Path("/var/lib/smtpgate"))
+    initialize(tmp_path, Sample(state_dir=Path("/var/lib/smtpgate")))
     assert load_config(tmp_path / "smtpgate.toml").gate.state_dir == Path("/var/lib/smtpgate")
+
+
+def test_a_domain_goes_into_documents_that_are_made(tmp_path: Path) -> None:
+    report = initialize(tmp_path, Sample(domain="Mail.Example.NET"))
+    found = declared(tmp_path)
+    (one,) = found.identities
+    assert (one.name, one.is_verified) == ("mail.example.net", True)
+    assert "marketing@mail.example.net" in one.policies[0].document
+    assert [record.name for record in report.dns_records] == [
+        "gate1._domainkey.mail.example.net"
+    ]
+    assert (tmp_path / "private/mail.example.net.gate1.pem").exists()
+    announced = (tmp_path / "directory/policies" / ANNOUNCED).read_text()
+    assert "ses-example.com" in announced
+    texts = [path.read_text() for path in tmp_path.rglob("directory/**/*") if path.is_file()]
+    assert sum("ses-example.com" in text for text in texts) == 1
+
+
+def test_a_domain_for_a_configuration_that_is_there_is_refused(tmp_path: Path) -> None:
+    initialize(tmp_path)
+    with pytest.raises(InitError, match="put the domain into it yourself"):
+        initialize(tmp_path, Sample(domain="example.net"))
+    with pytest.raises(InitError, match="'no domain' is no domain"):
+        initialize(tmp_path / "other", Sample(domain="no domain"))

@@ -278,11 +278,11 @@ def read_documents(path: Path, found: list[str]) -> list[Document]:
 
 
 def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        if not path.name.endswith((_TOML, ".json")):
-            raise DirectoryError([f"{path}: is named neither *.toml nor *.json"])
-        return [path]
     try:
+        if path.is_file():
+            if not path.name.endswith((_TOML, ".json")):
+                raise DirectoryError([f"{path}: is named neither *.toml nor *.json"])
+            return [path]
         # What begins with a dot was left there by an editor.
         files = sorted(
             file

@@ -1,0 +1,103 @@
+"""Hosts as an operator sets them up: the shipped configuration, started as ``serve`` does."""
+
+from asyncio import to_thread
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from smtpgate.app import Gate
+from smtpgate.cli import app
+from smtpgate.clock import SystemClock
+from smtpgate.config import Config, load_config
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.initialize import Sample, initialize
+from smtpgate.opening import directory_store, open_directory
+
+__all__ = [
+    "change",
+    "config_of",
+    "directory_of",
+    "host",
+    "on_loopback",
+    "share",
+    "smtpgate",
+    "started",
+]
+
+
+def change(folder: Path, old: str, new: str, name: str = "smtpgate.toml") -> None:
+    """Write something else into a file of a host."""
+    path = folder / name
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def host(folder: Path, shared: Path | None = None) -> Path:
+    """The shipped configuration on loopback; its databases are in the other folder, if any."""
+    initialize(folder, Sample(hostname="gate.example.com"))
+    on_loopback(folder)
+    if shared is not None:
+        for name in ("directory", "journal"):
+            share(folder, name, f"sqlite:///{shared}/{name}.sqlite")
+    return folder
+
+
+def on_loopback(folder: Path) -> None:
+    """Let a host listen on loopback, at ports that are free, and log into a file."""
+    change(folder, '"0.0.0.0"', '"127.0.0.1"')
+    for port in ("587", "465", "9587"):
+        change(folder, f"port = {port}\n", "port = 0\n")
+    change(folder, 'target = "stderr"', 'target = "log"')
+    change(folder, "recheck = true", "recheck = false")
+
+
+def share(folder: Path, name: str, url: str) -> None:
+    """Name the database of the directory or the journal."""
+    before, _, rest = (folder / "smtpgate.toml").read_text().partition(f"\n[{name}]")
+    old = '#url = "postgresql://smtpgate@db.example.com/smtpgate"'
+    assert old in rest
+    rest = rest.replace(old, f'url = "{url}"', 1)
+    (folder / "smtpgate.toml").write_text(f"{before}\n[{name}]{rest}")
+
+
+def config_of(folder: Path) -> Config:
+    """Its configuration."""
+    return load_config(folder / "smtpgate.toml")
+
+
+@asynccontextmanager
+async def started(folder: Path) -> AsyncIterator[Gate]:
+    """A gate that has come up as ``serve`` brings it up."""
+    config = config_of(folder)
+    store = directory_store(config, SystemClock(), [])
+    gate = Gate(config, store)
+    try:
+        await gate.open()
+        await gate.open_directory()
+        await gate.start()
+        yield gate
+    finally:
+        await gate.stop(drain_s=0)
+        await store.close()
+
+
+@asynccontextmanager
+async def directory_of(folder: Path) -> AsyncIterator[DirectoryStore]:
+    """Its directory, open."""
+    store = await open_directory(config_of(folder), SystemClock(), [])
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def smtpgate(folder: Path, *words: str) -> str:
+    """What a command says that comes off well."""
+    environment = {"SMTPGATE_CONFIG": str(folder / "smtpgate.toml")}
+    run = CliRunner().invoke
+    result = await to_thread(run, app, list(words), env=environment)
+    assert result.exit_code == 0, result.output
+    return result.stdout
