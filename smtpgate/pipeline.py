@@ -14,6 +14,7 @@ verdict before the client does. So no end of the gate leaves anything that nobod
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -59,6 +60,7 @@ from smtpgate.ports import (
     LedgerUnavailableError,
     Upstream,
 )
+from smtpgate.threads import Threads
 
 __all__ = ["Pipeline", "Rules"]
 
@@ -123,6 +125,7 @@ class Pipeline:
         self._events = events
         self._clock = clock
         self._on_error = on_error
+        self._threads = Threads("message", min(4, os.cpu_count() or 1))
 
     @property
     def upstream_extensions(self) -> frozenset[str] | None:
@@ -461,4 +464,4 @@ class Pipeline:
         """Do work that grows with the message: at once when small, else in a thread."""
         if octets <= _OFFLOAD_OCTETS:
             return work(*args, **kwargs)
-        return await asyncio.to_thread(work, *args, **kwargs)
+        return await self._threads.run(work, *args, **kwargs)

@@ -24,6 +24,7 @@ from smtpgate.directory.load import Loaded, Loader
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink
 from smtpgate.tasks import TaskOwner
+from smtpgate.threads import Threads
 
 __all__ = ["LiveDirectory", "LiveSettings"]
 
@@ -78,6 +79,7 @@ class LiveDirectory:
         self._generation = 0
         self._feed = Feed(store.database, clock)
         self._tasks = TaskOwner()
+        self._threads = Threads("directory")
         self._as_of_s: float | None = None
         self._problem: str | None = None
 
@@ -199,14 +201,21 @@ class LiveDirectory:
         if key.kind == "identity":
             async with self.store.reading() as connection:
                 rows = await loader.read_identities(connection, key.name)
-            return await _compiled(rows.policy_octets, loader.compile_identities, rows)
+            return await self._compiled(rows.policy_octets, loader.compile_identities, rows)
         async with self.store.reading() as connection:
             if key.kind == "addresses":
                 return await loader.read_addresses(connection, key.name)
             key_rows = await loader.read_key(connection, key.name)
         if key_rows is None:
             return Loaded(None, frozenset(), 0)
-        return await _compiled(key_rows.policy_octets, loader.compile_key, key_rows)
+        return await self._compiled(key_rows.policy_octets, loader.compile_key, key_rows)
+
+    async def _compiled(
+        self, octets: int, compile_: Callable[[R], Loaded[T]], rows: R
+    ) -> Loaded[Any]:
+        if octets <= _OFFLOAD_OCTETS:
+            return compile_(rows)
+        return await self._threads.run(compile_, rows)
 
     # -- changes -------------------------------------------------------------------------------
 
@@ -263,9 +272,3 @@ def _look_at(task: asyncio.Task[Any]) -> None:
 def _is_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-async def _compiled(octets: int, compile_: Callable[[R], Loaded[T]], rows: R) -> Loaded[Any]:
-    if octets <= _OFFLOAD_OCTETS:
-        return compile_(rows)
-    return await asyncio.to_thread(compile_, rows)

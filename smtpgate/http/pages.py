@@ -1,6 +1,5 @@
 """The three pages: ``/metrics``, ``/healthz`` and ``/readyz``; anything else is not there."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -8,6 +7,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+
+from smtpgate.threads import Threads
 
 __all__ = ["pages"]
 
@@ -22,9 +23,11 @@ def pages(
 ) -> Starlette:
     """The application that serves them."""
 
+    threads = Threads("metrics")
+
     async def show_metrics(_request: Request) -> Response:
         # A thousand series take tens of milliseconds, which are the event loop's for mail.
-        return Response(await asyncio.to_thread(metrics), media_type=_METRICS)
+        return Response(await threads.run(metrics), media_type=_METRICS)
 
     async def show_health(_request: Request) -> Response:
         return PlainTextResponse("ok\n")

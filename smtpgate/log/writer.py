@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from smtpgate.tasks import TaskOwner
+from smtpgate.threads import Threads
 
 __all__ = ["LineWriter"]
 
@@ -63,6 +64,7 @@ class LineWriter:
         self._writing = threading.Lock()
         self._turn = asyncio.Lock()
         self._tasks = TaskOwner()
+        self._threads = Threads("log")
         self._open()
 
     def add(self, line: bytes) -> None:
@@ -88,7 +90,7 @@ class LineWriter:
         """Write every line that was taken so far."""
         async with self._turn:
             if self._waiting or self._dropped:
-                await asyncio.to_thread(self._write, *self._take())
+                await self._threads.run(self._write, *self._take())
 
     async def close(self) -> None:
         """Write what waits and close the file; a line that comes later is written at once."""

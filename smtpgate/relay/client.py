@@ -1,7 +1,6 @@
 """Opening connections to the upstream: names, addresses, TLS."""
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +8,7 @@ from dataclasses import replace
 from smtpgate.config import UpstreamConfig
 from smtpgate.core.upstream import Terms, UpstreamUnavailableError
 from smtpgate.relay.connection import Connection, reason_of
+from smtpgate.relay.names import Names
 
 __all__ = ["Client"]
 
@@ -30,6 +30,7 @@ class Client:
             username=config.username,
             password=config.password,
         )
+        self._names = Names(config.host, config.port)
         self._context = _tls_context(config)
         self._server_name = config.tls_name or config.host
 
@@ -66,9 +67,7 @@ class Client:
         problem: OSError = TimeoutError()
         try:
             async with asyncio.timeout_at(until):
-                addresses = await loop.getaddrinfo(
-                    config.host, config.port, type=socket.SOCK_STREAM
-                )
+                addresses = await self._names.addresses()
         except OSError as error:
             raise self._unavailable(error) from error
         for tried, (family, _, _, _, address) in enumerate(addresses):
@@ -87,6 +86,7 @@ class Client:
                 problem = error
             else:
                 return connection
+        self._names.doubt()
         raise self._unavailable(problem) from problem
 
     def _unavailable(self, error: OSError) -> UpstreamUnavailableError:

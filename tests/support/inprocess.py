@@ -127,7 +127,7 @@ allow_plaintext_auth = true
 auth_failure_delay_s = 0
 {listener}
 [upstream.sink]
-host = "127.0.0.1"
+host = "{host}"
 port = {port}
 tls = "off"
 {upstream}
@@ -174,6 +174,7 @@ async def open_gate(
     accounts: str = "",
     replace: tuple[str, str] = ("", ""),
     files: dict[str, str] | None = None,
+    host: str = "127.0.0.1",
     port: int | None = None,
     clock: Clock | None = None,
     **settings: str,
@@ -181,8 +182,9 @@ async def open_gate(
     """Start a gate and its sink.
 
     ``accounts`` is added to accounts.toml after ``replace`` was done in it, ``files`` go into
-    the directory, ``port`` is another upstream's, ``clock`` is what the gate asks for the time,
-    and ``settings`` (gate, listener, upstream, sections) are TOML lines for the configuration.
+    the directory, ``host`` and ``port`` are another upstream's, ``clock`` is what the gate asks
+    for the time, and ``settings`` (gate, listener, upstream, sections) are TOML lines for the
+    configuration.
     """
     directory = folder / "directory"
     directory.mkdir()
@@ -202,7 +204,7 @@ async def open_gate(
     await sink.start()
     lines = dict.fromkeys(("gate", "listener", "upstream", "sections"), "") | settings
     config = folder / "smtpgate.toml"
-    config.write_text(_CONFIG.format(port=port or sink.port, **lines))
+    config.write_text(_CONFIG.format(host=host, port=port or sink.port, **lines))
     (folder / "master.key").write_text(MASTER_KEYS)
     (folder / "master.key").chmod(0o600)
     loaded = load_config(config)
@@ -236,7 +238,9 @@ async def _furnish(folder: Path) -> None:
 async def _begin(folder: Path) -> None:
     """Make what the first start of a gate makes, with the least configuration."""
     plain = folder / "plain.toml"
-    plain.write_text(_CONFIG.format(port=1, gate="", listener="", upstream="", sections=""))
+    plain.write_text(
+        _CONFIG.format(host="127.0.0.1", port=1, gate="", listener="", upstream="", sections="")
+    )
     config = load_config(plain)
     plain.unlink()
     store = await open_directory(config, SystemClock(), [])

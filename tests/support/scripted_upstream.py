@@ -276,9 +276,6 @@ class ScriptedLoop(MovableLoop):
 
     upstream: ScriptedUpstream
 
-    async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> Any:  # noqa: ANN401
-        return [(2, 1, 6, "", (host, port))]
-
     async def create_connection(  # type: ignore[override]
         self,
         factory: Callable[[], Connection],

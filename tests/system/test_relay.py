@@ -174,22 +174,22 @@ async def test_a_port_where_nobody_listens_is_unavailable() -> None:
 async def test_every_address_is_tried_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_upstream() as server, relay_to(server, host="mx.example.net") as upstream:
 
-        async def addresses(_: str, port: int, **__: object) -> list[Any]:
+        def addresses(_: str, port: int) -> list[Any]:
             kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
             return [(*kind, (host, port)) for host in ("127.0.0.2", "127.0.0.1")]
 
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", addresses)
+        monkeypatch.setattr("smtpgate.relay.names.look_up", addresses)
         assert (await upstream.deliver(TO_BOB, MESSAGE)).is_accepted
 
 
 async def test_a_name_that_does_not_resolve_is_unavailable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def nothing(*_: object, **__: object) -> list[Any]:
+    def nothing(_: str, __: int) -> list[Any]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    async with open_upstream() as server, relay_to(server) as upstream:
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nothing)
+    async with open_upstream() as server, relay_to(server, host="mx.example.net") as upstream:
+        monkeypatch.setattr("smtpgate.relay.names.look_up", nothing)
         with pytest.raises(UpstreamUnavailableError, match="name or service not known"):
             await upstream.deliver(TO_BOB, MESSAGE)
 
@@ -206,17 +206,16 @@ async def test_an_address_that_does_not_answer_leaves_time_for_the_next(
         for filler in fillers:
             filler.setblocking(False)
             filler.connect_ex(("127.0.0.2", port))
-        loop = asyncio.get_running_loop()
 
-        async def addresses(*_: object, **__: object) -> list[Any]:
+        def addresses(_: str, __: int) -> list[Any]:
             kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
             return [(*kind, ("127.0.0.2", port)), (*kind, ("127.0.0.1", port))]
 
         facts = UpstreamServer((), None)
         server = await asyncio.start_server(facts.serve, "127.0.0.1", port)
         facts.port = port
-        async with relay_to(facts, connect_timeout_s=0.4) as upstream:
-            monkeypatch.setattr(loop, "getaddrinfo", addresses)
+        async with relay_to(facts, host="mx.example.net", connect_timeout_s=0.4) as upstream:
+            monkeypatch.setattr("smtpgate.relay.names.look_up", addresses)
             assert (await upstream.deliver(TO_BOB, MESSAGE)).is_accepted
         server.close()
         await facts.close()

@@ -1,0 +1,23 @@
+import asyncio
+import threading
+
+import pytest
+
+from smtpgate.threads import Threads
+
+
+async def test_work_that_hangs_in_one_pool_does_not_hold_up_another() -> None:
+    ends = threading.Event()
+    slow, other = Threads("slow", 2), Threads("other")
+    hanging = [asyncio.create_task(slow.run(ends.wait, 10)) for _ in range(10)]
+    await asyncio.sleep(0)
+    assert (await other.run(threading.current_thread)).name.startswith("smtpgate-other")
+    ends.set()
+    assert all(await asyncio.gather(*hanging))
+
+
+async def test_it_returns_and_raises_what_the_work_does() -> None:
+    threads = Threads("test")
+    assert await threads.run(int, "f", base=16) == 15
+    with pytest.raises(ValueError, match="invalid literal"):
+        await threads.run(int, "x")
