@@ -14,6 +14,7 @@ alike pass: comments beside an address in angle brackets, which are left out;
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from smtpgate.core.address import AddressError, Mailbox, parse_mailbox
@@ -28,6 +29,7 @@ _MAX_AUTHORS: Final = 100
 # longer is not looked at, because reading an internationalised label takes quadratic time.
 _MAX_ADDRESS: Final = 1000
 _MAX_PLAIN: Final = 500
+_MAX_CACHED: Final = 200
 
 # The mailboxes that nearly all messages have: a name of plain words, or of harmless characters
 # in quotes, and a dot-atom at a domain. Whatever else there is takes the way below.
@@ -113,6 +115,12 @@ def _parse_field(name: str, value: bytes, *, smtputf8: bool) -> tuple[Author, ..
 
 def parse_authors(value: bytes | str, *, smtputf8: bool) -> tuple[Author, ...]:
     """Read a mailbox list that is unfolded already. Raises AuthorError."""
+    # Most messages are from somebody who has just sent another.
+    parse = _parse_again if len(value) <= _MAX_CACHED else _parse
+    return parse(value, smtputf8=smtputf8)
+
+
+def _parse(value: bytes | str, *, smtputf8: bool) -> tuple[Author, ...]:
     if len(value) > _MAX_OCTETS:
         raise AuthorError(f"longer than {_MAX_OCTETS} octets")
     if not smtputf8 and not value.isascii():  # RFC 6532 §3
@@ -127,6 +135,9 @@ def parse_authors(value: bytes | str, *, smtputf8: bool) -> tuple[Author, ...]:
         name = words or (quoted.strip() if quoted else None)
         return (Author(name or None, _mailbox(in_brackets or bare)),)
     return _parse_list(text)
+
+
+_parse_again: Final = lru_cache(maxsize=1024)(_parse)
 
 
 def _parse_list(text: str) -> tuple[Author, ...]:
