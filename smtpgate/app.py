@@ -521,7 +521,12 @@ async def _serve(gate: Gate) -> None:
     notify("READY=1")
     await feed_watchdog_until(stop)
     notify("STOPPING=1")
+    # Draining may take longer than the watchdog waits.
+    stopped, watchdog = asyncio.Event(), TaskOwner()
+    _ = watchdog.start(feed_watchdog_until(stopped), name="watchdog")
     await gate.stop()
+    stopped.set()
+    await watchdog.drain(1)
 
 
 def run(config: Config) -> None:

@@ -70,7 +70,7 @@ BUDGETS: Final[Mapping[BudgetName, Budget]] = {
         "listener.NAME.max_connections_per_client",
         "too-many-connections",
         True,
-        "The same for one client address.",
+        "The same for one client address, or one /64 network of IPv6 addresses.",
     ),
     "handshake-time": Budget(
         "connecting",

@@ -7,6 +7,7 @@ import contextlib
 import resource
 import sys
 from collections import Counter
+from ipaddress import IPv6Address, IPv6Network
 from typing import Final
 
 from smtpgate.config import ListenerConfig
@@ -22,6 +23,8 @@ __all__ = [
 ]
 
 _NOBODY: Final = ""
+# RFC 6177 §2: a site has at least so much, and each of its hosts can use all of it.
+_IPV6_PREFIX: Final = 64
 
 
 def raise_descriptor_limit(wanted: int) -> None:
@@ -55,6 +58,19 @@ def shortage_of_descriptors(wanted: int, reserved: int) -> str | None:
 
 def _left(limit: int, reserved: int) -> int:
     return sys.maxsize if limit == resource.RLIM_INFINITY else max(1, limit - reserved)
+
+
+def _client_of(address: str) -> str:
+    """Who counts as one client: an IPv4 address, or the network that one IPv6 host may use."""
+    if ":" not in address:
+        return address
+    try:
+        known = IPv6Address(address)
+    except ValueError:
+        return address
+    if known.ipv4_mapped is not None:
+        return str(known.ipv4_mapped)
+    return str(IPv6Network((known, _IPV6_PREFIX), strict=False))
 
 
 class Sockets:
@@ -113,9 +129,10 @@ class Places:
 
     def count_client(self, address: str) -> BudgetName | None:
         """Count one more socket of that client, or name the bound that it would pass."""
-        if self._clients[address] >= self._config.max_connections_per_client:
+        client = _client_of(address)
+        if self._clients[client] >= self._config.max_connections_per_client:
             return "connections-per-client"
-        self._clients[address] += 1
+        self._clients[client] += 1
         return None
 
     def give_back(self, address: str) -> None:
@@ -123,6 +140,7 @@ class Places:
         self._sockets.open -= 1
         self._taken -= 1
         if address != _NOBODY:
-            self._clients[address] -= 1
-            if not self._clients[address]:
-                del self._clients[address]
+            client = _client_of(address)
+            self._clients[client] -= 1
+            if not self._clients[client]:
+                del self._clients[client]

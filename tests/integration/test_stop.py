@@ -1,10 +1,13 @@
 """SIGTERM while there is mail in hand."""
 
 import smtplib
+import socket
 import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+
+import pytest
 
 from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Lab, eventually, listens
@@ -46,6 +49,35 @@ def test_a_transaction_at_the_upstream_finishes_and_idle_sessions_hear_421(lab: 
 
     assert gate.daemon.wait() == 0
     assert [kept.body for kept in upstream.messages] == [b"Made it.\r\n"]
+
+
+def test_the_watchdog_is_fed_also_while_the_gate_drains(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        address = str(lab.new_folder("run") / "notify")
+        manager.bind(address)
+        manager.settimeout(30)
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        monkeypatch.setenv("WATCHDOG_USEC", "200000")
+        authority, upstream = Authority(lab), recorder(lab)
+        gate = start_gate(lab, authority, GatePlan(upstream.port))
+        with (
+            logged_in(gate, authority.client_context()) as busy,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            upstream.hold()
+            sending = pool.submit(
+                busy.sendmail, SENDER, ["bob@example.net"], letter("last", "Made it.\r\n")
+            )
+            upstream.wait_for_arrival()
+            gate.terminate()
+            while manager.recv(100) != b"STOPPING=1":
+                pass
+            assert [manager.recv(100) for _ in range(3)] == [b"WATCHDOG=1"] * 3
+            upstream.release()
+            assert sending.result(30) == {}
+        assert gate.daemon.wait() == 0
 
 
 def test_a_message_half_way_in_is_taken_to_its_end(lab: Lab) -> None:

@@ -246,6 +246,23 @@ async def test_a_client_that_never_reads_is_cut_off_and_its_socket_is_closed(
         assert (await send(await login(gate))).startswith("250")
 
 
+async def test_a_client_that_never_reads_is_cut_off_also_with_tls(tmp_path: Path) -> None:
+    sections = IMPLICIT + FREE + NO_ERROR_ENDS_IT + "reply_timeout_s = 0.2\n"
+    async with open_gate(tmp_path, sections=sections) as (gate, _):
+        dialog = await Dialog.open(gate.listeners["implicit"].port, client_tls())
+        await dialog.reply()
+        await dialog.say("EHLO client.example")
+        assert (await dialog.say(f"AUTH PLAIN {auth_plain()}")).startswith("235")
+        dialog.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(20):
+                while gate.sockets_of_clients.open:
+                    dialog.writer.write(b"EHLO x\r\n" * 1000)
+                    await asyncio.sleep(0)
+        await until(lambda: not gate.sockets_of_clients.open)
+        assert await exhausted(gate, tmp_path, "reply-time", "implicit") == 1
+
+
 async def test_a_client_that_does_not_read_is_not_read_from(tmp_path: Path) -> None:
     listener = FREE + NO_ERROR_ENDS_IT
     async with open_gate(tmp_path, listener=listener) as (gate, _), deaf(gate) as send_octets:
@@ -470,6 +487,7 @@ SCENES: Final[list[Callable[[Path], Coroutine[Any, Any, None]]]] = [
     test_a_handshake_after_starttls_has_its_time,
     test_a_client_that_breaks_off_its_handshake_gives_its_place_back,
     test_a_client_that_never_reads_is_cut_off_and_its_socket_is_closed,
+    test_a_client_that_never_reads_is_cut_off_also_with_tls,
     test_a_client_that_does_not_read_is_not_read_from,
     test_a_stranger_may_not_send_much,
     test_a_client_that_pipelines_without_end_yields,

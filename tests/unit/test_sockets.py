@@ -3,7 +3,15 @@ import sys
 
 import pytest
 
-from smtpgate.smtp.sockets import most_sockets, raise_descriptor_limit, shortage_of_descriptors
+from smtpgate.config import ListenerConfig
+from smtpgate.smtp.sockets import (
+    Place,
+    Places,
+    Sockets,
+    most_sockets,
+    raise_descriptor_limit,
+    shortage_of_descriptors,
+)
 
 
 @pytest.fixture
@@ -52,3 +60,39 @@ def test_a_shortage_says_how_many_connections_there_are_files_for(limits: list[i
     assert "the limit of open files (4096) leaves 3840 connections" in problem
     limits[1] = resource.RLIM_INFINITY
     assert shortage_of_descriptors(10**9, 256) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_one_client"),
+    [
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8:1:1::1", "2001:db8:1:1:ffff:ffff:ffff:ffff", True),
+        ("2001:db8:1:1::1", "2001:db8:1:2::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+    ],
+)
+def test_addresses_that_one_host_may_use_are_one_client(
+    one: str, other: str, is_one_client: bool
+) -> None:
+    config = ListenerConfig(
+        name="plain",
+        port=0,
+        tls="none",
+        allow_plaintext_auth=True,
+        max_connections_per_client=1,
+    )
+    sockets = Sockets(10)
+    places = Places(config, sockets)
+    first, second = places.take(), places.take()
+    assert isinstance(first, Place)
+    assert isinstance(second, Place)
+    assert first.name_client(one) is None
+    assert second.name_client(other) == ("connections-per-client" if is_one_client else None)
+    for place in (first, second, first):
+        place.give_back()
+    assert (len(places), sockets.open) == (0, 0)
+    third = places.take()
+    assert isinstance(third, Place)
+    assert third.name_client(other) is None
