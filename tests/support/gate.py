@@ -192,6 +192,8 @@ class GatePlan:
     state_dir: Path | None = None
     accounts: str = ACCOUNTS
     open_files: int | None = None
+    sections: str = ""  # more of the configuration, such as [ledger]
+    skew_s: float = 0  # how wrong the clock of its host is
 
 
 class Gate:
@@ -248,6 +250,7 @@ def _config(plan: GatePlan, authority: Authority, directory: Path) -> str:
             f"master_key_file = {_toml(directory / 'keys/master.key')}\nrecheck = false\n"
             + (f"url = {_toml(plan.directory_url)}\n" if plan.directory_url else ""),
             f'[http]\naddress = "{LOOPBACK}"\nport = {plan.http_port}\n',
+            plan.sections,
         ]
     )
 
@@ -271,9 +274,11 @@ def start_gate(lab: Lab, authority: Authority, plan: GatePlan) -> Gate:
     config = folder / "smtpgate.toml"
     config.write_text(_config(plan, authority, directory))
     limit = [] if plan.open_files is None else ["prlimit", f"--nofile={plan.open_files}"]
+    skewed = ("tests.support.skewed", str(plan.skew_s))
+    program = skewed if plan.skew_s else ("smtpgate",)
     daemon = lab.start(
         "smtpgate",
-        [*limit, sys.executable, "-m", "smtpgate", "serve", "--config", config],
+        [*limit, sys.executable, "-m", *program, "serve", "--config", config],
         folder / "log",
         ready=lambda: _is_ready(plan.http_port),
         env={**os.environ, "PYTHONPATH": str(ROOT)},
