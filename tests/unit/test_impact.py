@@ -10,6 +10,7 @@ from smtpgate.core.account import Account, Principal, SendingLimits
 from smtpgate.core.address import Mailbox
 from smtpgate.core.arn import IdentityArn, user_arn
 from smtpgate.core.author import Author
+from smtpgate.core.events import UsedIdentity
 from smtpgate.core.identity import Identity
 from smtpgate.core.impact import ALLOWED, Impact, Proposal, impact_of
 from smtpgate.core.policy import Policy, parse_policy
@@ -105,6 +106,27 @@ def test_the_sender_is_as_it_is_now() -> None:
     told = weighed(allowing("ceo"), records, principals=())
     assert dict(told.unclear) == {"sender-gone": 1}
     assert told.looked_at == 1
+
+
+def test_a_relay_s_report_is_decided_again_as_one() -> None:
+    mailbox = Mailbox("marketing", "ses-example.com")
+    report = replace(
+        record("MAILER-DAEMON"),
+        reverse_path=None,
+        identities=(UsedIdentity("report", mailbox, IDENTITY, "inferred"),),
+    )
+    assert "ses-example.com" in report.names
+    assert not weighed(allowing("marketing"), [report]).examples
+    told = weighed(allowing("ceo"), [report])
+    assert [(one.as_now, one.as_proposed) for one in told.examples] == [
+        (ALLOWED, "implicit-deny")
+    ]
+
+
+def test_resent_from_is_asked_as_it_was() -> None:
+    resent = record("marketing", resent=(Author(None, Mailbox("ceo", "ses-example.com")),))
+    assert not weighed(allowing("marketing"), [resent]).newly_allowed
+    assert weighed(allowing("marketing", "ceo"), [resent]).newly_allowed
 
 
 def test_recipients_that_were_not_kept_make_only_what_asks_for_them_unclear() -> None:

@@ -64,6 +64,8 @@ def evaluate(
     if (passes_user_half or direct) if is_own else (passes_user_half and allows):
         counting = direct if is_own else allows
         return Decision(Outcome.ALLOW, _cited(user_allows) + _cited(counting), user, identity)
+    if is_own and _could_suffice(identity_policies, who):
+        identity = replace(identity, is_needed=True)
     user = _explained(user, user_policies, request, who)
     identity = _explained(identity, identity_policies, request, who)
     return Decision(Outcome.IMPLICIT_DENY, (), user, identity, user.miss or identity.miss)
@@ -86,6 +88,15 @@ def names_caller(policies: Iterable[Policy], caller: Caller, context: Context) -
         )
         for policy in policies
         for statement in policy.statements
+    )
+
+
+def _could_suffice(policies: Iterable[Policy], who: Who) -> bool:
+    """Whether an Allow would suffice in the caller's own account, if it applied."""
+    return any(
+        not one.is_deny and one.principals is not None and one.principals.suffices_alone(who)
+        for policy in policies
+        for one in policy.statements
     )
 
 
