@@ -39,6 +39,7 @@ _MAX_PATH_OCTETS: Final = 254
 
 _ATEXT: Final = r"A-Za-z0-9!#$%&'*+\-/=?^_`{|}~"
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_NO_DOMAIN: Final = "Missing final '@domain'"  # Amazon SES's words, with its capital
 # The fast path: an ASCII dot-string at an ASCII domain (RFC 5321 §4.1.2).
 _PLAIN: Final = re.compile(rf"([{_ATEXT}]+(?:\.[{_ATEXT}]+)*)@({_LABEL}(?:\.{_LABEL})*)")
 _DOT_STRING: Final = re.compile(
@@ -130,7 +131,7 @@ def _mailbox(
 ) -> Mailbox:
     at = text.rfind("@")
     if at < 0:
-        raise AddressError("missing final '@domain'")
+        raise AddressError(_NO_DOMAIN)
     mailbox = Mailbox(read_local_part(text[:at]), read_domain(text[at + 1 :]))
     if len(str(mailbox).encode()) > _MAX_PATH_OCTETS:
         raise AddressError(f"address is longer than {_MAX_PATH_OCTETS} octets")
@@ -238,7 +239,7 @@ def _without_brackets(text: str) -> str:
     if text.startswith("<") and text.endswith(">"):
         text = text[1:-1]
     elif not text:
-        raise AddressError("missing final '@domain'")
+        raise AddressError(_NO_DOMAIN)
     if text.startswith("@"):
         raise AddressError("source routes are not accepted")
     return text

@@ -4,13 +4,19 @@ The same functions decide as on the way of a message; only the message is not th
 are given replace what the gate would derive.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from smtpgate.core.account import Principal
-from smtpgate.core.address import AddressError, Mailbox, ReversePath, parse_mailbox
+from smtpgate.core.address import (
+    AddressError,
+    Mailbox,
+    ReversePath,
+    parse_forward_path,
+    parse_mailbox,
+)
 from smtpgate.core.arn import ArnError, IdentityArn
 from smtpgate.core.author import Author
 from smtpgate.core.authorization import (
@@ -167,7 +173,7 @@ def trial_of(
     if _FEEDBACK in absent:
         reverse_path = None
     at = reader.moment(now)
-    recipients = reader.mailboxes(_RECIPIENTS)
+    recipients = reader.mailboxes(_RECIPIENTS, parse_forward_path)
     arn = reader.identity_arn(identity_arn)
     if reader.problems:
         raise TrialError(reader.problems)
@@ -190,12 +196,14 @@ class _Reader:
         self.context = context
         self.problems: list[str] = []
 
-    def mailboxes(self, key: str) -> tuple[Mailbox, ...]:
+    def mailboxes(
+        self, key: str, parse: Callable[[str], Mailbox] = parse_mailbox
+    ) -> tuple[Mailbox, ...]:
         """The values of a key as mailboxes."""
         found: list[Mailbox] = []
         for value in self.context.get(key, ()):
             try:
-                found.append(parse_mailbox(value))
+                found.append(parse(value))
             except AddressError as error:
                 self.problems.append(f"context.{key}: {value!a} is no address: {error}")
         return tuple(found)

@@ -79,6 +79,7 @@ class GateProtocol(SMTP):
         self._command_timeout_s = config.command_timeout_s
         self._tasks = tasks
         self._input = bytearray()
+        self._is_inside_line = False  # a bare LF came, and the CRLF of its line not yet
         self._output: list[bytes] = []
         self._commands_in_turn = 0
         # Bounds on a client that has not logged in; ``None`` once it has.
@@ -284,6 +285,11 @@ class GateProtocol(SMTP):
         line = bytes(self._input[: end + 1])
         del self._input[: end + 1]
         if b"\0" in line or line.find(b"\r") != end - 1:
+            # Only CRLF ends a line (RFC 5321 §2.3.8): what follows a bare LF is no command.
+            self._is_inside_line = not line.endswith(b"\r\n")
+            return ILL_ENDED
+        if self._is_inside_line:
+            self._is_inside_line = False
             return ILL_ENDED
         return line[:-2]
 

@@ -82,6 +82,11 @@ def test_a_request_without_policies_needs_a_configuration() -> None:
     [
         (FROM, {}, "allow"),
         (FROM, {"sender": {"account": DELEGATE}}, "allow"),
+        (
+            {**FROM, "ses:Recipients": ["us..er@example.net", "Postmaster", "a@b_c"]},
+            {},
+            "allow",
+        ),
         (FROM, {"sender": {"account": DELEGATE, "user": "idle"}}, "implicit-deny"),
         (FROM, {"sender": {"account": OWNER, "user": "own"}}, "allow"),
         (FROM, {"sender": {"account": "777777777777", "user": "mailer"}}, "implicit-deny"),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from smtpgate.core.address import AddressError, parse_mailbox
+from smtpgate.core.address import AddressError, parse_forward_path, parse_mailbox
 from smtpgate.core.policy.conditions import Condition, is_glob
 from smtpgate.core.policy.finding import Finding, found
 from smtpgate.core.policy.keys import Key, KeyType, is_multivalued, known_key
@@ -274,7 +274,9 @@ def _exact_findings(
         )
         return
     try:
-        spelt = str(parse_mailbox(value))
+        # Recipients have looser forms than other addresses.
+        is_recipient = condition.key.lower() == "ses:recipients"
+        spelt = str(parse_forward_path(value) if is_recipient else parse_mailbox(value))
     except AddressError as error:
         if not condition.operator.row.negated:
             yield found("never-true", path, f"{shown(value)} is no address: {error}")
