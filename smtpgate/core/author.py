@@ -66,6 +66,8 @@ _REFUSED: Final = {
 _DOT_ATOM: Final = re.compile(
     r'[^\x00-\x20"(),.:;<>@\[\\\]\x7f]+(?:\.[^\x00-\x20"(),.:;<>@\[\\\]\x7f]+)*'
 )
+_QUOTED_PAIR: Final = re.compile(r"\\(.)")
+_LIST_MARKS: Final = frozenset(",;:")
 _Token = tuple[str, str]
 
 
@@ -151,6 +153,8 @@ def _parse_list(text: str) -> tuple[Author, ...]:
             continue
         if len(authors) == _MAX_AUTHORS:
             raise AuthorError(f"more than {_MAX_AUTHORS} mailboxes")
+        if authors and pending and pending[0][0] == "comment":
+            raise AuthorError("a comment at the start of a mailbox in a list")
         authors.append(_author(pending))
         pending = []
     return tuple(authors)
@@ -223,8 +227,8 @@ def _name(tokens: list[_Token], mailbox: Mailbox) -> str | None:
     """The display name that the tokens before an address make."""
     pieces: list[str] = []
     for kind, piece in tokens:
-        if kind == "quoted" and not piece.endswith('"'):
-            raise AuthorError("an address where a display name should be")
+        if kind == "quoted":
+            _check_quoted(piece)
         # An address alone may be the same once more; beside other words some read on in them.
         is_same = len(tokens) == 1 and _is_spelling_of(piece, mailbox)
         if kind == "word" and "@" in piece and not is_same:
@@ -236,6 +240,16 @@ def _name(tokens: list[_Token], mailbox: Mailbox) -> str | None:
     if _has_brackets(tokens) and name is not None and ("@" in name or '"' in name):
         raise AuthorError("square brackets without quotes beside an at sign or quote")
     return name
+
+
+def _check_quoted(piece: str) -> None:
+    """Refuse what is no name, or another one for programs that do not read backslashes."""
+    if not piece.endswith('"'):
+        raise AuthorError("an address where a display name should be")
+    if "\\" in piece:
+        quotes = _QUOTED_PAIR.findall(piece).count('"')
+        if quotes % 2 or (quotes and "@" in piece and not _LIST_MARKS.isdisjoint(piece)):
+            raise AuthorError("unbalanced quotes behind backslashes in the display name")
 
 
 def _has_brackets(tokens: list[_Token]) -> bool:

@@ -7,7 +7,7 @@ from tests.support.mailreaders import (
     accepted,
     differences,
     node_readers,
-    perl_reader,
+    perl_readers,
     python_readers,
 )
 
@@ -29,8 +29,10 @@ def test_programs_of_npm_find_the_same_mailboxes(messages: list[Accepted]) -> No
 
 
 def test_programs_in_perl_find_the_same_mailboxes(messages: list[Accepted]) -> None:
-    found = perl_reader(messages)
-    assert differences(messages, found["MailTools"]) == []
+    found = perl_readers(messages)
+    assert set(found) == {"MailTools", "Dovecot"}
+    for reader, addresses in found.items():
+        assert differences(messages, addresses) == [], reader
 
 
 @pytest.mark.parametrize("reader", python_readers())

@@ -31,16 +31,19 @@ __all__ = [
     "accepted",
     "differences",
     "node_readers",
-    "perl_reader",
+    "perl_readers",
     "python_readers",
 ]
 
 _VERSIONS: Final = {"mailparser": "3.14.2", "postal-mime": "4.0.0"}
 _FOLDER: Final = ROOT / "tests/integration"
 _TIMEOUT_S: Final = 120
-# Python's newer reader follows RFC 5322 without its §4: it gives up at a full stop before an
-# angle bracket, and at square brackets outside quotes, and then has a mailbox less, or none.
-_GIVES_UP: Final = re.compile(r"\.[ \t]*(?:\([^()]*(?:\([^()]*\)[^()]*)*\)[ \t]*)*<|[\[\]]")
+# Where readers that follow RFC 5322 without its §4 give up, and find a mailbox less, or none:
+# at square brackets outside quotes, and Python's at a full stop before an angle bracket too.
+_BRACKETS: Final = re.compile(r"[\[\]]")
+_BRACKETS_OR_STOP: Final = re.compile(
+    r"\.[ \t]*(?:\([^()]*(?:\([^()]*\)[^()]*)*\)[ \t]*)*<|[\[\]]"
+)
 
 Addresses = tuple[frozenset[str], frozenset[str]]
 """Those of From and those of Sender."""
@@ -145,19 +148,18 @@ def python_readers() -> Mapping[str, Callable[[Accepted], Addresses]]:
 
 
 def _by_registry_unless_it_gives_up(one: Accepted) -> Addresses:
-    text = one.octets.partition(b"\r\n\r\n")[0].decode("utf-8", "replace")
     try:
         found = _by_registry(one.octets)
     except (TypeError, IndexError, AttributeError):  # it has bugs of its own
-        found = (frozenset(), frozenset())
-        text = "[]"
-    # What it gives up it does not take for another's.
-    gave_up = _GIVES_UP.search(text) is not None
-    if gave_up and all(
-        theirs <= ours for theirs, ours in zip(found, one.addresses, strict=True)
-    ):
         return one.addresses
-    return found
+    return _unless_it_gives_up(one, found, _BRACKETS_OR_STOP)
+
+
+def _unless_it_gives_up(one: Accepted, found: Addresses, where: re.Pattern[str]) -> Addresses:
+    """What was found, or the gate's reading: who gives up takes a message for nobody else's."""
+    text = one.octets.partition(b"\r\n\r\n")[0].decode("utf-8", "replace")
+    is_fewer = all(theirs <= ours for theirs, ours in zip(found, one.addresses, strict=True))
+    return one.addresses if is_fewer and where.search(text) else found
 
 
 # -- programs ----------------------------------------------------------------------------------
@@ -169,13 +171,20 @@ def node_readers(messages: Sequence[Accepted]) -> dict[str, list[Addresses]]:
     return _run([need("node", "nodejs"), _FOLDER / "read.mjs", folder], messages)
 
 
-def perl_reader(messages: Sequence[Accepted]) -> dict[str, list[Addresses]]:
-    """What Perl's Mail::Header and Mail::Address find."""
+def perl_readers(messages: Sequence[Accepted]) -> dict[str, list[Addresses]]:
+    """What Perl's Mail::Address finds, and Email::Address::XS, which is Dovecot's reader."""
     perl = need("perl", "perl")
-    probe = subprocess.run([perl, "-MMail::Address", "-e1"], capture_output=True, check=False)
-    if probe.returncode != 0:
-        missing("Perl's Mail::Address is not installed (apt-get install libmailtools-perl)")
-    return _run([perl, _FOLDER / "read.pl"], messages)
+    for package, module in (
+        ("libmailtools-perl", "Mail::Address"),
+        ("libemail-address-xs-perl", "Email::Address::XS"),
+    ):
+        probe = subprocess.run([perl, f"-M{module}", "-e1"], capture_output=True, check=False)
+        if probe.returncode != 0:
+            missing(f"Perl's {module} is not installed (apt-get install {package})")
+    found = _run([perl, _FOLDER / "read.pl"], messages)
+    rows = zip(messages, found["Dovecot"], strict=True)
+    found["Dovecot"] = [_unless_it_gives_up(one, theirs, _BRACKETS) for one, theirs in rows]
+    return found
 
 
 def _run(command: list[object], messages: Sequence[Accepted]) -> dict[str, list[Addresses]]:
