@@ -175,6 +175,7 @@ class UpstreamConfig(Table):
     command_timeout_s: Seconds = 60
     data_timeout_s: Seconds = 180
     deadline_s: Seconds = 240
+    remember_refused_s: Annotated[int, Field(ge=60)] = 7200
 
     @model_validator(mode="before")
     @classmethod

@@ -34,6 +34,7 @@ from smtpgate.core.events import BudgetExhausted, MailRefused, Stage, Submission
 from smtpgate.core.headers import Field
 from smtpgate.core.limits import Charge, LimitExceededError, Reservation
 from smtpgate.core.reading import ReadMessage, read_message
+from smtpgate.core.refused_recipients import RefusedRecipients
 from smtpgate.core.reply import Reject, Reply, reject, reply_of
 from smtpgate.core.reports import authorize_message, report_names, report_recipients
 from smtpgate.core.signing import signature_fields
@@ -46,7 +47,7 @@ from smtpgate.core.upstream import (
     UpstreamBusyError,
     UpstreamUnavailableError,
 )
-from smtpgate.core.verdict import over_limit, refusal_of, worded
+from smtpgate.core.verdict import answers_at_next_try, over_limit, refusal_of, worded
 from smtpgate.outcome import Outcome, refuse
 from smtpgate.pacing import Pacer
 from smtpgate.ports import (
@@ -91,6 +92,7 @@ class Rules:
     allow_when_ledger_fails: bool = False
     allow_when_journal_fails: bool = False
     mask_client: bool = False
+    remember_refused_s: float = 7200
 
 
 class Pipeline:
@@ -115,6 +117,7 @@ class Pipeline:
         self._ledger = ledger
         self.pacer = Pacer(ledger, max_wait_s=rules.max_wait_s, clock=clock)
         self._upstream = upstream
+        self.refused = RefusedRecipients(rules.remember_refused_s)
         self._outcome = Outcome(
             journal,
             events,
@@ -136,6 +139,11 @@ class Pipeline:
     def upstream_max_octets(self) -> int | None:
         """The largest message that the upstream takes, as it lately said."""
         return self._upstream.max_octets
+
+    @property
+    def upstream_max_recipients(self) -> int | None:
+        """The most recipients that the upstream takes at once, as it lately said."""
+        return self._upstream.max_recipients
 
     async def submit(
         self, submission: Submission, *, client_gone: asyncio.Future[None] | None = None
@@ -404,6 +412,7 @@ class Pipeline:
                 done.upstream, done.upstream_reply = outcome.upstream, outcome.reply
                 refusal = refusal_of(outcome)
                 if refusal is not None:
+                    self._remember_refused(outcome, done.submission)
                     raise refusal
                 done.counted = recipients - len(outcome.refused)
                 done.outcome, done.reason = "accepted", "accepted"
@@ -433,6 +442,17 @@ class Pipeline:
                 self._clock.now(),
             )
         )
+
+    def _remember_refused(self, delivery: Delivery, submission: Submission) -> None:
+        """Keep the refusals of recipients for the client's next try."""
+        answers = [
+            (mailbox, worded(Reject(reply, "upstream-reply"), submission.message_id))
+            for mailbox, reply in answers_at_next_try(delivery)
+        ]
+        if answers:
+            account_id, now_s = submission.principal.account.id, self._clock.monotonic()
+            reverse_path = submission.envelope.reverse_path
+            self.refused.note(account_id, reverse_path, answers, now_s)
 
     # -- around them ---------------------------------------------------------------------------
 

@@ -186,6 +186,10 @@ class Upstream(Protocol):
     def max_octets(self) -> int | None:
         """The largest message that it takes, as it lately said; ``None`` when unknown."""
 
+    @property
+    def max_recipients(self) -> int | None:
+        """The most recipients that it takes at once, as it showed; ``None`` when unknown."""
+
 
 class Journal(Protocol):
     """Keeps a record of each submission. Raises JournalUnavailableError."""

@@ -30,5 +30,6 @@ def rules_of(config: Config, hostname: str) -> Rules:
         require_signature=config.signing.require,
         allow_when_ledger_fails=config.limits.on_store_failure == "allow",
         allow_when_journal_fails=config.journal.on_failure == "allow",
+        remember_refused_s=config.sole_upstream.remember_refused_s,
         mask_client=config.gate.received_client == "mask",
     )

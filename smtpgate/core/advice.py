@@ -117,11 +117,12 @@ ADVICE: Final[Mapping[str, str]] = {
         "It has to wait longer (RFC 5321 §4.5.3.2.6: 10 minutes) when it tries again."
     ),
     "recipients-refused": (
-        "The sender has to leave out the recipients that the upstream refused for good."
+        "Nothing, if the sender tries again, as mail servers do: the gate rejects "
+        "these recipients at RCPT then, and the message goes to the others."
     ),
     "recipients-deferred": (
-        "The sender has to try again later, as mail servers do by themselves; the others were "
-        "not sent to either."
+        "Nothing, if the sender tries again, as mail servers do: the gate defers "
+        "these recipients at RCPT then, and the message goes to the others."
     ),
     "in-doubt": (
         "Ask the operator of the upstream whether it has the message before it is sent again: "

@@ -245,10 +245,16 @@ CATALOGUE: Final[dict[str, Reply]] = {
         451, "4.4.2", "Upstream mail server gave no answer to the message"
     ),
     "recipients-refused": Reply(
-        554, "5.1.1", "Nothing was sent, recipients refused: {refused}"
+        451,
+        "4.5.0",
+        "Message not sent: the next server rejected {refused}. Try again: they are rejected "
+        "at RCPT then, and the message goes to the others",
     ),
     "recipients-deferred": Reply(
-        451, "4.5.0", "Nothing was sent, recipients deferred: {refused}"
+        451,
+        "4.5.0",
+        "Message not sent: the next server deferred {refused}. Try again: they are deferred "
+        "at RCPT then, and the message goes to the others",
     ),
     # ourselves
     "temporary-failure": Reply(451, "4.3.0", "Temporary service failure"),  # [SES]
@@ -283,8 +289,8 @@ REASONS: Final[dict[str, str]] = {
     "upstream-unreachable": "the upstream could not be reached, or broke off before the end",
     "upstream-busy": "too many messages of the account wait for a connection to the upstream",
     "client-gone": "the client left while its message waited in line; nothing was sent",
-    "recipients-refused": "the upstream refused some of the recipients for good",
-    "recipients-deferred": "the upstream deferred some of the recipients",
+    "recipients-refused": "the upstream rejected some recipients; the next try has the others",
+    "recipients-deferred": "the upstream deferred some recipients; the next try has the others",
     "in-doubt": "the message went out whole and the upstream never answered",
     "gate-stopped": "the gate was stopped by force before the upstream had the message",
     "directory-unavailable": "accounts, identities or policies could not be read",

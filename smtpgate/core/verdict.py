@@ -1,12 +1,20 @@
 """Verdicts: what the client hears of an upstream's answer, and how a refusal is worded."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+from smtpgate.core.address import Mailbox
 from smtpgate.core.reply import CATALOGUE, INNER_REASONS, Reject, Reply, reply_of
-from smtpgate.core.upstream import Delivery
+from smtpgate.core.upstream import Delivery, is_too_many
 
-__all__ = ["OVER_LIMIT", "last_word", "over_limit", "refusal_of", "worded"]
+__all__ = [
+    "OVER_LIMIT",
+    "answers_at_next_try",
+    "last_word",
+    "over_limit",
+    "refusal_of",
+    "worded",
+]
 
 _MAX_DETAIL: Final = 300
 _MAX_NAMED: Final = 5
@@ -33,28 +41,45 @@ def over_limit(limit: str, detail: str = "") -> Reject:
 def refusal_of(delivery: Delivery) -> Reject | None:
     """The refusal that a delivery amounts to, or ``None`` when the upstream took the message.
 
-    One message has one reply, so a part of its recipients cannot be refused: when any is
-    deferred or refused nothing was sent, and the client hears of whom it was
-    (RFC 5321 §4.2.1 for the classes of codes).
+    When all recipients were refused for good, the upstream's reply is passed on, as it is for
+    the only recipient. Otherwise the client may try again: the message has one reply, and it
+    must not be lost for the recipients that were not refused (RFC 5321 §4.2.1 for the classes
+    of codes).
     """
     if delivery.is_accepted:
         return None
     refused = delivery.refused
     if not refused:
         return Reject(delivery.reply, "upstream-reply")
-    if len(refused) == len(delivery.recipients) and all(
-        entry.reply.is_permanent for entry in refused
-    ):
-        return Reject(refused[0].reply, "upstream-reply")
-    deferred = [entry for entry in refused if entry.reply.is_transient]
     if len(delivery.recipients) == 1:
-        return Reject(deferred[0].reply, "upstream-reply")
+        return Reject(refused[0].reply, "upstream-reply")
+    deferred = [entry for entry in refused if _may_be_tried_again(entry.reply)]
+    if not deferred and len(refused) == len(delivery.recipients):
+        return Reject(refused[0].reply, "upstream-reply")
     named = deferred or refused
     shown = ", ".join(f"<{entry.mailbox}> ({entry.reply})" for entry in named[:_MAX_NAMED])
     if len(named) > _MAX_NAMED:
         shown += f" and {len(named) - _MAX_NAMED} more"
     kind = "recipients-deferred" if deferred else "recipients-refused"
     return Reject(reply_of(kind, refused=shown), kind)
+
+
+def answers_at_next_try(delivery: Delivery) -> Sequence[tuple[Mailbox, Reply]]:
+    """The refused recipients of a message that the client sends again, each with its answer.
+
+    A recipient beyond the number that the server takes at once is not refused itself.
+    """
+    if delivery.is_accepted or len(delivery.recipients) == 1:
+        return ()
+    return [
+        (entry.mailbox, entry.reply)
+        for entry in delivery.refused
+        if not is_too_many(entry.reply)
+    ]
+
+
+def _may_be_tried_again(reply: Reply) -> bool:
+    return reply.is_transient or is_too_many(reply)
 
 
 def worded(refusal: Reject, message_id: str) -> Reply:

@@ -24,6 +24,7 @@ from smtpgate.core.upstream import (
     Octets,
     UpstreamBusyError,
     UpstreamUnavailableError,
+    recipient_limit,
 )
 from smtpgate.ports import Attempt, Clock
 from smtpgate.relay.client import Client
@@ -35,6 +36,7 @@ from smtpgate.tasks import TaskOwner
 __all__ = ["PooledUpstream"]
 
 _FACTS_KEPT_S: Final = 300.0
+_RECIPIENT_LIMIT_KEPT_S: Final = 3600.0
 # What a waiter is handed: a connection in use before, or only the right to open one.
 _Slot = Connection | None
 _Waiter = asyncio.Future[_Slot]
@@ -70,6 +72,8 @@ class PooledUpstream:
         self._extensions: frozenset[str] | None = None
         self._max_octets: int | None = None
         self._facts_at = 0.0
+        self._recipient_limit: int | None = None
+        self._recipient_limit_at = 0.0
         self._sweeper: asyncio.TimerHandle | None = None
         self._is_closing = False
 
@@ -114,6 +118,16 @@ class PooledUpstream:
             return None
         return self._max_octets
 
+    @property
+    def max_recipients(self) -> int | None:
+        """The most recipients of a message, as its answers showed; ``None`` when unknown.
+
+        It is forgotten after a while, so that a server whose limit was raised is asked again.
+        """
+        if self._clock.monotonic() - self._recipient_limit_at > _RECIPIENT_LIMIT_KEPT_S:
+            return None
+        return self._recipient_limit
+
     def connection_counts(self) -> Mapping[str, int]:
         """How many connections are in each state; may be asked from another thread."""
         idle = len(self._idle)
@@ -134,13 +148,17 @@ class PooledUpstream:
             try:
                 if slot is not None and slot.is_ready:
                     try:
-                        return await slot.deliver(envelope, message, deadline, attempt)
+                        return self._learned_from(
+                            await slot.deliver(envelope, message, deadline, attempt)
+                        )
                     except StaleConnectionError:
                         pass
                 slot = None
                 slot = await self._open(deadline)
                 if slot is not None:
-                    return await slot.deliver(envelope, message, deadline, attempt)
+                    return self._learned_from(
+                        await slot.deliver(envelope, message, deadline, attempt)
+                    )
             finally:
                 self._release(attempt.account_id, slot)
             slot = await self._acquire(attempt, deadline, was_there=True)
@@ -155,6 +173,17 @@ class PooledUpstream:
         farewells = [self._retire(self._idle.pop()) for _ in range(len(self._idle))]
         if farewells:
             await asyncio.wait(farewells)
+
+    def _learned_from(self, delivery: Delivery) -> Delivery:
+        """Note how many recipients the server takes at once, when it said so."""
+        if not delivery.is_accepted:
+            limit = recipient_limit(delivery)
+            if limit is not None:
+                self._recipient_limit, self._recipient_limit_at = (
+                    limit,
+                    self._clock.monotonic(),
+                )
+        return delivery
 
     # -- opening -------------------------------------------------------------------------------
 

@@ -115,6 +115,7 @@ class GateSession(GateProtocol):
         self._key: AccessKey | None = None
         self._mail: MailCommand | None = None
         self._recipients: dict[Mailbox, None] = {}
+        self._refused_recipients: dict[Mailbox, None] = {}
         self._spent = _Spent()
         self._max_junk_commands = door.config.max_junk_commands
         self._excused = 0  # commands out of sequence that are no errors of the client's
@@ -310,6 +311,7 @@ class GateSession(GateProtocol):
 
     async def on_quit(self, _argument: bytes) -> None:
         """QUIT."""
+        self._reset()
         raise HangUp(CATALOGUE["bye"])
 
     # -- authentication ------------------------------------------------------------------------
@@ -422,14 +424,40 @@ class GateSession(GateProtocol):
         if recipient in self._recipients:  # relayed and charged once
             self.reply_lines(_SAID["recipient-ok"])
             self._count_junk()
-        elif len(self._recipients) >= self.door.max_recipients:
+        elif len(self._recipients) >= self._max_recipients:
             self._refuse_recipient()
+        elif (refusal := self._refusal_of_upstream(self._mail, recipient)) is not None:
+            self._refuse(refusal)
         else:
             self._recipients[recipient] = None
             self.reply_lines(_SAID["recipient-ok"])
 
+    @property
+    def _account_id(self) -> str:
+        return "" if self._key is None else self._key.principal.account.id
+
+    @property
+    def _max_recipients(self) -> int:
+        """The fewer of the gate's limit and the upstream's."""
+        learned = self.door.pipeline.upstream_max_recipients
+        limit = self.door.max_recipients
+        return limit if learned is None else min(limit, learned)
+
+    def _refusal_of_upstream(self, mail: MailCommand, mailbox: Mailbox) -> Reply | None:
+        """What the upstream answered for a recipient when it refused a part of the message.
+
+        It is no error of the client's: a message may have many such recipients.
+        """
+        refused, now_s = self.door.pipeline.refused, self.door.clock.monotonic()
+        refusal = refused.find(self._account_id, mail.reverse_path, mailbox, now_s)
+        if mailbox in self._refused_recipients:
+            self._count_junk()
+        elif refusal is not None:
+            self._refused_recipients[mailbox] = None
+        return refusal
+
     def _refuse_recipient(self) -> None:
-        self._refuse(reply_of("too-many-recipients", limit=self.door.max_recipients))
+        self._refuse(reply_of("too-many-recipients", limit=self._max_recipients))
         if not self._spent.excess_recipients:
             self._note_exhausted("recipients")
         self._spent.excess_recipients += 1
@@ -459,6 +487,7 @@ class GateSession(GateProtocol):
                 self.reply(reply)
                 if reply.is_positive:
                     self._spent = _Spent()
+                    self._forget_refused()
         finally:
             intake.release()
             self._reset()
@@ -494,7 +523,20 @@ class GateSession(GateProtocol):
             client_gone=self.client_gone,
         )
 
+    def _forget_refused(self) -> None:
+        """The client knows of its refused recipients: the upstream is asked again next time."""
+        if self._mail is not None and self._refused_recipients:
+            self.door.pipeline.refused.told(
+                self._account_id,
+                self._mail.reverse_path,
+                self._refused_recipients,
+                self.door.clock.monotonic(),
+            )
+
     def _reset(self) -> None:
+        if not self._recipients:  # none was left that the message could go to
+            self._forget_refused()
+        self._refused_recipients = {}
         self.is_submitting = False
         self._mail = None
         self._recipients = {}

@@ -375,24 +375,6 @@ async def test_the_upstream_s_verdict_is_passed_on_and_what_was_not_sent_is_not_
         assert (await send(dialog)).startswith("250"), "the session goes on"
 
 
-async def test_recipients_refused_in_part_mean_that_nothing_is_sent(tmp_path: Path) -> None:
-    async with (
-        open_upstream("PIPELINING") as upstream,
-        open_gate(tmp_path, port=upstream.port) as (gate, _),
-    ):
-        upstream.answers["RCPT"] = lambda command: (
-            "550 5.1.1 no such user" if "joe" in command else "250 2.1.5 ok"
-        )
-        dialog = await login(gate)
-        reply = await send(dialog, to=("jane@example.net", "joe@example.net"))
-        assert reply.startswith("554 5.1.1 Nothing was sent, recipients refused: ")
-        assert "<joe@example.net> (550 5.1.1 no such user)" in reply
-        assert "jane" not in reply
-        assert not upstream.messages
-        assert await used_24h(gate.ledger, Subject("999999999999"), gate.clock.now()) == 0
-        assert (await send(dialog)).startswith("250")
-
-
 async def test_an_upstream_that_is_not_there_means_try_again(tmp_path: Path) -> None:
     async with open_upstream() as upstream:
         port = upstream.port

@@ -1,6 +1,7 @@
 """The SMTP client without sockets: what the gate says to its upstream, and what it hears.
 
-Reads bottom-up: what a transaction can come to (``delivery``), what is heard (``replies``) and
+Reads bottom-up: what a transaction can come to (``delivery``), how many recipients a server
+takes (``recipient_limit``), what is heard (``replies``) and
 said (``commands``), the words between the session and its socket (``steps``), and the session
 itself, a table of transitions (``session``).
 """
@@ -16,6 +17,7 @@ from smtpgate.core.upstream.delivery import (
     UpstreamProtocolError,
     UpstreamUnavailableError,
 )
+from smtpgate.core.upstream.recipient_limit import is_too_many, recipient_limit
 from smtpgate.core.upstream.session import UpstreamSession
 from smtpgate.core.upstream.steps import (
     Done,
@@ -50,4 +52,6 @@ __all__ = [
     "UpstreamProtocolError",
     "UpstreamSession",
     "UpstreamUnavailableError",
+    "is_too_many",
+    "recipient_limit",
 ]
