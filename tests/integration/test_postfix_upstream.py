@@ -84,6 +84,42 @@ def test_postfix_takes_mail_from_the_gate_over_verified_tls_with_auth(
     assert "sasl_username=gate@upstream.example.com" in upstream.log()
 
 
+# As they are given, and as they leave Postfix.
+ODD_RECIPIENTS = {
+    "us..er@example.net": '"us..er"@example.net',
+    "user.@example.net": '"user."@example.net',
+    "bob@mail_1.example.net": "bob@mail_1.example.net",
+    "bob@xn--i-7iq.example.net": "bob@xn--i-7iq.example.net",
+    f"{'reply+' + '0123456789' * 8}@example.net": f"{'reply+' + '0123456789' * 8}@example.net",
+    "bob@example.net": "bob@example.net",
+    "bob@EXAMPLE.net": "",  # the same once more
+}
+
+
+def test_postfix_takes_odd_recipients_from_the_gate_and_the_signature_stays_whole(
+    lab: Lab,
+) -> None:
+    dns = dns_server(lab, txt_records())
+    authority = Authority(lab)
+    gate, upstream, sink = chain(lab, authority)
+    # A line of 998 octets is the longest that a Postfix sends on unbroken.
+    message = letter("odd", f"{'x' * 998}\r\n", more_fields="Cc: undisclosed-recipients:;\r\n")
+    with smtplib.SMTP(LOOPBACK, gate.port, timeout=60) as smtp:
+        smtp.starttls(context=authority.client_context())
+        smtp.login(LOGIN.username, LOGIN.password)
+        smtp.mail(SENDER)
+        for recipient in (*ODD_RECIPIENTS, "Postmaster"):
+            assert smtp.docmd(f"RCPT TO:<{recipient}>")[0] == 250
+        code, reply = smtp.data(message)
+    assert code == 250, reply
+    upstream.wait_until_empty()
+    kept = sink.messages()
+    arrived = {recipient for one in kept for recipient in one.recipients}
+    assert arrived >= {wanted for wanted in ODD_RECIPIENTS.values() if wanted}
+    assert sum(len(one.recipients) for one in kept) == 7
+    assert all(dns.dkimpy_verdict(one.message) for one in kept)
+
+
 def must_be_refused_for_now(lab: Lab, wrong: Settings) -> None:
     authority = Authority(lab)
     gate, upstream, sink = chain(lab, authority, wrong=wrong)
