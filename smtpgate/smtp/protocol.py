@@ -1,8 +1,5 @@
 """The octets of a session: lines in, replies out, time-outs, TLS, and an orderly end.
 
-It stands on aiosmtpd's ``SMTP`` protocol class and replaces the parts of it that cost or
-endanger a relay. In particular:
-
 - Input goes to one buffer of our own. A command is cut out of it when complete; the message is
   taken in bulk, with one search for the final dot, never line by line.
 - Replies are collected and written together when the session has to wait, so a pipelined group
@@ -16,10 +13,8 @@ endanger a relay. In particular:
 
 import asyncio
 import ssl
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
 from typing import Final, cast
-
-from aiosmtpd.smtp import SMTP
 
 from smtpgate.config import ListenerConfig
 from smtpgate.core.budget import BUDGETS, BudgetName
@@ -59,7 +54,7 @@ class OutOfBudget(HangUp):
         self.budget = budget
 
 
-class GateProtocol(SMTP):
+class GateProtocol(asyncio.Protocol, ABC):
     """One connection: its buffer, its replies and its life."""
 
     def __init__(
@@ -70,10 +65,8 @@ class GateProtocol(SMTP):
         tasks: TaskOwner,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        # The base keeps one table of limits on its class, and each new connection would clear
-        # the others' entries; this instance gets its own before the base sees it.
-        self.command_size_limits = {}
-        super().__init__(None, hostname=hostname, loop=loop)
+        self.hostname = hostname
+        self.loop = loop
         self.in_transaction = False
         self._config = config
         self._command_timeout_s = config.command_timeout_s
@@ -96,9 +89,9 @@ class GateProtocol(SMTP):
         self._gone: asyncio.Future[None] | None = None
         self._ending: HangUp | None = None
 
-    def __dir__(self) -> Iterable[str]:
-        """Nothing: the base looks for its hooks with ``dir()`` on every connection (90 µs)."""
-        return ()
+    @abstractmethod
+    async def _serve_client(self) -> None:
+        """Greet the client, and obey its commands until the session ends."""
 
     # -- what the event loop calls -------------------------------------------------------------
 
@@ -106,10 +99,10 @@ class GateProtocol(SMTP):
         """Start the session in a task that its owner holds."""
         self._use(cast("asyncio.Transport", transport))
         self._auth_deadline = self.loop.time() + self._config.auth_timeout_s
-        self._handler_coroutine = self._tasks.start(self._handle_client())
+        _ = self._tasks.start(self._serve_client())
 
     def _use(self, transport: asyncio.Transport) -> None:
-        self.transport = self._wire = transport
+        self._wire = transport
         transport.set_write_buffer_limits(high=self._config.max_unread_octets)
 
     def data_received(self, data: bytes) -> None:

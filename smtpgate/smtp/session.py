@@ -133,7 +133,7 @@ class GateSession(GateProtocol):
         super().connection_lost(error)
         self._registry.leave(self)
 
-    async def _handle_client(self) -> None:
+    async def _serve_client(self) -> None:
         self.door.events.publish(SessionOpened(self.door.config.name))
         last_word: Reply | None = None
         try:
