@@ -234,7 +234,8 @@ def _name(tokens: list[_Token], mailbox: Mailbox) -> str | None:
         if kind == "word" and "@" in piece and not is_same:
             raise AuthorError("another address before the address, without quotes")
         pieces.append("" if kind == "comment" else piece)
-    if tokens and tokens[0][1].startswith("."):  # RFC 5322 §4.1: a phrase begins with a word
+    # RFC 5322 §4.1: a phrase begins with a word.
+    if next(filter(None, pieces), "").startswith("."):
         raise AuthorError("the display name begins with a full stop, without quotes")
     name = _shown(pieces, mailbox)
     if _has_brackets(tokens) and name is not None and ("@" in name or '"' in name):
