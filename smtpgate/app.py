@@ -174,10 +174,12 @@ class Gate:
         self._for_life, self._rechecks = TaskOwner(), TaskOwner()
         self.is_draining = False
         self._is_open = False
+        self._drift = 0
         self.readiness = self._readiness()
         told = _Events(self.log, self.metrics, on_error=self.log.error)
         self.directory = live_directory(config, store, self.clock, self._note_changes, told)
         self.metrics.watch_directory(self.directory)
+        self.metrics.watch_documents(lambda: self._drift)
         self.uses = KeyUses(store, on_error=self.log.error)
         hostname = config.hostname
         self.journal = journal_of(config, self.clock, told, self.log.error)
@@ -454,6 +456,7 @@ class Gate:
     async def _apply(self) -> None:
         warnings: list[str] = []
         plan = await apply_declared(self.config, self.store, warnings)
+        self._drift = len(plan.drift)
         for warning in warnings:
             self.log.note("warning", "directory", problem=warning)
         for drift in plan.drift[:_SHOWN_DRIFT]:

@@ -180,6 +180,12 @@ _ROWS: Final = (
         "How long ago the directory's database last told what changed.",
     ),
     MetricRow(
+        "smtpgate_directory_drift",
+        "gauge",
+        (),
+        "Differences between documents and directory that were kept at the last start or reload.",
+    ),
+    MetricRow(
         "smtpgate_directory_cache_entries",
         "gauge",
         (),

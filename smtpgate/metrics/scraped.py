@@ -1,6 +1,6 @@
 """What parts of the gate are asked at each scrape, in another thread than the event loop's."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -151,6 +151,17 @@ class Directories(Collector):
         answers.add_metric(["cache"], cache.hits)
         answers.add_metric(["database"], cache.misses)
         yield answers
+
+
+class Documents(Collector):
+    """Asks at each scrape what documents found otherwise when they were applied."""
+
+    def __init__(self, drift: Callable[[], int]) -> None:
+        self._drift = drift
+
+    def collect(self) -> Iterable[Metric]:
+        """What is told at a scrape."""
+        yield _plain("smtpgate_directory_drift", self._drift())
 
 
 class Ledger(Protocol):

@@ -43,6 +43,7 @@ from smtpgate.metrics.scraped import (
     Certificates,
     Directories,
     Directory,
+    Documents,
     Journal,
     Journals,
     Ledger,
@@ -146,6 +147,10 @@ class Metrics:
     def watch_upstream(self, name: str, pool: Pool) -> None:
         """Tell that upstream's connections in each scrape from now on."""
         self._upstreams.pools = (*self._upstreams.pools, (name, pool))
+
+    def watch_documents(self, drift: Callable[[], int]) -> None:
+        """Tell in each scrape what documents found otherwise when they were applied."""
+        self._registry.register(Documents(drift))
 
     def watch_directory(self, directory: Directory) -> None:
         """Tell how the directory stands in each scrape from now on."""

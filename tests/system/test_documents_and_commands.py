@@ -70,6 +70,7 @@ async def test_the_readme_s_revoke_is_safe_with_the_shipped_configuration(
     }
     async with started(folder) as gate:
         assert await policies_of(gate.store) == set()
+        assert "\nsmtpgate_directory_drift 1.0\n" in gate.metrics.render().decode()
     dry = await smtpgate(folder, "apply", str(folder / "directory"), "--dry-run")
     assert dry.startswith(f"! policy marketing of identity {OWNER}/ses-example.com: deleted")
     assert "    directory: not there" in dry

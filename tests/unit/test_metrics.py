@@ -394,6 +394,7 @@ def test_troubles_with_identities_are_told(metrics: Metrics) -> None:
 
 def test_every_metric_of_the_catalogue_is_told_and_no_other_of_ours(metrics: Metrics) -> None:
     metrics.watch_directory(AskedDirectory())
+    metrics.watch_documents(lambda: 0)
     metrics.watch_journal(AskedJournal())
     metrics.watch_certificates({})
     metrics.watch_ledger(AskedLedger())

@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.directory.change import Change, ConflictError, Subject
-from smtpgate.directory.declared.before import Before, keep, read_before
+from smtpgate.directory.declared.before import Before, Keeping, keep, keeping, read_before
 from smtpgate.directory.declared.content import Declared
 from smtpgate.directory.declared.draft import draft
 from smtpgate.directory.declared.drafting import Drafting
@@ -28,19 +28,10 @@ _DIRECTORY: Final = Subject("store", "")
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A plan, with what documents said before and what they say now."""
+    """A plan, and what to keep of the documents when it was carried out."""
 
     plan: Plan
-    before: Before
-    now: Mapping[ObjectKey, Said]
-
-    def to_keep(self, *, prune: bool) -> Mapping[ObjectKey, Said]:
-        """What documents said last of every object.
-
-        Without pruning, what they do not name may stand in other documents: it stays known, so
-        that those do not make again what was deleted meanwhile.
-        """
-        return self.now if prune else {**self.before.said, **self.now}
+    keeping: Keeping
 
 
 async def planned(
@@ -78,7 +69,7 @@ async def apply(
             "the directory was changed after the plan was made; look at the new plan first"
         )
     await plan.perform(change)
-    await keep(change, found.before, found.to_keep(prune=prune))
+    await keep(change, found.keeping)
     if plan.steps:
         facts = {"steps": len(plan.steps), "drift": len(plan.drift), "prune": prune}
         await change.note(FORCED if force else APPLIED, _DIRECTORY, after=facts)
@@ -107,4 +98,11 @@ async def _drafted(
         force=force,
         now=at,
     )
-    return _Draft(await asyncio.to_thread(draft, drafting), before, now)
+    return await asyncio.to_thread(_made, drafting, before, now)
+
+
+def _made(drafting: Drafting, before: Before, now: Mapping[ObjectKey, Said]) -> _Draft:
+    # Without pruning, what they do not name may stand in other documents: it stays known, so
+    # that those do not make again what was deleted meanwhile.
+    last = now if drafting.prune else {**before.said, **now}
+    return _Draft(draft(drafting), keeping(before, last))

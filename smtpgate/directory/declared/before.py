@@ -5,9 +5,10 @@ documents or people had the last word. What documents left is taken for what the
 people left, for what the documents say now, so that it stays.
 """
 
+import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,13 +20,18 @@ from smtpgate.directory.declared.present import Present
 from smtpgate.directory.declared.said import ObjectKey, Said, plain
 from smtpgate.directory.schema import applied_objects, audit_log
 
-__all__ = ["FROM_DOCUMENTS", "Before", "keep", "read_before"]
+__all__ = ["FROM_DOCUMENTS", "Before", "Keeping", "keep", "keeping", "read_before"]
+
+# An object, what was done to it, and whether documents did it.
+_Word: TypeAlias = tuple[ObjectKey, str, bool]
 
 # What the origin of a change begins with that a gate made from its documents.
 FROM_DOCUMENTS: Final = "directory.apply = "
 _COLUMNS: Final = tuple(applied_objects.c[name] for name in ObjectKey._fields)
 _UPGRADE: Final = ObjectKey("upgrade")
-_ROWS: Final = 500
+# So few at once that nobody else waits long for the event loop.
+_PAGE: Final = 100
+_ROWS: Final = 25
 _IT: Final = tuple(column == bindparam(f"its_{column.name}") for column in _COLUMNS)
 _ENTRIES: Final = select(
     *(audit_log.c[name] for name in ("origin", "action", "kind", "account_id", "name")),
@@ -40,6 +46,13 @@ class Before(NamedTuple):
     is_kept: bool = True
 
 
+class Keeping(NamedTuple):
+    """What to write down and what to forget of what documents said."""
+
+    new: Sequence[tuple[ObjectKey, Said]]
+    gone: Sequence[ObjectKey]
+
+
 async def read_before(
     connection: AsyncConnection, region: str, present: Present, now: Mapping[ObjectKey, Said]
 ) -> Before:
@@ -48,38 +61,39 @@ async def read_before(
         applied_objects.c.region.in_(("", region))
     )
     found: dict[ObjectKey, Said] = {}
-    async with connection.stream(query, execution_options={"yield_per": _ROWS}) as rows:
+    async with connection.stream(query, execution_options={"yield_per": _PAGE}) as rows:
         async for *key, said in rows:
             found[ObjectKey(*key)] = said
     if found.pop(_UPGRADE, None) is None:
         return Before(found)
-    return Before(await _from_audit_log(connection, region, present, now), is_kept=False)
+    words = [word async for word in _words(connection, region)]
+    return Before(await asyncio.to_thread(_said_before, words, present, now), is_kept=False)
 
 
-async def keep(change: Change, before: Before, now: Mapping[ObjectKey, Said]) -> None:
-    """Keep what documents say now in the place of what they said before.
-
-    An object that ``now`` lacks is forgotten.
-    """
+def keeping(before: Before, last: Mapping[ObjectKey, Said]) -> Keeping:
+    """What makes it known that ``last`` is what documents said last, and all that they said."""
     known = before.said if before.is_kept else {}
-    new = [(key, said) for key, said in now.items() if known.get(key) != said]
-    gone = [key for key in known if key not in now] + [key for key, _ in new if key in known]
-    if not before.is_kept:
-        gone.append(_UPGRADE)
-    for start in range(0, len(gone), _ROWS):
+    new = [(key, said) for key, said in last.items() if known.get(key) != said]
+    gone = [key for key in known if key not in last] + [key for key, _ in new if key in known]
+    return Keeping(new, gone if before.is_kept else [*gone, _UPGRADE])
+
+
+async def keep(change: Change, what: Keeping) -> None:
+    """Write it down."""
+    for start in range(0, len(what.gone), _ROWS):
         await change.connection.execute(
             delete(applied_objects).where(*_IT),
             [
                 {f"its_{name}": value for name, value in key._asdict().items()}
-                for key in gone[start : start + _ROWS]
+                for key in what.gone[start : start + _ROWS]
             ],
         )
-    for start in range(0, len(new), _ROWS):
+    for start in range(0, len(what.new), _ROWS):
         await change.connection.execute(
             insert(applied_objects),
             [
                 {**key._asdict(), "said": said, "applied_at": change.now}
-                for key, said in new[start : start + _ROWS]
+                for key, said in what.new[start : start + _ROWS]
             ],
         )
 
@@ -87,8 +101,8 @@ async def keep(change: Change, before: Before, now: Mapping[ObjectKey, Said]) ->
 # -- from the audit log ------------------------------------------------------------------------
 
 
-async def _from_audit_log(
-    connection: AsyncConnection, region: str, present: Present, now: Mapping[ObjectKey, Said]
+def _said_before(
+    words: Iterable[_Word], present: Present, now: Mapping[ObjectKey, Said]
 ) -> dict[ObjectKey, Said]:
     children: defaultdict[ObjectKey, list[ObjectKey]] = defaultdict(list)
     for key in now:
@@ -96,7 +110,7 @@ async def _from_audit_log(
             kind = "user" if key.kind == "user-policy" else "identity"
             children[key._replace(kind=kind, name="")].append(key)
     is_of_documents: dict[ObjectKey, bool] = {}
-    async for key, action, is_documents in _last_words(connection, region):
+    for key, action, is_documents in words:
         is_of_documents[key] = is_documents
         if action == "delete":
             is_of_documents.update(dict.fromkeys(children[key], is_documents))
@@ -110,11 +124,9 @@ async def _from_audit_log(
     return found
 
 
-async def _last_words(
-    connection: AsyncConnection, region: str
-) -> AsyncIterator[tuple[ObjectKey, str, bool]]:
+async def _words(connection: AsyncConnection, region: str) -> AsyncIterator[_Word]:
     """Of each entry which object it is about, what was done, and whether documents did it."""
-    async with connection.stream(_ENTRIES, execution_options={"yield_per": _ROWS}) as rows:
+    async with connection.stream(_ENTRIES, execution_options={"yield_per": _PAGE}) as rows:
         async for row in rows:
             for key in _keys(row, region):
                 yield key, row.action, row.origin.startswith(FROM_DOCUMENTS)
