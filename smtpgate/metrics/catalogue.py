@@ -183,7 +183,7 @@ _ROWS: Final = (
         "smtpgate_directory_drift",
         "gauge",
         (),
-        "Differences between documents and directory that were kept at the last start or reload.",
+        "Differences of documents and directory that were kept at the last start or reload.",
     ),
     MetricRow(
         "smtpgate_directory_cache_entries",
