@@ -190,8 +190,11 @@ class Naive:
                     self.delete(name)
         self.before = deepcopy(said) if prune else {**self.before, **deepcopy(said)}
 
-    def drift(self, said: Objects, *, prune: bool) -> set[str]:
-        """What is otherwise than documents say, the parts of what is not there aside."""
+    def drift(self, said: Objects, before: Objects, *, prune: bool) -> set[str]:
+        """What is otherwise than documents say, who said something else before.
+
+        What belongs to something that is not there counts when they have changed it.
+        """
         found = {
             name
             for name, fields in said.items()
@@ -200,7 +203,7 @@ class Naive:
         }
         for name in said.keys() - self.there.keys():
             owner = WORLD[name].owner
-            if owner is None or owner in self.there:
+            if owner is None or owner in self.there or before.get(name) != said[name]:
                 found.add(name)
         return found | (self.there.keys() - said.keys() if prune else set())
 
@@ -461,10 +464,11 @@ async def test_documents_change_what_they_changed_and_nothing_that_people_did(
                 await commands.set(*argument)
             case _:
                 said, force = argument or said, step == "force"
+                before = deepcopy(naive.before)
                 naive.apply(said, prune=prune, force=force)
                 declared = written(folder, said)
                 plan = await applied(store, declared, prune=prune, force=force)
-                assert naive.drift(said, prune=prune) == told(plan)
+                assert naive.drift(said, before, prune=prune) == told(plan)
                 await must_be_alike(store, folder, naive)
                 assert not await applied(store, declared, prune=prune)
         await must_be_alike(store, folder, naive)
