@@ -219,7 +219,12 @@ class Wire(asyncio.Transport):
             self.protocol.data_received(saying.octets)
             if saying.means is not None:
                 saying.means()
-        if saying.is_end and not self.is_closed:
+        if saying.is_end:
+            self.close_soon()
+
+    def close_soon(self) -> None:
+        """Hang up, unless that was done."""
+        if not self.is_closed:
             self.is_closed = True
             self.protocol.eof_received()
             self._loop.call_soon(self._lose)
@@ -261,6 +266,11 @@ class ScriptedUpstream:
     def open_wires(self) -> int:
         """Connections now."""
         return sum(not wire.is_closed for wire in self.wires)
+
+    def close_all(self) -> None:
+        """Hang up on every connection."""
+        for wire in self.wires:
+            wire.close_soon()
 
     def look(self) -> Mishap:
         """What comes next."""

@@ -80,6 +80,7 @@ class UpstreamSession:
         self._reader = ReplyReader()
         self._due = deque([Due.GREETING])
         self._steps: list[Step] = []
+        self._last_verdict: Answer | None = None
         self._forget_transaction()
 
     def _forget_transaction(self) -> None:
@@ -284,6 +285,12 @@ class UpstreamSession:
 
     def _mail_answered(self, answer: Answer) -> None:
         if answer.code >= 400:
+            if answer == self._last_verdict:
+                # The refusal of the message before, said twice, must not become this one's. If
+                # it is the server's reply to MAIL, a fresh connection will have it too.
+                error = UpstreamProtocolError(self._told("it repeated its last refusal"))
+                self._fail(error, is_stale=True)
+                return
             self._refusal = as_reply(answer)
             self._unsent.clear()
         self._go_on()
@@ -343,6 +350,7 @@ class UpstreamSession:
 
     def _message_answered(self, answer: Answer) -> None:
         reply = as_reply(answer)
+        self._last_verdict = answer
         if self._is_message_sent or not reply.is_positive:
             self._verdict = self._delivery(reply)
         if self._is_message_sent:
