@@ -147,3 +147,32 @@ async def test_the_smaller_size_of_the_two_is_offered_and_kept(
             large = MESSAGE + ("x" * 900 + "\r\n") * 4
             assert (await send(dialog, large)).startswith("552 5.3.4")
             assert len(upstream.messages) == 2
+
+
+# -- the upstream's limit ----------------------------------------------------------------------
+
+
+async def test_what_the_upstream_does_not_take_at_once_waits_and_the_operator_can_see_it(
+    tmp_path: Path,
+) -> None:
+    async with (
+        open_upstream("PIPELINING") as upstream,
+        open_gate(tmp_path, port=upstream.port) as (gate, _),
+    ):
+        upstream.answers["CONNECT"] = lambda _: (
+            "220 mx" if upstream.open_visits <= 2 else "421 4.7.0 too many connections"
+        )
+        upstream.answers["MESSAGE"] = HOLD
+        dialogs = [await login(gate) for _ in range(8)]
+        sending = [asyncio.create_task(send(dialog)) for dialog in dialogs]
+        await until(lambda: gate.upstream.waiting == 6)
+        metrics = gate.metrics.render().decode()
+        assert 'smtpgate_upstream_connection_limit{upstream="sink"} 2.0' in metrics
+        assert 'smtpgate_upstream_waiting{upstream="sink"} 6.0' in metrics
+        upstream.release()
+        assert [(await one)[:3] for one in sending] == ["250"] * 8
+        (*_, line) = [
+            line for line in await log_of(gate, tmp_path) if line["event"] == "upstream-limit"
+        ]
+        assert (line["upstream"], line["level"]) == ("sink", "warning")
+        assert "421 4.7.0 too many connections" in str(line["problem"])
