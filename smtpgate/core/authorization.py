@@ -21,7 +21,7 @@ is unknown, unverified, paused, denied or not granted; only :attr:`Denial.reason
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from smtpgate.core.account import Principal
@@ -201,6 +201,9 @@ def _roles(question: Question) -> Iterator[_RoleAddress]:
 
     def shown(role: Role, author: Author) -> _RoleAddress:
         inherited = given(intent.from_arn, intent.source_arn)
+        if author.display_name is None:
+            # It shows no name; programs show From's beside it.
+            author = replace(author, display_name=question.authors[0].display_name)
         return _RoleAddress(role, author.mailbox, author, None, inherited)
 
     for author in question.authors:

@@ -70,6 +70,31 @@ def authors(*texts: str) -> tuple[Author, ...]:
     return tuple(Author(None, parse_mailbox(text)) for text in texts)
 
 
+def question_of(
+    *identities: Identity,
+    by: tuple[Author, ...],
+    principal: Principal | None = None,
+    **more: Any,  # noqa: ANN401 - by the field
+) -> Question:
+    known: dict[str, list[Identity]] = {}
+    for one in identities:
+        known.setdefault(one.name, []).append(one)
+    principal = principal or sender_of()
+    question = Question(
+        principal=principal,
+        intent=SendingIntent(),
+        reverse_path=None,
+        authors=by,
+        sender=None,
+        resent=(),
+        context=principal_context(principal, REGION),
+        known=known,
+        region=REGION,
+        infer_arn=True,
+    )
+    return replace(question, **more)
+
+
 def decide(
     *identities: Identity,
     by: str | tuple[str, ...] = "marketing@ses-example.com",
@@ -80,22 +105,16 @@ def decide(
     principal: Principal | None = None,
     infer_arn: bool = True,
 ) -> Authorization:
-    known: dict[str, list[Identity]] = {}
-    for one in identities:
-        known.setdefault(one.name, []).append(one)
-    principal = principal or sender_of()
     reverse_path: Mailbox | None = None if path is None else parse_mailbox(path)
     return authorize(
-        Question(
+        question_of(
+            *identities,
+            by=authors(*([by] if isinstance(by, str) else by)),
             principal=principal,
             intent=SendingIntent(from_arn=named),
             reverse_path=reverse_path,
-            authors=authors(*([by] if isinstance(by, str) else by)),
             sender=None if sender is None else authors(sender)[0],
             resent=authors(*resent),
-            context=principal_context(principal, REGION),
-            known=known,
-            region=REGION,
             infer_arn=infer_arn,
         )
     )
@@ -164,6 +183,25 @@ def test_a_limited_sender_is_limited_in_sender_and_resent_from(
     assert str(refused.identities[-1].address) == "ceo@ses-example.com"
     assert refused.identities[-1].role == field
     assert "saw `ceo@ses-example.com'" in refused.detail
+
+
+@pytest.mark.parametrize("field", ["sender", "resent"])
+def test_a_display_name_is_asked_of_sender_and_resent_from_where_they_have_one(
+    field: str,
+) -> None:
+    named: Any = {"Condition": {"StringEquals": {"ses:FromDisplayName": "Example Shop"}}}
+    known = identity("ses-example.com", grant("ses-example.com", **named))
+    mailbox = parse_mailbox("shop@ses-example.com")
+    for name, passes in ((None, True), ("Example Shop", True), ("The CEO", False)):
+        other = Author(name, mailbox)
+        value: Any = other if field == "sender" else (other,)
+        question = question_of(known, by=(Author("Example Shop", mailbox),), **{field: value})
+        if passes:
+            assert authorize(question).identities[-1].role == field
+        else:
+            with pytest.raises(Denial) as refused:
+                authorize(question)
+            assert "saw `The CEO'" in refused.value.detail
 
 
 def test_a_resent_from_that_nobody_verified_is_refused() -> None:
