@@ -153,6 +153,10 @@ def _new_message_id(at: datetime) -> str:
     return message_id(at, os.urandom(RANDOM_OCTETS))
 
 
+def _new_session_id() -> str:
+    return os.urandom(6).hex()
+
+
 class Gate:
     """One running gate."""
 
@@ -270,6 +274,7 @@ class Gate:
                     tasks=self.sessions,
                     intake=intake,
                     on_error=self.log.error,
+                    new_session_id=_new_session_id,
                 ),
                 self.sockets_of_clients,
             )

@@ -352,3 +352,4 @@ class LogConfig(Table):
     target: LogTarget = "stderr"
     level: Literal["debug", "info", "warning", "error"] = "info"
     recipients: bool = True
+    refusals_per_minute: Count = 20

@@ -15,6 +15,7 @@ def log_of(config: Config, clock: Clock) -> JsonLog:
         level=config.log.level,
         clock=clock,
         recipients=config.log.recipients,
+        refusals_per_minute=config.log.refusals_per_minute,
     )
 
 

@@ -20,6 +20,7 @@ class Client:
     protocol: str
     tls_version: str | None = None
     tls_cipher: str | None = None
+    session_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,18 +18,23 @@ from smtpgate.core.reply import Reply
 
 __all__ = [
     "AUTH_REASONS",
+    "HANDSHAKE_PROBLEMS",
     "AuthFailed",
     "AuthReason",
     "Authenticated",
     "BudgetExhausted",
+    "CommandRefused",
     "DirectoryChanged",
     "DkimAlarm",
     "Event",
+    "HandshakeFailed",
+    "HandshakeProblem",
     "IdentityStateChanged",
     "JournalChanged",
     "LedgerChanged",
     "LedgerClockChanged",
     "MailRefused",
+    "MessageCutOff",
     "Outcome",
     "RecordsInDoubt",
     "RecordsLost",
@@ -58,6 +63,28 @@ AUTH_REASONS: Final[Mapping[AuthReason, str]] = {
     "access-key-inactive": "the password is right, and the access key is not active",
     "access-key-expired": "the password is right, and the access key has expired",
     "network-not-allowed": "the password is right, and the client is in no network of the key",
+}
+
+HandshakeProblem = Literal[
+    "no-tls",
+    "old-version",
+    "no-cipher",
+    "certificate-refused",
+    "too-slow",
+    "hung-up",
+    "no-proxy-header",
+    "other",
+]
+# Why connections fail before a session can begin: for the log and the metrics.
+HANDSHAKE_PROBLEMS: Final[Mapping[HandshakeProblem, str]] = {
+    "no-tls": "the client does not begin with TLS on a port with implicit TLS",
+    "old-version": "the client has no TLS version that is new enough (`min_tls`)",
+    "no-cipher": "client and gate have no cipher in common",
+    "certificate-refused": "the client does not accept the gate's certificate",
+    "too-slow": "the handshake took too long",
+    "hung-up": "the client closed the connection in the handshake",
+    "no-proxy-header": "a proxy did not begin with a PROXY protocol header",
+    "other": "something else",
 }
 
 
@@ -162,6 +189,41 @@ class BudgetExhausted:
     client: Client
     access_key_id: str | None
     account_id: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRefused:
+    """A command was refused in the dialogue, for a reason that has no event of its own.
+
+    ``verb`` is in upper case, or ``other`` for one that is not known.
+    """
+
+    verb: str
+    reply: Reply
+    client: Client
+    access_key_id: str | None
+    account_id: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MessageCutOff:
+    """The client left in the middle of its message, of which so many octets had come."""
+
+    octets: int
+    client: Client
+    access_key_id: str | None
+    account_id: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeFailed:
+    """A connection failed before it was a session, or at STARTTLS."""
+
+    problem: HandshakeProblem
+    client: Client
     at: datetime
 
 
@@ -321,6 +383,9 @@ Event = (
     | SessionOpened
     | SessionClosed
     | BudgetExhausted
+    | CommandRefused
+    | MessageCutOff
+    | HandshakeFailed
     | SessionsEnded
     | Authenticated
     | AuthFailed

@@ -5,7 +5,7 @@ a reason code and the message id, so that a person has something to ask about.
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, NoReturn
 
 __all__ = [
@@ -29,12 +29,14 @@ _MAX_TEXT: Final = 480  # RFC 5321 §4.5.3.1.5: 512 octets a line, with codes an
 class Reply:
     """A basic code, an enhanced status code of the same class (RFC 2034 §4), and a text.
 
-    ``enhanced`` is empty where RFC 2034 §3 wants none: 220 at connect, EHLO, 3yz.
+    ``enhanced`` is empty where RFC 2034 §3 wants none: 220 at connect, EHLO, 3yz. ``name`` is
+    that in the catalogue; another server's reply has none.
     """
 
     code: int
     enhanced: str
     text: str
+    name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if not 200 <= self.code <= 599:
@@ -121,8 +123,7 @@ def reject(name: str, reason: str, detail: str = "", **facts: object) -> NoRetur
     raise Reject(reply_of(name, **facts), reason, detail)
 
 
-# Every reply that the gate gives by itself; the README's reference is checked against this.
-CATALOGUE: Final[dict[str, Reply]] = {
+_REPLIES: Final[dict[str, Reply]] = {
     # connection and session
     "greeting": Reply(220, "", "{hostname} ESMTP"),
     "bye": Reply(221, "2.0.0", "Bye"),
@@ -258,6 +259,11 @@ CATALOGUE: Final[dict[str, Reply]] = {
     ),
     # ourselves
     "temporary-failure": Reply(451, "4.3.0", "Temporary service failure"),  # [SES]
+}
+
+# Every reply that the gate gives by itself; the README's reference is checked against this.
+CATALOGUE: Final[dict[str, Reply]] = {
+    name: replace(reply, name=name) for name, reply in _REPLIES.items()
 }
 
 # The reason codes of refused submissions: in replies, log, metrics and the README's reference.

@@ -153,6 +153,7 @@ def _facts(record: Record, texts: dict[str, str]) -> Facts:
             client.protocol,
             client.tls_version,
             client.tls_cipher,
+            client.session_id,
         ],
         "org": record.organization_id,
         "tags": record.tags,

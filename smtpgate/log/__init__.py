@@ -1,41 +1,50 @@
 """The log: one JSON object a line, for each submission, failed login and turn of the gate."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from smtpgate.core.events import (
     Authenticated,
     AuthFailed,
     BudgetExhausted,
+    CommandRefused,
     DirectoryChanged,
     DkimAlarm,
     Event,
+    HandshakeFailed,
     IdentityStateChanged,
     JournalChanged,
     LedgerChanged,
     LedgerClockChanged,
     MailRefused,
+    MessageCutOff,
     RecordsInDoubt,
     RecordsLost,
     RetentionChanged,
     SessionsEnded,
     SubmissionDone,
 )
+from smtpgate.log.flood import MINUTE_S, LinesLeftOut, RefusalFlood
 from smtpgate.log.lines import (
     LEVELS,
     Level,
     auth_failed_line,
     authenticated_line,
     budget_line,
+    command_refused_line,
     directory_line,
     dkim_alarm_line,
     error_line,
+    handshake_failed_line,
     identity_line,
     journal_line,
     ledger_clock_line,
     ledger_line,
+    left_out_line,
     line_of,
     mail_refused_line,
+    message_cut_off_line,
     records_in_doubt_line,
     records_lost_line,
     retention_line,
@@ -61,8 +70,19 @@ _LINES: Final[Mapping[type[Event], tuple[Level | None, Callable[..., bytes]]]] =
     RecordsInDoubt: (None, records_in_doubt_line),
     RecordsLost: (None, records_lost_line),
     BudgetExhausted: ("info", budget_line),
+    CommandRefused: ("info", command_refused_line),
+    HandshakeFailed: ("info", handshake_failed_line),
+    MessageCutOff: ("info", message_cut_off_line),
     SessionsEnded: ("info", sessions_ended_line),
     Authenticated: ("debug", authenticated_line),
+}
+# Events that a client can cause at will, without a login and without end.
+_AtWill = BudgetExhausted | CommandRefused | HandshakeFailed | MessageCutOff
+_NAMES: Final[Mapping[type[_AtWill], str]] = {
+    BudgetExhausted: "budget-exhausted",
+    CommandRefused: "command-refused",
+    HandshakeFailed: "handshake-failed",
+    MessageCutOff: "message-cut-off",
 }
 _RANK: Final = {level: rank for rank, level in enumerate(LEVELS)}
 
@@ -71,14 +91,24 @@ class JsonLog:
     """Writes what happened to ``stderr``, ``stdout`` or a file; implements the EventSink port.
 
     What becomes of messages, identities, keys and the journal, failed logins and errors are
-    always logged. ``level`` is for the notes, for budgets that clients use up and sessions
-    that end with their access key (``info``), and for logins (``debug``).
+    always logged. ``level`` is for the notes, for refused commands, failed handshakes, budgets
+    that clients use up and sessions that end with their access key (``info``), and for logins
+    (``debug``). Of lines that a client can cause at will, only ``refusals_per_minute`` are
+    written for each client, and one that counts the others; with ``debug`` all are.
     """
 
     def __init__(
-        self, target: str, *, level: Level, clock: Clock, recipients: bool = True
+        self,
+        target: str,
+        *,
+        level: Level,
+        clock: Clock,
+        recipients: bool = True,
+        refusals_per_minute: int = 20,
     ) -> None:
         """Open the target. Raises OSError."""
+        self._flood = RefusalFlood(refusals_per_minute)
+        self._minute: asyncio.TimerHandle | None = None
         self._least = _RANK[level]
         self._clock = clock
         self._with_recipients = recipients
@@ -93,8 +123,31 @@ class JsonLog:
             self._writer.add(submission_line(event, with_recipients=self._with_recipients))
         elif type(event) in _LINES:
             level, line = _LINES[type(event)]
-            if level is None or self._is_told(level):
+            if level is not None and not self._is_told(level):
+                return
+            if not isinstance(event, _AtWill) or self._passes(event):
                 self._writer.add(line(event))
+
+    def _passes(self, event: _AtWill) -> bool:
+        """Whether a line that a client can cause at will is written."""
+        if self._is_told("debug"):
+            return True
+        now_s = self._clock.monotonic()
+        self._end_minute(self._flood.ended(now_s))
+        if self._flood.passes(event.client.address, _NAMES[type(event)], now_s):
+            return True
+        if self._minute is None:
+            loop = asyncio.get_running_loop()
+            self._minute = loop.call_later(MINUTE_S, self._minute_is_over)
+        return False
+
+    def _minute_is_over(self) -> None:
+        self._minute = None
+        self._end_minute(self._flood.end())
+
+    def _end_minute(self, left_out: Iterable[LinesLeftOut]) -> None:
+        for one in left_out:
+            self._writer.add(left_out_line(self._clock.now(), one))
 
     def note(self, level: Level, what: str, **facts: object) -> None:
         """Log a turn in the gate's life."""
@@ -114,6 +167,9 @@ class JsonLog:
 
     async def close(self) -> None:
         """Write everything and close the file."""
+        if self._minute is not None:
+            self._minute.cancel()
+            self._minute_is_over()
         await self._writer.close()
 
     def check(self) -> tuple[bool, str]:

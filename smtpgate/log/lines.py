@@ -23,13 +23,16 @@ from smtpgate.core.events import (
     Authenticated,
     AuthFailed,
     BudgetExhausted,
+    CommandRefused,
     DirectoryChanged,
     DkimAlarm,
+    HandshakeFailed,
     IdentityStateChanged,
     JournalChanged,
     LedgerChanged,
     LedgerClockChanged,
     MailRefused,
+    MessageCutOff,
     RecordsInDoubt,
     RecordsLost,
     RetentionChanged,
@@ -40,6 +43,7 @@ from smtpgate.core.events import (
 from smtpgate.core.limits import Crossing
 from smtpgate.core.policy import Decision
 from smtpgate.core.reply import CATALOGUE
+from smtpgate.log.flood import LinesLeftOut
 
 __all__ = [
     "LEVELS",
@@ -47,15 +51,19 @@ __all__ = [
     "auth_failed_line",
     "authenticated_line",
     "budget_line",
+    "command_refused_line",
     "directory_line",
     "dkim_alarm_line",
     "error_line",
+    "handshake_failed_line",
     "identity_line",
     "journal_line",
     "ledger_clock_line",
     "ledger_line",
+    "left_out_line",
     "line_of",
     "mail_refused_line",
+    "message_cut_off_line",
     "records_in_doubt_line",
     "records_lost_line",
     "retention_line",
@@ -133,6 +141,7 @@ def auth_failed_line(event: AuthFailed) -> bytes:
         "client": event.client.address,
         "listener": event.client.listener,
         "reason": event.reason,
+        "session": event.client.session_id or None,
         "tls": event.client.tls_version or "none",
         **event.facts,
         "username": event.username[:_MAX_TEXT],
@@ -146,6 +155,7 @@ def authenticated_line(event: Authenticated) -> bytes:
     facts = {
         "client": event.client.address,
         "listener": event.client.listener,
+        "session": event.client.session_id or None,
         "tls": event.client.tls_version or "none",
         "access_key": event.access_key_id,
         "account": event.account_id,
@@ -158,17 +168,52 @@ def budget_line(event: BudgetExhausted) -> bytes:
     """The line of a client that has used up a budget, at level ``info``."""
     budget = BUDGETS[event.budget]
     facts = {
-        "client": event.client.address,
-        "listener": event.client.listener,
+        **_client(event.client),
         "budget": event.budget,
         "key": budget.key.replace("listener.NAME", f"listener.{event.client.listener}"),
         "code": CATALOGUE[budget.reply].code if budget.reply else None,
-        "tls": event.client.tls_version or "none",
         "access_key": event.access_key_id,
         "account": event.account_id,
-        "helo": event.client.helo[:_MAX_TEXT] or None,
     }
     return line_of(event.at, "info", "budget-exhausted", facts)
+
+
+def command_refused_line(event: CommandRefused) -> bytes:
+    """The line of a command that was refused, at level ``info``."""
+    facts = {
+        **_client(event.client),
+        "verb": event.verb,
+        "code": event.reply.code,
+        "enhanced": event.reply.enhanced,
+        "reason": event.reply.name or "upstream-reply",
+        "text": event.reply.text[:_MAX_TEXT],
+        "access_key": event.access_key_id,
+        "account": event.account_id,
+    }
+    return line_of(event.at, "info", "command-refused", facts)
+
+
+def message_cut_off_line(event: MessageCutOff) -> bytes:
+    """The line of a client that left in the middle of its message, at level ``info``."""
+    facts = {
+        **_client(event.client),
+        "octets": event.octets,
+        "access_key": event.access_key_id,
+        "account": event.account_id,
+    }
+    return line_of(event.at, "info", "message-cut-off", facts)
+
+
+def handshake_failed_line(event: HandshakeFailed) -> bytes:
+    """The line of a connection that failed before it was a session, at level ``info``."""
+    facts = {**_client(event.client), "reason": event.problem}
+    return line_of(event.at, "info", "handshake-failed", facts)
+
+
+def left_out_line(at: datetime, left_out: LinesLeftOut) -> bytes:
+    """The line that stands for the lines of a client that were left out in a minute."""
+    facts = {"client": left_out.client, "left_out": left_out.events}
+    return line_of(at, "info", "lines-left-out", facts)
 
 
 def sessions_ended_line(event: SessionsEnded) -> bytes:
@@ -267,6 +312,16 @@ def error_line(at: datetime, error: BaseException) -> bytes:
     return line_of(at, "error", "unexpected-error", facts)
 
 
+def _client(client: Client) -> dict[str, object]:
+    return {
+        "client": client.address,
+        "listener": client.listener,
+        "session": client.session_id or None,
+        "tls": client.tls_version or "none",
+        "helo": client.helo[:_MAX_TEXT] or None,
+    }
+
+
 def _level(done: SubmissionDone) -> Level:
     if done.reason == "internal-error":
         return "error"
@@ -294,6 +349,7 @@ def _sender(principal: Principal, access_key_id: str, client: Client) -> dict[st
         "client": client.address,
         "helo": client.helo[:_MAX_TEXT],
         "listener": client.listener,
+        "session": client.session_id or None,
         "protocol": client.protocol,
         "tls": client.tls_version,
     }

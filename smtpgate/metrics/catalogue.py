@@ -131,6 +131,25 @@ _ROWS: Final = (
         "Times that a client used up a budget, by the budget's name.",
     ),
     MetricRow(
+        "smtpgate_commands_refused_total",
+        "counter",
+        ("listener", "verb", "code"),
+        "Commands refused in the dialogue, by verb (or other) and reply code; without failed "
+        "logins and MAIL without quota, which have counters of their own.",
+    ),
+    MetricRow(
+        "smtpgate_messages_cut_off_total",
+        "counter",
+        ("listener",),
+        "Clients that left in the middle of their message.",
+    ),
+    MetricRow(
+        "smtpgate_handshakes_failed_total",
+        "counter",
+        ("listener", "reason"),
+        "Connections that failed in the TLS handshake, or for want of a PROXY header.",
+    ),
+    MetricRow(
         "smtpgate_sessions_ended_total",
         "counter",
         ("reason",),

@@ -11,7 +11,7 @@ from typing import Final, get_args
 
 from smtpgate.core.account import KeyRefusal
 from smtpgate.core.budget import BUDGETS
-from smtpgate.core.events import AUTH_REASONS, Outcome
+from smtpgate.core.events import AUTH_REASONS, HANDSHAKE_PROBLEMS, Outcome
 from smtpgate.core.limits import THRESHOLDS
 from smtpgate.core.limits.charge import SubjectKind
 from smtpgate.core.reply import REASONS
@@ -23,9 +23,13 @@ __all__ = ["UNBOUNDED", "known_series"]
 _REFUSALS_AT_MAIL: Final = ("max-24h-send",)
 
 UNBOUNDED: Final = frozenset(
-    {"smtpgate_identity_messages_total", "smtpgate_identity_recipients_total"}
+    {
+        "smtpgate_commands_refused_total",
+        "smtpgate_identity_messages_total",
+        "smtpgate_identity_recipients_total",
+    }
 )
-"""Counters with labels that senders bring about: only their ``other`` exists beforehand."""
+"""Counters whose labels have too many values to begin with: they appear with their event."""
 
 
 def _verdicts() -> Iterable[tuple[str, str]]:
@@ -47,6 +51,9 @@ def known_series(listeners: Iterable[str]) -> Mapping[str, Iterable[tuple[str, .
         "smtpgate_mail_refused_total": product(_REFUSALS_AT_MAIL),
         "smtpgate_sessions": product(listeners),
         "smtpgate_budget_exhausted_total": product(listeners, BUDGETS),
+        "smtpgate_commands_refused_total": (),
+        "smtpgate_messages_cut_off_total": product(listeners),
+        "smtpgate_handshakes_failed_total": product(listeners, HANDSHAKE_PROBLEMS),
         "smtpgate_sessions_ended_total": product((*get_args(KeyRefusal), "account-paused")),
         "smtpgate_auth_successes_total": product(listeners),
         "smtpgate_auth_failures_total": product(listeners, AUTH_REASONS),

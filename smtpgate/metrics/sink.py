@@ -6,7 +6,7 @@ times as much as the counting itself.
 
 import platform
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar, get_args
+from typing import Any, Final, TypeVar, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,9 +24,12 @@ from smtpgate.core.events import (
     Authenticated,
     AuthFailed,
     BudgetExhausted,
+    CommandRefused,
     Event,
+    HandshakeFailed,
     IdentityStateChanged,
     MailRefused,
+    MessageCutOff,
     SessionClosed,
     SessionOpened,
     SessionsEnded,
@@ -61,6 +64,37 @@ __all__ = ["Metrics"]
 
 C = TypeVar("C", bound=Collector)
 M = TypeVar("M", Counter, Gauge)
+
+
+# Events that are one more in a counter: its name, and the values of its labels.
+_COUNTED: Final[Mapping[type[Event], tuple[str, Callable[[Any], tuple[str, ...]]]]] = {
+    MailRefused: ("smtpgate_mail_refused_total", lambda event: (event.reason,)),
+    BudgetExhausted: (
+        "smtpgate_budget_exhausted_total",
+        lambda event: (event.client.listener, event.budget),
+    ),
+    CommandRefused: (
+        "smtpgate_commands_refused_total",
+        lambda event: (event.client.listener, event.verb, str(event.reply.code)),
+    ),
+    MessageCutOff: (
+        "smtpgate_messages_cut_off_total",
+        lambda event: (event.client.listener,),
+    ),
+    HandshakeFailed: (
+        "smtpgate_handshakes_failed_total",
+        lambda event: (event.client.listener, event.problem),
+    ),
+    Authenticated: ("smtpgate_auth_successes_total", lambda event: (event.client.listener,)),
+    AuthFailed: (
+        "smtpgate_auth_failures_total",
+        lambda event: (event.client.listener, event.reason),
+    ),
+    IdentityStateChanged: (
+        "smtpgate_identity_state_changes_total",
+        lambda event: (event.state,),
+    ),
+}
 
 
 class _WithoutCreated(Collector):
@@ -113,34 +147,28 @@ class Metrics:
         self._duration = self._histogram("smtpgate_submission_seconds").series[""]
         self._octets = self._histogram("smtpgate_message_octets").series[""]
         self._quota_reached = self._counter("smtpgate_quota_reached_total")
-        self._refused_mail = self._counter("smtpgate_mail_refused_total")
         self._uncounted = self._counter("smtpgate_uncounted_total")
         self._long_lines = self._counter("smtpgate_long_lines_total")
         self._sessions = self._gauge("smtpgate_sessions")
-        self._exhausted = self._counter("smtpgate_budget_exhausted_total")
         self._ended_sessions = self._counter("smtpgate_sessions_ended_total")
-        self._auth_successes = self._counter("smtpgate_auth_successes_total")
-        self._auth_failures = self._counter("smtpgate_auth_failures_total")
-        self._state_changes = self._counter("smtpgate_identity_state_changes_total")
         self._missing = self._gauge("smtpgate_identities_missing")
         self._dkim_alarms = self._gauge("smtpgate_dkim_alarms")
         self._upstreams = self._collected(Upstreams())
         self._gauge("smtpgate_build_info").labels(
             smtpgate.__version__, platform.python_version()
         ).set(1)
-        self._readers = self._read_by()
+        self._counted = {
+            event: (self._counter(name), labels_of)
+            for event, (name, labels_of) in _COUNTED.items()
+        }
+        self._readers = self._other_readers()
 
-    def _read_by(self) -> dict[type[Event], Callable[..., None]]:
+    def _other_readers(self) -> dict[type[Event], Callable[..., None]]:
         return {
             SubmissionDone: self._count_submission,
-            MailRefused: self._count_refused_mail,
             SessionOpened: self._count_opened,
             SessionClosed: self._count_closed,
-            BudgetExhausted: self._count_exhausted,
             SessionsEnded: self._count_ended,
-            Authenticated: self._count_auth_success,
-            AuthFailed: self._count_auth_failure,
-            IdentityStateChanged: self._count_state_change,
             UpkeepDone: self._note_troubles,
         }
 
@@ -178,6 +206,11 @@ class Metrics:
 
     def publish(self, event: Event) -> None:
         """Count the event."""
+        counted = self._counted.get(type(event))
+        if counted is not None:
+            counter, labels_of = counted
+            counter.labels(*labels_of(event)).inc()
+            return
         reader = self._readers.get(type(event))
         if reader is not None:
             reader(event)
@@ -218,29 +251,14 @@ class Metrics:
             self._duration.observe(max(seconds, 0.0))  # the wall clock may be set back
         self._octets.observe(len(submission.message))
 
-    def _count_refused_mail(self, event: MailRefused) -> None:
-        self._refused_mail.labels(event.reason).inc()
-
     def _count_opened(self, event: SessionOpened) -> None:
         self._sessions.labels(event.listener).inc()
-
-    def _count_exhausted(self, event: BudgetExhausted) -> None:
-        self._exhausted.labels(event.client.listener, event.budget).inc()
 
     def _count_closed(self, event: SessionClosed) -> None:
         self._sessions.labels(event.listener).dec()
 
     def _count_ended(self, event: SessionsEnded) -> None:
         self._ended_sessions.labels(event.reason).inc(event.sessions)
-
-    def _count_auth_success(self, event: Authenticated) -> None:
-        self._auth_successes.labels(event.client.listener).inc()
-
-    def _count_auth_failure(self, event: AuthFailed) -> None:
-        self._auth_failures.labels(event.client.listener, event.reason).inc()
-
-    def _count_state_change(self, event: IdentityStateChanged) -> None:
-        self._state_changes.labels(event.state).inc()
 
     def _note_troubles(self, event: UpkeepDone) -> None:
         self._missing.set(event.troubles.identities_missing)

@@ -12,10 +12,11 @@ from typing import Any, Final
 
 from smtpgate.core.budget import BUDGETS, BudgetName
 from smtpgate.core.envelope import Client
-from smtpgate.core.events import BudgetExhausted
+from smtpgate.core.events import HandshakeFailed
 from smtpgate.core.reply import CATALOGUE, reply_of
 from smtpgate.smtp.proxied import ProxyError, read_header
 from smtpgate.smtp.session import Door, GateSession
+from smtpgate.smtp.session_events import SessionEvents
 from smtpgate.smtp.sockets import Place, Places, Sockets
 from smtpgate.tasks import TaskOwner
 
@@ -136,17 +137,12 @@ class Listener:
         self._note_exhausted(address, budget)
 
     def _note_exhausted(self, address: str, budget: BudgetName) -> None:
-        client = Client(
-            address=address,
-            helo="",
-            listener=self.door.config.name,
-            protocol="SMTP",
-            tls_version=None,
-            tls_cipher=None,
-        )
-        self.door.events.publish(
-            BudgetExhausted(budget, client, None, None, self.door.clock.now())
-        )
+        self._events_of(address).exhausted(budget)
+
+    def _events_of(self, address: str) -> SessionEvents:
+        """The events of a connection that is no session."""
+        client = Client(address, "", self.door.config.name, "SMTP")
+        return SessionEvents(self.door.events, self.door.clock, lambda: (client, None))
 
     # -- from a socket to a session ------------------------------------------------------------
 
@@ -168,8 +164,16 @@ class Listener:
                 await self._shake_hands(connection, session)
         except TimeoutError:
             self._note_exhausted(address, "handshake-time")
-        except (ProxyError, OSError):
-            pass  # closed without a word: there is none that the client could read
+        except ProxyError:
+            self.door.events.publish(
+                HandshakeFailed(
+                    "no-proxy-header",
+                    Client(address, "", config.name, "SMTP"),
+                    self.door.clock.now(),
+                )
+            )
+        except OSError as error:  # closed without a word: there is none that it could read
+            self._events_of(address).tls_failed(error)
         finally:
             if session is None:
                 connection.close()

@@ -334,10 +334,14 @@ class GateProtocol(asyncio.Protocol, ABC):
             self.connection_lost(None)
             if isinstance(error, TimeoutError):
                 raise OutOfBudget("handshake-time") from None
+            self.note_tls_failed(error)
             raise HangUp from None
         if transport is None or self._is_lost:
             raise HangUp
         self._use(transport)
+
+    def note_tls_failed(self, error: Exception) -> None:
+        """TLS failed; for the session to say."""
 
     async def close(self, last_word: Reply | None = None) -> None:
         """Say the last word, if any, and close; returns when the socket is closed.

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -15,7 +16,6 @@ from smtpgate.core.events import (
     Authenticated,
     AuthFailed,
     AuthReason,
-    BudgetExhausted,
     SessionClosed,
     SessionOpened,
 )
@@ -40,6 +40,7 @@ from smtpgate.smtp.protocol import (
     OutOfBudget,
 )
 from smtpgate.smtp.sasl import MECHANISMS, Credentials, SaslError, decode_response
+from smtpgate.smtp.session_events import SessionEvents
 from smtpgate.smtp.sockets import Place
 from smtpgate.smtp.watch import SessionWatch
 from smtpgate.tasks import TaskOwner
@@ -72,6 +73,7 @@ class Door:
     tasks: TaskOwner
     intake: Intake
     on_error: Callable[[BaseException], None]
+    new_session_id: Callable[[], str]
 
 
 class Registry(Protocol):
@@ -116,6 +118,10 @@ class GateSession(GateProtocol):
         self._mail: MailCommand | None = None
         self._recipients: dict[Mailbox, None] = {}
         self._refused_recipients: dict[Mailbox, None] = {}
+        self._verb = b""  # of the command that is obeyed
+        self._has_tls_failed = False
+        self._session_id = door.new_session_id()
+        self._events = SessionEvents(door.events, door.clock, self._facts)
         self._spent = _Spent()
         self._max_junk_commands = door.config.max_junk_commands
         self._excused = 0  # commands out of sequence that are no errors of the client's
@@ -132,6 +138,15 @@ class GateSession(GateProtocol):
         """The socket is closed: it counts no longer."""
         super().connection_lost(error)
         self._registry.leave(self)
+        # With TLS 1.3 the client judges the certificate after the server's handshake is done.
+        if isinstance(error, ssl.SSLError) and self._key is None:
+            self.note_tls_failed(error)
+
+    def note_tls_failed(self, error: Exception) -> None:
+        """Publish why TLS failed, once: a handshake that failed ends the connection too."""
+        if not self._has_tls_failed:
+            self._has_tls_failed = True
+            self._events.tls_failed(error)
 
     async def _serve_client(self) -> None:
         self.door.events.publish(SessionOpened(self.door.config.name))
@@ -161,10 +176,12 @@ class GateSession(GateProtocol):
                 self.door.events.publish(SessionClosed(self.door.config.name))
 
     async def _obey(self, line: bytes) -> None:
+        self._verb = b""
         if line.startswith(b"\n"):  # a mark that stands for a line which is no command
             self._note_error(CATALOGUE[_NO_COMMAND[line]])
             return
         verb, argument = split_command(line)
+        self._verb = verb
         if verb not in (b"RCPT", b"DATA"):
             self._excused = 0
         command = _COMMANDS.get(verb)
@@ -181,16 +198,19 @@ class GateSession(GateProtocol):
 
     # -- what the client has cost --------------------------------------------------------------
 
-    def _refuse(self, reply: Reply) -> None:
+    def _refuse(self, reply: Reply, *, has_event: bool = False) -> None:
         """Answer a command with a refusal: every one that the session gives goes through here.
 
-        Verdicts on messages are the pipeline's.
+        Verdicts on messages are the pipeline's. A refusal is one event; ``has_event`` says that
+        it had one of its own.
         """
         self.reply(reply)
+        if not has_event:
+            self._events.refused(self._verb, reply)
 
-    def _note_error(self, reply: Reply) -> None:
+    def _note_error(self, reply: Reply, *, has_event: bool = False) -> None:
         """Refuse a command for the client's own fault."""
-        self._refuse(reply)
+        self._refuse(reply, has_event=has_event)
         self._count_error()
 
     def _count_error(self) -> None:
@@ -212,16 +232,7 @@ class GateSession(GateProtocol):
             self._count_error()
 
     def _note_exhausted(self, budget: BudgetName) -> None:
-        key = self._key
-        self.door.events.publish(
-            BudgetExhausted(
-                budget,
-                self._client(),
-                None if key is None else key.id,
-                None if key is None else key.principal.account.id,
-                self.door.clock.now(),
-            )
-        )
+        self._events.exhausted(budget)
 
     def _bad_sequence(self, problem: str) -> None:
         reply = reply_of("bad-sequence", problem=problem)
@@ -387,7 +398,7 @@ class GateSession(GateProtocol):
         self.door.events.publish(AuthFailed(self._client(), username, reason, now))
         # Guessing is slowed for this connection only; others are not made to wait.
         await asyncio.sleep(self.door.config.auth_failure_delay_s)
-        self._refuse(CATALOGUE["auth-invalid"])
+        self._refuse(CATALOGUE["auth-invalid"], has_event=True)
         if self._auth_failures >= self.door.config.max_auth_failures:
             raise OutOfBudget("auth-failures")
 
@@ -409,7 +420,7 @@ class GateSession(GateProtocol):
             if refusal is not None:
                 # Of a pipelined group (RFC 2920 §3.1), up to DATA, it is the only error.
                 self._excused = self.door.max_recipients + 1
-                self._note_error(refusal)
+                self._note_error(refusal, has_event=True)
                 return
             self._mail = mail
             self.in_transaction = True
@@ -488,6 +499,10 @@ class GateSession(GateProtocol):
                 if reply.is_positive:
                     self._spent = _Spent()
                     self._forget_refused()
+        except HangUp as hang_up:
+            if hang_up.reply is None and not self.is_submitting:
+                self._events.cut_off(intake.held)
+            raise
         finally:
             intake.release()
             self._reset()
@@ -542,6 +557,9 @@ class GateSession(GateProtocol):
         self._recipients = {}
         self.in_transaction = False
 
+    def _facts(self) -> tuple[Client, AccessKey | None]:
+        return self._client(), self._key
+
     def _client(self) -> Client:
         cipher = self._wire.get_extra_info("cipher")
         return Client(
@@ -552,6 +570,7 @@ class GateSession(GateProtocol):
             protocol="ESMTP" + ("S" if cipher else "") + ("A" if self._key else ""),
             tls_version=cipher[1] if cipher else None,
             tls_cipher=cipher[0] if cipher else None,
+            session_id=self._session_id,
         )
 
 

@@ -4,11 +4,14 @@ from typing import get_args
 import pytest
 
 from smtpgate.core.events import (
+    CommandRefused,
     DirectoryChanged,
     Event,
+    HandshakeFailed,
     JournalChanged,
     LedgerChanged,
     LedgerClockChanged,
+    MessageCutOff,
     RecordsInDoubt,
     RecordsLost,
     RetentionChanged,
@@ -16,6 +19,7 @@ from smtpgate.core.events import (
     SessionOpened,
     SessionsEnded,
 )
+from smtpgate.core.reply import CATALOGUE as CATALOGUE_OF_REPLIES
 from smtpgate.core.reply import REASONS
 from smtpgate.directory.cache import Cache, CacheKey
 from smtpgate.journal.retention import Size
@@ -26,6 +30,7 @@ from smtpgate.pacing import PacerTally
 from tests.support.clock import MovableClock
 from tests.support.events import (
     AT,
+    CLIENT,
     DELEGATE,
     IDENTITY,
     UPKEEP,
@@ -46,6 +51,9 @@ EVENTS = (
     SessionOpened("submission"),
     SessionClosed("submission"),
     budget_exhausted("errors"),
+    CommandRefused("MAIL", CATALOGUE_OF_REPLIES["auth-first"], CLIENT, None, None, AT),
+    MessageCutOff(7, CLIENT, "AKIA", DELEGATE, AT),
+    HandshakeFailed("no-tls", CLIENT, AT),
     *UPKEEP,
     JournalChanged("disk full", 2, AT),
     DirectoryChanged("connection refused", 0.0, AT),

@@ -1,0 +1,80 @@
+"""Lines that a client can cause at will: the first few a minute, then one that counts them."""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address
+from typing import Final
+
+__all__ = ["MINUTE_S", "LinesLeftOut", "RefusalFlood"]
+
+MINUTE_S: Final = 60.0
+_CLIENTS: Final = 10_000
+_IPV6_HOST_BITS: Final = 64  # a client has at least a /64 to choose its addresses from
+
+
+@dataclass(slots=True)
+class LinesLeftOut:
+    """The lines of a client that were left out, by their events."""
+
+    client: str
+    events: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Client:
+    lines: int = 0
+    left_out: LinesLeftOut | None = None
+
+
+class RefusalFlood:
+    """Lets so many lines of each client pass in a minute.
+
+    A minute begins with the first line after the last one ended. Clients beyond the bound share
+    one place, so that a flood from many addresses is bounded too.
+    """
+
+    def __init__(self, lines_per_minute: int, *, clients: int = _CLIENTS) -> None:
+        self._lines_per_minute = lines_per_minute
+        self._places = clients
+        self._clients: OrderedDict[str, _Client] = OrderedDict()
+        self._ends_s: float | None = None
+
+    def passes(self, address: str, event: str, now_s: float) -> bool:
+        """Whether the line is written; if not, it is counted."""
+        if self._ends_s is None:
+            self._ends_s = now_s + MINUTE_S
+        name = _network_of(address)
+        if name not in self._clients and len(self._clients) >= self._places:
+            name = "others"
+        client = self._clients.setdefault(name, _Client())
+        if client.lines < self._lines_per_minute:
+            client.lines += 1
+            return True
+        left_out = client.left_out = client.left_out or LinesLeftOut(name)
+        left_out.events[event] = left_out.events.get(event, 0) + 1
+        return False
+
+    def ended(self, now_s: float) -> list[LinesLeftOut]:
+        """What was left out in the last minute, once that is over; then a new one begins."""
+        if self._ends_s is None or now_s < self._ends_s:
+            return []
+        return self.end()
+
+    def end(self) -> list[LinesLeftOut]:
+        """End the minute at once."""
+        found = [one.left_out for one in self._clients.values() if one.left_out is not None]
+        self._clients.clear()
+        self._ends_s = None
+        return found
+
+
+def _network_of(address: str) -> str:
+    """The address, or the IPv6 network that belongs to one client."""
+    try:
+        known = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(known, IPv6Address):
+        return address
+    prefix = int(known) >> _IPV6_HOST_BITS << _IPV6_HOST_BITS
+    return f"{IPv6Address(prefix)}/{128 - _IPV6_HOST_BITS}"
