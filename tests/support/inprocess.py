@@ -212,8 +212,8 @@ async def open_gate(
     store = await open_directory(loaded, clock or SystemClock(), [])
     await apply_declared(loaded, store, [])
     gate = Gate(loaded, store, clock=clock)
-    await gate.start()
     try:
+        await gate.start()
         yield gate, sink
     finally:
         await close_dialogs()
