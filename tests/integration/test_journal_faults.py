@@ -5,11 +5,13 @@ import re
 import smtplib
 import ssl
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from aiosmtpd.smtp import SMTP, Envelope, Session
 from sqlalchemy import text
 
 from smtpgate.clock import SystemClock
@@ -19,10 +21,12 @@ from smtpgate.journal.live import JournalSettings, LiveJournal
 from smtpgate.journal.pen import Entry, Pen
 from smtpgate.journal.rows import row_of, with_verdict
 from smtpgate.ports import JournalUnavailableError
+from smtpgate.smtp.sink import Sink
 from smtpgate.sql.database import sqlite_url
 from tests.support.authority import Authority
 from tests.support.clock import MovableClock
 from tests.support.daemons import LOOPBACK, Lab, eventually, small_disk
+from tests.support.dialog import Dialog, close_dialogs
 from tests.support.gate import LOGIN, SENDER, Gate, GatePlan, letter, start_gate
 from tests.support.journal import (
     all_rows,
@@ -165,6 +169,53 @@ async def test_a_gate_that_is_killed_has_written_what_it_told(lab: Lab) -> None:
     assert {rows.get(message_id) for message_id in told} == {"accepted"}
     assert len(upstream.messages) <= len(rows)
     assert set(rows.values()) <= {"accepted", "relaying"}
+
+
+class Silent(Sink):
+    """Takes a message, and never says what it made of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_it = asyncio.Event()
+
+    async def handle_DATA(  # noqa: N802 - aiosmtpd's name
+        self, _server: SMTP, _session: Session, _envelope: Envelope
+    ) -> str:
+        self.has_it.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_what_a_killed_gate_was_relaying_is_in_doubt_when_it_starts_again(
+    lab: Lab,
+) -> None:
+    authority, upstream, state = Authority(lab), Silent(), lab.new_folder("state", 0o700)
+    await upstream.start()
+    plan = GatePlan(upstream.port, state_dir=state)
+    gate = await asyncio.to_thread(start_gate, lab, authority, plan)
+    dialog = await Dialog.open(plan.submissions_port, authority.client_context())
+    try:
+        await dialog.reply()
+        password = b64encode(f"\0{LOGIN.username}\0{LOGIN.password}".encode()).decode()
+        for line in ("EHLO x.example", f"AUTH PLAIN {password}", f"MAIL FROM:<{SENDER}>"):
+            await dialog.say(line)
+        await dialog.say("RCPT TO:<bob@example.net>")
+        assert (await dialog.say("DATA")).startswith("354")
+        await dialog.send(letter("x", "Hello.\r\n") + b".\r\n")
+        await asyncio.wait_for(upstream.has_it.wait(), 30)
+        await asyncio.to_thread(gate.kill)
+        gate = await asyncio.to_thread(start_gate, lab, authority, plan)
+        store = store_of(sqlite_url(state / "journal.sqlite"), state)
+        try:
+            (row,) = await all_rows(store)
+        finally:
+            await store.close()
+        assert (row.outcome, row.reason) == ("in-doubt", "in-doubt")
+        told = [line for line in gate.log_lines() if line["event"] == "journal-in-doubt"]
+        assert [line["records"] for line in told] == [1]
+    finally:
+        await close_dialogs()
+        await upstream.close()
 
 
 async def test_two_gates_share_a_journal_in_postgresql(lab: Lab, tmp_path: Path) -> None:
