@@ -186,7 +186,7 @@ async def test_one_that_is_needed_must_be_there(tmp_path: Path) -> None:
 
 
 async def test_a_verdict_that_could_not_be_written_is_written_later(
-    journal: LiveJournal, clock: MovableClock, file: Breakable
+    journal: LiveJournal, clock: MovableClock, heard: Heard, file: Breakable
 ) -> None:
     event = submission(clock)
     await journal.begin(event)
@@ -202,6 +202,8 @@ async def test_a_verdict_that_could_not_be_written_is_written_later(
     (row,) = await all_rows(journal.store)
     assert row.outcome == "accepted"
     assert await attempts(journal, clock) == {"accepted": 1}
+    failed, again = changes(heard)
+    assert (failed.records, again) == (1, JournalChanged(None, 1, clock.now()))
 
 
 async def test_who_gave_up_waiting_has_its_verdict_written_all_the_same(
