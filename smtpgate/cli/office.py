@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
-from smtpgate.cli.terminal import fail, loaded_config, not_permitted, warn
+from smtpgate.cli.terminal import fail, loaded_config, warn
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
 from smtpgate.core.dkim_stages import StageError
@@ -107,10 +107,8 @@ def run(
     opening = open_directory if changes else _looked_at if opens else _unopened
     try:
         return asyncio.run(_done(config, deed, opening))
-    except TROUBLES as error:
+    except (*TROUBLES, PermissionError) as error:
         raise fail(error) from None
-    except PermissionError as error:
-        raise not_permitted(error) from None
 
 
 _Opening = Callable[[Config, Clock, list[str]], Awaitable[DirectoryStore]]

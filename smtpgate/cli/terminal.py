@@ -27,7 +27,6 @@ __all__ = [
     "is_interactive",
     "loaded_config",
     "misused",
-    "not_permitted",
     "one_of",
     "output",
     "parsed_by",
@@ -75,14 +74,13 @@ Reason: TypeAlias = Annotated[
 
 def fail(problem: object) -> typer.Exit:
     """Tell the problem; the exit to raise."""
+    if isinstance(problem, PermissionError) and problem.filename:
+        problem = (
+            f"{problem.filename}: {reason(problem)}; give the command as root, or as the user "
+            f"that the gate runs as"
+        )
     errors.print(shown(str(problem)))
     return typer.Exit(1)
-
-
-def not_permitted(error: PermissionError) -> typer.Exit:
-    """Tell which file this user may not use, and who may; the exit to raise."""
-    cure = "give the command as root, or as the user that the gate runs as"
-    return fail(f"{error.filename or 'a file'}: {reason(error)}; {cure}")
 
 
 def warn(warnings: Iterable[str]) -> None:
@@ -151,10 +149,8 @@ def loaded_config(path: Path) -> Config:
     """
     try:
         return load_config(path)
-    except ConfigError as error:
+    except (ConfigError, PermissionError) as error:
         raise fail(error) from None
-    except PermissionError as error:
-        raise not_permitted(error) from None
 
 
 def tell_upgrade(before: str | None, head: str) -> None:

@@ -153,11 +153,22 @@ def as_somebody_without_rights() -> Iterator[None]:
             os.seteuid(0)
 
 
-@pytest.mark.parametrize("place", ["documents", "state"])
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("documents", ("apply", "{documents}", "--dry-run")),
+        ("state", ("apply", "{documents}", "--dry-run")),
+        ("state", ("account", "list")),
+        ("state", ("journal", "search")),
+        ("state", ("check-config", "{config}")),
+    ],
+)
 def test_a_file_that_this_user_may_not_read_is_named(
-    desk: Desk, documents: Path, place: str
+    desk: Desk, documents: Path, place: str, words: tuple[str, ...]
 ) -> None:
-    desk.says("apply", documents)  # imports all that it takes
+    filled = [word.format(documents=documents, config=desk.config) for word in words]
+    desk.says("apply", documents)
+    desk.give(*filled)  # imports all that it takes
     for path in (*desk.folder.parents, desk.folder):
         if path.is_relative_to("/tmp") and path != Path("/tmp"):
             path.chmod(0o755)
@@ -168,8 +179,9 @@ def test_a_file_that_this_user_may_not_read_is_named(
     closed.chmod(0)
     try:
         with as_somebody_without_rights():
-            told = desk.refuses("apply", documents, "--dry-run")
+            told = desk.refuses(*filled)
     finally:
         closed.chmod(0o700)
     assert str(closed) in told
     assert "permission denied" in told.lower()
+    assert "Errno" not in told

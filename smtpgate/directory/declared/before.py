@@ -7,8 +7,8 @@ people left, for what the documents say now, so that it stays.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -21,9 +21,6 @@ from smtpgate.directory.declared.said import ObjectKey, Said, plain
 from smtpgate.directory.schema import applied_objects, audit_log
 
 __all__ = ["FROM_DOCUMENTS", "Before", "Keeping", "keep", "keeping", "read_before"]
-
-# An object, what was done to it, and whether documents did it.
-_Word: TypeAlias = tuple[ObjectKey, str, bool]
 
 # What the origin of a change begins with that a gate made from its documents.
 FROM_DOCUMENTS: Final = "directory.apply = "
@@ -66,7 +63,7 @@ async def read_before(
             found[ObjectKey(*key)] = said
     if found.pop(_UPGRADE, None) is None:
         return Before(found)
-    words = [word async for word in _words(connection, region)]
+    words = await _last_words(connection, region, now)
     return Before(await asyncio.to_thread(_said_before, words, present, now), is_kept=False)
 
 
@@ -101,35 +98,41 @@ async def keep(change: Change, what: Keeping) -> None:
 # -- from the audit log ------------------------------------------------------------------------
 
 
-def _said_before(
-    words: Iterable[_Word], present: Present, now: Mapping[ObjectKey, Said]
-) -> dict[ObjectKey, Said]:
-    children: defaultdict[ObjectKey, list[ObjectKey]] = defaultdict(list)
+async def _last_words(
+    connection: AsyncConnection, region: str, now: Mapping[ObjectKey, Said]
+) -> dict[ObjectKey, bool]:
+    """Of each object whether documents had the last word, or somebody else.
+
+    Of what documents neither made nor name nothing is said: it may be very much.
+    """
+    parts: defaultdict[ObjectKey, list[ObjectKey]] = defaultdict(list)
     for key in now:
         if key.name:
             kind = "user" if key.kind == "user-policy" else "identity"
-            children[key._replace(kind=kind, name="")].append(key)
-    is_of_documents: dict[ObjectKey, bool] = {}
-    for key, action, is_documents in words:
-        is_of_documents[key] = is_documents
-        if action == "delete":
-            is_of_documents.update(dict.fromkeys(children[key], is_documents))
+            parts[key._replace(kind=kind, name="")].append(key)
+    found: dict[ObjectKey, bool] = {}
+    async with connection.stream(_ENTRIES, execution_options={"yield_per": _PAGE}) as rows:
+        async for row in rows:
+            is_documents = row.origin.startswith(FROM_DOCUMENTS)
+            for key in _keys(row, region):
+                if is_documents or key in now or key in found:
+                    found[key] = is_documents
+                if row.action == "delete" and key in parts:
+                    found.update(dict.fromkeys(parts[key], is_documents))
+    return found
+
+
+def _said_before(
+    last_words: Mapping[ObjectKey, bool], present: Present, now: Mapping[ObjectKey, Said]
+) -> dict[ObjectKey, Said]:
     found = {}
-    for key, is_documents in is_of_documents.items():
+    for key, is_documents in last_words.items():
         there = held(present, key)
         if is_documents and there is not None:
             found[key] = plain(there)
         elif not is_documents and key in now:
             found[key] = now[key]
     return found
-
-
-async def _words(connection: AsyncConnection, region: str) -> AsyncIterator[_Word]:
-    """Of each entry which object it is about, what was done, and whether documents did it."""
-    async with connection.stream(_ENTRIES, execution_options={"yield_per": _PAGE}) as rows:
-        async for row in rows:
-            for key in _keys(row, region):
-                yield key, row.action, row.origin.startswith(FROM_DOCUMENTS)
 
 
 def _keys(row: Any, region: str) -> Iterator[ObjectKey]:  # noqa: ANN401 - a row
