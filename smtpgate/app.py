@@ -42,9 +42,9 @@ from smtpgate.ports import Authenticator, Clock, DirectoryUnavailableError, Even
 from smtpgate.relay.pool import PooledUpstream
 from smtpgate.settings import log_of, rules_of
 from smtpgate.smtp.certificate import ServerTls
+from smtpgate.smtp.door import Door
 from smtpgate.smtp.intake import Intake
 from smtpgate.smtp.listener import Listener
-from smtpgate.smtp.session import Door
 from smtpgate.smtp.sockets import (
     Sockets,
     most_sockets,
@@ -61,7 +61,7 @@ _RECHECK_S: Final = 30
 _LAST_WORK_S: Final = 5
 # Differences between documents and directory that are logged one by one.
 _SHOWN_DRIFT: Final = 50
-# What a message may take beside the upstream's deadline_s.
+# What a message may take beside the upstream's deadline_s and the wait for its rate.
 _BESIDE_UPSTREAM_S: Final = 15
 
 
@@ -375,7 +375,7 @@ class Gate:
         """Drain: no new connections, 421 to idle sessions, running transactions finish.
 
         After ``drain_s`` those whose message is not complete are cut short; complete ones get
-        ``finish_s``, by default as long as the upstream may take.
+        ``finish_s``, by default as long as its rate and the upstream may take.
         """
         if self.is_draining:
             return
@@ -383,7 +383,8 @@ class Gate:
         config = self.config
         drain_s = config.gate.drain_s if drain_s is None else drain_s
         if finish_s is None:
-            finish_s = config.sole_upstream.deadline_s + _BESIDE_UPSTREAM_S
+            finish_s = config.sole_upstream.deadline_s + config.limits.max_wait_s
+            finish_s += _BESIDE_UPSTREAM_S
         listeners = self.listeners.values()
         self.pacer.release()
         await _take([one.close for one in listeners], self.log.error)

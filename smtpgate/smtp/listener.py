@@ -14,8 +14,9 @@ from smtpgate.core.budget import BUDGETS, BudgetName
 from smtpgate.core.envelope import Client
 from smtpgate.core.events import HandshakeFailed
 from smtpgate.core.reply import CATALOGUE, reply_of
+from smtpgate.smtp.door import Door
 from smtpgate.smtp.proxied import ProxyError, read_header
-from smtpgate.smtp.session import Door, GateSession
+from smtpgate.smtp.session import GateSession
 from smtpgate.smtp.session_events import SessionEvents
 from smtpgate.smtp.sockets import Place, Places, Sockets
 from smtpgate.tasks import TaskOwner

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from smtpgate.config import ListenerConfig
 from smtpgate.core.account import AccessKey
 from smtpgate.core.address import Mailbox
 from smtpgate.core.budget import BUDGETS, BudgetName
@@ -20,9 +19,7 @@ from smtpgate.core.events import (
     SessionOpened,
 )
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
-from smtpgate.pipeline import Pipeline
-from smtpgate.ports import Authenticator, Clock, DirectoryUnavailableError, EventSink
-from smtpgate.smtp.certificate import ServerTls
+from smtpgate.ports import DirectoryUnavailableError
 from smtpgate.smtp.command import (
     CommandError,
     MailCommand,
@@ -31,7 +28,8 @@ from smtpgate.smtp.command import (
     parse_rcpt,
     split_command,
 )
-from smtpgate.smtp.intake import Intake, MessageIntake, unstuffed
+from smtpgate.smtp.door import Door
+from smtpgate.smtp.intake import MessageIntake, unstuffed
 from smtpgate.smtp.protocol import (
     ILL_ENDED,
     TOO_LONG,
@@ -42,10 +40,8 @@ from smtpgate.smtp.protocol import (
 from smtpgate.smtp.sasl import MECHANISMS, Credentials, SaslError, decode_response
 from smtpgate.smtp.session_events import SessionEvents
 from smtpgate.smtp.sockets import Place
-from smtpgate.smtp.watch import SessionWatch
-from smtpgate.tasks import TaskOwner
 
-__all__ = ["Door", "GateSession", "Registry"]
+__all__ = ["GateSession", "Registry"]
 
 _SHOWN_OCTETS: Final = 64
 # The replies of every transaction, in wire form.
@@ -54,26 +50,6 @@ _SAID: Final = {
 }
 # They bring no message nearer; a client that sends nothing else does not go on for ever.
 _JUNK: Final = frozenset({b"NOOP", b"RSET", b"VRFY", b"HELP", b"HELO", b"EHLO"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
-    """What all sessions of a listener share."""
-
-    config: ListenerConfig
-    hostname: str
-    max_message_octets: int
-    max_recipients: int
-    tls: ServerTls | None
-    pipeline: Pipeline
-    authenticator: Authenticator
-    watch: SessionWatch
-    events: EventSink
-    clock: Clock
-    tasks: TaskOwner
-    intake: Intake
-    on_error: Callable[[BaseException], None]
-    new_session_id: Callable[[], str]
 
 
 class Registry(Protocol):

@@ -185,7 +185,8 @@ def setting(name: str) -> str:
 def test_the_unit_leaves_time_to_drain() -> None:
     drain_s = GateConfig.model_fields["drain_s"].default
     deadline_s = UpstreamConfig.model_fields["deadline_s"].default
-    assert int(setting("TimeoutStopSec")) > drain_s + deadline_s + 15 + 30
+    max_wait_s = LimitsConfig.model_fields["max_wait_s"].default
+    assert int(setting("TimeoutStopSec")) >= drain_s + deadline_s + max_wait_s + 15 + 30
     assert setting("KillSignal") == "SIGTERM"
     assert setting("Type") == "notify"
 
