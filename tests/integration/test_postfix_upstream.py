@@ -1,6 +1,7 @@
 """Postfix as the gate's upstream, which wants TLS and AUTH."""
 
 import smtplib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,12 @@ PASSWORD = "open sesame"
 
 
 def chain(
-    lab: Lab, authority: Authority, *, wrapper_mode: bool = False, wrong: Settings | None = None
+    lab: Lab,
+    authority: Authority,
+    *,
+    wrapper_mode: bool = False,
+    wrong: Settings | None = None,
+    postfix: Settings | None = None,
 ) -> tuple[Gate, Postfix, Sink]:
     """Gate, Postfix and sink, in the order of the mail's way; with some settings wrong."""
     certificate = authority.certificate(UPSTREAM_NAME)
@@ -38,6 +44,7 @@ def chain(
         username="gate",
         password=PASSWORD,
         wrapper_mode=wrapper_mode,
+        settings=postfix,
     )
     right: dict[str, str | Path | int] = {
         "tls": "required",
@@ -82,6 +89,23 @@ def test_postfix_takes_mail_from_the_gate_over_verified_tls_with_auth(
     assert all(dns.dkimpy_verdict(message.message) for message in kept)
     assert "TLS connection established" in upstream.log()
     assert "sasl_username=gate@upstream.example.com" in upstream.log()
+
+
+def test_messages_wait_when_postfix_takes_no_further_connection(lab: Lab) -> None:
+    two_at_once: Settings = {
+        "smtpd_client_connection_count_limit": 2,
+        "smtpd_client_event_limit_exceptions": "",
+        "smtpd_recipient_restrictions": "sleep 1, permit_sasl_authenticated, reject",
+    }
+    authority = Authority(lab)
+    gate, upstream, sink = chain(lab, authority, postfix=two_at_once)
+    with ThreadPoolExecutor(8) as threads:
+        sending = [threads.submit(send, gate, authority, str(number)) for number in range(8)]
+        for one in sending:
+            one.result()
+    sink.wait_for(8)
+    upstream.wait_until_empty()
+    assert "Connection concurrency limit exceeded" in upstream.log()
 
 
 # As they are given, and as they leave Postfix.
