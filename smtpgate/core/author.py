@@ -230,8 +230,8 @@ def _name(tokens: list[_Token], mailbox: Mailbox) -> str | None:
         if kind == "quoted":
             _check_quoted(piece)
         # An address alone may be the same once more; beside other words some read on in them.
-        is_same = len(tokens) == 1 and _is_spelling_of(piece, mailbox)
-        if kind == "word" and "@" in piece and not is_same:
+        is_address = kind == "word" and "@" in piece
+        if is_address and not (len(tokens) == 1 and _is_spelling_of(piece, mailbox)):
             raise AuthorError("another address before the address, without quotes")
         pieces.append("" if kind == "comment" else piece)
     # RFC 5322 §4.1: a phrase begins with a word.
