@@ -42,6 +42,7 @@ _NARROW: Final = str.maketrans("", "", "\u200c\u200d\u2006\u2008\u2009\u200a\u20
 _BETWEEN: Final = re.compile(r"[\s()<>\[\]:;,\"\\]+")
 # Marks that people put around an address.
 _AROUND: Final = ".'`*_|/~!?-–—“”‘’«»…"
+_MAX_ADDRESSES: Final = 2  # the mailbox's own; to read a domain takes time
 _MAX_SHOWN: Final = 100
 _MAX_DOMAIN: Final = 253  # RFC 1035 §2.3.4
 
@@ -105,11 +106,18 @@ def _check_addresses(name: str, mailbox: Mailbox) -> None:
 
     ``Team @ Example`` and ``@example`` show none.
     """
+    shown = 0
     for word in _BETWEEN.split(name) if "@" in name else ():
+        if "@" not in word:
+            continue
         for local_part, domain in pairwise(word.split("@")):
             local_part, domain = local_part.strip("."), domain.strip(_AROUND)  # noqa: PLW2901
-            is_address = local_part.strip(_AROUND) and _is_domain(domain)
-            if is_address and not _is_mailbox(local_part, domain, mailbox):
+            if not local_part.strip(_AROUND) or not _is_domain(domain):
+                continue
+            shown += 1
+            if shown > _MAX_ADDRESSES:
+                raise DisplayNameError("it shows its address too often")
+            if not _is_mailbox(local_part, domain, mailbox):
                 found = f"{local_part}@{domain}"[:_MAX_SHOWN]
                 raise DisplayNameError(f"it shows another address: {found}")
 
