@@ -465,11 +465,12 @@ class GateSession(GateProtocol):
             self.door.intake, self._max_octets, self._key.principal.account.id
         )
         try:
-            message = await self.read_message(intake)
+            wire = await self.read_message(intake)
+            self.is_submitting = wire is not None
+            message = None if wire is None else await self._read_whole(wire)
             if message is None:
                 self._refuse_message(intake.refusal or "message-octets")
             else:
-                self.is_submitting = True
                 reply = await self._submit(self._key, self._mail, message)
                 self.reply(reply)
                 if reply.is_positive:
@@ -482,6 +483,14 @@ class GateSession(GateProtocol):
         finally:
             intake.release()
             self._reset()
+
+    async def _read_whole(self, wire: bytes) -> bytes | None:
+        """The message as the client means it; ``None`` when its line ends made it too long."""
+        pipeline = self.door.pipeline
+        message = await pipeline.offload(
+            len(wire), unstuffed, wire, normalize_bare_lf=pipeline.rules.normalize_bare_lf
+        )
+        return message if len(message) <= self._max_octets else None
 
     def _refuse_message(self, budget: BudgetName) -> None:
         """There is no room for the message."""
@@ -502,12 +511,7 @@ class GateSession(GateProtocol):
                 access_key_id=key.id,
                 client=self._client(),
                 envelope=Envelope(mail.reverse_path, tuple(self._recipients), mail.smtputf8),
-                message=await door.pipeline.offload(
-                    len(message),
-                    unstuffed,
-                    message,
-                    normalize_bare_lf=door.pipeline.rules.normalize_bare_lf,
-                ),
+                message=message,
                 received_at=received_at,
                 key_limits=key.limits,
             ),

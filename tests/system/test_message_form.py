@@ -94,3 +94,16 @@ async def test_an_address_without_a_domain_does_not_leave_the_gate(
 ) -> None:
     async with open_gate(tmp_path) as (gate, _):
         assert (await send(await login(gate), field + MESSAGE)).startswith(says)
+
+
+async def test_a_message_that_its_line_ends_make_too_long_is_refused(tmp_path: Path) -> None:
+    body = b"\n" * 1500
+    async with open_gate(tmp_path, gate="max_message_octets = 2500", sections=NORMALIZE) as (
+        gate,
+        sink,
+    ):
+        dialog = await login(gate)
+        reply = await send(dialog, MESSAGE.encode() + body + b"\r\n")
+        assert reply.startswith("552 5.3.4 Message is too long.")
+        assert (await send(dialog)).startswith("250")
+        assert len(sink.messages) == 1
