@@ -13,7 +13,6 @@ from smtpgate.cli.limits import (
     RateOption,
     limit_columns,
     shown_limit,
-    warn_of_documents,
 )
 from smtpgate.cli.listing import View, pages_of, print_card, print_json, print_pages
 from smtpgate.cli.notation import account_id as checked_account_id
@@ -216,8 +215,6 @@ def _update(config: Path, account_id: str, changes: dict[str, Any], action: str)
     async def deed(office: Office) -> None:
         async with office.changing() as change:
             await update_account(change, account_id, changes, action=action)
-        if not changes.keys().isdisjoint(_LIMITS):
-            warn_of_documents(office.config)
 
     run(config, deed, changes=True)
 

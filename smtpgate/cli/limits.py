@@ -4,11 +4,10 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from smtpgate.cli.terminal import misused, warn
-from smtpgate.config import Config
+from smtpgate.cli.terminal import misused
 from smtpgate.core.account import UNLIMITED
 
-__all__ = ["QuotaOption", "RateOption", "limit_columns", "shown_limit", "warn_of_documents"]
+__all__ = ["QuotaOption", "RateOption", "limit_columns", "shown_limit"]
 
 QuotaOption: TypeAlias = Annotated[
     str | None,
@@ -47,17 +46,6 @@ def _number(text: str, kind: type[int] | type[float], option: str) -> float | No
         return kind(text)
     except ValueError:
         raise misused(f"{option}: `{text}' is no number, unlimited or default") from None
-
-
-def warn_of_documents(config: Config) -> None:
-    """Tell that documents, where they are applied, have the last word on limits."""
-    if config.directory.apply is not None:
-        warn(
-            [
-                "directory.apply: if its documents speak of it, its limits are what they say "
-                "again at the next start or reload; write it there too"
-            ]
-        )
 
 
 def shown_limit(value: object) -> object:

@@ -9,7 +9,7 @@ import typer
 
 from smtpgate.cli import completion
 from smtpgate.cli.arguments import WhoseArgument
-from smtpgate.cli.limits import QuotaOption, RateOption, limit_columns, warn_of_documents
+from smtpgate.cli.limits import QuotaOption, RateOption, limit_columns
 from smtpgate.cli.listing import print_rows, shown
 from smtpgate.cli.moments import moment_option
 from smtpgate.cli.notation import IdentityPlace, KeyPlace, OwnerPlace, account_id
@@ -136,8 +136,6 @@ def set_(
                 await update_account(change, place.account_id, changes, action="limit")
             else:
                 await set_quota(change, place, changes)
-            if place.kind != "identity":
-                warn_of_documents(office.config)
             limits = await _usual(office, change, place)
             told = f"{name_of(place, office.partition)}: {in_words(limits)}"
             return told + _raised_in_words(limits, change.now)

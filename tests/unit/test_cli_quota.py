@@ -183,21 +183,16 @@ def test_what_is_used_and_when_it_frees_comes_from_the_ledger(office: Desk, key:
     assert shown(office, ARN) == [("identity", ARN, 9, -1, 2, 7)]
 
 
-def test_who_applies_documents_is_told_that_they_have_the_last_word(office: Desk) -> None:
-    office.file("accounts.toml", "")
+def test_limits_that_are_set_outlive_the_documents_that_say_others(office: Desk) -> None:
+    said = f"[accounts.{DELEGATE}]\nmax_24h_send = 100\n"
+    documents = office.file("accounts.toml", said)
     office.configure("[directory]\n", '[directory]\napply = "accounts.toml"\n')
-    limit = ("--max-24h-send", "5")
-    for words, is_told in (
-        (("quota", "set", DELEGATE, *limit), True),
-        (("quota", "set", USER, *limit), True),
-        (("account", "set", DELEGATE, *limit), True),
-        (("account", "set", DELEGATE, "--name", "Delegate"), False),
-        (("quota", "set", *CAP, *limit), False),  # what documents do not say stays
-        (("quota", "raise", DELEGATE, "--max-24h-send", "9", "--until", "1d"), False),
-    ):
-        result = office.give(*words)
-        assert result.exit_code == 0, result.output
-        assert ("warning: directory.apply: if its documents" in result.stderr) is is_told, words
+    office.says("apply", documents)
+    for words in (("quota", "set", DELEGATE), ("account", "set", DELEGATE)):
+        result = office.give(*words, "--max-24h-send", "5")
+        assert (result.exit_code, result.stderr) == (0, "")
+        told = office.says("apply", documents)
+        assert told.endswith("max_24h_send: 100 in the documents, 5 in the directory\n")
 
 
 def test_a_ledger_that_was_never_written_is_not_made(office: Desk) -> None:
