@@ -108,7 +108,7 @@ def _check_addresses(name: str, mailbox: Mailbox) -> None:
     """
     shown = 0
     for word in _BETWEEN.split(name) if "@" in name else ():
-        if "@" not in word:
+        if "@" not in word or "." not in word:
             continue
         for local_part, domain in pairwise(word.split("@")):
             local_part, domain = local_part.strip("."), domain.strip(_AROUND)  # noqa: PLW2901
