@@ -12,6 +12,7 @@ in no other case is anything sent twice.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -153,6 +154,8 @@ class PooledUpstream:
                         )
                     except StaleConnectionError:
                         pass
+                if slot is not None:
+                    slot.abort()
                 slot = None
                 slot = await self._open(deadline)
                 if slot is not None:
@@ -198,7 +201,6 @@ class PooledUpstream:
         except UpstreamUnavailableError as error:
             self._end_opening()
             if not await self._others_work(deadline):
-                self._limit.forget()
                 raise
             self._note_refused(str(error))
             return None
@@ -222,9 +224,13 @@ class PooledUpstream:
     async def _others_work(self, deadline: float) -> bool:
         """Whether a message can wait for another connection, once that is known."""
         loop = asyncio.get_running_loop()
-        while not self._working and self._opening:
-            self._opened = self._opened or loop.create_future()
-            await asyncio.shield(self._opened)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                while not self._working and self._opening:
+                    self._opened = self._opened or loop.create_future()
+                    await asyncio.shield(self._opened)
+        if not self._working:
+            self._limit.forget()
         return bool(self._working) and loop.time() < deadline
 
     def _note_refused(self, problem: str) -> None:

@@ -221,6 +221,22 @@ async def test_a_server_that_takes_no_connection_is_asked_once_a_message() -> No
         assert (await upstream.deliver(TO_BOB, numbered(0))).is_accepted
 
 
+async def test_what_becomes_of_another_connection_is_awaited_until_the_deadline() -> None:
+    async with (
+        open_upstream("PIPELINING") as server,
+        relay_to(server) as upstream,
+    ):
+        greetings = ["421 4.3.2 not now", HOLD]
+        server.answers["CONNECT"] = lambda _: greetings.pop()
+        (slow,) = start(upstream, FEW, 1)
+        await server.until(lambda: len(server.visits) == 1)
+        upstream._config = upstream._config.model_copy(update={"deadline_s": 0.1})
+        with pytest.raises(UpstreamUnavailableError, match=r"421 4\.3\.2 not now"):
+            await upstream.deliver(TO_BOB, numbered(0), Attempt(MANY))
+        server.release()
+        assert (await slow).is_accepted
+
+
 async def test_what_waits_is_tried_anew_when_the_last_connection_that_worked_is_lost() -> None:
     async with (
         open_upstream("PIPELINING") as server,
