@@ -440,7 +440,7 @@ class Gate:
         Raises OpeningError or DirectoryError, and has changed nothing of it then.
         """
         try:
-            await open_store(self.store)
+            await open_store(self.store, registers=self.config.directory.apply is None)
             await self._apply()
         except (DirectoryError, OpeningError):
             await self.stop(drain_s=0)

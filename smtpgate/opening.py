@@ -97,13 +97,13 @@ async def open_directory(config: Config, clock: Clock, warnings: list[str]) -> D
     return store
 
 
-async def open_store(store: DirectoryStore) -> None:
+async def open_store(store: DirectoryStore, *, registers: bool = True) -> None:
     """Look at the tables of a directory: SQLite's are made or brought up to date.
 
-    Raises OpeningError.
+    ``registers`` makes a new master key known to it. Raises OpeningError.
     """
     try:
-        await store.open(may_upgrade=store.database.is_sqlite)
+        await store.open(may_upgrade=store.database.is_sqlite, registers=registers)
     except (DirectoryUnavailableError, MasterKeyError, OSError, SchemaError) as error:
         raise OpeningError(f"directory: {error}") from None
 
@@ -160,6 +160,7 @@ def directory_upkeep(
 async def apply_declared(config: Config, store: DirectoryStore, warnings: list[str]) -> Plan:
     """Apply what the documents of ``directory.apply`` changed; the plan is what was done.
 
+    A new master key is made known with it, so that documents with errors do not.
     Raises OpeningError or DirectoryError, and changes nothing then.
     """
     if config.directory.apply is None:
@@ -170,8 +171,9 @@ async def apply_declared(config: Config, store: DirectoryStore, warnings: list[s
         declared = await _declared(store, config.directory.apply, load_key)
         warnings += declared.warnings
         async with store.changing(actor) as change:
+            await store.register(change.connection)
             return await apply(change, store, declared, prune=config.directory.prune)
-    except (DirectoryUnavailableError, RefusedChangeError) as error:
+    except (DirectoryUnavailableError, MasterKeyError, RefusedChangeError) as error:
         raise OpeningError(f"directory.apply: {error}") from None
 
 

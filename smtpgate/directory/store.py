@@ -47,17 +47,18 @@ class DirectoryStore:
     partition: str
     now: Callable[[], datetime]
 
-    async def open(self, *, may_upgrade: bool) -> None:
+    async def open(self, *, may_upgrade: bool, registers: bool = True) -> None:
         """Make sure of the tables and of the master keys; nothing is overwritten.
 
-        ``may_upgrade`` makes or upgrades the tables. Raises SchemaError, MasterKeyError,
+        ``may_upgrade`` makes or upgrades the tables, ``registers`` makes a new master key known
+        to other hosts, which need it from then on. Raises SchemaError, MasterKeyError,
         DirectoryUnavailableError or OSError.
         """
         if may_upgrade:
             await upgrade(self.database)
-        unknown = await self.look()
-        if unknown:
-            await self._register(unknown)
+        if await self.look() and registers:
+            async with self.database.changing() as connection:
+                await self.register(connection)
 
     async def look(self) -> set[str]:
         """Look at the tables and the master keys, and change nothing.
@@ -90,18 +91,17 @@ class DirectoryStore:
                 )
         return {self.master_keys.current} - set(known)
 
-    async def _register(self, unknown: set[str]) -> None:
-        async with self.database.changing() as connection:
-            # Another process may have been faster, and with another file.
-            unknown &= await self._unknown_master_keys(connection)
-            for key_id in sorted(unknown):
-                await connection.execute(
-                    insert(master_keys).values(
-                        id=key_id,
-                        check=self.master_keys.check_text(key_id),
-                        created_at=self.now(),
-                    )
+    async def register(self, connection: AsyncConnection) -> None:
+        """Make the current master key known, unless it is. Raises MasterKeyError."""
+        # Another process may have been faster, and with another file.
+        for key_id in sorted(await self._unknown_master_keys(connection)):
+            await connection.execute(
+                insert(master_keys).values(
+                    id=key_id,
+                    check=self.master_keys.check_text(key_id),
+                    created_at=self.now(),
                 )
+            )
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:

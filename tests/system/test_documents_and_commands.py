@@ -12,12 +12,15 @@ from typing import Any, Final
 import pytest
 
 from smtpgate.app import Gate, check, serve
+from smtpgate.directory.declared.documents import DirectoryError
 from smtpgate.directory.keys import secret_place
+from smtpgate.directory.sealing import new_master_key
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.opening import OpeningError
 from tests.support.documents import content, noted, present
 from tests.support.hosts import change, config_of, directory_of, host, smtpgate, started
 from tests.support.reference import README
+from tests.support.tenants import raw
 
 OWNER: Final = "888888888888"
 PLACE: Final = ("identity", OWNER, "us-east-1", "ses-example.com")
@@ -180,6 +183,26 @@ async def test_a_start_that_fails_has_changed_nothing_of_the_directory(
         assert (await content(gate.store), await noted(gate.store)) == (before, seen)
     while _TAKEN:
         _TAKEN.pop().close()
+
+
+async def test_documents_with_errors_make_no_new_master_key_known(
+    fleet: tuple[Path, Path],
+) -> None:
+    one, two = fleet
+    async with started(one) as gate:
+        await join(one, two)
+        file = two / "private/master.key"
+        file.write_text(new_master_key("m2") + file.read_text())
+        change(two, 'name = "Delegate sender"', "name = 1", "directory/accounts.toml")
+        with pytest.raises(DirectoryError):
+            await serve(config_of(two))
+        assert not await gate.store.look()
+        known = await raw(gate.store, "SELECT id FROM master_keys")
+        assert [row.id for row in known] == ["m1"]
+        change(two, "name = 1", 'name = "Delegate sender"', "directory/accounts.toml")
+        async with started(two):
+            known = await raw(gate.store, "SELECT id FROM master_keys ORDER BY id")
+        assert [row.id for row in known] == ["m1", "m2"]
 
 
 async def test_a_missing_journal_key_is_told_with_where_to_get_it(
