@@ -356,6 +356,6 @@ class OutagesAtEveryAwait(RuleBasedStateMachine):
 
 
 OutagesAtEveryAwait.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=40, deadline=None
+    max_examples=min(settings().max_examples // 2, 5000), stateful_step_count=40
 )
 TestWriter = OutagesAtEveryAwait.TestCase
