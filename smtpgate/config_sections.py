@@ -315,6 +315,9 @@ class LimitsConfig(Table):
     max_24h_send: Quota = 50_000
     max_send_rate_per_s: Rate = 14
     max_wait_s: Annotated[float, Field(ge=0, le=300)] = 5
+    max_refusals: Count = 300
+    refusals_per_minute: Count = 60
+    refusal_delay_s: Annotated[float, Field(ge=0, le=60)] = 1
     on_store_failure: Literal["refuse", "allow"] = "refuse"
 
 

@@ -38,6 +38,7 @@ from smtpgate.core.refused_recipients import RefusedRecipients
 from smtpgate.core.reply import Reject, Reply, reject, reply_of
 from smtpgate.core.reports import authorize_message, report_names, report_recipients
 from smtpgate.core.signing import signature_fields
+from smtpgate.core.token_buckets import TokenBuckets
 from smtpgate.core.trace import complete, received_field
 from smtpgate.core.upstream import (
     ClientGoneError,
@@ -47,7 +48,13 @@ from smtpgate.core.upstream import (
     UpstreamBusyError,
     UpstreamUnavailableError,
 )
-from smtpgate.core.verdict import answers_at_next_try, over_limit, refusal_of, worded
+from smtpgate.core.verdict import (
+    answers_at_next_try,
+    is_gates_own,
+    over_limit,
+    refusal_of,
+    worded,
+)
 from smtpgate.outcome import Outcome, refuse
 from smtpgate.pacing import Pacer
 from smtpgate.ports import (
@@ -93,6 +100,9 @@ class Rules:
     allow_when_journal_fails: bool = False
     mask_client: bool = False
     remember_refused_s: float = 7200
+    max_refusals: int = 300
+    refusals_per_minute: int = 60
+    refusal_delay_s: float = 1
 
 
 class Pipeline:
@@ -118,6 +128,7 @@ class Pipeline:
         self.pacer = Pacer(ledger, max_wait_s=rules.max_wait_s, clock=clock)
         self._upstream = upstream
         self.refused = RefusedRecipients(rules.remember_refused_s)
+        self.refusals = TokenBuckets(rules.max_refusals, 60 / rules.refusals_per_minute)
         self._outcome = Outcome(
             journal,
             events,
@@ -159,6 +170,8 @@ class Pipeline:
             done.reply = await self._carry(submission, done, attempt)
         except Reject as refusal:
             done.reply = refuse(done, refusal)
+            if is_gates_own(refusal):
+                self.refusals.take(attempt.account_id, self._clock.monotonic())
         except Exception as error:  # noqa: BLE001 - for the log; the peer hears nothing of it
             self._on_error(error)
             unexpected = Reject(reply_of("temporary-failure"), "internal-error")

@@ -24,6 +24,9 @@ def rules_of(config: Config, hostname: str) -> Rules:
     return Rules(
         hostname=hostname,
         region=config.gate.region,
+        max_refusals=config.limits.max_refusals,
+        refusals_per_minute=config.limits.refusals_per_minute,
+        refusal_delay_s=config.limits.refusal_delay_s,
         max_wait_s=config.limits.max_wait_s,
         infer_arn=config.authorization.infer_arn,
         normalize_bare_lf=config.message.bare_lf == "normalize",

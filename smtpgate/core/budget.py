@@ -30,6 +30,7 @@ BudgetName = Literal[
     "inflight-octets",
     "inflight-share",
     "upstream-line",
+    "refusals",
 ]
 Phase = Literal["connecting", "before AUTH", "always", "after AUTH"]
 
@@ -173,6 +174,15 @@ BUDGETS: Final[Mapping[BudgetName, Budget]] = {
         "overloaded",
         False,
         "The same for one account: its share of what the other accounts leave free.",
+    ),
+    "refusals": Budget(
+        "after AUTH",
+        "limits.max_refusals",
+        "too-many-refusals",
+        True,
+        "Messages of an account that the gate itself refuses for good; "
+        "`limits.refusals_per_minute` come back. When half is used, the reply to each further "
+        "one takes `limits.refusal_delay_s`; when all is used, MAIL gets 421.",
     ),
     "upstream-line": Budget(
         "after AUTH",

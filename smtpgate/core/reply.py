@@ -132,6 +132,9 @@ _REPLIES: Final[dict[str, Reply]] = {
         421, "4.7.0", "Too many concurrent SMTP connections"
     ),  # [SES]
     "idle": Reply(421, "4.4.2", "Timeout waiting for data from client."),
+    "too-many-refusals": Reply(
+        421, "4.7.0", "Too many messages of this account were refused, try again later"
+    ),
     "auth-timeout": Reply(421, "4.7.0", "Not authenticated in time, closing the connection"),
     "too-much-input": Reply(
         421, "4.7.0", "Too much input before authentication, closing the connection"

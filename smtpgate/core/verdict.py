@@ -10,6 +10,7 @@ from smtpgate.core.upstream import Delivery, is_too_many
 __all__ = [
     "OVER_LIMIT",
     "answers_at_next_try",
+    "is_gates_own",
     "last_word",
     "over_limit",
     "refusal_of",
@@ -31,6 +32,15 @@ OVER_LIMIT: Final[Mapping[str, str]] = {
     "max-24h-send": "daily-quota",
     "max-send-rate": "send-rate",
 }
+
+
+# Refusals that are no fault of the sender's messages as the gate sees them.
+_UPSTREAMS_OWN: Final = frozenset({"upstream-reply", "needs-8bitmime", "needs-smtputf8"})
+
+
+def is_gates_own(refusal: Reject) -> bool:
+    """Whether the gate itself refuses the message for good, whatever the upstream thinks."""
+    return refusal.reply.is_permanent and refusal.reason not in _UPSTREAMS_OWN
 
 
 def over_limit(limit: str, detail: str = "") -> Reject:

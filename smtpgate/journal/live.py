@@ -21,7 +21,8 @@ from smtpgate.core.events import (
 )
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 from smtpgate.core.record import Record, login_record, mail_record, submission_record
-from smtpgate.journal.bucket import Bucket
+from smtpgate.core.token_buckets import TokenBuckets
+from smtpgate.core.verdict import OVER_LIMIT
 from smtpgate.journal.pen import Entry
 from smtpgate.journal.presence import Presence
 from smtpgate.journal.retention import Retention, Size
@@ -37,6 +38,9 @@ __all__ = ["JournalSettings", "LiveJournal"]
 # At this pace the logins of 30 days take less than a quarter of the default max_octets.
 _LOGINS_AT_ONCE: Final = 1000
 _LOGIN_EVERY_S: Final = 10.0
+# At this pace an account's refused messages of 30 days take less than half of it.
+_REFUSALS_AT_ONCE: Final = 500
+_REFUSAL_EVERY_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +78,8 @@ class LiveJournal:
         self._begun: dict[str, Entry] = {}
         self._retention: Retention | None = None
         self.presence: Presence | None = None
-        self._login_rows = Bucket(_LOGINS_AT_ONCE, _LOGIN_EVERY_S, clock)
+        self._login_rows = TokenBuckets(_LOGINS_AT_ONCE, _LOGIN_EVERY_S)
+        self._refusal_rows = TokenBuckets(_REFUSALS_AT_ONCE, _REFUSAL_EVERY_S)
         self._tasks = TaskOwner()
         self.writer = Writer(
             store.batches(),
@@ -202,9 +207,16 @@ class LiveJournal:
         self._begun[entry.row.id] = entry
 
     async def finish(self, done: SubmissionDone) -> None:
-        """Keep the verdict, and the rest of a submission that was not begun."""
+        """Keep the verdict, and the rest of a submission that was not begun.
+
+        An account whose messages are refused again and again leaves some rows, not all: they
+        would push those of other accounts out.
+        """
         record = self._record(done)
         begun = self._begun.pop(record.id, None)
+        is_senders = done.outcome == "refused" or done.reason in OVER_LIMIT
+        if begun is None and is_senders and not self._has_room(record.account_id):
+            return
         entry = begun or self._entry(done, record)
         entry = replace(
             entry,
@@ -221,12 +233,18 @@ class LiveJournal:
         Anybody can have logins refused: too many leave no rows, and push no others out.
         """
         if isinstance(event, AuthFailed):
-            if not self._login_rows.take():
+            if not self._login_rows.take("", self._clock.monotonic()):
                 self.tally.left_out += 1
                 return
             self._note(login_record(event, message_id(event.at, os.urandom(RANDOM_OCTETS))))
-        elif isinstance(event, MailRefused):
+        elif isinstance(event, MailRefused) and self._has_room(event.principal.account.id):
             self._note(mail_record(event))
+
+    def _has_room(self, account_id: str) -> bool:
+        """Whether another refusal of that account leaves a row; if not, it is counted."""
+        has_room = self._refusal_rows.take(account_id, self._clock.monotonic())
+        self.tally.left_out += not has_room
+        return has_room
 
     def _note(self, record: Record) -> None:
         row, texts = row_of(record)

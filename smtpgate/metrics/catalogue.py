@@ -291,7 +291,8 @@ _ROWS: Final = (
         "smtpgate_journal_left_out_total",
         "counter",
         (),
-        "Refused logins without a record, because there were too many; the log has them.",
+        "Refused logins, MAIL commands and messages without a record, because there were too "
+        "many (of messages and MAIL commands, of one account); the log has them.",
     ),
     MetricRow(
         "smtpgate_journal_in_doubt_total",

@@ -386,6 +386,10 @@ class GateSession(GateProtocol):
             self._note_error(CATALOGUE["auth-first" if self._may_authenticate else "tls-first"])
         elif self._mail is not None:
             self._bad_sequence("a transaction is open; RSET ends it")
+        elif not self.door.pipeline.refusals.has_any(
+            self._account_id, self.door.clock.monotonic()
+        ):
+            raise OutOfBudget("refusals")
         else:
             mail = parse_mail(argument)
             if mail.size > self._max_octets:
@@ -472,6 +476,8 @@ class GateSession(GateProtocol):
                 self._refuse_message(intake.refusal or "message-octets")
             else:
                 reply = await self._submit(self._key, self._mail, message)
+                intake.release()
+                await self._slow_down(reply)
                 self.reply(reply)
                 if reply.is_positive:
                     self._spent = _Spent()
@@ -491,6 +497,12 @@ class GateSession(GateProtocol):
             len(wire), unstuffed, wire, normalize_bare_lf=pipeline.rules.normalize_bare_lf
         )
         return message if len(message) <= self._max_octets else None
+
+    async def _slow_down(self, reply: Reply) -> None:
+        """An account whose messages are refused again and again waits for the next refusal."""
+        pipeline, now_s = self.door.pipeline, self.door.clock.monotonic()
+        if reply.is_permanent and pipeline.refusals.left(self._account_id, now_s) < 0.5:
+            await asyncio.sleep(pipeline.rules.refusal_delay_s)
 
     def _refuse_message(self, budget: BudgetName) -> None:
         """There is no room for the message."""

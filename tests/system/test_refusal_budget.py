@@ -1,0 +1,84 @@
+"""Refusals are work too: an account whose messages are all refused is slowed, then put off."""
+
+import asyncio
+import json
+from pathlib import Path
+
+from tests.support.clock import MovableClock
+from tests.support.inprocess import ARNS, login, open_gate, send
+from tests.support.upstream_server import open_upstream
+
+DENIED = f"{ARNS}From: Sales <sales@ses-example.com>\r\nSubject: x\r\n\r\nHello.\r\n"
+LIMITS = "[limits]\nmax_refusals = 4\nrefusals_per_minute = 1\nrefusal_delay_s = 0.2\n"
+
+
+async def refused_after(dialog: object) -> float:
+    """How long a refusal takes."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    reply = await send(dialog, DENIED)  # type: ignore[arg-type]
+    assert reply.startswith("554 5.7.1 Access denied"), reply
+    return loop.time() - started
+
+
+async def test_an_account_that_is_refused_again_and_again_is_slowed_and_then_put_off(
+    tmp_path: Path, clock: MovableClock
+) -> None:
+    async with open_gate(tmp_path, clock=clock, sections=LIMITS) as (gate, _):
+        dialog, second = await login(gate), await login(gate)
+        other = await login(gate, "AKIAOWNERROOT0000000")
+        for _ in range(2):
+            await refused_after(dialog)
+        for _ in range(2):
+            assert await refused_after(dialog) >= 0.2
+        for one in (dialog, second):
+            reply = await one.say("MAIL FROM:<marketing@ses-example.com>")
+            assert reply.startswith("421 4.7.0 Too many messages of this account were refused")
+            assert await one.is_closed()
+        assert (await send(other)).startswith("250"), "another account is not put off"
+        clock.move(60)
+        assert (await send(await login(gate))).startswith("250"), "one has come back"
+        labels = 'budget="refusals",listener="plain"'
+        assert (
+            f"smtpgate_budget_exhausted_total{{{labels}}} 2.0" in gate.metrics.render().decode()
+        )
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    (line, _) = [one for one in lines if one.get("budget") == "refusals"]
+    assert line["account"] == "999999999999"
+    assert line["key"] == "limits.max_refusals"
+
+
+async def test_refusals_of_the_upstream_are_no_fault_of_the_account(
+    tmp_path: Path, clock: MovableClock
+) -> None:
+    async with (
+        open_upstream() as upstream,
+        open_gate(tmp_path, clock=clock, port=upstream.port, sections=LIMITS) as (gate, _),
+    ):
+        upstream.answers["RCPT"] = "550 5.1.1 no such user"
+        dialog = await login(gate)
+        for _ in range(10):
+            assert (await send(dialog)).startswith("550 5.1.1 no such user")
+        upstream.answers.clear()
+        assert (await send(dialog)).startswith("250")
+
+
+async def test_refused_messages_push_no_other_accounts_rows_out(
+    tmp_path: Path, clock: MovableClock
+) -> None:
+    """Five hundred leave rows at once, and then one a minute; all are in the log."""
+    limits = "[limits]\nmax_refusals = 10000\n"
+    async with open_gate(tmp_path, clock=clock, sections=limits) as (gate, _):
+        dialog = await login(gate)
+        for _ in range(503):
+            await send(dialog, DENIED)
+        journal = gate.journal
+        assert journal.tally.left_out == 3  # type: ignore[union-attr]
+        assert (await send(dialog)).startswith("250")
+        assert (await send(await login(gate, "AKIAOWNERROOT0000000"), DENIED)).startswith("250")
+        assert journal.tally.left_out == 3  # type: ignore[union-attr]
+        clock.move(61)
+        await send(dialog, DENIED)
+        assert journal.tally.left_out == 3  # type: ignore[union-attr]
+    text = (tmp_path / "log").read_text()
+    assert text.count('"reason":"implicit-deny"') == 504
