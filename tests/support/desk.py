@@ -7,7 +7,7 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final, TypedDict, Unpack
 
@@ -173,8 +173,19 @@ class Desk:
                 environment={**os.environ, **self.environment},
             )
             status = fork.wait()
-            shown = os.read(ours, 65536).decode()
+        finally:
+            os.close(theirs)
+        try:
+            shown = _read_all(ours).decode()
         finally:
             os.close(ours)
-            os.close(theirs)
         return status, shown + printed.read_text()
+
+
+def _read_all(terminal: int) -> bytes:
+    """What was written to a pseudo-terminal whose other end is closed; it comes in parts."""
+    parts: list[bytes] = []
+    with suppress(OSError):  # Linux says EIO at the end
+        while part := os.read(terminal, 65536):
+            parts.append(part)
+    return b"".join(parts)
