@@ -29,8 +29,8 @@ BudgetName = Literal[
     "message-octets",
     "inflight-octets",
     "inflight-share",
-    "upstream-line",
     "refusals",
+    "upstream-line",
 ]
 Phase = Literal["connecting", "before AUTH", "always", "after AUTH"]
 
