@@ -30,10 +30,13 @@ def sockets_without_a_handshake(gate: Gate, count: int) -> Iterator[None]:
         yield
 
 
-def turned_away(gate: Gate) -> int:
-    """How many connections the log has as turned away for want of open files."""
-    lines = [line for line in gate.log_lines() if line["event"] == "budget-exhausted"]
-    return sum(line["budget"] == "descriptors" for line in lines)
+def turned_away(gate: Gate) -> float:
+    """How many connections were turned away for want of open files."""
+    series = 'smtpgate_budget_exhausted_total{budget="descriptors",listener="submissions"} '
+    url = f"http://{LOOPBACK}:{gate.plan.http_port}/metrics"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        text: str = answer.read().decode()
+    return float(text.partition(series)[2].partition("\n")[0])
 
 
 def is_ready(gate: Gate) -> bool:
