@@ -430,6 +430,22 @@ async def test_small_messages_have_room_when_large_ones_take_the_rest(tmp_path: 
         assert (await send(await login(gate))).startswith("250")
 
 
+# -- refusals ----------------------------------------------------------------------------------
+
+
+async def test_the_messages_of_an_account_that_the_gate_refuses_are_bounded(
+    tmp_path: Path,
+) -> None:
+    limits = "[limits]\nmax_refusals = 1\nrefusal_delay_s = 0\n"
+    async with open_gate(tmp_path, sections=limits) as (gate, _):
+        dialog = await login(gate)
+        denied = "From: ceo@ses-example.com\r\nSubject: x\r\n\r\nHello.\r\n"
+        assert (await send(dialog, denied)).startswith("554 5.7.1 ")
+        reply = await dialog.say("MAIL FROM:<marketing@ses-example.com>")
+        assert reply.startswith("421 4.7.0 Too many messages of this account were refused")
+        assert await exhausted(gate, tmp_path, "refusals", "plain") == 1
+
+
 # -- the upstream's line -----------------------------------------------------------------------
 
 

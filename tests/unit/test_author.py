@@ -38,9 +38,9 @@ def test_a_hundred_mailboxes_are_the_most() -> None:
         parse_authors(b", ".join([b"a@example.com"] * 101), smtputf8=False)
 
 
-def test_a_field_beyond_64_kib_is_not_read() -> None:
-    with pytest.raises(AuthorError, match="longer than 65536 octets"):
-        parse_authors(b'"' + b"x" * 65536 + b'" <a@example.com>', smtputf8=False)
+def test_a_field_beyond_8_kib_is_not_read() -> None:
+    with pytest.raises(AuthorError, match="longer than 8192 octets"):
+        parse_authors(b'"' + b"x" * 8192 + b'" <a@example.com>', smtputf8=False)
 
 
 def test_a_name_beyond_a_thousand_characters_is_refused() -> None:
@@ -50,7 +50,7 @@ def test_a_name_beyond_a_thousand_characters_is_refused() -> None:
 
 
 def test_an_address_of_absurd_length_is_not_looked_at() -> None:
-    for value in ("a@" + "ü" * 30_000, "ü" * 30_000 + "@a <a@example.com>"):
+    for value in ("a@" + "ü" * 4_000, "ü" * 4_000 + "@a <a@example.com>"):
         with pytest.raises(AuthorError, match=r"too long|another address"):
             parse_authors(value, smtputf8=True)
 
