@@ -42,4 +42,4 @@ bench: .venv/.ready
 	$(BIN)/python -m pytest -q -s -m bench tests/bench
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -127,6 +127,10 @@ class Closable(Protocol):
         """End it."""
 
 
+def _read(log_file: Path) -> str:
+    return log_file.read_text(errors="replace") if log_file.exists() else ""
+
+
 class Daemon:
     """A process that we started, with its log."""
 
@@ -156,7 +160,7 @@ class Daemon:
 
     def log(self) -> str:
         """Everything that it has printed or logged."""
-        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+        return _read(self.log_file)
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
         """Wait until it answers; fail with its log when it ends first, or takes too long."""
@@ -189,6 +193,7 @@ class Lab:
     def __init__(self) -> None:
         self._exits = ExitStack()
         self.daemons: list[Daemon] = []
+        self._log_files: list[tuple[str, Path]] = []
         # Not pytest's tmp_path: daemons that drop to another user must reach their folders,
         # and the paths of their sockets must stay short.
         self.folder = Path(tempfile.mkdtemp(prefix="smtpgate-"))
@@ -235,10 +240,15 @@ class Lab:
         daemon.wait_until(ready)
         return daemon
 
+    def keep_log(self, name: str, log_file: Path) -> None:
+        """Report the log also of a program that is no daemon of the lab."""
+        self._log_files.append((name, log_file))
+
     def keep(self, thing: Closable) -> None:
         """Close the thing too when the lab is left."""
         self._exits.callback(thing.close)
 
     def logs(self) -> list[tuple[str, str]]:
-        """The end of each daemon's log."""
-        return [(daemon.name, daemon.log()[-_LOG_TAIL:]) for daemon in self.daemons]
+        """The end of each log."""
+        files = [(daemon.name, daemon.log_file) for daemon in self.daemons] + self._log_files
+        return [(name, _read(file)[-_LOG_TAIL:]) for name, file in files]

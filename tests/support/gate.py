@@ -194,6 +194,7 @@ class GatePlan:
     open_files: int | None = None
     sections: str = ""  # more of the configuration, such as [ledger]
     skew_s: float = 0  # how wrong the clock of its host is
+    has_movable_clock: bool = False
 
 
 class Gate:
@@ -213,6 +214,11 @@ class Gate:
     def terminate(self) -> None:
         """Ask it to drain and stop (SIGTERM); returns at once."""
         self.daemon.signal(signal.SIGTERM)
+
+    def move_clock(self) -> None:
+        """Move its clock on by ten minutes (see ``tests/support/skewed.py``)."""
+        assert self.plan.has_movable_clock
+        self.daemon.signal(signal.SIGUSR2)
 
     def kill(self) -> None:
         """End it at once, as a crash would (SIGKILL)."""
@@ -275,7 +281,7 @@ def start_gate(lab: Lab, authority: Authority, plan: GatePlan) -> Gate:
     config.write_text(_config(plan, authority, directory))
     limit = [] if plan.open_files is None else ["prlimit", f"--nofile={plan.open_files}"]
     skewed = ("tests.support.skewed", str(plan.skew_s))
-    program = skewed if plan.skew_s else ("smtpgate",)
+    program = skewed if plan.skew_s or plan.has_movable_clock else ("smtpgate",)
     daemon = lab.start(
         "smtpgate",
         [*limit, sys.executable, "-m", *program, "serve", "--config", config],

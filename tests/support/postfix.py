@@ -25,8 +25,16 @@ from tests.support.daemons import (
     need,
     need_root,
 )
+from tests.support.relayhost import Relayhost
 
-__all__ = ["Postfix", "Queued", "Settings", "postfix_client", "postfix_upstream"]
+__all__ = [
+    "Postfix",
+    "Queued",
+    "Settings",
+    "postfix_client",
+    "postfix_relaying",
+    "postfix_upstream",
+]
 
 Settings = Mapping[str, str | Path | int]
 
@@ -91,6 +99,11 @@ class Postfix:
     def flush(self) -> None:
         """Try everything in the queue now (``postqueue -f``)."""
         self._run("postqueue", "-c", str(self._etc), "-f")
+
+    def listing(self) -> str:
+        """The queue as ``mailq`` prints it; empty when nothing waits."""
+        listed = self._run("postqueue", "-c", str(self._etc), "-p").decode()
+        return "" if listed.startswith("Mail queue is empty") else listed
 
     def queue(self) -> list[Queued]:
         """What is in the queue."""
@@ -226,6 +239,20 @@ def postfix_client(
             "smtp_tls_loglevel": 1,
             **(settings or {}),
         },
+    )
+
+
+def postfix_relaying(lab: Lab, relay: Relayhost) -> Postfix:
+    """Start a Postfix that sends everything to that relay host."""
+    return postfix_client(
+        lab,
+        relay_port=relay.port,
+        username=relay.username,
+        password=relay.password,
+        ca_file=relay.ca_file,
+        tls_name=relay.tls_name,
+        mailbox_domain=relay.mailbox_domain,
+        mailbox_port=relay.mailbox_port,
     )
 
 

@@ -1,11 +1,12 @@
 """An upstream that records what it is sent, octet for octet, and can be made to wait.
 
 smtp-sink knows no SMTPUTF8 and rewrites line ends; this one, on aiosmtpd in a thread of its
-own, keeps the message as it came over the wire.
+own, keeps the message as it came over the wire. Recipients can be refused by name.
 """
 
 import asyncio
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiosmtpd.controller import Controller
@@ -14,6 +15,8 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from tests.support.daemons import LOOPBACK, PATIENCE_S, Lab, eventually, free_port
 
 __all__ = ["Recorded", "Recorder", "recorder"]
+
+_TAKEN = "250 2.1.5 Ok"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +79,44 @@ class _Controller(Controller):
             await asyncio.sleep(0)
 
 
+def _take(_: str, __: int) -> str:
+    return _TAKEN
+
+
 class Recorder:
-    """A recording SMTP server on a loopback port, in its own thread."""
+    """A recording SMTP server on a loopback port, in its own thread.
+
+    ``answer_rcpt`` gives the reply for a recipient, from its address and from how many this
+    transaction has already; ``answered`` is every such reply that was given.
+    """
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.messages: list[Recorded] = []
+        self.answer_rcpt: Callable[[str, int], str] = _take
+        self.answered: list[tuple[str, str]] = []
         self._arrived = threading.Event()
         self._open = threading.Event()
         self._open.set()
         self._controller = _Controller(self, port)
 
-    # the hook's name is aiosmtpd's
+    # the hooks' names are aiosmtpd's
+    async def handle_RCPT(  # noqa: N802
+        self,
+        server: SMTP,
+        session: Session,
+        envelope: Envelope,
+        address: str,
+        options: list[str],
+    ) -> str:
+        """Take the recipient, or refuse it."""
+        reply = self.answer_rcpt(address, len(envelope.rcpt_tos))
+        self.answered.append((address, reply))
+        if reply.startswith("250"):
+            envelope.rcpt_tos.append(address)
+            envelope.rcpt_options.extend(options)
+        return reply
+
     async def handle_DATA(  # noqa: N802
         self, server: SMTP, session: Session, envelope: Envelope
     ) -> str:
@@ -98,7 +127,7 @@ class Recorder:
         await asyncio.to_thread(self._open.wait, PATIENCE_S)
         self.messages.append(
             Recorded(
-                envelope.mail_from or "",
+                (envelope.mail_from or "").removeprefix("<").removesuffix(">"),
                 tuple(envelope.rcpt_tos),
                 tuple(envelope.mail_options),
                 content,

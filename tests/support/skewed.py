@@ -1,10 +1,13 @@
 """smtpgate on a host whose clock is wrong: ``python -m tests.support.skewed SECONDS WORDS…``.
 
-The words are those of the program's command line. Only the time of day is wrong, not durations.
+The words are those of the program's command line. Only the time of day is wrong, not durations,
+until SIGUSR2 moves both on by ten minutes.
 """
 
+import signal
 import sys
 from datetime import datetime, timedelta
+from typing import Final
 
 from smtpgate.cli import main
 from smtpgate.clock import SystemClock
@@ -12,13 +15,26 @@ from smtpgate.clock import SystemClock
 __all__ = ()
 
 
+_MOVE_S: Final = 600
+
+
 def _skew(seconds: float) -> None:
-    right = SystemClock.now
+    right, right_monotonic = SystemClock.now, SystemClock.monotonic
+    moved = 0
 
     def now(self: SystemClock) -> datetime:
-        return right(self) + timedelta(seconds=seconds)
+        return right(self) + timedelta(seconds=seconds + moved)
+
+    def monotonic(self: SystemClock) -> float:
+        return right_monotonic(self) + moved
+
+    def move(*_: object) -> None:
+        nonlocal moved
+        moved += _MOVE_S
 
     SystemClock.now = now  # type: ignore[method-assign]
+    SystemClock.monotonic = monotonic  # type: ignore[method-assign]
+    signal.signal(signal.SIGUSR2, move)
 
 
 if __name__ == "__main__":

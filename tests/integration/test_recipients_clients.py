@@ -1,0 +1,188 @@
+"""Mail servers as clients, and an upstream that refuses or defers some of the recipients."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from email import message_from_bytes
+from typing import Protocol
+
+import pytest
+
+from tests.support.authority import Authority
+from tests.support.daemons import Lab, eventually
+from tests.support.exim import exim_client
+from tests.support.gate import (
+    BOUNCES_TO,
+    DOMAIN,
+    HOSTNAME,
+    LOGIN,
+    Gate,
+    GatePlan,
+    letter,
+    start_gate,
+)
+from tests.support.opensmtpd import opensmtpd_client
+from tests.support.postfix import postfix_relaying
+from tests.support.recorder import Recorded, Recorder, recorder
+from tests.support.relayhost import Relayhost
+
+GONE = "550 5.1.1 Nobody of that name lives here"
+BUSY = "450 4.2.0 That mailbox is busy"
+TOO_MANY = "452 4.5.3 No more recipients, please"
+
+
+class MailServer(Protocol):
+    """What a test does with each of them."""
+
+    def inject(self, message: bytes, sender: str, recipients: Sequence[str]) -> None: ...
+    def flush(self) -> None: ...
+    def listing(self) -> str: ...
+    def log(self) -> str: ...
+    def wait_until_empty(self) -> None: ...
+
+
+SERVERS: dict[str, Callable[[Lab, Relayhost], MailServer]] = {
+    "postfix": postfix_relaying,
+    "exim": exim_client,
+    "opensmtpd": opensmtpd_client,
+}
+
+
+def as_named(address: str, _: int) -> str:
+    """The answer that the recipient's name stands for."""
+    if address.startswith("bad"):
+        return GONE
+    return BUSY if address.startswith("busy") else "250 2.1.5 Ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A mail server, the gate, and the upstream; and where the server's bounces go."""
+
+    server: MailServer
+    gate: Gate
+    upstream: Recorder
+    mailbox: Recorder
+
+    def arrived(self) -> Counter[str]:
+        """How often the upstream took the message for each recipient."""
+        return Counter(to for kept in self.upstream.messages for to in kept.recipients)
+
+    def asked(self) -> Counter[str]:
+        """How often the upstream was asked about each recipient."""
+        return Counter(to for to, _ in self.upstream.answered)
+
+    def run_until(self, done: Callable[[], bool], what: str) -> None:
+        """Run the server's queue again and again until so."""
+
+        def ask() -> bool:
+            if not done():
+                self.server.flush()
+            return done()
+
+        eventually(ask, f"{what}; the queue:\n{self.server.listing()}")
+
+
+@pytest.fixture(params=SERVERS)
+def way(lab: Lab, request: pytest.FixtureRequest) -> Way:
+    return open_way(lab, request.param)
+
+
+def open_way(lab: Lab, server: str, *, has_mailbox: bool = True) -> Way:
+    authority, upstream, mailbox = Authority(lab), recorder(lab), recorder(lab)
+    upstream.answer_rcpt = as_named
+    plan = GatePlan(upstream.port, has_movable_clock=True)
+    relay = Relayhost(
+        plan.submission_port,
+        LOGIN.username,
+        LOGIN.password,
+        authority.ca_file,
+        HOSTNAME,
+        DOMAIN if has_mailbox else "",
+        mailbox.port if has_mailbox else 0,
+    )
+    gate = start_gate(lab, authority, plan)
+    return Way(SERVERS[server](lab, relay), gate, upstream, mailbox)
+
+
+def words_of(bounce: Recorded) -> str:
+    return re.sub(r"\s+", " ", bounce.message.decode())
+
+
+def test_the_bad_recipient_is_bounced_with_the_upstream_s_words_and_the_others_have_the_mail(
+    way: Way,
+) -> None:
+    good = ["good1@example.net", "good2@example.net"]
+
+    way.server.inject(
+        letter("one", "Hello.\r\n"), BOUNCES_TO, [good[0], "bad1@example.net", good[1]]
+    )
+    way.run_until(lambda: bool(way.upstream.messages), "the good ones to have the mail")
+    (bounce,) = way.mailbox.wait_for(1)
+    way.server.wait_until_empty()
+
+    assert way.arrived() == Counter(good)
+    assert way.asked() == Counter([*good, "bad1@example.net", *good]), "one more try"
+    assert (bounce.mail_from, bounce.recipients) == ("", (BOUNCES_TO,))
+    words = words_of(bounce)
+    assert GONE in words
+    assert "bad1@example.net" in words
+    assert not any(re.search(rf"Final-Recipient: \S+ ?{to}", words) for to in good)
+
+
+def test_a_deferred_recipient_holds_back_nobody_and_has_the_mail_when_the_upstream_takes_it(
+    way: Way,
+) -> None:
+    way.server.inject(
+        letter("two", "Hello.\r\n"), BOUNCES_TO, ["good1@example.net", "busy1@example.net"]
+    )
+    way.run_until(lambda: bool(way.upstream.messages), "the good one to have the mail")
+
+    assert way.arrived() == Counter(["good1@example.net"])
+    eventually(lambda: BUSY in way.server.log(), "the reason why the busy one waits")
+    assert "busy1@example.net" in way.server.listing()
+    assert "good1@example.net" not in way.server.listing()
+    assert way.asked()["busy1@example.net"] == 1
+
+    way.upstream.answer_rcpt = lambda *_: "250 2.1.5 Ok"
+    way.gate.move_clock()
+    way.run_until(lambda: len(way.upstream.messages) == 2, "the busy one to have the mail")
+    way.server.wait_until_empty()
+
+    assert way.arrived() == Counter(["good1@example.net", "busy1@example.net"])
+    assert not way.mailbox.messages
+
+
+def test_twenty_five_recipients_reach_an_upstream_that_takes_ten_at_once(way: Way) -> None:
+    to = [f"good{number}@example.net" for number in range(25)]
+    way.upstream.answer_rcpt = lambda _, count: TOO_MANY if count >= 10 else "250 2.1.5 Ok"
+
+    way.server.inject(letter("three", "Hello.\r\n"), BOUNCES_TO, to)
+    way.run_until(lambda: len(way.arrived()) == 25, "all to have the mail")
+    way.server.wait_until_empty()
+
+    assert way.arrived() == Counter(to)
+    refused = [to for to, reply in way.upstream.answered if reply == TOO_MANY]
+    assert len(refused) == 15, "only the first try had more than the upstream takes"
+    assert not way.mailbox.messages
+
+
+@pytest.mark.parametrize(
+    ("server", "form"), [("exim", "multipart/report"), ("opensmtpd", "multipart/mixed")]
+)
+def test_a_server_s_own_bounce_through_the_gate_reaches_the_author(
+    lab: Lab, server: str, form: str
+) -> None:
+    way = open_way(lab, server, has_mailbox=False)
+
+    way.server.inject(letter("four", "Hello.\r\n"), BOUNCES_TO, ["bad1@example.net"])
+    (bounce,) = way.upstream.wait_for(1)
+    way.server.wait_until_empty()
+
+    assert (bounce.mail_from, bounce.recipients) == ("", (BOUNCES_TO,))
+    parsed = message_from_bytes(bounce.message)
+    assert parsed.get_content_type() == form
+    assert "mailer-daemon@client.example.com" in parsed["From"].lower()
+    assert "message/delivery-status" in [part.get_content_type() for part in parsed.walk()]
+    assert GONE in words_of(bounce)

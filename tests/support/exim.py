@@ -1,0 +1,126 @@
+"""A private Exim as the gate's client: Debian's, in a room of its own.
+
+It has no daemon: a message is handed over and tried at once, and the queue is run on demand.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from tests.support.daemons import LOOPBACK, PATIENCE_S, Lab, eventually
+from tests.support.relayhost import Relayhost
+from tests.support.room import Room
+
+__all__ = ["Exim", "exim_client"]
+
+_LOG: Final = "var/log/exim4/mainlog"
+_CONFIG: Final = """\
+primary_hostname = client.example.com
+exim_path = {program}
+deliver_drop_privilege = true
+keep_environment =
+host_lookup =
+never_users =
+message_size_limit = 40M
+qualify_domain = client.example.com
+queue_run_max = 1
+timeout_frozen_after = 0s
+
+begin routers
+{mailbox_router}
+gate:
+  driver = manualroute
+  domains = *
+  transport = gate
+  route_list = * {host} byname
+  self = send
+
+begin transports
+gate:
+  driver = smtp
+  port = {port}
+  hosts_require_auth = *
+  hosts_require_tls = *
+  tls_verify_certificates = {ca_file}
+  tls_verify_hosts = *
+  tls_verify_cert_hostnames = *
+  tls_sni = {host}
+mailbox:
+  driver = smtp
+  port = {mailbox_port}
+  hosts_avoid_tls = *
+
+begin authenticators
+plain:
+  driver = plaintext
+  public_name = PLAIN
+  client_send = ^{username}^{password}
+
+begin retry
+* * F,1h,1s
+"""
+_MAILBOX_ROUTER: Final = """\
+mailbox:
+  driver = manualroute
+  domains = {domain}
+  transport = mailbox
+  route_list = * {host} byname
+  self = send
+"""
+
+
+class Exim:
+    """A private Exim."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    def log(self) -> str:
+        """Its main log."""
+        return self._room.path(_LOG).read_text(errors="replace")
+
+    def inject(self, message: bytes, sender: str, recipients: Sequence[str]) -> None:
+        """Hand a message over as a local program does, and try it once."""
+        lines = message.replace(b"\r\n", b"\n")
+        words = ("-odf", "-oem", "-i", "-f", sender, "--", *recipients)
+        self._room.run(self._exim, *words, given=lines)
+
+    def flush(self) -> None:
+        """Try everything in the queue now (``exim -qf``)."""
+        self._room.run(self._exim, "-qf")
+
+    def listing(self) -> str:
+        """The queue, with the recipients that are left; empty when nothing waits."""
+        return self._room.run(self._exim, "-bpu").strip()
+
+    def wait_until_empty(self) -> None:
+        """Wait until nothing is left to deliver."""
+        eventually(lambda: not self.listing(), "Exim's queue to be empty", PATIENCE_S)
+
+    @property
+    def _exim(self) -> str:
+        return str(self._room.program("exim4"))
+
+
+def exim_client(lab: Lab, relay: Relayhost) -> Exim:
+    """Set up an Exim that sends everything to the gate: authenticated, over verified TLS."""
+    room = Room(lab, "exim4-daemon-light", "exim4")
+    for folder in ("var/spool/exim4", "var/log/exim4", "var/lib/exim4", "run/exim4"):
+        room.give(folder, "Debian-exim")
+    escaped = relay.password.replace("^", "^^").replace("\\", "\\\\").replace("$", "\\$")
+    router = _MAILBOX_ROUTER.format(domain=relay.mailbox_domain, host=LOOPBACK)
+    room.write("etc/exim4/ca.pem", relay.ca_file.read_text())
+    room.write(
+        "etc/exim4/exim4.conf",
+        _CONFIG.format(
+            program=room.program("exim4"),
+            mailbox_router=router if relay.mailbox_domain else "",
+            host=relay.tls_name,
+            port=relay.port,
+            ca_file="/etc/exim4/ca.pem",
+            mailbox_port=relay.mailbox_port,
+            username=relay.username,
+            password=escaped,
+        ),
+    )
+    lab.keep_log("exim", room.path(_LOG))
+    return Exim(room)

@@ -1,0 +1,22 @@
+"""What a mail server has to know of the gate to be its client."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Relayhost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Relayhost:
+    """The gate as a relay host: authenticated, with STARTTLS and a verified certificate.
+
+    Mail for ``mailbox_domain`` does not go to the gate but to a server on ``mailbox_port``.
+    """
+
+    port: int
+    username: str
+    password: str
+    ca_file: Path
+    tls_name: str
+    mailbox_domain: str = ""
+    mailbox_port: int = 0
