@@ -20,8 +20,9 @@ from types import ModuleType
 from typing import Any, Final
 
 from smtpgate.core.secret import Secret, smtp_password
+from smtpgate.directory.sealing import new_master_key
 
-__all__ = ["add_gate", "main"]
+__all__ = ["add_gate", "main", "write_gate"]
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _GATE: Final = "smtpgate"
@@ -75,8 +76,18 @@ def _load(folder: Path) -> ModuleType:
     return module
 
 
+def write_gate(folder: Path, key: bytes, *, port: int, sink_port: int) -> Path:
+    """Write what the gate needs into that folder; its configuration."""
+    directory, config = folder / "directory", folder / "smtpgate.toml"
+    _write_directory(directory, key)
+    config.write_text(_config(directory, port, sink_port))
+    return config
+
+
 def _write_directory(folder: Path, key: bytes) -> None:
-    folder.mkdir()
+    (folder / "private").mkdir(parents=True)
+    (folder / "private/master.key").write_text(new_master_key("bench"))
+    (folder / "private/master.key").chmod(0o600)
     (folder / "accounts.toml").write_text(_ACCOUNTS)
     (folder / "may-send.json").write_text(json.dumps(_MAY_SEND))
     (folder / "own-users.json").write_text(json.dumps(_OWN_USERS))
@@ -105,7 +116,9 @@ port = {sink_port}
 tls = "off"
 
 [directory]
-path = "{directory}"
+apply = "{directory}"
+master_key_file = "{directory}/private/master.key"
+recheck = false
 
 [http]
 enabled = false
@@ -124,9 +137,9 @@ def add_gate(bench: ModuleType) -> None:
         secret = smtp_password(Secret(_SECRET), _REGION).value
 
         def start(self) -> None:
-            directory, config = self.dir / "directory", self.dir / "smtpgate.toml"
-            _write_directory(directory, bench.KEY.read_bytes())
-            config.write_text(_config(directory, bench.PORT, bench.SINK))
+            config = write_gate(
+                self.dir, bench.KEY.read_bytes(), port=bench.PORT, sink_port=bench.SINK
+            )
             self.up([sys.executable, "-m", "smtpgate", "serve", "--config", config], cwd=_ROOT)
             bench.wait_port(bench.PORT)
 
