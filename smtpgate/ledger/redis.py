@@ -114,16 +114,19 @@ class RedisLedger:
         self, reservation: Reservation, accepted: int, now: datetime
     ) -> tuple[Crossing, ...]:
         """The upstream accepted, or may have accepted, that many: they stay counted."""
+        may_come = reservation.id in self._asked_again
+        self._asked_again.discard(reservation.id)
         if accepted == reservation.recipients and not reservation.may_cross:
             # No count changes, so nobody waits for it.
-            self._link.owe(*self._settling(reservation, accepted))
+            self._link.owe(*self._settling(reservation, accepted, may_come=may_come))
             return ()
+        settling = self._settling(reservation, accepted, may_come=may_come)
         try:
-            told = (await self._link.call(*self._settling(reservation, accepted))).facts
+            told = (await self._link.call(*settling)).facts
         except (LedgerUnavailableError, asyncio.CancelledError) as error:
             # Later on nobody is there to hear of thresholds; the next message tells of them.
             silent = replace(reservation, may_cross=False)
-            self._link.owe(*self._settling(silent, accepted))
+            self._link.owe(*self._settling(silent, accepted, may_come=may_come))
             if isinstance(error, asyncio.CancelledError):
                 raise
             return ()
@@ -168,18 +171,19 @@ class RedisLedger:
     # -- the scripts' words --------------------------------------------------------------------
 
     def _settling(
-        self, reservation: Reservation, accepted: int
+        self, reservation: Reservation, accepted: int, *, may_come: bool
     ) -> tuple[Script, list[str], tuple[str | int, ...]]:
-        """The call that settles; harmless when it was settled, or its lease has ended."""
+        """The call that settles; harmless when it was settled, or its lease has ended.
+
+        ``may_come`` says that an earlier copy of the reservation may still reach the server.
+        """
         back = reservation.recipients - accepted
         tells = int(accepted > 0 and reservation.may_cross)
-        may_come = int(reservation.id in self._asked_again)
-        self._asked_again.discard(reservation.id)
         charges = [entry.charge for entry in reservation.counted]
         keys = _keys(reservation.id, charges)
         if not back and not tells:
-            return self._settle, keys[:1], (0, 0, self._lease_ms, may_come)
-        arguments = (back, tells, self._lease_ms, may_come, *_limits(charges))
+            return self._settle, keys[:1], (0, 0, self._lease_ms, int(may_come))
+        arguments = (back, tells, self._lease_ms, int(may_come), *_limits(charges))
         return self._settle, keys, arguments
 
     def _undo(self, number: int, charges: Sequence[Charge], recipients: int) -> None:

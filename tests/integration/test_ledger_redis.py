@@ -157,6 +157,22 @@ async def test_a_question_whose_answer_was_lost_is_asked_again_and_counted_once(
         await ledger.close()
 
 
+async def test_a_late_copy_of_a_question_counts_nothing_when_the_settling_was_put_off(
+    server: RedisServer, admin: Redis
+) -> None:
+    async with open_line(server.port) as line, opened(f"redis://{LOOPBACK}:{line.port}") as one:
+        await one.reserve(CHARGES, 1, NOW)
+        line.cuts_after_question = True
+        reservation = await one.reserve(CHARGES, 5, NOW)
+        line.swallows_questions = True
+        assert await one.commit(reservation, 2, NOW) == ()
+        line.swallows_questions = False
+
+        await soon(lambda: used(one), 3)
+        key = f"smtpgate:1:{{{SUBJECT.account_id}}}:open:{reservation.id}"
+        assert admin.get(key) == "undone"
+
+
 @pytest.mark.parametrize("skew_s", [-90, 0, 90])
 async def test_a_probe_tells_the_time_of_the_server_and_not_ours(
     server: RedisServer, skew_s: int
