@@ -75,6 +75,8 @@ __all__ = ["Pipeline", "Rules"]
 # Work on the octets of a larger message is done in a thread: on the event loop it would hold up
 # every other session for more than a millisecond.
 _OFFLOAD_OCTETS: Final = 256 * 1024
+# A header is read piece by piece, which takes many times as long as to read a body.
+_LONG_HEADER_OCTETS: Final = 8 * 1024
 _UPSTREAM_ERRORS: Final = (
     InDoubtError,
     LacksExtensionError,
@@ -247,7 +249,7 @@ class Pipeline:
     async def _read(self, submission: Submission, done: SubmissionDone) -> ReadMessage:
         """Cut the message, take the X-SES fields out, find the authors."""
         message = await self.offload(
-            len(submission.message),
+            _octets_to_read(submission.message),
             read_message,
             submission.message,
             smtputf8=submission.envelope.smtputf8,
@@ -498,3 +500,11 @@ class Pipeline:
         if octets <= _OFFLOAD_OCTETS:
             return work(*args, **kwargs)
         return await self._threads.run(work, *args, **kwargs)
+
+
+def _octets_to_read(message: bytes) -> int:
+    """How many octets of a body take as long to read as the message."""
+    size = len(message)
+    if size > _LONG_HEADER_OCTETS and message.find(b"\r\n\r\n", 0, _LONG_HEADER_OCTETS) < 0:
+        return max(size, _OFFLOAD_OCTETS + 1)
+    return size

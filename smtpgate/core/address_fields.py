@@ -33,8 +33,8 @@ _SHOWN_OCTETS: Final = 40
 _ATOMS: Final = rb'[^\s"(),:;<>@\\\[\]]++'
 _ADDRESS: Final = rb"%b@%b" % (_ATOMS, _ATOMS)
 _NAME: Final = rb'(?:"[^"\\]*+"|[^"(),:;<>@\\\[]*+)[ \t]*+'
-_ITEM: Final = rb"[ \t]*+(?:%b<%b>|%b)[ \t]*+" % (_NAME, _ADDRESS, _ADDRESS)
-_PLAIN: Final = re.compile(rb"%b(?:,%b)*+" % (_ITEM, _ITEM))
+_ITEM: Final = rb"(?:%b<%b>|%b)[ \t]*+" % (_NAME, _ADDRESS, _ADDRESS)
+_PLAIN: Final = re.compile(rb"[ \t,]*+(?:%b(?:,[ \t,]*+|\Z))*+" % _ITEM)
 
 # An encoded word is one piece whatever is in it: some software writes a comma there.
 _PIECE: Final = re.compile(

@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -345,6 +346,19 @@ async def test_a_large_message_arrives_unchanged(tmp_path: Path) -> None:
         content = sink.messages[0].content
         assert content.endswith(body)
         assert is_signed(content)
+
+
+async def test_a_long_header_is_read_in_a_thread_because_it_takes_long(tmp_path: Path) -> None:
+    def threads() -> set[threading.Thread]:
+        found = threading.enumerate()
+        return {thread for thread in found if thread.name.startswith("smtpgate-message")}
+
+    async with open_gate(tmp_path) as (gate, _):
+        dialog, before = await login(gate), threads()
+        for lines, is_in_thread in ((1, False), (20, True)):
+            cc = "Cc: " + "\r\n ".join(["(x)" * 200] * lines) + "jane@example.net\r\n"
+            assert (await send(dialog, (cc + MESSAGE).encode())).startswith("250")
+            assert bool(threads() - before) is is_in_thread
 
 
 @pytest.mark.parametrize(
