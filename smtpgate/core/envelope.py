@@ -3,11 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import IPv6Address, IPv6Network
+from typing import Final
 
 from smtpgate.core.account import Principal, SendingLimits
 from smtpgate.core.address import Mailbox, ReversePath
 
-__all__ = ["Client", "Envelope", "Submission"]
+__all__ = ["Client", "Envelope", "Submission", "network_of_client"]
+
+# RFC 6177 §2: a site has at least so much, and each of its hosts can use all of it.
+_IPV6_PREFIX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,19 @@ class Client:
     tls_version: str | None = None
     tls_cipher: str | None = None
     session_id: str = ""
+
+
+def network_of_client(address: str) -> str:
+    """What counts as one client: an IPv4 address, or the network that an IPv6 host may use."""
+    if ":" not in address:
+        return address
+    try:
+        known = IPv6Address(address)
+    except ValueError:
+        return address
+    if known.ipv4_mapped is not None:
+        return str(known.ipv4_mapped)
+    return str(IPv6Network((known, _IPV6_PREFIX), strict=False))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,14 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address, ip_address
 from typing import Final
+
+from smtpgate.core.envelope import network_of_client
 
 __all__ = ["MINUTE_S", "LinesLeftOut", "RefusalFlood"]
 
 MINUTE_S: Final = 60.0
 _CLIENTS: Final = 10_000
-_IPV6_HOST_BITS: Final = 64  # a client has at least a /64 to choose its addresses from
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class RefusalFlood:
         """Whether the line is written; if not, it is counted."""
         if self._ends_s is None:
             self._ends_s = now_s + MINUTE_S
-        name = _network_of(address)
+        name = network_of_client(address)
         if name not in self._clients and len(self._clients) >= self._places:
             name = "others"
         client = self._clients.setdefault(name, _Client())
@@ -66,15 +66,3 @@ class RefusalFlood:
         self._clients.clear()
         self._ends_s = None
         return found
-
-
-def _network_of(address: str) -> str:
-    """The address, or the IPv6 network that belongs to one client."""
-    try:
-        known = ip_address(address)
-    except ValueError:
-        return address
-    if not isinstance(known, IPv6Address):
-        return address
-    prefix = int(known) >> _IPV6_HOST_BITS << _IPV6_HOST_BITS
-    return f"{IPv6Address(prefix)}/{128 - _IPV6_HOST_BITS}"

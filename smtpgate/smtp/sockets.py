@@ -7,11 +7,11 @@ import contextlib
 import resource
 import sys
 from collections import Counter
-from ipaddress import IPv6Address, IPv6Network
 from typing import Final
 
 from smtpgate.config import ListenerConfig
 from smtpgate.core.budget import BudgetName
+from smtpgate.core.envelope import network_of_client
 
 __all__ = [
     "Place",
@@ -23,8 +23,6 @@ __all__ = [
 ]
 
 _NOBODY: Final = ""
-# RFC 6177 §2: a site has at least so much, and each of its hosts can use all of it.
-_IPV6_PREFIX: Final = 64
 
 
 def raise_descriptor_limit(wanted: int) -> None:
@@ -58,19 +56,6 @@ def shortage_of_descriptors(wanted: int, reserved: int) -> str | None:
 
 def _left(limit: int, reserved: int) -> int:
     return sys.maxsize if limit == resource.RLIM_INFINITY else max(1, limit - reserved)
-
-
-def _client_of(address: str) -> str:
-    """Who counts as one client: an IPv4 address, or the network that one IPv6 host may use."""
-    if ":" not in address:
-        return address
-    try:
-        known = IPv6Address(address)
-    except ValueError:
-        return address
-    if known.ipv4_mapped is not None:
-        return str(known.ipv4_mapped)
-    return str(IPv6Network((known, _IPV6_PREFIX), strict=False))
 
 
 class Sockets:
@@ -129,7 +114,7 @@ class Places:
 
     def count_client(self, address: str) -> BudgetName | None:
         """Count one more socket of that client, or name the bound that it would pass."""
-        client = _client_of(address)
+        client = network_of_client(address)
         if self._clients[client] >= self._config.max_connections_per_client:
             return "connections-per-client"
         self._clients[client] += 1
@@ -140,7 +125,7 @@ class Places:
         self._sockets.open -= 1
         self._taken -= 1
         if address != _NOBODY:
-            client = _client_of(address)
+            client = network_of_client(address)
             self._clients[client] -= 1
             if not self._clients[client]:
                 del self._clients[client]

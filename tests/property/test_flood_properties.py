@@ -37,6 +37,13 @@ def test_addresses_of_one_ipv6_network_are_one_client() -> None:
     assert (one.client, one.events) == ("2001:db8::/64", {"a": 1})
 
 
+def test_ipv4_clients_that_a_proxy_names_in_ipv6_do_not_share_a_bound() -> None:
+    flood = RefusalFlood(1)
+    assert flood.passes("::ffff:192.0.2.1", "a", 0)
+    assert flood.passes("::ffff:192.0.2.2", "a", 0)
+    assert not flood.passes("192.0.2.1", "a", 0)
+
+
 def test_a_new_minute_begins_with_its_first_line() -> None:
     flood = RefusalFlood(1)
     assert flood.passes("192.0.2.1", "a", 0)
