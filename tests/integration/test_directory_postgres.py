@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import pairwise
 from typing import Final
 
@@ -256,7 +256,10 @@ async def test_listening_that_is_refused_does_not_hold_up_reading(
             await pause(store, reason)
 
             async def is_seen(reason: str = reason) -> bool:
-                return await paused(directory) == reason
+                # On a busy machine a question may want a fifth connection, and is refused one.
+                with suppress(DirectoryUnavailableError):
+                    return await paused(directory) == reason
+                return False
 
             await answered(is_seen, 3)
         assert directory.problem is None
