@@ -74,12 +74,14 @@ class MessageIntake:
     """Watches one growing buffer for the final dot.
 
     A message that is too long, or for which there is no room now, is still read to its end, but
-    thrown away as it comes, so that the session can go on. ``refusal`` then names the bound.
+    thrown away as it comes, so that the session can go on; it holds nothing from then on.
+    ``refusal`` then names the bound.
     """
 
     def __init__(self, intake: Intake, max_octets: int, account: str) -> None:
         self.refusal: BudgetName | None = None
         self.held = 0
+        self.octets = 0  # that have come, as far as they were counted
         self._intake = intake
         self._pool = intake.most
         self._account = account
@@ -106,6 +108,7 @@ class MessageIntake:
     def _hold(self, octets: int) -> None:
         if self.refusal:
             return
+        self.octets = octets
         if octets > self._max_octets:
             self.refusal = "message-octets"
         elif octets > self.held:
@@ -113,6 +116,8 @@ class MessageIntake:
         elif octets < self.held:  # commands were pipelined behind the final dot
             self._pool.give_back(self._account, self.held - octets)
             self.held = octets
+        if self.refusal:
+            self.release()
 
     def _grow(self, octets: int) -> BudgetName | None:
         """Hold so many in all, or name the bound that they would pass."""

@@ -484,7 +484,7 @@ class GateSession(GateProtocol):
                     self._forget_refused()
         except HangUp as hang_up:
             if hang_up.reply is None and not self.is_submitting:
-                self._events.cut_off(intake.held)
+                self._events.cut_off(intake.octets)
             raise
         finally:
             intake.release()

@@ -81,6 +81,18 @@ def test_messages_beyond_the_bound_are_turned_away_until_there_is_room() -> None
     assert third.refusal is None  # alone, one message always fits
 
 
+def test_a_message_that_is_turned_away_holds_nothing_though_more_of_it_comes() -> None:
+    intake = Intake(100)
+    first, second = MessageIntake(intake, 1000, "a"), MessageIntake(intake, 60, "b")
+    buffer = bytearray(b"x" * 50)
+    assert second.look(buffer) is None
+    buffer += b"x" * 50
+    assert second.look(buffer) is None
+    assert (second.refusal, intake.held, len(buffer)) == ("message-octets", 0, 4)
+    assert first.look(bytearray(b"y" * 90)) is None
+    assert first.refusal is None
+
+
 # What sessions do: one of a few messages of one of a few accounts grows, or ends.
 steps = st.lists(
     st.tuples(st.integers(0, 7), st.one_of(st.none(), st.integers(1, 120_000))), max_size=60
