@@ -1,7 +1,7 @@
 """``smtpgate init``: the sample configuration, and the private files that are still missing.
 
 What is there is never overwritten, so that it can be run again after every change. A host that
-joins others makes nothing that they share: it is told what to copy from them.
+joins others makes nothing that they share, and lists what to copy from them.
 """
 
 import base64

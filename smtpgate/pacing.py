@@ -159,7 +159,7 @@ class Pacer:
         return await self._wait_and_ask(held, line, client_gone), _now_s() - now_s
 
     def release(self) -> None:
-        """Let nobody wait any more: those who do are refused, and so is who comes later."""
+        """End all waits: messages that wait are refused, and so are later ones."""
         self._is_over = True
         for line in self._lines.values():
             for held in line.held:

@@ -307,7 +307,7 @@ def _passed(identity: Identity, how: How, role: _RoleAddress, judge: _Judge) -> 
 
 
 def _shown_to_strangers(principal: Principal, arn: IdentityArn) -> Reject:
-    """The one refusal for whom no Allow names: nothing in it depends on the identity."""
+    """The one refusal for senders that no Allow names: nothing in it is of the identity."""
     reply = reply_of("access-denied", user=principal.arn, action=ACTION, resource=arn)
     return Reject(reply, MASKED_REASON, MASKED_DETAIL)
 

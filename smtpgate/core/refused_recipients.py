@@ -90,7 +90,7 @@ class RefusedRecipients:
             return None
         return refused.reply
 
-    def told(
+    def passed_on(
         self,
         account_id: str,
         reverse_path: ReversePath,

@@ -4,10 +4,10 @@ What arrives while a group is under way goes out together as the next one, so a 
 few times and each time for much. When anything goes wrong, the connection is dropped and a new
 one is made. So no answer can ever be taken for another's.
 
-Who asks waits ``timeout_s`` at most. Until then what failed is sent again, after pauses that
+A caller waits ``timeout_s`` at most. Until then what failed is sent again, after pauses that
 grow and differ from host to host: a server that restarts, or is being replaced, is waited for,
-and is not met by everybody at once. A script must be harmless to run again. Who asks learns
-whether it was sent more than once, because an earlier copy may still be under way.
+and is not met by everybody at once. A script must be harmless to run again. The caller
+learns whether it was sent more than once, because an earlier copy may still be under way.
 """
 
 import asyncio
@@ -209,7 +209,7 @@ class Link:
             while self._waiting:
                 self._waiting.popleft().fail(error)
             return False
-        except Exception as error:  # noqa: BLE001 - who waits learns of it, whatever it was
+        except Exception as error:  # noqa: BLE001 - the callers get it, whatever it was
             await self._drop()
             self._put_off(group, self._in_words(error))
             return False
@@ -230,7 +230,7 @@ class Link:
         return not refused
 
     def _put_off(self, group: Iterable[_Call], problem: str = "") -> None:
-        """Let those wait again, first in the line, for whom somebody still waits."""
+        """Put those whose callers still wait back, first in the line."""
         for call in group:
             call.tries += 1
             call.problem = problem or call.problem

@@ -24,8 +24,8 @@ __all__ = ["LedgerWatch"]
 
 _EVERY_S: Final = 5.0
 _IN_TROUBLE_S: Final = 0.5
-# Hosts that keep their time by NTP differ by milliseconds. Told of from the first on, until the
-# second: a skew that wavers is not told of again and again.
+# Hosts that keep their time by NTP differ by milliseconds. Reported from the first on, until
+# the second: a skew that wavers is not reported again and again.
 _SKEWED: Final = timedelta(seconds=2)
 _AGREES: Final = timedelta(seconds=1)
 _NO_SKEW: Final = timedelta(0)

@@ -46,8 +46,8 @@ _Waiter = asyncio.Future[_Slot]
 class PooledUpstream:
     """The next hop, over kept connections; implements the Upstream port.
 
-    ``on_limit`` hears when the server lets us have fewer connections than before, how many,
-    and what it said.
+    ``on_limit`` is called when the server allows fewer connections than before, with their
+    number and what it said.
     """
 
     def __init__(

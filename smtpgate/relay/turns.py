@@ -17,7 +17,7 @@ T = TypeVar("T", bound=Hashable)
 
 
 class Turns(Generic[T]):
-    """Who waits, and who has how much; ``share`` is the most that one account may have."""
+    """Messages that wait and connections in use, by account; one may use ``share`` of them."""
 
     def __init__(self, share: int) -> None:
         self._share = share

@@ -533,7 +533,7 @@ class GateSession(GateProtocol):
     def _forget_refused(self) -> None:
         """The client knows of its refused recipients: the upstream is asked again next time."""
         if self._mail is not None and self._refused_recipients:
-            self.door.pipeline.refused.told(
+            self.door.pipeline.refused.passed_on(
                 self._account_id,
                 self._mail.reverse_path,
                 self._refused_recipients,
