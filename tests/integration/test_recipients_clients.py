@@ -89,7 +89,9 @@ def way(lab: Lab, request: pytest.FixtureRequest) -> Way:
     return open_way(lab, request.param)
 
 
-def open_way(lab: Lab, server: str, *, has_mailbox: bool = True) -> Way:
+def open_way(
+    lab: Lab, server: str, *, has_mailbox: bool = True, warns_of_delay: bool = False
+) -> Way:
     authority, upstream, mailbox = Authority(lab), recorder(lab), recorder(lab)
     upstream.answer_rcpt = as_named
     plan = GatePlan(upstream.port, has_movable_clock=True)
@@ -101,6 +103,7 @@ def open_way(lab: Lab, server: str, *, has_mailbox: bool = True) -> Way:
         HOSTNAME,
         DOMAIN if has_mailbox else "",
         mailbox.port if has_mailbox else 0,
+        warns_of_delay,
     )
     gate = start_gate(lab, authority, plan)
     return Way(SERVERS[server](lab, relay), gate, upstream, mailbox)
@@ -168,11 +171,21 @@ def test_twenty_five_recipients_reach_an_upstream_that_takes_ten_at_once(way: Wa
     assert not way.mailbox.messages
 
 
-@pytest.mark.parametrize(
-    ("server", "form"), [("exim", "multipart/report"), ("opensmtpd", "multipart/mixed")]
-)
+FORMS = {"postfix": "report", "exim": "report", "opensmtpd": "mixed"}
+
+
+def assert_is_report(kept: Recorded, server: str, reply: str) -> None:
+    assert (kept.mail_from, kept.recipients) == ("", (BOUNCES_TO,))
+    parsed = message_from_bytes(kept.message)
+    assert parsed.get_content_type() == f"multipart/{FORMS[server]}"
+    assert "mailer-daemon@client.example.com" in parsed["From"].lower()
+    assert "message/delivery-status" in [part.get_content_type() for part in parsed.walk()]
+    assert reply in words_of(kept)
+
+
+@pytest.mark.parametrize("server", SERVERS)
 def test_a_server_s_own_bounce_through_the_gate_reaches_the_author(
-    lab: Lab, server: str, form: str
+    lab: Lab, server: str
 ) -> None:
     way = open_way(lab, server, has_mailbox=False)
 
@@ -180,9 +193,16 @@ def test_a_server_s_own_bounce_through_the_gate_reaches_the_author(
     (bounce,) = way.upstream.wait_for(1)
     way.server.wait_until_empty()
 
-    assert (bounce.mail_from, bounce.recipients) == ("", (BOUNCES_TO,))
-    parsed = message_from_bytes(bounce.message)
-    assert parsed.get_content_type() == form
-    assert "mailer-daemon@client.example.com" in parsed["From"].lower()
-    assert "message/delivery-status" in [part.get_content_type() for part in parsed.walk()]
-    assert GONE in words_of(bounce)
+    assert_is_report(bounce, server, GONE)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_server_s_warning_of_a_delay_through_the_gate_reaches_the_author(
+    lab: Lab, server: str
+) -> None:
+    way = open_way(lab, server, has_mailbox=False, warns_of_delay=True)
+
+    way.server.inject(letter("five", "Hello.\r\n"), BOUNCES_TO, ["busy1@example.net"])
+    way.run_until(lambda: bool(way.upstream.messages), "the author to have the warning")
+
+    assert_is_report(way.upstream.messages[0], server, BUSY)

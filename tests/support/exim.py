@@ -23,7 +23,7 @@ never_users =
 message_size_limit = 40M
 qualify_domain = client.example.com
 queue_run_max = 1
-timeout_frozen_after = 0s
+delay_warning = {delay_warning}
 
 begin routers
 {mailbox_router}
@@ -112,6 +112,7 @@ def exim_client(lab: Lab, relay: Relayhost) -> Exim:
     room.write(
         "etc/exim4/exim4.conf",
         _CONFIG.format(
+            delay_warning="1s" if relay.warns_of_delay else "0s",
             program=room.program("exim4"),
             mailbox_router=router if relay.mailbox_domain else "",
             host=relay.tls_name,

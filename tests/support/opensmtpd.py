@@ -20,6 +20,7 @@ __all__ = ["OpenSmtpd", "opensmtpd_client"]
 
 _CONFIG: Final = """\
 table logins {{ gate = {username}:{password} }}
+bounce warn-interval {warn_interval}
 smtp max-message-size 40M
 listen on {loopback} port {port} hostname client.example.com
 action "gate" relay host smtp+tls://gate@{host}:{relay_port} auth <logins> \\
@@ -79,6 +80,7 @@ def opensmtpd_client(lab: Lab, relay: Relayhost) -> OpenSmtpd:
     room.write(
         "etc/smtpd.conf",
         _CONFIG.format(
+            warn_interval="1s" if relay.warns_of_delay else "4h",
             username=relay.username,
             password=relay.password,
             loopback=LOOPBACK,

@@ -253,6 +253,7 @@ def postfix_relaying(lab: Lab, relay: Relayhost) -> Postfix:
         tls_name=relay.tls_name,
         mailbox_domain=relay.mailbox_domain,
         mailbox_port=relay.mailbox_port,
+        settings={"delay_warning_time": "1s"} if relay.warns_of_delay else None,
     )
 
 

@@ -11,6 +11,7 @@ class Relayhost:
     """The gate as a relay host: authenticated, with STARTTLS and a verified certificate.
 
     Mail for ``mailbox_domain`` does not go to the gate but to a server on ``mailbox_port``.
+    With ``warns_of_delay`` the author is warned when a message has waited for a second.
     """
 
     port: int
@@ -20,3 +21,4 @@ class Relayhost:
     tls_name: str
     mailbox_domain: str = ""
     mailbox_port: int = 0
+    warns_of_delay: bool = False
