@@ -73,6 +73,10 @@ class Way:
         """How often the upstream was asked about each recipient."""
         return Counter(to for to, _ in self.upstream.answered)
 
+    def failed(self) -> list[str]:
+        """The bounces; OpenSMTPD's warnings, which many tries bring about, are none."""
+        return [text for text in map(words_of, self.mailbox.messages) if "Action: fail" in text]
+
     def run_until(self, done: Callable[[], bool], what: str) -> None:
         """Run the server's queue again and again until so."""
 
@@ -154,21 +158,22 @@ def test_a_deferred_recipient_holds_back_nobody_and_has_the_mail_when_the_upstre
     way.server.wait_until_empty()
 
     assert way.arrived() == Counter(["good1@example.net", "busy1@example.net"])
-    assert not way.mailbox.messages
+    assert not way.failed()
 
 
-def test_twenty_five_recipients_reach_an_upstream_that_takes_ten_at_once(way: Way) -> None:
-    to = [f"good{number}@example.net" for number in range(25)]
+def test_sixty_recipients_reach_an_upstream_that_takes_ten_at_once(way: Way) -> None:
+    # More than the gate takes, too; and more than 25 of them are refused at RCPT.
+    to = [f"good{number}@example.net" for number in range(60)]
     way.upstream.answer_rcpt = lambda _, count: TOO_MANY if count >= 10 else "250 2.1.5 Ok"
 
     way.server.inject(letter("three", "Hello.\r\n"), BOUNCES_TO, to)
-    way.run_until(lambda: len(way.arrived()) == 25, "all to have the mail")
+    way.run_until(lambda: len(way.arrived()) == 60, "all to have the mail")
     way.server.wait_until_empty()
 
     assert way.arrived() == Counter(to)
     refused = [to for to, reply in way.upstream.answered if reply == TOO_MANY]
-    assert len(refused) == 15, "only the first try had more than the upstream takes"
-    assert not way.mailbox.messages
+    assert len(refused) == 40, "only the first try had more than the upstream takes"
+    assert not way.failed()
 
 
 FORMS = {"postfix": "report", "exim": "report", "opensmtpd": "mixed"}
@@ -184,25 +189,16 @@ def assert_is_report(kept: Recorded, server: str, reply: str) -> None:
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_server_s_own_bounce_through_the_gate_reaches_the_author(
-    lab: Lab, server: str
-) -> None:
-    way = open_way(lab, server, has_mailbox=False)
-
-    way.server.inject(letter("four", "Hello.\r\n"), BOUNCES_TO, ["bad1@example.net"])
-    (bounce,) = way.upstream.wait_for(1)
-    way.server.wait_until_empty()
-
-    assert_is_report(bounce, server, GONE)
-
-
-@pytest.mark.parametrize("server", SERVERS)
-def test_a_server_s_warning_of_a_delay_through_the_gate_reaches_the_author(
+def test_a_server_s_bounce_and_its_warning_of_a_delay_reach_the_author_through_the_gate(
     lab: Lab, server: str
 ) -> None:
     way = open_way(lab, server, has_mailbox=False, warns_of_delay=True)
 
+    way.server.inject(letter("four", "Hello.\r\n"), BOUNCES_TO, ["bad1@example.net"])
+    (bounce,) = way.upstream.wait_for(1)
+    way.server.wait_until_empty()
     way.server.inject(letter("five", "Hello.\r\n"), BOUNCES_TO, ["busy1@example.net"])
-    way.run_until(lambda: bool(way.upstream.messages), "the author to have the warning")
+    way.run_until(lambda: len(way.upstream.messages) == 2, "the author to have the warning")
 
-    assert_is_report(way.upstream.messages[0], server, BUSY)
+    assert_is_report(bounce, server, GONE)
+    assert_is_report(way.upstream.messages[1], server, BUSY)

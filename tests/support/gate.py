@@ -216,7 +216,7 @@ class Gate:
         self.daemon.signal(signal.SIGTERM)
 
     def move_clock(self) -> None:
-        """Move its clock on by ten minutes (see ``tests/support/skewed.py``)."""
+        """Move its clock on by 200 seconds (see ``tests/support/skewed.py``)."""
         assert self.plan.has_movable_clock
         self.daemon.signal(signal.SIGUSR2)
 

@@ -18,8 +18,10 @@ from tests.support.room import Room
 
 __all__ = ["OpenSmtpd", "opensmtpd_client"]
 
+# With its 25 failures a session it would never split a message to many recipients.
 _CONFIG: Final = """\
 table logins {{ gate = {username}:{password} }}
+mta limit max-failures-per-session 1000
 bounce warn-interval {warn_interval}
 smtp max-message-size 40M
 listen on {loopback} port {port} hostname client.example.com
