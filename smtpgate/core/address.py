@@ -12,7 +12,7 @@ domain of a recipient is the next server's business.
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +36,9 @@ MAX_DOMAIN_OCTETS: Final = 253  # RFC 1035 §2.3.4, written without the root's o
 # RFC 5321 §4.5.3.1.3, less the two angle brackets. It bounds the local part too: §4.5.3.1.1 has
 # 64 octets for it, which VERP and SRS do not keep, and §4.5.3.1 asks to impose no limit.
 _MAX_PATH_OCTETS: Final = 254
+# What is longer is not read: quotes that are not needed and letters beyond ASCII take more room
+# than the address that they make, and reading them takes quadratic time.
+_MAX_READ: Final = 2 * _MAX_PATH_OCTETS
 
 _ATEXT: Final = r"A-Za-z0-9!#$%&'*+\-/=?^_`{|}~"
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -49,6 +52,9 @@ _QUOTED: Final = re.compile(
     r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*"'
 )
 _QUOTED_PAIR: Final = re.compile(r"\\(.)")
+# What routes are written with in a local part (RFC 1123 §5.3.16, RFC 976).
+_ROUTE_MARK: Final = re.compile("[@%!]")
+_MAX_ROUTE_MARKS: Final = 5
 # Of a mailbox that really exists somewhere: `us..er', `user.'.
 _ANY_DOTS: Final = re.compile(rf"[{_ATEXT}.\u0080-\U0010ffff]+")
 _ASCII_LABEL: Final = re.compile(_LABEL)
@@ -88,6 +94,25 @@ class Mailbox:
         """The mailbox without its ``+label``, or ``None`` when it has none."""
         base, plus, _ = self.local_part.partition("+")
         return Mailbox(base, self.domain) if plus and base else None
+
+    def routes(self) -> Iterator["Mailbox"]:
+        """Where a server may route it that takes the domain for its own.
+
+        ``jane%b.example@a.example``, ``b.example!jane@a.example`` and, as Postfix reads it,
+        ``"jane@b.example"@a.example`` may all go to jane at b.example.
+        """
+        text, start = self.local_part, 0
+        for match in _ROUTE_MARK.finditer(text):
+            at, end = match.span()
+            if match[0] == "!":
+                domain, whole = text[start:at], text[end:]
+            else:
+                domain, whole = _ROUTE_MARK.split(text[end:], 1)[0], text[:at]
+            start = end
+            bare = _ROUTE_MARK.split(whole.rpartition("!")[2], 1)[0]
+            for local_part in dict.fromkeys((whole, bare)):
+                if domain and local_part:
+                    yield Mailbox(local_part, domain.lower())
 
 
 # The postmaster of the server that is asked (RFC 5321 §4.5.1).
@@ -129,6 +154,8 @@ def _plain(text: str) -> Mailbox | None:
 def _mailbox(
     text: str, read_local_part: Callable[[str], str], read_domain: Callable[[str], str]
 ) -> Mailbox:
+    if len(text) > _MAX_READ:
+        raise AddressError(f"address is longer than {_MAX_PATH_OCTETS} octets")
     at = text.rfind("@")
     if at < 0:
         raise AddressError(_NO_DOMAIN)
@@ -232,7 +259,10 @@ def parse_forward_path(text: str) -> Mailbox:
         return POSTMASTER
     if not text:
         raise AddressError("a recipient cannot be null")
-    return _plain(text) or _mailbox(text, _parse_path_local_part, _recipient_domain)
+    mailbox = _plain(text) or _mailbox(text, _parse_path_local_part, _recipient_domain)
+    if sum(map(mailbox.local_part.count, "@%!")) > _MAX_ROUTE_MARKS:
+        raise AddressError("local part names too many routes")
+    return mailbox
 
 
 def _without_brackets(text: str) -> str:

@@ -27,6 +27,7 @@ __all__ = ["Author", "AuthorError", "parse_authors", "read_author_fields"]
 # every session waits for it.
 _MAX_OCTETS: Final = 8 * 1024
 _MAX_AUTHORS: Final = 100
+_MAX_PIECES: Final = 1000
 # More than any address has, also in UTF-8 (RFC 5321 §4.5.3.1.3 allows 254 octets): what is
 # longer is not looked at, because reading an internationalised label takes quadratic time.
 _MAX_ADDRESS: Final = 320
@@ -79,10 +80,22 @@ class AuthorError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """One mailbox of From, with its display name decoded (RFC 2047), if it has one."""
+    """One mailbox of From, with its display name decoded (RFC 2047), if it has one.
+
+    ``other_names`` are what some programs show instead, because of comments beside the address.
+    """
 
     display_name: str | None
     mailbox: Mailbox
+    other_names: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> tuple["Author", ...]:
+        """The mailbox under each name that programs show."""
+        if not self.other_names:
+            return (self,)
+        names = (self.display_name, *self.other_names)
+        return tuple(Author(name, self.mailbox) for name in names)
 
 
 def read_author_fields(
@@ -163,13 +176,16 @@ def _parse_list(text: str) -> tuple[Author, ...]:
 
 
 def _tokens(text: str) -> Iterator[_Token]:
-    place = 0
+    place = count = 0
     while place < len(text):
         match = _TOKEN.match(text, place)
         if match is None:
             raise AuthorError(_REFUSED.get(text[place], f"unexpected {text[place]!a}"))
         kind = match.lastgroup
         if kind is not None and kind != "space":
+            count += 1
+            if count > _MAX_PIECES:
+                raise AuthorError(f"more than {_MAX_PIECES} words and marks")
             yield kind, match[0]
         place = match.end()
 
@@ -202,11 +218,17 @@ def _in_brackets(tokens: list[_Token], at: int) -> Author:
         if kind != "comment":
             raise AuthorError("text after the address")
     name = _name(before, mailbox)
-    shown = [_in_comment(piece, mailbox) for kind, piece in before + after if kind == "comment"]
+    found = (_in_comment(piece, mailbox) for kind, piece in before + after if kind == "comment")
+    shown = [comment for comment in found if comment is not None]
+    if not shown:
+        return Author(name, mailbox)
+    if name is not None:
+        whole = " ".join([name, *(f"({comment})" for comment in shown)])
+        return Author(name, mailbox, (whole,))
     # Programs show a comment where there is no name, as they do beside a bare address.
-    if name is None and len(shown) == 1:
-        name = shown[0]
-    return Author(name, mailbox)
+    if len(shown) == 1:
+        return Author(shown[0], mailbox)
+    return Author(None, mailbox, (shown[0], shown[-1], " ".join(shown)))
 
 
 def _mailbox(text: str) -> Mailbox:

@@ -138,11 +138,12 @@ class _Judge:
         specific = tuple(more_specific(self.question.known, identity, role.mailbox))
         names = tuple(other.name for other in specific)
         decision: Decision | None = None
-        for author in self._asked_about(identity, role):
-            key = (identity.arn, names, author)
+        authors = self._asked_about(identity, role)
+        for shown in (one for author in authors for one in author.shown):
+            key = (identity.arn, names, shown)
             decision = self.answers.get(key)
             if decision is None:
-                decision = self.answers[key] = self._ask(identity, specific, author)
+                decision = self.answers[key] = self._ask(identity, specific, shown)
             if decision.outcome is not Outcome.ALLOW:
                 break
         if decision is None:
@@ -201,9 +202,9 @@ def _roles(question: Question) -> Iterator[_RoleAddress]:
 
     def shown(role: Role, author: Author) -> _RoleAddress:
         inherited = given(intent.from_arn, intent.source_arn)
-        if author.display_name is None:
+        if author.display_name is None and not author.other_names:
             # It shows no name; programs show From's beside it.
-            author = replace(author, display_name=question.authors[0].display_name)
+            author = replace(question.authors[0], mailbox=author.mailbox)
         return _RoleAddress(role, author.mailbox, author, None, inherited)
 
     for author in question.authors:

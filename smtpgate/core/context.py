@@ -3,14 +3,22 @@
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from smtpgate.core.account import Principal
+from smtpgate.core.address import Mailbox
 from smtpgate.core.author import Author
 from smtpgate.core.envelope import Submission
 from smtpgate.core.policy import Context
 
-__all__ = ["ACTION", "author_context", "principal_context", "submission_context"]
+__all__ = [
+    "ACTION",
+    "author_context",
+    "principal_context",
+    "recipient_values",
+    "submission_context",
+]
 
 ACTION: Final = "ses:SendRawEmail"
 _API_VERSION: Final = "2"  # what SMTP counts as, by the SES developer guide
@@ -40,7 +48,7 @@ def submission_context(submission: Submission, region: str) -> Context:
     envelope, client = submission.envelope, submission.client
     context = {
         **principal_context(submission.principal, region),
-        "ses:recipients": tuple(str(recipient) for recipient in envelope.recipients),
+        "ses:recipients": recipient_values(envelope.recipients),
         "aws:currenttime": (f"{submission.received_at:%Y-%m-%dT%H:%M:%SZ}",),
         "aws:epochtime": (str(int(submission.received_at.timestamp())),),
         "aws:securetransport": ("true" if client.tls_version else "false",),
@@ -49,6 +57,16 @@ def submission_context(submission: Submission, region: str) -> Context:
     if envelope.reverse_path.mailbox is not None:
         context["ses:feedbackaddress"] = (str(envelope.reverse_path.mailbox),)
     return context
+
+
+def recipient_values(recipients: Iterable[Mailbox]) -> tuple[str, ...]:
+    """Each recipient, and each to which the next server may route it instead."""
+    values: dict[str, None] = {}
+    for recipient in recipients:
+        values[str(recipient)] = None
+        if not recipient.local_part.isalnum():
+            values.update((str(other), None) for other in recipient.routes())
+    return tuple(values)
 
 
 def author_context(context: Context, author: Author) -> Context:

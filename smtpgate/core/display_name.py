@@ -39,7 +39,12 @@ _DOTS: Final = str.maketrans("\u3002", ".")
 # What takes next to no room between characters: the joiners and the narrow spaces.
 _NARROW: Final = str.maketrans("", "", "\u200c\u200d\u2006\u2008\u2009\u200a\u202f\u205f")
 # What ends a word that might be an address.
+_AT_SIGNS: Final = frozenset("@\ufe6b\uff20")
 _BETWEEN: Final = re.compile(r"[\s()<>\[\]:;,\"\\]+")
+# What a program that reads the name again takes out beside an at sign: quotes, comments.
+_COMMENT: Final = re.compile(r"\([^()]*\)")
+_MARKED_AT: Final = re.compile(r'["\\\[\]]*@["\\\[\]@]*')
+_SPACED_AT: Final = re.compile(r'[\s"\\\[\]]*@[\s"\\\[\]@]*')
 # Marks that people put around an address.
 _AROUND: Final = ".'`*_|/~!?-–—“”‘’«»…"
 _MAX_ADDRESSES: Final = 2  # the mailbox's own; to read a domain takes time
@@ -67,14 +72,18 @@ def display_name(pieces: Iterable[str], mailbox: Mailbox) -> str | None:
 
     Raises DisplayNameError.
     """
+    pieces = tuple(pieces)
     name = decoded(pieces)
     if "<" in name or ">" in name:
         raise DisplayNameError("an angle bracket, which belongs around addresses only")
-    if not name.isascii():
+    shown = name
+    if not name.isascii() and not _AT_SIGNS.isdisjoint(name):
         shown = unicodedata.normalize("NFKC", name.translate(_NARROW)).translate(_DOTS)
+    if "@" in shown:
         _check_addresses(shown, mailbox)
-    elif "@" in name:
-        _check_addresses(name, mailbox)
+        _check_addresses(_MARKED_AT.sub("@", _COMMENT.sub("", shown)), mailbox)
+        if any("=?" in piece for piece in pieces):
+            _check_domains(_SPACED_AT.sub("@", _COMMENT.sub("", shown)), mailbox)
     return name.strip() or None
 
 
@@ -107,7 +116,7 @@ def _check_addresses(name: str, mailbox: Mailbox) -> None:
     ``Team @ Example`` and ``@example`` show none.
     """
     shown = 0
-    for word in _BETWEEN.split(name) if "@" in name else ():
+    for word in _BETWEEN.split(name):
         if "@" not in word or "." not in word:
             continue
         for local_part, domain in pairwise(word.split("@")):
@@ -120,6 +129,31 @@ def _check_addresses(name: str, mailbox: Mailbox) -> None:
             if not _is_mailbox(local_part, domain, mailbox):
                 found = f"{local_part}@{domain}"[:_MAX_SHOWN]
                 raise DisplayNameError(f"it shows another address: {found}")
+
+
+def _check_domains(name: str, mailbox: Mailbox) -> None:
+    """Refuse a name, without spaces around its at signs, with a domain of somebody else.
+
+    A program that decodes a name and reads it again finds ``a @ b.example`` without quotes, and
+    takes it for an address. In ``Team @ Example`` it finds no domain of the Internet.
+    """
+    for word in _BETWEEN.split(name):
+        local_part, _, text = word.rpartition("@")
+        domain = _spelled(text.strip(_AROUND))
+        if not local_part.strip(_AROUND) or not _is_domain(domain):
+            continue
+        if not f".{domain}".endswith(f".{mailbox.domain}") and not (
+            f".{mailbox.domain}".endswith(f".{domain}")
+        ):
+            raise DisplayNameError(f"it shows another address: {word}"[:_MAX_SHOWN])
+
+
+def _spelled(domain: str) -> str:
+    """A domain as mailboxes have it, or the text as it is."""
+    try:
+        return parse_domain(domain) if len(domain) <= _MAX_DOMAIN else domain
+    except AddressError:
+        return domain
 
 
 def _is_domain(text: str) -> bool:

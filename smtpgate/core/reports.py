@@ -96,7 +96,9 @@ def authorize_message(
     """
     try:
         return authorize(question)
-    except Denial:
+    except Denial as denial:
+        if denial.decision is not None and denial.decision.outcome is Outcome.EXPLICIT_DENY:
+            raise  # what its owner says of From itself is final
         found = _report(question, report, hostname) if report else None
         if found is None:
             raise

@@ -16,6 +16,7 @@ from tests.support.cases import load_cases
 GOOD = load_cases("address/10-good.toml")
 BAD = load_cases("address/20-bad.toml")
 PATHS = load_cases("address/30-paths.toml")
+ROUTES = load_cases("address/50-routes.toml")
 BAD_PATHS = load_cases("address/40-bad-paths.toml")
 
 
@@ -62,6 +63,26 @@ def test_paths_may_be_looser_than_other_addresses(case: dict[str, Any]) -> None:
     if case.get("path_only", True):
         with pytest.raises(AddressError):
             parse_mailbox(case["path"].strip("<>"))
+
+
+@pytest.mark.parametrize("case", ROUTES, ids=lambda case: case["path"])
+def test_a_recipient_may_be_routed_elsewhere(case: dict[str, Any]) -> None:
+    found = {str(one) for one in parse_forward_path(case["path"]).routes()}
+    assert found == set(case["routes"])
+
+
+def test_a_recipient_with_very_many_routes_is_refused() -> None:
+    assert parse_forward_path("a%b%c%d!e!f@example.com").domain == "example.com"
+    with pytest.raises(AddressError, match="names too many routes"):
+        parse_forward_path("a%b%c%d!e!f%g@example.com")
+
+
+@pytest.mark.parametrize(
+    "text", ["ü." * 4000 + "example", "a\u0316\u0301" * 3000 + "@a.example"]
+)
+def test_a_path_of_absurd_length_is_not_looked_at(text: str) -> None:
+    with pytest.raises(AddressError, match="longer than 254 octets"):
+        parse_forward_path(text if "@" in text else f"a@{text}")
 
 
 @pytest.mark.parametrize("case", BAD_PATHS, ids=lambda case: case["note"])

@@ -55,6 +55,32 @@ def test_an_address_of_absurd_length_is_not_looked_at() -> None:
             parse_authors(value, smtputf8=True)
 
 
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ("Joe (CEO) <a@example.com>", {"Joe", "Joe (CEO)"}),
+        ('(CEO) "Joe" <a@example.com> (x)', {"Joe", "Joe (CEO) (x)"}),
+        ("(CEO) <a@example.com> (x)", {None, "CEO", "x", "CEO x"}),
+        ("(CEO) <a@example.com>", {"CEO"}),
+        ("Joe () <a@example.com>", {"Joe"}),
+        ("Joe <a@example.com>", {"Joe"}),
+    ],
+)
+def test_comments_are_in_the_names_that_programs_show(
+    value: str, names: set[str | None]
+) -> None:
+    (author,) = parse_authors(value, smtputf8=False)
+    assert {one.display_name for one in author.shown} == names
+    assert {one.mailbox for one in author.shown} == {author.mailbox}
+
+
+@pytest.mark.parametrize("piece", ["() ", "a ", '"" '])
+def test_a_value_of_very_many_pieces_is_not_read(piece: str) -> None:
+    value = f"{piece * 900}<a@example.com>, {piece * 100}<a@example.com>"
+    with pytest.raises(AuthorError, match="more than 1000 words and marks"):
+        parse_authors(value, smtputf8=False)
+
+
 def block_of(fields: str) -> HeaderBlock:
     return split_message(fields.encode()).block
 

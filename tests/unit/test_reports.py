@@ -166,6 +166,15 @@ def test_a_report_to_anybody_else_is_refused_as_any_message(
     assert "MAILER-DAEMON@relay.example" in str(refused.value.reply)
 
 
+def test_what_an_owner_denies_of_from_itself_is_final() -> None:
+    author = "From: postmaster@ses-example.com\r\n"
+    assert decide(identity("ses-example.com", LIMITED), author=author).may_be_unsigned
+    denied = grant("ses-example.com", effect="Deny", **only("postmaster@ses-example.com"))
+    with pytest.raises(Denial) as refused:
+        decide(identity("ses-example.com", LIMITED, denied), author=author)
+    assert refused.value.reason == "explicit-deny"
+
+
 def test_a_sender_without_a_user_policy_sends_no_reports() -> None:
     known = identity("ses-example.com", LIMITED)
     other = policy("user", {"Effect": "Allow", "Action": "ses:SendEmail", "Resource": "*"})

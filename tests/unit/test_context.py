@@ -1,0 +1,17 @@
+"""What conditions are asked about."""
+
+from smtpgate.core.address import parse_forward_path
+from smtpgate.core.context import recipient_values
+
+
+def test_a_recipient_counts_also_where_it_may_be_routed_to() -> None:
+    recipients = [
+        parse_forward_path(text)
+        for text in ("jane@a.example", "joe%b.example@a.example", "ann.lee@a.example")
+    ]
+    assert recipient_values(recipients) == (
+        "jane@a.example",
+        "joe%b.example@a.example",
+        "joe@b.example",
+        "ann.lee@a.example",
+    )
