@@ -8,6 +8,7 @@ later, so nothing is ever tried again. Time is at most pattern times text, memor
 import re
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 __all__ = [
@@ -33,10 +34,8 @@ class Wild(Enum):
 
 Piece = str | Wild
 Pattern = Sequence[Piece]
-# A stretch between two stars: its length, and what finds it. A regular expression without
-# repetition looks at each place once, many times as fast as a loop does.
-_Stretch = tuple[int, re.Pattern[str]]
-_NOTHING: Final = re.compile("")
+# A stretch between two stars: its length, and its characters with their places in it.
+_Stretch = tuple[int, tuple[tuple[int, str], ...]]
 _WILDCARD: Final = re.compile(r"([*?])")
 _WILD: Final[dict[str, Piece]] = {wild.value: wild for wild in Wild}
 # How many patterns are tried in turn before they are looked up by their first letter.
@@ -93,40 +92,59 @@ def _glob_with_stars(head: str, middle: Sequence[str], tail: str) -> Matcher:
 
 
 def _stretches(pieces: Pattern) -> list[_Stretch]:
-    stretches: list[_Stretch] = []
-    for stretch in _cut_at_stars(pieces):
-        length = sum(1 if isinstance(piece, Wild) else len(piece) for piece in stretch)
-        texts = ("." if isinstance(piece, Wild) else re.escape(piece) for piece in stretch)
-        stretches.append((length, re.compile("".join(texts), re.DOTALL)))
-    return stretches
-
-
-def _cut_at_stars(pieces: Pattern) -> list[list[Piece]]:
-    stretches: list[list[Piece]] = [[]]
+    stretches: list[_Stretch] = [(0, ())]
     for piece in pieces:
+        length, wanted = stretches[-1]
         if piece is Wild.MANY:
-            stretches.append([])
+            stretches.append((0, ()))
+        elif piece is Wild.ONE:
+            stretches[-1] = (length + 1, wanted)
         else:
-            stretches[-1].append(piece)
+            stretches[-1] = (length + len(piece), (*wanted, *enumerate(piece, length)))
     return stretches
+
+
+@lru_cache(16)
+def _places(text: str) -> dict[str, int]:
+    """Where each character stands in the text, as a set of bits."""
+    places = dict.fromkeys(text, 0)
+    for at, character in enumerate(text):
+        places[character] |= 1 << at
+    return places
+
+
+def _first_place(stretch: _Stretch, places: dict[str, int], at: int, last: int) -> int:
+    """The first place, from ``at`` to ``last``, where the stretch fits, or -1.
+
+    All places are looked at together, so time does not depend on where the stretch nearly fits.
+    """
+    if at > last:
+        return -1
+    found = ((1 << (last - at + 1)) - 1) << at
+    for offset, character in stretch[1]:
+        found &= places.get(character, 0) >> offset
+        if not found:
+            return -1
+    return (found & -found).bit_length() - 1
 
 
 def _glob_with_single(stretches: Sequence[_Stretch]) -> Matcher:
-    head, *middle, tail = stretches if len(stretches) > 1 else (*stretches, (0, _NOTHING))
+    head, *middle, tail = stretches if len(stretches) > 1 else (*stretches, (0, ()))
     is_fixed = len(stretches) == 1
     shortest = sum(length for length, _ in stretches)
 
     def matches(text: str) -> bool:
         if len(text) != shortest if is_fixed else len(text) < shortest:
             return False
+        places = _places(text)
         at, end = head[0], len(text) - tail[0]
-        if not head[1].match(text) or not tail[1].match(text, end):
+        if _first_place(head, places, 0, 0) or _first_place(tail, places, end, end) != end:
             return False
-        for _, stretch in middle:
-            found = stretch.search(text, at, end)
-            if found is None:
+        for stretch in middle:
+            found = _first_place(stretch, places, at, end - stretch[0])
+            if found < 0:
                 return False
-            at = found.end()
+            at = found + stretch[0]
         return True
 
     return matches
