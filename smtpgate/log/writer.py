@@ -5,11 +5,16 @@ than the line itself. The lines that wait are bounded: when the reader of the lo
 reading, further ones are dropped, and the log says how many as soon as it can. A target that
 takes nothing any more (a closed pipe, a full disk) cannot say so itself: ``lost`` and
 ``problem`` do, and a line on standard error when that is another one.
+
+A full pipe is waited for, but no thread blocks in it: the end of the gate waits a few seconds
+only, and the lines that are left are lost.
 """
 
 import asyncio
 import contextlib
 import os
+import select
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +28,9 @@ __all__ = ["LineWriter"]
 _STANDARD: Final = {"stdout": 1, "stderr": 2}
 _WAIT_S: Final = 0.05
 _MAX_WAITING_OCTETS: Final = 8 * 1024 * 1024
+_CLOSE_S: Final = 5.0
+# How long one look at a full pipe takes; after it the writer sees whether it must end.
+_LOOK_MS: Final = 100
 
 
 class LineWriter:
@@ -38,8 +46,9 @@ class LineWriter:
         on_dropped: Callable[[int], bytes],
         on_failed: Callable[[str], bytes] | None = None,
         max_waiting_octets: int = _MAX_WAITING_OCTETS,
+        close_s: float = _CLOSE_S,
     ) -> None:
-        """Open the target.
+        """Open the target; ``close_s`` is how long a full one is waited for at the end.
 
         ``on_dropped`` makes the line that says how many lines were lost, ``on_failed`` the one
         on standard error that says why the target takes nothing.
@@ -60,6 +69,8 @@ class LineWriter:
         self._unwritten = 0
         self._is_torn = False
         self._is_closed = False
+        self._close_s = close_s
+        self._waits_no_more = threading.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._writing = threading.Lock()
         self._turn = asyncio.Lock()
@@ -93,12 +104,19 @@ class LineWriter:
                 await self._threads.run(self._write, *self._take())
 
     async def close(self) -> None:
-        """Write what waits and close the file; a line that comes later is written at once."""
+        """Write what waits and close the file; a line that comes later is written at once.
+
+        Lines that the target does not take in time are lost.
+        """
         self._is_closed = True
+        loop = asyncio.get_running_loop()
+        patience = loop.call_later(self._close_s, self._waits_no_more.set)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         await self.flush()
+        patience.cancel()
+        self._waits_no_more.set()
         with self._writing:
             if self._path is not None and self._descriptor >= 0:
                 os.close(self._descriptor)
@@ -143,16 +161,31 @@ class LineWriter:
         is_new, self.problem = self.problem is None, problem
         if is_new and self._on_failed is not None and self._descriptor != _STANDARD["stderr"]:
             with contextlib.suppress(OSError):
-                os.write(_STANDARD["stderr"], self._on_failed(problem))
+                _ = self._write_some(_STANDARD["stderr"], self._on_failed(problem))
 
     def _write_all(self, octets: bytes) -> None:
         written = 0
         try:
             while written < len(octets):
-                written += os.write(self._descriptor, memoryview(octets)[written:])
+                written += self._write_some(self._descriptor, memoryview(octets)[written:])
         finally:
             if written:
                 self._is_torn = octets[written - 1 : written] != b"\n"
+
+    def _write_some(self, descriptor: int, octets: bytes | memoryview) -> int:
+        """Write a part, once the reader of a pipe has made room. Raises OSError.
+
+        Others may write to the pipe too, so it cannot be made one that never blocks.
+        """
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return os.write(descriptor, octets)
+        poller = select.poll()
+        poller.register(descriptor, select.POLLOUT)
+        while not poller.poll(_LOOK_MS):
+            if self._waits_no_more.is_set():
+                raise TimeoutError("its reader takes nothing")
+        # So much passes at once when there is room at all.
+        return os.write(descriptor, octets[: select.PIPE_BUF])
 
     def _open(self) -> None:
         """Open the file unless it is open, and still the one of that name."""

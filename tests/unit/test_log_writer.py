@@ -1,13 +1,15 @@
 import asyncio
 import errno
 import os
+import select
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from smtpgate.log.writer import LineWriter
+from smtpgate.log.writer import _STANDARD, LineWriter
 
 
 class Writes:
@@ -130,6 +132,47 @@ async def test_while_the_target_takes_nothing_flushes_do_not_queue_up(
     await log.close()
     lines = (tmp_path / "log").read_bytes().splitlines()
     assert lines == [b"%d" % number for number in range(20)]
+
+
+@pytest.fixture
+def full_pipe() -> Iterator[tuple[int, int]]:
+    """A pipe that takes nothing before it is read: its two ends."""
+    reader, filler = os.pipe()
+    os.set_blocking(filler, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(filler, b"." * select.PIPE_BUF)
+    os.set_blocking(filler, True)
+    yield reader, filler
+    os.close(reader)
+    os.close(filler)
+
+
+async def test_the_end_does_not_wait_for_a_reader_that_reads_no_more(
+    full_pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(_STANDARD, "stdout", full_pipe[1])
+    log = LineWriter("stdout", on_dropped=told, close_s=0.1)
+    log.add(b"one\n")
+    async with asyncio.timeout(10):
+        await log.close()
+    log.add(b"two\n")
+    assert (log.problem, log.lost) == ("stdout: its reader takes nothing", 2)
+
+
+async def test_lines_that_wait_for_the_reader_of_a_full_pipe_come_whole_and_in_order(
+    full_pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(_STANDARD, "stdout", full_pipe[1])
+    log = LineWriter("stdout", on_dropped=told)
+    lines = b"".join(b"%06d\n" % number for number in range(3000))
+    log.add(lines)
+    closing = asyncio.create_task(log.close())
+    found = b""
+    while not found.endswith(lines):
+        found += await asyncio.to_thread(os.read, full_pipe[0], 1000)
+    await closing
+    assert (log.problem, log.lost) == (None, 0)
 
 
 def test_lines_that_could_not_be_written_are_counted_and_told_afterwards(
