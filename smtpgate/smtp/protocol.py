@@ -4,8 +4,9 @@
   taken in bulk, with one search for the final dot, never line by line.
 - Replies are collected and written together when the session has to wait, so a pipelined group
   of commands is answered with one write (RFC 2920 §3.2).
-- A client that pipelines without end does not stop the others: after some commands, or when
-  replies wait, the session yields. A client that reads no replies is not read from either.
+- A client that pipelines without end does not stop the others: after some commands, or some
+  time, or when replies wait, the session yields. A client that reads no replies is not read
+  from either.
 - Nothing that the client does cancels the session's task. A hang-up only ends the input: what
   was handed to the pipeline is carried to its end, and counted.
 - TLS is started by the event loop itself, so that uvloop's lean implementation is used.
@@ -19,6 +20,7 @@ from typing import Final, cast
 from smtpgate.config import ListenerConfig
 from smtpgate.core.budget import BUDGETS, BudgetName
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
+from smtpgate.ports import Clock
 from smtpgate.smtp.intake import MessageIntake
 from smtpgate.tasks import TaskOwner
 
@@ -30,8 +32,10 @@ ILL_ENDED: Final = b"\n"
 TOO_LONG: Final = b"\n\n"
 # RFC 5321 §4.5.3.1.4 asks for 512, RFC 4954 §4 for 12,288 on AUTH lines; one bound serves all.
 _MAX_LINE_OCTETS: Final = 12_288
-# A command costs 5 to 15 µs, so these hold up the others for less than a millisecond.
+# A command costs 5 to 15 µs, so these hold up the others for less than a millisecond. A few
+# cost a hundred times as much, such as RCPT with a long internationalized domain.
 _COMMANDS_AT_ONCE: Final = 50
+_TURN_S: Final = 0.001
 _PAUSE_OCTETS: Final = 256 * 1024
 # How long a socket may take to close, once everything was said.
 _CLOSE_S: Final = 5.0
@@ -64,9 +68,11 @@ class GateProtocol(asyncio.Protocol, ABC):
         hostname: str,
         tasks: TaskOwner,
         loop: asyncio.AbstractEventLoop,
+        clock: Clock,
     ) -> None:
         self.hostname = hostname
         self.loop = loop
+        self._clock = clock
         self.in_transaction = False
         self._config = config
         self._command_timeout_s = config.command_timeout_s
@@ -75,6 +81,7 @@ class GateProtocol(asyncio.Protocol, ABC):
         self._is_inside_line = False  # a bare LF came, and the CRLF of its line not yet
         self._output: list[bytes] = []
         self._commands_in_turn = 0
+        self._turn_began_s = 0.0
         # Bounds on a client that has not logged in; ``None`` once it has.
         self._auth_deadline: float | None = None
         self._octets_before_auth: int | None = config.max_octets_before_auth
@@ -249,20 +256,25 @@ class GateProtocol(asyncio.Protocol, ABC):
             timer.cancel()
             self._waiter = None
 
-    async def _yield_turn(self) -> None:
-        """Let the other sessions have their turn, and this client read its replies."""
-        self._commands_in_turn = 0
-        await self.flush()
-        await asyncio.sleep(0)
+    async def _keep_to_turn(self) -> None:
+        """After a turn let the other sessions have theirs, and this client read its replies."""
+        now_s = self._clock.monotonic()
+        is_over = self._commands_in_turn >= _COMMANDS_AT_ONCE
+        if self._commands_in_turn and (is_over or now_s - self._turn_began_s > _TURN_S):
+            self._commands_in_turn = 0
+            await self.flush()
+            await asyncio.sleep(0)
+            now_s = self._clock.monotonic()
+        if not self._commands_in_turn:
+            self._turn_began_s = now_s
+        self._commands_in_turn += 1
 
     async def read_line(self) -> bytes:
         """The next line without its CRLF, or ``ILL_ENDED`` or ``TOO_LONG``. Raises HangUp.
 
         A line that is too long is skipped, in however many parts it came.
         """
-        self._commands_in_turn += 1
-        if self._commands_in_turn > _COMMANDS_AT_ONCE:
-            await self._yield_turn()
+        await self._keep_to_turn()
         deadline, is_too_long = 0.0, False
         while (end := self._input.find(b"\n")) < 0:
             deadline = deadline or self.loop.time() + self._command_timeout_s

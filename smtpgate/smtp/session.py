@@ -82,6 +82,7 @@ class GateSession(GateProtocol):
             hostname=door.hostname,
             tasks=door.tasks,
             loop=asyncio.get_running_loop(),
+            clock=door.clock,
         )
         self.door = door
         self.client_address = client_address  # as a proxy tells it, when there is one

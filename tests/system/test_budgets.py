@@ -17,6 +17,7 @@ import uvloop
 
 from smtpgate.app import Gate
 from smtpgate.core.budget import BUDGETS, BudgetName
+from tests.support.clock import MovableClock
 from tests.support.dialog import Dialog
 from tests.support.inprocess import MESSAGE, auth_plain, client_tls, login, open_gate, send
 from tests.support.upstream_server import HOLD, open_upstream
@@ -68,6 +69,37 @@ async def is_cut_off(dialog: Dialog) -> bool:
     with contextlib.suppress(ConnectionError):
         return await dialog.is_closed()
     return True
+
+
+class _SlowMachine(MovableClock):
+    """Whenever it is asked, two milliseconds have gone by."""
+
+    def monotonic(self) -> float:
+        self.move(0.002)
+        return super().monotonic()
+
+
+async def test_few_commands_that_take_long_leave_the_others_their_turns(
+    tmp_path: Path,
+) -> None:
+    turns: dict[type[MovableClock], int] = {}
+    for clock in (MovableClock, _SlowMachine):
+        folder = tmp_path / clock.__name__
+        folder.mkdir()
+        async with open_gate(folder, clock=clock()) as (gate, _):
+            dialog = await login(gate)
+            answered = asyncio.create_task(_answers_to(dialog, b"NOOP\r\n" * 40))
+            turns[clock] = 0
+            while not answered.done():
+                turns[clock] += 1
+                await asyncio.sleep(0)
+            assert await answered == ["250 2.0.0 Ok"] * 40
+    assert turns[MovableClock] < 40 <= turns[_SlowMachine]
+
+
+async def _answers_to(dialog: Dialog, commands: bytes) -> list[str]:
+    await dialog.send(commands)
+    return [await dialog.reply() for _ in range(commands.count(b"\n"))]
 
 
 # -- sockets -----------------------------------------------------------------------------------
