@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterable, Mapping, Set
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from smtpgate.authenticator import DirectoryAuthenticator
@@ -103,6 +104,8 @@ async def check(config: Config) -> list[str]:
         warnings += tls.warnings(config.hostname, clock.now())
     if (shortage := _shortage_of_descriptors(config)) is not None:
         warnings.append(shortage)
+    if isinstance(config.log.target, Path) and not config.log.target.parent.is_dir():
+        warnings.append(f"log.target: there is no folder {config.log.target.parent}")
     _upstream(config, clock, TaskOwner())
     upstream = config.sole_upstream
     summary = await look_at_directory(config, clock, warnings)

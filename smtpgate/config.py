@@ -34,6 +34,7 @@ from smtpgate.config_values import (
     from_sections,
     is_loopback,
     is_same_place,
+    share_an_address,
 )
 from smtpgate.core.account import SendingLimits
 from smtpgate.tomlfile import (
@@ -203,12 +204,12 @@ class Config(Table):
         ]
         if self.http.enabled:
             doors.append((("http",), self.http.address, self.http.port))
-        taken: dict[tuple[str, int], Location] = {}
-        for section, address, port in doors:
-            other = taken.setdefault((address, port), section) if port else section
-            if other != section:
-                text = f"{address} port {port} is taken by {'.'.join(map(str, other))}"
-                yield (*section, "port"), text
+        for index, (section, address, port) in enumerate(doors):
+            for other, others_address, others_port in doors[:index] if port else ():
+                if port == others_port and share_an_address(address, others_address):
+                    text = f"{address} port {port} is taken by {'.'.join(map(str, other))}"
+                    yield (*section, "port"), text
+                    break
 
 
 def load_config(path: Path, *, require_files: bool = True) -> Config:

@@ -41,9 +41,10 @@ __all__ = [
     "from_sections",
     "is_loopback",
     "is_same_place",
+    "share_an_address",
 ]
 
-_EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+_EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 _LOCALHOST: Final = {"localhost", "127.0.0.1", "::1"}
 _REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
 _WELL_KNOWN_TARGETS: Final = ("stderr", "stdout")
@@ -184,6 +185,12 @@ def is_same_place(address: str, host: str) -> bool:
         return is_loopback(host)
     named = "localhost" in (address, host)
     return address == host or (named and {address, host} <= _LOCALHOST)
+
+
+def share_an_address(one: str, other: str) -> bool:
+    """Whether sockets cannot listen on both with one port. "::" is for IPv6 alone."""
+    is_one_family = (":" in one) == (":" in other)
+    return one == other or (is_one_family and not _EVERYWHERE.isdisjoint({one, other}))
 
 
 def is_loopback(host: str) -> bool:

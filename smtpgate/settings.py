@@ -4,19 +4,24 @@ from smtpgate.config import Config
 from smtpgate.log import JsonLog
 from smtpgate.pipeline import Rules
 from smtpgate.ports import Clock
+from smtpgate.tomlfile import reason
 
 __all__ = ["log_of", "rules_of"]
 
 
 def log_of(config: Config, clock: Clock) -> JsonLog:
-    """The log. Raises OSError."""
-    return JsonLog(
-        str(config.log.target),
-        level=config.log.level,
-        clock=clock,
-        recipients=config.log.recipients,
-        refusals_per_minute=config.log.refusals_per_minute,
-    )
+    """The log. Raises OSError that names the key."""
+    try:
+        return JsonLog(
+            str(config.log.target),
+            level=config.log.level,
+            clock=clock,
+            recipients=config.log.recipients,
+            refusals_per_minute=config.log.refusals_per_minute,
+        )
+    except OSError as error:
+        text = f"log.target: {config.log.target} cannot be opened: {reason(error)}"
+        raise OSError(f"{text}; name a file in a folder that the service may write") from None
 
 
 def rules_of(config: Config, hostname: str) -> Rules:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
 import typer
-from typer.core import TyperOption
+from typer.core import TyperArgument, TyperOption
 
 import smtpgate
 from smtpgate.app import check, run
@@ -182,7 +182,8 @@ app.command(
     rich_help_panel=_DIRECTORY, epilog=example("apply /etc/smtpgate/directory --dry-run")
 )(apply)
 app.command(
-    rich_help_panel=_DIRECTORY, epilog=example("export /root/directory --account 888888888888")
+    rich_help_panel=_DIRECTORY,
+    epilog=example("export /var/backups/smtpgate/documents --account 888888888888"),
 )(export)
 app.command(
     "backup",
@@ -203,8 +204,11 @@ def _fill_paragraphs(family: typer.Typer) -> None:
             _fill_paragraphs(group.typer_instance)
 
 
-def _name_no_type_of_flags() -> None:
-    """Keep ``<bool>`` out of the help: Typer 0.29 names a type for options without a value."""
+def _name_no_types() -> None:
+    """Keep ``<bool>`` and ``<IdentityPlace>`` out of the help.
+
+    Typer 0.29 names a type, of Python's, for options without a value and for all arguments.
+    """
     named = getattr(TyperOption, "display_type_rich", None)
     if named is None:
         return
@@ -214,11 +218,15 @@ def _name_no_type_of_flags() -> None:
         shown: str | None = None if is_flag else named(option, ctx)
         return shown
 
+    def no_type(_argument: TyperArgument, ctx: typer.Context) -> None:
+        return None
+
     setattr(TyperOption, "display_type_rich", display_type_rich)  # noqa: B010 - not all have it
+    setattr(TyperArgument, "display_type_rich", no_type)  # noqa: B010 - not all have it
 
 
 _fill_paragraphs(app)
-_name_no_type_of_flags()
+_name_no_types()
 
 
 def main() -> None:

@@ -59,7 +59,7 @@ ADVICE: Final[Mapping[str, str]] = {
         "narrow it, or the sender has to send what it is not about."
     ),
     "implicit-deny": (
-        "Somebody has to allow it: silence is no. `smtpgate policy generate' writes a policy, "
+        "What no statement allows is refused. `smtpgate policy generate' writes a policy, "
         "`smtpgate simulate' tries it."
     ),
     "access-key-inactive": (

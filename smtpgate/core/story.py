@@ -31,7 +31,7 @@ _HOW: Final = {
     "named": "named by its ARN",
     "inherited": "named for another role",
     "own": "the sender's own",
-    "inferred": "not named, but its policies know the sender",
+    "inferred": "not named; found because its policies name the sender",
 }
 _ROLES: Final = {
     "source": "source",

@@ -69,15 +69,31 @@ def _load(config: ListenerConfig) -> tuple[ssl.SSLContext, x509.Certificate]:
     )
     cert_file, key_file = config.cert_file or Path(), config.key_file or Path()
     try:
-        context.load_cert_chain(cert_file, key_file)
+        # Without a password OpenSSL would ask for one, on a terminal.
+        context.load_cert_chain(cert_file, key_file, password="")
         # The first one is the server's own (RFC 8446 §4.4.2).
         certificate = x509.load_pem_x509_certificates(cert_file.read_bytes())[0]
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = _reason(error, cert_file)
         raise OSError(
             f"listener.{config.name}: cert_file {cert_file} with key_file {key_file}: {reason}"
         ) from None
     return context, certificate
+
+
+def _reason(error: OSError | ValueError, cert_file: Path) -> str:
+    """Why a certificate and its key cannot be used; OpenSSL's words do not name the file."""
+    if not isinstance(error, ssl.SSLError):
+        return getattr(error, "strerror", None) or str(error)
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return "the key is not that of the first certificate in cert_file"
+    try:
+        x509.load_pem_x509_certificates(cert_file.read_bytes())
+    except (OSError, ValueError):
+        return "cert_file holds no certificate in PEM"
+    return (
+        f"key_file holds no private key in PEM without a passphrase ({error.reason or error})"
+    )
 
 
 def _names(certificate: x509.Certificate) -> list[str]:

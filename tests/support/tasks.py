@@ -58,7 +58,6 @@ class Operator:
         self._elsewhere = {
             "/var/lib/smtpgate": str(desk.database.parent),
             "/var/backups/smtpgate": str(desk.folder / "backups"),
-            "/root/directory": str(desk.folder / "exported"),
             "/etc/smtpgate/private/master.key": str(desk.folder / "master.key"),
             **elsewhere,
         }

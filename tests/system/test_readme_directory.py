@@ -66,7 +66,7 @@ async def test_every_line_can_be_typed_and_does_what_it_says(
     assert len(operator.done) > 40
     await must_be_as_told(desk, operator, "sqlite")
     assert (await to_thread(desk.answers, "directory", "status"))["database"] == str(other)
-    exported = (tmp_path / "exported").rglob("*.json")
+    exported = (tmp_path / "backups/documents").rglob("*.json")
     assert [json.loads(path.read_text()) for path in exported]
 
 

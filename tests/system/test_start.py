@@ -107,6 +107,20 @@ def test_a_port_that_is_taken_is_named_and_nothing_keeps_running(folder: Path) -
     assert "Traceback" not in done.stderr
 
 
+def test_a_log_that_cannot_be_opened_is_named_with_its_key(
+    folder: Path, smtpgate: Callable[..., Done]
+) -> None:
+    config, log = folder / "smtpgate.toml", folder / "logs/gate.log"
+    change(folder, 'target = "stderr"', 'target = "logs/gate.log"')
+    checked = smtpgate("check-config", config)
+    assert checked.returncode == 0
+    assert f"warning: log.target: there is no folder {log.parent}" in checked.stdout
+    done = smtpgate("serve", "--config", config)
+    assert done.returncode == 1
+    assert f"log.target: {log} cannot be opened: no such file or directory" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_configuration_that_is_not_there_is_named(smtpgate: Callable[..., Done]) -> None:
     done = smtpgate("serve", "--config", "/nowhere/smtpgate.toml")
     assert done.returncode == 1

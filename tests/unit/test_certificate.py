@@ -6,6 +6,12 @@ from pathlib import Path
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+)
 
 from smtpgate.config import ListenerConfig
 from smtpgate.smtp.certificate import ServerTls
@@ -108,6 +114,34 @@ def test_handshakes_after_a_reload_get_the_newer_certificate(
     tls.reload()
     assert handshake(tls, server_name) == ["new.example.com"]
     assert tls.not_after == NOW + timedelta(days=30)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "content", "problem"),
+    [
+        ("tls.crt", "nonsense", "cert_file holds no certificate in PEM"),
+        ("tls.crt", "another", "the key is not that of the first certificate in cert_file"),
+        ("tls.crt", None, "No such file or directory"),
+        ("tls.key", "nonsense", "key_file holds no private key in PEM without a passphrase"),
+        ("tls.key", "sealed", "key_file holds no private key in PEM without a passphrase"),
+    ],
+)
+def test_the_error_says_which_of_the_two_files_is_wrong(
+    tmp_path: Path, spoilt: str, content: str | None, problem: str
+) -> None:
+    config, file = write(tmp_path, "gate.example.com"), tmp_path / spoilt
+    if content is None:
+        file.unlink()
+    elif content == "another":
+        AUTHORITY.issue_cert("gate.example.com").cert_chain_pems[0].write_to_path(str(file))
+    elif content == "sealed":
+        key = ec.generate_private_key(ec.SECP256R1())
+        sealed = BestAvailableEncryption(b"a passphrase")
+        file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, sealed))
+    else:
+        file.write_text(content)
+    with pytest.raises(OSError, match=problem):
+        ServerTls(config)
 
 
 @pytest.mark.parametrize(

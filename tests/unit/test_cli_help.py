@@ -33,5 +33,14 @@ def test_help_fills_the_lines_and_cuts_no_word(words: str) -> None:
 
 
 @pytest.mark.parametrize("words", ["smtpgate", *COMMANDS])
-def test_help_names_no_type_for_an_option_without_a_value(words: str) -> None:
-    assert "<bool>" not in shown(words)
+def test_help_names_no_type_of_python(words: str) -> None:
+    for name in (
+        "bool",
+        "str",
+        "path",
+        "list[Path]",
+        "IdentityPlace",
+        "UserPlace",
+        "OwnerPlace",
+    ):
+        assert f"<{name}>" not in shown(words)

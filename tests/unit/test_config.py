@@ -17,6 +17,7 @@ from smtpgate.config import (
     UpstreamConfig,
     load_config,
 )
+from smtpgate.config_values import share_an_address
 from smtpgate.core.secret import Secret
 from smtpgate.tomlfile import Table
 from tests.support.cases import CASES
@@ -164,6 +165,25 @@ def test_a_configuration_can_be_made_in_code(tmp_path: Path) -> None:
 def test_a_configuration_does_not_change() -> None:
     with pytest.raises(ValidationError):
         HttpConfig().port = 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "together"),
+    [
+        ("0.0.0.0", "127.0.0.1", True),
+        ("192.0.2.1", "0.0.0.0", True),
+        ("::", "::1", True),
+        ("0.0.0.0", "localhost", True),
+        ("0.0.0.0", "::", False),
+        ("::", "127.0.0.1", False),
+        ("::", "localhost", False),
+        ("127.0.0.1", "127.0.0.2", False),
+    ],
+)
+def test_all_addresses_of_a_family_include_each_of_them(
+    one: str, other: str, together: bool
+) -> None:
+    assert share_an_address(one, other) is share_an_address(other, one) is together
 
 
 def test_port_0_may_be_asked_for_twice(tmp_path: Path) -> None:
