@@ -190,7 +190,10 @@ async def test_a_lookup_that_outlives_the_loop_harms_nobody() -> None:
 async def test_while_the_upstream_s_name_hangs_other_work_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Large messages are read and signed in threads, and the log is written in one."""
+    """Large messages are read and signed in threads, and the log is written in one.
+
+    None of them is asyncio's own, which may all hang as well.
+    """
     hanging = threading.Event()
     resolver = Resolver(IN_TROUBLE)
     resolver.may_answer = hanging
@@ -198,12 +201,14 @@ async def test_while_the_upstream_s_name_hangs_other_work_goes_on(
     async with open_gate(tmp_path, host="mx.example.net") as (gate, _):
         waiting = [asyncio.create_task(send(await login(gate))) for _ in range(12)]
         await until(lambda: resolver.asked)
+        others = [asyncio.create_task(asyncio.to_thread(hanging.wait, 60)) for _ in range(64)]
         refused = MESSAGE.replace("marketing@", "ceo@") + "Hello.\r\n" * 100_000
         assert (await send(await login(gate), refused)).startswith("554 5.7.1 Access denied")
         await gate.log.flush()
         assert "implicit-deny" in (tmp_path / "log").read_text()
         assert not [task for task in waiting if task.done()]
         hanging.set()
+        await asyncio.gather(*others)
         replies = await asyncio.gather(*waiting)
         assert all(reply.startswith("451 4.4.1 Upstream") for reply in replies)
         assert resolver.asked == 1
