@@ -10,6 +10,7 @@ from typing import Any, Final, ParamSpec
 __all__ = [
     "MovableClock",
     "MovableLoop",
+    "StandingLoop",
     "VirtualLoop",
     "move_loop",
     "on_movable_loop",
@@ -55,12 +56,21 @@ class MovableLoop(asyncio.SelectorEventLoop):
         return super().time() + self.ahead_s
 
 
-def on_movable_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+class StandingLoop(MovableLoop):
+    """One whose time never goes on by itself, for code without sockets and threads."""
+
+    def time(self) -> float:
+        return self.ahead_s
+
+
+def on_movable_loop(
+    test: Callable[P, Coroutine[Any, Any, None]], loop: type[MovableLoop] = MovableLoop
+) -> Callable[P, None]:
     """The test, run on such a loop."""
 
     @wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        with asyncio.Runner(loop_factory=MovableLoop) as runner:
+        with asyncio.Runner(loop_factory=loop) as runner:
             runner.run(test(*args, **kwargs))
 
     return run

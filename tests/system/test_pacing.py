@@ -15,7 +15,7 @@ from smtpgate.core.reply import Reject
 from smtpgate.ledger.memory import MemoryLedger
 from smtpgate.pacing import Pacer
 from smtpgate.ports import LedgerUnavailableError
-from tests.support.clock import MovableClock, move_loop, on_movable_loop, settle
+from tests.support.clock import MovableClock, StandingLoop, move_loop, on_movable_loop, settle
 
 ACCOUNT = Subject("999999999999")
 USER = Subject("999999999999", "user", "mailer")
@@ -94,7 +94,6 @@ class Scene:
 def paced(
     test: Callable[[Scene], Coroutine[Any, Any, None]],
 ) -> Callable[[], None]:
-    @on_movable_loop
     async def run() -> None:
         scene = Scene()
         await test(scene)
@@ -104,7 +103,7 @@ def paced(
         assert scene.pacer.held == 0
         assert not scene.pacer._lines, "nothing is left behind"
 
-    return run
+    return on_movable_loop(run, StandingLoop)
 
 
 def test_an_account_at_its_rate_is_paced_and_passes_in_order() -> None:
@@ -200,14 +199,13 @@ def test_nobody_waits_in_vain(charge: Charge, recipients: int, limit: str) -> No
 
 
 def test_with_no_wait_configured_the_refusal_is_the_ledgers() -> None:
-    @on_movable_loop
     async def test() -> None:
         scene = Scene(max_wait_s=0)
         await scene.send(at(1))
         assert_about(scene.refusal(await scene.send(at(1))), 0)
         assert scene.pacer.tally.messages == 0
 
-    test()
+    on_movable_loop(test, StandingLoop)()
 
 
 def test_a_user_with_a_lower_rate_does_not_hold_up_the_others_of_its_account() -> None:
