@@ -25,6 +25,7 @@ from smtpgate.core.account import AccessKey, usable_key
 from smtpgate.core.authorization import (
     Authorization,
     Question,
+    effort,
     identity_names,
 )
 from smtpgate.core.charges import charges_of
@@ -83,6 +84,9 @@ _UPSTREAM_ERRORS: Final = (
     UpstreamUnavailableError,
     OSError,
 )
+_SHORT_HEADER_OCTETS: Final = 1024
+_FEW_LABELS: Final = 50
+_MAX_EFFORT: Final = 2000
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -287,21 +291,22 @@ class Pipeline:
             known = {name: await self._directory.identities(name) for name in names}
         except DirectoryUnavailableError as error:
             reject("temporary-failure", "directory-unavailable", str(error))
-        authorization = authorize_message(
-            Question(
-                principal=submission.principal,
-                intent=message.intent,
-                reverse_path=reverse_path,
-                authors=message.authors,
-                sender=message.sender,
-                resent=message.resent,
-                context=submission_context(submission, self.rules.region),
-                known=known,
-                region=self.rules.region,
-                infer_arn=self.rules.infer_arn,
-            ),
-            report,
-            hostname,
+        question = Question(
+            principal=submission.principal,
+            intent=message.intent,
+            reverse_path=reverse_path,
+            authors=message.authors,
+            sender=message.sender,
+            resent=message.resent,
+            context=submission_context(submission, self.rules.region),
+            known=known,
+            region=self.rules.region,
+            infer_arn=self.rules.infer_arn,
+        )
+        # Many patterns and many recipients take long to compare.
+        octets = 0 if effort(question) <= _MAX_EFFORT else _OFFLOAD_OCTETS + 1
+        authorization = await self.offload(
+            octets, authorize_message, question, report, hostname
         )
         done.identities, done.decision = authorization.identities, authorization.decision
         return authorization
@@ -504,7 +509,13 @@ class Pipeline:
 
 def _octets_to_read(message: bytes) -> int:
     """How many octets of a body take as long to read as the message."""
-    size = len(message)
-    if size > _LONG_HEADER_OCTETS and message.find(b"\r\n\r\n", 0, _LONG_HEADER_OCTETS) < 0:
-        return max(size, _OFFLOAD_OCTETS + 1)
-    return size
+    end = message.find(b"\r\n\r\n", 0, _LONG_HEADER_OCTETS)
+    if end < 0:
+        is_slow = len(message) > _LONG_HEADER_OCTETS
+    else:
+        # Labels of internationalised domains are read letter by letter.
+        header = message[:end]
+        is_slow = header.count(b"xn--") > _FEW_LABELS or (
+            end > _SHORT_HEADER_OCTETS and not header.isascii()
+        )
+    return max(len(message), _OFFLOAD_OCTETS + 1) if is_slow else len(message)

@@ -48,6 +48,7 @@ __all__ = [
     "Denial",
     "Question",
     "authorize",
+    "effort",
     "identity_names",
     "more_specific",
 ]
@@ -234,6 +235,19 @@ def identity_names(
     for mailbox in mailboxes:
         names.update(names_covering(mailbox))
     return names
+
+
+def effort(question: Question) -> int:
+    """How many texts may have to be compared with a pattern to decide."""
+    authors = len(question.authors) + len(question.resent) + 1
+    recipients = len(question.context.get("ses:recipients", ()))
+    found = [one for identities in question.known.values() for one in identities]
+    asked = (question.principal.policies, *(one.policies for one in found))
+    return sum(
+        policy.patterns * authors + policy.recipient_patterns * recipients
+        for policies in asked
+        for policy in policies
+    )
 
 
 def authorize(question: Question) -> Authorization:

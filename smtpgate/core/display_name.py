@@ -45,6 +45,8 @@ _BETWEEN: Final = re.compile(r"[\s()<>\[\]:;,\"\\]+")
 _COMMENT: Final = re.compile(r"\([^()]*\)")
 _MARKED_AT: Final = re.compile(r'["\\\[\]]*@["\\\[\]@]*')
 _SPACED_AT: Final = re.compile(r'[\s"\\\[\]]*@[\s"\\\[\]@]*')
+_SPACED_DOT: Final = re.compile(r"\s+\.\s*")
+_DOT_IN_ADDRESS: Final = re.compile(r"(\S@\S*)\.\s+")
 # Marks that people put around an address.
 _AROUND: Final = ".'`*_|/~!?-–—“”‘’«»…"
 _MAX_ADDRESSES: Final = 2  # the mailbox's own; to read a domain takes time
@@ -79,11 +81,13 @@ def display_name(pieces: Iterable[str], mailbox: Mailbox) -> str | None:
     shown = name
     if not name.isascii() and not _AT_SIGNS.isdisjoint(name):
         shown = unicodedata.normalize("NFKC", name.translate(_NARROW)).translate(_DOTS)
+        if len(shown) > _MAX_CHARACTERS:
+            raise DisplayNameError(f"longer than {_MAX_CHARACTERS} characters")
     if "@" in shown:
         _check_addresses(shown, mailbox)
         _check_addresses(_MARKED_AT.sub("@", _COMMENT.sub("", shown)), mailbox)
         if any("=?" in piece for piece in pieces):
-            _check_domains(_SPACED_AT.sub("@", _COMMENT.sub("", shown)), mailbox)
+            _check_domains(_without_spaces(shown), mailbox)
     return name.strip() or None
 
 
@@ -146,6 +150,12 @@ def _check_domains(name: str, mailbox: Mailbox) -> None:
             f".{mailbox.domain}".endswith(f".{domain}")
         ):
             raise DisplayNameError(f"it shows another address: {word}"[:_MAX_SHOWN])
+
+
+def _without_spaces(name: str) -> str:
+    """A name without what such a program skips around at signs and full stops."""
+    tight = _SPACED_DOT.sub(".", _COMMENT.sub("", name))
+    return _SPACED_AT.sub("@", _DOT_IN_ADDRESS.sub(r"\1.", tight))
 
 
 def _spelled(domain: str) -> str:

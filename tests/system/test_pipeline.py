@@ -348,17 +348,55 @@ async def test_a_large_message_arrives_unchanged(tmp_path: Path) -> None:
         assert is_signed(content)
 
 
-async def test_a_long_header_is_read_in_a_thread_because_it_takes_long(tmp_path: Path) -> None:
-    def threads() -> set[threading.Thread]:
-        found = threading.enumerate()
-        return {thread for thread in found if thread.name.startswith("smtpgate-message")}
+def threads() -> set[threading.Thread]:
+    """Those in which work on messages is done."""
+    found = threading.enumerate()
+    return {thread for thread in found if thread.name.startswith("smtpgate-message")}
 
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        (
+            "Cc: " + "(x)" * 200 + "jane@example.net\r\n",
+            "Cc: " + "\r\n ".join(["(x)" * 200] * 20) + "jane@example.net\r\n",
+        ),
+        ("Comments: Frühling\r\n", "Comments: " + "\r\n ".join(["ü" * 200] * 4) + "\r\n"),
+        ("Cc: a@xn--tda.example\r\n", "Cc: " + "a@xn--tda.example,\r\n " * 51 + "a@b.c\r\n"),
+    ],
+    ids=["octets", "beyond-ascii", "internationalised-labels"],
+)
+async def test_a_header_is_read_in_a_thread_when_it_takes_long(
+    tmp_path: Path, short: str, long: str
+) -> None:
     async with open_gate(tmp_path) as (gate, _):
         dialog, before = await login(gate), threads()
-        for lines, is_in_thread in ((1, False), (20, True)):
-            cc = "Cc: " + "\r\n ".join(["(x)" * 200] * lines) + "jane@example.net\r\n"
-            assert (await send(dialog, (cc + MESSAGE).encode())).startswith("250")
+        for fields, is_in_thread in ((short, False), (long, True)):
+            assert (await send(dialog, fields + MESSAGE)).startswith("250")
             assert bool(threads() - before) is is_in_thread
+
+
+async def test_many_patterns_on_many_recipients_are_compared_in_a_thread(
+    tmp_path: Path,
+) -> None:
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"AWS": "999999999999"},
+        "Action": "ses:*",
+        "Resource": IDENTITY,
+        "Condition": {
+            "ForAllValues:StringLike": {"ses:Recipients": ["*@example.net", *["*?q*"] * 450]}
+        },
+    }
+    text = json.dumps({"Version": "2012-10-17", "Statement": statement})
+    to = tuple(f"jane{number}@example.net" for number in range(5))
+    async with open_gate(tmp_path, files={"marketing.json": text}) as (gate, _):
+        dialog, before = await login(gate), threads()
+        for recipients, is_in_thread in ((to[:1], False), (to, True)):
+            assert (await send(dialog, to=recipients)).startswith("250")
+            assert bool(threads() - before) is is_in_thread
+        refused = await send(dialog, to=(*to, "jane@example.com"))
+        assert refused.startswith("554 5.7.1 Access denied")
 
 
 @pytest.mark.parametrize(

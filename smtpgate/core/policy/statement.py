@@ -120,6 +120,7 @@ class Policy:
     """A policy document; ``kind`` says whether it is an identity's or a user's.
 
     Statements are looked up by the caller's account, so that those about others cost nothing.
+    ``patterns`` is how many values with wildcards conditions have, besides those on recipients.
     """
 
     name: str
@@ -127,6 +128,8 @@ class Policy:
     version: str | None
     id: str | None
     statements: tuple[Statement, ...]
+    patterns: int = field(init=False, compare=False, repr=False, default=0)
+    recipient_patterns: int = field(init=False, compare=False, repr=False, default=0)
     _by_account: dict[str, list[Statement]] = field(
         init=False, compare=False, repr=False, default_factory=dict
     )
@@ -138,6 +141,14 @@ class Policy:
     )
 
     def __post_init__(self) -> None:
+        counts = {True: 0, False: 0}
+        for statement in self.statements:
+            for condition in statement.conditions:
+                if condition.operator.row.wildcards:
+                    is_of_recipients = condition.key.lower() == "ses:recipients"
+                    counts[is_of_recipients] += len(condition.values)
+        object.__setattr__(self, "patterns", counts[False])
+        object.__setattr__(self, "recipient_patterns", counts[True])
         for statement in self.statements:
             accounts = statement.principals.accounts() if statement.principals else None
             if accounts is None:
