@@ -133,19 +133,22 @@ class JsonLog:
         if self._is_told("debug"):
             return True
         now_s = self._clock.monotonic()
-        self._end_minute(self._flood.ended(now_s))
+        if left_out := self._flood.ended(now_s):
+            self._end_minute(left_out)
         if self._flood.passes(event.client.address, _NAMES[type(event)], now_s):
             return True
         if self._minute is None:
             loop = asyncio.get_running_loop()
-            self._minute = loop.call_later(MINUTE_S, self._minute_is_over)
+            self._minute = loop.call_later(
+                MINUTE_S, lambda: self._end_minute(self._flood.end())
+            )
         return False
 
-    def _minute_is_over(self) -> None:
-        self._minute = None
-        self._end_minute(self._flood.end())
-
     def _end_minute(self, left_out: Iterable[LinesLeftOut]) -> None:
+        """Write what was left out in a minute; its timer must not end the next one."""
+        if self._minute is not None:
+            self._minute.cancel()
+            self._minute = None
         for one in left_out:
             self._writer.add(left_out_line(self._clock.now(), one))
 
@@ -167,9 +170,7 @@ class JsonLog:
 
     async def close(self) -> None:
         """Write everything and close the file."""
-        if self._minute is not None:
-            self._minute.cancel()
-            self._minute_is_over()
+        self._end_minute(self._flood.end())
         await self._writer.close()
 
     def check(self) -> tuple[bool, str]:

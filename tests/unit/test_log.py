@@ -21,7 +21,7 @@ from smtpgate.core.reply import CATALOGUE, Reply
 from smtpgate.core.secret import Secret
 from smtpgate.log import JsonLog, Level
 from smtpgate.log.lines import __doc__ as lines_doc
-from tests.support.clock import MovableClock
+from tests.support.clock import MovableClock, move_loop, on_movable_loop
 from tests.support.events import (
     AT,
     CLIENT,
@@ -400,3 +400,19 @@ def test_a_refused_mail_is_a_line_without_a_message(log: JsonLog, path: Path) ->
         "protocol": "ESMTPSA",
         "tls": "TLSv1.3",
     }
+
+
+def test_a_minute_of_a_flood_is_not_cut_short_by_the_end_of_the_last_one(
+    path: Path, clock: MovableClock
+) -> None:
+    async def test() -> None:
+        log = JsonLog(str(path), level="info", clock=clock, refusals_per_minute=1)
+        for after_s in (0, 50, 11, 1, 50):  # the third is the first of another minute
+            clock.move(after_s)
+            await move_loop(after_s)
+            log.publish(budget_exhausted("errors"))
+        await log.close()
+
+    on_movable_loop(test)()
+    said = [entry["event"] for entry in entries(path)]
+    assert said == ["budget-exhausted", "lines-left-out"] * 2
