@@ -376,7 +376,9 @@ class Pipeline:
         elif self.rules.require_signature and not authorization.may_be_unsigned:
             domain = message.authors[0].mailbox.domain
             reject(
-                "signing-failed", "no-signing-key", f"its owner has no DKIM key for {domain}"
+                "signing-failed",
+                "no-signing-key",
+                f"the identity's owner has no active DKIM key for {domain}",
             )
         received = received_field(
             submission.client,

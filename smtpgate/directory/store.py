@@ -30,7 +30,8 @@ def read_master_keys(path: Path, warnings: list[str]) -> MasterKeys:
     try:
         return MasterKeys.parse(read_private(path, warnings).decode())
     except FileNotReadableError as error:
-        raise MasterKeyError(f"{error}; `smtpgate init' makes it") from None
+        first = "`smtpgate init' makes it for a first host"
+        raise MasterKeyError(f"{error}; {first}, a further host needs a copy") from None
     except UnicodeDecodeError:
         raise MasterKeyError(f"{path}: is not UTF-8 text") from None
     except MasterKeyError as error:

@@ -1,6 +1,7 @@
 """Which ledger there is, by configuration."""
 
 import importlib
+import sys
 from typing import cast
 
 from smtpgate.config import Config
@@ -27,11 +28,15 @@ def open_ledger(config: Config) -> Ledger:
 
 
 def describe_ledger(config: Config) -> str:
-    """Where sending limits are counted, without secrets."""
+    """Where sending limits are counted, without secrets.
+
+    Raises OSError when the ledger of this configuration cannot be made.
+    """
     settings = config.ledger
     if settings.kind == "sqlite":
         return f"ledger: sqlite, {config.ledger_path}"
     if settings.kind == "redis":
+        _redis_ledger(config)
         return f"ledger: redis, {settings.url or 'the server named in ledger.url_file'}"
     return "ledger: memory"
 
@@ -54,7 +59,8 @@ def _redis_ledger(config: Config) -> Ledger:
         if (error.name or "").partition(".")[0] != "redis":
             raise
         text = 'ledger.kind: "redis" needs a package that is not installed'
-        raise OSError(f"{text}: pip install 'smtpgate[redis]'") from None
+        cure = f"{sys.prefix}/bin/pip install '.[redis]', in smtpgate's source folder"
+        raise OSError(f"{text}: {cure}") from None
     try:
         ledger = module.RedisLedger(
             settings.server_url.value, timeout_s=settings.timeout_s, lease_s=settings.lease_s

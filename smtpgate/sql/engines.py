@@ -6,6 +6,7 @@ No wait is without an end: for a connection, for another's change, for an answer
 import asyncio
 import os
 import sqlite3
+import sys
 import threading
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -191,5 +192,5 @@ def postgresql_engine(url: URL, pool: type[Pool] = AsyncAdaptedQueuePool) -> Asy
             **sizes,
         )
     except ModuleNotFoundError:
-        cure = "PostgreSQL needs asyncpg: pip install 'smtpgate[postgres]'"
-        raise DatabaseUrlError(cure) from None
+        cure = f"{sys.prefix}/bin/pip install '.[postgres]', in smtpgate's source folder"
+        raise DatabaseUrlError(f"PostgreSQL needs asyncpg: {cure}") from None

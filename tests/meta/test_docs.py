@@ -81,6 +81,13 @@ def _first_words(known: dict[str, TyperCommand]) -> set[str]:
     return {words.split()[0] for words in known}
 
 
+def test_every_filter_of_the_systems_journal_passes_over_lines_that_are_not_json() -> None:
+    """The journal of a unit has systemd's lines too, and jq ends at one that is not JSON."""
+    filters = [line for line in README.splitlines() if line.startswith("journalctl")]
+    assert filters
+    assert all("| jq -cR 'fromjson? | select(" in line for line in filters)
+
+
 @pytest.mark.parametrize("document", [README, CONTRIBUTING])
 def test_every_make_target_in_the_documents_is_in_the_makefile(document: str) -> None:
     blocks = re.findall(r"```sh\n(.*?)```", document, re.DOTALL)

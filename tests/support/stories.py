@@ -101,7 +101,10 @@ _BY_REASON: Final[dict[str, Refused]] = {
     "max-24h-send": Refused(3, "daily-quota", {}, "account 999999999999: 0 of 200 left"),
     "max-send-rate": Refused(3, "send-rate", {}, "account 999999999999: retry after 00:00:03"),
     "no-signing-key": Refused(
-        4, "signing-failed", {}, "its owner has no DKIM key for ses-example.com"
+        4,
+        "signing-failed",
+        {},
+        "the identity's owner has no active DKIM key for ses-example.com",
     ),
     "signing-failed": Refused(4, "signing-failed", {}),
     "needs-8bitmime": Refused(5, "needs-8bitmime", {}),

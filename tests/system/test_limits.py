@@ -331,8 +331,9 @@ async def test_a_redis_ledger_without_its_client_says_what_to_install(
         if module in own or module.partition(".")[0] == "redis":
             monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "redis", None)
-    with pytest.raises(OSError, match=r"not installed: pip install 'smtpgate\[redis\]'"):
-        open_ledger(load_config(config))
+    for use in (open_ledger, describe_ledger):
+        with pytest.raises(OSError, match=r"not installed: .*/bin/pip install '\.\[redis\]'"):
+            use(load_config(config))
 
 
 async def test_a_url_that_means_nothing_is_not_repeated(tmp_path: Path) -> None:
@@ -343,10 +344,15 @@ async def test_a_url_that_means_nothing_is_not_repeated(tmp_path: Path) -> None:
     with config.open("a") as file:
         file.write('[ledger]\nkind = "redis"\nurl_file = "redis.url"\n')
     loaded = load_config(config)
-    assert describe_ledger(loaded) == "ledger: redis, the server named in ledger.url_file"
-    with pytest.raises(OSError, match="means nothing to the client") as refusal:
-        open_ledger(loaded)
-    assert "sesame" not in str(refusal.value)
+    for use in (open_ledger, describe_ledger):
+        with pytest.raises(OSError, match="means nothing to the client") as refusal:
+            use(loaded)
+        assert "sesame" not in str(refusal.value)
+    (tmp_path / "redis.url").write_text("redis://:sesame@127.0.0.1/0\n")
+    assert (
+        describe_ledger(load_config(config))
+        == "ledger: redis, the server named in ledger.url_file"
+    )
 
 
 # -- as an operator asks for them --------------------------------------------------------------
