@@ -180,7 +180,8 @@ BUDGETS: Final[Mapping[BudgetName, Budget]] = {
         "limits.max_refusals",
         "too-many-refusals",
         True,
-        "Messages of an account that the gate itself refuses for good; "
+        "Messages of an account that the gate itself refuses for good, or for want of a DKIM "
+        "key; "
         "`limits.refusals_per_minute` come back. When half is used, the reply to each further "
         "one takes `limits.refusal_delay_s`; when all is used, MAIL gets 421.",
     ),

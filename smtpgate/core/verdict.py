@@ -9,6 +9,7 @@ from smtpgate.core.upstream import Delivery, is_too_many
 
 __all__ = [
     "OVER_LIMIT",
+    "PUT_OFF_AT_WILL",
     "answers_at_next_try",
     "is_gates_own",
     "last_word",
@@ -33,13 +34,22 @@ OVER_LIMIT: Final[Mapping[str, str]] = {
     "max-send-rate": "send-rate",
 }
 
-
+# It lasts until the identity's owner does something, so another try is worth no more than after
+# a refusal for good.
+_LASTING: Final = "no-signing-key"
+# For these a sender can have its messages put off as often as it likes.
+PUT_OFF_AT_WILL: Final = frozenset({*OVER_LIMIT, _LASTING, "client-gone"})
 # Refusals that are no fault of the sender's messages as the gate sees them.
 _UPSTREAMS_OWN: Final = frozenset({"upstream-reply", "needs-8bitmime", "needs-smtputf8"})
 
 
 def is_gates_own(refusal: Reject) -> bool:
-    """Whether the gate itself refuses the message for good, whatever the upstream thinks."""
+    """Whether the gate itself refuses the message for good, whatever the upstream thinks.
+
+    Or as good as for good: there is no key to sign it with.
+    """
+    if refusal.reason == _LASTING:
+        return True
     return refusal.reply.is_permanent and refusal.reason not in _UPSTREAMS_OWN
 
 

@@ -22,7 +22,7 @@ from smtpgate.core.events import (
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 from smtpgate.core.record import Record, login_record, mail_record, submission_record
 from smtpgate.core.token_buckets import TokenBuckets
-from smtpgate.core.verdict import OVER_LIMIT
+from smtpgate.core.verdict import PUT_OFF_AT_WILL
 from smtpgate.journal.pen import Entry
 from smtpgate.journal.presence import Presence
 from smtpgate.journal.retention import Retention, Size
@@ -214,7 +214,7 @@ class LiveJournal:
         """
         record = self._record(done)
         begun = self._begun.pop(record.id, None)
-        is_senders = done.outcome == "refused" or done.reason in OVER_LIMIT
+        is_senders = done.outcome == "refused" or done.reason in PUT_OFF_AT_WILL
         if begun is None and is_senders and not self._has_room(record.account_id):
             return
         entry = begun or self._entry(done, record)

@@ -502,7 +502,7 @@ class GateSession(GateProtocol):
     async def _slow_down(self, reply: Reply) -> None:
         """An account whose messages are refused again and again waits for the next refusal."""
         pipeline, now_s = self.door.pipeline, self.door.clock.monotonic()
-        if reply.is_permanent and pipeline.refusals.left(self._account_id, now_s) < 0.5:
+        if not reply.is_positive and pipeline.refusals.left(self._account_id, now_s) < 0.5:
             await asyncio.sleep(pipeline.rules.refusal_delay_s)
 
     def _refuse_message(self, budget: BudgetName) -> None:

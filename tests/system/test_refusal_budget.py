@@ -54,6 +54,19 @@ async def test_refusals_of_the_upstream_are_no_fault_of_the_account(
         assert (await send(dialog)).startswith("250")
 
 
+async def test_messages_that_nobody_can_sign_are_put_off_too_and_leave_few_rows(
+    tmp_path: Path, clock: MovableClock
+) -> None:
+    no_key = ('dkim = [{ selector = "test", key_file = "dkim.pem" }]\n', "")
+    limits = "[limits]\nmax_refusals = 503\nrefusals_per_minute = 1\nrefusal_delay_s = 0\n"
+    async with open_gate(tmp_path, clock=clock, sections=limits, replace=no_key) as (gate, _):
+        dialog = await login(gate)
+        for _ in range(503):
+            assert (await send(dialog)).startswith("451 4.7.5")
+        assert gate.journal.tally.left_out == 3  # type: ignore[union-attr]
+        assert (await send(dialog)).startswith("421 4.7.0 Too many messages of this account")
+
+
 async def test_refused_messages_push_no_other_accounts_rows_out(
     tmp_path: Path, clock: MovableClock
 ) -> None:
