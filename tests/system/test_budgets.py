@@ -203,7 +203,8 @@ async def test_a_client_that_does_not_log_in_is_disconnected_whatever_it_sends(
 ) -> None:
     listener = "auth_timeout_s = 0.2\nmax_octets_before_auth = 1000000000\n"
     listener += FREE + NO_ERROR_ENDS_IT
-    async with open_gate(tmp_path, listener=listener) as (gate, _):
+    log = "refusals_per_minute = 1000"
+    async with open_gate(tmp_path, listener=listener, sections=log) as (gate, _):
         dialog = await greeted(gate)
         closed = asyncio.create_task(dialog.reader.read())
         with contextlib.suppress(ConnectionError):
