@@ -87,6 +87,8 @@ _UPSTREAM_ERRORS: Final = (
 _SHORT_HEADER_OCTETS: Final = 1024
 _FEW_LABELS: Final = 50
 _MAX_EFFORT: Final = 2000
+# Each is a question to the directory; a message has a few.
+_MAX_DOMAINS: Final = 100
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -287,6 +289,11 @@ class Pipeline:
         names = identity_names(message.intent, reverse_path, message.shown)
         report = report_recipients(message, reverse_path, envelope.recipients)
         names |= report_names(report, hostname)
+        if sum("@" not in name for name in names) > _MAX_DOMAINS:
+            problem = (
+                f"its mailboxes have more than {_MAX_DOMAINS} domains with those above them"
+            )
+            reject("transaction-failed", "bad-author", problem=problem)
         try:
             known = {name: await self._directory.identities(name) for name in names}
         except DirectoryUnavailableError as error:

@@ -348,6 +348,27 @@ async def test_a_large_message_arrives_unchanged(tmp_path: Path) -> None:
         assert is_signed(content)
 
 
+@pytest.mark.parametrize("name", ["From", "Resent-From"])
+async def test_a_message_of_very_many_domains_is_refused_before_they_are_looked_up(
+    tmp_path: Path, name: str
+) -> None:
+    tail = ".".join("abcdefghijklmnopqrst")
+    values = [f"x@{number}.{tail}.example" for number in range(4)]
+    values += [f"x@a.{number}.{tail}.example" for number in range(50)]
+    lines = "".join(f"Resent-From: {value}\r\n" for value in values)
+    fields = (
+        "From: " + ",\r\n ".join(values) + "\r\n"
+        if name == "From"
+        else lines + "From: a@b.c\r\n"
+    )
+    async with open_gate(tmp_path) as (gate, _):
+        dialog = await login(gate)
+        before = gate.directory.cache.misses
+        answer = await send(dialog, fields + "\r\nx\r\n")
+        assert "more than 100 domains" in answer
+        assert gate.directory.cache.misses == before
+
+
 def threads() -> set[threading.Thread]:
     """Those in which work on messages is done."""
     found = threading.enumerate()
