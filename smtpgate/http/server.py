@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from smtpgate.http.pages import pages
 from smtpgate.tasks import TaskOwner
@@ -19,8 +20,34 @@ __all__ = ["HttpServer"]
 
 _BACKLOG: Final = 128
 _MAX_CONNECTIONS: Final = 100
+_LIFE_S: Final = 30.0
 _LINGER_S: Final = 2
 _TICK_S: Final = 1.0
+
+
+class _Connection(H11Protocol):
+    """A connection with an end: open files are for mail.
+
+    By itself uvicorn waits for a request for ever, and takes any number of connections.
+    """
+
+    made_at_s = 0.0
+    _end: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the place of the oldest one when there are too many: a request takes no time."""
+        others = [one for one in self.connections if isinstance(one, _Connection)]
+        super().connection_made(transport)
+        self.made_at_s = self.loop.time()
+        self._end = self.loop.call_later(_LIFE_S, transport.abort)
+        if len(others) >= _MAX_CONNECTIONS:
+            min(others, key=lambda one: one.made_at_s).transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is closed."""
+        if self._end is not None:
+            self._end.cancel()
+        super().connection_lost(exc)
 
 
 class _Guest(uvicorn.Server):
@@ -90,7 +117,7 @@ class HttpServer:
         self._guest = _Guest(
             uvicorn.Config(
                 self._app,
-                http="h11",
+                http=_Connection,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -99,7 +126,6 @@ class HttpServer:
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=_MAX_CONNECTIONS,
                 timeout_graceful_shutdown=_LINGER_S,
             )
         )

@@ -217,3 +217,34 @@ def test_signals_and_logging_stay_the_gates_on_either_loop(
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(serve_once())
     assert signal.getsignal(signal.SIGTERM) is handlers[0]
+
+
+@asynccontextmanager
+async def unfinished_requests(
+    server: HttpServer, count: int
+) -> AsyncIterator[list[asyncio.StreamReader]]:
+    """So many connections whose request does not end."""
+    pairs = [await asyncio.open_connection(LOOPBACK, server.port) for _ in range(count)]
+    for _, writer in pairs:
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+    yield [reader for reader, _ in pairs]
+    for _, writer in pairs:
+        writer.close()
+
+
+async def test_clients_that_never_end_their_request_keep_nobody_out_nor_many_files_open() -> (
+    None
+):
+    async with serving(Gate()) as server, unfinished_requests(server, 150) as readers:
+        assert (await get(server, "/readyz")).status == 200
+        async with asyncio.timeout(10):
+            for reader in readers[:50]:
+                assert await reader.read() == b""
+        assert not any(reader.at_eof() for reader in readers[51:])
+
+
+async def test_a_connection_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smtpgate.http.server._LIFE_S", 0.05)
+    async with serving(Gate()) as server, unfinished_requests(server, 1) as readers:
+        async with asyncio.timeout(10):
+            assert await readers[0].read() == b""
