@@ -433,7 +433,7 @@ class Gate:
             except OSError as error:
                 self.log.note("error", "certificate not loaded", problem=str(error))
             else:
-                ends = tls.not_after.isoformat()
+                ends = tls.not_after
                 self.log.note("info", "certificate loaded", listener=name, not_after=ends)
         self.warn_of_certificates()
 

@@ -278,7 +278,10 @@ async def open_journal(journal: LiveJournal | NoJournal) -> None:
     try:
         await journal.start()
     except (JournalUnavailableError, SchemaError, TermKeyError, OSError) as error:
-        raise OpeningError(f"journal: {error}") from None
+        cure = ""
+        if "damaged" in str(error):
+            cure = "; or move it away with its -wal and -shm, and the gate makes a new one"
+        raise OpeningError(f"journal: {error}{cure}") from None
 
 
 def _database(

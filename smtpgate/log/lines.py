@@ -78,18 +78,27 @@ _MAX_TEXT: Final = 1000
 _MAX_TRACEBACK: Final = 8000
 _MAX_ITEMS: Final = 20
 
+
+def _time(at: datetime) -> str:
+    """A moment as all lines have it."""
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _plain(value: object) -> str:
+    return _time(value) if isinstance(value, datetime) else str(value)
+
+
 # Made once, because json.dumps makes a new one at each call that has arguments; looking for
 # circles takes half of the time, and facts have none.
 _encode: Final = json.JSONEncoder(
-    separators=(",", ":"), default=str, check_circular=False
+    separators=(",", ":"), default=_plain, check_circular=False
 ).encode
 
 
 def line_of(at: datetime, level: Level, event: str, facts: Mapping[str, object]) -> bytes:
     """One line, with its line end; a fact that is ``None`` is not known."""
-    time = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     known = {key: value for key, value in facts.items() if value is not None}
-    told = {"time": time, "level": level, "event": event, **known}
+    told = {"time": _time(at), "level": level, "event": event, **known}
     return _encode(told).encode("ascii") + b"\n"
 
 

@@ -121,6 +121,21 @@ def test_a_log_that_cannot_be_opened_is_named_with_its_key(
     assert "Traceback" not in done.stderr
 
 
+def test_a_damaged_journal_is_named_with_the_way_out(
+    folder: Path, smtpgate: Callable[..., Done]
+) -> None:
+    change(folder, '"0.0.0.0"', '"127.0.0.1"')
+    for port in ("port = 587", "port = 465", "port = 9587"):
+        change(folder, port, "port = 0")
+    journal = folder / "state/journal.sqlite"
+    journal.parent.mkdir(mode=0o700)
+    journal.write_bytes(b"no database " * 1000)
+    done = smtpgate("serve", "--config", folder / "smtpgate.toml")
+    assert done.returncode == 1
+    assert f"journal: {journal}: is no SQLite database, or is damaged;" in done.stderr
+    assert "move it away with its -wal and -shm, and the gate makes a new one" in done.stderr
+
+
 def test_a_configuration_that_is_not_there_is_named(smtpgate: Callable[..., Done]) -> None:
     done = smtpgate("serve", "--config", "/nowhere/smtpgate.toml")
     assert done.returncode == 1

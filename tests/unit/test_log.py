@@ -371,11 +371,12 @@ def test_what_became_of_an_identity_or_its_key_has_a_line(log: JsonLog, path: Pa
         "identity": IDENTITY,
         "account": "888888888888",
         "state": "success",
-        "missing_since": "2026-11-23 10:00:00.123456+00:00",
+        "missing_since": "2026-11-23T10:00:00.123Z",
         "problem": "no TXT record",
     }
     assert (alarm["event"], alarm["level"]) == ("dkim-alarm", "warning")
     assert (alarm["selector"], alarm["problem"]) == ("one", "no TXT record is published")
+    assert alarm["since"] == "2026-11-23T10:00:00.123Z"
 
 
 def test_a_refused_mail_is_a_line_without_a_message(log: JsonLog, path: Path) -> None:
