@@ -176,8 +176,14 @@ def _parse_local_part(text: str) -> str:
         raise AddressError("local part is neither a dot-string nor a quoted string")
     if unicodedata.normalize("NFC", local_part) != local_part:  # RFC 6532 §3.1
         raise AddressError("local part is not in Unicode normalization form C")
-    if any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for c in local_part):
-        raise AddressError("local part holds a control character")
+    if not local_part.isascii() or not local_part.isprintable():
+        for character in local_part:
+            category = unicodedata.category(character)
+            if category in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
+                raise AddressError("local part holds a control character")
+            if category == "Zs" and character != " ":
+                # Some programs take it off, and find another mailbox.
+                raise AddressError("local part holds a space of another script")
     return local_part
 
 

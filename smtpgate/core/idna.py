@@ -75,8 +75,9 @@ def to_a_label(label: str) -> str:
     """The A-label of an internationalised label (RFC 5891 §5). Raises LabelError."""
     if len(label) > _MAX_LABEL_OCTETS:
         raise LabelError("is too long")
-    if "\u03a3" in label:
-        raise LabelError("could be read as another label")  # two small letters are its own
+    # Two small letters are those of SIGMA, and a letter k is that of KELVIN SIGN.
+    if "\u03a3" in label or label.lower().isascii():
+        raise LabelError("could be read as another label")
     label = unicodedata.normalize("NFC", label.lower())
     for at, character in enumerate(label):
         match _property(character):
