@@ -77,7 +77,7 @@ HandshakeProblem = Literal[
 ]
 # Why connections fail before a session can begin: for the log and the metrics.
 HANDSHAKE_PROBLEMS: Final[Mapping[HandshakeProblem, str]] = {
-    "no-tls": "the client does not begin with TLS on a port with implicit TLS",
+    "no-tls": "the client does not begin with TLS, after STARTTLS or with implicit TLS",
     "old-version": "the client has no TLS version that is new enough (`min_tls`)",
     "no-cipher": "client and gate have no cipher in common",
     "certificate-refused": "the client does not accept the gate's certificate",

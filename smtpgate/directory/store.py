@@ -30,12 +30,20 @@ def read_master_keys(path: Path, warnings: list[str]) -> MasterKeys:
     try:
         return MasterKeys.parse(read_private(path, warnings).decode())
     except FileNotReadableError as error:
-        first = "`smtpgate init' makes it for a first host"
-        raise MasterKeyError(f"{error}; {first}, a further host needs a copy") from None
+        raise MasterKeyError(f"{error}{_cure(error.__context__)}") from None
     except UnicodeDecodeError:
         raise MasterKeyError(f"{path}: is not UTF-8 text") from None
     except MasterKeyError as error:
         raise MasterKeyError(f"{path}: {error}") from None
+
+
+def _cure(cause: BaseException | None) -> str:
+    """What to do about a master key file that cannot be read."""
+    if isinstance(cause, FileNotFoundError):
+        return "; `smtpgate init' makes it for a first host, a further host needs a copy"
+    if isinstance(cause, PermissionError):
+        return "; give the command as root, or as the user that the gate runs as"
+    return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

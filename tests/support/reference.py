@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from smtpgate.cli import app
 from smtpgate.core.budget import BUDGETS
-from smtpgate.core.events import AUTH_REASONS
+from smtpgate.core.events import AUTH_REASONS, HANDSHAKE_PROBLEMS
 from smtpgate.core.reply import CATALOGUE, REASONS
 from smtpgate.metrics.catalogue import CATALOGUE as METRICS
 
@@ -131,6 +131,10 @@ def tables() -> dict[str, str]:
         "logins": _table(
             ("reason", "meaning"),
             ((f"`{reason}`", what) for reason, what in AUTH_REASONS.items()),
+        ),
+        "handshakes": _table(
+            ("reason", "meaning"),
+            ((f"`{reason}`", what) for reason, what in HANDSHAKE_PROBLEMS.items()),
         ),
         "metrics": _table(("metric", "kind", "labels", "meaning"), metrics),
         "commands": _table(

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
+from smtpgate.directory.sealing import MasterKeyError
+from smtpgate.directory.store import read_master_keys
 from smtpgate.initialize import Sample, initialize
 from tests.support.forks import Fork
 from tests.support.source import ROOT
@@ -134,6 +136,20 @@ def test_a_damaged_journal_is_named_with_the_way_out(
     assert done.returncode == 1
     assert f"journal: {journal}: is no SQLite database, or is damaged;" in done.stderr
     assert "move it away with its -wal and -shm, and the gate makes a new one" in done.stderr
+
+
+def test_a_master_key_file_that_cannot_be_read_is_named_with_what_to_do(tmp_path: Path) -> None:
+    further = r"no such file or directory; .* a further host needs a copy$"
+    with pytest.raises(MasterKeyError, match=further):
+        read_master_keys(tmp_path / "master.key", [])
+    with pytest.raises(MasterKeyError, match=r"is a directory$"):
+        read_master_keys(tmp_path, [])
+    private = tmp_path / "master.key"
+    private.write_text("")
+    private.chmod(0)
+    if os.geteuid():  # root may read it
+        with pytest.raises(MasterKeyError, match="as the user that the gate runs as"):
+            read_master_keys(private, [])
 
 
 def test_a_configuration_that_is_not_there_is_named(smtpgate: Callable[..., Done]) -> None:
