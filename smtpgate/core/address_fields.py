@@ -36,11 +36,13 @@ _NAME: Final = rb'(?:"[^"\\]*+"|[^"(),:;<>@\\\[]*+)[ \t]*+'
 _ITEM: Final = rb"(?:%b<%b>|%b)[ \t]*+" % (_NAME, _ADDRESS, _ADDRESS)
 _PLAIN: Final = re.compile(rb"[ \t,]*+(?:%b(?:,[ \t,]*+|\Z))*+" % _ITEM)
 
-# An encoded word is one piece whatever is in it: some software writes a comma there.
+# An encoded word is one piece whatever is in it: some software writes a comma there. Marks
+# that end something are one piece with those behind them: there is nothing between them.
 _PIECE: Final = re.compile(
     rb"[ \t\r\n]++"
     rb"|=\?[^? \t]++\?[BbQq]\?[^? \t]*+\?="
     rb'|[^ \t\r\n"(),:;<>\[\\]++|\\.'
+    rb"|[,;:](?:[ \t\r\n]*+[,;:])*+"
     rb'|"(?:[^"\\]|\\.)*+"'
     rb"|\[[^\[\]]*+\]"
     rb"|.",
@@ -71,11 +73,11 @@ def _unqualified(value: bytes) -> bytes | None:
             depth = depth + 1 if piece == b"(" else max(depth - 1, 0)
         elif depth:
             continue
-        elif piece in (b",", b";") and not item.is_open:
+        elif piece[:1] in (b",", b";") and not item.is_open:
             if item.is_unqualified:
                 return item.address
             item = _Item()
-        elif piece == b":" and not item.is_open:
+        elif piece[:1] == b":" and not item.is_open:
             item = _Item()  # it was the name of a group
         else:
             item.add(piece)
