@@ -36,7 +36,7 @@ _MAX_LINE_OCTETS: Final = 12_288
 # cost a hundred times as much, such as RCPT with a long internationalized domain.
 _COMMANDS_AT_ONCE: Final = 50
 _TURN_S: Final = 0.001
-_PAUSE_OCTETS: Final = 256 * 1024
+_PAUSE_OCTETS: Final = 64 * 1024
 # How long a socket may take to close, once everything was said.
 _CLOSE_S: Final = 5.0
 
@@ -111,6 +111,8 @@ class GateProtocol(asyncio.Protocol, ABC):
     def _use(self, transport: asyncio.Transport) -> None:
         self._wire = transport
         transport.set_write_buffer_limits(high=self._config.max_unread_octets)
+        if hasattr(transport, "set_read_buffer_limits"):  # TLS has a buffer of its own
+            transport.set_read_buffer_limits(high=_PAUSE_OCTETS)
 
     def data_received(self, data: bytes) -> None:
         """Collect input; stop the client when it is far ahead of us."""

@@ -97,6 +97,27 @@ async def test_few_commands_that_take_long_leave_the_others_their_turns(
     assert turns[MovableClock] < 40 <= turns[_SlowMachine]
 
 
+async def test_commands_that_wait_behind_a_message_are_read_no_further_than_a_bound(
+    tmp_path: Path,
+) -> None:
+    async with (
+        open_upstream() as upstream,
+        open_gate(tmp_path, port=upstream.port) as (gate, _),
+    ):
+        upstream.answers["MESSAGE"] = HOLD
+        dialog = await login(gate)
+        for command in ("MAIL FROM:<marketing@ses-example.com>", "RCPT TO:<jane@example.net>"):
+            await dialog.say(command)
+        await dialog.say("DATA")
+        await dialog.send(MESSAGE.encode() + b".\r\n")
+        (session,) = gate.listeners["plain"]._sessions
+        for _ in range(12):
+            await dialog.send(b"NOOP\r\n" * 2500)
+            await asyncio.sleep(0.001)
+        await until(lambda: session._is_paused)
+        dialog.writer.transport.abort()
+
+
 async def _answers_to(dialog: Dialog, commands: bytes) -> list[str]:
     await dialog.send(commands)
     return [await dialog.reply() for _ in range(commands.count(b"\n"))]
