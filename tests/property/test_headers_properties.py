@@ -104,7 +104,10 @@ def test_no_spelling_of_an_x_ses_field_leaves(name: bytes) -> None:
         block = split_message(b"A: b\r\n" + name + b": \r\nSubject: x\r\n\r\n").block
     except HeaderError:
         return
-    left = b"".join(take_intent(block)[1].raw_parts)
+    try:
+        left = b"".join(take_intent(block)[1].raw_parts)
+    except IntentError:  # a colon in the name: the field is read, and refused
+        return
     for line in left.split(b"\r\n"):
         said = re.sub(rb"[^A-Za-z0-9._-]", b"", line.partition(b":")[0]).lower()
         assert not said.startswith(b"x-ses-") or line[:1] in b" \t"

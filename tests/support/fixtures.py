@@ -45,8 +45,9 @@ __all__ = [
 _SLOW: Final = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 
 settings.register_profile(
-    "dev", max_examples=50, deadline=None, derandomize=True, database=None
+    "dev", max_examples=20, deadline=None, derandomize=True, database=None
 )
+settings.register_profile("thorough", parent=settings.get_profile("dev"), max_examples=100)
 settings.register_profile("ci", parent=settings.get_profile("dev"), max_examples=500)
 settings.register_profile(
     "fuzz", max_examples=50_000, deadline=None, suppress_health_check=_SLOW, print_blob=True
