@@ -228,3 +228,8 @@ def test_contributing_names_modules_and_folders_that_exist() -> None:
 def test_the_changelog_tells_what_is_not_yet_released_first() -> None:
     headings = re.findall(r"^## (.*)$", CHANGELOG, re.MULTILINE)
     assert headings[0] == "Unreleased"
+
+
+@pytest.mark.parametrize("document", [README, CHANGELOG, CONTRIBUTING])
+def test_no_document_has_the_marks_of_an_unfinished_merge(document: str) -> None:
+    assert not re.findall(r"^(?:<{7}|={7}|>{7})(?: .*)?$", document, re.MULTILINE)
