@@ -16,42 +16,6 @@ from smtpgate.core.identity import DkimKey
 
 __all__ = ["OVERSIGNED", "SIGNED", "body_hash", "relaxed_body", "signature_fields"]
 
-# RFC 6376 §5.4.1, and what the large mailbox providers ask for. Trace fields and Return-Path
-# change on the way and are never signed.
-SIGNED: Final = frozenset(
-    {
-        b"from",
-        b"sender",
-        b"reply-to",
-        b"subject",
-        b"date",
-        b"message-id",
-        b"to",
-        b"cc",
-        b"mime-version",
-        b"content-type",
-        b"content-transfer-encoding",
-        b"content-id",
-        b"content-description",
-        b"resent-date",
-        b"resent-from",
-        b"resent-sender",
-        b"resent-to",
-        b"resent-cc",
-        b"resent-message-id",
-        b"in-reply-to",
-        b"references",
-        b"list-id",
-        b"list-help",
-        b"list-unsubscribe",
-        b"list-unsubscribe-post",
-        b"list-subscribe",
-        b"list-post",
-        b"list-owner",
-        b"list-archive",
-        b"feedback-id",
-    }
-)
 # Named once more than they occur, also when they do not occur: one more that is added
 # on the way breaks the signature (RFC 6376 §5.4.2, §8.15). These are the fields that mail
 # programs show, act on, or read the body by.
@@ -72,6 +36,27 @@ OVERSIGNED: Final = (
     b"in-reply-to",
     b"references",
     b"resent-from",
+)
+# RFC 6376 §5.4.1, and what the large mailbox providers ask for. Trace fields and Return-Path
+# change on the way and are never signed.
+SIGNED: Final = frozenset(
+    {
+        *OVERSIGNED,
+        b"content-id",
+        b"content-description",
+        b"resent-date",
+        b"resent-sender",
+        b"resent-to",
+        b"resent-cc",
+        b"resent-message-id",
+        b"list-id",
+        b"list-help",
+        b"list-subscribe",
+        b"list-post",
+        b"list-owner",
+        b"list-archive",
+        b"feedback-id",
+    }
 )
 _WSP_RUN: Final = re.compile(rb"[ \t]{2,}|\t")
 # Domain and selector go into the field as they stand: labels (RFC 6376 §3.1), and nothing
