@@ -63,8 +63,8 @@ class Envelope:
 class Submission:
     """A whole message with its envelope, by an authenticated principal, not yet decided on.
 
-    ``message`` is not dot-stuffed, and its line ends are as the door was told to leave or to
-    make them. ``key_limits`` are the access key's own.
+    ``message`` is not dot-stuffed; ``message.bare_lf`` says whether the door has made its line
+    ends whole. ``key_limits`` are the access key's own.
     """
 
     message_id: str

@@ -108,7 +108,7 @@ class Quotas(Collector):
                 self._ratios.popitem(last=False)
 
     def collect(self) -> Iterable[Metric]:
-        """What is told at a scrape."""
+        """The values at a scrape."""
         family = GaugeMetricFamily(self._row.name, self._row.meaning, labels=self._row.labels)
         since_s = self._clock.monotonic() - self._idle_s
         with self._lock:

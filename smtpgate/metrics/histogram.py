@@ -42,7 +42,7 @@ class Histogram(Collector):
         self.series = {value: Series(row.buckets) for value in values}
 
     def collect(self) -> Iterable[Metric]:
-        """What is told at a scrape."""
+        """The values at a scrape."""
         family = HistogramMetricFamily(
             self._row.name, self._row.meaning, labels=self._row.labels
         )

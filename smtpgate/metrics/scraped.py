@@ -70,7 +70,7 @@ class Upstreams(Collector):
         self.pools: tuple[tuple[str, Pool], ...] = ()
 
     def collect(self) -> Iterable[Metric]:
-        """What is told at a scrape."""
+        """The values at a scrape."""
         connections = _family("smtpgate_upstream_connections")
         waiting = _family("smtpgate_upstream_waiting")
         limit = _family("smtpgate_upstream_connection_limit")
@@ -100,7 +100,7 @@ class Certificates(Collector):
         self._certificates = certificates
 
     def collect(self) -> Iterable[Metric]:
-        """What is told at a scrape."""
+        """The values at a scrape."""
         ends = _family("smtpgate_certificate_not_after_timestamp_seconds")
         for listener, certificate in self._certificates.items():
             ends.add_metric([listener], certificate.not_after.timestamp())
@@ -140,7 +140,7 @@ class Directories(Collector):
         self._directory = directory
 
     def collect(self) -> Iterable[Metric]:
-        """What is told at a scrape."""
+        """The values at a scrape."""
         directory, cache = self._directory, self._directory.cache
         yield _plain("smtpgate_directory_up", 0 if directory.problem else 1)
         yield _plain("smtpgate_directory_age_seconds", directory.age_s)
@@ -160,7 +160,7 @@ class Documents(Collector):
         self._drift = drift
 
     def collect(self) -> Iterable[Metric]:
-        """What is told at a scrape."""
+        """The values at a scrape."""
         yield _plain("smtpgate_directory_drift", self._drift())
 
 
@@ -183,7 +183,7 @@ class Ledgers(Collector):
         self._ledger = ledger
 
     def collect(self) -> Iterable[Metric]:
-        """What is told at a scrape."""
+        """The values at a scrape."""
         yield _plain("smtpgate_ledger_up", 0 if self._ledger.problem else 1)
         yield _plain("smtpgate_ledger_clock_skew_seconds", self._ledger.skew_s)
 
@@ -212,7 +212,7 @@ class Pacers(Collector):
         self._pacer = pacer
 
     def collect(self) -> Iterable[Metric]:
-        """What is told at a scrape."""
+        """The values at a scrape."""
         yield _plain("smtpgate_held_messages", self._pacer.held)
         yield _plain("smtpgate_held_total", self._pacer.tally.messages)
         yield _plain("smtpgate_held_seconds_total", self._pacer.tally.seconds)
@@ -233,7 +233,7 @@ class Logs(Collector):
         self._log = log
 
     def collect(self) -> Iterable[Metric]:
-        """What is told at a scrape."""
+        """The values at a scrape."""
         yield _plain("smtpgate_log_lines_lost_total", self._log.lost)
 
 
@@ -292,7 +292,7 @@ class Journals(Collector):
         self._journal = journal
 
     def collect(self) -> Iterable[Metric]:
-        """What is told at a scrape."""
+        """The values at a scrape."""
         journal, tally, size = self._journal, self._journal.tally, self._journal.size
         yield _plain("smtpgate_journal_up", 0 if journal.problem else 1)
         yield _plain("smtpgate_journal_retention_up", 0 if journal.retention_problem else 1)

@@ -104,7 +104,7 @@ class _WithoutCreated(Collector):
         self._registry = registry
 
     def collect(self) -> Iterable[Metric]:
-        """What is told at a scrape."""
+        """The values at a scrape."""
         for metric in self._registry.collect():
             metric.samples = [
                 sample for sample in metric.samples if not sample.name.endswith("_created")
