@@ -209,7 +209,7 @@ def test_a_resent_from_that_nobody_verified_is_refused() -> None:
     assert denial(known, resent=("ceo@bank.example",)).reason == "not-verified"
 
 
-# -- who reads which text -----------------------------------------------------------------------
+# -- who reads which text ----------------------------------------------------------------------
 
 DENY = grant("ses-example.com", effect="Deny", Principal="*")
 OTHERS = grant("ses-example.com", Principal={"AWS": OTHER})
