@@ -33,7 +33,7 @@ format: .venv/.ready
 
 # SMTPGATE_REQUIRE_DAEMONS=1 turns "not installed" from a skip into a failure.
 integration: .venv/.ready
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m integration tests/integration tests/contract tests/system
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m integration tests/integration tests/contract tests/directory tests/system
 
 fuzz: .venv/.ready
 	SMTPGATE_HYPOTHESIS=fuzz $(BIN)/python -m pytest -q -m 'fuzz or not (integration or bench)' tests/property tests/fuzz

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 ENGINE = "smtpgate/core/policy"
 TESTS = (
     "tests/unit/test_policy_*.py",
-    "tests/unit/test_cli_policy_*.py",
+    "tests/cli/test_policy_*.py",
     "tests/unit/test_access.py", "tests/unit/test_generate*.py",
     "tests/unit/test_simulation.py", "tests/property/test_policy_*.py",
     "tests/property/test_generate_*.py", "tests/property/test_strict_json_*.py",

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Final
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpgate.cli.listing import View, print_card, print_table
+from smtpgate.cli.listing import View, in_pages, print_card, print_table
 
 ARN: Final = "arn:aws:ses:us-east-1:888888888888:identity/marketing.ses-example.com"
 ROW: Final = {
@@ -79,3 +79,17 @@ CELL = st.lists(WORD, min_size=1, max_size=6).map(" ".join)
 def test_every_word_of_a_table_stands_there_whole(rows: list[list[str]], width: int) -> None:
     text = printed(width, [dict(zip("abc", row, strict=True)) for row in rows]).split()
     assert {word for row in rows for cell in row for word in cell.split()} <= set(text)
+
+
+@pytest.mark.parametrize(
+    ("number", "pages"),
+    [(0, []), (1, [[0]]), (2, [[0, 1]]), (3, [[0, 1], [2]]), (4, [[0, 1], [2, 3]])],
+)
+async def test_things_that_come_one_by_one_are_put_in_pages(
+    number: int, pages: list[list[int]]
+) -> None:
+    async def things() -> AsyncIterator[int]:
+        for thing in range(number):
+            yield thing
+
+    assert [page async for page in in_pages(things(), 2)] == pages
