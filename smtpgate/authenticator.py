@@ -7,8 +7,6 @@ from smtpgate.core.events import AuthReason
 from smtpgate.core.secret import Secret
 from smtpgate.ports import Clock, Directory
 
-__all__ = ["DirectoryAuthenticator"]
-
 _MAX_KEY_ID_OCTETS: Final = 128
 # Stands in for a key that there is not: its password is derived and compared all the same.
 _NO_KEY: Final = AccessKey(

@@ -3,8 +3,6 @@
 import time
 from datetime import UTC, datetime
 
-__all__ = ["SystemClock"]
-
 
 class SystemClock:
     """The machine's clock; implements the Clock port."""

@@ -9,10 +9,8 @@ from collections.abc import Callable
 from smtpgate.core.authorization import Denial
 from smtpgate.core.events import SubmissionDone
 from smtpgate.core.reply import Reject, Reply, reject, reply_of
-from smtpgate.core.verdict import worded
+from smtpgate.core.upstream.verdict import worded
 from smtpgate.ports import Clock, EventSink, Journal, JournalUnavailableError
-
-__all__ = ["Outcome", "refuse"]
 
 
 def refuse(done: SubmissionDone, refusal: Reject) -> Reply:

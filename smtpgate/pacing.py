@@ -25,8 +25,6 @@ from smtpgate.core.limits import Charge, LimitExceededError, Reservation, Subjec
 from smtpgate.core.reply import reject
 from smtpgate.ports import Clock, Ledger
 
-__all__ = ["Pacer", "PacerTally"]
-
 _MAX_HELD: Final = 1000
 # Between two questions for one line: a rate may lend again in a microsecond.
 _SHORTEST_WAIT_S: Final = 0.001

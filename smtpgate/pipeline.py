@@ -28,19 +28,22 @@ from smtpgate.core.authorization import (
     effort,
     identity_names,
 )
-from smtpgate.core.charges import charges_of
-from smtpgate.core.context import submission_context
-from smtpgate.core.envelope import Client, Submission
+from smtpgate.core.authorization.charges import charges_of
+from smtpgate.core.authorization.context import submission_context
+from smtpgate.core.authorization.reports import (
+    authorize_message,
+    report_names,
+    report_recipients,
+)
 from smtpgate.core.events import BudgetExhausted, MailRefused, Stage, SubmissionDone
-from smtpgate.core.headers import Field
 from smtpgate.core.limits import Charge, LimitExceededError, Reservation
-from smtpgate.core.reading import ReadMessage, read_message
-from smtpgate.core.refused_recipients import RefusedRecipients
+from smtpgate.core.limits.token_buckets import TokenBuckets
+from smtpgate.core.message.envelope import Client, Submission
+from smtpgate.core.message.headers import Field
+from smtpgate.core.message.reading import ReadMessage, read_message
+from smtpgate.core.message.trace import complete, received_field
 from smtpgate.core.reply import Reject, Reply, reject, reply_of
-from smtpgate.core.reports import authorize_message, report_names, report_recipients
 from smtpgate.core.signing import signature_fields
-from smtpgate.core.token_buckets import TokenBuckets
-from smtpgate.core.trace import complete, received_field
 from smtpgate.core.upstream import (
     ClientGoneError,
     Delivery,
@@ -49,7 +52,8 @@ from smtpgate.core.upstream import (
     UpstreamBusyError,
     UpstreamUnavailableError,
 )
-from smtpgate.core.verdict import (
+from smtpgate.core.upstream.refused_recipients import RefusedRecipients
+from smtpgate.core.upstream.verdict import (
     answers_at_next_try,
     is_gates_own,
     over_limit,
@@ -70,8 +74,6 @@ from smtpgate.ports import (
     Upstream,
 )
 from smtpgate.threads import Threads
-
-__all__ = ["Pipeline", "Rules"]
 
 # Work on the octets of a larger message is done in a thread: on the event loop it would hold up
 # every other session for more than a millisecond.

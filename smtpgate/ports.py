@@ -11,30 +11,12 @@ from datetime import datetime
 from typing import Protocol
 
 from smtpgate.core.account import AccessKey
-from smtpgate.core.envelope import Envelope
 from smtpgate.core.events import AuthReason, Event, SubmissionDone, UpkeepTroubles
 from smtpgate.core.identity import Identity
 from smtpgate.core.limits import Charge, Crossing, Reservation, Standing
-from smtpgate.core.registered import Registered
+from smtpgate.core.message.envelope import Envelope
+from smtpgate.core.proof.registered import Registered
 from smtpgate.core.upstream import Delivery, InDoubtError
-
-__all__ = [
-    "Attempt",
-    "Authenticator",
-    "Clock",
-    "Directory",
-    "DirectoryUnavailableError",
-    "EventSink",
-    "Journal",
-    "JournalUnavailableError",
-    "Ledger",
-    "LedgerUnavailableError",
-    "LedgerUnfitError",
-    "Registry",
-    "Resolver",
-    "ResolverError",
-    "Upstream",
-]
 
 
 class DirectoryUnavailableError(Exception):

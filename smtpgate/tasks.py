@@ -5,8 +5,6 @@ import contextlib
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-__all__ = ["Rhythm", "TaskOwner"]
-
 T = TypeVar("T")
 
 

@@ -12,7 +12,6 @@ import typer
 from typer.core import TyperArgument, TyperOption
 
 import smtpgate
-from smtpgate.app import check, run
 from smtpgate.cli.account import account_app
 from smtpgate.cli.audit import audit_app
 from smtpgate.cli.directory import back_up, directory_app
@@ -40,8 +39,9 @@ from smtpgate.cli.user import user_app
 from smtpgate.config import ConfigError
 from smtpgate.demo import run_demo
 from smtpgate.directory.declared.documents import DirectoryError
-from smtpgate.initialize import InitError, Sample, initialize
-from smtpgate.opening import OpeningError
+from smtpgate.gate.app import check, run
+from smtpgate.gate.initialize import InitError, Sample, initialize
+from smtpgate.gate.opening import OpeningError
 
 __all__ = ["app", "main"]
 

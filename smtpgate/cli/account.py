@@ -15,7 +15,6 @@ from smtpgate.cli.limits import (
     shown_limit,
 )
 from smtpgate.cli.listing import View, pages_of, print_card, print_json, print_pages
-from smtpgate.cli.notation import account_id as checked_account_id
 from smtpgate.cli.office import Office, run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
@@ -30,6 +29,7 @@ from smtpgate.cli.terminal import (
     output,
     parsed_by,
 )
+from smtpgate.core.naming import account_id as checked_account_id
 from smtpgate.directory.accounts import (
     AccountRow,
     account,
@@ -39,8 +39,6 @@ from smtpgate.directory.accounts import (
     delete_account,
     update_account,
 )
-
-__all__ = ["account_app"]
 
 account_app: Final = typer.Typer(
     name="account", help="Accounts: who may send how much.", no_args_is_help=True

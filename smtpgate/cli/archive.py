@@ -11,12 +11,12 @@ from typing import Final, TypeVar
 from smtpgate.cli.terminal import fail, loaded_config
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
+from smtpgate.gate.opening import OpeningError, journal_store
 from smtpgate.journal.reader import JournalReader
-from smtpgate.journal.store import JournalStore, SchemaError, TermKeyError
-from smtpgate.opening import OpeningError, journal_store
+from smtpgate.journal.store import JournalStore
+from smtpgate.journal.terms import TermKeyError
 from smtpgate.ports import Clock, JournalUnavailableError
-
-__all__ = ["TROUBLES", "Archive", "opened_archive", "run"]
+from smtpgate.sql.upgrade import SchemaError
 
 T = TypeVar("T")
 

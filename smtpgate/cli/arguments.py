@@ -10,25 +10,13 @@ from smtpgate.cli.notation import (
     OwnerPlace,
     UserPlace,
     WhosePlace,
-    account_id,
     identity_place,
     owner_place,
     user_place,
     whose_place,
 )
 from smtpgate.cli.terminal import parsed_by
-from smtpgate.core.naming import access_key_id
-
-__all__ = [
-    "AccountArgument",
-    "AccountOption",
-    "IdentityArgument",
-    "KeyArgument",
-    "OwnerArgument",
-    "OwnerOption",
-    "UserArgument",
-    "WhoseArgument",
-]
+from smtpgate.core.naming import access_key_id, account_id
 
 AccountArgument: TypeAlias = Annotated[
     str,

@@ -43,8 +43,6 @@ from smtpgate.directory.policies import (
     roll_back_policy,
 )
 
-__all__ = ["AttachedPolicies", "Named", "policy_fields", "policy_view"]
-
 _STDIN: Final = Path("-")
 
 

@@ -40,8 +40,6 @@ from smtpgate.directory.audit import (
 )
 from smtpgate.directory.store import DirectoryStore
 
-__all__ = ["audit_app", "diff_of", "follow"]
-
 audit_app: Final = typer.Typer(
     name="audit", help="The audit log: who changed what, and when.", no_args_is_help=True
 )

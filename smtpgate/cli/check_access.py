@@ -10,11 +10,9 @@ import typer
 from smtpgate.cli.gatehouse import Gatehouse
 from smtpgate.cli.listing import View, print_rows
 from smtpgate.core.arn import ArnError, IdentityArn, identity_name
-from smtpgate.core.author import Author, AuthorError, parse_authors
-from smtpgate.core.delegates import Delegate, delegates
 from smtpgate.core.identity import Identity, covers, names_covering
-
-__all__ = ["print_access"]
+from smtpgate.core.message.author import Author, AuthorError, parse_authors
+from smtpgate.core.whatif.delegates import Delegate, delegates
 
 _ALWAYS: Final = "in any case"
 _OWN: Final = "it is its own"

@@ -19,9 +19,7 @@ from smtpgate.directory.identities import identity_page
 from smtpgate.directory.keys import access_key_page
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.users import user_page
-from smtpgate.opening import directory_store
-
-__all__ = ["account_ids", "identity_names", "key_ids", "owner_names", "user_names"]
+from smtpgate.gate.opening import directory_store
 
 _OFFERED = 100
 Question = Callable[[DirectoryStore, str], Awaitable[Iterable[str]]]

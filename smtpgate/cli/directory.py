@@ -17,6 +17,7 @@ from smtpgate.cli.terminal import (
     tell_upgrade,
     warn,
 )
+from smtpgate.config.toml import read_secret
 from smtpgate.core.wording import numbered
 from smtpgate.directory.audit import AuditFilter, audit_page
 from smtpgate.directory.backup import backup
@@ -27,12 +28,10 @@ from smtpgate.directory.schema import HEAD
 from smtpgate.directory.sealing import MasterKeyError, MasterKeys, new_master_key
 from smtpgate.directory.upgrade import revision_of
 from smtpgate.directory.upgrade import upgrade as upgrade_tables
-from smtpgate.opening import OpeningError
+from smtpgate.gate.opening import OpeningError
 from smtpgate.ports import DirectoryUnavailableError
-from smtpgate.sql.database import Database, DatabaseUrlError, parse_url
-from smtpgate.tomlfile import read_secret
-
-__all__ = ["back_up", "directory_app"]
+from smtpgate.sql.database import Database, parse_url
+from smtpgate.sql.engines import DatabaseUrlError
 
 directory_app: Final = typer.Typer(
     name="directory",

@@ -33,10 +33,10 @@ from smtpgate.cli.terminal import (
     output,
     parsed_by,
 )
-from smtpgate.core.dkim_record import DkimCheck
-from smtpgate.core.dkim_stages import RETIRING, new_key, withdraw
-from smtpgate.core.dns_record import DnsRecord
-from smtpgate.core.registered import Registered
+from smtpgate.core.proof.dkim_record import DkimCheck
+from smtpgate.core.proof.dkim_stages import RETIRING, new_key, withdraw
+from smtpgate.core.proof.dns_record import DnsRecord
+from smtpgate.core.proof.registered import Registered
 from smtpgate.directory.dkim import (
     DkimKeyRow,
     add_dkim_key,
@@ -47,10 +47,8 @@ from smtpgate.directory.dkim import (
 )
 from smtpgate.directory.identities import identity
 from smtpgate.directory.registry import registered
-from smtpgate.private_keys import Algorithm, generate_private_key
+from smtpgate.signing.private_keys import Algorithm, generate_private_key
 from smtpgate.upkeep.rotating import Rotation
-
-__all__ = ["dkim_app"]
 
 dkim_app: Final = typer.Typer(
     name="dkim", help="DKIM keys: what mail is signed with.", no_args_is_help=True

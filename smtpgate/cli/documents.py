@@ -13,7 +13,6 @@ from rich.text import Text
 
 from smtpgate.cli.completion import account_ids
 from smtpgate.cli.listing import print_json, shown, to_json
-from smtpgate.cli.notation import account_id
 from smtpgate.cli.office import Office, run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
@@ -27,6 +26,8 @@ from smtpgate.cli.terminal import (
     parsed_by,
     warn,
 )
+from smtpgate.config.toml import reason
+from smtpgate.core.naming import account_id
 from smtpgate.directory.declared.apply import apply as apply_declared
 from smtpgate.directory.declared.apply import planned
 from smtpgate.directory.declared.content import Declared
@@ -34,9 +35,6 @@ from smtpgate.directory.declared.export import export as export_directory
 from smtpgate.directory.declared.plan import Columns, Drift, Plan, Sign, Step
 from smtpgate.directory.declared.read import read_declared
 from smtpgate.directory.declared.said import Said
-from smtpgate.tomlfile import reason
-
-__all__ = ["apply", "export"]
 
 _STYLES: Final = {"+": "green", "~": "yellow", "-": "red", "!": "magenta"}
 # How a step begins that makes a key useless to whoever has it.

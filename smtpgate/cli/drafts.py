@@ -9,8 +9,6 @@ from pathlib import Path
 
 from smtpgate.cli.terminal import errors, fail
 
-__all__ = ["Draft"]
-
 
 class Draft:
     """A file that only its author can read."""

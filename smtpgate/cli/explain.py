@@ -10,10 +10,8 @@ from smtpgate.cli.arguments import AccountOption
 from smtpgate.cli.listing import print_json, shown
 from smtpgate.cli.record_view import record_fields
 from smtpgate.cli.terminal import DEFAULT_CONFIG, AsJson, ConfigFile, fail
-from smtpgate.core.record import Record
-from smtpgate.core.story import as_seen_by, story_of
-
-__all__ = ["explain"]
+from smtpgate.core.history.record import Record
+from smtpgate.core.history.story import as_seen_by, story_of
 
 
 def explain(

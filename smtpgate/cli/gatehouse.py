@@ -10,11 +10,11 @@ from smtpgate.cli.office import TROUBLES, is_missing, must_exist
 from smtpgate.cli.terminal import fail, loaded_config, warn
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
-from smtpgate.core.trial import Trial, TrialResult
+from smtpgate.core.whatif.trial import Trial, TrialResult
 from smtpgate.directory.live import LiveDirectory
 from smtpgate.directory.principals import Principals
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.opening import (
+from smtpgate.gate.opening import (
     apply_declared,
     directory_store,
     live_directory,
@@ -22,8 +22,6 @@ from smtpgate.opening import (
 )
 from smtpgate.ports import Clock, DirectoryUnavailableError
 from smtpgate.sql.database import sqlite_url
-
-__all__ = ["Gatehouse"]
 
 
 @dataclass(frozen=True, slots=True)

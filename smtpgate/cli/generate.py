@@ -8,8 +8,6 @@ import typer
 
 from smtpgate.core.policy.generate import Wishes
 
-__all__ = ["ask"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Prompter:

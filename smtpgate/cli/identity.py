@@ -33,10 +33,10 @@ from smtpgate.cli.terminal import (
     output,
 )
 from smtpgate.core.arn import IdentityArn
-from smtpgate.core.mail_code import MAX_ATTEMPTS
-from smtpgate.core.registered import Registered
+from smtpgate.core.proof.mail_code import MAX_ATTEMPTS
+from smtpgate.core.proof.registered import Registered
+from smtpgate.core.proof.verification import State, vouched
 from smtpgate.core.secret import Secret
-from smtpgate.core.verification import State, vouched
 from smtpgate.directory.accounts import account
 from smtpgate.directory.change import Change
 from smtpgate.directory.dkim import dkim_keys_of
@@ -52,8 +52,6 @@ from smtpgate.directory.places import FindPlace, policies_of_identity
 from smtpgate.directory.policies import PolicyPlace, policies_of
 from smtpgate.upkeep.mailing import CodeMailer, confirm
 from smtpgate.upkeep.verifying import Verifier
-
-__all__ = ["identity_app"]
 
 identity_app: Final = typer.Typer(
     name="identity",

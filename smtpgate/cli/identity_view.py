@@ -6,22 +6,13 @@ from typing import Any, Final
 from smtpgate.cli.attached import policy_fields, policy_view
 from smtpgate.cli.listing import View, print_card, print_json, print_table
 from smtpgate.cli.office import Office
-from smtpgate.core.dns_record import DnsRecord
-from smtpgate.core.ownership import ownership_records
-from smtpgate.core.verification import Status, status_of
+from smtpgate.core.proof.dns_record import DnsRecord
+from smtpgate.core.proof.ownership import ownership_records
+from smtpgate.core.proof.verification import Status, status_of
 from smtpgate.directory.dkim import DkimKeyRow
 from smtpgate.directory.identities import IdentityRow
 from smtpgate.directory.policies import PolicyRow
 from smtpgate.directory.registry import registered
-
-__all__ = [
-    "dkim_fields",
-    "dkim_view",
-    "identity_facts",
-    "identity_view",
-    "print_identity",
-    "publishable",
-]
 
 
 def _status(office: Office, row: IdentityRow) -> Status:

@@ -21,13 +21,11 @@ from smtpgate.cli.terminal import (
 )
 from smtpgate.core.account import Principal
 from smtpgate.core.arn import IdentityArn
+from smtpgate.core.history.record import Record
+from smtpgate.core.history.search import Search
 from smtpgate.core.identity import Identity
-from smtpgate.core.impact import Change, Impact, Proposal, Sender, impact_of
 from smtpgate.core.policy import Policy, PolicyError, attachment_problems, parse_policy
-from smtpgate.core.record import Record
-from smtpgate.core.search import Search
-
-__all__ = ["impact"]
+from smtpgate.core.whatif.impact import Change, Impact, Proposal, Sender, impact_of
 
 _PAGE: Final = 200
 _UNCLEAR: Final = {

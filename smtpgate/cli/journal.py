@@ -28,18 +28,16 @@ from smtpgate.cli.terminal import (
 from smtpgate.core.address import AddressError, parse_forward_path
 from smtpgate.core.arn import IdentityArn, identity_name
 from smtpgate.core.events import AUTH_REASONS
-from smtpgate.core.record import Record, RecordOutcome
+from smtpgate.core.history.record import Record, RecordOutcome
+from smtpgate.core.history.search import Search
+from smtpgate.core.history.story import as_seen_by, outcome_of
 from smtpgate.core.reply import REASONS
-from smtpgate.core.search import Search
-from smtpgate.core.story import as_seen_by, outcome_of
 from smtpgate.core.wording import numbered
+from smtpgate.gate.opening import journal_store
 from smtpgate.journal.reader import Follower
 from smtpgate.journal.schema import HEAD
 from smtpgate.journal.store import SCHEMA
-from smtpgate.opening import journal_store
 from smtpgate.sql.upgrade import upgrade as upgrade_tables
-
-__all__ = ["UserFilter", "follow", "journal_app"]
 
 journal_app: Final = typer.Typer(
     name="journal", help="The journal: what was submitted, and why.", no_args_is_help=True

@@ -42,8 +42,6 @@ from smtpgate.directory.keys import (
     update_access_key,
 )
 
-__all__ = ["key_app", "key_fields", "key_view"]
-
 key_app: Final = typer.Typer(
     name="key", help="Access keys: what senders log in with.", no_args_is_help=True
 )

@@ -7,8 +7,6 @@ import typer
 from smtpgate.cli.terminal import misused
 from smtpgate.core.account import UNLIMITED
 
-__all__ = ["QuotaOption", "RateOption", "limit_columns", "shown_limit"]
-
 QuotaOption: TypeAlias = Annotated[
     str | None,
     typer.Option(

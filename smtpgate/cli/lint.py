@@ -18,8 +18,6 @@ from smtpgate.core.policy import (
 from smtpgate.core.policy.problem import Problem
 from smtpgate.core.policy.strict_json import parse_json
 
-__all__ = ["Remark", "as_json", "findings", "kind_of_document", "lint_files"]
-
 _STDIN = Path("-")
 
 

@@ -17,21 +17,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = [
-    "View",
-    "console",
-    "in_pages",
-    "pages_of",
-    "print_card",
-    "print_facts",
-    "print_json",
-    "print_pages",
-    "print_rows",
-    "print_table",
-    "shown",
-    "to_json",
-]
-
 T = TypeVar("T")
 P = TypeVar("P")
 

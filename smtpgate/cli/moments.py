@@ -9,8 +9,6 @@ import typer
 from smtpgate.cli.terminal import misused
 from smtpgate.clock import SystemClock
 
-__all__ = ["Since", "Until", "moment_option"]
-
 _SPAN: Final = re.compile(r"(?P<number>[0-9]{1,6})(?P<unit>[mhdw])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 

@@ -6,19 +6,6 @@ from smtpgate.core.arn import IdentityArn, identity_name, is_account_id
 from smtpgate.core.naming import access_key_id, account_id, user_name
 from smtpgate.directory.change import RefusedChangeError
 
-__all__ = [
-    "IdentityPlace",
-    "KeyPlace",
-    "OwnerPlace",
-    "UserPlace",
-    "WhosePlace",
-    "account_id",
-    "identity_place",
-    "owner_place",
-    "user_place",
-    "whose_place",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class UserPlace:

@@ -17,19 +17,17 @@ from typing import Final, TypeVar
 from smtpgate.cli.terminal import fail, loaded_config, warn
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
-from smtpgate.core.dkim_stages import StageError
+from smtpgate.core.proof.dkim_stages import StageError
 from smtpgate.directory.change import Actor, Change, RefusedChangeError
 from smtpgate.directory.declared.documents import DirectoryError
 from smtpgate.directory.registry import DirectoryRegistry
 from smtpgate.directory.sealing import MasterKeyError, SealError
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.directory.upgrade import SchemaError
-from smtpgate.opening import OpeningError, directory_store, open_directory
+from smtpgate.gate.opening import OpeningError, directory_store, open_directory
 from smtpgate.ports import Clock, DirectoryUnavailableError
+from smtpgate.sql.upgrade import SchemaError
 from smtpgate.upkeep.mailing import CodeNotSentError
 from smtpgate.upkeep.settling import OvertakenError
-
-__all__ = ["TROUBLES", "Office", "is_missing", "must_exist", "person", "run"]
 
 T = TypeVar("T")
 

@@ -7,12 +7,10 @@ from random import SystemRandom
 from smtpgate.cli.terminal import fail
 from smtpgate.config import Config
 from smtpgate.core.upstream import CommandError
+from smtpgate.dns.resolver import DnsResolver
 from smtpgate.ports import Clock, Upstream
 from smtpgate.relay.pool import PooledUpstream
-from smtpgate.resolver import DnsResolver
 from smtpgate.tasks import TaskOwner
-
-__all__ = ["chance", "resolver_of", "upstream_of"]
 
 _DRAIN_S = 1.0
 

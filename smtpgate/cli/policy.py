@@ -15,8 +15,6 @@ from smtpgate.core.arn import ArnError, IdentityArn
 from smtpgate.core.policy import Kind
 from smtpgate.core.policy.generate import Wishes, WishesError, generate_policy
 
-__all__ = ["policy_app"]
-
 policy_app: Final = typer.Typer(
     name="policy",
     help="Check, write and question policies, without sending anything.",

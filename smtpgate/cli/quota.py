@@ -12,7 +12,7 @@ from smtpgate.cli.arguments import WhoseArgument
 from smtpgate.cli.limits import QuotaOption, RateOption, limit_columns
 from smtpgate.cli.listing import print_rows, shown
 from smtpgate.cli.moments import moment_option
-from smtpgate.cli.notation import IdentityPlace, KeyPlace, OwnerPlace, account_id
+from smtpgate.cli.notation import IdentityPlace, KeyPlace, OwnerPlace
 from smtpgate.cli.office import Office, run
 from smtpgate.cli.quota_view import QUOTA_VIEW, QuotaNow, in_words, name_of, quotas_of
 from smtpgate.cli.terminal import (
@@ -25,7 +25,7 @@ from smtpgate.cli.terminal import (
     parsed_by,
 )
 from smtpgate.core.account import UNLIMITED, SendingLimits
-from smtpgate.core.naming import user_key
+from smtpgate.core.naming import account_id, user_key
 from smtpgate.directory.accounts import account, update_account
 from smtpgate.directory.allowances import Allowance, allowance_at, allowances_of
 from smtpgate.directory.change import Change, RefusedChangeError
@@ -33,8 +33,6 @@ from smtpgate.directory.identities import identity
 from smtpgate.directory.keys import access_key, access_key_page
 from smtpgate.directory.quotas import QuotaPlace, set_quota
 from smtpgate.directory.users import user
-
-__all__ = ["quota_app"]
 
 quota_app: Final = typer.Typer(
     name="quota", help="Sending limits, and what is left of them.", no_args_is_help=True

@@ -15,10 +15,8 @@ from smtpgate.core.arn import IdentityArn
 from smtpgate.core.limits import Charge, Standing, Subject, SubjectKind, clock_time, standings
 from smtpgate.directory.allowances import Allowance
 from smtpgate.directory.quotas import QuotaKind, QuotaPlace
-from smtpgate.ledger.opening import open_ledger
+from smtpgate.gate.ledger import open_ledger
 from smtpgate.ports import Ledger, LedgerUnavailableError
-
-__all__ = ["QUOTA_VIEW", "QuotaNow", "in_words", "name_of", "quotas_of"]
 
 _KINDS: Final[dict[QuotaKind, SubjectKind]] = {
     "account": "account",

@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from smtpgate.core.author import Author
+from smtpgate.core.history.record import Record, decided_identity
+from smtpgate.core.history.story import outcome_of
+from smtpgate.core.message.author import Author
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Side
-from smtpgate.core.record import Record, decided_identity
-from smtpgate.core.story import outcome_of
-
-__all__ = ["record_fields"]
 
 
 def record_fields(record: Record, now: datetime) -> Mapping[str, object]:

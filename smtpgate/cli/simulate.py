@@ -17,18 +17,16 @@ from smtpgate.cli.listing import console, shown
 from smtpgate.cli.terminal import DEFAULT_CONFIG, OptionalConfig, fail
 from smtpgate.clock import SystemClock
 from smtpgate.core.account import Principal
-from smtpgate.core.author import AuthorError, parse_authors
+from smtpgate.core.message.author import AuthorError, parse_authors
 from smtpgate.core.policy import Context, Outcome
-from smtpgate.core.simulation import (
+from smtpgate.core.whatif.simulation import (
     Answer,
     Simulated,
     SimulationError,
     Simulator,
     read_simulation,
 )
-from smtpgate.core.trial import TrialError, TrialResult, trial_of
-
-__all__ = ["answer_lines", "simulate"]
+from smtpgate.core.whatif.trial import TrialError, TrialResult, trial_of
 
 _option: Final = partial(typer.Option, show_default=False)
 _NEEDS_CONFIG: Final = (

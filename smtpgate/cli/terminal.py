@@ -10,29 +10,7 @@ from rich.console import Console
 
 from smtpgate.cli.listing import shown
 from smtpgate.config import Config, ConfigError, load_config
-from smtpgate.tomlfile import reason
-
-__all__ = [
-    "DEFAULT_CONFIG",
-    "AsJson",
-    "ConfigFile",
-    "Limit",
-    "OptionalConfig",
-    "Reason",
-    "Yes",
-    "confirmed",
-    "errors",
-    "example",
-    "fail",
-    "is_interactive",
-    "loaded_config",
-    "misused",
-    "one_of",
-    "output",
-    "parsed_by",
-    "tell_upgrade",
-    "warn",
-]
+from smtpgate.config.toml import reason
 
 DEFAULT_CONFIG: Final = Path("/etc/smtpgate/smtpgate.toml")
 _VARIABLE: Final = "SMTPGATE_CONFIG"

@@ -23,7 +23,7 @@ from smtpgate.cli.terminal import (
     parsed_by,
 )
 from smtpgate.core.arn import IdentityArn
-from smtpgate.core.usage import (
+from smtpgate.core.history.usage import (
     Counts,
     Grain,
     Summary,
@@ -35,8 +35,6 @@ from smtpgate.core.usage import (
     unit_of,
 )
 from smtpgate.journal.usage import UsageQuery, usage_rows
-
-__all__ = ["usage"]
 
 _WIDTH: Final = 32
 _LONG: Final = timedelta(days=2)

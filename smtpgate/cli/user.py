@@ -42,8 +42,6 @@ from smtpgate.directory.users import (
     user_page,
 )
 
-__all__ = ["user_app"]
-
 user_app: Final = typer.Typer(
     name="user", help="Users: who acts for an account.", no_args_is_help=True
 )

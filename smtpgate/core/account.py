@@ -12,22 +12,6 @@ from smtpgate.core.policy.values import as_network, in_network, read_address
 from smtpgate.core.reply import reject
 from smtpgate.core.secret import Secret, smtp_password
 
-__all__ = [
-    "MAX_QUOTA",
-    "MAX_RATE",
-    "UNLIMITED",
-    "AccessKey",
-    "Account",
-    "KeyRefusal",
-    "Network",
-    "Principal",
-    "Raise",
-    "SendingLimits",
-    "quota",
-    "rate",
-    "usable_key",
-]
-
 UNLIMITED: Final = -1
 # The largest limits that are not unlimited: a quota as far as a database can count.
 MAX_QUOTA: Final = 2**63 - 1

@@ -18,20 +18,6 @@ from typing import Final
 
 from smtpgate.core.idna import LabelError, as_a_label, from_a_label, to_a_label
 
-__all__ = [
-    "MAX_DOMAIN_OCTETS",
-    "POSTMASTER",
-    "AddressError",
-    "Mailbox",
-    "ReversePath",
-    "domain_of",
-    "parse_domain",
-    "parse_forward_path",
-    "parse_mailbox",
-    "parse_reverse_path",
-    "shown_path",
-]
-
 MAX_DOMAIN_OCTETS: Final = 253  # RFC 1035 §2.3.4, written without the root's octet
 # RFC 5321 §4.5.3.1.3, less the two angle brackets. It bounds the local part too: §4.5.3.1.1 has
 # 64 octets for it, which VERP and SRS do not keep, and §4.5.3.1 asks to impose no limit.

@@ -6,8 +6,6 @@ from typing import Final
 
 from smtpgate.core.address import AddressError, parse_domain, parse_mailbox
 
-__all__ = ["ArnError", "IdentityArn", "identity_name", "is_account_id", "root_arn", "user_arn"]
-
 _IDENTITY_ARN: Final = re.compile(
     r"arn:(?P<partition>aws|aws-cn|aws-us-gov):ses:(?P<region>[a-z0-9-]{1,32}|\*):"
     r"(?P<account_id>[0-9]{12}):identity/(?P<name>[^\s/]{1,320})"

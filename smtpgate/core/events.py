@@ -7,49 +7,14 @@ from typing import Final, Literal
 
 from smtpgate.core.account import KeyRefusal, Principal
 from smtpgate.core.address import Mailbox
-from smtpgate.core.author import Author
-from smtpgate.core.budget import BudgetName
-from smtpgate.core.envelope import Client, Submission
-from smtpgate.core.headers import HeaderBlock
-from smtpgate.core.intent import SendingIntent
 from smtpgate.core.limits import Charge, Crossing
+from smtpgate.core.limits.budget import BudgetName
+from smtpgate.core.message.author import Author
+from smtpgate.core.message.envelope import Client, Submission
+from smtpgate.core.message.headers import HeaderBlock
+from smtpgate.core.message.intent import SendingIntent
 from smtpgate.core.policy import Decision
 from smtpgate.core.reply import Reply
-
-__all__ = [
-    "AUTH_REASONS",
-    "HANDSHAKE_PROBLEMS",
-    "AuthFailed",
-    "AuthReason",
-    "Authenticated",
-    "BudgetExhausted",
-    "CommandRefused",
-    "DirectoryChanged",
-    "DkimAlarm",
-    "Event",
-    "HandshakeFailed",
-    "HandshakeProblem",
-    "IdentityStateChanged",
-    "JournalChanged",
-    "LedgerChanged",
-    "LedgerClockChanged",
-    "MailRefused",
-    "MessageCutOff",
-    "Outcome",
-    "RecordsInDoubt",
-    "RecordsLost",
-    "RetentionChanged",
-    "Role",
-    "SessionClosed",
-    "SessionOpened",
-    "SessionsEnded",
-    "Stage",
-    "SubmissionDone",
-    "UpkeepDone",
-    "UpkeepTroubles",
-    "UsedIdentity",
-    "from_identity",
-]
 
 Outcome = Literal["accepted", "deferred", "refused", "in-doubt"]
 Role = Literal["source", "from", "sender", "resent", "return-path", "report"]

@@ -9,8 +9,6 @@ from smtpgate.core.address import Mailbox, domain_of
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.policy import Policy
 
-__all__ = ["DkimKey", "Identity", "PrivateKey", "covers", "names_covering"]
-
 
 class PrivateKey(Protocol):
     """A parsed private key; where it is kept and how it signs is not the core's business."""

@@ -14,8 +14,6 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final, Literal
 
-__all__ = ["LabelError", "as_a_label", "from_a_label", "to_a_label"]
-
 _MAX_LABEL_OCTETS: Final = 63  # RFC 1035 §2.3.4
 _Property = Literal["valid", "context", "unstable", "disallowed"]
 

@@ -7,8 +7,6 @@ time in milliseconds, so that ids sort by the time of their submission.
 from datetime import datetime
 from typing import Final
 
-__all__ = ["RANDOM_OCTETS", "first_id", "message_id"]
-
 RANDOM_OCTETS: Final = 16
 _PREFIX: Final = "0100"
 

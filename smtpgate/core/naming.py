@@ -12,28 +12,6 @@ from typing import Final
 
 from smtpgate.core.arn import is_account_id
 
-__all__ = [
-    "ACCESS_KEY_OCTETS",
-    "MAX_ACTIVE_KEYS",
-    "MAX_NETWORKS",
-    "USER_ID_OCTETS",
-    "access_key_id",
-    "account_id",
-    "is_access_key_id",
-    "is_user_name",
-    "network",
-    "new_access_key_id",
-    "new_user_id",
-    "one_line",
-    "organization_id",
-    "pause_reason",
-    "tag_key",
-    "tags",
-    "user_key",
-    "user_name",
-    "user_path",
-]
-
 ACCESS_KEY_OCTETS: Final = 10
 USER_ID_OCTETS: Final = 11
 MAX_ACTIVE_KEYS: Final = 2  # of one user, and of an account's root

@@ -8,18 +8,6 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Final, NoReturn
 
-__all__ = [
-    "CATALOGUE",
-    "INNER_REASONS",
-    "MASKED_DETAIL",
-    "MASKED_REASON",
-    "REASONS",
-    "Reject",
-    "Reply",
-    "reject",
-    "reply_of",
-]
-
 _ENHANCED: Final = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
 _MAX_TEXT: Final = 480  # RFC 5321 §4.5.3.1.5: 512 octets a line, with codes and CRLF

@@ -6,8 +6,6 @@ import hmac
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Secret", "smtp_password"]
-
 # https://docs.aws.amazon.com/ses/latest/dg/smtp-credentials.html
 _DATE: Final = b"11111111"
 _SERVICE: Final = b"ses"

@@ -11,10 +11,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
-from smtpgate.core.headers import Field, HeaderBlock
 from smtpgate.core.identity import DkimKey
-
-__all__ = ["OVERSIGNED", "SIGNED", "body_hash", "relaxed_body", "signature_fields"]
+from smtpgate.core.message.headers import Field, HeaderBlock
 
 # Named once more than they occur, also when they do not occur: one more that is added
 # on the way breaks the signature (RFC 6376 §5.4.2, §8.15). These are the fields that mail

@@ -1,7 +1,5 @@
 """Numbers with their words."""
 
-__all__ = ["numbered"]
-
 
 def numbered(number: int, things: str) -> str:
     """``3 identities``, ``1 identity``: the word is given as it stands beside several."""

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from smtpgate.core.policy import Caller, Outcome, Policy, Request, evaluate, parse_policy
-from smtpgate.core.policy.lint import corrected, lint_policy
+from smtpgate.core.policy.lint import lint_policy
+from smtpgate.core.policy.lint_regex import corrected
 from smtpgate.demo.client import Sent
 from smtpgate.demo.story import Story
+from smtpgate.demo.verify import verify
 from smtpgate.demo.world import ANNOUNCED, IDENTITY, World, open_world
-from smtpgate.private_keys import dns_record, load_private_key
-from smtpgate.signing.verify import verify
+from smtpgate.signing.private_keys import dns_record, load_private_key
 
 __all__ = ["run_demo"]
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Sent", "send"]
-
 _OK: Final = 250
 
 

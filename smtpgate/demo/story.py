@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-__all__ = ["Story"]
-
 
 class Story:
     """Prints as it goes, and remembers what came out wrong."""

@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Final
 from urllib.request import urlopen
 
-from smtpgate.app import Gate
 from smtpgate.clock import SystemClock
 from smtpgate.config import load_config
-from smtpgate.core.policy.lint import corrected
+from smtpgate.core.policy.lint_regex import corrected
 from smtpgate.core.secret import Secret, smtp_password
 from smtpgate.demo.client import Sent, send
-from smtpgate.initialize import initialize
-from smtpgate.opening import apply_declared, open_directory
-from smtpgate.smtp.sink import Sink
-
-__all__ = ["ANNOUNCED", "IDENTITY", "World", "open_world"]
+from smtpgate.demo.sink import Sink
+from smtpgate.gate.app import Gate
+from smtpgate.gate.initialize import initialize
+from smtpgate.gate.opening import apply_declared, open_directory
 
 IDENTITY: Final = "arn:aws:ses:us-east-1:888888888888:identity/ses-example.com"
 _FILES: Final = Path(str(files("smtpgate.demo"))) / "world"

@@ -22,18 +22,6 @@ from smtpgate.directory.change import (
 from smtpgate.directory.quotas import drop_quotas
 from smtpgate.directory.schema import access_keys, accounts, identities, users
 
-__all__ = [
-    "AccountRow",
-    "account",
-    "account_page",
-    "add_accounts",
-    "belongings",
-    "create_account",
-    "delete_account",
-    "remove_accounts",
-    "update_account",
-]
-
 # What stands in the way of deleting an account, with the word for it.
 _BELONGINGS: Final = (
     (users, "users"),

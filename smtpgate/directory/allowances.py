@@ -17,8 +17,6 @@ from smtpgate.directory.quotas import (
     quotas_about,
 )
 
-__all__ = ["Allowance", "allowance_at", "allowances_of"]
-
 _UNLIMITED: Final = SendingLimits(UNLIMITED, UNLIMITED)
 _ORDER: Final[tuple[QuotaKind, ...]] = ("account", "user", "key", "identity")
 

@@ -14,8 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from smtpgate.directory.change import NotFoundError, Subject, SubjectKind
 from smtpgate.directory.schema import audit_log
 
-__all__ = ["AuditEntry", "AuditFilter", "audit_entry", "audit_page", "last_entry"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:

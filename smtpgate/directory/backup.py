@@ -10,8 +10,6 @@ from smtpgate.directory.change import RefusedChangeError
 from smtpgate.sql.database import Database
 from smtpgate.sql.engines import file_uri
 
-__all__ = ["backup"]
-
 
 async def backup(database: Database, target: Path, *, replace: bool = False) -> None:
     """Copy the database into a file, readable for this user alone; its folder is made.

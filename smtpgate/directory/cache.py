@@ -12,8 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
-__all__ = ["Cache", "CacheKey", "Dependency", "Kind"]
-
 Kind = Literal["key", "identity", "addresses"]
 
 

@@ -14,17 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.directory.schema import audit_log
 
-__all__ = [
-    "Actor",
-    "Change",
-    "ConflictError",
-    "NotFoundError",
-    "Note",
-    "RefusedChangeError",
-    "Subject",
-    "SubjectKind",
-]
-
 SubjectKind = Literal["account", "user", "key", "identity", "store"]
 Facts = Mapping[str, Any]
 

@@ -17,8 +17,6 @@ from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.upgrade import upgrade
 from smtpgate.sql.database import Database
 
-__all__ = ["copy"]
-
 _ROWS: Final = 500
 _NEXT_NUMBER: Final = text("SELECT setval(pg_get_serial_sequence('audit_log', 'seq'), :last)")
 

@@ -9,8 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from smtpgate.core.wording import numbered
 from smtpgate.directory.schema import access_keys, accounts, dkim_keys, identities, users
 
-__all__ = ["counted", "in_words"]
-
 _COUNTED: Final = {
     "accounts": accounts,
     "users": users,

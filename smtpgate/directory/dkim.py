@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, Row, delete, insert, select, tuple_, updat
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.address import MAX_DOMAIN_OCTETS, AddressError, parse_domain
-from smtpgate.core.dkim_record import dkim_name
-from smtpgate.core.dkim_stages import Stage
+from smtpgate.core.proof.dkim_record import dkim_name
+from smtpgate.core.proof.dkim_stages import Stage
 from smtpgate.directory.change import (
     Change,
     ConflictError,
@@ -24,19 +24,7 @@ from smtpgate.directory.identities import identity
 from smtpgate.directory.schema import dkim_keys
 from smtpgate.directory.sealed import must_be_known
 from smtpgate.directory.sealing import MasterKeys
-from smtpgate.private_keys import dns_record, load_private_key
-
-__all__ = [
-    "DkimKeyRow",
-    "add_dkim_key",
-    "add_dkim_keys",
-    "delete_dkim_key",
-    "dkim_key",
-    "dkim_key_page",
-    "dkim_keys_of",
-    "private_key_place",
-    "update_dkim_key",
-]
+from smtpgate.signing.private_keys import dns_record, load_private_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

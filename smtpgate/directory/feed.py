@@ -20,8 +20,6 @@ from smtpgate.ports import Clock, DirectoryUnavailableError
 from smtpgate.sql.database import Database
 from smtpgate.tasks import Rhythm
 
-__all__ = ["Changes", "Feed"]
-
 # At most so many are told one by one; after more (an import) everything is read anew.
 _MAX_CHANGES: Final = 1000
 _READ_S: Final = 5

@@ -25,8 +25,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.arn import ArnError, IdentityArn
 from smtpgate.core.naming import one_line
-from smtpgate.core.ownership import TOKEN_OCTETS, new_token
-from smtpgate.core.verification import NOT_STARTED, Method, State, begin
+from smtpgate.core.proof.ownership import TOKEN_OCTETS, new_token
+from smtpgate.core.proof.verification import NOT_STARTED, Method, State, begin
 from smtpgate.directory.accounts import account
 from smtpgate.directory.change import (
     Change,
@@ -39,18 +39,6 @@ from smtpgate.directory.change import (
 from smtpgate.directory.policies import PolicyPlace, drop_policies
 from smtpgate.directory.quotas import drop_quotas
 from smtpgate.directory.schema import dkim_keys, identities
-
-__all__ = [
-    "IdentityRow",
-    "add_identities",
-    "create_identity",
-    "delete_identity",
-    "identity",
-    "identity_page",
-    "remove_identities",
-    "update_identity",
-]
-
 
 _REGION: Final = re.compile(r"[a-z0-9-]{1,32}")
 

@@ -45,23 +45,6 @@ from smtpgate.directory.schema import access_keys, users
 from smtpgate.directory.sealed import must_be_known
 from smtpgate.directory.sealing import MasterKeys
 
-__all__ = [
-    "AccessKeyRow",
-    "KeyUse",
-    "access_key",
-    "access_key_page",
-    "add_access_keys",
-    "create_access_key",
-    "delete_access_key",
-    "delete_keys_of",
-    "new_secret",
-    "note_uses",
-    "remove_access_keys",
-    "replace_secret",
-    "secret_place",
-    "update_access_key",
-]
-
 _SECRET_OCTETS: Final = 30  # 40 characters, as those of AWS
 _ADDRESS_CHARACTERS: Final = 45  # an IPv6 address; its zone may be cut off
 

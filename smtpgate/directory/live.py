@@ -26,8 +26,6 @@ from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink
 from smtpgate.tasks import TaskOwner
 from smtpgate.threads import Threads
 
-__all__ = ["LiveDirectory", "LiveSettings"]
-
 R = TypeVar("R")
 T = TypeVar("T")
 OnChanges = Callable[[Changes], None]

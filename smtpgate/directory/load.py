@@ -34,9 +34,7 @@ from smtpgate.directory.schema import (
     users,
 )
 from smtpgate.directory.sealing import MasterKeys
-from smtpgate.private_keys import load_private_key
-
-__all__ = ["PRINCIPAL_COLUMNS", "IdentityRows", "KeyRows", "Loaded", "Loader"]
+from smtpgate.signing.private_keys import load_private_key
 
 T = TypeVar("T")
 _NOBODY: Final[Mapping[str, Any]] = MappingProxyType({})

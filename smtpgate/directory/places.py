@@ -9,8 +9,6 @@ from smtpgate.directory.identities import identity
 from smtpgate.directory.policies import PolicyPlace
 from smtpgate.directory.users import user
 
-__all__ = ["FindPlace", "policies_of_identity", "policies_of_user"]
-
 # Raises NotFoundError when there is nobody of that name.
 FindPlace: TypeAlias = Callable[[AsyncConnection], Awaitable[PolicyPlace]]
 

@@ -42,22 +42,6 @@ from smtpgate.directory.change import (
 )
 from smtpgate.directory.schema import identities, policies, policy_versions, users
 
-__all__ = [
-    "MAY_SEND",
-    "PolicyPlace",
-    "PolicyRow",
-    "PolicyWrite",
-    "delete_policy",
-    "drop_policies",
-    "policies_of",
-    "policy_history",
-    "policy_problems",
-    "put_policy",
-    "remove_policies",
-    "roll_back_policy",
-    "write_policies",
-]
-
 # What a new user may do, unless told otherwise.
 MAY_SEND: Final = """\
 {

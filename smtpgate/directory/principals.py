@@ -19,8 +19,6 @@ from smtpgate.directory.schema import accounts, policies, users
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import DirectoryUnavailableError
 
-__all__ = ["Principals"]
-
 _Row: TypeAlias = Any  # of a query: its columns are the query's
 _Place: TypeAlias = tuple[str, str]  # an account's id, and a user's key or nothing
 

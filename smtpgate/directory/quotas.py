@@ -18,23 +18,6 @@ from smtpgate.core.naming import user_key
 from smtpgate.directory.change import Change, Note, RefusedChangeError, Subject
 from smtpgate.directory.schema import quotas, users
 
-__all__ = [
-    "MAX_CAPS",
-    "QUOTA_COLUMNS",
-    "Quota",
-    "QuotaKind",
-    "QuotaPlace",
-    "QuotaWrite",
-    "account_limits",
-    "drop_quotas",
-    "limits_in",
-    "quota_at",
-    "quota_in",
-    "quotas_about",
-    "set_quota",
-    "write_quotas",
-]
-
 QuotaKind: TypeAlias = Literal["account", "user", "key", "identity"]
 _Row: TypeAlias = Any  # of a query with a quota's columns
 

@@ -8,19 +8,17 @@ from typing import Any
 from sqlalchemy import ColumnElement, DateTime, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from smtpgate.core.dkim_stages import RETIRING, StagedKey
 from smtpgate.core.events import UpkeepTroubles
-from smtpgate.core.mail_code import MailCode
-from smtpgate.core.recheck import LONGEST_WAIT
-from smtpgate.core.registered import Registered, RegisteredKey
-from smtpgate.core.verification import Verification
+from smtpgate.core.proof.dkim_stages import RETIRING, StagedKey
+from smtpgate.core.proof.mail_code import MailCode
+from smtpgate.core.proof.recheck import LONGEST_WAIT
+from smtpgate.core.proof.registered import Registered, RegisteredKey
+from smtpgate.core.proof.verification import Verification
 from smtpgate.directory.change import Actor, Change, NotFoundError
 from smtpgate.directory.dkim import DkimKeyRow, dkim_keys_of, update_dkim_key
 from smtpgate.directory.identities import IdentityRow, identity, update_identity
 from smtpgate.directory.schema import dkim_keys, identities
 from smtpgate.directory.store import DirectoryStore
-
-__all__ = ["DirectoryRegistry", "registered"]
 
 Pair = tuple[Registered, Registered]
 

@@ -18,8 +18,6 @@ from smtpgate.directory.sealed import must_be_known
 from smtpgate.directory.sealing import MasterKeys, SealError
 from smtpgate.directory.store import DirectoryStore
 
-__all__ = ["rekey"]
-
 _Row: TypeAlias = Any  # of a query: its columns are the query's
 
 _AT_ONCE: Final = 500

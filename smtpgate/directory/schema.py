@@ -25,24 +25,6 @@ from sqlalchemy import (
 
 from smtpgate.sql.types import NAMES, Json, Moment, Serial
 
-__all__ = [
-    "APPEND_ONLY",
-    "EARLIER",
-    "HEAD",
-    "access_keys",
-    "accounts",
-    "applied_objects",
-    "audit_log",
-    "dkim_keys",
-    "identities",
-    "master_keys",
-    "metadata",
-    "policies",
-    "policy_versions",
-    "quotas",
-    "users",
-]
-
 # The revision of the migrations that makes these tables; a test holds the two together.
 HEAD: Final = "0004"
 EARLIER: Final = ("0001", "0002", "0003")

@@ -11,8 +11,6 @@ from smtpgate.directory.change import Change, RefusedChangeError
 from smtpgate.directory.schema import master_keys as known
 from smtpgate.directory.sealing import MasterKeys
 
-__all__ = ["must_be_known"]
-
 
 async def must_be_known(change: Change, master_keys: MasterKeys) -> None:
     """Raises RefusedChangeError when the current master key was replaced meanwhile."""

@@ -16,8 +16,6 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-__all__ = ["MasterKeyError", "MasterKeys", "SealError", "key_id_of", "new_master_key"]
-
 _KEY_OCTETS: Final = 32
 _NONCE_OCTETS: Final = 12  # NIST SP 800-38D §8.2
 _FORM: Final = 1

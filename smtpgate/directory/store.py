@@ -10,6 +10,7 @@ from typing import Final
 from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from smtpgate.config.toml import FileNotReadableError, read_private
 from smtpgate.core.account import SendingLimits
 from smtpgate.directory.change import Actor, Change
 from smtpgate.directory.load import Loader
@@ -17,9 +18,6 @@ from smtpgate.directory.schema import master_keys
 from smtpgate.directory.sealing import MasterKeyError, MasterKeys
 from smtpgate.directory.upgrade import must_be_current, upgrade
 from smtpgate.sql.database import Database
-from smtpgate.tomlfile import FileNotReadableError, read_private
-
-__all__ = ["CHANNEL", "DirectoryStore", "read_master_keys"]
 
 CHANNEL: Final = "smtpgate_directory"
 _NOTIFY: Final = text(f"SELECT pg_notify('{CHANNEL}', '')")

@@ -5,16 +5,7 @@ from typing import Final
 from smtpgate.directory.schema import EARLIER, HEAD
 from smtpgate.sql import upgrade as tables
 from smtpgate.sql.database import Database
-from smtpgate.sql.upgrade import Schema, SchemaError
-
-__all__ = [
-    "SCHEMA",
-    "SchemaError",
-    "is_upgradable",
-    "must_be_current",
-    "revision_of",
-    "upgrade",
-]
+from smtpgate.sql.upgrade import Schema
 
 SCHEMA: Final = Schema("directory", HEAD, "smtpgate.directory.migrations.versions")
 

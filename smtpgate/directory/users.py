@@ -33,17 +33,6 @@ from smtpgate.directory.policies import MAY_SEND, PolicyPlace, drop_policies, pu
 from smtpgate.directory.quotas import drop_quotas
 from smtpgate.directory.schema import users
 
-__all__ = [
-    "UserRow",
-    "add_users",
-    "create_user",
-    "delete_user",
-    "remove_users",
-    "update_user",
-    "user",
-    "user_page",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserRow:

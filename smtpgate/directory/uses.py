@@ -9,8 +9,6 @@ from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import DirectoryUnavailableError
 from smtpgate.tasks import Rhythm
 
-__all__ = ["KeyUses"]
-
 _EVERY_S: Final = 30.0
 _MAX_KEPT: Final = 100_000
 

@@ -10,8 +10,6 @@ from starlette.routing import Route
 
 from smtpgate.threads import Threads
 
-__all__ = ["pages"]
-
 # https://prometheus.io/docs/instrumenting/exposition_formats/
 _METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Mapping
 
-__all__ = ["Check", "Readiness"]
-
 # Whether it holds, and in a few words how it stands. It must not wait, and may be asked often.
 Check = Callable[[], tuple[bool, str]]
 

@@ -16,8 +16,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from smtpgate.http.pages import pages
 from smtpgate.tasks import TaskOwner
 
-__all__ = ["HttpServer"]
-
 _BACKLOG: Final = 128
 _MAX_CONNECTIONS: Final = 100
 _LIFE_S: Final = 30.0

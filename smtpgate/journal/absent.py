@@ -2,8 +2,6 @@
 
 from smtpgate.core.events import Event, SubmissionDone
 
-__all__ = ["NoJournal"]
-
 
 class NoJournal:
     """Implements the Journal and EventSink ports, and keeps nothing."""

@@ -14,8 +14,6 @@ from smtpgate.journal.rows import COLUMNS, Row, microseconds
 from smtpgate.journal.schema import records
 from smtpgate.journal.terms import TermKey
 
-__all__ = ["Doubt"]
-
 _STEP: Final = 250
 # Written out, so that a database sees that its small index of these has all of them.
 _OPEN: Final[ColumnElement[str]] = literal_column("'relaying'")

@@ -19,21 +19,20 @@ from smtpgate.core.events import (
     RetentionChanged,
     SubmissionDone,
 )
+from smtpgate.core.history.record import Record, login_record, mail_record, submission_record
+from smtpgate.core.limits.token_buckets import TokenBuckets
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
-from smtpgate.core.record import Record, login_record, mail_record, submission_record
-from smtpgate.core.token_buckets import TokenBuckets
-from smtpgate.core.verdict import PUT_OFF_AT_WILL
+from smtpgate.core.upstream.verdict import PUT_OFF_AT_WILL
 from smtpgate.journal.pen import Entry
 from smtpgate.journal.presence import Presence
 from smtpgate.journal.retention import Retention, Size
 from smtpgate.journal.rows import row_of, with_verdict
-from smtpgate.journal.store import JournalStore, SchemaError, TermKeyError
-from smtpgate.journal.terms import TermKey, new_key, read_key
+from smtpgate.journal.store import JournalStore
+from smtpgate.journal.terms import TermKey, TermKeyError, new_key, read_key
 from smtpgate.journal.writer import Tally, Writer
 from smtpgate.ports import Clock, EventSink, JournalUnavailableError
+from smtpgate.sql.upgrade import SchemaError
 from smtpgate.tasks import TaskOwner
-
-__all__ = ["JournalSettings", "LiveJournal"]
 
 # At this pace the logins of 30 days take less than a quarter of the default max_octets.
 _LOGINS_AT_ONCE: Final = 1000

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Left", "Marker", "is_alive", "left_behind"]
-
 _PREFIX: Final = "journal.writer-"
 _OCTETS: Final = 20
 _TRIES: Final = 10

@@ -14,13 +14,11 @@ from sqlalchemy import Connection, bindparam, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.base import Executable
 
-from smtpgate.core.record import owner_of
-from smtpgate.core.usage import Counts, Grain, UsageKey, usage_of
+from smtpgate.core.history.record import owner_of
+from smtpgate.core.history.usage import Counts, Grain, UsageKey, usage_of
 from smtpgate.journal.rows import COLUMNS, Row, day_of, hour_of
 from smtpgate.journal.schema import meta, records, statements, terms, usage
 from smtpgate.sql.batches import Statement
-
-__all__ = ["Entry", "Pen", "RowsChangedError"]
 
 Texts = dict[str, str]
 Increments = dict[tuple[Grain, int, UsageKey], Counts]

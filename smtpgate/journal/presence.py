@@ -29,8 +29,6 @@ from smtpgate.journal.terms import TermKey
 from smtpgate.journal.writer import Writer
 from smtpgate.ports import Clock, JournalUnavailableError
 
-__all__ = ["LEASE_S", "Presence"]
-
 LEASE_S: Final = 60.0
 _EVERY_S: Final = 10.0
 _KILLED: Final = "a gate was killed while they waited for the journal to be writable again"

@@ -8,9 +8,9 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from smtpgate.core.history.record import Record
+from smtpgate.core.history.search import Search
 from smtpgate.core.message_id import first_id
-from smtpgate.core.record import Record
-from smtpgate.core.search import Search
 from smtpgate.journal.rows import (
     COLUMNS,
     Row,
@@ -23,8 +23,6 @@ from smtpgate.journal.rows import (
 from smtpgate.journal.schema import records, statements, terms
 from smtpgate.journal.store import JournalStore
 from smtpgate.journal.terms import TermKey
-
-__all__ = ["Follower", "JournalReader"]
 
 _PAGE: Final = 200
 # Hours that are looked through at once: first few, so that what is found often is found soon.

@@ -14,16 +14,14 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, func, select, text, tuple_
 
+from smtpgate.core.history.usage import Grain, unit_of
 from smtpgate.core.message_id import first_id
-from smtpgate.core.usage import Grain, unit_of
 from smtpgate.journal.doubt import Doubt
 from smtpgate.journal.rows import COLUMNS, Row, hour_of, microseconds
 from smtpgate.journal.schema import metadata, records, statements, terms, usage
 from smtpgate.journal.terms import TermKey
 from smtpgate.journal.writer import Writer
 from smtpgate.ports import Clock, JournalUnavailableError
-
-__all__ = ["GIVEN_UP", "Retention", "Size", "size_of"]
 
 # Later than any verdict comes: clients wait 10 minutes (RFC 5321 §4.5.3.2.6), relays less.
 GIVEN_UP: Final = timedelta(minutes=15)

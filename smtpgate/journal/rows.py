@@ -13,29 +13,15 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from smtpgate.core.address import Mailbox
 from smtpgate.core.arn import IdentityArn
-from smtpgate.core.author import Author
-from smtpgate.core.envelope import Client
 from smtpgate.core.events import UsedIdentity
-from smtpgate.core.intent import SendingIntent
+from smtpgate.core.history.record import LimitState, Record
 from smtpgate.core.limits import Subject
+from smtpgate.core.message.author import Author
+from smtpgate.core.message.envelope import Client
+from smtpgate.core.message.intent import SendingIntent
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
-from smtpgate.core.record import LimitState, Record
 from smtpgate.core.reply import Reply
 from smtpgate.journal.schema import records
-
-__all__ = [
-    "COLUMNS",
-    "Row",
-    "day_of",
-    "digest_of",
-    "digests_in",
-    "hour_of",
-    "microseconds",
-    "moment",
-    "record_of",
-    "row_of",
-    "with_verdict",
-]
 
 Facts: TypeAlias = dict[str, Any]
 Texts: TypeAlias = Mapping[str, str]

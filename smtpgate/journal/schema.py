@@ -22,17 +22,6 @@ from sqlalchemy import (
 
 from smtpgate.sql.types import NAMES, Serial
 
-__all__ = [
-    "HEAD",
-    "meta",
-    "metadata",
-    "records",
-    "statements",
-    "terms",
-    "usage",
-    "writers",
-]
-
 # The revision of the migrations that makes these tables; a test holds the two together.
 HEAD: Final = "0002"
 

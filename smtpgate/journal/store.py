@@ -14,9 +14,7 @@ from smtpgate.journal.terms import TermKey, TermKeyError, read_key, read_or_make
 from smtpgate.sql import upgrade as tables
 from smtpgate.sql.batches import Batches, batches_of
 from smtpgate.sql.database import Database
-from smtpgate.sql.upgrade import Schema, SchemaError
-
-__all__ = ["SCHEMA", "JournalStore", "SchemaError", "TermKeyError"]
+from smtpgate.sql.upgrade import Schema
 
 SCHEMA: Final = Schema("journal", HEAD, "smtpgate.journal.migrations.versions")
 _KEY_CHECK: Final = "term_key"

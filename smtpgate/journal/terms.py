@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from smtpgate.core.address import Mailbox
-from smtpgate.core.record import Record
+from smtpgate.core.history.record import Record
 from smtpgate.core.reply import MASKED_REASON
-
-__all__ = ["TermKey", "TermKeyError", "new_key", "read_key", "read_or_make_key"]
 
 _KEY_OCTETS: Final = 32
 _TERM_OCTETS: Final = 12

@@ -7,12 +7,10 @@ from typing import Any
 
 from sqlalchemy import Select, or_, select
 
-from smtpgate.core.search import is_user
-from smtpgate.core.usage import Counts, Grain, UsageKey, UsageRow, start_of, unit_of
+from smtpgate.core.history.search import is_user
+from smtpgate.core.history.usage import Counts, Grain, UsageKey, UsageRow, start_of, unit_of
 from smtpgate.journal.schema import usage
 from smtpgate.journal.store import JournalStore
-
-__all__ = ["UsageQuery", "usage_rows"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

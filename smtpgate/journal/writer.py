@@ -20,12 +20,11 @@ from itertools import islice
 from typing import Final, TypeVar
 
 from smtpgate.journal.pen import Entry, Pen, RowsChangedError
-from smtpgate.journal.store import SchemaError, TermKeyError
+from smtpgate.journal.terms import TermKeyError
 from smtpgate.ports import Clock, JournalUnavailableError
 from smtpgate.sql.batches import Batches, UnfitRowsError, Work
+from smtpgate.sql.upgrade import SchemaError
 from smtpgate.tasks import TaskOwner
-
-__all__ = ["Tally", "Writer"]
 
 _MAX_GROUP: Final = 500
 _MAX_OWED: Final = 10_000

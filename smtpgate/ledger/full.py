@@ -6,8 +6,6 @@ from typing import Final
 
 from smtpgate.core.limits import Charge, LimitExceededError, Reservation, Subject
 
-__all__ = ["FullQuotas"]
-
 _MAX_SUBJECTS: Final = 10_000
 
 

@@ -25,8 +25,6 @@ from smtpgate.core.limits import (
     standings,
 )
 
-__all__ = ["MemoryLedger"]
-
 # Looked at with every reservation: more than one, so that forgetting outruns remembering.
 _SWEPT_AT_ONCE: Final = 2
 

@@ -33,8 +33,6 @@ from smtpgate.ledger.full import FullQuotas
 from smtpgate.ledger.redis_link import InDoubtLedgerError, Link, Script
 from smtpgate.ports import LedgerUnavailableError
 
-__all__ = ["RedisLedger"]
-
 # The number changes with the form of what is kept under the keys.
 _PREFIX: Final = "smtpgate:1"
 _LIMITS: Final[tuple[LimitName, ...]] = ("max-24h-send", "max-send-rate")

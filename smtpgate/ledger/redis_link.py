@@ -26,8 +26,6 @@ from redis.exceptions import AuthenticationError, NoScriptError, RedisError, Res
 from smtpgate.ports import LedgerUnavailableError, LedgerUnfitError
 from smtpgate.tasks import TaskOwner
 
-__all__ = ["Answer", "InDoubtLedgerError", "Link", "Script"]
-
 _MAX_GROUP: Final = 128
 _MAX_WAITING: Final = 20_000
 _MAX_OWED: Final = 100_000

@@ -28,8 +28,6 @@ from smtpgate.ledger.sqlite_file import LedgerFile
 from smtpgate.ledger.sqlite_writer import Job, Work, Writer
 from smtpgate.ports import LedgerUnavailableError
 
-__all__ = ["SqliteLedger"]
-
 # A commit of everything changes no count, so it may wait for the next transaction.
 _CLOSED_WITHIN_S: Final = 0.1
 # More than one a job, so that forgetting outruns remembering.

@@ -30,8 +30,6 @@ from smtpgate.core.limits import (
 )
 from smtpgate.sql.wal import enter_wal_mode
 
-__all__ = ["SCHEMA_VERSION", "LedgerFile", "LedgerFileError"]
-
 SCHEMA_VERSION: Final = 1
 _APPLICATION_ID: Final = 0x736D7467  # "smtg": tells this file from other SQLite files
 _SCHEMA: Final = (

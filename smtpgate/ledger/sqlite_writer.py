@@ -20,8 +20,6 @@ from typing import Any, Final
 from smtpgate.ledger.sqlite_file import LedgerFile, LedgerFileError
 from smtpgate.ports import LedgerUnavailableError
 
-__all__ = ["Job", "Work", "Writer"]
-
 Work = Callable[[LedgerFile], Any]
 """What is done in a transaction."""
 

@@ -20,8 +20,6 @@ from smtpgate.ports import (
 )
 from smtpgate.tasks import Rhythm
 
-__all__ = ["LedgerWatch"]
-
 _EVERY_S: Final = 5.0
 _IN_TROUBLE_S: Final = 0.5
 # Hosts that keep their time by NTP differ by milliseconds. Reported from the first on, until

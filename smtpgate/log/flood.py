@@ -4,9 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 
-from smtpgate.core.envelope import network_of_client
-
-__all__ = ["MINUTE_S", "LinesLeftOut", "RefusalFlood"]
+from smtpgate.core.message.envelope import network_of_client
 
 MINUTE_S: Final = 60.0
 _CLIENTS: Final = 10_000

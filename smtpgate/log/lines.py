@@ -17,8 +17,6 @@ from datetime import datetime
 from typing import Final, Literal
 
 from smtpgate.core.account import Principal
-from smtpgate.core.budget import BUDGETS
-from smtpgate.core.envelope import Client
 from smtpgate.core.events import (
     Authenticated,
     AuthFailed,
@@ -41,35 +39,11 @@ from smtpgate.core.events import (
     UsedIdentity,
 )
 from smtpgate.core.limits import Crossing
+from smtpgate.core.limits.budget import BUDGETS
+from smtpgate.core.message.envelope import Client
 from smtpgate.core.policy import Decision
 from smtpgate.core.reply import CATALOGUE
 from smtpgate.log.flood import LinesLeftOut
-
-__all__ = [
-    "LEVELS",
-    "Level",
-    "auth_failed_line",
-    "authenticated_line",
-    "budget_line",
-    "command_refused_line",
-    "directory_line",
-    "dkim_alarm_line",
-    "error_line",
-    "handshake_failed_line",
-    "identity_line",
-    "journal_line",
-    "ledger_clock_line",
-    "ledger_line",
-    "left_out_line",
-    "line_of",
-    "mail_refused_line",
-    "message_cut_off_line",
-    "records_in_doubt_line",
-    "records_lost_line",
-    "retention_line",
-    "sessions_ended_line",
-    "submission_line",
-]
 
 Level = Literal["debug", "info", "warning", "error"]
 LEVELS: Final[tuple[Level, ...]] = ("debug", "info", "warning", "error")

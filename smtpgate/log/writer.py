@@ -23,8 +23,6 @@ from typing import Final
 from smtpgate.tasks import TaskOwner
 from smtpgate.threads import Threads
 
-__all__ = ["LineWriter"]
-
 _STANDARD: Final = {"stdout": 1, "stderr": 2}
 _WAIT_S: Final = 0.05
 _MAX_WAITING_OCTETS: Final = 8 * 1024 * 1024

@@ -17,8 +17,6 @@ from prometheus_client.registry import Collector
 from smtpgate.metrics.catalogue import MetricRow
 from smtpgate.ports import Clock
 
-__all__ = ["OTHER", "UNKNOWN", "Quotas", "Shares"]
-
 OTHER: Final = "other"
 """The label of identities and accounts for which there was no room."""
 UNKNOWN: Final = "none"

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-__all__ = ["CATALOGUE", "MetricRow"]
-
 
 @dataclass(frozen=True, slots=True)
 class MetricRow:

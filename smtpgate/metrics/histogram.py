@@ -14,8 +14,6 @@ from prometheus_client.utils import floatToGoString
 
 from smtpgate.metrics.catalogue import MetricRow
 
-__all__ = ["Histogram", "Series"]
-
 
 class Series:
     """The observations for one label value."""

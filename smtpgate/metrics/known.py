@@ -10,15 +10,13 @@ from itertools import product
 from typing import Final, get_args
 
 from smtpgate.core.account import KeyRefusal
-from smtpgate.core.budget import BUDGETS
 from smtpgate.core.events import AUTH_REASONS, HANDSHAKE_PROBLEMS, Outcome
 from smtpgate.core.limits import THRESHOLDS
+from smtpgate.core.limits.budget import BUDGETS
 from smtpgate.core.limits.charge import SubjectKind
+from smtpgate.core.proof.verification import State
 from smtpgate.core.reply import REASONS
-from smtpgate.core.verification import State
 from smtpgate.metrics.bounded import OTHER
-
-__all__ = ["UNBOUNDED", "known_series"]
 
 _REFUSALS_AT_MAIL: Final = ("max-24h-send",)
 

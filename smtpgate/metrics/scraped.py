@@ -9,27 +9,6 @@ from prometheus_client.registry import Collector
 
 from smtpgate.metrics.catalogue import CATALOGUE
 
-__all__ = [
-    "Certificate",
-    "Certificates",
-    "Directories",
-    "Directory",
-    "DirectoryCache",
-    "Journal",
-    "JournalSize",
-    "JournalTally",
-    "Journals",
-    "Ledger",
-    "Ledgers",
-    "Log",
-    "Logs",
-    "Pacer",
-    "PacerTally",
-    "Pacers",
-    "Pool",
-    "Upstreams",
-]
-
 
 def _family(name: str) -> GaugeMetricFamily:
     row = CATALOGUE[name]

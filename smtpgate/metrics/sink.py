@@ -60,8 +60,6 @@ from smtpgate.metrics.scraped import (
 )
 from smtpgate.ports import Clock
 
-__all__ = ["Metrics"]
-
 C = TypeVar("C", bound=Collector)
 M = TypeVar("M", Counter, Gauge)
 

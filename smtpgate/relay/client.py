@@ -10,8 +10,6 @@ from smtpgate.core.upstream import Terms, UpstreamUnavailableError
 from smtpgate.relay.connection import Connection, reason_of
 from smtpgate.relay.names import Names
 
-__all__ = ["Client"]
-
 
 class Client:
     """Opens connections to one upstream.

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Final, cast
 
 from smtpgate.config import UpstreamConfig
-from smtpgate.core.envelope import Envelope
+from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.upstream import (
     Delivery,
     Done,
@@ -36,8 +36,6 @@ from smtpgate.core.upstream import (
     UpstreamUnavailableError,
 )
 from smtpgate.ports import Attempt
-
-__all__ = ["Connection", "StaleConnectionError", "reason_of"]
 
 _ONE_WRITE_OCTETS: Final = 64 * 1024
 _CHUNK_OCTETS: Final = 260 * 1024  # one piece, with the header block or the final dot

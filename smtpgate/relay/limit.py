@@ -7,8 +7,6 @@ while. Then one more is tried at a time, and each that is taken raises it.
 
 from typing import Final
 
-__all__ = ["ConnectionLimit"]
-
 _KEPT_S: Final = 60.0
 
 

@@ -16,8 +16,6 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-__all__ = ["Address", "Names"]
-
 # Family, type, protocol, canonical name and socket address, as getaddrinfo returns them.
 Address = tuple[Any, ...]
 LookUp = Callable[[str, int], Sequence[Address]]

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Final
 
 from smtpgate.config import UpstreamConfig
-from smtpgate.core.envelope import Envelope
+from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.upstream import (
     ClientGoneError,
     Delivery,
@@ -33,8 +33,6 @@ from smtpgate.relay.connection import Connection, StaleConnectionError
 from smtpgate.relay.limit import ConnectionLimit
 from smtpgate.relay.turns import Turns
 from smtpgate.tasks import TaskOwner
-
-__all__ = ["PooledUpstream"]
 
 _FACTS_KEPT_S: Final = 300.0
 _RECIPIENT_LIMIT_KEPT_S: Final = 3600.0

@@ -1,1 +1,1 @@
-"""The only door to dkimpy, which verifies what the gate signs."""
+"""Private keys in use."""

@@ -10,8 +10,6 @@ from cryptography import x509
 
 from smtpgate.config import ListenerConfig
 
-__all__ = ["ServerTls"]
-
 _ENDS_SOON: Final = timedelta(days=14)
 
 

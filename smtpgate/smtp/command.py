@@ -15,15 +15,6 @@ from smtpgate.core.address import (
 )
 from smtpgate.core.reply import Reply, reply_of
 
-__all__ = [
-    "CommandError",
-    "MailCommand",
-    "parse_helo",
-    "parse_mail",
-    "parse_rcpt",
-    "split_command",
-]
-
 _VERB: Final = re.compile(rb"([A-Za-z]{1,20})(?:[ \t]+(.*))?", re.DOTALL)
 # The space after the colon and the missing brackets are what clients of SES send
 # (https://docs.aws.amazon.com/ses/latest/dg/send-email-smtp-client-command-line.html).

@@ -11,8 +11,6 @@ from smtpgate.smtp.intake import Intake
 from smtpgate.smtp.watch import SessionWatch
 from smtpgate.tasks import TaskOwner
 
-__all__ = ["Door"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:

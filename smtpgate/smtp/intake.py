@@ -3,10 +3,8 @@
 import re
 from typing import Final
 
-from smtpgate.core.budget import BudgetName
-from smtpgate.core.headers import normalize_line_ends
-
-__all__ = ["Intake", "MessageIntake", "unstuffed"]
+from smtpgate.core.limits.budget import BudgetName
+from smtpgate.core.message.headers import normalize_line_ends
 
 # A dot at the beginning of a line that has more than the dot (RFC 5321 §4.5.2).
 _STUFFED_DOT: Final = re.compile(rb"(?:(?<=\r\n)|\A)\.(?!\r\n)")

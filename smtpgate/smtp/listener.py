@@ -10,9 +10,9 @@ import socket
 from ipaddress import ip_address
 from typing import Any, Final
 
-from smtpgate.core.budget import BUDGETS, BudgetName
-from smtpgate.core.envelope import Client
 from smtpgate.core.events import HandshakeFailed
+from smtpgate.core.limits.budget import BUDGETS, BudgetName
+from smtpgate.core.message.envelope import Client
 from smtpgate.core.reply import CATALOGUE, reply_of
 from smtpgate.smtp.door import Door
 from smtpgate.smtp.proxied import ProxyError, read_header
@@ -20,8 +20,6 @@ from smtpgate.smtp.session import GateSession
 from smtpgate.smtp.session_events import SessionEvents
 from smtpgate.smtp.sockets import Place, Places, Sockets
 from smtpgate.tasks import TaskOwner
-
-__all__ = ["Listener"]
 
 _BACKLOG: Final = 512
 _SEND_OCTETS: Final = 64 * 1024

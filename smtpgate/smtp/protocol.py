@@ -18,13 +18,11 @@ from abc import ABC, abstractmethod
 from typing import Final, cast
 
 from smtpgate.config import ListenerConfig
-from smtpgate.core.budget import BUDGETS, BudgetName
+from smtpgate.core.limits.budget import BUDGETS, BudgetName
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
 from smtpgate.ports import Clock
 from smtpgate.smtp.intake import MessageIntake
 from smtpgate.tasks import TaskOwner
-
-__all__ = ["ILL_ENDED", "TOO_LONG", "GateProtocol", "HangUp", "OutOfBudget"]
 
 # Stands for a line that does not end in CRLF, or holds another CR or a NUL.
 ILL_ENDED: Final = b"\n"

@@ -11,8 +11,6 @@ from typing import Final
 
 from aiosmtpd.proxy_protocol import ProxyData, get_proxy
 
-__all__ = ["ProxyError", "read_header"]
-
 _MAX_OCTETS: Final = 4096
 
 

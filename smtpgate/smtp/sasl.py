@@ -5,8 +5,6 @@ import binascii
 from collections.abc import Generator
 from typing import Final, NamedTuple
 
-__all__ = ["MECHANISMS", "Credentials", "SaslError", "decode_response", "login", "plain"]
-
 
 class Credentials(NamedTuple):
     """What the client claims to be, its proof, and for whom it asks to act, if it says so."""

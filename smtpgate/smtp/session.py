@@ -9,8 +9,6 @@ from typing import Final, Protocol
 
 from smtpgate.core.account import AccessKey
 from smtpgate.core.address import Mailbox
-from smtpgate.core.budget import BUDGETS, BudgetName
-from smtpgate.core.envelope import Client, Envelope, Submission
 from smtpgate.core.events import (
     Authenticated,
     AuthFailed,
@@ -18,6 +16,8 @@ from smtpgate.core.events import (
     SessionClosed,
     SessionOpened,
 )
+from smtpgate.core.limits.budget import BUDGETS, BudgetName
+from smtpgate.core.message.envelope import Client, Envelope, Submission
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
 from smtpgate.ports import DirectoryUnavailableError
 from smtpgate.smtp.command import (
@@ -40,8 +40,6 @@ from smtpgate.smtp.protocol import (
 from smtpgate.smtp.sasl import MECHANISMS, Credentials, SaslError, decode_response
 from smtpgate.smtp.session_events import SessionEvents
 from smtpgate.smtp.sockets import Place
-
-__all__ = ["GateSession", "Registry"]
 
 _SHOWN_OCTETS: Final = 64
 # The replies of every transaction, in wire form.

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from typing import Final
 
 from smtpgate.core.account import AccessKey
-from smtpgate.core.budget import BudgetName
-from smtpgate.core.envelope import Client
 from smtpgate.core.events import (
     BudgetExhausted,
     CommandRefused,
@@ -14,10 +12,10 @@ from smtpgate.core.events import (
     HandshakeProblem,
     MessageCutOff,
 )
+from smtpgate.core.limits.budget import BudgetName
+from smtpgate.core.message.envelope import Client
 from smtpgate.core.reply import Reply
 from smtpgate.ports import Clock, EventSink
-
-__all__ = ["SessionEvents", "handshake_problem"]
 
 _VERBS: Final = frozenset(
     {

@@ -10,17 +10,8 @@ from collections import Counter
 from typing import Final
 
 from smtpgate.config import ListenerConfig
-from smtpgate.core.budget import BudgetName
-from smtpgate.core.envelope import network_of_client
-
-__all__ = [
-    "Place",
-    "Places",
-    "Sockets",
-    "most_sockets",
-    "raise_descriptor_limit",
-    "shortage_of_descriptors",
-]
+from smtpgate.core.limits.budget import BudgetName
+from smtpgate.core.message.envelope import network_of_client
 
 _NOBODY: Final = ""
 

@@ -16,11 +16,9 @@ from typing import Final, Protocol
 from smtpgate.core.account import AccessKey, usable_key
 from smtpgate.core.events import SessionsEnded
 from smtpgate.core.reply import Reject, Reply
-from smtpgate.core.verdict import last_word
+from smtpgate.core.upstream.verdict import last_word
 from smtpgate.ports import Clock, Directory, DirectoryUnavailableError, EventSink
 from smtpgate.tasks import TaskOwner
-
-__all__ = ["SessionWatch", "Watched"]
 
 # Ending a session costs 30 to 90 µs (over TLS), most of it when its task wakes up.
 _AT_ONCE: Final = 10

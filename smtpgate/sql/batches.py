@@ -27,10 +27,8 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.sql.base import Executable
 
-from smtpgate.sql.database import Database, in_words, prepare_sqlite
-from smtpgate.sql.engines import file_of
-
-__all__ = ["Batches", "Statement", "UnfitRowsError", "Work", "batches_of"]
+from smtpgate.sql.database import Database
+from smtpgate.sql.engines import file_of, in_words, prepare_sqlite
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]

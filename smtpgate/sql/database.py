@@ -29,19 +29,8 @@ from smtpgate.sql.engines import (
     driver_errors,
     in_words,
     postgresql_engine,
-    prepare_sqlite,
     sqlite_engine,
 )
-
-__all__ = [
-    "Database",
-    "DatabaseUrlError",
-    "Listening",
-    "in_words",
-    "parse_url",
-    "prepare_sqlite",
-    "sqlite_url",
-]
 
 _CLOSE_S: Final = 1
 # The number is "smtp": any that nobody else locks.

@@ -20,19 +20,6 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, Pool
 
 from smtpgate.sql.wal import enter_wal_mode
 
-__all__ = [
-    "BUSY_S",
-    "DatabaseUrlError",
-    "Threads",
-    "driver_errors",
-    "file_of",
-    "file_uri",
-    "in_words",
-    "postgresql_engine",
-    "prepare_sqlite",
-    "sqlite_engine",
-]
-
 BUSY_S: Final = 5  # for a change that somebody else makes
 _CONNECT_S: Final = 5
 _COMMAND_S: Final = 15

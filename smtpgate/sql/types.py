@@ -6,8 +6,6 @@ from typing import Any, Final
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, TypeDecorator
 from sqlalchemy.dialects.postgresql import JSONB
 
-__all__ = ["NAMES", "Json", "Moment", "Serial"]
-
 NAMES: Final = {
     "pk": "pk_%(table_name)s",
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",

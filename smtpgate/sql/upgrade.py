@@ -11,8 +11,6 @@ from sqlalchemy import Connection, inspect, text
 
 from smtpgate.sql.database import Database
 
-__all__ = ["Schema", "SchemaError", "must_be_current", "revision_of", "upgrade"]
-
 
 class SchemaError(Exception):
     """Tables that are not those of this version; the text says what to do."""

@@ -4,8 +4,6 @@ import sqlite3
 import time
 from typing import Any, Final
 
-__all__ = ["enter_wal_mode"]
-
 _WAIT_S: Final = 0.01
 
 

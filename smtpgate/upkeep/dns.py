@@ -5,17 +5,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from smtpgate.core.dkim_record import DkimCheck, compare, dkim_name, unanswered
-from smtpgate.core.dkim_stages import checked, retired_when_due
-from smtpgate.core.dns_record import DnsRecord
-from smtpgate.core.observation import Observation, Unanswered, combined
-from smtpgate.core.ownership import ownership_records, token_seen
-from smtpgate.core.recheck import is_due
-from smtpgate.core.registered import Registered, RegisteredKey
-from smtpgate.core.verification import observed
+from smtpgate.core.proof.dkim_record import DkimCheck, compare, dkim_name, unanswered
+from smtpgate.core.proof.dkim_stages import checked, retired_when_due
+from smtpgate.core.proof.dns_record import DnsRecord
+from smtpgate.core.proof.observation import Observation, Unanswered, combined
+from smtpgate.core.proof.ownership import ownership_records, token_seen
+from smtpgate.core.proof.recheck import is_due
+from smtpgate.core.proof.registered import Registered, RegisteredKey
+from smtpgate.core.proof.verification import observed
 from smtpgate.ports import Resolver, ResolverError
-
-__all__ = ["key_check", "looked_at", "ownership"]
 
 
 async def ownership(

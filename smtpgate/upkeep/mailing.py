@@ -9,22 +9,20 @@ from email.utils import format_datetime
 from typing import Final
 
 from smtpgate.core.address import Mailbox, ReversePath, parse_mailbox
-from smtpgate.core.envelope import Envelope
-from smtpgate.core.mail_code import VALID, Attempt, mail_code, new_code, tried
+from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
-from smtpgate.core.registered import Registered
+from smtpgate.core.proof.mail_code import VALID, Attempt, mail_code, new_code, tried
+from smtpgate.core.proof.registered import Registered
+from smtpgate.core.proof.verification import begin_by_mail, confirmed_by_mail
 from smtpgate.core.secret import Secret
 from smtpgate.core.upstream import (
     InDoubtError,
     LacksExtensionError,
     UpstreamUnavailableError,
 )
-from smtpgate.core.verdict import refusal_of
-from smtpgate.core.verification import begin_by_mail, confirmed_by_mail
+from smtpgate.core.upstream.verdict import refusal_of
 from smtpgate.ports import Registry, Upstream
 from smtpgate.upkeep.settling import settled
-
-__all__ = ["CodeMailer", "CodeNotSentError", "confirm"]
 
 _CODE_OCTETS: Final = 12
 _PAUSE: Final = timedelta(minutes=1)

@@ -5,14 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from smtpgate.core.dkim_record import DkimCheck, unanswered
-from smtpgate.core.dkim_stages import StagedKey, activate, checked, retire
-from smtpgate.core.registered import Registered
+from smtpgate.core.proof.dkim_record import DkimCheck, unanswered
+from smtpgate.core.proof.dkim_stages import StagedKey, activate, checked, retire
+from smtpgate.core.proof.registered import Registered
 from smtpgate.ports import Registry, Resolver
 from smtpgate.upkeep.dns import key_check
 from smtpgate.upkeep.settling import settled
-
-__all__ = ["Rotation"]
 
 _Keys = tuple[StagedKey, ...]
 

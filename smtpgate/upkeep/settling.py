@@ -3,10 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from smtpgate.core.registered import Registered
+from smtpgate.core.proof.registered import Registered
 from smtpgate.ports import Registry
-
-__all__ = ["OvertakenError", "settled"]
 
 _TRIES: Final = 5
 

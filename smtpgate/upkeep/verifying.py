@@ -3,13 +3,11 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from smtpgate.core.registered import Registered
-from smtpgate.core.verification import Verification, begin, vouched
+from smtpgate.core.proof.registered import Registered
+from smtpgate.core.proof.verification import Verification, begin, vouched
 from smtpgate.ports import Registry, Resolver
 from smtpgate.upkeep.dns import looked_at
 from smtpgate.upkeep.settling import settled
-
-__all__ = ["Verifier"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

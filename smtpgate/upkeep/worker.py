@@ -9,12 +9,10 @@ from collections.abc import Callable
 from typing import Final
 
 from smtpgate.core.events import DkimAlarm, IdentityStateChanged, UpkeepDone
-from smtpgate.core.registered import Registered
+from smtpgate.core.proof.registered import Registered
 from smtpgate.ports import Clock, EventSink, Registry, Resolver
 from smtpgate.tasks import Rhythm
 from smtpgate.upkeep.dns import looked_at
-
-__all__ = ["Upkeep"]
 
 _EVERY_S: Final = 20.0
 _AT_ONCE: Final = 16

@@ -14,11 +14,11 @@ from typing import Final
 
 import pytest
 
-from smtpgate.core.author import read_author_fields
-from smtpgate.core.headers import line_end_problem, split_message
 from smtpgate.core.identity import DkimKey
-from smtpgate.core.intent import take_intent
-from smtpgate.core.reading import read_message
+from smtpgate.core.message.author import read_author_fields
+from smtpgate.core.message.headers import line_end_problem, split_message
+from smtpgate.core.message.intent import take_intent
+from smtpgate.core.message.reading import read_message
 from smtpgate.core.signing import signature_fields
 from tests.support.dkim import DOMAIN, NOW, rsa_key
 

@@ -17,7 +17,7 @@ import uvloop
 from smtpgate.clock import SystemClock
 from smtpgate.config import UpstreamConfig
 from smtpgate.core.address import Mailbox, ReversePath
-from smtpgate.core.envelope import Envelope
+from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.upstream import Octets
 from smtpgate.relay import PooledUpstream
 from smtpgate.tasks import TaskOwner

@@ -27,10 +27,8 @@ from smtpgate.directory.schema import (
     users,
 )
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.private_keys import dns_record, generate_private_key, load_private_key
+from smtpgate.signing.private_keys import dns_record, generate_private_key, load_private_key
 from tests.support.directory import REGION
-
-__all__ = ["ADDRESSES", "FULL_POLICIES", "KINDS", "Size", "fill"]
 
 _AT: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _BATCH: Final = 10_000

@@ -18,16 +18,14 @@ from typing import Final
 from smtpgate.clock import SystemClock
 from smtpgate.core.account import AccessKey
 from smtpgate.core.address import Mailbox, ReversePath
-from smtpgate.core.author import Author
 from smtpgate.core.authorization import Question, authorize, identity_names
-from smtpgate.core.context import submission_context
-from smtpgate.core.envelope import Client, Envelope, Submission
-from smtpgate.core.intent import SendingIntent
+from smtpgate.core.authorization.context import submission_context
+from smtpgate.core.message.author import Author
+from smtpgate.core.message.envelope import Client, Envelope, Submission
+from smtpgate.core.message.intent import SendingIntent
 from smtpgate.directory.live import LiveDirectory, LiveSettings
 from tests.bench.bulk import ADDRESSES, KINDS, Size
 from tests.support.directory import REGION, live, open_store
-
-__all__ = ["answers", "decisions", "memory", "residence", "start"]
 
 Figures = dict[str, float]
 _SAMPLES: Final = 2_000

@@ -26,8 +26,6 @@ from tests.bench.directory_figures import (
 )
 from tests.support.directory import open_store, sqlite_in
 
-__all__ = ["main", "measure_all"]
-
 P = ParamSpec("P")
 Figures = dict[str, float]
 _SMALLER: Final = 100

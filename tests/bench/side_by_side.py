@@ -22,8 +22,6 @@ from typing import Any, Final
 from smtpgate.core.secret import Secret, smtp_password
 from smtpgate.directory.sealing import new_master_key
 
-__all__ = ["add_gate", "main", "write_gate"]
-
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _GATE: Final = "smtpgate"
 _REGION: Final = "us-east-1"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from smtpgate.private_keys import dns_record, generate_private_key, load_private_key
+from smtpgate.signing.private_keys import dns_record, generate_private_key, load_private_key
 from tests.support.desk import DOMAIN, OWNER, Desk
 from tests.support.scripted_dns import open_dns
 

@@ -17,9 +17,9 @@ from smtpgate.cli.archive import Archive, run
 from smtpgate.cli.journal import follow
 from smtpgate.clock import SystemClock
 from smtpgate.core.address import Mailbox, ReversePath
-from smtpgate.core.author import Author
 from smtpgate.core.events import SubmissionDone
-from smtpgate.core.search import Search
+from smtpgate.core.history.search import Search
+from smtpgate.core.message.author import Author
 from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.schema import HEAD
 from smtpgate.tasks import TaskOwner

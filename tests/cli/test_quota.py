@@ -10,7 +10,7 @@ import pytest
 from smtpgate.config import load_config
 from smtpgate.core.account import SendingLimits
 from smtpgate.core.limits import Charge, Subject
-from smtpgate.ledger.opening import open_ledger
+from smtpgate.gate.ledger import open_ledger
 from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk
 
 ARN: Final = f"arn:aws:ses:us-east-1:{OWNER}:identity/ses-example.com"

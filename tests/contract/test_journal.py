@@ -15,20 +15,29 @@ from sqlalchemy import Connection, column, insert, table, text
 
 from smtpgate.core.address import Mailbox
 from smtpgate.core.events import MailRefused, SubmissionDone
-from smtpgate.core.headers import split_message
-from smtpgate.core.record import Record, submission_record
+from smtpgate.core.history.record import Record, submission_record
+from smtpgate.core.history.search import Search
+from smtpgate.core.history.usage import (
+    Counts,
+    Grain,
+    UsageKey,
+    UsageRow,
+    start_of,
+    unit_of,
+    usage_of,
+)
+from smtpgate.core.message.headers import split_message
 from smtpgate.core.reply import reply_of
-from smtpgate.core.search import Search
-from smtpgate.core.usage import Counts, Grain, UsageKey, UsageRow, start_of, unit_of, usage_of
 from smtpgate.journal.live import JournalSettings, LiveJournal
 from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.retention import GIVEN_UP
 from smtpgate.journal.rows import Row, row_of
 from smtpgate.journal.schema import HEAD, metadata
-from smtpgate.journal.store import SCHEMA, JournalStore, SchemaError, TermKeyError
+from smtpgate.journal.store import SCHEMA, JournalStore
+from smtpgate.journal.terms import TermKeyError
 from smtpgate.journal.usage import UsageQuery, usage_rows
 from smtpgate.sql.migrations import migrate
-from smtpgate.sql.upgrade import revision_of
+from smtpgate.sql.upgrade import SchemaError, revision_of
 from tests.support.clock import MovableClock
 from tests.support.databases import Databases
 from tests.support.directory import open_store as open_directory

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from smtpgate.core.events import Event, RecordsInDoubt, RecordsLost, SubmissionDone
-from smtpgate.core.search import Search
+from smtpgate.core.history.search import Search
 from smtpgate.journal.live import JournalSettings, LiveJournal
 from smtpgate.journal.presence import LEASE_S, Presence
 from smtpgate.journal.reader import JournalReader

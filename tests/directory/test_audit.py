@@ -13,7 +13,7 @@ from smtpgate.directory.policies import delete_policy, put_policy
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.users import delete_user
 from smtpgate.ports import DirectoryUnavailableError
-from smtpgate.private_keys import generate_private_key
+from smtpgate.signing.private_keys import generate_private_key
 from tests.support.clock import MovableClock
 from tests.support.directory import ACTOR, open_store
 from tests.support.tenants import (

@@ -21,7 +21,7 @@ from smtpgate.directory.identities import IdentityRow, identity, update_identity
 from smtpgate.directory.policies import PolicyPlace, policy_history
 from smtpgate.directory.quotas import MAX_CAPS, Quota, QuotaPlace, quota_at
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.private_keys import KeyFileError, generate_private_key, load_private_key
+from smtpgate.signing.private_keys import KeyFileError, generate_private_key, load_private_key
 from tests.support.clock import MovableClock
 from tests.support.directory import ACTOR, REGION
 from tests.support.documents import NOTHING, Files, applied, content, noted, read

@@ -11,7 +11,7 @@ from smtpgate.core.secret import Secret
 from smtpgate.directory.policies import MAY_SEND, PolicyPlace, put_policy
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import Directory
-from smtpgate.private_keys import generate_private_key
+from smtpgate.signing.private_keys import generate_private_key
 from tests.support.clock import MovableClock
 from tests.support.databases import Databases
 from tests.support.directory import ACTOR, live, open_store

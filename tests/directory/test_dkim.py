@@ -18,7 +18,7 @@ from smtpgate.directory.dkim import (
 from smtpgate.directory.schema import dkim_keys
 from smtpgate.directory.sealing import SealError
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.private_keys import generate_private_key
+from smtpgate.signing.private_keys import generate_private_key
 from tests.support.clock import MovableClock
 from tests.support.directory import ACTOR, REGION
 from tests.support.tenants import (

@@ -10,16 +10,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, insert, select, text
 
 from smtpgate.directory.schema import EARLIER, HEAD, metadata
-from smtpgate.directory.upgrade import (
-    SCHEMA,
-    SchemaError,
-    must_be_current,
-    revision_of,
-    upgrade,
-)
+from smtpgate.directory.upgrade import SCHEMA, must_be_current, revision_of, upgrade
 from smtpgate.ports import DirectoryUnavailableError
 from smtpgate.sql.database import Database, parse_url
 from smtpgate.sql.migrations import migrate
+from smtpgate.sql.upgrade import SchemaError
 from tests.support.databases import Databases
 
 AT: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)

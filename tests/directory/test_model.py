@@ -17,8 +17,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from smtpgate.core.proof.verification import State
 from smtpgate.core.secret import Secret
-from smtpgate.core.verification import State
 from smtpgate.directory.accounts import (
     AccountRow,
     account_page,

@@ -25,10 +25,11 @@ from smtpgate.directory.backup import backup
 from smtpgate.directory.live import LiveDirectory
 from smtpgate.directory.sealing import MasterKeyError, new_master_key
 from smtpgate.directory.store import DirectoryStore, read_master_keys
-from smtpgate.directory.upgrade import SchemaError
 from smtpgate.ports import DirectoryUnavailableError
 from smtpgate.sql import engines
-from smtpgate.sql.database import Database, DatabaseUrlError, parse_url, sqlite_url
+from smtpgate.sql.database import Database, parse_url, sqlite_url
+from smtpgate.sql.engines import DatabaseUrlError
+from smtpgate.sql.upgrade import SchemaError
 from tests.support.clock import MovableClock
 from tests.support.daemons import Lab
 from tests.support.directory import ACTOR, MASTER_KEYS, live, open_store, sqlite_in

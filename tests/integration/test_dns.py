@@ -5,14 +5,14 @@ from typing import Final
 
 import pytest
 
-from smtpgate.core.dkim_record import compare, dkim_name
-from smtpgate.core.nameserver import parse_nameserver
-from smtpgate.core.observation import Absent, combined
-from smtpgate.core.ownership import new_token, ownership_records, token_seen
-from smtpgate.core.verification import NOT_STARTED, begin, observed
+from smtpgate.core.proof.dkim_record import compare, dkim_name
+from smtpgate.core.proof.nameserver import parse_nameserver
+from smtpgate.core.proof.observation import Absent, combined
+from smtpgate.core.proof.ownership import new_token, ownership_records, token_seen
+from smtpgate.core.proof.verification import NOT_STARTED, begin, observed
+from smtpgate.dns.resolver import DnsResolver
 from smtpgate.ports import ResolverError
-from smtpgate.private_keys import dns_record
-from smtpgate.resolver import DnsResolver
+from smtpgate.signing.private_keys import dns_record
 from tests.support.daemons import Lab
 from tests.support.dkim import rsa_key
 from tests.support.dnsserver import dns_server

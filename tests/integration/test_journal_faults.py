@@ -16,12 +16,12 @@ from sqlalchemy import text
 
 from smtpgate.clock import SystemClock
 from smtpgate.core.events import SubmissionDone
-from smtpgate.core.record import submission_record
+from smtpgate.core.history.record import submission_record
+from smtpgate.demo.sink import Sink
 from smtpgate.journal.live import JournalSettings, LiveJournal
 from smtpgate.journal.pen import Entry, Pen
 from smtpgate.journal.rows import row_of, with_verdict
 from smtpgate.ports import JournalUnavailableError
-from smtpgate.smtp.sink import Sink
 from smtpgate.sql.database import sqlite_url
 from tests.support.authority import Authority
 from tests.support.clock import MovableClock

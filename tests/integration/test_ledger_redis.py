@@ -12,14 +12,14 @@ from typing import Final
 import pytest
 from redis import Redis
 
-from smtpgate.app import Gate
 from smtpgate.clock import SystemClock
 from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.events import Event, LedgerClockChanged
 from smtpgate.core.limits import Charge, LimitExceededError, Reservation, Subject
+from smtpgate.gate.app import Gate
+from smtpgate.gate.opening import OpeningError
 from smtpgate.ledger.redis import RedisLedger
 from smtpgate.ledger.watch import LedgerWatch
-from smtpgate.opening import OpeningError
 from smtpgate.ports import LedgerUnavailableError, LedgerUnfitError
 from tests.support.authority import Authority
 from tests.support.badline import open_line

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from typer.core import TyperCommand
 
 from smtpgate.config import GateConfig, LimitsConfig, ListenerConfig, UpstreamConfig
-from smtpgate.core.budget import BUDGETS, BudgetName
 from smtpgate.core.events import Outcome, Stage
+from smtpgate.core.limits.budget import BUDGETS, BudgetName
 from smtpgate.core.reply import CATALOGUE as REPLIES
 from smtpgate.core.reply import REASONS
 from smtpgate.metrics import CATALOGUE as METRICS

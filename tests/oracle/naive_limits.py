@@ -14,8 +14,6 @@ from typing import Final, NamedTuple
 
 from smtpgate.core.limits import Charge, Subject
 
-__all__ = ["NaiveLimits", "NaivePassed", "NaiveRefusal", "NaiveStanding"]
-
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MINUTE: Final = timedelta(minutes=1)
 LATE: Final = timedelta(seconds=5)

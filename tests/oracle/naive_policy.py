@@ -13,8 +13,6 @@ from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
 
-__all__ = ["glob_as_regex", "naive_outcome", "naive_statement_applies"]
-
 Document = Mapping[str, Any]
 Values = Mapping[str, Sequence[str]]
 

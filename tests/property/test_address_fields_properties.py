@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpgate.core import address_fields
-from smtpgate.core.address_fields import unqualified_address
-from smtpgate.core.headers import Field, HeaderBlock
+from smtpgate.core.message import address_fields
+from smtpgate.core.message.address_fields import unqualified_address
+from smtpgate.core.message.headers import Field, HeaderBlock
 
 PIECES = [b"a", b"@", b"a@b", b"<", b">", b'"', b"(", b")", b"[", b"]", b",", b";", b":", b" "]
 values = st.lists(st.sampled_from([*PIECES, b"\\", b"=?x?q?a,b?=", b"\r\n "]), max_size=20).map(

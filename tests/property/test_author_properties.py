@@ -6,7 +6,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from smtpgate.core.address import AddressError, parse_mailbox
-from smtpgate.core.author import Author, AuthorError, parse_authors
+from smtpgate.core.message.author import Author, AuthorError, parse_authors
 from tests.support.mailreaders import python_readers, read_by_gate
 
 PIECES = [

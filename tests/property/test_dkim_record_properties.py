@@ -6,13 +6,13 @@ from typing import Final
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from smtpgate.core.dkim_record import (
+from smtpgate.core.proof.dkim_record import (
     DkimRecord,
     DkimRecordError,
     compare,
     parse_dkim_record,
 )
-from smtpgate.core.dns_record import DnsRecord
+from smtpgate.core.proof.dns_record import DnsRecord
 
 WANTED: Final = "v=DKIM1; k=rsa; p=AAECAwQF"
 

@@ -3,7 +3,7 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from smtpgate.core.headers import (
+from smtpgate.core.message.headers import (
     MAX_LINE_OCTETS,
     HeaderError,
     first_long_line,
@@ -11,7 +11,7 @@ from smtpgate.core.headers import (
     normalize_line_ends,
     split_message,
 )
-from smtpgate.core.intent import IntentError, take_intent
+from smtpgate.core.message.intent import IntentError, take_intent
 
 # Octets that make fields, folds and ends of blocks likely, and near misses of them.
 PIECES = [b"\r\n", b"\r", b"\n", b":", b" ", b"\t", b"a", b"From", b"X-SES-FROM-ARN", b"\xff"]

@@ -19,8 +19,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from sqlalchemy import Connection, create_engine, select
 from sqlalchemy.pool import StaticPool
 
-from smtpgate.core.record import submission_record
-from smtpgate.core.usage import Grain
+from smtpgate.core.history.record import submission_record
+from smtpgate.core.history.usage import Grain
 from smtpgate.journal.pen import Entry
 from smtpgate.journal.rows import row_of
 from smtpgate.journal.schema import metadata, records, usage

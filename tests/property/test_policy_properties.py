@@ -26,7 +26,7 @@ from smtpgate.core.policy import (
     parse_policy,
     print_policy,
 )
-from smtpgate.core.policy.lint import CODES
+from smtpgate.core.policy.finding import CODES
 from smtpgate.core.policy.match import any_glob, pieces_of
 from smtpgate.core.policy.strict_json import parse_json
 from tests.oracle.naive_policy import glob_as_regex, naive_outcome

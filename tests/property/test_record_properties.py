@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from smtpgate.core.address import Mailbox
 from smtpgate.core.arn import IdentityArn
-from smtpgate.core.author import Author
-from smtpgate.core.envelope import Client
 from smtpgate.core.events import Role, Stage, UsedIdentity
-from smtpgate.core.intent import SendingIntent
+from smtpgate.core.history.record import LimitState, Record, RecordKind, RecordOutcome
 from smtpgate.core.limits import Subject, SubjectKind
+from smtpgate.core.message.author import Author
+from smtpgate.core.message.envelope import Client
+from smtpgate.core.message.intent import SendingIntent
 from smtpgate.core.policy import Decision, Determining, Kind, NearestMiss, Outcome, Side
-from smtpgate.core.record import LimitState, Record, RecordKind, RecordOutcome
 from smtpgate.core.reply import Reply
 from smtpgate.journal.rows import digests_in, record_of, row_of, with_verdict
 

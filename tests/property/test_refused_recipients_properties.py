@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpgate.core.address import Mailbox, ReversePath
-from smtpgate.core.refused_recipients import RefusedRecipients
 from smtpgate.core.reply import Reply
+from smtpgate.core.upstream.refused_recipients import RefusedRecipients
 
 REPLY = Reply(550, "5.1.1", "no such user")
 FROM = ReversePath(Mailbox("bounce", "ses-example.com"))

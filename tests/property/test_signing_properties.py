@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpgate.core import signing
-from smtpgate.core.headers import split_message
+from smtpgate.core.message.headers import split_message
 from smtpgate.core.signing import SIGNED, relaxed_body, signature_fields
-from smtpgate.signing.verify import verify
+from smtpgate.demo.verify import verify
 from tests.support.dkim import DOMAIN, NOW, rsa_key, txt
 
 OTHERS: Final = [b"X-Any", b"Received", b"Return-Path", b"DKIM-Signature-Other", b"Comments"]

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpgate.core.token_buckets import TokenBuckets
+from smtpgate.core.limits.token_buckets import TokenBuckets
 
 ASKED = st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 100)), max_size=200)
 

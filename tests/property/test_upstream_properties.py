@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smtpgate.core.address import AddressError, Mailbox, ReversePath, parse_mailbox
-from smtpgate.core.envelope import Envelope
+from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.reply import Reply
 from smtpgate.core.secret import Secret
 from smtpgate.core.upstream import (

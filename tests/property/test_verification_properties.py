@@ -6,9 +6,9 @@ from typing import Final
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpgate.core.observation import Absent, Found, Observation, Unanswered, combined
-from smtpgate.core.recheck import LONGEST_WAIT, is_due
-from smtpgate.core.verification import (
+from smtpgate.core.proof.observation import Absent, Found, Observation, Unanswered, combined
+from smtpgate.core.proof.recheck import LONGEST_WAIT, is_due
+from smtpgate.core.proof.verification import (
     GRACE,
     NOT_STARTED,
     PATIENCE,

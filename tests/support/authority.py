@@ -8,8 +8,6 @@ import trustme
 
 from tests.support.daemons import LOOPBACK, Lab
 
-__all__ = ["Authority", "Certificate"]
-
 
 @dataclass(frozen=True, slots=True)
 class Certificate:

@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from smtpgate.tasks import TaskOwner
 from tests.support.daemons import LOOPBACK
 
-__all__ = ["BadLine", "open_line"]
-
 
 class BadLine:
     """Passes octets on until it is told otherwise; each direction can be made bad."""

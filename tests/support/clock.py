@@ -7,16 +7,6 @@ from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any, Final, ParamSpec
 
-__all__ = [
-    "MovableClock",
-    "MovableLoop",
-    "StandingLoop",
-    "VirtualLoop",
-    "move_loop",
-    "on_movable_loop",
-    "settle",
-]
-
 P = ParamSpec("P")
 
 _START: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)

@@ -20,22 +20,6 @@ from typing import Final, NoReturn, Protocol, Self, TypeVar
 
 import pytest
 
-__all__ = [
-    "LOOPBACK",
-    "PATIENCE_S",
-    "Closable",
-    "Daemon",
-    "Lab",
-    "eventually",
-    "free_port",
-    "listens",
-    "missing",
-    "mount",
-    "need",
-    "need_root",
-    "small_disk",
-]
-
 T = TypeVar("T")
 
 LOOPBACK: Final = "127.0.0.1"

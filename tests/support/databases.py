@@ -16,14 +16,6 @@ from smtpgate.sql.database import parse_url, sqlite_url
 from tests.support.directory import open_store
 from tests.support.postgres import PostgresServer
 
-__all__ = [
-    "Databases",
-    "PostgresDatabases",
-    "SqliteDatabases",
-    "compile_statements_once",
-    "wait_for_no_disk",
-]
-
 _NUMBERS: Final = count(1)
 
 

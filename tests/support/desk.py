@@ -17,8 +17,6 @@ from smtpgate.cli import app
 from tests.support.directory import MASTER_KEYS
 from tests.support.forks import Fork
 
-__all__ = ["DELEGATE", "DOMAIN", "OWNER", "Desk", "grant"]
-
 OWNER, DELEGATE = "888888888888", "999999999999"
 DOMAIN: Final = f"{OWNER}/ses-example.com"
 

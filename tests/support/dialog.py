@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
-__all__ = ["Dialog", "close_dialogs", "play", "play_text"]
-
 _TIMEOUT_S = 10
 
 

@@ -16,16 +16,6 @@ from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink
 from smtpgate.sql.database import Database, parse_url, sqlite_url
 from tests.support.clock import MovableClock
 
-__all__ = [
-    "ACTOR",
-    "MASTER_KEYS",
-    "REGION",
-    "DeclaredDirectory",
-    "live",
-    "open_store",
-    "sqlite_in",
-]
-
 ACTOR: Final = Actor("tester", "a test")
 REGION: Final = "us-east-1"
 MASTER_KEYS: Final = "m1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"

@@ -9,9 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from smtpgate.core.identity import DkimKey
-from smtpgate.private_keys import dns_record, generate_private_key, load_private_key
-
-__all__ = ["DOMAIN", "NOW", "ed25519_key", "ed25519_pem", "rsa_key", "txt"]
+from smtpgate.signing.private_keys import dns_record, generate_private_key, load_private_key
 
 DOMAIN: Final = "ses-example.com"
 NOW: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -10,8 +10,6 @@ import dns.rrset
 
 from tests.support.daemons import LOOPBACK, Lab, eventually, free_port, listens, missing, need
 
-__all__ = ["DnsServer", "dkim_record", "dns_server"]
-
 _MAX_STRING = 255  # RFC 1035 §3.3: a character-string holds at most that many octets
 _READY = "ready.example.com"
 

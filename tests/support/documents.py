@@ -15,10 +15,8 @@ from smtpgate.directory.keys import secret_place
 from smtpgate.directory.policies import MAY_SEND
 from smtpgate.directory.schema import audit_log
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.private_keys import generate_private_key
+from smtpgate.signing.private_keys import generate_private_key
 from tests.support.directory import ACTOR, REGION
-
-__all__ = ["NOTHING", "Files", "applied", "content", "noted", "present", "read"]
 
 NOTHING: Final = Declared()
 # What differs between two directories that were given the same documents one after the other.

@@ -6,9 +6,6 @@ from typing import Final
 from smtpgate.core.account import UNLIMITED, Account, Principal, SendingLimits
 from smtpgate.core.address import Mailbox, ReversePath
 from smtpgate.core.arn import user_arn
-from smtpgate.core.author import Author
-from smtpgate.core.budget import BudgetName
-from smtpgate.core.envelope import Client, Envelope, Submission
 from smtpgate.core.events import (
     Authenticated,
     AuthFailed,
@@ -24,22 +21,10 @@ from smtpgate.core.events import (
     UsedIdentity,
 )
 from smtpgate.core.limits import Charge, Subject
+from smtpgate.core.limits.budget import BudgetName
+from smtpgate.core.message.author import Author
+from smtpgate.core.message.envelope import Client, Envelope, Submission
 from smtpgate.core.reply import Reply, reply_of
-
-__all__ = [
-    "AT",
-    "CLIENT",
-    "DELEGATE",
-    "IDENTITY",
-    "MESSAGE",
-    "UPKEEP",
-    "auth_failed",
-    "authenticated",
-    "budget_exhausted",
-    "done",
-    "mail_refused",
-    "sessions_ended",
-]
 
 AT: Final = datetime(2026, 11, 23, 10, 0, 0, 123456, UTC)
 DELEGATE: Final = "999999999999"

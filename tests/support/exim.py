@@ -10,8 +10,6 @@ from tests.support.daemons import LOOPBACK, PATIENCE_S, Lab, eventually
 from tests.support.relayhost import Relayhost
 from tests.support.room import Room
 
-__all__ = ["Exim", "exim_client"]
-
 _LOG: Final = "var/log/exim4/mainlog"
 _CONFIG: Final = """\
 primary_hostname = client.example.com

@@ -30,18 +30,6 @@ from tests.support.desk import Desk
 from tests.support.directory import open_store
 from tests.support.postgres import PostgresServer, postgres_server
 
-__all__ = [
-    "clock",
-    "databases",
-    "desk",
-    "postgres",
-    "postgres_databases",
-    "postgres_template",
-    "sqlite_databases",
-    "sqlite_template",
-    "store",
-]
-
 _SLOW: Final = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 
 settings.register_profile(

@@ -19,12 +19,10 @@ import pytest
 
 from tests.support.source import ROOT
 
-__all__ = ["Fork"]
-
 # All but the command line: what that finds out when it is imported, of the terminal for one,
 # each process finds out for itself.
 _IMPORTED: Final = (
-    *("rich.markup", "rich.table", "typer", "smtpgate.demo", "smtpgate.initialize"),
+    *("rich.markup", "rich.table", "typer", "smtpgate.demo", "smtpgate.gate.initialize"),
     *("tests.support.directory", "tests.support.journal", "tests.support.ledgers"),
     __name__,
 )

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Final
 
-__all__ = ["OTHERS", "OWN", "blocks", "soup", "values"]
-
 OWN: Final = ("marketing@ses-example.com", "a.b+c@ses-example.com", "Jane_D'Oe@SES-Example.com")
 OTHERS: Final = ("ceo@bank.example", "president@bank.example", "x@y.test", "root@localhost")
 _WORDS: Final = (

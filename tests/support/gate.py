@@ -26,25 +26,6 @@ from tests.support.daemons import LOOPBACK, Daemon, Lab, free_port
 from tests.support.directory import MASTER_KEYS
 from tests.support.dnsserver import dkim_record
 
-__all__ = [
-    "ACCOUNTS",
-    "BOUNCES_TO",
-    "DELEGATE_ID",
-    "DOMAIN",
-    "HOSTNAME",
-    "IDENTITY_ARN",
-    "LOGIN",
-    "OWNER_ID",
-    "ROOT",
-    "SENDER",
-    "Gate",
-    "GatePlan",
-    "Login",
-    "letter",
-    "start_gate",
-    "txt_records",
-]
-
 ROOT: Final = Path(__file__).resolve().parents[2]
 HOSTNAME: Final = "gate.example.com"
 REGION: Final = "us-east-1"

@@ -7,24 +7,13 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from smtpgate.app import Gate
 from smtpgate.cli import app
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config, load_config
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.initialize import Sample, initialize
-from smtpgate.opening import directory_store, open_directory
-
-__all__ = [
-    "change",
-    "config_of",
-    "directory_of",
-    "host",
-    "on_loopback",
-    "share",
-    "smtpgate",
-    "started",
-]
+from smtpgate.gate.app import Gate
+from smtpgate.gate.initialize import Sample, initialize
+from smtpgate.gate.opening import directory_store, open_directory
 
 
 def change(folder: Path, old: str, new: str, name: str = "smtpgate.toml") -> None:

@@ -15,30 +15,17 @@ from typing import Final
 
 import trustme
 
-from smtpgate.app import Gate
 from smtpgate.clock import SystemClock
 from smtpgate.config import load_config
 from smtpgate.core.secret import Secret, smtp_password
-from smtpgate.opening import apply_declared, journal_store, open_directory
+from smtpgate.demo.sink import Sink
+from smtpgate.demo.verify import verify
+from smtpgate.gate.app import Gate
+from smtpgate.gate.opening import apply_declared, journal_store, open_directory
 from smtpgate.ports import Clock
-from smtpgate.private_keys import dns_record, generate_private_key, load_private_key
-from smtpgate.signing.verify import verify
-from smtpgate.smtp.sink import Sink
+from smtpgate.signing.private_keys import dns_record, generate_private_key, load_private_key
 from tests.support.dialog import Dialog, close_dialogs
 from tests.support.directory import MASTER_KEYS
-
-__all__ = [
-    "ARNS",
-    "IDENTITY",
-    "MESSAGE",
-    "auth_plain",
-    "client_tls",
-    "facts",
-    "is_signed",
-    "login",
-    "open_gate",
-    "send",
-]
 
 _STATE: Final[dict[str, bytes]] = {}
 SECRET: Final = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"

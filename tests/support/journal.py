@@ -14,10 +14,10 @@ from sqlalchemy import text
 from smtpgate.clock import SystemClock
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.events import Event, RetentionChanged, SubmissionDone
-from smtpgate.core.intent import SendingIntent
+from smtpgate.core.history.usage import Counts, Grain, UsageKey, usage_of
+from smtpgate.core.message.intent import SendingIntent
 from smtpgate.core.message_id import message_id
 from smtpgate.core.policy import Caller, Decision, Policy, Request, evaluate, parse_policy
-from smtpgate.core.usage import Counts, Grain, UsageKey, usage_of
 from smtpgate.journal.live import JournalSettings, LiveJournal
 from smtpgate.journal.retention import Retention
 from smtpgate.journal.rows import Row
@@ -27,23 +27,6 @@ from smtpgate.ports import Clock, JournalUnavailableError
 from smtpgate.sql.database import Database, parse_url, sqlite_url
 from tests.support.clock import MovableClock
 from tests.support.events import DELEGATE, IDENTITY, done
-
-__all__ = [
-    "IDENTITY_POLICY",
-    "USER_POLICY",
-    "Breakable",
-    "Heard",
-    "all_rows",
-    "decision_for",
-    "journal_in",
-    "must_add_up",
-    "new_id",
-    "open_journal",
-    "open_store",
-    "retention_of",
-    "store_of",
-    "submission",
-]
 
 _IDS: Final = count(1)
 

@@ -15,8 +15,6 @@ from smtpgate.clock import SystemClock
 from smtpgate.journal.live import LiveJournal
 from tests.support.journal import open_journal, submission
 
-__all__ = ()
-
 _AT_ONCE: Final = 16
 _CLOCK: Final = SystemClock()
 

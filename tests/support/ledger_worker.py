@@ -19,8 +19,6 @@ from smtpgate.ledger.redis import RedisLedger
 from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.ports import Ledger, LedgerUnavailableError
 
-__all__ = ["LEASE_S", "SUBJECTS"]
-
 LEASE_S: Final = 86_400
 SUBJECTS: Final = (Subject("999999999999"), Subject("999999999999", "user", "mailer"))
 _CHARGES: Final = [Charge(one, SendingLimits(UNLIMITED, UNLIMITED)) for one in SUBJECTS]

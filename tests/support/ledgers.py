@@ -23,18 +23,6 @@ from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.ports import Ledger
 from tests.support.daemons import LOOPBACK, Daemon, Lab, free_port, need
 
-__all__ = [
-    "LEASE_S",
-    "MemoryPlace",
-    "Place",
-    "RedisPlace",
-    "RedisServer",
-    "SqlitePlace",
-    "redis_server",
-    "soon",
-    "used_24h",
-]
-
 LEASE_S = 900.0
 
 

@@ -18,8 +18,6 @@ from tests.support.daemons import LOOPBACK, need
 from tests.support.gate import HOSTNAME, LOGIN, ROOT, Gate
 from tests.support.npm import npm_folder
 
-__all__ = ["CLIENTS", "Job", "MailClient"]
-
 NODEMAILER: Final = "10.6.0"
 _SCRIPT: Final = ROOT / "tests/integration/send.mjs"
 _TIMEOUT_S: Final = 60

@@ -18,22 +18,13 @@ from email.headerregistry import AddressHeader
 from typing import Any, Final
 
 from smtpgate.core.address import AddressError, parse_mailbox
-from smtpgate.core.reading import read_message
+from smtpgate.core.message.reading import read_message
 from smtpgate.core.reply import Reject
 from tests.support import from_corpus
 from tests.support.cases import CASES
 from tests.support.daemons import missing, need
 from tests.support.gate import ROOT
 from tests.support.npm import npm_folder
-
-__all__ = [
-    "Accepted",
-    "accepted",
-    "differences",
-    "node_readers",
-    "perl_readers",
-    "python_readers",
-]
 
 _VERSIONS: Final = {"mailparser": "3.14.2", "postal-mime": "4.0.0"}
 _FOLDER: Final = ROOT / "tests/integration"

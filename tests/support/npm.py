@@ -8,8 +8,6 @@ from pathlib import Path
 from tests.support.daemons import missing, need
 from tests.support.gate import ROOT
 
-__all__ = ["npm_folder"]
-
 
 def npm_folder(name: str, versions: Mapping[str, str]) -> Path:
     """The folder of that name under ``.venv`` that has those packages under node_modules.

@@ -6,8 +6,6 @@ from typing import Final
 
 from tests.support.directory import MASTER_KEYS
 
-__all__ = ["DELEGATE", "IDENTITY", "OWNER", "write_offices"]
-
 OWNER, DELEGATE, PAUSED = "888888888888", "999999999999", "777777777777"
 IDENTITY: Final = f"arn:aws:ses:us-east-1:{OWNER}:identity/ses-example.com"
 _CEO: Final = f"arn:aws:ses:us-east-1:{OWNER}:identity/ceo@ses-example.com"

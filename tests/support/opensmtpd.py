@@ -16,8 +16,6 @@ from tests.support.daemons import (
 from tests.support.relayhost import Relayhost
 from tests.support.room import Room
 
-__all__ = ["OpenSmtpd", "opensmtpd_client"]
-
 # With its 25 failures a session it would never split a message to many recipients.
 _CONFIG: Final = """\
 table logins {{ gate = {username}:{password} }}

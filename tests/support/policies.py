@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 
 from smtpgate.core.policy import Caller, Kind, Request
 
-__all__ = ["ACCOUNTS", "IDENTITY", "Dice", "Document", "dice", "json_values"]
-
 Document = dict[str, Any]
 T = TypeVar("T")
 

@@ -27,15 +27,6 @@ from tests.support.daemons import (
 )
 from tests.support.relayhost import Relayhost
 
-__all__ = [
-    "Postfix",
-    "Queued",
-    "Settings",
-    "postfix_client",
-    "postfix_relaying",
-    "postfix_upstream",
-]
-
 Settings = Mapping[str, str | Path | int]
 
 # What a private instance needs from master.cf, nothing chrooted: name, type, private,

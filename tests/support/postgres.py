@@ -12,8 +12,6 @@ from typing import Final
 
 from tests.support.daemons import LOOPBACK, Daemon, Lab, free_port, missing, need
 
-__all__ = ["PostgresServer", "postgres_server"]
-
 # PostgreSQL refuses to run as root.
 _UNPRIVILEGED: Final = "nobody"
 _SETTINGS: Final = {

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-__all__ = ["CheapKey", "load_cheap_key"]
-
 
 @dataclass(frozen=True, slots=True)
 class CheapKey:

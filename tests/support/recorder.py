@@ -14,8 +14,6 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from tests.support.daemons import LOOPBACK, PATIENCE_S, Lab, eventually, free_port
 
-__all__ = ["Recorded", "Recorder", "recorder"]
-
 _TAKEN = "250 2.1.5 Ok"
 
 

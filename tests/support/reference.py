@@ -13,21 +13,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from smtpgate.cli import app
-from smtpgate.core.budget import BUDGETS
 from smtpgate.core.events import AUTH_REASONS, HANDSHAKE_PROBLEMS
+from smtpgate.core.limits.budget import BUDGETS
 from smtpgate.core.reply import CATALOGUE, REASONS
 from smtpgate.metrics.catalogue import CATALOGUE as METRICS
-
-__all__ = [
-    "README",
-    "SAMPLE",
-    "commands",
-    "commented_keys",
-    "in_readme",
-    "summary",
-    "tables",
-    "usage",
-]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 README: Final = ROOT / "README.md"

@@ -12,8 +12,6 @@ from typing import Final
 
 from tests.support.daemons import LOOPBACK, Lab, missing, need, need_root
 
-__all__ = ["Room"]
-
 _UNPACKED: Final = Path(__file__).parents[2] / ".cache/debian"
 _MOUNTS: Final = ("run", "var/lib", "var/log", "var/spool", "etc")
 _USERS: Final = {"root": 0, "Debian-exim": 64_001, "opensmtpd": 64_002, "opensmtpq": 64_003}

@@ -16,21 +16,7 @@ import dns.message
 import dns.rcode
 import dns.rrset
 
-from smtpgate.core.nameserver import Nameserver, parse_nameserver
-
-__all__ = [
-    "HANG_UP",
-    "Asked",
-    "ScriptedDns",
-    "alias",
-    "answer_of",
-    "open_dns",
-    "referral",
-    "silence",
-    "soa",
-    "texts",
-    "truncated",
-]
+from smtpgate.core.proof.nameserver import Nameserver, parse_nameserver
 
 HANG_UP: Final = b"<hang up>"
 LOOPBACK: Final = "127.0.0.1"

@@ -13,8 +13,6 @@ from typing import Any, Final, Literal, cast
 from smtpgate.relay.connection import Connection
 from tests.support.clock import MovableLoop
 
-__all__ = ["MISHAPS", "Mishap", "ScriptedLoop", "ScriptedUpstream", "Wire", "on_scripted_loop"]
-
 # What befalls one reply: it is as it should be (fine), comes a little later (late), octet by
 # octet (pieces), twice at once or with a pause (twice, echo), before it is due (early), is a
 # refusal, once or twice (refuse, refuse-echo), or a 421; the server closes instead of it, in

@@ -12,9 +12,6 @@ from typing import Final
 from smtpgate.cli import main
 from smtpgate.clock import SystemClock
 
-__all__ = ()
-
-
 _MOVE_S: Final = 200  # less than `directory.max_stale_s`: the gate goes on as it was
 
 

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from tests.support.daemons import LOOPBACK, Daemon, Lab, eventually, free_port, listens, need
 
-__all__ = ["Sink", "SunkMessage", "smtp_sink"]
-
 # What smtp-sink writes before the message: the envelope, then a trace field of its own.
 _ENVELOPE = (b"X-Client-Addr: ", b"X-Client-Proto: ", b"X-Helo-Args: ")
 

@@ -7,8 +7,6 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Final
 
-__all__ = ["ROOT", "Module", "calls", "functions", "modules", "name_of", "nodes"]
-
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 

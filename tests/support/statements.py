@@ -6,8 +6,6 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
-__all__ = ["noted_statements"]
-
 
 @contextmanager
 def noted_statements() -> Iterator[list[str]]:

@@ -10,13 +10,14 @@ from typing import Final, NamedTuple
 
 from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.address import Mailbox
-from smtpgate.core.author import Author
 from smtpgate.core.events import AUTH_REASONS, SubmissionDone, UsedIdentity
-from smtpgate.core.headers import split_message
-from smtpgate.core.intent import SendingIntent
+from smtpgate.core.history.record import Record, login_record, mail_record, submission_record
+from smtpgate.core.history.story import as_seen_by, story_of
 from smtpgate.core.limits import Charge, Subject
+from smtpgate.core.message.author import Author
+from smtpgate.core.message.headers import split_message
+from smtpgate.core.message.intent import SendingIntent
 from smtpgate.core.policy import parse_policy
-from smtpgate.core.record import Record, login_record, mail_record, submission_record
 from smtpgate.core.reply import (
     MASKED_DETAIL,
     MASKED_REASON,
@@ -25,14 +26,11 @@ from smtpgate.core.reply import (
     Reply,
     reply_of,
 )
-from smtpgate.core.story import as_seen_by, story_of
-from smtpgate.core.verdict import over_limit, worded
+from smtpgate.core.upstream.verdict import over_limit, worded
 from tests.support.cases import CASES
 from tests.support.clock import MovableClock
 from tests.support.events import AT, DELEGATE, IDENTITY, auth_failed, mail_refused
 from tests.support.journal import IDENTITY_POLICY, decision_for, submission
-
-__all__ = ["NOW", "STORIES", "records", "story"]
 
 NOW: Final = AT + timedelta(minutes=1)
 STORIES: Final = CASES / "story"

@@ -17,8 +17,6 @@ from tests.support.reference import README
 from tests.support.scripted_dns import ScriptedDns
 from tests.support.upstream_server import UpstreamServer
 
-__all__ = ["NEW_DELEGATE", "NEW_DOMAIN", "NEW_OWNER", "Operator", "blocks"]
-
 # Whom the section adds to the accounts of the sample.
 NEW_OWNER, NEW_DELEGATE, NEW_DOMAIN = "222222222222", "333333333333", "example.org"
 

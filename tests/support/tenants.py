@@ -18,25 +18,8 @@ from smtpgate.directory.quotas import Quota, QuotaPlace, set_quota
 from smtpgate.directory.schema import audit_log
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.users import UserRow, create_user
-from smtpgate.private_keys import generate_private_key
+from smtpgate.signing.private_keys import generate_private_key
 from tests.support.directory import ACTOR, REGION
-
-__all__ = [
-    "ACME",
-    "OTHER",
-    "PEM",
-    "Note",
-    "add_account",
-    "add_identity",
-    "add_key",
-    "add_user",
-    "identity_place",
-    "limit",
-    "notes",
-    "raw",
-    "sender_policy",
-    "signing_key",
-]
 
 ACME: Final = "111111111111"
 OTHER: Final = "222222222222"

@@ -12,7 +12,7 @@ from typing import Final
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from smtpgate.core.limits import Subject
-from smtpgate.smtp.sink import Sink
+from smtpgate.demo.sink import Sink
 from tests.support.dialog import Dialog
 from tests.support.gate import (
     ACCOUNTS,
@@ -25,8 +25,6 @@ from tests.support.gate import (
     GatePlan,
     letter,
 )
-
-__all__ = ["SUBJECTS", "Client", "Judge", "Submitted", "with_limits_of_all_kinds"]
 
 REFUSED_EVERY: Final = 10
 SUBJECTS: Final = (

@@ -15,27 +15,11 @@ from typing import Any, Final, cast
 
 from smtpgate.config import UpstreamConfig
 from smtpgate.core.address import Mailbox, ReversePath
-from smtpgate.core.envelope import Envelope
+from smtpgate.core.message.envelope import Envelope
 from smtpgate.ports import Clock
 from smtpgate.relay import PooledUpstream
 from smtpgate.tasks import TaskOwner
 from tests.support.clock import MovableClock
-
-__all__ = [
-    "ALICE",
-    "BOB",
-    "CAROL",
-    "HANG_UP",
-    "HOLD",
-    "SILENCE",
-    "TO_BOB",
-    "TO_BOTH",
-    "UpstreamServer",
-    "Visit",
-    "half_reader",
-    "open_upstream",
-    "relay_to",
-]
 
 HANG_UP: Final = "<hang up>"
 SILENCE: Final = "<silence>"

@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-__all__ = ["answered", "until"]
-
 T = TypeVar("T")
 
 _PATIENCE_S: Final = 30.0

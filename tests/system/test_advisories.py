@@ -9,11 +9,11 @@ from typing import Any, Final
 import pytest
 
 from smtpgate.core.address import Mailbox, ReversePath
-from smtpgate.core.envelope import Envelope
-from smtpgate.core.headers import split_message
+from smtpgate.core.message.envelope import Envelope
+from smtpgate.core.message.headers import split_message
 from smtpgate.core.signing import signature_fields
 from smtpgate.core.upstream import CommandError, Failed, Send, Terms, UpstreamSession
-from smtpgate.signing.verify import verify
+from smtpgate.demo.verify import verify
 from tests.support.cases import CASES, load_cases
 from tests.support.dialog import Dialog, play_text
 from tests.support.dkim import DOMAIN, NOW, rsa_key, txt

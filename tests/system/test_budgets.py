@@ -15,8 +15,8 @@ from typing import Any, Final
 import pytest
 import uvloop
 
-from smtpgate.app import Gate
-from smtpgate.core.budget import BUDGETS, BudgetName
+from smtpgate.core.limits.budget import BUDGETS, BudgetName
+from smtpgate.gate.app import Gate
 from tests.support.clock import MovableClock
 from tests.support.dialog import Dialog
 from tests.support.inprocess import MESSAGE, auth_plain, client_tls, login, open_gate, send

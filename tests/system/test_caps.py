@@ -9,9 +9,9 @@ from typing import Final
 
 import pytest
 
-from smtpgate.app import Gate
 from smtpgate.core.limits import Subject
 from smtpgate.directory.quotas import QuotaPlace, set_quota
+from smtpgate.gate.app import Gate
 from smtpgate.ports import Clock
 from tests.support.clock import MovableClock
 from tests.support.directory import ACTOR

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import trustme
 
-from smtpgate.app import Gate, check
+from smtpgate.gate.app import Gate, check
 from tests.support.dialog import Dialog
 from tests.support.inprocess import client_tls, login, open_gate, send
 

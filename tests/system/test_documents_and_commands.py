@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import pytest
 
-from smtpgate.app import Gate, check, serve
 from smtpgate.directory.declared.documents import DirectoryError
 from smtpgate.directory.keys import secret_place
 from smtpgate.directory.sealing import new_master_key
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.opening import OpeningError
+from smtpgate.gate.app import Gate, check, serve
+from smtpgate.gate.opening import OpeningError
 from tests.support.documents import content, noted, present
 from tests.support.hosts import change, config_of, directory_of, host, smtpgate, started
 from tests.support.reference import README

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 import uvloop
 
-from smtpgate.app import Gate
+from smtpgate.gate.app import Gate
 from tests.support.dialog import Dialog
 from tests.support.inprocess import MESSAGE, client_tls, login, open_gate
 from tests.support.upstream_server import HOLD, open_upstream

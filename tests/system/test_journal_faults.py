@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import text
 
 from smtpgate.core.events import JournalChanged, RecordsLost, RetentionChanged
-from smtpgate.core.search import Search
-from smtpgate.core.usage import Grain
+from smtpgate.core.history.search import Search
+from smtpgate.core.history.usage import Grain
 from smtpgate.journal.live import JournalSettings, LiveJournal
 from smtpgate.journal.pen import Entry
 from smtpgate.journal.reader import JournalReader

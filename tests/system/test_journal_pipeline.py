@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import pytest
 
-from smtpgate.app import Gate
+from smtpgate.core.history.record import Record
 from smtpgate.core.limits import Subject
-from smtpgate.core.record import Record
+from smtpgate.gate.app import Gate
 from smtpgate.journal.absent import NoJournal
 from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader

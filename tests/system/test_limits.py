@@ -10,15 +10,15 @@ from typing import Any, Final
 
 import pytest
 
-from smtpgate.app import Gate
 from smtpgate.clock import SystemClock
 from smtpgate.config import load_config
 from smtpgate.core.limits import Subject
 from smtpgate.directory.quotas import Quota, QuotaPlace, set_quota
+from smtpgate.gate.app import Gate
+from smtpgate.gate.ledger import describe_ledger, open_ledger
+from smtpgate.gate.opening import open_directory
 from smtpgate.ledger.memory import MemoryLedger
-from smtpgate.ledger.opening import describe_ledger, open_ledger
 from smtpgate.ledger.sqlite import SqliteLedger
-from smtpgate.opening import open_directory
 from tests.support.dialog import close_dialogs
 from tests.support.directory import ACTOR
 from tests.support.forks import Fork

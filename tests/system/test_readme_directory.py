@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from smtpgate.initialize import Sample, initialize
+from smtpgate.gate.initialize import Sample, initialize
 from tests.support.databases import Databases
 from tests.support.desk import DELEGATE, OWNER, Desk
 from tests.support.scripted_dns import open_dns

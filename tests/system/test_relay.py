@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from smtpgate.core.address import ReversePath
-from smtpgate.core.envelope import Envelope
+from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.upstream import (
     InDoubtError,
     LacksExtensionError,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from smtpgate.core.envelope import Envelope
+from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.upstream import (
     Delivery,
     InDoubtError,

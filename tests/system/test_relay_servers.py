@@ -17,7 +17,7 @@ from aiosmtpd.smtp import Envelope as TheirEnvelope
 from aiosmtpd.smtp import Session as TheirSession
 
 from smtpgate.core.address import ReversePath, parse_mailbox
-from smtpgate.core.envelope import Envelope
+from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.secret import Secret
 from smtpgate.core.upstream import InDoubtError, Octets, UpstreamUnavailableError
 from tests.support.upstream_server import (

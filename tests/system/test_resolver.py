@@ -11,9 +11,9 @@ import dns.rcode
 import pytest
 import uvloop
 
-from smtpgate.core.nameserver import Nameserver, parse_nameserver
+from smtpgate.core.proof.nameserver import Nameserver, parse_nameserver
+from smtpgate.dns.resolver import DnsResolver
 from smtpgate.ports import Resolver, ResolverError
-from smtpgate.resolver import DnsResolver
 from tests.support.scripted_dns import (
     HANG_UP,
     Query,

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import pytest
 
-from smtpgate.app import Gate
-from smtpgate.opening import apply_declared
+from smtpgate.gate.app import Gate
+from smtpgate.gate.opening import apply_declared
 from tests.support.clock import MovableClock, move_loop, on_movable_loop
 from tests.support.dialog import Dialog
 from tests.support.inprocess import MESSAGE, auth_plain, client_tls, login, open_gate, send

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from smtpgate.app import check
 from smtpgate.config import load_config
-from smtpgate.private_keys import generate_private_key
+from smtpgate.gate.app import check
+from smtpgate.signing.private_keys import generate_private_key
 from tests.bench.side_by_side import write_gate
 
 

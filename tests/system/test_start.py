@@ -12,7 +12,7 @@ import pytest
 
 from smtpgate.directory.sealing import MasterKeyError
 from smtpgate.directory.store import read_master_keys
-from smtpgate.initialize import Sample, initialize
+from smtpgate.gate.initialize import Sample, initialize
 from tests.support.forks import Fork
 from tests.support.source import ROOT
 

@@ -6,11 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from smtpgate.app import Gate
-from smtpgate.core.record import Record
-from smtpgate.core.search import Search
-from smtpgate.core.story import as_seen_by, story_of
-from smtpgate.core.usage import Grain
+from smtpgate.core.history.record import Record
+from smtpgate.core.history.search import Search
+from smtpgate.core.history.story import as_seen_by, story_of
+from smtpgate.core.history.usage import Grain
+from smtpgate.gate.app import Gate
 from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.usage import UsageQuery, usage_rows

@@ -7,18 +7,18 @@ from typing import Final
 import dns.rcode
 import pytest
 
-from smtpgate.core.dkim_stages import RETIRING
 from smtpgate.core.events import DkimAlarm, Event, IdentityStateChanged, UpkeepDone
-from smtpgate.core.verification import GRACE, NOT_STARTED, PATIENCE, begin
+from smtpgate.core.proof.dkim_stages import RETIRING
+from smtpgate.core.proof.verification import GRACE, NOT_STARTED, PATIENCE, begin
 from smtpgate.directory.accounts import AccountRow, create_account
 from smtpgate.directory.change import Actor
 from smtpgate.directory.dkim import DkimKeyRow, add_dkim_key, dkim_key
 from smtpgate.directory.identities import IdentityRow, create_identity, identity
 from smtpgate.directory.registry import DirectoryRegistry
 from smtpgate.directory.store import DirectoryStore
+from smtpgate.dns.resolver import DnsResolver
 from smtpgate.ports import Resolver
-from smtpgate.private_keys import generate_private_key
-from smtpgate.resolver import DnsResolver
+from smtpgate.signing.private_keys import generate_private_key
 from smtpgate.upkeep.worker import Upkeep
 from tests.support.clock import MovableClock
 from tests.support.directory import ACTOR, REGION, open_store, sqlite_in

@@ -9,7 +9,7 @@ from email import message_from_bytes
 
 import pytest
 
-from smtpgate.core.registered import Registered
+from smtpgate.core.proof.registered import Registered
 from smtpgate.core.secret import Secret
 from smtpgate.directory.identities import identity, update_identity
 from smtpgate.directory.registry import DirectoryRegistry

@@ -18,7 +18,7 @@ from smtpgate.core.account import (
 from smtpgate.core.events import AUTH_REASONS, AuthReason
 from smtpgate.core.reply import REASONS, Reject
 from smtpgate.core.secret import Secret, smtp_password
-from smtpgate.core.verdict import last_word
+from smtpgate.core.upstream.verdict import last_word
 
 NOW: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 SECOND: Final = timedelta(seconds=1)

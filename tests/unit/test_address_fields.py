@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from smtpgate.core.address_fields import unqualified_address
-from smtpgate.core.headers import split_message
+from smtpgate.core.message.address_fields import unqualified_address
+from smtpgate.core.message.headers import split_message
 from tests.support.cases import load_cases
 
 FIELDS = ["To", "Cc", "Bcc", "Reply-To", "Resent-To", "Resent-Cc", "Resent-Bcc", "Resent-From"]

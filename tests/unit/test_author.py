@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from smtpgate.core.author import AuthorError, parse_authors, read_author_fields
-from smtpgate.core.headers import HeaderBlock, split_message
+from smtpgate.core.message.author import AuthorError, parse_authors, read_author_fields
+from smtpgate.core.message.headers import HeaderBlock, split_message
 from tests.support.cases import load_cases
 
 READ = load_cases("author/10-read.toml")

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from smtpgate.core.account import Account, Principal, SendingLimits
 from smtpgate.core.address import Mailbox, parse_mailbox
 from smtpgate.core.arn import IdentityArn, user_arn
-from smtpgate.core.author import Author
 from smtpgate.core.authorization import Authorization, Denial, Question, authorize
-from smtpgate.core.context import principal_context
+from smtpgate.core.authorization.context import principal_context
 from smtpgate.core.identity import Identity
-from smtpgate.core.intent import SendingIntent
+from smtpgate.core.message.author import Author
+from smtpgate.core.message.intent import SendingIntent
 from smtpgate.core.policy import Kind, Policy, parse_policy
-from smtpgate.core.verdict import worded
+from smtpgate.core.upstream.verdict import worded
 
 OWNER, OTHER, DELEGATE = "888888888888", "777777777777", "999999999999"
 REGION = "us-east-1"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from smtpgate.core.account import UNLIMITED, Account, Principal, Raise, SendingLimits
 from smtpgate.core.arn import IdentityArn, user_arn
-from smtpgate.core.charges import charges_of
+from smtpgate.core.authorization.charges import charges_of
 from smtpgate.core.identity import Identity
 from smtpgate.core.limits import Charge, Subject
 

@@ -3,8 +3,8 @@ import encodings.aliases
 
 import pytest
 
-from smtpgate.core.author import parse_authors
-from smtpgate.core.charsets import CODECS, codec_of
+from smtpgate.core.message.author import parse_authors
+from smtpgate.core.message.charsets import CODECS, codec_of
 
 # Names and aliases of IANA's registry, and what mail programs write beside them.
 NAMES = {

@@ -17,9 +17,9 @@ from smtpgate.config import (
     UpstreamConfig,
     load_config,
 )
-from smtpgate.config_values import share_an_address
+from smtpgate.config.toml import Table
+from smtpgate.config.values import share_an_address
 from smtpgate.core.secret import Secret
-from smtpgate.tomlfile import Table
 from tests.support.cases import CASES
 
 BAD: Final = sorted(path.parent for path in (CASES / "config_bad").glob("*/smtpgate.toml"))

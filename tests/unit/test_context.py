@@ -1,7 +1,7 @@
 """What conditions are asked about."""
 
 from smtpgate.core.address import parse_forward_path
-from smtpgate.core.context import recipient_values
+from smtpgate.core.authorization.context import recipient_values
 
 
 def test_a_recipient_counts_also_where_it_may_be_routed_to() -> None:

@@ -2,7 +2,7 @@ from typing import Any, Final
 
 import pytest
 
-from smtpgate.core.dkim_record import (
+from smtpgate.core.proof.dkim_record import (
     CheckKind,
     DkimCheck,
     DkimRecord,
@@ -12,8 +12,8 @@ from smtpgate.core.dkim_record import (
     parse_dkim_record,
     unanswered,
 )
-from smtpgate.core.observation import Absent, Found, Unanswered
-from smtpgate.private_keys import dns_record, load_private_key
+from smtpgate.core.proof.observation import Absent, Found, Unanswered
+from smtpgate.signing.private_keys import dns_record, load_private_key
 from tests.support.cases import load_cases
 from tests.support.dkim import ed25519_pem, rsa_key
 

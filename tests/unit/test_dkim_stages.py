@@ -5,8 +5,8 @@ from typing import Final
 
 import pytest
 
-from smtpgate.core.dkim_record import CheckKind, DkimCheck, unanswered
-from smtpgate.core.dkim_stages import (
+from smtpgate.core.proof.dkim_record import CheckKind, DkimCheck, unanswered
+from smtpgate.core.proof.dkim_stages import (
     RETIRING,
     Stage,
     StagedKey,

@@ -1,4 +1,4 @@
-from smtpgate.core.dns_record import DnsRecord
+from smtpgate.core.proof.dns_record import DnsRecord
 
 
 def test_a_short_record_is_one_string() -> None:

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from smtpgate.core import headers
-from smtpgate.core.headers import (
+from smtpgate.core.message import headers
+from smtpgate.core.message.headers import (
     Field,
     HeaderBlock,
     HeaderError,

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from smtpgate.core.envelope import Client
-from smtpgate.core.headers import split_message
-from smtpgate.core.intent import take_intent
-from smtpgate.core.trace import complete, received_field
+from smtpgate.core.message.envelope import Client
+from smtpgate.core.message.headers import split_message
+from smtpgate.core.message.intent import take_intent
+from smtpgate.core.message.trace import complete, received_field
 from tests.support.cases import CASES
 
 BEFORE = sorted(

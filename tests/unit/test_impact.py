@@ -9,12 +9,12 @@ import pytest
 from smtpgate.core.account import Account, Principal, SendingLimits
 from smtpgate.core.address import Mailbox
 from smtpgate.core.arn import IdentityArn, user_arn
-from smtpgate.core.author import Author
 from smtpgate.core.events import UsedIdentity
+from smtpgate.core.history.record import Record, submission_record
 from smtpgate.core.identity import Identity
-from smtpgate.core.impact import ALLOWED, Impact, Proposal, impact_of
+from smtpgate.core.message.author import Author
 from smtpgate.core.policy import Policy, parse_policy
-from smtpgate.core.record import Record, submission_record
+from smtpgate.core.whatif.impact import ALLOWED, Impact, Proposal, impact_of
 from tests.support.clock import MovableClock
 from tests.support.events import DELEGATE, IDENTITY
 from tests.support.journal import IDENTITY_POLICY, USER_POLICY, submission

@@ -15,7 +15,7 @@ from smtpgate.directory.declared.content import Declared
 from smtpgate.directory.declared.documents import DirectoryError
 from smtpgate.directory.declared.read import read_declared
 from smtpgate.directory.sealing import MasterKeys
-from smtpgate.initialize import InitError, InitReport, Sample, initialize, sample_folder
+from smtpgate.gate.initialize import InitError, InitReport, Sample, initialize, sample_folder
 from tests.support.cases import CASES
 
 NOW: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -284,7 +284,7 @@ def test_private_files_of_a_checkout_are_not_copied(
 ) -> None:
     sample = tmp_path / "sample"
     initialize(sample, Sample(hostname="gate.example.com"), now=NOW)
-    monkeypatch.setattr("smtpgate.initialize.sample_folder", lambda: sample)
+    monkeypatch.setattr("smtpgate.gate.initialize.sample_folder", lambda: sample)
     initialize(tmp_path / "copy", Sample(hostname="gate.example.com"), now=NOW)
     for name in (sample / "private").iterdir():
         assert name.read_bytes() != (tmp_path / "copy/private" / name.name).read_bytes()

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from smtpgate.core.arn import IdentityArn
-from smtpgate.core.headers import split_message
-from smtpgate.core.intent import IntentError, SendingIntent, take_intent
+from smtpgate.core.message.headers import split_message
+from smtpgate.core.message.intent import IntentError, SendingIntent, take_intent
 from tests.support.cases import load_cases
 
 READ = load_cases("intent/10-read.toml")

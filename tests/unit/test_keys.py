@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import KeySerializationEncryption
 
 from smtpgate.core.identity import PrivateKey
-from smtpgate.private_keys import (
+from smtpgate.signing.private_keys import (
     KeyFileError,
     dns_record,
     generate_private_key,

@@ -2,7 +2,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from smtpgate.core.mail_code import MAX_ATTEMPTS, VALID, code_digest, mail_code, new_code, tried
+from smtpgate.core.proof.mail_code import (
+    MAX_ATTEMPTS,
+    VALID,
+    code_digest,
+    mail_code,
+    new_code,
+    tried,
+)
 from smtpgate.core.secret import Secret
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)

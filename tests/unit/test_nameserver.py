@@ -1,6 +1,6 @@
 import pytest
 
-from smtpgate.core.nameserver import NameserverError, parse_nameserver
+from smtpgate.core.proof.nameserver import NameserverError, parse_nameserver
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import pytest
 
-from smtpgate.core.observation import (
+from smtpgate.core.proof.observation import (
     Absent,
     Found,
     Observation,

@@ -2,9 +2,9 @@ import base64
 
 import pytest
 
-from smtpgate.core.dns_record import DnsRecord
-from smtpgate.core.observation import Absent, Found
-from smtpgate.core.ownership import (
+from smtpgate.core.proof.dns_record import DnsRecord
+from smtpgate.core.proof.observation import Absent, Found
+from smtpgate.core.proof.ownership import (
     DEFAULT_LABEL,
     LabelError,
     new_token,

@@ -8,12 +8,12 @@ import pytest
 
 from smtpgate.core.account import Account, Principal, SendingLimits
 from smtpgate.core.address import ReversePath, parse_mailbox
-from smtpgate.core.author import Author
-from smtpgate.core.context import author_context, submission_context
-from smtpgate.core.envelope import Client, Envelope, Submission
+from smtpgate.core.authorization.context import author_context, submission_context
+from smtpgate.core.message.author import Author
+from smtpgate.core.message.envelope import Client, Envelope, Submission
 from smtpgate.core.policy import PolicyError, corrected, lint_policy, parse_policy
+from smtpgate.core.policy.finding import CODES, Finding
 from smtpgate.core.policy.keys import KEYS
-from smtpgate.core.policy.lint import CODES, Finding
 from tests.support.cases import load_cases
 
 IDENTITY = "arn:aws:ses:us-east-1:888888888888:identity/example.com"

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from smtpgate.core.author import Author
-from smtpgate.core.headers import split_message
-from smtpgate.core.reading import read_message
+from smtpgate.core.message.author import Author
+from smtpgate.core.message.headers import split_message
+from smtpgate.core.message.reading import read_message
 from tests.support.cases import CASES, load_cases
 from tests.support.mailreaders import python_readers, read_by_gate
 

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from smtpgate.core.recheck import LONGEST_WAIT, Phase, is_due, next_check_at
+from smtpgate.core.proof.recheck import LONGEST_WAIT, Phase, is_due, next_check_at
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 YOUNG = timedelta(0)

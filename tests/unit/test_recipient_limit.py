@@ -5,7 +5,7 @@ import pytest
 from smtpgate.core.address import Mailbox
 from smtpgate.core.reply import Reply
 from smtpgate.core.upstream import Delivery, RecipientReply, recipient_limit
-from smtpgate.core.verdict import answers_at_next_try, refusal_of
+from smtpgate.core.upstream.verdict import answers_at_next_try, refusal_of
 
 OK = Reply(250, "2.1.5", "Ok")
 GONE = Reply(550, "5.1.1", "no such user")

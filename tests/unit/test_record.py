@@ -2,8 +2,8 @@
 
 import pytest
 
-from smtpgate.core.headers import split_message
-from smtpgate.core.record import submission_record
+from smtpgate.core.history.record import submission_record
+from smtpgate.core.message.headers import split_message
 from tests.support.events import done
 
 

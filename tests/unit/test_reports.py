@@ -7,11 +7,11 @@ import pytest
 from smtpgate.core.account import Principal
 from smtpgate.core.address import Mailbox, parse_mailbox
 from smtpgate.core.authorization import Authorization, Denial, Question
-from smtpgate.core.context import principal_context
+from smtpgate.core.authorization.context import principal_context
+from smtpgate.core.authorization.reports import authorize_message, report_recipients
 from smtpgate.core.identity import Identity
+from smtpgate.core.message.reading import ReadMessage, read_message
 from smtpgate.core.policy import Context
-from smtpgate.core.reading import ReadMessage, read_message
-from smtpgate.core.reports import authorize_message, report_recipients
 from tests.unit.test_authorization import (
     DENY,
     OTHER,

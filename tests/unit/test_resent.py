@@ -2,9 +2,9 @@
 
 import pytest
 
-from smtpgate.core.author import AuthorError
-from smtpgate.core.headers import split_message
-from smtpgate.core.resent import read_resent_fields
+from smtpgate.core.message.author import AuthorError
+from smtpgate.core.message.headers import split_message
+from smtpgate.core.message.resent import read_resent_fields
 
 
 def resent(head: str, *, smtputf8: bool = False) -> list[str]:

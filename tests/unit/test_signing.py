@@ -9,11 +9,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from smtpgate.core import signing
-from smtpgate.core.headers import Field, HeaderBlock, split_message
 from smtpgate.core.identity import DkimKey
+from smtpgate.core.message.headers import Field, HeaderBlock, split_message
 from smtpgate.core.signing import body_hash, relaxed_body, signature_fields
-from smtpgate.private_keys import load_private_key
-from smtpgate.signing.verify import verify
+from smtpgate.demo.verify import verify
+from smtpgate.signing.private_keys import load_private_key
 from tests.support.cases import load_cases
 from tests.support.dkim import DOMAIN, NOW, ed25519_key, ed25519_pem, rsa_key, txt
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from smtpgate.core.simulation import Answer, SimulationError, Simulator, read_simulation
+from smtpgate.core.whatif.simulation import Answer, SimulationError, Simulator, read_simulation
 from tests.support.cases import load_cases
 
 STANDS_FOR = {

@@ -5,12 +5,12 @@
 
 import pytest
 
-from smtpgate.core.advice import ADVICE, DENIAL_ADVICE, denial_advice
 from smtpgate.core.events import AUTH_REASONS
+from smtpgate.core.history.advice import ADVICE, DENIAL_ADVICE, denial_advice
+from smtpgate.core.history.record import Record
+from smtpgate.core.history.story import as_seen_by, story_of
 from smtpgate.core.policy import Determining
-from smtpgate.core.record import Record
 from smtpgate.core.reply import REASONS
-from smtpgate.core.story import as_seen_by, story_of
 from tests.support.events import DELEGATE
 from tests.support.stories import NOW, STORIES, records, story
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from smtpgate.systemd import feed_watchdog_until, notify, watchdog_interval_s
+from smtpgate.gate.systemd import feed_watchdog_until, notify, watchdog_interval_s
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from smtpgate.core.envelope import Client
-from smtpgate.core.headers import MAX_LINE_OCTETS, Field, first_long_line, split_message
 from smtpgate.core.identity import DkimKey
+from smtpgate.core.message.envelope import Client
+from smtpgate.core.message.headers import MAX_LINE_OCTETS, Field, first_long_line, split_message
+from smtpgate.core.message.trace import complete, received_field
 from smtpgate.core.signing import signature_fields
-from smtpgate.core.trace import complete, received_field
 from tests.support.dkim import rsa_key
 
 CLIENT = Client("192.0.2.7", "client.example.net", "submission", "ESMTPSA")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from smtpgate.core.address import Mailbox, ReversePath, parse_mailbox
-from smtpgate.core.envelope import Envelope
+from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.reply import Reply
 from smtpgate.core.secret import Secret
 from smtpgate.core.upstream import (

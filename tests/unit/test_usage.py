@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpgate.core.record import Record, login_record, submission_record
-from smtpgate.core.search import is_user
-from smtpgate.core.usage import (
+from smtpgate.core.history.record import Record, login_record, submission_record
+from smtpgate.core.history.search import is_user
+from smtpgate.core.history.usage import (
     Counts,
     Grain,
     UsageKey,

@@ -3,7 +3,7 @@ import pytest
 from smtpgate.core.address import Mailbox
 from smtpgate.core.reply import Reject, Reply
 from smtpgate.core.upstream import Delivery, RecipientReply
-from smtpgate.core.verdict import refusal_of, worded
+from smtpgate.core.upstream.verdict import refusal_of, worded
 
 OK = Reply(250, "2.1.5", "Ok")
 GONE = Reply(550, "5.1.1", "no such user")

@@ -4,8 +4,8 @@ from typing import Any, Final
 
 import pytest
 
-from smtpgate.core.observation import Absent, Found, Observation, Unanswered
-from smtpgate.core.verification import (
+from smtpgate.core.proof.observation import Absent, Found, Observation, Unanswered
+from smtpgate.core.proof.verification import (
     NOT_STARTED,
     Verification,
     begin,

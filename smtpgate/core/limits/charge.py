@@ -8,16 +8,6 @@ from typing import Final, Literal
 
 from smtpgate.core.account import SendingLimits
 
-__all__ = [
-    "Charge",
-    "LimitExceededError",
-    "LimitName",
-    "Subject",
-    "SubjectKind",
-    "clock_time",
-    "must_go_together",
-]
-
 LimitName = Literal["max-24h-send", "max-send-rate"]
 SubjectKind = Literal["account", "user", "access-key", "identity"]
 

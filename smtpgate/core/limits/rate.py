@@ -12,16 +12,6 @@ from typing import Final
 
 from smtpgate.core.account import UNLIMITED
 
-__all__ = [
-    "TOKEN",
-    "VERY_LONG_US",
-    "depth_of",
-    "earned",
-    "passing",
-    "until_full_us",
-    "until_positive_us",
-]
-
 TOKEN: Final = 1_000_000
 VERY_LONG_US: Final = 366 * 86_400 * 1_000_000
 

@@ -37,18 +37,6 @@ from smtpgate.core.limits.usage import (
 )
 from smtpgate.core.limits.window import WINDOW
 
-__all__ = [
-    "Attempt",
-    "Counted",
-    "Reservation",
-    "Settlement",
-    "attempt",
-    "is_long_over",
-    "is_within_lease",
-    "must_make_sense",
-    "settle",
-]
-
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 

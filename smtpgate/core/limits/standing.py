@@ -10,17 +10,6 @@ from smtpgate.core.limits.charge import Charge, LimitExceededError, must_go_toge
 from smtpgate.core.limits.rate import passing, until_positive_us
 from smtpgate.core.limits.usage import Usage, microseconds, seen_at
 
-__all__ = [
-    "NEVER",
-    "Standing",
-    "all_seen",
-    "lends_at_us",
-    "must_have_room",
-    "quota_left",
-    "room_at_us",
-    "standings",
-]
-
 # Moments before and after all others.
 _NOW: Final = -1
 NEVER: Final = 1 << 62

@@ -9,22 +9,6 @@ from smtpgate.core.limits.charge import Charge
 from smtpgate.core.limits.rate import TOKEN, earned, until_full_us
 from smtpgate.core.limits.window import BUCKET_US, BUCKETS, WINDOW, Window, minute_of
 
-__all__ = [
-    "THRESHOLDS",
-    "TOLERANCE",
-    "Crossing",
-    "Told",
-    "Usage",
-    "counted",
-    "idle_at_us",
-    "microseconds",
-    "moved_back",
-    "reached",
-    "refund",
-    "seen_at",
-    "tell",
-]
-
 # Messages in flight at once are counted a little out of their order, and a clock is set back by
 # a little. Until it has caught up no token is earned, so this is short. A time that is further
 # back than this is taken as it is: nobody waits for the time that a clock showed in error.

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-__all__ = ["BUCKET", "BUCKETS", "BUCKET_US", "WINDOW", "Window", "minute_of"]
-
 WINDOW: Final = timedelta(hours=24)
 BUCKET: Final = timedelta(minutes=1)
 BUCKET_US: Final = 60_000_000

@@ -14,7 +14,9 @@ from smtpgate.core.policy.attachment import (
 from smtpgate.core.policy.decision import Decision, NearestMiss, Outcome, Request, Side
 from smtpgate.core.policy.document import parse_policy
 from smtpgate.core.policy.evaluate import evaluate, names_caller
-from smtpgate.core.policy.lint import Finding, corrected, lint_policy
+from smtpgate.core.policy.finding import Finding
+from smtpgate.core.policy.lint import lint_policy
+from smtpgate.core.policy.lint_regex import corrected
 from smtpgate.core.policy.match import glob_match
 from smtpgate.core.policy.principals import Caller
 from smtpgate.core.policy.printing import print_policy

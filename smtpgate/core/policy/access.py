@@ -17,8 +17,6 @@ from smtpgate.core.policy.principals import Who, who_is
 from smtpgate.core.policy.statement import Determining, Policy, Statement
 from smtpgate.core.policy.variables import Context
 
-__all__ = ["Access", "Clause", "in_words", "possible_access"]
-
 _SHOWN: Final = 3
 _ABOUT_CALLER: Final = ("aws:principal", "aws:user")
 

@@ -11,16 +11,6 @@ from typing import Final
 from smtpgate.core.policy.problem import Problem, shown
 from smtpgate.core.policy.statement import Policy
 
-__all__ = [
-    "MAX_POLICIES",
-    "MAX_POLICY_OCTETS",
-    "MAX_USER_POLICY_CHARACTERS",
-    "attachment_problems",
-    "characters_of",
-    "is_policy_name",
-    "user_attachment_problems",
-]
-
 MAX_POLICIES: Final = 20
 MAX_POLICY_OCTETS: Final = 4096
 # IAM's limits of one managed policy, and of all inline policies; white space does not count.

@@ -31,15 +31,6 @@ from smtpgate.core.policy.operators import NULL, OPERATORS, SET_OPERATORS, Opera
 from smtpgate.core.policy.problem import hint, shown
 from smtpgate.core.policy.variables import Context, Template, TemplateError, parse_template
 
-__all__ = [
-    "Condition",
-    "ConditionError",
-    "OperatorName",
-    "compile_condition",
-    "is_glob",
-    "read_operator",
-]
-
 Test = Callable[[Context], bool]
 _Fits = Callable[[str], bool]
 _IF_EXISTS: Final = "IfExists"

@@ -8,8 +8,6 @@ from smtpgate.core.policy.principals import Caller
 from smtpgate.core.policy.statement import Determining, Kind
 from smtpgate.core.policy.variables import Context
 
-__all__ = ["Decision", "NearestMiss", "Outcome", "Request", "Said", "Side"]
-
 Said = Literal["allow", "explicit-deny", "implicit-deny", "not-needed"]
 
 

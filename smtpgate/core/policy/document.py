@@ -40,8 +40,6 @@ from smtpgate.core.policy.strict_json import (
 )
 from smtpgate.core.policy.variables import Template, TemplateError, parse_template
 
-__all__ = ["VERSIONS", "WITH_VARIABLES", "parse_policy"]
-
 VERSIONS: Final = ("2012-10-17", "2008-10-17")
 WITH_VARIABLES: Final = "2012-10-17"
 _TOP: Final = ("Version", "Id", "Statement")

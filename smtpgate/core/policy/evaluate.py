@@ -18,8 +18,6 @@ from smtpgate.core.policy.principals import Caller, Who, who_is
 from smtpgate.core.policy.statement import Determining, Kind, Policy, Statement, Topic
 from smtpgate.core.policy.variables import Context
 
-__all__ = ["evaluate", "names_caller"]
-
 # What a request's context says of the caller itself.
 _ABOUT_CALLER: Final = ("aws:principal", "aws:userid", "aws:username")
 

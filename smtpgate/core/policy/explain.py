@@ -16,8 +16,6 @@ from smtpgate.core.policy.principals import Principals, Who
 from smtpgate.core.policy.statement import Kind, Policy, Statement
 from smtpgate.core.policy.variables import Context
 
-__all__ = ["nearest_miss"]
-
 _MAX_VALUES: Final = 3
 _MAX_TEXT: Final = 120
 

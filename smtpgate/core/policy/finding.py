@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-__all__ = ["CODES", "Finding", "Severity", "found"]
-
 Severity = Literal["error", "warning", "info"]
 
 CODES: Final[dict[str, Severity]] = {

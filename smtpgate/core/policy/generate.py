@@ -19,8 +19,6 @@ from smtpgate.core.policy.statement import Effect, compile_actions
 from smtpgate.core.policy.strict_json import Json, JsonObject, print_json
 from smtpgate.core.policy.values import read_instant, read_network
 
-__all__ = ["Wishes", "WishesError", "generate_policy"]
-
 T = TypeVar("T")
 _CHECKED: Final = "ses:sendrawemail"
 # Signs that neither a glob, nor a variable, nor quotes give another meaning.

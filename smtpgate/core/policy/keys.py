@@ -13,8 +13,6 @@ from typing import Final, Literal
 
 from smtpgate.core.policy.problem import hint, shown
 
-__all__ = ["KEYS", "Key", "KeyType", "is_key", "is_multivalued", "key_problem", "known_key"]
-
 KeyType = Literal["string", "address", "arn", "bool", "date", "ip", "number"]
 Presence = Literal["always", "sometimes", "never"]
 

@@ -9,17 +9,15 @@ from smtpgate.core.policy.attachment import (
     characters_of,
 )
 from smtpgate.core.policy.document import WITH_VARIABLES
-from smtpgate.core.policy.finding import CODES, Finding, Severity, found
+from smtpgate.core.policy.finding import Finding, found
 from smtpgate.core.policy.lint_conditions import condition_findings
 from smtpgate.core.policy.lint_contradictions import contradictions
-from smtpgate.core.policy.lint_regex import corrected, regex_findings
+from smtpgate.core.policy.lint_regex import regex_findings
 from smtpgate.core.policy.lint_statements import is_about_others, statement_findings
 from smtpgate.core.policy.lint_values import value_findings
 from smtpgate.core.policy.problem import shown
 from smtpgate.core.policy.statement import Policy, Statement
 from smtpgate.core.policy.strict_json import Json, parse_json
-
-__all__ = ["CODES", "Finding", "Severity", "corrected", "lint_policy"]
 
 _NEAR_LIMIT: Final = MAX_POLICY_OCTETS * 9 // 10
 

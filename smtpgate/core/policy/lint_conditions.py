@@ -13,8 +13,6 @@ from smtpgate.core.policy.operators import NULL, Family
 from smtpgate.core.policy.problem import shown
 from smtpgate.core.policy.statement import Statement
 
-__all__ = ["condition_findings"]
-
 # A value of a key of that type can never be read as one of these.
 _UNREADABLE: Final[dict[KeyType, frozenset[Family]]] = {
     "address": frozenset({"number", "date", "bool", "ip", "arn"}),

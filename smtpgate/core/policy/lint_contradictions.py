@@ -9,8 +9,6 @@ from smtpgate.core.policy.keys import is_multivalued
 from smtpgate.core.policy.operators import NULL
 from smtpgate.core.policy.statement import Statement
 
-__all__ = ["contradictions"]
-
 
 def contradictions(statement: Statement) -> Iterator[Finding]:
     """What the conditions of a statement ask of one key and cannot get together."""

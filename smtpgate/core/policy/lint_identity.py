@@ -12,8 +12,6 @@ from smtpgate.core.policy.lint_regex import as_globs
 from smtpgate.core.policy.problem import shown
 from smtpgate.core.policy.statement import Statement
 
-__all__ = ["outside_findings"]
-
 _KEY: Final = "ses:fromaddress"
 _HOST: Final = re.compile(r"[A-Za-z0-9.-]+")
 _WILD: Final = ("*", "?", "${")

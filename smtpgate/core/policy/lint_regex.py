@@ -16,8 +16,6 @@ from smtpgate.core.policy.match import glob_match
 from smtpgate.core.policy.problem import PolicyError, shown
 from smtpgate.core.policy.strict_json import Json, JsonObject, parse_json, print_json
 
-__all__ = ["as_globs", "corrected", "regex_findings"]
-
 _TAG_IDIOM: Final = "+.*@"
 _ESCAPED_TAG: Final = "\\+.*@"
 _SIGNS: Final = ("\\", ".+@", _TAG_IDIOM)

@@ -11,8 +11,6 @@ from smtpgate.core.policy.principals import Principals
 from smtpgate.core.policy.problem import shown
 from smtpgate.core.policy.statement import ANYTHING, Kind, Statement
 
-__all__ = ["is_about_others", "statement_findings"]
-
 _CHECKED: Final = "ses:SendRawEmail"
 _SENDING: Final = {
     name.lower(): name

@@ -13,8 +13,6 @@ from smtpgate.core.policy.operators import Family
 from smtpgate.core.policy.problem import shown
 from smtpgate.core.policy.statement import Statement
 
-__all__ = ["value_findings"]
-
 # Epoch seconds before that are no moment that a policy is about.
 _FIRST_LIKELY: Final = 946_684_800  # 2000-01-01T00:00:00Z
 _WHOLE: Final = re.compile(r"[0-9]{1,12}")

@@ -11,17 +11,6 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final
 
-__all__ = [
-    "Matcher",
-    "Piece",
-    "Wild",
-    "any_arn",
-    "any_glob",
-    "glob_match",
-    "is_arn_pattern",
-    "pieces_of",
-]
-
 Matcher = Callable[[str], bool]
 
 

@@ -22,8 +22,6 @@ from smtpgate.core.policy.values import (
     read_number,
 )
 
-__all__ = ["NULL", "OPERATORS", "SET_OPERATORS", "Family", "Operator", "Verdict"]
-
 Family = Literal["string", "number", "date", "bool", "binary", "ip", "arn", "null"]
 Verdict = Callable[[str], bool | None]
 Text = Sequence[Piece]

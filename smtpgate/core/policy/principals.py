@@ -15,8 +15,6 @@ from typing import Final
 from smtpgate.core.policy.problem import hint, shown
 from smtpgate.core.policy.strict_json import Json, kind_of
 
-__all__ = ["Caller", "Principals", "Report", "Who", "read_principals", "who_is"]
-
 Report = Callable[[str, str], None]
 
 _ACCOUNT: Final = re.compile(r"[0-9]{12}")

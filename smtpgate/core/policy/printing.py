@@ -6,8 +6,6 @@ from smtpgate.core.policy.principals import Principals
 from smtpgate.core.policy.statement import Policy, Statement
 from smtpgate.core.policy.strict_json import Json, JsonObject, print_json
 
-__all__ = ["print_policy"]
-
 
 def print_policy(policy: Policy) -> str:
     """The policy as an indented JSON document, which reads back as the same policy."""

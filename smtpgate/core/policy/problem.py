@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
 
-__all__ = ["PolicyError", "Problem", "hint", "printable", "shown"]
-
 _MAX_SHOWN: Final = 80
 
 

@@ -10,19 +10,6 @@ from smtpgate.core.policy.match import any_arn, any_glob, pieces_of
 from smtpgate.core.policy.principals import Principals, Who
 from smtpgate.core.policy.variables import Context, Template
 
-__all__ = [
-    "ANYTHING",
-    "Applicable",
-    "Determining",
-    "Effect",
-    "Kind",
-    "Policy",
-    "Statement",
-    "Topic",
-    "compile_actions",
-    "compile_resources",
-]
-
 Kind = Literal["identity", "user"]
 Effect = Literal["Allow", "Deny"]
 ANYTHING: Final = "*"

@@ -12,8 +12,6 @@ from typing import Final, TypeAlias
 
 from smtpgate.core.policy.problem import PolicyError, Problem, shown
 
-__all__ = ["Json", "JsonObject", "Number", "kind_of", "parse_json", "print_json"]
-
 _MAX_DEPTH: Final = 24
 _SPACE: Final = re.compile(r"[ \t\r\n]*+")
 _STRING: Final = re.compile(

@@ -13,18 +13,6 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
-__all__ = [
-    "Network",
-    "as_network",
-    "in_network",
-    "read_address",
-    "read_binary",
-    "read_bool",
-    "read_instant",
-    "read_network",
-    "read_number",
-]
-
 _REMEMBERED: Final = 256
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?")
 _EPOCH: Final = re.compile(r"(?P<seconds>-?[0-9]{1,12})(?:\.(?P<fraction>[0-9]{1,9}))?")

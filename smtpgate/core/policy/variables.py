@@ -13,8 +13,6 @@ from smtpgate.core.policy.keys import is_key, is_multivalued, key_problem
 from smtpgate.core.policy.match import Piece, pieces_of
 from smtpgate.core.policy.problem import shown
 
-__all__ = ["Context", "Template", "TemplateError", "Variable", "parse_template"]
-
 Context = Mapping[str, tuple[str, ...]]
 
 _ESCAPES: Final = frozenset("*?$")

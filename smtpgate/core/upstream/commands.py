@@ -10,21 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from smtpgate.core.address import Mailbox
-from smtpgate.core.envelope import Envelope
+from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.secret import Secret
 from smtpgate.core.upstream.delivery import LacksExtensionError
-
-__all__ = [
-    "CommandError",
-    "Octets",
-    "command_line",
-    "ehlo_command",
-    "login_response",
-    "mail_command",
-    "plain_command",
-    "rcpt_command",
-    "wire_pieces",
-]
 
 Octets = bytes | memoryview
 

@@ -15,17 +15,6 @@ from dataclasses import dataclass
 from smtpgate.core.address import Mailbox
 from smtpgate.core.reply import Reply
 
-__all__ = [
-    "ClientGoneError",
-    "Delivery",
-    "InDoubtError",
-    "LacksExtensionError",
-    "RecipientReply",
-    "UpstreamBusyError",
-    "UpstreamProtocolError",
-    "UpstreamUnavailableError",
-]
-
 
 class UpstreamUnavailableError(Exception):
     """Nothing was accepted: no connection, TLS or login, or silence before the final dot."""

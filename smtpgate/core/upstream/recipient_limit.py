@@ -5,8 +5,6 @@ from typing import Final
 from smtpgate.core.reply import Reply
 from smtpgate.core.upstream.delivery import Delivery
 
-__all__ = ["is_too_many", "recipient_limit"]
-
 _CODES: Final = frozenset({452, 552})
 
 

@@ -16,8 +16,6 @@ from typing import Final
 
 from smtpgate.core.reply import Reply
 
-__all__ = ["Answer", "ReplyError", "ReplyReader", "as_reply", "extensions_of"]
-
 # RFC 5321 §4.5.3.1.5 says 512 octets a line; servers that quote a refused address or a URL go
 # beyond it. The other two bound what one reply can cost: EHLO of the largest servers has some
 # 25 lines.

@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from smtpgate.core.envelope import Envelope
+from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.reply import Reply
 from smtpgate.core.upstream.commands import (
     CommandError,
@@ -63,8 +63,6 @@ from smtpgate.core.upstream.steps import (
     Step,
     Terms,
 )
-
-__all__ = ["TRANSITIONS", "UpstreamSession"]
 
 _SIZE_DIGITS: Final = 20  # RFC 1870 §4
 

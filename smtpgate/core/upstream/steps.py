@@ -13,18 +13,6 @@ from smtpgate.core.upstream.delivery import (
     UpstreamUnavailableError,
 )
 
-__all__ = [
-    "Done",
-    "Failed",
-    "Ready",
-    "Send",
-    "SendMessage",
-    "StartTls",
-    "State",
-    "Step",
-    "Terms",
-]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:

@@ -18,8 +18,6 @@ from smtpgate.directory.declared.present import read_present
 from smtpgate.directory.declared.said import ObjectKey, Said, all_said
 from smtpgate.directory.store import DirectoryStore
 
-__all__ = ["APPLIED", "FORCED", "apply", "planned"]
-
 # What the audit log calls documents that were applied.
 APPLIED: Final = "apply-documents"
 FORCED: Final = "force-documents"

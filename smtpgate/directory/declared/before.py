@@ -20,8 +20,6 @@ from smtpgate.directory.declared.present import Present
 from smtpgate.directory.declared.said import ObjectKey, Said, plain
 from smtpgate.directory.schema import applied_objects, audit_log
 
-__all__ = ["FROM_DOCUMENTS", "Before", "Keeping", "keep", "keeping", "read_before"]
-
 # What the origin of a change begins with that a gate made from its documents.
 FROM_DOCUMENTS: Final = "directory.apply = "
 _COLUMNS: Final = tuple(applied_objects.c[name] for name in ObjectKey._fields)

@@ -5,23 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from smtpgate.core.dkim_stages import Stage
+from smtpgate.config.toml import Location, dotted_key
 from smtpgate.core.identity import PrivateKey
+from smtpgate.core.proof.dkim_stages import Stage
 from smtpgate.core.secret import Secret
-from smtpgate.tomlfile import Location, dotted_key
-
-__all__ = [
-    "Declared",
-    "DeclaredAccount",
-    "DeclaredDkimKey",
-    "DeclaredIdentity",
-    "DeclaredKey",
-    "DeclaredPolicy",
-    "DeclaredUser",
-    "Limits",
-    "Pause",
-    "Place",
-]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,18 @@ from pydantic import (
     model_validator,
 )
 
-from smtpgate.config_values import Moment, Network, Quota, Rate
+from smtpgate.config.toml import (
+    Array,
+    FileProblemsError,
+    Location,
+    Reading,
+    Table,
+    problems,
+    read_toml,
+    reason,
+    validate,
+)
+from smtpgate.config.values import Moment, Network, Quota, Rate
 from smtpgate.core.account import MAX_QUOTA
 from smtpgate.core.address import AddressError, parse_domain
 from smtpgate.core.arn import ArnError, identity_name
@@ -39,30 +50,6 @@ from smtpgate.core.naming import (
 from smtpgate.core.policy import PolicyError, is_policy_name
 from smtpgate.core.policy.strict_json import Json, Number, kind_of, parse_json
 from smtpgate.directory.quotas import MAX_CAPS
-from smtpgate.tomlfile import (
-    Array,
-    FileProblemsError,
-    Location,
-    Reading,
-    Table,
-    problems,
-    read_toml,
-    reason,
-    validate,
-)
-
-__all__ = [
-    "AccessKeyTable",
-    "AccountTable",
-    "CapTable",
-    "DirectoryError",
-    "DkimTable",
-    "Document",
-    "IdentityTable",
-    "LimitsTable",
-    "UserTable",
-    "read_documents",
-]
 
 # A policy is a JSON file too; so that none is taken for a document, documents are told by name.
 _TOML: Final = ".toml"

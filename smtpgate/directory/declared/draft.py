@@ -41,8 +41,6 @@ from smtpgate.directory.policies import PolicyPlace, PolicyRow, remove_policies
 from smtpgate.directory.quotas import QuotaPlace, QuotaWrite, write_quotas
 from smtpgate.directory.users import UserRow, add_users, remove_users, update_user
 
-__all__ = ["draft"]
-
 _Changes: TypeAlias = Mapping[str, Any]
 # Of a user, what are no limits.
 _FIELDS: Final = ("path", "tags")

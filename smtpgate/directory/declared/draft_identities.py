@@ -6,9 +6,9 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
-from smtpgate.core.dkim_stages import Stage
 from smtpgate.core.identity import PrivateKey
-from smtpgate.core.verification import NOT_STARTED, begin, vouched
+from smtpgate.core.proof.dkim_stages import Stage
+from smtpgate.core.proof.verification import NOT_STARTED, begin, vouched
 from smtpgate.directory.change import Change, Subject
 from smtpgate.directory.declared.content import DeclaredDkimKey, DeclaredIdentity
 from smtpgate.directory.declared.draft_limits import cap_steps
@@ -42,9 +42,7 @@ from smtpgate.directory.identities import (
 )
 from smtpgate.directory.policies import PolicyPlace, PolicyRow, remove_policies
 from smtpgate.directory.sealing import MasterKeys
-from smtpgate.private_keys import dns_record
-
-__all__ = ["identity_steps"]
+from smtpgate.signing.private_keys import dns_record
 
 _OTHERWISE: Final = "another private key than the documents have"
 _TRUSTED: Final = "verified by trust"

@@ -39,8 +39,6 @@ from smtpgate.directory.keys import (
 from smtpgate.directory.quotas import QuotaPlace, QuotaWrite, write_quotas
 from smtpgate.directory.sealing import MasterKeys, SealError
 
-__all__ = ["access_key_away", "access_key_steps"]
-
 _Owner: TypeAlias = tuple[str, str | None]
 _FIELDS: Final = ("expires_at", "networks", "is_active")
 _OTHERWISE: Final = "another secret than the documents have"

@@ -19,8 +19,6 @@ from smtpgate.directory.declared.plan import Step
 from smtpgate.directory.declared.said import ObjectKey, cap_key, said_of_cap
 from smtpgate.directory.quotas import MAX_CAPS, Quota, QuotaPlace, QuotaWrite, write_quotas
 
-__all__ = ["cap_steps", "first_limits", "limits_told", "new_limits"]
-
 _NONE: Final = Limits()
 
 

@@ -27,16 +27,6 @@ from smtpgate.directory.policies import (
 )
 from smtpgate.directory.sealing import MasterKeys
 
-__all__ = [
-    "Drafting",
-    "Order",
-    "Ordered",
-    "differences",
-    "joined",
-    "policy_steps",
-    "stated",
-]
-
 # How documents call what a column is not called after.
 _WORDS: Final = {
     "organization_id": "organization",

@@ -28,8 +28,6 @@ from smtpgate.directory.quotas import Quota, QuotaPlace
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.users import UserRow
 
-__all__ = ["export"]
-
 _Table: TypeAlias = dict[str, Any]
 # By their paths in the folder.
 _Files: TypeAlias = dict[PurePosixPath, bytes]

@@ -6,8 +6,6 @@ from smtpgate.directory.declared.present import Present
 from smtpgate.directory.declared.said import ObjectKey, Said, owner_text
 from smtpgate.directory.quotas import Quota, QuotaPlace, limits_in
 
-__all__ = ["held"]
-
 
 def held(present: Present, key: ObjectKey) -> Said | None:
     """The fields of an object as they are now; ``None`` when the directory has it not."""

@@ -12,9 +12,7 @@ from smtpgate.directory.dkim import private_key_place
 from smtpgate.directory.schema import dkim_keys
 from smtpgate.directory.sealing import MasterKeys, SealError
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.private_keys import load_private_key
-
-__all__ = ["key_loader"]
+from smtpgate.signing.private_keys import load_private_key
 
 _KEY: Final = (
     dkim_keys.c.account_id,

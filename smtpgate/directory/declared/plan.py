@@ -9,8 +9,6 @@ from typing import Any, Final, Literal, TypeAlias
 from smtpgate.directory.change import Change
 from smtpgate.directory.declared.said import Said
 
-__all__ = ["Columns", "Drift", "Plan", "Sign", "Step", "Work"]
-
 Sign: TypeAlias = Literal["+", "~", "-"]
 # Does some steps of one kind together.
 Work: TypeAlias = Callable[[Change, Sequence[Any]], Awaitable[object]]

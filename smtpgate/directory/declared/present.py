@@ -25,8 +25,6 @@ from smtpgate.directory.schema import (
 )
 from smtpgate.directory.users import UserRow, user_page
 
-__all__ = ["Present", "read_present"]
-
 A = TypeVar("A")
 T = TypeVar("T")
 # An account with the key of a user, or with the name of an identity.

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from smtpgate.config.toml import FileNotReadableError, read_bytes, read_private, read_secret
 from smtpgate.core.address import MAX_DOMAIN_OCTETS
 from smtpgate.core.arn import ArnError, IdentityArn
-from smtpgate.core.dkim_record import dkim_name
 from smtpgate.core.identity import PrivateKey
 from smtpgate.core.naming import MAX_ACTIVE_KEYS, user_key
+from smtpgate.core.proof.dkim_record import dkim_name
 from smtpgate.core.secret import Secret
 from smtpgate.directory.declared.content import (
     Declared,
@@ -37,10 +38,7 @@ from smtpgate.directory.declared.documents import (
     read_documents,
 )
 from smtpgate.directory.policies import PolicyPlace, policy_problems
-from smtpgate.private_keys import load_private_key
-from smtpgate.tomlfile import FileNotReadableError, read_bytes, read_private, read_secret
-
-__all__ = ["read_declared"]
+from smtpgate.signing.private_keys import load_private_key
 
 _CURE: Final = "; `smtpgate init' makes what is missing"
 # What an account says of itself; in one file only, while the rest may be spread over several.

@@ -22,29 +22,7 @@ from smtpgate.directory.declared.content import (
     Pause,
 )
 from smtpgate.directory.policies import PolicyPlace
-from smtpgate.private_keys import dns_record
-
-__all__ = [
-    "ObjectKey",
-    "Said",
-    "account_key",
-    "all_said",
-    "cap_key",
-    "dkim_object_key",
-    "identity_key",
-    "key_key",
-    "owner_text",
-    "plain",
-    "policy_key",
-    "said_of_account",
-    "said_of_cap",
-    "said_of_dkim_key",
-    "said_of_identity",
-    "said_of_key",
-    "said_of_policy",
-    "said_of_user",
-    "user_object_key",
-]
+from smtpgate.signing.private_keys import dns_record
 
 # By the fields' names, which are those of the columns where there is one.
 Said: TypeAlias = Mapping[str, Any]

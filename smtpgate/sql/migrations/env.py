@@ -2,8 +2,6 @@
 
 from alembic import context
 
-__all__ = ()
-
 context.configure(
     connection=context.config.attributes["connection"],
     version_table=context.config.attributes["version_table"],

@@ -9,8 +9,6 @@ from sqlalchemy.dialects.postgresql import JSONB
 from smtpgate.directory.schema import APPEND_ONLY
 from smtpgate.sql.types import Moment
 
-__all__ = ["down_revision", "revision", "upgrade"]
-
 revision: Final = "0001"
 down_revision: Final = None
 

@@ -7,8 +7,6 @@ from alembic import op
 
 from smtpgate.sql.types import Moment
 
-__all__ = ["down_revision", "revision", "upgrade"]
-
 revision: Final = "0003"
 down_revision: Final = "0002"
 

@@ -5,8 +5,6 @@ from typing import Final
 import sqlalchemy as sa
 from alembic import op
 
-__all__ = ["down_revision", "revision", "upgrade"]
-
 revision: Final = "0002"
 down_revision: Final = "0001"
 

@@ -1,0 +1,298 @@
+"""TOML files read into models; what is wrong is told with file, key and the nearest known key.
+
+All problems of a file are told at once. A model that checks how its keys go together raises
+:func:`problems`, so that each of them is told with its own key too.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, TypeVar, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from smtpgate.core.policy.problem import hint, shown
+from smtpgate.core.secret import Secret
+
+M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+Location = tuple[int | str, ...]
+
+_BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
+_READABLE_BY_OTHERS: Final = 0o004
+
+
+class FileProblemsError(ValueError):
+    """What is wrong with files that people write: one problem a line."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems: tuple[str, ...] = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a file is read: paths in it are relative to its folder, and must exist or not."""
+
+    folder: Path
+    require_files: bool = True
+    warnings: list[str] = field(default_factory=list)
+
+
+class Table(BaseModel):
+    """A table of a TOML file: frozen, strict, and with no unknown keys.
+
+    ``written_as`` has the fields that the file spells otherwise, or (``None``) not at all.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+    written_as: ClassVar[Mapping[str, str | None]] = {}
+
+    @classmethod
+    def known_keys(cls) -> tuple[str, ...]:
+        """The keys that may stand in the file."""
+        fields = cls.model_fields.items()
+        keys = (cls.written_as.get(name, found.alias or name) for name, found in fields)
+        return tuple(key for key in keys if key is not None)
+
+
+def problems(found: Sequence[tuple[Location, str]]) -> PydanticCustomError:
+    """What a model's validator raises: pairs of a key, relative to the model, and a problem."""
+    return PydanticCustomError("problems", "see the context", {"problems": tuple(found)})
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def as_path(value: object, info: ValidationInfo) -> object:
+    """A path of the file as one that can be opened; a value that is no text stays as it is."""
+    if isinstance(value, Path):
+        value = str(value)
+    if not isinstance(value, str):
+        return value
+    if not value or "\0" in value:
+        raise ValueError("must be the path of a file or folder")
+    return info.context.folder / value if isinstance(info.context, Reading) else Path(value)
+
+
+def _must_exist(is_there: Callable[[Path], bool], what: str, cure: str = "") -> BeforeValidator:
+    def check(value: object, info: ValidationInfo) -> object:
+        path, reading = as_path(value, info), info.context
+        if isinstance(path, Path) and isinstance(reading, Reading) and reading.require_files:
+            if not path.exists():
+                raise ValueError(f"there is no {path}{cure}")
+            if not is_there(path):
+                raise ValueError(f"{path} is no {what}")
+        return path
+
+    return BeforeValidator(check)
+
+
+def _private(path: object, info: ValidationInfo) -> object:
+    reading = info.context
+    if isinstance(path, Path) and isinstance(reading, Reading) and path.exists():
+        read_private(path, reading.warnings)
+    return path
+
+
+Array = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
+MadeFile = Annotated[Path, _must_exist(Path.is_file, "file", "; `smtpgate init' makes it")]
+PrivateFile = Annotated[MadeFile, AfterValidator(_private)]
+ExistingFile = Annotated[Path, _must_exist(Path.is_file, "file")]
+FileOrFolder = Annotated[Path, _must_exist(Path.exists, "file or folder")]
+OwnPath = Annotated[Path, BeforeValidator(as_path)]
+
+
+def reason(error: OSError) -> str:
+    """The system's words for an error, in our form."""
+    words = error.strerror or type(error).__name__
+    return words[:1].lower() + words[1:]
+
+
+class FileNotReadableError(ValueError):
+    """A file that is named and cannot be read."""
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content. Raises FileNotReadableError."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileNotReadableError(f"{path} cannot be read: {reason(error)}") from None
+
+
+def read_private(path: Path, warnings: list[str]) -> bytes:
+    """A private file's content; warns when every user can read it.
+
+    Raises FileNotReadableError.
+    """
+    content = read_bytes(path)
+    if path.stat().st_mode & _READABLE_BY_OTHERS:
+        warnings.append(f"{path} can be read by every user of this machine (chmod 600 it)")
+    return content
+
+
+def read_secret(path: Path, warnings: list[str]) -> Secret:
+    """The one line of a secret file. Raises ValueError."""
+    try:
+        text = read_private(path, warnings).decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8 text") from None
+    if not text.strip():
+        raise ValueError(f"{path} is empty")
+    if not text.isprintable():
+        raise ValueError(f"{path} holds more than one line, or a control character")
+    return Secret(text)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file. Raises FileProblemsError naming line and column."""
+    try:
+        return tomllib.loads(path.read_bytes().decode())
+    except OSError as error:
+        raise FileProblemsError([f"{path}: cannot be read: {reason(error)}"]) from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise FileProblemsError([f"{path}: is not UTF-8 text (at line {line})"]) from None
+    except tomllib.TOMLDecodeError as error:
+        text = str(error)
+        raise FileProblemsError(
+            [f"{path}: is not TOML: {text[:1].lower()}{text[1:]}"]
+        ) from None
+
+
+def validate(model: type[M], data: Mapping[str, Any], file: Path, reading: Reading) -> M:
+    """The model that the tables make. Raises FileProblemsError with every problem."""
+    try:
+        return model.model_validate(data, context=reading)
+    except ValidationError as error:
+        found = [
+            f"{file}: {dotted_key(location, data)}: {text}"
+            for details in error.errors(include_url=False)
+            for location, text in _told(details, model)
+        ]
+        raise FileProblemsError(found) from None
+
+
+def _told(details: ErrorDetails, model: type[BaseModel]) -> Iterator[tuple[Location, str]]:
+    location = tuple(part for part in details["loc"] if part != "[key]")
+    table = _table_at(model, location[:-1])
+    if details["type"] == "problems":
+        for key, text in details["ctx"]["problems"]:
+            yield (*_as_written(location, table), *key), text
+    elif details["type"] == "extra_forbidden":
+        known = table.known_keys() if table is not None else ()
+        yield location, f"is not a known key{hint(str(location[-1]), known)}"
+    else:
+        yield _as_written(location, table), _wording(details)
+
+
+def _as_written(location: Location, table: type[Table] | None) -> Location:
+    field_name = str(location[-1]) if location else ""
+    if table is None or field_name not in table.written_as:
+        return location
+    key = table.written_as[field_name]
+    return location[:-1] if key is None else (*location[:-1], key)
+
+
+def _wording(details: ErrorDetails) -> str:
+    """The problem in words; pydantic's own speak of Python's types."""
+    kind, seen, facts = details["type"], details["input"], details.get("ctx", {})
+    if kind in _WANTED:
+        return f"must be {_WANTED[kind]}, not {_kind_of(seen)}"
+    if kind in _BOUNDS:
+        return f"must be {_BOUNDS[kind]} {next(iter(facts.values())):.15g}, not {seen}"
+    if kind == "literal_error":
+        return _choice(re.findall(r"'([^']*)'", facts["expected"]), seen)
+    if kind == "value_error":
+        return str(facts["error"])
+    text = _WORDS.get(kind, details["msg"])
+    return text[:1].lower() + text[1:]
+
+
+def _choice(known: Sequence[str], seen: object) -> str:
+    text = shown(seen) if isinstance(seen, str) else _kind_of(seen)
+    near = hint(seen, known) if isinstance(seen, str) else ""
+    return f"must be {' or '.join(map(shown, known))}, not {text}{near}"
+
+
+_WORDS: Final = {
+    "missing": "is missing",
+    "string_too_short": "must not be empty",
+    "finite_number": "must be a finite number",
+}
+_WANTED: Final = {
+    "bool_type": "true or false",
+    "dict_type": "a table",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "model_type": "a table",
+    "path_type": "a path",
+    "is_instance_of": "a path",
+    "string_type": "a string",
+    "tuple_type": "an array",
+}
+_BOUNDS: Final = {
+    "greater_than": "more than",
+    "greater_than_equal": "at least",
+    "less_than": "less than",
+    "less_than_equal": "at most",
+}
+
+
+def _kind_of(value: object) -> str:
+    match value:
+        case None | bool():
+            return {None: "null", True: "true", False: "false"}[value]
+        case int() | float():
+            return f"the number {value}"
+        case str():
+            return "a string"
+        case list() | tuple():
+            return "an array"
+        case dict():
+            return "a table"
+        case _:
+            return "a date or time"
+
+
+def dotted_key(location: Location, data: object = None) -> str:
+    """The key as it is written in TOML; the models number some tables that ``data`` names."""
+    text = ""
+    for part in location:
+        if isinstance(part, int) and not isinstance(data, dict):
+            data = data[part] if isinstance(data, list) and part < len(data) else None
+            text += f"[{part}]"
+            continue
+        name = list(data)[part] if isinstance(part, int) and isinstance(data, dict) else part
+        data = data.get(name) if isinstance(data, dict) else None
+        is_bare = _BARE_KEY.fullmatch(str(name))
+        text += f".{name}" if is_bare else f'."{shown(str(name))[1:-1]}"'
+    return text.lstrip(".") or "the file"
+
+
+def _table_at(model: type[BaseModel], location: Location) -> type[Table] | None:
+    """The model that is responsible for the tables at that place."""
+    at: Any = model
+    for part in location:
+        if isinstance(at, type) and issubclass(at, BaseModel):
+            fields = at.model_fields
+            names = {found.alias or name: found.annotation for name, found in fields.items()}
+            at = names.get(str(part))
+        else:
+            at = next((a for a in reversed(get_args(at)) if a is not Ellipsis), None)
+    return at if isinstance(at, type) and issubclass(at, Table) else None

@@ -1,0 +1,199 @@
+"""The kinds of values that configuration keys have."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from pathlib import Path
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, ValidationInfo
+
+from smtpgate.config.toml import Location, Reading, as_path, problems, read_secret
+from smtpgate.core.account import MAX_RATE, UNLIMITED
+from smtpgate.core.address import AddressError, parse_domain
+from smtpgate.core.naming import network
+from smtpgate.core.proof.nameserver import Nameserver as NameserverAddress
+from smtpgate.core.proof.nameserver import parse_nameserver
+from smtpgate.core.proof.ownership import parse_label
+from smtpgate.core.secret import Secret
+
+_EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
+_LOCALHOST: Final = {"localhost", "127.0.0.1", "::1"}
+_REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
+_WELL_KNOWN_TARGETS: Final = ("stderr", "stdout")
+
+
+def _spelled(pattern: str, what: str) -> AfterValidator:
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if compiled.fullmatch(value) is None:
+            raise ValueError(f"must be {what}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _is_address(value: str) -> bool:
+    try:
+        ip_address(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _domain(value: str) -> str:
+    try:
+        return parse_domain(value)
+    except AddressError as error:
+        raise ValueError(f"must be a host name: {error}") from None
+
+
+def _host(value: str) -> str:
+    return value if _is_address(value) else _domain(value)
+
+
+def _bindable(value: str) -> str:
+    if value != "localhost" and not _is_address(value):
+        raise ValueError("must be an IP address of this machine; 0.0.0.0 and :: are all")
+    return value
+
+
+def _or_unlimited(is_right: Callable[[float], bool], what: str) -> AfterValidator:
+    def check(value: float) -> float:
+        if value != UNLIMITED and not is_right(value):
+            raise ValueError(f"must be {what}, or -1 (unlimited), not {value}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _secret(value: object, info: ValidationInfo) -> object:
+    """The content, when the value is the path of a file."""
+    if value is None or isinstance(value, Secret):
+        return value
+    path, reading = as_path(value, info), info.context
+    if not isinstance(path, Path) or not isinstance(reading, Reading):
+        raise ValueError("must be the path of a file that holds the secret")  # noqa: TRY004
+    if not reading.require_files and not path.exists():
+        return Secret("")
+    return read_secret(path, reading.warnings)
+
+
+def _log_target(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str | Path):
+        raise ValueError("must be stderr, stdout or the path of a file")  # noqa: TRY004
+    return value if value in _WELL_KNOWN_TARGETS else as_path(value, info)
+
+
+def _redis_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        is_right = bool(parts.scheme == "unix" or parts.hostname) and parts.port != 0
+    except ValueError:
+        is_right = False
+    else:
+        is_right = is_right and parts.scheme in _REDIS_SCHEMES
+        if parts.password or "password=" in parts.query:
+            raise ValueError("must hold no password; put the URL into a file named in url_file")
+    if not is_right:
+        raise ValueError("must be a URL such as rediss://redis.example.com:6379/0")
+    return value
+
+
+def _from_sections(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, Mapping):
+        value = tuple(value) if isinstance(value, list) else value
+    if not value:
+        raise problems([((), f"is missing; a section [{_section(info)}.NAME] is needed")])
+    if not isinstance(value, Mapping):
+        return value
+    found: list[tuple[Location, str]] = []
+    for name, table in value.items():
+        if not isinstance(table, Mapping):
+            text = f"stands in no named section; write [{_section(info)}.NAME]"
+            found.append(((name,), text))
+        elif "name" in table:
+            found.append(((name, "name"), "is not a known key; the name is the section's"))
+    if found:
+        raise problems(found)
+    return tuple({"name": name, **table} for name, table in value.items())
+
+
+def _section(info: ValidationInfo) -> str:
+    return (info.field_name or "").removesuffix("s")  # listeners, [listener.NAME]
+
+
+def _network(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("must be a text such as '192.0.2.0/24'")  # noqa: TRY004 - for Pydantic
+    return network(value)
+
+
+def _moment(value: object) -> object:
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise ValueError("must be a date and time with its zone, such as 2027-01-01T00:00:00Z")
+    return value
+
+
+def _nameserver(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("must be a text such as '192.0.2.1'")  # noqa: TRY004 - for Pydantic
+    return parse_nameserver(value)
+
+
+def _database_url(value: str) -> str:
+    if not value.startswith(("sqlite:///", "postgresql://")):
+        raise ValueError("must begin with sqlite:/// or postgresql://")
+    if re.search("//[^/@]*:[^/@]*@", value):
+        raise ValueError(
+            "holds a password; put the whole URL into a file and name it in `url_file'"
+        )
+    return value
+
+
+def is_same_place(address: str, host: str) -> bool:
+    """Whether who connects to the host meets what listens on the address."""
+    if address in _EVERYWHERE:
+        return is_loopback(host)
+    named = "localhost" in (address, host)
+    return address == host or (named and {address, host} <= _LOCALHOST)
+
+
+def share_an_address(one: str, other: str) -> bool:
+    """Whether sockets cannot listen on both with one port. "::" is for IPv6 alone."""
+    is_one_family = (":" in one) == (":" in other)
+    return one == other or (is_one_family and not _EVERYWHERE.isdisjoint({one, other}))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what goes there stays on this machine."""
+    return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
+
+
+# ``[listener.NAME]`` sections become models that know their names; there must be one.
+from_sections: Final = BeforeValidator(_from_sections)
+
+Domain = Annotated[str, AfterValidator(_domain)]
+Host = Annotated[str, AfterValidator(_host)]
+Address = Annotated[str, AfterValidator(_bindable)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+Name = Annotated[str, _spelled("[A-Za-z0-9_-]{1,64}", "named with letters, digits, - and _")]
+Region = Annotated[str, _spelled("[a-z0-9-]{1,32}", "a region's name, such as us-east-1")]
+Nameserver = Annotated[InstanceOf[NameserverAddress], BeforeValidator(_nameserver)]
+Label = Annotated[str, AfterValidator(parse_label)]
+DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+Quota = Annotated[int, _or_unlimited(lambda value: value >= 0, "0 or more")]
+Rate = Annotated[
+    float,
+    _or_unlimited(lambda value: 0 < value <= MAX_RATE, f"more than 0, at most {MAX_RATE}"),
+]
+RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+SecretFile = Annotated[InstanceOf[Secret] | None, BeforeValidator(_secret)]
+LogTarget = Annotated[Literal["stderr", "stdout"] | Path, BeforeValidator(_log_target)]

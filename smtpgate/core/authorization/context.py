@@ -1,0 +1,69 @@
+"""The request context: what conditions of policies may ask about one submission.
+
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from smtpgate.core.account import Principal
+from smtpgate.core.address import Mailbox
+from smtpgate.core.message.author import Author
+from smtpgate.core.message.envelope import Submission
+from smtpgate.core.policy import Context
+
+ACTION: Final = "ses:SendRawEmail"
+_API_VERSION: Final = "2"  # what SMTP counts as, by the SES developer guide
+
+
+def principal_context(principal: Principal, region: str) -> Context:
+    """The keys that are the same for every submission of a principal."""
+    context = {
+        "ses:apiversion": (_API_VERSION,),
+        "aws:principalarn": (principal.arn,),
+        "aws:principalaccount": (principal.account.id,),
+        "aws:principaltype": ("Account" if principal.is_root else "User",),
+        "aws:userid": (principal.user_id,),
+        "aws:requestedregion": (region,),
+    }
+    if principal.user_name is not None:
+        context["aws:username"] = (principal.user_name,)
+    if principal.account.organization_id is not None:
+        context["aws:principalorgid"] = (principal.account.organization_id,)
+    for key, value in principal.tags:
+        context[f"aws:principaltag/{key.lower()}"] = (value,)
+    return context
+
+
+def submission_context(submission: Submission, region: str) -> Context:
+    """The keys that are the same for every From mailbox of a submission."""
+    envelope, client = submission.envelope, submission.client
+    context = {
+        **principal_context(submission.principal, region),
+        "ses:recipients": recipient_values(envelope.recipients),
+        "aws:currenttime": (f"{submission.received_at:%Y-%m-%dT%H:%M:%SZ}",),
+        "aws:epochtime": (str(int(submission.received_at.timestamp())),),
+        "aws:securetransport": ("true" if client.tls_version else "false",),
+        "aws:sourceip": (client.address,),
+    }
+    if envelope.reverse_path.mailbox is not None:
+        context["ses:feedbackaddress"] = (str(envelope.reverse_path.mailbox),)
+    return context
+
+
+def recipient_values(recipients: Iterable[Mailbox]) -> tuple[str, ...]:
+    """Each recipient, and each to which the next server may route it instead."""
+    values: dict[str, None] = {}
+    for recipient in recipients:
+        values[str(recipient)] = None
+        if not recipient.local_part.isalnum():
+            values.update((str(other), None) for other in recipient.routes())
+    return tuple(values)
+
+
+def author_context(context: Context, author: Author) -> Context:
+    """The same with the keys of one From mailbox."""
+    context = {**context, "ses:fromaddress": (str(author.mailbox),)}
+    if author.display_name is not None:
+        context["ses:fromdisplayname"] = (author.display_name,)
+    return context

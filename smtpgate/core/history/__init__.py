@@ -1,0 +1,1 @@
+"""The past: one record a message, how it is searched, summed and explained."""

@@ -1,0 +1,316 @@
+"""What the journal keeps of a submission, or of a refused login: enough to explain it later.
+
+Not the message: of its content only the addresses, and the subject where that is wanted. Not
+the policies either, but the text of each statement that counted, so that the explanation does
+not change with them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import zip_longest
+from typing import Final, Literal
+
+from smtpgate.core.address import Mailbox
+from smtpgate.core.events import (
+    AuthFailed,
+    MailRefused,
+    Stage,
+    SubmissionDone,
+    UsedIdentity,
+    from_identity,
+)
+from smtpgate.core.identity import names_covering
+from smtpgate.core.limits import Charge, Subject
+from smtpgate.core.message.author import Author
+from smtpgate.core.message.display_name import DisplayNameError, decoded
+from smtpgate.core.message.envelope import Client
+from smtpgate.core.message.headers import HeaderBlock
+from smtpgate.core.message.intent import SendingIntent
+from smtpgate.core.policy import Decision, Outcome, Side
+from smtpgate.core.reply import CATALOGUE, MASKED_DETAIL, MASKED_REASON, Reply
+
+RecordKind = Literal["submission", "mail", "login"]
+RecordOutcome = Literal["relaying", "accepted", "deferred", "refused", "in-doubt"]
+
+_MAX_TEXT: Final = 1000
+_MAX_SUBJECT: Final = 200
+_MAX_CITED: Final = 20
+_NO_INTENT: Final = SendingIntent()
+
+
+@dataclass(frozen=True, slots=True)
+class LimitState:
+    """Whose limits a message was counted against, and how they stood with it; -1 is unlimited.
+
+    ``used_24h`` is ``None`` when it was refused before that was known.
+    """
+
+    subject: Subject
+    used_24h: int | None
+    max_24h_send: int
+    max_send_rate_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One submission with its verdict, one MAIL command or one login that was refused.
+
+    ``outcome`` is ``relaying`` from before the relay until the verdict. Of a login ``username``
+    is what the client claimed; of a submission it is the access key's id. ``recipients`` counts
+    them, ``forward_paths`` has them unless they are not to be kept. ``tags`` and
+    ``organization_id`` are the sender's as they were then. ``uncounted`` says why its
+    recipients were counted nowhere. ``is_masked``: only the owner of the identity that was
+    looked at last may learn the reason.
+    """
+
+    id: str
+    kind: RecordKind = "submission"
+    received_at: datetime
+    done_at: datetime | None = None
+    outcome: RecordOutcome
+    reason: str
+    detail: str = ""
+    reply: Reply | None = None
+    account_id: str = ""
+    user_arn: str = ""
+    username: str = ""
+    organization_id: str | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+    client: Client
+    reverse_path: Mailbox | None = None
+    recipients: int = 0
+    forward_paths: tuple[Mailbox, ...] | None = None
+    octets: int = 0
+    subject: str | None = None
+    intent: SendingIntent = _NO_INTENT
+    authors: tuple[Author, ...] = ()
+    sender: Author | None = None
+    resent: tuple[Author, ...] = ()
+    identities: tuple[UsedIdentity, ...] = ()
+    decision: Decision | None = None
+    is_masked: bool = False
+    limits: tuple[LimitState, ...] = ()
+    uncounted: str = ""
+    signing_domain: str | None = None
+    selectors: tuple[str, ...] = ()
+    upstream: str | None = None
+    upstream_reply: Reply | None = None
+    stage_s: tuple[tuple[Stage, float], ...] = ()
+
+    @property
+    def from_identity(self) -> str:
+        """The ARN of the identity that served From, or an empty text when that is not known."""
+        return from_identity(self.identities)
+
+    @property
+    def is_report(self) -> bool:
+        """Whether it passed as a relay's report."""
+        return any(used.role == "report" for used in self.identities)
+
+    @property
+    def owner_ids(self) -> tuple[str, ...]:
+        """The accounts whose identities were used, each once."""
+        return tuple(dict.fromkeys(owner_of(used.arn) for used in self.identities))
+
+    @property
+    def mailboxes(self) -> tuple[Mailbox, ...]:
+        """MAIL FROM, From, Sender and Resent-From: whatever an identity has to serve."""
+        found = [author.mailbox for author in self.authors]
+        if self.sender is not None:
+            found.append(self.sender.mailbox)
+        found += (author.mailbox for author in self.resent)
+        if self.reverse_path is not None:
+            found.append(self.reverse_path)
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of all identities that could matter to it."""
+        names = {name for mailbox in self.mailboxes for name in names_covering(mailbox)}
+        intent = self.intent
+        arns = (intent.source_arn, intent.from_arn, intent.return_path_arn)
+        names.update(arn.name for arn in arns if arn is not None)
+        if self.is_report:
+            names.update(
+                name for used in self.identities for name in names_covering(used.address)
+            )
+        return frozenset(names)
+
+    def may_be_seen_by(self, account_id: str) -> bool:
+        """Whether it is the account's own, or by one of its identities."""
+        return account_id == self.account_id or account_id in self.owner_ids
+
+    def masked_for(self, account_id: str) -> "Record":
+        """The record without what the account must not learn of another's identity."""
+        if not self.is_masked or account_id == owner_of(self._concerned):
+            return self
+        own = tuple(used for used in self.identities if owner_of(used.arn) == account_id)
+        return replace(
+            self,
+            reason=MASKED_REASON,
+            detail=MASKED_DETAIL,
+            decision=None,
+            identities=own,
+            stage_s=(),
+        )
+
+    @property
+    def _concerned(self) -> str:
+        """The ARN of the identity that was looked at last."""
+        return self.identities[-1].arn if self.identities else ""
+
+
+def owner_of(arn: str) -> str:
+    """The account field of an ARN, or an empty text."""
+    parts = arn.split(":", 5)
+    return parts[4] if len(parts) == 6 else ""
+
+
+def decided_identity(record: Record) -> str:
+    """The ARN of the identity that the decision is about.
+
+    Of what was let through that is the first From's; of a refusal the one looked at last.
+    """
+    if record.decision is None or not record.identities:
+        return ""
+    if record.decision.outcome is Outcome.ALLOW:
+        return record.from_identity
+    return record.identities[-1].arn
+
+
+def submission_record(
+    done: SubmissionDone, *, keep_recipients: bool, keep_subject: bool
+) -> Record:
+    """What is kept of a submission, as far as it has come by now."""
+    submission, principal = done.submission, done.submission.principal
+    account, envelope = principal.account, submission.envelope
+    client = replace(submission.client, helo=submission.client.helo[:_MAX_TEXT])
+    return Record(
+        id=submission.message_id,
+        received_at=submission.received_at,
+        done_at=done.done_at,
+        outcome=done.outcome,
+        reason=done.reason,
+        detail=done.detail[:_MAX_TEXT],
+        reply=_shortened(done.reply),
+        account_id=account.id,
+        user_arn=principal.arn,
+        username=submission.access_key_id,
+        organization_id=account.organization_id,
+        tags=principal.tags,
+        client=client,
+        reverse_path=envelope.reverse_path.mailbox,
+        recipients=len(envelope.recipients),
+        forward_paths=tuple(envelope.recipients) if keep_recipients else None,
+        octets=len(submission.message),
+        subject=_subject(done.header) if keep_subject and done.header else None,
+        intent=done.intent or _NO_INTENT,
+        authors=done.authors,
+        sender=done.sender,
+        resent=done.resent,
+        identities=done.identities,
+        decision=None if done.decision is None else _without_excess(done.decision),
+        is_masked=done.is_masked,
+        limits=_limits(done.charges, done.used),
+        uncounted=done.uncounted[:_MAX_TEXT],
+        signing_domain=done.signing_domain,
+        selectors=done.selectors,
+        upstream=done.upstream,
+        upstream_reply=_shortened(done.upstream_reply),
+        stage_s=tuple(done.stage_s.items()),
+    )
+
+
+def mail_record(event: MailRefused) -> Record:
+    """What is kept of a MAIL command that was refused, with which no message came."""
+    principal = event.principal
+    return Record(
+        id=event.message_id,
+        kind="mail",
+        received_at=event.at,
+        done_at=event.at,
+        outcome="deferred" if event.reply.is_transient else "refused",
+        reason=event.reason,
+        detail=event.detail[:_MAX_TEXT],
+        reply=_shortened(event.reply),
+        account_id=principal.account.id,
+        user_arn=principal.arn,
+        username=event.access_key_id,
+        organization_id=principal.account.organization_id,
+        tags=principal.tags,
+        client=replace(event.client, helo=event.client.helo[:_MAX_TEXT]),
+        limits=_limits(event.charges, ()),
+    )
+
+
+def _limits(charges: Sequence[Charge], used: Sequence[int]) -> tuple[LimitState, ...]:
+    return tuple(
+        LimitState(
+            charge.subject,
+            used_24h,
+            charge.limits.max_24h_send,
+            charge.limits.max_send_rate_per_s,
+        )
+        for charge, used_24h in zip_longest(charges, used)
+    )
+
+
+def login_record(event: AuthFailed, record_id: str) -> Record:
+    """What is kept of a refused login."""
+    return Record(
+        id=record_id,
+        kind="login",
+        received_at=event.at,
+        done_at=event.at,
+        outcome="refused",
+        reason=event.reason,
+        detail="; ".join(f"{key}: {value}" for key, value in event.facts.items())[:_MAX_TEXT],
+        reply=CATALOGUE["auth-invalid"],
+        username=event.username[:_MAX_TEXT],
+        client=replace(event.client, helo=event.client.helo[:_MAX_TEXT]),
+    )
+
+
+def _shortened(reply: Reply | None) -> Reply | None:
+    if reply is None or len(reply.text) <= _MAX_TEXT:
+        return reply
+    return reply.with_text(reply.text[:_MAX_TEXT])
+
+
+def _without_excess(decision: Decision) -> Decision:
+    """The decision with no more citations than anybody reads."""
+    sides = (decision.user_side, decision.identity_side)
+    if all(len(side.cited) <= _MAX_CITED for side in sides):
+        return decision
+    user, identity = map(_side_without_excess, sides)
+    kept = {*user.cited, *identity.cited}
+    determining = tuple(one for one in decision.determining if one in kept)
+    return replace(decision, user_side=user, identity_side=identity, determining=determining)
+
+
+def _side_without_excess(side: Side) -> Side:
+    return replace(side, cited=side.cited[:_MAX_CITED])
+
+
+def _subject(block: HeaderBlock) -> str | None:
+    """The subject as mail programs show it, or as it came when that is not clear."""
+    field = block.first(b"subject")
+    if field is None:
+        return None
+    text = field.value.decode("utf-8", "backslashreplace")
+    if "=?" in text:
+        text = _decoded(text)
+    shown = "".join(_printable(text[: _MAX_SUBJECT + 1]))  # it may be as long as the header
+    return shown if len(shown) <= _MAX_SUBJECT else shown[: _MAX_SUBJECT - 3] + "..."
+
+
+def _decoded(text: str) -> str:
+    try:
+        return decoded(text.split()).strip()
+    except DisplayNameError:
+        return text
+
+
+def _printable(text: str) -> Iterator[str]:
+    return (one if one.isprintable() else "?" for one in text)

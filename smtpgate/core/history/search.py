@@ -1,0 +1,86 @@
+"""What somebody looks for in the journal: all of it must fit."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from smtpgate.core.history.record import Record, owner_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What records must have; ``None`` is anything.
+
+    ``account_id`` is whose view it is: its own submissions, and those by its identities.
+    ``user`` is ``ACCOUNT/NAME``.
+    ``identity`` is an ARN, or the name of an identity that could matter. ``address`` is one of
+    the envelope, of From or of Sender, in whichever letter case.
+    """
+
+    account_id: str | None = None
+    user: str | None = None
+    identity: str | None = None
+    address: str | None = None
+    reason: str | None = None
+    outcome: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def fits(self, record: Record) -> bool:
+        """Whether a record is looked for.
+
+        An address is not compared when the recipients were not kept: the term that the record
+        was found by says that it fits.
+        """
+        if not self._fits_sender(record):
+            return False
+        if self.account_id is not None:
+            record = record.masked_for(self.account_id)
+        return (
+            self._fits_verdict(record)
+            and self._fits_time(record)
+            and (self.identity is None or _has_identity(record, self.identity))
+            and (self.address is None or _has_address(record, self.address))
+        )
+
+    def _fits_sender(self, record: Record) -> bool:
+        is_visible = self.account_id is None or record.may_be_seen_by(self.account_id)
+        return is_visible and (self.user is None or is_user(self.user, record.user_arn))
+
+    def _fits_verdict(self, record: Record) -> bool:
+        return self.reason in (None, record.reason) and self.outcome in (None, record.outcome)
+
+    def _fits_time(self, record: Record) -> bool:
+        at = record.received_at
+        return (self.since is None or at >= self.since) and (
+            self.until is None or at < self.until
+        )
+
+
+def is_user(user: str, arn: str) -> bool:
+    """Whether an ARN is that of the user ``ACCOUNT/NAME``, whatever its path.
+
+    Names of users are one whatever their letter case.
+    """
+    account_id, _, name = user.partition("/")
+    return owner_of(arn) == account_id and (
+        arn.rpartition("/")[2].casefold() == name.casefold() and "/" in arn
+    )
+
+
+def _has_identity(record: Record, identity: str) -> bool:
+    """Whether it used or named that identity, or could have used one of that name."""
+    if not identity.startswith("arn:"):
+        return identity in record.names
+    intent = record.intent
+    named = (intent.source_arn, intent.from_arn, intent.return_path_arn)
+    return any(used.arn == identity for used in record.identities) or any(
+        str(arn) == identity for arn in named if arn is not None
+    )
+
+
+def _has_address(record: Record, address: str) -> bool:
+    if record.forward_paths is None:
+        return True
+    wanted = address.casefold()
+    mailboxes = (*record.mailboxes, *record.forward_paths)
+    return any(str(mailbox).casefold() == wanted for mailbox in mailboxes)

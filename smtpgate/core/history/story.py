@@ -1,0 +1,351 @@
+"""The story of a record in plain words: who asked for what, what decided, what came of it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from smtpgate.core.account import UNLIMITED
+from smtpgate.core.events import AUTH_REASONS
+from smtpgate.core.history.advice import ADVICE, denial_advice
+from smtpgate.core.history.record import LimitState, Record, decided_identity, owner_of
+from smtpgate.core.message.author import Author
+from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
+from smtpgate.core.reply import INNER_REASONS, REASONS
+from smtpgate.core.upstream.verdict import OVER_LIMIT, over_limit, worded
+
+# No client waits longer for its verdict (RFC 5321 §4.5.3.2.6).
+_PATIENCE: Final = timedelta(minutes=10)
+_MAX_NAMED: Final = 10
+_INDENT: Final = "    "
+_OUTCOMES: Final = {
+    "relaying": "under way",
+    "accepted": "accepted",
+    "deferred": "put off: the client may try again",
+    "refused": "refused",
+    "in-doubt": "in doubt",
+}
+_HOW: Final = {
+    "named": "named by its ARN",
+    "inherited": "named for another role",
+    "own": "the sender's own",
+    "inferred": "not named; found because its policies name the sender",
+}
+_ROLES: Final = {
+    "source": "source",
+    "from": "From",
+    "sender": "Sender",
+    "resent": "Resent-From",
+    "return-path": "return path",
+    "report": "report to",
+}
+# Of a message that was refused for these, nothing was counted against limits.
+_NEVER_COUNTED: Final = frozenset({*OVER_LIMIT, "ledger-unavailable"})
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One part of a story."""
+
+    title: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A headline, and its parts in order."""
+
+    headline: str
+    sections: tuple[Section, ...]
+
+    def __str__(self) -> str:
+        parts = [self.headline]
+        for section in self.sections:
+            parts += ["", section.title, *(f"  {line}".rstrip() for line in section.lines)]
+        return "\n".join(parts) + "\n"
+
+
+def outcome_of(record: Record, now: datetime) -> str:
+    """The outcome; what has had no verdict for too long is in doubt."""
+    if record.outcome == "relaying" and now - record.received_at > _PATIENCE:
+        return "in-doubt"
+    return record.outcome
+
+
+def story_of(record: Record, now: datetime) -> Story:
+    """The story as of now."""
+    outcome = outcome_of(record, now)
+    reason = outcome if record.outcome == "relaying" else record.reason
+    words = _OUTCOMES[outcome]
+    told = words if reason in (outcome, words) else f"{words} ({reason})"
+    parts = _PARTS[record.kind](record, reason)
+    sections = tuple(Section(title, tuple(lines)) for title, lines in parts)
+    return Story(
+        f"{record.id}: {told}", tuple(section for section in sections if section.lines)
+    )
+
+
+_Part = tuple[str, Sequence[str]]
+
+
+def _login(record: Record, _reason: str) -> Iterator[_Part]:
+    yield (
+        "Who asked for what",
+        [f"Somebody tried to log in as `{record.username}'.", *_whence(record)],
+    )
+    yield "Why", [AUTH_REASONS.get(record.reason, record.reason), *_detail(record)]  # type: ignore[call-overload]
+    yield "What to change", [ADVICE[record.reason]]
+    yield "What the client heard", _heard(record)
+
+
+def _mail(record: Record, reason: str) -> Iterator[_Part]:
+    words = f"{record.user_arn} began a message, for account {record.account_id}."
+    yield "Who asked for what", [words, *_whence(record)]
+    yield "Why", [REASONS[reason], *_detail(record)]
+    yield "What to change", [ADVICE[reason]]
+    yield "Limits", list(_limits(record))
+    yield "What the client heard", _heard(record)
+
+
+def _submission(record: Record, reason: str) -> Iterator[_Part]:
+    yield "Who asked for what", [*_who(record), *_whence(record), *_what(record)]
+    yield "What was looked at", list(_looked_at(record))
+    yield "Which statement decided", list(_decided(record))
+    if record.outcome != "accepted":
+        meaning = REASONS.get(reason, "it is being relayed")
+        yield "Why", [meaning, *_detail(record)]
+        yield "What to change", list(_advice(record, reason))
+    yield "Limits", list(_limits(record))
+    yield "Signature", [_signature(record)]
+    yield "Upstream", [_upstream(record)]
+    yield "What the client heard", _heard(record)
+
+
+_PARTS: Final = {"login": _login, "mail": _mail, "submission": _submission}
+
+
+# -- who and what ------------------------------------------------------------------------------
+
+
+def _who(record: Record) -> Iterator[str]:
+    key = f" with access key {record.username}" if record.username else ""
+    yield f"{record.user_arn} sent a message{key}, charged to account {record.account_id}."
+
+
+def _whence(record: Record) -> Iterator[str]:
+    client, at = record.client, record.received_at
+    tls = f"with {client.tls_version}" if client.tls_version else "without TLS"
+    yield (
+        f"It came {at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03}Z from {client.address} "
+        f"({client.helo or 'no EHLO'}), by {client.protocol} {tls}, listener {client.listener}."
+    )
+
+
+def _what(record: Record) -> Iterator[str]:
+    path = "" if record.reverse_path is None else str(record.reverse_path)
+    yield f"MAIL FROM:<{path}>, {_recipients(record)}, {record.octets} octets."
+    if record.authors:
+        yield f"From: {', '.join(map(_shown, record.authors))}"
+    if record.sender is not None:
+        yield f"Sender: {_shown(record.sender)}"
+    if record.resent:
+        yield f"Resent by: {', '.join(map(_shown, record.resent))}"
+    if record.subject is not None:
+        yield f"Subject: {record.subject}"
+    intent = record.intent
+    named = {
+        "source": intent.source_arn,
+        "From": intent.from_arn,
+        "return path": intent.return_path_arn,
+    }
+    for role, arn in named.items():
+        if arn is not None:
+            yield f"Named for {role}: {arn}"
+
+
+def _recipients(record: Record) -> str:
+    number = f"{record.recipients} recipient{'' if record.recipients == 1 else 's'}"
+    paths = record.forward_paths
+    if paths is None:
+        return f"{number} (addresses are not kept)"
+    shown = ", ".join(str(mailbox) for mailbox in paths[:_MAX_NAMED])
+    left = len(paths) - _MAX_NAMED
+    return f"{number}: {shown}" + (f" and {left} more" if left > 0 else "")
+
+
+def _shown(author: Author) -> str:
+    if author.display_name is None:
+        return str(author.mailbox)
+    return f'"{author.display_name}" <{author.mailbox}>'
+
+
+# -- what decided ------------------------------------------------------------------------------
+
+
+def _looked_at(record: Record) -> Iterator[str]:
+    for used in record.identities:
+        yield f"{_ROLES[used.role]} {used.address}: {used.arn}, {_HOW[used.how]}"
+    if record.identities:
+        return
+    if record.is_masked:
+        yield "No identity whose policies name the sender."
+    else:
+        yield "No identity: it ended before one was found."
+
+
+def _decided(record: Record) -> Iterator[str]:
+    decision = record.decision
+    if decision is None:
+        return
+    yield f"About {decided_identity(record)}: {decision.outcome.value}."
+    for side in (decision.user_side, decision.identity_side):
+        yield from _side(side)
+
+
+def _side(side: Side) -> Iterator[str]:
+    if side.miss is not None and not side.miss.policy:
+        yield f"{side.name} policies do not allow it: they do not name the sender"
+        return
+    yield side.sentence
+    cited = [*side.cited, *([] if side.miss is None else [side.miss.statement])]
+    for one in cited:
+        yield from _text(one, is_one_of_many=len(cited) > 1)
+
+
+def _text(cited: Determining, *, is_one_of_many: bool) -> Iterator[str]:
+    """The statement as it was then."""
+    if cited.text:
+        if is_one_of_many:
+            yield f"{_INDENT}{cited}:"
+        yield from (f"{_INDENT}{line}" for line in cited.text.split("\n"))
+
+
+def _detail(record: Record) -> Iterator[str]:
+    if record.detail:
+        yield record.detail
+
+
+def _advice(record: Record, reason: str) -> Iterator[str]:
+    yield ADVICE[reason]
+    decision = record.decision
+    if reason != "implicit-deny" or decision is None:
+        return
+    for side in (decision.user_side, decision.identity_side):
+        if side.is_needed and side.outcome is Outcome.IMPLICIT_DENY:
+            yield denial_advice(side.name, side.miss.element if side.miss else None)
+
+
+# -- what came of it ---------------------------------------------------------------------------
+
+
+def _limits(record: Record) -> Iterator[str]:
+    for state in record.limits:
+        quota, rate, used = state.max_24h_send, state.max_send_rate_per_s, state.used_24h
+        of = "any number" if quota == UNLIMITED else str(quota)
+        pace = "any number" if rate == UNLIMITED else f"{rate:g}"
+        known = "" if used is None else f"; {used} used in 24 hours, this message counted"
+        yield f"Of {state.subject}: {of} in 24 hours, {pace} a second{known}."
+    yield _counted(record)
+
+
+def _counted(record: Record) -> str:
+    number = f"{record.recipients} recipient{'' if record.recipients == 1 else 's'}"
+    is_sent = record.outcome in ("accepted", "in-doubt", "relaying")
+    if record.uncounted:
+        return f"Nothing was counted for this message: {record.uncounted}"
+    if is_sent:
+        return f"{number} counted for this message."
+    reached = any(stage == "limits" for stage, _ in record.stage_s)
+    if not reached or record.reason in _NEVER_COUNTED:
+        return "Nothing was counted for this message."
+    return f"{number} counted, and given back since nothing was sent."
+
+
+def _signature(record: Record) -> str:
+    if record.signing_domain is None:
+        return "It was not signed."
+    selectors = ", ".join(f"s={selector}" for selector in record.selectors)
+    return f"Signed for d={record.signing_domain} with {selectors}."
+
+
+def _upstream(record: Record) -> str:
+    if record.upstream_reply is not None:
+        return f"{record.upstream} said: {record.upstream_reply}"
+    if record.outcome == "relaying":
+        return "It was about to be sent; there is no answer yet."
+    if any(stage == "relay" for stage, _ in record.stage_s) or record.outcome == "in-doubt":
+        return "There is no answer of the upstream."
+    return "Nothing was sent to the upstream."
+
+
+def _heard(record: Record) -> list[str]:
+    lines = [] if record.reply is None else [str(record.reply)]
+    if record.done_at is not None and record.kind == "submission":
+        total = (record.done_at - record.received_at) / timedelta(milliseconds=1)
+        stages = ", ".join(f"{stage} {s * 1000:.1f}" for stage, s in record.stage_s)
+        lines.append(f"after {total:.1f} ms ({stages})" if stages else f"after {total:.1f} ms")
+    return lines
+
+
+# -- for whom ----------------------------------------------------------------------------------
+
+
+def as_seen_by(record: Record, account_id: str) -> Record:
+    """The record without what is for the other side alone.
+
+    A sender learns what decided, but not the owner's policies; the owner learns what the
+    sender's policies said, but neither them nor its access key, and of limits only what it set
+    itself. Neither learns what the gate's insides said. A sender that no Allow is about does
+    not learn whether there is such an identity.
+    """
+    record = record.masked_for(account_id)
+    if record.reason in INNER_REASONS:
+        record = replace(record, detail="")
+    if account_id != record.account_id:
+        record = _without_limits_of_others(replace(record, username=""), account_id)
+    decision = record.decision
+    if decision is None:
+        return record
+    hidden = set[str]()
+    if account_id != record.account_id:
+        hidden.add("user")
+    if account_id != owner_of(decided_identity(record)):
+        hidden.add("identity")
+    return replace(record, decision=_without_texts(decision, hidden))
+
+
+def _without_limits_of_others(record: Record, account_id: str) -> Record:
+    kept = tuple(state for state in record.limits if _is_set_by(account_id, state))
+    own = any(record.detail.startswith(f"{state.subject}: ") for state in kept)
+    if record.reason in OVER_LIMIT and not own:
+        reply = worded(over_limit(record.reason), record.id)
+        return replace(record, limits=kept, detail="", reply=reply)
+    return replace(record, limits=kept)
+
+
+def _is_set_by(account_id: str, state: LimitState) -> bool:
+    return state.subject.kind == "identity" and owner_of(state.subject.name) == account_id
+
+
+def _without_texts(decision: Decision, hidden: set[str]) -> Decision:
+    def cite(cited: Determining) -> Determining:
+        return replace(cited, text="") if cited.side in hidden else cited
+
+    def miss(missed: NearestMiss | None) -> NearestMiss | None:
+        if missed is None or missed.side not in hidden:
+            return missed
+        if missed.side == "identity" and missed.element in ("Principal", "NotPrincipal"):
+            # Whom no Allow names does not learn how the policies are called.
+            return NearestMiss(missed.side, "", None, 0, missed.element, "", missed.seen)
+        return replace(missed, text="")
+
+    def side(one: Side) -> Side:
+        return replace(one, cited=tuple(map(cite, one.cited)), miss=miss(one.miss))
+
+    return replace(
+        decision,
+        determining=tuple(map(cite, decision.determining)),
+        user_side=side(decision.user_side),
+        identity_side=side(decision.identity_side),
+        nearest_miss=miss(decision.nearest_miss),
+    )

@@ -1,0 +1,249 @@
+"""Usage: what was sent, added up by sender, identity and time.
+
+A submission counts once, at the moment that it came in, for its sender: the delegate, when the
+identity is another's. The identity is the one that served From, and its owner sees what others
+sent with it. Points of 15 minutes are what Amazon SES tells of a sender for two weeks; days are
+kept for longer.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
+from typing import Final, Protocol
+
+from smtpgate.core.history.record import owner_of
+from smtpgate.core.reply import MASKED_REASON
+
+ACCEPTED: Final = "accepted"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_BARS: Final = "▁▂▃▄▅▆▇█"
+
+
+class Grain(IntEnum):
+    """How finely usage is added up; the value is the length in minutes."""
+
+    POINT = 15
+    DAY = 1440
+
+    @property
+    def length(self) -> timedelta:
+        """The time that one sum is of."""
+        return timedelta(minutes=self.value)
+
+    @property
+    def kept(self) -> timedelta:
+        """For how long sums are kept: points for 14 days, days for 13 months."""
+        return timedelta(days=14 if self is Grain.POINT else 400)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class UsageKey:
+    """What is added up apart: sender, identity and reason (``accepted`` is one of them)."""
+
+    account_id: str
+    user_arn: str
+    identity: str
+    reason: str
+
+    @property
+    def owner_id(self) -> str:
+        """The account that owns the identity, or an empty text."""
+        return owner_of(self.identity)
+
+    @property
+    def is_delegated(self) -> bool:
+        """Whether the identity is another account's."""
+        return self.owner_id not in ("", self.account_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Sums: submissions, those accepted of them, and recipients and octets of the accepted."""
+
+    attempts: int = 0
+    messages: int = 0
+    recipients: int = 0
+    octets: int = 0
+    bounces: int = 0
+    complaints: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.attempts + other.attempts,
+            self.messages + other.messages,
+            self.recipients + other.recipients,
+            self.octets + other.octets,
+            self.bounces + other.bounces,
+            self.complaints + other.complaints,
+        )
+
+    def __sub__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.attempts - other.attempts,
+            self.messages - other.messages,
+            self.recipients - other.recipients,
+            self.octets - other.octets,
+            self.bounces - other.bounces,
+            self.complaints - other.complaints,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """The sums of one time for one key."""
+
+    start: datetime
+    key: UsageKey
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The sums of a whole time for one sender and identity; ``attempts`` has one a unit."""
+
+    account_id: str
+    user_arn: str
+    identity: str
+    counts: Counts = Counts()
+    rejects: Mapping[str, int] = field(default_factory=dict)
+    attempts: tuple[int, ...] = ()
+
+
+def unit_of(grain: Grain, moment: datetime) -> int:
+    """The number of the unit that a moment is in, counted from 1970."""
+    return (moment - _EPOCH) // grain.length
+
+
+def start_of(grain: Grain, unit: int) -> datetime:
+    """The first moment of a unit."""
+    return _EPOCH + grain.length * unit
+
+
+class Counted(Protocol):
+    """What is asked of a record to count it."""
+
+    @property
+    def kind(self) -> str:
+        """``submission``, or what was refused before there was a message."""
+
+    @property
+    def outcome(self) -> str:
+        """What became of it."""
+
+    @property
+    def reason(self) -> str:
+        """Its reason code."""
+
+    @property
+    def account_id(self) -> str:
+        """Who sent it."""
+
+    @property
+    def user_arn(self) -> str:
+        """As which user."""
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether the sender must not learn the reason."""
+
+    @property
+    def from_identity(self) -> str:
+        """The ARN of the identity that served From."""
+
+    @property
+    def recipients(self) -> int:
+        """How many it was for."""
+
+    @property
+    def octets(self) -> int:
+        """How large it was."""
+
+
+def usage_of(record: Counted) -> tuple[UsageKey, Counts] | None:
+    """What a record adds; ``None`` without a message, and for what has no verdict yet.
+
+    What the sender must not learn is counted under the reason that it was given, for no
+    identity: sums are the sender's as much as the owner's.
+    """
+    if record.kind != "submission" or record.outcome == "relaying":
+        return None
+    identity, reason = record.from_identity, record.reason
+    if record.is_masked:
+        identity, reason = "", MASKED_REASON
+    key = UsageKey(record.account_id, record.user_arn, identity, reason)
+    if record.outcome != ACCEPTED:
+        return key, Counts(attempts=1)
+    return key, Counts(1, 1, record.recipients, record.octets)
+
+
+def summaries(
+    rows: Iterable[UsageRow], grain: Grain, first: int, units: int
+) -> Sequence[Summary]:
+    """The rows added up by sender and identity, those with most attempts first.
+
+    ``first`` is the number of the first unit that is looked at, ``units`` how many there are.
+    """
+    found: dict[tuple[str, str, str], list[UsageRow]] = {}
+    for row in rows:
+        key = row.key
+        found.setdefault((key.account_id, key.user_arn, key.identity), []).append(row)
+    made = [
+        Summary(
+            *who,
+            sum((row.counts for row in of_who), Counts()),
+            _rejects(of_who),
+            _attempts(of_who, grain, first, units),
+        )
+        for who, of_who in found.items()
+    ]
+    return sorted(made, key=lambda one: (-one.counts.attempts, one.user_arn, one.identity))
+
+
+def _rejects(rows: Iterable[UsageRow]) -> dict[str, int]:
+    rejects: dict[str, int] = {}
+    for row in rows:
+        if row.key.reason != ACCEPTED:
+            reason = row.key.reason
+            rejects[reason] = rejects.get(reason, 0) + row.counts.attempts
+    return dict(sorted(rejects.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def _attempts(
+    rows: Iterable[UsageRow], grain: Grain, first: int, units: int
+) -> tuple[int, ...]:
+    attempts = [0] * units
+    for row in rows:
+        at = unit_of(grain, row.start) - first
+        if 0 <= at < units:
+            attempts[at] += row.counts.attempts
+    return tuple(attempts)
+
+
+def series(
+    rows: Iterable[UsageRow], key: Callable[[UsageRow], datetime] = lambda row: row.start
+) -> Sequence[tuple[datetime, Counts, Mapping[str, int]]]:
+    """The rows added up by time, in its order: sums, and rejects by reason."""
+    found: dict[datetime, list[UsageRow]] = {}
+    for row in rows:
+        found.setdefault(key(row), []).append(row)
+    return [
+        (start, sum((row.counts for row in of_start), Counts()), _rejects(of_start))
+        for start, of_start in sorted(found.items())
+    ]
+
+
+def sparkline(values: Sequence[int], width: int) -> str:
+    """The values as a row of small bars, at most so many; neighbours are added up to fit.
+
+    Nothing is a blank, and whatever is not nothing can be seen.
+    """
+    if len(values) > width:
+        values = [
+            sum(values[len(values) * at // width : len(values) * (at + 1) // width])
+            for at in range(width)
+        ]
+    most = max(values, default=0)
+    return "".join(
+        _BARS[max(0, -(-value * len(_BARS) // most) - 1)] if value else " " for value in values
+    )

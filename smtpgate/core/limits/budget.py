@@ -1,0 +1,193 @@
+"""What one client may cost: every bound on a session, in one table.
+
+When a client reaches a bound there is one ``BudgetExhausted`` event with the bound's name. The
+log and the metrics read it. A new bound is a row here, a configuration key, and the line of
+code that spends it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+BudgetName = Literal[
+    "descriptors",
+    "connections",
+    "connections-per-client",
+    "handshake-time",
+    "auth-time",
+    "input-before-auth",
+    "auth-failures",
+    "command-time",
+    "reply-time",
+    "errors",
+    "junk-commands",
+    "recipients",
+    "excess-recipients",
+    "message-time",
+    "message-octets",
+    "inflight-octets",
+    "inflight-share",
+    "refusals",
+    "upstream-line",
+]
+Phase = Literal["connecting", "before AUTH", "always", "after AUTH"]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """One bound: when it counts, its configuration key, the reply, and what it bounds.
+
+    ``reply`` is a name in the catalogue of replies. Without one the connection is closed
+    without a reply, because the client could not read it. ``ends_session`` says whether the
+    session is over then.
+    """
+
+    phase: Phase
+    key: str
+    reply: str
+    ends_session: bool
+    meaning: str
+
+
+BUDGETS: Final[Mapping[BudgetName, Budget]] = {
+    "descriptors": Budget(
+        "connecting",
+        "gate.reserved_descriptors",
+        "too-many-connections",
+        True,
+        "Connections of all listeners together: the limit of open files less this reserve.",
+    ),
+    "connections": Budget(
+        "connecting",
+        "listener.NAME.max_connections",
+        "too-many-connections",
+        True,
+        "Connections of a listener, counted from accept until the socket is closed.",
+    ),
+    "connections-per-client": Budget(
+        "connecting",
+        "listener.NAME.max_connections_per_client",
+        "too-many-connections",
+        True,
+        "The same for one client address, or one /64 network of IPv6 addresses.",
+    ),
+    "handshake-time": Budget(
+        "connecting",
+        "listener.NAME.handshake_timeout_s",
+        "",
+        True,
+        "Time for a PROXY header and implicit TLS together, or for STARTTLS.",
+    ),
+    "auth-time": Budget(
+        "before AUTH",
+        "listener.NAME.auth_timeout_s",
+        "auth-timeout",
+        True,
+        "Time from the greeting to a successful login, whatever the client sends.",
+    ),
+    "input-before-auth": Budget(
+        "before AUTH",
+        "listener.NAME.max_octets_before_auth",
+        "too-much-input",
+        True,
+        "Octets that a client sends before it has logged in.",
+    ),
+    "auth-failures": Budget(
+        "before AUTH",
+        "listener.NAME.max_auth_failures",
+        "too-many-errors",
+        True,
+        "Failed logins of a session.",
+    ),
+    "command-time": Budget(
+        "always",
+        "listener.NAME.command_timeout_s",
+        "idle",
+        True,
+        "Time for a whole command line.",
+    ),
+    "reply-time": Budget(
+        "always",
+        "listener.NAME.reply_timeout_s",
+        "",
+        True,
+        "Time in which a client reads replies that wait for it. At most "
+        "`listener.NAME.max_unread_octets` wait; until then no command is read.",
+    ),
+    "errors": Budget(
+        "always",
+        "listener.NAME.max_errors",
+        "too-many-errors",
+        True,
+        "Commands that are refused. Starts anew after an accepted message.",
+    ),
+    "junk-commands": Budget(
+        "always",
+        "listener.NAME.max_junk_commands",
+        "too-many-errors",
+        False,
+        "Commands that bring no message nearer: NOOP, RSET, VRFY, HELP, HELO, EHLO, and RCPT "
+        "with a recipient that the message has already. Further ones count as errors. Starts "
+        "anew after an accepted message.",
+    ),
+    "recipients": Budget(
+        "after AUTH",
+        "gate.max_recipients",
+        "too-many-recipients",
+        False,
+        "Recipients of a message.",
+    ),
+    "excess-recipients": Budget(
+        "after AUTH",
+        "listener.NAME.max_excess_recipients",
+        "too-many-errors",
+        False,
+        "RCPT commands beyond `gate.max_recipients`. Further ones count as errors. Starts anew "
+        "after an accepted message.",
+    ),
+    "message-time": Budget(
+        "after AUTH",
+        "listener.NAME.data_timeout_s",
+        "idle",
+        True,
+        "Time for a whole message, from DATA to the final dot.",
+    ),
+    "message-octets": Budget(
+        "after AUTH",
+        "gate.max_message_octets",
+        "too-long",
+        False,
+        "Octets of a message, as MAIL declares them or as they come in.",
+    ),
+    "inflight-octets": Budget(
+        "after AUTH",
+        "gate.max_inflight_octets",
+        "overloaded",
+        False,
+        "Octets of all messages in flight.",
+    ),
+    "inflight-share": Budget(
+        "after AUTH",
+        "gate.max_inflight_share",
+        "overloaded",
+        False,
+        "The same for one account: its share of what the other accounts leave free.",
+    ),
+    "refusals": Budget(
+        "after AUTH",
+        "limits.max_refusals",
+        "too-many-refusals",
+        True,
+        "Messages of an account that the gate itself refuses for good, or for want of a DKIM "
+        "key; "
+        "`limits.refusals_per_minute` come back. When half is used, the reply to each further "
+        "one takes `limits.refusal_delay_s`; when all is used, MAIL gets 421.",
+    ),
+    "upstream-line": Budget(
+        "after AUTH",
+        "upstream.NAME.max_waiting_per_account",
+        "upstream-busy",
+        False,
+        "Messages of an account that wait for a connection to the upstream.",
+    ),
+}

@@ -1,0 +1,255 @@
+"""The header block as octets: cut, looked into, and joined again, never printed anew.
+
+A changed octet breaks signatures, the author's and ours. So a field is its name and its raw
+octets, and everything that is not taken out leaves as it came.
+
+What is read in two ways elsewhere is refused here: line ends other than CRLF, a line that is
+no field, a control character, a field twice that may stand once, and a field name with other
+characters than software gives to fields: some programs skip the rest, and read ``>From`` as
+From. White space before the colon is removed, because some programs do not find a field that
+has it. 8-bit octets pass in fields that decide nothing (From and Sender are read more strictly
+where they are read): many clients write a raw 8-bit Subject, and no program takes it for
+anything but text.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+_MAX_BLOCK_OCTETS: Final = 256 * 1024
+_MAX_FIELDS: Final = 1000
+_MAX_HOPS: Final = 50  # RFC 5321 §6.3 counts Received fields; Postfix's limit is 50 as well
+MAX_LINE_OCTETS: Final = 998  # RFC 5322 §2.1.1, RFC 5321 §4.5.3.1.6, without the CRLF
+_SHOWN_OCTETS: Final = 40
+_SLICE: Final = 256 * 1024
+
+# A name, and the white space that old software puts before the colon (RFC 5322 §4.5.8).
+# RFC 5322 §2.2 allows all of printable ASCII in a name; no field in use needs more than this.
+_NAME: Final = re.compile(rb"([A-Za-z0-9._-]+)[ \t]*:")
+# The C0 controls without tab and LF: with those, only the two octets of a CRLF are expected.
+_CONTROLS: Final = bytes({*range(32)} - {0x09, 0x0A})
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+# A CRLF that ends a field, and not only a folded line of it (RFC 5322 §2.2.3).
+_FIELD_END: Final = re.compile(rb"\r\n(?![ \t])")
+
+# RFC 5322 §3.6 and RFC 2045 §3: at most once. A message in which one stands twice is read one
+# way by one program and another way by the next.
+_ONCE: Final = frozenset(
+    {
+        b"bcc",
+        b"cc",
+        b"content-description",
+        b"content-disposition",
+        b"content-id",
+        b"content-transfer-encoding",
+        b"content-type",
+        b"date",
+        b"from",
+        b"in-reply-to",
+        b"message-id",
+        b"mime-version",
+        b"references",
+        b"reply-to",
+        b"sender",
+        b"subject",
+        b"to",
+    }
+)
+
+
+class HeaderError(ValueError):
+    """A header block that cannot be read in exactly one way."""
+
+
+class LongLineError(HeaderError):
+    """A header field with a line that is longer than a line may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One header field: its name in lower case, and its octets with the CRLF.
+
+    The octets are as they came, but for white space before the colon, which is left out.
+    """
+
+    name: bytes
+    raw: bytes
+
+    @property
+    def value(self) -> bytes:
+        """What follows the colon, unfolded (RFC 5322 §2.2.3), without outer white space."""
+        return self.raw.partition(b":")[2].replace(b"\r\n", b"").strip(b" \t")
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderBlock:
+    """All the fields, in order."""
+
+    fields: tuple[Field, ...]
+
+    def all(self, name: bytes) -> tuple[Field, ...]:
+        """Every field of that name (lower case)."""
+        return tuple([field for field in self.fields if field.name == name])
+
+    def first(self, name: bytes) -> Field | None:
+        """The first field of that name (lower case)."""
+        return next((field for field in self.fields if field.name == name), None)
+
+    def without(self, names: Iterable[bytes]) -> "HeaderBlock":
+        """The block less every field of those names (lower case)."""
+        gone = frozenset(names)
+        return HeaderBlock(tuple([field for field in self.fields if field.name not in gone]))
+
+    def with_first(self, *fields: Field) -> "HeaderBlock":
+        """The block with those fields put in front."""
+        return HeaderBlock(fields + self.fields)
+
+    @property
+    def raw_parts(self) -> tuple[bytes, ...]:
+        """The octets of each field, to be joined; the empty line is not among them."""
+        return tuple([field.raw for field in self.fields])
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message cut in two; ``body`` is what follows the empty line."""
+
+    block: HeaderBlock
+    body: bytes | memoryview
+
+
+def line_end_problem(octets: bytes) -> str | None:
+    """What is wrong with the line ends: a NUL, a bare CR or a bare LF (RFC 5321 §2.3.8)."""
+    if b"\0" in octets:
+        return "the message holds a NUL octet"
+    place, end = 0, len(octets)
+    while place < end:
+        stop = place + _SLICE
+        if octets[stop - 1 : stop] == b"\r":
+            stop += 1  # a CRLF is not cut in two
+        piece = octets[place:stop]
+        if not _has_clean_line_ends(piece):
+            if piece.count(b"\n") != piece.count(b"\r\n"):
+                return "the message holds a bare LF; lines end with CR LF"
+            return "the message holds a bare CR; lines end with CR LF"
+        place = stop
+    return None
+
+
+def _has_clean_line_ends(octets: bytes) -> bool:
+    """Whether CR and LF come in pairs only.
+
+    They do if, and only if, the octets come back when all CR are taken out and one is put
+    before each LF. That is three times as fast as counting the pairs.
+    """
+    return octets.replace(b"\r", b"").replace(b"\n", b"\r\n") == octets
+
+
+def normalize_line_ends(octets: bytes) -> bytes:
+    """The message with each bare LF made a CRLF; a bare CR is left, and refused later."""
+    if _has_clean_line_ends(octets):
+        return octets
+    return octets.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+
+
+def first_long_line(octets: bytes, start: int = 0) -> int | None:
+    """Where the first line begins that is longer than ``MAX_LINE_OCTETS``; ends are CRLF.
+
+    It goes from one line end to the last one that a line of full length could reach, so it
+    looks at no more than two places for each thousand octets, however many lines there are.
+    """
+    end, step = len(octets), MAX_LINE_OCTETS + 2
+    while end - start > MAX_LINE_OCTETS:
+        last = octets.rfind(b"\n", start, start + step)
+        if last < 0:
+            return start
+        start = last + 1
+    return None
+
+
+def split_message(
+    octets: bytes,
+    *,
+    max_block_octets: int = _MAX_BLOCK_OCTETS,
+    max_fields: int = _MAX_FIELDS,
+    max_hops: int = _MAX_HOPS,
+) -> Message:
+    """Cut the header block from the body, at the first empty line.
+
+    A message without an empty line is all header (RFC 5322 §2.1). Raises HeaderError.
+    """
+    if not octets or octets.startswith(b"\r\n"):
+        raise HeaderError("the message has no header fields")
+    end = octets.find(b"\r\n\r\n", 0, max_block_octets + 4)
+    if end < 0:
+        end = len(octets) - 2 if octets.endswith(b"\r\n") else len(octets)
+    if end > max_block_octets:
+        raise HeaderError(f"the header block is larger than {max_block_octets} octets")
+    head = octets[:end]
+    # As in `_has_clean_line_ends`, and in the same pass the other controls.
+    if head.translate(None, _CONTROLS).replace(b"\n", b"\r\n") != head:
+        raise HeaderError(_control_problem(head))
+    fields = _fields(head, max_fields)
+    if sum([field.name == b"received" for field in fields]) > max_hops:
+        raise HeaderError(f"the message has passed more than {max_hops} servers: a mail loop")
+    return Message(HeaderBlock(fields), memoryview(octets)[end + 4 :])
+
+
+def _fields(head: bytes, max_fields: int) -> tuple[Field, ...]:
+    """The fields of a block whose last CRLF was taken off."""
+    pieces = _FIELD_END.split(head, max_fields)
+    if len(pieces) > max_fields:
+        raise HeaderError(f"the message has more than {max_fields} header fields")
+    fields: list[Field] = []
+    for piece in pieces:
+        match = _NAME.match(piece)
+        if match is None:
+            raise HeaderError(_line_problem(piece, pieces[: len(fields)]))
+        if first_long_line(piece) is not None:
+            name = match[1].decode("ascii")[:_SHOWN_OCTETS]
+            raise LongLineError(
+                f"a line of field '{name}' is longer than {MAX_LINE_OCTETS} octets"
+            )
+        name, colon = match[1], match.end() - 1
+        if colon != len(name):
+            piece = name + piece[colon:]  # noqa: PLW2901 - without the white space
+        fields.append(Field(name.lower(), piece + b"\r\n"))
+    return tuple(fields)
+
+
+def _control_problem(head: bytes) -> str:
+    """What to say of a block with controls other than tab and CRLF: which, and in what line."""
+    if not _has_clean_line_ends(head):
+        return "the header block holds a bare CR or a bare LF"
+    match = _CONTROL.search(head)
+    if match is None:
+        raise AssertionError("no control in the block")
+    number = 1 + head.count(b"\r\n", 0, match.start())
+    return f"line {number} of the header block holds a control character: 0x{match[0].hex()}"
+
+
+def _line_problem(piece: bytes, before: list[bytes]) -> str:
+    """What to say of a piece that is no field: which line it is, and how it begins."""
+    number = 1 + sum(1 + other.count(b"\r\n") for other in before)
+    line = piece.partition(b"\r\n")[0]
+    shown = line[:_SHOWN_OCTETS].decode("ascii", "backslashreplace")
+    if line[:1] in (b" ", b"\t"):
+        return f"line {number} of the header block continues nothing: '{shown}'"
+    return f"line {number} of the header block is no field: '{shown}'"
+
+
+def duplicate_field(block: HeaderBlock) -> bytes | None:
+    """The name of a field that stands twice though it may stand once.
+
+    The list is that of RFC 5322 §3.6 and MIME's, and not all of SES's
+    (https://docs.aws.amazon.com/ses/latest/dg/header-fields.html): a second Comments or
+    DKIM-Signature is allowed by their RFCs, and misleads nobody.
+    """
+    seen: set[bytes] = set()
+    for field in block.fields:
+        if field.name in _ONCE:
+            if field.name in seen:
+                return field.name
+            seen.add(field.name)
+    return None

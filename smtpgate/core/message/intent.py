@@ -1,0 +1,75 @@
+"""The sending intent: what the X-SES-* fields say, read and taken out of the header block.
+
+https://docs.aws.amazon.com/ses/latest/dg/sending-authorization-delegate-sender-tasks-email.html
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from smtpgate.core.arn import ArnError, IdentityArn
+from smtpgate.core.message.headers import Field, HeaderBlock
+
+_PREFIX: Final = b"x-ses-"
+_MAX_SHOWN: Final = 120
+
+
+class IntentError(ValueError):
+    """An X-SES-* field that cannot be read: which, and what is wrong, in SES's words."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(field, problem)
+        self.field = field
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.problem} (in field {self.field})"
+
+
+@dataclass(frozen=True, slots=True)
+class SendingIntent:
+    """Which identity the sender names for which role; ``None`` where it names none."""
+
+    source_arn: IdentityArn | None = None
+    from_arn: IdentityArn | None = None
+    return_path_arn: IdentityArn | None = None
+
+
+_NOTHING_SAID: Final = SendingIntent()
+
+
+def take_intent(block: HeaderBlock) -> tuple[SendingIntent, HeaderBlock]:
+    """Read the ARN fields and remove every field whose name begins with ``X-SES-``.
+
+    The first copy of a field counts; an empty value is as good as none. Raises IntentError.
+    """
+    kept = [field for field in block.fields if not field.name.startswith(_PREFIX)]
+    if len(kept) == len(block.fields):
+        return _NOTHING_SAID, block
+    first: dict[bytes, Field] = {}
+    for field in block.fields:
+        if field.name.startswith(_PREFIX):
+            first.setdefault(field.name, field)
+    values = {name: field.value for name, field in first.items()}
+    intent = SendingIntent(
+        source_arn=_arn(values, "X-SES-SOURCE-ARN"),
+        from_arn=_arn(values, "X-SES-FROM-ARN"),
+        return_path_arn=_arn(values, "X-SES-RETURN-PATH-ARN"),
+    )
+    return intent, HeaderBlock(tuple(kept))
+
+
+def _arn(values: dict[bytes, bytes], name: str) -> IdentityArn | None:
+    value = values.get(name.lower().encode("ascii"))
+    if not value:
+        return None
+    try:
+        return _parsed(value)
+    except (ArnError, UnicodeDecodeError):
+        shown = value[:_MAX_SHOWN].decode("ascii", "backslashreplace")
+        raise IntentError(name, f"Invalid ARN <{shown}>.") from None
+
+
+@lru_cache(maxsize=1024)  # a sender names the same identity in three fields of each message
+def _parsed(value: bytes) -> IdentityArn:
+    return IdentityArn.parse(value.decode("utf-8"))

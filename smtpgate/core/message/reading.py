@@ -1,0 +1,109 @@
+"""Reading a message: from octets to the fields that decide, or a refusal that says why."""
+
+from dataclasses import dataclass
+
+from smtpgate.core.message.address_fields import unqualified_address
+from smtpgate.core.message.author import Author, AuthorError, read_author_fields
+from smtpgate.core.message.headers import (
+    MAX_LINE_OCTETS,
+    HeaderBlock,
+    HeaderError,
+    LongLineError,
+    duplicate_field,
+    first_long_line,
+    line_end_problem,
+    split_message,
+)
+from smtpgate.core.message.intent import IntentError, SendingIntent, take_intent
+from smtpgate.core.message.resent import read_resent_fields
+from smtpgate.core.reply import reject
+
+
+@dataclass(frozen=True, slots=True)
+class ReadMessage:
+    """A message cut in two, without its X-SES fields, with what they, From and Sender said.
+
+    ``resent`` has the mailboxes of Resent-From and Resent-Sender.
+
+    ``long_line`` is the number of the first line of the body that is longer than lines may be.
+    """
+
+    block: HeaderBlock
+    body: bytes | memoryview
+    intent: SendingIntent
+    authors: tuple[Author, ...]
+    sender: Author | None
+    resent: tuple[Author, ...]
+    is_8bit: bool
+    has_utf8_header: bool
+    long_line: int | None = None
+
+    @property
+    def shown(self) -> tuple[Author, ...]:
+        """Everybody that the message says it is from."""
+        sender = () if self.sender is None else (self.sender,)
+        return (*self.authors, *sender, *self.resent)
+
+
+def read_message(
+    octets: bytes, *, smtputf8: bool, pass_long_lines: bool = False
+) -> ReadMessage:
+    """Cut the header block from the body, take the X-SES fields out, find the authors.
+
+    ``pass_long_lines`` lets long lines of the body pass; no header field may have one. Raises
+    Reject.
+    """
+    problem = line_end_problem(octets)
+    if problem is not None:
+        reject("transaction-failed", "bad-line-ends", problem=problem)
+    try:
+        message = split_message(octets)
+        intent, block = take_intent(message.block)
+        _refuse_duplicates(block)
+        authors, sender = read_author_fields(block, smtputf8=smtputf8)
+        resent = read_resent_fields(block, smtputf8=smtputf8)
+        _refuse_unqualified(block)
+    except LongLineError as error:
+        reject("transaction-failed", "long-line", problem=error)
+    except HeaderError as error:
+        reject("transaction-failed", "malformed-message", problem=error)
+    except IntentError as error:
+        reject("transaction-failed", "invalid-arn", problem=error)
+    except AuthorError as error:
+        reject("transaction-failed", "bad-author", problem=error)
+    long_line = _long_line(octets, len(octets) - len(message.body))
+    if long_line is not None and not pass_long_lines:
+        problem = f"line {long_line} of the body is longer than {MAX_LINE_OCTETS} octets"
+        reject("transaction-failed", "long-line", problem=problem)
+    is_8bit = not octets.isascii()
+    return ReadMessage(
+        block,
+        message.body,
+        intent,
+        authors,
+        sender,
+        resent,
+        is_8bit,
+        is_8bit and not all(field.raw.isascii() for field in block.fields),
+        long_line,
+    )
+
+
+def _refuse_duplicates(block: HeaderBlock) -> None:
+    duplicate = duplicate_field(block)
+    if duplicate is not None:
+        problem = f"Duplicate header '{duplicate.decode('ascii').title()}'."
+        reject("transaction-failed", "duplicate-field", problem=problem)
+
+
+def _refuse_unqualified(block: HeaderBlock) -> None:
+    unqualified = unqualified_address(block)
+    if unqualified is not None:
+        name, shown = unqualified
+        problem = f"Missing final '@domain' in header '{name}': '{shown}'"  # as SES says it
+        reject("transaction-failed", "unqualified-address", problem=problem)
+
+
+def _long_line(octets: bytes, body_at: int) -> int | None:
+    at = first_long_line(octets, body_at)
+    return None if at is None else 1 + octets.count(b"\n", body_at, at)

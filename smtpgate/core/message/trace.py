@@ -1,0 +1,76 @@
+"""What the gate adds to a message and takes from it: trace fields, Date, Message-ID, Bcc."""
+
+import re
+from datetime import datetime
+from typing import Final
+
+from smtpgate.core.message.envelope import Client
+from smtpgate.core.message.headers import Field, HeaderBlock
+
+# What a domain or an address literal is made of: nothing that could end a line, a clause or a
+# comment of the Received field.
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.:\[\]-]")
+_MAX_HELO: Final = 255  # RFC 5321 §4.5.3.1.2
+_MAX_LINE: Final = 78  # RFC 5322 §2.1.1
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = (
+    *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
+    *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
+)
+
+
+def _date(now: datetime) -> str:
+    """RFC 5322 §3.3, whatever the locale."""
+    zone = now.strftime("%z") or "+0000"
+    day, month = _DAYS[now.weekday()], _MONTHS[now.month - 1]
+    return f"{day}, {now.day:02} {month} {now.year:04} {now:%H:%M:%S} {zone}"
+
+
+def complete(
+    block: HeaderBlock, *, message_id: str, hostname: str, now: datetime
+) -> HeaderBlock:
+    """Date and Message-ID where they are missing (RFC 6409 §8); without Bcc, Return-Path."""
+    fields = block.without((b"bcc", b"resent-bcc", b"return-path")).fields
+    names = {field.name for field in fields}
+    if b"date" not in names:
+        fields += (Field(b"date", f"Date: {_date(now)}\r\n".encode("ascii")),)
+    if b"message-id" not in names:
+        raw = f"Message-ID: <{message_id}@{hostname}>\r\n".encode("ascii")
+        fields += (Field(b"message-id", raw),)
+    return HeaderBlock(fields)
+
+
+def received_field(
+    client: Client, *, hostname: str, message_id: str, now: datetime, mask_client: bool
+) -> Field:
+    """The Received field (RFC 5321 §4.4). It names no recipient: some may be Bcc."""
+    if mask_client:
+        words = ["from localhost"]
+    else:
+        helo = _UNSAFE.sub("?", client.helo)[:_MAX_HELO] or "unknown"
+        words = [f"from {helo}", f"([{_literal(client.address)}])"]
+    words += [f"by {hostname}", f"with {client.protocol}"]  # RFC 3848 names the protocols
+    words.append(f"id {message_id}")
+    if client.tls_cipher is not None and client.tls_cipher.startswith("TLS_"):
+        words.append(f"tls {_UNSAFE.sub('?', client.tls_cipher)}")  # RFC 8314 §4.3
+    words[-1] += ";"
+    words.append(_date(now))
+    return Field(b"received", _folded("Received:", words).encode("ascii"))
+
+
+def _folded(name: str, words: list[str]) -> str:
+    """The field, folded before the words that would make a line long."""
+    lines, line = [], name
+    for word in words:
+        if len(line) + 1 + len(word) > _MAX_LINE:
+            lines.append(line)
+            line = "\t" + word
+        else:
+            line += " " + word
+    return "\r\n".join([*lines, line, ""])
+
+
+def _literal(address: str) -> str:
+    """An address literal's inside (RFC 5321 §4.1.3), without the zone of a link-local one."""
+    safe = _UNSAFE.sub("?", address.partition("%")[0])
+    return f"IPv6:{safe}" if ":" in safe else safe

@@ -1,0 +1,1 @@
+"""How ownership is proved: DNS records, codes by mail, the stages of a DKIM key."""

@@ -1,0 +1,43 @@
+"""A registered identity as those see it who verify it and look after its DKIM keys."""
+
+from dataclasses import dataclass, replace
+
+from smtpgate.core.proof.dkim_stages import StagedKey
+from smtpgate.core.proof.mail_code import MailCode
+from smtpgate.core.proof.verification import Verification
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisteredKey:
+    """A DKIM key in its stage, and the record that has to be published for it."""
+
+    staged: StagedKey
+    record: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """An identity with what proves it: the token for the DNS, or the code that was mailed."""
+
+    account_id: str
+    name: str
+    arn: str
+    token: str
+    verification: Verification
+    code: MailCode | None = None
+    keys: tuple[RegisteredKey, ...] = ()
+
+    @property
+    def is_domain(self) -> bool:
+        """Whether it is a domain and no single address."""
+        return "@" not in self.name
+
+    @property
+    def staged(self) -> tuple[StagedKey, ...]:
+        """The stages of its keys."""
+        return tuple(key.staged for key in self.keys)
+
+    def with_staged(self, staged: tuple[StagedKey, ...]) -> "Registered":
+        """The same with its keys in those stages, which stand in the keys' order."""
+        pairs = zip(self.keys, staged, strict=True)
+        return replace(self, keys=tuple(replace(key, staged=stage) for key, stage in pairs))

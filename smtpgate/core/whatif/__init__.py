@@ -1,0 +1,1 @@
+"""Decisions without a message: simulations, trials, what a change would have done."""

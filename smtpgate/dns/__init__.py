@@ -1,0 +1,1 @@
+"""The resolver, the only door to dnspython."""

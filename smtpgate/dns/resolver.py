@@ -1,0 +1,223 @@
+"""Asks the DNS for TXT records; only what can be relied on is an answer.
+
+No such name, or nothing of that type, are answers. Everything else (SERVFAIL, silence, an
+answer that is malformed or cut short) is a ResolverError, because an identity may be lost by
+what a name server says and must not be by its being out of order. An answer to another
+question, or with another id, is not even looked at: the right one may still come.
+"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from ipaddress import ip_address
+from typing import Any, Final
+
+import dns.asyncbackend
+import dns.asyncresolver
+import dns.exception
+import dns.message
+import dns.name
+import dns.nameserver
+import dns.query
+import dns.rdatatype
+import dns.rdtypes.ANY.TXT
+import dns.resolver
+
+from smtpgate.core.proof.nameserver import Nameserver
+from smtpgate.ports import ResolverError
+
+_SYSTEM: Final = "/etc/resolv.conf"
+_MAX_IN_FLIGHT: Final = 64  # each question has a socket of its own
+_MAX_CNAMES: Final = 8
+_MAX_RECORDS: Final = 256
+_MAX_OCTETS: Final = 32 * 1024
+_MAX_REASONS: Final = 4
+_SLACK_S: Final = 0.5
+# What passes every path without fragments (RFC 6891 §6.2.5); more comes by TCP.
+_UDP_OCTETS: Final = 1232
+
+
+class DnsResolver:
+    """Asks the given name servers, or those that the system is set to at that moment.
+
+    ``timeout_s`` is the patience with one server, ``lifetime_s`` that with the whole question.
+    """
+
+    def __init__(
+        self,
+        nameservers: Sequence[Nameserver] = (),
+        *,
+        timeout_s: float = 2.0,
+        lifetime_s: float = 6.0,
+        system_file: str = _SYSTEM,
+    ) -> None:
+        self._nameservers = tuple(nameservers)
+        self._timeout_s = timeout_s
+        self._lifetime_s = lifetime_s
+        self._system_file = system_file
+        self._backend = dns.asyncbackend.get_backend("asyncio")
+        self._in_flight = asyncio.Semaphore(_MAX_IN_FLIGHT)
+
+    async def txt(self, name: str) -> tuple[bytes, ...]:
+        """The TXT records of the name, each with its strings joined. Raises ResolverError."""
+        try:
+            wanted = dns.name.from_text(name.encode("ascii"))
+        except (dns.exception.DNSException, UnicodeError):
+            raise ResolverError(f"{name!r} cannot be a name in the DNS") from None
+        async with self._in_flight:
+            try:
+                # dnspython has a lifetime too, for each name on the way, but goes by the wall
+                # clock, which can be set back. When it ends in time it tells more.
+                async with asyncio.timeout(self._lifetime_s + _SLACK_S):
+                    return await self._ask(wanted)
+            except TimeoutError:
+                raise ResolverError(
+                    f"{name!r}: no answer within {self._lifetime_s:g} s"
+                ) from None
+            except dns.exception.DNSException as error:
+                raise _error_of(name, error) from None
+
+    async def _ask(self, name: dns.name.Name) -> tuple[bytes, ...]:
+        """Ask, and go on asking where a CNAME leads to (RFC 1034 §3.6.2)."""
+        resolver = self._resolver()
+        asked = name
+        for _ in range(_MAX_CNAMES):
+            try:
+                answer = await resolver.resolve(
+                    asked, "TXT", raise_on_no_answer=False, backend=self._backend
+                )
+            except dns.resolver.NXDOMAIN:
+                return ()
+            if answer.rrset is not None:
+                return _records(name, answer)
+            if _has(answer, dns.rdatatype.SOA):
+                return ()
+            if answer.canonical_name == asked:
+                if _has(answer, dns.rdatatype.NS):  # RFC 2308 §2.2: a referral is no answer
+                    server = answer.nameserver
+                    raise ResolverError(
+                        f"{_shown(name)}: {server} refers to other name servers; "
+                        "one is needed that asks them itself"
+                    )
+                return ()
+            asked = answer.canonical_name
+        raise ResolverError(f"{_shown(name)}: more than {_MAX_CNAMES} CNAME records in a row")
+
+    def _resolver(self) -> dns.asyncresolver.Resolver:
+        resolver = dns.asyncresolver.Resolver(configure=False)
+        resolver.nameservers = [
+            _Server(str(one.address), one.port)
+            for one in self._nameservers or _system_nameservers(self._system_file)
+        ]
+        resolver.timeout = self._timeout_s
+        resolver.lifetime = self._lifetime_s
+        resolver.use_edns(0, payload=_UDP_OCTETS)
+        return resolver
+
+
+class _Server(dns.nameserver.Do53Nameserver):
+    """A name server whose long answers are read in a thread.
+
+    What comes by TCP can hold thousands of records of a stranger's zone, and to read them takes
+    a tenth of a second. dnspython would also take an answer that is cut short even there.
+    """
+
+    def __str__(self) -> str:
+        return str(Nameserver(ip_address(self.address), self.port))
+
+    async def async_query(
+        self,
+        request: dns.message.QueryMessage,
+        timeout: float,
+        source: str | None,
+        source_port: int,
+        max_size: bool,
+        backend: Any,  # noqa: ANN401 - dnspython does not export its type
+        one_rr_per_rrset: bool = False,
+        ignore_trailing: bool = False,
+    ) -> dns.message.Message:
+        if not max_size:
+            return await super().async_query(
+                request, timeout, source, source_port, max_size, backend
+            )
+        async with asyncio.timeout(timeout):
+            answer = await self._by_tcp(request.to_wire(prepend_length=True))
+            response = await asyncio.to_thread(
+                dns.message.from_wire, answer, raise_on_truncation=True
+            )
+        if not request.is_response(response):
+            raise dns.query.BadResponse
+        return response
+
+    async def _by_tcp(self, request: bytes) -> bytes:
+        """The answer's octets (RFC 1035 §4.2.2)."""
+        reader, writer = await asyncio.open_connection(self.address, self.port)
+        try:
+            writer.write(request)
+            length = int.from_bytes(await reader.readexactly(2), "big")
+            return await reader.readexactly(length)
+        finally:
+            writer.transport.abort()
+
+
+def _system_nameservers(file: str) -> list[Nameserver]:
+    """Those of the system's resolver, as its file says now."""
+    try:
+        named = dns.asyncresolver.Resolver(file).nameservers
+        return [Nameserver(ip_address(str(address))) for address in named]
+    except (dns.exception.DNSException, ValueError):
+        raise ResolverError(
+            f"{file} cannot be read or names no name server; set those to ask"
+        ) from None
+
+
+def _records(name: dns.name.Name, answer: dns.resolver.Answer) -> tuple[bytes, ...]:
+    """The TXT records; too many or too large are an error, and none is left out."""
+    records = tuple(
+        b"".join(record.strings)
+        for record in answer
+        if isinstance(record, dns.rdtypes.ANY.TXT.TXT)
+    )
+    if len(records) > _MAX_RECORDS or sum(map(len, records)) > _MAX_OCTETS:
+        raise ResolverError(f"{_shown(name)}: the TXT records are more than can be looked at")
+    return records
+
+
+def _error_of(name: str, error: dns.exception.DNSException) -> ResolverError:
+    """What each server did, if any was asked.
+
+    That a datagram was cut short is not told: there is TCP for that.
+    """
+    told = dict.fromkeys(
+        f"{server} {_reason(problem)}"
+        for server, is_tcp, _, problem, _ in error.kwargs.get("errors", ())
+        if is_tcp or not isinstance(problem, dns.message.Truncated)
+    )
+    if told:
+        return ResolverError(f"{name!r}: " + ", ".join(list(told)[:_MAX_REASONS]))
+    return ResolverError(f"{name!r}: the name server {_reason(error)}")
+
+
+def _has(answer: dns.resolver.Answer, kind: dns.rdatatype.RdataType) -> bool:
+    """Whether the answer's authority section has a record of that type."""
+    return any(rrset.rdtype == kind for rrset in answer.response.authority)
+
+
+def _shown(name: dns.name.Name) -> str:
+    return repr(name.to_text(omit_final_dot=True))
+
+
+def _reason(problem: object) -> str:
+    """What a name server did, without the words of the inside."""
+    match problem:
+        case str():
+            return f"answered {problem}"  # the code's name, such as SERVFAIL
+        case TimeoutError() | dns.exception.Timeout():
+            return "did not answer in time"
+        case EOFError():
+            return "hung up"
+        case dns.message.Truncated():
+            return "cut its answer short"
+        case OSError(errno=int(number)):
+            return f"cannot be asked: {os.strerror(number).lower()}"
+    return "gave an answer that is malformed"

@@ -1,0 +1,1 @@
+"""The wiring: parts opened from their sections, started, reloaded, drained."""

@@ -1,0 +1,70 @@
+"""Which ledger there is, by configuration."""
+
+import importlib
+import sys
+from typing import cast
+
+from smtpgate.config import Config
+from smtpgate.config.toml import reason
+from smtpgate.ledger.memory import MemoryLedger
+from smtpgate.ledger.sqlite import SqliteLedger
+from smtpgate.ports import Ledger
+
+
+def open_ledger(config: Config) -> Ledger:
+    """The configured ledger; nothing is asked of its store yet. Raises OSError."""
+    settings = config.ledger
+    if settings.kind == "redis":
+        return _redis_ledger(config)
+    if settings.kind == "memory":
+        return MemoryLedger(lease_s=settings.lease_s)
+    if settings.path is None:
+        _make_state_dir(config)
+    return SqliteLedger(
+        config.ledger_path, timeout_s=settings.timeout_s, lease_s=settings.lease_s
+    )
+
+
+def describe_ledger(config: Config) -> str:
+    """Where sending limits are counted, without secrets.
+
+    Raises OSError when the ledger of this configuration cannot be made.
+    """
+    settings = config.ledger
+    if settings.kind == "sqlite":
+        return f"ledger: sqlite, {config.ledger_path}"
+    if settings.kind == "redis":
+        _redis_ledger(config)
+        return f"ledger: redis, {settings.url or 'the server named in ledger.url_file'}"
+    return "ledger: memory"
+
+
+def _make_state_dir(config: Config) -> None:
+    folder = config.gate.state_dir
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        text = f"gate.state_dir: {folder} cannot be made: {reason(error)}"
+        raise OSError(f"{text}; name a folder that the service may write") from None
+
+
+def _redis_ledger(config: Config) -> Ledger:
+    """The ledger in Redis, whose client is loaded only when it is used."""
+    settings = config.ledger
+    try:
+        module = importlib.import_module("smtpgate.ledger.redis")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "redis":
+            raise
+        text = 'ledger.kind: "redis" needs a package that is not installed'
+        cure = f"{sys.prefix}/bin/pip install '.[redis]', in smtpgate's source folder"
+        raise OSError(f"{text}: {cure}") from None
+    try:
+        ledger = module.RedisLedger(
+            settings.server_url.value, timeout_s=settings.timeout_s, lease_s=settings.lease_s
+        )
+    except (ValueError, TypeError) as error:
+        # What a URL holds is not repeated: it may be a password.
+        text = f"means nothing to the client ({type(error).__name__})"
+        raise OSError(f"ledger.url: {text}") from None
+    return cast("Ledger", ledger)

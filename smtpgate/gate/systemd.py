@@ -1,0 +1,48 @@
+"""What systemd is told of the service: that it is ready, stopping, alive (sd_notify(3))."""
+
+import asyncio
+import os
+import socket
+
+
+def notify(state: str) -> bool:
+    """Send a state such as ``READY=1``; whether there was a service manager to send it to.
+
+    A manager that cannot be reached is no reason to stop carrying mail, so nothing is raised.
+    """
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return False
+    if address.startswith("@"):  # sd_notify(3): an abstract socket, whose name begins with NUL
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            sender.connect(address)
+            sender.sendall(state.encode())
+    except OSError:
+        return False
+    return True
+
+
+def watchdog_interval_s() -> float | None:
+    """How often to send ``WATCHDOG=1``, or ``None`` when this process is not watched.
+
+    Half of the time after which the service counts as hung (sd_watchdog_enabled(3)).
+    """
+    limit_us = os.environ.get("WATCHDOG_USEC", "")
+    meant_for = os.environ.get("WATCHDOG_PID", "")
+    if not limit_us.isdecimal() or int(limit_us) == 0:
+        return None
+    if meant_for and meant_for != str(os.getpid()):
+        return None
+    return int(limit_us) / 2_000_000
+
+
+async def feed_watchdog_until(stop: asyncio.Event) -> None:
+    """Wait for the event; meanwhile tell the watchdog, if there is one, that the loop runs."""
+    interval_s = watchdog_interval_s()
+    while not stop.is_set():
+        try:
+            await asyncio.wait_for(stop.wait(), interval_s)
+        except TimeoutError:
+            notify("WATCHDOG=1")

@@ -1,0 +1,101 @@
+"""Private keys: parsed and checked once (40 ms), then only used (0.25 ms a signature)."""
+
+import base64
+from typing import Final, Literal
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+
+from smtpgate.core.identity import PrivateKey
+
+Algorithm = Literal["rsa", "ed25519"]
+
+_MIN_RSA_BITS: Final = 2048  # RFC 8301 §3.2 asks for it
+_PADDING: Final = padding.PKCS1v15()
+_PREHASHED: Final = Prehashed(hashes.SHA256())
+
+
+class KeyFileError(ValueError):
+    """A file that holds no private key that DKIM can use."""
+
+
+class _RsaKey:
+    algorithm = "rsa-sha256"
+
+    def __init__(self, key: rsa.RSAPrivateKey) -> None:
+        self._key = key
+
+    def sign(self, digest: bytes) -> bytes:
+        """RSASSA-PKCS1-v1_5 over the digest (RFC 6376 §3.3.1)."""
+        return self._key.sign(digest, _PADDING, _PREHASHED)
+
+    def record(self) -> str:
+        """The key's part of the DNS record."""
+        octets = self._key.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        return f"k=rsa; p={base64.b64encode(octets).decode('ascii')}"
+
+
+class _Ed25519Key:
+    algorithm = "ed25519-sha256"
+
+    def __init__(self, key: ed25519.Ed25519PrivateKey) -> None:
+        self._key = key
+
+    def sign(self, digest: bytes) -> bytes:
+        """PureEdDSA over the digest (RFC 8463 §3)."""
+        return self._key.sign(digest)
+
+    def record(self) -> str:
+        """The key's part of the DNS record (RFC 8463 §4.2)."""
+        octets = self._key.public_key().public_bytes_raw()
+        return f"k=ed25519; p={base64.b64encode(octets).decode('ascii')}"
+
+
+def load_private_key(pem: bytes, *, is_checked: bool = False) -> PrivateKey:
+    """Parse a PEM private key, RSA of 2048 bits or more, or Ed25519. Raises KeyFileError.
+
+    The arithmetic check of an RSA key is nearly all of the time. A key that this function has
+    taken before, and that came back from the gate's own store, may go without.
+    """
+    try:
+        key = serialization.load_pem_private_key(
+            pem, password=None, unsafe_skip_rsa_key_validation=is_checked
+        )
+    except TypeError:
+        raise KeyFileError("the private key is encrypted; the gate takes it plain") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise KeyFileError("no PEM private key") from None
+    if isinstance(key, rsa.RSAPrivateKey):
+        if key.key_size < _MIN_RSA_BITS:
+            raise KeyFileError(
+                f"an RSA key of {key.key_size} bits; DKIM needs {_MIN_RSA_BITS} or more"
+            )
+        return _RsaKey(key)
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return _Ed25519Key(key)
+    raise KeyFileError("neither an RSA nor an Ed25519 key")
+
+
+def generate_private_key(algorithm: Algorithm = "rsa") -> bytes:
+    """A new private key, RSA-2048 or Ed25519, as PEM. An RSA key takes a tenth of a second."""
+    key = (
+        ed25519.Ed25519PrivateKey.generate()
+        if algorithm == "ed25519"
+        else rsa.generate_private_key(public_exponent=65537, key_size=_MIN_RSA_BITS)
+    )
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def dns_record(key: PrivateKey) -> str:
+    """The TXT record to publish at ``SELECTOR._domainkey.DOMAIN`` (RFC 6376 §3.6.1)."""
+    if not isinstance(key, _RsaKey | _Ed25519Key):
+        raise TypeError("a key of this module is wanted")
+    return f"v=DKIM1; {key.record()}"
