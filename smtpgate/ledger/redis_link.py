@@ -43,6 +43,10 @@ class InDoubtLedgerError(LedgerUnavailableError):
     """The command was sent and no answer came: it may be carried out, also later."""
 
 
+class _UnfitSinceError(InDoubtLedgerError, LedgerUnfitError):
+    """The same, and what was met when it was to be sent again is of an unfit kind."""
+
+
 class Script:
     """A Lua script, called by the digest under which the server remembers it."""
 
@@ -86,10 +90,11 @@ class _Call:
         if self.future is not None and not self.future.done():
             self.future.set_result(answer)
 
-    def fail(self, error: LedgerUnavailableError) -> None:
-        """End it, if anybody still waits."""
+    def fail_unfit(self, problem: str) -> None:
+        """End it, if anybody still waits: the server cannot be used."""
         if self.future is not None and not self.future.done():
-            self.future.set_exception(error)
+            kind = _UnfitSinceError if self.sent else LedgerUnfitError
+            self.future.set_exception(kind(problem))
 
 
 class Link:
@@ -124,7 +129,8 @@ class Link:
     ) -> Answer:
         """What the script answers, within ``timeout_s``.
 
-        Raises LedgerUnavailableError, its LedgerUnfitError, or its InDoubtLedgerError.
+        Raises LedgerUnavailableError: LedgerUnfitError where to wait is no use,
+        InDoubtLedgerError where the script may be carried out.
         """
         if self.is_closed:
             raise LedgerUnavailableError("closed")
@@ -205,7 +211,7 @@ class Link:
         except LedgerUnfitError as error:
             self._put_off(group, str(error))
             while self._waiting:
-                self._waiting.popleft().fail(error)
+                self._waiting.popleft().fail_unfit(str(error))
             return False
         except Exception as error:  # noqa: BLE001 - the callers get it, whatever it was
             await self._drop()

@@ -1,4 +1,4 @@
-"""A server that answers what no Redis would: nobody waits for ever, and it is asked again."""
+"""A server that answers what no Redis would, or has become another kind of server."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,20 +11,28 @@ import pytest
 from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.limits import Charge, Subject
 from smtpgate.ledger.redis import RedisLedger
-from smtpgate.ports import LedgerUnavailableError
+from smtpgate.ports import LedgerUnavailableError, LedgerUnfitError
 from smtpgate.tasks import TaskOwner
 from tests.support.daemons import LOOPBACK
+from tests.support.waiting import until
 
 NOW: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 CHARGES: Final = [Charge(Subject("999999999999"), SendingLimits(100, UNLIMITED))]
+STANDALONE: Final = b"*0\r\n"
+CLUSTER: Final = b"*2\r\n$4\r\nmode\r\n$7\r\ncluster\r\n"
 PASSED: Final = b"*4\r\n:1\r\n:0\r\n:29000000\r\n:5\r\n"
 
 
 class Babbler:
-    """Takes what it is told of the client, and gives each script the same answer."""
+    """Takes what it is told of the client, and gives each script the same answer.
+
+    With an empty answer it takes a script, and closes the connection.
+    """
 
     def __init__(self) -> None:
+        self.hello = STANDALONE
         self.answer = PASSED
+        self.asked: list[bytes] = []
         self.tasks = TaskOwner()
 
     def meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -34,8 +42,13 @@ class Babbler:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while octets := await reader.read(65536):
             writer.write(b"+OK\r\n" * octets.count(b"\r\nCLIENT\r\n"))
-            writer.write(b"*0\r\n" * octets.count(b"\r\nHELLO\r\n"))
-            writer.write(self.answer * octets.count(b"\r\nEVALSHA\r\n"))
+            writer.write(self.hello * octets.count(b"\r\nHELLO\r\n"))
+            scripts = octets.count(b"\r\nEVALSHA\r\n")
+            self.asked += [octets] if scripts else []
+            if scripts and not self.answer:
+                self.hello = CLUSTER
+                break
+            writer.write(self.answer * scripts)
         writer.close()
         await writer.wait_closed()
 
@@ -71,3 +84,28 @@ async def test_an_answer_that_means_nothing_is_told_to_all_who_wait(
                 raise outcome if isinstance(outcome, BaseException) else AssertionError
         babbler.answer = PASSED
         assert (await ledger.reserve(CHARGES, 5, NOW)).used == (5,)
+
+
+async def test_a_reservation_that_may_be_counted_is_undone_when_the_server_becomes_unfit() -> (
+    None
+):
+    babbler = Babbler()
+    async with opened(babbler) as ledger, asyncio.timeout(10):
+        babbler.answer = b""
+        with pytest.raises(LedgerUnfitError, match="it is a node of a cluster"):
+            await ledger.reserve(CHARGES, 5, NOW)
+        (reserving,) = babbler.asked
+        number = reserving.partition(b":open:")[2].partition(b"\r\n")[0]
+        babbler.hello, babbler.answer = STANDALONE, b"*0\r\n"
+        await until(lambda: len(babbler.asked) > 1)
+        assert number in babbler.asked[1]
+
+
+async def test_a_question_that_was_never_sent_is_not_undone() -> None:
+    babbler = Babbler()
+    babbler.hello = CLUSTER
+    async with opened(babbler) as ledger, asyncio.timeout(10):
+        with pytest.raises(LedgerUnfitError):
+            await ledger.reserve(CHARGES, 5, NOW)
+        babbler.hello = STANDALONE
+    assert babbler.asked == []
