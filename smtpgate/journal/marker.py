@@ -9,7 +9,7 @@ A copy of the file on another host says nothing: the mark names the file itself.
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,15 +67,22 @@ class Marker:
         os.close(self._descriptor)
 
 
-def left_behind(folder: Path) -> Iterator[Left]:
+def left_behind(folder: Path, on_closed: Callable[[OSError], None]) -> Iterator[Left]:
     """What dead gates of this host left; each is locked while the caller sees to it.
 
     The file is removed when the caller goes on to the next, and stays when it does not.
+    ``on_closed`` is called with the error of each file that this user may not open.
     """
     for path in sorted(folder.glob(f"{_PREFIX}*")):
         with suppress(ValueError, FileNotFoundError):
             writer = int(path.name.removeprefix(_PREFIX), 16)
-            descriptor = os.open(path, os.O_RDWR)
+            try:
+                descriptor = os.open(path, os.O_RDWR)
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                on_closed(error)
+                continue
             try:
                 if not _lock(descriptor) or not _is_at(path, descriptor):
                     continue
@@ -87,10 +94,13 @@ def left_behind(folder: Path) -> Iterator[Left]:
 
 
 def is_alive(folder: Path, writer: int) -> bool:
-    """Whether it is a gate of this host that lives, though it may be frozen."""
+    """Whether it is a gate of this host that lives, though it may be frozen.
+
+    The file of another user's gate cannot tell: it is judged as a gate of another host is.
+    """
     try:
         descriptor = os.open(_path(folder, writer), os.O_RDWR)
-    except FileNotFoundError:
+    except OSError:
         return False
     try:
         return not _lock(descriptor)

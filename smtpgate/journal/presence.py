@@ -62,6 +62,8 @@ class Presence:
         self._doubt: Doubt | None = None
         self._since_s: float | None = None  # since when the database was reached each time
         self._failures = 0
+        self._found: list[Exception] = []  # what was in the way of this beat
+        self._logged: set[str] = set()  # what of it was in the way of the last one too
 
     @property
     def number(self) -> int:
@@ -90,13 +92,30 @@ class Presence:
         """Say so now; that the database cannot be reached is noted where mail looks."""
         if self._writer.problem is not None:
             return  # the writer tries again by itself
+        self._found = []
         try:
             await self.beat()
         except JournalUnavailableError as error:
             # Nobody would notice before the next message.
             self._writer.fail(str(error))
+            return
         except Exception as error:  # noqa: BLE001 - the next time may fare better
-            self._on_error(error)
+            self._found.append(error)
+        self._log_found()
+
+    def _log_found(self) -> None:
+        """Log what was not in the way before: it may stay there for days."""
+        for error in self._found:
+            if str(error) not in self._logged:
+                self._on_error(error)
+        self._logged = set(map(str, self._found))
+
+    def _note_closed(self, error: OSError) -> None:
+        """Another user's gate has been here, or is."""
+        words = (error.strerror or type(error).__name__).lower()
+        text = f"{error.filename}: cannot be opened ({words}); "
+        cure = "remove it, unless a gate of another user runs with this gate.state_dir"
+        self._found.append(OSError(text + cure))
 
     async def beat(self) -> None:
         """Say that the gate lives, and look for those that do not any more.
@@ -104,7 +123,7 @@ class Presence:
         Raises JournalUnavailableError or OSError.
         """
         self.size, silent = await self._writer.run(self._say)
-        for left in left_behind(self._folder):
+        for left in left_behind(self._folder, self._note_closed):
             if await self._writer.run(partial(_is_of, left)):
                 await self._bury(left.writer)
             if left.owed:

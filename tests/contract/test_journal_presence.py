@@ -222,6 +222,44 @@ async def test_a_folder_that_was_copied_from_a_host_says_nothing_of_its_gate(
     assert len(list(fleet.folder("two").glob("journal.writer-*"))) == 1
 
 
+async def test_a_file_that_cannot_be_opened_is_logged_once_and_the_others_are_seen_to(
+    fleet: Fleet, clock: MovableClock
+) -> None:
+    event = submission(clock)
+    await killed_gate(fleet, "one", event)
+    closed = fleet.folder("one") / "journal.writer-00000000000001"
+    closed.mkdir()  # as root any file could be opened
+    gate = await fleet.gate("one")
+    for _ in range(3):
+        await presence_of(gate).attempt()
+    assert await outcomes(gate) == {id_of(event): "in-doubt"}
+    (error,) = fleet.heard.errors
+    assert f"{closed}: cannot be opened (is a directory)" in str(error)
+    closed.rmdir()
+    await presence_of(gate).attempt()
+    closed.mkdir()
+    await presence_of(gate).attempt()
+    assert len(fleet.heard.errors) == 2
+    fleet.heard.errors.clear()
+    closed.rmdir()
+
+
+async def test_a_gate_whose_file_cannot_be_opened_is_taken_for_dead_after_a_minute(
+    fleet: Fleet, clock: MovableClock
+) -> None:
+    gate, other, event = await fleet.gate("one"), await fleet.gate("two"), submission(clock)
+    await other.begin(event)
+    closed = fleet.folder("one") / f"journal.writer-{presence_of(other).number:014x}"
+    closed.mkdir()
+    await presence_of(gate).attempt()
+    await silence(other)
+    clock.move(LEASE_S + 1)
+    await presence_of(gate).attempt()
+    assert await outcomes(gate) == {id_of(event): "in-doubt"}
+    fleet.heard.errors.clear()
+    closed.rmdir()
+
+
 async def test_a_gate_that_ends_in_order_leaves_nothing(
     databases: Databases, tmp_path: Path, clock: MovableClock
 ) -> None:
