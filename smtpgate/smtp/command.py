@@ -26,8 +26,11 @@ _PATH: Final = re.compile(
     re.IGNORECASE,
 )
 _PARAMETER: Final = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\x7e]+))?")
-# RFC 4954 §5, with xtext from RFC 3461 §4
-_MAIL_AUTH: Final = re.compile(rb"<>|(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+[0-9A-F]{2})+")
+# RFC 4954 §5, with xtext from RFC 3461 §4. No address has a control character, so xtext that
+# stands for one is refused.
+_MAIL_AUTH: Final = re.compile(
+    rb"<>|(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+(?!7F)[2-9A-F][0-9A-F])+"
+)
 _MAX_HELO_OCTETS: Final = 255  # RFC 5321 §4.5.3.1.2
 _CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
 T = TypeVar("T")

@@ -2,8 +2,10 @@
 
 import re
 import tomllib
+from datetime import date
 from itertools import chain, repeat
 from pathlib import Path
+from string import Template
 from typing import Any, Final
 
 import pytest
@@ -24,25 +26,34 @@ UPSTREAMS: Final = load_cases("advisories/20-upstreams.toml")
 SIGNATURES: Final = load_cases("advisories/30-signatures.toml")
 SMALL: Final = "max_message_octets = 100000"
 BODY: Final = "Hello Jane.\r\n"
-_KEYS: Final = {"id", "also", "date", "note"}
+TEXTS: Final = {
+    "addresses": "marketing@ses-example.com,\r\n " * 2_000,
+    "comments": "(\r\n " * 1_500,
+    "groups": "a:\r\n " * 1_500,
+    "long": "x" * 20_000,
+}
+_KEYS: Final = {"id", "also", "date", "source", "unsourced", "note"}
+_NAMED: Final = re.compile(r"CVE-\d+-\d+|GHSA(?:-[0-9a-z]{4}){3}")
 
 
 def message_of(case: dict[str, Any]) -> str:
     many = "".join(f"To: jane{n}@example.net\r\n" for n in range(case.get("field_count", 1)))
     head = f"{ARNS}{case.get('fields', '')}From: {case['from']}\r\n{many}Subject: x\r\n\r\n"
-    return f"{head}{'x' * case.get('body_octets', 0)}{BODY}"
+    body = f"{'x' * case.get('body_octets', 0)}{BODY}"
+    return Template(head).safe_substitute(TEXTS) + body
 
 
 async def say_all(case: dict[str, Any], dialog: Dialog) -> None:
     if "flood" in case:
         await dialog.send(b"x" * case["flood"])
     if "dialog" in case:
-        words = facts() | {"long": "x" * 20_000}
-        await play_text(dialog, case["id"], case["dialog"], words, client_tls())
+        await play_text(dialog, case["id"], case["dialog"], facts() | TEXTS, client_tls())
     else:
         sender = case.get("sender", "marketing@ses-example.com")
         to = (case.get("to", "jane@example.net"),)
-        reply = await send(dialog, message_of(case), sender=sender, to=to)
+        parameters = case.get("parameters", "")
+        message = message_of(case)
+        reply = await send(dialog, message, sender=sender, to=to, parameters=parameters)
         assert reply.startswith(case["says"]), reply
 
 
@@ -61,6 +72,8 @@ async def test_a_client_gets_nothing_by_it(
                 await say_all(case, dialog)
                 relayed = [list(kept.recipients) for kept in sink.messages]
                 assert relayed == case.get("relayed", [])
+                wanted = case.get("holds", "").encode()
+                assert all(wanted in kept.content for kept in sink.messages)
 
 
 def told(session: UpstreamSession, case: dict[str, Any]) -> tuple[list[str], Failed | None]:
@@ -113,14 +126,27 @@ def test_a_signature_does_not_cover_what_was_changed(case: dict[str, Any]) -> No
     assert not {tag.encode() for tag in case.get("lacks", [])} & set(tags)
 
 
-def test_every_advisory_has_its_name_its_date_and_our_words_for_it() -> None:
-    rows = [
-        row
-        for path in sorted((CASES / "advisories").glob("*.toml"))
-        for row in tomllib.loads(path.read_text("utf-8"))["case"]
-    ]
+def all_rows() -> list[dict[str, Any]]:
+    files = sorted((CASES / "advisories").glob("*.toml"))
+    return [row for path in files for row in tomllib.loads(path.read_text("utf-8"))["case"]]
+
+
+def test_every_advisory_has_its_name_and_our_words_for_it() -> None:
+    rows = all_rows()
     assert len({row["id"] for row in rows}) == len(rows)
     for row in rows:
         assert {"id", "date", "note"} <= set(row)
-        assert re.fullmatch(r"20\d\d-[01]\d(?:-[0-3]\d)?", row["date"]), row["id"]
         assert set(row) - _KEYS, row["id"]
+
+
+def test_every_advisory_names_its_source_or_says_that_it_has_none() -> None:
+    for row in all_rows():
+        assert ("source" in row) != ("unsourced" in row), row["id"]
+        if "unsourced" in row:
+            assert re.fullmatch(r"20\d\d(?:-[01]\d){0,2}", row["date"]), row["id"]
+            assert row["unsourced"].strip(), row["id"]
+            continue
+        assert row["source"].startswith("https://"), row["id"]
+        assert date.fromisoformat(row["date"]).year > 2000, row["id"]
+        names = {row["id"].partition(" (")[0], *row.get("also", [])}
+        assert set(_NAMED.findall(row["source"])) <= names, row["id"]

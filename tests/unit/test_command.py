@@ -68,6 +68,8 @@ def test_a_utf8_address_needs_the_smtputf8_parameter() -> None:
         (b"FROM:<alice@example.com> BODY=BINARYMIME", "501 5.5.4"),
         (b"FROM:<alice@example.com> SMTPUTF8=yes", "501 5.5.4"),
         (b"FROM:<alice@example.com> AUTH=a=b", "501 5.5.4"),
+        (b"FROM:<alice@example.com> AUTH=a+0Db", "501 5.5.4"),
+        (b"FROM:<alice@example.com> AUTH=a+7Fb", "501 5.5.4"),
         (b"FROM:<alice@example.com> ENVID=x", "555 5.5.4"),
         (b"FROM:<alice@example.com> SMTPUTF8 RET=FULL", "555 5.5.4"),
         (b"FROM:<alice>", "553 5.1.7"),
