@@ -120,25 +120,22 @@ class MessageIntake:
     def _grow(self, octets: int) -> BudgetName | None:
         """Hold so many in all, or name the bound that they would pass."""
         most, reserve = self._intake.most, self._intake.reserve
-        refusal: BudgetName | None
-        if self._pool is reserve:
-            if octets <= _SMALL_OCTETS:
-                refusal = reserve.take(self._account, octets - self.held)
-            else:
-                refusal = self._move(most, octets)
-        else:
-            refusal = most.take(self._account, octets - self.held)
-            if refusal and octets <= _SMALL_OCTETS and self._move(reserve, octets) is None:
-                refusal = None
-            elif refusal and self._intake.held == self.held:
-                # The only message always fits.
-                most.force(self._account, octets - self.held)
-                refusal = None
+        refusal = self._fit(most, octets)
+        if refusal and octets <= _SMALL_OCTETS and self._fit(reserve, octets) is None:
+            refusal = None
+        if refusal and self._intake.held == self.held:
+            # The only message always fits, wherever it began.
+            self._pool.give_back(self._account, self.held)
+            most.force(self._account, octets)
+            self._pool, refusal = most, None
         if refusal is None:
             self.held = octets
         return refusal
 
-    def _move(self, pool: _Pool, octets: int) -> BudgetName | None:
+    def _fit(self, pool: _Pool, octets: int) -> BudgetName | None:
+        """Hold so many in all in that pool, or name the bound that they would pass there."""
+        if pool is self._pool:
+            return pool.take(self._account, octets - self.held)
         refusal = pool.take(self._account, octets)
         if refusal is None:
             self._pool.give_back(self._account, self.held)

@@ -93,6 +93,35 @@ def test_a_message_that_is_turned_away_holds_nothing_though_more_of_it_comes() -
     assert first.refusal is None
 
 
+def test_a_message_that_began_in_the_reserve_always_fits_once_it_is_the_only_one() -> None:
+    intake = Intake(400_000, share=0.5, reserve=130_000)
+    others = [MessageIntake(intake, 10**6, account) for account in ("a", "b", "c")]
+    for number, other in enumerate(others):
+        other.look(bytearray(130_000 >> number))  # nearly what its share lets each have
+    lone = MessageIntake(intake, 10**6, "d")
+    lone.look(bytearray(60_000))
+    assert (lone.refusal, intake.reserve.held) == (None, 60_000)
+    for other in others:
+        other.release()
+    lone.look(bytearray(300_000))  # more than the share of one account
+    assert (lone.refusal, intake.held, intake.reserve.held) == (None, 300_000, 0)
+    lone.release()
+    assert intake.held == 0
+
+
+def test_a_small_message_leaves_a_full_reserve_for_room_that_has_come_elsewhere() -> None:
+    intake = Intake(400_000, reserve=60_000)
+    large = MessageIntake(intake, 10**6, "a")
+    large.look(bytearray(340_000))
+    small = [MessageIntake(intake, 10**6, account) for account in ("b", "c")]
+    for one in small:
+        one.look(bytearray(30_000))
+    assert intake.reserve.held == 60_000
+    large.release()
+    small[0].look(bytearray(50_000))
+    assert (small[0].refusal, intake.held, intake.reserve.held) == (None, 80_000, 30_000)
+
+
 # What sessions do: one of a few messages of one of a few accounts grows, or ends.
 steps = st.lists(
     st.tuples(st.integers(0, 7), st.one_of(st.none(), st.integers(1, 120_000))), max_size=60
