@@ -85,8 +85,12 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _author(author: Author) -> dict[str, str | None]:
-    return {"name": author.display_name, "address": str(author.mailbox)}
+def _author(author: Author) -> dict[str, object]:
+    return {
+        "name": author.display_name,
+        "other_names": list(author.other_names),
+        "address": str(author.mailbox),
+    }
 
 
 def _decision(record: Record, decision: Decision) -> dict[str, Any]:

@@ -198,7 +198,7 @@ def _address(mailbox: Mailbox) -> str:
 
 
 def _author(author: Author) -> list[str | None]:
-    return [author.display_name, _address(author.mailbox)]
+    return [author.display_name, _address(author.mailbox), *author.other_names]
 
 
 def _reply(reply: Reply | None) -> list[object] | None:
@@ -330,7 +330,8 @@ def _arn_in(text: str | None) -> IdentityArn | None:
 
 
 def _author_in(value: list[Any]) -> Author:
-    return Author(value[0], _mailbox_in(value[1]))
+    name, mailbox, *others = value
+    return Author(name, _mailbox_in(mailbox), tuple(others))
 
 
 def _reply_in(value: list[Any] | None) -> Reply | None:

@@ -25,7 +25,16 @@ def test_every_line_is_written_or_counted_and_few_are_written(
     left_out += sum(sum(one.events.values()) for one in flood.end())
     assert written + left_out == len(lines)
     minutes = now // MINUTE_S + 1
-    assert written <= bound * (clients + 1) * minutes
+    assert written <= bound * 2 * (clients + 1) * minutes
+
+
+def test_a_flood_of_one_kind_hides_no_other_kind() -> None:
+    flood = RefusalFlood(2)
+    passed = [flood.passes("192.0.2.1", "a", 0) for _ in range(100)]
+    assert sum(passed) == 2
+    assert flood.passes("192.0.2.1", "b", 1)
+    (one,) = flood.end()
+    assert one.events == {"a": 98}
 
 
 def test_addresses_of_one_ipv6_network_are_one_client() -> None:

@@ -28,7 +28,9 @@ MOMENTS: Final = st.integers(0, 4 * 10**15).map(
 )
 DOMAINS: Final = st.sampled_from(("example.com", "sub.ses-example.com", "[192.0.2.1]"))
 MAILBOXES: Final = st.builds(Mailbox, ANYTHING, DOMAINS)
-AUTHORS: Final = st.builds(Author, SOME, MAILBOXES)
+AUTHORS: Final = st.builds(
+    Author, SOME, MAILBOXES, st.lists(ANYTHING, max_size=2).map(tuple)
+)
 ARNS: Final = st.builds(
     IdentityArn,
     st.just("aws"),
@@ -104,6 +106,7 @@ RECORDS: Final = st.builds(
     intent=st.builds(SendingIntent, *([st.none() | ARNS] * 3)),
     authors=st.lists(AUTHORS, max_size=3).map(tuple),
     sender=st.none() | AUTHORS,
+    resent=st.lists(AUTHORS, max_size=2).map(tuple),
     identities=st.lists(
         st.builds(UsedIdentity, words(Role), MAILBOXES, ANYTHING, st.just("named")), max_size=3
     ).map(tuple),

@@ -136,8 +136,24 @@ async def test_a_client_that_leaves_in_its_message_is_one_event(tmp_path: Path) 
         await dialog.close()
         line = await until(gate, tmp_path, "message-cut-off")
         assert line["account"] == "999999999999"
-        assert line["octets"] == 27
-        assert counted(gate, "smtpgate_messages_cut_off_total", listener="plain") == 1
+        assert (line["octets"], line["by"]) == (27, "client")
+        assert counted(gate, CUT_OFF, listener="plain", by="client") == 1
+
+
+async def test_a_message_that_the_stop_of_the_gate_cuts_off_is_one_event(
+    tmp_path: Path,
+) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        dialog = await login(gate)
+        await dialog.say("MAIL FROM:<marketing@ses-example.com>")
+        await dialog.say("RCPT TO:<bob@example.net>")
+        await dialog.say("DATA")
+        await dialog.send(b"Subject: half\r\n\r\nHalf of it")
+        await gate.stop(drain_s=0)
+        assert (await dialog.reply()).startswith("421 4.3.2")
+        (line,) = logged(tmp_path, "message-cut-off")
+        assert (line["account"], line["by"]) == ("999999999999", "gate")
+        assert counted(gate, CUT_OFF, listener="plain", by="gate") == 1
 
 
 def shake_hands(port: int, context: ssl.SSLContext) -> None:

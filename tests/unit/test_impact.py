@@ -12,9 +12,10 @@ from smtpgate.core.arn import IdentityArn, user_arn
 from smtpgate.core.events import UsedIdentity
 from smtpgate.core.history.record import Record, submission_record
 from smtpgate.core.identity import Identity
-from smtpgate.core.message.author import Author
+from smtpgate.core.message.author import Author, parse_authors
 from smtpgate.core.policy import Policy, parse_policy
 from smtpgate.core.whatif.impact import ALLOWED, Impact, Proposal, impact_of
+from smtpgate.journal.rows import record_of, row_of
 from tests.support.clock import MovableClock
 from tests.support.events import DELEGATE, IDENTITY
 from tests.support.journal import IDENTITY_POLICY, USER_POLICY, submission
@@ -127,6 +128,17 @@ def test_resent_from_is_asked_as_it_was() -> None:
     resent = record("marketing", resent=(Author(None, Mailbox("ceo", "ses-example.com")),))
     assert not weighed(allowing("marketing"), [resent]).newly_allowed
     assert weighed(allowing("marketing", "ceo"), [resent]).newly_allowed
+
+
+def test_a_name_with_a_comment_is_asked_in_both_readings_as_it_was() -> None:
+    # The From `Shop (CEO) <ceo@ses-example.com>': some programs show the comment, some do not.
+    authors = parse_authors(b"Shop (CEO) <ceo@ses-example.com>", smtputf8=False)
+    row, texts = row_of(replace(record("ceo"), authors=authors))
+    kept = record_of(row, texts)
+    for name, allowed in (("Shop*", 1), ("Shop", 0), ("Shop (CEO)", 0)):
+        condition = f', "StringLike": {{"ses:FromDisplayName": "{name}"}}'
+        told = weighed(allowing("ceo", name="board", condition=condition), [kept])
+        assert sum(told.newly_allowed.values()) == allowed, name
 
 
 def test_recipients_that_were_not_kept_make_only_what_asks_for_them_unclear() -> None:

@@ -3,6 +3,8 @@
 ``python -m tests.support.stories`` writes them anew; read the diff.
 """
 
+from dataclasses import replace
+
 import pytest
 
 from smtpgate.core.events import AUTH_REASONS
@@ -11,6 +13,7 @@ from smtpgate.core.history.record import Record
 from smtpgate.core.history.story import as_seen_by, story_of
 from smtpgate.core.policy import Determining
 from smtpgate.core.reply import REASONS
+from smtpgate.core.message.author import parse_authors
 from tests.support.events import DELEGATE
 from tests.support.stories import NOW, STORIES, records, story
 
@@ -95,6 +98,19 @@ def test_an_owner_does_not_see_the_sender_s_access_key() -> None:
     assert record.username in story(record)
     assert record.username not in story(as_seen_by(record, "888888888888"))
     assert record.username in story(as_seen_by(record, DELEGATE))
+
+
+def test_an_owner_sees_neither_the_tags_of_the_sender_s_user_nor_its_organization() -> None:
+    record = replace(RECORDS["accepted"], organization_id="o-1", tags=(("team", "press"),))
+    seen = as_seen_by(record, "888888888888")
+    assert (seen.tags, seen.organization_id) == ((), None)
+    assert as_seen_by(record, DELEGATE).tags == record.tags
+
+
+def test_a_name_that_programs_show_with_its_comment_is_told_with_it() -> None:
+    authors = parse_authors(b"Shop (CEO) <ceo@ses-example.com>", smtputf8=False)
+    told = story(replace(RECORDS["accepted"], authors=authors))
+    assert 'From: "Shop" <ceo@ses-example.com>, in some programs "Shop (CEO)"' in told
 
 
 def test_another_owner_does_not_hear_whose_cap_was_reached() -> None:

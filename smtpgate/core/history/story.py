@@ -175,8 +175,11 @@ def _recipients(record: Record) -> str:
 
 def _shown(author: Author) -> str:
     if author.display_name is None:
-        return str(author.mailbox)
-    return f'"{author.display_name}" <{author.mailbox}>'
+        shown = str(author.mailbox)
+    else:
+        shown = f'"{author.display_name}" <{author.mailbox}>'
+    others = " or ".join(f'"{name}"' for name in author.other_names)
+    return f"{shown}, in some programs {others}" if others else shown
 
 
 # -- what decided ------------------------------------------------------------------------------
@@ -294,15 +297,16 @@ def as_seen_by(record: Record, account_id: str) -> Record:
     """The record without what is for the other side alone.
 
     A sender learns what decided, but not the owner's policies; the owner learns what the
-    sender's policies said, but neither them nor its access key, and of limits only what it set
-    itself. Neither learns what the gate's insides said. A sender that no Allow is about does
-    not learn whether there is such an identity.
+    sender's policies said, but neither them nor its access key, tags and organization, and of
+    limits only what it set itself. Neither learns what the gate's insides said. A sender that
+    no Allow is about does not learn whether there is such an identity.
     """
     record = record.masked_for(account_id)
     if record.reason in INNER_REASONS:
         record = replace(record, detail="")
     if account_id != record.account_id:
-        record = _without_limits_of_others(replace(record, username=""), account_id)
+        record = replace(record, username="", organization_id=None, tags=())
+        record = _without_limits_of_others(record, account_id)
     decision = record.decision
     if decision is None:
         return record
