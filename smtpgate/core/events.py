@@ -18,6 +18,7 @@ from smtpgate.core.reply import Reply
 
 Outcome = Literal["accepted", "deferred", "refused", "in-doubt"]
 Role = Literal["source", "from", "sender", "resent", "return-path", "report"]
+CutOffBy = Literal["client", "gate"]
 Stage = Literal["message", "authorization", "limits", "signing", "relay"]
 AuthReason = Literal["invalid-credentials", "other-identity", KeyRefusal]
 
@@ -174,8 +175,12 @@ class CommandRefused:
 
 @dataclass(frozen=True, slots=True)
 class MessageCutOff:
-    """The client left in the middle of its message, of which so many octets had come."""
+    """A message ended before its final dot, of which so many octets had come.
 
+    ``by`` is ``client`` when the client left, ``gate`` when the gate stopped meanwhile.
+    """
+
+    by: CutOffBy
     octets: int
     client: Client
     access_key_id: str | None

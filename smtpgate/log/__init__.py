@@ -94,7 +94,7 @@ class JsonLog:
     always logged. ``level`` is for the notes, for refused commands, failed handshakes, budgets
     that clients use up and sessions that end with their access key (``info``), and for logins
     (``debug``). Of lines that a client can cause at will, only ``refusals_per_minute`` are
-    written for each client, and one that counts the others; with ``debug`` all are.
+    written for each client and event, and one that counts the others; with ``debug`` all are.
     """
 
     def __init__(

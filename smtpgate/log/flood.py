@@ -20,12 +20,14 @@ class LinesLeftOut:
 
 @dataclass(slots=True)
 class _Client:
-    lines: int = 0
+    lines: dict[str, int] = field(default_factory=dict)
     left_out: LinesLeftOut | None = None
 
 
 class RefusalFlood:
-    """Lets so many lines of each client pass in a minute.
+    """Lets so many lines of each client about each event pass in a minute.
+
+    By event, so that a client cannot hide a thing by a flood of another; there are few events.
 
     A minute begins with the first line after the last one ended. Clients beyond the bound share
     one place, so that a flood from many addresses is bounded too.
@@ -45,8 +47,8 @@ class RefusalFlood:
         if name not in self._clients and len(self._clients) >= self._places:
             name = "others"
         client = self._clients.setdefault(name, _Client())
-        if client.lines < self._lines_per_minute:
-            client.lines += 1
+        if (lines := client.lines.get(event, 0)) < self._lines_per_minute:
+            client.lines[event] = lines + 1
             return True
         left_out = client.left_out = client.left_out or LinesLeftOut(name)
         left_out.events[event] = left_out.events.get(event, 0) + 1

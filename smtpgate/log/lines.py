@@ -177,9 +177,10 @@ def command_refused_line(event: CommandRefused) -> bytes:
 
 
 def message_cut_off_line(event: MessageCutOff) -> bytes:
-    """The line of a client that left in the middle of its message, at level ``info``."""
+    """The line of a message that ended before its final dot, at level ``info``."""
     facts = {
         **_client(event.client),
+        "by": event.by,
         "octets": event.octets,
         "access_key": event.access_key_id,
         "account": event.account_id,

@@ -138,8 +138,9 @@ _ROWS: Final = (
     MetricRow(
         "smtpgate_messages_cut_off_total",
         "counter",
-        ("listener",),
-        "Clients that left in the middle of their message.",
+        ("listener", "by"),
+        "Messages that ended before their final dot: by a `client` that left, or by the "
+        "`gate`, which stopped.",
     ),
     MetricRow(
         "smtpgate_handshakes_failed_total",

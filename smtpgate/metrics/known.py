@@ -10,7 +10,7 @@ from itertools import product
 from typing import Final, get_args
 
 from smtpgate.core.account import KeyRefusal
-from smtpgate.core.events import AUTH_REASONS, HANDSHAKE_PROBLEMS, Outcome
+from smtpgate.core.events import AUTH_REASONS, HANDSHAKE_PROBLEMS, CutOffBy, Outcome
 from smtpgate.core.limits import THRESHOLDS
 from smtpgate.core.limits.budget import BUDGETS
 from smtpgate.core.limits.charge import SubjectKind
@@ -50,7 +50,7 @@ def known_series(listeners: Iterable[str]) -> Mapping[str, Iterable[tuple[str, .
         "smtpgate_sessions": product(listeners),
         "smtpgate_budget_exhausted_total": product(listeners, BUDGETS),
         "smtpgate_commands_refused_total": (),
-        "smtpgate_messages_cut_off_total": product(listeners),
+        "smtpgate_messages_cut_off_total": product(listeners, get_args(CutOffBy)),
         "smtpgate_handshakes_failed_total": product(listeners, HANDSHAKE_PROBLEMS),
         "smtpgate_sessions_ended_total": product((*get_args(KeyRefusal), "account-paused")),
         "smtpgate_auth_successes_total": product(listeners),

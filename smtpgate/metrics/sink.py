@@ -77,7 +77,7 @@ _COUNTED: Final[Mapping[type[Event], tuple[str, Callable[[Any], tuple[str, ...]]
     ),
     MessageCutOff: (
         "smtpgate_messages_cut_off_total",
-        lambda event: (event.client.listener,),
+        lambda event: (event.client.listener, event.by),
     ),
     HandshakeFailed: (
         "smtpgate_handshakes_failed_total",

@@ -482,8 +482,9 @@ class GateSession(GateProtocol):
                     self._spent = _Spent()
                     self._forget_refused()
         except HangUp as hang_up:
-            if hang_up.reply is None and not self.is_submitting:
-                self._events.cut_off(intake.octets)
+            # A budget that is used up has an event of its own.
+            if not (self.is_submitting or isinstance(hang_up, OutOfBudget)):
+                self._events.cut_off("gate" if hang_up.reply else "client", intake.octets)
             raise
         finally:
             intake.release()

@@ -8,6 +8,7 @@ from smtpgate.core.account import AccessKey
 from smtpgate.core.events import (
     BudgetExhausted,
     CommandRefused,
+    CutOffBy,
     HandshakeFailed,
     HandshakeProblem,
     MessageCutOff,
@@ -89,11 +90,11 @@ class SessionEvents:
         )
         self._events.publish(event)
 
-    def cut_off(self, octets: int) -> None:
-        """The client left before its message was complete."""
+    def cut_off(self, by: CutOffBy, octets: int) -> None:
+        """A message ended before it was complete."""
         client, key_id, account_id = self._who()
         self._events.publish(
-            MessageCutOff(octets, client, key_id, account_id, self._clock.now())
+            MessageCutOff(by, octets, client, key_id, account_id, self._clock.now())
         )
 
     def tls_failed(self, error: Exception | None) -> None:

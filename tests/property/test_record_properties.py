@@ -28,9 +28,7 @@ MOMENTS: Final = st.integers(0, 4 * 10**15).map(
 )
 DOMAINS: Final = st.sampled_from(("example.com", "sub.ses-example.com", "[192.0.2.1]"))
 MAILBOXES: Final = st.builds(Mailbox, ANYTHING, DOMAINS)
-AUTHORS: Final = st.builds(
-    Author, SOME, MAILBOXES, st.lists(ANYTHING, max_size=2).map(tuple)
-)
+AUTHORS: Final = st.builds(Author, SOME, MAILBOXES, st.lists(ANYTHING, max_size=2).map(tuple))
 ARNS: Final = st.builds(
     IdentityArn,
     st.just("aws"),

@@ -52,7 +52,7 @@ EVENTS = (
     SessionClosed("submission"),
     budget_exhausted("errors"),
     CommandRefused("MAIL", CATALOGUE_OF_REPLIES["auth-first"], CLIENT, None, None, AT),
-    MessageCutOff(7, CLIENT, "AKIA", DELEGATE, AT),
+    MessageCutOff("client", 7, CLIENT, "AKIA", DELEGATE, AT),
     HandshakeFailed("no-tls", CLIENT, AT),
     *UPKEEP,
     JournalChanged("disk full", 2, AT),

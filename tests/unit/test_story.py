@@ -11,9 +11,9 @@ from smtpgate.core.events import AUTH_REASONS
 from smtpgate.core.history.advice import ADVICE, DENIAL_ADVICE, denial_advice
 from smtpgate.core.history.record import Record
 from smtpgate.core.history.story import as_seen_by, story_of
+from smtpgate.core.message.author import parse_authors
 from smtpgate.core.policy import Determining
 from smtpgate.core.reply import REASONS
-from smtpgate.core.message.author import parse_authors
 from tests.support.events import DELEGATE
 from tests.support.stories import NOW, STORIES, records, story
 
