@@ -14,7 +14,7 @@ bounded number waits at all; others are refused at once, with the wait that they
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
@@ -23,7 +23,7 @@ from typing import Final
 
 from smtpgate.core.limits import Charge, LimitExceededError, Reservation, Subject
 from smtpgate.core.reply import reject
-from smtpgate.ports import Clock, Ledger
+from smtpgate.ports import Clock, Ledger, Reading
 
 _MAX_HELD: Final = 1000
 # Between two questions for one line: a rate may lend again in a microsecond.
@@ -129,6 +129,12 @@ class Pacer:
         self._is_over = False
         self.held = 0
         self.tally = PacerTally()
+
+    def readings(self) -> Iterator[Reading]:
+        """The messages that wait or waited for their turn, for a scrape."""
+        yield Reading("smtpgate_paced_waiting", self.held)
+        yield Reading("smtpgate_paced_total", self.tally.messages)
+        yield Reading("smtpgate_paced_seconds_total", self.tally.seconds)
 
     async def reserve(
         self,

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from smtpgate.core.account import AccessKey
 from smtpgate.core.events import AuthReason, Event, SubmissionDone, UpkeepTroubles
@@ -205,6 +205,19 @@ class Registry(Protocol):
 
     async def troubles(self) -> UpkeepTroubles:
         """How many identities and keys need somebody's attention."""
+
+
+class Reading(NamedTuple):
+    """A value that a part of the gate has at the moment of a scrape.
+
+    ``metric`` is its name in the catalogue of metrics, ``labels`` are the values of its labels
+    in the catalogue's order. A part offers its readings by a function, which is called in
+    another thread than the event loop's.
+    """
+
+    metric: str
+    value: float
+    labels: tuple[str, ...] = ()
 
 
 class EventSink(Protocol):

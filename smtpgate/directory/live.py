@@ -8,7 +8,7 @@ nothing is ever allowed that was not looked up.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
@@ -22,7 +22,7 @@ from smtpgate.directory.change import Subject
 from smtpgate.directory.feed import Changes, Feed
 from smtpgate.directory.load import Loaded, Loader
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink
+from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink, Reading
 from smtpgate.tasks import TaskOwner
 from smtpgate.threads import Threads
 
@@ -133,8 +133,18 @@ class LiveDirectory:
 
     @property
     def cache(self) -> Cache:
-        """What is kept, for the metrics."""
+        """The answers that are kept."""
         return self._cache
+
+    def readings(self) -> Iterator[Reading]:
+        """The state of the database's connection and of the cache, for a scrape."""
+        cache = self._cache
+        yield Reading("smtpgate_directory_up", 0 if self.problem else 1)
+        yield Reading("smtpgate_directory_age_seconds", self.age_s)
+        yield Reading("smtpgate_directory_cache_entries", len(cache))
+        yield Reading("smtpgate_directory_cache_octets", cache.octets)
+        yield Reading("smtpgate_directory_answers_total", cache.hits, ("cache",))
+        yield Reading("smtpgate_directory_answers_total", cache.misses, ("database",))
 
     # -- answers -------------------------------------------------------------------------------
 

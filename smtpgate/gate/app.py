@@ -41,7 +41,7 @@ from smtpgate.journal.live import LiveJournal
 from smtpgate.ledger.watch import LedgerWatch
 from smtpgate.metrics import Metrics
 from smtpgate.pipeline import Pipeline
-from smtpgate.ports import Authenticator, Clock, DirectoryUnavailableError, EventSink
+from smtpgate.ports import Authenticator, Clock, DirectoryUnavailableError, EventSink, Reading
 from smtpgate.relay.pool import PooledUpstream
 from smtpgate.smtp.certificate import ServerTls
 from smtpgate.smtp.door import Door
@@ -183,25 +183,25 @@ class Gate:
         self.readiness = self._readiness()
         told = _Events(self.log, self.metrics, on_error=self.log.error)
         self.directory = live_directory(config, store, self.clock, self._note_changes, told)
-        self.metrics.watch_directory(self.directory)
-        self.metrics.watch_documents(lambda: self._drift)
+        self.metrics.watch(self.directory.readings)
+        self.metrics.watch(lambda: [Reading("smtpgate_directory_drift", self._drift)])
         self.uses = KeyUses(store, on_error=self.log.error)
         hostname = config.hostname
         self.journal = journal_of(config, self.clock, told, self.log.error)
         if isinstance(self.journal, LiveJournal):
             self.readiness.add("journal", self.journal.check)
-            self.metrics.watch_journal(self.journal)
+            self.metrics.watch(self.journal.readings)
         events = _Events(told, self.uses, self.journal, on_error=self.log.error)
         self.upkeep = directory_upkeep(
             config, store, self.clock, hostname=hostname, events=events, on_error=self.log.error
         )
         self.upstream = _upstream(config, self.clock, self.tasks, self._note_limit)
-        self.metrics.watch_upstream(config.sole_upstream.name, self.upstream)
+        self.metrics.watch(self.upstream.readings)
         self.ledger = open_ledger(config)
         self.ledger_watch = self._watched_ledger(told)
         pipeline = self._pipeline(hostname, events)
         self.pacer = pipeline.pacer
-        self.metrics.watch_pacer(self.pacer)
+        self.metrics.watch(self.pacer.readings)
         self.sessions = TaskOwner()
         self.sockets_of_clients = Sockets(most_sockets(config.gate.reserved_descriptors))
         authenticator = authenticator or DirectoryAuthenticator(
@@ -225,15 +225,16 @@ class Gate:
             clock=self.clock,
             listeners=[listener.name for listener in self.config.listeners],
         )
-        metrics.watch_certificates(self.tls)
-        metrics.watch_log(self.log)
+        for certificate in self.tls.values():
+            metrics.watch(certificate.readings)
+        metrics.watch(self.log.readings)
         return metrics
 
     def _watched_ledger(self, events: EventSink) -> LedgerWatch:
         watch = LedgerWatch(
             self.ledger, clock=self.clock, events=events, on_error=self.log.error
         )
-        self.metrics.watch_ledger(watch)
+        self.metrics.watch(watch.readings)
         self.readiness.add("ledger", self._check_ledger)
         return watch
 
@@ -251,7 +252,11 @@ class Gate:
         )
 
     def _listeners(
-        self, hostname: str, pipeline: Pipeline, authenticator: Authenticator, events: EventSink
+        self,
+        hostname: str,
+        pipeline: Pipeline,
+        authenticator: Authenticator,
+        events: EventSink,
     ) -> dict[str, Listener]:
         gate = self.config.gate
         intake = Intake(

@@ -4,7 +4,7 @@ The port's two halves; and what is refused before there is a message, which nobo
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
@@ -30,7 +30,7 @@ from smtpgate.journal.rows import row_of, with_verdict
 from smtpgate.journal.store import JournalStore
 from smtpgate.journal.terms import TermKey, TermKeyError, new_key, read_key
 from smtpgate.journal.writer import Tally, Writer
-from smtpgate.ports import Clock, EventSink, JournalUnavailableError
+from smtpgate.ports import Clock, EventSink, JournalUnavailableError, Reading
 from smtpgate.sql.upgrade import SchemaError
 from smtpgate.tasks import TaskOwner
 
@@ -196,6 +196,22 @@ class LiveJournal:
     def size(self) -> Size:
         """About how much there is."""
         return Size() if self.presence is None else self.presence.size
+
+    def readings(self) -> Iterator[Reading]:
+        """The state of the journal, for a scrape."""
+        tally, size = self.tally, self.size
+        yield Reading("smtpgate_journal_up", 0 if self.problem else 1)
+        yield Reading("smtpgate_journal_retention_up", 0 if self.retention_problem else 1)
+        yield Reading("smtpgate_journal_records", size.records)
+        yield Reading("smtpgate_journal_octets", size.octets)
+        yield Reading("smtpgate_journal_owed", self.owed)
+        yield Reading("smtpgate_journal_written_total", tally.records)
+        yield Reading("smtpgate_journal_commits_total", tally.commits)
+        yield Reading("smtpgate_journal_commit_seconds_total", tally.commit_s)
+        yield Reading("smtpgate_journal_failures_total", tally.failures)
+        yield Reading("smtpgate_journal_lost_total", tally.lost)
+        yield Reading("smtpgate_journal_left_out_total", tally.left_out)
+        yield Reading("smtpgate_journal_in_doubt_total", tally.in_doubt)
 
     # -- the port ------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ count. A question of the path that fails is noted at once; only a look says that
 again, so that one outage is two lines of the log, however many messages meet it.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
@@ -17,6 +17,7 @@ from smtpgate.ports import (
     Ledger,
     LedgerUnavailableError,
     LedgerUnfitError,
+    Reading,
 )
 from smtpgate.tasks import Rhythm
 
@@ -58,6 +59,11 @@ class LedgerWatch:
     def problem(self) -> str | None:
         """Why the ledger cannot count, as of late; ``None`` when it can."""
         return self._problem if self._has_looked else "not asked yet"
+
+    def readings(self) -> Iterator[Reading]:
+        """The state of the ledger, for a scrape."""
+        yield Reading("smtpgate_ledger_up", 0 if self.problem else 1)
+        yield Reading("smtpgate_ledger_clock_skew_seconds", self.skew_s)
 
     @property
     def skew_s(self) -> float:

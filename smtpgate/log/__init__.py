@@ -1,7 +1,7 @@
 """The log: one JSON object a line, for each submission, failed login and turn of the gate."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from smtpgate.core.events import (
@@ -52,7 +52,7 @@ from smtpgate.log.lines import (
     submission_line,
 )
 from smtpgate.log.writer import LineWriter
-from smtpgate.ports import Clock
+from smtpgate.ports import Clock, Reading
 
 __all__ = ["JsonLog", "Level"]
 
@@ -178,10 +178,9 @@ class JsonLog:
         problem, lost = self._writer.problem, self._writer.lost
         return True, f"{problem}; {lost} lines lost" if problem else "open"
 
-    @property
-    def lost(self) -> int:
-        """How many lines were not written, and never will be."""
-        return self._writer.lost
+    def readings(self) -> Iterator[Reading]:
+        """The lines that were not written and never will be, for a scrape."""
+        yield Reading("smtpgate_log_lines_lost_total", self._writer.lost)
 
     def _failed_line(self, problem: str) -> bytes:
         return line_of(self._clock.now(), "error", "log-failed", {"problem": problem})

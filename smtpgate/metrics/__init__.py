@@ -2,7 +2,6 @@
 
 from smtpgate.metrics.bounded import OTHER, UNKNOWN
 from smtpgate.metrics.catalogue import CATALOGUE, MetricRow
-from smtpgate.metrics.scraped import Pool
 from smtpgate.metrics.sink import Metrics
 
-__all__ = ["CATALOGUE", "OTHER", "UNKNOWN", "MetricRow", "Metrics", "Pool"]
+__all__ = ["CATALOGUE", "OTHER", "UNKNOWN", "MetricRow", "Metrics"]

@@ -73,19 +73,19 @@ _ROWS: Final = (
         'Messages let through with a line over 998 octets (`message.long_lines = "pass"`).',
     ),
     MetricRow(
-        "smtpgate_held_messages",
+        "smtpgate_paced_waiting",
         "gauge",
         (),
         "Messages over a sending rate that wait for their turn now (`limits.max_wait_s`).",
     ),
     MetricRow(
-        "smtpgate_held_total",
+        "smtpgate_paced_total",
         "counter",
         (),
         "Messages that waited, whether they passed or not.",
     ),
     MetricRow(
-        "smtpgate_held_seconds_total", "counter", (), "Time that they waited, all together."
+        "smtpgate_paced_seconds_total", "counter", (), "Time that they waited, all together."
     ),
     MetricRow(
         "smtpgate_ledger_up",

@@ -41,23 +41,7 @@ from smtpgate.metrics.bounded import UNKNOWN, Quotas, Shares
 from smtpgate.metrics.catalogue import CATALOGUE, MetricRow
 from smtpgate.metrics.histogram import Histogram
 from smtpgate.metrics.known import known_series
-from smtpgate.metrics.scraped import (
-    Certificate,
-    Certificates,
-    Directories,
-    Directory,
-    Documents,
-    Journal,
-    Journals,
-    Ledger,
-    Ledgers,
-    Log,
-    Logs,
-    Pacer,
-    Pacers,
-    Pool,
-    Upstreams,
-)
+from smtpgate.metrics.scraped import Readings, Source
 from smtpgate.ports import Clock
 
 C = TypeVar("C", bound=Collector)
@@ -151,7 +135,7 @@ class Metrics:
         self._ended_sessions = self._counter("smtpgate_sessions_ended_total")
         self._missing = self._gauge("smtpgate_identities_missing")
         self._dkim_alarms = self._gauge("smtpgate_dkim_alarms")
-        self._upstreams = self._collected(Upstreams())
+        self._readings = self._collected(Readings())
         self._gauge("smtpgate_build_info").labels(
             smtpgate.__version__, platform.python_version()
         ).set(1)
@@ -170,37 +154,9 @@ class Metrics:
             UpkeepDone: self._note_troubles,
         }
 
-    def watch_upstream(self, name: str, pool: Pool) -> None:
-        """Tell that upstream's connections in each scrape from now on."""
-        self._upstreams.pools = (*self._upstreams.pools, (name, pool))
-
-    def watch_documents(self, drift: Callable[[], int]) -> None:
-        """Tell in each scrape what documents found otherwise when they were applied."""
-        self._registry.register(Documents(drift))
-
-    def watch_directory(self, directory: Directory) -> None:
-        """Tell how the directory stands in each scrape from now on."""
-        self._registry.register(Directories(directory))
-
-    def watch_pacer(self, pacer: Pacer) -> None:
-        """Tell how many messages wait in each scrape from now on."""
-        self._registry.register(Pacers(pacer))
-
-    def watch_ledger(self, ledger: Ledger) -> None:
-        """Tell how the ledger stands in each scrape from now on."""
-        self._registry.register(Ledgers(ledger))
-
-    def watch_log(self, log: Log) -> None:
-        """Tell in each scrape from now on what the log has lost."""
-        self._registry.register(Logs(log))
-
-    def watch_journal(self, journal: Journal) -> None:
-        """Tell how the journal stands in each scrape from now on."""
-        self._registry.register(Journals(journal))
-
-    def watch_certificates(self, certificates: Mapping[str, Certificate]) -> None:
-        """Tell in each scrape from now on when the certificate of each listener ends."""
-        self._registry.register(Certificates(certificates))
+    def watch(self, source: Source) -> None:
+        """Show the readings of that source in each scrape from now on."""
+        self._readings.add(source)
 
     def publish(self, event: Event) -> None:
         """Count the event."""

@@ -13,7 +13,7 @@ in no other case is anything sent twice.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -27,7 +27,7 @@ from smtpgate.core.upstream import (
     UpstreamUnavailableError,
     recipient_limit,
 )
-from smtpgate.ports import Attempt, Clock
+from smtpgate.ports import Attempt, Clock, Reading
 from smtpgate.relay.client import Client
 from smtpgate.relay.connection import Connection, StaleConnectionError
 from smtpgate.relay.limit import ConnectionLimit
@@ -127,10 +127,14 @@ class PooledUpstream:
             return None
         return self._recipient_limit
 
-    def connection_counts(self) -> Mapping[str, int]:
-        """How many connections are in each state; may be asked from another thread."""
-        idle = len(self._idle)
-        return {"busy": max(self._slots_taken - idle, 0), "idle": idle}
+    def readings(self) -> Iterator[Reading]:
+        """The state of the connections and of the line, for a scrape."""
+        name, idle = self.name, self.idle_connections
+        busy = max(self.open_connections - idle, 0)
+        yield Reading("smtpgate_upstream_connections", busy, (name, "busy"))
+        yield Reading("smtpgate_upstream_connections", idle, (name, "idle"))
+        yield Reading("smtpgate_upstream_waiting", self.waiting, (name,))
+        yield Reading("smtpgate_upstream_connection_limit", self.connection_limit, (name,))
 
     async def deliver(
         self, envelope: Envelope, message: Sequence[Octets], attempt: Attempt | None = None

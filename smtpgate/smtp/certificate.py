@@ -1,6 +1,7 @@
 """The certificate of a listener: loaded, looked at, and loaded again without a restart."""
 
 import ssl
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Final
 from cryptography import x509
 
 from smtpgate.config import ListenerConfig
+from smtpgate.ports import Reading
 
 _ENDS_SOON: Final = timedelta(days=14)
 
@@ -30,6 +32,12 @@ class ServerTls:
     def not_after(self) -> datetime:
         """When the certificate ends."""
         return self._certificate.not_valid_after_utc
+
+    def readings(self) -> Iterator[Reading]:
+        """The end of the certificate, for a scrape."""
+        ends = self.not_after.timestamp()
+        name = self._config.name
+        yield Reading("smtpgate_certificate_not_after_timestamp_seconds", ends, (name,))
 
     def reload(self) -> None:
         """Read the files again; raises OSError, and keeps the old certificate then."""

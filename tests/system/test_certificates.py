@@ -7,6 +7,7 @@ from pathlib import Path
 import trustme
 
 from smtpgate.gate.app import Gate, check
+from smtpgate.metrics import CATALOGUE
 from tests.support.dialog import Dialog
 from tests.support.inprocess import client_tls, login, open_gate, send
 
@@ -65,6 +66,18 @@ async def test_a_reload_takes_the_newer_certificate_and_leaves_sessions_alone(
         "starttls",
         "tls",
     }
+
+
+async def test_a_scrape_of_a_whole_gate_has_every_metric_of_the_catalogue(
+    tmp_path: Path,
+) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        text = gate.metrics.render().decode()
+    shown = [
+        line.split()[2] for line in text.splitlines() if line.startswith("# TYPE smtpgate_")
+    ]
+    assert sorted(shown) == sorted(CATALOGUE)
+    assert "_created" not in text
 
 
 async def test_a_reload_keeps_the_certificate_in_use_when_the_newer_one_is_unreadable(

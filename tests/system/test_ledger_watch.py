@@ -62,7 +62,7 @@ class Scene:
             self.ledger, clock=self.clock, events=self.kept, on_error=self.errors.append
         )
         self.metrics = Metrics(max_identities=1, idle_s=1, clock=self.clock)
-        self.metrics.watch_ledger(self.watch)
+        self.metrics.watch(self.watch.readings)
 
     def metric(self, name: str) -> float:
         lines = self.metrics.render().decode().splitlines()

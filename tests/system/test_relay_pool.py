@@ -103,7 +103,7 @@ async def test_there_are_never_more_connections_than_configured() -> None:
         deliveries = start(upstream, *range(10))
         await holding(server, upstream, 2)
         assert upstream.waiting == 8
-        assert upstream.connection_counts() == {"busy": 2, "idle": 0}
+        assert (upstream.open_connections, upstream.idle_connections) == (2, 0)
         server.release()
         assert all(delivery.is_accepted for delivery in await asyncio.gather(*deliveries))
         assert len(server.visits) == 2

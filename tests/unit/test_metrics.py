@@ -1,4 +1,3 @@
-from dataclasses import dataclass, field
 from typing import get_args
 
 import pytest
@@ -21,12 +20,9 @@ from smtpgate.core.events import (
 )
 from smtpgate.core.reply import CATALOGUE as CATALOGUE_OF_REPLIES
 from smtpgate.core.reply import REASONS
-from smtpgate.directory.cache import Cache, CacheKey
-from smtpgate.journal.retention import Size
-from smtpgate.journal.writer import Tally
 from smtpgate.metrics import CATALOGUE, OTHER, UNKNOWN, Metrics
 from smtpgate.metrics.known import UNBOUNDED, known_series
-from smtpgate.pacing import PacerTally
+from smtpgate.ports import Reading
 from tests.support.clock import MovableClock
 from tests.support.events import (
     AT,
@@ -263,132 +259,25 @@ def test_sessions_that_ended_with_their_key_are_counted_by_reason(metrics: Metri
     assert seen['smtpgate_sessions_ended_total{reason="account-paused"}'] == 1
 
 
-@dataclass
-class Pool:
-    open_connections: int
-    idle_connections: int
-    waiting: int
-    connection_limit: int
-
-
-def test_upstream_connections_are_asked_for_at_each_scrape(metrics: Metrics) -> None:
-    pool = Pool(open_connections=3, idle_connections=2, waiting=0, connection_limit=20)
-    metrics.watch_upstream("smarthost", pool)
-    connections = 'smtpgate_upstream_connections{{state="{}",upstream="smarthost"}}'
-    assert samples(metrics)[connections.format("busy")] == 1
-    pool.idle_connections, pool.waiting = 0, 4
+def test_a_source_is_asked_for_its_readings_at_each_scrape(metrics: Metrics) -> None:
+    state = [3.0]
+    name = "smtpgate_upstream_waiting"
+    metrics.watch(lambda: [Reading(name, state[0], ("first",))])
+    metrics.watch(lambda: [Reading(name, 1.0, ("second",)), Reading("smtpgate_ledger_up", 1)])
     seen = samples(metrics)
-    assert seen[connections.format("busy")] == 3
-    assert seen[connections.format("idle")] == 0
-    assert seen['smtpgate_upstream_waiting{upstream="smarthost"}'] == 4
-    assert seen['smtpgate_upstream_connection_limit{upstream="smarthost"}'] == 20
+    assert seen['smtpgate_upstream_waiting{upstream="first"}'] == 3
+    assert seen['smtpgate_upstream_waiting{upstream="second"}'] == 1
+    state[0] = 4.0
+    assert samples(metrics)['smtpgate_upstream_waiting{upstream="first"}'] == 4
+    text = metrics.render().decode()
+    assert text.count("# TYPE smtpgate_upstream_waiting gauge") == 1
+    assert "smtpgate_ledger_up 1.0" in text.splitlines()
 
 
 def test_every_event_has_a_reader(metrics: Metrics) -> None:
     assert {type(event) for event in EVENTS} == set(get_args(Event))
     for event in EVENTS:
         metrics.publish(event)
-
-
-@dataclass
-class AskedDirectory:
-    """A directory as a scrape sees it."""
-
-    problem: str | None = None
-    age_s: float = 0.25
-    cache: Cache = field(default_factory=lambda: Cache(max_octets=9, max_absent=9, absent_s=9))
-
-
-def test_the_directory_is_asked_at_each_scrape(metrics: Metrics) -> None:
-    directory = AskedDirectory()
-    metrics.watch_directory(directory)
-    directory.cache.put(CacheKey("key", "AKIA"), "value", frozenset(), 5)
-    assert directory.cache.get(CacheKey("key", "AKIA"), 0.0) == (True, "value")
-    text = metrics.render().decode()
-    for line in (
-        "smtpgate_directory_up 1.0",
-        "smtpgate_directory_age_seconds 0.25",
-        "smtpgate_directory_cache_entries 1.0",
-        "smtpgate_directory_cache_octets 5.0",
-        'smtpgate_directory_answers_total{from="cache"} 1.0',
-        'smtpgate_directory_answers_total{from="database"} 0.0',
-    ):
-        assert line in text.splitlines()
-    directory.problem = "connection refused"
-    assert "smtpgate_directory_up 0.0" in metrics.render().decode().splitlines()
-
-
-@dataclass
-class AskedJournal:
-    """A journal as a scrape sees it."""
-
-    problem: str | None = None
-    retention_problem: str | None = None
-    owed: int = 4
-    tally: Tally = field(default_factory=lambda: Tally(30, 10, 0.5, 2, 1, 5))
-    size: Size = field(default_factory=lambda: Size(7, 14000))
-
-
-def test_the_journal_is_asked_at_each_scrape(metrics: Metrics) -> None:
-    journal = AskedJournal()
-    metrics.watch_journal(journal)
-    lines = metrics.render().decode().splitlines()
-    for line in (
-        "smtpgate_journal_up 1.0",
-        "smtpgate_journal_retention_up 1.0",
-        "smtpgate_journal_records 7.0",
-        "smtpgate_journal_octets 14000.0",
-        "smtpgate_journal_owed 4.0",
-        "smtpgate_journal_written_total 30.0",
-        "smtpgate_journal_commits_total 10.0",
-        "smtpgate_journal_commit_seconds_total 0.5",
-        "smtpgate_journal_failures_total 2.0",
-        "smtpgate_journal_lost_total 1.0",
-        "smtpgate_journal_left_out_total 5.0",
-    ):
-        assert line in lines
-    journal.problem = journal.retention_problem = "disk full"
-    lines = metrics.render().decode().splitlines()
-    assert "smtpgate_journal_up 0.0" in lines
-    assert "smtpgate_journal_retention_up 0.0" in lines
-
-
-class AskedLog:
-    lost = 3
-
-
-@dataclass
-class AskedPacer:
-    """A pacer as a scrape sees it."""
-
-    held: int = 3
-    tally: PacerTally = field(default_factory=lambda: PacerTally(7, 1.5))
-
-
-def test_the_pacer_is_asked_at_each_scrape(metrics: Metrics) -> None:
-    metrics.watch_pacer(AskedPacer())
-    lines = metrics.render().decode().splitlines()
-    assert "smtpgate_held_messages 3.0" in lines
-    assert "smtpgate_held_total 7.0" in lines
-    assert "smtpgate_held_seconds_total 1.5" in lines
-
-
-@dataclass
-class AskedLedger:
-    """A ledger as a scrape sees it."""
-
-    problem: str | None = None
-    skew_s: float = -1.5
-
-
-def test_the_ledger_is_asked_at_each_scrape(metrics: Metrics) -> None:
-    ledger = AskedLedger()
-    metrics.watch_ledger(ledger)
-    lines = metrics.render().decode().splitlines()
-    assert "smtpgate_ledger_up 1.0" in lines
-    assert "smtpgate_ledger_clock_skew_seconds -1.5" in lines
-    ledger.problem = "connection refused"
-    assert "smtpgate_ledger_up 0.0" in metrics.render().decode().splitlines()
 
 
 def test_troubles_with_identities_are_told(metrics: Metrics) -> None:
@@ -398,22 +287,6 @@ def test_troubles_with_identities_are_told(metrics: Metrics) -> None:
     assert 'smtpgate_identity_state_changes_total{state="success"} 1.0' in lines
     assert "smtpgate_identities_missing 2.0" in lines
     assert "smtpgate_dkim_alarms 3.0" in lines
-
-
-def test_every_metric_of_the_catalogue_is_told_and_no_other_of_ours(metrics: Metrics) -> None:
-    metrics.watch_directory(AskedDirectory())
-    metrics.watch_documents(lambda: 0)
-    metrics.watch_journal(AskedJournal())
-    metrics.watch_certificates({})
-    metrics.watch_ledger(AskedLedger())
-    metrics.watch_pacer(AskedPacer())
-    metrics.watch_log(AskedLog())
-    text = metrics.render().decode()
-    told = {
-        line.split()[2] for line in text.splitlines() if line.startswith("# TYPE smtpgate_")
-    }
-    assert told == set(CATALOGUE)
-    assert "_created" not in text
 
 
 def test_two_gates_in_one_process_count_apart(clock: MovableClock) -> None:
