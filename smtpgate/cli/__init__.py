@@ -93,7 +93,7 @@ def serve(
 
 @app.command("check-config")
 def check_config(file: _File) -> None:
-    """Read the configuration and the directory it names; say what is wrong, start nothing."""
+    """Read the configuration, its directory and journal; say what is wrong, start nothing."""
     loaded = loaded_config(file)
     warn(loaded.warnings)
     try:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from smtpgate.directory.schema import EARLIER, HEAD
+from smtpgate.directory.schema import HEAD
 from smtpgate.sql import upgrade as tables
 from smtpgate.sql.database import Database
 from smtpgate.sql.upgrade import Schema
@@ -25,14 +25,6 @@ async def upgrade(database: Database) -> tuple[str | None, str]:
     when the file cannot be made.
     """
     return await tables.upgrade(database, SCHEMA)
-
-
-async def is_upgradable(database: Database) -> bool:
-    """Whether the tables are of an earlier revision, or none: the next start would see to it.
-
-    Only SQLite's are upgraded by a start. Raises DirectoryUnavailableError.
-    """
-    return database.is_sqlite and await revision_of(database) in (None, *EARLIER)
 
 
 async def must_be_current(database: Database) -> None:

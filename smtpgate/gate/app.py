@@ -25,16 +25,17 @@ from smtpgate.gate.ledger import describe_ledger, open_ledger
 from smtpgate.gate.opening import (
     OpeningError,
     apply_declared,
-    describe_journal,
     directory_store,
     directory_upkeep,
     journal_of,
     live_directory,
     look_at_directory,
+    look_at_journal,
     open_journal,
     open_store,
 )
 from smtpgate.gate.settings import log_of, rules_of
+from smtpgate.gate.state_dir import look_at_state_dir
 from smtpgate.gate.systemd import feed_watchdog_until, notify
 from smtpgate.http import HttpServer, Readiness
 from smtpgate.journal.live import LiveJournal
@@ -106,7 +107,9 @@ async def check(config: Config) -> list[str]:
         warnings.append(f"log.target: there is no folder {config.log.target.parent}")
     _upstream(config, clock, TaskOwner())
     upstream = config.sole_upstream
+    warnings += look_at_state_dir(config.gate.state_dir)
     summary = await look_at_directory(config, clock, warnings)
+    journal = await look_at_journal(config, warnings)
     return [
         *(f"warning: {warning}" for warning in warnings),
         *(
@@ -116,7 +119,7 @@ async def check(config: Config) -> list[str]:
         f"upstream {upstream.name}: {upstream.host} port {upstream.port}, tls {upstream.tls}",
         *summary,
         describe_ledger(config),
-        describe_journal(config),
+        journal,
     ]
 
 

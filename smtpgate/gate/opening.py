@@ -24,10 +24,11 @@ from smtpgate.directory.live import LiveDirectory, LiveSettings
 from smtpgate.directory.registry import DirectoryRegistry
 from smtpgate.directory.sealing import MasterKeyError
 from smtpgate.directory.store import DirectoryStore, read_master_keys
-from smtpgate.directory.upgrade import is_upgradable
+from smtpgate.directory.upgrade import SCHEMA as DIRECTORY_SCHEMA
 from smtpgate.dns.resolver import DnsResolver
 from smtpgate.journal.absent import NoJournal
 from smtpgate.journal.live import JournalSettings, LiveJournal
+from smtpgate.journal.store import SCHEMA as JOURNAL_SCHEMA
 from smtpgate.journal.store import JournalStore
 from smtpgate.journal.terms import TermKeyError
 from smtpgate.ports import (
@@ -39,11 +40,12 @@ from smtpgate.ports import (
 from smtpgate.signing.private_keys import load_private_key
 from smtpgate.sql.database import Database, parse_url
 from smtpgate.sql.engines import DatabaseUrlError
-from smtpgate.sql.upgrade import SchemaError
+from smtpgate.sql.upgrade import SchemaError, is_upgradable
 from smtpgate.upkeep.worker import Upkeep
 
 _CREDENTIAL: Final = "master.key"
 _TERM_KEY: Final = "journal.key"
+_JOURNAL_TROUBLES: Final = (JournalUnavailableError, SchemaError, TermKeyError, OSError)
 # Steps and differences that are named one by one.
 _SHOWN: Final = 50
 
@@ -188,7 +190,7 @@ async def _looked_at(
     path = store.database.path
     if path is not None and not path.exists():
         yield f"directory: {store.database.name}, to be made by the first start"
-    elif await is_upgradable(store.database):
+    elif await is_upgradable(store.database, DIRECTORY_SCHEMA):
         yield f"directory: {store.database.name}, to be upgraded by the next start"
     else:
         _ = await store.look()
@@ -232,12 +234,32 @@ def journal_store(config: Config) -> JournalStore:
     return JournalStore(database=database, key_file=config.gate.state_dir / _TERM_KEY)
 
 
-def describe_journal(config: Config) -> str:
-    """Where the journal is kept, in a line. Raises OpeningError."""
-    if not config.journal.enabled:
+async def look_at_journal(config: Config, warnings: list[str]) -> str:
+    """Where the journal is kept, and what starting would find there; nothing is changed.
+
+    What is wrong with one that mail does not wait for is a warning. Raises OpeningError.
+    """
+    journal = config.journal
+    if not journal.enabled:
         return "journal: off"
-    name = journal_store(config).database.name
-    return f"journal: {name}, for {config.journal.max_age_days} days"
+    store = journal_store(config)
+    found = ""
+    try:
+        path = store.database.path
+        if path is not None and not path.exists():
+            found = ", to be made by the first start"
+        elif await is_upgradable(store.database, JOURNAL_SCHEMA):
+            found = ", to be upgraded by the next start"
+        else:
+            await store.look()
+            await store.read_some()
+    except _JOURNAL_TROUBLES as error:
+        if journal.on_failure == "refuse":
+            raise _journal_error(error) from None
+        warnings.append(str(_journal_error(error)))
+    finally:
+        await store.close()
+    return f"journal: {store.database.name}{found}, for {journal.max_age_days} days"
 
 
 def journal_of(
@@ -263,11 +285,15 @@ async def open_journal(journal: LiveJournal | NoJournal) -> None:
     """Start a journal. Raises OpeningError."""
     try:
         await journal.start()
-    except (JournalUnavailableError, SchemaError, TermKeyError, OSError) as error:
-        cure = ""
-        if "damaged" in str(error):
-            cure = "; or move it away with its -wal and -shm, and the gate makes a new one"
-        raise OpeningError(f"journal: {error}{cure}") from None
+    except _JOURNAL_TROUBLES as error:
+        raise _journal_error(error) from None
+
+
+def _journal_error(error: Exception) -> OpeningError:
+    cure = ""
+    if "damaged" in str(error):
+        cure = "; or move it away with its -wal and -shm, and the gate makes a new one"
+    return OpeningError(f"journal: {error}{cure}")
 
 
 def _database(

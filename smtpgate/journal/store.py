@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from smtpgate.journal.schema import HEAD, meta
+from smtpgate.journal.schema import HEAD, meta, metadata
 from smtpgate.journal.terms import TermKey, TermKeyError, read_key, read_or_make_key
 from smtpgate.sql import upgrade as tables
 from smtpgate.sql.batches import Batches, batches_of
@@ -87,6 +87,15 @@ class JournalStore:
         key = self._kept_key()
         self._must_be_its_own(key, wanted)
         return key
+
+    async def read_some(self) -> None:
+        """Read a row of each table: most of what can be damaged shows.
+
+        Raises JournalUnavailableError.
+        """
+        async with self.reading() as connection:
+            for table in metadata.sorted_tables:
+                await connection.execute(select(table).limit(1))
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:

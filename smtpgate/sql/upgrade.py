@@ -60,11 +60,21 @@ async def upgrade(database: Database, schema: Schema) -> tuple[str | None, str]:
     database.create_file()
     async with database.changing() as connection:
         before = await connection.run_sync(_revision, schema)
-        if before is not None and before > schema.head:
-            raise SchemaError(_later(database, before))
         if before != schema.head:
             await connection.run_sync(_migrate, schema, _later(database, before))
     return before, schema.head
+
+
+async def is_upgradable(database: Database, schema: Schema) -> bool:
+    """Whether the tables are of an earlier revision, or none: the next start would see to it.
+
+    Only SQLite's are upgraded by a start. Raises what the database raises when it cannot be
+    asked.
+    """
+    if not database.is_sqlite:
+        return False
+    revision = await revision_of(database, schema)
+    return revision is None or revision < schema.head
 
 
 async def must_be_current(database: Database, schema: Schema) -> None:

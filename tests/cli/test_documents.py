@@ -1,13 +1,11 @@
 """``smtpgate apply`` and ``smtpgate export``: the directory as documents."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk, grant
+from tests.support.rights import as_somebody_without_rights, opened_to_all
 
 DOCUMENT = f"""\
 [accounts.{OWNER}]
@@ -140,19 +138,6 @@ def test_what_cannot_be_exported_is_told(
     assert says in desk.refuses(*filled, status=status)
 
 
-@contextmanager
-def as_somebody_without_rights() -> Iterator[None]:
-    """Nobody, when the tests are run by root; else the user, who may not read the folder."""
-    is_root = os.geteuid() == 0
-    if is_root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if is_root:
-            os.seteuid(0)
-
-
 @pytest.mark.parametrize(
     ("place", "words"),
     [
@@ -160,7 +145,12 @@ def as_somebody_without_rights() -> Iterator[None]:
         ("state", ("apply", "{documents}", "--dry-run")),
         ("state", ("account", "list")),
         ("state", ("journal", "search")),
-        ("state", ("check-config", "{config}")),
+        ("smtpgate.toml", ("account", "list")),
+        (
+            "smtpgate.toml",
+            ("simulate", "--as", OWNER, "--from", "a@example.com", "--to", "b@example.net"),
+        ),
+        ("smtpgate.toml", ("check-config", "{config}")),
     ],
 )
 def test_a_file_that_this_user_may_not_read_is_named(
@@ -169,12 +159,7 @@ def test_a_file_that_this_user_may_not_read_is_named(
     filled = [word.format(documents=documents, config=desk.config) for word in words]
     desk.says("apply", documents)
     desk.give(*filled)  # imports all that it takes
-    for path in (*desk.folder.parents, desk.folder):
-        if path.is_relative_to("/tmp") and path != Path("/tmp"):
-            path.chmod(0o755)
-    (desk.folder / "master.key").chmod(0o644)
-    for path in (desk.database.parent, *desk.database.parent.iterdir()):
-        path.chmod(0o777)
+    opened_to_all(desk.folder)
     closed = desk.folder / place
     closed.chmod(0)
     try:

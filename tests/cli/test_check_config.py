@@ -1,0 +1,156 @@
+"""``smtpgate check-config``: what it says of the state folder, and of the journal in it."""
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from smtpgate.clock import SystemClock
+from tests.support.desk import Desk
+from tests.support.journal import journal_in, open_journal
+from tests.support.rights import NOBODY, as_somebody_without_rights, opened_to_all
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+
+
+@pytest.fixture
+async def state(desk: Desk) -> Path:
+    """The state folder, with a journal that a gate has made."""
+    folder = desk.database.parent
+    async with open_journal(journal_in(folder), folder, clock=SystemClock()):
+        pass
+    return folder
+
+
+def test_a_state_folder_that_is_fine_is_no_matter(desk: Desk, state: Path) -> None:
+    before = {path: path.read_bytes() for path in state.iterdir()}
+    told = desk.says("check-config", desk.config)
+    assert f"journal: {state}/journal.sqlite, for 30 days" in told
+    assert "state_dir" not in told
+    assert {path: path.read_bytes() for path in state.iterdir()} == before
+
+
+def test_a_state_folder_that_is_not_there_is_made_by_the_start(desk: Desk) -> None:
+    shutil.rmtree(desk.database.parent)
+    told = desk.says("check-config", desk.config)
+    assert "journal.sqlite, to be made by the first start, for 30 days" in told
+    assert "warning" not in told
+    assert not desk.database.parent.exists()
+
+
+def test_a_state_folder_that_this_user_may_not_make_is_warned_of(desk: Desk) -> None:
+    state = desk.database.parent
+    shutil.rmtree(state)
+    desk.give("check-config", desk.config)  # imports all that it takes
+    opened_to_all(desk.folder)
+    desk.folder.chmod(0o555)
+    try:
+        with as_somebody_without_rights():
+            told = desk.says("check-config", desk.config)
+    finally:
+        desk.folder.chmod(0o755)
+    assert f"warning: gate.state_dir: there is no folder {state}, and this user may not" in told
+    assert f"install -d -m 700 -o USER {state}" in told
+
+
+def test_a_file_in_the_place_of_the_state_folder_is_told(desk: Desk) -> None:
+    state = desk.database.parent
+    shutil.rmtree(state)
+    state.write_text("")
+    told = desk.refuses("check-config", desk.config)
+    assert f"gate.state_dir: {state} is no folder; name one that the gate may write" in told
+
+
+def test_a_state_folder_that_this_user_may_not_write_is_told(desk: Desk, state: Path) -> None:
+    desk.give("check-config", desk.config)  # imports all that it takes
+    opened_to_all(desk.folder)
+    state.chmod(0o555)
+    try:
+        with as_somebody_without_rights():
+            told = desk.refuses("check-config", desk.config)
+    finally:
+        state.chmod(0o755)
+    assert f"gate.state_dir: this user may not read and write {state}; give the" in told
+    assert f"chown -R USER: {state}" in told
+
+
+@pytest.mark.parametrize("name", ["journal.key", "journal.sqlite", "directory.sqlite"])
+def test_a_file_that_this_user_may_not_use_is_told(desk: Desk, state: Path, name: str) -> None:
+    desk.give("check-config", desk.config)  # imports all that it takes
+    opened_to_all(desk.folder)
+    (state / name).chmod(0o000)
+    with as_somebody_without_rights():
+        told = desk.refuses("check-config", desk.config)
+    assert (
+        f"gate.state_dir: this user may not read and write {state / name}; give the command"
+        in told
+    )
+
+
+@needs_root
+def test_a_file_of_another_owner_than_its_folder_is_warned_of(desk: Desk, state: Path) -> None:
+    for path in (state, *state.iterdir()):
+        os.chown(path, NOBODY, NOBODY)
+    journal = state / "journal.sqlite"
+    os.chown(journal, 0, 0)
+    told = desk.says("check-config", desk.config)
+    assert f"warning: gate.state_dir: {journal} belongs to root, and its folder to " in told
+    assert f": {journal}" in told.partition("; chown ")[2]
+    assert told.count("warning: gate.state_dir") == 1
+
+
+def test_a_damaged_journal_is_told_with_the_way_out(desk: Desk, state: Path) -> None:
+    journal = state / "journal.sqlite"
+    journal.write_bytes(b"no database " * 1000)
+    told = desk.refuses("check-config", desk.config)
+    assert f"journal: {journal}: is no SQLite database, or is damaged;" in told
+    assert "move it away with its -wal and -shm, and the gate makes a new one" in told
+
+
+@pytest.mark.parametrize("page", ["journal_meta", "records", "usage"])
+def test_a_journal_with_a_damaged_page_is_told(desk: Desk, state: Path, page: str) -> None:
+    journal = state / "journal.sqlite"
+    with closing(sqlite3.connect(journal)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        query = "SELECT rootpage FROM sqlite_master WHERE name LIKE ?"
+        (root,) = connection.execute(query, [f"%{page}"]).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with journal.open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xff" * size)
+    assert "is damaged; restore a backup" in desk.refuses("check-config", desk.config)
+
+
+def test_a_journal_that_mail_does_not_wait_for_is_warned_of(desk: Desk, state: Path) -> None:
+    desk.configure("[limits]", '[journal]\non_failure = "allow"\n[limits]')
+    (state / "journal.sqlite").write_bytes(b"no database " * 1000)
+    told = desk.says("check-config", desk.config)
+    assert f"warning: journal: {state}/journal.sqlite: is no SQLite database" in told
+
+
+def test_a_journal_without_its_key_is_told(desk: Desk, state: Path) -> None:
+    (state / "journal.key").unlink()
+    told = desk.refuses("check-config", desk.config)
+    assert f"journal: {state}/journal.key: is missing" in told
+    assert "put it back from a backup" in told
+    assert not (state / "journal.key").exists()
+
+
+@pytest.mark.parametrize(
+    ("revision", "status", "says"),
+    [
+        ("0001", 0, "journal.sqlite, to be upgraded by the next start, for 30 days"),
+        ("9999", 1, "was last used by a later version of smtpgate (its revision 9999"),
+    ],
+)
+def test_a_journal_of_another_version_is_told(
+    desk: Desk, state: Path, revision: str, status: int, says: str
+) -> None:
+    with closing(sqlite3.connect(state / "journal.sqlite")) as connection, connection:
+        connection.execute("UPDATE journal_version SET version_num = ?", [revision])
+    done = desk.give("check-config", desk.config)
+    assert done.exit_code == status
+    assert says in done.output
