@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Iterator
 from datetime import date
 from itertools import chain, repeat
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 from smtpgate.core.address import Mailbox, ReversePath
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.message.headers import split_message
+from smtpgate.core.secret import Secret
 from smtpgate.core.signing import signature_fields
-from smtpgate.core.upstream import CommandError, Failed, Send, Terms, UpstreamSession
+from smtpgate.core.upstream import CommandError, Failed, Send, Step, Terms, UpstreamSession
 from smtpgate.demo.verify import verify
 from tests.support.cases import CASES, load_cases
 from tests.support.dialog import Dialog, play_text
@@ -22,7 +24,12 @@ from tests.support.dkim import DOMAIN, NOW, rsa_key, txt
 from tests.support.inprocess import ARNS, client_tls, facts, login, open_gate, send
 
 SESSIONS: Final = sorted((CASES / "advisories").glob("1*.toml"))
-UPSTREAMS: Final = load_cases("advisories/20-upstreams.toml")
+UPSTREAMS: Final = [
+    case for case in load_cases("advisories/20-upstreams.toml") if "octets" in case
+]
+RECIPIENTS: Final = [
+    case for case in load_cases("advisories/20-upstreams.toml") if "recipient" in case
+]
 SIGNATURES: Final = load_cases("advisories/30-signatures.toml")
 SMALL: Final = "max_message_octets = 100000"
 BODY: Final = "Hello Jane.\r\n"
@@ -48,6 +55,11 @@ async def say_all(case: dict[str, Any], dialog: Dialog) -> None:
         await dialog.send(b"x" * case["flood"])
     if "dialog" in case:
         await play_text(dialog, case["id"], case["dialog"], facts() | TEXTS, client_tls())
+    elif "repeats" in case:
+        replies = [await dialog.say(case["repeats"])]
+        while replies[-1].startswith("250") and len(replies) < 1000:
+            replies.append(await dialog.say(case["repeats"]))
+        assert replies[-1].startswith(case["says"]), replies[-1]
     else:
         sender = case.get("sender", "marketing@ses-example.com")
         to = (case.get("to", "jane@example.net"),)
@@ -76,39 +88,43 @@ async def test_a_client_gets_nothing_by_it(
                 assert all(wanted in kept.content for kept in sink.messages)
 
 
-def told(session: UpstreamSession, case: dict[str, Any]) -> tuple[list[str], Failed | None]:
-    """What the gate sends to such an upstream, and how it gives up."""
-    sent: list[str] = []
+def upstream_session(terms: dict[str, Any]) -> UpstreamSession:
+    return UpstreamSession(
+        Terms(name="next", helo="gate.example.com", password=Secret("x"), **terms)
+    )
+
+
+def exchange(session: UpstreamSession, case: dict[str, Any]) -> Iterator[Step]:
+    """What the gate does with such an upstream."""
     endless = repeat(case["endless"], 10_000) if "endless" in case else ()
     for octets in chain(case["octets"], endless):
-        for step in session.receive(octets.encode()):
-            if isinstance(step, Failed):
-                return sent, step
-            if isinstance(step, Send):
-                sent.append(step.octets.decode())
-    return sent, None
+        yield from session.receive(octets.encode())
+    if "breaks" in case:
+        yield from session.hung_up(case["breaks"])
+        yield from session.receive(b"250 mx\r\n")
 
 
 @pytest.mark.parametrize("case", UPSTREAMS, ids=lambda case: case["id"])
 def test_an_upstream_gets_nothing_by_it(case: dict[str, Any]) -> None:
-    session = UpstreamSession(
-        Terms(
-            name="next",
-            helo="gate.example.com",
-            tls="off" if "recipient" in case else "required",
-        )
-    )
-    if "recipient" in case:
-        session.receive(b"220 mx\r\n")
-        session.receive(b"250 mx\r\n")
-        recipients = [Mailbox(case["recipient"], "example.net")]
+    session = upstream_session({"tls": "required"} | case.get("terms", {}))
+    steps = list(exchange(session, case))
+    (failure,) = [step for step in steps if isinstance(step, Failed)]
+    assert case["says"] in str(failure.error)
+    assert [step.octets.decode() for step in steps if isinstance(step, Send)] == case["sent"]
+
+
+@pytest.mark.parametrize("case", RECIPIENTS, ids=lambda case: case["id"])
+def test_a_recipient_stays_one_argument_of_one_command(case: dict[str, Any]) -> None:
+    session = upstream_session({"tls": "off"})
+    session.receive(b"220 mx\r\n")
+    session.receive(b"250-mx\r\n250 PIPELINING\r\n")
+    envelope = Envelope(ReversePath(None), [Mailbox(case["recipient"], "example.net")])
+    if "command" not in case:
         with pytest.raises(CommandError):
-            session.begin(Envelope(ReversePath(None), recipients), [b"Subject: x\r\n\r\n"])
+            session.begin(envelope, [b"Subject: x\r\n\r\n"])
         return
-    sent, failed = told(session, case)
-    assert failed is not None
-    assert case["says"] in str(failed.error)
-    assert sent == case["sent"]
+    (step,) = session.begin(envelope, [b"Subject: x\r\n\r\n"])
+    assert step == Send(f"MAIL FROM:<>\r\n{case['command']}DATA\r\n".encode())
 
 
 @pytest.mark.parametrize("case", SIGNATURES, ids=lambda case: case["id"])
