@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from smtpgate.core.authorization import Denial
 from smtpgate.core.events import SubmissionDone
-from smtpgate.core.reply import Reject, Reply, reject, reply_of
+from smtpgate.core.reply import Reject, Reply, reject
 from smtpgate.core.upstream.verdict import worded
 from smtpgate.ports import Clock, EventSink, Journal, JournalUnavailableError
 
@@ -56,14 +56,14 @@ class Outcome:
             await self._journal.begin(done)
         except JournalUnavailableError as error:
             if self._is_journal_needed:
-                reject("temporary-failure", "journal-unavailable", str(error))
+                reject("journal-unavailable", str(error))
 
     async def end(self, done: SubmissionDone) -> None:
         """There is a verdict, ``done.reply``; it may be another one afterwards."""
         try:
             done.done_at = self._clock.now()
             if not await self._is_written(done) and self._can_be_put_off(done):
-                refusal = Reject(reply_of("temporary-failure"), "journal-unavailable")
+                refusal = Reject.of("journal-unavailable")
                 done.reply = refuse(done, refusal)
                 await self._is_written(done)
         finally:

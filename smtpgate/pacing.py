@@ -205,7 +205,7 @@ class Pacer:
             while True:
                 await self._turn(held, line, client_gone)
                 if _is_done(client_gone):
-                    reject("client-gone", "client-gone")
+                    reject("client-gone")
                 now_s = _now_s()
                 left_s, is_its_turn = held.deadline_s - now_s, line.is_turn_of(held, now_s)
                 if self._is_over or not is_its_turn:

@@ -56,7 +56,6 @@ from smtpgate.core.upstream.refused_recipients import RefusedRecipients
 from smtpgate.core.upstream.verdict import (
     answers_at_next_try,
     is_gates_own,
-    over_limit,
     refusal_of,
     worded,
 )
@@ -184,7 +183,7 @@ class Pipeline:
                 self.refusals.take(attempt.account_id, self._clock.monotonic())
         except Exception as error:  # noqa: BLE001 - for the log; the peer hears nothing of it
             self._on_error(error)
-            unexpected = Reject(reply_of("temporary-failure"), "internal-error")
+            unexpected = Reject.of("internal-error")
             done.reply = refuse(done, unexpected)
         finally:
             await self._outcome.end(done)
@@ -204,7 +203,7 @@ class Pipeline:
             charges = charges_of(key.principal, key.id, key.limits, now)
             await self._ledger.check(charges, now)
         except LimitExceededError as error:
-            refusal = over_limit(error.limit, str(error))
+            refusal = Reject.of(error.limit, str(error))
             message_id = self.new_message_id(now)
         except (DirectoryUnavailableError, LedgerUnavailableError):
             return None
@@ -273,7 +272,7 @@ class Pipeline:
         try:
             found = await self._directory.access_key(submission.access_key_id)
         except DirectoryUnavailableError as error:
-            reject("temporary-failure", "directory-unavailable", str(error))
+            reject("directory-unavailable", str(error))
         key = usable_key(found, submission.client.address, self._clock.now())
         if key.principal is submission.principal and key.limits == submission.key_limits:
             return submission
@@ -295,11 +294,11 @@ class Pipeline:
             problem = (
                 f"its mailboxes have more than {_MAX_DOMAINS} domains with those above them"
             )
-            reject("transaction-failed", "bad-author", problem=problem)
+            reject("bad-author", problem=problem)
         try:
             known = {name: await self._directory.identities(name) for name in names}
         except DirectoryUnavailableError as error:
-            reject("temporary-failure", "directory-unavailable", str(error))
+            reject("directory-unavailable", str(error))
         question = Question(
             principal=submission.principal,
             intent=message.intent,
@@ -344,10 +343,10 @@ class Pipeline:
                 done.charges, recipients, attempt.client_gone
             )
         except LimitExceededError as error:
-            raise over_limit(error.limit, str(error)) from None
+            raise Reject.of(error.limit, str(error)) from None
         except LedgerUnavailableError as error:
             if not self.rules.allow_when_ledger_fails:
-                reject("temporary-failure", "ledger-unavailable", str(error))
+                reject("ledger-unavailable", str(error))
             done.uncounted = str(error)
             return None
         done.used = reservation.used
@@ -379,13 +378,12 @@ class Pipeline:
                 )
             except Exception as error:  # noqa: BLE001 - signing fails closed, whatever it was
                 self._on_error(error)
-                reject("signing-failed", "signing-failed")
+                reject("signing-failed")
             done.signing_domain = identity.name
             done.selectors = tuple(key.selector for key in identity.dkim_keys)
         elif self.rules.require_signature and not authorization.may_be_unsigned:
             domain = message.authors[0].mailbox.domain
             reject(
-                "signing-failed",
                 "no-signing-key",
                 f"the identity's owner has no active DKIM key for {domain}",
             )
@@ -449,18 +447,18 @@ class Pipeline:
                 done.outcome, done.reason = "accepted", "accepted"
             case InDoubtError():
                 done.counted = recipients
-                reject("upstream-in-doubt", "in-doubt", str(outcome))
+                reject("in-doubt", str(outcome))
             case LacksExtensionError(extension="8BITMIME"):
-                reject("needs-8bitmime", "needs-8bitmime")
+                reject("needs-8bitmime")
             case LacksExtensionError():
-                reject("upstream-lacks-smtputf8", "needs-smtputf8")
+                reject("needs-smtputf8")
             case UpstreamBusyError():
                 self._note_exhausted(done)
-                reject("upstream-busy", "upstream-busy", str(outcome))
+                reject("upstream-busy", str(outcome))
             case ClientGoneError():
-                reject("client-gone", "client-gone")
+                reject("client-gone")
             case _:
-                reject("upstream-unreachable", "upstream-unreachable", str(outcome))
+                reject("upstream-unreachable", str(outcome))
 
     def _note_exhausted(self, done: SubmissionDone) -> None:
         submission = done.submission

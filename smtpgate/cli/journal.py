@@ -27,11 +27,10 @@ from smtpgate.cli.terminal import (
 )
 from smtpgate.core.address import AddressError, parse_forward_path
 from smtpgate.core.arn import IdentityArn, identity_name
-from smtpgate.core.events import AUTH_REASONS
 from smtpgate.core.history.record import Record, RecordOutcome
 from smtpgate.core.history.search import Search
 from smtpgate.core.history.story import as_seen_by, outcome_of
-from smtpgate.core.reply import REASONS
+from smtpgate.core.reason import ALL_REASONS
 from smtpgate.core.wording import numbered
 from smtpgate.gate.opening import journal_store
 from smtpgate.journal.reader import Follower
@@ -60,7 +59,7 @@ def _address(text: str) -> str:
 
 
 def _reason(text: str) -> str:
-    if text not in {"accepted", *REASONS, *AUTH_REASONS}:
+    if text not in {"accepted", *ALL_REASONS}:
         raise ValueError(f"`{text}' is no reason code; the README lists them")
     return text
 

@@ -159,11 +159,11 @@ def usable_key(key: AccessKey | None, address: str, now: datetime) -> AccessKey:
     Raises Reject; ``None`` stands for a key that was deleted.
     """
     if key is None:
-        reject("access-key-inactive", "access-key-inactive")
+        reject("access-key-inactive")
     refusal = key.refusal(address, now)
     if refusal is not None:
-        reject(refusal, refusal, address if refusal == "network-not-allowed" else "")
+        reject(refusal, address if refusal == "network-not-allowed" else "")
     paused_reason = key.principal.account.paused_reason
     if paused_reason is not None:
-        reject("account-paused", "account-paused", paused_reason)
+        reject("account-paused", paused_reason)
     return key

@@ -22,15 +22,6 @@ CutOffBy = Literal["client", "gate"]
 Stage = Literal["message", "authorization", "limits", "signing", "relay"]
 AuthReason = Literal["invalid-credentials", "other-identity", KeyRefusal]
 
-# Why logins fail: for the log and the metrics. The client hears 535 for each of them.
-AUTH_REASONS: Final[Mapping[AuthReason, str]] = {
-    "invalid-credentials": "there is no such access key, or this is not its password",
-    "other-identity": "PLAIN names another identity to act as than the one that logs in",
-    "access-key-inactive": "the password is right, and the access key is not active",
-    "access-key-expired": "the password is right, and the access key has expired",
-    "network-not-allowed": "the password is right, and the client is in no network of the key",
-}
-
 HandshakeProblem = Literal[
     "no-tls",
     "old-version",

@@ -6,7 +6,9 @@ a reason code and the message id, so that a person has something to ask about.
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Self
+
+from smtpgate.core.reason import REASONS
 
 _ENHANCED: Final = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
@@ -85,7 +87,7 @@ def _wrapped(text: str) -> list[str]:
 class Reject(Exception):  # noqa: N818 - a verdict, not an error
     """A refusal: the reply for the peer, and for the log a reason code and what was seen.
 
-    The peer learns the detail too, unless the reason is one of ``INNER_REASONS``.
+    The peer learns the detail too, unless the reason ``is_inner``.
     """
 
     def __init__(self, reply: Reply, reason: str, detail: str = "") -> None:
@@ -95,6 +97,11 @@ class Reject(Exception):  # noqa: N818 - a verdict, not an error
         self.reply = reply
         self.reason = reason
         self.detail = detail
+
+    @classmethod
+    def of(cls, reason: str, detail: str = "", **facts: object) -> Self:
+        """The refusal for that reason, its reply's text filled in with the facts."""
+        return cls(reply_of(REASONS[reason].reply, **facts), reason, detail)
 
     def __str__(self) -> str:
         return f"{self.reply} [{self.reason}] {self.detail}".rstrip()
@@ -106,9 +113,9 @@ def reply_of(name: str, **facts: object) -> Reply:
     return reply.with_text(reply.text.format(**facts))
 
 
-def reject(name: str, reason: str, detail: str = "", **facts: object) -> NoReturn:
-    """Raise the catalogue's reply of that name as a refusal for that reason."""
-    raise Reject(reply_of(name, **facts), reason, detail)
+def reject(reason: str, detail: str = "", **facts: object) -> NoReturn:
+    """Raise the refusal for that reason."""
+    raise Reject.of(reason, detail, **facts)
 
 
 _REPLIES: Final[dict[str, Reply]] = {
@@ -256,59 +263,6 @@ _REPLIES: Final[dict[str, Reply]] = {
 CATALOGUE: Final[dict[str, Reply]] = {
     name: replace(reply, name=name) for name, reply in _REPLIES.items()
 }
-
-# The reason codes of refused submissions: in replies, log, metrics and the README's reference.
-REASONS: Final[dict[str, str]] = {
-    "malformed-message": "the header block cannot be read, or a field in it",
-    "bad-line-ends": "the message holds a bare CR, a bare LF or a NUL",
-    "long-line": "a line of it is longer than the 998 octets that a line may have",
-    "duplicate-field": "a field that may stand once stands more often",
-    "bad-author": "From (or Sender) is missing or ambiguous",
-    "unqualified-address": "an address in To, Cc, Reply-To or a Resent field has no domain",
-    "invalid-arn": "an X-SES-*-ARN field holds no identity ARN",
-    "wrong-region": "the ARN names another region than this gate's",
-    "not-aligned": "the address is not covered by the identity that was named for it",
-    "not-verified": "no verified identity covers the address",
-    "explicit-deny": "a Deny statement applies",
-    "implicit-deny": "no Allow statement applies on one of the two sides",
-    "access-key-inactive": "the access key was revoked after the login",
-    "access-key-expired": "the access key expired after the login",
-    "network-not-allowed": "the access key may not be used from the client's address any more",
-    "account-paused": "the account may not send at present",
-    "identity-paused": "nobody may send with the identity at present",
-    "max-24h-send": "a 24-hour quota of the sender has no room for it",
-    "max-send-rate": "the sender is faster than a rate that it has",
-    "no-signing-key": "the From identity's domain has no DKIM key, and signing is required",
-    "signing-failed": "the DKIM signature could not be made",
-    "needs-8bitmime": "an 8-bit message, and an upstream without 8BITMIME",
-    "needs-smtputf8": "an internationalised message, and an upstream without SMTPUTF8",
-    "upstream-reply": "the upstream refused; its own reply was passed on",
-    "upstream-unreachable": "the upstream could not be reached, or broke off before the end",
-    "upstream-busy": "too many messages of the account wait for a connection to the upstream",
-    "client-gone": "the client left while its message waited in line; nothing was sent",
-    "recipients-refused": "the upstream rejected some recipients; the next try has the others",
-    "recipients-deferred": "the upstream deferred some recipients; the next try has the others",
-    "in-doubt": "the message went out whole and the upstream never answered",
-    "gate-stopped": "the gate was stopped by force before the upstream had the message",
-    "directory-unavailable": "accounts, identities or policies could not be read",
-    "ledger-unavailable": "the sending limits could not be counted",
-    "journal-unavailable": "the journal could not be written, and nothing goes out unwritten",
-    "internal-error": "an error of the gate itself; its log has the traceback",
-}
-
-# Reasons that lie in the gate or behind it. Their details have paths, host names and drivers'
-# texts: they are for the log and the journal, and never in a reply.
-INNER_REASONS: Final = frozenset(
-    {
-        "signing-failed",
-        "upstream-unreachable",
-        "in-doubt",
-        "directory-unavailable",
-        "ledger-unavailable",
-        "journal-unavailable",
-        "internal-error",
-    }
-)
 
 # What a sender sees of every refusal about an identity that it named, when no Allow of it is
 # about the sender: the same whether the identity exists, is verified, is paused, or denies.

@@ -22,7 +22,7 @@ from smtpgate.core.events import (
 from smtpgate.core.history.record import Record, login_record, mail_record, submission_record
 from smtpgate.core.limits.token_buckets import TokenBuckets
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
-from smtpgate.core.upstream.verdict import PUT_OFF_AT_WILL
+from smtpgate.core.reason import reason_row
 from smtpgate.journal.pen import Entry
 from smtpgate.journal.presence import Presence
 from smtpgate.journal.retention import Retention, Size
@@ -229,7 +229,7 @@ class LiveJournal:
         """
         record = self._record(done)
         begun = self._begun.pop(record.id, None)
-        is_senders = done.outcome == "refused" or done.reason in PUT_OFF_AT_WILL
+        is_senders = done.outcome == "refused" or reason_row(done.reason).is_put_off_at_will
         if begun is None and is_senders and not self._has_room(record.account_id):
             return
         entry = begun or self._entry(done, record)

@@ -10,12 +10,12 @@ from itertools import product
 from typing import Final, get_args
 
 from smtpgate.core.account import KeyRefusal
-from smtpgate.core.events import AUTH_REASONS, HANDSHAKE_PROBLEMS, CutOffBy, Outcome
+from smtpgate.core.events import HANDSHAKE_PROBLEMS, CutOffBy, Outcome
 from smtpgate.core.limits import THRESHOLDS
 from smtpgate.core.limits.budget import BUDGETS
 from smtpgate.core.limits.charge import SubjectKind
 from smtpgate.core.proof.verification import State
-from smtpgate.core.reply import REASONS
+from smtpgate.core.reason import LOGIN_REASONS, REASONS
 from smtpgate.metrics.bounded import OTHER
 
 _REFUSALS_AT_MAIL: Final = ("max-24h-send",)
@@ -54,6 +54,6 @@ def known_series(listeners: Iterable[str]) -> Mapping[str, Iterable[tuple[str, .
         "smtpgate_handshakes_failed_total": product(listeners, HANDSHAKE_PROBLEMS),
         "smtpgate_sessions_ended_total": product((*get_args(KeyRefusal), "account-paused")),
         "smtpgate_auth_successes_total": product(listeners),
-        "smtpgate_auth_failures_total": product(listeners, AUTH_REASONS),
+        "smtpgate_auth_failures_total": product(listeners, LOGIN_REASONS),
         "smtpgate_identity_state_changes_total": product(get_args(State)),
     }

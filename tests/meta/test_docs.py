@@ -13,8 +13,8 @@ from typer.core import TyperCommand
 from smtpgate.config import GateConfig, LimitsConfig, ListenerConfig, UpstreamConfig
 from smtpgate.core.events import Outcome, Stage
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
+from smtpgate.core.reason import REASONS
 from smtpgate.core.reply import CATALOGUE as REPLIES
-from smtpgate.core.reply import REASONS
 from smtpgate.metrics import CATALOGUE as METRICS
 from tests.support.reference import SAMPLE, commands, commented_keys, in_readme, tables
 from tests.support.source import ROOT, modules

@@ -13,9 +13,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from smtpgate.cli import app
-from smtpgate.core.events import AUTH_REASONS, HANDSHAKE_PROBLEMS
+from smtpgate.core.events import HANDSHAKE_PROBLEMS
 from smtpgate.core.limits.budget import BUDGETS
-from smtpgate.core.reply import CATALOGUE, REASONS
+from smtpgate.core.reason import LOGIN_REASONS, REASONS
+from smtpgate.core.reply import CATALOGUE
 from smtpgate.metrics.catalogue import CATALOGUE as METRICS
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -115,11 +116,12 @@ def tables() -> dict[str, str]:
         "config": _table(("key", "in the sample", "what"), config),
         "replies": _table(("code", "enhanced", "text"), replies),
         "reasons": _table(
-            ("reason", "meaning"), ((f"`{reason}`", what) for reason, what in REASONS.items())
+            ("reason", "meaning"),
+            ((f"`{reason}`", row.meaning) for reason, row in REASONS.items()),
         ),
         "logins": _table(
             ("reason", "meaning"),
-            ((f"`{reason}`", what) for reason, what in AUTH_REASONS.items()),
+            ((f"`{reason}`", row.at_login) for reason, row in LOGIN_REASONS.items()),
         ),
         "handshakes": _table(
             ("reason", "meaning"),

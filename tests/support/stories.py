@@ -6,11 +6,11 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, get_args
 
 from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.address import Mailbox
-from smtpgate.core.events import AUTH_REASONS, SubmissionDone, UsedIdentity
+from smtpgate.core.events import AuthReason, SubmissionDone, UsedIdentity
 from smtpgate.core.history.record import Record, login_record, mail_record, submission_record
 from smtpgate.core.history.story import as_seen_by, story_of
 from smtpgate.core.limits import Charge, Subject
@@ -18,15 +18,15 @@ from smtpgate.core.message.author import Author
 from smtpgate.core.message.headers import split_message
 from smtpgate.core.message.intent import SendingIntent
 from smtpgate.core.policy import parse_policy
+from smtpgate.core.reason import REASONS
 from smtpgate.core.reply import (
     MASKED_DETAIL,
     MASKED_REASON,
-    REASONS,
     Reject,
     Reply,
     reply_of,
 )
-from smtpgate.core.upstream.verdict import over_limit, worded
+from smtpgate.core.upstream.verdict import worded
 from tests.support.cases import CASES
 from tests.support.clock import MovableClock
 from tests.support.events import AT, DELEGATE, IDENTITY, auth_failed, mail_refused
@@ -191,7 +191,7 @@ def records() -> Iterator[tuple[str, Record]]:
     yield "accepted", accepted
     for reason in REASONS:
         yield reason, _record(_refused(reason))
-    for reason in AUTH_REASONS:
+    for reason in get_args(AuthReason):
         failed = replace(auth_failed(), reason=reason)
         yield f"login-{reason}", login_record(failed, _ID)
     yield "mail-max-24h-send", mail_record(replace(mail_refused(), message_id=_ID))
@@ -243,7 +243,7 @@ def _within_others() -> Iterator[tuple[str, Record]]:
     detail = (
         f"{cap.subject}: 0 of {cap.limits.max_24h_send} recipients left, retry after 00:03:12"
     )
-    refused.detail, refused.reply = detail, worded(over_limit("max-24h-send", detail), _ID)
+    refused.detail, refused.reply = detail, worded(Reject.of("max-24h-send", detail), _ID)
     yield "cap-of-the-owner-seen-by-the-owner", as_seen_by(_record(refused), "888888888888")
 
 

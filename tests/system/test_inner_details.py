@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from smtpgate.core.reply import INNER_REASONS
+from smtpgate.core.reason import REASONS
 from smtpgate.core.upstream import InDoubtError, UpstreamUnavailableError
 from smtpgate.ports import (
     DirectoryUnavailableError,
@@ -66,4 +66,4 @@ async def test_what_a_store_or_the_upstream_says_of_its_insides_is_in_the_log_al
 
 def test_every_inner_failure_is_tried() -> None:
     tried = {reason for *_, reason, _ in FAILURES}
-    assert tried | {"signing-failed"} == INNER_REASONS
+    assert tried | {"signing-failed"} == {code for code, row in REASONS.items() if row.is_inner}

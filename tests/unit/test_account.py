@@ -15,8 +15,9 @@ from smtpgate.core.account import (
     SendingLimits,
     usable_key,
 )
-from smtpgate.core.events import AUTH_REASONS, AuthReason
-from smtpgate.core.reply import REASONS, Reject
+from smtpgate.core.events import AuthReason
+from smtpgate.core.reason import LOGIN_REASONS, REASONS
+from smtpgate.core.reply import Reject
 from smtpgate.core.secret import Secret, smtp_password
 from smtpgate.core.upstream.verdict import last_word
 
@@ -158,6 +159,6 @@ def test_a_reason_of_any_length_fits_the_last_line_of_a_session() -> None:
 
 
 def test_every_reason_of_a_failed_login_is_explained() -> None:
-    assert set(get_args(AuthReason)) == set(AUTH_REASONS)
-    assert set(get_args(KeyRefusal)) < set(AUTH_REASONS)
+    assert set(get_args(AuthReason)) == set(LOGIN_REASONS)
+    assert set(get_args(KeyRefusal)) < set(LOGIN_REASONS)
     assert set(get_args(KeyRefusal)) < set(REASONS)

@@ -18,8 +18,8 @@ from smtpgate.core.events import (
     SessionOpened,
     SessionsEnded,
 )
+from smtpgate.core.reason import REASONS
 from smtpgate.core.reply import CATALOGUE as CATALOGUE_OF_REPLIES
-from smtpgate.core.reply import REASONS
 from smtpgate.metrics import CATALOGUE, OTHER, UNKNOWN, Metrics
 from smtpgate.metrics.known import UNBOUNDED, known_series
 from smtpgate.ports import Reading

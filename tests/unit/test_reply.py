@@ -1,6 +1,7 @@
 import pytest
 
-from smtpgate.core.reply import CATALOGUE, REASONS, Reject, Reply, reply_of
+from smtpgate.core.reason import ALL_REASONS
+from smtpgate.core.reply import CATALOGUE, Reject, Reply, reply_of
 
 
 def test_a_reply_whose_two_codes_disagree_cannot_be_built() -> None:
@@ -41,4 +42,13 @@ def test_facts_are_filled_in_and_braces_in_them_are_left_alone() -> None:
 
 
 def test_every_reason_says_what_it_means() -> None:
-    assert all(meaning and reason for reason, meaning in REASONS.items())
+    for code, reason in ALL_REASONS.items():
+        assert reason.advice, code
+        assert reason.meaning or reason.at_login, code
+
+
+@pytest.mark.parametrize("code", sorted(ALL_REASONS))
+def test_a_reasons_replies_are_in_the_catalogue(code: str) -> None:
+    reason = ALL_REASONS[code]
+    assert reason.reply in CATALOGUE or code == "upstream-reply"
+    assert not reason.last_word or CATALOGUE[reason.last_word].code == 421

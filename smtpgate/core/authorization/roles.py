@@ -41,7 +41,7 @@ from smtpgate.core.policy import (
     evaluate,
     names_caller,
 )
-from smtpgate.core.reply import MASKED_DETAIL, MASKED_REASON, Reject, reply_of
+from smtpgate.core.reply import MASKED_DETAIL, MASKED_REASON, Reject
 
 Known = Mapping[str, Sequence[Identity]]
 How = Literal["named", "inherited", "own", "inferred"]
@@ -313,16 +313,14 @@ def _passed(identity: Identity, how: How, role: _RoleAddress, judge: _Judge) -> 
 
 def _shown_to_strangers(principal: Principal, arn: IdentityArn) -> Reject:
     """The one refusal for senders that no Allow names: nothing in it is of the identity."""
-    reply = reply_of("access-denied", user=principal.arn, action=ACTION, resource=arn)
-    return Reject(reply, MASKED_REASON, MASKED_DETAIL)
+    asked = {"user": principal.arn, "action": ACTION, "resource": arn}
+    return Reject.of(MASKED_REASON, MASKED_DETAIL, **asked)
 
 
 def _must_not_be_paused(identities: Iterable[Identity], used: UsedIdentity) -> None:
     for one in identities:
         if one.paused_reason is not None:
-            denial = Denial(
-                reply_of("identity-paused", arn=one.arn), "identity-paused", one.paused_reason
-            )
+            denial = Denial.of("identity-paused", one.paused_reason, arn=one.arn)
             denial.identities = (used,)
             raise denial
 
@@ -343,15 +341,16 @@ def _arn_for(role: _RoleAddress, question: Question) -> tuple[IdentityArn | None
     arn: IdentityArn | None = role.named
     how: How = "named"
     if arn is not None and not covers(arn.name, role.mailbox):
-        raise Denial(reply_of("not-aligned", address=role.mailbox, arn=arn), "not-aligned")
+        raise Denial.of("not-aligned", address=role.mailbox, arn=arn)
     if arn is None:
         covering = (one for one in role.inherited if covers(one.name, role.mailbox))
         arn, how = next(covering, None), "inherited"
     if arn is not None and arn.region not in (question.region, "*"):
-        raise Denial(
-            reply_of("not-verified", region=arn.region.upper(), addresses=role.mailbox),
+        raise Denial.of(
             "wrong-region",
             f"the ARN names region {arn.region}, this gate serves {question.region}",
+            region=arn.region.upper(),
+            addresses=role.mailbox,
         )
     return arn, how
 
@@ -414,19 +413,19 @@ def _inferred(others: Sequence[Identity], role: _RoleAddress, judge: _Judge) -> 
 
 def _not_verified(role: _RoleAddress, question: Question, detail: str) -> Denial:
     region = question.region.upper()
-    return Denial(
-        reply_of("not-verified", region=region, addresses=role.mailbox), "not-verified", detail
-    )
+    return Denial.of("not-verified", detail, region=region, addresses=role.mailbox)
 
 
 def _access_denied(
     principal: Principal, identity: Identity, decision: Decision, used: UsedIdentity
 ) -> Denial:
     miss = decision.nearest_miss
-    denial = Denial(
-        reply_of("access-denied", user=principal.arn, action=ACTION, resource=identity.arn),
+    denial = Denial.of(
         decision.outcome.value,
         "; ".join(decision.reasons) if miss is None else str(miss),
+        user=principal.arn,
+        action=ACTION,
+        resource=identity.arn,
     )
     denial.decision, denial.identities = decision, (used,)
     return denial

@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from smtpgate.core.account import UNLIMITED
-from smtpgate.core.events import AUTH_REASONS
-from smtpgate.core.history.advice import ADVICE, denial_advice
+from smtpgate.core.history.advice import RELAYING_ADVICE, denial_advice
 from smtpgate.core.history.record import LimitState, Record, decided_identity, owner_of
 from smtpgate.core.message.author import Author
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
-from smtpgate.core.reply import INNER_REASONS, REASONS
-from smtpgate.core.upstream.verdict import OVER_LIMIT, over_limit, worded
+from smtpgate.core.reason import reason_row
+from smtpgate.core.reply import Reject
+from smtpgate.core.upstream.verdict import worded
 
 # No client waits longer for its verdict (RFC 5321 §4.5.3.2.6).
 _PATIENCE: Final = timedelta(minutes=10)
@@ -39,8 +39,6 @@ _ROLES: Final = {
     "return-path": "return path",
     "report": "report to",
 }
-# Of a message that was refused for these, nothing was counted against limits.
-_NEVER_COUNTED: Final = frozenset({*OVER_LIMIT, "ledger-unavailable"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +91,16 @@ def _login(record: Record, _reason: str) -> Iterator[_Part]:
         "Who asked for what",
         [f"Somebody tried to log in as `{record.username}'.", *_whence(record)],
     )
-    yield "Why", [AUTH_REASONS.get(record.reason, record.reason), *_detail(record)]  # type: ignore[call-overload]
-    yield "What to change", [ADVICE[record.reason]]
+    yield "Why", [reason_row(record.reason).at_login, *_detail(record)]
+    yield "What to change", [reason_row(record.reason).advice]
     yield "What the client heard", _heard(record)
 
 
 def _mail(record: Record, reason: str) -> Iterator[_Part]:
     words = f"{record.user_arn} began a message, for account {record.account_id}."
     yield "Who asked for what", [words, *_whence(record)]
-    yield "Why", [REASONS[reason], *_detail(record)]
-    yield "What to change", [ADVICE[reason]]
+    yield "Why", [reason_row(reason).meaning, *_detail(record)]
+    yield "What to change", [reason_row(reason).advice]
     yield "Limits", list(_limits(record))
     yield "What the client heard", _heard(record)
 
@@ -112,7 +110,7 @@ def _submission(record: Record, reason: str) -> Iterator[_Part]:
     yield "What was looked at", list(_looked_at(record))
     yield "Which statement decided", list(_decided(record))
     if record.outcome != "accepted":
-        meaning = REASONS.get(reason, "it is being relayed")
+        meaning = reason_row(reason).meaning or "it is being relayed"
         yield "Why", [meaning, *_detail(record)]
         yield "What to change", list(_advice(record, reason))
     yield "Limits", list(_limits(record))
@@ -229,7 +227,7 @@ def _detail(record: Record) -> Iterator[str]:
 
 
 def _advice(record: Record, reason: str) -> Iterator[str]:
-    yield ADVICE[reason]
+    yield reason_row(reason).advice or RELAYING_ADVICE
     decision = record.decision
     if reason != "implicit-deny" or decision is None:
         return
@@ -259,7 +257,7 @@ def _counted(record: Record) -> str:
     if is_sent:
         return f"{number} counted for this message."
     reached = any(stage == "limits" for stage, _ in record.stage_s)
-    if not reached or record.reason in _NEVER_COUNTED:
+    if not reached or reason_row(record.reason).is_uncounted:
         return "Nothing was counted for this message."
     return f"{number} counted, and given back since nothing was sent."
 
@@ -302,7 +300,7 @@ def as_seen_by(record: Record, account_id: str) -> Record:
     no Allow is about does not learn whether there is such an identity.
     """
     record = record.masked_for(account_id)
-    if record.reason in INNER_REASONS:
+    if reason_row(record.reason).is_inner:
         record = replace(record, detail="")
     if account_id != record.account_id:
         record = replace(record, username="", organization_id=None, tags=())
@@ -321,8 +319,8 @@ def as_seen_by(record: Record, account_id: str) -> Record:
 def _without_limits_of_others(record: Record, account_id: str) -> Record:
     kept = tuple(state for state in record.limits if _is_set_by(account_id, state))
     own = any(record.detail.startswith(f"{state.subject}: ") for state in kept)
-    if record.reason in OVER_LIMIT and not own:
-        reply = worded(over_limit(record.reason), record.id)
+    if reason_row(record.reason).is_over_limit and not own:
+        reply = worded(Reject.of(record.reason), record.id)
         return replace(record, limits=kept, detail="", reply=reply)
     return replace(record, limits=kept)
 

@@ -55,7 +55,7 @@ def read_message(
     """
     problem = line_end_problem(octets)
     if problem is not None:
-        reject("transaction-failed", "bad-line-ends", problem=problem)
+        reject("bad-line-ends", problem=problem)
     try:
         message = split_message(octets)
         intent, block = take_intent(message.block)
@@ -64,17 +64,17 @@ def read_message(
         resent = read_resent_fields(block, smtputf8=smtputf8)
         _refuse_unqualified(block)
     except LongLineError as error:
-        reject("transaction-failed", "long-line", problem=error)
+        reject("long-line", problem=error)
     except HeaderError as error:
-        reject("transaction-failed", "malformed-message", problem=error)
+        reject("malformed-message", problem=error)
     except IntentError as error:
-        reject("transaction-failed", "invalid-arn", problem=error)
+        reject("invalid-arn", problem=error)
     except AuthorError as error:
-        reject("transaction-failed", "bad-author", problem=error)
+        reject("bad-author", problem=error)
     long_line = _long_line(octets, len(octets) - len(message.body))
     if long_line is not None and not pass_long_lines:
         problem = f"line {long_line} of the body is longer than {MAX_LINE_OCTETS} octets"
-        reject("transaction-failed", "long-line", problem=problem)
+        reject("long-line", problem=problem)
     is_8bit = not octets.isascii()
     return ReadMessage(
         block,
@@ -93,7 +93,7 @@ def _refuse_duplicates(block: HeaderBlock) -> None:
     duplicate = duplicate_field(block)
     if duplicate is not None:
         problem = f"Duplicate header '{duplicate.decode('ascii').title()}'."
-        reject("transaction-failed", "duplicate-field", problem=problem)
+        reject("duplicate-field", problem=problem)
 
 
 def _refuse_unqualified(block: HeaderBlock) -> None:
@@ -101,7 +101,7 @@ def _refuse_unqualified(block: HeaderBlock) -> None:
     if unqualified is not None:
         name, shown = unqualified
         problem = f"Missing final '@domain' in header '{name}': '{shown}'"  # as SES says it
-        reject("transaction-failed", "unqualified-address", problem=problem)
+        reject("unqualified-address", problem=problem)
 
 
 def _long_line(octets: bytes, body_at: int) -> int | None:

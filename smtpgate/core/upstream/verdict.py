@@ -1,35 +1,18 @@
 """Verdicts: what the client hears of an upstream's answer, and how a refusal is worded."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from smtpgate.core.address import Mailbox
-from smtpgate.core.reply import CATALOGUE, INNER_REASONS, Reject, Reply, reply_of
+from smtpgate.core.reason import REASONS
+from smtpgate.core.reply import CATALOGUE, Reject, Reply
 from smtpgate.core.upstream import Delivery, is_too_many
 
 _MAX_DETAIL: Final = 300
 _MAX_NAMED: Final = 5
-# What a session hears when nothing may be sent any more with the key that it logged in with.
-_LAST_WORDS: Final = {
-    "access-key-inactive": "session-key-inactive",
-    "access-key-expired": "session-key-expired",
-    "network-not-allowed": "session-network-not-allowed",
-    "account-paused": "session-account-paused",
-}
-
-# The reply to what is over each sending limit.
-OVER_LIMIT: Final[Mapping[str, str]] = {
-    "max-24h-send": "daily-quota",
-    "max-send-rate": "send-rate",
-}
-
 # It lasts until the identity's owner does something, so another try is worth no more than after
 # a refusal for good.
 _LASTING: Final = "no-signing-key"
-# For these a sender can have its messages put off as often as it likes.
-PUT_OFF_AT_WILL: Final = frozenset({*OVER_LIMIT, _LASTING, "client-gone"})
-# Refusals that are no fault of the sender's messages as the gate sees them.
-_UPSTREAMS_OWN: Final = frozenset({"upstream-reply", "needs-8bitmime", "needs-smtputf8"})
 
 
 def is_gates_own(refusal: Reject) -> bool:
@@ -39,12 +22,7 @@ def is_gates_own(refusal: Reject) -> bool:
     """
     if refusal.reason == _LASTING:
         return True
-    return refusal.reply.is_permanent and refusal.reason not in _UPSTREAMS_OWN
-
-
-def over_limit(limit: str, detail: str = "") -> Reject:
-    """The refusal of what is over a sending limit; ``detail`` says whose, and what is left."""
-    return Reject(reply_of(OVER_LIMIT[limit]), limit, detail)
+    return refusal.reply.is_permanent and not REASONS[refusal.reason].is_upstreams
 
 
 def refusal_of(delivery: Delivery) -> Reject | None:
@@ -70,7 +48,7 @@ def refusal_of(delivery: Delivery) -> Reject | None:
     if len(named) > _MAX_NAMED:
         shown += f" and {len(named) - _MAX_NAMED} more"
     kind = "recipients-deferred" if deferred else "recipients-refused"
-    return Reject(reply_of(kind, refused=shown), kind)
+    return Reject.of(kind, refused=shown)
 
 
 def answers_at_next_try(delivery: Delivery) -> Sequence[tuple[Mailbox, Reply]]:
@@ -101,12 +79,12 @@ def worded(refusal: Reject, message_id: str) -> Reply:
 
 def last_word(refusal: Reject) -> Reply:
     """The 421 that ends a session whose access key or account would be refused so by now."""
-    reply = CATALOGUE[_LAST_WORDS[refusal.reason]]
+    reply = CATALOGUE[REASONS[refusal.reason].last_word]
     return reply.with_text(f"{reply.text} ({_why(refusal)})")
 
 
 def _why(refusal: Reject) -> str:
-    detail = "" if refusal.reason in INNER_REASONS else refusal.detail
+    detail = "" if REASONS[refusal.reason].is_inner else refusal.detail
     if len(detail) > _MAX_DETAIL:
         detail = detail[: _MAX_DETAIL - 3] + "..."
     return f"{refusal.reason}: {detail}" if detail else refusal.reason

@@ -1,0 +1,379 @@
+"""Reasons: why a login or a submission is refused, one row a reason.
+
+A reason code is part of replies, log lines, metrics, journal records and the reference in the
+guides; everything that depends on the reason stands in its row.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """The meaning of a reason code and what follows from it.
+
+    ``meaning`` is of a refused submission, ``at_login`` of a refused login; one may be empty.
+    ``advice`` says what to change, and who can: the sender, the owner of the identity, or the
+    operator of this gate. ``reply`` and ``last_word`` are names in the catalogue of replies:
+    the refusal, empty where the upstream's own reply is passed on, and the 421 that ends a
+    session whose access key or account is refused from now on.
+
+    ``is_inner``: the cause lies in the gate or behind it. The detail has paths, host names and
+    drivers' texts: it is for the log and the journal, never for a reply.
+    ``is_over_limit``: a sending limit was reached.
+    ``is_uncounted``: nothing was counted against limits.
+    ``is_upstreams``: the upstream's ability or will, and no fault that the gate itself sees.
+    ``is_put_off_at_will``: a sender can have its messages put off so as often as it likes.
+    """
+
+    advice: str
+    meaning: str = ""
+    at_login: str = ""
+    reply: str = ""
+    last_word: str = ""
+    is_inner: bool = False
+    is_over_limit: bool = False
+    is_uncounted: bool = False
+    is_upstreams: bool = False
+    is_put_off_at_will: bool = False
+
+
+ALL_REASONS: Final[Mapping[str, Reason]] = {
+    "malformed-message": Reason(
+        meaning="the header block cannot be read, or a field in it",
+        advice=(
+            "The sender's software has to write a header block that can be read in one way "
+            "only: `Name: value' lines that end with CRLF, then an empty line."
+        ),
+        reply="transaction-failed",
+    ),
+    "bad-line-ends": Reason(
+        meaning="the message holds a bare CR, a bare LF or a NUL",
+        advice=(
+            "The sender's software has to end every line with CRLF. Where it cannot, the "
+            'operator may set message.bare_lf = "normalize", which repairs bare LF, not bare '
+            "CR or NUL."
+        ),
+        reply="transaction-failed",
+    ),
+    "long-line": Reason(
+        meaning="a line of it is longer than the 998 octets that a line may have",
+        advice=(
+            "The sender's software has to fold header fields, and to write a body with long "
+            "lines as quoted-printable or base64: most servers break such a line, and the "
+            "signature with it. Where it cannot, the operator may set message.long_lines = "
+            '"pass".'
+        ),
+        reply="transaction-failed",
+    ),
+    "duplicate-field": Reason(
+        meaning="a field that may stand once stands more often",
+        advice=(
+            "The sender's software has to write that field once: mail programs differ in "
+            "which of two they show."
+        ),
+        reply="transaction-failed",
+    ),
+    "bad-author": Reason(
+        meaning="From (or Sender) is missing or ambiguous",
+        advice=(
+            "The sender has to write one From field with complete addresses, and at most one "
+            "Sender with one. Names with special characters belong in quotes, and a name must "
+            "not show an angle bracket, or another address than the one behind it."
+        ),
+        reply="transaction-failed",
+    ),
+    "unqualified-address": Reason(
+        meaning="an address in To, Cc, Reply-To or a Resent field has no domain",
+        advice=(
+            "The sender has to write whole addresses: a mail server behind the gate may "
+            "complete a lone name with a domain of its own, and break the signature. A "
+            "display name with a comma in it belongs in quotes, or it is read as two "
+            "addresses."
+        ),
+        reply="transaction-failed",
+    ),
+    "invalid-arn": Reason(
+        meaning="an X-SES-*-ARN field holds no identity ARN",
+        advice=(
+            "The sender has to write arn:aws:ses:REGION:ACCOUNT:identity/NAME into the X-SES "
+            "field, or leave it out."
+        ),
+        reply="transaction-failed",
+    ),
+    "wrong-region": Reason(
+        meaning="the ARN names another region than this gate's",
+        advice=(
+            "The sender has to name the identity's ARN with the region of this gate "
+            "(gate.region)."
+        ),
+        reply="not-verified",
+    ),
+    "not-aligned": Reason(
+        meaning="the address is not covered by the identity that was named for it",
+        advice=(
+            "The sender has to use an address that the named identity covers, or name the "
+            "identity that covers the address. A domain covers its subdomains, an address its "
+            "+labels."
+        ),
+        reply="not-aligned",
+    ),
+    "not-verified": Reason(
+        meaning="no verified identity covers the address",
+        advice=(
+            "The sender has to verify an identity that covers the address, or name by ARN the "
+            "identity of somebody whose policies let it send."
+        ),
+        reply="not-verified",
+    ),
+    "explicit-deny": Reason(
+        meaning="a Deny statement applies",
+        advice=(
+            "The Deny overrides every Allow. Its author has to remove or narrow it, or the "
+            "sender has to send a message to which it does not apply."
+        ),
+        reply="access-denied",
+    ),
+    "implicit-deny": Reason(
+        meaning="no Allow statement applies on one of the two sides",
+        advice=(
+            "A message that no statement allows is refused. `smtpgate policy generate' writes "
+            "a policy, `smtpgate simulate' tries it."
+        ),
+        reply="access-denied",
+    ),
+    "access-key-inactive": Reason(
+        meaning="the access key was revoked after the login",
+        at_login="the password is right, and the access key is not active",
+        advice=(
+            "The sender has to use an access key that is active, or the account's "
+            "administrator makes this one active again."
+        ),
+        reply="access-key-inactive",
+        last_word="session-key-inactive",
+    ),
+    "access-key-expired": Reason(
+        meaning="the access key expired after the login",
+        at_login="the password is right, and the access key has expired",
+        advice=(
+            "The sender has to use a newer access key, or the account's administrator moves "
+            "this one's end."
+        ),
+        reply="access-key-expired",
+        last_word="session-key-expired",
+    ),
+    "network-not-allowed": Reason(
+        meaning="the access key may not be used from the client's address any more",
+        at_login="the password is right, and the client is in no network of the key",
+        advice=(
+            "The sender has to send from a network of its access key, or the account's "
+            "administrator adds this one. Behind a proxy, the operator has to check "
+            "listener.NAME.proxy_from."
+        ),
+        reply="network-not-allowed",
+        last_word="session-network-not-allowed",
+    ),
+    "account-paused": Reason(
+        meaning="the account is paused",
+        advice="The operator has to let the account send again.",
+        reply="account-paused",
+        last_word="session-account-paused",
+    ),
+    "identity-paused": Reason(
+        meaning="the identity is paused",
+        advice="The identity's owner, or the operator, has to let it be used again.",
+        reply="identity-paused",
+    ),
+    "max-24h-send": Reason(
+        meaning="a 24-hour quota has no room for the message's recipients",
+        advice=(
+            "The sender has to wait until what it sent is 24 hours old, or the limit that was "
+            "reached is raised (`smtpgate quota raise'): an account's by the operator, a "
+            "user's or access key's by the account's administrator, an identity's by its "
+            "owner."
+        ),
+        reply="daily-quota",
+        is_uncounted=True,
+        is_over_limit=True,
+        is_put_off_at_will=True,
+    ),
+    "max-send-rate": Reason(
+        meaning="the sender exceeds a sending rate",
+        advice=(
+            "The sender has to try again a little later, as mail servers do by themselves, or "
+            "to send more slowly; or the limit that was reached is raised (`smtpgate quota "
+            "raise')."
+        ),
+        reply="send-rate",
+        is_uncounted=True,
+        is_over_limit=True,
+        is_put_off_at_will=True,
+    ),
+    "no-signing-key": Reason(
+        meaning="the From identity's domain has no DKIM key, and signing is required",
+        advice=(
+            "The identity's owner needs a DKIM key for the From domain that signs: one whose "
+            "record is published. Or the operator sets signing.require = false."
+        ),
+        reply="signing-failed",
+        is_put_off_at_will=True,
+    ),
+    "signing-failed": Reason(
+        meaning="the DKIM signature could not be made",
+        advice=(
+            "The operator has to look at the gate's log, which has the error, and at the DKIM "
+            "key."
+        ),
+        reply="signing-failed",
+        is_inner=True,
+    ),
+    "needs-8bitmime": Reason(
+        meaning="an 8-bit message, and an upstream without 8BITMIME",
+        advice=(
+            "The sender has to encode the message in 7 bits, or the operator has to relay to "
+            "an upstream that offers 8BITMIME."
+        ),
+        reply="needs-8bitmime",
+        is_upstreams=True,
+    ),
+    "needs-smtputf8": Reason(
+        meaning="an internationalised message, and an upstream without SMTPUTF8",
+        advice=(
+            "The sender has to use ASCII addresses and header fields, or the operator has to "
+            "relay to an upstream that offers SMTPUTF8."
+        ),
+        reply="upstream-lacks-smtputf8",
+        is_upstreams=True,
+    ),
+    "upstream-reply": Reason(
+        meaning="the upstream refused; its own reply was passed on",
+        advice="The upstream decided. Its reply stands below; ask its operator for the reason.",
+        is_upstreams=True,
+    ),
+    "upstream-unreachable": Reason(
+        meaning="the upstream could not be reached, or broke off before the end",
+        advice=(
+            "The operator has to make the upstream reachable. Nothing was accepted: the "
+            "message can be sent again."
+        ),
+        reply="upstream-unreachable",
+        is_inner=True,
+    ),
+    "upstream-busy": Reason(
+        meaning="too many messages of the account wait for a connection to the upstream",
+        advice=(
+            "The sender has to send over fewer connections, or the operator raises "
+            "max_connections or max_waiting_per_account of the upstream. Nothing was "
+            "accepted."
+        ),
+        reply="upstream-busy",
+    ),
+    "client-gone": Reason(
+        meaning="the client left while its message waited in line; nothing was sent",
+        advice=(
+            "The client closed its connection and did not wait for the verdict. Nothing was "
+            "sent. It has to wait longer (RFC 5321 §4.5.3.2.6: 10 minutes) when it tries "
+            "again."
+        ),
+        reply="client-gone",
+        is_put_off_at_will=True,
+    ),
+    "recipients-refused": Reason(
+        meaning="the upstream rejected some recipients; the next try has the others",
+        advice=(
+            "Nothing if the sender tries again, as mail servers do: the gate rejects these "
+            "recipients at RCPT then, and the message goes to the others."
+        ),
+        reply="recipients-refused",
+    ),
+    "recipients-deferred": Reason(
+        meaning="the upstream deferred some recipients; the next try has the others",
+        advice=(
+            "Nothing if the sender tries again, as mail servers do: the gate defers these "
+            "recipients at RCPT then, and the message goes to the others."
+        ),
+        reply="recipients-deferred",
+    ),
+    "in-doubt": Reason(
+        meaning="the message went out whole and the upstream never answered",
+        advice=(
+            "Ask the operator of the upstream whether it has the message before it is sent "
+            "again: else it may arrive twice, or not at all. Its recipients stay counted."
+        ),
+        reply="upstream-in-doubt",
+        is_inner=True,
+    ),
+    "gate-stopped": Reason(
+        meaning="the gate was stopped by force before the upstream had the message",
+        advice=(
+            "Nothing was accepted. The client sends it again; a longer gate.drain_s lets more "
+            "messages end before a stop."
+        ),
+        reply="temporary-failure",
+    ),
+    "directory-unavailable": Reason(
+        meaning="accounts, identities or policies could not be read",
+        advice="The operator has to make the directory's database reachable.",
+        reply="temporary-failure",
+        is_inner=True,
+    ),
+    "ledger-unavailable": Reason(
+        meaning="the sending limits could not be counted",
+        advice=(
+            "The operator has to make the ledger's store reachable, or sets "
+            'limits.on_store_failure = "allow".'
+        ),
+        reply="temporary-failure",
+        is_inner=True,
+        is_uncounted=True,
+    ),
+    "journal-unavailable": Reason(
+        meaning="the journal could not be written, and nothing goes out unwritten",
+        advice=(
+            "The operator has to make the journal writable (is the disk full?), or sets "
+            'journal.on_failure = "allow".'
+        ),
+        reply="temporary-failure",
+        is_inner=True,
+    ),
+    "internal-error": Reason(
+        meaning="an error of the gate itself; its log has the traceback",
+        advice=(
+            "It is a fault of the gate. The operator finds its traceback in the log, by the "
+            "time."
+        ),
+        reply="temporary-failure",
+        is_inner=True,
+    ),
+    "invalid-credentials": Reason(
+        at_login="there is no such access key, or this is not its password",
+        advice=(
+            "The client has to log in with the access key's id and the SMTP password that was "
+            "derived for this gate's region; it is not the secret itself."
+        ),
+        reply="auth-invalid",
+    ),
+    "other-identity": Reason(
+        at_login="PLAIN names another identity to act as than the one that logs in",
+        advice=(
+            "The client has to leave the authorization identity of PLAIN empty: a login acts "
+            "only for itself."
+        ),
+        reply="auth-invalid",
+    ),
+}
+"""Every reason, of submissions first."""
+
+REASONS: Final = {code: row for code, row in ALL_REASONS.items() if row.meaning}
+"""The reasons of refused submissions."""
+
+LOGIN_REASONS: Final = {code: row for code, row in ALL_REASONS.items() if row.at_login}
+"""The reasons of refused logins."""
+
+_OTHER: Final = Reason(advice="")
+
+
+def reason_row(code: str) -> Reason:
+    """The row of a reason code; an empty one for what is no refusal, such as ``accepted``."""
+    return ALL_REASONS.get(code, _OTHER)
