@@ -14,19 +14,19 @@ verdict before the client does. So no end of the gate leaves anything that nobod
 """
 
 import asyncio
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Final, ParamSpec, TypeVar
+from typing import Final
 
-from smtpgate.core.account import AccessKey, usable_key
+from smtpgate.admission import Admission
+from smtpgate.core.account import usable_key
 from smtpgate.core.authorization import (
     Authorization,
+    Denial,
     Question,
-    effort,
     identity_names,
+    takes_long,
 )
 from smtpgate.core.authorization.charges import charges_of
 from smtpgate.core.authorization.context import submission_context
@@ -35,12 +35,16 @@ from smtpgate.core.authorization.reports import (
     report_names,
     report_recipients,
 )
-from smtpgate.core.events import BudgetExhausted, MailRefused, Stage, SubmissionDone
-from smtpgate.core.limits import Charge, LimitExceededError, Reservation
-from smtpgate.core.limits.token_buckets import TokenBuckets
-from smtpgate.core.message.envelope import Client, Submission
+from smtpgate.core.events import BudgetExhausted, Stage, SubmissionDone
+from smtpgate.core.limits import LimitExceededError, Reservation
+from smtpgate.core.message.envelope import Submission
 from smtpgate.core.message.headers import Field
-from smtpgate.core.message.reading import ReadMessage, read_message
+from smtpgate.core.message.reading import (
+    LARGE_OCTETS,
+    ReadMessage,
+    read_message,
+    takes_long_to_read,
+)
 from smtpgate.core.message.trace import complete, received_field
 from smtpgate.core.reply import Reject, Reply, reject, reply_of
 from smtpgate.core.signing import signature_fields
@@ -52,14 +56,7 @@ from smtpgate.core.upstream import (
     UpstreamBusyError,
     UpstreamUnavailableError,
 )
-from smtpgate.core.upstream.refused_recipients import RefusedRecipients
-from smtpgate.core.upstream.verdict import (
-    answers_at_next_try,
-    is_gates_own,
-    refusal_of,
-    worded,
-)
-from smtpgate.outcome import Outcome, refuse
+from smtpgate.core.upstream.verdict import is_gates_own, refusal_of, worded
 from smtpgate.pacing import Pacer
 from smtpgate.ports import (
     Attempt,
@@ -68,30 +65,21 @@ from smtpgate.ports import (
     DirectoryUnavailableError,
     EventSink,
     Journal,
+    JournalUnavailableError,
     Ledger,
     LedgerUnavailableError,
     Upstream,
 )
-from smtpgate.threads import Threads
+from smtpgate.tasks import Offload
 
-# Work on the octets of a larger message is done in a thread: on the event loop it would hold up
-# every other session for more than a millisecond.
-_OFFLOAD_OCTETS: Final = 256 * 1024
-# A header is read piece by piece, which takes many times as long as to read a body.
-_LONG_HEADER_OCTETS: Final = 8 * 1024
 _UPSTREAM_ERRORS: Final = (
     InDoubtError,
     LacksExtensionError,
     UpstreamUnavailableError,
     OSError,
 )
-_SHORT_HEADER_OCTETS: Final = 1024
-_FEW_LABELS: Final = 50
-_MAX_EFFORT: Final = 2000
 # Each is a question to the directory; a message has a few.
 _MAX_DOMAINS: Final = 100
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,18 +88,12 @@ class Rules:
 
     hostname: str
     region: str
-    max_wait_s: float = 0
     infer_arn: bool = True
-    normalize_bare_lf: bool = False
     pass_long_lines: bool = False
     require_signature: bool = True
     allow_when_ledger_fails: bool = False
     allow_when_journal_fails: bool = False
     mask_client: bool = False
-    remember_refused_s: float = 7200
-    max_refusals: int = 300
-    refusals_per_minute: int = 60
-    refusal_delay_s: float = 1
 
 
 class Pipeline:
@@ -123,47 +105,26 @@ class Pipeline:
         *,
         directory: Directory,
         ledger: Ledger,
+        pacer: Pacer,
         upstream: Upstream,
         journal: Journal,
+        admission: Admission,
         events: EventSink,
         clock: Clock,
-        new_message_id: Callable[[datetime], str],
+        offload: Offload,
         on_error: Callable[[BaseException], None],
     ) -> None:
-        self.rules = rules
-        self.new_message_id = new_message_id
+        self._rules = rules
         self._directory = directory
         self._ledger = ledger
-        self.pacer = Pacer(ledger, max_wait_s=rules.max_wait_s, clock=clock)
+        self._pacer = pacer
         self._upstream = upstream
-        self.refused = RefusedRecipients(rules.remember_refused_s)
-        self.refusals = TokenBuckets(rules.max_refusals, 60 / rules.refusals_per_minute)
-        self._outcome = Outcome(
-            journal,
-            events,
-            clock,
-            is_journal_needed=not rules.allow_when_journal_fails,
-            on_error=on_error,
-        )
+        self._journal = journal
+        self._admission = admission
         self._events = events
         self._clock = clock
+        self._offload = offload
         self._on_error = on_error
-        self._threads = Threads("message", min(4, os.cpu_count() or 1))
-
-    @property
-    def upstream_extensions(self) -> frozenset[str] | None:
-        """What the upstream last offered: a door offers no more than that."""
-        return self._upstream.extensions
-
-    @property
-    def upstream_max_octets(self) -> int | None:
-        """The largest message that the upstream takes, as it lately said."""
-        return self._upstream.max_octets
-
-    @property
-    def upstream_max_recipients(self) -> int | None:
-        """The most recipients that the upstream takes at once, as it lately said."""
-        return self._upstream.max_recipients
 
     async def submit(
         self, submission: Submission, *, client_gone: asyncio.Future[None] | None = None
@@ -178,55 +139,16 @@ class Pipeline:
         try:
             done.reply = await self._carry(submission, done, attempt)
         except Reject as refusal:
-            done.reply = refuse(done, refusal)
+            done.reply = _refuse(done, refusal)
             if is_gates_own(refusal):
-                self.refusals.take(attempt.account_id, self._clock.monotonic())
+                self._admission.note_refusal(attempt.account_id)
         except Exception as error:  # noqa: BLE001 - for the log; the peer hears nothing of it
             self._on_error(error)
             unexpected = Reject.of("internal-error")
-            done.reply = refuse(done, unexpected)
+            done.reply = _refuse(done, unexpected)
         finally:
-            await self._outcome.end(done)
+            await self._conclude(done)
         return done.reply
-
-    async def refusal_at_mail(self, key: AccessKey, client: Client) -> Reply | None:
-        """What a sender hears to MAIL whose 24-hour quota is used up; ``None`` for others.
-
-        It saves sending a message that cannot pass. The count that matters is made when the
-        message is there, so whatever is not known here lets the sender go on.
-        """
-        now, charges = self._clock.now(), tuple[Charge, ...]()
-        try:
-            # Its limits may have been raised since the login.
-            current = await self._directory.access_key(key.id)
-            key = current or key
-            charges = charges_of(key.principal, key.id, key.limits, now)
-            await self._ledger.check(charges, now)
-        except LimitExceededError as error:
-            refusal = Reject.of(error.limit, str(error))
-            message_id = self.new_message_id(now)
-        except (DirectoryUnavailableError, LedgerUnavailableError):
-            return None
-        except Exception as error:  # noqa: BLE001 - the message will show what is wrong
-            self._on_error(error)
-            return None
-        else:
-            return None
-        reply = worded(refusal, message_id)
-        self._events.publish(
-            MailRefused(
-                message_id=message_id,
-                principal=key.principal,
-                access_key_id=key.id,
-                client=client,
-                charges=charges,
-                reason=refusal.reason,
-                detail=refusal.detail,
-                reply=reply,
-                at=now,
-            )
-        )
-        return reply
 
     async def _carry(
         self, submission: Submission, done: SubmissionDone, attempt: Attempt
@@ -244,7 +166,7 @@ class Pipeline:
                 authorization = await self._authorize(submission, message, done)
             with self._timed("signing", done):
                 signed = await self._sign(submission, message, authorization, done)
-            await self._outcome.begin(done)
+            await self._begin_record(done)
             with self._timed("relay", done):
                 await self._relay(submission, message, signed, done, attempt)
         finally:
@@ -255,12 +177,12 @@ class Pipeline:
 
     async def _read(self, submission: Submission, done: SubmissionDone) -> ReadMessage:
         """Cut the message, take the X-SES fields out, find the authors."""
-        message = await self.offload(
-            _octets_to_read(submission.message),
+        message = await self._offload.run(
+            takes_long_to_read(submission.message),
             read_message,
             submission.message,
             smtputf8=submission.envelope.smtputf8,
-            pass_long_lines=self.rules.pass_long_lines,
+            pass_long_lines=self._rules.pass_long_lines,
         )
         done.long_line = message.long_line
         done.header, done.intent = message.block, message.intent
@@ -285,7 +207,7 @@ class Pipeline:
         done: SubmissionDone,
     ) -> Authorization:
         """Find the identity of each role and ask the policies of both sides."""
-        envelope, hostname = submission.envelope, self.rules.hostname
+        envelope, hostname = submission.envelope, self._rules.hostname
         reverse_path = envelope.reverse_path.mailbox
         names = identity_names(message.intent, reverse_path, message.shown)
         report = report_recipients(message, reverse_path, envelope.recipients)
@@ -306,15 +228,13 @@ class Pipeline:
             authors=message.authors,
             sender=message.sender,
             resent=message.resent,
-            context=submission_context(submission, self.rules.region),
+            context=submission_context(submission, self._rules.region),
             known=known,
-            region=self.rules.region,
-            infer_arn=self.rules.infer_arn,
+            region=self._rules.region,
+            infer_arn=self._rules.infer_arn,
         )
-        # Many patterns and many recipients take long to compare.
-        octets = 0 if effort(question) <= _MAX_EFFORT else _OFFLOAD_OCTETS + 1
-        authorization = await self.offload(
-            octets, authorize_message, question, report, hostname
+        authorization = await self._offload.run(
+            takes_long(question), authorize_message, question, report, hostname
         )
         done.identities, done.decision = authorization.identities, authorization.decision
         return authorization
@@ -339,13 +259,13 @@ class Pipeline:
             authorization.capped_by,
         )
         try:
-            reservation, done.held_s = await self.pacer.reserve(
+            reservation, done.held_s = await self._pacer.reserve(
                 done.charges, recipients, attempt.client_gone
             )
         except LimitExceededError as error:
             raise Reject.of(error.limit, str(error)) from None
         except LedgerUnavailableError as error:
-            if not self.rules.allow_when_ledger_fails:
+            if not self._rules.allow_when_ledger_fails:
                 reject("ledger-unavailable", str(error))
             done.uncounted = str(error)
             return None
@@ -360,15 +280,15 @@ class Pipeline:
         done: SubmissionDone,
     ) -> list[bytes | memoryview]:
         """Complete the header block and sign it with the keys of the From identity's owner."""
-        hostname, now = self.rules.hostname, submission.received_at
+        hostname, now = self._rules.hostname, submission.received_at
         message_id = submission.message_id
         block = complete(message.block, message_id=message_id, hostname=hostname, now=now)
         identity = authorization.signing_identity
         signatures: tuple[Field, ...] = ()
         if identity is not None and identity.dkim_keys:
             try:
-                signatures = await self.offload(
-                    len(message.body),
+                signatures = await self._offload.run(
+                    len(message.body) > LARGE_OCTETS,
                     signature_fields,
                     block,
                     message.body,
@@ -381,7 +301,7 @@ class Pipeline:
                 reject("signing-failed")
             done.signing_domain = identity.name
             done.selectors = tuple(key.selector for key in identity.dkim_keys)
-        elif self.rules.require_signature and not authorization.may_be_unsigned:
+        elif self._rules.require_signature and not authorization.may_be_unsigned:
             domain = message.authors[0].mailbox.domain
             reject(
                 "no-signing-key",
@@ -392,7 +312,7 @@ class Pipeline:
             hostname=hostname,
             message_id=message_id,
             now=now,
-            mask_client=self.rules.mask_client,
+            mask_client=self._rules.mask_client,
         )
         # The body stays where it is in memory; it is not copied into a new message.
         parts = block.with_first(received, *signatures).raw_parts
@@ -429,7 +349,7 @@ class Pipeline:
                 if attempt.outcome is not None:
                     self._judge(attempt.outcome, done)
             except Reject as refusal:
-                refuse(done, refusal)
+                _refuse(done, refusal)
             raise
         self._judge(outcome, done)
 
@@ -441,7 +361,7 @@ class Pipeline:
                 done.upstream, done.upstream_reply = outcome.upstream, outcome.reply
                 refusal = refusal_of(outcome)
                 if refusal is not None:
-                    self._remember_refused(outcome, done.submission)
+                    self._admission.note_refused_recipients(outcome, done.submission)
                     raise refusal
                 done.counted = recipients - len(outcome.refused)
                 done.outcome, done.reason = "accepted", "accepted"
@@ -472,17 +392,6 @@ class Pipeline:
             )
         )
 
-    def _remember_refused(self, delivery: Delivery, submission: Submission) -> None:
-        """Keep the refusals of recipients for the client's next try."""
-        answers = [
-            (mailbox, worded(Reject(reply, "upstream-reply"), submission.message_id))
-            for mailbox, reply in answers_at_next_try(delivery)
-        ]
-        if answers:
-            account_id, now_s = submission.principal.account.id, self._clock.monotonic()
-            reverse_path = submission.envelope.reverse_path
-            self.refused.note(account_id, reverse_path, answers, now_s)
-
     # -- around them ---------------------------------------------------------------------------
 
     async def _settle(self, reservation: Reservation | None, done: SubmissionDone) -> None:
@@ -499,6 +408,41 @@ class Pipeline:
             # The count stays as it was reserved, and the client hears what happened.
             self._on_error(error)
 
+    async def _begin_record(self, done: SubmissionDone) -> None:
+        """Write down what is about to be relayed, so that no end of the gate can hide it."""
+        try:
+            await self._journal.begin(done)
+        except JournalUnavailableError as error:
+            if not self._rules.allow_when_journal_fails:
+                reject("journal-unavailable", str(error))
+
+    async def _conclude(self, done: SubmissionDone) -> None:
+        """Write the verdict down, and publish it.
+
+        When it cannot be written before the relay, the message is put off instead. After the
+        relay the verdict is what it is.
+        """
+        try:
+            done.done_at = self._clock.now()
+            is_open = "relay" not in done.stage_s and not self._rules.allow_when_journal_fails
+            if not await self._is_recorded(done) and is_open:
+                refusal = Reject.of("journal-unavailable")
+                done.reply = _refuse(done, refusal)
+                await self._is_recorded(done)
+        finally:
+            done.done_at = self._clock.now()
+            self._events.publish(done)
+
+    async def _is_recorded(self, done: SubmissionDone) -> bool:
+        try:
+            await self._journal.finish(done)
+        except JournalUnavailableError:
+            return False
+        except Exception as error:  # noqa: BLE001 - the message's fate is decided already
+            self._on_error(error)
+            return False
+        return True
+
     @contextmanager
     def _timed(self, stage: Stage, done: SubmissionDone) -> Iterator[None]:
         started = self._clock.monotonic()
@@ -507,24 +451,17 @@ class Pipeline:
         finally:
             done.stage_s[stage] = self._clock.monotonic() - started
 
-    async def offload(
-        self, octets: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Do work that grows with the message: at once when small, else in a thread."""
-        if octets <= _OFFLOAD_OCTETS:
-            return work(*args, **kwargs)
-        return await self._threads.run(work, *args, **kwargs)
 
-
-def _octets_to_read(message: bytes) -> int:
-    """How many octets of a body take as long to read as the message."""
-    end = message.find(b"\r\n\r\n", 0, _LONG_HEADER_OCTETS)
-    if end < 0:
-        is_slow = len(message) > _LONG_HEADER_OCTETS
+def _refuse(done: SubmissionDone, refusal: Reject) -> Reply:
+    """Note the refusal as the verdict; the reply is the client's."""
+    done.reason, done.detail = refusal.reason, refusal.detail
+    if refusal.reason == "in-doubt":
+        done.outcome = "in-doubt"
     else:
-        # Labels of internationalised domains are read letter by letter.
-        header = message[:end]
-        is_slow = header.count(b"xn--") > _FEW_LABELS or (
-            end > _SHORT_HEADER_OCTETS and not header.isascii()
-        )
-    return max(len(message), _OFFLOAD_OCTETS + 1) if is_slow else len(message)
+        done.outcome = "deferred" if refusal.reply.is_transient else "refused"
+    shown: Reject | None = None
+    if isinstance(refusal, Denial):
+        done.decision, done.identities = refusal.decision, refusal.identities
+        shown = refusal.shown
+    done.is_masked = shown is not None
+    return worded(shown or refusal, done.submission.message_id)

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from smtpgate.core.account import AccessKey
-from smtpgate.core.events import AuthReason, Event, SubmissionDone, UpkeepTroubles
+from smtpgate.core.events import Event, SubmissionDone, UpkeepTroubles
 from smtpgate.core.identity import Identity
 from smtpgate.core.limits import Charge, Crossing, Reservation, Standing
 from smtpgate.core.message.envelope import Envelope
@@ -57,18 +57,6 @@ class Directory(Protocol):
 
     async def identities(self, name: str) -> Sequence[Identity]:
         """Every identity of exactly that name, of whichever accounts, verified or not."""
-
-
-class Authenticator(Protocol):
-    """Checks credentials. Raises DirectoryUnavailableError."""
-
-    async def authenticate(
-        self, username: bytes, password: bytes, address: str
-    ) -> AccessKey | AuthReason:
-        """The access key of that id and SMTP password, if it may be used from there now.
-
-        Otherwise why not; that is for the log, and must not be told to the client.
-        """
 
 
 class Ledger(Protocol):

@@ -1,15 +1,19 @@
-"""Tasks with an owner: none is lost, none is collected half way, all can be waited for."""
+"""Tasks and threads: each task has an owner, and each kind of work has threads of its own."""
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+import os
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class TaskOwner:
-    """Holds the tasks it started until they end (asyncio itself holds them only weakly)."""
+    """Keeps the tasks that it started until they end (asyncio itself refers to them weakly)."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -20,7 +24,7 @@ class TaskOwner:
     def start(
         self, work: Coroutine[Any, Any, T], *, name: str | None = None
     ) -> asyncio.Task[T]:
-        """Run the work in a task that is held until it ends."""
+        """Run the work in a task that is kept until it ends."""
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -78,3 +82,38 @@ class Rhythm:
         """End the wait and the work."""
         self._is_over = True
         self._woken.set()
+
+
+class Threads:
+    """At most ``count`` threads for one purpose, started when they are first needed.
+
+    asyncio's default pool has a few threads for everything: while one name was not resolved,
+    no signature was made and no line of the log was written. So each kind of work has its own
+    threads, and slow work of one kind never delays another kind.
+    """
+
+    def __init__(self, purpose: str, count: int = 1) -> None:
+        self._pool = ThreadPoolExecutor(count, f"smtpgate-{purpose}")
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do the work in one of them, and return what it returns."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, partial(work, *args, **kwargs))
+
+
+class Offload:
+    """Does work that grows with a message: at once when it is short, else in a thread.
+
+    On the event loop, long work would delay every other session for more than a millisecond.
+    """
+
+    def __init__(self) -> None:
+        self._threads = Threads("message", min(4, os.cpu_count() or 1))
+
+    async def run(
+        self, is_long: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do the work, and return what it returns."""
+        if is_long:
+            return await self._threads.run(work, *args, **kwargs)
+        return work(*args, **kwargs)

@@ -23,8 +23,7 @@ from smtpgate.directory.feed import Changes, Feed
 from smtpgate.directory.load import Loaded, Loader
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink, Reading
-from smtpgate.tasks import TaskOwner
-from smtpgate.threads import Threads
+from smtpgate.tasks import TaskOwner, Threads
 
 R = TypeVar("R")
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from smtpgate.authenticator import DirectoryAuthenticator
+from smtpgate.admission import Admission
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
 from smtpgate.core.events import Event
@@ -34,17 +34,18 @@ from smtpgate.gate.opening import (
     open_journal,
     open_store,
 )
-from smtpgate.gate.settings import log_of, rules_of
+from smtpgate.gate.settings import admission_rules_of, log_of, rules_of
 from smtpgate.gate.state_dir import look_at_state_dir
 from smtpgate.gate.systemd import feed_watchdog_until, notify
 from smtpgate.http import HttpServer, Readiness
-from smtpgate.journal.live import LiveJournal
 from smtpgate.ledger.watch import LedgerWatch
 from smtpgate.metrics import Metrics
+from smtpgate.pacing import Pacer
 from smtpgate.pipeline import Pipeline
-from smtpgate.ports import Authenticator, Clock, DirectoryUnavailableError, EventSink, Reading
+from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink, Reading
 from smtpgate.relay.pool import PooledUpstream
 from smtpgate.smtp.certificate import ServerTls
+from smtpgate.smtp.credentials import Authenticator
 from smtpgate.smtp.door import Door
 from smtpgate.smtp.intake import Intake
 from smtpgate.smtp.listener import Listener
@@ -55,7 +56,7 @@ from smtpgate.smtp.sockets import (
     shortage_of_descriptors,
 )
 from smtpgate.smtp.watch import SessionWatch
-from smtpgate.tasks import TaskOwner
+from smtpgate.tasks import Offload, TaskOwner
 
 _RECHECK_S: Final = 30
 _LAST_WORK_S: Final = 5
@@ -169,7 +170,6 @@ class Gate:
         config: Config,
         store: DirectoryStore,
         *,
-        authenticator: Authenticator | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.config = config
@@ -191,9 +191,8 @@ class Gate:
         self.uses = KeyUses(store, on_error=self.log.error)
         hostname = config.hostname
         self.journal = journal_of(config, self.clock, told, self.log.error)
-        if isinstance(self.journal, LiveJournal):
-            self.readiness.add("journal", self.journal.check)
-            self.metrics.watch(self.journal.readings)
+        self.readiness.add("journal", self.journal.check)
+        self.metrics.watch(self.journal.readings)
         events = _Events(told, self.uses, self.journal, on_error=self.log.error)
         self.upkeep = directory_upkeep(
             config, store, self.clock, hostname=hostname, events=events, on_error=self.log.error
@@ -202,16 +201,14 @@ class Gate:
         self.metrics.watch(self.upstream.readings)
         self.ledger = open_ledger(config)
         self.ledger_watch = self._watched_ledger(told)
-        pipeline = self._pipeline(hostname, events)
-        self.pacer = pipeline.pacer
+        self.pacer = Pacer(
+            self.ledger_watch, max_wait_s=config.limits.max_wait_s, clock=self.clock
+        )
         self.metrics.watch(self.pacer.readings)
         self.sessions = TaskOwner()
         self.sockets_of_clients = Sockets(most_sockets(config.gate.reserved_descriptors))
-        authenticator = authenticator or DirectoryAuthenticator(
-            self.directory, config.gate.region, self.clock
-        )
         self.watch = self._watch(events)
-        self.listeners = self._listeners(hostname, pipeline, authenticator, events)
+        self.listeners = self._listeners(hostname, events)
         self.http = self._http() if config.http.enabled else None
 
     def _readiness(self) -> Readiness:
@@ -241,27 +238,38 @@ class Gate:
         self.readiness.add("ledger", self._check_ledger)
         return watch
 
-    def _pipeline(self, hostname: str, events: EventSink) -> Pipeline:
-        return Pipeline(
-            rules_of(self.config, hostname),
+    def _admission(self, events: EventSink) -> Admission:
+        return Admission(
+            admission_rules_of(self.config),
             directory=self.directory,
             ledger=self.ledger_watch,
-            upstream=self.upstream,
-            journal=self.journal,
             events=events,
             clock=self.clock,
             new_message_id=_new_message_id,
             on_error=self.log.error,
         )
 
-    def _listeners(
-        self,
-        hostname: str,
-        pipeline: Pipeline,
-        authenticator: Authenticator,
-        events: EventSink,
-    ) -> dict[str, Listener]:
-        gate = self.config.gate
+    def _pipeline(
+        self, hostname: str, admission: Admission, events: EventSink, offload: Offload
+    ) -> Pipeline:
+        return Pipeline(
+            rules_of(self.config, hostname),
+            directory=self.directory,
+            ledger=self.ledger_watch,
+            pacer=self.pacer,
+            upstream=self.upstream,
+            journal=self.journal,
+            admission=admission,
+            events=events,
+            clock=self.clock,
+            offload=offload,
+            on_error=self.log.error,
+        )
+
+    def _listeners(self, hostname: str, events: EventSink) -> dict[str, Listener]:
+        gate, offload, admission = self.config.gate, Offload(), self._admission(events)
+        pipeline = self._pipeline(hostname, admission, events, offload)
+        authenticator = Authenticator(self.directory, gate.region, self.clock)
         intake = Intake(
             gate.max_inflight_octets,
             share=gate.max_inflight_share,
@@ -274,15 +282,20 @@ class Gate:
                     hostname=hostname,
                     max_message_octets=gate.max_message_octets,
                     max_recipients=gate.max_recipients,
+                    normalize_bare_lf=self.config.message.bare_lf == "normalize",
                     tls=self.tls.get(listener.name),
+                    admission=admission,
                     pipeline=pipeline,
+                    upstream=self.upstream,
                     authenticator=authenticator,
                     watch=self.watch,
                     events=events,
                     clock=self.clock,
                     tasks=self.sessions,
+                    offload=offload,
                     intake=intake,
                     on_error=self.log.error,
+                    new_message_id=_new_message_id,
                     new_session_id=_new_session_id,
                 ),
                 self.sockets_of_clients,

@@ -1,5 +1,6 @@
-"""What the parts of a gate are told of its configuration."""
+"""The settings of the parts of a gate, from its configuration."""
 
+from smtpgate.admission import AdmissionRules
 from smtpgate.config import Config
 from smtpgate.config.toml import reason
 from smtpgate.log import JsonLog
@@ -23,20 +24,24 @@ def log_of(config: Config, clock: Clock) -> JsonLog:
 
 
 def rules_of(config: Config, hostname: str) -> Rules:
-    """What changes the decisions of the pipeline."""
+    """The settings of the pipeline."""
     return Rules(
         hostname=hostname,
         region=config.gate.region,
-        max_refusals=config.limits.max_refusals,
-        refusals_per_minute=config.limits.refusals_per_minute,
-        refusal_delay_s=config.limits.refusal_delay_s,
-        max_wait_s=config.limits.max_wait_s,
         infer_arn=config.authorization.infer_arn,
-        normalize_bare_lf=config.message.bare_lf == "normalize",
         pass_long_lines=config.message.long_lines == "pass",
         require_signature=config.signing.require,
         allow_when_ledger_fails=config.limits.on_store_failure == "allow",
         allow_when_journal_fails=config.journal.on_failure == "allow",
-        remember_refused_s=config.sole_upstream.remember_refused_s,
         mask_client=config.gate.received_client == "mask",
+    )
+
+
+def admission_rules_of(config: Config) -> AdmissionRules:
+    """The settings of what senders may do before their message."""
+    return AdmissionRules(
+        remember_refused_s=config.sole_upstream.remember_refused_s,
+        max_refusals=config.limits.max_refusals,
+        refusals_per_minute=config.limits.refusals_per_minute,
+        refusal_delay_s=config.limits.refusal_delay_s,
     )

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from smtpgate.threads import Threads
+from smtpgate.tasks import Threads
 
 # https://prometheus.io/docs/instrumenting/exposition_formats/
 _METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"

@@ -1,16 +1,27 @@
-"""What stands in for the journal where there is none."""
+"""The journal of a gate whose configuration switches it off."""
+
+from collections.abc import Iterable
 
 from smtpgate.core.events import Event, SubmissionDone
+from smtpgate.ports import Reading
 
 
 class NoJournal:
-    """Implements the Journal and EventSink ports, and keeps nothing."""
+    """Everything that a gate asks of its journal, and nothing is kept."""
 
     async def start(self) -> None:
-        """Begin with nothing."""
+        """Open nothing."""
 
     async def stop(self) -> None:
-        """End with it."""
+        """Close nothing."""
+
+    def check(self) -> tuple[bool, str]:
+        """Mail never waits for it."""
+        return True, "off"
+
+    def readings(self) -> Iterable[Reading]:
+        """No metrics of it are in a scrape."""
+        return ()
 
     async def begin(self, done: SubmissionDone) -> None:
         """Keep nothing of what is about to be relayed."""

@@ -20,8 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from smtpgate.tasks import TaskOwner
-from smtpgate.threads import Threads
+from smtpgate.tasks import TaskOwner, Threads
 
 _STANDARD: Final = {"stdout": 1, "stderr": 2}
 _WAIT_S: Final = 0.05

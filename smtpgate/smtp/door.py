@@ -1,32 +1,40 @@
-"""What the sessions of a listener have in common."""
+"""The parts and settings that the sessions of a listener share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
+from smtpgate.admission import Admission
 from smtpgate.config import ListenerConfig
 from smtpgate.pipeline import Pipeline
-from smtpgate.ports import Authenticator, Clock, EventSink
+from smtpgate.ports import Clock, EventSink, Upstream
 from smtpgate.smtp.certificate import ServerTls
+from smtpgate.smtp.credentials import Authenticator
 from smtpgate.smtp.intake import Intake
 from smtpgate.smtp.watch import SessionWatch
-from smtpgate.tasks import TaskOwner
+from smtpgate.tasks import Offload, TaskOwner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
-    """What all sessions of a listener share."""
+    """All that the sessions of one listener share; ``upstream`` is asked what it can take."""
 
     config: ListenerConfig
     hostname: str
     max_message_octets: int
     max_recipients: int
+    normalize_bare_lf: bool
     tls: ServerTls | None
+    admission: Admission
     pipeline: Pipeline
+    upstream: Upstream
     authenticator: Authenticator
     watch: SessionWatch
     events: EventSink
     clock: Clock
     tasks: TaskOwner
+    offload: Offload
     intake: Intake
     on_error: Callable[[BaseException], None]
+    new_message_id: Callable[[datetime], str]
     new_session_id: Callable[[], str]

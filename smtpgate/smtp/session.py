@@ -18,6 +18,7 @@ from smtpgate.core.events import (
 )
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
 from smtpgate.core.message.envelope import Client, Envelope, Submission
+from smtpgate.core.message.reading import LARGE_OCTETS
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
 from smtpgate.ports import DirectoryUnavailableError
 from smtpgate.smtp.command import (
@@ -236,7 +237,7 @@ class GateSession(GateProtocol):
         self.reply_lines(wire.encode())
 
     def _extensions(self) -> list[str]:
-        upstream = self.door.pipeline.upstream_extensions
+        upstream = self.door.upstream.extensions
         offered = [f"SIZE {self._max_octets}", "PIPELINING", "ENHANCEDSTATUSCODES"]
         offered += [
             name for name in ("8BITMIME", "SMTPUTF8") if upstream is None or name in upstream
@@ -250,7 +251,7 @@ class GateSession(GateProtocol):
     @property
     def _max_octets(self) -> int:
         """The largest message: the gate's bound, or the upstream's where that is smaller."""
-        bound, upstream = self.door.max_message_octets, self.door.pipeline.upstream_max_octets
+        bound, upstream = self.door.max_message_octets, self.door.upstream.max_octets
         return bound if upstream is None else min(bound, upstream)
 
     @property
@@ -385,9 +386,7 @@ class GateSession(GateProtocol):
             self._note_error(CATALOGUE["auth-first" if self._may_authenticate else "tls-first"])
         elif self._mail is not None:
             self._bad_sequence("a transaction is open; RSET ends it")
-        elif not self.door.pipeline.refusals.has_any(
-            self._account_id, self.door.clock.monotonic()
-        ):
+        elif not self.door.admission.has_refusals_left(self._account_id):
             raise OutOfBudget("refusals")
         else:
             mail = parse_mail(argument)
@@ -395,7 +394,7 @@ class GateSession(GateProtocol):
                 self._note_exhausted("message-octets")
                 self._note_error(CATALOGUE["too-long"])
                 return
-            refusal = await self.door.pipeline.refusal_at_mail(self._key, self._client())
+            refusal = await self.door.admission.refusal_at_mail(self._key, self._client())
             if refusal is not None:
                 # Of a pipelined group (RFC 2920 §3.1), up to DATA, it is the only error.
                 self._excused = self.door.max_recipients + 1
@@ -429,7 +428,7 @@ class GateSession(GateProtocol):
     @property
     def _max_recipients(self) -> int:
         """The fewer of the gate's limit and the upstream's."""
-        learned = self.door.pipeline.upstream_max_recipients
+        learned = self.door.upstream.max_recipients
         limit = self.door.max_recipients
         return limit if learned is None else min(limit, learned)
 
@@ -438,8 +437,9 @@ class GateSession(GateProtocol):
 
         It is no error of the client's: a message may have many such recipients.
         """
-        refused, now_s = self.door.pipeline.refused, self.door.clock.monotonic()
-        refusal = refused.find(self._account_id, mail.reverse_path, mailbox, now_s)
+        refusal = self.door.admission.refusal_at_rcpt(
+            self._account_id, mail.reverse_path, mailbox
+        )
         if mailbox in self._refused_recipients:
             self._count_junk()
         elif refusal is not None:
@@ -492,17 +492,20 @@ class GateSession(GateProtocol):
 
     async def _read_whole(self, wire: bytes) -> bytes | None:
         """The message as the client means it; ``None`` when its line ends made it too long."""
-        pipeline = self.door.pipeline
-        message = await pipeline.offload(
-            len(wire), unstuffed, wire, normalize_bare_lf=pipeline.rules.normalize_bare_lf
+        message = await self.door.offload.run(
+            len(wire) > LARGE_OCTETS,
+            unstuffed,
+            wire,
+            normalize_bare_lf=self.door.normalize_bare_lf,
         )
         return message if len(message) <= self._max_octets else None
 
     async def _slow_down(self, reply: Reply) -> None:
         """An account whose messages are refused again and again waits for the next refusal."""
-        pipeline, now_s = self.door.pipeline, self.door.clock.monotonic()
-        if not reply.is_positive and pipeline.refusals.left(self._account_id, now_s) < 0.5:
-            await asyncio.sleep(pipeline.rules.refusal_delay_s)
+        if not reply.is_positive:
+            delay_s = self.door.admission.delay_s(self._account_id)
+            if delay_s:
+                await asyncio.sleep(delay_s)
 
     def _refuse_message(self, budget: BudgetName) -> None:
         """There is no room for the message."""
@@ -518,7 +521,7 @@ class GateSession(GateProtocol):
         received_at = door.clock.now()
         return await door.pipeline.submit(
             Submission(
-                message_id=door.pipeline.new_message_id(received_at),
+                message_id=door.new_message_id(received_at),
                 principal=key.principal,
                 access_key_id=key.id,
                 client=self._client(),
@@ -533,11 +536,8 @@ class GateSession(GateProtocol):
     def _forget_refused(self) -> None:
         """The client knows of its refused recipients: the upstream is asked again next time."""
         if self._mail is not None and self._refused_recipients:
-            self.door.pipeline.refused.passed_on(
-                self._account_id,
-                self._mail.reverse_path,
-                self._refused_recipients,
-                self.door.clock.monotonic(),
+            self.door.admission.forget_refused(
+                self._account_id, self._mail.reverse_path, self._refused_recipients
             )
 
     def _reset(self) -> None:

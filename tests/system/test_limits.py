@@ -390,8 +390,8 @@ async def test_a_message_over_the_rate_is_held_and_then_passes(tmp_path: Path) -
         assert len(held) in {1, 2}
         assert 100 < held[-1]["held_ms"] < 5000
         metrics = gate.metrics.render().decode()
-        assert f"smtpgate_held_total {len(held)}.0" in metrics
-        assert "smtpgate_held_messages 0.0" in metrics
+        assert f"smtpgate_paced_total {len(held)}.0" in metrics
+        assert "smtpgate_paced_waiting 0.0" in metrics
 
 
 async def test_what_is_held_is_counted_nowhere_and_refused_when_the_gate_drains(

@@ -10,9 +10,9 @@ from smtpgate.core.authorization.roles import (
     Known,
     Question,
     authorize,
-    effort,
     identity_names,
     more_specific,
+    takes_long,
 )
 
 __all__ = [
@@ -21,7 +21,7 @@ __all__ = [
     "Known",
     "Question",
     "authorize",
-    "effort",
     "identity_names",
     "more_specific",
+    "takes_long",
 ]

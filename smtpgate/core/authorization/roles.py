@@ -22,7 +22,7 @@ is unknown, unverified, paused, denied or not granted; only :attr:`Denial.reason
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Final, Literal
 
 from smtpgate.core.account import Principal
 from smtpgate.core.address import Mailbox
@@ -45,6 +45,7 @@ from smtpgate.core.reply import MASKED_DETAIL, MASKED_REASON, Reject
 
 Known = Mapping[str, Sequence[Identity]]
 How = Literal["named", "inherited", "own", "inferred"]
+_MANY_COMPARISONS: Final = 2000
 
 
 class Denial(Reject):
@@ -227,17 +228,21 @@ def identity_names(
     return names
 
 
-def effort(question: Question) -> int:
-    """How many texts may have to be compared with a pattern to decide."""
+def takes_long(question: Question) -> bool:
+    """Whether the decision may take more than a millisecond.
+
+    It depends on how many texts have to be compared with a pattern.
+    """
     authors = len(question.authors) + len(question.resent) + 1
     recipients = len(question.context.get("ses:recipients", ()))
     found = [one for identities in question.known.values() for one in identities]
     asked = (question.principal.policies, *(one.policies for one in found))
-    return sum(
+    comparisons = sum(
         policy.patterns * authors + policy.recipient_patterns * recipients
         for policies in asked
         for policy in policies
     )
+    return comparisons > _MANY_COMPARISONS
 
 
 def authorize(question: Question) -> Authorization:

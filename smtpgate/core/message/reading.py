@@ -1,6 +1,7 @@
 """Reading a message: from octets to the fields that decide, or a refusal that says why."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from smtpgate.core.message.address_fields import unqualified_address
 from smtpgate.core.message.author import Author, AuthorError, read_author_fields
@@ -17,6 +18,13 @@ from smtpgate.core.message.headers import (
 from smtpgate.core.message.intent import IntentError, SendingIntent, take_intent
 from smtpgate.core.message.resent import read_resent_fields
 from smtpgate.core.reply import reject
+
+# Work on the octets of a larger message takes more than a millisecond.
+LARGE_OCTETS: Final = 256 * 1024
+# A header is read piece by piece, which takes many times as long as to read a body.
+_LONG_HEADER_OCTETS: Final = 8 * 1024
+_SHORT_HEADER_OCTETS: Final = 1024
+_FEW_LABELS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,20 @@ def read_message(
         is_8bit,
         is_8bit and not all(field.raw.isascii() for field in block.fields),
         long_line,
+    )
+
+
+def takes_long_to_read(message: bytes) -> bool:
+    """Whether :func:`read_message` may take more than a millisecond."""
+    if len(message) > LARGE_OCTETS:
+        return True
+    end = message.find(b"\r\n\r\n", 0, _LONG_HEADER_OCTETS)
+    if end < 0:
+        return len(message) > _LONG_HEADER_OCTETS
+    # Labels of internationalised domains are read letter by letter.
+    header = message[:end]
+    return header.count(b"xn--") > _FEW_LABELS or (
+        end > _SHORT_HEADER_OCTETS and not header.isascii()
     )
 
 

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from smtpgate.threads import Threads
+from smtpgate.tasks import Threads
 
 
 async def test_work_that_hangs_in_one_pool_does_not_hold_up_another() -> None:

@@ -4,9 +4,9 @@ from typing import Final
 
 import pytest
 
-from smtpgate.authenticator import DirectoryAuthenticator
 from smtpgate.core.account import AccessKey
 from smtpgate.core.secret import Secret, smtp_password
+from smtpgate.smtp.credentials import Authenticator
 from tests.support.clock import MovableClock
 from tests.support.directory import DeclaredDirectory
 
@@ -38,19 +38,17 @@ RIGHT: Final = password_of("a secret")
 
 
 @pytest.fixture
-async def authenticator(
-    tmp_path: Path, clock: MovableClock
-) -> AsyncIterator[DirectoryAuthenticator]:
+async def authenticator(tmp_path: Path, clock: MovableClock) -> AsyncIterator[Authenticator]:
     for name, text in {"accounts.toml": ACCOUNTS, "secret": "a secret"}.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o600)
     async with DeclaredDirectory.open(tmp_path, clock) as directory:
-        yield DirectoryAuthenticator(directory.live, "us-east-1", clock)
+        yield Authenticator(directory.live, "us-east-1", clock)
 
 
 @pytest.mark.parametrize("key_id", [b"AKIA9999ROOT00000001", b"AKIA7777ROOT00000001"])
 async def test_the_right_password_of_a_usable_key_is_that_key(
-    authenticator: DirectoryAuthenticator, key_id: bytes
+    authenticator: Authenticator, key_id: bytes
 ) -> None:
     key = await authenticator.authenticate(key_id, RIGHT, HOME)
     assert isinstance(key, AccessKey)
@@ -67,7 +65,7 @@ async def test_the_right_password_of_a_usable_key_is_that_key(
     ],
 )
 async def test_only_who_knows_the_password_makes_the_log_say_what_is_wrong_with_the_key(
-    authenticator: DirectoryAuthenticator,
+    authenticator: Authenticator,
     clock: MovableClock,
     key_id: bytes,
     address: str,
@@ -86,7 +84,7 @@ async def test_only_who_knows_the_password_makes_the_log_say_what_is_wrong_with_
 )
 @pytest.mark.parametrize("password", [b"", RIGHT, password_of("no such key")])
 async def test_a_key_that_there_is_not_lets_nobody_in(
-    authenticator: DirectoryAuthenticator, username: bytes, password: bytes
+    authenticator: Authenticator, username: bytes, password: bytes
 ) -> None:
     found = await authenticator.authenticate(username, password, HOME)
     assert found == "invalid-credentials"

@@ -1,4 +1,4 @@
-"""Checks SMTP credentials against the directory."""
+"""SMTP credentials: an access key id with the password that its secret gives."""
 
 from typing import Final
 
@@ -14,8 +14,8 @@ _NO_KEY: Final = AccessKey(
 )
 
 
-class DirectoryAuthenticator:
-    """An access key id with the password derived from its secret for this region."""
+class Authenticator:
+    """Checks credentials against the directory: the password is derived for this region."""
 
     def __init__(self, directory: Directory, region: str, clock: Clock) -> None:
         self._directory = directory
@@ -27,9 +27,9 @@ class DirectoryAuthenticator:
     ) -> AccessKey | AuthReason:
         """The access key of that id and SMTP password, if it may be used from there now.
 
-        Otherwise why not. Everything is done in each case, so that the time of the answer tells
-        neither which ids exist nor whether the password was right. Raises
-        DirectoryUnavailableError.
+        Otherwise why not, which is for the log and never for the client. Every check is made in
+        each case, so that the time of the answer shows neither which ids exist nor whether the
+        password was right. Raises DirectoryUnavailableError.
         """
         key = None
         if len(username) <= _MAX_KEY_ID_OCTETS and username.isascii():
