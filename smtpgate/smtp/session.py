@@ -134,6 +134,8 @@ class GateSession(GateProtocol):
                 await self._obey(await self.read_line())
         except HangUp as hang_up:
             last_word = hang_up.reply
+            if last_word is None:
+                self._abandon()
             if isinstance(hang_up, OutOfBudget):
                 self._note_exhausted(hang_up.budget)
                 if last_word is None:
@@ -224,14 +226,14 @@ class GateSession(GateProtocol):
         """HELO: no extensions, so no way to authenticate."""
         self._helo = parse_helo(argument)
         self._is_esmtp = False
-        self._reset()
+        self._abandon()
         self.reply_lines(f"250 {self.hostname}\r\n".encode())
 
     async def on_ehlo(self, argument: bytes) -> None:
         """EHLO: offer what is really kept, here and by the upstream as last seen."""
         self._helo = parse_helo(argument)
         self._is_esmtp = True
-        self._reset()
+        self._abandon()
         *lines, last = self.hostname, *self._extensions()
         wire = "".join(f"250-{line}\r\n" for line in lines) + f"250 {last}\r\n"
         self.reply_lines(wire.encode())
@@ -281,7 +283,7 @@ class GateSession(GateProtocol):
 
     async def on_rset(self, _argument: bytes) -> None:
         """RSET: end the transaction."""
-        self._reset()
+        self._abandon()
         self.reply_lines(_SAID["ok"])
 
     async def on_vrfy(self, _argument: bytes) -> None:
@@ -298,7 +300,7 @@ class GateSession(GateProtocol):
 
     async def on_quit(self, _argument: bytes) -> None:
         """QUIT."""
-        self._reset()
+        self._abandon()
         raise HangUp(CATALOGUE["bye"])
 
     # -- authentication ------------------------------------------------------------------------
@@ -540,9 +542,16 @@ class GateSession(GateProtocol):
                 self._account_id, self._mail.reverse_path, self._refused_recipients
             )
 
+    def _abandon(self) -> None:
+        """End a transaction without a message.
+
+        The client knows of its refused recipients, and sends nothing to the others either: it
+        does not split messages, so the old answers must not hold this one back for hours.
+        """
+        self._forget_refused()
+        self._reset()
+
     def _reset(self) -> None:
-        if not self._recipients:  # none was left that the message could go to
-            self._forget_refused()
         self._refused_recipients = {}
         self.is_submitting = False
         self._mail = None

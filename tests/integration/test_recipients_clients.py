@@ -22,6 +22,7 @@ from tests.support.gate import (
     letter,
     start_gate,
 )
+from tests.support.nullmailer import nullmailer_client
 from tests.support.opensmtpd import opensmtpd_client
 from tests.support.postfix import postfix_relaying
 from tests.support.recorder import Recorded, Recorder, recorder
@@ -42,11 +43,16 @@ class MailServer(Protocol):
     def wait_until_empty(self) -> None: ...
 
 
+# These send a message to the recipients that are left when others are refused.
 SERVERS: dict[str, Callable[[Lab, Relayhost], MailServer]] = {
     "postfix": postfix_relaying,
     "exim": exim_client,
     "opensmtpd": opensmtpd_client,
 }
+
+
+# nullmailer gives the message up at the first recipient that is refused.
+CLIENTS = {**SERVERS, "nullmailer": nullmailer_client}
 
 
 def as_named(address: str, _: int) -> str:
@@ -94,13 +100,18 @@ def way(lab: Lab, request: pytest.FixtureRequest) -> Way:
 
 
 def open_way(
-    lab: Lab, server: str, *, has_mailbox: bool = True, warns_of_delay: bool = False
+    lab: Lab,
+    server: str,
+    *,
+    has_mailbox: bool = True,
+    warns_of_delay: bool = False,
+    has_implicit_tls: bool = False,
 ) -> Way:
     authority, upstream, mailbox = Authority(lab), recorder(lab), recorder(lab)
     upstream.answer_rcpt = as_named
     plan = GatePlan(upstream.port, has_movable_clock=True)
     relay = Relayhost(
-        plan.submission_port,
+        plan.submissions_port if has_implicit_tls else plan.submission_port,
         LOGIN.username,
         LOGIN.password,
         authority.ca_file,
@@ -108,9 +119,10 @@ def open_way(
         DOMAIN if has_mailbox else "",
         mailbox.port if has_mailbox else 0,
         warns_of_delay,
+        has_implicit_tls,
     )
     gate = start_gate(lab, authority, plan)
-    return Way(SERVERS[server](lab, relay), gate, upstream, mailbox)
+    return Way(CLIENTS[server](lab, relay), gate, upstream, mailbox)
 
 
 def words_of(bounce: Recorded) -> str:
@@ -176,7 +188,7 @@ def test_sixty_recipients_reach_an_upstream_that_takes_ten_at_once(way: Way) -> 
     assert not way.failed()
 
 
-FORMS = {"postfix": "report", "exim": "report", "opensmtpd": "mixed"}
+FORMS = {"postfix": "report", "exim": "report", "opensmtpd": "mixed", "nullmailer": "report"}
 
 
 def assert_is_report(kept: Recorded, server: str, reply: str) -> None:
@@ -202,3 +214,55 @@ def test_a_server_s_bounce_and_its_warning_of_a_delay_reach_the_author_through_t
 
     assert_is_report(bounce, server, GONE)
     assert_is_report(way.upstream.messages[1], server, BUSY)
+
+
+@pytest.mark.parametrize("has_implicit_tls", [False, True], ids=["starttls", "implicit"])
+def test_nullmailer_sends_over_verified_tls_with_its_login(
+    lab: Lab, *, has_implicit_tls: bool
+) -> None:
+    way = open_way(lab, "nullmailer", has_mailbox=False, has_implicit_tls=has_implicit_tls)
+    to = ["good1@example.net", "good2@example.net"]
+
+    way.server.inject(letter("six", "Hello.\r\n"), BOUNCES_TO, to)
+    (kept,) = way.upstream.wait_for(1)
+
+    assert not way.server.listing()
+    assert way.arrived() == Counter(to)
+    assert "with ESMTPSA" in words_of(kept)
+
+
+def test_nullmailer_bounces_a_message_for_all_recipients_when_one_of_them_is_bad(
+    lab: Lab,
+) -> None:
+    way = open_way(lab, "nullmailer", has_mailbox=False)
+    to = [f"{name}@example.net" for name in ("good1", "bad1", "busy1", "good2")]
+
+    way.server.inject(letter("seven", "Hello.\r\n"), BOUNCES_TO, to)
+    assert way.server.listing().split() == [BOUNCES_TO, *to], "451 at the first try"
+    way.run_until(lambda: bool(way.upstream.messages), "the author to have the bounce")
+    (bounce,) = way.upstream.messages
+
+    assert_is_report(bounce, "nullmailer", GONE)
+    words = words_of(bounce)
+    assert all(f"Final-Recipient: rfc822; {one} Action: failed" in words for one in to)
+    assert way.asked()["bad1@example.net"] == 1
+    assert not way.server.listing()
+
+
+def test_nullmailer_keeps_a_message_for_all_recipients_until_the_last_one_is_taken(
+    lab: Lab,
+) -> None:
+    way = open_way(lab, "nullmailer", has_mailbox=False)
+    to = ["good1@example.net", "busy1@example.net"]
+
+    way.server.inject(letter("eight", "Hello.\r\n"), BOUNCES_TO, to)
+    way.server.flush()
+    assert f"smtp: Failed: {BUSY}" in way.server.log(), "at RCPT, at the second try"
+    assert way.server.listing().split() == [BOUNCES_TO, *to]
+    assert not way.upstream.messages
+
+    way.upstream.answer_rcpt = lambda *_: "250 2.1.5 Ok"
+    way.gate.move_clock()
+    way.server.wait_until_empty()
+
+    assert way.arrived() == Counter(to)

@@ -13,6 +13,7 @@ from typing import Final
 from tests.support.daemons import LOOPBACK, Lab, missing, need, need_root
 
 _UNPACKED: Final = Path(__file__).parents[2] / ".cache/debian"
+_PROGRAMS: Final = ("usr/sbin", "usr/bin", "usr/lib/{package}")
 _MOUNTS: Final = ("run", "var/lib", "var/log", "var/spool", "etc")
 _USERS: Final = {"root": 0, "Debian-exim": 64_001, "opensmtpd": 64_002, "opensmtpq": 64_003}
 _TIMEOUT_S: Final = 60
@@ -27,10 +28,9 @@ class Room:
         for name in (*_MOUNTS, "bin"):
             (self.folder / name).mkdir(parents=True)
         for program in programs:
-            unpacked = _UNPACKED / package / "usr/sbin" / program
-            if not unpacked.exists():
-                missing(f"{program} is not there (.ci/unpack downloads Debian's {package})")
-            shutil.copy(unpacked, self.folder / "bin")
+            # Without the set-user-id bit that one may have: it runs as root here.
+            self.program(program).write_bytes(_unpacked(package, program).read_bytes())
+            self.program(program).chmod(0o755)
         self._write_etc()
         run = self._try("true")
         if run.returncode:
@@ -96,3 +96,12 @@ class Room:
         self.write("etc/resolv.conf", f"lookup file\nnameserver {LOOPBACK}\n")
         self.write("etc/mailname", "client.example.com\n")
         self.write("etc/hosts", f"{LOOPBACK} localhost client.example.com gate.example.com\n")
+
+
+def _unpacked(package: str, program: str) -> Path:
+    """Where Debian's package has the program."""
+    for folder in _PROGRAMS:
+        found = _UNPACKED / package / folder.format(package=package) / program
+        if found.exists():
+            return found
+    return missing(f"{program} is not there (.ci/unpack downloads Debian's {package})")

@@ -97,6 +97,27 @@ async def test_a_deferred_recipient_holds_back_nobody_else_and_is_asked_again_by
         assert len(upstream.messages) == 2
 
 
+@pytest.mark.parametrize("ending", ["RSET", "QUIT", "EHLO client.example", ""])
+async def test_a_client_that_gives_up_at_a_deferred_recipient_is_not_kept_from_it_for_hours(
+    tmp_path: Path, clock: MovableClock, ending: str
+) -> None:
+    # Some clients do not split a message: each try ends where a recipient is refused.
+    async with relaying(tmp_path, clock=clock) as (gate, upstream):
+        dialog = await login(gate)
+        await try_all(dialog, GOOD, BUSY)
+        await dialog.say("MAIL FROM:<marketing@ses-example.com>")
+        assert (await dialog.say(f"RCPT TO:<{GOOD}>")).startswith("250")
+        assert (await dialog.say(f"RCPT TO:<{BUSY}>")).startswith(BUSY_REPLY)
+        if ending:
+            await dialog.say(ending)
+        await dialog.close()
+        await gate.sessions.finish(5)
+        clock.move(120)
+        upstream.answers["RCPT"] = "250 2.1.5 not busy any more"
+        replies = await try_all(await login(gate), GOOD, BUSY)
+        assert [reply[:3] for reply in replies] == ["250"] * 3
+
+
 async def test_of_several_that_are_refused_each_gets_its_own_answer(tmp_path: Path) -> None:
     async with relaying(tmp_path) as (gate, upstream):
         dialog = await login(gate)
