@@ -62,7 +62,7 @@ class Reply:
         """The octets to send: one line, or several when the text is long (RFC 5321 §4.2.1)."""
         text = self.text
         if not text.isascii() or not text.isprintable():
-            text = _UNPRINTABLE.sub("?", text)
+            text = _UNPRINTABLE.sub(_escaped, text)
         prefix = f"{self.enhanced} " if self.enhanced else ""
         if len(text) <= _MAX_TEXT:
             return f"{self.code} {prefix}{text}\r\n".encode("ascii")
@@ -71,6 +71,10 @@ class Reply:
             f"{self.code}{'-' if line is not lines[-1] else ' '}{prefix}{line}\r\n"
             for line in lines
         ).encode("ascii")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")
 
 
 def _wrapped(text: str) -> list[str]:

@@ -9,19 +9,20 @@ from smtpgate.core.message.charsets import CODECS, codec_of
 # Names and aliases of IANA's registry, and what mail programs write beside them.
 NAMES = {
     "ascii": "US-ASCII us-ascii ascii ASCII ANSI_X3.4-1968 ISO646-US iso-ir-6 cp367 csASCII",
-    "utf-8": "UTF-8 utf8 UTF_8 csUTF8 unicode-1-1-utf-8",
+    "utf-8": "UTF-8 utf8 UTF_8 csUTF8 unicode-1-1-utf-8 unicode20utf8 x-unicode20utf8",
     "cp1252": (
         "ISO-8859-1 iso8859-1 ISO_8859-1 ISO_8859-1:1987 latin1 Latin-1 l1 IBM819 CP819 "
-        "iso-ir-100 csISOLatin1 windows-1252 cp1252 x-cp1252 cswindows1252"
+        "iso-ir-100 csISOLatin1 windows-1252 cp1252 x-cp1252 cswindows1252 "
+        "ISO-8859-1-Windows-3.1-Latin-1 csWindows31Latin1"
     ),
     "iso8859-2": "ISO-8859-2 ISO_8859-2:1987 latin2 l2 csISOLatin2 iso-ir-101",
     "iso8859-5": "ISO-8859-5 cyrillic csISOLatinCyrillic",
     "iso8859-6": "ISO-8859-6 ISO-8859-6-E ISO-8859-6-I arabic csISO88596E ECMA-114 ASMO-708",
-    "iso8859-7": "ISO-8859-7 greek greek8 ELOT_928 ECMA-118 csISOLatinGreek",
+    "iso8859-7": "ISO-8859-7 greek greek8 ELOT_928 ECMA-118 csISOLatinGreek sun_eu_greek",
     "iso8859-8": "ISO-8859-8 iso-8859-8-i iso-8859-8-e hebrew csISO88598I csISOLatinHebrew",
     "iso8859-9": "ISO-8859-9 latin5 l5 csISOLatin5",
     "iso8859-13": "ISO-8859-13 csISO885913",
-    "iso8859-15": "ISO-8859-15 ISO_8859-15 Latin-9 csISO885915",
+    "iso8859-15": "ISO-8859-15 ISO_8859-15 Latin-9 csISO885915 csISOLatin9",
     "cp1250": "windows-1250 cp1250 x-cp1250 cswindows1250",
     "cp1251": "windows-1251 cp1251 CP1251 x-cp1251",
     "cp1255": "windows-1255 cp1255",
@@ -31,7 +32,7 @@ NAMES = {
     "koi8-u": "KOI8-U KOI8-RU csKOI8U",
     "gb18030": "GB18030 GB2312 gb_2312-80 GBK CP936 MS936 windows-936 x-gbk csGBK EUC-CN",
     "hz": "HZ-GB-2312",
-    "big5": "Big5 csBig5 cn-big5",
+    "big5": "Big5 csBig5 cn-big5 x-x-big5",
     "big5hkscs": "Big5-HKSCS csBig5HKSCS",
     "cp932": "Shift_JIS shift-jis sjis x-sjis MS_Kanji csShiftJIS Windows-31J cp932 MS932",
     "euc-jp": "EUC-JP x-euc-jp csEUCPkdFmtJapanese",
@@ -43,6 +44,8 @@ NAMES = {
     "mac-cyrillic": "x-mac-cyrillic",
     "cp437": "IBM437 cp437 437 csPC8CodePage437",
     "cp850": "IBM850 cp850 csPC850Multilingual",
+    "cp858": "IBM00858 CCSID00858 CP00858 PC-Multilingual-850+euro csIBM00858",
+    "cp1254": "windows-1254 ISO-8859-9-Windows-Latin-5 csWindows31Latin5",
     "cp866": "IBM866 cp866 csIBM866",
     "ptcp154": "PTCP154 Cyrillic-Asian csPTCP154",
     "kz1048": "KZ-1048 RK1048",

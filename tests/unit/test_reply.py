@@ -32,6 +32,11 @@ def test_no_text_can_break_out_of_its_line(text: str) -> None:
     assert wire[:-2].decode("ascii").isprintable()
 
 
+def test_characters_beyond_ascii_are_escaped_and_not_lost() -> None:
+    wire = Reply(554, "5.7.1", "saw `Frühling', `日本', `a\\b', \x7f").wire()
+    assert wire == b"554 5.7.1 saw `Fr\\xfchling', `\\u65e5\\u672c', `a\\b', \\x7f\r\n"
+
+
 def test_a_reason_that_is_not_in_the_catalogue_cannot_be_given() -> None:
     with pytest.raises(ValueError, match="no reason code"):
         Reject(CATALOGUE["ok"], "because")

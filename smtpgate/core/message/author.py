@@ -12,6 +12,7 @@ alike pass: comments beside an address in angle brackets, which are left out;
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -242,7 +243,20 @@ def _mailbox(text: str) -> Mailbox:
     if _DOT_ATOM.fullmatch(mailbox.local_part) is None:
         # Programs differ in where `"alice@example.org x"@example.com` has its local part.
         raise AuthorError("a local part that needs quotes is not accepted here")
+    if _stands_for_ascii(mailbox.local_part):
+        raise AuthorError("the local part could be read as another local part")
     return mailbox
+
+
+def _stands_for_ascii(text: str) -> bool:
+    """Whether a character stands for ASCII in another form, as the full-width at sign does.
+
+    Programs that bring addresses to Unicode normalization form KC read the ASCII character.
+    """
+    if text.isascii():
+        return False
+    others = "".join(character for character in text if not character.isascii())
+    return any(map(str.isascii, unicodedata.normalize("NFKC", others)))
 
 
 def _name(tokens: list[_Token], mailbox: Mailbox) -> str | None:

@@ -21,10 +21,10 @@ _NAMES: Final = {
         "ascii usascii us 646 ansix341968 ansix341986 iso646irv1991 iso646us isoir6 cp367 "
         "ibm367"
     ),
-    "utf-8": "utf8 utf u8 unicode11utf8 cp65001 iso10646utf8 utf8ucs2 utf8ucs4",
+    "utf-8": "utf8 utf u8 unicode11utf8 unicode20utf8 cp65001 iso10646utf8 utf8ucs2 utf8ucs4",
     "cp1252": (
         "iso88591 iso885911987 iso8859 8859 isoir100 latin1 latin l1 isolatin1 cp819 ibm819 "
-        "windows1252 cp1252 1252 msansi"
+        "windows1252 cp1252 1252 msansi iso88591windows31latin1 windows31latin1"
     ),
     "iso8859-2": "iso88592 iso885921987 isoir101 latin2 l2 isolatin2",
     "iso8859-3": "iso88593 iso885931988 isoir109 latin3 l3 isolatin3",
@@ -35,7 +35,8 @@ _NAMES: Final = {
         "ecma114"
     ),
     "iso8859-7": (
-        "iso88597 iso885971987 iso885972003 isoir126 greek greek8 isolatingreek elot928 ecma118"
+        "iso88597 iso885971987 iso885972003 isoir126 greek greek8 isolatingreek elot928 "
+        "ecma118 suneugreek"
     ),
     "iso8859-8": (
         "iso88598 iso88598e iso88598i iso885981988 isoir138 hebrew isolatinhebrew logical "
@@ -46,12 +47,12 @@ _NAMES: Final = {
     "iso8859-11": "iso885911 iso8859112001 thai",
     "iso8859-13": "iso885913 isoir179 latin7 l7",
     "iso8859-14": "iso885914 iso8859141998 isoir199 isoceltic latin8 l8",
-    "iso8859-15": "iso885915 latin9 l9",
+    "iso8859-15": "iso885915 latin9 l9 isolatin9",
     "iso8859-16": "iso885916 iso8859162001 isoir226 latin10 l10",
     "cp1250": "windows1250 cp1250 1250 msee",
     "cp1251": "windows1251 cp1251 1251 mscyrl",
     "cp1253": "windows1253 cp1253 1253 msgreek",
-    "cp1254": "windows1254 cp1254 1254 msturk",
+    "cp1254": "windows1254 cp1254 1254 msturk iso88599windowslatin5 windows31latin5",
     "cp1255": "windows1255 cp1255 1255 mshebr",
     "cp1256": "windows1256 cp1256 1256 msarab",
     "cp1257": "windows1257 cp1257 1257 winbaltrim",
@@ -69,7 +70,7 @@ _NAMES: Final = {
         "iso58gb231280 gbk cp936 936 ms936 windows936 cngb macsimpchinese"
     ),
     "hz": "hz hzgb hzgb2312",
-    "big5": "big5 big5tw cnbig5 mactradchinese",
+    "big5": "big5 big5tw cnbig5 xbig5 mactradchinese",
     "cp950": "cp950 950 ms950 windows950",
     "big5hkscs": "big5hkscs hkscs",
     "cp932": "shiftjis sjis mskanji windows31j cp932 932 ms932 windows932 macjapanese",
@@ -109,7 +110,7 @@ _NAMES: Final = {
     "cp855": "cp855 ibm855 855",
     "cp856": "cp856 ibm856",
     "cp857": "cp857 ibm857 857",
-    "cp858": "cp858 ibm858 858 ibm00858 cp00858 pcmultilingual850euro",
+    "cp858": "cp858 ibm858 858 ibm00858 cp00858 ccsid00858 pcmultilingual850euro",
     "cp860": "cp860 ibm860 860",
     "cp861": "cp861 ibm861 861 cpis",
     "cp862": "cp862 ibm862 862 pc862latinhebrew",

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from smtpgate.core.address import AddressError, Mailbox, parse_domain
+from smtpgate.core.address import AddressError, Mailbox, parse_domain, shown_path
 from smtpgate.core.message.charsets import codec_of
 
 _MAX_CHARACTERS: Final = 1000
@@ -39,6 +39,9 @@ _NARROW: Final = str.maketrans("", "", "\u200c\u200d\u2006\u2008\u2009\u200a\u20
 # What ends a word that might be an address.
 _AT_SIGNS: Final = frozenset("@\ufe6b\uff20")
 _BETWEEN: Final = re.compile(r"[\s()<>\[\]:;,\"\\]+")
+_LITERAL: Final = re.compile(
+    r"@(\[(?:IPv6:[0-9A-F:.]{2,45}|[0-9]{1,3}(?:\.[0-9]{1,3}){3})\])", re.IGNORECASE
+)
 # What a program that reads the name again takes out beside an at sign: quotes, comments.
 _COMMENT: Final = re.compile(r"\([^()]*\)")
 _MARKED_AT: Final = re.compile(r'["\\\[\]]*@["\\\[\]@]*')
@@ -82,6 +85,7 @@ def display_name(pieces: Iterable[str], mailbox: Mailbox) -> str | None:
         if len(shown) > _MAX_CHARACTERS:
             raise DisplayNameError(f"longer than {_MAX_CHARACTERS} characters")
     if "@" in shown:
+        _check_literals(shown, mailbox)
         _check_addresses(shown, mailbox)
         _check_addresses(_MARKED_AT.sub("@", _COMMENT.sub("", shown)), mailbox)
         if any("=?" in piece for piece in pieces):
@@ -129,8 +133,19 @@ def _check_addresses(name: str, mailbox: Mailbox) -> None:
             if shown > _MAX_ADDRESSES:
                 raise DisplayNameError("it shows its address too often")
             if not _is_mailbox(local_part, domain, mailbox):
-                found = f"{local_part}@{domain}"[:_MAX_SHOWN]
-                raise DisplayNameError(f"it shows another address: {found}")
+                raise _another_address(f"{local_part}@{domain}")
+
+
+def _another_address(found: str) -> DisplayNameError:
+    return DisplayNameError(f"it shows another address: {shown_path(found[:_MAX_SHOWN])}")
+
+
+def _check_literals(name: str, mailbox: Mailbox) -> None:
+    """Refuse a name that shows another address at an address literal (RFC 5321 §4.1.3)."""
+    for match in _LITERAL.finditer(name):
+        local_part = _BETWEEN.split(name[: match.start()])[-1]
+        if local_part.strip(_AROUND) and not _is_mailbox(local_part, match[1], mailbox):
+            raise _another_address(f"{local_part}@{match[1]}")
 
 
 def _check_domains(name: str, mailbox: Mailbox) -> None:
@@ -147,7 +162,7 @@ def _check_domains(name: str, mailbox: Mailbox) -> None:
         if not f".{domain}".endswith(f".{mailbox.domain}") and not (
             f".{mailbox.domain}".endswith(f".{domain}")
         ):
-            raise DisplayNameError(f"it shows another address: {word}"[:_MAX_SHOWN])
+            raise _another_address(word)
 
 
 def _without_spaces(name: str) -> str:

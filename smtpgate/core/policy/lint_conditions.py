@@ -211,6 +211,9 @@ def _pattern_findings(
     value: str, condition: Condition, path: str, *, is_barrier: bool
 ) -> Iterator[Finding]:
     local_part, at, domain = value.rpartition("@")
+    if at and is_barrier and _has_letters(value):
+        better = "`StringEqualsIgnoreCase' with the addresses written out"
+        yield _letter_case(value, path, f"a pattern for each letter case, or {better}")
     if not at or "*" in domain or "?" in domain:
         if not is_barrier and not _ends_in_domain(domain) and value not in ("*", "*@*"):
             yield found(
@@ -289,13 +292,12 @@ def _exact_findings(
             )
             yield found("never-true", path, message, f"`{spelt}'")
     elif is_barrier and not ignores_case and _has_letters(spelt):
-        yield found(
-            "letter-case-escapes",
-            path,
-            f"{shown(value)} matches in this letter case alone; the local part in another "
-            "passes here",
-            "an operator that ends in `IgnoreCase'",
-        )
+        yield _letter_case(value, path, "an operator that ends in `IgnoreCase'")
+
+
+def _letter_case(value: str, path: str, better: str) -> Finding:
+    message = f"{shown(value)} matches in this letter case alone; the local part in another"
+    return found("letter-case-escapes", path, f"{message} passes here", better)
 
 
 def _has_letters(address: str) -> bool:

@@ -49,10 +49,14 @@ def _identity_of(statement: Statement) -> str | None:
 def _is_outside(value: str, name: str) -> bool:
     """Whether nothing that the value matches is covered by the identity."""
     local_part, at, domain = value.rpartition("@")
-    if not at or not _HOST.fullmatch(domain):
-        return False  # it has a wildcard or a variable, or is no address
+    host = domain.removeprefix("*.").lower()
+    if not at or not _HOST.fullmatch(host):
+        return False  # it has another wildcard or a variable, or is no address
     own_local, _, own_domain = name.rpartition("@")
-    domain = domain.lower()
+    if domain.startswith("*."):
+        is_below = f".{host}".endswith(f".{own_domain}") and not own_local
+        return not is_below and not own_domain.endswith(f".{host}")
+    domain = host
     if not own_local:
         return domain != own_domain and not domain.endswith(f".{own_domain}")
     if any(sign in local_part for sign in _WILD):
