@@ -205,7 +205,7 @@ def _fill_paragraphs(family: typer.Typer) -> None:
 
 
 def _name_no_types() -> None:
-    """Keep ``<bool>`` and ``<IdentityPlace>`` out of the help.
+    """Keep ``<bool>`` and ``<IdentityRef>`` out of the help.
 
     Typer 0.29 names a type, of Python's, for options without a value and for all arguments.
     """

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
+from smtpgate.admin.session import Session
 from smtpgate.cli.arguments import AccountArgument
 from smtpgate.cli.limits import (
     QuotaOption,
@@ -15,7 +16,7 @@ from smtpgate.cli.limits import (
     shown_limit,
 )
 from smtpgate.cli.listing import View, pages_of, print_card, print_json, print_pages
-from smtpgate.cli.office import Office, run
+from smtpgate.cli.session import run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
@@ -131,11 +132,11 @@ def create(
     changes = _changes(name, organization, max_24h_send, max_send_rate)
     drawn = f"{secrets.randbelow(_NUMBERS):012}"
 
-    async def deed(office: Office) -> AccountRow:
-        async with office.changing() as change:
+    async def operation(session: Session) -> AccountRow:
+        async with session.changing() as change:
             return await create_account(change, AccountRow(id=account_id or drawn, **changes))
 
-    row = run(config, deed, changes=True)
+    row = run(config, operation, changes=True)
     if json:
         print_json(_fields(row))
     else:
@@ -158,16 +159,16 @@ def list_(
     """List accounts."""
     is_paused = None if status is None else status is Status.PAUSED
 
-    async def deed(office: Office) -> None:
+    async def operation(session: Session) -> None:
         async def read(after: str, size: int) -> list[AccountRow]:
-            async with office.store.reading() as connection:
+            async with session.store.reading() as connection:
                 return await account_page(
                     connection, search=search, is_paused=is_paused, after=after, limit=size
                 )
 
         await print_pages(pages_of(read, "", lambda row: row.id, limit), _VIEW, as_json=json)
 
-    run(config, deed)
+    run(config, operation)
 
 
 @account_app.command(epilog=example("account show 999999999999"))
@@ -176,13 +177,13 @@ def show(
 ) -> None:
     """Show an account, and how much it has."""
 
-    async def deed(office: Office) -> dict[str, object]:
-        async with office.store.reading() as connection:
+    async def operation(session: Session) -> dict[str, object]:
+        async with session.store.reading() as connection:
             row = await account(connection, account_id)
             counts = await belongings(connection, account_id)
         return _fields(row) | {name.replace(" ", "_"): count for name, count in counts.items()}
 
-    facts = run(config, deed)
+    facts = run(config, operation)
     if json:
         print_json(facts)
         return
@@ -210,11 +211,11 @@ def set_(
 
 
 def _update(config: Path, account_id: str, changes: dict[str, Any], action: str) -> None:
-    async def deed(office: Office) -> None:
-        async with office.changing() as change:
+    async def operation(session: Session) -> None:
+        async with session.changing() as change:
             await update_account(change, account_id, changes, action=action)
 
-    run(config, deed, changes=True)
+    run(config, operation, changes=True)
 
 
 @account_app.command(
@@ -244,9 +245,9 @@ def delete(
     """Delete an account that has no users, access keys and identities any more."""
     confirmed(f"this deletes account {account_id}", yes=yes)
 
-    async def deed(office: Office) -> None:
-        async with office.changing() as change:
+    async def operation(session: Session) -> None:
+        async with session.changing() as change:
             await delete_account(change, account_id)
 
-    run(config, deed, changes=True)
+    run(config, operation, changes=True)
     output.print(f"account {account_id} is deleted")

@@ -68,8 +68,8 @@ async def opened_archive(config: Config) -> AsyncIterator[Archive]:
         await store.close()
 
 
-def run(config_file: Path, deed: Callable[[Archive], Awaitable[T]]) -> T:
-    """Do a deed in the journal of that configuration.
+def run(config_file: Path, operation: Callable[[Archive], Awaitable[T]]) -> T:
+    """Do a operation in the journal of that configuration.
 
     Exits with 1 when something is in the way.
     """
@@ -77,7 +77,7 @@ def run(config_file: Path, deed: Callable[[Archive], Awaitable[T]]) -> T:
 
     async def done() -> T:
         async with opened_archive(config) as archive:
-            return await deed(archive)
+            return await operation(archive)
 
     try:
         return asyncio.run(done())

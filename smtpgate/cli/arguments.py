@@ -4,17 +4,9 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from smtpgate.admin.refs import IdentityRef, OwnerRef, UserRef
 from smtpgate.cli import completion
-from smtpgate.cli.notation import (
-    IdentityPlace,
-    OwnerPlace,
-    UserPlace,
-    WhosePlace,
-    identity_place,
-    owner_place,
-    user_place,
-    whose_place,
-)
+from smtpgate.cli.notation import LimitsRef, identity_ref, limits_ref, owner_ref, user_ref
 from smtpgate.cli.terminal import parsed_by
 from smtpgate.core.naming import access_key_id, account_id
 
@@ -41,42 +33,42 @@ AccountOption: TypeAlias = Annotated[
     ),
 ]
 UserArgument: TypeAlias = Annotated[
-    UserPlace,
+    UserRef,
     typer.Argument(
         metavar="ACCOUNT/NAME",
         help="The user.",
-        parser=parsed_by(user_place),
+        parser=parsed_by(user_ref),
         autocompletion=completion.user_names,
         show_default=False,
     ),
 ]
 OwnerArgument: TypeAlias = Annotated[
-    OwnerPlace,
+    OwnerRef,
     typer.Argument(
         metavar="ACCOUNT[/USER]",
         help="Whose key: a user's, or the account's root.",
-        parser=parsed_by(owner_place),
+        parser=parsed_by(owner_ref),
         autocompletion=completion.owner_names,
         show_default=False,
     ),
 ]
 OwnerOption: TypeAlias = Annotated[
-    OwnerPlace | None,
+    OwnerRef | None,
     typer.Option(
         "--owner",
         metavar="ACCOUNT[/USER]",
         help="Of this account, or of this user alone.",
-        parser=parsed_by(owner_place),
+        parser=parsed_by(owner_ref),
         autocompletion=completion.owner_names,
         show_default=False,
     ),
 ]
 IdentityArgument: TypeAlias = Annotated[
-    IdentityPlace,
+    IdentityRef,
     typer.Argument(
         metavar="ACCOUNT/NAME",
         help="The identity, by account and domain or address, or by its ARN.",
-        parser=parsed_by(identity_place),
+        parser=parsed_by(identity_ref),
         autocompletion=completion.identity_names,
         show_default=False,
     ),
@@ -92,11 +84,11 @@ KeyArgument: TypeAlias = Annotated[
     ),
 ]
 WhoseArgument: TypeAlias = Annotated[
-    WhosePlace,
+    LimitsRef,
     typer.Argument(
         metavar="WHOSE",
         help="An account, ACCOUNT/USER, an access key's id, or an identity's ARN.",
-        parser=parsed_by(whose_place),
+        parser=parsed_by(limits_ref),
         autocompletion=completion.owner_names,
         show_default=False,
     ),

@@ -12,11 +12,12 @@ from typing import Annotated, Final, Protocol, TypeAlias
 
 import typer
 
+from smtpgate.admin.session import Session
 from smtpgate.cli.completion import identity_names, user_names
 from smtpgate.cli.drafts import Draft
 from smtpgate.cli.lint import Remark, findings
 from smtpgate.cli.listing import View, print_json, print_rows, shown
-from smtpgate.cli.office import Office, run
+from smtpgate.cli.session import run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
@@ -49,10 +50,10 @@ _STDIN: Final = Path("-")
 class Named(Protocol):
     """A user or an identity, as it was named."""
 
-    def find(self, office: Office) -> FindPlace:
+    def find(self, session: Session) -> FindPlace:
         """What finds its policies, if it is there."""
 
-    def place(self, office: Office) -> PolicyPlace:
+    def place(self, session: Session) -> PolicyPlace:
         """Where its policies are, or were."""
 
 
@@ -200,9 +201,9 @@ class AttachedPolicies:
         version: int | None,
         source: str | None,
     ) -> PolicyRow:
-        async def deed(office: Office) -> PolicyRow:
-            async with office.changing() as change:
-                place = await named.find(office)(change.connection)
+        async def operation(session: Session) -> PolicyRow:
+            async with session.changing() as change:
+                place = await named.find(session)(change.connection)
                 if source is not None and not _is_good(place, name, document, source):
                     raise fail("nothing was saved")
                 try:
@@ -212,7 +213,7 @@ class AttachedPolicies:
                 except ConflictError as error:
                     raise ConflictError(f"{error} (--version N)") from None
 
-        return run(config, deed, changes=True)
+        return run(config, operation, changes=True)
 
     def list(
         self, subject: _Subject, config: ConfigFile = DEFAULT_CONFIG, json: AsJson = False
@@ -220,11 +221,11 @@ class AttachedPolicies:
         """List the policies, with who changed them last."""
         named = self._named(subject)
 
-        async def deed(office: Office) -> Sequence[PolicyRow]:
-            async with office.store.reading() as connection:
-                return await policies_of(connection, await named.find(office)(connection))
+        async def operation(session: Session) -> Sequence[PolicyRow]:
+            async with session.store.reading() as connection:
+                return await policies_of(connection, await named.find(session)(connection))
 
-        print_rows(run(config, deed), policy_view, as_json=json)
+        print_rows(run(config, operation), policy_view, as_json=json)
 
     def show(
         self,
@@ -250,21 +251,21 @@ class AttachedPolicies:
     def _row(
         self, config: Path, named: Named, subject: str, name: str, version: int | None
     ) -> PolicyRow:
-        async def deed(office: Office) -> PolicyRow:
-            async with office.store.reading() as connection:
+        async def operation(session: Session) -> PolicyRow:
+            async with session.store.reading() as connection:
                 if version is None:
-                    place = await named.find(office)(connection)
+                    place = await named.find(session)(connection)
                     rows = await policies_of(connection, place)
                     found = [row for row in rows if row.name == name]
                 else:
-                    rows = await policy_history(connection, named.place(office), name)
+                    rows = await policy_history(connection, named.place(session), name)
                     found = [row for row in rows if row.version == version and row.document]
             if not found:
                 at = "" if version is None else f" with a version {version}"
                 raise NotFoundError(f"{self.kind} {subject} has no policy `{name}'{at}")
             return found[0]
 
-        return run(config, deed)
+        return run(config, operation)
 
     def edit(self, subject: _Subject, name: _Name, config: ConfigFile = DEFAULT_CONFIG) -> None:
         """Change a policy in your editor ($VISUAL or $EDITOR); it is saved when it is good."""
@@ -305,12 +306,12 @@ class AttachedPolicies:
         named = self._named(subject)
         confirmed(f"this deletes policy {name} of {subject}", yes=yes)
 
-        async def deed(office: Office) -> None:
-            async with office.changing() as change:
-                place = await named.find(office)(change.connection)
+        async def operation(session: Session) -> None:
+            async with session.changing() as change:
+                place = await named.find(session)(change.connection)
                 await delete_policy(change, place, name, expected_version=version)
 
-        run(config, deed, changes=True)
+        run(config, operation, changes=True)
         output.print(f"policy {name} of {subject} is deleted")
 
     def history(
@@ -323,11 +324,11 @@ class AttachedPolicies:
         """List every version of a policy, the newest first; also of one that was deleted."""
         named = self._named(subject)
 
-        async def deed(office: Office) -> Sequence[PolicyRow]:
-            async with office.store.reading() as connection:
-                return await policy_history(connection, named.place(office), name)
+        async def operation(session: Session) -> Sequence[PolicyRow]:
+            async with session.store.reading() as connection:
+                return await policy_history(connection, named.place(session), name)
 
-        print_rows(run(config, deed), _history_view, as_json=json)
+        print_rows(run(config, operation), _history_view, as_json=json)
 
     def rollback(
         self,
@@ -341,20 +342,20 @@ class AttachedPolicies:
         """Let an earlier version hold again, as a new version."""
         named = self._named(subject)
 
-        async def deed(office: Office) -> PolicyRow:
-            async with office.changing() as change:
-                place = await named.find(office)(change.connection)
+        async def operation(session: Session) -> PolicyRow:
+            async with session.changing() as change:
+                place = await named.find(session)(change.connection)
                 return await roll_back_policy(change, place, name, version)
 
-        row = run(config, deed, changes=True)
+        row = run(config, operation, changes=True)
         output.print(f"policy {name} of {subject} is at version {row.version}")
 
 
-def _place_of(named: Named) -> Callable[[Office], Awaitable[PolicyPlace]]:
-    async def deed(office: Office) -> PolicyPlace:
-        return named.place(office)
+def _place_of(named: Named) -> Callable[[Session], Awaitable[PolicyPlace]]:
+    async def operation(session: Session) -> PolicyPlace:
+        return named.place(session)
 
-    return deed
+    return operation
 
 
 _PLURAL: Final = {"user": "users", "identity": "identities"}

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, TypeAlias
 import typer
 from rich.text import Text
 
+from smtpgate.admin.session import Session
 from smtpgate.cli.arguments import AccountOption
 from smtpgate.cli.listing import (
     View,
@@ -21,7 +22,7 @@ from smtpgate.cli.listing import (
     to_json,
 )
 from smtpgate.cli.moments import Since, Until, moment_option
-from smtpgate.cli.office import Office, run
+from smtpgate.cli.session import run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
@@ -134,9 +135,9 @@ def list_(
         run(config, _listing(wanted, limit, as_json=json))
         return
 
-    async def deed(office: Office) -> None:
+    async def operation(session: Session) -> None:
         await follow(
-            office.store,
+            session.store,
             wanted,
             limit or 0,
             lambda entry: typer.echo(_line(entry, as_json=json)),
@@ -144,24 +145,24 @@ def list_(
         )
 
     try:
-        run(config, deed)
+        run(config, operation)
     except KeyboardInterrupt:
         raise typer.Exit from None
 
 
 def _listing(
     wanted: AuditFilter, limit: int | None, *, as_json: bool
-) -> Callable[[Office], Awaitable[None]]:
-    async def deed(office: Office) -> None:
+) -> Callable[[Session], Awaitable[None]]:
+    async def operation(session: Session) -> None:
         async def read(after: int, size: int) -> list[AuditEntry]:
-            async with office.store.reading() as connection:
+            async with session.store.reading() as connection:
                 return await audit_page(connection, wanted, after=after, limit=size)
 
-        first = 0 if limit is None else await _place_before(office.store, wanted, limit)
+        first = 0 if limit is None else await _place_before(session.store, wanted, limit)
         pages = pages_of(read, first, lambda entry: entry.seq, limit)
         await print_pages(pages, _VIEW, as_json=as_json)
 
-    return deed
+    return operation
 
 
 async def _place_before(store: DirectoryStore, wanted: AuditFilter, number: int) -> int:
@@ -208,11 +209,11 @@ def show(
 ) -> None:
     """Show an entry, with what was before and what is after as a diff."""
 
-    async def deed(office: Office) -> AuditEntry:
-        async with office.store.reading() as connection:
+    async def operation(session: Session) -> AuditEntry:
+        async with session.store.reading() as connection:
             return await audit_entry(connection, seq)
 
-    entry = run(config, deed)
+    entry = run(config, operation)
     if json:
         print_json(_fields(entry))
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from smtpgate.cli.office import must_exist
+from smtpgate.cli.session import must_exist
 from smtpgate.cli.terminal import DEFAULT_CONFIG
 from smtpgate.clock import SystemClock
 from smtpgate.config import load_config

@@ -5,8 +5,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from smtpgate.admin.session import Session
 from smtpgate.cli.listing import print_facts
-from smtpgate.cli.office import Office, run
+from smtpgate.cli.session import run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
@@ -44,8 +45,8 @@ directory_app: Final = typer.Typer(
 def status(config: ConfigFile = DEFAULT_CONFIG, json: AsJson = False) -> None:
     """Show which database it is, what is in it, and which master keys it needs."""
 
-    async def deed(office: Office) -> dict[str, Any]:
-        store = office.store
+    async def operation(session: Session) -> dict[str, Any]:
+        store = session.store
         async with store.reading() as connection:
             counts = await counted(connection)
             newest = await audit_page(connection, AuditFilter(), newest_first=True, limit=1)
@@ -54,7 +55,7 @@ def status(config: ConfigFile = DEFAULT_CONFIG, json: AsJson = False) -> None:
             "database": store.database.name,
             "kind": "sqlite" if store.database.is_sqlite else "postgresql",
             "revision": await revision_of(store.database),
-            "region": office.region,
+            "region": session.region,
             "master_keys": list(store.master_keys.ids),
             "current_master_key": store.master_keys.current,
             **{what.replace(" ", "_").lower(): number for what, number in counts.items()},
@@ -63,7 +64,7 @@ def status(config: ConfigFile = DEFAULT_CONFIG, json: AsJson = False) -> None:
             "last_change_by": last.actor if last else None,
         }
 
-    print_facts(run(config, deed), as_json=json)
+    print_facts(run(config, operation), as_json=json)
 
 
 @directory_app.command(epilog=example("directory upgrade"))
@@ -74,15 +75,15 @@ def upgrade(config: ConfigFile = DEFAULT_CONFIG) -> None:
     hosts may still run the version before.
     """
 
-    async def deed(office: Office) -> str | None:
+    async def operation(session: Session) -> str | None:
         try:
-            before, _ = await upgrade_tables(office.store.database)
+            before, _ = await upgrade_tables(session.store.database)
         except OSError as error:
             raise OpeningError(f"directory: {error}") from None
-        await office.store.open(may_upgrade=False)
+        await session.store.open(may_upgrade=False)
         return before
 
-    before = run(config, deed, opens=False)
+    before = run(config, operation, opens=False)
     tell_upgrade(before, HEAD)
 
 
@@ -109,10 +110,10 @@ def seal_anew(config: ConfigFile = DEFAULT_CONFIG) -> None:
     Gates may run, once they were restarted with that file.
     """
 
-    async def deed(office: Office) -> dict[str, int]:
-        return await rekey(office.store, office.actor)
+    async def operation(session: Session) -> dict[str, int]:
+        return await rekey(session.store, session.actor)
 
-    for what, number in run(config, deed, changes=True).items():
+    for what, number in run(config, operation, changes=True).items():
         output.print(f"{numbered(number, what)} sealed anew")
     output.print("the older master keys may be deleted from the file")
 
@@ -129,13 +130,13 @@ def back_up(
     For a directory in SQLite; PostgreSQL has pg_dump. The master key file is not in the copy.
     """
 
-    async def deed(office: Office) -> None:
+    async def operation(session: Session) -> None:
         try:
-            await backup(office.store.database, file, replace=force)
+            await backup(session.store.database, file, replace=force)
         except OSError as error:
             raise OpeningError(f"{file}: {error.strerror or error}") from None
 
-    run(config, deed)
+    run(config, operation)
     output.print(f"the directory is in {file}; keep the master key file too")
 
 
@@ -167,10 +168,10 @@ def copy(
     """
     target = _database(url, url_file)
 
-    async def deed(office: Office) -> int:
+    async def operation(session: Session) -> int:
         try:
             return await copy_directory(
-                office.store,
+                session.store,
                 target,
                 lambda table, rows: output.print(f"{table}: {numbered(rows, 'rows')}"),
             )
@@ -179,7 +180,7 @@ def copy(
         finally:
             await target.close()
 
-    last = run(config, deed)
+    last = run(config, operation)
     output.print(
         f"the directory is in {target.name} too; to use that, name it in directory.url"
     )

@@ -7,6 +7,8 @@ from typing import Annotated, Final, TypeAlias
 
 import typer
 
+from smtpgate.admin.refs import IdentityRef
+from smtpgate.admin.session import Session
 from smtpgate.cli.arguments import AccountOption, IdentityArgument
 from smtpgate.cli.identity_view import dkim_fields, dkim_view
 from smtpgate.cli.listing import (
@@ -18,9 +20,9 @@ from smtpgate.cli.listing import (
     print_table,
     shown,
 )
-from smtpgate.cli.notation import IdentityPlace, identity_place
-from smtpgate.cli.office import Office, run
+from smtpgate.cli.notation import identity_ref
 from smtpgate.cli.outside import chance, resolver_of
+from smtpgate.cli.session import run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
@@ -85,34 +87,34 @@ class Stage(StrEnum):
 
 
 def _add(
-    config: Path, place: IdentityPlace, selector: str | None, pem_of_suffix: Mapping[str, bytes]
+    config: Path, place: IdentityRef, selector: str | None, pem_of_suffix: Mapping[str, bytes]
 ) -> list[DkimKeyRow]:
     """Keep all of the private keys, or none; a suffix goes behind the selector."""
 
-    async def deed(office: Office) -> list[DkimKeyRow]:
-        place.must_be_in(office.region, office.partition)
-        now = office.now()
+    async def operation(session: Session) -> list[DkimKeyRow]:
+        session.must_be_here(place)
+        now = session.now()
         rows: list[DkimKeyRow] = []
-        async with office.changing() as change:
+        async with session.changing() as change:
             there = await dkim_keys_of(
-                change.connection, place.account_id, office.region, place.name
+                change.connection, place.account_id, session.region, place.name
             )
             for suffix, pem in pem_of_suffix.items():
                 wished = f"{selector or f'gate{now:%Y%m%d}'}{suffix}"
                 new = DkimKeyRow(
                     account_id=place.account_id,
-                    region=office.region,
+                    region=session.region,
                     domain=place.name,
                     selector=wished if selector else _free(wished, there),
                     next_check_at=new_key("", "", now).next_check_at,
                 )
-                rows.append(await add_dkim_key(change, office.store.master_keys, new, pem))
+                rows.append(await add_dkim_key(change, session.store.master_keys, new, pem))
         return rows
 
-    return run(config, deed, changes=True)
+    return run(config, operation, changes=True)
 
 
-def _tell_added(place: IdentityPlace, rows: Sequence[DkimKeyRow]) -> None:
+def _tell_added(place: IdentityRef, rows: Sequence[DkimKeyRow]) -> None:
     for row in rows:
         output.print(
             f"DKIM key {row.selector} ({row.algorithm}) of {place} is there, and pending"
@@ -181,11 +183,11 @@ def import_(
 @dkim_app.command("list", epilog=example("dkim list --stage active"))
 def list_(
     of: Annotated[
-        IdentityPlace | None,
+        IdentityRef | None,
         typer.Option(
             metavar="ACCOUNT/DOMAIN",
             help="Of this domain identity alone.",
-            parser=parsed_by(identity_place),
+            parser=parsed_by(identity_ref),
             show_default=False,
         ),
     ] = None,
@@ -197,12 +199,12 @@ def list_(
 ) -> None:
     """List DKIM keys, by account and domain."""
 
-    async def deed(office: Office) -> None:
+    async def operation(session: Session) -> None:
         async def read(after: tuple[str, str, str], size: int) -> list[DkimKeyRow]:
-            async with office.store.reading() as connection:
+            async with session.store.reading() as connection:
                 return await dkim_key_page(
                     connection,
-                    office.region,
+                    session.region,
                     account_id=of.account_id if of else account,
                     domain=of.name if of else None,
                     stage=stage,
@@ -215,7 +217,7 @@ def list_(
         )
         await print_pages(pages, dkim_view, as_json=json)
 
-    run(config, deed)
+    run(config, operation)
 
 
 @dkim_app.command(epilog=example("dkim show 888888888888/example.com mail2026"))
@@ -227,14 +229,14 @@ def show(
 ) -> None:
     """Show a key and its DNS record; its private half is never shown."""
 
-    async def deed(office: Office) -> DkimKeyRow:
-        place.must_be_in(office.region, office.partition)
-        async with office.store.reading() as connection:
+    async def operation(session: Session) -> DkimKeyRow:
+        session.must_be_here(place)
+        async with session.store.reading() as connection:
             return await dkim_key(
-                connection, place.account_id, office.region, place.name, selector
+                connection, place.account_id, session.region, place.name, selector
             )
 
-    row = run(config, deed)
+    row = run(config, operation)
     facts = dkim_fields(row)
     if json:
         print_json(facts)
@@ -242,13 +244,13 @@ def show(
         print_card(facts | {"publish": str(DnsRecord(row.dns_name, row.record))})
 
 
-async def _rotation(office: Office, place: IdentityPlace, action: str) -> Rotation:
-    place.must_be_in(office.region, office.partition)
+async def _rotation(session: Session, place: IdentityRef, action: str) -> Rotation:
+    session.must_be_here(place)
     return Rotation(
-        registry=office.registry(action),
+        registry=session.registry(action),
         account_id=place.account_id,
         domain=place.name,
-        now=office.now(),
+        now=session.now(),
         jitter=chance(),
     )
 
@@ -270,11 +272,11 @@ def check(
 ) -> None:
     """Ask the DNS for the records of a domain's keys; exit status 1 when one is not right."""
 
-    async def deed(office: Office) -> Mapping[str, DkimCheck]:
-        rotation = await _rotation(office, place, "check-dkim-keys")
-        return await rotation.check(resolver_of(office.config))
+    async def operation(session: Session) -> Mapping[str, DkimCheck]:
+        rotation = await _rotation(session, place, "check-dkim-keys")
+        return await rotation.check(resolver_of(session.config))
 
-    found = sorted(run(config, deed, changes=True).items())
+    found = sorted(run(config, operation, changes=True).items())
     if json:
         print_json([_check_view.fields(row) for row in found])
     elif found:
@@ -296,13 +298,13 @@ def activate(
 ) -> None:
     """Let a key sign, when its DNS record is published; older ones of its kind retire."""
 
-    async def deed(office: Office) -> Registered:
-        rotation = await _rotation(office, place, "activate-dkim-key")
+    async def operation(session: Session) -> Registered:
+        rotation = await _rotation(session, place, "activate-dkim-key")
         return await rotation.activate(
-            selector.lower(), resolver_of(office.config), force=force
+            selector.lower(), resolver_of(session.config), force=force
         )
 
-    held = run(config, deed, changes=True)
+    held = run(config, operation, changes=True)
     output.print(f"DKIM key {selector.lower()} signs for {place}")
     _tell_retiring(held)
 
@@ -327,11 +329,11 @@ def retire(
 ) -> None:
     """Let a key sign no longer; its record stays published for the mail that is on its way."""
 
-    async def deed(office: Office) -> Registered:
-        rotation = await _rotation(office, place, "retire-dkim-key")
+    async def operation(session: Session) -> Registered:
+        rotation = await _rotation(session, place, "retire-dkim-key")
         return await rotation.retire(selector.lower(), force=force)
 
-    _tell_retiring(run(config, deed, changes=True))
+    _tell_retiring(run(config, operation, changes=True))
 
 
 @dkim_app.command(epilog=example("dkim delete 888888888888/example.com mail2025"))
@@ -347,17 +349,17 @@ def delete(
     """Delete a key that has retired or never signed, with its private half."""
     confirmed(f"this deletes DKIM key {selector} of {place} for good", yes=yes)
 
-    async def deed(office: Office) -> None:
-        place.must_be_in(office.region, office.partition)
-        account_id, region, name = place.account_id, office.region, place.name
-        async with office.changing() as change:
+    async def operation(session: Session) -> None:
+        session.must_be_here(place)
+        account_id, region, name = place.account_id, session.region, place.name
+        async with session.changing() as change:
             row = await dkim_key(change.connection, account_id, region, name, selector)
             if row.stage != "retired":
                 owner = await identity(change.connection, account_id, region, name)
                 keys = await dkim_keys_of(change.connection, account_id, region, name)
-                held = registered(owner, keys, office.partition)
-                _ = withdraw(held.staged, row.selector, office.now(), force=force)
+                held = registered(owner, keys, session.partition)
+                _ = withdraw(held.staged, row.selector, session.now(), force=force)
             await delete_dkim_key(change, row)
 
-    run(config, deed, changes=True)
+    run(config, operation, changes=True)
     output.print(f"DKIM key {selector} of {place} is deleted; take its DNS record away")

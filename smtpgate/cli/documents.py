@@ -11,9 +11,10 @@ from typing import Annotated, Final, Literal, TypeAlias
 import typer
 from rich.text import Text
 
+from smtpgate.admin.session import Session
 from smtpgate.cli.completion import account_ids
 from smtpgate.cli.listing import print_json, shown, to_json
-from smtpgate.cli.office import Office, run
+from smtpgate.cli.session import run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
@@ -87,12 +88,12 @@ class _Proposal:
         ]
 
 
-async def _proposed(office: Office, path: Path, *, prune: bool, force: bool) -> _Proposal:
+async def _proposed(session: Session, path: Path, *, prune: bool, force: bool) -> _Proposal:
     declared = await asyncio.to_thread(
-        read_declared, path, region=office.region, partition=office.partition
+        read_declared, path, region=session.region, partition=session.partition
     )
     warn(declared.warnings)
-    plan = await planned(office.store, declared, prune, force=force)
+    plan = await planned(session.store, declared, prune, force=force)
     return _Proposal(declared, plan)
 
 
@@ -113,7 +114,7 @@ def apply(
     """
     proposal = run(
         config,
-        lambda office: _proposed(office, path, prune=prune, force=force),
+        lambda session: _proposed(session, path, prune=prune, force=force),
         changes=not dry_run,
     )
     _tell(proposal.plan, as_json=json, columns=dry_run)
@@ -123,11 +124,11 @@ def apply(
     if proposal.dangers:
         confirmed(f"this {' and '.join(proposal.dangers)}", yes=yes)
 
-    async def deed(office: Office) -> None:
-        async with office.changing() as change:
+    async def operation(session: Session) -> None:
+        async with session.changing() as change:
             await apply_declared(
                 change,
-                office.store,
+                session.store,
                 proposal.declared,
                 prune=prune,
                 force=force,
@@ -135,7 +136,7 @@ def apply(
             )
 
     # Without steps too: what the documents say now is kept for the next time.
-    run(config, deed, changes=True)
+    run(config, operation, changes=True)
     errors.print(proposal.summary if _is_told(proposal) else "nothing to do")
 
 
@@ -207,11 +208,11 @@ def export(
 ) -> None:
     """Write the directory as documents, without secrets, for `smtpgate apply'."""
 
-    async def deed(office: Office) -> list[Path]:
+    async def operation(session: Session) -> list[Path]:
         try:
-            return await export_directory(office.store, folder, accounts=account)
+            return await export_directory(session.store, folder, accounts=account)
         except OSError as error:
             raise fail(f"{error.filename or folder}: {reason(error)}") from None
 
-    for document in run(config, deed):
+    for document in run(config, operation):
         output.print(str(document))

@@ -28,11 +28,11 @@ def explain(
     identities.
     """
 
-    async def deed(archive: Archive) -> tuple[Record | None, datetime, int]:
+    async def operation(archive: Archive) -> tuple[Record | None, datetime, int]:
         days = archive.config.journal.max_age_days
         return await archive.reader.get(message_id), archive.now(), days
 
-    record, now, days = run(config, deed)
+    record, now, days = run(config, operation)
     if record is not None and account is not None:
         record = as_seen_by(record, account) if record.may_be_seen_by(account) else None
     if record is None:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from smtpgate.cli.office import TROUBLES, is_missing, must_exist
+from smtpgate.cli.session import SESSION_ERRORS, is_missing, must_exist
 from smtpgate.cli.terminal import fail, loaded_config, warn
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
@@ -54,7 +54,7 @@ class Gatehouse:
         with tempfile.TemporaryDirectory(prefix="smtpgate-") as folder:
             try:
                 store = await _store(config, clock, warnings, Path(folder))
-            except TROUBLES as error:
+            except SESSION_ERRORS as error:
                 raise fail(error) from None
             warn(warnings)
             directory = live_directory(config, store, clock)

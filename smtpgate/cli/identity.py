@@ -7,6 +7,8 @@ from typing import Annotated, Any, Final, get_args
 
 import typer
 
+from smtpgate.admin.refs import IdentityRef
+from smtpgate.admin.session import Session
 from smtpgate.cli.arguments import AccountOption, IdentityArgument
 from smtpgate.cli.attached import AttachedPolicies
 from smtpgate.cli.identity_view import (
@@ -16,9 +18,9 @@ from smtpgate.cli.identity_view import (
     publishable,
 )
 from smtpgate.cli.listing import pages_of, print_json, print_pages
-from smtpgate.cli.notation import IdentityPlace, identity_place
-from smtpgate.cli.office import Office, run
+from smtpgate.cli.notation import identity_ref
 from smtpgate.cli.outside import chance, resolver_of, upstream_of
+from smtpgate.cli.session import run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
@@ -70,36 +72,36 @@ _FAILED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    place_of: IdentityPlace
+    place_of: IdentityRef
 
-    def find(self, office: Office) -> FindPlace:
+    def find(self, session: Session) -> FindPlace:
         """What finds its policies, if it is there."""
-        region, partition = _here(office, self.place_of)
+        region, partition = _here(session, self.place_of)
         return policies_of_identity(
             self.place_of.account_id, region, self.place_of.name, partition
         )
 
-    def place(self, office: Office) -> PolicyPlace:
+    def place(self, session: Session) -> PolicyPlace:
         """Where its policies are, or were."""
-        region, partition = _here(office, self.place_of)
+        region, partition = _here(session, self.place_of)
         account_id, name = self.place_of.account_id, self.place_of.name
         arn = str(IdentityArn(partition, region, account_id, name))
         return PolicyPlace.of_identity(account_id, region, name, arn)
 
 
 identity_app.add_typer(
-    AttachedPolicies("identity", lambda text: _Named(identity_place(text))).app()
+    AttachedPolicies("identity", lambda text: _Named(identity_ref(text))).app()
 )
 
 
-def _here(office: Office, place: IdentityPlace) -> tuple[str, str]:
+def _here(session: Session, place: IdentityRef) -> tuple[str, str]:
     """Region and partition, which an ARN must agree with. Raises RefusedChangeError."""
-    place.must_be_in(office.region, office.partition)
-    return office.region, office.partition
+    session.must_be_here(place)
+    return session.region, session.partition
 
 
-async def _row(change: Change, office: Office, place: IdentityPlace) -> IdentityRow:
-    region, _ = _here(office, place)
+async def _row(change: Change, session: Session, place: IdentityRef) -> IdentityRow:
+    region, _ = _here(session, place)
     return await identity(change.connection, place.account_id, region, place.name)
 
 
@@ -114,17 +116,17 @@ def register(
 ) -> None:
     """Register a domain or address for an account; says what to publish to prove it."""
 
-    async def deed(office: Office) -> Mapping[str, Any]:
-        region, partition = _here(office, place)
+    async def operation(session: Session) -> Mapping[str, Any]:
+        region, partition = _here(session, place)
         new = IdentityRow(account_id=place.account_id, region=region, name=place.name)
-        async with office.changing() as change:
+        async with session.changing() as change:
             row = await create_identity(change, new, partition)
             if trust:
                 values = asdict(vouched(change.now))
                 row = await update_identity(change, row, values, action="vouch")
-        return identity_facts(office, row)
+        return identity_facts(session, row)
 
-    facts = run(config, deed, changes=True)
+    facts = run(config, operation, changes=True)
     if json:
         print_json(facts)
         return
@@ -166,12 +168,12 @@ def list_(
 ) -> None:
     """List identities, by account and name."""
 
-    async def deed(office: Office) -> None:
+    async def operation(session: Session) -> None:
         async def read(after: tuple[str, str], size: int) -> list[IdentityRow]:
-            async with office.store.reading() as connection:
+            async with session.store.reading() as connection:
                 return await identity_page(
                     connection,
-                    office.region,
+                    session.region,
                     account_id=account,
                     name=name,
                     domain=domain,
@@ -182,9 +184,9 @@ def list_(
                 )
 
         pages = pages_of(read, ("", ""), lambda row: (row.account_id, row.name), limit)
-        await print_pages(pages, identity_view(office), as_json=json)
+        await print_pages(pages, identity_view(session), as_json=json)
 
-    run(config, deed)
+    run(config, operation)
 
 
 @identity_app.command(epilog=example("identity show 888888888888/example.com"))
@@ -193,15 +195,15 @@ def show(
 ) -> None:
     """Show an identity: its proof, its policies, its DKIM keys."""
 
-    async def deed(office: Office) -> None:
-        region, partition = _here(office, place)
-        async with office.store.reading() as connection:
+    async def operation(session: Session) -> None:
+        region, partition = _here(session, place)
+        async with session.store.reading() as connection:
             row = await identity(connection, place.account_id, region, place.name)
             policies = await policies_of(connection, row.policies(partition))
             keys = await dkim_keys_of(connection, row.account_id, region, row.name)
-        print_identity(office, row, policies, keys, as_json=json)
+        print_identity(session, row, policies, keys, as_json=json)
 
-    run(config, deed)
+    run(config, operation)
 
 
 @identity_app.command(epilog=example("identity verify 888888888888/example.com"))
@@ -218,20 +220,20 @@ def verify(
     72 hours.
     """
 
-    async def deed(office: Office) -> Registered:
-        _here(office, place)
+    async def operation(session: Session) -> Registered:
+        _here(session, place)
         if trust:
-            return await _verifier(office, "vouch").vouch(place.account_id, place.name)
+            return await _verifier(session, "vouch").vouch(place.account_id, place.name)
         if "@" in place.name:
-            return await _send_code(office, place)
-        return await _verifier(office, "verify").ask_dns(
+            return await _send_code(session, place)
+        return await _verifier(session, "verify").ask_dns(
             place.account_id,
             place.name,
-            resolver_of(office.config),
-            office.config.directory.verification_label,
+            resolver_of(session.config),
+            session.config.directory.verification_label,
         )
 
-    held = run(config, deed, changes=True)
+    held = run(config, operation, changes=True)
     if held.verification.is_verified:
         output.print(f"identity {place} is verified ({held.verification.method})")
         if held.verification.problem:
@@ -245,25 +247,25 @@ def verify(
         )
 
 
-def _verifier(office: Office, action: str) -> Verifier:
-    return Verifier(registry=office.registry(action), now=office.now(), jitter=chance())
+def _verifier(session: Session, action: str) -> Verifier:
+    return Verifier(registry=session.registry(action), now=session.now(), jitter=chance())
 
 
-async def _send_code(office: Office, place: IdentityPlace) -> Registered:
-    async with office.store.reading() as connection:
+async def _send_code(session: Session, place: IdentityRef) -> Registered:
+    async with session.store.reading() as connection:
         owner = await account(connection, place.account_id)
-    async with upstream_of(office.config, office.clock) as upstream:
+    async with upstream_of(session.config, session.clock) as upstream:
         mailer = CodeMailer(
-            registry=office.registry("send-code"),
+            registry=session.registry("send-code"),
             upstream=upstream,
-            hostname=office.config.hostname,
-            now=office.now(),
+            hostname=session.config.hostname,
+            now=session.now(),
         )
         return await mailer.send(
             place.account_id,
             place.name,
             account_name=owner.name,
-            asked_by=f"{office.actor.name} ({office.actor.origin})",
+            asked_by=f"{session.actor.name} ({session.actor.origin})",
         )
 
 
@@ -277,15 +279,15 @@ def confirm_(
 ) -> None:
     """Prove an address with the code that was mailed to it."""
 
-    async def deed(office: Office) -> tuple[str | None, Registered]:
-        _here(office, place)
-        registry = office.registry("confirm")
+    async def operation(session: Session) -> tuple[str | None, Registered]:
+        _here(session, place)
+        registry = session.registry("confirm")
         outcome = await confirm(
-            registry, place.account_id, place.name, Secret(code), office.now()
+            registry, place.account_id, place.name, Secret(code), session.now()
         )
         return outcome, await registry.one(place.account_id, place.name)
 
-    outcome, held = run(config, deed, changes=True)
+    outcome, held = run(config, operation, changes=True)
     if outcome != "right" and not held.verification.is_verified:
         wrong = held.code.wrong_attempts if held.code else 0
         raise fail(_FAILED[outcome].format(left=MAX_ATTEMPTS - wrong))
@@ -312,13 +314,13 @@ def resume(place: IdentityArgument, config: ConfigFile = DEFAULT_CONFIG) -> None
     output.print(f"identity {place} may be used")
 
 
-def _update(config: Path, place: IdentityPlace, changes: dict[str, Any], action: str) -> None:
-    async def deed(office: Office) -> None:
-        async with office.changing() as change:
-            row = await _row(change, office, place)
+def _update(config: Path, place: IdentityRef, changes: dict[str, Any], action: str) -> None:
+    async def operation(session: Session) -> None:
+        async with session.changing() as change:
+            row = await _row(change, session, place)
             await update_identity(change, row, changes, action=action)
 
-    run(config, deed, changes=True)
+    run(config, operation, changes=True)
 
 
 @identity_app.command(epilog=example("identity delete 888888888888/example.com"))
@@ -328,10 +330,10 @@ def delete(
     """Delete an identity with policies, caps and DKIM keys; delegates can use it no more."""
     confirmed(f"this deletes identity {place} with its policies, caps and DKIM keys", yes=yes)
 
-    async def deed(office: Office) -> None:
-        async with office.changing() as change:
-            row = await _row(change, office, place)
-            await delete_identity(change, row, office.partition)
+    async def operation(session: Session) -> None:
+        async with session.changing() as change:
+            row = await _row(change, session, place)
+            await delete_identity(change, row, session.partition)
 
-    run(config, deed, changes=True)
+    run(config, operation, changes=True)
     output.print(f"identity {place} is deleted")

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from smtpgate.admin.session import Session
 from smtpgate.cli.attached import policy_fields, policy_view
 from smtpgate.cli.listing import View, print_card, print_json, print_table
-from smtpgate.cli.office import Office
 from smtpgate.core.proof.dns_record import DnsRecord
 from smtpgate.core.proof.ownership import ownership_records
 from smtpgate.core.proof.verification import Status, status_of
@@ -15,8 +15,8 @@ from smtpgate.directory.policies import PolicyRow
 from smtpgate.directory.registry import registered
 
 
-def _status(office: Office, row: IdentityRow) -> Status:
-    return status_of(registered(row, (), office.partition).verification, office.now())
+def _status(session: Session, row: IdentityRow) -> Status:
+    return status_of(registered(row, (), session.partition).verification, session.now())
 
 
 def _words(status: str) -> str:
@@ -24,12 +24,12 @@ def _words(status: str) -> str:
     return "verified" if status == "success" else status.replace("-", " ")
 
 
-def _fields(office: Office, row: IdentityRow) -> dict[str, Any]:
+def _fields(session: Session, row: IdentityRow) -> dict[str, Any]:
     return {
-        "arn": row.arn(office.partition),
+        "arn": row.arn(session.partition),
         "account": row.account_id,
         "name": row.name,
-        "status": _status(office, row),
+        "status": _status(session, row),
         "method": row.method,
         "problem": row.problem or None,
         "paused_reason": row.paused_reason,
@@ -41,13 +41,13 @@ def _fields(office: Office, row: IdentityRow) -> dict[str, Any]:
     }
 
 
-def identity_facts(office: Office, row: IdentityRow) -> dict[str, Any]:
+def identity_facts(session: Session, row: IdentityRow) -> dict[str, Any]:
     """An identity as programs see it, with the records of which one proves a domain."""
     records: tuple[DnsRecord, ...] = ()
     if row.is_domain:
-        label = office.config.directory.verification_label
+        label = session.config.directory.verification_label
         records = ownership_records(row.name, row.token, label)
-    return _fields(office, row) | {
+    return _fields(session, row) | {
         "publish": [
             {"name": record.name, "type": "TXT", "value": record.value} for record in records
         ]
@@ -59,18 +59,18 @@ def publishable(facts: Mapping[str, Any]) -> list[DnsRecord]:
     return [DnsRecord(one["name"], one["value"]) for one in facts["publish"]]
 
 
-def identity_view(office: Office) -> View[IdentityRow]:
+def identity_view(session: Session) -> View[IdentityRow]:
     """How identities are listed."""
     return View(
         columns={
             "identity": lambda row: f"{row.account_id}/{row.name}",
-            "status": lambda row: _words(_status(office, row)),
+            "status": lambda row: _words(_status(session, row)),
             "by": lambda row: row.method,
             "paused": lambda row: row.paused_reason,
             "verified at": lambda row: row.verified_at,
             "problem": lambda row: row.problem,
         },
-        fields=lambda row: _fields(office, row),
+        fields=lambda row: _fields(session, row),
         nothing="no identities",
     )
 
@@ -109,7 +109,7 @@ dkim_view: Final[View[DkimKeyRow]] = View(
 
 
 def print_identity(
-    office: Office,
+    session: Session,
     row: IdentityRow,
     policies: Sequence[PolicyRow],
     keys: Sequence[DkimKeyRow],
@@ -117,7 +117,7 @@ def print_identity(
     as_json: bool,
 ) -> None:
     """Print an identity with its policies and DKIM keys."""
-    facts = identity_facts(office, row)
+    facts = identity_facts(session, row)
     if as_json:
         facts["policies"] = [policy_fields(policy) for policy in policies]
         facts["dkim_keys"] = [dkim_fields(key) for key in keys]

@@ -11,7 +11,7 @@ from smtpgate.cli.archive import TROUBLES, Archive, run
 from smtpgate.cli.arguments import AccountOption
 from smtpgate.cli.listing import View, in_pages, print_facts, print_pages, shown, to_json
 from smtpgate.cli.moments import Since, Until, moment_option
-from smtpgate.cli.notation import user_place
+from smtpgate.cli.notation import user_ref
 from smtpgate.cli.record_view import record_fields
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
@@ -70,7 +70,7 @@ UserFilter: TypeAlias = Annotated[
         "--user",
         metavar="ACCOUNT/NAME",
         help="Sent by this user.",
-        parser=parsed_by(lambda text: str(user_place(text))),
+        parser=parsed_by(lambda text: str(user_ref(text))),
         show_default=False,
     ),
 ]
@@ -174,7 +174,7 @@ def search(
     if follow_ and wanted.until is not None:
         raise misused("--until has no use with --follow")
 
-    async def deed(archive: Archive) -> None:
+    async def operation(archive: Archive) -> None:
         if not follow_:
             pages = in_pages(_found(archive, wanted, limit), _PAGE)
             await print_pages(pages, _view(archive), as_json=json)
@@ -187,7 +187,7 @@ def search(
         )
 
     try:
-        run(config, deed)
+        run(config, operation)
     except KeyboardInterrupt:
         raise typer.Exit from None
 
@@ -239,7 +239,7 @@ def _line(archive: Archive, record: Record, *, as_json: bool) -> str:
 def status(config: ConfigFile = DEFAULT_CONFIG, json: AsJson = False) -> None:
     """Show which database it is, and about how much is in it."""
 
-    async def deed(archive: Archive) -> dict[str, Any]:
+    async def operation(archive: Archive) -> dict[str, Any]:
         store, settings = archive.store, archive.config.journal
         return {
             "database": store.database.name,
@@ -250,7 +250,7 @@ def status(config: ConfigFile = DEFAULT_CONFIG, json: AsJson = False) -> None:
             "max_octets": settings.max_octets,
         }
 
-    print_facts(run(config, deed), as_json=json)
+    print_facts(run(config, operation), as_json=json)
 
 
 @journal_app.command(epilog=example("journal upgrade"))

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
+from smtpgate.admin.session import Session
 from smtpgate.cli.arguments import KeyArgument, OwnerArgument, OwnerOption
 from smtpgate.cli.listing import (
     View,
@@ -18,7 +19,7 @@ from smtpgate.cli.listing import (
     print_pages,
 )
 from smtpgate.cli.moments import moment_option
-from smtpgate.cli.office import Office, run
+from smtpgate.cli.session import run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
@@ -135,7 +136,7 @@ def create(
     """Make an access key; its secret and SMTP password are shown this once."""
     ends = moment_option(expires, "--expires", ahead=True)
 
-    async def deed(office: Office) -> _Made:
+    async def operation(session: Session) -> _Made:
         secret = new_secret()
         new = AccessKeyRow(
             id="",
@@ -144,11 +145,11 @@ def create(
             expires_at=ends,
             networks=tuple(networks or ()),
         )
-        async with office.changing() as change:
-            row = await create_access_key(change, office.store.master_keys, new, secret)
-        return _Made(row, secret, office.region)
+        async with session.changing() as change:
+            row = await create_access_key(change, session.store.master_keys, new, secret)
+        return _Made(row, secret, session.region)
 
-    made = run(config, deed, changes=True)
+    made = run(config, operation, changes=True)
     if json:
         shown_once = {"secret": made.secret.value, "smtp_password": made.password.value}
         print_json(key_fields(made.row) | shown_once)
@@ -182,9 +183,9 @@ def list_(
     """List access keys, with their last use."""
     since = moment_option(unused_for, "--unused-for")
 
-    async def deed(office: Office) -> None:
+    async def operation(session: Session) -> None:
         async def read(after: str, size: int) -> list[AccessKeyRow]:
-            async with office.store.reading() as connection:
+            async with session.store.reading() as connection:
                 return await access_key_page(
                     connection,
                     owner.account_id if owner else None,
@@ -198,7 +199,7 @@ def list_(
         pages = pages_of(read, "", lambda row: row.id, limit)
         await print_pages(pages, key_view, as_json=json)
 
-    run(config, deed)
+    run(config, operation)
 
 
 @key_app.command(epilog=example("key show AKIAIOSFODNN7EXAMPLE"))
@@ -207,19 +208,19 @@ def show(
 ) -> None:
     """Show an access key; its secret cannot be shown again."""
 
-    async def deed(office: Office) -> AccessKeyRow:
-        async with office.store.reading() as connection:
+    async def operation(session: Session) -> AccessKeyRow:
+        async with session.store.reading() as connection:
             return await access_key(connection, key_id)
 
-    print_facts(key_fields(run(config, deed)), as_json=json)
+    print_facts(key_fields(run(config, operation)), as_json=json)
 
 
 def _update(config: Path, key_id: str, changes: Mapping[str, Any], action: str) -> None:
-    async def deed(office: Office) -> None:
-        async with office.changing() as change:
+    async def operation(session: Session) -> None:
+        async with session.changing() as change:
             await update_access_key(change, key_id, changes, action=action)
 
-    run(config, deed, changes=True)
+    run(config, operation, changes=True)
 
 
 @key_app.command(epilog=example("key enable AKIAIOSFODNN7EXAMPLE"))
@@ -268,9 +269,9 @@ def delete(key_id: KeyArgument, config: ConfigFile = DEFAULT_CONFIG, yes: Yes = 
     """Delete an access key for good; `key disable' can be undone."""
     confirmed(f"this deletes access key {key_id} for good", yes=yes)
 
-    async def deed(office: Office) -> None:
-        async with office.changing() as change:
+    async def operation(session: Session) -> None:
+        async with session.changing() as change:
             await delete_access_key(change, key_id)
 
-    run(config, deed, changes=True)
+    run(config, operation, changes=True)
     output.print(f"access key {key_id} is deleted")

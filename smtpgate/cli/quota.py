@@ -7,14 +7,15 @@ from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
+from smtpgate.admin.refs import AccessKeyRef, IdentityRef, OwnerRef
+from smtpgate.admin.session import Session
 from smtpgate.cli import completion
 from smtpgate.cli.arguments import WhoseArgument
 from smtpgate.cli.limits import QuotaOption, RateOption, limit_columns
 from smtpgate.cli.listing import print_rows, shown
 from smtpgate.cli.moments import moment_option
-from smtpgate.cli.notation import IdentityPlace, KeyPlace, OwnerPlace
-from smtpgate.cli.office import Office, run
 from smtpgate.cli.quota_view import QUOTA_VIEW, QuotaNow, in_words, name_of, quotas_of
+from smtpgate.cli.session import run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
@@ -38,7 +39,7 @@ quota_app: Final = typer.Typer(
     name="quota", help="Sending limits, and what is left of them.", no_args_is_help=True
 )
 
-Place: TypeAlias = OwnerPlace | KeyPlace | IdentityPlace
+Place: TypeAlias = OwnerRef | AccessKeyRef | IdentityRef
 _Delegate: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -66,21 +67,21 @@ def show(
     an identity: the accounts that its owner caps.
     """
 
-    async def deed(office: Office) -> list[QuotaNow]:
-        return await quotas_of(office, await _allowances(office, whose.place))
+    async def operation(session: Session) -> list[QuotaNow]:
+        return await quotas_of(session, await _allowances(session, whose.place))
 
-    print_rows(run(config, deed), QUOTA_VIEW, as_json=json)
+    print_rows(run(config, operation), QUOTA_VIEW, as_json=json)
 
 
-async def _allowances(office: Office, place: Place) -> list[Allowance]:
+async def _allowances(session: Session, place: Place) -> list[Allowance]:
     """All that is to be shown of it. Raises RefusedChangeError when it is not there."""
-    async with office.store.reading() as connection:
+    async with session.store.reading() as connection:
         wanted = {("account", "")}
-        if isinstance(place, IdentityPlace):
-            place.must_be_in(office.region, office.partition)
-            row = await identity(connection, place.account_id, office.region, place.name)
+        if isinstance(place, IdentityRef):
+            session.must_be_here(place)
+            row = await identity(connection, place.account_id, session.region, place.name)
             its_account, wanted = row.account_id, {("identity", row.name)}
-        elif isinstance(place, KeyPlace):
+        elif isinstance(place, AccessKeyRef):
             key = await access_key(connection, place.id)
             its_account = key.account_id
             wanted |= {("key", key.id), ("user", user_key(key.user_name or ""))}
@@ -91,8 +92,8 @@ async def _allowances(office: Office, place: Place) -> list[Allowance]:
             wanted |= {("user", found.key), *(("key", one.id) for one in keys)}
         else:
             its_account, wanted = place.account_id, set()
-        default = office.config.default_limits
-        allowances = await allowances_of(connection, its_account, office.region, default)
+        default = session.config.default_limits
+        allowances = await allowances_of(connection, its_account, session.region, default)
     return [one for one in allowances if not wanted or _is_wanted(one, its_account, wanted)]
 
 
@@ -124,9 +125,9 @@ def set_(
     if not changes:
         raise misused("say what to change: --max-24h-send, --max-send-rate")
 
-    async def deed(office: Office) -> str:
-        async with office.changing() as change:
-            place = await _place(office, change, whose.place, delegate)
+    async def operation(session: Session) -> str:
+        async with session.changing() as change:
+            place = await _place(session, change, whose.place, delegate)
             if delegate is not None and set(changes.values()) != {None}:
                 # A cap on one that is misspelt would cap nobody.
                 await account(change.connection, delegate)
@@ -134,11 +135,11 @@ def set_(
                 await update_account(change, place.account_id, changes, action="limit")
             else:
                 await set_quota(change, place, changes)
-            limits = await _usual(office, change, place)
-            told = f"{name_of(place, office.partition)}: {in_words(limits)}"
+            limits = await _usual(session, change, place)
+            told = f"{name_of(place, session.partition)}: {in_words(limits)}"
             return told + _raised_in_words(limits, change.now)
 
-    output.print(run(config, deed, changes=True))
+    output.print(run(config, operation, changes=True))
 
 
 def _raised_in_words(limits: SendingLimits, now: datetime) -> str:
@@ -174,17 +175,17 @@ def raise_(
     _must_name_a_delegate(whose.place, delegate)
     changes = _raise_columns(limit_columns(max_24h_send, max_send_rate), until, end=end)
 
-    async def deed(office: Office) -> str:
-        async with office.changing() as change:
-            place = await _place(office, change, whose.place, delegate)
+    async def operation(session: Session) -> str:
+        async with session.changing() as change:
+            place = await _place(session, change, whose.place, delegate)
             if not end:
-                _must_be_more(place, await _usual(office, change, place), changes)
+                _must_be_more(place, await _usual(session, change, place), changes)
             await set_quota(change, place, changes, action="end-raise" if end else "raise")
-            limits = (await _usual(office, change, place)).at(change.now)
+            limits = (await _usual(session, change, place)).at(change.now)
             until = "" if end else f", until {shown(changes['raised_until'])}"
-            return f"{name_of(place, office.partition)}: {in_words(limits)}{until}"
+            return f"{name_of(place, session.partition)}: {in_words(limits)}{until}"
 
-    output.print(run(config, deed, changes=True))
+    output.print(run(config, operation, changes=True))
 
 
 def _raise_columns(
@@ -220,29 +221,29 @@ def _must_be_more(place: QuotaPlace, usual: SendingLimits, changes: Mapping[str,
             )
 
 
-async def _usual(office: Office, change: Change, place: QuotaPlace) -> SendingLimits:
-    default = office.config.default_limits
+async def _usual(session: Session, change: Change, place: QuotaPlace) -> SendingLimits:
+    default = session.config.default_limits
     return (await allowance_at(change.connection, place, default)).limits
 
 
 def _must_name_a_delegate(its: Place, delegate: str | None) -> None:
-    if isinstance(its, IdentityPlace) and delegate is None:
+    if isinstance(its, IdentityRef) and delegate is None:
         raise misused("say which account the identity caps: --delegate ACCOUNT")
-    if not isinstance(its, IdentityPlace) and delegate is not None:
+    if not isinstance(its, IdentityRef) and delegate is not None:
         raise misused("--delegate goes with an identity's ARN")
 
 
 async def _place(
-    office: Office, change: Change, its: Place, delegate: str | None
+    session: Session, change: Change, its: Place, delegate: str | None
 ) -> QuotaPlace:
     """Where the limits are kept, of somebody who is there. Raises RefusedChangeError."""
     connection = change.connection
-    if isinstance(its, KeyPlace):
+    if isinstance(its, AccessKeyRef):
         key = await access_key(connection, its.id)
         return QuotaPlace.of_key(key.account_id, key.id)
-    if isinstance(its, IdentityPlace):
-        its.must_be_in(office.region, office.partition)
-        row = await identity(connection, its.account_id, office.region, its.name)
+    if isinstance(its, IdentityRef):
+        session.must_be_here(its)
+        row = await identity(connection, its.account_id, session.region, its.name)
         return QuotaPlace.of_grant(row.account_id, row.region, row.name, delegate or "")
     if its.user_name is None:
         return QuotaPlace.of_account((await account(connection, its.account_id)).id)

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final
 
+from smtpgate.admin.session import Session
 from smtpgate.cli.limits import shown_limit
 from smtpgate.cli.listing import View, shown
-from smtpgate.cli.office import Office
 from smtpgate.cli.terminal import warn
 from smtpgate.core.account import UNLIMITED, Raise, SendingLimits
 from smtpgate.core.arn import IdentityArn
@@ -67,15 +67,15 @@ def in_words(limits: SendingLimits) -> str:
     )
 
 
-async def quotas_of(office: Office, allowances: Sequence[Allowance]) -> list[QuotaNow]:
+async def quotas_of(session: Session, allowances: Sequence[Allowance]) -> list[QuotaNow]:
     """How they all stand now."""
-    now, partition = office.now(), office.partition
+    now, partition = session.now(), session.partition
     found = [_quota(allowance, partition, now) for allowance in allowances]
     by_account: dict[str, list[Charge]] = {}
     for one in found:
         charge = Charge(one.subject, one.limits)
         by_account.setdefault(one.subject.account_id, []).append(charge)
-    known = await _standings(office, list(by_account.values()), now)
+    known = await _standings(session, list(by_account.values()), now)
     return [
         QuotaNow(one.name, one.subject, one.limits, one.raised, known.get(one.subject))
         for one in found
@@ -97,10 +97,10 @@ def _quota(allowance: Allowance, partition: str, now: datetime) -> QuotaNow:
 
 
 async def _standings(
-    office: Office, charges: Sequence[Sequence[Charge]], now: datetime
+    session: Session, charges: Sequence[Sequence[Charge]], now: datetime
 ) -> dict[Subject, Standing]:
     """What the ledger says of each, or nothing when it cannot be asked, which is told."""
-    config = office.config
+    config = session.config
     kind, path = config.ledger.kind, config.ledger_path
     if kind == "memory":
         warn(['ledger.kind is "memory": what is left is known to the running gate alone'])

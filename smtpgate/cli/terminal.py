@@ -107,16 +107,16 @@ def is_interactive() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def confirmed(deed: str, *, yes: bool) -> None:
-    """Make sure that a deed that cannot be undone is meant.
+def confirmed(operation: str, *, yes: bool) -> None:
+    """Make sure that a operation that cannot be undone is meant.
 
     Asks on a terminal. Elsewhere it is misuse (exit 2) to leave out ``--yes``.
     """
     if yes:
         return
     if not is_interactive():
-        raise misused(f"{deed}: say --yes, since there is no terminal to ask on")
-    if not typer.confirm(f"{deed}. Go on?", err=True):
+        raise misused(f"{operation}: say --yes, since there is no terminal to ask on")
+    if not typer.confirm(f"{operation}. Go on?", err=True):
         raise fail("nothing was changed")
 
 

@@ -151,7 +151,7 @@ def usage(
         raise misused("--json and --csv exclude each other")
     begin = moment_option(since, "--since")
 
-    async def deed(archive: Archive) -> tuple[Sequence[UsageRow], UsageQuery]:
+    async def operation(archive: Archive) -> tuple[Sequence[UsageRow], UsageQuery]:
         now = archive.now()
         first = begin or now
         asked = UsageQuery(
@@ -164,7 +164,7 @@ def usage(
         )
         return await usage_rows(archive.store, asked), asked
 
-    rows, asked = run(config, deed)
+    rows, asked = run(config, operation)
     if asked.since > asked.until:
         raise fail("--since is in the future")
     if json:

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
+from smtpgate.admin.refs import UserRef
+from smtpgate.admin.session import Session
 from smtpgate.cli.arguments import AccountOption, UserArgument
 from smtpgate.cli.attached import AttachedPolicies, policy_fields, policy_view
 from smtpgate.cli.key import key_fields, key_view
@@ -16,8 +18,8 @@ from smtpgate.cli.listing import (
     print_pages,
     print_table,
 )
-from smtpgate.cli.notation import UserPlace, user_place
-from smtpgate.cli.office import Office, run
+from smtpgate.cli.notation import user_ref
+from smtpgate.cli.session import run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
@@ -65,18 +67,18 @@ _Tags: TypeAlias = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    place_of: UserPlace
+    place_of: UserRef
 
-    def find(self, office: Office) -> FindPlace:
+    def find(self, session: Session) -> FindPlace:
         """What finds its policies, if it is there."""
         return policies_of_user(self.place_of.account_id, self.place_of.name)
 
-    def place(self, office: Office) -> PolicyPlace:
+    def place(self, session: Session) -> PolicyPlace:
         """Where its policies are, or were."""
         return PolicyPlace.of_user(self.place_of.account_id, self.place_of.name)
 
 
-user_app.add_typer(AttachedPolicies("user", lambda text: _Named(user_place(text))).app())
+user_app.add_typer(AttachedPolicies("user", lambda text: _Named(user_ref(text))).app())
 
 
 def _arn(row: UserRow, partition: str) -> str:
@@ -130,12 +132,12 @@ def create(
     """Add a user, with a policy (may-send) that lets it send whatever owners allow."""
     changes = _changes(path, tag)
 
-    async def deed(office: Office) -> tuple[UserRow, str]:
+    async def operation(session: Session) -> tuple[UserRow, str]:
         new = UserRow(account_id=place.account_id, name=place.name, **changes)
-        async with office.changing() as change:
-            return await create_user(change, new, may_send=not no_policy), office.partition
+        async with session.changing() as change:
+            return await create_user(change, new, may_send=not no_policy), session.partition
 
-    row, partition = run(config, deed, changes=True)
+    row, partition = run(config, operation, changes=True)
     if json:
         print_json(_view(partition).fields(row))
     else:
@@ -154,17 +156,17 @@ def list_(
 ) -> None:
     """List users, by account and name."""
 
-    async def deed(office: Office) -> None:
+    async def operation(session: Session) -> None:
         async def read(after: tuple[str, str], size: int) -> list[UserRow]:
-            async with office.store.reading() as connection:
+            async with session.store.reading() as connection:
                 return await user_page(
                     connection, account, search=search, after=after, limit=size
                 )
 
         pages = pages_of(read, ("", ""), lambda row: (row.account_id, row.key), limit)
-        await print_pages(pages, _view(office.partition), as_json=json)
+        await print_pages(pages, _view(session.partition), as_json=json)
 
-    run(config, deed)
+    run(config, operation)
 
 
 @user_app.command(epilog=example("user show 999999999999/mailer"))
@@ -173,16 +175,16 @@ def show(
 ) -> None:
     """Show a user with its policies and access keys."""
 
-    async def deed(
-        office: Office,
+    async def operation(
+        session: Session,
     ) -> tuple[dict[str, object], list[PolicyRow], list[AccessKeyRow]]:
-        async with office.store.reading() as connection:
+        async with session.store.reading() as connection:
             row = await user(connection, place.account_id, place.name)
             policies = await policies_of(connection, row.policies)
             keys = await access_key_page(connection, row.account_id, user_name=row.name)
-        return dict(_view(office.partition).fields(row)), policies, keys
+        return dict(_view(session.partition).fields(row)), policies, keys
 
-    facts, policies, keys = run(config, deed)
+    facts, policies, keys = run(config, operation)
     if json:
         facts["policies"] = [policy_fields(row) for row in policies]
         facts["access_keys"] = [key_fields(row) for row in keys]
@@ -208,11 +210,11 @@ def set_(
     if not changes or (tag and no_tags):
         raise misused("say what to change: --path, --tag or --no-tags")
 
-    async def deed(office: Office) -> None:
-        async with office.changing() as change:
+    async def operation(session: Session) -> None:
+        async with session.changing() as change:
             await update_user(change, place.account_id, place.name, changes)
 
-    run(config, deed, changes=True)
+    run(config, operation, changes=True)
     output.print(f"user {place} is changed")
 
 
@@ -221,9 +223,9 @@ def delete(place: UserArgument, config: ConfigFile = DEFAULT_CONFIG, yes: Yes = 
     """Delete a user with its access keys and policies; its open sessions end."""
     confirmed(f"this deletes user {place} with its access keys and policies", yes=yes)
 
-    async def deed(office: Office) -> None:
-        async with office.changing() as change:
+    async def operation(session: Session) -> None:
+        async with session.changing() as change:
             await delete_user(change, place.account_id, place.name)
 
-    run(config, deed, changes=True)
+    run(config, operation, changes=True)
     output.print(f"user {place} is deleted")

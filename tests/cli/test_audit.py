@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from smtpgate.cli.audit import diff_of, follow
-from smtpgate.cli.office import person
+from smtpgate.cli.session import person
 from smtpgate.directory.accounts import AccountRow, create_account, update_account
 from smtpgate.directory.audit import AuditFilter
 from smtpgate.directory.store import DirectoryStore
@@ -191,7 +191,7 @@ def test_following_goes_on_until_it_is_interrupted(office: Desk) -> None:
 
 def test_who_gives_a_command_is_known_behind_sudo_too() -> None:
     here = f"cli on {socket.gethostname()}"
-    assert person({"SUDO_USER": "jane", "LOGNAME": "root"}).name == "jane"
-    assert person({"LOGNAME": "somebody"}).name == pwd.getpwuid(os.getuid()).pw_name
-    assert person({}).origin == here
-    assert person({"SSH_CLIENT": "192.0.2.7 1 22"}).origin == f"{here} from 192.0.2.7"
+    assert person({"SUDO_USER": "jane", "LOGNAME": "root"})[0] == "jane"
+    assert person({"LOGNAME": "somebody"})[0] == pwd.getpwuid(os.getuid()).pw_name
+    assert person({})[1] == here
+    assert person({"SSH_CLIENT": "192.0.2.7 1 22"})[1] == f"{here} from 192.0.2.7"

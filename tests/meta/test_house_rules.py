@@ -41,6 +41,39 @@ _RESERVED: Final = re.compile(
     r"(?:.*\.)?example"
 )
 
+# Commands that still ask a store themselves. A command calls a use case instead, so this list
+# only ever gets shorter.
+_COMMANDS_WITH_STORES: Final = frozenset(
+    {
+        "__init__",
+        "account",
+        "archive",
+        "attached",
+        "audit",
+        "completion",
+        "directory",
+        "dkim",
+        "documents",
+        "gatehouse",
+        "identity",
+        "identity_view",
+        "journal",
+        "key",
+        "quota",
+        "quota_view",
+        "session",
+        "usage",
+        "user",
+    }
+)
+_STORES: Final = (
+    "smtpgate.directory",
+    "smtpgate.journal",
+    "smtpgate.ledger",
+    "smtpgate.sql",
+    "sqlalchemy",
+)
+
 
 def _where(module: Module, node: ast.expr | ast.stmt) -> str:
     return f"{module.path}:{node.lineno}"
@@ -202,6 +235,18 @@ def test_no_address_is_somebodys() -> None:
         if not _RESERVED.fullmatch(found[1])
     ]
     assert not foreign
+
+
+def test_no_command_asks_a_store_itself() -> None:
+    asking = {
+        module.path.removeprefix("smtpgate/cli/").removesuffix(".py")
+        for module in modules()
+        if module.path.startswith("smtpgate/cli/")
+        for node in nodes(module.tree)
+        for name in _imported(node)
+        if any(name == store or name.startswith(f"{store}.") for store in _STORES)
+    }
+    assert asking == _COMMANDS_WITH_STORES
 
 
 def test_every_package_that_is_imported_has_one_door() -> None:

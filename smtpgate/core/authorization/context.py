@@ -4,6 +4,7 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-ke
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Final
 
 from smtpgate.core.account import Principal
@@ -35,16 +36,27 @@ def principal_context(principal: Principal, region: str) -> Context:
     return context
 
 
+def circumstances(at: datetime, address: str | None, *, is_encrypted: bool) -> Context:
+    """The keys of every request: when it came, and how."""
+    context = {
+        "aws:currenttime": (f"{at:%Y-%m-%dT%H:%M:%SZ}",),
+        "aws:epochtime": (str(int(at.timestamp())),),
+        "aws:securetransport": ("true" if is_encrypted else "false",),
+    }
+    if address is not None:
+        context["aws:sourceip"] = (address,)
+    return context
+
+
 def submission_context(submission: Submission, region: str) -> Context:
     """The keys that are the same for every From mailbox of a submission."""
     envelope, client = submission.envelope, submission.client
     context = {
         **principal_context(submission.principal, region),
+        **circumstances(
+            submission.received_at, client.address, is_encrypted=bool(client.tls_version)
+        ),
         "ses:recipients": recipient_values(envelope.recipients),
-        "aws:currenttime": (f"{submission.received_at:%Y-%m-%dT%H:%M:%SZ}",),
-        "aws:epochtime": (str(int(submission.received_at.timestamp())),),
-        "aws:securetransport": ("true" if client.tls_version else "false",),
-        "aws:sourceip": (client.address,),
     }
     if envelope.reverse_path.mailbox is not None:
         context["ses:feedbackaddress"] = (str(envelope.reverse_path.mailbox),)

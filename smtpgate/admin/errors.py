@@ -1,0 +1,42 @@
+"""The errors of the use cases: each has a text for the person who asked."""
+
+from typing import Final
+
+from smtpgate.core.proof.dkim_stages import StageError
+from smtpgate.directory import change
+from smtpgate.directory.declared.documents import DirectoryError
+from smtpgate.directory.sealing import MasterKeyError, SealError
+from smtpgate.ports import DirectoryUnavailableError
+from smtpgate.sql.upgrade import SchemaError
+from smtpgate.upkeep.mailing import CodeNotSentError
+from smtpgate.upkeep.settling import OvertakenError
+
+RefusedChangeError = change.RefusedChangeError
+NotFoundError = change.NotFoundError
+ConflictError = change.ConflictError
+
+
+class NotAuthorizedError(Exception):
+    """An operation that the caller may not do; it does not tell whether the resource exists."""
+
+    def __init__(self, caller_arn: str, action: str, resource: str) -> None:
+        super().__init__(
+            f"User: {caller_arn} is not authorized to perform: {action} on resource: {resource}"
+        )
+        self.action = action
+        self.resource = resource
+
+
+# Every error that a use case may raise on purpose; anything else is a bug.
+ADMIN_ERRORS: Final = (
+    CodeNotSentError,
+    DirectoryError,
+    DirectoryUnavailableError,
+    MasterKeyError,
+    NotAuthorizedError,
+    OvertakenError,
+    RefusedChangeError,
+    SchemaError,
+    SealError,
+    StageError,
+)

@@ -1,0 +1,46 @@
+"""How use cases are given what they are about: a user, an owner of access keys, an identity."""
+
+from dataclasses import dataclass
+
+from smtpgate.core.arn import IdentityArn
+
+
+@dataclass(frozen=True, slots=True)
+class UserRef:
+    """A user of an account."""
+
+    account_id: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.account_id}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerRef:
+    """The owner of access keys: a user, or an account's root when ``user_name`` is ``None``."""
+
+    account_id: str
+    user_name: str | None
+
+    def __str__(self) -> str:
+        return f"{self.account_id}/{self.user_name}" if self.user_name else self.account_id
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKeyRef:
+    """An access key."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityRef:
+    """An identity of an account; ``arn`` is set if the identity was named by its ARN."""
+
+    account_id: str
+    name: str
+    arn: IdentityArn | None = None
+
+    def __str__(self) -> str:
+        return f"{self.account_id}/{self.name}"

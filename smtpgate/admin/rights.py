@@ -1,0 +1,99 @@
+"""Which action of a policy permits which operation: the one table of administrative rights.
+
+The names of actions are those of SES (both versions of its API) and IAM, so that policies
+written for them hold here. An operation with several actions is one that the two versions name
+apart: an Allow of any of them permits it, and a Deny of any of them denies it.
+https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonses.html
+https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsimpleemailservicev2.html
+https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsidentityandaccessmanagementiam.html
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Least = Literal["operator", "root", "user"]
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """Who may do an operation: an operator; an account's root too; or a user with the action.
+
+    ``actions`` is empty unless users may do it.
+    """
+
+    least: Least
+    actions: tuple[str, ...] = ()
+
+
+_OPERATORS: Final = Right("operator")
+_ROOT: Final = Right("root")
+
+
+def _with(*actions: str) -> Right:
+    return Right("user", actions)
+
+
+RIGHTS: Final[Mapping[str, Right]] = {
+    # Accounts belong to the gate's operators.
+    "CreateAccount": _OPERATORS,
+    "ListAccounts": _OPERATORS,
+    "GetAccount": _with("ses:GetAccount"),
+    "UpdateAccount": _OPERATORS,
+    "PauseAccount": _OPERATORS,
+    "ResumeAccount": _OPERATORS,
+    "DeleteAccount": _OPERATORS,
+    # Users.
+    "CreateUser": _with("iam:CreateUser"),
+    "ListUsers": _with("iam:ListUsers"),
+    "GetUser": _with("iam:GetUser"),
+    "UpdateUser": _with("iam:UpdateUser"),
+    "TagUser": _with("iam:TagUser"),
+    "UntagUser": _with("iam:UntagUser"),
+    "DeleteUser": _with("iam:DeleteUser"),
+    # A user's access keys. A user that may create keys of others may act as they do; nobody but
+    # the root itself may act as the root.
+    "CreateAccessKey": _with("iam:CreateAccessKey"),
+    "ListAccessKeys": _with("iam:ListAccessKeys"),
+    "UpdateAccessKey": _with("iam:UpdateAccessKey"),
+    "DeleteAccessKey": _with("iam:DeleteAccessKey"),
+    "CreateRootAccessKey": _ROOT,
+    "ListRootAccessKeys": _ROOT,
+    "UpdateRootAccessKey": _ROOT,
+    "DeleteRootAccessKey": _ROOT,
+    # A user's policies.
+    "PutUserPolicy": _with("iam:PutUserPolicy"),
+    "GetUserPolicies": _with("iam:GetUserPolicy", "iam:ListUserPolicies"),
+    "DeleteUserPolicy": _with("iam:DeleteUserPolicy"),
+    # Identities. Only an operator may vouch for one without a proof, and an identity that an
+    # operator paused stays paused.
+    "CreateDomainIdentity": _with("ses:VerifyDomainIdentity", "ses:CreateEmailIdentity"),
+    "CreateAddressIdentity": _with("ses:VerifyEmailIdentity", "ses:CreateEmailIdentity"),
+    "ListIdentities": _with("ses:ListIdentities", "ses:ListEmailIdentities"),
+    "GetIdentity": _with("ses:GetIdentityVerificationAttributes", "ses:GetEmailIdentity"),
+    "VerifyDomainIdentity": _with("ses:VerifyDomainIdentity", "ses:CreateEmailIdentity"),
+    "VerifyAddressIdentity": _with("ses:VerifyEmailIdentity", "ses:CreateEmailIdentity"),
+    "VouchForIdentity": _OPERATORS,
+    "PauseIdentity": _OPERATORS,
+    "ResumeIdentity": _OPERATORS,
+    "DeleteIdentity": _with("ses:DeleteIdentity", "ses:DeleteEmailIdentity"),
+    "DeletePausedIdentity": _OPERATORS,
+    # An identity's policies.
+    "CreateIdentityPolicy": _with("ses:PutIdentityPolicy", "ses:CreateEmailIdentityPolicy"),
+    "UpdateIdentityPolicy": _with("ses:PutIdentityPolicy", "ses:UpdateEmailIdentityPolicy"),
+    "GetIdentityPolicies": _with("ses:GetIdentityPolicies", "ses:GetEmailIdentityPolicies"),
+    "DeleteIdentityPolicy": _with("ses:DeleteIdentityPolicy", "ses:DeleteEmailIdentityPolicy"),
+    # An identity's DKIM keys.
+    "ListDkimKeys": _with("ses:GetIdentityDkimAttributes", "ses:GetEmailIdentity"),
+    "GetDkimKey": _with("ses:GetIdentityDkimAttributes", "ses:GetEmailIdentity"),
+    "CheckDkimKeys": _with("ses:GetIdentityDkimAttributes", "ses:GetEmailIdentity"),
+    "CreateDkimKey": _with("ses:VerifyDomainDkim", "ses:PutEmailIdentityDkimSigningAttributes"),
+    "ImportDkimKey": _with("ses:PutEmailIdentityDkimSigningAttributes"),
+    "ActivateDkimKey": _with(
+        "ses:SetIdentityDkimEnabled", "ses:PutEmailIdentityDkimSigningAttributes"
+    ),
+    "RetireDkimKey": _with(
+        "ses:SetIdentityDkimEnabled", "ses:PutEmailIdentityDkimSigningAttributes"
+    ),
+    "DeleteDkimKey": _with("ses:PutEmailIdentityDkimSigningAttributes"),
+}

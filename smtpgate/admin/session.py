@@ -1,0 +1,159 @@
+"""An administrative session: who acts, with which rights, on which directory."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from random import SystemRandom
+from typing import Final
+
+from smtpgate.admin.errors import NotAuthorizedError, RefusedChangeError
+from smtpgate.admin.refs import IdentityRef
+from smtpgate.admin.rights import RIGHTS
+from smtpgate.config import Config
+from smtpgate.core.account import Principal
+from smtpgate.core.arn import IdentityArn, root_arn, user_arn
+from smtpgate.core.authorization.context import circumstances, principal_context
+from smtpgate.core.policy import Caller, Context, Outcome, Request, evaluate
+from smtpgate.directory.change import Actor, Change
+from smtpgate.directory.registry import DirectoryRegistry
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.ports import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A person with access to the gate's host, such as at its command line."""
+
+
+OPERATOR: Final = Operator()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One person at work in an open directory.
+
+    ``caller`` has the rights: an operator, an account's root, or a user with its policies.
+    ``actor`` is written into the audit log. ``address`` is the caller's, for conditions on
+    ``aws:SourceIp``; ``chance`` gives numbers from 0 to below 1, for the time of DNS questions.
+    """
+
+    config: Config
+    store: DirectoryStore
+    clock: Clock
+    actor: Actor
+    caller: Operator | Principal
+    address: str | None = None
+    is_encrypted: bool = False
+    chance: Callable[[], float] = SystemRandom().random
+
+    @property
+    def region(self) -> str:
+        """The region of this gate's identities."""
+        return self.store.region
+
+    @property
+    def partition(self) -> str:
+        """The partition in this gate's ARNs."""
+        return self.store.partition
+
+    def now(self) -> datetime:
+        """This moment."""
+        return self.clock.now()
+
+    def changing(self) -> AbstractAsyncContextManager[Change]:
+        """A change that the audit log ascribes to this session's actor."""
+        return self.store.changing(self.actor)
+
+    def registry(self, action: str) -> DirectoryRegistry:
+        """The proofs and DKIM keys of identities; the audit log names changes by ``action``."""
+        return DirectoryRegistry(self.store, self.actor, action)
+
+    # -- rights --------------------------------------------------------------------------------
+
+    def must_be_allowed(self, operation: str, resource: str) -> None:
+        """Check that the caller may do an operation of the table of rights to a resource.
+
+        The resource is an ARN, whose account decides first. Ask before the resource is looked
+        up, so that a caller of another account cannot learn whether it exists. Raises
+        NotAuthorizedError.
+        """
+        right, caller = RIGHTS[operation], self.caller
+        if isinstance(caller, Operator):
+            return
+        action = right.actions[0] if right.actions else f"smtpgate:{operation}"
+        is_allowed = (
+            resource.split(":", 5)[4] == caller.account.id
+            and right.least != "operator"
+            and (caller.is_root or self._has_right(caller, right.actions, resource))
+        )
+        if not is_allowed:
+            raise NotAuthorizedError(caller.arn, action, resource)
+
+    def _has_right(self, user: Principal, actions: tuple[str, ...], resource: str) -> bool:
+        """Whether the user's policies allow one of the actions, and deny none."""
+        caller = Caller(user.account.id, user.arn, user.is_root)
+        context = self._context(user)
+        outcomes = {
+            evaluate(
+                Request(caller, action, resource, context),
+                identity_policies=(),
+                user_policies=user.policies,
+            ).outcome
+            for action in actions
+        }
+        return Outcome.ALLOW in outcomes and Outcome.EXPLICIT_DENY not in outcomes
+
+    def _context(self, user: Principal) -> Context:
+        return {
+            **principal_context(user, self.region),
+            **circumstances(self.now(), self.address, is_encrypted=self.is_encrypted),
+            "aws:resourceaccount": (user.account.id,),
+        }
+
+    def account_to_list(
+        self, operation: str, account_id: str | None, arn_of: Callable[[str], str]
+    ) -> str | None:
+        """The account whose things to list: an operator may list any, or all with ``None``.
+
+        Anyone else lists their own; ``arn_of`` makes the resource of an account's id. Raises
+        NotAuthorizedError.
+        """
+        if isinstance(self.caller, Operator):
+            return account_id
+        own = account_id or self.caller.account.id
+        self.must_be_allowed(operation, arn_of(own))
+        return own
+
+    # -- names of resources --------------------------------------------------------------------
+
+    def account_arn(self, account_id: str) -> str:
+        """The ARN of an account."""
+        return root_arn(account_id, self.partition)
+
+    def user_arn(self, account_id: str, name: str, path: str = "/") -> str:
+        """The ARN of a user; ``*`` as the name stands for all of the account."""
+        return user_arn(account_id, name, path, self.partition)
+
+    def identity_arn(self, identity: IdentityRef) -> str:
+        """Its ARN; ``*`` as the name stands for all. Raises as :meth:`must_be_here`."""
+        self.must_be_here(identity)
+        return str(IdentityArn(self.partition, self.region, identity.account_id, identity.name))
+
+    def must_be_here(self, identity: IdentityRef) -> None:
+        """Raises RefusedChangeError when an ARN names another region or partition."""
+        arn = identity.arn
+        if arn is not None and (arn.region, arn.partition) != (self.region, self.partition):
+            raise RefusedChangeError(
+                f"{arn} is not of this gate's region {self.region} and partition "
+                f"{self.partition}"
+            )
+
+
+def operator_session(
+    config: Config, store: DirectoryStore, clock: Clock, *, name: str, origin: str
+) -> Session:
+    """An operator's session; the audit log will name the operator and the origin."""
+    return Session(
+        config=config, store=store, clock=clock, actor=Actor(name, origin), caller=OPERATOR
+    )
