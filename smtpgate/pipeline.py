@@ -216,7 +216,7 @@ class Pipeline:
             problem = (
                 f"its mailboxes have more than {_MAX_DOMAINS} domains with those above them"
             )
-            reject("bad-author", problem=problem)
+            reject("too-many-authors", problem=problem)
         try:
             known = {name: await self._directory.identities(name) for name in names}
         except DirectoryUnavailableError as error:

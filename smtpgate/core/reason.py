@@ -84,6 +84,14 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         ),
         reply="transaction-failed",
     ),
+    "too-many-authors": Reason(
+        meaning="From, Sender and Resent fields have more mailboxes or words than are read",
+        advice=(
+            "The sender has to name fewer mailboxes, of fewer domains, in From, Sender and the "
+            "Resent fields: at most 100 of each, in 1,000 words and marks a field."
+        ),
+        reply="transaction-failed",
+    ),
     "unqualified-address": Reason(
         meaning="an address in To, Cc, Reply-To or a Resent field has no domain",
         advice=(

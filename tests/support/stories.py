@@ -65,6 +65,7 @@ _BY_REASON: Final[dict[str, Refused]] = {
     "long-line": _problem("line 3 of the body is longer than 998 octets"),
     "duplicate-field": _problem("Duplicate header 'Subject'."),
     "bad-author": _problem("Missing required header 'From'."),
+    "too-many-authors": _problem("header 'From': more than 100 mailboxes"),
     "unqualified-address": _problem("Missing final '@domain' in header 'Cc': 'carol'"),
     "invalid-arn": _problem("Invalid ARN <nonsense>. (in field X-SES-FROM-ARN)"),
     "wrong-region": Refused(

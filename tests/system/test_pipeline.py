@@ -366,6 +366,7 @@ async def test_a_message_of_very_many_domains_is_refused_before_they_are_looked_
         before = gate.directory.cache.misses
         answer = await send(dialog, fields + "\r\nx\r\n")
         assert "more than 100 domains" in answer
+        assert "(too-many-authors; 0100" in answer
         assert gate.directory.cache.misses == before
 
 

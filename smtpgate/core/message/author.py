@@ -77,6 +77,10 @@ class AuthorError(ValueError):
     """A From or Sender field that is missing, malformed or ambiguous."""
 
 
+class TooManyAuthorsError(AuthorError):
+    """From, Sender or Resent fields that have more in them than is read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Author:
     """One mailbox of From, with its display name decoded (RFC 2047), if it has one.
@@ -126,7 +130,7 @@ def _parse_field(name: str, value: bytes, *, smtputf8: bool) -> tuple[Author, ..
     try:
         return parse_authors(value, smtputf8=smtputf8)
     except AuthorError as error:
-        raise AuthorError(f"header '{name}': {error}") from None
+        raise type(error)(f"header '{name}': {error}") from None
 
 
 def parse_authors(value: bytes | str, *, smtputf8: bool) -> tuple[Author, ...]:
@@ -138,7 +142,7 @@ def parse_authors(value: bytes | str, *, smtputf8: bool) -> tuple[Author, ...]:
 
 def _parse(value: bytes | str, *, smtputf8: bool) -> tuple[Author, ...]:
     if len(value) > _MAX_OCTETS:
-        raise AuthorError(f"longer than {_MAX_OCTETS} octets")
+        raise TooManyAuthorsError(f"longer than {_MAX_OCTETS} octets")
     if not smtputf8 and not value.isascii():  # RFC 6532 §3
         raise AuthorError("8-bit characters need the SMTPUTF8 parameter, or RFC 2047 encoding")
     try:
@@ -166,7 +170,7 @@ def _parse_list(text: str) -> tuple[Author, ...]:
             pending.append(token)
             continue
         if len(authors) == _MAX_AUTHORS:
-            raise AuthorError(f"more than {_MAX_AUTHORS} mailboxes")
+            raise TooManyAuthorsError(f"more than {_MAX_AUTHORS} mailboxes")
         if authors and pending and pending[0][0] == "comment":
             raise AuthorError("a comment at the start of a mailbox in a list")
         authors.append(_author(pending))
@@ -184,7 +188,7 @@ def _tokens(text: str) -> Iterator[_Token]:
         if kind is not None and kind != "space":
             count += 1
             if count > _MAX_PIECES:
-                raise AuthorError(f"more than {_MAX_PIECES} words and marks")
+                raise TooManyAuthorsError(f"more than {_MAX_PIECES} words and marks")
             yield kind, match[0]
         place = match.end()
 

@@ -4,7 +4,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from smtpgate.core.message.address_fields import unqualified_address
-from smtpgate.core.message.author import Author, AuthorError, read_author_fields
+from smtpgate.core.message.author import (
+    Author,
+    AuthorError,
+    TooManyAuthorsError,
+    read_author_fields,
+)
 from smtpgate.core.message.headers import (
     MAX_LINE_OCTETS,
     HeaderBlock,
@@ -77,6 +82,8 @@ def read_message(
         reject("malformed-message", problem=error)
     except IntentError as error:
         reject("invalid-arn", problem=error)
+    except TooManyAuthorsError as error:
+        reject("too-many-authors", problem=error)
     except AuthorError as error:
         reject("bad-author", problem=error)
     long_line = _long_line(octets, len(octets) - len(message.body))

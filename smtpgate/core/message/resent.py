@@ -6,7 +6,7 @@ than once. Mail programs show them, and DKIM signs them: so all of them are auth
 
 from typing import Final
 
-from smtpgate.core.message.author import Author, AuthorError, parse_authors
+from smtpgate.core.message.author import Author, AuthorError, TooManyAuthorsError, parse_authors
 from smtpgate.core.message.headers import HeaderBlock
 
 _NAMES: Final = {b"resent-from": "Resent-From", b"resent-sender": "Resent-Sender"}
@@ -26,10 +26,12 @@ def read_resent_fields(block: HeaderBlock, *, smtputf8: bool) -> tuple[Author, .
         try:
             authors = parse_authors(field.value, smtputf8=smtputf8)
         except AuthorError as error:
-            raise AuthorError(f"header '{name}': {error}") from None
+            raise type(error)(f"header '{name}': {error}") from None
         if name == "Resent-Sender" and len(authors) != 1:  # RFC 5322 §3.6.6
             raise AuthorError("header 'Resent-Sender' has more than one mailbox")
         found.update(dict.fromkeys(authors))
         if len(found) > _MAX_RESENT:
-            raise AuthorError(f"more than {_MAX_RESENT} mailboxes in 'Resent-From' fields")
+            raise TooManyAuthorsError(
+                f"more than {_MAX_RESENT} mailboxes in 'Resent-From' fields"
+            )
     return tuple(found)
