@@ -39,9 +39,10 @@ from smtpgate.cli.user import user_app
 from smtpgate.config import ConfigError
 from smtpgate.demo import run_demo
 from smtpgate.directory.declared.documents import DirectoryError
-from smtpgate.gate.app import check, run
+from smtpgate.gate.app import run
+from smtpgate.gate.check import check
+from smtpgate.gate.errors import OpenError
 from smtpgate.gate.initialize import InitError, Sample, initialize
-from smtpgate.gate.opening import OpeningError
 
 __all__ = ["app", "main"]
 
@@ -87,7 +88,7 @@ def serve(
     warn(loaded.warnings)
     try:
         run(loaded)
-    except (DirectoryError, OpeningError, OSError) as error:
+    except (DirectoryError, OpenError, OSError) as error:
         raise fail(error) from None
 
 
@@ -98,7 +99,7 @@ def check_config(file: _File) -> None:
     warn(loaded.warnings)
     try:
         summary = asyncio.run(check(loaded))
-    except (DirectoryError, OpeningError, OSError) as error:
+    except (DirectoryError, OpenError, OSError) as error:
         raise fail(error) from None
     output.print(f"{file}: fine")
     for line in summary:

@@ -11,7 +11,8 @@ from typing import Final, TypeVar
 from smtpgate.cli.terminal import fail, loaded_config
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
-from smtpgate.gate.opening import OpeningError, journal_store
+from smtpgate.gate.errors import OpenError
+from smtpgate.gate.journal import open_journal_reader
 from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.store import JournalStore
 from smtpgate.journal.terms import TermKeyError
@@ -23,7 +24,7 @@ T = TypeVar("T")
 # What is told in its own words; anything else is a mistake of the program.
 TROUBLES: Final = (
     JournalUnavailableError,
-    OpeningError,
+    OpenError,
     OSError,
     SchemaError,
     TermKeyError,
@@ -50,22 +51,8 @@ async def opened_archive(config: Config) -> AsyncIterator[Archive]:
 
     Raises any of the TROUBLES.
     """
-    if not config.journal.enabled:
-        raise OpeningError("journal.enabled is false: there is no journal to look into")
-    store = journal_store(config)
-    path = store.database.path
-    try:
-        if path is not None and not path.exists():
-            raise SchemaError(f"there is no {path} yet; the first start makes it")
-        key = await store.look()
-        yield Archive(
-            config=config,
-            store=store,
-            reader=JournalReader(store, key),
-            clock=SystemClock(),
-        )
-    finally:
-        await store.close()
+    async with open_journal_reader(config) as reader:
+        yield Archive(config=config, store=reader.store, reader=reader, clock=SystemClock())
 
 
 def run(config_file: Path, operation: Callable[[Archive], Awaitable[T]]) -> T:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import typer
 
-from smtpgate.cli.session import must_exist
 from smtpgate.cli.terminal import DEFAULT_CONFIG
 from smtpgate.clock import SystemClock
 from smtpgate.config import load_config
@@ -19,7 +18,7 @@ from smtpgate.directory.identities import identity_page
 from smtpgate.directory.keys import access_key_page
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.users import user_page
-from smtpgate.gate.opening import directory_store
+from smtpgate.gate.directory import must_exist, open_directory
 
 _OFFERED = 100
 Question = Callable[[DirectoryStore, str], Awaitable[Iterable[str]]]
@@ -36,12 +35,9 @@ def _offered(context: typer.Context, begun: str, question: Question) -> list[str
 
 
 async def _asked(file: Path, begun: str, question: Question) -> Iterable[str]:
-    store = directory_store(load_config(file), SystemClock(), [])
-    try:
+    async with open_directory(load_config(file), SystemClock(), [], use="connect") as store:
         must_exist(store)
         return await question(store, begun)
-    finally:
-        await store.close()
 
 
 def account_ids(context: typer.Context, incomplete: str) -> list[str]:

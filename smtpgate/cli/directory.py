@@ -29,7 +29,7 @@ from smtpgate.directory.schema import HEAD
 from smtpgate.directory.sealing import MasterKeyError, MasterKeys, new_master_key
 from smtpgate.directory.upgrade import revision_of
 from smtpgate.directory.upgrade import upgrade as upgrade_tables
-from smtpgate.gate.opening import OpeningError
+from smtpgate.gate.errors import OpenError
 from smtpgate.ports import DirectoryUnavailableError
 from smtpgate.sql.database import Database, parse_url
 from smtpgate.sql.engines import DatabaseUrlError
@@ -79,7 +79,7 @@ def upgrade(config: ConfigFile = DEFAULT_CONFIG) -> None:
         try:
             before, _ = await upgrade_tables(session.store.database)
         except OSError as error:
-            raise OpeningError(f"directory: {error}") from None
+            raise OpenError(f"directory: {error}") from None
         await session.store.open(may_upgrade=False)
         return before
 
@@ -134,7 +134,7 @@ def back_up(
         try:
             await backup(session.store.database, file, replace=force)
         except OSError as error:
-            raise OpeningError(f"{file}: {error.strerror or error}") from None
+            raise OpenError(f"{file}: {error.strerror or error}") from None
 
     run(config, operation)
     output.print(f"the directory is in {file}; keep the master key file too")
@@ -176,7 +176,7 @@ def copy(
                 lambda table, rows: output.print(f"{table}: {numbered(rows, 'rows')}"),
             )
         except OSError as error:
-            raise OpeningError(f"{target.name}: {error}") from None
+            raise OpenError(f"{target.name}: {error}") from None
         finally:
             await target.close()
 

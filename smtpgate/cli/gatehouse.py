@@ -1,27 +1,19 @@
 """The configured directory, opened for a question instead of for mail."""
 
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from smtpgate.cli.session import SESSION_ERRORS, is_missing, must_exist
+from smtpgate.cli.session import SESSION_ERRORS
 from smtpgate.cli.terminal import fail, loaded_config, warn
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
 from smtpgate.core.whatif.trial import Trial, TrialResult
 from smtpgate.directory.live import LiveDirectory
 from smtpgate.directory.principals import Principals
-from smtpgate.directory.store import DirectoryStore
-from smtpgate.gate.opening import (
-    apply_declared,
-    directory_store,
-    live_directory,
-    open_directory,
-)
-from smtpgate.ports import Clock, DirectoryUnavailableError
-from smtpgate.sql.database import sqlite_url
+from smtpgate.gate.live import new_live_directory
+from smtpgate.gate.preview import open_preview
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,51 +43,15 @@ class Gatehouse:
         are looked at in one that is thrown away.
         """
         config, clock, warnings = loaded_config(path), SystemClock(), list[str]()
-        with tempfile.TemporaryDirectory(prefix="smtpgate-") as folder:
-            try:
-                store = await _store(config, clock, warnings, Path(folder))
-            except SESSION_ERRORS as error:
-                raise fail(error) from None
-            warn(warnings)
-            directory = live_directory(config, store, clock)
-            try:
+        try:
+            async with open_preview(config, clock, warnings) as store:
+                warn(warnings)
+                directory = new_live_directory(config, store, clock)
                 yield cls(config, directory, Principals(store, directory.loader))
-            except DirectoryUnavailableError as error:
-                raise fail(error) from None
-            finally:
-                await store.close()
+        except SESSION_ERRORS as error:
+            raise fail(error) from None
 
     async def run(self, trial: Trial) -> TrialResult:
         """What the gate would decide."""
         known = {name: await self.directory.identities(name) for name in trial.names()}
         return trial.run(known, region=self.region, infer_arn=self.infer_arn)
-
-
-async def _store(
-    config: Config, clock: Clock, warnings: list[str], folder: Path
-) -> DirectoryStore:
-    store = directory_store(config, clock, warnings)
-    try:
-        if config.directory.apply is None or not is_missing(store):
-            must_exist(store)
-            _ = await store.look()
-            return store
-    except BaseException:
-        await store.close()
-        raise
-    await store.close()
-    config = _in_folder(config, folder)
-    store = await open_directory(config, clock, warnings)
-    try:
-        _ = await apply_declared(config, store, warnings)
-    except BaseException:
-        await store.close()
-        raise
-    return store
-
-
-def _in_folder(config: Config, folder: Path) -> Config:
-    """The same configuration with its directory in that folder."""
-    url = sqlite_url(folder / "directory.sqlite")
-    directory = config.directory.model_copy(update={"url": url, "url_file": None})
-    return config.model_copy(update={"directory": directory})

@@ -32,7 +32,7 @@ from smtpgate.core.history.search import Search
 from smtpgate.core.history.story import as_seen_by, outcome_of
 from smtpgate.core.reason import ALL_REASONS
 from smtpgate.core.wording import numbered
-from smtpgate.gate.opening import journal_store
+from smtpgate.gate.journal import new_journal_store
 from smtpgate.journal.reader import Follower
 from smtpgate.journal.schema import HEAD
 from smtpgate.journal.store import SCHEMA
@@ -268,7 +268,7 @@ def upgrade(config: ConfigFile = DEFAULT_CONFIG) -> None:
 
 
 async def _upgrade(config_file: Path) -> str | None:
-    store = journal_store(loaded_config(config_file))
+    store = new_journal_store(loaded_config(config_file))
     try:
         before, _ = await upgrade_tables(store.database, SCHEMA)
         _ = await store.open(may_upgrade=False)

@@ -15,6 +15,7 @@ from smtpgate.core.arn import IdentityArn
 from smtpgate.core.limits import Charge, Standing, Subject, SubjectKind, clock_time, standings
 from smtpgate.directory.allowances import Allowance
 from smtpgate.directory.quotas import QuotaKind, QuotaPlace
+from smtpgate.gate.errors import OpenError
 from smtpgate.gate.ledger import open_ledger
 from smtpgate.ports import Ledger, LedgerUnavailableError
 
@@ -113,17 +114,11 @@ async def _standings(
             for standing in standings([None] * len(some), some, now)
         }
     try:
-        ledger = open_ledger(config)
-    except OSError as error:
+        async with open_ledger(config) as ledger:
+            return await _asked(ledger, charges, now)
+    except (LedgerUnavailableError, OpenError) as error:
         warn([f"what is left is not known: {error}"])
         return {}
-    try:
-        return await _asked(ledger, charges, now)
-    except LedgerUnavailableError as error:
-        warn([f"what is left is not known: {error}"])
-        return {}
-    finally:
-        await ledger.close()
 
 
 async def _asked(

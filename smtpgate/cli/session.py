@@ -16,14 +16,13 @@ from smtpgate.admin.session import Session, operator_session
 from smtpgate.cli.terminal import fail, loaded_config, warn
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
-from smtpgate.directory.store import DirectoryStore
-from smtpgate.gate.opening import OpeningError, directory_store, open_directory
-from smtpgate.ports import Clock
+from smtpgate.gate.directory import DirectoryUse, open_directory
+from smtpgate.gate.errors import OpenError
 
 T = TypeVar("T")
 
 # Errors whose text is for the person at the terminal; anything else is a bug of the program.
-SESSION_ERRORS: Final = (*ADMIN_ERRORS, OpeningError)
+SESSION_ERRORS: Final = (*ADMIN_ERRORS, OpenError)
 
 
 def person(environment: Mapping[str, str] = os.environ) -> tuple[str, str]:
@@ -50,57 +49,18 @@ def run(
     Exits with 1 on an error.
     """
     config = loaded_config(config_file)
-    opening = open_directory if changes else _looked_at if opens else _unopened
+    use: DirectoryUse = "change" if changes else "read" if opens else "connect"
     try:
-        return asyncio.run(_done(config, operation, opening))
+        return asyncio.run(_done(config, operation, use))
     except (*SESSION_ERRORS, PermissionError) as error:
         raise fail(error) from None
 
 
-_Opening = Callable[[Config, Clock, list[str]], Awaitable[DirectoryStore]]
-
-
 async def _done(
-    config: Config, operation: Callable[[Session], Awaitable[T]], opening: _Opening
+    config: Config, operation: Callable[[Session], Awaitable[T]], use: DirectoryUse
 ) -> T:
-    clock = SystemClock()
-    warnings: list[str] = []
-    store = await opening(config, clock, warnings)
-    warn(warnings)
-    name, origin = person()
-    session = operator_session(config, store, clock, name=name, origin=origin)
-    try:
-        return await operation(session)
-    finally:
-        await store.close()
-
-
-async def _unopened(config: Config, clock: Clock, warnings: list[str]) -> DirectoryStore:
-    return directory_store(config, clock, warnings)
-
-
-async def _looked_at(config: Config, clock: Clock, warnings: list[str]) -> DirectoryStore:
-    """The directory for questions: nothing is made, nothing is changed."""
-    store = directory_store(config, clock, warnings)
-    try:
-        must_exist(store)
-        await store.look()
-    except BaseException:
-        await store.close()
-        raise
-    return store
-
-
-def is_missing(store: DirectoryStore) -> bool:
-    """Whether there is no file yet; to open it would make one."""
-    path = store.database.path
-    return path is not None and not path.exists()
-
-
-def must_exist(store: DirectoryStore) -> None:
-    """Raises OpeningError when there is no file yet."""
-    if is_missing(store):
-        raise OpeningError(
-            f"there is no {store.database.path} yet; `smtpgate directory upgrade' makes it, as "
-            f"do the first change and the first start"
-        )
+    clock, warnings = SystemClock(), list[str]()
+    async with open_directory(config, clock, warnings, use=use) as store:
+        warn(warnings)
+        name, origin = person()
+        return await operation(operator_session(config, store, clock, name=name, origin=origin))

@@ -16,8 +16,9 @@ from smtpgate.core.secret import Secret, smtp_password
 from smtpgate.demo.client import Sent, send
 from smtpgate.demo.sink import Sink
 from smtpgate.gate.app import Gate
+from smtpgate.gate.directory import open_directory
+from smtpgate.gate.documents import apply_documents
 from smtpgate.gate.initialize import initialize
-from smtpgate.gate.opening import apply_declared, open_directory
 
 IDENTITY: Final = "arn:aws:ses:us-east-1:888888888888:identity/ses-example.com"
 _FILES: Final = Path(str(files("smtpgate.demo"))) / "world"
@@ -82,13 +83,12 @@ async def open_world(folder: Path) -> AsyncIterator[World]:
     (folder / "directory/policies/corrected.json").write_text(corrected(ANNOUNCED))
     await asyncio.to_thread(initialize, folder)
     loaded = load_config(config)
-    store = await open_directory(loaded, SystemClock(), [])
-    _ = await apply_declared(loaded, store, [])
-    gate = Gate(loaded, store)
-    await gate.start()
-    try:
-        yield World(folder, gate, sink)
-    finally:
-        await gate.stop()
-        await store.close()
-        await sink.close()
+    async with open_directory(loaded, SystemClock(), []) as store:
+        _ = await apply_documents(loaded, store, [])
+        gate = Gate(loaded, store)
+        await gate.start()
+        try:
+            yield World(folder, gate, sink)
+        finally:
+            await gate.stop()
+            await sink.close()

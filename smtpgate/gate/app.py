@@ -8,7 +8,6 @@ import signal
 from collections.abc import Callable, Iterable, Mapping, Set
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 from smtpgate.admission import Admission
@@ -16,26 +15,19 @@ from smtpgate.clock import SystemClock
 from smtpgate.config import Config
 from smtpgate.core.events import Event
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
-from smtpgate.core.upstream import CommandError
 from smtpgate.directory.declared.documents import DirectoryError
 from smtpgate.directory.feed import Changes
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.uses import KeyUses
-from smtpgate.gate.ledger import describe_ledger, open_ledger
-from smtpgate.gate.opening import (
-    OpeningError,
-    apply_declared,
-    directory_store,
-    directory_upkeep,
-    journal_of,
-    live_directory,
-    look_at_directory,
-    look_at_journal,
-    open_journal,
-    open_store,
-)
+from smtpgate.gate.clients import new_upstream
+from smtpgate.gate.directory import new_directory, prepare_directory
+from smtpgate.gate.documents import apply_documents
+from smtpgate.gate.errors import OpenError
+from smtpgate.gate.journal import new_journal, start_journal
+from smtpgate.gate.ledger import new_ledger
+from smtpgate.gate.listen import connections_wanted, server_tls, shortage_of_files
+from smtpgate.gate.live import new_live_directory, new_upkeep
 from smtpgate.gate.settings import admission_rules_of, log_of, rules_of
-from smtpgate.gate.state_dir import look_at_state_dir
 from smtpgate.gate.systemd import feed_watchdog_until, notify
 from smtpgate.http import HttpServer, Readiness
 from smtpgate.ledger.watch import LedgerWatch
@@ -43,8 +35,6 @@ from smtpgate.metrics import Metrics
 from smtpgate.pacing import Pacer
 from smtpgate.pipeline import Pipeline
 from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink, Reading
-from smtpgate.relay.pool import PooledUpstream
-from smtpgate.smtp.certificate import ServerTls
 from smtpgate.smtp.credentials import Authenticator
 from smtpgate.smtp.door import Door
 from smtpgate.smtp.intake import Intake
@@ -53,7 +43,6 @@ from smtpgate.smtp.sockets import (
     Sockets,
     most_sockets,
     raise_descriptor_limit,
-    shortage_of_descriptors,
 )
 from smtpgate.smtp.watch import SessionWatch
 from smtpgate.tasks import Offload, TaskOwner
@@ -94,66 +83,6 @@ async def _take(
             on_error(error)
 
 
-async def check(config: Config) -> list[str]:
-    """Read everything that starting would read, change nothing, and say what there is.
-
-    Raises OpeningError, DirectoryError or OSError.
-    """
-    clock, warnings = SystemClock(), list[str]()
-    for tls in _server_tls(config).values():
-        warnings += tls.warnings(config.hostname, clock.now())
-    if (shortage := _shortage_of_descriptors(config)) is not None:
-        warnings.append(shortage)
-    if isinstance(config.log.target, Path) and not config.log.target.parent.is_dir():
-        warnings.append(f"log.target: there is no folder {config.log.target.parent}")
-    _upstream(config, clock, TaskOwner())
-    upstream = config.sole_upstream
-    warnings += look_at_state_dir(config.gate.state_dir)
-    summary = await look_at_directory(config, clock, warnings)
-    journal = await look_at_journal(config, warnings)
-    return [
-        *(f"warning: {warning}" for warning in warnings),
-        *(
-            f"listener {one.name}: {one.address} port {one.port}, tls {one.tls}"
-            for one in config.listeners
-        ),
-        f"upstream {upstream.name}: {upstream.host} port {upstream.port}, tls {upstream.tls}",
-        *summary,
-        describe_ledger(config),
-        journal,
-    ]
-
-
-def _most_connections(config: Config) -> int:
-    return sum(listener.max_connections for listener in config.listeners)
-
-
-def _shortage_of_descriptors(config: Config) -> str | None:
-    return shortage_of_descriptors(_most_connections(config), config.gate.reserved_descriptors)
-
-
-def _server_tls(config: Config) -> dict[str, ServerTls]:
-    """The TLS settings of each listener that has TLS. Raises OSError."""
-    return {
-        listener.name: ServerTls(listener)
-        for listener in config.listeners
-        if listener.cert_file is not None and listener.key_file is not None
-    }
-
-
-def _upstream(
-    config: Config,
-    clock: Clock,
-    tasks: TaskOwner,
-    on_limit: Callable[[int, str], None] | None = None,
-) -> PooledUpstream:
-    upstream = config.sole_upstream
-    try:
-        return PooledUpstream(upstream, clock=clock, tasks=tasks, on_limit=on_limit)
-    except (OSError, CommandError) as error:
-        raise OSError(f"upstream.{upstream.name}: {error}") from None
-
-
 def _new_message_id(at: datetime) -> str:
     return message_id(at, os.urandom(RANDOM_OCTETS))
 
@@ -176,7 +105,7 @@ class Gate:
         self.store = store
         self.clock = clock or SystemClock()
         self.log = log_of(config, self.clock)
-        self.tls = _server_tls(config)
+        self.tls = server_tls(config)
         self.metrics = self._metrics()
         self.tasks = TaskOwner()
         self._for_life, self._rechecks = TaskOwner(), TaskOwner()
@@ -185,21 +114,21 @@ class Gate:
         self._drift = 0
         self.readiness = self._readiness()
         told = _Events(self.log, self.metrics, on_error=self.log.error)
-        self.directory = live_directory(config, store, self.clock, self._note_changes, told)
+        self.directory = new_live_directory(config, store, self.clock, self._note_changes, told)
         self.metrics.watch(self.directory.readings)
         self.metrics.watch(lambda: [Reading("smtpgate_directory_drift", self._drift)])
         self.uses = KeyUses(store, on_error=self.log.error)
         hostname = config.hostname
-        self.journal = journal_of(config, self.clock, told, self.log.error)
+        self.journal = new_journal(config, self.clock, told, self.log.error)
         self.readiness.add("journal", self.journal.check)
         self.metrics.watch(self.journal.readings)
         events = _Events(told, self.uses, self.journal, on_error=self.log.error)
-        self.upkeep = directory_upkeep(
-            config, store, self.clock, hostname=hostname, events=events, on_error=self.log.error
+        self.upkeep = new_upkeep(
+            config, store, self.clock, events=events, on_error=self.log.error
         )
-        self.upstream = _upstream(config, self.clock, self.tasks, self._note_limit)
+        self.upstream = new_upstream(config, self.clock, self.tasks, self._note_limit)
         self.metrics.watch(self.upstream.readings)
-        self.ledger = open_ledger(config)
+        self.ledger = new_ledger(config)
         self.ledger_watch = self._watched_ledger(told)
         self.pacer = Pacer(
             self.ledger_watch, max_wait_s=config.limits.max_wait_s, clock=self.clock
@@ -347,7 +276,7 @@ class Gate:
     async def open(self) -> None:
         """Open everything that a start may lack but the directory; nobody is answered yet.
 
-        Raises OSError naming what cannot be bound, OpeningError naming what cannot be opened.
+        Raises OSError naming what cannot be bound, OpenError naming what cannot be opened.
         """
         self._is_open = True
         try:
@@ -357,8 +286,8 @@ class Gate:
                 self.http.open()
             await self.ledger_watch.look()
             self._must_have_fit_ledger()
-            await open_journal(self.journal)
-        except (OpeningError, OSError):
+            await start_journal(self.journal)
+        except (OpenError, OSError):
             await self.stop(drain_s=0)
             raise
 
@@ -391,7 +320,7 @@ class Gate:
 
     def _must_have_fit_ledger(self) -> None:
         if self.ledger_watch.is_unfit:
-            raise OpeningError(f"ledger: {self.ledger_watch.problem}")
+            raise OpenError(f"ledger: {self.ledger_watch.problem}")
 
     async def stop(self, drain_s: float | None = None, finish_s: float | None = None) -> None:
         """Drain: no new connections, 421 to idle sessions, running transactions finish.
@@ -459,12 +388,12 @@ class Gate:
     async def open_directory(self) -> None:
         """Open the directory, and apply what its documents changed.
 
-        Raises OpeningError or DirectoryError, and has changed nothing of it then.
+        Raises OpenError or DirectoryError, and has changed nothing of it then.
         """
         try:
-            await open_store(self.store, registers=self.config.directory.apply is None)
+            await prepare_directory(self.store, registers=self.config.directory.apply is None)
             await self._apply()
-        except (DirectoryError, OpeningError):
+        except (DirectoryError, OpenError):
             await self.stop(drain_s=0)
             raise
 
@@ -483,7 +412,7 @@ class Gate:
 
     async def _apply(self) -> None:
         warnings: list[str] = []
-        plan = await apply_declared(self.config, self.store, warnings)
+        plan = await apply_documents(self.config, self.store, warnings)
         self._drift = len(plan.drift)
         for warning in warnings:
             self.log.note("warning", "directory", problem=warning)
@@ -521,11 +450,11 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def serve(config: Config) -> None:
     """Run a gate until SIGTERM or SIGINT; SIGHUP applies the directory's documents again.
 
-    Raises OpeningError, DirectoryError or OSError when it cannot start. Everything is opened
+    Raises OpenError, DirectoryError or OSError when it cannot start. Everything is opened
     before anything is applied, since other hosts may share the directory.
     """
     warnings: list[str] = []
-    store = directory_store(config, SystemClock(), warnings)
+    store = new_directory(config, SystemClock(), warnings)
     try:
         gate = Gate(config, store)
         for warning in warnings:
@@ -534,7 +463,7 @@ async def serve(config: Config) -> None:
         await gate.open_directory()
         await _serve(gate)
     except DirectoryUnavailableError as error:
-        raise OpeningError(f"directory: {error}") from None
+        raise OpenError(f"directory: {error}") from None
     finally:
         await store.close()
 
@@ -546,7 +475,7 @@ async def _serve(gate: Gate) -> None:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: gate.tasks.start(gate.reload()))
     gate.warn_of_certificates()
-    if (shortage := _shortage_of_descriptors(gate.config)) is not None:
+    if (shortage := shortage_of_files(gate.config)) is not None:
         gate.log.note("warning", "open files", problem=shortage)
     await gate.start()
     notify("READY=1")
@@ -562,6 +491,6 @@ async def _serve(gate: Gate) -> None:
 
 def run(config: Config) -> None:
     """Run :func:`serve` on uvloop where there is one: its TLS takes a tenth of the memory."""
-    raise_descriptor_limit(_most_connections(config) + config.gate.reserved_descriptors)
+    raise_descriptor_limit(connections_wanted(config) + config.gate.reserved_descriptors)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(serve(config))

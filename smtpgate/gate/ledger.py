@@ -1,18 +1,21 @@
-"""Which ledger there is, by configuration."""
+"""The ledger of sending limits: a SQLite file, Redis or memory, by configuration."""
 
 import importlib
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import cast
 
 from smtpgate.config import Config
 from smtpgate.config.toml import reason
+from smtpgate.gate.errors import OpenError
 from smtpgate.ledger.memory import MemoryLedger
 from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.ports import Ledger
 
 
-def open_ledger(config: Config) -> Ledger:
-    """The configured ledger; nothing is asked of its store yet. Raises OSError."""
+def new_ledger(config: Config) -> Ledger:
+    """The configured ledger; nothing is asked of its store yet. Raises OpenError."""
     settings = config.ledger
     if settings.kind == "redis":
         return _redis_ledger(config)
@@ -25,10 +28,20 @@ def open_ledger(config: Config) -> Ledger:
     )
 
 
-def describe_ledger(config: Config) -> str:
-    """Where sending limits are counted, without secrets.
+@asynccontextmanager
+async def open_ledger(config: Config) -> AsyncIterator[Ledger]:
+    """The configured ledger, closed afterwards. Raises OpenError."""
+    ledger = new_ledger(config)
+    try:
+        yield ledger
+    finally:
+        await ledger.close()
 
-    Raises OSError when the ledger of this configuration cannot be made.
+
+def describe_ledger(config: Config) -> str:
+    """Where sending limits are counted, in a line without secrets.
+
+    Raises OpenError when the ledger of this configuration cannot be made.
     """
     settings = config.ledger
     if settings.kind == "sqlite":
@@ -45,7 +58,7 @@ def _make_state_dir(config: Config) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         text = f"gate.state_dir: {folder} cannot be made: {reason(error)}"
-        raise OSError(f"{text}; name a folder that the service may write") from None
+        raise OpenError(f"{text}; name a folder that the service may write") from None
 
 
 def _redis_ledger(config: Config) -> Ledger:
@@ -58,13 +71,13 @@ def _redis_ledger(config: Config) -> Ledger:
             raise
         text = 'ledger.kind: "redis" needs a package that is not installed'
         cure = f"{sys.prefix}/bin/pip install '.[redis]', in smtpgate's source folder"
-        raise OSError(f"{text}: {cure}") from None
+        raise OpenError(f"{text}: {cure}") from None
     try:
         ledger = module.RedisLedger(
             settings.server_url.value, timeout_s=settings.timeout_s, lease_s=settings.lease_s
         )
     except (ValueError, TypeError) as error:
-        # What a URL holds is not repeated: it may be a password.
+        # The URL is not repeated: it may hold a password.
         text = f"means nothing to the client ({type(error).__name__})"
-        raise OSError(f"ledger.url: {text}") from None
+        raise OpenError(f"ledger.url: {text}") from None
     return cast("Ledger", ledger)

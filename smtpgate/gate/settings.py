@@ -3,13 +3,14 @@
 from smtpgate.admission import AdmissionRules
 from smtpgate.config import Config
 from smtpgate.config.toml import reason
+from smtpgate.gate.errors import OpenError
 from smtpgate.log import JsonLog
 from smtpgate.pipeline import Rules
 from smtpgate.ports import Clock
 
 
 def log_of(config: Config, clock: Clock) -> JsonLog:
-    """The log. Raises OSError that names the key."""
+    """The log. Raises OpenError."""
     try:
         return JsonLog(
             str(config.log.target),
@@ -20,7 +21,7 @@ def log_of(config: Config, clock: Clock) -> JsonLog:
         )
     except OSError as error:
         text = f"log.target: {config.log.target} cannot be opened: {reason(error)}"
-        raise OSError(f"{text}; name a file in a folder that the service may write") from None
+        raise OpenError(f"{text}; name a file in a folder that the service may write") from None
 
 
 def rules_of(config: Config, hostname: str) -> Rules:

@@ -36,12 +36,12 @@ class JournalReader:
     """Reads records. Every method raises JournalUnavailableError."""
 
     def __init__(self, store: JournalStore, key: TermKey) -> None:
-        self._store = store
+        self.store = store
         self._key = key
 
     async def get(self, record_id: str) -> Record | None:
         """The record of that id."""
-        async with self._store.reading() as connection:
+        async with self.store.reading() as connection:
             query = select(*COLUMNS).where(records.c.id == record_id)
             found = (await connection.execute(query)).one_or_none()
             if found is None:
@@ -74,7 +74,7 @@ class JournalReader:
 
     async def _hours(self, search: Search, now: datetime) -> Iterable[Sequence[int]]:
         """The hours to look through, from the last to the first, in growing spans."""
-        async with self._store.reading() as connection:
+        async with self.store.reading() as connection:
             first_us = (await connection.execute(_received(records.c.id))).scalar()
         if first_us is None:
             return ()
@@ -122,7 +122,7 @@ class JournalReader:
         """About how many records there are, from when to when, and how many have no verdict."""
         seqs = select(func.min(records.c.seq), func.max(records.c.seq))
         open_ = select(func.count()).where(records.c.outcome == "relaying")
-        async with self._store.reading() as connection:
+        async with self.store.reading() as connection:
             first, last = (await connection.execute(seqs)).one()
             oldest = (await connection.execute(_received(records.c.id))).scalar()
             latest = (await connection.execute(_received(records.c.id.desc()))).scalar()
@@ -135,16 +135,16 @@ class JournalReader:
 
     async def follower(self) -> "Follower":
         """What tells of everything that comes to an end from now on."""
-        follower = Follower(self._store)
+        follower = Follower(self.store)
         await follower.poll()
         return follower
 
     async def _rows(self, query: Select[Any]) -> list[Row]:
-        async with self._store.reading() as connection:
+        async with self.store.reading() as connection:
             return [Row._make(found) for found in await connection.execute(query)]
 
     async def _with_texts(self, rows: Sequence[Row]) -> list[Record]:
-        async with self._store.reading() as connection:
+        async with self.store.reading() as connection:
             return await _records(connection, rows)
 
 
@@ -152,7 +152,7 @@ class Follower:
     """Tells of each record once, when it has its verdict."""
 
     def __init__(self, store: JournalStore) -> None:
-        self._store = store
+        self.store = store
         self._overlap = 0 if store.database.is_sqlite else _OVERLAP
         self._last: int | None = None
         self._pending: set[int] = set()
@@ -160,7 +160,7 @@ class Follower:
 
     async def poll(self) -> Sequence[Record]:
         """What has come to an end since the last time; the first time nothing."""
-        async with self._store.reading() as connection:
+        async with self.store.reading() as connection:
             if self._last is None:
                 await self._begin(connection)
                 return ()

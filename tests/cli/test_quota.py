@@ -10,7 +10,7 @@ import pytest
 from smtpgate.config import load_config
 from smtpgate.core.account import SendingLimits
 from smtpgate.core.limits import Charge, Subject
-from smtpgate.gate.ledger import open_ledger
+from smtpgate.gate.ledger import new_ledger
 from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk
 
 ARN: Final = f"arn:aws:ses:us-east-1:{OWNER}:identity/ses-example.com"
@@ -48,7 +48,7 @@ def send(office: Desk, recipients: int, *charges: Charge) -> None:
     """Have the ledger count recipients."""
 
     async def count() -> None:
-        ledger = open_ledger(load_config(office.config))
+        ledger = new_ledger(load_config(office.config))
         now = datetime.now(UTC)
         await ledger.commit(await ledger.reserve(charges, recipients, now), recipients, now)
         await ledger.close()

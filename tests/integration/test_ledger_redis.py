@@ -17,7 +17,7 @@ from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.events import Event, LedgerClockChanged
 from smtpgate.core.limits import Charge, LimitExceededError, Reservation, Subject
 from smtpgate.gate.app import Gate
-from smtpgate.gate.opening import OpeningError
+from smtpgate.gate.errors import OpenError
 from smtpgate.ledger.redis import RedisLedger
 from smtpgate.ledger.watch import LedgerWatch
 from smtpgate.ports import LedgerUnavailableError, LedgerUnfitError
@@ -323,9 +323,7 @@ async def test_a_node_of_a_cluster_is_refused_at_once_and_the_gate_does_not_star
                 await work
             assert loop.time() - started < TIMEOUT_S
     sections = f'[ledger]\nkind = "redis"\nurl = "{server.url}"'
-    with pytest.raises(
-        OpeningError, match=r"^ledger: it is a node of a cluster; name one server"
-    ):
+    with pytest.raises(OpenError, match=r"^ledger: it is a node of a cluster; name one server"):
         async with open_gate(tmp_path, sections=sections):
             pass
 

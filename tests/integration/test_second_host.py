@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from smtpgate.gate.app import serve
-from smtpgate.gate.opening import OpeningError
+from smtpgate.gate.errors import OpenError
 from tests.support.databases import Databases
 from tests.support.documents import content, noted
 from tests.support.hosts import change, config_of, host, share, smtpgate, started
@@ -29,7 +29,7 @@ async def test_a_start_without_the_journal_s_key_changes_nothing_and_with_it_kee
         before, seen = await content(store), await noted(store)
         shutil.copy(one / "private/master.key", two / "private/master.key")
         for _ in range(2):
-            with pytest.raises(OpeningError, match=r"copy journal\.key from a host"):
+            with pytest.raises(OpenError, match=r"copy journal\.key from a host"):
                 await serve(config_of(two))
             assert (await content(store), await noted(store)) == (before, seen)
         (two / "state").mkdir(exist_ok=True)

@@ -61,7 +61,6 @@ _COMMANDS_WITH_STORES: Final = frozenset(
         "key",
         "quota",
         "quota_view",
-        "session",
         "usage",
         "user",
     }

@@ -12,8 +12,8 @@ from smtpgate.clock import SystemClock
 from smtpgate.config import Config, load_config
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.app import Gate
+from smtpgate.gate.directory import open_directory
 from smtpgate.gate.initialize import Sample, initialize
-from smtpgate.gate.opening import directory_store, open_directory
 
 
 def change(folder: Path, old: str, new: str, name: str = "smtpgate.toml") -> None:
@@ -61,26 +61,22 @@ def config_of(folder: Path) -> Config:
 async def started(folder: Path) -> AsyncIterator[Gate]:
     """A gate that has come up as ``serve`` brings it up."""
     config = config_of(folder)
-    store = directory_store(config, SystemClock(), [])
-    gate = Gate(config, store)
-    try:
-        await gate.open()
-        await gate.open_directory()
-        await gate.start()
-        yield gate
-    finally:
-        await gate.stop(drain_s=0)
-        await store.close()
+    async with open_directory(config, SystemClock(), [], use="connect") as store:
+        gate = Gate(config, store)
+        try:
+            await gate.open()
+            await gate.open_directory()
+            await gate.start()
+            yield gate
+        finally:
+            await gate.stop(drain_s=0)
 
 
 @asynccontextmanager
 async def directory_of(folder: Path) -> AsyncIterator[DirectoryStore]:
     """Its directory, open."""
-    store = await open_directory(config_of(folder), SystemClock(), [])
-    try:
+    async with open_directory(config_of(folder), SystemClock(), []) as store:
         yield store
-    finally:
-        await store.close()
 
 
 async def smtpgate(folder: Path, *words: str) -> str:

@@ -21,7 +21,9 @@ from smtpgate.core.secret import Secret, smtp_password
 from smtpgate.demo.sink import Sink
 from smtpgate.demo.verify import verify
 from smtpgate.gate.app import Gate
-from smtpgate.gate.opening import apply_declared, journal_store, open_directory
+from smtpgate.gate.directory import open_directory
+from smtpgate.gate.documents import apply_documents
+from smtpgate.gate.journal import new_journal_store
 from smtpgate.ports import Clock
 from smtpgate.signing.private_keys import dns_record, generate_private_key, load_private_key
 from tests.support.dialog import Dialog, close_dialogs
@@ -196,17 +198,16 @@ async def open_gate(
     (folder / "master.key").chmod(0o600)
     loaded = load_config(config)
     await _furnish(folder)
-    store = await open_directory(loaded, clock or SystemClock(), [])
-    await apply_declared(loaded, store, [])
-    gate = Gate(loaded, store, clock=clock)
-    try:
-        await gate.start()
-        yield gate, sink
-    finally:
-        await close_dialogs()
-        await gate.stop(drain_s=0, finish_s=0)
-        await store.close()
-        await sink.close()
+    async with open_directory(loaded, clock or SystemClock(), []) as store:
+        await apply_documents(loaded, store, [])
+        gate = Gate(loaded, store, clock=clock)
+        try:
+            await gate.start()
+            yield gate, sink
+        finally:
+            await close_dialogs()
+            await gate.stop(drain_s=0, finish_s=0)
+            await sink.close()
 
 
 async def _furnish(folder: Path) -> None:
@@ -230,9 +231,9 @@ async def _begin(folder: Path) -> None:
     )
     config = load_config(plain)
     plain.unlink()
-    store = await open_directory(config, SystemClock(), [])
-    await store.close()
-    journal = journal_store(config)
+    async with open_directory(config, SystemClock(), []):
+        pass
+    journal = new_journal_store(config)
     await journal.open(may_upgrade=True)
     await journal.close()
 

@@ -15,8 +15,9 @@ from smtpgate.directory.declared.documents import DirectoryError
 from smtpgate.directory.keys import secret_place
 from smtpgate.directory.sealing import new_master_key
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.gate.app import Gate, check, serve
-from smtpgate.gate.opening import OpeningError
+from smtpgate.gate.app import Gate, serve
+from smtpgate.gate.check import check
+from smtpgate.gate.errors import OpenError
 from tests.support.documents import content, noted, present
 from tests.support.hosts import change, config_of, directory_of, host, smtpgate, started
 from tests.support.reference import README
@@ -178,7 +179,7 @@ async def test_a_start_that_fails_has_changed_nothing_of_the_directory(
         before, seen = await content(gate.store), await noted(gate.store)
         await join(one, two)
         spoil(two)
-        with pytest.raises((OpeningError, OSError)):
+        with pytest.raises((OpenError, OSError)):
             await serve(config_of(two))
         assert (await content(gate.store), await noted(gate.store)) == (before, seen)
     while _TAKEN:
@@ -213,7 +214,7 @@ async def test_a_missing_journal_key_is_told_with_where_to_get_it(
         pass
     await join(one, two)
     lack_journal_key(two)
-    with pytest.raises(OpeningError) as refusal:
+    with pytest.raises(OpenError) as refusal:
         await serve(config_of(two))
     told = str(refusal.value)
     assert f"{two}/state/journal.key: is missing, and only with that key" in told

@@ -15,8 +15,9 @@ from smtpgate.config import load_config
 from smtpgate.core.limits import Subject
 from smtpgate.directory.quotas import Quota, QuotaPlace, set_quota
 from smtpgate.gate.app import Gate
-from smtpgate.gate.ledger import describe_ledger, open_ledger
-from smtpgate.gate.opening import open_directory
+from smtpgate.gate.directory import open_directory
+from smtpgate.gate.errors import OpenError
+from smtpgate.gate.ledger import describe_ledger, new_ledger
 from smtpgate.ledger.memory import MemoryLedger
 from smtpgate.ledger.sqlite import SqliteLedger
 from tests.support.dialog import close_dialogs
@@ -259,15 +260,14 @@ async def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
     async with open_gate(tmp_path, replace=at_most(2)) as (gate, _):
         assert (await send(await login(gate), to=TWO)).startswith("250")
     loaded = load_config(tmp_path / "smtpgate.toml")
-    store = await open_directory(loaded, SystemClock(), [])
-    again = Gate(loaded, store)
-    await again.start()
-    try:
-        assert "max-24h-send" in await send(await login(again))
-    finally:
-        await close_dialogs()
-        await again.stop(drain_s=0)
-        await store.close()
+    async with open_directory(loaded, SystemClock(), []) as store:
+        again = Gate(loaded, store)
+        await again.start()
+        try:
+            assert "max-24h-send" in await send(await login(again))
+        finally:
+            await close_dialogs()
+            await again.stop(drain_s=0)
     assert loaded.gate.state_dir == tmp_path / "state"
     assert loaded.gate.state_dir.stat().st_mode & 0o777 == 0o700
     assert loaded.ledger_path.stat().st_mode & 0o777 == 0o600
@@ -314,8 +314,8 @@ async def test_a_state_folder_that_cannot_be_made_stops_the_start(tmp_path: Path
         pass
     config = tmp_path / "smtpgate.toml"
     config.write_text(config.read_text().replace("[gate]", '[gate]\nstate_dir = "log/state"'))
-    with pytest.raises(OSError, match=r"gate\.state_dir: .*/log/state cannot be made: "):
-        open_ledger(load_config(config))
+    with pytest.raises(OpenError, match=r"gate\.state_dir: .*/log/state cannot be made: "):
+        new_ledger(load_config(config))
 
 
 async def test_a_redis_ledger_without_its_client_says_what_to_install(
@@ -331,8 +331,8 @@ async def test_a_redis_ledger_without_its_client_says_what_to_install(
         if module in own or module.partition(".")[0] == "redis":
             monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "redis", None)
-    for use in (open_ledger, describe_ledger):
-        with pytest.raises(OSError, match=r"not installed: .*/bin/pip install '\.\[redis\]'"):
+    for use in (new_ledger, describe_ledger):
+        with pytest.raises(OpenError, match=r"not installed: .*/bin/pip install '\.\[redis\]'"):
             use(load_config(config))
 
 
@@ -344,8 +344,8 @@ async def test_a_url_that_means_nothing_is_not_repeated(tmp_path: Path) -> None:
     with config.open("a") as file:
         file.write('[ledger]\nkind = "redis"\nurl_file = "redis.url"\n')
     loaded = load_config(config)
-    for use in (open_ledger, describe_ledger):
-        with pytest.raises(OSError, match="means nothing to the client") as refusal:
+    for use in (new_ledger, describe_ledger):
+        with pytest.raises(OpenError, match="means nothing to the client") as refusal:
             use(loaded)
         assert "sesame" not in str(refusal.value)
     (tmp_path / "redis.url").write_text("redis://:sesame@127.0.0.1/0\n")

@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 
 from smtpgate.gate.app import Gate
-from smtpgate.gate.opening import apply_declared
+from smtpgate.gate.documents import apply_documents
 from tests.support.clock import MovableClock, move_loop, on_movable_loop
 from tests.support.dialog import Dialog
 from tests.support.inprocess import MESSAGE, auth_plain, client_tls, login, open_gate, send
@@ -179,7 +179,7 @@ async def test_only_the_sessions_of_the_key_that_was_named_are_looked_at(
         mailer, intern = await login(gate), await login(gate, "AKIAINTERN0000000000")
         change(tmp_path, ACCOUNT, 'status = "paused"\npaused_reason = "unpaid"')
         await gate.directory.stop()  # so that the feed tells nothing
-        assert (await apply_declared(gate.config, gate.store, [])).steps
+        assert (await apply_documents(gate.config, gate.store, [])).steps
         gate.directory.cache.clear()
         await gate.directory_changed({"AKIAMAILER0000000000"}, set())
         assert (await mailer.reply()).startswith("421 4.7.0 Sending paused")

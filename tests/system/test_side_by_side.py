@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from smtpgate.config import load_config
-from smtpgate.gate.app import check
+from smtpgate.gate.check import check
 from smtpgate.signing.private_keys import generate_private_key
 from tests.bench.side_by_side import write_gate
 

@@ -1,0 +1,119 @@
+"""``smtpgate check-config``: reads everything that a start would read, and changes nothing."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from smtpgate.clock import SystemClock
+from smtpgate.config import Config
+from smtpgate.directory.counts import counted, in_words
+from smtpgate.directory.sealing import MasterKeyError
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.directory.upgrade import SCHEMA as DIRECTORY_SCHEMA
+from smtpgate.gate.clients import new_upstream
+from smtpgate.gate.directory import is_missing, open_directory
+from smtpgate.gate.documents import documents_summary, planned_steps, read_documents
+from smtpgate.gate.errors import OpenError
+from smtpgate.gate.journal import JOURNAL_TROUBLES, journal_error, new_journal_store
+from smtpgate.gate.ledger import describe_ledger
+from smtpgate.gate.listen import server_tls, shortage_of_files
+from smtpgate.gate.state_dir import look_at_state_dir
+from smtpgate.journal.store import SCHEMA as JOURNAL_SCHEMA
+from smtpgate.journal.store import JournalStore
+from smtpgate.ports import Clock, DirectoryUnavailableError
+from smtpgate.sql.upgrade import SchemaError, is_upgradable
+from smtpgate.tasks import TaskOwner
+
+
+async def check(config: Config) -> list[str]:
+    """What a start would find and do, a line each, warnings first.
+
+    Raises OpenError or DirectoryError.
+    """
+    clock, warnings = SystemClock(), list[str]()
+    for tls in server_tls(config).values():
+        warnings += tls.warnings(config.hostname, clock.now())
+    if (shortage := shortage_of_files(config)) is not None:
+        warnings.append(shortage)
+    if isinstance(config.log.target, Path) and not config.log.target.parent.is_dir():
+        warnings.append(f"log.target: there is no folder {config.log.target.parent}")
+    new_upstream(config, clock, TaskOwner())
+    upstream = config.sole_upstream
+    warnings += look_at_state_dir(config.gate.state_dir)
+    summary = await _about_directory(config, clock, warnings)
+    journal = await _about_journal(config, warnings)
+    return [
+        *(f"warning: {warning}" for warning in warnings),
+        *(
+            f"listener {one.name}: {one.address} port {one.port}, tls {one.tls}"
+            for one in config.listeners
+        ),
+        f"upstream {upstream.name}: {upstream.host} port {upstream.port}, tls {upstream.tls}",
+        *summary,
+        describe_ledger(config),
+        journal,
+    ]
+
+
+async def _about_directory(config: Config, clock: Clock, warnings: list[str]) -> list[str]:
+    """What a start would find in the directory, and what it would apply to it."""
+    async with open_directory(config, clock, warnings, use="connect") as store:
+        try:
+            return [line async for line in _looked_at(config, store, warnings)]
+        except (DirectoryUnavailableError, MasterKeyError, SchemaError) as error:
+            raise OpenError(f"directory: {error}") from None
+
+
+async def _looked_at(
+    config: Config, store: DirectoryStore, warnings: list[str]
+) -> AsyncIterator[str]:
+    declared = None
+    if config.directory.apply is not None:
+        declared = await read_documents(store, config.directory.apply)
+        warnings += declared.warnings
+        yield documents_summary(config.directory.apply, declared)
+    if is_missing(store):
+        yield f"directory: {store.database.name}, to be made by the first start"
+    elif await is_upgradable(store.database, DIRECTORY_SCHEMA):
+        yield f"directory: {store.database.name}, to be upgraded by the next start"
+    else:
+        _ = await store.look()
+        yield f"directory: {store.database.name}: {await _counted(store)}"
+        if declared is not None:
+            for line in await planned_steps(config, store, declared):
+                yield line
+
+
+async def _counted(store: DirectoryStore) -> str:
+    async with store.reading() as connection:
+        return in_words(await counted(connection))
+
+
+async def _about_journal(config: Config, warnings: list[str]) -> str:
+    """Where the journal is kept, and what a start would find there.
+
+    A fault of a journal that mail does not wait for is a warning.
+    """
+    journal = config.journal
+    if not journal.enabled:
+        return "journal: off"
+    store, found = new_journal_store(config), ""
+    try:
+        found = await _journal_found(store)
+    except (*JOURNAL_TROUBLES, OSError) as error:
+        if journal.on_failure == "refuse":
+            raise journal_error(error) from None
+        warnings.append(str(journal_error(error)))
+    finally:
+        await store.close()
+    return f"journal: {store.database.name}{found}, for {journal.max_age_days} days"
+
+
+async def _journal_found(store: JournalStore) -> str:
+    path = store.database.path
+    if path is not None and not path.exists():
+        return ", to be made by the first start"
+    if await is_upgradable(store.database, JOURNAL_SCHEMA):
+        return ", to be upgraded by the next start"
+    await store.look()
+    await store.read_some()
+    return ""

@@ -1,0 +1,87 @@
+"""The journal, opened for questions or for the records of a gate."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Final
+
+from smtpgate.config import Config
+from smtpgate.gate.databases import new_database
+from smtpgate.gate.errors import OpenError
+from smtpgate.journal.absent import NoJournal
+from smtpgate.journal.live import JournalSettings, LiveJournal
+from smtpgate.journal.reader import JournalReader
+from smtpgate.journal.store import JournalStore
+from smtpgate.journal.terms import TermKey, TermKeyError
+from smtpgate.ports import Clock, EventSink, JournalUnavailableError
+from smtpgate.sql.upgrade import SchemaError
+
+TERM_KEY: Final = "journal.key"
+JOURNAL_TROUBLES: Final = (JournalUnavailableError, SchemaError, TermKeyError)
+
+
+def new_journal_store(config: Config) -> JournalStore:
+    """The configured journal, not opened yet. Raises OpenError."""
+    url, unavailable = config.journal_url, JournalUnavailableError
+    database = new_database("journal", config.journal, url, unavailable)
+    return JournalStore(database=database, key_file=config.gate.state_dir / TERM_KEY)
+
+
+@asynccontextmanager
+async def open_journal_reader(config: Config) -> AsyncIterator[JournalReader]:
+    """The journal, opened for questions; nothing of it is made or changed.
+
+    Raises OpenError or OSError.
+    """
+    if not config.journal.enabled:
+        raise OpenError("journal.enabled is false: there is no journal to look into")
+    store = new_journal_store(config)
+    try:
+        yield JournalReader(store, await _look(store))
+    finally:
+        await store.close()
+
+
+async def _look(store: JournalStore) -> TermKey:
+    path = store.database.path
+    try:
+        if path is not None and not path.exists():
+            raise SchemaError(f"there is no {path} yet; the first start makes it")
+        return await store.look()
+    except JOURNAL_TROUBLES as error:
+        raise OpenError(f"journal: {error}") from None
+
+
+def new_journal(
+    config: Config, clock: Clock, events: EventSink, on_error: Callable[[BaseException], None]
+) -> LiveJournal | NoJournal:
+    """The journal of a gate, not started yet. Raises OpenError."""
+    journal = config.journal
+    if not journal.enabled:
+        return NoJournal()
+    store = new_journal_store(config)
+    settings = JournalSettings(
+        keep_recipients=journal.recipients,
+        keep_subject=journal.subject,
+        max_age=timedelta(days=journal.max_age_days),
+        max_octets=journal.max_octets,
+        is_needed=journal.on_failure == "refuse",
+        may_upgrade=store.database.is_sqlite,
+    )
+    return LiveJournal(store, settings, clock=clock, events=events, on_error=on_error)
+
+
+async def start_journal(journal: LiveJournal | NoJournal) -> None:
+    """Start a journal. Raises OpenError."""
+    try:
+        await journal.start()
+    except (*JOURNAL_TROUBLES, OSError) as error:
+        raise journal_error(error) from None
+
+
+def journal_error(error: Exception) -> OpenError:
+    """The error of a journal that cannot be opened, with the cure where one is known."""
+    cure = ""
+    if "damaged" in str(error):
+        cure = "; or move it away with its -wal and -shm, and the gate makes a new one"
+    return OpenError(f"journal: {error}{cure}")

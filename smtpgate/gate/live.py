@@ -1,0 +1,58 @@
+"""The directory while a gate runs: the path of messages reads it, upkeep checks identities."""
+
+from collections.abc import Callable
+from random import SystemRandom
+
+from smtpgate.config import Config
+from smtpgate.directory.change import Actor
+from smtpgate.directory.feed import Changes
+from smtpgate.directory.live import LiveDirectory, LiveSettings
+from smtpgate.directory.registry import DirectoryRegistry
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.gate.clients import new_resolver
+from smtpgate.ports import Clock, EventSink
+from smtpgate.upkeep.worker import Upkeep
+
+
+def new_live_directory(
+    config: Config,
+    store: DirectoryStore,
+    clock: Clock,
+    on_changes: Callable[[Changes], None] | None = None,
+    events: EventSink | None = None,
+) -> LiveDirectory:
+    """The directory as the path of a message reads it; started, it follows changes."""
+    return LiveDirectory(
+        store,
+        store.loader(
+            config.default_limits,
+            address_tag_idiom=config.policy.address_tag_idiom,
+        ),
+        settings=LiveSettings(
+            max_octets=config.directory.cache_octets, max_stale_s=config.directory.max_stale_s
+        ),
+        clock=clock,
+        on_changes=on_changes,
+        events=events,
+    )
+
+
+def new_upkeep(
+    config: Config,
+    store: DirectoryStore,
+    clock: Clock,
+    *,
+    events: EventSink,
+    on_error: Callable[[BaseException], None],
+) -> Upkeep:
+    """The task that checks the identities of the directory, beside a running gate."""
+    actor = Actor("smtpgate serve", config.hostname)
+    return Upkeep(
+        DirectoryRegistry(store, actor, "recheck"),
+        new_resolver(config),
+        label=config.directory.verification_label,
+        clock=clock,
+        chance=SystemRandom().random,
+        events=events,
+        on_error=on_error,
+    )
