@@ -21,7 +21,17 @@ from typing import Any, Final, NamedTuple
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    MasterDownError,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
 from smtpgate.ports import LedgerUnavailableError, LedgerUnfitError
 from smtpgate.tasks import TaskOwner
@@ -37,6 +47,11 @@ _PAID_WITHIN_S: Final = 0.1
 # At one in half a second it is longer than a lease: then it stays counted.
 _MAX_TRIES: Final = 2000
 _DICE: Final = SystemRandom()
+_INSTEAD: Final = "name one server, or the primary of several"
+_A_CLUSTER: Final = f"it is a node of a cluster; {_INSTEAD}"
+_KEEPS_NOTHING: Final = f"it is not a server that keeps data; {_INSTEAD}"
+# MOVED is an AskError too.
+_CLUSTER_ERRORS: Final = (AskError, ClusterCrossSlotError, ClusterDownError, TryAgainError)
 
 
 class InDoubtLedgerError(LedgerUnavailableError):
@@ -209,9 +224,7 @@ class Link:
                     call.sent += 1
                 answers = await _run(connection, group)
         except LedgerUnfitError as error:
-            self._put_off(group, str(error))
-            while self._waiting:
-                self._waiting.popleft().fail_unfit(str(error))
+            self._give_up(group, str(error))
             return False
         except Exception as error:  # noqa: BLE001 - the callers get it, whatever it was
             await self._drop()
@@ -230,8 +243,17 @@ class Link:
         if refused:
             # It may have become a replica, or be full: ask anew who serves this name.
             await self._drop()
-            self._put_off(refused)
+            if any(map(_is_of_cluster, answers)):
+                self._give_up(refused, _A_CLUSTER)
+            else:
+                self._put_off(refused)
         return not refused
+
+    def _give_up(self, group: Iterable[_Call], problem: str) -> None:
+        """Fail these and all that wait: the server will not become another one."""
+        self._put_off(group, problem)
+        while self._waiting:
+            self._waiting.popleft().fail_unfit(problem)
 
     def _put_off(self, group: Iterable[_Call], problem: str = "") -> None:
         """Put those whose callers still wait back, first in the line."""
@@ -278,13 +300,17 @@ async def _must_be_one_server(connection: AbstractConnection) -> None:
         (answer,) = await _ask(connection, [("HELLO",)])
     except AuthenticationError:  # the first question will say so
         return
-    if isinstance(answer, ResponseError):  # older than Redis 6
+    if isinstance(answer, ResponseError):  # older than Redis 6; a cluster's errors will show
         return
     facts = dict(zip(answer[::2], answer[1::2], strict=False))
     mode = facts.get(b"mode", b"standalone")
     if mode != b"standalone":
-        kind = "a node of a cluster" if mode == b"cluster" else "not a server that keeps data"
-        raise LedgerUnfitError(f"it is {kind}; name one server, or the primary of several")
+        raise LedgerUnfitError(_A_CLUSTER if mode == b"cluster" else _KEEPS_NOTHING)
+
+
+def _is_of_cluster(answer: object) -> bool:
+    """Whether it is an error that only a node of a cluster has."""
+    return isinstance(answer, _CLUSTER_ERRORS) and not isinstance(answer, MasterDownError)
 
 
 async def _is_stale(connection: AbstractConnection) -> bool:

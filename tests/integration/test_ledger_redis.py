@@ -19,6 +19,7 @@ from smtpgate.core.limits import Charge, LimitExceededError, Reservation, Subjec
 from smtpgate.gate.app import Gate
 from smtpgate.gate.errors import OpenError
 from smtpgate.ledger.redis import RedisLedger
+from smtpgate.ledger.redis_link import Link, Script
 from smtpgate.ledger.watch import LedgerWatch
 from smtpgate.ports import LedgerUnavailableError, LedgerUnfitError
 from tests.support.authority import Authority
@@ -326,6 +327,51 @@ async def test_a_node_of_a_cluster_is_refused_at_once_and_the_gate_does_not_star
     with pytest.raises(OpenError, match=r"^ledger: it is a node of a cluster; name one server"):
         async with open_gate(tmp_path, sections=sections):
             pass
+
+
+async def test_a_node_of_a_cluster_that_does_not_say_what_it_is_shows_it_by_its_errors(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """Redis 5 has no HELLO."""
+    settings = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    server = redis_server(lab, *settings, "--rename-command", "HELLO", "RENAMED")
+    async with opened(server.url) as ledger:
+        with pytest.raises(LedgerUnfitError, match="it is a node of a cluster"):
+            await ledger.reserve(CHARGES, 1, NOW)
+    sections = f'[ledger]\nkind = "redis"\nurl = "{server.url}"'
+    with pytest.raises(OpenError, match=r"^ledger: it is a node of a cluster"):
+        async with open_gate(tmp_path, sections=sections):
+            pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "MOVED 12182 127.0.0.1:7001",
+        "ASK 12182 127.0.0.1:7001",
+        "CROSSSLOT Keys in request don't hash to the same slot",
+        "TRYAGAIN Multiple keys request during rehashing of slot",
+        "CLUSTERDOWN The cluster is down",
+    ],
+)
+async def test_an_error_that_only_a_node_of_a_cluster_has_is_not_waited_for(
+    server: RedisServer, error: str
+) -> None:
+    link = Link(server.url, timeout_s=TIMEOUT_S)
+    with pytest.raises(LedgerUnfitError, match="it is a node of a cluster"):
+        await link.call(Script(f'return redis.error_reply("{error}")'), (), ())
+    assert (await link.call(Script("return {1}"), (), ())).facts == [1]
+    await link.close()
+
+
+async def test_a_replica_without_its_primary_is_waited_for(server: RedisServer) -> None:
+    link = Link(server.url, timeout_s=TIMEOUT_S)
+    with pytest.raises(LedgerUnavailableError, match="Link with MASTER is down") as caught:
+        await link.call(
+            Script('return redis.error_reply("MASTERDOWN Link with MASTER is down")'), (), ()
+        )
+    assert not isinstance(caught.value, LedgerUnfitError)
+    await link.close()
 
 
 async def test_everything_that_is_kept_ends_by_itself(

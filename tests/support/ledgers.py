@@ -146,7 +146,7 @@ class RedisServer:
     def answers(self) -> bool:
         """Whether it answers to PING."""
         try:
-            with Redis(LOOPBACK, self.port, socket_timeout=1) as client:
+            with Redis(LOOPBACK, self.port, socket_timeout=1, protocol=2) as client:
                 return bool(client.ping())
         except Exception:  # noqa: BLE001 - not there, or still loading
             return False
