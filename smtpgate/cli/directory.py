@@ -125,7 +125,7 @@ def back_up(
     ] = False,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Copy the directory, as it is at this moment, into a file; gates may run.
+    """Copy the directory into a file while gates run.
 
     For a directory in SQLite; PostgreSQL has pg_dump. The master key file is not in the copy.
     """

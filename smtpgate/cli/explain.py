@@ -22,7 +22,7 @@ def explain(
     config: ConfigFile = DEFAULT_CONFIG,
     json: AsJson = False,
 ) -> None:
-    """Tell the story of a message: who asked for what, what decided, what to change.
+    """Explain a message: its sender, what decided, and what to change.
 
     With --account only what that account may see: its own messages, and those sent with its
     identities.

@@ -87,7 +87,7 @@ def impact(
     config: ConfigFile = DEFAULT_CONFIG,
     json: AsJson = False,
 ) -> None:
-    """Decide again about what was sent, as if an identity had another policy.
+    """Decide again about past messages, as if an identity had another policy.
 
     From the journal are the time, the client, the envelope, From and the identities that were
     named. As they are now are the senders, with their policies and tags, and all identities

@@ -109,7 +109,7 @@ def simulate(
         str | None, _option(metavar="ADDRESS", help="The client's; else 127.0.0.1.")
     ] = None,
 ) -> None:
-    """Decide about messages that nobody sends.
+    """Decide about messages without sending them.
 
     Reads JSON requests from standard input, one a line, and prints one JSON decision a line.
     With --as it tries one message in the configured directory (/etc/smtpgate/smtpgate.toml

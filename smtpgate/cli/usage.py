@@ -142,7 +142,7 @@ def usage(
     json: AsJson = False,
     csv_: Annotated[bool, typer.Option("--csv", help="Print CSV, for tables.")] = False,
 ) -> None:
-    """Add up what was sent, by sender and identity; with --by over time too.
+    """Add up messages and recipients by sender and identity, and over time with --by.
 
     Delegated mail counts for its sender; the owner of the identity sees it as used by that
     sender. With --account only what that account sent, and what was sent with its identities.

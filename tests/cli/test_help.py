@@ -1,5 +1,7 @@
 """``--help`` on a terminal of 80 columns."""
 
+import subprocess
+import sys
 import textwrap
 
 import pytest
@@ -7,6 +9,8 @@ from typer.core import TyperArgument, TyperOption
 from typer.testing import CliRunner
 
 from smtpgate.cli import app
+from smtpgate.cli.commands import COMMANDS as ENTRIES
+from smtpgate.cli.commands import DeferredCommand
 from smtpgate.cli.terminal import DEFAULT_CONFIG
 from tests.support.reference import commands
 
@@ -44,3 +48,22 @@ def test_help_names_no_type_of_python(words: str) -> None:
         "OwnerPlace",
     ):
         assert f"<{name}>" not in shown(words)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_a_command_is_listed_with_the_first_sentence_of_its_help(name: str) -> None:
+    loaded = DeferredCommand(name, ENTRIES[name]).loaded
+    assert " ".join((loaded.help or "").partition("\n\n")[0].split()) == ENTRIES[name].help
+
+
+def test_neither_version_nor_help_nor_completion_imports_a_command() -> None:
+    program = (
+        "import sys; from typer.testing import CliRunner; from smtpgate.cli import app;"
+        "[CliRunner().invoke(app, [word]) for word in ('--version', '--help')];"
+        "print(*{name.partition('.')[0] for name in sys.modules} & "
+        "{'pydantic', 'sqlalchemy', 'alembic', 'uvicorn', 'cryptography', 'dns', 'aiosmtpd'})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout.split() == []

@@ -45,7 +45,7 @@ _RESERVED: Final = re.compile(
 # only ever gets shorter.
 _COMMANDS_WITH_STORES: Final = frozenset(
     {
-        "__init__",
+        "serve",
         "account",
         "archive",
         "attached",

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from smtpgate.cli import app
+from smtpgate.cli.commands import DeferredCommand
 from smtpgate.core.events import HANDSHAKE_PROBLEMS
 from smtpgate.core.limits.budget import BUDGETS
 from smtpgate.core.reason import LOGIN_REASONS, REASONS
@@ -61,7 +62,9 @@ def commands() -> dict[str, TyperCommand]:
     """Every command, by its words."""
 
     def walk(words: str, command: object) -> Iterator[tuple[str, TyperCommand]]:
-        if isinstance(command, TyperGroup):
+        if isinstance(command, DeferredCommand):
+            yield from walk(words, command.loaded)
+        elif isinstance(command, TyperGroup):
             for name, inner in command.commands.items():
                 yield from walk(f"{words} {name}", inner)
         elif isinstance(command, TyperCommand):

@@ -1,0 +1,98 @@
+"""``smtpgate serve``, ``check-config``, ``init`` and ``demo``: a gate, run or made ready."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from smtpgate.cli.terminal import (
+    DEFAULT_CONFIG,
+    ConfigFile,
+    fail,
+    loaded_config,
+    output,
+    warn,
+)
+from smtpgate.config import ConfigError
+from smtpgate.demo import run_demo
+from smtpgate.directory.declared.documents import DirectoryError
+from smtpgate.gate.app import run
+from smtpgate.gate.check import check
+from smtpgate.gate.errors import OpenError
+from smtpgate.gate.initialize import InitError, Sample, initialize
+
+_File: TypeAlias = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="The configuration file (TOML).", show_default=False),
+]
+
+
+def serve(
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Run the gate until SIGTERM, then drain; SIGHUP reloads certificates and documents."""
+    loaded = loaded_config(config)
+    warn(loaded.warnings)
+    try:
+        run(loaded)
+    except (DirectoryError, OpenError, OSError) as error:
+        raise fail(error) from None
+
+
+def check_config(file: _File) -> None:
+    """Check the configuration, the directory and the journal, and start nothing."""
+    loaded = loaded_config(file)
+    warn(loaded.warnings)
+    try:
+        summary = asyncio.run(check(loaded))
+    except (DirectoryError, OpenError, OSError) as error:
+        raise fail(error) from None
+    output.print(f"{file}: fine")
+    for line in summary:
+        output.print(f"  {line}")
+
+
+def init(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Where the configuration is, or shall be."),
+    ],
+    hostname: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The gate's name, for a configuration made now."),
+    ] = None,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where its databases go, likewise."),
+    ] = None,
+    domain: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Your domain, for documents that are made now."),
+    ] = None,
+    join: Annotated[
+        bool,
+        typer.Option("--join", help="For a further host: make nothing that hosts share."),
+    ] = False,
+) -> None:
+    """Make a configuration ready to run: the sample if there is none, and missing secrets.
+
+    Makes what the configuration names and does not exist: a self-signed certificate, the master
+    key, access key secrets, DKIM keys. Never overwrites anything; prints SMTP passwords and DNS
+    records once.
+
+    With --join it makes a configuration without documents and a certificate, and lists what to
+    copy from a host that shares the directory with this one.
+    """
+    sample = Sample(hostname=hostname, state_dir=state_dir, domain=domain, join=join)
+    try:
+        report = initialize(folder, sample)
+    except (InitError, ConfigError, DirectoryError, OSError) as error:
+        raise fail(error) from None
+    output.print(str(report))
+
+
+def demo() -> None:
+    """Show a real gate on loopback: messages that it accepts and messages that it refuses."""
+    raise typer.Exit(0 if run_demo(sys.stdout.write) else 1)
