@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from smtpgate.core.account import AccessKey
-from smtpgate.core.events import Event, SubmissionDone, UpkeepTroubles
+from smtpgate.core.events import Event, IdentityTroubles, SubmissionDone
 from smtpgate.core.identity import Identity
 from smtpgate.core.limits import Charge, Crossing, Reservation, Standing
 from smtpgate.core.message.envelope import Envelope
@@ -175,7 +175,7 @@ class Journal(Protocol):
 
 
 class Registry(Protocol):
-    """What is kept of identities by those who look after them.
+    """The proofs and DKIM keys of identities, for those who verify them.
 
     Raises DirectoryUnavailableError.
     """
@@ -184,15 +184,15 @@ class Registry(Protocol):
         """The identity of that account and name; an error when there is none."""
 
     async def due(self, now: datetime, limit: int) -> Sequence[Registered]:
-        """Identities about which the DNS is to be asked, or with a key whose stage ends."""
+        """Identities with a check that is due, or with a key whose stage ends."""
 
-    async def settle(
+    async def save(
         self, changes: Sequence[tuple[Registered, Registered]]
     ) -> Sequence[tuple[Registered, Registered]]:
-        """Keep what became of identities; those that changed meanwhile are left out."""
+        """Save changed identities; returns those that nobody else changed meanwhile."""
 
-    async def troubles(self) -> UpkeepTroubles:
-        """How many identities and keys need somebody's attention."""
+    async def troubles(self) -> IdentityTroubles:
+        """How many identities and keys need attention."""
 
 
 class Reading(NamedTuple):

@@ -8,8 +8,6 @@ from smtpgate.directory.declared.documents import DirectoryError
 from smtpgate.directory.sealing import MasterKeyError, SealError
 from smtpgate.ports import DirectoryUnavailableError
 from smtpgate.sql.upgrade import SchemaError
-from smtpgate.upkeep.mailing import CodeNotSentError
-from smtpgate.upkeep.settling import OvertakenError
 
 RefusedChangeError = change.RefusedChangeError
 NotFoundError = change.NotFoundError
@@ -25,6 +23,14 @@ class NotAuthorizedError(Exception):
         )
         self.action = action
         self.resource = resource
+
+
+class OvertakenError(Exception):
+    """An identity that other processes changed at each attempt to change it."""
+
+
+class CodeNotSentError(Exception):
+    """A code that was not mailed; the text says why, and nothing has changed."""
 
 
 # Every error that a use case may raise on purpose; anything else is a bug.

@@ -8,6 +8,7 @@ from typing import Annotated, Final, TypeAlias
 import typer
 
 from smtpgate.admin.refs import IdentityRef
+from smtpgate.admin.rotation import Rotation
 from smtpgate.admin.session import Session
 from smtpgate.cli.arguments import AccountOption, IdentityArgument
 from smtpgate.cli.identity_view import dkim_fields, dkim_view
@@ -50,7 +51,6 @@ from smtpgate.directory.dkim import (
 from smtpgate.directory.identities import identity
 from smtpgate.directory.registry import registered
 from smtpgate.signing.private_keys import Algorithm, generate_private_key
-from smtpgate.upkeep.rotating import Rotation
 
 dkim_app: Final = typer.Typer(
     name="dkim", help="DKIM keys: what mail is signed with.", no_args_is_help=True

@@ -7,8 +7,10 @@ from typing import Annotated, Any, Final, get_args
 
 import typer
 
+from smtpgate.admin.mail_codes import CodeMailer, confirm
 from smtpgate.admin.refs import IdentityRef
 from smtpgate.admin.session import Session
+from smtpgate.admin.verification import Verifier
 from smtpgate.cli.arguments import AccountOption, IdentityArgument
 from smtpgate.cli.attached import AttachedPolicies
 from smtpgate.cli.identity_view import (
@@ -52,8 +54,6 @@ from smtpgate.directory.identities import (
 )
 from smtpgate.directory.places import FindPlace, policies_of_identity
 from smtpgate.directory.policies import PolicyPlace, policies_of
-from smtpgate.upkeep.mailing import CodeMailer, confirm
-from smtpgate.upkeep.verifying import Verifier
 
 identity_app: Final = typer.Typer(
     name="identity",

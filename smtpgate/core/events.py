@@ -251,7 +251,7 @@ class DkimAlarm:
 
 
 @dataclass(frozen=True, slots=True)
-class UpkeepTroubles:
+class IdentityTroubles:
     """How many verified identities miss their record, and keys that sign theirs."""
 
     identities_missing: int = 0
@@ -259,10 +259,10 @@ class UpkeepTroubles:
 
 
 @dataclass(frozen=True, slots=True)
-class UpkeepDone:
-    """A round of looking after identities ended."""
+class IdentitiesChecked:
+    """A round of checks of identities and DKIM keys ended."""
 
-    troubles: UpkeepTroubles
+    troubles: IdentityTroubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,7 +352,7 @@ Event = (
     | AuthFailed
     | IdentityStateChanged
     | DkimAlarm
-    | UpkeepDone
+    | IdentitiesChecked
     | JournalChanged
     | DirectoryChanged
     | LedgerChanged

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, DateTime, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from smtpgate.core.events import UpkeepTroubles
+from smtpgate.core.events import IdentityTroubles
 from smtpgate.core.proof.dkim_stages import RETIRING, StagedKey
 from smtpgate.core.proof.mail_code import MailCode
 from smtpgate.core.proof.recheck import LONGEST_WAIT
@@ -63,14 +63,14 @@ class DirectoryRegistry:
             names = list(dict.fromkeys(found))[:limit]
             return [await self._read(connection, *name) for name in names]
 
-    async def settle(self, changes: Sequence[Pair]) -> Sequence[Pair]:
+    async def save(self, changes: Sequence[Pair]) -> Sequence[Pair]:
         """Keep what became of identities; those that changed meanwhile are left out."""
         if not changes:
             return ()
         async with self._store.changing(self._actor) as change:
             return [pair for pair in changes if await self._keep(change, *pair)]
 
-    async def troubles(self) -> UpkeepTroubles:
+    async def troubles(self) -> IdentityTroubles:
         """How many identities and keys need somebody's attention."""
         missing = select(func.count()).where(
             identities.c.region == self._store.region, identities.c.missing_since.is_not(None)
@@ -79,7 +79,7 @@ class DirectoryRegistry:
             dkim_keys.c.region == self._store.region, dkim_keys.c.alarm_since.is_not(None)
         )
         async with self._store.reading() as connection:
-            return UpkeepTroubles(
+            return IdentityTroubles(
                 (await connection.execute(missing)).scalar() or 0,
                 (await connection.execute(alarms)).scalar() or 0,
             )

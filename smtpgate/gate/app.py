@@ -26,7 +26,7 @@ from smtpgate.gate.errors import OpenError
 from smtpgate.gate.journal import new_journal, start_journal
 from smtpgate.gate.ledger import new_ledger
 from smtpgate.gate.listen import connections_wanted, server_tls, shortage_of_files
-from smtpgate.gate.live import new_live_directory, new_upkeep
+from smtpgate.gate.live import new_live_directory, new_verification_worker
 from smtpgate.gate.settings import admission_rules_of, log_of, rules_of
 from smtpgate.gate.systemd import feed_watchdog_until, notify
 from smtpgate.http import HttpServer, Readiness
@@ -123,7 +123,7 @@ class Gate:
         self.readiness.add("journal", self.journal.check)
         self.metrics.watch(self.journal.readings)
         events = _Events(told, self.uses, self.journal, on_error=self.log.error)
-        self.upkeep = new_upkeep(
+        self.verification = new_verification_worker(
             config, store, self.clock, events=events, on_error=self.log.error
         )
         self.upstream = new_upstream(config, self.clock, self.tasks, self._note_limit)
@@ -311,7 +311,7 @@ class Gate:
         _ = self._for_life.start(self.ledger_watch.run(), name="ledger watch")
         _ = self._for_life.start(self.uses.run(), name="key uses")
         if self.config.directory.recheck:
-            _ = self._for_life.start(self.upkeep.run(), name="upkeep")
+            _ = self._for_life.start(self.verification.run(), name="verification")
         self.log.note(
             "info",
             "started",
@@ -346,7 +346,7 @@ class Gate:
             *(one.abort for one in listeners),
             self.upstream.close,
             self.uses.stop,
-            self.upkeep.stop,
+            self.verification.stop,
             self.ledger_watch.stop,
             *(partial(one.drain, _LAST_WORK_S) for one in (self._rechecks, self._for_life)),
             self.directory.stop,

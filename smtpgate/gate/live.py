@@ -1,8 +1,9 @@
-"""The directory while a gate runs: the path of messages reads it, upkeep checks identities."""
+"""The directory while a gate runs: the path reads it, a worker checks identities."""
 
 from collections.abc import Callable
 from random import SystemRandom
 
+from smtpgate.admin.verification_worker import VerificationWorker
 from smtpgate.config import Config
 from smtpgate.directory.change import Actor
 from smtpgate.directory.feed import Changes
@@ -11,7 +12,6 @@ from smtpgate.directory.registry import DirectoryRegistry
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.clients import new_resolver
 from smtpgate.ports import Clock, EventSink
-from smtpgate.upkeep.worker import Upkeep
 
 
 def new_live_directory(
@@ -37,17 +37,17 @@ def new_live_directory(
     )
 
 
-def new_upkeep(
+def new_verification_worker(
     config: Config,
     store: DirectoryStore,
     clock: Clock,
     *,
     events: EventSink,
     on_error: Callable[[BaseException], None],
-) -> Upkeep:
+) -> VerificationWorker:
     """The task that checks the identities of the directory, beside a running gate."""
     actor = Actor("smtpgate serve", config.hostname)
-    return Upkeep(
+    return VerificationWorker(
         DirectoryRegistry(store, actor, "recheck"),
         new_resolver(config),
         label=config.directory.verification_label,

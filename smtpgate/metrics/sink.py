@@ -27,6 +27,7 @@ from smtpgate.core.events import (
     CommandRefused,
     Event,
     HandshakeFailed,
+    IdentitiesChecked,
     IdentityStateChanged,
     MailRefused,
     MessageCutOff,
@@ -35,7 +36,6 @@ from smtpgate.core.events import (
     SessionsEnded,
     Stage,
     SubmissionDone,
-    UpkeepDone,
 )
 from smtpgate.metrics.bounded import UNKNOWN, Quotas, Shares
 from smtpgate.metrics.catalogue import CATALOGUE, MetricRow
@@ -151,7 +151,7 @@ class Metrics:
             SessionOpened: self._count_opened,
             SessionClosed: self._count_closed,
             SessionsEnded: self._count_ended,
-            UpkeepDone: self._note_troubles,
+            IdentitiesChecked: self._note_troubles,
         }
 
     def watch(self, source: Source) -> None:
@@ -214,7 +214,7 @@ class Metrics:
     def _count_ended(self, event: SessionsEnded) -> None:
         self._ended_sessions.labels(event.reason).inc(event.sessions)
 
-    def _note_troubles(self, event: UpkeepDone) -> None:
+    def _note_troubles(self, event: IdentitiesChecked) -> None:
         self._missing.set(event.troubles.identities_missing)
         self._dkim_alarms.set(event.troubles.dkim_alarms)
 

@@ -11,13 +11,13 @@ from smtpgate.core.events import (
     AuthFailed,
     BudgetExhausted,
     DkimAlarm,
+    IdentitiesChecked,
     IdentityStateChanged,
+    IdentityTroubles,
     MailRefused,
     Outcome,
     SessionsEnded,
     SubmissionDone,
-    UpkeepDone,
-    UpkeepTroubles,
     UsedIdentity,
 )
 from smtpgate.core.limits import Charge, Subject
@@ -119,8 +119,8 @@ def mail_refused() -> MailRefused:
 
 
 # What those tell who look after identities.
-UPKEEP: Final = (
+IDENTITY_EVENTS: Final = (
     IdentityStateChanged(IDENTITY, "888888888888", "success", AT, "no TXT record", AT),
     DkimAlarm(IDENTITY, "one", AT, "no TXT record is published", AT),
-    UpkeepDone(UpkeepTroubles(identities_missing=2, dkim_alarms=3)),
+    IdentitiesChecked(IdentityTroubles(identities_missing=2, dkim_alarms=3)),
 )

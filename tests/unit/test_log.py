@@ -27,7 +27,7 @@ from tests.support.events import (
     CLIENT,
     DELEGATE,
     IDENTITY,
-    UPKEEP,
+    IDENTITY_EVENTS,
     auth_failed,
     authenticated,
     budget_exhausted,
@@ -362,7 +362,7 @@ def test_a_log_that_cannot_be_opened_says_so_at_once(
 
 
 def test_what_became_of_an_identity_or_its_key_has_a_line(log: JsonLog, path: Path) -> None:
-    for event in UPKEEP:
+    for event in IDENTITY_EVENTS:
         log.publish(event)
     identity, alarm = entries(path)
     assert identity == {

@@ -29,7 +29,7 @@ from tests.support.events import (
     CLIENT,
     DELEGATE,
     IDENTITY,
-    UPKEEP,
+    IDENTITY_EVENTS,
     auth_failed,
     authenticated,
     budget_exhausted,
@@ -50,7 +50,7 @@ EVENTS = (
     CommandRefused("MAIL", CATALOGUE_OF_REPLIES["auth-first"], CLIENT, None, None, AT),
     MessageCutOff("client", 7, CLIENT, "AKIA", DELEGATE, AT),
     HandshakeFailed("no-tls", CLIENT, AT),
-    *UPKEEP,
+    *IDENTITY_EVENTS,
     JournalChanged("disk full", 2, AT),
     DirectoryChanged("connection refused", 0.0, AT),
     LedgerChanged("connection refused", 0.0, AT),
@@ -281,7 +281,7 @@ def test_every_event_has_a_reader(metrics: Metrics) -> None:
 
 
 def test_troubles_with_identities_are_told(metrics: Metrics) -> None:
-    for event in UPKEEP:
+    for event in IDENTITY_EVENTS:
         metrics.publish(event)
     lines = metrics.render().decode().splitlines()
     assert 'smtpgate_identity_state_changes_total{state="success"} 1.0' in lines

@@ -1,26 +1,26 @@
-"""The worker that looks after identities in the background, in every running gate.
+"""The worker that checks identities and DKIM keys in the background, in every running gate.
 
-Several gates may look at the same identity; what one of them wrote, the others see, and a
-result that was overtaken is dropped.
+Several gates may check the same identity. Each sees what the others wrote, and drops a result
+of its own if the identity changed meanwhile.
 """
 
 import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from smtpgate.core.events import DkimAlarm, IdentityStateChanged, UpkeepDone
+from smtpgate.admin.dns_checks import after_dns_checks
+from smtpgate.core.events import DkimAlarm, IdentitiesChecked, IdentityStateChanged
 from smtpgate.core.proof.registered import Registered
 from smtpgate.ports import Clock, EventSink, Registry, Resolver
 from smtpgate.tasks import Rhythm
-from smtpgate.upkeep.dns import looked_at
 
 _EVERY_S: Final = 20.0
 _AT_ONCE: Final = 16
 _A_ROUND: Final = 200
 
 
-class Upkeep:
-    """Asks the DNS about whatever is due. ``chance`` gives numbers from 0 to below 1."""
+class VerificationWorker:
+    """Asks the DNS about what is due. ``chance`` gives numbers from 0 to below 1."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Upkeep:
         self._rhythm = Rhythm()
 
     async def run(self) -> None:
-        """Work until stopped; what goes wrong is told, and tried again later."""
+        """Check until stopped; a round that fails is reported, and tried again later."""
         wait_s = 0.0
         while await self._rhythm.goes_on(wait_s):
             wait_s = _EVERY_S * (0.5 + self._chance())
@@ -55,35 +55,35 @@ class Upkeep:
                 self._on_error(error)
 
     def stop(self) -> None:
-        """Work no longer, once the round that may be going on is done."""
+        """Stop after the current round."""
         self._rhythm.end()
 
     async def round(self) -> int:
-        """Look at what is due, at most 200 identities; how many of them that could be done for.
+        """Check what is due, at most 200 identities; returns how many could be checked.
 
         Raises DirectoryUnavailableError.
         """
         due = await self._registry.due(self._clock.now(), _A_ROUND)
-        after = await asyncio.gather(*map(self._look, due))
+        after = await asyncio.gather(*map(self._check, due))
         looked = [(old, new) for old, new in zip(due, after, strict=True) if new is not None]
         changed = [(old, new) for old, new in looked if old != new]
-        for before, now_is in await self._registry.settle(changed):
-            self._tell(before, now_is)
-        self._events.publish(UpkeepDone(await self._registry.troubles()))
+        for before, now_is in await self._registry.save(changed):
+            self._publish_changes(before, now_is)
+        self._events.publish(IdentitiesChecked(await self._registry.troubles()))
         return len(looked)
 
-    async def _look(self, identity: Registered) -> Registered | None:
-        """The identity as it is now; ``None`` when one cannot look, and the next round will."""
+    async def _check(self, identity: Registered) -> Registered | None:
+        """The identity after its checks, or ``None`` if they failed."""
         async with self._slots:
             try:
-                return await looked_at(
+                return await after_dns_checks(
                     identity, self._resolver, self._label, self._clock.now(), self._chance()
                 )
-            except Exception as error:  # noqa: BLE001 - the others are not to wait for this one
+            except Exception as error:  # noqa: BLE001 - it must not stop the other checks
                 self._on_error(error)
                 return None
 
-    def _tell(self, before: Registered, after: Registered) -> None:
+    def _publish_changes(self, before: Registered, after: Registered) -> None:
         was, is_now, at = before.verification, after.verification, self._clock.now()
         if (was.state, was.missing_since is None) != (
             is_now.state,

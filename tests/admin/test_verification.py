@@ -1,4 +1,4 @@
-"""What people ask the upkeep for, when others are faster and when mail does not go out."""
+"""Verification on request: when another process is faster, and when mail cannot be sent."""
 
 import email.policy
 from collections.abc import AsyncIterator
@@ -9,14 +9,15 @@ from email import message_from_bytes
 
 import pytest
 
+from smtpgate.admin.errors import CodeNotSentError, OvertakenError
+from smtpgate.admin.mail_codes import CodeMailer, confirm
+from smtpgate.admin.retry import change_registered
+from smtpgate.admin.verification import Verifier
 from smtpgate.core.proof.registered import Registered
 from smtpgate.core.secret import Secret
 from smtpgate.directory.identities import identity, update_identity
 from smtpgate.directory.registry import DirectoryRegistry
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.upkeep.mailing import CodeMailer, CodeNotSentError, confirm
-from smtpgate.upkeep.settling import OvertakenError, settled
-from smtpgate.upkeep.verifying import Verifier
 from tests.support.clock import MovableClock
 from tests.support.directory import ACTOR, REGION
 from tests.support.tenants import ACME, add_account, add_identity, notes
@@ -52,7 +53,7 @@ async def test_a_decision_is_made_again_when_somebody_else_was_faster(
             await pause(store, before.name)
         return replace(before, verification=replace(before.verification, problem="decided"))
 
-    after = await settled(registry, ACME, "example.com", decide)
+    after = await change_registered(registry, ACME, "example.com", decide)
     assert seen == ["t", "tx"]
     assert after == await registry.one(ACME, "example.com")
     assert after.verification.problem == "decided"
@@ -68,8 +69,8 @@ async def test_who_is_always_overtaken_gives_up_and_has_changed_nothing(
         await pause(store, before.name)
         return replace(before, verification=replace(before.verification, problem="decided"))
 
-    with pytest.raises(OvertakenError, match="is being changed by others; try again"):
-        await settled(registry, ACME, "example.com", decide)
+    with pytest.raises(OvertakenError, match="is being changed by other processes; try again"):
+        await change_registered(registry, ACME, "example.com", decide)
     assert (await registry.one(ACME, "example.com")).verification.problem == ""
 
 

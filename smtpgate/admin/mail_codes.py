@@ -8,6 +8,8 @@ from email.policy import SMTP, SMTPUTF8
 from email.utils import format_datetime
 from typing import Final
 
+from smtpgate.admin.errors import CodeNotSentError
+from smtpgate.admin.retry import change_registered
 from smtpgate.core.address import Mailbox, ReversePath, parse_mailbox
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
@@ -22,7 +24,6 @@ from smtpgate.core.upstream import (
 )
 from smtpgate.core.upstream.verdict import refusal_of
 from smtpgate.ports import Registry, Upstream
-from smtpgate.upkeep.settling import settled
 
 _CODE_OCTETS: Final = 12
 _PAUSE: Final = timedelta(minutes=1)
@@ -41,10 +42,6 @@ It is good until {until:%Y-%m-%d %H:%M} UTC, with this command:
 If you know nothing of this, do nothing: without the code nobody can send as you
 through this gateway. You may tell postmaster@{hostname} about it.
 """
-
-
-class CodeNotSentError(Exception):
-    """A code that did not go out; the text says why, and nothing has changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +77,7 @@ class CodeMailer:
                 code=mail_code(code, before.arn, self.now),
             )
 
-        held = await settled(self.registry, account_id, name, keep)
+        held = await change_registered(self.registry, account_id, name, keep)
         if held.verification.is_verified:
             return held
         told = _TEXT.format(
@@ -96,7 +93,7 @@ class CodeMailer:
             await self._deliver(name, told)
         except CodeNotSentError:
             if without is not None:
-                await self.registry.settle([(held, without)])
+                await self.registry.save([(held, without)])
             raise
         return held
 
@@ -154,5 +151,5 @@ async def confirm(
         verification = confirmed_by_mail(before.verification, now)
         return replace(before, verification=verification, code=None)
 
-    await settled(registry, account_id, name, decide)
+    await change_registered(registry, account_id, name, decide)
     return outcome

@@ -7,7 +7,8 @@ from typing import Final
 import dns.rcode
 import pytest
 
-from smtpgate.core.events import DkimAlarm, Event, IdentityStateChanged, UpkeepDone
+from smtpgate.admin.verification_worker import VerificationWorker
+from smtpgate.core.events import DkimAlarm, Event, IdentitiesChecked, IdentityStateChanged
 from smtpgate.core.proof.dkim_stages import RETIRING
 from smtpgate.core.proof.verification import GRACE, NOT_STARTED, PATIENCE, begin
 from smtpgate.directory.accounts import AccountRow, create_account
@@ -19,7 +20,6 @@ from smtpgate.directory.store import DirectoryStore
 from smtpgate.dns.resolver import DnsResolver
 from smtpgate.ports import Resolver
 from smtpgate.signing.private_keys import generate_private_key
-from smtpgate.upkeep.worker import Upkeep
 from tests.support.clock import MovableClock
 from tests.support.directory import ACTOR, REGION, open_store, sqlite_in
 from tests.support.scripted_dns import Query, ScriptedDns, answer_of, open_dns, soa, texts
@@ -58,7 +58,9 @@ class Events:
 
     def take(self) -> list[Event]:
         """What happened since it was last asked, less the ends of rounds."""
-        seen: list[Event] = [event for event in self.seen if not isinstance(event, UpkeepDone)]
+        seen: list[Event] = [
+            event for event in self.seen if not isinstance(event, IdentitiesChecked)
+        ]
         self.seen.clear()
         return seen
 
@@ -73,11 +75,13 @@ class World:
         self.events = Events()
         dns.on_udp = self.zone.answer
         resolver = DnsResolver([dns.nameserver], timeout_s=2, lifetime_s=4)
-        self.upkeep = self.worker(resolver, _fail)
+        self.checks = self.worker(resolver, _fail)
 
-    def worker(self, resolver: Resolver, on_error: Callable[[BaseException], None]) -> Upkeep:
+    def worker(
+        self, resolver: Resolver, on_error: Callable[[BaseException], None]
+    ) -> VerificationWorker:
         """A worker, as each gate has one."""
-        return Upkeep(
+        return VerificationWorker(
             DirectoryRegistry(self.store, Actor("worker", "here"), "recheck"),
             resolver,
             label="_smtpgate",
@@ -92,7 +96,7 @@ class World:
         while hours > 0:
             self.clock.move(min(step_hours, hours) * 3600)
             hours -= step_hours
-            await self.upkeep.round()
+            await self.checks.round()
         return self.events.take()
 
     async def row(self) -> IdentityRow:
@@ -260,9 +264,9 @@ async def test_one_identity_that_cannot_be_looked_at_is_told_and_the_others_are_
     async with world.store.changing(ACTOR) as change:
         await create_identity(change, pending_row("example.org", world.clock), "aws")
     told: list[BaseException] = []
-    upkeep = world.worker(Faulty(), told.append)
+    checks = world.worker(Faulty(), told.append)
     world.clock.move(3600)
-    assert await upkeep.round() == 1
+    assert await checks.round() == 1
     assert [type(error) for error in told] == [LookupError]
     assert (await world.row()).is_verified
     registry = DirectoryRegistry(world.store, Actor("worker", "here"), "recheck")
@@ -274,6 +278,6 @@ async def test_what_somebody_else_wrote_meanwhile_is_not_overwritten(world: Worl
     registry = DirectoryRegistry(world.store, Actor("worker", "here"), "recheck")
     world.clock.move(3600)
     (before,) = await registry.due(world.clock.now(), 10)
-    await world.upkeep.round()
+    await world.checks.round()
     changed = before.with_staged(())
-    assert await registry.settle([(before, changed)]) == []
+    assert await registry.save([(before, changed)]) == []

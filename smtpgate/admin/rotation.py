@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from smtpgate.admin.dns_checks import key_check
+from smtpgate.admin.retry import change_registered
 from smtpgate.core.proof.dkim_record import DkimCheck, unanswered
 from smtpgate.core.proof.dkim_stages import StagedKey, activate, checked, retire
 from smtpgate.core.proof.registered import Registered
 from smtpgate.ports import Registry, Resolver
-from smtpgate.upkeep.dns import key_check
-from smtpgate.upkeep.settling import settled
 
 _Keys = tuple[StagedKey, ...]
 
@@ -69,4 +69,4 @@ class Rotation:
         async def decide(before: Registered) -> Registered:
             return before.with_staged(move(before.staged))
 
-        return await settled(self.registry, self.account_id, self.domain, decide)
+        return await change_registered(self.registry, self.account_id, self.domain, decide)

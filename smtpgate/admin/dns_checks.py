@@ -1,4 +1,4 @@
-"""What the DNS says of an identity now, and what becomes of the identity by it."""
+"""Checks of an identity's proof and DKIM records in the DNS, and what follows from them."""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from smtpgate.ports import Resolver, ResolverError
 async def ownership(
     identity: Registered, resolver: Resolver, label: str, checks: Sequence[DkimCheck]
 ) -> Observation:
-    """Whether the domain is shown to be its account's: by its token, or by a key of its own."""
+    """Whether the DNS proves the domain: by the account's token, or by one of its DKIM keys."""
     records = ownership_records(identity.name, identity.token, label)
     seen = await asyncio.gather(*(_token(record, resolver) for record in records))
     return combined([*seen, *(check.observation for check in checks)])
@@ -41,10 +41,10 @@ async def _token(record: DnsRecord, resolver: Resolver) -> Observation:
         return Unanswered(str(error))
 
 
-async def looked_at(
+async def after_dns_checks(
     identity: Registered, resolver: Resolver, label: str, now: datetime, jitter: float
 ) -> Registered:
-    """The identity after everything about it was asked that is due."""
+    """The identity after each check that is due."""
     if not identity.is_domain:
         return identity
     wants_proof = is_due(identity.verification.next_check_at, now)

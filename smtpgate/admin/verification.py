@@ -3,11 +3,11 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from smtpgate.admin.dns_checks import after_dns_checks
+from smtpgate.admin.retry import change_registered
 from smtpgate.core.proof.registered import Registered
 from smtpgate.core.proof.verification import Verification, begin, vouched
 from smtpgate.ports import Registry, Resolver
-from smtpgate.upkeep.dns import looked_at
-from smtpgate.upkeep.settling import settled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +29,9 @@ class Verifier:
         async def decide(before: Registered) -> Registered:
             verification = _due_now(before.verification, self.now)
             asked = replace(before, verification=verification)
-            return await looked_at(asked, resolver, label, self.now, self.jitter)
+            return await after_dns_checks(asked, resolver, label, self.now, self.jitter)
 
-        return await settled(self.registry, account_id, name, decide)
+        return await change_registered(self.registry, account_id, name, decide)
 
     async def vouch(self, account_id: str, name: str) -> Registered:
         """Take somebody's word for the identity. Raises OvertakenError."""
@@ -39,7 +39,7 @@ class Verifier:
         async def decide(before: Registered) -> Registered:
             return replace(before, verification=vouched(self.now), code=None)
 
-        return await settled(self.registry, account_id, name, decide)
+        return await change_registered(self.registry, account_id, name, decide)
 
 
 def _due_now(held: Verification, now: datetime) -> Verification:

@@ -1,1 +1,0 @@
-"""Keeps what the directory says of identities true: asks the DNS, ends the stages of keys."""
