@@ -6,7 +6,7 @@ What has to agree within a section is checked here.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, model_validator
 
@@ -372,8 +372,15 @@ class LedgerConfig(Table):
     def unwise(self) -> Iterator[str]:
         """What is allowed but unwise."""
         server = urlsplit(self.server_url.value)
-        if server.scheme == "redis" and not is_loopback(server.hostname or ""):
+        if server.scheme == "unix" or is_loopback(server.hostname or ""):
+            return
+        if server.scheme == "redis":
             yield "ledger: redis:// asks another machine in clear text; rediss:// is with TLS"
+        options = dict(parse_qsl(server.query))
+        for key, verified in (("ssl_cert_reqs", "required"), ("ssl_check_hostname", "true")):
+            if options.get(key, verified).lower() != verified:
+                text = f"with {key}={options[key]} any machine can answer for the server"
+                yield f"ledger: {text}, and be given the password"
 
     @property
     def server_url(self) -> Secret:

@@ -340,3 +340,21 @@ def test_no_two_states_of_an_identity_can_be_told_apart_by_a_stranger(
     named = arn_of("ses-example.com")
     one, other = (shown(denial(*STATES[state], named=named, by=by)) for state in states)
     assert one == other
+
+
+@pytest.mark.parametrize("named", [None, arn_of("ses-example.com")])
+def test_the_owners_user_needs_no_policy_where_the_identity_allows_everybody_or_names_it(
+    named: IdentityArn | None,
+) -> None:
+    user = replace(sender_of(OWNER), policies=())
+
+    def own(principal: object) -> Identity:
+        return identity("ses-example.com", grant("ses-example.com", Principal=principal))
+
+    for allowed in ("*", {"AWS": "*"}, {"AWS": user.arn}):
+        passed = decide(own(allowed), principal=user, named=named)
+        assert [used.arn for used in passed.identities] == [
+            str(arn_of("ses-example.com"))
+        ] * len(passed.identities)
+    for other in ({"AWS": OWNER}, {"AWS": user_arn(OWNER, "other")}, {"AWS": DELEGATE}):
+        assert denial(own(other), principal=user, named=named).reason == "implicit-deny"

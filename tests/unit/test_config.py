@@ -122,6 +122,30 @@ def test_mail_in_clear_text_to_another_machine_is_a_warning(tmp_path: Path) -> N
     assert config.warnings == (wanted,)
 
 
+@pytest.mark.parametrize(
+    ("url", "warnings"),
+    [
+        ("redis://127.0.0.1:6379/0", 0),
+        ("redis://redis.example.com:6379/0", 1),
+        ("rediss://redis.example.com:6379/0", 0),
+        (
+            "rediss://redis.example.com:6379/0?ssl_ca_certs=/etc/ca.pem&ssl_cert_reqs=required",
+            0,
+        ),
+        ("rediss://redis.example.com:6379/0?ssl_cert_reqs=none", 1),
+        ("rediss://redis.example.com:6379/0?ssl_cert_reqs=optional", 1),
+        ("rediss://redis.example.com:6379/0?ssl_check_hostname=False", 1),
+        ("rediss://127.0.0.1:6379/0?ssl_cert_reqs=none", 0),
+    ],
+)
+def test_a_ledger_that_any_machine_could_answer_for_is_a_warning(
+    tmp_path: Path, url: str, warnings: int
+) -> None:
+    text = f'{MINIMAL}[ledger]\nkind = "redis"\nurl = "{url}"\n'
+    found = load_config(written(tmp_path, text)).warnings
+    assert [warning.partition(":")[0] for warning in found] == ["ledger"] * warnings
+
+
 def test_files_need_not_exist_before_they_are_made(tmp_path: Path) -> None:
     login = 'username = "gate"\npassword_file = "password"\nca_file = "ca.pem"\n'
     text = (
