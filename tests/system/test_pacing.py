@@ -15,7 +15,14 @@ from smtpgate.core.reply import Reject
 from smtpgate.ledger.memory import MemoryLedger
 from smtpgate.pacing import Pacer
 from smtpgate.ports import LedgerUnavailableError
-from tests.support.clock import MovableClock, StandingLoop, move_loop, on_movable_loop, settle
+from tests.support.clock import (
+    MovableClock,
+    StandingLoop,
+    VirtualLoop,
+    move_loop,
+    on_movable_loop,
+    settle,
+)
 
 ACCOUNT = Subject("999999999999")
 USER = Subject("999999999999", "user", "mailer")
@@ -327,6 +334,52 @@ def test_who_loses_its_turn_to_another_host_is_refused_when_its_time_is_over() -
         assert refusal.retry_after <= timedelta(seconds=1)
 
     paced(test)()
+
+
+class Way(MemoryLedger):
+    """One host's way to a ledger that hosts share: its questions arrive a little later."""
+
+    def __init__(self, shared: MemoryLedger, takes_s: float) -> None:
+        super().__init__()
+        self._shared = shared
+        self._takes_s = takes_s
+
+    async def reserve(
+        self, charges: Sequence[Charge], recipients: int, now: datetime
+    ) -> Reservation:
+        await asyncio.sleep(self._takes_s)
+        # The store's clock counts.
+        now = MovableClock().now() + timedelta(seconds=asyncio.get_running_loop().time())
+        return await self._shared.reserve(charges, recipients, now)
+
+
+def test_hosts_that_share_a_rate_take_turns_though_one_is_nearer_to_the_store() -> None:
+    passed, shared = {0.0: 0, 0.001: 0}, MemoryLedger()
+
+    async def client(pacer: Pacer, takes_s: float) -> None:
+        while True:
+            await pacer.reserve([at(20)], 1)
+            passed[takes_s] += 1
+
+    async def test() -> None:
+        hosts = {
+            takes_s: Pacer(Way(shared, takes_s), max_wait_s=30, clock=MovableClock())
+            for takes_s in passed
+        }
+        clients = [
+            asyncio.ensure_future(client(pacer, takes_s))
+            for takes_s, pacer in hosts.items()
+            for _ in range(4)
+        ]
+        await asyncio.sleep(20)
+        for one in clients:
+            one.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(test())
+    assert sum(passed.values()) >= 20 * 20 * 0.8
+    assert min(passed.values()) > sum(passed.values()) / 3, passed
 
 
 arrivals = st.lists(
