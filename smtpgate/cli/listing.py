@@ -16,6 +16,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 T = TypeVar("T")
 P = TypeVar("P")
@@ -154,6 +155,12 @@ def _print_lines(facts: Iterable[tuple[str, str]]) -> None:
         for rest in more:
             line.append(f"\n{' ' * indent}{rest}")
         console().print(line, soft_wrap=True)
+
+
+def print_tree(tree: Tree) -> None:
+    """Print a tree, a node a line; the terminal wraps a line that is too long for it."""
+    # At the terminal's own width Rich would cut the line.
+    Console(highlight=False, width=_WIDE).print(tree, soft_wrap=True)
 
 
 def print_rows(rows: Sequence[T], view: View[T], *, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from smtpgate.cli.gatehouse import Gatehouse
-from smtpgate.cli.listing import console, shown
+from smtpgate.cli.listing import print_tree, shown
 from smtpgate.cli.terminal import DEFAULT_CONFIG, OptionalConfig, fail
 from smtpgate.clock import SystemClock
 from smtpgate.core.account import Principal
@@ -181,7 +181,7 @@ async def _try_one(
         except TrialError as error:
             raise fail(error) from None
         result = await gatehouse.run(trial)
-    console().print(_tree(principal, result), soft_wrap=True)
+    print_tree(_tree(principal, result))
     if result.outcome is not Outcome.ALLOW:
         raise typer.Exit(1)
 

@@ -146,10 +146,9 @@ def test_what_cannot_be_exported_is_told(
         ("state", ("account", "list")),
         ("state", ("journal", "search")),
         ("smtpgate.toml", ("account", "list")),
-        (
-            "smtpgate.toml",
-            ("simulate", "--as", OWNER, "--from", "a@example.com", "--to", "b@example.net"),
-        ),
+        ("private", ("account", "list")),
+        ("private", ("simulate", "--as", OWNER, "--from", "a@example.com", "--to", "b@c.test")),
+        ("private", ("check-config", "{config}")),
         ("smtpgate.toml", ("check-config", "{config}")),
     ],
 )
@@ -157,6 +156,10 @@ def test_a_file_that_this_user_may_not_read_is_named(
     desk: Desk, documents: Path, place: str, words: tuple[str, ...]
 ) -> None:
     filled = [word.format(documents=documents, config=desk.config) for word in words]
+    private = desk.folder / "private"
+    private.mkdir(mode=0o700)
+    (desk.folder / "master.key").rename(private / "master.key")
+    desk.configure('"master.key"', '"private/master.key"')
     desk.says("apply", documents)
     desk.give(*filled)  # imports all that it takes
     opened_to_all(desk.folder)

@@ -57,6 +57,18 @@ def test_registering_a_domain_says_what_to_publish(office: Desk) -> None:
     assert f"`smtpgate identity verify {OWNER}/example.net'" in told
 
 
+def test_people_read_that_a_proved_identity_is_verified_and_programs_ses_word(
+    office: Desk,
+) -> None:
+    office.says("identity", "register", DOMAIN, "--trust")
+    for words in (("list",), ("show", DOMAIN)):
+        assert "verified" in office.says("identity", *words).split()
+        assert "success" not in office.says("identity", *words)
+    assert office.answers("identity", "show", DOMAIN)["status"] == "success"
+    office.says("identity", "register", f"{OWNER}/example.net")
+    assert "pending" in office.says("identity", "list").split()
+
+
 def test_the_label_is_the_configurations(office: Desk) -> None:
     office.configure("[directory]", '[directory]\nverification_label = "_amazonses"')
     (usual, at_domain) = office.answers("identity", "register", DOMAIN)["publish"]

@@ -155,8 +155,13 @@ class Desk:
         # The frame that an error of usage stands in folds lines.
         return re.sub(r"[\s│]+", " ", result.stderr)
 
-    def at_terminal(self, *words: str | Path, typed: str) -> tuple[int, str]:
-        """The exit status of a command at a terminal, and what was printed there."""
+    def at_terminal(
+        self, *words: str | Path, typed: str = "", columns: int | None = None
+    ) -> tuple[int, str]:
+        """The exit status of a command at a terminal, and what was printed there.
+
+        With ``columns`` its output goes to that terminal too, which is so wide.
+        """
         printed = self.folder / "printed"
         printed.unlink(missing_ok=True)
         ours, theirs = pty.openpty()
@@ -166,21 +171,25 @@ class Desk:
             fork = Fork(
                 *("-m", "smtpgate", *words),
                 stdin=terminal,
-                output=printed,
+                output=printed if columns is None else terminal,
                 errors=terminal,
-                environment={**os.environ, **self.environment},
+                environment={
+                    **os.environ,
+                    **self.environment,
+                    **({} if columns is None else {"COLUMNS": str(columns), "TERM": "xterm"}),
+                },
             )
             status = fork.wait()
         finally:
             os.close(theirs)
         try:
-            shown = _read_all(ours).decode()
+            shown = read_all(ours).decode()
         finally:
             os.close(ours)
-        return status, shown + printed.read_text()
+        return status, shown + (printed.read_text() if printed.exists() else "")
 
 
-def _read_all(terminal: int) -> bytes:
+def read_all(terminal: int) -> bytes:
     """What was written to a pseudo-terminal whose other end is closed; it comes in parts."""
     parts: list[bytes] = []
     with suppress(OSError):  # Linux says EIO at the end

@@ -2,24 +2,29 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from smtpgate.core.events import (
     DirectoryChanged,
     DkimAlarm,
+    Event,
     IdentityStateChanged,
     JournalChanged,
     RecordsInDoubt,
     RecordsLost,
     RetentionChanged,
+    SessionClosed,
     SessionOpened,
+    SubmissionDone,
+    UpkeepDone,
+    UpkeepTroubles,
 )
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
 from smtpgate.core.reply import CATALOGUE, Reply
 from smtpgate.core.secret import Secret
-from smtpgate.log import JsonLog, Level
+from smtpgate.log import _LINES, JsonLog, Level
 from smtpgate.log.lines import __doc__ as lines_doc
 from tests.support.clock import MovableClock, move_loop, on_movable_loop
 from tests.support.events import (
@@ -35,6 +40,9 @@ from tests.support.events import (
     mail_refused,
     sessions_ended,
 )
+
+# The metrics count these, and nobody has to read of each.
+COUNTED_ONLY = {SessionOpened, SessionClosed, UpkeepDone, UpkeepTroubles}
 
 
 @pytest.fixture
@@ -418,3 +426,8 @@ def test_a_minute_of_a_flood_is_not_cut_short_by_the_end_of_the_last_one(
     on_movable_loop(test)()
     said = [entry["event"] for entry in entries(path)]
     assert said == ["budget-exhausted", "lines-left-out"] * 2
+
+
+def test_every_other_event_has_its_line() -> None:
+    logged = {*_LINES, SubmissionDone}
+    assert logged == set(get_args(Event)) - COUNTED_ONLY
