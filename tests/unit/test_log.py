@@ -10,6 +10,7 @@ from smtpgate.core.events import (
     DirectoryChanged,
     DkimAlarm,
     Event,
+    IdentitiesChecked,
     IdentityStateChanged,
     JournalChanged,
     RecordsInDoubt,
@@ -18,8 +19,6 @@ from smtpgate.core.events import (
     SessionClosed,
     SessionOpened,
     SubmissionDone,
-    UpkeepDone,
-    UpkeepTroubles,
 )
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
 from smtpgate.core.reply import CATALOGUE, Reply
@@ -42,7 +41,7 @@ from tests.support.events import (
 )
 
 # The metrics count these, and nobody has to read of each.
-COUNTED_ONLY = {SessionOpened, SessionClosed, UpkeepDone, UpkeepTroubles}
+COUNTED_ONLY = {SessionOpened, SessionClosed, IdentitiesChecked}
 
 
 @pytest.fixture
