@@ -48,6 +48,11 @@ COMMANDS: Final[dict[str, Entry]] = {
         "serve:demo",
         "Show a real gate on loopback: messages that it accepts and messages that it refuses.",
     ),
+    "help": Entry(
+        "help:show_help",
+        "Show a guide or a reference; without a topic, list the topics.",
+        example="help limits",
+    ),
     "simulate": Entry("simulate:simulate", "Decide about messages without sending them."),
     "policy": Entry("policy:policy_app", "Check, generate and test policies."),
     "explain": Entry(

@@ -60,7 +60,7 @@ def _address(text: str) -> str:
 
 def _reason(text: str) -> str:
     if text not in {"accepted", *ALL_REASONS}:
-        raise ValueError(f"`{text}' is no reason code; the README lists them")
+        raise ValueError(f"`{text}' is no reason code; `smtpgate help reasons' lists them")
     return text
 
 

@@ -263,7 +263,7 @@ _REPLIES: Final[dict[str, Reply]] = {
     "temporary-failure": Reply(451, "4.3.0", "Temporary service failure"),  # [SES]
 }
 
-# Every reply that the gate gives by itself; the README's reference is checked against this.
+# Every reply that the gate gives by itself; the reference is made from this.
 CATALOGUE: Final[dict[str, Reply]] = {
     name: replace(reply, name=name) for name, reply in _REPLIES.items()
 }

@@ -1,4 +1,4 @@
-"""The catalogue of metrics; the README and the alert rules are checked against it."""
+"""The catalogue of metrics; its reference and the alert rules are checked against it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

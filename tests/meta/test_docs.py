@@ -4,19 +4,30 @@ import re
 import shlex
 import tomllib
 from itertools import chain
+from pathlib import Path
 from typing import Final, get_args
 
 import pytest
 from pydantic import BaseModel
 from typer.core import TyperCommand
 
+from smtpgate.cli.help import GUIDES, REFERENCES
 from smtpgate.config import GateConfig, LimitsConfig, ListenerConfig, UpstreamConfig
 from smtpgate.core.events import Outcome, Stage
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
 from smtpgate.core.reason import REASONS
 from smtpgate.core.reply import CATALOGUE as REPLIES
 from smtpgate.metrics import CATALOGUE as METRICS
-from tests.support.reference import SAMPLE, commands, commented_keys, in_readme, tables
+from tests.support.reference import (
+    GUIDE,
+    SAMPLE,
+    commands,
+    commented_keys,
+    documents,
+    guide,
+    marked,
+    tables,
+)
 from tests.support.source import ROOT, modules
 
 README: Final = (ROOT / "README.md").read_text("utf-8")
@@ -25,29 +36,60 @@ RULES: Final = (ROOT / "config" / "prometheus.rules").read_text("utf-8")
 ALERT_CASES: Final = (ROOT / "tests/cases/alerts/10-alerts.yml").read_text("utf-8")
 CHANGELOG: Final = (ROOT / "CHANGELOG.md").read_text("utf-8")
 CONTRIBUTING: Final = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+EVERYTHING: Final = "\n".join(path.read_text("utf-8") for path in documents())
 
 
-# -- the reference tables of the README --------------------------------------------------------
+# -- the guides and the references -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", sorted(tables()))
-def test_the_readmes_table_is_what_the_program_says_of_itself(name: str) -> None:
+def test_a_table_of_the_documents_is_made_from_the_program(name: str) -> None:
     """``python -m tests.support.reference`` writes the tables anew."""
-    assert in_readme(name) == tables()[name]
+    assert marked(name) == tables()[name]
 
 
-def test_the_readme_has_every_table() -> None:
-    assert {"config", "replies", "reasons", "metrics", "commands"} <= set(
-        re.findall(r"<!-- /([a-z]+) -->", README)
-    )
-    assert {"config", "replies", "reasons", "metrics", "commands"} <= set(tables())
+def test_every_page_is_a_topic_of_smtpgate_help() -> None:
+    assert sorted((*GUIDES, *REFERENCES)) == sorted(path.stem for path in GUIDE.glob("*"))
+
+
+@pytest.mark.parametrize("topic", [*GUIDES, *REFERENCES])
+def test_a_page_begins_with_its_title_and_one_sentence_about_it(topic: str) -> None:
+    title, summary, _ = guide(topic).split("\n\n", 2)
+    assert re.fullmatch(r"# [A-Z].*", title)
+    assert re.fullmatch(r"[A-Z][^.]{20,140}\.", summary), summary
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+def test_every_link_of_a_document_leads_somewhere(path: Path) -> None:
+    text = _without_blocks(path.read_text("utf-8"))
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith("https:"):
+            continue
+        file, _, anchor = target.partition("#")
+        to = path.parent / file if file else path
+        assert to.is_file(), target
+        assert not anchor or anchor in _anchors(to.read_text("utf-8")), target
+
+
+def _without_blocks(text: str) -> str:
+    return re.sub(r"^ *```.*?^ *```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def _anchors(text: str) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", _without_blocks(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.encode()) < 16_000
 
 
 # -- commands ----------------------------------------------------------------------------------
 
 
-def test_every_command_is_in_the_readme_and_says_what_it_does() -> None:
-    told = re.findall(r"^\| `([^`]+)` \| .+ \|$", in_readme("commands"), re.MULTILINE)
+def test_every_command_is_in_the_reference_and_says_what_it_does() -> None:
+    told = re.findall(r"^\| `([^`]+)` \| .+ \|$", marked("commands"), re.MULTILINE)
     for words, command in commands().items():
         assert any(f"{one} ".startswith(f"{words} ") for one in told), words
         assert command.help
@@ -66,7 +108,7 @@ def test_every_command_of_the_directory_has_an_example_that_can_be_typed() -> No
 
 
 def test_every_smtpgate_command_line_in_the_documents_can_be_typed() -> None:
-    text = "\n".join((README, CONTRIBUTING, SAMPLE.read_text("utf-8"), unit()))
+    text = "\n".join((EVERYTHING, CONTRIBUTING, SAMPLE.read_text("utf-8"), unit()))
     typed = re.findall(r"(?:^|[\s`/])smtpgate ((?:[a-z]+(?:-[a-z]+)*)(?: --[a-z-]+)*)", text)
     known = {words.removeprefix("smtpgate "): command for words, command in commands().items()}
     lines = [line.split() for line in typed if line.split()[0] in _first_words(known)]
@@ -83,7 +125,7 @@ def _first_words(known: dict[str, TyperCommand]) -> set[str]:
 
 def test_every_filter_of_the_systems_journal_passes_over_lines_that_are_not_json() -> None:
     """The journal of a unit has systemd's lines too, and jq ends at one that is not JSON."""
-    filters = [line for line in README.splitlines() if line.startswith("journalctl")]
+    filters = [line for line in EVERYTHING.splitlines() if line.startswith("journalctl")]
     assert filters
     assert all("| jq -cR 'fromjson? | select(" in line for line in filters)
 
@@ -101,11 +143,11 @@ def test_every_make_target_in_the_documents_is_in_the_makefile(document: str) ->
 # -- the way of a message ----------------------------------------------------------------------
 
 
-def test_the_stages_stand_in_the_readme_in_the_pipelines_order() -> None:
+def test_the_stages_stand_in_the_guide_in_the_pipelines_order() -> None:
     pipeline = next(one.text for one in modules() if one.path == "smtpgate/pipeline.py")
     carried = re.findall(r'self\._timed\("([a-z]+)"', pipeline)
     assert carried == list(get_args(Stage))
-    told = re.findall(r"^[ │]*[1-9] ([a-z]+)", README, re.MULTILINE)
+    told = re.findall(r"^[ │]*[1-9] ([a-z]+)", guide("message"), re.MULTILINE)
     assert [stage for stage in told if stage in carried] == carried
 
 
@@ -230,6 +272,6 @@ def test_the_changelog_tells_what_is_not_yet_released_first() -> None:
     assert headings[0] == "Unreleased"
 
 
-@pytest.mark.parametrize("document", [README, CHANGELOG, CONTRIBUTING])
+@pytest.mark.parametrize("document", [EVERYTHING, CHANGELOG, CONTRIBUTING])
 def test_no_document_has_the_marks_of_an_unfinished_merge(document: str) -> None:
     assert not re.findall(r"^(?:<{7}|={7}|>{7})(?: .*)?$", document, re.MULTILINE)

@@ -1,19 +1,21 @@
-"""The README's reference tables, made from the catalogues they document.
+"""The tables of the documents, made from the catalogues that they document.
 
-``python -m tests.support.reference`` writes them into README.md; ``tests/meta`` compares them.
+``python -m tests.support.reference`` writes them into README.md and ``smtpgate/guide/``;
+``tests/meta`` compares them.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from smtpgate.cli import app
 from smtpgate.cli.commands import DeferredCommand
+from smtpgate.cli.help import GUIDES, REFERENCES, page
 from smtpgate.core.events import HANDSHAKE_PROBLEMS
 from smtpgate.core.limits.budget import BUDGETS
 from smtpgate.core.reason import LOGIN_REASONS, REASONS
@@ -22,6 +24,7 @@ from smtpgate.metrics.catalogue import CATALOGUE as METRICS
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 README: Final = ROOT / "README.md"
+GUIDE: Final = ROOT / "smtpgate" / "guide"
 SAMPLE: Final = ROOT / "config" / "smtpgate.toml"
 _EVERYWHERE: Final = frozenset({"config", "json", "yes", "help"})
 _HEADER: Final = re.compile(r"\[([a-z]+(?:\.[a-z]+)?)\]")
@@ -93,6 +96,12 @@ def summary(command: TyperCommand) -> str:
     return first.removesuffix(".")
 
 
+def _links(topics: Iterable[str]) -> str:
+    return "\n".join(
+        f"- [{topic}](smtpgate/guide/{topic}.md): {page(topic).summary}." for topic in topics
+    )
+
+
 def _reply_code(name: str) -> str:
     reply = CATALOGUE.get(name)
     return "closed" if reply is None else f"{reply.code} {reply.enhanced}"
@@ -100,7 +109,7 @@ def _reply_code(name: str) -> str:
 
 @cache
 def tables() -> dict[str, str]:
-    """The tables, by the name of their place in the README."""
+    """The tables, by the name of the marks that they stand between."""
     replies = [
         (str(reply.code), reply.enhanced, f"`{reply.text}`")
         for reply in sorted(CATALOGUE.values(), key=lambda reply: (reply.code, reply.enhanced))
@@ -130,6 +139,8 @@ def tables() -> dict[str, str]:
             ("reason", "meaning"),
             ((f"`{reason}`", what) for reason, what in HANDSHAKE_PROBLEMS.items()),
         ),
+        "guides": _links(GUIDES),
+        "references": _links(REFERENCES),
         "metrics": _table(("metric", "kind", "labels", "meaning"), metrics),
         "commands": _table(
             ("command", "what"),
@@ -138,22 +149,35 @@ def tables() -> dict[str, str]:
     }
 
 
-def in_readme(name: str) -> str:
-    """What stands in the README between the markers of that name."""
-    text = README.read_text("utf-8")
+def documents() -> list[Path]:
+    """The README, the guides and the references."""
+    return [README, *sorted(GUIDE.glob("*.md"))]
+
+
+def guide(topic: str) -> str:
+    """The text of a guide or reference, as it stands in its file."""
+    return (GUIDE / f"{topic}.md").read_text("utf-8")
+
+
+def marked(name: str) -> str:
+    """The text between the marks of that name, in whichever document has them."""
+    (text,) = (
+        text
+        for text in (path.read_text("utf-8") for path in documents())
+        if f"<!-- {name} -->" in text
+    )
     return text.partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0].strip()
 
 
-def _write() -> dict[str, Any]:
-    text = README.read_text("utf-8")
-    made = tables()
-    for name, table in made.items():
-        head, _, rest = text.partition(f"<!-- {name} -->")
-        _, marker, tail = rest.partition(f"<!-- /{name} -->")
-        if marker:
-            text = f"{head}<!-- {name} -->\n{table}\n{marker}{tail}"
-    README.write_text(text, "utf-8")
-    return made
+def _write() -> None:
+    for path in documents():
+        text = path.read_text("utf-8")
+        for name, table in tables().items():
+            head, _, rest = text.partition(f"<!-- {name} -->")
+            _, mark, tail = rest.partition(f"<!-- /{name} -->")
+            if mark:
+                text = f"{head}<!-- {name} -->\n{table}\n{mark}{tail}"
+        path.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The README's section about the directory, done line by line as it stands there.
+"""The guide to the directory, done line by line as it stands there.
 
 What is not ours is played: the owner publishes records, somebody reads the mail with the code,
 systemd does as it is told. Only paths and the database server's place are others.
@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from tests.support.desk import Desk
-from tests.support.reference import README
+from tests.support.reference import guide
 from tests.support.scripted_dns import ScriptedDns
 from tests.support.upstream_server import UpstreamServer
 
-# Whom the section adds to the accounts of the sample.
+# Whom the guide adds to the accounts of the sample.
 NEW_OWNER, NEW_DELEGATE, NEW_DOMAIN = "222222222222", "333333333333", "example.org"
 
-_SECTION: Final = "## Working with the directory"
 _BLOCK: Final = re.compile(r"^```(sh|toml)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _CODE: Final = "7KQ2-M0XZ-94TB"
 _KEY_ID: Final = "AKIAIOSFODNN7EXAMPLE"
@@ -30,16 +29,13 @@ _CODE_IN_MAIL: Final = re.compile(
 
 
 def blocks() -> Iterator[tuple[str, str]]:
-    """The language and the text of each block of the section."""
-    _, heading, text = README.read_text("utf-8").partition(f"\n{_SECTION}\n")
-    assert heading
-    section, _, _ = text.partition("\n## ")
-    for block in _BLOCK.finditer(section):
+    """The language and the text of each block of the guide."""
+    for block in _BLOCK.finditer(guide("directory")):
         yield block[1], block[2].replace("\\\n", " ")
 
 
 class Operator:
-    """Does what the section says."""
+    """Does what the guide says."""
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ from smtpgate.gate.check import check
 from smtpgate.gate.errors import OpenError
 from tests.support.documents import content, noted, present
 from tests.support.hosts import change, config_of, directory_of, host, smtpgate, started
-from tests.support.reference import README
+from tests.support.reference import guide
 from tests.support.tenants import raw
 
 OWNER: Final = "888888888888"
@@ -43,14 +43,14 @@ async def policies_of(store: DirectoryStore) -> set[str]:
 
 
 def revoking() -> list[str]:
-    """The lines of the README that revoke and pause."""
-    _, _, text = README.read_text("utf-8").partition("### Revoke, and pause")
+    """The lines of the guide that revoke and pause."""
+    _, _, text = guide("directory").partition("## Revoke, and pause")
     block = _BLOCK.search(text)
     assert block is not None
     return [line for line in block[1].splitlines() if line]
 
 
-async def test_the_readme_s_revoke_is_safe_with_the_shipped_configuration(
+async def test_the_guide_s_revoke_is_safe_with_the_shipped_configuration(
     tmp_path: Path,
 ) -> None:
     folder = host(tmp_path)

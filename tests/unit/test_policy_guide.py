@@ -1,8 +1,7 @@
-"""The policies of the README's guide: each is loaded, linted clean, and tried."""
+"""The policies of the guide: each is loaded, linted clean, and tried."""
 
 import json
 import re
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -18,11 +17,10 @@ from smtpgate.core.policy import (
     parse_policy,
 )
 from smtpgate.core.policy.keys import KEYS
+from tests.support.reference import guide
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 IDENTITY: Final = "arn:aws:ses:us-east-1:888888888888:identity/ses-example.com"
-README = (ROOT / "README.md").read_text("utf-8")
-GUIDE = README.partition("\n## Policy guide\n")[2].partition("\n## ")[0]
+GUIDE: Final = guide("policies")
 EXAMPLES: dict[str, str] = {
     json.loads(text)["Statement"]["Sid"]: text
     for text in re.findall(r"```json\n(.*?)```", GUIDE, re.DOTALL)
@@ -177,6 +175,6 @@ def test_an_example_says_what_the_guide_says(
 
 
 def test_every_key_that_the_gate_supplies_is_in_the_guide() -> None:
-    guide = README.partition("### What conditions can ask")[2].partition("\n### ")[0].lower()
+    section = GUIDE.partition("## What conditions can ask")[2].partition("\n## ")[0].lower()
     supplied = [name for name, key in KEYS.items() if key.presence != "never"]
-    assert [name for name in supplied if name not in guide] == []
+    assert [name for name in supplied if name not in section] == []

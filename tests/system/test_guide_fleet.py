@@ -1,4 +1,4 @@
-"""The README's section about several hosts: each line can be typed, and a second host runs."""
+"""The guide to several hosts: each line can be typed, and a second host runs."""
 
 import re
 import shlex
@@ -11,7 +11,7 @@ from typing import Final
 
 from tests.support.documents import content, noted
 from tests.support.hosts import host, on_loopback, share, smtpgate, started
-from tests.support.reference import README
+from tests.support.reference import guide
 
 _BLOCK: Final = re.compile(r"^```(sh|toml)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 # What a host makes once for all: none of it is to be made again.
@@ -19,13 +19,11 @@ SHARED: Final = ("*.secret", "*.pem", "master.key", "journal.key", "accounts.tom
 
 
 def blocks() -> list[tuple[str, str]]:
-    _, heading, text = README.read_text("utf-8").partition("\n## Several hosts\n")
-    assert heading
-    return [(found[1], found[2]) for found in _BLOCK.finditer(text.partition("\n## ")[0])]
+    return [(found[1], found[2]) for found in _BLOCK.finditer(guide("fleet"))]
 
 
 class Reader:
-    """Does what the section says, with folders of the test."""
+    """Does what the guide says, with folders of the test."""
 
     def __init__(self, one: Path, two: Path, shared: Path) -> None:
         self.printed: dict[str, str] = {}

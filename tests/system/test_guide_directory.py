@@ -1,4 +1,4 @@
-"""The README's section about the directory: each line can be typed, and does what it says."""
+"""The guide to the directory: each line can be typed, and does what it says."""
 
 import json
 from asyncio import to_thread

@@ -1,0 +1,137 @@
+"""``smtpgate help``: the guides and references that come with the program."""
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.resources import files
+from typing import Annotated, Final
+
+import typer
+
+from smtpgate.cli.terminal import misused, output
+
+# The order is that of the list: guides as a reader needs them, then references.
+GUIDES: Final = (
+    "message",
+    "operating",
+    "directory",
+    "policies",
+    "limits",
+    "dkim",
+    "journal",
+    "relays",
+    "fleet",
+)
+REFERENCES: Final = (
+    "configuration",
+    "documents",
+    "bounds",
+    "replies",
+    "reasons",
+    "metrics",
+    "commands",
+)
+_TOPICS: Final = GUIDES + REFERENCES
+_COMMENT: Final = re.compile(r"<!--.*?-->\n?", re.DOTALL)
+_TABLE: Final = re.compile(r"(?:^\|.*\|\n)+", re.MULTILINE)
+_CELL_END: Final = re.compile(r" +(?<!\\)\| *")
+_LINK: Final = re.compile(r"\[([^\]\n]+)\]\((?!https?:)[^)\n]+\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A guide or a reference, as Markdown without its comments."""
+
+    topic: str
+    text: str
+
+    @property
+    def summary(self) -> str:
+        """Its first paragraph, which is one sentence."""
+        return self.text.split("\n\n", 2)[1].replace("\n", " ").removesuffix(".")
+
+
+def page(topic: str) -> Page:
+    """The page of a topic."""
+    text = (files("smtpgate") / "guide" / f"{topic}.md").read_text("utf-8")
+    return Page(topic, _COMMENT.sub("", text))
+
+
+def topic_of(word: str) -> str:
+    """The topic that a word names, or is the unique beginning of."""
+    wanted = word.lower().removesuffix(".md")
+    if wanted in _TOPICS:
+        return wanted
+    found = [topic for topic in _TOPICS if topic.startswith(wanted)]
+    if len(found) == 1:
+        return found[0]
+    nearest = found or get_close_matches(wanted, _TOPICS, n=3, cutoff=0.4)
+    said = "several topics begin with" if found else "there is no topic"
+    advice = (
+        f"did you mean {' or '.join(nearest)}?" if nearest else "`smtpgate help' lists them"
+    )
+    raise ValueError(f"{said} `{word}'; {advice}")
+
+
+def _complete(incomplete: str) -> list[str]:
+    return [topic for topic in _TOPICS if topic.startswith(incomplete)]
+
+
+def show_help(
+    topic: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TOPIC",
+            help="A topic of the list; a unique beginning is enough.",
+            autocompletion=_complete,
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Show a guide or a reference; without a topic, list the topics.
+
+    Prints Markdown when the output is not a terminal.
+    """
+    if topic is None:
+        _list_topics()
+        return
+    try:
+        chosen = page(topic_of(topic))
+    except ValueError as error:
+        raise misused(str(error)) from None
+    if output.is_terminal:
+        from rich.markdown import Markdown  # noqa: PLC0415 - takes 50 ms, and only help needs it
+
+        # A link to another page leads nowhere on a terminal; its text names the topic.
+        text = _TABLE.sub(_fitting, _LINK.sub(r"\1", chosen.text))
+        output.print(Markdown(text, code_theme="bw", hyperlinks=False), soft_wrap=False)
+    else:
+        output.file.write(chosen.text)
+
+
+def _fitting(table: re.Match[str]) -> str:
+    """A table as it is, or as a list when it is wider than the terminal."""
+    rows = [
+        [cell.strip() for cell in _CELL_END.split(line.strip("| "))]
+        for line in table[0].splitlines()
+    ]
+    widths = (max(map(len, column)) for column in zip(*rows, strict=True))
+    if sum(widths) + 3 * len(rows[0]) <= output.width:
+        return table[0]
+    return "".join(map(_item, rows[2:]))
+
+
+def _item(row: list[str]) -> str:
+    """A row as an item of a list: the first cell, then the others."""
+    first, *middle, last = (cell.replace("\\|", "|") for cell in row)
+    aside = "; ".join(filter(None, middle))
+    return f"- {first}{f' ({aside})' if aside else ''}: {last}\n"
+
+
+def _list_topics() -> None:
+    width = max(map(len, _TOPICS))
+    for heading, topics in (("Guides", GUIDES), ("References", REFERENCES)):
+        output.print(f"{heading}:")
+        for topic in topics:
+            output.print(f"  {topic:<{width}}  {page(topic).summary}")
+    output.print("\nTo read one, run `smtpgate help TOPIC'.")
