@@ -18,10 +18,10 @@ from smtpgate.cli.terminal import (
 from smtpgate.config import ConfigError
 from smtpgate.demo import run_demo
 from smtpgate.directory.declared.documents import DirectoryError
-from smtpgate.gate.app import run
 from smtpgate.gate.check import check
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.initialize import InitError, Sample, initialize
+from smtpgate.gate.serve import run
 
 _File: TypeAlias = Annotated[
     Path,

@@ -175,17 +175,20 @@ class Config(Table):
         """The ledger's file, for kind "sqlite"."""
         return self.ledger.path or self.gate.state_dir / "ledger.sqlite"
 
-    def _about_addresses(self) -> Iterator[tuple[Location, str]]:
-        doors: list[tuple[Location, str, int]] = [
-            (("listener", door.name), door.address, door.port) for door in self.listeners
-        ]
+    def addresses(self) -> list[tuple[str, str, int]]:
+        """Section, address and port of everything that the gate listens on."""
+        found = [(f"listener.{one.name}", one.address, one.port) for one in self.listeners]
         if self.http.enabled:
-            doors.append((("http",), self.http.address, self.http.port))
+            found.append(("http", self.http.address, self.http.port))
+        return found
+
+    def _about_addresses(self) -> Iterator[tuple[Location, str]]:
+        doors = self.addresses()
         for index, (section, address, port) in enumerate(doors):
             for other, others_address, others_port in doors[:index] if port else ():
                 if port == others_port and share_an_address(address, others_address):
-                    text = f"{address} port {port} is taken by {'.'.join(map(str, other))}"
-                    yield (*section, "port"), text
+                    text = f"{address} port {port} is taken by {other}"
+                    yield (*section.split("."), "port"), text
                     break
 
 

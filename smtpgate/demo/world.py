@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Final
 from urllib.request import urlopen
 
-from smtpgate.clock import SystemClock
 from smtpgate.config import load_config
 from smtpgate.core.policy.lint_regex import corrected
 from smtpgate.core.secret import Secret, smtp_password
 from smtpgate.demo.client import Sent, send
 from smtpgate.demo.sink import Sink
-from smtpgate.gate.app import Gate
-from smtpgate.gate.directory import open_directory
-from smtpgate.gate.documents import apply_documents
+from smtpgate.gate.gate import Gate
 from smtpgate.gate.initialize import initialize
+from smtpgate.gate.serve import open_gate
 
 IDENTITY: Final = "arn:aws:ses:us-east-1:888888888888:identity/ses-example.com"
 _FILES: Final = Path(str(files("smtpgate.demo"))) / "world"
@@ -82,11 +80,7 @@ async def open_world(folder: Path) -> AsyncIterator[World]:
     config.write_text(config.read_text().replace("port = 25 ", f"port = {sink.port} "))
     (folder / "directory/policies/corrected.json").write_text(corrected(ANNOUNCED))
     await asyncio.to_thread(initialize, folder)
-    loaded = load_config(config)
-    async with open_directory(loaded, SystemClock(), []) as store:
-        _ = await apply_documents(loaded, store, [])
-        gate = Gate(loaded, store)
-        await gate.start()
+    async with open_gate(load_config(config)) as gate:
         try:
             yield World(folder, gate, sink)
         finally:

@@ -1,9 +1,92 @@
-"""Listening: certificates, and the limit of open files."""
+"""Listening: every socket of the gate is made, or inherited, before anything else starts."""
+
+import errno
+import socket
+from collections.abc import Mapping
+from typing import Final, Self
 
 from smtpgate.config import Config
+from smtpgate.config.toml import reason
 from smtpgate.gate.errors import OpenError
 from smtpgate.smtp.certificate import ServerTls
 from smtpgate.smtp.sockets import shortage_of_descriptors
+
+_BACKLOG: Final = 512
+# The key that is wrong, where it is not the address, and what to do about it.
+_CURES: Final = {
+    errno.EADDRINUSE: ("port", "; another program has it, or another gate"),
+    errno.EACCES: (
+        "port",
+        "; below 1024 it needs CAP_NET_BIND_SERVICE, which the systemd unit gives",
+    ),
+}
+
+
+class ListeningSockets:
+    """One listening socket a section, by its name: ``listener.NAME`` or ``http``."""
+
+    def __init__(self, by_section: Mapping[str, socket.socket]) -> None:
+        self._by_section = dict(by_section)
+
+    def __getitem__(self, section: str) -> socket.socket:
+        return self._by_section[section]
+
+    def add(self, section: str, listening: socket.socket) -> None:
+        """Own the socket of that section from now on."""
+        self._by_section[section] = listening
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close them all; those that are closed already stay so."""
+        for listening in self._by_section.values():
+            listening.close()
+
+
+def bind(
+    config: Config, inherited: Mapping[str, socket.socket] | None = None
+) -> ListeningSockets:
+    """A listening socket for each section that has an address.
+
+    One that was ``inherited`` under the section's name, such as from a parent process, is taken
+    as it is. Raises OpenError, and leaves none open then.
+    """
+    inherited = inherited or {}
+    sockets = ListeningSockets(inherited)
+    try:
+        for section, address, port in config.addresses():
+            if section not in inherited:
+                sockets.add(section, _bound(section, address, port))
+        _check_inherited(config, inherited)
+    except BaseException:
+        sockets.close()
+        raise
+    return sockets
+
+
+def _check_inherited(config: Config, inherited: Mapping[str, socket.socket]) -> None:
+    sections = {section for section, _, _ in config.addresses()}
+    for section, handed in inherited.items():
+        if section not in sections:
+            raise OpenError(f"{section}: a socket was inherited, and there is no such section")
+        if not handed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise OpenError(f"{section}: the inherited socket does not listen")
+
+
+def _bound(section: str, address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return socket.create_server((address, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        key, cure = _CURES.get(error.errno or 0, ("address", ""))
+        # Python appends the address to the system's words.
+        words = reason(OSError(error.errno, (error.strerror or "").partition(" (while ")[0]))
+        problem = f"cannot listen on {address} port {port}: {words}{cure}"
+        raise OpenError(f"{section}.{key}: {problem}") from None
 
 
 def server_tls(config: Config) -> dict[str, ServerTls]:

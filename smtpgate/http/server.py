@@ -16,7 +16,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from smtpgate.http.pages import pages
 from smtpgate.tasks import TaskOwner
 
-_BACKLOG: Final = 128
 _MAX_CONNECTIONS: Final = 100
 _LIFE_S: Final = 30.0
 _LINGER_S: Final = 2
@@ -85,33 +84,24 @@ class _Guest(uvicorn.Server):
 
 
 class HttpServer:
-    """Serves ``/metrics``, ``/healthz`` and ``/readyz`` on one address."""
+    """Serves ``/metrics``, ``/healthz`` and ``/readyz`` on one listening socket."""
 
     def __init__(
         self,
-        address: str,
-        port: int,
+        listening: socket.socket,
         *,
         metrics: Callable[[], bytes],
         is_ready: Callable[[], tuple[bool, Mapping[str, str]]],
     ) -> None:
-        self.port = port
-        self._address = address
+        self.port: int = listening.getsockname()[1]
         self._app = pages(metrics=metrics, is_ready=is_ready)
         self._tasks = TaskOwner()
-        self._bound: socket.socket | None = None
+        self._listening = listening
         self._guest: _Guest | None = None
         self._serving: asyncio.Task[None] | None = None
 
-    def open(self) -> None:
-        """Listen; ``port`` then is the real one. Raises OSError that names the address."""
-        self._bound = _bind(self._address, self.port)
-        self.port = self._bound.getsockname()[1]
-
     async def start(self) -> None:
-        """Answer. Raises OSError as ``open`` does, unless that was done before."""
-        bound, self._bound = self._bound or _bind(self._address, self.port), None
-        self.port = bound.getsockname()[1]
+        """Take connections."""
         self._guest = _Guest(
             uvicorn.Config(
                 self._app,
@@ -127,31 +117,19 @@ class HttpServer:
                 timeout_graceful_shutdown=_LINGER_S,
             )
         )
-        self._serving = self._tasks.start(self._guest.serve(sockets=[bound]), name="http")
+        self._serving = self._tasks.start(
+            self._guest.serve(sockets=[self._listening]), name="http"
+        )
         up = self._tasks.start(self._guest.is_up.wait())
         await asyncio.wait({self._serving, up}, return_when=asyncio.FIRST_COMPLETED)
         if not self._guest.is_up.is_set():
             up.cancel()
-            bound.close()
             await self._serving
 
     async def stop(self) -> None:
-        """Stop listening and finish what is being answered; the second time does nothing."""
-        if self._bound is not None:
-            self._bound.close()
-            self._bound = None
+        """Stop listening and finish the answers under way; the second time does nothing."""
         if self._guest is not None and self._serving is not None:
             self._guest.may_go.set()
             await self._serving
             self._guest = None
-
-
-def _bind(address: str, port: int) -> socket.socket:
-    """A listening socket on an IP address."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        return socket.create_server((address, port), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-        message = f"cannot listen on {place}: {error.strerror or error}"
-        raise OSError(error.errno, message) from None
+        self._listening.close()

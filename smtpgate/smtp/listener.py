@@ -21,7 +21,6 @@ from smtpgate.smtp.session_events import SessionEvents
 from smtpgate.smtp.sockets import Place, Places, Sockets
 from smtpgate.tasks import TaskOwner
 
-_BACKLOG: Final = 512
 _SEND_OCTETS: Final = 64 * 1024
 # How long to wait when the system has no descriptor or memory for another socket.
 _NO_ROOM_S: Final = 0.2
@@ -31,11 +30,14 @@ _TLS_SHUTDOWN_S: Final = 5.0
 class Listener:
     """One bound socket with its sessions."""
 
-    def __init__(self, door: Door, sockets: Sockets) -> None:
+    def __init__(self, door: Door, sockets: Sockets, listening: socket.socket) -> None:
         self.door = door
         self.places = Places(door.config, sockets)
-        self._listening: socket.socket | None = None
-        self._port = door.config.port
+        # Replies are short. By itself Linux keeps up to 4 MiB for a client that reads none.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_OCTETS)
+        listening.setblocking(False)
+        self._listening: socket.socket | None = listening
+        self._port: int = listening.getsockname()[1]
         self._sessions: set[GateSession] = set()
         self._opening = TaskOwner()
         self._is_closed = False
@@ -47,30 +49,8 @@ class Listener:
         """The port it is bound to (the system's choice where the configuration says 0)."""
         return self._port
 
-    def open(self) -> None:
-        """Bind and listen; who connects waits until the start.
-
-        Raises OSError naming the listener and its address.
-        """
-        config = self.door.config
-        try:
-            listening = socket.create_server(
-                (config.address, config.port),
-                family=socket.AF_INET6 if ":" in config.address else socket.AF_INET,
-                backlog=_BACKLOG,
-            )
-        except OSError as error:
-            raise OSError(f"listener.{config.name}: {error.strerror or error}") from None
-        listening.setblocking(False)
-        # Replies are short. By itself Linux keeps up to 4 MiB for a client that reads none.
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_OCTETS)
-        self._port = listening.getsockname()[1]
-        self._listening = listening
-
-    async def start(self) -> None:
-        """Take connections. Raises OSError as ``open`` does, unless that was done before."""
-        if self._listening is None:
-            self.open()
+    def start(self) -> None:
+        """Take connections; clients that have connected already are waiting in the backlog."""
         self._accept_more()
 
     # -- accepting -----------------------------------------------------------------------------

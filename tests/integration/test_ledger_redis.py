@@ -16,8 +16,8 @@ from smtpgate.clock import SystemClock
 from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.events import Event, LedgerClockChanged
 from smtpgate.core.limits import Charge, LimitExceededError, Reservation, Subject
-from smtpgate.gate.app import Gate
 from smtpgate.gate.errors import OpenError
+from smtpgate.gate.gate import Gate
 from smtpgate.ledger.redis import RedisLedger
 from smtpgate.ledger.redis_link import Link, Script
 from smtpgate.ledger.watch import LedgerWatch

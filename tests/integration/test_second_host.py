@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from smtpgate.gate.app import serve
 from smtpgate.gate.errors import OpenError
+from smtpgate.gate.serve import serve
 from tests.support.databases import Databases
 from tests.support.documents import content, noted
 from tests.support.hosts import change, config_of, host, share, smtpgate, started

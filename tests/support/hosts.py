@@ -11,9 +11,10 @@ from smtpgate.cli import app
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config, load_config
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.gate.app import Gate
 from smtpgate.gate.directory import open_directory
+from smtpgate.gate.gate import Gate
 from smtpgate.gate.initialize import Sample, initialize
+from smtpgate.gate.serve import open_gate
 
 
 def change(folder: Path, old: str, new: str, name: str = "smtpgate.toml") -> None:
@@ -60,13 +61,8 @@ def config_of(folder: Path) -> Config:
 @asynccontextmanager
 async def started(folder: Path) -> AsyncIterator[Gate]:
     """A gate that has come up as ``serve`` brings it up."""
-    config = config_of(folder)
-    async with open_directory(config, SystemClock(), [], use="connect") as store:
-        gate = Gate(config, store)
+    async with open_gate(config_of(folder)) as gate:
         try:
-            await gate.open()
-            await gate.open_directory()
-            await gate.start()
             yield gate
         finally:
             await gate.stop(drain_s=0)

@@ -20,10 +20,10 @@ from smtpgate.config import load_config
 from smtpgate.core.secret import Secret, smtp_password
 from smtpgate.demo.sink import Sink
 from smtpgate.demo.verify import verify
-from smtpgate.gate.app import Gate
 from smtpgate.gate.directory import open_directory
-from smtpgate.gate.documents import apply_documents
+from smtpgate.gate.gate import Gate
 from smtpgate.gate.journal import new_journal_store
+from smtpgate.gate.serve import open_gate as open_configured_gate
 from smtpgate.ports import Clock
 from smtpgate.signing.private_keys import dns_record, generate_private_key, load_private_key
 from tests.support.dialog import Dialog, close_dialogs
@@ -198,11 +198,8 @@ async def open_gate(
     (folder / "master.key").chmod(0o600)
     loaded = load_config(config)
     await _furnish(folder)
-    async with open_directory(loaded, clock or SystemClock(), []) as store:
-        await apply_documents(loaded, store, [])
-        gate = Gate(loaded, store, clock=clock)
+    async with open_configured_gate(loaded, clock=clock) as gate:
         try:
-            await gate.start()
             yield gate, sink
         finally:
             await close_dialogs()

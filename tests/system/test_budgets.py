@@ -16,7 +16,7 @@ import pytest
 import uvloop
 
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
-from smtpgate.gate.app import Gate
+from smtpgate.gate.gate import Gate
 from tests.support.clock import MovableClock
 from tests.support.dialog import Dialog
 from tests.support.inprocess import MESSAGE, auth_plain, client_tls, login, open_gate, send
@@ -154,7 +154,7 @@ async def test_sockets_count_also_before_their_proxy_header(tmp_path: Path) -> N
 
 async def test_no_more_sockets_are_taken_than_there_are_open_files_for(tmp_path: Path) -> None:
     async with open_gate(tmp_path) as (gate, _):
-        gate.sockets_of_clients.limit = 2
+        gate.client_sockets.limit = 2
         first = await login(gate)
         await greeted(gate, "starttls")
         assert (await (await connect(gate)).reply()).startswith("421 4.7.0")
@@ -168,7 +168,7 @@ async def test_a_socket_counts_until_it_is_closed(tmp_path: Path) -> None:
             dialog = await login(gate)
             assert (await dialog.say("QUIT")).startswith("221")
             assert await dialog.is_closed()
-        await until(lambda: not gate.sockets_of_clients.open)
+        await until(lambda: not gate.client_sockets.open)
         assert not len(gate.listeners["plain"].places)
 
 
@@ -180,7 +180,7 @@ async def test_a_tls_handshake_has_its_time(tmp_path: Path) -> None:
     async with open_gate(tmp_path, sections=sections) as (gate, _):
         assert await is_cut_off(await connect(gate, "implicit"))
         assert await exhausted(gate, tmp_path, "handshake-time", "implicit") == 1
-        await until(lambda: not gate.sockets_of_clients.open)
+        await until(lambda: not gate.client_sockets.open)
 
 
 async def test_a_handshake_after_starttls_has_its_time(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ async def test_a_handshake_after_starttls_has_its_time(tmp_path: Path) -> None:
         assert (await dialog.say("STARTTLS")).startswith("220")
         assert await is_cut_off(dialog)
         assert await exhausted(gate, tmp_path, "handshake-time", "starttls") == 1
-        await until(lambda: not gate.sockets_of_clients.open)
+        await until(lambda: not gate.client_sockets.open)
 
 
 async def test_a_client_that_breaks_off_its_handshake_gives_its_place_back(
@@ -204,9 +204,9 @@ async def test_a_client_that_breaks_off_its_handshake_gives_its_place_back(
                 await dialog.say("EHLO client.example")
                 await dialog.say("STARTTLS")
             await dialog.send(b"\x16\x03\x01")
-            await until(lambda: bool(gate.sockets_of_clients.open))
+            await until(lambda: bool(gate.client_sockets.open))
             await dialog.close()
-            await until(lambda: not gate.sockets_of_clients.open)
+            await until(lambda: not gate.client_sockets.open)
 
 
 async def test_a_proxy_header_has_its_time(tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ async def test_a_client_that_never_reads_is_cut_off_and_its_socket_is_closed(
                 async with asyncio.timeout(20):
                     while True:
                         await send_octets(b"EHLO x\r\n" * 1000)
-            await until(lambda: not gate.sockets_of_clients.open)
+            await until(lambda: not gate.client_sockets.open)
             assert await exhausted(gate, tmp_path, "reply-time", "plain") == 1
         assert (await send(await login(gate))).startswith("250")
 
@@ -310,10 +310,10 @@ async def test_a_client_that_never_reads_is_cut_off_also_with_tls(tmp_path: Path
         dialog.writer.transport.pause_reading()  # type: ignore[attr-defined]
         with contextlib.suppress(ConnectionError):
             async with asyncio.timeout(20):
-                while gate.sockets_of_clients.open:
+                while gate.client_sockets.open:
                     dialog.writer.write(b"EHLO x\r\n" * 1000)
                     await asyncio.sleep(0)
-        await until(lambda: not gate.sockets_of_clients.open)
+        await until(lambda: not gate.client_sockets.open)
         assert await exhausted(gate, tmp_path, "reply-time", "implicit") == 1
 
 

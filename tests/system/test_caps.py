@@ -11,7 +11,7 @@ import pytest
 
 from smtpgate.core.limits import Subject
 from smtpgate.directory.quotas import QuotaPlace, set_quota
-from smtpgate.gate.app import Gate
+from smtpgate.gate.gate import Gate
 from smtpgate.ports import Clock
 from tests.support.clock import MovableClock
 from tests.support.directory import ACTOR

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import trustme
 
-from smtpgate.gate.app import Gate
 from smtpgate.gate.check import check
+from smtpgate.gate.gate import Gate
 from smtpgate.metrics import CATALOGUE
 from tests.support.dialog import Dialog
 from tests.support.inprocess import client_tls, login, open_gate, send

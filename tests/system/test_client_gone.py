@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from smtpgate.core.limits import Subject
-from smtpgate.gate.app import Gate
+from smtpgate.gate.gate import Gate
 from tests.support.dialog import Dialog
 from tests.support.inprocess import MESSAGE, auth_plain, client_tls, login, open_gate, send
 from tests.support.ledgers import used_24h

@@ -11,7 +11,7 @@ from smtpgate.core.limits import Subject
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.reply import Reply
 from smtpgate.core.upstream import Delivery, InDoubtError
-from smtpgate.gate.app import Gate
+from smtpgate.gate.gate import Gate
 from smtpgate.ports import Attempt
 from tests.support.dialog import Dialog
 from tests.support.inprocess import MESSAGE, login, open_gate, send

@@ -15,9 +15,10 @@ from smtpgate.directory.declared.documents import DirectoryError
 from smtpgate.directory.keys import secret_place
 from smtpgate.directory.sealing import new_master_key
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.gate.app import Gate, serve
 from smtpgate.gate.check import check
 from smtpgate.gate.errors import OpenError
+from smtpgate.gate.gate import Gate
+from smtpgate.gate.serve import serve
 from tests.support.documents import content, noted, present
 from tests.support.hosts import change, config_of, directory_of, host, smtpgate, started
 from tests.support.reference import guide

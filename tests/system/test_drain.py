@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 import uvloop
 
-from smtpgate.gate.app import Gate
+from smtpgate.gate.gate import Gate
 from tests.support.dialog import Dialog
 from tests.support.inprocess import MESSAGE, client_tls, login, open_gate
 from tests.support.upstream_server import HOLD, open_upstream
@@ -31,11 +31,11 @@ async def begin(dialog: Dialog) -> None:
 async def test_a_client_in_its_tls_handshake_is_not_admitted(tmp_path: Path) -> None:
     async with open_gate(tmp_path) as (gate, _):
         dialog = await connect(gate, "tls")
-        await until(lambda: bool(gate.sockets_of_clients.open))
+        await until(lambda: bool(gate.client_sockets.open))
         await asyncio.wait_for(gate.stop(drain_s=30), 5)
         with contextlib.suppress(ConnectionError):
             assert await dialog.is_closed()
-        assert not gate.sockets_of_clients.open
+        assert not gate.client_sockets.open
 
 
 async def test_a_client_that_has_just_shaken_hands_gets_421_and_no_greeting(
@@ -63,7 +63,7 @@ async def test_a_client_that_still_says_its_proxy_header_is_not_admitted(
 ) -> None:
     async with open_gate(tmp_path, listener=TRUSTED) as (gate, _):
         dialog = await connect(gate, "plain")
-        await until(lambda: bool(gate.sockets_of_clients.open))
+        await until(lambda: bool(gate.client_sockets.open))
         await asyncio.wait_for(gate.stop(drain_s=30), 5)
         with contextlib.suppress(ConnectionError):
             await dialog.send(b"PROXY TCP4 192.0.2.7 127.0.0.1 4711 587\r\n")
@@ -130,7 +130,7 @@ async def test_a_session_that_begins_while_draining_is_waited_for(
         with contextlib.suppress(ConnectionError):
             assert (await dialog.reply())[:4] in ("", "220 ", "421 ")
         await asyncio.wait_for(stopping, 10)
-        assert not gate.sockets_of_clients.open
+        assert not gate.client_sockets.open
 
 
 SCENES: Final[list[Callable[[Path], Coroutine[Any, Any, None]]]] = [

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from smtpgate.directory.identities import delete_identity, identity
-from smtpgate.gate.app import Gate
+from smtpgate.gate.gate import Gate
 from tests.support.dialog import Dialog
 from tests.support.directory import ACTOR, REGION
 from tests.support.inprocess import MESSAGE, is_signed, login, open_gate, send

@@ -14,7 +14,7 @@ import pytest
 
 from smtpgate.core.history.record import Record
 from smtpgate.core.limits import Subject
-from smtpgate.gate.app import Gate
+from smtpgate.gate.gate import Gate
 from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.rows import Row

@@ -10,14 +10,13 @@ from typing import Any, Final
 
 import pytest
 
-from smtpgate.clock import SystemClock
 from smtpgate.config import load_config
 from smtpgate.core.limits import Subject
 from smtpgate.directory.quotas import Quota, QuotaPlace, set_quota
-from smtpgate.gate.app import Gate
-from smtpgate.gate.directory import open_directory
 from smtpgate.gate.errors import OpenError
+from smtpgate.gate.gate import Gate
 from smtpgate.gate.ledger import describe_ledger, new_ledger
+from smtpgate.gate.serve import open_gate as open_configured_gate
 from smtpgate.ledger.memory import MemoryLedger
 from smtpgate.ledger.sqlite import SqliteLedger
 from tests.support.dialog import close_dialogs
@@ -260,9 +259,7 @@ async def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
     async with open_gate(tmp_path, replace=at_most(2)) as (gate, _):
         assert (await send(await login(gate), to=TWO)).startswith("250")
     loaded = load_config(tmp_path / "smtpgate.toml")
-    async with open_directory(loaded, SystemClock(), []) as store:
-        again = Gate(loaded, store)
-        await again.start()
+    async with open_configured_gate(loaded) as again:
         try:
             assert "max-24h-send" in await send(await login(again))
         finally:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from smtpgate.core.limits import Subject
-from smtpgate.gate.app import Gate
+from smtpgate.gate.gate import Gate
 from tests.support.inprocess import ARNS, IDENTITY, MESSAGE, is_signed, login, open_gate, send
 from tests.support.ledgers import used_24h
 from tests.support.upstream_server import HANG_UP, open_upstream

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from smtpgate.gate.app import Gate
+from smtpgate.gate.gate import Gate
 from tests.support.inprocess import open_gate
 
 OTHERS: Final = ("directory", "ledger", "journal", "log")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from smtpgate.core.limits import Subject
-from smtpgate.gate.app import Gate
+from smtpgate.gate.gate import Gate
 from tests.support.clock import MovableClock
 from tests.support.dialog import Dialog
 from tests.support.inprocess import login, open_gate

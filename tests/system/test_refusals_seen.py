@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from smtpgate.gate.app import Gate
+from smtpgate.gate.gate import Gate
 from tests.support.dialog import Dialog
 from tests.support.inprocess import client_tls, facts, login, open_gate
 

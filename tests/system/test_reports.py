@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from smtpgate.core.history.story import story_of
-from smtpgate.gate.app import Gate
+from smtpgate.gate.gate import Gate
 from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
 from tests.support.inprocess import IDENTITY, is_signed, login, open_gate, send

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import pytest
 
-from smtpgate.gate.app import Gate
 from smtpgate.gate.documents import apply_documents
+from smtpgate.gate.gate import Gate
 from tests.support.clock import MovableClock, move_loop, on_movable_loop
 from tests.support.dialog import Dialog
 from tests.support.inprocess import MESSAGE, auth_plain, client_tls, login, open_gate, send

@@ -104,7 +104,7 @@ def test_a_port_that_is_taken_is_named_and_nothing_keeps_running(folder: Path) -
         change(folder, "port = 587", f"port = {taken.getsockname()[1]}")
         done = from_nothing("serve", "--config", folder / "smtpgate.toml")
     assert done.returncode == 1
-    assert "listener.submission: " in done.stderr
+    assert "listener.submission.port: " in done.stderr
     assert "address already in use" in done.stderr.lower()
     assert "Traceback" not in done.stderr
 

@@ -10,7 +10,7 @@ from smtpgate.core.history.record import Record
 from smtpgate.core.history.search import Search
 from smtpgate.core.history.story import as_seen_by, story_of
 from smtpgate.core.history.usage import Grain
-from smtpgate.gate.app import Gate
+from smtpgate.gate.gate import Gate
 from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.usage import UsageQuery, usage_rows

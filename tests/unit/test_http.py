@@ -37,9 +37,14 @@ class Gate:
         return b"smtpgate_sessions 1\n"
 
 
+def listening(address: str = LOOPBACK, port: int = 0) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.create_server((address, port), family=family)
+
+
 @asynccontextmanager
 async def serving(gate: Gate, address: str = LOOPBACK) -> AsyncIterator[HttpServer]:
-    server = HttpServer(address, 0, metrics=gate.metrics, is_ready=gate.is_ready)
+    server = HttpServer(listening(address), metrics=gate.metrics, is_ready=gate.is_ready)
     await server.start()
     try:
         yield server
@@ -89,7 +94,7 @@ async def test_one_check_that_does_not_hold_makes_the_gate_not_ready_and_each_is
     errors: list[BaseException] = []
     readiness = Readiness(errors.append)
     readiness.add("listeners", lambda: (True, "open"))
-    server = HttpServer(LOOPBACK, 0, metrics=Gate().metrics, is_ready=readiness.is_ready)
+    server = HttpServer(listening(), metrics=Gate().metrics, is_ready=readiness.is_ready)
     await server.start()
     ready = await get(server, "/readyz")
     readiness.add("directory", lambda: (False, "no connection for 7 s"))
@@ -137,7 +142,7 @@ async def test_an_error_in_a_page_keeps_its_words_to_itself() -> None:
     def fail() -> bytes:
         raise LookupError("the inner words")
 
-    server = HttpServer(LOOPBACK, 0, metrics=fail, is_ready=Gate().is_ready)
+    server = HttpServer(listening(), metrics=fail, is_ready=Gate().is_ready)
     await server.start()
     answer = await get(server, "/metrics")
     await server.stop()
@@ -151,22 +156,12 @@ async def test_an_ipv6_address_can_be_listened_on() -> None:
     assert answer.status == 200
 
 
-@pytest.mark.parametrize("address", [LOOPBACK, "::1"])
-async def test_an_address_that_is_taken_is_named_in_the_error(address: str) -> None:
-    gate = Gate()
-    async with serving(gate, address) as first:
-        second = HttpServer(address, first.port, metrics=gate.metrics, is_ready=gate.is_ready)
-        place = f"[::1]:{first.port}" if address == "::1" else f"{LOOPBACK}:{first.port}"
-        with pytest.raises(OSError, match="cannot listen on ") as caught:
-            await second.start()
-        assert str(place) in str(caught.value)
-        await second.stop()
-
-
 async def test_the_port_is_free_again_after_a_stop_and_a_second_stop_does_nothing() -> None:
     gate, port = Gate(), free_port()
     for _ in range(2):
-        server = HttpServer(LOOPBACK, port, metrics=gate.metrics, is_ready=gate.is_ready)
+        server = HttpServer(
+            listening(LOOPBACK, port), metrics=gate.metrics, is_ready=gate.is_ready
+        )
         await server.start()
         assert (await get(server, "/healthz")).status == 200
         await server.stop()
@@ -191,7 +186,7 @@ async def test_an_answer_that_is_being_made_is_finished_before_the_stop() -> Non
         may_go_on.wait(10)
         return b"late\n"
 
-    server = HttpServer(LOOPBACK, 0, metrics=slow, is_ready=gate.is_ready)
+    server = HttpServer(listening(), metrics=slow, is_ready=gate.is_ready)
     await server.start()
     asking = asyncio.ensure_future(get(server, "/metrics"))
     await asyncio.to_thread(began.wait, 10)

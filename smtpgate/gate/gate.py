@@ -1,34 +1,29 @@
-"""The gate as a whole: made from a configuration, started, reloaded, drained, stopped."""
+"""One gate: all its parts put together, started, reloaded, drained and stopped."""
 
-import asyncio
-import importlib.util
 import inspect
 import os
-import signal
+import socket
 from collections.abc import Callable, Iterable, Mapping, Set
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
 from smtpgate.admission import Admission
-from smtpgate.clock import SystemClock
 from smtpgate.config import Config
 from smtpgate.core.events import Event
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
-from smtpgate.directory.declared.documents import DirectoryError
 from smtpgate.directory.feed import Changes
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.uses import KeyUses
 from smtpgate.gate.clients import new_upstream
-from smtpgate.gate.directory import new_directory, prepare_directory
+from smtpgate.gate.directory import prepare_directory
 from smtpgate.gate.documents import apply_documents
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.journal import new_journal, start_journal
 from smtpgate.gate.ledger import new_ledger
-from smtpgate.gate.listen import connections_wanted, server_tls, shortage_of_files
+from smtpgate.gate.listen import ListeningSockets, server_tls, shortage_of_files
 from smtpgate.gate.live import new_live_directory, new_verification_worker
 from smtpgate.gate.settings import admission_rules_of, log_of, rules_of
-from smtpgate.gate.systemd import feed_watchdog_until, notify
 from smtpgate.http import HttpServer, Readiness
 from smtpgate.ledger.watch import LedgerWatch
 from smtpgate.metrics import Metrics
@@ -39,24 +34,20 @@ from smtpgate.smtp.credentials import Authenticator
 from smtpgate.smtp.door import Door
 from smtpgate.smtp.intake import Intake
 from smtpgate.smtp.listener import Listener
-from smtpgate.smtp.sockets import (
-    Sockets,
-    most_sockets,
-    raise_descriptor_limit,
-)
+from smtpgate.smtp.sockets import Sockets, most_sockets
 from smtpgate.smtp.watch import SessionWatch
 from smtpgate.tasks import Offload, TaskOwner
 
 _RECHECK_S: Final = 30
 _LAST_WORK_S: Final = 5
 # Differences between documents and directory that are logged one by one.
-_SHOWN_DRIFT: Final = 50
-# What a message may take beside the upstream's deadline_s and the wait for its rate.
+_LOGGED_DRIFT: Final = 50
+# Seconds of a message beside the upstream's deadline_s and the wait for its rate.
 _BESIDE_UPSTREAM_S: Final = 15
 
 
 class _Events:
-    """Hands each event to every sink, in order; the fault of one is not the others'."""
+    """Passes each event to every sink, in order; an error of one does not reach the others."""
 
     def __init__(self, *sinks: EventSink, on_error: Callable[[BaseException], None]) -> None:
         self._sinks = sinks
@@ -70,16 +61,16 @@ class _Events:
                 self._on_error(error)
 
 
-async def _take(
+async def _run_all(
     steps: Iterable[Callable[[], object]], on_error: Callable[[BaseException], None]
 ) -> None:
-    """Take each step to its end; one that fails is told, and does not stop the others."""
+    """Run each step to its end; an error of one is reported and does not stop the others."""
     for step in steps:
         try:
             done = step()
             if inspect.isawaitable(done):
                 await done
-        except Exception as error:  # noqa: BLE001 - what is kept must be closed all the same
+        except Exception as error:  # noqa: BLE001 - the other parts must be closed too
             on_error(error)
 
 
@@ -98,47 +89,48 @@ class Gate:
         self,
         config: Config,
         store: DirectoryStore,
-        *,
-        clock: Clock | None = None,
+        sockets: ListeningSockets,
+        clock: Clock,
     ) -> None:
         self.config = config
         self.store = store
-        self.clock = clock or SystemClock()
+        self.clock = clock
         self.log = log_of(config, self.clock)
         self.tls = server_tls(config)
         self.metrics = self._metrics()
         self.tasks = TaskOwner()
         self._for_life, self._rechecks = TaskOwner(), TaskOwner()
         self.is_draining = False
-        self._is_open = False
         self._drift = 0
         self.readiness = self._readiness()
-        told = _Events(self.log, self.metrics, on_error=self.log.error)
-        self.directory = new_live_directory(config, store, self.clock, self._note_changes, told)
+        sinks = _Events(self.log, self.metrics, on_error=self.log.error)
+        self.directory = new_live_directory(
+            config, store, self.clock, self._note_changes, sinks
+        )
         self.metrics.watch(self.directory.readings)
         self.metrics.watch(lambda: [Reading("smtpgate_directory_drift", self._drift)])
         self.uses = KeyUses(store, on_error=self.log.error)
         hostname = config.hostname
-        self.journal = new_journal(config, self.clock, told, self.log.error)
+        self.journal = new_journal(config, self.clock, sinks, self.log.error)
         self.readiness.add("journal", self.journal.check)
         self.metrics.watch(self.journal.readings)
-        events = _Events(told, self.uses, self.journal, on_error=self.log.error)
+        events = _Events(sinks, self.uses, self.journal, on_error=self.log.error)
         self.verification = new_verification_worker(
             config, store, self.clock, events=events, on_error=self.log.error
         )
         self.upstream = new_upstream(config, self.clock, self.tasks, self._note_limit)
         self.metrics.watch(self.upstream.readings)
         self.ledger = new_ledger(config)
-        self.ledger_watch = self._watched_ledger(told)
+        self.ledger_watch = self._watched_ledger(sinks)
         self.pacer = Pacer(
             self.ledger_watch, max_wait_s=config.limits.max_wait_s, clock=self.clock
         )
         self.metrics.watch(self.pacer.readings)
         self.sessions = TaskOwner()
-        self.sockets_of_clients = Sockets(most_sockets(config.gate.reserved_descriptors))
+        self.client_sockets = Sockets(most_sockets(config.gate.reserved_descriptors))
         self.watch = self._watch(events)
-        self.listeners = self._listeners(hostname, events)
-        self.http = self._http() if config.http.enabled else None
+        self.listeners = self._listeners(hostname, events, sockets)
+        self.http = self._http(sockets["http"]) if config.http.enabled else None
 
     def _readiness(self) -> Readiness:
         readiness = Readiness(self.log.error)
@@ -195,7 +187,9 @@ class Gate:
             on_error=self.log.error,
         )
 
-    def _listeners(self, hostname: str, events: EventSink) -> dict[str, Listener]:
+    def _listeners(
+        self, hostname: str, events: EventSink, sockets: ListeningSockets
+    ) -> dict[str, Listener]:
         gate, offload, admission = self.config.gate, Offload(), self._admission(events)
         pipeline = self._pipeline(hostname, admission, events, offload)
         authenticator = Authenticator(self.directory, gate.region, self.clock)
@@ -227,7 +221,8 @@ class Gate:
                     new_message_id=_new_message_id,
                     new_session_id=_new_session_id,
                 ),
-                self.sockets_of_clients,
+                self.client_sockets,
+                sockets[f"listener.{listener.name}"],
             )
             for listener in self.config.listeners
         }
@@ -241,16 +236,15 @@ class Gate:
             on_error=self.log.error,
         )
 
-    def _http(self) -> HttpServer:
+    def _http(self, listening: socket.socket) -> HttpServer:
         return HttpServer(
-            self.config.http.address,
-            self.config.http.port,
+            listening,
             metrics=self.metrics.render,
             is_ready=self.readiness.is_ready,
         )
 
     def _note_limit(self, connections: int, problem: str) -> None:
-        """The upstream refused one more connection: messages wait for those that there are."""
+        """Log that the upstream refused a further connection; messages wait for the others."""
         upstream = self.upstream.name
         self.log.note(
             "warning",
@@ -261,53 +255,41 @@ class Gate:
         )
 
     def _check_directory(self) -> tuple[bool, str]:
-        """Not ready when the database cannot be asked: what is not kept is deferred then."""
+        """Not ready while the database does not answer: mail may be deferred then."""
         problem = self.directory.problem
         return problem is None, problem or "open"
 
     def _check_ledger(self) -> tuple[bool, str]:
-        """Not ready when it cannot count, unless mail passes uncounted then."""
+        """Not ready while the ledger cannot count, unless mail passes uncounted then."""
         counts, text = self.ledger_watch.state()
         return counts or self.config.limits.on_store_failure == "allow", text
 
     def _check_listeners(self) -> tuple[bool, str]:
         return not self.is_draining, "draining" if self.is_draining else "open"
 
-    async def open(self) -> None:
-        """Open everything that a start may lack but the directory; nobody is answered yet.
-
-        Raises OSError naming what cannot be bound, OpenError naming what cannot be opened.
-        """
-        self._is_open = True
-        try:
-            for listener in self.listeners.values():
-                listener.open()
-            if self.http is not None:
-                self.http.open()
-            await self.ledger_watch.look()
-            self._must_have_fit_ledger()
-            await start_journal(self.journal)
-        except (OpenError, OSError):
-            await self.stop(drain_s=0)
-            raise
-
     async def start(self) -> None:
-        """Follow the directory, and take connections.
+        """Open the stores, apply the documents, and take connections.
 
-        Raises as :meth:`open`, which is done first unless it was done before, and
-        DirectoryUnavailableError.
+        Everything is opened before anything is applied, since other hosts may share the
+        directory. Raises OpenError or DirectoryError, and nothing of the directory has been
+        changed then.
         """
-        if not self._is_open:
-            await self.open()
+        self._warn_of_certificates()
+        if (shortage := shortage_of_files(self.config)) is not None:
+            self.log.note("warning", "open files", problem=shortage)
+        await self.ledger_watch.look()
+        self._must_have_fit_ledger()
+        await start_journal(self.journal)
+        await prepare_directory(self.store, registers=self.config.directory.apply is None)
+        await self._apply()
         try:
             await self.directory.start()
-            for listener in self.listeners.values():
-                await listener.start()
-            if self.http is not None:
-                await self.http.start()
-        except (DirectoryUnavailableError, OSError):
-            await self.stop(drain_s=0)
-            raise
+        except DirectoryUnavailableError as error:
+            raise OpenError(f"directory: {error}") from None
+        for listener in self.listeners.values():
+            listener.start()
+        if self.http is not None:
+            await self.http.start()
         _ = self._for_life.start(self.ledger_watch.run(), name="ledger watch")
         _ = self._for_life.start(self.uses.run(), name="key uses")
         if self.config.directory.recheck:
@@ -338,7 +320,7 @@ class Gate:
             finish_s += _BESIDE_UPSTREAM_S
         listeners = self.listeners.values()
         self.pacer.release()
-        await _take([one.close for one in listeners], self.log.error)
+        await _run_all([one.close for one in listeners], self.log.error)
         await self.sessions.finish(drain_s)
         cut = sum(one.cut_short() for one in listeners)
         cut += await self.sessions.drain(finish_s)
@@ -355,26 +337,31 @@ class Gate:
             self.journal.stop,
             *(() if self.http is None else (self.http.stop,)),
         )
-        await _take(steps, self.log.error)
+        await _run_all(steps, self.log.error)
         self.log.note("warning" if cut else "info", "stopped", transactions_cut_off=cut)
         await self.log.close()
 
-    def note_stray_error(self, context: Mapping[str, Any]) -> None:
-        """Log what went wrong outside any task, such as in a callback of the event loop."""
+    def log_warnings(self, warnings: Iterable[str]) -> None:
+        """Log warnings about the directory's files, one a line."""
+        for warning in warnings:
+            self.log.note("warning", "directory", problem=warning)
+
+    def log_stray_error(self, context: Mapping[str, Any]) -> None:
+        """Log an error outside any task, such as in a callback of the event loop."""
         error = context.get("exception")
         if isinstance(error, BaseException):
             self.log.error(error)
         else:
             self.log.note("error", "event loop", problem=str(context.get("message", "")))
 
-    def warn_of_certificates(self) -> None:
-        """Log why clients refuse a certificate, now or soon."""
+    def _warn_of_certificates(self) -> None:
+        """Log why clients refuse a certificate, or will soon."""
         for tls in self.tls.values():
             for warning in tls.warnings(self.config.hostname, self.clock.now()):
                 self.log.note("warning", "certificate", problem=warning)
 
     def reload_certificates(self) -> None:
-        """Use the certificates as they are in the files now; one that is unreadable is kept."""
+        """Load the certificates again; the old one stays where the files cannot be read."""
         for name, tls in self.tls.items():
             try:
                 tls.reload()
@@ -383,40 +370,27 @@ class Gate:
             else:
                 ends = tls.not_after
                 self.log.note("info", "certificate loaded", listener=name, not_after=ends)
-        self.warn_of_certificates()
-
-    async def open_directory(self) -> None:
-        """Open the directory, and apply what its documents changed.
-
-        Raises OpenError or DirectoryError, and has changed nothing of it then.
-        """
-        try:
-            await prepare_directory(self.store, registers=self.config.directory.apply is None)
-            await self._apply()
-        except (DirectoryError, OpenError):
-            await self.stop(drain_s=0)
-            raise
+        self._warn_of_certificates()
 
     async def reload(self) -> None:
-        """Load the certificates again, and apply what the directory's documents changed.
+        """Load the certificates again, and apply what the documents changed.
 
-        What cannot be read stays as it is.
+        Whatever cannot be read stays as it is, and is logged.
         """
         self.reload_certificates()
         try:
             await self._apply()
             await self.directory.catch_up()
             await self._rechecks.drain(_RECHECK_S)
-        except Exception as error:  # noqa: BLE001 - told to the log; the directory stays as it is
+        except Exception as error:  # noqa: BLE001 - logged; the directory stays as it is
             self.log.note("error", "directory not applied", problem=str(error))
 
     async def _apply(self) -> None:
         warnings: list[str] = []
         plan = await apply_documents(self.config, self.store, warnings)
         self._drift = len(plan.drift)
-        for warning in warnings:
-            self.log.note("warning", "directory", problem=warning)
-        for drift in plan.drift[:_SHOWN_DRIFT]:
+        self.log_warnings(warnings)
+        for drift in plan.drift[:_LOGGED_DRIFT]:
             self.log.note("warning", "directory drift", object=drift.what, problem=drift.how)
         if self.config.directory.apply is not None:
             self.log.note(
@@ -424,7 +398,7 @@ class Gate:
             )
 
     def _note_changes(self, changes: Changes) -> None:
-        """Look again at the sessions of whatever changed."""
+        """Recheck the sessions of changed access keys and accounts."""
         keys = {one.name for one in changes.subjects if one.kind == "key"}
         accounts = {one.account_id for one in changes.subjects if one.kind == "account"}
         if changes.everything:
@@ -432,65 +406,8 @@ class Gate:
         _ = self._rechecks.start(self.directory_changed(keys, accounts), name="recheck")
 
     async def directory_changed(self, keys: Set[str], accounts: Set[str]) -> None:
-        """End the sessions of those access keys and accounts that may not send any more.
+        """End the sessions of those access keys and accounts that may no longer send.
 
-        To be called once the directory answers with the change.
+        Call it after the directory has read the change.
         """
         await self.watch.recheck(keys, accounts)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if importlib.util.find_spec("uvloop") is None:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop]
-    factory = importlib.import_module("uvloop").new_event_loop
-    return factory
-
-
-async def serve(config: Config) -> None:
-    """Run a gate until SIGTERM or SIGINT; SIGHUP applies the directory's documents again.
-
-    Raises OpenError, DirectoryError or OSError when it cannot start. Everything is opened
-    before anything is applied, since other hosts may share the directory.
-    """
-    warnings: list[str] = []
-    store = new_directory(config, SystemClock(), warnings)
-    try:
-        gate = Gate(config, store)
-        for warning in warnings:
-            gate.log.note("warning", "directory", problem=warning)
-        await gate.open()
-        await gate.open_directory()
-        await _serve(gate)
-    except DirectoryUnavailableError as error:
-        raise OpenError(f"directory: {error}") from None
-    finally:
-        await store.close()
-
-
-async def _serve(gate: Gate) -> None:
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    loop.set_exception_handler(lambda _, context: gate.note_stray_error(context))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: gate.tasks.start(gate.reload()))
-    gate.warn_of_certificates()
-    if (shortage := shortage_of_files(gate.config)) is not None:
-        gate.log.note("warning", "open files", problem=shortage)
-    await gate.start()
-    notify("READY=1")
-    await feed_watchdog_until(stop)
-    notify("STOPPING=1")
-    # Draining may take longer than the watchdog waits.
-    stopped, watchdog = asyncio.Event(), TaskOwner()
-    _ = watchdog.start(feed_watchdog_until(stopped), name="watchdog")
-    await gate.stop()
-    stopped.set()
-    await watchdog.drain(1)
-
-
-def run(config: Config) -> None:
-    """Run :func:`serve` on uvloop where there is one: its TLS takes a tenth of the memory."""
-    raise_descriptor_limit(connections_wanted(config) + config.gate.reserved_descriptors)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(serve(config))
