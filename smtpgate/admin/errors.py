@@ -4,7 +4,7 @@ from typing import Final
 
 from smtpgate.core.proof.dkim_stages import StageError
 from smtpgate.directory import change
-from smtpgate.directory.declared.documents import DirectoryError
+from smtpgate.directory.documents.models import DirectoryError
 from smtpgate.directory.sealing import MasterKeyError, SealError
 from smtpgate.ports import DirectoryUnavailableError
 from smtpgate.sql.upgrade import SchemaError

@@ -29,13 +29,13 @@ from smtpgate.cli.terminal import (
 )
 from smtpgate.config.toml import reason
 from smtpgate.core.naming import account_id
-from smtpgate.directory.declared.apply import apply as apply_declared
-from smtpgate.directory.declared.apply import planned
-from smtpgate.directory.declared.content import Declared
-from smtpgate.directory.declared.export import export as export_directory
-from smtpgate.directory.declared.plan import Columns, Drift, Plan, Sign, Step
-from smtpgate.directory.declared.read import read_declared
-from smtpgate.directory.declared.said import Said
+from smtpgate.directory.documents.apply import apply as apply_documents
+from smtpgate.directory.documents.apply import planned
+from smtpgate.directory.documents.desired import Desired
+from smtpgate.directory.documents.export import export as export_directory
+from smtpgate.directory.documents.fields import Fields
+from smtpgate.directory.documents.plan import Columns, Drift, Plan, Sign, Step
+from smtpgate.directory.documents.read import read_desired
 
 _STYLES: Final = {"+": "green", "~": "yellow", "-": "red", "!": "magenta"}
 # How a step begins that makes a key useless to whoever has it.
@@ -67,7 +67,7 @@ _Force: TypeAlias = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class _Proposal:
-    declared: Declared
+    desired: Desired
     plan: Plan
 
     @property
@@ -89,12 +89,12 @@ class _Proposal:
 
 
 async def _proposed(session: Session, path: Path, *, prune: bool, force: bool) -> _Proposal:
-    declared = await asyncio.to_thread(
-        read_declared, path, region=session.region, partition=session.partition
+    desired = await asyncio.to_thread(
+        read_desired, path, region=session.region, partition=session.partition
     )
-    warn(declared.warnings)
-    plan = await planned(session.store, declared, prune, force=force)
-    return _Proposal(declared, plan)
+    warn(desired.warnings)
+    plan = await planned(session.store, desired, prune, force=force)
+    return _Proposal(desired, plan)
 
 
 def apply(
@@ -126,10 +126,10 @@ def apply(
 
     async def operation(session: Session) -> None:
         async with session.changing() as change:
-            await apply_declared(
+            await apply_documents(
                 change,
                 session.store,
-                proposal.declared,
+                proposal.desired,
                 prune=prune,
                 force=force,
                 expected=proposal.plan,
@@ -178,7 +178,7 @@ def _tell_columns(columns: Columns) -> None:
         output.print(Text(shown(f"    {title.replace('_', ' ')}: {told}")))
 
 
-def _fields(said: Said, names: Sequence[str]) -> str:
+def _fields(said: Fields, names: Sequence[str]) -> str:
     """Fields in words; of a policy's document, what tells it from others."""
     found = {name: said[name] for name in names if name in said}
     if "document" in found:

@@ -17,7 +17,7 @@ from smtpgate.cli.terminal import (
 )
 from smtpgate.config import ConfigError
 from smtpgate.demo import run_demo
-from smtpgate.directory.declared.documents import DirectoryError
+from smtpgate.directory.documents.models import DirectoryError
 from smtpgate.gate.check import check
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.initialize import InitError, Sample, initialize

@@ -66,11 +66,11 @@ async def _about_directory(config: Config, clock: Clock, warnings: list[str]) ->
 async def _looked_at(
     config: Config, store: DirectoryStore, warnings: list[str]
 ) -> AsyncIterator[str]:
-    declared = None
+    desired = None
     if config.directory.apply is not None:
-        declared = await read_documents(store, config.directory.apply)
-        warnings += declared.warnings
-        yield documents_summary(config.directory.apply, declared)
+        desired = await read_documents(store, config.directory.apply)
+        warnings += desired.warnings
+        yield documents_summary(config.directory.apply, desired)
     if is_missing(store):
         yield f"directory: {store.database.name}, to be made by the first start"
     elif await is_upgradable(store.database, DIRECTORY_SCHEMA):
@@ -78,8 +78,8 @@ async def _looked_at(
     else:
         _ = await store.look()
         yield f"directory: {store.database.name}: {await _counted(store)}"
-        if declared is not None:
-            for line in await planned_steps(config, store, declared):
+        if desired is not None:
+            for line in await planned_steps(config, store, desired):
                 yield line
 
 

@@ -10,12 +10,12 @@ from smtpgate.core.identity import PrivateKey
 from smtpgate.core.wording import numbered
 from smtpgate.directory.change import Actor, RefusedChangeError
 from smtpgate.directory.counts import in_words
-from smtpgate.directory.declared.apply import apply, planned
-from smtpgate.directory.declared.before import FROM_DOCUMENTS
-from smtpgate.directory.declared.content import Declared
-from smtpgate.directory.declared.known_keys import key_loader
-from smtpgate.directory.declared.plan import Plan
-from smtpgate.directory.declared.read import read_declared
+from smtpgate.directory.documents.apply import apply, planned
+from smtpgate.directory.documents.desired import Desired
+from smtpgate.directory.documents.known_keys import key_loader
+from smtpgate.directory.documents.last_applied import FROM_DOCUMENTS
+from smtpgate.directory.documents.plan import Plan
+from smtpgate.directory.documents.read import read_desired
 from smtpgate.directory.sealing import MasterKeyError
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.errors import OpenError
@@ -37,11 +37,11 @@ async def apply_documents(config: Config, store: DirectoryStore, warnings: list[
     actor = Actor("smtpgate serve", f"{FROM_DOCUMENTS}{config.directory.apply}")
     try:
         load_key = await key_loader(store)
-        declared = await read_documents(store, config.directory.apply, load_key)
-        warnings += declared.warnings
+        desired = await read_documents(store, config.directory.apply, load_key)
+        warnings += desired.warnings
         async with store.changing(actor) as change:
             await store.register(change.connection)
-            return await apply(change, store, declared, prune=config.directory.prune)
+            return await apply(change, store, desired, prune=config.directory.prune)
     except (DirectoryUnavailableError, MasterKeyError, RefusedChangeError) as error:
         raise OpenError(f"directory.apply: {error}") from None
 
@@ -50,10 +50,10 @@ async def read_documents(
     store: DirectoryStore,
     path: Path,
     load_key: Callable[[bytes], PrivateKey] = load_private_key,
-) -> Declared:
+) -> Desired:
     """The content of the documents at that path. Raises DirectoryError."""
     return await asyncio.to_thread(
-        read_declared,
+        read_desired,
         path,
         region=store.region,
         partition=store.partition,
@@ -61,23 +61,23 @@ async def read_documents(
     )
 
 
-def documents_summary(path: Path, declared: Declared) -> str:
+def documents_summary(path: Path, desired: Desired) -> str:
     """The number of objects in the documents, in a line."""
     counts = {
-        "accounts": declared.accounts,
-        "users": declared.users,
-        "access keys": declared.access_keys,
-        "identities": declared.identities,
+        "accounts": desired.accounts,
+        "users": desired.users,
+        "access keys": desired.access_keys,
+        "identities": desired.identities,
     }
     numbers = in_words({what: len(found) for what, found in counts.items()})
     return f"directory.apply: {path}: {numbers}"
 
 
 async def planned_steps(
-    config: Config, store: DirectoryStore, declared: Declared
+    config: Config, store: DirectoryStore, desired: Desired
 ) -> Iterator[str]:
     """The steps that the next start takes, and the drift that it leaves, a line each."""
-    return plan_lines(await planned(store, declared, config.directory.prune))
+    return plan_lines(await planned(store, desired, config.directory.prune))
 
 
 def plan_lines(plan: Plan) -> Iterator[str]:

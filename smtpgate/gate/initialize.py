@@ -29,7 +29,7 @@ from smtpgate.core.address import AddressError, parse_domain
 from smtpgate.core.proof.dkim_record import dkim_name
 from smtpgate.core.proof.dns_record import DnsRecord
 from smtpgate.core.secret import Secret, smtp_password
-from smtpgate.directory.declared.documents import DirectoryError, Document, read_documents
+from smtpgate.directory.documents.models import DirectoryError, Document, read_documents
 from smtpgate.directory.sealing import new_master_key
 from smtpgate.signing.private_keys import dns_record, generate_private_key, load_private_key
 

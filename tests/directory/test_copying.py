@@ -11,7 +11,7 @@ from smtpgate.directory.accounts import update_account
 from smtpgate.directory.audit import AuditFilter, audit_page
 from smtpgate.directory.change import ConflictError, RefusedChangeError
 from smtpgate.directory.copying import copy
-from smtpgate.directory.declared.content import Declared, DeclaredAccount, Pause, Place
+from smtpgate.directory.documents.desired import Desired, DesiredAccount, Pause, Place
 from smtpgate.directory.quotas import QuotaPlace
 from smtpgate.directory.schema import metadata
 from smtpgate.directory.store import DirectoryStore
@@ -31,7 +31,7 @@ from tests.support.tenants import (
     signing_key,
 )
 
-DECLARED: Final = DeclaredAccount(
+DECLARED: Final = DesiredAccount(
     place=Place(Path("accounts.toml"), ("accounts", OTHER)),
     id=OTHER,
     name="Other",
@@ -65,7 +65,7 @@ async def fill(store: DirectoryStore) -> None:
     await add_identity(store)
     await signing_key(store)
     await limit(store, QuotaPlace.of_user(ACME, "mailer"), max_24h_send=5)
-    await applied(store, Declared(accounts=(DECLARED,)), prune=False)
+    await applied(store, Desired(accounts=(DECLARED,)), prune=False)
 
 
 def other(url: str) -> Database:

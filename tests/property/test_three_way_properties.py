@@ -23,10 +23,6 @@ from smtpgate.directory.accounts import (
     update_account,
 )
 from smtpgate.directory.change import Change
-from smtpgate.directory.declared.content import Declared
-from smtpgate.directory.declared.held import held
-from smtpgate.directory.declared.plan import Plan
-from smtpgate.directory.declared.said import ObjectKey
 from smtpgate.directory.dkim import (
     DkimKeyRow,
     add_dkim_key,
@@ -34,6 +30,10 @@ from smtpgate.directory.dkim import (
     dkim_key,
     update_dkim_key,
 )
+from smtpgate.directory.documents.current_fields import current_fields
+from smtpgate.directory.documents.desired import Desired
+from smtpgate.directory.documents.fields import ObjectKey
+from smtpgate.directory.documents.plan import Plan
 from smtpgate.directory.identities import (
     IdentityRow,
     create_identity,
@@ -418,7 +418,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def written(folder: Path, said: Objects) -> Declared:
+def written(folder: Path, said: Objects) -> Desired:
     (folder / "accounts.toml").write_text(tomli_w.dumps(toml(said)))
     return read(folder)
 
@@ -426,7 +426,7 @@ def written(folder: Path, said: Objects) -> Declared:
 async def must_be_alike(store: DirectoryStore, folder: Path, naive: Naive) -> None:
     found = await present(store)
     for name, kind in WORLD.items():
-        there, wanted = held(found, kind.key), naive.there.get(name)
+        there, wanted = current_fields(found, kind.key), naive.there.get(name)
         assert (there is None) == (wanted is None), name
         for key, value in (wanted or {}).items():
             text = (folder / value).read_text() if key == "document" else value

@@ -7,8 +7,8 @@ from typing import Final
 
 from smtpgate.core.account import SendingLimits
 from smtpgate.directory.change import Actor
-from smtpgate.directory.declared.apply import apply
-from smtpgate.directory.declared.read import read_declared
+from smtpgate.directory.documents.apply import apply
+from smtpgate.directory.documents.read import read_desired
 from smtpgate.directory.live import LiveDirectory, LiveSettings
 from smtpgate.directory.sealing import MasterKeys
 from smtpgate.directory.store import DirectoryStore
@@ -84,7 +84,7 @@ class DeclaredDirectory:
 
     async def reload(self) -> None:
         """Apply the documents, and know it."""
-        declared = read_declared(self._folder, region=REGION, partition="aws")
+        desired = read_desired(self._folder, region=REGION, partition="aws")
         async with self._store.changing(ACTOR) as change:
-            _ = await apply(change, self._store, declared, prune=True)
+            _ = await apply(change, self._store, desired, prune=True)
         await self.live.catch_up()

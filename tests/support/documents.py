@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from sqlalchemy import func, select
 
-from smtpgate.directory.declared.apply import apply
-from smtpgate.directory.declared.content import Declared
-from smtpgate.directory.declared.plan import Plan
-from smtpgate.directory.declared.present import Present, read_present
-from smtpgate.directory.declared.read import read_declared
+from smtpgate.directory.documents.apply import apply
+from smtpgate.directory.documents.current import Current, read_current
+from smtpgate.directory.documents.desired import Desired
+from smtpgate.directory.documents.plan import Plan
+from smtpgate.directory.documents.read import read_desired
 from smtpgate.directory.keys import secret_place
 from smtpgate.directory.policies import MAY_SEND
 from smtpgate.directory.schema import audit_log
@@ -18,7 +18,7 @@ from smtpgate.directory.store import DirectoryStore
 from smtpgate.signing.private_keys import generate_private_key
 from tests.support.directory import ACTOR, REGION
 
-NOTHING: Final = Declared()
+NOTHING: Final = Desired()
 # What differs between two directories that were given the same documents one after the other.
 _OF_ITS_OWN: Final = frozenset(
     {
@@ -71,14 +71,14 @@ class Files:
         return str(path)
 
 
-def read(path: Path) -> Declared:
+def read(path: Path) -> Desired:
     """What documents declare, for the tests' region."""
-    return read_declared(path, region=REGION, partition="aws")
+    return read_desired(path, region=REGION, partition="aws")
 
 
 async def applied(
     store: DirectoryStore,
-    declared: Declared,
+    desired: Desired,
     *,
     prune: bool = True,
     force: bool = False,
@@ -86,13 +86,13 @@ async def applied(
 ) -> Plan:
     """Apply in a transaction of its own."""
     async with store.changing(ACTOR) as change:
-        return await apply(change, store, declared, prune=prune, force=force, expected=expected)
+        return await apply(change, store, desired, prune=prune, force=force, expected=expected)
 
 
-async def present(store: DirectoryStore) -> Present:
+async def present(store: DirectoryStore) -> Current:
     """All that the directory holds."""
     async with store.reading() as connection:
-        return await read_present(connection, store.region)
+        return await read_current(connection, store.region)
 
 
 async def noted(store: DirectoryStore) -> int:

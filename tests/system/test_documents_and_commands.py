@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from smtpgate.directory.declared.documents import DirectoryError
+from smtpgate.directory.documents.models import DirectoryError
 from smtpgate.directory.keys import secret_place
 from smtpgate.directory.sealing import new_master_key
 from smtpgate.directory.store import DirectoryStore

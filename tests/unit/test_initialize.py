@@ -11,9 +11,9 @@ from cryptography import x509
 from smtpgate.config import ConfigError, load_config
 from smtpgate.core.policy import lint_policy, parse_policy
 from smtpgate.core.secret import smtp_password
-from smtpgate.directory.declared.content import Declared
-from smtpgate.directory.declared.documents import DirectoryError
-from smtpgate.directory.declared.read import read_declared
+from smtpgate.directory.documents.desired import Desired
+from smtpgate.directory.documents.models import DirectoryError
+from smtpgate.directory.documents.read import read_desired
 from smtpgate.directory.sealing import MasterKeys
 from smtpgate.gate.initialize import InitError, InitReport, Sample, initialize, sample_folder
 from tests.support.cases import CASES
@@ -32,11 +32,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, InitReport]:
     return folder, initialize(folder, Sample(hostname="gate.example.com"), now=NOW)
 
 
-def declared(folder: Path) -> Declared:
+def declared(folder: Path) -> Desired:
     """What the configuration has applied to the directory."""
     config = load_config(folder / "smtpgate.toml")
     assert config.directory.apply is not None
-    return read_declared(
+    return read_desired(
         config.directory.apply, region=config.gate.region, partition=config.gate.partition
     )
 
@@ -330,7 +330,7 @@ def test_each_of_the_samples_policies_can_be_attached(path: Path, tmp_path: Path
     (tmp_path / "a.toml").write_text(
         f'[accounts.888888888888.{place}]\npolicies = {{ tried = "{path.name}" }}\n'
     )
-    found = read_declared(tmp_path, region="us-east-1", partition="aws")
+    found = read_desired(tmp_path, region="us-east-1", partition="aws")
     assert [account.id for account in found.accounts] == ["888888888888"]
 
 

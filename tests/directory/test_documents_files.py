@@ -8,9 +8,9 @@ import pytest
 
 from smtpgate.core.identity import PrivateKey
 from smtpgate.core.secret import Secret
-from smtpgate.directory.declared.content import Declared, DeclaredKey
-from smtpgate.directory.declared.documents import DirectoryError
-from smtpgate.directory.declared.read import read_declared
+from smtpgate.directory.documents.desired import Desired, DesiredKey
+from smtpgate.directory.documents.models import DirectoryError
+from smtpgate.directory.documents.read import read_desired
 from smtpgate.directory.policies import MAY_SEND
 from smtpgate.directory.quotas import MAX_CAPS
 from tests.support.cases import CASES
@@ -43,13 +43,13 @@ class KeyLoader:
         return load_cheap_key(pem)
 
 
-def read(path: Path, loader: KeyLoader | None = None) -> Declared:
-    return read_declared(
+def read(path: Path, loader: KeyLoader | None = None) -> Desired:
+    return read_desired(
         path, region="us-east-1", partition="aws", load_key=loader or KeyLoader()
     )
 
 
-def sole_key(path: Path) -> DeclaredKey:
+def sole_key(path: Path) -> DesiredKey:
     (key,) = read(path).access_keys
     return key
 
@@ -263,7 +263,7 @@ def test_policies_are_for_the_identity_of_the_region_and_partition(folder: Path)
         f'"Action": "ses:SendRawEmail", "Resource": "{arn}"}}}}'
     )
     (folder / "owner.toml").write_text(OWNER + 'policies = { p = "p.json" }\n')
-    found = read_declared(
+    found = read_desired(
         folder, region="cn-north-1", partition="aws-cn", load_key=load_cheap_key
     )
     assert [policy.name for policy in found.identities[0].policies] == ["p"]

@@ -13,28 +13,28 @@ from smtpgate.directory.accounts import (
     update_account,
 )
 from smtpgate.directory.change import Change, Subject
-from smtpgate.directory.declared.content import DeclaredAccount, DeclaredUser
-from smtpgate.directory.declared.documents import DirectoryError
-from smtpgate.directory.declared.draft_identities import identity_steps
-from smtpgate.directory.declared.draft_keys import access_key_away, access_key_steps
-from smtpgate.directory.declared.draft_limits import first_limits, limits_told, new_limits
-from smtpgate.directory.declared.drafting import (
-    Drafting,
+from smtpgate.directory.documents.desired import DesiredAccount, DesiredUser
+from smtpgate.directory.documents.fields import (
+    account_key,
+    fields_of_account,
+    fields_of_user,
+    identity_key,
+    key_key,
+    user_object_key,
+)
+from smtpgate.directory.documents.models import DirectoryError
+from smtpgate.directory.documents.plan import Plan, Step
+from smtpgate.directory.documents.plan_identities import identity_steps
+from smtpgate.directory.documents.plan_keys import access_key_away, access_key_steps
+from smtpgate.directory.documents.plan_limits import first_limits, limits_in_words, new_limits
+from smtpgate.directory.documents.planning import (
     Order,
     Ordered,
+    Planning,
     differences,
     joined,
     policy_steps,
     stated,
-)
-from smtpgate.directory.declared.plan import Plan, Step
-from smtpgate.directory.declared.said import (
-    account_key,
-    identity_key,
-    key_key,
-    said_of_account,
-    said_of_user,
-    user_object_key,
 )
 from smtpgate.directory.keys import AccessKeyRow
 from smtpgate.directory.policies import PolicyPlace, PolicyRow, remove_policies
@@ -46,50 +46,50 @@ _Changes: TypeAlias = Mapping[str, Any]
 _FIELDS: Final = ("path", "tags")
 
 
-def draft(drafting: Drafting) -> Plan:
+def make_plan(planning: Planning) -> Plan:
     """The plan for what the documents changed; nothing is read or changed for it.
 
     Raises DirectoryError with everything that the documents leave open, or that cannot be
     together with what the directory has.
     """
     steps = [
-        *_account_steps(drafting),
-        *_user_steps(drafting),
-        *access_key_steps(drafting),
-        *identity_steps(drafting),
+        *_account_steps(planning),
+        *_user_steps(planning),
+        *access_key_steps(planning),
+        *identity_steps(planning),
         # Last: what is to go may only go with all that is its own.
-        *_users_away(drafting),
-        *_accounts_away(drafting),
+        *_users_away(planning),
+        *_accounts_away(planning),
     ]
-    if drafting.problems:
-        raise DirectoryError(drafting.problems)
+    if planning.problems:
+        raise DirectoryError(planning.problems)
     # By sign too, so that many of one kind stand together and are done together.
     steps.sort(key=lambda ordered: (ordered[0], ordered[1].sign))
-    return Plan(tuple(step for _, step in steps), tuple(drafting.drift))
+    return Plan(tuple(step for _, step in steps), tuple(planning.drift))
 
 
 # -- accounts ----------------------------------------------------------------------------------
 
 
-def _account_steps(drafting: Drafting) -> Iterator[Ordered]:
-    there = drafting.present.accounts
-    for account in drafting.declared.accounts:
-        yield from _account(drafting, account, there.get(account.id))
+def _account_steps(planning: Planning) -> Iterator[Ordered]:
+    there = planning.current.accounts
+    for account in planning.desired.accounts:
+        yield from _account(planning, account, there.get(account.id))
 
 
 def _account(
-    drafting: Drafting, account: DeclaredAccount, row: AccountRow | None
+    planning: Planning, account: DesiredAccount, row: AccountRow | None
 ) -> Iterator[Ordered]:
-    key, said = account_key(account.id), said_of_account(account)
+    key, wanted = account_key(account.id), fields_of_account(account)
     what = str(Subject("account", account.id))
-    columns = drafting.columns(key, said)
+    columns = planning.columns(key, wanted)
     if row is None:
-        if drafting.makes(key, said, what):
-            new = AccountRow(id=account.id, **said)
+        if planning.makes(key, wanted, what):
+            new = AccountRow(id=account.id, **wanted)
             yield Order.ACCOUNT, Step("+", what, new.name, add_accounts, new, columns)
-    elif changes := drafting.changes(key, said, what):
-        told, item = differences(row, changes), (row, changes)
-        yield Order.ACCOUNT, Step("~", what, told, _update_accounts, item, columns)
+    elif changes := planning.changes(key, wanted, what):
+        words, item = differences(row, changes), (row, changes)
+        yield Order.ACCOUNT, Step("~", what, words, _update_accounts, item, columns)
 
 
 async def _update_accounts(
@@ -99,38 +99,38 @@ async def _update_accounts(
         await update_account(change, row.id, changes)
 
 
-def _accounts_away(drafting: Drafting) -> Iterator[Ordered]:
-    there = drafting.present.accounts
-    named = {account.id for account in drafting.declared.accounts}
-    held_back = _with_belongings(drafting) if drafting.prune else frozenset()
+def _accounts_away(planning: Planning) -> Iterator[Ordered]:
+    there = planning.current.accounts
+    named = {account.id for account in planning.desired.accounts}
+    held_back = _with_belongings(planning) if planning.prune else frozenset()
     for account_id in sorted(there.keys() - named):
         row, key = there[account_id], account_key(account_id)
         what = str(row.subject)
-        if not drafting.prunes(key, what):
+        if not planning.prunes(key, what):
             continue
-        if account_id in drafting.present.elsewhere:
-            drafting.problems.append(
+        if account_id in planning.current.elsewhere:
+            planning.problems.append(
                 f"{what}: no document names it, but it has identities in other regions; "
                 f"delete those first"
             )
         if account_id in held_back:
-            drafting.note_drift(key, what, "in no document, and not empty")
+            planning.note_drift(key, what, "in no document, and not empty")
             continue
-        columns = drafting.columns(key)
+        columns = planning.columns(key)
         yield Order.ACCOUNT_AWAY, Step("-", what, row.name, remove_accounts, row, columns)
 
 
-def _with_belongings(drafting: Drafting) -> frozenset[str]:
+def _with_belongings(planning: Planning) -> frozenset[str]:
     """The accounts that have something that stays."""
-    present, removed = drafting.present, drafting.removed
+    current, removed = planning.current, planning.removed
     return frozenset(
         account_id
         for account_id, key in (
-            *((account, user_object_key(account, name)) for account, name in present.users),
-            *((row.account_id, key_key(row.id)) for row in present.access_keys.values()),
+            *((account, user_object_key(account, name)) for account, name in current.users),
+            *((row.account_id, key_key(row.id)) for row in current.access_keys.values()),
             *(
-                (account, identity_key(account, drafting.region, name))
-                for account, name in present.identities
+                (account, identity_key(account, planning.region, name))
+                for account, name in current.identities
             ),
         )
         if key not in removed
@@ -140,43 +140,43 @@ def _with_belongings(drafting: Drafting) -> frozenset[str]:
 # -- users -------------------------------------------------------------------------------------
 
 
-def _user_steps(drafting: Drafting) -> Iterator[Ordered]:
-    there = drafting.present.users
-    for user in drafting.declared.users:
+def _user_steps(planning: Planning) -> Iterator[Ordered]:
+    there = planning.current.users
+    for user in planning.desired.users:
         row = there.get((user.account_id, user_key(user.name)))
         if row is not None and row.name != user.name:
-            drafting.note(
+            planning.note(
                 user.place,
                 f"is in the directory as {row.name}; write it so, or delete that user first",
             )
-        yield from _user(drafting, user, row)
+        yield from _user(planning, user, row)
         owner = PolicyPlace.of_user(user.account_id, user.name)
         key = user_object_key(user.account_id, user.name)
-        yield from policy_steps(drafting, owner, key, user.policies, user.place)
+        yield from policy_steps(planning, owner, key, user.policies, user.place)
 
 
-def _user(drafting: Drafting, user: DeclaredUser, row: UserRow | None) -> Iterator[Ordered]:
-    key, said = user_object_key(user.account_id, user.name), said_of_user(user)
+def _user(planning: Planning, user: DesiredUser, row: UserRow | None) -> Iterator[Ordered]:
+    key, wanted = user_object_key(user.account_id, user.name), fields_of_user(user)
     place = QuotaPlace.of_user(user.account_id, user.name)
     what, columns = (
         str(Subject("user", user.account_id, user.name)),
-        drafting.columns(key, said),
+        planning.columns(key, wanted),
     )
     if row is None:
-        if drafting.makes(key, said, what, account_key(user.account_id)):
+        if planning.makes(key, wanted, what, account_key(user.account_id)):
             new = UserRow(
                 account_id=user.account_id, name=user.name, path=user.path, tags=user.tags
             )
             made, how = (new, first_limits(place, user.limits)), stated(asdict(user.limits))
             yield Order.USER, Step("+", what, how, _add_users, made, columns)
-    elif found := drafting.changes(key, said, what):
+    elif found := planning.changes(key, wanted, what):
         changes: _Changes = {name: found[name] for name in _FIELDS if name in found}
-        limits = new_limits(drafting, place, found)
-        told, item = (
-            joined(differences(row, changes), limits_told(limits)),
+        limits = new_limits(planning, place, found)
+        words, item = (
+            joined(differences(row, changes), limits_in_words(limits)),
             (row, changes, limits),
         )
-        yield Order.USER, Step("~", what, told, _update_users, item, columns)
+        yield Order.USER, Step("~", what, words, _update_users, item, columns)
 
 
 async def _add_users(change: Change, items: Sequence[tuple[UserRow, QuotaWrite]]) -> None:
@@ -193,22 +193,22 @@ async def _update_users(
     await write_quotas(change, [limits for _, _, limits in items])
 
 
-def _users_away(drafting: Drafting) -> Iterator[Ordered]:
+def _users_away(planning: Planning) -> Iterator[Ordered]:
     """Users that no document names any more, with those of their access keys that are left."""
-    there = drafting.present.users
-    named = {(user.account_id, user_key(user.name)) for user in drafting.declared.users}
+    there = planning.current.users
+    named = {(user.account_id, user_key(user.name)) for user in planning.desired.users}
     keys: defaultdict[tuple[str, str], list[AccessKeyRow]] = defaultdict(list)
-    for one in drafting.present.access_keys.values() if drafting.prune else ():
-        if one.user_name is not None and key_key(one.id) not in drafting.removed:
+    for one in planning.current.access_keys.values() if planning.prune else ():
+        if one.user_name is not None and key_key(one.id) not in planning.removed:
             keys[one.account_id, user_key(one.user_name)].append(one)
     for owner in sorted(there.keys() - named):
         row, key = there[owner], user_object_key(*owner)
-        if not drafting.prunes(key, str(row.subject)):
+        if not planning.prunes(key, str(row.subject)):
             continue
-        yield from (access_key_away(drafting, one) for one in keys[owner])
-        its_policies = drafting.present.policies_of(row.policies)
+        yield from (access_key_away(planning, one) for one in keys[owner])
+        its_policies = planning.current.policies_of(row.policies)
         how = f"with the policies {', '.join(its_policies)}" if its_policies else ""
-        item, columns = (row, tuple(its_policies.values())), drafting.columns(key)
+        item, columns = (row, tuple(its_policies.values())), planning.columns(key)
         yield Order.USER_AWAY, Step("-", str(row.subject), how, _remove_users, item, columns)
 
 

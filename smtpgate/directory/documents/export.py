@@ -20,7 +20,7 @@ import tomli_w
 
 from smtpgate.directory.accounts import AccountRow
 from smtpgate.directory.change import NotFoundError
-from smtpgate.directory.declared.present import Present, read_present
+from smtpgate.directory.documents.current import Current, read_current
 from smtpgate.directory.identities import IdentityRow
 from smtpgate.directory.keys import AccessKeyRow
 from smtpgate.directory.policies import PolicyPlace
@@ -45,15 +45,15 @@ async def export(
     OSError, DirectoryUnavailableError.
     """
     async with store.reading() as connection:
-        present = await read_present(connection, store.region)
-    return await asyncio.to_thread(_export, present, store.partition, folder, accounts)
+        current = await read_current(connection, store.region)
+    return await asyncio.to_thread(_export, current, store.partition, folder, accounts)
 
 
 def _export(
-    present: Present, partition: str, folder: Path, accounts: Sequence[str] | None
+    current: Current, partition: str, folder: Path, accounts: Sequence[str] | None
 ) -> list[Path]:
-    exporter = _Exporter(present, partition)
-    for account_id in sorted(present.accounts) if accounts is None else dict.fromkeys(accounts):
+    exporter = _Exporter(current, partition)
+    for account_id in sorted(current.accounts) if accounts is None else dict.fromkeys(accounts):
         exporter.add(account_id)
     _make_folder(folder)
     for place, content in exporter.files.items():
@@ -74,19 +74,19 @@ def _make_folder(folder: Path) -> None:
 
 
 class _Exporter:
-    def __init__(self, present: Present, partition: str) -> None:
+    def __init__(self, current: Current, partition: str) -> None:
         self.files: _Files = {}
         self.documents: list[PurePosixPath] = []
-        self._present = present
+        self._present = current
         self._partition = partition
         self._users: defaultdict[str, list[UserRow]] = defaultdict(list)
         self._identities: defaultdict[str, list[IdentityRow]] = defaultdict(list)
         self._access_keys: defaultdict[str, list[AccessKeyRow]] = defaultdict(list)
-        for user in present.users.values():
+        for user in current.users.values():
             self._users[user.account_id].append(user)
-        for identity in present.identities.values():
+        for identity in current.identities.values():
             self._identities[identity.account_id].append(identity)
-        for key in present.access_keys.values():
+        for key in current.access_keys.values():
             self._access_keys[key.owner].append(key)
 
     def add(self, account_id: str) -> None:

@@ -9,13 +9,19 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.directory.change import Change, ConflictError, Subject
-from smtpgate.directory.declared.before import Before, Keeping, keep, keeping, read_before
-from smtpgate.directory.declared.content import Declared
-from smtpgate.directory.declared.draft import draft
-from smtpgate.directory.declared.drafting import Drafting
-from smtpgate.directory.declared.plan import Plan
-from smtpgate.directory.declared.present import read_present
-from smtpgate.directory.declared.said import ObjectKey, Said, all_said
+from smtpgate.directory.documents.current import read_current
+from smtpgate.directory.documents.desired import Desired
+from smtpgate.directory.documents.fields import Fields, ObjectKey, all_fields
+from smtpgate.directory.documents.last_applied import (
+    LastApplied,
+    Records,
+    keep,
+    read_last_applied,
+    records_to_keep,
+)
+from smtpgate.directory.documents.plan import Plan
+from smtpgate.directory.documents.plan_accounts import make_plan
+from smtpgate.directory.documents.planning import Planning
 from smtpgate.directory.store import DirectoryStore
 
 # What the audit log calls documents that were applied.
@@ -25,29 +31,29 @@ _DIRECTORY: Final = Subject("store", "")
 
 
 @dataclass(frozen=True, slots=True)
-class _Draft:
+class _Planned:
     """A plan, and what to keep of the documents when it was carried out."""
 
     plan: Plan
-    keeping: Keeping
+    records_to_keep: Records
 
 
 async def planned(
-    store: DirectoryStore, declared: Declared, prune: bool, *, force: bool = False
+    store: DirectoryStore, desired: Desired, prune: bool, *, force: bool = False
 ) -> Plan:
     """What applying would do now; nothing is changed.
 
     Raises DirectoryError when it could not be done, DirectoryUnavailableError.
     """
     async with store.reading() as connection:
-        found = await _drafted(connection, store, declared, store.now(), (prune, force))
+        found = await _planned(connection, store, desired, store.now(), (prune, force))
     return found.plan
 
 
 async def apply(
     change: Change,
     store: DirectoryStore,
-    declared: Declared,
+    desired: Desired,
     *,
     prune: bool,
     force: bool = False,
@@ -60,35 +66,35 @@ async def apply(
     somebody agreed to: when another one would come out, that is a ConflictError. Raises
     DirectoryError or RefusedChangeError too; nothing must be committed then.
     """
-    found = await _drafted(change.connection, store, declared, change.now, (prune, force))
+    found = await _planned(change.connection, store, desired, change.now, (prune, force))
     plan = found.plan
     if expected is not None and plan != expected:
         raise ConflictError(
             "the directory was changed after the plan was made; look at the new plan first"
         )
     await plan.perform(change)
-    await keep(change, found.keeping)
+    await keep(change, found.records_to_keep)
     if plan.steps:
         facts = {"steps": len(plan.steps), "drift": len(plan.drift), "prune": prune}
         await change.note(FORCED if force else APPLIED, _DIRECTORY, after=facts)
     return plan
 
 
-async def _drafted(
+async def _planned(
     connection: AsyncConnection,
     store: DirectoryStore,
-    declared: Declared,
+    desired: Desired,
     at: datetime,
     how: tuple[bool, bool],
-) -> _Draft:
+) -> _Planned:
     prune, force = how
-    present = await read_present(connection, store.region)
-    now = await asyncio.to_thread(all_said, declared, store.region)
-    before = await read_before(connection, store.region, present, now)
-    drafting = Drafting(
-        declared=declared,
-        present=present,
-        before=before.said,
+    current = await read_current(connection, store.region)
+    now = await asyncio.to_thread(all_fields, desired, store.region)
+    before = await read_last_applied(connection, store.region, current, now)
+    planning = Planning(
+        desired=desired,
+        current=current,
+        before=before.fields,
         master_keys=store.master_keys,
         region=store.region,
         partition=store.partition,
@@ -96,11 +102,11 @@ async def _drafted(
         force=force,
         now=at,
     )
-    return await asyncio.to_thread(_made, drafting, before, now)
+    return await asyncio.to_thread(_made, planning, before, now)
 
 
-def _made(drafting: Drafting, before: Before, now: Mapping[ObjectKey, Said]) -> _Draft:
+def _made(planning: Planning, before: LastApplied, now: Mapping[ObjectKey, Fields]) -> _Planned:
     # Without pruning, what they do not name may stand in other documents: it stays known, so
     # that those do not make again what was deleted meanwhile.
-    last = now if drafting.prune else {**before.said, **now}
-    return _Draft(draft(drafting), keeping(before, last))
+    last = now if planning.prune else {**before.fields, **now}
+    return _Planned(make_plan(planning), records_to_keep(before, last))

@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeAlias
 
 from smtpgate.core.naming import user_key
-from smtpgate.directory.declared.content import (
-    Declared,
-    DeclaredAccount,
-    DeclaredDkimKey,
-    DeclaredIdentity,
-    DeclaredKey,
-    DeclaredPolicy,
-    DeclaredUser,
+from smtpgate.directory.documents.desired import (
+    Desired,
+    DesiredAccount,
+    DesiredDkimKey,
+    DesiredIdentity,
+    DesiredKey,
+    DesiredPolicy,
+    DesiredUser,
     Limits,
     Pause,
 )
@@ -25,7 +25,7 @@ from smtpgate.directory.policies import PolicyPlace
 from smtpgate.signing.private_keys import dns_record
 
 # By the fields' names, which are those of the columns where there is one.
-Said: TypeAlias = Mapping[str, Any]
+Fields: TypeAlias = Mapping[str, Any]
 
 
 class ObjectKey(NamedTuple):
@@ -79,7 +79,7 @@ def owner_text(account_id: str, user_name: str | None) -> str:
     return account_id if user_name is None else f"{account_id}/{user_key(user_name)}"
 
 
-def said_of_account(account: DeclaredAccount) -> Said:
+def fields_of_account(account: DesiredAccount) -> Fields:
     """Of an account itself."""
     return {
         "name": account.name,
@@ -90,12 +90,12 @@ def said_of_account(account: DeclaredAccount) -> Said:
     }
 
 
-def said_of_user(user: DeclaredUser) -> Said:
+def fields_of_user(user: DesiredUser) -> Fields:
     """Of a user itself."""
     return {"path": user.path, "tags": dict(user.tags), **_limits(user.limits)}
 
 
-def said_of_key(key: DeclaredKey) -> Said:
+def fields_of_key(key: DesiredKey) -> Fields:
     """Of an access key, but for its secret."""
     return {
         "owner": owner_text(key.account_id, key.user_name),
@@ -106,7 +106,7 @@ def said_of_key(key: DeclaredKey) -> Said:
     }
 
 
-def said_of_identity(identity: DeclaredIdentity) -> Said:
+def fields_of_identity(identity: DesiredIdentity) -> Fields:
     """Of an identity itself."""
     verified = identity.is_verified
     return {
@@ -115,12 +115,12 @@ def said_of_identity(identity: DeclaredIdentity) -> Said:
     }
 
 
-def said_of_policy(policy: DeclaredPolicy) -> Said:
+def fields_of_policy(policy: DesiredPolicy) -> Fields:
     """Of a policy."""
     return {"document": policy.document}
 
 
-def said_of_dkim_key(key: DeclaredDkimKey) -> Said:
+def fields_of_dkim_key(key: DesiredDkimKey) -> Fields:
     """Of a DKIM key; the record is its public half."""
     private_key = key.private_key
     return {
@@ -129,7 +129,7 @@ def said_of_dkim_key(key: DeclaredDkimKey) -> Said:
     }
 
 
-def said_of_cap(limits: Limits) -> Said:
+def fields_of_cap(limits: Limits) -> Fields:
     """Of a cap."""
     return _limits(limits)
 
@@ -145,31 +145,31 @@ def _pause(pause: Pause) -> dict[str, Any]:
     return {} if pause.is_paused is None else {"paused_reason": pause.after(None)}
 
 
-def all_said(declared: Declared, region: str) -> dict[ObjectKey, Said]:
+def all_fields(desired: Desired, region: str) -> dict[ObjectKey, Fields]:
     """Of every object that documents name, as it is kept."""
-    return {key: plain(said) for key, said in _all_said(declared, region)}
+    return {key: plain(wanted) for key, wanted in _all_fields(desired, region)}
 
 
-def _all_said(declared: Declared, region: str) -> Iterator[tuple[ObjectKey, Said]]:
-    for account in declared.accounts:
-        yield account_key(account.id), said_of_account(account)
-    for user in declared.users:
-        yield user_object_key(user.account_id, user.name), said_of_user(user)
+def _all_fields(desired: Desired, region: str) -> Iterator[tuple[ObjectKey, Fields]]:
+    for account in desired.accounts:
+        yield account_key(account.id), fields_of_account(account)
+    for user in desired.users:
+        yield user_object_key(user.account_id, user.name), fields_of_user(user)
         place = PolicyPlace.of_user(user.account_id, user.name)
         for policy in user.policies:
-            yield policy_key(place, policy.name), said_of_policy(policy)
-    for key in declared.access_keys:
-        yield key_key(key.id), said_of_key(key)
-    for identity in declared.identities:
+            yield policy_key(place, policy.name), fields_of_policy(policy)
+    for key in desired.access_keys:
+        yield key_key(key.id), fields_of_key(key)
+    for identity in desired.identities:
         owner = identity.account_id, region, identity.name
-        yield identity_key(*owner), said_of_identity(identity)
+        yield identity_key(*owner), fields_of_identity(identity)
         place = PolicyPlace.of_identity(*owner, "")
         for policy in identity.policies:
-            yield policy_key(place, policy.name), said_of_policy(policy)
+            yield policy_key(place, policy.name), fields_of_policy(policy)
         for delegate_id, limits in identity.caps.items():
-            yield cap_key(*owner, delegate_id), said_of_cap(limits)
+            yield cap_key(*owner, delegate_id), fields_of_cap(limits)
         for dkim_key in identity.dkim_keys:
-            yield dkim_object_key(*owner, dkim_key.selector), said_of_dkim_key(dkim_key)
+            yield dkim_object_key(*owner, dkim_key.selector), fields_of_dkim_key(dkim_key)
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - whichever field it is

@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from smtpgate.directory.declared.apply import planned
+from smtpgate.directory.documents.apply import planned
 from tests.support.directory import open_store, sqlite_in
 from tests.support.documents import NOTHING, Files, applied, read
 
@@ -48,13 +48,13 @@ def written(folder: Path) -> None:
 async def test_large_documents(tmp_path: Path) -> None:
     written(tmp_path)
     with timed("read"):
-        declared = read(tmp_path)
+        desired = read(tmp_path)
     async with open_store(sqlite_in(tmp_path)) as store:
         with timed("planned for an empty directory"):
-            plan = await planned(store, declared, prune=True)
+            plan = await planned(store, desired, prune=True)
         with timed(f"applied, {len(plan.steps)} steps"):
-            await applied(store, declared)
+            await applied(store, desired)
         with timed("planned when there is nothing to do"):
-            assert not await planned(store, declared, prune=True)
+            assert not await planned(store, desired, prune=True)
         with timed("pruned to nothing"):
             await applied(store, NOTHING)

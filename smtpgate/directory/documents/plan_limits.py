@@ -7,16 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any, Final
 
-from smtpgate.directory.declared.content import DeclaredIdentity, Limits
-from smtpgate.directory.declared.drafting import (
-    Drafting,
+from smtpgate.directory.documents.desired import DesiredIdentity, Limits
+from smtpgate.directory.documents.fields import ObjectKey, cap_key, fields_of_cap
+from smtpgate.directory.documents.plan import Step
+from smtpgate.directory.documents.planning import (
     Order,
     Ordered,
+    Planning,
     differences,
     stated,
 )
-from smtpgate.directory.declared.plan import Step
-from smtpgate.directory.declared.said import ObjectKey, cap_key, said_of_cap
 from smtpgate.directory.quotas import MAX_CAPS, Quota, QuotaPlace, QuotaWrite, write_quotas
 
 _NONE: Final = Limits()
@@ -27,14 +27,14 @@ def first_limits(place: QuotaPlace, limits: Limits) -> QuotaWrite:
     return QuotaWrite(place, Quota(), Quota(**asdict(limits)))
 
 
-def new_limits(drafting: Drafting, place: QuotaPlace, changes: Mapping[str, Any]) -> QuotaWrite:
+def new_limits(planning: Planning, place: QuotaPlace, changes: Mapping[str, Any]) -> QuotaWrite:
     """What gives a place those of the changed fields that are limits."""
-    before = drafting.present.quota_of(place)
+    before = planning.current.quota_of(place)
     limits = {name: changes[name] for name in asdict(_NONE) if name in changes}
     return QuotaWrite(place, before, replace(before, **limits))
 
 
-def limits_told(write: QuotaWrite) -> str:
+def limits_in_words(write: QuotaWrite) -> str:
     """What changes, in words; nothing when nothing does."""
     after = asdict(write.after)
     changes = {
@@ -46,39 +46,39 @@ def limits_told(write: QuotaWrite) -> str:
 
 
 def cap_steps(
-    drafting: Drafting, identity: DeclaredIdentity, owner_key: ObjectKey
+    planning: Planning, identity: DesiredIdentity, owner_key: ObjectKey
 ) -> Iterator[Ordered]:
-    """What makes the caps of an identity those that are declared."""
-    owner = identity.account_id, drafting.region, identity.name
-    there, named = drafting.present.caps_of(*owner), identity.caps.keys()
+    """The steps that make the caps of an identity the desired ones."""
+    owner = identity.account_id, planning.region, identity.name
+    there, named = planning.current.caps_of(*owner), identity.caps.keys()
     made = set[str]()
     for delegate_id, limits in identity.caps.items():
-        key, said = cap_key(*owner, delegate_id), said_of_cap(limits)
+        key, wanted = cap_key(*owner, delegate_id), fields_of_cap(limits)
         place = QuotaPlace.of_grant(*owner, delegate_id)
         what = _what(place)
         if delegate_id not in there:
-            if drafting.makes(key, said, what, owner_key):
+            if planning.makes(key, wanted, what, owner_key):
                 made.add(delegate_id)
-                write = new_limits(drafting, place, said)
-                how, columns = stated(asdict(limits)), drafting.columns(key, said)
+                write = new_limits(planning, place, wanted)
+                how, columns = stated(asdict(limits)), planning.columns(key, wanted)
                 yield Order.CAP, Step("+", what, how, write_quotas, write, columns)
-        elif changes := drafting.changes(key, said, what):
+        elif changes := planning.changes(key, wanted, what):
             write, columns = (
-                new_limits(drafting, place, changes),
-                drafting.columns(key, said),
+                new_limits(planning, place, changes),
+                planning.columns(key, wanted),
             )
-            how = limits_told(write)
+            how = limits_in_words(write)
             yield Order.CAP, Step("~", what, how, write_quotas, write, columns)
     gone = set[str]()
     for delegate_id in sorted(there.keys() - named):
         key, place = cap_key(*owner, delegate_id), QuotaPlace.of_grant(*owner, delegate_id)
-        if drafting.prunes(key, _what(place)):
+        if planning.prunes(key, _what(place)):
             gone.add(delegate_id)
-            write = new_limits(drafting, place, asdict(_NONE))
+            write = new_limits(planning, place, asdict(_NONE))
             how = stated(write.before.without_raise().facts())
-            columns = drafting.columns(key)
+            columns = planning.columns(key)
             yield Order.CAP_AWAY, Step("-", _what(place), how, write_quotas, write, columns)
-    drafting.note_crowd(identity.place / "caps", named, there.keys() - gone, made, MAX_CAPS)
+    planning.note_crowd(identity.place / "caps", named, there.keys() - gone, made, MAX_CAPS)
 
 
 def _what(place: QuotaPlace) -> str:

@@ -8,17 +8,17 @@ from typing import Any, Final, TypeAlias
 
 from smtpgate.core.policy.attachment import MAX_POLICIES
 from smtpgate.core.policy.problem import shown
-from smtpgate.directory.declared.content import Declared, DeclaredPolicy, Place
-from smtpgate.directory.declared.held import held
-from smtpgate.directory.declared.plan import Columns, Drift, Sign, Step
-from smtpgate.directory.declared.present import Present
-from smtpgate.directory.declared.said import (
+from smtpgate.directory.documents.current import Current
+from smtpgate.directory.documents.current_fields import current_fields
+from smtpgate.directory.documents.desired import Desired, DesiredPolicy, Place
+from smtpgate.directory.documents.fields import (
+    Fields,
     ObjectKey,
-    Said,
+    fields_of_policy,
     plain,
     policy_key,
-    said_of_policy,
 )
+from smtpgate.directory.documents.plan import Columns, Drift, Sign, Step
 from smtpgate.directory.policies import (
     PolicyPlace,
     PolicyWrite,
@@ -60,7 +60,7 @@ Ordered: TypeAlias = tuple[Order, Step]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drafting:
+class Planning:
     """A draft in progress.
 
     What documents said ``before`` decides what is theirs to change: with ``force``, everything.
@@ -68,9 +68,9 @@ class Drafting:
     documents have it, ``away`` what they name and is not made, ``removed`` what goes.
     """
 
-    declared: Declared
-    present: Present
-    before: Mapping[ObjectKey, Said]
+    desired: Desired
+    current: Current
+    before: Mapping[ObjectKey, Fields]
     master_keys: MasterKeys = field(repr=False)
     region: str
     partition: str
@@ -98,31 +98,33 @@ class Drafting:
                 f"{most} may be",
             )
 
-    def columns(self, key: ObjectKey, said: Said | None = None) -> Columns:
+    def columns(self, key: ObjectKey, wanted: Fields | None = None) -> Columns:
         """An object as documents had it, as they have it, and as the directory has it."""
-        there = held(self.present, key)
+        there = current_fields(self.current, key)
         return Columns(
             self.before.get(key),
-            None if said is None else plain(said),
+            None if wanted is None else plain(wanted),
             None if there is None else plain(there),
         )
 
-    def note_drift(self, key: ObjectKey, what: str, how: str, said: Said | None = None) -> None:
+    def note_drift(
+        self, key: ObjectKey, what: str, how: str, wanted: Fields | None = None
+    ) -> None:
         """Note what stays otherwise than the documents have it."""
-        self.drift.append(Drift(what, how, self.columns(key, said)))
+        self.drift.append(Drift(what, how, self.columns(key, wanted)))
 
-    def makes(self, key: ObjectKey, said: Said, what: str, *owners: ObjectKey) -> bool:
+    def makes(self, key: ObjectKey, wanted: Fields, what: str, *owners: ObjectKey) -> bool:
         """Whether to make an object that documents name and the directory has not.
 
         One that documents named before was deleted by somebody, and stays so. What belongs to
         it is not spoken of, unless documents have changed it.
         """
         is_known = key in self.before
-        is_changed = is_known and self.before[key] != plain(said)
+        is_changed = is_known and self.before[key] != plain(wanted)
         if not self.away.isdisjoint(owners):
             self.away.add(key)
             if is_changed or not is_known:
-                self.note_drift(key, what, "not made: its owner was deleted", said)
+                self.note_drift(key, what, "not made: its owner was deleted", wanted)
             return False
         if self.force or not is_known:
             return True
@@ -130,24 +132,24 @@ class Drafting:
         how = "deleted in the directory"
         if is_changed:
             how += ", though the documents changed it"
-        self.note_drift(key, what, how, said)
+        self.note_drift(key, what, how, wanted)
         return False
 
-    def changes(self, key: ObjectKey, said: Said, what: str) -> dict[str, Any]:
+    def changes(self, key: ObjectKey, wanted: Fields, what: str) -> dict[str, Any]:
         """The fields of an object that documents changed and the directory has otherwise.
 
         What differs without a change of the documents is noted as drift.
         """
-        there = held(self.present, key) or {}
+        there = current_fields(self.current, key) or {}
         before = self.before.get(key)
         found, kept = dict[str, Any](), dict[str, Any]()
-        for name, value in said.items():
+        for name, value in wanted.items():
             if name in there and plain(there[name]) == plain(value):
                 continue
             is_theirs = self.force or before is None or _differs(before, name, value)
             (found if is_theirs else kept)[name] = value
         if kept:
-            self.note_drift(key, what, _as_kept(kept, there), said)
+            self.note_drift(key, what, _as_kept(kept, there), wanted)
         return found
 
     def prunes(self, key: ObjectKey, what: str) -> bool:
@@ -164,16 +166,16 @@ class Drafting:
         return False
 
 
-def _differs(before: Said, name: str, value: object) -> bool:
+def _differs(before: Fields, name: str, value: object) -> bool:
     return name not in before or before[name] != plain(value)
 
 
-def _as_kept(kept: Mapping[str, Any], there: Said) -> str:
+def _as_kept(kept: Mapping[str, Any], there: Fields) -> str:
     if "document" in kept:
         return "another document than the documents have"
     return ", ".join(
-        f"{_WORDS.get(name, name)}: {_told(value)} in the documents, "
-        f"{_told(there.get(name))} in the directory"
+        f"{_WORDS.get(name, name)}: {_in_words(value)} in the documents, "
+        f"{_in_words(there.get(name))} in the directory"
         for name, value in kept.items()
     )
 
@@ -181,66 +183,66 @@ def _as_kept(kept: Mapping[str, Any], there: Said) -> str:
 def differences(row: object, changes: Mapping[str, Any]) -> str:
     """The changes in words, with what was before."""
     return ", ".join(
-        f"{_WORDS.get(key, key)}: {_told(getattr(row, key))} -> {_told(value)}"
+        f"{_WORDS.get(key, key)}: {_in_words(getattr(row, key))} -> {_in_words(value)}"
         for key, value in changes.items()
     )
 
 
-def joined(*told: str) -> str:
+def joined(*words: str) -> str:
     """What is told, one after the other, without what says nothing."""
-    return ", ".join(filter(None, told))
+    return ", ".join(filter(None, words))
 
 
 def stated(values: Mapping[str, Any]) -> str:
     """Values in words, but for those that are not set."""
     return ", ".join(
-        f"{_WORDS.get(key, key)}: {_told(value)}"
+        f"{_WORDS.get(key, key)}: {_in_words(value)}"
         for key, value in values.items()
         if value is not None
     )
 
 
-def _told(value: object) -> str:
-    told = "unset"
+def _in_words(value: object) -> str:
+    words = "unset"
     match value:
         case None:
             pass
         case bool():
-            told = "yes" if value else "no"
+            words = "yes" if value else "no"
         case int() | float():
-            told = f"{value:.15g}"
+            words = f"{value:.15g}"
         case datetime():
-            told = value.isoformat()
+            words = value.isoformat()
         case Mapping():
-            told = " ".join(f"{key}={shown(text)}" for key, text in value.items()) or told
+            words = " ".join(f"{key}={shown(text)}" for key, text in value.items()) or words
         case tuple():
-            told = " ".join(value) or told
+            words = " ".join(value) or words
         case _:
-            told = shown(str(value))
-    return told
+            words = shown(str(value))
+    return words
 
 
 def policy_steps(
-    drafting: Drafting,
+    planning: Planning,
     owner: PolicyPlace,
     owner_key: ObjectKey,
-    wanted: tuple[DeclaredPolicy, ...],
+    desired: tuple[DesiredPolicy, ...],
     place: Place,
 ) -> Iterator[Ordered]:
-    """What makes the policies of a user or identity those that are wanted."""
-    there = drafting.present.policies_of(owner)
-    names, made = {policy.name for policy in wanted}, set[str]()
-    for policy in wanted:
-        key, said = policy_key(owner, policy.name), said_of_policy(policy)
+    """What makes the policies of a user or identity the desired ones."""
+    there = planning.current.policies_of(owner)
+    names, made = {policy.name for policy in desired}, set[str]()
+    for policy in desired:
+        key, wanted = policy_key(owner, policy.name), fields_of_policy(policy)
         what = f"policy {policy.name} of {owner.noted_as}"
         row = there.get(policy.name)
         if row is None:
-            if not drafting.makes(key, said, what, owner_key):
+            if not planning.makes(key, wanted, what, owner_key):
                 continue
             made.add(policy.name)
-        elif not drafting.changes(key, said, what):
+        elif not planning.changes(key, wanted, what):
             continue
-        version = drafting.present.next_version(owner, policy.name)
+        version = planning.current.next_version(owner, policy.name)
         write = PolicyWrite(
             place=owner,
             name=policy.name,
@@ -249,15 +251,15 @@ def policy_steps(
             before=row,
         )
         how = f"version {version}" if version > 1 else ""
-        columns = drafting.columns(key, said)
+        columns = planning.columns(key, wanted)
         sign: Sign = "~" if row else "+"
         yield Order.POLICY, Step(sign, what, how, write_policies, write, columns)
     gone = set[str]()
     for name in sorted(there.keys() - names):
         key, what = policy_key(owner, name), f"policy {name} of {owner.noted_as}"
-        if drafting.prunes(key, what):
+        if planning.prunes(key, what):
             gone.add(name)
             how, item = f"version {there[name].version}", (owner, there[name])
-            columns = drafting.columns(key)
+            columns = planning.columns(key)
             yield Order.POLICY_AWAY, Step("-", what, how, remove_policies, item, columns)
-    drafting.note_crowd(place / "policies", names, there.keys() - gone, made, MAX_POLICIES)
+    planning.note_crowd(place / "policies", names, there.keys() - gone, made, MAX_POLICIES)

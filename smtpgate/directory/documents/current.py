@@ -36,7 +36,7 @@ _NO_QUOTA: Final = Quota()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Present:
+class Current:
     """The directory as it is, as far as one region is concerned.
 
     ``sealed`` has the secret of each access key, ``gone`` the last version of each policy that
@@ -85,7 +85,7 @@ def _key(place: PolicyPlace | QuotaPlace) -> _OwnerKey:
     return place.kind, place.account_id, place.region, place.subject
 
 
-async def read_present(connection: AsyncConnection, region: str) -> Present:
+async def read_current(connection: AsyncConnection, region: str) -> Current:
     """Everything that the directory holds, but the identities of other regions."""
     accounts = _paged(partial(account_page, connection), attrgetter("id"), "")
     users = _paged(partial(user_page, connection), attrgetter("account_id", "key"), ("", ""))
@@ -98,7 +98,7 @@ async def read_present(connection: AsyncConnection, region: str) -> Present:
     elsewhere = await connection.execute(
         select(identities.c.account_id).distinct().where(identities.c.region != region)
     )
-    return Present(
+    return Current(
         accounts={row.id: row async for row in accounts},
         users={(row.account_id, row.key): row async for row in users},
         access_keys={row.id: row async for row in keys},

@@ -48,7 +48,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeclaredAccount:
+class DesiredAccount:
     """An account; a limit of ``None`` is the configuration's."""
 
     place: Place
@@ -61,7 +61,7 @@ class DeclaredAccount:
 
 
 @dataclass(frozen=True, slots=True)
-class DeclaredPolicy:
+class DesiredPolicy:
     """A policy with its document as it was written."""
 
     name: str
@@ -69,7 +69,7 @@ class DeclaredPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeclaredUser:
+class DesiredUser:
     """A user of an account."""
 
     place: Place
@@ -78,11 +78,11 @@ class DeclaredUser:
     path: str
     tags: Mapping[str, str]
     limits: Limits
-    policies: tuple[DeclaredPolicy, ...]
+    policies: tuple[DesiredPolicy, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeclaredKey:
+class DesiredKey:
     """An access key; the root's has no user. Without a secret, it must be there already."""
 
     place: Place
@@ -97,7 +97,7 @@ class DeclaredKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeclaredDkimKey:
+class DesiredDkimKey:
     """A DKIM key; without a private key, it must be there already."""
 
     place: Place
@@ -108,7 +108,7 @@ class DeclaredDkimKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeclaredIdentity:
+class DesiredIdentity:
     """An identity; ``is_verified`` of ``None`` leaves its verification alone.
 
     ``caps`` is what its owner lets other accounts send by it, by their ids.
@@ -119,17 +119,17 @@ class DeclaredIdentity:
     name: str
     is_verified: bool | None
     pause: Pause
-    policies: tuple[DeclaredPolicy, ...]
-    dkim_keys: tuple[DeclaredDkimKey, ...]
+    policies: tuple[DesiredPolicy, ...]
+    dkim_keys: tuple[DesiredDkimKey, ...]
     caps: Mapping[str, Limits]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Declared:
+class Desired:
     """What all documents together say; ``warnings`` is what is allowed in them but unwise."""
 
-    accounts: tuple[DeclaredAccount, ...] = ()
-    users: tuple[DeclaredUser, ...] = ()
-    access_keys: tuple[DeclaredKey, ...] = ()
-    identities: tuple[DeclaredIdentity, ...] = ()
+    accounts: tuple[DesiredAccount, ...] = ()
+    users: tuple[DesiredUser, ...] = ()
+    access_keys: tuple[DesiredKey, ...] = ()
+    identities: tuple[DesiredIdentity, ...] = ()
     warnings: tuple[str, ...] = ()

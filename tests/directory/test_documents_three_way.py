@@ -11,10 +11,10 @@ import pytest
 
 from smtpgate.directory.accounts import update_account
 from smtpgate.directory.change import Actor
-from smtpgate.directory.declared.apply import FORCED, apply, planned
-from smtpgate.directory.declared.before import FROM_DOCUMENTS
-from smtpgate.directory.declared.content import Declared
-from smtpgate.directory.declared.plan import Plan
+from smtpgate.directory.documents.apply import FORCED, apply, planned
+from smtpgate.directory.documents.desired import Desired
+from smtpgate.directory.documents.last_applied import FROM_DOCUMENTS
+from smtpgate.directory.documents.plan import Plan
 from smtpgate.directory.policies import MAY_SEND, PolicyPlace, delete_policy
 from smtpgate.directory.schema import HEAD
 from smtpgate.directory.store import DirectoryStore
@@ -25,7 +25,7 @@ from tests.support.directory import ACTOR, REGION, open_store
 from tests.support.documents import Files, applied, content, noted, read
 from tests.support.tenants import notes, raw
 
-CASES: Final = load_cases("declared/30-three-way.toml")
+CASES: Final = load_cases("documents/30-three-way.toml")
 OWNER: Final = "888888888888"
 ARN: Final = f"arn:aws:ses:{REGION}:{OWNER}:identity/example.com"
 GATE: Final = Actor("smtpgate serve", f"{FROM_DOCUMENTS}/etc/smtpgate/directory")
@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def written(folder: Path, text: str) -> Declared:
+def written(folder: Path, text: str) -> Desired:
     (folder / "accounts.toml").write_text(text)
     return read(folder)
 
@@ -186,7 +186,7 @@ async def upgraded(store: DirectoryStore) -> None:
     assert await upgrade(store.database) == ("0003", HEAD)
 
 
-async def served(store: DirectoryStore, declared: Declared, *, prune: bool = False) -> Plan:
+async def served(store: DirectoryStore, declared: Desired, *, prune: bool = False) -> Plan:
     """Applied as by the start of a gate."""
     async with store.changing(GATE) as change:
         return await apply(change, store, declared, prune=prune)

@@ -1,8 +1,9 @@
-"""What documents said before: kept by object, read before a plan is made, written with it.
+"""The fields of documents as they were last applied, kept by object in the directory.
 
-A directory of a version that kept nothing has its audit log: it tells of each object whether
-documents or people had the last word. What documents left is taken for what they said; what
-people left, for what the documents say now, so that it stays.
+They are read before a plan is made, and written with it. For a directory of a version that kept
+none, the audit log shows whether documents or people changed an object last. The state after
+documents is taken for the documents' own; after a change by people, the state is taken for the
+documents' present one, so that the change stays.
 """
 
 import asyncio
@@ -15,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.naming import user_key
 from smtpgate.directory.change import Change
-from smtpgate.directory.declared.held import held
-from smtpgate.directory.declared.present import Present
-from smtpgate.directory.declared.said import ObjectKey, Said, plain
+from smtpgate.directory.documents.current import Current
+from smtpgate.directory.documents.current_fields import current_fields
+from smtpgate.directory.documents.fields import Fields, ObjectKey, plain
 from smtpgate.directory.schema import applied_objects, audit_log
 
 # What the origin of a change begins with that a gate made from its documents.
@@ -34,46 +35,48 @@ _ENTRIES: Final = select(
 ).order_by(audit_log.c.seq)
 
 
-class Before(NamedTuple):
+class LastApplied(NamedTuple):
     """What documents last said; ``is_kept`` is false where it was taken from the audit log."""
 
-    said: Mapping[ObjectKey, Said]
+    fields: Mapping[ObjectKey, Fields]
     is_kept: bool = True
 
 
-class Keeping(NamedTuple):
+class Records(NamedTuple):
     """What to write down and what to forget of what documents said."""
 
-    new: Sequence[tuple[ObjectKey, Said]]
+    new: Sequence[tuple[ObjectKey, Fields]]
     gone: Sequence[ObjectKey]
 
 
-async def read_before(
-    connection: AsyncConnection, region: str, present: Present, now: Mapping[ObjectKey, Said]
-) -> Before:
+async def read_last_applied(
+    connection: AsyncConnection, region: str, current: Current, now: Mapping[ObjectKey, Fields]
+) -> LastApplied:
     """What documents said before those that say ``now``, as far as a region is concerned."""
     query = select(*_COLUMNS, applied_objects.c.said).where(
         applied_objects.c.region.in_(("", region))
     )
-    found: dict[ObjectKey, Said] = {}
+    found: dict[ObjectKey, Fields] = {}
     async with connection.stream(query, execution_options={"yield_per": _PAGE}) as rows:
-        async for *key, said in rows:
-            found[ObjectKey(*key)] = said
+        async for *key, wanted in rows:
+            found[ObjectKey(*key)] = wanted
     if found.pop(_UPGRADE, None) is None:
-        return Before(found)
+        return LastApplied(found)
     words = await _last_words(connection, region, now)
-    return Before(await asyncio.to_thread(_said_before, words, present, now), is_kept=False)
+    return LastApplied(
+        await asyncio.to_thread(_applied_before, words, current, now), is_kept=False
+    )
 
 
-def keeping(before: Before, last: Mapping[ObjectKey, Said]) -> Keeping:
+def records_to_keep(before: LastApplied, last: Mapping[ObjectKey, Fields]) -> Records:
     """What makes it known that ``last`` is what documents said last, and all that they said."""
-    known = before.said if before.is_kept else {}
-    new = [(key, said) for key, said in last.items() if known.get(key) != said]
+    known = before.fields if before.is_kept else {}
+    new = [(key, wanted) for key, wanted in last.items() if known.get(key) != wanted]
     gone = [key for key in known if key not in last] + [key for key, _ in new if key in known]
-    return Keeping(new, gone if before.is_kept else [*gone, _UPGRADE])
+    return Records(new, gone if before.is_kept else [*gone, _UPGRADE])
 
 
-async def keep(change: Change, what: Keeping) -> None:
+async def keep(change: Change, what: Records) -> None:
     """Write it down."""
     for start in range(0, len(what.gone), _ROWS):
         await change.connection.execute(
@@ -87,8 +90,8 @@ async def keep(change: Change, what: Keeping) -> None:
         await change.connection.execute(
             insert(applied_objects),
             [
-                {**key._asdict(), "said": said, "applied_at": change.now}
-                for key, said in what.new[start : start + _ROWS]
+                {**key._asdict(), "said": wanted, "applied_at": change.now}
+                for key, wanted in what.new[start : start + _ROWS]
             ],
         )
 
@@ -97,7 +100,7 @@ async def keep(change: Change, what: Keeping) -> None:
 
 
 async def _last_words(
-    connection: AsyncConnection, region: str, now: Mapping[ObjectKey, Said]
+    connection: AsyncConnection, region: str, now: Mapping[ObjectKey, Fields]
 ) -> dict[ObjectKey, bool]:
     """Of each object whether documents had the last word, or somebody else.
 
@@ -120,12 +123,12 @@ async def _last_words(
     return found
 
 
-def _said_before(
-    last_words: Mapping[ObjectKey, bool], present: Present, now: Mapping[ObjectKey, Said]
-) -> dict[ObjectKey, Said]:
+def _applied_before(
+    last_words: Mapping[ObjectKey, bool], current: Current, now: Mapping[ObjectKey, Fields]
+) -> dict[ObjectKey, Fields]:
     found = {}
     for key, is_documents in last_words.items():
-        there = held(present, key)
+        there = current_fields(current, key)
         if is_documents and there is not None:
             found[key] = plain(there)
         elif not is_documents and key in now:

@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from smtpgate.directory.accounts import update_account
 from smtpgate.directory.change import ConflictError, RefusedChangeError
-from smtpgate.directory.declared.apply import planned
-from smtpgate.directory.declared.content import Declared
-from smtpgate.directory.declared.documents import DirectoryError
-from smtpgate.directory.declared.known_keys import key_loader
 from smtpgate.directory.dkim import DkimKeyRow, add_dkim_keys
+from smtpgate.directory.documents.apply import planned
+from smtpgate.directory.documents.desired import Desired
+from smtpgate.directory.documents.known_keys import key_loader
+from smtpgate.directory.documents.models import DirectoryError
 from smtpgate.directory.identities import IdentityRow, identity, update_identity
 from smtpgate.directory.policies import PolicyPlace, policy_history
 from smtpgate.directory.quotas import MAX_CAPS, Quota, QuotaPlace, quota_at
@@ -50,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
     return Files.made(folder).folder
 
 
-def written(folder: Path, text: str) -> Declared:
+def written(folder: Path, text: str) -> Desired:
     (folder / "accounts.toml").write_text(text)
     return read(folder)
 

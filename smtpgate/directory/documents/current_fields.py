@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from smtpgate.directory.declared.present import Present
-from smtpgate.directory.declared.said import ObjectKey, Said, owner_text
+from smtpgate.directory.documents.current import Current
+from smtpgate.directory.documents.fields import Fields, ObjectKey, owner_text
 from smtpgate.directory.quotas import Quota, QuotaPlace, limits_in
 
 
-def held(present: Present, key: ObjectKey) -> Said | None:
+def current_fields(current: Current, key: ObjectKey) -> Fields | None:
     """The fields of an object as they are now; ``None`` when the directory has it not."""
     reader = _READERS.get(key.kind)
-    return None if reader is None else reader(present, key)
+    return None if reader is None else reader(current, key)
 
 
 def _limits(quota: Quota) -> dict[str, Any]:
@@ -20,8 +20,8 @@ def _limits(quota: Quota) -> dict[str, Any]:
     }
 
 
-def _account(present: Present, key: ObjectKey) -> Said | None:
-    row = present.accounts.get(key.account_id)
+def _account(current: Current, key: ObjectKey) -> Fields | None:
+    row = current.accounts.get(key.account_id)
     if row is None:
         return None
     names = (
@@ -34,16 +34,16 @@ def _account(present: Present, key: ObjectKey) -> Said | None:
     return {name: getattr(row, name) for name in names}
 
 
-def _user(present: Present, key: ObjectKey) -> Said | None:
-    row = present.users.get((key.account_id, key.subject))
+def _user(current: Current, key: ObjectKey) -> Fields | None:
+    row = current.users.get((key.account_id, key.subject))
     if row is None:
         return None
-    limits = present.quota_of(QuotaPlace.of_user(key.account_id, row.name))
+    limits = current.quota_of(QuotaPlace.of_user(key.account_id, row.name))
     return {"path": row.path, "tags": dict(row.tags), **_limits(limits)}
 
 
-def _access_key(present: Present, key: ObjectKey) -> Said | None:
-    row = present.access_keys.get(key.subject)
+def _access_key(current: Current, key: ObjectKey) -> Fields | None:
+    row = current.access_keys.get(key.subject)
     if row is None:
         return None
     return {
@@ -51,12 +51,12 @@ def _access_key(present: Present, key: ObjectKey) -> Said | None:
         "expires_at": row.expires_at,
         "networks": tuple(row.networks),
         "is_active": row.is_active,
-        **_limits(present.quota_of(QuotaPlace.of_key(row.account_id, row.id))),
+        **_limits(current.quota_of(QuotaPlace.of_key(row.account_id, row.id))),
     }
 
 
-def _identity(present: Present, key: ObjectKey) -> Said | None:
-    row = present.identities.get((key.account_id, key.subject))
+def _identity(current: Current, key: ObjectKey) -> Fields | None:
+    row = current.identities.get((key.account_id, key.subject))
     if row is None or row.region != key.region:
         return None
     return {
@@ -65,22 +65,22 @@ def _identity(present: Present, key: ObjectKey) -> Said | None:
     }
 
 
-def _policy(present: Present, key: ObjectKey) -> Said | None:
+def _policy(current: Current, key: ObjectKey) -> Fields | None:
     owner = key.kind.removesuffix("-policy"), key.account_id, key.region, key.subject
-    row = present.policies.get(owner, {}).get(key.name)
+    row = current.policies.get(owner, {}).get(key.name)
     return None if row is None else {"document": row.document}
 
 
-def _dkim_key(present: Present, key: ObjectKey) -> Said | None:
-    row = present.dkim_keys_of(key.account_id, key.subject).get(key.name)
+def _dkim_key(current: Current, key: ObjectKey) -> Fields | None:
+    row = current.dkim_keys_of(key.account_id, key.subject).get(key.name)
     if row is None or row.region != key.region:
         return None
     return {"record": row.record, "stage": row.stage}
 
 
-def _cap(present: Present, key: ObjectKey) -> Said | None:
+def _cap(current: Current, key: ObjectKey) -> Fields | None:
     place = QuotaPlace.of_grant(key.account_id, key.region, key.subject, key.name)
-    quota = present.quota_of(place)
+    quota = current.quota_of(place)
     return None if limits_in(quota) is None else _limits(quota)
 
 

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any, Final, Literal, TypeAlias
 
 from smtpgate.directory.change import Change
-from smtpgate.directory.declared.said import Said
+from smtpgate.directory.documents.fields import Fields
 
 Sign: TypeAlias = Literal["+", "~", "-"]
 # Does some steps of one kind together.
@@ -21,9 +21,9 @@ _TOGETHER: Final = 25
 class Columns:
     """An object three times; ``None`` where it is not spoken of, or not there."""
 
-    documents_before: Said | None = None
-    documents_now: Said | None = None
-    directory: Said | None = None
+    documents_before: Fields | None = None
+    documents_now: Fields | None = None
+    directory: Fields | None = None
 
 
 @dataclass(frozen=True, slots=True)

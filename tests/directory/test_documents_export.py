@@ -9,8 +9,8 @@ import pytest
 
 from smtpgate.directory.accounts import update_account
 from smtpgate.directory.change import NotFoundError
-from smtpgate.directory.declared.apply import planned
-from smtpgate.directory.declared.export import export
+from smtpgate.directory.documents.apply import planned
+from smtpgate.directory.documents.export import export
 from smtpgate.directory.identities import identity, update_identity
 from smtpgate.directory.policies import MAY_SEND, put_policy
 from smtpgate.directory.quotas import QuotaPlace

@@ -11,10 +11,10 @@ import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from smtpgate.directory.declared.apply import planned
-from smtpgate.directory.declared.content import Declared
-from smtpgate.directory.declared.documents import DirectoryError
-from smtpgate.directory.declared.export import export
+from smtpgate.directory.documents.apply import planned
+from smtpgate.directory.documents.desired import Desired
+from smtpgate.directory.documents.export import export
+from smtpgate.directory.documents.models import DirectoryError
 from smtpgate.directory.store import DirectoryStore
 from tests.support.documents import NOTHING, Files, applied, content, noted, read
 
@@ -151,7 +151,7 @@ def directories(draw: st.DrawFn) -> Tables:
     return accounts
 
 
-def written(folder: Path, accounts: Tables) -> Declared:
+def written(folder: Path, accounts: Tables) -> Desired:
     """The accounts in documents of both forms."""
     for old in (*folder.glob("*.toml"), *folder.glob("*accounts.json")):
         old.unlink()

@@ -6,15 +6,15 @@ from typing import Any, Final
 
 import pytest
 
-from smtpgate.directory.declared.apply import planned
-from smtpgate.directory.declared.content import Declared
-from smtpgate.directory.declared.documents import DirectoryError
+from smtpgate.directory.documents.apply import planned
+from smtpgate.directory.documents.desired import Desired
+from smtpgate.directory.documents.models import DirectoryError
 from smtpgate.directory.store import DirectoryStore
 from tests.support.cases import load_cases
 from tests.support.documents import Files, applied, content, noted, read
 
-PLANS: Final = load_cases("declared/10-plans.toml")
-REFUSED: Final = load_cases("declared/20-refused.toml")
+PLANS: Final = load_cases("documents/10-plans.toml")
+REFUSED: Final = load_cases("documents/20-refused.toml")
 
 
 @pytest.fixture
@@ -29,12 +29,12 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def written(folder: Path, text: str) -> Declared:
+def written(folder: Path, text: str) -> Desired:
     (folder / "accounts.toml").write_text(text)
     return read(folder)
 
 
-async def given(store: DirectoryStore, folder: Path, case: Mapping[str, Any]) -> Declared:
+async def given(store: DirectoryStore, folder: Path, case: Mapping[str, Any]) -> Desired:
     """The documents of a case, with the directory as it was before."""
     await applied(store, written(folder, case["before"]))
     return written(folder, case["after"])

@@ -10,29 +10,29 @@ from smtpgate.core.identity import PrivateKey
 from smtpgate.core.proof.dkim_stages import Stage
 from smtpgate.core.proof.verification import NOT_STARTED, begin, vouched
 from smtpgate.directory.change import Change, Subject
-from smtpgate.directory.declared.content import DeclaredDkimKey, DeclaredIdentity
-from smtpgate.directory.declared.draft_limits import cap_steps
-from smtpgate.directory.declared.drafting import (
-    Drafting,
-    Order,
-    Ordered,
-    differences,
-    policy_steps,
-)
-from smtpgate.directory.declared.plan import Step, Work
-from smtpgate.directory.declared.said import (
-    ObjectKey,
-    account_key,
-    dkim_object_key,
-    identity_key,
-    said_of_dkim_key,
-    said_of_identity,
-)
 from smtpgate.directory.dkim import (
     DkimKeyRow,
     add_dkim_keys,
     delete_dkim_key,
     update_dkim_key,
+)
+from smtpgate.directory.documents.desired import DesiredDkimKey, DesiredIdentity
+from smtpgate.directory.documents.fields import (
+    ObjectKey,
+    account_key,
+    dkim_object_key,
+    fields_of_dkim_key,
+    fields_of_identity,
+    identity_key,
+)
+from smtpgate.directory.documents.plan import Step, Work
+from smtpgate.directory.documents.plan_limits import cap_steps
+from smtpgate.directory.documents.planning import (
+    Order,
+    Ordered,
+    Planning,
+    differences,
+    policy_steps,
 )
 from smtpgate.directory.identities import (
     IdentityRow,
@@ -48,34 +48,34 @@ _OTHERWISE: Final = "another private key than the documents have"
 _TRUSTED: Final = "verified by trust"
 
 
-def identity_steps(drafting: Drafting) -> Iterator[Ordered]:
-    """What makes the identities, their policies, caps and DKIM keys those that are declared."""
-    there = drafting.present.identities
-    put = partial(_put_dkim_keys, master_keys=drafting.master_keys)
-    for identity in drafting.declared.identities:
+def identity_steps(planning: Planning) -> Iterator[Ordered]:
+    """The steps that make identities, their policies, caps and DKIM keys the desired ones."""
+    there = planning.current.identities
+    put = partial(_put_dkim_keys, master_keys=planning.master_keys)
+    for identity in planning.desired.identities:
         row = there.get((identity.account_id, identity.name))
-        key = identity_key(identity.account_id, drafting.region, identity.name)
-        yield from _identity(drafting, identity, key, row)
-        owner = (row or _new(drafting, identity)).policies(drafting.partition)
-        yield from policy_steps(drafting, owner, key, identity.policies, identity.place)
-        yield from cap_steps(drafting, identity, key)
-        yield from _dkim_steps(drafting, identity, key, put)
-    named = {(one.account_id, one.name) for one in drafting.declared.identities}
+        key = identity_key(identity.account_id, planning.region, identity.name)
+        yield from _identity(planning, identity, key, row)
+        owner = (row or _new(planning, identity)).policies(planning.partition)
+        yield from policy_steps(planning, owner, key, identity.policies, identity.place)
+        yield from cap_steps(planning, identity, key)
+        yield from _dkim_steps(planning, identity, key, put)
+    named = {(one.account_id, one.name) for one in planning.desired.identities}
     for owned in sorted(there.keys() - named):
-        row, key = there[owned], identity_key(owned[0], drafting.region, owned[1])
-        if drafting.prunes(key, str(row.subject)):
-            yield _away(drafting, key, row)
+        row, key = there[owned], identity_key(owned[0], planning.region, owned[1])
+        if planning.prunes(key, str(row.subject)):
+            yield _away(planning, key, row)
 
 
-def _away(drafting: Drafting, key: ObjectKey, row: IdentityRow) -> Ordered:
-    place = row.policies(drafting.partition)
-    its_policies = drafting.present.policies_of(place)
-    its_keys = drafting.present.dkim_keys_of(row.account_id, row.name)
-    its_caps = drafting.present.caps_of(row.account_id, row.region, row.name)
+def _away(planning: Planning, key: ObjectKey, row: IdentityRow) -> Ordered:
+    place = row.policies(planning.partition)
+    its_policies = planning.current.policies_of(place)
+    its_keys = planning.current.dkim_keys_of(row.account_id, row.name)
+    its_caps = planning.current.caps_of(row.account_id, row.region, row.name)
     parts = (("policies", its_policies), ("caps on", its_caps), ("DKIM keys", its_keys))
-    told = " and ".join(f"the {what} {', '.join(names)}" for what, names in parts if names)
+    words = " and ".join(f"the {what} {', '.join(names)}" for what, names in parts if names)
     item = (row, [(place, policy) for policy in its_policies.values()])
-    how, columns = f"with {told}" if told else "", drafting.columns(key)
+    how, columns = f"with {words}" if words else "", planning.columns(key)
     return Order.IDENTITY_AWAY, Step("-", str(row.subject), how, _remove, item, columns)
 
 
@@ -90,11 +90,11 @@ async def _remove(
 # -- verification and pause --------------------------------------------------------------------
 
 
-def _new(drafting: Drafting, identity: DeclaredIdentity) -> IdentityRow:
-    verification = asdict(vouched(drafting.now)) if identity.is_verified else {}
+def _new(planning: Planning, identity: DesiredIdentity) -> IdentityRow:
+    verification = asdict(vouched(planning.now)) if identity.is_verified else {}
     return IdentityRow(
         account_id=identity.account_id,
-        region=drafting.region,
+        region=planning.region,
         name=identity.name,
         paused_reason=identity.pause.after(None),
         **verification,
@@ -102,28 +102,28 @@ def _new(drafting: Drafting, identity: DeclaredIdentity) -> IdentityRow:
 
 
 def _identity(
-    drafting: Drafting, identity: DeclaredIdentity, key: ObjectKey, row: IdentityRow | None
+    planning: Planning, identity: DesiredIdentity, key: ObjectKey, row: IdentityRow | None
 ) -> Iterator[Ordered]:
-    said, columns = (
-        said_of_identity(identity),
-        drafting.columns(key, said_of_identity(identity)),
+    wanted, columns = (
+        fields_of_identity(identity),
+        planning.columns(key, fields_of_identity(identity)),
     )
     what = str(Subject("identity", identity.account_id, identity.name))
     if row is None:
-        if drafting.makes(key, said, what, account_key(identity.account_id)):
-            new = _new(drafting, identity)
+        if planning.makes(key, wanted, what, account_key(identity.account_id)):
+            new = _new(planning, identity)
             how = _TRUSTED if new.is_verified else ""
             yield Order.IDENTITY, Step("+", what, how, add_identities, new, columns)
         return
-    changes = drafting.changes(key, said, what)
+    changes = planning.changes(key, wanted, what)
     if not changes:
         return
     is_trusted = changes.pop("is_verified", None)
-    told = [differences(row, changes)] if changes else []
+    words = [differences(row, changes)] if changes else []
     if is_trusted is not None:
-        changes |= _verification(row, is_trusted, drafting.now)
-        told.insert(0, _TRUSTED if is_trusted else f"no longer {_TRUSTED}")
-    yield Order.IDENTITY, Step("~", what, ", ".join(told), _update, (row, changes), columns)
+        changes |= _verification(row, is_trusted, planning.now)
+        words.insert(0, _TRUSTED if is_trusted else f"no longer {_TRUSTED}")
+    yield Order.IDENTITY, Step("~", what, ", ".join(words), _update, (row, changes), columns)
 
 
 def _verification(row: IdentityRow, is_trusted: bool, now: datetime) -> Mapping[str, Any]:
@@ -147,21 +147,21 @@ async def _update(
 
 
 def _dkim_steps(
-    drafting: Drafting, identity: DeclaredIdentity, owner_key: ObjectKey, put: Work
+    planning: Planning, identity: DesiredIdentity, owner_key: ObjectKey, put: Work
 ) -> Iterator[Ordered]:
-    there = drafting.present.dkim_keys_of(identity.account_id, identity.name)
-    owner = identity.account_id, drafting.region, identity.name
+    there = planning.current.dkim_keys_of(identity.account_id, identity.name)
+    owner = identity.account_id, planning.region, identity.name
     for key in identity.dkim_keys:
         named, row = dkim_object_key(*owner, key.selector), there.get(key.selector)
         if row is None:
-            yield from _made_dkim_key(drafting, identity, key, (named, owner_key), put)
+            yield from _made_dkim_key(planning, identity, key, (named, owner_key), put)
         else:
-            yield from _kept_dkim_key(drafting, identity, key, named, row, put)
+            yield from _kept_dkim_key(planning, identity, key, named, row, put)
     selectors = {key.selector for key in identity.dkim_keys}
     for selector, row in there.items():
         named = dkim_object_key(*owner, selector)
-        if selector not in selectors and drafting.prunes(named, _what(row)):
-            item, columns = row, drafting.columns(named)
+        if selector not in selectors and planning.prunes(named, _what(row)):
+            item, columns = row, planning.columns(named)
             yield (
                 Order.DKIM_AWAY,
                 Step("-", _what(row), row.stage, _remove_dkim_keys, item, columns),
@@ -169,52 +169,52 @@ def _dkim_steps(
 
 
 def _made_dkim_key(
-    drafting: Drafting,
-    identity: DeclaredIdentity,
-    key: DeclaredDkimKey,
+    planning: Planning,
+    identity: DesiredIdentity,
+    key: DesiredDkimKey,
     keys: tuple[ObjectKey, ObjectKey],
     put: Work,
 ) -> Iterator[Ordered]:
-    (named, owner_key), said = keys, said_of_dkim_key(key)
+    (named, owner_key), wanted = keys, fields_of_dkim_key(key)
     what = f"DKIM key {key.selector} of identity {identity.account_id}/{identity.name}"
-    if not drafting.makes(named, said, what, owner_key):
+    if not planning.makes(named, wanted, what, owner_key):
         return
     if key.pem is None or key.private_key is None:
-        drafting.note(
+        planning.note(
             key.place / "key_file",
             "is missing: the DKIM key is not in the directory yet, so that it needs one",
         )
         return
-    new = _new_dkim_key(drafting, identity, key, key.private_key, key.stage or "active")
-    item, columns = (None, new, key.pem), drafting.columns(named, said)
+    new = _new_dkim_key(planning, identity, key, key.private_key, key.stage or "active")
+    item, columns = (None, new, key.pem), planning.columns(named, wanted)
     yield Order.DKIM, Step("+", what, new.stage, put, item, columns)
 
 
 def _kept_dkim_key(
-    drafting: Drafting,
-    identity: DeclaredIdentity,
-    key: DeclaredDkimKey,
+    planning: Planning,
+    identity: DesiredIdentity,
+    key: DesiredDkimKey,
     named: ObjectKey,
     row: DkimKeyRow,
     put: Work,
 ) -> Iterator[Ordered]:
-    said, columns = said_of_dkim_key(key), drafting.columns(named, said_of_dkim_key(key))
+    wanted, columns = fields_of_dkim_key(key), planning.columns(named, fields_of_dkim_key(key))
     # The public halves tell whether the private ones differ; no secret is opened.
-    if row.stage == "active" and not drafting.force and said.get("record") != row.record:
-        if "record" in said:
+    if row.stage == "active" and not planning.force and wanted.get("record") != row.record:
+        if "record" in wanted:
             # Its signatures would fail until the DNS has the other record.
-            drafting.note_drift(named, _what(row), _OTHERWISE, said)
-        said = {name: value for name, value in said.items() if name != "record"}
-    changes = drafting.changes(named, said, _what(row))
+            planning.note_drift(named, _what(row), _OTHERWISE, wanted)
+        wanted = {name: value for name, value in wanted.items() if name != "record"}
+    changes = planning.changes(named, wanted, _what(row))
     stage: Stage | None = changes.get("stage")
     if "record" in changes and key.pem is not None and key.private_key is not None:
-        new = _new_dkim_key(drafting, identity, key, key.private_key, stage or row.stage)
+        new = _new_dkim_key(planning, identity, key, key.private_key, stage or row.stage)
         item, how = (row, new, key.pem), f"another private key, {new.stage}"
         yield Order.DKIM, Step("~", _what(new), how, put, item, columns)
     elif stage is not None:
-        told = differences(row, {"stage": stage})
-        item_ = (row, _staged(stage, drafting.now))
-        yield Order.DKIM, Step("~", _what(row), told, _update_dkim_keys, item_, columns)
+        words = differences(row, {"stage": stage})
+        item_ = (row, _staged(stage, planning.now))
+        yield Order.DKIM, Step("~", _what(row), words, _update_dkim_keys, item_, columns)
 
 
 def _what(row: DkimKeyRow) -> str:
@@ -222,20 +222,20 @@ def _what(row: DkimKeyRow) -> str:
 
 
 def _new_dkim_key(
-    drafting: Drafting,
-    identity: DeclaredIdentity,
-    key: DeclaredDkimKey,
+    planning: Planning,
+    identity: DesiredIdentity,
+    key: DesiredDkimKey,
     private_key: PrivateKey,
     stage: Stage,
 ) -> DkimKeyRow:
     return DkimKeyRow(
         account_id=identity.account_id,
-        region=drafting.region,
+        region=planning.region,
         domain=identity.name,
         selector=key.selector,
         algorithm=private_key.algorithm,
         record=dns_record(private_key),
-        **_staged(stage, drafting.now),
+        **_staged(stage, planning.now),
     )
 
 

@@ -14,19 +14,19 @@ from smtpgate.core.identity import PrivateKey
 from smtpgate.core.naming import MAX_ACTIVE_KEYS, user_key
 from smtpgate.core.proof.dkim_record import dkim_name
 from smtpgate.core.secret import Secret
-from smtpgate.directory.declared.content import (
-    Declared,
-    DeclaredAccount,
-    DeclaredDkimKey,
-    DeclaredIdentity,
-    DeclaredKey,
-    DeclaredPolicy,
-    DeclaredUser,
+from smtpgate.directory.documents.desired import (
+    Desired,
+    DesiredAccount,
+    DesiredDkimKey,
+    DesiredIdentity,
+    DesiredKey,
+    DesiredPolicy,
+    DesiredUser,
     Limits,
     Pause,
     Place,
 )
-from smtpgate.directory.declared.documents import (
+from smtpgate.directory.documents.models import (
     AccessKeyTable,
     AccountTable,
     DirectoryError,
@@ -53,13 +53,13 @@ _OWN_KEYS: Final = (
 )
 
 
-def read_declared(
+def read_desired(
     path: Path,
     *,
     region: str,
     partition: str,
     load_key: Callable[[bytes], PrivateKey] = load_private_key,
-) -> Declared:
+) -> Desired:
     """What a document declares, or a folder of documents, and all that they name.
 
     ``region`` and ``partition`` are those of the identities' ARNs. ``load_key`` parses and
@@ -76,7 +76,7 @@ def read_declared(
             reader.add_belongings(account_id, table, place)
     if problems:
         raise DirectoryError(problems)
-    return reader.declared()
+    return reader.desired()
 
 
 class _Reader:
@@ -92,16 +92,16 @@ class _Reader:
         self._load_key = load_key
         self._problems = problems
         self._warnings: list[str] = []
-        self._accounts: list[DeclaredAccount] = []
-        self._users: list[DeclaredUser] = []
-        self._access_keys: list[DeclaredKey] = []
-        self._identities: list[DeclaredIdentity] = []
+        self._accounts: list[DesiredAccount] = []
+        self._users: list[DesiredUser] = []
+        self._access_keys: list[DesiredKey] = []
+        self._identities: list[DesiredIdentity] = []
         self._private_keys: dict[bytes, PrivateKey] = {}
         self._places: dict[tuple[str, ...], Place] = {}
 
-    def declared(self) -> Declared:
+    def desired(self) -> Desired:
         """What was read."""
-        return Declared(
+        return Desired(
             accounts=tuple(self._accounts),
             users=tuple(self._users),
             access_keys=tuple(self._access_keys),
@@ -113,23 +113,21 @@ class _Reader:
 
     def add_accounts(self, documents: Sequence[Document]) -> None:
         """The accounts, each from whichever file says something of it."""
-        said: dict[str, dict[str, Any]] = {}
+        wanted: dict[str, dict[str, Any]] = {}
         places: dict[str, Place] = {}
         for document in documents:
             for account_id, table in document.accounts.items():
                 place = Place(document.path, ("accounts", account_id))
                 places.setdefault(account_id, place)
-                own = said.setdefault(account_id, {})
+                own = wanted.setdefault(account_id, {})
                 for key in sorted(table.model_fields_set.intersection(_OWN_KEYS)):
                     if self._is_first(place / key, "account", account_id, key):
                         own[key] = getattr(table, key)
-        for account_id, own in said.items():
+        for account_id, own in wanted.items():
             self._accounts.append(self._account(places[account_id], account_id, own))
 
-    def _account(
-        self, place: Place, account_id: str, own: Mapping[str, Any]
-    ) -> DeclaredAccount:
-        return DeclaredAccount(
+    def _account(self, place: Place, account_id: str, own: Mapping[str, Any]) -> DesiredAccount:
+        return DesiredAccount(
             place=place,
             id=account_id,
             name=own.get("name") or account_id,
@@ -158,7 +156,7 @@ class _Reader:
         self._is_first(place, "user", account_id, user_key(name))
         policies = self._policies(PolicyPlace.of_user(account_id, name), table.policies, place)
         self._users.append(
-            DeclaredUser(
+            DesiredUser(
                 place=place,
                 account_id=account_id,
                 name=name,
@@ -177,7 +175,7 @@ class _Reader:
             where = place / "access_keys" / number
             self._is_first(where / "id", "access key", table.id)
             self._access_keys.append(
-                DeclaredKey(
+                DesiredKey(
                     place=where,
                     id=table.id,
                     account_id=account_id,
@@ -227,7 +225,7 @@ class _Reader:
             PolicyPlace.of_identity(account_id, self._region, name, arn), table.policies, place
         )
         self._identities.append(
-            DeclaredIdentity(
+            DesiredIdentity(
                 place=place,
                 account_id=account_id,
                 name=name,
@@ -241,7 +239,7 @@ class _Reader:
 
     def _dkim_keys(
         self, domain: str, tables: Sequence[DkimTable], place: Place
-    ) -> Iterator[DeclaredDkimKey]:
+    ) -> Iterator[DesiredDkimKey]:
         selectors: set[str] = set()
         for number, table in enumerate(tables):
             where = place / "dkim" / number
@@ -252,7 +250,7 @@ class _Reader:
                 self._note(where / "selector", text)
             selectors.add(table.selector)
             pem = self._pem(table.key_file, where)
-            yield DeclaredDkimKey(
+            yield DesiredDkimKey(
                 place=where,
                 selector=table.selector,
                 pem=pem,
@@ -281,8 +279,8 @@ class _Reader:
 
     def _policies(
         self, owner: PolicyPlace, files: Mapping[str, str], place: Place
-    ) -> tuple[DeclaredPolicy, ...]:
-        found: list[DeclaredPolicy] = []
+    ) -> tuple[DesiredPolicy, ...]:
+        found: list[DesiredPolicy] = []
         for name, file_name in files.items():
             where = place / "policies" / name
             try:
@@ -296,7 +294,7 @@ class _Reader:
             others = [one.document for one in found]
             problems = policy_problems(owner, name, document, siblings=others)
             self._note(where, *(f"{file_name}: {problem}" for problem in problems))
-            found.append(DeclaredPolicy(name, document))
+            found.append(DesiredPolicy(name, document))
         return tuple(found)
 
     # -- problems ------------------------------------------------------------------------------
