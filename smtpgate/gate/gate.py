@@ -23,6 +23,7 @@ from smtpgate.gate.journal import new_journal, start_journal
 from smtpgate.gate.ledger import new_ledger
 from smtpgate.gate.listen import ListeningSockets, server_tls, shortage_of_files
 from smtpgate.gate.live import new_live_directory, new_verification_worker
+from smtpgate.gate.memory import FreedMemory, trimmer
 from smtpgate.gate.settings import admission_rules_of, log_of, rules_of
 from smtpgate.http import HttpServer, Readiness
 from smtpgate.ledger.watch import LedgerWatch
@@ -127,7 +128,10 @@ class Gate:
         )
         self.metrics.watch(self.pacer.readings)
         self.sessions = TaskOwner()
-        self.client_sockets = Sockets(most_sockets(config.gate.reserved_descriptors))
+        freed = FreedMemory(self.tasks, trimmer())
+        self.client_sockets = Sockets(
+            most_sockets(config.gate.reserved_descriptors), freed.connection_closed
+        )
         self.watch = self._watch(events)
         self.listeners = self._listeners(hostname, events, sockets)
         self.http = self._http(sockets["http"]) if config.http.enabled else None

@@ -97,7 +97,6 @@ class GateSession(GateProtocol):
         self._verb = b""  # of the command that is obeyed
         self._has_tls_failed = False
         self._session_id = door.new_session_id()
-        self._events = SessionEvents(door.events, door.clock, self._facts)
         self._spent = _Spent()
         self._max_junk_commands = door.config.max_junk_commands
         self._excused = 0  # commands out of sequence that are no errors of the client's
@@ -117,6 +116,12 @@ class GateSession(GateProtocol):
         # With TLS 1.3 the client judges the certificate after the server's handshake is done.
         if isinstance(error, ssl.SSLError) and self._key is None:
             self.note_tls_failed(error)
+
+    @property
+    def _events(self) -> SessionEvents:
+        # Made when there is one. Kept, it would be part of a circle, and every session's
+        # memory, with that of its TLS, would wait for the garbage collector.
+        return SessionEvents(self.door.events, self.door.clock, self._facts)
 
     def note_tls_failed(self, error: Exception) -> None:
         """Publish why TLS failed, once: a handshake that failed ends the connection too."""

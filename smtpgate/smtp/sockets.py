@@ -7,6 +7,7 @@ import contextlib
 import resource
 import sys
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 from smtpgate.config import ListenerConfig
@@ -52,9 +53,15 @@ def _left(limit: int, reserved: int) -> int:
 class Sockets:
     """How many sockets of clients the gate has open, against the limit of open files."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, on_closed: Callable[[], None] = lambda: None) -> None:
         self.limit = limit
         self.open = 0
+        self._on_closed = on_closed
+
+    def close(self) -> None:
+        """One fewer is open."""
+        self.open -= 1
+        self._on_closed()
 
 
 class Place:
@@ -113,7 +120,7 @@ class Places:
 
     def give_back(self, address: str) -> None:
         """One socket fewer, of that client when it is known."""
-        self._sockets.open -= 1
+        self._sockets.close()
         self._taken -= 1
         if address != _NOBODY:
             client = network_of_client(address)

@@ -1,0 +1,72 @@
+"""What connections leave behind when they are closed: nothing that waits to be collected."""
+
+import asyncio
+import gc
+import weakref
+from pathlib import Path
+
+import pytest
+
+from smtpgate.gate.memory import FreedMemory, trimmer
+from smtpgate.tasks import TaskOwner
+from tests.support.dialog import Dialog
+from tests.support.inprocess import client_tls, open_gate
+
+
+@pytest.mark.parametrize("listener", ["plain", "starttls"])
+async def test_a_session_that_ended_is_freed_without_the_garbage_collector(
+    tmp_path: Path, listener: str
+) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        dialog = await Dialog.open(gate.listeners[listener].port)
+        await dialog.reply()
+        await dialog.say("EHLO client.example")
+        if listener == "starttls":
+            await dialog.say("STARTTLS")
+            await dialog.start_tls(client_tls())
+            await dialog.say("EHLO client.example")
+        await dialog.say("FOO")
+        (session,) = map(weakref.ref, gate.listeners[listener]._sessions)
+        gc.disable()
+        try:
+            await dialog.say("QUIT")
+            await dialog.close()
+            await gate.sessions.finish(5)
+            await asyncio.sleep(0)
+            assert session() is None
+        finally:
+            gc.enable()
+
+
+async def test_memory_is_given_back_after_so_many_connections_and_not_for_each() -> None:
+    trims: list[int] = []
+
+    def trim(pad: int) -> int:
+        trims.append(pad)
+        return 1
+
+    tasks = TaskOwner()
+    freed = FreedMemory(tasks, trim, rest_s=0)
+    for _ in range(127):
+        freed.connection_closed()
+    assert len(tasks) == 0
+    for _ in range(300):
+        freed.connection_closed()
+    await tasks.finish(5)
+    assert len(trims) == 2, "once more for the sessions that end last"
+    freed.connection_closed()
+    assert len(tasks) == 0
+
+
+async def test_a_system_without_malloc_trim_is_left_alone() -> None:
+    tasks = TaskOwner()
+    freed = FreedMemory(tasks, None)
+    for _ in range(1000):
+        freed.connection_closed()
+    assert len(tasks) == 0
+
+
+def test_the_system_s_trimmer_can_be_called_where_there_is_one() -> None:
+    trim = trimmer()
+    if trim is not None:
+        assert trim(0) in (0, 1)
