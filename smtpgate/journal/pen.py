@@ -8,7 +8,7 @@ again as such that may be there. These are looked up first, and not counted twic
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from sqlalchemy import Connection, bindparam, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -112,7 +112,7 @@ class Pen:
 
     def _for(self, connection: Connection) -> "_Prepared":
         if self._prepared is None:
-            self._prepared = _Prepared(connection)
+            self._prepared = _Prepared.of(connection)
         return self._prepared
 
     def _earlier(self, connection: Connection, rows: Sequence[Row]) -> Sequence[Row]:
@@ -152,6 +152,16 @@ class Pen:
 
 class _Prepared:
     """The statements, compiled for one kind of database."""
+
+    _compiled: ClassVar[dict[tuple[str, str], "_Prepared"]] = {}
+
+    @classmethod
+    def of(cls, connection: Connection) -> "_Prepared":
+        """The statements for a connection's dialect and driver; to compile them takes 8 ms."""
+        key = connection.dialect.name, connection.dialect.driver
+        if key not in cls._compiled:
+            cls._compiled[key] = cls(connection)
+        return cls._compiled[key]
 
     def __init__(self, connection: Connection) -> None:
         insert: Any = sqlite.insert

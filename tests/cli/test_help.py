@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+from functools import cache
 
 import pytest
 from typer.core import TyperArgument, TyperOption
@@ -17,6 +18,7 @@ from tests.support.reference import commands
 COMMANDS = commands()
 
 
+@cache
 def shown(words: str) -> str:
     done = CliRunner().invoke(app, [*words.split()[1:], "--help"], env={"COLUMNS": "80"})
     assert done.exit_code == 0, done.output

@@ -5,10 +5,12 @@ The directory has the announcement's two accounts. The delegate's user ``mailer`
 """
 
 import json
+import shutil
+import sqlite3
 import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -29,7 +31,9 @@ from smtpgate.signing.private_keys import dns_record, generate_private_key, load
 from tests.support.dialog import Dialog, close_dialogs
 from tests.support.directory import MASTER_KEYS
 
+# What is in the database before and after documents were applied, by all that it depends on.
 _STATE: Final[dict[str, bytes]] = {}
+_APPLIED: Final[dict[object, bytes]] = {}
 SECRET: Final = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 PASSWORD: Final = smtp_password(Secret(SECRET), "us-east-1").value
 IDENTITY: Final = "arn:aws:ses:us-east-1:888888888888:identity/ses-example.com"
@@ -197,8 +201,18 @@ async def open_gate(
     (folder / "master.key").write_text(MASTER_KEYS)
     (folder / "master.key").chmod(0o600)
     loaded = load_config(config)
-    await _furnish(folder)
+    key = (
+        (directory / "accounts.toml").read_text(),
+        tuple(sorted((files or {}).items())),
+        clock and clock.now(),
+    )
+    state = folder / "state"
+    await _furnish(folder, state, _APPLIED.get(key))
     async with open_configured_gate(loaded, clock=clock) as gate:
+        if key not in _APPLIED:
+            database = loaded.gate.state_dir / "directory.sqlite"
+            with closing(sqlite3.connect(database)) as connection:
+                _APPLIED[key] = connection.serialize()
         try:
             yield gate, sink
         finally:
@@ -207,15 +221,15 @@ async def open_gate(
             await sink.close()
 
 
-async def _furnish(folder: Path) -> None:
-    """Put there what a first start makes: to make it anew takes a third of a short test."""
-    state = folder / "state"
+async def _furnish(folder: Path, state: Path, directory: bytes | None) -> None:
+    """Put there what a first start makes, and the directory: both take long to make anew."""
     if not _STATE:
         await _begin(folder)
         _STATE.update({path.name: path.read_bytes() for path in state.iterdir()})
-        return
+        shutil.rmtree(state)
     state.mkdir(mode=0o700)
-    for name, octets in _STATE.items():
+    files = _STATE if directory is None else _STATE | {"directory.sqlite": directory}
+    for name, octets in files.items():
         (state / name).touch(mode=0o600)
         (state / name).write_bytes(octets)
 
