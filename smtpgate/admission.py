@@ -18,7 +18,7 @@ from smtpgate.core.limits import Charge, LimitExceededError
 from smtpgate.core.limits.token_buckets import TokenBuckets
 from smtpgate.core.message.envelope import Client, Submission
 from smtpgate.core.reply import Reject, Reply
-from smtpgate.core.upstream import Delivery
+from smtpgate.core.upstream import Answered
 from smtpgate.core.upstream.refused_recipients import RefusedRecipients
 from smtpgate.core.upstream.verdict import answers_at_next_try, worded
 from smtpgate.ports import (
@@ -123,7 +123,7 @@ class Admission:
         """The gate itself refused a message of the account."""
         self._refusals.take(account_id, self._clock.monotonic())
 
-    def note_refused_recipients(self, delivery: Delivery, submission: Submission) -> None:
+    def note_refused_recipients(self, delivery: Answered, submission: Submission) -> None:
         """Keep the upstream's refusals of recipients for the client's next try."""
         answers = [
             (mailbox, worded(Reject(reply, "upstream-reply"), submission.message_id))

@@ -1,23 +1,23 @@
 """The way of a message, from the final dot to the verdict. The order of the stages is here.
 
 Every door builds a Submission and calls :meth:`Pipeline.submit`. Each stage either goes on or
-raises Reject; whatever happens, the journal has it, one event tells of it, and the client hears
-one reply that names the message id.
+raises Reject. Whatever happens, the journal has a record of it, one event is published, and the
+client gets one reply that names the message id.
 
 There is no spool: the client's 250 is sent only after the upstream's. So a refusal or a fault
 at any stage loses nothing, because the client still has its copy. The one window that remains
-is RFC 1047's: the final dot went out and no answer came. Then the client hears 451, the
-recipients stay counted, and the event says ``in-doubt``.
+is RFC 1047's: the final dot went out and no answer came. Then the client gets 451, the
+recipients stay counted, and the outcome is ``in-doubt``.
 
 The journal is part of the outcome: it has a submission before the upstream does, and its
-verdict before the client does. So no end of the gate leaves anything that nobody can look up.
+verdict before the client does. So every submission can be looked up, however the gate ends.
 """
 
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, assert_never
 
 from smtpgate.admission import Admission
 from smtpgate.core.account import usable_key
@@ -48,19 +48,12 @@ from smtpgate.core.message.reading import (
 from smtpgate.core.message.trace import complete, received_field
 from smtpgate.core.reply import Reject, Reply, reject, reply_of
 from smtpgate.core.signing import signature_fields
-from smtpgate.core.upstream import (
-    ClientGoneError,
-    Delivery,
-    InDoubtError,
-    LacksExtensionError,
-    UpstreamBusyError,
-    UpstreamUnavailableError,
-)
+from smtpgate.core.upstream import Answered, Delivery, InDoubt, NotSent
 from smtpgate.core.upstream.verdict import is_gates_own, refusal_of, worded
 from smtpgate.pacing import Pacer
 from smtpgate.ports import (
-    Attempt,
     Clock,
+    DeliveryAttempt,
     Directory,
     DirectoryUnavailableError,
     EventSink,
@@ -72,12 +65,6 @@ from smtpgate.ports import (
 )
 from smtpgate.tasks import Offload
 
-_UPSTREAM_ERRORS: Final = (
-    InDoubtError,
-    LacksExtensionError,
-    UpstreamUnavailableError,
-    OSError,
-)
 # Each is a question to the directory; a message has a few.
 _MAX_DOMAINS: Final = 100
 
@@ -129,54 +116,51 @@ class Pipeline:
     async def submit(
         self, submission: Submission, *, client_gone: asyncio.Future[None] | None = None
     ) -> Reply:
-        """Carry one message through and answer with the verdict; never raises Reject.
+        """Carry one message through and return the reply with the verdict; never raises Reject.
 
         When ``client_gone`` is done the client has left: a message that waits is not sent then.
         """
-        # What stands when this task is ended by force before there is a verdict.
+        # The verdict if this task is ended by force before there is one.
         done = SubmissionDone(submission=submission, outcome="deferred", reason="gate-stopped")
-        attempt = Attempt(submission.principal.account.id, client_gone)
         try:
-            done.reply = await self._carry(submission, done, attempt)
+            done.reply = await self._carry(done, client_gone)
         except Reject as refusal:
             done.reply = _refuse(done, refusal)
             if is_gates_own(refusal):
-                self._admission.note_refusal(attempt.account_id)
-        except Exception as error:  # noqa: BLE001 - for the log; the peer hears nothing of it
+                self._admission.note_refusal(submission.principal.account.id)
+        except Exception as error:  # noqa: BLE001 - for the log; the peer learns nothing of it
             self._on_error(error)
-            unexpected = Reject.of("internal-error")
-            done.reply = _refuse(done, unexpected)
+            done.reply = _refuse(done, Reject.of("internal-error"))
         finally:
             await self._conclude(done)
         return done.reply
 
     async def _carry(
-        self, submission: Submission, done: SubmissionDone, attempt: Attempt
+        self, done: SubmissionDone, client_gone: asyncio.Future[None] | None
     ) -> Reply:
         with self._timed("message", done):
-            message = await self._read(submission, done)
+            message = await self._read(done)
         with self._timed("authorization", done):
-            submission = done.submission = await self._as_of_now(submission)
-            authorization = await self._authorize(submission, message, done)
+            authorization = await self._authorize(message, done)
         with self._timed("limits", done):
-            reservation = await self._reserve(submission, authorization, done, attempt)
+            reservation = await self._reserve(authorization, done, client_gone)
         try:
-            if done.held_s:  # what was decided before it waited may not be so any more
-                submission = done.submission = await self._as_of_now(submission)
-                authorization = await self._authorize(submission, message, done)
+            if done.paced_s:  # the directory may have changed while it waited
+                authorization = await self._authorize(message, done)
             with self._timed("signing", done):
-                signed = await self._sign(submission, message, authorization, done)
+                signed = await self._sign(message, authorization, done)
             await self._begin_record(done)
             with self._timed("relay", done):
-                await self._relay(submission, message, signed, done, attempt)
+                await self._relay(message, signed, done, client_gone)
         finally:
             await self._settle(reservation, done)
-        return reply_of("accepted", message_id=submission.message_id)
+        return reply_of("accepted", message_id=done.submission.message_id)
 
     # -- the stages ----------------------------------------------------------------------------
 
-    async def _read(self, submission: Submission, done: SubmissionDone) -> ReadMessage:
+    async def _read(self, done: SubmissionDone) -> ReadMessage:
         """Cut the message, take the X-SES fields out, find the authors."""
+        submission = done.submission
         message = await self._offload.run(
             takes_long_to_read(submission.message),
             read_message,
@@ -189,24 +173,9 @@ class Pipeline:
         done.authors, done.sender, done.resent = message.authors, message.sender, message.resent
         return message
 
-    async def _as_of_now(self, submission: Submission) -> Submission:
-        """With the principal as it is now: a key may have been revoked since the login."""
-        try:
-            found = await self._directory.access_key(submission.access_key_id)
-        except DirectoryUnavailableError as error:
-            reject("directory-unavailable", str(error))
-        key = usable_key(found, submission.client.address, self._clock.now())
-        if key.principal is submission.principal and key.limits == submission.key_limits:
-            return submission
-        return replace(submission, principal=key.principal, key_limits=key.limits)
-
-    async def _authorize(
-        self,
-        submission: Submission,
-        message: ReadMessage,
-        done: SubmissionDone,
-    ) -> Authorization:
-        """Find the identity of each role and ask the policies of both sides."""
+    async def _authorize(self, message: ReadMessage, done: SubmissionDone) -> Authorization:
+        """Find the identity of each role, and evaluate the policies of both sides."""
+        submission = done.submission = await self._as_of_now(done.submission)
         envelope, hostname = submission.envelope, self._rules.hostname
         reverse_path = envelope.reverse_path.mailbox
         names = identity_names(message.intent, reverse_path, message.shown)
@@ -239,28 +208,38 @@ class Pipeline:
         done.identities, done.decision = authorization.identities, authorization.decision
         return authorization
 
+    async def _as_of_now(self, submission: Submission) -> Submission:
+        """The submission with its principal as it is now: a key may have been revoked since."""
+        try:
+            found = await self._directory.access_key(submission.access_key_id)
+        except DirectoryUnavailableError as error:
+            reject("directory-unavailable", str(error))
+        key = usable_key(found, submission.client.address, self._clock.now())
+        if key.principal is submission.principal and key.limits == submission.key_limits:
+            return submission
+        return replace(submission, principal=key.principal, key_limits=key.limits)
+
     async def _reserve(
         self,
-        submission: Submission,
         authorization: Authorization,
         done: SubmissionDone,
-        attempt: Attempt,
+        client_gone: asyncio.Future[None] | None,
     ) -> Reservation | None:
         """Count the recipients against the sender's own account, whoever owns the identity.
 
         And against the limits within it. Over a rate the message waits for its turn.
         """
-        now, recipients = submission.received_at, len(submission.envelope.recipients)
+        submission = done.submission
         done.charges = charges_of(
             submission.principal,
             submission.access_key_id,
             submission.key_limits,
-            now,
+            submission.received_at,
             authorization.capped_by,
         )
         try:
-            reservation, done.held_s = await self._pacer.reserve(
-                done.charges, recipients, attempt.client_gone
+            reservation, done.paced_s = await self._pacer.reserve(
+                done.charges, len(submission.envelope.recipients), client_gone
             )
         except LimitExceededError as error:
             raise Reject.of(error.limit, str(error)) from None
@@ -273,15 +252,11 @@ class Pipeline:
         return reservation
 
     async def _sign(
-        self,
-        submission: Submission,
-        message: ReadMessage,
-        authorization: Authorization,
-        done: SubmissionDone,
+        self, message: ReadMessage, authorization: Authorization, done: SubmissionDone
     ) -> list[bytes | memoryview]:
         """Complete the header block and sign it with the keys of the From identity's owner."""
-        hostname, now = self._rules.hostname, submission.received_at
-        message_id = submission.message_id
+        submission, hostname = done.submission, self._rules.hostname
+        message_id, now = submission.message_id, submission.received_at
         block = complete(message.block, message_id=message_id, hostname=hostname, now=now)
         identity = authorization.signing_identity
         signatures: tuple[Field, ...] = ()
@@ -303,10 +278,8 @@ class Pipeline:
             done.selectors = tuple(key.selector for key in identity.dkim_keys)
         elif self._rules.require_signature and not authorization.may_be_unsigned:
             domain = message.authors[0].mailbox.domain
-            reject(
-                "no-signing-key",
-                f"the identity's owner has no active DKIM key for {domain}",
-            )
+            problem = f"the identity's owner has no active DKIM key for {domain}"
+            reject("no-signing-key", problem)
         received = received_field(
             submission.client,
             hostname=hostname,
@@ -320,77 +293,68 @@ class Pipeline:
 
     async def _relay(
         self,
-        submission: Submission,
         message: ReadMessage,
         signed: list[bytes | memoryview],
         done: SubmissionDone,
-        attempt: Attempt,
+        client_gone: asyncio.Future[None] | None,
     ) -> None:
-        """One upstream transaction; its verdict is ours."""
+        """Carry out one upstream transaction; its verdict is the message's. Raises Reject."""
         # 8-bit header octets of a client that did not declare SMTPUTF8 are old habit, and pass
-        # as they came; who declared it for nothing needs no upstream that has it.
+        # as they came; a client that declared it for nothing needs no upstream that has it.
         envelope = replace(
-            submission.envelope,
-            smtputf8=submission.envelope.smtputf8 and message.has_utf8_header,
+            done.submission.envelope,
+            smtputf8=done.submission.envelope.smtputf8 and message.has_utf8_header,
             body_8bit=message.is_8bit,
         )
-        outcome: Delivery | Exception
+        account_id = done.submission.principal.account.id
+        attempt = DeliveryAttempt(account_id, done.from_identity, client_gone)
+        delivery: Delivery
         try:
-            outcome = await self._upstream.deliver(envelope, signed, attempt)
-        except _UPSTREAM_ERRORS as error:
-            outcome = error
+            delivery = await self._upstream.deliver(envelope, signed, attempt)
         except Exception as error:
-            if attempt.outcome is None:
+            if attempt.certain is None:
                 raise
             self._on_error(error)
-            outcome = attempt.outcome
+            delivery = attempt.certain
         except asyncio.CancelledError:
-            try:
-                if attempt.outcome is not None:
-                    self._judge(attempt.outcome, done)
-            except Reject as refusal:
-                _refuse(done, refusal)
-            raise
-        self._judge(outcome, done)
-
-    def _judge(self, outcome: Delivery | Exception, done: SubmissionDone) -> None:
-        """Note what the upstream did with the message. Raises Reject unless it took it."""
-        recipients = len(done.submission.envelope.recipients)
-        match outcome:
-            case Delivery():
-                done.upstream, done.upstream_reply = outcome.upstream, outcome.reply
-                refusal = refusal_of(outcome)
+            if attempt.certain is not None:
+                refusal = self._note_delivery(attempt.certain, done)
                 if refusal is not None:
-                    self._admission.note_refused_recipients(outcome, done.submission)
-                    raise refusal
-                done.counted = recipients - len(outcome.refused)
-                done.outcome, done.reason = "accepted", "accepted"
-            case InDoubtError():
-                done.counted = recipients
-                reject("in-doubt", str(outcome))
-            case LacksExtensionError(extension="8BITMIME"):
-                reject("needs-8bitmime")
-            case LacksExtensionError():
-                reject("needs-smtputf8")
-            case UpstreamBusyError():
-                self._note_exhausted(done)
-                reject("upstream-busy", str(outcome))
-            case ClientGoneError():
-                reject("client-gone")
-            case _:
-                reject("upstream-unreachable", str(outcome))
+                    _refuse(done, refusal)
+            raise
+        refusal = self._note_delivery(delivery, done)
+        if refusal is not None:
+            raise refusal
 
-    def _note_exhausted(self, done: SubmissionDone) -> None:
+    def _note_delivery(self, delivery: Delivery, done: SubmissionDone) -> Reject | None:
+        """Note what became of the message; the refusal unless the upstream took it."""
         submission = done.submission
-        self._events.publish(
-            BudgetExhausted(
-                "upstream-line",
-                submission.client,
-                submission.access_key_id,
-                submission.principal.account.id,
-                self._clock.now(),
-            )
-        )
+        recipients = len(submission.envelope.recipients)
+        match delivery:
+            case Answered():
+                done.upstream, done.upstream_reply = delivery.upstream, delivery.reply
+                if delivery.is_accepted:
+                    done.counted = recipients - len(delivery.refused)
+                    done.outcome, done.reason = "accepted", "accepted"
+                else:
+                    self._admission.note_refused_recipients(delivery, submission)
+            case InDoubt():
+                done.counted = recipients
+            case NotSent(reason="upstream-busy"):
+                self._events.publish(
+                    BudgetExhausted(
+                        "upstream-line",
+                        submission.client,
+                        submission.access_key_id,
+                        submission.principal.account.id,
+                        self._clock.now(),
+                    )
+                )
+            case NotSent():
+                pass
+            case _:
+                assert_never(delivery)
+        return refusal_of(delivery)
 
     # -- around them ---------------------------------------------------------------------------
 
@@ -405,7 +369,7 @@ class Pipeline:
             else:
                 await self._ledger.refund(reservation, now)
         except Exception as error:  # noqa: BLE001 - the message's fate is decided already
-            # The count stays as it was reserved, and the client hears what happened.
+            # The count stays as it was reserved, and the client gets the verdict all the same.
             self._on_error(error)
 
     async def _begin_record(self, done: SubmissionDone) -> None:

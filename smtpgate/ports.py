@@ -16,7 +16,7 @@ from smtpgate.core.identity import Identity
 from smtpgate.core.limits import Charge, Crossing, Reservation, Standing
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.proof.registered import Registered
-from smtpgate.core.upstream import Delivery, InDoubtError
+from smtpgate.core.upstream import Answered, Delivery, InDoubt
 
 
 class DirectoryUnavailableError(Exception):
@@ -112,19 +112,20 @@ class Ledger(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Attempt:
-    """One message on its way to the upstream, shared by its sender and the relay.
+class DeliveryAttempt:
+    """A message on its way to the upstream: for whom it is sent, and how far it came.
 
-    ``account_id`` is the account that sends it; the gate itself has none. ``client_gone`` is
-    done when its client has left: while it waits for a connection that ends it. ``outcome`` is
-    set when the delivery is cut short, by a cancellation or a fault of ours: the delivery when
-    its verdict was there, InDoubtError when the final dot may have left. Without one, nothing
-    was accepted.
+    ``account_id`` is the account that sends it, and ``from_identity`` the ARN of the identity
+    that serves From; mail of the gate itself has neither. ``client_gone`` is done when its
+    client has left, which ends a wait for a connection. ``certain`` is what is known when the
+    delivery is cut short, by a cancellation or a fault of ours; ``None`` when nothing was
+    accepted.
     """
 
     account_id: str = ""
+    from_identity: str = ""
     client_gone: asyncio.Future[None] | None = None
-    outcome: Delivery | InDoubtError | None = None
+    certain: Answered | InDoubt | None = None
 
     @property
     def is_abandoned(self) -> bool:
@@ -139,13 +140,12 @@ class Upstream(Protocol):
         self,
         envelope: Envelope,
         message: Sequence[bytes | memoryview],
-        attempt: Attempt | None = None,
+        attempt: DeliveryAttempt,
     ) -> Delivery:
         """Carry out one mail transaction with the message, given in pieces with CRLF line ends.
 
-        Raises UpstreamUnavailableError when nothing was accepted, InDoubtError when the final
-        dot was sent and no answer came (RFC 1047). When it is cut short otherwise, such as by a
-        cancellation, ``attempt.outcome`` says what is certain.
+        It returns for every end that the transaction can come to. When it is cut short by a
+        cancellation, ``attempt.certain`` has what is known.
         """
 
     @property

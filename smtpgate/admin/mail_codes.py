@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
 from email.utils import format_datetime
-from typing import Final
+from typing import Final, assert_never
 
 from smtpgate.admin.errors import CodeNotSentError
 from smtpgate.admin.retry import change_registered
@@ -16,14 +16,10 @@ from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 from smtpgate.core.proof.mail_code import VALID, Attempt, mail_code, new_code, tried
 from smtpgate.core.proof.registered import Registered
 from smtpgate.core.proof.verification import begin_by_mail, confirmed_by_mail
+from smtpgate.core.reason import REASONS
 from smtpgate.core.secret import Secret
-from smtpgate.core.upstream import (
-    InDoubtError,
-    LacksExtensionError,
-    UpstreamUnavailableError,
-)
-from smtpgate.core.upstream.verdict import refusal_of
-from smtpgate.ports import Registry, Upstream
+from smtpgate.core.upstream import Answered, InDoubt, NotSent
+from smtpgate.ports import DeliveryAttempt, Registry, Upstream
 
 _CODE_OCTETS: Final = 12
 _PAUSE: Final = timedelta(minutes=1)
@@ -102,17 +98,23 @@ class CodeMailer:
         recipient = parse_mailbox(address)
         envelope = Envelope(ReversePath(None), (recipient,), smtputf8=not recipient.is_ascii)
         message = self._message(recipient, text)
-        try:
-            delivery = await self.upstream.deliver(envelope, [message])
-        except InDoubtError as error:
-            raise CodeNotSentError(
-                f"nobody knows whether the mail went out; if it did, its code is void: {error}"
-            ) from None
-        except (LacksExtensionError, UpstreamUnavailableError, OSError) as error:
-            raise CodeNotSentError(f"the mail did not go out: {error}") from None
-        refusal = refusal_of(delivery)
-        if refusal is not None:
-            raise CodeNotSentError(f"the upstream refused the mail: {refusal.reply}")
+        delivery = await self.upstream.deliver(envelope, [message], DeliveryAttempt())
+        match delivery:
+            case Answered(is_accepted=True):
+                return
+            case Answered(reply=reply):
+                raise CodeNotSentError(f"the upstream refused the mail: {reply}")
+            case InDoubt(problem):
+                raise CodeNotSentError(
+                    "nobody knows whether the mail went out; if it did, its code is void: "
+                    f"{problem}"
+                )
+            case NotSent(reason, problem):
+                raise CodeNotSentError(
+                    f"the mail did not go out: {problem or REASONS[reason].meaning}"
+                )
+            case _:
+                assert_never(delivery)
 
     def _message(self, recipient: Mailbox, text: str) -> bytes:
         message = EmailMessage(SMTP if recipient.is_ascii else SMTPUTF8)

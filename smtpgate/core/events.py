@@ -71,7 +71,7 @@ class SubmissionDone:
     ``stage_s`` has the seconds that each stage took. ``charges`` are whose limits count; their
     counts of recipients in the last 24 hours, after this message, are in ``used``, by the same
     order; ``crossings`` are the shares of a quota that were reached by it. ``counted`` is how
-    many recipients stay counted: those that were accepted, or may have been. ``held_s`` is how
+    many recipients stay counted: those that were accepted, or may have been. ``paced_s`` is how
     long it waited for its sender's rate. ``uncounted`` says why its recipients were counted
     nowhere, ``long_line`` which line of its body is too long. ``header`` is the block without
     the fields that ``intent`` was read from. ``is_masked``: the reply does not have the reason,
@@ -95,7 +95,7 @@ class SubmissionDone:
     used: tuple[int, ...] = ()
     crossings: tuple[Crossing, ...] = ()
     counted: int = 0
-    held_s: float = 0.0
+    paced_s: float = 0.0
     uncounted: str = ""
     long_line: int | None = None
     signing_domain: str | None = None

@@ -88,7 +88,7 @@ def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
         "decision": None if done.decision is None else _decision(done.decision),
         "used_24h": done.used_24h,
         "quota_reached": [_crossing(one) for one in done.crossings] or None,
-        "held_ms": _ms(done.held_s) or None,
+        "paced_ms": _ms(done.paced_s) or None,
         "uncounted": done.uncounted[:_MAX_TEXT] or None,
         "long_line": done.long_line,
         "signing_domain": done.signing_domain,

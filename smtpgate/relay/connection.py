@@ -21,10 +21,10 @@ from typing import Final, cast
 from smtpgate.config import UpstreamConfig
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.upstream import (
-    Delivery,
+    Answered,
     Done,
     Failed,
-    InDoubtError,
+    InDoubt,
     Octets,
     Send,
     SendMessage,
@@ -35,7 +35,7 @@ from smtpgate.core.upstream import (
     UpstreamSession,
     UpstreamUnavailableError,
 )
-from smtpgate.ports import Attempt
+from smtpgate.ports import DeliveryAttempt
 
 _ONE_WRITE_OCTETS: Final = 64 * 1024
 _CHUNK_OCTETS: Final = 260 * 1024  # one piece, with the header block or the final dot
@@ -122,12 +122,12 @@ class Connection(asyncio.Protocol):
         envelope: Envelope,
         message: Sequence[Octets],
         deadline: float,
-        attempt: Attempt,
-    ) -> Delivery:
-        """Carry out one transaction.
+        attempt: DeliveryAttempt,
+    ) -> Answered | InDoubt:
+        """Carry out one transaction. Raises NotSentError.
 
-        Whatever cuts it short ends the connection, and the attempt says what is certain then.
-        When the transaction cannot begin, nothing was said and the connection is as it was.
+        Whatever cuts it short ends the connection, and the attempt has what is certain then.
+        When the transaction cannot begin, nothing was sent and the connection is as it was.
         """
         self._deadline = deadline
         steps = self._session.begin(envelope, message)
@@ -139,7 +139,7 @@ class Connection(asyncio.Protocol):
                 await self._stream(step.pieces)
                 step = await self._next()
         except BaseException:
-            attempt.outcome = self._cut_short()
+            attempt.certain = self._cut_short()
             raise
         return cast("Done", step).delivery
 
@@ -206,15 +206,10 @@ class Connection(asyncio.Protocol):
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _cut_short(self) -> Delivery | InDoubtError | None:
+    def _cut_short(self) -> Answered | InDoubt | None:
         """Drop the connection; what is certain of the transaction that nobody waits for."""
         self.abort()
-        match self._news:
-            case Done(delivery):
-                return delivery
-            case Failed(InDoubtError() as error):
-                return error
-        return None
+        return self._news.delivery if isinstance(self._news, Done) else None
 
     def _use(self, transport: asyncio.Transport) -> None:
         transport.set_write_buffer_limits(**_LIMITS)

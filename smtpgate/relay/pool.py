@@ -20,14 +20,16 @@ from typing import Final
 from smtpgate.config import UpstreamConfig
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.upstream import (
-    ClientGoneError,
+    Answered,
     Delivery,
+    InDoubt,
+    NotSent,
+    NotSentError,
     Octets,
-    UpstreamBusyError,
     UpstreamUnavailableError,
     recipient_limit,
 )
-from smtpgate.ports import Attempt, Clock, Reading
+from smtpgate.ports import Clock, DeliveryAttempt, Reading
 from smtpgate.relay.client import Client
 from smtpgate.relay.connection import Connection, StaleConnectionError
 from smtpgate.relay.limit import ConnectionLimit
@@ -137,33 +139,36 @@ class PooledUpstream:
         yield Reading("smtpgate_upstream_connection_limit", self.connection_limit, (name,))
 
     async def deliver(
-        self, envelope: Envelope, message: Sequence[Octets], attempt: Attempt | None = None
+        self, envelope: Envelope, message: Sequence[Octets], attempt: DeliveryAttempt
     ) -> Delivery:
-        """Carry out one mail transaction.
+        """Carry out one mail transaction; every end that it can come to is a Delivery."""
+        try:
+            delivery = await self._deliver(envelope, message, attempt)
+        except NotSentError as error:
+            return error.delivery
+        except OSError as error:
+            return NotSent("upstream-unreachable", str(error))
+        if isinstance(delivery, Answered) and not delivery.is_accepted:
+            self._learn_from(delivery)
+        return delivery
 
-        Raises UpstreamUnavailableError, InDoubtError, LacksExtensionError. When the delivery
-        is cut short otherwise, the attempt says what is certain.
-        """
-        attempt = attempt or Attempt()
+    async def _deliver(
+        self, envelope: Envelope, message: Sequence[Octets], attempt: DeliveryAttempt
+    ) -> Answered | InDoubt:
+        """Use a kept connection, or a fresh one when that is dead. Raises NotSentError."""
         deadline = asyncio.get_running_loop().time() + self._config.deadline_s
         slot = await self._acquire(attempt, deadline)
         while True:
             try:
                 if slot is not None and slot.is_ready:
-                    try:
-                        return self._learned_from(
-                            await slot.deliver(envelope, message, deadline, attempt)
-                        )
-                    except StaleConnectionError:
-                        pass
+                    with contextlib.suppress(StaleConnectionError):
+                        return await slot.deliver(envelope, message, deadline, attempt)
                 if slot is not None:
                     slot.abort()
                 slot = None
                 slot = await self._open(deadline)
                 if slot is not None:
-                    return self._learned_from(
-                        await slot.deliver(envelope, message, deadline, attempt)
-                    )
+                    return await slot.deliver(envelope, message, deadline, attempt)
             finally:
                 self._release(attempt.account_id, slot)
             slot = await self._acquire(attempt, deadline, was_there=True)
@@ -179,16 +184,12 @@ class PooledUpstream:
         if farewells:
             await asyncio.wait(farewells)
 
-    def _learned_from(self, delivery: Delivery) -> Delivery:
-        """Note how many recipients the server takes at once, when it said so."""
-        if not delivery.is_accepted:
-            limit = recipient_limit(delivery)
-            if limit is not None:
-                self._recipient_limit, self._recipient_limit_at = (
-                    limit,
-                    self._clock.monotonic(),
-                )
-        return delivery
+    def _learn_from(self, delivery: Answered) -> None:
+        """Note how many recipients the server takes at once, when its answers show it."""
+        limit = recipient_limit(delivery)
+        if limit is not None:
+            self._recipient_limit = limit
+            self._recipient_limit_at = self._clock.monotonic()
 
     # -- opening -------------------------------------------------------------------------------
 
@@ -243,7 +244,7 @@ class PooledUpstream:
     # -- slots ---------------------------------------------------------------------------------
 
     async def _acquire(
-        self, attempt: Attempt, deadline: float, *, was_there: bool = False
+        self, attempt: DeliveryAttempt, deadline: float, *, was_there: bool = False
     ) -> _Slot:
         """A kept connection, or the right to open one; wait in line for either.
 
@@ -260,15 +261,16 @@ class PooledUpstream:
             and self._turns.waiting_of(account) >= self._config.max_waiting_per_account
         ):
             most = self._config.max_waiting_per_account
-            raise UpstreamBusyError(f"{most} messages of the account wait already")
+            problem = f"{most} messages of the account wait already"
+            raise NotSentError("upstream-busy", problem)
         slot = await self._wait_in_line(attempt, deadline, is_first=was_there)
         if attempt.is_abandoned:
             self._release(account, slot)
-            raise ClientGoneError("the client left")
+            raise NotSentError("client-gone")
         return slot
 
     async def _wait_in_line(
-        self, attempt: Attempt, deadline: float, *, is_first: bool
+        self, attempt: DeliveryAttempt, deadline: float, *, is_first: bool
     ) -> _Slot:
         account = attempt.account_id
         waiter: _Waiter = asyncio.get_running_loop().create_future()
@@ -377,9 +379,9 @@ class PooledUpstream:
 
 def _leave(waiter: _Waiter, _: object) -> None:
     """The client left while its message waited."""
-    _end(waiter, ClientGoneError("the client left"))
+    _end(waiter, NotSentError("client-gone"))
 
 
-def _end(waiter: _Waiter, error: UpstreamUnavailableError) -> None:
+def _end(waiter: _Waiter, error: NotSentError) -> None:
     if not waiter.done():
         waiter.set_exception(error)

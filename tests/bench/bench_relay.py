@@ -21,6 +21,7 @@ from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.upstream import Octets
 from smtpgate.relay import PooledUpstream
 from smtpgate.tasks import TaskOwner
+from tests.support.deliveries import deliver
 
 pytestmark = pytest.mark.bench
 
@@ -77,7 +78,7 @@ async def _send(port: int, octets: int, count: int, senders: int) -> tuple[float
 
     async def send(some: int) -> None:
         for _ in range(some):
-            assert (await upstream.deliver(envelope, message)).is_accepted
+            assert (await deliver(upstream, envelope, message)).is_accepted
 
     await asyncio.gather(*(send(20) for _ in range(senders)))
     cpu, wall = time.process_time(), time.perf_counter()

@@ -13,12 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpgate.clock import SystemClock
-from smtpgate.core.upstream import (
-    Delivery,
-    InDoubtError,
-    UpstreamUnavailableError,
-)
-from smtpgate.ports import Attempt
+from smtpgate.core.upstream import Answered, Delivery, InDoubt, NotSent
+from smtpgate.ports import DeliveryAttempt
 from smtpgate.relay import PooledUpstream
 from smtpgate.tasks import TaskOwner
 from tests.support.scripted_upstream import (
@@ -49,7 +45,7 @@ class Sending:
 
     def restart(self) -> None:
         """Forget what became of it."""
-        self.attempt = Attempt(str(self.number % 2))
+        self.attempt = DeliveryAttempt(str(self.number % 2))
         self.task: asyncio.Task[Delivery] | None = None
 
     def start(self, pool: PooledUpstream) -> None:
@@ -66,7 +62,7 @@ class Sending:
         """The verdict, the error, or ``None`` when it was cut short and nothing is certain."""
         assert self.task is not None
         if self.task.cancelled():
-            return self.attempt.outcome
+            return self.attempt.certain
         return self.task.exception() or self.task.result()
 
 
@@ -97,7 +93,7 @@ def judge(upstream: ScriptedUpstream, sending: Sending) -> None:
     assert departures <= 1, "a message was sent twice"
     verdicts = upstream.accepted | upstream.refused
     match outcome:
-        case Delivery():
+        case Answered():
             words = outcome.reply.text.split()
             if words[0] in ("queued", "refused"):
                 assert int(words[1]) == number, "it is the verdict on another message"
@@ -107,10 +103,10 @@ def judge(upstream: ScriptedUpstream, sending: Sending) -> None:
             else:
                 assert number not in upstream.accepted
                 assert departures == (number in upstream.refused)
-        case InDoubtError():
+        case InDoubt():
             assert departures == 1, "in doubt, and the final dot never left"
             assert number not in verdicts, "a verdict was lost"
-        case UpstreamUnavailableError() | None:
+        case NotSent() | None:
             assert number not in upstream.accepted, "an acceptance was lost"
             assert not departures or number in upstream.refused, "the final dot had left"
         case _:
@@ -147,7 +143,9 @@ def hold(
         last = Sending(999)
         last.start(pool)
         assert last.task is not None
-        assert (await last.task).is_accepted, "the pool is of no use any more"
+        delivery = await last.task
+        assert isinstance(delivery, Answered), "the pool is of no use any more"
+        assert delivery.is_accepted, "the pool is of no use any more"
         await pool.close()
         loop.ahead_s += 10
         await tasks.drain(1)
@@ -189,7 +187,7 @@ def test_a_delivery_cancelled_in_any_turn_of_the_loop_loses_and_invents_nothing(
         script: list[Mishap] = [*_FIVE_FINE, first]  # greeting, EHLO, MAIL, RCPT, DATA
         hold(script, sendings, 1)
         outcomes.add(type(sendings[0].outcome()))
-    assert outcomes == {type(None), InDoubtError, Delivery}
+    assert outcomes == {type(None), InDoubt, Answered}
 
 
 @pytest.mark.parametrize("mishap", MISHAPS)

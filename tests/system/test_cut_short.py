@@ -10,9 +10,9 @@ import pytest
 from smtpgate.core.limits import Subject
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.reply import Reply
-from smtpgate.core.upstream import Delivery, InDoubtError
+from smtpgate.core.upstream import Answered, Delivery, InDoubt
 from smtpgate.gate.gate import Gate
-from smtpgate.ports import Attempt
+from smtpgate.ports import DeliveryAttempt
 from tests.support.dialog import Dialog
 from tests.support.inprocess import MESSAGE, login, open_gate, send
 from tests.support.ledgers import used_24h
@@ -34,15 +34,15 @@ async def last_entry(gate: Gate, folder: Path) -> dict[str, Any]:
     return entry
 
 
-ACCEPTED = Delivery("sink", Reply(250, "2.0.0", "queued"), ())
-REFUSED = Delivery("sink", Reply(552, "5.3.4", "too large"), ())
+ACCEPTED = Answered("sink", Reply(250, "2.0.0", "queued"), ())
+REFUSED = Answered("sink", Reply(552, "5.3.4", "too large"), ())
 
 
 @pytest.mark.parametrize(
     ("certain", "outcome", "reason", "used"),
     [
         (None, "deferred", "gate-stopped", 0),
-        (InDoubtError("no answer"), "in-doubt", "in-doubt", 1),
+        (InDoubt("no answer"), "in-doubt", "in-doubt", 1),
         (ACCEPTED, "accepted", "accepted", 1),
         (REFUSED, "refused", "upstream-reply", 0),
     ],
@@ -53,15 +53,19 @@ async def test_of_a_delivery_that_is_cut_short_what_is_certain_is_kept_and_count
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     how: str,
-    certain: Delivery | InDoubtError | None,
+    certain: Answered | InDoubt | None,
     outcome: str,
     reason: str,
     used: int,
 ) -> None:
     cut = asyncio.CancelledError() if how == "by force" else RuntimeError("a fault")
 
-    async def deliver(_envelope: Envelope, _message: Any, attempt: Attempt) -> Delivery:  # noqa: ANN401
-        attempt.outcome = certain
+    async def deliver(
+        _envelope: Envelope,
+        _message: Any,  # noqa: ANN401
+        attempt: DeliveryAttempt,
+    ) -> Delivery:
+        attempt.certain = certain
         raise cut
 
     async with open_gate(tmp_path) as (gate, _):

@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 
 from smtpgate.core.reason import REASONS
-from smtpgate.core.upstream import InDoubtError, UpstreamUnavailableError
+from smtpgate.core.upstream import Delivery, InDoubt, NotSent
 from smtpgate.ports import (
     DirectoryUnavailableError,
     JournalUnavailableError,
@@ -19,8 +19,9 @@ INSIDES: Final = (
     "/var/lib/smtpgate/ledger.sqlite: Error 111 connecting to db.internal.example:6379; asyncpg"
 )
 SECRET_WORDS: Final = ("/var", "sqlite", "111", "internal.example", "6379", "asyncpg")
+UNREACHABLE: Final = NotSent("upstream-unreachable", INSIDES)
 # What fails, with what, the reply's code, the reason, and whether the log has the words.
-FAILURES: Final[tuple[tuple[str, type[Exception], str, str, bool], ...]] = (
+FAILURES: Final[tuple[tuple[str, type[Exception] | Delivery, str, str, bool], ...]] = (
     ("directory.access_key", DirectoryUnavailableError, "451", "directory-unavailable", True),
     ("directory.identities", DirectoryUnavailableError, "451", "directory-unavailable", True),
     ("directory.identities", RuntimeError, "451", "internal-error", False),
@@ -28,9 +29,8 @@ FAILURES: Final[tuple[tuple[str, type[Exception], str, str, bool], ...]] = (
     ("ledger.reserve", RuntimeError, "451", "internal-error", False),
     ("journal.begin", JournalUnavailableError, "451", "journal-unavailable", True),
     ("journal.begin", RuntimeError, "451", "internal-error", False),
-    ("upstream.deliver", UpstreamUnavailableError, "451", "upstream-unreachable", True),
-    ("upstream.deliver", OSError, "451", "upstream-unreachable", True),
-    ("upstream.deliver", InDoubtError, "451", "in-doubt", True),
+    ("upstream.deliver", UNREACHABLE, "451", "upstream-unreachable", True),
+    ("upstream.deliver", InDoubt(INSIDES), "451", "in-doubt", True),
     ("upstream.deliver", RuntimeError, "451", "internal-error", False),
 )
 
@@ -48,8 +48,10 @@ async def test_what_a_store_or_the_upstream_says_of_its_insides_is_in_the_log_al
             dialog = await login(gate)
             part, _, method = failing.partition(".")
 
-            async def fail(*_: object, error: type[Exception] = error) -> None:
-                raise error(INSIDES)
+            async def fail(*_: object, error: type[Exception] | Delivery = error) -> Delivery:
+                if isinstance(error, type):
+                    raise error(INSIDES)
+                return error
 
             with monkeypatch.context() as patch:
                 patch.setattr(getattr(gate, part), method, fail)

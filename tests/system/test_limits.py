@@ -383,9 +383,9 @@ async def test_a_message_over_the_rate_is_held_and_then_passes(tmp_path: Path) -
         for _ in range(6):
             assert (await send(dialog)).startswith("250")
         assert len(sink.messages) == 6
-        held = [entry for entry in await entries(gate, tmp_path) if "held_ms" in entry]
+        held = [entry for entry in await entries(gate, tmp_path) if "paced_ms" in entry]
         assert len(held) in {1, 2}
-        assert 100 < held[-1]["held_ms"] < 5000
+        assert 100 < held[-1]["paced_ms"] < 5000
         metrics = gate.metrics.render().decode()
         assert f"smtpgate_paced_total {len(held)}.0" in metrics
         assert "smtpgate_paced_waiting 0.0" in metrics

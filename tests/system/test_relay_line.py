@@ -5,16 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from smtpgate.core.upstream import (
-    ClientGoneError,
-    Delivery,
-    Octets,
-    UpstreamBusyError,
-    UpstreamUnavailableError,
-)
-from smtpgate.ports import Attempt
+from smtpgate.core.upstream import Answered, Octets
+from smtpgate.ports import DeliveryAttempt
 from smtpgate.relay import PooledUpstream
 from tests.support.clock import MovableClock
+from tests.support.deliveries import UnsentError, deliver
 from tests.support.upstream_server import HOLD, TO_BOB, UpstreamServer, open_upstream, relay_to
 from tests.support.waiting import until
 
@@ -27,9 +22,11 @@ def numbered(number: int) -> list[Octets]:
 
 def start(
     upstream: PooledUpstream, account: str, *numbers: int
-) -> list[asyncio.Task[Delivery]]:
+) -> list[asyncio.Task[Answered]]:
     return [
-        asyncio.create_task(upstream.deliver(TO_BOB, numbered(number), Attempt(account)))
+        asyncio.create_task(
+            deliver(upstream, TO_BOB, numbered(number), DeliveryAttempt(account))
+        )
         for number in numbers
     ]
 
@@ -97,10 +94,8 @@ async def test_an_account_has_so_many_places_in_line_and_no_more() -> None:
         server.answers["MESSAGE"] = HOLD
         many = start(upstream, MANY, *range(3))
         await server.until(lambda: bool(server.messages))
-        with pytest.raises(
-            UpstreamBusyError, match=r"^2 messages of the account wait already$"
-        ):
-            await upstream.deliver(TO_BOB, numbered(4), Attempt(MANY))
+        with pytest.raises(UnsentError, match=r"^2 messages of the account wait already$"):
+            await deliver(upstream, TO_BOB, numbered(4), DeliveryAttempt(MANY))
         few = start(upstream, FEW, 100)
         await asyncio.wait(few, timeout=0)
         assert upstream.waiting == 3
@@ -119,13 +114,13 @@ async def test_a_message_whose_client_left_while_it_waited_is_not_sent() -> None
         server.answers["MESSAGE"] = HOLD
         (first,) = start(upstream, MANY, 0)
         await server.until(lambda: bool(server.messages))
-        attempt = Attempt(MANY, asyncio.get_running_loop().create_future())
-        second = asyncio.create_task(upstream.deliver(TO_BOB, numbered(1), attempt))
+        attempt = DeliveryAttempt(MANY, client_gone=asyncio.get_running_loop().create_future())
+        second = asyncio.create_task(deliver(upstream, TO_BOB, numbered(1), attempt))
         (third,) = start(upstream, MANY, 2)
         await asyncio.wait([second], timeout=0)
         assert attempt.client_gone is not None
         attempt.client_gone.set_result(None)
-        with pytest.raises(ClientGoneError):
+        with pytest.raises(UnsentError, match="client-gone"):
             await second
         assert upstream.waiting == 1, "its place is free at once"
         server.release()
@@ -142,18 +137,18 @@ async def test_a_client_that_leaves_in_the_moment_of_its_turn_passes_the_turn_on
         gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         async def deliver_and_leave() -> None:
-            await upstream.deliver(TO_BOB, numbered(0), Attempt(MANY))
+            await deliver(upstream, TO_BOB, numbered(0), DeliveryAttempt(MANY))
             gone.set_result(None)  # for the second, which was handed the connection before
 
         first = asyncio.create_task(deliver_and_leave())
         second = asyncio.create_task(
-            upstream.deliver(TO_BOB, numbered(1), Attempt(MANY, client_gone=gone))
+            deliver(upstream, TO_BOB, numbered(1), DeliveryAttempt(MANY, client_gone=gone))
         )
         (third,) = start(upstream, MANY, 2)
         await server.until(lambda: bool(server.messages))
         server.release()
         await asyncio.gather(first, third)
-        with pytest.raises(ClientGoneError):
+        with pytest.raises(UnsentError, match="client-gone"):
             await second
         assert arrived(server) == [0, 2]
         assert len(server.visits) == 1
@@ -164,7 +159,11 @@ async def test_a_message_that_need_not_wait_is_sent_though_its_client_left() -> 
     async with open_upstream("PIPELINING") as server, relay_to(server) as upstream:
         gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         gone.set_result(None)
-        assert (await upstream.deliver(TO_BOB, numbered(0), Attempt(MANY, gone))).is_accepted
+        assert (
+            await deliver(
+                upstream, TO_BOB, numbered(0), DeliveryAttempt(MANY, client_gone=gone)
+            )
+        ).is_accepted
 
 
 # -- what the server allows --------------------------------------------------------------------
@@ -214,11 +213,11 @@ async def test_a_server_that_takes_no_connection_is_asked_once_a_message() -> No
         server.answers["CONNECT"] = "421 4.3.2 not now"
         deliveries = start(upstream, MANY, *range(8)) + start(upstream, FEW, *range(8))
         results = await asyncio.gather(*deliveries, return_exceptions=True)
-        assert all(isinstance(result, UpstreamUnavailableError) for result in results)
+        assert all(isinstance(result, UnsentError) for result in results)
         assert len(server.visits) == 16
         assert upstream.connection_limit == 4
         server.answers.clear()
-        assert (await upstream.deliver(TO_BOB, numbered(0))).is_accepted
+        assert (await deliver(upstream, TO_BOB, numbered(0))).is_accepted
 
 
 async def test_what_becomes_of_another_connection_is_awaited_until_the_deadline() -> None:
@@ -231,8 +230,8 @@ async def test_what_becomes_of_another_connection_is_awaited_until_the_deadline(
         (slow,) = start(upstream, FEW, 1)
         await server.until(lambda: len(server.visits) == 1)
         upstream._config = upstream._config.model_copy(update={"deadline_s": 0.1})
-        with pytest.raises(UpstreamUnavailableError, match=r"421 4\.3\.2 not now"):
-            await upstream.deliver(TO_BOB, numbered(0), Attempt(MANY))
+        with pytest.raises(UnsentError, match=r"421 4\.3\.2 not now"):
+            await deliver(upstream, TO_BOB, numbered(0), DeliveryAttempt(MANY))
         server.release()
         assert (await slow).is_accepted
 
@@ -248,7 +247,7 @@ async def test_what_waits_is_tried_anew_when_the_last_connection_that_worked_is_
         server.answers["CONNECT"] = "421 4.3.2 stopping"
         server.drop_all()
         results = await asyncio.gather(*deliveries, return_exceptions=True)
-        assert not any(isinstance(result, Delivery) for result in results)
+        assert not any(isinstance(result, Answered) for result in results)
         assert upstream.waiting == 0
 
 
@@ -260,10 +259,10 @@ async def test_the_largest_message_that_the_server_takes_is_known_for_a_while(
         open_upstream("SIZE 1000") as server,
         relay_to(server, clock=clock, max_idle_s=1000) as upstream,
     ):
-        await upstream.deliver(TO_BOB, numbered(0))
+        await deliver(upstream, TO_BOB, numbered(0))
         clock.move(299)
         assert upstream.max_octets == 1000
-        await upstream.deliver(TO_BOB, numbered(1))
+        await deliver(upstream, TO_BOB, numbered(1))
         clock.move(299)
         assert upstream.max_octets == 1000, "its connection still works"
         clock.move(2)

@@ -2,9 +2,10 @@ import asyncio
 
 import pytest
 
-from smtpgate.core.upstream import Delivery, Octets, UpstreamUnavailableError
+from smtpgate.core.upstream import Answered, Octets
 from smtpgate.relay import PooledUpstream
 from tests.support.clock import MovableClock
+from tests.support.deliveries import UnsentError, deliver
 from tests.support.upstream_server import (
     HANG_UP,
     HOLD,
@@ -22,9 +23,9 @@ def numbered(number: int) -> list[Octets]:
     return [b"Subject: %d\r\n\r\n" % number]
 
 
-def start(upstream: PooledUpstream, *numbers: int) -> list[asyncio.Task[Delivery]]:
+def start(upstream: PooledUpstream, *numbers: int) -> list[asyncio.Task[Answered]]:
     return [
-        asyncio.create_task(upstream.deliver(TO_BOB, numbered(number))) for number in numbers
+        asyncio.create_task(deliver(upstream, TO_BOB, numbered(number))) for number in numbers
     ]
 
 
@@ -40,10 +41,10 @@ async def holding(server: UpstreamServer, upstream: PooledUpstream, count: int) 
 
 async def test_a_kept_connection_that_the_server_closed_is_not_used() -> None:
     async with open_upstream("PIPELINING") as server, relay_to(server) as upstream:
-        await upstream.deliver(TO_BOB, MESSAGE)
+        await deliver(upstream, TO_BOB, MESSAGE)
         server.drop_all()
         await server.visits[0].ended.wait()
-        assert (await upstream.deliver(TO_BOB, MESSAGE)).is_accepted
+        assert (await deliver(upstream, TO_BOB, MESSAGE)).is_accepted
         assert len(server.visits) == 2
 
 
@@ -53,20 +54,20 @@ async def test_a_kept_connection_that_turns_out_dead_is_replaced_unseen(
     offers: tuple[str], farewell: str
 ) -> None:
     async with open_upstream(*offers) as server, relay_to(server) as upstream:
-        await upstream.deliver(TO_BOB, MESSAGE)
+        await deliver(upstream, TO_BOB, MESSAGE)
         farewells = [farewell]
         server.answers["MAIL"] = lambda _: farewells.pop() if farewells else "250 ok"
-        assert (await upstream.deliver(TO_BOB, MESSAGE)).is_accepted
+        assert (await deliver(upstream, TO_BOB, MESSAGE)).is_accepted
         assert [len(visit.messages) for visit in server.visits] == [1, 1]
         assert upstream.open_connections == 1
 
 
 async def test_it_is_replaced_once_and_not_for_ever() -> None:
     async with open_upstream("PIPELINING") as server, relay_to(server) as upstream:
-        await upstream.deliver(TO_BOB, MESSAGE)
+        await deliver(upstream, TO_BOB, MESSAGE)
         server.answers["MAIL"] = "421 4.3.2 stopping"
-        with pytest.raises(UpstreamUnavailableError, match=r"421 4\.3\.2 stopping"):
-            await upstream.deliver(TO_BOB, MESSAGE)
+        with pytest.raises(UnsentError, match=r"421 4\.3\.2 stopping"):
+            await deliver(upstream, TO_BOB, MESSAGE)
         assert len(server.visits) == 2
         assert upstream.open_connections == 0
 
@@ -76,17 +77,17 @@ async def test_silence_on_a_kept_connection_is_not_tried_again() -> None:
         open_upstream("PIPELINING") as server,
         relay_to(server, command_timeout_s=0.2) as upstream,
     ):
-        await upstream.deliver(TO_BOB, MESSAGE)
+        await deliver(upstream, TO_BOB, MESSAGE)
         server.answers["MAIL"] = SILENCE
-        with pytest.raises(UpstreamUnavailableError, match=r"no answer to MAIL within 0\.2 s"):
-            await upstream.deliver(TO_BOB, MESSAGE)
+        with pytest.raises(UnsentError, match=r"no answer to MAIL within 0\.2 s"):
+            await deliver(upstream, TO_BOB, MESSAGE)
         assert len(server.visits) == 1
 
 
 async def test_what_an_idle_server_says_unasked_ends_the_connection() -> None:
     async with open_upstream("PIPELINING") as server, relay_to(server) as upstream:
         server.answers["MESSAGE"] = "250 2.0.0 queued\r\n421 4.3.2 stopping"
-        assert (await upstream.deliver(TO_BOB, MESSAGE)).is_accepted
+        assert (await deliver(upstream, TO_BOB, MESSAGE)).is_accepted
         await server.visits[0].ended.wait()
         assert upstream.open_connections == 0
 
@@ -131,7 +132,7 @@ async def test_the_connection_used_last_is_used_first() -> None:
         server.release()
         await asyncio.gather(first, second)
         for _ in range(3):
-            await upstream.deliver(TO_BOB, MESSAGE)
+            await deliver(upstream, TO_BOB, MESSAGE)
         assert sorted(len(visit.messages) for visit in server.visits) == [1, 4]
 
 
@@ -144,8 +145,8 @@ async def test_waiting_for_a_connection_ends_at_the_deadline() -> None:
         (first,) = start(upstream, 1)
         await holding(server, upstream, 1)
         upstream._config = upstream._config.model_copy(update={"deadline_s": 0.05})
-        with pytest.raises(UpstreamUnavailableError, match="no connection was free within"):
-            await upstream.deliver(TO_BOB, MESSAGE)
+        with pytest.raises(UnsentError, match="no connection was free within"):
+            await deliver(upstream, TO_BOB, MESSAGE)
         assert upstream.waiting == 0
         server.release()
         assert (await first).is_accepted
@@ -160,7 +161,7 @@ async def test_a_failed_connection_makes_room_for_the_next() -> None:
         server.answers["CONNECT"] = lambda _: greetings.pop() if greetings else "220 mx"
         deliveries = start(upstream, *range(4))
         results = await asyncio.gather(*deliveries, return_exceptions=True)
-        assert [isinstance(result, UpstreamUnavailableError) for result in results] == [
+        assert [isinstance(result, UnsentError) for result in results] == [
             True,
             True,
             False,
@@ -186,11 +187,11 @@ async def test_a_connection_kept_too_long_is_not_used(clock: MovableClock) -> No
         open_upstream("PIPELINING") as server,
         relay_to(server, clock=clock, max_idle_s=30) as upstream,
     ):
-        await upstream.deliver(TO_BOB, MESSAGE)
+        await deliver(upstream, TO_BOB, MESSAGE)
         clock.move(29)
-        await upstream.deliver(TO_BOB, MESSAGE)
+        await deliver(upstream, TO_BOB, MESSAGE)
         clock.move(31)
-        await upstream.deliver(TO_BOB, MESSAGE)
+        await deliver(upstream, TO_BOB, MESSAGE)
         assert [len(visit.messages) for visit in server.visits] == [2, 1]
         assert server.visits[0].verbs[-1] == "QUIT"
 
@@ -200,7 +201,7 @@ async def test_a_connection_nobody_uses_is_closed(clock: MovableClock) -> None:
         open_upstream("PIPELINING") as server,
         relay_to(server, clock=clock, max_idle_s=0.01) as upstream,
     ):
-        await upstream.deliver(TO_BOB, MESSAGE)
+        await deliver(upstream, TO_BOB, MESSAGE)
         clock.move(1)
         await server.visits[0].ended.wait()
         assert server.visits[0].verbs[-1] == "QUIT"
@@ -218,7 +219,7 @@ async def test_each_connection_has_its_own_age(clock: MovableClock) -> None:
         server.release()
         await asyncio.gather(*deliveries)
         clock.move(0.015)
-        await upstream.deliver(TO_BOB, MESSAGE)
+        await deliver(upstream, TO_BOB, MESSAGE)
         clock.move(0.01)
         await server.until(lambda: server.open_visits == 1)
         assert upstream.idle_connections == 1
@@ -273,7 +274,7 @@ async def test_a_waiter_cancelled_as_it_is_served_passes_the_connection_on() -> 
     ):
 
         async def deliver_and_cancel() -> None:
-            await upstream.deliver(TO_BOB, numbered(1))
+            await deliver(upstream, TO_BOB, numbered(1))
             second.cancel()  # which was handed the connection before this line
 
         server.answers["MESSAGE"] = HOLD
@@ -293,7 +294,7 @@ async def test_closing_says_goodbye_and_lets_running_transactions_finish() -> No
         open_upstream("PIPELINING") as server,
         relay_to(server, max_connections=2) as upstream,
     ):
-        await upstream.deliver(TO_BOB, MESSAGE)
+        await deliver(upstream, TO_BOB, MESSAGE)
         answers = ["250 2.0.0 quick", HOLD]
         server.answers["MESSAGE"] = lambda _: answers.pop()
         deliveries = start(upstream, 1, 2)
@@ -303,8 +304,8 @@ async def test_closing_says_goodbye_and_lets_running_transactions_finish() -> No
         assert len(done) == len(running) == 1
         await upstream.close()
         assert sum(visit.verbs[-1] == "QUIT" for visit in server.visits) == 1
-        with pytest.raises(UpstreamUnavailableError, match="the gate is stopping"):
-            await upstream.deliver(TO_BOB, MESSAGE)
+        with pytest.raises(UnsentError, match="the gate is stopping"):
+            await deliver(upstream, TO_BOB, MESSAGE)
         server.release()
         assert (await running.pop()).is_accepted
         await server.until(lambda: server.open_visits == 0)
@@ -319,7 +320,7 @@ async def test_closing_turns_waiters_away() -> None:
         first, second = start(upstream, 1, 2)
         await holding(server, upstream, 1)
         await upstream.close()
-        with pytest.raises(UpstreamUnavailableError, match="the gate is stopping"):
+        with pytest.raises(UnsentError, match="the gate is stopping"):
             await second
         server.release()
         assert (await first).is_accepted
@@ -330,7 +331,7 @@ async def test_a_server_that_ignores_goodbye_is_left_standing(
 ) -> None:
     monkeypatch.setattr("smtpgate.relay.connection._GOODBYE_S", 0.01)
     async with open_upstream("PIPELINING") as server, relay_to(server) as upstream:
-        await upstream.deliver(TO_BOB, MESSAGE)
+        await deliver(upstream, TO_BOB, MESSAGE)
         server.answers["QUIT"] = SILENCE
         await upstream.close()
         assert upstream.open_connections == 0

@@ -4,7 +4,7 @@ import pytest
 
 from smtpgate.core.address import Mailbox
 from smtpgate.core.reply import Reply
-from smtpgate.core.upstream import Delivery, RecipientReply, recipient_limit
+from smtpgate.core.upstream import Answered, RecipientReply, recipient_limit
 from smtpgate.core.upstream.verdict import answers_at_next_try, refusal_of
 
 OK = Reply(250, "2.1.5", "Ok")
@@ -18,13 +18,13 @@ OLD_MANY = Reply(552, "5.5.3", "too much")
 OLD_FULL = Reply(552, "5.2.2", "mailbox full")
 
 
-def delivery(*replies: Reply) -> Delivery:
+def delivery(*replies: Reply) -> Answered:
     refused = [reply for reply in replies if not reply.is_positive]
     entries = tuple(
         RecipientReply(Mailbox(f"r{number}", "example.net"), reply)
         for number, reply in enumerate(replies)
     )
-    return Delivery("default", refused[0] if refused else OK, entries)
+    return Answered("default", refused[0] if refused else OK, entries)
 
 
 @pytest.mark.parametrize(

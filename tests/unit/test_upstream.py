@@ -9,11 +9,11 @@ from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.reply import Reply
 from smtpgate.core.secret import Secret
 from smtpgate.core.upstream import (
+    Answered,
     CommandError,
-    Delivery,
     Done,
     Failed,
-    InDoubtError,
+    InDoubt,
     LacksExtensionError,
     Octets,
     Ready,
@@ -126,10 +126,10 @@ def came_to(steps: list[Step]) -> str:
     match steps:
         case [Ready()]:
             return "ready"
-        case [Done(delivery)]:
-            return "accepted" if delivery.is_accepted else "refused"
-        case [Failed(InDoubtError())]:
+        case [Done(InDoubt())]:
             return "in doubt"
+        case [Done(Answered() as delivery)]:
+            return "accepted" if delivery.is_accepted else "refused"
         case [Failed(UpstreamProtocolError())]:
             return "protocol"
         case [Failed(UpstreamUnavailableError())]:
@@ -139,7 +139,9 @@ def came_to(steps: list[Step]) -> str:
 
 def check_words(case: dict[str, Any], steps: list[Step]) -> None:
     match steps:
-        case [Done(delivery)]:
+        case [Done(InDoubt(problem))]:
+            assert case["says"] in problem
+        case [Done(Answered() as delivery)]:
             assert delivery.upstream == "next"
             assert str(delivery.reply) == case["reply"]
             if "recipients" in case:
@@ -310,9 +312,9 @@ def test_a_delivery_says_who_was_refused_and_whether_it_was_accepted() -> None:
     bob, carol = Mailbox("bob", "example.net"), Mailbox("carol", "example.net")
     one = RecipientReply(bob, yes)
     other = RecipientReply(carol, no)
-    assert Delivery("next", no, (one, other)).refused == (other,)
-    assert not Delivery("next", no, (one,)).is_accepted
-    assert Delivery("next", yes, (one,)).is_accepted
+    assert Answered("next", no, (one, other)).refused == (other,)
+    assert not Answered("next", no, (one,)).is_accepted
+    assert Answered("next", yes, (one,)).is_accepted
 
 
 def test_pieces_may_be_views() -> None:

@@ -2,7 +2,7 @@ import pytest
 
 from smtpgate.core.address import Mailbox
 from smtpgate.core.reply import Reject, Reply
-from smtpgate.core.upstream import Delivery, RecipientReply
+from smtpgate.core.upstream import Answered, RecipientReply
 from smtpgate.core.upstream.verdict import refusal_of, worded
 
 OK = Reply(250, "2.1.5", "Ok")
@@ -11,12 +11,12 @@ BUSY = Reply(450, "4.2.0", "mailbox busy")
 TAKEN = Reply(250, "2.0.0", "queued")
 
 
-def delivery(final: Reply, *replies: Reply) -> Delivery:
+def delivery(final: Reply, *replies: Reply) -> Answered:
     recipients = tuple(
         RecipientReply(Mailbox(f"r{number}", "example.net"), reply)
         for number, reply in enumerate(replies)
     )
-    return Delivery("upstream.example", final, recipients)
+    return Answered("upstream.example", final, recipients)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def delivery(final: Reply, *replies: Reply) -> Delivery:
     ],
 )
 def test_what_the_client_hears_of_each_outcome(
-    came_to: Delivery, code: str, reason: str
+    came_to: Answered, code: str, reason: str
 ) -> None:
     refusal = refusal_of(came_to)
     assert refusal is not None

@@ -8,12 +8,13 @@ itself, a table of transitions (``session``).
 
 from smtpgate.core.upstream.commands import CommandError, Octets
 from smtpgate.core.upstream.delivery import (
-    ClientGoneError,
+    Answered,
     Delivery,
-    InDoubtError,
+    InDoubt,
     LacksExtensionError,
+    NotSent,
+    NotSentError,
     RecipientReply,
-    UpstreamBusyError,
     UpstreamProtocolError,
     UpstreamUnavailableError,
 )
@@ -32,13 +33,15 @@ from smtpgate.core.upstream.steps import (
 )
 
 __all__ = [
-    "ClientGoneError",
+    "Answered",
     "CommandError",
     "Delivery",
     "Done",
     "Failed",
-    "InDoubtError",
+    "InDoubt",
     "LacksExtensionError",
+    "NotSent",
+    "NotSentError",
     "Octets",
     "Ready",
     "RecipientReply",
@@ -48,7 +51,6 @@ __all__ = [
     "State",
     "Step",
     "Terms",
-    "UpstreamBusyError",
     "UpstreamProtocolError",
     "UpstreamSession",
     "UpstreamUnavailableError",

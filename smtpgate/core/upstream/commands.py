@@ -7,7 +7,7 @@ A CR or LF inside a command would be a second command, so every command is made 
 import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from typing import Final, Literal
 
 from smtpgate.core.address import Mailbox
 from smtpgate.core.message.envelope import Envelope
@@ -62,7 +62,7 @@ def mail_command(envelope: Envelope, octets: int, extensions: Mapping[str, str])
     return command_line(*words, utf8=utf8)
 
 
-def _need(extension: str, extensions: Mapping[str, str]) -> None:
+def _need(extension: Literal["8BITMIME", "SMTPUTF8"], extensions: Mapping[str, str]) -> None:
     if extension not in extensions:
         raise LacksExtensionError(extension)
 

@@ -1,66 +1,42 @@
-"""What one transaction with the upstream came to: a delivery, or one of four errors.
+"""The ends that a transaction with the upstream can come to.
 
-The errors take sides. Whoever catches one knows whether the message can be tried again::
+Whoever delivers a message gets one of them, and a ``match`` that forgets one is a type error::
 
-    UpstreamUnavailableError      nothing was accepted: try again later
-    ├── UpstreamProtocolError     … because the server talks nonsense
-    ├── UpstreamBusyError         … because too many messages of the account wait for it
-    └── ClientGoneError           … because the client left while its message waited
-    InDoubtError                  the final dot was sent and no answer came (RFC 1047)
-    LacksExtensionError           nothing was sent: the server cannot take such a message
+    Delivery = Answered    the upstream gave its verdict: it took the message, or refused it
+             | InDoubt     the final dot was sent and no answer came (RFC 1047)
+             | NotSent     nothing was accepted, so the message can be tried again
+
+On the way there, a :class:`NotSentError` carries a NotSent out of whatever was going on::
+
+    NotSentError
+    ├── LacksExtensionError           the server cannot take such a message
+    └── UpstreamUnavailableError      no connection, TLS or login, or silence too early
+        └── UpstreamProtocolError     … because the server does not speak SMTP as we know it
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from smtpgate.core.address import Mailbox
 from smtpgate.core.reply import Reply
 
-
-class UpstreamUnavailableError(Exception):
-    """Nothing was accepted: no connection, TLS or login, or silence before the final dot."""
-
-
-class UpstreamProtocolError(UpstreamUnavailableError):
-    """The server does not speak SMTP as we know it; nothing was accepted."""
-
-
-class UpstreamBusyError(UpstreamUnavailableError):
-    """Too many messages of the same account wait for a connection; nothing was sent."""
-
-
-class ClientGoneError(UpstreamUnavailableError):
-    """The client left while its message waited for a connection; nothing was sent."""
-
-
-class InDoubtError(Exception):
-    """The final dot was sent and no answer came: the message may have been accepted.
-
-    RFC 1047 §2 has the story; RFC 5321 §4.5.3.2.6 says how long to wait for the answer.
-    """
-
-
-class LacksExtensionError(Exception):
-    """The message needs an extension that the server does not offer; nothing was sent."""
-
-    def __init__(self, extension: str) -> None:
-        super().__init__(extension)
-        self.extension = extension
-
-    def __str__(self) -> str:
-        return f"the server does not offer {self.extension}"
+# These are reasons of the gate's refusals too.
+NotSentReason = Literal[
+    "upstream-unreachable", "upstream-busy", "client-gone", "needs-8bitmime", "needs-smtputf8"
+]
 
 
 @dataclass(frozen=True, slots=True)
 class RecipientReply:
-    """What the upstream answered to one RCPT command."""
+    """The upstream's answer to one RCPT command."""
 
     mailbox: Mailbox
     reply: Reply
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """The outcome of one transaction.
+class Answered:
+    """The upstream's verdict on a message.
 
     ``upstream`` is the configured name. ``reply`` is the upstream's last word: its answer to
     the message, or the refusal of the command that ended the transaction. ``recipients`` has
@@ -80,3 +56,54 @@ class Delivery:
     def refused(self) -> tuple[RecipientReply, ...]:
         """The recipients that were deferred or refused; with any of them nothing was sent."""
         return tuple(entry for entry in self.recipients if not entry.reply.is_positive)
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """The final dot was sent and no answer came: the message may have been accepted.
+
+    RFC 1047 §2 describes it; RFC 5321 §4.5.3.2.6 says how long to wait for the answer.
+    """
+
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """Nothing was accepted."""
+
+    reason: NotSentReason
+    problem: str = ""
+
+
+Delivery = Answered | InDoubt | NotSent
+
+
+class NotSentError(Exception):
+    """Nothing was accepted: the delivery ends here."""
+
+    def __init__(self, reason: NotSentReason, problem: str = "") -> None:
+        super().__init__(problem or reason)
+        self.delivery = NotSent(reason, problem)
+
+
+class LacksExtensionError(NotSentError):
+    """The message needs an extension that the server does not offer."""
+
+    def __init__(self, extension: Literal["8BITMIME", "SMTPUTF8"]) -> None:
+        super().__init__("needs-8bitmime" if extension == "8BITMIME" else "needs-smtputf8")
+        self.extension = extension
+
+    def __str__(self) -> str:
+        return f"the server does not offer {self.extension}"
+
+
+class UpstreamUnavailableError(NotSentError):
+    """No connection, TLS or login, or silence before the final dot."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__("upstream-unreachable", problem)
+
+
+class UpstreamProtocolError(UpstreamUnavailableError):
+    """The server does not speak SMTP as we know it."""

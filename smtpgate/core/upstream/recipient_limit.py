@@ -3,7 +3,7 @@
 from typing import Final
 
 from smtpgate.core.reply import Reply
-from smtpgate.core.upstream.delivery import Delivery
+from smtpgate.core.upstream.delivery import Answered
 
 _CODES: Final = frozenset({452, 552})
 
@@ -21,7 +21,7 @@ def is_too_many(reply: Reply) -> bool:
     return reply.code in _CODES and detail == "0.0" and "recipient" in reply.text.lower()
 
 
-def recipient_limit(delivery: Delivery) -> int | None:
+def recipient_limit(delivery: Answered) -> int | None:
     """The number of recipients after which all others were too many, or ``None``."""
     replies = [entry.reply for entry in delivery.recipients]
     first = next((at for at, reply in enumerate(replies) if is_too_many(reply)), len(replies))

@@ -38,8 +38,8 @@ from smtpgate.core.upstream.commands import (
     wire_pieces,
 )
 from smtpgate.core.upstream.delivery import (
-    Delivery,
-    InDoubtError,
+    Answered,
+    InDoubt,
     RecipientReply,
     UpstreamProtocolError,
     UpstreamUnavailableError,
@@ -87,7 +87,7 @@ class UpstreamSession:
         self._unsent: deque[tuple[Due, bytes]] = deque()
         self._replies: list[Reply] = []
         self._refusal: Reply | None = None
-        self._verdict: Delivery | None = None
+        self._verdict: Answered | None = None
         self._is_untouched = True
         self._is_message_sent = False
 
@@ -211,7 +211,7 @@ class UpstreamSession:
         state, self.state = self.state, State.CLOSED
         is_concluded = self._conclude()
         if not is_concluded and self._is_message_sent:
-            self._steps.append(Failed(InDoubtError(str(error))))
+            self._steps.append(Done(InDoubt(str(error))))
         elif not is_concluded and state in (State.OPENING, State.HANDSHAKE, State.BUSY):
             self._steps.append(Failed(error, is_stale=is_stale and state is State.BUSY))
         self._due.clear()
@@ -332,7 +332,7 @@ class UpstreamSession:
 
     def _reset(self, refusal: Reply) -> None:
         """Leave the transaction; the verdict stands, whatever becomes of the connection."""
-        self._verdict = self._delivery(refusal)
+        self._verdict = self._answered_with(refusal)
         self._send(Due.RSET, b"RSET\r\n")
 
     def _was_reset(self, _: Answer) -> None:
@@ -350,7 +350,7 @@ class UpstreamSession:
         reply = as_reply(answer)
         self._last_verdict = answer
         if self._is_message_sent or not reply.is_positive:
-            self._verdict = self._delivery(reply)
+            self._verdict = self._answered_with(reply)
         if self._is_message_sent:
             self._finish()
         else:
@@ -370,7 +370,7 @@ class UpstreamSession:
         self.state = State.READY
         self._forget_transaction()
 
-    def _certain(self) -> Delivery | None:
+    def _certain(self) -> Answered | None:
         """The delivery that the answers so far amount to, when later ones cannot change it."""
         if self._envelope is None:
             return None
@@ -378,12 +378,12 @@ class UpstreamSession:
         is_complete = len(self._replies) == len(self._envelope.recipients)
         if refusal is None or not (is_complete or self._refusal is not None):
             return None
-        return self._delivery(refusal)
+        return self._answered_with(refusal)
 
-    def _delivery(self, reply: Reply) -> Delivery:
+    def _answered_with(self, reply: Reply) -> Answered:
         recipients = self._envelope.recipients if self._envelope and self._replies else ()
         entries = map(RecipientReply, recipients, self._replies)
-        return Delivery(self._terms.name, reply, tuple(entries))
+        return Answered(self._terms.name, reply, tuple(entries))
 
 
 # Answers after which nothing is asked for: what follows them cannot be taken for another reply.

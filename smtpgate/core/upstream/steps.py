@@ -7,11 +7,7 @@ from typing import Literal
 
 from smtpgate.core.secret import Secret
 from smtpgate.core.upstream.commands import Octets, ehlo_command, plain_command
-from smtpgate.core.upstream.delivery import (
-    Delivery,
-    InDoubtError,
-    UpstreamUnavailableError,
-)
+from smtpgate.core.upstream.delivery import Answered, InDoubt, UpstreamUnavailableError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +89,7 @@ class Ready:
 class Done:
     """The transaction is over; the connection can be used again if its state is READY."""
 
-    delivery: Delivery
+    delivery: Answered | InDoubt
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +100,7 @@ class Failed:
     does that was kept too long; on a fresh one the same transaction may well succeed.
     """
 
-    error: UpstreamUnavailableError | InDoubtError
+    error: UpstreamUnavailableError
     is_stale: bool = False
 
 

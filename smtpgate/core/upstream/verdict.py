@@ -1,12 +1,12 @@
-"""Verdicts: what the client hears of an upstream's answer, and how a refusal is worded."""
+"""Verdicts: the refusal that a delivery amounts to, and the words of a refusal."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, assert_never
 
 from smtpgate.core.address import Mailbox
 from smtpgate.core.reason import REASONS
 from smtpgate.core.reply import CATALOGUE, Reject, Reply
-from smtpgate.core.upstream import Delivery, is_too_many
+from smtpgate.core.upstream import Answered, Delivery, InDoubt, NotSent, is_too_many
 
 _MAX_DETAIL: Final = 300
 _MAX_NAMED: Final = 5
@@ -26,15 +26,26 @@ def is_gates_own(refusal: Reject) -> bool:
 
 
 def refusal_of(delivery: Delivery) -> Reject | None:
-    """The refusal that a delivery amounts to, or ``None`` when the upstream took the message.
+    """The refusal that a delivery amounts to; ``None`` when the upstream took the message."""
+    match delivery:
+        case Answered():
+            return None if delivery.is_accepted else _refusal_of_upstream(delivery)
+        case InDoubt(problem):
+            return Reject.of("in-doubt", problem)
+        case NotSent(reason, problem):
+            return Reject.of(reason, problem)
+        case _:
+            assert_never(delivery)
+
+
+def _refusal_of_upstream(delivery: Answered) -> Reject:
+    """The reply of the upstream, or of the gate when the recipients have several.
 
     When all recipients were refused for good, the upstream's reply is passed on, as it is for
     the only recipient. Otherwise the client may try again: the message has one reply, and it
     must not be lost for the recipients that were not refused (RFC 5321 §4.2.1 for the classes
     of codes).
     """
-    if delivery.is_accepted:
-        return None
     refused = delivery.refused
     if not refused:
         return Reject(delivery.reply, "upstream-reply")
@@ -51,7 +62,7 @@ def refusal_of(delivery: Delivery) -> Reject | None:
     return Reject.of(kind, refused=shown)
 
 
-def answers_at_next_try(delivery: Delivery) -> Sequence[tuple[Mailbox, Reply]]:
+def answers_at_next_try(delivery: Answered) -> Sequence[tuple[Mailbox, Reply]]:
     """The refused recipients of a message that the client sends again, each with its answer.
 
     A recipient beyond the number that the server takes at once is not refused itself.
