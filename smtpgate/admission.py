@@ -150,7 +150,6 @@ class Admission:
             MailRefused(
                 message_id=message_id,
                 principal=key.principal,
-                access_key_id=key.id,
                 client=client,
                 charges=charges,
                 reason=refusal.reason,

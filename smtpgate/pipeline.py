@@ -179,7 +179,7 @@ class Pipeline:
         envelope, hostname = submission.envelope, self._rules.hostname
         reverse_path = envelope.reverse_path.mailbox
         names = identity_names(message.intent, reverse_path, message.shown)
-        report = report_recipients(message, reverse_path, envelope.recipients)
+        report = report_recipients(message, reverse_path, envelope.mailboxes)
         names |= report_names(report, hostname)
         if sum("@" not in name for name in names) > _MAX_DOMAINS:
             problem = (
@@ -192,6 +192,7 @@ class Pipeline:
             reject("directory-unavailable", str(error))
         question = Question(
             principal=submission.principal,
+            action=submission.action,
             intent=message.intent,
             reverse_path=reverse_path,
             authors=message.authors,
@@ -211,7 +212,7 @@ class Pipeline:
     async def _as_of_now(self, submission: Submission) -> Submission:
         """The submission with its principal as it is now: a key may have been revoked since."""
         try:
-            found = await self._directory.access_key(submission.access_key_id)
+            found = await self._directory.access_key(submission.client.access_key_id)
         except DirectoryUnavailableError as error:
             reject("directory-unavailable", str(error))
         key = usable_key(found, submission.client.address, self._clock.now())
@@ -232,7 +233,7 @@ class Pipeline:
         submission = done.submission
         done.charges = charges_of(
             submission.principal,
-            submission.access_key_id,
+            submission.client.access_key_id,
             submission.key_limits,
             submission.received_at,
             authorization.capped_by,
@@ -341,15 +342,9 @@ class Pipeline:
             case InDoubt():
                 done.counted = recipients
             case NotSent(reason="upstream-busy"):
-                self._events.publish(
-                    BudgetExhausted(
-                        "upstream-line",
-                        submission.client,
-                        submission.access_key_id,
-                        submission.principal.account.id,
-                        self._clock.now(),
-                    )
-                )
+                now = self._clock.now()
+                event = BudgetExhausted(submission.client, now, "upstream-line")
+                self._events.publish(event)
             case NotSent():
                 pass
             case _:

@@ -96,7 +96,7 @@ class CodeMailer:
     async def _deliver(self, address: str, text: str) -> None:
         """Carry out the mail. Raises CodeNotSentError."""
         recipient = parse_mailbox(address)
-        envelope = Envelope(ReversePath(None), (recipient,), smtputf8=not recipient.is_ascii)
+        envelope = Envelope.of(ReversePath(None), (recipient,), smtputf8=not recipient.is_ascii)
         message = self._message(recipient, text)
         delivery = await self.upstream.deliver(envelope, [message], DeliveryAttempt())
         match delivery:

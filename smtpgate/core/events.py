@@ -116,76 +116,11 @@ class SubmissionDone:
         return self.used[0] if self.used else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailRefused:
-    """MAIL was refused, and no message came: the sender has no quota left for any."""
-
-    message_id: str
-    principal: Principal
-    access_key_id: str
-    client: Client
-    charges: tuple[Charge, ...]
-    reason: str
-    detail: str
-    reply: Reply
-    at: datetime
-
-
 @dataclass(frozen=True, slots=True)
 class SessionOpened:
     """A client connected, and a session began."""
 
     listener: str
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetExhausted:
-    """A client has used up one of its budgets; the key and account are of its login, if any."""
-
-    budget: BudgetName
-    client: Client
-    access_key_id: str | None
-    account_id: str | None
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class CommandRefused:
-    """A command was refused in the dialogue, for a reason that has no event of its own.
-
-    ``verb`` is in upper case, or ``other`` for one that is not known.
-    """
-
-    verb: str
-    reply: Reply
-    client: Client
-    access_key_id: str | None
-    account_id: str | None
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class MessageCutOff:
-    """A message ended before its final dot, of which so many octets had come.
-
-    ``by`` is ``client`` when the client left, ``gate`` when the gate stopped meanwhile.
-    """
-
-    by: CutOffBy
-    octets: int
-    client: Client
-    access_key_id: str | None
-    account_id: str | None
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class HandshakeFailed:
-    """A connection failed before it was a session, or at STARTTLS."""
-
-    problem: HandshakeProblem
-    client: Client
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +132,7 @@ class SessionClosed:
 
 @dataclass(frozen=True, slots=True)
 class SessionsEnded:
-    """Sessions were told to end, because nothing may be sent any more with their access key."""
+    """Sessions were ended, because their access key may not be used any more."""
 
     access_key_id: str
     account_id: str
@@ -207,24 +142,72 @@ class SessionsEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class Authenticated:
-    """A client logged in: an access key was used, from there and then."""
+class ClientEvent:
+    """An event of one client; the client has its session, and its access key after a login."""
 
     client: Client
-    access_key_id: str
-    account_id: str
     at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class AuthFailed:
+class MailRefused(ClientEvent):
+    """MAIL was refused, and no message came: the sender has no quota left for any."""
+
+    message_id: str
+    principal: Principal
+    charges: tuple[Charge, ...]
+    reason: str
+    detail: str
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetExhausted(ClientEvent):
+    """A client has used up one of its budgets."""
+
+    budget: BudgetName
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRefused(ClientEvent):
+    """A command was refused in the dialogue, for a reason that has no event of its own.
+
+    ``verb`` is in upper case, or ``other`` for one that is not known.
+    """
+
+    verb: str
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class MessageCutOff(ClientEvent):
+    """A message ended before its final dot, of which so many octets had come.
+
+    ``by`` is ``client`` when the client left, ``gate`` when the gate stopped meanwhile.
+    """
+
+    by: CutOffBy
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeFailed(ClientEvent):
+    """A connection failed before it was a session, or at STARTTLS."""
+
+    problem: HandshakeProblem
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated(ClientEvent):
+    """A client logged in: its access key was used, from there and then."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthFailed(ClientEvent):
     """Credentials were refused; ``username`` is what the client claimed, shortened."""
 
-    client: Client
     username: str
     reason: AuthReason
-    at: datetime
-    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

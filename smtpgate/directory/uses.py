@@ -32,7 +32,7 @@ class KeyUses:
         """Note a login."""
         if not isinstance(event, Authenticated):
             return
-        key_id = event.access_key_id
+        key_id = event.client.access_key_id
         if key_id in self._latest or len(self._latest) < _MAX_KEPT:
             self._latest[key_id] = KeyUse(key_id, event.at, event.client.address)
 

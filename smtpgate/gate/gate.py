@@ -326,7 +326,7 @@ class Gate:
         self.pacer.release()
         await _run_all([one.close for one in listeners], self.log.error)
         await self.sessions.finish(drain_s)
-        cut = sum(one.cut_short() for one in listeners)
+        cut = sum(one.cut_off() for one in listeners)
         cut += await self.sessions.drain(finish_s)
         steps = (
             *(one.abort for one in listeners),

@@ -283,7 +283,7 @@ class LiveJournal:
     def _entry(self, done: SubmissionDone, record: Record) -> Entry:
         """What is known before the relay; the verdict is still to come."""
         row, texts = row_of(record, self._number)
-        recipients = done.submission.envelope.recipients
+        recipients = done.submission.envelope.mailboxes
         terms = frozenset(self._key.before_relay(record, recipients))
         return Entry(row=row, texts=texts, early_terms=terms, is_final=False)
 

@@ -17,7 +17,7 @@ from smtpgate.core.events import UsedIdentity
 from smtpgate.core.history.record import LimitState, Record
 from smtpgate.core.limits import Subject
 from smtpgate.core.message.author import Author
-from smtpgate.core.message.envelope import Client
+from smtpgate.core.message.envelope import Client, SmtpFacts
 from smtpgate.core.message.intent import SendingIntent
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
 from smtpgate.core.reply import Reply
@@ -129,18 +129,10 @@ def with_verdict(row: Row, record: Record) -> Row:
 
 def _facts(record: Record, texts: dict[str, str]) -> Facts:
     """What is known before the relay; what is empty is left out."""
-    client, intent = record.client, record.intent
+    intent = record.intent
     facts: Facts = {
         "key": record.username,
-        "client": [
-            client.address,
-            client.helo,
-            client.listener,
-            client.protocol,
-            client.tls_version,
-            client.tls_cipher,
-            client.session_id,
-        ],
+        "client": _client(record.client),
         "org": record.organization_id,
         "tags": record.tags,
         "path": None if record.reverse_path is None else _address(record.reverse_path),
@@ -190,6 +182,22 @@ def _verdict(record: Record) -> Facts:
         "masked": record.is_masked or None,
     }
     return {name: value for name, value in verdict.items() if value is not None}
+
+
+def _client(client: Client) -> list[object]:
+    smtp = client.smtp
+    return [
+        client.address,
+        client.port,
+        client.listener,
+        client.protocol,
+        client.session_id,
+        smtp.helo,
+        smtp.tls_version,
+        smtp.tls_cipher,
+        smtp.mechanism,
+        smtp.proxy,
+    ]
 
 
 def _address(mailbox: Mailbox) -> str:
@@ -288,7 +296,7 @@ def record_of(row: Row, texts: Texts) -> Record:
         username=facts.get("key", ""),
         organization_id=facts.get("org"),
         tags=tuple((key, value) for key, value in facts.get("tags", ())),
-        client=Client(*facts["client"]),
+        client=_client_in(facts["client"]),
         reverse_path=None if path is None else _mailbox_in(path),
         recipients=row.recipients,
         forward_paths=None if to is None else tuple(map(_mailbox_in, to)),
@@ -314,6 +322,20 @@ def record_of(row: Row, texts: Texts) -> Record:
         upstream=verdict.get("upstream"),
         upstream_reply=_reply_in(verdict.get("upstream_reply")),
         stage_s=tuple((stage, seconds) for stage, seconds in verdict.get("stages", ())),
+    )
+
+
+def _client_in(facts: list[Any]) -> Client:
+    address, port, listener, protocol, session_id, *smtp = facts
+    known = SmtpFacts(*smtp)
+    return Client(
+        address=address,
+        port=port,
+        listener=listener,
+        protocol=protocol,
+        is_tls=known.tls_version is not None,
+        session_id=session_id,
+        smtp=known,
     )
 
 

@@ -21,6 +21,7 @@ from smtpgate.core.events import (
     Authenticated,
     AuthFailed,
     BudgetExhausted,
+    ClientEvent,
     CommandRefused,
     DirectoryChanged,
     DkimAlarm,
@@ -81,7 +82,7 @@ def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
     submission = done.submission
     facts = {
         **_verdict(done),
-        **_sender(submission.principal, submission.access_key_id, submission.client),
+        **_sender(submission.principal, submission.client),
         **_envelope(done, with_recipients=with_recipients),
         "from": [str(author.mailbox) for author in done.authors[:_MAX_ITEMS]] or None,
         "identities": _identities(done.identities) or None,
@@ -113,85 +114,54 @@ def mail_refused_line(event: MailRefused) -> bytes:
         "detail": event.detail[:_MAX_TEXT],
         "code": event.reply.code,
         "enhanced": event.reply.enhanced,
-        **_sender(event.principal, event.access_key_id, event.client),
+        **_sender(event.principal, event.client),
     }
     return line_of(event.at, "warning", "mail-refused", facts)
 
 
 def auth_failed_line(event: AuthFailed) -> bytes:
     """The line of a failed login; the address comes first, what the client claims last."""
-    facts = {
-        "client": event.client.address,
-        "listener": event.client.listener,
-        "reason": event.reason,
-        "session": event.client.session_id or None,
-        "tls": event.client.tls_version or "none",
-        **event.facts,
-        "username": event.username[:_MAX_TEXT],
-        "helo": event.client.helo[:_MAX_TEXT],
-    }
-    return line_of(event.at, "warning", "auth-failed", facts)
+    facts = {"reason": event.reason, "username": event.username[:_MAX_TEXT]}
+    return _client_line(event, "warning", "auth-failed", facts)
 
 
 def authenticated_line(event: Authenticated) -> bytes:
     """The line of a login, at level ``debug``."""
-    facts = {
-        "client": event.client.address,
-        "listener": event.client.listener,
-        "session": event.client.session_id or None,
-        "tls": event.client.tls_version or "none",
-        "access_key": event.access_key_id,
-        "account": event.account_id,
-        "helo": event.client.helo[:_MAX_TEXT],
-    }
-    return line_of(event.at, "debug", "authenticated", facts)
+    return _client_line(event, "debug", "authenticated", {})
 
 
 def budget_line(event: BudgetExhausted) -> bytes:
     """The line of a client that has used up a budget, at level ``info``."""
     budget = BUDGETS[event.budget]
     facts = {
-        **_client(event.client),
         "budget": event.budget,
         "key": budget.key.replace("listener.NAME", f"listener.{event.client.listener}"),
         "code": CATALOGUE[budget.reply].code if budget.reply else None,
-        "access_key": event.access_key_id,
-        "account": event.account_id,
     }
-    return line_of(event.at, "info", "budget-exhausted", facts)
+    return _client_line(event, "info", "budget-exhausted", facts)
 
 
 def command_refused_line(event: CommandRefused) -> bytes:
     """The line of a command that was refused, at level ``info``."""
     facts = {
-        **_client(event.client),
         "verb": event.verb,
         "code": event.reply.code,
         "enhanced": event.reply.enhanced,
         "reason": event.reply.name or "upstream-reply",
         "text": event.reply.text[:_MAX_TEXT],
-        "access_key": event.access_key_id,
-        "account": event.account_id,
     }
-    return line_of(event.at, "info", "command-refused", facts)
+    return _client_line(event, "info", "command-refused", facts)
 
 
 def message_cut_off_line(event: MessageCutOff) -> bytes:
     """The line of a message that ended before its final dot, at level ``info``."""
-    facts = {
-        **_client(event.client),
-        "by": event.by,
-        "octets": event.octets,
-        "access_key": event.access_key_id,
-        "account": event.account_id,
-    }
-    return line_of(event.at, "info", "message-cut-off", facts)
+    facts = {"by": event.by, "octets": event.octets}
+    return _client_line(event, "info", "message-cut-off", facts)
 
 
 def handshake_failed_line(event: HandshakeFailed) -> bytes:
     """The line of a connection that failed before it was a session, at level ``info``."""
-    facts = {**_client(event.client), "reason": event.problem}
-    return line_of(event.at, "info", "handshake-failed", facts)
+    return _client_line(event, "info", "handshake-failed", {"reason": event.problem})
 
 
 def left_out_line(at: datetime, left_out: LinesLeftOut) -> bytes:
@@ -296,14 +266,29 @@ def error_line(at: datetime, error: BaseException) -> bytes:
     return line_of(at, "error", "unexpected-error", facts)
 
 
-def _client(client: Client) -> dict[str, object]:
-    return {
-        "client": client.address,
-        "listener": client.listener,
-        "session": client.session_id or None,
-        "tls": client.tls_version or "none",
-        "helo": client.helo[:_MAX_TEXT] or None,
-    }
+def _client_line(
+    event: ClientEvent, level: Level, name: str, facts: Mapping[str, object]
+) -> bytes:
+    """The line of an event of one client: who it is, the facts, and its own name for itself."""
+    client = event.client
+    return line_of(
+        event.at,
+        level,
+        name,
+        {
+            "client": client.address,
+            "port": client.port or None,
+            "listener": client.listener,
+            "session": client.session_id or None,
+            "proxy": client.smtp.proxy or None,
+            "tls": client.smtp.tls_version or "none",
+            "mechanism": client.smtp.mechanism or None,
+            "access_key": client.access_key_id or None,
+            "account": client.account_id or None,
+            **facts,
+            "helo": client.smtp.helo[:_MAX_TEXT] or None,
+        },
+    )
 
 
 def _level(done: SubmissionDone) -> Level:
@@ -325,17 +310,20 @@ def _verdict(done: SubmissionDone) -> dict[str, object]:
     }
 
 
-def _sender(principal: Principal, access_key_id: str, client: Client) -> dict[str, object]:
+def _sender(principal: Principal, client: Client) -> dict[str, object]:
+    smtp = client.smtp
     return {
         "account": principal.account.id,
         "user": principal.arn,
-        "access_key": access_key_id,
+        "access_key": client.access_key_id,
         "client": client.address,
-        "helo": client.helo[:_MAX_TEXT],
+        "port": client.port or None,
+        "helo": smtp.helo[:_MAX_TEXT],
         "listener": client.listener,
         "session": client.session_id or None,
         "protocol": client.protocol,
-        "tls": client.tls_version,
+        "proxy": smtp.proxy or None,
+        "tls": smtp.tls_version,
     }
 
 
@@ -344,7 +332,7 @@ def _envelope(done: SubmissionDone, *, with_recipients: bool) -> dict[str, objec
     return {
         "mail_from": str(envelope.reverse_path),
         "recipients": len(envelope.recipients),
-        "rcpt_to": [str(mailbox) for mailbox in envelope.recipients]
+        "rcpt_to": [str(mailbox) for mailbox in envelope.mailboxes]
         if with_recipients
         else None,
         "octets": len(done.submission.message),

@@ -7,12 +7,12 @@ from typing import Final, TypeVar
 
 from smtpgate.core.address import (
     AddressError,
-    Mailbox,
     ReversePath,
     parse_forward_path,
     parse_reverse_path,
     shown_path,
 )
+from smtpgate.core.message.envelope import Recipient
 from smtpgate.core.reply import Reply, reply_of
 
 _VERB: Final = re.compile(rb"([A-Za-z]{1,20})(?:[ \t]+(.*))?", re.DOTALL)
@@ -43,7 +43,7 @@ _MAIL_PARAMETERS: Final = {
 }
 
 
-class CommandError(Exception):
+class BadCommandError(Exception):
     """A command that is refused for its form; the session goes on."""
 
     def __init__(self, reply: Reply) -> None:
@@ -51,8 +51,8 @@ class CommandError(Exception):
         self.reply = reply
 
 
-def _refuse(name: str, **facts: object) -> CommandError:
-    return CommandError(reply_of(name, **facts))
+def _refuse(name: str, **facts: object) -> BadCommandError:
+    return BadCommandError(reply_of(name, **facts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +104,13 @@ def parse_mail(argument: bytes) -> MailCommand:
     return MailCommand(ReversePath(mailbox), size, smtputf8)
 
 
-def parse_rcpt(argument: bytes, *, smtputf8: bool) -> Mailbox:
+def parse_rcpt(argument: bytes, *, smtputf8: bool) -> Recipient:
     """Read ``TO:<forward-path>`` (RFC 5321 §4.1.1.3)."""
     path, parameters = _split(argument, b"TO:", "RCPT TO:<address>")
     for keyword in parameters:
         raise _refuse("unknown-parameter", parameter=keyword)
-    return _read(path, parse_forward_path, "bad-recipient", smtputf8=smtputf8)
+    mailbox = _read(path, parse_forward_path, "bad-recipient", smtputf8=smtputf8)
+    return Recipient(mailbox)
 
 
 def _split(argument: bytes, prefix: bytes, syntax: str) -> tuple[bytes, dict[str, bytes]]:

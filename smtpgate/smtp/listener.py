@@ -7,17 +7,19 @@ and has a time in which it must be ready to speak SMTP.
 import asyncio
 import contextlib
 import socket
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any, Final
 
-from smtpgate.core.events import HandshakeFailed
+from smtpgate.core.events import BudgetExhausted, HandshakeFailed, HandshakeProblem
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
-from smtpgate.core.message.envelope import Client
+from smtpgate.core.message.envelope import Client, SmtpFacts
 from smtpgate.core.reply import CATALOGUE, reply_of
+from smtpgate.smtp.dialogue import Dialogue
 from smtpgate.smtp.door import Door
+from smtpgate.smtp.handshake import handshake_problem
 from smtpgate.smtp.proxied import ProxyError, read_header
-from smtpgate.smtp.session import GateSession
-from smtpgate.smtp.session_events import SessionEvents
+from smtpgate.smtp.session import Session
 from smtpgate.smtp.sockets import Place, Places, Sockets
 from smtpgate.tasks import TaskOwner
 
@@ -38,7 +40,7 @@ class Listener:
         listening.setblocking(False)
         self._listening: socket.socket | None = listening
         self._port: int = listening.getsockname()[1]
-        self._sessions: set[GateSession] = set()
+        self._sessions: set[Dialogue] = set()
         self._opening = TaskOwner()
         self._is_closed = False
         self._has_no_room = False
@@ -76,7 +78,13 @@ class Listener:
             return
         self._has_no_room = False
         connection.setblocking(False)
-        self._admit(connection, str(peer[0]).partition("%")[0])
+        client = Client(
+            address=str(peer[0]).partition("%")[0],
+            port=peer[1],
+            listener=self.door.config.name,
+            protocol="SMTP",
+        )
+        self._admit(connection, client)
 
     def _wait_for_room(self, listening: socket.socket, error: OSError) -> None:
         """The system has no descriptor or memory left: try again, however long that takes."""
@@ -87,18 +95,18 @@ class Listener:
         loop.remove_reader(listening)
         self._retry = loop.call_later(_NO_ROOM_S, self._accept_more)
 
-    def _admit(self, connection: socket.socket, address: str) -> None:
+    def _admit(self, connection: socket.socket, client: Client) -> None:
         place = self.places.take()
         if not isinstance(place, Place):
-            self._turn_away(connection, address, place)
+            self._turn_away(connection, client, place)
             return
-        is_proxy = self._is_proxy(address)
-        refusal = None if is_proxy else place.name_client(address)
+        is_proxy = self._is_proxy(client.address)
+        refusal = None if is_proxy else place.name_client(client.address)
         if refusal is not None:
             place.give_back()
-            self._turn_away(connection, address, refusal)
+            self._turn_away(connection, client, refusal)
             return
-        _ = self._opening.start(self._open(connection, address, place, is_proxy=is_proxy))
+        _ = self._opening.start(self._open(connection, client, place, is_proxy=is_proxy))
 
     def _is_proxy(self, address: str) -> bool:
         if not self.door.config.proxy_from:
@@ -107,26 +115,24 @@ class Listener:
         known = getattr(known, "ipv4_mapped", None) or known
         return any(known in network for network in self.door.config.proxy_from)
 
-    def _turn_away(self, connection: socket.socket, address: str, budget: BudgetName) -> None:
+    def _turn_away(self, connection: socket.socket, client: Client, budget: BudgetName) -> None:
         """Say why, where that can be read without TLS, and close."""
         if self.door.config.tls != "implicit":
             with contextlib.suppress(OSError):
                 connection.send(CATALOGUE[BUDGETS[budget].reply].wire())
         connection.close()
-        self._note_exhausted(address, budget)
+        self._note_exhausted(client, budget)
 
-    def _note_exhausted(self, address: str, budget: BudgetName) -> None:
-        self._events_of(address).exhausted(budget)
+    def _note_exhausted(self, client: Client, budget: BudgetName) -> None:
+        self.door.events.publish(BudgetExhausted(client, self.door.clock.now(), budget))
 
-    def _events_of(self, address: str) -> SessionEvents:
-        """The events of a connection that is no session."""
-        client = Client(address, "", self.door.config.name, "SMTP")
-        return SessionEvents(self.door.events, self.door.clock, lambda: (client, None))
+    def _note_failed(self, client: Client, problem: HandshakeProblem) -> None:
+        self.door.events.publish(HandshakeFailed(client, self.door.clock.now(), problem))
 
     # -- from a socket to a session ------------------------------------------------------------
 
     async def _open(
-        self, connection: socket.socket, address: str, place: Place, *, is_proxy: bool
+        self, connection: socket.socket, client: Client, place: Place, *, is_proxy: bool
     ) -> None:
         """Read the PROXY header and shake hands, within the time for both."""
         config, session = self.door.config, None
@@ -134,32 +140,26 @@ class Listener:
         try:
             async with asyncio.timeout(config.handshake_timeout_s if must_wait else None):
                 if is_proxy:
-                    address = await read_header(connection) or address
-                    refusal = place.name_client(address)
+                    client = await _behind_proxy(connection, client)
+                    refusal = place.name_client(client.address)
                     if refusal is not None:
-                        self._turn_away(connection, address, refusal)
+                        self._turn_away(connection, client, refusal)
                         return
-                session = GateSession(self.door, self, address, place)
+                session = Session(self.door, self, client, place)
                 await self._shake_hands(connection, session)
         except TimeoutError:
-            self._note_exhausted(address, "handshake-time")
+            self._note_exhausted(client, "handshake-time")
         except ProxyError:
-            self.door.events.publish(
-                HandshakeFailed(
-                    "no-proxy-header",
-                    Client(address, "", config.name, "SMTP"),
-                    self.door.clock.now(),
-                )
-            )
+            self._note_failed(client, "no-proxy-header")
         except OSError as error:  # closed without a word: there is none that it could read
-            self._events_of(address).tls_failed(error)
+            self._note_failed(client, handshake_problem(error))
         finally:
             if session is None:
                 connection.close()
             if session not in self._sessions:
                 place.give_back()
 
-    async def _shake_hands(self, connection: socket.socket, session: GateSession) -> None:
+    async def _shake_hands(self, connection: socket.socket, session: Session) -> None:
         """Give the socket to the event loop, which shakes hands and begins the session."""
         config, loop = self.door.config, asyncio.get_running_loop()
         tls: dict[str, Any] = {}
@@ -174,13 +174,13 @@ class Listener:
 
     # -- what sessions call --------------------------------------------------------------------
 
-    def enter(self, session: GateSession) -> None:
+    def enter(self, session: Dialogue) -> None:
         """The session has begun."""
         self._sessions.add(session)
         if self._is_closed:
-            session.begin_drain()
+            session.drain()
 
-    def leave(self, session: GateSession) -> None:
+    def leave(self, session: Dialogue) -> None:
         """The session's socket is closed."""
         self._sessions.discard(session)
         session.place.give_back()
@@ -188,7 +188,7 @@ class Listener:
     # -- the end -------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Take no more connections; tell idle sessions, let transactions finish.
+        """Take no more connections; end idle sessions, let transactions finish.
 
         Connections that are no sessions yet are closed.
         """
@@ -201,17 +201,29 @@ class Listener:
             self._listening = None
         self._opening.cancel()
         for session in tuple(self._sessions):
-            session.begin_drain()
+            session.drain()
 
-    def cut_short(self) -> int:
+    def cut_off(self) -> int:
         """End the sessions whose message is not complete, and say how many there were."""
         last_word = reply_of("shutting-down", hostname=self.door.hostname)
         unfinished = [one for one in self._sessions if not one.is_submitting]
         for session in unfinished:
-            session.cut_short(last_word)
+            session.cut_off(last_word)
         return len(unfinished)
 
     def abort(self) -> None:
         """Close what is left."""
         for session in tuple(self._sessions):
             session.abort()
+
+
+async def _behind_proxy(connection: socket.socket, proxy: Client) -> Client:
+    """The client that the proxy names; the proxy itself when it speaks for itself.
+
+    Raises ProxyError.
+    """
+    named = await read_header(connection)
+    if named is None:
+        return proxy
+    address, port = named
+    return replace(proxy, address=address, port=port, smtp=SmtpFacts(proxy=proxy.address))

@@ -71,7 +71,6 @@ class GateProtocol(asyncio.Protocol, ABC):
         self.hostname = hostname
         self.loop = loop
         self._clock = clock
-        self.in_transaction = False
         self._config = config
         self._command_timeout_s = config.command_timeout_s
         self._tasks = tasks
@@ -95,8 +94,17 @@ class GateProtocol(asyncio.Protocol, ABC):
         self._ending: HangUp | None = None
 
     @abstractmethod
-    async def _serve_client(self) -> None:
+    async def serve_client(self) -> None:
         """Greet the client, and obey its commands until the session ends."""
+
+    @property
+    @abstractmethod
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+
+    @abstractmethod
+    def note_tls_failed(self, error: Exception) -> None:
+        """TLS failed, in the handshake or when the client judged the certificate."""
 
     # -- what the event loop calls -------------------------------------------------------------
 
@@ -104,7 +112,7 @@ class GateProtocol(asyncio.Protocol, ABC):
         """Start the session in a task that its owner holds."""
         self._use(cast("asyncio.Transport", transport))
         self._auth_deadline = self.loop.time() + self._config.auth_timeout_s
-        _ = self._tasks.start(self._serve_client())
+        _ = self._tasks.start(self.serve_client())
 
     def _use(self, transport: asyncio.Transport) -> None:
         self._wire = transport
@@ -132,7 +140,7 @@ class GateProtocol(asyncio.Protocol, ABC):
             self._wire.pause_reading()
 
     def eof_received(self) -> bool | None:
-        """Note the end of input; a half-closed plain connection still hears its replies."""
+        """Note the end of input; a half-closed plain connection still gets its replies."""
         self._at_eof = True
         _wake(self._waiter)
         self._note_whether_gone()
@@ -176,20 +184,20 @@ class GateProtocol(asyncio.Protocol, ABC):
         if self._is_lost or (self._at_eof and not self._input):
             _wake(self._client_gone)
 
-    def begin_drain(self) -> None:
+    def drain(self) -> None:
         """End after the current transaction; at once when there is none."""
         self._is_draining = True
         _wake(self._waiter)
 
-    def begin_end(self, last_word: Reply) -> None:
+    def request_end(self, last_word: Reply) -> None:
         """End with that reply before the next command, also within a transaction.
 
-        A message that is on its way in is read to its end, and what was handed to the pipeline
-        is carried to its end; both are answered first.
+        A message that is coming in is read to its end, and a message in the pipeline is carried
+        to its end; both are answered first.
         """
         self._end_with(HangUp(last_word))
 
-    def cut_short(self, last_word: Reply) -> None:
+    def cut_off(self, last_word: Reply) -> None:
         """End with that reply, also while a message comes in."""
         self._takes_message = False
         self._end_with(HangUp(last_word))
@@ -199,7 +207,7 @@ class GateProtocol(asyncio.Protocol, ABC):
         _wake(self._waiter)
 
     def lift_bounds_before_auth(self) -> None:
-        """The client has logged in: what bounds strangers does not bind it any more."""
+        """The client has logged in: the bounds on strangers are not for it any more."""
         self._auth_deadline = self._octets_before_auth = None
 
     def abort(self) -> None:
@@ -351,9 +359,6 @@ class GateProtocol(asyncio.Protocol, ABC):
         if transport is None or self._is_lost:
             raise HangUp
         self._use(transport)
-
-    def note_tls_failed(self, error: Exception) -> None:
-        """TLS failed; for the session to say."""
 
     async def close(self, last_word: Reply | None = None) -> None:
         """Say the last word, if any, and close; returns when the socket is closed.

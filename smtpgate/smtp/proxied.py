@@ -1,4 +1,4 @@
-"""Clients behind a proxy: who they are, by the PROXY protocol of HAProxy (version 1 and 2).
+"""Clients behind a proxy: their addresses, by the PROXY protocol of HAProxy (1 and 2).
 
 The header comes before everything else, also before TLS. It is read from the socket itself and
 octet for octet, so that what follows it is still there for the TLS handshake.
@@ -51,8 +51,8 @@ class _SocketReader:
         return octets
 
 
-async def read_header(connection: socket.socket) -> str | None:
-    """The client's address by the header; ``None`` where the proxy speaks for itself.
+async def read_header(connection: socket.socket) -> tuple[str, int] | None:
+    """The client's address and port by the header; ``None`` where the proxy names none.
 
     A proxy that checks whether we live says ``LOCAL`` or ``UNKNOWN``. Raises ProxyError.
     """
@@ -60,4 +60,6 @@ async def read_header(connection: socket.socket) -> str | None:
     if not header.valid:
         raise ProxyError(header.error or "no PROXY header")
     source = header.src_addr
-    return str(source) if isinstance(source, IPv4Address | IPv6Address) else None
+    if not isinstance(source, IPv4Address | IPv6Address):
+        return None
+    return str(source), header.src_port or 0

@@ -34,7 +34,7 @@ class Watched(Protocol):
     def client_address(self) -> str:
         """Where its client is."""
 
-    def begin_end(self, last_word: Reply) -> None:
+    def request_end(self, last_word: Reply) -> None:
         """End with that reply as soon as the protocol allows; returns at once."""
 
 
@@ -66,7 +66,7 @@ class SessionWatch:
         tasks: TaskOwner,
         on_error: Callable[[BaseException], None],
     ) -> None:
-        self.changes = 0  # that were told so far; a login takes note of it
+        self.changes = 0  # of the directory, so far; a login takes note of it
         self._directory = directory
         self._clock = clock
         self._events = events
@@ -114,7 +114,8 @@ class SessionWatch:
     async def recheck(self, keys: Set[str], accounts: Set[str] = frozenset()) -> None:
         """End the sessions of these keys and accounts that may not send any more.
 
-        Returns when all are told. What the directory cannot answer now is asked again later.
+        Returns when each has been asked to end. What the directory cannot answer now is asked
+        again later.
         """
         self.changes += 1
         of_accounts = [self._keys_of[one] for one in accounts & self._keys_of.keys()]
@@ -151,7 +152,7 @@ class SessionWatch:
                 _ = usable_key(key, session.client_address, now)
             except Reject as refusal:
                 use.sessions.discard(session)  # decided, also when its end takes a while
-                session.begin_end(last_word(refusal))
+                session.request_end(last_word(refusal))
                 ended[refusal.reason] += 1
         for reason, sessions in ended.items():
             self._events.publish(

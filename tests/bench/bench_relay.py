@@ -70,7 +70,7 @@ async def _send(port: int, octets: int, count: int, senders: int) -> tuple[float
     )
     tasks = TaskOwner()
     upstream = PooledUpstream(config, clock=SystemClock(), tasks=tasks)
-    envelope = Envelope(
+    envelope = Envelope.of(
         ReversePath(Mailbox("alice", "example.com")), [Mailbox("bob", "example.net")]
     )
     head = b"".join(b"X-Field-%d: some words of a header field\r\n" % n for n in range(15))

@@ -21,7 +21,7 @@ from smtpgate.core.address import Mailbox, ReversePath
 from smtpgate.core.authorization import Question, authorize, identity_names
 from smtpgate.core.authorization.context import submission_context
 from smtpgate.core.message.author import Author
-from smtpgate.core.message.envelope import Client, Envelope, Submission
+from smtpgate.core.message.envelope import SEND_RAW_EMAIL, Client, Envelope, Submission
 from smtpgate.core.message.intent import SendingIntent
 from smtpgate.directory.live import LiveDirectory, LiveSettings
 from tests.bench.bulk import ADDRESSES, KINDS, Size
@@ -145,6 +145,7 @@ async def _decide(directory: LiveDirectory, size: Size, number: int) -> None:
     _ = authorize(
         Question(
             principal=key.principal,
+            action=SEND_RAW_EMAIL,
             intent=SendingIntent(),
             reverse_path=sender,
             authors=(author,),
@@ -162,9 +163,9 @@ def _submission(key: AccessKey, sender: Mailbox) -> Submission:
     return Submission(
         "m1",
         key.principal,
-        key.id,
-        Client("192.0.2.7", "client.example", "submission", "ESMTPSA", "TLSv1.3"),
-        Envelope(ReversePath(sender), [Mailbox("user", "example.net")]),
+        Client(address="192.0.2.7", listener="submission", protocol="ESMTPSA", is_tls=True),
+        SEND_RAW_EMAIL,
+        Envelope.of(ReversePath(sender), [Mailbox("user", "example.net")]),
         b"",
         datetime(2026, 6, 1, tzinfo=UTC),
     )

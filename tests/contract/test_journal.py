@@ -26,6 +26,7 @@ from smtpgate.core.history.usage import (
     unit_of,
     usage_of,
 )
+from smtpgate.core.message.envelope import Recipient
 from smtpgate.core.message.headers import split_message
 from smtpgate.core.reply import reply_of
 from smtpgate.journal.live import JournalSettings, LiveJournal
@@ -192,7 +193,6 @@ async def test_a_refused_login_and_a_refused_mail_have_their_rows(
         MailRefused(
             message_id=event.submission.message_id,
             principal=event.submission.principal,
-            access_key_id="AKIAIOSFODNN7EXAMPLE",
             client=event.submission.client,
             charges=event.charges,
             reason="max-24h-send",
@@ -275,7 +275,9 @@ async def test_searches_find_what_fits_and_nothing_else(
     elsewhere.authors = (replace(elsewhere.authors[0], mailbox=Mailbox("Ceo", "example.org")),)
     elsewhere.submission = replace(
         elsewhere.submission,
-        envelope=replace(elsewhere.submission.envelope, recipients=(Mailbox("x", "test"),)),
+        envelope=replace(
+            elsewhere.submission.envelope, recipients=(Recipient(Mailbox("x", "test")),)
+        ),
     )
     await put(journal, accepted, refused, elsewhere)
     one, two, three = (e.submission.message_id for e in (accepted, refused, elsewhere))

@@ -20,7 +20,9 @@ OTHER: Final = "AKIAACME000000000002"
 
 
 def login(key_id: str, at: datetime, address: str) -> Authenticated:
-    return Authenticated(replace(CLIENT, address=address), key_id, ACME, at)
+    return Authenticated(
+        replace(CLIENT, address=address, access_key_id=key_id, account_id=ACME), at
+    )
 
 
 def collector(store: DirectoryStore) -> tuple[KeyUses, list[BaseException]]:

@@ -13,7 +13,7 @@ from smtpgate.core.events import Role, Stage, UsedIdentity
 from smtpgate.core.history.record import LimitState, Record, RecordKind, RecordOutcome
 from smtpgate.core.limits import Subject, SubjectKind
 from smtpgate.core.message.author import Author
-from smtpgate.core.message.envelope import Client
+from smtpgate.core.message.envelope import Client, SmtpFacts
 from smtpgate.core.message.intent import SendingIntent
 from smtpgate.core.policy import Decision, Determining, Kind, NearestMiss, Outcome, Side
 from smtpgate.core.reply import Reply
@@ -80,6 +80,14 @@ def decisions(draw: st.DrawFn) -> Decision:
     return Decision(outcome, (*determining, *strangers), user, identity, miss)
 
 
+def client(text: str, port: int, smtp: SmtpFacts) -> Client:
+    """As a record has it: without the login, which is the record's own."""
+    is_tls = smtp.tls_version is not None
+    return Client(
+        address=text, port=port, listener=text, protocol=text, is_tls=is_tls, smtp=smtp
+    )
+
+
 RECORDS: Final = st.builds(
     Record,
     id=st.just("0100-1"),
@@ -95,7 +103,12 @@ RECORDS: Final = st.builds(
     username=ANYTHING,
     organization_id=SOME,
     tags=st.lists(st.tuples(ANYTHING, ANYTHING), max_size=3).map(tuple),
-    client=st.builds(Client, ANYTHING, ANYTHING, ANYTHING, ANYTHING, SOME, SOME),
+    client=st.builds(
+        client,
+        ANYTHING,
+        st.integers(0, 65535),
+        st.builds(SmtpFacts, ANYTHING, SOME, SOME, ANYTHING, ANYTHING),
+    ),
     reverse_path=st.none() | MAILBOXES,
     recipients=COUNTS,
     forward_paths=st.none() | st.lists(MAILBOXES, max_size=3).map(tuple),

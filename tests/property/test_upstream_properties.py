@@ -176,7 +176,7 @@ def test_any_answer_leads_to_a_result_or_one_error(
 @given(terms, envelopes, answers)
 @example(
     Terms(name="next", helo="gate.example.com", tls="off"),
-    Envelope(ReversePath(None), [Mailbox("bob", "example.net")]),
+    Envelope.of(ReversePath(None), [Mailbox("bob", "example.net")]),
     [b"220 mx\r\n", b"250 mx\r\n", b"250 a\r\n", b"250 b\r\n", b"354 go\r\n", b"250 in\r\n"],
 )
 def test_accepted_and_in_doubt_need_the_message_to_be_sent_and_refused_never_hides_a_yes(
@@ -220,7 +220,9 @@ def test_no_command_holds_cr_lf_or_nul_whatever_the_address(
     session.receive(b"250-mx\r\n250-SMTPUTF8\r\n250 PIPELINING\r\n")
     try:
         (step,) = session.begin(
-            Envelope(ReversePath(other if is_sender else bob), [bob if is_sender else other]),
+            Envelope.of(
+                ReversePath(other if is_sender else bob), [bob if is_sender else other]
+            ),
             MESSAGE,
         )
     except CommandError:
@@ -242,7 +244,7 @@ def test_what_is_parsed_as_an_address_makes_one_path(text: str) -> None:
     session = UpstreamSession(Terms(name="next", helo="gate.example.com", tls="off"))
     session.receive(b"220 mx\r\n")
     session.receive(b"250-mx\r\n250 SMTPUTF8\r\n")
-    (step,) = session.begin(Envelope(ReversePath(mailbox), [mailbox]), MESSAGE)
+    (step,) = session.begin(Envelope.of(ReversePath(mailbox), [mailbox]), MESSAGE)
     assert isinstance(step, Send)
     command = step.octets.decode().removesuffix("\r\n").removesuffix(" SMTPUTF8")
     assert command == f"MAIL FROM:<{mailbox}>"

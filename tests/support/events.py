@@ -1,5 +1,6 @@
 """Events as the path of a message publishes them, for the tests of their readers."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -23,15 +24,29 @@ from smtpgate.core.events import (
 from smtpgate.core.limits import Charge, Subject
 from smtpgate.core.limits.budget import BudgetName
 from smtpgate.core.message.author import Author
-from smtpgate.core.message.envelope import Client, Envelope, Submission
+from smtpgate.core.message.envelope import (
+    SEND_RAW_EMAIL,
+    Client,
+    Envelope,
+    SmtpFacts,
+    Submission,
+)
 from smtpgate.core.reply import Reply, reply_of
 
 AT: Final = datetime(2026, 11, 23, 10, 0, 0, 123456, UTC)
 DELEGATE: Final = "999999999999"
 IDENTITY: Final = "arn:aws:ses:us-east-1:888888888888:identity/ses-example.com"
 CLIENT: Final = Client(
-    "192.0.2.7", "client.example.org", "submission", "ESMTPSA", "TLSv1.3", "AES256-SHA"
+    address="192.0.2.7",
+    port=50123,
+    listener="submission",
+    protocol="ESMTPSA",
+    is_tls=True,
+    access_key_id="AKIAIOSFODNN7EXAMPLE",
+    account_id=DELEGATE,
+    smtp=SmtpFacts("client.example.org", "TLSv1.3", "AES256-SHA", "PLAIN"),
 )
+STRANGER: Final = replace(CLIENT, access_key_id="", account_id="")
 MESSAGE: Final = (
     b"From: marketing@ses-example.com\r\nSubject: Spring sale\r\n\r\nHello Jane.\r\n"
 )
@@ -61,9 +76,9 @@ def done(
         submission=Submission(
             message_id="0100-1",
             principal=principal,
-            access_key_id="AKIAIOSFODNN7EXAMPLE",
             client=CLIENT,
-            envelope=Envelope(ReversePath(_FROM), to),
+            action=SEND_RAW_EMAIL,
+            envelope=Envelope.of(ReversePath(_FROM), to),
             message=MESSAGE,
             received_at=AT,
         ),
@@ -83,7 +98,7 @@ def done(
 
 def authenticated() -> Authenticated:
     """A login."""
-    return Authenticated(CLIENT, "AKIAIOSFODNN7EXAMPLE", DELEGATE, AT)
+    return Authenticated(CLIENT, AT)
 
 
 def sessions_ended(sessions: int) -> SessionsEnded:
@@ -93,12 +108,12 @@ def sessions_ended(sessions: int) -> SessionsEnded:
 
 def auth_failed(username: str = "AKIAIOSFODNN7EXAMPLE") -> AuthFailed:
     """Wrong credentials under that name."""
-    return AuthFailed(CLIENT, username, "invalid-credentials", AT)
+    return AuthFailed(STRANGER, AT, username, "invalid-credentials")
 
 
 def budget_exhausted(budget: BudgetName) -> BudgetExhausted:
     """A client that has used up that budget."""
-    return BudgetExhausted(budget, CLIENT, "AKIAIOSFODNN7EXAMPLE", DELEGATE, AT)
+    return BudgetExhausted(CLIENT, AT, budget)
 
 
 def mail_refused() -> MailRefused:
@@ -108,7 +123,6 @@ def mail_refused() -> MailRefused:
     return MailRefused(
         message_id="0100-2",
         principal=submission.principal,
-        access_key_id=submission.access_key_id,
         client=CLIENT,
         charges=event.charges,
         reason="max-24h-send",

@@ -15,6 +15,7 @@ from smtpgate.core.history.record import Record, login_record, mail_record, subm
 from smtpgate.core.history.story import as_seen_by, story_of
 from smtpgate.core.limits import Charge, Subject
 from smtpgate.core.message.author import Author
+from smtpgate.core.message.envelope import SmtpFacts
 from smtpgate.core.message.headers import split_message
 from smtpgate.core.message.intent import SendingIntent
 from smtpgate.core.policy import parse_policy
@@ -269,7 +270,7 @@ def _other_forms(accepted: Record) -> Record:
         limits=(state,),
         uncounted="the ledger had no room",
         sender=Author(None, Mailbox("secretary", "ses-example.com")),
-        client=replace(accepted.client, tls_version=None, helo=""),
+        client=replace(accepted.client, is_tls=False, smtp=SmtpFacts()),
         signing_domain=None,
         selectors=(),
     )

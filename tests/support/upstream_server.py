@@ -27,8 +27,8 @@ HOLD: Final = "<hold>"
 ALICE: Final = Mailbox("alice", "example.net")
 BOB: Final = Mailbox("bob", "example.net")
 CAROL: Final = Mailbox("carol", "example.net")
-TO_BOB: Final = Envelope(ReversePath(ALICE), [BOB])
-TO_BOTH: Final = Envelope(ReversePath(ALICE), [BOB, CAROL])
+TO_BOB: Final = Envelope.of(ReversePath(ALICE), [BOB])
+TO_BOTH: Final = Envelope.of(ReversePath(ALICE), [BOB, CAROL])
 _STANDING: Final = MovableClock()
 
 _ANSWERS: Final = {

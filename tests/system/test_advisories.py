@@ -120,7 +120,7 @@ def test_a_recipient_stays_one_argument_of_one_command(case: dict[str, Any]) -> 
     session = upstream_session({"tls": "off"})
     session.receive(b"220 mx\r\n")
     session.receive(b"250-mx\r\n250 PIPELINING\r\n")
-    envelope = Envelope(ReversePath(None), [Mailbox(case["recipient"], "example.net")])
+    envelope = Envelope.of(ReversePath(None), [Mailbox(case["recipient"], "example.net")])
     if "command" not in case:
         with pytest.raises(CommandError):
             session.begin(envelope, [b"Subject: x\r\n\r\n"])

@@ -84,7 +84,7 @@ async def test_a_refused_message_is_a_delivery_with_that_reply() -> None:
 
 async def test_what_the_server_cannot_take_is_not_sent_and_costs_no_connection() -> None:
     async with open_upstream("PIPELINING") as server, relay_to(server) as upstream:
-        envelope = Envelope(ReversePath(ALICE), [BOB], body_8bit=True)
+        envelope = Envelope.of(ReversePath(ALICE), [BOB], body_8bit=True)
         with pytest.raises(UnsentError, match="needs-8bitmime"):
             await deliver(upstream, envelope, MESSAGE)
         assert (await deliver(upstream, TO_BOB, MESSAGE)).is_accepted

@@ -138,7 +138,7 @@ async def test_aiosmtpd_refuses_a_message_by_its_announced_size() -> None:
 
 async def test_aiosmtpd_takes_addresses_and_headers_beyond_ascii() -> None:
     joerg = parse_mailbox("jörg@bücher.example")
-    envelope = Envelope(ReversePath(joerg), [joerg], body_8bit=True)
+    envelope = Envelope.of(ReversePath(joerg), [joerg], body_8bit=True)
     async with aiosmtpd() as (peer, facts), relay_to(facts) as upstream:
         message = "Subject: Frühling\r\n\r\nGrüße\r\n".encode()
         assert (await deliver(upstream, envelope, [message])).is_accepted
@@ -148,7 +148,7 @@ async def test_aiosmtpd_takes_addresses_and_headers_beyond_ascii() -> None:
 
 
 async def test_aiosmtpd_takes_a_quoted_local_part_and_the_null_reverse_path() -> None:
-    envelope = Envelope(ReversePath(None), [parse_mailbox('"two words"@example.net'), BOB])
+    envelope = Envelope.of(ReversePath(None), [parse_mailbox('"two words"@example.net'), BOB])
     async with aiosmtpd() as (peer, facts), relay_to(facts) as upstream:
         assert (await deliver(upstream, envelope, [b"Subject: Bounce\r\n\r\n"])).is_accepted
         assert peer.envelopes[0].rcpt_tos == ['"two words"@example.net', "bob@example.net"]

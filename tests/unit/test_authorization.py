@@ -15,6 +15,7 @@ from smtpgate.core.authorization import Authorization, Denial, Question, authori
 from smtpgate.core.authorization.context import principal_context
 from smtpgate.core.identity import Identity
 from smtpgate.core.message.author import Author
+from smtpgate.core.message.envelope import SEND_RAW_EMAIL
 from smtpgate.core.message.intent import SendingIntent
 from smtpgate.core.policy import Kind, Policy, parse_policy
 from smtpgate.core.upstream.verdict import worded
@@ -82,6 +83,7 @@ def question_of(
     principal = principal or sender_of()
     question = Question(
         principal=principal,
+        action=SEND_RAW_EMAIL,
         intent=SendingIntent(),
         reverse_path=None,
         authors=by,
@@ -111,6 +113,7 @@ def decide(
             *identities,
             by=authors(*([by] if isinstance(by, str) else by)),
             principal=principal,
+            action=SEND_RAW_EMAIL,
             intent=SendingIntent(from_arn=named),
             reverse_path=reverse_path,
             sender=None if sender is None else authors(sender)[0],

@@ -2,7 +2,7 @@ import pytest
 
 from smtpgate.core.address import Mailbox
 from smtpgate.smtp.command import (
-    CommandError,
+    BadCommandError,
     parse_helo,
     parse_mail,
     parse_rcpt,
@@ -53,7 +53,7 @@ def test_a_utf8_address_needs_the_smtputf8_parameter() -> None:
     assert parse_mail(utf8 + b" SMTPUTF8").reverse_path.mailbox == Mailbox(
         "jürgen", "example.com"
     )
-    with pytest.raises(CommandError, match=r"5\.6\.7"):
+    with pytest.raises(BadCommandError, match=r"5\.6\.7"):
         parse_mail(utf8)
 
 
@@ -83,7 +83,7 @@ def test_a_utf8_address_needs_the_smtputf8_parameter() -> None:
 def test_mail_that_is_not_understood_is_refused_with_a_fitting_code(
     argument: bytes, code: str
 ) -> None:
-    with pytest.raises(CommandError) as caught:
+    with pytest.raises(BadCommandError) as caught:
         parse_mail(argument)
     assert str(caught.value.reply).startswith(code)
 
@@ -101,7 +101,7 @@ def test_mail_that_is_not_understood_is_refused_with_a_fitting_code(
 def test_rcpt_that_is_not_understood_is_refused_with_a_fitting_code(
     argument: bytes, code: str
 ) -> None:
-    with pytest.raises(CommandError) as caught:
+    with pytest.raises(BadCommandError) as caught:
         parse_rcpt(argument, smtputf8=False)
     assert str(caught.value.reply).startswith(code)
 
@@ -112,7 +112,7 @@ def test_brackets_in_quotes_do_not_end_a_path() -> None:
 
 
 def test_a_reply_shows_the_a_label_of_a_recipient_that_is_refused() -> None:
-    with pytest.raises(CommandError) as caught:
+    with pytest.raises(BadCommandError) as caught:
         parse_rcpt("TO:<bob@b☃cher.example>".encode(), smtputf8=True)
     assert caught.value.reply.wire().startswith(b"553 5.1.3 <bob@xn--bcher-jb1c.example> ")
     assert b"?" not in caught.value.reply.wire()
@@ -146,7 +146,7 @@ def test_a_client_may_call_itself_anything_that_is_one_word(argument: bytes, wan
 def test_a_client_name_that_no_log_should_show_is_refused_with_the_reason(
     argument: bytes, says: str
 ) -> None:
-    with pytest.raises(CommandError) as caught:
+    with pytest.raises(BadCommandError) as caught:
         parse_helo(argument)
     assert caught.value.reply.text == says
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from smtpgate.core.message.envelope import Client
+from smtpgate.core.message.envelope import Client, SmtpFacts
 from smtpgate.core.message.headers import split_message
 from smtpgate.core.message.intent import take_intent
 from smtpgate.core.message.trace import complete, received_field
@@ -14,7 +14,12 @@ from tests.support.cases import CASES
 BEFORE = sorted(
     path for path in (CASES / "headers").glob("*.eml") if not path.stem.endswith(".want")
 )
-CLIENT = Client("192.0.2.7", "client.example.net", "submission", "ESMTPSA")
+CLIENT = Client(
+    address="192.0.2.7",
+    listener="submission",
+    protocol="ESMTPSA",
+    smtp=SmtpFacts("client.example.net"),
+)
 NOW = datetime(2026, 6, 1, 10, 0, 5, tzinfo=timezone(timedelta(hours=2)))
 MESSAGE_ID = "0100019e8264a5c8-00000000-1111-2222-3333-444444444444-000000"
 

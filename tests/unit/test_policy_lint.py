@@ -10,7 +10,7 @@ from smtpgate.core.account import Account, Principal, SendingLimits
 from smtpgate.core.address import ReversePath, parse_mailbox
 from smtpgate.core.authorization.context import author_context, submission_context
 from smtpgate.core.message.author import Author
-from smtpgate.core.message.envelope import Client, Envelope, Submission
+from smtpgate.core.message.envelope import SEND_RAW_EMAIL, Client, Envelope, Submission
 from smtpgate.core.policy import PolicyError, corrected, lint_policy, parse_policy
 from smtpgate.core.policy.finding import CODES, Finding
 from smtpgate.core.policy.keys import KEYS
@@ -176,9 +176,9 @@ def test_the_keys_that_submissions_have_are_those_that_the_gate_supplies() -> No
     submission = Submission(
         "id",
         Principal(account, "mailer", arn, "AIDAEXAMPLE", tags=(("Team", "news"),)),
-        "AKIAEXAMPLE",
-        Client("192.0.2.1", "client.example.com", "submission", "ESMTPSA"),
-        Envelope(ReversePath(mailbox), [mailbox]),
+        Client(address="192.0.2.1", listener="submission", protocol="ESMTPSA"),
+        SEND_RAW_EMAIL,
+        Envelope.of(ReversePath(mailbox), [mailbox]),
         b"",
         datetime(2026, 6, 1, tzinfo=UTC),
     )

@@ -10,6 +10,7 @@ from smtpgate.core.authorization import Authorization, Denial, Question
 from smtpgate.core.authorization.context import principal_context
 from smtpgate.core.authorization.reports import authorize_message, report_recipients
 from smtpgate.core.identity import Identity
+from smtpgate.core.message.envelope import SEND_RAW_EMAIL
 from smtpgate.core.message.reading import ReadMessage, read_message
 from smtpgate.core.policy import Context
 from tests.unit.test_authorization import (
@@ -98,6 +99,7 @@ def decide(
     return authorize_message(
         Question(
             principal=principal,
+            action=SEND_RAW_EMAIL,
             intent=read.intent,
             reverse_path=None,
             authors=read.authors,

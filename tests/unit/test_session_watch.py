@@ -34,7 +34,7 @@ class Seat:
         self.looked_at += 1
         return "192.0.2.7"
 
-    def begin_end(self, last_word: Reply) -> None:
+    def request_end(self, last_word: Reply) -> None:
         self.told.append(str(last_word))
 
 

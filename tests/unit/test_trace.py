@@ -4,13 +4,18 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from smtpgate.core.identity import DkimKey
-from smtpgate.core.message.envelope import Client
+from smtpgate.core.message.envelope import Client, SmtpFacts
 from smtpgate.core.message.headers import MAX_LINE_OCTETS, Field, first_long_line, split_message
 from smtpgate.core.message.trace import complete, received_field
 from smtpgate.core.signing import signature_fields
 from tests.support.dkim import rsa_key
 
-CLIENT = Client("192.0.2.7", "client.example.net", "submission", "ESMTPSA")
+CLIENT = Client(
+    address="192.0.2.7",
+    listener="submission",
+    protocol="ESMTPSA",
+    smtp=SmtpFacts("client.example.net"),
+)
 NOW = datetime(2026, 6, 1, 10, 0, 5, tzinfo=timezone(timedelta(hours=2)))
 
 
@@ -48,11 +53,11 @@ def test_a_masked_client_is_named_by_nothing() -> None:
 
 
 def test_the_cipher_is_named_when_its_name_is_the_registered_one() -> None:
-    tls_13 = replace(CLIENT, tls_version="TLSv1.3", tls_cipher="TLS_AES_128_GCM_SHA256")
+    tls_13 = replace(CLIENT, smtp=SmtpFacts("", "TLSv1.3", "TLS_AES_128_GCM_SHA256"))
     assert b"id 0100-x-000000 tls TLS_AES_128_GCM_SHA256;" in received(tls_13).replace(
         b"\r\n\t", b" "
     )
-    tls_12 = replace(CLIENT, tls_version="TLSv1.2", tls_cipher="ECDHE-RSA-AES128-GCM-SHA256")
+    tls_12 = replace(CLIENT, smtp=SmtpFacts("", "TLSv1.2", "ECDHE-RSA-AES128-GCM-SHA256"))
     assert b"tls" not in received(tls_12)
 
 
@@ -61,7 +66,7 @@ def test_the_cipher_is_named_when_its_name_is_the_registered_one() -> None:
     ["a\r\nBcc: x@example.com", "a\tb", "a(b", "a;b", 'a"b', "a<b>", "ä.example", "a\0b", ""],
 )
 def test_what_the_client_called_itself_cannot_break_out(helo: str) -> None:
-    raw = received(replace(CLIENT, helo=helo))
+    raw = received(replace(CLIENT, smtp=SmtpFacts(helo)))
     block = split_message(raw).block
     assert [field.name for field in block.fields] == [b"received"]
     words = block.fields[0].value.split(b" by ")[0].split()
@@ -70,7 +75,7 @@ def test_what_the_client_called_itself_cannot_break_out(helo: str) -> None:
 
 
 def test_a_long_name_of_the_client_is_cut_and_lines_stay_short() -> None:
-    lines = received(replace(CLIENT, helo="a" * 5000)).split(b"\r\n")
+    lines = received(replace(CLIENT, smtp=SmtpFacts("a" * 5000))).split(b"\r\n")
     assert max(map(len, lines)) <= len(b"\tfrom ") + 255
     assert [line for line in lines if len(line) > 78] == [b"\tfrom " + b"a" * 255]
 
@@ -101,7 +106,8 @@ def test_blind_copies_and_return_path_are_removed() -> None:
 
 def test_no_field_of_the_gates_own_has_a_long_line() -> None:
     name = ".".join(["a" * 63] * 3 + ["b" * 61])  # 253 octets: no domain or selector is longer
-    client = Client(name, "x" * 1000, "submission", "ESMTPSA", "TLSv1.3", "TLS_" + "A" * 100)
+    smtp = SmtpFacts("x" * 1000, "TLSv1.3", "TLS_" + "A" * 100)
+    client = Client(address=name, listener="submission", protocol="ESMTPSA", smtp=smtp)
     received = received_field(
         client, hostname=name, message_id="0" * 60, now=NOW, mask_client=False
     )

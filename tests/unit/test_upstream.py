@@ -49,7 +49,7 @@ def terms_of(case: dict[str, Any]) -> Terms:
 
 def envelope_of(case: dict[str, Any]) -> Envelope:
     sender = case.get("from", "alice@example.com")
-    return Envelope(
+    return Envelope.of(
         ReversePath(parse_mailbox(sender) if sender else None),
         [parse_mailbox(text) for text in case.get("to", ["bob@example.net"])],
         smtputf8=case.get("smtputf8", False),
@@ -254,7 +254,7 @@ def test_no_transaction_begins_within_another() -> None:
 def test_a_transaction_needs_a_recipient() -> None:
     session = opened(terms_of({}))
     with pytest.raises(CommandError, match="needs a recipient"):
-        session.begin(Envelope(ReversePath(None), []), [MESSAGE])
+        session.begin(Envelope.of(ReversePath(None), []), [MESSAGE])
     assert session.state is State.READY
 
 
@@ -272,8 +272,8 @@ def test_a_transaction_needs_a_recipient() -> None:
 def test_no_address_can_smuggle_a_command(mailbox: Mailbox) -> None:
     session = opened(terms_of({}), ["SMTPUTF8"])
     for envelope in (
-        Envelope(ReversePath(mailbox), [Mailbox("bob", "example.net")]),
-        Envelope(ReversePath(None), [Mailbox("bob", "example.net"), mailbox]),
+        Envelope.of(ReversePath(mailbox), [Mailbox("bob", "example.net")]),
+        Envelope.of(ReversePath(None), [Mailbox("bob", "example.net"), mailbox]),
     ):
         with pytest.raises(CommandError, match="control characters"):
             session.begin(envelope, [MESSAGE])

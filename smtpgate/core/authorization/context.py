@@ -13,7 +13,6 @@ from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import Submission
 from smtpgate.core.policy import Context
 
-ACTION: Final = "ses:SendRawEmail"
 _API_VERSION: Final = "2"  # what SMTP counts as, by the SES developer guide
 
 
@@ -53,10 +52,8 @@ def submission_context(submission: Submission, region: str) -> Context:
     envelope, client = submission.envelope, submission.client
     context = {
         **principal_context(submission.principal, region),
-        **circumstances(
-            submission.received_at, client.address, is_encrypted=bool(client.tls_version)
-        ),
-        "ses:recipients": recipient_values(envelope.recipients),
+        **circumstances(submission.received_at, client.address, is_encrypted=client.is_tls),
+        "ses:recipients": recipient_values(envelope.mailboxes),
     }
     if envelope.reverse_path.mailbox is not None:
         context["ses:feedbackaddress"] = (str(envelope.reverse_path.mailbox),)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, Literal
 
 from smtpgate.core.address import Mailbox
-from smtpgate.core.authorization.context import ACTION, author_context
+from smtpgate.core.authorization.context import author_context
 from smtpgate.core.authorization.roles import (
     Authorization,
     Denial,
@@ -158,7 +158,7 @@ def _access(
     return possible_access(
         Request(
             Caller(principal.account.id, principal.arn, principal.is_root),
-            ACTION,
+            question.action,
             str(identity.arn),
             {**context, "aws:resourceaccount": (identity.owner_id,)},
         ),

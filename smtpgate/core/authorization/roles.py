@@ -27,7 +27,7 @@ from typing import Final, Literal
 from smtpgate.core.account import Principal
 from smtpgate.core.address import Mailbox
 from smtpgate.core.arn import IdentityArn
-from smtpgate.core.authorization.context import ACTION, author_context
+from smtpgate.core.authorization.context import author_context
 from smtpgate.core.events import Role, UsedIdentity
 from smtpgate.core.identity import Identity, covers, names_covering
 from smtpgate.core.message.author import Author
@@ -68,6 +68,7 @@ class Question:
     """
 
     principal: Principal
+    action: str
     intent: SendingIntent
     reverse_path: Mailbox | None
     authors: tuple[Author, ...]
@@ -158,7 +159,7 @@ class _Judge:
         return evaluate(
             Request(
                 self.caller,
-                ACTION,
+                self.question.action,
                 str(identity.arn),
                 {**context, "aws:resourceaccount": (identity.owner_id,)},
             ),
@@ -300,7 +301,7 @@ def _served(role: _RoleAddress, judge: _Judge) -> _Served:
     except Denial as denial:
         own = arn.account_id == judge.question.principal.account.id
         if not own and (found is None or not judge.is_named_by(found)):
-            denial.shown = _shown_to_strangers(judge.question.principal, arn)
+            denial.shown = _shown_to_strangers(judge.question, arn)
         raise
 
 
@@ -312,13 +313,13 @@ def _passed(identity: Identity, how: How, role: _RoleAddress, judge: _Judge) -> 
     _must_not_be_paused(concerned, used)
     decision = judge.decide(identity, role)
     if decision.outcome is not Outcome.ALLOW:
-        raise _access_denied(question.principal, identity, decision, used)
+        raise _access_denied(question, identity, decision, used)
     return _Served(identity, used, decision, concerned)
 
 
-def _shown_to_strangers(principal: Principal, arn: IdentityArn) -> Reject:
+def _shown_to_strangers(question: Question, arn: IdentityArn) -> Reject:
     """The one refusal for senders that no Allow names: nothing in it is of the identity."""
-    asked = {"user": principal.arn, "action": ACTION, "resource": arn}
+    asked = {"user": question.principal.arn, "action": question.action, "resource": arn}
     return Reject.of(MASKED_REASON, MASKED_DETAIL, **asked)
 
 
@@ -409,7 +410,7 @@ def _inferred(others: Sequence[Identity], role: _RoleAddress, judge: _Judge) -> 
             denial.identities = (used,)
             raise denial
         if denial is None and judge.is_named_by(identity):
-            denial = _access_denied(question.principal, identity, decision, used)
+            denial = _access_denied(question, identity, decision, used)
     if denial is not None:
         raise denial
     detail = f"no identity of account {question.principal.account.id} covers {role.mailbox}"
@@ -422,14 +423,14 @@ def _not_verified(role: _RoleAddress, question: Question, detail: str) -> Denial
 
 
 def _access_denied(
-    principal: Principal, identity: Identity, decision: Decision, used: UsedIdentity
+    question: Question, identity: Identity, decision: Decision, used: UsedIdentity
 ) -> Denial:
     miss = decision.nearest_miss
     denial = Denial.of(
         decision.outcome.value,
         "; ".join(decision.reasons) if miss is None else str(miss),
-        user=principal.arn,
-        action=ACTION,
+        user=question.principal.arn,
+        action=question.action,
         resource=identity.arn,
     )
     denial.decision, denial.identities = decision, (used,)

@@ -185,7 +185,6 @@ def submission_record(
     """What is kept of a submission, as far as it has come by now."""
     submission, principal = done.submission, done.submission.principal
     account, envelope = principal.account, submission.envelope
-    client = replace(submission.client, helo=submission.client.helo[:_MAX_TEXT])
     return Record(
         id=submission.message_id,
         received_at=submission.received_at,
@@ -196,13 +195,13 @@ def submission_record(
         reply=_shortened(done.reply),
         account_id=account.id,
         user_arn=principal.arn,
-        username=submission.access_key_id,
+        username=submission.client.access_key_id,
         organization_id=account.organization_id,
         tags=principal.tags,
-        client=client,
+        client=_kept(submission.client),
         reverse_path=envelope.reverse_path.mailbox,
         recipients=len(envelope.recipients),
-        forward_paths=tuple(envelope.recipients) if keep_recipients else None,
+        forward_paths=envelope.mailboxes if keep_recipients else None,
         octets=len(submission.message),
         subject=_subject(done.header) if keep_subject and done.header else None,
         intent=done.intent or _NO_INTENT,
@@ -236,10 +235,10 @@ def mail_record(event: MailRefused) -> Record:
         reply=_shortened(event.reply),
         account_id=principal.account.id,
         user_arn=principal.arn,
-        username=event.access_key_id,
+        username=event.client.access_key_id,
         organization_id=principal.account.organization_id,
         tags=principal.tags,
-        client=replace(event.client, helo=event.client.helo[:_MAX_TEXT]),
+        client=_kept(event.client),
         limits=_limits(event.charges, ()),
     )
 
@@ -265,11 +264,16 @@ def login_record(event: AuthFailed, record_id: str) -> Record:
         done_at=event.at,
         outcome="refused",
         reason=event.reason,
-        detail="; ".join(f"{key}: {value}" for key, value in event.facts.items())[:_MAX_TEXT],
         reply=CATALOGUE["auth-invalid"],
         username=event.username[:_MAX_TEXT],
-        client=replace(event.client, helo=event.client.helo[:_MAX_TEXT]),
+        client=_kept(event.client),
     )
+
+
+def _kept(client: Client) -> Client:
+    """The client without what the record has in fields of its own."""
+    smtp = replace(client.smtp, helo=client.smtp.helo[:_MAX_TEXT])
+    return replace(client, access_key_id="", account_id="", smtp=smtp)
 
 
 def _shortened(reply: Reply | None) -> Reply | None:

@@ -132,10 +132,12 @@ def _who(record: Record) -> Iterator[str]:
 
 def _whence(record: Record) -> Iterator[str]:
     client, at = record.client, record.received_at
-    tls = f"with {client.tls_version}" if client.tls_version else "without TLS"
+    version = client.smtp.tls_version
+    tls = f"with {version}" if version else "without TLS"
     yield (
         f"It came {at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03}Z from {client.address} "
-        f"({client.helo or 'no EHLO'}), by {client.protocol} {tls}, listener {client.listener}."
+        f"({client.smtp.helo or 'no EHLO'}), by {client.protocol} {tls}, "
+        f"listener {client.listener}."
     )
 
 

@@ -1,29 +1,56 @@
 """One submission as the doors hand it over: who, from where, for whom, and the octets."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv6Address, IPv6Network
-from typing import Final
+from typing import Final, Literal, Self
 
 from smtpgate.core.account import Principal, SendingLimits
 from smtpgate.core.address import Mailbox, ReversePath
 
 # RFC 6177 §2: a site has at least so much, and each of its hosts can use all of it.
 _IPV6_PREFIX: Final = 64
+# What policies call the request of the SMTP door.
+SEND_RAW_EMAIL: Final = "ses:SendRawEmail"
+Notify = Literal["NEVER", "SUCCESS", "FAILURE", "DELAY"]
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
-    """Who is at the other end of the connection."""
+class SmtpFacts:
+    """What only the SMTP door knows of a client.
 
-    address: str
-    helo: str
-    listener: str
-    protocol: str
+    ``helo`` is the name that the client gave, ``mechanism`` the one of AUTH by which it logged
+    in, and ``proxy`` the address of the proxy that named the client.
+    """
+
+    helo: str = ""
     tls_version: str | None = None
     tls_cipher: str | None = None
+    mechanism: str = ""
+    proxy: str = ""
+
+
+_NO_SMTP: Final = SmtpFacts()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """The other end of a connection, as every door knows it.
+
+    ``protocol`` is the word for it in a Received field. The access key and its account are
+    those of the login, and empty before it.
+    """
+
+    address: str
+    port: int = 0
+    listener: str
+    protocol: str
+    is_tls: bool = False
     session_id: str = ""
+    access_key_id: str = ""
+    account_id: str = ""
+    smtp: SmtpFacts = _NO_SMTP
 
 
 def network_of_client(address: str) -> str:
@@ -40,20 +67,49 @@ def network_of_client(address: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Recipient:
+    """One forward-path with its delivery options (RFC 3461 §4.1, §4.2).
+
+    No door offers DSN yet, so both options are absent.
+    """
+
+    mailbox: Mailbox
+    notify: frozenset[Notify] = frozenset()
+    orcpt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Envelope:
     """Reverse-path and forward-paths; not the header (RFC 5321 §2.3.1)."""
 
     reverse_path: ReversePath
-    recipients: Sequence[Mailbox]
+    recipients: Sequence[Recipient]
     smtputf8: bool = False
     body_8bit: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        reverse_path: ReversePath,
+        mailboxes: Iterable[Mailbox],
+        *,
+        smtputf8: bool = False,
+        body_8bit: bool = False,
+    ) -> Self:
+        """An envelope whose recipients have no delivery options."""
+        return cls(reverse_path, tuple(map(Recipient, mailboxes)), smtputf8, body_8bit)
+
+    @property
+    def mailboxes(self) -> tuple[Mailbox, ...]:
+        """The recipients without their options."""
+        return tuple(recipient.mailbox for recipient in self.recipients)
 
     @property
     def needs_smtputf8(self) -> bool:
         """Whether an address of it cannot be written in ASCII (RFC 6531 §3.2)."""
         sender = self.reverse_path.mailbox
         return (sender is not None and not sender.is_ascii) or not all(
-            recipient.is_ascii for recipient in self.recipients
+            recipient.mailbox.is_ascii for recipient in self.recipients
         )
 
 
@@ -61,14 +117,15 @@ class Envelope:
 class Submission:
     """A whole message with its envelope, by an authenticated principal, not yet decided on.
 
-    ``message`` is not dot-stuffed; ``message.bare_lf`` says whether the door has made its line
-    ends whole. ``key_limits`` are the access key's own.
+    ``action`` is what policies call the request of this door. ``message`` is not dot-stuffed;
+    ``message.bare_lf`` says whether the door has made its line ends whole. ``key_limits`` are
+    the access key's own.
     """
 
     message_id: str
     principal: Principal
-    access_key_id: str
     client: Client
+    action: str
     envelope: Envelope
     message: bytes
     received_at: datetime

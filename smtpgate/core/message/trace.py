@@ -47,12 +47,13 @@ def received_field(
     if mask_client:
         words = ["from localhost"]
     else:
-        helo = _UNSAFE.sub("?", client.helo)[:_MAX_HELO] or "unknown"
+        helo = _UNSAFE.sub("?", client.smtp.helo)[:_MAX_HELO] or "unknown"
         words = [f"from {helo}", f"([{_literal(client.address)}])"]
     words += [f"by {hostname}", f"with {client.protocol}"]  # RFC 3848 names the protocols
     words.append(f"id {message_id}")
-    if client.tls_cipher is not None and client.tls_cipher.startswith("TLS_"):
-        words.append(f"tls {_UNSAFE.sub('?', client.tls_cipher)}")  # RFC 8314 §4.3
+    cipher = client.smtp.tls_cipher
+    if cipher is not None and cipher.startswith("TLS_"):
+        words.append(f"tls {_UNSAFE.sub('?', cipher)}")  # RFC 8314 §4.3
     words[-1] += ";"
     words.append(_date(now))
     return Field(b"received", _folded("Received:", words).encode("ascii"))

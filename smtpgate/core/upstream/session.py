@@ -143,7 +143,7 @@ class UpstreamSession:
             raise CommandError("a transaction needs a recipient")
         octets = sum(map(len, message))
         commands = [(Due.MAIL, mail_command(envelope, octets, self.extensions))]
-        commands += [(Due.RCPT, rcpt_command(mailbox)) for mailbox in envelope.recipients]
+        commands += [(Due.RCPT, rcpt_command(mailbox)) for mailbox in envelope.mailboxes]
         self._envelope, self._message = envelope, message
         self._is_untouched = True
         self.state, self._steps = State.BUSY, []
@@ -381,8 +381,8 @@ class UpstreamSession:
         return self._answered_with(refusal)
 
     def _answered_with(self, reply: Reply) -> Answered:
-        recipients = self._envelope.recipients if self._envelope and self._replies else ()
-        entries = map(RecipientReply, recipients, self._replies)
+        mailboxes = self._envelope.mailboxes if self._envelope and self._replies else ()
+        entries = map(RecipientReply, mailboxes, self._replies)
         return Answered(self._terms.name, reply, tuple(entries))
 
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from smtpgate.core.account import Principal
 from smtpgate.core.authorization import Known, more_specific
-from smtpgate.core.authorization.context import ACTION, author_context, principal_context
+from smtpgate.core.authorization.context import author_context, principal_context
 from smtpgate.core.identity import Identity, covers, names_covering
 from smtpgate.core.message.author import Author
+from smtpgate.core.message.envelope import SEND_RAW_EMAIL
 from smtpgate.core.policy import Caller, Context, Determining, Request
 from smtpgate.core.policy.access import Access, Clause, possible_access
 
@@ -56,7 +57,7 @@ def _access(
     caller = Caller(principal.account.id, principal.arn, principal.is_root)
     context = _context(principal, identity, author, region)
     return possible_access(
-        Request(caller, ACTION, str(identity.arn), context),
+        Request(caller, SEND_RAW_EMAIL, str(identity.arn), context),
         identity_policies=identity.policies,
         user_policies=principal.policies,
         more_specific=[(str(other.arn), other.policies) for other in specific],

@@ -18,7 +18,7 @@ from smtpgate.core.authorization.context import submission_context
 from smtpgate.core.authorization.reports import authorize_message
 from smtpgate.core.history.record import Record
 from smtpgate.core.identity import Identity
-from smtpgate.core.message.envelope import Envelope, Submission
+from smtpgate.core.message.envelope import SEND_RAW_EMAIL, Envelope, Submission
 from smtpgate.core.policy import Outcome, Policy
 
 ALLOWED: Final = "allowed"
@@ -181,14 +181,15 @@ def _question(
     submission = Submission(
         message_id=record.id,
         principal=principal,
-        access_key_id=record.username,
         client=record.client,
-        envelope=Envelope(ReversePath(record.reverse_path), record.forward_paths or ()),
+        action=SEND_RAW_EMAIL,
+        envelope=Envelope.of(ReversePath(record.reverse_path), record.forward_paths or ()),
         message=b"",
         received_at=record.received_at,
     )
     return Question(
         principal=principal,
+        action=submission.action,
         intent=record.intent,
         reverse_path=record.reverse_path,
         authors=record.authors,

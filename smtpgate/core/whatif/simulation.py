@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from smtpgate.core.arn import ArnError, IdentityArn, is_account_id, root_arn, user_arn
-from smtpgate.core.authorization.context import ACTION
+from smtpgate.core.message.envelope import SEND_RAW_EMAIL
 from smtpgate.core.policy import (
     Caller,
     Context,
@@ -187,7 +187,7 @@ class _Reader:
             caller,
             user_name,
             identity_arn,
-            self._text(value.get("action"), "action") or ACTION,
+            self._text(value.get("action"), "action") or SEND_RAW_EMAIL,
             self._documents(value.get("identity_policies"), "identity_policies"),
             self._documents(value.get("user_policies"), "user_policies"),
             context,

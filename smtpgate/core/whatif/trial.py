@@ -25,16 +25,15 @@ from smtpgate.core.authorization import (
     authorize,
     identity_names,
 )
-from smtpgate.core.authorization.context import ACTION, submission_context
+from smtpgate.core.authorization.context import submission_context
 from smtpgate.core.events import UsedIdentity
 from smtpgate.core.message.author import Author
-from smtpgate.core.message.envelope import Client, Envelope, Submission
+from smtpgate.core.message.envelope import SEND_RAW_EMAIL, Client, Envelope, Submission
 from smtpgate.core.message.intent import SendingIntent
 from smtpgate.core.policy import Context, Decision, Determining, Outcome
 from smtpgate.core.policy.values import read_instant
 
 _LOOPBACK: Final = "127.0.0.1"
-_TLS: Final = "TLSv1.3"
 _NANO: Final = 10**9
 _ZERO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FROM: Final = "ses:fromaddress"
@@ -103,6 +102,7 @@ class Trial:
             return TrialResult(Outcome.IMPLICIT_DENY, (reason or "the account is paused",))
         question = Question(
             principal=self.principal,
+            action=SEND_RAW_EMAIL,
             intent=self.intent,
             reverse_path=self.reverse_path,
             authors=self.authors,
@@ -126,9 +126,9 @@ class Trial:
         submission = Submission(
             message_id="",
             principal=self.principal,
-            access_key_id="",
-            client=Client(_LOOPBACK, "", "", "ESMTPSA", tls_version=_TLS),
-            envelope=Envelope(ReversePath(self.reverse_path), self.recipients),
+            client=Client(address=_LOOPBACK, listener="", protocol="ESMTPSA", is_tls=True),
+            action=SEND_RAW_EMAIL,
+            envelope=Envelope.of(ReversePath(self.reverse_path), self.recipients),
             message=b"",
             received_at=self.at,
         )
@@ -152,7 +152,7 @@ def trial_of(
     context: Context,
     *,
     now: datetime,
-    action: str = ACTION,
+    action: str = SEND_RAW_EMAIL,
     absent: frozenset[str] = frozenset(),
 ) -> Trial:
     """The trial that keys of a request context describe, in lower case. Raises TrialError.
@@ -161,8 +161,8 @@ def trial_of(
     ``ses:FeedbackAddress``, or the From address, or nobody when that key is ``absent``.
     """
     reader = _Reader(context)
-    if action.lower() != ACTION.lower():
-        reader.problems.append(f"action: the gate checks {ACTION} alone, not {action}")
+    if action.lower() != SEND_RAW_EMAIL.lower():
+        reader.problems.append(f"action: the gate checks {SEND_RAW_EMAIL} alone, not {action}")
     authors = reader.authors()
     feedback = reader.mailboxes(_FEEDBACK)
     if len(feedback) > 1:

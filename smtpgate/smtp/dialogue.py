@@ -1,0 +1,220 @@
+"""The state of a session that its commands share, and how a command is refused.
+
+Commands are functions of a dialogue and their argument: ``auth`` and ``transaction`` have
+those with subjects of their own, ``session`` the others and the table of all.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from smtpgate.core.account import AccessKey
+from smtpgate.core.address import Mailbox
+from smtpgate.core.events import BudgetExhausted, CommandRefused, Event, HandshakeFailed
+from smtpgate.core.limits.budget import BudgetName
+from smtpgate.core.message.envelope import Client, Recipient, SmtpFacts
+from smtpgate.core.reply import CATALOGUE, Reply, reply_of
+from smtpgate.smtp.command import MailCommand
+from smtpgate.smtp.door import Door
+from smtpgate.smtp.handshake import handshake_problem
+from smtpgate.smtp.protocol import GateProtocol, OutOfBudget
+from smtpgate.smtp.sockets import Place
+
+# The replies of every transaction, in wire form.
+WIRE: Final = {
+    name: CATALOGUE[name].wire() for name in ("ok", "sender-ok", "recipient-ok", "start-data")
+}
+
+
+class SessionOwner(Protocol):
+    """The listener, as its sessions see it."""
+
+    def enter(self, session: "Dialogue") -> None:
+        """The session has begun."""
+
+    def leave(self, session: "Dialogue") -> None:
+        """The session's socket is closed."""
+
+
+@dataclass(slots=True)
+class Transaction:
+    """A mail transaction: MAIL began it; RSET or the end of DATA ends it (RFC 5321 §3.3).
+
+    ``refused`` are the recipients that the upstream refused at an earlier try, and the client
+    asked for again.
+    """
+
+    key: AccessKey
+    mail: MailCommand
+    recipients: dict[Mailbox, Recipient] = field(default_factory=dict)
+    refused: dict[Mailbox, None] = field(default_factory=dict)
+
+    @property
+    def account_id(self) -> str:
+        """The account that sends."""
+        return self.key.principal.account.id
+
+
+@dataclass(slots=True)
+class Spent:
+    """What a client has used of its budgets since its last accepted message."""
+
+    errors: int = 0
+    junk_commands: int = 0
+    excess_recipients: int = 0
+
+
+class Dialogue(GateProtocol):
+    """One client's session: EHLO, TLS and AUTH state, and the transaction in progress."""
+
+    def __init__(self, door: Door, owner: SessionOwner, peer: Client, place: Place) -> None:
+        super().__init__(
+            door.config,
+            hostname=door.hostname,
+            tasks=door.tasks,
+            loop=asyncio.get_running_loop(),
+            clock=door.clock,
+        )
+        self.door = door
+        self.place = place
+        self.owner = owner
+        self.helo = ""
+        self.is_esmtp = False
+        self.mechanism = ""
+        self.key: AccessKey | None = None
+        self.auth_failures = 0
+        self.transaction: Transaction | None = None
+        self.is_submitting = False
+        self.spent = Spent()
+        self.max_junk_commands = door.config.max_junk_commands
+        self.excused = 0  # commands out of sequence that are no errors of the client's
+        self.verb = ""  # of the command that is obeyed
+        self._peer = peer
+        self._session_id = door.new_session_id()
+        self._client: Client | None = None
+        self._has_tls_failed = False
+
+    # -- facts ---------------------------------------------------------------------------------
+
+    @property
+    def client(self) -> Client:
+        """The client, with all that is known of it by now."""
+        if self._client is None:
+            self._client = self._described()
+        return self._client
+
+    def forget_client(self) -> None:
+        """Something about the client has changed."""
+        self._client = None
+
+    @property
+    def client_address(self) -> str:
+        """The client's address, from its proxy where there is one."""
+        return self._peer.address
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return self.transaction is not None
+
+    @property
+    def max_octets(self) -> int:
+        """The largest message: the gate's bound, or the upstream's where that is smaller."""
+        bound, upstream = self.door.max_message_octets, self.door.upstream.max_octets
+        return bound if upstream is None else min(bound, upstream)
+
+    @property
+    def may_start_tls(self) -> bool:
+        """Whether STARTTLS is offered."""
+        return self.door.config.tls == "starttls" and not self.is_tls
+
+    @property
+    def may_authenticate(self) -> bool:
+        """Whether AUTH is offered."""
+        return self.is_tls or self.door.config.allow_plaintext_auth
+
+    def _described(self) -> Client:
+        cipher = self._wire.get_extra_info("cipher")
+        key, peer = self.key, self._peer
+        return Client(
+            address=peer.address,
+            port=peer.port,
+            listener=peer.listener,
+            # RFC 3848: S for TLS, A for AUTH.
+            protocol="ESMTP" + ("S" if cipher else "") + ("A" if key else ""),
+            is_tls=bool(cipher),
+            session_id=self._session_id,
+            access_key_id="" if key is None else key.id,
+            account_id="" if key is None else key.principal.account.id,
+            smtp=SmtpFacts(
+                helo=self.helo,
+                tls_version=cipher[1] if cipher else None,
+                tls_cipher=cipher[0] if cipher else None,
+                mechanism=self.mechanism,
+                proxy=peer.smtp.proxy,
+            ),
+        )
+
+    # -- refusals and budgets ------------------------------------------------------------------
+
+    def refuse(self, reply: Reply, *, has_event: bool = False) -> None:
+        """Answer a command with a refusal: every refusal of the session goes through here.
+
+        Verdicts on messages are the pipeline's. A refusal is one event; ``has_event`` says that
+        it had one of its own.
+        """
+        self.reply(reply)
+        if not has_event:
+            now = self.door.clock.now()
+            self.publish(CommandRefused(self.client, now, self.verb or "other", reply))
+
+    def note_error(self, reply: Reply, *, has_event: bool = False) -> None:
+        """Refuse a command for the client's own fault. Raises OutOfBudget."""
+        self.refuse(reply, has_event=has_event)
+        self.count_error()
+
+    def bad_sequence(self, problem: str) -> None:
+        """Refuse a command that may not come now."""
+        reply = reply_of("bad-sequence", problem=problem)
+        if self.excused:
+            self.excused -= 1
+            self.refuse(reply)
+        else:
+            self.note_error(reply)
+
+    def count_error(self) -> None:
+        """Count an error of the client. Raises OutOfBudget."""
+        self.spent.errors += 1
+        if self.spent.errors >= self.door.config.max_errors:
+            raise OutOfBudget("errors")
+
+    def count_junk(self) -> None:
+        """Count a command that brings no message nearer."""
+        self.spent.junk_commands += 1
+        over = self.spent.junk_commands - self.max_junk_commands
+        if over > 0:
+            self.count_over("junk-commands", over)
+
+    def count_over(self, budget: BudgetName, over: int) -> None:
+        """Beyond the budget, each one counts as an error."""
+        if over == 1:
+            self.note_exhausted(budget)
+        if over > 0:
+            self.count_error()
+
+    # -- events --------------------------------------------------------------------------------
+
+    def publish(self, event: Event) -> None:
+        """Hand an event to the log, the metrics and the journal."""
+        self.door.events.publish(event)
+
+    def note_exhausted(self, budget: BudgetName) -> None:
+        """The client has used up a budget."""
+        self.publish(BudgetExhausted(self.client, self.door.clock.now(), budget))
+
+    def note_tls_failed(self, error: Exception) -> None:
+        """Publish why TLS failed, once: a handshake that failed ends the connection too."""
+        if not self._has_tls_failed:
+            self._has_tls_failed = True
+            problem = handshake_problem(error)
+            self.publish(HandshakeFailed(self.client, self.door.clock.now(), problem))

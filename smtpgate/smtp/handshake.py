@@ -1,0 +1,38 @@
+"""Why TLS handshakes fail, as one of a few reasons."""
+
+import ssl
+from typing import Final
+
+from smtpgate.core.events import HandshakeProblem
+
+# OpenSSL's reasons, by a part of their names.
+_PROBLEMS: Final[tuple[tuple[str, HandshakeProblem], ...]] = (
+    ("HTTP_REQUEST", "no-tls"),
+    ("WRONG_VERSION_NUMBER", "no-tls"),
+    ("UNKNOWN_PROTOCOL", "no-tls"),
+    ("PACKET_LENGTH_TOO_LONG", "no-tls"),
+    ("RECORD_LAYER_FAILURE", "no-tls"),
+    ("PROTOCOL_VERSION", "old-version"),
+    ("UNSUPPORTED_PROTOCOL", "old-version"),
+    ("VERSION_TOO_LOW", "old-version"),
+    ("UNKNOWN_CA", "certificate-refused"),
+    ("CERTIFICATE", "certificate-refused"),
+    ("SHARED_CIPHER", "no-cipher"),
+    ("NO_SUITABLE", "no-cipher"),
+    ("HANDSHAKE_FAILURE", "no-cipher"),
+    ("INSUFFICIENT_SECURITY", "no-cipher"),
+    ("UNEXPECTED_EOF", "hung-up"),
+)
+
+
+def handshake_problem(error: Exception | None) -> HandshakeProblem:
+    """The reason for which TLS failed."""
+    if error is None or isinstance(error, ConnectionError | EOFError):
+        return "hung-up"
+    if isinstance(error, TimeoutError):
+        return "too-slow"
+    reason = getattr(error, "reason", None) if isinstance(error, ssl.SSLError) else None
+    for part, problem in _PROBLEMS:
+        if part in (reason or ""):
+            return problem
+    return "other"
