@@ -52,6 +52,7 @@ from smtpgate.core.upstream import Answered, Delivery, InDoubt, NotSent
 from smtpgate.core.upstream.verdict import is_gates_own, refusal_of, worded
 from smtpgate.pacing import Pacer
 from smtpgate.ports import (
+    ClientGone,
     Clock,
     DeliveryAttempt,
     Directory,
@@ -113,9 +114,7 @@ class Pipeline:
         self._offload = offload
         self._on_error = on_error
 
-    async def submit(
-        self, submission: Submission, *, client_gone: asyncio.Future[None] | None = None
-    ) -> Reply:
+    async def submit(self, submission: Submission, *, client_gone: ClientGone = None) -> Reply:
         """Carry one message through and return the reply with the verdict; never raises Reject.
 
         When ``client_gone`` is done the client has left: a message that waits is not sent then.
@@ -135,9 +134,7 @@ class Pipeline:
             await self._conclude(done)
         return done.reply
 
-    async def _carry(
-        self, done: SubmissionDone, client_gone: asyncio.Future[None] | None
-    ) -> Reply:
+    async def _carry(self, done: SubmissionDone, client_gone: ClientGone) -> Reply:
         with self._timed("message", done):
             message = await self._read(done)
         with self._timed("authorization", done):
@@ -224,11 +221,11 @@ class Pipeline:
         self,
         authorization: Authorization,
         done: SubmissionDone,
-        client_gone: asyncio.Future[None] | None,
+        client_gone: ClientGone,
     ) -> Reservation | None:
-        """Count the recipients against the sender's own account, whoever owns the identity.
+        """Count the recipients against the limits of the sender's own account.
 
-        And against the limits within it. Over a rate the message waits for its turn.
+        Whichever account owns the identity. Over a rate the message waits for its turn.
         """
         submission = done.submission
         done.charges = charges_of(
@@ -297,7 +294,7 @@ class Pipeline:
         message: ReadMessage,
         signed: list[bytes | memoryview],
         done: SubmissionDone,
-        client_gone: asyncio.Future[None] | None,
+        client_gone: ClientGone,
     ) -> None:
         """Carry out one upstream transaction; its verdict is the message's. Raises Reject."""
         # 8-bit header octets of a client that did not declare SMTPUTF8 are old habit, and pass

@@ -1,7 +1,7 @@
 """What the path of a message needs from the world: one Protocol each.
 
-Adapters implement these and nothing else is asked of them. Every lookup is by key, so that a
-port over a database costs a query and one over memory costs none.
+Adapters implement these, and the path needs nothing else of them. Every lookup is by key, so
+that a port over a database costs a query and one over memory costs none.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from smtpgate.core.upstream import Answered, Delivery, InDoubt
 
 
 class DirectoryUnavailableError(Exception):
-    """The directory cannot be asked now, and what it last said is too old to use."""
+    """The directory cannot be reached now, and its last answer is too old to use."""
 
 
 class LedgerUnavailableError(Exception):
@@ -79,41 +79,45 @@ class Ledger(Protocol):
     ) -> tuple[Crossing, ...]:
         """The upstream accepted, or may have accepted, that many: they stay counted.
 
-        The others are given back. Answers with the thresholds that are told of now. What the
-        store cannot be told now it is told when it is back, within the reservation's lease.
+        The others are given back. Returns the thresholds that are announced now. What cannot
+        be written now is written when the store is back, within the reservation's lease.
         """
 
     async def refund(self, reservation: Reservation, now: datetime) -> None:
         """Nothing was accepted: they are counted no longer.
 
-        What was settled stays as it is, and so does what the lease of has ended.
+        A reservation that was settled, or whose lease has ended, stays as it is.
         """
 
     async def check(self, charges: Sequence[Charge], now: datetime) -> None:
         """Raise LimitExceededError when a 24-hour quota has no room for even one recipient.
 
-        It counts nothing, and asks the store only about those that were full when last seen.
+        It counts nothing, and reads from the store only those that were full when last seen.
         """
 
     async def standings(self, charges: Sequence[Charge], now: datetime) -> tuple[Standing, ...]:
-        """How each charge stands, all as of one moment; nothing is counted.
+        """The use of each charge, all as of one moment; nothing is counted.
 
-        All charges are of one sending account. Who never sent has used nothing.
+        All charges are of one sending account. A subject that never sent has used nothing.
         """
 
     async def probe(self) -> datetime | None:
-        """Write to the store something that counts nothing: whether it could count now.
+        """Write to the store something that counts nothing, to see whether it could count now.
 
-        Answers with the time of the store's clock; ``None`` when it goes by this host's.
+        Returns the time of the store's clock; ``None`` when it goes by this host's.
         """
 
     async def close(self) -> None:
-        """Tell the store what it has not been told, and let go of it."""
+        """Write to the store what is still to be written, and close it."""
+
+
+# Done once the client of a message has left; nobody looks when it is ``None``.
+ClientGone = asyncio.Future[None] | None
 
 
 @dataclass(slots=True, eq=False)
 class DeliveryAttempt:
-    """A message on its way to the upstream: for whom it is sent, and how far it came.
+    """A message on its way to the upstream: its sender, and how far it came.
 
     ``account_id`` is the account that sends it, and ``from_identity`` the ARN of the identity
     that serves From; mail of the gate itself has neither. ``client_gone`` is done when its
@@ -124,7 +128,7 @@ class DeliveryAttempt:
 
     account_id: str = ""
     from_identity: str = ""
-    client_gone: asyncio.Future[None] | None = None
+    client_gone: ClientGone = None
     certain: Answered | InDoubt | None = None
 
     @property

@@ -1,12 +1,12 @@
 """One connection to the upstream: a socket around the session that decides.
 
-A protocol of our own and no streams: the octets of a reply are handed to the session where
-they arrive, and whoever waits is woken once, for the outcome. One timer a connection watches
-over all its waits; it is moved only when it fires, because most waits end long before.
+A protocol of our own and no streams: the octets of a reply go to the session where they
+arrive, and the waiting task is woken once, for the outcome. One timer a connection serves all
+its waits; it is moved only when it fires, because most waits end long before.
 
-The write buffer is kept empty (``_LIMITS``): while the transport holds octets back it tells us
-to pause, and the last octets of a message are among them. So a connection that breaks while we
-are paused has not sent the final dot, and nothing is in doubt.
+The write buffer is kept empty (``_LIMITS``): while the transport buffers octets it pauses us,
+and the last octets of a message are among them. So a connection that breaks while we are paused
+has not sent the final dot, and nothing is in doubt.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ from smtpgate.ports import DeliveryAttempt
 _ONE_WRITE_OCTETS: Final = 64 * 1024
 _CHUNK_OCTETS: Final = 260 * 1024  # one piece, with the header block or the final dot
 _LIMITS: Final = {"high": 1, "low": 0}  # octets; at 0 a TLS transport would pause for nothing
-_GOODBYE_S: Final = 2.0
+_QUIT_S: Final = 2.0
 
 
 class StaleConnectionError(UpstreamUnavailableError):
@@ -50,9 +50,9 @@ class StaleConnectionError(UpstreamUnavailableError):
 class Connection(asyncio.Protocol):
     """One connection, good for one transaction after another.
 
-    Times of the event loop are meant by ``deadline``: no wait goes beyond it. ``on_closed``
-    hears once that the connection can be used no more. ``messages`` counts transactions, and
-    ``idle_since`` is for whoever keeps the connection.
+    ``deadline`` is in the event loop's time: no wait goes beyond it. ``on_closed`` is called
+    once, when the connection cannot be used any more. ``messages`` counts transactions, and
+    ``idle_since`` is for the pool.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport  # from connection_made on, before which none waits
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._is_dropped = False
-        self._news: Step | None = None
+        self._result: Step | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._is_paused = False
         self._is_last_write = False
@@ -85,13 +85,13 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_ready(self) -> bool:
-        """Whether a transaction can begin: to be asked when it does, and not before.
+        """Whether a transaction can begin; to be checked when it does, and not before.
 
-        News that nobody took is the verdict on a message that was given up.
+        A result that nobody took is the verdict on a message that was given up.
         """
         return (
             self._session.state is State.READY
-            and self._news is None
+            and self._result is None
             and not self._transport.is_closing()
         )
 
@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
         return self._session.max_octets
 
     async def become_ready(self, context: ssl.SSLContext | None, server_name: str) -> None:
-        """Wait for the greeting, EHLO, TLS and login; raises what is wrong with them.
+        """Wait for the greeting, EHLO, TLS and login. Raises UpstreamUnavailableError.
 
         A failed TLS handshake is raised as the OSError that it is.
         """
@@ -144,11 +144,11 @@ class Connection(asyncio.Protocol):
         return cast("Done", step).delivery
 
     async def quit(self) -> None:
-        """Take leave, without waiting long for the answer."""
+        """Send QUIT, without waiting long for the answer."""
         if self.is_ready:
             for step in self._session.quit():
                 self._transport.write(cast("Send", step).octets)
-            await asyncio.wait([self._gone], timeout=_GOODBYE_S)
+            await asyncio.wait([self._gone], timeout=_QUIT_S)
         self.abort()
 
     def abort(self) -> None:
@@ -158,7 +158,7 @@ class Connection(asyncio.Protocol):
     # -- what the event loop calls -------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to listen; the server speaks first."""
+        """Wait for the greeting; the server speaks first."""
         self._use(cast("asyncio.Transport", transport))
         # A message is one write, and its last segment must not wait for an acknowledgement.
         endpoint = transport.get_extra_info("socket")
@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
         self._carry_out(steps)
 
     def eof_received(self) -> None:
-        """The server will say no more."""
+        """The server sends no more."""
         self._carry_out(self._session.hung_up("it hung up"))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -194,7 +194,7 @@ class Connection(asyncio.Protocol):
             self._gone.set_result(None)
 
     def pause_writing(self) -> None:
-        """Octets are held back."""
+        """The transport buffers octets."""
         self._is_paused = True
 
     def resume_writing(self) -> None:
@@ -209,7 +209,7 @@ class Connection(asyncio.Protocol):
     def _cut_short(self) -> Answered | InDoubt | None:
         """Drop the connection; what is certain of the transaction that nobody waits for."""
         self.abort()
-        return self._news.delivery if isinstance(self._news, Done) else None
+        return self._result.delivery if isinstance(self._result, Done) else None
 
     def _use(self, transport: asyncio.Transport) -> None:
         transport.set_write_buffer_limits(**_LIMITS)
@@ -241,7 +241,7 @@ class Connection(asyncio.Protocol):
             elif isinstance(step, SendMessage) and step.octets <= _ONE_WRITE_OCTETS:
                 self._write_last(b"".join(step.pieces))
             else:
-                self._news = step
+                self._result = step
                 self._expires_at = None
                 self._wake()
         if self._session.state is State.CLOSED and not self._is_dropped:
@@ -250,7 +250,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     async def _stream(self, pieces: Iterable[Octets]) -> None:
-        """Send a large message chunk by chunk; between them others have their turn."""
+        """Send a large message chunk by chunk; between them other sessions run."""
         for chunk, is_last in _chunks(pieces):
             if is_last:
                 self._write_last(chunk)
@@ -258,17 +258,17 @@ class Connection(asyncio.Protocol):
                 self._transport.write(chunk)
                 self._watch(self._config.data_timeout_s)
                 await asyncio.sleep(0)
-            while self._is_paused and self._news is None:
+            while self._is_paused and self._result is None:
                 await self._woken()
-            if self._news is not None:  # the server would not have it all, or is gone
+            if self._result is not None:  # the server refused the rest, or is gone
                 return
 
     def _write_last(self, octets: bytes) -> None:
-        """Write what ends with the final dot, and note whether it left."""
+        """Write the octets that end with the final dot, and note whether they left."""
         self._is_last_write = True
         self._transport.write(octets)
         self._watch(self._config.data_timeout_s)
-        # A transport that is closing could not write, and one that paused us holds octets back.
+        # A transport that is closing could not write, and one that paused us buffers octets.
         if not self._is_paused and not self._transport.is_closing():
             self._message_sent()
 
@@ -277,10 +277,10 @@ class Connection(asyncio.Protocol):
         self._session.message_sent()
 
     async def _next(self) -> Step:
-        """The next step that is not the protocol's own; raises the error of a failure."""
-        while self._news is None:
+        """The next step that is not the protocol's own. Raises UpstreamUnavailableError."""
+        while self._result is None:
             await self._woken()
-        step, self._news = self._news, None
+        step, self._result = self._result, None
         if isinstance(step, Failed):
             if step.is_stale:
                 raise StaleConnectionError(str(step.error))
@@ -334,7 +334,7 @@ def _is_loopback(peer: object) -> bool:
 
 
 def reason_of(error: Exception) -> str:
-    """What went wrong with a connection, in words that name no address of ours."""
+    """Why a connection failed, in words that name no address of ours."""
     match error:
         case ssl.SSLCertVerificationError():
             return f"certificate not accepted: {_plain(error.verify_message)}"

@@ -1,8 +1,8 @@
-"""How many connections the upstream lets us have: configured, and learned from refusals.
+"""How many connections the upstream allows: configured, and learned from refusals.
 
 Servers bound the connections of a client and answer 421 to one more (RFC 5321 §3.1 allows a
-refusal at the greeting). Once one was refused while others worked, those are the limit for a
-while. Then one more is tried at a time, and each that is taken raises it.
+refusal at the greeting). Once one is refused while others work, their number is the limit for a
+while. Then one more is tried at a time, and each that is accepted raises the limit.
 """
 
 from typing import Final
@@ -25,15 +25,15 @@ class ConnectionLimit:
         return self._learned + 1
 
     def refused(self, working: int, now: float) -> bool:
-        """One more was refused while so many worked; whether that is news."""
+        """One more was refused while so many worked; whether that lowers the limit."""
         before, self._learned = self._learned, min(max(working, 1), self._configured)
         self._until = now + _KEPT_S
         return self._learned < before
 
     def accepted(self, working: int) -> None:
-        """One was accepted, with which so many work."""
+        """One was accepted: so many work with it."""
         self._learned = min(max(self._learned, working), self._configured)
 
     def forget(self) -> None:
-        """None works, so there is nothing to learn from."""
+        """None works, so nothing can be learned."""
         self._learned = self._configured

@@ -1,12 +1,13 @@
-"""The addresses of the upstream's name, as this system resolves it, kept and asked for once.
+"""The addresses of the upstream's name, as this system resolves it; answers are kept.
 
-``getaddrinfo`` is asked, so that /etc/hosts and nsswitch.conf count as they do for every other
-program. It blocks, at worst for half a minute, and cannot be ended: each lookup has a thread of
-its own, and there is one lookup at a time, however many messages wait for it.
+``getaddrinfo`` resolves it, so that /etc/hosts and nsswitch.conf count as they do for every
+other program. It blocks, at worst for half a minute, and cannot be ended: each lookup has a
+thread of its own, and there is one lookup at a time, however many messages wait for it.
 
-An answer is used for a while without another look. After that the next connection asks again,
-and waits for that only a moment: while the resolver is slow or fails, the old answer serves on
-(as RFC 8767 has it for resolvers), for a day at most. That there is no such name is an answer.
+An answer is used for a while without another lookup. After that the next connection looks the
+name up again, and waits for that only a moment: while the resolver is slow or fails, the old
+answer stays in use (as RFC 8767 has it for resolvers), for a day at most. That there is no such
+name is an answer.
 """
 
 import asyncio
@@ -66,7 +67,7 @@ class Names:
         return await asyncio.shield(lookup)  # there is no such name any more
 
     def doubt(self) -> None:
-        """None of the addresses could be connected to: ask again at the next connection."""
+        """No address could be connected to: look the name up again at the next connection."""
         self._ask_again_at = 0.0
 
     def _begin(self, now: float) -> asyncio.Future[Sequence[Address]]:
@@ -104,7 +105,7 @@ class Names:
 
 
 def _literal(host: str, port: int) -> Sequence[Address]:
-    """What an address in numbers is, without a lookup; nothing for a name."""
+    """The address of a host in numbers, without a lookup; nothing for a name."""
     try:
         return socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST

@@ -1,11 +1,11 @@
 """The pool: connections to the upstream are few, kept, and handed out by turns.
 
-A connection used last is used first, so that those not needed grow old and are closed. A slot
-stands for one connection, open or being opened; there are ``max_connections``, or fewer while
-the server refuses more. A message that finds none free waits in line; the accounts take turns,
-each with its share (``Turns``), so nobody overtakes and nobody takes all.
+The connection that was used last is used first, so that those not needed grow old and are
+closed. A slot stands for one connection, open or being opened; there are ``max_connections``,
+or fewer while the server refuses more. A message that finds none free waits in line; the
+accounts take turns, each with its share (``Turns``), so that no account takes all.
 
-Whether a connection can be used is looked at when it is used: one that was ready when a waiter
+Whether a connection can be used is checked when it is used: one that was ready when a waiter
 got it may be closed when the waiter runs. A kept connection may also have died unseen. When it
 turns out dead before it answered anything, the transaction is tried once more on a fresh one;
 in no other case is anything sent twice.
@@ -30,15 +30,15 @@ from smtpgate.core.upstream import (
     recipient_limit,
 )
 from smtpgate.ports import Clock, DeliveryAttempt, Reading
-from smtpgate.relay.client import Client
 from smtpgate.relay.connection import Connection, StaleConnectionError
+from smtpgate.relay.connector import Connector
 from smtpgate.relay.limit import ConnectionLimit
 from smtpgate.relay.turns import Turns
 from smtpgate.tasks import TaskOwner
 
 _FACTS_KEPT_S: Final = 300.0
 _RECIPIENT_LIMIT_KEPT_S: Final = 3600.0
-# What a waiter is handed: a connection in use before, or only the right to open one.
+# What a waiter gets: a connection in use before, or only the right to open one.
 _Slot = Connection | None
 _Waiter = asyncio.Future[_Slot]
 
@@ -47,7 +47,7 @@ class PooledUpstream:
     """The next hop, over kept connections; implements the Upstream port.
 
     ``on_limit`` is called when the server allows fewer connections than before, with their
-    number and what it said.
+    number and the server's refusal.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class PooledUpstream:
         self._clock = clock
         self._tasks = tasks
         self._on_limit = on_limit
-        self._client = Client(config)
+        self._connector = Connector(config)
         self._idle: list[Connection] = []
         self._working: set[Connection] = set()
         self._turns: Turns[_Waiter] = Turns(config.account_share)
@@ -105,15 +105,15 @@ class PooledUpstream:
 
     @property
     def connection_limit(self) -> int:
-        """How many connections there may be now: as configured, or as the server lets us."""
+        """How many connections there may be now: as configured, or as the server allows."""
         return self._limit.at(self._clock.monotonic())
 
     @property
     def max_octets(self) -> int | None:
-        """The largest message that it takes, as it said lately; ``None`` when unknown.
+        """The largest message that it takes, as it lately said; ``None`` when unknown.
 
-        It is forgotten after a while: else a server whose limit was raised would be sent
-        nothing from which that could be learned.
+        It is forgotten after a while: else nothing would ever be sent that could show that the
+        server's limit was raised.
         """
         if self._clock.monotonic() - self._facts_at > _FACTS_KEPT_S:
             return None
@@ -123,7 +123,7 @@ class PooledUpstream:
     def max_recipients(self) -> int | None:
         """The most recipients of a message, as its answers showed; ``None`` when unknown.
 
-        It is forgotten after a while, so that a server whose limit was raised is asked again.
+        It is forgotten after a while, because the server's limit may have been raised.
         """
         if self._clock.monotonic() - self._recipient_limit_at > _RECIPIENT_LIMIT_KEPT_S:
             return None
@@ -174,15 +174,15 @@ class PooledUpstream:
             slot = await self._acquire(attempt, deadline, was_there=True)
 
     async def close(self) -> None:
-        """Take leave of the upstream; connections in use go when their transaction is over."""
+        """Close idle connections; connections in use close when their transaction is over."""
         self._is_closing = True
         if self._sweeper is not None:
             self._sweeper.cancel()
         for waiter in self._turns.clear():
             _end(waiter, self._unavailable("the gate is stopping"))
-        farewells = [self._retire(self._idle.pop()) for _ in range(len(self._idle))]
-        if farewells:
-            await asyncio.wait(farewells)
+        closing = [self._retire(self._idle.pop()) for _ in range(len(self._idle))]
+        if closing:
+            await asyncio.wait(closing)
 
     def _learn_from(self, delivery: Answered) -> None:
         """Note how many recipients the server takes at once, when its answers show it."""
@@ -194,13 +194,13 @@ class PooledUpstream:
     # -- opening -------------------------------------------------------------------------------
 
     async def _open(self, deadline: float) -> _Slot:
-        """A fresh connection, or ``None`` when the server lets us have no more than there are.
+        """A fresh connection, or ``None`` when the server allows no more than there are.
 
         Raises UpstreamUnavailableError when there are none.
         """
         self._opening += 1
         try:
-            connection = await self._client.open(deadline, self._forget)
+            connection = await self._connector.open(deadline, self._forget)
         except UpstreamUnavailableError as error:
             self._end_opening()
             if not await self._others_work(deadline):
@@ -248,7 +248,7 @@ class PooledUpstream:
     ) -> _Slot:
         """A kept connection, or the right to open one; wait in line for either.
 
-        One that was in line before does not begin at its end.
+        A message that was in line before goes to the head of it.
         """
         if self._is_closing:
             raise self._unavailable("the gate is stopping")
@@ -275,7 +275,7 @@ class PooledUpstream:
         account = attempt.account_id
         waiter: _Waiter = asyncio.get_running_loop().create_future()
         self._turns.join(account, waiter, is_first=is_first)
-        self._serve()  # those before it may all have their share, or the limit has risen
+        self._serve()  # the messages before it may all have their share, or the limit rose
         leave = partial(_leave, waiter)
         if attempt.client_gone is not None:
             attempt.client_gone.add_done_callback(leave)
@@ -295,7 +295,7 @@ class PooledUpstream:
                 attempt.client_gone.remove_done_callback(leave)
 
     def _has_room(self) -> bool:
-        """Whether a connection is free, or may be opened; those kept too long are closed."""
+        """Whether a connection is free, or may be opened; idle ones that are old are closed."""
         now = self._clock.monotonic()
         if self._idle and self._idle[-1].idle_since <= now - self._config.max_idle_s:
             while self._idle:  # the newest is too old, so all are
@@ -325,7 +325,7 @@ class PooledUpstream:
         self._serve()
 
     def _serve(self) -> None:
-        """Offer what is free to those that wait, by turns."""
+        """Hand free connections to waiting messages, by turns."""
         while self._turns and self._has_room():
             turn = self._turns.next()
             if turn is None:
@@ -340,13 +340,13 @@ class PooledUpstream:
         self._serve()
 
     def _forget(self, connection: Connection) -> None:
-        """A connection closed; an idle one gives its slot up here, one in use when released."""
+        """A connection closed: an idle one frees its slot here, one in use when released."""
         self._working.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
             self._free_slot()
 
-    # -- leaving -------------------------------------------------------------------------------
+    # -- closing -------------------------------------------------------------------------------
 
     def _retire(self, connection: Connection) -> asyncio.Task[None]:
         """Close a connection politely; its slot is taken until the server knows."""
@@ -365,7 +365,7 @@ class PooledUpstream:
             self._sweeper = loop.call_later(delay_s, self._sweep)
 
     def _sweep(self) -> None:
-        """Close the connections that nobody used for so long."""
+        """Close the connections that were idle for so long."""
         self._sweeper = None
         now, max_idle_s = self._clock.monotonic(), self._config.max_idle_s
         while self._idle and now - self._idle[0].idle_since >= max_idle_s:

@@ -1,10 +1,10 @@
-"""Turns: whose message is next when many wait for few connections.
+"""Turns: which account's message is next when many wait for few connections.
 
 An account has connections in use and messages in line. The next turn is that of the account
 with the fewest connections in use, and among equals of the one whose last turn is longest ago;
-within an account first come, first served. So a connection that is slow counts as much as one
-that is fast, and 60 messages of one account hold up another's single one by one turn. No
-account has more than its share in use, so that a newcomer need not wait for anybody's end.
+within an account first come, first served. So a slow connection counts as much as a fast one,
+and 60 messages of one account delay another's single one by one turn. No account has more than
+its share in use, so that a newcomer need not wait until another account's message is sent.
 """
 
 from collections import OrderedDict
@@ -20,7 +20,7 @@ class Turns(Generic[T]):
     def __init__(self, share: int) -> None:
         self._share = share
         self._in_use: dict[str, int] = {}
-        # In the order of their turns: who was served last stands last.
+        # In the order of their turns: the account that was served last is last.
         self._lines: OrderedDict[str, OrderedDict[T, None]] = OrderedDict()
         self._waiting = 0
 
@@ -53,7 +53,7 @@ class Turns(Generic[T]):
             del self._in_use[account]
 
     def join(self, account: str, waiter: T, *, is_first: bool = False) -> None:
-        """Stand in line; first of the account when it stood there before."""
+        """Join the line; first of the account when the message was in line before."""
         line = self._lines.setdefault(account, OrderedDict())
         line[waiter] = None
         if is_first:
@@ -61,7 +61,7 @@ class Turns(Generic[T]):
         self._waiting += 1
 
     def leave(self, account: str, waiter: T) -> bool:
-        """Leave the line; whether it stood there."""
+        """Leave the line; whether the message was in it."""
         line = self._lines.get(account)
         if line is None or waiter not in line:
             return False

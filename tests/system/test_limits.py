@@ -385,7 +385,7 @@ async def test_a_message_over_the_rate_is_held_and_then_passes(tmp_path: Path) -
         assert len(sink.messages) == 6
         held = [entry for entry in await entries(gate, tmp_path) if "paced_ms" in entry]
         assert len(held) in {1, 2}
-        assert 100 < held[-1]["paced_ms"] < 5000
+        assert 0 < held[-1]["paced_ms"] < 5000
         metrics = gate.metrics.render().decode()
         assert f"smtpgate_paced_total {len(held)}.0" in metrics
         assert "smtpgate_paced_waiting 0.0" in metrics
@@ -399,7 +399,7 @@ async def test_what_is_held_is_counted_nowhere_and_refused_when_the_gate_drains(
         assert (await send(dialogs[0])).startswith("250")
         assert (await send(dialogs[0])).startswith("250"), "an empty bucket lends at once"
         held = asyncio.ensure_future(send(dialogs[1]))
-        await until(lambda: gate.pacer.held == 1)
+        await until(lambda: gate.pacer.waiting == 1)
         assert await used_24h(gate.ledger, DELEGATE, gate.clock.now()) == 2
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -418,10 +418,10 @@ async def test_a_client_that_leaves_while_its_message_is_held_is_dropped(
         for _ in range(2):
             assert (await send(dialogs[0])).startswith("250")
         held = asyncio.ensure_future(send(dialogs[1]))
-        await until(lambda: gate.pacer.held == 1)
+        await until(lambda: gate.pacer.waiting == 1)
         held.cancel()
         await dialogs[1].close()
-        await until(lambda: gate.pacer.held == 0)
+        await until(lambda: gate.pacer.waiting == 0)
         await until(lambda: not gate.sessions or len(gate.sessions) == 1)
         entry = (await entries(gate, tmp_path))[-1]
         assert (entry["outcome"], entry["reason"]) == ("deferred", "client-gone")
@@ -435,7 +435,7 @@ async def test_what_was_decided_before_the_wait_is_decided_again(tmp_path: Path)
         for _ in range(2):
             assert (await send(dialogs[0])).startswith("250")
         held = asyncio.ensure_future(send(dialogs[1]))
-        await until(lambda: gate.pacer.held == 1)
+        await until(lambda: gate.pacer.waiting == 1)
         accounts = tmp_path / "directory" / "accounts.toml"
         policy = 'policies = { marketing = "marketing.json" }'
         assert policy in accounts.read_text()

@@ -11,12 +11,13 @@ from smtpgate.relay.connection import Connection, reason_of
 from smtpgate.relay.names import Names
 
 
-class Client:
+class Connector:
     """Opens connections to one upstream.
 
     With ``tls = "required"`` the server's certificate is verified; with ``"opportunistic"`` it
-    is not, and a server whose TLS fails is asked again in the clear. Raises CommandError for a
-    configuration of which no commands can be made, OSError for a CA file that cannot be read.
+    is not, and when TLS fails the connection is tried again in the clear. Raises CommandError
+    for a configuration of which no commands can be made, OSError for a CA file that cannot be
+    read.
     """
 
     def __init__(self, config: UpstreamConfig) -> None:
