@@ -6,6 +6,7 @@ file is told at once: file, key, what is wrong, and the nearest known name.
 
 import socket
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -104,9 +105,9 @@ class Config(Table):
                 yield f'{key}: "off" sends all mail to {upstream.host} in clear text'
         yield from self.ledger.unwise()
 
-    @property
+    @cached_property
     def hostname(self) -> str:
-        """The name that the gate calls itself."""
+        """The gate's own name; by default the system's, which may take a DNS query."""
         return self.gate.hostname or socket.getfqdn()
 
     @property

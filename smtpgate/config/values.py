@@ -139,6 +139,8 @@ def _moment(value: object) -> object:
 
 
 def _nameserver(value: object) -> object:
+    if isinstance(value, NameserverAddress):
+        return value
     if not isinstance(value, str):
         raise ValueError("must be a text such as '192.0.2.1'")  # noqa: TRY004 - for Pydantic
     return parse_nameserver(value)

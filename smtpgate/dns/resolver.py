@@ -8,7 +8,6 @@ question, or with another id, is not even looked at: the right one may still com
 
 import asyncio
 import os
-from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ import dns.rdatatype
 import dns.rdtypes.ANY.TXT
 import dns.resolver
 
+from smtpgate.config import DnsConfig
 from smtpgate.core.proof.nameserver import Nameserver
 from smtpgate.ports import ResolverError
 
@@ -38,22 +38,12 @@ _UDP_OCTETS: Final = 1232
 
 
 class DnsResolver:
-    """Asks the given name servers, or those that the system is set to at that moment.
+    """Asks the name servers of ``[dns]``, or those that the system is set to at that moment."""
 
-    ``timeout_s`` is the patience with one server, ``lifetime_s`` that with the whole question.
-    """
-
-    def __init__(
-        self,
-        nameservers: Sequence[Nameserver] = (),
-        *,
-        timeout_s: float = 2.0,
-        lifetime_s: float = 6.0,
-        system_file: str = _SYSTEM,
-    ) -> None:
-        self._nameservers = tuple(nameservers)
-        self._timeout_s = timeout_s
-        self._lifetime_s = lifetime_s
+    def __init__(self, settings: DnsConfig, *, system_file: str = _SYSTEM) -> None:
+        self._nameservers = settings.nameservers
+        self._timeout_s = settings.timeout_s
+        self._lifetime_s = settings.lifetime_s
         self._system_file = system_file
         self._backend = dns.asyncbackend.get_backend("asyncio")
         self._in_flight = asyncio.Semaphore(_MAX_IN_FLIGHT)

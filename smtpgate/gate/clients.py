@@ -17,11 +17,7 @@ _DRAIN_S: Final = 1.0
 
 def new_resolver(config: Config) -> DnsResolver:
     """The resolver of ``[dns]``."""
-    return DnsResolver(
-        config.dns.nameservers,
-        timeout_s=config.dns.timeout_s,
-        lifetime_s=config.dns.lifetime_s,
-    )
+    return DnsResolver(config.dns)
 
 
 def new_upstream(

@@ -23,8 +23,9 @@ from smtpgate.gate.journal import new_journal, start_journal
 from smtpgate.gate.ledger import new_ledger
 from smtpgate.gate.listen import ListeningSockets, server_tls, shortage_of_files
 from smtpgate.gate.live import new_live_directory, new_verification_worker
+from smtpgate.gate.log import new_log
 from smtpgate.gate.memory import FreedMemory, trimmer
-from smtpgate.gate.settings import admission_rules_of, log_of, rules_of
+from smtpgate.gate.settings import admission_rules, pipeline_rules
 from smtpgate.http import HttpServer, Readiness
 from smtpgate.ledger.watch import LedgerWatch
 from smtpgate.metrics import Metrics
@@ -96,7 +97,7 @@ class Gate:
         self.config = config
         self.store = store
         self.clock = clock
-        self.log = log_of(config, self.clock)
+        self.log = new_log(config, self.clock)
         self.tls = server_tls(config)
         self.metrics = self._metrics()
         self.tasks = TaskOwner()
@@ -111,7 +112,6 @@ class Gate:
         self.metrics.watch(self.directory.readings)
         self.metrics.watch(lambda: [Reading("smtpgate_directory_drift", self._drift)])
         self.uses = KeyUses(store, on_error=self.log.error)
-        hostname = config.hostname
         self.journal = new_journal(config, self.clock, sinks, self.log.error)
         self.readiness.add("journal", self.journal.check)
         self.metrics.watch(self.journal.readings)
@@ -133,7 +133,7 @@ class Gate:
             most_sockets(config.gate.reserved_descriptors), freed.connection_closed
         )
         self.watch = self._watch(events)
-        self.listeners = self._listeners(hostname, events, sockets)
+        self.listeners = self._listeners(events, sockets)
         self.http = self._http(sockets["http"]) if config.http.enabled else None
 
     def _readiness(self) -> Readiness:
@@ -145,8 +145,7 @@ class Gate:
 
     def _metrics(self) -> Metrics:
         metrics = Metrics(
-            max_identities=self.config.metrics.max_identities,
-            idle_s=self.config.metrics.idle_s,
+            self.config.metrics,
             clock=self.clock,
             listeners=[listener.name for listener in self.config.listeners],
         )
@@ -165,7 +164,7 @@ class Gate:
 
     def _admission(self, events: EventSink) -> Admission:
         return Admission(
-            admission_rules_of(self.config),
+            admission_rules(self.config),
             directory=self.directory,
             ledger=self.ledger_watch,
             events=events,
@@ -174,11 +173,9 @@ class Gate:
             on_error=self.log.error,
         )
 
-    def _pipeline(
-        self, hostname: str, admission: Admission, events: EventSink, offload: Offload
-    ) -> Pipeline:
+    def _pipeline(self, admission: Admission, events: EventSink, offload: Offload) -> Pipeline:
         return Pipeline(
-            rules_of(self.config, hostname),
+            pipeline_rules(self.config),
             directory=self.directory,
             ledger=self.ledger_watch,
             pacer=self.pacer,
@@ -191,11 +188,9 @@ class Gate:
             on_error=self.log.error,
         )
 
-    def _listeners(
-        self, hostname: str, events: EventSink, sockets: ListeningSockets
-    ) -> dict[str, Listener]:
+    def _listeners(self, events: EventSink, sockets: ListeningSockets) -> dict[str, Listener]:
         gate, offload, admission = self.config.gate, Offload(), self._admission(events)
-        pipeline = self._pipeline(hostname, admission, events, offload)
+        pipeline = self._pipeline(admission, events, offload)
         authenticator = Authenticator(self.directory, gate.region, self.clock)
         intake = Intake(
             gate.max_inflight_octets,
@@ -206,7 +201,7 @@ class Gate:
             listener.name: Listener(
                 Door(
                     config=listener,
-                    hostname=hostname,
+                    hostname=self.config.hostname,
                     max_message_octets=gate.max_message_octets,
                     max_recipients=gate.max_recipients,
                     normalize_bare_lf=self.config.message.bare_lf == "normalize",

@@ -2,14 +2,13 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from typing import Final
 
 from smtpgate.config import Config
 from smtpgate.gate.databases import new_database
 from smtpgate.gate.errors import OpenError
 from smtpgate.journal.absent import NoJournal
-from smtpgate.journal.live import JournalSettings, LiveJournal
+from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.store import JournalStore
 from smtpgate.journal.terms import TermKey, TermKeyError
@@ -56,19 +55,10 @@ def new_journal(
     config: Config, clock: Clock, events: EventSink, on_error: Callable[[BaseException], None]
 ) -> LiveJournal | NoJournal:
     """The journal of a gate, not started yet. Raises OpenError."""
-    journal = config.journal
-    if not journal.enabled:
+    if not config.journal.enabled:
         return NoJournal()
     store = new_journal_store(config)
-    settings = JournalSettings(
-        keep_recipients=journal.recipients,
-        keep_subject=journal.subject,
-        max_age=timedelta(days=journal.max_age_days),
-        max_octets=journal.max_octets,
-        is_needed=journal.on_failure == "refuse",
-        may_upgrade=store.database.is_sqlite,
-    )
-    return LiveJournal(store, settings, clock=clock, events=events, on_error=on_error)
+    return LiveJournal(store, config.journal, clock=clock, events=events, on_error=on_error)
 
 
 async def start_journal(journal: LiveJournal | NoJournal) -> None:

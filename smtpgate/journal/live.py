@@ -5,10 +5,11 @@ The port's two halves; and what is refused before there is a message, which nobo
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
+from smtpgate.config import JournalConfig
 from smtpgate.core.events import (
     AuthFailed,
     Event,
@@ -42,18 +43,6 @@ _REFUSALS_AT_ONCE: Final = 500
 _REFUSAL_EVERY_S: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JournalSettings:
-    """What is kept, for how long; whether mail waits for it; who makes the tables."""
-
-    keep_recipients: bool = True
-    keep_subject: bool = False
-    max_age: timedelta = timedelta(days=30)
-    max_octets: int = 2**31
-    is_needed: bool = True
-    may_upgrade: bool = True
-
-
 class LiveJournal:
     """Implements the Journal and EventSink ports over a store.
 
@@ -63,7 +52,7 @@ class LiveJournal:
     def __init__(
         self,
         store: JournalStore,
-        settings: JournalSettings,
+        settings: JournalConfig,
         *,
         clock: Clock,
         events: EventSink,
@@ -71,6 +60,7 @@ class LiveJournal:
     ) -> None:
         self.store = store
         self.settings = settings
+        self.is_needed = settings.on_failure == "refuse"
         self._clock = clock
         self._events = events
         self._on_error = on_error
@@ -99,16 +89,16 @@ class LiveJournal:
         """
         self.presence = self._present()
         try:
-            self._key = await self.store.open(may_upgrade=self.settings.may_upgrade)
+            self._key = await self.store.open(may_upgrade=self.store.database.is_sqlite)
         except (JournalUnavailableError, SchemaError, TermKeyError, OSError) as error:
-            if self.settings.is_needed:
+            if self.is_needed:
                 raise
             self._key = self._key_meanwhile()
             self.writer.fail(str(error))
         self._retention = Retention(
             self.writer,
             self._key,
-            max_age=self.settings.max_age,
+            max_age=timedelta(days=self.settings.max_age_days),
             max_octets=self.settings.max_octets,
             clock=self._clock,
             on_change=self._tell_retention,
@@ -132,7 +122,7 @@ class LiveJournal:
                 on_error=self._on_error,
             )
         except OSError as error:
-            if self.settings.is_needed:
+            if self.is_needed:
                 raise
             self._on_error(error)
             return None
@@ -149,7 +139,7 @@ class LiveJournal:
 
     async def _open_again(self) -> None:
         """Terms are made with the key of the start: with another one nobody would find them."""
-        key = await self.store.open(may_upgrade=self.settings.may_upgrade, new=self._key)
+        key = await self.store.open(may_upgrade=self.store.database.is_sqlite, new=self._key)
         if key.check != self._key.check:
             raise TermKeyError(
                 f"{self.store.key_file}: is not the key that the gate was started with; "
@@ -170,7 +160,7 @@ class LiveJournal:
 
     def check(self) -> tuple[bool, str]:
         """Whether mail is welcome as far as the journal goes, and how it stands."""
-        return self.problem is None or not self.settings.is_needed, self.problem or "open"
+        return self.problem is None or not self.is_needed, self.problem or "open"
 
     @property
     def problem(self) -> str | None:
@@ -277,7 +267,7 @@ class LiveJournal:
     def _record(self, done: SubmissionDone) -> Record:
         settings = self.settings
         return submission_record(
-            done, keep_recipients=settings.keep_recipients, keep_subject=settings.keep_subject
+            done, keep_recipients=settings.recipients, keep_subject=settings.subject
         )
 
     def _entry(self, done: SubmissionDone, record: Record) -> Entry:

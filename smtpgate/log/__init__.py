@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
+from smtpgate.config import LogConfig
 from smtpgate.core.events import (
     Authenticated,
     AuthFailed,
@@ -99,21 +100,18 @@ class JsonLog:
 
     def __init__(
         self,
-        target: str,
+        settings: LogConfig,
         *,
-        level: Level,
         clock: Clock,
-        recipients: bool = True,
-        refusals_per_minute: int = 20,
     ) -> None:
         """Open the target. Raises OSError."""
-        self._flood = RefusalFlood(refusals_per_minute)
+        self._flood = RefusalFlood(settings.refusals_per_minute)
         self._minute: asyncio.TimerHandle | None = None
-        self._least = _RANK[level]
+        self._least = _RANK[settings.level]
         self._clock = clock
-        self._with_recipients = recipients
+        self._with_recipients = settings.recipients
         self._writer = LineWriter(
-            target, on_dropped=self._dropped_line, on_failed=self._failed_line
+            str(settings.target), on_dropped=self._dropped_line, on_failed=self._failed_line
         )
 
     def publish(self, event: Event) -> None:

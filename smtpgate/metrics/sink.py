@@ -19,6 +19,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 import smtpgate
+from smtpgate.config import MetricsConfig
 from smtpgate.core.account import UNLIMITED
 from smtpgate.core.events import (
     Authenticated,
@@ -99,9 +100,8 @@ class Metrics:
 
     def __init__(
         self,
+        settings: MetricsConfig,
         *,
-        max_identities: int,
-        idle_s: float,
         clock: Clock,
         listeners: Iterable[str] = (),
     ) -> None:
@@ -114,14 +114,14 @@ class Metrics:
         self._shares = Shares(
             self._counter("smtpgate_identity_messages_total"),
             self._counter("smtpgate_identity_recipients_total"),
-            places=max_identities,
-            idle_s=idle_s,
+            places=settings.max_identities,
+            idle_s=settings.idle_s,
         )
         self._quotas = self._collected(
             Quotas(
                 CATALOGUE["smtpgate_account_quota_used_ratio"],
-                places=max_identities,
-                idle_s=idle_s,
+                places=settings.max_identities,
+                idle_s=settings.idle_s,
                 clock=clock,
             )
         )

@@ -8,6 +8,7 @@ import dns.rcode
 import pytest
 
 from smtpgate.admin.verification_worker import VerificationWorker
+from smtpgate.config import DnsConfig
 from smtpgate.core.events import DkimAlarm, Event, IdentitiesChecked, IdentityStateChanged
 from smtpgate.core.proof.dkim_stages import RETIRING
 from smtpgate.core.proof.verification import GRACE, NOT_STARTED, PATIENCE, begin
@@ -74,7 +75,9 @@ class World:
         self.zone = Zone()
         self.events = Events()
         dns.on_udp = self.zone.answer
-        resolver = DnsResolver([dns.nameserver], timeout_s=2, lifetime_s=4)
+        resolver = DnsResolver(
+            DnsConfig(nameservers=(dns.nameserver,), timeout_s=2, lifetime_s=4)
+        )
         self.checks = self.worker(resolver, _fail)
 
     def worker(

@@ -13,6 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, column, insert, table, text
 
+from smtpgate.config import JournalConfig
 from smtpgate.core.address import Mailbox
 from smtpgate.core.events import MailRefused, SubmissionDone
 from smtpgate.core.history.record import Record, submission_record
@@ -29,7 +30,7 @@ from smtpgate.core.history.usage import (
 from smtpgate.core.message.envelope import Recipient
 from smtpgate.core.message.headers import split_message
 from smtpgate.core.reply import reply_of
-from smtpgate.journal.live import JournalSettings, LiveJournal
+from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.retention import GIVEN_UP
 from smtpgate.journal.rows import Row, row_of
@@ -147,7 +148,7 @@ async def test_a_refusal_is_written_once_and_whole(
 async def test_recipients_that_are_not_kept_can_be_searched_for_all_the_same(
     url: str, tmp_path: Path, clock: MovableClock
 ) -> None:
-    settings = JournalSettings(keep_recipients=False)
+    settings = JournalConfig(recipients=False)
     async with open_journal(url, tmp_path, clock=clock, settings=settings) as journal:
         event = submission(clock, recipients=3)
         await put(journal, event, submission(clock, recipients=1))
@@ -173,7 +174,7 @@ async def raw(store: JournalStore) -> str:
 async def test_a_subject_is_kept_only_where_that_is_wanted(
     url: str, tmp_path: Path, clock: MovableClock
 ) -> None:
-    settings = JournalSettings(keep_subject=True)
+    settings = JournalConfig(subject=True)
     async with open_journal(url, tmp_path, clock=clock, settings=settings) as journal:
         event = submission(clock)
         event.header = split_message(event.submission.message).block

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from smtpgate.config import JournalConfig
 from smtpgate.core.events import Event, RecordsInDoubt, RecordsLost, SubmissionDone
 from smtpgate.core.history.search import Search
-from smtpgate.journal.live import JournalSettings, LiveJournal
+from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.presence import LEASE_S, Presence
 from smtpgate.journal.reader import JournalReader
 from tests.support.clock import MovableClock
@@ -70,7 +71,7 @@ async def killed_gate(fleet: Fleet, host: str, *begun: SubmissionDone, owed: int
     """A gate that began those, and was then killed: the system lets go of its lock."""
     journal = LiveJournal(
         store_of(fleet.url, fleet.folder(host)),
-        JournalSettings(),
+        JournalConfig(),
         clock=fleet.clock,
         events=Heard(),
         on_error=fleet.heard.errors.append,

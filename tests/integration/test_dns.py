@@ -5,6 +5,7 @@ from typing import Final
 
 import pytest
 
+from smtpgate.config import DnsConfig
 from smtpgate.core.proof.dkim_record import compare, dkim_name
 from smtpgate.core.proof.nameserver import parse_nameserver
 from smtpgate.core.proof.observation import Absent, combined
@@ -45,7 +46,7 @@ def port(shared_lab: Lab) -> int:
 
 @pytest.fixture
 def resolver(port: int) -> DnsResolver:
-    return DnsResolver([parse_nameserver(f"127.0.0.1:{port}")])
+    return DnsResolver(DnsConfig(nameservers=(parse_nameserver(f"127.0.0.1:{port}"),)))
 
 
 @pytest.mark.parametrize(

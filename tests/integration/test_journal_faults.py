@@ -15,10 +15,11 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from sqlalchemy import text
 
 from smtpgate.clock import SystemClock
+from smtpgate.config import JournalConfig
 from smtpgate.core.events import SubmissionDone
 from smtpgate.core.history.record import submission_record
 from smtpgate.demo.sink import Sink
-from smtpgate.journal.live import JournalSettings, LiveJournal
+from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.pen import Entry, Pen
 from smtpgate.journal.rows import row_of, with_verdict
 from smtpgate.ports import JournalUnavailableError
@@ -223,7 +224,7 @@ async def test_two_gates_share_a_journal_in_postgresql(lab: Lab, tmp_path: Path)
     clock = SystemClock()
     async with (
         open_journal(url, tmp_path, clock=clock) as one,
-        open_journal(url, tmp_path, clock=clock, settings=JournalSettings()) as other,
+        open_journal(url, tmp_path, clock=clock, settings=JournalConfig()) as other,
     ):
         events = [submission(clock) for _ in range(40)]
         for number, event in enumerate(events):

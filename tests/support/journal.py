@@ -12,13 +12,14 @@ from typing import Final
 from sqlalchemy import text
 
 from smtpgate.clock import SystemClock
+from smtpgate.config import JournalConfig
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.events import Event, RetentionChanged, SubmissionDone
 from smtpgate.core.history.usage import Counts, Grain, UsageKey, usage_of
 from smtpgate.core.message.intent import SendingIntent
 from smtpgate.core.message_id import message_id
 from smtpgate.core.policy import Caller, Decision, Policy, Request, evaluate, parse_policy
-from smtpgate.journal.live import JournalSettings, LiveJournal
+from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.retention import Retention
 from smtpgate.journal.rows import Row
 from smtpgate.journal.store import JournalStore
@@ -132,14 +133,14 @@ async def open_journal(
     folder: Path,
     *,
     clock: Clock | None = None,
-    settings: JournalSettings | None = None,
+    settings: JournalConfig | None = None,
     heard: Heard | None = None,
 ) -> AsyncIterator[LiveJournal]:
     """A journal that is written to; what it tells, ``heard`` hears."""
     heard = heard or Heard()
     journal = LiveJournal(
         store_of(url, folder),
-        settings or JournalSettings(),
+        settings or JournalConfig(),
         clock=clock or MovableClock(),
         events=heard,
         on_error=heard.errors.append,

@@ -12,10 +12,11 @@ from typing import Final
 import pytest
 from sqlalchemy import text
 
+from smtpgate.config import JournalConfig
 from smtpgate.core.events import JournalChanged, RecordsLost, RetentionChanged
 from smtpgate.core.history.search import Search
 from smtpgate.core.history.usage import Grain
-from smtpgate.journal.live import JournalSettings, LiveJournal
+from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.pen import Entry
 from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.terms import read_key
@@ -100,7 +101,7 @@ async def test_what_cannot_be_begun_is_not_there_and_is_told_once(
 async def test_a_journal_that_is_not_needed_stands_in_nobody_s_way(
     tmp_path: Path, clock: MovableClock, file: Breakable
 ) -> None:
-    settings = JournalSettings(is_needed=False)
+    settings = JournalConfig(on_failure="allow")
     url = journal_in(tmp_path)
     async with open_journal(url, tmp_path, clock=clock, settings=settings) as journal:
         file.break_()
@@ -116,7 +117,7 @@ async def test_one_that_is_not_needed_may_be_there_later_than_the_gate(
     tmp_path: Path, clock: MovableClock, heard: Heard
 ) -> None:
     (tmp_path / "journal.sqlite").mkdir()
-    settings = JournalSettings(is_needed=False)
+    settings = JournalConfig(on_failure="allow")
     url = journal_in(tmp_path)
     async with open_journal(
         url, tmp_path, clock=clock, settings=settings, heard=heard
@@ -144,7 +145,7 @@ async def test_no_key_is_made_in_place_of_the_one_that_a_journal_may_have(
     file.break_()
     damage(key_file)
     was_there = key_file.exists()
-    settings = JournalSettings(is_needed=False)
+    settings = JournalConfig(on_failure="allow")
     async with open_journal(url, tmp_path, clock=clock, settings=settings) as journal:
         file.mend()
         with pytest.raises(JournalUnavailableError, match=r"journal\.key: .*put it back"):
@@ -162,7 +163,7 @@ async def test_nothing_is_written_with_another_key_than_the_journal_s(
     async with open_journal(url, tmp_path, clock=clock):
         key = key_file.read_bytes()
     key_file.write_text("A" * 43 + "=\n")
-    settings = JournalSettings(is_needed=False)
+    settings = JournalConfig(on_failure="allow")
     async with open_journal(url, tmp_path, clock=clock, settings=settings) as journal:
         for kept, problem in (
             (key_file.read_bytes(), "is not the key that the journal"),

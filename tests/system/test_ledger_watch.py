@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from smtpgate.config import MetricsConfig
 from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.events import Event, LedgerChanged, LedgerClockChanged
 from smtpgate.core.limits import Charge, Reservation, Subject
@@ -61,7 +62,7 @@ class Scene:
         self.watch = LedgerWatch(
             self.ledger, clock=self.clock, events=self.kept, on_error=self.errors.append
         )
-        self.metrics = Metrics(max_identities=1, idle_s=1, clock=self.clock)
+        self.metrics = Metrics(MetricsConfig(max_identities=1, idle_s=1), clock=self.clock)
         self.metrics.watch(self.watch.readings)
 
     def metric(self, name: str) -> float:

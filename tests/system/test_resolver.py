@@ -11,6 +11,7 @@ import dns.rcode
 import pytest
 import uvloop
 
+from smtpgate.config import DnsConfig
 from smtpgate.core.proof.nameserver import Nameserver, parse_nameserver
 from smtpgate.dns.resolver import DnsResolver
 from smtpgate.ports import Resolver, ResolverError
@@ -34,8 +35,10 @@ RIGHT: Final = texts(NAME, TOKEN)
 
 def asking(*servers: ScriptedDns, timeout_s: float = 2, lifetime_s: float = 4) -> DnsResolver:
     """A resolver that asks those servers, in that order."""
-    nameservers = [server.nameserver for server in servers]
-    return DnsResolver(nameservers, timeout_s=timeout_s, lifetime_s=lifetime_s)
+    nameservers = tuple(server.nameserver for server in servers)
+    return DnsResolver(
+        DnsConfig(nameservers=nameservers, timeout_s=timeout_s, lifetime_s=lifetime_s)
+    )
 
 
 def impatient(*servers: ScriptedDns) -> DnsResolver:
@@ -454,7 +457,7 @@ async def test_a_question_can_be_given_up() -> None:
 
 async def test_the_systems_name_servers_are_those_of_its_file_now(tmp_path: Path) -> None:
     file = tmp_path / "resolv.conf"
-    resolver = DnsResolver(timeout_s=0.05, lifetime_s=0.05, system_file=str(file))
+    resolver = DnsResolver(DnsConfig(timeout_s=0.05, lifetime_s=0.05), system_file=str(file))
     assert await refusal(resolver) == (
         f"{file} cannot be read or names no name server; set those to ask"
     )
@@ -470,7 +473,9 @@ async def test_the_systems_name_servers_are_those_of_its_file_now(tmp_path: Path
 async def test_a_system_without_name_servers_is_told(tmp_path: Path, text: str) -> None:
     file = tmp_path / "resolv.conf"
     file.write_bytes(text.encode("latin-1"))
-    assert "names no name server" in await refusal(DnsResolver(system_file=str(file)))
+    assert "names no name server" in await refusal(
+        DnsResolver(DnsConfig(), system_file=str(file))
+    )
 
 
 async def test_a_name_server_can_have_an_ipv6_address() -> None:
@@ -481,7 +486,9 @@ async def test_a_name_server_can_have_an_ipv6_address() -> None:
 
 async def test_a_name_server_that_cannot_be_reached_is_told() -> None:
     nowhere = Nameserver(parse_nameserver("255.255.255.255").address)
-    told = await refusal(DnsResolver([nowhere], timeout_s=0.05, lifetime_s=0.05))
+    told = await refusal(
+        DnsResolver(DnsConfig(nameservers=(nowhere,), timeout_s=0.05, lifetime_s=0.05))
+    )
     assert "255.255.255.255 cannot be asked" in told
 
 

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
+from smtpgate.config import LogConfig
 from smtpgate.core.events import (
     DirectoryChanged,
     DkimAlarm,
@@ -51,7 +52,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def log(path: Path, clock: MovableClock) -> JsonLog:
-    return JsonLog(str(path), level="info", clock=clock)
+    return JsonLog(LogConfig(target=path, level="info"), clock=clock)
 
 
 def entries(path: Path) -> list[dict[str, Any]]:
@@ -166,7 +167,7 @@ def test_an_identity_and_a_key_without_a_problem_have_none_in_their_lines(
 def test_recipients_are_only_counted_where_the_setting_says_so(
     path: Path, clock: MovableClock
 ) -> None:
-    log = JsonLog(str(path), level="info", clock=clock, recipients=False)
+    log = JsonLog(LogConfig(target=path, level="info", recipients=False), clock=clock)
     log.publish(done(recipients=3))
     (entry,) = entries(path)
     assert entry["recipients"] == 3
@@ -224,7 +225,7 @@ def test_a_client_cannot_make_fail2ban_ban_another(log: JsonLog, path: Path) -> 
 def test_notes_below_the_level_are_left_out_and_transactions_never(
     path: Path, clock: MovableClock
 ) -> None:
-    log = JsonLog(str(path), level="error", clock=clock)
+    log = JsonLog(LogConfig(target=path, level="error"), clock=clock)
     log.note("warning", "left out")
     log.note("error", "kept", port=587)
     log.publish(done())
@@ -245,7 +246,7 @@ def test_notes_below_the_level_are_left_out_and_transactions_never(
 def test_logins_are_for_debugging_and_sessions_that_end_with_their_key_for_information(
     path: Path, clock: MovableClock, level: Level, told: list[str]
 ) -> None:
-    log = JsonLog(str(path), level=level, clock=clock)
+    log = JsonLog(LogConfig(target=path, level=level), clock=clock)
     log.publish(authenticated())
     log.publish(sessions_ended(3))
     seen = {entry.pop("event"): entry for entry in entries(path)}
@@ -262,7 +263,7 @@ def test_logins_are_for_debugging_and_sessions_that_end_with_their_key_for_infor
 
 
 def test_a_journal_that_fails_and_works_again_is_told_in_three_lines(path: Path) -> None:
-    log = JsonLog(str(path), level="error", clock=MovableClock())
+    log = JsonLog(LogConfig(target=path, level="error"), clock=MovableClock())
     log.publish(JournalChanged("journal.sqlite: disk full", 0, AT))
     log.publish(RecordsLost(2, "too many", AT))
     log.publish(JournalChanged(None, 3, AT))
@@ -275,7 +276,7 @@ def test_a_journal_that_fails_and_works_again_is_told_in_three_lines(path: Path)
 
 
 def test_a_directory_that_fails_and_answers_again_is_told_in_two_lines(path: Path) -> None:
-    log = JsonLog(str(path), level="error", clock=MovableClock())
+    log = JsonLog(LogConfig(target=path, level="error"), clock=MovableClock())
     log.publish(DirectoryChanged("db.example.com: connection refused", 0.0, AT))
     log.publish(DirectoryChanged(None, 2.5, AT))
     failed, again = entries(path)
@@ -290,7 +291,7 @@ def test_a_log_whose_pipe_is_closed_is_told_elsewhere(
 ) -> None:
     os.mkfifo(path)
     reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    log = JsonLog(str(path), level="info", clock=MovableClock())
+    log = JsonLog(LogConfig(target=path, level="info"), clock=MovableClock())
     assert log.check() == (True, "open")
     os.close(reading)
     for _ in range(3):
@@ -310,14 +311,14 @@ def test_a_log_whose_pipe_is_closed_is_told_elsewhere(
 
 
 def test_records_that_a_killed_gate_left_are_told_in_a_line(path: Path) -> None:
-    log = JsonLog(str(path), level="error", clock=MovableClock())
+    log = JsonLog(LogConfig(target=path, level="error"), clock=MovableClock())
     log.publish(RecordsInDoubt(3, AT))
     (line,) = entries(path)
     assert (line["event"], line["level"], line["records"]) == ("journal-in-doubt", "warning", 3)
 
 
 def test_a_retention_that_fails_and_works_again_is_told_in_two_lines(path: Path) -> None:
-    log = JsonLog(str(path), level="error", clock=MovableClock())
+    log = JsonLog(LogConfig(target=path, level="error"), clock=MovableClock())
     log.publish(RetentionChanged("journal.sqlite: disk full", AT))
     log.publish(RetentionChanged(None, AT))
     failed, again = entries(path)
@@ -366,7 +367,7 @@ def test_a_log_that_cannot_be_opened_says_so_at_once(
     tmp_path: Path, clock: MovableClock
 ) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        JsonLog(str(tmp_path / "nowhere" / "log"), level="info", clock=clock)
+        JsonLog(LogConfig(target=tmp_path / "nowhere" / "log", level="info"), clock=clock)
 
 
 def test_what_became_of_an_identity_or_its_key_has_a_line(log: JsonLog, path: Path) -> None:
@@ -417,7 +418,7 @@ def test_a_minute_of_a_flood_is_not_cut_short_by_the_end_of_the_last_one(
     path: Path, clock: MovableClock
 ) -> None:
     async def test() -> None:
-        log = JsonLog(str(path), level="info", clock=clock, refusals_per_minute=1)
+        log = JsonLog(LogConfig(target=path, level="info", refusals_per_minute=1), clock=clock)
         for after_s in (0, 50, 11, 1, 50):  # the third is the first of another minute
             clock.move(after_s)
             await move_loop(after_s)

@@ -2,6 +2,7 @@ from typing import get_args
 
 import pytest
 
+from smtpgate.config import MetricsConfig
 from smtpgate.core.events import (
     CommandRefused,
     DirectoryChanged,
@@ -64,7 +65,9 @@ ELSEWHERE = "arn:aws:ses:us-east-1:777777777777:identity/example.com"
 
 @pytest.fixture
 def metrics(clock: MovableClock) -> Metrics:
-    return Metrics(max_identities=2, idle_s=60, clock=clock, listeners=["submission"])
+    return Metrics(
+        MetricsConfig(max_identities=2, idle_s=60), clock=clock, listeners=["submission"]
+    )
 
 
 def samples(metrics: Metrics) -> dict[str, float]:
@@ -177,7 +180,7 @@ def test_the_number_of_series_does_not_grow_with_the_number_of_senders(
 
 
 def test_with_no_places_at_all_everybody_counts_as_other(clock: MovableClock) -> None:
-    metrics = Metrics(max_identities=0, idle_s=60, clock=clock)
+    metrics = Metrics(MetricsConfig(max_identities=0, idle_s=60), clock=clock)
     metrics.publish(done(used_24h=1, max_24h_send=2))
     assert samples(metrics)[messages(OTHER, OTHER)] == 1
     assert "account_quota_used_ratio{" not in metrics.render().decode()
@@ -290,7 +293,9 @@ def test_troubles_with_identities_are_told(metrics: Metrics) -> None:
 
 
 def test_two_gates_in_one_process_count_apart(clock: MovableClock) -> None:
-    first, second = (Metrics(max_identities=9, idle_s=9, clock=clock) for _ in range(2))
+    first, second = (
+        Metrics(MetricsConfig(max_identities=9, idle_s=9), clock=clock) for _ in range(2)
+    )
     first.publish(done(identity=ELSEWHERE))
     assert messages(ELSEWHERE) in samples(first)
     assert messages(ELSEWHERE) not in samples(second)
