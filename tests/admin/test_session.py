@@ -9,9 +9,10 @@ from smtpgate.admin.session import OPERATOR, Operator
 from smtpgate.core.account import Principal
 from smtpgate.core.arn import IdentityArn
 from smtpgate.directory.store import DirectoryStore
-from tests.support.admin import DELEGATE, OWNER, allow, deny, root, session_of, user
+from tests.support.admin import allow, deny, root, session_of, user
+from tests.support.world import DELEGATE, OWNER
+from tests.support.world import IDENTITY as ARN
 
-ARN = f"arn:aws:ses:us-east-1:{OWNER}:identity/ses-example.com"
 OTHER_ARN = f"arn:aws:ses:us-east-1:{DELEGATE}:identity/ses-example.com"
 DELETE = "ses:DeleteIdentity"
 NETWORK = {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}

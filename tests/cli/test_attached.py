@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk, grant
+from tests.support.desk import DOMAIN, Desk, grant
+from tests.support.world import DELEGATE, OWNER
+from tests.support.world import IDENTITY as ARN
 
 MAILER = f"{DELEGATE}/mailer"
 IDENTITY = ("identity", "policy")
 USER = ("user", "policy")
-ARN = f"arn:aws:ses:us-east-1:{OWNER}:identity/ses-example.com"
 
 
 @pytest.fixture(autouse=True)
@@ -211,7 +212,6 @@ def test_a_draft_survives_that_somebody_else_was_faster(granted: Desk) -> None:
     assert granted.says(*IDENTITY, "show", DOMAIN, "marketing") == grant(Sid="Faster")
 
 
-@pytest.mark.slow
 def test_on_a_terminal_errors_can_be_edited_again(granted: Desk) -> None:
     # The first edit breaks the policy, the second mends it.
     mend = 'grep -q Alow "$1" && sed -i s/Alow/Deny/ "$1"'

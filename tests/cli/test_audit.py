@@ -17,9 +17,10 @@ from smtpgate.directory.accounts import AccountRow, create_account, update_accou
 from smtpgate.directory.audit import AuditFilter
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.tasks import TaskOwner
-from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk, grant
+from tests.support.desk import DOMAIN, Desk, grant
 from tests.support.directory import ACTOR
 from tests.support.forks import Fork
+from tests.support.world import DELEGATE, OWNER
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +172,6 @@ async def test_without_a_number_only_what_is_new_is_told(store: DirectoryStore) 
     await tasks.drain(1)
 
 
-@pytest.mark.slow
 def test_following_goes_on_until_it_is_interrupted(office: Desk) -> None:
     told = office.folder / "told"
     os.mkfifo(told)

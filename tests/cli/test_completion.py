@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk
+from tests.support.desk import DOMAIN, Desk
+from tests.support.world import DELEGATE, OWNER
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from smtpgate.directory.schema import HEAD, metadata
-from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk, grant
+from tests.support.desk import DOMAIN, Desk, grant
+from tests.support.world import DELEGATE, OWNER
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from smtpgate.signing.private_keys import dns_record, generate_private_key, load_private_key
-from tests.support.desk import DOMAIN, OWNER, Desk
+from tests.support.desk import DOMAIN, Desk
 from tests.support.scripted_dns import open_dns
+from tests.support.world import OWNER
 
 PEM = generate_private_key("ed25519")
 

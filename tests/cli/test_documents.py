@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk, grant
+from tests.support.desk import DOMAIN, Desk, grant
 from tests.support.rights import as_somebody_without_rights, opened_to_all
+from tests.support.world import DELEGATE, OWNER
 
 DOCUMENT = f"""\
 [accounts.{OWNER}]
@@ -82,7 +83,6 @@ def test_pruning_needs_a_yes(desk: Desk, documents: Path) -> None:
     assert len(desk.answers("account", "list")) == 2
 
 
-@pytest.mark.slow
 def test_pruning_asks_on_a_terminal(desk: Desk, documents: Path) -> None:
     desk.says("account", "create", "123456789012")
     status, shown = desk.at_terminal("apply", str(documents), "--prune", "--force", typed="n\n")

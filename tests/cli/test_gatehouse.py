@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk, grant
+from tests.support.desk import DOMAIN, Desk, grant
+from tests.support.world import DELEGATE, OWNER
+from tests.support.world import IDENTITY as ARN
 
-ARN = f"arn:aws:ses:us-east-1:{OWNER}:identity/ses-example.com"
 DOCUMENT = f"""\
 [accounts.{OWNER}.identities."ses-example.com"]
 verified = true

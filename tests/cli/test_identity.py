@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk, grant
+from tests.support.desk import DOMAIN, Desk, grant
 from tests.support.scripted_dns import open_dns
 from tests.support.upstream_server import open_upstream
+from tests.support.world import DELEGATE, OWNER
+from tests.support.world import IDENTITY as ARN
 
 ADDRESS = f"{OWNER}/ceo@ses-example.com"
-ARN = f"arn:aws:ses:us-east-1:{OWNER}:identity/ses-example.com"
 
 
 @pytest.fixture(scope="module")

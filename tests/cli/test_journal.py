@@ -24,9 +24,10 @@ from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.schema import HEAD
 from smtpgate.tasks import TaskOwner
 from tests.support.clock import MovableClock
-from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk, grant
-from tests.support.events import IDENTITY, auth_failed
+from tests.support.desk import DOMAIN, Desk, grant
+from tests.support.events import auth_failed
 from tests.support.journal import journal_in, open_journal, submission
+from tests.support.world import DELEGATE, IDENTITY, OWNER
 
 NOW: Final = SystemClock().now()
 OTHER: Final = "arn:aws:ses:us-east-1:777777777777:identity/example.org"

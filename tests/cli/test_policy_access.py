@@ -8,7 +8,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from smtpgate.cli import app
-from tests.support.offices import DELEGATE, IDENTITY, OWNER, write_offices
+from tests.support.offices import write_offices
+from tests.support.world import DELEGATE, IDENTITY, OWNER
 
 MAILER = f"arn:aws:iam::{DELEGATE}:user/mailer"
 ALERTS = f"arn:aws:iam::{DELEGATE}:user/robots/alerts"

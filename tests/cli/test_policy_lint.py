@@ -6,7 +6,7 @@ from pathlib import Path
 from typer.testing import CliRunner, Result
 
 from smtpgate.cli import app
-from tests.support.offices import IDENTITY
+from tests.support.world import IDENTITY
 
 CLEAN = {
     "Version": "2012-10-17",

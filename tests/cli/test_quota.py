@@ -11,9 +11,10 @@ from smtpgate.config import load_config
 from smtpgate.core.account import SendingLimits
 from smtpgate.core.limits import Charge, Subject
 from smtpgate.gate.ledger import new_ledger
-from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk
+from tests.support.desk import DOMAIN, Desk
+from tests.support.world import DELEGATE, OWNER
+from tests.support.world import IDENTITY as ARN
 
-ARN: Final = f"arn:aws:ses:us-east-1:{OWNER}:identity/ses-example.com"
 USER: Final = f"{DELEGATE}/Mailer"
 CAP: Final = (ARN, "--delegate", DELEGATE)
 ACCOUNT_ROW: Final = ("account", None, 200, 1, 0, 200)

@@ -8,9 +8,10 @@ from contextlib import suppress
 
 import pytest
 
-from tests.support.desk import DELEGATE, DOMAIN, OWNER, Desk, grant, read_all
+from tests.support.desk import DOMAIN, Desk, grant, read_all
+from tests.support.world import DELEGATE, OWNER
+from tests.support.world import IDENTITY as ARN
 
-ARN = f"arn:aws:ses:us-east-1:{OWNER}:identity/ses-example.com"
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 USER = f"arn:aws:iam::{DELEGATE}:user/mailer"
 
@@ -33,7 +34,6 @@ SIMULATED = (
 )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("columns", [40, 80, 120])
 def test_what_commands_show_has_ids_arns_and_addresses_whole(
     office: Desk, columns: int

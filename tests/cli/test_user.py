@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.desk import DELEGATE, OWNER, Desk
+from tests.support.desk import Desk
+from tests.support.world import DELEGATE, OWNER
 
 MAILER = f"{DELEGATE}/mailer"
 

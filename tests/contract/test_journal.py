@@ -43,7 +43,7 @@ from smtpgate.sql.upgrade import SchemaError, revision_of
 from tests.support.clock import MovableClock
 from tests.support.databases import Databases
 from tests.support.directory import open_store as open_directory
-from tests.support.events import DELEGATE, IDENTITY, auth_failed
+from tests.support.events import auth_failed
 from tests.support.journal import (
     Heard,
     all_rows,
@@ -53,8 +53,8 @@ from tests.support.journal import (
     store_of,
     submission,
 )
+from tests.support.world import DELEGATE, IDENTITY, OWNER
 
-OWNER: Final = "888888888888"
 ALL: Final = Search()
 OTHER: Final = "arn:aws:ses:us-east-1:777777777777:identity/example.org"
 

@@ -24,9 +24,9 @@ from tests.support.tenants import (
     sender_policy,
     signing_key,
 )
+from tests.support.world import DELEGATE, OWNER, PAUSED
+from tests.support.world import IDENTITY as ARN
 
-ARN: Final = "arn:aws:ses:us-east-1:888888888888:identity/ses-example.com"
-OWNER, DELEGATE, PAUSED = "888888888888", "999999999999", "777777777777"
 RSA: Final = generate_private_key("rsa")
 
 

@@ -26,8 +26,8 @@ from tests.support.clock import MovableClock
 from tests.support.directory import ACTOR, REGION
 from tests.support.documents import NOTHING, Files, applied, content, noted, read
 from tests.support.tenants import add_account, add_identity, limit, notes, raw
+from tests.support.world import OWNER
 
-OWNER: Final = "888888888888"
 EVERYTHING: Final = """\
 [accounts.888888888888]
 name = "Owner"

@@ -24,9 +24,9 @@ from tests.support.desk import Desk
 from tests.support.directory import ACTOR, REGION, open_store
 from tests.support.documents import Files, applied, content, noted, read
 from tests.support.tenants import notes, raw
+from tests.support.world import OWNER
 
 CASES: Final = load_cases("documents/30-three-way.toml")
-OWNER: Final = "888888888888"
 ARN: Final = f"arn:aws:ses:{REGION}:{OWNER}:identity/example.com"
 GATE: Final = Actor("smtpgate serve", f"{FROM_DOCUMENTS}/etc/smtpgate/directory")
 GRANTED: Final = """\

@@ -4,7 +4,6 @@ import asyncio
 import re
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -42,7 +41,6 @@ COMMANDS = [
 sessions = st.lists(st.one_of(st.sampled_from(COMMANDS), st.binary(max_size=40)), max_size=25)
 
 
-@pytest.mark.slow
 def test_any_octets_get_replies_or_an_orderly_close(tmp_path: Path) -> None:
     async def converse(port: int, pieces: list[bytes]) -> None:
         dialog = await Dialog.open(port)

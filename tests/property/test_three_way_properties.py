@@ -53,8 +53,8 @@ from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.users import UserRow, create_user, delete_user
 from tests.support.directory import ACTOR, REGION
 from tests.support.documents import NOTHING, Files, applied, present, read
+from tests.support.world import DELEGATE, OWNER
 
-OWNER, DELEGATE = "888888888888", "999999999999"
 NAME, KEY_ID = "example.com", "AKIA8888888888880001"
 ARN: Final = f"arn:aws:ses:{REGION}:{OWNER}:identity/{NAME}"
 USER_PLACE: Final = PolicyPlace.of_user(OWNER, "mailer")

@@ -15,9 +15,8 @@ from smtpgate.directory.change import Actor
 from smtpgate.directory.store import DirectoryStore
 from tests.support.clock import MovableClock
 from tests.support.desk import Desk
+from tests.support.world import OWNER
 
-OWNER: Final = "888888888888"
-DELEGATE: Final = "999999999999"
 _LIMITS: Final = SendingLimits(200, 1)
 
 

@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 from smtpgate.cli import app
 from tests.support.directory import MASTER_KEYS
 from tests.support.forks import Fork
+from tests.support.world import DELEGATE, OWNER
 
-OWNER, DELEGATE = "888888888888", "999999999999"
 DOMAIN: Final = f"{OWNER}/ses-example.com"
 
 _CONFIG: Final = """\

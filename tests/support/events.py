@@ -32,10 +32,9 @@ from smtpgate.core.message.envelope import (
     Submission,
 )
 from smtpgate.core.reply import Reply, reply_of
+from tests.support.world import DELEGATE, IDENTITY
 
 AT: Final = datetime(2026, 11, 23, 10, 0, 0, 123456, UTC)
-DELEGATE: Final = "999999999999"
-IDENTITY: Final = "arn:aws:ses:us-east-1:888888888888:identity/ses-example.com"
 CLIENT: Final = Client(
     address="192.0.2.7",
     port=50123,

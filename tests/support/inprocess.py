@@ -30,13 +30,13 @@ from smtpgate.ports import Clock
 from smtpgate.signing.private_keys import dns_record, generate_private_key, load_private_key
 from tests.support.dialog import Dialog, close_dialogs
 from tests.support.directory import MASTER_KEYS
+from tests.support.world import IDENTITY
 
 # What is in the database before and after documents were applied, by all that it depends on.
 _STATE: Final[dict[str, bytes]] = {}
 _APPLIED: Final[dict[object, bytes]] = {}
 SECRET: Final = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 PASSWORD: Final = smtp_password(Secret(SECRET), "us-east-1").value
-IDENTITY: Final = "arn:aws:ses:us-east-1:888888888888:identity/ses-example.com"
 ARNS: Final = f"X-SES-SOURCE-ARN: {IDENTITY}\r\nX-SES-FROM-ARN: {IDENTITY}\r\n"
 MESSAGE: Final = (
     f"{ARNS}From: Marketing <marketing@ses-example.com>\r\nTo: jane@example.net\r\n"

@@ -27,7 +27,8 @@ from smtpgate.journal.usage import UsageQuery, usage_rows
 from smtpgate.ports import Clock, JournalUnavailableError
 from smtpgate.sql.database import Database, parse_url, sqlite_url
 from tests.support.clock import MovableClock
-from tests.support.events import DELEGATE, IDENTITY, done
+from tests.support.events import done
+from tests.support.world import DELEGATE, IDENTITY
 
 _IDS: Final = count(1)
 

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from tests.support.directory import MASTER_KEYS
+from tests.support.world import DELEGATE, IDENTITY, OWNER, PAUSED
 
-OWNER, DELEGATE, PAUSED = "888888888888", "999999999999", "777777777777"
-IDENTITY: Final = f"arn:aws:ses:us-east-1:{OWNER}:identity/ses-example.com"
 _CEO: Final = f"arn:aws:ses:us-east-1:{OWNER}:identity/ceo@ses-example.com"
 
 _CONFIG: Final = """

@@ -30,8 +30,9 @@ from smtpgate.core.reply import (
 from smtpgate.core.upstream.verdict import worded
 from tests.support.cases import CASES
 from tests.support.clock import MovableClock
-from tests.support.events import AT, DELEGATE, IDENTITY, auth_failed, mail_refused
+from tests.support.events import AT, auth_failed, mail_refused
 from tests.support.journal import IDENTITY_POLICY, decision_for, submission
+from tests.support.world import DELEGATE, IDENTITY
 
 NOW: Final = AT + timedelta(minutes=1)
 STORIES: Final = CASES / "story"

@@ -15,10 +15,10 @@ from smtpgate.gate.gate import Gate
 from smtpgate.ports import Clock
 from tests.support.clock import MovableClock
 from tests.support.directory import ACTOR
-from tests.support.inprocess import IDENTITY, login, open_gate, send
+from tests.support.inprocess import login, open_gate, send
 from tests.support.ledgers import used_24h
+from tests.support.world import DELEGATE, IDENTITY
 
-DELEGATE: Final = "999999999999"
 OWNERS: Final = {
     "ses-example.com": "888888888888",
     "example.org": "777777777777",

@@ -23,8 +23,8 @@ from tests.support.documents import content, noted, present
 from tests.support.hosts import change, config_of, directory_of, host, smtpgate, started
 from tests.support.reference import guide
 from tests.support.tenants import raw
+from tests.support.world import OWNER
 
-OWNER: Final = "888888888888"
 PLACE: Final = ("identity", OWNER, "us-east-1", "ses-example.com")
 KEY: Final = "AKIA9999MAILER000001"
 _BLOCK: Final = re.compile(r"```sh\n(.*?)```", re.DOTALL)

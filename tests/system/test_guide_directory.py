@@ -8,13 +8,13 @@ import pytest
 
 from smtpgate.gate.initialize import Sample, initialize
 from tests.support.databases import Databases
-from tests.support.desk import DELEGATE, OWNER, Desk
+from tests.support.desk import Desk
 from tests.support.scripted_dns import open_dns
 from tests.support.tasks import NEW_DELEGATE, NEW_DOMAIN, NEW_OWNER, Operator, blocks
 from tests.support.upstream_server import open_upstream
+from tests.support.world import DELEGATE, OWNER
 
 _POSTGRESQL = "postgresql://smtpgate@db.example.com/smtpgate"
-pytestmark = pytest.mark.slow
 
 
 async def follow_the_section(desk: Desk, url: str) -> Operator:

@@ -18,10 +18,11 @@ from smtpgate.gate.gate import Gate
 from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.rows import Row
-from tests.support.inprocess import ARNS, IDENTITY, MESSAGE, auth_plain, login, open_gate, send
+from tests.support.inprocess import ARNS, MESSAGE, auth_plain, login, open_gate, send
 from tests.support.journal import Breakable, all_rows
 from tests.support.ledgers import soon, used_24h
 from tests.support.upstream_server import HANG_UP, HOLD, open_upstream
+from tests.support.world import IDENTITY
 
 ALLOW: Final = '[journal]\non_failure = "allow"'
 UNAVAILABLE: Final = "451 4.3.0 Temporary service failure (journal-unavailable; 0100"

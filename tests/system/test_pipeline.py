@@ -10,9 +10,10 @@ import pytest
 
 from smtpgate.core.limits import Subject
 from smtpgate.gate.gate import Gate
-from tests.support.inprocess import ARNS, IDENTITY, MESSAGE, is_signed, login, open_gate, send
+from tests.support.inprocess import ARNS, MESSAGE, is_signed, login, open_gate, send
 from tests.support.ledgers import used_24h
 from tests.support.upstream_server import HANG_UP, open_upstream
+from tests.support.world import IDENTITY
 
 BARE = MESSAGE.removeprefix(ARNS)
 

@@ -8,7 +8,8 @@ from smtpgate.core.history.story import story_of
 from smtpgate.gate.gate import Gate
 from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
-from tests.support.inprocess import IDENTITY, is_signed, login, open_gate, send
+from tests.support.inprocess import is_signed, login, open_gate, send
+from tests.support.world import IDENTITY
 
 TO = "marketing@ses-example.com"
 BOUNCE = (

@@ -198,7 +198,6 @@ async def test_silence_ends() -> None:
         assert told == f"'{NAME}': {server.nameserver} did not answer in time"
 
 
-@pytest.mark.slow
 async def test_a_question_ends_though_each_name_on_its_way_is_answered_in_time() -> None:
     async with open_dns() as server:
 

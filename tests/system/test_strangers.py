@@ -14,7 +14,8 @@ from smtpgate.gate.gate import Gate
 from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.usage import UsageQuery, usage_rows
-from tests.support.inprocess import IDENTITY, login, open_gate, send
+from tests.support.inprocess import login, open_gate, send
+from tests.support.world import IDENTITY
 
 OWNER, STRANGER = "888888888888", "777777777777"
 NAMES = ("unknown", "unverified", "silent", "denied", "paused")

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from smtpgate.cli import app
 from smtpgate.cli.generate import ask
 from smtpgate.core.policy.generate import Wishes, WishesError, generate_policy
-from tests.support.offices import DELEGATE, IDENTITY
+from tests.support.world import DELEGATE, IDENTITY
 
 MARKETING = ("--from-with-tags", "marketing@ses-example.com")
 

@@ -17,8 +17,8 @@ from smtpgate.core.policy import Policy, parse_policy
 from smtpgate.core.whatif.impact import ALLOWED, Impact, Proposal, impact_of
 from smtpgate.journal.rows import record_of, row_of
 from tests.support.clock import MovableClock
-from tests.support.events import DELEGATE, IDENTITY
 from tests.support.journal import IDENTITY_POLICY, USER_POLICY, submission
+from tests.support.world import DELEGATE, IDENTITY
 
 MAILER: Final = Principal(
     Account(DELEGATE, "Delegate sender", SendingLimits(-1, -1)),

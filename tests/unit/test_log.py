@@ -30,8 +30,6 @@ from tests.support.clock import MovableClock, move_loop, on_movable_loop
 from tests.support.events import (
     AT,
     CLIENT,
-    DELEGATE,
-    IDENTITY,
     IDENTITY_EVENTS,
     auth_failed,
     authenticated,
@@ -40,6 +38,7 @@ from tests.support.events import (
     mail_refused,
     sessions_ended,
 )
+from tests.support.world import DELEGATE, IDENTITY
 
 # The metrics count these, and nobody has to read of each.
 COUNTED_ONLY = {SessionOpened, SessionClosed, IdentitiesChecked}

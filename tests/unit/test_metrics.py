@@ -28,8 +28,6 @@ from tests.support.clock import MovableClock
 from tests.support.events import (
     AT,
     CLIENT,
-    DELEGATE,
-    IDENTITY,
     IDENTITY_EVENTS,
     auth_failed,
     authenticated,
@@ -38,6 +36,7 @@ from tests.support.events import (
     mail_refused,
     sessions_ended,
 )
+from tests.support.world import DELEGATE, IDENTITY
 
 EVENTS = (
     done(),

@@ -22,8 +22,8 @@ from smtpgate.core.policy import (
 from smtpgate.core.policy.match import any_glob, pieces_of
 from smtpgate.core.policy.operators import OPERATORS
 from tests.support.cases import CASES, load_cases
+from tests.support.world import DELEGATE, OWNER
 
-OWNER, DELEGATE = "888888888888", "999999999999"
 IDENTITY = f"arn:aws:ses:us-east-1:{OWNER}:identity/example.com"
 ADDRESS = f"arn:aws:ses:us-east-1:{OWNER}:identity/a@example.com"
 ANNOUNCED = """{

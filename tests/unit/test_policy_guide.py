@@ -18,8 +18,8 @@ from smtpgate.core.policy import (
 )
 from smtpgate.core.policy.keys import KEYS
 from tests.support.reference import guide
+from tests.support.world import IDENTITY
 
-IDENTITY: Final = "arn:aws:ses:us-east-1:888888888888:identity/ses-example.com"
 GUIDE: Final = guide("policies")
 EXAMPLES: dict[str, str] = {
     json.loads(text)["Statement"]["Sid"]: text

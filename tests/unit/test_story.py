@@ -13,8 +13,8 @@ from smtpgate.core.history.story import as_seen_by, story_of
 from smtpgate.core.message.author import parse_authors
 from smtpgate.core.policy import Determining
 from smtpgate.core.reason import LOGIN_REASONS, REASONS
-from tests.support.events import DELEGATE
 from tests.support.stories import NOW, STORIES, records, story
+from tests.support.world import DELEGATE
 
 RECORDS = dict(records())
 

@@ -22,7 +22,8 @@ from smtpgate.core.history.usage import (
     unit_of,
     usage_of,
 )
-from tests.support.events import AT, DELEGATE, IDENTITY, auth_failed, done
+from tests.support.events import AT, auth_failed, done
+from tests.support.world import DELEGATE, IDENTITY
 
 KEY: Final = UsageKey(DELEGATE, f"arn:aws:iam::{DELEGATE}:user/mailer", IDENTITY, "accepted")
 NUMBERS: Final = st.integers(0, 10**6)
