@@ -108,9 +108,9 @@ class Admission:
     def forget_refused(
         self, account_id: str, reverse_path: ReversePath, mailboxes: Iterable[Mailbox]
     ) -> None:
-        """The client has these refusals: the upstream is asked again at the next message."""
+        """The client has these refusals: the upstream is tried again soon."""
         now_s = self._clock.monotonic()
-        self._refused.passed_on(account_id, reverse_path, mailboxes, now_s)
+        self._refused.forget_soon(account_id, reverse_path, mailboxes, now_s)
 
     def delay_s(self, account_id: str) -> float:
         """How long to wait before the account gets another refusal."""

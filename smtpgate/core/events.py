@@ -1,4 +1,4 @@
-"""What happened, as values: the log, the metrics and every other reader are fed from these."""
+"""Events, as values: the log, the metrics and every other reader get these."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from smtpgate.core.message.intent import SendingIntent
 from smtpgate.core.policy import Decision
 from smtpgate.core.reply import Reply
 
-Outcome = Literal["accepted", "deferred", "refused", "in-doubt"]
+SubmissionOutcome = Literal["accepted", "deferred", "refused", "in-doubt"]
 Role = Literal["source", "from", "sender", "resent", "return-path", "report"]
 CutOffBy = Literal["client", "gate"]
 Stage = Literal["message", "authorization", "limits", "signing", "relay"]
@@ -67,19 +67,19 @@ def from_identity(identities: Iterable[UsedIdentity]) -> str:
 class SubmissionDone:
     """One submission, from the final dot to its verdict.
 
-    The pipeline fills it in stage by stage, so that a refusal tells all that was known by then.
-    ``stage_s`` has the seconds that each stage took. ``charges`` are whose limits count; their
-    counts of recipients in the last 24 hours, after this message, are in ``used``, by the same
-    order; ``crossings`` are the shares of a quota that were reached by it. ``counted`` is how
-    many recipients stay counted: those that were accepted, or may have been. ``paced_s`` is how
-    long it waited for its sender's rate. ``uncounted`` says why its recipients were counted
-    nowhere, ``long_line`` which line of its body is too long. ``header`` is the block without
-    the fields that ``intent`` was read from. ``is_masked``: the reply does not have the reason,
-    because no Allow of the identity is about the sender.
+    The pipeline fills it in stage by stage, so that a refusal has all that was known by then.
+    ``stage_s`` has the seconds that each stage took. ``charges`` are the limits that count;
+    their counts of recipients in the last 24 hours, after this message, are in ``used``, in the
+    same order; ``crossings`` are the shares of a quota that it reached. ``counted`` is how many
+    recipients stay counted: those that were accepted, or may have been. ``paced_s`` is how long
+    it waited for its sender's rate. ``uncounted`` is the reason when its recipients were not
+    counted, ``long_line`` the number of a line of its body that is too long. ``header`` is the
+    block without the fields that ``intent`` was read from. ``is_masked``: the reply does not
+    have the reason, because no Allow of the identity names the sender.
     """
 
     submission: Submission
-    outcome: Outcome = "refused"
+    outcome: SubmissionOutcome = "refused"
     reason: str = "internal-error"
     detail: str = ""
     reply: Reply | None = None
@@ -262,7 +262,7 @@ class JournalChanged:
 
 @dataclass(frozen=True, slots=True)
 class DirectoryChanged:
-    """The directory's database cannot be asked, or without ``problem`` it can again.
+    """The directory's database cannot be reached, or without ``problem`` it can again.
 
     ``lasted_s`` is how long it could not.
     """

@@ -10,7 +10,7 @@ from itertools import product
 from typing import Final, get_args
 
 from smtpgate.core.account import KeyRefusal
-from smtpgate.core.events import HANDSHAKE_PROBLEMS, CutOffBy, Outcome
+from smtpgate.core.events import HANDSHAKE_PROBLEMS, CutOffBy, SubmissionOutcome
 from smtpgate.core.limits import THRESHOLDS
 from smtpgate.core.limits.budget import BUDGETS
 from smtpgate.core.limits.charge import SubjectKind
@@ -40,7 +40,7 @@ def _verdicts() -> Iterable[tuple[str, str]]:
 def known_series(listeners: Iterable[str]) -> Mapping[str, Iterable[tuple[str, ...]]]:
     """The label values of each metric's series that are known, in the catalogue's order."""
     listeners = tuple(listeners)
-    others = [(OTHER, OTHER, outcome) for outcome in get_args(Outcome)]
+    others = [(OTHER, OTHER, outcome) for outcome in get_args(SubmissionOutcome)]
     return {
         "smtpgate_submissions_total": tuple(_verdicts()),
         "smtpgate_identity_messages_total": others,

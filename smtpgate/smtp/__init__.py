@@ -1,1 +1,1 @@
-"""The SMTP door: listeners, sessions and authentication; the only place that knows aiosmtpd."""
+"""The SMTP door: listeners, sessions and authentication."""

@@ -1,4 +1,4 @@
-"""The certificate of a listener: loaded, looked at, and loaded again without a restart."""
+"""The certificate of a listener: loaded, checked, and loaded again without a restart."""
 
 import ssl
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ class ServerTls:
     def _use_newest(
         self, connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _: ssl.SSLContext
     ) -> None:
-        # OpenSSL asks once a handshake, also when the client names no server.
+        # OpenSSL calls this once a handshake, also when the client names no server.
         if self._newest is not self.context:
             connection.context = self._newest
 
@@ -88,7 +88,7 @@ def _load(config: ListenerConfig) -> tuple[ssl.SSLContext, x509.Certificate]:
 
 
 def _reason(error: OSError | ValueError, cert_file: Path) -> str:
-    """Why a certificate and its key cannot be used; OpenSSL's words do not name the file."""
+    """Why a certificate and its key cannot be used; OpenSSL's texts do not name the file."""
     if not isinstance(error, ssl.SSLError):
         return getattr(error, "strerror", None) or str(error)
     if error.reason == "KEY_VALUES_MISMATCH":

@@ -1,4 +1,4 @@
-"""What a command line says: verbs, paths and parameters, read strictly."""
+"""The syntax of command lines: verbs, paths and parameters, read strictly."""
 
 import re
 from collections.abc import Callable
@@ -34,7 +34,7 @@ _MAIL_AUTH: Final = re.compile(
 _MAX_HELO_OCTETS: Final = 255  # RFC 5321 §4.5.3.1.2
 _CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
 T = TypeVar("T")
-# The parameters of MAIL: the grammar of the value, and what to tell who gets it wrong.
+# The parameters of MAIL: the grammar of the value, and the syntax in the reply to a wrong one.
 _MAIL_PARAMETERS: Final = {
     "SIZE": (re.compile(rb"[0-9]{1,20}"), "SIZE=octets"),  # RFC 1870 §3
     "BODY": (re.compile(rb"7BIT|8BITMIME", re.IGNORECASE), "BODY=7BIT or BODY=8BITMIME"),
@@ -57,7 +57,7 @@ def _refuse(name: str, **facts: object) -> BadCommandError:
 
 @dataclass(frozen=True, slots=True)
 class MailCommand:
-    """MAIL FROM with the parameters that we use; BODY and AUTH are read and left at that."""
+    """MAIL FROM with the parameters that we use; BODY and AUTH are checked and ignored."""
 
     reverse_path: ReversePath
     size: int
@@ -73,10 +73,10 @@ def split_command(line: bytes) -> tuple[bytes, bytes]:
 
 
 def parse_helo(argument: bytes) -> str:
-    """The client's name for itself, in ASCII; it is logged, and believed by nobody.
+    """The client's name for itself, in ASCII; it is logged, and never trusted.
 
-    Many clients have no host name, and send what they call themselves: any text is taken that
-    is one word. The Received field has what is safe there.
+    Many clients have no host name, and send some other word: any word is taken. The Received
+    field has the safe characters of it.
     """
     name = argument.partition(b" ")[0]
     if not name:

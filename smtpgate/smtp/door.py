@@ -17,7 +17,7 @@ from smtpgate.tasks import Offload, TaskOwner
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
-    """All that the sessions of one listener share; ``upstream`` is asked what it can take."""
+    """All that the sessions of one listener share; ``upstream`` is there for its limits."""
 
     config: ListenerConfig
     hostname: str

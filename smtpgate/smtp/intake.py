@@ -1,4 +1,4 @@
-"""Taking a message in: finding the final dot in bulk, and bounding what is held at once."""
+"""Taking a message in: finding the final dot in bulk, and bounding the octets in flight."""
 
 import re
 from typing import Final
@@ -13,22 +13,22 @@ _SMALL_OCTETS: Final = 64 * 1024
 
 
 class _Pool:
-    """Octets that messages hold, by account.
+    """Room for the octets of messages in flight, counted by account.
 
-    An account may hold ``share`` of what the other accounts leave, so there is always room left
-    for one that holds nothing yet.
+    An account may take ``share`` of the room that the other accounts leave, so there is always
+    some left for an account that has none yet.
     """
 
     def __init__(self, limit: int, share: float) -> None:
-        self.held = 0
+        self.taken = 0
         self._limit = limit
         self._share = share
         self._of: dict[str, int] = {}
 
     def take(self, account: str, octets: int) -> BudgetName | None:
-        """Hold so many more, or name the bound that they would pass."""
+        """Take room for so many octets, or name the bound that they would pass."""
         own = self._of.get(account, 0)
-        left = self._limit - self.held
+        left = self._limit - self.taken
         if octets > left:
             return "inflight-octets"
         if own + octets > self._share * (left + own):
@@ -37,13 +37,13 @@ class _Pool:
         return None
 
     def force(self, account: str, octets: int) -> None:
-        """Hold so many more, whatever the bounds say."""
-        self.held += octets
+        """Take room for so many octets, whatever the bounds are."""
+        self.taken += octets
         self._of[account] = self._of.get(account, 0) + octets
 
     def give_back(self, account: str, octets: int) -> None:
-        """Hold so many fewer."""
-        self.held -= octets
+        """Give the room of so many octets back."""
+        self.taken -= octets
         own = self._of.get(account, 0) - octets
         if own > 0:
             self._of[account] = own
@@ -52,7 +52,7 @@ class _Pool:
 
 
 class Intake:
-    """How many octets of messages all sessions hold together, against a bound.
+    """The octets of all messages in flight, against a bound.
 
     ``reserve`` of them are for small messages that find no other room: large ones cannot keep
     these out.
@@ -63,22 +63,22 @@ class Intake:
         self.reserve = _Pool(reserve, share)
 
     @property
-    def held(self) -> int:
+    def taken(self) -> int:
         """Octets of all messages in flight."""
-        return self.most.held + self.reserve.held
+        return self.most.taken + self.reserve.taken
 
 
 class MessageIntake:
     """Watches one growing buffer for the final dot.
 
     A message that is too long, or for which there is no room now, is still read to its end, but
-    thrown away as it comes, so that the session can go on; it holds nothing from then on.
+    thrown away as it comes, so that the session can go on; it takes no room from then on.
     ``refusal`` then names the bound.
     """
 
     def __init__(self, intake: Intake, max_octets: int, account: str) -> None:
         self.refusal: BudgetName | None = None
-        self.held = 0
+        self.taken = 0
         self.octets = 0  # that have come, as far as they were counted
         self._intake = intake
         self._pool = intake.most
@@ -89,7 +89,7 @@ class MessageIntake:
     def look(self, buffer: bytearray) -> int | None:
         """The message's size, once its final dot is in the buffer."""
         end = self._end(buffer)
-        self._hold(len(buffer) if end is None else end)
+        self._count(len(buffer) if end is None else end)
         if end is None:
             if self.refusal:
                 del buffer[:-4]
@@ -103,17 +103,17 @@ class MessageIntake:
         dot = buffer.find(_FINAL_DOT, self._start)
         return None if dot < 0 else dot + 2
 
-    def _hold(self, octets: int) -> None:
+    def _count(self, octets: int) -> None:
         if self.refusal:
             return
         self.octets = octets
         if octets > self._max_octets:
             self.refusal = "message-octets"
-        elif octets > self.held:
+        elif octets > self.taken:
             self.refusal = self._grow(octets)
-        elif octets < self.held:  # commands were pipelined behind the final dot
-            self._pool.give_back(self._account, self.held - octets)
-            self.held = octets
+        elif octets < self.taken:  # commands were pipelined behind the final dot
+            self._pool.give_back(self._account, self.taken - octets)
+            self.taken = octets
         if self.refusal:
             self.release()
 
@@ -123,29 +123,29 @@ class MessageIntake:
         refusal = self._fit(most, octets)
         if refusal and octets <= _SMALL_OCTETS and self._fit(reserve, octets) is None:
             refusal = None
-        if refusal and self._intake.held == self.held:
+        if refusal and self._intake.taken == self.taken:
             # The only message always fits, wherever it began.
-            self._pool.give_back(self._account, self.held)
+            self._pool.give_back(self._account, self.taken)
             most.force(self._account, octets)
             self._pool, refusal = most, None
         if refusal is None:
-            self.held = octets
+            self.taken = octets
         return refusal
 
     def _fit(self, pool: _Pool, octets: int) -> BudgetName | None:
         """Hold so many in all in that pool, or name the bound that they would pass there."""
         if pool is self._pool:
-            return pool.take(self._account, octets - self.held)
+            return pool.take(self._account, octets - self.taken)
         refusal = pool.take(self._account, octets)
         if refusal is None:
-            self._pool.give_back(self._account, self.held)
+            self._pool.give_back(self._account, self.taken)
             self._pool = pool
         return refusal
 
     def release(self) -> None:
-        """Give back what is held; the message is done with."""
-        self._pool.give_back(self._account, self.held)
-        self.held = 0
+        """Give the message's room back."""
+        self._pool.give_back(self._account, self.taken)
+        self.taken = 0
 
 
 def unstuffed(message: bytes, *, normalize_bare_lf: bool = False) -> bytes:

@@ -1,7 +1,7 @@
 """Listeners: sockets, TLS contexts, connection limits, and an orderly stop.
 
 A listener accepts its connections itself, so that each is counted before it has cost anything,
-and has a time in which it must be ready to speak SMTP.
+and has to be ready for SMTP within a time.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ class Listener:
         try:
             connection, peer = self._listening.accept()
         except (BlockingIOError, InterruptedError, ConnectionError):
-            return  # nobody, or one that has gone already
+            return  # none, or one that is closed already
         except OSError as error:
             self._wait_for_room(self._listening, error)
             return

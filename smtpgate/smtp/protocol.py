@@ -30,12 +30,12 @@ ILL_ENDED: Final = b"\n"
 TOO_LONG: Final = b"\n\n"
 # RFC 5321 §4.5.3.1.4 asks for 512, RFC 4954 §4 for 12,288 on AUTH lines; one bound serves all.
 _MAX_LINE_OCTETS: Final = 12_288
-# A command costs 5 to 15 µs, so these hold up the others for less than a millisecond. A few
+# A command costs 5 to 15 µs, so these delay the others for less than a millisecond. A few
 # cost a hundred times as much, such as RCPT with a long internationalized domain.
 _COMMANDS_AT_ONCE: Final = 50
 _TURN_S: Final = 0.001
 _PAUSE_OCTETS: Final = 64 * 1024
-# How long a socket may take to close, once everything was said.
+# How long a socket may take to close, once the last reply was sent.
 _CLOSE_S: Final = 5.0
 
 
@@ -109,7 +109,7 @@ class GateProtocol(asyncio.Protocol, ABC):
     # -- what the event loop calls -------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the session in a task that its owner holds."""
+        """Start the session in a task that its owner keeps."""
         self._use(cast("asyncio.Transport", transport))
         self._auth_deadline = self.loop.time() + self._config.auth_timeout_s
         _ = self._tasks.start(self.serve_client())
@@ -121,11 +121,11 @@ class GateProtocol(asyncio.Protocol, ABC):
             transport.set_read_buffer_limits(high=_PAUSE_OCTETS)
 
     def data_received(self, data: bytes) -> None:
-        """Collect input; stop the client when it is far ahead of us."""
+        """Collect input; pause the client when it is far ahead of us."""
         if self._octets_before_auth is not None:
             self._octets_before_auth -= len(data)
             if self._octets_before_auth < 0:
-                # Read on and forget: what lies unread when a socket is closed costs the reply.
+                # Read on and forget: unread input when a socket is closed costs the reply.
                 self._input.clear()
                 self._end_with(OutOfBudget("input-before-auth"))
                 return
@@ -211,7 +211,7 @@ class GateProtocol(asyncio.Protocol, ABC):
         self._auth_deadline = self._octets_before_auth = None
 
     def abort(self) -> None:
-        """Close without another word."""
+        """Close without another reply."""
         self._wire.abort()
 
     def reply(self, reply: Reply) -> None:
@@ -333,7 +333,7 @@ class GateProtocol(asyncio.Protocol, ABC):
     async def start_tls(self, context: ssl.SSLContext) -> None:
         """Encrypt the connection. Raises HangUp when the handshake fails.
 
-        What the client sent in plain text behind STARTTLS is forgotten (RFC 3207 §4.2).
+        Octets in plain text behind STARTTLS are forgotten (RFC 3207 §4.2).
         """
         await self.flush()
         self._input.clear()
@@ -349,7 +349,7 @@ class GateProtocol(asyncio.Protocol, ABC):
                     ssl_shutdown_timeout=_CLOSE_S,
                 )
         except OSError as error:  # a time-out is one
-            # The loop does not say of a handshake that failed that the connection is lost.
+            # The event loop does not report a connection as lost when its handshake fails.
             self.abort()
             self.connection_lost(None)
             if isinstance(error, TimeoutError):
@@ -361,9 +361,9 @@ class GateProtocol(asyncio.Protocol, ABC):
         self._use(transport)
 
     async def close(self, last_word: Reply | None = None) -> None:
-        """Say the last word, if any, and close; returns when the socket is closed.
+        """Send the last reply, if any, and close; returns when the socket is closed.
 
-        A client that does not read what was said, or does not close TLS, is cut off.
+        A client that does not read its replies, or does not close TLS, is cut off.
         """
         if last_word is not None:
             self.reply(last_word)

@@ -19,7 +19,7 @@ class ProxyError(Exception):
 
 
 class _SocketReader:
-    """A socket as aiosmtpd's parser reads it, never further than asked."""
+    """A socket as aiosmtpd's parser reads it, never further than the parser wants."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection

@@ -1,7 +1,6 @@
-"""A session: its life from greeting to goodbye, the table of commands, and the small ones.
+"""A session: from the greeting to QUIT, the table of commands, and the small commands.
 
-(RFC 5321, RFC 6409; the commands with subjects of their own are in ``auth`` and
-``transaction``.)
+RFC 5321, RFC 6409. ``auth`` and ``transaction`` have the commands with subjects of their own.
 """
 
 import asyncio
@@ -18,7 +17,7 @@ from smtpgate.smtp.protocol import ILL_ENDED, TOO_LONG, HangUp, OutOfBudget
 from smtpgate.smtp.transaction import abandon, on_data, on_mail, on_rcpt
 
 Command = Callable[[Dialogue, bytes], Awaitable[None]]
-# They bring no message nearer; a client that sends nothing else does not go on for ever.
+# Commands that bring no message nearer; a client that sends nothing else must come to an end.
 _JUNK: Final = frozenset({b"NOOP", b"RSET", b"VRFY", b"HELP", b"HELO", b"EHLO"})
 _NO_COMMAND: Final = {ILL_ENDED: "bad-line-end", TOO_LONG: "line-too-long"}
 

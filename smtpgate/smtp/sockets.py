@@ -1,6 +1,6 @@
 """Counting sockets: from accept until they are closed, by listener, client and in all.
 
-A socket counts before it has said anything: before a PROXY header and before its TLS handshake.
+A socket counts before its first octet: before a PROXY header and before its TLS handshake.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ _NOBODY: Final = ""
 
 
 def raise_descriptor_limit(wanted: int) -> None:
-    """Raise the limit of open files to so many, as far as the system lets us."""
+    """Raise the limit of open files to so many, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     best = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < best:
@@ -65,7 +65,7 @@ class Sockets:
 
 
 class Place:
-    """The place that one socket takes; given back once, however often that is asked."""
+    """The place that one socket takes; it can be given back once, later calls do nothing."""
 
     __slots__ = ("_address", "_is_taken", "_places")
 

@@ -1,9 +1,9 @@
 """Ends sessions whose access key may not be used any more: revoked, expired, moved or paused.
 
 Each message is checked against the directory by the pipeline; this is for sessions that are
-open between messages. They are kept by access key, so a change costs one look-up a key that is
-in use, and nothing for the sessions of other keys. A key in use that expires has a timer. The
-work is done in small steps, between which the event loop serves everybody else.
+open between messages. They are kept by access key, so a change costs one look-up a key in use,
+and nothing for the sessions of other keys. A key in use that expires has a timer. The work is
+done in small steps, between which the event loop serves the other sessions.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ class Watched(Protocol):
 
     @property
     def client_address(self) -> str:
-        """Where its client is."""
+        """The address of its client."""
 
     def request_end(self, last_word: Reply) -> None:
         """End with that reply as soon as the protocol allows; returns at once."""

@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 
 from smtpgate.cli.help import GUIDES, REFERENCES
 from smtpgate.config import GateConfig, LimitsConfig, ListenerConfig, UpstreamConfig
-from smtpgate.core.events import Outcome, Stage
+from smtpgate.core.events import Stage, SubmissionOutcome
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
 from smtpgate.core.reason import REASONS
 from smtpgate.core.reply import CATALOGUE as REPLIES
@@ -173,7 +173,7 @@ def test_every_metric_in_the_alert_rules_exists_with_those_labels() -> None:
 
 
 def test_every_value_in_the_alert_rules_can_occur() -> None:
-    can_occur = {"outcome": set(get_args(Outcome)), "reason": {*REASONS, "accepted"}}
+    can_occur = {"outcome": set(get_args(SubmissionOutcome)), "reason": {*REASONS, "accepted"}}
     for name, matchers in selectors():
         for label, values in re.findall(r'([a-z]+)=~?"([^"]*)"', matchers):
             if label in can_occur:

@@ -44,9 +44,9 @@ def test_the_final_dot_is_found_however_the_octets_arrive(
             size = taker.look(buffer)
     assert size == len(wire) - 3
     assert bytes(buffer[size + 3 :]) == behind
-    assert intake.held == size
+    assert intake.taken == size
     taker.release()
-    assert intake.held == 0
+    assert intake.taken == 0
 
 
 @given(dotty, st.binary(max_size=8), st.lists(st.integers(0, 500), max_size=8))
@@ -66,7 +66,7 @@ def test_a_message_that_is_too_long_is_read_to_its_end_and_not_kept(
     assert size is not None
     assert bytes(buffer[size + 3 :]) == behind
     taker.release()
-    assert intake.held == 0
+    assert intake.taken == 0
 
 
 def test_messages_beyond_the_bound_are_turned_away_until_there_is_room() -> None:
@@ -88,7 +88,7 @@ def test_a_message_that_is_turned_away_holds_nothing_though_more_of_it_comes() -
     assert second.look(buffer) is None
     buffer += b"x" * 50
     assert second.look(buffer) is None
-    assert (second.refusal, intake.held, len(buffer)) == ("message-octets", 0, 4)
+    assert (second.refusal, intake.taken, len(buffer)) == ("message-octets", 0, 4)
     assert first.look(bytearray(b"y" * 90)) is None
     assert first.refusal is None
 
@@ -100,13 +100,13 @@ def test_a_message_that_began_in_the_reserve_always_fits_once_it_is_the_only_one
         other.look(bytearray(130_000 >> number))  # nearly what its share lets each have
     lone = MessageIntake(intake, 10**6, "d")
     lone.look(bytearray(60_000))
-    assert (lone.refusal, intake.reserve.held) == (None, 60_000)
+    assert (lone.refusal, intake.reserve.taken) == (None, 60_000)
     for other in others:
         other.release()
     lone.look(bytearray(300_000))  # more than the share of one account
-    assert (lone.refusal, intake.held, intake.reserve.held) == (None, 300_000, 0)
+    assert (lone.refusal, intake.taken, intake.reserve.taken) == (None, 300_000, 0)
     lone.release()
-    assert intake.held == 0
+    assert intake.taken == 0
 
 
 def test_a_small_message_leaves_a_full_reserve_for_room_that_has_come_elsewhere() -> None:
@@ -116,10 +116,10 @@ def test_a_small_message_leaves_a_full_reserve_for_room_that_has_come_elsewhere(
     small = [MessageIntake(intake, 10**6, account) for account in ("b", "c")]
     for one in small:
         one.look(bytearray(30_000))
-    assert intake.reserve.held == 60_000
+    assert intake.reserve.taken == 60_000
     large.release()
     small[0].look(bytearray(50_000))
-    assert (small[0].refusal, intake.held, intake.reserve.held) == (None, 80_000, 30_000)
+    assert (small[0].refusal, intake.taken, intake.reserve.taken) == (None, 80_000, 30_000)
 
 
 # What sessions do: one of a few messages of one of a few accounts grows, or ends.
@@ -143,16 +143,16 @@ def test_octets_in_flight_are_counted_exactly_and_shared(
             continue
         fresh = (MessageIntake(intake, 300_000, account), bytearray())
         taker, buffer = messages.setdefault(number, fresh)
-        others = intake.held
+        others = intake.taken
         buffer += b"x" * octets
         taker.look(buffer)
-        if not taker.refusal and intake.held > others:
-            alone = len([one for one, _ in messages.values() if one.held]) == 1
-            assert alone or intake.held <= limit
-        assert intake.held == sum(one.held for one, _ in messages.values())
+        if not taker.refusal and intake.taken > others:
+            alone = len([one for one, _ in messages.values() if one.taken]) == 1
+            assert alone or intake.taken <= limit
+        assert intake.taken == sum(one.taken for one, _ in messages.values())
     for taker, _ in messages.values():
         taker.release()
-    assert intake.held == 0
+    assert intake.taken == 0
 
 
 @given(st.integers(1, 6), st.integers(1, 30))

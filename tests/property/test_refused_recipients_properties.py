@@ -36,7 +36,7 @@ def test_an_answer_is_forgotten_when_its_time_is_over() -> None:
 def test_an_answer_that_the_client_got_is_kept_for_its_other_messages_of_the_moment() -> None:
     refused = RefusedRecipients(KEEP_S)
     refused.note("1", FROM, [(to(1), REPLY)], 0)
-    refused.passed_on("1", FROM, [to(1), to(2)], 100)
+    refused.forget_soon("1", FROM, [to(1), to(2)], 100)
     assert refused.find("1", FROM, to(1), 100 + GRACE_S - 1) == REPLY
     assert refused.find("1", FROM, to(1), 100 + GRACE_S) is None
 
@@ -44,7 +44,7 @@ def test_an_answer_that_the_client_got_is_kept_for_its_other_messages_of_the_mom
 def test_an_answer_is_not_kept_longer_because_the_client_got_it() -> None:
     refused = RefusedRecipients(KEEP_S)
     refused.note("1", FROM, [(to(1), REPLY)], 0)
-    refused.passed_on("1", FROM, [to(1)], KEEP_S - 1)
+    refused.forget_soon("1", FROM, [to(1)], KEEP_S - 1)
     assert refused.find("1", FROM, to(1), KEEP_S) is None
 
 
@@ -78,7 +78,7 @@ def test_it_never_keeps_more_than_its_places(
             refused.note(account, FROM, [(to(number), REPLY) for number in numbers], now)
             noted |= dict.fromkeys([(account, number) for number in numbers], now)
         elif what == "told":
-            refused.passed_on(account, FROM, map(to, numbers), now)
+            refused.forget_soon(account, FROM, map(to, numbers), now)
         else:
             for number in numbers:
                 if refused.find(account, FROM, to(number), now) is not None:

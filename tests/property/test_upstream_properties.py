@@ -36,7 +36,7 @@ mailboxes = st.sampled_from(
     [Mailbox(name, "example.net") for name in ("bob", "carol", "two words", "jörg")]
 )
 envelopes = st.builds(
-    Envelope,
+    Envelope.of,
     st.builds(ReversePath, st.none() | mailboxes),
     st.lists(mailboxes, min_size=1, max_size=4),
     smtputf8=st.booleans(),
@@ -277,7 +277,7 @@ def test_a_message_arrives_as_it_was_however_it_is_cut(message: bytes, cuts: lis
 
 
 @given(st.lists(well_formed | st.binary(max_size=10), max_size=6).map(b"".join))
-def test_any_octets_are_replies_that_can_be_passed_on_or_an_error(octets: bytes) -> None:
+def test_any_octets_are_replies_that_can_be_forget_soon_or_an_error(octets: bytes) -> None:
     reader = ReplyReader()
     reader.feed(octets)
     try:

@@ -16,9 +16,9 @@ from smtpgate.core.events import (
     IdentityStateChanged,
     IdentityTroubles,
     MailRefused,
-    Outcome,
     SessionsEnded,
     SubmissionDone,
+    SubmissionOutcome,
     UsedIdentity,
 )
 from smtpgate.core.limits import Charge, Subject
@@ -53,7 +53,7 @@ _FROM: Final = Mailbox("marketing", "ses-example.com")
 
 
 def done(
-    outcome: Outcome = "accepted",
+    outcome: SubmissionOutcome = "accepted",
     reason: str = "accepted",
     *,
     identity: str | None = IDENTITY,

@@ -1,4 +1,4 @@
-"""One submission as the doors hand it over: who, from where, for whom, and the octets."""
+"""A submission as the doors hand it over: the sender, its client, the envelope, the message."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

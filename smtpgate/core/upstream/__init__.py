@@ -1,9 +1,9 @@
-"""The SMTP client without sockets: what the gate says to its upstream, and what it hears.
+"""The SMTP client without sockets: the commands that the gate sends, and the replies it gets.
 
-Reads bottom-up: what a transaction can come to (``delivery``), how many recipients a server
-takes (``recipient_limit``), what is heard (``replies``) and
-said (``commands``), the words between the session and its socket (``steps``), and the session
-itself, a table of transitions (``session``).
+Reads bottom-up: the ends of a transaction (``delivery``), the limit of recipients that a server
+shows (``recipient_limit``), its replies (``replies``), our commands (``commands``), the steps
+that a socket carries out (``steps``), and the session itself, a table of transitions
+(``session``). ``verdict`` makes refusals of deliveries.
 """
 
 from smtpgate.core.upstream.commands import CommandError, Octets

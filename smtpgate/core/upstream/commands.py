@@ -1,4 +1,4 @@
-"""What is said to a server: commands that hold nothing but one command, and the message.
+"""The octets that a server is sent: command lines of one command each, and the message.
 
 A CR or LF inside a command would be a second command, so every command is made by
 :func:`command_line` and it refuses all control octets.
@@ -93,7 +93,7 @@ def wire_pieces(message: Iterable[Octets]) -> Iterator[Octets]:
     """The message as it goes over the wire: dots doubled, and the end of data behind it.
 
     It is made while it is sent, in pieces of bounded size, so that a large one costs neither a
-    second copy nor a long pause. What holds no line that begins with a dot is not copied.
+    second copy nor a long pause. A piece without a line that begins with a dot is not copied.
     """
     tail = b"\r\n"  # the command line before the message ended so (RFC 5321 §4.5.2)
     for piece in _cut(message):
@@ -120,7 +120,7 @@ def _cut(message: Iterable[Octets]) -> Iterator[Octets]:
 
 
 def _seam(tail: bytes, piece: Octets) -> bytes:
-    """What a piece begins with, its dot doubled, when CRLF and dot are parted before it."""
+    """The beginning of a piece, its dot doubled, when CRLF and dot are split before it."""
     if tail == b"\r\n" and piece[:1] == b".":
         return b".."
     if tail[-1:] == b"\r" and piece[:2] == b"\n.":

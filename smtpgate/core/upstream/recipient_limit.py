@@ -1,4 +1,4 @@
-"""How many recipients a server takes at once, as its answers to RCPT show."""
+"""The limit of recipients in a transaction, as a server's answers to RCPT show it."""
 
 from typing import Final
 
@@ -9,11 +9,11 @@ _CODES: Final = frozenset({452, 552})
 
 
 def is_too_many(reply: Reply) -> bool:
-    """Whether a server means that it takes no more recipients in this transaction.
+    """Whether the reply means that the server takes no more recipients in this transaction.
 
     RFC 5321 §4.5.3.1.10: 452, and 552 of older servers means the same; X.5.3 is RFC 3463's
-    code for it. Without that code the text has to say so: 452 and 552 are said of full
-    mailboxes and disks too.
+    code for it. Without that code the text has to say so: 452 and 552 are also the replies for
+    full mailboxes and disks.
     """
     detail = reply.enhanced.partition(".")[2]
     if detail == "5.3":

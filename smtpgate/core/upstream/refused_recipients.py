@@ -4,7 +4,7 @@ A message has one reply, and the gate keeps no copy: when the upstream takes onl
 recipients, nothing is sent and the client gets 451. At its next try the refused ones get the
 upstream's own answer at RCPT, so the client splits the message by itself and sends it to the
 others (RFC 5321 §3.3: each recipient has its own reply). Without this memory one bad recipient
-would hold the message back for ever.
+would delay the message for ever.
 """
 
 from collections import OrderedDict
@@ -88,14 +88,14 @@ class RefusedRecipients:
             return None
         return refused.reply
 
-    def passed_on(
+    def forget_soon(
         self,
         account_id: str,
         reverse_path: ReversePath,
         mailboxes: Iterable[Mailbox],
         now_s: float,
     ) -> None:
-        """The client got these answers and went on: the upstream is asked again soon."""
+        """The client has these answers: the upstream is tried again soon."""
         kept = self._accounts.get(account_id)
         for mailbox in mailboxes:
             refused = None if kept is None else kept.get((reverse_path, mailbox))

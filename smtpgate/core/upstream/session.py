@@ -1,24 +1,25 @@
 """One SMTP connection as its client sees it, without a socket.
 
-Constitution: everything that decides what is said to the upstream next, and what its answers
-amount to, is in this module. It does no input or output and knows no time. Whoever holds the
-socket feeds in octets and what befell the connection, and carries out the steps that come back.
+Constitution: everything that decides which command comes next, and what the server's replies
+amount to, is in this module. It does no input or output and knows no time. The owner of the
+socket feeds in octets and the failures of the connection, and carries out the steps that come
+back.
 
 Theory of operation. A server answers commands in their order (RFC 5321 §4.1.4, RFC 2920 §3.2),
 so one queue, ``_due``, says what the coming replies answer. ``TRANSITIONS`` says what follows
-from each class of reply to each command; a pair that is not in it is nonsense. A server that
-talks nonsense, or talks unasked, is not talked to any more: who guesses which reply belongs to
-which command will once take another reply for the one to the message.
+from each class of reply to each command; a pair that is not in it is a protocol error. After a
+protocol error, or a reply to no command, the connection is closed: a client that guesses which
+reply belongs to which command will one day take another reply for the one to the message.
 
 A transaction is sent in flights. With PIPELINING (RFC 2920) the first flight is MAIL and every
-RCPT, and for a single recipient DATA too, because then a refusal takes DATA with it. DATA is
-otherwise asked for only when every recipient was accepted. When anything was refused nothing is
-sent: RSET, and the delivery says who was refused. If a 354 comes nevertheless the connection is
-dropped, because its only other end is an empty message.
+RCPT, and for a single recipient DATA too, because then a refusal takes DATA with it. Otherwise
+DATA is sent only when every recipient was accepted. When anything was refused nothing is sent:
+RSET follows, and the delivery names the refused recipients. If a 354 comes nevertheless the
+connection is dropped, because its only other end is an empty message.
 
 The message counts as sent when ``message_sent`` was called. From then until the answer, every
-misfortune leaves the message in doubt (RFC 1047); before, and after any negative answer,
-nothing was accepted.
+failure leaves the message in doubt (RFC 1047); before, and after any negative answer, nothing
+was accepted.
 """
 
 from collections import deque
@@ -104,7 +105,7 @@ class UpstreamSession:
             return None
         return int(digits) or None
 
-    # -- what the holder of the socket says ----------------------------------------------------
+    # -- what the owner of the socket calls ----------------------------------------------------
 
     def receive(self, octets: bytes) -> list[Step]:
         """Take in what the server sent."""
@@ -115,18 +116,18 @@ class UpstreamSession:
         try:
             while self._due and (answer := self._reader.take()) is not None:
                 due = self._due.popleft()
-                if due not in _LAST_WORDS:
+                if due not in _FINAL:
                     self._refuse_surplus()
                 self._answered(due, answer)
             self._refuse_surplus()
         except ReplyError as error:
-            self._fail(UpstreamProtocolError(self._told(str(error))))
+            self._fail(UpstreamProtocolError(self._named(str(error))))
         except UpstreamUnavailableError as error:
             self._fail(error)
         return self._steps
 
     def tls_started(self) -> list[Step]:
-        """The handshake is done; what was said before it counts no longer (RFC 3207 §4.2)."""
+        """The handshake is done; what the server offered before is void (RFC 3207 §4.2)."""
         self._steps = []
         self.state, self._is_encrypted = State.OPENING, True
         self._greeted()
@@ -164,25 +165,25 @@ class UpstreamSession:
     def hung_up(self, reason: str) -> list[Step]:
         """The connection was closed or broke."""
         self._steps = []
-        error = UpstreamUnavailableError(self._told(reason))
+        error = UpstreamUnavailableError(self._named(reason))
         self._fail(error, is_stale=self._is_untouched)
         return self._steps
 
     def timed_out(self, after: str) -> list[Step]:
-        """We shall wait no longer."""
+        """The wait for a reply is over."""
         self._steps = []
         awaited = self._due[0].value if self._due else State.HANDSHAKE.value
-        self._fail(UpstreamUnavailableError(self._told(f"no answer to {awaited} {after}")))
+        self._fail(UpstreamUnavailableError(self._named(f"no answer to {awaited} {after}")))
         return self._steps
 
     def quit(self) -> list[Step]:
-        """Say goodbye (RFC 5321 §4.1.1.10); what the server says to that is not read."""
+        """Send QUIT (RFC 5321 §4.1.1.10); the reply is not read."""
         self.state = State.CLOSED
         return [Send(b"QUIT\r\n")]
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _told(self, text: str) -> str:
+    def _named(self, text: str) -> str:
         return f"upstream {self._terms.name}: {text}"
 
     def _send(self, due: Due, octets: bytes) -> None:
@@ -191,23 +192,23 @@ class UpstreamSession:
 
     def _refuse_surplus(self) -> None:
         if not self._due and self._reader.has_rest and self.state is not State.CLOSED:
-            raise UpstreamProtocolError(self._told("it talks without being asked"))
+            raise UpstreamProtocolError(self._named("it talks without being asked"))
 
     def _answered(self, due: Due, answer: Answer) -> None:
         if answer.code == 421:  # RFC 5321 §3.8: it may come at any time, and ends everything
-            self._is_message_sent = False  # a clear no: nothing is in doubt
-            error = UpstreamUnavailableError(self._told(str(as_reply(answer))))
+            self._is_message_sent = False  # it is a refusal, so nothing is in doubt
+            error = UpstreamUnavailableError(self._named(str(as_reply(answer))))
             self._fail(error, is_stale=self._is_untouched)
             return
         self._is_untouched = False
         action = TRANSITIONS[due].get(answer.code // 100)
         if action is None:
             reply = as_reply(answer)
-            raise UpstreamProtocolError(self._told(f"it answered {due.value} with {reply}"))
+            raise UpstreamProtocolError(self._named(f"it answered {due.value} with {reply}"))
         action(self, answer)
 
     def _fail(self, error: UpstreamUnavailableError, *, is_stale: bool = False) -> None:
-        """End the connection; what is certain by then stays so."""
+        """End the connection; what is certain by then stays certain."""
         state, self.state = self.state, State.CLOSED
         is_concluded = self._conclude()
         if not is_concluded and self._is_message_sent:
@@ -223,7 +224,7 @@ class UpstreamSession:
         self._send(Due.EHLO, ehlo_command(self._terms.helo))
 
     def _not_served(self, answer: Answer) -> None:
-        raise UpstreamUnavailableError(self._told(str(as_reply(answer))))
+        raise UpstreamUnavailableError(self._named(str(as_reply(answer))))
 
     def _offered(self, answer: Answer) -> None:
         self.extensions = extensions_of(answer.lines)
@@ -243,7 +244,7 @@ class UpstreamSession:
 
     def _go_on_in_clear(self, problem: str) -> None:
         if self._terms.tls == "required":
-            raise UpstreamUnavailableError(self._told(problem))
+            raise UpstreamUnavailableError(self._named(problem))
         self._log_in()
 
     def _log_in(self) -> None:
@@ -255,7 +256,7 @@ class UpstreamSession:
         is_verified = self._is_encrypted and terms.tls == "required"
         if not (is_verified or terms.is_loopback):
             problem = "credentials are not sent without TLS that verifies the certificate"
-            raise UpstreamUnavailableError(self._told(problem))
+            raise UpstreamUnavailableError(self._named(problem))
         mechanisms = self.extensions.get("AUTH", "").split()
         if "PLAIN" in mechanisms:
             self._send(Due.PLAIN, plain_command(terms.username, terms.password))
@@ -263,7 +264,7 @@ class UpstreamSession:
             self._send(Due.LOGIN, b"AUTH LOGIN\r\n")
         else:
             raise UpstreamUnavailableError(
-                self._told("it offers neither AUTH PLAIN nor AUTH LOGIN")
+                self._named("it offers neither AUTH PLAIN nor AUTH LOGIN")
             )
 
     def _send_username(self, _: Answer) -> None:
@@ -273,7 +274,7 @@ class UpstreamSession:
         self._send(Due.PASSWORD, login_response(self._terms.password))
 
     def _login_refused(self, answer: Answer) -> None:
-        raise UpstreamUnavailableError(self._told(f"it refused our login: {as_reply(answer)}"))
+        raise UpstreamUnavailableError(self._named(f"it refused our login: {as_reply(answer)}"))
 
     def _get_ready(self, _: Answer | None = None) -> None:
         self.state = State.READY
@@ -284,9 +285,9 @@ class UpstreamSession:
     def _mail_answered(self, answer: Answer) -> None:
         if answer.code >= 400:
             if answer == self._last_verdict:
-                # The refusal of the message before, said twice, must not become this one's. If
-                # it is the server's reply to MAIL, a fresh connection will have it too.
-                error = UpstreamProtocolError(self._told("it repeated its last refusal"))
+                # The refusal of the message before, sent twice, must not become this one's. If
+                # it is the server's reply to MAIL, a fresh connection will get it too.
+                error = UpstreamProtocolError(self._named("it repeated its last refusal"))
                 self._fail(error, is_stale=True)
                 return
             self._refusal = as_reply(answer)
@@ -294,14 +295,14 @@ class UpstreamSession:
         self._go_on()
 
     def _rcpt_answered(self, answer: Answer) -> None:
-        # After a refused MAIL the replies to pipelined RCPTs say only that MAIL is missing. One
-        # that says yes shows that the refusal was a late reply to something else.
+        # After a refused MAIL the replies to pipelined RCPTs say only that MAIL is missing. A
+        # positive one shows that the refusal was a late reply to something else.
         if self._refusal is None:
             self._replies.append(as_reply(answer))
         elif answer.code < 400:
             refusal, self._refusal = self._refusal, None
             problem = f"it refused MAIL with {refusal} and accepted RCPT"
-            raise UpstreamProtocolError(self._told(problem))
+            raise UpstreamProtocolError(self._named(problem))
         self._go_on()
 
     def _go_on(self) -> None:
@@ -320,8 +321,7 @@ class UpstreamSession:
     def _refused(self) -> Reply | None:
         """The refusal that keeps the message back: MAIL's, or a recipient's, deferrals first.
 
-        One that may be repaired by waiting outweighs one that is not: the client keeps its
-        message and tries again.
+        A deferral outweighs a permanent refusal: the client keeps its message and tries again.
         """
         refusals = [reply for reply in self._replies if not reply.is_positive]
         deferrals = [reply for reply in refusals if reply.is_transient]
@@ -331,7 +331,7 @@ class UpstreamSession:
         self._reset(self._refused() or as_reply(answer))
 
     def _reset(self, refusal: Reply) -> None:
-        """Leave the transaction; the verdict stands, whatever becomes of the connection."""
+        """Leave the transaction; the verdict is final, whatever happens to the connection."""
         self._verdict = self._answered_with(refusal)
         self._send(Due.RSET, b"RSET\r\n")
 
@@ -340,7 +340,7 @@ class UpstreamSession:
 
     def _data_wanted(self, _: Answer) -> None:
         if self._refused() is not None:
-            raise UpstreamProtocolError(self._told("it wants a message for nobody"))
+            raise UpstreamProtocolError(self._named("it wants a message for nobody"))
         self._due.append(Due.MESSAGE)
         octets = sum(map(len, self._message))
         self._steps.append(SendMessage(wire_pieces(self._message), octets))
@@ -355,10 +355,10 @@ class UpstreamSession:
             self._finish()
         else:
             # A refusal before its end spares the rest of a message, and costs the connection.
-            raise UpstreamProtocolError(self._told(f"it answered half a message: {reply}"))
+            raise UpstreamProtocolError(self._named(f"it answered half a message: {reply}"))
 
     def _conclude(self) -> bool:
-        """Tell the outcome, if there is one by now."""
+        """Report the outcome, if there is one by now."""
         delivery = self._verdict or self._certain()
         if delivery is not None:
             self._steps.append(Done(delivery))
@@ -386,8 +386,8 @@ class UpstreamSession:
         return Answered(self._terms.name, reply, tuple(entries))
 
 
-# Answers after which nothing is asked for: what follows them cannot be taken for another reply.
-_LAST_WORDS: Final = frozenset({Due.MESSAGE, Due.RSET})
+# After these replies none is due: octets behind them cannot be taken for another reply.
+_FINAL: Final = frozenset({Due.MESSAGE, Due.RSET})
 
 _Action = Callable[[UpstreamSession, Answer], None]
 _S: Final = UpstreamSession

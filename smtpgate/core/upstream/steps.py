@@ -1,4 +1,4 @@
-"""The words between a session and whoever holds its socket: terms, states and steps."""
+"""What a session and the owner of its socket exchange: terms, states and steps."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from smtpgate.core.upstream.delivery import Answered, InDoubt, UpstreamUnavailab
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """How to talk to an upstream: who we are, and what must be so before mail is sent.
+    """The terms of a connection: our name and login, and the TLS that it needs.
 
     ``is_encrypted`` is true when TLS began before the first octet. Credentials are sent only
-    under TLS that is required, so verified, or where ``is_loopback`` says that no wire is used.
-    Raises CommandError.
+    under TLS that is required, so verified, or over loopback (``is_loopback``). Raises
+    CommandError.
     """
 
     name: str
@@ -44,7 +44,7 @@ class State(Enum):
 
 
 class Due(Enum):
-    """What a coming reply answers; the value is how messages call it."""
+    """What a coming reply answers; the value is its name in messages."""
 
     GREETING = "the connection"
     EHLO = "EHLO"
@@ -69,7 +69,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class SendMessage:
-    """Send the message, then say so by ``message_sent``; ``octets`` is about its size."""
+    """Send the message, then call ``message_sent``; ``octets`` is about its size."""
 
     pieces: Iterator[Octets]
     octets: int
@@ -77,7 +77,7 @@ class SendMessage:
 
 @dataclass(frozen=True, slots=True)
 class StartTls:
-    """Begin the TLS handshake, then say so by ``tls_started``."""
+    """Begin the TLS handshake, then call ``tls_started``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,8 @@ class Done:
 class Failed:
     """The connection is of no use.
 
-    ``is_stale``: it ended before any command of the transaction was answered, as a connection
-    does that was kept too long; on a fresh one the same transaction may well succeed.
+    ``is_stale``: it ended before any command of the transaction was answered, as connections
+    do that were kept too long; on a fresh one the same transaction may well succeed.
     """
 
     error: UpstreamUnavailableError
