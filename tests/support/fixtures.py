@@ -29,6 +29,7 @@ from tests.support.databases import (
 from tests.support.desk import Desk
 from tests.support.directory import open_store
 from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.privatekey import reuse_rsa_keys
 
 _SLOW: Final = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 
@@ -48,6 +49,7 @@ typer.testing._get_command = cache(typer.main.get_command)  # type: ignore[attr-
 
 compile_statements_once()
 wait_for_no_disk()
+reuse_rsa_keys()
 
 
 @pytest.fixture
