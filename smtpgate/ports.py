@@ -178,7 +178,7 @@ class Journal(Protocol):
         """
 
 
-class Registry(Protocol):
+class RegisteredIdentities(Protocol):
     """The proofs and DKIM keys of identities, for those who verify them.
 
     Raises DirectoryUnavailableError.

@@ -19,7 +19,7 @@ from smtpgate.core.proof.verification import begin_by_mail, confirmed_by_mail
 from smtpgate.core.reason import REASONS
 from smtpgate.core.secret import Secret
 from smtpgate.core.upstream import Answered, InDoubt, NotSent
-from smtpgate.ports import DeliveryAttempt, Registry, Upstream
+from smtpgate.ports import DeliveryAttempt, RegisteredIdentities, Upstream
 
 _CODE_OCTETS: Final = 12
 _PAUSE: Final = timedelta(minutes=1)
@@ -44,7 +44,7 @@ through this gateway. You may tell postmaster@{hostname} about it.
 class CodeMailer:
     """Sends codes, in the name of the gate."""
 
-    registry: Registry
+    registry: RegisteredIdentities
     upstream: Upstream
     hostname: str
     now: datetime
@@ -134,7 +134,7 @@ def _one_line(text: str) -> str:
 
 
 async def confirm(
-    registry: Registry, account_id: str, name: str, typed: Secret, now: datetime
+    registry: RegisteredIdentities, account_id: str, name: str, typed: Secret, now: datetime
 ) -> Attempt | None:
     """What an attempt with a code came to; ``None`` when no code is waited for.
 

@@ -5,13 +5,13 @@ from typing import Final
 
 from smtpgate.admin.errors import OvertakenError
 from smtpgate.core.proof.registered import Registered
-from smtpgate.ports import Registry
+from smtpgate.ports import RegisteredIdentities
 
 _ATTEMPTS: Final = 5
 
 
 async def change_registered(
-    registry: Registry,
+    registry: RegisteredIdentities,
     account_id: str,
     name: str,
     decide: Callable[[Registered], Awaitable[Registered]],

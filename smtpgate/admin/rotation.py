@@ -10,7 +10,7 @@ from smtpgate.admin.retry import change_registered
 from smtpgate.core.proof.dkim_record import DkimCheck, unanswered
 from smtpgate.core.proof.dkim_stages import StagedKey, activate, checked, retire
 from smtpgate.core.proof.registered import Registered
-from smtpgate.ports import Registry, Resolver
+from smtpgate.ports import RegisteredIdentities, Resolver
 
 _Keys = tuple[StagedKey, ...]
 
@@ -19,7 +19,7 @@ _Keys = tuple[StagedKey, ...]
 class Rotation:
     """The keys of one domain, at a moment; ``jitter`` is as in next_check_at."""
 
-    registry: Registry
+    registry: RegisteredIdentities
     account_id: str
     domain: str
     now: datetime

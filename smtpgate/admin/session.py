@@ -16,7 +16,7 @@ from smtpgate.core.arn import IdentityArn, root_arn, user_arn
 from smtpgate.core.authorization.context import circumstances, principal_context
 from smtpgate.core.policy import Caller, Context, Outcome, Request, evaluate
 from smtpgate.directory.change import Actor, Change
-from smtpgate.directory.registry import DirectoryRegistry
+from smtpgate.directory.registered_identities import DirectoryIdentities
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import Clock
 
@@ -65,9 +65,9 @@ class Session:
         """A change that the audit log ascribes to this session's actor."""
         return self.store.changing(self.actor)
 
-    def registry(self, action: str) -> DirectoryRegistry:
+    def registry(self, action: str) -> DirectoryIdentities:
         """The proofs and DKIM keys of identities; the audit log names changes by ``action``."""
-        return DirectoryRegistry(self.store, self.actor, action)
+        return DirectoryIdentities(self.store, self.actor, action)
 
     # -- rights --------------------------------------------------------------------------------
 

@@ -7,14 +7,14 @@ from smtpgate.admin.dns_checks import after_dns_checks
 from smtpgate.admin.retry import change_registered
 from smtpgate.core.proof.registered import Registered
 from smtpgate.core.proof.verification import Verification, begin, vouched
-from smtpgate.ports import Registry, Resolver
+from smtpgate.ports import RegisteredIdentities, Resolver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verifier:
     """Verifies at a moment; ``jitter`` is as in next_check_at."""
 
-    registry: Registry
+    registry: RegisteredIdentities
     now: datetime
     jitter: float
 

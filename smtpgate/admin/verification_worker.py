@@ -11,7 +11,7 @@ from typing import Final
 from smtpgate.admin.dns_checks import after_dns_checks
 from smtpgate.core.events import DkimAlarm, IdentitiesChecked, IdentityStateChanged
 from smtpgate.core.proof.registered import Registered
-from smtpgate.ports import Clock, EventSink, Registry, Resolver
+from smtpgate.ports import Clock, EventSink, RegisteredIdentities, Resolver
 from smtpgate.tasks import Rhythm
 
 _EVERY_S: Final = 20.0
@@ -24,7 +24,7 @@ class VerificationWorker:
 
     def __init__(
         self,
-        registry: Registry,
+        registry: RegisteredIdentities,
         resolver: Resolver,
         *,
         label: str,

@@ -33,9 +33,8 @@ from smtpgate.cli.terminal import (
 )
 from smtpgate.core.policy import Kind
 from smtpgate.directory.change import ConflictError, NotFoundError
-from smtpgate.directory.places import FindPlace
 from smtpgate.directory.policies import (
-    PolicyPlace,
+    PolicyOwner,
     PolicyRow,
     delete_policy,
     policies_of,
@@ -43,6 +42,7 @@ from smtpgate.directory.policies import (
     put_policy,
     roll_back_policy,
 )
+from smtpgate.directory.policy_owners import FindPolicyOwner
 
 _STDIN: Final = Path("-")
 
@@ -50,10 +50,10 @@ _STDIN: Final = Path("-")
 class Named(Protocol):
     """A user or an identity, as it was named."""
 
-    def find(self, session: Session) -> FindPlace:
+    def find(self, session: Session) -> FindPolicyOwner:
         """What finds its policies, if it is there."""
 
-    def place(self, session: Session) -> PolicyPlace:
+    def place(self, session: Session) -> PolicyOwner:
         """Where its policies are, or were."""
 
 
@@ -123,7 +123,7 @@ def _read(file: Path) -> str:
         raise fail(f"{file}: is not UTF-8 text") from None
 
 
-def _is_good(place: PolicyPlace, name: str, document: str, source: str) -> bool:
+def _is_good(place: PolicyOwner, name: str, document: str, source: str) -> bool:
     """Whether the document may stand there; what is wrong or unwise is told."""
     arn = place.identity_arn or None
     remarks = [
@@ -351,8 +351,8 @@ class AttachedPolicies:
         output.print(f"policy {name} of {subject} is at version {row.version}")
 
 
-def _place_of(named: Named) -> Callable[[Session], Awaitable[PolicyPlace]]:
-    async def operation(session: Session) -> PolicyPlace:
+def _place_of(named: Named) -> Callable[[Session], Awaitable[PolicyOwner]]:
+    async def operation(session: Session) -> PolicyOwner:
         return named.place(session)
 
     return operation

@@ -49,7 +49,7 @@ from smtpgate.directory.dkim import (
     dkim_keys_of,
 )
 from smtpgate.directory.identities import identity
-from smtpgate.directory.registry import registered
+from smtpgate.directory.registered_identities import registered
 from smtpgate.signing.private_keys import Algorithm, generate_private_key
 
 dkim_app: Final = typer.Typer(

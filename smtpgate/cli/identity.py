@@ -52,8 +52,8 @@ from smtpgate.directory.identities import (
     identity_page,
     update_identity,
 )
-from smtpgate.directory.places import FindPlace, policies_of_identity
-from smtpgate.directory.policies import PolicyPlace, policies_of
+from smtpgate.directory.policies import PolicyOwner, policies_of
+from smtpgate.directory.policy_owners import FindPolicyOwner, policies_of_identity
 
 identity_app: Final = typer.Typer(
     name="identity",
@@ -74,19 +74,19 @@ _FAILED: Final = {
 class _Named:
     place_of: IdentityRef
 
-    def find(self, session: Session) -> FindPlace:
+    def find(self, session: Session) -> FindPolicyOwner:
         """What finds its policies, if it is there."""
         region, partition = _here(session, self.place_of)
         return policies_of_identity(
             self.place_of.account_id, region, self.place_of.name, partition
         )
 
-    def place(self, session: Session) -> PolicyPlace:
+    def place(self, session: Session) -> PolicyOwner:
         """Where its policies are, or were."""
         region, partition = _here(session, self.place_of)
         account_id, name = self.place_of.account_id, self.place_of.name
         arn = str(IdentityArn(partition, region, account_id, name))
-        return PolicyPlace.of_identity(account_id, region, name, arn)
+        return PolicyOwner.of_identity(account_id, region, name, arn)
 
 
 identity_app.add_typer(

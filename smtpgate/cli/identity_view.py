@@ -12,7 +12,7 @@ from smtpgate.core.proof.verification import Status, status_of
 from smtpgate.directory.dkim import DkimKeyRow
 from smtpgate.directory.identities import IdentityRow
 from smtpgate.directory.policies import PolicyRow
-from smtpgate.directory.registry import registered
+from smtpgate.directory.registered_identities import registered
 
 
 def _status(session: Session, row: IdentityRow) -> Status:

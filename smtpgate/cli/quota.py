@@ -32,7 +32,7 @@ from smtpgate.directory.allowances import Allowance, allowance_at, allowances_of
 from smtpgate.directory.change import Change, RefusedChangeError
 from smtpgate.directory.identities import identity
 from smtpgate.directory.keys import access_key, access_key_page
-from smtpgate.directory.quotas import QuotaPlace, set_quota
+from smtpgate.directory.quotas import QuotaKey, set_quota
 from smtpgate.directory.users import user
 
 quota_app: Final = typer.Typer(
@@ -98,7 +98,7 @@ async def _allowances(session: Session, place: Place) -> list[Allowance]:
 
 
 def _is_wanted(allowance: Allowance, its_account: str, wanted: set[tuple[str, str]]) -> bool:
-    place = allowance.place
+    place = allowance.key
     if place.account_id == its_account:
         return (place.kind, place.subject) in wanted
     return ("account", "") in wanted  # what others cap the account at
@@ -204,7 +204,7 @@ def _raise_columns(
     }
 
 
-def _must_be_more(place: QuotaPlace, usual: SendingLimits, changes: Mapping[str, Any]) -> None:
+def _must_be_more(place: QuotaKey, usual: SendingLimits, changes: Mapping[str, Any]) -> None:
     """A raise that raises nothing is a mistake. Raises RefusedChangeError."""
     for limit, raised, column in (
         (usual.max_24h_send, changes["raised_24h_send"], "max_24h_send"),
@@ -213,15 +213,17 @@ def _must_be_more(place: QuotaPlace, usual: SendingLimits, changes: Mapping[str,
         if raised is None:
             continue
         if limit == UNLIMITED:
-            raise RefusedChangeError(f"{place.noted_as}: {column}: there is no limit to raise")
+            raise RefusedChangeError(
+                f"{place.audit_subject}: {column}: there is no limit to raise"
+            )
         if raised != UNLIMITED and raised <= limit:
             raise RefusedChangeError(
-                f"{place.noted_as}: {column}: {shown(raised)} is no more than the usual "
+                f"{place.audit_subject}: {column}: {shown(raised)} is no more than the usual "
                 f"{shown(limit)}"
             )
 
 
-async def _usual(session: Session, change: Change, place: QuotaPlace) -> SendingLimits:
+async def _usual(session: Session, change: Change, place: QuotaKey) -> SendingLimits:
     default = session.config.default_limits
     return (await allowance_at(change.connection, place, default)).limits
 
@@ -235,17 +237,17 @@ def _must_name_a_delegate(its: Place, delegate: str | None) -> None:
 
 async def _place(
     session: Session, change: Change, its: Place, delegate: str | None
-) -> QuotaPlace:
+) -> QuotaKey:
     """Where the limits are kept, of somebody who is there. Raises RefusedChangeError."""
     connection = change.connection
     if isinstance(its, AccessKeyRef):
         key = await access_key(connection, its.id)
-        return QuotaPlace.of_key(key.account_id, key.id)
+        return QuotaKey.of_key(key.account_id, key.id)
     if isinstance(its, IdentityRef):
         session.must_be_here(its)
         row = await identity(connection, its.account_id, session.region, its.name)
-        return QuotaPlace.of_grant(row.account_id, row.region, row.name, delegate or "")
+        return QuotaKey.of_grant(row.account_id, row.region, row.name, delegate or "")
     if its.user_name is None:
-        return QuotaPlace.of_account((await account(connection, its.account_id)).id)
+        return QuotaKey.of_account((await account(connection, its.account_id)).id)
     found = await user(connection, its.account_id, its.user_name)
-    return QuotaPlace.of_user(found.account_id, found.name)
+    return QuotaKey.of_user(found.account_id, found.name)

@@ -10,11 +10,11 @@ from smtpgate.admin.session import Session
 from smtpgate.cli.limits import shown_limit
 from smtpgate.cli.listing import View, shown
 from smtpgate.cli.terminal import warn
-from smtpgate.core.account import UNLIMITED, Raise, SendingLimits
+from smtpgate.core.account import UNLIMITED, SendingLimits, TemporaryLimits
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.limits import Charge, Standing, Subject, SubjectKind, clock_time, standings
 from smtpgate.directory.allowances import Allowance
-from smtpgate.directory.quotas import QuotaKind, QuotaPlace
+from smtpgate.directory.quotas import QuotaKey, QuotaKind
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.ledger import open_ledger
 from smtpgate.ports import Ledger, LedgerUnavailableError
@@ -35,7 +35,7 @@ class QuotaNow:
     name: str
     subject: Subject
     limits: SendingLimits
-    raised: Raise | None
+    raised: TemporaryLimits | None
     standing: Standing | None
 
     @property
@@ -47,14 +47,14 @@ class QuotaNow:
         return max((wait for wait in waits if wait is not None), default=None)
 
 
-def name_of(place: QuotaPlace, partition: str) -> str:
+def name_of(place: QuotaKey, partition: str) -> str:
     """What people call it."""
     if place.kind != "identity":
-        return str(place.noted_as)
+        return str(place.audit_subject)
     return f"account {place.delegate_id} by {_arn(place, partition)}"
 
 
-def _arn(place: QuotaPlace, partition: str) -> str:
+def _arn(place: QuotaKey, partition: str) -> str:
     return str(IdentityArn(partition, place.region, place.account_id, place.subject))
 
 
@@ -84,7 +84,7 @@ async def quotas_of(session: Session, allowances: Sequence[Allowance]) -> list[Q
 
 
 def _quota(allowance: Allowance, partition: str, now: datetime) -> QuotaNow:
-    place, raised = allowance.place, allowance.limits.raised
+    place, raised = allowance.key, allowance.limits.raised
     account_id, name = place.account_id, place.shown
     if place.kind == "identity":
         account_id, name = place.delegate_id, _arn(place, partition)

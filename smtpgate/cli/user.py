@@ -33,8 +33,8 @@ from smtpgate.cli.terminal import (
 )
 from smtpgate.core.arn import user_arn
 from smtpgate.directory.keys import AccessKeyRow, access_key_page
-from smtpgate.directory.places import FindPlace, policies_of_user
-from smtpgate.directory.policies import PolicyPlace, PolicyRow, policies_of
+from smtpgate.directory.policies import PolicyOwner, PolicyRow, policies_of
+from smtpgate.directory.policy_owners import FindPolicyOwner, policies_of_user
 from smtpgate.directory.users import (
     UserRow,
     create_user,
@@ -69,13 +69,13 @@ _Tags: TypeAlias = Annotated[
 class _Named:
     place_of: UserRef
 
-    def find(self, session: Session) -> FindPlace:
+    def find(self, session: Session) -> FindPolicyOwner:
         """What finds its policies, if it is there."""
         return policies_of_user(self.place_of.account_id, self.place_of.name)
 
-    def place(self, session: Session) -> PolicyPlace:
+    def place(self, session: Session) -> PolicyOwner:
         """Where its policies are, or were."""
-        return PolicyPlace.of_user(self.place_of.account_id, self.place_of.name)
+        return PolicyOwner.of_user(self.place_of.account_id, self.place_of.name)
 
 
 user_app.add_typer(AttachedPolicies("user", lambda text: _Named(user_ref(text))).app())

@@ -23,7 +23,7 @@ KeyRefusal = Literal["access-key-inactive", "access-key-expired", "network-not-a
 
 
 @dataclass(frozen=True, slots=True)
-class Raise:
+class TemporaryLimits:
     """Larger limits before a moment; ``None``, and what is less than usual, raises nothing."""
 
     max_24h_send: int | None
@@ -37,7 +37,7 @@ class SendingLimits:
 
     max_24h_send: int
     max_send_rate_per_s: float
-    raised: Raise | None = None
+    raised: TemporaryLimits | None = None
 
     def at(self, now: datetime) -> "SendingLimits":
         """The limits that hold at that moment, with nothing more to come."""

@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.directory.accounts import account
 from smtpgate.directory.quotas import (
+    QuotaKey,
     QuotaKind,
-    QuotaPlace,
     account_limits,
     limits_in,
     quota_at,
@@ -25,22 +25,22 @@ _ORDER: Final[tuple[QuotaKind, ...]] = ("account", "user", "key", "identity")
 class Allowance:
     """Whose limits, and the limits with the raise of them, if there is one."""
 
-    place: QuotaPlace
+    key: QuotaKey
     limits: SendingLimits
 
 
 async def allowance_at(
-    connection: AsyncConnection, place: QuotaPlace, default: SendingLimits
+    connection: AsyncConnection, key: QuotaKey, default: SendingLimits
 ) -> Allowance:
     """The limits of one; whoever has none is unlimited, an account has ``default`` then.
 
     Raises NotFoundError for an account.
     """
-    quota = await quota_at(connection, place)
-    if place.kind == "account":
-        row = await account(connection, place.account_id)
-        return Allowance(place, account_limits(row, quota, default))
-    return Allowance(place, limits_in(quota) or _UNLIMITED)
+    quota = await quota_at(connection, key)
+    if key.kind == "account":
+        row = await account(connection, key.account_id)
+        return Allowance(key, account_limits(row, quota, default))
+    return Allowance(key, limits_in(quota) or _UNLIMITED)
 
 
 async def allowances_of(
@@ -50,12 +50,12 @@ async def allowances_of(
 
     Raises NotFoundError.
     """
-    own = QuotaPlace.of_account(account_id)
+    own = QuotaKey.of_account(account_id)
     found = await quotas_about(connection, account_id, region=region)
     within = [
-        Allowance(place, limits)
-        for place, quota in found
-        if place.kind != "account" and (limits := limits_in(quota)) is not None
+        Allowance(key, limits)
+        for key, quota in found
+        if key.kind != "account" and (limits := limits_in(quota)) is not None
     ]
-    within.sort(key=lambda one: _ORDER.index(one.place.kind))
+    within.sort(key=lambda one: _ORDER.index(one.key.kind))
     return [await allowance_at(connection, own, default), *within]

@@ -68,8 +68,8 @@ class DkimKeyRow:
 _COLUMNS: Final = tuple(dkim_keys.c[field.name] for field in fields(DkimKeyRow))
 
 
-def private_key_place(row: DkimKeyRow | Row[Any]) -> str:
-    """The place that a private key is sealed for; of a query's row too that names the key."""
+def private_key_context(row: DkimKeyRow | Row[Any]) -> str:
+    """The context that a private key is sealed for, of any row that names the key."""
     return f"dkim/{row.account_id}/{row.region}/{row.domain}/{row.selector}"
 
 
@@ -165,7 +165,7 @@ async def add_dkim_keys(
         replace(row, since=row.since or change.now, created_at=change.now) for row, _ in keys
     ]
     values = [
-        {"private_key": master_keys.seal(pem, private_key_place(row)), **asdict(row)}
+        {"private_key": master_keys.seal(pem, private_key_context(row)), **asdict(row)}
         for row, (_, pem) in zip(rows, keys, strict=True)
     ]
     await change.connection.execute(insert(dkim_keys), values)

@@ -36,7 +36,7 @@ from smtpgate.directory.change import (
     RefusedChangeError,
     Subject,
 )
-from smtpgate.directory.policies import PolicyPlace, drop_policies
+from smtpgate.directory.policies import PolicyOwner, drop_policies
 from smtpgate.directory.quotas import drop_quotas
 from smtpgate.directory.schema import dkim_keys, identities
 
@@ -89,9 +89,9 @@ class IdentityRow:
         """Its ARN."""
         return str(IdentityArn(partition, self.region, self.account_id, self.name))
 
-    def policies(self, partition: str) -> PolicyPlace:
+    def policies(self, partition: str) -> PolicyOwner:
         """Where its policies are."""
-        return PolicyPlace.of_identity(
+        return PolicyOwner.of_identity(
             self.account_id, self.region, self.name, self.arn(partition)
         )
 
@@ -121,12 +121,10 @@ async def identity(
 ) -> IdentityRow:
     """The identity of that account and name, in whatever spelling. Raises NotFoundError."""
     try:
-        place = IdentityArn.parse(str(IdentityArn("aws", region, account_id, name)))
+        arn = IdentityArn.parse(str(IdentityArn("aws", region, account_id, name)))
     except ArnError:
         raise _missing(account_id, region, name) from None
-    found = await connection.execute(
-        select(*_COLUMNS).where(_is(account_id, region, place.name))
-    )
+    found = await connection.execute(select(*_COLUMNS).where(_is(account_id, region, arn.name)))
     row = found.one_or_none()
     if row is None:
         raise _missing(account_id, region, name)
@@ -262,9 +260,9 @@ async def remove_identities(change: Change, rows: Sequence[IdentityRow]) -> None
 
     Their policies have been taken away before.
     """
-    identity_places = [(row.account_id, row.region, row.name) for row in rows]
-    await drop_quotas(change, "identity", identity_places)
-    places = [
+    identity_keys = [(row.account_id, row.region, row.name) for row in rows]
+    await drop_quotas(change, "identity", identity_keys)
+    keys = [
         {"its_account": row.account_id, "its_region": row.region, "its_name": row.name}
         for row in rows
     ]
@@ -275,7 +273,7 @@ async def remove_identities(change: Change, rows: Sequence[IdentityRow]) -> None
                 table.c.region == bindparam("its_region"),
                 name == bindparam("its_name"),
             ),
-            places,
+            keys,
         )
     await change.note_all(
         [Note(action="delete", subject=row.subject, before=row.facts()) for row in rows]

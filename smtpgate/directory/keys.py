@@ -106,8 +106,8 @@ def _row(mapping: RowMapping) -> AccessKeyRow:
     return AccessKeyRow(**{**mapping, "networks": tuple(mapping["networks"])})
 
 
-def secret_place(key_id: str) -> str:
-    """The place that an access key's secret is sealed for."""
+def secret_context(key_id: str) -> str:
+    """The context that an access key's secret is sealed for."""
     return f"access-key/{key_id}"
 
 
@@ -188,7 +188,7 @@ async def add_access_keys(
         | {
             "networks": list(row.networks),
             "user_key": user_key(row.user_name) if row.user_name else None,
-            "secret": master_keys.seal(_octets(secret), secret_place(row.id)),
+            "secret": master_keys.seal(_octets(secret), secret_context(row.id)),
         }
         for row, (_, secret) in zip(rows, keys, strict=True)
     ]
@@ -231,7 +231,7 @@ async def replace_secret(
     """
     await must_be_known(change, master_keys)
     row = await access_key(change.connection, key_id)
-    sealed = master_keys.seal(_octets(secret), secret_place(key_id))
+    sealed = master_keys.seal(_octets(secret), secret_context(key_id))
     await change.connection.execute(
         update(access_keys).where(access_keys.c.id == key_id).values(secret=sealed)
     )

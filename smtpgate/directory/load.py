@@ -21,8 +21,8 @@ from smtpgate.core.identity import DkimKey, Identity
 from smtpgate.core.policy import Kind, Policy, parse_policy
 from smtpgate.core.secret import Secret
 from smtpgate.directory.cache import Dependency
-from smtpgate.directory.dkim import private_key_place
-from smtpgate.directory.keys import secret_place
+from smtpgate.directory.dkim import private_key_context
+from smtpgate.directory.keys import secret_context
 from smtpgate.directory.quotas import QUOTA_COLUMNS, QuotaKind, account_limits, limits_in
 from smtpgate.directory.schema import (
     access_keys,
@@ -194,7 +194,7 @@ class Loader:
         row = rows.key
         if row.user_key is not None and row.user_name is None:
             raise ValueError("its user is not there")  # and it is not the root's
-        secret = Secret(self.master_keys.open(row.secret, secret_place(row.id)).decode())
+        secret = Secret(self.master_keys.open(row.secret, secret_context(row.id)).decode())
         of = {quota.kind: quota for quota in rows.quotas}
         principal = self.principal(row, rows.policies, of)
         key = AccessKey(
@@ -321,7 +321,7 @@ class Loader:
         return Loaded(found, frozenset(), octets)
 
     def _dkim_key(self, row: _Row) -> DkimKey:
-        pem = self.master_keys.open(row.private_key, private_key_place(row))
+        pem = self.master_keys.open(row.private_key, private_key_context(row))
         return DkimKey(row.selector, load_private_key(pem, is_checked=True))
 
     def _policies(self, kind: Kind, rows: Iterable[_Row]) -> tuple[Policy, ...]:

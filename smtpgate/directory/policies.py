@@ -52,17 +52,19 @@ MAY_SEND: Final = """\
 }
 """
 
-_PLACE: Final = ("kind", "account_id", "region", "subject", "name")
+_KEY_COLUMNS: Final = ("kind", "account_id", "region", "subject", "name")
 # Which policy, when a statement is for many.
-_IT: Final = and_(*(policies.c[column] == bindparam(f"its_{column}") for column in _PLACE))
+_IT: Final = and_(
+    *(policies.c[column] == bindparam(f"its_{column}") for column in _KEY_COLUMNS)
+)
 
 
 def _where(values: Mapping[str, object]) -> dict[str, object]:
-    return {f"its_{column}": values[column] for column in _PLACE}
+    return {f"its_{column}": values[column] for column in _KEY_COLUMNS}
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyPlace:
+class PolicyOwner:
     """Whose policies: a user's, or an identity's."""
 
     kind: Kind
@@ -73,22 +75,22 @@ class PolicyPlace:
     identity_arn: str = ""
 
     @classmethod
-    def of_user(cls, account_id: str, name: str) -> "PolicyPlace":
+    def of_user(cls, account_id: str, name: str) -> "PolicyOwner":
         """The policies of a user."""
         return cls("user", account_id, "", user_key(name), name)
 
     @classmethod
-    def of_identity(cls, account_id: str, region: str, name: str, arn: str) -> "PolicyPlace":
+    def of_identity(cls, account_id: str, region: str, name: str, arn: str) -> "PolicyOwner":
         """The policies of an identity."""
         return cls("identity", account_id, region, name, name, arn)
 
     @property
-    def noted_as(self) -> Subject:
+    def audit_subject(self) -> Subject:
         """What notes call their owner."""
         return Subject(self.kind, self.account_id, self.shown)
 
     def rows(self, table: Table) -> ColumnElement[bool]:
-        """Which rows of a table are of this place."""
+        """The rows of a table that belong to this owner."""
         return (
             (table.c.kind == self.kind)
             & (table.c.account_id == self.account_id)
@@ -119,9 +121,9 @@ class PolicyRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyWrite:
-    """A document to stand somewhere as that version, in place of what stands there now."""
+    """The document of a new version of a policy, which replaces the one ``before``."""
 
-    place: PolicyPlace
+    owner: PolicyOwner
     name: str
     document: str
     version: int
@@ -132,34 +134,34 @@ def _columns(table: Table) -> tuple[ColumnElement[object], ...]:
     return tuple(table.c[field.name] for field in fields(PolicyRow))
 
 
-async def policies_of(connection: AsyncConnection, place: PolicyPlace) -> list[PolicyRow]:
+async def policies_of(connection: AsyncConnection, owner: PolicyOwner) -> list[PolicyRow]:
     """The policies that hold now, by name."""
     rows = await connection.execute(
-        select(*_columns(policies)).where(place.rows(policies)).order_by(policies.c.name)
+        select(*_columns(policies)).where(owner.rows(policies)).order_by(policies.c.name)
     )
     return [PolicyRow(**row._mapping) for row in rows]
 
 
 async def policy_history(
-    connection: AsyncConnection, place: PolicyPlace, name: str
+    connection: AsyncConnection, owner: PolicyOwner, name: str
 ) -> list[PolicyRow]:
     """Every version of a policy, the newest first. Raises NotFoundError."""
     found: list[PolicyRow] = []
     if is_policy_name(name):
         rows = await connection.execute(
             select(*_columns(policy_versions))
-            .where(place.rows(policy_versions), policy_versions.c.name == name)
+            .where(owner.rows(policy_versions), policy_versions.c.name == name)
             .order_by(policy_versions.c.version.desc())
         )
         found = [PolicyRow(**row._mapping) for row in rows]
     if not found:
-        raise NotFoundError(f"{place.noted_as} never had a policy `{name}'")
+        raise NotFoundError(f"{owner.audit_subject} never had a policy `{name}'")
     return found
 
 
 async def put_policy(
     change: Change,
-    place: PolicyPlace,
+    owner: PolicyOwner,
     name: str,
     document: str,
     *,
@@ -172,17 +174,17 @@ async def put_policy(
     ConflictError when another version is there, RefusedChangeError with every problem of the
     document.
     """
-    await _must_have_owner(change, place)
-    there = await policies_of(change.connection, place)
+    await _must_have_owner(change, owner)
+    there = await policies_of(change.connection, owner)
     before = next((row for row in there if row.name == name), None)
-    _must_be_as_seen(place, name, before, expected_version)
+    _must_be_as_seen(owner, name, before, expected_version)
     others = [row.document or "" for row in there if row.name != name]
-    _must_be_good(place, name, document, others)
+    _must_be_good(owner, name, document, others)
     if before is not None and before.document == document:
         return before
-    version = await _next_version(change, place, name)
+    version = await _next_version(change, owner, name)
     write = PolicyWrite(
-        place=place, name=name, document=document, version=version, before=before
+        owner=owner, name=name, document=document, version=version, before=before
     )
     (row,) = await write_policies(change, [write], action=action)
     return row
@@ -200,7 +202,7 @@ async def write_policies(
         for write in writes
     ]
     values = [
-        write.place.values() | asdict(row) for write, row in zip(writes, rows, strict=True)
+        write.owner.values() | asdict(row) for write, row in zip(writes, rows, strict=True)
     ]
     there = [write.before is not None for write in writes]
     if not all(there):
@@ -216,7 +218,7 @@ async def write_policies(
         [
             Note(
                 action=action,
-                subject=write.place.noted_as,
+                subject=write.owner.audit_subject,
                 before=_facts(write.before) if write.before else None,
                 after=_facts(row),
             )
@@ -227,47 +229,47 @@ async def write_policies(
 
 
 async def delete_policy(
-    change: Change, place: PolicyPlace, name: str, *, expected_version: int | None = None
+    change: Change, owner: PolicyOwner, name: str, *, expected_version: int | None = None
 ) -> None:
     """Take a policy away; its history stays. Raises NotFoundError or ConflictError."""
-    there = await policies_of(change.connection, place)
+    there = await policies_of(change.connection, owner)
     before = next((row for row in there if row.name == name), None)
     if before is None:
-        raise NotFoundError(f"{place.noted_as} has no policy `{name}'")
+        raise NotFoundError(f"{owner.audit_subject} has no policy `{name}'")
     if expected_version is not None:
-        _must_be_as_seen(place, name, before, expected_version)
-    await remove_policies(change, [(place, before)])
+        _must_be_as_seen(owner, name, before, expected_version)
+    await remove_policies(change, [(owner, before)])
 
 
 async def remove_policies(
-    change: Change, found: Sequence[tuple[PolicyPlace, PolicyRow]]
+    change: Change, found: Sequence[tuple[PolicyOwner, PolicyRow]]
 ) -> None:
     """Take policies away that are known to stand there; their history stays."""
     if not found:
         return
     gone = [
-        place.values()
+        owner.values()
         | asdict(PolicyRow(row.name, None, row.version + 1, change.now, change.actor.name))
-        for place, row in found
+        for owner, row in found
     ]
     await change.connection.execute(delete(policies).where(_IT), list(map(_where, gone)))
     await change.connection.execute(insert(policy_versions), gone)
     await change.note_all(
         [
-            Note(action="delete-policy", subject=place.noted_as, before=_facts(row))
-            for place, row in found
+            Note(action="delete-policy", subject=owner.audit_subject, before=_facts(row))
+            for owner, row in found
         ]
     )
 
 
 async def roll_back_policy(
-    change: Change, place: PolicyPlace, name: str, version: int
+    change: Change, owner: PolicyOwner, name: str, version: int
 ) -> PolicyRow:
     """Make an earlier version the current one again, as a new version.
 
     Raises NotFoundError, or RefusedChangeError when the document is no longer acceptable.
     """
-    history = await policy_history(change.connection, place, name)
+    history = await policy_history(change.connection, owner, name)
     wanted = next((row for row in history if row.version == version), None)
     if wanted is None or wanted.document is None:
         has = ", ".join(str(row.version) for row in history if row.document is not None)
@@ -277,83 +279,86 @@ async def roll_back_policy(
     current = history[0]
     seen = current.version if current.document is not None else None
     return await put_policy(
-        change, place, name, wanted.document, expected_version=seen, action="roll-back-policy"
+        change, owner, name, wanted.document, expected_version=seen, action="roll-back-policy"
     )
 
 
-async def drop_policies(change: Change, place: PolicyPlace) -> None:
+async def drop_policies(change: Change, owner: PolicyOwner) -> None:
     """Take away all policies of something that is itself taken away."""
-    rows = await policies_of(change.connection, place)
-    await remove_policies(change, [(place, row) for row in rows])
+    rows = await policies_of(change.connection, owner)
+    await remove_policies(change, [(owner, row) for row in rows])
 
 
-async def _must_have_owner(change: Change, place: PolicyPlace) -> None:
+async def _must_have_owner(change: Change, owner: PolicyOwner) -> None:
     """Else a policy would wait for whoever takes that name later."""
-    columns = users.c if place.kind == "user" else identities.c
-    is_owner = columns.account_id == place.account_id
-    if place.kind == "user":
-        is_owner &= columns.key == place.subject
+    columns = users.c if owner.kind == "user" else identities.c
+    is_owner = columns.account_id == owner.account_id
+    if owner.kind == "user":
+        is_owner &= columns.key == owner.subject
     else:
-        is_owner &= (columns.region == place.region) & (columns.name == place.subject)
+        is_owner &= (columns.region == owner.region) & (columns.name == owner.subject)
     if not (await change.connection.execute(select(exists().where(is_owner)))).scalar():
-        raise NotFoundError(f"there is no {place.noted_as}")
+        raise NotFoundError(f"there is no {owner.audit_subject}")
 
 
 def _must_be_as_seen(
-    place: PolicyPlace, name: str, before: PolicyRow | None, expected: int | None
+    owner: PolicyOwner, name: str, before: PolicyRow | None, expected: int | None
 ) -> None:
     if before is None and expected is not None:
         raise ConflictError(
-            f"policy `{name}' of {place.noted_as} was deleted meanwhile; look again"
+            f"policy `{name}' of {owner.audit_subject} was deleted meanwhile; look again"
         )
     if before is not None and before.version != expected:
         raise ConflictError(
-            f"policy `{name}' of {place.noted_as} is at version {before.version}, changed by "
-            f"{before.changed_by} at {before.changed_at:%Y-%m-%d %H:%M:%SZ}; look at it, "
-            f"and say that version to replace it"
+            f"policy `{name}' of {owner.audit_subject} is at version {before.version}, "
+            f"changed by {before.changed_by} at {before.changed_at:%Y-%m-%d %H:%M:%SZ}; "
+            f"look at it, and say that version to replace it"
         )
 
 
 def _must_be_good(
-    place: PolicyPlace, name: str, document: str, siblings: Sequence[str]
+    owner: PolicyOwner, name: str, document: str, siblings: Sequence[str]
 ) -> None:
     if not is_policy_name(name):
         raise RefusedChangeError(
             f"`{name}' is no policy name: it has 1 to 64 letters, digits, - and _"
         )
-    problems = policy_problems(place, name, document, siblings=siblings)
+    problems = policy_problems(owner, name, document, siblings=siblings)
     if problems:
         raise RefusedChangeError("\n".join(f"policy `{name}': {text}" for text in problems))
 
 
 def policy_problems(
-    place: PolicyPlace, name: str, document: str, *, siblings: Sequence[str]
+    owner: PolicyOwner, name: str, document: str, *, siblings: Sequence[str]
 ) -> list[str]:
-    """Why a document cannot stand in that place beside those others; nothing when it can."""
+    """Why a document cannot be a policy of that owner; empty when it can.
+
+    ``siblings`` are the documents of its other policies.
+    """
     try:
         octets = document.encode()
     except UnicodeEncodeError:
         return ["document: is no text that can be written in UTF-8"]
     try:
-        policy = parse_policy(octets, kind=place.kind, name=name)
+        policy = parse_policy(octets, kind=owner.kind, name=name)
     except PolicyError as error:
         return [str(problem) for problem in error.problems]
-    if place.kind == "user":
+    if owner.kind == "user":
         found = user_attachment_problems(document, siblings=siblings)
     else:
         found = attachment_problems(
             policy,
-            identity_arn=place.identity_arn,
+            identity_arn=owner.identity_arn,
             source_octets=len(octets),
             siblings=len(siblings),
         )
     return [str(problem) for problem in found]
 
 
-async def _next_version(change: Change, place: PolicyPlace, name: str) -> int:
+async def _next_version(change: Change, owner: PolicyOwner, name: str) -> int:
     found = await change.connection.execute(
         select(func.max(policy_versions.c.version)).where(
-            place.rows(policy_versions), policy_versions.c.name == name
+            owner.rows(policy_versions), policy_versions.c.name == name
         )
     )
     return (found.scalar() or 0) + 1

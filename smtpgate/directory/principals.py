@@ -20,7 +20,7 @@ from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import DirectoryUnavailableError
 
 _Row: TypeAlias = Any  # of a query: its columns are the query's
-_Place: TypeAlias = tuple[str, str]  # an account's id, and a user's key or nothing
+_UserRef: TypeAlias = tuple[str, str]  # an account's id, and a user's key or nothing
 
 _PAGE: Final = 500
 # A row for each user, and one for each account that has none.
@@ -39,7 +39,7 @@ _POLICIES: Final = (
 )
 
 
-def _place(row: _Row) -> _Place:
+def _user_ref(row: _Row) -> _UserRef:
     return row.account_id, user_key(row.user_name or "")
 
 
@@ -79,18 +79,18 @@ class Principals:
 
         Raises DirectoryUnavailableError.
         """
-        place: _Place = ("", "")
+        user_ref: _UserRef = ("", "")
         while True:
             async with self.store.reading() as connection:
-                rows = await self._rows(connection, *place)
+                rows = await self._rows(connection, *user_ref)
                 of_users = await self._compiled(connection, rows)
             found: list[Principal] = []
             for row, principal in zip(rows, of_users, strict=True):
-                if row.account_id != place[0]:
+                if row.account_id != user_ref[0]:
                     found.append(self._root(row))
                 if row.user_name is not None:
                     found.append(principal)
-                place = _place(row)
+                user_ref = _user_ref(row)
             yield found
             if len(rows) < _PAGE:
                 return
@@ -119,13 +119,14 @@ class Principals:
         if not rows:
             return []
         first, last = (
-            (place[0], "user", "", place[1]) for place in (_place(rows[0]), _place(rows[-1]))
+            (user_ref[0], "user", "", user_ref[1])
+            for user_ref in (_user_ref(rows[0]), _user_ref(rows[-1]))
         )
         of_policies = await connection.execute(_POLICIES.where(_whose >= first, _whose <= last))
-        found: defaultdict[_Place, list[_Row]] = defaultdict(list)
+        found: defaultdict[_UserRef, list[_Row]] = defaultdict(list)
         for policy in of_policies:
             found[policy.account_id, policy.subject].append(policy)
         try:
-            return [self.loader.principal(row, found[_place(row)]) for row in rows]
+            return [self.loader.principal(row, found[_user_ref(row)]) for row in rows]
         except PolicyError as error:
             raise DirectoryUnavailableError(f"a user policy cannot be used: {error}") from None

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, TypeAlias
 from sqlalchemy import and_, bindparam, delete, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from smtpgate.core.account import UNLIMITED, Raise, SendingLimits, quota, rate
+from smtpgate.core.account import UNLIMITED, SendingLimits, TemporaryLimits, quota, rate
 from smtpgate.core.arn import is_account_id
 from smtpgate.core.naming import user_key
 from smtpgate.directory.change import Change, Note, RefusedChangeError, Subject
@@ -23,7 +23,7 @@ _Row: TypeAlias = Any  # of a query with a quota's columns
 
 # How many other accounts an identity may cap.
 MAX_CAPS: Final = 1000
-_PLACE: Final = ("kind", "account_id", "region", "subject", "delegate_id")
+_KEY_COLUMNS: Final = ("kind", "account_id", "region", "subject", "delegate_id")
 _RAISE: Final = ("raised_24h_send", "raised_send_rate_per_s", "raised_until")
 _CHECKS: Final = {
     "max_24h_send": quota,
@@ -34,7 +34,7 @@ _CHECKS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class QuotaPlace:
+class QuotaKey:
     """Whose limits: an account's, a user's, an access key's, or others' by an identity.
 
     ``shown`` is how people write the subject.
@@ -48,35 +48,33 @@ class QuotaPlace:
     shown: str = ""
 
     @classmethod
-    def of_account(cls, account_id: str) -> "QuotaPlace":
+    def of_account(cls, account_id: str) -> "QuotaKey":
         """Raises of an account's limits."""
         return cls("account", account_id)
 
     @classmethod
-    def of_user(cls, account_id: str, name: str) -> "QuotaPlace":
+    def of_user(cls, account_id: str, name: str) -> "QuotaKey":
         """The limits of a user."""
         return cls("user", account_id, subject=user_key(name), shown=name)
 
     @classmethod
-    def of_key(cls, account_id: str, key_id: str) -> "QuotaPlace":
+    def of_key(cls, account_id: str, key_id: str) -> "QuotaKey":
         """The limits of an access key."""
         return cls("key", account_id, subject=key_id, shown=key_id)
 
     @classmethod
-    def of_grant(
-        cls, account_id: str, region: str, name: str, delegate_id: str
-    ) -> "QuotaPlace":
+    def of_grant(cls, account_id: str, region: str, name: str, delegate_id: str) -> "QuotaKey":
         """What an account's identity caps another account at."""
         return cls("identity", account_id, region, name, delegate_id, name)
 
     @property
-    def noted_as(self) -> Subject:
+    def audit_subject(self) -> Subject:
         """What notes call it."""
         return Subject(self.kind, self.account_id, self.shown)
 
     def values(self) -> dict[str, str]:
         """The columns that say so."""
-        return {column: getattr(self, column) for column in _PLACE}
+        return {column: getattr(self, column) for column in _KEY_COLUMNS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +102,7 @@ class Quota:
 class QuotaWrite:
     """A quota before and after."""
 
-    place: QuotaPlace
+    key: QuotaKey
     before: Quota
     after: Quota
     action: str = "limit"
@@ -114,7 +112,7 @@ _NONE: Final = Quota()
 QUOTA_COLUMNS: Final = tuple(quotas.c[field.name] for field in fields(Quota))
 """What a query asks for that ``quota_in`` and ``limits_in`` are given."""
 # Which quota, when a statement is for many.
-_IT: Final = and_(*(quotas.c[column] == bindparam(f"its_{column}") for column in _PLACE))
+_IT: Final = and_(*(quotas.c[column] == bindparam(f"its_{column}") for column in _KEY_COLUMNS))
 
 
 def quota_in(row: _Row) -> Quota:
@@ -122,11 +120,11 @@ def quota_in(row: _Row) -> Quota:
     return Quota(**{column.name: getattr(row, column.name) for column in QUOTA_COLUMNS})
 
 
-def _raise_in(row: _Row) -> Raise | None:
+def _raise_in(row: _Row) -> TemporaryLimits | None:
     """The raise that a row tells of; it may have ended. A row of ``None`` tells of none."""
     if row is None or row.raised_until is None:
         return None
-    return Raise(row.raised_24h_send, row.raised_send_rate_per_s, row.raised_until)
+    return TemporaryLimits(row.raised_24h_send, row.raised_send_rate_per_s, row.raised_until)
 
 
 def limits_in(row: _Row) -> SendingLimits | None:
@@ -151,10 +149,10 @@ def account_limits(account: _Row, quota: _Row, default: SendingLimits) -> Sendin
     )
 
 
-async def quota_at(connection: AsyncConnection, place: QuotaPlace) -> Quota:
-    """The quota of a place; one without any has an empty one."""
+async def quota_at(connection: AsyncConnection, key: QuotaKey) -> Quota:
+    """The quota of a key; one without any has an empty one."""
     query = select(*QUOTA_COLUMNS).where(
-        *(quotas.c[column] == value for column, value in place.values().items())
+        *(quotas.c[column] == value for column, value in key.values().items())
     )
     row = (await connection.execute(query)).one_or_none()
     return _NONE if row is None else quota_in(row)
@@ -162,7 +160,7 @@ async def quota_at(connection: AsyncConnection, place: QuotaPlace) -> Quota:
 
 async def quotas_about(
     connection: AsyncConnection, account_id: str | None = None, *, region: str | None = None
-) -> list[tuple[QuotaPlace, Quota]]:
+) -> list[tuple[QuotaKey, Quota]]:
     """All quotas, or an account's own and those that others cap it at; of a region or all."""
     shown = func.coalesce(users.c.name, quotas.c.subject).label("shown")
     is_user = (
@@ -171,9 +169,9 @@ async def quotas_about(
         & (users.c.key == quotas.c.subject)
     )
     query = (
-        select(*(quotas.c[column] for column in _PLACE), shown, *QUOTA_COLUMNS)
+        select(*(quotas.c[column] for column in _KEY_COLUMNS), shown, *QUOTA_COLUMNS)
         .select_from(quotas.outerjoin(users, is_user))
-        .order_by(*(quotas.c[column] for column in ("account_id", *_PLACE)))
+        .order_by(*(quotas.c[column] for column in ("account_id", *_KEY_COLUMNS)))
     )
     if account_id is not None:
         whose = (quotas.c.account_id == account_id, quotas.c.delegate_id == account_id)
@@ -182,84 +180,83 @@ async def quotas_about(
         query = query.where(quotas.c.region.in_(("", region)))
     found = []
     for row in await connection.execute(query):
-        place = QuotaPlace(**{column: getattr(row, column) for column in (*_PLACE, "shown")})
-        found.append((place, quota_in(row)))
+        key = QuotaKey(**{column: getattr(row, column) for column in (*_KEY_COLUMNS, "shown")})
+        found.append((key, quota_in(row)))
     return found
 
 
 async def set_quota(
-    change: Change, place: QuotaPlace, changes: Mapping[str, Any], *, action: str = "limit"
+    change: Change, key: QuotaKey, changes: Mapping[str, Any], *, action: str = "limit"
 ) -> Quota:
     """Change columns of a quota whose subject was found in this transaction.
 
     Raises RefusedChangeError.
     """
-    before = await quota_at(change.connection, place)
+    before = await quota_at(change.connection, key)
     after = replace(before, **changes)
     if after.raised_until is not None and after.raised_until <= change.now:
         if "raised_until" in changes:
-            raise RefusedChangeError(f"{place.noted_as}: a raise ends later than now")
+            raise RefusedChangeError(f"{key.audit_subject}: a raise ends later than now")
         after = after.without_raise()
-    _must_be_good(place, after)
-    if place.delegate_id and limits_in(after) is not None and limits_in(before) is None:
-        await _must_have_room(change, place)
-    await write_quotas(change, [QuotaWrite(place, before, after, action)])
+    _must_be_good(key, after)
+    if key.delegate_id and limits_in(after) is not None and limits_in(before) is None:
+        await _must_have_room(change, key)
+    await write_quotas(change, [QuotaWrite(key, before, after, action)])
     return after
 
 
-def _must_be_good(place: QuotaPlace, wanted: Quota) -> None:
+def _must_be_good(key: QuotaKey, wanted: Quota) -> None:
     for column, check in _CHECKS.items():
         value = getattr(wanted, column)
         try:
             if value is not None:
                 check(value)
         except ValueError as error:
-            raise RefusedChangeError(f"{place.noted_as}: {column}: {error}") from None
-    if place.kind == "identity":
-        if not is_account_id(place.delegate_id):
+            raise RefusedChangeError(f"{key.audit_subject}: {column}: {error}") from None
+    if key.kind == "identity":
+        if not is_account_id(key.delegate_id):
+            raise RefusedChangeError(f"`{key.delegate_id}' is no account id: it has 12 digits")
+        if key.delegate_id == key.account_id:
             raise RefusedChangeError(
-                f"`{place.delegate_id}' is no account id: it has 12 digits"
-            )
-        if place.delegate_id == place.account_id:
-            raise RefusedChangeError(
-                f"{place.noted_as}: an owner does not cap itself; its account has limits"
+                f"{key.audit_subject}: an owner does not cap itself; its account has limits"
             )
 
 
-async def _must_have_room(change: Change, place: QuotaPlace) -> None:
-    its = {**place.values(), "delegate_id": ""}
+async def _must_have_room(change: Change, key: QuotaKey) -> None:
+    its = {**key.values(), "delegate_id": ""}
     query = select(func.count()).where(
         *(quotas.c[column] == value for column, value in its.items() if value),
         or_(quotas.c.max_24h_send.is_not(None), quotas.c.max_send_rate_per_s.is_not(None)),
     )
     if ((await change.connection.execute(query)).scalar() or 0) >= MAX_CAPS:
         raise RefusedChangeError(
-            f"{place.noted_as} caps {MAX_CAPS} accounts, the most it may; limit those accounts"
+            f"{key.audit_subject} caps {MAX_CAPS} accounts, the most it may; "
+            f"limit those accounts"
         )
 
 
 async def write_quotas(change: Change, writes: Sequence[QuotaWrite]) -> None:
     """Write quotas that are known to be good; what stays as it is is not noted."""
     writes = [write for write in writes if write.before != write.after]
-    await _delete(change, [one.place for one in writes if one.before != _NONE])
-    values = [one.place.values() | asdict(one.after) for one in writes if one.after != _NONE]
+    await _delete(change, [one.key for one in writes if one.before != _NONE])
+    values = [one.key.values() | asdict(one.after) for one in writes if one.after != _NONE]
     if values:
         await change.connection.execute(insert(quotas), values)
     await change.note_all([_note(write) for write in writes])
 
 
 def _note(write: QuotaWrite) -> Note:
-    place = write.place
-    whom = {"delegate": place.delegate_id} if place.delegate_id else {}
+    key = write.key
+    whom = {"delegate": key.delegate_id} if key.delegate_id else {}
     return Note(
         action=write.action,
-        subject=place.noted_as,
+        subject=key.audit_subject,
         before=whom | write.before.facts(),
         after=whom | write.after.facts(),
     )
 
 
-async def _delete(change: Change, places: Sequence[QuotaPlace]) -> None:
+async def _delete(change: Change, places: Sequence[QuotaKey]) -> None:
     if places:
         await change.connection.execute(
             delete(quotas).where(_IT),

@@ -11,8 +11,8 @@ from typing import Any, Final, TypeAlias
 from sqlalchemy import ColumnElement, Table, delete, func, select, update
 
 from smtpgate.directory.change import Actor, Change, Subject
-from smtpgate.directory.dkim import private_key_place
-from smtpgate.directory.keys import secret_place
+from smtpgate.directory.dkim import private_key_context
+from smtpgate.directory.keys import secret_context
 from smtpgate.directory.schema import access_keys, dkim_keys, master_keys
 from smtpgate.directory.sealed import must_be_known
 from smtpgate.directory.sealing import MasterKeys, SealError
@@ -25,12 +25,12 @@ _AT_ONCE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class _Sealed:
-    """A column of sealed secrets, and the place that a row's was sealed for."""
+    """A column of sealed secrets, and the context that the secret of a row is sealed for."""
 
     what: str
     table: Table
     column: ColumnElement[bytes]
-    place: Callable[[_Row], str]
+    context: Callable[[_Row], str]
 
     def is_older(self, keys: MasterKeys) -> ColumnElement[bool]:
         """Which rows are not under the current master key."""
@@ -39,8 +39,10 @@ class _Sealed:
 
 
 _SEALED: Final = (
-    _Sealed("access keys", access_keys, access_keys.c.secret, lambda row: secret_place(row.id)),
-    _Sealed("DKIM keys", dkim_keys, dkim_keys.c.private_key, private_key_place),
+    _Sealed(
+        "access keys", access_keys, access_keys.c.secret, lambda row: secret_context(row.id)
+    ),
+    _Sealed("DKIM keys", dkim_keys, dkim_keys.c.private_key, private_key_context),
 )
 
 
@@ -75,11 +77,11 @@ async def _some(change: Change, keys: MasterKeys, sealed: _Sealed, limit: int | 
     )
     rows = found.all()
     for row in rows:
-        place = sealed.place(row)
+        context = sealed.context(row)
         try:
-            anew = keys.seal(keys.open(row.sealed, place), place)
+            anew = keys.seal(keys.open(row.sealed, context), context)
         except SealError as error:
-            raise SealError(f"{place} {error}") from None
+            raise SealError(f"{context} {error}") from None
         names = sealed.table.primary_key.columns
         its_row = [column == getattr(row, column.name) for column in names]
         await change.connection.execute(

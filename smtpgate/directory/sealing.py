@@ -1,8 +1,8 @@
 """Secrets at rest: sealed with AES-256-GCM under a master key that the database never sees.
 
 A sealed text names the master key that it is under, so that the key can be replaced while both
-are known, and is bound to the place that it stands in: a database administrator cannot give one
-user another's secret by copying a row.
+are known. It is bound to its context, the row that it is stored in: a database administrator
+cannot give one user another's secret by copying a row.
 """
 
 import base64
@@ -28,7 +28,7 @@ class MasterKeyError(ValueError):
 
 
 class SealError(Exception):
-    """Something sealed that cannot be opened: another master key, another place, or damage."""
+    """Something sealed that cannot be opened: another master key, context, or damage."""
 
 
 def new_master_key(key_id: str) -> str:
@@ -68,18 +68,18 @@ class MasterKeys:
         """What everything begins with that is sealed under the current key."""
         return _head(self.current)
 
-    def seal(self, secret: bytes, place: str) -> bytes:
-        """The secret under the current key, for that place alone."""
-        return self._seal(self.current, secret, place)
+    def seal(self, secret: bytes, context: str) -> bytes:
+        """The secret under the current key, for that context alone."""
+        return self._seal(self.current, secret, context)
 
-    def _seal(self, key_id: str, secret: bytes, place: str) -> bytes:
+    def _seal(self, key_id: str, secret: bytes, context: str) -> bytes:
         nonce = os.urandom(_NONCE_OCTETS)
         head = _head(key_id)
-        sealed = self._ciphers[key_id].encrypt(nonce, secret, head + place.encode())
+        sealed = self._ciphers[key_id].encrypt(nonce, secret, head + context.encode())
         return head + nonce + sealed
 
-    def open(self, sealed: bytes, place: str) -> bytes:
-        """The secret that was sealed for that place. Raises SealError."""
+    def open(self, sealed: bytes, context: str) -> bytes:
+        """The secret that was sealed for that context. Raises SealError."""
         key_id = key_id_of(sealed)
         cipher = self._ciphers.get(key_id)
         if cipher is None:
@@ -87,7 +87,7 @@ class MasterKeys:
         start = 2 + len(key_id)
         nonce, rest = sealed[start : start + _NONCE_OCTETS], sealed[start + _NONCE_OCTETS :]
         try:
-            return cipher.decrypt(nonce, rest, sealed[:start] + place.encode())
+            return cipher.decrypt(nonce, rest, sealed[:start] + context.encode())
         except (InvalidTag, ValueError):
             raise SealError(f"cannot be opened with master key {key_id}") from None
 

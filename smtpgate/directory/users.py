@@ -29,7 +29,7 @@ from smtpgate.directory.change import (
     Subject,
 )
 from smtpgate.directory.keys import delete_keys_of
-from smtpgate.directory.policies import MAY_SEND, PolicyPlace, drop_policies, put_policy
+from smtpgate.directory.policies import MAY_SEND, PolicyOwner, drop_policies, put_policy
 from smtpgate.directory.quotas import drop_quotas
 from smtpgate.directory.schema import users
 
@@ -56,9 +56,9 @@ class UserRow:
         return Subject("user", self.account_id, self.name)
 
     @property
-    def policies(self) -> PolicyPlace:
+    def policies(self) -> PolicyOwner:
         """Where its policies are."""
-        return PolicyPlace.of_user(self.account_id, self.name)
+        return PolicyOwner.of_user(self.account_id, self.name)
 
     def facts(self) -> dict[str, Any]:
         """What can be changed, for the audit log."""

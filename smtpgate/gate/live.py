@@ -8,7 +8,7 @@ from smtpgate.config import Config
 from smtpgate.directory.change import Actor
 from smtpgate.directory.feed import Changes
 from smtpgate.directory.live import LiveDirectory, LiveSettings
-from smtpgate.directory.registry import DirectoryRegistry
+from smtpgate.directory.registered_identities import DirectoryIdentities
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.clients import new_resolver
 from smtpgate.ports import Clock, EventSink
@@ -48,7 +48,7 @@ def new_verification_worker(
     """The task that checks the identities of the directory, beside a running gate."""
     actor = Actor("smtpgate serve", config.hostname)
     return VerificationWorker(
-        DirectoryRegistry(store, actor, "recheck"),
+        DirectoryIdentities(store, actor, "recheck"),
         new_resolver(config),
         label=config.directory.verification_label,
         clock=clock,

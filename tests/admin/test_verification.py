@@ -16,7 +16,7 @@ from smtpgate.admin.verification import Verifier
 from smtpgate.core.proof.registered import Registered
 from smtpgate.core.secret import Secret
 from smtpgate.directory.identities import identity, update_identity
-from smtpgate.directory.registry import DirectoryRegistry
+from smtpgate.directory.registered_identities import DirectoryIdentities
 from smtpgate.directory.store import DirectoryStore
 from tests.support.clock import MovableClock
 from tests.support.directory import ACTOR, REGION
@@ -27,9 +27,9 @@ ADDRESS = "me@example.com"
 
 
 @pytest.fixture
-def registry(store: DirectoryStore) -> DirectoryRegistry:
+def registry(store: DirectoryStore) -> DirectoryIdentities:
     """What is kept of identities."""
-    return DirectoryRegistry(store, ACTOR, "test")
+    return DirectoryIdentities(store, ACTOR, "test")
 
 
 async def pause(store: DirectoryStore, name: str) -> None:
@@ -41,7 +41,7 @@ async def pause(store: DirectoryStore, name: str) -> None:
 
 
 async def test_a_decision_is_made_again_when_somebody_else_was_faster(
-    store: DirectoryStore, registry: DirectoryRegistry, clock: MovableClock
+    store: DirectoryStore, registry: DirectoryIdentities, clock: MovableClock
 ) -> None:
     await add_account(store)
     await add_identity(store, token="t")
@@ -60,7 +60,7 @@ async def test_a_decision_is_made_again_when_somebody_else_was_faster(
 
 
 async def test_who_is_always_overtaken_gives_up_and_has_changed_nothing(
-    store: DirectoryStore, registry: DirectoryRegistry
+    store: DirectoryStore, registry: DirectoryIdentities
 ) -> None:
     await add_account(store)
     await add_identity(store)
@@ -75,7 +75,7 @@ async def test_who_is_always_overtaken_gives_up_and_has_changed_nothing(
 
 
 async def test_what_stays_as_it_is_is_not_written(
-    store: DirectoryStore, registry: DirectoryRegistry, clock: MovableClock
+    store: DirectoryStore, registry: DirectoryIdentities, clock: MovableClock
 ) -> None:
     await add_account(store)
     await add_identity(store, method="trust", verified_at=clock.now(), started_at=clock.now())
@@ -90,7 +90,7 @@ async def test_what_stays_as_it_is_is_not_written(
 
 @asynccontextmanager
 async def mailer(
-    store: DirectoryStore, registry: DirectoryRegistry, clock: MovableClock
+    store: DirectoryStore, registry: DirectoryIdentities, clock: MovableClock
 ) -> AsyncIterator[tuple[UpstreamServer, CodeMailer]]:
     """What sends codes for an address that waits for one."""
     await add_account(store)
@@ -112,7 +112,7 @@ async def send(sender: CodeMailer, account_name: str = "Acme") -> Registered:
 
 
 async def test_a_code_whose_mail_is_in_doubt_is_void(
-    store: DirectoryStore, registry: DirectoryRegistry, clock: MovableClock
+    store: DirectoryStore, registry: DirectoryIdentities, clock: MovableClock
 ) -> None:
     async with mailer(store, registry, clock) as (server, sender):
         before = await registry.one(ACME, ADDRESS)
@@ -123,7 +123,7 @@ async def test_a_code_whose_mail_is_in_doubt_is_void(
 
 
 async def test_a_code_sent_later_makes_the_one_before_it_worthless(
-    store: DirectoryStore, registry: DirectoryRegistry, clock: MovableClock
+    store: DirectoryStore, registry: DirectoryIdentities, clock: MovableClock
 ) -> None:
     async with mailer(store, registry, clock) as (server, sender):
         _ = await send(sender)
@@ -147,7 +147,7 @@ async def test_a_code_sent_later_makes_the_one_before_it_worthless(
 
 
 async def test_names_in_any_script_arrive_as_they_are(
-    store: DirectoryStore, registry: DirectoryRegistry, clock: MovableClock
+    store: DirectoryStore, registry: DirectoryIdentities, clock: MovableClock
 ) -> None:
     async with mailer(store, registry, clock) as (server, sender):
         _ = await send(sender, account_name="Größe\r\nBcc: x@example.net")

@@ -16,7 +16,7 @@ from smtpgate.directory.accounts import AccountRow, create_account
 from smtpgate.directory.change import Actor
 from smtpgate.directory.dkim import DkimKeyRow, add_dkim_key, dkim_key
 from smtpgate.directory.identities import IdentityRow, create_identity, identity
-from smtpgate.directory.registry import DirectoryRegistry
+from smtpgate.directory.registered_identities import DirectoryIdentities
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.dns.resolver import DnsResolver
 from smtpgate.ports import Resolver
@@ -85,7 +85,7 @@ class World:
     ) -> VerificationWorker:
         """A worker, as each gate has one."""
         return VerificationWorker(
-            DirectoryRegistry(self.store, Actor("worker", "here"), "recheck"),
+            DirectoryIdentities(self.store, Actor("worker", "here"), "recheck"),
             resolver,
             label="_smtpgate",
             clock=self.clock,
@@ -272,13 +272,13 @@ async def test_one_identity_that_cannot_be_looked_at_is_told_and_the_others_are_
     assert await checks.round() == 1
     assert [type(error) for error in told] == [LookupError]
     assert (await world.row()).is_verified
-    registry = DirectoryRegistry(world.store, Actor("worker", "here"), "recheck")
+    registry = DirectoryIdentities(world.store, Actor("worker", "here"), "recheck")
     (due,) = await registry.due(world.clock.now(), 10)
     assert due.name == "example.org"
 
 
 async def test_what_somebody_else_wrote_meanwhile_is_not_overwritten(world: World) -> None:
-    registry = DirectoryRegistry(world.store, Actor("worker", "here"), "recheck")
+    registry = DirectoryIdentities(world.store, Actor("worker", "here"), "recheck")
     world.clock.move(3600)
     (before,) = await registry.due(world.clock.now(), 10)
     await world.checks.round()

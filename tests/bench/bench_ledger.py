@@ -24,7 +24,13 @@ from smtpgate.core.account import SendingLimits
 from smtpgate.core.limits import Charge, Subject, SubjectKind
 from smtpgate.ports import Ledger
 from tests.support.daemons import Lab
-from tests.support.ledgers import MemoryPlace, Place, RedisPlace, SqlitePlace, redis_server
+from tests.support.ledgers import (
+    LedgerBackend,
+    MemoryBackend,
+    RedisBackend,
+    SqliteBackend,
+    redis_server,
+)
 
 pytestmark = pytest.mark.bench
 
@@ -59,8 +65,8 @@ async def _round(
     return took / messages * 1e6, cpu / messages * 1e6
 
 
-async def _measure(place: Place, accounts: int, limits: int) -> list[str]:
-    ledger = place.open()
+async def _measure(backend: LedgerBackend, accounts: int, limits: int) -> list[str]:
+    ledger = backend.open()
     charges = cycle(
         [
             [Charge(Subject(f"{number:012}", *whose), LIMITS) for whose in WITHIN[:limits]]
@@ -79,16 +85,16 @@ async def _measure(place: Place, accounts: int, limits: int) -> list[str]:
 
 def test_ledgers(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        places: dict[str, Place] = {
-            "memory": MemoryPlace(),
-            "sqlite": SqlitePlace(tmp_path / "ledger.sqlite"),
+        backends: dict[str, LedgerBackend] = {
+            "memory": MemoryBackend(),
+            "sqlite": SqliteBackend(tmp_path / "ledger.sqlite"),
         }
         if shutil.which("redis-server"):
-            places["redis"] = RedisPlace(
+            backends["redis"] = RedisBackend(
                 redis_server(stack.enter_context(Lab())).url, has_own_clock=True
             )
         print("\n  ledger  accounts limits        1 in flight           16 in flight")
-        for name, place in places.items():
+        for name, backend in backends.items():
             for accounts, limits in CASES:
-                cells = uvloop.run(_measure(place, accounts, limits))
+                cells = uvloop.run(_measure(backend, accounts, limits))
                 print(f"  {name:7} {accounts:8,} {limits:6}  {cells[0]}   {cells[1]}")

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from sqlalchemy import Table, insert
 
-from smtpgate.directory.dkim import DkimKeyRow, private_key_place
-from smtpgate.directory.keys import secret_place
+from smtpgate.directory.dkim import DkimKeyRow, private_key_context
+from smtpgate.directory.keys import secret_context
 from smtpgate.directory.schema import (
     access_keys,
     accounts,
@@ -155,7 +155,7 @@ def _key_rows(size: Size, seal: Callable[[bytes, str], bytes]) -> Iterator[_Row]
             "id": key_id,
             "account_id": f"{number:012}",
             "user_key": "mailer",
-            "secret": seal(secret, secret_place(key_id)),
+            "secret": seal(secret, secret_context(key_id)),
             "is_active": True,
             "created_at": _AT,
             "networks": [],
@@ -214,7 +214,7 @@ def _signing_key_rows(size: Size, seal: Callable[[bytes, str], bytes]) -> Iterat
             continue
         private_key = load_private_key(pem, is_checked=True)
         account_id, domain = size.account_id(number), size.name(number)
-        place = private_key_place(
+        place = private_key_context(
             DkimKeyRow(account_id=account_id, region=REGION, domain=domain, selector="s1")
         )
         yield {

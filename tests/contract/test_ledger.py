@@ -26,11 +26,11 @@ from tests.support.cases import load_cases
 from tests.support.daemons import Lab
 from tests.support.ledgers import (
     LEASE_S,
-    MemoryPlace,
-    Place,
-    RedisPlace,
+    LedgerBackend,
+    MemoryBackend,
+    RedisBackend,
     RedisServer,
-    SqlitePlace,
+    SqliteBackend,
     redis_server,
     soon,
     used_24h,
@@ -57,18 +57,18 @@ def redis() -> Iterator[RedisServer]:
 @pytest.fixture(
     params=["memory", "sqlite", pytest.param("redis", marks=pytest.mark.integration)]
 )
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> LedgerBackend:
     if request.param == "memory":
-        return MemoryPlace()
+        return MemoryBackend()
     if request.param == "sqlite":
-        return SqlitePlace(tmp_path / "ledger.sqlite")
+        return SqliteBackend(tmp_path / "ledger.sqlite")
     server: RedisServer = request.getfixturevalue("redis")
-    return RedisPlace(server.url)
+    return RedisBackend(server.url)
 
 
 @pytest.fixture
-async def ledger(place: Place) -> AsyncIterator[Ledger]:
-    opened = place.open()
+async def ledger(backend: LedgerBackend) -> AsyncIterator[Ledger]:
+    opened = backend.open()
     yield opened
     await opened.close()
 
@@ -210,14 +210,14 @@ async def test_what_nobody_settles_within_its_lease_stays_counted(ledger: Ledger
 
 
 async def test_another_ledger_on_the_same_place_goes_on_where_the_first_ended(
-    place: Place,
+    backend: LedgerBackend,
 ) -> None:
     limits = charge(SendingLimits(10, UNLIMITED))
-    first = place.open()
+    first = backend.open()
     open_one = await first.reserve(limits, 3, START)
     await first.commit(await first.reserve(limits, 4, START), 4, START)
     await first.close()
-    second = place.open()
+    second = backend.open()
     assert await used_24h(second, A, START) == 7
     await second.refund(open_one, START)
     assert await used_24h(second, A, START) == 4

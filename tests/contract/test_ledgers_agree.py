@@ -1,7 +1,7 @@
-"""All ledgers, several at once on each place, against the limits read a second time.
+"""All ledgers, several at once on each backend, against the limits read a second time.
 
 Crashes are reservations that nobody settles, and ledgers that are opened anew; other processes
-are further ledgers on the same place; the clock goes forward, stands still, and is set back.
+are further ledgers on the same backend; the clock goes forward, stands still, and is set back.
 """
 
 import asyncio
@@ -30,10 +30,10 @@ from tests.oracle.naive_limits import NaiveLimits, NaivePassed, NaiveRefusal, Na
 from tests.support.daemons import Lab
 from tests.support.ledgers import (
     LEASE_S,
-    MemoryPlace,
-    Place,
-    RedisPlace,
-    SqlitePlace,
+    LedgerBackend,
+    MemoryBackend,
+    RedisBackend,
+    SqliteBackend,
     redis_server,
     used_24h,
 )
@@ -66,7 +66,7 @@ steps = st.one_of(
 
 
 class Made(NamedTuple):
-    """One reservation, in the model and on each place, and the process that made it."""
+    """One reservation, in the model and on each backend, and the process that made it."""
 
     number: int
     worker: int
@@ -93,7 +93,7 @@ def told_of(one: Standing) -> NaiveStanding:
 
 
 class LedgersAgree(RuleBasedStateMachine):
-    """Every place gives the model's answers; these are those that need no server."""
+    """Every backend gives the model's answers; these are those that need no server."""
 
     reservations = Bundle("reservations")
 
@@ -101,13 +101,13 @@ class LedgersAgree(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
-        self.at = self.places(Path(self.folder.name))
-        self.ledgers = [[place.open() for _ in range(WORKERS)] for place in self.at]
+        self.at = self.backends(Path(self.folder.name))
+        self.ledgers = [[backend.open() for _ in range(WORKERS)] for backend in self.at]
         self.model = NaiveLimits(timedelta(seconds=LEASE_S))
         self.now = self.latest = START
 
-    def places(self, folder: Path) -> list[Place]:
-        return [MemoryPlace(), SqlitePlace(folder / "ledger.sqlite")]
+    def backends(self, folder: Path) -> list[LedgerBackend]:
+        return [MemoryBackend(), SqliteBackend(folder / "ledger.sqlite")]
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         # Not by the runner: it would set a handler of signals each time, and take it away.
@@ -197,9 +197,9 @@ class LedgersAgree(RuleBasedStateMachine):
 
     @rule(worker=st.integers(0, WORKERS - 1))
     def a_process_ends_and_another_begins(self, worker: int) -> None:
-        for place, ledgers in zip(self.at, self.ledgers, strict=True):
+        for backend, ledgers in zip(self.at, self.ledgers, strict=True):
             self.run(ledgers[worker].close())
-            ledgers[worker] = place.open()
+            ledgers[worker] = backend.open()
 
     @rule(worker=st.integers(0, WORKERS - 1), quota=quotas)
     def who_was_full_is_told_so_if_it_still_is(self, worker: int, quota: int) -> None:
@@ -233,7 +233,7 @@ class LedgersAgree(RuleBasedStateMachine):
             assert self.run(sums(ledger)) == wanted
 
 
-# Each example is fifty steps on every place: more of them take minutes.
+# Each example is fifty steps on every backend: more of them take minutes.
 BOUNDED: Final = settings(max_examples=min(settings.default.max_examples, 200))  # type: ignore[union-attr]
 TestMemoryAndSqliteAgree = LedgersAgree.TestCase
 TestMemoryAndSqliteAgree.settings = BOUNDED
@@ -245,7 +245,7 @@ def test_memory_sqlite_and_redis_agree() -> None:
         url = redis_server(lab).url
 
         class AllAgree(LedgersAgree):
-            def places(self, folder: Path) -> list[Place]:
-                return [*super().places(folder), RedisPlace(url)]
+            def backends(self, folder: Path) -> list[LedgerBackend]:
+                return [*super().backends(folder), RedisBackend(url)]
 
         run_state_machine_as_test(AllAgree, settings=BOUNDED)

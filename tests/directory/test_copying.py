@@ -11,8 +11,8 @@ from smtpgate.directory.accounts import update_account
 from smtpgate.directory.audit import AuditFilter, audit_page
 from smtpgate.directory.change import ConflictError, RefusedChangeError
 from smtpgate.directory.copying import copy
-from smtpgate.directory.documents.desired import Desired, DesiredAccount, Pause, Place
-from smtpgate.directory.quotas import QuotaPlace
+from smtpgate.directory.documents.desired import Desired, DesiredAccount, Pause, SourceLocation
+from smtpgate.directory.quotas import QuotaKey
 from smtpgate.directory.schema import metadata
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import DirectoryUnavailableError
@@ -32,7 +32,7 @@ from tests.support.tenants import (
 )
 
 DECLARED: Final = DesiredAccount(
-    place=Place(Path("accounts.toml"), ("accounts", OTHER)),
+    location=SourceLocation(Path("accounts.toml"), ("accounts", OTHER)),
     id=OTHER,
     name="Other",
     organization_id=None,
@@ -64,7 +64,7 @@ async def fill(store: DirectoryStore) -> None:
     await add_key(store, user_name="mailer", networks=("192.0.2.0/24",))
     await add_identity(store)
     await signing_key(store)
-    await limit(store, QuotaPlace.of_user(ACME, "mailer"), max_24h_send=5)
+    await limit(store, QuotaKey.of_user(ACME, "mailer"), max_24h_send=5)
     await applied(store, Desired(accounts=(DECLARED,)), prune=False)
 
 

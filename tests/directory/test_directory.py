@@ -8,7 +8,7 @@ import pytest
 
 from smtpgate.core.account import SendingLimits
 from smtpgate.core.secret import Secret
-from smtpgate.directory.policies import MAY_SEND, PolicyPlace, put_policy
+from smtpgate.directory.policies import MAY_SEND, PolicyOwner, put_policy
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import Directory
 from smtpgate.signing.private_keys import generate_private_key
@@ -49,7 +49,7 @@ async def fill(store: DirectoryStore) -> None:
     await add_account(store, DELEGATE, name="Delegate sender", **limits)
     await add_user(store, "mailer", DELEGATE, path="/team-a/", may_send=False)
     async with store.changing(ACTOR) as change:
-        await put_policy(change, PolicyPlace.of_user(DELEGATE, "mailer"), "send", MAY_SEND)
+        await put_policy(change, PolicyOwner.of_user(DELEGATE, "mailer"), "send", MAY_SEND)
     for number, is_active in ((1, True), (2, False)):
         await add_key(
             store,

@@ -12,7 +12,7 @@ from smtpgate.directory.dkim import (
     delete_dkim_key,
     dkim_key,
     dkim_keys_of,
-    private_key_place,
+    private_key_context,
     update_dkim_key,
 )
 from smtpgate.directory.schema import dkim_keys
@@ -82,7 +82,7 @@ async def test_private_keys_are_sealed_and_stand_nowhere_else(
     async with store.reading() as connection:
         sealed = (await connection.execute(select(dkim_keys.c.private_key))).scalar_one()
     assert b"PRIVATE KEY" not in sealed
-    assert store.master_keys.open(sealed, private_key_place(made)) == PEM
+    assert store.master_keys.open(sealed, private_key_context(made)) == PEM
     assert "PRIVATE KEY" not in repr(await notes(store))
     assert "PRIVATE KEY" not in repr(made)
 
@@ -101,7 +101,7 @@ async def test_a_private_key_that_was_copied_elsewhere_does_not_open(
         query = select(dkim_keys.c.private_key).where(dkim_keys.c.selector == "two")
         sealed = (await connection.execute(query)).scalar_one()
     with pytest.raises(SealError):
-        store.master_keys.open(sealed, private_key_place(other))
+        store.master_keys.open(sealed, private_key_context(other))
 
 
 BAD_PEMS: Final = (

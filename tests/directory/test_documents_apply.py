@@ -18,8 +18,8 @@ from smtpgate.directory.documents.desired import Desired
 from smtpgate.directory.documents.known_keys import key_loader
 from smtpgate.directory.documents.models import DirectoryError
 from smtpgate.directory.identities import IdentityRow, identity, update_identity
-from smtpgate.directory.policies import PolicyPlace, policy_history
-from smtpgate.directory.quotas import MAX_CAPS, Quota, QuotaPlace, quota_at
+from smtpgate.directory.policies import PolicyOwner, policy_history
+from smtpgate.directory.quotas import MAX_CAPS, Quota, QuotaKey, quota_at
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.signing.private_keys import KeyFileError, generate_private_key, load_private_key
 from tests.support.clock import MovableClock
@@ -158,7 +158,7 @@ async def test_a_policy_that_comes_back_goes_on_with_its_versions(
     plan = await applied(store, with_it)
     assert str(plan) == "+ policy send of user 888888888888/mailer (version 3)"
     async with store.reading() as connection:
-        place = PolicyPlace.of_user(OWNER, "mailer")
+        place = PolicyOwner.of_user(OWNER, "mailer")
         history = await policy_history(connection, place, "send")
     assert [row.version for row in history] == [3, 2, 1]
     assert [row.document is None for row in history] == [False, True, False]
@@ -184,11 +184,11 @@ RAISE: Final[dict[str, Any]] = {
     "raised_send_rate_per_s": 50.0,
     "raised_until": datetime(2026, 11, 30, tzinfo=UTC),
 }
-ACCOUNT: Final = QuotaPlace.of_account(OWNER)
+ACCOUNT: Final = QuotaKey.of_account(OWNER)
 LIMITED_PLACES: Final = (
-    QuotaPlace.of_user(OWNER, "mailer"),
-    QuotaPlace.of_key(OWNER, "AKIA8888888888880001"),
-    QuotaPlace.of_grant(OWNER, REGION, "example.com", "999999999999"),
+    QuotaKey.of_user(OWNER, "mailer"),
+    QuotaKey.of_key(OWNER, "AKIA8888888888880001"),
+    QuotaKey.of_grant(OWNER, REGION, "example.com", "999999999999"),
 )
 
 

@@ -13,7 +13,7 @@ from smtpgate.directory.documents.apply import planned
 from smtpgate.directory.documents.export import export
 from smtpgate.directory.identities import identity, update_identity
 from smtpgate.directory.policies import MAY_SEND, put_policy
-from smtpgate.directory.quotas import QuotaPlace
+from smtpgate.directory.quotas import QuotaKey
 from smtpgate.directory.store import DirectoryStore
 from tests.support.directory import ACTOR, REGION
 from tests.support.documents import read
@@ -111,14 +111,14 @@ async def acme(store: DirectoryStore) -> None:
     )
     until = datetime(2026, 11, 30, tzinfo=UTC)
     raised: dict[str, Any] = {"raised_24h_send": 5000, "raised_until": until}
-    await limit(store, QuotaPlace.of_account(ACME), **raised)
-    await limit(store, QuotaPlace.of_user(ACME, "mailer"), max_24h_send=100, **raised)
-    of_key = QuotaPlace.of_key(ACME, "AKIA1111111111110001")
+    await limit(store, QuotaKey.of_account(ACME), **raised)
+    await limit(store, QuotaKey.of_user(ACME, "mailer"), max_24h_send=100, **raised)
+    of_key = QuotaKey.of_key(ACME, "AKIA1111111111110001")
     await limit(store, of_key, max_send_rate_per_s=0.5, **raised)
     cap = {"max_24h_send": -1, "max_send_rate_per_s": 2.0}
-    await limit(store, QuotaPlace.of_grant(ACME, REGION, "example.com", OTHER), **cap, **raised)
+    await limit(store, QuotaKey.of_grant(ACME, REGION, "example.com", OTHER), **cap, **raised)
     # What is only raised limits nobody.
-    await limit(store, QuotaPlace.of_grant(ACME, REGION, "example.com", THIRD), **raised)
+    await limit(store, QuotaKey.of_grant(ACME, REGION, "example.com", THIRD), **raised)
 
 
 async def test_an_account_is_a_document_with_its_policies_beside_it(

@@ -141,9 +141,11 @@ def test_a_json_document_says_the_same_as_one_in_toml(folder: Path) -> None:
         )
     )
     one, other = read(folder / "delegate.toml"), read(folder / "any.json")
-    here = [key.place for key in (*one.access_keys, *other.access_keys)]
-    assert [place.file.name for place in here] == ["delegate.toml", "any.json"]
-    assert [replace(key, place=here[0]) for key in other.access_keys] == list(one.access_keys)
+    here = [key.location for key in (*one.access_keys, *other.access_keys)]
+    assert [location.file.name for location in here] == ["delegate.toml", "any.json"]
+    assert [replace(key, location=here[0]) for key in other.access_keys] == list(
+        one.access_keys
+    )
     assert one.accounts[0].name == other.accounts[0].name == "Delegate"
 
 

@@ -15,7 +15,7 @@ from smtpgate.directory.documents.apply import FORCED, apply, planned
 from smtpgate.directory.documents.desired import Desired
 from smtpgate.directory.documents.last_applied import FROM_DOCUMENTS
 from smtpgate.directory.documents.plan import Plan
-from smtpgate.directory.policies import MAY_SEND, PolicyPlace, delete_policy
+from smtpgate.directory.policies import MAY_SEND, PolicyOwner, delete_policy
 from smtpgate.directory.schema import HEAD
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.upgrade import upgrade
@@ -175,7 +175,7 @@ async def test_what_documents_pruned_they_can_make_again(
 
 async def revoked(store: DirectoryStore) -> None:
     async with store.changing(ACTOR) as change:
-        place = PolicyPlace.of_identity(OWNER, REGION, "example.com", ARN)
+        place = PolicyOwner.of_identity(OWNER, REGION, "example.com", ARN)
         await delete_policy(change, place, "delegate")
 
 

@@ -17,7 +17,7 @@ from smtpgate.directory.keys import (
     new_secret,
     note_uses,
     replace_secret,
-    secret_place,
+    secret_context,
     update_access_key,
 )
 from smtpgate.directory.schema import access_keys
@@ -87,7 +87,7 @@ async def test_secrets_are_sealed_and_stand_nowhere_else(
     await add_key(store, KEY, secret="a secret of the trade")
     octets = await sealed(store)
     assert b"secret of the trade" not in octets
-    assert store.master_keys.open(octets, secret_place(KEY)) == b"a secret of the trade"
+    assert store.master_keys.open(octets, secret_context(KEY)) == b"a secret of the trade"
     assert "trade" not in repr(await notes(store))
     assert "trade" not in repr(await read(store))
 
@@ -106,7 +106,7 @@ async def test_a_secret_that_was_copied_to_another_key_does_not_open(
     )
     octets = await sealed(store, other.id)
     with pytest.raises(SealError):
-        store.master_keys.open(octets, secret_place(other.id))
+        store.master_keys.open(octets, secret_context(other.id))
 
 
 async def test_new_secrets_are_new_and_long(store: DirectoryStore) -> None:
@@ -153,7 +153,7 @@ async def test_a_key_is_made_once_in_the_whole_directory(
     with pytest.raises(ConflictError, match=f"access key {KEY} is there already"):
         await add_key(store, KEY, OTHER, secret="the second")
     assert await read(store) == made
-    assert store.master_keys.open(await sealed(store), secret_place(KEY)) == b"the first"
+    assert store.master_keys.open(await sealed(store), secret_context(KEY)) == b"the first"
 
 
 async def test_a_key_needs_its_owner(store: DirectoryStore, acme: str) -> None:
@@ -195,7 +195,7 @@ async def test_a_secret_that_cannot_be_one_is_refused(store: DirectoryStore, acm
         with pytest.raises(RefusedChangeError, match="its secret"):
             async with store.changing(ACTOR) as made:
                 await replace_secret(made, store.master_keys, KEY, Secret(secret))
-    assert store.master_keys.open(await sealed(store), secret_place(KEY)) == b"the first"
+    assert store.master_keys.open(await sealed(store), secret_context(KEY)) == b"the first"
 
 
 async def test_networks_are_kept_once_each(store: DirectoryStore, acme: str) -> None:

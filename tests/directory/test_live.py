@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from smtpgate.core.account import UNLIMITED, Raise, SendingLimits
+from smtpgate.core.account import UNLIMITED, SendingLimits, TemporaryLimits
 from smtpgate.core.events import DirectoryChanged
 from smtpgate.core.identity import Identity
 from smtpgate.directory.accounts import update_account
@@ -26,8 +26,8 @@ from smtpgate.directory.identities import (
 from smtpgate.directory.keys import delete_access_key, update_access_key
 from smtpgate.directory.live import LiveDirectory, LiveSettings
 from smtpgate.directory.load import IdentityRows, Loader
-from smtpgate.directory.policies import PolicyPlace, delete_policy, put_policy
-from smtpgate.directory.quotas import QuotaPlace, set_quota
+from smtpgate.directory.policies import PolicyOwner, delete_policy, put_policy
+from smtpgate.directory.quotas import QuotaKey, set_quota
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.users import delete_user, update_user
 from smtpgate.ports import DirectoryUnavailableError
@@ -52,7 +52,7 @@ from tests.support.waiting import until
 
 KEY: Final = "AKIAACME000000000001"
 OTHER_KEY: Final = "AKIAOTHER00000000001"
-GRANT: Final = QuotaPlace.of_grant(ACME, REGION, "example.com", OTHER)
+GRANT: Final = QuotaKey.of_grant(ACME, REGION, "example.com", OTHER)
 UNTIL: Final = datetime(2026, 11, 24, tzinfo=UTC)
 RAISE: Final = {"raised_24h_send": 1000, "raised_until": UNTIL}
 
@@ -220,15 +220,15 @@ CASES: Final = [
     ),
     Case(
         "an account's limits are raised",
-        lambda change, _: set_quota(change, QuotaPlace.of_account(ACME), RAISE),
+        lambda change, _: set_quota(change, QuotaKey.of_account(ACME), RAISE),
         lambda directory: _of_key(directory, lambda key: key.principal.account.limits),
         SendingLimits(200, 1),
-        SendingLimits(200, 1, Raise(1000, None, UNTIL)),
+        SendingLimits(200, 1, TemporaryLimits(1000, None, UNTIL)),
     ),
     Case(
         "a user is limited",
         lambda change, _: set_quota(
-            change, QuotaPlace.of_user(ACME, "Mailer"), {"max_24h_send": 5}
+            change, QuotaKey.of_user(ACME, "Mailer"), {"max_24h_send": 5}
         ),
         lambda directory: _of_key(directory, lambda key: key.principal.limits),
         None,
@@ -237,7 +237,7 @@ CASES: Final = [
     Case(
         "a key is limited",
         lambda change, _: set_quota(
-            change, QuotaPlace.of_key(ACME, KEY), {"max_send_rate_per_s": 0.5}
+            change, QuotaKey.of_key(ACME, KEY), {"max_send_rate_per_s": 0.5}
         ),
         lambda directory: _of_key(directory, lambda key: key.limits),
         None,
@@ -248,7 +248,7 @@ CASES: Final = [
         lambda change, _: set_quota(change, GRANT, {"max_24h_send": 7, **RAISE}),
         _caps,
         {},
-        {OTHER: SendingLimits(7, UNLIMITED, Raise(1000, None, UNTIL))},
+        {OTHER: SendingLimits(7, UNLIMITED, TemporaryLimits(1000, None, UNTIL))},
     ),
     Case(
         "a user gets a tag",
@@ -260,7 +260,7 @@ CASES: Final = [
     Case(
         "a user loses its policy",
         lambda change, _: delete_policy(
-            change, PolicyPlace.of_user(ACME, "mailer"), "may-send"
+            change, PolicyOwner.of_user(ACME, "mailer"), "may-send"
         ),
         lambda directory: _of_key(directory, lambda key: len(key.principal.policies)),
         1,
@@ -341,13 +341,11 @@ ASKED_AGAIN: Final[dict[str, tuple[Callable[[Change], Awaitable[object]], set[st
         {KEY},
     ),
     "a user is limited": (
-        lambda change: set_quota(
-            change, QuotaPlace.of_user(ACME, "MAILER"), {"max_24h_send": 5}
-        ),
+        lambda change: set_quota(change, QuotaKey.of_user(ACME, "MAILER"), {"max_24h_send": 5}),
         {KEY},
     ),
     "a user loses its policy": (
-        lambda change: delete_policy(change, PolicyPlace.of_user(ACME, "mailer"), "may-send"),
+        lambda change: delete_policy(change, PolicyOwner.of_user(ACME, "mailer"), "may-send"),
         {KEY},
     ),
     "a key is disabled": (

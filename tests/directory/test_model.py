@@ -44,7 +44,7 @@ from smtpgate.directory.keys import (
 )
 from smtpgate.directory.live import LiveDirectory
 from smtpgate.directory.policies import (
-    PolicyPlace,
+    PolicyOwner,
     delete_policy,
     policies_of,
     policy_history,
@@ -365,7 +365,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
                 for row in await identity_page(connection, REGION)
             } == model.identities
             for (account, domain), past in model.history.items():
-                place: PolicyPlace = identity_place(domain, account)
+                place: PolicyOwner = identity_place(domain, account)
                 held = {
                     row.version: row.document for row in await policies_of(connection, place)
                 }

@@ -9,7 +9,7 @@ import pytest
 from smtpgate.directory.change import Actor, ConflictError, NotFoundError, RefusedChangeError
 from smtpgate.directory.policies import (
     MAY_SEND,
-    PolicyPlace,
+    PolicyOwner,
     PolicyRow,
     delete_policy,
     policies_of,
@@ -32,7 +32,7 @@ from tests.support.tenants import (
     sender_policy,
 )
 
-USER: Final = PolicyPlace.of_user(ACME, "mailer")
+USER: Final = PolicyOwner.of_user(ACME, "mailer")
 IDENTITY: Final = identity_place()
 
 
@@ -51,7 +51,7 @@ async def put(
     *,
     seen: int | None = None,
     name: str = "send",
-    place: PolicyPlace = IDENTITY,
+    place: PolicyOwner = IDENTITY,
     actor: Actor = ACTOR,
 ) -> PolicyRow:
     async with store.changing(actor) as change:
@@ -68,7 +68,7 @@ async def roll_back(store: DirectoryStore, version: int) -> PolicyRow:
         return await roll_back_policy(change, IDENTITY, "send", version)
 
 
-async def held(store: DirectoryStore, place: PolicyPlace = IDENTITY) -> list[PolicyRow]:
+async def held(store: DirectoryStore, place: PolicyOwner = IDENTITY) -> list[PolicyRow]:
     async with store.reading() as connection:
         return await policies_of(connection, place)
 
@@ -259,7 +259,7 @@ async def test_policies_differ_in_letter_case(store: DirectoryStore, acme: str) 
 
 @pytest.mark.parametrize("place", [IDENTITY, USER], ids=["identity", "user"])
 async def test_there_is_room_for_20_policies(
-    store: DirectoryStore, acme: str, place: PolicyPlace
+    store: DirectoryStore, acme: str, place: PolicyOwner
 ) -> None:
     document = sender_policy() if place is IDENTITY else MAY_SEND
     async with store.changing(ACTOR) as change:
@@ -350,8 +350,8 @@ async def test_only_what_is_there_has_policies(store: DirectoryStore, acme: str)
     places = [
         (identity_place("new.example"), sender_policy("new.example")),
         (identity_place(account_id=OTHER), sender_policy(account_id=OTHER)),
-        (PolicyPlace.of_user(ACME, "nobody"), MAY_SEND),
-        (PolicyPlace.of_user(OTHER, "mailer"), MAY_SEND),
+        (PolicyOwner.of_user(ACME, "nobody"), MAY_SEND),
+        (PolicyOwner.of_user(OTHER, "mailer"), MAY_SEND),
     ]
     for place, document in places:
         with pytest.raises(NotFoundError, match=r"there is no (user|identity)"):
@@ -361,6 +361,6 @@ async def test_only_what_is_there_has_policies(store: DirectoryStore, acme: str)
 async def test_a_user_has_its_policies_in_whatever_letter_case(
     store: DirectoryStore, acme: str
 ) -> None:
-    await put(store, MAY_SEND, place=PolicyPlace.of_user(ACME, "MAILER"))
+    await put(store, MAY_SEND, place=PolicyOwner.of_user(ACME, "MAILER"))
     (row,) = await held(store, USER)
     assert row.document == MAY_SEND

@@ -9,7 +9,7 @@ from smtpgate.directory.accounts import delete_account
 from smtpgate.directory.change import RefusedChangeError
 from smtpgate.directory.identities import delete_identity, identity
 from smtpgate.directory.keys import delete_access_key
-from smtpgate.directory.quotas import MAX_CAPS, Quota, QuotaPlace, quota_at, quotas_about
+from smtpgate.directory.quotas import MAX_CAPS, Quota, QuotaKey, quota_at, quotas_about
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.users import delete_user
 from tests.support.clock import MovableClock
@@ -28,10 +28,10 @@ from tests.support.tenants import (
 
 KEY: Final = "AKIAACME000000000001"
 UNTIL: Final = datetime(2026, 11, 30, tzinfo=UTC)
-ACCOUNT: Final = QuotaPlace.of_account(ACME)
-USER: Final = QuotaPlace.of_user(ACME, "Mailer")
-OF_KEY: Final = QuotaPlace.of_key(ACME, KEY)
-GRANT: Final = QuotaPlace.of_grant(ACME, REGION, "example.com", OTHER)
+ACCOUNT: Final = QuotaKey.of_account(ACME)
+USER: Final = QuotaKey.of_user(ACME, "Mailer")
+OF_KEY: Final = QuotaKey.of_key(ACME, KEY)
+GRANT: Final = QuotaKey.of_grant(ACME, REGION, "example.com", OTHER)
 PLACES: Final = (ACCOUNT, GRANT, OF_KEY, USER)  # in the order in which they are listed
 RAISE: Final[dict[str, Any]] = {
     "raised_24h_send": 1000,
@@ -50,20 +50,20 @@ async def tenants(store: DirectoryStore) -> None:
     await add_identity(store)
 
 
-async def read(store: DirectoryStore, place: QuotaPlace) -> Quota:
+async def read(store: DirectoryStore, place: QuotaKey) -> Quota:
     async with store.reading() as connection:
         return await quota_at(connection, place)
 
 
 async def about(
     store: DirectoryStore, account_id: str | None = None, region: str | None = None
-) -> list[QuotaPlace]:
+) -> list[QuotaKey]:
     async with store.reading() as connection:
         return [place for place, _ in await quotas_about(connection, account_id, region=region)]
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.kind)
-async def test_what_was_set_is_read_back(store: DirectoryStore, place: QuotaPlace) -> None:
+async def test_what_was_set_is_read_back(store: DirectoryStore, place: QuotaKey) -> None:
     assert await read(store, place) == Quota()
     made = await limit(store, place, max_24h_send=0, max_send_rate_per_s=0.5, **RAISE)
     assert made == Quota(max_24h_send=0, max_send_rate_per_s=0.5, **RAISE)
@@ -128,7 +128,7 @@ async def test_whatever_goes_takes_its_limits_along(store: DirectoryStore) -> No
     for place in PLACES:
         await limit(store, place, max_24h_send=10)
     await add_user(store, "another")
-    another = QuotaPlace.of_user(ACME, "another")
+    another = QuotaKey.of_user(ACME, "another")
     await limit(store, another, max_24h_send=10)
     async with store.changing(ACTOR) as change:
         row = await identity(change.connection, ACME, REGION, "example.com")
@@ -146,7 +146,7 @@ async def test_whatever_goes_takes_its_limits_along(store: DirectoryStore) -> No
     assert await about(store) == []
 
 
-REFUSED: Final[list[tuple[QuotaPlace, dict[str, Any], str]]] = [
+REFUSED: Final[list[tuple[QuotaKey, dict[str, Any], str]]] = [
     (USER, {"max_24h_send": -2}, "user 111111111111/Mailer: max_24h_send: must be 0 or more"),
     (USER, {"max_24h_send": 2**63}, "max_24h_send: must be 0 or more"),
     (
@@ -163,12 +163,12 @@ REFUSED: Final[list[tuple[QuotaPlace, dict[str, Any], str]]] = [
         "account 111111111111: a raise ends later than now",
     ),
     (
-        QuotaPlace.of_grant(ACME, REGION, "example.com", ACME),
+        QuotaKey.of_grant(ACME, REGION, "example.com", ACME),
         {"max_24h_send": 10},
         "identity 111111111111/example.com: an owner does not cap itself",
     ),
     (
-        QuotaPlace.of_grant(ACME, REGION, "example.com", "12"),
+        QuotaKey.of_grant(ACME, REGION, "example.com", "12"),
         {"max_24h_send": 10},
         "`12' is no account id: it has 12 digits",
     ),
@@ -177,7 +177,7 @@ REFUSED: Final[list[tuple[QuotaPlace, dict[str, Any], str]]] = [
 
 @pytest.mark.parametrize(("place", "changes", "says"), REFUSED)
 async def test_what_cannot_be_is_refused_and_changes_nothing(
-    store: DirectoryStore, place: QuotaPlace, changes: dict[str, Any], says: str
+    store: DirectoryStore, place: QuotaKey, changes: dict[str, Any], says: str
 ) -> None:
     before = len(await notes(store))
     with pytest.raises(RefusedChangeError) as refusal:
@@ -196,7 +196,7 @@ async def test_an_identity_caps_only_so_many(store: DirectoryStore) -> None:
     await raw(store, f"INSERT INTO quotas ({columns}) VALUES {values}")
     with pytest.raises(RefusedChangeError, match="caps 1000 accounts, the most it may"):
         await limit(store, GRANT, max_24h_send=1)
-    one_of_them = QuotaPlace.of_grant(ACME, REGION, "example.com", "0" * 12)
+    one_of_them = QuotaKey.of_grant(ACME, REGION, "example.com", "0" * 12)
     await limit(store, one_of_them, max_24h_send=2, **RAISE)
     await limit(store, one_of_them, max_24h_send=None)  # its raise is no cap
     await limit(store, GRANT, max_24h_send=1)

@@ -6,7 +6,7 @@ import pytest
 
 from smtpgate.directory.change import ConflictError, NotFoundError, RefusedChangeError
 from smtpgate.directory.keys import access_key_page
-from smtpgate.directory.policies import MAY_SEND, PolicyPlace, policies_of, policy_history
+from smtpgate.directory.policies import MAY_SEND, PolicyOwner, policies_of, policy_history
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.users import (
     UserRow,
@@ -190,8 +190,8 @@ async def test_a_user_goes_with_its_keys_and_policies_and_nobody_elses(
         left = await access_key_page(connection, ACME)
         assert {row.user_name for row in left} == {None, "mailer2"}
         assert root in left
-        assert not await policies_of(connection, PolicyPlace.of_user(ACME, "Mailer"))
-        assert await policies_of(connection, PolicyPlace.of_user(ACME, "mailer2"))
+        assert not await policies_of(connection, PolicyOwner.of_user(ACME, "Mailer"))
+        assert await policies_of(connection, PolicyOwner.of_user(ACME, "mailer2"))
     told = [(note.action, note.kind) for note in (await notes(store))[seen:]]
     assert told == [
         ("delete", "key"), ("delete", "key"), ("delete-policy", "user"), ("delete", "user"),
@@ -206,7 +206,7 @@ async def test_the_policies_of_a_user_that_came_back_go_on_with_its_history(
     await delete(store)
     await add_user(store, may_send=True)
     async with store.reading() as connection:
-        place = PolicyPlace.of_user(ACME, "mailer")
+        place = PolicyOwner.of_user(ACME, "mailer")
         history = await policy_history(connection, place, "may-send")
     assert [(row.version, row.document) for row in history] == [
         (3, MAY_SEND), (2, None), (1, MAY_SEND),

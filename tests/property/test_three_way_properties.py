@@ -47,8 +47,8 @@ from smtpgate.directory.keys import (
     delete_access_key,
     update_access_key,
 )
-from smtpgate.directory.policies import PolicyPlace, delete_policy, policies_of, put_policy
-from smtpgate.directory.quotas import QuotaPlace, set_quota
+from smtpgate.directory.policies import PolicyOwner, delete_policy, policies_of, put_policy
+from smtpgate.directory.quotas import QuotaKey, set_quota
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.users import UserRow, create_user, delete_user
 from tests.support.directory import ACTOR, REGION
@@ -57,9 +57,9 @@ from tests.support.world import DELEGATE, OWNER
 
 NAME, KEY_ID = "example.com", "AKIA8888888888880001"
 ARN: Final = f"arn:aws:ses:{REGION}:{OWNER}:identity/{NAME}"
-USER_PLACE: Final = PolicyPlace.of_user(OWNER, "mailer")
-IDENTITY_PLACE: Final = PolicyPlace.of_identity(OWNER, REGION, NAME, ARN)
-CAP_PLACE: Final = QuotaPlace.of_grant(OWNER, REGION, NAME, DELEGATE)
+USER_PLACE: Final = PolicyOwner.of_user(OWNER, "mailer")
+IDENTITY_PLACE: Final = PolicyOwner.of_identity(OWNER, REGION, NAME, ARN)
+CAP_PLACE: Final = QuotaKey.of_grant(OWNER, REGION, NAME, DELEGATE)
 Fields = dict[str, Any]
 Objects = dict[str, Fields]
 
@@ -359,8 +359,8 @@ class Commands:
 
     async def _set(self, change: Change, name: str, key: str, value: Any) -> None:  # noqa: ANN401
         places = {
-            "user": QuotaPlace.of_user(OWNER, "mailer"),
-            "key": QuotaPlace.of_key(OWNER, KEY_ID),
+            "user": QuotaKey.of_user(OWNER, "mailer"),
+            "key": QuotaKey.of_key(OWNER, KEY_ID),
             "cap": CAP_PLACE,
         }
         match name, key:

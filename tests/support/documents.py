@@ -11,7 +11,7 @@ from smtpgate.directory.documents.current import Current, read_current
 from smtpgate.directory.documents.desired import Desired
 from smtpgate.directory.documents.plan import Plan
 from smtpgate.directory.documents.read import read_desired
-from smtpgate.directory.keys import secret_place
+from smtpgate.directory.keys import secret_context
 from smtpgate.directory.policies import MAY_SEND
 from smtpgate.directory.schema import audit_log
 from smtpgate.directory.store import DirectoryStore
@@ -121,7 +121,7 @@ async def content(store: DirectoryStore) -> dict[str, Any]:
         for delegate, quota in rows.items()
     }
     secrets = {
-        key_id: store.master_keys.open(sealed, secret_place(key_id))
+        key_id: store.master_keys.open(sealed, secret_context(key_id))
         for key_id, sealed in found.sealed.items()
     }
     return {

@@ -1,4 +1,4 @@
-"""Places that ledgers keep their counts in, so that several can be opened on one place."""
+"""Places that ledgers keep their counts in, so that several can be opened on one backend."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -33,14 +33,14 @@ async def used_24h(ledger: Ledger, subject: Subject, now: datetime) -> int:
     return standing.used_24h
 
 
-class Place(Protocol):
+class LedgerBackend(Protocol):
     """Where counts are kept, whatever ledger asks for them."""
 
     def open(self) -> Ledger:
         """A ledger of its own, as another process would have it."""
 
 
-class MemoryPlace:
+class MemoryBackend:
     """Memory is shared by nobody: there is one ledger, and it is not lost with a process."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class MemoryPlace:
         return self._ledger
 
 
-class SqlitePlace:
+class SqliteBackend:
     """A file."""
 
     def __init__(self, path: Path) -> None:
@@ -62,7 +62,7 @@ class SqlitePlace:
         return SqliteLedger(self.path, timeout_s=10, lease_s=LEASE_S)
 
 
-class RedisPlace:
+class RedisBackend:
     """A server, emptied. Its clock shows the time of whoever asked last, or its own."""
 
     def __init__(self, url: str, *, has_own_clock: bool = False) -> None:

@@ -13,8 +13,8 @@ from smtpgate.directory.change import Actor
 from smtpgate.directory.dkim import DkimKeyRow, add_dkim_key
 from smtpgate.directory.identities import IdentityRow, create_identity
 from smtpgate.directory.keys import AccessKeyRow, create_access_key
-from smtpgate.directory.policies import PolicyPlace
-from smtpgate.directory.quotas import Quota, QuotaPlace, set_quota
+from smtpgate.directory.policies import PolicyOwner
+from smtpgate.directory.quotas import Quota, QuotaKey, set_quota
 from smtpgate.directory.schema import audit_log
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.users import UserRow, create_user
@@ -97,7 +97,7 @@ async def add_key(
 
 async def limit(
     store: DirectoryStore,
-    place: QuotaPlace,
+    place: QuotaKey,
     **columns: Any,  # noqa: ANN401 - by the column
 ) -> Quota:
     """Limits, or a raise of them."""
@@ -145,7 +145,7 @@ async def signing_key(
         return await add_dkim_key(change, store.master_keys, row, pem)
 
 
-def identity_place(name: str = "example.com", account_id: str = ACME) -> PolicyPlace:
+def identity_place(name: str = "example.com", account_id: str = ACME) -> PolicyOwner:
     """Where the policies of an identity are."""
     return IdentityRow(account_id=account_id, region=REGION, name=name).policies("aws")
 

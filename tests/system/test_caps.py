@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from smtpgate.core.limits import Subject
-from smtpgate.directory.quotas import QuotaPlace, set_quota
+from smtpgate.directory.quotas import QuotaKey, set_quota
 from smtpgate.gate.gate import Gate
 from smtpgate.ports import Clock
 from tests.support.clock import MovableClock
@@ -73,7 +73,7 @@ async def open_caps(
 async def cap(gate: Gate, name: str, recipients: int, **columns: object) -> Subject:
     """Cap the delegate; by what subject its recipients are counted."""
     owner = owner_of(name)
-    place = QuotaPlace.of_grant(owner, "us-east-1", name, DELEGATE)
+    place = QuotaKey.of_grant(owner, "us-east-1", name, DELEGATE)
     async with gate.store.changing(ACTOR) as change:
         await set_quota(change, place, {"max_24h_send": recipients, **columns})
     await gate.directory.catch_up()

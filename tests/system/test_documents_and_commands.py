@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 
 from smtpgate.directory.documents.models import DirectoryError
-from smtpgate.directory.keys import secret_place
+from smtpgate.directory.keys import secret_context
 from smtpgate.directory.sealing import new_master_key
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.check import check
@@ -237,7 +237,7 @@ async def test_another_host_s_documents_replace_no_secret_and_no_key_that_signs(
         assert (await content(gate.store), await noted(gate.store)) == (before, seen)
         secret = (one / f"private/{KEY}.secret").read_bytes().strip()
         sealed = (await present(gate.store)).sealed[KEY]
-        assert gate.store.master_keys.open(sealed, secret_place(KEY)) == secret
+        assert gate.store.master_keys.open(sealed, secret_context(KEY)) == secret
     assert {line["problem"].partition(" than")[0] for line in drift} == {
         "another secret",
         "another private key",

@@ -12,7 +12,7 @@ import pytest
 
 from smtpgate.config import load_config
 from smtpgate.core.limits import Subject
-from smtpgate.directory.quotas import Quota, QuotaPlace, set_quota
+from smtpgate.directory.quotas import Quota, QuotaKey, set_quota
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.gate import Gate
 from smtpgate.gate.ledger import describe_ledger, new_ledger
@@ -154,17 +154,17 @@ async def test_a_quota_that_was_raised_holds_for_the_next_mail(tmp_path: Path) -
 
 
 WITHIN: Final = [
-    (QuotaPlace.of_user("999999999999", "mailer"), "user mailer"),
-    (QuotaPlace.of_key("999999999999", KEY_ID), f"access key {KEY_ID}"),
+    (QuotaKey.of_user("999999999999", "mailer"), "user mailer"),
+    (QuotaKey.of_key("999999999999", KEY_ID), f"access key {KEY_ID}"),
     (
-        QuotaPlace.of_grant("888888888888", "us-east-1", "ses-example.com", "999999999999"),
+        QuotaKey.of_grant("888888888888", "us-east-1", "ses-example.com", "999999999999"),
         "account 999999999999 by identity "
         "arn:aws:ses:us-east-1:888888888888:identity/ses-example.com",
     ),
 ]
 
 
-async def limit(gate: Gate, place: QuotaPlace, **columns: Any) -> None:  # noqa: ANN401 - by the column
+async def limit(gate: Gate, place: QuotaKey, **columns: Any) -> None:  # noqa: ANN401 - by the column
     async with gate.store.changing(ACTOR) as change:
         await set_quota(change, place, columns)
     await gate.directory.catch_up()
@@ -172,7 +172,7 @@ async def limit(gate: Gate, place: QuotaPlace, **columns: Any) -> None:  # noqa:
 
 @pytest.mark.parametrize(("place", "whose"), WITHIN, ids=[place.kind for place, _ in WITHIN])
 async def test_limits_within_the_account_s_hold_from_the_next_message_on(
-    tmp_path: Path, place: QuotaPlace, whose: str
+    tmp_path: Path, place: QuotaKey, whose: str
 ) -> None:
     async with open_gate(tmp_path) as (gate, sink):
         dialog = await login(gate)

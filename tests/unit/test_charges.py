@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpgate.core.account import UNLIMITED, Account, Principal, Raise, SendingLimits
+from smtpgate.core.account import UNLIMITED, Account, Principal, SendingLimits, TemporaryLimits
 from smtpgate.core.arn import IdentityArn, user_arn
 from smtpgate.core.authorization.charges import charges_of
 from smtpgate.core.identity import Identity
@@ -22,7 +22,9 @@ FEW: Final = SendingLimits(5, UNLIMITED)
 
 QUOTAS: Final = st.just(UNLIMITED) | st.integers(0, 10**6)
 RATES: Final = st.just(UNLIMITED) | st.floats(0.1, 1000)
-RAISES: Final = st.builds(Raise, st.none() | QUOTAS, st.none() | RATES, st.just(LATER))
+RAISES: Final = st.builds(
+    TemporaryLimits, st.none() | QUOTAS, st.none() | RATES, st.just(LATER)
+)
 
 
 def user(limits: SendingLimits | None = None) -> Principal:
@@ -78,7 +80,7 @@ def test_a_root_has_no_limits_as_a_user_and_its_key_may_have_some() -> None:
 def test_a_raise_holds_until_its_end(
     usual: tuple[int, float], raised: tuple[int | None, float | None], during: tuple[int, float]
 ) -> None:
-    limits = SendingLimits(*usual, Raise(*raised, LATER))
+    limits = SendingLimits(*usual, TemporaryLimits(*raised, LATER))
     account = Account(DELEGATE.id, "", limits)
     for now, holds in (
         (NOW, during),
@@ -92,7 +94,7 @@ def test_a_raise_holds_until_its_end(
 
 @given(QUOTAS, RATES, st.none() | RAISES, st.sampled_from((NOW, LATER)))
 def test_no_raise_ever_lowers_a_limit(
-    quota: int, rate: float, raised: Raise | None, now: datetime
+    quota: int, rate: float, raised: TemporaryLimits | None, now: datetime
 ) -> None:
     holds = SendingLimits(quota, rate, raised).at(now)
     assert holds.raised is None

@@ -14,8 +14,8 @@ from smtpgate.directory.accounts import AccountRow, account_page
 from smtpgate.directory.dkim import DkimKeyRow, dkim_key_page
 from smtpgate.directory.identities import IdentityRow, identity_page
 from smtpgate.directory.keys import AccessKeyRow, access_key_page
-from smtpgate.directory.policies import PolicyPlace, PolicyRow
-from smtpgate.directory.quotas import QUOTA_COLUMNS, Quota, QuotaPlace, limits_in, quota_in
+from smtpgate.directory.policies import PolicyOwner, PolicyRow
+from smtpgate.directory.quotas import QUOTA_COLUMNS, Quota, QuotaKey, limits_in, quota_in
 from smtpgate.directory.schema import (
     access_keys,
     identities,
@@ -55,22 +55,22 @@ class Current:
     quotas: Mapping[_OwnerKey, Mapping[str, Quota]]
     elsewhere: frozenset[str]
 
-    def policies_of(self, place: PolicyPlace) -> Mapping[str, PolicyRow]:
+    def policies_of(self, owner: PolicyOwner) -> Mapping[str, PolicyRow]:
         """The policies of a user or of an identity, by name."""
-        return self.policies.get(_key(place), {})
+        return self.policies.get(_key(owner), {})
 
-    def next_version(self, place: PolicyPlace, name: str) -> int:
+    def next_version(self, owner: PolicyOwner, name: str) -> int:
         """The version of the next document of a policy."""
-        row = self.policies_of(place).get(name)
-        return 1 + (row.version if row else self.gone.get(_key(place), {}).get(name, 0))
+        row = self.policies_of(owner).get(name)
+        return 1 + (row.version if row else self.gone.get(_key(owner), {}).get(name, 0))
 
     def dkim_keys_of(self, account_id: str, domain: str) -> Mapping[str, DkimKeyRow]:
         """The DKIM keys of an identity, by selector."""
         return self.dkim_keys.get((account_id, domain), {})
 
-    def quota_of(self, place: QuotaPlace) -> Quota:
-        """The limits and the raise of a place; one without any has an empty one."""
-        return self.quotas.get(_key(place), {}).get(place.delegate_id, _NO_QUOTA)
+    def quota_of(self, quota_key: QuotaKey) -> Quota:
+        """The limits and temporary limits of a key; empty where there are none."""
+        return self.quotas.get(_key(quota_key), {}).get(quota_key.delegate_id, _NO_QUOTA)
 
     def caps_of(self, account_id: str, region: str, name: str) -> Mapping[str, Quota]:
         """What an identity caps other accounts at, by their ids.
@@ -81,8 +81,8 @@ class Current:
         return {delegate: quota for delegate, quota in found.items() if limits_in(quota)}
 
 
-def _key(place: PolicyPlace | QuotaPlace) -> _OwnerKey:
-    return place.kind, place.account_id, place.region, place.subject
+def _key(owner: PolicyOwner | QuotaKey) -> _OwnerKey:
+    return owner.kind, owner.account_id, owner.region, owner.subject
 
 
 async def read_current(connection: AsyncConnection, region: str) -> Current:
@@ -113,7 +113,7 @@ async def read_current(connection: AsyncConnection, region: str) -> Current:
 
 
 async def _paged(
-    page: Callable[..., Awaitable[list[T]]], place: Callable[[T], A], after: A
+    page: Callable[..., Awaitable[list[T]]], position: Callable[[T], A], after: A
 ) -> AsyncIterator[T]:
     """All rows, a few at a time, so that nobody else waits long for the event loop."""
     while True:
@@ -122,7 +122,7 @@ async def _paged(
             yield row
         if len(rows) < _PAGE:
             return
-        after = place(rows[-1])
+        after = position(rows[-1])
 
 
 async def _rows(connection: AsyncConnection, query: Executable) -> AsyncIterator[Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from smtpgate.directory.documents.current import Current
 from smtpgate.directory.documents.fields import Fields, ObjectKey, owner_text
-from smtpgate.directory.quotas import Quota, QuotaPlace, limits_in
+from smtpgate.directory.quotas import Quota, QuotaKey, limits_in
 
 
 def current_fields(current: Current, key: ObjectKey) -> Fields | None:
@@ -38,7 +38,7 @@ def _user(current: Current, key: ObjectKey) -> Fields | None:
     row = current.users.get((key.account_id, key.subject))
     if row is None:
         return None
-    limits = current.quota_of(QuotaPlace.of_user(key.account_id, row.name))
+    limits = current.quota_of(QuotaKey.of_user(key.account_id, row.name))
     return {"path": row.path, "tags": dict(row.tags), **_limits(limits)}
 
 
@@ -51,7 +51,7 @@ def _access_key(current: Current, key: ObjectKey) -> Fields | None:
         "expires_at": row.expires_at,
         "networks": tuple(row.networks),
         "is_active": row.is_active,
-        **_limits(current.quota_of(QuotaPlace.of_key(row.account_id, row.id))),
+        **_limits(current.quota_of(QuotaKey.of_key(row.account_id, row.id))),
     }
 
 
@@ -79,8 +79,8 @@ def _dkim_key(current: Current, key: ObjectKey) -> Fields | None:
 
 
 def _cap(current: Current, key: ObjectKey) -> Fields | None:
-    place = QuotaPlace.of_grant(key.account_id, key.region, key.subject, key.name)
-    quota = current.quota_of(place)
+    quota_key = QuotaKey.of_grant(key.account_id, key.region, key.subject, key.name)
+    quota = current.quota_of(quota_key)
     return None if limits_in(quota) is None else _limits(quota)
 
 

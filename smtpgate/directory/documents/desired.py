@@ -1,4 +1,4 @@
-"""What documents declare, read whole and checked, with the place that said it."""
+"""What documents declare, read whole and checked, with the location in a file that says it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ from smtpgate.core.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SourceLocation:
     """Where something stands: a file and a key in it."""
 
     file: Path
     key: Location
 
-    def __truediv__(self, part: str | int) -> "Place":
-        return Place(self.file, (*self.key, part))
+    def __truediv__(self, part: str | int) -> "SourceLocation":
+        return SourceLocation(self.file, (*self.key, part))
 
     def __str__(self) -> str:
         return f"{self.file}: {dotted_key(self.key)}"
@@ -51,7 +51,7 @@ class Limits:
 class DesiredAccount:
     """An account; a limit of ``None`` is the configuration's."""
 
-    place: Place
+    location: SourceLocation
     id: str
     name: str
     organization_id: str | None
@@ -72,7 +72,7 @@ class DesiredPolicy:
 class DesiredUser:
     """A user of an account."""
 
-    place: Place
+    location: SourceLocation
     account_id: str
     name: str
     path: str
@@ -85,7 +85,7 @@ class DesiredUser:
 class DesiredKey:
     """An access key; the root's has no user. Without a secret, it must be there already."""
 
-    place: Place
+    location: SourceLocation
     id: str
     account_id: str
     user_name: str | None
@@ -100,7 +100,7 @@ class DesiredKey:
 class DesiredDkimKey:
     """A DKIM key; without a private key, it must be there already."""
 
-    place: Place
+    location: SourceLocation
     selector: str
     pem: bytes | None = field(repr=False)
     private_key: PrivateKey | None = field(repr=False)
@@ -114,7 +114,7 @@ class DesiredIdentity:
     ``caps`` is what its owner lets other accounts send by it, by their ids.
     """
 
-    place: Place
+    location: SourceLocation
     account_id: str
     name: str
     is_verified: bool | None

@@ -23,8 +23,8 @@ from smtpgate.directory.change import NotFoundError
 from smtpgate.directory.documents.current import Current, read_current
 from smtpgate.directory.identities import IdentityRow
 from smtpgate.directory.keys import AccessKeyRow
-from smtpgate.directory.policies import PolicyPlace
-from smtpgate.directory.quotas import Quota, QuotaPlace
+from smtpgate.directory.policies import PolicyOwner
+from smtpgate.directory.quotas import Quota, QuotaKey
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.users import UserRow
 
@@ -56,14 +56,14 @@ def _export(
     for account_id in sorted(current.accounts) if accounts is None else dict.fromkeys(accounts):
         exporter.add(account_id)
     _make_folder(folder)
-    for place, content in exporter.files.items():
-        path = folder / place
-        for parent in reversed(place.parents):
+    for path_in_folder, content in exporter.files.items():
+        path = folder / path_in_folder
+        for parent in reversed(path_in_folder.parents):
             (folder / parent).mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-    return [folder / place for place in exporter.documents]
+    return [folder / path_in_folder for path_in_folder in exporter.documents]
 
 
 def _make_folder(folder: Path) -> None:
@@ -107,7 +107,7 @@ class _Exporter:
         return {
             **path,
             **_unless_empty(tags=dict(row.tags)),
-            **self._limits_of(QuotaPlace.of_user(row.account_id, row.name)),
+            **self._limits_of(QuotaKey.of_user(row.account_id, row.name)),
             **self._policies(row.policies, "users"),
             **self._keys_of(f"{row.account_id}/{row.name}"),
         }
@@ -135,13 +135,13 @@ class _Exporter:
             **({} if row.is_active else {"status": "inactive"}),
             **({"expires": row.expires_at} if row.expires_at else {}),
             **_unless_empty(networks=list(row.networks)),
-            **self._limits_of(QuotaPlace.of_key(row.account_id, row.id)),
+            **self._limits_of(QuotaKey.of_key(row.account_id, row.id)),
         }
 
-    def _limits_of(self, place: QuotaPlace) -> _Table:
-        return _limits(self._present.quota_of(place))
+    def _limits_of(self, quota_key: QuotaKey) -> _Table:
+        return _limits(self._present.quota_of(quota_key))
 
-    def _policies(self, owner: PolicyPlace, kind: str) -> _Table:
+    def _policies(self, owner: PolicyOwner, kind: str) -> _Table:
         folder = PurePosixPath(owner.account_id, kind, _file_name(owner.shown))
         files = {}
         for name, row in self._present.policies_of(owner).items():

@@ -21,7 +21,7 @@ from smtpgate.directory.documents.desired import (
     Limits,
     Pause,
 )
-from smtpgate.directory.policies import PolicyPlace
+from smtpgate.directory.policies import PolicyOwner
 from smtpgate.signing.private_keys import dns_record
 
 # By the fields' names, which are those of the columns where there is one.
@@ -58,10 +58,10 @@ def identity_key(account_id: str, region: str, name: str) -> ObjectKey:
     return ObjectKey("identity", account_id, region, name)
 
 
-def policy_key(place: PolicyPlace, name: str) -> ObjectKey:
+def policy_key(owner: PolicyOwner, name: str) -> ObjectKey:
     """A policy of a user or identity."""
-    kind = f"{place.kind}-policy"
-    return ObjectKey(kind, place.account_id, place.region, place.subject, name)
+    kind = f"{owner.kind}-policy"
+    return ObjectKey(kind, owner.account_id, owner.region, owner.subject, name)
 
 
 def dkim_object_key(account_id: str, region: str, domain: str, selector: str) -> ObjectKey:
@@ -155,17 +155,17 @@ def _all_fields(desired: Desired, region: str) -> Iterator[tuple[ObjectKey, Fiel
         yield account_key(account.id), fields_of_account(account)
     for user in desired.users:
         yield user_object_key(user.account_id, user.name), fields_of_user(user)
-        place = PolicyPlace.of_user(user.account_id, user.name)
+        policy_owner = PolicyOwner.of_user(user.account_id, user.name)
         for policy in user.policies:
-            yield policy_key(place, policy.name), fields_of_policy(policy)
+            yield policy_key(policy_owner, policy.name), fields_of_policy(policy)
     for key in desired.access_keys:
         yield key_key(key.id), fields_of_key(key)
     for identity in desired.identities:
         owner = identity.account_id, region, identity.name
         yield identity_key(*owner), fields_of_identity(identity)
-        place = PolicyPlace.of_identity(*owner, "")
+        policy_owner = PolicyOwner.of_identity(*owner, "")
         for policy in identity.policies:
-            yield policy_key(place, policy.name), fields_of_policy(policy)
+            yield policy_key(policy_owner, policy.name), fields_of_policy(policy)
         for delegate_id, limits in identity.caps.items():
             yield cap_key(*owner, delegate_id), fields_of_cap(limits)
         for dkim_key in identity.dkim_keys:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import select
 
 from smtpgate.core.identity import PrivateKey
-from smtpgate.directory.dkim import private_key_place
+from smtpgate.directory.dkim import private_key_context
 from smtpgate.directory.schema import dkim_keys
 from smtpgate.directory.sealing import MasterKeys, SealError
 from smtpgate.directory.store import DirectoryStore
@@ -43,7 +43,7 @@ def _known(master_keys: MasterKeys, rows: Sequence[Any]) -> frozenset[bytes]:
 def _opened(master_keys: MasterKeys, rows: Sequence[Any]) -> Iterator[bytes]:
     for row in rows:
         try:
-            yield master_keys.open(row.private_key, private_key_place(row))
+            yield master_keys.open(row.private_key, private_key_context(row))
         except SealError:
             continue  # as one that is not there
 

@@ -37,8 +37,8 @@ from smtpgate.directory.documents.planning import (
     stated,
 )
 from smtpgate.directory.keys import AccessKeyRow
-from smtpgate.directory.policies import PolicyPlace, PolicyRow, remove_policies
-from smtpgate.directory.quotas import QuotaPlace, QuotaWrite, write_quotas
+from smtpgate.directory.policies import PolicyOwner, PolicyRow, remove_policies
+from smtpgate.directory.quotas import QuotaKey, QuotaWrite, write_quotas
 from smtpgate.directory.users import UserRow, add_users, remove_users, update_user
 
 _Changes: TypeAlias = Mapping[str, Any]
@@ -146,18 +146,18 @@ def _user_steps(planning: Planning) -> Iterator[Ordered]:
         row = there.get((user.account_id, user_key(user.name)))
         if row is not None and row.name != user.name:
             planning.note(
-                user.place,
+                user.location,
                 f"is in the directory as {row.name}; write it so, or delete that user first",
             )
         yield from _user(planning, user, row)
-        owner = PolicyPlace.of_user(user.account_id, user.name)
+        owner = PolicyOwner.of_user(user.account_id, user.name)
         key = user_object_key(user.account_id, user.name)
-        yield from policy_steps(planning, owner, key, user.policies, user.place)
+        yield from policy_steps(planning, owner, key, user.policies, user.location)
 
 
 def _user(planning: Planning, user: DesiredUser, row: UserRow | None) -> Iterator[Ordered]:
     key, wanted = user_object_key(user.account_id, user.name), fields_of_user(user)
-    place = QuotaPlace.of_user(user.account_id, user.name)
+    quota_key = QuotaKey.of_user(user.account_id, user.name)
     what, columns = (
         str(Subject("user", user.account_id, user.name)),
         planning.columns(key, wanted),
@@ -167,11 +167,11 @@ def _user(planning: Planning, user: DesiredUser, row: UserRow | None) -> Iterato
             new = UserRow(
                 account_id=user.account_id, name=user.name, path=user.path, tags=user.tags
             )
-            made, how = (new, first_limits(place, user.limits)), stated(asdict(user.limits))
+            made, how = (new, first_limits(quota_key, user.limits)), stated(asdict(user.limits))
             yield Order.USER, Step("+", what, how, _add_users, made, columns)
     elif found := planning.changes(key, wanted, what):
         changes: _Changes = {name: found[name] for name in _FIELDS if name in found}
-        limits = new_limits(planning, place, found)
+        limits = new_limits(planning, quota_key, found)
         words, item = (
             joined(differences(row, changes), limits_in_words(limits)),
             (row, changes, limits),

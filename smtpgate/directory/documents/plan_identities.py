@@ -40,7 +40,7 @@ from smtpgate.directory.identities import (
     remove_identities,
     update_identity,
 )
-from smtpgate.directory.policies import PolicyPlace, PolicyRow, remove_policies
+from smtpgate.directory.policies import PolicyOwner, PolicyRow, remove_policies
 from smtpgate.directory.sealing import MasterKeys
 from smtpgate.signing.private_keys import dns_record
 
@@ -57,7 +57,7 @@ def identity_steps(planning: Planning) -> Iterator[Ordered]:
         key = identity_key(identity.account_id, planning.region, identity.name)
         yield from _identity(planning, identity, key, row)
         owner = (row or _new(planning, identity)).policies(planning.partition)
-        yield from policy_steps(planning, owner, key, identity.policies, identity.place)
+        yield from policy_steps(planning, owner, key, identity.policies, identity.location)
         yield from cap_steps(planning, identity, key)
         yield from _dkim_steps(planning, identity, key, put)
     named = {(one.account_id, one.name) for one in planning.desired.identities}
@@ -68,20 +68,20 @@ def identity_steps(planning: Planning) -> Iterator[Ordered]:
 
 
 def _away(planning: Planning, key: ObjectKey, row: IdentityRow) -> Ordered:
-    place = row.policies(planning.partition)
-    its_policies = planning.current.policies_of(place)
+    owner = row.policies(planning.partition)
+    its_policies = planning.current.policies_of(owner)
     its_keys = planning.current.dkim_keys_of(row.account_id, row.name)
     its_caps = planning.current.caps_of(row.account_id, row.region, row.name)
     parts = (("policies", its_policies), ("caps on", its_caps), ("DKIM keys", its_keys))
     words = " and ".join(f"the {what} {', '.join(names)}" for what, names in parts if names)
-    item = (row, [(place, policy) for policy in its_policies.values()])
+    item = (row, [(owner, policy) for policy in its_policies.values()])
     how, columns = f"with {words}" if words else "", planning.columns(key)
     return Order.IDENTITY_AWAY, Step("-", str(row.subject), how, _remove, item, columns)
 
 
 async def _remove(
     change: Change,
-    items: Sequence[tuple[IdentityRow, Sequence[tuple[PolicyPlace, PolicyRow]]]],
+    items: Sequence[tuple[IdentityRow, Sequence[tuple[PolicyOwner, PolicyRow]]]],
 ) -> None:
     await remove_policies(change, [policy for _, policies in items for policy in policies])
     await remove_identities(change, [row for row, _ in items])
@@ -181,7 +181,7 @@ def _made_dkim_key(
         return
     if key.pem is None or key.private_key is None:
         planning.note(
-            key.place / "key_file",
+            key.location / "key_file",
             "is missing: the DKIM key is not in the directory yet, so that it needs one",
         )
         return

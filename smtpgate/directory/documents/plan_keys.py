@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 from smtpgate.core.naming import MAX_ACTIVE_KEYS, user_key
 from smtpgate.core.secret import Secret
 from smtpgate.directory.change import Change, Subject
-from smtpgate.directory.documents.desired import DesiredKey, Place
+from smtpgate.directory.documents.desired import DesiredKey, SourceLocation
 from smtpgate.directory.documents.fields import (
     ObjectKey,
     account_key,
@@ -33,10 +33,10 @@ from smtpgate.directory.keys import (
     add_access_keys,
     remove_access_keys,
     replace_secret,
-    secret_place,
+    secret_context,
     update_access_key,
 )
-from smtpgate.directory.quotas import QuotaPlace, QuotaWrite, write_quotas
+from smtpgate.directory.quotas import QuotaKey, QuotaWrite, write_quotas
 from smtpgate.directory.sealing import MasterKeys, SealError
 
 _Owner: TypeAlias = tuple[str, str | None]
@@ -134,8 +134,8 @@ def _what(row: AccessKeyRow) -> str:
     return f"{row.subject} of {row.owner}"
 
 
-def _limited(key: DesiredKey) -> QuotaPlace:
-    return QuotaPlace.of_key(key.account_id, key.id)
+def _quota_key(key: DesiredKey) -> QuotaKey:
+    return QuotaKey.of_key(key.account_id, key.id)
 
 
 def access_key_away(planning: Planning, row: AccessKeyRow) -> Ordered:
@@ -165,7 +165,7 @@ def _moves(planning: Planning, key: DesiredKey, row: AccessKeyRow) -> bool:
 
 def _new(planning: Planning, key: DesiredKey, why: str, add: Work) -> Iterator[Ordered]:
     if key.secret is None:
-        planning.note(key.place / "secret_file", f"is missing: the access key {why}")
+        planning.note(key.location / "secret_file", f"is missing: the access key {why}")
         return
     row = AccessKeyRow(
         id=key.id,
@@ -177,7 +177,7 @@ def _new(planning: Planning, key: DesiredKey, why: str, add: Work) -> Iterator[O
     )
     how = joined("" if row.is_active else "inactive", stated(asdict(key.limits)))
     # Also where the key was another's: its limits have gone with it.
-    item = (row, key.secret, first_limits(_limited(key), key.limits))
+    item = (row, key.secret, first_limits(_quota_key(key), key.limits))
     columns = planning.columns(key_key(key.id), fields_of_key(key))
     yield Order.KEY, Step("+", _what(row), how, add, item, columns)
 
@@ -191,7 +191,7 @@ def _kept(
 ) -> Iterator[Ordered]:
     columns = planning.columns(key_key(key.id), fields_of_key(key))
     changes = {name: found[name] for name in _FIELDS if name in found}
-    limits = new_limits(planning, _limited(key), found)
+    limits = new_limits(planning, _quota_key(key), found)
     if words := joined(differences(row, changes), limits_in_words(limits)):
         # What is turned off makes room for another.
         order = Order.KEY_AWAY if changes.get("is_active") is False else Order.KEY
@@ -209,23 +209,23 @@ def _kept(
 def _has_secret(planning: Planning, key: DesiredKey, secret: Secret) -> bool:
     sealed = planning.current.sealed[key.id]
     try:
-        kept = planning.master_keys.open(sealed, secret_place(key.id))
+        kept = planning.master_keys.open(sealed, secret_context(key.id))
     except SealError as error:
-        planning.note(key.place / "id", f"its secret in the directory {error}")
+        planning.note(key.location / "id", f"its secret in the directory {error}")
         return True
     return hmac.compare_digest(kept, secret.value.encode())
 
 
 def _note_too_many(planning: Planning, active: Mapping[_Owner, set[str]]) -> None:
     """With those of the directory that no document names, an owner can have too many."""
-    places: dict[_Owner, Place] = {}
+    locations: dict[_Owner, SourceLocation] = {}
     for key in planning.desired.access_keys:
-        places.setdefault(_owner(key), key.place)
-    for owner, place in places.items():
+        locations.setdefault(_owner(key), key.location)
+    for owner, location in locations.items():
         found = active.get(owner, set())
         if len(found) > MAX_ACTIVE_KEYS:
             planning.note(
-                place,
+                location,
                 f"then {len(found)} access keys would be active together, and at most "
                 f"{MAX_ACTIVE_KEYS} may be: {', '.join(sorted(found))}",
             )

@@ -17,21 +17,23 @@ from smtpgate.directory.documents.planning import (
     differences,
     stated,
 )
-from smtpgate.directory.quotas import MAX_CAPS, Quota, QuotaPlace, QuotaWrite, write_quotas
+from smtpgate.directory.quotas import MAX_CAPS, Quota, QuotaKey, QuotaWrite, write_quotas
 
 _NONE: Final = Limits()
 
 
-def first_limits(place: QuotaPlace, limits: Limits) -> QuotaWrite:
+def first_limits(quota_key: QuotaKey, limits: Limits) -> QuotaWrite:
     """What gives its limits to a user or access key that is made."""
-    return QuotaWrite(place, Quota(), Quota(**asdict(limits)))
+    return QuotaWrite(quota_key, Quota(), Quota(**asdict(limits)))
 
 
-def new_limits(planning: Planning, place: QuotaPlace, changes: Mapping[str, Any]) -> QuotaWrite:
-    """What gives a place those of the changed fields that are limits."""
-    before = planning.current.quota_of(place)
+def new_limits(
+    planning: Planning, quota_key: QuotaKey, changes: Mapping[str, Any]
+) -> QuotaWrite:
+    """The write that gives a quota those of the changed fields that are limits."""
+    before = planning.current.quota_of(quota_key)
     limits = {name: changes[name] for name in asdict(_NONE) if name in changes}
-    return QuotaWrite(place, before, replace(before, **limits))
+    return QuotaWrite(quota_key, before, replace(before, **limits))
 
 
 def limits_in_words(write: QuotaWrite) -> str:
@@ -54,32 +56,32 @@ def cap_steps(
     made = set[str]()
     for delegate_id, limits in identity.caps.items():
         key, wanted = cap_key(*owner, delegate_id), fields_of_cap(limits)
-        place = QuotaPlace.of_grant(*owner, delegate_id)
-        what = _what(place)
+        quota_key = QuotaKey.of_grant(*owner, delegate_id)
+        what = _what(quota_key)
         if delegate_id not in there:
             if planning.makes(key, wanted, what, owner_key):
                 made.add(delegate_id)
-                write = new_limits(planning, place, wanted)
+                write = new_limits(planning, quota_key, wanted)
                 how, columns = stated(asdict(limits)), planning.columns(key, wanted)
                 yield Order.CAP, Step("+", what, how, write_quotas, write, columns)
         elif changes := planning.changes(key, wanted, what):
             write, columns = (
-                new_limits(planning, place, changes),
+                new_limits(planning, quota_key, changes),
                 planning.columns(key, wanted),
             )
             how = limits_in_words(write)
             yield Order.CAP, Step("~", what, how, write_quotas, write, columns)
     gone = set[str]()
     for delegate_id in sorted(there.keys() - named):
-        key, place = cap_key(*owner, delegate_id), QuotaPlace.of_grant(*owner, delegate_id)
-        if planning.prunes(key, _what(place)):
+        key, quota_key = cap_key(*owner, delegate_id), QuotaKey.of_grant(*owner, delegate_id)
+        if planning.prunes(key, _what(quota_key)):
             gone.add(delegate_id)
-            write = new_limits(planning, place, asdict(_NONE))
+            write = new_limits(planning, quota_key, asdict(_NONE))
             how = stated(write.before.without_raise().facts())
             columns = planning.columns(key)
-            yield Order.CAP_AWAY, Step("-", _what(place), how, write_quotas, write, columns)
-    planning.note_crowd(identity.place / "caps", named, there.keys() - gone, made, MAX_CAPS)
+            yield Order.CAP_AWAY, Step("-", _what(quota_key), how, write_quotas, write, columns)
+    planning.note_crowd(identity.location / "caps", named, there.keys() - gone, made, MAX_CAPS)
 
 
-def _what(place: QuotaPlace) -> str:
-    return f"cap on {place.delegate_id} of {place.noted_as}"
+def _what(quota_key: QuotaKey) -> str:
+    return f"cap on {quota_key.delegate_id} of {quota_key.audit_subject}"

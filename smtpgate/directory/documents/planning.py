@@ -10,7 +10,7 @@ from smtpgate.core.policy.attachment import MAX_POLICIES
 from smtpgate.core.policy.problem import shown
 from smtpgate.directory.documents.current import Current
 from smtpgate.directory.documents.current_fields import current_fields
-from smtpgate.directory.documents.desired import Desired, DesiredPolicy, Place
+from smtpgate.directory.documents.desired import Desired, DesiredPolicy, SourceLocation
 from smtpgate.directory.documents.fields import (
     Fields,
     ObjectKey,
@@ -20,7 +20,7 @@ from smtpgate.directory.documents.fields import (
 )
 from smtpgate.directory.documents.plan import Columns, Drift, Sign, Step
 from smtpgate.directory.policies import (
-    PolicyPlace,
+    PolicyOwner,
     PolicyWrite,
     remove_policies,
     write_policies,
@@ -82,18 +82,23 @@ class Planning:
     away: set[ObjectKey] = field(default_factory=set)
     removed: set[ObjectKey] = field(default_factory=set)
 
-    def note(self, place: Place, problem: str) -> None:
+    def note(self, location: SourceLocation, problem: str) -> None:
         """Note why it cannot be done."""
-        self.problems.append(f"{place}: {problem}")
+        self.problems.append(f"{location}: {problem}")
 
     def note_crowd(
-        self, place: Place, named: Set[str], after: Set[str], made: Set[str], most: int
+        self,
+        location: SourceLocation,
+        named: Set[str],
+        after: Set[str],
+        made: Set[str],
+        most: int,
     ) -> None:
         """Note when what is made would be too many beside what is there."""
         if made and len(after | made) > most:
             others = len((after | made) - named)
             self.note(
-                place,
+                location,
                 f"are {len(named)} beside {others} others in the directory, and at most "
                 f"{most} may be",
             )
@@ -224,17 +229,17 @@ def _in_words(value: object) -> str:
 
 def policy_steps(
     planning: Planning,
-    owner: PolicyPlace,
+    owner: PolicyOwner,
     owner_key: ObjectKey,
     desired: tuple[DesiredPolicy, ...],
-    place: Place,
+    location: SourceLocation,
 ) -> Iterator[Ordered]:
     """What makes the policies of a user or identity the desired ones."""
     there = planning.current.policies_of(owner)
     names, made = {policy.name for policy in desired}, set[str]()
     for policy in desired:
         key, wanted = policy_key(owner, policy.name), fields_of_policy(policy)
-        what = f"policy {policy.name} of {owner.noted_as}"
+        what = f"policy {policy.name} of {owner.audit_subject}"
         row = there.get(policy.name)
         if row is None:
             if not planning.makes(key, wanted, what, owner_key):
@@ -244,7 +249,7 @@ def policy_steps(
             continue
         version = planning.current.next_version(owner, policy.name)
         write = PolicyWrite(
-            place=owner,
+            owner=owner,
             name=policy.name,
             document=policy.document,
             version=version,
@@ -256,10 +261,10 @@ def policy_steps(
         yield Order.POLICY, Step(sign, what, how, write_policies, write, columns)
     gone = set[str]()
     for name in sorted(there.keys() - names):
-        key, what = policy_key(owner, name), f"policy {name} of {owner.noted_as}"
+        key, what = policy_key(owner, name), f"policy {name} of {owner.audit_subject}"
         if planning.prunes(key, what):
             gone.add(name)
             how, item = f"version {there[name].version}", (owner, there[name])
             columns = planning.columns(key)
             yield Order.POLICY_AWAY, Step("-", what, how, remove_policies, item, columns)
-    planning.note_crowd(place / "policies", names, there.keys() - gone, made, MAX_POLICIES)
+    planning.note_crowd(location / "policies", names, there.keys() - gone, made, MAX_POLICIES)

@@ -24,7 +24,7 @@ from smtpgate.directory.documents.desired import (
     DesiredUser,
     Limits,
     Pause,
-    Place,
+    SourceLocation,
 )
 from smtpgate.directory.documents.models import (
     AccessKeyTable,
@@ -37,7 +37,7 @@ from smtpgate.directory.documents.models import (
     UserTable,
     read_documents,
 )
-from smtpgate.directory.policies import PolicyPlace, policy_problems
+from smtpgate.directory.policies import PolicyOwner, policy_problems
 from smtpgate.signing.private_keys import load_private_key
 
 _CURE: Final = "; `smtpgate init' makes what is missing"
@@ -72,8 +72,8 @@ def read_desired(
     reader.add_accounts(documents)
     for document in documents:
         for account_id, table in document.accounts.items():
-            place = Place(document.path, ("accounts", account_id))
-            reader.add_belongings(account_id, table, place)
+            location = SourceLocation(document.path, ("accounts", account_id))
+            reader.add_belongings(account_id, table, location)
     if problems:
         raise DirectoryError(problems)
     return reader.desired()
@@ -97,7 +97,7 @@ class _Reader:
         self._access_keys: list[DesiredKey] = []
         self._identities: list[DesiredIdentity] = []
         self._private_keys: dict[bytes, PrivateKey] = {}
-        self._places: dict[tuple[str, ...], Place] = {}
+        self._locations: dict[tuple[str, ...], SourceLocation] = {}
 
     def desired(self) -> Desired:
         """What was read."""
@@ -114,50 +114,58 @@ class _Reader:
     def add_accounts(self, documents: Sequence[Document]) -> None:
         """The accounts, each from whichever file says something of it."""
         wanted: dict[str, dict[str, Any]] = {}
-        places: dict[str, Place] = {}
+        locations: dict[str, SourceLocation] = {}
         for document in documents:
             for account_id, table in document.accounts.items():
-                place = Place(document.path, ("accounts", account_id))
-                places.setdefault(account_id, place)
+                location = SourceLocation(document.path, ("accounts", account_id))
+                locations.setdefault(account_id, location)
                 own = wanted.setdefault(account_id, {})
                 for key in sorted(table.model_fields_set.intersection(_OWN_KEYS)):
-                    if self._is_first(place / key, "account", account_id, key):
+                    if self._is_first(location / key, "account", account_id, key):
                         own[key] = getattr(table, key)
         for account_id, own in wanted.items():
-            self._accounts.append(self._account(places[account_id], account_id, own))
+            self._accounts.append(self._account(locations[account_id], account_id, own))
 
-    def _account(self, place: Place, account_id: str, own: Mapping[str, Any]) -> DesiredAccount:
+    def _account(
+        self, location: SourceLocation, account_id: str, own: Mapping[str, Any]
+    ) -> DesiredAccount:
         return DesiredAccount(
-            place=place,
+            location=location,
             id=account_id,
             name=own.get("name") or account_id,
             organization_id=own.get("organization") or None,
-            pause=self._pause(own.get("status"), own.get("paused_reason", ""), place),
+            pause=self._pause(own.get("status"), own.get("paused_reason", ""), location),
             max_24h_send=own.get("max_24h_send"),
             max_send_rate_per_s=own.get("max_send_rate_per_s"),
         )
 
-    def _pause(self, status: str | None, reason: str, place: Place) -> Pause:
+    def _pause(self, status: str | None, reason: str, location: SourceLocation) -> Pause:
         if status == "paused" and not reason.strip():
-            self._note(place / "paused_reason", "is missing: say why it is paused")
+            self._note(location / "paused_reason", "is missing: say why it is paused")
         return Pause(None if status is None else status == "paused", reason)
 
-    def add_belongings(self, account_id: str, table: AccountTable, place: Place) -> None:
+    def add_belongings(
+        self, account_id: str, table: AccountTable, location: SourceLocation
+    ) -> None:
         """What one file says of the account's keys, users and identities."""
-        self._add_keys(account_id, None, table.access_keys, place)
+        self._add_keys(account_id, None, table.access_keys, location)
         for name, user in table.users.items():
-            self._add_user(account_id, name, user, place / "users" / name)
+            self._add_user(account_id, name, user, location / "users" / name)
         for name, identity in table.identities.items():
-            self._add_identity(account_id, name, identity, place / "identities" / name)
+            self._add_identity(account_id, name, identity, location / "identities" / name)
 
     # -- users and access keys -----------------------------------------------------------------
 
-    def _add_user(self, account_id: str, name: str, table: UserTable, place: Place) -> None:
-        self._is_first(place, "user", account_id, user_key(name))
-        policies = self._policies(PolicyPlace.of_user(account_id, name), table.policies, place)
+    def _add_user(
+        self, account_id: str, name: str, table: UserTable, location: SourceLocation
+    ) -> None:
+        self._is_first(location, "user", account_id, user_key(name))
+        policies = self._policies(
+            PolicyOwner.of_user(account_id, name), table.policies, location
+        )
         self._users.append(
             DesiredUser(
-                place=place,
+                location=location,
                 account_id=account_id,
                 name=name,
                 path=table.path,
@@ -166,17 +174,21 @@ class _Reader:
                 policies=policies,
             )
         )
-        self._add_keys(account_id, name, table.access_keys, place)
+        self._add_keys(account_id, name, table.access_keys, location)
 
     def _add_keys(
-        self, account_id: str, user: str | None, tables: Sequence[AccessKeyTable], place: Place
+        self,
+        account_id: str,
+        user: str | None,
+        tables: Sequence[AccessKeyTable],
+        location: SourceLocation,
     ) -> None:
         for number, table in enumerate(tables):
-            where = place / "access_keys" / number
+            where = location / "access_keys" / number
             self._is_first(where / "id", "access key", table.id)
             self._access_keys.append(
                 DesiredKey(
-                    place=where,
+                    location=where,
                     id=table.id,
                     account_id=account_id,
                     user_name=user,
@@ -191,58 +203,62 @@ class _Reader:
         active = sum(table.status == "active" for table in tables)
         if active > MAX_ACTIVE_KEYS:
             self._note(
-                place / "access_keys",
+                location / "access_keys",
                 f"{active} are active, and at most {MAX_ACTIVE_KEYS} may be",
             )
 
-    def _secret(self, file_name: str | None, place: Place) -> Secret | None:
+    def _secret(self, file_name: str | None, location: SourceLocation) -> Secret | None:
         if file_name is None:
             return None
         try:
-            return read_secret(place.file.parent / file_name, self._warnings)
+            return read_secret(location.file.parent / file_name, self._warnings)
         except FileNotReadableError as error:
-            self._note(place / "secret_file", f"{error}{_CURE}")
+            self._note(location / "secret_file", f"{error}{_CURE}")
         except ValueError as error:
-            self._note(place / "secret_file", str(error))
+            self._note(location / "secret_file", str(error))
         return None
 
     # -- identities ----------------------------------------------------------------------------
 
     def _add_identity(
-        self, account_id: str, name: str, table: IdentityTable, place: Place
+        self, account_id: str, name: str, table: IdentityTable, location: SourceLocation
     ) -> None:
-        self._is_first(place, "identity", account_id, name)
+        self._is_first(location, "identity", account_id, name)
         arn = str(IdentityArn(self._partition, self._region, account_id, name))
         try:
             IdentityArn.parse(arn)
         except ArnError:
-            self._note(place, "no ARN can name it")
+            self._note(location, "no ARN can name it")
         if table.dkim and "@" in name:
-            self._note(place / "dkim", "an address is signed for with the keys of its domain")
+            self._note(
+                location / "dkim", "an address is signed for with the keys of its domain"
+            )
         if account_id in table.caps:
-            self._note(place / "caps" / account_id, "is the owner, whose account has limits")
+            self._note(location / "caps" / account_id, "is the owner, whose account has limits")
         policies = self._policies(
-            PolicyPlace.of_identity(account_id, self._region, name, arn), table.policies, place
+            PolicyOwner.of_identity(account_id, self._region, name, arn),
+            table.policies,
+            location,
         )
         self._identities.append(
             DesiredIdentity(
-                place=place,
+                location=location,
                 account_id=account_id,
                 name=name,
                 is_verified=table.verified,
-                pause=self._pause(table.status, table.paused_reason, place),
+                pause=self._pause(table.status, table.paused_reason, location),
                 policies=policies,
-                dkim_keys=tuple(self._dkim_keys(name, table.dkim, place)),
+                dkim_keys=tuple(self._dkim_keys(name, table.dkim, location)),
                 caps={delegate: _limits(cap) for delegate, cap in table.caps.items()},
             )
         )
 
     def _dkim_keys(
-        self, domain: str, tables: Sequence[DkimTable], place: Place
+        self, domain: str, tables: Sequence[DkimTable], location: SourceLocation
     ) -> Iterator[DesiredDkimKey]:
         selectors: set[str] = set()
         for number, table in enumerate(tables):
-            where = place / "dkim" / number
+            where = location / "dkim" / number
             if table.selector in selectors:
                 self._note(where / "selector", f"{table.selector} stands twice")
             if len(dkim_name(table.selector, domain)) > MAX_DOMAIN_OCTETS:
@@ -251,26 +267,26 @@ class _Reader:
             selectors.add(table.selector)
             pem = self._pem(table.key_file, where)
             yield DesiredDkimKey(
-                place=where,
+                location=where,
                 selector=table.selector,
                 pem=pem,
                 private_key=None if pem is None else self._private_keys[pem],
                 stage=table.stage,
             )
 
-    def _pem(self, file_name: str | None, place: Place) -> bytes | None:
+    def _pem(self, file_name: str | None, location: SourceLocation) -> bytes | None:
         """The content of a private key's file; ``None`` when it is of no use."""
         if file_name is None:
             return None
-        path = place.file.parent / file_name
+        path = location.file.parent / file_name
         try:
             pem = read_private(path, self._warnings)
             if pem not in self._private_keys:
                 self._private_keys[pem] = self._load_key(pem)
         except FileNotReadableError as error:
-            self._note(place / "key_file", f"{error}{_CURE}")
+            self._note(location / "key_file", f"{error}{_CURE}")
         except ValueError as error:
-            self._note(place / "key_file", f"{path}: {error}")
+            self._note(location / "key_file", f"{path}: {error}")
         else:
             return pem
         return None
@@ -278,13 +294,13 @@ class _Reader:
     # -- policies ------------------------------------------------------------------------------
 
     def _policies(
-        self, owner: PolicyPlace, files: Mapping[str, str], place: Place
+        self, owner: PolicyOwner, files: Mapping[str, str], location: SourceLocation
     ) -> tuple[DesiredPolicy, ...]:
         found: list[DesiredPolicy] = []
         for name, file_name in files.items():
-            where = place / "policies" / name
+            where = location / "policies" / name
             try:
-                document = read_bytes(place.file.parent / file_name).decode()
+                document = read_bytes(location.file.parent / file_name).decode()
             except UnicodeDecodeError:
                 self._note(where, f"{file_name}: is not UTF-8 text")
                 continue
@@ -299,14 +315,14 @@ class _Reader:
 
     # -- problems ------------------------------------------------------------------------------
 
-    def _is_first(self, place: Place, *what: str) -> bool:
-        other = self._places.setdefault(what, place)
-        if other != place:
-            self._note(place, f"stands in {other} too")
-        return other == place
+    def _is_first(self, location: SourceLocation, *what: str) -> bool:
+        other = self._locations.setdefault(what, location)
+        if other != location:
+            self._note(location, f"stands in {other} too")
+        return other == location
 
-    def _note(self, place: Place, *problems: str) -> None:
-        self._problems += (f"{place}: {problem}" for problem in problems)
+    def _note(self, location: SourceLocation, *problems: str) -> None:
+        self._problems += (f"{location}: {problem}" for problem in problems)
 
 
 def _limits(table: LimitsTable) -> Limits:

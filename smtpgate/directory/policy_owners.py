@@ -1,4 +1,4 @@
-"""Whose policies: found by name, in the transaction that reads or changes them."""
+"""Functions that find the owner of policies, in the transaction that reads or changes them."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
@@ -6,26 +6,28 @@ from typing import TypeAlias
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.directory.identities import identity
-from smtpgate.directory.policies import PolicyPlace
+from smtpgate.directory.policies import PolicyOwner
 from smtpgate.directory.users import user
 
 # Raises NotFoundError when there is nobody of that name.
-FindPlace: TypeAlias = Callable[[AsyncConnection], Awaitable[PolicyPlace]]
+FindPolicyOwner: TypeAlias = Callable[[AsyncConnection], Awaitable[PolicyOwner]]
 
 
-def policies_of_user(account_id: str, name: str) -> FindPlace:
+def policies_of_user(account_id: str, name: str) -> FindPolicyOwner:
     """What finds the policies of a user."""
 
-    async def find(connection: AsyncConnection) -> PolicyPlace:
+    async def find(connection: AsyncConnection) -> PolicyOwner:
         return (await user(connection, account_id, name)).policies
 
     return find
 
 
-def policies_of_identity(account_id: str, region: str, name: str, partition: str) -> FindPlace:
+def policies_of_identity(
+    account_id: str, region: str, name: str, partition: str
+) -> FindPolicyOwner:
     """What finds the policies of an identity."""
 
-    async def find(connection: AsyncConnection) -> PolicyPlace:
+    async def find(connection: AsyncConnection) -> PolicyOwner:
         return (await identity(connection, account_id, region, name)).policies(partition)
 
     return find

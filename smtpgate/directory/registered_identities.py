@@ -1,4 +1,4 @@
-"""What is kept of identities, for those who verify them and look after their DKIM keys."""
+"""Identities with their proofs and DKIM keys, as verification reads and saves them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
@@ -23,8 +23,8 @@ from smtpgate.directory.store import DirectoryStore
 Pair = tuple[Registered, Registered]
 
 
-class DirectoryRegistry:
-    """Implements the Registry port over a store; what it writes is written as one actor's."""
+class DirectoryIdentities:
+    """Implements the RegisteredIdentities port over a store; one actor makes all changes."""
 
     def __init__(self, store: DirectoryStore, actor: Actor, action: str) -> None:
         self._store = store
