@@ -1,47 +1,9 @@
-"""The configuration: one TOML file, read into frozen models, with no key that is not known.
+"""The configuration: one TOML file, read into frozen models without unknown keys.
 
-Bottom-up: ``toml`` reads a file with positions, ``values`` are the values of keys,
+Bottom-up: ``toml`` reads a file with positions, ``values`` has the types of values,
 ``sections`` the sections, ``file`` the whole.
 """
 
 from smtpgate.config.file import Config, ConfigError, load_config
-from smtpgate.config.sections import (
-    AuthorizationConfig,
-    DatabaseConfig,
-    DirectoryConfig,
-    DnsConfig,
-    GateConfig,
-    HttpConfig,
-    JournalConfig,
-    LedgerConfig,
-    LimitsConfig,
-    ListenerConfig,
-    LogConfig,
-    MessageConfig,
-    MetricsConfig,
-    PolicyConfig,
-    SigningConfig,
-    UpstreamConfig,
-)
 
-__all__ = [
-    "AuthorizationConfig",
-    "Config",
-    "ConfigError",
-    "DatabaseConfig",
-    "DirectoryConfig",
-    "DnsConfig",
-    "GateConfig",
-    "HttpConfig",
-    "JournalConfig",
-    "LedgerConfig",
-    "LimitsConfig",
-    "ListenerConfig",
-    "LogConfig",
-    "MessageConfig",
-    "MetricsConfig",
-    "PolicyConfig",
-    "SigningConfig",
-    "UpstreamConfig",
-    "load_config",
-]
+__all__ = ["Config", "ConfigError", "load_config"]

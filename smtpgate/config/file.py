@@ -1,7 +1,6 @@
-"""The configuration: one TOML file, read into frozen models, with no key that is not known.
+"""The whole configuration, and how it is read.
 
-The models are made in code the same way as from the file. Everything that can be wrong with a
-file is told at once: file, key, what is wrong, and the nearest known name.
+Code makes the models as the file does. All problems of a file are reported at once.
 """
 
 import socket
@@ -10,32 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr
 
-from smtpgate.config.sections import (
-    CLIENT_PATIENCE_S,
-    AuthorizationConfig,
-    DirectoryConfig,
-    DnsConfig,
-    GateConfig,
-    HttpConfig,
-    JournalConfig,
-    LedgerConfig,
-    LimitsConfig,
-    ListenerConfig,
-    LogConfig,
-    MessageConfig,
-    MetricsConfig,
-    PolicyConfig,
-    SigningConfig,
-    UpstreamConfig,
-)
+from smtpgate.config import sections
 from smtpgate.config.toml import (
     FileProblemsError,
-    Location,
+    Problem,
     Reading,
     Table,
-    problems,
     read_toml,
     validate,
 )
@@ -49,11 +30,11 @@ from smtpgate.core.account import SendingLimits
 
 
 class ConfigError(FileProblemsError):
-    """A configuration that cannot be used, with all its problems, one a line."""
+    """A configuration with problems, one a line."""
 
 
 def _section() -> Any:  # noqa: ANN401 - as pydantic's Field
-    """A section that may be left out; the paths in it are relative to the file all the same."""
+    """An optional section whose defaults hold paths, relative to the file like all others."""
     return Field(default_factory=dict, validate_default=True)
 
 
@@ -65,37 +46,37 @@ class Config(Table):
         "upstreams": "upstream",
     }
 
-    gate: GateConfig = _section()
-    listeners: Annotated[tuple[ListenerConfig, ...], from_sections] = Field(
+    gate: sections.GateConfig = _section()
+    listeners: Annotated[tuple[sections.ListenerConfig, ...], from_sections] = Field(
         default=(), alias="listener", validate_default=True
     )
-    upstreams: Annotated[tuple[UpstreamConfig, ...], from_sections] = Field(
+    upstreams: Annotated[tuple[sections.UpstreamConfig, ...], from_sections] = Field(
         default=(), alias="upstream", validate_default=True
     )
-    directory: DirectoryConfig = _section()
-    dns: DnsConfig = DnsConfig()
-    ledger: LedgerConfig = LedgerConfig()
-    journal: JournalConfig = _section()
-    authorization: AuthorizationConfig = AuthorizationConfig()
-    policy: PolicyConfig = PolicyConfig()
-    limits: LimitsConfig = LimitsConfig()
-    signing: SigningConfig = SigningConfig()
-    message: MessageConfig = MessageConfig()
-    metrics: MetricsConfig = MetricsConfig()
-    http: HttpConfig = HttpConfig()
-    log: LogConfig = LogConfig()
+    directory: sections.DirectoryConfig = _section()
+    dns: sections.DnsConfig = sections.DnsConfig()
+    ledger: sections.LedgerConfig = sections.LedgerConfig()
+    journal: sections.JournalConfig = _section()
+    authorization: sections.AuthorizationConfig = sections.AuthorizationConfig()
+    policy: sections.PolicyConfig = sections.PolicyConfig()
+    limits: sections.LimitsConfig = sections.LimitsConfig()
+    signing: sections.SigningConfig = sections.SigningConfig()
+    message: sections.MessageConfig = sections.MessageConfig()
+    metrics: sections.MetricsConfig = sections.MetricsConfig()
+    http: sections.HttpConfig = sections.HttpConfig()
+    log: sections.LogConfig = sections.LogConfig()
 
     _warnings: tuple[str, ...] = PrivateAttr(())
 
     def with_warnings(self, warnings: Iterable[str]) -> Self:
-        """The same configuration, found to be allowed but unwise."""
+        """The same configuration with warnings of its reading."""
         config = self.model_copy()
         config._warnings = tuple(dict.fromkeys(warnings))
         return config
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is allowed but unwise."""
+        """Warnings about settings that are allowed but unwise."""
         return (*self._warnings, *self._unwise())
 
     def _unwise(self) -> Iterator[str]:
@@ -112,60 +93,52 @@ class Config(Table):
 
     @property
     def directory_url(self) -> str:
-        """The database that the directory is kept in: by default a file in the state folder."""
+        """The URL of the directory's database: by default a file in the state folder."""
         return self.directory.url_or(self.gate.state_dir / "directory.sqlite")
 
     @property
     def journal_url(self) -> str:
-        """The database that the journal is kept in: by default a file in the state folder."""
+        """The URL of the journal's database: by default a file in the state folder."""
         return self.journal.url_or(self.gate.state_dir / "journal.sqlite")
 
     @property
     def default_limits(self) -> SendingLimits:
-        """The limits of an account that has none of its own."""
+        """The sending limits of an account without its own."""
         return SendingLimits(self.limits.max_24h_send, self.limits.max_send_rate_per_s)
 
     @property
-    def sole_upstream(self) -> UpstreamConfig:
+    def sole_upstream(self) -> sections.UpstreamConfig:
         """The upstream, of which this version has one; ``helo`` is filled in."""
         (upstream,) = self.upstreams
         return upstream.model_copy(update={"helo": upstream.helo or self.hostname})
 
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        found = [
-            *self._about_upstreams(),
-            *self._about_addresses(),
-            *self._about_leases(),
-            *self._about_waits(),
-        ]
-        if found:
-            raise problems(found)
-        return self
+    def contradictions(self) -> Iterator[Problem]:
+        """The keys of one section that do not go together with those of another."""
+        yield from self._about_upstreams()
+        yield from self._about_addresses()
+        yield from self._about_leases()
+        yield from self._about_waits()
 
-    def _about_upstreams(self) -> Iterator[tuple[Location, str]]:
+    def _about_upstreams(self) -> Iterator[Problem]:
         for extra in self.upstreams[1:]:
-            text = "is one too many; this version relays to one upstream"
+            text = "is a second upstream; this version relays to one"
             yield ("upstream", extra.name), text
         for upstream in self.upstreams:
             for door in self.listeners:
                 if door.port == upstream.port and is_same_place(door.address, upstream.host):
-                    text = f"is where listener.{door.name} listens: mail would go in circles"
+                    text = f"is the address of listener.{door.name}: mail would loop"
                     yield ("upstream", upstream.name, "port"), text
 
-    def _about_waits(self) -> Iterator[tuple[Location, str]]:
+    def _about_waits(self) -> Iterator[Problem]:
+        patience_s = sections.CLIENT_PATIENCE_S
         for upstream in self.upstreams:
-            left_s = CLIENT_PATIENCE_S - upstream.deadline_s
+            left_s = patience_s - upstream.deadline_s
             if self.limits.max_wait_s >= left_s:
-                text = (
-                    f"must be less than {left_s:g}: a client waits {CLIENT_PATIENCE_S} seconds"
-                )
-                yield (
-                    ("limits", "max_wait_s"),
-                    f"{text}, and upstream.{upstream.name}.deadline_s takes the rest",
-                )
+                text = f"must be less than {left_s:g}: a client waits {patience_s} seconds"
+                rest = f"and upstream.{upstream.name}.deadline_s takes the rest"
+                yield ("limits", "max_wait_s"), f"{text}, {rest}"
 
-    def _about_leases(self) -> Iterator[tuple[Location, str]]:
+    def _about_leases(self) -> Iterator[Problem]:
         for upstream in self.upstreams:
             if upstream.deadline_s >= self.ledger.lease_s:
                 text = f"must be more than upstream.{upstream.name}.deadline_s"
@@ -183,12 +156,12 @@ class Config(Table):
             found.append(("http", self.http.address, self.http.port))
         return found
 
-    def _about_addresses(self) -> Iterator[tuple[Location, str]]:
+    def _about_addresses(self) -> Iterator[Problem]:
         doors = self.addresses()
         for index, (section, address, port) in enumerate(doors):
             for other, others_address, others_port in doors[:index] if port else ():
                 if port == others_port and share_an_address(address, others_address):
-                    text = f"{address} port {port} is taken by {other}"
+                    text = f"{address} port {port} is already used by {other}"
                     yield (*section.split("."), "port"), text
                     break
 
@@ -196,7 +169,7 @@ class Config(Table):
 def load_config(path: Path, *, require_files: bool = True) -> Config:
     """Read a configuration; paths in it are relative to its folder. Raises ConfigError.
 
-    Without ``require_files`` the files that it names need not be there yet.
+    Without ``require_files`` the files that it names need not exist yet.
     """
     reading = Reading(path.parent, require_files)
     try:

@@ -1,11 +1,8 @@
-"""The sections of the configuration, as frozen models: keys, their kinds, their defaults.
-
-What has to agree within a section is checked here.
-"""
+"""The sections of the configuration as frozen models: keys, their types, their defaults."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Final, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, model_validator
@@ -14,10 +11,10 @@ from smtpgate.config.toml import (
     Array,
     ExistingFile,
     FileOrFolder,
-    Location,
     MadeFile,
     OwnPath,
     PrivateFile,
+    Problem,
     Table,
     problems,
 )
@@ -44,12 +41,12 @@ from smtpgate.config.values import (
 from smtpgate.core.proof.ownership import DEFAULT_LABEL
 from smtpgate.core.secret import Secret
 
-# How long a client waits for the answer to its final dot (RFC 5321 §4.5.3.2.6).
+# How long a client waits for the reply to its final dot (RFC 5321 §4.5.3.2.6).
 CLIENT_PATIENCE_S: Final = 600
 
 
 class GateConfig(Table):
-    """``[gate]``: what the gate calls itself, and how much it takes in."""
+    """``[gate]``: the gate's name, and its bounds for messages."""
 
     hostname: Domain | None = None
     region: Region = "us-east-1"
@@ -64,15 +61,14 @@ class GateConfig(Table):
     received_client: Literal["show", "mask"] = "show"
     state_dir: OwnPath = Field(default=Path("state"), validate_default=True)
 
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def contradictions(self) -> Iterator[Problem]:
+        """What one message may take must fit into what all may take."""
         if self.max_inflight_octets < self.max_message_octets:
             text = f"must be at least max_message_octets ({self.max_message_octets})"
-            raise problems([(("max_inflight_octets",), text)])
-        if self.reserve_for_small_messages >= self.max_inflight_octets:
+            yield ("max_inflight_octets",), text
+        elif self.reserve_for_small_messages >= self.max_inflight_octets:
             text = f"must be less than max_inflight_octets ({self.max_inflight_octets})"
-            raise problems([(("reserved_inflight_octets",), text)])
-        return self
+            yield ("reserved_inflight_octets",), text
 
     @property
     def reserve_for_small_messages(self) -> int:
@@ -82,7 +78,7 @@ class GateConfig(Table):
 
 
 class ListenerConfig(Table):
-    """``[listener.NAME]``: a door for SMTP clients."""
+    """``[listener.NAME]``: a port for SMTP clients."""
 
     written_as: ClassVar[Mapping[str, str | None]] = {"name": None}
 
@@ -110,26 +106,23 @@ class ListenerConfig(Table):
     max_junk_commands: Count = 100
     max_excess_recipients: Count = 1000
 
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        found = list(self._without_tls() if self.tls == "none" else self._with_tls())
-        if found:
-            raise problems(found)
-        return self
+    def contradictions(self) -> Iterator[Problem]:
+        """TLS needs a certificate; without TLS, plain text must be asked for."""
+        return self._without_tls() if self.tls == "none" else self._with_tls()
 
-    def _with_tls(self) -> Iterator[tuple[Location, str]]:
+    def _with_tls(self) -> Iterator[Problem]:
         for key, value in (("cert_file", self.cert_file), ("key_file", self.key_file)):
             if value is None:
                 yield (key,), f'is missing; tls = "{self.tls}" needs it'
         if self.allow_plaintext_auth:
             yield ("allow_plaintext_auth",), 'is only for tls = "none"'
 
-    def _without_tls(self) -> Iterator[tuple[Location, str]]:
+    def _without_tls(self) -> Iterator[Problem]:
         for key, value in (("cert_file", self.cert_file), ("key_file", self.key_file)):
             if value is not None:
-                yield (key,), 'has no use with tls = "none"'
+                yield (key,), 'has no effect with tls = "none"'
         if not self.allow_plaintext_auth:
-            text = '"none" lets passwords pass in clear text: set allow_plaintext_auth = true'
+            text = '"none" sends passwords in clear text: set allow_plaintext_auth = true'
             yield ("tls",), f"{text}, or use TLS"
         if not is_loopback(self.address):
             yield ("tls",), f'"none" is only for a loopback address, not {self.address}'
@@ -149,7 +142,7 @@ class UpstreamConfig(Table):
     tls_name: Domain | None = None
     username: Annotated[str, Field(min_length=1)] | None = None
     password: SecretFile = None
-    helo: Domain = ""  # stands for the gate's hostname, see Config.sole_upstream
+    helo: Domain = ""  # empty: the gate's hostname, see Config.sole_upstream
     max_connections: Count = 20
     max_connections_per_account: Count | None = None
     max_waiting_per_account: Count = 1000
@@ -167,43 +160,40 @@ class UpstreamConfig(Table):
         if not isinstance(data, dict):
             return data
         if isinstance(data.get("password"), str):
-            text = "must not stand here; put it into a file and name that in `password_file'"
+            text = (
+                "must not be in the configuration; put it into a file and set `password_file'"
+            )
             raise problems([(("password",), text)])
         if "password_file" not in data:
             return data
         others = {key: value for key, value in data.items() if key != "password_file"}
         return others | {"password": data["password_file"]}
 
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        found = [
-            *self._about_tls(),
-            *self._about_login(),
-            *self._about_share(),
-            *self._about_time(),
-        ]
-        if found:
-            raise problems(found)
-        return self
+    def contradictions(self) -> Iterator[Problem]:
+        """TLS, login, connections and times, each by its own rule."""
+        yield from self._about_tls()
+        yield from self._about_login()
+        yield from self._about_connections()
+        yield from self._about_time()
 
     @property
     def account_share(self) -> int:
         """How many connections one account may use: by default three of four, rounded up."""
         return self.max_connections_per_account or -(-self.max_connections * 3 // 4)
 
-    def _about_share(self) -> Iterator[tuple[Location, str]]:
+    def _about_connections(self) -> Iterator[Problem]:
         share = self.max_connections_per_account
         if share is not None and share > self.max_connections:
             text = f"must be at most max_connections ({self.max_connections})"
             yield ("max_connections_per_account",), text
 
-    def _about_tls(self) -> Iterator[tuple[Location, str]]:
+    def _about_tls(self) -> Iterator[Problem]:
         if self.tls == "off":
             for key in ("tls_implicit", "ca_file", "tls_name"):
                 if getattr(self, key):
-                    yield (key,), 'has no use with tls = "off"'
+                    yield (key,), 'has no effect with tls = "off"'
 
-    def _about_login(self) -> Iterator[tuple[Location, str]]:
+    def _about_login(self) -> Iterator[Problem]:
         if (self.username is None) != (self.password is None):
             lacking = "username" if self.username is None else "password_file"
             yield (lacking,), "is missing; username and password_file go together"
@@ -216,9 +206,9 @@ class UpstreamConfig(Table):
                 )
                 yield ("tls",), f'"opportunistic" {text}; use "required"'
 
-    def _about_time(self) -> Iterator[tuple[Location, str]]:
+    def _about_time(self) -> Iterator[Problem]:
         if self.deadline_s >= CLIENT_PATIENCE_S:
-            text = "a client waits no longer, and sends again what was delivered"
+            text = "a client gives up then, and sends the delivered message again"
             yield ("deadline_s",), f"must be less than {CLIENT_PATIENCE_S}: {text}"
         for key in ("connect_timeout_s", "command_timeout_s", "data_timeout_s"):
             if getattr(self, key) > self.deadline_s:
@@ -226,7 +216,7 @@ class UpstreamConfig(Table):
 
 
 class DnsConfig(Table):
-    """``[dns]``: whom to ask for the records that prove identities."""
+    """``[dns]``: the name servers for the records that prove identities."""
 
     nameservers: Array[Nameserver] = ()
     timeout_s: Seconds = 5
@@ -234,16 +224,15 @@ class DnsConfig(Table):
 
 
 class DatabaseConfig(Table):
-    """A section that names a database: by its URL, or by the file that holds the URL."""
+    """A section that names a database by its URL, or by a file with the URL."""
 
     url: DatabaseUrl | None = None
     url_file: SecretFile = None
 
-    @model_validator(mode="after")
-    def _names_one(self) -> Self:
+    def contradictions(self) -> Iterator[Problem]:
+        """One URL names the database."""
         if self.url is not None and self.url_file is not None:
-            raise problems([(("url_file",), "stands beside url; one of them is enough")])
-        return self
+            yield ("url_file",), "cannot be set together with url"
 
     def url_or(self, file: Path) -> str:
         """The database's URL: without one of its own, that of a SQLite file."""
@@ -253,7 +242,7 @@ class DatabaseConfig(Table):
 
 
 class DirectoryConfig(DatabaseConfig):
-    """``[directory]``: where accounts, users, access keys, identities and policies are kept."""
+    """``[directory]``: the database of accounts, access keys, identities and policies."""
 
     master_key_file: OwnPath = Field(default=Path("private/master.key"), validate_default=True)
     apply: FileOrFolder | None = None
@@ -263,15 +252,15 @@ class DirectoryConfig(DatabaseConfig):
     verification_label: Label = DEFAULT_LABEL
     recheck: bool = True
 
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
+    def contradictions(self) -> Iterator[Problem]:
+        """Only documents that are applied can be pruned."""
+        yield from super().contradictions()
         if self.prune and self.apply is None:
-            raise problems([(("prune",), "has no use without apply")])
-        return self
+            yield ("prune",), "has no effect without apply"
 
 
 class JournalConfig(DatabaseConfig):
-    """``[journal]``: what is kept of each submission, where, and for how long."""
+    """``[journal]``: the record of each submission: its facts, its database, its lifetime."""
 
     enabled: bool = True
     recipients: bool = True
@@ -282,19 +271,19 @@ class JournalConfig(DatabaseConfig):
 
 
 class AuthorizationConfig(Table):
-    """``[authorization]``: how the identity of a message is found."""
+    """``[authorization]``: how the gate finds the identity of a message."""
 
     infer_arn: bool = True
 
 
 class PolicyConfig(Table):
-    """``[policy]``: how policy documents are read."""
+    """``[policy]``: how the gate reads policy documents."""
 
     address_tag_idiom: bool = False
 
 
 class LimitsConfig(Table):
-    """``[limits]``: what an account may send that says nothing of its own."""
+    """``[limits]``: the default sending limits of an account."""
 
     max_24h_send: Quota = 50_000
     max_send_rate_per_s: Rate = 14
@@ -312,7 +301,7 @@ class SigningConfig(Table):
 
 
 class MessageConfig(Table):
-    """``[message]``: how strictly messages are read."""
+    """``[message]``: how strictly the gate reads messages."""
 
     bare_lf: Literal["refuse", "normalize"] = "refuse"
     long_lines: Literal["refuse", "pass"] = "refuse"
@@ -326,7 +315,7 @@ class MetricsConfig(Table):
 
 
 class HttpConfig(Table):
-    """``[http]``: the door for metrics and health checks."""
+    """``[http]``: the port for metrics and health checks."""
 
     enabled: bool = True
     address: Address = "127.0.0.1"
@@ -343,7 +332,7 @@ class LogConfig(Table):
 
 
 class LedgerConfig(Table):
-    """``[ledger]``: where sending limits are counted."""
+    """``[ledger]``: the store that counts against sending limits."""
 
     kind: Literal["sqlite", "memory", "redis"] = "sqlite"
     path: OwnPath | None = None
@@ -352,30 +341,25 @@ class LedgerConfig(Table):
     timeout_s: Annotated[float, Field(gt=0, le=60)] = 5
     lease_s: Annotated[float, Field(ge=60, le=86400)] = 900
 
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        found = list(self._about_places())
-        if found:
-            raise problems(found)
-        return self
-
-    def _about_places(self) -> Iterator[tuple[Location, str]]:
+    def contradictions(self) -> Iterator[Problem]:
+        """Each kind has its own keys."""
         if self.path is not None and self.kind != "sqlite":
             yield ("path",), 'is only for kind = "sqlite"'
         for key in ("url", "url_file"):
             if getattr(self, key) is not None and self.kind != "redis":
                 yield (key,), 'is only for kind = "redis"'
         if self.kind == "redis" and (self.url is None) == (self.url_file is None):
-            text = "is missing" if self.url is None else "stands beside url_file"
-            yield ("url",), f'{text}; kind = "redis" needs one of url and url_file'
+            missing = 'is missing; kind = "redis" needs one of url and url_file'
+            text = missing if self.url is None else "cannot be set together with url_file"
+            yield ("url",), text
 
     def unwise(self) -> Iterator[str]:
-        """What is allowed but unwise."""
+        """Warnings about settings that are allowed but unwise."""
         server = urlsplit(self.server_url.value)
         if server.scheme == "unix" or is_loopback(server.hostname or ""):
             return
         if server.scheme == "redis":
-            yield "ledger: redis:// asks another machine in clear text; rediss:// is with TLS"
+            yield "ledger: redis:// connects to another machine without TLS; use rediss://"
         options = dict(parse_qsl(server.query))
         for key, verified in (("ssl_cert_reqs", "required"), ("ssl_check_hostname", "true")):
             if options.get(key, verified).lower() != verified:

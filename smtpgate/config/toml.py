@@ -1,7 +1,7 @@
-"""TOML files read into models; what is wrong is told with file, key and the nearest known key.
+"""TOML files read into models. Each problem names file and key, and the nearest known key.
 
-All problems of a file are told at once. A model that checks how its keys go together raises
-:func:`problems`, so that each of them is told with its own key too.
+All problems of a file are reported at once. A model checks how its keys go together in
+:meth:`Table.contradictions`, so that each of these problems has its own key too.
 """
 
 import re
@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Final, Self, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     ValidationError,
     ValidationInfo,
+    model_validator,
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -27,13 +28,15 @@ from smtpgate.core.secret import Secret
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 Location = tuple[int | str, ...]
+# A key, relative to the model, and what is wrong with it.
+Problem = tuple[Location, str]
 
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _READABLE_BY_OTHERS: Final = 0o004
 
 
 class FileProblemsError(ValueError):
-    """What is wrong with files that people write: one problem a line."""
+    """The problems of files that people write, one a line."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems: tuple[str, ...] = tuple(problems)
@@ -42,7 +45,7 @@ class FileProblemsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a file is read: paths in it are relative to its folder, and must exist or not."""
+    """How a file is read: what its paths are relative to, and whether they must exist."""
 
     folder: Path
     require_files: bool = True
@@ -50,9 +53,10 @@ class Reading:
 
 
 class Table(BaseModel):
-    """A table of a TOML file: frozen, strict, and with no unknown keys.
+    """A table of a TOML file: frozen, strict, and without unknown keys.
 
-    ``written_as`` has the fields that the file spells otherwise, or (``None``) not at all.
+    ``written_as`` maps a field to its key in the file, where the names differ; to ``None``
+    where the file has no such key.
     """
 
     model_config = ConfigDict(
@@ -68,9 +72,19 @@ class Table(BaseModel):
         keys = (cls.written_as.get(name, found.alias or name) for name, found in fields)
         return tuple(key for key in keys if key is not None)
 
+    def contradictions(self) -> Iterator[Problem]:
+        """The keys that do not go together with others, each with its problem."""
+        return iter(())
 
-def problems(found: Sequence[tuple[Location, str]]) -> PydanticCustomError:
-    """What a model's validator raises: pairs of a key, relative to the model, and a problem."""
+    @model_validator(mode="after")
+    def _has_no_contradictions(self) -> Self:
+        if found := tuple(self.contradictions()):
+            raise problems(found)
+        return self
+
+
+def problems(found: Sequence[Problem]) -> PydanticCustomError:
+    """The error with several problems, for a validator to raise."""
     return PydanticCustomError("problems", "see the context", {"problems": tuple(found)})
 
 
@@ -79,7 +93,7 @@ def _as_tuple(value: object) -> object:
 
 
 def as_path(value: object, info: ValidationInfo) -> object:
-    """A path of the file as one that can be opened; a value that is no text stays as it is."""
+    """A path in the file as one that can be opened; a value that is not a string is kept."""
     if isinstance(value, Path):
         value = str(value)
     if not isinstance(value, str):
@@ -96,7 +110,7 @@ def _must_exist(is_there: Callable[[Path], bool], what: str, cure: str = "") -> 
             if not path.exists():
                 raise ValueError(f"there is no {path}{cure}")
             if not is_there(path):
-                raise ValueError(f"{path} is no {what}")
+                raise ValueError(f"{path} is not a {what}")
         return path
 
     return BeforeValidator(check)
@@ -118,13 +132,13 @@ OwnPath = Annotated[Path, BeforeValidator(as_path)]
 
 
 def reason(error: OSError) -> str:
-    """The system's words for an error, in our form."""
+    """The system's words for an error, in lower case."""
     words = error.strerror or type(error).__name__
     return words[:1].lower() + words[1:]
 
 
 class FileNotReadableError(ValueError):
-    """A file that is named and cannot be read."""
+    """A file that cannot be read."""
 
 
 def read_bytes(path: Path) -> bytes:
@@ -155,7 +169,7 @@ def read_secret(path: Path, warnings: list[str]) -> Secret:
     if not text.strip():
         raise ValueError(f"{path} is empty")
     if not text.isprintable():
-        raise ValueError(f"{path} holds more than one line, or a control character")
+        raise ValueError(f"{path} has more than one line, or a control character")
     return Secret(text)
 
 
@@ -176,19 +190,19 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def validate(model: type[M], data: Mapping[str, Any], file: Path, reading: Reading) -> M:
-    """The model that the tables make. Raises FileProblemsError with every problem."""
+    """The model of those tables. Raises FileProblemsError with every problem."""
     try:
         return model.model_validate(data, context=reading)
     except ValidationError as error:
         found = [
             f"{file}: {dotted_key(location, data)}: {text}"
             for details in error.errors(include_url=False)
-            for location, text in _told(details, model)
+            for location, text in _problems_of(details, model)
         ]
         raise FileProblemsError(found) from None
 
 
-def _told(details: ErrorDetails, model: type[BaseModel]) -> Iterator[tuple[Location, str]]:
+def _problems_of(details: ErrorDetails, model: type[BaseModel]) -> Iterator[Problem]:
     location = tuple(part for part in details["loc"] if part != "[key]")
     table = _table_at(model, location[:-1])
     if details["type"] == "problems":
@@ -210,7 +224,7 @@ def _as_written(location: Location, table: type[Table] | None) -> Location:
 
 
 def _wording(details: ErrorDetails) -> str:
-    """The problem in words; pydantic's own speak of Python's types."""
+    """The problem in words of TOML; pydantic's own are about Python's types."""
     kind, seen, facts = details["type"], details["input"], details.get("ctx", {})
     if kind in _WANTED:
         return f"must be {_WANTED[kind]}, not {_kind_of(seen)}"
@@ -271,7 +285,7 @@ def _kind_of(value: object) -> str:
 
 
 def dotted_key(location: Location, data: object = None) -> str:
-    """The key as it is written in TOML; the models number some tables that ``data`` names."""
+    """The key as written in TOML. Models number tables that have a name in ``data``."""
     text = ""
     for part in location:
         if isinstance(part, int) and not isinstance(data, dict):
@@ -286,7 +300,7 @@ def dotted_key(location: Location, data: object = None) -> str:
 
 
 def _table_at(model: type[BaseModel], location: Location) -> type[Table] | None:
-    """The model that is responsible for the tables at that place."""
+    """The model of the table at that location."""
     at: Any = model
     for part in location:
         if isinstance(at, type) and issubclass(at, BaseModel):

@@ -1,4 +1,4 @@
-"""The kinds of values that configuration keys have."""
+"""The types of the values of configuration keys."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, ValidationInfo
 
-from smtpgate.config.toml import Location, Reading, as_path, problems, read_secret
+from smtpgate.config.toml import Problem, Reading, as_path, problems, read_secret
 from smtpgate.core.account import MAX_RATE, UNLIMITED
 from smtpgate.core.address import AddressError, parse_domain
 from smtpgate.core.naming import network
@@ -57,7 +57,9 @@ def _host(value: str) -> str:
 
 def _bindable(value: str) -> str:
     if value != "localhost" and not _is_address(value):
-        raise ValueError("must be an IP address of this machine; 0.0.0.0 and :: are all")
+        raise ValueError(
+            "must be an IP address of this machine; 0.0.0.0 and :: mean all of them"
+        )
     return value
 
 
@@ -71,7 +73,7 @@ def _or_unlimited(is_right: Callable[[float], bool], what: str) -> AfterValidato
 
 
 def _secret(value: object, info: ValidationInfo) -> object:
-    """The content, when the value is the path of a file."""
+    """The content of the file that the value names."""
     if value is None or isinstance(value, Secret):
         return value
     path, reading = as_path(value, info), info.context
@@ -97,7 +99,9 @@ def _redis_url(value: str) -> str:
     else:
         is_right = is_right and parts.scheme in _REDIS_SCHEMES
         if parts.password or "password=" in parts.query:
-            raise ValueError("must hold no password; put the URL into a file named in url_file")
+            raise ValueError(
+                "must not contain a password; put the URL into a file and set `url_file'"
+            )
     if not is_right:
         raise ValueError("must be a URL such as rediss://redis.example.com:6379/0")
     return value
@@ -110,10 +114,10 @@ def _from_sections(value: object, info: ValidationInfo) -> object:
         raise problems([((), f"is missing; a section [{_section(info)}.NAME] is needed")])
     if not isinstance(value, Mapping):
         return value
-    found: list[tuple[Location, str]] = []
+    found: list[Problem] = []
     for name, table in value.items():
         if not isinstance(table, Mapping):
-            text = f"stands in no named section; write [{_section(info)}.NAME]"
+            text = f"must be in a named section, [{_section(info)}.NAME]"
             found.append(((name,), text))
         elif "name" in table:
             found.append(((name, "name"), "is not a known key; the name is the section's"))
@@ -128,7 +132,7 @@ def _section(info: ValidationInfo) -> str:
 
 def _network(value: object) -> object:
     if not isinstance(value, str):
-        raise ValueError("must be a text such as '192.0.2.0/24'")  # noqa: TRY004 - for Pydantic
+        raise ValueError("must be a string such as '192.0.2.0/24'")  # noqa: TRY004 - for Pydantic
     return network(value)
 
 
@@ -142,7 +146,7 @@ def _nameserver(value: object) -> object:
     if isinstance(value, NameserverAddress):
         return value
     if not isinstance(value, str):
-        raise ValueError("must be a text such as '192.0.2.1'")  # noqa: TRY004 - for Pydantic
+        raise ValueError("must be a string such as '192.0.2.1'")  # noqa: TRY004 - for Pydantic
     return parse_nameserver(value)
 
 
@@ -151,13 +155,13 @@ def _database_url(value: str) -> str:
         raise ValueError("must begin with sqlite:/// or postgresql://")
     if re.search("//[^/@]*:[^/@]*@", value):
         raise ValueError(
-            "holds a password; put the whole URL into a file and name it in `url_file'"
+            "must not contain a password; put the URL into a file and set `url_file'"
         )
     return value
 
 
 def is_same_place(address: str, host: str) -> bool:
-    """Whether who connects to the host meets what listens on the address."""
+    """Whether a connection to the host reaches a socket on the address."""
     if address in _EVERYWHERE:
         return is_loopback(host)
     named = "localhost" in (address, host)
@@ -165,17 +169,17 @@ def is_same_place(address: str, host: str) -> bool:
 
 
 def share_an_address(one: str, other: str) -> bool:
-    """Whether sockets cannot listen on both with one port. "::" is for IPv6 alone."""
+    """Whether two sockets cannot listen on them with one port; "::" is IPv6 alone."""
     is_one_family = (":" in one) == (":" in other)
     return one == other or (is_one_family and not _EVERYWHERE.isdisjoint({one, other}))
 
 
 def is_loopback(host: str) -> bool:
-    """Whether what goes there stays on this machine."""
+    """Whether a connection to the host stays on this machine."""
     return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
 
 
-# ``[listener.NAME]`` sections become models that know their names; there must be one.
+# ``[listener.NAME]`` sections become a tuple of models with their names; there must be one.
 from_sections: Final = BeforeValidator(_from_sections)
 
 Domain = Annotated[str, AfterValidator(_domain)]

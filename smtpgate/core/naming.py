@@ -121,7 +121,7 @@ def network(text: str) -> IPv4Network | IPv6Network:
     try:
         found = ip_network(text)
     except ValueError as error:
-        raise ValueError(f"is no network such as 192.0.2.0/24: {error}") from None
+        raise ValueError(f"is not a network such as 192.0.2.0/24: {error}") from None
     if isinstance(found, IPv6Network) and found.subnet_of(_MAPPED):
         raise ValueError("is IPv4 inside IPv6, which no client is seen as; write it as IPv4")
     return found

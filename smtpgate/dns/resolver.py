@@ -22,7 +22,7 @@ import dns.rdatatype
 import dns.rdtypes.ANY.TXT
 import dns.resolver
 
-from smtpgate.config import DnsConfig
+from smtpgate.config.sections import DnsConfig
 from smtpgate.core.proof.nameserver import Nameserver
 from smtpgate.ports import ResolverError
 

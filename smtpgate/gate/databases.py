@@ -1,6 +1,6 @@
 """A database from the section that names it."""
 
-from smtpgate.config import DatabaseConfig
+from smtpgate.config.sections import DatabaseConfig
 from smtpgate.gate.errors import OpenError
 from smtpgate.sql.database import Database, parse_url
 from smtpgate.sql.engines import DatabaseUrlError

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from smtpgate.config import JournalConfig
+from smtpgate.config.sections import JournalConfig
 from smtpgate.core.events import (
     AuthFailed,
     Event,

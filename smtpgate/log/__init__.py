@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from smtpgate.config import LogConfig
+from smtpgate.config.sections import LogConfig
 from smtpgate.core.events import (
     Authenticated,
     AuthFailed,

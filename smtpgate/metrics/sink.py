@@ -19,7 +19,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 import smtpgate
-from smtpgate.config import MetricsConfig
+from smtpgate.config.sections import MetricsConfig
 from smtpgate.core.account import UNLIMITED
 from smtpgate.core.events import (
     Authenticated,

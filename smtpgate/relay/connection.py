@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final, cast
 
-from smtpgate.config import UpstreamConfig
+from smtpgate.config.sections import UpstreamConfig
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.upstream import (
     Answered,

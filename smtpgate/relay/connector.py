@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import replace
 
-from smtpgate.config import UpstreamConfig
+from smtpgate.config.sections import UpstreamConfig
 from smtpgate.core.upstream import Terms, UpstreamUnavailableError
 from smtpgate.relay.connection import Connection, reason_of
 from smtpgate.relay.names import Names

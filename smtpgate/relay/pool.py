@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from smtpgate.config import UpstreamConfig
+from smtpgate.config.sections import UpstreamConfig
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.upstream import (
     Answered,

@@ -9,7 +9,7 @@ from typing import Final
 
 from cryptography import x509
 
-from smtpgate.config import ListenerConfig
+from smtpgate.config.sections import ListenerConfig
 from smtpgate.ports import Reading
 
 _ENDS_SOON: Final = timedelta(days=14)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from smtpgate.admission import Admission
-from smtpgate.config import ListenerConfig
+from smtpgate.config.sections import ListenerConfig
 from smtpgate.pipeline import Pipeline
 from smtpgate.ports import Clock, EventSink, Upstream
 from smtpgate.smtp.certificate import ServerTls

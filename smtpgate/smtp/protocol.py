@@ -17,7 +17,7 @@ import ssl
 from abc import ABC, abstractmethod
 from typing import Final, cast
 
-from smtpgate.config import ListenerConfig
+from smtpgate.config.sections import ListenerConfig
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
 from smtpgate.ports import Clock

@@ -8,7 +8,7 @@ import dns.rcode
 import pytest
 
 from smtpgate.admin.verification_worker import VerificationWorker
-from smtpgate.config import DnsConfig
+from smtpgate.config.sections import DnsConfig
 from smtpgate.core.events import DkimAlarm, Event, IdentitiesChecked, IdentityStateChanged
 from smtpgate.core.proof.dkim_stages import RETIRING
 from smtpgate.core.proof.verification import GRACE, NOT_STARTED, PATIENCE, begin

@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, column, insert, table, text
 
-from smtpgate.config import JournalConfig
+from smtpgate.config.sections import JournalConfig
 from smtpgate.core.address import Mailbox
 from smtpgate.core.events import MailRefused, SubmissionDone
 from smtpgate.core.history.record import Record, submission_record

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from smtpgate.config import JournalConfig
+from smtpgate.config.sections import JournalConfig
 from smtpgate.core.events import Event, RecordsInDoubt, RecordsLost, SubmissionDone
 from smtpgate.core.history.search import Search
 from smtpgate.journal.live import LiveJournal

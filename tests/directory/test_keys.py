@@ -170,7 +170,7 @@ BAD_KEYS: Final[list[tuple[dict[str, Any], str]]] = [
     ({"key_id": "A" * 129}, "16 to 128 capital letters"),
     ({"key_id": "AKIAACME00000000000\0"}, "16 to 128 capital letters"),
     ({"networks": ("192.0.2.1/24",)}, "host bits set"),
-    ({"networks": ("nowhere",)}, "is no network such as"),
+    ({"networks": ("nowhere",)}, "is not a network such as"),
     ({"networks": ("::ffff:192.0.2.0/120",)}, "IPv4 inside IPv6"),
     ({"networks": tuple(f"192.0.2.{host}" for host in range(101))}, "at most 100 networks"),
 ]

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from smtpgate.config import DnsConfig
+from smtpgate.config.sections import DnsConfig
 from smtpgate.core.proof.dkim_record import compare, dkim_name
 from smtpgate.core.proof.nameserver import parse_nameserver
 from smtpgate.core.proof.observation import Absent, combined

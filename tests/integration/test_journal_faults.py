@@ -15,7 +15,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from sqlalchemy import text
 
 from smtpgate.clock import SystemClock
-from smtpgate.config import JournalConfig
+from smtpgate.config.sections import JournalConfig
 from smtpgate.core.events import SubmissionDone
 from smtpgate.core.history.record import submission_record
 from smtpgate.demo.sink import Sink

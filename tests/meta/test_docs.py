@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from typer.core import TyperCommand
 
 from smtpgate.cli.help import GUIDES, REFERENCES
-from smtpgate.config import GateConfig, LimitsConfig, ListenerConfig, UpstreamConfig
+from smtpgate.config.sections import GateConfig, LimitsConfig, ListenerConfig, UpstreamConfig
 from smtpgate.core.events import Stage, SubmissionOutcome
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
 from smtpgate.core.reason import REASONS

@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import text
 
 from smtpgate.clock import SystemClock
-from smtpgate.config import JournalConfig
+from smtpgate.config.sections import JournalConfig
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.events import Event, RetentionChanged, SubmissionDone
 from smtpgate.core.history.usage import Counts, Grain, UsageKey, usage_of

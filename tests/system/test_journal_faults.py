@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 from sqlalchemy import text
 
-from smtpgate.config import JournalConfig
+from smtpgate.config.sections import JournalConfig
 from smtpgate.core.events import JournalChanged, RecordsLost, RetentionChanged
 from smtpgate.core.history.search import Search
 from smtpgate.core.history.usage import Grain

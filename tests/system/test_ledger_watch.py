@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from smtpgate.config import MetricsConfig
+from smtpgate.config.sections import MetricsConfig
 from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.events import Event, LedgerChanged, LedgerClockChanged
 from smtpgate.core.limits import Charge, Reservation, Subject

@@ -11,7 +11,7 @@ import dns.rcode
 import pytest
 import uvloop
 
-from smtpgate.config import DnsConfig
+from smtpgate.config.sections import DnsConfig
 from smtpgate.core.proof.nameserver import Nameserver, parse_nameserver
 from smtpgate.dns.resolver import DnsResolver
 from smtpgate.ports import Resolver, ResolverError

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from smtpgate.config import ListenerConfig
+from smtpgate.config.sections import ListenerConfig
 from smtpgate.smtp.certificate import ServerTls
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)

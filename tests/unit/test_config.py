@@ -8,15 +8,8 @@ from typing import Final, get_args
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from smtpgate.config import (
-    Config,
-    ConfigError,
-    DirectoryConfig,
-    HttpConfig,
-    ListenerConfig,
-    UpstreamConfig,
-    load_config,
-)
+from smtpgate.config import Config, ConfigError, load_config
+from smtpgate.config.sections import DirectoryConfig, HttpConfig, ListenerConfig, UpstreamConfig
 from smtpgate.config.toml import Table
 from smtpgate.config.values import share_an_address
 from smtpgate.core.secret import Secret

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
-from smtpgate.config import LogConfig
+from smtpgate.config.sections import LogConfig
 from smtpgate.core.events import (
     DirectoryChanged,
     DkimAlarm,

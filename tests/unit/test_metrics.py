@@ -2,7 +2,7 @@ from typing import get_args
 
 import pytest
 
-from smtpgate.config import MetricsConfig
+from smtpgate.config.sections import MetricsConfig
 from smtpgate.core.events import (
     CommandRefused,
     DirectoryChanged,

@@ -39,7 +39,7 @@ def test_the_usual_port_is_left_out(text: str, shorter: str) -> None:
      "192.0.2.1:99999999", "192.0.2.1 :53", "192.0.2.1\n", "https://192.0.2.1/"],
 )  # fmt: skip
 def test_anything_else_is_no_name_server(text: str) -> None:
-    with pytest.raises(NameserverError, match="is no IP address of a name server"):
+    with pytest.raises(NameserverError, match="is not the address of a name server"):
         parse_nameserver(text)
 
 

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from smtpgate.config import ListenerConfig
+from smtpgate.config.sections import ListenerConfig
 from smtpgate.smtp.sockets import (
     Place,
     Places,

@@ -43,7 +43,7 @@ def parse_nameserver(text: str) -> Nameserver:
         server = Nameserver(ip_address(address), port)
     except ValueError:
         raise NameserverError(
-            f"{text!r} is no IP address of a name server, such as 192.0.2.1 or 192.0.2.1:53"
+            f"{text!r} is not the address of a name server, such as 192.0.2.1 or 192.0.2.1:53"
         ) from None
     if not 0 < port <= _MAX_PORT:
         raise NameserverError(f"{text!r} has a port that is not 1 to {_MAX_PORT}")

@@ -28,7 +28,7 @@ def parse_label(text: str) -> str:
     """The label in lower case: letters, digits, hyphens and underscores. Raises LabelError."""
     label = text.lower()
     if _LABEL.fullmatch(label) is None:
-        raise LabelError(f"{text!r} is no label such as {DEFAULT_LABEL!r}")
+        raise LabelError(f"{text!r} is not a label such as {DEFAULT_LABEL!r}")
     return label
 
 
