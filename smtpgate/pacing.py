@@ -246,7 +246,7 @@ class Pacer:
         )
 
     def _line_of(self, refusal: LimitExceededError) -> _Line:
-        """The line of that subject; it is kept once somebody waits in it."""
+        """The line of that subject; it is kept once a message waits in it."""
         return self._lines.get(refusal.charge.subject) or _Line(refusal)
 
 

@@ -1,4 +1,4 @@
-"""What the path of a message needs from the world: one Protocol each.
+"""The needs of the path of a message: one Protocol each.
 
 Adapters implement these, and the path needs nothing else of them. Every lookup is by key, so
 that a port over a database costs a query and one over memory costs none.
@@ -36,7 +36,7 @@ class JournalUnavailableError(Exception):
 
 
 class ResolverError(Exception):
-    """The DNS gave no answer that can be relied on; it says neither yes nor no."""
+    """The DNS gave no reliable answer, neither yes nor no."""
 
 
 class Clock(Protocol):
@@ -111,7 +111,7 @@ class Ledger(Protocol):
         """Write to the store what is still to be written, and close it."""
 
 
-# Done once the client of a message has left; nobody looks when it is ``None``.
+# Done once the client of a message has left; ``None`` where no client waits.
 ClientGone = asyncio.Future[None] | None
 
 

@@ -47,7 +47,7 @@ HANDSHAKE_PROBLEMS: Final[Mapping[HandshakeProblem, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class UsedIdentity:
-    """Which identity served a role, and how it was found."""
+    """The identity that served a role, and how it was found."""
 
     role: Role
     address: Mailbox
@@ -112,7 +112,7 @@ class SubmissionDone:
 
     @property
     def used_24h(self) -> int | None:
-        """What the account has used, or ``None`` before that was known."""
+        """The recipients that the account has used, or ``None`` before that was known."""
         return self.used[0] if self.used else None
 
 

@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def max_octets(self) -> int | None:
-        """The largest message that the server takes (RFC 1870 §4), if it said so."""
+        """The largest message that the server takes (RFC 1870 §4), if it announced one."""
         return self._session.max_octets
 
     async def become_ready(self, context: ssl.SSLContext | None, server_name: str) -> None:
@@ -114,7 +114,7 @@ class Connection(asyncio.Protocol):
             await self._start_tls(context, server_name)
             await self._next()
         if not self.is_ready:  # it closed in the moment in which it was ready
-            problem = "it hung up before the connection could be used"
+            problem = "it closed the connection before its first use"
             raise UpstreamUnavailableError(f"upstream {self._config.name}: {problem}")
 
     async def deliver(
@@ -172,7 +172,7 @@ class Connection(asyncio.Protocol):
         self._watch(self._config.command_timeout_s)
 
     def data_received(self, data: bytes) -> None:
-        """Hand the octets to the session, and do what it says."""
+        """Hand the octets to the session, and carry out its steps."""
         due = self._session.replies_due
         steps = self._session.receive(data)
         if 0 < self._session.replies_due < due:
@@ -182,11 +182,11 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """The server sends no more."""
-        self._carry_out(self._session.hung_up("it hung up"))
+        self._carry_out(self._session.hung_up("it closed the connection"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
-        reason = "it hung up" if exc is None else reason_of(exc)
+        reason = "it closed the connection" if exc is None else reason_of(exc)
         self._carry_out(self._session.hung_up(reason))
         if self._timer is not None:
             self._timer.cancel()
@@ -207,7 +207,7 @@ class Connection(asyncio.Protocol):
     # -- inside --------------------------------------------------------------------------------
 
     def _cut_short(self) -> Answered | InDoubt | None:
-        """Drop the connection; what is certain of the transaction that nobody waits for."""
+        """Drop the connection; what is certain of the transaction that was cut short."""
         self.abort()
         return self._result.delivery if isinstance(self._result, Done) else None
 

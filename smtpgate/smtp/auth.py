@@ -19,7 +19,7 @@ _SHOWN_OCTETS: Final = 64
 
 
 class Credentials(NamedTuple):
-    """What the client claims to be, its proof, and for whom it asks to act, if it says so."""
+    """The identity that a client claims, its proof, and the one that it wants to act as."""
 
     username: bytes
     password: bytes

@@ -40,8 +40,8 @@ class SessionOwner(Protocol):
 class Transaction:
     """A mail transaction: MAIL began it; RSET or the end of DATA ends it (RFC 5321 §3.3).
 
-    ``refused`` are the recipients that the upstream refused at an earlier try, and the client
-    asked for again.
+    ``refused`` are the recipients of this transaction that the upstream refused at an earlier
+    try.
     """
 
     key: AccessKey
@@ -57,7 +57,7 @@ class Transaction:
 
 @dataclass(slots=True)
 class Spent:
-    """What a client has used of its budgets since its last accepted message."""
+    """The use of a client's budgets since its last accepted message."""
 
     errors: int = 0
     junk_commands: int = 0
@@ -65,7 +65,10 @@ class Spent:
 
 
 class Dialogue(GateProtocol):
-    """One client's session: EHLO, TLS and AUTH state, and the transaction in progress."""
+    """One client's session: EHLO, TLS and AUTH state, and the transaction in progress.
+
+    Nothing that it keeps refers back to it: so its memory is free as soon as it ends.
+    """
 
     def __init__(self, door: Door, owner: SessionOwner, peer: Client, place: Place) -> None:
         super().__init__(

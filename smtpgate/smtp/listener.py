@@ -204,7 +204,7 @@ class Listener:
             session.drain()
 
     def cut_off(self) -> int:
-        """End the sessions whose message is not complete, and say how many there were."""
+        """End the sessions whose message is not complete; returns how many there were."""
         last_word = reply_of("shutting-down", hostname=self.door.hostname)
         unfinished = [one for one in self._sessions if not one.is_submitting]
         for session in unfinished:

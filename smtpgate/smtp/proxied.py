@@ -54,7 +54,7 @@ class _SocketReader:
 async def read_header(connection: socket.socket) -> tuple[str, int] | None:
     """The client's address and port by the header; ``None`` where the proxy names none.
 
-    A proxy that checks whether we live says ``LOCAL`` or ``UNKNOWN``. Raises ProxyError.
+    Health checks of a proxy have ``LOCAL`` or ``UNKNOWN``. Raises ProxyError.
     """
     header: ProxyData = await get_proxy(_SocketReader(connection))
     if not header.valid:

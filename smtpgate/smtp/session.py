@@ -127,7 +127,7 @@ def _extensions(session: Dialogue) -> list[str]:
 
 
 async def _on_starttls(session: Dialogue, argument: bytes) -> None:
-    """STARTTLS: everything said before is forgotten (RFC 3207 §4.2)."""
+    """STARTTLS: EHLO and what came before it is forgotten (RFC 3207 §4.2)."""
     tls = session.door.tls
     if argument:
         session.note_error(reply_of("syntax", syntax="STARTTLS"))

@@ -97,7 +97,7 @@ class Conversation:
         for answer in answers:
             for octets in self.split(answer):
                 self.carry_out(self.session.receive(octets))
-        self.carry_out(self.session.hung_up("it hung up"))
+        self.carry_out(self.session.hung_up("it closed the connection"))
 
     def carry_out(self, steps: list[Step]) -> None:
         self.steps += steps

@@ -143,7 +143,7 @@ async def sent_and_lost() -> None:
     async with opened() as (connection, _, delivery):
         connection.data_received(ENVELOPE_TAKEN)
         connection.connection_lost(None)
-        assert await delivery == InDoubt("upstream next: it hung up")
+        assert await delivery == InDoubt("upstream next: it closed the connection")
 
 
 async def own_time_for_each_reply() -> None:

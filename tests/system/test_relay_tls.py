@@ -158,7 +158,7 @@ async def test_what_is_said_in_clear_behind_starttls_is_not_believed(
         server.answers["STARTTLS"] = (
             "220 2.0.0 go ahead\r\n250-mx.example.net\r\n250 PIPELINING"
         )
-        with no_mail(server, "it talks without being asked"):
+        with no_mail(server, "it sent a reply to no command"):
             await deliver(upstream, TO_BOB, MESSAGE)
 
 

@@ -84,7 +84,7 @@ def flights(dialog: str) -> Iterator[tuple[str, list[str]]]:
 def server_says(session: UpstreamSession, lines: list[str]) -> list[Step]:
     match lines:
         case ["<hangs up>"]:
-            return session.hung_up("it hung up")
+            return session.hung_up("it closed the connection")
         case ["<is silent>"]:
             return session.timed_out("within 5 s")
     octets = b""
@@ -207,7 +207,7 @@ def test_what_an_idle_server_says_ends_the_connection_and_nothing_else() -> None
 
 def test_an_idle_server_may_hang_up() -> None:
     session = opened(terms_of({}))
-    assert session.hung_up("it hung up") == []
+    assert session.hung_up("it closed the connection") == []
     assert session.state is State.CLOSED
 
 
@@ -233,7 +233,7 @@ def test_goodbye_is_said_and_its_answer_not_read() -> None:
     session = opened(terms_of({}))
     assert session.quit() == [Send(b"QUIT\r\n")]
     assert session.receive(b"221 bye\r\n") == []
-    assert session.hung_up("it hung up") == []
+    assert session.hung_up("it closed the connection") == []
 
 
 def test_replies_due_count_down_as_they_come() -> None:

@@ -1,4 +1,4 @@
-"""From and Sender: who the message says it is from, read in exactly one way or refused.
+"""From and Sender: the authors that a message names, read in exactly one way or refused.
 
 This is a strict reader of RFC 5322 §3.4 mailbox lists, made for authorization: the standard
 library's reads ``alice@example.org)bob@example.com`` as alice. What is legal, or once was, but
@@ -135,7 +135,7 @@ def _parse_field(name: str, value: bytes, *, smtputf8: bool) -> tuple[Author, ..
 
 def parse_authors(value: bytes | str, *, smtputf8: bool) -> tuple[Author, ...]:
     """Read a mailbox list that is unfolded already. Raises AuthorError."""
-    # Most messages are from somebody who has just sent another.
+    # Most messages are from an author that has just sent another.
     parse = _parse_again if len(value) <= _MAX_CACHED else _parse
     return parse(value, smtputf8=smtputf8)
 
@@ -309,7 +309,7 @@ def _has_brackets(tokens: list[_Token]) -> bool:
 
 
 def _in_comment(comment: str, mailbox: Mailbox) -> str | None:
-    """What a comment shows. RFC 2047 §5 (2) has encoded words in it."""
+    """The text of a comment. RFC 2047 §5 (2) allows encoded words in it."""
     return _shown(comment[1:-1].split(), mailbox)
 
 

@@ -2,7 +2,7 @@
 
 Policies compare what a mail program shows. So an encoded word is decoded wherever programs
 decode it, which is more places than RFC 2047 §5 allows, and where some would and some would
-not the name is refused. It is also refused when it holds what nobody sees.
+not the name is refused. It is also refused when it has invisible characters.
 
 Many mail programs show the name and not the address, and some read the name again as if it were
 a mailbox. So a name with an angle bracket is refused, and one that shows another address than
@@ -34,15 +34,15 @@ _JOINERS: Final = frozenset("\u200c\u200d")
 # A dot of Asian scripts that names of domains are written with (RFC 3490 §3.1); NFKC makes the
 # full-width one, and the full-width at sign, their ASCII counterparts.
 _DOTS: Final = str.maketrans("\u3002", ".")
-# What takes next to no room between characters: the joiners and the narrow spaces.
+# Characters of next to no width: the joiners and the narrow spaces.
 _NARROW: Final = str.maketrans("", "", "\u200c\u200d\u2006\u2008\u2009\u200a\u202f\u205f")
-# What ends a word that might be an address.
+# Characters that end a word that might be an address.
 _AT_SIGNS: Final = frozenset("@\ufe6b\uff20")
 _BETWEEN: Final = re.compile(r"[\s()<>\[\]:;,\"\\]+")
 _LITERAL: Final = re.compile(
     r"@(\[(?:IPv6:[0-9A-F:.]{2,45}|[0-9]{1,3}(?:\.[0-9]{1,3}){3})\])", re.IGNORECASE
 )
-# What a program that reads the name again takes out beside an at sign: quotes, comments.
+# A program that reads the name again takes these out beside an at sign: quotes, comments.
 _COMMENT: Final = re.compile(r"\([^()]*\)")
 _MARKED_AT: Final = re.compile(r'["\\\[\]]*@["\\\[\]@]*')
 _SPACED_AT: Final = re.compile(r'[\s"\\\[\]]*@[\s"\\\[\]@]*')
@@ -236,7 +236,7 @@ def _codec(charset: str) -> str:
 
 
 def _octets(encoding: str, text: str) -> bytes:
-    """What an encoded word stands for (RFC 2047 §4)."""
+    """The text of an encoded word (RFC 2047 §4)."""
     octets = text.encode("ascii")
     if encoding in "Qq":
         octets = octets.replace(b"_", b" ")

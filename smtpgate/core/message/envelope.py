@@ -11,14 +11,14 @@ from smtpgate.core.address import Mailbox, ReversePath
 
 # RFC 6177 §2: a site has at least so much, and each of its hosts can use all of it.
 _IPV6_PREFIX: Final = 64
-# What policies call the request of the SMTP door.
+# The action of the SMTP door, as policies name it.
 SEND_RAW_EMAIL: Final = "ses:SendRawEmail"
 Notify = Literal["NEVER", "SUCCESS", "FAILURE", "DELAY"]
 
 
 @dataclass(frozen=True, slots=True)
 class SmtpFacts:
-    """What only the SMTP door knows of a client.
+    """The facts of a client that only the SMTP door knows.
 
     ``helo`` is the name that the client gave, ``mechanism`` the one of AUTH by which it logged
     in, and ``proxy`` the address of the proxy that named the client.
@@ -54,7 +54,7 @@ class Client:
 
 
 def network_of_client(address: str) -> str:
-    """What counts as one client: an IPv4 address, or the network that an IPv6 host may use."""
+    """The address that counts as one client: of an IPv6 host it is its network."""
     if ":" not in address:
         return address
     try:
@@ -117,9 +117,9 @@ class Envelope:
 class Submission:
     """A whole message with its envelope, by an authenticated principal, not yet decided on.
 
-    ``action`` is what policies call the request of this door. ``message`` is not dot-stuffed;
-    ``message.bare_lf`` says whether the door has made its line ends whole. ``key_limits`` are
-    the access key's own.
+    ``action`` is the name of the request in policies. ``message`` is not dot-stuffed; the door
+    has made its line ends whole if ``message.bare_lf`` is "normalize". ``key_limits`` are the
+    access key's own.
     """
 
     message_id: str

@@ -1,12 +1,12 @@
-"""The header block as octets: cut, looked into, and joined again, never printed anew.
+"""The header block as octets: cut, read, and joined again, never printed anew.
 
 A changed octet breaks signatures, the author's and ours. So a field is its name and its raw
 octets, and everything that is not taken out leaves as it came.
 
-What is read in two ways elsewhere is refused here: line ends other than CRLF, a line that is
-no field, a control character, a field twice that may stand once, and a field name with other
-characters than software gives to fields: some programs skip the rest, and read ``>From`` as
-From. White space before the colon is removed, because some programs do not find a field that
+Anything that other software may read in two ways is refused: line ends other than CRLF, a line
+that is no field, a control character, a field twice that may stand once, and a field name with
+other characters than software gives to fields: some programs skip the rest, and read ``>From``
+as From. White space before the colon is removed, because some programs do not find a field that
 has it. 8-bit octets pass in fields that decide nothing (From and Sender are read more strictly
 where they are read): many clients write a raw 8-bit Subject, and no program takes it for
 anything but text.
@@ -78,7 +78,7 @@ class Field:
 
     @property
     def value(self) -> bytes:
-        """What follows the colon, unfolded (RFC 5322 §2.2.3), without outer white space."""
+        """The text behind the colon, unfolded (RFC 5322 §2.2.3), without outer white space."""
         return self.raw.partition(b":")[2].replace(b"\r\n", b"").strip(b" \t")
 
 
@@ -120,7 +120,7 @@ class Message:
 
 
 def line_end_problem(octets: bytes) -> str | None:
-    """What is wrong with the line ends: a NUL, a bare CR or a bare LF (RFC 5321 §2.3.8)."""
+    """The problem of the line ends, if any: a NUL, a bare CR or LF (RFC 5321 §2.3.8)."""
     if b"\0" in octets:
         return "the message holds a NUL octet"
     place, end = 0, len(octets)
@@ -154,7 +154,7 @@ def normalize_line_ends(octets: bytes) -> bytes:
 
 
 def first_long_line(octets: bytes, start: int = 0) -> int | None:
-    """Where the first line begins that is longer than ``MAX_LINE_OCTETS``; ends are CRLF.
+    """The offset of the first line that is longer than ``MAX_LINE_OCTETS``; ends are CRLF.
 
     It goes from one line end to the last one that a line of full length could reach, so it
     looks at no more than two places for each thousand octets, however many lines there are.
@@ -219,7 +219,7 @@ def _fields(head: bytes, max_fields: int) -> tuple[Field, ...]:
 
 
 def _control_problem(head: bytes) -> str:
-    """What to say of a block with controls other than tab and CRLF: which, and in what line."""
+    """The problem of a block with a control other than tab and CRLF: which, in which line."""
     if not _has_clean_line_ends(head):
         return "the header block holds a bare CR or a bare LF"
     match = _CONTROL.search(head)
@@ -230,7 +230,7 @@ def _control_problem(head: bytes) -> str:
 
 
 def _line_problem(piece: bytes, before: list[bytes]) -> str:
-    """What to say of a piece that is no field: which line it is, and how it begins."""
+    """The problem of a piece that is no field: its line, and how it begins."""
     number = 1 + sum(1 + other.count(b"\r\n") for other in before)
     line = piece.partition(b"\r\n")[0]
     shown = line[:_SHOWN_OCTETS].decode("ascii", "backslashreplace")
@@ -244,7 +244,7 @@ def duplicate_field(block: HeaderBlock) -> bytes | None:
 
     The list is that of RFC 5322 §3.6 and MIME's, and not all of SES's
     (https://docs.aws.amazon.com/ses/latest/dg/header-fields.html): a second Comments or
-    DKIM-Signature is allowed by their RFCs, and misleads nobody.
+    DKIM-Signature is allowed by their RFCs, and misleads no reader.
     """
     seen: set[bytes] = set()
     for field in block.fields:

@@ -1,4 +1,4 @@
-"""The sending intent: what the X-SES-* fields say, read and taken out of the header block.
+"""The sending intent: the X-SES-* fields, read and taken out of the header block.
 
 https://docs.aws.amazon.com/ses/latest/dg/sending-authorization-delegate-sender-tasks-email.html
 """
@@ -28,7 +28,7 @@ class IntentError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SendingIntent:
-    """Which identity the sender names for which role; ``None`` where it names none."""
+    """The identity that the sender names for each role; ``None`` where it names none."""
 
     source_arn: IdentityArn | None = None
     from_arn: IdentityArn | None = None

@@ -1,4 +1,4 @@
-"""Reading a message: from octets to the fields that decide, or a refusal that says why."""
+"""Reading a message: from octets to the fields that decide, or a refusal with its reason."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -34,7 +34,7 @@ _FEW_LABELS: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class ReadMessage:
-    """A message cut in two, without its X-SES fields, with what they, From and Sender said.
+    """A message cut in two: the header block without X-SES fields, and what was read from it.
 
     ``resent`` has the mailboxes of Resent-From and Resent-Sender.
 
@@ -53,7 +53,7 @@ class ReadMessage:
 
     @property
     def shown(self) -> tuple[Author, ...]:
-        """Everybody that the message says it is from."""
+        """All mailboxes that the message names as its author or sender."""
         sender = () if self.sender is None else (self.sender,)
         return (*self.authors, *sender, *self.resent)
 

@@ -1,4 +1,4 @@
-"""Who sent a message again: the mailboxes of Resent-From and Resent-Sender (RFC 5322 §3.6.6).
+"""Resent messages: the mailboxes of Resent-From and Resent-Sender (RFC 5322 §3.6.6).
 
 Each time that a message is sent on, a block of these fields is added, so they may stand more
 than once. Mail programs show them, and DKIM signs them: so all of them are authorized.

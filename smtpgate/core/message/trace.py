@@ -1,4 +1,4 @@
-"""What the gate adds to a message and takes from it: trace fields, Date, Message-ID, Bcc."""
+"""The fields that the gate adds and removes: trace fields, Date, Message-ID, Bcc."""
 
 import re
 from datetime import datetime
@@ -20,7 +20,7 @@ _MONTHS: Final = (
 
 
 def _date(now: datetime) -> str:
-    """RFC 5322 §3.3, whatever the locale."""
+    """The date as in RFC 5322 §3.3, in every locale."""
     zone = now.strftime("%z") or "+0000"
     day, month = _DAYS[now.weekday()], _MONTHS[now.month - 1]
     return f"{day}, {now.day:02} {month} {now.year:04} {now:%H:%M:%S} {zone}"

@@ -1,12 +1,12 @@
 """The ends that a transaction with the upstream can come to.
 
-Whoever delivers a message gets one of them, and a ``match`` that forgets one is a type error::
+The caller gets one of them, and a ``match`` that forgets one is a type error::
 
     Delivery = Answered    the upstream gave its verdict: it took the message, or refused it
              | InDoubt     the final dot was sent and no answer came (RFC 1047)
              | NotSent     nothing was accepted, so the message can be tried again
 
-On the way there, a :class:`NotSentError` carries a NotSent out of whatever was going on::
+Inside the relay, a :class:`NotSentError` carries a NotSent to the end of the delivery::
 
     NotSentError
     ├── LacksExtensionError           the server cannot take such a message

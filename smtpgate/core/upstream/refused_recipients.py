@@ -30,7 +30,7 @@ class _Refused:
 
 
 class RefusedRecipients:
-    """What the upstream answered for recipients, by account and reverse-path; bounded.
+    """The upstream's refusals of recipients, by account and reverse-path; bounded.
 
     ``keep_s`` is how long an answer is kept for a client that does not come back. When a place
     is needed the oldest answer of the same account goes first.

@@ -120,7 +120,7 @@ def as_reply(answer: Answer) -> Reply:
 
 
 def extensions_of(lines: Sequence[str]) -> dict[str, str]:
-    """What an EHLO reply offers: keywords in upper case, with their parameters."""
+    """The extensions of an EHLO reply: keywords in upper case, with their parameters."""
     offered = {}
     for line in lines[1:]:  # the first line greets
         found = _EHLO_LINE.fullmatch(line.rstrip())

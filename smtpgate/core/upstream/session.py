@@ -192,7 +192,7 @@ class UpstreamSession:
 
     def _refuse_surplus(self) -> None:
         if not self._due and self._reader.has_rest and self.state is not State.CLOSED:
-            raise UpstreamProtocolError(self._named("it talks without being asked"))
+            raise UpstreamProtocolError(self._named("it sent a reply to no command"))
 
     def _answered(self, due: Due, answer: Answer) -> None:
         if answer.code == 421:  # RFC 5321 §3.8: it may come at any time, and ends everything
@@ -340,7 +340,7 @@ class UpstreamSession:
 
     def _data_wanted(self, _: Answer) -> None:
         if self._refused() is not None:
-            raise UpstreamProtocolError(self._named("it wants a message for nobody"))
+            raise UpstreamProtocolError(self._named("it accepted DATA without a recipient"))
         self._due.append(Due.MESSAGE)
         octets = sum(map(len, self._message))
         self._steps.append(SendMessage(wire_pieces(self._message), octets))
@@ -355,7 +355,9 @@ class UpstreamSession:
             self._finish()
         else:
             # A refusal before its end spares the rest of a message, and costs the connection.
-            raise UpstreamProtocolError(self._named(f"it answered half a message: {reply}"))
+            raise UpstreamProtocolError(
+                self._named(f"it answered before the end of the message: {reply}")
+            )
 
     def _conclude(self) -> bool:
         """Report the outcome, if there is one by now."""

@@ -1,4 +1,4 @@
-"""What a session and the owner of its socket exchange: terms, states and steps."""
+"""The words between a session and the owner of its socket: terms, states and steps."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Terms:
 
 
 class State(Enum):
-    """Where a connection is."""
+    """The states of a connection."""
 
     OPENING = "opening"
     HANDSHAKE = "the TLS handshake"
@@ -44,7 +44,7 @@ class State(Enum):
 
 
 class Due(Enum):
-    """What a coming reply answers; the value is its name in messages."""
+    """The command that a coming reply answers; the value is its name in messages."""
 
     GREETING = "the connection"
     EHLO = "EHLO"

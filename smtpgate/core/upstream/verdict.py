@@ -16,9 +16,9 @@ _LASTING: Final = "no-signing-key"
 
 
 def is_gates_own(refusal: Reject) -> bool:
-    """Whether the gate itself refuses the message for good, whatever the upstream thinks.
+    """Whether the gate itself, not the upstream, refuses the message permanently.
 
-    Or as good as for good: there is no key to sign it with.
+    A missing signing key counts as permanent too.
     """
     if refusal.reason == _LASTING:
         return True
