@@ -20,8 +20,8 @@ Notify = Literal["NEVER", "SUCCESS", "FAILURE", "DELAY"]
 class SmtpFacts:
     """The facts of a client that only the SMTP door knows.
 
-    ``helo`` is the name that the client gave, ``mechanism`` the one of AUTH by which it logged
-    in, and ``proxy`` the address of the proxy that named the client.
+    ``helo`` is the name that the client gave, ``mechanism`` that of its last AUTH, and
+    ``proxy`` the address of the proxy that named the client.
     """
 
     helo: str = ""
