@@ -137,8 +137,7 @@ class Dialogue(GateProtocol):
         return self.is_tls or self.door.config.allow_plaintext_auth
 
     def _described(self) -> Client:
-        cipher = self._wire.get_extra_info("cipher")
-        key, peer = self.key, self._peer
+        cipher, key, peer = self.cipher, self.key, self._peer
         return Client(
             address=peer.address,
             port=peer.port,

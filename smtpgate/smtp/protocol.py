@@ -171,6 +171,12 @@ class GateProtocol(asyncio.Protocol, ABC):
         return self._wire.get_extra_info("ssl_object") is not None
 
     @property
+    def cipher(self) -> tuple[str, str, int] | None:
+        """The cipher with its TLS version and its bits; ``None`` without TLS."""
+        cipher: tuple[str, str, int] | None = self._wire.get_extra_info("cipher")
+        return cipher
+
+    @property
     def client_gone(self) -> asyncio.Future[None]:
         """Done once the client has left: its connection is lost, or it ended its input without
         another command, so that it does not wait for a reply (RFC 5321 §4.1.1.10).
