@@ -33,9 +33,21 @@ class CodeNotSentError(Exception):
     """A code that was not mailed; the text says why, and nothing has changed."""
 
 
+class CodeRefusedError(Exception):
+    """An attempt to prove an address with a code that failed; the text says what to do.
+
+    ``needs_another`` means that no further attempt can succeed without another code.
+    """
+
+    def __init__(self, text: str, *, needs_another: bool) -> None:
+        super().__init__(text)
+        self.needs_another = needs_another
+
+
 # Every error that a use case may raise on purpose; anything else is a bug.
 ADMIN_ERRORS: Final = (
     CodeNotSentError,
+    CodeRefusedError,
     DirectoryError,
     DirectoryUnavailableError,
     MasterKeyError,

@@ -1,4 +1,4 @@
-"""A code mailed to an address, and entered by whoever reads the mail there."""
+"""A code mailed to an address, which proves that its reader may send with the address."""
 
 import os
 from dataclasses import dataclass, replace
@@ -42,7 +42,7 @@ through this gateway. You may tell postmaster@{hostname} about it.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeMailer:
-    """Sends codes, in the name of the gate."""
+    """Mails codes in the name of the gate."""
 
     registry: RegisteredIdentities
     upstream: Upstream
@@ -52,10 +52,9 @@ class CodeMailer:
     async def send(
         self, account_id: str, name: str, *, account_name: str, asked_by: str
     ) -> Registered:
-        """Mail a new code to an address, which makes those before it worthless.
+        """Mail a new code to an address, which makes earlier codes worthless.
 
-        A verified address gets none and stays as it is. Raises CodeNotSentError or
-        OvertakenError.
+        A verified address gets no code. Raises CodeNotSentError or OvertakenError.
         """
         code = new_code(os.urandom(_CODE_OCTETS))
         without: Registered | None = None
@@ -76,7 +75,7 @@ class CodeMailer:
         held = await change_registered(self.registry, account_id, name, keep)
         if held.verification.is_verified:
             return held
-        told = _TEXT.format(
+        text = _TEXT.format(
             address=name,
             hostname=self.hostname,
             asked_by=_one_line(asked_by),
@@ -86,7 +85,7 @@ class CodeMailer:
             until=self.now + VALID,
         )
         try:
-            await self._deliver(name, told)
+            await self._deliver(name, text)
         except CodeNotSentError:
             if without is not None:
                 await self.registry.save([(held, without)])
@@ -94,7 +93,7 @@ class CodeMailer:
         return held
 
     async def _deliver(self, address: str, text: str) -> None:
-        """Carry out the mail. Raises CodeNotSentError."""
+        """Deliver the mail. Raises CodeNotSentError."""
         recipient = parse_mailbox(address)
         envelope = Envelope.of(ReversePath(None), (recipient,), smtputf8=not recipient.is_ascii)
         message = self._message(recipient, text)
@@ -106,12 +105,11 @@ class CodeMailer:
                 raise CodeNotSentError(f"the upstream refused the mail: {reply}")
             case InDoubt(problem):
                 raise CodeNotSentError(
-                    "nobody knows whether the mail went out; if it did, its code is void: "
-                    f"{problem}"
+                    f"the upstream did not confirm the mail, whose code is void now: {problem}"
                 )
             case NotSent(reason, problem):
                 raise CodeNotSentError(
-                    f"the mail did not go out: {problem or REASONS[reason].meaning}"
+                    f"the mail was not sent: {problem or REASONS[reason].meaning}"
                 )
             case _:
                 assert_never(delivery)
@@ -133,12 +131,12 @@ def _one_line(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-async def confirm(
+async def confirm_code(
     registry: RegisteredIdentities, account_id: str, name: str, typed: Secret, now: datetime
-) -> Attempt | None:
-    """What an attempt with a code came to; ``None`` when no code is waited for.
+) -> tuple[Attempt | None, Registered]:
+    """The outcome of an attempt with a code, or ``None`` if no code is expected.
 
-    An attempt is written down before it is answered. Raises OvertakenError.
+    An attempt is saved before its outcome is returned. Raises OvertakenError.
     """
     outcome: Attempt | None = None
 
@@ -153,5 +151,5 @@ async def confirm(
         verification = confirmed_by_mail(before.verification, now)
         return replace(before, verification=verification, code=None)
 
-    await change_registered(registry, account_id, name, decide)
-    return outcome
+    after = await change_registered(registry, account_id, name, decide)
+    return outcome, after

@@ -1,8 +1,9 @@
 """How use cases are given what they are about: a user, an owner of access keys, an identity."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
-from smtpgate.core.arn import IdentityArn
+from smtpgate.core.arn import ArnError, IdentityArn, identity_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,23 @@ class AccessKeyRef:
 
 @dataclass(frozen=True, slots=True)
 class IdentityRef:
-    """An identity of an account; ``arn`` is set if the identity was named by its ARN."""
+    """An identity of an account; ``arn`` is set if the identity was named by its ARN.
+
+    The name is brought to its one spelling if it is a domain or an address.
+    """
 
     account_id: str
     name: str
     arn: IdentityArn | None = None
+
+    def __post_init__(self) -> None:
+        with suppress(ArnError):
+            object.__setattr__(self, "name", identity_name(self.name))
+
+    @property
+    def is_domain(self) -> bool:
+        """Whether it is a domain, and not a single address."""
+        return "@" not in self.name
 
     def __str__(self) -> str:
         return f"{self.account_id}/{self.name}"

@@ -54,11 +54,11 @@ RIGHTS: Final[Mapping[str, Right]] = {
     # A user's access keys. A user that may create keys of others may act as they do; nobody but
     # the root itself may act as the root.
     "CreateAccessKey": _with("iam:CreateAccessKey"),
-    "ListAccessKeys": _with("iam:ListAccessKeys"),
+    "ReadAccessKey": _with("iam:ListAccessKeys", "iam:GetAccessKeyLastUsed"),
     "UpdateAccessKey": _with("iam:UpdateAccessKey"),
     "DeleteAccessKey": _with("iam:DeleteAccessKey"),
     "CreateRootAccessKey": _ROOT,
-    "ListRootAccessKeys": _ROOT,
+    "ReadRootAccessKey": _ROOT,
     "UpdateRootAccessKey": _ROOT,
     "DeleteRootAccessKey": _ROOT,
     # A user's policies.

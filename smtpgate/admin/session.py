@@ -65,30 +65,57 @@ class Session:
         """A change that the audit log ascribes to this session's actor."""
         return self.store.changing(self.actor)
 
-    def registry(self, action: str) -> DirectoryIdentities:
+    def registered_identities(self, action: str) -> DirectoryIdentities:
         """The proofs and DKIM keys of identities; the audit log names changes by ``action``."""
         return DirectoryIdentities(self.store, self.actor, action)
 
     # -- rights --------------------------------------------------------------------------------
 
-    def must_be_allowed(self, operation: str, resource: str) -> None:
-        """Check that the caller may do an operation of the table of rights to a resource.
+    def owns(self, account_id: str) -> bool:
+        """Whether the things of an account are the caller's: an operator's all are."""
+        return isinstance(self.caller, Operator) or self.caller.account.id == account_id
 
-        The resource is an ARN, whose account decides first. Ask before the resource is looked
-        up, so that a caller of another account cannot learn whether it exists. Raises
-        NotAuthorizedError.
+    def is_allowed(self, operation: str, resource: str) -> bool:
+        """Whether the caller may do an operation of the table of rights to a resource.
+
+        The resource is an ARN, whose account decides first.
         """
         right, caller = RIGHTS[operation], self.caller
         if isinstance(caller, Operator):
-            return
-        action = right.actions[0] if right.actions else f"smtpgate:{operation}"
-        is_allowed = (
-            resource.split(":", 5)[4] == caller.account.id
-            and right.least != "operator"
-            and (caller.is_root or self._has_right(caller, right.actions, resource))
+            return True
+        if right.least == "operator" or not self.owns(_account_of(resource)):
+            return False
+        return caller.is_root or self._has_right(caller, right.actions, resource)
+
+    def must_be_allowed(self, operation: str, resource: str) -> None:
+        """Check that the caller may do an operation to a resource.
+
+        Ask before the resource is looked up, so that a caller of another account cannot learn
+        whether it exists. Raises NotAuthorizedError.
+        """
+        if not self.is_allowed(operation, resource):
+            raise self._refusal(operation, resource)
+
+    def must_own(self, operation: str, resource: str) -> None:
+        """Check only the account of the resource. Raises NotAuthorizedError."""
+        if not self.owns(_account_of(resource)):
+            raise self._refusal(operation, resource)
+
+    def must_be_allowed_somewhere(self, operation: str) -> None:
+        """Check the caller's right to an operation on any user of the own account.
+
+        For a thing that is named without its account, and was not found in the caller's. Raises
+        NotAuthorizedError.
+        """
+        if not isinstance(self.caller, Operator):
+            self.must_be_allowed(operation, self.user_arn(self.caller.account.id, "*"))
+
+    def _refusal(self, operation: str, resource: str) -> NotAuthorizedError:
+        actions = RIGHTS[operation].actions
+        arn = "" if isinstance(self.caller, Operator) else self.caller.arn
+        return NotAuthorizedError(
+            arn, actions[0] if actions else f"smtpgate:{operation}", resource
         )
-        if not is_allowed:
-            raise NotAuthorizedError(caller.arn, action, resource)
 
     def _has_right(self, user: Principal, actions: tuple[str, ...], resource: str) -> bool:
         """Whether the user's policies allow one of the actions, and deny none."""
@@ -148,6 +175,10 @@ class Session:
                 f"{arn} is not of this gate's region {self.region} and partition "
                 f"{self.partition}"
             )
+
+
+def _account_of(arn: str) -> str:
+    return arn.split(":", 5)[4]
 
 
 def operator_session(

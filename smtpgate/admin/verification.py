@@ -1,48 +1,110 @@
-"""An identity verified when somebody asks for it: by the DNS now, or by somebody's word."""
+"""The proof of an identity on request: by the DNS, a mailed code, or an operator's word."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 from smtpgate.admin.dns_checks import after_dns_checks
+from smtpgate.admin.errors import CodeRefusedError, RefusedChangeError
+from smtpgate.admin.identities import IdentityDetails, read_details
+from smtpgate.admin.mail_codes import CodeMailer, confirm_code
+from smtpgate.admin.refs import IdentityRef
 from smtpgate.admin.retry import change_registered
+from smtpgate.admin.session import Session
+from smtpgate.core.proof.mail_code import MAX_ATTEMPTS
 from smtpgate.core.proof.registered import Registered
 from smtpgate.core.proof.verification import Verification, begin, vouched
-from smtpgate.ports import RegisteredIdentities, Resolver
+from smtpgate.core.secret import Secret
+from smtpgate.directory.accounts import account
+from smtpgate.ports import Resolver, Upstream
+
+# What each outcome of an attempt means to the person who made it.
+_REFUSED: Final = {
+    None: "no code is expected for this address; request one",
+    "wrong": "that is not the code; {left} more attempts",
+    "expired": "the code has expired; request another",
+    "too-many-attempts": "there were too many wrong codes; request another",
+}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verifier:
-    """Verifies at a moment; ``jitter`` is as in next_check_at."""
+async def check_domain(
+    session: Session, ref: IdentityRef, resolver: Resolver
+) -> IdentityDetails:
+    """Ask the DNS for a domain's record now, and begin to ask again and again if needed.
 
-    registry: RegisteredIdentities
-    now: datetime
-    jitter: float
+    A domain that is verified without the DNS stays as it is. Raises OvertakenError.
+    """
+    session.must_be_allowed("VerifyDomainIdentity", session.identity_arn(ref))
+    if not ref.is_domain:
+        raise RefusedChangeError(f"identity {ref} is an address, which a mailed code proves")
+    now, label = session.now(), session.config.directory.verification_label
 
-    async def ask_dns(
-        self, account_id: str, name: str, resolver: Resolver, label: str
-    ) -> Registered:
-        """Begin to ask the DNS about a domain, or go on with it, and ask now.
+    async def decide(before: Registered) -> Registered:
+        due = replace(before, verification=_due_now(before.verification, now))
+        return await after_dns_checks(due, resolver, label, now, session.chance())
 
-        A domain that is verified without the DNS stays as it is. Raises OvertakenError.
-        """
-
-        async def decide(before: Registered) -> Registered:
-            verification = _due_now(before.verification, self.now)
-            asked = replace(before, verification=verification)
-            return await after_dns_checks(asked, resolver, label, self.now, self.jitter)
-
-        return await change_registered(self.registry, account_id, name, decide)
-
-    async def vouch(self, account_id: str, name: str) -> Registered:
-        """Take somebody's word for the identity. Raises OvertakenError."""
-
-        async def decide(before: Registered) -> Registered:
-            return replace(before, verification=vouched(self.now), code=None)
-
-        return await change_registered(self.registry, account_id, name, decide)
+    await change_registered(
+        session.registered_identities("verify"), ref.account_id, ref.name, decide
+    )
+    return await read_details(session, ref)
 
 
-def _due_now(held: Verification, now: datetime) -> Verification:
+def _due_now(verification: Verification, now: datetime) -> Verification:
     """The verification with its question due; the first may have been put off a little."""
-    begun = begin(held, now)
+    begun = begin(verification, now)
     return begun if begun.next_check_at is None else replace(begun, next_check_at=now)
+
+
+async def vouch(session: Session, ref: IdentityRef) -> IdentityDetails:
+    """Mark an identity as verified without a proof. Raises OvertakenError."""
+    session.must_be_allowed("VouchForIdentity", session.identity_arn(ref))
+
+    async def decide(before: Registered) -> Registered:
+        return replace(before, verification=vouched(session.now()), code=None)
+
+    await change_registered(
+        session.registered_identities("vouch"), ref.account_id, ref.name, decide
+    )
+    return await read_details(session, ref)
+
+
+async def send_code(session: Session, ref: IdentityRef, upstream: Upstream) -> IdentityDetails:
+    """Mail a code to an address that is not verified; it makes earlier codes worthless.
+
+    Raises CodeNotSentError or OvertakenError.
+    """
+    session.must_be_allowed("VerifyAddressIdentity", session.identity_arn(ref))
+    if ref.is_domain:
+        raise RefusedChangeError(f"identity {ref} is a domain, which a DNS record proves")
+    async with session.store.reading() as connection:
+        owner = await account(connection, ref.account_id)
+    mailer = CodeMailer(
+        registry=session.registered_identities("send-code"),
+        upstream=upstream,
+        hostname=session.config.hostname,
+        now=session.now(),
+    )
+    await mailer.send(
+        ref.account_id,
+        ref.name,
+        account_name=owner.name,
+        asked_by=f"{session.actor.name} ({session.actor.origin})",
+    )
+    return await read_details(session, ref)
+
+
+async def confirm(session: Session, ref: IdentityRef, code: Secret) -> IdentityDetails:
+    """Prove an address with the code that was mailed to it.
+
+    Raises CodeRefusedError or OvertakenError.
+    """
+    session.must_be_allowed("VerifyAddressIdentity", session.identity_arn(ref))
+    registry = session.registered_identities("confirm")
+    outcome, identity = await confirm_code(
+        registry, ref.account_id, ref.name, code, session.now()
+    )
+    if outcome != "right" and not identity.verification.is_verified:
+        wrong_attempts = identity.code.wrong_attempts if identity.code else 0
+        text = _REFUSED[outcome].format(left=MAX_ATTEMPTS - wrong_attempts)
+        raise CodeRefusedError(text, needs_another=outcome != "wrong")
+    return await read_details(session, ref)

@@ -1,21 +1,21 @@
 """``smtpgate account``: the tenants of the gate, each with its sending limits."""
 
-import secrets
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
-from smtpgate.admin.session import Session
+from smtpgate.admin import accounts
+from smtpgate.admin.accounts import AccountDetails, AccountSettings
 from smtpgate.cli.arguments import AccountArgument
 from smtpgate.cli.limits import (
     QuotaOption,
     RateOption,
-    limit_columns,
+    quota_number,
+    rate_number,
     shown_limit,
 )
-from smtpgate.cli.listing import View, pages_of, print_card, print_json, print_pages
+from smtpgate.cli.listing import View, print_card, print_json, print_pages
 from smtpgate.cli.session import run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
@@ -31,24 +31,14 @@ from smtpgate.cli.terminal import (
     parsed_by,
 )
 from smtpgate.core.naming import account_id as checked_account_id
-from smtpgate.directory.accounts import (
-    AccountRow,
-    account,
-    account_page,
-    belongings,
-    create_account,
-    delete_account,
-    update_account,
-)
 
 account_app: Final = typer.Typer(
-    name="account", help="Accounts: who may send how much.", no_args_is_help=True
+    name="account", help="Accounts: tenants with their sending limits.", no_args_is_help=True
 )
-_NUMBERS: Final = 10**12
 _LIMITS: Final = ("max_24h_send", "max_send_rate_per_s")
 
 _Name: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="TEXT", help="What people call it.", show_default=False)
+    str | None, typer.Option(metavar="TEXT", help="Its name for people.", show_default=False)
 ]
 _Organization: TypeAlias = Annotated[
     str | None,
@@ -63,48 +53,48 @@ class Status(StrEnum):
     PAUSED = "paused"
 
 
-def _status(row: AccountRow) -> str:
-    return "active" if row.paused_reason is None else "paused"
-
-
-def _fields(row: AccountRow) -> dict[str, object]:
+def _fields(account: AccountDetails) -> dict[str, object]:
     """An account as programs see it; a limit of null is the configuration's, -1 is none."""
     return {
-        "id": row.id,
-        "name": row.name,
-        "status": _status(row),
-        "paused_reason": row.paused_reason,
-        "organization": row.organization_id,
-        "max_24h_send": row.max_24h_send,
-        "max_send_rate_per_s": row.max_send_rate_per_s,
-        "created_at": row.created_at,
+        "id": account.id,
+        "name": account.name,
+        "status": account.status,
+        "paused_reason": account.paused_reason,
+        "organization": account.organization_id,
+        "max_24h_send": account.max_24h_send,
+        "max_send_rate_per_s": account.max_send_rate_per_s,
+        "created_at": account.created_at,
     }
 
 
-_VIEW: Final[View[AccountRow]] = View(
+_VIEW: Final[View[AccountDetails]] = View(
     columns={
-        "account": lambda row: row.id,
-        "name": lambda row: row.name,
-        "status": _status,
-        "24 h": lambda row: shown_limit(row.max_24h_send),
-        "a second": lambda row: shown_limit(row.max_send_rate_per_s),
-        "created": lambda row: row.created_at,
+        "account": lambda account: account.id,
+        "name": lambda account: account.name,
+        "status": lambda account: account.status,
+        "24 h": lambda account: shown_limit(account.max_24h_send),
+        "a second": lambda account: shown_limit(account.max_send_rate_per_s),
+        "created": lambda account: account.created_at,
     },
     fields=_fields,
     nothing="no accounts",
 )
 
 
-def _changes(
+def _settings(
     name: str | None, organization: str | None, quota: str | None, rate: str | None
-) -> dict[str, Any]:
-    """The columns that options name. Raises BadParameter."""
-    changes: dict[str, Any] = {}
+) -> AccountSettings:
+    """The settings that options name. Raises BadParameter."""
+    settings = AccountSettings()
     if name is not None:
-        changes["name"] = name
+        settings["name"] = name
     if organization is not None:
-        changes["organization_id"] = None if organization == "none" else organization
-    return changes | limit_columns(quota, rate)
+        settings["organization_id"] = None if organization == "none" else organization
+    if quota is not None:
+        settings["max_24h_send"] = quota_number(quota)
+    if rate is not None:
+        settings["max_send_rate_per_s"] = rate_number(rate)
+    return settings
 
 
 @account_app.command(epilog=example("account create 999999999999 --name 'Delegate sender'"))
@@ -113,7 +103,7 @@ def create(
         str | None,
         typer.Argument(
             metavar="ACCOUNT",
-            help="12 digits; without them a number that is free.",
+            help="12 digits; without them a random number.",
             parser=parsed_by(checked_account_id),
             show_default=False,
         ),
@@ -127,20 +117,16 @@ def create(
 ) -> None:
     """Add an account.
 
-    Limits that are not said, and those of default, are as the configuration says.
+    The configuration has the limits that are not given, and those of `default'.
     """
-    changes = _changes(name, organization, max_24h_send, max_send_rate)
-    drawn = f"{secrets.randbelow(_NUMBERS):012}"
-
-    async def operation(session: Session) -> AccountRow:
-        async with session.changing() as change:
-            return await create_account(change, AccountRow(id=account_id or drawn, **changes))
-
-    row = run(config, operation, changes=True)
+    settings = _settings(name, organization, max_24h_send, max_send_rate)
+    account = run(
+        config, lambda session: accounts.create(session, account_id, settings), changes=True
+    )
     if json:
-        print_json(_fields(row))
+        print_json(_fields(account))
     else:
-        output.print(f"account {row.id} is there")
+        output.print(f"account {account.id} was created")
 
 
 @account_app.command("list", epilog=example("account list --status paused"))
@@ -157,37 +143,32 @@ def list_(
     json: AsJson = False,
 ) -> None:
     """List accounts."""
-    is_paused = None if status is None else status is Status.PAUSED
-
-    async def operation(session: Session) -> None:
-        async def read(after: str, size: int) -> list[AccountRow]:
-            async with session.store.reading() as connection:
-                return await account_page(
-                    connection, search=search, is_paused=is_paused, after=after, limit=size
-                )
-
-        await print_pages(pages_of(read, "", lambda row: row.id, limit), _VIEW, as_json=json)
-
-    run(config, operation)
+    run(
+        config,
+        lambda session: print_pages(
+            accounts.pages(
+                session,
+                search=search,
+                status=None if status is None else status.value,
+                limit=limit,
+            ),
+            _VIEW,
+            as_json=json,
+        ),
+    )
 
 
 @account_app.command(epilog=example("account show 999999999999"))
 def show(
     account_id: AccountArgument, config: ConfigFile = DEFAULT_CONFIG, json: AsJson = False
 ) -> None:
-    """Show an account, and how much it has."""
-
-    async def operation(session: Session) -> dict[str, object]:
-        async with session.store.reading() as connection:
-            row = await account(connection, account_id)
-            counts = await belongings(connection, account_id)
-        return _fields(row) | {name.replace(" ", "_"): count for name, count in counts.items()}
-
-    facts = run(config, operation)
+    """Show an account, and how many users, access keys and identities it has."""
+    account, counts = run(config, lambda session: accounts.get(session, account_id))
+    facts = _fields(account) | {name.replace(" ", "_"): count for name, count in counts.items()}
     if json:
         print_json(facts)
-        return
-    print_card(facts | {name: shown_limit(facts[name]) for name in _LIMITS})
+    else:
+        print_card(facts | {name: shown_limit(facts[name]) for name in _LIMITS})
 
 
 @account_app.command("set", epilog=example("account set 999999999999 --max-24h-send 50000"))
@@ -201,21 +182,13 @@ def set_(
 ) -> None:
     """Change an account's name, organization or limits.
 
-    A limit of default is as the configuration says.
+    The configuration has the limits of `default'.
     """
-    changes = _changes(name, organization, max_24h_send, max_send_rate)
-    if not changes:
+    settings = _settings(name, organization, max_24h_send, max_send_rate)
+    if not settings:
         raise misused("say what to change: --name, --organization, --max-24h-send, …")
-    _update(config, account_id, changes, "change")
-    output.print(f"account {account_id} is changed")
-
-
-def _update(config: Path, account_id: str, changes: dict[str, Any], action: str) -> None:
-    async def operation(session: Session) -> None:
-        async with session.changing() as change:
-            await update_account(change, account_id, changes, action=action)
-
-    run(config, operation, changes=True)
+    run(config, lambda session: accounts.update(session, account_id, settings), changes=True)
+    output.print(f"account {account_id} was changed")
 
 
 @account_app.command(
@@ -226,16 +199,16 @@ def pause(
     reason: Reason,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Let an account send nothing until it is resumed; its open sessions end too."""
-    _update(config, account_id, {"paused_reason": reason}, "pause")
+    """Pause an account: it sends nothing until `account resume', and its sessions end."""
+    run(config, lambda session: accounts.pause(session, account_id, reason), changes=True)
     output.print(f"account {account_id} is paused")
 
 
 @account_app.command(epilog=example("account resume 999999999999"))
 def resume(account_id: AccountArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Let a paused account send again."""
-    _update(config, account_id, {"paused_reason": None}, "resume")
-    output.print(f"account {account_id} may send")
+    run(config, lambda session: accounts.resume(session, account_id), changes=True)
+    output.print(f"account {account_id} is active")
 
 
 @account_app.command(epilog=example("account delete 999999999999"))
@@ -244,10 +217,5 @@ def delete(
 ) -> None:
     """Delete an account that has no users, access keys and identities any more."""
     confirmed(f"this deletes account {account_id}", yes=yes)
-
-    async def operation(session: Session) -> None:
-        async with session.changing() as change:
-            await delete_account(change, account_id)
-
-    run(config, operation, changes=True)
-    output.print(f"account {account_id} is deleted")
+    run(config, lambda session: accounts.delete(session, account_id), changes=True)
+    output.print(f"account {account_id} was deleted")

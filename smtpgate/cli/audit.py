@@ -10,11 +10,11 @@ from typing import Annotated, Any, Final, TypeAlias
 import typer
 from rich.text import Text
 
+from smtpgate.admin.paging import pages_of
 from smtpgate.admin.session import Session
 from smtpgate.cli.arguments import AccountOption
 from smtpgate.cli.listing import (
     View,
-    pages_of,
     print_card,
     print_json,
     print_pages,

@@ -1,43 +1,45 @@
 """Completion of names in the shell, from the directory; without one there is nothing to offer.
 
-A shell waits for it at every press of a key, so one page is read and nothing is ever told.
+The shell waits for it at each press of a key, so one page is read and no error is printed.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Final, TypeVar
 
 import typer
 
+from smtpgate.admin import accounts, identities, keys, users
+from smtpgate.admin.session import Session, operator_session
 from smtpgate.cli.terminal import DEFAULT_CONFIG
 from smtpgate.clock import SystemClock
 from smtpgate.config import load_config
 from smtpgate.core.naming import user_key
-from smtpgate.directory.accounts import account_page
-from smtpgate.directory.identities import identity_page
-from smtpgate.directory.keys import access_key_page
-from smtpgate.directory.store import DirectoryStore
-from smtpgate.directory.users import user_page
 from smtpgate.gate.directory import must_exist, open_directory
 
-_OFFERED = 100
-Question = Callable[[DirectoryStore, str], Awaitable[Iterable[str]]]
+T = TypeVar("T")
+_OFFERED: Final = 100
+# The names that may follow what was typed.
+Names = Callable[[Session, str], AsyncIterator[str]]
 
 
-def _offered(context: typer.Context, begun: str, question: Question) -> list[str]:
-    """What the question answers and begins as what was typed."""
+def _offered(context: typer.Context, begun: str, names: Names) -> list[str]:
+    """The names that begin with what was typed."""
     try:
         file = context.params.get("config") or DEFAULT_CONFIG
-        found = asyncio.run(_asked(Path(file), begun, question))
-    except Exception:  # noqa: BLE001 - whatever it was, there is a line half typed
+        found = asyncio.run(_found(Path(file), begun, names))
+    except Exception:  # noqa: BLE001 - there is a half-typed line on the terminal
         return []
     return [name for name in found if name.startswith(begun)]
 
 
-async def _asked(file: Path, begun: str, question: Question) -> Iterable[str]:
-    async with open_directory(load_config(file), SystemClock(), [], use="connect") as store:
+async def _found(file: Path, begun: str, names: Names) -> Iterable[str]:
+    config, clock = load_config(file), SystemClock()
+    async with open_directory(config, clock, [], use="connect") as store:
         must_exist(store)
-        return await question(store, begun)
+        session = operator_session(config, store, clock, name="", origin="completion")
+        return [name async for name in names(session, begun)]
 
 
 def account_ids(context: typer.Context, incomplete: str) -> list[str]:
@@ -66,42 +68,42 @@ def key_ids(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def _just_before(begun: str) -> str:
-    """A place such that what is typed already comes behind it, if that is a whole name."""
+    """A position directly before all names that begin so."""
     return begun and f"{begun[:-1]}{chr(ord(begun[-1]) - 1)}\U0010ffff"
 
 
-async def _accounts(store: DirectoryStore, begun: str) -> Iterable[str]:
-    async with store.reading() as connection:
-        rows = await account_page(connection, after=_just_before(begun), limit=_OFFERED)
-    return [row.id for row in rows]
+async def _each(pages: AsyncIterator[Sequence[T]]) -> AsyncIterator[T]:
+    async for page in pages:
+        for one in page:
+            yield one
 
 
-async def _account_slash(store: DirectoryStore, begun: str) -> Iterable[str]:
-    return [f"{account_id}/" for account_id in await _accounts(store, begun)]
+async def _accounts(session: Session, begun: str) -> AsyncIterator[str]:
+    found = accounts.pages(session, after=_just_before(begun), limit=_OFFERED)
+    async for account in _each(found):
+        yield account.id
 
 
-async def _users(store: DirectoryStore, begun: str) -> Iterable[str]:
+async def _account_slash(session: Session, begun: str) -> AsyncIterator[str]:
+    async for account_id in _accounts(session, begun):
+        yield f"{account_id}/"
+
+
+async def _users(session: Session, begun: str) -> AsyncIterator[str]:
     account_id, _, name = begun.partition("/")
-    async with store.reading() as connection:
-        place = (account_id, _just_before(user_key(name)))
-        rows = await user_page(connection, account_id, after=place, limit=_OFFERED)
-    return [f"{row.account_id}/{row.name}" for row in rows]
+    after = (account_id, _just_before(user_key(name)))
+    async for user in _each(users.pages(session, account_id, after=after, limit=_OFFERED)):
+        yield f"{user.account_id}/{user.name}"
 
 
-async def _identities(store: DirectoryStore, begun: str) -> Iterable[str]:
+async def _identities(session: Session, begun: str) -> AsyncIterator[str]:
     account_id, _, name = begun.partition("/")
-    async with store.reading() as connection:
-        rows = await identity_page(
-            connection,
-            store.region,
-            account_id=account_id,
-            after=(account_id, _just_before(name)),
-            limit=_OFFERED,
-        )
-    return [f"{row.account_id}/{row.name}" for row in rows]
+    after = (account_id, _just_before(name))
+    found = identities.pages(session, account_id, after=after, limit=_OFFERED)
+    async for identity in _each(found):
+        yield f"{identity.account_id}/{identity.name}"
 
 
-async def _keys(store: DirectoryStore, begun: str) -> Iterable[str]:
-    async with store.reading() as connection:
-        rows = await access_key_page(connection, after=_just_before(begun), limit=_OFFERED)
-    return [row.id for row in rows]
+async def _keys(session: Session, begun: str) -> AsyncIterator[str]:
+    async for key in _each(keys.pages(session, after=_just_before(begun), limit=_OFFERED)):
+        yield key.id

@@ -1,28 +1,20 @@
-"""``smtpgate dkim``: the keys that owners' mail is signed with, from the first to the next."""
+"""``smtpgate dkim``: the keys that the mail of domains is signed with."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
 import typer
 
+from smtpgate.admin import dkim
+from smtpgate.admin.dkim import DkimKeyDetails
 from smtpgate.admin.refs import IdentityRef
-from smtpgate.admin.rotation import Rotation
-from smtpgate.admin.session import Session
 from smtpgate.cli.arguments import AccountOption, IdentityArgument
 from smtpgate.cli.identity_view import dkim_fields, dkim_view
-from smtpgate.cli.listing import (
-    View,
-    pages_of,
-    print_card,
-    print_json,
-    print_pages,
-    print_table,
-    shown,
-)
+from smtpgate.cli.listing import View, print_card, print_json, print_pages, print_table, shown
 from smtpgate.cli.notation import identity_ref
-from smtpgate.cli.outside import chance, resolver_of
 from smtpgate.cli.session import run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
@@ -37,20 +29,7 @@ from smtpgate.cli.terminal import (
     parsed_by,
 )
 from smtpgate.core.proof.dkim_record import DkimCheck
-from smtpgate.core.proof.dkim_stages import RETIRING, new_key, withdraw
-from smtpgate.core.proof.dns_record import DnsRecord
-from smtpgate.core.proof.registered import Registered
-from smtpgate.directory.dkim import (
-    DkimKeyRow,
-    add_dkim_key,
-    delete_dkim_key,
-    dkim_key,
-    dkim_key_page,
-    dkim_keys_of,
-)
-from smtpgate.directory.identities import identity
-from smtpgate.directory.registered_identities import registered
-from smtpgate.signing.private_keys import Algorithm, generate_private_key
+from smtpgate.gate.clients import new_resolver
 
 dkim_app: Final = typer.Typer(
     name="dkim", help="DKIM keys: what mail is signed with.", no_args_is_help=True
@@ -69,14 +48,6 @@ class Kind(StrEnum):
     BOTH = "both"
 
 
-# The keys that are made, by what comes behind the name in their selectors.
-_ALGORITHMS: Final[Mapping[Kind, Mapping[str, Algorithm]]] = {
-    Kind.RSA: {"": "rsa"},
-    Kind.ED25519: {"": "ed25519"},
-    Kind.BOTH: {"-rsa": "rsa", "-ed25519": "ed25519"},
-}
-
-
 class Stage(StrEnum):
     """Stages of keys, as an option's values."""
 
@@ -86,98 +57,66 @@ class Stage(StrEnum):
     RETIRED = "retired"
 
 
-def _add(
-    config: Path, place: IdentityRef, selector: str | None, pem_of_suffix: Mapping[str, bytes]
-) -> list[DkimKeyRow]:
-    """Keep all of the private keys, or none; a suffix goes behind the selector."""
-
-    async def operation(session: Session) -> list[DkimKeyRow]:
-        session.must_be_here(place)
-        now = session.now()
-        rows: list[DkimKeyRow] = []
-        async with session.changing() as change:
-            there = await dkim_keys_of(
-                change.connection, place.account_id, session.region, place.name
-            )
-            for suffix, pem in pem_of_suffix.items():
-                wished = f"{selector or f'gate{now:%Y%m%d}'}{suffix}"
-                new = DkimKeyRow(
-                    account_id=place.account_id,
-                    region=session.region,
-                    domain=place.name,
-                    selector=wished if selector else _free(wished, there),
-                    next_check_at=new_key("", "", now).next_check_at,
-                )
-                rows.append(await add_dkim_key(change, session.store.master_keys, new, pem))
-        return rows
-
-    return run(config, operation, changes=True)
-
-
-def _tell_added(place: IdentityRef, rows: Sequence[DkimKeyRow]) -> None:
-    for row in rows:
+def _print_added(ref: IdentityRef, keys: Sequence[DkimKeyDetails]) -> None:
+    for key in keys:
         output.print(
-            f"DKIM key {row.selector} ({row.algorithm}) of {place} is there, and pending"
+            f"DKIM key {key.selector} ({key.algorithm}) of {ref} was added; it is pending"
         )
         output.print("publish its DNS record:")
-        output.print(f"  {DnsRecord(row.dns_name, row.record)}")
-        output.print(f"then let it sign: `smtpgate dkim activate {place} {row.selector}'")
-
-
-def _free(wished: str, there: Sequence[DkimKeyRow]) -> str:
-    """A selector that none of the keys has."""
-    taken = {row.selector for row in there}
-    more = (f"{wished}-{number}" for number in range(2, len(taken) + 3))
-    return next(one for one in (wished, *more) if one not in taken)
+        output.print(f"  {key.publish}")
+        output.print(f"then let it sign: `smtpgate dkim activate {ref} {key.selector}'")
 
 
 @dkim_app.command(epilog=example("dkim generate 888888888888/example.com"))
 def generate(
-    place: IdentityArgument,
+    ref: IdentityArgument,
     selector: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Else one with the date.", show_default=False),
+        typer.Option(metavar="NAME", help="Default: one made of the date.", show_default=False),
     ] = None,
     algorithm: Annotated[
         Kind,
-        typer.Option(help="The kind of key; both are two keys, NAME-rsa and NAME-ed25519."),
+        typer.Option(help="The kind of key; both makes two keys, NAME-rsa and NAME-ed25519."),
     ] = Kind.RSA,
     config: ConfigFile = DEFAULT_CONFIG,
     json: AsJson = False,
 ) -> None:
-    """Make a key for a domain; it signs nothing before it is activated."""
-    pem_of_suffix = {
-        suffix: generate_private_key(one) for suffix, one in _ALGORITHMS[algorithm].items()
-    }
-    rows = _add(config, place, selector, pem_of_suffix)
+    """Make a key for a domain; it signs nothing before `dkim activate'."""
+    keys = run(
+        config,
+        lambda session: dkim.generate(session, ref, algorithm.value, selector),
+        changes=True,
+    )
     if not json:
-        _tell_added(place, rows)
+        _print_added(ref, keys)
     elif algorithm is Kind.BOTH:
-        print_json([dkim_fields(row) for row in rows])
+        print_json([dkim_fields(key) for key in keys])
     else:
-        print_json(dkim_fields(rows[0]))
+        print_json(dkim_fields(keys[0]))
 
 
 @dkim_app.command(
     "import", epilog=example("dkim import 888888888888/example.com mail2026 mail2026.pem")
 )
 def import_(
-    place: IdentityArgument,
+    ref: IdentityArgument,
     selector: _Selector,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The private key, as PEM.")],
     config: ConfigFile = DEFAULT_CONFIG,
     json: AsJson = False,
 ) -> None:
-    """Take a private key that you have; it signs nothing before it is activated."""
+    """Import a private key from a file; it signs nothing before `dkim activate'."""
     try:
         pem = file.read_bytes()
     except OSError as error:
         raise fail(f"{file}: cannot be read: {error.strerror or error}") from None
-    (row,) = _add(config, place, selector, {"": pem})
+    key = run(
+        config, lambda session: dkim.import_key(session, ref, selector, pem), changes=True
+    )
     if json:
-        print_json(dkim_fields(row))
+        print_json(dkim_fields(key))
     else:
-        _tell_added(place, [row])
+        _print_added(ref, [key])
 
 
 @dkim_app.command("list", epilog=example("dkim list --stage active"))
@@ -198,61 +137,32 @@ def list_(
     json: AsJson = False,
 ) -> None:
     """List DKIM keys, by account and domain."""
-
-    async def operation(session: Session) -> None:
-        async def read(after: tuple[str, str, str], size: int) -> list[DkimKeyRow]:
-            async with session.store.reading() as connection:
-                return await dkim_key_page(
-                    connection,
-                    session.region,
-                    account_id=of.account_id if of else account,
-                    domain=of.name if of else None,
-                    stage=stage,
-                    after=after,
-                    limit=size,
-                )
-
-        pages = pages_of(
-            read, ("", "", ""), lambda row: (row.account_id, row.domain, row.selector), limit
-        )
-        await print_pages(pages, dkim_view, as_json=json)
-
-    run(config, operation)
+    run(
+        config,
+        lambda session: print_pages(
+            dkim.pages(
+                session, account, of, stage=None if stage is None else stage.value, limit=limit
+            ),
+            dkim_view,
+            as_json=json,
+        ),
+    )
 
 
 @dkim_app.command(epilog=example("dkim show 888888888888/example.com mail2026"))
 def show(
-    place: IdentityArgument,
+    ref: IdentityArgument,
     selector: _Selector,
     config: ConfigFile = DEFAULT_CONFIG,
     json: AsJson = False,
 ) -> None:
     """Show a key and its DNS record; its private half is never shown."""
-
-    async def operation(session: Session) -> DkimKeyRow:
-        session.must_be_here(place)
-        async with session.store.reading() as connection:
-            return await dkim_key(
-                connection, place.account_id, session.region, place.name, selector
-            )
-
-    row = run(config, operation)
-    facts = dkim_fields(row)
+    key = run(config, lambda session: dkim.get(session, ref, selector))
+    facts = dkim_fields(key)
     if json:
         print_json(facts)
     else:
-        print_card(facts | {"publish": str(DnsRecord(row.dns_name, row.record))})
-
-
-async def _rotation(session: Session, place: IdentityRef, action: str) -> Rotation:
-    session.must_be_here(place)
-    return Rotation(
-        registry=session.registry(action),
-        account_id=place.account_id,
-        domain=place.name,
-        now=session.now(),
-        jitter=chance(),
-    )
+        print_card(facts | {"publish": str(key.publish)})
 
 
 _check_view: Final[View[tuple[str, DkimCheck]]] = View(
@@ -268,98 +178,78 @@ _check_view: Final[View[tuple[str, DkimCheck]]] = View(
 
 @dkim_app.command(epilog=example("dkim check 888888888888/example.com"))
 def check(
-    place: IdentityArgument, config: ConfigFile = DEFAULT_CONFIG, json: AsJson = False
+    ref: IdentityArgument, config: ConfigFile = DEFAULT_CONFIG, json: AsJson = False
 ) -> None:
-    """Ask the DNS for the records of a domain's keys; exit status 1 when one is not right."""
-
-    async def operation(session: Session) -> Mapping[str, DkimCheck]:
-        rotation = await _rotation(session, place, "check-dkim-keys")
-        return await rotation.check(resolver_of(session.config))
-
-    found = sorted(run(config, operation, changes=True).items())
+    """Check the DNS records of a domain's keys; exit status 1 if one is not right."""
+    checks = run(
+        config,
+        lambda session: dkim.check(session, ref, new_resolver(session.config)),
+        changes=True,
+    )
+    rows = sorted(checks.items())
     if json:
-        print_json([_check_view.fields(row) for row in found])
-    elif found:
-        print_table(found, _check_view)
+        print_json([_check_view.fields(row) for row in rows])
+    elif rows:
+        print_table(rows, _check_view)
     else:
         typer.echo(_check_view.nothing)
-    if any(one.kind != "matches" for _, one in found):
+    if any(one.kind != "matches" for _, one in rows):
         raise typer.Exit(1)
 
 
 @dkim_app.command(epilog=example("dkim activate 888888888888/example.com mail2026"))
 def activate(
-    place: IdentityArgument,
+    ref: IdentityArgument,
     selector: _Selector,
     force: Annotated[
-        bool, typer.Option("--force", help="Though its record is not published.")
+        bool, typer.Option("--force", help="Even if its record is not published.")
     ] = False,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Let a key sign, when its DNS record is published; older ones of its kind retire."""
+    """Let a key sign, if its DNS record is published; older ones of its kind retire."""
+    retiring = run(
+        config,
+        lambda session: dkim.activate(
+            session, ref, selector, new_resolver(session.config), force=force
+        ),
+        changes=True,
+    )
+    output.print(f"DKIM key {selector.lower()} signs for {ref}")
+    _print_retiring(retiring)
 
-    async def operation(session: Session) -> Registered:
-        rotation = await _rotation(session, place, "activate-dkim-key")
-        return await rotation.activate(
-            selector.lower(), resolver_of(session.config), force=force
-        )
 
-    held = run(config, operation, changes=True)
-    output.print(f"DKIM key {selector.lower()} signs for {place}")
-    _tell_retiring(held)
-
-
-def _tell_retiring(held: Registered) -> None:
-    for key in held.staged:
-        if key.stage == "retiring":
-            until = shown(key.since + RETIRING)
-            output.print(
-                f"key {key.selector} retires: leave its record published until {until}"
-            )
+def _print_retiring(retiring: Mapping[str, datetime]) -> None:
+    for selector, until in retiring.items():
+        output.print(f"key {selector} retires: leave its record published until {shown(until)}")
 
 
 @dkim_app.command(epilog=example("dkim retire 888888888888/example.com mail2025"))
 def retire(
-    place: IdentityArgument,
+    ref: IdentityArgument,
     selector: _Selector,
     force: Annotated[
-        bool, typer.Option("--force", help="Though none would be left to sign.")
+        bool, typer.Option("--force", help="Even if no key is left to sign.")
     ] = False,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Let a key sign no longer; its record stays published for the mail that is on its way."""
-
-    async def operation(session: Session) -> Registered:
-        rotation = await _rotation(session, place, "retire-dkim-key")
-        return await rotation.retire(selector.lower(), force=force)
-
-    _tell_retiring(run(config, operation, changes=True))
+    """Let a key sign no longer; its record stays published for mail in transit."""
+    retiring = run(
+        config, lambda session: dkim.retire(session, ref, selector, force=force), changes=True
+    )
+    _print_retiring(retiring)
 
 
 @dkim_app.command(epilog=example("dkim delete 888888888888/example.com mail2025"))
 def delete(
-    place: IdentityArgument,
+    ref: IdentityArgument,
     selector: _Selector,
     force: Annotated[
-        bool, typer.Option("--force", help="Though mail that it signed may be on its way.")
+        bool, typer.Option("--force", help="Even if mail that it signed may be in transit.")
     ] = False,
     config: ConfigFile = DEFAULT_CONFIG,
     yes: Yes = False,
 ) -> None:
     """Delete a key that has retired or never signed, with its private half."""
-    confirmed(f"this deletes DKIM key {selector} of {place} for good", yes=yes)
-
-    async def operation(session: Session) -> None:
-        session.must_be_here(place)
-        account_id, region, name = place.account_id, session.region, place.name
-        async with session.changing() as change:
-            row = await dkim_key(change.connection, account_id, region, name, selector)
-            if row.stage != "retired":
-                owner = await identity(change.connection, account_id, region, name)
-                keys = await dkim_keys_of(change.connection, account_id, region, name)
-                held = registered(owner, keys, session.partition)
-                _ = withdraw(held.staged, row.selector, session.now(), force=force)
-            await delete_dkim_key(change, row)
-
-    run(config, operation, changes=True)
-    output.print(f"DKIM key {selector} of {place} is deleted; take its DNS record away")
+    confirmed(f"this deletes DKIM key {selector} of {ref} for good", yes=yes)
+    run(config, lambda session: dkim.delete(session, ref, selector, force=force), changes=True)
+    output.print(f"DKIM key {selector} of {ref} was deleted; remove its DNS record")

@@ -1,131 +1,86 @@
 """How identities and DKIM keys are shown."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from smtpgate.admin.session import Session
-from smtpgate.cli.attached import policy_fields, policy_view
-from smtpgate.cli.listing import View, print_card, print_json, print_table
+from smtpgate.admin.dkim import DkimKeyDetails
+from smtpgate.admin.identities import IdentityDetails
+from smtpgate.cli.listing import View
 from smtpgate.core.proof.dns_record import DnsRecord
-from smtpgate.core.proof.ownership import ownership_records
-from smtpgate.core.proof.verification import Status, status_of
-from smtpgate.directory.dkim import DkimKeyRow
-from smtpgate.directory.identities import IdentityRow
-from smtpgate.directory.policies import PolicyRow
-from smtpgate.directory.registered_identities import registered
 
 
-def _status(session: Session, row: IdentityRow) -> Status:
-    return status_of(registered(row, (), session.partition).verification, session.now())
-
-
-def _words(status: str) -> str:
+def status_in_words(identity: IdentityDetails) -> str:
     """The status for people: SES's word for a verified identity is success."""
-    return "verified" if status == "success" else status.replace("-", " ")
+    return "verified" if identity.is_verified else identity.status.replace("-", " ")
 
 
-def _fields(session: Session, row: IdentityRow) -> dict[str, Any]:
+def _record_fields(record: DnsRecord) -> dict[str, str]:
+    return {"name": record.name, "type": "TXT", "value": record.value}
+
+
+def _fields(identity: IdentityDetails) -> dict[str, Any]:
     return {
-        "arn": row.arn(session.partition),
-        "account": row.account_id,
-        "name": row.name,
-        "status": _status(session, row),
-        "method": row.method,
-        "problem": row.problem or None,
-        "paused_reason": row.paused_reason,
-        "created_at": row.created_at,
-        "verified_at": row.verified_at,
-        "checked_at": row.checked_at,
-        "missing_since": row.missing_since,
-        "next_check_at": row.next_check_at,
+        "arn": identity.arn,
+        "account": identity.account_id,
+        "name": identity.name,
+        "status": identity.status,
+        "method": identity.method,
+        "problem": identity.problem or None,
+        "paused_reason": identity.paused_reason,
+        "created_at": identity.created_at,
+        "verified_at": identity.verified_at,
+        "checked_at": identity.checked_at,
+        "missing_since": identity.missing_since,
+        "next_check_at": identity.next_check_at,
     }
 
 
-def identity_facts(session: Session, row: IdentityRow) -> dict[str, Any]:
-    """An identity as programs see it, with the records of which one proves a domain."""
-    records: tuple[DnsRecord, ...] = ()
-    if row.is_domain:
-        label = session.config.directory.verification_label
-        records = ownership_records(row.name, row.token, label)
-    return _fields(session, row) | {
-        "publish": [
-            {"name": record.name, "type": "TXT", "value": record.value} for record in records
-        ]
-    }
+def identity_fields(identity: IdentityDetails) -> dict[str, Any]:
+    """An identity as programs see it, with the records of which any one proves a domain."""
+    return _fields(identity) | {"publish": [_record_fields(one) for one in identity.publish]}
 
 
-def publishable(facts: Mapping[str, Any]) -> list[DnsRecord]:
-    """The records of those facts, as lines for a zone file."""
-    return [DnsRecord(one["name"], one["value"]) for one in facts["publish"]]
+identity_view: Final[View[IdentityDetails]] = View(
+    columns={
+        "identity": lambda identity: f"{identity.account_id}/{identity.name}",
+        "status": status_in_words,
+        "by": lambda identity: identity.method,
+        "paused": lambda identity: identity.paused_reason,
+        "verified at": lambda identity: identity.verified_at,
+        "problem": lambda identity: identity.problem,
+    },
+    fields=_fields,
+    nothing="no identities",
+)
 
 
-def identity_view(session: Session) -> View[IdentityRow]:
-    """How identities are listed."""
-    return View(
-        columns={
-            "identity": lambda row: f"{row.account_id}/{row.name}",
-            "status": lambda row: _words(_status(session, row)),
-            "by": lambda row: row.method,
-            "paused": lambda row: row.paused_reason,
-            "verified at": lambda row: row.verified_at,
-            "problem": lambda row: row.problem,
-        },
-        fields=lambda row: _fields(session, row),
-        nothing="no identities",
-    )
-
-
-def dkim_fields(row: DkimKeyRow) -> dict[str, Any]:
+def dkim_fields(key: DkimKeyDetails) -> dict[str, Any]:
     """A DKIM key as programs see it, with the record to publish."""
     return {
-        "account": row.account_id,
-        "domain": row.domain,
-        "selector": row.selector,
-        "algorithm": row.algorithm,
-        "stage": row.stage,
-        "since": row.since,
-        "problem": row.problem or None,
-        "alarm_since": row.alarm_since,
-        "created_at": row.created_at,
-        "checked_at": row.checked_at,
-        "next_check_at": row.next_check_at,
-        "publish": [{"name": row.dns_name, "type": "TXT", "value": row.record}],
+        "account": key.account_id,
+        "domain": key.domain,
+        "selector": key.selector,
+        "algorithm": key.algorithm,
+        "stage": key.stage,
+        "since": key.since,
+        "problem": key.problem or None,
+        "alarm_since": key.alarm_since,
+        "created_at": key.created_at,
+        "checked_at": key.checked_at,
+        "next_check_at": key.next_check_at,
+        "publish": [_record_fields(key.publish)],
     }
 
 
-dkim_view: Final[View[DkimKeyRow]] = View(
+dkim_view: Final[View[DkimKeyDetails]] = View(
     columns={
-        "DKIM key of": lambda row: f"{row.account_id}/{row.domain}",
-        "selector": lambda row: row.selector,
-        "algorithm": lambda row: row.algorithm,
-        "stage": lambda row: row.stage,
-        "since": lambda row: row.since,
-        "asked": lambda row: row.checked_at,
-        "problem": lambda row: row.problem,
+        "DKIM key of": lambda key: f"{key.account_id}/{key.domain}",
+        "selector": lambda key: key.selector,
+        "algorithm": lambda key: key.algorithm,
+        "stage": lambda key: key.stage,
+        "since": lambda key: key.since,
+        "checked": lambda key: key.checked_at,
+        "problem": lambda key: key.problem,
     },
     fields=dkim_fields,
     nothing="no DKIM keys",
 )
-
-
-def print_identity(
-    session: Session,
-    row: IdentityRow,
-    policies: Sequence[PolicyRow],
-    keys: Sequence[DkimKeyRow],
-    *,
-    as_json: bool,
-) -> None:
-    """Print an identity with its policies and DKIM keys."""
-    facts = identity_facts(session, row)
-    if as_json:
-        facts["policies"] = [policy_fields(policy) for policy in policies]
-        facts["dkim_keys"] = [dkim_fields(key) for key in keys]
-        print_json(facts)
-        return
-    status, records = _words(facts["status"]), [str(one) for one in publishable(facts)]
-    print_card(facts | {"status": status, "publish": records})
-    if policies:
-        print_table(policies, policy_view)
-    if keys:
-        print_table(keys, dkim_view)

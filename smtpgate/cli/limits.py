@@ -1,11 +1,14 @@
 """The options that name sending limits, and how limits are shown."""
 
-from typing import Annotated, Any, TypeAlias
+from collections.abc import Callable
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import typer
 
 from smtpgate.cli.terminal import misused
 from smtpgate.core.account import UNLIMITED
+
+N = TypeVar("N", int, float)
 
 QuotaOption: TypeAlias = Annotated[
     str | None,
@@ -27,23 +30,33 @@ RateOption: TypeAlias = Annotated[
 ]
 
 
+def quota_number(text: str) -> int | None:
+    """The limit that an option names, ``None`` for the default. Raises BadParameter."""
+    return _number(text, int, "--max-24h-send")
+
+
+def rate_number(text: str) -> float | None:
+    """The limit that an option names, ``None`` for the default. Raises BadParameter."""
+    return _number(text, float, "--max-send-rate")
+
+
 def limit_columns(quota: str | None, rate: str | None) -> dict[str, Any]:
-    """The columns that the options name; ``default`` is ``None``. Raises BadParameter."""
+    """The limits that options name, by their columns. Raises BadParameter."""
     columns: dict[str, Any] = {}
     if quota is not None:
-        columns["max_24h_send"] = _number(quota, int, "--max-24h-send")
+        columns["max_24h_send"] = quota_number(quota)
     if rate is not None:
-        columns["max_send_rate_per_s"] = _number(rate, float, "--max-send-rate")
+        columns["max_send_rate_per_s"] = rate_number(rate)
     return columns
 
 
-def _number(text: str, kind: type[int] | type[float], option: str) -> float | None:
+def _number(text: str, kind: Callable[[str], N], option: str) -> N | None:
     if text in ("default", "unlimited"):
-        return None if text == "default" else kind(UNLIMITED)
+        return None if text == "default" else kind(str(UNLIMITED))
     try:
         return kind(text)
     except ValueError:
-        raise misused(f"{option}: `{text}' is no number, unlimited or default") from None
+        raise misused(f"{option}: `{text}' is not a number, unlimited or default") from None
 
 
 def shown_limit(value: object) -> object:

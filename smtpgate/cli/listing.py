@@ -6,7 +6,7 @@ character.
 
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Generic, TypeVar
@@ -196,27 +196,6 @@ async def in_pages(things: AsyncIterator[T], size: int) -> AsyncIterator[Sequenc
             page = []
     if page:
         yield page
-
-
-async def pages_of(
-    read: Callable[[P, int], Awaitable[Sequence[T]]],
-    first: P,
-    place_of: Callable[[T], P],
-    limit: int | None,
-) -> AsyncIterator[Sequence[T]]:
-    """Everything that a paged question answers, at most ``limit``.
-
-    ``read`` has the place to read behind, and how many.
-    """
-    place, left = first, sys.maxsize if limit is None else limit
-    while left > 0:
-        size = min(_PAGE, left)
-        rows = await read(place, size)
-        if rows:
-            yield rows
-        if len(rows) < size:
-            return
-        place, left = place_of(rows[-1]), left - size
 
 
 async def print_pages(

@@ -1,18 +1,20 @@
-"""``smtpgate user``: who acts for an account, and what each may do."""
+"""``smtpgate user``: users of an account, and what each may do."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
+from smtpgate.admin import keys, users
+from smtpgate.admin.keys import KeyDetails
 from smtpgate.admin.refs import UserRef
 from smtpgate.admin.session import Session
+from smtpgate.admin.users import UserDetails, UserSettings
 from smtpgate.cli.arguments import AccountOption, UserArgument
 from smtpgate.cli.attached import AttachedPolicies, policy_fields, policy_view
 from smtpgate.cli.key import key_fields, key_view
 from smtpgate.cli.listing import (
     View,
-    pages_of,
     print_card,
     print_json,
     print_pages,
@@ -31,21 +33,13 @@ from smtpgate.cli.terminal import (
     misused,
     output,
 )
-from smtpgate.core.arn import user_arn
-from smtpgate.directory.keys import AccessKeyRow, access_key_page
 from smtpgate.directory.policies import PolicyOwner, PolicyRow, policies_of
 from smtpgate.directory.policy_owners import FindPolicyOwner, policies_of_user
-from smtpgate.directory.users import (
-    UserRow,
-    create_user,
-    delete_user,
-    update_user,
-    user,
-    user_page,
-)
 
 user_app: Final = typer.Typer(
-    name="user", help="Users: who acts for an account.", no_args_is_help=True
+    name="user",
+    help="Users: persons and programs that act for an account.",
+    no_args_is_help=True,
 )
 
 _Path: TypeAlias = Annotated[
@@ -67,60 +61,62 @@ _Tags: TypeAlias = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    place_of: UserRef
+    ref: UserRef
 
     def find(self, session: Session) -> FindPolicyOwner:
         """What finds its policies, if it is there."""
-        return policies_of_user(self.place_of.account_id, self.place_of.name)
+        return policies_of_user(self.ref.account_id, self.ref.name)
 
     def place(self, session: Session) -> PolicyOwner:
         """Where its policies are, or were."""
-        return PolicyOwner.of_user(self.place_of.account_id, self.place_of.name)
+        return PolicyOwner.of_user(self.ref.account_id, self.ref.name)
 
 
 user_app.add_typer(AttachedPolicies("user", lambda text: _Named(user_ref(text))).app())
 
 
-def _arn(row: UserRow, partition: str) -> str:
-    return user_arn(row.account_id, row.name, row.path, partition)
+def _fields(user: UserDetails) -> dict[str, object]:
+    """A user as programs see it."""
+    return {
+        "account": user.account_id,
+        "name": user.name,
+        "path": user.path,
+        "arn": user.arn,
+        "tags": user.tags,
+        "unique_id": user.unique_id,
+        "created_at": user.created_at,
+    }
 
 
-def _view(partition: str) -> View[UserRow]:
-    return View(
-        columns={
-            "user": lambda row: f"{row.account_id}/{row.name}",
-            "arn": lambda row: _arn(row, partition),
-            "tags": lambda row: row.tags,
-            "created": lambda row: row.created_at,
-        },
-        fields=lambda row: {
-            "account": row.account_id,
-            "name": row.name,
-            "path": row.path,
-            "arn": _arn(row, partition),
-            "tags": row.tags,
-            "unique_id": row.unique_id,
-            "created_at": row.created_at,
-        },
-        nothing="no users",
-    )
+_VIEW: Final[View[UserDetails]] = View(
+    columns={
+        "user": lambda user: f"{user.account_id}/{user.name}",
+        "arn": lambda user: user.arn,
+        "tags": lambda user: user.tags,
+        "created": lambda user: user.created_at,
+    },
+    fields=_fields,
+    nothing="no users",
+)
 
 
-def _changes(path: str | None, tags: list[str] | None) -> dict[str, Any]:
-    """The columns that options name. Raises BadParameter."""
-    changes: dict[str, Any] = {} if path is None else {"path": path}
+def _settings(path: str | None, tags: list[str] | None) -> UserSettings:
+    """The settings that options name. Raises BadParameter."""
+    settings = UserSettings()
+    if path is not None:
+        settings["path"] = path
     if tags:
         pairs = [tag.partition("=") for tag in tags]
         for tag, (_, equals, _) in zip(tags, pairs, strict=True):
             if not equals:
-                raise misused(f"--tag: `{tag}' is no KEY=VALUE")
-        changes["tags"] = {key: value for key, _, value in pairs}
-    return changes
+                raise misused(f"--tag: `{tag}' is not KEY=VALUE")
+        settings["tags"] = {key: value for key, _, value in pairs}
+    return settings
 
 
 @user_app.command(epilog=example("user create 999999999999/mailer"))
 def create(
-    place: UserArgument,
+    ref: UserArgument,
     path: _Path = None,
     tag: _Tags = None,
     no_policy: Annotated[
@@ -129,19 +125,17 @@ def create(
     config: ConfigFile = DEFAULT_CONFIG,
     json: AsJson = False,
 ) -> None:
-    """Add a user, with a policy (may-send) that lets it send whatever owners allow."""
-    changes = _changes(path, tag)
-
-    async def operation(session: Session) -> tuple[UserRow, str]:
-        new = UserRow(account_id=place.account_id, name=place.name, **changes)
-        async with session.changing() as change:
-            return await create_user(change, new, may_send=not no_policy), session.partition
-
-    row, partition = run(config, operation, changes=True)
+    """Add a user, with a policy (may-send) that lets it send what owners allow."""
+    settings = _settings(path, tag)
+    user = run(
+        config,
+        lambda session: users.create(session, ref, settings, may_send=not no_policy),
+        changes=True,
+    )
     if json:
-        print_json(_view(partition).fields(row))
+        print_json(_fields(user))
     else:
-        output.print(f"user {place} is there, with the ARN {_arn(row, partition)}")
+        output.print(f"user {ref} was created, with the ARN {user.arn}")
 
 
 @user_app.command("list", epilog=example("user list --account 999999999999"))
@@ -155,77 +149,63 @@ def list_(
     json: AsJson = False,
 ) -> None:
     """List users, by account and name."""
-
-    async def operation(session: Session) -> None:
-        async def read(after: tuple[str, str], size: int) -> list[UserRow]:
-            async with session.store.reading() as connection:
-                return await user_page(
-                    connection, account, search=search, after=after, limit=size
-                )
-
-        pages = pages_of(read, ("", ""), lambda row: (row.account_id, row.key), limit)
-        await print_pages(pages, _view(session.partition), as_json=json)
-
-    run(config, operation)
+    run(
+        config,
+        lambda session: print_pages(
+            users.pages(session, account, search=search, limit=limit), _VIEW, as_json=json
+        ),
+    )
 
 
 @user_app.command(epilog=example("user show 999999999999/mailer"))
-def show(
-    place: UserArgument, config: ConfigFile = DEFAULT_CONFIG, json: AsJson = False
-) -> None:
+def show(ref: UserArgument, config: ConfigFile = DEFAULT_CONFIG, json: AsJson = False) -> None:
     """Show a user with its policies and access keys."""
 
     async def operation(
         session: Session,
-    ) -> tuple[dict[str, object], list[PolicyRow], list[AccessKeyRow]]:
+    ) -> tuple[UserDetails, list[PolicyRow], list[KeyDetails]]:
+        user = await users.get(session, ref)
+        pages = keys.pages(session, user.account_id, user.name)
+        owned = [key async for page in pages for key in page]
         async with session.store.reading() as connection:
-            row = await user(connection, place.account_id, place.name)
-            policies = await policies_of(connection, row.policies)
-            keys = await access_key_page(connection, row.account_id, user_name=row.name)
-        return dict(_view(session.partition).fields(row)), policies, keys
+            place = PolicyOwner.of_user(user.account_id, user.name)
+            return user, await policies_of(connection, place), owned
 
-    facts, policies, keys = run(config, operation)
+    user, policies, owned = run(config, operation)
+    facts = _fields(user)
     if json:
         facts["policies"] = [policy_fields(row) for row in policies]
-        facts["access_keys"] = [key_fields(row) for row in keys]
+        facts["access_keys"] = [key_fields(key) for key in owned]
         print_json(facts)
         return
     print_card(facts)
     if policies:
         print_table(policies, policy_view)
-    if keys:
-        print_table(keys, key_view)
+    if owned:
+        print_table(owned, key_view)
 
 
 @user_app.command("set", epilog=example("user set 999999999999/mailer --tag team=news"))
 def set_(
-    place: UserArgument,
+    ref: UserArgument,
     path: _Path = None,
     tag: _Tags = None,
-    no_tags: Annotated[bool, typer.Option("--no-tags", help="Take all tags away.")] = False,
+    no_tags: Annotated[bool, typer.Option("--no-tags", help="Remove all tags.")] = False,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Change a user's path, and with it its ARN; or its tags, all of them."""
-    changes = _changes(path, tag) | ({"tags": {}} if no_tags else {})
-    if not changes or (tag and no_tags):
+    """Change a user's path, and with it its ARN; or replace all its tags."""
+    settings = _settings(path, tag)
+    if (tag and no_tags) or not (settings or no_tags):
         raise misused("say what to change: --path, --tag or --no-tags")
-
-    async def operation(session: Session) -> None:
-        async with session.changing() as change:
-            await update_user(change, place.account_id, place.name, changes)
-
-    run(config, operation, changes=True)
-    output.print(f"user {place} is changed")
+    if no_tags:
+        settings["tags"] = {}
+    run(config, lambda session: users.update(session, ref, settings), changes=True)
+    output.print(f"user {ref} was changed")
 
 
 @user_app.command(epilog=example("user delete 999999999999/mailer"))
-def delete(place: UserArgument, config: ConfigFile = DEFAULT_CONFIG, yes: Yes = False) -> None:
+def delete(ref: UserArgument, config: ConfigFile = DEFAULT_CONFIG, yes: Yes = False) -> None:
     """Delete a user with its access keys and policies; its open sessions end."""
-    confirmed(f"this deletes user {place} with its access keys and policies", yes=yes)
-
-    async def operation(session: Session) -> None:
-        async with session.changing() as change:
-            await delete_user(change, place.account_id, place.name)
-
-    run(config, operation, changes=True)
-    output.print(f"user {place} is deleted")
+    confirmed(f"this deletes user {ref} with its access keys and policies", yes=yes)
+    run(config, lambda session: users.delete(session, ref), changes=True)
+    output.print(f"user {ref} was deleted")

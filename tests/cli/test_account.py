@@ -137,7 +137,7 @@ def test_deleting_asks_on_a_terminal(two: Desk) -> None:
     assert (status, "Go on?" in shown, "nothing was changed" in shown) == (1, True, True)
     assert len(two.answers("account", "list")) == 2
     status, shown = two.at_terminal("account", "delete", OWNER, typed="y\n")
-    assert (status, f"account {OWNER} is deleted" in shown) == (0, True)
+    assert (status, f"account {OWNER} was deleted" in shown) == (0, True)
     assert ids(two.answers("account", "list")) == [DELEGATE]
 
 
@@ -146,7 +146,11 @@ def test_deleting_asks_on_a_terminal(two: Desk) -> None:
     [
         (("create", OWNER), 1, f"account {OWNER} is there already"),
         (("create", "12"), 2, "12 digits"),
-        (("create", "--max-24h-send", "many"), 2, "`many' is no number, unlimited or default"),
+        (
+            ("create", "--max-24h-send", "many"),
+            2,
+            "`many' is not a number, unlimited",
+        ),
         (("create", "--max-24h-send", "-2"), 1, "must be 0 or more"),
         (("create", "--organization", "x"), 1, "an organization id is"),
         (("show", "123456789012"), 1, "there is no account 123456789012"),

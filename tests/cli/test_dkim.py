@@ -115,7 +115,7 @@ async def test_a_key_is_replaced_without_an_unsigned_moment(office: Desk) -> Non
         await to_thread(office.says, "dkim", "activate", DOMAIN, "one")
     assert await to_thread(stages, office) == {"one": "active", "two": "retiring"}
     told = await to_thread(office.says, "dkim", "delete", DOMAIN, "two", "--yes", "--force")
-    assert told == f"DKIM key two of {DOMAIN} is deleted; take its DNS record away\n"
+    assert told == f"DKIM key two of {DOMAIN} was deleted; remove its DNS record\n"
     assert await to_thread(stages, office) == {"one": "active"}
 
 

@@ -79,7 +79,7 @@ def test_the_label_is_the_configurations(office: Desk) -> None:
 
 def test_an_operator_may_vouch_and_the_audit_log_says_so(office: Desk) -> None:
     told = office.says("identity", "register", DOMAIN, "--trust")
-    assert told.endswith("it counts as verified, on your word\n")
+    assert told.endswith("it is verified, on your word\n")
     shown = office.answers("identity", "show", DOMAIN)
     assert (shown["status"], shown["method"]) == ("success", "trust")
     office.says("identity", "register", ADDRESS)
@@ -217,7 +217,7 @@ async def test_a_record_that_is_gone_does_not_end_it_at_once_but_is_told(office:
         await to_thread(office.says, "identity", "verify", DOMAIN)
         dns.knows({})
         told = await to_thread(office.refuses, "identity", "verify", DOMAIN)
-        assert "but its record is not seen now: no TXT record" in told
+        assert "but its record is missing now: no TXT record" in told
         shown = await to_thread(office.answers, "identity", "show", DOMAIN)
         assert shown["status"] == "success"
         assert shown["missing_since"] is not None
@@ -254,9 +254,9 @@ async def test_an_address_is_verified_by_the_code_that_was_mailed_to_it(office: 
     async with open_upstream() as upstream:
         office.relay_to(upstream.port)
         told = await to_thread(office.says, "identity", "register", ADDRESS)
-        assert f"`smtpgate identity verify {ADDRESS}' mails a code to it" in told
+        assert f"mail a code to it: `smtpgate identity verify {ADDRESS}'" in told
         told = await to_thread(office.says, "identity", "verify", ADDRESS)
-        assert "a code was mailed to ceo@ses-example.com, good for 24 hours" in told
+        assert "a code, valid for 24 hours, was mailed to ceo@ses-example.com" in told
         (message,) = upstream.messages
         code = code_in(message)
         assert code not in told
@@ -313,7 +313,7 @@ async def test_a_code_that_the_upstream_refuses_leaves_everything_as_it_was(
 
 def test_an_upstream_that_is_not_there_is_told(office: Desk) -> None:
     office.says("identity", "register", ADDRESS)
-    assert "the mail did not go out: " in office.refuses("identity", "verify", ADDRESS)
+    assert "the mail was not sent: " in office.refuses("identity", "verify", ADDRESS)
 
 
 async def test_an_address_is_not_flooded_with_codes(office: Desk) -> None:
@@ -347,13 +347,13 @@ async def test_after_five_attempts_a_code_is_worth_nothing(office: Desk) -> None
         for _ in range(5):
             await to_thread(office.refuses, "identity", "confirm", ADDRESS, "0000-0000-0000")
         told = await to_thread(office.refuses, "identity", "confirm", ADDRESS, code)
-        assert "too many attempts" in told
+        assert "too many wrong codes" in told
 
 
 def test_a_code_that_nobody_sent_is_told(office: Desk) -> None:
     office.says("identity", "register", ADDRESS)
     told = office.refuses("identity", "confirm", ADDRESS, "0000-0000-0000")
-    assert told.startswith("no code is waited for")
+    assert told.startswith("no code is expected for this address; request one")
 
 
 async def test_a_code_expires(office: Desk) -> None:

@@ -233,7 +233,11 @@ def test_limits_are_shown_also_when_nobody_knows_what_is_left(
         (("show", ARN.replace("ses-", "no-")), 1, "there is no identity"),
         (("show", ARN.replace("us-east-1", "eu-west-1")), 1, "is not of this gate's region"),
         (("set", DELEGATE), 2, "say what to change: --max-24h-send"),
-        (("set", DELEGATE, "--max-24h-send", "many"), 2, "`many' is no number, unlimited or"),
+        (
+            ("set", DELEGATE, "--max-24h-send", "many"),
+            2,
+            "`many' is not a number, unlimited",
+        ),
         (("set", DELEGATE, "--max-24h-send", "-7"), 1, "max_24h_send: must be 0 or more"),
         (("set", USER, "--max-send-rate", "0"), 1, "max_send_rate_per_s: must be more than 0"),
         (("set", ARN, "--max-24h-send", "1"), 2, "say which account the identity caps"),

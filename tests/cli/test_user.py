@@ -45,7 +45,8 @@ def test_a_user_is_made_with_a_policy_that_lets_it_send(office: Desk) -> None:
 def test_the_arn_of_a_new_user_is_told(office: Desk) -> None:
     told = office.says("user", "create", f"{OWNER}/press")
     assert (
-        told == f"user {OWNER}/press is there, with the ARN arn:aws:iam::{OWNER}:user/press\n"
+        told
+        == f"user {OWNER}/press was created, with the ARN arn:aws:iam::{OWNER}:user/press\n"
     )
 
 
@@ -112,7 +113,7 @@ def test_a_user_is_deleted_with_its_keys(office: Desk) -> None:
         (("create", f"{OWNER}/a b"), 2, "a user name has"),
         (("create", "12/a"), 2, "12 digits"),
         (("create", f"{OWNER}/x", "--path", "team"), 1, "a user's path"),
-        (("create", f"{OWNER}/x", "--tag", "team"), 2, "`team' is no KEY=VALUE"),
+        (("create", f"{OWNER}/x", "--tag", "team"), 2, "`team' is not KEY=VALUE"),
         (("set", MAILER), 2, "say what to change"),
         (("set", MAILER, "--no-tags", "--tag", "a=b"), 2, "say what to change"),
         (("set", f"{OWNER}/x", "--no-tags"), 1, f"there is no user {OWNER}/x"),

@@ -45,22 +45,17 @@ _RESERVED: Final = re.compile(
 # only ever gets shorter.
 _COMMANDS_WITH_STORES: Final = frozenset(
     {
-        "serve",
-        "account",
         "archive",
         "attached",
         "audit",
-        "completion",
         "directory",
-        "dkim",
         "documents",
         "gatehouse",
         "identity",
-        "identity_view",
         "journal",
-        "key",
         "quota",
         "quota_view",
+        "serve",
         "usage",
         "user",
     }

@@ -1,0 +1,130 @@
+"""Accounts: the tenants of the gate, each with its sending limits."""
+
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal, TypedDict
+
+from smtpgate.admin.paging import pages_of
+from smtpgate.admin.session import Session
+from smtpgate.directory import accounts as rows
+from smtpgate.directory.accounts import AccountRow
+
+AccountStatus = Literal["active", "paused"]
+_NUMBERS: Final = 10**12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountDetails:
+    """An account; a limit of ``None`` is the configuration's, -1 is unlimited."""
+
+    id: str
+    name: str
+    paused_reason: str | None
+    organization_id: str | None
+    max_24h_send: int | None
+    max_send_rate_per_s: float | None
+    created_at: datetime | None
+
+    @property
+    def status(self) -> AccountStatus:
+        """Whether it may send."""
+        return "active" if self.paused_reason is None else "paused"
+
+
+class AccountSettings(TypedDict, total=False):
+    """What can be changed of an account."""
+
+    name: str
+    organization_id: str | None
+    max_24h_send: int | None
+    max_send_rate_per_s: float | None
+
+
+def _details(row: AccountRow) -> AccountDetails:
+    return AccountDetails(
+        id=row.id,
+        name=row.name,
+        paused_reason=row.paused_reason,
+        organization_id=row.organization_id,
+        max_24h_send=row.max_24h_send,
+        max_send_rate_per_s=row.max_send_rate_per_s,
+        created_at=row.created_at,
+    )
+
+
+async def create(
+    session: Session, account_id: str | None, settings: AccountSettings
+) -> AccountDetails:
+    """Add an account; without an id it gets a random one."""
+    account_id = account_id or f"{secrets.randbelow(_NUMBERS):012}"
+    session.must_be_allowed("CreateAccount", session.account_arn(account_id))
+    async with session.changing() as change:
+        return _details(
+            await rows.create_account(change, AccountRow(id=account_id, **settings))
+        )
+
+
+async def pages(
+    session: Session,
+    *,
+    search: str | None = None,
+    status: AccountStatus | None = None,
+    after: str = "",
+    limit: int | None = None,
+) -> AsyncIterator[Sequence[AccountDetails]]:
+    """Accounts by id, those behind ``after``; ``search`` is a part of an id or a name."""
+    session.must_be_allowed("ListAccounts", session.account_arn("*"))
+
+    async def read(after: str, size: int) -> list[AccountDetails]:
+        async with session.store.reading() as connection:
+            found = await rows.account_page(
+                connection,
+                search=search,
+                is_paused=None if status is None else status == "paused",
+                after=after,
+                limit=size,
+            )
+        return [_details(row) for row in found]
+
+    async for page in pages_of(read, after, lambda one: one.id, limit):
+        yield page
+
+
+async def get(session: Session, account_id: str) -> tuple[AccountDetails, Mapping[str, int]]:
+    """An account, and how many users, access keys and identities it has."""
+    session.must_be_allowed("GetAccount", session.account_arn(account_id))
+    async with session.store.reading() as connection:
+        row = await rows.account(connection, account_id)
+        return _details(row), await rows.belongings(connection, account_id)
+
+
+async def update(
+    session: Session, account_id: str, settings: AccountSettings
+) -> AccountDetails:
+    """Change the settings that are given."""
+    session.must_be_allowed("UpdateAccount", session.account_arn(account_id))
+    async with session.changing() as change:
+        return _details(await rows.update_account(change, account_id, settings))
+
+
+async def pause(session: Session, account_id: str, reason: str) -> None:
+    """Let an account send nothing until it is resumed; senders read the reason."""
+    session.must_be_allowed("PauseAccount", session.account_arn(account_id))
+    async with session.changing() as change:
+        await rows.update_account(change, account_id, {"paused_reason": reason}, action="pause")
+
+
+async def resume(session: Session, account_id: str) -> None:
+    """Let a paused account send again."""
+    session.must_be_allowed("ResumeAccount", session.account_arn(account_id))
+    async with session.changing() as change:
+        await rows.update_account(change, account_id, {"paused_reason": None}, action="resume")
+
+
+async def delete(session: Session, account_id: str) -> None:
+    """Delete an account that has no users, access keys and identities any more."""
+    session.must_be_allowed("DeleteAccount", session.account_arn(account_id))
+    async with session.changing() as change:
+        await rows.delete_account(change, account_id)

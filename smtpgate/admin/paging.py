@@ -1,0 +1,30 @@
+"""Listings in pages, so that a directory of any size fits into memory."""
+
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+P = TypeVar("P")
+_PAGE: Final = 500
+
+
+async def pages_of(
+    read: Callable[[P, int], Awaitable[Sequence[T]]],
+    after: P,
+    position_of: Callable[[T], P],
+    limit: int | None,
+) -> AsyncIterator[list[T]]:
+    """All rows that a paged query finds, at most ``limit``.
+
+    ``read`` is given the position after which to read, and a number of rows.
+    """
+    left = sys.maxsize if limit is None else limit
+    while left > 0:
+        size = min(_PAGE, left)
+        rows = list(await read(after, size))
+        if rows:
+            yield rows
+        if len(rows) < size:
+            return
+        after, left = position_of(rows[-1]), left - size
