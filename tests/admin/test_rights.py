@@ -1,0 +1,423 @@
+"""Who may call which use case: every function of ``smtpgate/admin/`` has a row here.
+
+A row says what the caller needs at least, and how the function is called. Each function is
+tried by an operator, the account's root, a user with exactly the actions of the row, a user
+with every other action, and strangers of another account, who must learn nothing.
+"""
+
+import asyncio
+import importlib
+import inspect
+import pkgutil
+import shutil
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+import smtpgate.admin
+from smtpgate.admin import accounts, dkim, identities, keys, users, verification
+from smtpgate.admin.errors import (
+    CodeNotSentError,
+    CodeRefusedError,
+    NotAuthorizedError,
+    RefusedChangeError,
+)
+from smtpgate.admin.refs import IdentityRef, OwnerRef, UserRef
+from smtpgate.admin.session import OPERATOR, Operator, Session
+from smtpgate.core.account import Principal
+from smtpgate.core.proof.dkim_stages import StageError
+from smtpgate.core.secret import Secret
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.ports import Upstream
+from smtpgate.sql.database import sqlite_url
+from tests.support.admin import (
+    DELEGATE,
+    OWNER,
+    allow,
+    allow_all_but,
+    root,
+    session_of,
+    user,
+)
+from tests.support.directory import open_store
+from tests.support.tenants import (
+    PEM,
+    add_account,
+    add_identity,
+    add_key,
+    add_user,
+    signing_key,
+)
+from tests.support.upstream_server import open_upstream, relay_to
+
+USERS_KEY, ROOTS_KEY = "AKIAUSERSUSERSUSERS0", "AKIAROOTROOTROOTROOT"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the functions are asked about."""
+
+    account_id: str = OWNER
+    user: UserRef = field(default=UserRef(OWNER, "mailer"))
+    key_id: str = USERS_KEY
+    roots_key_id: str = ROOTS_KEY
+    domain: IdentityRef = field(default=IdentityRef(OWNER, "ses-example.com"))
+    address: IdentityRef = field(default=IdentityRef(OWNER, "me@example.com"))
+    paused: IdentityRef = field(default=IdentityRef(OWNER, "paused.example"))
+    selector: str = "one"
+
+    @property
+    def root(self) -> OwnerRef:
+        """The account's root."""
+        return OwnerRef(self.account_id, None)
+
+    @property
+    def owner(self) -> OwnerRef:
+        """The user as an owner of keys."""
+        return OwnerRef(self.user.account_id, self.user.name)
+
+
+THERE: Final = Names()
+# The same with nothing behind the names.
+MISSING: Final = Names(
+    user=UserRef(OWNER, "absent"),
+    key_id="AKIANOBODYNOBODYNOBO",
+    roots_key_id="AKIANOTHINGNOTHINGNO",
+    domain=IdentityRef(OWNER, "missing.example"),
+    address=IdentityRef(OWNER, "nobody@example.com"),
+    paused=IdentityRef(OWNER, "missing.example"),
+    selector="none",
+)
+
+
+class NoResolver:
+    """A DNS without any records."""
+
+    async def txt(self, name: str) -> Sequence[bytes]:
+        """Nothing."""
+        return ()
+
+
+@asynccontextmanager
+async def upstream() -> AsyncIterator[Upstream]:
+    """An upstream that takes every mail."""
+    async with open_upstream() as server, relay_to(server) as relayed:
+        yield relayed
+
+
+Call = Callable[[Session, Names], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A function, what a caller needs at least, and how the function is called.
+
+    ``needs`` is "operator", "root", or the actions of which a user needs any one; a user needs
+    one of each tuple.
+    """
+
+    function: Callable[..., Any]
+    needs: str | tuple[tuple[str, ...], ...]
+    call: Call
+
+
+def row(function: Callable[..., Any], needs: str, call: Call) -> Row:
+    """A row; alternative actions are separated by bars, further ones by blanks."""
+    if needs in ("operator", "root"):
+        return Row(function, needs, call)
+    return Row(function, tuple(tuple(one.split("|")) for one in needs.split()), call)
+
+
+async def send_code(session: Session, names: Names) -> None:
+    async with upstream() as relayed:
+        await verification.send_code(session, names.address, relayed)
+
+
+CREATE: Final = "ses:CreateEmailIdentity"
+SIGN: Final = "ses:PutEmailIdentityDkimSigningAttributes"
+READ_DKIM: Final = "ses:GetIdentityDkimAttributes|ses:GetEmailIdentity"
+READ_KEYS: Final = "iam:ListAccessKeys|iam:GetAccessKeyLastUsed"
+ROWS: Final = (
+    row(accounts.create, "operator", lambda s, n: accounts.create(s, "123456789012", {})),
+    row(accounts.pages, "operator", lambda s, n: accounts.pages(s)),
+    row(accounts.get, "ses:GetAccount", lambda s, n: accounts.get(s, n.account_id)),
+    row(
+        accounts.update,
+        "operator",
+        lambda s, n: accounts.update(s, n.account_id, {"max_24h_send": -1}),
+    ),
+    row(accounts.pause, "operator", lambda s, n: accounts.pause(s, n.account_id, "unpaid")),
+    row(accounts.resume, "operator", lambda s, n: accounts.resume(s, n.account_id)),
+    row(accounts.delete, "operator", lambda s, n: accounts.delete(s, n.account_id)),
+    row(
+        users.create,
+        "iam:CreateUser iam:TagUser iam:PutUserPolicy",
+        lambda s, n: users.create(s, UserRef(n.account_id, "new"), {"tags": {"team": "news"}}),
+    ),
+    row(
+        users.create,
+        "iam:CreateUser",
+        lambda s, n: users.create(s, UserRef(n.account_id, "new"), {}, may_send=False),
+    ),
+    row(users.pages, "iam:ListUsers", lambda s, n: users.pages(s, n.account_id)),
+    row(users.get, "iam:GetUser", lambda s, n: users.get(s, n.user)),
+    row(users.update, "iam:UpdateUser", lambda s, n: users.update(s, n.user, {"path": "/b/"})),
+    row(
+        users.update,
+        "iam:TagUser iam:UntagUser",
+        lambda s, n: users.update(s, n.user, {"tags": {}}),
+    ),
+    row(users.delete, "iam:DeleteUser", lambda s, n: users.delete(s, n.user)),
+    row(keys.create, "iam:CreateAccessKey", lambda s, n: keys.create(s, n.owner, {})),
+    row(keys.create, "root", lambda s, n: keys.create(s, n.root, {})),
+    row(keys.pages, READ_KEYS, lambda s, n: keys.pages(s, n.account_id)),
+    row(keys.pages, READ_KEYS, lambda s, n: keys.pages(s, n.account_id, n.user.name)),
+    row(keys.get, READ_KEYS, lambda s, n: keys.get(s, n.key_id)),
+    row(keys.get, "root", lambda s, n: keys.get(s, n.roots_key_id)),
+    row(keys.enable, "iam:UpdateAccessKey", lambda s, n: keys.enable(s, n.key_id)),
+    row(keys.enable, "root", lambda s, n: keys.enable(s, n.roots_key_id)),
+    row(keys.disable, "iam:UpdateAccessKey", lambda s, n: keys.disable(s, n.key_id)),
+    row(keys.disable, "root", lambda s, n: keys.disable(s, n.roots_key_id)),
+    row(
+        keys.update,
+        "iam:UpdateAccessKey",
+        lambda s, n: keys.update(s, n.key_id, {"networks": ["192.0.2.0/24"]}),
+    ),
+    row(keys.update, "root", lambda s, n: keys.update(s, n.roots_key_id, {"networks": []})),
+    row(keys.delete, "iam:DeleteAccessKey", lambda s, n: keys.delete(s, n.key_id)),
+    row(keys.delete, "root", lambda s, n: keys.delete(s, n.roots_key_id)),
+    row(
+        identities.create,
+        f"ses:VerifyDomainIdentity|{CREATE}",
+        lambda s, n: identities.create(s, IdentityRef(n.account_id, "new.example")),
+    ),
+    row(
+        identities.create,
+        f"ses:VerifyEmailIdentity|{CREATE}",
+        lambda s, n: identities.create(s, IdentityRef(n.account_id, "me@new.example")),
+    ),
+    row(
+        identities.create,
+        "operator",
+        lambda s, n: identities.create(
+            s, IdentityRef(n.account_id, "new.example"), is_trusted=True
+        ),
+    ),
+    row(
+        identities.pages,
+        "ses:ListIdentities|ses:ListEmailIdentities",
+        lambda s, n: identities.pages(s, n.account_id),
+    ),
+    row(
+        identities.get,
+        "ses:GetIdentityVerificationAttributes|ses:GetEmailIdentity",
+        lambda s, n: identities.get(s, n.domain),
+    ),
+    row(identities.pause, "operator", lambda s, n: identities.pause(s, n.domain, "stolen")),
+    row(identities.resume, "operator", lambda s, n: identities.resume(s, n.domain)),
+    row(
+        identities.delete,
+        "ses:DeleteIdentity|ses:DeleteEmailIdentity",
+        lambda s, n: identities.delete(s, n.domain),
+    ),
+    row(identities.delete, "operator", lambda s, n: identities.delete(s, n.paused)),
+    row(
+        verification.check_domain,
+        f"ses:VerifyDomainIdentity|{CREATE}",
+        lambda s, n: verification.check_domain(s, n.domain, NoResolver()),
+    ),
+    row(verification.vouch, "operator", lambda s, n: verification.vouch(s, n.domain)),
+    row(verification.send_code, f"ses:VerifyEmailIdentity|{CREATE}", send_code),
+    row(
+        verification.confirm,
+        f"ses:VerifyEmailIdentity|{CREATE}",
+        lambda s, n: verification.confirm(s, n.address, Secret("0000-0000-0000")),
+    ),
+    row(
+        dkim.generate,
+        f"ses:VerifyDomainDkim|{SIGN}",
+        lambda s, n: dkim.generate(s, n.domain, "ed25519"),
+    ),
+    row(dkim.import_key, SIGN, lambda s, n: dkim.import_key(s, n.domain, "two", PEM)),
+    row(dkim.pages, READ_DKIM, lambda s, n: dkim.pages(s, n.account_id)),
+    row(dkim.pages, READ_DKIM, lambda s, n: dkim.pages(s, ref=n.domain)),
+    row(dkim.get, READ_DKIM, lambda s, n: dkim.get(s, n.domain, n.selector)),
+    row(dkim.check, READ_DKIM, lambda s, n: dkim.check(s, n.domain, NoResolver())),
+    row(
+        dkim.activate,
+        f"ses:SetIdentityDkimEnabled|{SIGN}",
+        lambda s, n: dkim.activate(s, n.domain, n.selector, NoResolver(), force=True),
+    ),
+    row(
+        dkim.retire,
+        f"ses:SetIdentityDkimEnabled|{SIGN}",
+        lambda s, n: dkim.retire(s, n.domain, n.selector, force=True),
+    ),
+    row(dkim.delete, SIGN, lambda s, n: dkim.delete(s, n.domain, n.selector, force=True)),
+)
+# Refusals that have nothing to do with rights: the caller got that far.
+BEYOND_RIGHTS: Final = (CodeNotSentError, CodeRefusedError, RefusedChangeError, StageError)
+
+
+def name_of(one: Row) -> str:
+    """The function, and what it needs."""
+    needs = one.needs if isinstance(one.needs, str) else "+".join(a[0] for a in one.needs)
+    return f"{one.function.__module__.rpartition('.')[2]}.{one.function.__name__}-{needs}"
+
+
+def use_cases() -> set[Callable[..., Any]]:
+    """Every public function of the use cases that is given a session."""
+    found: set[Callable[..., Any]] = set()
+    for module in pkgutil.iter_modules(smtpgate.admin.__path__, "smtpgate.admin."):
+        for name, function in inspect.getmembers(importlib.import_module(module.name)):
+            if (
+                inspect.isfunction(function)
+                and function.__module__ == module.name
+                and not name.startswith("_")
+                and next(iter(inspect.signature(function).parameters), "") == "session"
+            ):
+                found.add(function)
+    return found
+
+
+# Parts that use cases share; those that use them check the rights.
+PARTS: Final = {
+    identities.details_of,
+    identities.read_details,
+    users.must_be_allowed_for_user,
+}
+
+
+def test_every_use_case_has_a_row() -> None:
+    assert {one.function for one in ROWS} == use_cases() - PARTS
+
+
+async def furnish(path: Path) -> None:
+    """One thing of each kind in one account, and another account."""
+    async with open_store(sqlite_url(path)) as store:
+        await add_account(store, OWNER)
+        await add_account(store, DELEGATE)
+        await add_user(store, "mailer", OWNER, path="/team-a/")
+        await add_key(store, USERS_KEY, OWNER, user_name="mailer")
+        await add_key(store, ROOTS_KEY, OWNER)
+        await add_identity(store, "ses-example.com", OWNER)
+        await add_identity(store, "paused.example", OWNER, paused_reason="stolen")
+        await add_identity(store, "me@example.com", OWNER, state="not-started", method=None)
+        await signing_key(store, "one", "ses-example.com", OWNER)
+
+
+@pytest.fixture(scope="module")
+def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with something of each kind."""
+    path = tmp_path_factory.mktemp("rights") / "directory.sqlite"
+    shutil.copy(sqlite_template, path)
+    asyncio.run(furnish(path))
+    return path
+
+
+@pytest.fixture
+async def store(furnished: Path, tmp_path: Path) -> AsyncIterator[DirectoryStore]:
+    """A copy of that directory."""
+    path = tmp_path / "directory.sqlite"
+    shutil.copy(furnished, path)
+    async with open_store(sqlite_url(path)) as opened:
+        yield opened
+
+
+async def finish(one: Row, session: Session, names: Names) -> None:
+    """Call the function, and read what it lists to its end."""
+    found = one.call(session, names)
+    if isinstance(found, AsyncIterator):
+        assert [page async for page in found]
+    else:
+        await found
+
+
+async def refusal(one: Row, store: DirectoryStore, caller: Operator | Principal) -> str | None:
+    """The text of a refusal, or ``None`` if the caller has the right."""
+    try:
+        await finish(one, session_of(store, caller), THERE)
+    except NotAuthorizedError as error:
+        return str(error)
+    except BEYOND_RIGHTS:
+        return None
+    return None
+
+
+def permitted(one: Row) -> list[Principal]:
+    """Users that have just enough: of alternative actions the first, the second …"""
+    assert not isinstance(one.needs, str)
+    most = max(len(alternatives) for alternatives in one.needs)
+    return [
+        user(*(allow(actions[min(at, len(actions) - 1)]) for actions in one.needs))
+        for at in range(most)
+    ]
+
+
+def unpermitted(one: Row) -> list[Principal]:
+    """Users that have every action but those: once none, and once all but one."""
+    if isinstance(one.needs, str):
+        return [user(), user(allow("*"))]
+    return [user(), *(user(allow_all_but(*actions)) for actions in one.needs)]
+
+
+ALL: Final = pytest.mark.parametrize("one", ROWS, ids=name_of)
+
+
+@ALL
+async def test_an_operator_may_do_everything(one: Row, store: DirectoryStore) -> None:
+    assert await refusal(one, store, OPERATOR) is None
+
+
+@ALL
+async def test_a_root_may_do_everything_in_its_account_but_what_is_the_operators(
+    one: Row, store: DirectoryStore
+) -> None:
+    refused = await refusal(one, store, root())
+    assert (refused is None) is (one.needs != "operator")
+
+
+@pytest.mark.parametrize(
+    "one", [one for one in ROWS if not isinstance(one.needs, str)], ids=name_of
+)
+async def test_a_user_may_do_what_its_policies_allow(one: Row, store: DirectoryStore) -> None:
+    for caller in permitted(one):
+        assert await refusal(one, store, caller) is None
+
+
+@ALL
+async def test_a_user_may_not_do_what_its_policies_do_not_allow(
+    one: Row, store: DirectoryStore
+) -> None:
+    for caller in unpermitted(one):
+        refused = await refusal(one, store, caller)
+        assert refused is not None
+        assert refused.startswith(f"User: {caller.arn} is not authorized to perform: ")
+
+
+@ALL
+async def test_a_stranger_may_do_nothing_and_learns_nothing(
+    one: Row, store: DirectoryStore
+) -> None:
+    for caller in (root(DELEGATE), user(allow("*"), account_id=DELEGATE)):
+        there, missing = [
+            await outcome(one, store, caller, names) for names in (THERE, MISSING)
+        ]
+        assert there == missing
+
+
+async def outcome(
+    one: Row, store: DirectoryStore, caller: Principal, names: Names
+) -> tuple[type[Exception], str]:
+    """The error, with the names taken out that the caller gave."""
+    with pytest.raises((NotAuthorizedError, RefusedChangeError)) as refused:
+        await finish(one, session_of(store, caller), names)
+    text = str(refused.value)
+    given = (names.user.name, names.key_id, names.roots_key_id, names.domain.name)
+    for name in (*given, names.address.name, names.paused.name):
+        text = text.replace(name, "…")
+    return type(refused.value), text
