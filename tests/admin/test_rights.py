@@ -35,8 +35,6 @@ from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import Upstream
 from smtpgate.sql.database import sqlite_url
 from tests.support.admin import (
-    DELEGATE,
-    OWNER,
     allow,
     allow_all_but,
     root,
@@ -53,6 +51,7 @@ from tests.support.tenants import (
     signing_key,
 )
 from tests.support.upstream_server import open_upstream, relay_to
+from tests.support.world import DELEGATE, OWNER
 
 USERS_KEY, ROOTS_KEY = "AKIAUSERSUSERSUSERS0", "AKIAROOTROOTROOTROOT"
 
