@@ -329,7 +329,7 @@ async def test_closing_turns_waiters_away() -> None:
 async def test_a_server_that_ignores_goodbye_is_left_standing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("smtpgate.relay.connection._GOODBYE_S", 0.01)
+    monkeypatch.setattr("smtpgate.relay.connection._QUIT_S", 0.01)
     async with open_upstream("PIPELINING") as server, relay_to(server) as upstream:
         await deliver(upstream, TO_BOB, MESSAGE)
         server.answers["QUIT"] = SILENCE
