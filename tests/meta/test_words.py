@@ -1,0 +1,236 @@
+"""The words of code, texts and documents: the field's own, each with one meaning.
+
+One table says which words are not used, and what is written in their place. It is applied to
+every module, configuration file and document, and to the names in tests.
+"""
+
+import ast
+import re
+import tokenize
+from collections import defaultdict
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support.source import ROOT, modules
+
+# What is not written, and what is written instead. Names are read as words: `_is_at_home` is
+# "is at home", `OpenDoor` is "open door".
+_WORDS: Final = {
+    r"told": "logged, reported, shown, notified",
+    r"hears?|heard": "receives, gets; the reply",
+    r"lends?|lent": "allows a debt",
+    r"at home": "in an allowed network",
+    r"in hand": "in flight, open",
+    r"deeds?": "operation",
+    r"offices?": "administration session",
+    r"gatehouses?": "preview",
+    r"pens?": "statements, writer",
+    r"doors?": "front end, interface; the module that imports a package",
+    r"upkeep|settling": "verification, retry",
+    r"begin end": "request end",
+    r"whoever": "anyone who, the user who",
+    r"whom": "a relative clause with its noun: the sender that no Allow names",
+    r"somebody|anybody": "the noun: a user, an operator, a client; anyone",
+    r"anew": "again, from the beginning",
+    r"(?<=one )who": "a noun and `that'",
+}
+# A name is not used at all, in code or tests, whatever it would mean there.
+_NAMES: Final = {
+    r"\w*Place": "UserRef, QuotaKey, SourceLocation: the thing itself",
+    r"Raise": "TemporaryLimits",
+    r"Standing": "LimitStatus",
+}
+_MODULES: Final = {
+    "archive": "journal_session",
+    "attached": "policy_commands",
+    "declared": "documents",
+    "door": "shared",
+    "drafts": "editor",
+    "gatehouse": "preview",
+    "office": "session",
+    "outside": "clients",
+    "pen": "statements",
+    "settling": "retry",
+    "upkeep": "verification",
+}
+# A sentence that begins with a relative pronoun has no subject. Questions may.
+_RELATIVE: Final = re.compile(
+    r"(?:^# |^|[a-z)`][.:;] )(Who|Whose|Whom|What|Whatever|Whether)\s(?![^.\n]*\?)",
+    re.MULTILINE,
+)
+_DOCSTRING: Final = re.compile(
+    r"\"\"\"(Who|Whose|Whom|What|Whatever|Whether|Where|How|Why|Which)\b[^\n]*"
+)
+
+# Parts that still have such words; nothing is added here, and it ends empty.
+_NOT_YET: Final = frozenset(
+    {
+        "CONTRIBUTING.md",
+        "Makefile",
+        "README.md",
+        "config/",
+        "smtpgate/admin",
+        "smtpgate/admission.py",
+        "smtpgate/cli",
+        "smtpgate/clock.py",
+        "smtpgate/config",
+        "smtpgate/core",
+        "smtpgate/demo",
+        "smtpgate/directory",
+        "smtpgate/dns",
+        "smtpgate/gate",
+        "smtpgate/guide",
+        "smtpgate/http",
+        "smtpgate/journal",
+        "smtpgate/ledger",
+        "smtpgate/log",
+        "smtpgate/metrics",
+        "smtpgate/pacing.py",
+        "smtpgate/pipeline.py",
+        "smtpgate/ports.py",
+        "smtpgate/relay",
+        "smtpgate/signing",
+        "smtpgate/smtp",
+        "smtpgate/sql",
+        "smtpgate/tasks.py",
+        "tests/",
+    }
+)
+
+_DOCUMENTS: Final = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "Makefile",
+    "config/*.toml",
+    "config/*.rules",
+    "config/directory/**/*.toml",
+    "systemd/*",
+    "smtpgate/guide/*.md",
+    "smtpgate/demo/world/**/*.toml",
+)
+_PATTERN: Final = re.compile(
+    rf"(?i)(?<![\w-])(?:{'|'.join(f'(?:{words})' for words in _WORDS)})(?![\w-])"
+)
+_HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+def _in_words(text: str) -> str:
+    """The text with each name as the words that it is made of."""
+    return re.sub(r"[ \t]+", " ", _HUMP.sub(" ", text).replace("_", " "))
+
+
+def _better(word: str) -> str:
+    for words, better in _WORDS.items():
+        if re.fullmatch(rf"(?i){words}", re.sub(r"\s+", " ", word)):
+            return better
+    return ""
+
+
+def _findings(path: str, text: str) -> Iterator[str]:
+    in_words = _in_words(text)
+    for match in _PATTERN.finditer(in_words):
+        line = in_words.count("\n", 0, match.start()) + 1
+        yield f"{path}:{line}: {match[0]!r}; better: {_better(match[0])}"
+
+
+def _relatives(path: str, text: str) -> Iterator[str]:
+    pattern = _DOCSTRING if path.endswith(".py") else _RELATIVE
+    for match in pattern.finditer(text):
+        line = text.count("\n", 0, match.start()) + 1
+        yield f"{path}:{line}: begins with {match[1]!r}; name the subject"
+
+
+def _is_pending(path: str) -> bool:
+    return any(path.startswith(part) for part in _NOT_YET)
+
+
+def _documents() -> Iterator[Path]:
+    for pattern in _DOCUMENTS:
+        yield from sorted(ROOT.glob(pattern))
+
+
+def test_code_uses_the_words_of_the_field() -> None:
+    found = [
+        finding
+        for module in modules()
+        if not _is_pending(module.path)
+        for finding in (
+            *_findings(module.path, module.text),
+            *_relatives(module.path, module.text),
+        )
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_documents_use_the_words_of_the_field() -> None:
+    found = [
+        finding
+        for file in _documents()
+        if not _is_pending(path := str(file.relative_to(ROOT)))
+        for finding in (
+            *_findings(path, file.read_text("utf-8")),
+            *_relatives(path, file.read_text("utf-8")),
+        )
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_names_in_tests_are_made_of_the_words_of_the_field() -> None:
+    found = [
+        finding
+        for file in sorted((ROOT / "tests").rglob("*.py"))
+        if file != Path(__file__)
+        and not _is_pending(path := str(file.relative_to(ROOT)))
+        and _PATTERN.search(_in_words(text := file.read_text("utf-8")))
+        for name, line in _names(text)
+        for finding in _findings(f"{path}:{line}", name)
+    ]
+    assert not found, "\n".join(found)
+
+
+def _names(text: str) -> Iterator[tuple[str, int]]:
+    for token in tokenize.generate_tokens(StringIO(text).readline):
+        if token.type == tokenize.NAME:
+            yield token.string, token.start[0]
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_a_name_with_a_better_one_is_gone(name: str) -> None:
+    files = [*(ROOT / "smtpgate").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    word = re.compile(rf"\b(?:{name})\b")
+    found = [
+        f"{path}: {match[0]}; better: {_NAMES[name]}"
+        for file in sorted(files)
+        if file != Path(__file__) and not _is_pending(path := str(file.relative_to(ROOT)))
+        for match in [word.search(file.read_text("utf-8"))]
+        if match
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_no_module_has_a_name_with_a_better_one() -> None:
+    found = [
+        f"{module.path}; better: {_MODULES[part]}"
+        for module in modules()
+        for part in Path(module.path).with_suffix("").parts
+        if part in _MODULES and not _is_pending(module.path)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_a_class_has_a_name_that_no_other_class_has() -> None:
+    places: dict[str, set[str]] = defaultdict(set)
+    for module in modules():
+        for node in module.tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].add(module.path)
+    found = [
+        f"{name}: {', '.join(sorted(paths))}"
+        for name, paths in sorted(places.items())
+        if len(paths) > 1 and not any(map(_is_pending, paths))
+    ]
+    assert not found, "\n".join(found)
