@@ -83,7 +83,7 @@ def test_a_message_is_explained_in_plain_words(desk: Desk, ids: list[str]) -> No
     told = desk.says("explain", ids[0])
     assert told.startswith(f"{ids[0]}: accepted\n")
     for words in (
-        "Who asked for what",
+        "Request",
         "3 recipients: jane0@example.net, jane1@example.net, jane2@example.net",
         '"Sid": "AuthorizeMarketer"',
         "Signed for d=ses-example.com with s=s1.",
@@ -104,7 +104,7 @@ def test_a_message_is_explained_to_programs(desk: Desk, ids: list[str]) -> None:
     assert told["identities"][0]["arn"] == IDENTITY
     assert told["decision"]["determining"][0]["sid"] == "MaySend"
     assert '"Effect": "Allow"' in told["decision"]["determining"][0]["text"]
-    assert "What to change" in [section["title"] for section in told["story"]]
+    assert "Advice" in [section["title"] for section in told["story"]]
 
 
 def test_each_account_sees_what_concerns_it(desk: Desk, ids: list[str]) -> None:

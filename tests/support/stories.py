@@ -1,4 +1,4 @@
-"""A record for every outcome and reason code, and the stories that are to be told of them.
+"""A record for every outcome and reason code, and the expected explanation of each.
 
 ``python -m tests.support.stories`` writes the stories into tests/cases/story; read the diff.
 """

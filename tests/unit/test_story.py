@@ -1,6 +1,6 @@
 """The stories of records: golden texts, one for every outcome and reason code.
 
-``python -m tests.support.stories`` writes them anew; read the diff.
+``python -m tests.support.stories`` writes them again; read the diff.
 """
 
 from dataclasses import replace
@@ -62,7 +62,7 @@ def test_a_denial_s_advice_is_about_what_did_not_fit(
     assert denial_advice(side, element) == DENIAL_ADVICE[side, kind]
 
 
-def test_who_is_not_named_is_told_to_be_named() -> None:
+def test_the_advice_for_a_sender_that_is_not_named_is_to_name_it() -> None:
     for element in ("Principal", "NotPrincipal"):
         assert denial_advice("identity", element) == DENIAL_ADVICE["identity", "Principal"]
 
@@ -102,13 +102,13 @@ def test_an_owner_sees_neither_the_tags_of_the_sender_s_user_nor_its_organizatio
     assert as_seen_by(record, DELEGATE).tags == record.tags
 
 
-def test_a_name_that_programs_show_with_its_comment_is_told_with_it() -> None:
+def test_a_name_that_programs_show_with_its_comment_is_shown_with_it() -> None:
     authors = parse_authors(b"Shop (CEO) <ceo@ses-example.com>", smtputf8=False)
-    told = story(replace(RECORDS["accepted"], authors=authors))
-    assert 'From: "Shop" <ceo@ses-example.com>, in some programs "Shop (CEO)"' in told
+    text = story(replace(RECORDS["accepted"], authors=authors))
+    assert 'From: "Shop" <ceo@ses-example.com>, shown by some programs as "Shop (CEO)"' in text
 
 
-def test_another_owner_does_not_hear_whose_cap_was_reached() -> None:
+def test_another_owner_does_not_see_whose_cap_was_reached() -> None:
     refused = RECORDS["cap-of-the-owner-seen-by-the-owner"]
     assert "by identity" in str(refused.reply)
     seen = as_seen_by(refused, "7" * 12)
@@ -119,13 +119,13 @@ def test_another_owner_does_not_hear_whose_cap_was_reached() -> None:
 
 
 def test_a_stranger_reads_one_story_of_whatever_an_identity_is() -> None:
-    told = {
+    seen = {
         story(record)
         for name, record in RECORDS.items()
         if name.startswith("masked-") and name.endswith("-seen-by-a-stranger")
     }
-    assert len(told) == 1
-    (text,) = told
+    assert len(seen) == 1
+    (text,) = seen
     assert "being sold" not in text
     assert "NeverAsTheCeo" not in text
     for reason in ("identity-paused", "explicit-deny", "implicit-deny"):
@@ -135,7 +135,7 @@ def test_a_stranger_reads_one_story_of_whatever_an_identity_is() -> None:
 
 
 def test_whom_no_policy_names_learns_neither_its_name_nor_what_it_says() -> None:
-    told = str(story_of(as_seen_by(RECORDS["denied-by-principal"], DELEGATE), NOW))
-    assert "press" not in told
-    assert "777777777777" not in told
-    assert "they do not name the sender" in told
+    text = str(story_of(as_seen_by(RECORDS["denied-by-principal"], DELEGATE), NOW))
+    assert "press" not in text
+    assert "777777777777" not in text
+    assert "they do not name the sender" in text

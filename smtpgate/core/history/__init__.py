@@ -1,1 +1,1 @@
-"""The past: one record a message, how it is searched, summed and explained."""
+"""The past: one record a message, its search, its sums and its explanation."""

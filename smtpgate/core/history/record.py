@@ -1,8 +1,8 @@
-"""What the journal keeps of a submission, or of a refused login: enough to explain it later.
+"""The journal's record of a submission or of a refused login: enough to explain it later.
 
-Not the message: of its content only the addresses, and the subject where that is wanted. Not
-the policies either, but the text of each statement that counted, so that the explanation does
-not change with them.
+It has no message: of the content only the addresses, and the subject if that is configured. It
+has no policies, but the text of each statement that decided, so that the explanation does not
+change when the policies do.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,9 +41,10 @@ _NO_INTENT: Final = SendingIntent()
 
 @dataclass(frozen=True, slots=True)
 class LimitState:
-    """Whose limits a message was counted against, and how they stood with it; -1 is unlimited.
+    """The limits of a subject that a message was counted against; -1 is unlimited.
 
-    ``used_24h`` is ``None`` when it was refused before that was known.
+    ``used_24h`` is the use with this message, or ``None`` if the message was refused before the
+    use was known.
     """
 
     subject: Subject
@@ -56,12 +57,12 @@ class LimitState:
 class Record:
     """One submission with its verdict, one MAIL command or one login that was refused.
 
-    ``outcome`` is ``relaying`` from before the relay until the verdict. Of a login ``username``
-    is what the client claimed; of a submission it is the access key's id. ``recipients`` counts
-    them, ``forward_paths`` has them unless they are not to be kept. ``tags`` and
-    ``organization_id`` are the sender's as they were then. ``uncounted`` says why its
-    recipients were counted nowhere. ``is_masked``: only the owner of the identity that was
-    looked at last may learn the reason.
+    ``outcome`` is ``relaying`` from before the relay until the verdict. ``username`` is the
+    name that a client tried to log in with, or the access key id of a submission.
+    ``recipients`` is their number; ``forward_paths`` has the addresses unless the journal does
+    not keep them. ``tags`` and ``organization_id`` are the sender's at that time. ``uncounted``
+    says why the recipients were not counted. ``is_masked``: only the owner of the last identity
+    that was checked may see the reason.
     """
 
     id: str
@@ -100,12 +101,12 @@ class Record:
 
     @property
     def from_identity(self) -> str:
-        """The ARN of the identity that served From, or an empty text when that is not known."""
+        """The ARN of the identity that served From, or an empty text if that is not known."""
         return from_identity(self.identities)
 
     @property
     def is_report(self) -> bool:
-        """Whether it passed as a relay's report."""
+        """True if the message passed as a relay's report."""
         return any(used.role == "report" for used in self.identities)
 
     @property
@@ -115,7 +116,7 @@ class Record:
 
     @property
     def mailboxes(self) -> tuple[Mailbox, ...]:
-        """MAIL FROM, From, Sender and Resent-From: whatever an identity has to serve."""
+        """MAIL FROM, From, Sender and Resent-From: every address that needs an identity."""
         found = [author.mailbox for author in self.authors]
         if self.sender is not None:
             found.append(self.sender.mailbox)
@@ -138,11 +139,11 @@ class Record:
         return frozenset(names)
 
     def may_be_seen_by(self, account_id: str) -> bool:
-        """Whether it is the account's own, or by one of its identities."""
+        """True if the account submitted the message or owns an identity that it used."""
         return account_id == self.account_id or account_id in self.owner_ids
 
     def masked_for(self, account_id: str) -> "Record":
-        """The record without what the account must not learn of another's identity."""
+        """The record without the facts of another's identity that the account must not see."""
         if not self.is_masked or account_id == owner_of(self._concerned):
             return self
         own = tuple(used for used in self.identities if owner_of(used.arn) == account_id)
@@ -157,7 +158,7 @@ class Record:
 
     @property
     def _concerned(self) -> str:
-        """The ARN of the identity that was looked at last."""
+        """The ARN of the last identity that was checked."""
         return self.identities[-1].arn if self.identities else ""
 
 
@@ -170,7 +171,7 @@ def owner_of(arn: str) -> str:
 def decided_identity(record: Record) -> str:
     """The ARN of the identity that the decision is about.
 
-    Of what was let through that is the first From's; of a refusal the one looked at last.
+    For an allowed message that is the first From's; for a refused one the last one checked.
     """
     if record.decision is None or not record.identities:
         return ""
@@ -182,7 +183,7 @@ def decided_identity(record: Record) -> str:
 def submission_record(
     done: SubmissionDone, *, keep_recipients: bool, keep_subject: bool
 ) -> Record:
-    """What is kept of a submission, as far as it has come by now."""
+    """The record of a submission, as far as the submission has come by now."""
     submission, principal = done.submission, done.submission.principal
     account, envelope = principal.account, submission.envelope
     return Record(
@@ -222,7 +223,7 @@ def submission_record(
 
 
 def mail_record(event: MailRefused) -> Record:
-    """What is kept of a MAIL command that was refused, with which no message came."""
+    """The record of a MAIL command that was refused before a message came."""
     principal = event.principal
     return Record(
         id=event.message_id,
@@ -256,7 +257,7 @@ def _limits(charges: Sequence[Charge], used: Sequence[int]) -> tuple[LimitState,
 
 
 def login_record(event: AuthFailed, record_id: str) -> Record:
-    """What is kept of a refused login."""
+    """The record of a refused login."""
     return Record(
         id=record_id,
         kind="login",
@@ -283,7 +284,7 @@ def _shortened(reply: Reply | None) -> Reply | None:
 
 
 def _without_excess(decision: Decision) -> Decision:
-    """The decision with no more citations than anybody reads."""
+    """The decision with a bounded number of citations on each side."""
     sides = (decision.user_side, decision.identity_side)
     if all(len(side.cited) <= _MAX_CITED for side in sides):
         return decision
@@ -298,7 +299,7 @@ def _side_without_excess(side: Side) -> Side:
 
 
 def _subject(block: HeaderBlock) -> str | None:
-    """The subject as mail programs show it, or as it came when that is not clear."""
+    """The subject as mail programs show it, or as it came if it cannot be decoded."""
     field = block.first(b"subject")
     if field is None:
         return None

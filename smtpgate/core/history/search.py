@@ -1,4 +1,4 @@
-"""What somebody looks for in the journal: all of it must fit."""
+"""A search in the journal: every criterion must match."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,12 +8,12 @@ from smtpgate.core.history.record import Record, owner_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """What records must have; ``None`` is anything.
+    """The criteria of a search; ``None`` matches any record.
 
-    ``account_id`` is whose view it is: its own submissions, and those by its identities.
-    ``user`` is ``ACCOUNT/NAME``.
-    ``identity`` is an ARN, or the name of an identity that could matter. ``address`` is one of
-    the envelope, of From or of Sender, in whichever letter case.
+    ``account_id`` limits the search to the view of one account: the submissions of the account,
+    and those that used its identities. ``user`` is ``ACCOUNT/NAME``. ``identity`` is an ARN, or
+    the name of an identity that could matter. ``address`` is an address of the envelope, of
+    From or of Sender, in any letter case.
     """
 
     account_id: str | None = None
@@ -26,10 +26,10 @@ class Search:
     until: datetime | None = None
 
     def fits(self, record: Record) -> bool:
-        """Whether a record is looked for.
+        """True if a record matches.
 
-        An address is not compared when the recipients were not kept: the term that the record
-        was found by says that it fits.
+        An address is not compared if the recipients were not kept: the record was found by a
+        term of that address.
         """
         if not self._fits_sender(record):
             return False
@@ -57,9 +57,9 @@ class Search:
 
 
 def is_user(user: str, arn: str) -> bool:
-    """Whether an ARN is that of the user ``ACCOUNT/NAME``, whatever its path.
+    """True if an ARN is that of the user ``ACCOUNT/NAME``, with any path.
 
-    Names of users are one whatever their letter case.
+    User names are compared without regard to letter case.
     """
     account_id, _, name = user.partition("/")
     return owner_of(arn) == account_id and (
@@ -68,7 +68,7 @@ def is_user(user: str, arn: str) -> bool:
 
 
 def _has_identity(record: Record, identity: str) -> bool:
-    """Whether it used or named that identity, or could have used one of that name."""
+    """True if the record used or named the identity, or could have used one of that name."""
     if not identity.startswith("arn:"):
         return identity in record.names
     intent = record.intent

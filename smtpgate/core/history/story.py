@@ -1,4 +1,4 @@
-"""The story of a record in plain words: who asked for what, what decided, what came of it."""
+"""A record explained in plain words: the request, the decision, and the result."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,23 +13,24 @@ from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Si
 from smtpgate.core.reason import reason_row
 from smtpgate.core.reply import Reject
 from smtpgate.core.upstream.verdict import worded
+from smtpgate.core.wording import numbered
 
 # No client waits longer for its verdict (RFC 5321 §4.5.3.2.6).
 _PATIENCE: Final = timedelta(minutes=10)
 _MAX_NAMED: Final = 10
 _INDENT: Final = "    "
 _OUTCOMES: Final = {
-    "relaying": "under way",
+    "relaying": "being relayed",
     "accepted": "accepted",
-    "deferred": "put off: the client may try again",
+    "deferred": "deferred: the client may try again",
     "refused": "refused",
     "in-doubt": "in doubt",
 }
 _HOW: Final = {
     "named": "named by its ARN",
     "inherited": "named for another role",
-    "own": "the sender's own",
-    "inferred": "not named; found because its policies name the sender",
+    "own": "owned by the sender's account",
+    "inferred": "not named; inferred because its policies name the sender",
 }
 _ROLES: Final = {
     "source": "source",
@@ -64,7 +65,7 @@ class Story:
 
 
 def outcome_of(record: Record, now: datetime) -> str:
-    """The outcome; what has had no verdict for too long is in doubt."""
+    """The outcome; a message that has had no verdict for too long is in doubt."""
     if record.outcome == "relaying" and now - record.received_at > _PATIENCE:
         return "in-doubt"
     return record.outcome
@@ -75,11 +76,11 @@ def story_of(record: Record, now: datetime) -> Story:
     outcome = outcome_of(record, now)
     reason = outcome if record.outcome == "relaying" else record.reason
     words = _OUTCOMES[outcome]
-    told = words if reason in (outcome, words) else f"{words} ({reason})"
+    verdict = words if reason in (outcome, words) else f"{words} ({reason})"
     parts = _PARTS[record.kind](record, reason)
     sections = tuple(Section(title, tuple(lines)) for title, lines in parts)
     return Story(
-        f"{record.id}: {told}", tuple(section for section in sections if section.lines)
+        f"{record.id}: {verdict}", tuple(section for section in sections if section.lines)
     )
 
 
@@ -87,61 +88,58 @@ _Part = tuple[str, Sequence[str]]
 
 
 def _login(record: Record, _reason: str) -> Iterator[_Part]:
-    yield (
-        "Who asked for what",
-        [f"Somebody tried to log in as `{record.username}'.", *_whence(record)],
-    )
-    yield "Why", [reason_row(record.reason).at_login, *_detail(record)]
-    yield "What to change", [reason_row(record.reason).advice]
-    yield "What the client heard", _heard(record)
+    yield "Request", [f"A client tried to log in as `{record.username}'.", *_client(record)]
+    yield "Reason", [reason_row(record.reason).at_login, *_detail(record)]
+    yield "Advice", [reason_row(record.reason).advice]
+    yield "Reply", _reply(record)
 
 
 def _mail(record: Record, reason: str) -> Iterator[_Part]:
-    words = f"{record.user_arn} began a message, for account {record.account_id}."
-    yield "Who asked for what", [words, *_whence(record)]
-    yield "Why", [reason_row(reason).meaning, *_detail(record)]
-    yield "What to change", [reason_row(reason).advice]
+    words = f"{record.user_arn} began a message with MAIL, for account {record.account_id}."
+    yield "Request", [words, *_client(record)]
+    yield "Reason", [reason_row(reason).meaning, *_detail(record)]
+    yield "Advice", [reason_row(reason).advice]
     yield "Limits", list(_limits(record))
-    yield "What the client heard", _heard(record)
+    yield "Reply", _reply(record)
 
 
 def _submission(record: Record, reason: str) -> Iterator[_Part]:
-    yield "Who asked for what", [*_who(record), *_whence(record), *_what(record)]
-    yield "What was looked at", list(_looked_at(record))
-    yield "Which statement decided", list(_decided(record))
+    yield "Request", [*_sender(record), *_client(record), *_message(record)]
+    yield "Identities", list(_identities(record))
+    yield "Decision", list(_decision(record))
     if record.outcome != "accepted":
         meaning = reason_row(reason).meaning or "it is being relayed"
-        yield "Why", [meaning, *_detail(record)]
-        yield "What to change", list(_advice(record, reason))
+        yield "Reason", [meaning, *_detail(record)]
+        yield "Advice", list(_advice(record, reason))
     yield "Limits", list(_limits(record))
     yield "Signature", [_signature(record)]
     yield "Upstream", [_upstream(record)]
-    yield "What the client heard", _heard(record)
+    yield "Reply", _reply(record)
 
 
 _PARTS: Final = {"login": _login, "mail": _mail, "submission": _submission}
 
 
-# -- who and what ------------------------------------------------------------------------------
+# -- the request -------------------------------------------------------------------------------
 
 
-def _who(record: Record) -> Iterator[str]:
+def _sender(record: Record) -> Iterator[str]:
     key = f" with access key {record.username}" if record.username else ""
-    yield f"{record.user_arn} sent a message{key}, charged to account {record.account_id}."
+    yield f"{record.user_arn} submitted a message{key}, for account {record.account_id}."
 
 
-def _whence(record: Record) -> Iterator[str]:
+def _client(record: Record) -> Iterator[str]:
     client, at = record.client, record.received_at
     version = client.smtp.tls_version
-    tls = f"with {version}" if version else "without TLS"
+    tls = version or "no TLS"
     yield (
-        f"It came {at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03}Z from {client.address} "
-        f"({client.smtp.helo or 'no EHLO'}), by {client.protocol} {tls}, "
-        f"listener {client.listener}."
+        f"Received {at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03}Z from {client.address} "
+        f"({client.smtp.helo or 'no EHLO'}) with {client.protocol}, {tls}, "
+        f"on listener {client.listener}."
     )
 
 
-def _what(record: Record) -> Iterator[str]:
+def _message(record: Record) -> Iterator[str]:
     path = "" if record.reverse_path is None else str(record.reverse_path)
     yield f"MAIL FROM:<{path}>, {_recipients(record)}, {record.octets} octets."
     if record.authors:
@@ -153,18 +151,18 @@ def _what(record: Record) -> Iterator[str]:
     if record.subject is not None:
         yield f"Subject: {record.subject}"
     intent = record.intent
-    named = {
-        "source": intent.source_arn,
+    arns = {
+        "Source": intent.source_arn,
         "From": intent.from_arn,
-        "return path": intent.return_path_arn,
+        "Return path": intent.return_path_arn,
     }
-    for role, arn in named.items():
+    for role, arn in arns.items():
         if arn is not None:
-            yield f"Named for {role}: {arn}"
+            yield f"{role} ARN: {arn}"
 
 
 def _recipients(record: Record) -> str:
-    number = f"{record.recipients} recipient{'' if record.recipients == 1 else 's'}"
+    number = numbered(record.recipients, "recipients")
     paths = record.forward_paths
     if paths is None:
         return f"{number} (addresses are not kept)"
@@ -179,28 +177,28 @@ def _shown(author: Author) -> str:
     else:
         shown = f'"{author.display_name}" <{author.mailbox}>'
     others = " or ".join(f'"{name}"' for name in author.other_names)
-    return f"{shown}, in some programs {others}" if others else shown
+    return f"{shown}, shown by some programs as {others}" if others else shown
 
 
-# -- what decided ------------------------------------------------------------------------------
+# -- the decision ------------------------------------------------------------------------------
 
 
-def _looked_at(record: Record) -> Iterator[str]:
+def _identities(record: Record) -> Iterator[str]:
     for used in record.identities:
         yield f"{_ROLES[used.role]} {used.address}: {used.arn}, {_HOW[used.how]}"
     if record.identities:
         return
     if record.is_masked:
-        yield "No identity whose policies name the sender."
+        yield "None whose policies name the sender."
     else:
-        yield "No identity: it ended before one was found."
+        yield "None: processing ended before an identity was found."
 
 
-def _decided(record: Record) -> Iterator[str]:
+def _decision(record: Record) -> Iterator[str]:
     decision = record.decision
     if decision is None:
         return
-    yield f"About {decided_identity(record)}: {decision.outcome.value}."
+    yield f"{decided_identity(record)}: {decision.outcome.value}"
     for side in (decision.user_side, decision.identity_side):
         yield from _side(side)
 
@@ -216,7 +214,7 @@ def _side(side: Side) -> Iterator[str]:
 
 
 def _text(cited: Determining, *, is_one_of_many: bool) -> Iterator[str]:
-    """The statement as it was then."""
+    """The statement as it was at that time."""
     if cited.text:
         if is_one_of_many:
             yield f"{_INDENT}{cited}:"
@@ -238,21 +236,22 @@ def _advice(record: Record, reason: str) -> Iterator[str]:
             yield denial_advice(side.name, side.miss.element if side.miss else None)
 
 
-# -- what came of it ---------------------------------------------------------------------------
+# -- the result --------------------------------------------------------------------------------
 
 
 def _limits(record: Record) -> Iterator[str]:
     for state in record.limits:
         quota, rate, used = state.max_24h_send, state.max_send_rate_per_s, state.used_24h
-        of = "any number" if quota == UNLIMITED else str(quota)
-        pace = "any number" if rate == UNLIMITED else f"{rate:g}"
-        known = "" if used is None else f"; {used} used in 24 hours, this message counted"
-        yield f"Of {state.subject}: {of} in 24 hours, {pace} a second{known}."
+        daily = f"{numbered(quota, 'recipients')} in 24 hours"
+        daily = "no 24-hour quota" if quota == UNLIMITED else daily
+        pace = "no rate limit" if rate == UNLIMITED else f"{rate:g} a second"
+        known = "" if used is None else f"; {used} used in 24 hours, with this message"
+        yield f"{state.subject}: {daily}, {pace}{known}"
     yield _counted(record)
 
 
 def _counted(record: Record) -> str:
-    number = f"{record.recipients} recipient{'' if record.recipients == 1 else 's'}"
+    number = numbered(record.recipients, "recipients")
     is_sent = record.outcome in ("accepted", "in-doubt", "relaying")
     if record.uncounted:
         return f"Nothing was counted for this message: {record.uncounted}"
@@ -261,27 +260,27 @@ def _counted(record: Record) -> str:
     reached = any(stage == "limits" for stage, _ in record.stage_s)
     if not reached or reason_row(record.reason).is_uncounted:
         return "Nothing was counted for this message."
-    return f"{number} counted, and given back since nothing was sent."
+    return f"{number} counted, and refunded because nothing was sent."
 
 
 def _signature(record: Record) -> str:
     if record.signing_domain is None:
-        return "It was not signed."
+        return "Not signed."
     selectors = ", ".join(f"s={selector}" for selector in record.selectors)
     return f"Signed for d={record.signing_domain} with {selectors}."
 
 
 def _upstream(record: Record) -> str:
     if record.upstream_reply is not None:
-        return f"{record.upstream} said: {record.upstream_reply}"
+        return f"{record.upstream} replied: {record.upstream_reply}"
     if record.outcome == "relaying":
-        return "It was about to be sent; there is no answer yet."
+        return "Being sent; no reply yet."
     if any(stage == "relay" for stage, _ in record.stage_s) or record.outcome == "in-doubt":
-        return "There is no answer of the upstream."
+        return "No reply from the upstream."
     return "Nothing was sent to the upstream."
 
 
-def _heard(record: Record) -> list[str]:
+def _reply(record: Record) -> list[str]:
     lines = [] if record.reply is None else [str(record.reply)]
     if record.done_at is not None and record.kind == "submission":
         total = (record.done_at - record.received_at) / timedelta(milliseconds=1)
@@ -290,16 +289,16 @@ def _heard(record: Record) -> list[str]:
     return lines
 
 
-# -- for whom ----------------------------------------------------------------------------------
+# -- the view of one account -------------------------------------------------------------------
 
 
 def as_seen_by(record: Record, account_id: str) -> Record:
-    """The record without what is for the other side alone.
+    """The record without the parts that only the other side may see.
 
-    A sender learns what decided, but not the owner's policies; the owner learns what the
-    sender's policies said, but neither them nor its access key, tags and organization, and of
-    limits only what it set itself. Neither learns what the gate's insides said. A sender that
-    no Allow is about does not learn whether there is such an identity.
+    A sender sees which statement decided, but not the text of the owner's policies. The owner
+    sees the outcome of the sender's policies, but neither their text nor the sender's access
+    key, tags and organization, and only the limits that it set itself. Neither sees an inner
+    error of the gate. A sender that no Allow names does not see whether the identity exists.
     """
     record = record.masked_for(account_id)
     if reason_row(record.reason).is_inner:
@@ -339,7 +338,7 @@ def _without_texts(decision: Decision, hidden: set[str]) -> Decision:
         if missed is None or missed.side not in hidden:
             return missed
         if missed.side == "identity" and missed.element in ("Principal", "NotPrincipal"):
-            # Whom no Allow names does not learn how the policies are called.
+            # A sender that no Allow names does not see the names of the policies.
             return NearestMiss(missed.side, "", None, 0, missed.element, "", missed.seen)
         return replace(missed, text="")
 

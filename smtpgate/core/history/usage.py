@@ -1,8 +1,8 @@
-"""Usage: what was sent, added up by sender, identity and time.
+"""Usage: sums of submissions by sender, identity and time.
 
-A submission counts once, at the moment that it came in, for its sender: the delegate, when the
-identity is another's. The identity is the one that served From, and its owner sees what others
-sent with it. Points of 15 minutes are what Amazon SES tells of a sender for two weeks; days are
+A submission counts once, at the moment that it was received, for its sender: the delegate, if
+the identity is another's. The identity is the one that served From, and its owner sees the
+usage of others with it. Points of 15 minutes are kept for two weeks, as in Amazon SES; days are
 kept for longer.
 """
 
@@ -21,25 +21,25 @@ _BARS: Final = "▁▂▃▄▅▆▇█"
 
 
 class Grain(IntEnum):
-    """How finely usage is added up; the value is the length in minutes."""
+    """The period of one sum; the value is its length in minutes."""
 
     POINT = 15
     DAY = 1440
 
     @property
     def length(self) -> timedelta:
-        """The time that one sum is of."""
+        """The length of the period."""
         return timedelta(minutes=self.value)
 
     @property
     def kept(self) -> timedelta:
-        """For how long sums are kept: points for 14 days, days for 13 months."""
+        """The time for which sums are kept: 14 days for points, 13 months for days."""
         return timedelta(days=14 if self is Grain.POINT else 400)
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class UsageKey:
-    """What is added up apart: sender, identity and reason (``accepted`` is one of them)."""
+    """The key of a sum: sender, identity and reason (``accepted`` is one of them)."""
 
     account_id: str
     user_arn: str
@@ -53,7 +53,7 @@ class UsageKey:
 
     @property
     def is_delegated(self) -> bool:
-        """Whether the identity is another account's."""
+        """True if the identity is another account's."""
         return self.owner_id not in ("", self.account_id)
 
 
@@ -91,7 +91,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """The sums of one time for one key."""
+    """The sums of one period for one key."""
 
     start: datetime
     key: UsageKey
@@ -100,7 +100,7 @@ class UsageRow:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The sums of a whole time for one sender and identity; ``attempts`` has one a unit."""
+    """The sums of a time span for one sender and identity; ``attempts`` has one a period."""
 
     account_id: str
     user_arn: str
@@ -111,41 +111,41 @@ class Summary:
 
 
 def unit_of(grain: Grain, moment: datetime) -> int:
-    """The number of the unit that a moment is in, counted from 1970."""
+    """The number of the period that a moment is in, counted from 1970."""
     return (moment - _EPOCH) // grain.length
 
 
 def start_of(grain: Grain, unit: int) -> datetime:
-    """The first moment of a unit."""
+    """The first moment of a period."""
     return _EPOCH + grain.length * unit
 
 
-class Counted(Protocol):
-    """What is asked of a record to count it."""
+class CountableRecord(Protocol):
+    """The fields of a record that usage is made from."""
 
     @property
     def kind(self) -> str:
-        """``submission``, or what was refused before there was a message."""
+        """``submission``, or the kind of a refusal before there was a message."""
 
     @property
     def outcome(self) -> str:
-        """What became of it."""
+        """The outcome."""
 
     @property
     def reason(self) -> str:
-        """Its reason code."""
+        """The reason code."""
 
     @property
     def account_id(self) -> str:
-        """Who sent it."""
+        """The id of the sending account."""
 
     @property
     def user_arn(self) -> str:
-        """As which user."""
+        """The ARN of the sending user."""
 
     @property
     def is_masked(self) -> bool:
-        """Whether the sender must not learn the reason."""
+        """True if the sender must not see the reason."""
 
     @property
     def from_identity(self) -> str:
@@ -153,18 +153,18 @@ class Counted(Protocol):
 
     @property
     def recipients(self) -> int:
-        """How many it was for."""
+        """The number of recipients."""
 
     @property
     def octets(self) -> int:
-        """How large it was."""
+        """The size of the message."""
 
 
-def usage_of(record: Counted) -> tuple[UsageKey, Counts] | None:
-    """What a record adds; ``None`` without a message, and for what has no verdict yet.
+def usage_of(record: CountableRecord) -> tuple[UsageKey, Counts] | None:
+    """The counts that a record adds; ``None`` without a message or without a verdict.
 
-    What the sender must not learn is counted under the reason that it was given, for no
-    identity: sums are the sender's as much as the owner's.
+    A refusal that the sender sees under another reason counts under that reason, for no
+    identity: the sender sees the sums too.
     """
     if record.kind != "submission" or record.outcome == "relaying":
         return None
@@ -182,7 +182,7 @@ def summaries(
 ) -> Sequence[Summary]:
     """The rows added up by sender and identity, those with most attempts first.
 
-    ``first`` is the number of the first unit that is looked at, ``units`` how many there are.
+    ``first`` is the number of the first period, ``units`` the number of periods.
     """
     found: dict[tuple[str, str, str], list[UsageRow]] = {}
     for row in rows:
@@ -190,12 +190,12 @@ def summaries(
         found.setdefault((key.account_id, key.user_arn, key.identity), []).append(row)
     made = [
         Summary(
-            *who,
-            sum((row.counts for row in of_who), Counts()),
-            _rejects(of_who),
-            _attempts(of_who, grain, first, units),
+            *sender,
+            sum((row.counts for row in of_sender), Counts()),
+            _rejects(of_sender),
+            _attempts(of_sender, grain, first, units),
         )
-        for who, of_who in found.items()
+        for sender, of_sender in found.items()
     ]
     return sorted(made, key=lambda one: (-one.counts.attempts, one.user_arn, one.identity))
 
@@ -223,7 +223,7 @@ def _attempts(
 def series(
     rows: Iterable[UsageRow], key: Callable[[UsageRow], datetime] = lambda row: row.start
 ) -> Sequence[tuple[datetime, Counts, Mapping[str, int]]]:
-    """The rows added up by time, in its order: sums, and rejects by reason."""
+    """The rows added up by time, in order of time: sums, and rejects by reason."""
     found: dict[datetime, list[UsageRow]] = {}
     for row in rows:
         found.setdefault(key(row), []).append(row)
@@ -234,9 +234,9 @@ def series(
 
 
 def sparkline(values: Sequence[int], width: int) -> str:
-    """The values as a row of small bars, at most so many; neighbours are added up to fit.
+    """The values as a row of at most ``width`` small bars; neighbours are added up to fit.
 
-    Nothing is a blank, and whatever is not nothing can be seen.
+    0 is a blank, and every other value is visible.
     """
     if len(values) > width:
         values = [
