@@ -20,6 +20,8 @@ GUIDES: Final = (
     "dkim",
     "journal",
     "relays",
+    "backup",
+    "upgrade",
     "fleet",
 )
 REFERENCES: Final = (
