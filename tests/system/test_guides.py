@@ -1,0 +1,95 @@
+"""Each guide: every command on it can be run, in order, and does what the guide says."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from smtpgate.cli.help import GUIDES, REFERENCES
+from tests.support.documents import content
+from tests.support.guides import FIRST, SECOND, Reader, World, blocks
+from tests.support.hosts import smtpgate
+from tests.support.reference import guide
+from tests.support.scripted_dns import open_dns
+from tests.support.upstream_server import open_upstream
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+async def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Reader]:
+    """A reader who has followed the README."""
+    here = tmp_path / "here"
+    for folder in (here, tmp_path / "backups"):
+        folder.mkdir()
+    monkeypatch.chdir(here)
+    async with open_dns() as dns, open_upstream() as upstream:
+        stores = [f"sqlite:///{tmp_path}/{name}.sqlite" for name in ("directory", "journal")]
+        async with Reader(World(tmp_path, dns, upstream, *stores)) as one:
+            yield one
+
+
+async def shown(reader: Reader, *words: str) -> Any:  # noqa: ANN401 - JSON
+    return json.loads(await smtpgate(reader.folder(FIRST), *words, "--json"))
+
+
+async def the_directory_is_as_its_guide_says(reader: Reader) -> None:
+    for account_id in ("222222222222", "333333333333", "888888888888", "999999999999"):
+        assert (await shown(reader, "account", "show", account_id))["status"] == "active"
+    revoked = await shown(reader, "identity", "show", "888888888888/ses-example.com")
+    assert (revoked["status"], revoked["policies"]) == ("success", [])
+    domain = await shown(reader, "identity", "show", "222222222222/example.org")
+    assert (domain["status"], domain["method"]) == ("success", "txt")
+    assert len(domain["policies"]) == 1
+    assert [key["stage"] for key in domain["dkim_keys"]] == ["active"]
+    address = await shown(reader, "identity", "show", "222222222222/ceo@example.org")
+    assert (address["status"], address["method"]) == ("success", "mail")
+    (key,) = await shown(reader, "key", "list", "--owner", "333333333333/mailer")
+    assert key["status"] == "active"
+
+
+async def the_new_dkim_key_signs_alone(reader: Reader) -> None:
+    domain = await shown(reader, "identity", "show", "888888888888/ses-example.com")
+    assert [(key["selector"], key["stage"]) for key in domain["dkim_keys"]] == [
+        ("mail2027", "active")
+    ]
+
+
+async def the_master_key_is_a_new_one(reader: Reader) -> None:
+    status = await shown(reader, "directory", "status")
+    assert (status["current_master_key"], status["master_keys"]) == ("m2", ["m2", "m1"])
+
+
+async def both_hosts_have_one_directory(reader: Reader) -> None:
+    gates = reader.gates
+    assert await content(gates[FIRST].store) == await content(gates[SECOND].store)
+    (init,) = (text for line, text in reader.printed.items() if " init " in line)
+    for name in ("private/master.key: the key that", "state/journal.key: the key of"):
+        assert f"{reader.folder(SECOND)}/{name}" in init
+    assert "SMTP logins" not in init
+    (checked,) = (text for line, text in reader.printed.items() if " check-config " in line)
+    assert ": fine\n" in checked
+    assert "steps" not in checked
+
+
+AFTERWARDS: Final[Mapping[str, Callable[[Reader], Awaitable[None]]]] = {
+    "backup": the_master_key_is_a_new_one,
+    "directory": the_directory_is_as_its_guide_says,
+    "dkim": the_new_dkim_key_signs_alone,
+    "fleet": both_hosts_have_one_directory,
+}
+
+
+def has_commands(topic: str) -> bool:
+    return any(block.language == "sh" for block in blocks(guide(topic)))
+
+
+@pytest.mark.parametrize("topic", list(filter(has_commands, [*GUIDES, *REFERENCES])))
+async def test_every_command_of_a_guide_can_be_run_in_order(reader: Reader, topic: str) -> None:
+    await reader.read(guide(topic))
+    for line, printed in reader.printed.items():
+        assert " simulate " not in line or printed.startswith("allow\n")
+    if topic in AFTERWARDS:
+        await AFTERWARDS[topic](reader)
