@@ -31,6 +31,7 @@ REFERENCES: Final = (
     "replies",
     "reasons",
     "metrics",
+    "log",
     "commands",
 )
 _TOPICS: Final = GUIDES + REFERENCES

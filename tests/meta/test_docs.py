@@ -1,5 +1,6 @@
 """The documents against the program: what one says of the other has to be true."""
 
+import ast
 import re
 import shlex
 import tomllib
@@ -18,6 +19,7 @@ from smtpgate.core.limits.budget import BUDGETS, BudgetName
 from smtpgate.core.reason import REASONS
 from smtpgate.core.reply import CATALOGUE as REPLIES
 from smtpgate.metrics import CATALOGUE as METRICS
+from tests.support.guides import blocks
 from tests.support.reference import (
     GUIDE,
     SAMPLE,
@@ -83,6 +85,57 @@ def _anchors(text: str) -> set[str]:
 
 def test_the_readme_is_short() -> None:
     assert len(README.encode()) < 16_000
+
+
+def test_the_readme_s_policy_is_the_guide_s() -> None:
+    (policy,) = (block.text for block in blocks(README) if block.language == "json")
+    assert policy in guide("policies")
+
+
+def test_few_blocks_of_commands_are_not_run_and_each_has_a_reason() -> None:
+    """``tests/system/test_guides.py`` runs the others."""
+    found = [block for path in documents() for block in blocks(path.read_text("utf-8"))]
+    reasons = [block.not_run for block in found if block.not_run]
+    assert all(re.fullmatch(r"[a-z][a-z ]{8,60}", reason) for reason in reasons)
+    commands_in = [block for block in found if block.language == "sh"]
+    assert len(reasons) <= 8 < len(commands_in) / 4
+
+
+def test_a_block_of_commands_has_its_language_and_nothing_that_a_shell_would_not_take() -> None:
+    for path in documents():
+        for block in blocks(path.read_text("utf-8")):
+            assert block.language in {"", "sh", "toml", "json", "yaml"}
+            assert block.language == "sh" or not re.search(
+                r"^smtpgate ", block.text, re.MULTILINE
+            )
+            assert block.language != "sh" or not re.search(
+                r"^\$ |\[\.\.\.\]|…", block.text, re.MULTILINE
+            )
+
+
+# -- the log -----------------------------------------------------------------------------------
+
+
+def test_every_event_of_the_log_is_in_its_reference() -> None:
+    source = "\n".join(one.text for one in modules() if one.path.startswith("smtpgate/"))
+    noted = re.findall(r'\.note\(\s*"[a-z]+"(?: if \w+ else "[a-z]+")?,\s*"([a-z -]+)"', source)
+    lines = re.findall(r'line_?of?\([^()]*(?:\(\))?[^()]*"([a-z]+-[a-z-]+)"', source)
+    assert len(noted) > 8
+    assert len(lines) > 15
+    assert not [event for event in {*noted, *lines} if f"`{event}`" not in guide("log")]
+
+
+def test_every_field_of_the_log_is_in_its_reference() -> None:
+    (module,) = (one for one in modules() if one.path == "smtpgate/log/lines.py")
+    fields = {
+        key.value
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Dict)
+        for key in node.keys
+        if isinstance(key, ast.Constant)
+    }
+    assert len(fields) > 50
+    assert not [field for field in sorted(fields) if f"`{field}`" not in guide("log")]
 
 
 # -- commands ----------------------------------------------------------------------------------

@@ -13,7 +13,9 @@ Comments before a block, which no reader sees, say more about it::
 
 import re
 import shlex
+import smtplib
 import sqlite3
+import ssl
 import subprocess
 import tomllib
 from asyncio import to_thread
@@ -23,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from smtpgate.core.secret import Secret, smtp_password
 from smtpgate.gate.gate import Gate
 from tests.support.hosts import change, host, on_loopback, smtpgate, started
 from tests.support.scripted_dns import ScriptedDns
@@ -42,6 +45,7 @@ _CODE: Final = "7KQ2-M0XZ-94TB"
 _CODE_IN_MAIL: Final = re.compile(
     rb"^    ([0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4})\r$", re.MULTILINE
 )
+_SAMPLE_KEY: Final = "AKIA9999MAILER000001"
 _KEY_ID: Final = "AKIAIOSFODNN7EXAMPLE"
 MESSAGE_ID: Final = "010001a2139c5d8b-00000000-1111-2222-3333-444444444444-000000"
 
@@ -109,6 +113,28 @@ class Reader:
         """The folder that stands for ``/etc/smtpgate`` of a host."""
         return self._world.home / name
 
+    async def send(self, author: str, to: str) -> str:
+        """Send a message as the sample's user does; the reply, whose id a guide may name."""
+        folder = self.folder(FIRST)
+        trusted = ssl.create_default_context(cafile=folder / "private" / "tls.crt")
+        trusted.check_hostname = False
+        secret = (folder / "private" / f"{_SAMPLE_KEY}.secret").read_text().strip()
+        password = smtp_password(Secret(secret), "us-east-1").value
+        port = self.gates[FIRST].listeners["submission"].port
+
+        def submit() -> str:
+            with smtplib.SMTP("127.0.0.1", port, timeout=10) as client:
+                client.starttls(context=trusted)
+                client.login(_SAMPLE_KEY, password)
+                client.mail(author)
+                client.rcpt(to)
+                message = f"From: {author}\r\nTo: {to}\r\nSubject: hello\r\n\r\nhello\r\n"
+                return client.data(message)[1].decode()
+
+        reply = await to_thread(submit)
+        self._world.message_id = re.findall(r"\S+-000000", reply)[0].strip("();")
+        return reply
+
     async def read(self, text: str) -> None:
         """Do everything that stands on a page, in order."""
         for block in blocks(text):
@@ -166,6 +192,8 @@ class Reader:
             stack = self._stacks[self._host] = AsyncExitStack()
             gate = await stack.enter_async_context(started(self.folder(self._host)))
             self.gates[self._host] = gate
+        if operation == "reload":
+            await self.gates[self._host].reload()
 
     def _set_up_network(self) -> None:
         """Let a host ask the test's DNS and relay to its upstream."""
@@ -174,8 +202,11 @@ class Reader:
         change(folder, "\nport = 25\n", f"\nport = {world.upstream.port}\n")
 
     def _configure(self, text: str) -> None:
-        """Set the keys of sections in the configuration."""
+        """Set the keys of sections in the configuration, or write a document."""
         path = self.folder(self._host) / "smtpgate.toml"
+        if text.startswith("[accounts."):
+            (path.parent / "directory" / "team.toml").write_text(text)
+            return
         for section, keys in tomllib.loads(text).items():
             if section == "ledger" and not self._world.redis_url:
                 continue

@@ -15,8 +15,6 @@ from tests.support.reference import guide
 from tests.support.scripted_dns import open_dns
 from tests.support.upstream_server import open_upstream
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 async def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Reader]:
@@ -74,11 +72,28 @@ async def both_hosts_have_one_directory(reader: Reader) -> None:
     assert "steps" not in checked
 
 
+async def the_document_is_applied(reader: Reader) -> None:
+    assert "+ account 444444444444 (Team)" in next(iter(reader.printed.values()))
+    assert (await shown(reader, "account", "show", "444444444444"))["name"] == "Team"
+
+
+async def the_refusal_is_explained(reader: Reader) -> None:
+    explained, found = (
+        next(text for line, text in reader.printed.items() if word in line)
+        for word in (" explain ", " search ")
+    )
+    assert "refused (implicit-deny)" in explained
+    assert "statement `AuthorizeMarketer' of policy `marketing' wants" in explained
+    assert "implicit-deny" in found
+
+
 AFTERWARDS: Final[Mapping[str, Callable[[Reader], Awaitable[None]]]] = {
     "backup": the_master_key_is_a_new_one,
     "directory": the_directory_is_as_its_guide_says,
     "dkim": the_new_dkim_key_signs_alone,
+    "documents": the_document_is_applied,
     "fleet": both_hosts_have_one_directory,
+    "journal": the_refusal_is_explained,
 }
 
 
@@ -88,6 +103,8 @@ def has_commands(topic: str) -> bool:
 
 @pytest.mark.parametrize("topic", list(filter(has_commands, [*GUIDES, *REFERENCES])))
 async def test_every_command_of_a_guide_can_be_run_in_order(reader: Reader, topic: str) -> None:
+    if topic == "journal":
+        await reader.send(to="jane@example.net", author="ceo@ses-example.com")
     await reader.read(guide(topic))
     for line, printed in reader.printed.items():
         assert " simulate " not in line or printed.startswith("allow\n")
