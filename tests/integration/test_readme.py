@@ -79,10 +79,8 @@ def test_the_five_minutes_lead_to_a_delivered_message(lab: Lab) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     # 4. Postfix, with the lines of the README
-    settings = dict(
-        line.split(" = ", 1)
-        for line in block_after("### 4. Configure Postfix").strip().splitlines()
-    )
+    lines = block_after("### 4. Configure Postfix").strip().splitlines()
+    settings = dict(line.split(" = ", 1) for line in lines)
     passwords = lab.new_folder("passwords") / "gate_password"
     passwords.write_text(f"[localhost]:{port} {login[1]}:{login[2]}\n")
     postfix = postfix_client(

@@ -101,7 +101,7 @@ def has_commands(topic: str) -> bool:
     return any(block.language == "sh" for block in blocks(guide(topic)))
 
 
-@pytest.mark.parametrize("topic", list(filter(has_commands, [*GUIDES, *REFERENCES])))
+@pytest.mark.parametrize("topic", [one for one in (*GUIDES, *REFERENCES) if has_commands(one)])
 async def test_every_command_of_a_guide_can_be_run_in_order(reader: Reader, topic: str) -> None:
     if topic == "journal":
         await reader.send(to="jane@example.net", author="ceo@ses-example.com")
