@@ -45,7 +45,7 @@ async def policies_of(store: DirectoryStore) -> set[str]:
 
 def revoking() -> list[str]:
     """The lines of the guide that revoke and pause."""
-    _, _, text = guide("directory").partition("## Revoke, and pause")
+    _, _, text = guide("directory").partition("## Revoke and pause")
     block = _BLOCK.search(text)
     assert block is not None
     return [line for line in block[1].splitlines() if line]
