@@ -204,9 +204,11 @@ async def check(
     """
     session.must_be_allowed("CheckDkimKeys", session.identity_arn(ref))
     now, chance = session.now(), session.chance()
-    held = await session.registered_identities("check-dkim-keys").one(ref.account_id, ref.name)
-    keys = [key for key in held.keys if key.staged.is_published]
-    checks = await asyncio.gather(*(key_check(held, key, resolver) for key in keys))
+    domain = await session.registered_identities("check-dkim-keys").one(
+        ref.account_id, ref.name
+    )
+    keys = [key for key in domain.keys if key.staged.is_published]
+    checks = await asyncio.gather(*(key_check(domain, key, resolver) for key in keys))
     found = {key.staged.selector: check for key, check in zip(keys, checks, strict=True)}
 
     def noted(key: StagedKey) -> StagedKey:
@@ -269,12 +271,12 @@ async def retire(
 async def _check(
     session: Session, ref: IdentityRef, selector: str, resolver: Resolver
 ) -> DkimCheck:
-    held = await session.registered_identities("activate-dkim-key").one(
+    domain = await session.registered_identities("activate-dkim-key").one(
         ref.account_id, ref.name
     )
-    for key in held.keys:
+    for key in domain.keys:
         if key.staged.selector == selector.lower():
-            return await key_check(held, key, resolver)
+            return await key_check(domain, key, resolver)
     return unanswered("there is no such key")
 
 

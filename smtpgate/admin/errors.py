@@ -15,7 +15,7 @@ ConflictError = change.ConflictError
 
 
 class NotAuthorizedError(Exception):
-    """An operation that the caller may not do; it does not tell whether the resource exists."""
+    """An operation that the caller may not do, whether the resource exists or not."""
 
     def __init__(self, caller_arn: str, action: str, resource: str) -> None:
         super().__init__(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypedDict
 
-from smtpgate.admin.errors import NotFoundError
+from smtpgate.admin.errors import NotFoundError, RefusedChangeError
 from smtpgate.admin.paging import pages_of
 from smtpgate.admin.refs import OwnerRef, UserRef
 from smtpgate.admin.session import Session
@@ -99,6 +99,7 @@ async def _found(session: Session, verb: str, key_id: str) -> AccessKeyRow:
 async def create(session: Session, owner: OwnerRef, settings: KeySettings) -> NewKey:
     """Make an access key for a user, or for an account's root."""
     await _must_be_allowed(session, "Create", owner)
+    _must_end_later(session, settings)
     secret = rows.new_secret()
     new = AccessKeyRow(
         id="", account_id=owner.account_id, user_name=owner.user_name, **settings
@@ -173,7 +174,14 @@ async def disable(session: Session, key_id: str) -> None:
 
 async def update(session: Session, key_id: str, settings: KeySettings) -> KeyDetails:
     """Change when a key expires, or all the networks that it may be used from."""
+    _must_end_later(session, settings)
     return await _update(session, key_id, dict(settings), "change")
+
+
+def _must_end_later(session: Session, settings: KeySettings) -> None:
+    expires_at = settings.get("expires_at")
+    if expires_at is not None and expires_at <= session.now():
+        raise RefusedChangeError(f"an access key cannot expire at {expires_at}: it has passed")
 
 
 async def _update(

@@ -24,19 +24,20 @@ from smtpgate.ports import DeliveryAttempt, RegisteredIdentities, Upstream
 _CODE_OCTETS: Final = 12
 _PAUSE: Final = timedelta(minutes=1)
 _TEXT: Final = """\
-Somebody wants to send mail with the address {address} through the mail gateway
-{hostname}: {asked_by}, for the account {account}.
+The account {account} wants to send mail with the address
+{address} through the mail gateway {hostname}.
+It was requested by {asked_by}.
 
 If that is right, give them this code, or enter it yourself:
 
     {code}
 
-It is good until {until:%Y-%m-%d %H:%M} UTC, with this command:
+It is valid until {until:%Y-%m-%d %H:%M} UTC, with this command:
 
     smtpgate identity confirm {account_id}/{address} {code}
 
-If you know nothing of this, do nothing: without the code nobody can send as you
-through this gateway. You may tell postmaster@{hostname} about it.
+If you did not expect this, do nothing: without the code nobody can send as you
+through this gateway. You can report it to postmaster@{hostname}.
 """
 
 
@@ -72,9 +73,9 @@ class CodeMailer:
                 code=mail_code(code, before.arn, self.now),
             )
 
-        held = await change_registered(self.registry, account_id, name, keep)
-        if held.verification.is_verified:
-            return held
+        identity = await change_registered(self.registry, account_id, name, keep)
+        if identity.verification.is_verified:
+            return identity
         text = _TEXT.format(
             address=name,
             hostname=self.hostname,
@@ -88,9 +89,9 @@ class CodeMailer:
             await self._deliver(name, text)
         except CodeNotSentError:
             if without is not None:
-                await self.registry.save([(held, without)])
+                await self.registry.save([(identity, without)])
             raise
-        return held
+        return identity
 
     async def _deliver(self, address: str, text: str) -> None:
         """Deliver the mail. Raises CodeNotSentError."""

@@ -51,8 +51,8 @@ RIGHTS: Final[Mapping[str, Right]] = {
     "TagUser": _with("iam:TagUser"),
     "UntagUser": _with("iam:UntagUser"),
     "DeleteUser": _with("iam:DeleteUser"),
-    # A user's access keys. A user that may create keys of others may act as they do; nobody but
-    # the root itself may act as the root.
+    # Access keys. A user that may create keys for other users may act as they do; only the root
+    # may act as the root.
     "CreateAccessKey": _with("iam:CreateAccessKey"),
     "ReadAccessKey": _with("iam:ListAccessKeys", "iam:GetAccessKeyLastUsed"),
     "UpdateAccessKey": _with("iam:UpdateAccessKey"),

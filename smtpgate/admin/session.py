@@ -188,3 +188,28 @@ def operator_session(
     return Session(
         config=config, store=store, clock=clock, actor=Actor(name, origin), caller=OPERATOR
     )
+
+
+def principal_session(
+    config: Config,
+    store: DirectoryStore,
+    clock: Clock,
+    principal: Principal,
+    *,
+    origin: str,
+    address: str,
+    is_encrypted: bool,
+) -> Session:
+    """The session of an account's root or user that has logged in, from that address.
+
+    The audit log will name it by its ARN, with the origin, such as ``api``, and the address.
+    """
+    return Session(
+        config=config,
+        store=store,
+        clock=clock,
+        actor=Actor(principal.arn, f"{origin} from {address}"),
+        caller=principal,
+        address=address,
+        is_encrypted=is_encrypted,
+    )

@@ -15,7 +15,7 @@ from smtpgate.cli.terminal import (
     example,
     misused,
     output,
-    tell_upgrade,
+    print_upgrade,
     warn,
 )
 from smtpgate.config.toml import read_secret
@@ -84,7 +84,7 @@ def upgrade(config: ConfigFile = DEFAULT_CONFIG) -> None:
         return before
 
     before = run(config, operation, opens=False)
-    tell_upgrade(before, HEAD)
+    print_upgrade(before, HEAD)
 
 
 @directory_app.command("new-master-key", epilog=example("directory new-master-key m2"))

@@ -23,7 +23,7 @@ from smtpgate.cli.terminal import (
     misused,
     one_of,
     parsed_by,
-    tell_upgrade,
+    print_upgrade,
 )
 from smtpgate.core.address import AddressError, parse_forward_path
 from smtpgate.core.arn import IdentityArn, identity_name
@@ -264,7 +264,7 @@ def upgrade(config: ConfigFile = DEFAULT_CONFIG) -> None:
         before = asyncio.run(_upgrade(config))
     except TROUBLES as error:
         raise fail(error) from None
-    tell_upgrade(before, HEAD)
+    print_upgrade(before, HEAD)
 
 
 async def _upgrade(config_file: Path) -> str | None:

@@ -51,7 +51,7 @@ Reason: TypeAlias = Annotated[
 
 
 def fail(problem: object) -> typer.Exit:
-    """Tell the problem; the exit to raise."""
+    """Print a problem, and return the exit to raise."""
     if isinstance(problem, PermissionError) and problem.filename:
         problem = (
             f"{problem.filename}: {reason(problem)}; give the command as root, or as the user "
@@ -62,7 +62,7 @@ def fail(problem: object) -> typer.Exit:
 
 
 def warn(warnings: Iterable[str]) -> None:
-    """Tell warnings, a line each."""
+    """Print warnings, a line each."""
     for warning in warnings:
         errors.print(f"warning: {shown(warning)}")
 
@@ -103,14 +103,14 @@ def example(line: str) -> str:
 
 
 def is_interactive() -> bool:
-    """Whether there is somebody to ask."""
+    """Whether a person can be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def confirmed(operation: str, *, yes: bool) -> None:
-    """Make sure that a operation that cannot be undone is meant.
+    """Ask on a terminal whether to go on with an operation that cannot be undone.
 
-    Asks on a terminal. Elsewhere it is misuse (exit 2) to leave out ``--yes``.
+    Without a terminal, and without ``--yes``, it is misuse (exit 2).
     """
     if yes:
         return
@@ -131,8 +131,8 @@ def loaded_config(path: Path) -> Config:
         raise fail(error) from None
 
 
-def tell_upgrade(before: str | None, head: str) -> None:
-    """Tell what an upgrade of tables has done: from which revision, if any, to which."""
+def print_upgrade(before: str | None, head: str) -> None:
+    """Print what an upgrade of tables has done: from which revision, if any, to which."""
     if before == head:
         output.print(f"the tables are at revision {head} already")
     elif before is None:

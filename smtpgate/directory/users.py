@@ -111,7 +111,7 @@ async def user_page(
 
 
 async def create_user(change: Change, row: UserRow, *, may_send: bool = True) -> UserRow:
-    """Add a user, with the policy that lets it send unless told not to.
+    """Add a user, with a policy that lets it send, by default.
 
     Raises NotFoundError for the account, ConflictError, RefusedChangeError.
     """

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from smtpgate.admin import keys
-from smtpgate.admin.errors import NotAuthorizedError, NotFoundError
+from smtpgate.admin.errors import NotAuthorizedError, NotFoundError, RefusedChangeError
 from smtpgate.admin.refs import OwnerRef
 from smtpgate.core.account import Principal
 from smtpgate.core.secret import smtp_password
@@ -65,6 +65,18 @@ async def test_a_key_of_another_account_is_as_unknown_as_one_that_is_not_there(
         await keys.disable(session_of(owned, root()), key_id)
     with pytest.raises(NotAuthorizedError, match=r"user/\*$"):
         await keys.disable(session_of(owned, user()), key_id)
+
+
+async def test_a_key_cannot_expire_in_the_past(
+    owned: DirectoryStore, clock: MovableClock
+) -> None:
+    session = session_of(owned, clock=clock)
+    for call in (
+        keys.create(session, OwnerRef(OWNER, None), {"expires_at": clock.now()}),
+        keys.update(session, USERS, {"expires_at": clock.now()}),
+    ):
+        with pytest.raises(RefusedChangeError, match="it has passed"):
+            await call
 
 
 async def test_a_key_is_active_until_it_is_disabled_or_expires(

@@ -5,11 +5,13 @@ import pytest
 from smtpgate.admin.errors import NotAuthorizedError, RefusedChangeError
 from smtpgate.admin.refs import IdentityRef
 from smtpgate.admin.rights import RIGHTS
-from smtpgate.admin.session import OPERATOR, Operator
+from smtpgate.admin.session import OPERATOR, Operator, principal_session
 from smtpgate.core.account import Principal
 from smtpgate.core.arn import IdentityArn
+from smtpgate.directory.change import Actor
 from smtpgate.directory.store import DirectoryStore
-from tests.support.admin import allow, deny, root, session_of, user
+from tests.support.admin import allow, config, deny, root, session_of, user
+from tests.support.clock import MovableClock
 from tests.support.world import DELEGATE, OWNER
 from tests.support.world import IDENTITY as ARN
 
@@ -134,3 +136,18 @@ def test_an_arn_of_another_region_names_nothing_here(store: DirectoryStore) -> N
     assert session.identity_arn(IdentityRef(OWNER, "ses-example.com", here)) == ARN
     with pytest.raises(RefusedChangeError, match="is not of this gate's region us-east-1"):
         session.identity_arn(IdentityRef(OWNER, "ses-example.com", elsewhere))
+
+
+def test_the_audit_log_names_a_caller_by_its_arn_and_address(store: DirectoryStore) -> None:
+    caller = user(allow(DELETE, Condition=NETWORK))
+    session = principal_session(
+        config(),
+        store,
+        MovableClock(),
+        caller,
+        origin="api",
+        address="192.0.2.7",
+        is_encrypted=True,
+    )
+    assert session.actor == Actor(caller.arn, "api from 192.0.2.7")
+    session.must_be_allowed("DeleteIdentity", ARN)

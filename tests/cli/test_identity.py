@@ -293,7 +293,7 @@ async def test_the_mail_says_who_asked_and_is_known_to_be_a_machines(office: Des
     text = message.get_content()
     assert "jane (cli on " in text
     assert "from 192.0.2.7)" in text
-    assert f"for the account {OWNER} (Identity owner)" in text
+    assert f"The account {OWNER} (Identity owner) wants to send mail" in text
 
 
 async def test_a_code_that_the_upstream_refuses_leaves_everything_as_it_was(
