@@ -1,11 +1,11 @@
 """Accounts in the directory: made, changed, paused, deleted, listed."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.account import quota, rate
@@ -14,12 +14,19 @@ from smtpgate.core.naming import one_line, organization_id, pause_reason
 from smtpgate.directory.change import (
     Change,
     ConflictError,
-    Note,
     NotFoundError,
     RefusedChangeError,
     Subject,
 )
 from smtpgate.directory.quotas import drop_quotas
+from smtpgate.directory.rows import (
+    columns_of,
+    delete_rows,
+    insert_rows,
+    must_be_new,
+    refusing,
+    update_row,
+)
 from smtpgate.directory.schema import access_keys, accounts, identities, users
 
 # What stands in the way of deleting an account, with the word for it.
@@ -54,7 +61,7 @@ class AccountRow:
         }
 
 
-_COLUMNS: Final = tuple(accounts.c[field.name] for field in fields(AccountRow))
+_COLUMNS: Final = columns_of(accounts, AccountRow)
 
 _CHECKS: Final[Mapping[str, Callable[[Any], object]]] = {
     "name": one_line,
@@ -70,11 +77,9 @@ def _checked(row: AccountRow) -> AccountRow:
         raise RefusedChangeError(f"`{row.id}' is no account id: it has 12 digits")
     for column, check in _CHECKS.items():
         value = getattr(row, column)
-        try:
-            if value is not None:
+        if value is not None:
+            with refusing(f"account {row.id}: {column}"):
                 check(value)
-        except ValueError as error:
-            raise RefusedChangeError(f"account {row.id}: {column}: {error}") from None
     return replace(row, name=row.name or row.id)
 
 
@@ -124,11 +129,7 @@ async def belongings(connection: AsyncConnection, account_id: str) -> dict[str, 
 async def create_account(change: Change, row: AccountRow) -> AccountRow:
     """Add an account. Raises ConflictError or RefusedChangeError."""
     row = _checked(row)
-    found = await change.connection.execute(
-        select(accounts.c.id).where(accounts.c.id == row.id)
-    )
-    if found.first() is not None:
-        raise ConflictError(f"account {row.id} is there already")
+    await must_be_new(change, accounts, {"id": row.id}, row.subject)
     (row,) = await add_accounts(change, [row])
     return row
 
@@ -136,10 +137,7 @@ async def create_account(change: Change, row: AccountRow) -> AccountRow:
 async def add_accounts(change: Change, rows: Sequence[AccountRow]) -> list[AccountRow]:
     """Add accounts that are known to be good, and not to be there yet."""
     rows = [replace(row, name=row.name or row.id, created_at=change.now) for row in rows]
-    await change.connection.execute(insert(accounts), list(map(asdict, rows)))
-    await change.note_all(
-        [Note(action="create", subject=row.subject, after=row.facts()) for row in rows]
-    )
+    await insert_rows(change, accounts, list(map(asdict, rows)), rows)
     return rows
 
 
@@ -152,21 +150,10 @@ async def update_account(
     """
     before = await account(change.connection, account_id)
     after = _checked(replace(before, **changes))
-    changed = {key for key in changes if getattr(before, key) != getattr(after, key)}
-    if not changed:
-        return before
-    await change.connection.execute(
-        update(accounts)
-        .where(accounts.c.id == account_id)
-        .values({key: getattr(after, key) for key in changed})
+    key = {"id": account_id}
+    return await update_row(
+        change, accounts, key, before, after, action=action, only_differences=True
     )
-    await change.note(
-        action,
-        before.subject,
-        before={key: getattr(before, key) for key in sorted(changed)},
-        after={key: getattr(after, key) for key in sorted(changed)},
-    )
-    return after
 
 
 async def delete_account(change: Change, account_id: str) -> None:
@@ -184,10 +171,4 @@ async def delete_account(change: Change, account_id: str) -> None:
 async def remove_accounts(change: Change, rows: Sequence[AccountRow]) -> None:
     """Take accounts away that are known to be there and to be empty."""
     await drop_quotas(change, "account", [(row.id, "", "") for row in rows])
-    await change.connection.execute(
-        delete(accounts).where(accounts.c.id == bindparam("its_id")),
-        [{"its_id": row.id} for row in rows],
-    )
-    await change.note_all(
-        [Note(action="delete", subject=row.subject, before=row.facts()) for row in rows]
-    )
+    await delete_rows(change, accounts, [{"id": row.id} for row in rows], rows)

@@ -4,7 +4,7 @@ It is written by :meth:`smtpgate.directory.change.Change.note` alone, and never 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.directory.change import NotFoundError, Subject, SubjectKind
+from smtpgate.directory.rows import columns_of
 from smtpgate.directory.schema import audit_log
 
 
@@ -61,7 +62,7 @@ class AuditFilter:
         return query
 
 
-_COLUMNS: Final = tuple(audit_log.c[field.name] for field in fields(AuditEntry))
+_COLUMNS: Final = columns_of(audit_log, AuditEntry)
 
 
 async def audit_page(

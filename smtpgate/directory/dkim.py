@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, delete, insert, select, tuple_, update
+from sqlalchemy import Row, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.address import MAX_DOMAIN_OCTETS, AddressError, parse_domain
@@ -15,12 +15,18 @@ from smtpgate.core.proof.dkim_stages import Stage
 from smtpgate.directory.change import (
     Change,
     ConflictError,
-    Note,
     NotFoundError,
     RefusedChangeError,
     Subject,
 )
 from smtpgate.directory.identities import identity
+from smtpgate.directory.rows import (
+    columns_of,
+    delete_rows,
+    insert_rows,
+    refusing,
+    update_row,
+)
 from smtpgate.directory.schema import dkim_keys
 from smtpgate.directory.sealed import must_be_known
 from smtpgate.directory.sealing import MasterKeys
@@ -65,7 +71,8 @@ class DkimKeyRow:
         }
 
 
-_COLUMNS: Final = tuple(dkim_keys.c[field.name] for field in fields(DkimKeyRow))
+_COLUMNS: Final = columns_of(dkim_keys, DkimKeyRow)
+_KEY_COLUMNS: Final = ("account_id", "region", "domain", "selector")
 
 
 def private_key_context(row: DkimKeyRow | Row[Any]) -> str:
@@ -73,13 +80,8 @@ def private_key_context(row: DkimKeyRow | Row[Any]) -> str:
     return f"dkim/{row.account_id}/{row.region}/{row.domain}/{row.selector}"
 
 
-def _is(row: DkimKeyRow) -> ColumnElement[bool]:
-    return (
-        (dkim_keys.c.account_id == row.account_id)
-        & (dkim_keys.c.region == row.region)
-        & (dkim_keys.c.domain == row.domain)
-        & (dkim_keys.c.selector == row.selector)
-    )
+def _key(row: DkimKeyRow) -> dict[str, str]:
+    return {column: getattr(row, column) for column in _KEY_COLUMNS}
 
 
 async def dkim_keys_of(
@@ -100,7 +102,7 @@ async def dkim_key_page(
     limit: int | None = None,
 ) -> list[DkimKeyRow]:
     """Keys in the order of accounts, domains and selectors."""
-    order = [dkim_keys.c[name] for name in ("account_id", "region", "domain", "selector")]
+    order = [dkim_keys.c[name] for name in _KEY_COLUMNS]
     query = select(*_COLUMNS).where(dkim_keys.c.region == region)
     if account_id is not None:
         query = query.where(dkim_keys.c.account_id == account_id)
@@ -137,11 +139,9 @@ async def add_dkim_key(
             f"{owner.subject} is an address, which is signed for with the keys of its domain"
         )
     selector = _selector(row.selector, owner.name)
-    try:
+    with refusing(f"DKIM key `{row.selector}'"):
         # Checking an RSA key takes a thirtieth of a second.
         key = await asyncio.to_thread(load_private_key, pem)
-    except ValueError as error:
-        raise RefusedChangeError(f"DKIM key `{row.selector}': {error}") from None
     row = replace(
         row,
         domain=owner.name,
@@ -168,10 +168,7 @@ async def add_dkim_keys(
         {"private_key": master_keys.seal(pem, private_key_context(row)), **asdict(row)}
         for row, (_, pem) in zip(rows, keys, strict=True)
     ]
-    await change.connection.execute(insert(dkim_keys), values)
-    await change.note_all(
-        [Note(action="add-dkim-key", subject=row.subject, after=row.facts()) for row in rows]
-    )
+    await insert_rows(change, dkim_keys, values, rows, action="add-dkim-key")
     return rows
 
 
@@ -194,15 +191,9 @@ async def update_dkim_key(
     ``before`` was read in this transaction.
     """
     after = replace(before, **changes)
-    if after == before:
-        return before
-    await change.connection.execute(update(dkim_keys).where(_is(before)).values(**changes))
-    if after.facts() != before.facts():
-        await change.note(action, before.subject, before=before.facts(), after=after.facts())
-    return after
+    return await update_row(change, dkim_keys, _key(before), before, after, action=action)
 
 
 async def delete_dkim_key(change: Change, row: DkimKeyRow) -> None:
     """Take a key away for good."""
-    await change.connection.execute(delete(dkim_keys).where(_is(row)))
-    await change.note("delete-dkim-key", row.subject, before=row.facts())
+    await delete_rows(change, dkim_keys, [_key(row)], [row], action="delete-dkim-key")

@@ -7,20 +7,11 @@ its own. What a state of verification means and when it changes is the core's bu
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import (
-    ColumnElement,
-    bindparam,
-    delete,
-    func,
-    insert,
-    select,
-    tuple_,
-    update,
-)
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.arn import ArnError, IdentityArn
@@ -28,16 +19,19 @@ from smtpgate.core.naming import one_line
 from smtpgate.core.proof.ownership import TOKEN_OCTETS, new_token
 from smtpgate.core.proof.verification import NOT_STARTED, Method, State, begin
 from smtpgate.directory.accounts import account
-from smtpgate.directory.change import (
-    Change,
-    ConflictError,
-    Note,
-    NotFoundError,
-    RefusedChangeError,
-    Subject,
-)
+from smtpgate.directory.change import Change, NotFoundError, RefusedChangeError, Subject
 from smtpgate.directory.policies import PolicyOwner, drop_policies
 from smtpgate.directory.quotas import drop_quotas
+from smtpgate.directory.rows import (
+    columns_of,
+    delete_by_key,
+    delete_rows,
+    insert_rows,
+    must_be_new,
+    refusing,
+    selects,
+    update_row,
+)
 from smtpgate.directory.schema import dkim_keys, identities
 
 _REGION: Final = re.compile(r"[a-z0-9-]{1,32}")
@@ -105,15 +99,11 @@ class IdentityRow:
         }
 
 
-_COLUMNS: Final = tuple(identities.c[field.name] for field in fields(IdentityRow))
+_COLUMNS: Final = columns_of(identities, IdentityRow)
 
 
-def _is(account_id: str, region: str, name: str) -> ColumnElement[bool]:
-    return (
-        (identities.c.account_id == account_id)
-        & (identities.c.region == region)
-        & (identities.c.name == name)
-    )
+def _key(account_id: str, region: str, name: str) -> dict[str, str]:
+    return {"account_id": account_id, "region": region, "name": name}
 
 
 async def identity(
@@ -124,7 +114,8 @@ async def identity(
         arn = IdentityArn.parse(str(IdentityArn("aws", region, account_id, name)))
     except ArnError:
         raise _missing(account_id, region, name) from None
-    found = await connection.execute(select(*_COLUMNS).where(_is(account_id, region, arn.name)))
+    key = _key(account_id, region, arn.name)
+    found = await connection.execute(select(*_COLUMNS).where(selects(identities, key)))
     row = found.one_or_none()
     if row is None:
         raise _missing(account_id, region, name)
@@ -178,11 +169,8 @@ async def create_identity(change: Change, row: IdentityRow, partition: str) -> I
     """
     await account(change.connection, row.account_id)
     row = _checked(row, partition)
-    found = await change.connection.execute(
-        select(identities.c.name).where(_is(row.account_id, row.region, row.name))
-    )
-    if found.first() is not None:
-        raise ConflictError(f"{row.subject} is there already")
+    key = _key(row.account_id, row.region, row.name)
+    await must_be_new(change, identities, key, row.subject)
     (row,) = await add_identities(change, [row])
     return row
 
@@ -191,10 +179,7 @@ async def add_identities(change: Change, rows: Sequence[IdentityRow]) -> list[Id
     """Add identities that are known to be good, and not to be there yet."""
     rows = [_begun(row, change.now) for row in rows]
     values = [{"domain": row.domain, **asdict(row)} for row in rows]
-    await change.connection.execute(insert(identities), values)
-    await change.note_all(
-        [Note(action="create", subject=row.subject, after=row.facts()) for row in rows]
-    )
+    await insert_rows(change, identities, values, rows)
     return rows
 
 
@@ -221,11 +206,9 @@ def _checked(row: IdentityRow, partition: str) -> IdentityRow:
 
 
 def _must_be_a_line(row: IdentityRow) -> None:
-    try:
-        if row.paused_reason is not None:
+    if row.paused_reason is not None:
+        with refusing(f"{row.subject}: paused_reason"):
             one_line(row.paused_reason)
-    except ValueError as error:
-        raise RefusedChangeError(f"{row.subject}: paused_reason: {error}") from None
 
 
 async def update_identity(
@@ -237,16 +220,8 @@ async def update_identity(
     """
     after = replace(before, **changes)
     _must_be_a_line(after)
-    if after == before:
-        return before
-    await change.connection.execute(
-        update(identities)
-        .where(_is(before.account_id, before.region, before.name))
-        .values(**changes)
-    )
-    if after.facts() != before.facts():
-        await change.note(action, before.subject, before=before.facts(), after=after.facts())
-    return after
+    key = _key(before.account_id, before.region, before.name)
+    return await update_row(change, identities, key, before, after, action=action)
 
 
 async def delete_identity(change: Change, row: IdentityRow, partition: str) -> None:
@@ -260,21 +235,12 @@ async def remove_identities(change: Change, rows: Sequence[IdentityRow]) -> None
 
     Their policies have been taken away before.
     """
-    identity_keys = [(row.account_id, row.region, row.name) for row in rows]
-    await drop_quotas(change, "identity", identity_keys)
-    keys = [
-        {"its_account": row.account_id, "its_region": row.region, "its_name": row.name}
-        for row in rows
-    ]
-    for table, name in ((dkim_keys, dkim_keys.c.domain), (identities, identities.c.name)):
-        await change.connection.execute(
-            delete(table).where(
-                table.c.account_id == bindparam("its_account"),
-                table.c.region == bindparam("its_region"),
-                name == bindparam("its_name"),
-            ),
-            keys,
-        )
-    await change.note_all(
-        [Note(action="delete", subject=row.subject, before=row.facts()) for row in rows]
+    await drop_quotas(
+        change, "identity", [(row.account_id, row.region, row.name) for row in rows]
     )
+    keys = [_key(row.account_id, row.region, row.name) for row in rows]
+    of_dkim_keys = [
+        {"account_id": row.account_id, "region": row.region, "domain": row.name} for row in rows
+    ]
+    await delete_by_key(change, dkim_keys, of_dkim_keys)
+    await delete_rows(change, identities, keys, rows)

@@ -7,16 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import (
-    ColumnElement,
-    RowMapping,
-    bindparam,
-    delete,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, RowMapping, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.naming import (
@@ -35,12 +26,18 @@ from smtpgate.directory.accounts import account
 from smtpgate.directory.change import (
     Change,
     ConflictError,
-    Note,
     NotFoundError,
     RefusedChangeError,
     Subject,
 )
 from smtpgate.directory.quotas import drop_quotas
+from smtpgate.directory.rows import (
+    delete_rows,
+    insert_rows,
+    must_be_new,
+    refusing,
+    update_row,
+)
 from smtpgate.directory.schema import access_keys, users
 from smtpgate.directory.sealed import must_be_known
 from smtpgate.directory.sealing import MasterKeys
@@ -166,11 +163,7 @@ async def create_access_key(
     key_id = row.id or new_access_key_id(os.urandom(ACCESS_KEY_OCTETS))
     row = _checked(replace(row, id=key_id))
     row = replace(row, user_name=await _owner(change, row))
-    found = await change.connection.execute(
-        select(access_keys.c.id).where(access_keys.c.id == row.id)
-    )
-    if found.first() is not None:
-        raise ConflictError(f"access key {row.id} is there already")
+    await must_be_new(change, access_keys, {"id": row.id}, row.subject)
     if row.is_active:
         await _must_have_room(change, row)
     (row,) = await add_access_keys(change, master_keys, [(row, secret)])
@@ -192,10 +185,7 @@ async def add_access_keys(
         }
         for row, (_, secret) in zip(rows, keys, strict=True)
     ]
-    await change.connection.execute(insert(access_keys), values)
-    await change.note_all(
-        [Note(action="create", subject=row.subject, after=row.facts()) for row in rows]
-    )
+    await insert_rows(change, access_keys, values, rows)
     return rows
 
 
@@ -205,21 +195,9 @@ async def update_access_key(
     """Change the status, the expiry or the networks. Raises as :func:`create_access_key`."""
     before = await access_key(change.connection, key_id)
     after = _checked(replace(before, **changes))
-    if after == before:
-        return before
     if after.is_active and not before.is_active:
         await _must_have_room(change, after)
-    await change.connection.execute(
-        update(access_keys)
-        .where(access_keys.c.id == key_id)
-        .values(
-            is_active=after.is_active,
-            expires_at=after.expires_at,
-            networks=list(after.networks),
-        )
-    )
-    await change.note(action, before.subject, before=before.facts(), after=after.facts())
-    return after
+    return await update_row(change, access_keys, {"id": key_id}, before, after, action=action)
 
 
 async def replace_secret(
@@ -254,13 +232,7 @@ async def remove_access_keys(change: Change, rows: Sequence[AccessKeyRow]) -> No
     if not rows:
         return
     await drop_quotas(change, "key", [(row.account_id, "", row.id) for row in rows])
-    await change.connection.execute(
-        delete(access_keys).where(access_keys.c.id == bindparam("its_id")),
-        [{"its_id": row.id} for row in rows],
-    )
-    await change.note_all(
-        [Note(action="delete", subject=row.subject, before=row.facts()) for row in rows]
-    )
+    await delete_rows(change, access_keys, [{"id": row.id} for row in rows], rows)
 
 
 async def note_uses(connection: AsyncConnection, uses: Sequence[KeyUse]) -> None:
@@ -297,11 +269,9 @@ def _octets(secret: Secret) -> bytes:
 
 
 def _checked(row: AccessKeyRow) -> AccessKeyRow:
-    try:
+    with refusing(f"access key `{row.id}'"):
         access_key_id(row.id)
         networks = tuple(dict.fromkeys(str(network(text)) for text in row.networks))
-    except ValueError as error:
-        raise RefusedChangeError(f"access key `{row.id}': {error}") from None
     if len(networks) > MAX_NETWORKS:
         raise RefusedChangeError(
             f"access key `{row.id}': has at most {MAX_NETWORKS} networks, not {len(networks)}"

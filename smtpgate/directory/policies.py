@@ -4,23 +4,12 @@ Who replaces a policy says which version was read: if somebody else was faster, 
 replaced and the second is told. What was replaced or deleted stays in the history.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import (
-    ColumnElement,
-    Table,
-    and_,
-    bindparam,
-    delete,
-    exists,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Table, exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.naming import user_key
@@ -40,6 +29,13 @@ from smtpgate.directory.change import (
     RefusedChangeError,
     Subject,
 )
+from smtpgate.directory.rows import (
+    columns_of,
+    delete_by_key,
+    parameters,
+    selects,
+    selects_each,
+)
 from smtpgate.directory.schema import identities, policies, policy_versions, users
 
 # What a new user may do, unless told otherwise.
@@ -53,14 +49,6 @@ MAY_SEND: Final = """\
 """
 
 _KEY_COLUMNS: Final = ("kind", "account_id", "region", "subject", "name")
-# Which policy, when a statement is for many.
-_IT: Final = and_(
-    *(policies.c[column] == bindparam(f"its_{column}") for column in _KEY_COLUMNS)
-)
-
-
-def _where(values: Mapping[str, object]) -> dict[str, object]:
-    return {f"its_{column}": values[column] for column in _KEY_COLUMNS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +79,7 @@ class PolicyOwner:
 
     def rows(self, table: Table) -> ColumnElement[bool]:
         """The rows of a table that belong to this owner."""
-        return (
-            (table.c.kind == self.kind)
-            & (table.c.account_id == self.account_id)
-            & (table.c.region == self.region)
-            & (table.c.subject == self.subject)
-        )
+        return selects(table, self.values())
 
     def values(self) -> dict[str, str]:
         """The columns that say so."""
@@ -130,14 +113,12 @@ class PolicyWrite:
     before: PolicyRow | None
 
 
-def _columns(table: Table) -> tuple[ColumnElement[object], ...]:
-    return tuple(table.c[field.name] for field in fields(PolicyRow))
-
-
 async def policies_of(connection: AsyncConnection, owner: PolicyOwner) -> list[PolicyRow]:
     """The policies that hold now, by name."""
     rows = await connection.execute(
-        select(*_columns(policies)).where(owner.rows(policies)).order_by(policies.c.name)
+        select(*columns_of(policies, PolicyRow))
+        .where(owner.rows(policies))
+        .order_by(policies.c.name)
     )
     return [PolicyRow(**row._mapping) for row in rows]
 
@@ -149,7 +130,7 @@ async def policy_history(
     found: list[PolicyRow] = []
     if is_policy_name(name):
         rows = await connection.execute(
-            select(*_columns(policy_versions))
+            select(*columns_of(policy_versions, PolicyRow))
             .where(owner.rows(policy_versions), policy_versions.c.name == name)
             .order_by(policy_versions.c.version.desc())
         )
@@ -210,9 +191,13 @@ async def write_policies(
         await change.connection.execute(insert(policies), new)
     if any(there):
         old = [
-            _where(one) | one for one, is_there in zip(values, there, strict=True) if is_there
+            parameters(one, _KEY_COLUMNS) | one
+            for one, is_there in zip(values, there, strict=True)
+            if is_there
         ]
-        await change.connection.execute(update(policies).where(_IT), old)
+        await change.connection.execute(
+            update(policies).where(selects_each(policies, _KEY_COLUMNS)), old
+        )
     await change.connection.execute(insert(policy_versions), values)
     await change.note_all(
         [
@@ -252,7 +237,8 @@ async def remove_policies(
         | asdict(PolicyRow(row.name, None, row.version + 1, change.now, change.actor.name))
         for owner, row in found
     ]
-    await change.connection.execute(delete(policies).where(_IT), list(map(_where, gone)))
+    keys = [{column: row[column] for column in _KEY_COLUMNS} for row in gone]
+    await delete_by_key(change, policies, keys)
     await change.connection.execute(insert(policy_versions), gone)
     await change.note_all(
         [

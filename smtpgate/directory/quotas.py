@@ -5,17 +5,18 @@ another account send by one of its identities, and what is more than usual until
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
-from sqlalchemy import and_, bindparam, delete, func, insert, or_, select
+from sqlalchemy import func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.account import UNLIMITED, SendingLimits, TemporaryLimits, quota, rate
 from smtpgate.core.arn import is_account_id
 from smtpgate.core.naming import user_key
 from smtpgate.directory.change import Change, Note, RefusedChangeError, Subject
+from smtpgate.directory.rows import columns_of, delete_by_key, refusing, selects
 from smtpgate.directory.schema import quotas, users
 
 QuotaKind: TypeAlias = Literal["account", "user", "key", "identity"]
@@ -109,10 +110,8 @@ class QuotaWrite:
 
 
 _NONE: Final = Quota()
-QUOTA_COLUMNS: Final = tuple(quotas.c[field.name] for field in fields(Quota))
+QUOTA_COLUMNS: Final = columns_of(quotas, Quota)
 """What a query asks for that ``quota_in`` and ``limits_in`` are given."""
-# Which quota, when a statement is for many.
-_IT: Final = and_(*(quotas.c[column] == bindparam(f"its_{column}") for column in _KEY_COLUMNS))
 
 
 def quota_in(row: _Row) -> Quota:
@@ -151,9 +150,7 @@ def account_limits(account: _Row, quota: _Row, default: SendingLimits) -> Sendin
 
 async def quota_at(connection: AsyncConnection, key: QuotaKey) -> Quota:
     """The quota of a key; one without any has an empty one."""
-    query = select(*QUOTA_COLUMNS).where(
-        *(quotas.c[column] == value for column, value in key.values().items())
-    )
+    query = select(*QUOTA_COLUMNS).where(selects(quotas, key.values()))
     row = (await connection.execute(query)).one_or_none()
     return _NONE if row is None else quota_in(row)
 
@@ -208,11 +205,9 @@ async def set_quota(
 def _must_be_good(key: QuotaKey, wanted: Quota) -> None:
     for column, check in _CHECKS.items():
         value = getattr(wanted, column)
-        try:
-            if value is not None:
+        if value is not None:
+            with refusing(f"{key.audit_subject}: {column}"):
                 check(value)
-        except ValueError as error:
-            raise RefusedChangeError(f"{key.audit_subject}: {column}: {error}") from None
     if key.kind == "identity":
         if not is_account_id(key.delegate_id):
             raise RefusedChangeError(f"`{key.delegate_id}' is no account id: it has 12 digits")
@@ -223,9 +218,9 @@ def _must_be_good(key: QuotaKey, wanted: Quota) -> None:
 
 
 async def _must_have_room(change: Change, key: QuotaKey) -> None:
-    its = {**key.values(), "delegate_id": ""}
+    its = {column: value for column, value in key.values().items() if column != "delegate_id"}
     query = select(func.count()).where(
-        *(quotas.c[column] == value for column, value in its.items() if value),
+        selects(quotas, its),
         or_(quotas.c.max_24h_send.is_not(None), quotas.c.max_send_rate_per_s.is_not(None)),
     )
     if ((await change.connection.execute(query)).scalar() or 0) >= MAX_CAPS:
@@ -238,7 +233,8 @@ async def _must_have_room(change: Change, key: QuotaKey) -> None:
 async def write_quotas(change: Change, writes: Sequence[QuotaWrite]) -> None:
     """Write quotas that are known to be good; what stays as it is is not noted."""
     writes = [write for write in writes if write.before != write.after]
-    await _delete(change, [one.key for one in writes if one.before != _NONE])
+    before = [one.key.values() for one in writes if one.before != _NONE]
+    await delete_by_key(change, quotas, before)
     values = [one.key.values() | asdict(one.after) for one in writes if one.after != _NONE]
     if values:
         await change.connection.execute(insert(quotas), values)
@@ -256,27 +252,10 @@ def _note(write: QuotaWrite) -> Note:
     )
 
 
-async def _delete(change: Change, places: Sequence[QuotaKey]) -> None:
-    if places:
-        await change.connection.execute(
-            delete(quotas).where(_IT),
-            [{f"its_{key}": value for key, value in one.values().items()} for one in places],
-        )
-
-
 async def drop_quotas(
     change: Change, kind: QuotaKind, subjects: Sequence[tuple[str, str, str]]
 ) -> None:
-    """Take away what is kept about subjects that go: each with account, region and subject."""
-    if subjects:
-        columns = ("account_id", "region", "subject")
-        await change.connection.execute(
-            delete(quotas).where(
-                quotas.c.kind == kind,
-                *(quotas.c[column] == bindparam(f"its_{column}") for column in columns),
-            ),
-            [
-                {f"its_{column}": value for column, value in zip(columns, one, strict=True)}
-                for one in subjects
-            ],
-        )
+    """Delete the quotas of deleted subjects: each with account, region and subject."""
+    columns = ("kind", "account_id", "region", "subject")
+    keys = [dict(zip(columns, (kind, *one), strict=True)) for one in subjects]
+    await delete_by_key(change, quotas, keys)

@@ -1,8 +1,8 @@
 """The tables of the directory, the same on SQLite and PostgreSQL.
 
-Nothing in them is secret in clear: access key secrets and private keys are sealed (see
-:mod:`smtpgate.directory.sealing`). ``audit_log`` is append-only, by triggers of the database,
-and is the change feed too: whoever caches something reads what was added to it.
+They have no secret in clear: secrets of access keys and private keys are sealed (see
+:mod:`smtpgate.directory.sealing`). ``audit_log`` is append-only, by triggers of the database.
+It is the change feed too: a cache reads the entries that were added to it.
 """
 
 from typing import Final
@@ -27,8 +27,9 @@ from smtpgate.sql.types import NAMES, Json, Moment, Serial
 
 # The revision of the migrations that makes these tables; a test holds the two together.
 HEAD: Final = "0004"
-EARLIER: Final = ("0001", "0002", "0003")
-
+# The oldest revision that is upgraded, and all that are.
+OLDEST: Final = "0003"
+EARLIER: Final = (OLDEST,)
 
 metadata = MetaData(naming_convention=NAMES)
 

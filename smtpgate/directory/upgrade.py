@@ -1,13 +1,15 @@
-"""The directory's tables: which they are, and how they are brought up to date."""
+"""The revision of the directory's tables, and its upgrade."""
 
 from typing import Final
 
-from smtpgate.directory.schema import HEAD
+from smtpgate.directory.schema import HEAD, OLDEST
 from smtpgate.sql import upgrade as tables
 from smtpgate.sql.database import Database
 from smtpgate.sql.upgrade import Schema
 
-SCHEMA: Final = Schema("directory", HEAD, "smtpgate.directory.migrations.versions")
+SCHEMA: Final = Schema(
+    "directory", HEAD, "smtpgate.directory.migrations.versions", oldest=OLDEST
+)
 
 
 async def revision_of(database: Database) -> str | None:
@@ -19,7 +21,7 @@ async def revision_of(database: Database) -> str | None:
 
 
 async def upgrade(database: Database) -> tuple[str | None, str]:
-    """Bring the tables to this version's revision: from nothing, or from any earlier one.
+    """Bring the tables to this version's revision: from nothing, or from an earlier one.
 
     The revisions before and after. Raises SchemaError, DirectoryUnavailableError, or OSError
     when the file cannot be made.

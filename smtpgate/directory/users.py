@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, insert, select, tuple_, update
+from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.arn import is_account_id
@@ -20,17 +20,17 @@ from smtpgate.core.naming import (
     user_path,
 )
 from smtpgate.directory.accounts import account
-from smtpgate.directory.change import (
-    Change,
-    ConflictError,
-    Note,
-    NotFoundError,
-    RefusedChangeError,
-    Subject,
-)
+from smtpgate.directory.change import Change, ConflictError, NotFoundError, Subject
 from smtpgate.directory.keys import delete_keys_of
 from smtpgate.directory.policies import MAY_SEND, PolicyOwner, drop_policies, put_policy
 from smtpgate.directory.quotas import drop_quotas
+from smtpgate.directory.rows import (
+    columns_of,
+    delete_rows,
+    insert_rows,
+    refusing,
+    update_row,
+)
 from smtpgate.directory.schema import users
 
 
@@ -65,15 +65,13 @@ class UserRow:
         return {"path": self.path, "tags": dict(self.tags)}
 
 
-_COLUMNS: Final = tuple(users.c[field.name] for field in fields(UserRow))
+_COLUMNS: Final = columns_of(users, UserRow)
 
 
 def _checked(row: UserRow) -> UserRow:
-    try:
+    with refusing(f"user `{row.name}'"):
         user_name(row.name)
         return replace(row, path=user_path(row.path), tags=tags(row.tags))
-    except ValueError as error:
-        raise RefusedChangeError(f"user `{row.name}': {error}") from None
 
 
 async def user(connection: AsyncConnection, account_id: str, name: str) -> UserRow:
@@ -140,10 +138,7 @@ async def add_users(change: Change, rows: Sequence[UserRow]) -> list[UserRow]:
         for row in rows
     ]
     values = [{"key": row.key, **asdict(row)} for row in rows]
-    await change.connection.execute(insert(users), values)
-    await change.note_all(
-        [Note(action="create", subject=row.subject, after=row.facts()) for row in rows]
-    )
+    await insert_rows(change, users, values, rows)
     return rows
 
 
@@ -153,15 +148,7 @@ async def update_user(
     """Change the path or the tags. Raises NotFoundError or RefusedChangeError."""
     before = await user(change.connection, account_id, name)
     after = _checked(replace(before, **changes))
-    if after == before:
-        return before
-    await change.connection.execute(
-        update(users)
-        .where(users.c.account_id == account_id, users.c.key == before.key)
-        .values(path=after.path, tags=dict(after.tags))
-    )
-    await change.note("change", before.subject, before=before.facts(), after=after.facts())
-    return after
+    return await update_row(change, users, _key(before), before, after, action="change")
 
 
 async def delete_user(change: Change, account_id: str, name: str) -> None:
@@ -175,12 +162,8 @@ async def delete_user(change: Change, account_id: str, name: str) -> None:
 async def remove_users(change: Change, rows: Sequence[UserRow]) -> None:
     """Take users away that are known to be there, with their limits and nothing else."""
     await drop_quotas(change, "user", [(row.account_id, "", row.key) for row in rows])
-    await change.connection.execute(
-        delete(users).where(
-            users.c.account_id == bindparam("its_account"), users.c.key == bindparam("its_key")
-        ),
-        [{"its_account": row.account_id, "its_key": row.key} for row in rows],
-    )
-    await change.note_all(
-        [Note(action="delete", subject=row.subject, before=row.facts()) for row in rows]
-    )
+    await delete_rows(change, users, list(map(_key, rows)), rows)
+
+
+def _key(row: UserRow) -> dict[str, str]:
+    return {"account_id": row.account_id, "key": row.key}

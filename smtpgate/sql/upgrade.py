@@ -1,7 +1,7 @@
-"""A schema's life: made by the first start, upgraded by revisions, never run backwards.
+"""Tables are made by the first start, and upgraded by revisions, never downgraded.
 
-Each owner of tables has its revisions and its version table, so that several may live in one
-database and each is upgraded for itself.
+Each owner of tables has its own revisions and version table, so that several owners can share a
+database and be upgraded separately.
 """
 
 import importlib
@@ -18,15 +18,17 @@ class SchemaError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The tables of one ``owner``: its newest revision, and the package of all of them.
+    """The tables of one ``owner``: its newest revision, and the package of all revisions.
 
-    Revisions are numbers of four digits, so that a later one is known by its number.
-    The owner is what the command is called that upgrades them by hand.
+    Revisions are numbers of four digits, so that the later of two has the larger number.
+    ``oldest`` is the first that can be upgraded. The owner is also the name of the command
+    that upgrades the tables by hand.
     """
 
     owner: str
     head: str
     revisions: str
+    oldest: str = "0001"
 
     @property
     def version_table(self) -> str:
@@ -52,29 +54,31 @@ def _revision(connection: Connection, schema: Schema) -> str | None:
 
 
 async def upgrade(database: Database, schema: Schema) -> tuple[str | None, str]:
-    """Bring the tables to this version's revision: from nothing, or from any earlier one.
+    """Bring the tables to this version's revision: from nothing, or from an earlier one.
 
-    All of it in one transaction. The revisions before and after. Raises SchemaError, OSError
+    One transaction does all of it. The revisions before and after. Raises SchemaError, OSError
     when the file cannot be made, or what the database raises when it cannot be asked.
     """
     database.create_file()
     async with database.changing() as connection:
         before = await connection.run_sync(_revision, schema)
+        if before is not None and before < schema.oldest:
+            raise SchemaError(_too_old(database, schema, before))
         if before != schema.head:
             await connection.run_sync(_migrate, schema, _later(database, before))
     return before, schema.head
 
 
 async def is_upgradable(database: Database, schema: Schema) -> bool:
-    """Whether the tables are of an earlier revision, or none: the next start would see to it.
+    """Whether the next start makes or upgrades the tables.
 
-    Only SQLite's are upgraded by a start. Raises what the database raises when it cannot be
+    A start upgrades only SQLite's tables. Raises what the database raises when it cannot be
     asked.
     """
     if not database.is_sqlite:
         return False
     revision = await revision_of(database, schema)
-    return revision is None or revision < schema.head
+    return revision is None or schema.oldest <= revision < schema.head
 
 
 async def must_be_current(database: Database, schema: Schema) -> None:
@@ -87,6 +91,8 @@ async def must_be_current(database: Database, schema: Schema) -> None:
         )
     if revision > schema.head:
         raise SchemaError(_later(database, revision))
+    if revision < schema.oldest:
+        raise SchemaError(_too_old(database, schema, revision))
     if revision != schema.head:
         raise SchemaError(
             f"{database.name}: is at revision {revision}, this version needs {schema.head}; "
@@ -99,6 +105,14 @@ def _later(database: Database, revision: str | None) -> str:
         f"{database.name}: was last used by a later version of smtpgate (its revision "
         f"{revision} is not known here); install that version again, or restore a backup that "
         f"was made before"
+    )
+
+
+def _too_old(database: Database, schema: Schema, revision: str) -> str:
+    return (
+        f"{database.name}: is at revision {revision}, and this version upgrades from revision "
+        f"{schema.oldest} on; first run `smtpgate {schema.owner} upgrade' of an earlier "
+        f"version of smtpgate that upgrades to revision {schema.oldest}"
     )
 
 

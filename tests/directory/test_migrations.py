@@ -9,16 +9,16 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, insert, select, text
 
-from smtpgate.directory.schema import EARLIER, HEAD, metadata
+from smtpgate.directory.schema import EARLIER, HEAD, OLDEST, metadata
 from smtpgate.directory.upgrade import SCHEMA, must_be_current, revision_of, upgrade
 from smtpgate.ports import DirectoryUnavailableError
 from smtpgate.sql.database import Database, parse_url
 from smtpgate.sql.migrations import migrate
-from smtpgate.sql.upgrade import SchemaError
+from smtpgate.sql.upgrade import SchemaError, is_upgradable
 from tests.support.databases import Databases
 
 AT: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
-# A row of each table, as the first revision has them.
+# A row of each table.
 ROWS: Final[dict[str, dict[str, Any]]] = {
     "master_keys": {"id": "m1", "check": b"check", "created_at": AT},
     "accounts": {"id": "888888888888", "name": "Owner", "created_at": AT},
@@ -176,6 +176,26 @@ async def test_a_later_version_s_tables_are_left_alone(database: Database) -> No
     with pytest.raises(SchemaError, match="a later version of smtpgate"):
         await must_be_current(database)
     assert await revision_of(database) == "9999"
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002"])
+async def test_tables_too_old_to_be_upgraded_are_left_alone(
+    database: Database, revision: str
+) -> None:
+    await at_revision(database, OLDEST)
+    async with database.changing() as connection:
+        await connection.execute(
+            text("UPDATE directory_version SET version_num = :revision"), {"revision": revision}
+        )
+    says = (
+        f"is at revision {revision}, and this version upgrades from revision {OLDEST} on; first"
+    )
+    with pytest.raises(SchemaError, match=says):
+        _ = await upgrade(database)
+    with pytest.raises(SchemaError, match=says):
+        await must_be_current(database)
+    assert not await is_upgradable(database, SCHEMA)
+    assert await revision_of(database) == revision
 
 
 async def test_an_upgrade_that_is_done_does_nothing(database: Database) -> None:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
 from typing import Any, Final, TypeAlias, TypeVar
@@ -16,6 +16,7 @@ from smtpgate.directory.identities import IdentityRow, identity_page
 from smtpgate.directory.keys import AccessKeyRow, access_key_page
 from smtpgate.directory.policies import PolicyOwner, PolicyRow
 from smtpgate.directory.quotas import QUOTA_COLUMNS, Quota, QuotaKey, limits_in, quota_in
+from smtpgate.directory.rows import columns_of
 from smtpgate.directory.schema import (
     access_keys,
     identities,
@@ -31,7 +32,7 @@ T = TypeVar("T")
 Owned: TypeAlias = tuple[str, str]
 _OwnerKey: TypeAlias = tuple[str, str, str, str]
 _PAGE: Final = 200
-_POLICY: Final = tuple(policies.c[field.name] for field in fields(PolicyRow))
+_POLICY: Final = columns_of(policies, PolicyRow)
 _NO_QUOTA: Final = Quota()
 
 

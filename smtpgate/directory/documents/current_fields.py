@@ -1,10 +1,14 @@
 """What the directory has of an object, in the fields that documents say."""
 
-from typing import Any
-
 from smtpgate.directory.documents.current import Current
-from smtpgate.directory.documents.fields import Fields, ObjectKey, owner_text
-from smtpgate.directory.quotas import Quota, QuotaKey, limits_in
+from smtpgate.directory.documents.fields import (
+    LIMITS,
+    Fields,
+    ObjectKey,
+    limit_fields,
+    owner_text,
+)
+from smtpgate.directory.quotas import QuotaKey, limits_in
 
 
 def current_fields(current: Current, key: ObjectKey) -> Fields | None:
@@ -13,24 +17,11 @@ def current_fields(current: Current, key: ObjectKey) -> Fields | None:
     return None if reader is None else reader(current, key)
 
 
-def _limits(quota: Quota) -> dict[str, Any]:
-    return {
-        "max_24h_send": quota.max_24h_send,
-        "max_send_rate_per_s": quota.max_send_rate_per_s,
-    }
-
-
 def _account(current: Current, key: ObjectKey) -> Fields | None:
     row = current.accounts.get(key.account_id)
     if row is None:
         return None
-    names = (
-        "name",
-        "organization_id",
-        "max_24h_send",
-        "max_send_rate_per_s",
-        "paused_reason",
-    )
+    names = ("name", "organization_id", *LIMITS, "paused_reason")
     return {name: getattr(row, name) for name in names}
 
 
@@ -39,7 +30,7 @@ def _user(current: Current, key: ObjectKey) -> Fields | None:
     if row is None:
         return None
     limits = current.quota_of(QuotaKey.of_user(key.account_id, row.name))
-    return {"path": row.path, "tags": dict(row.tags), **_limits(limits)}
+    return {"path": row.path, "tags": dict(row.tags), **limit_fields(limits)}
 
 
 def _access_key(current: Current, key: ObjectKey) -> Fields | None:
@@ -51,7 +42,7 @@ def _access_key(current: Current, key: ObjectKey) -> Fields | None:
         "expires_at": row.expires_at,
         "networks": tuple(row.networks),
         "is_active": row.is_active,
-        **_limits(current.quota_of(QuotaKey.of_key(row.account_id, row.id))),
+        **limit_fields(current.quota_of(QuotaKey.of_key(row.account_id, row.id))),
     }
 
 
@@ -81,7 +72,7 @@ def _dkim_key(current: Current, key: ObjectKey) -> Fields | None:
 def _cap(current: Current, key: ObjectKey) -> Fields | None:
     quota_key = QuotaKey.of_grant(key.account_id, key.region, key.subject, key.name)
     quota = current.quota_of(quota_key)
-    return None if limits_in(quota) is None else _limits(quota)
+    return None if limits_in(quota) is None else limit_fields(quota)
 
 
 _READERS = {

@@ -21,6 +21,7 @@ import tomli_w
 from smtpgate.directory.accounts import AccountRow
 from smtpgate.directory.change import NotFoundError
 from smtpgate.directory.documents.current import Current, read_current
+from smtpgate.directory.documents.fields import LIMITS
 from smtpgate.directory.identities import IdentityRow
 from smtpgate.directory.keys import AccessKeyRow
 from smtpgate.directory.policies import PolicyOwner
@@ -157,7 +158,7 @@ def _account(row: AccountRow) -> _Table:
 
 
 def _limits(row: AccountRow | Quota) -> _Table:
-    return _if_set({key: getattr(row, key) for key in ("max_24h_send", "max_send_rate_per_s")})
+    return _if_set({key: getattr(row, key) for key in LIMITS})
 
 
 def _if_set(values: _Table) -> _Table:

@@ -7,7 +7,7 @@ and of a private key its public half alone.
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from smtpgate.core.naming import user_key
 from smtpgate.directory.documents.desired import (
@@ -22,10 +22,12 @@ from smtpgate.directory.documents.desired import (
     Pause,
 )
 from smtpgate.directory.policies import PolicyOwner
+from smtpgate.directory.quotas import Quota
 from smtpgate.signing.private_keys import dns_record
 
 # By the fields' names, which are those of the columns where there is one.
 Fields: TypeAlias = Mapping[str, Any]
+LIMITS: Final = ("max_24h_send", "max_send_rate_per_s")
 
 
 class ObjectKey(NamedTuple):
@@ -84,15 +86,14 @@ def fields_of_account(account: DesiredAccount) -> Fields:
     return {
         "name": account.name,
         "organization_id": account.organization_id,
-        "max_24h_send": account.max_24h_send,
-        "max_send_rate_per_s": account.max_send_rate_per_s,
+        **limit_fields(account),
         **_pause(account.pause),
     }
 
 
 def fields_of_user(user: DesiredUser) -> Fields:
     """Of a user itself."""
-    return {"path": user.path, "tags": dict(user.tags), **_limits(user.limits)}
+    return {"path": user.path, "tags": dict(user.tags), **limit_fields(user.limits)}
 
 
 def fields_of_key(key: DesiredKey) -> Fields:
@@ -101,7 +102,7 @@ def fields_of_key(key: DesiredKey) -> Fields:
         "owner": owner_text(key.account_id, key.user_name),
         "expires_at": key.expires_at,
         "networks": key.networks,
-        **_limits(key.limits),
+        **limit_fields(key.limits),
         **({} if key.is_active is None else {"is_active": key.is_active}),
     }
 
@@ -129,16 +130,9 @@ def fields_of_dkim_key(key: DesiredDkimKey) -> Fields:
     }
 
 
-def fields_of_cap(limits: Limits) -> Fields:
-    """Of a cap."""
-    return _limits(limits)
-
-
-def _limits(limits: Limits) -> dict[str, Any]:
-    return {
-        "max_24h_send": limits.max_24h_send,
-        "max_send_rate_per_s": limits.max_send_rate_per_s,
-    }
+def limit_fields(limits: Limits | Quota | DesiredAccount) -> dict[str, Any]:
+    """The limits of an account, user, access key or cap."""
+    return {name: getattr(limits, name) for name in LIMITS}
 
 
 def _pause(pause: Pause) -> dict[str, Any]:
@@ -167,7 +161,7 @@ def _all_fields(desired: Desired, region: str) -> Iterator[tuple[ObjectKey, Fiel
         for policy in identity.policies:
             yield policy_key(policy_owner, policy.name), fields_of_policy(policy)
         for delegate_id, limits in identity.caps.items():
-            yield cap_key(*owner, delegate_id), fields_of_cap(limits)
+            yield cap_key(*owner, delegate_id), limit_fields(limits)
         for dkim_key in identity.dkim_keys:
             yield dkim_object_key(*owner, dkim_key.selector), fields_of_dkim_key(dkim_key)
 

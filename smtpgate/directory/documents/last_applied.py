@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.naming import user_key
@@ -19,6 +19,7 @@ from smtpgate.directory.change import Change
 from smtpgate.directory.documents.current import Current
 from smtpgate.directory.documents.current_fields import current_fields
 from smtpgate.directory.documents.fields import Fields, ObjectKey, plain
+from smtpgate.directory.rows import delete_by_key
 from smtpgate.directory.schema import applied_objects, audit_log
 
 # What the origin of a change begins with that a gate made from its documents.
@@ -28,7 +29,6 @@ _UPGRADE: Final = ObjectKey("upgrade")
 # So few at once that nobody else waits long for the event loop.
 _PAGE: Final = 100
 _ROWS: Final = 25
-_IT: Final = tuple(column == bindparam(f"its_{column.name}") for column in _COLUMNS)
 _ENTRIES: Final = select(
     *(audit_log.c[name] for name in ("origin", "action", "kind", "account_id", "name")),
     *(audit_log.c[name] for name in ("before", "after")),
@@ -79,13 +79,8 @@ def records_to_keep(before: LastApplied, last: Mapping[ObjectKey, Fields]) -> Re
 async def keep(change: Change, what: Records) -> None:
     """Write it down."""
     for start in range(0, len(what.gone), _ROWS):
-        await change.connection.execute(
-            delete(applied_objects).where(*_IT),
-            [
-                {f"its_{name}": value for name, value in key._asdict().items()}
-                for key in what.gone[start : start + _ROWS]
-            ],
-        )
+        keys = [key._asdict() for key in what.gone[start : start + _ROWS]]
+        await delete_by_key(change, applied_objects, keys)
     for start in range(0, len(what.new), _ROWS):
         await change.connection.execute(
             insert(applied_objects),

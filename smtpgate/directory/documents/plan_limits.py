@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any, Final
 
 from smtpgate.directory.documents.desired import DesiredIdentity, Limits
-from smtpgate.directory.documents.fields import ObjectKey, cap_key, fields_of_cap
+from smtpgate.directory.documents.fields import LIMITS, ObjectKey, cap_key, limit_fields
 from smtpgate.directory.documents.plan import Step
 from smtpgate.directory.documents.planning import (
     Order,
@@ -32,7 +32,7 @@ def new_limits(
 ) -> QuotaWrite:
     """The write that gives a quota those of the changed fields that are limits."""
     before = planning.current.quota_of(quota_key)
-    limits = {name: changes[name] for name in asdict(_NONE) if name in changes}
+    limits = {name: changes[name] for name in LIMITS if name in changes}
     return QuotaWrite(quota_key, before, replace(before, **limits))
 
 
@@ -40,9 +40,7 @@ def limits_in_words(write: QuotaWrite) -> str:
     """What changes, in words; nothing when nothing does."""
     after = asdict(write.after)
     changes = {
-        name: after[name]
-        for name in asdict(_NONE)
-        if getattr(write.before, name) != after[name]
+        name: after[name] for name in LIMITS if getattr(write.before, name) != after[name]
     }
     return differences(write.before, changes)
 
@@ -55,7 +53,7 @@ def cap_steps(
     there, named = planning.current.caps_of(*owner), identity.caps.keys()
     made = set[str]()
     for delegate_id, limits in identity.caps.items():
-        key, wanted = cap_key(*owner, delegate_id), fields_of_cap(limits)
+        key, wanted = cap_key(*owner, delegate_id), limit_fields(limits)
         quota_key = QuotaKey.of_grant(*owner, delegate_id)
         what = _what(quota_key)
         if delegate_id not in there:
