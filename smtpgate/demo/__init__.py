@@ -1,8 +1,8 @@
-"""``smtpgate demo``: the main job on loopback, from nothing to a verdict.
+"""``smtpgate demo``: messages that a gate accepts and refuses, on loopback.
 
-A real gate with TLS, a sink as its upstream, and the two accounts of the announcement of
-sending authorization: 888888888888 owns ses-example.com, 999999999999 is the delegate sender.
-Every step states what it expects and checks it; the transcript is what really happened.
+It is a real gate with TLS, with a sink as its upstream, and the two accounts of Amazon's
+announcement of sending authorization: 888888888888 owns ses-example.com, 999999999999 is the
+delegate sender. Each step states what it expects and checks it; the transcript is real.
 """
 
 import asyncio
@@ -37,19 +37,19 @@ _AS_CORRECTED: Final = (True, True, True, False)
 
 
 def run_demo(write: Callable[[str], object]) -> bool:
-    """Run it, writing the transcript; whether everything came out as it should."""
+    """Run the demonstration and write its transcript; whether every check passed."""
     story = Story(write)
     story.say("smtpgate demo: 888888888888 owns ses-example.com, 999999999999 is its delegate")
     with tempfile.TemporaryDirectory(prefix="smtpgate-demo-") as folder:
-        asyncio.run(_tell(story, Path(folder)))
+        asyncio.run(_run(story, Path(folder)))
     if story.failures:
-        story.say(f"\n{len(story.failures)} of it did not come out as it should")
+        story.say(f"\n{len(story.failures)} checks failed")
         return False
-    story.say("\nall of it came out as it should")
+    story.say("\nall checks passed")
     return True
 
 
-async def _tell(story: Story, folder: Path) -> None:
+async def _run(story: Story, folder: Path) -> None:
     _policies(story)
     async with open_world(folder) as world:
         before = await world.metrics()
@@ -61,12 +61,12 @@ async def _tell(story: Story, folder: Path) -> None:
 
 
 def _policies(story: Story) -> None:
-    story.chapter("1. The announcement's policy, and what its pattern really says")
+    story.chapter("1. The policy of the announcement, and what its pattern really matches")
     story.quote(ANNOUNCED)
     story.say("   As it stands:")
     _try_senders(story, ANNOUNCED, _AS_ANNOUNCED)
     policy = parse_policy(ANNOUNCED, kind="identity", name="announced")
-    story.say("   What lint says of it:")
+    story.say("   Findings of `smtpgate policy lint':")
     for finding in lint_policy(policy, source=ANNOUNCED):
         story.quote(f"{finding.code} {finding.severity}: {finding.path}: {finding.message}")
         if finding.proposal:
@@ -97,10 +97,10 @@ def _show(story: Story, sent: Sent) -> None:
 
 
 async def _accepted(story: Story, world: World) -> None:
-    story.chapter("2. The delegate uses the owner's identity by ARN, and is let through")
+    story.chapter("2. The delegate sends with the owner's identity by ARN: accepted")
     sent = await world.send("mailer", _COVERED)
     _show(story, sent)
-    story.check("the client hears 250 with the message id", holds=sent.code == 250)
+    story.check("the client gets 250 with the message id", holds=sent.code == 250)
     arrived = await world.sink.wait_for(1)
     content = arrived[0].content
     story.say("   What arrived upstream:")
@@ -114,18 +114,20 @@ async def _accepted(story: Story, world: World) -> None:
 
 
 async def _not_covered(story: Story, world: World) -> None:
-    story.chapter("3. A From that the owner's policy does not cover is refused")
+    story.chapter("3. A From that the owner's policy does not allow: refused")
     sent = await world.send("mailer", _NOT_COVERED)
     _show(story, sent)
     story.check("554 5.7.1 Access denied", holds=_is(sent, 554, "5.7.1 Access denied"))
-    story.check("the reply says which statement wanted what", holds=_NOT_COVERED in sent.text)
-    story.say("   What the log knows of it:")
+    story.check(
+        "the reply names the address that no statement allows", holds=_NOT_COVERED in sent.text
+    )
+    story.say("   Its line in the log:")
     story.quote(await _logged(world, sent))
     story.check("nothing was sent", holds=len(world.sink.messages) == 1)
 
 
 async def _no_user_permission(story: Story, world: World) -> None:
-    story.chapter("4. A user without permission is refused, although the owner allows")
+    story.chapter("4. A user without permission: refused, although the owner allows it")
     sent = await world.send("intern", _COVERED)
     _show(story, sent)
     story.check("554 5.7.1 Access denied", holds=_is(sent, 554, "5.7.1 Access denied"))
@@ -133,19 +135,19 @@ async def _no_user_permission(story: Story, world: World) -> None:
 
 
 async def _limit_reached(story: Story, world: World) -> None:
-    story.chapter("5. The delegate's own limit (2 recipients in 24 hours) is reached")
+    story.chapter("5. The delegate's daily quota of 2 recipients is used up: refused")
     second = await world.send("mailer", "marketing@ses-example.com")
     story.check("the second message is accepted", holds=second.code == 250)
     third = await world.send("mailer", _COVERED)
     _show(story, third)
     wanted = "4.7.0 Throttling failure: Daily message quota exceeded"
     story.check(f"454 {wanted}", holds=_is(third, 454, wanted))
-    story.check("MAIL is answered so: no message was taken", holds="DATA" not in third.dialogue)
+    story.check("the reply is to MAIL: no message was read", holds="DATA" not in third.dialogue)
     story.check("two messages arrived, no more", holds=len(world.sink.messages) == 2)
 
 
 async def _counted(story: Story, before: dict[str, float], after: dict[str, float]) -> None:
-    story.chapter("6. What Prometheus sees")
+    story.chapter("6. Metrics for Prometheus")
     shown = re.compile(r"smtpgate_(submissions|identity|account)_.*(?<!_created)\{.*\}")
     for name, value in after.items():
         if shown.fullmatch(name) and value != before.get(name):

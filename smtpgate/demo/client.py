@@ -1,4 +1,4 @@
-"""A mail client that keeps its dialogue: the standard library's, over STARTTLS with AUTH."""
+"""A mail client that records its dialogue: smtplib over STARTTLS with AUTH."""
 
 import smtplib
 import ssl
@@ -11,7 +11,7 @@ _OK: Final = 250
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What the gate answered to a message, and the dialogue that led there."""
+    """The gate's reply to a message, and the dialogue before it."""
 
     code: int
     text: str
@@ -24,12 +24,12 @@ class _Client(smtplib.SMTP):
         super().__init__("127.0.0.1", port, local_hostname="client.example", timeout=20)
 
     def putcmd(self, cmd: str, args: str = "") -> None:
-        """Send a command, and keep it."""
+        """Send and record a command."""
         self.lines.append(f"C: {cmd.upper()} {args}".rstrip())
         super().putcmd(cmd, args)
 
     def getreply(self) -> tuple[int, bytes]:
-        """Receive a reply, and keep it."""
+        """Receive and record a reply."""
         code, text = super().getreply()
         self.lines += [f"S: {code} {line}" for line in text.decode("ascii").splitlines()]
         return code, text
@@ -38,9 +38,9 @@ class _Client(smtplib.SMTP):
 def send(
     port: int, *, ca_file: Path, login: tuple[str, str], sender: str, message: str
 ) -> Sent:
-    """Send one message to jane@example.net; the dialogue kept begins after AUTH.
+    """Send one message to jane@example.net; the recorded dialogue begins after AUTH.
 
-    A sender whose quota is used up is refused at MAIL, and sends no message then.
+    When MAIL is refused, such as over a quota, no message is sent.
     """
     context = ssl.create_default_context(cafile=str(ca_file))
     context.check_hostname = False  # the certificate is for gate.example, the port is local

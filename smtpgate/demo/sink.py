@@ -1,11 +1,12 @@
-"""An upstream that keeps what it is sent: for the demo and for tests.
+"""An upstream that keeps every message, for the demonstration and tests.
 
-It is aiosmtpd's own, unchanged ``SMTP`` class, so a server that shares no code with the gate's
-listener or its upstream client judges what the gate sends.
+It is aiosmtpd's unchanged ``SMTP`` class, so a server that shares no code with the gate judges
+what the gate sends.
 """
 
 import asyncio
 from dataclasses import dataclass
+from typing import Self
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
@@ -22,12 +23,19 @@ class Delivered:
 
 
 class Sink:
-    """Listens on a free loopback port until closed."""
+    """Listens on a free loopback port; a context manager."""
 
     def __init__(self) -> None:
         self.messages: list[Delivered] = []
         self._server: asyncio.Server | None = None
         self._arrived = asyncio.Condition()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def start(self, port: int = 0) -> None:
         """Listen."""
@@ -47,7 +55,7 @@ class Sink:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port that it listens on."""
         if self._server is None:
             raise RuntimeError("the sink is not started")
         port: int = self._server.sockets[0].getsockname()[1]
@@ -65,7 +73,7 @@ class Sink:
         return "250 2.0.0 kept"
 
     async def wait_for(self, count: int, timeout_s: float = 10) -> list[Delivered]:
-        """The messages, once there are so many. Raises TimeoutError."""
+        """Wait until there are ``count`` messages. Raises TimeoutError."""
         async with asyncio.timeout(timeout_s), self._arrived:
             await self._arrived.wait_for(lambda: len(self.messages) >= count)
         return self.messages

@@ -1,10 +1,10 @@
-"""The demo's transcript: what is said, what is expected, and whether it came out so."""
+"""The transcript of the demonstration, with checks of what it shows."""
 
 from collections.abc import Callable
 
 
 class Story:
-    """Prints as it goes, and remembers what came out wrong."""
+    """Writes a transcript, and collects the checks that failed."""
 
     def __init__(self, write: Callable[[str], object]) -> None:
         self._write = write
@@ -19,12 +19,12 @@ class Story:
         self.say(f"\n== {title}")
 
     def quote(self, text: str) -> None:
-        """Print lines that are quoted from somewhere."""
+        """Print quoted lines."""
         for line in text.splitlines():
             self.say(f"   | {line}")
 
     def check(self, what: str, *, holds: bool) -> None:
-        """State what must hold, and whether it does."""
+        """Print a check and its result."""
         self.say(f"   {'ok  ' if holds else 'FAIL'}  {what}")
         if not holds:
             self.failures.append(what)

@@ -1,4 +1,4 @@
-"""Verifies DKIM signatures with dkimpy: for the demo, and as the oracle in tests."""
+"""DKIM verification with dkimpy, for the demonstration and as the oracle in tests."""
 
 import logging
 from collections.abc import Callable
@@ -13,9 +13,9 @@ _QUIET.disabled = True
 def verify(
     message: bytes, txt: Callable[[str], bytes | None], *, signature_index: int = 0
 ) -> bool:
-    """Whether a DKIM signature of the message verifies: the first, or the one counted to.
+    """Whether a DKIM signature of the message verifies, by default the first.
 
-    ``txt`` answers for DNS: the TXT record of a name, or ``None``.
+    ``txt`` returns the TXT record of a name, or ``None``.
     """
 
     def lookup(name: bytes, timeout: int = 5) -> bytes | None:

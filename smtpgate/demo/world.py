@@ -1,4 +1,4 @@
-"""The demo's world: a real gate and a sink on loopback, in a folder that goes away again."""
+"""The gate and the sink of the demonstration, on loopback, in a temporary folder."""
 
 import asyncio
 import shutil
@@ -43,7 +43,7 @@ class World:
         self.sink = sink
 
     async def send(self, user: str, sender: str) -> Sent:
-        """A message from that address, with the three ARN fields, by a user of the delegate."""
+        """Send a message from that address with the three ARN fields as that user."""
         secret = Secret((self.folder / f"private/{user}.secret").read_text().strip())
         return await asyncio.to_thread(
             send,
@@ -55,7 +55,7 @@ class World:
         )
 
     async def metrics(self) -> dict[str, float]:
-        """What Prometheus would scrape now."""
+        """The samples of ``/metrics``."""
         port = self.gate.http.port if self.gate.http else 0
         text = await asyncio.to_thread(_get, f"http://127.0.0.1:{port}/metrics")
         samples = (
@@ -72,17 +72,12 @@ def _get(address: str) -> str:
 
 @asynccontextmanager
 async def open_world(folder: Path) -> AsyncIterator[World]:
-    """Prepare the folder, start everything, and stop it again."""
+    """Prepare the folder and start everything; stop it at the end, in every case."""
     shutil.copytree(_FILES, folder, dirs_exist_ok=True)
-    sink = Sink()
-    await sink.start()
     config = folder / "smtpgate.toml"
-    config.write_text(config.read_text().replace("port = 25 ", f"port = {sink.port} "))
-    (folder / "directory/policies/corrected.json").write_text(corrected(ANNOUNCED))
-    await asyncio.to_thread(initialize, folder)
-    async with open_gate(load_config(config)) as gate:
-        try:
+    async with Sink() as sink:
+        config.write_text(config.read_text().replace("port = 25 ", f"port = {sink.port} "))
+        (folder / "directory/policies/corrected.json").write_text(corrected(ANNOUNCED))
+        await asyncio.to_thread(initialize, folder)
+        async with open_gate(load_config(config)) as gate:
             yield World(folder, gate, sink)
-        finally:
-            await gate.stop()
-            await sink.close()

@@ -1,7 +1,7 @@
 """``smtpgate init``: the sample configuration, and the private files that are still missing.
 
-What is there is never overwritten, so that it can be run again after every change. A host that
-joins others makes nothing that they share, and lists what to copy from them.
+It overwrites nothing, so it can be run again after every change. A host that joins others makes
+no file that they share, and lists the files to copy from them.
 """
 
 import base64
@@ -54,7 +54,7 @@ class InitError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SmtpLogin:
-    """A user name and password to give to whoever shall send."""
+    """A user name and password for a sender."""
 
     owner: str
     username: str
@@ -66,7 +66,7 @@ class SmtpLogin:
 
 @dataclass(frozen=True, slots=True)
 class ToCopy:
-    """A file that the hosts of a fleet share."""
+    """A file to copy from another host of the fleet."""
 
     path: Path
     what: str
@@ -77,7 +77,7 @@ class ToCopy:
 
 @dataclass(slots=True)
 class InitReport:
-    """What was made; its text shows the new passwords, and is the only place that does."""
+    """The files that were made; its text alone shows the new passwords."""
 
     config: Path
     to_copy: list[ToCopy] = field(default_factory=list)
@@ -94,26 +94,26 @@ class InitReport:
             yield f"{self.config}: nothing was missing"
         yield from (f"made {path}" for path in self.made)
         if self.logins:
-            yield "\nSMTP logins, shown this once:"
+            yield "\nSMTP logins, shown only once:"
             yield from (f"  {login}" for login in self.logins)
         if self.dns_records:
             yield "\nDNS records to publish:"
             yield from (f"  {record}" for record in self.dns_records)
         if self.to_copy:
-            yield "\nTo be copied from a host that has them, for the gate's user alone to read:"
+            yield "\nCopy from another host, readable by the gate's user only:"
             yield from (f"  {file}" for file in self.to_copy)
             yield (
-                "Then name the same directory.url, journal.url and ledger as there, and run "
+                "Then set the same directory.url, journal.url and ledger as there, and run "
                 "`smtpgate check-config'."
             )
         if self.open_problems:
-            yield "\nStill to be done by you:"
+            yield "\nStill to do:"
             yield from (f"  {problem}" for problem in self.open_problems)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """What the sample gets where there is no configuration yet.
+    """The values for a new configuration, in place of the sample's.
 
     ``domain`` takes the place of the sample's. With ``join`` there are no documents: the
     directory is shared, and another host applies them.
@@ -126,7 +126,7 @@ class Sample:
 
 
 def sample_folder() -> Path:
-    """Where the sample configuration is: in the package, or beside it in a checkout."""
+    """The folder of the sample configuration: in the package, or beside it in a checkout."""
     package = Path(str(files("smtpgate")))
     for folder in (package / "sample", package.parent / "config"):
         if (folder / _CONFIG).is_file():
@@ -144,14 +144,14 @@ def initialize(
     DirectoryError or OSError.
     """
     if target.exists() and not target.is_dir():
-        raise InitError(f"{target} is no folder")
+        raise InitError(f"{target} is not a folder")
     hostname = _checked(sample.hostname, "host name")
     sample = replace(sample, hostname=hostname, domain=_checked(sample.domain, "domain"))
     report = InitReport(target / _CONFIG)
     if not report.config.exists():
         _copy_sample(target, sample, report)
     elif sample.domain is not None:
-        raise InitError(f"{report.config}: is there already; put the domain into it yourself")
+        raise InitError(f"{report.config} exists already; put the domain into it yourself")
     config = load_config(report.config, require_files=False)
     hostname = config.gate.hostname or hostname or socket.getfqdn()
     _make_certificates(config, hostname, now or SystemClock().now(), report)
@@ -178,16 +178,16 @@ def _make_keys(config: Config, report: InitReport) -> None:
 
 
 def _shared(config: Config) -> Iterator[ToCopy]:
-    """What is missing here and cannot be made, since other hosts have it."""
+    """The missing files that must not be made here, since other hosts have them."""
     if not config.directory.master_key_file.exists():
-        what = "the key that secrets in the directory are sealed under"
+        what = "the key that encrypts the secrets in the directory"
         yield ToCopy(config.directory.master_key_file, what)
     term_key = config.gate.state_dir / _TERM_KEY
     if config.journal.enabled and not term_key.exists():
-        yield ToCopy(term_key, "the key of the journal, when the hosts share one")
+        yield ToCopy(term_key, "the key of the journal, if the hosts share a journal")
     documents = config.directory.apply
     if documents is not None and not documents.exists():
-        yield ToCopy(documents, "the documents, when this host shall apply them too")
+        yield ToCopy(documents, "the documents, if this host applies them too")
         return
     for document in _documents(config):
         for _, _, key in document.access_keys():
@@ -212,7 +212,7 @@ def _checked(name: str | None, what: str) -> str | None:
     try:
         return parse_domain(name)
     except AddressError as error:
-        raise InitError(f"{name!r} is no {what}: {error}") from None
+        raise InitError(f"{name!r} is not a {what}: {error}") from None
 
 
 def _copy_sample(target: Path, wanted: Sample, report: InitReport) -> None:
@@ -242,7 +242,7 @@ def _copy_sample(target: Path, wanted: Sample, report: InitReport) -> None:
 
 
 def _make(path: Path, content: bytes, report: InitReport) -> None:
-    """Write a file that only its owner can read, unless there is one."""
+    """Write a file that only its owner can read, unless it exists."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -267,7 +267,7 @@ def _make_certificates(
             continue
         if cert_file.exists() != key_file.exists():
             there, missing = sorted((cert_file, key_file), key=Path.exists, reverse=True)
-            text = f"there is {there} and no {missing}; put it there, or take both away"
+            text = f"{there} exists and {missing} does not; add it, or remove both"
             raise InitError(f"{report.config}: listener.{listener.name}: {text}")
         if not cert_file.exists():
             certificate, key = _self_signed(hostname, now)
@@ -276,7 +276,7 @@ def _make_certificates(
 
 
 def _self_signed(hostname: str, now: datetime) -> tuple[bytes, bytes]:
-    """A certificate that is its own authority, and its key, as PEM."""
+    """A self-signed certificate and its key, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     public_key = key.public_key()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:_MAX_COMMON_NAME])])
@@ -347,7 +347,7 @@ def _make_dkim_keys(document: Document, report: InitReport) -> None:
 
 
 def _missing(document: Document, file_name: str | None) -> Path | None:
-    """The file that a document names, when it is still to be made."""
+    """The file that a document names, if it does not exist."""
     if file_name is None:
         return None
     path = document.path.parent / file_name

@@ -1,4 +1,4 @@
-"""The state folder before a start: is it there, and may the gate use what is in it?"""
+"""The state folder before a start: whether it exists and this user may use its files."""
 
 import os
 import pwd
@@ -14,9 +14,9 @@ class StateDirError(OSError):
 
 
 def look_at_state_dir(folder: Path) -> Iterator[str]:
-    """Warnings about the folder that ``gate.state_dir`` names; nothing is changed.
+    """Warnings about the folder of ``gate.state_dir``; nothing is changed.
 
-    Raises StateDirError, or PermissionError when this user may not see it.
+    Raises StateDirError, or PermissionError when this user may not read it.
     """
     if folder.exists():
         _must_be_usable(folder)
@@ -24,32 +24,32 @@ def look_at_state_dir(folder: Path) -> Iterator[str]:
         return
     above = next(path for path in folder.parents if path.exists())
     if not above.is_dir():
-        raise StateDirError(f"gate.state_dir: {above} is no folder; {_NAME_ONE}")
+        raise StateDirError(f"gate.state_dir: {above} is not a folder; {_NAME_ONE}")
     if not _may(above, os.W_OK | os.X_OK):
         yield (
             f"gate.state_dir: there is no folder {folder}, and this user may not make it in "
-            f"{above}; the systemd unit makes /var/lib/smtpgate itself, another is made by: "
-            f"install -d -m 700 -o USER {folder} (USER is the one that the gate runs as)"
+            f"{above}; the systemd unit makes /var/lib/smtpgate, for another run: "
+            f"install -d -m 700 -o USER {folder} (USER is the user of the gate)"
         )
 
 
 def _must_be_usable(folder: Path) -> None:
     if not folder.is_dir():
-        raise StateDirError(f"gate.state_dir: {folder} is no folder; {_NAME_ONE}")
+        raise StateDirError(f"gate.state_dir: {folder} is not a folder; {_NAME_ONE}")
     needed = {folder: os.R_OK | os.W_OK | os.X_OK}
     if _may(folder, os.X_OK | os.R_OK):
         needed |= dict.fromkeys(_files(folder), os.R_OK | os.W_OK)
     for path, rights in needed.items():
         if not _may(path, rights):
             raise StateDirError(
-                f"gate.state_dir: this user may not read and write {path}; give the command as "
-                f"root, or as the user that the gate runs as, who has to own it: "
+                f"gate.state_dir: this user may not read and write {path}; run the command as "
+                f"root or as the user of the gate, which must own the folder: "
                 f"chown -R USER: {folder}"
             )
 
 
 def _files_of_others(folder: Path) -> Iterator[str]:
-    """What was made by another user than the folder's, such as root in a command."""
+    """Warnings about files of another user than the folder's, such as root."""
     owner = folder.stat().st_uid
     for path in _files(folder):
         if (uid := path.stat().st_uid) != owner:

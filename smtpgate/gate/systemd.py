@@ -1,4 +1,4 @@
-"""What systemd is told of the service: that it is ready, stopping, alive (sd_notify(3))."""
+"""Messages to systemd: ready, stopping, alive (sd_notify(3))."""
 
 import asyncio
 import os
@@ -6,9 +6,9 @@ import socket
 
 
 def notify(state: str) -> bool:
-    """Send a state such as ``READY=1``; whether there was a service manager to send it to.
+    """Send a state such as ``READY=1``; whether a service manager was there to receive it.
 
-    A manager that cannot be reached is no reason to stop carrying mail, so nothing is raised.
+    Nothing is raised: mail does not depend on the manager.
     """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
@@ -25,7 +25,7 @@ def notify(state: str) -> bool:
 
 
 def watchdog_interval_s() -> float | None:
-    """How often to send ``WATCHDOG=1``, or ``None`` when this process is not watched.
+    """Seconds between two ``WATCHDOG=1``; ``None`` when systemd does not watch the process.
 
     Half of the time after which the service counts as hung (sd_watchdog_enabled(3)).
     """
@@ -39,7 +39,7 @@ def watchdog_interval_s() -> float | None:
 
 
 async def feed_watchdog_until(stop: asyncio.Event) -> None:
-    """Wait for the event; meanwhile tell the watchdog, if there is one, that the loop runs."""
+    """Wait for the event, and send the watchdog, if there is one, a sign of life meanwhile."""
     interval_s = watchdog_interval_s()
     while not stop.is_set():
         try:

@@ -1,4 +1,4 @@
-"""What is served over HTTP: metrics and health. The only door to Starlette and uvicorn."""
+"""The HTTP listener: metrics and health checks, with Starlette on uvicorn."""
 
 from smtpgate.http.readiness import Check, Readiness
 from smtpgate.http.server import HttpServer

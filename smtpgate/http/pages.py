@@ -1,4 +1,4 @@
-"""The three pages: ``/metrics``, ``/healthz`` and ``/readyz``; anything else is not there."""
+"""The three pages: ``/metrics``, ``/healthz`` and ``/readyz``; all other paths are 404."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -19,12 +19,12 @@ def pages(
     metrics: Callable[[], bytes],
     is_ready: Callable[[], tuple[bool, Mapping[str, str]]],
 ) -> Starlette:
-    """The application that serves them."""
+    """The application that serves the three pages."""
 
     threads = Threads("metrics")
 
     async def show_metrics(_request: Request) -> Response:
-        # A thousand series take tens of milliseconds, which are the event loop's for mail.
+        # A thousand series take tens of milliseconds, too long for the event loop.
         return Response(await threads.run(metrics), media_type=_METRICS)
 
     async def show_health(_request: Request) -> Response:

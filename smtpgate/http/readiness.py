@@ -1,24 +1,24 @@
-"""Whether new mail is welcome: named checks, each of which must hold."""
+"""Whether the gate is ready for mail: named checks that must all pass."""
 
 from collections.abc import Callable, Mapping
 
-# Whether it holds, and in a few words how it stands. It must not wait, and may be asked often.
+# Whether it passes, and its state in a few words. It must not wait, and is called often.
 Check = Callable[[], tuple[bool, str]]
 
 
 class Readiness:
-    """The checks of ``/readyz``; a check that raises does not hold."""
+    """The checks of ``/readyz``; a check that raises has failed."""
 
     def __init__(self, on_error: Callable[[BaseException], None]) -> None:
         self._checks: dict[str, Check] = {}
         self._on_error = on_error
 
     def add(self, name: str, check: Check) -> None:
-        """Ask that check too from now on; it takes the place of another of its name."""
+        """Add a check; it replaces another of the same name."""
         self._checks[name] = check
 
     def is_ready(self) -> tuple[bool, Mapping[str, str]]:
-        """Whether every check holds, and what each says."""
+        """Whether every check passes, and the state of each."""
         answers = {name: self._ask(check) for name, check in self._checks.items()}
         return (
             all(holds for holds, _ in answers.values()),
@@ -28,6 +28,6 @@ class Readiness:
     def _ask(self, check: Check) -> tuple[bool, str]:
         try:
             return check()
-        except Exception as error:  # noqa: BLE001 - who asks hears nothing of the inside
+        except Exception as error:  # noqa: BLE001 - the page shows nothing of our insides
             self._on_error(error)
             return False, "not known"

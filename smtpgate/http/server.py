@@ -1,7 +1,7 @@
-"""The HTTP listener: uvicorn in the gate's own event loop, as a guest that owns nothing.
+"""uvicorn in the gate's own event loop.
 
-By itself uvicorn takes the signals, configures logging, binds late and exits the process when
-it cannot; here the gate does all that.
+By itself uvicorn handles signals, configures logging, binds late and exits the process on an
+error; here the gate does all of that.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _TICK_S: Final = 1.0
 
 
 class _Connection(H11Protocol):
-    """A connection with an end: open files are for mail.
+    """A connection of bounded number and lifetime: open files are for mail.
 
     By itself uvicorn waits for a request for ever, and takes any number of connections.
     """
@@ -32,7 +32,7 @@ class _Connection(H11Protocol):
     _end: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the place of the oldest one when there are too many: a request takes no time."""
+        """Abort the oldest connection when there are too many: a request takes no time."""
         others = [one for one in self.connections if isinstance(one, _Connection)]
         super().connection_made(transport)
         self.made_at_s = self.loop.time()
@@ -41,23 +41,23 @@ class _Connection(H11Protocol):
             min(others, key=lambda one: one.made_at_s).transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is closed."""
+        """Cancel the timer of its lifetime."""
         if self._end is not None:
             self._end.cancel()
         super().connection_lost(exc)
 
 
-class _Guest(uvicorn.Server):
-    """A uvicorn server that leaves the signals alone and can be waited for."""
+class _Server(uvicorn.Server):
+    """A uvicorn server that leaves signals alone, and whose start can be awaited."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.is_up = asyncio.Event()
-        self.may_go = asyncio.Event()
+        self.may_stop = asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none: SIGTERM is the gate's, which drains before it stops this server."""
+        """Capture none: the gate handles SIGTERM, and drains before it stops this server."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -66,16 +66,16 @@ class _Guest(uvicorn.Server):
         self.is_up.set()
 
     async def main_loop(self) -> None:
-        """Renew the Date field each second until told to stop (uvicorn's polls ten times)."""
-        while not self.may_go.is_set():
+        """Renew the Date field once a second until the stop (uvicorn does it ten times)."""
+        while not self.may_stop.is_set():
             await self.on_tick(0)
             try:
-                await asyncio.wait_for(self.may_go.wait(), _TICK_S)
+                await asyncio.wait_for(self.may_stop.wait(), _TICK_S)
             except TimeoutError:
                 continue
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Finish what is being answered; with nobody connected there is nothing to wait for."""
+        """Finish the answers under way; without connections, do not wait."""
         if self.server_state.connections:
             await super().shutdown(sockets)
             return
@@ -97,12 +97,12 @@ class HttpServer:
         self._app = pages(metrics=metrics, is_ready=is_ready)
         self._tasks = TaskOwner()
         self._listening = listening
-        self._guest: _Guest | None = None
+        self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Take connections."""
-        self._guest = _Guest(
+        self._server = _Server(
             uvicorn.Config(
                 self._app,
                 http=_Connection,
@@ -118,18 +118,18 @@ class HttpServer:
             )
         )
         self._serving = self._tasks.start(
-            self._guest.serve(sockets=[self._listening]), name="http"
+            self._server.serve(sockets=[self._listening]), name="http"
         )
-        up = self._tasks.start(self._guest.is_up.wait())
+        up = self._tasks.start(self._server.is_up.wait())
         await asyncio.wait({self._serving, up}, return_when=asyncio.FIRST_COMPLETED)
-        if not self._guest.is_up.is_set():
+        if not self._server.is_up.is_set():
             up.cancel()
             await self._serving
 
     async def stop(self) -> None:
         """Stop listening and finish the answers under way; the second time does nothing."""
-        if self._guest is not None and self._serving is not None:
-            self._guest.may_go.set()
+        if self._server is not None and self._serving is not None:
+            self._server.may_stop.set()
             await self._serving
-            self._guest = None
+            self._server = None
         self._listening.close()

@@ -61,7 +61,7 @@ def test_a_file_in_the_place_of_the_state_folder_is_told(desk: Desk) -> None:
     shutil.rmtree(state)
     state.write_text("")
     told = desk.refuses("check-config", desk.config)
-    assert f"gate.state_dir: {state} is no folder; name one that the gate may write" in told
+    assert f"gate.state_dir: {state} is not a folder; name one that the gate may write" in told
 
 
 def test_a_state_folder_that_this_user_may_not_write_is_told(desk: Desk, state: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_state_folder_that_this_user_may_not_write_is_told(desk: Desk, state: 
             told = desk.refuses("check-config", desk.config)
     finally:
         state.chmod(0o755)
-    assert f"gate.state_dir: this user may not read and write {state}; give the" in told
+    assert f"gate.state_dir: this user may not read and write {state}; run the" in told
     assert f"chown -R USER: {state}" in told
 
 
@@ -85,7 +85,7 @@ def test_a_file_that_this_user_may_not_use_is_told(desk: Desk, state: Path, name
     with as_somebody_without_rights():
         told = desk.refuses("check-config", desk.config)
     assert (
-        f"gate.state_dir: this user may not read and write {state / name}; give the command"
+        f"gate.state_dir: this user may not read and write {state / name}; run the command"
         in told
     )
 

@@ -193,32 +193,30 @@ async def open_gate(
     _certificate().private_key_and_cert_chain_pem.write_to_path(str(folder / "tls.key"))
     _certificate().private_key_and_cert_chain_pem.write_to_path(str(folder / "tls.crt"))
     (folder / "tls.key").chmod(0o600)
-    sink = Sink()
-    await sink.start()
-    lines = dict.fromkeys(("gate", "listener", "upstream", "sections"), "") | settings
-    config = folder / "smtpgate.toml"
-    config.write_text(_CONFIG.format(host=host, port=port or sink.port, **lines))
-    (folder / "master.key").write_text(MASTER_KEYS)
-    (folder / "master.key").chmod(0o600)
-    loaded = load_config(config)
-    key = (
-        (directory / "accounts.toml").read_text(),
-        tuple(sorted((files or {}).items())),
-        clock and clock.now(),
-    )
-    state = folder / "state"
-    await _furnish(folder, state, _APPLIED.get(key))
-    async with open_configured_gate(loaded, clock=clock) as gate:
-        if key not in _APPLIED:
-            database = loaded.gate.state_dir / "directory.sqlite"
-            with closing(sqlite3.connect(database)) as connection:
-                _APPLIED[key] = connection.serialize()
-        try:
-            yield gate, sink
-        finally:
-            await close_dialogs()
-            await gate.stop(drain_s=0, finish_s=0)
-            await sink.close()
+    async with Sink() as sink:
+        lines = dict.fromkeys(("gate", "listener", "upstream", "sections"), "") | settings
+        config = folder / "smtpgate.toml"
+        config.write_text(_CONFIG.format(host=host, port=port or sink.port, **lines))
+        (folder / "master.key").write_text(MASTER_KEYS)
+        (folder / "master.key").chmod(0o600)
+        loaded = load_config(config)
+        key = (
+            (directory / "accounts.toml").read_text(),
+            tuple(sorted((files or {}).items())),
+            clock and clock.now(),
+        )
+        state = folder / "state"
+        await _furnish(folder, state, _APPLIED.get(key))
+        async with open_configured_gate(loaded, clock=clock) as gate:
+            if key not in _APPLIED:
+                database = loaded.gate.state_dir / "directory.sqlite"
+                with closing(sqlite3.connect(database)) as connection:
+                    _APPLIED[key] = connection.serialize()
+            try:
+                yield gate, sink
+            finally:
+                await close_dialogs()
+                await gate.stop(drain_s=0, finish_s=0)
 
 
 async def _furnish(folder: Path, state: Path, directory: bytes | None) -> None:

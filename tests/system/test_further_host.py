@@ -11,7 +11,7 @@ async def test_joining_again_lists_nothing_once_all_is_there(tmp_path: Path) -> 
     async with started(one):
         pass
     init = ("init", "--join", "--hostname", "gate2.example.com", str(two))
-    assert "To be copied from a host" in await smtpgate(two, *init)
+    assert "Copy from another host" in await smtpgate(two, *init)
     for name in ("private/master.key", "state/journal.key"):
         (two / name).parent.mkdir(exist_ok=True)
         (two / name).write_bytes((one / name).read_bytes())

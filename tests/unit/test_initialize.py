@@ -212,7 +212,7 @@ def test_a_new_key_gets_a_secret_and_no_other_a_new_one(tmp_path: Path) -> None:
 def test_half_a_certificate_is_not_completed(tmp_path: Path) -> None:
     folder = small(tmp_path, 'cert_file = "tls.crt"\nkey_file = "tls.key"\n')
     (folder / "tls.crt").write_text("my certificate")
-    with pytest.raises(InitError, match=r"there is .*tls\.crt and no .*tls\.key"):
+    with pytest.raises(InitError, match=r"tls\.crt exists and .*tls\.key does not"):
         initialize(folder)
     assert not (folder / "tls.key").exists()
 
@@ -226,7 +226,7 @@ def test_what_only_the_operator_has_is_left_to_be_done(tmp_path: Path) -> None:
     report = initialize(folder)
     assert len(report.open_problems) == 1
     assert "upstream.password cannot be read" in str(report)
-    assert "Still to be done by you" in str(report)
+    assert "Still to do" in str(report)
 
 
 def test_a_configuration_with_errors_is_told_and_nothing_is_made(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_what_a_document_names_is_beside_it(tmp_path: Path) -> None:
 
 def test_a_file_in_the_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "etc").write_text("")
-    with pytest.raises(InitError, match="is no folder"):
+    with pytest.raises(InitError, match="is not a folder"):
         initialize(tmp_path / "etc")
 
 
@@ -359,5 +359,5 @@ def test_a_domain_for_a_configuration_that_is_there_is_refused(tmp_path: Path) -
     initialize(tmp_path)
     with pytest.raises(InitError, match="put the domain into it yourself"):
         initialize(tmp_path, Sample(domain="example.net"))
-    with pytest.raises(InitError, match="'no domain' is no domain"):
+    with pytest.raises(InitError, match="'no domain' is not a domain"):
         initialize(tmp_path / "other", Sample(domain="no domain"))
