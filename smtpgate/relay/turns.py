@@ -32,10 +32,6 @@ class Turns(Generic[T]):
         """How many of an account wait."""
         return len(self._lines.get(account, ()))
 
-    def in_use_of(self, account: str) -> int:
-        """How many connections an account uses."""
-        return self._in_use.get(account, 0)
-
     def has_share(self, account: str) -> bool:
         """Whether the account may use one more."""
         return self._in_use.get(account, 0) < self._share

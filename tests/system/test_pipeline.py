@@ -3,13 +3,17 @@
 import json
 import re
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from smtpgate.core.limits import Subject
+from smtpgate.core.message.envelope import Envelope
+from smtpgate.core.upstream import Delivery, Octets
 from smtpgate.gate.gate import Gate
+from smtpgate.ports import DeliveryAttempt
 from tests.support.inprocess import ARNS, MESSAGE, is_signed, login, open_gate, send
 from tests.support.ledgers import used_24h
 from tests.support.upstream_server import HANG_UP, open_upstream
@@ -60,6 +64,27 @@ async def test_a_delegated_message_arrives_stripped_signed_and_counted(tmp_path:
         labels = f'account="999999999999",identity="{IDENTITY}",outcome="accepted"'
         assert f"smtpgate_identity_messages_total{{{labels}}} 1.0" in metrics
         assert f"smtpgate_identity_recipients_total{{{labels}}} 2.0" in metrics
+
+
+async def test_the_upstream_is_given_the_sending_account_and_the_identity_of_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a route can be chosen by either."""
+    given: list[DeliveryAttempt] = []
+    async with open_gate(tmp_path) as (gate, sink):
+        deliver = gate.upstream.deliver
+
+        async def note(
+            envelope: Envelope, message: Sequence[Octets], attempt: DeliveryAttempt
+        ) -> Delivery:
+            given.append(attempt)
+            return await deliver(envelope, message, attempt)
+
+        monkeypatch.setattr(gate.upstream, "deliver", note)
+        assert (await send(await login(gate))).startswith("250")
+        assert len(sink.messages) == 1
+    (attempt,) = given
+    assert (attempt.account_id, attempt.from_identity) == ("999999999999", IDENTITY)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 import struct
 from pathlib import Path
@@ -55,6 +56,25 @@ async def test_the_client_is_who_the_proxy_says(
         await dialog.say(f"AUTH PLAIN {auth_plain()}")
         assert (await send(dialog)).startswith("250")
         assert address in sink.messages[0].content.split(b"\r\n\r\n")[0]
+
+
+async def test_the_log_has_the_port_of_the_client_its_proxy_and_how_it_logged_in(
+    tmp_path: Path,
+) -> None:
+    async with open_gate(tmp_path, listener=TRUSTED) as (gate, _):
+        dialog = await connect(gate.listeners["plain"].port, V1)
+        await dialog.say("EHLO client.example")
+        await dialog.say("FOO")
+        await dialog.say(f"AUTH PLAIN {auth_plain()}")
+        await dialog.say("FOO")
+        await gate.log.flush()
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    before, after = [line for line in lines if line["event"] == "command-refused"]
+    wanted = {"client": "192.0.2.7", "port": 4711, "proxy": "127.0.0.1"}
+    assert wanted.items() <= before.items()
+    assert "mechanism" not in before
+    login = {"mechanism": "PLAIN", "access_key": "AKIAMAILER0000000000"}
+    assert {**wanted, **login}.items() <= after.items()
 
 
 @pytest.mark.parametrize("cut", [1, 5, 12, len(V1) - 1])

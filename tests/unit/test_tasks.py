@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from smtpgate.tasks import Threads
+from smtpgate.tasks import Offload, Threads
 
 
 async def test_work_that_hangs_in_one_pool_does_not_hold_up_another() -> None:
@@ -21,3 +21,11 @@ async def test_it_returns_and_raises_what_the_work_does() -> None:
     assert await threads.run(int, "f", base=16) == 15
     with pytest.raises(ValueError, match="invalid literal"):
         await threads.run(int, "x")
+
+
+async def test_long_work_has_a_thread_and_short_work_is_done_at_once() -> None:
+    offload, here = Offload(), threading.current_thread()
+    assert await offload.run(False, threading.current_thread) is here
+    assert (await offload.run(True, threading.current_thread)).name.startswith(
+        "smtpgate-message"
+    )
