@@ -317,6 +317,27 @@ def test_contributing_names_modules_and_folders_that_exist() -> None:
     assert not [path for path in named if not list(ROOT.glob(path.rstrip("/")))]
 
 
+def test_contributing_s_layout_has_every_room() -> None:
+    picture = CONTRIBUTING.partition("<!-- layout -->")[2].partition("<!-- /layout -->")[0]
+    above: list[str] = []
+    drawn = set()
+    for indent, name in re.findall(r"^( *)([\w.]+/?)(?: +\S.*)?$", picture, re.MULTILINE):
+        above[len(indent) // 2 :] = [name]
+        drawn.add("".join(above))
+    rooms = {
+        f"{path.relative_to(ROOT).as_posix()}/"
+        for top in ("smtpgate", "smtpgate/core", "tests")
+        for path in (ROOT / top).iterdir()
+        if path.is_dir()
+        and path.name[0].isalpha()
+        and any(one.name != "__pycache__" for one in path.iterdir())
+    }
+    modules_above = {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "smtpgate").glob("[!_]*.py")
+    }
+    assert drawn == rooms | modules_above | {"smtpgate/", "tests/", "config/", "systemd/"}
+
+
 def test_the_changelog_tells_what_is_not_yet_released_first() -> None:
     headings = re.findall(r"^## (.*)$", CHANGELOG, re.MULTILINE)
     assert headings[0] == "Unreleased"
