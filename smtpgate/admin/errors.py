@@ -2,9 +2,9 @@
 
 from typing import Final
 
+from smtpgate.config.toml import FileProblemsError
 from smtpgate.core.proof.dkim_stages import StageError
 from smtpgate.directory import change
-from smtpgate.directory.documents.models import DirectoryError
 from smtpgate.directory.sealing import MasterKeyError, SealError
 from smtpgate.ports import DirectoryUnavailableError
 from smtpgate.sql.upgrade import SchemaError
@@ -48,8 +48,8 @@ class CodeRefusedError(Exception):
 ADMIN_ERRORS: Final = (
     CodeNotSentError,
     CodeRefusedError,
-    DirectoryError,
     DirectoryUnavailableError,
+    FileProblemsError,
     MasterKeyError,
     NotAuthorizedError,
     OvertakenError,
