@@ -13,7 +13,7 @@ from smtpgate.admin.retry import change_registered
 from smtpgate.core.address import Mailbox, ReversePath, parse_mailbox
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
-from smtpgate.core.proof.mail_code import VALID, Attempt, mail_code, new_code, tried
+from smtpgate.core.proof.mail_code import VALID, CodeResult, mail_code, new_code, tried
 from smtpgate.core.proof.registered import Registered
 from smtpgate.core.proof.verification import begin_by_mail, confirmed_by_mail
 from smtpgate.core.reason import REASONS
@@ -134,12 +134,12 @@ def _one_line(text: str) -> str:
 
 async def confirm_code(
     registry: RegisteredIdentities, account_id: str, name: str, typed: Secret, now: datetime
-) -> tuple[Attempt | None, Registered]:
+) -> tuple[CodeResult | None, Registered]:
     """The outcome of an attempt with a code, or ``None`` if no code is expected.
 
     An attempt is saved before its outcome is returned. Raises OvertakenError.
     """
-    outcome: Attempt | None = None
+    outcome: CodeResult | None = None
 
     async def decide(before: Registered) -> Registered:
         nonlocal outcome

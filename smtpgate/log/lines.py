@@ -323,6 +323,7 @@ def _sender(principal: Principal, client: Client) -> dict[str, object]:
         "session": client.session_id or None,
         "protocol": client.protocol,
         "proxy": smtp.proxy or None,
+        "mechanism": smtp.mechanism or None,
         "tls": smtp.tls_version,
     }
 

@@ -16,7 +16,7 @@ from smtpgate.core.secret import Secret
 VALID: Final = timedelta(hours=24)
 MAX_ATTEMPTS: Final = 5
 
-Attempt = Literal["right", "wrong", "expired", "too-many-attempts"]
+CodeResult = Literal["right", "wrong", "expired", "too-many-attempts"]
 
 # No letter that looks like a digit, and no U, so that few words come about. There are 32, so
 # five bits of an octet choose one.
@@ -61,7 +61,7 @@ def mail_code(code: Secret, subject: str, now: datetime) -> MailCode:
 
 def tried(
     held: MailCode, typed: Secret, subject: str, now: datetime
-) -> tuple[Attempt, MailCode]:
+) -> tuple[CodeResult, MailCode]:
     """Whether it is the code, and what to keep after the attempt.
 
     Who keeps it must do so before telling the answer, and forget a code that was right.
