@@ -58,7 +58,7 @@ class UsedIdentity:
 def from_identity(identities: Iterable[UsedIdentity]) -> str:
     """The ARN of the identity that served From, or an empty text.
 
-    Of a relay's report it is the one of its first recipient: From is nobody's.
+    Of a relay's report it is the one of its first recipient: From has no identity there.
     """
     return next((used.arn for used in identities if used.role in ("from", "report")), "")
 

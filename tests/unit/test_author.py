@@ -109,7 +109,7 @@ def test_several_authors_need_no_sender() -> None:
         ("To: a@example.com\r\n", "Missing required header 'From'."),
         ("From: a@example.com\r\nfrom : b@example.com\r\n", "Duplicate header 'From'."),
         ("From: a b\r\n", "header 'From': white space in the address"),
-        ("From:\r\n", "header 'From': it names nobody"),
+        ("From:\r\n", "header 'From': it has no address"),
         ("From: a@example.com\r\nSender: x\r\n", "header 'Sender': Missing final '@domain'"),
         (
             "From: a@example.com\r\nSender: a@example.com\r\nSender: b@example.com\r\n",

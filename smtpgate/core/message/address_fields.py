@@ -66,7 +66,7 @@ def _unqualified(value: bytes) -> bytes | None:
     for match in _PIECE.finditer(value):
         piece = match[0]
         if piece == b'"':
-            return None  # a quote that does not end: nobody knows what is quoted
+            return None  # a quote that does not end: what is quoted is not known
         if piece in (b"(", b")"):  # comments may hold others
             depth = depth + 1 if piece == b"(" else max(depth - 1, 0)
         elif depth:
@@ -110,6 +110,6 @@ class _Item:
     def is_unqualified(self) -> bool:
         """Whether there is an address, and no domain at its end."""
         address = self.address
-        if not address or address.endswith(b";"):  # nobody, or a group within the brackets
+        if not address or address.endswith(b";"):  # no mailbox, or a group within the brackets
             return False
         return b"@" not in address or address.endswith(b"@")

@@ -162,7 +162,7 @@ _parse_again: Final = lru_cache(maxsize=1024)(_parse)
 
 def _parse_list(text: str) -> tuple[Author, ...]:
     if not text.strip(" \t"):
-        raise AuthorError("it names nobody")
+        raise AuthorError("it has no address")
     authors: list[Author] = []
     pending: list[_Token] = []
     for token in (*_tokens(text), ("comma", ",")):

@@ -149,7 +149,7 @@ def _check_literals(name: str, mailbox: Mailbox) -> None:
 
 
 def _check_domains(name: str, mailbox: Mailbox) -> None:
-    """Refuse a name, without spaces around its at signs, with a domain of somebody else.
+    """Refuse a name, without spaces around its at signs, with another domain in it.
 
     A program that decodes a name and reads it again finds ``a @ b.example`` without quotes, and
     takes it for an address. In ``Team @ Example`` it finds no domain of the Internet.
