@@ -36,9 +36,6 @@ REFERENCES: Final = (
 )
 _TOPICS: Final = GUIDES + REFERENCES
 _COMMENT: Final = re.compile(r"<!--.*?-->\n?", re.DOTALL)
-_TABLE: Final = re.compile(r"(?:^\|.*\|\n)+", re.MULTILINE)
-_CELL_END: Final = re.compile(r" +(?<!\\)\| *")
-_LINK: Final = re.compile(r"\[([^\]\n]+)\]\((?!https?:)[^)\n]+\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,32 +100,12 @@ def show_help(
     except ValueError as error:
         raise misused(str(error)) from None
     if output.is_terminal:
-        from rich.markdown import Markdown  # noqa: PLC0415 - takes 50 ms, and only help needs it
+        # Rich's Markdown takes 50 ms to import, and only this needs it.
+        from smtpgate.cli.markdown import print_markdown  # noqa: PLC0415
 
-        # A link to another page leads nowhere on a terminal; its text names the topic.
-        text = _TABLE.sub(_fitting, _LINK.sub(r"\1", chosen.text))
-        output.print(Markdown(text, code_theme="bw", hyperlinks=False), soft_wrap=False)
+        print_markdown(output, chosen.text)
     else:
         output.file.write(chosen.text)
-
-
-def _fitting(table: re.Match[str]) -> str:
-    """A table as it is, or as a list when it is wider than the terminal."""
-    rows = [
-        [cell.strip() for cell in _CELL_END.split(line.strip("| "))]
-        for line in table[0].splitlines()
-    ]
-    widths = (max(map(len, column)) for column in zip(*rows, strict=True))
-    if sum(widths) + 3 * len(rows[0]) <= output.width:
-        return table[0]
-    return "".join(map(_item, rows[2:]))
-
-
-def _item(row: list[str]) -> str:
-    """A row as an item of a list: the first cell, then the others."""
-    first, *middle, last = (cell.replace("\\|", "|") for cell in row)
-    aside = "; ".join(filter(None, middle))
-    return f"- {first}{f' ({aside})' if aside else ''}: {last}\n"
 
 
 def _list_topics() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from smtpgate.cli.help import GUIDES, REFERENCES, page
 from tests.support.desk import Desk
+from tests.support.guides import blocks
 from tests.support.reference import commented_keys, guide
 
 _ESCAPE: Final = re.compile(r"\x1b\[[0-9;]*m")
@@ -31,7 +32,16 @@ def test_a_terminal_gets_the_page_rendered(desk: Desk) -> None:
     assert "Sending limits" in printed
     assert "# Sending limits" not in printed
     assert "](" not in printed
-    assert max(len(_ESCAPE.sub("", line)) for line in printed.splitlines()) <= 80
+
+
+@pytest.mark.parametrize("topic", [*GUIDES, *REFERENCES])
+@pytest.mark.parametrize("columns", ["80", "200"])
+def test_every_page_can_be_rendered(desk: Desk, topic: str, columns: str) -> None:
+    printed = desk.says("help", topic, environment={"FORCE_COLOR": "1", "COLUMNS": columns})
+    lines = [_ESCAPE.sub("", line) for line in printed.splitlines()]
+    assert all(len(line) <= int(columns) for line in lines if not line.startswith("    "))
+    for block in blocks(guide(topic)):
+        assert {f"    {line}".rstrip() for line in block.text.splitlines()} <= set(lines)
 
 
 def test_a_table_that_is_too_wide_becomes_a_list_and_cuts_no_word(desk: Desk) -> None:

@@ -58,7 +58,7 @@ def test_every_page_is_a_topic_of_smtpgate_help() -> None:
 def test_a_page_begins_with_its_title_and_one_sentence_about_it(topic: str) -> None:
     title, summary, _ = guide(topic).split("\n\n", 2)
     assert re.fullmatch(r"# [A-Z].*", title)
-    assert re.fullmatch(r"[A-Z][^.]{20,140}\.", summary), summary
+    assert re.fullmatch(r"[A-Z][^.]{15,62}\.", summary), summary
 
 
 @pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
