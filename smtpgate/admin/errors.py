@@ -1,5 +1,6 @@
 """The errors of the use cases: each has a text for the person who asked."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from smtpgate.config.toml import FileProblemsError
@@ -44,12 +45,29 @@ class CodeRefusedError(Exception):
         self.needs_another = needs_another
 
 
+class InvalidQuestionError(Exception):
+    """A question that has no answer as it was asked; the text says what is wrong with it."""
+
+
+class AmbiguousIdError(Exception):
+    """A beginning that several ids have; ``candidates`` are the newest of them."""
+
+    def __init__(self, beginning: str, candidates: Sequence[str], *, are_all: bool) -> None:
+        lines = [f"`{beginning}' is the beginning of several ids:", *candidates]
+        if not are_all:
+            lines.append("and of more, which are older")
+        super().__init__("\n  ".join(lines))
+        self.candidates = tuple(candidates)
+
+
 # Every error that a use case may raise on purpose; anything else is a bug.
 ADMIN_ERRORS: Final = (
+    AmbiguousIdError,
     CodeNotSentError,
     CodeRefusedError,
     DirectoryUnavailableError,
     FileProblemsError,
+    InvalidQuestionError,
     MasterKeyError,
     NotAuthorizedError,
     OvertakenError,

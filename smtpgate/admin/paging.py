@@ -28,3 +28,21 @@ async def pages_of(
         if len(rows) < size:
             return
         after, left = position_of(rows[-1]), left - size
+
+
+async def in_pages(
+    things: AsyncIterator[T], size: int, limit: int | None = None
+) -> AsyncIterator[list[T]]:
+    """Things that come one by one, so many at a time; at most ``limit``."""
+    page: list[T] = []
+    left = sys.maxsize if limit is None else limit
+    async for thing in things:
+        page.append(thing)
+        left -= 1
+        if len(page) == size or not left:
+            yield page
+            page = []
+        if not left:
+            return
+    if page:
+        yield page

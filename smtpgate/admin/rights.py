@@ -96,4 +96,15 @@ RIGHTS: Final[Mapping[str, Right]] = {
         "ses:SetIdentityDkimEnabled", "ses:PutEmailIdentityDkimSigningAttributes"
     ),
     "DeleteDkimKey": _with("ses:PutEmailIdentityDkimSigningAttributes"),
+    # The journal, of which an account has its own view: what it sent, and what was sent with
+    # its identities.
+    "SearchJournal": _with("ses:GetMessageInsights"),
+    "GetMessage": _with("ses:GetMessageInsights"),
+    "GetUsage": _with("ses:GetSendStatistics", "ses:BatchGetMetricData"),
+    "GetImpact": _with("ses:GetMessageInsights"),
+    "GetJournalStatus": _OPERATORS,
+    "UpgradeJournal": _OPERATORS,
+    # Decisions about messages that nobody sends. The answers name statements of all accounts.
+    "Simulate": _OPERATORS,
+    "ListAccess": _OPERATORS,
 }

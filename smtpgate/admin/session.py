@@ -30,44 +30,32 @@ OPERATOR: Final = Operator()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """One person at work in an open directory.
+class CallerSession:
+    """One person at work: who acts, from where, and with which rights.
 
     ``caller`` has the rights: an operator, an account's root, or a user with its policies.
-    ``actor`` is written into the audit log. ``address`` is the caller's, for conditions on
-    ``aws:SourceIp``; ``chance`` gives numbers from 0 to below 1, for the time of DNS questions.
+    ``address`` is the caller's, for conditions on ``aws:SourceIp``.
     """
 
     config: Config
-    store: DirectoryStore
     clock: Clock
-    actor: Actor
     caller: Operator | Principal
     address: str | None = None
     is_encrypted: bool = False
-    chance: Callable[[], float] = SystemRandom().random
 
     @property
     def region(self) -> str:
         """The region of this gate's identities."""
-        return self.store.region
+        return self.config.gate.region
 
     @property
     def partition(self) -> str:
         """The partition in this gate's ARNs."""
-        return self.store.partition
+        return self.config.gate.partition
 
     def now(self) -> datetime:
         """This moment."""
         return self.clock.now()
-
-    def changing(self) -> AbstractAsyncContextManager[Change]:
-        """A change that the audit log ascribes to this session's actor."""
-        return self.store.changing(self.actor)
-
-    def registered_identities(self, action: str) -> DirectoryIdentities:
-        """The proofs and DKIM keys of identities; the audit log names changes by ``action``."""
-        return DirectoryIdentities(self.store, self.actor, action)
 
     # -- rights --------------------------------------------------------------------------------
 
@@ -175,6 +163,27 @@ class Session:
                 f"{arn} is not of this gate's region {self.region} and partition "
                 f"{self.partition}"
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session(CallerSession):
+    """One person at work in an open directory.
+
+    ``actor`` is written into the audit log; ``chance`` gives numbers from 0 to below 1, for the
+    time of DNS questions.
+    """
+
+    store: DirectoryStore
+    actor: Actor
+    chance: Callable[[], float] = SystemRandom().random
+
+    def changing(self) -> AbstractAsyncContextManager[Change]:
+        """A change that the audit log ascribes to this session's actor."""
+        return self.store.changing(self.actor)
+
+    def registered_identities(self, action: str) -> DirectoryIdentities:
+        """The proofs and DKIM keys of identities; the audit log names changes by ``action``."""
+        return DirectoryIdentities(self.store, self.actor, action)
 
 
 def _account_of(arn: str) -> str:

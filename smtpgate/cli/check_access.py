@@ -1,18 +1,15 @@
 """``smtpgate policy check-access``: who can send with this From address?"""
 
-import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import typer
 
-from smtpgate.cli.gatehouse import Gatehouse
+from smtpgate.admin.preview import who_has_access
 from smtpgate.cli.listing import View, print_rows
-from smtpgate.core.arn import ArnError, IdentityArn, identity_name
-from smtpgate.core.identity import Identity, covers, names_covering
+from smtpgate.cli.preview_session import run
 from smtpgate.core.message.author import Author, AuthorError, parse_authors
-from smtpgate.core.whatif.delegates import Delegate, delegates
+from smtpgate.core.whatif.delegates import Delegate
 
 _ALWAYS: Final = "in any case"
 _OWN: Final = "it is its own"
@@ -21,7 +18,7 @@ _OWN: Final = "it is its own"
 def print_access(config: Path, identity: str | None, from_: str, *, as_json: bool) -> None:
     """Print who of the configured directory could send with that From, as table or JSON."""
     author = _author(from_)
-    found = asyncio.run(_find(config, identity, author))
+    found = run(config, lambda session: who_has_access(session, author, identity))
     print_rows(found, _view(author), as_json=as_json)
 
 
@@ -33,34 +30,6 @@ def _author(text: str) -> Author:
     if len(authors) != 1:
         raise typer.BadParameter("--from: ask for one mailbox at a time")
     return authors[0]
-
-
-async def _find(config: Path, identity: str | None, author: Author) -> list[Delegate]:
-    async with Gatehouse.open(config) as gatehouse:
-        known: dict[str, Sequence[Identity]] = {}
-        for name in names_covering(author.mailbox):
-            known[name] = await gatehouse.directory.identities(name)
-        asked = set(known) if identity is None else {_asked(identity, author)}
-        found: list[Delegate] = []
-        async for principals in gatehouse.principals.pages():
-            found += delegates(principals, known, author, region=gatehouse.region)
-        return [
-            delegate
-            for delegate in found
-            if delegate.identity.name in asked or str(delegate.identity.arn) in asked
-        ]
-
-
-def _asked(text: str, author: Author) -> str:
-    """The one spelling of an identity's ARN or name, when it covers the From address."""
-    try:
-        arn = IdentityArn.parse(text) if text.startswith("arn:") else None
-        name = identity_name(text) if arn is None else arn.name
-    except ArnError as error:
-        raise typer.BadParameter(f"--identity: {error}") from None
-    if not covers(name, author.mailbox):
-        raise typer.BadParameter(f"--identity: {name} does not cover {author.mailbox}")
-    return str(arn or name)
 
 
 def _view(author: Author) -> View[Delegate]:

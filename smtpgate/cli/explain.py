@@ -5,18 +5,23 @@ from typing import Annotated
 
 import typer
 
-from smtpgate.cli.archive import Archive, run
+from smtpgate.admin import journal
+from smtpgate.admin.journal import JournalSession
 from smtpgate.cli.arguments import AccountOption
+from smtpgate.cli.journal_session import run
 from smtpgate.cli.listing import print_json, shown
 from smtpgate.cli.record_view import record_fields
-from smtpgate.cli.terminal import DEFAULT_CONFIG, AsJson, ConfigFile, fail
+from smtpgate.cli.terminal import DEFAULT_CONFIG, AsJson, ConfigFile
 from smtpgate.core.history.record import Record
-from smtpgate.core.history.story import as_seen_by, story_of
+from smtpgate.core.history.story import story_of
 
 
 def explain(
     message_id: Annotated[
-        str, typer.Argument(metavar="ID", help="The id in the reply, in the log, in `search'.")
+        str,
+        typer.Argument(
+            metavar="ID", help="Its id in the reply, the log or `search', or the beginning."
+        ),
     ],
     account: AccountOption = None,
     config: ConfigFile = DEFAULT_CONFIG,
@@ -28,18 +33,13 @@ def explain(
     identities.
     """
 
-    async def operation(archive: Archive) -> tuple[Record | None, datetime, int]:
-        days = archive.config.journal.max_age_days
-        return await archive.reader.get(message_id), archive.now(), days
+    async def operation(session: JournalSession) -> tuple[Record, datetime]:
+        return await journal.get(session, message_id, account), session.now()
 
-    record, now, days = run(config, operation)
-    if record is not None and account is not None:
-        record = as_seen_by(record, account) if record.may_be_seen_by(account) else None
-    if record is None:
-        raise fail(f"the journal has no {message_id}; it keeps {days} days at most")
+    record, now = run(config, operation)
+    story = story_of(record, now)
     if json:
-        told = story_of(record, now).sections
-        story = [{"title": one.title, "lines": one.lines} for one in told]
-        print_json({**record_fields(record, now), "story": story})
+        sections = [{"title": one.title, "lines": one.lines} for one in story.sections]
+        print_json({**record_fields(record, now), "story": sections})
     else:
-        typer.echo(shown(str(story_of(record, now))), nl=False)
+        typer.echo(shown(str(story)), nl=False)

@@ -1,15 +1,17 @@
 """``smtpgate journal``: what was submitted, what came of it, and the database it is kept in."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias, get_args
+from datetime import datetime
+from typing import Annotated, Final, TypeAlias, get_args
 
 import typer
 
-from smtpgate.cli.archive import TROUBLES, Archive, run
+from smtpgate.admin import journal
+from smtpgate.admin.journal import JournalSession
+from smtpgate.admin.session import OPERATOR, CallerSession
 from smtpgate.cli.arguments import AccountOption
-from smtpgate.cli.listing import View, in_pages, print_facts, print_pages, shown, to_json
+from smtpgate.cli.journal_session import JOURNAL_SESSION_ERRORS, run
+from smtpgate.cli.listing import View, print_facts, print_pages, shown, to_json
 from smtpgate.cli.moments import Since, Until, moment_option
 from smtpgate.cli.notation import user_ref
 from smtpgate.cli.record_view import record_fields
@@ -25,24 +27,20 @@ from smtpgate.cli.terminal import (
     parsed_by,
     print_upgrade,
 )
+from smtpgate.clock import SystemClock
 from smtpgate.core.address import AddressError, parse_forward_path
 from smtpgate.core.arn import IdentityArn, identity_name
 from smtpgate.core.history.record import Record, RecordOutcome
 from smtpgate.core.history.search import Search
-from smtpgate.core.history.story import as_seen_by, outcome_of
+from smtpgate.core.history.story import outcome_of
 from smtpgate.core.reason import ALL_REASONS
 from smtpgate.core.wording import numbered
-from smtpgate.gate.journal import new_journal_store
-from smtpgate.journal.reader import Follower
-from smtpgate.journal.schema import HEAD
-from smtpgate.journal.store import SCHEMA
-from smtpgate.sql.upgrade import upgrade as upgrade_tables
+from smtpgate.gate.journal import open_journal_store
 
 journal_app: Final = typer.Typer(
     name="journal", help="The journal: what was submitted, and why.", no_args_is_help=True
 )
 _EVERY_S: Final = 1.0
-_PAGE: Final = 100
 _USUAL: Final = 100
 
 
@@ -112,8 +110,7 @@ _Outcome: TypeAlias = Annotated[
 ]
 
 
-def _view(archive: Archive) -> View[Record]:
-    now = archive.now()
+def _view(now: datetime) -> View[Record]:
     return View(
         columns={
             "when": lambda record: record.received_at,
@@ -126,7 +123,7 @@ def _view(archive: Archive) -> View[Record]:
             "identity": lambda record: record.from_identity,
         },
         fields=lambda record: record_fields(record, now),
-        nothing="nothing was found",
+        nothing="no messages were found",
     )
 
 
@@ -174,17 +171,13 @@ def search(
     if follow_ and wanted.until is not None:
         raise misused("--until has no use with --follow")
 
-    async def operation(archive: Archive) -> None:
+    async def operation(session: JournalSession) -> None:
         if not follow_:
-            pages = in_pages(_found(archive, wanted, limit), _PAGE)
-            await print_pages(pages, _view(archive), as_json=json)
+            pages = journal.search(session, wanted, limit=limit)
+            await print_pages(pages, _view(session.now()), as_json=json)
             return
-        await follow(
-            await archive.reader.follower(),
-            wanted,
-            lambda record: typer.echo(_line(archive, record, as_json=json)),
-            lambda: asyncio.sleep(_EVERY_S),
-        )
+        async for record in journal.follow(session, wanted, lambda: asyncio.sleep(_EVERY_S)):
+            typer.echo(_line(record, session.now(), as_json=json))
 
     try:
         run(config, operation)
@@ -192,38 +185,9 @@ def search(
         raise typer.Exit from None
 
 
-async def _found(archive: Archive, wanted: Search, limit: int) -> AsyncIterator[Record]:
-    """What is found, as the account that asks may see it; at most so many."""
-    left = limit
-    async for record in archive.reader.search(wanted, archive.now()):
-        yield _seen(record, wanted)
-        left -= 1
-        if not left:
-            return
-
-
-def _seen(record: Record, wanted: Search) -> Record:
-    account_id = wanted.account_id
-    return record if account_id is None else as_seen_by(record, account_id)
-
-
-async def follow(
-    follower: Follower,
-    wanted: Search,
-    tell: Callable[[Record], None],
-    pause: Callable[[], Awaitable[None]],
-) -> None:
-    """Tell for ever what is looked for, when it has come to an end, with pauses between."""
-    while True:
-        for record in await follower.poll():
-            if wanted.fits(record):
-                tell(_seen(record, wanted))
-        await pause()
-
-
-def _line(archive: Archive, record: Record, *, as_json: bool) -> str:
+def _line(record: Record, now: datetime, *, as_json: bool) -> str:
     if as_json:
-        return to_json(record_fields(record, archive.now()), indent=None)
+        return to_json(record_fields(record, now), indent=None)
     words = (
         record.received_at,
         record.id,
@@ -238,19 +202,7 @@ def _line(archive: Archive, record: Record, *, as_json: bool) -> str:
 @journal_app.command(epilog=example("journal status"))
 def status(config: ConfigFile = DEFAULT_CONFIG, json: AsJson = False) -> None:
     """Show which database it is, and about how much is in it."""
-
-    async def operation(archive: Archive) -> dict[str, Any]:
-        store, settings = archive.store, archive.config.journal
-        return {
-            "database": store.database.name,
-            "kind": "sqlite" if store.database.is_sqlite else "postgresql",
-            "revision": HEAD,
-            **await archive.reader.extent(),
-            "max_age_days": settings.max_age_days,
-            "max_octets": settings.max_octets,
-        }
-
-    print_facts(run(config, operation), as_json=json)
+    print_facts(run(config, journal.status), as_json=json)
 
 
 @journal_app.command(epilog=example("journal upgrade"))
@@ -260,18 +212,14 @@ def upgrade(config: ConfigFile = DEFAULT_CONFIG) -> None:
     A journal in SQLite is upgraded by every start. One in PostgreSQL is not, since other hosts
     may still run the version before.
     """
+    loaded = loaded_config(config)
+
+    async def done() -> tuple[str | None, str]:
+        session = CallerSession(config=loaded, clock=SystemClock(), caller=OPERATOR)
+        async with open_journal_store(loaded) as store:
+            return await journal.upgrade(session, store)
+
     try:
-        before = asyncio.run(_upgrade(config))
-    except TROUBLES as error:
+        print_upgrade(*asyncio.run(done()))
+    except JOURNAL_SESSION_ERRORS as error:
         raise fail(error) from None
-    print_upgrade(before, HEAD)
-
-
-async def _upgrade(config_file: Path) -> str | None:
-    store = new_journal_store(loaded_config(config_file))
-    try:
-        before, _ = await upgrade_tables(store.database, SCHEMA)
-        _ = await store.open(may_upgrade=False)
-        return before
-    finally:
-        await store.close()

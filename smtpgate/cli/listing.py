@@ -186,18 +186,6 @@ def print_facts(facts: Mapping[str, object], *, as_json: bool) -> None:
         print_card(facts)
 
 
-async def in_pages(things: AsyncIterator[T], size: int) -> AsyncIterator[Sequence[T]]:
-    """Things that come one by one, so many at a time."""
-    page: list[T] = []
-    async for thing in things:
-        page.append(thing)
-        if len(page) == size:
-            yield page
-            page = []
-    if page:
-        yield page
-
-
 async def print_pages(
     pages: AsyncIterator[Sequence[T]], view: View[T], *, as_json: bool
 ) -> None:

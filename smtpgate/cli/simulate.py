@@ -3,7 +3,6 @@
 import asyncio
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final
@@ -12,21 +11,21 @@ import typer
 from rich.text import Text
 from rich.tree import Tree
 
-from smtpgate.cli.gatehouse import Gatehouse
+from smtpgate.admin import preview
+from smtpgate.admin.preview import MessageToTry, PreviewSession
 from smtpgate.cli.listing import print_tree, shown
-from smtpgate.cli.terminal import DEFAULT_CONFIG, OptionalConfig, fail
-from smtpgate.clock import SystemClock
+from smtpgate.cli.preview_session import run
+from smtpgate.cli.terminal import DEFAULT_CONFIG, OptionalConfig
 from smtpgate.core.account import Principal
 from smtpgate.core.message.author import AuthorError, parse_authors
-from smtpgate.core.policy import Context, Outcome
+from smtpgate.core.policy import Outcome
 from smtpgate.core.whatif.simulation import (
     Answer,
-    Simulated,
     SimulationError,
     Simulator,
     read_simulation,
 )
-from smtpgate.core.whatif.trial import TrialError, TrialResult, trial_of
+from smtpgate.core.whatif.trial import TrialResult
 
 _option: Final = partial(typer.Option, show_default=False)
 _NEEDS_CONFIG: Final = (
@@ -35,9 +34,9 @@ _NEEDS_CONFIG: Final = (
 
 
 async def answer_lines(
-    lines: Iterable[bytes], write: BinaryIO, gatehouse: Gatehouse | None, now: datetime
+    lines: Iterable[bytes], write: BinaryIO, session: PreviewSession | None
 ) -> None:
-    """Answer each line by one line; one that is malformed does not end it."""
+    """Answer each line by one line; a malformed one does not end it."""
     simulator = Simulator()
     for line in lines:
         try:
@@ -47,36 +46,12 @@ async def answer_lines(
         else:
             if simulated.is_complete:
                 answer = simulator.decide(simulated)
+            elif session is None:
+                answer = Answer(simulated.id, "invalid", reasons=(_NEEDS_CONFIG,))
             else:
-                answer = await _tried(simulated, gatehouse, now)
+                answer = await preview.answer(session, simulated)
         write.write(f"{answer}\n".encode("ascii"))
         write.flush()
-
-
-async def _tried(simulated: Simulated, gatehouse: Gatehouse | None, now: datetime) -> Answer:
-    if gatehouse is None:
-        return Answer(simulated.id, "invalid", reasons=(_NEEDS_CONFIG,))
-    caller = simulated.caller
-    user = None if caller.is_root else caller.arn
-    principal = await gatehouse.principals.one(caller.account_id, user)
-    if principal is None and simulated.user_name is not None:
-        principal = await gatehouse.principals.one(caller.account_id, simulated.user_name)
-    if principal is None:
-        reason = f"sender: the directory has no {caller.arn}"
-        return Answer(simulated.id, "invalid", reasons=(reason,))
-    try:
-        trial = trial_of(
-            principal,
-            simulated.identity_arn,
-            simulated.context,
-            now=now,
-            action=simulated.action,
-            absent=simulated.absent,
-        )
-    except TrialError as error:
-        return Answer(simulated.id, "invalid", reasons=error.problems)
-    result = await gatehouse.run(trial)
-    return Answer(simulated.id, result.outcome.value, result.determining, result.reasons)
 
 
 def simulate(
@@ -116,74 +91,51 @@ def simulate(
     unless --config names another) and prints the decision as a tree: exit status 0 when it is
     allowed, 1 when it is denied.
     """
-    now = SystemClock().now()
     if sender is not None:
-        context, absent = _context(from_, to or (), mail_from, at, source_ip)
-        asyncio.run(_try_one(config, sender, identity, context, absent, now))
+        message = _message(from_, to or (), mail_from, at, source_ip)
+        _try_one(config or DEFAULT_CONFIG, sender, message, identity)
     elif any((identity, from_, to, mail_from, at, source_ip)):
         raise typer.BadParameter("one message is tried with --as ACCOUNT[/USER]")
     else:
-        asyncio.run(_answer_all(config, now))
+        lines, write = sys.stdin.buffer, sys.stdout.buffer
+        if config is None:
+            asyncio.run(answer_lines(lines, write, None))
+        else:
+            run(config, lambda session: answer_lines(lines, write, session))
 
 
-async def _answer_all(config: Path | None, now: datetime) -> None:
-    if config is None:
-        await answer_lines(sys.stdin.buffer, sys.stdout.buffer, None, now)
-        return
-    async with Gatehouse.open(config) as gatehouse:
-        await answer_lines(sys.stdin.buffer, sys.stdout.buffer, gatehouse, now)
+def _try_one(config: Path, sender: str, message: MessageToTry, identity: str | None) -> None:
+    account_id, _, user = sender.partition("/")
+    principal, result = run(
+        config,
+        lambda session: preview.simulate(session, account_id, user or None, message, identity),
+    )
+    print_tree(_tree(principal, result))
+    if result.outcome is not Outcome.ALLOW:
+        raise typer.Exit(1)
 
 
-def _context(
+def _message(
     from_: str | None,
     to: Sequence[str],
     mail_from: str | None,
     at: str | None,
     source_ip: str | None,
-) -> tuple[Context, frozenset[str]]:
-    """The options as keys of a request context, and the keys that it shall not have."""
+) -> MessageToTry:
+    """The message that the options describe. Raises BadParameter."""
     if from_ is None or not to:
         raise typer.BadParameter("a message needs --from and at least one --to")
     try:
         authors = parse_authors(from_, smtputf8=True)
     except AuthorError as error:
         raise typer.BadParameter(f"--from: {error}") from None
-    names = {author.display_name for author in authors} - {None}
-    if len(names) > 1:
-        raise typer.BadParameter("--from: try mailboxes with other display names one by one")
-    given = {
-        "ses:fromaddress": tuple(str(author.mailbox) for author in authors),
-        "ses:fromdisplayname": tuple(name for name in names if name is not None),
-        "ses:recipients": tuple(to),
-        "ses:feedbackaddress": (mail_from,) if mail_from not in (None, "", "<>") else (),
-        "aws:currenttime": (at,) if at is not None else (),
-        "aws:sourceip": (source_ip,) if source_ip is not None else (),
-    }
-    absent = frozenset({"ses:feedbackaddress"} if mail_from in ("", "<>") else ())
-    return {key: tuple(filter(None, values)) for key, values in given.items() if values}, absent
-
-
-async def _try_one(
-    config: Path | None,
-    sender: str,
-    identity: str | None,
-    context: Context,
-    absent: frozenset[str],
-    now: datetime,
-) -> None:
-    async with Gatehouse.open(config or DEFAULT_CONFIG) as gatehouse:
-        account_id, _, user = sender.partition("/")
-        principal = await gatehouse.principals.one(account_id, user or None)
-        if principal is None:
-            raise fail(f"the directory has no {sender}")
-        try:
-            trial = trial_of(principal, identity, context, now=now, absent=absent)
-        except TrialError as error:
-            raise fail(error) from None
-        result = await gatehouse.run(trial)
-    print_tree(_tree(principal, result))
-    if result.outcome is not Outcome.ALLOW:
-        raise typer.Exit(1)
+    return MessageToTry(
+        authors=authors,
+        recipients=to,
+        reverse_path="" if mail_from == "<>" else mail_from,
+        at=at,
+        source_ip=source_ip,
+    )
 
 
 def _tree(principal: Principal, result: TrialResult) -> Tree:

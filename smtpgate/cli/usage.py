@@ -3,22 +3,23 @@
 import csv
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Final, TypeAlias
 
 import typer
 
-from smtpgate.cli.archive import Archive, run
+from smtpgate.admin import journal
+from smtpgate.admin.journal import JournalSession, Usage
 from smtpgate.cli.arguments import AccountOption
 from smtpgate.cli.journal import UserFilter
+from smtpgate.cli.journal_session import run
 from smtpgate.cli.listing import View, print_json, print_table, shown
 from smtpgate.cli.moments import moment_option
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
     AsJson,
     ConfigFile,
-    fail,
     misused,
     parsed_by,
 )
@@ -30,14 +31,10 @@ from smtpgate.core.history.usage import (
     UsageRow,
     series,
     sparkline,
-    start_of,
     summaries,
-    unit_of,
 )
-from smtpgate.journal.usage import UsageQuery, usage_rows
 
 _WIDTH: Final = 32
-_LONG: Final = timedelta(days=2)
 _COLUMNS: Final = (
     "start",
     "account",
@@ -123,12 +120,6 @@ _SERIES: Final[View[_Span]] = View(
 )
 
 
-def _grain(by: By | None, span: timedelta) -> Grain:
-    if by is not None:
-        return _GRAINS[by]
-    return Grain.DAY if span > _LONG else Grain.POINT
-
-
 def usage(
     account: AccountOption = None,
     user: UserFilter = None,
@@ -151,28 +142,23 @@ def usage(
         raise misused("--json and --csv exclude each other")
     begin = moment_option(since, "--since")
 
-    async def operation(archive: Archive) -> tuple[Sequence[UsageRow], UsageQuery]:
-        now = archive.now()
-        first = begin or now
-        asked = UsageQuery(
-            grain=_grain(by, now - first),
-            since=first,
-            until=now,
+    async def operation(session: JournalSession) -> Usage:
+        return await journal.usage(
+            session,
+            since=begin or session.now(),
             account_id=account,
             user=user,
             identity=None if identity is None else str(identity),
+            grain=None if by is None else _GRAINS[by],
         )
-        return await usage_rows(archive.store, asked), asked
 
-    rows, asked = run(config, operation)
-    if asked.since > asked.until:
-        raise fail("--since is in the future")
+    found = run(config, operation)
     if json:
-        print_json([_row_fields(row) for row in rows])
+        print_json([_row_fields(row) for row in found.rows])
     elif csv_:
-        _print_csv(rows)
+        _print_csv(found.rows)
     else:
-        _print_tables(rows, asked, with_series=by is not None)
+        _print_tables(found, with_series=by is not None)
 
 
 def _print_csv(rows: Sequence[UsageRow]) -> None:
@@ -183,19 +169,14 @@ def _print_csv(rows: Sequence[UsageRow]) -> None:
         writer.writerow({**_row_fields(row), "start": start})
 
 
-def _print_tables(rows: Sequence[UsageRow], asked: UsageQuery, *, with_series: bool) -> None:
-    if not rows:
+def _print_tables(found: Usage, *, with_series: bool) -> None:
+    if not found.rows:
         typer.echo(_SUMMARIES.nothing)
         return
-    grain = asked.grain
-    first = unit_of(grain, asked.since)
-    units = unit_of(grain, asked.until) - first + 1
-    account = asked.account_id
-    own = [row for row in rows if account in (None, row.key.account_id)]
-    used = [row for row in rows if account not in (None, row.key.account_id)]
-    since = shown(start_of(grain, first))
-    for title, part in ((f"sent since {since}", own), (f"used by others since {since}", used)):
-        if part:
-            print_table(summaries(part, grain, first, units), _SUMMARIES, title=title)
+    since = shown(found.since)
+    for title, rows in (("sent", found.sent), ("used by others", found.sent_by_others)):
+        if rows:
+            sums = summaries(rows, found.grain, found.first, found.units)
+            print_table(sums, _SUMMARIES, title=f"{title} since {since}")
     if with_series:
-        print_table(series(rows), _SERIES, title=f"over time since {since}")
+        print_table(series(found.rows), _SERIES, title=f"over time since {since}")

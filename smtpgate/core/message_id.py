@@ -4,11 +4,16 @@ The first four digits stand for the region in SES; ours are ``0100``. The next t
 time in milliseconds, so that ids sort by the time of their submission.
 """
 
-from datetime import datetime
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 RANDOM_OCTETS: Final = 16
 _PREFIX: Final = "0100"
+_TIME_DIGITS: Final = 12
+_BEGINNING: Final = re.compile(r"[0-9a-f]{1,16}|[0-9a-f]{16}-[0-9a-f-]{0,43}")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 def message_id(at: datetime, random: bytes) -> str:
@@ -22,3 +27,21 @@ def first_id(at: datetime) -> str:
     """What sorts before every id of that moment, and behind every id of an earlier one."""
     milliseconds = int(at.timestamp() * 1000)
     return f"{_PREFIX}{milliseconds:012x}"
+
+
+def is_beginning(text: str) -> bool:
+    """Whether some id could begin so."""
+    is_ours = _PREFIX.startswith(text[: len(_PREFIX)])
+    return is_ours and _BEGINNING.fullmatch(text) is not None
+
+
+def times_of(beginning: str) -> tuple[datetime, datetime]:
+    """When messages came in whose ids begin so: from a moment until before another."""
+    digits = beginning[len(_PREFIX) :].partition("-")[0]
+    first, last = (int(digits.ljust(_TIME_DIGITS, fill), 16) for fill in "0f")
+    return _moment(first), _moment(last + 1)
+
+
+def _moment(milliseconds: int) -> datetime:
+    longest = _LATEST - _EPOCH
+    return _EPOCH + min(timedelta(milliseconds=milliseconds), longest)

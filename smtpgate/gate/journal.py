@@ -4,7 +4,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
+from smtpgate.admin.journal import JournalSession
+from smtpgate.admin.session import Operator
 from smtpgate.config import Config
+from smtpgate.core.account import Principal
 from smtpgate.gate.databases import new_database
 from smtpgate.gate.errors import OpenError
 from smtpgate.journal.absent import NoJournal
@@ -27,16 +30,26 @@ def new_journal_store(config: Config) -> JournalStore:
 
 
 @asynccontextmanager
-async def open_journal_reader(config: Config) -> AsyncIterator[JournalReader]:
+async def open_journal_session(
+    config: Config, clock: Clock, caller: Operator | Principal
+) -> AsyncIterator[JournalSession]:
     """The journal, opened for questions; nothing of it is made or changed.
 
     Raises OpenError or OSError.
     """
     if not config.journal.enabled:
         raise OpenError("journal.enabled is false: there is no journal to look into")
+    async with open_journal_store(config) as store:
+        reader = JournalReader(store, await _look(store))
+        yield JournalSession(config=config, clock=clock, caller=caller, reader=reader)
+
+
+@asynccontextmanager
+async def open_journal_store(config: Config) -> AsyncIterator[JournalStore]:
+    """The configured journal, of whose tables nothing is asked yet. Raises OpenError."""
     store = new_journal_store(config)
     try:
-        yield JournalReader(store, await _look(store))
+        yield store
     finally:
         await store.close()
 

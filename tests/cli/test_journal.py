@@ -13,16 +13,13 @@ from typing import Final
 
 import pytest
 
-from smtpgate.cli.archive import Archive, run
-from smtpgate.cli.journal import follow
+from smtpgate.admin.journal import JournalSession
+from smtpgate.cli.journal_session import run
 from smtpgate.clock import SystemClock
 from smtpgate.core.address import Mailbox, ReversePath
 from smtpgate.core.events import SubmissionDone
-from smtpgate.core.history.search import Search
 from smtpgate.core.message.author import Author
-from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.schema import HEAD
-from smtpgate.tasks import TaskOwner
 from tests.support.clock import MovableClock
 from tests.support.desk import DOMAIN, Desk, grant
 from tests.support.events import auth_failed
@@ -120,6 +117,32 @@ def test_each_account_sees_what_concerns_it(desk: Desk, ids: list[str]) -> None:
     assert f"the journal has no {ids[0]}; it keeps 30 days at most" in refused
 
 
+def test_a_unique_beginning_of_an_id_will_do(desk: Desk, ids: list[str]) -> None:
+    whole = desk.says("explain", ids[0])
+    for length in (-7, 24, 16):
+        assert desk.says("explain", ids[0][:length]) == whole
+    assert desk.says("explain", ids[0][:20].upper()) == whole
+
+
+def test_a_beginning_of_several_ids_names_them(desk: Desk, ids: list[str]) -> None:
+    refused = desk.refuses("explain", ids[0][:6])
+    assert f"`{ids[0][:6]}' is the beginning of several ids:" in refused
+    assert all(one in refused for one in ids)
+    refused = desk.refuses("explain", ids[0][:6], "--account", OWNER)
+    assert ids[2] not in refused
+    assert f"{ids[2]}: accepted" in desk.says(
+        "explain", ids[2][:6], "--account", "777777777777"
+    )
+
+
+@pytest.mark.usefixtures("ids")
+@pytest.mark.parametrize(
+    "text", ["", "x", "0200", "0100-", "0100ffff", "%", "0100'", "01" * 40]
+)
+def test_what_no_id_begins_with_is_not_found(desk: Desk, text: str) -> None:
+    assert f"the journal has no {text}" in desk.refuses("explain", "--", text)
+
+
 # -- search ------------------------------------------------------------------------------------
 
 
@@ -164,7 +187,7 @@ def test_a_table_names_what_one_looks_for(desk: Desk, ids: list[str]) -> None:
     assert all(one in table for one in (ids[0], ids[1], ids[3]))
     for words in ("explicit-deny", "3 recipients", "jane0@example.net", "ceo@ses-example.com"):
         assert words in table
-    assert desk.says("journal", "search", "--reason", "in-doubt") == "nothing was found\n"
+    assert desk.says("journal", "search", "--reason", "in-doubt") == "no messages were found\n"
 
 
 @pytest.mark.usefixtures("ids")
@@ -173,34 +196,6 @@ def test_who_searches_for_an_account_sees_no_more_than_it_may(desk: Desk) -> Non
         assert row["access_key"] is None
         texts = [one["text"] for one in row["decision"]["determining"] if one["side"] == "user"]
         assert set(texts) == {None}
-
-
-async def test_what_comes_is_told_as_it_comes(tmp_path: Path, clock: MovableClock) -> None:
-    told: list[str] = []
-    has_paused, go_on = asyncio.Event(), asyncio.Event()
-
-    async def pause() -> None:
-        has_paused.set()
-        await go_on.wait()
-        go_on.clear()
-
-    async with open_journal(journal_in(tmp_path), tmp_path, clock=clock) as journal:
-        await journal.finish(submission(clock))
-        reader = JournalReader(journal.store, journal.store.key())
-        follower = await reader.follower()
-        tasks, wanted = TaskOwner(), Search(reason="implicit-deny")
-        following = follow(follower, wanted, lambda one: told.append(one.id), pause)
-        _ = tasks.start(following)
-        await has_paused.wait()
-        refused = submission(clock, "refused", "implicit-deny")
-        for event in (submission(clock), refused):
-            await journal.finish(event)
-        has_paused.clear()
-        go_on.set()
-        await has_paused.wait()
-        tasks.cancel()
-        await tasks.drain(1)
-    assert told == [refused.submission.message_id]
 
 
 @pytest.mark.parametrize(
@@ -281,7 +276,7 @@ def test_a_journal_that_cannot_be_opened_is_told(
 
 @pytest.mark.usefixtures("ids")
 def test_a_reader_that_has_enough_is_no_trouble_of_the_journal(desk: Desk) -> None:
-    async def print_more(_archive: Archive) -> None:
+    async def print_more(_session: JournalSession) -> None:
         raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):
@@ -458,7 +453,7 @@ def test_usage_as_csv_is_what_it_is_as_json(desk: Desk) -> None:
         (("--json", "--csv"), 2, "--json and --csv exclude each other"),
         (("--identity", "ses-example.com"), 2, "Invalid ARN"),
         (("--by", "week"), 2, "week"),
-        (("--since", "2099-01-01"), 1, "--since is in the future"),
+        (("--since", "2099-01-01"), 1, "usage has a begin that is in the future"),
     ],
 )
 def test_usage_that_cannot_be_told(

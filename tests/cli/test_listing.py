@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpgate.cli.listing import View, in_pages, print_card, print_table
+from smtpgate.admin.paging import in_pages
+from smtpgate.cli.listing import View, print_card, print_table
 
 ARN: Final = "arn:aws:ses:us-east-1:888888888888:identity/marketing.ses-example.com"
 ROW: Final = {

@@ -45,18 +45,14 @@ _RESERVED: Final = re.compile(
 # only ever gets shorter.
 _COMMANDS_WITH_STORES: Final = frozenset(
     {
-        "archive",
         "attached",
         "audit",
         "directory",
         "documents",
-        "gatehouse",
         "identity",
-        "journal",
         "quota",
         "quota_view",
         "serve",
-        "usage",
         "user",
     }
 )
