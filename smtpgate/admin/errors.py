@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from smtpgate.config.toml import FileProblemsError
+from smtpgate.core.policy import Finding
 from smtpgate.core.proof.dkim_stages import StageError
 from smtpgate.directory import change
 from smtpgate.directory.sealing import MasterKeyError, SealError
@@ -24,6 +25,20 @@ class NotAuthorizedError(Exception):
         )
         self.action = action
         self.resource = resource
+
+
+class PolicyFindingsError(RefusedChangeError):
+    """A policy that was not saved because of its findings; some of them may be warnings."""
+
+    def __init__(self, name: str, findings: Sequence[Finding]) -> None:
+        super().__init__(
+            "\n".join(
+                f"policy `{name}': {finding.path}: {finding.message}"
+                for finding in findings
+                if finding.severity == "error"
+            )
+        )
+        self.findings = tuple(findings)
 
 
 class OvertakenError(Exception):

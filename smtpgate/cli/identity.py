@@ -1,18 +1,17 @@
 """``smtpgate identity``: domains and addresses, and the proof of their ownership."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Annotated, Final, get_args
 
 import typer
 
-from smtpgate.admin import dkim, identities, verification
+from smtpgate.admin import dkim, identities, policies, verification
 from smtpgate.admin.dkim import DkimKeyDetails
 from smtpgate.admin.errors import CodeRefusedError
 from smtpgate.admin.identities import IdentityDetails
-from smtpgate.admin.refs import IdentityRef
+from smtpgate.admin.policies import PolicyVersion
 from smtpgate.admin.session import Session
 from smtpgate.cli.arguments import AccountOption, IdentityArgument
-from smtpgate.cli.attached import AttachedPolicies, policy_fields, policy_view
 from smtpgate.cli.identity_view import (
     dkim_fields,
     dkim_view,
@@ -22,6 +21,7 @@ from smtpgate.cli.identity_view import (
 )
 from smtpgate.cli.listing import print_card, print_json, print_pages, print_table
 from smtpgate.cli.notation import identity_ref
+from smtpgate.cli.policy_commands import PolicyCommands, policy_fields, policy_view
 from smtpgate.cli.session import run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
@@ -38,8 +38,6 @@ from smtpgate.cli.terminal import (
 )
 from smtpgate.core.proof.verification import State
 from smtpgate.core.secret import Secret
-from smtpgate.directory.policies import PolicyOwner, PolicyRow, policies_of
-from smtpgate.directory.policy_owners import FindPolicyOwner, policies_of_identity
 from smtpgate.gate.clients import new_resolver, open_upstream
 
 identity_app: Final = typer.Typer(
@@ -49,26 +47,7 @@ identity_app: Final = typer.Typer(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Named:
-    ref: IdentityRef
-
-    def find(self, session: Session) -> FindPolicyOwner:
-        """What finds its policies, if it is there."""
-        session.must_be_here(self.ref)
-        return policies_of_identity(
-            self.ref.account_id, session.region, self.ref.name, session.partition
-        )
-
-    def place(self, session: Session) -> PolicyOwner:
-        """Where its policies are, or were."""
-        arn = session.identity_arn(self.ref)
-        return PolicyOwner.of_identity(self.ref.account_id, session.region, self.ref.name, arn)
-
-
-identity_app.add_typer(
-    AttachedPolicies("identity", lambda text: _Named(identity_ref(text))).app()
-)
+identity_app.add_typer(PolicyCommands("identity", identity_ref).app())
 
 
 @identity_app.command(epilog=example("identity register 888888888888/example.com"))
@@ -150,23 +129,22 @@ def show(
 
     async def operation(
         session: Session,
-    ) -> tuple[IdentityDetails, list[PolicyRow], list[DkimKeyDetails]]:
+    ) -> tuple[IdentityDetails, Sequence[PolicyVersion], list[DkimKeyDetails]]:
         identity = await identities.get(session, ref)
         keys = [key async for page in dkim.pages(session, ref=ref) for key in page]
-        async with session.store.reading() as connection:
-            return identity, await policies_of(connection, _Named(ref).place(session)), keys
+        return identity, await policies.attached(session, ref), keys
 
-    identity, policies, keys = run(config, operation)
+    identity, attached, keys = run(config, operation)
     facts = identity_fields(identity)
     if json:
-        facts["policies"] = [policy_fields(policy) for policy in policies]
+        facts["policies"] = [policy_fields(policy) for policy in attached]
         facts["dkim_keys"] = [dkim_fields(key) for key in keys]
         print_json(facts)
         return
     records = [str(record) for record in identity.publish]
     print_card(facts | {"status": status_in_words(identity), "publish": records})
-    if policies:
-        print_table(policies, policy_view)
+    if attached:
+        print_table(attached, policy_view)
     if keys:
         print_table(keys, dkim_view)
 

@@ -1,17 +1,16 @@
 """``smtpgate user``: users of an account, and what each may do."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Annotated, Final, TypeAlias
 
 import typer
 
-from smtpgate.admin import keys, users
+from smtpgate.admin import keys, policies, users
 from smtpgate.admin.keys import KeyDetails
-from smtpgate.admin.refs import UserRef
+from smtpgate.admin.policies import PolicyVersion
 from smtpgate.admin.session import Session
 from smtpgate.admin.users import UserDetails, UserSettings
 from smtpgate.cli.arguments import AccountOption, UserArgument
-from smtpgate.cli.attached import AttachedPolicies, policy_fields, policy_view
 from smtpgate.cli.key import key_fields, key_view
 from smtpgate.cli.listing import (
     View,
@@ -21,6 +20,7 @@ from smtpgate.cli.listing import (
     print_table,
 )
 from smtpgate.cli.notation import user_ref
+from smtpgate.cli.policy_commands import PolicyCommands, policy_fields, policy_view
 from smtpgate.cli.session import run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
@@ -33,8 +33,6 @@ from smtpgate.cli.terminal import (
     misused,
     output,
 )
-from smtpgate.directory.policies import PolicyOwner, PolicyRow, policies_of
-from smtpgate.directory.policy_owners import FindPolicyOwner, policies_of_user
 
 user_app: Final = typer.Typer(
     name="user",
@@ -59,20 +57,7 @@ _Tags: TypeAlias = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Named:
-    ref: UserRef
-
-    def find(self, session: Session) -> FindPolicyOwner:
-        """What finds its policies, if it is there."""
-        return policies_of_user(self.ref.account_id, self.ref.name)
-
-    def place(self, session: Session) -> PolicyOwner:
-        """Where its policies are, or were."""
-        return PolicyOwner.of_user(self.ref.account_id, self.ref.name)
-
-
-user_app.add_typer(AttachedPolicies("user", lambda text: _Named(user_ref(text))).app())
+user_app.add_typer(PolicyCommands("user", user_ref).app())
 
 
 def _fields(user: UserDetails) -> dict[str, object]:
@@ -163,24 +148,22 @@ def show(ref: UserArgument, config: ConfigFile = DEFAULT_CONFIG, json: AsJson = 
 
     async def operation(
         session: Session,
-    ) -> tuple[UserDetails, list[PolicyRow], list[KeyDetails]]:
+    ) -> tuple[UserDetails, Sequence[PolicyVersion], list[KeyDetails]]:
         user = await users.get(session, ref)
         pages = keys.pages(session, user.account_id, user.name)
         owned = [key async for page in pages for key in page]
-        async with session.store.reading() as connection:
-            place = PolicyOwner.of_user(user.account_id, user.name)
-            return user, await policies_of(connection, place), owned
+        return user, await policies.attached(session, ref), owned
 
-    user, policies, owned = run(config, operation)
+    user, attached, owned = run(config, operation)
     facts = _fields(user)
     if json:
-        facts["policies"] = [policy_fields(row) for row in policies]
+        facts["policies"] = [policy_fields(row) for row in attached]
         facts["access_keys"] = [key_fields(key) for key in owned]
         print_json(facts)
         return
     print_card(facts)
-    if policies:
-        print_table(policies, policy_view)
+    if attached:
+        print_table(attached, policy_view)
     if owned:
         print_table(owned, key_view)
 

@@ -45,15 +45,12 @@ _RESERVED: Final = re.compile(
 # only ever gets shorter.
 _COMMANDS_WITH_STORES: Final = frozenset(
     {
-        "attached",
         "audit",
         "directory",
         "documents",
-        "identity",
         "quota",
         "quota_view",
         "serve",
-        "user",
     }
 )
 _STORES: Final = (

@@ -1,9 +1,9 @@
 """The policy engine: documents in, decisions out, with their reasons.
 
 Reads bottom-up: globs, keys and values (``match``, ``keys``, ``values``, ``variables``), what a
-document may say (``operators``, ``conditions``, ``principals``, ``statement``, ``document``),,
+document may say (``operators``, ``conditions``, ``principals``, ``statement``, ``document``),
 what follows from it (``decision``, ``evaluate``, ``explain``), and what is legal but unwise
-(``lint``).
+(``lint``, and all together in ``check``).
 """
 
 from smtpgate.core.policy.attachment import (
@@ -11,6 +11,7 @@ from smtpgate.core.policy.attachment import (
     is_policy_name,
     user_attachment_problems,
 )
+from smtpgate.core.policy.check import check_document, error_finding
 from smtpgate.core.policy.decision import Decision, NearestMiss, Outcome, Request, Side
 from smtpgate.core.policy.document import parse_policy
 from smtpgate.core.policy.evaluate import evaluate, names_caller
@@ -40,7 +41,9 @@ __all__ = [
     "Side",
     "Statement",
     "attachment_problems",
+    "check_document",
     "corrected",
+    "error_finding",
     "evaluate",
     "glob_match",
     "is_policy_name",

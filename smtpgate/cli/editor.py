@@ -1,11 +1,14 @@
-"""A text in somebody's editor: kept as a file until it is saved, so that nothing is lost."""
+"""A text in the user's editor: a file until it is saved, so that nothing is lost."""
 
 import os
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+
+import typer
 
 from smtpgate.cli.terminal import errors, fail
 
@@ -24,7 +27,7 @@ class Draft:
             words = shlex.split(chosen)
             done = subprocess.run([*words, str(self.path)], check=False)  # noqa: S603 - theirs
         except (OSError, ValueError) as error:
-            self.drop()
+            self.remove()
             raise fail(f"the editor `{chosen}' cannot be started: {error}") from None
         if done.returncode != 0:
             raise fail(f"the editor ended with status {done.returncode}; {self.where}")
@@ -38,11 +41,16 @@ class Draft:
         """Where to find it again, as the end of a message."""
         return f"your draft is {self.path}"
 
-    def keep(self) -> None:
-        """Tell where it is."""
-        errors.print(self.where)
+    @contextmanager
+    def kept_on_failure(self) -> Iterator[None]:
+        """Say where the draft is if the command fails."""
+        try:
+            yield
+        except typer.Exit:
+            errors.print(self.where)
+            raise
 
-    def drop(self) -> None:
-        """Take it away."""
+    def remove(self) -> None:
+        """Delete the file."""
         self.path.unlink(missing_ok=True)
         self.path.parent.rmdir()
