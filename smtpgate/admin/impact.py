@@ -38,7 +38,7 @@ def proposal_of(identity: IdentityArn, name: str, document: bytes) -> Proposal:
 
 
 async def impact(
-    preview: PreviewSession,
+    session: PreviewSession,
     past: JournalSession,
     identity: IdentityArn,
     proposal: Proposal,
@@ -49,21 +49,21 @@ async def impact(
 
     An account's caller learns of those messages that its account may see. Raises NotFoundError.
     """
-    preview.must_be_allowed("GetImpact", str(identity))
-    known = await preview.directory.identities(identity.name)
+    session.must_be_allowed("GetImpact", str(identity))
+    known = await session.directory.identities(identity.name)
     if all(one.arn != identity for one in known):
         raise NotFoundError(f"the directory has no {identity}")
     viewer = None if isinstance(past.caller, Operator) else identity.account_id
     wanted = Search(account_id=viewer, identity=identity.name, since=since)
-    lookup, total = _Lookup(preview), Impact()
+    lookup, total = _Lookup(session), Impact()
     async for records in in_pages(past.reader.search(wanted, past.now()), _PAGE):
         total += impact_of(
             proposal,
             records,
             principals=await lookup.principals(records),
             known=await lookup.identities(records),
-            region=preview.region,
-            infer_arn=preview.config.authorization.infer_arn,
+            region=session.region,
+            infer_arn=session.config.authorization.infer_arn,
         )
     return total if viewer is None else _seen(total, viewer)
 

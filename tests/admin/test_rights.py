@@ -14,24 +14,46 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import pytest
 
 import smtpgate.admin
-from smtpgate.admin import accounts, dkim, identities, keys, users, verification
+from smtpgate.admin import (
+    accounts,
+    dkim,
+    identities,
+    journal,
+    keys,
+    policies,
+    preview,
+    users,
+    verification,
+)
 from smtpgate.admin.errors import (
     CodeNotSentError,
     CodeRefusedError,
     NotAuthorizedError,
     RefusedChangeError,
 )
+from smtpgate.admin.impact import impact as impact_of
+from smtpgate.admin.impact import proposal_of
+from smtpgate.admin.journal import JournalSession
+from smtpgate.admin.preview import MessageToTry, PreviewSession
 from smtpgate.admin.refs import IdentityRef, OwnerRef, UserRef
 from smtpgate.admin.session import OPERATOR, Operator, Session
 from smtpgate.core.account import Principal
+from smtpgate.core.arn import IdentityArn
+from smtpgate.core.history.search import Search
+from smtpgate.core.message.author import parse_authors
 from smtpgate.core.proof.dkim_stages import StageError
 from smtpgate.core.secret import Secret
+from smtpgate.core.whatif.simulation import read_simulation
+from smtpgate.directory.principals import Principals
 from smtpgate.directory.store import DirectoryStore
+from smtpgate.gate.live import new_live_directory
+from smtpgate.journal.reader import JournalReader
 from smtpgate.ports import Upstream
 from smtpgate.sql.database import sqlite_url
 from tests.support.admin import (
@@ -41,7 +63,10 @@ from tests.support.admin import (
     session_of,
     user,
 )
+from tests.support.clock import MovableClock
+from tests.support.desk import grant
 from tests.support.directory import open_store
+from tests.support.journal import journal_in, open_journal
 from tests.support.tenants import (
     PEM,
     add_account,
@@ -51,7 +76,7 @@ from tests.support.tenants import (
     signing_key,
 )
 from tests.support.upstream_server import open_upstream, relay_to
-from tests.support.world import DELEGATE, OWNER
+from tests.support.world import DELEGATE, IDENTITY, OWNER
 
 USERS_KEY, ROOTS_KEY = "AKIAUSERSUSERSUSERS0", "AKIAROOTROOTROOTROOT"
 
@@ -136,6 +161,78 @@ async def send_code(session: Session, names: Names) -> None:
         await verification.send_code(session, names.address, relayed)
 
 
+class StopFollowingError(Exception):
+    """The end of a test that follows what comes."""
+
+
+async def stop() -> None:
+    raise StopFollowingError
+
+
+@asynccontextmanager
+async def journal_session(session: Session) -> AsyncIterator[JournalSession]:
+    """The same caller in a journal without any records."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder)
+        async with open_journal(journal_in(path), path, clock=MovableClock()) as opened:
+            yield JournalSession(
+                config=session.config,
+                clock=session.clock,
+                caller=session.caller,
+                reader=JournalReader(opened.store, opened.store.key()),
+            )
+
+
+def preview_session(session: Session) -> PreviewSession:
+    """The same caller with questions to the directory."""
+    directory = new_live_directory(session.config, session.store, session.clock)
+    return PreviewSession(
+        config=session.config,
+        clock=session.clock,
+        caller=session.caller,
+        directory=directory,
+        principals=Principals(session.store, directory.loader),
+    )
+
+
+async def in_journal(session: Session, call: Callable[[JournalSession], Any]) -> None:
+    """Call a function that is given a session in the journal."""
+    async with journal_session(session) as past:
+        found = call(past)
+        if isinstance(found, AsyncIterator):
+            assert [one async for one in found] == []
+        else:
+            await found
+
+
+async def impact(session: Session, names: Names) -> None:
+    identity = IdentityArn("aws", "us-east-1", names.account_id, names.domain.name)
+    proposal = proposal_of(identity, "p", policy(identity).encode())
+    async with journal_session(session) as past:
+        await impact_of(preview_session(session), past, identity, proposal, since=None)
+
+
+def policy(identity: IdentityArn) -> str:
+    """A policy for an identity."""
+    return grant(Resource=str(identity))
+
+
+async def save(session: Session, names: Names, version: int | None) -> None:
+    await policies.put(session, names.domain, "rights", GRANT, version=version)
+
+
+GRANT: Final = grant()
+MAY_SEND: Final = '{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}'
+MESSAGE: Final = MessageToTry(
+    authors=parse_authors("a@ses-example.com", smtputf8=True), recipients=["b@example.net"]
+)
+REQUEST: Final = (
+    f'{{"sender": {{"account": "{OWNER}", "user": null}}, "context": {{}}, '
+    f'"identity_arn": "{IDENTITY}"}}'
+).encode()
+SEE: Final = "ses:GetMessageInsights"
+READ_POLICIES: Final = "iam:GetUserPolicy|iam:ListUserPolicies"
+READ_GRANTS: Final = "ses:GetIdentityPolicies|ses:GetEmailIdentityPolicies"
 CREATE: Final = "ses:CreateEmailIdentity"
 SIGN: Final = "ses:PutEmailIdentityDkimSigningAttributes"
 READ_DKIM: Final = "ses:GetIdentityDkimAttributes|ses:GetEmailIdentity"
@@ -257,9 +354,97 @@ ROWS: Final = (
         lambda s, n: dkim.retire(s, n.domain, n.selector, force=True),
     ),
     row(dkim.delete, SIGN, lambda s, n: dkim.delete(s, n.domain, n.selector, force=True)),
+    row(policies.put, "iam:PutUserPolicy", lambda s, n: policies.put(s, n.user, "p", MAY_SEND)),
+    row(
+        policies.put,
+        "ses:PutIdentityPolicy|ses:CreateEmailIdentityPolicy",
+        lambda s, n: save(s, n, None),
+    ),
+    row(
+        policies.put,
+        "ses:PutIdentityPolicy|ses:UpdateEmailIdentityPolicy",
+        lambda s, n: save(s, n, 1),
+    ),
+    row(policies.attached, READ_POLICIES, lambda s, n: policies.attached(s, n.user)),
+    row(policies.attached, READ_GRANTS, lambda s, n: policies.attached(s, n.domain)),
+    row(policies.get, READ_POLICIES, lambda s, n: policies.get(s, n.user, "may-send")),
+    row(policies.get, READ_GRANTS, lambda s, n: policies.get(s, n.domain, "p", 1)),
+    row(policies.history, READ_POLICIES, lambda s, n: policies.history(s, n.user, "may-send")),
+    row(policies.history, READ_GRANTS, lambda s, n: policies.history(s, n.domain, "p")),
+    row(policies.delete, "iam:DeleteUserPolicy", lambda s, n: policies.delete(s, n.user, "p")),
+    row(
+        policies.delete,
+        "ses:DeleteIdentityPolicy|ses:DeleteEmailIdentityPolicy",
+        lambda s, n: policies.delete(s, n.domain, "p"),
+    ),
+    row(
+        policies.roll_back,
+        f"{READ_POLICIES} iam:PutUserPolicy",
+        lambda s, n: policies.roll_back(s, n.user, "may-send", 1),
+    ),
+    row(
+        policies.roll_back,
+        f"{READ_GRANTS} ses:PutIdentityPolicy|ses:CreateEmailIdentityPolicy "
+        "ses:PutIdentityPolicy|ses:UpdateEmailIdentityPolicy",
+        lambda s, n: policies.roll_back(s, n.domain, "p", 1),
+    ),
+    row(
+        journal.search,
+        SEE,
+        lambda s, n: in_journal(
+            s, lambda j: journal.search(j, Search(account_id=n.account_id))
+        ),
+    ),
+    row(
+        journal.follow,
+        SEE,
+        lambda s, n: in_journal(
+            s, lambda j: journal.follow(j, Search(account_id=n.account_id), stop)
+        ),
+    ),
+    row(
+        journal.get,
+        SEE,
+        lambda s, n: in_journal(s, lambda j: journal.get(j, "0100", n.account_id)),
+    ),
+    row(
+        journal.usage,
+        "ses:GetSendStatistics|ses:BatchGetMetricData",
+        lambda s, n: in_journal(
+            s, lambda j: journal.usage(j, since=j.now(), account_id=n.account_id)
+        ),
+    ),
+    row(journal.status, "operator", lambda s, n: in_journal(s, journal.status)),
+    row(
+        journal.upgrade,
+        "operator",
+        lambda s, n: in_journal(s, lambda j: journal.upgrade(j, j.reader.store)),
+    ),
+    row(impact_of, SEE, impact),
+    row(
+        preview.simulate,
+        "operator",
+        lambda s, n: preview.simulate(preview_session(s), n.account_id, None, MESSAGE),
+    ),
+    row(
+        preview.answer,
+        "operator",
+        lambda s, n: preview.answer(preview_session(s), read_simulation(REQUEST)),
+    ),
+    row(
+        preview.who_has_access,
+        "operator",
+        lambda s, n: preview.who_has_access(preview_session(s), MESSAGE.authors[0]),
+    ),
 )
 # Refusals that have nothing to do with rights: the caller got that far.
-BEYOND_RIGHTS: Final = (CodeNotSentError, CodeRefusedError, RefusedChangeError, StageError)
+BEYOND_RIGHTS: Final = (
+    CodeNotSentError,
+    CodeRefusedError,
+    RefusedChangeError,
+    StageError,
+    StopFollowingError,
+)
 
 
 def name_of(one: Row) -> str:
