@@ -57,3 +57,11 @@ class IdentityRef:
 
     def __str__(self) -> str:
         return f"{self.account_id}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class CapRef:
+    """What an identity's owner lets another account send by it."""
+
+    identity: IdentityRef
+    delegate_id: str

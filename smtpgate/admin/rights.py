@@ -96,6 +96,12 @@ RIGHTS: Final[Mapping[str, Right]] = {
         "ses:SetIdentityDkimEnabled", "ses:PutEmailIdentityDkimSigningAttributes"
     ),
     "DeleteDkimKey": _with("ses:PutEmailIdentityDkimSigningAttributes"),
+    # Sending limits. An account does not lift its own; within them its root limits others.
+    "GetQuota": _with("ses:GetSendQuota", "ses:GetAccount"),
+    "SetAccountQuota": _OPERATORS,
+    "SetUserQuota": _ROOT,
+    "SetAccessKeyQuota": _ROOT,
+    "SetIdentityQuota": _ROOT,
     # The journal, of which an account has its own view: what it sent, and what was sent with
     # its identities.
     "SearchJournal": _with("ses:GetMessageInsights"),

@@ -1,7 +1,7 @@
 """The options that name sending limits, and how limits are shown."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, TypeAlias, TypeVar
 
 import typer
 
@@ -38,16 +38,6 @@ def quota_number(text: str) -> int | None:
 def rate_number(text: str) -> float | None:
     """The limit that an option names, ``None`` for the default. Raises BadParameter."""
     return _number(text, float, "--max-send-rate")
-
-
-def limit_columns(quota: str | None, rate: str | None) -> dict[str, Any]:
-    """The limits that options name, by their columns. Raises BadParameter."""
-    columns: dict[str, Any] = {}
-    if quota is not None:
-        columns["max_24h_send"] = quota_number(quota)
-    if rate is not None:
-        columns["max_send_rate_per_s"] = rate_number(rate)
-    return columns
 
 
 def _number(text: str, kind: Callable[[str], N], option: str) -> N | None:

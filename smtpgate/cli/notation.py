@@ -11,7 +11,7 @@ from smtpgate.core.naming import access_key_id, account_id, user_name
 class LimitsRef:
     """Whose limits: an account's, a user's, an access key's, or those by an identity."""
 
-    place: OwnerRef | AccessKeyRef | IdentityRef
+    ref: OwnerRef | AccessKeyRef | IdentityRef
 
 
 def user_ref(text: str) -> UserRef:

@@ -38,6 +38,23 @@ async def open_ledger(config: Config) -> AsyncIterator[Ledger]:
         await ledger.close()
 
 
+@asynccontextmanager
+async def open_ledger_to_read(config: Config) -> AsyncIterator[Ledger]:
+    """The configured ledger for questions; a file that is missing is not made.
+
+    Raises OpenError, for a ledger in the memory of the running gate too.
+    """
+    kind, path = config.ledger.kind, config.ledger_path
+    if kind == "memory":
+        raise OpenError('ledger.kind is "memory": only the running gate knows it')
+    if kind == "sqlite" and not path.exists():
+        # Nothing was sent yet. A file made here would not be the service's.
+        yield MemoryLedger(lease_s=config.ledger.lease_s)
+        return
+    async with open_ledger(config) as ledger:
+        yield ledger
+
+
 def describe_ledger(config: Config) -> str:
     """Where sending limits are counted, in a line without secrets.
 

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -28,6 +29,7 @@ from smtpgate.admin import (
     keys,
     policies,
     preview,
+    quotas,
     users,
     verification,
 )
@@ -41,7 +43,8 @@ from smtpgate.admin.impact import impact as impact_of
 from smtpgate.admin.impact import proposal_of
 from smtpgate.admin.journal import JournalSession
 from smtpgate.admin.preview import MessageToTry, PreviewSession
-from smtpgate.admin.refs import IdentityRef, OwnerRef, UserRef
+from smtpgate.admin.quotas import QuotaRef
+from smtpgate.admin.refs import AccessKeyRef, CapRef, IdentityRef, OwnerRef, UserRef
 from smtpgate.admin.session import OPERATOR, Operator, Session
 from smtpgate.core.account import Principal
 from smtpgate.core.arn import IdentityArn
@@ -221,6 +224,18 @@ async def save(session: Session, names: Names, version: int | None) -> None:
     await policies.put(session, names.domain, "rights", GRANT, version=version)
 
 
+def limited(
+    function: Callable[..., Any], call: Callable[[Session, QuotaRef], Any]
+) -> Sequence[Row]:
+    """The rows of a function that changes limits: of each kind of subject."""
+    return (
+        row(function, "operator", lambda s, n: call(s, n.root)),
+        row(function, "root", lambda s, n: call(s, n.owner)),
+        row(function, "root", lambda s, n: call(s, AccessKeyRef(n.key_id))),
+        row(function, "root", lambda s, n: call(s, CapRef(n.domain, DELEGATE))),
+    )
+
+
 GRANT: Final = grant()
 MAY_SEND: Final = '{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}'
 MESSAGE: Final = MessageToTry(
@@ -388,6 +403,22 @@ ROWS: Final = (
         "ses:PutIdentityPolicy|ses:UpdateEmailIdentityPolicy",
         lambda s, n: policies.roll_back(s, n.domain, "p", 1),
     ),
+    row(quotas.of, "ses:GetSendQuota|ses:GetAccount", lambda s, n: quotas.of(s, n.root)),
+    row(quotas.of, "ses:GetSendQuota|ses:GetAccount", lambda s, n: quotas.of(s, n.owner)),
+    row(
+        quotas.of,
+        "ses:GetSendQuota|ses:GetAccount",
+        lambda s, n: quotas.of(s, AccessKeyRef(n.key_id)),
+    ),
+    row(quotas.of, "ses:GetSendQuota|ses:GetAccount", lambda s, n: quotas.of(s, n.domain)),
+    *limited(quotas.set_limits, lambda s, ref: quotas.set_limits(s, ref, {"max_24h_send": 5})),
+    *limited(
+        quotas.raise_limits,
+        lambda s, ref: quotas.raise_limits(
+            s, ref, max_24h_send=500, until=s.now() + timedelta(days=1)
+        ),
+    ),
+    *limited(quotas.end_raise, quotas.end_raise),
     row(
         journal.search,
         SEE,

@@ -206,7 +206,7 @@ def test_a_ledger_that_was_never_written_is_not_made(office: Desk) -> None:
     [
         (
             'kind = "memory"',
-            'ledger.kind is "memory": what is left is known to the',
+            'what is left is not known: ledger.kind is "memory": only the running gate',
         ),
         ('path = "."', "what is left is not known: "),
         ('kind = "redis"\nurl = "redis://127.0.0.1:9/0"', "what is left is not known: "),

@@ -48,8 +48,6 @@ _COMMANDS_WITH_STORES: Final = frozenset(
         "audit",
         "directory",
         "documents",
-        "quota",
-        "quota_view",
         "serve",
     }
 )
