@@ -18,6 +18,7 @@ from smtpgate.core.policy import (
     PolicyError,
     attachment_problems,
     is_policy_name,
+    lint_policy,
     parse_policy,
     user_attachment_problems,
 )
@@ -310,6 +311,7 @@ def _must_be_good(
             f"`{name}' is no policy name: it has 1 to 64 letters, digits, - and _"
         )
     problems = policy_problems(owner, name, document, siblings=siblings)
+    problems = problems or lint_errors(owner, name, document)
     if problems:
         raise RefusedChangeError("\n".join(f"policy `{name}': {text}" for text in problems))
 
@@ -339,6 +341,16 @@ def policy_problems(
             siblings=len(siblings),
         )
     return [str(problem) for problem in found]
+
+
+def lint_errors(owner: PolicyOwner, name: str, document: str) -> list[str]:
+    """Why a policy is not saved though it could be attached: lint calls it an error."""
+    policy = parse_policy(document.encode(), kind=owner.kind, name=name)
+    return [
+        f"{finding.path}: {finding.message}"
+        for finding in lint_policy(policy, source=document)
+        if finding.severity == "error"
+    ]
 
 
 async def _next_version(change: Change, owner: PolicyOwner, name: str) -> int:

@@ -22,6 +22,7 @@ from smtpgate.directory.documents.plan import Columns, Drift, Sign, Step
 from smtpgate.directory.policies import (
     PolicyOwner,
     PolicyWrite,
+    lint_errors,
     remove_policies,
     write_policies,
 )
@@ -247,6 +248,8 @@ def policy_steps(
             made.add(policy.name)
         elif not planning.changes(key, wanted, what):
             continue
+        for problem in lint_errors(owner, policy.name, policy.document):
+            planning.note(location / "policies" / policy.name, problem)
         version = planning.current.next_version(owner, policy.name)
         write = PolicyWrite(
             owner=owner,
