@@ -113,4 +113,9 @@ RIGHTS: Final[Mapping[str, Right]] = {
     # Decisions about messages that nobody sends. The answers name statements of all accounts.
     "Simulate": _OPERATORS,
     "ListAccess": _OPERATORS,
+    # The directory as a whole.
+    "ApplyDocuments": _OPERATORS,
+    "ExportDocuments": _OPERATORS,
+    "ReadAuditLog": _OPERATORS,
+    "MaintainDirectory": _OPERATORS,
 }

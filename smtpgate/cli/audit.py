@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from difflib import unified_diff
 from enum import StrEnum
 from typing import Annotated, Any, Final, TypeAlias
@@ -10,7 +10,8 @@ from typing import Annotated, Any, Final, TypeAlias
 import typer
 from rich.text import Text
 
-from smtpgate.admin.paging import pages_of
+from smtpgate.admin import audit
+from smtpgate.admin.audit import AuditEntry, AuditFilter
 from smtpgate.admin.session import Session
 from smtpgate.cli.arguments import AccountOption
 from smtpgate.cli.listing import (
@@ -32,20 +33,11 @@ from smtpgate.cli.terminal import (
     one_of,
     output,
 )
-from smtpgate.directory.audit import (
-    AuditEntry,
-    AuditFilter,
-    audit_entry,
-    audit_page,
-    last_entry,
-)
-from smtpgate.directory.store import DirectoryStore
 
 audit_app: Final = typer.Typer(
     name="audit", help="The audit log: who changed what, and when.", no_args_is_help=True
 )
 _EVERY_S: Final = 1.0
-_PAGE: Final = 500
 _STYLES: Final = {"+": "green", "-": "red", "@": "cyan"}
 
 
@@ -131,67 +123,21 @@ def list_(
         since=moment_option(since, "--since"),
         until=moment_option(until, "--until"),
     )
-    if not follow_:
-        run(config, _listing(wanted, limit, as_json=json))
-        return
 
     async def operation(session: Session) -> None:
-        await follow(
-            session.store,
-            wanted,
-            limit or 0,
-            lambda entry: typer.echo(_line(entry, as_json=json)),
-            lambda: asyncio.sleep(_EVERY_S),
-        )
+        if not follow_:
+            pages = audit.pages(session, wanted, limit=limit)
+            await print_pages(pages, _VIEW, as_json=json)
+            return
+        async for entry in audit.follow(
+            session, wanted, lambda: asyncio.sleep(_EVERY_S), newest=limit or 0
+        ):
+            typer.echo(_line(entry, as_json=json))
 
     try:
         run(config, operation)
     except KeyboardInterrupt:
         raise typer.Exit from None
-
-
-def _listing(
-    wanted: AuditFilter, limit: int | None, *, as_json: bool
-) -> Callable[[Session], Awaitable[None]]:
-    async def operation(session: Session) -> None:
-        async def read(after: int, size: int) -> list[AuditEntry]:
-            async with session.store.reading() as connection:
-                return await audit_page(connection, wanted, after=after, limit=size)
-
-        first = 0 if limit is None else await _place_before(session.store, wanted, limit)
-        pages = pages_of(read, first, lambda entry: entry.seq, limit)
-        await print_pages(pages, _VIEW, as_json=as_json)
-
-    return operation
-
-
-async def _place_before(store: DirectoryStore, wanted: AuditFilter, number: int) -> int:
-    """The place behind which there are at most so many entries."""
-    if number == 0:
-        async with store.reading() as connection:
-            return await last_entry(connection)
-    async with store.reading() as connection:
-        newest = await audit_page(connection, wanted, newest_first=True, limit=number)
-    return newest[-1].seq - 1 if newest else 0
-
-
-async def follow(
-    store: DirectoryStore,
-    wanted: AuditFilter,
-    number: int,
-    tell: Callable[[AuditEntry], None],
-    pause: Callable[[], Awaitable[None]],
-) -> None:
-    """Tell the newest ``number`` entries, then for ever what is added, with pauses between."""
-    place = await _place_before(store, wanted, number)
-    while True:
-        async with store.reading() as connection:
-            entries = await audit_page(connection, wanted, after=place, limit=_PAGE)
-        for entry in entries:
-            tell(entry)
-            place = entry.seq
-        if len(entries) < _PAGE:
-            await pause()
 
 
 def _line(entry: AuditEntry, *, as_json: bool) -> str:
@@ -209,11 +155,7 @@ def show(
 ) -> None:
     """Show an entry, with what was before and what is after as a diff."""
 
-    async def operation(session: Session) -> AuditEntry:
-        async with session.store.reading() as connection:
-            return await audit_entry(connection, seq)
-
-    entry = run(config, operation)
+    entry = run(config, lambda session: audit.get(session, seq))
     if json:
         print_json(_fields(entry))
         return

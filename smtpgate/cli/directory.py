@@ -1,10 +1,12 @@
 """``smtpgate directory``: the database itself; and ``smtpgate backup``."""
 
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
+from smtpgate.admin import maintenance
+from smtpgate.admin.errors import RefusedChangeError
 from smtpgate.admin.session import Session
 from smtpgate.cli.listing import print_facts
 from smtpgate.cli.session import run
@@ -18,21 +20,9 @@ from smtpgate.cli.terminal import (
     print_upgrade,
     warn,
 )
-from smtpgate.config.toml import read_secret
 from smtpgate.core.wording import numbered
-from smtpgate.directory.audit import AuditFilter, audit_page
-from smtpgate.directory.backup import backup
-from smtpgate.directory.copying import copy as copy_directory
-from smtpgate.directory.counts import counted
-from smtpgate.directory.rekey import rekey
-from smtpgate.directory.schema import HEAD
-from smtpgate.directory.sealing import MasterKeyError, MasterKeys, new_master_key
-from smtpgate.directory.upgrade import revision_of
-from smtpgate.directory.upgrade import upgrade as upgrade_tables
+from smtpgate.gate.databases import other_database
 from smtpgate.gate.errors import OpenError
-from smtpgate.ports import DirectoryUnavailableError
-from smtpgate.sql.database import Database, parse_url
-from smtpgate.sql.engines import DatabaseUrlError
 
 directory_app: Final = typer.Typer(
     name="directory",
@@ -44,27 +34,7 @@ directory_app: Final = typer.Typer(
 @directory_app.command(epilog=example("directory status"))
 def status(config: ConfigFile = DEFAULT_CONFIG, json: AsJson = False) -> None:
     """Show which database it is, what is in it, and which master keys it needs."""
-
-    async def operation(session: Session) -> dict[str, Any]:
-        store = session.store
-        async with store.reading() as connection:
-            counts = await counted(connection)
-            newest = await audit_page(connection, AuditFilter(), newest_first=True, limit=1)
-        last = newest[0] if newest else None
-        return {
-            "database": store.database.name,
-            "kind": "sqlite" if store.database.is_sqlite else "postgresql",
-            "revision": await revision_of(store.database),
-            "region": session.region,
-            "master_keys": list(store.master_keys.ids),
-            "current_master_key": store.master_keys.current,
-            **{what.replace(" ", "_").lower(): number for what, number in counts.items()},
-            "last_change": last.seq if last else None,
-            "last_change_at": last.at if last else None,
-            "last_change_by": last.actor if last else None,
-        }
-
-    print_facts(run(config, operation), as_json=json)
+    print_facts(run(config, maintenance.status), as_json=json)
 
 
 @directory_app.command(epilog=example("directory upgrade"))
@@ -75,16 +45,13 @@ def upgrade(config: ConfigFile = DEFAULT_CONFIG) -> None:
     hosts may still run the version before.
     """
 
-    async def operation(session: Session) -> str | None:
+    async def operation(session: Session) -> tuple[str | None, str]:
         try:
-            before, _ = await upgrade_tables(session.store.database)
+            return await maintenance.upgrade_tables(session)
         except OSError as error:
             raise OpenError(f"directory: {error}") from None
-        await session.store.open(may_upgrade=False)
-        return before
 
-    before = run(config, operation, opens=False)
-    print_upgrade(before, HEAD)
+    print_upgrade(*run(config, operation, opens=False))
 
 
 @directory_app.command("new-master-key", epilog=example("directory new-master-key m2"))
@@ -95,25 +62,19 @@ def print_master_key(
 
     Put it above the others, restart the gates, and seal everything under it: `directory rekey'.
     """
-    line = new_master_key(key_id)
     try:
-        _ = MasterKeys.parse(line)
-    except MasterKeyError as error:
+        output.print(maintenance.new_master_key(key_id).rstrip())
+    except RefusedChangeError as error:
         raise misused(str(error)) from None
-    output.print(line.rstrip())
 
 
 @directory_app.command("rekey", epilog=example("directory rekey"))
 def seal_anew(config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Seal all secrets under the first master key of the file; the others may be deleted then.
+    """Seal all secrets under the first master key of the file; then delete the others.
 
     Gates may run, once they were restarted with that file.
     """
-
-    async def operation(session: Session) -> dict[str, int]:
-        return await rekey(session.store, session.actor)
-
-    for what, number in run(config, operation, changes=True).items():
+    for what, number in run(config, maintenance.rekey, changes=True).items():
         output.print(f"{numbered(number, what)} sealed anew")
     output.print("the older master keys may be deleted from the file")
 
@@ -132,7 +93,7 @@ def back_up(
 
     async def operation(session: Session) -> None:
         try:
-            await backup(session.store.database, file, replace=force)
+            await maintenance.back_up(session, file, replace=force)
         except OSError as error:
             raise OpenError(f"{file}: {error.strerror or error}") from None
 
@@ -166,15 +127,16 @@ def copy(
     configuration stays as it is. Stop the gates before: what is changed after the copy is in
     the old database alone.
     """
-    target = _database(url, url_file)
+    warnings: list[str] = []
+    try:
+        target = other_database(url, url_file, warnings)
+    except ValueError as error:
+        raise misused(str(error)) from None
+    warn(warnings)
 
     async def operation(session: Session) -> int:
         try:
-            return await copy_directory(
-                session.store,
-                target,
-                lambda table, rows: output.print(f"{table}: {numbered(rows, 'rows')}"),
-            )
+            return await maintenance.copy(session, target, _print_rows)
         except OSError as error:
             raise OpenError(f"{target.name}: {error}") from None
         finally:
@@ -192,21 +154,5 @@ def copy(
     )
 
 
-def _database(url: str | None, url_file: Path | None) -> Database:
-    """The database that the words name. Raises BadParameter."""
-    if (url is None) == (url_file is None):
-        raise misused("name the other database by its URL, or by --url-file")
-    warnings: list[str] = []
-    try:
-        wanted = parse_url(
-            url or "" if url_file is None else read_secret(url_file, warnings).value
-        )
-        database = Database(wanted, DirectoryUnavailableError)
-    except (DatabaseUrlError, ValueError) as error:
-        raise misused(f"the other database: {error}") from None
-    if wanted.password is not None and url_file is None:
-        raise misused(
-            "the URL holds a password: put it into a file and name that by --url-file"
-        )
-    warn(warnings)
-    return database
+def _print_rows(table: str, rows: int) -> None:
+    output.print(f"{table}: {numbered(rows, 'rows')}")

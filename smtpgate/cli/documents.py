@@ -1,16 +1,15 @@
 """``smtpgate apply`` and ``smtpgate export``: the directory as documents."""
 
-import asyncio
 import hashlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 from rich.text import Text
 
+from smtpgate.admin import documents
+from smtpgate.admin.documents import Line, Sign
 from smtpgate.admin.session import Session
 from smtpgate.cli.completion import account_ids
 from smtpgate.cli.listing import print_json, shown, to_json
@@ -29,17 +28,8 @@ from smtpgate.cli.terminal import (
 )
 from smtpgate.config.toml import reason
 from smtpgate.core.naming import account_id
-from smtpgate.directory.documents.apply import apply as apply_documents
-from smtpgate.directory.documents.apply import planned
-from smtpgate.directory.documents.desired import Desired
-from smtpgate.directory.documents.export import export as export_directory
-from smtpgate.directory.documents.fields import Fields
-from smtpgate.directory.documents.plan import Columns, Drift, Plan, Sign, Step
-from smtpgate.directory.documents.read import read_desired
 
 _STYLES: Final = {"+": "green", "~": "yellow", "-": "red", "!": "magenta"}
-# How a step begins that makes a key useless to whoever has it.
-_REPLACED: Final = ("another secret", "another private key")
 _DIGITS: Final = 12
 _WORDS: Final[Mapping[Sign, str]] = {"+": "made", "~": "changed", "-": "deleted"}
 
@@ -65,38 +55,6 @@ _Force: TypeAlias = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Proposal:
-    desired: Desired
-    plan: Plan
-
-    @property
-    def summary(self) -> str:
-        """How many steps of each kind there are, and how much stays otherwise."""
-        counts = Counter(step.sign for step in self.plan.steps)
-        told = ", ".join(f"{counts[sign]} {word}" for sign, word in _WORDS.items())
-        return f"{told}, {len(self.plan.drift)} kept" if self.plan.drift else told
-
-    @property
-    def dangers(self) -> list[str]:
-        """What asks for a yes."""
-        gone = sum(step.sign == "-" for step in self.plan.steps)
-        replaced = sum(step.how.startswith(_REPLACED) for step in self.plan.steps)
-        return [
-            *([f"deletes {gone} of the directory"] if gone else ()),
-            *([f"replaces {replaced} secrets and private keys"] if replaced else ()),
-        ]
-
-
-async def _proposed(session: Session, path: Path, *, prune: bool, force: bool) -> _Proposal:
-    desired = await asyncio.to_thread(
-        read_desired, path, region=session.region, partition=session.partition
-    )
-    warn(desired.warnings)
-    plan = await planned(session.store, desired, prune, force=force)
-    return _Proposal(desired, plan)
-
-
 def apply(
     path: _Documents,
     dry_run: _DryRun = False,
@@ -114,78 +72,66 @@ def apply(
     """
     proposal = run(
         config,
-        lambda session: _proposed(session, path, prune=prune, force=force),
+        lambda session: documents.propose(session, path, prune=prune, force=force),
         changes=not dry_run,
     )
-    _tell(proposal.plan, as_json=json, columns=dry_run)
+    warn(proposal.warnings)
+    _print(proposal.lines, as_json=json, columns=dry_run)
+    summary = _summary(proposal.counts)
     if dry_run:
-        errors.print(f"to be: {proposal.summary}" if _is_told(proposal) else "nothing to do")
+        errors.print(f"to be: {summary}" if summary else "nothing to do")
         return
     if proposal.dangers:
         confirmed(f"this {' and '.join(proposal.dangers)}", yes=yes)
-
-    async def operation(session: Session) -> None:
-        async with session.changing() as change:
-            await apply_documents(
-                change,
-                session.store,
-                proposal.desired,
-                prune=prune,
-                force=force,
-                expected=proposal.plan,
-            )
-
     # Without steps too: what the documents say now is kept for the next time.
-    run(config, operation, changes=True)
-    errors.print(proposal.summary if _is_told(proposal) else "nothing to do")
+    run(config, lambda session: documents.apply(session, proposal), changes=True)
+    errors.print(summary or "nothing to do")
 
 
-def _is_told(proposal: _Proposal) -> bool:
-    return bool(proposal.plan.steps or proposal.plan.drift)
+def _summary(counts: Mapping[Sign, int]) -> str:
+    """How many steps of each kind there are; empty if there is nothing to say."""
+    if not any(counts.values()):
+        return ""
+    steps = ", ".join(f"{counts.get(sign, 0)} {word}" for sign, word in _WORDS.items())
+    return f"{steps}, {counts['!']} kept" if counts["!"] else steps
 
 
-def _tell(plan: Plan, *, as_json: bool, columns: bool) -> None:
-    lines: list[tuple[Sign | Literal["!"], Step | Drift]] = [
-        *((step.sign, step) for step in plan.steps),
-        *(("!", one) for one in plan.drift),
-    ]
+def _print(lines: Sequence[Line], *, as_json: bool, columns: bool) -> None:
     if as_json:
         print_json(
             [
-                {"sign": sign, "what": line.what, "how": line.how, **asdict(line.columns)}
-                for sign, line in lines
+                {"sign": line.sign, "what": line.what, "how": line.how, **line.columns}
+                for line in lines
             ]
         )
         return
-    for sign, line in lines:
-        text = str(line) if isinstance(line, Step) else f"! {line}"
-        output.print(Text(shown(text), _STYLES[sign]))
-        if columns and sign in "~!":
-            _tell_columns(line.columns)
+    for line in lines:
+        output.print(Text(shown(str(line)), _STYLES[line.sign]))
+        if columns and line.sign in "~!":
+            _print_columns(line.columns)
 
 
-def _tell_columns(columns: Columns) -> None:
-    """What differs between the three, a line each."""
-    found = asdict(columns)
-    names = dict.fromkeys(name for said in found.values() for name in said or ())
+def _print_columns(columns: Mapping[str, Mapping[str, Any] | None]) -> None:
+    """The fields that differ between the three, a line each."""
+    names = dict.fromkeys(name for fields in columns.values() for name in fields or ())
     differing = [
         name
         for name in names
-        if len({repr((said or {}).get(name)) for said in found.values()}) > 1
+        if len({repr((fields or {}).get(name)) for fields in columns.values()}) > 1
     ]
-    for title, said in found.items():
-        told = "not there" if said is None else _fields(said, differing)
-        output.print(Text(shown(f"    {title.replace('_', ' ')}: {told}")))
+    for title, fields in columns.items():
+        words = "not there" if fields is None else _in_words(fields, differing)
+        output.print(Text(shown(f"    {title.replace('_', ' ')}: {words}")))
 
 
-def _fields(said: Fields, names: Sequence[str]) -> str:
+def _in_words(fields: Mapping[str, Any], names: Sequence[str]) -> str:
     """Fields in words; of a policy's document, what tells it from others."""
-    found = {name: said[name] for name in names if name in said}
+    found = {name: fields[name] for name in names if name in fields}
     if "document" in found:
         digest = hashlib.sha256(str(found["document"]).encode()).hexdigest()
         found["document"] = f"sha256:{digest[:_DIGITS]}"
-    told = [f"{name} {to_json(value, indent=None)}" for name, value in found.items()]
-    return ", ".join(told) or "-"
+    words = [f"{name} {to_json(value, indent=None)}" for name, value in found.items()]
+    return ", ".join(words) or "-"
 
 
 def export(
@@ -208,9 +154,9 @@ def export(
 ) -> None:
     """Write the directory as documents, without secrets, for `smtpgate apply'."""
 
-    async def operation(session: Session) -> list[Path]:
+    async def operation(session: Session) -> Sequence[Path]:
         try:
-            return await export_directory(session.store, folder, accounts=account)
+            return await documents.export(session, folder, account)
         except OSError as error:
             raise fail(f"{error.filename or folder}: {reason(error)}") from None
 

@@ -16,8 +16,8 @@ from smtpgate.cli.terminal import (
     warn,
 )
 from smtpgate.config import ConfigError
+from smtpgate.config.toml import FileProblemsError
 from smtpgate.demo import run_demo
-from smtpgate.directory.documents.models import DirectoryError
 from smtpgate.gate.check import check
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.initialize import InitError, Sample, initialize
@@ -37,7 +37,7 @@ def serve(
     warn(loaded.warnings)
     try:
         run(loaded)
-    except (DirectoryError, OpenError, OSError) as error:
+    except (FileProblemsError, OpenError, OSError) as error:
         raise fail(error) from None
 
 
@@ -47,7 +47,7 @@ def check_config(file: _File) -> None:
     warn(loaded.warnings)
     try:
         summary = asyncio.run(check(loaded))
-    except (DirectoryError, OpenError, OSError) as error:
+    except (FileProblemsError, OpenError, OSError) as error:
         raise fail(error) from None
     output.print(f"{file}: fine")
     for line in summary:
@@ -88,7 +88,7 @@ def init(
     sample = Sample(hostname=hostname, state_dir=state_dir, domain=domain, join=join)
     try:
         report = initialize(folder, sample)
-    except (InitError, ConfigError, DirectoryError, OSError) as error:
+    except (InitError, ConfigError, FileProblemsError, OSError) as error:
         raise fail(error) from None
     output.print(str(report))
 

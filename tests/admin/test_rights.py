@@ -23,16 +23,21 @@ import pytest
 import smtpgate.admin
 from smtpgate.admin import (
     accounts,
+    audit,
     dkim,
+    documents,
     identities,
     journal,
     keys,
+    maintenance,
     policies,
     preview,
     quotas,
     users,
     verification,
 )
+from smtpgate.admin.audit import AuditFilter
+from smtpgate.admin.documents import Proposal
 from smtpgate.admin.errors import (
     CodeNotSentError,
     CodeRefusedError,
@@ -55,6 +60,7 @@ from smtpgate.core.secret import Secret
 from smtpgate.core.whatif.simulation import read_simulation
 from smtpgate.directory.principals import Principals
 from smtpgate.directory.store import DirectoryStore
+from smtpgate.gate.databases import other_database
 from smtpgate.gate.live import new_live_directory
 from smtpgate.journal.reader import JournalReader
 from smtpgate.ports import Upstream
@@ -222,6 +228,37 @@ def policy(identity: IdentityArn) -> str:
 
 async def save(session: Session, names: Names, version: int | None) -> None:
     await policies.put(session, names.domain, "rights", GRANT, version=version)
+
+
+async def propose(session: Session, names: Names = THERE) -> Proposal:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "accounts.toml")
+        path.write_text("[accounts.123456789012]\n")
+        return await documents.propose(session, path, prune=False, force=False)
+
+
+async def apply(session: Session, names: Names) -> None:
+    proposal = await propose(session_of(session.store))
+    await documents.apply(session, proposal)
+
+
+async def export(session: Session, names: Names) -> None:
+    with TemporaryDirectory() as folder:
+        await documents.export(session, Path(folder, "export"))
+
+
+async def back_up(session: Session, names: Names) -> None:
+    with TemporaryDirectory() as folder:
+        await maintenance.back_up(session, Path(folder, "copy"))
+
+
+async def copy(session: Session, names: Names) -> None:
+    with TemporaryDirectory() as folder:
+        target = other_database(f"sqlite:///{folder}/copy", None, [])
+        try:
+            await maintenance.copy(session, target, lambda table, rows: None)
+        finally:
+            await target.close()
 
 
 def limited(
@@ -452,6 +489,17 @@ ROWS: Final = (
         lambda s, n: in_journal(s, lambda j: journal.upgrade(j, j.reader.store)),
     ),
     row(impact_of, SEE, impact),
+    row(documents.propose, "operator", lambda s, n: propose(s)),
+    row(documents.apply, "operator", apply),
+    row(documents.export, "operator", export),
+    row(audit.pages, "operator", lambda s, n: audit.pages(s, AuditFilter())),
+    row(audit.follow, "operator", lambda s, n: audit.follow(s, AuditFilter(), stop)),
+    row(audit.get, "operator", lambda s, n: audit.get(s, 1)),
+    row(maintenance.status, "operator", lambda s, n: maintenance.status(s)),
+    row(maintenance.upgrade_tables, "operator", lambda s, n: maintenance.upgrade_tables(s)),
+    row(maintenance.rekey, "operator", lambda s, n: maintenance.rekey(s)),
+    row(maintenance.back_up, "operator", back_up),
+    row(maintenance.copy, "operator", copy),
     row(
         preview.simulate,
         "operator",

@@ -6,17 +6,19 @@ import os
 import pwd
 import signal
 import socket
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from smtpgate.cli.audit import diff_of, follow
+from smtpgate.admin.audit import AuditEntry, AuditFilter, follow
+from smtpgate.cli.audit import diff_of
 from smtpgate.cli.session import person
 from smtpgate.directory.accounts import AccountRow, create_account, update_account
-from smtpgate.directory.audit import AuditFilter
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.tasks import TaskOwner
+from tests.support.admin import session_of
 from tests.support.desk import DOMAIN, Desk, grant
 from tests.support.directory import ACTOR
 from tests.support.forks import Fork
@@ -124,6 +126,11 @@ def test_what_cannot_be_asked_is_told(
     assert says in office.refuses("audit", *words, status=status)
 
 
+async def collect(numbers: list[int], entries: AsyncIterator[AuditEntry]) -> None:
+    async for entry in entries:
+        numbers += [entry.seq]
+
+
 async def test_what_is_added_is_told_as_it_comes(store: DirectoryStore) -> None:
     async with store.changing(ACTOR) as change:
         for account_id in (OWNER, DELEGATE):
@@ -138,7 +145,7 @@ async def test_what_is_added_is_told_as_it_comes(store: DirectoryStore) -> None:
 
     tasks = TaskOwner()
     wanted = AuditFilter(account_id=OWNER)
-    _ = tasks.start(follow(store, wanted, 5, lambda entry: told.append(entry.seq), pause))
+    _ = tasks.start(collect(told, follow(session_of(store), wanted, pause, newest=5)))
     await has_paused.wait()
     assert told == [1]
     async with store.changing(ACTOR) as change:
@@ -163,9 +170,7 @@ async def test_without_a_number_only_what_is_new_is_told(store: DirectoryStore) 
         await asyncio.Event().wait()
 
     tasks = TaskOwner()
-    _ = tasks.start(
-        follow(store, AuditFilter(), 0, lambda entry: told.append(entry.seq), pause)
-    )
+    _ = tasks.start(collect(told, follow(session_of(store), AuditFilter(), pause)))
     await has_paused.wait()
     assert told == []
     tasks.cancel()

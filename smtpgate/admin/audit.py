@@ -1,0 +1,63 @@
+"""The audit log: who changed what in the directory, when, and from where."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Final, TypeAlias
+
+from smtpgate.admin.paging import pages_of
+from smtpgate.admin.session import Session
+from smtpgate.directory import audit as rows
+
+AuditEntry: TypeAlias = rows.AuditEntry
+AuditFilter: TypeAlias = rows.AuditFilter
+_PAGE: Final = 500
+
+
+async def pages(
+    session: Session, wanted: AuditFilter, *, limit: int | None = None
+) -> AsyncIterator[Sequence[AuditEntry]]:
+    """Entries in pages, the newest last; with a limit the newest ones."""
+    session.must_be_allowed("ReadAuditLog", "*")
+
+    async def read(after: int, size: int) -> list[AuditEntry]:
+        async with session.store.reading() as connection:
+            return await rows.audit_page(connection, wanted, after=after, limit=size)
+
+    first = 0 if limit is None else await _position_before(session, wanted, limit)
+    async for page in pages_of(read, first, lambda entry: entry.seq, limit):
+        yield page
+
+
+async def follow(
+    session: Session,
+    wanted: AuditFilter,
+    pause: Callable[[], Awaitable[None]],
+    *,
+    newest: int = 0,
+) -> AsyncIterator[AuditEntry]:
+    """The newest entries, so many, and then each that is added; endless."""
+    session.must_be_allowed("ReadAuditLog", "*")
+    after = await _position_before(session, wanted, newest)
+    while True:
+        async with session.store.reading() as connection:
+            entries = await rows.audit_page(connection, wanted, after=after, limit=_PAGE)
+        for entry in entries:
+            yield entry
+            after = entry.seq
+        if len(entries) < _PAGE:
+            await pause()
+
+
+async def _position_before(session: Session, wanted: AuditFilter, number: int) -> int:
+    """The position after which there are at most so many entries."""
+    async with session.store.reading() as connection:
+        if number == 0:
+            return await rows.last_entry(connection)
+        newest = await rows.audit_page(connection, wanted, newest_first=True, limit=number)
+    return newest[-1].seq - 1 if newest else 0
+
+
+async def get(session: Session, seq: int) -> AuditEntry:
+    """The entry of that number. Raises NotFoundError."""
+    session.must_be_allowed("ReadAuditLog", "*")
+    async with session.store.reading() as connection:
+        return await rows.audit_entry(connection, seq)
