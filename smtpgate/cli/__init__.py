@@ -14,6 +14,7 @@ app = typer.Typer(
     name="smtpgate",
     cls=Commands,
     help="SMTP submission gateway with sending authorization for any upstream mail server.",
+    epilog="To list the guides and references, run `smtpgate help'.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
