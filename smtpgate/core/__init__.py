@@ -1,5 +1,5 @@
-"""What the gate knows: pure decisions over values, with no input, output or clock.
+"""The knowledge of the gate: pure decisions over values, with no input, output or clock.
 
-The modules read bottom-up: words (addresses, ARNs, replies), the message's header block, policy
+The modules read bottom-up: terms (addresses, ARNs, replies), the message's header block, policy
 documents, then the decisions about one submission.
 """

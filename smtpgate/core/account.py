@@ -33,14 +33,14 @@ class TemporaryLimits:
 
 @dataclass(frozen=True, slots=True)
 class SendingLimits:
-    """What somebody may send, in recipients; ``-1`` is unlimited."""
+    """Sending limits, in recipients; ``-1`` is unlimited."""
 
     max_24h_send: int
     max_send_rate_per_s: float
     raised: TemporaryLimits | None = None
 
     def at(self, now: datetime) -> "SendingLimits":
-        """The limits that hold at that moment, with nothing more to come."""
+        """The limits in force at that moment, without any temporary ones."""
         raised = self.raised
         if raised is None:
             return self
@@ -89,11 +89,11 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who acts: a user of an account, or the account's root when ``user_name`` is ``None``.
+    """A user of an account, or the account's root when ``user_name`` is ``None``.
 
-    Root has no user policies and passes that half of an authorization. ``tags`` are pairs of
-    key and value, which policies know as ``aws:PrincipalTag/key``. ``limits`` are the user's
-    own, within the account's.
+    Root has no user policies and needs none. ``tags`` are pairs of key and value, which
+    policies know as ``aws:PrincipalTag/key``. ``limits`` are the user's own, within the
+    account's.
     """
 
     account: Account
@@ -111,16 +111,16 @@ class Principal:
 
     @property
     def is_root(self) -> bool:
-        """Whether this is the account itself and no user of it."""
+        """True if this is the account's root, not a user."""
         return self.user_name is None
 
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """An access key id with its secret, from which its SMTP password is derived per region.
+    """An access key id with its secret, from which the SMTP password of a region is derived.
 
-    It may be used before ``expires_at`` and from its ``networks``; without any, from anywhere.
-    ``limits`` are its own, within those of whom it acts for.
+    It is valid before ``expires_at`` and from its ``networks``; without networks, from
+    anywhere. ``limits`` are its own, within those of its principal and account.
     """
 
     id: str
@@ -132,29 +132,29 @@ class AccessKey:
     limits: SendingLimits | None = None
 
     def has_smtp_password(self, password: bytes, region: str) -> bool:
-        """Whether that is its SMTP password, compared in constant time, usable or not."""
+        """True if that is its SMTP password (in constant time); the key may be inactive."""
         wanted = smtp_password(self.secret, region).value.encode()
         return hmac.compare_digest(wanted, password)
 
     def refusal(self, address: str, now: datetime) -> KeyRefusal | None:
-        """Why it may not be used now by a client at that address; ``None`` when it may."""
+        """The reason that refuses it now to a client at that address, or ``None``."""
         if not self.is_active:
             return "access-key-inactive"
         if self.expires_at is not None and now >= self.expires_at:
             return "access-key-expired"
-        if self.networks and not self._is_at_home(address):
+        if self.networks and not self._is_in_allowed_network(address):
             return "network-not-allowed"
         return None
 
-    def _is_at_home(self, address: str) -> bool:
-        known = read_address(address)  # read as for aws:SourceIp: IPv4 inside IPv6 is IPv4
-        return known is not None and any(
-            in_network(known, as_network(one)) for one in self.networks
+    def _is_in_allowed_network(self, address: str) -> bool:
+        client = read_address(address)  # as for aws:SourceIp: IPv4-mapped IPv6 is IPv4
+        return client is not None and any(
+            in_network(client, as_network(one)) for one in self.networks
         )
 
 
 def usable_key(key: AccessKey | None, address: str, now: datetime) -> AccessKey:
-    """The key as the directory has it now, when a client at that address may send with it.
+    """The key as the directory has it now, if a client at that address may send with it.
 
     Raises Reject; ``None`` stands for a key that was deleted.
     """

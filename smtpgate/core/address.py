@@ -2,12 +2,12 @@
 
 Two spellings of one mailbox must compare equal and one spelling must never be read as two
 mailboxes, because policies are matched against the printed form. So the domain is kept in
-lower-case A-label form, needless quotes are taken off the local part, and whatever is
-ambiguous (source routes, comments, unbalanced quotes, unstable Unicode) is refused.
+lower-case A-label form, needless quotes are removed from the local part, and an ambiguous
+address (source routes, comments, unbalanced quotes, unstable Unicode) is refused.
 
-Paths of the envelope may be looser than other addresses, as far as they can still be read in
-one way only: a local part with dots where none should be stands for itself in quotes, and the
-domain of a recipient is the next server's business.
+Paths of the envelope may be looser than other addresses, as far as there is only one way to
+read them: a local part with misplaced dots stands for itself in quotes, and the domain of a
+recipient is for the next server to judge.
 """
 
 import re
@@ -22,8 +22,8 @@ MAX_DOMAIN_OCTETS: Final = 253  # RFC 1035 §2.3.4, written without the root's o
 # RFC 5321 §4.5.3.1.3, less the two angle brackets. It bounds the local part too: §4.5.3.1.1 has
 # 64 octets for it, which VERP and SRS do not keep, and §4.5.3.1 asks to impose no limit.
 _MAX_PATH_OCTETS: Final = 254
-# What is longer is not read: quotes that are not needed and letters beyond ASCII take more room
-# than the address that they make, and reading them takes quadratic time.
+# A longer text is not read: needless quotes and letters beyond ASCII take more octets than the
+# address that they make, and reading them takes quadratic time.
 _MAX_READ: Final = 2 * _MAX_PATH_OCTETS
 
 _ATEXT: Final = r"A-Za-z0-9!#$%&'*+\-/=?^_`{|}~"
@@ -38,13 +38,13 @@ _QUOTED: Final = re.compile(
     r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*"'
 )
 _QUOTED_PAIR: Final = re.compile(r"\\(.)")
-# What routes are written with in a local part (RFC 1123 §5.3.16, RFC 976).
+# The signs of a route in a local part (RFC 1123 §5.3.16, RFC 976).
 _ROUTE_MARK: Final = re.compile("[@%!]")
 _MAX_ROUTE_MARKS: Final = 5
-# Of a mailbox that really exists somewhere: `us..er', `user.'.
+# Mailboxes with misplaced dots exist: `us..er', `user.'.
 _ANY_DOTS: Final = re.compile(rf"[{_ATEXT}.\u0080-\U0010ffff]+")
 _ASCII_LABEL: Final = re.compile(_LABEL)
-# A recipient's: some hosts have an underscore in their name.
+# For recipients: some hosts have an underscore in their name.
 _HOST_LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _LITERAL: Final = re.compile(r"\[(?:IPv6:[0-9A-Fa-f:.]{2,45}|[0-9]{1,3}(?:\.[0-9]{1,3}){3})\]")
 
@@ -73,7 +73,7 @@ class Mailbox:
 
     @property
     def is_ascii(self) -> bool:
-        """Whether it can be named to a server without SMTPUTF8 (RFC 6531 §3.2)."""
+        """True if it can be named to a server without SMTPUTF8 (RFC 6531 §3.2)."""
         return self.local_part.isascii()
 
     def without_label(self) -> "Mailbox | None":
@@ -82,7 +82,7 @@ class Mailbox:
         return Mailbox(base, self.domain) if plus and base else None
 
     def routes(self) -> Iterator["Mailbox"]:
-        """Where a server may route it that takes the domain for its own.
+        """The mailboxes to which a server of the domain may route it instead.
 
         ``jane%b.example@a.example``, ``b.example!jane@a.example`` and, as Postfix reads it,
         ``"jane@b.example"@a.example`` may all go to jane at b.example.
@@ -101,19 +101,19 @@ class Mailbox:
                     yield Mailbox(local_part, domain.lower())
 
 
-# The postmaster of the server that is asked (RFC 5321 §4.5.1).
+# The postmaster of the server itself (RFC 5321 §4.5.1).
 POSTMASTER: Final = Mailbox("Postmaster", "")
 
 
 @dataclass(frozen=True, slots=True)
 class ReversePath:
-    """The argument of MAIL FROM: a mailbox, or nobody (RFC 5321 §4.5.5)."""
+    """The argument of MAIL FROM: a mailbox, or null (RFC 5321 §4.5.5)."""
 
     mailbox: Mailbox | None
 
     @property
     def is_null(self) -> bool:
-        """Whether bounces go nowhere."""
+        """True if it is the null reverse-path: bounces are sent nowhere."""
         return self.mailbox is None
 
     def __str__(self) -> str:
@@ -129,7 +129,7 @@ def parse_mailbox(text: str) -> Mailbox:
 
 
 def _plain(text: str) -> Mailbox | None:
-    """What is read in no time: a dot-string in ASCII at a domain without A-labels."""
+    """The fast path: a dot-string in ASCII at a domain without A-labels."""
     match = _PLAIN.fullmatch(text)
     if match is None or len(text) > _MAX_PATH_OCTETS:
         return None
@@ -225,14 +225,14 @@ def _label(label: str, grammar: re.Pattern[str]) -> str:
 
 
 def _recipient_domain(text: str) -> str:
-    """The domain of a recipient. An A-label is what it came as: a plain label to a relay."""
+    """The domain of a recipient. An A-label is not decoded: to a relay it is a plain label."""
     return _domain(text, lambda label: _label(label, _HOST_LABEL))
 
 
 def parse_reverse_path(text: str) -> Mailbox | None:
     """Read the argument of MAIL FROM: ``<mailbox>``, ``mailbox`` or ``<>``.
 
-    A bare mailbox is taken because clients of Amazon SES send it (its own samples do).
+    A bare mailbox is accepted because clients of Amazon SES send it (its own samples do).
     Source routes are refused (RFC 5321 §C: servers may). Raises AddressError.
     """
     text = _without_brackets(text)

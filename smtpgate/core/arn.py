@@ -14,11 +14,11 @@ _ACCOUNT_ID: Final = re.compile(r"[0-9]{12}")
 
 
 class ArnError(ValueError):
-    """A text that is no ARN of the kind asked for."""
+    """A text that is not an ARN of the expected kind."""
 
 
 def is_account_id(text: str) -> bool:
-    """Whether the text is a 12-digit account id."""
+    """True if the text is a 12-digit account id."""
     return _ACCOUNT_ID.fullmatch(text) is not None
 
 

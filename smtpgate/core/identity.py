@@ -11,7 +11,7 @@ from smtpgate.core.policy import Policy
 
 
 class PrivateKey(Protocol):
-    """A parsed private key; where it is kept and how it signs is not the core's business."""
+    """A parsed private key; the core knows neither its storage nor its arithmetic."""
 
     @property
     def algorithm(self) -> str:
@@ -33,8 +33,8 @@ class DkimKey:
 class Identity:
     """A domain or address that one account registered, with its policies, caps and DKIM keys.
 
-    ``paused_reason`` is set while nobody may send with it. ``caps`` are what its owner lets
-    other accounts send by it, by their ids; who is not there is not capped.
+    ``paused_reason`` is set while the identity is paused. ``caps`` are the limits that its
+    owner sets for other accounts, by account id; an account without an entry has no cap.
     """
 
     arn: IdentityArn
@@ -56,7 +56,7 @@ class Identity:
 
     @property
     def is_domain(self) -> bool:
-        """Whether it is a domain and no single address."""
+        """True if it is a domain, False if it is an address."""
         return "@" not in self.arn.name
 
 
@@ -78,7 +78,7 @@ def names_covering(mailbox: Mailbox) -> Iterator[str]:
 
 
 def covers(name: str, mailbox: Mailbox) -> bool:
-    """Whether an identity of that name covers the mailbox."""
+    """True if an identity of that name covers the mailbox."""
     if "@" in name and domain_of(name) != mailbox.domain:
         return False
     return name in names_covering(mailbox)

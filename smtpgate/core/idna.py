@@ -4,9 +4,9 @@ Whether a character may stand in a label is derived from its Unicode properties.
 of them; the rest is in the tables here. The core needs nothing that must be installed, so the
 package ``idna`` is not used here; it is the second opinion in the tests.
 
-Characters that need a context, such as the joiners of Persian and Indic words, pass in that
-context only. Nothing is mapped but letter case: a label that others would map to another one is
-refused.
+Characters that need a context, such as the joiners of Persian and Indic words, are valid in
+that context only. Only letter case is mapped: a label that other software would map to another
+label is refused.
 """
 
 import unicodedata
@@ -17,7 +17,7 @@ from typing import Final, Literal
 _MAX_LABEL_OCTETS: Final = 63  # RFC 1035 §2.3.4
 _Property = Literal["valid", "context", "unstable", "disallowed"]
 
-# RFC 5892 §2.6 (F): what the derivation would decide otherwise.
+# RFC 5892 §2.6 (F): exceptions to the derivation.
 _VALID: Final = frozenset("\u00df\u03c2\u06fd\u06fe\u0f0b\u3007")
 _DISALLOWED: Final = frozenset("\u0640\u07fa\u302e\u302f\u3031\u3032\u3033\u3034\u3035\u303b")
 _ARABIC_DIGITS: Final = frozenset(map(chr, range(0x0660, 0x066A)))
@@ -27,7 +27,7 @@ _LETTER_DIGITS: Final = frozenset({"Ll", "Lu", "Lo", "Nd", "Lm", "Mn", "Mc"})  #
 
 
 def _characters(table: str) -> frozenset[str]:
-    """What a table of hexadecimal numbers and ranges stands for."""
+    """The characters of a table of hexadecimal numbers and ranges."""
     found: set[str] = set()
     for piece in table.split():
         first, _, last = piece.partition("-")
@@ -66,7 +66,7 @@ _MARKS: Final = frozenset({"Mn", "Me", "Cf"})
 
 
 class LabelError(ValueError):
-    """A label that no domain can have, or that stands for another label."""
+    """A label that no domain can have, or that could be read as another label."""
 
 
 def to_a_label(label: str) -> str:
@@ -82,9 +82,9 @@ def to_a_label(label: str) -> str:
             case "unstable":
                 raise LabelError("could be read as another label")
             case "disallowed":
-                raise LabelError("holds a character that domains cannot have")
+                raise LabelError("contains a character that domains cannot have")
             case "context" if not _CONTEXTS[character](label, at):
-                raise LabelError("holds a character that domains have in another context only")
+                raise LabelError("contains a character that is not valid in this context")
     problem = _problem(label)
     if problem is not None:
         raise LabelError(problem)
@@ -95,16 +95,16 @@ def to_a_label(label: str) -> str:
 
 
 def _problem(label: str) -> str | None:
-    """What is wrong with a label of good characters (RFC 5891 §4.2.3)."""
+    """The problem of a label of valid characters, or ``None`` (RFC 5891 §4.2.3)."""
     if label.startswith("-") or label.endswith("-") or label[2:4] == "--":
-        return "has a hyphen where none may be"
+        return "has a hyphen where none is allowed"
     if unicodedata.category(label[0]).startswith("M"):
         return "begins with a combining mark"
     return None if _obeys_bidi_rule(label) else "mixes directions of writing"
 
 
 def as_a_label(label: str) -> str:
-    """How a label is written in ASCII, whether it is a good one or not."""
+    """The label in ASCII, without any check."""
     return label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
 
 
@@ -222,7 +222,7 @@ _NEUTRAL: Final = frozenset({"ES", "CS", "ET", "ON", "BN", "NSM"})
 
 
 def _obeys_bidi_rule(label: str) -> bool:
-    """Whether the label is of one direction; one without right-to-left letters always is."""
+    """True if the label obeys the rule; a label without right-to-left letters always does."""
     kinds = [unicodedata.bidirectional(character) for character in label]
     if not {"R", "AL", "AN"} & set(kinds):
         return True
@@ -235,4 +235,4 @@ def _obeys_bidi_rule(label: str) -> bool:
             and kinds[-1] in ("R", "AL", "AN", "EN")
             and not {"AN", "EN"} <= found
         )
-    return False  # of the left-to-right labels none holds a right-to-left letter
+    return False  # a left-to-right label must not contain a right-to-left letter

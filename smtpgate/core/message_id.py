@@ -17,14 +17,14 @@ _LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 def message_id(at: datetime, random: bytes) -> str:
-    """The id of a submission that came at that moment, made unique by 16 random octets."""
+    """The id of a submission received at that moment, made unique by 16 random octets."""
     digits = random.hex()
     middle = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:32]))
     return f"{first_id(at)}-{middle}-000000"
 
 
 def first_id(at: datetime) -> str:
-    """What sorts before every id of that moment, and behind every id of an earlier one."""
+    """A text that sorts before every id of that moment, and after every id of earlier ones."""
     milliseconds = int(at.timestamp() * 1000)
     return f"{_PREFIX}{milliseconds:012x}"
 

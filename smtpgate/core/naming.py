@@ -1,4 +1,4 @@
-"""How accounts, users, tags and access keys may be called.
+"""The rules for names and ids of accounts, users, tags and access keys.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 """
@@ -15,7 +15,7 @@ from smtpgate.core.arn import is_account_id
 ACCESS_KEY_OCTETS: Final = 10
 USER_ID_OCTETS: Final = 11
 MAX_ACTIVE_KEYS: Final = 2  # of one user, and of an account's root
-MAX_NETWORKS: Final = 100  # of an access key; they are looked through for each message
+MAX_NETWORKS: Final = 100  # of an access key; each message is checked against all of them
 _USER_NAME: Final = re.compile(r"[A-Za-z0-9_+=,.@-]{1,64}")
 _USER_PATH: Final = re.compile(r"/|/[\x21-\x7e]{1,510}/")
 _TAG_KEY: Final = re.compile(r"[\w.:/=+@-]{1,128}")
@@ -35,23 +35,23 @@ def account_id(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """A text for people, such as an account's name or why it is paused. Raises ValueError."""
+    """A text for people, such as an account's name or a pause reason. Raises ValueError."""
     if len(text) > _MAX_LINE:
         raise ValueError(f"a text has at most {_MAX_LINE} characters")
     if any(unicodedata.category(character) in _NOT_IN_A_LINE for character in text):
-        raise ValueError("a text holds no control character and no line end")
+        raise ValueError("a text must not contain control characters or line ends")
     return text
 
 
 def pause_reason(text: str) -> str:
-    """Why something is paused, which its senders are told. Raises ValueError."""
+    """The reason for a pause, which senders see in the reply. Raises ValueError."""
     if not text.strip():
         raise ValueError("say why it is paused")
     return one_line(text)
 
 
 def is_user_name(text: str) -> bool:
-    """Whether a user can have that name."""
+    """True if the text is a valid user name."""
     return _USER_NAME.fullmatch(text) is not None
 
 
@@ -63,7 +63,7 @@ def user_name(text: str) -> str:
 
 
 def user_key(name: str) -> str:
-    """What tells users of an account apart: their names without regard to letter case."""
+    """The key of a user in its account: user names are unique without regard to letter case."""
     return name.lower()
 
 
@@ -77,7 +77,7 @@ def user_path(text: str) -> str:
 def organization_id(text: str) -> str:
     """An organization's id. Raises ValueError."""
     if _ORGANIZATION_ID.fullmatch(text) is None:
-        raise ValueError("an organization id is o- and 10 to 32 small letters and digits")
+        raise ValueError("an organization id is o- and 10 to 32 lower-case letters and digits")
     return text
 
 
@@ -88,31 +88,31 @@ def tag_key(text: str) -> str:
     return text
 
 
-def tags(given: Mapping[str, str]) -> dict[str, str]:
+def tags(pairs: Mapping[str, str]) -> dict[str, str]:
     """A user's tags. Raises ValueError."""
-    for key, value in given.items():
+    for key, value in pairs.items():
         tag_key(key)
         try:
             one_line(value)
         except ValueError as error:
             raise ValueError(f"tag {key}: {error}") from None
-    # Condition keys are compared without regard to letter case, and a tag is part of one.
-    if len({key.lower() for key in given}) < len(given):
+    # A tag is part of a condition key, and those are compared without regard to letter case.
+    if len({key.lower() for key in pairs}) < len(pairs):
         raise ValueError("two tags differ in letter case only")
-    if len(given) > _MAX_TAGS:
+    if len(pairs) > _MAX_TAGS:
         raise ValueError(f"a user has at most {_MAX_TAGS} tags")
-    return dict(given)
+    return dict(pairs)
 
 
 def is_access_key_id(text: str) -> bool:
-    """Whether an access key can have that id."""
+    """True if the text is a valid access key id."""
     return _KEY_ID.fullmatch(text) is not None
 
 
 def access_key_id(text: str) -> str:
     """An access key's id. Raises ValueError."""
     if not is_access_key_id(text):
-        raise ValueError("an access key id has 16 to 128 capital letters and digits")
+        raise ValueError("an access key id has 16 to 128 upper-case letters and digits")
     return text
 
 
@@ -123,15 +123,17 @@ def network(text: str) -> IPv4Network | IPv6Network:
     except ValueError as error:
         raise ValueError(f"is not a network such as 192.0.2.0/24: {error}") from None
     if isinstance(found, IPv6Network) and found.subnet_of(_MAPPED):
-        raise ValueError("is IPv4 inside IPv6, which no client is seen as; write it as IPv4")
+        raise ValueError(
+            "is an IPv4-mapped IPv6 network, which never matches; write it as IPv4"
+        )
     return found
 
 
 def new_access_key_id(random_octets: bytes) -> str:
-    """An id for a new access key, from 10 octets of chance, in the form of IAM's."""
+    """An id for a new access key, from 10 random octets, in IAM's form."""
     return "AKIA" + base64.b32encode(random_octets).decode("ascii")[:16]
 
 
 def new_user_id(random_octets: bytes) -> str:
-    """A unique id for a new user (``aws:userid``), from 11 octets of chance."""
+    """A unique id for a new user (``aws:userid``), from 11 random octets."""
     return "AIDA" + base64.b32encode(random_octets).decode("ascii")[:17]

@@ -1,7 +1,7 @@
-"""Reasons: why a login or a submission is refused, one row a reason.
+"""Reasons for the refusal of a login or a submission, one row a reason.
 
 A reason code is part of replies, log lines, metrics, journal records and the reference in the
-guides; everything that depends on the reason stands in its row.
+guides; everything that depends on the reason is in its row.
 """
 
 from collections.abc import Mapping
@@ -11,20 +11,20 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
-    """The meaning of a reason code and what follows from it.
+    """The meaning of a reason code and its consequences.
 
-    ``meaning`` is of a refused submission, ``at_login`` of a refused login; one may be empty.
-    ``advice`` says what to change, and who can: the sender, the owner of the identity, or the
-    operator of this gate. ``reply`` and ``last_word`` are names in the catalogue of replies:
-    the refusal, empty where the upstream's own reply is passed on, and the 421 that ends a
-    session whose access key or account is refused from now on.
+    ``meaning`` is for a refused submission, ``at_login`` for a refused login; one may be empty.
+    ``advice`` names the change that helps, and the person who can make it: the sender, the
+    owner of the identity, or the operator of this gate. ``reply`` and ``last_word`` are names
+    in the catalogue of replies: the refusal, empty if the upstream's own reply is passed on,
+    and the 421 that ends a session whose access key or account is refused from now on.
 
-    ``is_inner``: the cause lies in the gate or behind it. The detail has paths, host names and
+    ``is_inner``: the cause is in the gate or behind it. The detail has paths, host names and
     drivers' texts: it is for the log and the journal, never for a reply.
     ``is_over_limit``: a sending limit was reached.
     ``is_uncounted``: nothing was counted against limits.
-    ``is_upstreams``: the upstream's ability or will, and no fault that the gate itself sees.
-    ``is_put_off_at_will``: a sender can have its messages put off so as often as it likes.
+    ``is_upstreams``: the upstream refused, or lacks an extension; the gate found no fault.
+    ``is_sender_controlled``: a sender can cause this deferral as often as it likes.
     """
 
     advice: str
@@ -36,7 +36,7 @@ class Reason:
     is_over_limit: bool = False
     is_uncounted: bool = False
     is_upstreams: bool = False
-    is_put_off_at_will: bool = False
+    is_sender_controlled: bool = False
 
 
 ALL_REASONS: Final[Mapping[str, Reason]] = {
@@ -49,7 +49,7 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         reply="transaction-failed",
     ),
     "bad-line-ends": Reason(
-        meaning="the message holds a bare CR, a bare LF or a NUL",
+        meaning="the message contains a bare CR, a bare LF or a NUL",
         advice=(
             "The sender's software has to end every line with CRLF. Where it cannot, the "
             'operator may set message.bare_lf = "normalize", which repairs bare LF, not bare '
@@ -58,7 +58,7 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         reply="transaction-failed",
     ),
     "long-line": Reason(
-        meaning="a line of it is longer than the 998 octets that a line may have",
+        meaning="a line of the message is longer than 998 octets",
         advice=(
             "The sender's software has to fold header fields, and to write a body with long "
             "lines as quoted-printable or base64: most servers break such a line, and the "
@@ -68,10 +68,10 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         reply="transaction-failed",
     ),
     "duplicate-field": Reason(
-        meaning="a field that may stand once stands more often",
+        meaning="a field that may occur only once occurs more often",
         advice=(
             "The sender's software has to write that field once: mail programs differ in "
-            "which of two they show."
+            "which of two fields they show."
         ),
         reply="transaction-failed",
     ),
@@ -79,8 +79,8 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         meaning="From (or Sender) is missing or ambiguous",
         advice=(
             "The sender has to write one From field with complete addresses, and at most one "
-            "Sender with one. Names with special characters belong in quotes, and a name must "
-            "not show an angle bracket, or another address than the one behind it."
+            "Sender with one. Names with special characters must be in quotes, and a name must "
+            "not contain an angle bracket, or an address other than its own."
         ),
         reply="transaction-failed",
     ),
@@ -96,14 +96,14 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         meaning="an address in To, Cc, Reply-To or a Resent field has no domain",
         advice=(
             "The sender has to write whole addresses: a mail server behind the gate may "
-            "complete a lone name with a domain of its own, and break the signature. A "
-            "display name with a comma in it belongs in quotes, or it is read as two "
+            "complete a local part with a domain of its own, and break the signature. A "
+            "display name that contains a comma must be in quotes, or it is read as two "
             "addresses."
         ),
         reply="transaction-failed",
     ),
     "invalid-arn": Reason(
-        meaning="an X-SES-*-ARN field holds no identity ARN",
+        meaning="an X-SES-*-ARN field does not contain an identity ARN",
         advice=(
             "The sender has to write arn:aws:ses:REGION:ACCOUNT:identity/NAME into the X-SES "
             "field, or leave it out."
@@ -111,7 +111,7 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         reply="transaction-failed",
     ),
     "wrong-region": Reason(
-        meaning="the ARN names another region than this gate's",
+        meaning="the region of the ARN is not this gate's",
         advice=(
             "The sender has to name the identity's ARN with the region of this gate "
             "(gate.region)."
@@ -119,7 +119,7 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         reply="not-verified",
     ),
     "not-aligned": Reason(
-        meaning="the address is not covered by the identity that was named for it",
+        meaning="the identity that was named for the address does not cover it",
         advice=(
             "The sender has to use an address that the named identity covers, or name the "
             "identity that covers the address. A domain covers its subdomains, an address its "
@@ -130,8 +130,8 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
     "not-verified": Reason(
         meaning="no verified identity covers the address",
         advice=(
-            "The sender has to verify an identity that covers the address, or name by ARN the "
-            "identity of somebody whose policies let it send."
+            "The sender has to verify an identity that covers the address, or name by ARN an "
+            "identity of another account whose policies allow the sender."
         ),
         reply="not-verified",
     ),
@@ -144,10 +144,10 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         reply="access-denied",
     ),
     "implicit-deny": Reason(
-        meaning="no Allow statement applies on one of the two sides",
+        meaning="no Allow statement of one side (user or identity policies) applies",
         advice=(
-            "A message that no statement allows is refused. `smtpgate policy generate' writes "
-            "a policy, `smtpgate simulate' tries it."
+            "A message that no statement allows is refused. To write a policy, run `smtpgate "
+            "policy generate'; to try it, `smtpgate simulate'."
         ),
         reply="access-denied",
     ),
@@ -155,8 +155,8 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         meaning="the access key was revoked after the login",
         at_login="the password is right, and the access key is not active",
         advice=(
-            "The sender has to use an access key that is active, or the account's "
-            "administrator makes this one active again."
+            "The sender has to use an active access key, or the account's administrator has "
+            "to activate this one again."
         ),
         reply="access-key-inactive",
         last_word="session-key-inactive",
@@ -165,18 +165,18 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         meaning="the access key expired after the login",
         at_login="the password is right, and the access key has expired",
         advice=(
-            "The sender has to use a newer access key, or the account's administrator moves "
-            "this one's end."
+            "The sender has to use a newer access key, or the account's administrator has to "
+            "extend the validity of this one."
         ),
         reply="access-key-expired",
         last_word="session-key-expired",
     ),
     "network-not-allowed": Reason(
         meaning="the access key may not be used from the client's address any more",
-        at_login="the password is right, and the client is in no network of the key",
+        at_login="the password is right, and the client's address is in no network of the key",
         advice=(
             "The sender has to send from a network of its access key, or the account's "
-            "administrator adds this one. Behind a proxy, the operator has to check "
+            "administrator has to add this network. Behind a proxy, the operator has to check "
             "listener.NAME.proxy_from."
         ),
         reply="network-not-allowed",
@@ -184,48 +184,48 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
     ),
     "account-paused": Reason(
         meaning="the account is paused",
-        advice="The operator has to let the account send again.",
+        advice="The operator has to resume the account.",
         reply="account-paused",
         last_word="session-account-paused",
     ),
     "identity-paused": Reason(
         meaning="the identity is paused",
-        advice="The identity's owner, or the operator, has to let it be used again.",
+        advice="The identity's owner, or the operator, has to resume the identity.",
         reply="identity-paused",
     ),
     "max-24h-send": Reason(
         meaning="a 24-hour quota has no room for the message's recipients",
         advice=(
-            "The sender has to wait until what it sent is 24 hours old, or the limit that was "
-            "reached is raised (`smtpgate quota raise'): an account's by the operator, a "
-            "user's or access key's by the account's administrator, an identity's by its "
-            "owner."
+            "The sender has to wait until earlier messages are 24 hours old, or the limit that "
+            "was reached has to be raised (`smtpgate quota raise'): an account's by the "
+            "operator, a user's or access key's by the account's administrator, an identity's "
+            "by its owner."
         ),
         reply="daily-quota",
         is_uncounted=True,
         is_over_limit=True,
-        is_put_off_at_will=True,
+        is_sender_controlled=True,
     ),
     "max-send-rate": Reason(
         meaning="the sender exceeds a sending rate",
         advice=(
             "The sender has to try again a little later, as mail servers do by themselves, or "
-            "to send more slowly; or the limit that was reached is raised (`smtpgate quota "
-            "raise')."
+            "to send more slowly; or the limit that was reached has to be raised (`smtpgate "
+            "quota raise')."
         ),
         reply="send-rate",
         is_uncounted=True,
         is_over_limit=True,
-        is_put_off_at_will=True,
+        is_sender_controlled=True,
     ),
     "no-signing-key": Reason(
         meaning="the From identity's domain has no DKIM key, and signing is required",
         advice=(
-            "The identity's owner needs a DKIM key for the From domain that signs: one whose "
-            "record is published. Or the operator sets signing.require = false."
+            "The identity's owner needs an active DKIM key for the From domain, with its "
+            "record published. Or the operator sets signing.require = false."
         ),
         reply="signing-failed",
-        is_put_off_at_will=True,
+        is_sender_controlled=True,
     ),
     "signing-failed": Reason(
         meaning="the DKIM signature could not be made",
@@ -237,7 +237,7 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         is_inner=True,
     ),
     "needs-8bitmime": Reason(
-        meaning="an 8-bit message, and an upstream without 8BITMIME",
+        meaning="the message has 8-bit octets, and the upstream lacks 8BITMIME",
         advice=(
             "The sender has to encode the message in 7 bits, or the operator has to relay to "
             "an upstream that offers 8BITMIME."
@@ -246,7 +246,7 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         is_upstreams=True,
     ),
     "needs-smtputf8": Reason(
-        meaning="an internationalised message, and an upstream without SMTPUTF8",
+        meaning="the message is internationalised, and the upstream lacks SMTPUTF8",
         advice=(
             "The sender has to use ASCII addresses and header fields, or the operator has to "
             "relay to an upstream that offers SMTPUTF8."
@@ -256,11 +256,11 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
     ),
     "upstream-reply": Reason(
         meaning="the upstream refused; its own reply was passed on",
-        advice="The upstream decided. Its reply stands below; ask its operator for the reason.",
+        advice="The upstream refused. Its reply is below; ask its operator for the reason.",
         is_upstreams=True,
     ),
     "upstream-unreachable": Reason(
-        meaning="the upstream could not be reached, or broke off before the end",
+        meaning="the upstream could not be reached, or closed the connection before the end",
         advice=(
             "The operator has to make the upstream reachable. Nothing was accepted: the "
             "message can be sent again."
@@ -278,36 +278,37 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         reply="upstream-busy",
     ),
     "client-gone": Reason(
-        meaning="the client left while its message waited in line; nothing was sent",
+        meaning="the client disconnected while its message waited; nothing was sent",
         advice=(
-            "The client closed its connection and did not wait for the verdict. Nothing was "
-            "sent. It has to wait longer (RFC 5321 §4.5.3.2.6: 10 minutes) when it tries "
-            "again."
+            "The client closed its connection and did not wait for the reply. Nothing was "
+            "sent. When it tries again it has to wait longer (RFC 5321 §4.5.3.2.6: 10 "
+            "minutes)."
         ),
         reply="client-gone",
-        is_put_off_at_will=True,
+        is_sender_controlled=True,
     ),
     "recipients-refused": Reason(
         meaning="the upstream rejected some recipients; the next try has the others",
         advice=(
-            "Nothing if the sender tries again, as mail servers do: the gate rejects these "
-            "recipients at RCPT then, and the message goes to the others."
+            "None is needed if the sender tries again, as mail servers do: the gate then "
+            "rejects these recipients at RCPT, and the message goes to the others."
         ),
         reply="recipients-refused",
     ),
     "recipients-deferred": Reason(
         meaning="the upstream deferred some recipients; the next try has the others",
         advice=(
-            "Nothing if the sender tries again, as mail servers do: the gate defers these "
-            "recipients at RCPT then, and the message goes to the others."
+            "None is needed if the sender tries again, as mail servers do: the gate then "
+            "defers these recipients at RCPT, and the message goes to the others."
         ),
         reply="recipients-deferred",
     ),
     "in-doubt": Reason(
-        meaning="the message went out whole and the upstream never answered",
+        meaning="the whole message was sent, and the upstream did not reply",
         advice=(
-            "Ask the operator of the upstream whether it has the message before it is sent "
-            "again: else it may arrive twice, or not at all. Its recipients stay counted."
+            "Before the message is sent again, ask the operator of the upstream whether it has "
+            "the message: otherwise it may arrive twice, or not at all. Its recipients stay "
+            "counted."
         ),
         reply="upstream-in-doubt",
         is_inner=True,
@@ -315,8 +316,8 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
     "gate-stopped": Reason(
         meaning="the gate was stopped by force before the upstream had the message",
         advice=(
-            "Nothing was accepted. The client sends it again; a longer gate.drain_s lets more "
-            "messages end before a stop."
+            "Nothing was accepted. The client sends the message again; with a longer "
+            "gate.drain_s more messages are completed before a stop."
         ),
         reply="temporary-failure",
     ),
@@ -337,7 +338,7 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         is_uncounted=True,
     ),
     "journal-unavailable": Reason(
-        meaning="the journal could not be written, and nothing goes out unwritten",
+        meaning="the journal could not be written, and nothing is sent without a record",
         advice=(
             "The operator has to make the journal writable (is the disk full?), or sets "
             'journal.on_failure = "allow".'
@@ -347,10 +348,7 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
     ),
     "internal-error": Reason(
         meaning="an error of the gate itself; its log has the traceback",
-        advice=(
-            "It is a fault of the gate. The operator finds its traceback in the log, by the "
-            "time."
-        ),
+        advice=("This is a fault of the gate. The log has the traceback, at the same time."),
         reply="temporary-failure",
         is_inner=True,
     ),
@@ -363,9 +361,9 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         reply="auth-invalid",
     ),
     "other-identity": Reason(
-        at_login="PLAIN names another identity to act as than the one that logs in",
+        at_login="the authorization identity of PLAIN is not the user that logs in",
         advice=(
-            "The client has to leave the authorization identity of PLAIN empty: a login acts "
+            "The client has to leave the authorization identity of PLAIN empty: a user can act "
             "only for itself."
         ),
         reply="auth-invalid",
@@ -383,5 +381,5 @@ _OTHER: Final = Reason(advice="")
 
 
 def reason_row(code: str) -> Reason:
-    """The row of a reason code; an empty one for what is no refusal, such as ``accepted``."""
+    """The row of a reason code; an empty row if it is not a refusal, such as ``accepted``."""
     return ALL_REASONS.get(code, _OTHER)

@@ -1,7 +1,7 @@
-"""Replies: what the gate says to its clients, in one catalogue, and the verdict ``Reject``.
+"""The replies of the gate to its clients, in one catalogue, and the verdict ``Reject``.
 
-Texts are SES's where SES has them (``[SES]``); a refusal of a submission adds, in parentheses,
-a reason code and the message id, so that a person has something to ask about.
+Texts are SES's where SES has them (``[SES]``). The refusal of a submission adds a reason code
+and the message id in parentheses, which a person can quote to the operator.
 """
 
 import re
@@ -19,8 +19,8 @@ _MAX_TEXT: Final = 480  # RFC 5321 §4.5.3.1.5: 512 octets a line, with codes an
 class Reply:
     """A basic code, an enhanced status code of the same class (RFC 2034 §4), and a text.
 
-    ``enhanced`` is empty where RFC 2034 §3 wants none: 220 at connect, EHLO, 3yz. ``name`` is
-    that in the catalogue; another server's reply has none.
+    ``enhanced`` is empty where RFC 2034 §3 requires none: 220 at connect, EHLO, 3yz. ``name``
+    is the name in the catalogue; another server's reply has none.
     """
 
     code: int
@@ -30,7 +30,7 @@ class Reply:
 
     def __post_init__(self) -> None:
         if not 200 <= self.code <= 599:
-            raise ValueError(f"no reply code: {self.code}")
+            raise ValueError(f"not a reply code: {self.code}")
         if self.enhanced and (
             not _ENHANCED.fullmatch(self.enhanced) or self.enhanced[0] != str(self.code)[0]
         ):
@@ -38,7 +38,7 @@ class Reply:
 
     @property
     def is_positive(self) -> bool:
-        """2yz: done."""
+        """2yz: success."""
         return self.code < 300
 
     @property
@@ -48,7 +48,7 @@ class Reply:
 
     @property
     def is_permanent(self) -> bool:
-        """5yz: trying again unchanged is no use."""
+        """5yz: the client should not try again unchanged."""
         return self.code >= 500
 
     def with_text(self, text: str) -> "Reply":
@@ -89,14 +89,14 @@ def _wrapped(text: str) -> list[str]:
 
 
 class Reject(Exception):  # noqa: N818 - a verdict, not an error
-    """A refusal: the reply for the peer, and for the log a reason code and what was seen.
+    """A refusal: the reply to the peer, and the reason code and detail for the log.
 
-    The peer learns the detail too, unless the reason ``is_inner``.
+    The reply contains the detail too, unless the reason ``is_inner``.
     """
 
     def __init__(self, reply: Reply, reason: str, detail: str = "") -> None:
         if reason not in REASONS:
-            raise ValueError(f"no reason code: {reason!r}")
+            raise ValueError(f"not a reason code: {reason!r}")
         super().__init__(reply, reason, detail)
         self.reply = reply
         self.reason = reason
@@ -161,7 +161,7 @@ _REPLIES: Final[dict[str, Reply]] = {
     "unknown-command": Reply(500, "5.5.2", "Command not recognized"),
     "line-too-long": Reply(500, "5.5.6", "Line too long"),
     "bad-line-end": Reply(
-        500, "5.5.2", "A command line ends with <CR><LF> and holds no control character"
+        500, "5.5.2", "A command line must end with <CR><LF>, without control characters"
     ),
     "syntax": Reply(501, "5.5.4", "Syntax: {syntax}"),
     "bad-helo": Reply(501, "5.5.4", "Invalid host name: {problem}"),
@@ -268,7 +268,7 @@ CATALOGUE: Final[dict[str, Reply]] = {
     name: replace(reply, name=name) for name, reply in _REPLIES.items()
 }
 
-# What a sender sees of every refusal about an identity that it named, when no Allow of it is
-# about the sender: the same whether the identity exists, is verified, is paused, or denies.
+# The refusal that a sender sees if it named an identity and no Allow of it names the sender:
+# the same whether the identity exists, is verified, is paused, or denies.
 MASKED_REASON: Final = "implicit-deny"
 MASKED_DETAIL: Final = "the identity's policies do not name you"

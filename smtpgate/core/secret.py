@@ -16,7 +16,7 @@ _VERSION: Final = b"\x04"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Secret:
-    """A text that logs, tracebacks and debuggers show as ``***``."""
+    """A text that prints as ``***`` in logs, tracebacks and debuggers."""
 
     value: str
 

@@ -57,8 +57,8 @@ SIGNED: Final = frozenset(
     }
 )
 _WSP_RUN: Final = re.compile(rb"[ \t]{2,}|\t")
-# Domain and selector go into the field as they stand: labels (RFC 6376 §3.1), and nothing
-# that could end the tag or the line.
+# Domain and selector are written into the field as they are: labels (RFC 6376 §3.1), and
+# nothing that could end the tag or the line.
 _LABELS: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
 _LINE: Final = 72
 _SLICE: Final = 256 * 1024
@@ -67,7 +67,7 @@ _SLICE: Final = 256 * 1024
 def relaxed_body(body: bytes | memoryview) -> Iterator[bytes]:
     """The body under relaxed canonicalization (RFC 6376 §3.4.4), in pieces.
 
-    Line ends must be CRLF throughout. No more than a few slices are held beside the body.
+    Line ends must be CRLF throughout. No more than a few slices are in memory beside the body.
     """
     view = memoryview(body)
     place, end = 0, _end_of_content(view)
@@ -81,9 +81,9 @@ def relaxed_body(body: bytes | memoryview) -> Iterator[bytes]:
 
 
 def _end_of_content(view: memoryview) -> int:
-    """Where the last octet that is no white space ends.
+    """The offset after the last octet that is not white space.
 
-    Behind it there is at most white space at a line's end and empty lines: both are ignored.
+    Only white space at line ends and empty lines follow it: both are ignored.
     """
     end = len(view)
     while end > 0:
@@ -96,7 +96,7 @@ def _end_of_content(view: memoryview) -> int:
 
 
 def _next_piece(view: memoryview, place: int, end: int) -> bytes:
-    """The octets from there to a place where they may be cut.
+    """The octets from there to the next point where the body may be cut.
 
     That is the end of a line, or in a line longer than a slice the end of a word: a run of
     white space stays whole, and so does a CRLF.
@@ -112,10 +112,10 @@ def _next_piece(view: memoryview, place: int, end: int) -> bytes:
 
 
 def _relaxed(piece: bytes) -> bytes:
-    """Runs of white space made one space, and those at line ends taken away.
+    """The piece with runs of white space replaced by one space, and none at line ends.
 
-    Needles of one octet are looked for first: they are found tens of times faster than longer
-    ones, and base64 has neither spaces nor tabs.
+    Single octets are searched for first: that is tens of times faster than longer patterns, and
+    base64 has neither spaces nor tabs.
     """
     if b"\t" in piece:
         piece = piece.replace(b"\t", b" ")
@@ -202,5 +202,5 @@ def _folded(names: list[bytes]) -> bytes:
     return b"\r\n\t ".join(lines)[:-1]
 
 
-# What follows the names of the fields that occur: the same in each message, so made once.
+# The end of every `h=' list, after the names of the fields that occur: made once.
 _OVERSIGNED_NAMES: Final = b":\r\n\t " + _folded(list(OVERSIGNED))

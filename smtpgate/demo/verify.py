@@ -13,7 +13,7 @@ _QUIET.disabled = True
 def verify(
     message: bytes, txt: Callable[[str], bytes | None], *, signature_index: int = 0
 ) -> bool:
-    """Whether a DKIM signature of the message verifies, by default the first.
+    """True if a DKIM signature of the message verifies, by default the first.
 
     ``txt`` returns the TXT record of a name, or ``None``.
     """

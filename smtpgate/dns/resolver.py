@@ -189,7 +189,7 @@ def _error_of(name: str, error: dns.exception.DNSException) -> ResolverError:
 
 
 def _has(answer: dns.resolver.Answer, kind: dns.rdatatype.RdataType) -> bool:
-    """Whether the answer's authority section has a record of that type."""
+    """True if the answer's authority section has a record of that type."""
     return any(rrset.rdtype == kind for rrset in answer.response.authority)
 
 

@@ -1,4 +1,4 @@
-"""Whether the gate is ready for mail: named checks that must all pass."""
+"""Readiness of the gate for mail: named checks that must all pass."""
 
 from collections.abc import Callable, Mapping
 
@@ -18,7 +18,7 @@ class Readiness:
         self._checks[name] = check
 
     def is_ready(self) -> tuple[bool, Mapping[str, str]]:
-        """Whether every check passes, and the state of each."""
+        """True if every check passes, with the state of each."""
         answers = {name: self._ask(check) for name, check in self._checks.items()}
         return (
             all(holds for holds, _ in answers.values()),

@@ -219,7 +219,7 @@ class LiveJournal:
         """
         record = self._record(done)
         begun = self._begun.pop(record.id, None)
-        is_senders = done.outcome == "refused" or reason_row(done.reason).is_put_off_at_will
+        is_senders = done.outcome == "refused" or reason_row(done.reason).is_sender_controlled
         if begun is None and is_senders and not self._has_room(record.account_id):
             return
         entry = begun or self._entry(done, record)

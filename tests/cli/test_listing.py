@@ -18,7 +18,7 @@ ROW: Final = {
     "message": "0100019abcdef012-01234567-89ab-cdef-0123-456789abcdef-000000",
     "identity": ARN,
     "from": "marketing+spring-collection@marketing.ses-example.com",
-    "reason": "implicit-deny: no Allow statement applies on one of the two sides",
+    "reason": "implicit-deny: no Allow statement of one side (user or identity) applies",
     "recipients": 2,
 }
 

@@ -113,8 +113,8 @@ BAD_USERS: Final[list[tuple[dict[str, Any], str]]] = [
     ({"tags": {"a b": "x"}}, "a tag's key has"),
     ({"tags": {"x" * 129: "x"}}, "a tag's key has"),
     ({"tags": {"a": "x" * 257}}, "tag a: a text has at most 256"),
-    ({"tags": {"a": "x\0y"}}, "tag a: a text holds no control"),
-    ({"tags": {"a": "\ud800"}}, "tag a: a text holds no control"),
+    ({"tags": {"a": "x\0y"}}, "tag a: a text must not contain control"),
+    ({"tags": {"a": "\ud800"}}, "tag a: a text must not contain control"),
     ({"tags": {"a": "1", "A": "2"}}, "letter case only"),
     ({"tags": {f"t{number}": "" for number in range(51)}}, "at most 50 tags"),
 ]

@@ -38,7 +38,7 @@ def test_characters_beyond_ascii_are_escaped_and_not_lost() -> None:
 
 
 def test_a_reason_that_is_not_in_the_catalogue_cannot_be_given() -> None:
-    with pytest.raises(ValueError, match="no reason code"):
+    with pytest.raises(ValueError, match="not a reason code"):
         Reject(CATALOGUE["ok"], "because")
 
 

@@ -65,7 +65,7 @@ def _is_server(author: Author) -> bool:
 
 
 def _has_status(content_type: bytes, body: bytes | memoryview) -> bool:
-    """Whether a multipart/mixed has a part of type message/delivery-status (RFC 3464 §2)."""
+    """True if a multipart/mixed has a part of type message/delivery-status (RFC 3464 §2)."""
     match = _MIXED.fullmatch(content_type)
     if match is None:
         return False
@@ -202,5 +202,5 @@ def _signer(known: Known, hostname: str, author: Mailbox) -> Identity | None:
 
 
 def _is_aligned(one: str, other: str) -> bool:
-    """Whether DMARC could take a signature of one domain for the other's (RFC 7489 §3.1.1)."""
+    """True if DMARC could take a signature of one domain for the other's (RFC 7489 §3.1.1)."""
     return one == other or one.endswith(f".{other}") or other.endswith(f".{one}")

@@ -169,7 +169,7 @@ class _Judge:
         )
 
     def is_named_by(self, identity: Identity) -> bool:
-        """Whether the identity is the sender's own, or an Allow of it names the sender."""
+        """True if the identity is the sender's own, or an Allow of it names the sender."""
         return identity.owner_id == self.question.principal.account.id or names_caller(
             identity.policies, self.caller, self.question.context
         )
@@ -230,7 +230,7 @@ def identity_names(
 
 
 def takes_long(question: Question) -> bool:
-    """Whether the decision may take more than a millisecond.
+    """True if the decision may take more than a millisecond.
 
     It depends on how many texts have to be compared with a pattern.
     """

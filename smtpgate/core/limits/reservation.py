@@ -148,12 +148,12 @@ def settle(
 
 
 def is_within_lease(at_us: int, now: datetime, lease: timedelta) -> bool:
-    """Whether what was reserved at that moment can still be given back."""
+    """True if what was reserved at that moment can still be given back."""
     return microseconds(now) - at_us <= lease // _MICROSECOND
 
 
 def is_long_over(at_us: int, now: datetime, lease: timedelta) -> bool:
-    """Whether the reservation may be forgotten: a day after its lease, as usage is."""
+    """True if the reservation may be forgotten: a day after its lease, as usage is."""
     return not is_within_lease(at_us, now, lease + WINDOW)
 
 

@@ -40,7 +40,7 @@ class TokenBuckets:
         return max(0.0, 1 - (full_at_s - now_s) / self._depth_s)
 
     def has_any(self, key: str, now_s: float) -> bool:
-        """Whether ``take`` would find a token."""
+        """True if ``take`` would find a token."""
         waits_s = self._full_at_s.get(key, now_s) - now_s
         return waits_s + self._every_s <= self._depth_s + _ROUNDING_S or waits_s <= 0
 

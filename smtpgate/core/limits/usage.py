@@ -57,7 +57,7 @@ def microseconds(moment: datetime) -> int:
 
 
 def moved_back(usage: Usage, now_us: int) -> bool:
-    """Whether the clock was set back since, by more than messages may differ."""
+    """True if the clock was set back since, by more than messages may differ."""
     return now_us < usage.as_of_us - _TOLERANCE_US
 
 

@@ -115,7 +115,7 @@ def _possible(
 
 
 def _verdict(condition: Condition, known: Context) -> bool | None:
-    """Whether a condition holds; ``None`` when that is not known."""
+    """True if a condition holds; ``None`` when that is not known."""
     name, operator = condition.key.lower(), condition.operator
     key = known_key(name)
     if operator.base == NULL:
@@ -131,7 +131,7 @@ def _verdict(condition: Condition, known: Context) -> bool | None:
 
 
 def _is_filled_in(value: str, known: Context) -> bool:
-    """Whether the keys of all variables in a value are known."""
+    """True if the keys of all variables in a value are known."""
     variables = (part.partition("}")[0].partition(",")[0] for part in value.split("${")[1:])
     return all(variable.lower() in known or variable in "*?$" for variable in variables)
 

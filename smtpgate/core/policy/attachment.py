@@ -20,7 +20,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def is_policy_name(name: str) -> bool:
-    """Whether a policy may have that name: letters, digits, dashes, underscores, 64 at most."""
+    """True if a policy may have that name: letters, digits, dashes, underscores, 64 at most."""
     return _NAME.fullmatch(name) is not None
 
 

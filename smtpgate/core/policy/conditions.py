@@ -127,7 +127,7 @@ def compile_condition(
 
 
 def is_glob(row: Operator) -> bool:
-    """Whether the operator compares texts with globs."""
+    """True if the operator compares texts with globs."""
     return row.family == "string" and row.wildcards
 
 
@@ -169,7 +169,7 @@ def _read_templates(texts: Sequence[str], row: Operator, *, variables: bool) -> 
 
 
 def _may_be_arn(template: Template) -> bool:
-    """Whether an ARN operator can read the value; with variables that is seen in a request."""
+    """True if an ARN operator can read the value; with variables that is seen in a request."""
     return bool(template.variables) or is_arn_pattern(template.resolve({}) or ())
 
 
@@ -192,7 +192,7 @@ def _never(_context: Context) -> bool:
 
 
 def _fits(verdict: Verdict, *, wanted: bool, denies: bool) -> _Fits:
-    """Whether one value of the request is as the condition wants it.
+    """True if one value of the request is as the condition wants it.
 
     The verdict on a value that cannot be read is ``None``: an Allow asks for the right answer,
     a Deny only for another one than the wrong answer.

@@ -70,7 +70,7 @@ def evaluate(
 
 
 def names_caller(policies: Iterable[Policy], caller: Caller, context: Context) -> bool:
-    """Whether an Allow is about the caller, be it for another action or under other conditions.
+    """True if an Allow is about the caller, be it for another action or under other conditions.
 
     Conditions on who the caller is must hold: an Allow for everybody of one organization names
     nobody outside it.
@@ -90,7 +90,7 @@ def names_caller(policies: Iterable[Policy], caller: Caller, context: Context) -
 
 
 def _could_suffice(policies: Iterable[Policy], who: Who) -> bool:
-    """Whether an Allow would suffice in the caller's own account, if it applied."""
+    """True if an Allow would suffice in the caller's own account, if it applied."""
     return any(
         not one.is_deny and one.principals is not None and one.principals.suffices_alone(who)
         for policy in policies

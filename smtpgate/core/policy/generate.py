@@ -184,7 +184,7 @@ def _plain_domain(text: str) -> str:
 
 
 def _is_covered(name: str, identity: str) -> bool:
-    """Whether an identity covers an address or a domain."""
+    """True if an identity covers an address or a domain."""
     if "@" not in identity:
         domain = name.rpartition("@")[2]
         return domain == identity or domain.endswith(f".{identity}")

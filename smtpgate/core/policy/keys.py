@@ -96,7 +96,7 @@ _CLOSED: Final = ("aws:", "ses:")
 
 
 def is_key(text: str) -> bool:
-    """Whether the text has the form of a condition key: ``prefix:Name`` or ``…/tag``."""
+    """True if the text has the form of a condition key: ``prefix:Name`` or ``…/tag``."""
     return _FORM.fullmatch(text) is not None
 
 
@@ -107,7 +107,7 @@ def known_key(name: str) -> Key | None:
 
 
 def is_multivalued(name: str) -> bool:
-    """Whether one request can have many values of the key; only its name decides."""
+    """True if one request can have many values of the key; only its name decides."""
     return name.lower() in _MULTIVALUED
 
 

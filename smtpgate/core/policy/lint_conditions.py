@@ -170,7 +170,7 @@ def _one_of_many(statement: Statement, condition: Condition, path: str) -> Itera
 
 
 def _has_all_values(statement: Statement, key: str) -> bool:
-    """Whether another condition of the statement asks all values of the key."""
+    """True if another condition of the statement asks all values of the key."""
     return any(
         other.key.lower() == key.lower() and other.operator.set_operator == "ForAllValues"
         for other in statement.conditions
@@ -243,7 +243,7 @@ def _pattern_findings(
 
 
 def _ends_in_domain(pattern: str) -> bool:
-    """Whether a pattern such as ``*.example.com`` can match names in that domain alone."""
+    """True if a pattern such as ``*.example.com`` can match names in that domain alone."""
     tail = pattern.replace("?", "*").rpartition("*")[2]
     return tail.startswith(".") and tail.count(".") > 1
 

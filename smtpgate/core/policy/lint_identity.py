@@ -47,7 +47,7 @@ def _identity_of(statement: Statement) -> str | None:
 
 
 def _is_outside(value: str, name: str) -> bool:
-    """Whether nothing that the value matches is covered by the identity."""
+    """True if nothing that the value matches is covered by the identity."""
     local_part, at, domain = value.rpartition("@")
     host = domain.removeprefix("*.").lower()
     if not at or not _HOST.fullmatch(host):

@@ -42,7 +42,7 @@ def statement_findings(
 
 
 def is_about_others(statement: Statement, all_statements: Sequence[Statement]) -> bool:
-    """Whether a statement of a user policy is about other services, and another about mail.
+    """True if a statement of a user policy is about other services, and another about mail.
 
     A user's policy may say what the user can do elsewhere; that is nothing to remark on.
     """
@@ -178,7 +178,7 @@ def _shadows(deny: Statement, allow: Statement) -> bool:
 def _covers(
     wide: Sequence[str], narrow: Sequence[str], *, is_not: bool, folds: bool = False
 ) -> bool:
-    """Whether everything that the narrow patterns match is matched by the wide ones."""
+    """True if everything that the narrow patterns match is matched by the wide ones."""
     if folds:
         wide, narrow = [w.lower() for w in wide], [n.lower() for n in narrow]
     if is_not:

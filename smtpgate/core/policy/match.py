@@ -39,7 +39,7 @@ def pieces_of(pattern: str) -> tuple[Piece, ...]:
 
 
 def glob_match(pattern: str, text: str) -> bool:
-    """Whether the glob matches the whole text."""
+    """True if the glob matches the whole text."""
     return _glob(pieces_of(pattern))(text)
 
 
@@ -140,7 +140,7 @@ def _glob_with_single(stretches: Sequence[_Stretch]) -> Matcher:
 
 
 def any_glob(patterns: Iterable[Pattern]) -> Matcher:
-    """Whether any of the patterns matches; literal ones cost one look-up together."""
+    """True if any of the patterns matches; literal ones cost one look-up together."""
     literals: set[str] = set()
     wild: list[Pattern] = []
     for pieces in patterns:
@@ -220,20 +220,21 @@ def _arn(pieces: Pattern) -> Callable[[Sequence[str]], bool]:
 
 
 def is_arn_pattern(pieces: Pattern) -> bool:
-    """Whether the pattern is one of ARNs: ``arn``, then five parts or a wildcard for some."""
+    """True if the pattern is one of ARNs: ``arn``, then five parts or a wildcard for some."""
     segments = _segments(pieces)
     has_wildcard = any(isinstance(piece, Wild) for piece in pieces)
     return _glob(segments[0])("arn") and (len(segments) == 6 or has_wildcard)
 
 
 def any_arn(patterns: Iterable[Pattern]) -> Callable[[str], bool | None]:
-    """Whether any ARN pattern matches, part by part.
+    """True if any ARN pattern matches, part by part.
 
     ``None`` for a text that is no ARN, and when none matches and one of them is no pattern of
     ARNs.
 
     A star does not reach across the first five colons, so a pattern of fewer parts never
-    matches (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html).
+    matches
+    (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html).
     """
     given = tuple(patterns)
     compiled = tuple(_arn(pieces) for pieces in given)

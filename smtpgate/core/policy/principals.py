@@ -117,7 +117,7 @@ class Principals:
 
     @property
     def has_senders(self) -> bool:
-        """Whether some of them can send here."""
+        """True if some of them can send here."""
         listed = (*self.aws, *self.services, *self.federated, *self.canonical_users)
         return len(self.strangers()) < len(listed)
 
@@ -130,7 +130,7 @@ class Principals:
         return self.anyone or who.account_id in self._accounts or who.root_arn in self._arns
 
     def suffices_alone(self, who: Who) -> bool:
-        """Whether an Allow needs no user policy beside it, for a caller of the same account.
+        """True if an Allow needs no user policy beside it, for a caller of the same account.
 
         It does when it names the caller's own ARN, its role's, or everybody. One that names the
         account leaves the decision to the account's user policies.
@@ -143,7 +143,7 @@ class Principals:
         return who.arn in self._arns or (who.role is not None and who.role in self._roles)
 
     def admits(self, who: Who, *, denies: bool) -> bool:
-        """Whether the statement is about the caller."""
+        """True if the statement is about the caller."""
         if not self.is_not:
             return self._names_account(who) or self._names_own(who)
         return not self._spares(who) if denies else not self._names_any(who)
@@ -152,7 +152,7 @@ class Principals:
         return self._names_account(who) or self._names_own(who)
 
     def _spares(self, who: Who) -> bool:
-        """Whether a Deny with NotPrincipal leaves the caller alone.
+        """True if a Deny with NotPrincipal leaves the caller alone.
 
         Everything that the caller is must be listed: its account as well as the user, or the
         role as well as its session

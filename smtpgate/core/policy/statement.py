@@ -51,12 +51,12 @@ class Statement:
 
     @property
     def has_variable_resource(self) -> bool:
-        """Whether the resources depend on the circumstances of a request."""
+        """True if the resources depend on the circumstances of a request."""
         return any("${" in resource for resource in self.resources)
 
     @property
     def is_deny(self) -> bool:
-        """Whether it forbids."""
+        """True if it forbids."""
         return self.effect == "Deny"
 
 

@@ -135,5 +135,5 @@ def read_address(text: str) -> tuple[int, int] | None:
 
 
 def in_network(address: tuple[int, int], network: Network) -> bool:
-    """Whether the address is inside; never, when one is IPv4 and the other IPv6."""
+    """True if the address is inside; never, when one is IPv4 and the other IPv6."""
     return address[0] == network[0] and address[1] & network[2] == network[1]

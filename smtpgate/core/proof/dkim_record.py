@@ -39,12 +39,12 @@ class DkimRecord:
 
     @property
     def is_revoked(self) -> bool:
-        """Whether it says that the key is not to be trusted any more."""
+        """True if it says that the key is not to be trusted any more."""
         return not self.public_key
 
     @property
     def is_test(self) -> bool:
-        """Whether the domain says that it only tries DKIM out."""
+        """True if the domain says that it only tries DKIM out."""
         return "y" in self.flags
 
 
@@ -96,7 +96,7 @@ def parse_dkim_record(octets: bytes) -> DkimRecord:
 
 
 def compare(published: Sequence[bytes], wanted_record: str) -> DkimCheck:
-    """Whether a verifier that reads what is published accepts what the wanted key signs.
+    """True if a verifier that reads what is published accepts what the wanted key signs.
 
     ``published`` has the TXT records at the key's name, each with its strings joined;
     ``wanted_record`` is the record that should be there, and has to be one.

@@ -50,12 +50,12 @@ class StagedKey:
 
     @property
     def signs(self) -> bool:
-        """Whether messages are signed with it."""
+        """True if messages are signed with it."""
         return self.stage == "active"
 
     @property
     def is_published(self) -> bool:
-        """Whether its record has to be in the DNS."""
+        """True if its record has to be in the DNS."""
         return self.stage != "retired"
 
 

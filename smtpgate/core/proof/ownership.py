@@ -52,7 +52,7 @@ def ownership_records(
 
 
 def token_seen(wanted: DnsRecord, published: Sequence[bytes]) -> Found | Absent:
-    """Whether the record is among those published at its name.
+    """True if the record is among those published at its name.
 
     White space and quotation marks around it are taken for what some forms for DNS records
     leave there.

@@ -35,7 +35,7 @@ def next_check_at(phase: Phase, age: timedelta, now: datetime, jitter: float) ->
 
 
 def is_due(planned_at: datetime | None, now: datetime) -> bool:
-    """Whether the check planned for that moment is due; ``None`` is never.
+    """True if the check planned for that moment is due; ``None`` is never.
 
     A moment further ahead than any interval was planned by a clock that was wrong.
     """

@@ -29,7 +29,7 @@ class Registered:
 
     @property
     def is_domain(self) -> bool:
-        """Whether it is a domain and no single address."""
+        """True if it is a domain and no single address."""
         return "@" not in self.name
 
     @property

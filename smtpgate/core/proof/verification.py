@@ -1,9 +1,9 @@
 """The verification state of an identity, and what an answer of the DNS makes of it.
 
 An identity is pending until its record is seen, for 72 hours. A verified one whose record is
-gone may send for 72 hours more (https://docs.aws.amazon.com/ses/latest/dg/creating-identities.html).
-Only an answer decides: while the resolver is out of order nothing changes but the date of the
-next question.
+gone may send for 72 hours more
+(https://docs.aws.amazon.com/ses/latest/dg/creating-identities.html). Only an answer decides:
+while the resolver is out of order nothing changes but the date of the next question.
 
 A clock that was set back leads to no verdict: a period that began in the future begins anew.
 """
@@ -26,7 +26,7 @@ _FIRST_CHECK: Final = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """Whether an identity is known to be its owner's, and how.
+    """True if an identity is known to be its owner's, and how.
 
     ``method`` and ``verified_at`` are those of a success. ``checked_at`` is the last question
     to the DNS, ``problem`` what was wrong with its answer. ``missing_since`` is when the record
@@ -44,7 +44,7 @@ class Verification:
 
     @property
     def is_verified(self) -> bool:
-        """Whether the identity may be sent from."""
+        """True if the identity may be sent from."""
         return self.state == "success"
 
 

@@ -59,7 +59,7 @@ class Change:
 
     @property
     def is_newly_allowed(self) -> bool:
-        """Whether it would pass, and does not now."""
+        """True if it would pass, and does not now."""
         return self.as_proposed == ALLOWED
 
     @property
@@ -157,7 +157,7 @@ def impact_of(
 
 
 def _may_ask(record: Record, principal: Principal, *kinds: Known) -> bool:
-    """Whether a policy that could matter to the record asks for its recipients."""
+    """True if a policy that could matter to the record asks for its recipients."""
     identities = (
         identity for known in kinds for name in record.names for identity in known.get(name, ())
     )
@@ -213,5 +213,5 @@ def _decided(question: Question, record: Record) -> str:
 
 
 def _was_allowed(record: Record) -> bool:
-    """Whether policies let it pass then, whatever became of it afterwards."""
+    """True if policies let it pass then, whatever became of it afterwards."""
     return record.decision is not None and record.decision.outcome is Outcome.ALLOW

@@ -75,7 +75,7 @@ class Simulated:
 
     @property
     def is_complete(self) -> bool:
-        """Whether it brings its policies, and so everything."""
+        """True if it brings its policies, and so everything."""
         return self.identity_policies is not None or self.user_policies is not None
 
 
