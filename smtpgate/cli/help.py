@@ -1,14 +1,14 @@
 """``smtpgate help``: the guides and references that come with the program."""
 
+import os
 import re
+import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
 from typing import Annotated, Final
 
 import typer
-
-from smtpgate.cli.terminal import misused, output
 
 # The order is that of the list: guides as a reader needs them, then references.
 GUIDES: Final = (
@@ -98,20 +98,20 @@ def show_help(
     try:
         chosen = page(topic_of(topic))
     except ValueError as error:
-        raise misused(str(error)) from None
-    if output.is_terminal:
+        raise typer.BadParameter(str(error), param_hint="TOPIC") from None
+    if sys.stdout.isatty() or os.environ.get("FORCE_COLOR"):
         # Rich's Markdown takes 50 ms to import, and only this needs it.
         from smtpgate.cli.markdown import print_markdown  # noqa: PLC0415
 
-        print_markdown(output, chosen.text)
+        print_markdown(chosen.text)
     else:
-        output.file.write(chosen.text)
+        typer.echo(chosen.text, nl=False)
 
 
 def _list_topics() -> None:
     width = max(map(len, _TOPICS))
     for heading, topics in (("Guides", GUIDES), ("References", REFERENCES)):
-        output.print(f"{heading}:")
+        typer.echo(f"{heading}:")
         for topic in topics:
-            output.print(f"  {topic:<{width}}  {page(topic).summary}")
-    output.print("\nTo read one, run `smtpgate help TOPIC'.")
+            typer.echo(f"  {topic:<{width}}  {page(topic).summary}")
+    typer.echo("\nTo read one, run `smtpgate help TOPIC'.")

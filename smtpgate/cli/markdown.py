@@ -30,8 +30,9 @@ class _Page(Markdown):
     elements: ClassVar = {**Markdown.elements, "fence": _Code, "code_block": _Code}
 
 
-def print_markdown(console: Console, text: str) -> None:
+def print_markdown(text: str) -> None:
     """Print a page."""
+    console = Console(highlight=False)
     fitted = _TABLE.sub(_fitting(console.width), _LINK.sub(r"\1", text))
     console.print(_Page(fitted, hyperlinks=False), soft_wrap=False, crop=False)
 

@@ -78,7 +78,6 @@ def copied(folder: Path) -> Path:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", folder)
-    shutil.copy(ROOT / "README.md", folder)
     return folder
 
 
