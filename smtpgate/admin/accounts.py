@@ -29,12 +29,12 @@ class AccountDetails:
 
     @property
     def status(self) -> AccountStatus:
-        """Whether it may send."""
+        """Its status: a paused account sends nothing."""
         return "active" if self.paused_reason is None else "paused"
 
 
 class AccountSettings(TypedDict, total=False):
-    """What can be changed of an account."""
+    """The settings of an account that can be changed."""
 
     name: str
     organization_id: str | None

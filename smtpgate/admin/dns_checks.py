@@ -19,14 +19,14 @@ from smtpgate.ports import Resolver, ResolverError
 async def ownership(
     identity: Registered, resolver: Resolver, label: str, checks: Sequence[DkimCheck]
 ) -> Observation:
-    """Whether the DNS proves the domain: by the account's token, or by one of its DKIM keys."""
+    """Look for a proof of the domain: the account's token, or the record of a DKIM key."""
     records = ownership_records(identity.name, identity.token, label)
     seen = await asyncio.gather(*(_token(record, resolver) for record in records))
     return combined([*seen, *(check.observation for check in checks)])
 
 
 async def key_check(identity: Registered, key: RegisteredKey, resolver: Resolver) -> DkimCheck:
-    """Whether the key's record is published as it should be."""
+    """Compare the published record of a key with the record that it should have."""
     try:
         published = await resolver.txt(dkim_name(key.staged.selector, identity.name))
     except ResolverError as error:

@@ -36,7 +36,7 @@ class IdentityDetails:
 
     @property
     def is_verified(self) -> bool:
-        """Whether it may be sent from."""
+        """True if it may be sent from."""
         return self.status == "success"
 
 

@@ -47,7 +47,7 @@ class NewKey:
 
 
 class KeySettings(TypedDict, total=False):
-    """What can be changed of an access key."""
+    """The settings of an access key that can be changed."""
 
     expires_at: datetime | None
     networks: Sequence[str]

@@ -1,4 +1,4 @@
-"""How use cases are given what they are about: a user, an owner of access keys, an identity."""
+"""References to the subjects of use cases: a user, an owner of access keys, an identity."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class IdentityRef:
 
     @property
     def is_domain(self) -> bool:
-        """Whether it is a domain, and not a single address."""
+        """True for a domain, false for a single address."""
         return "@" not in self.name
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Which action of a policy permits which operation: the one table of administrative rights.
+"""The one table of administrative rights: the actions of policies that permit an operation.
 
 The names of actions are those of SES (both versions of its API) and IAM, so that policies
 written for them hold here. An operation with several actions is one that the two versions name
@@ -17,7 +17,7 @@ Least = Literal["operator", "root", "user"]
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """Who may do an operation: an operator; an account's root too; or a user with the action.
+    """The callers of an operation: operators; an account's root; or a user with an action.
 
     ``actions`` is empty unless users may do it.
     """

@@ -60,11 +60,11 @@ class CallerSession:
     # -- rights --------------------------------------------------------------------------------
 
     def owns(self, account_id: str) -> bool:
-        """Whether the things of an account are the caller's: an operator's all are."""
+        """True if the things of an account are the caller's; all are an operator's."""
         return isinstance(self.caller, Operator) or self.caller.account.id == account_id
 
     def is_allowed(self, operation: str, resource: str) -> bool:
-        """Whether the caller may do an operation of the table of rights to a resource.
+        """True if the caller may do an operation of the table of rights to a resource.
 
         The resource is an ARN, whose account decides first.
         """
@@ -106,7 +106,7 @@ class CallerSession:
         )
 
     def _has_right(self, user: Principal, actions: tuple[str, ...], resource: str) -> bool:
-        """Whether the user's policies allow one of the actions, and deny none."""
+        """True if the user's policies allow one of the actions, and deny none."""
         caller = Caller(user.account.id, user.arn, user.is_root)
         context = self._context(user)
         outcomes = {

@@ -27,7 +27,7 @@ class UserDetails:
 
 
 class UserSettings(TypedDict, total=False):
-    """What can be changed of a user."""
+    """The settings of a user that can be changed."""
 
     path: str
     tags: Mapping[str, str]

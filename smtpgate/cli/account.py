@@ -47,7 +47,7 @@ _Organization: TypeAlias = Annotated[
 
 
 class Status(StrEnum):
-    """Whether an account may send, as an option's values."""
+    """The status of accounts, as an option's values."""
 
     ACTIVE = "active"
     PAUSED = "paused"

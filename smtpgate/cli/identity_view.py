@@ -1,4 +1,4 @@
-"""How identities and DKIM keys are shown."""
+"""The views of identities and DKIM keys."""
 
 from typing import Any, Final
 

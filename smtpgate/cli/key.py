@@ -53,7 +53,7 @@ _Networks: TypeAlias = Annotated[
 
 
 class Status(StrEnum):
-    """Whether a key is good, as an option's values."""
+    """The status of access keys, as an option's values."""
 
     ACTIVE = "active"
     DISABLED = "disabled"

@@ -1,4 +1,4 @@
-"""How things are shown: tables for people, JSON for programs; page by page, never all at once.
+"""Listings: tables for people, JSON for programs; page by page, never all at once.
 
 What is shown was often written by others. Nothing of it reaches a terminal as a control
 character.
@@ -28,7 +28,7 @@ _BORDER: Final = 3  # a line and a blank on each side of a cell
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View(Generic[T]):
-    """How things of one kind are shown: columns for people, fields for programs."""
+    """The view of things of one kind: columns for people, fields for programs."""
 
     columns: Mapping[str, Callable[[T], object]]
     fields: Callable[[T], Mapping[str, object]]
@@ -79,7 +79,7 @@ def print_json(value: object) -> None:
 
 
 def console() -> Console:
-    """Where people read; what another program reads keeps its lines."""
+    """The console for output; lines for another program are not folded."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
 
 

@@ -1,4 +1,4 @@
-"""How commands name things: ``ACCOUNT``, ``ACCOUNT/USER``, ``ACCOUNT/IDENTITY`` or an ARN."""
+"""Names in commands: ``ACCOUNT``, ``ACCOUNT/USER``, ``ACCOUNT/IDENTITY`` or an ARN."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from smtpgate.core.naming import access_key_id, account_id, user_name
 
 @dataclass(frozen=True, slots=True)
 class LimitsRef:
-    """Whose limits: an account's, a user's, an access key's, or those by an identity."""
+    """The subject of limits: an account, a user, an access key, or an identity."""
 
     ref: OwnerRef | AccessKeyRef | IdentityRef
 

@@ -1,4 +1,4 @@
-"""What every command needs of the terminal: two consoles, options, and how a command fails."""
+"""The terminal, for every command: two consoles, common options, failure with a message."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -98,12 +98,12 @@ def one_of(choices: Iterable[str]) -> str:
 
 
 def example(line: str) -> str:
-    """What stands below the help of a command."""
+    """The line below the help of a command."""
     return f"Example: smtpgate {line}"
 
 
 def is_interactive() -> bool:
-    """Whether a person can be asked."""
+    """True if a person can be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
