@@ -34,7 +34,7 @@ class Line:
 
     @property
     def how(self) -> str:
-        """What is new about it."""
+        """The change that it makes."""
         return self._said.how
 
     @property
@@ -60,7 +60,7 @@ class Proposal:
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What is unwise about the documents."""
+        """Warnings about the documents."""
         return self.desired.warnings
 
     @property
@@ -81,7 +81,7 @@ class Proposal:
 
     @property
     def dangers(self) -> Sequence[str]:
-        """What a person must agree to: deleting, and making keys useless to their holders."""
+        """Steps to agree to: deletions, and keys that become useless to their holders."""
         gone = self.counts.get("-", 0)
         replaced = sum(step.how.startswith(_REPLACED) for step in self.plan.steps)
         return [
@@ -91,7 +91,7 @@ class Proposal:
 
 
 async def propose(session: Session, path: Path, *, prune: bool, force: bool) -> Proposal:
-    """What applying a document, or a folder of documents, would do now.
+    """The steps that applying a document, or a folder of documents, would take now.
 
     Raises DirectoryError with every problem of the documents.
     """

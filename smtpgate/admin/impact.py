@@ -1,4 +1,4 @@
-"""What a policy would change for the messages that were really sent."""
+"""The effect that a policy would have had on the messages that were really sent."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

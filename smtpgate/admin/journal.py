@@ -107,7 +107,7 @@ async def get(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What was sent in a time, by units of the grain; ``viewer`` is the account that asks."""
+    """Messages and recipients by units of the grain; ``viewer`` is the account that asks."""
 
     grain: Grain
     first: int
@@ -122,12 +122,12 @@ class Usage:
 
     @property
     def sent(self) -> Sequence[UsageRow]:
-        """What the viewer sent; all if no account asks."""
+        """The rows that the viewer sent; all if no account asks."""
         return [row for row in self.rows if self.viewer in (None, row.key.account_id)]
 
     @property
     def sent_by_others(self) -> Sequence[UsageRow]:
-        """What other accounts sent with the viewer's identities."""
+        """The rows that other accounts sent with the viewer's identities."""
         return [row for row in self.rows if self.viewer not in (None, row.key.account_id)]
 
 
@@ -140,7 +140,7 @@ async def usage(
     identity: str | None = None,
     grain: Grain | None = None,
 ) -> Usage:
-    """What was sent since a moment, added up by sender, identity and reason.
+    """Messages and recipients since a moment, added up by sender, identity and reason.
 
     Without a grain a long time is added up by day. Raises InvalidQuestionError.
     """
@@ -163,7 +163,7 @@ async def usage(
 
 
 async def status(session: JournalSession) -> Mapping[str, Any]:
-    """Which database it is, about how much is in it, and how long that stays."""
+    """Its database, about how much is in it, and how long that stays."""
     session.must_be_allowed("GetJournalStatus", "*")
     database, settings = session.reader.store.database, session.config.journal
     return {

@@ -7,14 +7,14 @@ from typing import Any
 from smtpgate.admin.errors import RefusedChangeError
 from smtpgate.admin.session import Session
 from smtpgate.directory import backup, copying, sealing, upgrade
-from smtpgate.directory import rekey as sealed_anew
+from smtpgate.directory import rekey as sealing_keys
 from smtpgate.directory.audit import AuditFilter, audit_page
 from smtpgate.directory.counts import counted
 from smtpgate.sql.database import Database
 
 
 async def status(session: Session) -> Mapping[str, Any]:
-    """Which database it is, what is in it, which master keys it needs, and the last change."""
+    """Its database, what is in it, the master keys that it needs, and the last change."""
     session.must_be_allowed("MaintainDirectory", "*")
     store = session.store
     async with store.reading() as connection:
@@ -57,9 +57,9 @@ def new_master_key(key_id: str) -> str:
 
 
 async def rekey(session: Session) -> Mapping[str, int]:
-    """Seal all secrets under the first master key; how many of each kind were sealed anew."""
+    """Seal all secrets under the first master key; how many of each kind it was."""
     session.must_be_allowed("MaintainDirectory", "*")
-    return await sealed_anew.rekey(session.store, session.actor)
+    return await sealing_keys.rekey(session.store, session.actor)
 
 
 async def back_up(session: Session, file: Path, *, replace: bool = False) -> None:

@@ -122,7 +122,7 @@ async def roll_back(
 
 
 def _must_be_good(owner: PolicyOwner, name: str, document: str) -> Sequence[Finding]:
-    """What is unwise about a document. Raises PolicyFindingsError for what is an error."""
+    """The warnings about a document. Raises PolicyFindingsError if there is an error."""
     source = document.encode("utf-8", "surrogatepass")
     findings = tuple(check_document(source, name, owner.kind, owner.identity_arn))
     if any(finding.severity == "error" for finding in findings):
@@ -144,14 +144,14 @@ async def _must_be_allowed(session: Session, ref: PolicyOwnerRef, verb: str) -> 
 
 
 def _finder(session: Session, ref: PolicyOwnerRef) -> FindPolicyOwner:
-    """What finds where the policies of a user or an identity are kept."""
+    """A function that finds the owner of policies in a transaction."""
     if isinstance(ref, UserRef):
         return policies_of_user(ref.account_id, ref.name)
     return policies_of_identity(ref.account_id, session.region, ref.name, session.partition)
 
 
 def _former_owner(session: Session, ref: PolicyOwnerRef) -> PolicyOwner:
-    """Where they are kept, or were while the owner was there."""
+    """The owner of policies, who may have been deleted."""
     if isinstance(ref, UserRef):
         return PolicyOwner.of_user(ref.account_id, ref.name)
     arn = session.identity_arn(ref)

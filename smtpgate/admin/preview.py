@@ -71,7 +71,7 @@ async def simulate(
     message: MessageToTry,
     identity_arn: str | None = None,
 ) -> tuple[Principal, TrialResult]:
-    """What the gate would decide about a message of an account's user, or of its root.
+    """The gate's decision about a message of an account's user, or of its root.
 
     Raises NotFoundError or InvalidQuestionError.
     """
@@ -125,7 +125,7 @@ async def _decided(session: PreviewSession, trial: Trial) -> TrialResult:
 async def who_has_access(
     session: PreviewSession, author: Author, identity: str | None = None
 ) -> list[Delegate]:
-    """Who could send with a From address, and under which conditions.
+    """The users that could send with a From address, and their conditions.
 
     ``identity`` is the ARN or the name of one, if it is about that one alone; it must cover the
     address. Raises InvalidQuestionError.

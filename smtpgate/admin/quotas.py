@@ -58,7 +58,7 @@ class QuotaDetails:
 
     @property
     def wait(self) -> timedelta | None:
-        """How long until something may be sent again, if nothing may be now."""
+        """The time until something may be sent again, if nothing may be now."""
         if self.standing is None:
             return None
         waits = (self.standing.frees_in, self.standing.lends_in)
@@ -244,7 +244,7 @@ async def _allowance(session: Session, change: Change, key: QuotaKey) -> Allowan
 
 
 async def _key(session: Session, ref: QuotaRef) -> QuotaKey:
-    """Where limits are kept, with the caller's right to set them. Raises NotFoundError."""
+    """The key of limits, with the caller's right to set them checked. Raises NotFoundError."""
     if isinstance(ref, AccessKeyRef):
         key = await _access_key(session, "SetAccessKeyQuota", ref.id)
         return QuotaKey.of_key(key.account_id, key.id)

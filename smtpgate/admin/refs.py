@@ -61,7 +61,7 @@ class IdentityRef:
 
 @dataclass(frozen=True, slots=True)
 class CapRef:
-    """What an identity's owner lets another account send by it."""
+    """A cap: the most that an identity's owner lets another account send with it."""
 
     identity: IdentityRef
     delegate_id: str

@@ -46,7 +46,7 @@ _Organization: TypeAlias = Annotated[
 ]
 
 
-class Status(StrEnum):
+class AccountStatusOption(StrEnum):
     """The status of accounts, as an option's values."""
 
     ACTIVE = "active"
@@ -136,7 +136,7 @@ def list_(
         typer.Option(metavar="TEXT", help="A part of the id or name.", show_default=False),
     ] = None,
     status: Annotated[
-        Status | None, typer.Option(help="Only those.", show_default=False)
+        AccountStatusOption | None, typer.Option(help="Only those.", show_default=False)
     ] = None,
     limit: Limit = None,
     config: ConfigFile = DEFAULT_CONFIG,

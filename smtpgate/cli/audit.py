@@ -42,7 +42,7 @@ _STYLES: Final = {"+": "green", "-": "red", "@": "cyan"}
 
 
 class About(StrEnum):
-    """What an entry can be about, as an option's values."""
+    """The kinds of things that entries are about, as an option's values."""
 
     ACCOUNT = "account"
     USER = "user"
@@ -81,7 +81,8 @@ _VIEW: Final[View[AuditEntry]] = View(
 
 
 _Actor: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="NAME", help="By whom.", show_default=False)
+    str | None,
+    typer.Option(metavar="NAME", help="By this person or program.", show_default=False),
 ]
 _Action: TypeAlias = Annotated[
     str | None,
@@ -165,7 +166,7 @@ def show(
 
 
 def diff_of(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> Iterator[str]:
-    """What was taken away (``-``) and added (``+``), line by line."""
+    """The lines that were removed (``-``) and added (``+``)."""
     lines = list(unified_diff(list(_lines(before)), list(_lines(after)), lineterm="", n=3))
     return iter(lines[2:])  # without the names of the two files
 

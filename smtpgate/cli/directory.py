@@ -69,13 +69,13 @@ def print_master_key(
 
 
 @directory_app.command("rekey", epilog=example("directory rekey"))
-def seal_anew(config: ConfigFile = DEFAULT_CONFIG) -> None:
+def rekey(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Seal all secrets under the first master key of the file; then delete the others.
 
     Gates may run, once they were restarted with that file.
     """
     for what, number in run(config, maintenance.rekey, changes=True).items():
-        output.print(f"{numbered(number, what)} sealed anew")
+        output.print(f"{numbered(number, what)} sealed")
     output.print("the older master keys may be deleted from the file")
 
 

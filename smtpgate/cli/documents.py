@@ -89,7 +89,7 @@ def apply(
 
 
 def _summary(counts: Mapping[Sign, int]) -> str:
-    """How many steps of each kind there are; empty if there is nothing to say."""
+    """The number of steps of each kind; empty if there are none."""
     if not any(counts.values()):
         return ""
     steps = ", ".join(f"{counts.get(sign, 0)} {word}" for sign, word in _WORDS.items())

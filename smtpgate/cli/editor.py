@@ -38,7 +38,7 @@ class Draft:
 
     @property
     def where(self) -> str:
-        """Where to find it again, as the end of a message."""
+        """Its place, as the end of a message."""
         return f"your draft is {self.path}"
 
     @contextmanager

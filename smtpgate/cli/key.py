@@ -52,7 +52,7 @@ _Networks: TypeAlias = Annotated[
 ]
 
 
-class Status(StrEnum):
+class KeyStatusOption(StrEnum):
     """The status of access keys, as an option's values."""
 
     ACTIVE = "active"
@@ -124,7 +124,7 @@ def create(
 def list_(
     owner: OwnerOption = None,
     status: Annotated[
-        Status | None, typer.Option(help="Only those.", show_default=False)
+        KeyStatusOption | None, typer.Option(help="Only those.", show_default=False)
     ] = None,
     unused_for: Annotated[
         str | None,
@@ -143,7 +143,7 @@ def list_(
                 session,
                 owner.account_id if owner else None,
                 owner.user_name if owner else None,
-                is_active=None if status is None else status is Status.ACTIVE,
+                is_active=None if status is None else status is KeyStatusOption.ACTIVE,
                 unused_since=since,
                 limit=limit,
             ),

@@ -21,7 +21,7 @@ class Remark:
 
     @property
     def is_error(self) -> bool:
-        """Whether it makes the command fail."""
+        """True if it makes the command fail."""
         return self.finding.severity == "error"
 
     def __str__(self) -> str:

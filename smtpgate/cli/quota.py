@@ -172,7 +172,7 @@ def raise_(
     end: Annotated[bool, typer.Option("--end", help="End a raise now.")] = False,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Raise limits for a time; afterwards they are what they were.
+    """Temporarily raise limits; afterwards they are as before.
 
     Another raise takes the place of the one before. A limit that is set higher meanwhile stays.
     """
@@ -202,7 +202,7 @@ def raise_(
 
 
 def _ref(whose: LimitsRef, delegate: str | None) -> QuotaRef:
-    """Whose limits to change. Raises BadParameter."""
+    """The subject of the limits to change. Raises BadParameter."""
     if isinstance(whose.ref, IdentityRef):
         if delegate is None:
             raise misused("say which account the identity caps: --delegate ACCOUNT")

@@ -16,7 +16,7 @@ def record_fields(record: Record, now: datetime) -> Mapping[str, object]:
 
 
 def _envelope(record: Record, now: datetime) -> dict[str, object]:
-    """Who, from where, for whom, and the verdict."""
+    """The sender, the client, the recipients, and the verdict."""
     client = record.client
     return {
         "id": record.id,
@@ -50,7 +50,7 @@ def _envelope(record: Record, now: datetime) -> dict[str, object]:
 
 
 def _decided(record: Record) -> dict[str, object]:
-    """What was asked, what was found and decided, and what came of it."""
+    """The request, the identities and the decision, and the delivery."""
     intent = record.intent
     return {
         "source_arn": _text(intent.source_arn),

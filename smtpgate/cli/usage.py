@@ -1,4 +1,4 @@
-"""``smtpgate usage``: what was sent, by whom, with which identity, and how much was refused."""
+"""``smtpgate usage``: messages and recipients by sender and identity, and refusals."""
 
 import csv
 import sys
@@ -63,7 +63,7 @@ _IdentityFilter: TypeAlias = Annotated[
 
 
 class By(StrEnum):
-    """How finely usage is told, as an option's values."""
+    """The time that a row of usage is about, as an option's values."""
 
     POINT = "15m"
     DAY = "day"

@@ -201,15 +201,15 @@ def test_a_new_master_key_seals_everything_and_the_old_one_can_go(office: Desk) 
     old = file.read_text()
     file.write_text(line + old)
     told = office.says("directory", "rekey")
-    assert "1 access key sealed anew" in told
-    assert "1 DKIM key sealed anew" in told
+    assert "1 access key sealed" in told
+    assert "1 DKIM key sealed" in told
     after = rows_of(office.database)
     assert after["access_keys"] != before["access_keys"]
     assert len(after["master_keys"]) == 1
     file.write_text(line)
     assert office.answers("directory", "status")["current_master_key"] == "m2"
     assert office.answers("audit", "list", "--limit", "1")[0]["action"] == "rekey"
-    assert "0 access keys sealed anew" in office.says("directory", "rekey")
+    assert "0 access keys sealed" in office.says("directory", "rekey")
     file.write_text(old)
     told = office.refuses("directory", "status")
     assert "holds secrets under master key m2, which is not in the master key file" in told
