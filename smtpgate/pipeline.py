@@ -21,19 +21,19 @@ from typing import Final, assert_never
 
 from smtpgate.admission import Admission
 from smtpgate.core.account import usable_key
-from smtpgate.core.authorization import (
-    Authorization,
-    Denial,
-    Question,
-    identity_names,
-    takes_long,
-)
 from smtpgate.core.authorization.charges import charges_of
 from smtpgate.core.authorization.context import submission_context
 from smtpgate.core.authorization.reports import (
     authorize_message,
     report_names,
     report_recipients,
+)
+from smtpgate.core.authorization.roles import (
+    Authorization,
+    Denial,
+    Question,
+    identity_names,
+    takes_long,
 )
 from smtpgate.core.events import BudgetExhausted, Stage, SubmissionDone
 from smtpgate.core.limits import LimitExceededError, Reservation

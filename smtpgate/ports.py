@@ -4,19 +4,22 @@ Adapters implement these, and the path needs nothing else of them. Every lookup 
 that a port over a database costs a query and one over memory costs none.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from smtpgate.core.account import AccessKey
-from smtpgate.core.events import Event, IdentityTroubles, SubmissionDone
-from smtpgate.core.identity import Identity
-from smtpgate.core.limits import Charge, Crossing, Reservation, Standing
-from smtpgate.core.message.envelope import Envelope
-from smtpgate.core.proof.registered import Registered
-from smtpgate.core.upstream import Answered, Delivery, InDoubt
+if TYPE_CHECKING:  # a command that needs the clock or an error loads nothing of the path
+    from smtpgate.core.account import AccessKey
+    from smtpgate.core.events import Event, SubmissionDone
+    from smtpgate.core.identity import Identity
+    from smtpgate.core.limits import Charge, Crossing, Reservation, Standing
+    from smtpgate.core.message.envelope import Envelope
+    from smtpgate.core.proof.registered import IdentityTroubles, Registered
+    from smtpgate.core.upstream import Answered, Delivery, InDoubt
 
 
 class DirectoryUnavailableError(Exception):

@@ -14,6 +14,7 @@ from smtpgate.core.message.envelope import Client, Submission
 from smtpgate.core.message.headers import HeaderBlock
 from smtpgate.core.message.intent import SendingIntent
 from smtpgate.core.policy import Decision
+from smtpgate.core.proof.registered import IdentityTroubles
 from smtpgate.core.reply import Reply
 
 SubmissionOutcome = Literal["accepted", "deferred", "refused", "in-doubt"]
@@ -231,14 +232,6 @@ class DkimAlarm:
     since: datetime | None
     problem: str
     at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class IdentityTroubles:
-    """How many verified identities miss their record, and keys that sign theirs."""
-
-    identities_missing: int = 0
-    dkim_alarms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

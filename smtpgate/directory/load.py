@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 from types import MappingProxyType
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
 
 from sqlalchemy import BindParameter, Select, bindparam, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -34,6 +34,7 @@ from smtpgate.directory.schema import (
     users,
 )
 from smtpgate.directory.sealing import MasterKeys
+from smtpgate.directory.store import DirectoryStore
 from smtpgate.signing.private_keys import load_private_key
 
 T = TypeVar("T")
@@ -166,6 +167,19 @@ class Loader:
     default_limits: SendingLimits
     address_tag_idiom: bool
     master_keys: MasterKeys
+
+    @classmethod
+    def of(
+        cls, store: DirectoryStore, default_limits: SendingLimits, *, address_tag_idiom: bool
+    ) -> Self:
+        """The loader of that store's directory."""
+        return cls(
+            region=store.region,
+            partition=store.partition,
+            default_limits=default_limits,
+            address_tag_idiom=address_tag_idiom,
+            master_keys=store.master_keys,
+        )
 
     # -- access keys ---------------------------------------------------------------------------
 

@@ -8,11 +8,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, DateTime, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from smtpgate.core.events import IdentityTroubles
 from smtpgate.core.proof.dkim_stages import RETIRING, StagedKey
 from smtpgate.core.proof.mail_code import MailCode
 from smtpgate.core.proof.recheck import LONGEST_WAIT
-from smtpgate.core.proof.registered import Registered, RegisteredKey
+from smtpgate.core.proof.registered import IdentityTroubles, Registered, RegisteredKey
 from smtpgate.core.proof.verification import Verification
 from smtpgate.directory.change import Actor, Change, NotFoundError
 from smtpgate.directory.dkim import DkimKeyRow, dkim_keys_of, update_dkim_key

@@ -11,9 +11,7 @@ from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.config.toml import FileNotReadableError, read_private
-from smtpgate.core.account import SendingLimits
 from smtpgate.directory.change import Actor, Change
-from smtpgate.directory.load import Loader
 from smtpgate.directory.schema import master_keys
 from smtpgate.directory.sealing import MasterKeyError, MasterKeys
 from smtpgate.directory.upgrade import must_be_current, upgrade
@@ -127,16 +125,6 @@ class DirectoryStore:
             yield change
             if change.steps and not self.database.is_sqlite:
                 await connection.execute(_NOTIFY)
-
-    def loader(self, default_limits: SendingLimits, *, address_tag_idiom: bool) -> Loader:
-        """What reads and compiles for the path of a message."""
-        return Loader(
-            region=self.region,
-            partition=self.partition,
-            default_limits=default_limits,
-            address_tag_idiom=address_tag_idiom,
-            master_keys=self.master_keys,
-        )
 
     async def close(self) -> None:
         """Close every connection."""

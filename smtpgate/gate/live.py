@@ -8,6 +8,7 @@ from smtpgate.config import Config
 from smtpgate.directory.change import Actor
 from smtpgate.directory.feed import Changes
 from smtpgate.directory.live import LiveDirectory, LiveSettings
+from smtpgate.directory.load import Loader
 from smtpgate.directory.registered_identities import DirectoryIdentities
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.clients import new_resolver
@@ -24,7 +25,8 @@ def new_live_directory(
     """The directory as the path of a message reads it; started, it follows changes."""
     return LiveDirectory(
         store,
-        store.loader(
+        Loader.of(
+            store,
             config.default_limits,
             address_tag_idiom=config.policy.address_tag_idiom,
         ),

@@ -18,8 +18,8 @@ from typing import Final
 from smtpgate.clock import SystemClock
 from smtpgate.core.account import AccessKey
 from smtpgate.core.address import Mailbox, ReversePath
-from smtpgate.core.authorization import Question, authorize, identity_names
 from smtpgate.core.authorization.context import submission_context
+from smtpgate.core.authorization.roles import Question, authorize, identity_names
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import SEND_RAW_EMAIL, Client, Envelope, Submission
 from smtpgate.core.message.intent import SendingIntent

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import insert
 
 from smtpgate.core.account import Principal, SendingLimits
+from smtpgate.directory.load import Loader
 from smtpgate.directory.principals import Principals
 from smtpgate.directory.schema import accounts, policies, users
 from smtpgate.directory.store import DirectoryStore
@@ -19,7 +20,7 @@ _THEN: Final = datetime(2026, 1, 1, tzinfo=UTC)
 @pytest.fixture
 def principals(store: DirectoryStore) -> Principals:
     """Whoever is in the store."""
-    return Principals(store, store.loader(SendingLimits(200, 1), address_tag_idiom=False))
+    return Principals(store, Loader.of(store, SendingLimits(200, 1), address_tag_idiom=False))
 
 
 async def everybody(principals: Principals) -> list[Principal]:

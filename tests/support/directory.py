@@ -10,6 +10,7 @@ from smtpgate.directory.change import Actor
 from smtpgate.directory.documents.apply import apply
 from smtpgate.directory.documents.read import read_desired
 from smtpgate.directory.live import LiveDirectory, LiveSettings
+from smtpgate.directory.load import Loader
 from smtpgate.directory.sealing import MasterKeys
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink
@@ -52,7 +53,7 @@ def live(
     events: EventSink | None = None,
 ) -> LiveDirectory:
     """The directory as the path of a message sees it; start it to have it follow changes."""
-    loader = store.loader(SendingLimits(200, 1), address_tag_idiom=False)
+    loader = Loader.of(store, SendingLimits(200, 1), address_tag_idiom=False)
     return LiveDirectory(
         store,
         loader,

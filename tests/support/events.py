@@ -14,7 +14,6 @@ from smtpgate.core.events import (
     DkimAlarm,
     IdentitiesChecked,
     IdentityStateChanged,
-    IdentityTroubles,
     MailRefused,
     SessionsEnded,
     SubmissionDone,
@@ -31,6 +30,7 @@ from smtpgate.core.message.envelope import (
     SmtpFacts,
     Submission,
 )
+from smtpgate.core.proof.registered import IdentityTroubles
 from smtpgate.core.reply import Reply, reply_of
 from tests.support.world import DELEGATE, IDENTITY
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from smtpgate.core.account import Account, Principal, SendingLimits
 from smtpgate.core.address import Mailbox, parse_mailbox
 from smtpgate.core.arn import IdentityArn, user_arn
-from smtpgate.core.authorization import Authorization, Denial, Question, authorize
 from smtpgate.core.authorization.context import principal_context
+from smtpgate.core.authorization.roles import Authorization, Denial, Question, authorize
 from smtpgate.core.identity import Identity
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import SEND_RAW_EMAIL

@@ -3,25 +3,3 @@
 Bottom-up: ``context`` makes the condition keys' values, ``roles`` decides, ``charges`` says
 which limits a permitted message counts against, ``reports`` treats a relay's reports.
 """
-
-from smtpgate.core.authorization.roles import (
-    Authorization,
-    Denial,
-    Known,
-    Question,
-    authorize,
-    identity_names,
-    more_specific,
-    takes_long,
-)
-
-__all__ = [
-    "Authorization",
-    "Denial",
-    "Known",
-    "Question",
-    "authorize",
-    "identity_names",
-    "more_specific",
-    "takes_long",
-]

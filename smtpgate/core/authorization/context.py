@@ -3,15 +3,19 @@
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from smtpgate.core.account import Principal
-from smtpgate.core.address import Mailbox
-from smtpgate.core.message.author import Author
-from smtpgate.core.message.envelope import Submission
 from smtpgate.core.policy import Context
+
+if TYPE_CHECKING:  # an administrative session needs the context of a principal alone
+    from smtpgate.core.address import Mailbox
+    from smtpgate.core.message.author import Author
+    from smtpgate.core.message.envelope import Submission
 
 _API_VERSION: Final = "2"  # what SMTP counts as, by the SES developer guide
 

@@ -41,3 +41,11 @@ class Registered:
         """The same with its keys in those stages, which stand in the keys' order."""
         pairs = zip(self.keys, staged, strict=True)
         return replace(self, keys=tuple(replace(key, staged=stage) for key, stage in pairs))
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityTroubles:
+    """How many verified identities miss their record, and keys that sign theirs."""
+
+    identities_missing: int = 0
+    dkim_alarms: int = 0

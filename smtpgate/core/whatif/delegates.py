@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from smtpgate.core.account import Principal
-from smtpgate.core.authorization import Known, more_specific
 from smtpgate.core.authorization.context import author_context, principal_context
+from smtpgate.core.authorization.roles import Known, more_specific
 from smtpgate.core.identity import Identity, covers, names_covering
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import SEND_RAW_EMAIL

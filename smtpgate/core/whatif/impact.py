@@ -13,9 +13,9 @@ from typing import Final, TypeVar
 
 from smtpgate.core.account import Principal
 from smtpgate.core.address import ReversePath
-from smtpgate.core.authorization import Denial, Known, Question
 from smtpgate.core.authorization.context import submission_context
 from smtpgate.core.authorization.reports import authorize_message
+from smtpgate.core.authorization.roles import Denial, Known, Question
 from smtpgate.core.history.record import Record
 from smtpgate.core.identity import Identity
 from smtpgate.core.message.envelope import SEND_RAW_EMAIL, Envelope, Submission

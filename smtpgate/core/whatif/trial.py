@@ -18,14 +18,14 @@ from smtpgate.core.address import (
     parse_mailbox,
 )
 from smtpgate.core.arn import ArnError, IdentityArn
-from smtpgate.core.authorization import (
+from smtpgate.core.authorization.context import submission_context
+from smtpgate.core.authorization.roles import (
     Denial,
     Known,
     Question,
     authorize,
     identity_names,
 )
-from smtpgate.core.authorization.context import submission_context
 from smtpgate.core.events import UsedIdentity
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import SEND_RAW_EMAIL, Client, Envelope, Submission
