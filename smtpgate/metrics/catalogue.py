@@ -25,8 +25,8 @@ _ROWS: Final = (
         "smtpgate_submissions_total",
         "counter",
         ("outcome", "reason"),
-        "Messages that came in whole, by outcome (accepted, refused, deferred, in-doubt) and "
-        "reason code.",
+        "Messages that were received completely, by outcome (accepted, refused, deferred, "
+        "in-doubt) and reason code.",
     ),
     MetricRow(
         "smtpgate_identity_messages_total",
@@ -51,60 +51,58 @@ _ROWS: Final = (
         "smtpgate_quota_reached_total",
         "counter",
         ("subject", "percent"),
-        "Times that 80, 90 or 100 per cent of a 24-hour quota were reached, by whose quota it "
-        "was (account, user, access-key, identity); the log says whose by name.",
+        "Times that 80, 90 or 100 percent of a 24-hour quota were reached, by the kind of "
+        "its owner (account, user, access-key, identity); the log has the name.",
     ),
     MetricRow(
         "smtpgate_mail_refused_total",
         "counter",
         ("reason",),
-        "MAIL commands refused because the quota was used up already, so that no message came.",
+        "MAIL commands refused because a quota was used up already.",
     ),
     MetricRow(
         "smtpgate_uncounted_total",
         "counter",
         (),
-        "Messages let through uncounted, because the ledger was not available.",
+        "Messages accepted without being counted, because the ledger was not available.",
     ),
     MetricRow(
         "smtpgate_long_lines_total",
         "counter",
         (),
-        'Messages let through with a line over 998 octets (`message.long_lines = "pass"`).',
+        'Messages accepted with a line over 998 octets (`message.long_lines = "pass"`).',
     ),
     MetricRow(
         "smtpgate_paced_waiting",
         "gauge",
         (),
-        "Messages over a sending rate that wait for their turn now (`limits.max_wait_s`).",
+        "Messages over a sending rate that are waiting now (`limits.max_wait_s`).",
     ),
     MetricRow(
         "smtpgate_paced_total",
         "counter",
         (),
-        "Messages that waited, whether they passed or not.",
+        "Messages that waited for their rate, whether they passed or not.",
     ),
-    MetricRow(
-        "smtpgate_paced_seconds_total", "counter", (), "Time that they waited, all together."
-    ),
+    MetricRow("smtpgate_paced_seconds_total", "counter", (), "Total time that they waited."),
     MetricRow(
         "smtpgate_ledger_up",
         "gauge",
         (),
-        "1 when the ledger could count when last asked, 0 when it could not.",
+        "1 if the ledger could count at the last check, else 0.",
     ),
     MetricRow(
         "smtpgate_ledger_clock_skew_seconds",
         "gauge",
         (),
-        "By how much the clock of the ledger's server is ahead of this host's, at least; "
-        "negative when it is behind, 0 for a ledger that goes by this host's clock.",
+        "How much the clock of the ledger's server is ahead of this host's, at least; "
+        "negative when it is behind, 0 for a ledger that uses this host's clock.",
     ),
     MetricRow(
         "smtpgate_stage_seconds",
         "histogram",
         ("stage",),
-        "Time that messages took in a stage (message, authorization, limits, signing, relay).",
+        "Time of messages in a stage (message, authorization, limits, signing, relay).",
         _SHORT_S,
     ),
     MetricRow(
@@ -118,48 +116,48 @@ _ROWS: Final = (
         "smtpgate_message_octets",
         "histogram",
         (),
-        "Size of messages as they came in, accepted or not.",
+        "Size of messages as received, accepted or not.",
         _OCTETS,
     ),
-    MetricRow("smtpgate_sessions", "gauge", ("listener",), "Sessions that are open now."),
+    MetricRow("smtpgate_sessions", "gauge", ("listener",), "Open sessions."),
     MetricRow(
         "smtpgate_budget_exhausted_total",
         "counter",
         ("listener", "budget"),
-        "Times that a client used up a budget, by the budget's name.",
+        "Times that a client reached a bound, by the name of the budget.",
     ),
     MetricRow(
         "smtpgate_commands_refused_total",
         "counter",
         ("listener", "verb", "code"),
-        "Commands refused in the dialogue, by verb (or other) and reply code; without failed "
-        "logins and MAIL without quota, which have counters of their own.",
+        "Commands refused, by verb (or other) and reply code; without failed logins and MAIL "
+        "without quota, which have their own counters.",
     ),
     MetricRow(
         "smtpgate_messages_cut_off_total",
         "counter",
         ("listener", "by"),
-        "Messages that ended before their final dot: by a `client` that left, or by the "
-        "`gate`, which stopped.",
+        "Messages that ended before their final dot: by a `client` that disconnected, or by "
+        "the `gate`, which stopped.",
     ),
     MetricRow(
         "smtpgate_handshakes_failed_total",
         "counter",
         ("listener", "reason"),
-        "Connections that failed in the TLS handshake, or for want of a PROXY header.",
+        "Connections that failed in the TLS handshake, or that had no PROXY header.",
     ),
     MetricRow(
         "smtpgate_sessions_ended_total",
         "counter",
         ("reason",),
-        "Sessions that were ended with 421 because their access key may not be used any more.",
+        "Sessions ended with 421 because their access key can no longer be used.",
     ),
     MetricRow("smtpgate_auth_successes_total", "counter", ("listener",), "Logins."),
     MetricRow(
         "smtpgate_auth_failures_total",
         "counter",
         ("listener", "reason"),
-        "Logins that failed.",
+        "Failed logins.",
     ),
     MetricRow(
         "smtpgate_certificate_not_after_timestamp_seconds",
@@ -171,108 +169,114 @@ _ROWS: Final = (
         "smtpgate_upstream_connections",
         "gauge",
         ("upstream", "state"),
-        "Connections to the upstream now, by state (busy, idle).",
+        "Open connections to the upstream, by state (busy, idle).",
     ),
     MetricRow(
         "smtpgate_upstream_waiting",
         "gauge",
         ("upstream",),
-        "Messages that wait for a connection to the upstream now.",
+        "Messages that are waiting for a connection to the upstream.",
     ),
     MetricRow(
         "smtpgate_upstream_connection_limit",
         "gauge",
         ("upstream",),
-        "Connections that the upstream takes now: max_connections, or fewer while it refuses.",
+        "Connections that the gate opens at most: max_connections, or fewer while the "
+        "upstream refuses more.",
     ),
     MetricRow(
         "smtpgate_directory_up",
         "gauge",
         (),
-        "1 when the directory's database answered when last asked, 0 when it did not.",
+        "1 if the directory's database answered at the last check, else 0.",
     ),
     MetricRow(
         "smtpgate_directory_age_seconds",
         "gauge",
         (),
-        "How long ago the directory's database last told what changed.",
+        "Time since the directory's database was last asked for changes successfully.",
     ),
     MetricRow(
         "smtpgate_directory_drift",
         "gauge",
         (),
-        "Differences of documents and directory that were kept at the last start or reload.",
+        "Differences between documents and directory at the last start or reload.",
     ),
     MetricRow(
         "smtpgate_directory_cache_entries",
         "gauge",
         (),
-        "Answers of the directory that are kept at hand now.",
+        "Answers of the directory in the cache.",
     ),
     MetricRow(
         "smtpgate_directory_cache_octets",
         "gauge",
         (),
-        "About how much memory they take.",
+        "Approximate memory of the cache.",
     ),
     MetricRow(
         "smtpgate_directory_answers_total",
         "counter",
         ("from",),
-        "Answers of the directory, by where they came from (cache, database).",
+        "Answers of the directory, by source (cache, database).",
     ),
     MetricRow(
         "smtpgate_identity_state_changes_total",
         "counter",
         ("state",),
-        "Identities whose verification changed, by the state that they are in now.",
+        "Changes of the verification of identities, by the new state.",
     ),
     MetricRow(
         "smtpgate_identities_missing",
         "gauge",
         (),
-        "Verified identities whose record has gone from the DNS; each fails after 72 hours.",
+        "Verified identities whose DNS record is missing; each fails after 72 hours.",
     ),
     MetricRow(
         "smtpgate_dkim_alarms",
         "gauge",
         (),
-        "DKIM keys that sign, and whose published record is gone or differs.",
+        "Active DKIM keys whose published record is missing or differs.",
     ),
     MetricRow(
         "smtpgate_journal_up",
         "gauge",
         (),
-        "1 when the journal was written when last tried, 0 when it was not.",
+        "1 if the journal could be written at the last attempt, else 0.",
     ),
     MetricRow(
         "smtpgate_journal_retention_up",
         "gauge",
         (),
-        "1 when old records could be forgotten when last tried, 0 when they could not.",
+        "1 if old records could be deleted at the last attempt, else 0.",
     ),
-    MetricRow("smtpgate_journal_records", "gauge", (), "About how many records it has."),
-    MetricRow("smtpgate_journal_octets", "gauge", (), "About how many octets they take."),
+    MetricRow(
+        "smtpgate_journal_records", "gauge", (), "Approximate number of records in the journal."
+    ),
+    MetricRow("smtpgate_journal_octets", "gauge", (), "Approximate size of these records."),
     MetricRow(
         "smtpgate_journal_owed",
         "gauge",
         (),
-        "Records that wait for the journal to be writable again.",
+        "Records that wait in memory until the journal can be written.",
     ),
     MetricRow(
-        "smtpgate_journal_written_total", "counter", (), "Records written, or completed."
+        "smtpgate_journal_written_total",
+        "counter",
+        (),
+        "Records that were written or completed.",
     ),
     MetricRow(
         "smtpgate_journal_commits_total",
         "counter",
         (),
-        "Transactions that wrote them; under load one has many records.",
+        "Transactions for them; under load one has many records.",
     ),
     MetricRow(
         "smtpgate_journal_commit_seconds_total",
         "counter",
         (),
-        "Time that these transactions took.",
+        "Total time of these transactions.",
     ),
     MetricRow(
         "smtpgate_journal_failures_total",
@@ -284,27 +288,27 @@ _ROWS: Final = (
         "smtpgate_journal_lost_total",
         "counter",
         (),
-        "Records that were never written, such as verdicts when the gate ended meanwhile.",
+        "Records that are lost, because the gate ended before they could be written.",
     ),
     MetricRow(
         "smtpgate_journal_left_out_total",
         "counter",
         (),
-        "Refused logins, MAIL commands and messages without a record, because there were too "
-        "many (of messages and MAIL commands, of one account); the log has them.",
+        "Refused logins, and refused MAIL commands and messages of one account, that have no "
+        "record because there were too many; the log has them.",
     ),
     MetricRow(
         "smtpgate_journal_in_doubt_total",
         "counter",
         (),
-        "Records that a gate which was killed left without a verdict, and that this one found.",
+        "Records without an outcome that this gate found after another one was killed.",
     ),
     MetricRow(
         "smtpgate_log_lines_lost_total",
         "counter",
         (),
-        "Lines of the log that could not be written: its disk is full, its pipe is closed, or "
-        "its reader is too slow.",
+        "Lines of the log that could not be written, because the disk is full, the pipe is "
+        "closed, or the reader is too slow.",
     ),
     MetricRow(
         "smtpgate_build_info",

@@ -104,31 +104,31 @@ BUDGETS: Final[Mapping[BudgetName, Budget]] = {
         "listener.NAME.command_timeout_s",
         "idle",
         True,
-        "Time for a whole command line.",
+        "Time for a complete command line.",
     ),
     "reply-time": Budget(
         "always",
         "listener.NAME.reply_timeout_s",
         "",
         True,
-        "Time in which a client reads replies that wait for it. At most "
-        "`listener.NAME.max_unread_octets` wait; until then no command is read.",
+        "Time for a client to read waiting replies. At most `listener.NAME.max_unread_octets` "
+        "wait; meanwhile no command is read.",
     ),
     "errors": Budget(
         "always",
         "listener.NAME.max_errors",
         "too-many-errors",
         True,
-        "Commands that are refused. Starts anew after an accepted message.",
+        "Commands that are refused. Restarts after an accepted message.",
     ),
     "junk-commands": Budget(
         "always",
         "listener.NAME.max_junk_commands",
         "too-many-errors",
         False,
-        "Commands that bring no message nearer: NOOP, RSET, VRFY, HELP, HELO, EHLO, and RCPT "
-        "with a recipient that the message has already. Further ones count as errors. Starts "
-        "anew after an accepted message.",
+        "Commands without use for a message: NOOP, RSET, VRFY, HELP, HELO, EHLO, and RCPT "
+        "with a recipient that the message already has. Further ones count as errors. "
+        "Restarts after an accepted message.",
     ),
     "recipients": Budget(
         "after AUTH",
@@ -142,7 +142,7 @@ BUDGETS: Final[Mapping[BudgetName, Budget]] = {
         "listener.NAME.max_excess_recipients",
         "too-many-errors",
         False,
-        "RCPT commands beyond `gate.max_recipients`. Further ones count as errors. Starts anew "
+        "RCPT commands beyond `gate.max_recipients`. Further ones count as errors. Restarts "
         "after an accepted message.",
     ),
     "message-time": Budget(
@@ -157,7 +157,7 @@ BUDGETS: Final[Mapping[BudgetName, Budget]] = {
         "gate.max_message_octets",
         "too-long",
         False,
-        "Octets of a message, as MAIL declares them or as they come in.",
+        "Octets of a message, as declared by MAIL or as received.",
     ),
     "inflight-octets": Budget(
         "after AUTH",
@@ -171,17 +171,17 @@ BUDGETS: Final[Mapping[BudgetName, Budget]] = {
         "gate.max_inflight_share",
         "overloaded",
         False,
-        "The same for one account: its share of what the other accounts leave free.",
+        "The same for one account: a share of what the other accounts leave free.",
     ),
     "refusals": Budget(
         "after AUTH",
         "limits.max_refusals",
         "too-many-refusals",
         True,
-        "Messages of an account that the gate itself refuses for good, or for want of a DKIM "
-        "key; "
-        "`limits.refusals_per_minute` come back. When half is used, the reply to each further "
-        "one takes `limits.refusal_delay_s`; when all is used, MAIL gets 421.",
+        "Messages of an account that the gate itself refuses permanently, or because there is "
+        "no DKIM key; `limits.refusals_per_minute` are given back. When half is used, the "
+        "reply to each further one takes `limits.refusal_delay_s`; when all is used, MAIL "
+        "gets 421.",
     ),
     "upstream-line": Budget(
         "after AUTH",
