@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # a command that needs the clock or an error loads nothing of
     from smtpgate.core.account import AccessKey
     from smtpgate.core.events import Event, SubmissionDone
     from smtpgate.core.identity import Identity
-    from smtpgate.core.limits import Charge, Crossing, Reservation, Standing
+    from smtpgate.core.limits import Charge, Crossing, LimitStatus, Reservation
     from smtpgate.core.message.envelope import Envelope
     from smtpgate.core.proof.registered import IdentityTroubles, Registered
     from smtpgate.core.upstream import Answered, Delivery, InDoubt
@@ -98,7 +98,9 @@ class Ledger(Protocol):
         It counts nothing, and reads from the store only those that were full when last seen.
         """
 
-    async def standings(self, charges: Sequence[Charge], now: datetime) -> tuple[Standing, ...]:
+    async def limit_statuses(
+        self, charges: Sequence[Charge], now: datetime
+    ) -> tuple[LimitStatus, ...]:
         """The use of each charge, all as of one moment; nothing is counted.
 
         All charges are of one sending account. A subject that never sent has used nothing.

@@ -15,7 +15,7 @@ from smtpgate.admin.refs import AccessKeyRef, CapRef, IdentityRef, OwnerRef
 from smtpgate.admin.session import Session
 from smtpgate.core.account import UNLIMITED, SendingLimits, TemporaryLimits
 from smtpgate.core.arn import IdentityArn
-from smtpgate.core.limits import Charge, Standing, Subject, SubjectKind
+from smtpgate.core.limits import Charge, LimitStatus, Subject, SubjectKind
 from smtpgate.core.naming import user_key
 from smtpgate.directory import accounts, identities, keys, users
 from smtpgate.directory.allowances import Allowance, allowance_at, allowances_of
@@ -44,7 +44,7 @@ class LimitSettings(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaDetails:
-    """The limits of one; without ``standing`` it is not known what is left of them.
+    """The limits of one; without ``limit_status`` it is not known what is left of them.
 
     ``usual`` holds but for a raise, ``limits`` holds now.
     """
@@ -54,14 +54,14 @@ class QuotaDetails:
     usual: SendingLimits
     limits: SendingLimits
     raised: TemporaryLimits | None
-    standing: Standing | None = None
+    limit_status: LimitStatus | None = None
 
     @property
     def wait(self) -> timedelta | None:
         """The time until something may be sent again, if nothing may be now."""
-        if self.standing is None:
+        if self.limit_status is None:
             return None
-        waits = (self.standing.frees_in, self.standing.lends_in)
+        waits = (self.limit_status.quota_free_in, self.limit_status.rate_free_in)
         return max((wait for wait in waits if wait is not None), default=None)
 
 
@@ -145,12 +145,12 @@ async def with_standings(
     for one in quotas:
         charges = by_account.setdefault(one.subject.account_id, [])
         charges.append(Charge(one.subject, one.limits))
-    found: dict[Subject, Standing] = {}
+    found: dict[Subject, LimitStatus] = {}
     for charges in by_account.values():
         for some in _parts(charges):
-            for standing in await ledger.standings(some, now):
-                found[standing.charge.subject] = standing
-    return [replace(one, standing=found[one.subject]) for one in quotas]
+            for limit_status in await ledger.limit_statuses(some, now):
+                found[limit_status.charge.subject] = limit_status
+    return [replace(one, limit_status=found[one.subject]) for one in quotas]
 
 
 def _parts(charges: Sequence[Charge]) -> Iterator[list[Charge]]:

@@ -58,32 +58,32 @@ _Delegate: TypeAlias = Annotated[
 
 def _fields(row: QuotaDetails) -> dict[str, object]:
     """A quota as programs see it; -1 is unlimited, null is not known."""
-    standing, raised = row.standing, row.raised
+    limit_status, raised = row.limit_status, row.raised
     return {
         "kind": row.subject.kind,
         "account": row.subject.account_id,
         "name": row.subject.name or None,
         "max_24h_send": row.limits.max_24h_send,
-        "used_24h": None if standing is None else standing.used_24h,
-        "left": None if standing is None else standing.left,
+        "used_24h": None if limit_status is None else limit_status.used_24h,
+        "left": None if limit_status is None else limit_status.left,
         "max_send_rate_per_s": row.limits.max_send_rate_per_s,
-        "rate_left": None if standing is None else standing.rate_left,
+        "rate_left": None if limit_status is None else limit_status.rate_left,
         "wait_s": None if row.wait is None else row.wait.total_seconds(),
         "raised_until": None if raised is None else raised.until,
     }
 
 
 def _left(row: QuotaDetails) -> object:
-    if row.standing is None:
+    if row.limit_status is None:
         return None
-    return "any" if row.standing.left is None else row.standing.left
+    return "any" if row.limit_status.left is None else row.limit_status.left
 
 
 _VIEW: Final[View[QuotaDetails]] = View(
     columns={
         "whose": lambda row: row.name,
         "24 h": lambda row: shown_limit(row.limits.max_24h_send),
-        "used": lambda row: None if row.standing is None else row.standing.used_24h,
+        "used": lambda row: None if row.limit_status is None else row.limit_status.used_24h,
         "left": _left,
         "a second": lambda row: shown_limit(row.limits.max_send_rate_per_s),
         "free in": lambda row: None if row.wait is None else clock_time(row.wait),

@@ -11,18 +11,18 @@ from smtpgate.core.account import SendingLimits
 from smtpgate.core.limits import (
     Charge,
     Crossing,
+    LimitStatus,
     Reservation,
-    Standing,
     Subject,
     Usage,
     attempt,
     idle_at_us,
     is_long_over,
     is_within_lease,
+    limit_statuses,
     microseconds,
     must_have_room,
     settle,
-    standings,
 )
 
 # Looked at with every reservation: more than one, so that forgetting outruns remembering.
@@ -90,11 +90,13 @@ class MemoryLedger:
 
     async def check(self, charges: Sequence[Charge], now: datetime) -> None:
         """Raise LimitExceededError when a 24-hour quota has no room for even one recipient."""
-        must_have_room(await self.standings(charges, now))
+        must_have_room(await self.limit_statuses(charges, now))
 
-    async def standings(self, charges: Sequence[Charge], now: datetime) -> tuple[Standing, ...]:
+    async def limit_statuses(
+        self, charges: Sequence[Charge], now: datetime
+    ) -> tuple[LimitStatus, ...]:
         """How each charge stands; nothing is counted."""
-        return standings(self._usages(charges), charges, now)
+        return limit_statuses(self._usages(charges), charges, now)
 
     async def probe(self) -> datetime | None:
         """Memory can always be written."""

@@ -22,8 +22,8 @@ from smtpgate.core.limits import (
     Crossing,
     LimitExceededError,
     LimitName,
+    LimitStatus,
     Reservation,
-    Standing,
     Subject,
     must_go_together,
     must_have_room,
@@ -69,7 +69,7 @@ class RedisLedger:
         self._full = FullQuotas()
         self._reserve = _script(clock, "usage.lua", "reserve.lua")
         self._settle = _script(clock, "usage.lua", "settle.lua")
-        self._standings = _script(clock, "usage.lua", "standings.lua")
+        self._limit_statuses = _script(clock, "usage.lua", "limit_statuses.lua")
         self._probe = _script(clock, "probe.lua")
         # Reservations of which an earlier copy may still reach the server.
         self._asked_again: set[int] = set()
@@ -120,7 +120,7 @@ class RedisLedger:
             return ()
         settling = self._settling(reservation, accepted, may_come=may_come)
         try:
-            told = (await self._link.call(*settling)).facts
+            reported = (await self._link.call(*settling)).facts
         except (LedgerUnavailableError, asyncio.CancelledError) as error:
             # Later on nobody is there to hear of thresholds; the next message tells of them.
             silent = replace(reservation, may_cross=False)
@@ -131,7 +131,9 @@ class RedisLedger:
         charges = [entry.charge for entry in reservation.counted]
         return tuple(
             Crossing(charges[at], percent, used)
-            for at, percent, used in zip(told[::3], told[1::3], told[2::3], strict=True)
+            for at, percent, used in zip(
+                reported[::3], reported[1::3], reported[2::3], strict=True
+            )
         )
 
     async def refund(self, reservation: Reservation, now: datetime) -> None:
@@ -142,16 +144,18 @@ class RedisLedger:
         """Raise LimitExceededError when a 24-hour quota has no room for even one recipient."""
         if not self._full.has_any(charges):
             return
-        must_have_room(await self.standings(charges, now))
+        must_have_room(await self.limit_statuses(charges, now))
         self._full.forget(charges)
 
-    async def standings(self, charges: Sequence[Charge], now: datetime) -> tuple[Standing, ...]:
+    async def limit_statuses(
+        self, charges: Sequence[Charge], now: datetime
+    ) -> tuple[LimitStatus, ...]:
         """How each charge stands; nothing is counted."""
         must_go_together(charges)
         keys = _subject_keys(charges)
-        answer = (await self._link.call(self._standings, keys, _limits(charges))).facts
+        answer = (await self._link.call(self._limit_statuses, keys, _limits(charges))).facts
         return tuple(
-            Standing(charge, used, _span(frees_us), _number(rate_left), _span(lends_us))
+            LimitStatus(charge, used, _span(frees_us), _number(rate_left), _span(lends_us))
             for charge, used, frees_us, rate_left, lends_us in zip(
                 charges, *(answer[fact::4] for fact in range(4)), strict=True
             )

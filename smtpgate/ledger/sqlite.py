@@ -13,15 +13,15 @@ from smtpgate.core.limits import (
     Charge,
     Crossing,
     LimitExceededError,
+    LimitStatus,
     Reservation,
-    Standing,
     Usage,
     attempt,
     is_within_lease,
+    limit_statuses,
     microseconds,
     must_have_room,
     settle,
-    standings,
 )
 from smtpgate.ledger.full import FullQuotas
 from smtpgate.ledger.sqlite_file import LedgerFile
@@ -100,16 +100,20 @@ class SqliteLedger:
         """Raise LimitExceededError when a 24-hour quota has no room for even one recipient."""
         if not self._full.has_any(charges):
             return
-        must_have_room(await self.standings(charges, now))
+        must_have_room(await self.limit_statuses(charges, now))
         self._full.forget(charges)
 
-    async def standings(self, charges: Sequence[Charge], now: datetime) -> tuple[Standing, ...]:
+    async def limit_statuses(
+        self, charges: Sequence[Charge], now: datetime
+    ) -> tuple[LimitStatus, ...]:
         """How each charge stands; nothing is counted."""
 
-        def work(file: LedgerFile) -> tuple[Standing, ...]:
-            return standings([file.usage(charge.subject) for charge in charges], charges, now)
+        def work(file: LedgerFile) -> tuple[LimitStatus, ...]:
+            return limit_statuses(
+                [file.usage(charge.subject) for charge in charges], charges, now
+            )
 
-        found: tuple[Standing, ...] = await self._do(work, only_reads=True)
+        found: tuple[LimitStatus, ...] = await self._do(work, only_reads=True)
         return found
 
     async def probe(self) -> datetime | None:

@@ -43,7 +43,7 @@ _SCHEMA: Final = (
         idle_at_us INTEGER NOT NULL,
         used INTEGER NOT NULL,
         tokens INTEGER,
-        told TEXT,
+        reported TEXT,
         counts BLOB NOT NULL,
         UNIQUE (account, kind, name)
     )
@@ -141,7 +141,7 @@ class LedgerFile:
         row = self._rows.get(subject)
         if row is None:
             found = self._connection.execute(
-                "SELECT id, as_of_us, used, tokens, told, counts FROM usage"
+                "SELECT id, as_of_us, used, tokens, reported, counts FROM usage"
                 " WHERE account = ? AND kind = ? AND name = ?",
                 (subject.account_id, subject.kind, subject.name),
             ).fetchone()
@@ -155,20 +155,20 @@ class LedgerFile:
             idle_at_us(usage, limits),
             usage.window.used,
             usage.tokens,
-            None if usage.told is None else ",".join(map(str, usage.told)),
+            None if usage.reported is None else ",".join(map(str, usage.reported)),
             _packed(usage.window.counts),
         )
         row_id = self._row(subject)[0]
         if row_id is None:
             self._connection.execute(
-                "INSERT INTO usage (as_of_us, idle_at_us, used, tokens, told, counts,"
+                "INSERT INTO usage (as_of_us, idle_at_us, used, tokens, reported, counts,"
                 " account, kind, name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*values, subject.account_id, subject.kind, subject.name),
             )
         else:
             self._connection.execute(
                 "UPDATE usage SET as_of_us = ?, idle_at_us = ?, used = ?, tokens = ?,"
-                " told = ?, counts = ? WHERE id = ?",
+                " reported = ?, counts = ? WHERE id = ?",
                 (*values, row_id),
             )
 
@@ -273,11 +273,14 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _usage(
-    as_of_us: int, used: int, tokens: int | None, told: str | None, counts: bytes
+    as_of_us: int, used: int, tokens: int | None, reported: str | None, counts: bytes
 ) -> Usage:
     window = Window(minute_of(as_of_us), _unpacked(counts), used)
     return Usage(
-        as_of_us, window, tokens, None if told is None else tuple(map(int, told.split(",")))
+        as_of_us,
+        window,
+        tokens,
+        None if reported is None else tuple(map(int, reported.split(","))),
     )
 
 

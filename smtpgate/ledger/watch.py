@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from smtpgate.core.events import LedgerChanged, LedgerClockChanged
-from smtpgate.core.limits import Charge, Crossing, Reservation, Standing
+from smtpgate.core.limits import Charge, Crossing, LimitStatus, Reservation
 from smtpgate.ports import (
     Clock,
     EventSink,
@@ -132,16 +132,18 @@ class LedgerWatch:
             self._note(str(error))
             raise
 
-    async def standings(self, charges: Sequence[Charge], now: datetime) -> tuple[Standing, ...]:
+    async def limit_statuses(
+        self, charges: Sequence[Charge], now: datetime
+    ) -> tuple[LimitStatus, ...]:
         """How each charge stands; nothing is counted."""
-        return await self._noted(self._ledger.standings(charges, now))
+        return await self._noted(self._ledger.limit_statuses(charges, now))
 
     async def probe(self) -> datetime | None:
         """Write to the store something that counts nothing: whether it could count now."""
         return await self._noted(self._ledger.probe())
 
     async def close(self) -> None:
-        """Tell the store what it has not been told, and let go of it."""
+        """Tell the store what it has not been reported, and let go of it."""
         await self._ledger.close()
 
     # -- what changes --------------------------------------------------------------------------

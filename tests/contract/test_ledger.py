@@ -16,8 +16,8 @@ from smtpgate.core.limits import (
     WINDOW,
     Charge,
     LimitExceededError,
+    LimitStatus,
     Reservation,
-    Standing,
     Subject,
 )
 from smtpgate.ledger.memory import MemoryLedger
@@ -356,8 +356,8 @@ async def test_of_messages_in_hand_at_once_one_tells(ledger: Ledger) -> None:
     limits = charge(SendingLimits(10, UNLIMITED))
     await ledger.reserve(limits, 7, START)
     reserved = [await ledger.reserve(limits, 1, START) for _ in range(2)]
-    told = [await ledger.commit(one, 1, START) for one in reserved]
-    assert [[one.percent for one in crossings] for crossings in told] == [[80, 90], []]
+    reported = [await ledger.commit(one, 1, START) for one in reserved]
+    assert [[one.percent for one in crossings] for crossings in reported] == [[80, 90], []]
 
 
 async def test_another_quota_is_told_of_anew(ledger: Ledger) -> None:
@@ -415,12 +415,12 @@ async def test_a_refusal_is_remembered_until_there_is_room_again(ledger: Ledger)
 
 async def test_who_never_sent_has_all_of_its_limits_left(ledger: Ledger) -> None:
     charges = [Charge(A, SendingLimits(5, 14)), Charge(USER, ANY), Charge(KEY, NONE)]
-    account, user, key = await ledger.standings(charges, START)
-    assert account == Standing(charges[0], 0, None, 14, None)
+    account, user, key = await ledger.limit_statuses(charges, START)
+    assert account == LimitStatus(charges[0], 0, None, 14, None)
     assert account.left == 5
-    assert user == Standing(charges[1], 0, None, None, None)
+    assert user == LimitStatus(charges[1], 0, None, None, None)
     assert user.left is None
-    assert key == Standing(charges[2], 0, None, 0, None)
+    assert key == LimitStatus(charges[2], 0, None, 0, None)
     assert key.left == 0
 
 
@@ -429,34 +429,34 @@ async def test_what_is_used_up_tells_when_there_is_room_again(ledger: Ledger) ->
     await ledger.reserve(charges, 1, START)
     later = START + 5 * MINUTE
     await ledger.reserve(charges, 4, later)
-    account, user = await ledger.standings(charges, later)
-    lends_in = timedelta(seconds=1, microseconds=1)
-    assert account == Standing(charges[0], 5, WINDOW - 4 * MINUTE, 0, lends_in)
+    account, user = await ledger.limit_statuses(charges, later)
+    rate_free_in = timedelta(seconds=1, microseconds=1)
+    assert account == LimitStatus(charges[0], 5, WINDOW - 4 * MINUTE, 0, rate_free_in)
     assert account.left == 0
-    assert user == Standing(charges[1], 5, None, None, None)
+    assert user == LimitStatus(charges[1], 5, None, None, None)
     assert user.left == 1
 
 
 async def test_limits_that_were_lowered_leave_nothing(ledger: Ledger) -> None:
     await ledger.reserve(charge(ANY), 8, START)
     lower = charge(SendingLimits(5, UNLIMITED))
-    (standing,) = await ledger.standings(lower, START)
-    assert (standing.used_24h, standing.left) == (8, 0)
-    assert standing.frees_in == WINDOW + BUCKET
+    (limit_status,) = await ledger.limit_statuses(lower, START)
+    assert (limit_status.used_24h, limit_status.left) == (8, 0)
+    assert limit_status.quota_free_in == WINDOW + BUCKET
 
 
 async def test_asking_how_limits_stand_changes_nothing(ledger: Ledger) -> None:
     limits = charge(SendingLimits(10, 2))
     reservation = await ledger.reserve(limits, 4, START)
-    before = await ledger.standings(limits, START)
+    before = await ledger.limit_statuses(limits, START)
     # Neither a time that comes nor one that was is kept, nor another limit.
     for now in (START + 3 * WINDOW, START - WINDOW, START):
         for other in (limits, charge(ANY), charge(NONE)):
-            await ledger.standings(other, now)
-    assert await ledger.standings(limits, START) == before
+            await ledger.limit_statuses(other, now)
+    assert await ledger.limit_statuses(limits, START) == before
     await ledger.refund(reservation, START)
-    (standing,) = await ledger.standings(limits, START)
-    assert standing == Standing(limits[0], 0, None, 2, None)
+    (limit_status,) = await ledger.limit_statuses(limits, START)
+    assert limit_status == LimitStatus(limits[0], 0, None, 2, None)
 
 
 @pytest.mark.parametrize("charges", [[], [Charge(A, ANY), Charge(B, ANY)]])
@@ -464,7 +464,7 @@ async def test_how_several_accounts_stand_is_not_one_question(
     ledger: Ledger, charges: list[Charge]
 ) -> None:
     with pytest.raises(ValueError, match="of one account"):
-        await ledger.standings(charges, START)
+        await ledger.limit_statuses(charges, START)
 
 
 # -- memory alone ------------------------------------------------------------------------------

@@ -24,9 +24,9 @@ from hypothesis.stateful import (
 )
 
 from smtpgate.core.account import UNLIMITED, SendingLimits
-from smtpgate.core.limits import Charge, LimitExceededError, Reservation, Standing, Subject
+from smtpgate.core.limits import Charge, LimitExceededError, LimitStatus, Reservation, Subject
 from smtpgate.ports import Ledger
-from tests.oracle.naive_limits import NaiveLimits, NaivePassed, NaiveRefusal, NaiveStanding
+from tests.oracle.naive_limits import NaiveLimits, NaiveLimitStatus, NaivePassed, NaiveRefusal
 from tests.support.daemons import Lab
 from tests.support.ledgers import (
     LEASE_S,
@@ -88,8 +88,10 @@ def told_by(refusal: LimitExceededError) -> NaiveRefusal:
     )
 
 
-def told_of(one: Standing) -> NaiveStanding:
-    return NaiveStanding(one.used_24h, one.left, one.frees_in, one.rate_left, one.lends_in)
+def naive_status(one: LimitStatus) -> NaiveLimitStatus:
+    return NaiveLimitStatus(
+        one.used_24h, one.left, one.quota_free_in, one.rate_left, one.rate_free_in
+    )
 
 
 class LedgersAgree(RuleBasedStateMachine):
@@ -163,8 +165,10 @@ class LedgersAgree(RuleBasedStateMachine):
         for ledger, reservation in zip(self.workers(made.worker), made.on_places, strict=True):
             if accepted:
                 crossings = self.run(ledger.commit(reservation, accepted, self.now))
-                told = [(one.charge.subject, one.percent, one.used_24h) for one in crossings]
-                assert told == wanted
+                reported = [
+                    (one.charge.subject, one.percent, one.used_24h) for one in crossings
+                ]
+                assert reported == wanted
             else:
                 self.run(ledger.refund(reservation, self.now))
 
@@ -215,11 +219,11 @@ class LedgersAgree(RuleBasedStateMachine):
     def how_they_stand_is_told_and_changes_nothing(
         self, worker: int, charges: list[Charge]
     ) -> None:
-        wanted = [self.model.standing(charge, self.now) for charge in charges]
+        wanted = [self.model.limit_status(charge, self.now) for charge in charges]
         for ledger in self.workers(worker):
-            found = self.run(ledger.standings(charges, self.now))
+            found = self.run(ledger.limit_statuses(charges, self.now))
             assert [one.charge for one in found] == charges
-            assert [told_of(one) for one in found] == wanted
+            assert [naive_status(one) for one in found] == wanted
 
     @invariant()
     def the_sums_are_the_models(self) -> None:

@@ -44,7 +44,7 @@ def fill(file: Path) -> None:
 
 async def test_a_full_disk_is_unavailable_until_there_is_room(disk: Path) -> None:
     ledger = SqliteLedger(disk / "ledger.sqlite", timeout_s=1)
-    passed, told = 0, list[str]()
+    passed, reported = 0, list[str]()
     reserved = await ledger.reserve(CHARGES, 7, NOW)
     fill(disk / "ballast")
     for number in range(2000):
@@ -52,12 +52,12 @@ async def test_a_full_disk_is_unavailable_until_there_is_room(disk: Path) -> Non
         try:
             await ledger.reserve(CHARGES, 1, NOW + timedelta(seconds=number))
         except LedgerUnavailableError as error:
-            told.append(str(error))
+            reported.append(str(error))
         else:
             passed += 1
-        if len(told) == 3:
+        if len(reported) == 3:
             break
-    assert [text.partition(": ")[2] for text in told] == ["database or disk is full"] * 3
+    assert [text.partition(": ")[2] for text in reported] == ["database or disk is full"] * 3
     with pytest.raises(LedgerUnavailableError, match="disk is full"):
         await ledger.probe()
     await ledger.refund(reserved, NOW)

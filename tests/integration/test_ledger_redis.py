@@ -77,7 +77,7 @@ async def used(ledger: RedisLedger) -> int | None:
 
 
 async def try_many(ledger: RedisLedger, number: int) -> int:
-    """How many passed; the others were told in time that the ledger is unavailable."""
+    """How many passed; the others were reported in time that the ledger is unavailable."""
     loop = asyncio.get_running_loop()
     started = loop.time()
     tries = [ledger.reserve(CHARGES, 1, NOW) for _ in range(number)]
@@ -306,7 +306,7 @@ async def test_a_server_that_became_a_replica_is_unavailable(
             await ledger.reserve(CHARGES, 1, NOW)
         with pytest.raises(LedgerUnavailableError, match="read only replica"):
             await ledger.probe()
-        account, user = await ledger.standings(CHARGES, NOW)
+        account, user = await ledger.limit_statuses(CHARGES, NOW)
         assert (account.left, user.used_24h) == (97, 3), "what only reads can be asked"
         admin.replicaof("NO", "ONE")
         assert await try_many(ledger, 3) == 3

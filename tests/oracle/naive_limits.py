@@ -36,21 +36,21 @@ class NaiveRefusal(NamedTuple):
 
 
 class NaivePassed(NamedTuple):
-    """The reservation's number, the sum of each subject with it, may a threshold be told."""
+    """The reservation's number, each subject's sum with it, may a threshold be reported."""
 
     number: int
     used: tuple[int, ...]
     may_tell: bool
 
 
-class NaiveStanding(NamedTuple):
+class NaiveLimitStatus(NamedTuple):
     """The sum, then what is left of each limit and how long until one fits again."""
 
     used_24h: int
     left: int | None
-    frees_in: timedelta | None
+    quota_free_in: timedelta | None
     rate_left: int | None
-    lends_in: timedelta | None
+    rate_free_in: timedelta | None
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Account:
     as_of: datetime
     counts: dict[int, int] = field(default_factory=dict)
     tokens: Fraction | None = None
-    told: dict[tuple[int, int], int] = field(default_factory=dict)
+    reported: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def moment(self, now: datetime) -> datetime:
         late = timedelta(0) < self.as_of - now <= LATE
@@ -77,7 +77,7 @@ class Account:
         if moment < self.as_of:  # the clock was set back
             for minute in [minute for minute in self.counts if minute > last]:
                 self.counts[last] = self.counts.get(last, 0) + self.counts.pop(minute)
-            self.told = {key: min(minute, last) for key, minute in self.told.items()}
+            self.reported = {key: min(minute, last) for key, minute in self.reported.items()}
         for minute in [one for one in self.counts if one <= last - DAY_AND_MINUTE]:
             del self.counts[minute]
         if rate == UNLIMITED:
@@ -118,7 +118,7 @@ class Account:
             percent
             for percent in (80, 90, 100)
             if Fraction(used * 100) >= quota * percent
-            and last - self.told.get((quota, percent), -(10**9)) >= 24 * 60
+            and last - self.reported.get((quota, percent), -(10**9)) >= 24 * 60
         ]
 
 
@@ -147,12 +147,12 @@ class NaiveLimits:
         account = self.accounts.get(subject)
         return account.used(now) if account else 0
 
-    def standing(self, charge: Charge, now: datetime) -> NaiveStanding:
+    def limit_status(self, charge: Charge, now: datetime) -> NaiveLimitStatus:
         """What of both limits is left."""
         account, quota = self._seen(charge, now), charge.limits.max_24h_send
         used, tokens = sum(account.counts.values()), account.tokens
         waits = {one.limit: one.wait for one in self._refusals(account, charge, 1, now)}
-        return NaiveStanding(
+        return NaiveLimitStatus(
             used,
             None if quota == UNLIMITED else max(0, quota - used),
             waits.get("max-24h-send"),
@@ -196,11 +196,11 @@ class NaiveLimits:
     def settle(
         self, number: int, accepted: int, now: datetime
     ) -> list[tuple[Subject, int, int]]:
-        """Give back those that were not accepted; whose threshold is told, and the sum."""
+        """Give back those that were not accepted; whose threshold is reported, and the sum."""
         reserved = self.open.pop(number, None)
         if reserved is None or now - reserved.at > self.lease:
             return []
-        told = []
+        reported = []
         for charge, minute in zip(reserved.charges, reserved.minutes, strict=True):
             account, quota = self.accounts[charge.subject], charge.limits.max_24h_send
             if accepted < reserved.recipients:
@@ -209,14 +209,16 @@ class NaiveLimits:
                 continue
             account.see(charge, now)
             for percent in account.untold(quota):
-                of_quota = {key: at for key, at in account.told.items() if key[0] == quota}
-                account.told = of_quota | {(quota, percent): minute_of(account.as_of)}
-                told.append((charge.subject, percent, sum(account.counts.values())))
-        return told
+                of_quota = {key: at for key, at in account.reported.items() if key[0] == quota}
+                account.reported = of_quota | {(quota, percent): minute_of(account.as_of)}
+                reported.append((charge.subject, percent, sum(account.counts.values())))
+        return reported
 
     def _seen(self, charge: Charge, now: datetime) -> Account:
         account = self.accounts.get(charge.subject, Account(now))
-        seen = Account(account.as_of, dict(account.counts), account.tokens, dict(account.told))
+        seen = Account(
+            account.as_of, dict(account.counts), account.tokens, dict(account.reported)
+        )
         seen.see(charge, now)
         return seen
 

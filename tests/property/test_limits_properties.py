@@ -14,14 +14,14 @@ from smtpgate.core.limits import (
     WINDOW,
     Charge,
     LimitExceededError,
-    Standing,
+    LimitStatus,
     Subject,
     Usage,
     attempt,
+    limit_statuses,
     microseconds,
     refund,
     seen_at,
-    standings,
 )
 from smtpgate.core.limits.window import minute_of
 
@@ -99,7 +99,7 @@ def is_let_through(usage: Usage, limits: SendingLimits, recipients: int, now: da
     return True
 
 
-def wait_told(
+def wait_reported(
     usage: Usage, limits: SendingLimits, recipients: int, now: datetime
 ) -> timedelta | None:
     try:
@@ -252,17 +252,17 @@ def test_what_was_refused_passes_after_the_wait_that_was_told_and_never_earlier(
     limits = SendingLimits(quota, rate)
     usage = after(tried, limits)
     now = as_of(usage) + timedelta(microseconds=123457)
-    wait = wait_told(usage, limits, recipients, now)
+    wait = wait_reported(usage, limits, recipients, now)
     assert (wait is None) is (recipients > quota)
     if wait:
         assert is_let_through(usage, limits, recipients, now + wait)
-        # Two millionths of a token may be earned before they are told.
+        # Two millionths of a token may be earned before they are reported.
         earlier = now + wait - timedelta(microseconds=2 + 3 / rate)
         assert earlier < now or not is_let_through(usage, limits, recipients, earlier)
 
 
-def standing(usage: Usage, limits: SendingLimits, now: datetime) -> Standing:
-    return standings([usage], [Charge(ACCOUNT, limits)], now)[0]
+def limit_status(usage: Usage, limits: SendingLimits, now: datetime) -> LimitStatus:
+    return limit_statuses([usage], [Charge(ACCOUNT, limits)], now)[0]
 
 
 @given(attempts(timedelta(hours=5)), quotas, st.timedeltas(timedelta(0), WINDOW))
@@ -272,14 +272,14 @@ def test_as_many_as_a_quota_has_left_pass_and_no_more(
     limits = SendingLimits(quota, UNLIMITED)
     usage = after(tried, limits)
     now = as_of(usage) + wait
-    found = standing(usage, limits, now)
+    found = limit_status(usage, limits, now)
     assert found.left is not None
     assert not is_let_through(usage, limits, found.left + 1, now)
     assert found.left == 0 or is_let_through(usage, limits, found.left, now)
-    assert (found.frees_in is None) is (found.left > 0 or quota == 0)
-    if found.frees_in is not None:
-        assert is_let_through(usage, limits, 1, now + found.frees_in)
-        earlier = now + found.frees_in - timedelta(microseconds=1)
+    assert (found.quota_free_in is None) is (found.left > 0 or quota == 0)
+    if found.quota_free_in is not None:
+        assert is_let_through(usage, limits, 1, now + found.quota_free_in)
+        earlier = now + found.quota_free_in - timedelta(microseconds=1)
         assert not is_let_through(usage, limits, 1, earlier)
 
 
@@ -290,12 +290,12 @@ def test_as_many_messages_to_one_as_a_rate_has_left_pass_and_no_more(
     limits = SendingLimits(UNLIMITED, rate)
     usage = after(tried, limits)
     now = as_of(usage) + wait
-    found = standing(usage, limits, now)
+    found = limit_status(usage, limits, now)
     assert found.rate_left is not None
     for _ in range(found.rate_left):
         usage = reserve(usage, limits, 1, now)
     assert not is_let_through(usage, limits, 1, now)
-    assert (found.lends_in is None) is (found.rate_left > 0 or rate == 0)
+    assert (found.rate_free_in is None) is (found.rate_left > 0 or rate == 0)
 
 
 @given(attempts(timedelta(hours=5)), quotas, rates, st.timedeltas(0 * SECOND, 9 * SECOND))
@@ -305,9 +305,9 @@ def test_who_has_nothing_left_waits_as_long_as_a_refusal_says(
     limits = SendingLimits(quota, rate)
     usage = after(tried, limits)
     now = as_of(usage) + wait
-    found = standing(usage, limits, now)
-    longest = max(found.frees_in or timedelta(0), found.lends_in or timedelta(0))
-    assert wait_told(usage, limits, 1, now) == (longest if quota else None)
+    found = limit_status(usage, limits, now)
+    longest = max(found.quota_free_in or timedelta(0), found.rate_free_in or timedelta(0))
+    assert wait_reported(usage, limits, 1, now) == (longest if quota else None)
 
 
 @given(

@@ -12,8 +12,8 @@ from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.limits import (
     Charge,
     Crossing,
+    LimitStatus,
     Reservation,
-    Standing,
     Subject,
     microseconds,
 )
@@ -29,8 +29,8 @@ LEASE_S = 900.0
 async def used_24h(ledger: Ledger, subject: Subject, now: datetime) -> int:
     """The recipients that a subject is charged with for the last 24 hours."""
     charge = Charge(subject, SendingLimits(UNLIMITED, UNLIMITED))
-    (standing,) = await ledger.standings([charge], now)
-    return standing.used_24h
+    (limit_status,) = await ledger.limit_statuses([charge], now)
+    return limit_status.used_24h
 
 
 class LedgerBackend(Protocol):
@@ -102,10 +102,12 @@ class _SettingTheClock(RedisLedger):
         self._set(now)
         return await super().commit(reservation, accepted, now)
 
-    async def standings(self, charges: Sequence[Charge], now: datetime) -> tuple[Standing, ...]:
+    async def limit_statuses(
+        self, charges: Sequence[Charge], now: datetime
+    ) -> tuple[LimitStatus, ...]:
         """At that time."""
         self._set(now)
-        return await super().standings(charges, now)
+        return await super().limit_statuses(charges, now)
 
     async def close(self) -> None:
         """Close both."""

@@ -46,7 +46,7 @@ class Crowd:
 
     def _start(self) -> Fork:
         self.started += 1
-        log = self.folder / f"{self.started}.told"
+        log = self.folder / f"{self.started}.reported"
         worker = ("-m", "tests.support.ledger_worker", self.place, log, str(self.started))
         return Fork(*worker, output=self.folder / f"{self.started}.log")
 
@@ -61,9 +61,9 @@ class Crowd:
         self.workers[number % WORKERS] = self._start()
 
     def reserved(self) -> int:
-        """How many reservations were told so far; only what is new is read."""
+        """How many reservations were reported so far; only what is new is read."""
         total = 0
-        for log in self.folder.glob("*.told"):
+        for log in self.folder.glob("*.reported"):
             size, count = self._sizes.get(log, (0, 0))
             with log.open("rb") as file:
                 file.seek(size)
@@ -72,8 +72,8 @@ class Crowd:
             total += self._sizes[log][1]
         return total
 
-    def told(self) -> Iterator[list[str]]:
-        for log in self.folder.glob("*.told"):
+    def reported(self) -> Iterator[list[str]]:
+        for log in self.folder.glob("*.reported"):
             text = log.read_text()
             assert text.endswith("\n") or not text
             yield from (line.split() for line in text.splitlines())
@@ -86,9 +86,9 @@ class Crowd:
         self.close()
 
     def expected(self, still_open: dict[int, int]) -> int:
-        """The sum that follows from what was told, and from what is still open."""
+        """The sum that follows from what was reported, and from what is still open."""
         reserved, accepted, done = dict[int, int](), dict[int, int](), set[int]()
-        for kind, number, *rest in self.told():
+        for kind, number, *rest in self.reported():
             if kind == "R":
                 reserved[int(number)] = int(rest[0])
             elif kind == "S":
@@ -96,13 +96,13 @@ class Crowd:
             elif kind == "D":
                 done.add(int(number))
             else:
-                pytest.fail(f"a worker was told: {number} {' '.join(rest)}")
+                pytest.fail(f"a worker was reported: {number} {' '.join(rest)}")
         total = 0
         for one, recipients in reserved.items():
             # Killed while it settled: either it is settled now, or still open.
             has_ended = one in accepted and (one in done or one not in still_open)
             total += accepted[one] if has_ended else recipients
-        # Counted, and killed before it was told.
+        # Counted, and killed before it was reported.
         return total + sum(n for one, n in still_open.items() if one not in reserved)
 
 

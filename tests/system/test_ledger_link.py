@@ -24,7 +24,7 @@ PASSED: Final = b"*4\r\n:1\r\n:0\r\n:29000000\r\n:5\r\n"
 
 
 class Babbler:
-    """Takes what it is told of the client, and gives each script the same answer.
+    """Takes what it is reported the client, and gives each script the same answer.
 
     With an empty answer it takes a script, and closes the connection.
     """

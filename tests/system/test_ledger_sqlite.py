@@ -132,13 +132,13 @@ async def test_a_look_waits_for_nobody_who_writes_and_writes_nothing(
 ) -> None:
     await ledger.reserve(TEN, 10, NOW)
     with held(path):
-        (standing,) = await ledger.standings(TEN, NOW)
-        assert (standing.used_24h, standing.left) == (10, 0)
+        (limit_status,) = await ledger.limit_statuses(TEN, NOW)
+        assert (limit_status.used_24h, limit_status.left) == (10, 0)
         with pytest.raises(LimitExceededError):
             await ledger.check(TEN, NOW)
         assert await used(ledger) == 10
     before = written(path)
-    await ledger.standings(TEN, NOW + timedelta(days=3))
+    await ledger.limit_statuses(TEN, NOW + timedelta(days=3))
     assert written(path) == before
 
 
@@ -162,8 +162,8 @@ async def test_thresholds_that_could_not_be_told_are_told_by_the_next_message(
         assert await ledger.commit(reserved, 8, NOW) == ()
     await soon(lambda: used_or_nothing(ledger), 8)
     another = await ledger.reserve(TEN, 1, NOW)
-    told = await ledger.commit(another, 1, NOW)
-    assert [crossing.percent for crossing in told] == [80, 90]
+    reported = await ledger.commit(another, 1, NOW)
+    assert [crossing.percent for crossing in reported] == [80, 90]
 
 
 @pytest.mark.parametrize("is_open", [True, False])

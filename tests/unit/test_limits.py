@@ -7,17 +7,17 @@ from smtpgate.core.limits import (
     Charge,
     LimitExceededError,
     LimitName,
-    Standing,
+    LimitStatus,
     Subject,
     Usage,
     Window,
     attempt,
     idle_at_us,
+    limit_statuses,
     microseconds,
     must_have_room,
     refund,
     seen_at,
-    standings,
 )
 
 START = datetime(2026, 11, 23, 10, 0, 30, tzinfo=UTC)
@@ -178,11 +178,11 @@ def test_what_was_told_in_a_time_that_was_wrong_can_be_told_a_day_later() -> Non
         (10, MINUTE + 400 * 1440, -1, -1),
     )
     seen = seen_at(usage, UNLIMITED, microseconds(START))
-    assert seen.told == (10, MINUTE, -1, -1)
+    assert seen.reported == (10, MINUTE, -1, -1)
 
 
 @pytest.mark.parametrize(
-    ("tokens", "rate", "rate_left", "lends_in"),
+    ("tokens", "rate", "rate_left", "rate_free_in"),
     [
         (None, -1, None, None),
         (None, 14, 14, None),
@@ -196,12 +196,12 @@ def test_what_was_told_in_a_time_that_was_wrong_can_be_told_a_day_later() -> Non
     ],
 )
 def test_what_a_rate_has_left_is_in_messages_to_one(
-    tokens: int | None, rate: float, rate_left: int | None, lends_in: timedelta | None
+    tokens: int | None, rate: float, rate_left: int | None, rate_free_in: timedelta | None
 ) -> None:
     usage = Usage(microseconds(START), Window(MINUTE), tokens)
     charge = Charge(ACCOUNT, SendingLimits(-1, rate))
-    assert standings([usage], [charge], START) == (
-        Standing(charge, 0, None, rate_left, lends_in),
+    assert limit_statuses([usage], [charge], START) == (
+        LimitStatus(charge, 0, None, rate_left, rate_free_in),
     )
 
 
@@ -209,10 +209,10 @@ def test_waits_are_told_from_now_also_by_a_clock_that_is_a_little_behind() -> No
     limits = SendingLimits(4, 2)
     usage = reserve(None, limits, 4, START)
     behind = timedelta(seconds=4)
-    (standing,) = standings([usage], [Charge(ACCOUNT, limits)], START - behind)
+    (limit_status,) = limit_statuses([usage], [Charge(ACCOUNT, limits)], START - behind)
     day = START.replace(second=0) + timedelta(days=1, minutes=1) - START
-    assert standing.frees_in == day + behind
-    assert standing.lends_in == timedelta(seconds=1, microseconds=1) + behind
+    assert limit_status.quota_free_in == day + behind
+    assert limit_status.rate_free_in == timedelta(seconds=1, microseconds=1) + behind
 
 
 def test_of_several_quotas_that_are_used_up_the_longest_wait_is_told() -> None:
@@ -222,7 +222,7 @@ def test_of_several_quotas_that_are_used_up_the_longest_wait_is_told() -> None:
     ]
     hours = (0, 1, 24, 24, 0)
     found = [
-        Standing(charge, 1, timedelta(hours=wait) if wait else None, None, None)
+        LimitStatus(charge, 1, timedelta(hours=wait) if wait else None, None, None)
         for charge, wait in zip(charges, hours, strict=True)
     ]
     with pytest.raises(LimitExceededError) as refusal:
@@ -231,7 +231,7 @@ def test_of_several_quotas_that_are_used_up_the_longest_wait_is_told() -> None:
         charges[2],
         timedelta(hours=24),
     )
-    never = Standing(Charge(ACCOUNT, SendingLimits(0, -1)), 0, None, None, None)
+    never = LimitStatus(Charge(ACCOUNT, SendingLimits(0, -1)), 0, None, None, None)
     with pytest.raises(LimitExceededError) as refusal:
         must_have_room([*found, never])
     assert refusal.value.retry_after is None

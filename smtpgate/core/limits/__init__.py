@@ -1,12 +1,12 @@
 """Sending limits as arithmetic: a rolling 24 hours and a rate, both counted in recipients.
 
-Bottom-up: ``window`` is the rolling 24 hours, ``rate`` the token bucket, ``charge`` who is
-charged and what a refusal tells, ``usage`` both limits of one subject, ``standing`` what they
-leave now, ``reservation`` the counting of one message against several subjects at once, all of
-them or none.
+Bottom-up: ``window`` is the rolling 24 hours, ``rate`` the token bucket, ``charge`` the
+subjects of a message and the refusal, ``usage`` both limits of one subject, ``limit_status``
+the rest that is left now, ``reservation`` the counting of one message against several subjects
+at once, all of them or none.
 
-A store keeps one :class:`Usage` a subject and applies these functions to it; whatever it keeps
-them in, the counting is here.
+A store keeps one :class:`Usage` a subject and applies these functions to it: the counting is
+the same in every store.
 """
 
 from smtpgate.core.limits.charge import (
@@ -18,6 +18,7 @@ from smtpgate.core.limits.charge import (
     clock_time,
     must_go_together,
 )
+from smtpgate.core.limits.limit_status import LimitStatus, limit_statuses, must_have_room
 from smtpgate.core.limits.reservation import (
     Attempt,
     Counted,
@@ -29,7 +30,6 @@ from smtpgate.core.limits.reservation import (
     must_make_sense,
     settle,
 )
-from smtpgate.core.limits.standing import Standing, must_have_room, standings
 from smtpgate.core.limits.usage import (
     THRESHOLDS,
     TOLERANCE,
@@ -54,9 +54,9 @@ __all__ = [
     "Crossing",
     "LimitExceededError",
     "LimitName",
+    "LimitStatus",
     "Reservation",
     "Settlement",
-    "Standing",
     "Subject",
     "SubjectKind",
     "Usage",
@@ -66,6 +66,7 @@ __all__ = [
     "idle_at_us",
     "is_long_over",
     "is_within_lease",
+    "limit_statuses",
     "microseconds",
     "minute_of",
     "moved_back",
@@ -75,5 +76,4 @@ __all__ = [
     "refund",
     "seen_at",
     "settle",
-    "standings",
 ]

@@ -1,6 +1,6 @@
-"""What one client may cost: every bound on a session, in one table.
+"""The bounds on a session, in one table: the cost that one client may cause.
 
-When a client reaches a bound there is one ``BudgetExhausted`` event with the bound's name. The
+When a client reaches a bound, there is one ``BudgetExhausted`` event with the bound's name. The
 log and the metrics read it. A new bound is a row here, a configuration key, and the line of
 code that spends it.
 """
@@ -35,11 +35,11 @@ Phase = Literal["connecting", "before AUTH", "always", "after AUTH"]
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """One bound: when it counts, its configuration key, the reply, and what it bounds.
+    """One bound: its phase of the session, its configuration key, its reply and its meaning.
 
     ``reply`` is a name in the catalogue of replies. Without one the connection is closed
-    without a reply, because the client could not read it. ``ends_session`` says whether the
-    session is over then.
+    without a reply, because the client could not read it. ``ends_session`` is true if the
+    session ends.
     """
 
     phase: Phase

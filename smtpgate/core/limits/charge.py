@@ -1,4 +1,4 @@
-"""Who is charged for a message, and how a refusal tells whose limit it was."""
+"""The subjects that a message is charged to, and the refusal that names one of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ _WORDS: Final[dict[SubjectKind, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whose recipients are counted together.
+    """An account, or a part of it, whose recipients are counted together.
 
-    ``account_id`` is the account that sends, whatever the kind: all that a message is charged
-    to has the same, so that a store can keep it in one place. ``name`` is empty for the account
-    itself, else the user's name, the access key's id, or the ARN of the identity whose owner
-    caps what that account sends by it.
+    ``account_id`` is the sending account for every kind: all subjects of a message have the
+    same, so that a store can keep them together. ``name`` is empty for the account itself, or
+    the user's name, the access key's id, or the ARN of the identity whose owner set a cap for
+    that account.
     """
 
     account_id: str
@@ -39,14 +39,14 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """A subject and the limits that hold for it."""
+    """A subject and its limits."""
 
     subject: Subject
     limits: SendingLimits
 
 
 def must_go_together(charges: Sequence[Charge]) -> None:
-    """Raise ValueError when they cannot be one message's, or there are none."""
+    """Raise ValueError if the charges cannot be those of one message, or there are none."""
     subjects = [charge.subject for charge in charges]
     if len({subject.account_id for subject in subjects}) != 1:
         raise ValueError("a message is charged to subjects of one account")
@@ -57,10 +57,10 @@ def must_go_together(charges: Sequence[Charge]) -> None:
 class LimitExceededError(Exception):
     """A sending limit would be exceeded; nothing was counted.
 
-    ``charge`` is the one whose ``limit`` it was. ``left`` is how many recipients that limit
-    would let pass now. ``retry_after`` is how long it takes until these ``recipients`` would
-    pass if nothing else is sent, or ``None`` when they never will. Of several limits it is the
-    one with the longest wait.
+    ``charge`` has the subject of the exceeded ``limit``; of several limits it is the one with
+    the longest wait. ``left`` is the number of recipients that the limit allows now.
+    ``retry_after`` is the time until these ``recipients`` would pass if nothing else is sent,
+    or ``None`` if they never will.
     """
 
     def __init__(
@@ -91,6 +91,6 @@ class LimitExceededError(Exception):
 
 
 def clock_time(span: timedelta) -> str:
-    """The span as hours, minutes and seconds, such as ``00:03:12``; never too short."""
+    """The span in hours, minutes and seconds, such as ``00:03:12``, rounded up."""
     seconds = ceil(max(0.0, span.total_seconds()))
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"

@@ -1,9 +1,10 @@
 """Counting one message against several subjects at once: all of them, or none.
 
-Recipients are counted when they are reserved, before the message goes anywhere. Settling gives
-back those that the upstream did not accept. What nobody settles within the lease stays counted:
-its process may have died after the upstream had the message, and a quota must not be counted
-short. So the sum in the store is right at every moment, whoever dies when.
+Recipients are counted when they are reserved, before the message is relayed. To settle a
+reservation refunds the recipients that the upstream did not accept. A reservation that is not
+settled within the lease stays counted: its process may have ended after the upstream had the
+message, and the sum must not be too small. So the sum in the store is right at every moment,
+also when a process is killed.
 """
 
 from collections.abc import Sequence
@@ -17,12 +18,12 @@ from smtpgate.core.limits.charge import (
     LimitName,
     must_go_together,
 )
-from smtpgate.core.limits.standing import (
+from smtpgate.core.limits.limit_status import (
     NEVER,
     all_seen,
-    lends_at_us,
+    quota_free_at_us,
     quota_left,
-    room_at_us,
+    rate_free_at_us,
 )
 from smtpgate.core.limits.usage import (
     Crossing,
@@ -32,8 +33,8 @@ from smtpgate.core.limits.usage import (
     moved_back,
     reached,
     refund,
+    report_crossings,
     seen_at,
-    tell,
 )
 from smtpgate.core.limits.window import WINDOW
 
@@ -42,7 +43,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What a reservation counted for one charge: in which minute, and the sum with it."""
+    """The count of a reservation for one charge: its minute, and the sum with it."""
 
     charge: Charge
     minute: int
@@ -51,9 +52,9 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Recipients counted beforehand for one message, to be committed or refunded.
+    """The recipients of one message, counted before the relay, to be committed or refunded.
 
-    ``may_cross`` says that a threshold would be told of when it is committed.
+    ``may_cross``: a threshold may be reported when it is committed.
     """
 
     id: int
@@ -64,21 +65,21 @@ class Reservation:
 
     @property
     def account_id(self) -> str:
-        """The account that sends."""
+        """The sending account."""
         return self.counted[0].charge.subject.account_id
 
     @property
     def used(self) -> tuple[int, ...]:
-        """What each subject has used in 24 hours, these recipients counted."""
+        """The use of each subject in 24 hours, with these recipients."""
         return tuple(one.used_24h for one in self.counted)
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What trying to reserve came to: what to keep for each charge, and why it was refused.
+    """The result of an attempt to reserve: the usage to store for each charge, and the refusal.
 
-    What is to be kept may be something else than before also when it was refused: once the
-    clock was set back, the wait must not start anew with each attempt.
+    A refusal may change the usage too: after the clock was set back, the wait must not begin
+    again with each attempt.
     """
 
     usages: tuple[Usage | None, ...]
@@ -89,7 +90,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What to keep for each charge after settling, and which thresholds to tell of."""
+    """The result of settling: the usage to store for each charge, the thresholds to report."""
 
     usages: tuple[Usage | None, ...]
     crossings: tuple[Crossing, ...] = ()
@@ -100,20 +101,20 @@ def attempt(
 ) -> Attempt:
     """Count the recipients for every charge, or for none; usages in the order of the charges.
 
-    ``None`` is the usage of a subject that has sent nothing. Raises ValueError when there is
-    nothing to count, or nobody to charge.
+    ``None`` is the usage of a subject that has sent nothing. Raises ValueError if there is
+    nothing to count, or nothing to charge.
     """
     must_make_sense(charges, recipients)
     now_us = microseconds(now)
-    held = all_seen(usages, charges, now_us)
-    refusal = _refusal(held, charges, recipients, now_us)
+    current = all_seen(usages, charges, now_us)
+    refusal = _refusal(current, charges, recipients, now_us)
     if refusal is not None:
         kept = tuple(
             seen if usage is not None and moved_back(usage, now_us) else usage
-            for usage, seen in zip(usages, held, strict=True)
+            for usage, seen in zip(usages, current, strict=True)
         )
         return Attempt(kept, refusal=refusal)
-    after = tuple(counted(usage, recipients) for usage in held)
+    after = tuple(counted(usage, recipients) for usage in current)
     return Attempt(
         after,
         tuple(
@@ -129,9 +130,9 @@ def attempt(
 def settle(
     usages: Sequence[Usage | None], reservation: Reservation, accepted: int, now: datetime
 ) -> Settlement:
-    """Give back the recipients that were not accepted; tell of thresholds for the others.
+    """Refund the recipients that were not accepted; report thresholds for the others.
 
-    It is for a reservation that is still open: who keeps the usages knows whether it is.
+    The reservation must still be open, which the store knows.
     """
     back, now_us = reservation.recipients - accepted, microseconds(now)
     after: list[Usage | None] = []
@@ -141,42 +142,42 @@ def settle(
             usage = refund(usage, entry.minute, back)  # noqa: PLW2901 - two steps of one value
         if usage is not None and accepted and reservation.may_cross:
             charge = entry.charge
-            usage, told = tell(seen_at(usage, charge.limits, now_us), charge)  # noqa: PLW2901
-            crossings += told
+            usage, reported = report_crossings(seen_at(usage, charge.limits, now_us), charge)  # noqa: PLW2901
+            crossings += reported
         after.append(usage)
     return Settlement(tuple(after), tuple(crossings))
 
 
 def is_within_lease(at_us: int, now: datetime, lease: timedelta) -> bool:
-    """True if what was reserved at that moment can still be given back."""
+    """True if a reservation of that moment can still be refunded."""
     return microseconds(now) - at_us <= lease // _MICROSECOND
 
 
 def is_long_over(at_us: int, now: datetime, lease: timedelta) -> bool:
-    """True if the reservation may be forgotten: a day after its lease, as usage is."""
+    """True if the reservation may be deleted: a day after its lease, as usage is."""
     return not is_within_lease(at_us, now, lease + WINDOW)
 
 
 def must_make_sense(charges: Sequence[Charge], recipients: int) -> None:
-    """Raise ValueError when there is nothing to count, or nobody to charge."""
+    """Raise ValueError if there is nothing to count, or nothing to charge."""
     if recipients < 1:
         raise ValueError(f"a message has at least one recipient, not {recipients}")
     must_go_together(charges)
 
 
 def _refusal(
-    held: Sequence[Usage], charges: Sequence[Charge], recipients: int, now_us: int
+    current: Sequence[Usage], charges: Sequence[Charge], recipients: int, now_us: int
 ) -> LimitExceededError | None:
     """The refusal with the longest wait; of equals the first charge's, the quota's first."""
     longest_us, found = now_us, None
-    for usage, charge in zip(held, charges, strict=True):
+    for usage, charge in zip(current, charges, strict=True):
         limits: tuple[tuple[LimitName, int, int | None], ...] = (
             (
                 "max-24h-send",
-                room_at_us(usage, charge.limits, recipients),
+                quota_free_at_us(usage, charge.limits, recipients),
                 quota_left(charge.limits, usage.window.used),
             ),
-            ("max-send-rate", lends_at_us(usage, charge.limits), 0),
+            ("max-send-rate", rate_free_at_us(usage, charge.limits), 0),
         )
         for limit, at_us, left in limits:
             if left is not None and at_us > longest_us:

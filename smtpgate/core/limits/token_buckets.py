@@ -1,4 +1,4 @@
-"""How often each of many may do something: some at once, and then one every so many seconds."""
+"""Token buckets for many keys: some tokens at once, then one every so many seconds."""
 
 from typing import Final
 
@@ -7,10 +7,10 @@ _ROUNDING_S: Final = 1e-6
 
 
 class TokenBuckets:
-    """A bucket a key, full at first; a token comes back every ``every_s`` seconds.
+    """A bucket a key, full at first; a token is added every ``every_s`` seconds.
 
     Only buckets that are not full are kept. When there are more than ``places``, the fullest
-    one is forgotten, that is, taken for full.
+    one is dropped, and counts as full.
     """
 
     def __init__(self, tokens: int, every_s: float, *, places: int = _PLACES) -> None:
@@ -23,7 +23,7 @@ class TokenBuckets:
         return len(self._full_at_s)
 
     def take(self, key: str, now_s: float) -> bool:
-        """Take a token; whether there was one."""
+        """Take a token; true if there was one."""
         if not self.has_any(key, now_s):
             return False
         full_at_s = max(self._full_at_s.get(key, now_s), now_s) + self._every_s

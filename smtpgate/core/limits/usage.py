@@ -1,4 +1,4 @@
-"""What one subject has sent: its rolling 24 hours, its tokens, and what was told of them."""
+"""The usage of one subject: its rolling 24 hours, its tokens, and its reported thresholds."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -9,24 +9,24 @@ from smtpgate.core.limits.charge import Charge
 from smtpgate.core.limits.rate import TOKEN, earned, until_full_us
 from smtpgate.core.limits.window import BUCKET_US, BUCKETS, WINDOW, Window, minute_of
 
-# Messages in flight at once are counted a little out of their order, and a clock is set back by
-# a little. Until it has caught up no token is earned, so this is short. A time that is further
-# back than this is taken as it is: nobody waits for the time that a clock showed in error.
+# Messages in flight together are counted slightly out of order, and clocks are set back a
+# little. Until the clock has caught up no token is earned, so this is short. A time further
+# back is accepted as it is: no sender waits for a time that a clock showed in error.
 TOLERANCE: Final = timedelta(seconds=5)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _TOLERANCE_US: Final = TOLERANCE // _MICROSECOND
 _SPARE_US: Final = WINDOW // _MICROSECOND
-# Per cent of the 24-hour quota at which somebody is told.
+# Per cent of the 24-hour quota whose use is reported.
 THRESHOLDS: Final = (80, 90, 100)
-# The quota that was told of, and for each threshold the minute in which it was told.
-Told = tuple[int, ...]
+# The quota of the last report, and for each threshold the minute of its last report.
+Reported = tuple[int, ...]
 _NEVER: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a subject has sent, as of a moment in microseconds since 1970.
+    """The usage of a subject, as of a moment in microseconds since 1970.
 
     ``tokens`` is in millionths; ``None`` stands for a full bucket.
     """
@@ -34,11 +34,11 @@ class Usage:
     as_of_us: int
     window: Window
     tokens: int | None = None
-    told: Told | None = None
+    reported: Reported | None = None
 
     @classmethod
     def nothing(cls, now_us: int) -> "Usage":
-        """Of a subject that has sent nothing."""
+        """The usage of a subject that has sent nothing."""
         return cls(now_us, Window(minute_of(now_us)))
 
 
@@ -57,12 +57,12 @@ def microseconds(moment: datetime) -> int:
 
 
 def moved_back(usage: Usage, now_us: int) -> bool:
-    """True if the clock was set back since, by more than messages may differ."""
+    """True if the clock was set back since, by more than the tolerance."""
     return now_us < usage.as_of_us - _TOLERANCE_US
 
 
 def seen_at(usage: Usage, limits: SendingLimits, now_us: int) -> Usage:
-    """The same usage as seen now: old counts gone, tokens earned.
+    """The same usage as of now: without old counts, with the tokens earned.
 
     Now is not before the last moment, unless the clock was set back.
     """
@@ -70,22 +70,22 @@ def seen_at(usage: Usage, limits: SendingLimits, now_us: int) -> Usage:
     window = usage.window.seen_at(minute_of(moment))
     passed_us = max(0, moment - usage.as_of_us)
     tokens = earned(usage.tokens, limits.max_send_rate_per_s, passed_us)
-    told = usage.told
-    if told is not None and moment < usage.as_of_us:
-        told = (told[0], *(min(at, window.minute) for at in told[1:]))
-    return Usage(moment, window, tokens, told)
+    reported = usage.reported
+    if reported is not None and moment < usage.as_of_us:
+        reported = (reported[0], *(min(at, window.minute) for at in reported[1:]))
+    return Usage(moment, window, tokens, reported)
 
 
 def counted(usage: Usage, recipients: int) -> Usage:
-    """With so many more recipients, at its own moment."""
+    """The usage with that many more recipients, at its own moment."""
     tokens = usage.tokens
     if tokens is not None:
         tokens -= recipients * TOKEN
-    return Usage(usage.as_of_us, usage.window.plus(recipients), tokens, usage.told)
+    return Usage(usage.as_of_us, usage.window.plus(recipients), tokens, usage.reported)
 
 
 def refund(usage: Usage, minute: int, recipients: int) -> Usage:
-    """Give back to both limits what was counted in that minute."""
+    """Refund recipients that were counted in that minute, to both limits."""
     tokens = usage.tokens
     if tokens is not None:
         tokens += recipients * TOKEN  # more than the bucket holds is cut off later
@@ -93,40 +93,48 @@ def refund(usage: Usage, minute: int, recipients: int) -> Usage:
 
 
 def reached(usage: Usage, limits: SendingLimits) -> tuple[int, ...]:
-    """The thresholds that are reached, and were not told of in the last 24 hours."""
+    """The thresholds that are reached, and were not reported in the last 24 hours."""
     quota, window = limits.max_24h_send, usage.window
     if quota == UNLIMITED or window.used * 100 < quota * THRESHOLDS[0]:
         return ()
     return tuple(
         percent
-        for percent, told_at in zip(THRESHOLDS, _told_at(usage.told, quota), strict=True)
-        if window.used * 100 >= quota * percent and told_at <= window.minute - (BUCKETS - 1)
+        for percent, reported_at in zip(
+            THRESHOLDS, _reported_at(usage.reported, quota), strict=True
+        )
+        if window.used * 100 >= quota * percent and reported_at <= window.minute - (BUCKETS - 1)
     )
 
 
-def tell(usage: Usage, charge: Charge) -> tuple[Usage, tuple[Crossing, ...]]:
-    """The thresholds to tell of now, and the usage that remembers it."""
+def report_crossings(usage: Usage, charge: Charge) -> tuple[Usage, tuple[Crossing, ...]]:
+    """The thresholds to report now, and the usage with their report."""
     percents = reached(usage, charge.limits)
     if not percents:
         return usage, ()
     quota, minute = charge.limits.max_24h_send, usage.window.minute
     at = tuple(
-        minute if percent in percents else told_at
-        for percent, told_at in zip(THRESHOLDS, _told_at(usage.told, quota), strict=True)
+        minute if percent in percents else reported_at
+        for percent, reported_at in zip(
+            THRESHOLDS, _reported_at(usage.reported, quota), strict=True
+        )
     )
     crossings = tuple(Crossing(charge, percent, usage.window.used) for percent in percents)
-    return replace(usage, told=(quota, *at)), crossings
+    return replace(usage, reported=(quota, *at)), crossings
 
 
-def _told_at(told: Told | None, quota: int) -> tuple[int, ...]:
-    """The minute in which each threshold was told; what another quota had does not count."""
-    return told[1:] if told is not None and told[0] == quota else (_NEVER,) * len(THRESHOLDS)
+def _reported_at(reported: Reported | None, quota: int) -> tuple[int, ...]:
+    """The minute in which each threshold was reported for this quota."""
+    return (
+        reported[1:]
+        if reported is not None and reported[0] == quota
+        else (_NEVER,) * len(THRESHOLDS)
+    )
 
 
 def idle_at_us(usage: Usage, limits: SendingLimits) -> int:
-    """From when on it may be forgotten: nothing counts, no token is owed, nothing was told.
+    """The moment from which the usage may be deleted: no counts, no debt, no recent report.
 
-    It is a day later than that, so that nobody begins anew when the clock is set back.
+    It has a spare day, so that usage is not lost if the clock is set back.
     """
     counts_until = (usage.window.minute + BUCKETS) * BUCKET_US
     owes_until = usage.as_of_us + until_full_us(usage.tokens, limits.max_send_rate_per_s)

@@ -1,7 +1,7 @@
 """The rolling 24 hours, kept as one count of recipients a minute.
 
 A recipient is counted for 24 hours and at most one minute more, never less: no window of 24
-hours holds more than the quota, and the error is one bucket.
+hours has more than the quota, and the error is at most one bucket.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typing import Final
 WINDOW: Final = timedelta(hours=24)
 BUCKET: Final = timedelta(minutes=1)
 BUCKET_US: Final = 60_000_000
-# The bucket that now is in, and every one that reaches into the 24 hours before now.
+# The current bucket, and every bucket that overlaps the 24 hours before now.
 BUCKETS: Final = WINDOW // BUCKET + 1
 
 
@@ -29,11 +29,10 @@ class Window:
     used: int = 0
 
     def seen_at(self, minute: int) -> "Window":
-        """The same as seen in that minute: what is old is gone.
+        """The same as of that minute, without old counts.
 
-        When the clock was set back, what was counted later than now is as if it were sent now.
-        A clock that was ahead and is right again must not leave anybody waiting for the time
-        that it showed.
+        If the clock was set back, counts later than now are moved to now: after a clock was
+        ahead and is right again, no sender must wait for the time that it showed.
         """
         passed = minute - self.minute
         if passed == 0:
@@ -48,17 +47,17 @@ class Window:
         return Window(minute, counts, sum(counts))
 
     def plus(self, recipients: int) -> "Window":
-        """With so many more in its last minute."""
+        """The window with that many more in its last minute."""
         counts = (*self.counts[:-1], self.counts[-1] + recipients)
         return Window(self.minute, counts, self.used + recipients)
 
     def minus(self, minute: int, recipients: int) -> "Window":
-        """With so many fewer of those that were counted in that minute, as far as it counts.
+        """The window with that many fewer of those counted in that minute, if it still counts.
 
-        Where the clock was set back since then, they stand in another minute, and nobody knows
-        in which: the oldest give way, so that the others are counted no shorter than they must.
+        If the clock was set back since then, they are in another minute, which is not known:
+        the oldest are removed, so that no other recipient is counted for less than 24 hours.
         """
-        # When the clock was set back, its recipients were moved to the last bucket.
+        # If the clock was set back, the recipients of that minute are in the last bucket.
         age = max(0, self.minute - minute)
         if age >= BUCKETS:
             return self
@@ -73,7 +72,7 @@ class Window:
         return Window(self.minute, _trimmed(tuple(counts)), self.used - recipients + left)
 
     def frees_at_us(self, wanted_used: int) -> int:
-        """The moment from which no more than that is counted, when nothing else is sent."""
+        """The moment from which no more than that is counted, if nothing else is sent."""
         used, gone = self.used, 0
         while used > wanted_used:
             used -= self.counts[gone]
@@ -83,7 +82,7 @@ class Window:
 
 
 def _trimmed(counts: tuple[int, ...]) -> tuple[int, ...]:
-    """The counts from the first that is not 0, so that one usage has one form."""
+    """The counts from the first that is not 0, so that equal windows compare equal."""
     if counts[0]:
         return counts
     first = next((at for at, count in enumerate(counts) if count), len(counts) - 1)

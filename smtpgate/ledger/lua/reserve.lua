@@ -3,7 +3,7 @@
 -- KEYS: the reservation, then the subjects. ARGV: the recipients, the lease in milliseconds; then
 -- quota and rate of each subject.
 --
--- Answers {1, may a threshold be told, then minute and sum of each subject}, or
+-- Answers {1, may a threshold be reported, then minute and sum of each subject}, or
 -- {0, whose limit, 0 for the quota and 1 for the rate, the wait in microseconds or -1, the rest},
 -- or {-1} when the reservation was undone before it came. A reservation that is open already was
 -- asked for before, and the answer was lost: it is answered again, and counted once.

@@ -4,7 +4,7 @@
 -- ARGV: the recipients to give back, 1 to tell of thresholds, the lease in milliseconds, 1 when
 -- the reservation may still come, or come again; then quota and rate of each subject.
 --
--- Answers whose threshold is told, its per cent and the sum, one after another. A reservation
+-- Answers whose threshold is reported, its per cent and the sum, one after another. A reservation
 -- that is not open, or whose lease has ended, is left as it is.
 
 local now, back, tells = now_us(), tonumber(ARGV[1]), ARGV[2] == "1"
@@ -39,7 +39,7 @@ for i = 1, #KEYS - 1 do
         end
         if tells then
             see(usage, rate, now)
-            for _, place in ipairs(tell(usage, quota)) do
+            for _, place in ipairs(report_crossings(usage, quota)) do
                 answer[#answer + 1] = i - 1
                 answer[#answer + 1] = THRESHOLDS[place]
                 answer[#answer + 1] = usage.used

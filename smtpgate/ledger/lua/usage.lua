@@ -3,7 +3,7 @@
 --
 -- A subject is a hash: "a" is the moment it is as of, in microseconds; "u" the sum of its
 -- counts; no minute before "o" has any; "t" its tokens in millionths, absent for a full bucket;
--- "q" the quota that was told of, "p1" to "p3" the minutes in which its thresholds were. The
+-- "q" the quota that was reported, "p1" to "p3" the minutes in which its thresholds were. The
 -- count of a minute stands under the minute's number.
 --
 -- All numbers are whole and below 2^53, where Lua's are exact. Lua writes large ones with an
@@ -38,9 +38,9 @@ local function load(key, now)
         more = 0,
     }
     if found[5] then
-        usage.told = {quota = tonumber(found[5])}
+        usage.reported = {quota = tonumber(found[5])}
         for i = 1, #THRESHOLDS do
-            usage.told[i] = tonumber(found[5 + i])
+            usage.reported[i] = tonumber(found[5 + i])
         end
     end
     return usage
@@ -118,9 +118,9 @@ local function see(usage, rate, now)
     else
         expire(usage, minute)
     end
-    if moment < usage.as_of and usage.told then
+    if moment < usage.as_of and usage.reported then
         for i = 1, #THRESHOLDS do
-            usage.told[i] = math.min(usage.told[i], minute)
+            usage.reported[i] = math.min(usage.reported[i], minute)
         end
     end
     usage.tokens = earned(usage.tokens, rate, math.max(0, moment - usage.as_of))
@@ -194,28 +194,28 @@ local function lends_at(usage, rate)
     return usage.as_of + math.ceil(math.min((2 - usage.tokens) / rate, VERY_LONG_US))
 end
 
--- The places in THRESHOLDS of those that are reached and not told of in the last 24 hours.
+-- The places in THRESHOLDS of those that are reached and not reported in the last 24 hours.
 local function reached(usage, quota)
     local places = {}
     if quota == UNLIMITED then
         return places
     end
     for i, percent in ipairs(THRESHOLDS) do
-        local told_at = usage.told and usage.told.quota == quota and usage.told[i] or -1
-        if usage.used * 100 >= quota * percent and told_at <= usage.minute - (MINUTES - 1) then
+        local reported_at = usage.reported and usage.reported.quota == quota and usage.reported[i] or -1
+        if usage.used * 100 >= quota * percent and reported_at <= usage.minute - (MINUTES - 1) then
             places[#places + 1] = i
         end
     end
     return places
 end
 
-local function tell(usage, quota)
+local function report_crossings(usage, quota)
     local places = reached(usage, quota)
-    if #places > 0 and not (usage.told and usage.told.quota == quota) then
-        usage.told = {quota = quota, -1, -1, -1}
+    if #places > 0 and not (usage.reported and usage.reported.quota == quota) then
+        usage.reported = {quota = quota, -1, -1, -1}
     end
     for _, i in ipairs(places) do
-        usage.told[i] = usage.minute
+        usage.reported[i] = usage.minute
     end
     return places
 end
@@ -246,10 +246,10 @@ local function save(usage, rate)
     else
         redis.call("HDEL", key, "t")
     end
-    local told = usage.told
-    if told then
-        redis.call("HSET", key, "q", text(told.quota),
-            "p1", text(told[1]), "p2", text(told[2]), "p3", text(told[3]))
+    local reported = usage.reported
+    if reported then
+        redis.call("HSET", key, "q", text(reported.quota),
+            "p1", text(reported[1]), "p2", text(reported[2]), "p3", text(reported[3]))
     end
     redis.call("PEXPIRE", key, text(math.ceil(lasts / 1000) + SPARE_MS))
 end
