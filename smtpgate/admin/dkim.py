@@ -13,7 +13,7 @@ from smtpgate.admin.retry import change_registered
 from smtpgate.admin.session import Session
 from smtpgate.core.proof import dkim_stages
 from smtpgate.core.proof.dkim_record import DkimCheck, unanswered
-from smtpgate.core.proof.dkim_stages import RETIRING, Stage, StagedKey, new_key, withdraw
+from smtpgate.core.proof.dkim_stages import RETIRING, KeyStage, StagedKey, new_key, withdraw
 from smtpgate.core.proof.dns_record import DnsRecord
 from smtpgate.core.proof.registered import Registered
 from smtpgate.directory import dkim as rows
@@ -41,7 +41,7 @@ class DkimKeyDetails:
     domain: str
     selector: str
     algorithm: str
-    stage: Stage
+    stage: KeyStage
     since: datetime | None
     problem: str
     alarm_since: datetime | None
@@ -153,7 +153,7 @@ async def pages(
     account_id: str | None = None,
     ref: IdentityRef | None = None,
     *,
-    stage: Stage | None = None,
+    stage: KeyStage | None = None,
     after: tuple[str, str, str] = ("", "", ""),
     limit: int | None = None,
 ) -> AsyncIterator[Sequence[DkimKeyDetails]]:

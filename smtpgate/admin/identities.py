@@ -10,7 +10,13 @@ from smtpgate.admin.refs import IdentityRef
 from smtpgate.admin.session import Session
 from smtpgate.core.proof.dns_record import DnsRecord
 from smtpgate.core.proof.ownership import ownership_records
-from smtpgate.core.proof.verification import Method, State, Status, status_of, vouched
+from smtpgate.core.proof.verification import (
+    VerificationMethod,
+    VerificationState,
+    VerificationStatus,
+    status_of,
+    trusted,
+)
 from smtpgate.directory import identities as rows
 from smtpgate.directory.identities import IdentityRow
 from smtpgate.directory.registered_identities import registered
@@ -23,8 +29,8 @@ class IdentityDetails:
     arn: str
     account_id: str
     name: str
-    status: Status
-    method: Method | None
+    status: VerificationStatus
+    method: VerificationMethod | None
     problem: str
     paused_reason: str | None
     created_at: datetime | None
@@ -74,7 +80,7 @@ async def create(
     async with session.changing() as change:
         row = await rows.create_identity(change, new, session.partition)
         if is_trusted:
-            values = asdict(vouched(change.now))
+            values = asdict(trusted(change.now))
             row = await rows.update_identity(change, row, values, action="vouch")
     return details_of(session, row)
 
@@ -85,7 +91,7 @@ async def pages(
     *,
     name: str | None = None,
     domain: str | None = None,
-    state: State | None = None,
+    state: VerificationState | None = None,
     is_paused: bool | None = None,
     after: tuple[str, str] = ("", ""),
     limit: int | None = None,

@@ -13,7 +13,7 @@ from smtpgate.admin.retry import change_registered
 from smtpgate.core.address import Mailbox, ReversePath, parse_mailbox
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
-from smtpgate.core.proof.mail_code import VALID, CodeResult, mail_code, new_code, tried
+from smtpgate.core.proof.mail_code import VALID, CodeResult, check_code, mail_code, new_code
 from smtpgate.core.proof.registered import Registered
 from smtpgate.core.proof.verification import begin_by_mail, confirmed_by_mail
 from smtpgate.core.reason import REASONS
@@ -146,7 +146,7 @@ async def confirm_code(
         outcome = None
         if before.code is None:
             return before
-        outcome, code = tried(before.code, typed, before.arn, now)
+        outcome, code = check_code(before.code, typed, before.arn, now)
         if outcome != "right":
             return replace(before, code=code)
         verification = confirmed_by_mail(before.verification, now)

@@ -13,7 +13,7 @@ from smtpgate.admin.retry import change_registered
 from smtpgate.admin.session import Session
 from smtpgate.core.proof.mail_code import MAX_ATTEMPTS
 from smtpgate.core.proof.registered import Registered
-from smtpgate.core.proof.verification import Verification, begin, vouched
+from smtpgate.core.proof.verification import Verification, begin, trusted
 from smtpgate.core.secret import Secret
 from smtpgate.directory.accounts import account
 from smtpgate.ports import Resolver, Upstream
@@ -60,7 +60,7 @@ async def vouch(session: Session, ref: IdentityRef) -> IdentityDetails:
     session.must_be_allowed("VouchForIdentity", session.identity_arn(ref))
 
     async def decide(before: Registered) -> Registered:
-        return replace(before, verification=vouched(session.now()), code=None)
+        return replace(before, verification=trusted(session.now()), code=None)
 
     await change_registered(
         session.registered_identities("vouch"), ref.account_id, ref.name, decide

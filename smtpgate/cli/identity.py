@@ -36,7 +36,7 @@ from smtpgate.cli.terminal import (
     one_of,
     output,
 )
-from smtpgate.core.proof.verification import State
+from smtpgate.core.proof.verification import VerificationState
 from smtpgate.core.secret import Secret
 from smtpgate.gate.clients import new_resolver, open_upstream
 
@@ -92,9 +92,11 @@ def list_(
         typer.Option(metavar="NAME", help="Exactly that, of all accounts.", show_default=False),
     ] = None,
     state: Annotated[
-        State | None,
+        VerificationState | None,
         typer.Option(
-            metavar="STATE", help=f"Only those: {one_of(get_args(State))}.", show_default=False
+            metavar="STATE",
+            help=f"Only those: {one_of(get_args(VerificationState))}.",
+            show_default=False,
         ),
     ] = None,
     paused: Annotated[bool, typer.Option("--paused", help="Only those.")] = False,

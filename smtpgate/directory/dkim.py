@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.address import MAX_DOMAIN_OCTETS, AddressError, parse_domain
 from smtpgate.core.proof.dkim_record import dkim_name
-from smtpgate.core.proof.dkim_stages import Stage
+from smtpgate.core.proof.dkim_stages import KeyStage
 from smtpgate.directory.change import (
     Change,
     ConflictError,
@@ -43,7 +43,7 @@ class DkimKeyRow:
     selector: str
     algorithm: str = ""
     record: str = ""
-    stage: Stage = "pending"
+    stage: KeyStage = "pending"
     since: datetime | None = None
     created_at: datetime | None = None
     problem: str = ""

@@ -17,7 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from smtpgate.core.arn import ArnError, IdentityArn
 from smtpgate.core.naming import one_line
 from smtpgate.core.proof.ownership import TOKEN_OCTETS, new_token
-from smtpgate.core.proof.verification import NOT_STARTED, Method, State, begin
+from smtpgate.core.proof.verification import (
+    NOT_STARTED,
+    VerificationMethod,
+    VerificationState,
+    begin,
+)
 from smtpgate.directory.accounts import account
 from smtpgate.directory.change import Change, NotFoundError, RefusedChangeError, Subject
 from smtpgate.directory.policies import PolicyOwner, drop_policies
@@ -45,8 +50,8 @@ class IdentityRow:
     region: str
     name: str
     token: str = ""
-    state: State = "not-started"
-    method: Method | None = None
+    state: VerificationState = "not-started"
+    method: VerificationMethod | None = None
     started_at: datetime | None = None
     verified_at: datetime | None = None
     checked_at: datetime | None = None

@@ -14,7 +14,7 @@ from smtpgate.core.events import HANDSHAKE_PROBLEMS, CutOffBy, SubmissionOutcome
 from smtpgate.core.limits import THRESHOLDS
 from smtpgate.core.limits.budget import BUDGETS
 from smtpgate.core.limits.charge import SubjectKind
-from smtpgate.core.proof.verification import State
+from smtpgate.core.proof.verification import VerificationState
 from smtpgate.core.reason import LOGIN_REASONS, REASONS
 from smtpgate.metrics.bounded import OTHER
 
@@ -55,5 +55,5 @@ def known_series(listeners: Iterable[str]) -> Mapping[str, Iterable[tuple[str, .
         "smtpgate_sessions_ended_total": product((*get_args(KeyRefusal), "account-paused")),
         "smtpgate_auth_successes_total": product(listeners),
         "smtpgate_auth_failures_total": product(listeners, LOGIN_REASONS),
-        "smtpgate_identity_state_changes_total": product(get_args(State)),
+        "smtpgate_identity_state_changes_total": product(get_args(VerificationState)),
     }

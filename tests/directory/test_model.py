@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from smtpgate.core.proof.verification import State
+from smtpgate.core.proof.verification import VerificationState
 from smtpgate.core.secret import Secret
 from smtpgate.directory.accounts import (
     AccountRow,
@@ -245,7 +245,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
     # -- identities and policies ---------------------------------------------------------------
 
     @rule(account=accounts, domain=domains, state=st.sampled_from(["pending", "success"]))
-    def create_identity(self, account: str, domain: str, state: State) -> None:
+    def create_identity(self, account: str, domain: str, state: VerificationState) -> None:
         model = self.model
         expected: Refusal = None
         if account not in model.accounts:

@@ -18,7 +18,7 @@ from smtpgate.core.proof.verification import (
     confirmed_by_mail,
     observed,
     status_of,
-    vouched,
+    trusted,
 )
 
 START: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -41,7 +41,7 @@ def histories(
 ) -> tuple[Verification, datetime]:
     """Any verification that can come about, and the moment at which it is so."""
     now = START
-    held = draw(st.sampled_from([NOT_STARTED, begin(NOT_STARTED, now), vouched(now)]))
+    held = draw(st.sampled_from([NOT_STARTED, begin(NOT_STARTED, now), trusted(now)]))
     for wait, answer, jitter in draw(st.lists(st.tuples(steps, answers, jitters), max_size=12)):
         now += wait
         match draw(st.sampled_from(["ask", "ask", "ask", "begin", "mail", "confirm"])):

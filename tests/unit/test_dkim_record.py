@@ -57,7 +57,7 @@ def test_the_record_of_a_key_of_ours_matches_itself_and_no_other(record: str) ->
     assert compare([record.encode()], record).kind == "matches"
     assert compare([record.encode()], WANTED).kind == "differs"
     assert compare([record[:-8].encode()], record).text.startswith(
-        "the public key is cut short"
+        "the public key is truncated"
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from smtpgate.core.proof.dkim_record import CheckKind, DkimCheck, unanswered
 from smtpgate.core.proof.dkim_stages import (
     RETIRING,
-    Stage,
+    KeyStage,
     StagedKey,
     StageError,
     activate,
@@ -28,7 +28,7 @@ MINUTE: Final = timedelta(minutes=1)
 HOUR: Final = timedelta(hours=1)
 
 
-def key(selector: str, stage: Stage, algorithm: str = "rsa-sha256") -> StagedKey:
+def key(selector: str, stage: KeyStage, algorithm: str = "rsa-sha256") -> StagedKey:
     planned = NOW if stage in ("pending", "active") else None
     return StagedKey(
         selector=selector, algorithm=algorithm, since=NOW, stage=stage, next_check_at=planned
@@ -53,7 +53,7 @@ def test_a_new_key_is_published_before_it_signs() -> None:
     [("active", True, True), ("retiring", False, True), ("retired", False, False)],
 )
 def test_a_retiring_key_is_still_published(
-    stage: Stage, signs: bool, is_published: bool
+    stage: KeyStage, signs: bool, is_published: bool
 ) -> None:
     one = key("one", stage)
     assert (one.signs, one.is_published) == (signs, is_published)
@@ -94,7 +94,7 @@ def test_a_key_signs_only_when_its_record_is_seen_or_by_force(kind: CheckKind) -
         activate(keys, "one", DkimCheck(kind, "why not"), NOW)
     assert str(refused.value) == (
         "the record of key 'one' is not published as it should be: why not; "
-        "publish it and wait, or force it (--force)"
+        "publish it and wait, or use --force"
     )
     forced = activate(keys, "one", DkimCheck(kind, "why not"), NOW, force=True)
     assert stages(forced) == {"one": "active"}
@@ -102,7 +102,7 @@ def test_a_key_signs_only_when_its_record_is_seen_or_by_force(kind: CheckKind) -
 
 def test_the_last_key_that_signs_is_retired_only_by_force() -> None:
     keys = (key("one", "active"), key("two", "pending"))
-    with pytest.raises(StageError, match=r"activate another first, or force it .--force.$"):
+    with pytest.raises(StageError, match=r"activate another first, or use --force$"):
         retire(keys, "one", NOW)
     assert stages(retire(keys, "one", NOW, force=True)) == {"one": "retiring", "two": "pending"}
 
@@ -119,7 +119,7 @@ def test_a_key_that_never_signed_is_withdrawn_at_once() -> None:
 
 def test_a_retiring_key_is_withdrawn_only_by_force() -> None:
     keys = (key("one", "retiring"),)
-    with pytest.raises(StageError, match=r"may be on its way; wait .*, or force it .--force.$"):
+    with pytest.raises(StageError, match=r"may not be delivered yet; wait .*, or use --force$"):
         withdraw(keys, "one", NOW)
     assert stages(withdraw(keys, "one", NOW, force=True)) == {"one": "retired"}
 
@@ -139,7 +139,7 @@ Step = Callable[[tuple[StagedKey, ...], str], object]
     ],
 )
 def test_what_is_not_in_the_table_is_not_even_forced(
-    stage: Stage, step: Step, says: str
+    stage: KeyStage, step: Step, says: str
 ) -> None:
     with pytest.raises(StageError, match=f"key 'one' is {stage}.*") as refused:
         step((key("one", stage), key("two", "active", "ed25519-sha256")), "one")
@@ -163,7 +163,7 @@ def test_a_retiring_key_retires_when_mail_in_flight_has_arrived() -> None:
 
 
 @pytest.mark.parametrize("stage", ["pending", "active", "retired"])
-def test_no_other_key_retires_by_itself(stage: Stage) -> None:
+def test_no_other_key_retires_by_itself(stage: KeyStage) -> None:
     one = key("one", stage)
     assert retired_when_due(one, NOW + timedelta(days=999)) is one
 
@@ -207,13 +207,13 @@ def test_a_pending_key_that_is_not_published_yet_raises_none() -> None:
 
 
 def test_a_match_with_a_remark_keeps_the_remark() -> None:
-    remark = DkimCheck("matches", "the record says t=y, a test")
+    remark = DkimCheck("matches", "the record has t=y (test)")
     found = checked(key("one", "active"), remark, NOW, MIDDLE)
     assert (found.alarm_since, found.problem) == (None, remark.text)
 
 
 @pytest.mark.parametrize("stage", ["retiring", "retired"])
-def test_a_key_that_signs_no_more_raises_none(stage: Stage) -> None:
+def test_a_key_that_signs_no_more_raises_none(stage: KeyStage) -> None:
     one = key("one", stage)
     assert checked(one, ABSENT, NOW, MIDDLE) is one
 

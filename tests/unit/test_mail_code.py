@@ -5,10 +5,10 @@ import pytest
 from smtpgate.core.proof.mail_code import (
     MAX_ATTEMPTS,
     VALID,
+    check_code,
     code_digest,
     mail_code,
     new_code,
-    tried,
 )
 from smtpgate.core.secret import Secret
 
@@ -38,7 +38,7 @@ def test_a_code_can_be_typed_and_does_not_print_itself() -> None:
     ],
 )
 def test_a_code_is_right_however_it_is_typed(typed: str) -> None:
-    assert tried(HELD, Secret(typed), SUBJECT, NOW) == ("right", HELD)
+    assert check_code(HELD, Secret(typed), SUBJECT, NOW) == ("right", HELD)
 
 
 def test_i_and_l_are_read_as_1() -> None:
@@ -51,37 +51,37 @@ def test_i_and_l_are_read_as_1() -> None:
     "typed", ["", "0AMY-8JW6-GT4", "0AMY-8JW6-GT4E0", "\ud800", "é" * 99, "0AMY-8JW6-GT4F"]
 )
 def test_anything_else_is_wrong_and_counts(typed: str) -> None:
-    attempt, held = tried(HELD, Secret(typed), SUBJECT, NOW)
+    attempt, held = check_code(HELD, Secret(typed), SUBJECT, NOW)
     assert (attempt, held.wrong_attempts) == ("wrong", 1)
 
 
 def test_a_code_is_worth_nothing_for_another_subject() -> None:
     other = SUBJECT.replace("alice", "bob")
-    assert tried(HELD, CODE, other, NOW)[0] == "wrong"
+    assert check_code(HELD, CODE, other, NOW)[0] == "wrong"
     assert len(HELD.digest) == 32
 
 
 def test_after_five_wrong_attempts_the_right_code_is_not_taken() -> None:
     held = HELD
     for count in range(1, MAX_ATTEMPTS + 1):
-        attempt, held = tried(held, WRONG, SUBJECT, NOW)
+        attempt, held = check_code(held, WRONG, SUBJECT, NOW)
         assert (attempt, held.wrong_attempts) == ("wrong", count)
-    assert tried(held, CODE, SUBJECT, NOW) == ("too-many-attempts", held)
+    assert check_code(held, CODE, SUBJECT, NOW) == ("too-many-attempts", held)
 
 
 def test_the_fifth_attempt_may_still_be_right() -> None:
     held = HELD
     for _ in range(MAX_ATTEMPTS - 1):
-        held = tried(held, WRONG, SUBJECT, NOW)[1]
-    assert tried(held, CODE, SUBJECT, NOW)[0] == "right"
+        held = check_code(held, WRONG, SUBJECT, NOW)[1]
+    assert check_code(held, CODE, SUBJECT, NOW)[0] == "right"
 
 
 def test_a_code_is_valid_for_a_day() -> None:
     moment = timedelta(microseconds=1)
-    assert tried(HELD, CODE, SUBJECT, NOW + VALID - moment)[0] == "right"
-    assert tried(HELD, CODE, SUBJECT, NOW + VALID) == ("expired", HELD)
+    assert check_code(HELD, CODE, SUBJECT, NOW + VALID - moment)[0] == "right"
+    assert check_code(HELD, CODE, SUBJECT, NOW + VALID) == ("expired", HELD)
 
 
 def test_a_clock_set_back_makes_no_code_hold_for_ever() -> None:
-    assert tried(HELD, CODE, SUBJECT, NOW - timedelta(hours=1))[0] == "right"
-    assert tried(HELD, CODE, SUBJECT, NOW - VALID) == ("expired", HELD)
+    assert check_code(HELD, CODE, SUBJECT, NOW - timedelta(hours=1))[0] == "right"
+    assert check_code(HELD, CODE, SUBJECT, NOW - VALID) == ("expired", HELD)

@@ -30,7 +30,7 @@ def test_one_record_is_enough_and_absence_needs_every_answer(
 
 
 def test_who_looked_nowhere_has_seen_nothing() -> None:
-    with pytest.raises(ValueError, match="no place"):
+    with pytest.raises(ValueError, match="no name"):
         combined([])
 
 

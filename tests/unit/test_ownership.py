@@ -6,7 +6,7 @@ from smtpgate.core.proof.dns_record import DnsRecord
 from smtpgate.core.proof.observation import Absent, Found
 from smtpgate.core.proof.ownership import (
     DEFAULT_LABEL,
-    LabelError,
+    RecordLabelError,
     new_token,
     ownership_records,
     parse_label,
@@ -54,7 +54,7 @@ def test_labels_with_and_without_underscores_are_taken(text: str) -> None:
     "text", ["", "_", "__", "-a", "_-a", "a-", "a_", "a.b", "a b", "é", "a" * 64, "a\n", "a:b"]
 )
 def test_what_cannot_be_a_label_is_refused(text: str) -> None:
-    with pytest.raises(LabelError, match="is not a label such as '_smtpgate'"):
+    with pytest.raises(RecordLabelError, match="is not a label such as '_smtpgate'"):
         parse_label(text)
 
 

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from smtpgate.core.proof.recheck import LONGEST_WAIT, Phase, is_due, next_check_at
+from smtpgate.core.proof.recheck import LONGEST_WAIT, CheckPhase, is_due, next_check_at
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 YOUNG = timedelta(0)
@@ -11,7 +11,7 @@ YOUNG = timedelta(0)
 @pytest.mark.parametrize(
     ("phase", "minutes"), [("pending", 1), ("success", 360), ("missing", 60), ("signing", 60)]
 )
-def test_the_jitter_moves_a_check_by_up_to_a_tenth(phase: Phase, minutes: int) -> None:
+def test_the_jitter_moves_a_check_by_up_to_a_tenth(phase: CheckPhase, minutes: int) -> None:
     interval = timedelta(minutes=minutes)
     assert next_check_at(phase, YOUNG, NOW, 0) == NOW + interval * 0.9
     assert next_check_at(phase, YOUNG, NOW, 0.5) == NOW + interval

@@ -13,7 +13,7 @@ from smtpgate.core.proof.verification import (
     confirmed_by_mail,
     observed,
     status_of,
-    vouched,
+    trusted,
 )
 from tests.support.cases import load_cases
 
@@ -45,7 +45,7 @@ def after(held: Verification, step: dict[str, Any], now: datetime) -> Verificati
         case {"does": "confirm"}:
             return confirmed_by_mail(held, now)
         case {"does": "vouch"}:
-            return vouched(now)
+            return trusted(now)
     raise AssertionError(step)
 
 

@@ -1,1 +1,1 @@
-"""How ownership is proved: DNS records, codes by mail, the stages of a DKIM key."""
+"""The proof of ownership: DNS records, codes by mail, the stages of a DKIM key."""

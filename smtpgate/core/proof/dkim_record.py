@@ -1,4 +1,4 @@
-"""DKIM key records: read as a verifier reads them, and compared with what should be there."""
+"""DKIM key records: read as a verifier reads them, and compared with the expected record."""
 
 import base64
 import binascii
@@ -19,7 +19,7 @@ _OUR_HASH: Final = "sha256"
 
 
 class DkimRecordError(ValueError):
-    """A TXT record that is no DKIM key record."""
+    """A TXT record that is not a DKIM key record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,20 +39,20 @@ class DkimRecord:
 
     @property
     def is_revoked(self) -> bool:
-        """True if it says that the key is not to be trusted any more."""
+        """True if the record revokes the key."""
         return not self.public_key
 
     @property
     def is_test(self) -> bool:
-        """True if the domain says that it only tries DKIM out."""
+        """True if the domain is only testing DKIM (``t=y``)."""
         return "y" in self.flags
 
 
 @dataclass(frozen=True, slots=True)
 class DkimCheck:
-    """What became of the question whether a key is published; ``text`` says more.
+    """The result of checking whether a key is published; ``text`` has the details.
 
-    ``several`` is more than one record at the name, of which a verifier takes any
+    ``several`` is more than one record at the name, of which a verifier may use any
     (RFC 6376 §3.6.2.2).
     """
 
@@ -61,14 +61,14 @@ class DkimCheck:
 
     @property
     def observation(self) -> Observation:
-        """What it says about who owns the domain."""
+        """The same as evidence of the domain's ownership."""
         if self.kind == "matches":
             return Found("dkim")
         return Unanswered(self.text) if self.kind == "unanswered" else Absent(self.text)
 
 
 def unanswered(why: str) -> DkimCheck:
-    """The check for which there was no answer."""
+    """The result of a check without an answer."""
     return DkimCheck("unanswered", why)
 
 
@@ -96,40 +96,40 @@ def parse_dkim_record(octets: bytes) -> DkimRecord:
 
 
 def compare(published: Sequence[bytes], wanted_record: str) -> DkimCheck:
-    """True if a verifier that reads what is published accepts what the wanted key signs.
+    """Check that a verifier that reads the published records accepts the key's signatures.
 
     ``published`` has the TXT records at the key's name, each with its strings joined;
-    ``wanted_record`` is the record that should be there, and has to be one.
+    ``wanted_record`` is the expected record, and must be a valid one.
     """
     wanted = parse_dkim_record(wanted_record.encode())
     if not published:
         return DkimCheck("absent", "no TXT record is published")
     if len(published) > 1:
-        text = f"{len(published)} TXT records are published, and verifiers take any of them"
+        text = f"{len(published)} TXT records are published, and verifiers may use any of them"
         return DkimCheck("several", text)
     try:
         found = parse_dkim_record(published[0])
     except DkimRecordError as error:
-        text = f"the TXT record {excerpt(published[0])} is no DKIM record: {error}"
+        text = f"the TXT record {excerpt(published[0])} is not a DKIM record: {error}"
         return DkimCheck("differs", text)
     if found.is_revoked:
         return DkimCheck("revoked", "the record revokes the key: its tag p is empty")
     difference = _difference(found, wanted)
     if difference:
         return DkimCheck("differs", difference)
-    return DkimCheck("matches", "the record says t=y, a test" if found.is_test else "")
+    return DkimCheck("matches", "the record has t=y (test)" if found.is_test else "")
 
 
 def _difference(found: DkimRecord, wanted: DkimRecord) -> str:
-    """What in the record keeps verifiers from accepting the key's signatures."""
+    """The difference because of which verifiers reject the key's signatures, or nothing."""
     if found.key_type != wanted.key_type:
         key_type = excerpt(found.key_type.encode())
         return f"the key's type is {key_type}, not {wanted.key_type!r}"
     if found.public_key != wanted.public_key:
         length, wanted_length = len(found.public_key), len(wanted.public_key)
         if wanted.public_key.startswith(found.public_key):
-            return f"the public key is cut short: {length} of {wanted_length} octets"
-        return "it is another public key"
+            return f"the public key is truncated: {length} of {wanted_length} octets"
+        return "the public key is another one"
     if found.hashes is not None and _OUR_HASH not in found.hashes:
         return f"the tag h does not allow {_OUR_HASH}"
     if not found.services & {"*", "email"}:
@@ -141,17 +141,17 @@ def _tags(octets: bytes) -> dict[str, str]:
     """The tag list as a mapping (RFC 6376 §3.2)."""
     specs = octets.split(b";")
     if len(specs) > 1 and not specs[-1].strip(_WHITE):
-        specs.pop()  # a semicolon may stand at the end
+        specs.pop()  # a semicolon is allowed at the end
     tags: dict[str, str] = {}
     for spec in specs:
         name, equals, value = (part.strip(_WHITE) for part in spec.partition(b"="))
         if not equals or _TAG_NAME.fullmatch(name) is None:
-            raise DkimRecordError(f"{excerpt(spec)} is no tag such as p=...")
+            raise DkimRecordError(f"{excerpt(spec)} is not a tag such as p=...")
         if _TAG_VALUE.fullmatch(value) is None:
-            raise DkimRecordError(f"the tag {excerpt(name)} has a character it cannot have")
+            raise DkimRecordError(f"the tag {excerpt(name)} has an invalid character")
         tag = name.decode("ascii")
         if tag in tags:
-            raise DkimRecordError(f"the tag {excerpt(name)} is there twice")
+            raise DkimRecordError(f"the tag {excerpt(name)} occurs twice")
         if tag == "v" and tags:
             raise DkimRecordError("the tag v is not the first")
         tags[tag] = value.decode("ascii")
@@ -164,7 +164,7 @@ def _words(value: str) -> frozenset[str]:
 
 
 def _public_key(value: str) -> bytes:
-    """The octets of base64 text that may hold white space (RFC 6376 §2.10)."""
+    """The octets of base64 text that may contain white space (RFC 6376 §2.10)."""
     text = "".join(value.split()).encode("ascii")
     if not text:
         return b""
@@ -174,4 +174,4 @@ def _public_key(value: str) -> bytes:
     try:
         return base64.b64decode(bare + b"=" * (-len(bare) % 4), validate=True)
     except binascii.Error:
-        raise DkimRecordError("the tag p is base64 that is cut short") from None
+        raise DkimRecordError("the tag p is truncated base64") from None

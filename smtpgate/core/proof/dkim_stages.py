@@ -1,8 +1,8 @@
 """The stages of a DKIM key: pending, active, retiring, retired; keys overlap, no mail is lost.
 
-A key is published before it signs, and stays published after it has ceased to sign until the
-last message with its signature has been delivered. A key of another algorithm does not take
-its place: both sign (RFC 8463 §6).
+A key is published before it signs, and stays published after its last signature until the last
+message with one has been delivered. A key of another algorithm does not replace it: both sign
+(RFC 8463 §6).
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,13 @@ from typing import Final, Literal
 from smtpgate.core.proof.dkim_record import DkimCheck
 from smtpgate.core.proof.recheck import next_check_at
 
-Stage = Literal["pending", "active", "retiring", "retired"]
+KeyStage = Literal["pending", "active", "retiring", "retired"]
 
 # Longer than any queue tries to deliver (RFC 5321 §4.5.4.1 says four or five days).
 RETIRING: Final = timedelta(days=7)
 _FIRST_CHECK: Final = timedelta(minutes=1)
-# What is not in the table is not done. From retiring to active is the way back.
-_MOVES: Final[Mapping[Stage, frozenset[Stage]]] = {
+# A step that is not in the table is refused. From retiring to active is the way back.
+_MOVES: Final[Mapping[KeyStage, frozenset[KeyStage]]] = {
     "pending": frozenset({"active", "retired"}),
     "active": frozenset({"retiring"}),
     "retiring": frozenset({"active", "retired"}),
@@ -28,21 +28,22 @@ _MOVES: Final[Mapping[Stage, frozenset[Stage]]] = {
 
 
 class StageError(ValueError):
-    """A step that a key in its stage cannot take."""
+    """A step that is not possible from the key's stage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagedKey:
-    """A DKIM key of a domain, in its stage since then.
+    """A DKIM key of a domain, and its stage since a moment.
 
-    ``problem`` is what the last answer of the DNS said against the key; ``alarm_since`` is when
-    that began for an active key. ``next_check_at`` is ``None`` where the DNS is not asked.
+    ``problem`` is the problem that the last answer of the DNS showed; ``alarm_since`` is the
+    moment from which an active key had one. ``next_check_at`` is ``None`` if the DNS is not
+    queried.
     """
 
     selector: str
     algorithm: str
     since: datetime
-    stage: Stage = "pending"
+    stage: KeyStage = "pending"
     checked_at: datetime | None = None
     next_check_at: datetime | None = None
     problem: str = ""
@@ -50,17 +51,17 @@ class StagedKey:
 
     @property
     def signs(self) -> bool:
-        """True if messages are signed with it."""
+        """True if the key signs messages."""
         return self.stage == "active"
 
     @property
     def is_published(self) -> bool:
-        """True if its record has to be in the DNS."""
+        """True if the record has to be in the DNS."""
         return self.stage != "retired"
 
 
 def new_key(selector: str, algorithm: str, now: datetime) -> StagedKey:
-    """A key that was made now, and whose record is to be published."""
+    """A new key, whose record is to be published."""
     return StagedKey(
         selector=selector, algorithm=algorithm, since=now, next_check_at=now + _FIRST_CHECK
     )
@@ -74,10 +75,10 @@ def activate(
     *,
     force: bool = False,
 ) -> tuple[StagedKey, ...]:
-    """Let the key sign, and its older ones of the same algorithm retire.
+    """Make the key active, and the active ones of the same algorithm retiring.
 
-    ``keys`` are all keys of the domain. Raises StageError when the check says that the record
-    is not published as it should be, unless it is forced.
+    ``keys`` are all keys of the domain. Raises StageError if the check did not find the record
+    as it should be, unless ``force`` is set.
     """
     chosen = _of(keys, selector)
     if chosen.stage == "active":
@@ -86,7 +87,7 @@ def activate(
     if check.kind != "matches" and not force:
         raise StageError(
             f"the record of key {selector!r} is not published as it should be: {check.text}; "
-            "publish it and wait, or force it (--force)"
+            "publish it and wait, or use --force"
         )
 
     def now_is(key: StagedKey) -> StagedKey:
@@ -101,16 +102,15 @@ def activate(
 def retire(
     keys: Sequence[StagedKey], selector: str, now: datetime, *, force: bool = False
 ) -> tuple[StagedKey, ...]:
-    """Let the key sign no longer; its record stays published.
+    """Make the key retiring: it does not sign any more, and its record stays published.
 
-    Raises StageError when no key would be left to sign, unless it is forced.
+    Raises StageError if no key would be left to sign, unless ``force`` is set.
     """
     chosen = _of(keys, selector)
     retiring = _moved(chosen, "retiring", now)
     if not force and not any(key.signs for key in keys if key is not chosen):
         raise StageError(
-            f"no key would sign without {selector!r}; activate another first, or force it "
-            f"(--force)"
+            f"no key would sign without {selector!r}; activate another first, or use --force"
         )
     return tuple(retiring if key is chosen else key for key in keys)
 
@@ -118,7 +118,7 @@ def retire(
 def withdraw(
     keys: Sequence[StagedKey], selector: str, now: datetime, *, force: bool = False
 ) -> tuple[StagedKey, ...]:
-    """End a key that never signed; or, if forced, a retiring one before its time.
+    """Withdraw a key that never signed; with ``force``, also a retiring one before its time.
 
     Raises StageError.
     """
@@ -126,16 +126,16 @@ def withdraw(
     retired = _moved(chosen, "retired", now)
     if chosen.stage == "retiring" and not force:
         raise StageError(
-            f"mail that key {selector!r} signed may be on its way; wait until it has retired, "
-            "or force it (--force)"
+            f"mail that key {selector!r} signed may not be delivered yet; wait until it has "
+            "retired, or use --force"
         )
     return tuple(retired if key is chosen else key for key in keys)
 
 
 def retired_when_due(key: StagedKey, now: datetime, period: timedelta = RETIRING) -> StagedKey:
-    """The key, retired when it has been retiring for so long.
+    """The key, retired if it has been retiring for the period.
 
-    When the clock was set back the time begins anew.
+    If the clock was set back, the period begins again.
     """
     if key.stage != "retiring":
         return key
@@ -145,10 +145,10 @@ def retired_when_due(key: StagedKey, now: datetime, period: timedelta = RETIRING
 
 
 def checked(key: StagedKey, check: DkimCheck, now: datetime, jitter: float) -> StagedKey:
-    """The key after the DNS was asked for its record; ``jitter`` as in next_check_at.
+    """The key after a check of its record; ``jitter`` as in next_check_at.
 
-    An active key whose record is gone or is another raises an alarm, and its record seen again
-    ends it. A question without an answer does neither.
+    An active key whose record is absent or differs raises an alarm; the right record ends it. A
+    query without an answer does neither.
     """
     if key.next_check_at is None:
         return key
@@ -169,12 +169,12 @@ def _of(keys: Sequence[StagedKey], selector: str) -> StagedKey:
     raise StageError(f"there is no key {selector!r}")
 
 
-def _moved(key: StagedKey, stage: Stage, now: datetime) -> StagedKey:
+def _moved(key: StagedKey, stage: KeyStage, now: datetime) -> StagedKey:
     """The key at the beginning of its next stage. Raises StageError."""
     if stage not in _MOVES[key.stage]:
         why = "already" if key.stage == stage else f"and cannot become {stage}"
         raise StageError(f"key {key.selector!r} is {key.stage} {why}")
-    # What signs is asked for at once: it may have been forced.
+    # A key that becomes active is checked at once: it may have been forced.
     next_check = now if stage == "active" else None
     return StagedKey(
         selector=key.selector,

@@ -1,4 +1,4 @@
-"""TXT records to publish, as a zone file has them."""
+"""TXT records to publish, in the form of a zone file."""
 
 import re
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class DnsRecord:
 
     @property
     def strings(self) -> tuple[str, ...]:
-        """The value in pieces, each of which one character-string of the DNS can hold."""
+        """The value in pieces, each of which fits a character-string of the DNS."""
         starts = range(0, len(self.value) or 1, _TXT_OCTETS)
         return tuple(self.value[at : at + _TXT_OCTETS] for at in starts)
 

@@ -1,8 +1,8 @@
-"""Codes that are mailed to an address, for whoever reads its mail to enter.
+"""Codes that are mailed to an address, and entered by a person who reads its mail.
 
 A code has 60 random bits, is valid for 24 hours (as the links of Amazon SES are) and for five
-attempts. Only its digest is kept. The digest is bound to a subject, so that a code is worth
-nothing for another identity or account.
+attempts. Only its digest is stored. The digest is bound to a subject, so that a code is not
+valid for another identity or account.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ MAX_ATTEMPTS: Final = 5
 
 CodeResult = Literal["right", "wrong", "expired", "too-many-attempts"]
 
-# No letter that looks like a digit, and no U, so that few words come about. There are 32, so
-# five bits of an octet choose one.
+# No letter that looks like a digit, and no U, so that codes rarely spell words. There are 32,
+# so five bits of an octet choose one.
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _LENGTH: Final = 12
 _GROUP: Final = 4
@@ -29,7 +29,7 @@ _MISREAD: Final = str.maketrans("OIL", "011", " -\t\r\n")
 
 @dataclass(frozen=True, slots=True)
 class MailCode:
-    """What is kept of a code that was sent."""
+    """The stored data of a code that was sent."""
 
     digest: bytes
     sent_at: datetime
@@ -45,32 +45,32 @@ def new_code(random_octets: bytes) -> Secret:
 
 
 def code_digest(code: Secret, subject: str) -> bytes:
-    """The digest (32 octets) of a code as it was sent or as somebody typed it.
+    """The digest (32 octets) of a code as it was sent or typed.
 
-    Case, spaces and hyphens do not count, nor O for 0 and I or L for 1. ``subject`` is what the
-    code is for, such as an identity's ARN.
+    Letter case, spaces and hyphens are ignored; O is read as 0, I and L as 1. ``subject`` is
+    the thing that the code proves, such as an identity's ARN.
     """
     symbols = code.value[:_MAX_TYPED].upper().translate(_MISREAD)
     return hmac.digest(symbols.encode("utf-8", "replace"), subject.encode(), hashlib.sha256)
 
 
 def mail_code(code: Secret, subject: str, now: datetime) -> MailCode:
-    """What to keep of a code that is sent now."""
+    """The data to store for a code that is sent now."""
     return MailCode(code_digest(code, subject), now)
 
 
-def tried(
-    held: MailCode, typed: Secret, subject: str, now: datetime
+def check_code(
+    stored: MailCode, typed: Secret, subject: str, now: datetime
 ) -> tuple[CodeResult, MailCode]:
-    """Whether it is the code, and what to keep after the attempt.
+    """Check a typed code; return the result and the data to store after the attempt.
 
-    Who keeps it must do so before telling the answer, and forget a code that was right.
+    The caller must store them before it shows the result, and delete a code that was right.
     """
-    if held.wrong_attempts >= MAX_ATTEMPTS:
-        return "too-many-attempts", held
-    # Also one that was sent a day after now: its clock was wrong, and it would hold for ever.
-    if abs(now - held.sent_at) >= VALID:
-        return "expired", held
-    if hmac.compare_digest(code_digest(typed, subject), held.digest):
-        return "right", held
-    return "wrong", replace(held, wrong_attempts=held.wrong_attempts + 1)
+    if stored.wrong_attempts >= MAX_ATTEMPTS:
+        return "too-many-attempts", stored
+    # Also a code sent a day after now: the clock was wrong, and it would be valid for ever.
+    if abs(now - stored.sent_at) >= VALID:
+        return "expired", stored
+    if hmac.compare_digest(code_digest(typed, subject), stored.digest):
+        return "right", stored
+    return "wrong", replace(stored, wrong_attempts=stored.wrong_attempts + 1)

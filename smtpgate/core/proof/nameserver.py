@@ -1,4 +1,4 @@
-"""Name servers as a configuration names them."""
+"""Name servers in a configuration."""
 
 import re
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ _WITH_PORT: Final = re.compile(
 
 
 class NameserverError(ValueError):
-    """A text that names no name server."""
+    """A text that is not the address of a name server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Nameserver:
-    """The address and port of a server that resolves names for us."""
+    """The address and port of a recursive name server."""
 
     address: IPv4Address | IPv6Address
     port: int = _PORT

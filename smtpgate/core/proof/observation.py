@@ -1,7 +1,7 @@
-"""What was seen in the DNS: the record that was looked for, something else, or no answer.
+"""An observation in the DNS: the expected record, its absence, or no answer.
 
-The three must not be mixed up: an identity may be lost because its record is gone, and never
-because a resolver was out of order.
+The three must not be confused: an identity may fail because its record is gone, but never
+because a resolver was not available.
 """
 
 from collections.abc import Iterable
@@ -15,21 +15,21 @@ _MAX_EXCERPT: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The record is there: the TXT record with the token, or the DKIM record with the key."""
+    """The record exists: the TXT record with the token, or the DKIM record with the key."""
 
     method: DnsMethod
 
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """The DNS answered, and the record is not there; ``seen`` says what is."""
+    """The DNS answered, and the record does not exist; ``seen`` names what is there instead."""
 
     seen: str
 
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """Nobody knows: no answer came, or one that says nothing."""
+    """Nothing is known: there was no answer, or one without meaning."""
 
     why: str
 
@@ -38,9 +38,9 @@ Observation = Found | Absent | Unanswered
 
 
 def combined(observations: Iterable[Observation]) -> Observation:
-    """What several places say together, each of which would do.
+    """The observation at several names together, each of which is sufficient.
 
-    One record found is enough. It is absent only when every place was answered for.
+    One record that was found is enough. It is absent only if there was an answer for each name.
     """
     absent: list[str] = []
     unanswered: Unanswered | None = None
@@ -52,11 +52,11 @@ def combined(observations: Iterable[Observation]) -> Observation:
         else:
             unanswered = unanswered or observation
     if unanswered is None and not absent:
-        raise ValueError("no place was looked at")
+        raise ValueError("no name was queried")
     return unanswered or Absent("; ".join(dict.fromkeys(absent)))
 
 
 def excerpt(octets: bytes) -> str:
-    """Octets from a stranger's record as they can stand in a message: quoted and shortened."""
+    """Octets of a stranger's record, quoted and shortened for a message."""
     cut = "..." if len(octets) > _MAX_EXCERPT else ""
     return ascii(octets[:_MAX_EXCERPT].decode("latin-1") + cut)

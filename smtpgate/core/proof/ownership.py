@@ -1,8 +1,8 @@
-"""The proof that a domain is its owner's: a token that only who runs its DNS can publish.
+"""The proof that a domain is its owner's: a token that only the domain's owner can publish.
 
-The token goes into a TXT record at ``LABEL.DOMAIN``, as Amazon SES has it at
-``_amazonses.DOMAIN``. Where names with an underscore cannot be published, ``PREFIX:TOKEN`` at
-the domain itself does as well. Other TXT records may stand beside it.
+The token is published in a TXT record at ``LABEL.DOMAIN``, as Amazon SES has it at
+``_amazonses.DOMAIN``. If names with an underscore cannot be published, ``PREFIX:TOKEN`` at the
+domain itself is accepted too. There may be other TXT records beside it.
 """
 
 import base64
@@ -20,15 +20,18 @@ TOKEN_OCTETS: Final = 32
 _LABEL: Final = re.compile(r"(?=_*[a-z0-9])[a-z0-9_-]{0,62}[a-z0-9]")
 
 
-class LabelError(ValueError):
+class RecordLabelError(ValueError):
     """A text that cannot be the label of verification records."""
 
 
 def parse_label(text: str) -> str:
-    """The label in lower case: letters, digits, hyphens and underscores. Raises LabelError."""
+    """The label in lower case: letters, digits, hyphens, underscores.
+
+    Raises RecordLabelError.
+    """
     label = text.lower()
     if _LABEL.fullmatch(label) is None:
-        raise LabelError(f"{text!r} is not a label such as {DEFAULT_LABEL!r}")
+        raise RecordLabelError(f"{text!r} is not a label such as {DEFAULT_LABEL!r}")
     return label
 
 
@@ -44,7 +47,7 @@ def ownership_records(
 ) -> tuple[DnsRecord, ...]:
     """The TXT records of which one has to be published, the usual one first.
 
-    It is left out where its name would be longer than names in the DNS can be.
+    The usual one is left out if its name would be too long for the DNS.
     """
     usual = DnsRecord(f"{label}.{domain}", token)
     at_domain = DnsRecord(domain, f"{label.lstrip('_')}:{token}")
@@ -52,10 +55,9 @@ def ownership_records(
 
 
 def token_seen(wanted: DnsRecord, published: Sequence[bytes]) -> Found | Absent:
-    """True if the record is among those published at its name.
+    """The observation of a record among those published at its name.
 
-    White space and quotation marks around it are taken for what some forms for DNS records
-    leave there.
+    White space and quotation marks around it are ignored: some forms for DNS records add them.
     """
     values = [octets.strip().strip(b'"').strip() for octets in published]
     if wanted.value.encode() in values:

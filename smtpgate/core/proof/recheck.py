@@ -1,14 +1,14 @@
-"""When the DNS is asked again: often while somebody waits for the answer, rarely later."""
+"""The times of DNS checks: frequent while an owner waits for the result, rare later."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-Phase = Literal["pending", "success", "missing", "signing"]
+CheckPhase = Literal["pending", "success", "missing", "signing"]
 
 _FOREVER: Final = timedelta.max
-# For each phase: up to that age, the DNS is asked so often.
-_INTERVALS: Final[Mapping[Phase, tuple[tuple[timedelta, timedelta], ...]]] = {
+# For each phase, the interval of checks up to an age.
+_INTERVALS: Final[Mapping[CheckPhase, tuple[tuple[timedelta, timedelta], ...]]] = {
     "pending": (
         (timedelta(hours=1), timedelta(minutes=1)),
         (timedelta(hours=6), timedelta(minutes=5)),
@@ -18,13 +18,13 @@ _INTERVALS: Final[Mapping[Phase, tuple[tuple[timedelta, timedelta], ...]]] = {
     "missing": ((_FOREVER, timedelta(hours=1)),),
     "signing": ((_FOREVER, timedelta(hours=1)),),
 }
-_SPREAD: Final = 0.1  # what began together shall not be asked together for ever
-# No check is further away than this, unless the clock was set back since it was planned.
+_SPREAD: Final = 0.1  # checks that began together must not stay together
+# No check is further ahead than this, unless the clock was set back after it was planned.
 LONGEST_WAIT: Final = timedelta(hours=6) * (1 + _SPREAD)
 
 
-def next_check_at(phase: Phase, age: timedelta, now: datetime, jitter: float) -> datetime:
-    """The moment of the next check of what has been in the phase for so long.
+def next_check_at(phase: CheckPhase, age: timedelta, now: datetime, jitter: float) -> datetime:
+    """The moment of the next check of an identity or key that is in the phase for an age.
 
     ``jitter``, 0 or more and below 1, moves it by up to a tenth of the interval either way.
     """
@@ -37,7 +37,7 @@ def next_check_at(phase: Phase, age: timedelta, now: datetime, jitter: float) ->
 def is_due(planned_at: datetime | None, now: datetime) -> bool:
     """True if the check planned for that moment is due; ``None`` is never.
 
-    A moment further ahead than any interval was planned by a clock that was wrong.
+    A moment further ahead than any interval was planned while the clock was wrong.
     """
     if planned_at is None:
         return False

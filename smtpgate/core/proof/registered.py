@@ -1,4 +1,4 @@
-"""A registered identity as those see it who verify it and look after its DKIM keys."""
+"""A registered identity with the data for its verification and its DKIM keys."""
 
 from dataclasses import dataclass, replace
 
@@ -9,7 +9,7 @@ from smtpgate.core.proof.verification import Verification
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredKey:
-    """A DKIM key in its stage, and the record that has to be published for it."""
+    """A DKIM key with its stage, and the record that has to be published for it."""
 
     staged: StagedKey
     record: str
@@ -17,7 +17,7 @@ class RegisteredKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
-    """An identity with what proves it: the token for the DNS, or the code that was mailed."""
+    """An identity with its proof: the token for the DNS, or the code that was mailed."""
 
     account_id: str
     name: str
@@ -29,7 +29,7 @@ class Registered:
 
     @property
     def is_domain(self) -> bool:
-        """True if it is a domain and no single address."""
+        """True if it is a domain, False if it is an address."""
         return "@" not in self.name
 
     @property
@@ -38,7 +38,7 @@ class Registered:
         return tuple(key.staged for key in self.keys)
 
     def with_staged(self, staged: tuple[StagedKey, ...]) -> "Registered":
-        """The same with its keys in those stages, which stand in the keys' order."""
+        """The identity with its keys in those stages, in the order of its keys."""
         pairs = zip(self.keys, staged, strict=True)
         return replace(self, keys=tuple(replace(key, staged=stage) for key, stage in pairs))
 

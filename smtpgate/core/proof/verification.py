@@ -1,11 +1,12 @@
-"""The verification state of an identity, and what an answer of the DNS makes of it.
+"""The verification state of an identity, and its changes by answers of the DNS.
 
-An identity is pending until its record is seen, for 72 hours. A verified one whose record is
-gone may send for 72 hours more
-(https://docs.aws.amazon.com/ses/latest/dg/creating-identities.html). Only an answer decides:
-while the resolver is out of order nothing changes but the date of the next question.
+An identity is pending until its record is found, for 72 hours. A verified one whose record is
+gone may be used for 72 hours more
+(https://docs.aws.amazon.com/ses/latest/dg/creating-identities.html). Only an answer changes the
+state: while the resolver is not available, only the time of the next check changes.
 
-A clock that was set back leads to no verdict: a period that began in the future begins anew.
+A clock that was set back never causes a failure: a period that began in the future begins
+again.
 """
 
 from dataclasses import dataclass, replace
@@ -15,9 +16,9 @@ from typing import Final, Literal
 from smtpgate.core.proof.observation import Absent, Found, Observation
 from smtpgate.core.proof.recheck import next_check_at
 
-State = Literal["not-started", "pending", "success", "failed"]
-Status = Literal["not-started", "pending", "success", "temporary-failure", "failed"]
-Method = Literal["txt", "dkim", "mail", "trust"]
+VerificationState = Literal["not-started", "pending", "success", "failed"]
+VerificationStatus = Literal["not-started", "pending", "success", "temporary-failure", "failed"]
+VerificationMethod = Literal["txt", "dkim", "mail", "trust"]
 
 PATIENCE: Final = timedelta(hours=72)
 GRACE: Final = timedelta(hours=72)
@@ -26,15 +27,15 @@ _FIRST_CHECK: Final = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """True if an identity is known to be its owner's, and how.
+    """The verification of an identity.
 
-    ``method`` and ``verified_at`` are those of a success. ``checked_at`` is the last question
-    to the DNS, ``problem`` what was wrong with its answer. ``missing_since`` is when the record
-    of a success was first gone. ``next_check_at`` is ``None`` where the DNS is not asked.
+    ``method`` and ``verified_at`` are those of a success. ``checked_at`` is the last query of
+    the DNS, ``problem`` the problem of its answer. ``missing_since`` is the first time that the
+    record of a success was missing. ``next_check_at`` is ``None`` if the DNS is not queried.
     """
 
-    state: State = "not-started"
-    method: Method | None = None
+    state: VerificationState = "not-started"
+    method: VerificationMethod | None = None
     started_at: datetime | None = None
     verified_at: datetime | None = None
     checked_at: datetime | None = None
@@ -44,120 +45,124 @@ class Verification:
 
     @property
     def is_verified(self) -> bool:
-        """True if the identity may be sent from."""
+        """True if the identity may be used."""
         return self.state == "success"
 
 
 NOT_STARTED: Final = Verification()
 
 
-def begin(held: Verification, now: datetime) -> Verification:
-    """Begin to ask the DNS, or go on with it.
+def begin(current: Verification, now: datetime) -> Verification:
+    """Begin to check the DNS, or check again now.
 
-    What is pending keeps its time and is asked for at once; a success stays one; what failed
-    has its 72 hours again.
+    A pending identity keeps its start and is checked at once; a success stays a success; a
+    failed one is pending again for 72 hours.
     """
-    if held.next_check_at is not None:
-        return replace(held, next_check_at=now)
-    if held.is_verified:
-        return held
-    # Nobody can have published a token that is new. To ask at once would only teach the
-    # resolver that there is no record (RFC 2308 §5).
-    wait = _FIRST_CHECK if held.state == "not-started" else timedelta(0)
+    if current.next_check_at is not None:
+        return replace(current, next_check_at=now)
+    if current.is_verified:
+        return current
+    # A new token cannot be published yet. A query now would only make the resolver cache that
+    # there is no record (RFC 2308 §5).
+    wait = _FIRST_CHECK if current.state == "not-started" else timedelta(0)
     return Verification(state="pending", started_at=now, next_check_at=now + wait)
 
 
-def begin_by_mail(held: Verification, now: datetime) -> Verification:
-    """Wait for somebody who reads the address to enter the code that was mailed to it."""
-    if held.is_verified or held.state == "pending":
-        return held
+def begin_by_mail(current: Verification, now: datetime) -> Verification:
+    """Wait for the code that was mailed to the address."""
+    if current.is_verified or current.state == "pending":
+        return current
     return Verification(state="pending", started_at=now)
 
 
-def confirmed_by_mail(held: Verification, now: datetime) -> Verification:
-    """The code was right: verified, and not asked for again."""
-    if held.is_verified:
-        return held
+def confirmed_by_mail(current: Verification, now: datetime) -> Verification:
+    """The code was right: verified, without further checks."""
+    if current.is_verified:
+        return current
     return Verification(
-        state="success", method="mail", started_at=held.started_at or now, verified_at=now
+        state="success", method="mail", started_at=current.started_at or now, verified_at=now
     )
 
 
-def vouched(now: datetime) -> Verification:
-    """An operator vouches for the identity: verified, whatever the DNS says."""
+def trusted(now: datetime) -> Verification:
+    """Verified because an operator trusts the identity, without a check of the DNS."""
     return Verification(state="success", method="trust", started_at=now, verified_at=now)
 
 
 def observed(
-    held: Verification, seen: Observation, now: datetime, jitter: float
+    current: Verification, seen: Observation, now: datetime, jitter: float
 ) -> Verification:
-    """What the verification is after the DNS was asked; ``jitter`` as in next_check_at.
+    """The verification after an observation in the DNS; ``jitter`` as in next_check_at.
 
-    One that the DNS is not asked about stays as it is.
+    One that is not checked stays as it is.
     """
-    if held.next_check_at is None:
-        return held
-    held = _without_future(replace(held, checked_at=now), now)
+    if current.next_check_at is None:
+        return current
+    current = _without_future(replace(current, checked_at=now), now)
     match seen:
         case Found(method):
-            held = replace(
-                held,
+            current = replace(
+                current,
                 state="success",
                 method=method,
-                verified_at=held.verified_at or now,
+                verified_at=current.verified_at or now,
                 missing_since=None,
                 problem="",
             )
-        case Absent(instead) if held.is_verified:
-            missing_since = held.missing_since or now
-            held = replace(held, missing_since=missing_since, problem=instead)
+        case Absent(instead) if current.is_verified:
+            missing_since = current.missing_since or now
+            current = replace(current, missing_since=missing_since, problem=instead)
             if now - missing_since >= GRACE:
-                return _failed(held, "the record has been gone for 72 hours")
+                return _failed(current, "the record has been gone for 72 hours")
         case Absent(instead):
-            held = replace(held, problem=instead)
-            if _waited(held, now) >= PATIENCE:
-                return _failed(held, "the record was not found within 72 hours")
+            current = replace(current, problem=instead)
+            if _waited(current, now) >= PATIENCE:
+                return _failed(current, "the record was not found within 72 hours")
         case _:
-            held = replace(held, problem=seen.why)
-    return replace(held, next_check_at=_next_check_at(held, now, jitter))
+            current = replace(current, problem=seen.why)
+    return replace(current, next_check_at=_next_check_at(current, now, jitter))
 
 
-def status_of(held: Verification, now: datetime) -> Status:
-    """The state in the words of Amazon SES.
+def status_of(current: Verification, now: datetime) -> VerificationStatus:
+    """The status in the terms of Amazon SES.
 
-    ``temporary-failure`` is a pending one whose time is over and about which the DNS has given
-    no answer since.
+    ``temporary-failure`` is a pending one whose 72 hours are over, without an answer of the DNS
+    since then.
     """
-    if held.state == "pending" and held.next_check_at and _waited(held, now) >= PATIENCE:
+    if (
+        current.state == "pending"
+        and current.next_check_at
+        and _waited(current, now) >= PATIENCE
+    ):
         return "temporary-failure"
-    return held.state
+    return current.state
 
 
-def _without_future(held: Verification, now: datetime) -> Verification:
-    """With no period that begins after now: the clock was set back since."""
-    if held.started_at is not None and held.started_at > now:
-        held = replace(held, started_at=now)
-    if held.missing_since is not None and held.missing_since > now:
-        held = replace(held, missing_since=now)
-    return held
+def _without_future(current: Verification, now: datetime) -> Verification:
+    """The verification without periods that begin after now, as when the clock was set back."""
+    if current.started_at is not None and current.started_at > now:
+        current = replace(current, started_at=now)
+    if current.missing_since is not None and current.missing_since > now:
+        current = replace(current, missing_since=now)
+    return current
 
 
-def _waited(held: Verification, now: datetime) -> timedelta:
-    return now - (held.started_at or now)
+def _waited(current: Verification, now: datetime) -> timedelta:
+    return now - (current.started_at or now)
 
 
-def _failed(held: Verification, why: str) -> Verification:
+def _failed(current: Verification, why: str) -> Verification:
     return Verification(
         state="failed",
-        started_at=held.started_at,
-        checked_at=held.checked_at,
-        problem=f"{why}: {held.problem}",
+        started_at=current.started_at,
+        checked_at=current.checked_at,
+        problem=f"{why}: {current.problem}",
     )
 
 
-def _next_check_at(held: Verification, now: datetime, jitter: float) -> datetime:
-    if held.missing_since is not None:
-        return next_check_at("missing", now - held.missing_since, now, jitter)
-    if held.is_verified:
+def _next_check_at(current: Verification, now: datetime, jitter: float) -> datetime:
+    if current.missing_since is not None:
+        return next_check_at("missing", now - current.missing_since, now, jitter)
+    if current.is_verified:
         return next_check_at("success", timedelta(0), now, jitter)
-    return next_check_at("pending", _waited(held, now), now, jitter)
+    return next_check_at("pending", _waited(current, now), now, jitter)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from smtpgate.config.toml import Location, dotted_key
 from smtpgate.core.identity import PrivateKey
-from smtpgate.core.proof.dkim_stages import Stage
+from smtpgate.core.proof.dkim_stages import KeyStage
 from smtpgate.core.secret import Secret
 
 
@@ -104,7 +104,7 @@ class DesiredDkimKey:
     selector: str
     pem: bytes | None = field(repr=False)
     private_key: PrivateKey | None = field(repr=False)
-    stage: Stage | None
+    stage: KeyStage | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any, Final
 
 from smtpgate.core.identity import PrivateKey
-from smtpgate.core.proof.dkim_stages import Stage
-from smtpgate.core.proof.verification import NOT_STARTED, begin, vouched
+from smtpgate.core.proof.dkim_stages import KeyStage
+from smtpgate.core.proof.verification import NOT_STARTED, begin, trusted
 from smtpgate.directory.change import Change, Subject
 from smtpgate.directory.dkim import (
     DkimKeyRow,
@@ -91,7 +91,7 @@ async def _remove(
 
 
 def _new(planning: Planning, identity: DesiredIdentity) -> IdentityRow:
-    verification = asdict(vouched(planning.now)) if identity.is_verified else {}
+    verification = asdict(trusted(planning.now)) if identity.is_verified else {}
     return IdentityRow(
         account_id=identity.account_id,
         region=planning.region,
@@ -132,7 +132,7 @@ def _verification(row: IdentityRow, is_trusted: bool, now: datetime) -> Mapping[
     A domain has to prove itself then, as one that is new.
     """
     if is_trusted:
-        return asdict(vouched(now))
+        return asdict(trusted(now))
     return asdict(begin(NOT_STARTED, now) if row.is_domain else NOT_STARTED)
 
 
@@ -206,7 +206,7 @@ def _kept_dkim_key(
             planning.note_drift(named, _what(row), _OTHERWISE, wanted)
         wanted = {name: value for name, value in wanted.items() if name != "record"}
     changes = planning.changes(named, wanted, _what(row))
-    stage: Stage | None = changes.get("stage")
+    stage: KeyStage | None = changes.get("stage")
     if "record" in changes and key.pem is not None and key.private_key is not None:
         new = _new_dkim_key(planning, identity, key, key.private_key, stage or row.stage)
         item, how = (row, new, key.pem), f"another private key, {new.stage}"
@@ -226,7 +226,7 @@ def _new_dkim_key(
     identity: DesiredIdentity,
     key: DesiredDkimKey,
     private_key: PrivateKey,
-    stage: Stage,
+    stage: KeyStage,
 ) -> DkimKeyRow:
     return DkimKeyRow(
         account_id=identity.account_id,
@@ -239,7 +239,7 @@ def _new_dkim_key(
     )
 
 
-def _staged(stage: Stage, now: datetime) -> dict[str, Any]:
+def _staged(stage: KeyStage, now: datetime) -> dict[str, Any]:
     """The columns of a key that enters a stage; where it matters its record is looked for."""
     is_asked_for = stage in ("pending", "active")
     return {
