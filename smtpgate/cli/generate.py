@@ -1,4 +1,4 @@
-"""``smtpgate policy generate``: from wishes, by flags or by questions, to a policy."""
+"""``smtpgate policy generate``: a policy from flags or from questions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from typing import Literal
 
 import typer
 
-from smtpgate.core.policy.generate import Wishes
+from smtpgate.core.policy.generate import PolicyOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,36 +28,36 @@ class _Prompter:
         return tuple(part.strip() for part in answer.split(",") if part.strip())
 
 
-def ask(wishes: Wishes) -> Wishes:
+def ask(options: PolicyOptions) -> PolicyOptions:
     """Ask for everything; what the flags said is offered as default."""
     prompter = _Prompter(typer.prompt)
-    effect = prompter.text("Allow or Deny", wishes.effect).capitalize()
+    effect = prompter.text("Allow or Deny", options.effect).capitalize()
     wished: Literal["Allow", "Deny"] = "Deny" if effect == "Deny" else "Allow"
     if effect not in ("Allow", "Deny"):
         raise typer.BadParameter(f"neither Allow nor Deny: {effect}")
-    wishes = replace(
-        wishes,
+    options = replace(
+        options,
         effect=wished,
-        identity_arn=prompter.text("Identity (ARN)", wishes.identity_arn),
-        principals=prompter.texts("Who: account ids or ARNs of users", wishes.principals),
+        identity_arn=prompter.text("Identity (ARN)", options.identity_arn),
+        principals=prompter.texts("Who: account ids or ARNs of users", options.principals),
     )
     texts = prompter.texts
-    wishes = replace(
-        wishes,
-        from_addresses=texts("From addresses, just as they are", wishes.from_addresses),
-        tagged_addresses=texts("From addresses, with any tag", wishes.tagged_addresses),
-        from_domains=texts("From domains", wishes.from_domains),
-        display_names=texts("Display names", wishes.display_names),
-        recipient_domains=texts("Recipients' domains", wishes.recipient_domains),
-        feedback_addresses=texts("MAIL FROM addresses", wishes.feedback_addresses),
-        source_networks=texts("Networks of the clients", wishes.source_networks),
+    options = replace(
+        options,
+        from_addresses=texts("From addresses, just as they are", options.from_addresses),
+        tagged_addresses=texts("From addresses, with any tag", options.tagged_addresses),
+        from_domains=texts("From domains", options.from_domains),
+        display_names=texts("Display names", options.display_names),
+        recipient_domains=texts("Recipients' domains", options.recipient_domains),
+        feedback_addresses=texts("MAIL FROM addresses", options.feedback_addresses),
+        source_networks=texts("Networks of the clients", options.source_networks),
     )
-    if wishes.from_domains or wishes.recipient_domains:
+    if options.from_domains or options.recipient_domains:
         with_subdomains = prompter.text("Subdomains too? yes or no", "no") == "yes"
-        wishes = replace(wishes, with_subdomains=with_subdomains)
+        options = replace(options, with_subdomains=with_subdomains)
     return replace(
-        wishes,
-        not_before=prompter.text("From when (2026-01-31T00:00Z)", wishes.not_before or "")
+        options,
+        not_before=prompter.text("From when (2026-01-31T00:00Z)", options.not_before or "")
         or None,
-        until=prompter.text("Until when", wishes.until or "") or None,
+        until=prompter.text("Until when", options.until or "") or None,
     )

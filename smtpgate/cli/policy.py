@@ -13,7 +13,7 @@ from smtpgate.cli.lint import as_json, lint_files
 from smtpgate.cli.terminal import DEFAULT_CONFIG, ConfigFile, fail
 from smtpgate.core.arn import ArnError, IdentityArn
 from smtpgate.core.policy import Kind
-from smtpgate.core.policy.generate import Wishes, WishesError, generate_policy
+from smtpgate.core.policy.generate import PolicyOptions, PolicyOptionsError, generate_policy
 
 policy_app: Final = typer.Typer(
     name="policy",
@@ -124,12 +124,12 @@ def generate(
     sid: _Sid = None,
     interactive: _Interactive = False,
 ) -> None:
-    """Write an identity policy from wishes; what is not named does not matter.
+    """Write an identity policy from options; each option adds a condition.
 
     The policy goes to standard output. It lints clean, and allows (or denies) what was wished
     and nothing else.
     """
-    wishes = Wishes(
+    options = PolicyOptions(
         identity_arn=identity,
         principals=tuple(principal or ()),
         effect="Deny" if deny else "Allow",
@@ -149,10 +149,10 @@ def generate(
     if interactive:
         if not sys.stdin.isatty():
             raise typer.BadParameter("--interactive asks on a terminal, and there is none")
-        wishes = ask(wishes)
+        options = ask(options)
     try:
-        text = generate_policy(wishes)
-    except WishesError as error:
+        text = generate_policy(options)
+    except PolicyOptionsError as error:
         raise fail(error) from None
     typer.echo(text, nl=False)
 

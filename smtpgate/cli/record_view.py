@@ -107,7 +107,7 @@ def _decision(record: Record, decision: Decision) -> dict[str, Any]:
 
 
 def _side(side: Side) -> dict[str, Any]:
-    return {"said": side.said, "statements": [_cited(one) for one in side.cited]}
+    return {"outcome": side.result, "statements": [_cited(one) for one in side.cited]}
 
 
 def _cited(cited: Determining) -> dict[str, Any]:

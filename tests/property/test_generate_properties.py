@@ -15,7 +15,7 @@ from smtpgate.core.policy import (
     lint_policy,
     parse_policy,
 )
-from smtpgate.core.policy.generate import Wishes, generate_policy
+from smtpgate.core.policy.generate import PolicyOptions, generate_policy
 
 IDENTITY = "arn:aws:ses:us-east-1:888888888888:identity/example.com"
 MAY = parse_policy(
@@ -38,8 +38,8 @@ def some(values: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[str, ...]]:
     return st.lists(values, max_size=3, unique=True).map(tuple)
 
 
-WISHES = st.builds(
-    Wishes,
+OPTIONS = st.builds(
+    PolicyOptions,
     identity_arn=st.just(IDENTITY),
     principals=st.sampled_from(
         [("999999999999",), ("arn:aws:iam::999999999999:user/mailer", "777777777777")]
@@ -58,123 +58,127 @@ WISHES = st.builds(
 )
 
 
-def outcome(wishes: Wishes, context: dict[str, tuple[str, ...]], account: str) -> Outcome:
-    policy = parse_policy(generate_policy(wishes), kind="identity", name="generated")
+def outcome(
+    options: PolicyOptions, context: dict[str, tuple[str, ...]], account: str
+) -> Outcome:
+    policy = parse_policy(generate_policy(options), kind="identity", name="generated")
     caller = Caller(account, f"arn:aws:iam::{account}:user/mailer", is_root=False)
     request = Request(caller, "ses:SendRawEmail", IDENTITY, context)
-    policies = [policy] if wishes.effect == "Allow" else [policy, ALL]
+    policies = [policy] if options.effect == "Allow" else [policy, ALL]
     return evaluate(request, identity_policies=policies, user_policies=[MAY]).outcome
 
 
-def sources(wishes: Wishes) -> list[str]:
+def sources(options: PolicyOptions) -> list[str]:
     """From addresses that are wished for; any when nothing is said of them."""
-    found = [*wishes.from_addresses, *wishes.tagged_addresses]
-    found += (address.replace("@", "+tag@") for address in wishes.tagged_addresses)
-    found += (f"any.body+x@{domain}" for domain in wishes.from_domains)
-    if wishes.with_subdomains:
-        found += (f"anybody@a.b.{domain}" for domain in wishes.from_domains)
+    found = [*options.from_addresses, *options.tagged_addresses]
+    found += (address.replace("@", "+tag@") for address in options.tagged_addresses)
+    found += (f"any.body+x@{domain}" for domain in options.from_domains)
+    if options.with_subdomains:
+        found += (f"anybody@a.b.{domain}" for domain in options.from_domains)
     return found or ["whoever@example.com"]
 
 
-def wished_context(wishes: Wishes, source: str) -> dict[str, tuple[str, ...]]:
-    recipients = [f"jane@{domain.lower()}" for domain in wishes.recipient_domains]
-    if wishes.with_subdomains:
-        recipients += (f"jane@x.{domain.lower()}" for domain in wishes.recipient_domains)
-    network = next(iter(wishes.source_networks), "192.0.2.0/24")
+def wished_context(options: PolicyOptions, source: str) -> dict[str, tuple[str, ...]]:
+    recipients = [f"jane@{domain.lower()}" for domain in options.recipient_domains]
+    if options.with_subdomains:
+        recipients += (f"jane@x.{domain.lower()}" for domain in options.recipient_domains)
+    network = next(iter(options.source_networks), "192.0.2.0/24")
     return {
         "ses:fromaddress": (source,),
         "ses:recipients": tuple(recipients or ["joe@example.edu"]),
-        "ses:fromdisplayname": (next(iter(wishes.display_names), "Anybody"),),
-        "ses:feedbackaddress": (next(iter(wishes.feedback_addresses), "any@example.com"),),
+        "ses:fromdisplayname": (next(iter(options.display_names), "Anybody"),),
+        "ses:feedbackaddress": (next(iter(options.feedback_addresses), "any@example.com"),),
         "aws:sourceip": ("192.0.2.9" if "." in network else "2001:db8::9",),
         "aws:currenttime": ("2026-06-01T12:00:00Z",),
         "aws:username": ("mailer",),
     }
 
 
-def other_sources(wishes: Wishes) -> list[str]:
+def other_sources(options: PolicyOptions) -> list[str]:
     """From addresses that nobody wished for, when somebody wished for some."""
-    if not (wishes.from_addresses or wishes.tagged_addresses or wishes.from_domains):
+    if not (options.from_addresses or options.tagged_addresses or options.from_domains):
         return []
     found = ["news@example.org", "a.b@example.org", "news@example.com.example.org"]
-    if not wishes.from_domains:
+    if not options.from_domains:
         found.append("other@example.com")
-        found += (address.replace("@", "x@") for address in wishes.tagged_addresses)
-        if not wishes.tagged_addresses:
-            found.append(wishes.from_addresses[0].replace("@", "+t@"))
+        found += (address.replace("@", "x@") for address in options.tagged_addresses)
+        if not options.tagged_addresses:
+            found.append(options.from_addresses[0].replace("@", "+t@"))
     return found
 
 
-def neighbours(wishes: Wishes) -> list[tuple[str, str]]:
+def neighbours(options: PolicyOptions) -> list[tuple[str, str]]:
     """Keys and values that nobody wished for."""
-    found = [("ses:fromaddress", source) for source in other_sources(wishes)]
-    if wishes.recipient_domains:
+    found = [("ses:fromaddress", source) for source in other_sources(options)]
+    if options.recipient_domains:
         found.append(("ses:recipients", "jane@example.com"))
         found.append(("ses:recipients", "jane@notexample.net"))
-    if wishes.display_names:
+    if options.display_names:
         found += (("ses:fromdisplayname", name) for name in ("mailer", "A x B", "Marketing "))
-    if wishes.feedback_addresses:
+    if options.feedback_addresses:
         found.append(("ses:feedbackaddress", "bounces@example.org"))
-    if wishes.source_networks:
+    if options.source_networks:
         found.append(("aws:sourceip", "203.0.113.1"))
-    if wishes.not_before:
+    if options.not_before:
         found.append(("aws:currenttime", "2025-12-31T23:59:59Z"))
-    if wishes.until:
+    if options.until:
         found.append(("aws:currenttime", "2027-01-01T00:00:00Z"))
     return found
 
 
-@given(WISHES)
-def test_what_was_wished_is_allowed(wishes: Wishes) -> None:
-    for source in sources(wishes):
-        assert outcome(wishes, wished_context(wishes, source), "999999999999") == "allow"
+@given(OPTIONS)
+def test_what_was_wished_is_allowed(options: PolicyOptions) -> None:
+    for source in sources(options):
+        assert outcome(options, wished_context(options, source), "999999999999") == "allow"
 
 
-@given(WISHES)
-def test_neighbours_of_what_was_wished_are_not_allowed(wishes: Wishes) -> None:
-    context = wished_context(wishes, sources(wishes)[0])
-    assert outcome(wishes, context, "666666666666") == "implicit-deny"
-    for key, value in neighbours(wishes):
+@given(OPTIONS)
+def test_neighbours_of_what_was_wished_are_not_allowed(options: PolicyOptions) -> None:
+    context = wished_context(options, sources(options)[0])
+    assert outcome(options, context, "666666666666") == "implicit-deny"
+    for key, value in neighbours(options):
         other = {**context, key: (value,)}
-        assert outcome(wishes, other, "999999999999") == "implicit-deny", (key, value)
-    if wishes.recipient_domains:
+        assert outcome(options, other, "999999999999") == "implicit-deny", (key, value)
+    if options.recipient_domains:
         mixed = (*context["ses:recipients"], "jane@example.com")
-        assert outcome(wishes, {**context, "ses:recipients": mixed}, "999999999999") != "allow"
-        assert outcome(wishes, {**context, "ses:recipients": ()}, "999999999999") != "allow"
+        assert outcome(options, {**context, "ses:recipients": mixed}, "999999999999") != "allow"
+        assert outcome(options, {**context, "ses:recipients": ()}, "999999999999") != "allow"
 
 
-@given(WISHES)
-def test_a_deny_stops_what_was_wished_and_not_its_neighbours(wishes: Wishes) -> None:
-    deny = replace(wishes, effect="Deny")
-    for source in (text.swapcase() if "+" not in text else text for text in sources(wishes)):
-        if "@A." in source or wishes.from_domains:
+@given(OPTIONS)
+def test_a_deny_stops_what_was_wished_and_not_its_neighbours(options: PolicyOptions) -> None:
+    deny = replace(options, effect="Deny")
+    for source in (text.swapcase() if "+" not in text else text for text in sources(options)):
+        if "@A." in source or options.from_domains:
             continue
         local_part, _, domain = source.partition("@")
-        context = wished_context(wishes, f"{local_part}@{domain.lower()}")
+        context = wished_context(options, f"{local_part}@{domain.lower()}")
         assert outcome(deny, context, "999999999999") == "explicit-deny"
-    context = wished_context(wishes, sources(wishes)[0])
+    context = wished_context(options, sources(options)[0])
     assert outcome(deny, context, "999999999999") == "explicit-deny"
     assert outcome(deny, context, "666666666666") == "allow"
-    for key, value in neighbours(wishes):
+    for key, value in neighbours(options):
         other = {**context, key: (value,)}
         assert outcome(deny, other, "999999999999") == "allow", (key, value)
-    if wishes.recipient_domains:
+    if options.recipient_domains:
         mixed = (*context["ses:recipients"], "jane@example.com")
         other = {**context, "ses:recipients": mixed}
         assert outcome(deny, other, "999999999999") == "explicit-deny"
 
 
-@given(WISHES, st.sampled_from(["Allow", "Deny"]))
-def test_what_is_generated_lints_clean_and_can_be_attached(wishes: Wishes, effect: str) -> None:
-    wishes = replace(wishes, effect="Deny" if effect == "Deny" else "Allow")
-    text = generate_policy(wishes)
-    assert generate_policy(wishes) == text
+@given(OPTIONS, st.sampled_from(["Allow", "Deny"]))
+def test_what_is_generated_lints_clean_and_can_be_attached(
+    options: PolicyOptions, effect: str
+) -> None:
+    options = replace(options, effect="Deny" if effect == "Deny" else "Allow")
+    text = generate_policy(options)
+    assert generate_policy(options) == text
     policy = parse_policy(text, kind="identity", name="generated")
     codes = {finding.code for finding in lint_policy(policy, source=text)}
-    if wishes.effect == "Deny":  # no pattern ignores letter case
-        expected = {"letter-case-escapes"} if wishes.tagged_addresses else set()
+    if options.effect == "Deny":  # no pattern ignores letter case
+        expected = {"letter-case-escapes"} if options.tagged_addresses else set()
     else:
-        expected = set() if wishes.with_subdomains else {"subdomains-not-covered"}
+        expected = set() if options.with_subdomains else {"subdomains-not-covered"}
     assert codes <= expected
     octets = len(text.encode())
     assert not attachment_problems(

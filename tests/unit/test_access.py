@@ -62,7 +62,7 @@ def left(condition: dict[str, Any]) -> tuple[str, ...] | None:
         ({"Null": {"ses:Recipients": "true"}}, None),
         ({"Null": {"ses:FromAddress": "true"}}, None),
         ({"Null": {"ses:FromDisplayName": "true"}}, ("ses:FromDisplayName is absent",)),
-        ({"Null": {"ses:FromDisplayName": "false"}}, ("ses:FromDisplayName is there",)),
+        ({"Null": {"ses:FromDisplayName": "false"}}, ("ses:FromDisplayName is present",)),
         (
             {
                 "ForAnyValue:StringNotLikeIfExists": {

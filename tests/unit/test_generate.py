@@ -1,4 +1,4 @@
-"""Policies from wishes, at the function and at the command line."""
+"""Policies from options, at the function and at the command line."""
 
 import json
 from typing import Any
@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from smtpgate.cli import app
 from smtpgate.cli.generate import ask
-from smtpgate.core.policy.generate import Wishes, WishesError, generate_policy
+from smtpgate.core.policy.generate import PolicyOptions, PolicyOptionsError, generate_policy
 from tests.support.world import DELEGATE, IDENTITY
 
 MARKETING = ("--from-with-tags", "marketing@ses-example.com")
@@ -85,8 +85,8 @@ def test_a_deny_is_for_everybody_and_minds_no_letter_case() -> None:
     ]
 
 
-def wishes(**changes: Any) -> Wishes:  # noqa: ANN401 - any member of Wishes
-    return Wishes(**{"identity_arn": IDENTITY, "principals": (DELEGATE,), **changes})
+def options(**changes: Any) -> PolicyOptions:  # noqa: ANN401 - any member of PolicyOptions
+    return PolicyOptions(**{"identity_arn": IDENTITY, "principals": (DELEGATE,), **changes})
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def wishes(**changes: Any) -> Wishes:  # noqa: ANN401 - any member of Wishes
     [
         ({"identity_arn": "ses-example.com"}, "identity: Invalid ARN <ses-example.com>."),
         ({"principals": ()}, "principal: the list is empty"),
-        ({"principals": ("*",)}, "principal: an Allow for everybody is not generated"),
+        ({"principals": ("*",)}, "principal: an Allow for everyone is not generated"),
         (
             {"principals": ("arn:aws:iam::999999999999:user/*",)},
             "principal: `arn:aws:iam::999999999999:user/*' has a wildcard, which never matches "
@@ -104,7 +104,7 @@ def wishes(**changes: Any) -> Wishes:  # noqa: ANN401 - any member of Wishes
             {"actions": ("ses:SendEmail",)},
             "action: submissions are checked against ses:SendRawEmail",
         ),
-        ({"sid": "two words"}, "sid: `two words' is not letters and digits"),
+        ({"sid": "two words"}, "sid: `two words' must have only letters and digits"),
         (
             {"from_addresses": ("a@example.org",)},
             "`a@example.org' is not covered by ses-example.com",
@@ -115,23 +115,26 @@ def wishes(**changes: Any) -> Wishes:  # noqa: ANN401 - any member of Wishes
         ),
         (
             {"from_addresses": ("a*b@ses-example.com",)},
-            "From address `a*b@ses-example.com': a policy about an address with such signs is "
-            "written by hand",
+            "From address `a*b@ses-example.com': has special characters; write a "
+            "policy about it by hand",
         ),
         (
             {"from_addresses": ("a.+@ses-example.com",)},
-            "From address `a.+@ses-example.com': a policy about an address with such signs is "
-            "written by hand",
+            "From address `a.+@ses-example.com': has special characters; write a "
+            "policy about it by hand",
         ),
         (
             {"tagged_addresses": ("a+b@ses-example.com",)},
-            "From address `a+b@ses-example.com': has a tag already",
+            "From address `a+b@ses-example.com': already has a tag",
         ),
         (
             {"recipient_domains": ("localhost",)},
-            "recipients' domain `localhost': is no domain of somebody",
+            "recipients' domain `localhost': is not a full domain name",
         ),
-        ({"source_networks": ("192.0.2.0/33",)}, "source network `192.0.2.0/33': is none"),
+        (
+            {"source_networks": ("192.0.2.0/33",)},
+            "source network `192.0.2.0/33': is not a network",
+        ),
         ({"until": "soon"}, "date `soon': write 2026-01-31T12:00:00Z"),
         (
             {"not_before": "2027-01-01", "until": "2027-01-01T00:00Z"},
@@ -140,24 +143,24 @@ def wishes(**changes: Any) -> Wishes:  # noqa: ANN401 - any member of Wishes
         ({"display_names": ("",)}, "display name: is empty"),
         (
             {"from_addresses": tuple(f"mailbox-{n}@ses-example.com" for n in range(150))},
-            "the policy has 4901 octets, and a policy may have 4096: wish for less",
+            "the policy has 4901 octets, and a policy may have 4096: use fewer values",
         ),
     ],
 )
-def test_wishes_that_make_no_policy_are_told(changes: dict[str, Any], problem: str) -> None:
-    with pytest.raises(WishesError) as raised:
-        generate_policy(wishes(**changes))
+def test_options_that_make_no_policy_are_told(changes: dict[str, Any], problem: str) -> None:
+    with pytest.raises(PolicyOptionsError) as raised:
+        generate_policy(options(**changes))
     assert problem in raised.value.problems
 
 
 def test_an_address_identity_is_for_that_address_and_its_tags() -> None:
     arn = IDENTITY.replace("ses-example.com", "ceo@ses-example.com")
-    tagged = wishes(identity_arn=arn, tagged_addresses=("ceo@ses-example.com",))
+    tagged = options(identity_arn=arn, tagged_addresses=("ceo@ses-example.com",))
     assert "ceo+*@ses-example.com" in generate_policy(tagged)
-    with pytest.raises(WishesError, match=r"not covered by ceo@ses-example\.com"):
-        generate_policy(wishes(identity_arn=arn, from_addresses=("cfo@ses-example.com",)))
-    with pytest.raises(WishesError, match=r"not covered by ceo@ses-example\.com"):
-        generate_policy(wishes(identity_arn=arn, from_domains=("ses-example.com",)))
+    with pytest.raises(PolicyOptionsError, match=r"not covered by ceo@ses-example\.com"):
+        generate_policy(options(identity_arn=arn, from_addresses=("cfo@ses-example.com",)))
+    with pytest.raises(PolicyOptionsError, match=r"not covered by ceo@ses-example\.com"):
+        generate_policy(options(identity_arn=arn, from_domains=("ses-example.com",)))
 
 
 def test_problems_are_told_one_a_line_and_nothing_is_written() -> None:
@@ -176,12 +179,12 @@ def test_answers_to_questions_make_the_same_policy_as_flags() -> None:
     replies = ["deny", IDENTITY, "*", "", "ceo@ses-example.com", "", "Boss, Chef"]
     replies += ["example.net", "", "", "yes", "", "2027-01-01T00:00Z"]
     asked = typer.Typer()
-    found: list[Wishes] = []
-    asked.command()(lambda: found.append(ask(Wishes(identity_arn="", principals=()))))
+    found: list[PolicyOptions] = []
+    asked.command()(lambda: found.append(ask(PolicyOptions(identity_arn="", principals=()))))
     result = CliRunner().invoke(asked, input="\n".join(replies) + "\n")
     assert result.exit_code == 0, result.output
     assert found == [
-        Wishes(
+        PolicyOptions(
             identity_arn=IDENTITY,
             principals=("*",),
             effect="Deny",
@@ -196,5 +199,5 @@ def test_answers_to_questions_make_the_same_policy_as_flags() -> None:
 
 def test_an_effect_is_allow_or_deny() -> None:
     asked = typer.Typer()
-    asked.command()(lambda: ask(Wishes(identity_arn="", principals=())))
+    asked.command()(lambda: ask(PolicyOptions(identity_arn="", principals=())))
     assert CliRunner().invoke(asked, input="perhaps\n").exit_code == 2

@@ -209,9 +209,9 @@ def test_a_resource_that_is_no_arn_belongs_to_nobody() -> None:
 
 
 def test_a_side_tells_what_it_said() -> None:
-    assert Side("user", Outcome.ALLOW).said == "allow"
-    assert Side("user", Outcome.IMPLICIT_DENY, is_needed=False).said == "not-needed"
-    assert Side("identity", Outcome.EXPLICIT_DENY, is_needed=False).said == "explicit-deny"
+    assert Side("user", Outcome.ALLOW).result == "allow"
+    assert Side("user", Outcome.IMPLICIT_DENY, is_needed=False).result == "not-needed"
+    assert Side("identity", Outcome.EXPLICIT_DENY, is_needed=False).result == "explicit-deny"
     assert {str(outcome) for outcome in Outcome} == {"allow", "explicit-deny", "implicit-deny"}
 
 

@@ -26,7 +26,7 @@ def refusal(principal: str) -> str:
     ],
 )
 def test_a_principal_with_something_after_it_is_none(principal: str) -> None:
-    assert "is no principal" in refusal(principal)
+    assert "is not a principal" in refusal(principal)
 
 
 @pytest.mark.parametrize(

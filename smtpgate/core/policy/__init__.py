@@ -1,9 +1,9 @@
 """The policy engine: documents in, decisions out, with their reasons.
 
-Reads bottom-up: globs, keys and values (``match``, ``keys``, ``values``, ``variables``), what a
-document may say (``operators``, ``conditions``, ``principals``, ``statement``, ``document``),
-what follows from it (``decision``, ``evaluate``, ``explain``), and what is legal but unwise
-(``lint``, and all together in ``check``).
+Reads bottom-up: globs, keys and values (``match``, ``keys``, ``values``, ``variables``), the
+elements of a document (``operators``, ``conditions``, ``principals``, ``statement``,
+``document``), the decision (``decision``, ``evaluate``, ``explain``), and findings about valid
+but unwise documents (``lint``, and all together in ``check``).
 """
 
 from smtpgate.core.policy.attachment import (

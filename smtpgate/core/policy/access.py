@@ -1,8 +1,7 @@
-"""Who could: what must be so, besides what is known already, for a caller to be let through.
+"""Possible access: the conditions, beyond the known facts, under which a caller is allowed.
 
-The answer to "who can send as ceo@example.com?" is not one decision but the conditions under
-which there is one. Conditions on keys that are known are decided; the others are left over, as
-words.
+The answer to "who can send as ceo@example.com?" is not one decision but the conditions of an
+Allow. Conditions on known keys are decided; the others are returned in words.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,7 @@ _ABOUT_CALLER: Final = ("aws:principal", "aws:user")
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """A statement that may apply, and what of it is not decided yet, in words."""
+    """A statement that may apply, and its undecided conditions in words."""
 
     statement: Determining
     left: tuple[str, ...]
@@ -31,10 +30,9 @@ class Clause:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How a caller may be let through: any of the ``user`` and of the ``identity`` clauses.
+    """The ways to an Allow: any of the ``user`` clauses with any of the ``identity`` clauses.
 
-    ``user`` is empty when that side is not asked, ``identity`` likewise. ``unless`` are Deny
-    statements that could still apply.
+    A side that is not needed is empty. ``unless`` are Deny statements that could still apply.
     """
 
     user: tuple[Clause, ...]
@@ -49,10 +47,10 @@ def possible_access(
     user_policies: Sequence[Policy],
     more_specific: Sequence[tuple[str, Sequence[Policy]]] = (),
 ) -> Access | None:
-    """How the request's caller may be let through, or ``None`` when it never is.
+    """The possible access of the request's caller, or ``None`` if every request is denied.
 
-    The request's context has all keys that are known, those about the caller among them; of
-    the others nothing is assumed.
+    The request's context has all known keys, with those about the caller; nothing is assumed
+    about other keys.
     """
     who = who_is(request.caller)
     user = [*_possible(user_policies, request, who, request.resource)]
@@ -76,7 +74,7 @@ _Possible = tuple[Statement, tuple[Condition, ...]]
 def _sides(
     user: Sequence[_Possible], identity: Sequence[_Possible], request: Request, who: Who
 ) -> tuple[Sequence[_Possible], Sequence[_Possible]] | None:
-    """The Allow statements of each side that count, by whose identity it is."""
+    """The Allow statements of each side that count, by the owner of the identity."""
     owner = request.resource.split(":", 5)[4:5]
     if owner != [who.account_id]:
         if (not user and not who.caller.is_root) or not identity:
@@ -84,7 +82,7 @@ def _sides(
         return user, identity
     if who.caller.is_root or user:
         return user, ()
-    # In one account a grant that names the user itself, or everybody, suffices.
+    # Within an account, an Allow that names the user itself, or everyone, suffices.
     direct = [pair for pair in identity if _suffices_alone(pair[0], who)]
     return ((), direct) if direct else None
 
@@ -96,7 +94,7 @@ def _suffices_alone(statement: Statement, who: Who) -> bool:
 def _possible(
     policies: Sequence[Policy], request: Request, who: Who, resource: str
 ) -> Iterator[_Possible]:
-    """The statements that can still apply, each with its conditions that are not decided."""
+    """The statements that can still apply, each with its undecided conditions."""
     known = request.context
     for policy in policies:
         for statement in policy.statements:
@@ -115,7 +113,7 @@ def _possible(
 
 
 def _verdict(condition: Condition, known: Context) -> bool | None:
-    """True if a condition holds; ``None`` when that is not known."""
+    """True or False if the known keys decide the condition, else ``None``."""
     name, operator = condition.key.lower(), condition.operator
     key = known_key(name)
     if operator.base == NULL:
@@ -144,10 +142,10 @@ def _clauses(pairs: Sequence[_Possible]) -> tuple[Clause, ...]:
 
 
 def in_words(condition: Condition) -> str:
-    """A condition as a person would say it."""
+    """A condition in plain words."""
     operator = condition.operator
     if operator.base == NULL:
-        return f"{condition.key} is {'absent' if condition.holds({}) else 'there'}"
+        return f"{condition.key} is {'absent' if condition.holds({}) else 'present'}"
     shown = [f"`{value}'" for value in condition.values[:_SHOWN]]
     left = len(condition.values) - _SHOWN
     values = " or ".join([*shown, *([f"{left} more"] if left > 0 else [])])

@@ -1,4 +1,4 @@
-"""What else must hold of a policy that is attached to an identity, or to a user.
+"""The further requirements on a policy that is attached to an identity or to a user.
 
 https://docs.aws.amazon.com/ses/latest/dg/policy-anatomy.html, "Policy requirements";
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
@@ -20,14 +20,14 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def is_policy_name(name: str) -> bool:
-    """True if a policy may have that name: letters, digits, dashes, underscores, 64 at most."""
+    """True if it is a valid policy name: 1 to 64 letters, digits, dashes and underscores."""
     return _NAME.fullmatch(name) is not None
 
 
 def attachment_problems(
     policy: Policy, *, identity_arn: str, source_octets: int, siblings: int
 ) -> tuple[Problem, ...]:
-    """Why the policy cannot be attached to the identity; nothing when it can.
+    """The problems of attaching the policy to the identity; empty if there are none.
 
     ``source_octets`` is the size of the document as written, ``siblings`` the number of other
     policies that the identity has.
@@ -62,7 +62,7 @@ def characters_of(document: str) -> int:
 
 
 def user_attachment_problems(document: str, *, siblings: Sequence[str]) -> tuple[Problem, ...]:
-    """Why a document cannot be attached to a user that has those policies besides it."""
+    """The problems of attaching a document to a user that also has those policies."""
     return tuple(_user_problems(document, siblings))
 
 

@@ -1,7 +1,7 @@
 """One condition of a statement: an operator, a key, and values; compiled when it is read.
 
-All conditions of a statement must hold. Values of one key are alternatives; under a negated
-operator none of them may match. What an absent key means depends on the operator:
+All conditions of a statement must hold. Values of one key are alternatives; with a negated
+operator none of them may match. The meaning of an absent key depends on the operator:
 
 =================================  ===========
 operator                           key absent
@@ -13,11 +13,12 @@ negated                            holds
 ``ForAnyValue:``                   fails
 =================================  ===========
 
-A key of which a request can have several values never matches without a set operator, however
-many values there are, and also under a negated operator.
+A key that can have several values in a request never matches without a set operator, with any
+number of values, and also with a negated operator.
 
-A value that the operator cannot read (no date, no address, no ARN) satisfies no condition of an
-Allow and each condition of a Deny, negated or not: what is not understood is not let through.
+A value that the operator cannot read (such as text that is not a date) satisfies no condition
+of an Allow and each condition of a Deny, negated or not: values that are not understood are
+refused.
 """
 
 from collections.abc import Callable, Sequence
@@ -56,7 +57,7 @@ class OperatorName:
 
     @property
     def row(self) -> Operator:
-        """What the operator does."""
+        """The row of the operator."""
         return OPERATORS[self.base]
 
 
@@ -64,7 +65,7 @@ class OperatorName:
 class Condition:
     """One test of a statement, with its values as written.
 
-    ``reads_tag_idiom`` says that ``+.*@`` in the values is read as the announcement means it.
+    ``reads_tag_idiom``: ``+.*@`` in the values is read in the sense of the announcement.
     """
 
     operator: OperatorName
@@ -75,7 +76,7 @@ class Condition:
 
     @property
     def element(self) -> str:
-        """The operator and the key, as an explanation names them."""
+        """The operator and the key, for explanations."""
         return f"{self.operator.text} {self.key}"
 
 
@@ -169,12 +170,12 @@ def _read_templates(texts: Sequence[str], row: Operator, *, variables: bool) -> 
 
 
 def _may_be_arn(template: Template) -> bool:
-    """True if an ARN operator can read the value; with variables that is seen in a request."""
+    """True if an ARN operator can read the value, or a request decides that (variables)."""
     return bool(template.variables) or is_arn_pattern(template.resolve({}) or ())
 
 
 def _resolved(templates: Sequence[Template], context: Context) -> list[tuple[Piece, ...]]:
-    """The values for one request; one whose variable has no value there matches nothing."""
+    """The values for one request; a value whose variable has no value matches nothing."""
     resolved = (template.resolve(context) for template in templates)
     return [pieces for pieces in resolved if pieces is not None]
 
@@ -192,10 +193,10 @@ def _never(_context: Context) -> bool:
 
 
 def _fits(verdict: Verdict, *, wanted: bool, denies: bool) -> _Fits:
-    """True if one value of the request is as the condition wants it.
+    """A test of one value of the request.
 
-    The verdict on a value that cannot be read is ``None``: an Allow asks for the right answer,
-    a Deny only for another one than the wrong answer.
+    The verdict on a value that cannot be read is ``None``: an Allow needs the wanted verdict, a
+    Deny any verdict but the opposite.
     """
     if denies:
         return lambda value: verdict(value) is not (not wanted)

@@ -1,4 +1,4 @@
-"""A decision: its outcome, the statements that made it, and what each side said."""
+"""A decision: its outcome, the determining statements, and the outcome of each side."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -8,11 +8,11 @@ from smtpgate.core.policy.principals import Caller
 from smtpgate.core.policy.statement import Determining, Kind
 from smtpgate.core.policy.variables import Context
 
-Said = Literal["allow", "explicit-deny", "implicit-deny", "not-needed"]
+SideOutcome = Literal["allow", "explicit-deny", "implicit-deny", "not-needed"]
 
 
 class Outcome(StrEnum):
-    """What policies say."""
+    """The outcome of policies."""
 
     ALLOW = "allow"
     EXPLICIT_DENY = "explicit-deny"
@@ -21,7 +21,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Who wants to do what with which identity, under which circumstances."""
+    """A request: a caller, an action, a resource (an identity), and the context."""
 
     caller: Caller
     action: str
@@ -31,10 +31,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class NearestMiss:
-    """The Allow statement that came closest, and the one thing in it that did not fit.
+    """The Allow statement that came closest, and the one element of it that did not match.
 
-    ``seen`` is empty when the request has nothing of the kind; ``text`` is the statement as
-    JSON, if known.
+    ``seen`` is empty if the request has no such value; ``text`` is the statement as JSON, if
+    known.
     """
 
     side: Kind
@@ -48,7 +48,7 @@ class NearestMiss:
 
     @property
     def statement(self) -> Determining:
-        """Which statement it was."""
+        """The statement."""
         return Determining(self.side, self.policy, self.sid, self.index, self.text)
 
     def __str__(self) -> str:
@@ -58,10 +58,10 @@ class NearestMiss:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What the user policies, or the identity's policies, said.
+    """The outcome of the user policies, or of the identity's policies.
 
     A side that is not needed may still deny. ``cited`` are the statements that applied with
-    that outcome; ``miss`` and ``has_policies`` are told of a side that failed to allow.
+    that outcome; ``miss`` and ``has_policies`` are set for a side that did not allow.
     """
 
     name: Kind
@@ -72,7 +72,7 @@ class Side:
     has_policies: bool = False
 
     @property
-    def said(self) -> Said:
+    def result(self) -> SideOutcome:
         """The outcome, or that it was not needed."""
         if self.is_needed or self.outcome is Outcome.EXPLICIT_DENY:
             return self.outcome.value
@@ -80,7 +80,7 @@ class Side:
 
     @property
     def sentence(self) -> str:
-        """What it said, in plain words."""
+        """The outcome in a sentence."""
         whose = f"{self.name} policies"
         statements = " and ".join(map(str, self.cited))
         if self.outcome is Outcome.EXPLICIT_DENY:
@@ -92,13 +92,13 @@ class Side:
         if self.miss is not None:
             return f"{whose} do not allow it: {self.miss}"
         if self.has_policies:
-            return f"{whose} do not allow it: they hold no Allow statement"
+            return f"{whose} do not allow it: they have no Allow statement"
         return f"{whose} do not allow it: there is no policy"
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The outcome, and why."""
+    """The outcome, and its reasons."""
 
     outcome: Outcome
     determining: tuple[Determining, ...]
@@ -108,5 +108,5 @@ class Decision:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """What each side said, in plain sentences."""
+        """The outcome of each side in a sentence."""
         return (self.user_side.sentence, self.identity_side.sentence)

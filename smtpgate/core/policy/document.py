@@ -2,7 +2,7 @@
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
 https://docs.aws.amazon.com/ses/latest/dg/policy-anatomy.html
-A document is fully understood or refused; nothing is skipped when it is evaluated.
+A document is either understood completely or refused; nothing is skipped in an evaluation.
 """
 
 import re
@@ -56,8 +56,8 @@ def parse_policy(
 ) -> Policy:
     """Read a policy document. Raises PolicyError with every problem.
 
-    ``address_tag_idiom`` reads ``+.*@`` in patterns of ``StringLike`` and ``StringNotLike`` the
-    way that the announcement of sending authorization describes it: the bare mailbox and all
+    ``address_tag_idiom`` reads ``+.*@`` in patterns of ``StringLike`` and ``StringNotLike`` as
+    the announcement of sending authorization describes it: the mailbox without a tag, and all
     its ``+tag`` addresses.
     """
     value, repeated = parse_json(text)
@@ -70,7 +70,7 @@ def parse_policy(
 
 @dataclass(slots=True)
 class _Reader:
-    """Goes through one document, noting problems as it goes."""
+    """Reads one document and collects its problems."""
 
     kind: Kind
     name: str
@@ -80,7 +80,7 @@ class _Reader:
     sids: set[str] = field(default_factory=set)
 
     def report(self, path: str, message: str) -> None:
-        """Note a problem."""
+        """Add a problem."""
         self.problems.append(Problem(printable(path), message))
 
     def policy(self, value: Json) -> Policy | None:
@@ -184,7 +184,7 @@ class _Reader:
         return "Deny"
 
     def _which(self, value: JsonObject, element: str, path: str) -> tuple[str, ...]:
-        """An element or its ``Not…`` twin, of which a statement must have just one."""
+        """The element or its ``Not…`` form: a statement must have exactly one of them."""
         found = tuple(name for name in (element, f"Not{element}") if name in value)
         if not found:
             self.report(path + element, "is missing")
@@ -228,7 +228,7 @@ class _Reader:
         texts = [pair for e in elements for pair in self._texts(value[e], path + e)]
         for where, text in texts:
             if not _ACTION.fullmatch(text):
-                self.report(where, f"{shown(text)} is no action such as `ses:SendRawEmail'")
+                self.report(where, f"{shown(text)} is not an action such as `ses:SendRawEmail'")
         return tuple(text for _, text in texts), "NotAction" in elements
 
     def _resources(
@@ -243,7 +243,7 @@ class _Reader:
         full = text
         parts = text.split(":", 5)
         if text != ANYTHING and len(parts) < 6 and self.kind == "user" and parts[0] == "arn":
-            # IAM completes a short ARN in a user's policy with stars.
+            # IAM completes an ARN with fewer parts in a user policy with stars.
             full = ":".join(parts + ["*"] * (6 - len(parts)))
         elif text != ANYTHING and (parts[0] != "arn" or len(parts) < 6):
             wanted = "`arn:aws:ses:us-east-1:111122223333:identity/example.com'"
@@ -314,7 +314,7 @@ class _Reader:
         return found
 
     def _values(self, value: Json, path: str) -> tuple[str, ...]:
-        """The values of a condition; numbers and booleans may stand without quotes."""
+        """The values of a condition; numbers and booleans need no quotes."""
         members = value if isinstance(value, list) else [value]
         found: list[str] = []
         for at, member in enumerate(members):

@@ -1,9 +1,9 @@
-"""The decision: a Deny that applies is final, an Allow that applies suffices, silence is no.
+"""The decision: a Deny that applies is final; without an Allow that applies the answer is no.
 
-Two sides are asked: the caller's user policies, and the policies of the identity. In one
+There are two sides: the caller's user policies, and the policies of the identity. Within an
 account the user policies decide, and an Allow of the identity that names the user itself, or
-everybody, suffices; across accounts both sides must allow. The account's root has no user
-policies and passes that half.
+everyone, suffices; across accounts both sides must allow. The account's root needs no user
+policies.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic-cross-account.html
 """
@@ -18,7 +18,7 @@ from smtpgate.core.policy.principals import Caller, Who, who_is
 from smtpgate.core.policy.statement import Determining, Kind, Policy, Statement, Topic
 from smtpgate.core.policy.variables import Context
 
-# What a request's context says of the caller itself.
+# The keys of a request's context about the caller itself.
 _ABOUT_CALLER: Final = ("aws:principal", "aws:userid", "aws:username")
 
 
@@ -32,7 +32,8 @@ def evaluate(
     """Decide a request.
 
     ``more_specific`` are other identities of the same owner, by ARN, that cover the address
-    more closely: of their policies only a Deny counts, with that ARN as the resource.
+    more closely: only the Deny statements of their policies count, with that ARN as the
+    resource.
     """
     caller = request.caller
     who = who_is(caller)
@@ -45,8 +46,8 @@ def evaluate(
     for arn, policies in more_specific:
         denies += _applying(policies, topic._replace(resource=arn), who, context)[0]
     is_own = caller.account_id == _owner_of(resource)
-    # In one account a grant that names the user itself, or everybody, suffices; one to the
-    # whole account only leaves it to the account's own policies.
+    # Within an account, an Allow that names the user itself, or everyone, suffices; one that
+    # names the whole account leaves the decision to the account's user policies.
     direct = [s for s in allows if s.principals and s.principals.suffices_alone(who)]
     user = _side(
         "user",
@@ -70,10 +71,10 @@ def evaluate(
 
 
 def names_caller(policies: Iterable[Policy], caller: Caller, context: Context) -> bool:
-    """True if an Allow is about the caller, be it for another action or under other conditions.
+    """True if an Allow names the caller, even for another action or under other conditions.
 
-    Conditions on who the caller is must hold: an Allow for everybody of one organization names
-    nobody outside it.
+    Conditions about the caller itself must hold: an Allow for everyone of one organization does
+    not name a caller outside it.
     """
     who = who_is(caller)
     return any(

@@ -1,8 +1,8 @@
-"""Why not: the Allow statement that came closest, and the one thing in it that did not fit.
+"""The nearest miss: the Allow statement that came closest, and the element that did not match.
 
-Only asked when a request was denied. A statement that names the caller is closer than one that
-does not, whatever else fits; then the action counts, then the resource, then how few conditions
-fail. Principals of other accounts are not told: the answer goes to the caller.
+It is computed only for a denied request. A statement that names the caller is closer than one
+that does not; then the action counts, then the resource, then the number of failed conditions.
+Principals of other accounts are not named: the caller sees the explanation.
 """
 
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ _MAX_VALUES: Final = 3
 _MAX_TEXT: Final = 120
 
 _Misfit = tuple[str, str, str]
-"""The element that did not fit, what it wanted, what it saw."""
+"""The element that did not match, the value that it wanted, the value that it saw."""
 
 
 def nearest_miss(
     side: Kind, policies: Sequence[Policy], request: Request, who: Who
 ) -> NearestMiss | None:
-    """The closest Allow of the side; ``None`` when it has no Allow statement at all."""
+    """The closest Allow of the side; ``None`` if it has no Allow statement."""
     allows = [s for policy in policies for s in policy.statements if not s.is_deny]
     if not allows:
         return None
@@ -40,7 +40,7 @@ def nearest_miss(
 def _closest(
     allows: Sequence[Statement], request: Request, who: Who
 ) -> tuple[Statement, _Misfit]:
-    """Of the statements that get furthest, the first, and what it fails at."""
+    """The first of the closest statements, and the element that it fails at."""
     context = request.context
     named = [s for s in allows if not s.principals or s.principals.admits(who, denies=False)]
     principals = allows[0].principals
@@ -83,7 +83,7 @@ def _seen(condition: Condition, context: Context) -> str:
     key = condition.key.lower()
     values = context.get(key, ())
     if condition.operator.set_operator == "ForAllValues":
-        # Of many recipients only those matter that do not fit.
+        # Of many recipients, only those that do not match are shown.
         values = tuple(v for v in values if not condition.holds({**context, key: (v,)}))
     return _words(values, " and ")
 

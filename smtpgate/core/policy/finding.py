@@ -1,4 +1,4 @@
-"""What lint can find: one row a code."""
+"""The findings of lint: one row a code."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -48,7 +48,7 @@ CODES: Final[dict[str, Severity]] = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One remark: its code, how bad it is, where, what, and what to write instead."""
+    """One finding: its code, severity, path and message, and a proposal for the document."""
 
     code: str
     severity: Severity

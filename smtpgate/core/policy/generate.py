@@ -1,8 +1,8 @@
-"""Identity policies from wishes: what an owner wants to allow or forbid, as a document.
+"""Identity policies that are generated from the options of ``policy generate``.
 
-The document lints clean and means what was wished. An Allow applies when all recipients are in
-the domains that were named, a Deny as soon as one is. A Deny always includes subdomains, and on
-exact addresses and names it ignores letter case, so that another spelling does not pass it.
+Lint has no findings about the document. An Allow applies if all recipients are in the named
+domains, a Deny if any is. A Deny always includes subdomains, and ignores the letter case of
+exact addresses and names, so that another spelling does not pass it.
 """
 
 import re
@@ -21,14 +21,14 @@ from smtpgate.core.policy.values import read_instant, read_network
 
 T = TypeVar("T")
 _CHECKED: Final = "ses:sendrawemail"
-# Signs that neither a glob, nor a variable, nor quotes give another meaning.
+# Characters without a special meaning in globs, variables and quoted local parts.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9!#%&'/=_`~+.\u0080-\U0010ffff-]+")
 _FROM: Final = "ses:FromAddress"
 _Test = tuple[str, str, list[str]]
 
 
-class WishesError(ValueError):
-    """Wishes that make no policy, with all that is wrong, one a line."""
+class PolicyOptionsError(ValueError):
+    """Options from which no policy can be generated, with all problems, one a line."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -36,13 +36,13 @@ class WishesError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
-    """What a policy shall say. Conditions that are left empty do not matter.
+class PolicyOptions:
+    """The content of a policy to generate. An empty field makes no condition.
 
     A From address may be one of ``from_addresses``, or one of ``tagged_addresses`` with any
     ``+tag`` or none, or in one of ``from_domains``; those and ``recipient_domains`` include
     their subdomains with ``with_subdomains``. ``principals`` are account ids and ARNs, or ``*``
-    for a Deny on everybody.
+    for a Deny that applies to everyone.
     """
 
     identity_arn: str
@@ -62,25 +62,27 @@ class Wishes:
     sid: str | None = None
 
 
-def generate_policy(wishes: Wishes) -> str:
-    """The document that says what is wished. Raises WishesError."""
+def generate_policy(options: PolicyOptions) -> str:
+    """The text of the policy document. Raises PolicyOptionsError."""
     reader = _Reader()
-    read = reader.read(wishes)
+    read = reader.read(options)
     if reader.problems:
-        raise WishesError(reader.problems)
-    statements = [*_statements(wishes, read)]
+        raise PolicyOptionsError(reader.problems)
+    statements = [*_statements(options, read)]
     document: JsonObject = {"Version": "2012-10-17", "Statement": [*statements]}
     text = print_json(document) + "\n"
     octets = len(text.encode())
     if octets > MAX_POLICY_OCTETS:
         limit = f"a policy may have {MAX_POLICY_OCTETS}"
-        raise WishesError([f"the policy has {octets} octets, and {limit}: wish for less"])
+        raise PolicyOptionsError(
+            [f"the policy has {octets} octets, and {limit}: use fewer values"]
+        )
     return text
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """The wishes, read."""
+    """The options, parsed."""
 
     identity: str
     exact: list[Mailbox]
@@ -92,21 +94,21 @@ class _Read:
 
 @dataclass(slots=True)
 class _Reader:
-    """Reads wishes, noting problems."""
+    """Reads the options and collects their problems."""
 
     problems: list[str] = field(default_factory=list)
 
-    def read(self, wishes: Wishes) -> _Read:
-        """All of them."""
-        identity = self._identity(wishes.identity_arn)
-        self._check(wishes)
+    def read(self, options: PolicyOptions) -> _Read:
+        """All options."""
+        identity = self._identity(options.identity_arn)
+        self._check(options)
         read = _Read(
             str(identity or ""),
-            self._each("From address", wishes.from_addresses, _plain_mailbox),
-            self._each("From address", wishes.tagged_addresses, _untagged_mailbox),
-            self._each("From domain", wishes.from_domains, _plain_domain),
-            self._each("recipients' domain", wishes.recipient_domains, _plain_domain),
-            self._each("feedback address", wishes.feedback_addresses, _plain_mailbox),
+            self._each("From address", options.from_addresses, _plain_mailbox),
+            self._each("From address", options.tagged_addresses, _untagged_mailbox),
+            self._each("From domain", options.from_domains, _plain_domain),
+            self._each("recipients' domain", options.recipient_domains, _plain_domain),
+            self._each("feedback address", options.feedback_addresses, _plain_mailbox),
         )
         if identity is not None:
             names = [str(mailbox) for mailbox in (*read.exact, *read.tagged)]
@@ -131,25 +133,25 @@ class _Reader:
                 self.problems.append(f"{what} {shown(text)}: {error}")
         return list(dict.fromkeys(found))
 
-    def _check(self, wishes: Wishes) -> None:
-        names: list[Json] = [*wishes.principals]
+    def _check(self, options: PolicyOptions) -> None:
+        names: list[Json] = [*options.principals]
         read_principals(
             {"AWS": names},
             "principal",
             lambda _path, message: self.problems.append(f"principal: {message}"),
             is_not=False,
         )
-        if wishes.effect == "Allow" and "*" in wishes.principals:
-            self.problems.append("principal: an Allow for everybody is not generated")
-        if not compile_actions(wishes.actions, is_not=False)(_CHECKED):
+        if options.effect == "Allow" and "*" in options.principals:
+            self.problems.append("principal: an Allow for everyone is not generated")
+        if not compile_actions(options.actions, is_not=False)(_CHECKED):
             self.problems.append("action: submissions are checked against ses:SendRawEmail")
-        if wishes.sid is not None and not (wishes.sid.isascii() and wishes.sid.isalnum()):
-            self.problems.append(f"sid: {shown(wishes.sid)} is not letters and digits")
-        for network in wishes.source_networks:
+        if options.sid is not None and not (options.sid.isascii() and options.sid.isalnum()):
+            self.problems.append(f"sid: {shown(options.sid)} must have only letters and digits")
+        for network in options.source_networks:
             if read_network(network) is None:
-                self.problems.append(f"source network {shown(network)}: is none")
-        self._check_window(wishes.not_before, wishes.until)
-        if not all(wishes.display_names):
+                self.problems.append(f"source network {shown(network)}: is not a network")
+        self._check_window(options.not_before, options.until)
+        if not all(options.display_names):
             self.problems.append("display name: is empty")
 
     def _check_window(self, not_before: str | None, until: str | None) -> None:
@@ -165,21 +167,21 @@ def _plain_mailbox(text: str) -> Mailbox:
     """An address that stands for itself in every condition. Raises AddressError."""
     mailbox = parse_mailbox(text)
     if not _PLAIN.fullmatch(mailbox.local_part) or mailbox.local_part.endswith(".+"):
-        raise AddressError("a policy about an address with such signs is written by hand")
+        raise AddressError("has special characters; write a policy about it by hand")
     return mailbox
 
 
 def _untagged_mailbox(text: str) -> Mailbox:
     mailbox = _plain_mailbox(text)
     if mailbox.without_label() is not None:
-        raise AddressError("has a tag already")
+        raise AddressError("already has a tag")
     return mailbox
 
 
 def _plain_domain(text: str) -> str:
     domain = parse_domain(text)
     if "." not in domain or domain.startswith("["):
-        raise AddressError("is no domain of somebody")
+        raise AddressError("is not a full domain name")
     return domain
 
 
@@ -194,22 +196,22 @@ def _is_covered(name: str, identity: str) -> bool:
     return identity in (name, str(bare))
 
 
-def _statements(wishes: Wishes, read: _Read) -> Iterator[JsonObject]:
+def _statements(options: PolicyOptions, read: _Read) -> Iterator[JsonObject]:
     """One statement, or two for a Deny on exact addresses and on patterns of them."""
-    if wishes.effect == "Allow":
-        sources = [*_allowed_sources(wishes, read)]
+    if options.effect == "Allow":
+        sources = [*_allowed_sources(options, read)]
     else:
         sources = [*_denied_sources(read)]
-    conditions = [*_conditions(wishes, read)]
-    everybody = wishes.principals == ("*",)
-    # Without a condition on From there is one statement still.
+    conditions = [*_conditions(options, read)]
+    everybody = options.principals == ("*",)
+    # Without a condition on From there is one statement too.
     for number in range(max(1, len(sources))):
         statement: JsonObject = {}
-        if wishes.sid is not None:
-            statement["Sid"] = wishes.sid + ("Patterns" if number else "")
-        statement["Effect"] = wishes.effect
-        statement["Principal"] = "*" if everybody else {"AWS": _some(wishes.principals)}
-        statement["Action"] = _some(wishes.actions)
+        if options.sid is not None:
+            statement["Sid"] = options.sid + ("Patterns" if number else "")
+        statement["Effect"] = options.effect
+        statement["Principal"] = "*" if everybody else {"AWS": _some(options.principals)}
+        statement["Action"] = _some(options.actions)
         statement["Resource"] = read.identity
         tests = [*sources[number : number + 1], *conditions]
         if tests:
@@ -242,8 +244,8 @@ def _in_domains(domains: Sequence[str], *, with_subdomains: bool) -> list[str]:
     return [form.format(domain) for domain in domains for form in forms]
 
 
-def _allowed_sources(wishes: Wishes, read: _Read) -> Iterator[_Test]:
-    domains = _in_domains(read.domains, with_subdomains=wishes.with_subdomains)
+def _allowed_sources(options: PolicyOptions, read: _Read) -> Iterator[_Test]:
+    domains = _in_domains(read.domains, with_subdomains=options.with_subdomains)
     tagged = [
         text
         for pair in zip(_texts(read.tagged), _tags(read.tagged), strict=True)
@@ -267,26 +269,26 @@ def _denied_sources(read: _Read) -> Iterator[_Test]:
         yield "StringLike", _FROM, patterns
 
 
-def _conditions(wishes: Wishes, read: _Read) -> Iterator[_Test]:
-    """The conditions that have nothing to do with the From address."""
-    is_deny = wishes.effect == "Deny"
+def _conditions(options: PolicyOptions, read: _Read) -> Iterator[_Test]:
+    """The conditions that are not about the From address."""
+    is_deny = options.effect == "Deny"
     equals = "StringEqualsIgnoreCase" if is_deny else "StringEquals"
-    if wishes.display_names:
-        names = [name.replace("${", "${$}{") for name in wishes.display_names]
+    if options.display_names:
+        names = [name.replace("${", "${$}{") for name in options.display_names]
         yield equals, "ses:FromDisplayName", list(dict.fromkeys(names))
     if read.feedback:
         yield equals, "ses:FeedbackAddress", _texts(read.feedback)
     if read.recipients:
-        wide = is_deny or wishes.with_subdomains
+        wide = is_deny or options.with_subdomains
         patterns = _in_domains(read.recipients, with_subdomains=wide)
         quantity = "ForAnyValue" if is_deny else "ForAllValues"
         yield f"{quantity}:StringLike", "ses:Recipients", patterns
         if not is_deny:
-            # ForAllValues also holds of no recipient at all.
+            # ForAllValues also holds without any recipient.
             yield "Null", "ses:Recipients", ["false"]
-    if wishes.source_networks:
-        yield "IpAddress", "aws:SourceIp", list(wishes.source_networks)
-    if wishes.not_before is not None:
-        yield "DateGreaterThanEquals", "aws:CurrentTime", [wishes.not_before]
-    if wishes.until is not None:
-        yield "DateLessThan", "aws:CurrentTime", [wishes.until]
+    if options.source_networks:
+        yield "IpAddress", "aws:SourceIp", list(options.source_networks)
+    if options.not_before is not None:
+        yield "DateGreaterThanEquals", "aws:CurrentTime", [options.not_before]
+    if options.until is not None:
+        yield "DateLessThan", "aws:CurrentTime", [options.until]

@@ -1,9 +1,9 @@
-"""Condition keys: of what type they are, whether they have many values, when they are present.
+"""Condition keys: their types, their number of values, and their presence in requests.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonses.html
-Names ignore case. ``presence`` says what a submission through this gate has: ``sometimes``
-keys depend on the message or the caller, ``never`` keys are of other services or networks.
+Names ignore letter case. ``presence`` is that in submissions through this gate: ``sometimes``
+keys depend on the message or the caller, ``never`` keys belong to other services or networks.
 """
 
 import re
@@ -19,7 +19,7 @@ Presence = Literal["always", "sometimes", "never"]
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is known of one condition key; a name that ends in ``/`` takes a tag after it."""
+    """One condition key; a name that ends in ``/`` is followed by a tag."""
 
     name: str
     type: KeyType
@@ -91,7 +91,7 @@ _MULTIVALUED: Final = frozenset(name for name, key in KEYS.items() if key.is_mul
 _FORM: Final = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9.-]*:[A-Za-z][A-Za-z0-9_.-]*(?:/[^*?{}',\x00-\x1f\x7f]+)?"
 )
-# The names under these prefixes are all known; services bring their own prefixes.
+# All names with these prefixes are known; services have their own prefixes.
 _CLOSED: Final = ("aws:", "ses:")
 
 
@@ -101,13 +101,13 @@ def is_key(text: str) -> bool:
 
 
 def known_key(name: str) -> Key | None:
-    """What is known of the key."""
+    """The row of the key, or ``None``."""
     prefix, slash, tag = name.lower().partition("/")
     return KEYS.get(prefix + slash if slash and tag else prefix)
 
 
 def is_multivalued(name: str) -> bool:
-    """True if one request can have many values of the key; only its name decides."""
+    """True if one request can have several values of the key; only its name decides."""
     return name.lower() in _MULTIVALUED
 
 
@@ -116,7 +116,7 @@ def _names() -> Iterator[str]:
 
 
 def key_problem(name: str) -> str | None:
-    """Why the key cannot be understood, or ``None``."""
+    """The problem of a key that is not known, or ``None``."""
     if not is_key(name):
         return f"{shown(name)} does not have the form of a condition key{hint(name, _names())}"
     if name.lower().startswith(_CLOSED) and known_key(name) is None:

@@ -1,4 +1,4 @@
-"""Legal but unwise: coded findings about a policy, each with an explanation and a cure."""
+"""Lint: findings about a valid policy, each with a code, an explanation and a proposal."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -23,7 +23,7 @@ _NEAR_LIMIT: Final = MAX_POLICY_OCTETS * 9 // 10
 
 
 def lint_policy(policy: Policy, *, source: str) -> tuple[Finding, ...]:
-    """All findings about a policy, in the order of the document; none when it is clean.
+    """All findings about a policy, in the order of the document.
 
     ``source`` is the text that the policy was read from.
     """
@@ -59,7 +59,7 @@ def _literal_variables(statement: Statement) -> Iterator[Finding]:
 
 
 def _empty_conditions(source: str) -> Iterator[Finding]:
-    """Conditions that ask for nothing; they leave no trace in the policy."""
+    """Empty conditions: they restrict nothing, and are not part of the policy that was read."""
     document, _ = parse_json(source)
     statements: Json = document.get("Statement") if isinstance(document, dict) else None
     members = statements if isinstance(statements, list) else [statements]

@@ -1,4 +1,4 @@
-"""Findings about single conditions: addresses, absent keys, and what can never be true."""
+"""Findings about single conditions: addresses, absent keys, and results that never change."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -23,7 +23,7 @@ _UNREADABLE: Final[dict[KeyType, frozenset[Family]]] = {
     "number": frozenset({"bool", "ip", "arn"}),
     "string": frozenset(),
 }
-# All that a submission can have for these keys.
+# The only values of these keys.
 _DOMAINS: Final = {"ses:apiversion": ("2",), "aws:principaltype": ("Account", "User")}
 
 
@@ -84,7 +84,7 @@ def _never_present(condition: Condition, path: str) -> Finding:
 def _decided(
     statement: Statement, condition: Condition, key: Key, path: str
 ) -> Iterator[Finding]:
-    """What no message can change: conditions that never hold, or always."""
+    """Conditions whose result no message can change: they never hold, or always."""
     operator = condition.operator
     if not condition.values and not operator.row.negated:
         yield found("never-true", path, "there is no value that could match")
@@ -117,7 +117,7 @@ _ARTICLES: Final = {"address": "an", "arn": "an", "ip": "an"}
 def _open_when_absent(
     statement: Statement, condition: Condition, key: Key, path: str
 ) -> Iterator[Finding]:
-    """A condition of an Allow that holds because there is nothing to look at."""
+    """A condition of an Allow that holds because the key is absent."""
     if statement.is_deny or not _holds_when_absent(condition):
         return
     name = condition.key.lower()
@@ -152,7 +152,7 @@ def _one_of_many(statement: Statement, condition: Condition, path: str) -> Itera
         yield found(
             "deny-for-all-values",
             path,
-            f"the Deny applies when every value of {condition.key} is as asked: one that is "
+            f"the Deny applies only if every value of {condition.key} matches: one that does "
             "not lets the message pass with all the others",
             f"`{operator.text.replace('ForAllValues', 'ForAnyValue')}'",
         )
@@ -162,15 +162,15 @@ def _one_of_many(statement: Statement, condition: Condition, path: str) -> Itera
         yield found(
             "allow-for-any-value",
             path,
-            f"the Allow applies when one value of {condition.key} is as asked, whatever the "
-            "others are",
+            f"the Allow applies if one value of {condition.key} matches, even if the others do "
+            "not",
             f"`{operator.text.replace('ForAnyValue', 'ForAllValues')}', and "
             f'"Null": {{"{condition.key}": "false"}}',
         )
 
 
 def _has_all_values(statement: Statement, key: str) -> bool:
-    """True if another condition of the statement asks all values of the key."""
+    """True if another condition of the statement tests all values of the key."""
     return any(
         other.key.lower() == key.lower() and other.operator.set_operator == "ForAllValues"
         for other in statement.conditions
@@ -185,7 +185,7 @@ def _text_findings(condition: Condition, path: str) -> Iterator[Finding]:
             yield found(
                 "like-without-wildcard",
                 path,
-                f"{shown(value)} matches that name alone, not names that contain it",
+                f"{shown(value)} matches only that name, not names that contain it",
                 f"`*{value}*' if names that contain it were meant",
             )
 
@@ -196,7 +196,7 @@ def _address_findings(
     row = condition.operator.row
     if row.family != "string":
         return
-    # Where matching less would let a message through that was meant to be stopped.
+    # True if a narrower match would allow a message that was meant to be refused.
     is_barrier = statement.is_deny is not row.negated
     for value in condition.values:
         if "${" in value or (is_glob(row) and as_globs(value) is not None):
@@ -237,13 +237,13 @@ def _pattern_findings(
                 "star-reaches-mailboxes",
                 path,
                 f"{shown(value)} matches all mailboxes that begin with {shown(begin)}, and "
-                "text with another `@' in it, not the mailbox and its tags alone",
+                "text with another `@' in it, not only the mailbox and its tags",
                 f"`{begin}@{domain}' and `{begin}+*@{domain}'",
             )
 
 
 def _ends_in_domain(pattern: str) -> bool:
-    """True if a pattern such as ``*.example.com`` can match names in that domain alone."""
+    """True if a pattern such as ``*.example.com`` matches only names in that domain."""
     tail = pattern.replace("?", "*").rpartition("*")[2]
     return tail.startswith(".") and tail.count(".") > 1
 
@@ -269,8 +269,8 @@ def _exact_findings(
         yield found(
             "wildcard-in-equals",
             path,
-            f"{condition.operator.base} knows no wildcards: {shown(value)} matches that very "
-            "text alone",
+            f"{condition.operator.base} has no wildcards: {shown(value)} matches only that "
+            "very text",
             f"`{_like(condition.operator.text)}'",
         )
         return
@@ -280,7 +280,7 @@ def _exact_findings(
         spelt = str(parse_forward_path(value) if is_recipient else parse_mailbox(value))
     except AddressError as error:
         if not condition.operator.row.negated:
-            yield found("never-true", path, f"{shown(value)} is no address: {error}")
+            yield found("never-true", path, f"{shown(value)} is not an address: {error}")
         return
     if spelt.lower() != value.lower() or (spelt != value and not ignores_case):
         local_part, _, domain = value.rpartition("@")
@@ -296,7 +296,7 @@ def _exact_findings(
 
 
 def _letter_case(value: str, path: str, better: str) -> Finding:
-    message = f"{shown(value)} matches in this letter case alone; the local part in another"
+    message = f"{shown(value)} matches only in this letter case; the local part in another"
     return found("letter-case-escapes", path, f"{message} passes here", better)
 
 

@@ -11,7 +11,7 @@ from smtpgate.core.policy.statement import Statement
 
 
 def contradictions(statement: Statement) -> Iterator[Finding]:
-    """What the conditions of a statement ask of one key and cannot get together."""
+    """Conditions of a statement on one key that cannot hold together."""
     by_key: dict[str, list[Condition]] = {}
     for condition in statement.conditions:
         if not any("${" in value for value in condition.values):
@@ -35,7 +35,7 @@ def _reason(key: str, group: Sequence[Condition]) -> str | None:
         ):
             return "satisfies all conditions on it"
     if _is_empty_window(group):
-        return "is in the window that is asked for"
+        return "is in the window that the conditions set"
     return None
 
 
@@ -61,7 +61,7 @@ def _upper(bound: tuple[Any, bool]) -> tuple[Any, bool]:
 
 
 def _bounds(condition: Condition, family: str, relation: str) -> Iterator[tuple[Any, bool]]:
-    """The weakest of the alternatives of one comparison, and whether it excludes itself."""
+    """The weakest alternative of one comparison, and true if the bound itself is excluded."""
     operator = condition.operator
     read = operator.row.read
     if operator.row.family != family or relation not in operator.base or read is None:

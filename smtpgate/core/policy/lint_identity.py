@@ -31,7 +31,7 @@ def outside_findings(
             yield found(
                 "from-outside-identity",
                 path,
-                f"{shown(value)} is no From address that the identity {shown(name)} serves",
+                f"{shown(value)} is not a From address that identity {shown(name)} covers",
                 _proposal(value, name),
             )
 
@@ -47,11 +47,11 @@ def _identity_of(statement: Statement) -> str | None:
 
 
 def _is_outside(value: str, name: str) -> bool:
-    """True if nothing that the value matches is covered by the identity."""
+    """True if the identity covers no address that the value matches."""
     local_part, at, domain = value.rpartition("@")
     host = domain.removeprefix("*.").lower()
     if not at or not _HOST.fullmatch(host):
-        return False  # it has another wildcard or a variable, or is no address
+        return False  # it has another wildcard or a variable, or is not an address
     own_local, _, own_domain = name.rpartition("@")
     if domain.startswith("*."):
         is_below = f".{host}".endswith(f".{own_domain}") and not own_local
@@ -65,7 +65,7 @@ def _is_outside(value: str, name: str) -> bool:
 
 
 def _proposal(value: str, name: str) -> str | None:
-    """The same in the identity's domain, when it looks misspelt."""
+    """The same in the identity's domain, if it looks misspelt."""
     local_part, _, domain = value.rpartition("@")
     own = name.rpartition("@")[2]
     is_near = bool(get_close_matches(domain.lower(), [own], n=1, cutoff=0.8))

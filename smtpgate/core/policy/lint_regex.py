@@ -24,9 +24,9 @@ _SAMPLE: Final = "spring"
 
 
 def as_globs(pattern: str, *, is_address: bool = True) -> tuple[str, ...] | None:
-    """The globs that say what a pattern means when read as a regular expression.
+    """The globs with the meaning of a pattern when it is read as a regular expression.
 
-    ``None`` when it is not written like one, and no globs when none say the same.
+    ``None`` if it is not written like one; no globs if no glob has the same meaning.
     """
     if not _looks_like_regex(pattern, is_address=is_address):
         return None
@@ -45,12 +45,12 @@ def _looks_like_regex(pattern: str, *, is_address: bool) -> bool:
         return True
     if not is_address or "@[" in pattern or "${" in pattern:
         return False
-    # No address holds these outside quotes, an address literal's brackets apart.
+    # No address contains these outside quotes, except the brackets of an address literal.
     return pattern.endswith("$") or any(character in pattern for character in _GROUPS)
 
 
 def _translated(pattern: str) -> str | None:
-    """One stretch of a regular expression as a glob; ``None`` when globs cannot say it."""
+    """A part of a regular expression as a glob; ``None`` if no glob has the same meaning."""
     glob = ""
     at = 0
     while at < len(pattern):
@@ -90,7 +90,7 @@ def regex_findings(condition: Condition, path: str) -> Iterator[Finding]:
             yield found(
                 "dot-before-star",
                 path,
-                f"{shown(pattern)} asks for a dot before whatever `*' stands for; `.*' is "
+                f"{shown(pattern)} needs a dot before the text that `*' matches; `.*' means "
                 "`anything' only in a regular expression",
                 f"if anything was meant: `{pattern.replace('.*', '*')}'",
             )
@@ -120,9 +120,9 @@ def _listed(texts: Sequence[str]) -> str:
 
 
 def corrected(source: str) -> str:
-    """The document with patterns that are written like regular expressions made globs.
+    """The document with globs in place of patterns that are written like regular expressions.
 
-    All else stays as it is, apart from white space. Raises PolicyError for what is no JSON.
+    The rest stays as it is, except for white space. Raises PolicyError if it is not JSON.
     """
     document, repeated = parse_json(source)
     if repeated:

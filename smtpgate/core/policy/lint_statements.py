@@ -1,4 +1,4 @@
-"""Findings about whole statements: whom they open to, what they are about, who shadows them."""
+"""Findings about whole statements: their principals, their actions, and overriding Denies."""
 
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
@@ -44,7 +44,7 @@ def statement_findings(
 def is_about_others(statement: Statement, all_statements: Sequence[Statement]) -> bool:
     """True if a statement of a user policy is about other services, and another about mail.
 
-    A user's policy may say what the user can do elsewhere; that is nothing to remark on.
+    A user policy may also have statements about other services; they make no finding.
     """
     return (
         not statement.is_not_action
@@ -58,7 +58,7 @@ def _may_be_ses(action: str) -> bool:
 
 
 def _stranger_findings(statement: Statement, principals: Principals) -> Iterator[Finding]:
-    """Findings about principals that nobody who sends here is."""
+    """Findings about principals that no sender of this gate can be."""
     strangers = principals.strangers()
     if not strangers:
         return
@@ -66,7 +66,7 @@ def _stranger_findings(statement: Statement, principals: Principals) -> Iterator
     listed = ", ".join(map(shown, strangers[:_MAX_LISTED]))
     left = len(strangers) - _MAX_LISTED
     listed += f" and {left} more" if left > 0 else ""
-    message = f"senders here are accounts and their users: nobody is {listed}"
+    message = f"only accounts and their users send here, and none of them is {listed}"
     if not principals.has_senders and not principals.is_not:
         message += f", so this {statement.effect} never applies"
     yield found(
@@ -88,15 +88,15 @@ def _principal_findings(statement: Statement) -> Iterator[Finding]:
         yield found(
             "allow-not-principal",
             f"{statement.path}.NotPrincipal",
-            "everybody but those named is let through",
+            "everyone except the named principals is allowed",
             "an Allow with `Principal', and a Deny for those who must not",
         )
     elif principals.anyone and not _is_narrowed(statement):
         yield found(
             "open-to-anyone",
             f"{statement.path}.Principal",
-            "every account is let through, and no condition says which; users of the "
-            "identity's own account pass without a user policy",
+            "every account is allowed, and no condition restricts the accounts; users of the "
+            "identity's own account need no user policy",
             "name the accounts, or add a condition such as `aws:PrincipalAccount'",
         )
 
@@ -115,12 +115,12 @@ def _action_findings(statement: Statement) -> Iterator[Finding]:
         near = get_close_matches(action.lower(), _SENDING, n=1, cutoff=0.8)
         if near and action.lower() not in _SENDING and not _has_wildcard(action):
             meant = f"`{_SENDING[near[0]]}'"
-            yield found("unknown-action", path, f"{shown(action)} is no action", meant)
+            yield found("unknown-action", path, f"{shown(action)} is not an action", meant)
     if not statement.covers_action(_CHECKED.lower()):
         yield found(
             "action-not-checked",
             path,
-            f"submissions are checked against `{_CHECKED}', which this statement is not about",
+            f"submissions are checked against `{_CHECKED}', which the statement does not cover",
             f"`{_CHECKED}'",
         )
 
@@ -145,8 +145,8 @@ def _resource_findings(statement: Statement) -> Iterator[Finding]:
         yield found(
             "resource-not-an-identity",
             path,
-            f"{shown(resource)} is not the ARN of one identity, to which alone a policy can be "
-            "attached",
+            f"{shown(resource)} is not the ARN of one identity; a policy is attached to one "
+            "identity only",
             f"`{spelt}'" if spelt else None,
         )
 
@@ -157,7 +157,7 @@ def _shadow_findings(allow: Statement, denials: Sequence[Statement]) -> Iterator
             yield found(
                 "shadowed-by-deny",
                 allow.path,
-                f"it never has effect: {deny.path} denies everything that it allows",
+                f"it has no effect: {deny.path} denies everything that it allows",
             )
             return
 
@@ -178,7 +178,7 @@ def _shadows(deny: Statement, allow: Statement) -> bool:
 def _covers(
     wide: Sequence[str], narrow: Sequence[str], *, is_not: bool, folds: bool = False
 ) -> bool:
-    """True if everything that the narrow patterns match is matched by the wide ones."""
+    """True if the wide patterns match everything that the narrow ones match."""
     if folds:
         wide, narrow = [w.lower() for w in wide], [n.lower() for n in narrow]
     if is_not:

@@ -1,4 +1,4 @@
-"""Findings about values that are read in another way than they look."""
+"""Findings about values that are read in another way than they seem to be."""
 
 import re
 from collections.abc import Iterator
@@ -13,24 +13,24 @@ from smtpgate.core.policy.operators import Family
 from smtpgate.core.policy.problem import shown
 from smtpgate.core.policy.statement import Statement
 
-# Epoch seconds before that are no moment that a policy is about.
+# Epoch seconds before that are probably not meant as a moment.
 _FIRST_LIKELY: Final = 946_684_800  # 2000-01-01T00:00:00Z
 _WHOLE: Final = re.compile(r"[0-9]{1,12}")
 _DAY: Final = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})")
 _ZERO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")  # RFC 4291 §2.5.5.2
 _KINDS: Final[dict[Family, str]] = {
-    "number": "number",
-    "date": "date",
+    "number": "a number",
+    "date": "a date",
     "bool": "`true' or `false'",
-    "ip": "address",
-    "arn": "ARN",
+    "ip": "an IP address",
+    "arn": "an ARN",
     "binary": "base64",
 }
 
 
 def value_findings(statement: Statement, condition: Condition, path: str) -> Iterator[Finding]:
-    """Findings about the values of one condition, and those it is compared with."""
+    """Findings about the values of one condition, and about the values of its key."""
     key, family = known_key(condition.key), condition.operator.row.family
     if key is None or key.presence == "never":
         return
@@ -43,7 +43,7 @@ def value_findings(statement: Statement, condition: Condition, path: str) -> Ite
         yield found(
             "unreadable-denies",
             path,
-            f"{condition.key} is any text: where it is no {_KINDS[family]}, the Deny applies",
+            f"{condition.key} can be any text: if it is not {_KINDS[family]}, the Deny applies",
         )
 
 
@@ -72,7 +72,7 @@ def _as_day(value: str) -> str | None:
 
 
 def _mapped(value: str, path: str) -> Iterator[Finding]:
-    """A network of IPv6 that has IPv4's addresses in it."""
+    """An IPv6 network that contains IPv4-mapped addresses."""
     network = ip_network(value, strict=False)
     if not isinstance(network, IPv6Network) or not network.overlaps(_MAPPED):
         return
@@ -82,13 +82,13 @@ def _mapped(value: str, path: str) -> Iterator[Finding]:
         yield found(
             "ipv4-in-ipv6",
             path,
-            f"{shown(value)} is read as the network of IPv4",
+            f"{shown(value)} is read as an IPv4 network",
             f"`{better}'",
         )
     elif network.prefixlen:
         yield found(
             "ipv4-in-ipv6",
             path,
-            f"{shown(value)} has no client of IPv4 in it: they are compared as IPv4",
-            "the network of IPv4 beside it",
+            f"{shown(value)} never matches an IPv4 client: its address is compared as IPv4",
+            "the IPv4 network beside it",
         )

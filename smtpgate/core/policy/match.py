@@ -1,4 +1,4 @@
-"""Globs: ``*`` is any run of characters, ``?`` exactly one, everything else is itself.
+"""Globs: ``*`` matches any run of characters, ``?`` exactly one, other characters themselves.
 
 Patterns are cut at their stars once, when a policy is read. Matching then looks for the pieces
 from left to right, each at the first place where it fits: a star can always be made longer
@@ -95,7 +95,7 @@ def _stretches(pieces: Pattern) -> list[_Stretch]:
 
 @lru_cache(16)
 def _places(text: str) -> dict[str, int]:
-    """Where each character stands in the text, as a set of bits."""
+    """The positions of each character in the text, as a set of bits."""
     places = dict.fromkeys(text, 0)
     for at, character in enumerate(text):
         places[character] |= 1 << at
@@ -105,7 +105,7 @@ def _places(text: str) -> dict[str, int]:
 def _first_place(stretch: _Stretch, places: dict[str, int], at: int, last: int) -> int:
     """The first place, from ``at`` to ``last``, where the stretch fits, or -1.
 
-    All places are looked at together, so time does not depend on where the stretch nearly fits.
+    All positions are tested together, so time does not depend on near misses.
     """
     if at > last:
         return -1
@@ -140,7 +140,7 @@ def _glob_with_single(stretches: Sequence[_Stretch]) -> Matcher:
 
 
 def any_glob(patterns: Iterable[Pattern]) -> Matcher:
-    """True if any of the patterns matches; literal ones cost one look-up together."""
+    """A test for any of the patterns; literal ones cost one look-up together."""
     literals: set[str] = set()
     wild: list[Pattern] = []
     for pieces in patterns:
@@ -172,7 +172,7 @@ def _by_first_letter(patterns: Sequence[Pattern]) -> Matcher:
 
 
 def _in_turn(patterns: Sequence[Pattern]) -> Matcher:
-    # One call tells whether any pattern begins as the text does; most texts end there.
+    # One call shows if any pattern begins as the text does; most texts are refused there.
     heads = tuple(_head_of(pieces) for pieces in patterns)
     # Most patterns have one star; they need no call of their own.
     ends: list[tuple[str, str, int]] = []
@@ -220,25 +220,25 @@ def _arn(pieces: Pattern) -> Callable[[Sequence[str]], bool]:
 
 
 def is_arn_pattern(pieces: Pattern) -> bool:
-    """True if the pattern is one of ARNs: ``arn``, then five parts or a wildcard for some."""
+    """True if the pattern can match ARNs: ``arn``, then five parts or a wildcard for some."""
     segments = _segments(pieces)
     has_wildcard = any(isinstance(piece, Wild) for piece in pieces)
     return _glob(segments[0])("arn") and (len(segments) == 6 or has_wildcard)
 
 
 def any_arn(patterns: Iterable[Pattern]) -> Callable[[str], bool | None]:
-    """True if any ARN pattern matches, part by part.
+    """A test for any of the ARN patterns, part by part.
 
-    ``None`` for a text that is no ARN, and when none matches and one of them is no pattern of
-    ARNs.
+    It returns ``None`` for a text that is not an ARN, and if none matches and one of them is
+    not an ARN pattern.
 
     A star does not reach across the first five colons, so a pattern of fewer parts never
     matches
     (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html).
     """
-    given = tuple(patterns)
-    compiled = tuple(_arn(pieces) for pieces in given)
-    when_none_matches = False if all(map(is_arn_pattern, given)) else None
+    pieces_of_each = tuple(patterns)
+    compiled = tuple(_arn(pieces) for pieces in pieces_of_each)
+    when_none_matches = False if all(map(is_arn_pattern, pieces_of_each)) else None
 
     def matches(text: str) -> bool | None:
         parts = text.split(":", 5)

@@ -1,8 +1,9 @@
 """Condition operators: one row each.
 
-An operator compares one value of the request with all values of the document. Its matcher says
-``True`` when any of them matches, ``False`` when none does, and ``None`` when one of both sides
-is not of the operator's type; then no condition of an Allow holds, and each of a Deny does.
+An operator compares one value of the request with all values of the document. Its matcher
+returns ``True`` if any of them matches, ``False`` if none does, and ``None`` if a value of
+either side is not of the operator's type; then no condition of an Allow holds, and each of a
+Deny does.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
 """
 
@@ -33,10 +34,10 @@ SET_OPERATORS: Final = ("ForAllValues", "ForAnyValue")
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One operator: what its values are, how they are compared, whether the answer turns.
+    """One operator: the type of its values, their comparison, and its negation.
 
-    ``read`` turns a value of the document into what is compared, or answers ``None``; operators
-    without it compare texts, which may hold variables and, with ``wildcards``, ``*`` and ``?``.
+    ``read`` parses a value of the document, or returns ``None``; operators without it compare
+    texts, which may contain variables and, with ``wildcards``, ``*`` and ``?``.
     """
 
     family: Family
@@ -61,7 +62,7 @@ def _equal_ignoring_case(values: Iterable[Text]) -> Verdict:
 
 
 def _compared(read: Read, holds: Callable[[Any, Any], bool]) -> Callable[..., Verdict]:
-    """Read the request's value and hold it against each of the document's."""
+    """Read the request's value and compare it with each of the document's."""
 
     def matcher(values: Iterable[Any]) -> Verdict:
         wanted = tuple(values)
@@ -76,7 +77,7 @@ def _compared(read: Read, holds: Callable[[Any, Any], bool]) -> Callable[..., Ve
 
 
 def _same_octets(values: Iterable[bytes]) -> Verdict:
-    """A context's values are texts: octets that are text as they are, others in base64."""
+    """Compare octets: those of the request's text itself, or of its base64."""
     wanted = frozenset(values)
 
     def matches(text: str) -> bool | None:

@@ -1,9 +1,9 @@
-"""Principals: whom a statement is about, and whether a caller is among them.
+"""Principals: the accounts and users that a statement names, and the test of a caller.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html
-An account, by its id or its root ARN, stands for everybody in it. A role stands for its
-sessions. Groups are never principals, and no wildcard is allowed inside an ARN. Services,
-federated identities and canonical users are principals too; nobody who sends here is one.
+An account, by its id or its root ARN, stands for all its users. A role stands for its sessions.
+Groups are never principals, and no wildcard is allowed inside an ARN. Services, federated
+identities and canonical users are principals too, but never send through this gate.
 """
 
 import re
@@ -48,7 +48,7 @@ _Role = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: a user, or the account itself when ``is_root``."""
+    """The caller of a request: a user, or the account itself if ``is_root``."""
 
     account_id: str
     arn: str
@@ -57,7 +57,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """A caller with what principals are compared with; made once a request."""
+    """A caller with the values that principals are compared with."""
 
     caller: Caller
     account_id: str
@@ -102,7 +102,7 @@ class Principals:
         )
 
     def accounts(self) -> frozenset[str] | None:
-        """The ids of all accounts that a caller may be of; ``None`` when it may be any."""
+        """The ids of the accounts that a caller can belong to; ``None`` for any account."""
         if self.anyone or self.is_not or self.services:
             return None
         forms = (_ROOT, _USER, _ROLE, _SESSION, _FEDERATED_USER)
@@ -110,14 +110,14 @@ class Principals:
         return self._accounts | {match["account"] for match in matches if match}
 
     def strangers(self) -> tuple[str, ...]:
-        """Those that nobody who sends here is: only users and accounts have access keys."""
+        """The principals that never send here: only users and accounts have access keys."""
         forms = (_ROLE, _SESSION, _FEDERATED_USER)
         others = (text for text in self.aws if any(form.fullmatch(text) for form in forms))
         return (*others, *self.services, *self.federated, *self.canonical_users)
 
     @property
     def has_senders(self) -> bool:
-        """True if some of them can send here."""
+        """True if some of the principals can send here."""
         listed = (*self.aws, *self.services, *self.federated, *self.canonical_users)
         return len(self.strangers()) < len(listed)
 
@@ -132,8 +132,8 @@ class Principals:
     def suffices_alone(self, who: Who) -> bool:
         """True if an Allow needs no user policy beside it, for a caller of the same account.
 
-        It does when it names the caller's own ARN, its role's, or everybody. One that names the
-        account leaves the decision to the account's user policies.
+        That is so if it names the caller's own ARN, its role's, or everyone. An Allow that
+        names the account leaves the decision to the account's user policies.
         """
         if self.is_not or who.caller.is_root:
             return False
@@ -143,7 +143,7 @@ class Principals:
         return who.arn in self._arns or (who.role is not None and who.role in self._roles)
 
     def admits(self, who: Who, *, denies: bool) -> bool:
-        """True if the statement is about the caller."""
+        """True if the statement applies to the caller."""
         if not self.is_not:
             return self._names_account(who) or self._names_own(who)
         return not self._spares(who) if denies else not self._names_any(who)
@@ -152,9 +152,9 @@ class Principals:
         return self._names_account(who) or self._names_own(who)
 
     def _spares(self, who: Who) -> bool:
-        """True if a Deny with NotPrincipal leaves the caller alone.
+        """True if a Deny with NotPrincipal exempts the caller.
 
-        Everything that the caller is must be listed: its account as well as the user, or the
+        Every principal of the caller must be listed: its account as well as the user, or the
         role as well as its session
         (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_notprincipal.html).
         """
@@ -167,7 +167,7 @@ class Principals:
 
 
 def read_principals(value: Json, path: str, report: Report, *, is_not: bool) -> Principals:
-    """Read the element's value; what cannot be read is reported."""
+    """Read the element's value, and report its problems."""
     if value == "*":
         return Principals(("*",), is_not=is_not)
     if not isinstance(value, dict):
@@ -220,27 +220,27 @@ def _aws_problem(text: str) -> str | None:
     if "*" in text or "?" in text:
         return f"{shown(text)} has a wildcard, which never matches inside a principal"
     if ":group/" in text:
-        return f"{shown(text)} is a group, and groups are no principals"
-    return f"{shown(text)} is no principal: expected {_FORMS}"
+        return f"{shown(text)} is a group, and a group cannot be a principal"
+    return f"{shown(text)} is not a principal: expected {_FORMS}"
 
 
 def _service_problem(text: str) -> str | None:
     if _SERVICE.fullmatch(text):
         return None
-    return f"{shown(text)} is no service such as `ses.amazonaws.com'"
+    return f"{shown(text)} is not a service such as `ses.amazonaws.com'"
 
 
 def _federated_problem(text: str) -> str | None:
     if _FEDERATED.fullmatch(text):
         return None
     wanted = "`cognito-identity.amazonaws.com' or a SAML or OIDC provider's ARN"
-    return f"{shown(text)} is no identity provider such as {wanted}"
+    return f"{shown(text)} is not an identity provider such as {wanted}"
 
 
 def _canonical_user_problem(text: str) -> str | None:
     if _CANONICAL_USER.fullmatch(text):
         return None
-    return f"{shown(text)} is no canonical user id of 64 hexadecimal digits"
+    return f"{shown(text)} is not a canonical user id of 64 hexadecimal digits"
 
 
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html

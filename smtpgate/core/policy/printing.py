@@ -1,4 +1,4 @@
-"""Policies as text again, in one form however they were written."""
+"""Policies printed as text, in one form for all ways of writing them."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Problems of a policy document: where they are, what is wrong, and which word was meant."""
+"""Problems of a policy document: the path, the message, and a hint at the intended word."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ _MAX_SHOWN: Final = 80
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with a document, and the path of elements (or line and column) to it."""
+    """One problem of a document, with the path of elements (or line and column) to it."""
 
     path: str
     message: str
@@ -20,7 +20,7 @@ class Problem:
 
 
 class PolicyError(ValueError):
-    """A document that is no policy, with all its problems, one a line."""
+    """A document that is not a policy, with all its problems, one a line."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
@@ -28,19 +28,19 @@ class PolicyError(ValueError):
 
 
 def shown(text: str) -> str:
-    """A text from a document as it can stand in a message: in quotes, shortened, one line."""
+    """A text of a document for a message: in quotes, shortened, on one line."""
     if len(text) > _MAX_SHOWN:
         text = text[: _MAX_SHOWN - 3] + "..."
     return f"`{printable(text)}'"
 
 
 def printable(text: str) -> str:
-    """The text on one line, with what cannot be printed escaped."""
+    """The text on one line, with unprintable characters escaped."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def hint(word: str, known: Iterable[str]) -> str:
-    """The nearest known word as the end of a message, or nothing when none is near."""
+    """The nearest known word as the end of a message, or nothing if none is near."""
     by_lower = {name.lower(): name for name in known}
     near = get_close_matches(word[:_MAX_SHOWN].lower(), by_lower, n=1)
     return f" (did you mean {shown(by_lower[near[0]])}?)" if near else ""

@@ -1,4 +1,4 @@
-"""Policies and statements as values, compiled so that a decision reads no text."""
+"""Policies and statements as values, compiled so that a decision parses no text."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ _MAX_ASKED: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Determining:
-    """A statement by which a decision was made; ``text`` is the statement as JSON, if known."""
+    """A statement that determined a decision; ``text`` is the statement as JSON, if known."""
 
     side: Kind
     policy: str
@@ -51,12 +51,12 @@ class Statement:
 
     @property
     def has_variable_resource(self) -> bool:
-        """True if the resources depend on the circumstances of a request."""
+        """True if the resources depend on the context of a request."""
         return any("${" in resource for resource in self.resources)
 
     @property
     def is_deny(self) -> bool:
-        """True if it forbids."""
+        """True if its effect is Deny."""
         return self.effect == "Deny"
 
 
@@ -90,7 +90,7 @@ def compile_resources(
 
 
 class Topic(NamedTuple):
-    """What a request is about, its circumstances apart; the action is in lower case."""
+    """A request without its context; the action is in lower case."""
 
     caller_arn: str
     account_id: str
@@ -104,10 +104,10 @@ Applicable = tuple[Statement, tuple[Callable[[Context], bool], ...]]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy document; ``kind`` says whether it is an identity's or a user's.
+    """A policy document of an identity or of a user (``kind``).
 
     Statements are looked up by the caller's account, so that those about others cost nothing.
-    ``patterns`` is how many values with wildcards conditions have, besides those on recipients.
+    ``patterns`` is the number of patterns in conditions, without those on recipients.
     """
 
     name: str
@@ -146,7 +146,7 @@ class Policy:
     def applicable(self, topic: Topic, who: Who) -> tuple[Applicable, ...]:
         """The statements about the topic, each with the tests that decide if it applies.
 
-        The answers for the last few topics are kept: a delegate asks the same again and again.
+        The results for the last few topics are kept: requests of a delegate repeat.
         """
         known = self._asked.get(topic)
         if known is None:

@@ -1,8 +1,8 @@
-"""JSON, read strictly (RFC 8259) and with the place of every mistake.
+"""JSON, read strictly (RFC 8259) and with the position of every error.
 
-The standard library's reader keeps the last of two equal keys, takes ``NaN``, and cannot tell
-where a key stands. In a policy a key that is silently dropped is a permission that nobody gave.
-Numbers keep the text that was written.
+The standard library's reader keeps the last of two equal keys, accepts ``NaN``, and does not
+know the position of a key. In a policy, a key that is silently dropped can be a permission that
+nobody granted. Numbers keep the text that was written.
 """
 
 import json
@@ -34,7 +34,7 @@ JsonObject: TypeAlias = dict[str, Json]
 
 
 def kind_of(value: Json) -> str:
-    """What a value is, in words."""
+    """The type of a value, in words."""
     match value:
         case None:
             return "null"
@@ -50,7 +50,7 @@ def kind_of(value: Json) -> str:
 
 
 def parse_json(text: str | bytes) -> tuple[Json, tuple[Problem, ...]]:
-    """The value, and the keys that are given twice. Raises PolicyError for all else."""
+    """The value, and the keys that occur twice. Raises PolicyError for other errors."""
     text = _decoded(text)
     quick = _quickly(text)
     if quick is not None:
@@ -66,8 +66,8 @@ def parse_json(text: str | bytes) -> tuple[Json, tuple[Problem, ...]]:
 def _quickly(text: str) -> Json:
     """The value as the standard library reads it, much faster; ``None`` if in doubt.
 
-    Whatever is wrong, and whatever that reader would let pass, is left to the one that can say
-    where it stands.
+    An error, or a text that the standard library accepts wrongly, is left to the reader that
+    knows the position.
     """
     if "\\u" in text:
         return None
@@ -84,12 +84,12 @@ def _quickly(text: str) -> Json:
 def _unrepeated(pairs: list[tuple[str, Json]]) -> JsonObject:
     members = dict(pairs)
     if len(members) < len(pairs):
-        raise ValueError("a key is given twice")
+        raise ValueError("a key occurs twice")
     return members
 
 
 def _no_constant(name: str) -> Json:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 _QUICK: Final = json.JSONDecoder(
@@ -134,7 +134,7 @@ class _Reader:
     repeated: list[Problem] = field(default_factory=list)
 
     def error(self, message: str) -> PolicyError:
-        """A mistake at this place."""
+        """An error at this position."""
         return PolicyError([Problem(_place(self.text, self.at), message)])
 
     def whole(self) -> Json:
@@ -143,7 +143,7 @@ class _Reader:
             raise self.error("a byte order mark is not allowed")  # RFC 8259 §8.1
         value = self.read(0)
         if self.peek():
-            raise self.error("there is something after the end of the document")
+            raise self.error("there is text after the end of the document")
         return value
 
     def skip_space(self) -> None:
@@ -152,7 +152,7 @@ class _Reader:
         self.at = match.end() if match else self.at
 
     def take(self, token: re.Pattern[str]) -> str | None:
-        """The token here, gone past; ``None`` when it is another."""
+        """Read the token at this position; ``None`` if it is another."""
         match = token.match(self.text, self.at)
         if match is None:
             return None
@@ -160,12 +160,12 @@ class _Reader:
         return match[0]
 
     def peek(self) -> str:
-        """The next character that is no space; empty at the end."""
+        """The next character that is not white space; empty at the end."""
         self.skip_space()
         return self.text[self.at : self.at + 1]
 
     def read(self, depth: int) -> Json:
-        """The value here."""
+        """The value at this position."""
         if depth > _MAX_DEPTH:
             raise self.error(f"nested more than {_MAX_DEPTH} deep")
         match self.peek():
@@ -185,23 +185,23 @@ class _Reader:
         self.at = start
         if word is None:
             raise self.error("expected a value")
-        raise self.error(f"{shown(word)} is no JSON value")
+        raise self.error(f"{shown(word)} is not a JSON value")
 
     def read_string(self) -> str:
-        """The string here."""
+        """The string at this position."""
         raw = self.take(_STRING)
         if raw is None:
             raise self.error(
-                "a string is not closed, or holds a control character or bad escape"
+                "a string is not closed, or contains a control character or a bad escape"
             )
         text: str = json.loads(raw)
         if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
             self.at -= len(raw)
-            raise self.error("half of a surrogate pair stands alone")
+            raise self.error("a string contains half of a surrogate pair")
         return text
 
     def read_list(self, depth: int) -> list[Json]:
-        """The list here."""
+        """The list at this position."""
         self.at += 1
         values: list[Json] = []
         if self.peek() == "]":
@@ -213,7 +213,7 @@ class _Reader:
                 return values
 
     def read_object(self, depth: int) -> JsonObject:
-        """The object here."""
+        """The object at this position."""
         self.at += 1
         members: JsonObject = {}
         if self.peek() == "}":
@@ -229,13 +229,13 @@ class _Reader:
             self.at += 1
             value = self.read(depth + 1)
             if key in members:
-                self.repeated.append(Problem(place, f"the key {shown(key)} is given twice"))
+                self.repeated.append(Problem(place, f"the key {shown(key)} occurs twice"))
             members.setdefault(key, value)
             if self.close("}"):
                 return members
 
     def close(self, bracket: str) -> bool:
-        """Go past a comma or the closing bracket, and tell which it was."""
+        """Read a comma or the closing bracket; true for the bracket."""
         found = self.peek()
         if found not in (",", bracket) or not found:
             raise self.error(f"expected a comma or `{bracket}'")

@@ -1,7 +1,7 @@
 """Typed values of conditions: numbers, dates, addresses and the like, read from text.
 
-Each reader answers ``None`` for what it cannot read. In a document that is a problem; in a
-request no Allow applies because of it, and no Deny is avoided by it.
+Each reader returns ``None`` for a text that it cannot read. In a document that is a problem; in
+a request such a value makes no Allow apply, and avoids no Deny.
 """
 
 import base64
@@ -16,7 +16,7 @@ from typing import Final
 _REMEMBERED: Final = 256
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?")
 _EPOCH: Final = re.compile(r"(?P<seconds>-?[0-9]{1,12})(?:\.(?P<fraction>[0-9]{1,9}))?")
-# The W3C's profile of ISO 8601 (https://www.w3.org/TR/NOTE-datetime), zone optional.
+# The W3C's profile of ISO 8601 (https://www.w3.org/TR/NOTE-datetime); the zone is optional.
 _ISO: Final = re.compile(
     r"(?P<year>[0-9]{4})-(?P<month>[0-9]{2})(?:-(?P<day>[0-9]{2})"
     r"(?:T(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})"
@@ -112,9 +112,9 @@ def read_network(text: str) -> Network | None:
 
 
 def as_network(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> Network:
-    """The network to look for addresses in; one of IPv4 inside IPv6 is that of IPv4.
+    """The network for comparisons; an IPv4-mapped IPv6 network becomes an IPv4 network.
 
-    So it is read as an address is (:func:`read_address`).
+    Addresses are read in the same way (:func:`read_address`).
     """
     first, mask = int(network.network_address), int(network.netmask)
     if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
@@ -124,7 +124,7 @@ def as_network(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> Networ
 
 @lru_cache(_REMEMBERED)
 def read_address(text: str) -> tuple[int, int] | None:
-    """A client's address; one that is IPv4 inside IPv6 is IPv4 (RFC 4291 §2.5.5.2)."""
+    """A client's address; an IPv4-mapped IPv6 address becomes IPv4 (RFC 4291 §2.5.5.2)."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -135,5 +135,5 @@ def read_address(text: str) -> tuple[int, int] | None:
 
 
 def in_network(address: tuple[int, int], network: Network) -> bool:
-    """True if the address is inside; never, when one is IPv4 and the other IPv6."""
+    """True if the network contains the address; both must be of the same IP version."""
     return address[0] == network[0] and address[1] & network[2] == network[1]

@@ -1,7 +1,7 @@
-"""Policy variables: ``${aws:username}`` in a value, filled in from the request's context.
+"""Policy variables: ``${aws:username}`` in a value, replaced from the request's context.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
-A value that is filled in is literal text: a star in it matches a star and nothing else.
+The replacement is literal text: a star in it matches only a star.
 """
 
 import re
@@ -25,13 +25,13 @@ class TemplateError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A condition key whose value of the request stands in the text, or else the default."""
+    """A condition key that is replaced by its value in the request, or else by the default."""
 
     key: str
     default: str | None = None
 
     def value(self, context: Context) -> str | None:
-        """Its text; ``None`` when there is none, or several."""
+        """The replacement; ``None`` if the request has no value or several."""
         values = context.get(self.key, ())
         if len(values) == 1 and not is_multivalued(self.key):
             return values[0]
@@ -50,7 +50,7 @@ class Template:
         return tuple(part for part in self.parts if isinstance(part, Variable))
 
     def resolve(self, context: Context) -> tuple[Piece, ...] | None:
-        """The value for one request; ``None`` when a variable has no value there."""
+        """The value for one request; ``None`` if a variable has no value there."""
         pieces: list[Piece] = []
         for part in self.parts:
             piece = part.value(context) if isinstance(part, Variable) else part
@@ -61,7 +61,7 @@ class Template:
 
 
 def parse_template(text: str, *, variables: bool, wildcards: bool) -> Template:
-    """Read a value; what is not asked for is literal text. Raises TemplateError."""
+    """Read a value with variables and wildcards, if enabled. Raises TemplateError."""
     parts: list[Piece | Variable] = []
     for part in _cut(text) if variables else (text,):
         if isinstance(part, str) and wildcards:
