@@ -30,8 +30,8 @@ from smtpgate.core.authorization.reports import (
 )
 from smtpgate.core.authorization.roles import (
     Authorization,
+    AuthorizationRequest,
     Denial,
-    Question,
     identity_names,
     takes_long,
 )
@@ -66,7 +66,7 @@ from smtpgate.ports import (
 )
 from smtpgate.tasks import Offload
 
-# Each is a question to the directory; a message has a few.
+# Each is a request to the directory; a message has a few.
 _MAX_DOMAINS: Final = 100
 
 
@@ -187,7 +187,7 @@ class Pipeline:
             known = {name: await self._directory.identities(name) for name in names}
         except DirectoryUnavailableError as error:
             reject("directory-unavailable", str(error))
-        question = Question(
+        request = AuthorizationRequest(
             principal=submission.principal,
             action=submission.action,
             intent=message.intent,
@@ -201,7 +201,7 @@ class Pipeline:
             infer_arn=self._rules.infer_arn,
         )
         authorization = await self._offload.run(
-            takes_long(question), authorize_message, question, report, hostname
+            takes_long(request), authorize_message, request, report, hostname
         )
         done.identities, done.decision = authorization.identities, authorization.decision
         return authorization

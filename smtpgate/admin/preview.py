@@ -11,7 +11,7 @@ from smtpgate.core.identity import Identity, covers, names_covering
 from smtpgate.core.message.author import Author
 from smtpgate.core.policy import Context
 from smtpgate.core.whatif.delegates import Delegate, delegates
-from smtpgate.core.whatif.simulation import Answer, Simulated
+from smtpgate.core.whatif.simulation import Simulated, SimulationResult
 from smtpgate.core.whatif.trial import Trial, TrialError, TrialResult, trial_of
 from smtpgate.directory.live import LiveDirectory
 from smtpgate.directory.principals import Principals
@@ -88,7 +88,7 @@ async def simulate(
     return principal, await _decided(session, trial)
 
 
-async def answer(session: PreviewSession, simulated: Simulated) -> Answer:
+async def answer(session: PreviewSession, simulated: Simulated) -> SimulationResult:
     """The decision about a request that brings no policies."""
     session.must_be_allowed("Simulate", "*")
     caller = simulated.caller
@@ -98,7 +98,7 @@ async def answer(session: PreviewSession, simulated: Simulated) -> Answer:
         principal = await session.principals.one(caller.account_id, simulated.user_name)
     if principal is None:
         reason = f"sender: the directory has no {caller.arn}"
-        return Answer(simulated.id, "invalid", reasons=(reason,))
+        return SimulationResult(simulated.id, "invalid", reasons=(reason,))
     try:
         trial = trial_of(
             principal,
@@ -109,9 +109,11 @@ async def answer(session: PreviewSession, simulated: Simulated) -> Answer:
             absent=simulated.absent,
         )
     except TrialError as error:
-        return Answer(simulated.id, "invalid", reasons=error.problems)
+        return SimulationResult(simulated.id, "invalid", reasons=error.problems)
     result = await _decided(session, trial)
-    return Answer(simulated.id, result.outcome.value, result.determining, result.reasons)
+    return SimulationResult(
+        simulated.id, result.outcome.value, result.determining, result.reasons
+    )
 
 
 async def _decided(session: PreviewSession, trial: Trial) -> TrialResult:

@@ -137,7 +137,7 @@ def _is_wanted(allowance: Allowance, account_id: str, wanted: set[tuple[str, str
     return ("account", "") in wanted  # what others cap the account at
 
 
-async def with_standings(
+async def with_limit_statuses(
     ledger: Ledger, quotas: Sequence[QuotaDetails], now: datetime
 ) -> Sequence[QuotaDetails]:
     """The same with what the ledger says is left. Raises LedgerUnavailableError."""

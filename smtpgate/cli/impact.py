@@ -26,7 +26,7 @@ from smtpgate.cli.terminal import (
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
 from smtpgate.core.arn import IdentityArn
-from smtpgate.core.whatif.impact import Change, Impact, Proposal, Sender
+from smtpgate.core.whatif.impact import ChangedDecision, Impact, Proposal, Sender
 from smtpgate.gate.journal import open_journal_session
 
 _UNCLEAR: Final = {
@@ -42,7 +42,7 @@ _CHANGED: Final[View[tuple[Sender, int]]] = View(
     fields=lambda row: {"user": row[0][0], "from": row[0][1], "requests": row[1]},
     nothing="none",
 )
-_EXAMPLES: Final[View[Change]] = View(
+_EXAMPLES: Final[View[ChangedDecision]] = View(
     columns={
         "id": lambda change: change.record.id,
         "when": lambda change: change.record.received_at,

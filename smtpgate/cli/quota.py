@@ -119,7 +119,7 @@ def show(
         found = await quotas.of(session, whose.ref)
         try:
             async with open_ledger_to_read(session.config) as ledger:
-                return await quotas.with_standings(ledger, found, session.now())
+                return await quotas.with_limit_statuses(ledger, found, session.now())
         except (LedgerUnavailableError, OpenError) as error:
             warn([f"what is left is not known: {error}"])
             return found

@@ -20,8 +20,8 @@ from smtpgate.core.account import Principal
 from smtpgate.core.message.author import AuthorError, parse_authors
 from smtpgate.core.policy import Outcome
 from smtpgate.core.whatif.simulation import (
-    Answer,
     SimulationError,
+    SimulationResult,
     Simulator,
     read_simulation,
 )
@@ -36,18 +36,18 @@ _NEEDS_CONFIG: Final = (
 async def answer_lines(
     lines: Iterable[bytes], write: BinaryIO, session: PreviewSession | None
 ) -> None:
-    """Answer each line by one line; a malformed one does not end it."""
+    """SimulationResult each line by one line; a malformed one does not end it."""
     simulator = Simulator()
     for line in lines:
         try:
             simulated = read_simulation(line.rstrip(b"\r\n"))
         except SimulationError as error:
-            answer = Answer(error.id, "invalid", reasons=error.problems)
+            answer = SimulationResult(error.id, "invalid", reasons=error.problems)
         else:
             if simulated.is_complete:
                 answer = simulator.decide(simulated)
             elif session is None:
-                answer = Answer(simulated.id, "invalid", reasons=(_NEEDS_CONFIG,))
+                answer = SimulationResult(simulated.id, "invalid", reasons=(_NEEDS_CONFIG,))
             else:
                 answer = await preview.answer(session, simulated)
         write.write(f"{answer}\n".encode("ascii"))

@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Final, Literal, TypeVar
 
 from smtpgate.core.arn import root_arn
-from smtpgate.core.policy import Policy
+from smtpgate.core.policy import Caller, Policy
 from smtpgate.core.policy.values import as_network, in_network, read_address
 from smtpgate.core.reply import reject
 from smtpgate.core.secret import Secret, smtp_password
@@ -113,6 +113,11 @@ class Principal:
     def is_root(self) -> bool:
         """True if this is the account's root, not a user."""
         return self.user_name is None
+
+    @property
+    def caller(self) -> Caller:
+        """The principal as the caller of a policy request."""
+        return Caller(self.account.id, self.arn, self.is_root)
 
 
 @dataclass(frozen=True, slots=True)

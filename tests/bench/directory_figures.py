@@ -19,7 +19,7 @@ from smtpgate.clock import SystemClock
 from smtpgate.core.account import AccessKey
 from smtpgate.core.address import Mailbox, ReversePath
 from smtpgate.core.authorization.context import submission_context
-from smtpgate.core.authorization.roles import Question, authorize, identity_names
+from smtpgate.core.authorization.roles import AuthorizationRequest, authorize, identity_names
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import SEND_RAW_EMAIL, Client, Envelope, Submission
 from smtpgate.core.message.intent import SendingIntent
@@ -143,7 +143,7 @@ async def _decide(directory: LiveDirectory, size: Size, number: int) -> None:
     names = identity_names(SendingIntent(), sender, [author])
     known = {name: await directory.identities(name) for name in names}
     _ = authorize(
-        Question(
+        AuthorizationRequest(
             principal=key.principal,
             action=SEND_RAW_EMAIL,
             intent=SendingIntent(),

@@ -200,7 +200,7 @@ def test_a_message_may_be_tried_at_another_time_and_from_elsewhere(config: Path)
         (["--as", DELEGATE, "--from", "a@b@c", "--to", "a@example.com"], 2, "--from:"),
         (["--from", "a@example.com"], 2, "--as"),
         (["--as", "1/2", "--from", "a@example.com", "--to", "x@example.com"], 1, "has no 1/2"),
-        (["--as", DELEGATE, "--from", "a@example.com", "--to", "x"], 1, "is no address"),
+        (["--as", DELEGATE, "--from", "a@example.com", "--to", "x"], 1, "is not an address"),
     ],
 )
 def test_options_that_describe_no_message_are_told(

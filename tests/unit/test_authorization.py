@@ -12,7 +12,12 @@ from smtpgate.core.account import Account, Principal, SendingLimits
 from smtpgate.core.address import Mailbox, parse_mailbox
 from smtpgate.core.arn import IdentityArn, user_arn
 from smtpgate.core.authorization.context import principal_context
-from smtpgate.core.authorization.roles import Authorization, Denial, Question, authorize
+from smtpgate.core.authorization.roles import (
+    Authorization,
+    AuthorizationRequest,
+    Denial,
+    authorize,
+)
 from smtpgate.core.identity import Identity
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import SEND_RAW_EMAIL
@@ -76,12 +81,12 @@ def question_of(
     by: tuple[Author, ...],
     principal: Principal | None = None,
     **more: Any,  # noqa: ANN401 - by the field
-) -> Question:
+) -> AuthorizationRequest:
     known: dict[str, list[Identity]] = {}
     for one in identities:
         known.setdefault(one.name, []).append(one)
     principal = principal or sender_of()
-    question = Question(
+    request = AuthorizationRequest(
         principal=principal,
         action=SEND_RAW_EMAIL,
         intent=SendingIntent(),
@@ -94,7 +99,7 @@ def question_of(
         region=REGION,
         infer_arn=True,
     )
-    return replace(question, **more)
+    return replace(request, **more)
 
 
 def decide(
@@ -198,12 +203,12 @@ def test_a_display_name_is_asked_of_sender_and_resent_from_where_they_have_one(
     for name, passes in ((None, True), ("Example Shop", True), ("The CEO", False)):
         other = Author(name, mailbox)
         value: Any = other if field == "sender" else (other,)
-        question = question_of(known, by=(Author("Example Shop", mailbox),), **{field: value})
+        request = question_of(known, by=(Author("Example Shop", mailbox),), **{field: value})
         if passes:
-            assert authorize(question).identities[-1].role == field
+            assert authorize(request).identities[-1].role == field
         else:
             with pytest.raises(Denial) as refused:
-                authorize(question)
+                authorize(request)
             assert "saw `The CEO'" in refused.value.detail
 
 

@@ -8,7 +8,7 @@ from smtpgate.core.account import Principal
 from smtpgate.core.address import Mailbox, parse_mailbox
 from smtpgate.core.authorization.context import principal_context
 from smtpgate.core.authorization.reports import authorize_message, report_recipients
-from smtpgate.core.authorization.roles import Authorization, Denial, Question
+from smtpgate.core.authorization.roles import Authorization, AuthorizationRequest, Denial
 from smtpgate.core.identity import Identity
 from smtpgate.core.message.envelope import SEND_RAW_EMAIL
 from smtpgate.core.message.reading import ReadMessage, read_message
@@ -97,7 +97,7 @@ def decide(
     principal = principal or sender_of()
     read = message(f"{author}{REPORT}{BODY}")
     return authorize_message(
-        Question(
+        AuthorizationRequest(
             principal=principal,
             action=SEND_RAW_EMAIL,
             intent=read.intent,

@@ -5,7 +5,12 @@ from typing import Any
 
 import pytest
 
-from smtpgate.core.whatif.simulation import Answer, SimulationError, Simulator, read_simulation
+from smtpgate.core.whatif.simulation import (
+    SimulationError,
+    SimulationResult,
+    Simulator,
+    read_simulation,
+)
 from tests.support.cases import load_cases
 
 STANDS_FOR = {
@@ -46,11 +51,11 @@ def line_of(case: dict[str, Any]) -> str:
     return line
 
 
-def answer_to(line: str | bytes) -> Answer:
+def answer_to(line: str | bytes) -> SimulationResult:
     try:
         return Simulator().decide(read_simulation(line))
     except SimulationError as error:
-        return Answer(error.id, "invalid", reasons=error.problems)
+        return SimulationResult(error.id, "invalid", reasons=error.problems)
 
 
 @pytest.mark.parametrize("case", load_cases("simulate/10-requests.toml"), ids=by_note)

@@ -1,5 +1,5 @@
-"""May this principal send this message: which identity serves each role, and what policies say.
+"""Authorization of a message: the identity for each of its roles, and the policies' decision.
 
-Bottom-up: ``context`` makes the condition keys' values, ``roles`` decides, ``charges`` says
-which limits a permitted message counts against, ``reports`` treats a relay's reports.
+Bottom-up: ``context`` makes the values of condition keys, ``roles`` decides, ``charges`` lists
+the limits that an allowed message counts against, ``reports`` handles a relay's reports.
 """

@@ -1,9 +1,9 @@
-"""Whose sending limits a message is counted against.
+"""The sending limits that a message is counted against.
 
-It is one place, so that every door and every stage charges the same. The sending account is
-always charged, never the identity's owner. Behind it are limits within its own: of its user, of
-the access key, and what the owner of an identity lets the account send by it. The ledger counts
-all of them together or none.
+They are made in one place, so that every stage charges the same. The sending account is always
+charged, never the identity's owner. Further limits lie within the account's: those of its user,
+of the access key, and the cap that the owner of an identity set for the account. The ledger
+counts all of them together or none.
 """
 
 from collections.abc import Iterable
@@ -21,9 +21,9 @@ def charges_of(
     now: datetime,
     identities: Iterable[Identity] = (),
 ) -> tuple[Charge, ...]:
-    """The charges of a message by that principal and access key, the account's first.
+    """The charges of a message of that principal and access key, the account's first.
 
-    ``identities`` are those whose owners' caps count, each once, as far as they are known yet.
+    ``identities`` are the known ones whose owners' caps count, each once.
     """
     account = principal.account
     account_id = account.id

@@ -1,4 +1,4 @@
-"""The request context: what conditions of policies may ask about one submission.
+"""The request context: the values of condition keys for one submission.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
 """
@@ -10,14 +10,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from smtpgate.core.account import Principal
-from smtpgate.core.policy import Context
+from smtpgate.core.policy import Caller, Context, Request
 
 if TYPE_CHECKING:  # an administrative session needs the context of a principal alone
     from smtpgate.core.address import Mailbox
+    from smtpgate.core.identity import Identity
     from smtpgate.core.message.author import Author
     from smtpgate.core.message.envelope import Submission
 
-_API_VERSION: Final = "2"  # what SMTP counts as, by the SES developer guide
+_API_VERSION: Final = "2"  # that of SMTP, by the SES developer guide
 
 
 def principal_context(principal: Principal, region: str) -> Context:
@@ -40,7 +41,7 @@ def principal_context(principal: Principal, region: str) -> Context:
 
 
 def circumstances(at: datetime, address: str | None, *, is_encrypted: bool) -> Context:
-    """The keys of every request: when it came, and how."""
+    """The keys of every request: its time, address and encryption."""
     context = {
         "aws:currenttime": (f"{at:%Y-%m-%dT%H:%M:%SZ}",),
         "aws:epochtime": (str(int(at.timestamp())),),
@@ -65,7 +66,7 @@ def submission_context(submission: Submission, region: str) -> Context:
 
 
 def recipient_values(recipients: Iterable[Mailbox]) -> tuple[str, ...]:
-    """Each recipient, and each to which the next server may route it instead."""
+    """Each recipient, and each mailbox to which the next server may route it instead."""
     values: dict[str, None] = {}
     for recipient in recipients:
         values[str(recipient)] = None
@@ -74,8 +75,16 @@ def recipient_values(recipients: Iterable[Mailbox]) -> tuple[str, ...]:
     return tuple(values)
 
 
+def identity_request(
+    caller: Caller, action: str, identity: Identity, context: Context
+) -> Request:
+    """The request of the policies: an action of a caller on an identity."""
+    context = {**context, "aws:resourceaccount": (identity.owner_id,)}
+    return Request(caller, action, str(identity.arn), context)
+
+
 def author_context(context: Context, author: Author) -> Context:
-    """The same with the keys of one From mailbox."""
+    """The context with the keys of one From mailbox."""
     context = {**context, "ses:fromaddress": (str(author.mailbox),)}
     if author.display_name is not None:
         context["ses:fromdisplayname"] = (author.display_name,)

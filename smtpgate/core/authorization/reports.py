@@ -1,9 +1,9 @@
 """Reports of a relay: bounces that a mail server in front of the gate sends by itself.
 
 Such a message has a null reverse-path and is from MAILER-DAEMON or postmaster at the server's
-own name, for which nobody verified an identity. It passes when each of its recipients is an
-address that the sender might use as From: then it reaches nobody but the authors of the
-sender's own mail. What it says is not vouched for: it is never signed for the domain of From.
+own name, for which no account verified an identity. It is allowed if each of its recipients is
+an address that the sender could use in From: then it reaches only the authors of the sender's
+own mail. It is never signed for the domain of From.
 """
 
 import re
@@ -11,21 +11,21 @@ from collections.abc import Iterator, Sequence
 from typing import Final, Literal
 
 from smtpgate.core.address import Mailbox
-from smtpgate.core.authorization.context import author_context
+from smtpgate.core.authorization.possible import access_as, identities_covering
 from smtpgate.core.authorization.roles import (
     Authorization,
+    AuthorizationRequest,
     Denial,
     Known,
-    Question,
     authorize,
     more_specific,
 )
 from smtpgate.core.events import UsedIdentity
-from smtpgate.core.identity import Identity, covers, names_covering
+from smtpgate.core.identity import Identity, names_covering
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.reading import ReadMessage
-from smtpgate.core.policy import Caller, Context, Decision, Determining, Outcome, Request, Side
-from smtpgate.core.policy.access import Access, Clause, possible_access
+from smtpgate.core.policy import Context, Decision, Determining, Outcome, Side
+from smtpgate.core.policy.access import Access, Clause
 
 # A mail server reports to the author of one message, and maybe to its own postmaster.
 _MAX_RECIPIENTS: Final = 10
@@ -47,7 +47,7 @@ _UNKNOWN: Final = ("ses:recipients", "ses:feedbackaddress", "ses:fromdisplayname
 def report_recipients(
     message: ReadMessage, reverse_path: Mailbox | None, recipients: Sequence[Mailbox]
 ) -> tuple[Mailbox, ...]:
-    """The recipients of a message that has the form of a relay's report, or none."""
+    """The recipients of a message that has the form of a relay's report, else none."""
     if reverse_path is not None or not 0 < len(recipients) <= _MAX_RECIPIENTS:
         return ()
     if len(message.shown) != 1 or not _is_server(message.authors[0]):
@@ -86,42 +86,40 @@ def _domains_of(hostname: str) -> list[str]:
 
 
 def authorize_message(
-    question: Question, report: Sequence[Mailbox], hostname: str
+    request: AuthorizationRequest, report: Sequence[Mailbox], hostname: str
 ) -> Authorization:
     """Decide about a message, which is a report to those recipients unless there are none.
 
-    ``known`` of the question has the identities of :func:`report_names` too. Raises Denial.
+    ``known`` of the request has the identities of :func:`report_names` too. Raises Denial.
     """
     try:
-        return authorize(question)
+        return authorize(request)
     except Denial as denial:
         if denial.decision is not None and denial.decision.outcome is Outcome.EXPLICIT_DENY:
-            raise  # what its owner says of From itself is final
-        found = _report(question, report, hostname) if report else None
+            raise  # a Deny of the owner of the From identity is final
+        found = _report(request, report, hostname) if report else None
         if found is None:
             raise
         return found
 
 
 def _report(
-    question: Question, recipients: Sequence[Mailbox], hostname: str
+    request: AuthorizationRequest, recipients: Sequence[Mailbox], hostname: str
 ) -> Authorization | None:
-    """The authorization of a report; ``None`` when a recipient is no possible From."""
+    """The authorization of a report; ``None`` if a recipient is not a possible From."""
     used: list[UsedIdentity] = []
     concerned: dict[object, Identity] = {}
     accesses: list[Access] = []
     for mailbox in recipients:
-        found = next(_possible(question, mailbox), None)
+        found = next(_possible(request, mailbox), None)
         if found is None:
             return None
         identity, access = found
-        used.append(
-            UsedIdentity("report", mailbox, str(identity.arn), _how(question, identity))
-        )
+        used.append(UsedIdentity("report", mailbox, str(identity.arn), _how(request, identity)))
         accesses.append(access)
-        for one in (identity, *more_specific(question.known, identity, mailbox)):
+        for one in (identity, *more_specific(request.known, identity, mailbox)):
             concerned[one.arn] = one
-    signer = _signer(question.known, hostname, question.authors[0].mailbox)
+    signer = _signer(request.known, hostname, request.authors[0].mailbox)
     return Authorization(
         tuple(used),
         _decision(accesses[0]),
@@ -131,54 +129,39 @@ def _report(
     )
 
 
-def _possible(question: Question, mailbox: Mailbox) -> Iterator[tuple[Identity, Access]]:
-    """The identities with which the sender might use the mailbox as From, its own first."""
-    own = question.principal.account.id
-    identities = [
-        identity
-        for name in names_covering(mailbox)
-        if covers(name, mailbox)
-        for identity in question.known.get(name, ())
-        if identity.is_verified
-    ]
+def _possible(
+    request: AuthorizationRequest, mailbox: Mailbox
+) -> Iterator[tuple[Identity, Access]]:
+    """The identities with which the sender could use the mailbox in From, its own first."""
+    author, own = Author(None, mailbox), request.principal.account.id
+    identities = identities_covering(author, request.known)
     for identity in sorted(identities, key=lambda one: one.owner_id != own):
-        specific = tuple(more_specific(question.known, identity, mailbox))
+        specific = tuple(more_specific(request.known, identity, mailbox))
         if any(one.paused_reason is not None for one in (identity, *specific)):
             continue
-        access = _access(question, identity, specific, mailbox)
+        access = access_as(
+            author,
+            identity,
+            request.principal,
+            request.known,
+            action=request.action,
+            context=_as_of_any(request.context),
+        )
         if access is not None:
             yield identity, access
 
 
-def _access(
-    question: Question, identity: Identity, specific: Sequence[Identity], mailbox: Mailbox
-) -> Access | None:
-    principal = question.principal
-    context = author_context(_as_of_any(question.context), Author(None, mailbox))
-    return possible_access(
-        Request(
-            Caller(principal.account.id, principal.arn, principal.is_root),
-            question.action,
-            str(identity.arn),
-            {**context, "aws:resourceaccount": (identity.owner_id,)},
-        ),
-        identity_policies=identity.policies,
-        user_policies=principal.policies,
-        more_specific=[(str(other.arn), other.policies) for other in specific],
-    )
-
-
 def _as_of_any(context: Context) -> dict[str, tuple[str, ...]]:
-    """What is known of other mail that the sender could send now by this connection."""
+    """The context of any message that the sender could submit now on this connection."""
     return {key: values for key, values in context.items() if key not in _UNKNOWN}
 
 
-def _how(question: Question, identity: Identity) -> Literal["own", "inferred"]:
-    return "own" if identity.owner_id == question.principal.account.id else "inferred"
+def _how(request: AuthorizationRequest, identity: Identity) -> Literal["own", "inferred"]:
+    return "own" if identity.owner_id == request.principal.account.id else "inferred"
 
 
 def _decision(access: Access) -> Decision:
-    """That the first recipient could be From, as a decision."""
+    """The decision that the first recipient could be in From."""
     user, identity = _cited(access.user), _cited(access.identity)
     return Decision(
         Outcome.ALLOW,
@@ -193,7 +176,7 @@ def _cited(clauses: Sequence[Clause]) -> tuple[Determining, ...]:
 
 
 def _signer(known: Known, hostname: str, author: Mailbox) -> Identity | None:
-    """The gate's own domain when it has a key, and says nothing about the domain of From."""
+    """The gate's own domain, if it has a key and is not aligned with the domain of From."""
     for name in _domains_of(hostname):
         for identity in known.get(name, ()):
             if identity.is_verified and identity.dkim_keys:
@@ -202,5 +185,5 @@ def _signer(known: Known, hostname: str, author: Mailbox) -> Identity | None:
 
 
 def _is_aligned(one: str, other: str) -> bool:
-    """True if DMARC could take a signature of one domain for the other's (RFC 7489 §3.1.1)."""
+    """True if DMARC could align a signature of one domain with the other (RFC 7489 §3.1.1)."""
     return one == other or one.endswith(f".{other}") or other.endswith(f".{one}")

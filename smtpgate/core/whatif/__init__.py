@@ -1,1 +1,1 @@
-"""Decisions without a message: simulations, trials, what a change would have done."""
+"""Decisions without a message: simulation, trial, delegates, and the impact of a change."""

@@ -1,9 +1,9 @@
-"""Impact: what a proposed policy would have changed for messages that were really sent.
+"""Impact: the changes that a proposed policy would have made for messages of the past.
 
-Each recorded request is decided twice by the engine that decides about mail: with the directory
-as it is now, and with the proposed policy in it. From the record are the time, the client, the
-envelope, From, Sender, Resent-From and the identities that were named. As they are now are the
-sender with its policies, tags and organization, and the identities with their policies.
+Each recorded request is decided twice by the engine that decides on mail: with the directory as
+it is now, and with the proposed policy in it. The time, the client, the envelope, From, Sender,
+Resent-From and the named identities are from the record. The sender with its policies, tags and
+organization, and the identities with their policies, are as they are now.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from smtpgate.core.account import Principal
 from smtpgate.core.address import ReversePath
 from smtpgate.core.authorization.context import submission_context
 from smtpgate.core.authorization.reports import authorize_message
-from smtpgate.core.authorization.roles import Denial, Known, Question
+from smtpgate.core.authorization.roles import AuthorizationRequest, Denial, Known
 from smtpgate.core.history.record import Record
 from smtpgate.core.identity import Identity
 from smtpgate.core.message.envelope import SEND_RAW_EMAIL, Envelope, Submission
@@ -30,7 +30,7 @@ _RECIPIENTS: Final = "ses:recipients"
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A policy that an identity would have, in the place of its policy of the same name."""
+    """A policy for an identity, in place of its policy of the same name."""
 
     identity_arn: str
     policy: Policy
@@ -47,7 +47,7 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ChangedDecision:
     """A request that would be decided differently; verdicts are ``allowed`` or a reason code.
 
     ``as_now`` is with the directory as it is, ``as_proposed`` with the policy.
@@ -59,12 +59,12 @@ class Change:
 
     @property
     def is_newly_allowed(self) -> bool:
-        """True if it would pass, and does not now."""
+        """True if it would be allowed, and is refused now."""
         return self.as_proposed == ALLOWED
 
     @property
     def sender(self) -> "Sender":
-        """Who sent it, and as whom."""
+        """The sender, and the From address."""
         return self.record.user_arn, str(self.record.authors[0].mailbox)
 
 
@@ -74,18 +74,18 @@ Sender = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Impact:
-    """What would change among the requests that were looked at; two of them can be added up.
+    """The changes among the requests that were decided again; two impacts can be added up.
 
     ``newly_allowed`` and ``newly_refused`` count by sender, ``examples`` are some of each.
-    ``unclear`` counts requests that cannot be decided again, by why: ``sender-gone`` or
+    ``unclear`` counts requests that cannot be decided again, by reason: ``sender-gone`` or
     ``recipients-not-kept``. ``drifted`` counts those that today's directory decides differently
-    than that of their time, whatever is proposed.
+    than the directory of their time, without the proposal.
     """
 
     looked_at: int = 0
     newly_allowed: Mapping[Sender, int] = field(default_factory=dict)
     newly_refused: Mapping[Sender, int] = field(default_factory=dict)
-    examples: tuple[Change, ...] = ()
+    examples: tuple[ChangedDecision, ...] = ()
     unclear: Mapping[str, int] = field(default_factory=dict)
     drifted: int = 0
 
@@ -104,7 +104,7 @@ def _added(one: Mapping[K, int], other: Mapping[K, int]) -> dict[K, int]:
     return dict(Counter(one) + Counter(other))
 
 
-def _some(changes: Sequence[Change]) -> tuple[Change, ...]:
+def _some(changes: Sequence[ChangedDecision]) -> tuple[ChangedDecision, ...]:
     """The first few of each kind."""
     allowed = [change for change in changes if change.is_newly_allowed][:_EXAMPLES]
     refused = [change for change in changes if not change.is_newly_allowed][:_EXAMPLES]
@@ -120,14 +120,14 @@ def impact_of(
     region: str,
     infer_arn: bool,
 ) -> Impact:
-    """Decide all records again. Those that never came before the policies are left out.
+    """Decide all records again, except those that were refused before any policy.
 
     ``principals`` are by ARN, ``known`` has every identity of the names in the records.
     """
     proposed = proposal.put_into(known)
     looked_at = drifted = 0
     unclear: Counter[str] = Counter()
-    changes: list[Change] = []
+    changes: list[ChangedDecision] = []
     for record in records:
         if not record.authors:
             continue
@@ -140,12 +140,12 @@ def impact_of(
             unclear["recipients-not-kept"] += 1
             continue
         as_now, as_proposed = (
-            _decided(_question(record, principal, one, region, infer_arn), record)
+            _decided(_request(record, principal, one, region, infer_arn), record)
             for one in (known, proposed)
         )
         drifted += _was_allowed(record) is not (as_now == ALLOWED)
         if (as_now == ALLOWED) is not (as_proposed == ALLOWED):
-            changes.append(Change(record, as_now, as_proposed))
+            changes.append(ChangedDecision(record, as_now, as_proposed))
     return Impact(
         looked_at,
         Counter(change.sender for change in changes if change.is_newly_allowed),
@@ -157,7 +157,7 @@ def impact_of(
 
 
 def _may_ask(record: Record, principal: Principal, *kinds: Known) -> bool:
-    """True if a policy that could matter to the record asks for its recipients."""
+    """True if a policy that could matter for the record tests its recipients."""
     identities = (
         identity for known in kinds for name in record.names for identity in known.get(name, ())
     )
@@ -174,10 +174,10 @@ def _asks_for_recipients(policy: Policy) -> bool:
     )
 
 
-def _question(
+def _request(
     record: Record, principal: Principal, known: Known, region: str, infer_arn: bool
-) -> Question:
-    """The recorded request, asked by the sender as it is now."""
+) -> AuthorizationRequest:
+    """The recorded request, by the sender as it is now."""
     submission = Submission(
         message_id=record.id,
         principal=principal,
@@ -187,7 +187,7 @@ def _question(
         message=b"",
         received_at=record.received_at,
     )
-    return Question(
+    return AuthorizationRequest(
         principal=principal,
         action=submission.action,
         intent=record.intent,
@@ -202,16 +202,16 @@ def _question(
     )
 
 
-def _decided(question: Question, record: Record) -> str:
+def _decided(request: AuthorizationRequest, record: Record) -> str:
     # Where a report is signed does not matter here, so the gate's name does not.
     report = [used.address for used in record.identities if used.role == "report"]
     try:
-        authorize_message(question, report, hostname="")
+        authorize_message(request, report, hostname="")
     except Denial as denial:
         return denial.reason
     return ALLOWED
 
 
 def _was_allowed(record: Record) -> bool:
-    """True if policies let it pass then, whatever became of it afterwards."""
+    """True if policies allowed it at that time, with any outcome afterwards."""
     return record.decision is not None and record.decision.outcome is Outcome.ALLOW

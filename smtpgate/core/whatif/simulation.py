@@ -1,9 +1,8 @@
 """Simulation: one JSON request on a line in, one JSON decision on a line out.
 
-A request that brings its policies is complete as it is: nothing is derived or added, an absent
-key is absent. Its policies are named ``identity-0``, ``identity-1``, … and ``user-0``, …, in
-their order. A request without policies is about the directory
-(:mod:`smtpgate.core.whatif.trial`).
+A request that contains policies is complete: nothing is derived or added, and an absent key is
+absent. Its policies are named ``identity-0``, ``identity-1``, … and ``user-0``, …, in order. A
+request without policies is about the directory (:mod:`smtpgate.core.whatif.trial`).
 """
 
 import json
@@ -35,7 +34,7 @@ from smtpgate.core.policy.strict_json import (
     print_json,
 )
 
-Said = Literal["allow", "explicit-deny", "implicit-deny", "invalid"]
+SimulationOutcome = Literal["allow", "explicit-deny", "implicit-deny", "invalid"]
 Id: TypeAlias = "str | Number | bool | None"
 
 _MEMBERS: Final = (
@@ -47,7 +46,7 @@ _PLAIN: Final = json.JSONEncoder(ensure_ascii=False)
 
 
 class SimulationError(ValueError):
-    """A request that cannot be understood, with all that is wrong and its id, if it has one."""
+    """A request that cannot be read, with all its problems and its id, if it has one."""
 
     def __init__(self, problems: Iterable[str], request_id: Id = None) -> None:
         self.problems = tuple(problems)
@@ -59,8 +58,8 @@ class SimulationError(ValueError):
 class Simulated:
     """A request as read; ``identity_policies`` and ``user_policies`` are texts of documents.
 
-    Both are ``None`` when the request is about the directory. ``context`` has its keys in
-    lower case; those in ``absent`` were given as null.
+    Both are ``None`` if the request is about the directory. ``context`` has its keys in lower
+    case; those in ``absent`` were null.
     """
 
     id: Id
@@ -75,22 +74,22 @@ class Simulated:
 
     @property
     def is_complete(self) -> bool:
-        """True if it brings its policies, and so everything."""
+        """True if the request contains policies."""
         return self.identity_policies is not None or self.user_policies is not None
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SimulationResult:
     """The decision on one request."""
 
     id: Id
-    outcome: Said
+    outcome: SimulationOutcome
     determining: tuple[Determining, ...] = ()
     reasons: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """One line of JSON; its keys and their order never change."""
-        # The id is echoed as it was written: a number keeps its digits.
+        # The id is printed as it was written: a number keeps its digits.
         request_id = print_json(self.id) if isinstance(self.id, Number) else json.dumps(self.id)
         rest = {
             "outcome": self.outcome,
@@ -103,25 +102,25 @@ class Answer:
         return f'{{"id": {request_id}, {json.dumps(rest)[1:]}'
 
 
-def answer_of(request_id: Id, decision: Decision) -> Answer:
-    """A decision of the policies as an answer."""
-    outcome: Said = decision.outcome.value
-    return Answer(request_id, outcome, decision.determining, decision.reasons)
+def answer_of(request_id: Id, decision: Decision) -> SimulationResult:
+    """The result for a decision of the policies."""
+    outcome: SimulationOutcome = decision.outcome.value
+    return SimulationResult(request_id, outcome, decision.determining, decision.reasons)
 
 
 class Simulator:
-    """Decides complete requests; documents that come again are read once."""
+    """Decides complete requests; a document that occurs again is not parsed again."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[Kind, str, str], Policy | PolicyError] = {}
 
-    def decide(self, simulated: Simulated) -> Answer:
-        """Decide with the request's own policies; a document that is none makes it invalid."""
+    def decide(self, simulated: Simulated) -> SimulationResult:
+        """Decide with the request's own policies; an invalid document makes it invalid."""
         problems: list[str] = []
         identity_policies = self._read("identity", simulated.identity_policies or (), problems)
         user_policies = self._read("user", simulated.user_policies or (), problems)
         if problems:
-            return Answer(simulated.id, "invalid", reasons=tuple(problems))
+            return SimulationResult(simulated.id, "invalid", reasons=tuple(problems))
         request = Request(
             simulated.caller, simulated.action, simulated.identity_arn, simulated.context
         )
@@ -168,7 +167,7 @@ def read_simulation(line: str | bytes) -> Simulated:
 
 
 class _Reader:
-    """Goes through one request, noting problems as it goes."""
+    """Reads one request and collects its problems."""
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
@@ -204,7 +203,7 @@ class _Reader:
         return value
 
     def _check_names(self, value: JsonObject, known: Sequence[str], path: str) -> None:
-        """Members that are not known are the caller's own, unless they look misspelt."""
+        """Unknown members are allowed, unless they look like a misspelt name."""
         for name in value:
             if name not in known and (near := hint(name, known)):
                 self.problems.append(f"{path}{name}: unknown member {shown(name)}{near}")
@@ -251,7 +250,7 @@ class _Reader:
         return Caller(account, arn, is_root=user is None and arn == root), user
 
     def _documents(self, value: Json, path: str) -> tuple[str, ...] | None:
-        """The texts of documents, which may be written as objects or as texts."""
+        """The texts of documents, which may be objects or strings."""
         if value is None:
             return None
         if not isinstance(value, list):
@@ -270,9 +269,7 @@ class _Reader:
         for key, member in value.items():
             folded = key.lower()
             if folded in context or folded in absent:
-                self.problems.append(
-                    f"context.{key}: is given twice, as keys ignore letter case"
-                )
+                self.problems.append(f"context.{key}: occurs twice, as keys ignore letter case")
             elif member is None:
                 absent.add(folded)
             else:
@@ -299,8 +296,8 @@ class _Reader:
 
 
 def _dumped(value: Json) -> str:
-    """A document's text again; numbers as they were written."""
+    """The text of a document; numbers as they were written."""
     try:
         return _PLAIN.encode(value)
-    except TypeError:  # it holds a Number
+    except TypeError:  # it contains a Number
         return print_json(value)

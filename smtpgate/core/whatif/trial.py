@@ -1,7 +1,7 @@
-"""Trials: what the gate would decide about a message that nobody sends.
+"""Trials: the decision of the gate on a message that is not sent.
 
-The same functions decide as on the way of a message; only the message is not there. Keys that
-are given replace what the gate would derive.
+The same functions decide as for a real message. Keys of the request replace those that the gate
+would derive.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,9 +20,9 @@ from smtpgate.core.address import (
 from smtpgate.core.arn import ArnError, IdentityArn
 from smtpgate.core.authorization.context import submission_context
 from smtpgate.core.authorization.roles import (
+    AuthorizationRequest,
     Denial,
     Known,
-    Question,
     authorize,
     identity_names,
 )
@@ -46,7 +46,7 @@ _OF_MESSAGE: Final = frozenset({_FROM, _NAME, _FEEDBACK, _RECIPIENTS, _TIME})
 
 
 class TrialError(ValueError):
-    """A request that describes no message, with all that is wrong."""
+    """A request that does not describe a message, with all its problems."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -55,7 +55,7 @@ class TrialError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """What the gate would say; ``decision`` is ``None`` when no policy was asked."""
+    """The decision of the gate; ``decision`` is ``None`` if no policy was evaluated."""
 
     outcome: Outcome
     reasons: tuple[str, ...]
@@ -64,16 +64,16 @@ class TrialResult:
 
     @property
     def determining(self) -> tuple[Determining, ...]:
-        """The statements that decided."""
+        """The determining statements."""
         return self.decision.determining if self.decision else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """A message as far as authorization looks at it.
+    """The facts of a message that matter for authorization.
 
-    ``given`` are keys that stand in the place of derived ones, ``absent`` such as are taken
-    away; neither is about From.
+    ``given`` are keys in place of derived ones, ``absent`` are keys to remove; neither is about
+    From.
     """
 
     principal: Principal
@@ -100,7 +100,7 @@ class Trial:
         if paused_reason is not None:
             reason = f"the account is paused: {paused_reason}" if paused_reason else ""
             return TrialResult(Outcome.IMPLICIT_DENY, (reason or "the account is paused",))
-        question = Question(
+        request = AuthorizationRequest(
             principal=self.principal,
             action=SEND_RAW_EMAIL,
             intent=self.intent,
@@ -114,7 +114,7 @@ class Trial:
             infer_arn=infer_arn,
         )
         try:
-            authorization = authorize(question)
+            authorization = authorize(request)
         except Denial as denial:
             return _denied(denial)
         decision = authorization.decision
@@ -155,10 +155,10 @@ def trial_of(
     action: str = SEND_RAW_EMAIL,
     absent: frozenset[str] = frozenset(),
 ) -> Trial:
-    """The trial that keys of a request context describe, in lower case. Raises TrialError.
+    """The trial that the keys of a request context, in lower case, describe. Raises TrialError.
 
-    ``ses:FromAddress`` must be there, and may have several values. MAIL FROM is
-    ``ses:FeedbackAddress``, or the From address, or nobody when that key is ``absent``.
+    ``ses:FromAddress`` must be present, and may have several values. MAIL FROM is
+    ``ses:FeedbackAddress``, or the From address, or null if that key is ``absent``.
     """
     reader = _Reader(context)
     if action.lower() != SEND_RAW_EMAIL.lower():
@@ -188,7 +188,7 @@ def trial_of(
 
 
 class _Reader:
-    """Reads what a message is made of from a context, noting problems."""
+    """Reads the parts of a message from a context and collects the problems."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -203,7 +203,7 @@ class _Reader:
             try:
                 found.append(parse(value))
             except AddressError as error:
-                self.problems.append(f"context.{key}: {value!a} is no address: {error}")
+                self.problems.append(f"context.{key}: {value!a} is not an address: {error}")
         return tuple(found)
 
     def authors(self) -> tuple[Author, ...]:
@@ -218,17 +218,17 @@ class _Reader:
         return tuple(Author(name, mailbox) for mailbox in mailboxes)
 
     def moment(self, now: datetime) -> datetime:
-        """The time asked for, or now."""
+        """The time in the context, or now."""
         for key in (_TIME, _EPOCH):
             for value in self.context.get(key, ()):
                 moment = _moment(value)
                 if moment is not None:
                     return moment
-                self.problems.append(f"context.{key}: {value!a} is no time")
+                self.problems.append(f"context.{key}: {value!a} is not a time")
         return now
 
     def identity_arn(self, text: str | None) -> IdentityArn | None:
-        """The identity that is named."""
+        """The named identity."""
         if text is None:
             return None
         try:
