@@ -29,7 +29,7 @@ from smtpgate.cli.terminal import (
     parsed_by,
 )
 from smtpgate.core.proof.dkim_record import DkimCheck
-from smtpgate.gate.clients import new_resolver
+from smtpgate.gate.resolver import new_resolver
 
 dkim_app: Final = typer.Typer(
     name="dkim", help="DKIM keys: what mail is signed with.", no_args_is_help=True

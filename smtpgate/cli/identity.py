@@ -38,7 +38,8 @@ from smtpgate.cli.terminal import (
 )
 from smtpgate.core.proof.verification import VerificationState
 from smtpgate.core.secret import Secret
-from smtpgate.gate.clients import new_resolver, open_upstream
+from smtpgate.gate.resolver import new_resolver
+from smtpgate.gate.upstream import open_upstream
 
 identity_app: Final = typer.Typer(
     name="identity",

@@ -9,7 +9,6 @@ from smtpgate.directory.counts import counted, in_words
 from smtpgate.directory.sealing import MasterKeyError
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.upgrade import SCHEMA as DIRECTORY_SCHEMA
-from smtpgate.gate.clients import new_upstream
 from smtpgate.gate.directory import is_missing, open_directory
 from smtpgate.gate.documents import documents_summary, planned_steps, read_documents
 from smtpgate.gate.errors import OpenError
@@ -17,6 +16,7 @@ from smtpgate.gate.journal import JOURNAL_TROUBLES, journal_error, new_journal_s
 from smtpgate.gate.ledger import describe_ledger
 from smtpgate.gate.listen import server_tls, shortage_of_files
 from smtpgate.gate.state_dir import look_at_state_dir
+from smtpgate.gate.upstream import new_upstream
 from smtpgate.journal.store import SCHEMA as JOURNAL_SCHEMA
 from smtpgate.journal.store import JournalStore
 from smtpgate.ports import Clock, DirectoryUnavailableError

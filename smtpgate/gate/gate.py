@@ -15,17 +15,18 @@ from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 from smtpgate.directory.feed import Changes
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.uses import KeyUses
-from smtpgate.gate.clients import new_upstream
 from smtpgate.gate.directory import prepare_directory
 from smtpgate.gate.documents import apply_documents
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.journal import new_journal, start_journal
 from smtpgate.gate.ledger import new_ledger
 from smtpgate.gate.listen import ListeningSockets, server_tls, shortage_of_files
-from smtpgate.gate.live import new_live_directory, new_verification_worker
+from smtpgate.gate.live import new_live_directory
 from smtpgate.gate.log import new_log
 from smtpgate.gate.memory import FreedMemory, trimmer
 from smtpgate.gate.settings import admission_rules, pipeline_rules
+from smtpgate.gate.upstream import new_upstream
+from smtpgate.gate.verification import new_verification_worker
 from smtpgate.http import HttpServer, Readiness
 from smtpgate.ledger.watch import LedgerWatch
 from smtpgate.metrics import Metrics

@@ -1,17 +1,12 @@
-"""The directory while a gate runs: the path reads it, a worker checks identities."""
+"""The live directory, as the path of messages reads it."""
 
 from collections.abc import Callable
-from random import SystemRandom
 
-from smtpgate.admin.verification_worker import VerificationWorker
 from smtpgate.config import Config
-from smtpgate.directory.change import Actor
 from smtpgate.directory.feed import Changes
 from smtpgate.directory.live import LiveDirectory, LiveSettings
 from smtpgate.directory.load import Loader
-from smtpgate.directory.registered_identities import DirectoryIdentities
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.gate.clients import new_resolver
 from smtpgate.ports import Clock, EventSink
 
 
@@ -36,25 +31,4 @@ def new_live_directory(
         clock=clock,
         on_changes=on_changes,
         events=events,
-    )
-
-
-def new_verification_worker(
-    config: Config,
-    store: DirectoryStore,
-    clock: Clock,
-    *,
-    events: EventSink,
-    on_error: Callable[[BaseException], None],
-) -> VerificationWorker:
-    """The task that checks the identities of the directory, beside a running gate."""
-    actor = Actor("smtpgate serve", config.hostname)
-    return VerificationWorker(
-        DirectoryIdentities(store, actor, "recheck"),
-        new_resolver(config),
-        label=config.directory.verification_label,
-        clock=clock,
-        chance=SystemRandom().random,
-        events=events,
-        on_error=on_error,
     )

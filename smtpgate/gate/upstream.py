@@ -1,4 +1,4 @@
-"""What the gate is itself a client of: the DNS, and the upstream mail server."""
+"""The connections to the upstream mail server."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -6,18 +6,12 @@ from typing import Final
 
 from smtpgate.config import Config
 from smtpgate.core.upstream import CommandError
-from smtpgate.dns.resolver import DnsResolver
 from smtpgate.gate.errors import OpenError
 from smtpgate.ports import Clock
 from smtpgate.relay.pool import PooledUpstream
 from smtpgate.tasks import TaskOwner
 
 _DRAIN_S: Final = 1.0
-
-
-def new_resolver(config: Config) -> DnsResolver:
-    """The resolver of ``[dns]``."""
-    return DnsResolver(config.dns)
 
 
 def new_upstream(
