@@ -15,7 +15,7 @@ BIN    := .venv/bin
 demo: .venv/.ready
 	$(BIN)/python -m smtpgate demo
 
-# Whoever asks Python to write no bytecode waits seconds longer for the tests, each time.
+# With PYTHONDONTWRITEBYTECODE the tests take seconds longer, each time.
 test: .venv/.ready
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n auto
 
