@@ -166,7 +166,7 @@ async def test_a_refusal_of_an_inferred_identity_is_that_identity_s(tmp_path: Pa
         assert len(seen) == 2
         inferred = seen[-1] if seen[-1].identities[0].how == "inferred" else seen[0]
         told = str(story_of(as_seen_by(inferred, OWNER), gate.clock.now()))
-        assert f"About {IDENTITY}: implicit-deny." in told
+        assert f"{IDENTITY}: implicit-deny" in told
         assert f"From ceo@ses-example.com: {IDENTITY}, not named" in told
 
 
