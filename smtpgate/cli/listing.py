@@ -96,8 +96,8 @@ def print_table(rows: Sequence[T], view: View[T], *, title: str | None = None) -
         _print_blocks(names, cells, title)
         return
     table = Table(title=title, title_justify="left")
-    for name in names:
-        table.add_column(name, no_wrap=True)
+    for name, width in zip(names, widths, strict=True):
+        table.add_column(_wrapped(name, width), no_wrap=True)
     for row in cells:
         table.add_row(*(Text(_wrapped(*one)) for one in zip(row, widths, strict=True)))
     console().print(table)

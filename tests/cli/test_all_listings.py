@@ -1,0 +1,165 @@
+"""Every command that lists: for people at any width, for pipes, and as JSON for programs."""
+
+import asyncio
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from smtpgate.cli import listing
+from smtpgate.clock import SystemClock
+from tests.support.desk import DOMAIN, Desk, grant
+from tests.support.journal import journal_in, open_journal, submission
+from tests.support.reference import commands
+from tests.support.world import DELEGATE, IDENTITY, OWNER
+
+MAILER: Final = f"{DELEGATE}/mailer"
+# Commands that show what is there. Each is in the table below, and has --json.
+SHOWING: Final = {
+    "check",
+    "check-access",
+    "history",
+    "impact",
+    "list",
+    "search",
+    "show",
+    "usage",
+}
+LISTINGS: Final = {
+    "account list": (),
+    "account show": (DELEGATE,),
+    "user list": (),
+    "user show": (MAILER,),
+    "user policy list": (MAILER,),
+    "user policy show": (MAILER, "may-send"),
+    "user policy history": (MAILER, "may-send"),
+    "key list": (),
+    "key show": ("{key}",),
+    "identity list": (),
+    "identity show": (DOMAIN,),
+    "identity policy list": (DOMAIN,),
+    "identity policy show": (DOMAIN, "marketing"),
+    "identity policy history": (DOMAIN, "marketing"),
+    "dkim list": (),
+    "dkim show": (DOMAIN, "{selector}"),
+    "dkim check": (DOMAIN,),
+    "quota show": (DELEGATE,),
+    "audit list": (),
+    "audit show": ("1",),
+    "policy check-access": ("--from", "marketing@ses-example.com"),
+    "journal search": (),
+    "usage": (),
+    "impact": ("--policy", "{proposal}", "--identity", IDENTITY),
+}
+# An id, an ARN or an address, each of which the next command needs whole.
+WORD: Final = re.compile(
+    r"arn:[\w:/.@+-]+|[0-9a-f]{16}(?:-[0-9a-f]+)+|AKIA[0-9A-Z]{16}|[\w.+-]+@[\w.-]+"
+)
+
+
+@pytest.fixture(scope="module")
+def furnished(
+    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, str]]:
+    """A folder with a directory and a journal that have one of each, and some names."""
+    desk = Desk(tmp_path_factory.mktemp("listings"), sqlite_template)
+    for account in (OWNER, DELEGATE):
+        desk.says("account", "create", account)
+    desk.says("identity", "register", DOMAIN, "--trust")
+    desk.says("identity", "policy", "put", DOMAIN, "marketing", "-", stdin=grant())
+    desk.says("user", "create", MAILER)
+    desk.says("quota", "set", IDENTITY, "--delegate", DELEGATE, "--max-24h-send", "5")
+    names = {
+        "key": desk.answers("key", "create", MAILER)["id"],
+        "selector": desk.answers("dkim", "generate", DOMAIN)["selector"],
+    }
+
+    async def write() -> None:
+        state = desk.database.parent
+        async with open_journal(journal_in(state), state, clock=SystemClock()) as journal:
+            for end in (("accepted", "accepted"), ("refused", "implicit-deny")):
+                await journal.finish(submission(SystemClock(), *end, recipients=2))
+
+    asyncio.run(write())
+    return desk.database.parent, names
+
+
+@pytest.fixture
+def desk(furnished: tuple[Path, dict[str, str]], tmp_path: Path) -> Desk:
+    """A desk with a copy of both."""
+    desk = Desk(tmp_path, None)
+    shutil.copytree(furnished[0], desk.database.parent)
+    return desk
+
+
+def filled(desk: Desk, command: str, names: dict[str, str]) -> list[str]:
+    """The command with its arguments."""
+    proposal = desk.file("marketing.json", grant(Principal={"AWS": "123456789012"}))
+    arguments = [one.format(**names, proposal=proposal) for one in LISTINGS[command]]
+    return [*command.split(), *arguments]
+
+
+def words_in(value: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
+    """The ids, ARNs and addresses in a value, but for texts of policies and stories."""
+    if isinstance(value, dict):
+        for key, one in value.items():
+            if key not in ("document", "text"):
+                yield from words_in(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from words_in(one)
+    elif isinstance(value, str) and WORD.fullmatch(value):
+        yield value
+
+
+def test_every_command_that_shows_something_is_here_and_has_json() -> None:
+    showing = {
+        words.removeprefix("smtpgate "): command
+        for words, command in commands().items()
+        if words.split()[-1] in SHOWING
+    }
+    assert showing.keys() == LISTINGS.keys()
+    for command in showing.values():
+        assert "--json" in {option for parameter in command.params for option in parameter.opts}
+
+
+@pytest.mark.parametrize("command", LISTINGS)
+def test_no_listing_cuts_an_id_an_arn_or_an_address(
+    desk: Desk,
+    furnished: tuple[Path, dict[str, str]],
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = filled(desk, command, furnished[1])
+    known = set(words_in(json.loads(printed(desk, *words, "--json"))))
+    # People see some of what programs see, and in a pipe all that they see anywhere.
+    shown = known & set(WORD.findall(printed(desk, *words)))
+    for width in (80, 120):
+        console = Console(highlight=False, width=width)
+        monkeypatch.setattr(listing, "console", partial(identity, console))
+        narrow = printed(desk, *words)
+        assert shown <= set(re.split(r"[\s,()]+|:(?=\s)", narrow)), narrow
+        assert "…" not in narrow
+        for table in re.findall(r"^┏.*?^└[^\n]*$", narrow, re.DOTALL | re.MULTILINE):
+            widths = {cell_len(line) for line in table.splitlines()}
+            assert len(widths) == 1
+            assert max(widths) <= width
+
+
+def printed(desk: Desk, *words: str) -> str:
+    """What a command prints; `dkim check' fails here, since there are no DNS records."""
+    result = desk.give(*words)
+    assert result.exit_code == 0 or words[:2] == ("dkim", "check"), result.output
+    return result.stdout
+
+
+def identity(console: Console) -> Console:
+    """The console."""
+    return console
