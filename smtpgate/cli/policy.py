@@ -7,7 +7,6 @@ from typing import Annotated, Final, TypeAlias
 
 import typer
 
-from smtpgate.cli.check_access import print_access
 from smtpgate.cli.generate import ask
 from smtpgate.cli.lint import as_json, lint_files
 from smtpgate.cli.terminal import DEFAULT_CONFIG, ConfigFile, fail
@@ -170,4 +169,7 @@ def check_access(
 
     MAIL FROM is taken to be an address that the same identity serves.
     """
+    # Lint and generate, which editors and hooks run, need nothing of the directory.
+    from smtpgate.cli.check_access import print_access  # noqa: PLC0415
+
     print_access(config, identity, from_, as_json=json)

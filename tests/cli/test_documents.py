@@ -100,6 +100,16 @@ def test_every_problem_of_the_documents_is_told(desk: Desk, documents: Path) -> 
     assert "/nonexistent" in desk.refuses("apply", "/nonexistent")
 
 
+def test_a_policy_that_lint_calls_an_error_is_not_applied(desk: Desk, documents: Path) -> None:
+    never = {"StringLike": {"ses:Recipients": "*@example.net"}}
+    (documents / "marketing.json").write_text(grant(Condition=never))
+    refused = desk.refuses("apply", documents)
+    assert "policies.marketing: Statement.Condition.StringLike.ses:Recipients" in refused
+    assert desk.answers("account", "list") == []
+    desk.configure("[directory]", '[directory]\napply = "documents"')
+    assert "policies.marketing: Statement" in desk.refuses("check-config", desk.config)
+
+
 def test_an_export_can_be_applied_and_holds_no_secret(
     desk: Desk, documents: Path, tmp_path: Path
 ) -> None:
