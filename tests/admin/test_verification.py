@@ -42,7 +42,7 @@ async def pause(store: DirectoryStore, name: str) -> None:
         await update_identity(change, row, {"token": token}, action="other")
 
 
-async def test_a_decision_is_made_again_when_somebody_else_was_faster(
+async def test_a_decision_is_made_again_when_another_process_was_faster(
     store: DirectoryStore, registry: DirectoryIdentities, clock: MovableClock
 ) -> None:
     await add_account(store)

@@ -255,7 +255,7 @@ async def test_only_what_changed_is_in_the_audit_log(world: World) -> None:
     assert noted == [("tester", "create"), ("tester", "create"), ("worker", "recheck")]
 
 
-async def test_one_identity_that_cannot_be_looked_at_is_told_and_the_others_are_settled(
+async def test_one_identity_that_cannot_be_looked_at_is_reported_and_the_others_are_settled(
     world: World,
 ) -> None:
     class Faulty:
@@ -266,18 +266,18 @@ async def test_one_identity_that_cannot_be_looked_at_is_told_and_the_others_are_
 
     async with world.store.changing(ACTOR) as change:
         await create_identity(change, pending_row("example.org", world.clock), "aws")
-    told: list[BaseException] = []
-    checks = world.worker(Faulty(), told.append)
+    reported: list[BaseException] = []
+    checks = world.worker(Faulty(), reported.append)
     world.clock.move(3600)
     assert await checks.round() == 1
-    assert [type(error) for error in told] == [LookupError]
+    assert [type(error) for error in reported] == [LookupError]
     assert (await world.row()).is_verified
     registry = DirectoryIdentities(world.store, Actor("worker", "here"), "recheck")
     (due,) = await registry.due(world.clock.now(), 10)
     assert due.name == "example.org"
 
 
-async def test_what_somebody_else_wrote_meanwhile_is_not_overwritten(world: World) -> None:
+async def test_what_another_process_wrote_meanwhile_is_not_overwritten(world: World) -> None:
     registry = DirectoryIdentities(world.store, Actor("worker", "here"), "recheck")
     world.clock.move(3600)
     (before,) = await registry.due(world.clock.now(), 10)

@@ -78,7 +78,9 @@ def test_a_list_can_be_narrowed(two: Desk, options: tuple[str, ...], found: list
     assert ids(two.answers("account", "list", *options)) == found
 
 
-def test_an_empty_list_is_told_in_words_and_is_an_empty_list_for_programs(desk: Desk) -> None:
+def test_an_empty_list_is_reported_in_words_and_is_an_empty_list_for_programs(
+    desk: Desk,
+) -> None:
     assert desk.says("account", "list") == "no accounts\n"
     assert desk.answers("account", "list") == []
 
@@ -119,16 +121,16 @@ def test_a_paused_account_is_resumed(two: Desk) -> None:
 
 def test_an_account_is_deleted_when_it_has_nothing_any_more(two: Desk) -> None:
     two.says("user", "create", f"{OWNER}/own")
-    told = two.refuses("account", "delete", OWNER, "--yes")
-    assert "still has users" in told
+    reported = two.refuses("account", "delete", OWNER, "--yes")
+    assert "still has users" in reported
     two.says("user", "delete", f"{OWNER}/own", "--yes")
     two.says("account", "delete", OWNER, "--yes")
     assert ids(two.answers("account", "list")) == [DELEGATE]
 
 
 def test_deleting_needs_a_yes_where_nobody_can_be_asked(two: Desk) -> None:
-    told = two.refuses("account", "delete", OWNER, status=2)
-    assert f"this deletes account {OWNER}: say --yes, since there is no terminal" in told
+    reported = two.refuses("account", "delete", OWNER, status=2)
+    assert f"this deletes account {OWNER}: say --yes, since there is no terminal" in reported
     assert len(two.answers("account", "list")) == 2
 
 
@@ -161,7 +163,7 @@ def test_deleting_asks_on_a_terminal(two: Desk) -> None:
         (("list", "--status", "lost"), 2, "lost"),
     ],
 )
-def test_what_cannot_be_done_is_told(
+def test_what_cannot_be_done_is_reported(
     two: Desk, words: tuple[str, ...], status: int, says: str
 ) -> None:
     assert says in two.refuses("account", *words, status=status)
@@ -176,15 +178,15 @@ def test_the_configuration_is_named_by_an_option_too(two: Desk) -> None:
 
 def test_a_question_makes_no_directory_and_a_change_does(tmp_path: Path) -> None:
     desk = Desk(tmp_path, None)
-    told = desk.refuses("account", "list")
-    assert "there is no" in told
-    assert "smtpgate directory upgrade" in told
+    reported = desk.refuses("account", "list")
+    assert "there is no" in reported
+    assert "smtpgate directory upgrade" in reported
     assert not desk.database.parent.exists()
     desk.says("account", "create", OWNER)
     assert ids(desk.answers("account", "list")) == [OWNER]
 
 
-def test_a_directory_that_cannot_be_opened_is_told_without_a_traceback(two: Desk) -> None:
+def test_a_directory_that_cannot_be_opened_is_reported_without_a_traceback(two: Desk) -> None:
     two.configure('"master.key"', '"lost.key"')
     assert "directory.master_key_file: " in two.refuses("account", "list")
     two.configure('"lost.key"', '"master.key"')

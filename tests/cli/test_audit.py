@@ -37,13 +37,13 @@ def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
-def office(furnished: Path, tmp_path: Path) -> Desk:
+def stocked(furnished: Path, tmp_path: Path) -> Desk:
     """A desk with a copy of that directory."""
     return Desk(tmp_path, furnished)
 
 
-def test_entries_are_listed_with_the_newest_last(office: Desk) -> None:
-    rows = office.answers("audit", "list")
+def test_entries_are_listed_with_the_newest_last(stocked: Desk) -> None:
+    rows = stocked.answers("audit", "list")
     assert [row["action"] for row in rows] == ["create", "create", "pause"]
     newest = rows[-1]
     assert (newest["kind"], newest["account"], newest["actor"]) == ("account", OWNER, "jane")
@@ -51,7 +51,7 @@ def test_entries_are_listed_with_the_newest_last(office: Desk) -> None:
     assert newest["before"] == {"paused_reason": None}
     assert newest["after"] == {"paused_reason": "unpaid"}
     assert datetime.fromisoformat(newest["at"]).tzinfo == UTC
-    table = office.says("audit", "list")
+    table = stocked.says("audit", "list")
     assert table.index("create") < table.index("pause")
     assert f"account {OWNER}" in table
 
@@ -71,26 +71,26 @@ def test_entries_are_listed_with_the_newest_last(office: Desk) -> None:
         (("--limit", "1"), [3]),
     ],
 )
-def test_entries_are_found(office: Desk, options: tuple[str, ...], found: list[int]) -> None:
-    assert [row["seq"] for row in office.answers("audit", "list", *options)] == found
+def test_entries_are_found(stocked: Desk, options: tuple[str, ...], found: list[int]) -> None:
+    assert [row["seq"] for row in stocked.answers("audit", "list", *options)] == found
     if not found:
-        assert office.says("audit", "list", *options) == "no entries\n"
+        assert stocked.says("audit", "list", *options) == "no entries\n"
 
 
-def test_an_entry_is_shown_as_a_diff(office: Desk) -> None:
-    shown = office.says("audit", "show", "3")
+def test_an_entry_is_shown_as_a_diff(stocked: Desk) -> None:
+    shown = stocked.says("audit", "show", "3")
     assert "jane" in shown
     assert '-paused_reason: null\n+paused_reason: "unpaid"\n' in shown
-    assert office.answers("audit", "show", "3") == office.answers("audit", "list")[-1]
+    assert stocked.answers("audit", "show", "3") == stocked.answers("audit", "list")[-1]
 
 
-def test_of_a_policy_the_lines_that_changed_are_shown(office: Desk) -> None:
-    office.says("identity", "register", DOMAIN)
+def test_of_a_policy_the_lines_that_changed_are_shown(stocked: Desk) -> None:
+    stocked.says("identity", "register", DOMAIN)
     put = ("identity", "policy", "put", DOMAIN, "marketing", "-")
-    office.says(*put, stdin=grant())
-    office.says(*put, "--version", "1", stdin=grant(Sid="Changed"))
-    newest = office.answers("audit", "list", "--limit", "1")[0]["seq"]
-    shown = office.says("audit", "show", str(newest))
+    stocked.says(*put, stdin=grant())
+    stocked.says(*put, "--version", "1", stdin=grant(Sid="Changed"))
+    newest = stocked.answers("audit", "list", "--limit", "1")[0]["seq"]
+    shown = stocked.says("audit", "show", str(newest))
     assert '-      "Sid": "Grant",\n+      "Sid": "Changed",\n' in shown
     assert "-version: 1\n+version: 2\n" in shown
 
@@ -102,9 +102,9 @@ def test_a_document_of_one_line_is_compared_line_by_line() -> None:
     assert "-  no JSON" in list(diff_of({"document": "no JSON\n"}, None))
 
 
-def test_no_secret_is_in_the_log(office: Desk) -> None:
-    made = office.answers("key", "create", OWNER)
-    log = office.says("audit", "list", "--json")
+def test_no_secret_is_in_the_log(stocked: Desk) -> None:
+    made = stocked.answers("key", "create", OWNER)
+    log = stocked.says("audit", "list", "--json")
     assert made["id"] in log
     assert made["secret"] not in log
     assert made["smtp_password"] not in log
@@ -120,10 +120,10 @@ def test_no_secret_is_in_the_log(office: Desk) -> None:
         (("list", "--kind", "policy"), 2, "policy"),
     ],
 )
-def test_what_cannot_be_asked_is_told(
-    office: Desk, words: tuple[str, ...], status: int, says: str
+def test_what_cannot_be_asked_is_reported(
+    stocked: Desk, words: tuple[str, ...], status: int, says: str
 ) -> None:
-    assert says in office.refuses("audit", *words, status=status)
+    assert says in stocked.refuses("audit", *words, status=status)
 
 
 async def collect(numbers: list[int], entries: AsyncIterator[AuditEntry]) -> None:
@@ -131,11 +131,11 @@ async def collect(numbers: list[int], entries: AsyncIterator[AuditEntry]) -> Non
         numbers += [entry.seq]
 
 
-async def test_what_is_added_is_told_as_it_comes(store: DirectoryStore) -> None:
+async def test_what_is_added_is_reported_as_it_comes(store: DirectoryStore) -> None:
     async with store.changing(ACTOR) as change:
         for account_id in (OWNER, DELEGATE):
             await create_account(change, AccountRow(id=account_id))
-    told: list[int] = []
+    reported: list[int] = []
     has_paused, go_on = asyncio.Event(), asyncio.Event()
 
     async def pause() -> None:
@@ -145,24 +145,24 @@ async def test_what_is_added_is_told_as_it_comes(store: DirectoryStore) -> None:
 
     tasks = TaskOwner()
     wanted = AuditFilter(account_id=OWNER)
-    _ = tasks.start(collect(told, follow(session_of(store), wanted, pause, newest=5)))
+    _ = tasks.start(collect(reported, follow(session_of(store), wanted, pause, newest=5)))
     await has_paused.wait()
-    assert told == [1]
+    assert reported == [1]
     async with store.changing(ACTOR) as change:
         for account_id in (DELEGATE, OWNER):
             await update_account(change, account_id, {"name": "new"})
     has_paused.clear()
     go_on.set()
     await has_paused.wait()
-    assert told == [1, 4]
+    assert reported == [1, 4]
     tasks.cancel()
     await tasks.drain(1)
 
 
-async def test_without_a_number_only_what_is_new_is_told(store: DirectoryStore) -> None:
+async def test_without_a_number_only_what_is_new_is_reported(store: DirectoryStore) -> None:
     async with store.changing(ACTOR) as change:
         await create_account(change, AccountRow(id=OWNER))
-    told: list[int] = []
+    reported: list[int] = []
     has_paused = asyncio.Event()
 
     async def pause() -> None:
@@ -170,25 +170,25 @@ async def test_without_a_number_only_what_is_new_is_told(store: DirectoryStore) 
         await asyncio.Event().wait()
 
     tasks = TaskOwner()
-    _ = tasks.start(collect(told, follow(session_of(store), AuditFilter(), pause)))
+    _ = tasks.start(collect(reported, follow(session_of(store), AuditFilter(), pause)))
     await has_paused.wait()
-    assert told == []
+    assert reported == []
     tasks.cancel()
     await tasks.drain(1)
 
 
-def test_following_goes_on_until_it_is_interrupted(office: Desk) -> None:
-    told = office.folder / "told"
-    os.mkfifo(told)
+def test_following_goes_on_until_it_is_interrupted(stocked: Desk) -> None:
+    reported = stocked.folder / "reported"
+    os.mkfifo(reported)
     process = Fork(
         *("-m", "smtpgate", "audit", "list", "--follow", "--limit", "1", "--json"),
-        output=told,
-        errors=office.folder / "errors",
-        environment={**os.environ, **office.environment},
+        output=reported,
+        errors=stocked.folder / "errors",
+        environment={**os.environ, **stocked.environment},
     )
-    with told.open() as lines:
+    with reported.open() as lines:
         assert json.loads(lines.readline())["action"] == "pause"
-        office.says("account", "resume", OWNER)
+        stocked.says("account", "resume", OWNER)
         assert json.loads(lines.readline())["action"] == "resume"
         process.signal(signal.SIGINT)
         assert (process.wait(30), process.errors()) == (0, "")

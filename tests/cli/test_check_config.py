@@ -27,17 +27,17 @@ async def state(desk: Desk) -> Path:
 
 def test_a_state_folder_that_is_fine_is_no_matter(desk: Desk, state: Path) -> None:
     before = {path: path.read_bytes() for path in state.iterdir()}
-    told = desk.says("check-config", desk.config)
-    assert f"journal: {state}/journal.sqlite, for 30 days" in told
-    assert "state_dir" not in told
+    reported = desk.says("check-config", desk.config)
+    assert f"journal: {state}/journal.sqlite, for 30 days" in reported
+    assert "state_dir" not in reported
     assert {path: path.read_bytes() for path in state.iterdir()} == before
 
 
 def test_a_state_folder_that_is_not_there_is_made_by_the_start(desk: Desk) -> None:
     shutil.rmtree(desk.database.parent)
-    told = desk.says("check-config", desk.config)
-    assert "journal.sqlite, to be made by the first start, for 30 days" in told
-    assert "warning" not in told
+    reported = desk.says("check-config", desk.config)
+    assert "journal.sqlite, to be made by the first start, for 30 days" in reported
+    assert "warning" not in reported
     assert not desk.database.parent.exists()
 
 
@@ -49,44 +49,53 @@ def test_a_state_folder_that_this_user_may_not_make_is_warned_of(desk: Desk) -> 
     desk.folder.chmod(0o555)
     try:
         with as_somebody_without_rights():
-            told = desk.says("check-config", desk.config)
+            reported = desk.says("check-config", desk.config)
     finally:
         desk.folder.chmod(0o755)
-    assert f"warning: gate.state_dir: there is no folder {state}, and this user may not" in told
-    assert f"install -d -m 700 -o USER {state}" in told
+    assert (
+        f"warning: gate.state_dir: there is no folder {state}, and this user may not"
+        in reported
+    )
+    assert f"install -d -m 700 -o USER {state}" in reported
 
 
-def test_a_file_in_the_place_of_the_state_folder_is_told(desk: Desk) -> None:
+def test_a_file_in_the_place_of_the_state_folder_is_reported(desk: Desk) -> None:
     state = desk.database.parent
     shutil.rmtree(state)
     state.write_text("")
-    told = desk.refuses("check-config", desk.config)
-    assert f"gate.state_dir: {state} is not a folder; name one that the gate may write" in told
+    reported = desk.refuses("check-config", desk.config)
+    assert (
+        f"gate.state_dir: {state} is not a folder; name one that the gate may write" in reported
+    )
 
 
-def test_a_state_folder_that_this_user_may_not_write_is_told(desk: Desk, state: Path) -> None:
+def test_a_state_folder_that_this_user_may_not_write_is_reported(
+    desk: Desk, state: Path
+) -> None:
     desk.give("check-config", desk.config)  # imports all that it takes
     opened_to_all(desk.folder)
     state.chmod(0o555)
     try:
         with as_somebody_without_rights():
-            told = desk.refuses("check-config", desk.config)
+            reported = desk.refuses("check-config", desk.config)
     finally:
         state.chmod(0o755)
-    assert f"gate.state_dir: this user may not read and write {state}; run the" in told
-    assert f"chown -R USER: {state}" in told
+    assert f"gate.state_dir: this user may not read and write {state}; run the" in reported
+    assert f"chown -R USER: {state}" in reported
 
 
 @pytest.mark.parametrize("name", ["journal.key", "journal.sqlite", "directory.sqlite"])
-def test_a_file_that_this_user_may_not_use_is_told(desk: Desk, state: Path, name: str) -> None:
+def test_a_file_that_this_user_may_not_use_is_reported(
+    desk: Desk, state: Path, name: str
+) -> None:
     desk.give("check-config", desk.config)  # imports all that it takes
     opened_to_all(desk.folder)
     (state / name).chmod(0o000)
     with as_somebody_without_rights():
-        told = desk.refuses("check-config", desk.config)
+        reported = desk.refuses("check-config", desk.config)
     assert (
         f"gate.state_dir: this user may not read and write {state / name}; run the command"
-        in told
+        in reported
     )
 
 
@@ -96,22 +105,22 @@ def test_a_file_of_another_owner_than_its_folder_is_warned_of(desk: Desk, state:
         os.chown(path, NOBODY, NOBODY)
     journal = state / "journal.sqlite"
     os.chown(journal, 0, 0)
-    told = desk.says("check-config", desk.config)
-    assert f"warning: gate.state_dir: {journal} belongs to root, and its folder to " in told
-    assert f": {journal}" in told.partition("; chown ")[2]
-    assert told.count("warning: gate.state_dir") == 1
+    reported = desk.says("check-config", desk.config)
+    assert f"warning: gate.state_dir: {journal} belongs to root, and its folder to " in reported
+    assert f": {journal}" in reported.partition("; chown ")[2]
+    assert reported.count("warning: gate.state_dir") == 1
 
 
-def test_a_damaged_journal_is_told_with_the_way_out(desk: Desk, state: Path) -> None:
+def test_a_damaged_journal_is_reported_with_the_way_out(desk: Desk, state: Path) -> None:
     journal = state / "journal.sqlite"
     journal.write_bytes(b"no database " * 1000)
-    told = desk.refuses("check-config", desk.config)
-    assert f"journal: {journal}: is no SQLite database, or is damaged;" in told
-    assert "move it away with its -wal and -shm, and the gate makes a new one" in told
+    reported = desk.refuses("check-config", desk.config)
+    assert f"journal: {journal}: is no SQLite database, or is damaged;" in reported
+    assert "move it away with its -wal and -shm, and the gate makes a new one" in reported
 
 
 @pytest.mark.parametrize("page", ["journal_meta", "records", "usage"])
-def test_a_journal_with_a_damaged_page_is_told(desk: Desk, state: Path, page: str) -> None:
+def test_a_journal_with_a_damaged_page_is_reported(desk: Desk, state: Path, page: str) -> None:
     journal = state / "journal.sqlite"
     with closing(sqlite3.connect(journal)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -127,15 +136,15 @@ def test_a_journal_with_a_damaged_page_is_told(desk: Desk, state: Path, page: st
 def test_a_journal_that_mail_does_not_wait_for_is_warned_of(desk: Desk, state: Path) -> None:
     desk.configure("[limits]", '[journal]\non_failure = "allow"\n[limits]')
     (state / "journal.sqlite").write_bytes(b"no database " * 1000)
-    told = desk.says("check-config", desk.config)
-    assert f"warning: journal: {state}/journal.sqlite: is no SQLite database" in told
+    reported = desk.says("check-config", desk.config)
+    assert f"warning: journal: {state}/journal.sqlite: is no SQLite database" in reported
 
 
-def test_a_journal_without_its_key_is_told(desk: Desk, state: Path) -> None:
+def test_a_journal_without_its_key_is_reported(desk: Desk, state: Path) -> None:
     (state / "journal.key").unlink()
-    told = desk.refuses("check-config", desk.config)
-    assert f"journal: {state}/journal.key: is missing" in told
-    assert "put it back from a backup" in told
+    reported = desk.refuses("check-config", desk.config)
+    assert f"journal: {state}/journal.key: is missing" in reported
+    assert "put it back from a backup" in reported
     assert not (state / "journal.key").exists()
 
 
@@ -146,7 +155,7 @@ def test_a_journal_without_its_key_is_told(desk: Desk, state: Path) -> None:
         ("9999", 1, "was last used by a later version of smtpgate (its revision 9999"),
     ],
 )
-def test_a_journal_of_another_version_is_told(
+def test_a_journal_of_another_version_is_reported(
     desk: Desk, state: Path, revision: str, status: int, says: str
 ) -> None:
     with closing(sqlite3.connect(state / "journal.sqlite")) as connection, connection:

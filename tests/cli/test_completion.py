@@ -21,7 +21,7 @@ def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
-def office(furnished: Path, tmp_path: Path) -> Desk:
+def stocked(furnished: Path, tmp_path: Path) -> Desk:
     """A desk with a copy of that directory."""
     return Desk(tmp_path, furnished)
 
@@ -38,8 +38,8 @@ def offered(desk: Desk, line: str) -> list[str]:
     return result.stdout.split()
 
 
-def test_accounts_users_identities_and_keys_are_completed(office: Desk) -> None:
-    key_id = office.answers("key", "create", OWNER)["id"]
+def test_accounts_users_identities_and_keys_are_completed(stocked: Desk) -> None:
+    key_id = stocked.answers("key", "create", OWNER)["id"]
     for line, found in {
         "smtpgate account show 8": [OWNER],
         "smtpgate account show ": [OWNER, DELEGATE],
@@ -54,37 +54,39 @@ def test_accounts_users_identities_and_keys_are_completed(office: Desk) -> None:
         "smtpgate key show A": [key_id],
         "smtpgate user list --account 8": [OWNER],
     }.items():
-        assert offered(office, line) == found, line
+        assert offered(stocked, line) == found, line
 
 
-def test_a_name_that_is_typed_to_its_end_is_offered_too(office: Desk) -> None:
-    office.says("user", "create", f"{DELEGATE}/mailer-2")
-    office.says("identity", "register", f"{DOMAIN}.au")
+def test_a_name_that_is_typed_to_its_end_is_offered_too(stocked: Desk) -> None:
+    stocked.says("user", "create", f"{DELEGATE}/mailer-2")
+    stocked.says("identity", "register", f"{DOMAIN}.au")
     for line, found in {
         f"smtpgate account show {OWNER}": [OWNER],
         f"smtpgate user show {DELEGATE}": [f"{DELEGATE}/"],
         f"smtpgate user show {DELEGATE}/mailer": [f"{DELEGATE}/mailer", f"{DELEGATE}/mailer-2"],
         f"smtpgate identity show {DOMAIN}": [DOMAIN, f"{DOMAIN}.au"],
     }.items():
-        assert offered(office, line) == found, line
+        assert offered(stocked, line) == found, line
 
 
-def test_many_users_hide_none_that_begins_with_a_capital(office: Desk) -> None:
-    office.fill_with_users(DELEGATE, 120)
-    office.says("user", "create", f"{DELEGATE}/Zoe")
-    assert offered(office, f"smtpgate user show {DELEGATE}/Z") == [f"{DELEGATE}/Zoe"]
+def test_many_users_hide_none_that_begins_with_a_capital(stocked: Desk) -> None:
+    stocked.fill_with_users(DELEGATE, 120)
+    stocked.says("user", "create", f"{DELEGATE}/Zoe")
+    assert offered(stocked, f"smtpgate user show {DELEGATE}/Z") == [f"{DELEGATE}/Zoe"]
 
 
-def test_the_directory_may_be_named_on_the_line(office: Desk) -> None:
-    config = str(office.config)
-    office.environment = {"SMTPGATE_CONFIG": "/nonexistent"}
-    assert offered(office, f"smtpgate account show --config {config} 8") == [OWNER]
-    assert offered(office, "smtpgate account show 8") == []
+def test_the_directory_may_be_named_on_the_line(stocked: Desk) -> None:
+    config = str(stocked.config)
+    stocked.environment = {"SMTPGATE_CONFIG": "/nonexistent"}
+    assert offered(stocked, f"smtpgate account show --config {config} 8") == [OWNER]
+    assert offered(stocked, "smtpgate account show 8") == []
 
 
-def test_a_directory_that_cannot_be_asked_offers_nothing_and_says_nothing(office: Desk) -> None:
-    office.database.write_bytes(b"no database" * 100)
-    assert offered(office, "smtpgate account show 8") == []
-    office.database.unlink()
-    assert offered(office, "smtpgate account show 8") == []
-    assert not office.database.exists()
+def test_a_directory_that_cannot_be_asked_offers_nothing_and_says_nothing(
+    stocked: Desk,
+) -> None:
+    stocked.database.write_bytes(b"no database" * 100)
+    assert offered(stocked, "smtpgate account show 8") == []
+    stocked.database.unlink()
+    assert offered(stocked, "smtpgate account show 8") == []
+    assert not stocked.database.exists()

@@ -25,7 +25,7 @@ def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
-def office(furnished: Path, tmp_path: Path) -> Desk:
+def stocked(furnished: Path, tmp_path: Path) -> Desk:
     """A desk with a copy of that directory."""
     return Desk(tmp_path, furnished)
 
@@ -41,16 +41,16 @@ def rows_of(database: Path) -> dict[str, list[tuple[object, ...]]]:
     return found
 
 
-def test_the_status_says_what_is_in_it(office: Desk) -> None:
-    shown = office.answers("directory", "status")
+def test_the_status_says_what_is_in_it(stocked: Desk) -> None:
+    shown = stocked.answers("directory", "status")
     counts = ("accounts", "users", "access_keys", "identities", "dkim_keys")
     assert [shown[name] for name in counts] == [2, 1, 1, 1, 1]
-    assert shown["database"] == str(office.database)
+    assert shown["database"] == str(stocked.database)
     assert (shown["kind"], shown["revision"]) == ("sqlite", HEAD)
     assert (shown["master_keys"], shown["current_master_key"]) == (["m1"], "m1")
-    assert shown["last_change"] == office.answers("audit", "list", "--limit", "1")[0]["seq"]
-    card = office.says("directory", "status")
-    assert str(office.database) in card
+    assert shown["last_change"] == stocked.answers("audit", "list", "--limit", "1")[0]["seq"]
+    card = stocked.says("directory", "status")
+    assert str(stocked.database) in card
 
 
 def test_the_status_of_an_empty_directory_has_no_last_change(desk: Desk) -> None:
@@ -59,28 +59,28 @@ def test_the_status_of_an_empty_directory_has_no_last_change(desk: Desk) -> None
 
 def test_the_tables_are_made_upgraded_and_then_left_alone(tmp_path: Path) -> None:
     desk = Desk(tmp_path, None)
-    told = desk.says("directory", "upgrade")
-    assert told == f"the tables are made, at revision {HEAD}\n"
+    reported = desk.says("directory", "upgrade")
+    assert reported == f"the tables are made, at revision {HEAD}\n"
     assert desk.says("directory", "upgrade") == f"the tables are at revision {HEAD} already\n"
     assert desk.database.stat().st_mode & 0o077 == 0
     desk.sql("UPDATE directory_version SET version_num = '9999'")
-    told = desk.refuses("directory", "upgrade")
-    assert "was last used by a later version of smtpgate" in told
+    reported = desk.refuses("directory", "upgrade")
+    assert "was last used by a later version of smtpgate" in reported
     assert "a later version of smtpgate" in desk.refuses("account", "list")
 
 
-def test_a_copy_has_every_row(office: Desk, tmp_path: Path) -> None:
+def test_a_copy_has_every_row(stocked: Desk, tmp_path: Path) -> None:
     target = tmp_path / "copies" / "directory.sqlite"
-    told = office.says("directory", "copy", f"sqlite:///{target}")
-    assert "accounts: 2 rows\n" in told
-    assert f"the directory is in {target} too" in told
-    assert rows_of(target) == rows_of(office.database)
+    reported = stocked.says("directory", "copy", f"sqlite:///{target}")
+    assert "accounts: 2 rows\n" in reported
+    assert f"the directory is in {target} too" in reported
+    assert rows_of(target) == rows_of(stocked.database)
     assert target.stat().st_mode & 0o077 == 0
 
 
-def test_a_copy_warns_of_what_is_changed_after_it(office: Desk, tmp_path: Path) -> None:
-    newest = office.answers("audit", "list", "--limit", "1")[0]["seq"]
-    done = office.give("directory", "copy", f"sqlite:///{tmp_path / 'copy.sqlite'}")
+def test_a_copy_warns_of_what_is_changed_after_it(stocked: Desk, tmp_path: Path) -> None:
+    newest = stocked.answers("audit", "list", "--limit", "1")[0]["seq"]
+    done = stocked.give("directory", "copy", f"sqlite:///{tmp_path / 'copy.sqlite'}")
     assert f"changes after entry {newest} of the audit log are in the old" in done.stderr
 
 
@@ -95,37 +95,39 @@ def test_a_copy_warns_of_what_is_changed_after_it(office: Desk, tmp_path: Path) 
     ],
 )
 def test_tables_of_a_later_version_are_called_later_by_every_command(
-    office: Desk, words: tuple[str, ...]
+    stocked: Desk, words: tuple[str, ...]
 ) -> None:
-    office.sql("UPDATE directory_version SET version_num = '9999'")
-    told = office.refuses(*words)
-    assert "was last used by a later version of smtpgate (its revision 9999" in told
+    stocked.sql("UPDATE directory_version SET version_num = '9999'")
+    reported = stocked.refuses(*words)
+    assert "was last used by a later version of smtpgate (its revision 9999" in reported
 
 
-def test_a_copy_serves_in_the_place_of_the_first(office: Desk, tmp_path: Path) -> None:
+def test_a_copy_serves_in_the_place_of_the_first(stocked: Desk, tmp_path: Path) -> None:
     target = tmp_path / "copy.sqlite"
-    office.says("directory", "copy", "--url-file", office.file("url", f"sqlite:///{target}\n"))
-    before = office.says("identity", "show", DOMAIN)
-    office.configure("[directory]", f'[directory]\nurl = "sqlite:///{target}"')
-    assert office.says("identity", "show", DOMAIN) == before
-    newest = office.answers("audit", "list", "--limit", "1")[0]["seq"]
-    office.says("account", "pause", OWNER, "--reason", "a test")
-    assert office.answers("audit", "list", "--limit", "1")[0]["seq"] == newest + 1
+    stocked.says(
+        "directory", "copy", "--url-file", stocked.file("url", f"sqlite:///{target}\n")
+    )
+    before = stocked.says("identity", "show", DOMAIN)
+    stocked.configure("[directory]", f'[directory]\nurl = "sqlite:///{target}"')
+    assert stocked.says("identity", "show", DOMAIN) == before
+    newest = stocked.answers("audit", "list", "--limit", "1")[0]["seq"]
+    stocked.says("account", "pause", OWNER, "--reason", "a test")
+    assert stocked.answers("audit", "list", "--limit", "1")[0]["seq"] == newest + 1
 
 
-def test_nothing_is_copied_over_another_directory(office: Desk, tmp_path: Path) -> None:
+def test_nothing_is_copied_over_another_directory(stocked: Desk, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'copy.sqlite'}"
-    office.says("directory", "copy", url)
-    assert "holds a directory already" in office.refuses("directory", "copy", url)
-    itself = f"sqlite:///{office.database}"
-    assert "holds a directory already" in office.refuses("directory", "copy", itself)
+    stocked.says("directory", "copy", url)
+    assert "holds a directory already" in stocked.refuses("directory", "copy", url)
+    itself = f"sqlite:///{stocked.database}"
+    assert "holds a directory already" in stocked.refuses("directory", "copy", itself)
 
 
-def test_many_rows_are_copied_page_by_page(office: Desk, tmp_path: Path) -> None:
-    office.fill_with_users(OWNER, 1203)
+def test_many_rows_are_copied_page_by_page(stocked: Desk, tmp_path: Path) -> None:
+    stocked.fill_with_users(OWNER, 1203)
     target = tmp_path / "copy.sqlite"
-    assert "users: 1204 rows\n" in office.says("directory", "copy", f"sqlite:///{target}")
-    assert rows_of(target)["users"] == rows_of(office.database)["users"]
+    assert "users: 1204 rows\n" in stocked.says("directory", "copy", f"sqlite:///{target}")
+    assert rows_of(target)["users"] == rows_of(stocked.database)["users"]
 
 
 @pytest.mark.parametrize(
@@ -141,78 +143,78 @@ def test_many_rows_are_copied_page_by_page(office: Desk, tmp_path: Path) -> None
         (("copy", "postgresql://127.0.0.1:9/x"), 1, "127.0.0.1"),
     ],
 )
-def test_what_cannot_be_done_is_told(
-    office: Desk, words: tuple[str, ...], status: int, says: str
+def test_what_cannot_be_done_is_reported(
+    stocked: Desk, words: tuple[str, ...], status: int, says: str
 ) -> None:
-    told = office.refuses("directory", *words, status=status)
-    assert says in told
-    assert ":b@" not in told
+    reported = stocked.refuses("directory", *words, status=status)
+    assert says in reported
+    assert ":b@" not in reported
 
 
-def test_a_password_is_read_from_a_file_and_not_told(office: Desk) -> None:
-    file = office.file("url", "postgresql://a:geheim@127.0.0.1:9/x\n")
+def test_a_password_is_read_from_a_file_and_not_shown(stocked: Desk) -> None:
+    file = stocked.file("url", "postgresql://a:geheim@127.0.0.1:9/x\n")
     file.chmod(0o600)
-    told = office.refuses("directory", "copy", "--url-file", file)
-    assert "geheim" not in told
+    reported = stocked.refuses("directory", "copy", "--url-file", file)
+    assert "geheim" not in reported
 
 
 # -- backup ------------------------------------------------------------------------------------
 
 
-def test_a_backup_has_everything_and_opens_as_a_directory(office: Desk) -> None:
-    copy = office.folder / "copy.sqlite"
-    assert str(copy) in office.says("backup", str(copy))
+def test_a_backup_has_everything_and_opens_as_a_directory(stocked: Desk) -> None:
+    copy = stocked.folder / "copy.sqlite"
+    assert str(copy) in stocked.says("backup", str(copy))
     assert copy.stat().st_mode & 0o777 == 0o600
-    assert rows_of(copy) == rows_of(office.database)
+    assert rows_of(copy) == rows_of(stocked.database)
     for name in ("", "-wal", "-shm"):
-        office.database.with_name(f"{office.database.name}{name}").unlink(missing_ok=True)
-    copy.rename(office.database)
-    assert office.answers("directory", "status")["identities"] == 1
+        stocked.database.with_name(f"{stocked.database.name}{name}").unlink(missing_ok=True)
+    copy.rename(stocked.database)
+    assert stocked.answers("directory", "status")["identities"] == 1
 
 
-def test_a_backup_overwrites_nothing_unless_that_is_forced(office: Desk) -> None:
-    there = office.folder / "there"
+def test_a_backup_overwrites_nothing_unless_that_is_forced(stocked: Desk) -> None:
+    there = stocked.folder / "there"
     there.write_text("mine")
-    told = office.refuses("backup", str(there))
-    assert "name another file, or replace it with --force" in told
+    reported = stocked.refuses("backup", str(there))
+    assert "name another file, or replace it with --force" in reported
     assert there.read_text() == "mine"
-    office.says("backup", str(there), "--force")
-    assert rows_of(there) == rows_of(office.database)
+    stocked.says("backup", str(there), "--force")
+    assert rows_of(there) == rows_of(stocked.database)
     assert there.stat().st_mode & 0o777 == 0o600
-    assert not list(office.folder.glob(".there*"))
+    assert not list(stocked.folder.glob(".there*"))
 
 
-def test_a_backup_makes_its_folder(office: Desk) -> None:
-    file = office.folder / "no" / "folder" / "copy.sqlite"
-    office.says("backup", str(file))
+def test_a_backup_makes_its_folder(stocked: Desk) -> None:
+    file = stocked.folder / "no" / "folder" / "copy.sqlite"
+    stocked.says("backup", str(file))
     assert file.parent.stat().st_mode & 0o777 == 0o700
-    told = office.refuses("backup", "/proc/no/folder")
-    assert "/proc/no/folder: no such file or directory" in told.lower()
+    reported = stocked.refuses("backup", "/proc/no/folder")
+    assert "/proc/no/folder: no such file or directory" in reported.lower()
 
 
 # -- another master key ------------------------------------------------------------------------
 
 
-def test_a_new_master_key_seals_everything_and_the_old_one_can_go(office: Desk) -> None:
-    before = rows_of(office.database)
-    line = office.says("directory", "new-master-key", "m2")
+def test_a_new_master_key_seals_everything_and_the_old_one_can_go(stocked: Desk) -> None:
+    before = rows_of(stocked.database)
+    line = stocked.says("directory", "new-master-key", "m2")
     assert line.startswith("m2 ")
-    file = office.folder / "master.key"
+    file = stocked.folder / "master.key"
     old = file.read_text()
     file.write_text(line + old)
-    told = office.says("directory", "rekey")
-    assert "1 access key sealed" in told
-    assert "1 DKIM key sealed" in told
-    after = rows_of(office.database)
+    reported = stocked.says("directory", "rekey")
+    assert "1 access key sealed" in reported
+    assert "1 DKIM key sealed" in reported
+    after = rows_of(stocked.database)
     assert after["access_keys"] != before["access_keys"]
     assert len(after["master_keys"]) == 1
     file.write_text(line)
-    assert office.answers("directory", "status")["current_master_key"] == "m2"
-    assert office.answers("audit", "list", "--limit", "1")[0]["action"] == "rekey"
-    assert "0 access keys sealed" in office.says("directory", "rekey")
+    assert stocked.answers("directory", "status")["current_master_key"] == "m2"
+    assert stocked.answers("audit", "list", "--limit", "1")[0]["action"] == "rekey"
+    assert "0 access keys sealed" in stocked.says("directory", "rekey")
     file.write_text(old)
-    told = office.refuses("directory", "status")
-    assert "holds secrets under master key m2, which is not in the master key file" in told
+    reported = stocked.refuses("directory", "status")
+    assert "holds secrets under master key m2, which is not in the master key file" in reported
 
 
 @pytest.mark.parametrize(

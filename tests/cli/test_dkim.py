@@ -14,7 +14,7 @@ PEM = generate_private_key("ed25519")
 
 
 @pytest.fixture
-def office(desk: Desk) -> Desk:
+def stocked(desk: Desk) -> Desk:
     """An account with a verified domain."""
     desk.says("account", "create", OWNER)
     desk.says("identity", "register", DOMAIN, "--trust")
@@ -35,112 +35,114 @@ def stages(desk: Desk) -> dict[str, str]:
     return {row["selector"]: row["stage"] for row in desk.answers("dkim", "list")}
 
 
-def test_a_new_key_waits_and_says_what_to_publish(office: Desk) -> None:
-    told = office.says("dkim", "generate", DOMAIN)
-    (row,) = office.answers("dkim", "list")
+def test_a_new_key_waits_and_says_what_to_publish(stocked: Desk) -> None:
+    reported = stocked.says("dkim", "generate", DOMAIN)
+    (row,) = stocked.answers("dkim", "list")
     assert (row["stage"], row["algorithm"]) == ("pending", "rsa-sha256")
     record = row["publish"][0]
     assert record["name"] == f"{row['selector']}._domainkey.ses-example.com"
     assert record["value"].startswith("v=DKIM1; k=rsa; p=")
-    assert f"  {record['name']}. IN TXT ( " in told
-    assert f"`smtpgate dkim activate {DOMAIN} {row['selector']}'" in told
+    assert f"  {record['name']}. IN TXT ( " in reported
+    assert f"`smtpgate dkim activate {DOMAIN} {row['selector']}'" in reported
 
 
-def test_a_second_key_of_a_day_gets_a_selector_of_its_own(office: Desk) -> None:
+def test_a_second_key_of_a_day_gets_a_selector_of_its_own(stocked: Desk) -> None:
     words = ("dkim", "generate", DOMAIN, "--algorithm", "ed25519")
-    first, second, third = (office.answers(*words)["selector"] for _ in range(3))
+    first, second, third = (stocked.answers(*words)["selector"] for _ in range(3))
     assert (second, third) == (f"{first}-2", f"{first}-3")
 
 
-def test_keys_of_both_kinds_are_made_and_sign_together(office: Desk) -> None:
-    rsa, ed25519 = office.answers("dkim", "generate", DOMAIN, "--algorithm", "both")
+def test_keys_of_both_kinds_are_made_and_sign_together(stocked: Desk) -> None:
+    rsa, ed25519 = stocked.answers("dkim", "generate", DOMAIN, "--algorithm", "both")
     assert rsa["selector"].endswith("-rsa")
     assert rsa["publish"][0]["value"].startswith("v=DKIM1; k=rsa; p=")
     assert ed25519["selector"] == rsa["selector"].removesuffix("rsa") + "ed25519"
     assert ed25519["publish"][0]["value"].startswith("v=DKIM1; k=ed25519; p=")
     for key in (rsa, ed25519):
-        office.says("dkim", "activate", DOMAIN, key["selector"], "--force")
-    assert set(stages(office).values()) == {"active"}
-    told = office.says("dkim", "generate", DOMAIN, "--algorithm", "both")
+        stocked.says("dkim", "activate", DOMAIN, key["selector"], "--force")
+    assert set(stages(stocked).values()) == {"active"}
+    reported = stocked.says("dkim", "generate", DOMAIN, "--algorithm", "both")
     for key in (rsa, ed25519):
-        assert f"`smtpgate dkim activate {DOMAIN} {key['selector']}-2'" in told
+        assert f"`smtpgate dkim activate {DOMAIN} {key['selector']}-2'" in reported
 
 
-def test_of_both_kinds_neither_is_kept_when_one_cannot_be(office: Desk) -> None:
-    generate(office, "mail2026-ed25519")
+def test_of_both_kinds_neither_is_kept_when_one_cannot_be(stocked: Desk) -> None:
+    generate(stocked, "mail2026-ed25519")
     words = ("dkim", "generate", DOMAIN, "--selector", "mail2026", "--algorithm", "both")
-    assert "has a DKIM key `mail2026-ed25519' already" in office.refuses(*words)
-    assert stages(office) == {"mail2026-ed25519": "pending"}
+    assert "has a DKIM key `mail2026-ed25519' already" in stocked.refuses(*words)
+    assert stages(stocked) == {"mail2026-ed25519": "pending"}
 
 
-def test_a_key_that_one_has_is_imported(office: Desk) -> None:
-    file = office.file("mail.pem", PEM.decode())
-    made = office.answers("dkim", "import", DOMAIN, "Mail2026", file)
+def test_a_key_that_one_has_is_imported(stocked: Desk) -> None:
+    file = stocked.file("mail.pem", PEM.decode())
+    made = stocked.answers("dkim", "import", DOMAIN, "Mail2026", file)
     assert made["selector"] == "mail2026"
     assert made["publish"][0]["value"] == dns_record(load_private_key(PEM))
-    card = office.says("dkim", "show", DOMAIN, "MAIL2026")
+    card = stocked.says("dkim", "show", DOMAIN, "MAIL2026")
     assert 'mail2026._domainkey.ses-example.com. IN TXT ( "v=DKIM1; k=ed25519' in card
-    assert "PRIVATE" not in card + office.says("dkim", "show", DOMAIN, "mail2026", "--json")
+    assert "PRIVATE" not in card + stocked.says("dkim", "show", DOMAIN, "mail2026", "--json")
 
 
-async def test_a_key_signs_once_its_record_is_published(office: Desk) -> None:
+async def test_a_key_signs_once_its_record_is_published(stocked: Desk) -> None:
     async with open_dns() as dns:
-        office.ask_dns_at(dns.port)
+        stocked.ask_dns_at(dns.port)
         dns.knows({})
-        one = await to_thread(generate, office, "one")
-        told = await to_thread(office.refuses, "dkim", "activate", DOMAIN, "one")
-        assert "is not published as it should be: no TXT record is published" in told
-        checked = await to_thread(office.give, "dkim", "check", DOMAIN)
+        one = await to_thread(generate, stocked, "one")
+        reported = await to_thread(stocked.refuses, "dkim", "activate", DOMAIN, "one")
+        assert "is not published as it should be: no TXT record is published" in reported
+        checked = await to_thread(stocked.give, "dkim", "check", DOMAIN)
         assert (checked.exit_code, "absent" in checked.stdout) == (1, True)
         dns.knows(zone(one))
-        assert "matches" in await to_thread(office.says, "dkim", "check", DOMAIN)
-        told = await to_thread(office.says, "dkim", "activate", DOMAIN, "ONE")
-        assert told == f"DKIM key one signs for {DOMAIN}\n"
-    assert await to_thread(stages, office) == {"one": "active"}
+        assert "matches" in await to_thread(stocked.says, "dkim", "check", DOMAIN)
+        reported = await to_thread(stocked.says, "dkim", "activate", DOMAIN, "ONE")
+        assert reported == f"DKIM key one signs for {DOMAIN}\n"
+    assert await to_thread(stages, stocked) == {"one": "active"}
 
 
-async def test_a_key_is_replaced_without_an_unsigned_moment(office: Desk) -> None:
+async def test_a_key_is_replaced_without_an_unsigned_moment(stocked: Desk) -> None:
     async with open_dns() as dns:
-        office.ask_dns_at(dns.port)
-        one = await to_thread(generate, office, "one")
-        two = await to_thread(generate, office, "two")
+        stocked.ask_dns_at(dns.port)
+        one = await to_thread(generate, stocked, "one")
+        two = await to_thread(generate, stocked, "two")
         dns.knows(zone(one, two))
-        await to_thread(office.says, "dkim", "activate", DOMAIN, "one")
-        told = await to_thread(office.says, "dkim", "activate", DOMAIN, "two")
-        assert "key one retires: leave its record published until " in told
-        assert await to_thread(stages, office) == {"one": "retiring", "two": "active"}
-        told = await to_thread(office.refuses, "dkim", "delete", DOMAIN, "one", "--yes")
-        assert "may not be delivered yet" in told
+        await to_thread(stocked.says, "dkim", "activate", DOMAIN, "one")
+        reported = await to_thread(stocked.says, "dkim", "activate", DOMAIN, "two")
+        assert "key one retires: leave its record published until " in reported
+        assert await to_thread(stages, stocked) == {"one": "retiring", "two": "active"}
+        reported = await to_thread(stocked.refuses, "dkim", "delete", DOMAIN, "one", "--yes")
+        assert "may not be delivered yet" in reported
         # And back again, which is possible as long as it retires.
-        await to_thread(office.says, "dkim", "activate", DOMAIN, "one")
-    assert await to_thread(stages, office) == {"one": "active", "two": "retiring"}
-    told = await to_thread(office.says, "dkim", "delete", DOMAIN, "two", "--yes", "--force")
-    assert told == f"DKIM key two of {DOMAIN} was deleted; remove its DNS record\n"
-    assert await to_thread(stages, office) == {"one": "active"}
+        await to_thread(stocked.says, "dkim", "activate", DOMAIN, "one")
+    assert await to_thread(stages, stocked) == {"one": "active", "two": "retiring"}
+    reported = await to_thread(
+        stocked.says, "dkim", "delete", DOMAIN, "two", "--yes", "--force"
+    )
+    assert reported == f"DKIM key two of {DOMAIN} was deleted; remove its DNS record\n"
+    assert await to_thread(stages, stocked) == {"one": "active"}
 
 
-def test_the_last_key_that_signs_is_not_retired_unless_forced(office: Desk) -> None:
-    generate(office, "one")
-    office.says("dkim", "activate", DOMAIN, "one", "--force")
-    assert "no key would sign without 'one'" in office.refuses("dkim", "retire", DOMAIN, "one")
-    told = office.says("dkim", "retire", DOMAIN, "one", "--force")
-    assert "key one retires: leave its record published until " in told
-    assert stages(office) == {"one": "retiring"}
+def test_the_last_key_that_signs_is_not_retired_unless_forced(stocked: Desk) -> None:
+    generate(stocked, "one")
+    stocked.says("dkim", "activate", DOMAIN, "one", "--force")
+    assert "no key would sign without 'one'" in stocked.refuses("dkim", "retire", DOMAIN, "one")
+    reported = stocked.says("dkim", "retire", DOMAIN, "one", "--force")
+    assert "key one retires: leave its record published until " in reported
+    assert stages(stocked) == {"one": "retiring"}
 
 
-def test_a_key_that_signs_is_not_deleted(office: Desk) -> None:
-    generate(office, "one")
-    office.says("dkim", "activate", DOMAIN, "one", "--force")
-    told = office.refuses("dkim", "delete", DOMAIN, "one", "--yes", "--force")
-    assert "key 'one' is active and cannot become retired" in told
+def test_a_key_that_signs_is_not_deleted(stocked: Desk) -> None:
+    generate(stocked, "one")
+    stocked.says("dkim", "activate", DOMAIN, "one", "--force")
+    reported = stocked.refuses("dkim", "delete", DOMAIN, "one", "--yes", "--force")
+    assert "key 'one' is active and cannot become retired" in reported
 
 
-def test_a_key_that_never_signed_is_deleted(office: Desk) -> None:
-    generate(office, "one")
-    assert "--yes" in office.refuses("dkim", "delete", DOMAIN, "one", status=2)
-    office.says("dkim", "delete", DOMAIN, "one", "--yes")
-    assert office.says("dkim", "list") == "no DKIM keys\n"
-    assert office.says("dkim", "check", DOMAIN).startswith("no DKIM keys")
+def test_a_key_that_never_signed_is_deleted(stocked: Desk) -> None:
+    generate(stocked, "one")
+    assert "--yes" in stocked.refuses("dkim", "delete", DOMAIN, "one", status=2)
+    stocked.says("dkim", "delete", DOMAIN, "one", "--yes")
+    assert stocked.says("dkim", "list") == "no DKIM keys\n"
+    assert stocked.says("dkim", "check", DOMAIN).startswith("no DKIM keys")
 
 
 @pytest.mark.parametrize(
@@ -154,17 +156,17 @@ def test_a_key_that_never_signed_is_deleted(office: Desk) -> None:
         (("--limit", "1"), {"one"}),
     ],
 )
-def test_keys_are_listed(office: Desk, options: tuple[str, ...], found: set[str]) -> None:
+def test_keys_are_listed(stocked: Desk, options: tuple[str, ...], found: set[str]) -> None:
     for selector in ("one", "two"):
-        generate(office, selector)
-    office.says("dkim", "activate", DOMAIN, "one", "--force")
-    rows = office.answers("dkim", "list", *options)
+        generate(stocked, selector)
+    stocked.says("dkim", "activate", DOMAIN, "one", "--force")
+    rows = stocked.answers("dkim", "list", *options)
     assert {row["selector"] for row in rows} == found
 
 
-def test_a_check_is_told_to_programs_too(office: Desk) -> None:
-    generate(office, "one")
-    result = office.give("dkim", "check", DOMAIN, "--json")
+def test_a_check_is_reported_to_programs_too(stocked: Desk) -> None:
+    generate(stocked, "one")
+    result = stocked.give("dkim", "check", DOMAIN, "--json")
     assert result.exit_code == 1
     assert '"check": "unanswered"' in result.stdout
 
@@ -186,13 +188,13 @@ def test_a_check_is_told_to_programs_too(office: Desk) -> None:
         (("check", f"{OWNER}/example.org"), 1, "there is no identity"),
     ],
 )
-def test_what_cannot_be_done_is_told(
-    office: Desk, words: tuple[str, ...], status: int, says: str
+def test_what_cannot_be_done_is_reported(
+    stocked: Desk, words: tuple[str, ...], status: int, says: str
 ) -> None:
-    assert says in office.refuses("dkim", *words, status=status)
+    assert says in stocked.refuses("dkim", *words, status=status)
 
 
-def test_an_address_has_no_keys_of_its_own(office: Desk) -> None:
-    office.says("identity", "register", f"{OWNER}/me@ses-example.com", "--trust")
-    told = office.refuses("dkim", "generate", f"{OWNER}/me@ses-example.com")
-    assert "is signed for with the keys of its domain" in told
+def test_an_address_has_no_keys_of_its_own(stocked: Desk) -> None:
+    stocked.says("identity", "register", f"{OWNER}/me@ses-example.com", "--trust")
+    reported = stocked.refuses("dkim", "generate", f"{OWNER}/me@ses-example.com")
+    assert "is signed for with the keys of its domain" in reported

@@ -75,8 +75,8 @@ def test_pruning_needs_a_yes(desk: Desk, documents: Path) -> None:
     desk.says("account", "create", "123456789012")
     desk.says("apply", documents)
     assert "! account 123456789012: in no document" in desk.says("apply", documents, "--prune")
-    told = desk.refuses("apply", documents, "--prune", "--force", status=2)
-    assert "this deletes 1 of the directory: say --yes" in told
+    reported = desk.refuses("apply", documents, "--prune", "--force", status=2)
+    assert "this deletes 1 of the directory: say --yes" in reported
     assert len(desk.answers("account", "list")) == 3
     words = ("apply", documents, "--prune", "--force", "--yes")
     assert "- account 123456789012" in desk.says(*words)
@@ -90,12 +90,12 @@ def test_pruning_asks_on_a_terminal(desk: Desk, documents: Path) -> None:
     assert len(desk.answers("account", "list")) == 1
 
 
-def test_every_problem_of_the_documents_is_told(desk: Desk, documents: Path) -> None:
+def test_every_problem_of_the_documents_is_reported(desk: Desk, documents: Path) -> None:
     (documents / "marketing.json").unlink()
     (documents / "may-send.json").write_text("{}")
-    told = desk.refuses("apply", documents)
-    assert "marketing.json" in told
-    assert "may-send" in told
+    reported = desk.refuses("apply", documents)
+    assert "marketing.json" in reported
+    assert "may-send" in reported
     assert desk.answers("account", "list") == []
     assert "/nonexistent" in desk.refuses("apply", "/nonexistent")
 
@@ -116,8 +116,8 @@ def test_an_export_can_be_applied_and_holds_no_secret(
     desk.says("apply", documents)
     made = desk.answers("key", "create", f"{DELEGATE}/mailer")
     folder = tmp_path / "export"
-    told = desk.says("export", folder)
-    assert all(Path(line).is_file() for line in told.splitlines())
+    reported = desk.says("export", folder)
+    assert all(Path(line).is_file() for line in reported.splitlines())
     written = "".join(path.read_text() for path in folder.rglob("*") if path.is_file())
     assert made["id"] in written
     assert made["secret"] not in written
@@ -127,9 +127,9 @@ def test_an_export_can_be_applied_and_holds_no_secret(
 
 def test_one_account_is_exported(desk: Desk, documents: Path, tmp_path: Path) -> None:
     desk.says("apply", documents)
-    told = desk.says("export", tmp_path / "one", "--account", OWNER)
-    assert OWNER in told
-    assert DELEGATE not in told
+    reported = desk.says("export", tmp_path / "one", "--account", OWNER)
+    assert OWNER in reported
+    assert DELEGATE not in reported
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_one_account_is_exported(desk: Desk, documents: Path, tmp_path: Path) ->
         (("export", "{folder}/new", "--account", "123456789012"), 1, "no account 123456789012"),
     ],
 )
-def test_what_cannot_be_exported_is_told(
+def test_what_cannot_be_exported_is_reported(
     desk: Desk, words: tuple[str, ...], status: int, says: str
 ) -> None:
     filled = [word.format(folder=desk.folder) for word in words]
@@ -177,9 +177,9 @@ def test_a_file_that_this_user_may_not_read_is_named(
     closed.chmod(0)
     try:
         with as_somebody_without_rights():
-            told = desk.refuses(*filled)
+            reported = desk.refuses(*filled)
     finally:
         closed.chmod(0o700)
-    assert str(closed) in told
-    assert "permission denied" in told.lower()
-    assert "Errno" not in told
+    assert str(closed) in reported
+    assert "permission denied" in reported.lower()
+    assert "Errno" not in reported

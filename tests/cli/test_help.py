@@ -27,15 +27,15 @@ def shown(words: str) -> str:
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_help_fills_the_lines_and_cuts_no_word(words: str) -> None:
-    command, told = COMMANDS[words], shown(words)
-    lines = {line.strip() for line in told.splitlines()}
+    command, reported = COMMANDS[words], shown(words)
+    lines = {line.strip() for line in reported.splitlines()}
     for paragraph in (command.help or "").split("\n\n"):
         assert lines.issuperset(textwrap.wrap(paragraph, 78, break_on_hyphens=False))
     for parameter in command.params:
         assert isinstance(parameter, TyperArgument | TyperOption)
-        assert set(told.split()) >= {*(parameter.help or "").split()}
-        assert parameter.metavar is None or parameter.metavar in told
-        assert parameter.default != DEFAULT_CONFIG or str(DEFAULT_CONFIG) in told
+        assert set(reported.split()) >= {*(parameter.help or "").split()}
+        assert parameter.metavar is None or parameter.metavar in reported
+        assert parameter.default != DEFAULT_CONFIG or str(DEFAULT_CONFIG) in reported
 
 
 @pytest.mark.parametrize("words", ["smtpgate", *COMMANDS])

@@ -77,15 +77,15 @@ def ids(written: tuple[Path, list[str]], desk: Desk) -> list[str]:
 
 
 def test_a_message_is_explained_in_plain_words(desk: Desk, ids: list[str]) -> None:
-    told = desk.says("explain", ids[0])
-    assert told.startswith(f"{ids[0]}: accepted\n")
+    reported = desk.says("explain", ids[0])
+    assert reported.startswith(f"{ids[0]}: accepted\n")
     for words in (
         "Request",
         "3 recipients: jane0@example.net, jane1@example.net, jane2@example.net",
         '"Sid": "AuthorizeMarketer"',
         "Signed for d=ses-example.com with s=s1.",
     ):
-        assert words in told
+        assert words in reported
 
 
 def test_what_others_wrote_does_not_drive_the_terminal(desk: Desk, ids: list[str]) -> None:
@@ -94,14 +94,18 @@ def test_what_others_wrote_does_not_drive_the_terminal(desk: Desk, ids: list[str
 
 
 def test_a_message_is_explained_to_programs(desk: Desk, ids: list[str]) -> None:
-    told = desk.answers("explain", ids[1])
-    assert (told["id"], told["outcome"], told["reason"]) == (ids[1], "refused", "explicit-deny")
-    assert told["account"] == DELEGATE
-    assert told["rcpt_to"] == ["jane0@example.net"]
-    assert told["identities"][0]["arn"] == IDENTITY
-    assert told["decision"]["determining"][0]["sid"] == "MaySend"
-    assert '"Effect": "Allow"' in told["decision"]["determining"][0]["text"]
-    assert "Advice" in [section["title"] for section in told["story"]]
+    reported = desk.answers("explain", ids[1])
+    assert (reported["id"], reported["outcome"], reported["reason"]) == (
+        ids[1],
+        "refused",
+        "explicit-deny",
+    )
+    assert reported["account"] == DELEGATE
+    assert reported["rcpt_to"] == ["jane0@example.net"]
+    assert reported["identities"][0]["arn"] == IDENTITY
+    assert reported["decision"]["determining"][0]["sid"] == "MaySend"
+    assert '"Effect": "Allow"' in reported["decision"]["determining"][0]["text"]
+    assert "Advice" in [section["title"] for section in reported["story"]]
 
 
 def test_each_account_sees_what_concerns_it(desk: Desk, ids: list[str]) -> None:
@@ -211,7 +215,7 @@ def test_who_searches_for_an_account_sees_no_more_than_it_may(desk: Desk) -> Non
         (("--follow", "--until", "1h"), "--until has no use with --follow"),
     ],
 )
-def test_what_cannot_be_looked_for_is_told(
+def test_what_cannot_be_looked_for_is_reported(
     desk: Desk, options: tuple[str, ...], says: str
 ) -> None:
     assert says in desk.refuses("journal", "search", *options, status=2)
@@ -220,19 +224,19 @@ def test_what_cannot_be_looked_for_is_told(
 # -- the database ------------------------------------------------------------------------------
 
 
-def test_the_journal_s_state_is_told(desk: Desk, ids: list[str]) -> None:
-    told = desk.answers("journal", "status")
-    assert told["records"] == len(ids) + 1
-    assert (told["kind"], told["revision"], told["relaying"]) == ("sqlite", HEAD, 0)
-    assert told["oldest"] < told["newest"]
+def test_the_journal_s_state_is_reported(desk: Desk, ids: list[str]) -> None:
+    reported = desk.answers("journal", "status")
+    assert reported["records"] == len(ids) + 1
+    assert (reported["kind"], reported["revision"], reported["relaying"]) == ("sqlite", HEAD, 0)
+    assert reported["oldest"] < reported["newest"]
     assert "journal.sqlite" in desk.says("journal", "status")
 
 
 def test_tables_are_made_by_hand_too(desk: Desk) -> None:
     assert f"made, at revision {HEAD}" in desk.says("journal", "upgrade")
     assert f"at revision {HEAD} already" in desk.says("journal", "upgrade")
-    told = desk.answers("journal", "status")
-    assert (told["records"], told["oldest"], told["newest"]) == (0, None, None)
+    reported = desk.answers("journal", "status")
+    assert (reported["records"], reported["oldest"], reported["newest"]) == (0, None, None)
     assert desk.answers("journal", "search") == []
 
 
@@ -267,7 +271,7 @@ def turned_off(desk: Desk) -> str:
     "trouble", [without_a_file, without_its_key, with_another_key, damaged, turned_off]
 )
 @pytest.mark.parametrize("words", [("journal", "search"), ("explain", "0100"), ("usage",)])
-def test_a_journal_that_cannot_be_opened_is_told(
+def test_a_journal_that_cannot_be_opened_is_reported(
     desk: Desk, words: tuple[str, ...], trouble: Callable[[Desk], str]
 ) -> None:
     says = trouble(desk)
@@ -302,7 +306,7 @@ def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
-def office(furnished: Path, desk: Desk) -> Desk:
+def stocked(furnished: Path, desk: Desk) -> Desk:
     """A desk with a copy of that directory."""
     shutil.copy(furnished, desk.database)
     return desk
@@ -313,27 +317,31 @@ def propose(desk: Desk, name: str, *addresses: str) -> Path:
     return desk.file(f"{name}.json", grant(Condition=condition))
 
 
-def test_what_a_policy_would_change_is_told(office: Desk, ids: list[str]) -> None:
-    policy = propose(office, "marketing", "ceo@ses-example.com")
+def test_what_a_policy_would_change_is_reported(stocked: Desk, ids: list[str]) -> None:
+    policy = propose(stocked, "marketing", "ceo@ses-example.com")
     words = ("impact", "--policy", policy, "--identity", IDENTITY, "--since", "2d")
-    told = office.answers(*words)
-    assert (told["looked_at"], told["newly_allowed"], told["newly_refused"]) == (4, 1, 2)
-    assert told["newly_allowed_by_sender"] == [
+    reported = stocked.answers(*words)
+    assert (reported["looked_at"], reported["newly_allowed"], reported["newly_refused"]) == (
+        4,
+        1,
+        2,
+    )
+    assert reported["newly_allowed_by_sender"] == [
         {
             "user": f"arn:aws:iam::{DELEGATE}:user/mailer",
             "from": "ceo@ses-example.com",
             "requests": 1,
         }
     ]
-    assert told["newly_refused_by_sender"][0]["requests"] == 2
-    examples = {one["id"]: (one["now"], one["as_proposed"]) for one in told["examples"]}
+    assert reported["newly_refused_by_sender"][0]["requests"] == 2
+    examples = {one["id"]: (one["now"], one["as_proposed"]) for one in reported["examples"]}
     assert examples == {
         ids[0]: ("allowed", "implicit-deny"),
         ids[1]: ("allowed", "implicit-deny"),
         ids[3]: ("implicit-deny", "allowed"),
     }
-    assert told["unclear"] == {"sender-gone": 1}
-    shown = office.says(*words)
+    assert reported["unclear"] == {"sender-gone": 1}
+    shown = stocked.says(*words)
     for part in (
         "4 requests since",
         "1 newly allowed, 2 newly refused",
@@ -346,21 +354,25 @@ def test_what_a_policy_would_change_is_told(office: Desk, ids: list[str]) -> Non
 
 
 @pytest.mark.usefixtures("ids")
-def test_a_policy_beside_the_others_takes_nothing_away(office: Desk) -> None:
-    policy = propose(office, "board", "ceo@ses-example.com")
+def test_a_policy_beside_the_others_takes_nothing_away(stocked: Desk) -> None:
+    policy = propose(stocked, "board", "ceo@ses-example.com")
     words = ("--policy", str(policy), "--identity", IDENTITY)
-    told = office.answers("impact", *words)
-    assert (told["policy"], told["newly_allowed"], told["newly_refused"]) == ("board", 1, 0)
-    told = office.answers("impact", *words, "--as", "marketing")
-    assert (told["policy"], told["newly_refused"]) == ("marketing", 2)
-    told = office.answers("impact", *words, "--since", "90m")
-    assert told["looked_at"] == 1
+    reported = stocked.answers("impact", *words)
+    assert (reported["policy"], reported["newly_allowed"], reported["newly_refused"]) == (
+        "board",
+        1,
+        0,
+    )
+    reported = stocked.answers("impact", *words, "--as", "marketing")
+    assert (reported["policy"], reported["newly_refused"]) == ("marketing", 2)
+    reported = stocked.answers("impact", *words, "--since", "90m")
+    assert reported["looked_at"] == 1
 
 
 @pytest.mark.usefixtures("ids")
-def test_nothing_that_changes_is_no_failure(office: Desk) -> None:
-    policy = propose(office, "marketing", "marketing@ses-example.com")
-    shown = office.says("impact", "--policy", policy, "--identity", IDENTITY)
+def test_nothing_that_changes_is_no_failure(stocked: Desk) -> None:
+    policy = propose(stocked, "marketing", "marketing@ses-example.com")
+    shown = stocked.says("impact", "--policy", policy, "--identity", IDENTITY)
     assert "0 newly allowed, 0 newly refused" in shown
 
 
@@ -380,11 +392,11 @@ def test_nothing_that_changes_is_no_failure(office: Desk) -> None:
         (grant(), "nonsense", 2, "Invalid ARN"),
     ],
 )
-def test_a_proposal_that_cannot_be_made_is_told(
-    office: Desk, document: str, identity: str, status: int, says: str
+def test_a_proposal_that_cannot_be_made_is_reported(
+    stocked: Desk, document: str, identity: str, status: int, says: str
 ) -> None:
-    policy = office.file("marketing.json", document)
-    refused = office.refuses(
+    policy = stocked.file("marketing.json", document)
+    refused = stocked.refuses(
         "impact", "--policy", policy, "--identity", identity, status=status
     )
     assert says in refused
@@ -394,7 +406,7 @@ def test_a_proposal_that_cannot_be_made_is_told(
 
 
 @pytest.mark.usefixtures("ids")
-def test_usage_is_told_by_sender_and_identity(desk: Desk) -> None:
+def test_usage_is_reported_by_sender_and_identity(desk: Desk) -> None:
     rows = desk.answers("usage", "--account", DELEGATE, "--since", "3d")
     assert {row["identity"] for row in rows} == {IDENTITY}
     assert sum(row["attempts"] for row in rows) == 3
@@ -441,9 +453,11 @@ def test_usage_is_of_what_was_asked_for(
 @pytest.mark.usefixtures("ids")
 def test_usage_as_csv_is_what_it_is_as_json(desk: Desk) -> None:
     rows = list(csv.DictReader(StringIO(desk.says("usage", "--since", "3d", "--csv"))))
-    told = desk.answers("usage", "--since", "3d")
-    assert [row["start"] for row in rows] == [row["start"] for row in told]
-    assert [json.loads(row["attempts"]) for row in rows] == [row["attempts"] for row in told]
+    reported = desk.answers("usage", "--since", "3d")
+    assert [row["start"] for row in rows] == [row["start"] for row in reported]
+    assert [json.loads(row["attempts"]) for row in rows] == [
+        row["attempts"] for row in reported
+    ]
 
 
 @pytest.mark.usefixtures("ids")
@@ -456,7 +470,7 @@ def test_usage_as_csv_is_what_it_is_as_json(desk: Desk) -> None:
         (("--since", "2099-01-01"), 1, "usage has a begin that is in the future"),
     ],
 )
-def test_usage_that_cannot_be_told(
+def test_usage_that_cannot_be_shown(
     desk: Desk, options: tuple[str, ...], status: int, says: str
 ) -> None:
     assert says in desk.refuses("usage", *options, status=status)

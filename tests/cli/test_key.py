@@ -24,79 +24,79 @@ def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
-def office(furnished: Path, tmp_path: Path) -> Desk:
+def stocked(furnished: Path, tmp_path: Path) -> Desk:
     """A desk with a copy of that directory."""
     return Desk(tmp_path, furnished)
 
 
-def test_a_new_key_is_shown_once_with_the_password_that_its_secret_makes(office: Desk) -> None:
-    made = office.answers("key", "create", MAILER)
+def test_a_new_key_is_shown_once_with_the_password_that_its_secret_makes(stocked: Desk) -> None:
+    made = stocked.answers("key", "create", MAILER)
     password = smtp_password(Secret(made["secret"]), "us-east-1")
     assert made["smtp_password"] == password.value
     assert (made["account"], made["user"], made["status"]) == (DELEGATE, "mailer", "active")
     for words in (("key", "show", made["id"]), ("key", "list"), ("user", "show", MAILER)):
-        for shown in (office.says(*words), office.says(*words, "--json")):
+        for shown in (stocked.says(*words), stocked.says(*words, "--json")):
             assert made["secret"] not in shown
             assert made["smtp_password"] not in shown
 
 
-def test_people_are_told_id_secret_and_password(office: Desk) -> None:
-    card = office.says("key", "create", DELEGATE)
+def test_people_are_reported_id_secret_and_password(stocked: Desk) -> None:
+    card = stocked.says("key", "create", DELEGATE)
     lines = dict(line.strip().rsplit(maxsplit=1) for line in card.splitlines()[:5])
     assert lines["access key"] == lines["SMTP user name"]
     assert lines["of"] == DELEGATE
     assert smtp_password(Secret(lines["secret"]), "us-east-1").value == lines["SMTP password"]
 
 
-def test_a_key_may_end_and_be_bound_to_networks(office: Desk) -> None:
+def test_a_key_may_end_and_be_bound_to_networks(stocked: Desk) -> None:
     networks = ("--from", "192.0.2.0/24", "--from", "2001:db8::/32")
-    made = office.answers("key", "create", MAILER, "--expires", "90d", *networks)
+    made = stocked.answers("key", "create", MAILER, "--expires", "90d", *networks)
     ends = datetime.fromisoformat(made["expires_at"])
     assert timedelta(days=89) < ends - datetime.now(UTC) < timedelta(days=91)
     assert made["networks"] == ["192.0.2.0/24", "2001:db8::/32"]
-    office.says("key", "set", made["id"], "--expires", "2099-01-31", "--from-anywhere")
-    shown = office.answers("key", "show", made["id"])
+    stocked.says("key", "set", made["id"], "--expires", "2099-01-31", "--from-anywhere")
+    shown = stocked.answers("key", "show", made["id"])
     assert (shown["expires_at"], shown["networks"]) == ("2099-01-31T00:00:00Z", [])
-    office.says("key", "set", made["id"], "--never-expires", "--from", "198.51.100.7")
-    shown = office.answers("key", "show", made["id"])
+    stocked.says("key", "set", made["id"], "--never-expires", "--from", "198.51.100.7")
+    shown = stocked.answers("key", "show", made["id"])
     assert (shown["expires_at"], shown["networks"]) == (None, ["198.51.100.7/32"])
 
 
-def test_a_key_is_disabled_and_enabled(office: Desk) -> None:
-    key_id = office.answers("key", "create", MAILER)["id"]
-    office.says("key", "disable", key_id)
-    assert office.answers("key", "show", key_id)["status"] == "disabled"
-    office.says("key", "enable", key_id)
-    assert office.answers("key", "show", key_id)["status"] == "active"
+def test_a_key_is_disabled_and_enabled(stocked: Desk) -> None:
+    key_id = stocked.answers("key", "create", MAILER)["id"]
+    stocked.says("key", "disable", key_id)
+    assert stocked.answers("key", "show", key_id)["status"] == "disabled"
+    stocked.says("key", "enable", key_id)
+    assert stocked.answers("key", "show", key_id)["status"] == "active"
 
 
-def test_a_third_active_key_is_one_too_many(office: Desk) -> None:
-    first, _ = (office.answers("key", "create", MAILER)["id"] for _ in range(2))
-    assert "2 active access keys" in office.refuses("key", "create", MAILER)
-    office.says("key", "disable", first)
-    office.says("key", "create", MAILER)
-    assert "2 active access keys" in office.refuses("key", "enable", first)
+def test_a_third_active_key_is_one_too_many(stocked: Desk) -> None:
+    first, _ = (stocked.answers("key", "create", MAILER)["id"] for _ in range(2))
+    assert "2 active access keys" in stocked.refuses("key", "create", MAILER)
+    stocked.says("key", "disable", first)
+    stocked.says("key", "create", MAILER)
+    assert "2 active access keys" in stocked.refuses("key", "enable", first)
 
 
-def test_a_key_is_deleted(office: Desk) -> None:
-    key_id = office.answers("key", "create", MAILER)["id"]
-    assert "for good: say --yes" in office.refuses("key", "delete", key_id, status=2)
-    office.says("key", "delete", key_id, "--yes")
-    assert f"there is no access key {key_id}" in office.refuses("key", "show", key_id)
+def test_a_key_is_deleted(stocked: Desk) -> None:
+    key_id = stocked.answers("key", "create", MAILER)["id"]
+    assert "for good: say --yes" in stocked.refuses("key", "delete", key_id, status=2)
+    stocked.says("key", "delete", key_id, "--yes")
+    assert f"there is no access key {key_id}" in stocked.refuses("key", "show", key_id)
 
 
 def found(rows: list[dict[str, Any]]) -> set[str]:
     return {row["id"] for row in rows}
 
 
-def test_keys_are_listed_by_owner_status_and_last_use(office: Desk) -> None:
-    users = office.answers("key", "create", MAILER)["id"]
-    roots = office.answers("key", "create", DELEGATE)["id"]
-    owners = office.answers("key", "create", OWNER)["id"]
-    office.says("key", "disable", roots)
+def test_keys_are_listed_by_owner_status_and_last_use(stocked: Desk) -> None:
+    users = stocked.answers("key", "create", MAILER)["id"]
+    roots = stocked.answers("key", "create", DELEGATE)["id"]
+    owners = stocked.answers("key", "create", OWNER)["id"]
+    stocked.says("key", "disable", roots)
 
     def listed(*options: str) -> set[str]:
-        return found(office.answers("key", "list", *options))
+        return found(stocked.answers("key", "list", *options))
 
     assert listed() == {users, roots, owners}
     assert listed("--owner", DELEGATE) == {users, roots}
@@ -106,13 +106,13 @@ def test_keys_are_listed_by_owner_status_and_last_use(office: Desk) -> None:
     assert listed("--unused-for", "1h") == set()
     assert listed("--unused-for", "2099-01-01") == {users, roots, owners}
     assert len(listed("--limit", "2")) == 2
-    assert MAILER in office.says("key", "list")
+    assert MAILER in stocked.says("key", "list")
 
 
-def test_an_expired_key_is_shown_as_one(office: Desk) -> None:
-    key_id = office.answers("key", "create", MAILER, "--expires", "1d")["id"]
-    office.sql("UPDATE access_keys SET expires_at = '2020-01-01 00:00:00.000000'")
-    assert office.answers("key", "show", key_id)["status"] == "expired"
+def test_an_expired_key_is_shown_as_one(stocked: Desk) -> None:
+    key_id = stocked.answers("key", "create", MAILER, "--expires", "1d")["id"]
+    stocked.sql("UPDATE access_keys SET expires_at = '2020-01-01 00:00:00.000000'")
+    assert stocked.answers("key", "show", key_id)["status"] == "expired"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_an_expired_key_is_shown_as_one(office: Desk) -> None:
         (("list", "--unused-for", "long"), 2, "`long' is no time"),
     ],
 )
-def test_what_cannot_be_done_is_told(
-    office: Desk, words: tuple[str, ...], status: int, says: str
+def test_what_cannot_be_done_is_reported(
+    stocked: Desk, words: tuple[str, ...], status: int, says: str
 ) -> None:
-    assert says in office.refuses("key", *words, status=status)
+    assert says in stocked.refuses("key", *words, status=status)

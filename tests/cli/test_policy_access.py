@@ -51,7 +51,7 @@ def test_who_may_send_in_any_case_has_no_conditions(config: Path) -> None:
     }
 
 
-def test_conditions_on_other_keys_than_from_are_told_in_words(config: Path) -> None:
+def test_conditions_on_other_keys_than_from_are_reported_in_words(config: Path) -> None:
     assert senders(config, "marketing+alerts@ses-example.com")[ALERTS] == [
         "aws:SourceIp is in `192.0.2.0/24'"
     ]

@@ -35,7 +35,7 @@ def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
-def office(furnished: Path, tmp_path: Path) -> Desk:
+def stocked(furnished: Path, tmp_path: Path) -> Desk:
     """A desk with a copy of that directory."""
     return Desk(tmp_path, furnished)
 
@@ -67,19 +67,19 @@ def editor(desk: Desk, script: str) -> dict[str, str]:
     return {"EDITOR": str(path), "VISUAL": ""}
 
 
-def draft_in(told: str) -> Path:
-    found = re.search(r"your draft is (\S+)", told)
-    assert found is not None, told
+def draft_in(reported: str) -> Path:
+    found = re.search(r"your draft is (\S+)", reported)
+    assert found is not None, reported
     return Path(found[1])
 
 
-def test_a_policy_comes_from_a_file_or_from_standard_input(office: Desk) -> None:
-    file = office.file("marketing.json", grant())
-    told = office.says(*IDENTITY, "put", DOMAIN, "from-file", file)
-    assert told == f"policy from-file of {DOMAIN} is at version 1\n"
-    office.says(*IDENTITY, "put", ARN, "from-stdin", "-", stdin=grant())
+def test_a_policy_comes_from_a_file_or_from_standard_input(stocked: Desk) -> None:
+    file = stocked.file("marketing.json", grant())
+    reported = stocked.says(*IDENTITY, "put", DOMAIN, "from-file", file)
+    assert reported == f"policy from-file of {DOMAIN} is at version 1\n"
+    stocked.says(*IDENTITY, "put", ARN, "from-stdin", "-", stdin=grant())
     for name in ("from-file", "from-stdin"):
-        assert office.says(*IDENTITY, "show", DOMAIN, name) == grant()
+        assert stocked.says(*IDENTITY, "show", DOMAIN, name) == grant()
 
 
 def test_who_put_a_policy_is_listed_and_shown(granted: Desk) -> None:
@@ -97,28 +97,28 @@ def test_who_has_a_strange_name_does_not_drive_the_terminal(granted: Desk) -> No
     granted.says(*IDENTITY, "put", DOMAIN, "other", "-", stdin=grant(), environment=how)
     shown = granted.give(*IDENTITY, "show", DOMAIN, "other").stderr
     refused = granted.refuses(*IDENTITY, "put", DOMAIN, "other", "-", stdin=grant())
-    for told in (shown, refused):
-        assert r"changed by \x1b[31mjane" in told
+    for reported in (shown, refused):
+        assert r"changed by \x1b[31mjane" in reported
 
 
 def test_replacing_needs_the_version_that_was_seen(granted: Desk) -> None:
     other = granted.file("other.json", grant(Sid="Other"))
-    told = granted.refuses(*IDENTITY, "put", DOMAIN, "marketing", other)
-    assert "is at version 1, changed by" in told
-    assert told.rstrip().endswith("(--version N)")
+    reported = granted.refuses(*IDENTITY, "put", DOMAIN, "marketing", other)
+    assert "is at version 1, changed by" in reported
+    assert reported.rstrip().endswith("(--version N)")
     granted.says(*IDENTITY, "put", DOMAIN, "marketing", other, "--version", "1")
     third = granted.file("third.json", grant(Sid="Third"))
-    told = granted.refuses(*IDENTITY, "put", DOMAIN, "marketing", third, "--version", "1")
-    assert "is at version 2, changed by" in told
+    reported = granted.refuses(*IDENTITY, "put", DOMAIN, "marketing", third, "--version", "1")
+    assert "is at version 2, changed by" in reported
     assert granted.says(*IDENTITY, "show", DOMAIN, "marketing") == grant(Sid="Other")
 
 
-def test_what_lint_warns_of_is_told_and_saved(office: Desk) -> None:
-    file = office.file("open.json", grant(Principal="*"))
-    done = office.give(*IDENTITY, "put", DOMAIN, "open", file)
+def test_what_lint_warns_of_is_reported_and_saved(stocked: Desk) -> None:
+    file = stocked.file("open.json", grant(Principal="*"))
+    done = stocked.give(*IDENTITY, "put", DOMAIN, "open", file)
     assert done.exit_code == 0
     assert f"{file}: open-to-anyone warning: " in done.stderr
-    assert version(office, "open") == 1
+    assert version(stocked, "open") == 1
 
 
 @pytest.mark.parametrize(
@@ -133,16 +133,18 @@ def test_what_lint_warns_of_is_told_and_saved(office: Desk) -> None:
         ),
     ],
 )
-def test_what_lint_calls_an_error_is_not_saved(office: Desk, document: str, says: str) -> None:
-    told = office.refuses(*IDENTITY, "put", DOMAIN, "bad", office.file("bad.json", document))
-    assert says in told
-    assert "nothing was saved" in told
-    assert office.answers(*IDENTITY, "list", DOMAIN) == []
+def test_what_lint_calls_an_error_is_not_saved(stocked: Desk, document: str, says: str) -> None:
+    reported = stocked.refuses(
+        *IDENTITY, "put", DOMAIN, "bad", stocked.file("bad.json", document)
+    )
+    assert says in reported
+    assert "nothing was saved" in reported
+    assert stocked.answers(*IDENTITY, "list", DOMAIN) == []
 
 
-def test_a_policy_of_the_wrong_kind_is_refused(office: Desk) -> None:
-    told = office.refuses(*USER, "put", MAILER, "wrong", office.file("a.json", grant()))
-    assert "Principal" in told
+def test_a_policy_of_the_wrong_kind_is_refused(stocked: Desk) -> None:
+    reported = stocked.refuses(*USER, "put", MAILER, "wrong", stocked.file("a.json", grant()))
+    assert "Principal" in reported
 
 
 def test_a_deleted_policy_comes_back_from_its_history(granted: Desk) -> None:
@@ -153,8 +155,8 @@ def test_a_deleted_policy_comes_back_from_its_history(granted: Desk) -> None:
     assert [(row["version"], row["document"]) for row in rows] == [(2, None), (1, grant())]
     table = granted.says(*IDENTITY, "history", DOMAIN, "marketing")
     assert "deleted" in table
-    told = granted.says(*IDENTITY, "rollback", DOMAIN, "marketing", "1")
-    assert told == f"policy marketing of {DOMAIN} is at version 3\n"
+    reported = granted.says(*IDENTITY, "rollback", DOMAIN, "marketing", "1")
+    assert reported == f"policy marketing of {DOMAIN} is at version 3\n"
     assert granted.says(*IDENTITY, "show", DOMAIN, "marketing") == grant()
 
 
@@ -163,8 +165,8 @@ def test_an_earlier_version_can_be_shown(granted: Desk) -> None:
     granted.says(*IDENTITY, "put", DOMAIN, "marketing", other, "--version", "1")
     shown = granted.says(*IDENTITY, "show", DOMAIN, "marketing", "--version", "1")
     assert shown == grant()
-    told = granted.refuses(*IDENTITY, "show", DOMAIN, "marketing", "--version", "3")
-    assert "has no policy `marketing' with a version 3" in told
+    reported = granted.refuses(*IDENTITY, "show", DOMAIN, "marketing", "--version", "3")
+    assert "has no policy `marketing' with a version 3" in reported
 
 
 def test_deleting_with_a_version_needs_that_version(granted: Desk) -> None:
@@ -178,36 +180,36 @@ def test_deleting_with_a_version_needs_that_version(granted: Desk) -> None:
 
 def test_a_policy_is_edited_and_saved(granted: Desk) -> None:
     how = editor(granted, 'sed -i s/Grant/Edited/ "$1"')
-    told = granted.says(*IDENTITY, "edit", DOMAIN, "marketing", environment=how)
-    assert told == f"policy marketing of {DOMAIN} is at version 2\n"
+    reported = granted.says(*IDENTITY, "edit", DOMAIN, "marketing", environment=how)
+    assert reported == f"policy marketing of {DOMAIN} is at version 2\n"
     assert granted.says(*IDENTITY, "show", DOMAIN, "marketing") == grant(Sid="Edited")
 
 
 def test_what_was_left_as_it_is_is_not_saved(granted: Desk) -> None:
     how = editor(granted, f'echo "$1" > {granted.folder}/was')
-    told = granted.says(*IDENTITY, "edit", DOMAIN, "marketing", environment=how)
-    assert told == "nothing was changed\n"
+    reported = granted.says(*IDENTITY, "edit", DOMAIN, "marketing", environment=how)
+    assert reported == "nothing was changed\n"
     assert version(granted) == 1
     assert not Path((granted.folder / "was").read_text().strip()).parent.exists()
 
 
-def test_a_draft_with_errors_is_kept_and_its_place_is_told(granted: Desk) -> None:
+def test_a_draft_with_errors_is_kept_and_its_place_is_reported(granted: Desk) -> None:
     how = editor(granted, 'sed -i s/Allow/Alow/ "$1"')
-    told = granted.refuses(*IDENTITY, "edit", DOMAIN, "marketing", environment=how)
-    assert "invalid-policy error" in told
-    draft = draft_in(told)
+    reported = granted.refuses(*IDENTITY, "edit", DOMAIN, "marketing", environment=how)
+    assert "invalid-policy error" in reported
+    draft = draft_in(reported)
     assert draft.read_text() == grant(Effect="Alow")
     assert draft.parent.stat().st_mode & 0o077 == 0
     assert version(granted) == 1
 
 
-def test_a_draft_survives_that_somebody_else_was_faster(granted: Desk) -> None:
+def test_a_draft_survives_that_another_process_was_faster(granted: Desk) -> None:
     other = granted.file("other.json", grant(Sid="Faster"))
     command = f"{sys.executable} -m smtpgate identity policy put {DOMAIN} marketing {other}"
     how = editor(granted, f'sed -i s/Grant/Slower/ "$1"\n{command} --version 1 >&2')
-    told = granted.refuses(*IDENTITY, "edit", DOMAIN, "marketing", environment=how)
-    assert "is at version 2, changed by" in told
-    draft = draft_in(told)
+    reported = granted.refuses(*IDENTITY, "edit", DOMAIN, "marketing", environment=how)
+    assert "is at version 2, changed by" in reported
+    draft = draft_in(reported)
     assert draft.read_text() == grant(Sid="Slower")
     assert granted.says(*IDENTITY, "show", DOMAIN, "marketing") == grant(Sid="Faster")
 
@@ -230,7 +232,7 @@ def test_on_a_terminal_errors_can_be_edited_again(granted: Desk) -> None:
         ("'", "cannot be started"),
     ],
 )
-def test_an_editor_that_fails_is_told(granted: Desk, chosen: str, says: str) -> None:
+def test_an_editor_that_fails_is_reported(granted: Desk, chosen: str, says: str) -> None:
     how = {"VISUAL": chosen}
     assert says in granted.refuses(*IDENTITY, "edit", DOMAIN, "marketing", environment=how)
     assert version(granted) == 1
@@ -257,15 +259,15 @@ def test_an_editor_that_fails_is_told(granted: Desk, chosen: str, says: str) -> 
         (("list", ARN.replace("us-east-1", "eu-west-1")), 1, "is not of this gate's region"),
     ],
 )
-def test_what_cannot_be_done_is_told(
-    office: Desk, words: tuple[str, ...], status: int, says: str
+def test_what_cannot_be_done_is_reported(
+    stocked: Desk, words: tuple[str, ...], status: int, says: str
 ) -> None:
-    assert says in office.refuses(*IDENTITY, *words, status=status, stdin=grant())
+    assert says in stocked.refuses(*IDENTITY, *words, status=status, stdin=grant())
 
 
-def test_octets_that_are_no_text_are_told(office: Desk) -> None:
-    told = office.refuses(*IDENTITY, "put", DOMAIN, "x", "-", stdin=b"\xff\xfe")
-    assert "is not UTF-8 text" in told
+def test_octets_that_are_no_text_are_reported(stocked: Desk) -> None:
+    reported = stocked.refuses(*IDENTITY, "put", DOMAIN, "x", "-", stdin=b"\xff\xfe")
+    assert "is not UTF-8 text" in reported
 
 
 def test_the_history_of_what_was_deleted_is_kept(granted: Desk) -> None:

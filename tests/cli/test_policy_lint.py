@@ -37,7 +37,9 @@ def test_a_clean_policy_is_silent(tmp_path: Path) -> None:
     assert (result.exit_code, result.output) == (0, "")
 
 
-def test_a_warning_is_told_with_what_to_write_instead_and_fails_nothing(tmp_path: Path) -> None:
+def test_a_warning_is_reported_with_what_to_write_instead_and_fails_nothing(
+    tmp_path: Path,
+) -> None:
     path = write(tmp_path / "announced.json", ANNOUNCED)
     result = lint(path)
     assert result.exit_code == 0
@@ -68,7 +70,7 @@ def test_what_is_no_policy_is_an_error_a_problem_and_the_next_file_is_read(
     assert "regex-as-glob" in lines[4]
 
 
-def test_what_is_no_json_is_told_with_its_place(tmp_path: Path) -> None:
+def test_what_is_no_json_is_reported_with_its_place(tmp_path: Path) -> None:
     result = lint(write(tmp_path / "x.json", '{\n"Version" "2012-10-17"}'))
     assert result.exit_code == 1
     assert "invalid-policy error: line 2 column 11: expected a colon" in result.stdout
@@ -85,7 +87,7 @@ def test_the_kind_is_seen_by_the_principal_also_when_it_is_misspelt(tmp_path: Pa
     assert "must not name principals" in lint("--kind", "user", clean).stdout
 
 
-def test_a_policy_for_another_identity_cannot_be_attached_which_is_told_once(
+def test_a_policy_for_another_identity_cannot_be_attached_which_is_reported_once(
     tmp_path: Path,
 ) -> None:
     path = write(tmp_path / "clean.json", CLEAN)
@@ -96,7 +98,7 @@ def test_a_policy_for_another_identity_cannot_be_attached_which_is_told_once(
     assert line.startswith(f"{path}: not-attachable error: Statement.Resource: must be exactly")
 
 
-def test_a_policy_that_is_too_long_is_told_once(tmp_path: Path) -> None:
+def test_a_policy_that_is_too_long_is_reported_once(tmp_path: Path) -> None:
     path = write(tmp_path / "long.json", json.dumps(CLEAN) + " " * 4096)
     result = lint(path, "--identity", IDENTITY)
     assert result.exit_code == 1
@@ -123,7 +125,7 @@ def test_a_policy_may_come_by_standard_input() -> None:
     assert "-: regex-as-glob warning" in lint("-", stdin=ANNOUNCED).stdout
 
 
-def test_octets_that_are_no_text_are_told(tmp_path: Path) -> None:
+def test_octets_that_are_no_text_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_bytes(b'{"Id": "\xff"}')
     assert "line 1 column 9: not UTF-8" in lint(path).stdout

@@ -32,7 +32,7 @@ def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
-def office(furnished: Path, tmp_path: Path) -> Desk:
+def stocked(furnished: Path, tmp_path: Path) -> Desk:
     """A desk with a copy of that directory."""
     return Desk(tmp_path, furnished)
 
@@ -56,18 +56,18 @@ def senders(desk: Desk, from_: str = "a@ses-example.com") -> list[str]:
 # -- the database ------------------------------------------------------------------------------
 
 
-def test_the_database_is_asked(office: Desk) -> None:
+def test_the_database_is_asked(stocked: Desk) -> None:
     words = ("simulate", "--as", f"{DELEGATE}/mailer", *MESSAGE)
-    assert office.says(*words).startswith("allow\n")
-    assert senders(office) == [
+    assert stocked.says(*words).startswith("allow\n")
+    assert senders(stocked) == [
         f"{OWNER}:root",
         f"{DELEGATE}:root",
         f"{DELEGATE}:user/team/mailer",
     ]
-    office.says("user", "policy", "delete", f"{DELEGATE}/mailer", "may-send", "--yes")
-    result = office.give(*words)
+    stocked.says("user", "policy", "delete", f"{DELEGATE}/mailer", "may-send", "--yes")
+    result = stocked.give(*words)
     assert (result.exit_code, result.stdout[:14]) == (1, "implicit-deny\n")
-    assert senders(office) == [f"{OWNER}:root", f"{DELEGATE}:root"]
+    assert senders(stocked) == [f"{OWNER}:root", f"{DELEGATE}:root"]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_the_database_is_asked(office: Desk) -> None:
     ],
 )
 def test_a_sender_is_found_by_its_exact_name_or_arn(
-    office: Desk, user: dict[str, str], is_there: bool
+    stocked: Desk, user: dict[str, str], is_there: bool
 ) -> None:
     context = {"ses:FromAddress": "a@ses-example.com", "ses:Recipients": "jane@example.net"}
     request = {
@@ -90,59 +90,59 @@ def test_a_sender_is_found_by_its_exact_name_or_arn(
         "identity_arn": ARN,
         "context": context,
     }
-    lines = office.says("simulate", stdin="\n".join([json.dumps(request)] * 2)).splitlines()
+    lines = stocked.says("simulate", stdin="\n".join([json.dumps(request)] * 2)).splitlines()
     outcomes = [json.loads(line)["outcome"] for line in lines]
     assert outcomes == (["allow"] if is_there else ["invalid"]) * 2
 
 
-def test_more_senders_than_a_page_holds_are_all_asked_about(office: Desk) -> None:
-    office.fill_with_users(OWNER, 1203)
+def test_more_senders_than_a_page_holds_are_all_asked_about(stocked: Desk) -> None:
+    stocked.fill_with_users(OWNER, 1203)
     policy = MAY_SEND.replace("'", "''")
-    office.sql(
+    stocked.sql(
         "INSERT INTO policies SELECT account_id, 'user', '', key, 'p', ?, 1, created_at, 'x' "
         "FROM users WHERE key LIKE 'user-%'",
         [(policy,)],
     )
-    found = senders(office)
+    found = senders(stocked)
     assert len(set(found)) == len(found) == 1203 + 3
     assert found[:2] == [f"{OWNER}:root", f"{OWNER}:user/user-00000"]
 
 
-def test_a_paused_account_is_known_to_be_paused(office: Desk) -> None:
-    office.says("account", "pause", DELEGATE, "--reason", "unpaid")
-    result = office.give("simulate", "--as", f"{DELEGATE}/mailer", *MESSAGE)
+def test_a_paused_account_is_known_to_be_paused(stocked: Desk) -> None:
+    stocked.says("account", "pause", DELEGATE, "--reason", "unpaid")
+    result = stocked.give("simulate", "--as", f"{DELEGATE}/mailer", *MESSAGE)
     assert (result.exit_code, "unpaid" in result.stdout) == (1, True)
-    assert senders(office) == [f"{OWNER}:root"]
+    assert senders(stocked) == [f"{OWNER}:root"]
 
 
-def test_a_database_that_cannot_be_used_is_told(office: Desk) -> None:
+def test_a_database_that_cannot_be_used_is_reported(stocked: Desk) -> None:
     words = ("simulate", "--as", DELEGATE, *MESSAGE)
-    office.sql("UPDATE directory_version SET version_num = '0001'")
-    assert "is at revision 0001" in office.refuses(*words)
-    office.database.write_bytes(b"no database" * 100)
-    assert "is no SQLite database" in office.refuses(*words)
+    stocked.sql("UPDATE directory_version SET version_num = '0001'")
+    assert "is at revision 0001" in stocked.refuses(*words)
+    stocked.database.write_bytes(b"no database" * 100)
+    assert "is no SQLite database" in stocked.refuses(*words)
 
 
-def test_a_policy_that_cannot_be_read_lets_nobody_through(office: Desk) -> None:
-    office.sql("UPDATE policies SET document = '{}' WHERE kind = 'user'")
-    told = office.refuses("simulate", "--as", f"{DELEGATE}/mailer", *MESSAGE)
-    assert "a user policy cannot be used" in told
-    assert "a user policy" in office.refuses("policy", "check-access", *MESSAGE[:2])
+def test_a_policy_that_cannot_be_read_lets_nobody_through(stocked: Desk) -> None:
+    stocked.sql("UPDATE policies SET document = '{}' WHERE kind = 'user'")
+    reported = stocked.refuses("simulate", "--as", f"{DELEGATE}/mailer", *MESSAGE)
+    assert "a user policy cannot be used" in reported
+    assert "a user policy" in stocked.refuses("policy", "check-access", *MESSAGE[:2])
 
 
-def test_control_characters_of_a_policy_reach_no_terminal(office: Desk) -> None:
+def test_control_characters_of_a_policy_reach_no_terminal(stocked: Desk) -> None:
     condition = {"StringLike": {"ses:FromDisplayName": "\x1b[31mx"}}
-    file = office.file("red.json", grant(Condition=condition))
-    office.says("identity", "policy", "delete", DOMAIN, "grant", "--yes")
+    file = stocked.file("red.json", grant(Condition=condition))
+    stocked.says("identity", "policy", "delete", DOMAIN, "grant", "--yes")
     for words in (
         ("policy", "lint", file),
         ("identity", "policy", "put", DOMAIN, "red", file),
         ("policy", "check-access", "--from", MESSAGE[1]),
         ("simulate", "--as", f"{DELEGATE}/mailer", *MESSAGE),
     ):
-        told = office.give(*words).output
-        assert "\x1b" not in told
-        assert r"\x1b[31mx" in told
+        reported = stocked.give(*words).output
+        assert "\x1b" not in reported
+        assert r"\x1b[31mx" in reported
 
 
 # -- before the first start --------------------------------------------------------------------
@@ -162,14 +162,14 @@ def test_a_database_with_a_url_of_its_own_is_not_made_either(new: Desk, tmp_path
     assert not file.exists()
 
 
-def test_documents_that_are_wrong_are_told(new: Desk) -> None:
+def test_documents_that_are_wrong_are_reported(new: Desk) -> None:
     new.file("documents/may-send.json", "{}")
     assert "may-send" in new.refuses("simulate", "--as", f"{OWNER}/own", *MESSAGE)
 
 
 def test_without_documents_there_is_nothing_to_ask(tmp_path: Path) -> None:
     desk = Desk(tmp_path, None)
-    told = desk.refuses("simulate", "--as", OWNER, *MESSAGE)
-    assert "there is no" in told
-    assert "smtpgate directory upgrade" in told
+    reported = desk.refuses("simulate", "--as", OWNER, *MESSAGE)
+    assert "there is no" in reported
+    assert "smtpgate directory upgrade" in reported
     assert not desk.database.parent.exists()

@@ -33,23 +33,23 @@ def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
-def office(furnished: Path, tmp_path: Path) -> Desk:
+def stocked(furnished: Path, tmp_path: Path) -> Desk:
     """A desk with a copy of that directory."""
     return Desk(tmp_path, furnished)
 
 
 @pytest.fixture
-def key(office: Desk) -> str:
+def key(stocked: Desk) -> str:
     """The user's access key."""
-    ((found,),) = office.rows("SELECT id FROM access_keys")
+    ((found,),) = stocked.rows("SELECT id FROM access_keys")
     return str(found)
 
 
-def send(office: Desk, recipients: int, *charges: Charge) -> None:
+def send(stocked: Desk, recipients: int, *charges: Charge) -> None:
     """Have the ledger count recipients."""
 
     async def count() -> None:
-        ledger = new_ledger(load_config(office.config))
+        ledger = new_ledger(load_config(stocked.config))
         now = datetime.now(UTC)
         await ledger.commit(await ledger.reserve(charges, recipients, now), recipients, now)
         await ledger.close()
@@ -57,28 +57,28 @@ def send(office: Desk, recipients: int, *charges: Charge) -> None:
     asyncio.run(count())
 
 
-def shown(office: Desk, whose: str) -> list[tuple[object, ...]]:
+def shown(stocked: Desk, whose: str) -> list[tuple[object, ...]]:
     """Whose, the limits, what is used and left."""
     fields = ("kind", "name", "max_24h_send", "max_send_rate_per_s", "used_24h", "left")
-    rows = office.answers("quota", "show", whose)
+    rows = stocked.answers("quota", "show", whose)
     return [tuple(row[name] for name in fields) for row in rows]
 
 
-def test_an_account_has_the_configured_limits_until_others_are_set(office: Desk) -> None:
-    assert shown(office, DELEGATE) == [ACCOUNT_ROW]
+def test_an_account_has_the_configured_limits_until_others_are_set(stocked: Desk) -> None:
+    assert shown(stocked, DELEGATE) == [ACCOUNT_ROW]
     limits = ("--max-24h-send", "500", "--max-send-rate", "2.5")
-    said = office.says("quota", "set", DELEGATE, *limits)
+    said = stocked.says("quota", "set", DELEGATE, *limits)
     assert said == f"account {DELEGATE}: 500 recipients in 24 hours, 2.5 a second\n"
-    assert shown(office, DELEGATE) == [("account", None, 500, 2.5, 0, 500)]
-    said = office.says("quota", "set", DELEGATE, "--max-24h-send", "default")
+    assert shown(stocked, DELEGATE) == [("account", None, 500, 2.5, 0, 500)]
+    said = stocked.says("quota", "set", DELEGATE, "--max-24h-send", "default")
     assert said == f"account {DELEGATE}: 200 recipients in 24 hours, 2.5 a second\n"
 
 
-def test_limits_within_the_account_s_come_and_go(office: Desk, key: str) -> None:
+def test_limits_within_the_account_s_come_and_go(stocked: Desk, key: str) -> None:
     said = [
-        office.says("quota", "set", f"{DELEGATE}/mailer", "--max-24h-send", "50"),
-        office.says("quota", "set", key, "--max-send-rate", "0.5"),
-        office.says("quota", "set", *CAP, "--max-24h-send", "10"),
+        stocked.says("quota", "set", f"{DELEGATE}/mailer", "--max-24h-send", "50"),
+        stocked.says("quota", "set", key, "--max-send-rate", "0.5"),
+        stocked.says("quota", "set", *CAP, "--max-24h-send", "10"),
     ]
     assert said == [
         f"user {USER}: 50 recipients in 24 hours, any number a second\n",
@@ -88,117 +88,117 @@ def test_limits_within_the_account_s_come_and_go(office: Desk, key: str) -> None
     of_user, of_key = ("user", "Mailer", 50, -1, 0, 50), ("access-key", key, -1, 0.5, 0, None)
     cap = ("identity", ARN, 10, -1, 0, 10)
     for whose in (DELEGATE, USER, key):
-        assert shown(office, whose) == [ACCOUNT_ROW, of_user, of_key, cap]
-    assert shown(office, OWNER) == [ACCOUNT_ROW, cap]
-    assert shown(office, ARN) == [cap]
-    office.says("quota", "set", USER, "--max-24h-send", "default")
-    office.says("quota", "set", key, "--max-send-rate", "default")
-    office.says("quota", "set", *CAP, "--max-24h-send", "default")
-    assert shown(office, DELEGATE) == [ACCOUNT_ROW]
-    assert office.says("quota", "show", ARN) == "no limits\n"
+        assert shown(stocked, whose) == [ACCOUNT_ROW, of_user, of_key, cap]
+    assert shown(stocked, OWNER) == [ACCOUNT_ROW, cap]
+    assert shown(stocked, ARN) == [cap]
+    stocked.says("quota", "set", USER, "--max-24h-send", "default")
+    stocked.says("quota", "set", key, "--max-send-rate", "default")
+    stocked.says("quota", "set", *CAP, "--max-24h-send", "default")
+    assert shown(stocked, DELEGATE) == [ACCOUNT_ROW]
+    assert stocked.says("quota", "show", ARN) == "no limits\n"
 
 
-def test_a_cap_on_an_account_that_is_gone_holds_and_can_be_taken_away(office: Desk) -> None:
-    office.says("account", "create", "777777777777")
+def test_a_cap_on_an_account_that_is_gone_holds_and_can_be_taken_away(stocked: Desk) -> None:
+    stocked.says("account", "create", "777777777777")
     cap = (ARN, "--delegate", "777777777777")
-    office.says("quota", "set", *cap, "--max-24h-send", "10")
-    office.says("account", "delete", "777777777777", "--yes")
-    assert shown(office, ARN) == [("identity", ARN, 10, -1, 0, 10)]
-    office.says("quota", "set", *cap, "--max-24h-send", "default")
-    assert office.says("quota", "show", ARN) == "no limits\n"
+    stocked.says("quota", "set", *cap, "--max-24h-send", "10")
+    stocked.says("account", "delete", "777777777777", "--yes")
+    assert shown(stocked, ARN) == [("identity", ARN, 10, -1, 0, 10)]
+    stocked.says("quota", "set", *cap, "--max-24h-send", "default")
+    assert stocked.says("quota", "show", ARN) == "no limits\n"
 
 
-def test_others_of_the_account_are_not_told_of_with_a_user(office: Desk, key: str) -> None:
-    office.says("user", "create", f"{DELEGATE}/other")
-    office.says("quota", "set", f"{DELEGATE}/other", "--max-24h-send", "5")
-    office.says("quota", "set", key, "--max-24h-send", "7")
-    assert [row[0] for row in shown(office, USER)] == ["account", "access-key"]
-    assert [row[1] for row in shown(office, f"{DELEGATE}/other")] == [None, "other"]
+def test_others_of_the_account_are_not_shown_with_a_user(stocked: Desk, key: str) -> None:
+    stocked.says("user", "create", f"{DELEGATE}/other")
+    stocked.says("quota", "set", f"{DELEGATE}/other", "--max-24h-send", "5")
+    stocked.says("quota", "set", key, "--max-24h-send", "7")
+    assert [row[0] for row in shown(stocked, USER)] == ["account", "access-key"]
+    assert [row[1] for row in shown(stocked, f"{DELEGATE}/other")] == [None, "other"]
 
 
-def test_of_a_root_s_key_no_user_is_told(office: Desk) -> None:
-    office.says("key", "create", DELEGATE)
-    ((root_key,),) = office.rows("SELECT id FROM access_keys WHERE user_key IS NULL")
-    office.says("quota", "set", USER, "--max-24h-send", "5")
-    office.says("quota", "set", str(root_key), "--max-24h-send", "7")
-    office.says("quota", "set", *CAP, "--max-24h-send", "9")
-    assert [row[:3] for row in shown(office, str(root_key))] == [
+def test_of_a_root_s_key_no_user_is_shown(stocked: Desk) -> None:
+    stocked.says("key", "create", DELEGATE)
+    ((root_key,),) = stocked.rows("SELECT id FROM access_keys WHERE user_key IS NULL")
+    stocked.says("quota", "set", USER, "--max-24h-send", "5")
+    stocked.says("quota", "set", str(root_key), "--max-24h-send", "7")
+    stocked.says("quota", "set", *CAP, "--max-24h-send", "9")
+    assert [row[:3] for row in shown(stocked, str(root_key))] == [
         ("account", None, 200),
         ("access-key", root_key, 7),
         ("identity", ARN, 9),
     ]
 
 
-def test_a_raise_holds_until_it_ends(office: Desk) -> None:
-    said = office.says("quota", "raise", DELEGATE, "--max-24h-send", "1000", "--until", "3d")
+def test_a_raise_holds_until_it_ends(stocked: Desk) -> None:
+    said = stocked.says("quota", "raise", DELEGATE, "--max-24h-send", "1000", "--until", "3d")
     words, _, until = said.partition(", until ")
     assert words == f"account {DELEGATE}: 1000 recipients in 24 hours, 1 a second"
-    (row,) = office.answers("quota", "show", DELEGATE)
+    (row,) = stocked.answers("quota", "show", DELEGATE)
     assert (row["max_24h_send"], row["left"]) == (1000, 1000)
     assert f"{datetime.fromisoformat(row['raised_until']):%Y-%m-%d %H:%M:%SZ}\n" == until
-    assert until.strip() in office.says("quota", "show", DELEGATE)
-    said = office.says("quota", "raise", DELEGATE, "--end")
+    assert until.strip() in stocked.says("quota", "show", DELEGATE)
+    said = stocked.says("quota", "raise", DELEGATE, "--end")
     assert said == f"account {DELEGATE}: 200 recipients in 24 hours, 1 a second\n"
-    (row,) = office.answers("quota", "show", DELEGATE)
+    (row,) = stocked.answers("quota", "show", DELEGATE)
     assert (row["max_24h_send"], row["raised_until"]) == (200, None)
 
 
-def test_who_sets_a_limit_that_is_raised_hears_that_the_raise_holds(office: Desk) -> None:
-    office.says("quota", "raise", DELEGATE, "--max-24h-send", "1000", "--until", "3d")
-    (row,) = office.answers("quota", "show", DELEGATE)
+def test_a_caller_that_sets_a_limit_that_is_raised_is_shown_the_raise(stocked: Desk) -> None:
+    stocked.says("quota", "raise", DELEGATE, "--max-24h-send", "1000", "--until", "3d")
+    (row,) = stocked.answers("quota", "show", DELEGATE)
     until = f"{datetime.fromisoformat(row['raised_until']):%Y-%m-%d %H:%M:%SZ}"
     usual = f"account {DELEGATE}: 0 recipients in 24 hours, 1 a second"
-    assert office.says("quota", "set", DELEGATE, "--max-24h-send", "0") == (
+    assert stocked.says("quota", "set", DELEGATE, "--max-24h-send", "0") == (
         f"{usual}; but raised until {until}: 1000 recipients in 24 hours, 1 a second\n"
     )
-    said = office.says("quota", "set", DELEGATE, "--max-24h-send", "2000")
+    said = stocked.says("quota", "set", DELEGATE, "--max-24h-send", "2000")
     assert said == f"account {DELEGATE}: 2000 recipients in 24 hours, 1 a second\n"
-    office.says("quota", "raise", DELEGATE, "--end")
-    assert office.says("quota", "set", DELEGATE, "--max-24h-send", "0") == f"{usual}\n"
+    stocked.says("quota", "raise", DELEGATE, "--end")
+    assert stocked.says("quota", "set", DELEGATE, "--max-24h-send", "0") == f"{usual}\n"
 
 
-def test_a_raise_that_has_ended_is_not_told_of(office: Desk) -> None:
-    office.says("quota", "raise", DELEGATE, "--max-24h-send", "1000", "--until", "3d")
-    office.sql("UPDATE quotas SET raised_until = '2026-01-01 00:00:00.000000'")
-    (row,) = office.answers("quota", "show", DELEGATE)
+def test_a_raise_that_has_ended_is_not_shown(stocked: Desk) -> None:
+    stocked.says("quota", "raise", DELEGATE, "--max-24h-send", "1000", "--until", "3d")
+    stocked.sql("UPDATE quotas SET raised_until = '2026-01-01 00:00:00.000000'")
+    (row,) = stocked.answers("quota", "show", DELEGATE)
     assert (row["max_24h_send"], row["raised_until"]) == (200, None)
 
 
-def test_what_is_used_and_when_it_frees_comes_from_the_ledger(office: Desk, key: str) -> None:
-    office.says("quota", "set", USER, "--max-24h-send", "5")
+def test_what_is_used_and_when_it_frees_comes_from_the_ledger(stocked: Desk, key: str) -> None:
+    stocked.says("quota", "set", USER, "--max-24h-send", "5")
     send(
-        office,
+        stocked,
         5,
         Charge(Subject(DELEGATE), SendingLimits(200, 1)),
         Charge(Subject(DELEGATE, "user", "Mailer"), SendingLimits(5, -1)),
     )
-    account, user = office.answers("quota", "show", DELEGATE)
+    account, user = stocked.answers("quota", "show", DELEGATE)
     assert (account["used_24h"], account["left"], account["rate_left"]) == (5, 195, 0)
     assert 0 < account["wait_s"] <= 5
     assert (user["used_24h"], user["left"], user["rate_left"]) == (5, 0, None)
     assert 86_000 < user["wait_s"] <= 86_460
-    table = office.says("quota", "show", DELEGATE)
+    table = stocked.says("quota", "show", DELEGATE)
     assert "24:0" in table
-    office.says("quota", "set", *CAP, "--max-24h-send", "9")
-    send(office, 2, Charge(Subject(DELEGATE, "identity", ARN), SendingLimits(9, -1)))
-    assert shown(office, ARN) == [("identity", ARN, 9, -1, 2, 7)]
+    stocked.says("quota", "set", *CAP, "--max-24h-send", "9")
+    send(stocked, 2, Charge(Subject(DELEGATE, "identity", ARN), SendingLimits(9, -1)))
+    assert shown(stocked, ARN) == [("identity", ARN, 9, -1, 2, 7)]
 
 
-def test_limits_that_are_set_outlive_the_documents_that_say_others(office: Desk) -> None:
+def test_limits_that_are_set_outlive_the_documents_that_say_others(stocked: Desk) -> None:
     said = f"[accounts.{DELEGATE}]\nmax_24h_send = 100\n"
-    documents = office.file("accounts.toml", said)
-    office.configure("[directory]\n", '[directory]\napply = "accounts.toml"\n')
-    office.says("apply", documents)
+    documents = stocked.file("accounts.toml", said)
+    stocked.configure("[directory]\n", '[directory]\napply = "accounts.toml"\n')
+    stocked.says("apply", documents)
     for words in (("quota", "set", DELEGATE), ("account", "set", DELEGATE)):
-        result = office.give(*words, "--max-24h-send", "5")
+        result = stocked.give(*words, "--max-24h-send", "5")
         assert (result.exit_code, result.stderr) == (0, "")
-        told = office.says("apply", documents)
-        assert told.endswith("max_24h_send: 100 in the documents, 5 in the directory\n")
+        reported = stocked.says("apply", documents)
+        assert reported.endswith("max_24h_send: 100 in the documents, 5 in the directory\n")
 
 
-def test_a_ledger_that_was_never_written_is_not_made(office: Desk) -> None:
-    assert shown(office, DELEGATE) == [ACCOUNT_ROW]
-    assert not (office.folder / "state" / "ledger.sqlite").exists()
+def test_a_ledger_that_was_never_written_is_not_made(stocked: Desk) -> None:
+    assert shown(stocked, DELEGATE) == [ACCOUNT_ROW]
+    assert not (stocked.folder / "state" / "ledger.sqlite").exists()
 
 
 @pytest.mark.parametrize(
@@ -213,10 +213,10 @@ def test_a_ledger_that_was_never_written_is_not_made(office: Desk) -> None:
     ],
 )
 def test_limits_are_shown_also_when_nobody_knows_what_is_left(
-    office: Desk, ledger: str, says: str
+    stocked: Desk, ledger: str, says: str
 ) -> None:
-    office.configure("[dns]", f"[ledger]\n{ledger}\n[dns]")
-    result = office.give("quota", "show", DELEGATE, "--json")
+    stocked.configure("[dns]", f"[ledger]\n{ledger}\n[dns]")
+    result = stocked.give("quota", "show", DELEGATE, "--json")
     assert result.exit_code == 0, result.output
     assert f"warning: {says}" in result.stderr
     assert '"max_24h_send": 200' in result.stdout
@@ -283,11 +283,11 @@ def test_limits_are_shown_also_when_nobody_knows_what_is_left(
         ),
     ],
 )
-def test_what_makes_no_sense_is_told_and_changes_nothing(
-    office: Desk, words: tuple[str, ...], status: int, says: str
+def test_what_makes_no_sense_is_reported_and_changes_nothing(
+    stocked: Desk, words: tuple[str, ...], status: int, says: str
 ) -> None:
-    before = office.rows("SELECT count(*) FROM audit_log")
-    result = office.give("quota", *words)
+    before = stocked.rows("SELECT count(*) FROM audit_log")
+    result = stocked.give("quota", *words)
     assert result.exit_code == status, result.output
     assert says in " ".join(result.output.replace("│", " ").split())
-    assert office.rows("SELECT count(*) FROM audit_log") == before
+    assert stocked.rows("SELECT count(*) FROM audit_log") == before

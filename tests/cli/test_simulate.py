@@ -203,7 +203,7 @@ def test_a_message_may_be_tried_at_another_time_and_from_elsewhere(config: Path)
         (["--as", DELEGATE, "--from", "a@example.com", "--to", "x"], 1, "is not an address"),
     ],
 )
-def test_options_that_describe_no_message_are_told(
+def test_options_that_describe_no_message_are_reported(
     config: Path, arguments: list[str], status: int, says: str
 ) -> None:
     result = try_one(config, *arguments)
@@ -211,7 +211,7 @@ def test_options_that_describe_no_message_are_told(
     assert says in result.output
 
 
-def test_a_configuration_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_configuration_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     assert run("--config", tmp_path / "none.toml").exit_code == 1
     config = tmp_path / "smtpgate.toml"
     write_offices(tmp_path)

@@ -17,7 +17,7 @@ USER = f"arn:aws:iam::{DELEGATE}:user/mailer"
 
 
 @pytest.fixture
-def office(desk: Desk) -> Desk:
+def stocked(desk: Desk) -> Desk:
     """A desk with an identity, and a user of another account that may use it."""
     for account in (OWNER, DELEGATE):
         desk.says("account", "create", account)
@@ -36,9 +36,9 @@ SIMULATED = (
 
 @pytest.mark.parametrize("columns", [40, 80, 120])
 def test_what_commands_show_has_ids_arns_and_addresses_whole(
-    office: Desk, columns: int
+    stocked: Desk, columns: int
 ) -> None:
-    key = office.answers("key", "create", f"{DELEGATE}/mailer")["id"]
+    key = stocked.answers("key", "create", f"{DELEGATE}/mailer")["id"]
     for words, whole in {
         SIMULATED: {ARN, USER, "marketing@ses-example.com:"},
         ("identity", "list"): {DOMAIN, "verified"},
@@ -47,7 +47,7 @@ def test_what_commands_show_has_ids_arns_and_addresses_whole(
         ("quota", "show", DELEGATE): {DELEGATE},
         ("audit", "list"): {DOMAIN, f"{DELEGATE}/mailer"},
     }.items():
-        status, shown = office.at_terminal(*words, columns=columns)
+        status, shown = stocked.at_terminal(*words, columns=columns)
         assert status == 0, shown
         shown = _ESCAPE.sub("", shown)
         assert "…" not in shown

@@ -24,7 +24,7 @@ def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
-def office(furnished: Path, tmp_path: Path) -> Desk:
+def stocked(furnished: Path, tmp_path: Path) -> Desk:
     """A desk with a copy of that directory."""
     return Desk(tmp_path, furnished)
 
@@ -33,29 +33,29 @@ def names(rows: list[dict[str, Any]]) -> list[str]:
     return [f"{row['account']}/{row['name']}" for row in rows]
 
 
-def test_a_user_is_made_with_a_policy_that_lets_it_send(office: Desk) -> None:
-    shown = office.answers("user", "show", MAILER)
+def test_a_user_is_made_with_a_policy_that_lets_it_send(stocked: Desk) -> None:
+    shown = stocked.answers("user", "show", MAILER)
     assert shown["arn"] == f"arn:aws:iam::{DELEGATE}:user/team-a/mailer"
     assert shown["tags"] == {"team": "news"}
     assert [policy["name"] for policy in shown["policies"]] == ["may-send"]
     assert shown["access_keys"] == []
-    assert office.answers("user", "show", f"{DELEGATE}/alerts")["policies"] == []
+    assert stocked.answers("user", "show", f"{DELEGATE}/alerts")["policies"] == []
 
 
-def test_the_arn_of_a_new_user_is_told(office: Desk) -> None:
-    told = office.says("user", "create", f"{OWNER}/press")
+def test_the_arn_of_a_new_user_is_reported(stocked: Desk) -> None:
+    reported = stocked.says("user", "create", f"{OWNER}/press")
     assert (
-        told
+        reported
         == f"user {OWNER}/press was created, with the ARN arn:aws:iam::{OWNER}:user/press\n"
     )
 
 
-def test_a_user_is_shown_with_its_policies_and_keys(office: Desk) -> None:
-    key_id = office.answers("key", "create", MAILER)["id"]
-    shown = office.says("user", "show", MAILER)
+def test_a_user_is_shown_with_its_policies_and_keys(stocked: Desk) -> None:
+    key_id = stocked.answers("key", "create", MAILER)["id"]
+    shown = stocked.says("user", "show", MAILER)
     for words in ("may-send", key_id, "team=news", "/team-a/"):
         assert words in shown
-    assert [key["id"] for key in office.answers("user", "show", MAILER)["access_keys"]] == [
+    assert [key["id"] for key in stocked.answers("user", "show", MAILER)["access_keys"]] == [
         key_id
     ]
 
@@ -70,37 +70,37 @@ def test_a_user_is_shown_with_its_policies_and_keys(office: Desk) -> None:
         (("--account", "123456789012"), []),
     ],
 )
-def test_users_are_listed(office: Desk, options: tuple[str, ...], found: list[str]) -> None:
-    assert names(office.answers("user", "list", *options)) == found
-    shown = office.says("user", "list", *options)
+def test_users_are_listed(stocked: Desk, options: tuple[str, ...], found: list[str]) -> None:
+    assert names(stocked.answers("user", "list", *options)) == found
+    shown = stocked.says("user", "list", *options)
     assert all(name in shown for name in found)
     assert found or shown == "no users\n"
 
 
-def test_more_users_than_a_page_holds_are_all_listed_once(office: Desk) -> None:
+def test_more_users_than_a_page_holds_are_all_listed_once(stocked: Desk) -> None:
     """A page is 500; a directory with that many is made behind the command's back."""
-    office.fill_with_users(OWNER, 1203)
-    listed = office.answers("user", "list", "--account", OWNER)
+    stocked.fill_with_users(OWNER, 1203)
+    listed = stocked.answers("user", "list", "--account", OWNER)
     assert len({row["name"] for row in listed}) == len(listed) == 1204
-    assert len(office.answers("user", "list", "--limit", "501")) == 501
-    table = office.says("user", "list", "--account", OWNER)
+    assert len(stocked.answers("user", "list", "--limit", "501")) == 501
+    table = stocked.says("user", "list", "--account", OWNER)
     assert table.count("┃ user ") == 3
 
 
-def test_path_and_tags_are_changed(office: Desk) -> None:
-    office.says("user", "set", MAILER, "--path", "/", "--tag", "a=1", "--tag", "b=x=y")
-    shown = office.answers("user", "show", MAILER)
+def test_path_and_tags_are_changed(stocked: Desk) -> None:
+    stocked.says("user", "set", MAILER, "--path", "/", "--tag", "a=1", "--tag", "b=x=y")
+    shown = stocked.answers("user", "show", MAILER)
     assert (shown["path"], shown["tags"]) == ("/", {"a": "1", "b": "x=y"})
-    office.says("user", "set", MAILER, "--no-tags")
-    assert office.answers("user", "show", MAILER)["tags"] == {}
+    stocked.says("user", "set", MAILER, "--no-tags")
+    assert stocked.answers("user", "show", MAILER)["tags"] == {}
 
 
-def test_a_user_is_deleted_with_its_keys(office: Desk) -> None:
-    office.says("key", "create", MAILER)
-    assert "--yes" in office.refuses("user", "delete", MAILER, status=2)
-    office.says("user", "delete", MAILER, "--yes")
-    assert office.answers("key", "list") == []
-    assert f"there is no user {MAILER}" in office.refuses("user", "show", MAILER)
+def test_a_user_is_deleted_with_its_keys(stocked: Desk) -> None:
+    stocked.says("key", "create", MAILER)
+    assert "--yes" in stocked.refuses("user", "delete", MAILER, status=2)
+    stocked.says("user", "delete", MAILER, "--yes")
+    assert stocked.answers("key", "list") == []
+    assert f"there is no user {MAILER}" in stocked.refuses("user", "show", MAILER)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_user_is_deleted_with_its_keys(office: Desk) -> None:
         (("set", f"{OWNER}/x", "--no-tags"), 1, f"there is no user {OWNER}/x"),
     ],
 )
-def test_what_cannot_be_done_is_told(
-    office: Desk, words: tuple[str, ...], status: int, says: str
+def test_what_cannot_be_done_is_reported(
+    stocked: Desk, words: tuple[str, ...], status: int, says: str
 ) -> None:
-    assert says in office.refuses("user", *words, status=status)
+    assert says in stocked.refuses("user", *words, status=status)
