@@ -135,8 +135,8 @@ async def test_both_accounts_of_a_cap_see_it_with_what_is_left(
         (root(DELEGATE), OwnerRef(DELEGATE, None)),
     ):
         found = await quotas.of(session_of(store, caller, clock=clock), ref)
-        known = await quotas.with_standings(ledger, found, clock.now())
+        known = await quotas.with_limit_statuses(ledger, found, clock.now())
         (cap,) = [one for one in known if one.subject.kind == "identity"]
         assert (cap.subject.account_id, cap.limits.max_24h_send) == (DELEGATE, 10)
-        assert cap.standing is not None
-        assert (cap.standing.left, cap.wait) == (10, None)
+        assert cap.limit_status is not None
+        assert (cap.limit_status.left, cap.wait) == (10, None)
