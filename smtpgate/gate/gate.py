@@ -22,13 +22,13 @@ from smtpgate.gate.journal import new_journal, start_journal
 from smtpgate.gate.ledger import new_ledger
 from smtpgate.gate.listen import ListeningSockets, server_tls, shortage_of_files
 from smtpgate.gate.live import new_live_directory
-from smtpgate.gate.log import new_log
 from smtpgate.gate.memory import FreedMemory, trimmer
 from smtpgate.gate.settings import admission_rules, pipeline_rules
 from smtpgate.gate.upstream import new_upstream
 from smtpgate.gate.verification import new_verification_worker
 from smtpgate.http import HttpServer, Readiness
 from smtpgate.ledger.watch import LedgerWatch
+from smtpgate.log import JsonLog
 from smtpgate.metrics import Metrics
 from smtpgate.pacing import Pacer
 from smtpgate.pipeline import Pipeline
@@ -93,12 +93,13 @@ class Gate:
         config: Config,
         store: DirectoryStore,
         sockets: ListeningSockets,
+        log: JsonLog,
         clock: Clock,
     ) -> None:
         self.config = config
         self.store = store
         self.clock = clock
-        self.log = new_log(config, self.clock)
+        self.log = log
         self.tls = server_tls(config)
         self.metrics = self._metrics()
         self.tasks = TaskOwner()

@@ -1,5 +1,8 @@
 """The log, from ``[log]``."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from smtpgate.config import Config
 from smtpgate.config.toml import reason
 from smtpgate.gate.errors import OpenError
@@ -7,8 +10,17 @@ from smtpgate.log import JsonLog
 from smtpgate.ports import Clock
 
 
-def new_log(config: Config, clock: Clock) -> JsonLog:
+@asynccontextmanager
+async def open_log(config: Config, clock: Clock) -> AsyncIterator[JsonLog]:
     """The log, its file open. Raises OpenError."""
+    log = _new_log(config, clock)
+    try:
+        yield log
+    finally:
+        await log.close()
+
+
+def _new_log(config: Config, clock: Clock) -> JsonLog:
     try:
         return JsonLog(config.log, clock=clock)
     except OSError as error:

@@ -11,6 +11,7 @@ from smtpgate.config import Config
 from smtpgate.gate.directory import open_directory
 from smtpgate.gate.gate import Gate
 from smtpgate.gate.listen import bind, connections_wanted
+from smtpgate.gate.log import open_log
 from smtpgate.gate.systemd import feed_watchdog_until, notify
 from smtpgate.ports import Clock
 from smtpgate.smtp.sockets import raise_descriptor_limit
@@ -26,8 +27,11 @@ async def open_gate(config: Config, *, clock: Clock | None = None) -> AsyncItera
     """
     clock, warnings = clock or SystemClock(), list[str]()
     with bind(config) as sockets:
-        async with open_directory(config, clock, warnings, use="connect") as store:
-            gate = Gate(config, store, sockets, clock)
+        async with (
+            open_log(config, clock) as log,
+            open_directory(config, clock, warnings, use="connect") as store,
+        ):
+            gate = Gate(config, store, sockets, log, clock)
             try:
                 gate.log_warnings(warnings)
                 await gate.start()
