@@ -22,7 +22,7 @@ from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.schema import HEAD
 from smtpgate.journal.store import SCHEMA, JournalStore
 from smtpgate.journal.terms import TermKeyError
-from smtpgate.journal.usage import UsageQuery, usage_rows
+from smtpgate.journal.usage_query import UsageQuery, usage_rows
 from smtpgate.ports import JournalUnavailableError
 from smtpgate.sql import upgrade as tables
 

@@ -1,4 +1,4 @@
-"""The journal of a gate whose configuration switches it off."""
+"""The journal of a gate whose configuration disables it."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from smtpgate.ports import Reading
 
 
 class NoJournal:
-    """Everything that a gate asks of its journal, and nothing is kept."""
+    """Implements the journal's interface, and keeps nothing."""
 
     async def start(self) -> None:
         """Open nothing."""

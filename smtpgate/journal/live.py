@@ -1,6 +1,6 @@
 """The journal of a running gate: every submission before its relay and with its verdict.
 
-The port's two halves; and what is refused before there is a message, which nobody waits for.
+It implements the Journal port, and records logins and MAIL commands that were refused.
 """
 
 import os
@@ -24,13 +24,13 @@ from smtpgate.core.history.record import Record, login_record, mail_record, subm
 from smtpgate.core.limits.token_buckets import TokenBuckets
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 from smtpgate.core.reason import reason_row
-from smtpgate.journal.pen import Entry
 from smtpgate.journal.presence import Presence
 from smtpgate.journal.retention import Retention, Size
 from smtpgate.journal.rows import row_of, with_verdict
+from smtpgate.journal.statements import Entry
 from smtpgate.journal.store import JournalStore
 from smtpgate.journal.terms import TermKey, TermKeyError, new_key, read_key
-from smtpgate.journal.writer import Tally, Writer
+from smtpgate.journal.writer import RecordWriter, Tally
 from smtpgate.ports import Clock, EventSink, JournalUnavailableError, Reading
 from smtpgate.sql.upgrade import SchemaError
 from smtpgate.tasks import TaskOwner
@@ -70,21 +70,21 @@ class LiveJournal:
         self._login_rows = TokenBuckets(_LOGINS_AT_ONCE, _LOGIN_EVERY_S)
         self._refusal_rows = TokenBuckets(_REFUSALS_AT_ONCE, _REFUSAL_EVERY_S)
         self._tasks = TaskOwner()
-        self.writer = Writer(
+        self.writer = RecordWriter(
             store.batches(),
             name=store.database.name,
             open_again=self._open_again,
             clock=clock,
-            on_change=self._tell_change,
-            on_lost=self._tell_loss,
+            on_change=self._publish_change,
+            on_lost=self._publish_loss,
             on_error=on_error,
             on_owed=self._note_owed,
         )
 
     async def start(self) -> None:
-        """Open the store, and look after it from now on.
+        """Open the store, and start its background work.
 
-        One that is not needed may be opened later. Raises SchemaError, TermKeyError,
+        A journal that is not needed may be opened later. Raises SchemaError, TermKeyError,
         JournalUnavailableError or OSError.
         """
         self.presence = self._present()
@@ -101,7 +101,7 @@ class LiveJournal:
             max_age=timedelta(days=self.settings.max_age_days),
             max_octets=self.settings.max_octets,
             clock=self._clock,
-            on_change=self._tell_retention,
+            on_change=self._publish_retention,
             on_error=self._on_error,
         )
         works = [self.writer.mend(), self._retention.run()]
@@ -117,7 +117,7 @@ class LiveJournal:
                 self.writer,
                 self.store.key_file.parent,
                 clock=self._clock,
-                on_doubt=self._tell_doubt,
+                on_doubt=self._publish_doubt,
                 on_lost=self.writer.lose,
                 on_error=self._on_error,
             )
@@ -128,9 +128,9 @@ class LiveJournal:
             return None
 
     def _key_meanwhile(self) -> TermKey:
-        """The key of the file, or one that is in no file before the journal is begun with it.
+        """The key of the file, or a new one, which is written when a journal is begun with it.
 
-        The journal may have been begun already, and its key is to be put back then.
+        The journal may have been begun already; then its key has to be put back.
         """
         try:
             return read_key(self.store.key_file)
@@ -138,7 +138,7 @@ class LiveJournal:
             return new_key()
 
     async def _open_again(self) -> None:
-        """Terms are made with the key of the start: with another one nobody would find them."""
+        """Open the store again; terms can be found only with the key of the start."""
         key = await self.store.open(may_upgrade=self.store.database.is_sqlite, new=self._key)
         if key.check != self._key.check:
             raise TermKeyError(
@@ -147,7 +147,7 @@ class LiveJournal:
             )
 
     async def stop(self) -> None:
-        """Write what waits, as far as that can be done, and close the store."""
+        """Write the entries that wait, if that is possible, and close the store."""
         self._tasks.cancel()
         await self._tasks.drain(1)
         try:
@@ -159,7 +159,7 @@ class LiveJournal:
             await self.store.close()
 
     def check(self) -> tuple[bool, str]:
-        """Whether mail is welcome as far as the journal goes, and how it stands."""
+        """Whether the journal lets mail pass, and its state in words."""
         return self.problem is None or not self.is_needed, self.problem or "open"
 
     @property
@@ -174,17 +174,17 @@ class LiveJournal:
 
     @property
     def tally(self) -> Tally:
-        """What was written so far."""
+        """The counts of written records and of failures."""
         return self.writer.tally
 
     @property
     def owed(self) -> int:
-        """How many records wait for the journal to be writable again."""
+        """The number of records that wait until the journal can be written again."""
         return self.writer.owed
 
     @property
     def size(self) -> Size:
-        """About how much there is."""
+        """The approximate size of the journal."""
         return Size() if self.presence is None else self.presence.size
 
     def readings(self) -> Iterator[Reading]:
@@ -206,16 +206,16 @@ class LiveJournal:
     # -- the port ------------------------------------------------------------------------------
 
     async def begin(self, done: SubmissionDone) -> None:
-        """Keep what is known of a submission that is about to be relayed."""
+        """Write the record of a submission before its relay."""
         entry = self._entry(done, self._record(done))
         await self.writer.put(entry)
         self._begun[entry.row.id] = entry
 
     async def finish(self, done: SubmissionDone) -> None:
-        """Keep the verdict, and the rest of a submission that was not begun.
+        """Write the verdict, or the whole record of a submission that was not begun.
 
-        An account whose messages are refused again and again leaves some rows, not all: they
-        would push those of other accounts out.
+        If an account's messages are refused again and again, only some of them get rows. All
+        of them would displace the rows of other accounts.
         """
         record = self._record(done)
         begun = self._begun.pop(record.id, None)
@@ -233,9 +233,9 @@ class LiveJournal:
         await self.writer.put(entry)
 
     def publish(self, event: Event) -> None:
-        """Note a login or a MAIL command that was refused; nobody waits for it.
+        """Record a login or a MAIL command that was refused, without waiting for the write.
 
-        Anybody can have logins refused: too many leave no rows, and push no others out.
+        Anyone can cause refused logins. Too many get no rows, so that they displace no others.
         """
         if isinstance(event, AuthFailed):
             if not self._login_rows.take("", self._clock.monotonic()):
@@ -246,7 +246,7 @@ class LiveJournal:
             self._note(mail_record(event))
 
     def _has_room(self, account_id: str) -> bool:
-        """Whether another refusal of that account leaves a row; if not, it is counted."""
+        """Whether another refusal of that account gets a row; if not, it is counted."""
         has_room = self._refusal_rows.take(account_id, self._clock.monotonic())
         self.tally.left_out += not has_room
         return has_room
@@ -271,7 +271,7 @@ class LiveJournal:
         )
 
     def _entry(self, done: SubmissionDone, record: Record) -> Entry:
-        """What is known before the relay; the verdict is still to come."""
+        """The entry of a submission before its relay, without a verdict."""
         row, texts = row_of(record, self._number)
         recipients = done.submission.envelope.mailboxes
         terms = frozenset(self._key.before_relay(record, recipients))
@@ -285,17 +285,17 @@ class LiveJournal:
         if self.presence is not None:
             self.presence.owes(records)
 
-    # -- what is told --------------------------------------------------------------------------
+    # -- events -------------------------------------------------------------------------------
 
-    def _tell_change(self, problem: str | None, records: int) -> None:
+    def _publish_change(self, problem: str | None, records: int) -> None:
         self._events.publish(JournalChanged(problem, records, self._clock.now()))
 
-    def _tell_retention(self, problem: str | None) -> None:
+    def _publish_retention(self, problem: str | None) -> None:
         self._events.publish(RetentionChanged(problem, self._clock.now()))
 
-    def _tell_doubt(self, records: int) -> None:
+    def _publish_doubt(self, records: int) -> None:
         self.tally.in_doubt += records
         self._events.publish(RecordsInDoubt(records, self._clock.now()))
 
-    def _tell_loss(self, records: int, problem: str) -> None:
+    def _publish_loss(self, records: int, problem: str) -> None:
         self._events.publish(RecordsLost(records, problem, self._clock.now()))

@@ -1,10 +1,10 @@
-"""A file that is locked while a gate lives: on its host, others can tell at once when it died.
+"""A file that is locked while a gate runs, so that others on its host notice its end at once.
 
-The system lets go of the lock whatever ends the process. The file also has the number of
-records that exist in the process's memory alone, so that a ``kill -9`` does not lose them in
-silence. It is written in place, which needs no room on a disk that is full.
+The system releases the lock however the process ends. The file also has the number of records
+that exist only in the process's memory, so that a ``kill -9`` does not lose them in silence. It
+is written in place, which needs no room on a full disk.
 
-A copy of the file on another host says nothing: the mark names the file itself.
+A copy of the file on another host has no meaning: the mark names the file itself.
 """
 
 import fcntl
@@ -23,7 +23,7 @@ _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What a gate that died on this host left: its number and mark, how much it owed."""
+    """A gate that died on this host: its number, its mark, and the records that it owed."""
 
     writer: int
     mark: str
@@ -48,27 +48,27 @@ class Marker:
             except OSError:
                 self.remove()
                 raise
-            os.close(self._descriptor)  # another gate took it for one that was left behind
+            os.close(self._descriptor)  # another gate took it for the file of a dead gate
         else:
             raise OSError(f"{folder}: a file cannot be locked there")
         self.mark = _mark(self._descriptor)
 
     def owes(self, records: int) -> None:
-        """Note how many records are in memory alone. Raises OSError."""
+        """Write the number of records that are only in memory. Raises OSError."""
         os.pwrite(self._descriptor, f"{records:<{_OCTETS - 1}}\n".encode(), 0)
 
     def remove(self) -> None:
-        """The gate ends, and leaves nothing behind."""
+        """Remove the file: the gate ends, and has completed its records."""
         self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
 
     def leave(self) -> None:
-        """The gate ends, and the next one of this host shall see to what it left."""
+        """Release the file: the gate ends, and the host's next gate completes its records."""
         os.close(self._descriptor)
 
 
 def left_behind(folder: Path, on_closed: Callable[[OSError], None]) -> Iterator[Left]:
-    """What dead gates of this host left; each is locked while the caller sees to it.
+    """The dead gates of this host; the file of each is locked while the caller handles it.
 
     The file is removed when the caller goes on to the next, and stays when it does not.
     ``on_closed`` is called with the error of each file that this user may not open.
@@ -94,9 +94,9 @@ def left_behind(folder: Path, on_closed: Callable[[OSError], None]) -> Iterator[
 
 
 def is_alive(folder: Path, writer: int) -> bool:
-    """Whether it is a gate of this host that lives, though it may be frozen.
+    """Whether it is a running gate of this host, possibly frozen.
 
-    The file of another user's gate cannot tell: it is judged as a gate of another host is.
+    The file of another user's gate cannot be opened; it is treated as a gate of another host.
     """
     try:
         descriptor = os.open(_path(folder, writer), os.O_RDWR)
@@ -128,7 +128,7 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 def _mark(descriptor: int) -> str:
-    """What tells the file from a copy of it, on this host until it is booted again."""
+    """A text that differs for each copy of the file, until the host boots again."""
     try:
         boot = _BOOT_ID.read_text().strip()
     except OSError:

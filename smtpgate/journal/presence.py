@@ -1,13 +1,14 @@
-"""Which gates write to the journal now, and what the dead ones left behind.
+"""Records which gates write to the journal, and completes the records of dead gates.
 
-Each record that waits for its verdict names its gate, and each gate says every ten seconds that
-it lives, by the database's clock. When one has died, its records are in doubt: on its own host
-at the next start of a gate, since the system lets go of a dead process's lock at once; for
-other hosts when it has said nothing for a minute. A gate that has not reached the database for
-a whole minute itself judges nobody: the others could not reach it either.
+Each record without a verdict names its gate, and each gate writes a sign of life every ten
+seconds, by the database's clock. When a gate has died, its records are in doubt. A gate on the
+same host finds that out at its next start, since the system releases a dead process's lock at
+once; gates on other hosts when there was no sign of life for a minute. A gate that could not
+reach the database for a minute itself declares no other gate dead, because the others could not
+reach it either.
 
-A gate that was taken for dead and goes on (its host was frozen) says so again, and its verdicts
-replace the doubt.
+A gate that was declared dead and goes on (its host was frozen) writes signs of life again, and
+its verdicts replace the doubt.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ from smtpgate.journal.retention import Size, size_of
 from smtpgate.journal.rows import microseconds
 from smtpgate.journal.schema import records, writers
 from smtpgate.journal.terms import TermKey
-from smtpgate.journal.writer import Writer
+from smtpgate.journal.writer import RecordWriter
 from smtpgate.ports import Clock, JournalUnavailableError
 
 LEASE_S: Final = 60.0
@@ -35,15 +36,15 @@ _KILLED: Final = "a gate was killed while they waited for the journal to be writ
 
 
 class Presence:
-    """One gate's own presence, and its care for those that have died.
+    """The signs of life of one gate, and its handling of dead gates.
 
-    ``on_doubt`` is called with how many records are in doubt now, ``on_lost`` with how many a
-    dead gate had in memory alone.
+    ``on_doubt`` is called with the number of records that are in doubt now, ``on_lost`` with
+    the number that a dead gate had only in memory.
     """
 
     def __init__(
         self,
-        writer: Writer,
+        writer: RecordWriter,
         folder: Path,
         *,
         clock: Clock,
@@ -67,29 +68,29 @@ class Presence:
 
     @property
     def number(self) -> int:
-        """What the gate's records name it by."""
+        """The number that the gate's records have."""
         return self._marker.writer
 
     def owes(self, records_: int) -> None:
-        """Note how many records are in memory alone, should the gate be killed."""
+        """Write the number of records that are only in memory, should the gate be killed."""
         try:
             self._marker.owes(records_)
         except OSError as error:
             self._on_error(error)
 
     async def start(self, key: TermKey) -> None:
-        """See to what gates of this host left, when the database can be reached now."""
+        """Complete the records of this host's dead gates, if the database can be reached."""
         self._doubt = Doubt(key)
         await self.attempt()
 
     async def run(self) -> None:
-        """Be there for ever."""
+        """Write a sign of life every ten seconds, for ever."""
         while True:
             await asyncio.sleep(_EVERY_S)
             await self.attempt()
 
     async def attempt(self) -> None:
-        """Say so now; that the database cannot be reached is noted where mail looks."""
+        """Write a sign of life; a failure is the writer's problem, so that mail notices it."""
         if self._writer.problem is not None:
             return  # the writer tries again by itself
         self._found = []
@@ -104,21 +105,21 @@ class Presence:
         self._log_found()
 
     def _log_found(self) -> None:
-        """Log what was not in the way before: it may stay there for days."""
+        """Log new errors only: an error may last for days."""
         for error in self._found:
             if str(error) not in self._logged:
                 self._on_error(error)
         self._logged = set(map(str, self._found))
 
     def _note_closed(self, error: OSError) -> None:
-        """Another user's gate has been here, or is."""
+        """Note a file that another user's gate made."""
         words = (error.strerror or type(error).__name__).lower()
         text = f"{error.filename}: cannot be opened ({words}); "
         cure = "remove it, unless a gate of another user runs with this gate.state_dir"
         self._found.append(OSError(text + cure))
 
     async def beat(self) -> None:
-        """Say that the gate lives, and look for those that do not any more.
+        """Write a sign of life, and complete the records of dead gates.
 
         Raises JournalUnavailableError or OSError.
         """
@@ -137,7 +138,7 @@ class Presence:
                     await self._bury(number)
 
     async def end(self) -> None:
-        """The gate ends; without the database the next one sees to what it leaves."""
+        """End the presence; without the database the next gate completes the records."""
         try:
             if self._doubt is not None and self._writer.problem is None:
                 await self._bury(self.number)
@@ -148,7 +149,7 @@ class Presence:
         self._marker.leave()
 
     async def _bury(self, number: int) -> None:
-        """Its records are in doubt, and it is there no more."""
+        """Give its records the outcome ``in-doubt``, and delete it."""
         is_its, in_doubt = records.c.writer == number, 0
         while some := await self._writer.run(partial(self._give_up, is_its, self._clock.now())):
             in_doubt += some
@@ -162,7 +163,7 @@ class Presence:
         return self._doubt.give_up(connection, is_its, now)
 
     def _say(self, connection: Connection) -> tuple[Size, list[int]]:
-        """The size of it all, and who has said nothing for too long."""
+        """Write a sign of life; the journal's size, and the gates without one for too long."""
         now_us = self._now_us(connection)
         insert: Any = sqlite.insert
         if connection.dialect.name == "postgresql":
@@ -185,7 +186,7 @@ class Presence:
 
 
 def _is_of(left: Left, connection: Connection) -> bool:
-    """Whether it is the gate of that file, and not one whose folder was copied to this host."""
+    """Whether it is the gate of that file, and not one whose folder was copied here."""
     query = select(writers.c.mark).where(writers.c.id == left.writer)
     mark = connection.execute(query).scalar()
     return mark is None or mark == left.mark

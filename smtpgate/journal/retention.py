@@ -1,8 +1,8 @@
-"""Forgetting: records that are too old or too many, in steps between those that are written.
+"""Deletes records that are too old or too many, in steps between the writes.
 
-Each step is a transaction of a few milliseconds, so nobody who writes waits for long. Records
-that nobody completed get a verdict here after a while: in doubt. Mostly the next gate has given
-them one before (see presence.py).
+Each step is a transaction of a few milliseconds, so no writer waits for long. Records that were
+not completed for some time get the outcome ``in-doubt`` here, unless the next gate has done
+that before (see presence.py).
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from smtpgate.journal.doubt import Doubt
 from smtpgate.journal.rows import COLUMNS, Row, hour_of, microseconds
 from smtpgate.journal.schema import metadata, records, statements, terms, usage
 from smtpgate.journal.terms import TermKey
-from smtpgate.journal.writer import Writer
+from smtpgate.journal.writer import RecordWriter
 from smtpgate.ports import Clock, JournalUnavailableError
 
 # Later than any verdict comes: clients wait 10 minutes (RFC 5321 §4.5.3.2.6), relays less.
@@ -29,7 +29,7 @@ _EVERY_S: Final = 60.0
 _PAUSE_S: Final = 0.02
 _STEP: Final = 250
 _TERM_STEP: Final = 2000
-# Of what is too much so much more goes, so that it is not too much again at once.
+# The part of the limit that is freed beyond the excess, so that the next round has less to do.
 _SPARE: Final = 0.05
 _SHORT_HOURS: Final = 3
 
@@ -39,21 +39,22 @@ _Place = tuple[bytes, str]
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """About how many records there are, and how many octets they take with all about them."""
+    """The approximate number of records, and of octets with terms, statements and usage."""
 
     records: int = 0
     octets: int = 0
 
 
 class Retention:
-    """Looks after what is kept.
+    """Deletes old records in rounds.
 
-    ``on_change`` hears why that fails when it does, and ``None`` when it no longer does.
+    ``on_change`` is called with the problem when a round fails, and with ``None`` when rounds
+    succeed again.
     """
 
     def __init__(
         self,
-        writer: Writer,
+        writer: RecordWriter,
         key: TermKey,
         *,
         max_age: timedelta,
@@ -73,13 +74,13 @@ class Retention:
         self._on_error = on_error
 
     async def run(self) -> None:
-        """Work for ever."""
+        """Do a round each minute, for ever."""
         while True:
             await self.attempt()
             await asyncio.sleep(_EVERY_S)
 
     async def attempt(self) -> None:
-        """Do a round; what goes wrong is told, and tried again in the next one."""
+        """Do a round; a failure is reported, and the next round tries again."""
         try:
             await self.round()
         except JournalUnavailableError as error:
@@ -91,13 +92,13 @@ class Retention:
             self._note(None)
 
     def _note(self, problem: str | None) -> None:
-        """Tell when trouble begins and when it ends; mail does not stop for it."""
+        """Report when trouble begins and ends; mail does not stop for it."""
         if (problem is None) != (self.problem is None):
             self._on_change(problem)
         self.problem = problem
 
     async def round(self) -> None:
-        """Do all that is to be done now. Raises JournalUnavailableError."""
+        """Delete everything that is too old or too much now. Raises JournalUnavailableError."""
         now = self._clock.now()
         await self._give_up(now)
         await self._steps(_old_records(first_id(now - self._max_age)))
@@ -107,19 +108,19 @@ class Retention:
         self.size = await self._writer.run(size_of)
 
     async def _steps(self, step: Callable[[Connection], int]) -> None:
-        """Do a step until it has nothing left to do."""
+        """Repeat a step until it finds nothing to do."""
         while True:
             if not await self._writer.run(step):
                 return
             await asyncio.sleep(_PAUSE_S)
 
     async def _give_up(self, now: datetime) -> None:
-        """What was left by a gate of which nothing is known any more."""
+        """Complete the records of gates that are not known any more."""
         is_old = records.c.id < first_id(now - GIVEN_UP)
         await self._steps(lambda connection: self._doubt.give_up(connection, is_old, now))
 
     async def _forget_excess(self) -> None:
-        """Forget the oldest when everything together takes too much."""
+        """Delete the oldest records when the journal is too large."""
         size = await self._writer.run(size_of)
         if size.octets <= self._max_octets or size.records < 2:
             return
@@ -128,13 +129,13 @@ class Retention:
         await self._steps(_first_records(first + int(size.records * share)))
 
     async def _forget_terms(self, now: datetime) -> None:
-        """Forget terms and statements that no record is found by any longer."""
+        """Delete terms and statements that belong to no record."""
         oldest = await self._writer.run(_oldest)
         hour = hour_of(microseconds(now) if oldest is None else oldest.received_us)
         await self._steps(_old_terms(hour))
         await self._steps(_old_statements(hour // 24))
         if oldest is not None and hour_of(microseconds(now)) - hour < _SHORT_HOURS:
-            # All there is is so young that a part of an hour counts.
+            # All records are so recent that a part of an hour matters.
             await self._forget_in_hour(hour, oldest.id)
 
     async def _forget_in_hour(self, hour: int, before: str) -> None:
@@ -174,7 +175,7 @@ def _old_terms(hour: int) -> Callable[[Connection], int]:
 
 
 def _some_terms(hour: int, after: _Place, before: str, connection: Connection) -> _Place | None:
-    """Of the next terms of an hour forget those of earlier ids; the last that was looked at."""
+    """Delete those of the next terms of an hour that have earlier ids; the last one read."""
     columns = (terms.c.term, terms.c.id)
     query = (
         select(*columns)
@@ -209,7 +210,7 @@ def _old_usage(now: datetime) -> Callable[[Connection], int]:
 
 
 def size_of(connection: Connection) -> Size:
-    """About how much there is; a question that is answered at once however much it is."""
+    """The approximate size, by queries that take the same time for any size."""
     seqs = connection.execute(select(func.min(records.c.seq), func.max(records.c.seq))).one()
     number = 0 if seqs[0] is None else seqs[1] - seqs[0] + 1
     if connection.dialect.name == "sqlite":
@@ -222,7 +223,7 @@ def size_of(connection: Connection) -> Size:
 
 
 def _server_octets(connection: Connection, tables: Iterable[str]) -> Iterable[int]:
-    """What each table takes, less what is dead in it: that is used again."""
+    """The octets of each table without its dead rows, whose room is used again."""
     query = text(
         "SELECT pg_total_relation_size(relid) AS octets, n_live_tup AS live, "
         "n_dead_tup AS dead FROM pg_stat_user_tables WHERE relname = :name"

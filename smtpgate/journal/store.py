@@ -1,4 +1,4 @@
-"""The journal's database with the key of its terms: where writing and searching begin."""
+"""The journal's database with the key of its terms, for writing and searching."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -77,7 +77,7 @@ class JournalStore:
             ) from None
 
     async def look(self) -> TermKey:
-        """Look at the tables and the key, and change nothing.
+        """Check the tables and the key, and change nothing.
 
         Raises SchemaError, TermKeyError, JournalUnavailableError or OSError.
         """
@@ -89,7 +89,7 @@ class JournalStore:
         return key
 
     async def read_some(self) -> None:
-        """Read a row of each table: most of what can be damaged shows.
+        """Read a row of each table, to find most kinds of damage.
 
         Raises JournalUnavailableError.
         """
@@ -104,7 +104,7 @@ class JournalStore:
             yield connection
 
     def batches(self) -> Batches:
-        """Where transactions of many rows are done."""
+        """Runs transactions of many rows."""
         return batches_of(self.database)
 
     async def close(self) -> None:

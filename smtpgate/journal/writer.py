@@ -1,15 +1,15 @@
-"""Group commit: what comes while a transaction runs goes into the next one, all of it at once.
+"""Group commit: the entries that arrive while a transaction runs are written by the next one.
 
 A lone record does not wait for others, and many at once cost little more than one. A caller
-that waits for a record learns when it is there to stay, or that it is not.
+that waits for a record learns when it is committed, or why it is not.
 
-While the journal cannot be written nobody waits: records that must not be lost are owed, and
-written when that can be done again. That is tried twice a second, by writing something.
+While the journal cannot be written, no caller waits: records that must not be lost are owed,
+and written when the journal can be written again. A retry runs twice a second, and writes
+something.
 
-Two facts say how it stands: ``problem`` and the records that are owed. The first write that
-succeeds ends the problem. ``on_change`` reports that the journal is written again only when
-there is no problem and nothing is owed; both are looked at anew after each wait, since records
-may come to be owed during any of them.
+The state consists of ``problem`` and the owed records. The first write that succeeds ends the
+problem. ``on_change`` reports the end of an outage only when there is no problem and no record
+is owed. Both are checked again after each wait, since records may become owed during any wait.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final, TypeVar
 
-from smtpgate.journal.pen import Entry, Pen, RowsChangedError
+from smtpgate.journal.statements import Entry, RecordStatements, RowsChangedError
 from smtpgate.journal.terms import TermKeyError
 from smtpgate.ports import Clock, JournalUnavailableError
 from smtpgate.sql.batches import Batches, UnfitRowsError, Work
@@ -39,7 +39,7 @@ Waiting = tuple[Entry, Waiter]
 
 @dataclass(slots=True)
 class Tally:
-    """What was written so far: for the metrics."""
+    """Counts of written records and of failures, for the metrics."""
 
     records: int = 0
     commits: int = 0
@@ -50,14 +50,14 @@ class Tally:
     in_doubt: int = 0
 
 
-class Writer:
+class RecordWriter:
     """Writes entries in groups.
 
-    ``name`` is the database's, for errors. ``open_again`` makes sure of the tables before a
-    retry. ``on_change`` is called with the problem and the number of records that are owed when
-    nothing can be written, and with ``None`` and the number of records that were written late
-    when everything is written again; ``on_lost`` with how many records are lost for good, and
-    why. ``on_owed`` is called with the number that is owed each time when it changes.
+    ``name`` is the database's, for errors. ``open_again`` checks the tables before a retry.
+    ``on_change`` is called with the problem and the number of owed records when an outage
+    begins, and with ``None`` and the number of records that were written late when it ends.
+    ``on_lost`` is called with the number of records that are lost for good, and the reason.
+    ``on_owed`` is called with the number of owed records each time when it changes.
     """
 
     def __init__(
@@ -77,18 +77,18 @@ class Writer:
         self._name = name
         self._open_again = open_again
         self._batches = batches
-        self._pen = Pen()
+        self._statements = RecordStatements()
         self._clock = clock
         self._on_change = on_change
         self._on_lost = on_lost
         self._on_error = on_error
         self._on_owed = on_owed
         self._waiting: deque[Waiting] = deque()
-        self._group: Sequence[Waiting] = ()  # what is being written
+        self._group: Sequence[Waiting] = ()  # the entries that are being written
         self._owed: dict[str, Entry] = {}
-        self._piece = _MAX_GROUP  # how many of them are written in one transaction
+        self._piece = _MAX_GROUP  # the number of owed entries in one transaction
         self._written_late = 0
-        self._is_reported = False  # a problem was, and its end was not yet
+        self._is_reported = False  # the beginning of an outage was reported, its end was not
         self._turn = asyncio.Lock()
         self._tasks = TaskOwner()
         self._is_pumping = False
@@ -96,20 +96,20 @@ class Writer:
 
     @property
     def owed(self) -> int:
-        """How many records wait for the journal to be writable again."""
+        """The number of records that wait until the journal can be written again."""
         return len(self._owed)
 
     async def put(self, entry: Entry) -> None:
-        """Write the entry; done when it is there to stay. Raises JournalUnavailableError.
+        """Write the entry; returns when it is committed. Raises JournalUnavailableError.
 
-        One that is final is then owed.
+        A final entry is owed then.
         """
         if self.problem is not None:
             if entry.is_final:
                 self.owe(entry)
             raise JournalUnavailableError(self.problem)
         if self._owed.pop(entry.row.id, None) is not None:
-            # Another verdict of it waited, or is being written now; this one comes after it.
+            # Another verdict of it is owed, or being written now; this one is written after it.
             entry = replace(entry, may_be_there=True)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, future))
@@ -117,7 +117,7 @@ class Writer:
         await future
 
     def add(self, entry: Entry) -> None:
-        """Write the entry soon; nobody waits for it."""
+        """Write the entry soon, without a caller that waits for it."""
         if self.problem is not None:
             self.owe(entry)
         elif len(self._waiting) >= _MAX_WAITING:
@@ -127,8 +127,8 @@ class Writer:
             self._start()
 
     def owe(self, entry: Entry) -> None:
-        """Write the entry when that can be done again; the oldest goes when it is too much."""
-        # What is known last of a submission is what counts.
+        """Write the entry when that is possible again; with too many the oldest is lost."""
+        # The latest entry of a submission counts.
         self._owed.pop(entry.row.id, None)
         if len(self._owed) >= _MAX_OWED:
             del self._owed[next(iter(self._owed))]
@@ -138,7 +138,7 @@ class Writer:
         self._on_owed(len(self._owed))
 
     async def run(self, work: Work[T]) -> T:
-        """Do other work in a transaction, in turn with the groups.
+        """Do other work in a transaction, between two groups.
 
         Raises JournalUnavailableError.
         """
@@ -146,7 +146,7 @@ class Writer:
             return await self._transact(work)
 
     async def mend(self) -> None:
-        """For ever: while something is in the way or owed, try again."""
+        """Retry for ever, while there is a problem or a record is owed."""
         while True:
             await self._in_trouble.wait()
             await asyncio.sleep(_RETRY_S)
@@ -154,25 +154,25 @@ class Writer:
                 await self.retry()
             except JournalUnavailableError as error:
                 self.fail(str(error))
-            except Exception as error:  # noqa: BLE001 - who mends must not end
+            except Exception as error:  # noqa: BLE001 - the retries must not end
                 self._on_error(error)
 
     async def retry(self) -> None:
-        """Write what is owed, or a sign of life when that is nothing.
+        """Write the owed records, or a sign of life when there are none.
 
         Raises JournalUnavailableError.
         """
         async with self._turn:
             if self.problem is not None:
                 await self._look_at_tables()
-                await (self._pay() if self._owed else self._sign())
+                await (self._pay() if self._owed else self._write_sign_of_life())
                 self.problem = None  # from here on records are taken again
             while self._owed:
                 await self._pay()
             self._rest()
 
     def _rest(self) -> None:
-        """Nothing is in the way, and nothing is owed; nothing was awaited since that was so."""
+        """End the outage: no problem, no owed record, and no wait since both were checked."""
         self._in_trouble.clear()
         if self._is_reported:
             self._is_reported = False
@@ -180,9 +180,9 @@ class Writer:
             self._on_change(None, written)
 
     async def _pay(self) -> None:
-        """Write a piece of what is owed; it stays owed when that fails.
+        """Write some of the owed records; they stay owed when that fails.
 
-        On a disk that is almost full a smaller piece may fit, so the next one is smaller.
+        Fewer records may fit on a disk that is almost full, so the next attempt has fewer.
         """
         entries = list(islice(self._owed.values(), self._piece))
         try:
@@ -200,7 +200,7 @@ class Writer:
             self.lose(1, str(error))
 
     async def finish(self) -> None:
-        """Write what waits and what is owed, as far as that can be done."""
+        """Write the entries that wait or are owed, if that is possible."""
         await self._tasks.drain(_COMMIT_S)
         left, self._group = (*self._group, *self._waiting), ()
         self._waiting.clear()
@@ -217,7 +217,7 @@ class Writer:
             async with asyncio.timeout(_COMMIT_S):
                 while self._owed:
                     await self._retry_while_smaller()
-        except Exception as error:  # noqa: BLE001 - whatever it is, they are lost
+        except Exception as error:  # noqa: BLE001 - for any error they are lost
             if not isinstance(error, JournalUnavailableError | TimeoutError):
                 self._on_error(error)
             self.lose(len(self._owed), str(error) or "no answer")
@@ -225,7 +225,7 @@ class Writer:
             self._on_owed(0)
 
     async def _retry_while_smaller(self) -> None:
-        """Retry; an error is raised when a smaller piece will not fare better."""
+        """Retry; raise the error when fewer records would fail too."""
         piece = self._piece
         try:
             await self.retry()
@@ -243,7 +243,7 @@ class Writer:
     async def _pump(self) -> None:
         try:
             while self._waiting:
-                # A turn for each group: other work gets its own, however much there is.
+                # Each group takes a turn, so that other work gets turns too under any load.
                 async with self._turn:
                     number = min(_MAX_GROUP, len(self._waiting))
                     self._group = [self._waiting.popleft() for _ in range(number)]
@@ -258,7 +258,7 @@ class Writer:
         except JournalUnavailableError as error:
             self._answer(group, error)
             self.fail(str(error))
-        except Exception as error:  # noqa: BLE001 - for those who wait; the next group goes on
+        except Exception as error:  # noqa: BLE001 - for the callers; the next group goes on
             self._answer(group, error)
         else:
             for one in group:
@@ -307,11 +307,11 @@ class Writer:
 
     async def _write(self, entries: Sequence[Entry]) -> None:
         try:
-            await self._transact(lambda connection: self._pen.write(connection, entries))
+            await self._transact(lambda connection: self._statements.write(connection, entries))
         except BaseException:
-            self._pen.forget()
+            self._statements.forget()
             raise
-        self._pen.committed()
+        self._statements.committed()
 
     async def _transact(self, work: Work[T]) -> T:
         try:
@@ -324,24 +324,24 @@ class Writer:
     # -- trouble -------------------------------------------------------------------------------
 
     async def _look_at_tables(self) -> None:
-        """The file may be another one now."""
+        """Check the tables: the file may be another one now."""
         try:
             async with asyncio.timeout(_COMMIT_S):
                 await self._open_again()
         except (SchemaError, TermKeyError, OSError, TimeoutError) as error:
             raise JournalUnavailableError(str(error) or "no answer") from None
 
-    async def _sign(self) -> None:
+    async def _write_sign_of_life(self) -> None:
         now = f"{self._clock.now():%Y-%m-%dT%H:%M:%SZ}"
         try:
             await self._transact(
-                lambda connection: self._pen.sign(connection, "sign_of_life", now)
+                lambda connection: self._statements.write_meta(connection, "sign_of_life", now)
             )
         except UnfitRowsError as error:
             raise JournalUnavailableError(str(error)) from None
 
     def fail(self, problem: str) -> None:
-        """Nothing can be written, until a retry succeeds."""
+        """Begin an outage: nothing is written until a retry succeeds."""
         self.tally.failures += 1
         self.problem = problem
         self._in_trouble.set()
@@ -350,6 +350,6 @@ class Writer:
             self._on_change(problem, self.owed)
 
     def lose(self, records: int, why: str) -> None:
-        """Count records that were never written, and say why."""
+        """Count records that are lost, and report the reason."""
         self.tally.lost += records
         self._on_lost(records, why)

@@ -10,7 +10,7 @@ _MAX_SUBJECTS: Final = 10_000
 
 
 class FullQuotas:
-    """The subjects of whose 24-hour quota nothing was left, as far as this process knows.
+    """The subjects whose 24-hour quota is used up, as far as this process knows.
 
     It costs no question to the store, and may be wrong either way: who is in it is asked for
     exactly, who is not is counted exactly when the message is there.

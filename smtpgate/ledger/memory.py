@@ -25,7 +25,7 @@ from smtpgate.core.limits import (
     settle,
 )
 
-# Looked at with every reservation: more than one, so that forgetting outruns remembering.
+# Checked with each reservation: more than one, so that states are deleted faster than made.
 _SWEPT_AT_ONCE: Final = 2
 
 
@@ -75,7 +75,7 @@ class MemoryLedger:
     async def commit(
         self, reservation: Reservation, accepted: int, now: datetime
     ) -> tuple[Crossing, ...]:
-        """The upstream accepted, or may have accepted, that many: they stay counted."""
+        """Keep the recipients that the upstream accepted, or may have accepted."""
         at_us = self._open.pop(reservation.id, None)
         if at_us is None or not is_within_lease(at_us, now, self._lease):
             return ()
@@ -85,7 +85,7 @@ class MemoryLedger:
         return settled.crossings
 
     async def refund(self, reservation: Reservation, now: datetime) -> None:
-        """Nothing was accepted: they are counted no longer. What was settled stays as it is."""
+        """Give all recipients back. A reservation that is settled stays as it is."""
         await self.commit(reservation, 0, now)
 
     async def check(self, charges: Sequence[Charge], now: datetime) -> None:
@@ -103,7 +103,7 @@ class MemoryLedger:
         return None
 
     async def close(self) -> None:
-        """Nothing is held open."""
+        """Close nothing: there is neither a file nor a connection."""
 
     def _usages(self, charges: Sequence[Charge]) -> list[Usage | None]:
         entries = (self._entries.get(charge.subject) for charge in charges)

@@ -33,7 +33,7 @@ from smtpgate.ledger.full import FullQuotas
 from smtpgate.ledger.redis_link import InDoubtLedgerError, Link, Script
 from smtpgate.ports import LedgerUnavailableError
 
-# The number changes with the form of what is kept under the keys.
+# The number changes with the form of the values under the keys.
 _PREFIX: Final = "smtpgate:1"
 _LIMITS: Final[tuple[LimitName, ...]] = ("max-24h-send", "max-send-rate")
 _PASSED: Final = 1
@@ -111,20 +111,20 @@ class RedisLedger:
     async def commit(
         self, reservation: Reservation, accepted: int, now: datetime
     ) -> tuple[Crossing, ...]:
-        """The upstream accepted, or may have accepted, that many: they stay counted."""
+        """Keep the recipients that the upstream accepted, or may have accepted."""
         may_come = reservation.id in self._asked_again
         self._asked_again.discard(reservation.id)
         if accepted == reservation.recipients and not reservation.may_cross:
-            # No count changes, so nobody waits for it.
-            self._link.owe(*self._settling(reservation, accepted, may_come=may_come))
+            # No count changes, so the caller need not wait.
+            self._link.owe(*self._settlement(reservation, accepted, may_come=may_come))
             return ()
-        settling = self._settling(reservation, accepted, may_come=may_come)
+        call = self._settlement(reservation, accepted, may_come=may_come)
         try:
-            reported = (await self._link.call(*settling)).facts
+            reported = (await self._link.call(*call)).facts
         except (LedgerUnavailableError, asyncio.CancelledError) as error:
-            # Later on nobody is there to hear of thresholds; the next message tells of them.
+            # A late settlement has no caller that reports thresholds; the next message does.
             silent = replace(reservation, may_cross=False)
-            self._link.owe(*self._settling(silent, accepted, may_come=may_come))
+            self._link.owe(*self._settlement(silent, accepted, may_come=may_come))
             if isinstance(error, asyncio.CancelledError):
                 raise
             return ()
@@ -137,7 +137,7 @@ class RedisLedger:
         )
 
     async def refund(self, reservation: Reservation, now: datetime) -> None:
-        """Nothing was accepted: they are counted no longer. What was settled stays as it is."""
+        """Give all recipients back. A reservation that is settled stays as it is."""
         await self.commit(reservation, 0, now)
 
     async def check(self, charges: Sequence[Charge], now: datetime) -> None:
@@ -162,34 +162,34 @@ class RedisLedger:
         )
 
     async def probe(self) -> datetime | None:
-        """Write to the server something that counts nothing: a full one or a replica cannot."""
+        """Write a key that counts nothing; a server that is full or a replica refuses it."""
         answer = await self._link.call(self._probe, [f"{_PREFIX}:probe"], (_PROBE_MS,))
         return _EPOCH + timedelta(microseconds=answer.facts[0])
 
     async def close(self) -> None:
-        """Tell the server what has waited, and disconnect."""
+        """Send the calls that wait, and disconnect."""
         await self._link.close()
 
-    # -- the scripts' words --------------------------------------------------------------------
+    # -- calls of scripts --------------------------------------------------------------------
 
-    def _settling(
+    def _settlement(
         self, reservation: Reservation, accepted: int, *, may_come: bool
     ) -> tuple[Script, list[str], tuple[str | int, ...]]:
-        """The call that settles; harmless when it was settled, or its lease has ended.
+        """The call that settles; it does nothing when it was settled, or its lease has ended.
 
         ``may_come`` says that an earlier copy of the reservation may still reach the server.
         """
         back = reservation.recipients - accepted
-        tells = int(accepted > 0 and reservation.may_cross)
+        may_report = int(accepted > 0 and reservation.may_cross)
         charges = [entry.charge for entry in reservation.counted]
         keys = _keys(reservation.id, charges)
-        if not back and not tells:
+        if not back and not may_report:
             return self._settle, keys[:1], (0, 0, self._lease_ms, int(may_come))
-        arguments = (back, tells, self._lease_ms, int(may_come), *_limits(charges))
+        arguments = (back, may_report, self._lease_ms, int(may_come), *_limits(charges))
         return self._settle, keys, arguments
 
     def _undo(self, number: int, charges: Sequence[Charge], recipients: int) -> None:
-        """Give back what a reservation may have counted, or may yet."""
+        """Give back the recipients that a reservation counted, or may count later."""
         arguments = (recipients, 0, self._lease_ms, 1, *_limits(charges))
         self._link.owe(self._settle, _keys(number, charges), arguments)
 

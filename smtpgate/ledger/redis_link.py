@@ -39,7 +39,7 @@ from smtpgate.tasks import TaskOwner
 _MAX_GROUP: Final = 128
 _MAX_WAITING: Final = 20_000
 _MAX_OWED: Final = 100_000
-# Pauses after failures, while somebody waits: doubled each time, and cut by chance to a half.
+# Pauses after failures, while a caller waits: doubled each time, and randomly halved.
 _FIRST_PAUSE_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 0.25
 _RETRY_S: Final = 0.5
@@ -59,7 +59,7 @@ class InDoubtLedgerError(LedgerUnavailableError):
 
 
 class _UnfitSinceError(InDoubtLedgerError, LedgerUnfitError):
-    """The same, and what was met when it was to be sent again is of an unfit kind."""
+    """The same, and the server turned out to be unfit when the command was sent again."""
 
 
 class Script:
@@ -72,7 +72,7 @@ class Script:
 
 
 class Answer(NamedTuple):
-    """What a script answered. An earlier copy of the question may still reach the server."""
+    """The answer of a script. An earlier copy of the call may still reach the server."""
 
     facts: list[int]
     was_sent_again: bool
@@ -91,22 +91,22 @@ class _Call:
 
     @property
     def words(self) -> tuple[str | int, ...]:
-        """What follows the script, or its digest."""
+        """The arguments after the script or its digest."""
         return (len(self.keys), *self.keys, *self.arguments)
 
     @property
     def is_given_up(self) -> bool:
-        """Whether somebody waited for it and waits no longer."""
+        """Whether its caller has given up."""
         return self.future is not None and self.future.done()
 
     def finish(self, answer: list[int]) -> None:
-        """Hand over the answer, if anybody still waits."""
+        """Hand over the answer, if the caller still waits."""
         self.is_done = True
         if self.future is not None and not self.future.done():
             self.future.set_result(answer)
 
     def fail_unfit(self, problem: str) -> None:
-        """End it, if anybody still waits: the server cannot be used."""
+        """End the call with the error, if the caller still waits."""
         if self.future is not None and not self.future.done():
             kind = _UnfitSinceError if self.sent else LedgerUnfitError
             self.future.set_exception(kind(problem))
@@ -121,7 +121,7 @@ class Link:
         Raises ValueError for a URL that means nothing.
         """
         self._timeout_s = timeout_s
-        # It makes connections from the URL; it holds none.
+        # It makes connections from the URL, and keeps none open.
         self._pool = ConnectionPool.from_url(
             url,
             protocol=2,
@@ -142,7 +142,7 @@ class Link:
     async def call(
         self, script: Script, keys: Sequence[str], arguments: Sequence[str | int]
     ) -> Answer:
-        """What the script answers, within ``timeout_s``.
+        """The answer of the script, within ``timeout_s``.
 
         Raises LedgerUnavailableError: LedgerUnfitError where to wait is no use,
         InDoubtLedgerError where the script may be carried out.
@@ -170,7 +170,7 @@ class Link:
         self._pay_in(_PAID_WITHIN_S)
 
     async def close(self) -> None:
-        """Run what is owed, if that is possible now, and disconnect."""
+        """Run the owed calls, if that is possible now, and disconnect."""
         self.is_closed = True
         if self._later is not None:
             self._later.cancel()
@@ -195,7 +195,7 @@ class Link:
         self._send_soon()
 
     async def _send(self) -> None:
-        """Send groups until nothing is left to send; what is owed rests after a failure."""
+        """Send groups until nothing is left to send; owed calls pause after a failure."""
         pause_s = _FIRST_PAUSE_S
         try:
             while self._waiting or (self._owed and self._may_pay):
@@ -215,7 +215,7 @@ class Link:
             self._pay_in(_RETRY_S)
 
     async def _carry_out(self, group: Sequence[_Call]) -> bool:
-        """Run a group; whether all of it was answered. What was not, waits again."""
+        """Run a group; whether all calls were answered. The others wait again."""
         group = [call for call in group if not call.is_given_up]
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -256,7 +256,7 @@ class Link:
             self._waiting.popleft().fail_unfit(problem)
 
     def _put_off(self, group: Iterable[_Call], problem: str = "") -> None:
-        """Put those whose callers still wait back, first in the line."""
+        """Put the calls whose callers still wait back, at the head of the queue."""
         for call in group:
             call.tries += 1
             call.problem = problem or call.problem
@@ -269,7 +269,7 @@ class Link:
 
     def _in_words(self, error: Exception) -> str:
         if not isinstance(error, RedisError | OSError):
-            # The client trusts what the server says to be numbers where it wants numbers.
+            # The client library does not check that an answer is a number where it expects one.
             return f"its answer means nothing ({type(error).__name__})"
         return str(error) or self._no_answer
 
@@ -314,7 +314,7 @@ def _is_of_cluster(answer: object) -> bool:
 
 
 async def _is_stale(connection: AbstractConnection) -> bool:
-    """Whether it has ended, or has something to say that nobody asked for."""
+    """Whether it has ended, or has sent octets without a call."""
     try:
         return await connection.can_read()
     except (RedisError, OSError):

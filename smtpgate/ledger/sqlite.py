@@ -25,12 +25,12 @@ from smtpgate.core.limits import (
 )
 from smtpgate.ledger.full import FullQuotas
 from smtpgate.ledger.sqlite_file import LedgerFile
-from smtpgate.ledger.sqlite_writer import Job, Work, Writer
+from smtpgate.ledger.sqlite_thread import Job, LedgerThread, Work
 from smtpgate.ports import LedgerUnavailableError
 
-# A commit of everything changes no count, so it may wait for the next transaction.
+# A commit of all recipients changes no count, so it may wait for the next transaction.
 _CLOSED_WITHIN_S: Final = 0.1
-# More than one a job, so that forgetting outruns remembering.
+# More than one a job, so that rows are deleted faster than they are made.
 _SWEPT_A_JOB: Final = 2
 
 
@@ -47,7 +47,7 @@ class SqliteLedger:
         self._ids = count((int.from_bytes(os.urandom(4)) >> 1) << 32)
         self._now: datetime | None = None
         self._closing: asyncio.TimerHandle | None = None
-        self._writer = Writer(path, busy_timeout_s=timeout_s, on_begin=self._sweep)
+        self._thread = LedgerThread(path, busy_timeout_s=timeout_s, on_begin=self._sweep)
 
     async def reserve(
         self, charges: Sequence[Charge], recipients: int, now: datetime
@@ -66,7 +66,7 @@ class SqliteLedger:
             return reservation
 
         def undo(reservation: Reservation) -> Work:
-            return self._settling(reservation, 0, now)
+            return self._settlement(reservation, 0, now)
 
         try:
             reservation: Reservation = await self._do(work, undo=undo)
@@ -79,13 +79,13 @@ class SqliteLedger:
     async def commit(
         self, reservation: Reservation, accepted: int, now: datetime
     ) -> tuple[Crossing, ...]:
-        """The upstream accepted, or may have accepted, that many: they stay counted."""
+        """Keep the recipients that the upstream accepted, or may have accepted."""
         if accepted == reservation.recipients and not reservation.may_cross:
             self._close_soon(reservation.id)
             return ()
-        work = self._settling(reservation, accepted, now)
-        # Later on nobody is there to hear of thresholds; the next message tells of them.
-        owed = self._settling(replace(reservation, may_cross=False), accepted, now)
+        work = self._settlement(reservation, accepted, now)
+        # A late settlement has no caller that reports thresholds; the next message does.
+        owed = self._settlement(replace(reservation, may_cross=False), accepted, now)
         try:
             crossings: tuple[Crossing, ...] = await self._do(work, owed=owed)
         except LedgerUnavailableError:
@@ -93,7 +93,7 @@ class SqliteLedger:
         return crossings
 
     async def refund(self, reservation: Reservation, now: datetime) -> None:
-        """Nothing was accepted: they are counted no longer. What was settled stays as it is."""
+        """Give all recipients back. A reservation that is settled stays as it is."""
         await self.commit(reservation, 0, now)
 
     async def check(self, charges: Sequence[Charge], now: datetime) -> None:
@@ -122,10 +122,10 @@ class SqliteLedger:
         return None
 
     async def close(self) -> None:
-        """Write what has waited, and close the file."""
+        """Carry out the jobs that wait, and close the file."""
         if self._closing is not None:
             self._closing.cancel()
-        await asyncio.to_thread(self._writer.stop, self._timeout_s)
+        await asyncio.to_thread(self._thread.stop, self._timeout_s)
 
     async def _do(
         self,
@@ -135,12 +135,12 @@ class SqliteLedger:
         owed: Work | None = None,
         only_reads: bool = False,
     ) -> Any:  # noqa: ANN401 - whatever the work returns
-        """What the work comes to in the next transaction. Raises LedgerUnavailableError."""
-        if self._writer.is_closed:
+        """The result of the work in the next transaction. Raises LedgerUnavailableError."""
+        if self._thread.is_closed:
             raise LedgerUnavailableError(f"{self._path}: closed")
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        self._writer.put(Job(work, loop, future, undo, owed, only_reads))
+        self._thread.put(Job(work, loop, future, undo, owed, only_reads))
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await future
@@ -148,8 +148,8 @@ class SqliteLedger:
             problem = f"{self._path}: no answer within {self._timeout_s:g} s"
             raise LedgerUnavailableError(problem) from None
 
-    def _settling(self, reservation: Reservation, accepted: int, now: datetime) -> Work:
-        """The work of settling; harmless when it was settled, or its lease has ended."""
+    def _settlement(self, reservation: Reservation, accepted: int, now: datetime) -> Work:
+        """The work that settles; it does nothing if that was done, or the lease has ended."""
 
         def work(file: LedgerFile) -> tuple[Crossing, ...]:
             at_us = file.take_reservation(reservation.id)
@@ -164,15 +164,15 @@ class SqliteLedger:
         return work
 
     def _close_soon(self, reservation_id: int) -> None:
-        """Close it with the next transaction: no count changes, so nobody waits for it."""
-        self._writer.owe(lambda file: file.close_reservation(reservation_id))
+        """Close it with the next transaction: no count changes, so the caller need not wait."""
+        self._thread.owe(lambda file: file.close_reservation(reservation_id))
         if self._closing is None:
             loop = asyncio.get_running_loop()
             self._closing = loop.call_later(_CLOSED_WITHIN_S, self._close_now)
 
     def _close_now(self) -> None:
         self._closing = None
-        self._writer.nudge()
+        self._thread.nudge()
 
     def _sweep(self, file: LedgerFile, jobs: int) -> None:
         if jobs and self._now is not None:

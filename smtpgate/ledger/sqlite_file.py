@@ -1,8 +1,8 @@
-"""The ledger's SQLite file: its schema, and usage as rows. Everything here blocks.
+"""The ledger's SQLite file: its schema, and usage as rows. Every method blocks.
 
-One row is one subject's usage; the counts of its minutes are packed into a few octets, because
-a row of its own for each minute would be written and deleted a thousand times a day. An open
-reservation is a row too, so that it is settled once, whoever settles it.
+Each row is the usage of one subject. The counts of its minutes are packed into a few octets,
+because a row for each minute would be written and deleted a thousand times a day. An open
+reservation is a row too, so that it is settled once, by any process.
 
 The file is in WAL mode: several processes share it, and a transaction costs no wait for the
 disk. What was committed survives the end of any process at any moment. A power cut may take the
@@ -79,7 +79,8 @@ class LedgerFile:
         self._rows: dict[Subject, tuple[int | None, Usage | None]] = {}
         self._changed: dict[Subject, tuple[Usage, SendingLimits]] = {}
         self._swept_usage = self._swept_reservation = 0
-        # Only the service's user reads who sends how much; the other two files take the mode.
+        # Only the service's user may read the counts; SQLite gives its other files the same
+        # mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._identity = _identity(path)
         self._connection = sqlite3.connect(
@@ -97,18 +98,18 @@ class LedgerFile:
         return _identity(self._path) == self._identity
 
     def close(self) -> None:
-        """Let go of the file; an open transaction is undone."""
+        """Close the file; an open transaction is rolled back."""
         self._connection.close()
 
     # -- transactions --------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Begin to write: nobody else can until the end, so that what is read stays true."""
+        """Begin to write. No other process can write until the end, so reads stay true."""
         # Not a deferred one: its first write would fail at once while another process writes.
         self._begin("BEGIN IMMEDIATE")
 
     def begin_to_read(self) -> None:
-        """Begin to read what is true of one moment; it waits for nobody, and nobody for it."""
+        """Begin to read one moment's state; neither this nor any writer waits for the other."""
         self._begin("BEGIN")
 
     def _begin(self, statement: str) -> None:
@@ -117,19 +118,19 @@ class LedgerFile:
         self._connection.execute(statement)
 
     def commit(self) -> None:
-        """Write what was changed, and end."""
+        """Write the changed usage, and commit."""
         for subject, (usage, limits) in self._changed.items():
             self._write(subject, usage, limits)
         self._connection.execute("COMMIT")
 
     def touch(self) -> None:
-        """Write what is there already: it needs the lock, and room, as all that is written."""
+        """Write a value that is there already: as every write, it needs the lock and room."""
         self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     # -- usage ---------------------------------------------------------------------------------
 
     def usage(self, subject: Subject) -> Usage | None:
-        """What the subject has sent, with what this transaction has changed."""
+        """The usage of the subject, with the changes of this transaction."""
         changed = self._changed.get(subject)
         return self._row(subject)[1] if changed is None else changed[0]
 
@@ -177,7 +178,7 @@ class LedgerFile:
     def add_reservation(
         self, reservation_id: int, at_us: int, account_id: str, recipients: int
     ) -> None:
-        """Note that it is open."""
+        """Record an open reservation."""
         self._connection.execute(
             "INSERT INTO reservation VALUES (?, ?, ?, ?)",
             (reservation_id, at_us, account_id, recipients),
@@ -198,7 +199,7 @@ class LedgerFile:
         """Close it; whether it was open does not matter."""
         self._connection.execute("DELETE FROM reservation WHERE id = ?", (reservation_id,))
 
-    # -- what is old ---------------------------------------------------------------------------
+    # -- old rows ------------------------------------------------------------------------------
 
     def sweep(self, now: datetime, lease: timedelta, rows: int) -> None:
         """Look at so many further rows, and forget those that matter no longer."""
@@ -231,7 +232,7 @@ class LedgerFile:
 
     def _prepare(self) -> None:
         execute = self._connection.execute
-        execute("BEGIN")  # what is asked is true of one moment
+        execute("BEGIN")  # both answers are of one moment
         is_new = self._version() == 0
         execute("COMMIT")
         if not enter_wal_mode(self._connection, busy_timeout_s=self._busy_timeout_s):

@@ -1,8 +1,8 @@
-"""A ledger that is looked at: whether it can count, and how far its store's clock is from ours.
+"""Watches a ledger: whether it can count, and how far its store's clock is from the host's.
 
-It is asked every five seconds, also when no message comes, and twice a second while it cannot
-count. A question of the path that fails is noted at once; only a look says that it is well
-again, so that one outage is two lines of the log, however many messages meet it.
+A probe runs every five seconds, also when no message comes, and twice a second while the ledger
+cannot count. A call of the message path that fails is noted at once. Only a probe ends an
+outage, so that each outage is two lines of the log, for any number of messages.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class LedgerWatch:
-    """Implements the Ledger port over another, and knows how that one stands."""
+    """Implements the Ledger port over another ledger, and knows whether that one can count."""
 
     def __init__(
         self,
@@ -71,22 +71,22 @@ class LedgerWatch:
         return self.skew.total_seconds()
 
     def state(self) -> tuple[bool, str]:
-        """Whether it can count, and in words how it stands."""
+        """Whether it can count, and its state in words."""
         if self.problem is not None:
             return False, self.problem
         return True, f"open; {self._skew_in_words()}" if self._is_skewed else "open"
 
     async def run(self) -> None:
-        """Look now and then, until stopped."""
+        """Probe the ledger from time to time, until stopped."""
         while await self._rhythm.goes_on(_IN_TROUBLE_S if self._problem else _EVERY_S):
             await self.look()
 
     def stop(self) -> None:
-        """Look no longer."""
+        """Stop probing."""
         self._rhythm.end()
 
     async def look(self) -> None:
-        """Ask now; it takes at most as long as the ledger may."""
+        """Probe the ledger now; it takes at most the ledger's own timeout."""
         before, started_s = self._clock.now(), self._clock.monotonic()
         try:
             store_time = await self._ledger.probe()
@@ -114,11 +114,11 @@ class LedgerWatch:
     async def commit(
         self, reservation: Reservation, accepted: int, now: datetime
     ) -> tuple[Crossing, ...]:
-        """The upstream accepted, or may have accepted, that many: they stay counted."""
+        """Keep the recipients that the upstream accepted, or may have accepted."""
         return await self._noted(self._ledger.commit(reservation, accepted, now))
 
     async def refund(self, reservation: Reservation, now: datetime) -> None:
-        """Nothing was accepted: they are counted no longer."""
+        """Give all recipients back."""
         await self._noted(self._ledger.refund(reservation, now))
 
     async def check(self, charges: Sequence[Charge], now: datetime) -> None:
@@ -139,14 +139,14 @@ class LedgerWatch:
         return await self._noted(self._ledger.limit_statuses(charges, now))
 
     async def probe(self) -> datetime | None:
-        """Write to the store something that counts nothing: whether it could count now."""
+        """Write to the store something that counts nothing, to see that it can be written."""
         return await self._noted(self._ledger.probe())
 
     async def close(self) -> None:
         """Tell the store what it has not been reported, and let go of it."""
         await self._ledger.close()
 
-    # -- what changes --------------------------------------------------------------------------
+    # -- changes --------------------------------------------------------------------------
 
     def _note(self, problem: str | None) -> None:
         was, self._problem = self._problem, problem
@@ -174,7 +174,7 @@ class LedgerWatch:
 
 
 def _apart(since_asked: timedelta, took: timedelta) -> timedelta:
-    """How far two clocks are apart at least: one was read between two looks at the other."""
+    """The least difference of two clocks: one was read between two readings of the other."""
     if since_asked < _NO_SKEW:
         return since_asked
     return max(_NO_SKEW, since_asked - took)

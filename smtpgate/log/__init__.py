@@ -1,4 +1,4 @@
-"""The log: one JSON object a line, for each submission, failed login and turn of the gate."""
+"""The log: one JSON object a line, for each submission, failed login and event of the gate."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -57,7 +57,7 @@ from smtpgate.ports import Clock, Reading
 
 __all__ = ["JsonLog", "Level"]
 
-# Which other events are logged: from which level on, or always, and what makes their lines.
+# The level from which on each other event is logged (None: always), and its line.
 _LINES: Final[Mapping[type[Event], tuple[Level | None, Callable[..., bytes]]]] = {
     MailRefused: (None, mail_refused_line),
     AuthFailed: (None, auth_failed_line),
@@ -89,13 +89,14 @@ _RANK: Final = {level: rank for rank, level in enumerate(LEVELS)}
 
 
 class JsonLog:
-    """Writes what happened to ``stderr``, ``stdout`` or a file; implements the EventSink port.
+    """Writes events to ``stderr``, ``stdout`` or a file; implements the EventSink port.
 
-    What becomes of messages, identities, keys and the journal, failed logins and errors are
-    always logged. ``level`` is for the notes, for refused commands, failed handshakes, budgets
-    that clients use up and sessions that end with their access key (``info``), and for logins
+    Outcomes of messages, changes of identities, keys and the journal, failed logins and errors
+    are always logged. ``level`` is for notes, for refused commands, failed handshakes,
+    exhausted budgets and sessions that end with their access key (``info``), and for logins
     (``debug``). Of lines that a client can cause at will, only ``refusals_per_minute`` are
-    written for each client and event, and one that counts the others; with ``debug`` all are.
+    written for each client and event, and one line that counts the others; with ``debug`` all
+    are written.
     """
 
     def __init__(
@@ -121,14 +122,14 @@ class JsonLog:
             self._writer.add(submission_line(event, with_recipients=self._with_recipients))
         elif type(event) in _LINES:
             level, line = _LINES[type(event)]
-            if level is not None and not self._is_told(level):
+            if level is not None and not self._is_logged(level):
                 return
             if not isinstance(event, _AtWill) or self._passes(event):
                 self._writer.add(line(event))
 
     def _passes(self, event: _AtWill) -> bool:
         """Whether a line that a client can cause at will is written."""
-        if self._is_told("debug"):
+        if self._is_logged("debug"):
             return True
         now_s = self._clock.monotonic()
         if left_out := self._flood.ended(now_s):
@@ -143,7 +144,7 @@ class JsonLog:
         return False
 
     def _end_minute(self, left_out: Iterable[LinesLeftOut]) -> None:
-        """Write what was left out in a minute; its timer must not end the next one."""
+        """Write the counts of a minute; its timer must not end the next minute."""
         if self._minute is not None:
             self._minute.cancel()
             self._minute = None
@@ -151,19 +152,19 @@ class JsonLog:
             self._writer.add(left_out_line(self._clock.now(), one))
 
     def note(self, level: Level, what: str, **facts: object) -> None:
-        """Log a turn in the gate's life."""
-        if self._is_told(level):
+        """Log an event of the gate itself."""
+        if self._is_logged(level):
             self._writer.add(line_of(self._clock.now(), level, what, facts))
 
     def error(self, error: BaseException) -> None:
-        """Log an error that nobody expected, with its traceback."""
+        """Log an unexpected error, with its traceback."""
         self._writer.add(error_line(self._clock.now(), error))
 
-    def _is_told(self, level: Level) -> bool:
+    def _is_logged(self, level: Level) -> bool:
         return _RANK[level] >= self._least
 
     async def flush(self) -> None:
-        """Write everything that was logged so far."""
+        """Write all lines that wait."""
         await self._writer.flush()
 
     async def close(self) -> None:
@@ -172,12 +173,12 @@ class JsonLog:
         await self._writer.close()
 
     def check(self) -> tuple[bool, str]:
-        """How it stands, for ``/readyz``: mail does not stop for it."""
+        """The state of the log, for ``/readyz``; mail does not stop for it."""
         problem, lost = self._writer.problem, self._writer.lost
         return True, f"{problem}; {lost} lines lost" if problem else "open"
 
     def readings(self) -> Iterator[Reading]:
-        """The lines that were not written and never will be, for a scrape."""
+        """The number of lost lines, for a scrape."""
         yield Reading("smtpgate_log_lines_lost_total", self._writer.lost)
 
     def _failed_line(self, problem: str) -> bytes:

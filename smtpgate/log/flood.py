@@ -12,7 +12,7 @@ _CLIENTS: Final = 10_000
 
 @dataclass(slots=True)
 class LinesLeftOut:
-    """The lines of a client that were left out, by their events."""
+    """The number of lines of a client that were left out, by event."""
 
     client: str
     events: dict[str, int] = field(default_factory=dict)
@@ -27,15 +27,15 @@ class _Client:
 class RefusalFlood:
     """Lets so many lines of each client about each event pass in a minute.
 
-    By event, so that a client cannot hide a thing by a flood of another; there are few events.
+    Events are counted separately, so that a client cannot hide one event by a flood of another.
 
-    A minute begins with the first line after the last one ended. Clients beyond the bound share
-    one place, so that a flood from many addresses is bounded too.
+    A minute begins with the first line after the last minute. Clients beyond the bound are
+    counted together, so that a flood from many addresses is bounded too.
     """
 
     def __init__(self, lines_per_minute: int, *, clients: int = _CLIENTS) -> None:
         self._lines_per_minute = lines_per_minute
-        self._places = clients
+        self._most_clients = clients
         self._clients: OrderedDict[str, _Client] = OrderedDict()
         self._ends_s: float | None = None
 
@@ -44,7 +44,7 @@ class RefusalFlood:
         if self._ends_s is None:
             self._ends_s = now_s + MINUTE_S
         name = network_of_client(address)
-        if name not in self._clients and len(self._clients) >= self._places:
+        if name not in self._clients and len(self._clients) >= self._most_clients:
             name = "others"
         client = self._clients.setdefault(name, _Client())
         if (lines := client.lines.get(event, 0)) < self._lines_per_minute:
@@ -55,7 +55,7 @@ class RefusalFlood:
         return False
 
     def ended(self, now_s: float) -> list[LinesLeftOut]:
-        """What was left out in the last minute, once that is over; then a new one begins."""
+        """The lines left out in the last minute, once it is over; then a new one begins."""
         if self._ends_s is None or now_s < self._ends_s:
             return []
         return self.end()

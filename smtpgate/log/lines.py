@@ -73,8 +73,8 @@ _encode: Final = json.JSONEncoder(
 def line_of(at: datetime, level: Level, event: str, facts: Mapping[str, object]) -> bytes:
     """One line, with its line end; a fact that is ``None`` is not known."""
     known = {key: value for key, value in facts.items() if value is not None}
-    told = {"time": _time(at), "level": level, "event": event, **known}
-    return _encode(told).encode("ascii") + b"\n"
+    line = {"time": _time(at), "level": level, "event": event, **known}
+    return _encode(line).encode("ascii") + b"\n"
 
 
 def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
@@ -357,7 +357,7 @@ def _crossing(crossing: Crossing) -> dict[str, object]:
 
 
 def _decision(decision: Decision) -> dict[str, object]:
-    told: dict[str, object] = {
+    decided: dict[str, object] = {
         "outcome": decision.outcome,
         "determining": [
             {"side": one.side, "policy": one.policy, "sid": one.sid, "index": one.index}
@@ -365,8 +365,8 @@ def _decision(decision: Decision) -> dict[str, object]:
         ],
     }
     if decision.nearest_miss is not None:
-        told["nearest_miss"] = str(decision.nearest_miss)[:_MAX_TEXT]
-    return told
+        decided["nearest_miss"] = str(decision.nearest_miss)[:_MAX_TEXT]
+    return decided
 
 
 def _reply(done: SubmissionDone) -> str | None:

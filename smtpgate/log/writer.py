@@ -1,13 +1,13 @@
-"""Writes lines in batches, in a thread: a full pipe or a slow disk holds up nobody's mail.
+"""Writes lines in batches, in a thread, so that a full pipe or a slow disk delays no mail.
 
-Lines wait at most a twentieth of a second; going to a thread for each of them would cost more
-than the line itself. The lines that wait are bounded: when the reader of the log has stopped
-reading, further ones are dropped, and the log says how many as soon as it can. A target that
-takes nothing any more (a closed pipe, a full disk) cannot say so itself: ``lost`` and
-``problem`` do, and a line on standard error when that is another one.
+Lines wait at most a twentieth of a second, because a change of threads costs more than a line.
+The lines that wait are bounded: when the reader of the log has stopped reading, further lines
+are dropped, and a line gives their number as soon as it can be written. ``lost`` and
+``problem`` report a target that takes nothing any more (a closed pipe, a full disk), and so
+does a line on standard error when that is not the target.
 
-A full pipe is waited for, but no thread blocks in it: the end of the gate waits a few seconds
-only, and the lines that are left are lost.
+No thread blocks in a full pipe: the end of the gate waits only a few seconds, and the remaining
+lines are lost.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ _STANDARD: Final = {"stdout": 1, "stderr": 2}
 _WAIT_S: Final = 0.05
 _MAX_WAITING_OCTETS: Final = 8 * 1024 * 1024
 _CLOSE_S: Final = 5.0
-# How long one look at a full pipe takes; after it the writer sees whether it must end.
+# The time between two checks whether the writer must end, while a pipe is full.
 _LOOK_MS: Final = 100
 
 
 class LineWriter:
     """Appends lines to ``stderr``, ``stdout`` or a file, in their order.
 
-    A file that was renamed or removed meanwhile (logrotate) is made anew.
+    A file that was renamed or removed (logrotate) is made again.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class LineWriter:
         max_waiting_octets: int = _MAX_WAITING_OCTETS,
         close_s: float = _CLOSE_S,
     ) -> None:
-        """Open the target; ``close_s`` is how long a full one is waited for at the end.
+        """Open the target; ``close_s`` is the longest wait for a full target at the end.
 
-        ``on_dropped`` makes the line that says how many lines were lost, ``on_failed`` the one
-        on standard error that says why the target takes nothing.
+        ``on_dropped`` makes the line with the number of dropped lines, ``on_failed`` the line
+        on standard error with the reason why the target takes nothing.
 
         Raises OSError.
         """
@@ -76,7 +76,7 @@ class LineWriter:
         self._open()
 
     def add(self, line: bytes) -> None:
-        """Take a line; written soon, or at once when no event loop runs."""
+        """Write a line soon, or at once when no event loop runs."""
         if self._waiting_octets + len(line) > self._max_waiting_octets:
             self._dropped += 1
             self.lost += 1
@@ -95,13 +95,13 @@ class LineWriter:
             self._timer = loop.call_later(_WAIT_S, self._start_flush)
 
     async def flush(self) -> None:
-        """Write every line that was taken so far."""
+        """Write all lines that wait."""
         async with self._turn:
             if self._waiting or self._dropped:
                 await self._threads.run(self._write, *self._take())
 
     async def close(self) -> None:
-        """Write what waits and close the file; a line that comes later is written at once.
+        """Write all lines that wait and close the file; a later line is written at once.
 
         Lines that the target does not take in time are lost.
         """
@@ -140,12 +140,12 @@ class LineWriter:
     def _write(self, lines: list[bytes], dropped: int) -> None:
         with self._writing:
             dropped += self._unwritten
-            told = [self._on_dropped(dropped)] if dropped else []
+            notice = [self._on_dropped(dropped)] if dropped else []
             # A write that failed may have left half a line behind.
             torn = [b"\n"] if self._is_torn else []
             try:
                 self._open()
-                self._write_all(b"".join((*torn, *lines, *told)))
+                self._write_all(b"".join((*torn, *lines, *notice)))
             except OSError as error:  # a full disk, a closed pipe
                 self._unwritten = dropped + len(lines)
                 self.lost += len(lines)
@@ -181,7 +181,7 @@ class LineWriter:
         while not poller.poll(_LOOK_MS):
             if self._waits_no_more.is_set():
                 raise TimeoutError("its reader takes nothing")
-        # So much passes at once when there is room at all.
+        # A pipe with any room takes so much without blocking.
         return os.write(descriptor, octets[: select.PIPE_BUF])
 
     def _open(self) -> None:

@@ -1,12 +1,13 @@
-"""Transactions made of prepared statements and many rows, as cheap as the database has them.
+"""Transactions of prepared statements with many rows, with little overhead.
 
-An asynchronous connection to SQLite goes to its thread and back for each statement. Here a
-whole transaction goes there once, and its rows are given to the driver as they are. The same
-work is done on PostgreSQL, over a connection as all others are.
+An asynchronous connection to SQLite changes threads for each statement. Here a whole
+transaction runs in the thread at once, and the driver gets its rows as they are. On PostgreSQL
+the same work runs over a usual connection.
 
-What a database refuses is of two kinds. When it cannot be used now (it is gone, full, locked,
-damaged), that is the ``unavailable`` error of the :class:`Database`, and the same work may pass
-later. When it does not take these very rows, that is UnfitRowsError, and it never will.
+There are two kinds of errors. A database that cannot be used now (it is gone, full, locked or
+damaged) raises the ``unavailable`` error of the :class:`Database`, and the same work may
+succeed later. A database that refuses these rows raises UnfitRowsError, and will always refuse
+them.
 """
 
 import asyncio
@@ -55,24 +56,26 @@ class Statement:
         return cls(str(compiled), tuple(compiled.positiontup or ()))
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> int:
-        """Execute it for every row; how many it changed, or -1 when the driver does not say."""
+        """Execute it for every row; the number of changed rows, or -1 when the driver
+        does not report it.
+        """
         if not rows:
             return 0
         return connection.exec_driver_sql(self.sql, list(rows)).rowcount
 
 
 class Batches(Protocol):
-    """Where work is done, one transaction each."""
+    """Runs work, one transaction each."""
 
     async def run(self, work: Work[T]) -> T:
         """Do the work in a transaction. Raises ``unavailable`` or UnfitRowsError."""
 
     async def close(self) -> None:
-        """Close the connections that are its own."""
+        """Close its own connections."""
 
 
 def batches_of(database: Database) -> Batches:
-    """The way to do work in that database."""
+    """The Batches for that database."""
     if database.is_sqlite:
         return _SqliteBatches(database)
     return _ServerBatches(database)
@@ -116,9 +119,9 @@ class _SqliteBatches:
         return await loop.run_in_executor(self._thread, self._transact, work)
 
     async def close(self) -> None:
-        """Close the file, after the work that waits for it."""
+        """Close the file, after the work that waits."""
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self._let_go)
+        await loop.run_in_executor(self._thread, self._disconnect)
         self._thread.shutdown(wait=False)
 
     # -- in the thread -------------------------------------------------------------------------
@@ -136,20 +139,20 @@ class _SqliteBatches:
         except (SQLAlchemyError, OSError, ValueError, OverflowError) as error:
             if _is_about_rows(error):
                 raise UnfitRowsError(in_words(error)) from error
-            self._let_go()
+            self._disconnect()
             raise self._database.unavailable(error) from error
 
     def _opened(self) -> Connection:
-        """The connection; another when the path leads to another file than it did."""
+        """The connection, a new one when the path now leads to another file."""
         if self._connection is not None and self._file == file_of(self._path):
             return self._connection
-        self._let_go()
+        self._disconnect()
         self._database.create_file()
         self._file = file_of(self._path)
         self._connection = _connect(self._engine)
         return self._connection
 
-    def _let_go(self) -> None:
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         try:
             if connection is not None:
@@ -157,7 +160,7 @@ class _SqliteBatches:
                 connection.close()
             self._engine.dispose()
         except (SQLAlchemyError, OSError):
-            return  # it is let go of all the same
+            return  # it is not used any more in any case
 
 
 def _connect(engine: Engine) -> Connection:
@@ -173,7 +176,7 @@ def _connect(engine: Engine) -> Connection:
 
 
 def _is_about_rows(error: BaseException) -> bool:
-    """Whether the database is well and the rows are not."""
+    """Whether the rows cause the error, not the database."""
     if isinstance(error, DBAPIError):
         return isinstance(error, DataError | IntegrityError)
     return isinstance(error, StatementError | ValueError | OverflowError)

@@ -37,7 +37,7 @@ from smtpgate.journal.rows import Row, row_of
 from smtpgate.journal.schema import HEAD, metadata
 from smtpgate.journal.store import SCHEMA, JournalStore
 from smtpgate.journal.terms import TermKeyError
-from smtpgate.journal.usage import UsageQuery, usage_rows
+from smtpgate.journal.usage_query import UsageQuery, usage_rows
 from smtpgate.sql.migrations import migrate
 from smtpgate.sql.upgrade import SchemaError, revision_of
 from tests.support.clock import MovableClock

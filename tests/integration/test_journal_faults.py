@@ -20,8 +20,8 @@ from smtpgate.core.events import SubmissionDone
 from smtpgate.core.history.record import submission_record
 from smtpgate.demo.sink import Sink
 from smtpgate.journal.live import LiveJournal
-from smtpgate.journal.pen import Entry, Pen
 from smtpgate.journal.rows import row_of, with_verdict
+from smtpgate.journal.statements import Entry, RecordStatements
 from smtpgate.ports import JournalUnavailableError
 from smtpgate.sql.database import sqlite_url
 from tests.support.authority import Authority
@@ -246,7 +246,9 @@ async def test_a_transaction_that_ends_unseen_after_the_next_try_began_counts_on
             await journal.begin(event)
         entry = verdict_of(event, is_begun=is_begun)
         async with journal.store.database.writing() as unseen:
-            await unseen.run_sync(lambda connection: Pen().write(connection, [entry]))
+            await unseen.run_sync(
+                lambda connection: RecordStatements().write(connection, [entry])
+            )
             journal.writer.owe(entry)
             retry = asyncio.ensure_future(journal.writer.retry())
             await soon(lambda: waits_for_a_lock(journal), True)

@@ -21,10 +21,10 @@ from sqlalchemy.pool import StaticPool
 
 from smtpgate.core.history.record import submission_record
 from smtpgate.core.history.usage import Grain
-from smtpgate.journal.pen import Entry
 from smtpgate.journal.rows import row_of
 from smtpgate.journal.schema import metadata, records, usage
-from smtpgate.journal.writer import Writer
+from smtpgate.journal.statements import Entry
+from smtpgate.journal.writer import RecordWriter
 from smtpgate.ports import JournalUnavailableError
 from smtpgate.sql.batches import UnfitRowsError, Work
 from tests.support.clock import MovableClock, VirtualLoop
@@ -158,7 +158,7 @@ class OutagesAtEveryAwait(RuleBasedStateMachine):
 
     async def _open(self) -> None:
         self.server = Server()
-        self.writer = Writer(
+        self.writer = RecordWriter(
             self.server,
             name="memory",
             open_again=self.server.wait,

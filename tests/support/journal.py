@@ -23,7 +23,7 @@ from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.retention import Retention
 from smtpgate.journal.rows import Row
 from smtpgate.journal.store import JournalStore
-from smtpgate.journal.usage import UsageQuery, usage_rows
+from smtpgate.journal.usage_query import UsageQuery, usage_rows
 from smtpgate.ports import Clock, JournalUnavailableError
 from smtpgate.sql.database import Database, parse_url, sqlite_url
 from tests.support.clock import MovableClock

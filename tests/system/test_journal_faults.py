@@ -17,10 +17,10 @@ from smtpgate.core.events import JournalChanged, RecordsLost, RetentionChanged
 from smtpgate.core.history.search import Search
 from smtpgate.core.history.usage import Grain
 from smtpgate.journal.live import LiveJournal
-from smtpgate.journal.pen import Entry
 from smtpgate.journal.reader import JournalReader
+from smtpgate.journal.statements import Entry
 from smtpgate.journal.terms import read_key
-from smtpgate.journal.usage import UsageQuery, usage_rows
+from smtpgate.journal.usage_query import UsageQuery, usage_rows
 from smtpgate.ports import JournalUnavailableError
 from smtpgate.sql import engines
 from smtpgate.sql.batches import UnfitRowsError

@@ -13,7 +13,7 @@ from smtpgate.core.history.usage import Grain
 from smtpgate.gate.gate import Gate
 from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
-from smtpgate.journal.usage import UsageQuery, usage_rows
+from smtpgate.journal.usage_query import UsageQuery, usage_rows
 from tests.support.inprocess import login, open_gate, send
 from tests.support.world import IDENTITY
 

@@ -1,7 +1,7 @@
--- Closes a reservation, gives back what was not accepted, tells of thresholds.
+-- Closes a reservation, gives recipients that were not accepted back, reports thresholds.
 --
--- KEYS: the reservation, then the subjects (none when there is nothing to give back or to tell).
--- ARGV: the recipients to give back, 1 to tell of thresholds, the lease in milliseconds, 1 when
+-- KEYS: the reservation, then the subjects (none when there is nothing to give back or report).
+-- ARGV: the recipients to give back, 1 to report thresholds, the lease in milliseconds, 1 when
 -- the reservation may still come, or come again; then quota and rate of each subject.
 --
 -- Answers whose threshold is reported, its per cent and the sum, one after another. A reservation

@@ -1,4 +1,4 @@
-"""Questions to usage: what an account sent, and what others sent with its identities."""
+"""Queries of usage: messages that an account sent, or that others sent with its identities."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,11 @@ from smtpgate.journal.store import JournalStore
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageQuery:
-    """Which sums are asked for; ``None`` is all. ``user`` is ``ACCOUNT/NAME``.
+    """A selection of sums; ``None`` selects all. ``user`` is ``ACCOUNT/NAME``.
 
-    ``account_id`` is whose view it is: what it sent, and what was sent with its identities.
-    The times are those of whole units: the one that ``since`` is in, up to that of ``until``.
+    ``account_id`` selects an account's view: messages that it sent, and messages that others
+    sent with its identities. Units of time are whole, from the one with ``since`` to the one
+    with ``until``.
     """
 
     grain: Grain
@@ -42,7 +43,7 @@ def _query(asked: UsageQuery) -> Select[Any]:
         columns.grain == int(grain),
         columns.start >= unit_of(grain, asked.since),
         columns.start <= unit_of(grain, asked.until),
-        columns.attempts != 0,  # what was given up and had a verdict after all
+        columns.attempts != 0,  # records in doubt that got a verdict later
     )
     if asked.account_id is not None:
         query = query.where(

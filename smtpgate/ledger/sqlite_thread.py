@@ -50,7 +50,7 @@ class Job:
 Answer = tuple[Job, Any]
 
 
-class Writer:
+class LedgerThread:
     """Owns the file, in a thread of its own. ``put`` and ``owe`` are for any thread."""
 
     def __init__(

@@ -1,9 +1,9 @@
-"""What is written in one transaction: many records at once, each with its terms and its usage.
+"""The statements of one transaction: many records at once, each with its terms and its usage.
 
 Usage is added up in the same transaction as the verdicts that it counts, so the two never
-differ. A verdict completes a row that waits for one; when a row does not (another gate took
+differ. A verdict completes a row that has none. When such a row is missing (another gate took
 this one for dead, or the file is another one), nothing is written, and the entries are written
-again as such that may be there. These are looked up first, and not counted twice.
+again as entries that may be there. Their rows are read first, and not counted twice.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ _SUMS: Final = ("attempts", "messages", "recipients", "octets")
 _GRAINS: Final = tuple((grain, grain.value * 60_000_000) for grain in Grain)
 _NONE: Final = Counts()
 _OPEN: Final = "'relaying'"
-# For many rows a driver does not say how many it changed; for one statement it does.
+# A driver reports the number of changed rows for one statement, not for many executions.
 _FINISH: Final = """
 UPDATE journal_records AS r
 SET done_us = v.done_us, outcome = v.outcome, reason = v.reason, verdict = v.verdict
@@ -40,10 +40,10 @@ WHERE r.id = v.id AND r.outcome = 'relaying'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A record to be written, as far as it has come.
+    """A record to be written, before the relay or with its verdict.
 
-    ``is_begun`` says that the row should be there and lack its verdict. ``may_be_there`` says
-    that nobody knows. ``is_final`` is false before the relay.
+    ``is_begun`` says that the row should be there without a verdict. ``may_be_there`` says that
+    this is not known. ``is_final`` is false before the relay.
     """
 
     row: Row
@@ -56,7 +56,7 @@ class Entry:
 
     @property
     def day(self) -> int:
-        """The day on which it came in."""
+        """The day on which the message came in."""
         return day_of(self.row.received_us)
 
 
@@ -64,8 +64,8 @@ class RowsChangedError(Exception):
     """A row that was begun is gone, or has a verdict already."""
 
 
-class Pen:
-    """Writes entries; knows which statements' texts are there already."""
+class RecordStatements:
+    """Writes entries by prepared statements; remembers which policy statements are stored."""
 
     def __init__(self) -> None:
         self._prepared: _Prepared | None = None
@@ -94,7 +94,7 @@ class Pen:
         prepared.usage.run(connection, _usage_rows(increments))
 
     def committed(self) -> None:
-        """What was written last is there to stay."""
+        """Note that the last write was committed."""
         if not self._new:
             return
         self._known |= self._new
@@ -103,11 +103,11 @@ class Pen:
         self._known = {pair for pair in self._known if pair[0] >= latest - 1}
 
     def forget(self) -> None:
-        """What was written may be gone: another file, or an end that nobody saw."""
+        """Note that earlier writes may be gone: another file, or a commit without an answer."""
         self._known, self._new = set(), set()
 
-    def sign(self, connection: Connection, name: str, value: str) -> None:
-        """Write down a value that there is one of."""
+    def write_meta(self, connection: Connection, name: str, value: str) -> None:
+        """Write a row of the table ``meta``."""
         self._for(connection).meta.run(connection, [(name, value)])
 
     def _for(self, connection: Connection) -> "_Prepared":
@@ -116,10 +116,10 @@ class Pen:
         return self._prepared
 
     def _earlier(self, connection: Connection, rows: Sequence[Row]) -> Sequence[Row]:
-        """Those of the rows that are there, as they are there; they stay so until the end.
+        """The stored versions of the rows that are there, locked until the commit.
 
-        A transaction of which nobody knows the end may still be at work in a server that was
-        frozen. Its rows are waited for: first those that it makes, then those that it changes.
+        A transaction without an answer may still run in a server that was frozen. Its rows are
+        waited for: first those that it makes, then those that it changes.
         """
         if not rows:
             return ()
@@ -141,7 +141,7 @@ class Pen:
             for digest, text in entry.texts.items()
             if (entry.day, digest) not in self._known
         }
-        # In one order everywhere, so that no two gates wait for each other's row.
+        # In the same order in all gates, so that no two wait for each other's row.
         rows = [
             (digest, text.encode("utf-8", "backslashreplace").decode(), day)
             for (day, digest), text in sorted(new.items(), key=lambda pair: pair[0][1])
@@ -222,7 +222,7 @@ class _AtOnce:
         self._sql = sql
 
     def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
-        """How many rows it changed."""
+        """The number of changed rows."""
         if not rows:
             return 0
         columns = tuple(map(list, zip(*rows, strict=True)))
@@ -230,7 +230,7 @@ class _AtOnce:
 
 
 class _InOrder:
-    """A statement whose rows are given in an order of ours."""
+    """A statement whose columns are given in another order than its parameters."""
 
     def __init__(self, statement: Statement, names: tuple[str, ...]) -> None:
         self._statement = statement
@@ -238,7 +238,7 @@ class _InOrder:
         self._order = None if order == tuple(range(len(names))) else order
 
     def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
-        """How many rows it changed, or -1 when the driver does not say."""
+        """The number of changed rows, or -1 when the driver does not report it."""
         order = self._order
         if order is not None:
             rows = [tuple(row[at] for at in order) for row in rows]
@@ -275,7 +275,7 @@ def _count(increments: Increments, row: Row | None, sign: int) -> None:
 
 
 def _usage_rows(increments: Increments) -> list[tuple[Any, ...]]:
-    """In one order everywhere, so that no two gates wait for each other's row."""
+    """In the same order in all gates, so that no two wait for each other's row."""
     return [
         (
             int(grain),
