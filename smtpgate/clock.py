@@ -1,4 +1,4 @@
-"""The only asker of the time."""
+"""The system's clock; only this module reads the time."""
 
 import time
 from datetime import UTC, datetime
@@ -12,5 +12,5 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Seconds that only go forward, for durations."""
+        """Seconds of a clock that is never set back, for durations."""
         return time.monotonic()

@@ -36,7 +36,7 @@ class TaskOwner:
             task.cancel()
 
     async def finish(self, timeout_s: float) -> int:
-        """Wait until there is no task, at most so long, and return how many are left.
+        """Wait until there is no task, at most ``timeout_s``, and return the number left.
 
         Tasks that are started meanwhile are waited for too.
         """
@@ -47,7 +47,7 @@ class TaskOwner:
         return len(self._tasks)
 
     async def drain(self, timeout_s: float) -> int:
-        """Wait until there is no task, at most so long; cancel and count the others."""
+        """Wait until there is no task, at most ``timeout_s``; cancel and count the others."""
         count = await self.finish(timeout_s)
         if count:
             self.cancel()
@@ -56,10 +56,9 @@ class TaskOwner:
 
 
 class Rhythm:
-    """The waits of work that goes on for life, and its orderly end.
+    """The waits of a background loop, and its orderly end.
 
-    Work that is cancelled leaves half-used connections behind; this asks it to end where it
-    waits.
+    A task that is cancelled leaves half-used connections behind; this ends it where it waits.
     """
 
     def __init__(self) -> None:
@@ -67,7 +66,7 @@ class Rhythm:
         self._is_over = False
 
     async def goes_on(self, after_s: float) -> bool:
-        """Wait so long, or until woken; whether the work goes on then."""
+        """Wait ``after_s``, or until woken; true if the work goes on."""
         if not self._is_over:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), after_s)
@@ -85,24 +84,24 @@ class Rhythm:
 
 
 class Threads:
-    """At most ``count`` threads for one purpose, started when they are first needed.
+    """At most ``count`` threads for one purpose, started at their first use.
 
-    asyncio's default pool has a few threads for everything: while one name was not resolved,
-    no signature was made and no line of the log was written. So each kind of work has its own
-    threads, and slow work of one kind never delays another kind.
+    asyncio's default pool has a few threads for everything: a slow name lookup would delay
+    signatures and the log. So each kind of work has its own threads, and slow work of one kind
+    never delays another kind.
     """
 
     def __init__(self, purpose: str, count: int = 1) -> None:
         self._pool = ThreadPoolExecutor(count, f"smtpgate-{purpose}")
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do the work in one of them, and return what it returns."""
+        """Run the work in one of the threads, and return its result."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, partial(work, *args, **kwargs))
 
 
 class Offload:
-    """Does work that grows with a message: at once when it is short, else in a thread.
+    """Runs work that grows with a message: at once if it is short, else in a thread.
 
     On the event loop, long work would delay every other session for more than a millisecond.
     """
@@ -113,7 +112,7 @@ class Offload:
     async def run(
         self, is_long: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Do the work, and return what it returns."""
+        """Run the work, and return its result."""
         if is_long:
             return await self._threads.run(work, *args, **kwargs)
         return work(*args, **kwargs)

@@ -17,12 +17,12 @@ from smtpgate.core.history.search import Search
 from smtpgate.core.history.story import as_seen_by
 from smtpgate.core.identity import Identity
 from smtpgate.core.policy import PolicyError, attachment_problems, parse_policy
-from smtpgate.core.whatif.impact import Impact, Proposal, impact_of
+from smtpgate.core.whatif.impact import Impact, ProposedPolicy, impact_of
 
 _PAGE: Final = 200
 
 
-def proposal_of(identity: IdentityArn, name: str, document: bytes) -> Proposal:
+def proposal_of(identity: IdentityArn, name: str, document: bytes) -> ProposedPolicy:
     """A policy for an identity, of that name. Raises RefusedChangeError."""
     arn = str(identity)
     try:
@@ -34,14 +34,14 @@ def proposal_of(identity: IdentityArn, name: str, document: bytes) -> Proposal:
     )
     if problems:
         raise RefusedChangeError("\n".join(map(str, problems)))
-    return Proposal(arn, policy)
+    return ProposedPolicy(arn, policy)
 
 
 async def impact(
     session: PreviewSession,
     past: JournalSession,
     identity: IdentityArn,
-    proposal: Proposal,
+    proposal: ProposedPolicy,
     *,
     since: datetime | None,
 ) -> Impact:

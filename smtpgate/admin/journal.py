@@ -31,7 +31,7 @@ JOURNAL_ERRORS: Final = (JournalUnavailableError, TermKeyError)
 
 _PAGE: Final = 100
 _CANDIDATES: Final = 10
-# Usage of a longer time is added up by day.
+# UsagePeriod of a longer time is added up by day.
 _LONG: Final = timedelta(days=2)
 
 
@@ -106,7 +106,7 @@ async def get(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class UsagePeriod:
     """Messages and recipients by units of the grain; ``viewer`` is the account that asks."""
 
     grain: Grain
@@ -139,7 +139,7 @@ async def usage(
     user: str | None = None,
     identity: str | None = None,
     grain: Grain | None = None,
-) -> Usage:
+) -> UsagePeriod:
     """Messages and recipients since a moment, added up by sender, identity and reason.
 
     Without a grain a long time is added up by day. Raises InvalidQuestionError.
@@ -153,7 +153,7 @@ async def usage(
         grain=grain, since=since, until=now, account_id=viewer, user=user, identity=identity
     )
     first = unit_of(grain, since)
-    return Usage(
+    return UsagePeriod(
         grain=grain,
         first=first,
         units=unit_of(grain, now) - first + 1,

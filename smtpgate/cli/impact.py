@@ -26,7 +26,7 @@ from smtpgate.cli.terminal import (
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
 from smtpgate.core.arn import IdentityArn
-from smtpgate.core.whatif.impact import ChangedDecision, Impact, Proposal, Sender
+from smtpgate.core.whatif.impact import ChangedDecision, Impact, ProposedPolicy, Sender
 from smtpgate.gate.journal import open_journal_session
 
 _UNCLEAR: Final = {
@@ -106,7 +106,7 @@ def impact(
         _print(found, proposal, begin)
 
 
-def _read(file: Path, name: str, identity: IdentityArn) -> Proposal:
+def _read(file: Path, name: str, identity: IdentityArn) -> ProposedPolicy:
     """The proposal in a file. Exits with 1 if it could not be attached."""
     try:
         return use_case.proposal_of(identity, name, file.read_bytes())
@@ -117,7 +117,7 @@ def _read(file: Path, name: str, identity: IdentityArn) -> Proposal:
 
 
 async def _impact(
-    config: Config, identity: IdentityArn, proposal: Proposal, since: datetime | None
+    config: Config, identity: IdentityArn, proposal: ProposedPolicy, since: datetime | None
 ) -> Impact:
     async with (
         opened_preview(config) as preview,
@@ -133,7 +133,7 @@ def _sorted(counts: Mapping[Sender, int]) -> list[tuple[Sender, int]]:
     return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
-def _fields(found: Impact, proposal: Proposal, since: datetime | None) -> dict[str, Any]:
+def _fields(found: Impact, proposal: ProposedPolicy, since: datetime | None) -> dict[str, Any]:
     return {
         "identity": proposal.identity_arn,
         "policy": proposal.policy.name,
@@ -151,7 +151,7 @@ def _fields(found: Impact, proposal: Proposal, since: datetime | None) -> dict[s
     }
 
 
-def _print(found: Impact, proposal: Proposal, since: datetime | None) -> None:
+def _print(found: Impact, proposal: ProposedPolicy, since: datetime | None) -> None:
     allowed, refused = (
         sum(counts.values()) for counts in (found.newly_allowed, found.newly_refused)
     )

@@ -10,7 +10,7 @@ from typing import Annotated, Final, TypeAlias
 import typer
 
 from smtpgate.admin import journal
-from smtpgate.admin.journal import JournalSession, Usage
+from smtpgate.admin.journal import JournalSession, UsagePeriod
 from smtpgate.cli.arguments import AccountOption
 from smtpgate.cli.journal import UserFilter
 from smtpgate.cli.journal_session import run
@@ -142,7 +142,7 @@ def usage(
         raise misused("--json and --csv exclude each other")
     begin = moment_option(since, "--since")
 
-    async def operation(session: JournalSession) -> Usage:
+    async def operation(session: JournalSession) -> UsagePeriod:
         return await journal.usage(
             session,
             since=begin or session.now(),
@@ -169,7 +169,7 @@ def _print_csv(rows: Sequence[UsageRow]) -> None:
         writer.writerow({**_row_fields(row), "start": start})
 
 
-def _print_tables(found: Usage, *, with_series: bool) -> None:
+def _print_tables(found: UsagePeriod, *, with_series: bool) -> None:
     if not found.rows:
         typer.echo(_SUMMARIES.nothing)
         return

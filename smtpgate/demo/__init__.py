@@ -17,7 +17,7 @@ from smtpgate.core.policy import Caller, Outcome, Policy, Request, evaluate, par
 from smtpgate.core.policy.lint import lint_policy
 from smtpgate.core.policy.lint_regex import corrected
 from smtpgate.demo.client import Sent
-from smtpgate.demo.story import Story
+from smtpgate.demo.transcript import Transcript
 from smtpgate.demo.verify import verify
 from smtpgate.demo.world import ANNOUNCED, IDENTITY, World, open_world
 from smtpgate.signing.private_keys import dns_record, load_private_key
@@ -38,51 +38,55 @@ _AS_CORRECTED: Final = (True, True, True, False)
 
 def run_demo(write: Callable[[str], object]) -> bool:
     """Run the demonstration and write its transcript; whether every check passed."""
-    story = Story(write)
-    story.say("smtpgate demo: 888888888888 owns ses-example.com, 999999999999 is its delegate")
+    transcript = Transcript(write)
+    transcript.say(
+        "smtpgate demo: 888888888888 owns ses-example.com, 999999999999 is its delegate"
+    )
     with tempfile.TemporaryDirectory(prefix="smtpgate-demo-") as folder:
-        asyncio.run(_run(story, Path(folder)))
-    if story.failures:
-        story.say(f"\n{len(story.failures)} checks failed")
+        asyncio.run(_run(transcript, Path(folder)))
+    if transcript.failures:
+        transcript.say(f"\n{len(transcript.failures)} checks failed")
         return False
-    story.say("\nall checks passed")
+    transcript.say("\nall checks passed")
     return True
 
 
-async def _run(story: Story, folder: Path) -> None:
-    _policies(story)
+async def _run(transcript: Transcript, folder: Path) -> None:
+    _policies(transcript)
     async with open_world(folder) as world:
         before = await world.metrics()
-        await _accepted(story, world)
-        await _not_covered(story, world)
-        await _no_user_permission(story, world)
-        await _limit_reached(story, world)
-        await _counted(story, before, await world.metrics())
+        await _accepted(transcript, world)
+        await _not_covered(transcript, world)
+        await _no_user_permission(transcript, world)
+        await _limit_reached(transcript, world)
+        await _counted(transcript, before, await world.metrics())
 
 
-def _policies(story: Story) -> None:
-    story.chapter("1. The policy of the announcement, and what its pattern really matches")
-    story.quote(ANNOUNCED)
-    story.say("   As it stands:")
-    _try_senders(story, ANNOUNCED, _AS_ANNOUNCED)
+def _policies(transcript: Transcript) -> None:
+    transcript.chapter("1. The policy of the announcement, and what its pattern really matches")
+    transcript.quote(ANNOUNCED)
+    transcript.say("   As it stands:")
+    _try_senders(transcript, ANNOUNCED, _AS_ANNOUNCED)
     policy = parse_policy(ANNOUNCED, kind="identity", name="announced")
-    story.say("   Findings of `smtpgate policy lint':")
+    transcript.say("   Findings of `smtpgate policy lint':")
     for finding in lint_policy(policy, source=ANNOUNCED):
-        story.quote(f"{finding.code} {finding.severity}: {finding.path}: {finding.message}")
+        transcript.quote(
+            f"{finding.code} {finding.severity}: {finding.path}: {finding.message}"
+        )
         if finding.proposal:
-            story.quote(f"    proposed: {finding.proposal}")
+            transcript.quote(f"    proposed: {finding.proposal}")
     better = corrected(ANNOUNCED)
     pattern = json.loads(better)["Statement"][0]["Condition"]["StringLike"]["ses:FromAddress"]
-    story.say(f"   Corrected, ses:FromAddress is {json.dumps(pattern)}:")
-    _try_senders(story, better, _AS_CORRECTED)
+    transcript.say(f"   Corrected, ses:FromAddress is {json.dumps(pattern)}:")
+    _try_senders(transcript, better, _AS_CORRECTED)
 
 
-def _try_senders(story: Story, source: str, expected: tuple[bool, ...]) -> None:
+def _try_senders(transcript: Transcript, source: str, expected: tuple[bool, ...]) -> None:
     policy = parse_policy(source, kind="identity", name="marketing")
     for sender, is_expected in zip(_SENDERS, expected, strict=True):
         allowed = _lets_through(policy, sender)
         verb = "lets through" if allowed else "refuses"
-        story.check(f"{verb:12} From: {sender}", holds=allowed is is_expected)
+        transcript.check(f"{verb:12} From: {sender}", holds=allowed is is_expected)
 
 
 def _lets_through(policy: Policy, sender: str) -> bool:
@@ -92,71 +96,77 @@ def _lets_through(policy: Policy, sender: str) -> bool:
     return decision.outcome is Outcome.ALLOW
 
 
-def _show(story: Story, sent: Sent) -> None:
-    story.quote(sent.dialogue)
+def _show(transcript: Transcript, sent: Sent) -> None:
+    transcript.quote(sent.dialogue)
 
 
-async def _accepted(story: Story, world: World) -> None:
-    story.chapter("2. The delegate sends with the owner's identity by ARN: accepted")
+async def _accepted(transcript: Transcript, world: World) -> None:
+    transcript.chapter("2. The delegate sends with the owner's identity by ARN: accepted")
     sent = await world.send("mailer", _COVERED)
-    _show(story, sent)
-    story.check("the client gets 250 with the message id", holds=sent.code == 250)
+    _show(transcript, sent)
+    transcript.check("the client gets 250 with the message id", holds=sent.code == 250)
     arrived = await world.sink.wait_for(1)
     content = arrived[0].content
-    story.say("   What arrived upstream:")
-    story.quote(content.decode())
-    story.check("no X-SES-* field is left", holds=not re.search(rb"(?im)^x-ses-", content))
+    transcript.say("   What arrived upstream:")
+    transcript.quote(content.decode())
+    transcript.check("no X-SES-* field is left", holds=not re.search(rb"(?im)^x-ses-", content))
     signed = re.search(rb"DKIM-Signature:[^:]*d=ses-example\.com;", content) is not None
-    story.check("DKIM-Signature with d=ses-example.com", holds=signed)
+    transcript.check("DKIM-Signature with d=ses-example.com", holds=signed)
     record = dns_record(load_private_key((world.folder / "private/demo.pem").read_bytes()))
     genuine = verify(content, lambda _name: record.encode())
-    story.check("dkimpy verifies the signature with the owner's public key", holds=genuine)
+    transcript.check("dkimpy verifies the signature with the owner's public key", holds=genuine)
 
 
-async def _not_covered(story: Story, world: World) -> None:
-    story.chapter("3. A From that the owner's policy does not allow: refused")
+async def _not_covered(transcript: Transcript, world: World) -> None:
+    transcript.chapter("3. A From that the owner's policy does not allow: refused")
     sent = await world.send("mailer", _NOT_COVERED)
-    _show(story, sent)
-    story.check("554 5.7.1 Access denied", holds=_is(sent, 554, "5.7.1 Access denied"))
-    story.check(
+    _show(transcript, sent)
+    transcript.check("554 5.7.1 Access denied", holds=_is(sent, 554, "5.7.1 Access denied"))
+    transcript.check(
         "the reply names the address that no statement allows", holds=_NOT_COVERED in sent.text
     )
-    story.say("   Its line in the log:")
-    story.quote(await _logged(world, sent))
-    story.check("nothing was sent", holds=len(world.sink.messages) == 1)
+    transcript.say("   Its line in the log:")
+    transcript.quote(await _logged(world, sent))
+    transcript.check("nothing was sent", holds=len(world.sink.messages) == 1)
 
 
-async def _no_user_permission(story: Story, world: World) -> None:
-    story.chapter("4. A user without permission: refused, although the owner allows it")
+async def _no_user_permission(transcript: Transcript, world: World) -> None:
+    transcript.chapter("4. A user without permission: refused, although the owner allows it")
     sent = await world.send("intern", _COVERED)
-    _show(story, sent)
-    story.check("554 5.7.1 Access denied", holds=_is(sent, 554, "5.7.1 Access denied"))
-    story.check("nothing was sent", holds=len(world.sink.messages) == 1)
+    _show(transcript, sent)
+    transcript.check("554 5.7.1 Access denied", holds=_is(sent, 554, "5.7.1 Access denied"))
+    transcript.check("nothing was sent", holds=len(world.sink.messages) == 1)
 
 
-async def _limit_reached(story: Story, world: World) -> None:
-    story.chapter("5. The delegate's daily quota of 2 recipients is used up: refused")
+async def _limit_reached(transcript: Transcript, world: World) -> None:
+    transcript.chapter("5. The delegate's daily quota of 2 recipients is used up: refused")
     second = await world.send("mailer", "marketing@ses-example.com")
-    story.check("the second message is accepted", holds=second.code == 250)
+    transcript.check("the second message is accepted", holds=second.code == 250)
     third = await world.send("mailer", _COVERED)
-    _show(story, third)
+    _show(transcript, third)
     wanted = "4.7.0 Throttling failure: Daily message quota exceeded"
-    story.check(f"454 {wanted}", holds=_is(third, 454, wanted))
-    story.check("the reply is to MAIL: no message was read", holds="DATA" not in third.dialogue)
-    story.check("two messages arrived, no more", holds=len(world.sink.messages) == 2)
+    transcript.check(f"454 {wanted}", holds=_is(third, 454, wanted))
+    transcript.check(
+        "the reply is to MAIL: no message was read", holds="DATA" not in third.dialogue
+    )
+    transcript.check("two messages arrived, no more", holds=len(world.sink.messages) == 2)
 
 
-async def _counted(story: Story, before: dict[str, float], after: dict[str, float]) -> None:
-    story.chapter("6. Metrics for Prometheus")
+async def _counted(
+    transcript: Transcript, before: dict[str, float], after: dict[str, float]
+) -> None:
+    transcript.chapter("6. Metrics for Prometheus")
     shown = re.compile(r"smtpgate_(submissions|identity|account)_.*(?<!_created)\{.*\}")
     for name, value in after.items():
         if shown.fullmatch(name) and value != before.get(name):
-            story.quote(f"{name} {value:g}")
+            transcript.quote(f"{name} {value:g}")
     labels = f'{{account="999999999999",identity="{IDENTITY}",outcome="accepted"}}'
     accepted = after.get(f"smtpgate_identity_messages_total{labels}")
-    story.check("2 messages accepted for the identity and the delegate", holds=accepted == 2)
+    transcript.check(
+        "2 messages accepted for the identity and the delegate", holds=accepted == 2
+    )
     used = after.get('smtpgate_account_quota_used_ratio{account="999999999999"}')
-    story.check("the delegate's quota is used up", holds=used == 1)
+    transcript.check("the delegate's quota is used up", holds=used == 1)
 
 
 def _is(sent: Sent, code: int, text: str) -> bool:

@@ -1,1 +1,1 @@
-"""The resolver, the only door to dnspython."""
+"""The DNS resolver; only this package imports dnspython."""

@@ -1,9 +1,9 @@
-"""Asks the DNS for TXT records; only what can be relied on is an answer.
+"""Queries the DNS for TXT records; only a reliable answer counts.
 
-No such name, or nothing of that type, are answers. Everything else (SERVFAIL, silence, an
-answer that is malformed or cut short) is a ResolverError, because an identity may be lost by
-what a name server says and must not be by its being out of order. An answer to another
-question, or with another id, is not even looked at: the right one may still come.
+NXDOMAIN and NODATA are answers. Everything else (SERVFAIL, a timeout, an answer that is
+malformed or truncated) is a ResolverError: an identity may fail because of an answer, but not
+because a name server is not available. An answer to another question, or with another id, is
+ignored: the right one may still arrive.
 """
 
 import asyncio
@@ -27,18 +27,18 @@ from smtpgate.core.proof.nameserver import Nameserver
 from smtpgate.ports import ResolverError
 
 _SYSTEM: Final = "/etc/resolv.conf"
-_MAX_IN_FLIGHT: Final = 64  # each question has a socket of its own
+_MAX_IN_FLIGHT: Final = 64  # each query has its own socket
 _MAX_CNAMES: Final = 8
 _MAX_RECORDS: Final = 256
 _MAX_OCTETS: Final = 32 * 1024
 _MAX_REASONS: Final = 4
 _SLACK_S: Final = 0.5
-# What passes every path without fragments (RFC 6891 §6.2.5); more comes by TCP.
+# This size passes every path without fragments (RFC 6891 §6.2.5); longer answers come by TCP.
 _UDP_OCTETS: Final = 1232
 
 
 class DnsResolver:
-    """Asks the name servers of ``[dns]``, or those that the system is set to at that moment."""
+    """Queries the name servers of ``[dns]``, or those of the system at that moment."""
 
     def __init__(self, settings: DnsConfig, *, system_file: str = _SYSTEM) -> None:
         self._nameservers = settings.nameservers
@@ -57,7 +57,7 @@ class DnsResolver:
         async with self._in_flight:
             try:
                 # dnspython has a lifetime too, for each name on the way, but goes by the wall
-                # clock, which can be set back. When it ends in time it tells more.
+                # clock, which can be set back. If it ends in time, its error says more.
                 async with asyncio.timeout(self._lifetime_s + _SLACK_S):
                     return await self._ask(wanted)
             except TimeoutError:
@@ -169,22 +169,22 @@ def _records(name: dns.name.Name, answer: dns.resolver.Answer) -> tuple[bytes, .
         if isinstance(record, dns.rdtypes.ANY.TXT.TXT)
     )
     if len(records) > _MAX_RECORDS or sum(map(len, records)) > _MAX_OCTETS:
-        raise ResolverError(f"{_shown(name)}: the TXT records are more than can be looked at")
+        raise ResolverError(f"{_shown(name)}: there are too many or too large TXT records")
     return records
 
 
 def _error_of(name: str, error: dns.exception.DNSException) -> ResolverError:
-    """What each server did, if any was asked.
+    """The error with the failure of each server.
 
-    That a datagram was cut short is not told: there is TCP for that.
+    A truncated datagram is left out: the query was repeated by TCP.
     """
-    told = dict.fromkeys(
+    failures = dict.fromkeys(
         f"{server} {_reason(problem)}"
         for server, is_tcp, _, problem, _ in error.kwargs.get("errors", ())
         if is_tcp or not isinstance(problem, dns.message.Truncated)
     )
-    if told:
-        return ResolverError(f"{name!r}: " + ", ".join(list(told)[:_MAX_REASONS]))
+    if failures:
+        return ResolverError(f"{name!r}: " + ", ".join(list(failures)[:_MAX_REASONS]))
     return ResolverError(f"{name!r}: the name server {_reason(error)}")
 
 
@@ -198,16 +198,16 @@ def _shown(name: dns.name.Name) -> str:
 
 
 def _reason(problem: object) -> str:
-    """What a name server did, without the words of the inside."""
+    """The failure of a name server, without the words of a library."""
     match problem:
         case str():
             return f"answered {problem}"  # the code's name, such as SERVFAIL
         case TimeoutError() | dns.exception.Timeout():
             return "did not answer in time"
         case EOFError():
-            return "hung up"
+            return "closed the connection"
         case dns.message.Truncated():
-            return "cut its answer short"
+            return "sent a truncated answer"
         case OSError(errno=int(number)):
-            return f"cannot be asked: {os.strerror(number).lower()}"
-    return "gave an answer that is malformed"
+            return f"cannot be queried: {os.strerror(number).lower()}"
+    return "sent a malformed answer"

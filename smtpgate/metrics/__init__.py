@@ -1,4 +1,4 @@
-"""What Prometheus sees: the only door to prometheus_client."""
+"""The metrics for Prometheus; only this package imports prometheus_client."""
 
 from smtpgate.metrics.bounded import OTHER, UNKNOWN
 from smtpgate.metrics.catalogue import CATALOGUE, MetricRow

@@ -1,7 +1,7 @@
 """Series by identity and by account, for a bounded number of them.
 
-Both labels are values that senders bring about. Unbounded they would fill the memory of the
-gate and of Prometheus; so there are so many places, and those that are idle give theirs up.
+Senders decide which values both labels have. Without a bound they would fill the memory of the
+gate and of Prometheus; so the number of series is limited, and idle ones are removed.
 """
 
 import threading
@@ -35,9 +35,9 @@ class _Share:
 class Shares:
     """Counts by identity and account, for a bounded number of such pairs.
 
-    When all places are taken, the pair that was idle longest gives its place to the newcomer,
-    provided that it was idle for long enough; otherwise the newcomer is counted as ``other``,
-    so that many senders taking turns do not make each other's series come and go.
+    When all places are taken, a new pair takes the place of the pair that was idle longest, if
+    that was idle for long enough; otherwise the new pair is counted as ``other``, so that many
+    senders in turn do not remove each other's series.
     """
 
     def __init__(
@@ -85,8 +85,8 @@ class Shares:
 class Quotas(Collector):
     """The latest quota ratio of each account, for a bounded number of accounts.
 
-    A ratio is told until its account was idle for long enough: what was sent leaves the
-    24 hours meanwhile, and the gauge would go on telling the old value.
+    A ratio is shown until its account was idle for long enough: its messages leave the 24 hours
+    meanwhile, and the gauge would still show the old value.
     """
 
     def __init__(self, row: MetricRow, *, places: int, idle_s: float, clock: Clock) -> None:
@@ -98,7 +98,7 @@ class Quotas(Collector):
         self._ratios: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def note(self, account_id: str, ratio: float, now_s: float) -> None:
-        """Keep a ratio; of too many accounts the one idle longest is forgotten."""
+        """Keep a ratio; of too many accounts the one that was idle longest is dropped."""
         with self._lock:
             self._ratios[account_id] = (ratio, now_s)
             self._ratios.move_to_end(account_id)

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 @dataclass(frozen=True, slots=True)
 class MetricRow:
-    """One metric: its name as scraped, its kind, its labels, and what it counts."""
+    """One metric: its name as scraped, its kind, its labels, and its meaning."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -44,8 +44,8 @@ _ROWS: Final = (
         "smtpgate_account_quota_used_ratio",
         "gauge",
         ("account",),
-        "Share of the 24-hour quota that was used after the account's latest message; absent "
-        "for accounts without a limit, and for idle ones.",
+        "Share of the 24-hour quota that was used after the account's last message; absent for "
+        "accounts without a quota, and for idle ones.",
     ),
     MetricRow(
         "smtpgate_quota_reached_total",
@@ -282,7 +282,7 @@ _ROWS: Final = (
         "smtpgate_journal_failures_total",
         "counter",
         (),
-        "Times that the journal could not be written.",
+        "Failed writes of the journal.",
     ),
     MetricRow(
         "smtpgate_journal_lost_total",
@@ -314,7 +314,7 @@ _ROWS: Final = (
         "smtpgate_build_info",
         "gauge",
         ("version", "python"),
-        "Always 1; the labels say what runs.",
+        "Always 1; the labels have the running versions.",
     ),
 )
 CATALOGUE: Final[Mapping[str, MetricRow]] = {row.name: row for row in _ROWS}

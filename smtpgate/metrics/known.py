@@ -1,4 +1,4 @@
-"""The label sets that are known before anything has happened: their counters start at 0.
+"""The label sets that are known at the start: their counters begin at 0.
 
 A counter that first appears with the value 1 has not increased, as far as Prometheus can see
 (https://prometheus.io/docs/practices/instrumentation/#avoid-missing-metrics). An alert on

@@ -1,7 +1,7 @@
 """The sink that counts events into the metrics of the catalogue.
 
-The children that the path of a message uses are kept at hand, because ``labels()`` costs three
-times as much as the counting itself.
+The children that the path of a message uses are stored, because ``labels()`` costs three times
+as much as the counting itself.
 """
 
 import platform
@@ -49,7 +49,7 @@ C = TypeVar("C", bound=Collector)
 M = TypeVar("M", Counter, Gauge)
 
 
-# Events that are one more in a counter: its name, and the values of its labels.
+# Events that increase a counter by one: its name, and the values of its labels.
 _COUNTED: Final[Mapping[type[Event], tuple[str, Callable[[Any], tuple[str, ...]]]]] = {
     MailRefused: ("smtpgate_mail_refused_total", lambda event: (event.reason,)),
     BudgetExhausted: (
@@ -81,7 +81,7 @@ _COUNTED: Final[Mapping[type[Event], tuple[str, Callable[[Any], tuple[str, ...]]
 
 
 class _WithoutCreated(Collector):
-    """A registry less its ``_created`` samples: they double a scrape and nobody reads them."""
+    """A registry without its ``_created`` samples: they double a scrape without use."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry

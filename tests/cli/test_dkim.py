@@ -179,7 +179,7 @@ def test_a_check_is_reported_to_programs_too(stocked: Desk) -> None:
         (("generate", DOMAIN, "--selector", "a b"), 1, "is no selector"),
         (("generate", DOMAIN, "--algorithm", "dsa"), 2, "dsa"),
         (("import", DOMAIN, "x", "/nonexistent"), 1, "/nonexistent: cannot be read"),
-        (("import", DOMAIN, "x", "/dev/null"), 1, "no PEM private key"),
+        (("import", DOMAIN, "x", "/dev/null"), 1, "not a private key in PEM"),
         (("show", DOMAIN, "x"), 1, "has no DKIM key `x'"),
         (("activate", DOMAIN, "x"), 1, "there is no key 'x'"),
         (("activate", DOMAIN, "x", "--force"), 1, "there is no key 'x'"),

@@ -105,9 +105,12 @@ async def test_a_private_key_that_was_copied_elsewhere_does_not_open(
 
 
 BAD_PEMS: Final = (
-    (b"", "no PEM private key"),
-    (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "no PEM private key"),
-    (b"\xff\0", "no PEM private key"),
+    (b"", "not a private key in PEM"),
+    (
+        b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+        "not a private key in PEM",
+    ),
+    (b"\xff\0", "not a private key in PEM"),
 )
 
 

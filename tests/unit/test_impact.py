@@ -14,7 +14,7 @@ from smtpgate.core.history.record import Record, submission_record
 from smtpgate.core.identity import Identity
 from smtpgate.core.message.author import Author, parse_authors
 from smtpgate.core.policy import Policy, parse_policy
-from smtpgate.core.whatif.impact import ALLOWED, Impact, Proposal, impact_of
+from smtpgate.core.whatif.impact import ALLOWED, Impact, ProposedPolicy, impact_of
 from smtpgate.journal.rows import record_of, row_of
 from tests.support.clock import MovableClock
 from tests.support.journal import IDENTITY_POLICY, USER_POLICY, submission
@@ -54,7 +54,7 @@ def weighed(
 ) -> Impact:
     identity = Identity(IdentityArn.parse(IDENTITY), True, (IDENTITY_POLICY,))
     return impact_of(
-        Proposal(IDENTITY, policy),
+        ProposedPolicy(IDENTITY, policy),
         records,
         principals={one.arn: one for one in principals},
         known={"ses-example.com": (identity,)},
@@ -184,6 +184,6 @@ def test_only_some_examples_are_kept() -> None:
 @pytest.mark.parametrize("identity", ["another@ses-example.com", "example.com"])
 def test_another_identity_s_policy_changes_nothing(identity: str) -> None:
     arn = IDENTITY.replace("ses-example.com", identity)
-    policy = Proposal(arn, allowing("ceo"))
+    policy = ProposedPolicy(arn, allowing("ceo"))
     known = {"ses-example.com": (Identity(IdentityArn.parse(IDENTITY), True),)}
     assert policy.put_into(known) == known

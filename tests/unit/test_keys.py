@@ -71,11 +71,11 @@ def refused_keys() -> list[tuple[str, bytes, str]]:
             large.public_key().public_bytes(
                 serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
             ),
-            "no PEM private key",
+            "not a private key in PEM",
         ),
-        ("cut short", pem_of(large)[:600], "no PEM private key"),
-        ("empty", b"", "no PEM private key"),
-        ("octets", b"\xff\0\xfe", "no PEM private key"),
+        ("cut short", pem_of(large)[:600], "not a private key in PEM"),
+        ("empty", b"", "not a private key in PEM"),
+        ("octets", b"\xff\0\xfe", "not a private key in PEM"),
     ]
 
 

@@ -90,7 +90,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The result of settling: the usage to store for each charge, the thresholds to report."""
+    """The result of a settled reservation: the usages to store, the thresholds to report."""
 
     usages: tuple[Usage | None, ...]
     crossings: tuple[Crossing, ...] = ()

@@ -28,7 +28,13 @@ from typing import Final
 
 from smtpgate.core.policy.keys import is_multivalued
 from smtpgate.core.policy.match import Piece, is_arn_pattern
-from smtpgate.core.policy.operators import NULL, OPERATORS, SET_OPERATORS, Operator, Verdict
+from smtpgate.core.policy.operators import (
+    NULL,
+    OPERATORS,
+    SET_OPERATORS,
+    ConditionOperator,
+    Verdict,
+)
 from smtpgate.core.policy.problem import hint, shown
 from smtpgate.core.policy.variables import Context, Template, TemplateError, parse_template
 
@@ -56,7 +62,7 @@ class OperatorName:
     if_exists: bool = False
 
     @property
-    def row(self) -> Operator:
+    def row(self) -> ConditionOperator:
         """The row of the operator."""
         return OPERATORS[self.base]
 
@@ -127,7 +133,7 @@ def compile_condition(
     return Condition(name, key, values, test, reads_tag_idiom=idiom)
 
 
-def is_glob(row: Operator) -> bool:
+def is_glob(row: ConditionOperator) -> bool:
     """True if the operator compares texts with globs."""
     return row.family == "string" and row.wildcards
 
@@ -143,7 +149,7 @@ def _spread(values: Sequence[str]) -> list[str]:
     return spread
 
 
-def _read_all(row: Operator, values: Sequence[str]) -> list[object]:
+def _read_all(row: ConditionOperator, values: Sequence[str]) -> list[object]:
     read = row.read or str
     pairs = [(text, read(text)) for text in values]
     bad = [f"{shown(text)} is not {row.expects}" for text, value in pairs if value is None]
@@ -152,7 +158,9 @@ def _read_all(row: Operator, values: Sequence[str]) -> list[object]:
     return [value for _, value in pairs]
 
 
-def _read_templates(texts: Sequence[str], row: Operator, *, variables: bool) -> list[Template]:
+def _read_templates(
+    texts: Sequence[str], row: ConditionOperator, *, variables: bool
+) -> list[Template]:
     templates: list[Template] = []
     bad: list[str] = []
     for text in texts:
@@ -180,7 +188,7 @@ def _resolved(templates: Sequence[Template], context: Context) -> list[tuple[Pie
     return [pieces for pieces in resolved if pieces is not None]
 
 
-def _bind(row: Operator, templates: Sequence[Template], context: Context) -> Verdict:
+def _bind(row: ConditionOperator, templates: Sequence[Template], context: Context) -> Verdict:
     return row.matcher(_resolved(templates, context))
 
 

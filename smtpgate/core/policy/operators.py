@@ -33,7 +33,7 @@ SET_OPERATORS: Final = ("ForAllValues", "ForAnyValue")
 
 
 @dataclass(frozen=True, slots=True)
-class Operator:
+class ConditionOperator:
     """One operator: the type of its values, their comparison, and its negation.
 
     ``read`` parses a value of the document, or returns ``None``; operators without it compare
@@ -89,34 +89,42 @@ def _same_octets(values: Iterable[bytes]) -> Verdict:
     return matches
 
 
-def _numeric(holds: Callable[[Any, Any], bool], *, negated: bool = False) -> Operator:
-    return Operator("number", _compared(read_number, holds), negated, read_number, "a number")
+def _numeric(holds: Callable[[Any, Any], bool], *, negated: bool = False) -> ConditionOperator:
+    return ConditionOperator(
+        "number", _compared(read_number, holds), negated, read_number, "a number"
+    )
 
 
-def _date(holds: Callable[[Any, Any], bool], *, negated: bool = False) -> Operator:
+def _date(holds: Callable[[Any, Any], bool], *, negated: bool = False) -> ConditionOperator:
     expects = "a date such as `2026-01-31T12:00:00Z' or epoch seconds"
-    return Operator("date", _compared(read_instant, holds), negated, read_instant, expects)
+    return ConditionOperator(
+        "date", _compared(read_instant, holds), negated, read_instant, expects
+    )
 
 
-def _arn(*, negated: bool = False) -> Operator:
+def _arn(*, negated: bool = False) -> ConditionOperator:
     expects = "an ARN, or a pattern of one such as `arn:aws:iam::111122223333:user/*'"
-    return Operator("arn", any_arn, negated, expects=expects, wildcards=True)
+    return ConditionOperator("arn", any_arn, negated, expects=expects, wildcards=True)
 
 
-def _ip(*, negated: bool = False) -> Operator:
+def _ip(*, negated: bool = False) -> ConditionOperator:
     expects = "an address or network such as `192.0.2.0/24'"
-    return Operator("ip", _compared(read_address, in_network), negated, read_network, expects)
+    return ConditionOperator(
+        "ip", _compared(read_address, in_network), negated, read_network, expects
+    )
 
 
 _BOOL: Final = "`true' or `false'"
 
 OPERATORS: Final = {
-    "StringEquals": Operator("string", _equal),
-    "StringNotEquals": Operator("string", _equal, negated=True),
-    "StringEqualsIgnoreCase": Operator("string", _equal_ignoring_case),
-    "StringNotEqualsIgnoreCase": Operator("string", _equal_ignoring_case, negated=True),
-    "StringLike": Operator("string", any_glob, wildcards=True),
-    "StringNotLike": Operator("string", any_glob, negated=True, wildcards=True),
+    "StringEquals": ConditionOperator("string", _equal),
+    "StringNotEquals": ConditionOperator("string", _equal, negated=True),
+    "StringEqualsIgnoreCase": ConditionOperator("string", _equal_ignoring_case),
+    "StringNotEqualsIgnoreCase": ConditionOperator(
+        "string", _equal_ignoring_case, negated=True
+    ),
+    "StringLike": ConditionOperator("string", any_glob, wildcards=True),
+    "StringNotLike": ConditionOperator("string", any_glob, negated=True, wildcards=True),
     "NumericEquals": _numeric(operator.eq),
     "NumericNotEquals": _numeric(operator.eq, negated=True),
     "NumericLessThan": _numeric(operator.lt),
@@ -129,8 +137,12 @@ OPERATORS: Final = {
     "DateLessThanEquals": _date(operator.le),
     "DateGreaterThan": _date(operator.gt),
     "DateGreaterThanEquals": _date(operator.ge),
-    "Bool": Operator("bool", _compared(read_bool, operator.eq), read=read_bool, expects=_BOOL),
-    "BinaryEquals": Operator("binary", _same_octets, read=read_binary, expects="base64"),
+    "Bool": ConditionOperator(
+        "bool", _compared(read_bool, operator.eq), read=read_bool, expects=_BOOL
+    ),
+    "BinaryEquals": ConditionOperator(
+        "binary", _same_octets, read=read_binary, expects="base64"
+    ),
     "IpAddress": _ip(),
     "NotIpAddress": _ip(negated=True),
     "ArnEquals": _arn(),
@@ -138,5 +150,5 @@ OPERATORS: Final = {
     "ArnNotEquals": _arn(negated=True),
     "ArnNotLike": _arn(negated=True),
     # The one operator about a key's absence; conditions evaluate it themselves.
-    NULL: Operator("null", _equal, read=read_bool, expects=_BOOL),
+    NULL: ConditionOperator("null", _equal, read=read_bool, expects=_BOOL),
 }

@@ -45,7 +45,7 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class IdentityTroubles:
-    """How many verified identities miss their record, and keys that sign theirs."""
+    """The numbers of verified identities and of active keys whose record is missing."""
 
     identities_missing: int = 0
     dkim_alarms: int = 0

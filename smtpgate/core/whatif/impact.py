@@ -29,7 +29,7 @@ _RECIPIENTS: Final = "ses:recipients"
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
+class ProposedPolicy:
     """A policy for an identity, in place of its policy of the same name."""
 
     identity_arn: str
@@ -112,7 +112,7 @@ def _some(changes: Sequence[ChangedDecision]) -> tuple[ChangedDecision, ...]:
 
 
 def impact_of(
-    proposal: Proposal,
+    proposal: ProposedPolicy,
     records: Iterable[Record],
     *,
     principals: Mapping[str, Principal],

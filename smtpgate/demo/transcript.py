@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 
-class Story:
+class Transcript:
     """Writes a transcript, and collects the checks that failed."""
 
     def __init__(self, write: Callable[[str], object]) -> None:
