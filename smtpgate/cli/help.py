@@ -10,6 +10,8 @@ from typing import Annotated, Final
 
 import typer
 
+from smtpgate.cli.commands import COMMANDS
+
 # The order is that of the list: guides as a reader needs them, then references.
 GUIDES: Final = (
     "message",
@@ -58,19 +60,22 @@ def page(topic: str) -> Page:
 
 
 def topic_of(word: str) -> str:
-    """The topic that a word names, or is the unique beginning of."""
+    """The topic that a word names, or is the unique beginning of. Raises ValueError."""
     wanted = word.lower().removesuffix(".md")
     if wanted in _TOPICS:
         return wanted
     found = [topic for topic in _TOPICS if topic.startswith(wanted)]
     if len(found) == 1:
         return found[0]
-    nearest = found or get_close_matches(wanted, _TOPICS, n=3, cutoff=0.4)
     said = "several topics begin with" if found else "there is no topic"
-    advice = (
-        f"did you mean {' or '.join(nearest)}?" if nearest else "`smtpgate help' lists them"
-    )
-    raise ValueError(f"{said} `{word}'; {advice}")
+    raise ValueError(f"{said} `{word}'; {_advice(wanted, found)}")
+
+
+def _advice(wanted: str, found: list[str]) -> str:
+    if wanted in COMMANDS:
+        return f"`smtpgate {wanted} --help' describes the command"
+    nearest = found or get_close_matches(wanted, _TOPICS, n=3, cutoff=0.4)
+    return f"did you mean {' or '.join(nearest)}?" if nearest else "`smtpgate help' lists them"
 
 
 def _complete(incomplete: str) -> list[str]:

@@ -62,6 +62,7 @@ def test_a_unique_beginning_of_a_topic_will_do(desk: Desk, word: str) -> None:
     [
         ("limtis", "there is no topic `limtis'; did you mean limits or "),
         ("re", "several topics begin with `re'; did you mean relays or replies or reasons?"),
+        ("serve", "there is no topic `serve'; `smtpgate serve --help' describes the command"),
         ("zzzz", "there is no topic `zzzz'; `smtpgate help' lists them"),
     ],
 )
