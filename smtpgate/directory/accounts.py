@@ -1,4 +1,4 @@
-"""Accounts in the directory: made, changed, paused, deleted, listed."""
+"""Accounts in the directory: create, change, pause, delete and list them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -29,7 +29,7 @@ from smtpgate.directory.rows import (
 )
 from smtpgate.directory.schema import access_keys, accounts, identities, users
 
-# What stands in the way of deleting an account, with the word for it.
+# An account with any of these cannot be deleted.
 _BELONGINGS: Final = (
     (users, "users"),
     (access_keys, "access keys"),
@@ -39,7 +39,7 @@ _BELONGINGS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountRow:
-    """An account as it is kept; a limit of ``None`` is the configuration's."""
+    """A stored account; a limit of ``None`` is the configuration's."""
 
     id: str
     name: str = ""
@@ -51,11 +51,11 @@ class AccountRow:
 
     @property
     def subject(self) -> Subject:
-        """What notes call it."""
+        """The subject of its audit entries."""
         return Subject("account", self.id)
 
     def facts(self) -> dict[str, Any]:
-        """What can be changed, for the audit log."""
+        """The fields that can be changed, for the audit log."""
         return {
             key: value for key, value in asdict(self).items() if key not in ("id", "created_at")
         }
@@ -135,7 +135,7 @@ async def create_account(change: Change, row: AccountRow) -> AccountRow:
 
 
 async def add_accounts(change: Change, rows: Sequence[AccountRow]) -> list[AccountRow]:
-    """Add accounts that are known to be good, and not to be there yet."""
+    """Add accounts that are known to be valid and new."""
     rows = [replace(row, name=row.name or row.id, created_at=change.now) for row in rows]
     await insert_rows(change, accounts, list(map(asdict, rows)), rows)
     return rows
@@ -144,7 +144,7 @@ async def add_accounts(change: Change, rows: Sequence[AccountRow]) -> list[Accou
 async def update_account(
     change: Change, account_id: str, changes: Mapping[str, Any], *, action: str = "change"
 ) -> AccountRow:
-    """Change columns of an account; what stays as it is is not noted.
+    """Change columns of an account; the audit entry has the columns that differ.
 
     Raises NotFoundError or RefusedChangeError.
     """
@@ -157,7 +157,7 @@ async def update_account(
 
 
 async def delete_account(change: Change, account_id: str) -> None:
-    """Take an empty account away. Raises NotFoundError, or ConflictError when it has things."""
+    """Delete an empty account. Raises NotFoundError, or ConflictError when it has things."""
     before = await account(change.connection, account_id)
     for table, what in _BELONGINGS:
         found = await change.connection.execute(
@@ -169,6 +169,6 @@ async def delete_account(change: Change, account_id: str) -> None:
 
 
 async def remove_accounts(change: Change, rows: Sequence[AccountRow]) -> None:
-    """Take accounts away that are known to be there and to be empty."""
+    """Delete accounts that are known to exist and to be empty."""
     await drop_quotas(change, "account", [(row.id, "", "") for row in rows])
     await delete_rows(change, accounts, [{"id": row.id} for row in rows], rows)

@@ -1,4 +1,4 @@
-"""What each may send as the directory has it: an account's limits, and those within them."""
+"""The limits of an account, and of its users, keys and identities, in the directory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _ORDER: Final[tuple[QuotaKind, ...]] = ("account", "user", "key", "identity")
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """Whose limits, and the limits with the raise of them, if there is one."""
+    """Limits, with temporary limits if there are any, and their key."""
 
     key: QuotaKey
     limits: SendingLimits
@@ -32,7 +32,7 @@ class Allowance:
 async def allowance_at(
     connection: AsyncConnection, key: QuotaKey, default: SendingLimits
 ) -> Allowance:
-    """The limits of one; whoever has none is unlimited, an account has ``default`` then.
+    """The limits of one key. Without limits it is unlimited, and an account has ``default``.
 
     Raises NotFoundError for an account.
     """

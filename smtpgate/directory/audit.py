@@ -1,4 +1,4 @@
-"""The audit log, read: who changed what, when, and from where.
+"""Queries of the audit log: who made which change, when, and from where.
 
 It is written by :meth:`smtpgate.directory.change.Change.note` alone, and never changed.
 """
@@ -18,7 +18,7 @@ from smtpgate.directory.schema import audit_log
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """One step of a change; ``before`` and ``after`` hold what people care about."""
+    """One step of a change; ``before`` and ``after`` are facts of its subject."""
 
     seq: int
     at: datetime
@@ -33,13 +33,13 @@ class AuditEntry:
 
     @property
     def subject(self) -> Subject:
-        """What it was about."""
+        """The object that was changed."""
         return Subject(self.kind, self.account_id, self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditFilter:
-    """Which entries are asked for; what is ``None`` does not matter."""
+    """A selection of entries; a field of ``None`` selects all."""
 
     account_id: str | None = None
     actor: str | None = None

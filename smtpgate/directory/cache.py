@@ -1,10 +1,9 @@
-"""A cache bounded by octets: what was used least recently goes first.
+"""A cache bounded by octets; the least recently used entry is dropped first.
 
-Entries know what else they depend on, so that a change of an account or a user drops just those
-that have something of it in them.
-That something is not there is kept too, but only for a while and in a bounded number, so that
-guessing names does not become load for the database. After that while it serves no longer but
-where the database cannot be asked.
+Entries name the objects that they depend on, so that a change of an account or a user drops
+just those that have something of it in them. That something is not there is kept too, but only
+for a while and in a bounded number, so that guessing names does not become load for the
+database. After that while it serves no longer but where the database cannot be asked.
 """
 
 from collections import OrderedDict, defaultdict
@@ -19,7 +18,7 @@ _WHAT: Final = {"key": "access key", "identity": "identity", "addresses": "addre
 
 
 class CacheKey(NamedTuple):
-    """What an entry answers: an access key's id, an identity's name, a domain's addresses."""
+    """The question of an entry: an access key's id, an identity's name or a domain."""
 
     kind: Kind
     name: str
@@ -43,7 +42,7 @@ class _Entry:
 
 
 class Cache:
-    """Answers by what they are of; ``now_s`` is of a clock that only goes forward."""
+    """Answers by their questions; ``now_s`` is the time of a monotonic clock."""
 
     def __init__(self, *, max_octets: int, max_absent: int, absent_s: float) -> None:
         self.octets = 0
@@ -79,7 +78,7 @@ class Cache:
     def put(
         self, key: CacheKey, value: object, depends_on: frozenset[Dependency], octets: int
     ) -> None:
-        """Keep an answer; what was used least recently makes room for it."""
+        """Store an answer; the least recently used ones make room for it."""
         self._drop(key)
         if octets > self._max_octets:
             return

@@ -1,4 +1,4 @@
-"""One transaction that changes the directory, with who made it and what it did.
+"""One transaction that changes the directory, with its actor and its steps.
 
 Every step is noted: the note is the line of the audit log, and what tells every gate that
 caches something. So nothing can change without both.
@@ -23,16 +23,16 @@ class RefusedChangeError(ValueError):
 
 
 class NotFoundError(RefusedChangeError):
-    """What was to be changed is not there."""
+    """The object of a change does not exist."""
 
 
 class ConflictError(RefusedChangeError):
-    """Somebody else changed it meanwhile, or it is there already."""
+    """The object was changed meanwhile, or it exists already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who makes a change: a name, and from where."""
+    """The author of a change: a name and an origin."""
 
     name: str
     origin: str
@@ -40,7 +40,7 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a step is about; ``name`` is the user's, the key's id, or the identity's name.
+    """The object of a step; ``name`` is the user's, the key's id, or the identity's name.
 
     ``store`` is the directory as a whole, and has neither an account nor a name.
     """
@@ -61,7 +61,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """A line of the audit log: what was done to whom, and what changed. It holds no secrets."""
+    """An audit entry: the action, its subject, and the facts that changed; no secrets."""
 
     action: str
     subject: Subject
@@ -86,7 +86,7 @@ class Change:
         before: Facts | None = None,
         after: Facts | None = None,
     ) -> None:
-        """Write a step into the audit log. No secrets, please: it is kept for ever."""
+        """Write a step into the audit log, without secrets: it is never deleted."""
         note = Note(action=action, subject=subject, before=before, after=after)
         await self.note_all([note])
 

@@ -1,7 +1,7 @@
 """A directory copied whole from one database to another: from SQLite to PostgreSQL, or back.
 
 Secrets are copied as they are, sealed, so the other database belongs to the same master keys.
-Numbers in the audit log stay what they were.
+Entries of the audit log keep their numbers.
 """
 
 from collections.abc import Callable
@@ -22,11 +22,11 @@ _NEXT_NUMBER: Final = text("SELECT setval(pg_get_serial_sequence('audit_log', 's
 
 
 async def copy(
-    source: DirectoryStore, target: Database, tell: Callable[[str, int], None]
+    source: DirectoryStore, target: Database, report: Callable[[str, int], None]
 ) -> int:
     """Copy every row into a database that holds no directory yet; all of them, or none.
 
-    The number of the last entry of the audit log that is in the copy. ``tell`` is called with
+    The number of the last entry of the audit log that is in the copy. ``report`` is called with
     each table and its number of rows. Raises RefusedChangeError when something is
     there already, ConflictError when the source was changed meanwhile, SchemaError,
     DirectoryUnavailableError or OSError.
@@ -36,7 +36,7 @@ async def copy(
         last = await last_entry(reader)
         for table in metadata.sorted_tables:
             await _must_be_empty(writer, table, target.name)
-            tell(table.name, await _copy_table(reader, writer, table))
+            report(table.name, await _copy_table(reader, writer, table))
         if last and not target.is_sqlite:
             await writer.execute(_NEXT_NUMBER, {"last": last})
         async with source.database.reading() as again:

@@ -1,4 +1,4 @@
-"""DKIM keys in the directory: made, imported, moved through their stages, deleted, listed."""
+"""DKIM keys in the directory: create, import, move through stages, delete and list them."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ from smtpgate.signing.private_keys import dns_record, load_private_key
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DkimKeyRow:
-    """A DKIM key as it is kept, less its private half; ``record`` is what DNS shall have."""
+    """A stored DKIM key without its private half; ``record`` is to be published in the DNS."""
 
     account_id: str
     region: str
@@ -53,16 +53,16 @@ class DkimKeyRow:
 
     @property
     def dns_name(self) -> str:
-        """Where its record belongs (RFC 6376 §3.6.2.1)."""
+        """The name of its record (RFC 6376 §3.6.2.1)."""
         return dkim_name(self.selector, self.domain)
 
     @property
     def subject(self) -> Subject:
-        """What notes call the identity that it is of."""
+        """The subject of its audit entries: the identity."""
         return Subject("identity", self.account_id, self.domain)
 
     def facts(self) -> dict[str, Any]:
-        """What changes of it people care about, for the audit log."""
+        """The facts whose changes are in the audit log."""
         return {
             "selector": self.selector,
             "algorithm": self.algorithm,
@@ -129,7 +129,7 @@ async def dkim_key(
 async def add_dkim_key(
     change: Change, master_keys: MasterKeys, row: DkimKeyRow, pem: bytes
 ) -> DkimKeyRow:
-    """Keep a private key, checked, for a domain identity.
+    """Check and store a private key for a domain identity.
 
     Raises NotFoundError, ConflictError, RefusedChangeError.
     """
@@ -186,7 +186,7 @@ def _selector(text: str, domain: str) -> str:
 async def update_dkim_key(
     change: Change, before: DkimKeyRow, changes: Mapping[str, Any], *, action: str
 ) -> DkimKeyRow:
-    """Change columns of a key. A change of facts is noted, one of times alone is not.
+    """Change columns of a key. A change of facts gets an audit entry.
 
     ``before`` was read in this transaction.
     """
@@ -195,5 +195,5 @@ async def update_dkim_key(
 
 
 async def delete_dkim_key(change: Change, row: DkimKeyRow) -> None:
-    """Take a key away for good."""
+    """Delete a key."""
     await delete_rows(change, dkim_keys, [_key(row)], [row], action="delete-dkim-key")

@@ -1,4 +1,4 @@
-"""The change feed: what was added to the audit log, read within half a second of its commit.
+"""The change feed: audit entries, read within half a second of their commit.
 
 Every process reads for itself from where it left off. PostgreSQL wakes the reader when there is
 something; it reads without being woken too, since a connection can die without a word.
@@ -20,7 +20,7 @@ from smtpgate.ports import Clock, DirectoryUnavailableError
 from smtpgate.sql.database import Database
 from smtpgate.tasks import Rhythm
 
-# At most so many are told one by one; after more (an import) everything is read anew.
+# At most so many are reported one by one; after more (an import) all is read again.
 _MAX_CHANGES: Final = 1000
 _READ_S: Final = 5
 # A server that refuses listeners is not asked again for each reading.
@@ -29,7 +29,7 @@ _LISTEN_AGAIN_S: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What changed; with ``everything`` nothing that was read before may be relied on.
+    """Changed subjects; ``everything`` says that all cached answers may be outdated.
 
     ``as_of_s`` is when the reading began: it knows of nothing that was committed later.
     """
@@ -43,7 +43,7 @@ OnReading: TypeAlias = Callable[[Changes | DirectoryUnavailableError], None]
 
 
 class _Entry(NamedTuple):
-    """What tells an entry of the audit log apart, also from that of another database.
+    """Identifies an entry of the audit log, also among several databases.
 
     ``at`` is ``None`` for the place before the first one.
     """
@@ -67,7 +67,7 @@ _ADDED: Final = (
 
 
 class Feed:
-    """Reads what was added to the audit log since it was last asked."""
+    """Reads the entries that were added to the audit log since the last reading."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -77,7 +77,7 @@ class Feed:
         self._rhythm = Rhythm()
 
     async def read(self) -> Changes:
-        """What changed since the last reading. Raises DirectoryUnavailableError.
+        """The changes since the last reading. Raises DirectoryUnavailableError.
 
         The first reading says that everything did, as does one that misses the entry it had
         read last: then this is another database, such as one from a backup.
@@ -91,7 +91,7 @@ class Feed:
                 raise DirectoryUnavailableError(
                     f"{self._database.name}: no answer within {_READ_S} s"
                 ) from None
-            # Only now: what was read and could not be told would never be told.
+            # Only now: changes that were read and not returned would be lost.
             self._position = position
             return changes
 
@@ -108,15 +108,17 @@ class Feed:
             else:
                 is_there = True  # there was nothing before
             if is_there and len(rows) <= _MAX_CHANGES:
-                told = frozenset(Subject(row.kind, row.account_id, row.name) for row in rows)
+                subjects = frozenset(
+                    Subject(row.kind, row.account_id, row.name) for row in rows
+                )
                 position = _Entry(rows[-1].seq, rows[-1].at) if rows else before
-                return Changes(told, as_of_s=as_of_s), position
+                return Changes(subjects, as_of_s=as_of_s), position
         last = (await connection.execute(_LAST)).one_or_none()
         position = _Entry(0, None) if last is None else _Entry(last.seq, last.at)
         return Changes(frozenset(), everything=True, as_of_s=as_of_s), position
 
     async def follow(self, on_reading: OnReading, every_s: float) -> None:
-        """Read until stopped; each reading is told, also one that failed."""
+        """Read until stopped; each reading is reported, also one that failed."""
         async with asyncio.TaskGroup() as group:
             listening = group.create_task(self._listen(), name="feed: listen")
             try:
@@ -131,15 +133,15 @@ class Feed:
     async def _read_on(self, on_reading: OnReading, every_s: float) -> None:
         while await self._rhythm.goes_on(every_s):
             try:
-                told: Changes | DirectoryUnavailableError = await self.read()
+                found: Changes | DirectoryUnavailableError = await self.read()
             except DirectoryUnavailableError as error:
-                told = error
-            except Exception as error:  # noqa: BLE001 - a feed that ended would tell nothing
-                told = DirectoryUnavailableError(f"the change feed: {error!r}")
+                found = error
+            except Exception as error:  # noqa: BLE001 - the feed must not end
+                found = DirectoryUnavailableError(f"the change feed: {error!r}")
             try:
-                on_reading(told)
+                on_reading(found)
             except Exception as error:  # noqa: BLE001 - and so would one that its reader ended
-                _tell_loop("what reads the change feed failed", error)
+                _report_to_loop("what reads the change feed failed", error)
 
     async def _listen(self) -> None:
         """Have the reading woken by commits, as long as and whenever the database can."""
@@ -151,10 +153,10 @@ class Feed:
             except DirectoryUnavailableError:
                 pass  # the reading will say so
             except Exception as error:  # noqa: BLE001 - it must not end the reading
-                _tell_loop("what listens for changes failed", error)
+                _report_to_loop("what listens for changes failed", error)
             await asyncio.sleep(_LISTEN_AGAIN_S)
 
 
-def _tell_loop(message: str, error: Exception) -> None:
+def _report_to_loop(message: str, error: Exception) -> None:
     context = {"message": message, "exception": error}
     asyncio.get_running_loop().call_exception_handler(context)

@@ -1,7 +1,7 @@
-"""Identities in the directory: registered, verified, paused, deleted, listed.
+"""Identities in the directory: register, verify, pause, delete and list them.
 
 Several accounts may register the same domain; each has to prove it for itself, with a token of
-its own. What a state of verification means and when it changes is the core's business.
+its own. The states of verification are decided in the core.
 """
 
 import os
@@ -44,7 +44,7 @@ _REGION: Final = re.compile(r"[a-z0-9-]{1,32}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityRow:
-    """An identity as it is kept."""
+    """A stored identity."""
 
     account_id: str
     region: str
@@ -71,17 +71,17 @@ class IdentityRow:
 
     @property
     def domain(self) -> str:
-        """The domain that it is of, or that it is."""
+        """The domain of the address, or the domain itself."""
         return self.name.rpartition("@")[2]
 
     @property
     def is_verified(self) -> bool:
-        """Whether it counts."""
+        """Whether mail can be sent with it."""
         return self.state == "success"
 
     @property
     def subject(self) -> Subject:
-        """What notes call it."""
+        """The subject of its audit entries."""
         return Subject("identity", self.account_id, self.name)
 
     def arn(self, partition: str) -> str:
@@ -89,13 +89,13 @@ class IdentityRow:
         return str(IdentityArn(partition, self.region, self.account_id, self.name))
 
     def policies(self, partition: str) -> PolicyOwner:
-        """Where its policies are."""
+        """The identity as the owner of policies."""
         return PolicyOwner.of_identity(
             self.account_id, self.region, self.name, self.arn(partition)
         )
 
     def facts(self) -> dict[str, Any]:
-        """What changes of it people care about, for the audit log."""
+        """The facts whose changes are in the audit log."""
         return {
             "state": self.state,
             "method": self.method,
@@ -168,7 +168,7 @@ async def identity_page(
 
 
 async def create_identity(change: Change, row: IdentityRow, partition: str) -> IdentityRow:
-    """Register an identity, with a token that proves whose it is, unless it has one.
+    """Register an identity, with a token that proves its ownership, unless it has one.
 
     Raises NotFoundError, ConflictError, RefusedChangeError.
     """
@@ -181,7 +181,7 @@ async def create_identity(change: Change, row: IdentityRow, partition: str) -> I
 
 
 async def add_identities(change: Change, rows: Sequence[IdentityRow]) -> list[IdentityRow]:
-    """Add identities that are known to be good, and not to be there yet."""
+    """Add identities that are known to be valid and new."""
     rows = [_begun(row, change.now) for row in rows]
     values = [{"domain": row.domain, **asdict(row)} for row in rows]
     await insert_rows(change, identities, values, rows)
@@ -219,7 +219,7 @@ def _must_be_a_line(row: IdentityRow) -> None:
 async def update_identity(
     change: Change, before: IdentityRow, changes: Mapping[str, Any], *, action: str
 ) -> IdentityRow:
-    """Change columns of an identity. A change of facts is noted, one of times alone is not.
+    """Change columns of an identity. A change of facts gets an audit entry.
 
     ``before`` was read in this transaction. Raises RefusedChangeError.
     """
@@ -230,15 +230,15 @@ async def update_identity(
 
 
 async def delete_identity(change: Change, row: IdentityRow, partition: str) -> None:
-    """Take an identity away, with its policies, caps and DKIM keys."""
+    """Delete an identity, with its policies, caps and DKIM keys."""
     await drop_policies(change, row.policies(partition))
     await remove_identities(change, [row])
 
 
 async def remove_identities(change: Change, rows: Sequence[IdentityRow]) -> None:
-    """Take identities away that are known to be there, with their DKIM keys and caps.
+    """Delete identities that are known to exist, with their DKIM keys and caps.
 
-    Their policies have been taken away before.
+    Their policies have been deleted before.
     """
     await drop_quotas(
         change, "identity", [(row.account_id, row.region, row.name) for row in rows]

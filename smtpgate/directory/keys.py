@@ -1,4 +1,4 @@
-"""Access keys in the directory: made, imported, turned off and on, deleted, listed."""
+"""Access keys in the directory: create, import, disable, enable, delete and list them."""
 
 import base64
 import os
@@ -48,7 +48,7 @@ _ADDRESS_CHARACTERS: Final = 45  # an IPv6 address; its zone may be cut off
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessKeyRow:
-    """An access key as it is kept, less its secret; the root's has no ``user_name``."""
+    """A stored access key without its secret; the root's has no ``user_name``."""
 
     id: str
     account_id: str
@@ -62,16 +62,16 @@ class AccessKeyRow:
 
     @property
     def owner(self) -> str:
-        """The user, or the account whose root it acts for."""
+        """The user, or the account for a key of its root."""
         return f"{self.account_id}/{self.user_name}" if self.user_name else self.account_id
 
     @property
     def subject(self) -> Subject:
-        """What notes call it."""
+        """The subject of its audit entries."""
         return Subject("key", self.account_id, self.id)
 
     def facts(self) -> dict[str, Any]:
-        """What can be changed, for the audit log."""
+        """The fields that can be changed, for the audit log."""
         return {
             "owner": self.owner,
             "is_active": self.is_active,
@@ -203,7 +203,7 @@ async def update_access_key(
 async def replace_secret(
     change: Change, master_keys: MasterKeys, key_id: str, secret: Secret
 ) -> None:
-    """Give a key another secret; the one before it is good for nothing then.
+    """Replace the secret of a key; the old secret stops working.
 
     Raises NotFoundError, or RefusedChangeError as for a new key.
     """
@@ -217,18 +217,18 @@ async def replace_secret(
 
 
 async def delete_access_key(change: Change, key_id: str) -> None:
-    """Take a key away. Raises NotFoundError."""
+    """Delete a key. Raises NotFoundError."""
     await remove_access_keys(change, [await access_key(change.connection, key_id)])
 
 
 async def delete_keys_of(change: Change, account_id: str, user_name: str) -> None:
-    """Take all keys of a user away."""
+    """Delete all keys of a user."""
     rows = await access_key_page(change.connection, account_id, user_name=user_name)
     await remove_access_keys(change, rows)
 
 
 async def remove_access_keys(change: Change, rows: Sequence[AccessKeyRow]) -> None:
-    """Take keys away that are known to be there."""
+    """Delete keys that are known to exist."""
     if not rows:
         return
     await drop_quotas(change, "key", [(row.account_id, "", row.id) for row in rows])
@@ -236,7 +236,7 @@ async def remove_access_keys(change: Change, rows: Sequence[AccessKeyRow]) -> No
 
 
 async def note_uses(connection: AsyncConnection, uses: Sequence[KeyUse]) -> None:
-    """Write down the latest uses; that is no change and is not noted in the audit log."""
+    """Store the latest uses; they get no audit entries."""
     if not uses:
         return
     last_used_at = access_keys.c.last_used_at
@@ -280,7 +280,7 @@ def _checked(row: AccessKeyRow) -> AccessKeyRow:
 
 
 async def _owner(change: Change, row: AccessKeyRow) -> str | None:
-    """The name of the user as it is kept; the owner must be there."""
+    """The stored name of the user; the owner must exist."""
     await account(change.connection, row.account_id)
     if row.user_name is None:
         return None

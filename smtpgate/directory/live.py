@@ -3,8 +3,8 @@
 Answers are kept compiled, so a warm path asks no database. A change feed drops what changed
 within a second of its commit, on every worker and host. While the database cannot be asked,
 kept answers serve on until the last reading of the feed is ``max_stale_s`` old; from then on,
-and at once for what is not kept, the directory is unavailable. There is no third way, so
-nothing is ever allowed that was not looked up.
+and at once for answers that are not cached, the directory is unavailable. There is no third
+way, so nothing is ever allowed that was not looked up.
 """
 
 import asyncio
@@ -107,7 +107,7 @@ class LiveDirectory:
         _ = self._tasks.start(following, name="feed")
 
     async def catch_up(self) -> None:
-        """Know now what was committed so far. Raises DirectoryUnavailableError."""
+        """Read all changes that were committed so far. Raises DirectoryUnavailableError."""
         try:
             self._take(await self._feed.read())
         except DirectoryUnavailableError as error:
@@ -167,7 +167,7 @@ class LiveDirectory:
             raise
 
     async def _loading(self, key: CacheKey) -> Any:  # noqa: ANN401 - by the key's kind
-        """The answer from the database; whoever asks for the same meanwhile shares it."""
+        """The answer from the database; concurrent callers with the same question share it."""
         task = self._loads.get(key)
         if task is None:
             task = self._loads[key] = self._tasks.start(self._load(key), name="load")
@@ -191,7 +191,7 @@ class LiveDirectory:
         except (DirectoryUnavailableError, asyncio.CancelledError):
             raise
         except Exception as error:
-            # What is kept there cannot be used whole, so nothing of it is used.
+            # A part of the stored object cannot be used, so nothing of it is used.
             raise DirectoryUnavailableError(f"{key}: {error}") from error
         finally:
             if self._loads.get(key) is asyncio.current_task():
@@ -226,36 +226,36 @@ class LiveDirectory:
 
     # -- changes -------------------------------------------------------------------------------
 
-    def _take(self, told: Changes | DirectoryUnavailableError) -> None:
-        """What one reading of the feed tells."""
-        if isinstance(told, DirectoryUnavailableError):
+    def _take(self, reading: Changes | DirectoryUnavailableError) -> None:
+        """Handle one reading of the feed."""
+        if isinstance(reading, DirectoryUnavailableError):
             if self._problem is None:
                 self._failed_at_s = self._clock.monotonic()
-                self._publish(str(told), 0.0)
-            self._problem = str(told)
+                self._publish(str(reading), 0.0)
+            self._problem = str(reading)
             return
         if self._problem is not None:
             self._problem = None
             self._publish(None, self._clock.monotonic() - self._failed_at_s)
-        self._as_of_s = told.as_of_s
-        if not told.everything and not told.subjects:
+        self._as_of_s = reading.as_of_s
+        if not reading.everything and not reading.subjects:
             return
-        # What is being read right now may be from before the change.
+        # Answers that are being read now may be older than the change.
         self._generation += 1
         self._loads.clear()
-        if told.everything:
+        if reading.everything:
             self._cache.clear()
-        for subject in told.subjects:
+        for subject in reading.subjects:
             self._forget(subject)
         if self._on_changes is not None:
-            self._on_changes(told)
+            self._on_changes(reading)
 
     def _publish(self, problem: str | None, lasted_s: float) -> None:
         if self._events is not None:
             self._events.publish(DirectoryChanged(problem, lasted_s, self._clock.now()))
 
     def _forget(self, subject: Subject) -> None:
-        """Keep nothing of what a change was about, and all else."""
+        """Drop the cached answers that a change was about."""
         if subject.kind == "account":
             self._cache.drop_depending(Dependency(subject.account_id))
         elif subject.kind == "user":
@@ -271,7 +271,7 @@ class LiveDirectory:
 
 
 def _look_at(task: asyncio.Task[Any]) -> None:
-    """An error that nobody waits for any more is no error that was lost."""
+    """Mark an error as seen although no caller waits for it any more."""
     if not task.cancelled():
         task.exception()
 

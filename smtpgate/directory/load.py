@@ -1,8 +1,9 @@
-"""What the path of a message asks for, read from the database and made ready for use.
+"""Objects that the path of a message asks for, read from the database and compiled.
 
 An answer is read in one transaction, so it is never half of a change, and then compiled:
-policies parsed, secrets opened, private keys loaded. What cannot be compiled fails as a whole;
-the directory is then unavailable for that name, and nothing is allowed by what is left of it.
+policies parsed, secrets opened, private keys loaded. An object that cannot be compiled fails as
+a whole; the directory is then unavailable for that name, and nothing is allowed by what is left
+of it.
 """
 
 from collections import defaultdict
@@ -53,7 +54,7 @@ _MAX_ADDRESSES: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Loaded(Generic[T]):
-    """An answer, what else is in it, and about how many octets it takes."""
+    """An answer, the objects that it depends on, and its approximate size in octets."""
 
     value: T
     depends_on: frozenset[Dependency]
@@ -160,7 +161,7 @@ _CAP: Final = select(quotas.c.account_id, quotas.c.delegate_id, *QUOTA_COLUMNS).
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loader:
-    """Reads and compiles, with what the configuration says about it."""
+    """Reads and compiles, with the settings of the configuration."""
 
     region: str
     partition: str
@@ -347,7 +348,7 @@ class Loader:
 
 
 def _dependencies(row: _Row) -> Iterator[Dependency]:
-    """What is in an access key besides its own row."""
+    """The objects that an access key depends on."""
     yield Dependency(row.account_id)
     if row.user_key is not None:
         yield Dependency(row.account_id, row.user_key)

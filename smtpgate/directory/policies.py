@@ -1,7 +1,7 @@
-"""Policies of users and identities in the directory, with every version there ever was.
+"""Policies of users and identities in the directory, with all their versions.
 
-Who replaces a policy says which version was read: if somebody else was faster, nothing is
-replaced and the second is told. What was replaced or deleted stays in the history.
+The caller who replaces a policy names the version that it read: if there is another version by
+now, nothing is replaced and the caller gets a ConflictError. Old versions stay in the history.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ from smtpgate.directory.rows import (
 )
 from smtpgate.directory.schema import identities, policies, policy_versions, users
 
-# What a new user may do, unless told otherwise.
+# The policy of a new user, unless the caller wants none.
 MAY_SEND: Final = """\
 {
   "Version": "2012-10-17",
@@ -54,7 +54,7 @@ _KEY_COLUMNS: Final = ("kind", "account_id", "region", "subject", "name")
 
 @dataclass(frozen=True, slots=True)
 class PolicyOwner:
-    """Whose policies: a user's, or an identity's."""
+    """A user or an identity, as the owner of policies."""
 
     kind: Kind
     account_id: str
@@ -75,7 +75,7 @@ class PolicyOwner:
 
     @property
     def audit_subject(self) -> Subject:
-        """What notes call their owner."""
+        """The subject of their audit entries."""
         return Subject(self.kind, self.account_id, self.shown)
 
     def rows(self, table: Table) -> ColumnElement[bool]:
@@ -83,7 +83,7 @@ class PolicyOwner:
         return selects(table, self.values())
 
     def values(self) -> dict[str, str]:
-        """The columns that say so."""
+        """The values of the key columns."""
         return {
             "kind": self.kind,
             "account_id": self.account_id,
@@ -115,7 +115,7 @@ class PolicyWrite:
 
 
 async def policies_of(connection: AsyncConnection, owner: PolicyOwner) -> list[PolicyRow]:
-    """The policies that hold now, by name."""
+    """The current policies, by name."""
     rows = await connection.execute(
         select(*columns_of(policies, PolicyRow))
         .where(owner.rows(policies))
@@ -175,9 +175,9 @@ async def put_policy(
 async def write_policies(
     change: Change, writes: Sequence[PolicyWrite], *, action: str = "put-policy"
 ) -> list[PolicyRow]:
-    """Attach and replace policies that are known to be good.
+    """Attach and replace policies that are known to be valid.
 
-    What stands there, and the versions that there were, was read in this transaction.
+    The policies that are there, and their versions, were read in this transaction.
     """
     rows = [
         PolicyRow(write.name, write.document, write.version, change.now, change.actor.name)
@@ -217,7 +217,7 @@ async def write_policies(
 async def delete_policy(
     change: Change, owner: PolicyOwner, name: str, *, expected_version: int | None = None
 ) -> None:
-    """Take a policy away; its history stays. Raises NotFoundError or ConflictError."""
+    """Delete a policy; its history stays. Raises NotFoundError or ConflictError."""
     there = await policies_of(change.connection, owner)
     before = next((row for row in there if row.name == name), None)
     if before is None:
@@ -230,7 +230,7 @@ async def delete_policy(
 async def remove_policies(
     change: Change, found: Sequence[tuple[PolicyOwner, PolicyRow]]
 ) -> None:
-    """Take policies away that are known to stand there; their history stays."""
+    """Delete policies that are known to exist; their history stays."""
     if not found:
         return
     gone = [
@@ -271,13 +271,13 @@ async def roll_back_policy(
 
 
 async def drop_policies(change: Change, owner: PolicyOwner) -> None:
-    """Take away all policies of something that is itself taken away."""
+    """Delete all policies of an owner that is deleted."""
     rows = await policies_of(change.connection, owner)
     await remove_policies(change, [(owner, row) for row in rows])
 
 
 async def _must_have_owner(change: Change, owner: PolicyOwner) -> None:
-    """Else a policy would wait for whoever takes that name later."""
+    """Raise NotFoundError without the owner: a later owner of the name must get no policy."""
     columns = users.c if owner.kind == "user" else identities.c
     is_owner = columns.account_id == owner.account_id
     if owner.kind == "user":

@@ -9,12 +9,12 @@ from smtpgate.directory.identities import identity
 from smtpgate.directory.policies import PolicyOwner
 from smtpgate.directory.users import user
 
-# Raises NotFoundError when there is nobody of that name.
+# Raises NotFoundError when there is no owner of that name.
 FindPolicyOwner: TypeAlias = Callable[[AsyncConnection], Awaitable[PolicyOwner]]
 
 
 def policies_of_user(account_id: str, name: str) -> FindPolicyOwner:
-    """What finds the policies of a user."""
+    """A function that finds a user as the owner of policies."""
 
     async def find(connection: AsyncConnection) -> PolicyOwner:
         return (await user(connection, account_id, name)).policies
@@ -25,7 +25,7 @@ def policies_of_user(account_id: str, name: str) -> FindPolicyOwner:
 def policies_of_identity(
     account_id: str, region: str, name: str, partition: str
 ) -> FindPolicyOwner:
-    """What finds the policies of an identity."""
+    """A function that finds an identity as the owner of policies."""
 
     async def find(connection: AsyncConnection) -> PolicyOwner:
         return (await identity(connection, account_id, region, name)).policies(partition)

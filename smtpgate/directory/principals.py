@@ -1,4 +1,4 @@
-"""Everybody of a directory who could send: asked for by name, or all of them page by page.
+"""The principals of a directory, found by name or read page by page.
 
 The path of a message needs none of this: there a principal comes with its access key.
 """
@@ -45,7 +45,7 @@ def _user_ref(row: _Row) -> _UserRef:
 
 @dataclass(frozen=True, slots=True)
 class Principals:
-    """The principals of a store; who was asked for by name is kept."""
+    """The principals of a store; those found by name are cached."""
 
     store: DirectoryStore
     loader: Loader

@@ -1,7 +1,7 @@
-"""Limits of users, of access keys and of grants, and raises of anybody's limits for a time.
+"""Limits of users, access keys and grants, and temporary limits of these and of accounts.
 
-An account's own limits stand with the account; here are those within them, what an owner lets
-another account send by one of its identities, and what is more than usual until a moment.
+An account's own limits are columns of the account. A quota has the limits within them, the caps
+of an identity's owner on other accounts, and larger limits until some moment.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,9 +36,9 @@ _CHECKS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class QuotaKey:
-    """Whose limits: an account's, a user's, an access key's, or others' by an identity.
+    """The subject of limits: an account, user or access key, or a delegate of an identity.
 
-    ``shown`` is how people write the subject.
+    ``shown`` is the name of the subject in texts.
     """
 
     kind: QuotaKind
@@ -65,22 +65,22 @@ class QuotaKey:
 
     @classmethod
     def of_grant(cls, account_id: str, region: str, name: str, delegate_id: str) -> "QuotaKey":
-        """What an account's identity caps another account at."""
+        """The cap on another account that sends by an identity."""
         return cls("identity", account_id, region, name, delegate_id, name)
 
     @property
     def audit_subject(self) -> Subject:
-        """What notes call it."""
+        """The subject of its audit entries."""
         return Subject(self.kind, self.account_id, self.shown)
 
     def values(self) -> dict[str, str]:
-        """The columns that say so."""
+        """The values of the key columns."""
         return {column: getattr(self, column) for column in _KEY_COLUMNS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
-    """Limits, and what they are raised to until when; ``None`` is no limit and no raise."""
+    """Limits and temporary limits; ``None`` is no limit and no raise."""
 
     max_24h_send: int | None = None
     max_send_rate_per_s: float | None = None
@@ -89,7 +89,7 @@ class Quota:
     raised_until: datetime | None = None
 
     def facts(self) -> dict[str, Any]:
-        """What it says, for the audit log."""
+        """The fields that are set, for the audit log."""
         until = self.raised_until
         said = asdict(self) | {"raised_until": until.isoformat() if until else None}
         return {column: value for column, value in said.items() if value is not None}
@@ -111,30 +111,30 @@ class QuotaWrite:
 
 _NONE: Final = Quota()
 QUOTA_COLUMNS: Final = columns_of(quotas, Quota)
-"""What a query asks for that ``quota_in`` and ``limits_in`` are given."""
+"""The columns that ``quota_in`` and ``limits_in`` need."""
 
 
 def quota_in(row: _Row) -> Quota:
-    """The quota that a row tells of."""
+    """The quota in a row."""
     return Quota(**{column.name: getattr(row, column.name) for column in QUOTA_COLUMNS})
 
 
-def _raise_in(row: _Row) -> TemporaryLimits | None:
-    """The raise that a row tells of; it may have ended. A row of ``None`` tells of none."""
+def _temporary_limits(row: _Row) -> TemporaryLimits | None:
+    """The temporary limits in a row; they may have ended. ``None`` has none."""
     if row is None or row.raised_until is None:
         return None
     return TemporaryLimits(row.raised_24h_send, row.raised_send_rate_per_s, row.raised_until)
 
 
 def limits_in(row: _Row) -> SendingLimits | None:
-    """The limits that a row tells of, or ``None`` when it limits nothing."""
+    """The limits in a row, or ``None`` when it limits nothing."""
     if row is None or (row.max_24h_send is None and row.max_send_rate_per_s is None):
         return None
     day, a_second = row.max_24h_send, row.max_send_rate_per_s
     return SendingLimits(
         UNLIMITED if day is None else day,
         UNLIMITED if a_second is None else a_second,
-        _raise_in(row),
+        _temporary_limits(row),
     )
 
 
@@ -144,7 +144,7 @@ def account_limits(account: _Row, quota: _Row, default: SendingLimits) -> Sendin
     return SendingLimits(
         default.max_24h_send if day is None else day,
         default.max_send_rate_per_s if a_second is None else a_second,
-        _raise_in(quota),
+        _temporary_limits(quota),
     )
 
 
@@ -171,8 +171,8 @@ async def quotas_about(
         .order_by(*(quotas.c[column] for column in ("account_id", *_KEY_COLUMNS)))
     )
     if account_id is not None:
-        whose = (quotas.c.account_id == account_id, quotas.c.delegate_id == account_id)
-        query = query.where(or_(*whose))
+        is_about = (quotas.c.account_id == account_id, quotas.c.delegate_id == account_id)
+        query = query.where(or_(*is_about))
     if region is not None:
         query = query.where(quotas.c.region.in_(("", region)))
     found = []
@@ -231,7 +231,7 @@ async def _must_have_room(change: Change, key: QuotaKey) -> None:
 
 
 async def write_quotas(change: Change, writes: Sequence[QuotaWrite]) -> None:
-    """Write quotas that are known to be good; what stays as it is is not noted."""
+    """Write quotas that are known to be valid; unchanged ones get no audit entry."""
     writes = [write for write in writes if write.before != write.after]
     before = [one.key.values() for one in writes if one.before != _NONE]
     await delete_by_key(change, quotas, before)
@@ -243,12 +243,12 @@ async def write_quotas(change: Change, writes: Sequence[QuotaWrite]) -> None:
 
 def _note(write: QuotaWrite) -> Note:
     key = write.key
-    whom = {"delegate": key.delegate_id} if key.delegate_id else {}
+    delegate = {"delegate": key.delegate_id} if key.delegate_id else {}
     return Note(
         action=write.action,
         subject=key.audit_subject,
-        before=whom | write.before.facts(),
-        after=whom | write.after.facts(),
+        before=delegate | write.before.facts(),
+        after=delegate | write.after.facts(),
     )
 
 

@@ -36,7 +36,7 @@ class DirectoryIdentities:
             return await self._read(connection, account_id, name)
 
     async def due(self, now: datetime, limit: int) -> Sequence[Registered]:
-        """Identities about which the DNS is to be asked, or with a key whose stage ends."""
+        """Identities with a check that is due, or with a key whose stage ends."""
         region = self._store.region
         by_identity = (
             select(identities.c.account_id, identities.c.name)
@@ -63,14 +63,14 @@ class DirectoryIdentities:
             return [await self._read(connection, *name) for name in names]
 
     async def save(self, changes: Sequence[Pair]) -> Sequence[Pair]:
-        """Keep what became of identities; those that changed meanwhile are left out."""
+        """Save changed identities; those that were changed meanwhile are left out."""
         if not changes:
             return ()
         async with self._store.changing(self._actor) as change:
             return [pair for pair in changes if await self._keep(change, *pair)]
 
     async def troubles(self) -> IdentityTroubles:
-        """How many identities and keys need somebody's attention."""
+        """The number of identities and keys that need attention."""
         missing = select(func.count()).where(
             identities.c.region == self._store.region, identities.c.missing_since.is_not(None)
         )
@@ -102,7 +102,7 @@ class DirectoryIdentities:
         noted = len(change.steps)
         await update_identity(change, row, _identity_values(after), action=self._action)
         if _is_another_code(before, after) and len(change.steps) == noted:
-            # Nothing that others go by has changed, but a stranger gets a mail.
+            # No fact has changed, but a mail is sent to a stranger.
             await change.note(self._action, row.subject, after=row.facts())
         for key, kept in zip(keys, after.keys, strict=True):
             await update_dkim_key(change, key, asdict(kept.staged), action=self._action)
@@ -110,7 +110,7 @@ class DirectoryIdentities:
 
 
 def registered(row: IdentityRow, keys: Iterable[DkimKeyRow], partition: str) -> Registered:
-    """What rows say of an identity."""
+    """The identity in rows."""
     code = None
     if row.code_digest is not None and row.code_sent_at is not None:
         code = MailCode(row.code_digest, row.code_sent_at, row.code_failures)
@@ -139,7 +139,7 @@ def _is_another_code(before: Registered, after: Registered) -> bool:
 def _columns(
     row: IdentityRow | DkimKeyRow, kind: type[Verification | StagedKey]
 ) -> dict[str, Any]:
-    """What a row keeps of a value, each field in a column of its name."""
+    """The fields of a value, from the columns with their names."""
     return {field.name: getattr(row, field.name) for field in fields(kind)}
 
 

@@ -1,4 +1,4 @@
-"""Another master key: what is sealed under an older one is sealed anew, while gates run.
+"""Replaces the master key: secrets under an older key are sealed again, while gates run.
 
 Rows are taken some at a time, each time in a change of its own, so that it can be broken off
 and begun again. At the end the older keys are forgotten, and may be deleted from the file.
@@ -61,7 +61,8 @@ async def rekey(store: DirectoryStore, actor: Actor) -> dict[str, int]:
             if done < _AT_ONCE:
                 break
     async with store.changing(actor) as change:
-        # What a gate with the older file has sealed since then; after this none can any more.
+        # Secrets that a gate with the older file has sealed since; it can seal no more after
+        # this.
         for sealed in _SEALED:
             counts[sealed.what] += await _some(change, store.master_keys, sealed, None)
         await _forget_older(change, store.master_keys, counts)

@@ -35,10 +35,10 @@ class AuditedRow(Protocol):
 
     @property
     def subject(self) -> Subject:
-        """What audit entries call it."""
+        """The subject of its audit entries."""
 
     def facts(self) -> Facts:
-        """What an audit entry says of it; no secret."""
+        """The facts for audit entries, without secrets."""
 
 
 R = TypeVar("R", bound=AuditedRow)
@@ -105,7 +105,7 @@ async def update_row(
     action: str,
     only_differences: bool = False,
 ) -> R:
-    """Update the columns that differ. A change of facts is noted, another one is not.
+    """Update the columns that differ. A change of facts gets an audit entry.
 
     ``only_differences`` leaves the facts that stay the same out of the audit entry.
     """

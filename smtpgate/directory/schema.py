@@ -153,7 +153,7 @@ dkim_keys = Table(
     Column("selector", String(255), primary_key=True),
     Column("algorithm", String(16), nullable=False),
     Column("private_key", LargeBinary, nullable=False),  # sealed
-    Column("record", Text, nullable=False),  # what DNS shall have
+    Column("record", Text, nullable=False),  # to be published in the DNS
     Column("stage", String(8), nullable=False),
     Column("since", Moment, nullable=False),
     Column("created_at", Moment, nullable=False),
@@ -170,7 +170,7 @@ dkim_keys = Table(
 
 # Limits of users (subject is the key of the name), of access keys (the id), and of identities
 # (the name) for the account in delegate_id; of accounts (subject is empty) only raises. Outside
-# identities region and delegate_id are empty. What is null limits or raises nothing.
+# identities region and delegate_id are empty. Null limits or raises nothing.
 quotas = Table(
     "quotas",
     metadata,
@@ -187,7 +187,7 @@ quotas = Table(
     Index(None, "delegate_id"),
 )
 
-# What documents last said of each object, when they were applied; no secret is in it. Of
+# The fields of each object in the documents that were last applied, without secrets. Of
 # access keys account_id and region are empty; the name is that of a policy or DKIM key, or the
 # delegate of a cap. A row of the kind "upgrade" says that documents may have been applied
 # before there was this table.
@@ -236,5 +236,5 @@ _POSTGRESQL_TRIGGERS: Final = (
     "CREATE TRIGGER audit_log_no_truncate BEFORE TRUNCATE ON audit_log "
     "FOR EACH STATEMENT EXECUTE FUNCTION audit_log_append_only()",
 )
-# By dialect: what makes the audit log append-only, also for who has a SQL prompt.
+# By dialect: statements that make the audit log append-only, also at a SQL prompt.
 APPEND_ONLY: Final = {"sqlite": _SQLITE_TRIGGERS, "postgresql": _POSTGRESQL_TRIGGERS}

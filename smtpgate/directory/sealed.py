@@ -1,8 +1,8 @@
 """Secrets on their way into the database, sealed under a master key that the database knows.
 
 The table of master keys says which ones have to stay in the file. A process that still has the
-file from before the key was replaced must seal nothing under the old one: nobody could open it
-once that line is deleted.
+file from before the key was replaced must seal nothing under the old one: it could not be
+opened once that line is deleted.
 """
 
 from sqlalchemy import select

@@ -38,7 +38,7 @@ def new_master_key(key_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class MasterKeys:
-    """The master keys of a file: seals under the first, opens what any of them sealed."""
+    """The master keys of a file: the first seals, and each opens its own texts."""
 
     current: str
     _ciphers: dict[str, AESGCM] = field(repr=False)
@@ -65,7 +65,7 @@ class MasterKeys:
 
     @property
     def prefix(self) -> bytes:
-        """What everything begins with that is sealed under the current key."""
+        """The beginning of all texts that are sealed under the current key."""
         return _head(self.current)
 
     def seal(self, secret: bytes, context: str) -> bytes:
@@ -92,7 +92,7 @@ class MasterKeys:
             raise SealError(f"cannot be opened with master key {key_id}") from None
 
     def check_text(self, key_id: str) -> bytes:
-        """What is kept to find out later whether a key of that id is the same key."""
+        """A value that shows later whether a key with that id is the same key."""
         return self._seal(key_id, _CHECKED, "check")
 
     def is_same(self, check_text: bytes) -> bool:

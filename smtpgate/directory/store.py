@@ -34,7 +34,7 @@ def read_master_keys(path: Path, warnings: list[str]) -> MasterKeys:
 
 
 def _cure(cause: BaseException | None) -> str:
-    """What to do about a master key file that cannot be read."""
+    """The advice about a master key file that cannot be read."""
     if isinstance(cause, FileNotFoundError):
         return "; `smtpgate init' makes it for a first host, a further host needs a copy"
     if isinstance(cause, PermissionError):

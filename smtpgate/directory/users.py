@@ -1,4 +1,4 @@
-"""Users in the directory: made, changed, deleted, listed."""
+"""Users in the directory: create, change, delete and list them."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ from smtpgate.directory.schema import users
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserRow:
-    """A user as it is kept."""
+    """A stored user."""
 
     account_id: str
     name: str
@@ -47,21 +47,21 @@ class UserRow:
 
     @property
     def key(self) -> str:
-        """What tells it apart from the account's other users."""
+        """The key that is unique among the account's users."""
         return user_key(self.name)
 
     @property
     def subject(self) -> Subject:
-        """What notes call it."""
+        """The subject of its audit entries."""
         return Subject("user", self.account_id, self.name)
 
     @property
     def policies(self) -> PolicyOwner:
-        """Where its policies are."""
+        """The user as the owner of policies."""
         return PolicyOwner.of_user(self.account_id, self.name)
 
     def facts(self) -> dict[str, Any]:
-        """What can be changed, for the audit log."""
+        """The fields that can be changed, for the audit log."""
         return {"path": self.path, "tags": dict(self.tags)}
 
 
@@ -128,7 +128,7 @@ async def create_user(change: Change, row: UserRow, *, may_send: bool = True) ->
 
 
 async def add_users(change: Change, rows: Sequence[UserRow]) -> list[UserRow]:
-    """Add users that are known to be good, and not to be there yet."""
+    """Add users that are known to be valid and new."""
     rows = [
         replace(
             row,
@@ -152,7 +152,7 @@ async def update_user(
 
 
 async def delete_user(change: Change, account_id: str, name: str) -> None:
-    """Take a user away, with its access keys and policies. Raises NotFoundError."""
+    """Delete a user, with its access keys and policies. Raises NotFoundError."""
     row = await user(change.connection, account_id, name)
     await delete_keys_of(change, account_id, row.name)
     await drop_policies(change, row.policies)
@@ -160,7 +160,7 @@ async def delete_user(change: Change, account_id: str, name: str) -> None:
 
 
 async def remove_users(change: Change, rows: Sequence[UserRow]) -> None:
-    """Take users away that are known to be there, with their limits and nothing else."""
+    """Delete users that are known to exist, with their limits and nothing else."""
     await drop_quotas(change, "user", [(row.account_id, "", row.key) for row in rows])
     await delete_rows(change, users, list(map(_key, rows)), rows)
 

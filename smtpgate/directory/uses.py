@@ -16,7 +16,7 @@ _MAX_KEPT: Final = 100_000
 class KeyUses:
     """Collects logins, the latest of each access key; implements the EventSink port.
 
-    What is collected is written every half minute, and at the end of a gate's life. It is no
+    Collected uses are written every half minute, and when the gate ends. They are no
     change of the directory, and a crash loses half a minute of it.
     """
 
@@ -47,7 +47,7 @@ class KeyUses:
         self._rhythm.end()
 
     async def flush(self) -> None:
-        """Write what was collected; what cannot be written is kept for the next time."""
+        """Write the collected uses; after an error they are kept for the next time."""
         if not self._latest:
             return
         uses, self._latest = self._latest, {}
@@ -55,6 +55,6 @@ class KeyUses:
             async with self._store.database.changing() as connection:
                 await note_uses(connection, tuple(uses.values()))
         except DirectoryUnavailableError:
-            self._latest = uses | self._latest  # the feed tells that the database is gone
+            self._latest = uses | self._latest  # the feed reports that the database is gone
         except Exception as error:  # noqa: BLE001 - it must not end the gate's life
             self._on_error(error)

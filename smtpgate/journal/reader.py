@@ -25,7 +25,7 @@ from smtpgate.journal.store import JournalStore
 from smtpgate.journal.terms import TermKey
 
 _PAGE: Final = 200
-# Hours that are looked through at once: first few, so that what is found often is found soon.
+# Hours that are searched at once: first few, so that frequent records are found soon.
 _FIRST_HOURS: Final = 1
 _MOST_HOURS: Final = 512
 # PostgreSQL's numbers are given before their transactions end, in any order.
@@ -134,7 +134,7 @@ class JournalReader:
             }
 
     async def follower(self) -> "Follower":
-        """What tells of everything that comes to an end from now on."""
+        """A reader of all records that get a verdict from now on."""
         follower = Follower(self.store)
         await follower.poll()
         return follower
@@ -159,7 +159,7 @@ class Follower:
         self._told: set[int] = set()
 
     async def poll(self) -> Sequence[Record]:
-        """What has come to an end since the last time; the first time nothing."""
+        """The records that got a verdict since the last call; none at the first call."""
         async with self.store.reading() as connection:
             if self._last is None:
                 await self._begin(connection)

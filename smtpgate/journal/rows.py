@@ -59,7 +59,7 @@ class Row(NamedTuple):
 
 
 COLUMNS: Final = tuple(records.c[name] for name in Row._fields)
-"""What a query asks for that ``Row._make`` is given."""
+"""The columns that ``Row._make`` needs."""
 
 
 def microseconds(moment: datetime) -> int:
@@ -84,7 +84,7 @@ def hour_of(received_us: int) -> int:
 
 @lru_cache(maxsize=4096)
 def digest_of(text: str) -> str:
-    """What a statement's text is found by."""
+    """The digest that a statement's text is found by."""
     octets = text.encode("utf-8", "surrogatepass")
     return hashlib.blake2b(octets, digest_size=16).hexdigest()
 
@@ -118,7 +118,7 @@ def row_of(record: Record, writer: int | None = None) -> tuple[Row, dict[str, st
 
 
 def with_verdict(row: Row, record: Record) -> Row:
-    """The row with what the relay and the verdict add."""
+    """The row with the results of the relay and the verdict."""
     return row._replace(
         done_us=None if record.done_at is None else microseconds(record.done_at),
         outcome=record.outcome,
@@ -128,7 +128,7 @@ def with_verdict(row: Row, record: Record) -> Row:
 
 
 def _facts(record: Record, texts: dict[str, str]) -> Facts:
-    """What is known before the relay; what is empty is left out."""
+    """The details known before the relay, without empty ones."""
     intent = record.intent
     facts: Facts = {
         "key": record.username,
@@ -172,7 +172,7 @@ def _facts(record: Record, texts: dict[str, str]) -> Facts:
 
 
 def _verdict(record: Record) -> Facts:
-    """What the relay and the verdict add."""
+    """The details that the relay and the verdict add."""
     verdict: Facts = {
         "detail": record.detail or None,
         "reply": _reply(record.reply),
@@ -214,7 +214,7 @@ def _reply(reply: Reply | None) -> list[object] | None:
 
 
 def _decision(decision: Decision, texts: dict[str, str]) -> Facts:
-    """Both sides in full; what is said of them again, as the number of where it stands."""
+    """Both decisions in full; a repeated statement is replaced by its index."""
     user, identity = decision.user_side, decision.identity_side
     places = {id(one): at for at, one in enumerate((*user.cited, *identity.cited))}
     facts: Facts = {

@@ -2,7 +2,7 @@
 
 Values are texts, whole numbers and octets, the same for SQLite and PostgreSQL: a row goes to
 either driver as it is. Moments are microseconds since 1970, hours and days whole ones since.
-What is only read with its record is one JSON text, encoded once.
+Details that are only read with their record are one JSON text, encoded once.
 """
 
 from typing import Final
@@ -30,7 +30,7 @@ metadata = MetaData(naming_convention=NAMES)
 # Compared octet by octet everywhere, so that ids sort by time whatever the database's language.
 _ID: Final = String(64).with_variant(String(64, collation="C"), "postgresql")
 
-# What there is one of: the check of the terms' key, and the last sign of life.
+# Single values: the check of the terms' key, and the last sign of life.
 meta = Table(
     "journal_meta",
     metadata,
@@ -69,7 +69,7 @@ records = Table(
     Column("writer", BigInteger),  # the gate that was to complete it
     sqlite_autoincrement=True,  # a number is never given twice
 )
-# Few at any time: what is being relayed, and what a gate that was killed left behind.
+# Few at any time: messages that are being relayed, and those of a gate that was killed.
 Index(
     "ix_journal_records_relaying",
     records.c.id,
@@ -77,8 +77,8 @@ Index(
     postgresql_where=records.c.outcome == "relaying",
 )
 
-# What records are found by, as keyed digests. The hour comes first, so that an hour's terms lie
-# together: they are written in one place, and forgotten in one piece.
+# The terms by which records are found, as keyed digests. The hour comes first, so that an
+# hour's terms lie together: they are written in one place, and forgotten in one piece.
 terms = Table(
     "journal_terms",
     metadata,
@@ -97,7 +97,7 @@ statements = Table(
     Column("last_day", Integer, nullable=False),
 )
 
-# What was sent, added up: by 15 minutes and by day, sender, identity and reason.
+# Sums of messages: by 15 minutes and by day, sender, identity and reason.
 usage = Table(
     "journal_usage",
     metadata,

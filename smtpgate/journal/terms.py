@@ -1,9 +1,9 @@
 """Terms: the few facts that records are found by, as digests under a key.
 
-Addresses are in the journal as nobody can read them without the key, so that it can be searched
-by recipient also where recipients are not kept. The key is a file in the state folder, made by
-the first start. A journal knows the key it was begun with: with another one, searches would
-find nothing and say nothing.
+Addresses are in the journal in a form that cannot be read without the key, so that it can be
+searched by recipient also where recipients are not kept. The key is a file in the state folder,
+made by the first start. A journal knows the key it was begun with: with another one, searches
+would find nothing and say nothing.
 """
 
 import base64
@@ -43,11 +43,11 @@ class TermKey:
 
     @property
     def check(self) -> str:
-        """What tells this key from others, and nothing else about it."""
+        """A value that identifies this key, and reveals nothing else about it."""
         return self._term("check").hex()
 
     def account(self, account_id: str) -> bytes:
-        """Of what the account may see: its own, and what was sent by its identities."""
+        """The term of records that the account may see: of itself and its identities."""
         return self._term(f"account:{account_id}")
 
     def address(self, address: str) -> bytes:
@@ -59,7 +59,7 @@ class TermKey:
         return self._term(f"name:{name}")
 
     def username(self, name: str) -> bytes:
-        """Of what somebody who was refused logged in as."""
+        """The term of the user name of a refused login."""
         return self._term(f"username:{name}")
 
     def reason(self, reason: str) -> bytes:
@@ -71,7 +71,7 @@ class TermKey:
         return self._term(f"outcome:{outcome}")
 
     def before_relay(self, record: Record, recipients: Iterable[Mailbox]) -> set[bytes]:
-        """The terms of what does not depend on the verdict."""
+        """The terms that do not depend on the verdict."""
         if record.kind == "login":
             return {self.username(record.username)}
         found = {self.account(record.account_id), *map(self.account, record.owner_ids)}
@@ -81,7 +81,7 @@ class TermKey:
         return found
 
     def of_verdict(self, record: Record) -> set[bytes]:
-        """The terms of a verdict that somebody may look for."""
+        """The terms of a verdict that searches may use."""
         if record.outcome == _ACCEPTED:
             return set()
         found = {self.outcome(record.outcome), self.reason(record.reason)}
@@ -101,7 +101,7 @@ def read_key(path: Path) -> TermKey:
 
 
 def new_key() -> TermKey:
-    """A key that nobody has yet."""
+    """A new random key."""
     return TermKey(os.urandom(_KEY_OCTETS))
 
 

@@ -12,8 +12,8 @@ _MAX_SUBJECTS: Final = 10_000
 class FullQuotas:
     """The subjects whose 24-hour quota is used up, as far as this process knows.
 
-    It costs no question to the store, and may be wrong either way: who is in it is asked for
-    exactly, who is not is counted exactly when the message is there.
+    It needs no query, and may be wrong either way: the store is asked about a subject that is
+    in it, and any other subject is counted exactly when the message is there.
     """
 
     def __init__(self) -> None:

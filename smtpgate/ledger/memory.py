@@ -38,8 +38,8 @@ class _Entry:
 class MemoryLedger:
     """Implements the Ledger port. No method waits, so none can see another's work half done.
 
-    A subject is forgotten a day after what it sent counts no longer, and a reservation that
-    nobody settles a day after its lease: memory is bounded by two days' senders.
+    A subject is deleted a day after its recipients count no longer, and a reservation that
+    is not settled a day after its lease: memory is bounded by two days' senders.
     """
 
     def __init__(self, *, lease_s: float = 900) -> None:

@@ -1,12 +1,12 @@
 """One connection to Redis or Valkey, over which scripts are run in groups.
 
-What arrives while a group is under way goes out together as the next one, so a busy gate asks
-few times and each time for much. When anything goes wrong, the connection is dropped and a new
-one is made. So no answer can ever be taken for another's.
+Calls that arrive while a group is in flight are sent together as the next one, so a busy gate
+asks few times and each time for much. When anything goes wrong, the connection is dropped and a
+new one is made. So no answer can ever be taken for another's.
 
-A caller waits ``timeout_s`` at most. Until then what failed is sent again, after pauses that
-grow and differ from host to host: a server that restarts, or is being replaced, is waited for,
-and is not met by everybody at once. A script must be harmless to run again. The caller
+A caller waits ``timeout_s`` at most. Until then a call that failed is sent again, after pauses
+that grow and differ from host to host: a server that restarts, or is being replaced, is waited
+for, and is not met by everybody at once. A script must be harmless to run again. The caller
 learns whether it was sent more than once, because an earlier copy may still be under way.
 """
 
@@ -241,7 +241,7 @@ class Link:
             else:
                 call.finish(answer)
         if refused:
-            # It may have become a replica, or be full: ask anew who serves this name.
+            # It may have become a replica, or be full: ask again which server has this name.
             await self._drop()
             if any(map(_is_of_cluster, answers)):
                 self._give_up(refused, _A_CLUSTER)

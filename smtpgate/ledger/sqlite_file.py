@@ -5,8 +5,8 @@ because a row for each minute would be written and deleted a thousand times a da
 reservation is a row too, so that it is settled once, by any process.
 
 The file is in WAL mode: several processes share it, and a transaction costs no wait for the
-disk. What was committed survives the end of any process at any moment. A power cut may take the
-last seconds with it, never the file's consistency.
+disk. Committed transactions survive the end of any process at any moment. A power cut may take
+the last seconds with it, never the file's consistency.
 """
 
 import os
@@ -31,7 +31,7 @@ from smtpgate.core.limits import (
 from smtpgate.sql.wal import enter_wal_mode
 
 SCHEMA_VERSION: Final = 1
-_APPLICATION_ID: Final = 0x736D7467  # "smtg": tells this file from other SQLite files
+_APPLICATION_ID: Final = 0x736D7467  # "smtg": distinguishes this file from other SQLite files
 _SCHEMA: Final = (
     """
     CREATE TABLE usage (
@@ -240,7 +240,7 @@ class LedgerFile:
         execute("PRAGMA synchronous = NORMAL")
         if is_new:
             execute("BEGIN IMMEDIATE")
-            if self._version() == 0:  # nobody was faster
+            if self._version() == 0:  # no other process was faster
                 self._make()
             execute("COMMIT")
 

@@ -1,4 +1,4 @@
-"""The thread that owns the ledger's SQLite file: what arrives together is one transaction.
+"""The thread that owns the ledger's SQLite file: jobs that arrive together are one transaction.
 
 A transaction costs as much as the work of several reservations, so grouping makes sixteen of
 them at once several times cheaper each than one by one; a lone one does not wait for others.
@@ -21,7 +21,7 @@ from smtpgate.ledger.sqlite_file import LedgerFile, LedgerFileError
 from smtpgate.ports import LedgerUnavailableError
 
 Work = Callable[[LedgerFile], Any]
-"""What is done in a transaction."""
+"""A function that runs in a transaction."""
 
 _MAX_GROUP: Final = 256
 _MAX_OWED: Final = 100_000
@@ -31,10 +31,10 @@ _RETRY_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something to do in the next transaction, and who waits for what it comes to.
+    """Work for the next transaction, and the future of its caller.
 
-    ``undo`` makes, from the result, the work that undoes it: for when nobody waits any longer.
-    ``owed`` is what must be done instead when nobody waits, or when the file cannot be used;
+    ``undo`` makes, from the result, the work that undoes it when the caller has given up.
+    ``owed`` is the work to do instead when the caller has given up, or the file cannot be used;
     it is tried until it is done, so it must be harmless to do twice. ``only_reads`` is for work
     that changes nothing.
     """
@@ -68,21 +68,21 @@ class LedgerThread:
         self.is_closed = False
 
     def put(self, job: Job) -> None:
-        """Do that soon; its future hears of it in its own event loop."""
+        """Do the job soon; its future gets the result in its own event loop."""
         self._start()
         self._jobs.put(job)
 
     def owe(self, work: Work) -> None:
-        """Do that with the next transaction; what is owed first goes when it is too much."""
+        """Do the work with the next transaction; if too much is owed, the oldest is lost."""
         self._owed.append(work)
 
     def nudge(self) -> None:
-        """Do what is owed now."""
+        """Do the owed work now."""
         self._start()
         self._jobs.put(None)
 
     def stop(self, timeout_s: float) -> None:
-        """Do what was put and what is owed, and end the thread. Blocks."""
+        """Do all jobs and owed work, and end the thread. Blocks."""
         self.is_closed = True
         self.nudge()
         if self._thread is not None:
@@ -101,17 +101,17 @@ class LedgerThread:
     def _run(self) -> None:
         while True:
             jobs = self._next_jobs()
-            # Looked at before the owed is taken: what is owed by then is all there will be.
+            # Checked before the owed work is taken: no more can be owed after that.
             is_last = self.is_closed and self._jobs.empty()
             owed = self._take_owed(len(self._owed) if is_last else _MAX_OWED_AT_ONCE)
             if jobs or owed:
                 self._carry_out(jobs, owed)
             if is_last:
                 break
-        self._let_go()
+        self._disconnect()
 
     def _next_jobs(self) -> list[Job]:
-        """What there is to do; waits for it, but not when something is owed for long."""
+        """The next jobs; waits for them, but only for a while when work is owed."""
         jobs: list[Job] = []
         try:
             job = self._jobs.get(timeout=_RETRY_S if self._owed else None)
@@ -130,15 +130,15 @@ class LedgerThread:
     def _carry_out(self, jobs: list[Job], owed: list[Work]) -> None:
         try:
             answers = self._transact(jobs, owed)
-        except Exception as error:  # noqa: BLE001 - for those who wait; the thread goes on
-            self._let_go()
+        except Exception as error:  # noqa: BLE001 - for the callers; the thread goes on
+            self._disconnect()
             self._owed.extendleft(reversed(owed))
             self._owed.extend(job.owed for job in jobs if job.owed is not None)
-            answers = [(job, self._told(error)) for job in jobs]
+            answers = [(job, self._for_callers(error)) for job in jobs]
         self._answer(answers)
 
-    def _told(self, error: Exception) -> Exception:
-        """What who waits hears of it: what nobody expected as it is."""
+    def _for_callers(self, error: Exception) -> Exception:
+        """The error for the callers; an unexpected one stays as it is."""
         if isinstance(error, sqlite3.Error | LedgerFileError | OSError):
             return LedgerUnavailableError(f"{self._path}: {error}")
         return error
@@ -156,25 +156,25 @@ class LedgerThread:
         for job in jobs:
             if not job.future.done():
                 answers.append((job, _outcome(job.work, file)))
-            elif job.owed is not None:  # who gave up while the file was busy is not counted
+            elif job.owed is not None:  # the caller gave up while the file was busy
                 _outcome(job.owed, file)
         file.commit()
         return answers
 
     def _opened(self) -> LedgerFile:
         if self._file is not None and not self._file.is_current:
-            self._let_go()
+            self._disconnect()
         if self._file is None:
             self._file = LedgerFile(self._path, busy_timeout_s=self._busy_timeout_s)
         return self._file
 
-    def _let_go(self) -> None:
+    def _disconnect(self) -> None:
         file, self._file = self._file, None
         if file is not None:
             try:
                 file.close()
             except sqlite3.Error:
-                return  # it is let go of all the same
+                return  # it is not used any more in any case
 
     def _answer(self, answers: Iterable[Answer]) -> None:
         by_loop: dict[AbstractEventLoop, list[Answer]] = {}
@@ -183,21 +183,21 @@ class LedgerThread:
         for loop, of_loop in by_loop.items():
             try:
                 loop.call_soon_threadsafe(self._deliver, of_loop)
-            except RuntimeError:  # the loop was closed: nobody waits
+            except RuntimeError:  # the loop was closed: no caller waits
                 self._undo(of_loop)
 
     # -- in the event loop ---------------------------------------------------------------------
 
     def _deliver(self, answers: Iterable[Answer]) -> None:
-        unheard = []
+        given_up = []
         for job, result in answers:
             if job.future.done():
-                unheard.append((job, result))
+                given_up.append((job, result))
             elif isinstance(result, BaseException):
                 job.future.set_exception(result)
             else:
                 job.future.set_result(result)
-        self._undo(unheard)
+        self._undo(given_up)
 
     def _undo(self, answers: Iterable[Answer]) -> None:
         for job, result in answers:
@@ -206,10 +206,10 @@ class LedgerThread:
 
 
 def _outcome(work: Work, file: LedgerFile) -> Any:  # noqa: ANN401 - whatever the work returns
-    """What the work returned or raised; an error of the file is the whole group's."""
+    """The result or exception of the work; an error of the file is the whole group's."""
     try:
         return work(file)
     except (sqlite3.Error, OSError):
         raise
-    except Exception as error:  # noqa: BLE001 - for who waits for it
+    except Exception as error:  # noqa: BLE001 - for its caller
         return error

@@ -143,7 +143,7 @@ class LedgerWatch:
         return await self._noted(self._ledger.probe())
 
     async def close(self) -> None:
-        """Tell the store what it has not been reported, and let go of it."""
+        """Send the calls that wait to the store, and disconnect."""
         await self._ledger.close()
 
     # -- changes --------------------------------------------------------------------------

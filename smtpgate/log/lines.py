@@ -1,11 +1,11 @@
-"""What a line of the log tells: events and notes as JSON objects, one a line.
+"""Lines of the log: events and notes as JSON objects, one a line.
 
 The first keys are always ``time``, ``level`` and ``event``. A key whose value is not known is
 absent. No line has anything of a message's content but its addresses, nor a credential: readers
 of the log are not readers of the mail.
 
-A failed login begins with what fail2ban looks for, before anything that a client can choose,
-and JSON's escapes keep the rest from looking like it::
+A failed login begins with the text that fail2ban looks for, before anything that a client can
+choose, and JSON's escapes keep the rest from looking like it::
 
     failregex = ^\\{"time":"[^"]*","level":"warning","event":"auth-failed","client":"<HOST>"
 """
@@ -78,7 +78,7 @@ def line_of(at: datetime, level: Level, event: str, facts: Mapping[str, object])
 
 
 def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
-    """The line of a submission: who, from where, for whom, the verdict and why."""
+    """The line of a submission: sender, client, recipients, outcome and reason."""
     submission = done.submission
     facts = {
         **_verdict(done),
@@ -257,7 +257,7 @@ def records_lost_line(event: RecordsLost) -> bytes:
 
 
 def error_line(at: datetime, error: BaseException) -> bytes:
-    """The line of an error that nobody expected, with its traceback."""
+    """The line of an unexpected error, with its traceback."""
     facts = {
         "error": type(error).__name__,
         "text": str(error)[:_MAX_TEXT],

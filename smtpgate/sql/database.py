@@ -3,7 +3,7 @@ at a time.
 
 Changes are serialised in the whole fleet (``BEGIN IMMEDIATE``, an advisory lock): people make
 them, so there are few, and the numbers in the audit log then become visible in their order.
-Whatever the database cannot do is told in words for an operator, as the error that the owner of
+Errors of the database are put in words for an operator, as the error that the owner of
 the database has for it (``unavailable``).
 """
 
@@ -33,7 +33,7 @@ from smtpgate.sql.engines import (
 )
 
 _CLOSE_S: Final = 1
-# The number is "smtp": any that nobody else locks.
+# The number is "smtp"; any number works that no other program locks.
 _LOCK: Final = (
     text(f"SET LOCAL lock_timeout = '{BUSY_S}s'"),
     text("SELECT pg_advisory_xact_lock(1936552048)"),
@@ -70,17 +70,17 @@ def parse_url(url: str) -> URL:
 
 
 class Listening:
-    """A connection that is told of commits; SQLite has none, and tells nothing."""
+    """A connection that receives notifications of commits; SQLite has none."""
 
     def __init__(self) -> None:
         self._ended = asyncio.Event()
 
     def end(self) -> None:
-        """It is told nothing any more."""
+        """Stop the wait: no more notifications come."""
         self._ended.set()
 
     async def ended(self) -> None:
-        """Wait until it is told nothing any more; for SQLite, for ever."""
+        """Wait until no more notifications come; for SQLite, for ever."""
         await self._ended.wait()
 
 
@@ -128,7 +128,7 @@ class Database:
 
     @property
     def name(self) -> str:
-        """What it is called in notes and errors; no password in it."""
+        """The name in notes and errors, without a password."""
         if self.is_sqlite:
             return str(self.path)
         options = {key: self.url.query[key] for key in _SHOWN_OPTIONS if key in self.url.query}
@@ -155,7 +155,7 @@ class Database:
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that nobody else's change overlaps; an exception rolls it back.
+        """A transaction that overlaps no other change; an exception rolls it back.
 
         Raises ``unavailable``.
         """
@@ -167,7 +167,7 @@ class Database:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction beside others', for rows that nobody else changes meanwhile.
+        """A transaction beside others, for rows that no other transaction changes.
 
         Raises ``unavailable``.
         """
@@ -191,7 +191,7 @@ class Database:
     async def listening(
         self, channel: str, on_notice: Callable[[], None]
     ) -> AsyncIterator[Listening]:
-        """Be told of commits, on a connection of its own. Raises ``unavailable``."""
+        """Listen for notifications of commits, on an own connection. Raises ``unavailable``."""
         listening = Listening()
         if self.is_sqlite:
             yield listening
@@ -215,13 +215,13 @@ class Database:
             raise self.unavailable(error) from error
 
     def unavailable(self, error: BaseException) -> Exception:
-        """The owner's error for what the driver raised, in words."""
+        """The owner's error for an error of the driver, in words."""
         return self._unavailable(f"{self.name}: {in_words(error)}")
 
     async def close(self) -> None:
         """Close every connection; one that a frozen server does not let go is cut off.
 
-        What SQLite is at is waited for: it is done in a thread, which nobody can cut off.
+        SQLite's work is waited for, because its thread cannot be interrupted.
         """
         if self.is_sqlite:
             await self._engine.dispose()

@@ -1,4 +1,4 @@
-"""Engines: how connections to SQLite and PostgreSQL are opened, and what their errors mean.
+"""Engines: how connections to SQLite and PostgreSQL are opened, and their errors in words.
 
 No wait is without an end: for a connection, for another's change, for an answer.
 """
@@ -20,7 +20,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, Pool
 
 from smtpgate.sql.wal import enter_wal_mode
 
-BUSY_S: Final = 5  # for a change that somebody else makes
+BUSY_S: Final = 5  # for a change by another process
 _CONNECT_S: Final = 5
 _COMMAND_S: Final = 15
 _POOL: Final = {"pool_size": 4, "max_overflow": 4, "pool_timeout": 5}
@@ -29,7 +29,7 @@ _SETTINGS: Final = (
     "PRAGMA foreign_keys=ON",
 )
 _BUSY: Final = f"is busy with another change, for more than {BUSY_S} s"
-# What drivers say that tells an operator too little.
+# Texts of drivers that do not help an operator.
 _WORDS: Final = {
     "database is locked": _BUSY,
     "canceling statement due to lock timeout": _BUSY,
@@ -51,7 +51,7 @@ class DatabaseUrlError(ValueError):
 
 
 def in_words(error: BaseException) -> str:
-    """What the driver said, without the statement and its values."""
+    """The driver's text, without the statement and its values."""
     if isinstance(error, exc.DBAPIError) and error.orig is not None:
         error = error.orig
         # Of asyncpg's errors SQLAlchemy makes its own, with the class of theirs in the text.
@@ -74,7 +74,7 @@ class Threads:
     """The threads of an asynchronous engine: each connection to SQLite has its own.
 
     The driver lets go of a thread without waiting for its end when a file cannot be opened. One
-    that outlived the event loop would break off with an error that nobody can catch.
+    that outlived the event loop would end with an error that cannot be caught.
     """
 
     def __init__(self) -> None:
@@ -100,12 +100,12 @@ def sqlite_engine(url: URL, threads: Threads) -> AsyncEngine:
 
 
 def file_uri(path: Path, mode: Literal["ro", "rw"]) -> str:
-    """What SQLite opens a file by that must be there (https://www.sqlite.org/uri.html)."""
+    """The URI by which SQLite opens only a file that exists (https://www.sqlite.org/uri.html)."""
     return f"file:{quote(str(path))}?mode={mode}"
 
 
 def prepare_sqlite(engine: Engine) -> None:
-    """Have every connection of an engine in WAL mode, with transactions that begin as told.
+    """Have every connection of an engine in WAL mode, with explicit transactions.
 
     The file must be there, and is the one that its path names: a file that was put in its place
     is noticed when a connection is next used.
@@ -134,7 +134,7 @@ def prepare_sqlite(engine: Engine) -> None:
 
 
 def file_of(path: Path) -> tuple[int, int] | None:
-    """What tells the file apart that a path leads to now; ``None`` when it leads to none."""
+    """Identifies the file that a path leads to now; ``None`` when there is none."""
     try:
         found = os.stat(path)
     except OSError:
@@ -159,7 +159,7 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_change else "BEGIN")
 
 
-# What pg_stat_activity shows of our connections.
+# The name of our connections in pg_stat_activity.
 _APPLICATION: Final = "smtpgate"
 
 

@@ -13,7 +13,7 @@ NAMES: Final = {
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
 }
 Json: Final = JSON().with_variant(JSONB(), "postgresql")
-# What counts up by itself.
+# A number that the database counts up.
 Serial: Final = BigInteger().with_variant(Integer(), "sqlite")
 
 
@@ -24,14 +24,14 @@ class Moment(TypeDecorator[datetime]):
     cache_ok = True  # type: ignore[mutable-override]
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """What is given to the database."""
+        """The value for the database."""
         if value is None:
             return None
         value = value.astimezone(UTC)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ANN401 - what a driver gives
-        """What the database gave."""
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ANN401 - a driver's value
+        """The value from the database."""
         if value is None:
             return None
         moment: datetime = value

@@ -1,4 +1,4 @@
-"""Documents applied to the directory: what they changed, in one transaction, or nothing."""
+"""Applies the changes of documents to the directory, all in one transaction or none."""
 
 import asyncio
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from smtpgate.directory.documents.plan_accounts import make_plan
 from smtpgate.directory.documents.planning import Planning
 from smtpgate.directory.store import DirectoryStore
 
-# What the audit log calls documents that were applied.
+# The actions of applied documents in the audit log.
 APPLIED: Final = "apply-documents"
 FORCED: Final = "force-documents"
 _DIRECTORY: Final = Subject("store", "")
@@ -32,7 +32,7 @@ _DIRECTORY: Final = Subject("store", "")
 
 @dataclass(frozen=True, slots=True)
 class _Planned:
-    """A plan, and what to keep of the documents when it was carried out."""
+    """A plan, and the fields to store when it has been carried out."""
 
     plan: Plan
     records_to_keep: Records
@@ -41,7 +41,7 @@ class _Planned:
 async def planned(
     store: DirectoryStore, desired: Desired, prune: bool, *, force: bool = False
 ) -> Plan:
-    """What applying would do now; nothing is changed.
+    """The plan that applying would carry out now; nothing is changed.
 
     Raises DirectoryError when it could not be done, DirectoryUnavailableError.
     """
@@ -59,12 +59,12 @@ async def apply(
     force: bool = False,
     expected: Plan | None = None,
 ) -> Plan:
-    """Apply what documents changed since they were applied; what was done is the plan.
+    """Apply the changes of documents since they were last applied; returns the plan.
 
-    ``prune`` deletes what they name no more. ``force`` makes the directory what they say,
-    whoever changed it, and prunes all that they do not name. ``expected`` is a plan that
-    somebody agreed to: when another one would come out, that is a ConflictError. Raises
-    DirectoryError or RefusedChangeError too; nothing must be committed then.
+    ``prune`` deletes objects that they no longer name. ``force`` overwrites changes by
+    commands, and prunes all objects that they do not name. ``expected`` is a plan that was
+    agreed to: when the plan is another one now, that is a ConflictError. Raises DirectoryError
+    or RefusedChangeError too; nothing must be committed then.
     """
     found = await _planned(change.connection, store, desired, change.now, (prune, force))
     plan = found.plan
@@ -106,7 +106,7 @@ async def _planned(
 
 
 def _made(planning: Planning, before: LastApplied, now: Mapping[ObjectKey, Fields]) -> _Planned:
-    # Without pruning, what they do not name may stand in other documents: it stays known, so
-    # that those do not make again what was deleted meanwhile.
+    # Without pruning, other documents may name the other objects: their fields stay stored, so
+    # that those documents do not make objects again that were deleted meanwhile.
     last = now if planning.prune else {**before.fields, **now}
     return _Planned(make_plan(planning), records_to_keep(before, last))

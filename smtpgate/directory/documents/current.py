@@ -1,4 +1,4 @@
-"""What the directory holds now, read whole in one transaction."""
+"""The current content of the directory, read in one transaction."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -41,7 +41,7 @@ class Current:
     """The directory as it is, as far as one region is concerned.
 
     ``sealed`` has the secret of each access key, ``gone`` the last version of each policy that
-    was deleted, ``quotas`` an owner's own under ``""`` and its caps under whom they are for,
+    was deleted, ``quotas`` an owner's own under ``""`` and its caps under the delegates,
     ``elsewhere`` the accounts that have identities in other regions.
     """
 
@@ -74,9 +74,9 @@ class Current:
         return self.quotas.get(_key(quota_key), {}).get(quota_key.delegate_id, _NO_QUOTA)
 
     def caps_of(self, account_id: str, region: str, name: str) -> Mapping[str, Quota]:
-        """What an identity caps other accounts at, by their ids.
+        """The caps of an identity on other accounts, by their ids.
 
-        What is only raised caps nobody.
+        Temporary limits alone are no cap.
         """
         found = self.quotas.get(("identity", account_id, region, name), {})
         return {delegate: quota for delegate, quota in found.items() if limits_in(quota)}
@@ -116,7 +116,7 @@ async def read_current(connection: AsyncConnection, region: str) -> Current:
 async def _paged(
     page: Callable[..., Awaitable[list[T]]], position: Callable[[T], A], after: A
 ) -> AsyncIterator[T]:
-    """All rows, a few at a time, so that nobody else waits long for the event loop."""
+    """All rows, a few at a time, so that the event loop is never blocked for long."""
     while True:
         rows = await page(after=after, limit=_PAGE)
         for row in rows:
@@ -163,7 +163,7 @@ async def _gone(
 ) -> Mapping[_OwnerKey, Mapping[str, int]]:
     found: defaultdict[_OwnerKey, dict[str, int]] = defaultdict(dict)
     table = policy_versions
-    # The last version of what was deleted is the one without a document. A later one may be
+    # The last version of a deleted policy is the one without a document. A later one may be
     # there again, and then counts.
     query = (
         select(*_owner(table), table.c.name, func.max(table.c.version).label("version"))

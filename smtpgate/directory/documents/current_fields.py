@@ -1,4 +1,4 @@
-"""What the directory has of an object, in the fields that documents say."""
+"""The current fields of an object in the directory, those that documents can set."""
 
 from smtpgate.directory.documents.current import Current
 from smtpgate.directory.documents.fields import (
@@ -12,7 +12,7 @@ from smtpgate.directory.quotas import QuotaKey, limits_in
 
 
 def current_fields(current: Current, key: ObjectKey) -> Fields | None:
-    """The fields of an object as they are now; ``None`` when the directory has it not."""
+    """The fields of an object as they are now; ``None`` when it is not there."""
     reader = _READERS.get(key.kind)
     return None if reader is None else reader(current, key)
 

@@ -1,4 +1,4 @@
-"""What documents declare, read whole and checked, with the location in a file that says it."""
+"""The objects that documents declare, checked, with their locations in files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from smtpgate.core.secret import Secret
 
 @dataclass(frozen=True, slots=True)
 class SourceLocation:
-    """Where something stands: a file and a key in it."""
+    """A file and a key in it."""
 
     file: Path
     key: Location
@@ -27,13 +27,13 @@ class SourceLocation:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """What is said of a pause; ``is_paused`` of ``None`` leaves it as it is."""
+    """The desired pause; ``is_paused`` of ``None`` leaves it as it is."""
 
     is_paused: bool | None = None
     reason: str = ""
 
     def after(self, reason: str | None) -> str | None:
-        """The reason that holds then, after the one that holds now; ``None``: not paused."""
+        """The new reason, given the current one; ``None`` is not paused."""
         if self.is_paused is None:
             return reason
         return self.reason if self.is_paused else None
@@ -111,7 +111,7 @@ class DesiredDkimKey:
 class DesiredIdentity:
     """An identity; ``is_verified`` of ``None`` leaves its verification alone.
 
-    ``caps`` is what its owner lets other accounts send by it, by their ids.
+    ``caps`` has the limits of other accounts that send by it, by their ids.
     """
 
     location: SourceLocation
@@ -126,7 +126,7 @@ class DesiredIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
-    """What all documents together say; ``warnings`` is what is allowed in them but unwise."""
+    """All objects that documents declare; ``warnings`` are about unwise ones."""
 
     accounts: tuple[DesiredAccount, ...] = ()
     users: tuple[DesiredUser, ...] = ()

@@ -2,8 +2,8 @@
 
 Secrets and private keys are not written: access keys and DKIM keys are named, and their files
 are not. So the documents can be read by others, and applied to the same directory they change
-nothing. What is changed while the gate runs is written where it is not what a new one has; the
-stage of a DKIM key stays with the key. Raises of limits are not written, and stay.
+nothing. Fields that change while the gate runs are written where they have no default value;
+the stage of a DKIM key stays with the key. Raises of limits are not written, and stay.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ async def export(
 ) -> list[Path]:
     """Write the accounts, or all, into a folder that is new or empty; the documents' paths.
 
-    Of identities, those of the store's region. What is hidden in the folder does not count.
+    Of identities, those of the store's region. Hidden files in the folder do not count.
     Only the user who runs this can read the files. Raises NotFoundError for an account,
     OSError, DirectoryUnavailableError.
     """
@@ -78,7 +78,7 @@ class _Exporter:
     def __init__(self, current: Current, partition: str) -> None:
         self.files: _Files = {}
         self.documents: list[PurePosixPath] = []
-        self._present = current
+        self._current = current
         self._partition = partition
         self._users: defaultdict[str, list[UserRow]] = defaultdict(list)
         self._identities: defaultdict[str, list[IdentityRow]] = defaultdict(list)
@@ -92,7 +92,7 @@ class _Exporter:
 
     def add(self, account_id: str) -> None:
         """Write an account. Raises NotFoundError."""
-        row = self._present.accounts.get(account_id)
+        row = self._current.accounts.get(account_id)
         if row is None:
             raise NotFoundError(f"there is no account {account_id}")
         table = _account(row) | self._keys_of(account_id)
@@ -115,8 +115,8 @@ class _Exporter:
 
     def _identity(self, row: IdentityRow) -> _Table:
         is_trusted = row.is_verified and row.method == "trust"
-        selectors = self._present.dkim_keys_of(row.account_id, row.name)
-        caps = self._present.caps_of(row.account_id, row.region, row.name)
+        selectors = self._current.dkim_keys_of(row.account_id, row.name)
+        caps = self._current.caps_of(row.account_id, row.region, row.name)
         return {
             **({"verified": True} if is_trusted else {}),
             **_pause(row.paused_reason),
@@ -140,12 +140,12 @@ class _Exporter:
         }
 
     def _limits_of(self, quota_key: QuotaKey) -> _Table:
-        return _limits(self._present.quota_of(quota_key))
+        return _limits(self._current.quota_of(quota_key))
 
     def _policies(self, owner: PolicyOwner, kind: str) -> _Table:
         folder = PurePosixPath(owner.account_id, kind, _file_name(owner.shown))
         files = {}
-        for name, row in self._present.policies_of(owner).items():
+        for name, row in self._current.policies_of(owner).items():
             path = folder / f"{name}.json"
             self.files[path] = (row.document or "").encode()
             files[name] = str(path)
@@ -174,7 +174,7 @@ def _unless_empty(**values: Mapping[str, Any] | list[Any]) -> _Table:
 
 
 def _file_name(name: str) -> str:
-    """A name as that of one file; what means something to the file system is escaped."""
+    """A name as a file's name; characters with a meaning in paths are escaped."""
     text = quote(name, safe="@+=,")
     if text.startswith("."):
         text = f"%2E{text[1:]}"

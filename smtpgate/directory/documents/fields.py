@@ -1,4 +1,4 @@
-"""What documents say of each object, field by field, as it is compared and kept.
+"""The fields of each object in documents, as they are compared and stored.
 
 A field that a document leaves as it is (a pause, whether a key is active, trust, the stage of
 a DKIM key) is not among them when the document does not say it. There is no secret among them,
@@ -72,7 +72,7 @@ def dkim_object_key(account_id: str, region: str, domain: str, selector: str) ->
 
 
 def cap_key(account_id: str, region: str, name: str, delegate_id: str) -> ObjectKey:
-    """What an identity caps another account at."""
+    """A cap of an identity on another account."""
     return ObjectKey("cap", account_id, region, name, delegate_id)
 
 

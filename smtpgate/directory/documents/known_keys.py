@@ -24,7 +24,7 @@ _KEY: Final = (
 
 
 async def key_loader(store: DirectoryStore) -> Callable[[bytes], PrivateKey]:
-    """What parses a private key, and checks one that the directory has not got.
+    """A function that parses a private key, and checks one that the directory does not have.
 
     The check of an RSA key takes a hundred times as long as all else that is done with it, and
     the documents are read at every start. Raises DirectoryUnavailableError.

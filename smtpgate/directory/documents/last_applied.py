@@ -22,11 +22,11 @@ from smtpgate.directory.documents.fields import Fields, ObjectKey, plain
 from smtpgate.directory.rows import delete_by_key
 from smtpgate.directory.schema import applied_objects, audit_log
 
-# What the origin of a change begins with that a gate made from its documents.
+# The beginning of the origin of changes that a gate makes from its documents.
 FROM_DOCUMENTS: Final = "directory.apply = "
 _COLUMNS: Final = tuple(applied_objects.c[name] for name in ObjectKey._fields)
 _UPGRADE: Final = ObjectKey("upgrade")
-# So few at once that nobody else waits long for the event loop.
+# So few at once that the event loop is never blocked for long.
 _PAGE: Final = 100
 _ROWS: Final = 25
 _ENTRIES: Final = select(
@@ -36,14 +36,14 @@ _ENTRIES: Final = select(
 
 
 class LastApplied(NamedTuple):
-    """What documents last said; ``is_kept`` is false where it was taken from the audit log."""
+    """The last applied fields; ``is_kept`` is false when they come from the audit log."""
 
     fields: Mapping[ObjectKey, Fields]
     is_kept: bool = True
 
 
 class Records(NamedTuple):
-    """What to write down and what to forget of what documents said."""
+    """The applied fields to store, and those to delete."""
 
     new: Sequence[tuple[ObjectKey, Fields]]
     gone: Sequence[ObjectKey]
@@ -52,7 +52,7 @@ class Records(NamedTuple):
 async def read_last_applied(
     connection: AsyncConnection, region: str, current: Current, now: Mapping[ObjectKey, Fields]
 ) -> LastApplied:
-    """What documents said before those that say ``now``, as far as a region is concerned."""
+    """The fields that were applied before those of ``now``, for one region."""
     query = select(*_COLUMNS, applied_objects.c.said).where(
         applied_objects.c.region.in_(("", region))
     )
@@ -69,7 +69,7 @@ async def read_last_applied(
 
 
 def records_to_keep(before: LastApplied, last: Mapping[ObjectKey, Fields]) -> Records:
-    """What makes it known that ``last`` is what documents said last, and all that they said."""
+    """The changes of the stored fields that make them ``last``."""
     known = before.fields if before.is_kept else {}
     new = [(key, wanted) for key, wanted in last.items() if known.get(key) != wanted]
     gone = [key for key in known if key not in last] + [key for key, _ in new if key in known]
@@ -77,7 +77,7 @@ def records_to_keep(before: LastApplied, last: Mapping[ObjectKey, Fields]) -> Re
 
 
 async def keep(change: Change, what: Records) -> None:
-    """Write it down."""
+    """Store and delete them."""
     for start in range(0, len(what.gone), _ROWS):
         keys = [key._asdict() for key in what.gone[start : start + _ROWS]]
         await delete_by_key(change, applied_objects, keys)
@@ -97,9 +97,9 @@ async def keep(change: Change, what: Records) -> None:
 async def _last_words(
     connection: AsyncConnection, region: str, now: Mapping[ObjectKey, Fields]
 ) -> dict[ObjectKey, bool]:
-    """Of each object whether documents had the last word, or somebody else.
+    """For each object whether documents made its last change, or a person.
 
-    Of what documents neither made nor name nothing is said: it may be very much.
+    Objects that documents neither made nor name are left out: there may be very many.
     """
     parts: defaultdict[ObjectKey, list[ObjectKey]] = defaultdict(list)
     for key in now:
@@ -150,5 +150,5 @@ def _keys(row: Any, region: str) -> Iterator[ObjectKey]:  # noqa: ANN401 - a row
         yield identity
 
 
-# What an entry says besides that is about a part of an identity.
+# The facts of entries that are about a part of an identity.
 _PARTS: Final = {"policy": "identity-policy", "selector": "dkim-key", "delegate": "cap"}

@@ -1,9 +1,10 @@
-"""What may stand in the directory's documents, as models; what they name is not opened here.
+"""The format of the directory's documents, as models; files that they name are read elsewhere.
 
-A document is a TOML file, or a JSON file of the same shape. What it leaves out has its default,
-except for what is changed while the gate runs: whether an account or identity is paused, an
-access key turned off, an identity verified, and the stage of a DKIM key. Of these, what is left
-out stays as it is. Raises of limits for a time have no place here, and stay as they are too.
+A document is a TOML file, or a JSON file of the same shape. Keys that it leaves out have
+defaults, except for fields that change while the gate runs: whether an account or identity is
+paused, an access key turned off, an identity verified, and the stage of a DKIM key. Of these, a
+key that is left out stays as it is. Raises of limits for a time have no place here, and stay as
+they are too.
 """
 
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ from smtpgate.core.policy import PolicyError, is_policy_name
 from smtpgate.core.policy.strict_json import Json, Number, kind_of, parse_json
 from smtpgate.directory.quotas import MAX_CAPS
 
-# A policy is a JSON file too; so that none is taken for a document, documents are told by name.
+# A policy is a JSON file too, so documents are recognised by their names.
 _TOML: Final = ".toml"
 _JSON: Final = "accounts.json"
 _MAX_DIGITS: Final = 20
@@ -89,14 +90,14 @@ _Expiry: TypeAlias = Annotated[Moment, BeforeValidator(_from_text)]
 
 
 class LimitsTable(Table):
-    """What has limits; one that is left out is an account's default, and none of others."""
+    """An object with limits. Without a limit, an account has the default, others have none."""
 
     max_24h_send: Annotated[Quota, Field(le=MAX_QUOTA)] | None = None
     max_send_rate_per_s: Rate | None = None
 
 
 class CapTable(LimitsTable):
-    """What the owner of an identity lets another account send by it."""
+    """The limits of another account that sends by an identity."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -193,7 +194,7 @@ class IdentityTable(Table):
 
 
 class AccountTable(LimitsTable):
-    """An account, or what one document says of it."""
+    """An account, or the part of it in one document."""
 
     name: Line = ""
     status: Literal["active", "paused"] | None = None
@@ -235,7 +236,7 @@ class _Accounts(Table):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One file, and the accounts in it; what it names is relative to its folder."""
+    """One file, and the accounts in it; files that it names are relative to its folder."""
 
     path: Path
     accounts: dict[str, AccountTable]
@@ -270,7 +271,7 @@ def _files(path: Path) -> list[Path]:
             if not path.name.endswith((_TOML, ".json")):
                 raise DirectoryError([f"{path}: is named neither *.toml nor *.json"])
             return [path]
-        # What begins with a dot was left there by an editor.
+        # Files whose names begin with a dot are left there by editors.
         files = sorted(
             file
             for file in path.iterdir()

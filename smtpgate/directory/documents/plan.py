@@ -1,4 +1,4 @@
-"""What applying documents does, step by step; to be shown, agreed to and carried out."""
+"""The steps of applying documents, which are shown, agreed to and carried out."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,13 +13,13 @@ Sign: TypeAlias = Literal["+", "~", "-"]
 # Does some steps of one kind together.
 Work: TypeAlias = Callable[[Change, Sequence[Any]], Awaitable[object]]
 
-# So few at once that nobody else waits long for the event loop.
+# So few at once that the event loop is never blocked for long.
 _TOGETHER: Final = 25
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """An object three times; ``None`` where it is not spoken of, or not there."""
+    """The fields of an object three times; ``None`` where it is not named or not there."""
 
     documents_before: Fields | None = None
     documents_now: Fields | None = None
@@ -28,7 +28,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What the directory has otherwise than the documents, and keeps; it holds no secret."""
+    """A difference between directory and documents that stays; it has no secret."""
 
     what: str
     how: str
@@ -40,7 +40,7 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something made (``+``), changed (``~``) or deleted (``-``); its text holds no secret.
+    """Something made (``+``), changed (``~``) or deleted (``-``); its text has no secret.
 
     ``work`` does it, given the item. Two steps are the same when they say the same, before and
     after included.
@@ -59,7 +59,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps in the order in which they are taken, and what stays as it is.
+    """The steps in the order in which they are taken, and the remaining differences.
 
     A plan without steps changes nothing.
     """

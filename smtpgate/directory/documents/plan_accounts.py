@@ -1,4 +1,4 @@
-"""The documents against the directory as it is: what has to be done, in which order."""
+"""Plans the steps for accounts and users, and puts all steps of a plan in order."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,12 +42,12 @@ from smtpgate.directory.quotas import QuotaKey, QuotaWrite, write_quotas
 from smtpgate.directory.users import UserRow, add_users, remove_users, update_user
 
 _Changes: TypeAlias = Mapping[str, Any]
-# Of a user, what are no limits.
+# The fields of a user that are no limits.
 _FIELDS: Final = ("path", "tags")
 
 
 def make_plan(planning: Planning) -> Plan:
-    """The plan for what the documents changed; nothing is read or changed for it.
+    """The plan for the changes of the documents; nothing is read or changed for it.
 
     Raises DirectoryError with everything that the documents leave open, or that cannot be
     together with what the directory has.
@@ -57,7 +57,7 @@ def make_plan(planning: Planning) -> Plan:
         *_user_steps(planning),
         *access_key_steps(planning),
         *identity_steps(planning),
-        # Last: what is to go may only go with all that is its own.
+        # Last, because owners can only be deleted after their objects.
         *_users_away(planning),
         *_accounts_away(planning),
     ]

@@ -193,7 +193,7 @@ def _kept(
     changes = {name: found[name] for name in _FIELDS if name in found}
     limits = new_limits(planning, _quota_key(key), found)
     if words := joined(differences(row, changes), limits_in_words(limits)):
-        # What is turned off makes room for another.
+        # A disabled key makes room for another.
         order = Order.KEY_AWAY if changes.get("is_active") is False else Order.KEY
         yield order, Step("~", _what(row), words, _update, (row, changes, limits), columns)
     if key.secret is None or _has_secret(planning, key, key.secret):
@@ -202,7 +202,7 @@ def _kept(
         item = (row, key.secret)
         yield Order.KEY, Step("~", _what(row), "another secret", replace, item, columns)
     else:
-        # Whoever uses the key would be refused from then on.
+        # Clients that use the key would be refused from then on.
         planning.note_drift(key_key(key.id), _what(row), _OTHERWISE, fields_of_key(key))
 
 

@@ -1,6 +1,6 @@
 """Limits of users, access keys and grants in documents against those of the directory.
 
-Raises stay what they are, also where a limit changes or goes.
+Temporary limits stay, also where a limit changes or is deleted.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ _NONE: Final = Limits()
 
 
 def first_limits(quota_key: QuotaKey, limits: Limits) -> QuotaWrite:
-    """What gives its limits to a user or access key that is made."""
+    """The write of the limits of a new user or access key."""
     return QuotaWrite(quota_key, Quota(), Quota(**asdict(limits)))
 
 
@@ -37,7 +37,7 @@ def new_limits(
 
 
 def limits_in_words(write: QuotaWrite) -> str:
-    """What changes, in words; nothing when nothing does."""
+    """The changes in words; empty without changes."""
     after = asdict(write.after)
     changes = {
         name: after[name] for name in LIMITS if getattr(write.before, name) != after[name]

@@ -1,4 +1,4 @@
-"""What all parts of a draft share: what is compared, the order of steps, and their words."""
+"""The comparison, the order of steps and their texts, shared by all parts of a plan."""
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ from smtpgate.directory.policies import (
 )
 from smtpgate.directory.sealing import MasterKeys
 
-# How documents call what a column is not called after.
+# The names in documents of columns with other names.
 _WORDS: Final = {
     "organization_id": "organization",
     "is_active": "active",
@@ -39,7 +39,7 @@ _WORDS: Final = {
 
 
 class Order(IntEnum):
-    """When a step is taken: owners before what is theirs, and room made before it is filled."""
+    """The order of steps: owners before their objects, deletions before additions."""
 
     ACCOUNT = 0
     USER = 1
@@ -64,9 +64,9 @@ Ordered: TypeAlias = tuple[Order, Step]
 class Planning:
     """A draft in progress.
 
-    What documents said ``before`` decides what is theirs to change: with ``force``, everything.
-    ``problems`` is what makes the draft impossible, ``drift`` what stays otherwise than the
-    documents have it, ``away`` what they name and is not made, ``removed`` what goes.
+    The fields that were applied ``before`` decide which fields documents may change: with
+    ``force``, all. ``problems`` make the plan impossible, ``drift`` are differences that stay,
+    ``away`` are objects that they name and that are not made, ``removed`` those to be deleted.
     """
 
     desired: Desired
@@ -95,7 +95,7 @@ class Planning:
         made: Set[str],
         most: int,
     ) -> None:
-        """Note when what is made would be too many beside what is there."""
+        """Note when new objects would be too many beside those that are there."""
         if made and len(after | made) > most:
             others = len((after | made) - named)
             self.note(
@@ -116,14 +116,14 @@ class Planning:
     def note_drift(
         self, key: ObjectKey, what: str, how: str, wanted: Fields | None = None
     ) -> None:
-        """Note what stays otherwise than the documents have it."""
+        """Note a difference between directory and documents that stays."""
         self.drift.append(Drift(what, how, self.columns(key, wanted)))
 
     def makes(self, key: ObjectKey, wanted: Fields, what: str, *owners: ObjectKey) -> bool:
         """Whether to make an object that documents name and the directory has not.
 
-        One that documents named before was deleted by somebody, and stays so. What belongs to
-        it is not spoken of, unless documents have changed it.
+        An object that documents named before was deleted by a command, and stays deleted.
+        Objects of it are not reported, unless documents have changed them.
         """
         is_known = key in self.before
         is_changed = is_known and self.before[key] != plain(wanted)
@@ -144,7 +144,7 @@ class Planning:
     def changes(self, key: ObjectKey, wanted: Fields, what: str) -> dict[str, Any]:
         """The fields of an object that documents changed and the directory has otherwise.
 
-        What differs without a change of the documents is noted as drift.
+        Differences without a change of the documents are noted as drift.
         """
         there = current_fields(self.current, key) or {}
         before = self.before.get(key)
@@ -161,7 +161,7 @@ class Planning:
     def prunes(self, key: ObjectKey, what: str) -> bool:
         """Whether to delete an object that no document names.
 
-        Documents delete what they named before; what somebody else made stays.
+        Documents delete objects that they named before; objects that commands made stay.
         """
         if not self.prune:
             return False
@@ -187,7 +187,7 @@ def _as_kept(kept: Mapping[str, Any], there: Fields) -> str:
 
 
 def differences(row: object, changes: Mapping[str, Any]) -> str:
-    """The changes in words, with what was before."""
+    """The changes in words, with the values before."""
     return ", ".join(
         f"{_WORDS.get(key, key)}: {_in_words(getattr(row, key))} -> {_in_words(value)}"
         for key, value in changes.items()
@@ -195,7 +195,7 @@ def differences(row: object, changes: Mapping[str, Any]) -> str:
 
 
 def joined(*words: str) -> str:
-    """What is told, one after the other, without what says nothing."""
+    """The words, separated by commas, without empty ones."""
     return ", ".join(filter(None, words))
 
 
@@ -235,7 +235,7 @@ def policy_steps(
     desired: tuple[DesiredPolicy, ...],
     location: SourceLocation,
 ) -> Iterator[Ordered]:
-    """What makes the policies of a user or identity the desired ones."""
+    """The steps that make the policies of a user or identity the desired ones."""
     there = planning.current.policies_of(owner)
     names, made = {policy.name for policy in desired}, set[str]()
     for policy in desired:

@@ -1,6 +1,6 @@
-"""Documents made into what they declare, with every problem of every file noted.
+"""Reads documents into the objects that they declare, and notes all problems of all files.
 
-No database is asked: what is taken here can be wrong only for what the directory has.
+No database is asked: accepted documents can only contradict the content of the directory.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,7 +41,7 @@ from smtpgate.directory.policies import PolicyOwner, policy_problems
 from smtpgate.signing.private_keys import load_private_key
 
 _CURE: Final = "; `smtpgate init' makes what is missing"
-# What an account says of itself; in one file only, while the rest may be spread over several.
+# The keys of an account itself, which only one file may have; the rest may be in several files.
 _OWN_KEYS: Final = (
     "name",
     "status",
@@ -60,7 +60,7 @@ def read_desired(
     partition: str,
     load_key: Callable[[bytes], PrivateKey] = load_private_key,
 ) -> Desired:
-    """What a document declares, or a folder of documents, and all that they name.
+    """The objects that a document or a folder of documents declares.
 
     ``region`` and ``partition`` are those of the identities' ARNs. ``load_key`` parses and
     checks a private key and raises ValueError. Checking an RSA key takes a thirtieth of a
@@ -100,7 +100,7 @@ class _Reader:
         self._locations: dict[tuple[str, ...], SourceLocation] = {}
 
     def desired(self) -> Desired:
-        """What was read."""
+        """The objects that were read."""
         return Desired(
             accounts=tuple(self._accounts),
             users=tuple(self._users),
@@ -147,7 +147,7 @@ class _Reader:
     def add_belongings(
         self, account_id: str, table: AccountTable, location: SourceLocation
     ) -> None:
-        """What one file says of the account's keys, users and identities."""
+        """Add the account's keys, users and identities of one file."""
         self._add_keys(account_id, None, table.access_keys, location)
         for name, user in table.users.items():
             self._add_user(account_id, name, user, location / "users" / name)
@@ -199,7 +199,7 @@ class _Reader:
                     limits=_limits(table),
                 )
             )
-        # What is not said may be off in the directory; that is looked at with it.
+        # A status that is left out may be inactive in the directory; that is checked later.
         active = sum(table.status == "active" for table in tables)
         if active > MAX_ACTIVE_KEYS:
             self._note(

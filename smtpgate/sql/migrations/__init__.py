@@ -1,6 +1,6 @@
-"""How tables came to be what they are: each owner's revisions, one module each, in order.
+"""Applies an owner's revisions, one module each, in their order.
 
-The only door to alembic, but for the revisions themselves.
+Only this package and the revisions import alembic.
 """
 
 from importlib.resources import files
@@ -20,9 +20,9 @@ class UnknownRevisionError(Exception):
 def migrate(
     connection: Connection, revisions: str, version_table: str, to: str = "head"
 ) -> None:
-    """Apply what is missing of a package of revisions, on that connection.
+    """Apply the missing revisions of a package, on that connection.
 
-    It is all in the connection's transaction. Raises UnknownRevisionError.
+    All of them run in the connection's transaction. Raises UnknownRevisionError.
     """
     config = Config()
     config.set_main_option("script_location", str(files(__name__)))
