@@ -18,7 +18,7 @@ from smtpgate.smtp.command import MailCommand
 from smtpgate.smtp.door import Door
 from smtpgate.smtp.handshake import handshake_problem
 from smtpgate.smtp.protocol import GateProtocol, OutOfBudget
-from smtpgate.smtp.sockets import Place
+from smtpgate.smtp.sockets import ConnectionSlot
 
 # The replies of every transaction, in wire form.
 WIRE: Final = {
@@ -70,7 +70,9 @@ class Dialogue(GateProtocol):
     Nothing that it keeps refers back to it: so its memory is free as soon as it ends.
     """
 
-    def __init__(self, door: Door, owner: SessionOwner, peer: Client, place: Place) -> None:
+    def __init__(
+        self, door: Door, owner: SessionOwner, peer: Client, place: ConnectionSlot
+    ) -> None:
         super().__init__(
             door.config,
             hostname=door.hostname,

@@ -20,7 +20,7 @@ from smtpgate.smtp.door import Door
 from smtpgate.smtp.handshake import handshake_problem
 from smtpgate.smtp.proxied import ProxyError, read_header
 from smtpgate.smtp.session import Session
-from smtpgate.smtp.sockets import Place, Places, Sockets
+from smtpgate.smtp.sockets import ConnectionSlot, ConnectionSlots, Sockets
 from smtpgate.tasks import TaskOwner
 
 _SEND_OCTETS: Final = 64 * 1024
@@ -34,7 +34,7 @@ class Listener:
 
     def __init__(self, door: Door, sockets: Sockets, listening: socket.socket) -> None:
         self.door = door
-        self.places = Places(door.config, sockets)
+        self.places = ConnectionSlots(door.config, sockets)
         # Replies are short. By itself Linux keeps up to 4 MiB for a client that reads none.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_OCTETS)
         listening.setblocking(False)
@@ -97,7 +97,7 @@ class Listener:
 
     def _admit(self, connection: socket.socket, client: Client) -> None:
         place = self.places.take()
-        if not isinstance(place, Place):
+        if not isinstance(place, ConnectionSlot):
             self._turn_away(connection, client, place)
             return
         is_proxy = self._is_proxy(client.address)
@@ -132,7 +132,12 @@ class Listener:
     # -- from a socket to a session ------------------------------------------------------------
 
     async def _open(
-        self, connection: socket.socket, client: Client, place: Place, *, is_proxy: bool
+        self,
+        connection: socket.socket,
+        client: Client,
+        place: ConnectionSlot,
+        *,
+        is_proxy: bool,
     ) -> None:
         """Read the PROXY header and shake hands, within the time for both."""
         config, session = self.door.config, None

@@ -64,12 +64,12 @@ class Sockets:
         self._on_closed()
 
 
-class Place:
+class ConnectionSlot:
     """The place that one socket takes; it can be given back once, later calls do nothing."""
 
     __slots__ = ("_address", "_is_taken", "_places")
 
-    def __init__(self, places: "Places") -> None:
+    def __init__(self, places: "ConnectionSlots") -> None:
         self._places = places
         self._address = _NOBODY
         self._is_taken = True
@@ -88,7 +88,7 @@ class Place:
             self._places.give_back(self._address)
 
 
-class Places:
+class ConnectionSlots:
     """The places of one listener."""
 
     def __init__(self, config: ListenerConfig, sockets: Sockets) -> None:
@@ -100,7 +100,7 @@ class Places:
     def __len__(self) -> int:
         return self._taken
 
-    def take(self) -> Place | BudgetName:
+    def take(self) -> ConnectionSlot | BudgetName:
         """A place for a socket that was accepted, or the bound that it would pass."""
         if self._sockets.open >= self._sockets.limit:
             return "descriptors"
@@ -108,7 +108,7 @@ class Places:
             return "connections"
         self._sockets.open += 1
         self._taken += 1
-        return Place(self)
+        return ConnectionSlot(self)
 
     def count_client(self, address: str) -> BudgetName | None:
         """Count one more socket of that client, or name the bound that it would pass."""

@@ -11,7 +11,7 @@ import pytest
 from smtpgate.clock import SystemClock
 from tests.support.desk import Desk
 from tests.support.journal import journal_in, open_journal
-from tests.support.rights import NOBODY, as_somebody_without_rights, opened_to_all
+from tests.support.rights import NOBODY, as_user_without_rights, opened_to_all
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 
@@ -48,7 +48,7 @@ def test_a_state_folder_that_this_user_may_not_make_is_warned_of(desk: Desk) -> 
     opened_to_all(desk.folder)
     desk.folder.chmod(0o555)
     try:
-        with as_somebody_without_rights():
+        with as_user_without_rights():
             reported = desk.says("check-config", desk.config)
     finally:
         desk.folder.chmod(0o755)
@@ -76,7 +76,7 @@ def test_a_state_folder_that_this_user_may_not_write_is_reported(
     opened_to_all(desk.folder)
     state.chmod(0o555)
     try:
-        with as_somebody_without_rights():
+        with as_user_without_rights():
             reported = desk.refuses("check-config", desk.config)
     finally:
         state.chmod(0o755)
@@ -91,7 +91,7 @@ def test_a_file_that_this_user_may_not_use_is_reported(
     desk.give("check-config", desk.config)  # imports all that it takes
     opened_to_all(desk.folder)
     (state / name).chmod(0o000)
-    with as_somebody_without_rights():
+    with as_user_without_rights():
         reported = desk.refuses("check-config", desk.config)
     assert (
         f"gate.state_dir: this user may not read and write {state / name}; run the command"

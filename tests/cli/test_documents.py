@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.desk import DOMAIN, Desk, grant
-from tests.support.rights import as_somebody_without_rights, opened_to_all
+from tests.support.rights import as_user_without_rights, opened_to_all
 from tests.support.world import DELEGATE, OWNER
 
 DOCUMENT = f"""\
@@ -176,7 +176,7 @@ def test_a_file_that_this_user_may_not_read_is_named(
     closed = desk.folder / place
     closed.chmod(0)
     try:
-        with as_somebody_without_rights():
+        with as_user_without_rights():
             reported = desk.refuses(*filled)
     finally:
         closed.chmod(0o700)

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from smtpgate.cli import app
-from tests.support.offices import write_offices
+from tests.support.policy_world import write_world
 from tests.support.world import DELEGATE, IDENTITY, OWNER
 
 MAILER = f"arn:aws:iam::{DELEGATE}:user/mailer"
@@ -18,7 +18,7 @@ ALERTS = f"arn:aws:iam::{DELEGATE}:user/robots/alerts"
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A configuration whose documents are applied."""
-    config = write_offices(tmp_path_factory.mktemp("offices"))
+    config = write_world(tmp_path_factory.mktemp("worlds"))
     words = ["apply", str(config.parent / "directory"), "--config", str(config)]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from smtpgate.cli import app
-from tests.support.offices import write_offices
+from tests.support.policy_world import write_world
 from tests.support.world import DELEGATE, IDENTITY, OWNER
 
 GRANT = {"Statement": {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}}
@@ -18,7 +18,7 @@ GRANT = {"Statement": {"Effect": "Allow", "Principal": "*", "Action": "*", "Reso
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A configuration whose documents are applied."""
-    config = write_offices(tmp_path_factory.mktemp("offices"))
+    config = write_world(tmp_path_factory.mktemp("worlds"))
     words = ["apply", str(config.parent / "directory"), "--config", str(config)]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
@@ -214,7 +214,7 @@ def test_options_that_describe_no_message_are_reported(
 def test_a_configuration_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     assert run("--config", tmp_path / "none.toml").exit_code == 1
     config = tmp_path / "smtpgate.toml"
-    write_offices(tmp_path)
+    write_world(tmp_path)
     (tmp_path / "directory" / "may-send.json").unlink()
     assert run("--config", config).exit_code == 1
 

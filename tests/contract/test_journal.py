@@ -45,7 +45,7 @@ from tests.support.databases import Databases
 from tests.support.directory import open_store as open_directory
 from tests.support.events import auth_failed
 from tests.support.journal import (
-    Heard,
+    Received,
     all_rows,
     open_journal,
     open_store,
@@ -65,17 +65,17 @@ def url(databases: Databases) -> str:
 
 
 @pytest.fixture
-def heard() -> Heard:
-    return Heard()
+def received() -> Received:
+    return Received()
 
 
 @pytest.fixture
 async def journal(
-    url: str, tmp_path: Path, clock: MovableClock, heard: Heard
+    url: str, tmp_path: Path, clock: MovableClock, received: Received
 ) -> AsyncIterator[LiveJournal]:
-    async with open_journal(url, tmp_path, clock=clock, heard=heard) as opened:
+    async with open_journal(url, tmp_path, clock=clock, received=received) as opened:
         yield opened
-    assert not heard.errors
+    assert not received.errors
 
 
 def reader(journal: LiveJournal) -> JournalReader:
@@ -163,12 +163,12 @@ async def test_recipients_that_are_not_kept_can_be_searched_for_all_the_same(
 
 async def raw(store: JournalStore) -> str:
     """Everything that is in the tables, as text."""
-    told = []
+    output = []
     async with store.reading() as connection:
         for name in metadata.tables:
             rows = await connection.execute(text(f"SELECT * FROM {name}"))
-            told += [str(tuple(row)) for row in rows]
-    return "\n".join(told)
+            output += [str(tuple(row)) for row in rows]
+    return "\n".join(output)
 
 
 async def test_a_subject_is_kept_only_where_that_is_wanted(
@@ -256,8 +256,8 @@ async def test_who_stops_waiting_changes_nothing_for_the_others(
     tasks = [asyncio.ensure_future(journal.finish(event)) for event in events]
     await asyncio.sleep(0)
     tasks[3].cancel()
-    told = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [isinstance(one, asyncio.CancelledError) for one in told].count(True) == 1
+    output = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [isinstance(one, asyncio.CancelledError) for one in output].count(True) == 1
     assert len(await all_rows(journal.store)) == 10
 
 
@@ -331,7 +331,7 @@ async def test_nothing_is_found_in_an_empty_journal(
     assert await found(journal, clock, Search(account_id=OWNER)) == []
 
 
-async def test_who_follows_hears_of_each_record_once_when_it_has_its_verdict(
+async def test_a_follower_gets_each_record_once_when_it_has_its_verdict(
     journal: LiveJournal, clock: MovableClock
 ) -> None:
     before, under_way, later = (submission(clock) for _ in range(3))
@@ -384,8 +384,8 @@ async def usage(
 
 async def must_add_up(store: JournalStore, clock: MovableClock) -> None:
     for grain in Grain:
-        told = {(row.start, row.key): row.counts for row in await usage(store, clock, grain)}
-        assert told == await recomputed(store, grain)
+        output = {(row.start, row.key): row.counts for row in await usage(store, clock, grain)}
+        assert output == await recomputed(store, grain)
 
 
 async def test_usage_is_what_the_journal_adds_up_to(

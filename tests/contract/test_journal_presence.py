@@ -18,7 +18,7 @@ from smtpgate.journal.reader import JournalReader
 from tests.support.clock import MovableClock
 from tests.support.databases import Databases
 from tests.support.journal import (
-    Heard,
+    Received,
     all_rows,
     must_add_up,
     open_journal,
@@ -33,7 +33,7 @@ class Fleet:
     def __init__(self, url: str, folder: Path, clock: MovableClock) -> None:
         self.url = url
         self.clock = clock
-        self.heard = Heard()
+        self.received = Received()
         self._folder = folder
         self._stack = AsyncExitStack()
 
@@ -47,15 +47,17 @@ class Fleet:
         return folder
 
     async def gate(self, host: str) -> LiveJournal:
-        opened = open_journal(self.url, self.folder(host), clock=self.clock, heard=self.heard)
+        opened = open_journal(
+            self.url, self.folder(host), clock=self.clock, received=self.received
+        )
         return await self._stack.enter_async_context(opened)
 
     async def close(self) -> None:
         await self._stack.aclose()
-        assert self.heard.errors == []
+        assert self.received.errors == []
 
     def events(self, kind: type[Event]) -> list[Event]:
-        return [event for event in self.heard.events if type(event) is kind]
+        return [event for event in self.received.events if type(event) is kind]
 
 
 @pytest.fixture
@@ -73,8 +75,8 @@ async def killed_gate(fleet: Fleet, host: str, *begun: SubmissionDone, owed: int
         store_of(fleet.url, fleet.folder(host)),
         JournalConfig(),
         clock=fleet.clock,
-        events=Heard(),
-        on_error=fleet.heard.errors.append,
+        events=Received(),
+        on_error=fleet.received.errors.append,
     )
     await journal.start()
     for event in begun:
@@ -126,7 +128,7 @@ async def test_what_a_killed_gate_left_is_in_doubt_at_the_next_start(
     assert len(fleet.events(RecordsInDoubt)) == 1
 
 
-async def test_what_a_killed_gate_had_in_memory_alone_is_told_once(
+async def test_what_a_killed_gate_had_in_memory_alone_is_reported_once(
     fleet: Fleet, clock: MovableClock
 ) -> None:
     await killed_gate(fleet, "one", owed=7)
@@ -178,7 +180,7 @@ async def must_still_wait(journal: LiveJournal, event: SubmissionDone) -> None:
     assert (await outcomes(journal))[id_of(event)] == "relaying"
 
 
-async def test_a_minute_without_the_database_starts_anew_after_each_failure(
+async def test_a_minute_without_the_database_starts_again_after_each_failure(
     fleet: Fleet, clock: MovableClock
 ) -> None:
     one, two, event = await fleet.gate("one"), await fleet.gate("two"), submission(clock)
@@ -234,14 +236,14 @@ async def test_a_file_that_cannot_be_opened_is_logged_once_and_the_others_are_se
     for _ in range(3):
         await presence_of(gate).attempt()
     assert await outcomes(gate) == {id_of(event): "in-doubt"}
-    (error,) = fleet.heard.errors
+    (error,) = fleet.received.errors
     assert f"{closed}: cannot be opened (is a directory)" in str(error)
     closed.rmdir()
     await presence_of(gate).attempt()
     closed.mkdir()
     await presence_of(gate).attempt()
-    assert len(fleet.heard.errors) == 2
-    fleet.heard.errors.clear()
+    assert len(fleet.received.errors) == 2
+    fleet.received.errors.clear()
     closed.rmdir()
 
 
@@ -257,7 +259,7 @@ async def test_a_gate_whose_file_cannot_be_opened_is_taken_for_dead_after_a_minu
     clock.move(LEASE_S + 1)
     await presence_of(gate).attempt()
     assert await outcomes(gate) == {id_of(event): "in-doubt"}
-    fleet.heard.errors.clear()
+    fleet.received.errors.clear()
     closed.rmdir()
 
 

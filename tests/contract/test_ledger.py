@@ -141,7 +141,7 @@ async def test_one_that_is_full_means_that_nothing_is_counted(
     assert [await used_24h(ledger, one, START) for one in (A, USER, KEY)] == [3, 3, 3]
 
 
-async def test_of_several_refusals_the_longest_wait_is_told(ledger: Ledger) -> None:
+async def test_of_several_refusals_the_longest_wait_is_reported(ledger: Ledger) -> None:
     charges = [Charge(A, SendingLimits(100, 1)), Charge(USER, SendingLimits(5, UNLIMITED))]
     await ledger.reserve(charges, 5, START)
     with pytest.raises(LimitExceededError) as refusal:
@@ -254,7 +254,7 @@ async def test_a_refund_after_the_clock_was_set_back_is_found(ledger: Ledger) ->
     assert await used_24h(ledger, A, earlier) == 1
 
 
-async def test_a_refusal_after_the_clock_was_set_back_does_not_start_the_wait_anew(
+async def test_a_refusal_after_the_clock_was_set_back_does_not_start_the_wait_again(
     ledger: Ledger,
 ) -> None:
     limits = charge(SendingLimits(5, UNLIMITED))
@@ -333,7 +333,7 @@ async def send(
     return [(one.charge.subject, one.percent, one.used_24h) for one in crossings]
 
 
-async def test_80_90_and_100_per_cent_are_told_once_in_24_hours(ledger: Ledger) -> None:
+async def test_80_90_and_100_per_cent_are_reported_once_in_24_hours(ledger: Ledger) -> None:
     limits = charge(SendingLimits(100, UNLIMITED))
     assert await send(ledger, limits, 79, START) == []
     assert await send(ledger, limits, 1, START) == [(A, 80, 80)]
@@ -352,7 +352,7 @@ async def test_a_message_that_was_not_accepted_tells_nothing(ledger: Ledger) -> 
     assert await send(ledger, limits, 1, START) == [(A, 80, 8)]
 
 
-async def test_of_messages_in_hand_at_once_one_tells(ledger: Ledger) -> None:
+async def test_of_messages_in_flight_at_once_one_reports(ledger: Ledger) -> None:
     limits = charge(SendingLimits(10, UNLIMITED))
     await ledger.reserve(limits, 7, START)
     reserved = [await ledger.reserve(limits, 1, START) for _ in range(2)]
@@ -360,7 +360,7 @@ async def test_of_messages_in_hand_at_once_one_tells(ledger: Ledger) -> None:
     assert [[one.percent for one in crossings] for crossings in reported] == [[80, 90], []]
 
 
-async def test_another_quota_is_told_of_anew(ledger: Ledger) -> None:
+async def test_another_quota_is_reported_again(ledger: Ledger) -> None:
     assert await send(ledger, charge(SendingLimits(10, UNLIMITED)), 8, START) == [(A, 80, 8)]
     raised = charge(SendingLimits(100, UNLIMITED))
     assert await send(ledger, raised, 1, START) == []
@@ -379,7 +379,7 @@ async def test_each_subject_has_thresholds_of_its_own(ledger: Ledger) -> None:
 # -- the early look ----------------------------------------------------------------------------
 
 
-async def test_who_is_over_its_quota_hears_so_before_the_message(ledger: Ledger) -> None:
+async def test_a_sender_over_its_quota_is_refused_before_the_message(ledger: Ledger) -> None:
     limits = charge(SendingLimits(5, 1))
     await ledger.check(limits, START)
     await ledger.reserve(limits, 4, START)

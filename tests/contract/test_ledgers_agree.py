@@ -82,7 +82,7 @@ async def outcome(work: Coroutine[Any, Any, T]) -> T | LimitExceededError:
         return refusal
 
 
-def told_by(refusal: LimitExceededError) -> NaiveRefusal:
+def status_by(refusal: LimitExceededError) -> NaiveRefusal:
     return NaiveRefusal(
         refusal.charge.subject, refusal.limit, refusal.left, refusal.retry_after
     )
@@ -146,7 +146,7 @@ class LedgersAgree(RuleBasedStateMachine):
             for refusal in outcomes:
                 assert isinstance(refusal, LimitExceededError)
                 assert refusal.recipients == recipients
-                assert told_by(refusal) == wanted
+                assert status_by(refusal) == wanted
             return None
         made = [one for one in outcomes if isinstance(one, Reservation)]
         assert len(made) == len(outcomes)
@@ -206,17 +206,17 @@ class LedgersAgree(RuleBasedStateMachine):
             ledgers[worker] = backend.open()
 
     @rule(worker=st.integers(0, WORKERS - 1), quota=quotas)
-    def who_was_full_is_told_so_if_it_still_is(self, worker: int, quota: int) -> None:
+    def a_full_subject_is_refused_while_it_is_full(self, worker: int, quota: int) -> None:
         charge = Charge(OTHER, SendingLimits(quota, 1.0))
         is_full = UNLIMITED != quota <= self.model.used(OTHER, self.now)
         for ledger in self.workers(worker):
             refusal = self.run(outcome(ledger.check([charge], self.now)))
             if refusal is not None:
                 assert is_full
-                assert told_by(refusal)[1:3] == ("max-24h-send", 0)
+                assert status_by(refusal)[1:3] == ("max-24h-send", 0)
 
     @rule(worker=st.integers(0, WORKERS - 1), charges=charge_lists)
-    def how_they_stand_is_told_and_changes_nothing(
+    def how_they_stand_is_reported_and_changes_nothing(
         self, worker: int, charges: list[Charge]
     ) -> None:
         wanted = [self.model.limit_status(charge, self.now) for charge in charges]

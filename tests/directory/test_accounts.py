@@ -207,7 +207,7 @@ async def test_what_an_account_had_is_kept_from_it_by_the_database_too(
     assert (await read(store)).id == ACME
 
 
-async def test_accounts_are_told_in_pages(store: DirectoryStore) -> None:
+async def test_accounts_are_reported_in_pages(store: DirectoryStore) -> None:
     ids = [f"{number:012}" for number in (5, 1, 3, 2, 4)]
     for account_id in ids:
         await add_account(store, account_id)

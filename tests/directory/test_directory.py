@@ -143,7 +143,7 @@ async def test_users_of_one_name_in_two_accounts_have_ids_of_their_own(
     assert all(len(user_id) == 21 and user_id.startswith("AIDA") for user_id in ids)
 
 
-async def test_every_account_that_claims_a_name_is_told(directory: Directory) -> None:
+async def test_every_account_that_claims_a_name_is_reported(directory: Directory) -> None:
     found = {
         identity.owner_id: identity
         for identity in await directory.identities("ses-example.com")

@@ -221,14 +221,14 @@ async def test_limits_are_noted_with_what_they_were(
     await applied(store, written(folder, LIMITED))
     await applied(store, written(folder, LIMITED.replace("= 100", "= 7")))
     lines = [line for line in await notes(store) if line.action == "limit"]
-    whom = [{}, {}, {"delegate": "999999999999"}]
+    subjects = [{}, {}, {"delegate": "999999999999"}]
     assert [(line.kind, line.before, line.after) for line in lines] == [
         (kind, delegate | before, delegate | after)
         for before, after in (
             ({}, {"max_24h_send": 100}),
             ({"max_24h_send": 100}, {"max_24h_send": 7}),
         )
-        for kind, delegate in zip(("user", "key", "identity"), whom, strict=True)
+        for kind, delegate in zip(("user", "key", "identity"), subjects, strict=True)
     ]
 
 
@@ -303,7 +303,7 @@ async def test_who_vouches_for_what_is_proved_does_not_need_the_proof_any_more(
 # -- what cannot be done -----------------------------------------------------------------------
 
 
-async def test_a_secret_that_cannot_be_opened_is_told(
+async def test_a_secret_that_cannot_be_opened_is_reported(
     store: DirectoryStore, folder: Path
 ) -> None:
     declared = written(folder, EVERYTHING)

@@ -149,7 +149,7 @@ async def test_the_accounts_that_are_asked_for_are_exported(
     assert tree(folder) == [folder, folder / f"{OTHER}.toml"]
 
 
-async def test_an_account_that_is_not_there_is_told_and_nothing_is_written(
+async def test_an_account_that_is_not_there_is_reported_and_nothing_is_written(
     store: DirectoryStore, folder: Path
 ) -> None:
     await add_account(store)

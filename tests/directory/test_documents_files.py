@@ -68,9 +68,9 @@ def folder(tmp_path: Path) -> Path:
 def test_bad_documents_are_refused_with_every_problem(bad: Path) -> None:
     with pytest.raises(DirectoryError) as refusal:
         read(bad)
-    told = str(refusal.value).replace(f"{bad}/", "").replace(str(bad), ".")
-    assert told + "\n" == (bad / "expected-error").read_text()
-    assert "wJalrXUtnFEMI" not in told
+    output = str(refusal.value).replace(f"{bad}/", "").replace(str(bad), ".")
+    assert output + "\n" == (bad / "expected-error").read_text()
+    assert "wJalrXUtnFEMI" not in output
 
 
 def test_there_are_bad_documents_of_every_kind() -> None:

@@ -58,7 +58,7 @@ async def test_the_plan_is_as_the_table_says_and_is_carried_out(
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=[case["note"] for case in REFUSED])
-async def test_what_does_not_fit_the_directory_is_told_and_changes_nothing(
+async def test_what_does_not_fit_the_directory_is_reported_and_changes_nothing(
     store: DirectoryStore, folder: Path, case: dict[str, Any]
 ) -> None:
     declared = await given(store, folder, case)
@@ -69,7 +69,7 @@ async def test_what_does_not_fit_the_directory_is_told_and_changes_nothing(
     ):
         with pytest.raises(DirectoryError) as refusal:
             await refused
-        told = str(refusal.value).replace(f"{folder}/accounts.toml: ", "")
-        assert told.splitlines() == case["problems"]
+        output = str(refusal.value).replace(f"{folder}/accounts.toml: ", "")
+        assert output.splitlines() == case["problems"]
     assert await content(store) == before
     assert await noted(store) == seen

@@ -69,7 +69,7 @@ async def commanded(desk: Desk, folder: Path, case: Mapping[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["note"] for case in CASES])
-async def test_what_was_changed_by_command_stays_and_is_told(
+async def test_what_was_changed_by_command_stays_and_is_reported(
     desk: Desk, folder: Path, case: dict[str, Any]
 ) -> None:
     prune = case.get("prune", False)

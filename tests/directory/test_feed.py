@@ -52,7 +52,7 @@ async def test_the_first_reading_says_that_everything_changed(
     assert await read(Feed(store.database, MovableClock())) == EVERYTHING
 
 
-async def test_each_change_is_told_once_with_what_it_was_about(
+async def test_each_change_is_reported_once_with_what_it_was_about(
     store: DirectoryStore, feed: Feed
 ) -> None:
     await read(feed)
@@ -61,16 +61,16 @@ async def test_each_change_is_told_once_with_what_it_was_about(
     await add_user(store, "Mailer")
     key = await add_key(store)
     await add_identity(store, "Ceo@example.com")
-    told = {
+    output = {
         Subject("user", ACME, "Mailer"),
         Subject("key", ACME, key.id),
         Subject("identity", ACME, "Ceo@example.com"),
     }
-    assert await read(feed) == (told, False)
+    assert await read(feed) == (output, False)
     assert await read(feed) == NOTHING
 
 
-async def test_what_was_rolled_back_is_not_told(store: DirectoryStore, feed: Feed) -> None:
+async def test_what_was_rolled_back_is_not_reported(store: DirectoryStore, feed: Feed) -> None:
     await read(feed)
 
     async def fail() -> None:
@@ -86,7 +86,7 @@ async def test_what_was_rolled_back_is_not_told(store: DirectoryStore, feed: Fee
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-async def test_a_thousand_changes_are_told_each_and_more_as_everything(
+async def test_a_thousand_changes_are_reported_each_and_more_as_everything(
     store: DirectoryStore, feed: Feed, is_first: bool
 ) -> None:
     if not is_first:
@@ -125,15 +125,15 @@ async def test_two_that_read_at_once_miss_nothing_together(
     store: DirectoryStore, feed: Feed
 ) -> None:
     await read(feed)
-    told: set[Subject] = set()
+    output: set[Subject] = set()
     for number in range(20):
         account_id = f"{number:012}"
         readings = asyncio.gather(*(read(feed) for _ in range(3)))
         await add_account(store, account_id)
         for subjects, everything in [*await readings, await read(feed)]:
             assert not everything
-            told |= subjects
-        assert Subject("account", account_id) in told
+            output |= subjects
+        assert Subject("account", account_id) in output
 
 
 async def test_a_reading_that_was_cut_off_is_made_good_by_the_next(
@@ -183,28 +183,30 @@ async def test_a_database_that_went_another_way_since_is_another_also_with_the_s
             assert await read(feed) == EVERYTHING
 
 
-async def test_who_follows_is_told_of_a_failure_and_then_of_what_was_missed(
+async def test_a_follower_gets_a_failure_and_then_what_was_missed(
     store: DirectoryStore, feed: Feed, databases: Databases
 ) -> None:
     url = store.database.url.render_as_string(hide_password=False)
     await read(feed)
-    told: list[Changes | DirectoryUnavailableError] = []
-    following = asyncio.ensure_future(feed.follow(told.append, 0.01))
-    await until(lambda: told)
+    output: list[Changes | DirectoryUnavailableError] = []
+    following = asyncio.ensure_future(feed.follow(output.append, 0.01))
+    await until(lambda: output)
     await add_account(store)
-    await until(lambda: _subjects(told) == {Subject("account", ACME)})
+    await until(lambda: _subjects(output) == {Subject("account", ACME)})
     databases.cut_off(url)
-    await until(lambda: isinstance(told[-1], DirectoryUnavailableError))
+    await until(lambda: isinstance(output[-1], DirectoryUnavailableError))
     databases.give_back(url)
     await add_account(store, OTHER)
-    await until(lambda: Subject("account", OTHER) in _subjects(told))
+    await until(lambda: Subject("account", OTHER) in _subjects(output))
     feed.stop()
     await following
-    assert not any(one.everything for one in told if isinstance(one, Changes))
+    assert not any(one.everything for one in output if isinstance(one, Changes))
 
 
-def _subjects(told: list[Changes | DirectoryUnavailableError]) -> set[Subject]:
-    return {one for changes in told if isinstance(changes, Changes) for one in changes.subjects}
+def _subjects(output: list[Changes | DirectoryUnavailableError]) -> set[Subject]:
+    return {
+        one for changes in output if isinstance(changes, Changes) for one in changes.subjects
+    }
 
 
 async def test_a_reader_that_fails_ends_nothing_and_is_no_lost_error(
@@ -212,14 +214,14 @@ async def test_a_reader_that_fails_ends_nothing_and_is_no_lost_error(
 ) -> None:
     lost: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
-    told: list[object] = []
+    output: list[object] = []
 
     def take(one: object) -> None:
-        told.append(one)
+        output.append(one)
         raise LookupError("a mistake in the reader")
 
     following = asyncio.ensure_future(feed.follow(take, 0.01))
-    await until(lambda: len(told) > 3)
+    await until(lambda: len(output) > 3)
     feed.stop()
     await following
     assert {str(context["exception"]) for context in lost} == {"a mistake in the reader"}
@@ -238,11 +240,11 @@ async def test_to_listen_in_vain_ends_no_reading_and_is_no_lost_error(
     lost: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
     deaf = Deaf(store.database.url, DirectoryUnavailableError)
-    feed, told = Feed(deaf, clock), list[object]()
-    following = asyncio.ensure_future(feed.follow(told.append, 0.01))
+    feed, output = Feed(deaf, clock), list[object]()
+    following = asyncio.ensure_future(feed.follow(output.append, 0.01))
     await until(lambda: lost or following.done())
-    read = len(told)
-    await until(lambda: len(told) > read or following.done())
+    read = len(output)
+    await until(lambda: len(output) > read or following.done())
     feed.stop()
     await following
     await deaf.close()

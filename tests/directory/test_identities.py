@@ -233,7 +233,7 @@ async def test_an_identity_goes_with_its_policies_and_keys_and_nobody_elses(
     assert [note.action for note in (await notes(store))[-2:]] == ["delete-policy", "delete"]
 
 
-async def test_identities_are_told_in_pages(store: DirectoryStore, acme: str) -> None:
+async def test_identities_are_reported_in_pages(store: DirectoryStore, acme: str) -> None:
     names = ["b.example", "a.example", "ceo@a.example", "c.example"]
     for account_id in (OTHER, acme):
         for name in names:

@@ -248,7 +248,7 @@ async def test_what_is_not_there_is_not_found(store: DirectoryStore, acme: str) 
                 await work
 
 
-async def test_keys_are_told_in_pages(store: DirectoryStore, acme: str) -> None:
+async def test_keys_are_reported_in_pages(store: DirectoryStore, acme: str) -> None:
     await add_account(store, OTHER)
     ids = [f"AKIA{number:016}" for number in (3, 1, 2)]
     for key_id in ids:

@@ -34,7 +34,7 @@ from smtpgate.ports import DirectoryUnavailableError
 from tests.support.clock import MovableClock
 from tests.support.databases import Databases
 from tests.support.directory import ACTOR, REGION, live
-from tests.support.journal import Heard
+from tests.support.journal import Received
 from tests.support.statements import noted_statements
 from tests.support.tenants import (
     ACME,
@@ -555,7 +555,7 @@ async def test_who_stops_waiting_stops_nobody_else(
     assert not statements
 
 
-async def test_who_still_waits_at_the_end_is_told(
+async def test_a_waiter_at_the_end_gets_an_error(
     store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
 ) -> None:
     slow, loader = await held(store, clock, load_s=0.1)
@@ -692,8 +692,8 @@ async def test_a_directory_that_follows_comes_back_by_itself(
     databases: Databases,
 ) -> None:
     url = store.database.url.render_as_string(hide_password=False)
-    heard = Heard()
-    follower = live(store, clock, LiveSettings(poll_s=0.01), heard)
+    received = Received()
+    follower = live(store, clock, LiveSettings(poll_s=0.01), received)
     await follower.start()
     try:
         assert await _verified(follower) == [True]
@@ -707,7 +707,7 @@ async def test_a_directory_that_follows_comes_back_by_itself(
         assert await _verified(follower) == [True]
         databases.give_back(url)
         await until(lambda: follower.problem is None)
-        failed, again = heard.events
+        failed, again = received.events
         assert isinstance(failed, DirectoryChanged)
         assert store.database.name in (failed.problem or "")
         assert again == DirectoryChanged(None, 7.0, clock.now())

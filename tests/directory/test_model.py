@@ -382,11 +382,11 @@ class StoreAgainstModel(RuleBasedStateMachine):
         model = self.model
         await self.live.catch_up()
         for domain in DOMAINS:
-            told = {
+            output = {
                 one.owner_id: (one.is_verified, len(one.policies))
                 for one in await self.live.identities(domain)
             }
-            assert told == {
+            assert output == {
                 account: (
                     state == "success",
                     int(model.current((account, domain))[0] is not None),

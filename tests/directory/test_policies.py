@@ -112,22 +112,22 @@ async def test_the_same_document_again_is_no_change(store: DirectoryStore, acme:
     assert await notes(store) == before
 
 
-async def test_the_second_of_two_administrators_is_told_and_nothing_is_lost(
+async def test_the_second_of_two_administrators_is_reported_and_nothing_is_lost(
     store: DirectoryStore, acme: str
 ) -> None:
     await put(store, sender_policy(sid="A"))
     await put(store, sender_policy(sid="B"), seen=1, actor=Actor("bob", "api"))
-    told = "is at version 2, changed by bob at 2026-11-23 10:00:00Z; look at it, and say that"
+    output = "is at version 2, changed by bob at 2026-11-23 10:00:00Z; look at it, and say that"
     for seen in (None, 1, 3):
-        with pytest.raises(ConflictError, match=told):
+        with pytest.raises(ConflictError, match=output):
             await put(store, sender_policy(sid="C"), seen=seen)
-    with pytest.raises(ConflictError, match=told):
+    with pytest.raises(ConflictError, match=output):
         await delete(store, seen=1)
     (row,) = await held(store)
     assert row.document == sender_policy(sid="B")
 
 
-async def test_who_replaces_what_was_deleted_meanwhile_is_told(
+async def test_replacing_what_was_deleted_meanwhile_is_an_error(
     store: DirectoryStore, acme: str
 ) -> None:
     await put(store, sender_policy())
@@ -319,7 +319,7 @@ async def test_a_users_policies_have_10240_characters_together_at_most(
     assert (await put(store, of(5999), name="one", place=USER, seen=1)).version == 2
 
 
-async def test_every_problem_of_a_document_is_told_and_nothing_is_kept(
+async def test_every_problem_of_a_document_is_reported_and_nothing_is_kept(
     store: DirectoryStore, acme: str
 ) -> None:
     two = sender_policy("other.example") + " " * 4096

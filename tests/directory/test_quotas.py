@@ -77,15 +77,15 @@ async def test_what_was_set_is_read_back(store: DirectoryStore, place: QuotaKey)
     assert await raw(store, "SELECT * FROM quotas") == []
 
 
-async def test_each_change_is_noted_with_whom_it_is_about(store: DirectoryStore) -> None:
+async def test_each_change_is_noted_with_its_subject(store: DirectoryStore) -> None:
     before = len(await notes(store))
     await limit(store, GRANT, max_24h_send=10)
     await limit(store, GRANT, max_24h_send=10)
     await limit(store, GRANT, **RAISE)
     await limit(store, USER, max_24h_send=10)
-    told = [(one.kind, one.name, one.before, one.after) for one in await notes(store, before)]
+    output = [(one.kind, one.name, one.before, one.after) for one in await notes(store, before)]
     raised = RAISE | {"raised_until": UNTIL.isoformat()}
-    assert told == [
+    assert output == [
         (
             "identity",
             "example.com",

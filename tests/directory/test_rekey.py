@@ -49,8 +49,8 @@ async def test_afterwards_the_old_line_is_not_needed(store: DirectoryStore, url:
         seq = len(await notes(store))
         done = await rekey(both, ACTOR)
         assert done == {"access keys": 1, "DKIM keys": 1}
-        told = [(note.action, note.kind) for note in await notes(store, seq)]
-        assert told == [("rekey", "store")]
+        output = [(note.action, note.kind) for note in await notes(store, seq)]
+        assert output == [("rekey", "store")]
         assert await rekey(both, ACTOR) == {"access keys": 0, "DKIM keys": 0}
         await must_serve(both)
     async with open_store(url, master_keys=BOTH):
@@ -62,7 +62,7 @@ async def test_afterwards_the_old_line_is_not_needed(store: DirectoryStore, url:
             pass
 
 
-async def test_many_rows_are_sealed_anew_and_each_for_its_own_place(
+async def test_many_rows_are_sealed_again_and_each_for_its_own_place(
     store: DirectoryStore, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("smtpgate.directory.rekey._AT_ONCE", 5)

@@ -200,7 +200,7 @@ async def test_a_path_may_hold_any_character(tmp_path: Path, name: str) -> None:
         "postgresql://u:geheim@h:port/d", "postgresql://u:geheim@h", "geheim", "",
     ],
 )  # fmt: skip
-def test_a_url_that_names_no_database_is_refused_without_being_told(url: str) -> None:
+def test_a_url_that_names_no_database_is_refused_without_being_reported(url: str) -> None:
     with pytest.raises(DatabaseUrlError) as refusal:
         parse_url(url)
     assert "geheim" not in str(refusal.value)
@@ -215,7 +215,7 @@ async def test_what_is_no_database_is_left_alone(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-async def test_a_file_that_was_cut_short_is_told(path: Path, clock: MovableClock) -> None:
+async def test_a_file_that_was_cut_short_is_reported(path: Path, clock: MovableClock) -> None:
     async with open_store(sqlite_url(path), clock=clock) as store:
         for number in range(50):
             await add_account(store, f"{number:012}")
@@ -239,7 +239,7 @@ async def _refused(work: Awaitable[None]) -> str:
     return str(refusal.value)
 
 
-async def test_pages_that_were_overwritten_are_told_and_nothing_is_taken_from_them(
+async def test_pages_that_were_overwritten_are_reported_and_nothing_is_taken_from_them(
     path: Path, clock: MovableClock
 ) -> None:
     async with open_store(sqlite_url(path), clock=clock) as store:
@@ -282,7 +282,7 @@ async def test_another_file_in_its_place_is_noticed(
         assert (await account(connection, OTHER)).id == OTHER
 
 
-async def test_a_full_disk_is_told_and_met_again(
+async def test_a_full_disk_is_reported_and_met_again(
     store: DirectoryStore, directory: LiveDirectory
 ) -> None:
     """As SQLite sees it: no page can be added."""
@@ -344,7 +344,7 @@ async def test_many_changes_at_once_leave_readers_their_connections(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="dropping to another user needs root")
-def test_a_file_that_this_user_may_not_write_is_told() -> None:
+def test_a_file_that_this_user_may_not_write_is_reported() -> None:
     """Root may write anything, so it is another user that tries.
 
     It becomes one when all is imported: it may not enter a checkout in root's own folder.

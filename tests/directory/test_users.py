@@ -45,7 +45,7 @@ async def test_what_was_made_is_read_back(store: DirectoryStore, clock: MovableC
     assert (made.tags, made.path, made.created_at) == (tags, "/a/b/", clock.now())
 
 
-async def test_a_new_user_may_send_unless_told_otherwise(store: DirectoryStore) -> None:
+async def test_a_new_user_may_send_by_default(store: DirectoryStore) -> None:
     await add_account(store)
     one = await add_user(store, "one")
     other = await add_user(store, "other", may_send=False)
@@ -192,8 +192,8 @@ async def test_a_user_goes_with_its_keys_and_policies_and_nobody_elses(
         assert root in left
         assert not await policies_of(connection, PolicyOwner.of_user(ACME, "Mailer"))
         assert await policies_of(connection, PolicyOwner.of_user(ACME, "mailer2"))
-    told = [(note.action, note.kind) for note in (await notes(store))[seen:]]
-    assert told == [
+    output = [(note.action, note.kind) for note in (await notes(store))[seen:]]
+    assert output == [
         ("delete", "key"), ("delete", "key"), ("delete-policy", "user"), ("delete", "user"),
     ]  # fmt: skip
 
@@ -213,7 +213,7 @@ async def test_the_policies_of_a_user_that_came_back_go_on_with_its_history(
     ]  # fmt: skip
 
 
-async def test_users_are_told_in_pages(store: DirectoryStore) -> None:
+async def test_users_are_reported_in_pages(store: DirectoryStore) -> None:
     for account_id in (OTHER, ACME):
         await add_account(store, account_id)
         for name in ("b", "C", "a"):

@@ -203,7 +203,7 @@ async def test_a_gate_ends_soon_also_while_its_server_is_frozen(
         server.thaw()
 
 
-async def test_a_server_without_room_for_connections_is_told_and_then_met_again(
+async def test_a_server_without_room_for_connections_is_reported_and_then_met_again(
     server: PostgresServer, own_databases: Databases, clock: MovableClock
 ) -> None:
     url = own_databases.fresh()

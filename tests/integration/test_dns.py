@@ -115,7 +115,7 @@ async def test_a_key_is_compared_with_what_is_published(
     assert compare(await resolver.txt(name), KEY_RECORD).kind == kind
 
 
-async def test_what_forms_cut_off_is_told(resolver: DnsResolver) -> None:
+async def test_what_forms_cut_off_is_reported(resolver: DnsResolver) -> None:
     check = compare(await resolver.txt(dkim_name("cut", "example.com")), KEY_RECORD)
     assert isinstance(check.observation, Absent)
     assert "cut short" in check.text

@@ -54,7 +54,7 @@ async def kill_again_and_again(
         gates[number % GATES] = await asyncio.to_thread(again, victim)
 
 
-async def test_every_sum_is_exact_whoever_is_killed_when(lab: Lab) -> None:
+async def test_every_sum_is_exact_with_any_process_killed_at_any_time(lab: Lab) -> None:
     judge, authority, state = Judge(), Authority(lab), lab.new_folder("state", 0o700)
     await judge.start()
     accounts = with_limits_of_all_kinds()

@@ -127,7 +127,7 @@ class Senders(threading.Thread):
         super().__init__()
         self._gate = gate
         self._context = context
-        self.told: list[str] = []
+        self.output: list[str] = []
 
     def run(self) -> None:
         """Until the gate is gone."""
@@ -147,16 +147,16 @@ class Senders(threading.Thread):
         found = re.search(r"0100[0-9a-f-]{50,}", words.decode())
         assert code == 250
         assert found is not None
-        self.told.append(found[0])
+        self.output.append(found[0])
 
 
-async def test_a_gate_that_is_killed_has_written_what_it_told(lab: Lab) -> None:
+async def test_a_gate_that_is_killed_has_written_what_it_reported(lab: Lab) -> None:
     authority, upstream = Authority(lab), recorder(lab)
     gate = start_gate(lab, authority, GatePlan(upstream.port))
     senders = [Senders(gate, authority.client_context()) for _ in range(4)]
     for sender in senders:
         sender.start()
-    eventually(lambda: all(len(sender.told) > 20 for sender in senders), "messages")
+    eventually(lambda: all(len(sender.output) > 20 for sender in senders), "messages")
     gate.kill()
     for sender in senders:
         sender.join()
@@ -166,8 +166,8 @@ async def test_a_gate_that_is_killed_has_written_what_it_told(lab: Lab) -> None:
         rows = {row.id: row.outcome for row in await all_rows(store)}
     finally:
         await store.close()
-    told = {message_id for sender in senders for message_id in sender.told}
-    assert {rows.get(message_id) for message_id in told} == {"accepted"}
+    output = {message_id for sender in senders for message_id in sender.output}
+    assert {rows.get(message_id) for message_id in output} == {"accepted"}
     assert len(upstream.messages) <= len(rows)
     assert set(rows.values()) <= {"accepted", "relaying"}
 
@@ -212,8 +212,8 @@ async def test_what_a_killed_gate_was_relaying_is_in_doubt_when_it_starts_again(
         finally:
             await store.close()
         assert (row.outcome, row.reason) == ("in-doubt", "in-doubt")
-        told = [line for line in gate.log_lines() if line["event"] == "journal-in-doubt"]
-        assert [line["records"] for line in told] == [1]
+        output = [line for line in gate.log_lines() if line["event"] == "journal-in-doubt"]
+        assert [line["records"] for line in output] == [1]
     finally:
         await close_dialogs()
         await upstream.close()

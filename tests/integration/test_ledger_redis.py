@@ -158,7 +158,7 @@ async def test_a_question_whose_answer_was_lost_is_asked_again_and_counted_once(
         await ledger.close()
 
 
-async def test_a_late_copy_of_a_question_counts_nothing_when_the_settling_was_put_off(
+async def test_a_late_copy_of_a_question_counts_nothing_when_the_settlement_was_put_off(
     server: RedisServer, admin: Redis
 ) -> None:
     async with open_line(server.port) as line, opened(f"redis://{LOOPBACK}:{line.port}") as one:
@@ -267,7 +267,7 @@ async def test_a_slow_line_is_waited_for_and_a_very_slow_one_is_not(
         await soon(lambda: used(one), 50)
 
 
-async def test_a_server_that_forgot_the_scripts_is_told_them_again(
+async def test_a_server_that_forgot_the_scripts_gets_them_again(
     server: RedisServer, admin: Redis
 ) -> None:
     async with opened(server.url) as ledger:

@@ -15,11 +15,11 @@ from tests.support.source import ROOT
 ALERTS: Final = ROOT / "tests" / "cases" / "alerts"
 
 
-def promtool(*words: str | Path, told: bytes = b"") -> str:
+def promtool(*words: str | Path, output: bytes = b"") -> str:
     """Run it in the folder of the alerts' tests, and give what it said if it is content."""
     run = subprocess.run(
         [need("promtool", "prometheus"), *words],
-        input=told,
+        input=output,
         capture_output=True,
         cwd=ALERTS,
         timeout=60,
@@ -47,4 +47,4 @@ def test_a_scrape_of_a_gate_has_nothing_that_prometheus_complains_of(lab: Lab) -
     with urllib.request.urlopen(address, timeout=10) as answer:
         scrape = answer.read()
     assert b'smtpgate_submissions_total{outcome="accepted",reason="accepted"} 1.0' in scrape
-    assert promtool("check", "metrics", told=scrape) == ""
+    assert promtool("check", "metrics", output=scrape) == ""

@@ -53,8 +53,8 @@ def test_the_five_minutes_lead_to_a_delivered_message(lab: Lab) -> None:
     init = block_after("Use your own names")
     init = init.replace("gate.example.com", "localhost").replace("/var/lib", f"{etc}/lib")
     words = shlex.split(init)
-    told = smtpgate(*words[1:-1], etc)
-    login = re.search(r"user name (\S+), password (\S+)", told)
+    output = smtpgate(*words[1:-1], etc)
+    login = re.search(r"user name (\S+), password (\S+)", output)
     assert login is not None
     # 2. where mail goes
     config = etc / "smtpgate.toml"

@@ -24,7 +24,7 @@ def logged_in(gate: Gate, context: ssl.SSLContext) -> Iterator[smtplib.SMTP]:
         yield client
 
 
-def test_a_transaction_at_the_upstream_finishes_and_idle_sessions_hear_421(lab: Lab) -> None:
+def test_a_transaction_at_the_upstream_finishes_and_idle_sessions_get_421(lab: Lab) -> None:
     authority, upstream = Authority(lab), recorder(lab)
     gate = start_gate(lab, authority, GatePlan(upstream.port))
     context = authority.client_context()

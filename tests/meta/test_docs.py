@@ -139,11 +139,11 @@ def test_every_field_of_the_log_is_in_its_reference() -> None:
 
 
 def test_every_command_is_in_the_reference_and_says_what_it_does() -> None:
-    told = re.findall(r"^\| `([^`]+)` \| .+ \|$", marked("commands"), re.MULTILINE)
+    output = re.findall(r"^\| `([^`]+)` \| .+ \|$", marked("commands"), re.MULTILINE)
     for words, command in commands().items():
-        assert any(f"{one} ".startswith(f"{words} ") for one in told), words
+        assert any(f"{one} ".startswith(f"{words} ") for one in output), words
         assert command.help
-    for one in told:
+    for one in output:
         assert any(f"{one} ".startswith(f"{words} ") for words in commands()), one
 
 
@@ -197,8 +197,8 @@ def test_the_stages_stand_in_the_guide_in_the_pipelines_order() -> None:
     pipeline = next(one.text for one in modules() if one.path == "smtpgate/pipeline.py")
     carried = re.findall(r'self\._timed\("([a-z]+)"', pipeline)
     assert carried == list(get_args(Stage))
-    told = re.findall(r"^[ │]*[1-9] ([a-z]+)", guide("message"), re.MULTILINE)
-    assert [stage for stage in told if stage in carried] == carried
+    output = re.findall(r"^[ │]*[1-9] ([a-z]+)", guide("message"), re.MULTILINE)
+    assert [stage for stage in output if stage in carried] == carried
 
 
 # -- alert rules -------------------------------------------------------------------------------

@@ -224,7 +224,7 @@ def test_no_command_asks_a_store_itself() -> None:
     assert not asking
 
 
-def test_every_package_that_is_imported_has_one_door() -> None:
+def test_every_package_is_imported_in_one_place() -> None:
     """What pyproject's contracts protect is what the product imports, and is declared there."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     contracts = settings["tool"]["importlinter"]["contracts"]

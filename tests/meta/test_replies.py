@@ -51,12 +51,12 @@ def test_its_text_begins_as_texts_to_peers_do(name: str) -> None:
 
 
 @_by_name
-def test_somebody_gives_it(name: str) -> None:
+def test_the_gate_gives_it(name: str) -> None:
     assert any(f'"{name}"' in module.text for module in modules() if _uses_replies(module.path))
 
 
 @pytest.mark.parametrize("reason", sorted(REASONS))
-def test_somebody_refuses_for_that_reason(reason: str) -> None:
+def test_the_gate_refuses_for_that_reason(reason: str) -> None:
     assert re.fullmatch(r"[a-z0-9]+(?:-[a-z0-9]+)*", reason)
     assert any(
         f'"{reason}"' in module.text

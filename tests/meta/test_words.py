@@ -86,7 +86,6 @@ _NOT_YET: Final = frozenset(
         "smtpgate/relay",
         "smtpgate/smtp",
         "smtpgate/sql",
-        "tests/",
     }
 )
 

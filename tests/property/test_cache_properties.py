@@ -50,20 +50,20 @@ class CacheAgainstLists(RuleBasedStateMachine):
 
     @rule(key=keys, also_lapsed=st.booleans())
     def get(self, key: CacheKey, *, also_lapsed: bool) -> None:
-        told = self.cache.get(key, self.now_s, also_lapsed=also_lapsed)
+        output = self.cache.get(key, self.now_s, also_lapsed=also_lapsed)
         for one in self.kept:
             if one[0] == key:
-                assert told == (True, one[1])
+                assert output == (True, one[1])
                 self.kept.remove(one)
                 self.kept.append(one)
                 return
         for known in self.absent:
             if known[0] == key and (also_lapsed or self.now_s < known[1]):
-                assert told == (True, ())
+                assert output == (True, ())
                 self.absent.remove(known)
                 self.absent.append(known)
                 return
-        assert told == (False, None)
+        assert output == (False, None)
 
     @rule(key=keys)
     def drop(self, key: CacheKey) -> None:

@@ -163,13 +163,13 @@ class OutagesAtEveryAwait(RuleBasedStateMachine):
             name="memory",
             open_again=self.server.wait,
             clock=CLOCK,
-            on_change=self._hear,
+            on_change=self._receive,
             on_lost=self._lose,
             on_error=self.errors.append,
         )
         self.mending = asyncio.ensure_future(self.writer.mend())
 
-    def _hear(self, problem: str | None, written: int) -> None:
+    def _receive(self, problem: str | None, written: int) -> None:
         assert (problem is None) != (self.said[-1] is None), "each is said once"
         self.said.append(problem)
         if problem is None:

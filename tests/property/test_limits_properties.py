@@ -246,7 +246,7 @@ def test_waiting_never_does_harm(
 
 
 @given(attempts(timedelta(hours=5)), st.integers(1, 30), rates, st.integers(1, 9))
-def test_what_was_refused_passes_after_the_wait_that_was_told_and_never_earlier(
+def test_what_was_refused_passes_after_the_wait_that_was_reported_and_never_earlier(
     tried: list[Attempt], quota: int, rate: float, recipients: int
 ) -> None:
     limits = SendingLimits(quota, rate)

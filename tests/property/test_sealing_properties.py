@@ -117,7 +117,7 @@ FILES: Final = [
 
 
 @pytest.mark.parametrize(("text", "says"), FILES, ids=[says for _, says in FILES])
-def test_what_is_wrong_with_a_file_is_told_without_the_key(text: str, says: str) -> None:
+def test_what_is_wrong_with_a_file_is_reported_without_the_key(text: str, says: str) -> None:
     with pytest.raises(MasterKeyError, match=says) as refusal:
         MasterKeys.parse(text)
     assert KEY[:12] not in str(refusal.value)

@@ -433,7 +433,7 @@ async def must_be_alike(store: DirectoryStore, folder: Path, naive: Naive) -> No
             assert (there or {})[key] == text, (name, key)
 
 
-def told(plan: Plan) -> set[str]:
+def output(plan: Plan) -> set[str]:
     names = {kind.what: name for name, kind in WORLD.items()}
     return {names[one.what] for one in plan.drift}
 
@@ -468,7 +468,7 @@ async def test_documents_change_what_they_changed_and_nothing_that_people_did(
                 naive.apply(said, prune=prune, force=force)
                 declared = written(folder, said)
                 plan = await applied(store, declared, prune=prune, force=force)
-                assert naive.drift(said, before, prune=prune) == told(plan)
+                assert naive.drift(said, before, prune=prune) == output(plan)
                 await must_be_alike(store, folder, naive)
                 assert not await applied(store, declared, prune=prune)
         await must_be_alike(store, folder, naive)

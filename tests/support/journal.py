@@ -54,7 +54,7 @@ USER_POLICY: Final = parse_policy(
 )
 
 
-class Heard:
+class Received:
     """An event sink that remembers."""
 
     def __init__(self) -> None:
@@ -135,16 +135,16 @@ async def open_journal(
     *,
     clock: Clock | None = None,
     settings: JournalConfig | None = None,
-    heard: Heard | None = None,
+    received: Received | None = None,
 ) -> AsyncIterator[LiveJournal]:
     """A journal that is written to; what it tells, ``heard`` hears."""
-    heard = heard or Heard()
+    received = received or Received()
     journal = LiveJournal(
         store_of(url, folder),
         settings or JournalConfig(),
         clock=clock or MovableClock(),
-        events=heard,
-        on_error=heard.errors.append,
+        events=received,
+        on_error=received.errors.append,
     )
     try:
         await journal.start()
@@ -156,21 +156,21 @@ async def open_journal(
 def retention_of(
     journal: LiveJournal,
     clock: Clock,
-    heard: Heard | None = None,
+    received: Received | None = None,
     *,
     max_age: timedelta = timedelta(days=30),
     max_octets: int = 10**9,
 ) -> Retention:
     """The retention of a journal, to be called in the test's own time."""
-    heard = heard or Heard()
+    received = received or Received()
     return Retention(
         journal.writer,
         journal.store.key(),
         max_age=max_age,
         max_octets=max_octets,
         clock=clock,
-        on_change=lambda problem: heard.publish(RetentionChanged(problem, clock.now())),
-        on_error=heard.errors.append,
+        on_change=lambda problem: received.publish(RetentionChanged(problem, clock.now())),
+        on_error=received.errors.append,
     )
 
 
@@ -194,10 +194,10 @@ async def must_add_up(store: JournalStore, now: datetime | None = None) -> None:
     now = now or SystemClock().now()
     for grain in Grain:
         since, until = now - timedelta(days=1), now + timedelta(days=1)
-        told: dict[UsageKey, Counts] = {}
+        output: dict[UsageKey, Counts] = {}
         for one in await usage_rows(store, UsageQuery(grain=grain, since=since, until=until)):
-            told[one.key] = told.get(one.key, Counts()) + one.counts
-        assert told == sums
+            output[one.key] = output.get(one.key, Counts()) + one.counts
+        assert output == sums
 
 
 class Breakable:

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-__all__ = ["NOBODY", "as_somebody_without_rights", "opened_to_all"]
+__all__ = ["NOBODY", "as_user_without_rights", "opened_to_all"]
 
 NOBODY: Final = 65534
 
 
 @contextmanager
-def as_somebody_without_rights() -> Iterator[None]:
+def as_user_without_rights() -> Iterator[None]:
     """Nobody, when the tests are run by root; else the user, who is no root."""
     is_root = os.geteuid() == 0
     if is_root:

@@ -71,8 +71,8 @@ class Room:
     def run(self, *words: str | Path, given: bytes = b"") -> str:
         """Run a command in the room, to its end; what it printed."""
         run = self._try(*words, given=given)
-        told = f"{words}: {run.returncode}: {run.stdout.decode()}{run.stderr.decode()}"
-        assert run.returncode == 0, told
+        output = f"{words}: {run.returncode}: {run.stdout.decode()}{run.stderr.decode()}"
+        assert run.returncode == 0, output
         return run.stdout.decode()
 
     def _try(

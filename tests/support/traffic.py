@@ -44,13 +44,13 @@ class Judge(Sink):
     def __init__(self) -> None:
         super().__init__()
         self.accepted: dict[str, str] = {}
-        self._heard = 0
+        self._received = 0
 
     async def handle_DATA(  # noqa: N802 - aiosmtpd's name
         self, _server: SMTP, _session: Session, envelope: Envelope
     ) -> str:
-        self._heard += 1
-        if self._heard % REFUSED_EVERY == 0:
+        self._received += 1
+        if self._received % REFUSED_EVERY == 0:
             return "554 5.7.1 not today"
         content = envelope.original_content or b""
         name, its_id = _NAME.search(content), _RECEIVED_ID.search(content)

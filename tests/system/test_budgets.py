@@ -34,13 +34,13 @@ async def exhausted(gate: Gate, folder: Path, budget: BudgetName, listener: str)
     """How often that budget was used up, as the log and the metrics agree."""
     await gate.log.flush()
     lines = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
-    told = [
+    output = [
         line
         for line in lines
         if line["event"] == "budget-exhausted"
         and (line["budget"], line["listener"]) == (budget, listener)
     ]
-    for line in told:
+    for line in output:
         assert line["client"]
         assert line["key"] == BUDGETS[budget].key.replace(
             "listener.NAME", f"listener.{listener}"
@@ -51,8 +51,8 @@ async def exhausted(gate: Gate, folder: Path, budget: BudgetName, listener: str)
         for line in gate.metrics.render().decode().splitlines()
         if line.startswith(series)
     ]
-    assert float(counted) == len(told)
-    return len(told)
+    assert float(counted) == len(output)
+    return len(output)
 
 
 async def connect(gate: Gate, listener: str = "plain") -> Dialog:
@@ -370,7 +370,7 @@ async def test_every_refused_command_counts_as_an_error(tmp_path: Path, line: by
         assert await exhausted(gate, tmp_path, "errors", "plain") == 1
 
 
-async def test_errors_and_junk_count_anew_after_an_accepted_message(tmp_path: Path) -> None:
+async def test_errors_and_junk_count_again_after_an_accepted_message(tmp_path: Path) -> None:
     listener = "max_errors = 3\nmax_junk_commands = 3"
     async with open_gate(tmp_path, listener=listener) as (gate, sink):
         dialog = await login(gate)
@@ -388,7 +388,7 @@ async def test_errors_and_junk_count_anew_after_an_accepted_message(tmp_path: Pa
         assert len(sink.messages) == 6
 
 
-async def test_a_refused_message_does_not_make_errors_count_anew(tmp_path: Path) -> None:
+async def test_a_refused_message_does_not_make_errors_count_again(tmp_path: Path) -> None:
     async with open_gate(tmp_path, listener="max_errors = 3") as (gate, _):
         dialog = await login(gate)
         for _ in range(2):

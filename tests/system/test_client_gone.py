@@ -100,7 +100,7 @@ async def test_a_client_that_left_together_with_its_final_dot_has_left(tmp_path:
         assert len(upstream.messages) == 1
 
 
-async def test_what_is_sent_already_is_carried_to_its_verdict_whoever_leaves(
+async def test_what_is_sent_already_is_carried_to_its_verdict_also_if_clients_leave(
     tmp_path: Path,
 ) -> None:
     async with busy_gate(tmp_path) as (gate, upstream, first):

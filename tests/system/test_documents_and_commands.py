@@ -68,9 +68,9 @@ async def test_the_guide_s_revoke_is_safe_with_the_shipped_configuration(
         await gate.reload()
         assert await policies_of(gate.store) == set()
         assert await noted(gate.store) == seen + 2
-        told = await logged(gate, folder, "directory drift")
-    assert {line["level"] for line in told} == {"warning"}
-    assert {(line["object"], line["problem"]) for line in told} == {
+        output = await logged(gate, folder, "directory drift")
+    assert {line["level"] for line in output} == {"warning"}
+    assert {(line["object"], line["problem"]) for line in output} == {
         (f"policy marketing of identity {OWNER}/ses-example.com", "deleted in the directory")
     }
     async with started(folder) as gate:
@@ -207,7 +207,7 @@ async def test_documents_with_errors_make_no_new_master_key_known(
         assert [row.id for row in known] == ["m1", "m2"]
 
 
-async def test_a_missing_journal_key_is_told_with_where_to_get_it(
+async def test_a_missing_journal_key_is_reported_with_where_to_get_it(
     fleet: tuple[Path, Path],
 ) -> None:
     one, two = fleet
@@ -217,9 +217,9 @@ async def test_a_missing_journal_key_is_told_with_where_to_get_it(
     lack_journal_key(two)
     with pytest.raises(OpenError) as refusal:
         await serve(config_of(two))
-    told = str(refusal.value)
-    assert f"{two}/state/journal.key: is missing, and only with that key" in told
-    assert "copy journal.key from a host that uses this journal" in told
+    output = str(refusal.value)
+    assert f"{two}/state/journal.key: is missing, and only with that key" in output
+    assert "copy journal.key from a host that uses this journal" in output
 
 
 async def test_another_host_s_documents_replace_no_secret_and_no_key_that_signs(
@@ -229,9 +229,9 @@ async def test_another_host_s_documents_replace_no_secret_and_no_key_that_signs(
     async with started(one) as gate:
         before, seen = await content(gate.store), await noted(gate.store)
         await join(one, two)
-        told = "\n".join(await check(config_of(two)))
-        assert "no steps to be taken by the next start" in told
-        assert f"access key {KEY} of 999999999999/mailer: another secret" in told
+        output = "\n".join(await check(config_of(two)))
+        assert "no steps to be taken by the next start" in output
+        assert f"access key {KEY} of 999999999999/mailer: another secret" in output
         async with started(two) as other:
             drift = await logged(other, two, "directory drift")
         assert (await content(gate.store), await noted(gate.store)) == (before, seen)
@@ -249,6 +249,6 @@ async def test_check_config_names_the_steps_of_the_next_start(tmp_path: Path) ->
     async with started(folder):
         pass
     change(folder, "max_24h_send = 1000", "max_24h_send = 5", "directory/accounts.toml")
-    told = "\n".join(await check(config_of(folder)))
-    assert "1 step to be taken by the next start:" in told
-    assert "  ~ account 999999999999 (max_24h_send: 1000 -> 5)" in told
+    output = "\n".join(await check(config_of(folder)))
+    assert "1 step to be taken by the next start:" in output
+    assert "  ~ account 999999999999 (max_24h_send: 1000 -> 5)" in output

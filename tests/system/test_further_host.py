@@ -24,8 +24,8 @@ async def test_the_private_files_that_copied_documents_name_are_listed(tmp_path:
     shutil.copytree(one, two)
     for path in (two / "private").iterdir():
         path.unlink()
-    told = await smtpgate(two, "init", "--join", str(two))
+    output = await smtpgate(two, "init", "--join", str(two))
     for name in ("AKIA9999MAILER000001.secret", "ses-example.com.gate1.pem", "master.key"):
-        assert str(two / "private" / name) in told
+        assert str(two / "private" / name) in output
         assert not (two / "private" / name).exists()
     assert (two / "private/tls.crt").exists()

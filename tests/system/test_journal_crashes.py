@@ -30,15 +30,15 @@ def killed_at_work(lab: Lab, url: str, folder: Path, number: int) -> None:
     worker = Fork(*words, output=folder / f"{number}.log")
     lab.keep(worker)
 
-    def has_told_enough() -> bool:
+    def has_reported_enough() -> bool:
         assert worker.is_running, worker.output()
         return log.exists() and log.read_bytes().count(b"T ") >= _MESSAGES
 
-    eventually(has_told_enough, "messages to be told")
+    eventually(has_reported_enough, "messages to be told")
     worker.kill()
 
 
-async def test_no_verdict_was_told_without_its_row(
+async def test_no_verdict_was_reported_without_its_row(
     lab: Lab, databases: Databases, tmp_path: Path
 ) -> None:
     url = databases.empty()
@@ -48,16 +48,16 @@ async def test_no_verdict_was_told_without_its_row(
         line.split() for log in tmp_path.glob("*.told") for line in log.read_text().splitlines()
     ]
     at_upstream = {words[1] for words in lines if words[0] == "U"}
-    told = {words[1]: words[2] for words in lines if words[0] == "T"}
-    assert len(told) >= KILLS * _MESSAGES
+    shown = {words[1]: words[2] for words in lines if words[0] == "T"}
+    assert len(shown) >= KILLS * _MESSAGES
     async with open_journal(url, tmp_path, clock=SystemClock()) as journal:
         # What they left is in doubt at once, since nobody else can complete it.
         outcomes = {row.id: row.outcome for row in await all_rows(journal.store)}
-        assert {one: outcomes.get(one) for one in told} == told
+        assert {one: outcomes.get(one) for one in shown} == shown
         assert at_upstream <= set(outcomes)
-        others = {outcome for one, outcome in outcomes.items() if one not in told}
+        others = {outcome for one, outcome in outcomes.items() if one not in shown}
         assert others <= {"in-doubt", "accepted", "refused"}
-        assert journal.tally.in_doubt <= len(outcomes) - len(told)
+        assert journal.tally.in_doubt <= len(outcomes) - len(shown)
         await must_add_up(journal.store)
         async with journal.store.reading() as connection:
             if journal.store.database.is_sqlite:

@@ -28,7 +28,7 @@ from tests.support.clock import MovableClock
 from tests.support.events import auth_failed
 from tests.support.journal import (
     Breakable,
-    Heard,
+    Received,
     all_rows,
     journal_in,
     open_journal,
@@ -41,8 +41,8 @@ NOT_OPENED: Final = "cannot be opened"
 
 
 @pytest.fixture
-def heard() -> Heard:
-    return Heard()
+def received() -> Received:
+    return Received()
 
 
 @pytest.fixture
@@ -52,10 +52,10 @@ def file(tmp_path: Path) -> Breakable:
 
 @pytest.fixture
 async def journal(
-    tmp_path: Path, clock: MovableClock, heard: Heard
+    tmp_path: Path, clock: MovableClock, received: Received
 ) -> AsyncIterator[LiveJournal]:
     url = journal_in(tmp_path)
-    async with open_journal(url, tmp_path, clock=clock, heard=heard) as opened:
+    async with open_journal(url, tmp_path, clock=clock, received=received) as opened:
         yield opened
 
 
@@ -66,12 +66,12 @@ async def attempts(journal: LiveJournal, clock: MovableClock) -> dict[str, int]:
     return {row.key.reason: row.counts.attempts for row in rows}
 
 
-def changes(heard: Heard) -> list[JournalChanged]:
-    return [event for event in heard.events if isinstance(event, JournalChanged)]
+def changes(received: Received) -> list[JournalChanged]:
+    return [event for event in received.events if isinstance(event, JournalChanged)]
 
 
-def losses(heard: Heard) -> list[RecordsLost]:
-    return [event for event in heard.events if isinstance(event, RecordsLost)]
+def losses(received: Received) -> list[RecordsLost]:
+    return [event for event in received.events if isinstance(event, RecordsLost)]
 
 
 async def fill(journal: LiveJournal, clock: MovableClock) -> None:
@@ -79,20 +79,20 @@ async def fill(journal: LiveJournal, clock: MovableClock) -> None:
         await journal.finish(submission(clock))
 
 
-async def test_what_cannot_be_begun_is_not_there_and_is_told_once(
-    journal: LiveJournal, clock: MovableClock, heard: Heard, file: Breakable
+async def test_what_cannot_be_begun_is_not_there_and_is_reported_once(
+    journal: LiveJournal, clock: MovableClock, received: Received, file: Breakable
 ) -> None:
     file.break_()
     for _ in range(3):
         with pytest.raises(JournalUnavailableError, match=NOT_OPENED):
             await journal.begin(submission(clock))
     assert journal.check() == (False, journal.problem)
-    (told,) = changes(heard)
-    assert told.problem is not None
-    assert NOT_OPENED in told.problem
+    (output,) = changes(received)
+    assert output.problem is not None
+    assert NOT_OPENED in output.problem
     file.mend()
     await journal.writer.retry()
-    assert changes(heard)[1] == JournalChanged(None, 0, clock.now())
+    assert changes(received)[1] == JournalChanged(None, 0, clock.now())
     assert journal.check() == (True, "open")
     await journal.begin(submission(clock))
     assert len(await all_rows(journal.store)) == 1
@@ -114,13 +114,13 @@ async def test_a_journal_that_is_not_needed_stands_in_nobody_s_way(
 
 
 async def test_one_that_is_not_needed_may_be_there_later_than_the_gate(
-    tmp_path: Path, clock: MovableClock, heard: Heard
+    tmp_path: Path, clock: MovableClock, received: Received
 ) -> None:
     (tmp_path / "journal.sqlite").mkdir()
     settings = JournalConfig(on_failure="allow")
     url = journal_in(tmp_path)
     async with open_journal(
-        url, tmp_path, clock=clock, settings=settings, heard=heard
+        url, tmp_path, clock=clock, settings=settings, received=received
     ) as journal:
         event = submission(clock)
         with pytest.raises(JournalUnavailableError):
@@ -187,7 +187,7 @@ async def test_one_that_is_needed_must_be_there(tmp_path: Path) -> None:
 
 
 async def test_a_verdict_that_could_not_be_written_is_written_later(
-    journal: LiveJournal, clock: MovableClock, heard: Heard, file: Breakable
+    journal: LiveJournal, clock: MovableClock, received: Received, file: Breakable
 ) -> None:
     event = submission(clock)
     await journal.begin(event)
@@ -203,7 +203,7 @@ async def test_a_verdict_that_could_not_be_written_is_written_later(
     (row,) = await all_rows(journal.store)
     assert row.outcome == "accepted"
     assert await attempts(journal, clock) == {"accepted": 1}
-    failed, again = changes(heard)
+    failed, again = changes(received)
     assert (failed.records, again) == (1, JournalChanged(None, 1, clock.now()))
 
 
@@ -257,10 +257,10 @@ async def test_a_record_whose_transaction_ended_unseen_is_not_counted_twice(
     assert await attempts(journal, clock) == {"in-doubt": 1}
 
 
-async def test_more_than_can_be_owed_is_lost_and_told(
+async def test_more_than_can_be_owed_is_lost_and_reported(
     journal: LiveJournal,
     clock: MovableClock,
-    heard: Heard,
+    received: Received,
     file: Breakable,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -271,7 +271,7 @@ async def test_more_than_can_be_owed_is_lost_and_told(
         with pytest.raises(JournalUnavailableError):
             await journal.finish(event)
     assert (journal.owed, journal.tally.lost) == (2, 1)
-    assert [event.records for event in losses(heard)] == [1]
+    assert [event.records for event in losses(received)] == [1]
     file.mend()
     await journal.writer.retry()
     assert {row.id for row in await all_rows(journal.store)} == {
@@ -279,39 +279,39 @@ async def test_more_than_can_be_owed_is_lost_and_told(
     }
 
 
-async def test_what_is_owed_when_the_gate_ends_is_lost_and_told(
-    tmp_path: Path, clock: MovableClock, heard: Heard, file: Breakable
+async def test_what_is_owed_when_the_gate_ends_is_lost_and_reported(
+    tmp_path: Path, clock: MovableClock, received: Received, file: Breakable
 ) -> None:
     async with open_journal(
-        journal_in(tmp_path), tmp_path, clock=clock, heard=heard
+        journal_in(tmp_path), tmp_path, clock=clock, received=received
     ) as journal:
         await journal.finish(submission(clock))
         file.break_()
         for _ in range(2):
             with pytest.raises(JournalUnavailableError):
                 await journal.finish(submission(clock))
-    (lost,) = losses(heard)
+    (lost,) = losses(received)
     assert lost.records == 2
     assert NOT_OPENED in lost.problem
     file.mend()
 
 
 async def test_what_is_owed_when_the_gate_ends_is_written_if_it_can_be(
-    tmp_path: Path, clock: MovableClock, heard: Heard, file: Breakable
+    tmp_path: Path, clock: MovableClock, received: Received, file: Breakable
 ) -> None:
     url = journal_in(tmp_path)
-    async with open_journal(url, tmp_path, clock=clock, heard=heard) as journal:
+    async with open_journal(url, tmp_path, clock=clock, received=received) as journal:
         file.break_()
         with pytest.raises(JournalUnavailableError):
             await journal.finish(submission(clock))
         file.mend()
-    assert losses(heard) == []
+    assert losses(received) == []
     async with open_journal(url, tmp_path, clock=clock) as journal:
         assert len(await all_rows(journal.store)) == 1
 
 
-async def test_what_still_waits_when_the_gate_ends_is_told_and_nobody_waits_on(
-    tmp_path: Path, clock: MovableClock, heard: Heard, monkeypatch: pytest.MonkeyPatch
+async def test_what_still_waits_when_the_gate_ends_is_reported_and_nobody_waits_on(
+    tmp_path: Path, clock: MovableClock, received: Received, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("smtpgate.journal.writer._MAX_GROUP", 1)
     monkeypatch.setattr("smtpgate.journal.writer._COMMIT_S", 0.05)
@@ -320,42 +320,42 @@ async def test_what_still_waits_when_the_gate_ends_is_told_and_nobody_waits_on(
         sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None)
     ) as other:
         async with open_journal(
-            journal_in(tmp_path), tmp_path, clock=clock, heard=heard
+            journal_in(tmp_path), tmp_path, clock=clock, received=received
         ) as journal:
             other.execute("BEGIN IMMEDIATE")
             calls = (journal.finish, journal.begin, journal.finish, journal.finish)
-            deeds = [asyncio.ensure_future(call(submission(clock))) for call in calls]
+            operations = [asyncio.ensure_future(call(submission(clock))) for call in calls]
             await asyncio.sleep(0)
-        assert all(deed.done() for deed in deeds)
-        told = [deed.exception() for deed in deeds]
+        assert all(operation.done() for operation in operations)
+        output = [operation.exception() for operation in operations]
         other.execute("ROLLBACK")
-    assert {type(one) for one in told} == {JournalUnavailableError}
-    assert sum(event.records for event in losses(heard)) == 3
+    assert {type(one) for one in output} == {JournalUnavailableError}
+    assert sum(event.records for event in losses(received)) == 3
 
 
 async def test_one_record_that_no_database_takes_spoils_nothing_for_the_others(
-    journal: LiveJournal, clock: MovableClock, heard: Heard
+    journal: LiveJournal, clock: MovableClock, received: Received
 ) -> None:
     await journal.finish(submission(clock))
     (row,) = await all_rows(journal.store)
     whole = [row._replace(id=f"0100{number:012x}") for number in range(5)]
     unfit = row._replace(id="0100-unfit", facts="\ud800")
-    told = await asyncio.gather(
+    output = await asyncio.gather(
         *(
             journal.writer.put(Entry(row=one, texts={}, early_terms=frozenset()))
             for one in (*whole[:2], unfit, *whole[2:])
         ),
         return_exceptions=True,
     )
-    assert [one is None for one in told] == [True, True, False, True, True, True]
-    assert isinstance(told[2], UnfitRowsError)
+    assert [one is None for one in output] == [True, True, False, True, True, True]
+    assert isinstance(output[2], UnfitRowsError)
     assert len(await all_rows(journal.store)) == 6
     assert journal.problem is None
     assert journal.tally.lost == 1
-    assert [type(error) for error in heard.errors] == [UnfitRowsError]
+    assert [type(error) for error in received.errors] == [UnfitRowsError]
 
 
-async def test_a_file_that_was_taken_away_is_made_anew(
+async def test_a_file_that_was_taken_away_is_made_again(
     journal: LiveJournal, clock: MovableClock, tmp_path: Path
 ) -> None:
     before, under_way = submission(clock), submission(clock)
@@ -377,7 +377,7 @@ async def test_a_file_that_was_taken_away_is_made_anew(
     assert all(cited.text for cited in kept.decision.determining)
 
 
-async def test_a_damaged_file_is_told_and_another_one_takes_its_place(
+async def test_a_damaged_file_is_reported_and_another_one_takes_its_place(
     journal: LiveJournal, clock: MovableClock, tmp_path: Path
 ) -> None:
     path = tmp_path / "journal.sqlite"
@@ -402,7 +402,7 @@ async def test_a_damaged_file_is_told_and_another_one_takes_its_place(
     assert len(await all_rows(journal.store)) >= 1
 
 
-async def test_a_file_that_somebody_else_holds_is_waited_for_and_then_told(
+async def test_a_file_that_another_process_locks_is_waited_for_and_then_reported(
     tmp_path: Path, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "BUSY_S", 0.05)
@@ -506,27 +506,27 @@ async def test_a_step_that_fails_is_taken_in_the_next_round(
     assert await all_rows(journal.store) == []
 
 
-async def test_a_retention_that_fails_is_told_once_and_when_it_works_again(
+async def test_a_retention_that_fails_is_reported_once_and_when_it_works_again(
     journal: LiveJournal, clock: MovableClock, file: Breakable
 ) -> None:
-    heard = Heard()
-    retention = retention_of(journal, clock, heard)
+    received = Received()
+    retention = retention_of(journal, clock, received)
     file.break_()
     for _ in range(3):
         await retention.attempt()
-    (told,) = heard.events
-    assert isinstance(told, RetentionChanged)
-    assert told.problem is not None
-    assert NOT_OPENED in told.problem
+    (output,) = received.events
+    assert isinstance(output, RetentionChanged)
+    assert output.problem is not None
+    assert NOT_OPENED in output.problem
     assert journal.problem is None  # mail does not stop for it
     file.mend()
     for _ in range(3):
         await retention.attempt()
-    assert heard.events[1:] == [RetentionChanged(None, clock.now())]
-    assert heard.errors == []
+    assert received.events[1:] == [RetentionChanged(None, clock.now())]
+    assert received.errors == []
 
 
-async def test_a_retention_that_takes_too_long_is_told(
+async def test_a_retention_that_takes_too_long_is_reported(
     journal: LiveJournal, clock: MovableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The journal's own begins with it, and would wait for the lock for as long as it may.
@@ -543,13 +543,13 @@ async def test_a_retention_that_takes_too_long_is_told(
     assert "not written within 0.05 s" in retention.problem
 
 
-async def test_what_nobody_expects_of_a_retention_is_told_as_such(
+async def test_what_nobody_expects_of_a_retention_is_reported_as_such(
     journal: LiveJournal, clock: MovableClock
 ) -> None:
-    heard = Heard()
-    retention = retention_of(journal, clock, heard, max_age=timedelta(days=10**6))
+    received = Received()
+    retention = retention_of(journal, clock, received, max_age=timedelta(days=10**6))
     await retention.attempt()
-    assert [type(error) for error in heard.errors] == [OverflowError]
+    assert [type(error) for error in received.errors] == [OverflowError]
     assert retention.problem is not None
     assert "OverflowError" in retention.problem
 

@@ -61,7 +61,7 @@ async def logged(gate: Gate, folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "log").read_text().splitlines()]
 
 
-async def test_a_message_that_was_accepted_can_be_told_in_full(tmp_path: Path) -> None:
+async def test_a_message_that_was_accepted_can_be_reported_in_full(tmp_path: Path) -> None:
     async with open_gate(tmp_path) as (gate, _):
         reply = await send(await login(gate), to=("jane@example.net", "joe@example.net"))
         kept = await record(gate, reply)
@@ -150,11 +150,11 @@ async def test_nothing_is_sent_that_cannot_be_written(tmp_path: Path) -> None:
         await journal_of(gate).writer.retry()
         assert (await send(dialog)).startswith("250")
         assert (await send(dialog, REFUSED)).startswith("554")
-        told = sorted(row.reason for row in await rows_of(gate))
-        assert told == ["accepted", "implicit-deny", *["journal-unavailable"] * 3]
+        output = sorted(row.reason for row in await rows_of(gate))
+        assert output == ["accepted", "implicit-deny", *["journal-unavailable"] * 3]
 
 
-async def test_a_verdict_of_the_upstream_is_told_as_it_is_and_written_later(
+async def test_a_verdict_of_the_upstream_is_reported_as_it_is_and_written_later(
     tmp_path: Path,
 ) -> None:
     file = file_of(tmp_path)

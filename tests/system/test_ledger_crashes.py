@@ -113,7 +113,7 @@ async def used(ledger: Ledger) -> list[int]:
         await ledger.close()
 
 
-async def test_sqlite_counts_exactly_whoever_is_killed_when(lab: Lab) -> None:
+async def test_sqlite_counts_exactly_with_any_process_killed_at_any_time(lab: Lab) -> None:
     path = lab.folder / "ledger.sqlite"
     crowd = Crowd(lab, str(path))
     crowd.run()
@@ -126,7 +126,7 @@ async def test_sqlite_counts_exactly_whoever_is_killed_when(lab: Lab) -> None:
 
 
 @pytest.mark.integration
-async def test_redis_counts_exactly_whoever_is_killed_when(lab: Lab) -> None:
+async def test_redis_counts_exactly_with_any_process_killed_at_any_time(lab: Lab) -> None:
     server = redis_server(lab)
     crowd = Crowd(lab, server.url)
     crowd.run()

@@ -71,7 +71,7 @@ async def opened(babbler: Babbler) -> AsyncIterator[RedisLedger]:
         (b"*x\r\n", r"^its answer means nothing \(ValueError\)$"),
     ],
 )
-async def test_an_answer_that_means_nothing_is_told_to_all_who_wait(
+async def test_an_answer_that_means_nothing_is_reported_to_all_waiters(
     answer: bytes, problem: str
 ) -> None:
     babbler = Babbler()

@@ -154,7 +154,7 @@ async def test_what_is_refunded_while_the_file_is_locked_is_given_back_afterward
     assert rows(path, "reservation") == 0
 
 
-async def test_thresholds_that_could_not_be_told_are_told_by_the_next_message(
+async def test_thresholds_that_could_not_be_reported_are_reported_by_the_next_message(
     ledger: SqliteLedger, path: Path
 ) -> None:
     reserved = await ledger.reserve(TEN, 8, NOW)
@@ -201,7 +201,7 @@ async def test_a_row_that_makes_no_sense_is_an_error_until_it_is_taken_away(
     assert await used(ledger) == 10
 
 
-async def test_a_file_that_was_taken_away_is_made_anew_by_all(
+async def test_a_file_that_was_taken_away_is_made_again_by_all(
     ledger: SqliteLedger, path: Path
 ) -> None:
     other = SqliteLedger(path, timeout_s=TIMEOUT_S)

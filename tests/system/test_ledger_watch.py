@@ -128,7 +128,7 @@ async def test_a_store_of_an_unfit_kind_is_known(scene: Scene) -> None:
         (-5.0, 2.0, -3.0, "open; its clock is 3.0 s behind this host's"),
     ],
 )
-async def test_a_clock_that_differs_is_measured_and_told(
+async def test_a_clock_that_differs_is_measured_and_reported(
     scene: Scene, ahead_s: float, takes_s: float, skew_s: float, words: str
 ) -> None:
     scene.ledger.ahead, scene.ledger.takes_s = timedelta(seconds=ahead_s), takes_s
@@ -138,7 +138,7 @@ async def test_a_clock_that_differs_is_measured_and_told(
     assert len(scene.kept.events) == (words != "open")
 
 
-async def test_a_skew_is_told_once_and_when_it_is_over(scene: Scene) -> None:
+async def test_a_skew_is_reported_once_and_when_it_is_over(scene: Scene) -> None:
     for ahead_s in (0.1, 2.5, 1.5, 2.5, -40, 0.5, 0.1):
         scene.ledger.ahead = timedelta(seconds=ahead_s)
         await scene.watch.look()

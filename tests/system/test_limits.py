@@ -56,7 +56,7 @@ async def test_a_refusal_says_what_is_left_and_when_it_frees(tmp_path: Path) -> 
         ), reply
 
 
-async def test_who_is_over_the_quota_hears_so_at_mail(tmp_path: Path) -> None:
+async def test_a_sender_over_its_quota_is_refused_at_mail(tmp_path: Path) -> None:
     async with open_gate(tmp_path, replace=at_most(2)) as (gate, sink):
         dialog = await login(gate)
         assert (await send(dialog, to=TWO)).startswith("250")
@@ -190,8 +190,8 @@ async def test_limits_within_the_account_s_hold_from_the_next_message_on(
         await limit(gate, place, **nothing)
         assert (await send(dialog, to=TWO[:1])).startswith("250")
         assert len(sink.messages) == 4
-        told = [line.get("quota_reached") for line in await entries(gate, tmp_path)]
-        assert [(one["subject"], one["percent"]) for one in told[-3] or ()] == [
+        shown = [line.get("quota_reached") for line in await entries(gate, tmp_path)]
+        assert [(one["subject"], one["percent"]) for one in shown[-3] or ()] == [
             (whose, 80),
             (whose, 90),
             (whose, 100),
@@ -214,7 +214,7 @@ async def test_all_limits_count_or_none(tmp_path: Path) -> None:
         assert await used_24h(gate.ledger, user, now) == 1
 
 
-async def test_a_limit_of_the_key_that_is_used_up_is_told_at_mail(tmp_path: Path) -> None:
+async def test_a_limit_of_the_key_that_is_used_up_is_reported_at_mail(tmp_path: Path) -> None:
     async with open_gate(tmp_path) as (gate, _):
         dialog = await login(gate)
         await limit(gate, WITHIN[1][0], max_24h_send=1)
@@ -237,11 +237,11 @@ async def test_80_90_and_100_per_cent_are_in_the_log_and_the_metrics(tmp_path: P
         dialog = await login(gate)
         for to in (TWO, TWO, TWO[:1]):
             assert (await send(dialog, to=to)).startswith("250")
-        told = [
+        shown = [
             (entry["level"], [one["percent"] for one in entry.get("quota_reached", [])])
             for entry in await entries(gate, tmp_path)
         ]
-        assert told == [("info", []), ("warning", [80]), ("warning", [90, 100])]
+        assert shown == [("info", []), ("warning", [80]), ("warning", [90, 100])]
         last = (await entries(gate, tmp_path))[-1]["quota_reached"][-1]
         assert last == {
             "subject": "account 999999999999",
@@ -355,7 +355,7 @@ async def test_a_url_that_means_nothing_is_not_repeated(tmp_path: Path) -> None:
 # -- as an operator asks for them --------------------------------------------------------------
 
 
-async def test_what_is_left_is_told_while_the_gate_runs(tmp_path: Path) -> None:
+async def test_what_is_left_is_reported_while_the_gate_runs(tmp_path: Path) -> None:
     async with open_gate(tmp_path) as (gate, _):
         assert (await send(await login(gate), to=TWO)).startswith("250")
         words = ("quota", "show", "999999999999", "--json", "-c", tmp_path / "smtpgate.toml")

@@ -155,7 +155,7 @@ def test_a_client_with_twenty_connections_is_never_refused_and_drains_in_nominal
     paced(test)()
 
 
-def test_what_cannot_pass_in_time_is_refused_at_once_and_told_its_wait() -> None:
+def test_what_cannot_pass_in_time_is_refused_at_once_and_reported_its_wait() -> None:
     async def test(scene: Scene) -> None:
         for _ in range(32):
             await scene.send(at(5))
@@ -287,7 +287,7 @@ def test_a_gate_that_drains_holds_nobody() -> None:
     paced(test)()
 
 
-def test_a_ledger_that_is_away_is_told_to_whose_turn_it_is() -> None:
+def test_a_ledger_that_is_away_is_reported_to_the_first_in_line() -> None:
     async def test(scene: Scene) -> None:
         await scene.send(at(1))
         first, second = [await scene.send(at(1)) for _ in range(2)]

@@ -295,7 +295,7 @@ async def test_recipients_are_charged_to_the_delegate(tmp_path: Path) -> None:
         assert len(sink.messages) == 3
 
 
-async def test_a_faster_sender_is_told_to_slow_down(tmp_path: Path) -> None:
+async def test_a_faster_sender_is_asked_to_slow_down(tmp_path: Path) -> None:
     small = 'name = "Delegate sender"\nmax_24h_send = 1000\nmax_send_rate_per_s = 1000'
     slow = small.replace("rate_per_s = 1000", "rate_per_s = 0.001")
     async with open_gate(tmp_path, replace=(small, slow)) as (gate, _):
@@ -579,7 +579,7 @@ async def test_policies_may_ask_what_the_gate_knows(
         assert reply.startswith("250" if passes else "554 5.7.1"), reply
 
 
-async def test_whom_the_owner_names_hears_what_did_not_fit_also_without_an_arn(
+async def test_a_sender_that_the_owner_names_sees_what_did_not_match_also_without_an_arn(
     tmp_path: Path,
 ) -> None:
     async with open_gate(tmp_path) as (gate, _):

@@ -13,7 +13,7 @@ from tests.support.dialog import Dialog
 from tests.support.inprocess import auth_plain, client_tls, login, open_gate, send
 
 KEY = 'id = "AKIAMAILER0000000000"'
-AT_HOME = f'{KEY}\nnetworks = ["192.0.2.0/24"]'
+ONE_NETWORK = f'{KEY}\nnetworks = ["192.0.2.0/24"]'
 TRUSTED = 'proxy_from = ["127.0.0.0/8"]'
 V1 = b"PROXY TCP4 192.0.2.7 127.0.0.1 4711 587\r\n"
 V2 = b"\r\n\r\n\0\r\nQUIT\n" + struct.pack(
@@ -162,7 +162,10 @@ async def test_the_limit_a_client_is_the_real_client_s(tmp_path: Path) -> None:
 async def test_the_networks_of_an_access_key_are_those_of_the_real_client(
     tmp_path: Path, header: bytes, is_allowed: bool
 ) -> None:
-    async with open_gate(tmp_path, listener=TRUSTED, replace=(KEY, AT_HOME)) as (gate, _):
+    async with open_gate(tmp_path, listener=TRUSTED, replace=(KEY, ONE_NETWORK)) as (
+        gate,
+        _,
+    ):
         dialog = await connect(gate.listeners["plain"].port, header)
         await dialog.say("EHLO client.example")
         said = await dialog.say(f"AUTH PLAIN {auth_plain()}")
@@ -172,17 +175,20 @@ async def test_the_networks_of_an_access_key_are_those_of_the_real_client(
 
 
 async def test_the_network_of_a_proxy_lets_nobody_behind_it_in(tmp_path: Path) -> None:
-    proxies = AT_HOME.replace("192.0.2.0/24", "127.0.0.0/8")
+    proxies = ONE_NETWORK.replace("192.0.2.0/24", "127.0.0.0/8")
     async with open_gate(tmp_path, listener=TRUSTED, replace=(KEY, proxies)) as (gate, _):
         dialog = await connect(gate.listeners["plain"].port, V1)
         await dialog.say("EHLO client.example")
         assert (await dialog.say(f"AUTH PLAIN {auth_plain()}")).startswith("535")
 
 
-async def test_a_session_behind_a_proxy_ends_when_its_client_is_no_longer_at_home(
+async def test_a_session_behind_a_proxy_ends_when_its_client_is_in_no_allowed_network(
     tmp_path: Path,
 ) -> None:
-    async with open_gate(tmp_path, listener=TRUSTED, replace=(KEY, AT_HOME)) as (gate, _):
+    async with open_gate(tmp_path, listener=TRUSTED, replace=(KEY, ONE_NETWORK)) as (
+        gate,
+        _,
+    ):
         dialog = await connect(gate.listeners["plain"].port, V1)
         await dialog.say("EHLO client.example")
         assert (await dialog.say(f"AUTH PLAIN {auth_plain()}")).startswith("235")

@@ -30,7 +30,7 @@ async def readiness(gate: Gate) -> tuple[int, dict[str, Any]]:
     return await asyncio.to_thread(_ask, gate.http.port)
 
 
-async def test_each_check_is_told_and_one_that_fails_makes_the_gate_not_ready(
+async def test_each_check_is_reported_and_one_that_fails_makes_the_gate_not_ready(
     tmp_path: Path,
 ) -> None:
     async with open_gate(tmp_path) as (gate, _):
@@ -52,7 +52,7 @@ async def test_a_gate_that_drains_says_so(tmp_path: Path) -> None:
         gate.is_draining = False
 
 
-async def test_a_part_that_cannot_be_stopped_is_told_and_the_others_are_stopped(
+async def test_a_part_that_cannot_be_stopped_is_reported_and_the_others_are_stopped(
     tmp_path: Path,
 ) -> None:
     def failing(stop: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
@@ -68,12 +68,12 @@ async def test_a_part_that_cannot_be_stopped_is_told_and_the_others_are_stopped(
         await gate.stop(drain_s=0, finish_s=0)
         with pytest.raises(urllib.error.URLError):
             await readiness(gate)
-    told = [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]
-    assert told[-3:] == ["unexpected-error", "unexpected-error", "stopped"]
+    output = [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert output[-3:] == ["unexpected-error", "unexpected-error", "stopped"]
 
 
 @pytest.mark.parametrize(("policy", "wanted"), [("refuse", 503), ("allow", 200)])
-async def test_a_ledger_that_cannot_count_is_told_until_it_can(
+async def test_a_ledger_that_cannot_count_is_reported_until_it_can(
     tmp_path: Path, policy: str, wanted: int
 ) -> None:
     in_the_way = tmp_path / "counts"

@@ -236,7 +236,7 @@ async def test_what_becomes_of_another_connection_is_awaited_until_the_deadline(
         assert (await slow).is_accepted
 
 
-async def test_what_waits_is_tried_anew_when_the_last_connection_that_worked_is_lost() -> None:
+async def test_what_waits_is_tried_again_when_the_last_connection_that_worked_is_lost() -> None:
     async with (
         open_upstream("PIPELINING") as server,
         relay_to(server, max_connections=3) as upstream,

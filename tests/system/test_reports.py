@@ -57,9 +57,9 @@ async def test_a_relay_s_bounce_passes_to_the_author_of_the_mail_unsigned(
         reader = JournalReader(gate.journal.store, gate.journal.store.key())
         record = await reader.get(entry["id"])
         assert record is not None
-        told = str(story_of(record, gate.clock.now()))
-        assert f"report to {TO}: {IDENTITY}" in told
-        assert "Not signed." in told
+        output = str(story_of(record, gate.clock.now()))
+        assert f"report to {TO}: {IDENTITY}" in output
+        assert "Not signed." in output
 
 
 async def test_the_gate_s_own_domain_signs_it_when_it_has_a_key(tmp_path: Path) -> None:

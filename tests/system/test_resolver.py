@@ -59,7 +59,7 @@ async def refusal(resolver: Resolver, name: str = NAME) -> str:
 # -- answers -----------------------------------------------------------------------------------
 
 
-async def test_every_record_is_told_with_its_strings_joined() -> None:
+async def test_every_record_is_reported_with_its_strings_joined() -> None:
     long = bytes(range(256)) * 3
     async with open_dns() as server:
         server.on_udp = lambda query: [answer_of(query, texts(NAME, TOKEN, long, b""))]
@@ -194,8 +194,8 @@ async def test_a_name_that_became_too_long_on_the_way_is_no_answer() -> None:
 
 async def test_silence_ends() -> None:
     async with open_dns() as server:
-        told = await refusal(impatient(server))
-        assert told == f"'{NAME}': {server.nameserver} did not answer in time"
+        output = await refusal(impatient(server))
+        assert output == f"'{NAME}': {server.nameserver} did not answer in time"
 
 
 async def test_a_question_ends_though_each_name_on_its_way_is_answered_in_time() -> None:
@@ -393,9 +393,9 @@ async def test_a_long_answer_that_is_not_right_is_none(
 ) -> None:
     async with open_dns() as server:
         server.on_udp, server.on_tcp = too_long, on_tcp
-        told = await refusal(asking(server))
-        assert told.startswith(f"'{NAME}': {server.nameserver} ")
-        assert told.endswith(says)
+        output = await refusal(asking(server))
+        assert output.startswith(f"'{NAME}': {server.nameserver} ")
+        assert output.endswith(says)
 
 
 async def test_a_server_that_takes_no_tcp_gives_no_long_answer() -> None:
@@ -461,15 +461,15 @@ async def test_the_systems_name_servers_are_those_of_its_file_now(tmp_path: Path
         f"{file} cannot be read or names no name server; set those to ask"
     )
     file.write_text("search example.net\nnameserver 127.255.255.253\n")
-    told = await refusal(resolver)
-    assert told.startswith(f"'{NAME}': ")
-    assert "127.255.255.253" in told or "no answer within" in told
+    output = await refusal(resolver)
+    assert output.startswith(f"'{NAME}': ")
+    assert "127.255.255.253" in output or "no answer within" in output
 
 
 @pytest.mark.parametrize(
     "text", ["", "search example.net\n", "nameserver example\n", "nameserver \xff\n"]
 )
-async def test_a_system_without_name_servers_is_told(tmp_path: Path, text: str) -> None:
+async def test_a_system_without_name_servers_is_reported(tmp_path: Path, text: str) -> None:
     file = tmp_path / "resolv.conf"
     file.write_bytes(text.encode("latin-1"))
     assert "names no name server" in await refusal(
@@ -483,18 +483,18 @@ async def test_a_name_server_can_have_an_ipv6_address() -> None:
         assert await asking(server).txt(NAME) == (TOKEN,)
 
 
-async def test_a_name_server_that_cannot_be_reached_is_told() -> None:
+async def test_a_name_server_that_cannot_be_reached_is_reported() -> None:
     nowhere = Nameserver(parse_nameserver("255.255.255.255").address)
-    told = await refusal(
+    output = await refusal(
         DnsResolver(DnsConfig(nameservers=(nowhere,), timeout_s=0.05, lifetime_s=0.05))
     )
-    assert "255.255.255.255 cannot be queried" in told
+    assert "255.255.255.255 cannot be queried" in output
 
 
 # -- on uvloop, as the gate runs in production -------------------------------------------------
 
 SCENES: Final[list[Callable[[], Coroutine[Any, Any, None]]]] = [
-    test_every_record_is_told_with_its_strings_joined,
+    test_every_record_is_reported_with_its_strings_joined,
     test_a_name_that_does_not_exist_has_no_records,
     test_a_cname_is_followed_by_asking_when_the_answer_ends_with_it,
     test_silence_ends,
@@ -506,7 +506,7 @@ SCENES: Final[list[Callable[[], Coroutine[Any, Any, None]]]] = [
     test_silence_on_tcp_ends,
     test_no_more_than_64_questions_are_out_at_once,
     test_a_question_can_be_given_up,
-    test_a_name_server_that_cannot_be_reached_is_told,
+    test_a_name_server_that_cannot_be_reached_is_reported,
 ]
 
 

@@ -67,7 +67,7 @@ async def log_of(gate: Gate, folder: Path, event: str) -> list[dict[str, Any]]:
     ],
     ids=["revoked", "expired", "moved", "paused"],
 )
-async def test_an_idle_session_hears_why_it_ends_without_asking(
+async def test_an_idle_session_gets_the_reason_why_it_ends_without_asking(
     tmp_path: Path, at: str, line: str, says: str
 ) -> None:
     async with open_gate(tmp_path) as (gate, _):
@@ -95,7 +95,7 @@ async def test_the_key_of_an_account_that_is_gone_ends_its_sessions(tmp_path: Pa
         assert await dialog.reply() == NOT_ACTIVE
 
 
-async def test_a_session_over_tls_hears_it_too(tmp_path: Path) -> None:
+async def test_a_session_over_tls_gets_it_too(tmp_path: Path) -> None:
     async with open_gate(tmp_path) as (gate, _):
         dialog = await Dialog.open(gate.listeners["tls"].port, client_tls())
         await dialog.reply()

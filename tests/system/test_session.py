@@ -44,7 +44,7 @@ async def test_the_null_reverse_path_is_nobody(tmp_path: Path) -> None:
         assert sink.messages[0].mail_from in ("", "<>")
 
 
-async def test_an_unexpected_error_is_told_to_the_log_and_not_to_the_peer(
+async def test_an_unexpected_error_is_in_the_log_and_not_in_the_reply(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_gate(tmp_path) as (gate, _):
@@ -126,7 +126,7 @@ async def test_a_client_that_hangs_up_does_not_cut_the_relay(tmp_path: Path) -> 
         assert "2.0.0 queued" in entry
 
 
-async def test_a_half_closed_connection_still_hears_its_verdict(tmp_path: Path) -> None:
+async def test_a_half_closed_connection_still_gets_its_verdict(tmp_path: Path) -> None:
     async with open_gate(tmp_path) as (gate, sink):
         dialog = await login(gate)
         await hand_over(dialog)
@@ -136,7 +136,7 @@ async def test_a_half_closed_connection_still_hears_its_verdict(tmp_path: Path) 
         assert await dialog.is_closed()
 
 
-async def test_an_idle_client_hears_421(tmp_path: Path) -> None:
+async def test_an_idle_client_gets_421(tmp_path: Path) -> None:
     async with open_gate(tmp_path, listener="command_timeout_s = 0.05") as (gate, _):
         dialog = await Dialog.open(gate.listeners["plain"].port)
         await dialog.reply()
@@ -163,7 +163,7 @@ async def test_the_time_that_the_relay_takes_is_not_the_client_s(tmp_path: Path)
         assert (await dialog.reply()).startswith("250 2.0.0 Ok")
 
 
-async def test_a_client_is_shown_the_door_after_three_wrong_passwords(tmp_path: Path) -> None:
+async def test_a_client_is_disconnected_after_three_wrong_passwords(tmp_path: Path) -> None:
     async with open_gate(tmp_path) as (gate, _):
         dialog = await Dialog.open(gate.listeners["plain"].port)
         await dialog.reply()
@@ -204,7 +204,7 @@ async def test_a_login_that_asks_to_act_as_another_identity_is_a_failed_login(
     ["AKIANOSUCHKEY0000000", "", "x" * 4000, "AKIA\0"],
     ids=["unknown", "", "long", "nul"],
 )
-async def test_an_unknown_login_hears_the_same_as_a_wrong_password(
+async def test_an_unknown_login_gets_the_same_reply_as_a_wrong_password(
     tmp_path: Path, key_id: str
 ) -> None:
     async with open_gate(tmp_path) as (gate, _):
@@ -298,7 +298,7 @@ async def test_a_message_that_trickles_in_is_cut_off(tmp_path: Path) -> None:
         assert not sink.messages
 
 
-async def test_a_transaction_that_outlasts_every_deadline_is_cut_off_and_told_as_in_doubt(
+async def test_a_transaction_that_outlasts_every_deadline_is_cut_off_and_reported_as_in_doubt(
     tmp_path: Path,
 ) -> None:
     async with (

@@ -43,9 +43,9 @@ def smtpgate(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Done]:
     """The program in a process of its own."""
 
     def run(*arguments: str | Path) -> Done:
-        told = tmp_path_factory.mktemp("told")
+        shown = tmp_path_factory.mktemp("told")
         fork = Fork(
-            "-m", "smtpgate", *arguments, output=told / "output", errors=told / "errors"
+            "-m", "smtpgate", *arguments, output=shown / "output", errors=shown / "errors"
         )
         return Done(fork.wait(30), fork.output(), fork.errors())
 

@@ -83,9 +83,9 @@ async def test_a_stranger_cannot_tell_identities_apart_and_the_owner_sees_why(
     files = {"fortress.json": json.dumps(FORTRESS)}
     async with open_gate(tmp_path, accounts=ACCOUNTS, files=files) as (gate, sink):
         for with_arn in (False, True):
-            told = await replies(gate, with_arn=with_arn)
-            pairs = zip(told, NAMES, strict=True)
-            assert len({without_name_and_id(*pair) for pair in pairs}) == 1, told
+            output = await replies(gate, with_arn=with_arn)
+            pairs = zip(output, NAMES, strict=True)
+            assert len({without_name_and_id(*pair) for pair in pairs}) == 1, output
         assert not sink.messages
         await gate.log.flush()
         lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
@@ -108,9 +108,9 @@ async def _stranger_s_views(gate: Gate) -> None:
     stories = set()
     for record in mine:
         seen = as_seen_by(record, STRANGER)
-        told = str(story_of(seen, gate.clock.now()))
-        told = re.sub(r"after .* ms.*|\d\d:\d\d:\d\d\.\d+Z|\d+ octets", "", told)
-        stories.add(without_name_and_id(told, str(record.authors[0].mailbox.domain)[:-8]))
+        output = str(story_of(seen, gate.clock.now()))
+        output = re.sub(r"after .* ms.*|\d\d:\d\d:\d\d\.\d+Z|\d+ octets", "", output)
+        stories.add(without_name_and_id(output, str(record.authors[0].mailbox.domain)[:-8]))
     assert len(stories) == 1, stories
     for reason in ("identity-paused", "explicit-deny"):
         assert await found(gate, account_id=STRANGER, reason=reason) == []
@@ -140,8 +140,8 @@ async def _owner_s_view(gate: Gate) -> None:
         "identity-paused",
     }
     paused = await found(gate, account_id=OWNER, reason="identity-paused")
-    told = str(story_of(as_seen_by(paused[0], OWNER), gate.clock.now()))
-    assert "being sold" in told
+    output = str(story_of(as_seen_by(paused[0], OWNER), gate.clock.now()))
+    assert "being sold" in output
     assert await found(gate, account_id=OWNER, identity="denied.example")
     assert await found(gate, reason="explicit-deny"), "and so does the operator"
 
@@ -165,9 +165,9 @@ async def test_a_refusal_of_an_inferred_identity_is_that_identity_s(tmp_path: Pa
         seen = await found(gate, account_id=OWNER, identity=IDENTITY)
         assert len(seen) == 2
         inferred = seen[-1] if seen[-1].identities[0].how == "inferred" else seen[0]
-        told = str(story_of(as_seen_by(inferred, OWNER), gate.clock.now()))
-        assert f"{IDENTITY}: implicit-deny" in told
-        assert f"From ceo@ses-example.com: {IDENTITY}, not named" in told
+        output = str(story_of(as_seen_by(inferred, OWNER), gate.clock.now()))
+        assert f"{IDENTITY}: implicit-deny" in output
+        assert f"From ceo@ses-example.com: {IDENTITY}, not named" in output
 
 
 async def test_sender_and_resent_from_are_asked_as_from_is(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def left(condition: dict[str, Any]) -> tuple[str, ...] | None:
         ),
     ],
 )
-def test_what_is_known_is_decided_and_the_rest_told(
+def test_what_is_known_is_decided_and_the_rest_reported(
     condition: dict[str, Any], words: tuple[str, ...] | None
 ) -> None:
     assert left(condition) == words
@@ -107,7 +107,7 @@ def test_in_one_account_the_user_policies_or_a_grant_to_the_user_or_everybody_su
     assert access([{**GRANT, "Principal": "*"}], []) is None
 
 
-def test_a_deny_without_open_conditions_ends_it_and_another_is_told() -> None:
+def test_a_deny_without_open_conditions_ends_it_and_another_is_reported() -> None:
     deny = {**GRANT, "Effect": "Deny", "Principal": "*"}
     assert access([GRANT, deny], [MAY]) is None
     assert access([GRANT], [MAY], specific=[deny]) is None

@@ -93,7 +93,7 @@ def test_it_may_be_used_from_its_networks_alone(
     assert refusal == (None if is_allowed else "network-not-allowed")
 
 
-def test_what_is_wrong_with_the_key_is_told_before_where_it_is_used() -> None:
+def test_what_is_wrong_with_the_key_is_reported_before_where_it_is_used() -> None:
     key = access_key(is_active=False, expires_at=NOW, networks=("192.0.2.0/24",))
     assert key.refusal("198.51.100.1", NOW) == "access-key-inactive"
     key = access_key(expires_at=NOW, networks=("192.0.2.0/24",), paused_reason="unpaid")

@@ -27,7 +27,7 @@ def test_plain_of_another_form_is_refused(response: bytes) -> None:
         exchange.send(response)
 
 
-def test_plain_says_for_whom_the_login_asks_to_act() -> None:
+def test_plain_says_as_which_identity_the_login_acts() -> None:
     exchange = plain()
     next(exchange)
     with pytest.raises(StopIteration) as done:

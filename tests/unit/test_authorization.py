@@ -268,16 +268,16 @@ def test_a_stranger_reads_one_text_whatever_the_identity_is(
     policies: tuple[Policy, ...], region: str, path: str | None
 ) -> None:
     named = replace(arn_of("ses-example.com"), region=region)
-    told = set()
+    output = set()
     for state, known in STATES.items():
         refused = denial(*known, named=named, path=path, principal=sender_of(policies=policies))
-        told.add(shown(refused))
+        output.add(shown(refused))
         if not policies:
             is_unknown = state.startswith("unknown")
             default = "not-verified" if is_unknown else "implicit-deny"
             assert refused.reason == REASONS.get(state, default), state
             assert bool(refused.identities) is not is_unknown, state
-    assert told == {
+    assert output == {
         f"554 5.7.1 Access denied: User `arn:aws:iam::{DELEGATE}:user/mailer' is not "
         f"authorized to perform `ses:SendRawEmail' on resource `{named}' (implicit-deny: "
         "the identity's policies do not name you; 0100)"
@@ -285,9 +285,9 @@ def test_a_stranger_reads_one_text_whatever_the_identity_is(
 
 
 def test_a_stranger_that_names_nothing_reads_one_text_too() -> None:
-    told = {shown(denial(*known)) for known in STATES.values()}
-    assert len(told) == 1
-    (text,) = told
+    output = {shown(denial(*known)) for known in STATES.values()}
+    assert len(output) == 1
+    (text,) = output
     assert "not verified" in text
     assert OWNER not in text
 
@@ -342,7 +342,7 @@ def test_what_could_be_named_and_was_not_is_the_identity_s_too() -> None:
     st.lists(st.sampled_from(sorted(STATES)), min_size=2, max_size=2),
     st.sampled_from(["ceo@ses-example.com", "a@mail.ses-example.com"]),
 )
-def test_no_two_states_of_an_identity_can_be_told_apart_by_a_stranger(
+def test_no_two_states_of_an_identity_can_be_distinguished_by_a_stranger(
     states: list[str], by: str
 ) -> None:
     named = arn_of("ses-example.com")

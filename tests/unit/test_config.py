@@ -40,9 +40,9 @@ def written(folder: Path, text: str) -> Path:
 def test_a_bad_configuration_is_refused_with_every_problem(folder: Path) -> None:
     with pytest.raises(ConfigError) as refusal:
         load_config(folder / "smtpgate.toml")
-    told = str(refusal.value).replace(f"{folder}/", "").replace(str(folder), ".")
-    assert told + "\n" == (folder / "expected-error").read_text()
-    assert "sesame" not in told
+    output = str(refusal.value).replace(f"{folder}/", "").replace(str(folder), ".")
+    assert output + "\n" == (folder / "expected-error").read_text()
+    assert "sesame" not in output
 
 
 def test_there_are_bad_configurations_of_every_kind() -> None:
@@ -97,7 +97,7 @@ def test_a_secret_that_everybody_can_read_is_a_warning(tmp_path: Path) -> None:
     assert config.warnings == (wanted,)
 
 
-def test_a_tls_key_that_everybody_can_read_is_a_warning_told_once(tmp_path: Path) -> None:
+def test_a_tls_key_that_everybody_can_read_is_a_warning_reported_once(tmp_path: Path) -> None:
     for name in ("tls.crt", "tls.key"):
         (tmp_path / name).write_text("PEM\n")
         (tmp_path / name).chmod(0o644)
@@ -210,7 +210,7 @@ def test_port_0_may_be_asked_for_twice(tmp_path: Path) -> None:
     assert len(config.listeners) == 2
 
 
-def test_a_door_that_is_closed_takes_no_address(tmp_path: Path) -> None:
+def test_a_listener_that_is_off_takes_no_address(tmp_path: Path) -> None:
     text = MINIMAL.replace("587", "9587") + "[http]\nenabled = false\n"
     assert not load_config(written(tmp_path, text)).http.enabled
 
@@ -302,7 +302,7 @@ def sample(tmp_path: Path) -> Path:
 
 def test_the_sample_loads_as_it_is_shipped(sample: Path) -> None:
     config = load_config(sample)
-    assert [(door.port, door.tls) for door in config.listeners] == [
+    assert [(listener.port, listener.tls) for listener in config.listeners] == [
         (587, "starttls"),
         (465, "implicit"),
     ]

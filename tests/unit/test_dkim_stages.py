@@ -146,7 +146,7 @@ def test_what_is_not_in_the_table_is_not_even_forced(
     assert says in str(refused.value)
 
 
-def test_a_key_that_is_not_there_is_told() -> None:
+def test_a_key_that_is_not_there_is_reported() -> None:
     with pytest.raises(StageError, match="there is no key 'two'"):
         activate((key("one", "active"),), "two", MATCH, NOW)
 

@@ -147,7 +147,9 @@ def options(**changes: Any) -> PolicyOptions:  # noqa: ANN401 - any member of Po
         ),
     ],
 )
-def test_options_that_make_no_policy_are_told(changes: dict[str, Any], problem: str) -> None:
+def test_options_that_make_no_policy_are_reported(
+    changes: dict[str, Any], problem: str
+) -> None:
     with pytest.raises(PolicyOptionsError) as raised:
         generate_policy(options(**changes))
     assert problem in raised.value.problems
@@ -163,7 +165,7 @@ def test_an_address_identity_is_for_that_address_and_its_tags() -> None:
         generate_policy(options(identity_arn=arn, from_domains=("ses-example.com",)))
 
 
-def test_problems_are_told_one_a_line_and_nothing_is_written() -> None:
+def test_problems_are_reported_one_a_line_and_nothing_is_written() -> None:
     result = generate("--identity", "x", "--principal", "y", *MARKETING)
     assert (result.exit_code, result.stdout) == (1, "")
     assert len(result.stderr.splitlines()) == 2

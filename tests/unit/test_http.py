@@ -67,7 +67,7 @@ async def get(server: HttpServer, path: str, *, method: str = "GET") -> Answer:
     return await asyncio.to_thread(ask, server.port, path, method=method)
 
 
-async def test_metrics_are_told_in_prometheus_format_and_made_in_a_thread() -> None:
+async def test_metrics_are_reported_in_prometheus_format_and_made_in_a_thread() -> None:
     gate = Gate()
     async with serving(gate) as server:
         answer = await get(server, "/metrics")
@@ -90,7 +90,7 @@ async def test_a_gate_that_drains_is_healthy_and_not_ready() -> None:
     assert health.status == 200
 
 
-async def test_one_check_that_does_not_hold_makes_the_gate_not_ready_and_each_is_told() -> None:
+async def test_one_failed_check_makes_the_gate_not_ready_and_each_is_reported() -> None:
     errors: list[BaseException] = []
     readiness = Readiness(errors.append)
     readiness.add("listeners", lambda: (True, "open"))

@@ -64,15 +64,15 @@ def weighed(
 
 
 def test_a_policy_that_says_the_same_changes_nothing() -> None:
-    told = weighed(allowing("marketing"), [record("marketing"), record("ceo")])
-    assert (told.looked_at, told.examples, dict(told.newly_allowed)) == (2, (), {})
+    output = weighed(allowing("marketing"), [record("marketing"), record("ceo")])
+    assert (output.looked_at, output.examples, dict(output.newly_allowed)) == (2, (), {})
 
 
 def test_a_policy_of_the_same_name_takes_the_other_s_place() -> None:
-    told = weighed(allowing("ceo"), [record("marketing"), record("marketing"), record("ceo")])
-    assert dict(told.newly_refused) == {(MAILER.arn, "marketing@ses-example.com"): 2}
-    assert dict(told.newly_allowed) == {(MAILER.arn, "ceo@ses-example.com"): 1}
-    assert [(one.as_now, one.as_proposed) for one in told.examples] == [
+    output = weighed(allowing("ceo"), [record("marketing"), record("marketing"), record("ceo")])
+    assert dict(output.newly_refused) == {(MAILER.arn, "marketing@ses-example.com"): 2}
+    assert dict(output.newly_allowed) == {(MAILER.arn, "ceo@ses-example.com"): 1}
+    assert [(one.as_now, one.as_proposed) for one in output.examples] == [
         ("implicit-deny", ALLOWED),
         (ALLOWED, "implicit-deny"),
         (ALLOWED, "implicit-deny"),
@@ -80,9 +80,9 @@ def test_a_policy_of_the_same_name_takes_the_other_s_place() -> None:
 
 
 def test_a_policy_of_another_name_stands_beside_it() -> None:
-    told = weighed(allowing("ceo", name="board"), [record("marketing"), record("ceo")])
-    assert not told.newly_refused
-    assert sum(told.newly_allowed.values()) == 1
+    output = weighed(allowing("ceo", name="board"), [record("marketing"), record("ceo")])
+    assert not output.newly_refused
+    assert sum(output.newly_allowed.values()) == 1
 
 
 def test_the_recorded_time_client_and_recipients_are_asked() -> None:
@@ -96,17 +96,17 @@ def test_the_recorded_time_client_and_recipients_are_asked() -> None:
         (', "ForAllValues:StringLike": {"ses:Recipients": "*@example.net"}', 1),
         (', "ForAllValues:StringLike": {"ses:Recipients": "*@example.org"}', 0),
     ):
-        told = weighed(allowing("ceo", name="board", condition=condition), records)
-        assert sum(told.newly_allowed.values()) == allowed, condition
+        output = weighed(allowing("ceo", name="board", condition=condition), records)
+        assert sum(output.newly_allowed.values()) == allowed, condition
 
 
 def test_the_sender_is_as_it_is_now() -> None:
     records = [record("ceo")]
-    told = weighed(allowing("ceo"), records, principals=[replace(MAILER, policies=())])
-    assert not told.newly_allowed
-    told = weighed(allowing("ceo"), records, principals=())
-    assert dict(told.unclear) == {"sender-gone": 1}
-    assert told.looked_at == 1
+    output = weighed(allowing("ceo"), records, principals=[replace(MAILER, policies=())])
+    assert not output.newly_allowed
+    output = weighed(allowing("ceo"), records, principals=())
+    assert dict(output.unclear) == {"sender-gone": 1}
+    assert output.looked_at == 1
 
 
 def test_a_relay_s_report_is_decided_again_as_one() -> None:
@@ -118,8 +118,8 @@ def test_a_relay_s_report_is_decided_again_as_one() -> None:
     )
     assert "ses-example.com" in report.names
     assert not weighed(allowing("marketing"), [report]).examples
-    told = weighed(allowing("ceo"), [report])
-    assert [(one.as_now, one.as_proposed) for one in told.examples] == [
+    output = weighed(allowing("ceo"), [report])
+    assert [(one.as_now, one.as_proposed) for one in output.examples] == [
         (ALLOWED, "implicit-deny")
     ]
 
@@ -137,18 +137,18 @@ def test_a_name_with_a_comment_is_asked_in_both_readings_as_it_was() -> None:
     kept = record_of(row, texts)
     for name, allowed in (("Shop*", 1), ("Shop", 0), ("Shop (CEO)", 0)):
         condition = f', "StringLike": {{"ses:FromDisplayName": "{name}"}}'
-        told = weighed(allowing("ceo", name="board", condition=condition), [kept])
-        assert sum(told.newly_allowed.values()) == allowed, name
+        output = weighed(allowing("ceo", name="board", condition=condition), [kept])
+        assert sum(output.newly_allowed.values()) == allowed, name
 
 
 def test_recipients_that_were_not_kept_make_only_what_asks_for_them_unclear() -> None:
     records = [record("ceo", forward_paths=None)]
     condition = ', "ForAllValues:StringLike": {"ses:Recipients": "*@example.net"}'
-    told = weighed(allowing("ceo", condition=condition), records)
-    assert dict(told.unclear) == {"recipients-not-kept": 1}
-    told = weighed(allowing("ceo"), records)
-    assert not told.unclear
-    assert sum(told.newly_allowed.values()) == 1
+    output = weighed(allowing("ceo", condition=condition), records)
+    assert dict(output.unclear) == {"recipients-not-kept": 1}
+    output = weighed(allowing("ceo"), records)
+    assert not output.unclear
+    assert sum(output.newly_allowed.values()) == 1
     variable = allowing("${ses:Recipients}", "ceo")
     assert dict(weighed(variable, records).unclear) == {"recipients-not-kept": 1}
 
@@ -157,10 +157,10 @@ def test_what_never_came_before_the_policies_is_left_out() -> None:
     assert weighed(allowing("ceo"), [replace(record("ceo"), authors=())]) == Impact()
 
 
-def test_what_today_decides_differently_anyhow_is_told_apart() -> None:
+def test_what_today_decides_differently_anyhow_is_counted_apart() -> None:
     # Then it was allowed, by a policy that is gone; now it is not.
-    told = weighed(allowing("marketing"), [record("ceo"), record("marketing")])
-    assert told.drifted == 1
+    output = weighed(allowing("marketing"), [record("ceo"), record("marketing")])
+    assert output.drifted == 1
     refused = record("ceo", decision=None, reason="not-verified")
     assert weighed(allowing("marketing"), [refused]).drifted == 0
 
@@ -176,9 +176,9 @@ def test_two_impacts_add_up() -> None:
 
 
 def test_only_some_examples_are_kept() -> None:
-    told = weighed(allowing("ceo"), [record("ceo") for _ in range(50)])
-    assert sum(told.newly_allowed.values()) == 50
-    assert len(told.examples) == 20
+    output = weighed(allowing("ceo"), [record("ceo") for _ in range(50)])
+    assert sum(output.newly_allowed.values()) == 50
+    assert len(output.examples) == 20
 
 
 @pytest.mark.parametrize("identity", ["another@ses-example.com", "example.com"])

@@ -229,14 +229,14 @@ def test_what_only_the_operator_has_is_left_to_be_done(tmp_path: Path) -> None:
     assert "Still to do" in str(report)
 
 
-def test_a_configuration_with_errors_is_told_and_nothing_is_made(tmp_path: Path) -> None:
+def test_a_configuration_with_errors_is_reported_and_nothing_is_made(tmp_path: Path) -> None:
     folder = small(tmp_path, 'cert_file = "tls.crt"\nkey_fil = "tls.key"\n')
     with pytest.raises(ConfigError, match="did you mean `key_file'"):
         initialize(folder)
     assert not (folder / "tls.crt").exists()
 
 
-def test_a_directory_with_errors_is_told(tmp_path: Path) -> None:
+def test_a_directory_with_errors_is_reported(tmp_path: Path) -> None:
     folder = small(tmp_path, PLAIN)
     (folder / "directory/accounts.toml").write_text("[accounts.1]\n")
     with pytest.raises(DirectoryError, match="12 digits"):

@@ -170,7 +170,7 @@ def test_a_usage_may_be_forgotten_a_day_after_it_counts() -> None:
     assert idle_at_us(usage, SendingLimits(10, 5)) == microseconds(two_days)
 
 
-def test_what_was_told_in_a_time_that_was_wrong_can_be_told_a_day_later() -> None:
+def test_what_was_reported_in_a_time_that_was_wrong_can_be_reported_a_day_later() -> None:
     usage = Usage(
         microseconds(START + timedelta(days=400)),
         Window(MINUTE + 400 * 1440, (9,), 9),
@@ -205,7 +205,7 @@ def test_what_a_rate_has_left_is_in_messages_to_one(
     )
 
 
-def test_waits_are_told_from_now_also_by_a_clock_that_is_a_little_behind() -> None:
+def test_waits_are_reported_from_now_also_by_a_clock_that_is_a_little_behind() -> None:
     limits = SendingLimits(4, 2)
     usage = reserve(None, limits, 4, START)
     behind = timedelta(seconds=4)
@@ -215,7 +215,7 @@ def test_waits_are_told_from_now_also_by_a_clock_that_is_a_little_behind() -> No
     assert limit_status.rate_free_in == timedelta(seconds=1, microseconds=1) + behind
 
 
-def test_of_several_quotas_that_are_used_up_the_longest_wait_is_told() -> None:
+def test_of_several_quotas_that_are_used_up_the_longest_wait_is_reported() -> None:
     charges = [
         Charge(Subject("999999999999", "user", name), SendingLimits(quota, -1))
         for name, quota in (("roomy", 9), ("hour", 1), ("day", 1), ("same", 1), ("free", -1))

@@ -236,7 +236,7 @@ def test_notes_below_the_level_are_left_out_and_transactions_never(
 
 
 @pytest.mark.parametrize(
-    ("level", "told"),
+    ("level", "output"),
     [
         ("debug", ["authenticated", "sessions-ended"]),
         ("info", ["sessions-ended"]),
@@ -244,13 +244,13 @@ def test_notes_below_the_level_are_left_out_and_transactions_never(
     ],
 )
 def test_logins_are_for_debugging_and_sessions_that_end_with_their_key_for_information(
-    path: Path, clock: MovableClock, level: Level, told: list[str]
+    path: Path, clock: MovableClock, level: Level, output: list[str]
 ) -> None:
     log = JsonLog(LogConfig(target=path, level=level), clock=clock)
     log.publish(authenticated())
     log.publish(sessions_ended(3))
     seen = {entry.pop("event"): entry for entry in entries(path)}
-    assert list(seen) == told
+    assert list(seen) == output
     for entry in seen.values():
         assert entry["access_key"] == "AKIAIOSFODNN7EXAMPLE"
         assert entry["account"] == DELEGATE
@@ -262,7 +262,7 @@ def test_logins_are_for_debugging_and_sessions_that_end_with_their_key_for_infor
         assert (ended["reason"], ended["sessions"]) == ("access-key-expired", 3)
 
 
-def test_a_journal_that_fails_and_works_again_is_told_in_three_lines(path: Path) -> None:
+def test_a_journal_that_fails_and_works_again_is_reported_in_three_lines(path: Path) -> None:
     log = JsonLog(LogConfig(target=path, level="error"), clock=MovableClock())
     log.publish(JournalChanged("journal.sqlite: disk full", 0, AT))
     log.publish(RecordsLost(2, "too many", AT))
@@ -275,7 +275,7 @@ def test_a_journal_that_fails_and_works_again_is_told_in_three_lines(path: Path)
     assert (failed["owed"], again["written"]) == (0, 3)
 
 
-def test_a_directory_that_fails_and_answers_again_is_told_in_two_lines(path: Path) -> None:
+def test_a_directory_that_fails_and_answers_again_is_reported_in_two_lines(path: Path) -> None:
     log = JsonLog(LogConfig(target=path, level="error"), clock=MovableClock())
     log.publish(DirectoryChanged("db.example.com: connection refused", 0.0, AT))
     log.publish(DirectoryChanged(None, 2.5, AT))
@@ -286,7 +286,7 @@ def test_a_directory_that_fails_and_answers_again_is_told_in_two_lines(path: Pat
     assert again["lasted_s"] == 2.5
 
 
-def test_a_log_whose_pipe_is_closed_is_told_elsewhere(
+def test_a_log_whose_pipe_is_closed_is_reported_elsewhere(
     path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     os.mkfifo(path)
@@ -310,14 +310,14 @@ def test_a_log_whose_pipe_is_closed_is_told_elsewhere(
     os.close(reading)
 
 
-def test_records_that_a_killed_gate_left_are_told_in_a_line(path: Path) -> None:
+def test_records_that_a_killed_gate_left_are_reported_in_a_line(path: Path) -> None:
     log = JsonLog(LogConfig(target=path, level="error"), clock=MovableClock())
     log.publish(RecordsInDoubt(3, AT))
     (line,) = entries(path)
     assert (line["event"], line["level"], line["records"]) == ("journal-in-doubt", "warning", 3)
 
 
-def test_a_retention_that_fails_and_works_again_is_told_in_two_lines(path: Path) -> None:
+def test_a_retention_that_fails_and_works_again_is_reported_in_two_lines(path: Path) -> None:
     log = JsonLog(LogConfig(target=path, level="error"), clock=MovableClock())
     log.publish(RetentionChanged("journal.sqlite: disk full", AT))
     log.publish(RetentionChanged(None, AT))

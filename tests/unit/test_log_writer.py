@@ -40,12 +40,12 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> Writes:
     return writes
 
 
-def told(dropped: int) -> bytes:
+def output(dropped: int) -> bytes:
     return b"%d dropped\n" % dropped
 
 
 def writer(path: Path | str, max_waiting_octets: int = 2**20) -> LineWriter:
-    return LineWriter(str(path), on_dropped=told, max_waiting_octets=max_waiting_octets)
+    return LineWriter(str(path), on_dropped=output, max_waiting_octets=max_waiting_octets)
 
 
 def test_without_an_event_loop_a_line_is_written_at_once(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ async def test_the_end_does_not_wait_for_a_reader_that_reads_no_more(
     full_pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(_STANDARD, "stdout", full_pipe[1])
-    log = LineWriter("stdout", on_dropped=told, close_s=0.1)
+    log = LineWriter("stdout", on_dropped=output, close_s=0.1)
     log.add(b"one\n")
     async with asyncio.timeout(10):
         await log.close()
@@ -164,7 +164,7 @@ async def test_lines_that_wait_for_the_reader_of_a_full_pipe_come_whole_and_in_o
     full_pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(_STANDARD, "stdout", full_pipe[1])
-    log = LineWriter("stdout", on_dropped=told)
+    log = LineWriter("stdout", on_dropped=output)
     lines = b"".join(b"%06d\n" % number for number in range(3000))
     log.add(lines)
     closing = asyncio.create_task(log.close())
@@ -175,7 +175,7 @@ async def test_lines_that_wait_for_the_reader_of_a_full_pipe_come_whole_and_in_o
     assert (log.problem, log.lost) == (None, 0)
 
 
-def test_lines_that_could_not_be_written_are_counted_and_told_afterwards(
+def test_lines_that_could_not_be_written_are_counted_and_reported_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_descriptor: int, octets: memoryview) -> int:
@@ -215,7 +215,7 @@ def test_half_a_line_that_was_written_does_not_spoil_the_next(
     assert (tmp_path / "log").read_bytes() == b"a l\nthe next\n1 dropped\n"
 
 
-def test_a_file_that_was_rotated_away_is_made_anew(tmp_path: Path) -> None:
+def test_a_file_that_was_rotated_away_is_made_again(tmp_path: Path) -> None:
     log = writer(tmp_path / "log")
     log.add(b"one\n")
     (tmp_path / "log").rename(tmp_path / "log.1")

@@ -197,7 +197,7 @@ def test_the_quota_ratio_is_the_share_that_is_used(
     assert samples(metrics).get(name) == ratio
 
 
-def test_the_quota_ratio_of_an_idle_account_is_no_longer_told(
+def test_the_quota_ratio_of_an_idle_account_is_no_longer_reported(
     metrics: Metrics, clock: MovableClock
 ) -> None:
     metrics.publish(done(used_24h=1, max_24h_send=2))
@@ -282,7 +282,7 @@ def test_every_event_has_a_reader(metrics: Metrics) -> None:
         metrics.publish(event)
 
 
-def test_troubles_with_identities_are_told(metrics: Metrics) -> None:
+def test_troubles_with_identities_are_reported(metrics: Metrics) -> None:
     for event in IDENTITY_EVENTS:
         metrics.publish(event)
     lines = metrics.render().decode().splitlines()

@@ -11,7 +11,7 @@ from smtpgate.metrics.histogram import Histogram
 BOUNDS = (0.001, 0.5, 1.0, 30.0)
 
 
-def told(registry: CollectorRegistry) -> list[str]:
+def output(registry: CollectorRegistry) -> list[str]:
     lines = generate_latest(registry).decode().splitlines()
     return sorted(line for line in lines if "_created" not in line)
 
@@ -28,4 +28,4 @@ def test_a_histogram_tells_what_the_librarys_own_would(values: Iterable[float]) 
     for value in values:
         ours.series["relay"].observe(value)
         theirs.observe(value)
-    assert told(registry) == told(their_registry)
+    assert output(registry) == output(their_registry)

@@ -34,7 +34,7 @@ def test_who_looked_nowhere_has_seen_nothing() -> None:
         combined([])
 
 
-def test_a_strangers_octets_are_told_on_one_line_and_shortened() -> None:
+def test_a_strangers_octets_are_reported_on_one_line_and_shortened() -> None:
     assert excerpt(b"plain") == "'plain'"
     assert excerpt(b"\x1b[31m\n\xc3\xa9") == r"'\x1b[31m\n\xc3\xa9'"
     assert excerpt(b"x" * 60) == f"'{'x' * 60}'"

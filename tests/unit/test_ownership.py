@@ -94,7 +94,7 @@ def test_the_token_is_seen_among_other_records(published: list[bytes]) -> None:
         ),
     ],
 )
-def test_what_is_there_instead_of_the_token_is_told(
+def test_what_is_there_instead_of_the_token_is_reported(
     published: list[bytes], instead: str
 ) -> None:
     assert token_seen(WANTED, published) == Absent(instead)

@@ -215,7 +215,7 @@ def test_a_side_tells_what_it_said() -> None:
     assert {str(outcome) for outcome in Outcome} == {"allow", "explicit-deny", "implicit-deny"}
 
 
-def test_a_miss_without_a_name_is_told_by_its_place() -> None:
+def test_a_miss_without_a_name_is_reported_by_its_place() -> None:
     miss = NearestMiss("user", "p", None, 2, "Action", "ses:SendEmail", "")
     assert str(miss) == "Statement[2] of policy `p' wants Action `ses:SendEmail', saw nothing"
     assert str(Determining("identity", "p", "S", 0)) == "statement `S' of policy `p'"

@@ -25,7 +25,7 @@ EXAMPLES: dict[str, str] = {
     json.loads(text)["Statement"]["Sid"]: text
     for text in re.findall(r"```json\n(.*?)```", GUIDE, re.DOTALL)
 }
-ANYBODY: Final = "everybody"
+EVERYONE: Final = "everybody"
 CONTEXT: Final[dict[str, tuple[str, ...]]] = {
     "ses:fromaddress": ("news@ses-example.com",),
     "ses:recipients": ("jane@example.net",),
@@ -120,7 +120,7 @@ SAYS: Final[dict[str, list[tuple[dict[str, Any], str]]]] = {
 EVERYBODY = parse_policy(
     '{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}}',
     kind="identity",
-    name=ANYBODY,
+    name=EVERYONE,
 )
 
 

@@ -159,7 +159,7 @@ def test_what_depends_on_the_rest_of_a_message_is_taken_to_be_so() -> None:
         ),
     ],
 )
-def test_a_report_to_anybody_else_is_refused_as_any_message(
+def test_a_report_to_anyone_else_is_refused_as_any_message(
     known: tuple[Identity, ...], to: tuple[str, ...]
 ) -> None:
     with pytest.raises(Denial) as refused:

@@ -27,7 +27,7 @@ class Seat:
 
     def __init__(self) -> None:
         self.looked_at = 0
-        self.told: list[str] = []
+        self.output: list[str] = []
 
     @property
     def client_address(self) -> str:
@@ -35,7 +35,7 @@ class Seat:
         return "192.0.2.7"
 
     def request_end(self, last_word: Reply) -> None:
-        self.told.append(str(last_word))
+        self.output.append(str(last_word))
 
 
 class Asked:
@@ -56,7 +56,7 @@ class Asked:
         return ()
 
 
-class Office:
+class WatchedGate:
     """Accounts with an access key each, whoever is logged in, and the watch."""
 
     def __init__(self, clock: MovableClock, keys: int) -> None:
@@ -126,14 +126,14 @@ def inactive(*numbers: int, of: int) -> dict[int, str]:
 async def test_one_key_of_two_thousand_costs_nothing_for_the_others(
     clock: MovableClock,
 ) -> None:
-    office = Office(clock, 2000)
-    seats = [await office.log_in(number) for number in range(2000)]
-    office.change(inactive(1234, of=2000))
-    await office.watch.recheck({key_id(1234)}, {account_id(777)})
-    assert [number for number, seat in enumerate(seats) if seat.told] == [1234]
+    watched = WatchedGate(clock, 2000)
+    seats = [await watched.log_in(number) for number in range(2000)]
+    watched.change(inactive(1234, of=2000))
+    await watched.watch.recheck({key_id(1234)}, {account_id(777)})
+    assert [number for number, seat in enumerate(seats) if seat.output] == [1234]
     assert [number for number, seat in enumerate(seats) if seat.looked_at] == [777, 1234]
-    assert sorted(office.directory.key_ids) == [key_id(777), key_id(1234)]
-    assert office.events == [
+    assert sorted(watched.directory.key_ids) == [key_id(777), key_id(1234)]
+    assert watched.events == [
         SessionsEnded(key_id(1234), account_id(1234), "access-key-inactive", 1, clock.now())
     ]
 
@@ -141,32 +141,32 @@ async def test_one_key_of_two_thousand_costs_nothing_for_the_others(
 async def test_a_paused_account_ends_the_sessions_of_each_of_its_keys(
     clock: MovableClock,
 ) -> None:
-    office = Office(clock, 3)
-    seats = [await office.log_in(number) for number in (0, 1, 1, 2)]
-    office.change({0: "", 1: "paused", 2: "paused"})
-    await office.watch.recheck(frozenset(), {account_id(1)})
-    assert [len(seat.told) for seat in seats] == [0, 1, 1, 0]
-    (event,) = office.events
+    watched = WatchedGate(clock, 3)
+    seats = [await watched.log_in(number) for number in (0, 1, 1, 2)]
+    watched.change({0: "", 1: "paused", 2: "paused"})
+    await watched.watch.recheck(frozenset(), {account_id(1)})
+    assert [len(seat.output) for seat in seats] == [0, 1, 1, 0]
+    (event,) = watched.events
     assert isinstance(event, SessionsEnded)
     assert (event.reason, event.sessions) == ("account-paused", 2)
 
 
-async def test_a_session_is_told_once(clock: MovableClock) -> None:
-    office = Office(clock, 1)
-    seat = await office.log_in(0)
-    office.change(inactive(0, of=1))
+async def test_a_session_is_reported_once(clock: MovableClock) -> None:
+    watched = WatchedGate(clock, 1)
+    seat = await watched.log_in(0)
+    watched.change(inactive(0, of=1))
     for _ in range(2):
-        await office.watch.recheck({key_id(0)}, {account_id(0)})
-    assert len(seat.told) == len(office.events) == 1
+        await watched.watch.recheck({key_id(0)}, {account_id(0)})
+    assert len(seat.output) == len(watched.events) == 1
 
 
 async def test_two_changes_at_once_tell_each_session_once(clock: MovableClock) -> None:
-    office = Office(clock, 1)
-    seats = [await office.log_in(0) for _ in range(50)]
-    office.change(inactive(0, of=1))
-    await asyncio.gather(*(office.watch.recheck({key_id(0)}) for _ in range(2)))
-    assert [len(seat.told) for seat in seats] == [1] * 50
-    ended = [event.sessions for event in office.events if isinstance(event, SessionsEnded)]
+    watched = WatchedGate(clock, 1)
+    seats = [await watched.log_in(0) for _ in range(50)]
+    watched.change(inactive(0, of=1))
+    await asyncio.gather(*(watched.watch.recheck({key_id(0)}) for _ in range(2)))
+    assert [len(seat.output) for seat in seats] == [1] * 50
+    ended = [event.sessions for event in watched.events if isinstance(event, SessionsEnded)]
     assert sum(ended) == 50
 
 
@@ -175,20 +175,20 @@ async def test_two_changes_at_once_tell_each_session_once(clock: MovableClock) -
 async def test_the_event_loop_is_never_held_up_by_more_than_a_few_sessions_or_keys(
     clock: MovableClock, keys: int, then: str
 ) -> None:
-    office = Office(clock, keys)
-    seats = [await office.log_in(number % keys) for number in range(300)]
+    watched = WatchedGate(clock, keys)
+    seats = [await watched.log_in(number % keys) for number in range(300)]
     if then == "they end":
-        office.change(inactive(*range(keys), of=keys))
+        watched.change(inactive(*range(keys), of=keys))
     elif then == "nobody knows":
-        office.directory.error = DirectoryUnavailableError("no connection")
+        watched.directory.error = DirectoryUnavailableError("no connection")
     steps = [0]
-    checking = asyncio.create_task(office.watch.recheck(office.watch.keys))
+    checking = asyncio.create_task(watched.watch.recheck(watched.watch.keys))
     while not checking.done():
         await asyncio.sleep(0)
         looked_at = sum(seat.looked_at for seat in seats)
-        steps.append(looked_at + len(office.directory.key_ids))
+        steps.append(looked_at + len(watched.directory.key_ids))
     assert steps[-1] == keys + (0 if then == "nobody knows" else 300)
-    assert all(bool(seat.told) == (then == "they end") for seat in seats)
+    assert all(bool(seat.output) == (then == "they end") for seat in seats)
     taken = [after - before for before, after in pairwise(steps)]
     assert max(taken) <= AT_ONCE
 
@@ -196,15 +196,15 @@ async def test_the_event_loop_is_never_held_up_by_more_than_a_few_sessions_or_ke
 async def test_who_was_looked_up_before_a_change_and_let_in_after_it_is_looked_at(
     clock: MovableClock,
 ) -> None:
-    office = Office(clock, 2)
-    stale, changes = office.key(0), office.watch.changes
-    office.change(inactive(0, of=2))
-    await office.watch.recheck({key_id(0)})
+    watched = WatchedGate(clock, 2)
+    stale, changes = watched.key(0), watched.watch.changes
+    watched.change(inactive(0, of=2))
+    await watched.watch.recheck({key_id(0)})
     seat = Seat()
-    office.watch.enter(seat, stale, changes=changes)
+    watched.watch.enter(seat, stale, changes=changes)
     await settle()
-    assert len(seat.told) == 1
-    other = await office.log_in(1)
+    assert len(seat.output) == 1
+    other = await watched.log_in(1)
     await settle()
     assert not other.looked_at
 
@@ -213,109 +213,109 @@ async def test_who_was_looked_up_before_a_change_and_let_in_after_it_is_looked_a
 async def test_what_the_directory_cannot_answer_is_asked_again_after_a_while(
     clock: MovableClock,
 ) -> None:
-    office = Office(clock, 2)
-    first, second = await office.log_in(0), await office.log_in(1)
-    office.change(inactive(0, 1, of=2))
-    office.directory.error = DirectoryUnavailableError("no connection")
-    await office.watch.recheck({key_id(0), key_id(1)})
-    await office.move(5)
-    assert not first.told
-    assert not second.told
-    office.watch.leave(second, office.key(1))
-    office.directory.error = None
-    office.directory.key_ids.clear()
-    await office.move(5)
-    assert len(first.told) == 1
-    assert office.directory.key_ids == [key_id(0)]
-    assert not second.told
-    assert not office.errors
+    watched = WatchedGate(clock, 2)
+    first, second = await watched.log_in(0), await watched.log_in(1)
+    watched.change(inactive(0, 1, of=2))
+    watched.directory.error = DirectoryUnavailableError("no connection")
+    await watched.watch.recheck({key_id(0), key_id(1)})
+    await watched.move(5)
+    assert not first.output
+    assert not second.output
+    watched.watch.leave(second, watched.key(1))
+    watched.directory.error = None
+    watched.directory.key_ids.clear()
+    await watched.move(5)
+    assert len(first.output) == 1
+    assert watched.directory.key_ids == [key_id(0)]
+    assert not second.output
+    assert not watched.errors
 
 
 @on_movable_loop
 async def test_an_error_that_nobody_expected_is_logged_and_the_key_is_asked_for_again(
     clock: MovableClock,
 ) -> None:
-    office = Office(clock, 2)
-    seats = [await office.log_in(number) for number in range(2)]
-    office.change(inactive(0, 1, of=2))
-    office.directory.error = LookupError("broken")
-    await office.watch.recheck(office.watch.keys)
-    assert office.errors == [office.directory.error] * 2
-    office.directory.error = None
-    await office.move(5)
-    assert all(seat.told for seat in seats)
+    watched = WatchedGate(clock, 2)
+    seats = [await watched.log_in(number) for number in range(2)]
+    watched.change(inactive(0, 1, of=2))
+    watched.directory.error = LookupError("broken")
+    await watched.watch.recheck(watched.watch.keys)
+    assert watched.errors == [watched.directory.error] * 2
+    watched.directory.error = None
+    await watched.move(5)
+    assert all(seat.output for seat in seats)
 
 
 @on_movable_loop
 async def test_a_key_ends_its_sessions_when_it_expires_and_not_before(
     clock: MovableClock,
 ) -> None:
-    office = Office(clock, 2)
-    office.change({0: LATER, 1: ""})
-    first, second, other = [await office.log_in(number) for number in (0, 0, 1)]
-    await office.move(49.999)
-    assert not first.told
-    await office.move(0.001)
-    assert first.told == second.told
-    assert first.told[0].startswith("421 4.7.0 Access key has expired")
-    await office.move(3600)
+    watched = WatchedGate(clock, 2)
+    watched.change({0: LATER, 1: ""})
+    first, second, other = [await watched.log_in(number) for number in (0, 0, 1)]
+    await watched.move(49.999)
+    assert not first.output
+    await watched.move(0.001)
+    assert first.output == second.output
+    assert first.output[0].startswith("421 4.7.0 Access key has expired")
+    await watched.move(3600)
     assert not other.looked_at
-    assert office.directory.key_ids == [key_id(0)], "asked once for two sessions, and no more"
+    assert watched.directory.key_ids == [key_id(0)], "asked once for two sessions, and no more"
 
 
 @on_movable_loop
 async def test_the_clock_may_run_ahead_of_the_loop_s_and_behind_it(clock: MovableClock) -> None:
-    office = Office(clock, 1)
-    office.change({0: "2026-11-23T11:00:00Z"})
-    seat = await office.log_in(0)
+    watched = WatchedGate(clock, 1)
+    watched.change({0: "2026-11-23T11:00:00Z"})
+    seat = await watched.log_in(0)
     await move_loop(7200)
     assert not seat.looked_at, "the clock stands still"
     clock.move(3600)  # as when it is set, or the machine slept
     await move_loop(59)
-    assert not seat.told
+    assert not seat.output
     await move_loop(1)
-    assert len(seat.told) == 1
+    assert len(seat.output) == 1
 
 
 @on_movable_loop
 async def test_a_key_whose_end_was_moved_ends_its_sessions_then(clock: MovableClock) -> None:
-    office = Office(clock, 3)
-    office.change({0: LATER, 1: LATER, 2: LATER.replace(":50Z", ":58Z")})
-    later, never, earlier = [await office.log_in(number) for number in range(3)]
-    office.change({0: LATER.replace(":50Z", ":55Z"), 1: "", 2: LATER})
-    await office.watch.recheck({key_id(2)})  # the others' change is found when it is time
-    await office.move(50)
-    assert (later.told, never.told, len(earlier.told)) == ([], [], 1)
-    await office.move(5)
-    assert (len(later.told), never.told) == (1, [])
+    watched = WatchedGate(clock, 3)
+    watched.change({0: LATER, 1: LATER, 2: LATER.replace(":50Z", ":58Z")})
+    later, never, earlier = [await watched.log_in(number) for number in range(3)]
+    watched.change({0: LATER.replace(":50Z", ":55Z"), 1: "", 2: LATER})
+    await watched.watch.recheck({key_id(2)})  # the others' change is found when it is time
+    await watched.move(50)
+    assert (later.output, never.output, len(earlier.output)) == ([], [], 1)
+    await watched.move(5)
+    assert (len(later.output), never.output) == (1, [])
 
 
 @on_movable_loop
 async def test_nothing_is_left_of_sessions_that_are_over(clock: MovableClock) -> None:
-    office = Office(clock, 2)
-    office.change({0: LATER, 1: LATER})
-    seats = [await office.log_in(number) for number in (0, 0, 1)]
-    keys = [office.key(number) for number in (0, 0, 1)]
-    assert office.watch.keys == {key_id(0), key_id(1)}
+    watched = WatchedGate(clock, 2)
+    watched.change({0: LATER, 1: LATER})
+    seats = [await watched.log_in(number) for number in (0, 0, 1)]
+    keys = [watched.key(number) for number in (0, 0, 1)]
+    assert watched.watch.keys == {key_id(0), key_id(1)}
     for seat, key in zip(seats, keys, strict=True):
-        office.watch.leave(seat, key)
-    office.watch.leave(seats[0], keys[0])
-    assert office.watch.keys == frozenset()
-    await office.watch.recheck({key_id(0)}, {account_id(0), account_id(1)})
-    await office.move(3600)
-    assert office.directory.key_ids == []
+        watched.watch.leave(seat, key)
+    watched.watch.leave(seats[0], keys[0])
+    assert watched.watch.keys == frozenset()
+    await watched.watch.recheck({key_id(0)}, {account_id(0), account_id(1)})
+    await watched.move(3600)
+    assert watched.directory.key_ids == []
 
 
 @on_movable_loop
 async def test_a_session_that_takes_long_to_end_is_not_looked_at_all_the_while(
     clock: MovableClock,
 ) -> None:
-    office = Office(clock, 1)
-    office.change({0: LATER})
-    seat = await office.log_in(0)
-    await office.move(60)
-    assert len(seat.told) == 1
-    await office.move(3600)
-    assert office.directory.key_ids == [key_id(0)]
-    office.watch.leave(seat, office.key(0))
-    assert office.watch.keys == frozenset()
+    watched = WatchedGate(clock, 1)
+    watched.change({0: LATER})
+    seat = await watched.log_in(0)
+    await watched.move(60)
+    assert len(seat.output) == 1
+    await watched.move(3600)
+    assert watched.directory.key_ids == [key_id(0)]
+    watched.watch.leave(seat, watched.key(0))
+    assert watched.watch.keys == frozenset()

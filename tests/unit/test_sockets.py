@@ -5,8 +5,8 @@ import pytest
 
 from smtpgate.config.sections import ListenerConfig
 from smtpgate.smtp.sockets import (
-    Place,
-    Places,
+    ConnectionSlot,
+    ConnectionSlots,
     Sockets,
     most_sockets,
     raise_descriptor_limit,
@@ -84,15 +84,15 @@ def test_addresses_that_one_host_may_use_are_one_client(
         max_connections_per_client=1,
     )
     sockets = Sockets(10)
-    places = Places(config, sockets)
+    places = ConnectionSlots(config, sockets)
     first, second = places.take(), places.take()
-    assert isinstance(first, Place)
-    assert isinstance(second, Place)
+    assert isinstance(first, ConnectionSlot)
+    assert isinstance(second, ConnectionSlot)
     assert first.name_client(one) is None
     assert second.name_client(other) == ("connections-per-client" if is_one_client else None)
     for place in (first, second, first):
         place.give_back()
     assert (len(places), sockets.open) == (0, 0)
     third = places.take()
-    assert isinstance(third, Place)
+    assert isinstance(third, ConnectionSlot)
     assert third.name_client(other) is None

@@ -134,7 +134,7 @@ def test_a_stranger_reads_one_story_of_whatever_an_identity_is() -> None:
     assert unknown.reason == "implicit-deny", "nothing shows that it is the identity's owner"
 
 
-def test_whom_no_policy_names_learns_neither_its_name_nor_what_it_says() -> None:
+def test_a_sender_that_no_policy_names_learns_neither_its_name_nor_its_text() -> None:
     text = str(story_of(as_seen_by(RECORDS["denied-by-principal"], DELEGATE), NOW))
     assert "press" not in text
     assert "777777777777" not in text

@@ -31,7 +31,7 @@ def received(client: Client, *, now: datetime = NOW, mask_client: bool = False) 
     return field.raw
 
 
-def test_the_received_field_says_from_whom_by_whom_how_and_when() -> None:
+def test_the_received_field_says_from_where_by_which_host_how_and_when() -> None:
     assert received(CLIENT) == (
         b"Received: from client.example.net ([192.0.2.7]) by gate.example.com\r\n"
         b"\twith ESMTPSA id 0100-x-000000; Mon, 01 Jun 2026 10:00:05 +0200\r\n"

@@ -32,9 +32,7 @@ def delivery(final: Reply, *replies: Reply) -> Answered:
         (delivery(GONE, GONE, BUSY), "451 4.5.0", "recipients-deferred"),
     ],
 )
-def test_what_the_client_hears_of_each_outcome(
-    came_to: Answered, code: str, reason: str
-) -> None:
+def test_what_the_reply_for_each_outcome(came_to: Answered, code: str, reason: str) -> None:
     refusal = refusal_of(came_to)
     assert refusal is not None
     assert str(refusal.reply).startswith(code)

@@ -68,7 +68,7 @@ def test_an_identity_lives_as_the_table_says(case: dict[str, Any]) -> None:
         assert (held.verified_at is not None) == held.is_verified, step
 
 
-def test_what_was_never_begun_is_told_so_and_takes_no_answers() -> None:
+def test_what_was_never_begun_is_reported_so_and_takes_no_answers() -> None:
     assert status_of(NOT_STARTED, START) == "not-started"
     assert observed(NOT_STARTED, Found("txt"), START, MIDDLE) is NOT_STARTED
 

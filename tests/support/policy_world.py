@@ -99,7 +99,7 @@ _POLICIES: Final[dict[str, dict[str, object]]] = {
 }
 
 
-def write_offices(folder: Path) -> Path:
+def write_world(folder: Path) -> Path:
     """Write the files into a folder; the path of the configuration."""
     directory = folder / "directory"
     directory.mkdir()
