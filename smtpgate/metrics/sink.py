@@ -107,6 +107,7 @@ class Metrics:
     ) -> None:
         self._clock = clock
         self._known = known_series(listeners)
+        self._unbegun: list[tuple[Counter | Gauge, tuple[str, ...]]] = []
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._submissions = self._counter("smtpgate_submissions_total")
@@ -171,6 +172,9 @@ class Metrics:
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format. Takes milliseconds: call it in a thread."""
+        for metric, labels in self._unbegun:
+            metric.labels(*labels)
+        self._unbegun = []
         return generate_latest(_WithoutCreated(self._registry))
 
     # -- what an event changes -----------------------------------------------------------------
@@ -231,9 +235,8 @@ class Metrics:
         return self._begun(row, gauge)
 
     def _begun(self, row: MetricRow, metric: M) -> M:
-        """The metric, with each series that is known beforehand at 0."""
-        for labels in self._known.get(row.name, ()):
-            metric.labels(*labels)
+        """The metric; the first scrape has each series that is known beforehand, at 0."""
+        self._unbegun += [(metric, labels) for labels in self._known.get(row.name, ())]
         return metric
 
     def _histogram(self, name: str, values: Iterable[str] = ("",)) -> Histogram:
