@@ -38,6 +38,7 @@ from tests.support.source import ROOT
 from tests.support.tenants import ACME, OTHER, add_account, add_identity, notes
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.usefixtures("sqlite_in_threads")
 PAGE: Final = 4096
 
 

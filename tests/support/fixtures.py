@@ -2,7 +2,7 @@
 
 ``SMTPGATE_HYPOTHESIS`` chooses: ``dev`` (the default), ``ci`` or ``fuzz``. The first two try
 the same examples in each run, so that a failure is the change's; ``fuzz`` looks elsewhere each
-time.
+time. Only ``dev`` runs SQLite's statements in no thread.
 """
 
 import os
@@ -30,6 +30,10 @@ from tests.support.desk import Desk
 from tests.support.directory import open_store
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.privatekey import reuse_rsa_keys
+from tests.support.statements_at_once import (
+    run_statements_at_once,
+    run_statements_in_threads,
+)
 
 _SLOW: Final = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 
@@ -41,7 +45,8 @@ settings.register_profile("ci", parent=settings.get_profile("dev"), max_examples
 settings.register_profile(
     "fuzz", max_examples=50_000, deadline=None, suppress_health_check=_SLOW, print_blob=True
 )
-settings.load_profile(os.environ.get("SMTPGATE_HYPOTHESIS", "dev"))
+_PROFILE: Final = os.environ.get("SMTPGATE_HYPOTHESIS", "dev")
+settings.load_profile(_PROFILE)
 
 # Typer's runner would make all commands of the program anew for each one that is given, which
 # takes longer than most of them do.
@@ -50,6 +55,8 @@ typer.testing._get_command = cache(typer.main.get_command)  # type: ignore[attr-
 compile_statements_once()
 wait_for_no_disk()
 reuse_rsa_keys()
+if _PROFILE == "dev":
+    run_statements_at_once()
 
 
 @pytest.fixture
@@ -88,6 +95,15 @@ def postgres_databases(postgres: PostgresServer, postgres_template: str) -> Iter
     """Databases of PostgreSQL for one test."""
     with PostgresDatabases.of(postgres, postgres_template) as databases:
         yield databases
+
+
+@pytest.fixture
+def sqlite_in_threads() -> Iterator[None]:
+    """SQLite's statements run in threads, as in the program."""
+    run_statements_in_threads()
+    yield
+    if _PROFILE == "dev":
+        run_statements_at_once()
 
 
 @pytest.fixture
