@@ -41,14 +41,6 @@ _RESERVED: Final = re.compile(
     r"(?:.*\.)?example"
 )
 
-_STORES: Final = (
-    "smtpgate.directory",
-    "smtpgate.journal",
-    "smtpgate.ledger",
-    "smtpgate.sql",
-    "sqlalchemy",
-)
-
 
 def _where(module: Module, node: ast.expr | ast.stmt) -> str:
     return f"{module.path}:{node.lineno}"
@@ -210,18 +202,6 @@ def test_no_address_is_somebodys() -> None:
         if not _RESERVED.fullmatch(found[1])
     ]
     assert not foreign
-
-
-def test_no_command_asks_a_store_itself() -> None:
-    asking = {
-        module.path.removeprefix("smtpgate/cli/").removesuffix(".py")
-        for module in modules()
-        if module.path.startswith("smtpgate/cli/")
-        for node in nodes(module.tree)
-        for name in _imported(node)
-        if any(name == store or name.startswith(f"{store}.") for store in _STORES)
-    }
-    assert not asking
 
 
 def test_every_package_is_imported_in_one_place() -> None:
