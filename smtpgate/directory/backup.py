@@ -49,7 +49,7 @@ def _link(draft: Path, target: Path) -> None:
     try:
         os.link(draft, target)
     except FileExistsError:
-        raise RefusedChangeError(f"{target} was made by somebody else meanwhile") from None
+        raise RefusedChangeError(f"{target} was made by another process meanwhile") from None
 
 
 def _copy(source: Path, draft: Path, target: Path) -> None:
@@ -58,7 +58,7 @@ def _copy(source: Path, draft: Path, target: Path) -> None:
             contextlib.closing(sqlite3.connect(file_uri(source, "ro"), uri=True)) as reader,
             contextlib.closing(sqlite3.connect(draft)) as writer,
         ):
-            # In one step, which waits for nobody and lets nobody wait (WAL). Of several steps
+            # In one step, in which neither side waits for the other (WAL). Of several steps
             # each begins anew when others have changed something, and none may be the last.
             reader.backup(writer)
             # A copy of a file in WAL mode would want a second file beside it to be read.

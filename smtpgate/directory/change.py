@@ -1,7 +1,7 @@
 """One transaction that changes the directory, with its actor and its steps.
 
-Every step is noted: the note is the line of the audit log, and what tells every gate that
-caches something. So nothing can change without both.
+Each step gets an audit entry, which is also the notification for the caches of all gates. So
+nothing can change without both.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,1 +1,1 @@
-"""The journal: a row for each submission and each refused login, and what was sent by whom."""
+"""The journal: a row for each submission and refused login, and sums of usage."""

@@ -5,8 +5,8 @@ asks few times and each time for much. When anything goes wrong, the connection 
 new one is made. So no answer can ever be taken for another's.
 
 A caller waits ``timeout_s`` at most. Until then a call that failed is sent again, after pauses
-that grow and differ from host to host: a server that restarts, or is being replaced, is waited
-for, and is not met by everybody at once. A script must be harmless to run again. The caller
+that grow and differ from host to host, so that a server that restarts or is replaced is waited
+for, and not called by all hosts at once. A script must be harmless to run again. The caller
 learns whether it was sent more than once, because an earlier copy may still be under way.
 """
 

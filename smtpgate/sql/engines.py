@@ -116,7 +116,7 @@ def prepare_sqlite(engine: Engine) -> None:
         # Where there is nothing to open, no thread is begun that would outlive the attempt.
         if not os.access(path, os.R_OK):
             raise sqlite3.OperationalError("unable to open database file")
-        # Without this SQLite makes an empty file, readable by everybody, where there is none.
+        # Without this SQLite makes an empty file, readable by all users, where there is none.
         words[0], named["uri"] = file_uri(path, "rw"), True
 
     def connected(connection: Any, record: Any) -> None:  # noqa: ANN401 - the driver's

@@ -37,7 +37,7 @@ if known then
     return answer
 end
 
-local held, quotas, rates, back = {}, {}, {}, {}
+local usages, quotas, rates, back = {}, {}, {}, {}
 local worst, refusal = now, nil
 
 local function refuse(i, kind, moment, left)
@@ -49,14 +49,14 @@ end
 for i = 1, #KEYS - 1 do
     local usage = load(KEYS[i + 1], now)
     local quota, rate = limits_of(i)
-    held[i], quotas[i], rates[i], back[i] = usage, quota, rate, is_moved_back(usage, now)
+    usages[i], quotas[i], rates[i], back[i] = usage, quota, rate, is_moved_back(usage, now)
     see(usage, rate, now)
     refuse(i, 0, room_at(usage, quota, recipients), math.max(0, quota - usage.used))
     refuse(i, 1, lends_at(usage, rate), 0)
 end
 
 if refusal then
-    for i, usage in ipairs(held) do
+    for i, usage in ipairs(usages) do
         if back[i] then
             save(usage, rates[i])
         end
@@ -68,7 +68,7 @@ if refusal then
 end
 
 local answer, row = {1, 0}, {text(now), text(recipients)}
-for i, usage in ipairs(held) do
+for i, usage in ipairs(usages) do
     count(usage, recipients)
     save(usage, rates[i])
     if #reached(usage, quotas[i]) > 0 then

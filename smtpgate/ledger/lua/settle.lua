@@ -7,7 +7,7 @@
 -- Answers whose threshold is reported, its per cent and the sum, one after another. A reservation
 -- that is not open, or whose lease has ended, is left as it is.
 
-local now, back, tells = now_us(), tonumber(ARGV[1]), ARGV[2] == "1"
+local now, back, reports = now_us(), tonumber(ARGV[1]), ARGV[2] == "1"
 local lease_ms, may_come = tonumber(ARGV[3]), ARGV[4] == "1"
 local UNDONE = "undone"
 
@@ -37,7 +37,7 @@ for i = 1, #KEYS - 1 do
         if back > 0 then
             give_back(usage, numbers[i + 2], back)
         end
-        if tells then
+        if reports then
             see(usage, rate, now)
             for _, place in ipairs(report_crossings(usage, quota)) do
                 answer[#answer + 1] = i - 1

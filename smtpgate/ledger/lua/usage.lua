@@ -144,10 +144,10 @@ local function give_back(usage, minute, recipients)
         return
     end
     local function take(first, last)
-        for i, held in ipairs(counts_of(usage, first, last)) do
-            local taken = math.min(held, left)
+        for i, number in ipairs(counts_of(usage, first, last)) do
+            local taken = math.min(number, left)
             if taken > 0 then
-                usage.changed[first + i - 1] = held - taken
+                usage.changed[first + i - 1] = number - taken
                 left = left - taken
             end
         end
@@ -166,8 +166,8 @@ local function frees_at(usage, wanted)
     local used = usage.used
     -- An hour at a time: most refusals need to look at no more than the oldest.
     for first = usage.oldest, usage.minute, 60 do
-        for i, held in ipairs(counts_of(usage, first, math.min(first + 59, usage.minute))) do
-            used = used - held
+        for i, number in ipairs(counts_of(usage, first, math.min(first + 59, usage.minute))) do
+            used = used - number
             if used <= wanted then
                 return (first + i - 1 + MINUTES) * MINUTE_US
             end
@@ -225,11 +225,11 @@ local function save(usage, rate)
     if usage.is_reset then
         redis.call("DEL", key)
     end
-    for minute, held in pairs(usage.changed) do
-        if held == 0 then
+    for minute, number in pairs(usage.changed) do
+        if number == 0 then
             redis.call("HDEL", key, text(minute))
         else
-            redis.call("HSET", key, text(minute), text(held))
+            redis.call("HSET", key, text(minute), text(number))
         end
     end
     if usage.more > 0 then

@@ -1,4 +1,4 @@
-"""Which gate a record waits for: when that one has died, nobody else completes it."""
+"""The gate of each record without a verdict, so that records of dead gates are completed."""
 
 from typing import Final
 
