@@ -22,7 +22,7 @@ from tests.support.journal import (
     all_rows,
     must_add_up,
     open_journal,
-    store_of,
+    store_with_tables,
     submission,
 )
 
@@ -72,7 +72,7 @@ async def fleet(
 async def killed_gate(fleet: Fleet, host: str, *begun: SubmissionDone, owed: int = 0) -> None:
     """A gate that began those, and was then killed: the system lets go of its lock."""
     journal = LiveJournal(
-        store_of(fleet.url, fleet.folder(host)),
+        await store_with_tables(fleet.url, fleet.folder(host)),
         JournalConfig(),
         clock=fleet.clock,
         events=Received(),

@@ -165,13 +165,13 @@ async def test_a_key_needs_its_owner(store: DirectoryStore, acme: str) -> None:
 
 
 BAD_KEYS: Final[list[tuple[dict[str, Any], str]]] = [
-    ({"key_id": "AKIA"}, "16 to 128 capital letters"),
-    ({"key_id": "akiaacme000000000001"}, "16 to 128 capital letters"),
-    ({"key_id": "A" * 129}, "16 to 128 capital letters"),
-    ({"key_id": "AKIAACME00000000000\0"}, "16 to 128 capital letters"),
+    ({"key_id": "AKIA"}, "16 to 128 upper-case letters"),
+    ({"key_id": "akiaacme000000000001"}, "16 to 128 upper-case letters"),
+    ({"key_id": "A" * 129}, "16 to 128 upper-case letters"),
+    ({"key_id": "AKIAACME00000000000\0"}, "16 to 128 upper-case letters"),
     ({"networks": ("192.0.2.1/24",)}, "host bits set"),
     ({"networks": ("nowhere",)}, "is not a network such as"),
-    ({"networks": ("::ffff:192.0.2.0/120",)}, "IPv4 inside IPv6"),
+    ({"networks": ("::ffff:192.0.2.0/120",)}, "IPv4-mapped IPv6"),
     ({"networks": tuple(f"192.0.2.{host}" for host in range(101))}, "at most 100 networks"),
 ]
 

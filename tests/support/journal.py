@@ -128,6 +128,14 @@ def journal_in(folder: Path) -> str:
     return sqlite_url(folder / "journal.sqlite")
 
 
+async def store_with_tables(url: str, folder: Path) -> JournalStore:
+    """A store; a server's tables are made as `smtpgate journal upgrade' makes them."""
+    store = store_of(url, folder)
+    if not store.database.is_sqlite:
+        await store.open(may_upgrade=True)
+    return store
+
+
 @asynccontextmanager
 async def open_journal(
     url: str,
@@ -140,7 +148,7 @@ async def open_journal(
     """A journal that is written to; what it tells, ``heard`` hears."""
     received = received or Received()
     journal = LiveJournal(
-        store_of(url, folder),
+        await store_with_tables(url, folder),
         settings or JournalConfig(),
         clock=clock or MovableClock(),
         events=received,
