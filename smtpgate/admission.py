@@ -1,8 +1,8 @@
 """Admission: what a sender may do before its message has arrived.
 
-A door asks at MAIL and at RCPT, so that no message is sent for nothing. The answers come from
-the sender's quota and from the verdicts on its earlier messages, which the pipeline notes here.
-The check that counts is the pipeline's, of the whole message.
+The SMTP session asks at MAIL and at RCPT, so that no message is sent for nothing. The answers
+come from the sender's quota and from the verdicts on its earlier messages, which the pipeline
+notes here. The check that counts is the pipeline's, of the whole message.
 """
 
 from collections.abc import Callable, Iterable
@@ -36,7 +36,7 @@ _FEW_REFUSALS: Final = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdmissionRules:
-    """How long refusals of recipients are remembered, and how many messages may be refused.
+    """The time to remember refusals of recipients, and the bound on refused messages.
 
     An account may have ``max_refusals`` messages refused at once, and ``refusals_per_minute``
     in the long run. When it has none left, each refusal comes ``refusal_delay_s`` later.
@@ -49,7 +49,7 @@ class AdmissionRules:
 
 
 class Admission:
-    """Answers the doors before a message, and remembers verdicts. It belongs to one loop."""
+    """Answers sessions before a message, and remembers verdicts. It belongs to one loop."""
 
     def __init__(
         self,
@@ -72,10 +72,10 @@ class Admission:
         self._refused = RefusedRecipients(rules.remember_refused_s)
         self._refusals = TokenBuckets(rules.max_refusals, 60 / rules.refusals_per_minute)
 
-    # -- what doors ask ------------------------------------------------------------------------
+    # -- before a message ----------------------------------------------------------------------
 
     def has_refusals_left(self, account_id: str) -> bool:
-        """Whether the account may try a message: not after too many refused ones."""
+        """True if the account may try a message: not after too many refused ones."""
         return self._refusals.has_any(account_id, self._clock.monotonic())
 
     async def refusal_at_mail(self, key: AccessKey, client: Client) -> Reply | None:
@@ -113,7 +113,7 @@ class Admission:
         self._refused.forget_soon(account_id, reverse_path, mailboxes, now_s)
 
     def delay_s(self, account_id: str) -> float:
-        """How long to wait before the account gets another refusal."""
+        """The delay before the account gets another refusal."""
         left = self._refusals.left(account_id, self._clock.monotonic())
         return self._rules.refusal_delay_s if left < _FEW_REFUSALS else 0
 

@@ -79,11 +79,11 @@ class _Line:
         self.ask_at_s = self._tokens_at_s + _DICE.uniform(turns, turns + 1) * late_s
 
     def is_first(self, waiting: _Waiting) -> bool:
-        """Whether it is its turn."""
+        """True if it is its turn."""
         return self.messages[0] is waiting
 
     def is_turn_of(self, waiting: _Waiting, now_s: float) -> bool:
-        """Whether it may ask now."""
+        """True if it may ask now."""
         return self.is_first(waiting) and self.ask_at_s <= now_s
 
     def join(self, waiting: _Waiting) -> None:
@@ -101,7 +101,7 @@ class _Line:
             self.messages[0].woken.set()
 
     def wait_s(self, now_s: float, before: int | None = None) -> float:
-        """How long until one behind so many others passes, as far as that is known."""
+        """The known wait of a message behind that many others."""
         ahead = list(self.messages)[:before]
         rate = self.refusal.charge.limits.max_send_rate_per_s
         owed_s = sum(one.recipients for one in ahead) / rate if rate > 0 else 0.0

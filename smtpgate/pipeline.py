@@ -1,8 +1,8 @@
 """The way of a message, from the final dot to the verdict. The order of the stages is here.
 
-Every door builds a Submission and calls :meth:`Pipeline.submit`. Each stage either goes on or
-raises Reject. Whatever happens, the journal has a record of it, one event is published, and the
-client gets one reply that names the message id.
+Every front end builds a Submission and calls :meth:`Pipeline.submit`. Each stage either goes on
+or raises Reject. Whatever happens, the journal has a record of it, one event is published, and
+the client gets one reply that names the message id.
 
 There is no spool: the client's 250 is sent only after the upstream's. So a refusal or a fault
 at any stage loses nothing, because the client still has its copy. The one window that remains

@@ -138,7 +138,7 @@ class DeliveryAttempt:
 
     @property
     def is_abandoned(self) -> bool:
-        """Whether its client has left."""
+        """True if its client has left."""
         return self.client_gone is not None and self.client_gone.done()
 
 
@@ -201,7 +201,7 @@ class RegisteredIdentities(Protocol):
         """Save changed identities; returns those that nobody else changed meanwhile."""
 
     async def troubles(self) -> IdentityTroubles:
-        """How many identities and keys need attention."""
+        """The numbers of identities and keys that need attention."""
 
 
 class Reading(NamedTuple):

@@ -14,7 +14,7 @@ from smtpgate.core.whatif.delegates import Delegate, delegates
 from smtpgate.core.whatif.simulation import Simulated, SimulationResult
 from smtpgate.core.whatif.trial import Trial, TrialError, TrialResult, trial_of
 from smtpgate.directory.live import LiveDirectory
-from smtpgate.directory.principals import Principals
+from smtpgate.directory.principals import DirectoryPrincipals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class PreviewSession(CallerSession):
     """One person with questions to the directory; ``principals`` are all who could send."""
 
     directory: LiveDirectory
-    principals: Principals
+    principals: DirectoryPrincipals
 
     async def identities(self, names: Iterable[str]) -> Mapping[str, Sequence[Identity]]:
         """All identities of those names."""

@@ -18,7 +18,7 @@ _JOURNAL: Final = "Journal"
 _LINE_END: Final = re.compile(r"(?<!\n)\n(?!\n)")
 
 
-class Entry(NamedTuple):
+class CommandRow(NamedTuple):
     """A command or a family of commands, as the list of commands shows it.
 
     ``place`` is its module and its name there: a function, or a Typer for a family. ``help`` is
@@ -31,81 +31,85 @@ class Entry(NamedTuple):
     example: str = ""
 
 
-COMMANDS: Final[dict[str, Entry]] = {
-    "serve": Entry(
+COMMANDS: Final[dict[str, CommandRow]] = {
+    "serve": CommandRow(
         "serve:serve",
         "Run the gate until SIGTERM, then drain; SIGHUP reloads certificates and documents.",
     ),
-    "check-config": Entry(
+    "check-config": CommandRow(
         "serve:check_config",
         "Check the configuration, the directory and the journal, and start nothing.",
     ),
-    "init": Entry(
+    "init": CommandRow(
         "serve:init",
         "Make a configuration ready to run: the sample if there is none, and missing secrets.",
     ),
-    "demo": Entry(
+    "demo": CommandRow(
         "serve:demo",
         "Show a real gate on loopback: messages that it accepts and messages that it refuses.",
     ),
-    "help": Entry(
+    "help": CommandRow(
         "help:show_help",
         "Show a guide or a reference; without a topic, list the topics.",
         example="help limits",
     ),
-    "simulate": Entry("simulate:simulate", "Decide about messages without sending them."),
-    "policy": Entry("policy:policy_app", "Check, generate and test policies."),
-    "explain": Entry(
+    "simulate": CommandRow("simulate:simulate", "Decide about messages without sending them."),
+    "policy": CommandRow("policy:policy_app", "Check, generate and test policies."),
+    "explain": CommandRow(
         "explain:explain",
         "Explain a message: its sender, what decided, and what to change.",
         _JOURNAL,
         "explain 0100…-000000",
     ),
-    "journal": Entry("journal:journal_app", "Search the journal of submissions.", _JOURNAL),
-    "impact": Entry(
+    "journal": CommandRow(
+        "journal:journal_app", "Search the journal of submissions.", _JOURNAL
+    ),
+    "impact": CommandRow(
         "impact:impact",
         "Decide again about past messages, as if an identity had another policy.",
         _JOURNAL,
         "impact --policy marketing.json "
         "--identity arn:aws:ses:us-east-1:888888888888:identity/ses-example.com",
     ),
-    "usage": Entry(
+    "usage": CommandRow(
         "usage:usage",
         "Add up messages and recipients by sender and identity, and over time with --by.",
         _JOURNAL,
         "usage --account 888888888888 --since 30d --by day",
     ),
-    "account": Entry("account:account_app", "Manage accounts.", _DIRECTORY),
-    "user": Entry("user:user_app", "Manage the users of accounts.", _DIRECTORY),
-    "key": Entry("key:key_app", "Manage access keys, with which senders log in.", _DIRECTORY),
-    "identity": Entry(
+    "account": CommandRow("account:account_app", "Manage accounts.", _DIRECTORY),
+    "user": CommandRow("user:user_app", "Manage the users of accounts.", _DIRECTORY),
+    "key": CommandRow(
+        "key:key_app", "Manage access keys, with which senders log in.", _DIRECTORY
+    ),
+    "identity": CommandRow(
         "identity:identity_app",
         "Manage identities: domains and addresses that accounts own.",
         _DIRECTORY,
     ),
-    "dkim": Entry("dkim:dkim_app", "Manage DKIM keys.", _DIRECTORY),
-    "quota": Entry(
+    "dkim": CommandRow("dkim:dkim_app", "Manage DKIM keys.", _DIRECTORY),
+    "quota": CommandRow(
         "quota:quota_app", "Show and change sending limits and their use.", _DIRECTORY
     ),
-    "audit": Entry("audit:audit_app", "Search the audit log of changes.", _DIRECTORY),
-    "directory": Entry(
+    "audit": CommandRow("audit:audit_app", "Search the audit log of changes.", _DIRECTORY),
+    "directory": CommandRow(
         "directory:directory_app",
         "Manage the directory's database: tables, master keys, copies.",
         _DIRECTORY,
     ),
-    "apply": Entry(
+    "apply": CommandRow(
         "documents:apply",
         "Apply what documents changed since they were last applied, in one change.",
         _DIRECTORY,
         "apply /etc/smtpgate/directory --dry-run",
     ),
-    "export": Entry(
+    "export": CommandRow(
         "documents:export",
         "Write the directory as documents, without secrets, for `smtpgate apply'.",
         _DIRECTORY,
         "export /var/backups/smtpgate/documents --account 888888888888",
     ),
-    "backup": Entry(
+    "backup": CommandRow(
         "directory:back_up",
         "Copy the directory into a file while gates run.",
         _DIRECTORY,
@@ -128,7 +132,7 @@ class Commands(TyperGroup):
 class DeferredCommand(TyperCommand):
     """A command that is imported when it is used, or asked for its parameters."""
 
-    def __init__(self, name: str, entry: Entry) -> None:
+    def __init__(self, name: str, entry: CommandRow) -> None:
         super().__init__(name, help=entry.help, rich_help_panel=entry.panel)
         self._entry = entry
 

@@ -14,8 +14,8 @@ from pydantic import Field, PrivateAttr
 from smtpgate.config import sections
 from smtpgate.config.toml import (
     FileProblemsError,
+    FileReading,
     Problem,
-    Reading,
     Table,
     read_toml,
     validate,
@@ -124,9 +124,9 @@ class Config(Table):
             text = "is a second upstream; this version relays to one"
             yield ("upstream", extra.name), text
         for upstream in self.upstreams:
-            for door in self.listeners:
-                if door.port == upstream.port and is_same_place(door.address, upstream.host):
-                    text = f"is the address of listener.{door.name}: mail would loop"
+            for one in self.listeners:
+                if one.port == upstream.port and is_same_place(one.address, upstream.host):
+                    text = f"is the address of listener.{one.name}: mail would loop"
                     yield ("upstream", upstream.name, "port"), text
 
     def _about_waits(self) -> Iterator[Problem]:
@@ -157,9 +157,9 @@ class Config(Table):
         return found
 
     def _about_addresses(self) -> Iterator[Problem]:
-        doors = self.addresses()
-        for index, (section, address, port) in enumerate(doors):
-            for other, others_address, others_port in doors[:index] if port else ():
+        addresses = self.addresses()
+        for index, (section, address, port) in enumerate(addresses):
+            for other, others_address, others_port in addresses[:index] if port else ():
                 if port == others_port and share_an_address(address, others_address):
                     text = f"{address} port {port} is already used by {other}"
                     yield (*section.split("."), "port"), text
@@ -171,7 +171,7 @@ def load_config(path: Path, *, require_files: bool = True) -> Config:
 
     Without ``require_files`` the files that it names need not exist yet.
     """
-    reading = Reading(path.parent, require_files)
+    reading = FileReading(path.parent, require_files)
     try:
         config = validate(Config, read_toml(path), path, reading)
     except FileProblemsError as error:

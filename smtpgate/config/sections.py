@@ -62,7 +62,7 @@ class GateConfig(Table):
     state_dir: OwnPath = Field(default=Path("state"), validate_default=True)
 
     def contradictions(self) -> Iterator[Problem]:
-        """What one message may take must fit into what all may take."""
+        """The octets of one message must fit into the octets of all."""
         if self.max_inflight_octets < self.max_message_octets:
             text = f"must be at least max_message_octets ({self.max_message_octets})"
             yield ("max_inflight_octets",), text
@@ -178,7 +178,7 @@ class UpstreamConfig(Table):
 
     @property
     def account_share(self) -> int:
-        """How many connections one account may use: by default three of four, rounded up."""
+        """The connections that one account may use: by default three of four, rounded up."""
         return self.max_connections_per_account or -(-self.max_connections * 3 // 4)
 
     def _about_connections(self) -> Iterator[Problem]:
@@ -368,5 +368,5 @@ class LedgerConfig(Table):
 
     @property
     def server_url(self) -> Secret:
-        """Where the server is; it may hold a password."""
+        """The URL of the server; it may contain a password."""
         return self.url_file or Secret(self.url or "")

@@ -44,8 +44,8 @@ class FileProblemsError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """How a file is read: what its paths are relative to, and whether they must exist."""
+class FileReading:
+    """The reading of a file: the folder of its relative paths, and if paths must exist."""
 
     folder: Path
     require_files: bool = True
@@ -100,13 +100,17 @@ def as_path(value: object, info: ValidationInfo) -> object:
         return value
     if not value or "\0" in value:
         raise ValueError("must be the path of a file or folder")
-    return info.context.folder / value if isinstance(info.context, Reading) else Path(value)
+    return info.context.folder / value if isinstance(info.context, FileReading) else Path(value)
 
 
 def _must_exist(is_there: Callable[[Path], bool], what: str, cure: str = "") -> BeforeValidator:
     def check(value: object, info: ValidationInfo) -> object:
         path, reading = as_path(value, info), info.context
-        if isinstance(path, Path) and isinstance(reading, Reading) and reading.require_files:
+        if (
+            isinstance(path, Path)
+            and isinstance(reading, FileReading)
+            and reading.require_files
+        ):
             if not path.exists():
                 raise ValueError(f"there is no {path}{cure}")
             if not is_there(path):
@@ -118,7 +122,7 @@ def _must_exist(is_there: Callable[[Path], bool], what: str, cure: str = "") -> 
 
 def _private(path: object, info: ValidationInfo) -> object:
     reading = info.context
-    if isinstance(path, Path) and isinstance(reading, Reading) and path.exists():
+    if isinstance(path, Path) and isinstance(reading, FileReading) and path.exists():
         read_private(path, reading.warnings)
     return path
 
@@ -189,7 +193,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         ) from None
 
 
-def validate(model: type[M], data: Mapping[str, Any], file: Path, reading: Reading) -> M:
+def validate(model: type[M], data: Mapping[str, Any], file: Path, reading: FileReading) -> M:
     """The model of those tables. Raises FileProblemsError with every problem."""
     try:
         return model.model_validate(data, context=reading)

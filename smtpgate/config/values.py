@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, ValidationInfo
 
-from smtpgate.config.toml import Problem, Reading, as_path, problems, read_secret
+from smtpgate.config.toml import FileReading, Problem, as_path, problems, read_secret
 from smtpgate.core.account import MAX_RATE, UNLIMITED
 from smtpgate.core.address import AddressError, parse_domain
 from smtpgate.core.naming import network
@@ -77,7 +77,7 @@ def _secret(value: object, info: ValidationInfo) -> object:
     if value is None or isinstance(value, Secret):
         return value
     path, reading = as_path(value, info), info.context
-    if not isinstance(path, Path) or not isinstance(reading, Reading):
+    if not isinstance(path, Path) or not isinstance(reading, FileReading):
         raise ValueError("must be the path of a file that holds the secret")  # noqa: TRY004
     if not reading.require_files and not path.exists():
         return Secret("")
@@ -161,7 +161,7 @@ def _database_url(value: str) -> str:
 
 
 def is_same_place(address: str, host: str) -> bool:
-    """Whether a connection to the host reaches a socket on the address."""
+    """True if a connection to the host reaches a socket on the address."""
     if address in _EVERYWHERE:
         return is_loopback(host)
     named = "localhost" in (address, host)
@@ -169,13 +169,13 @@ def is_same_place(address: str, host: str) -> bool:
 
 
 def share_an_address(one: str, other: str) -> bool:
-    """Whether two sockets cannot listen on them with one port; "::" is IPv6 alone."""
+    """True if two sockets cannot listen on them with one port; "::" is IPv6 alone."""
     is_one_family = (":" in one) == (":" in other)
     return one == other or (is_one_family and not _EVERYWHERE.isdisjoint({one, other}))
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a connection to the host stays on this machine."""
+    """True if a connection to the host stays on this machine."""
     return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
 
 

@@ -30,7 +30,7 @@ def first_id(at: datetime) -> str:
 
 
 def is_beginning(text: str) -> bool:
-    """Whether some id could begin so."""
+    """True if some id could begin so."""
     is_ours = _PREFIX.startswith(text[: len(_PREFIX)])
     return is_ours and _BEGINNING.fullmatch(text) is not None
 

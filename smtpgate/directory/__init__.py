@@ -1,1 +1,1 @@
-"""Where accounts, users, access keys, identities and policies are kept."""
+"""The directory: accounts, users, access keys, identities and policies."""

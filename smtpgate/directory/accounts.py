@@ -12,11 +12,11 @@ from smtpgate.core.account import quota, rate
 from smtpgate.core.arn import is_account_id
 from smtpgate.core.naming import one_line, organization_id, pause_reason
 from smtpgate.directory.change import (
+    AuditSubject,
     Change,
     ConflictError,
     NotFoundError,
     RefusedChangeError,
-    Subject,
 )
 from smtpgate.directory.quotas import drop_quotas
 from smtpgate.directory.rows import (
@@ -50,9 +50,9 @@ class AccountRow:
     created_at: datetime | None = None
 
     @property
-    def subject(self) -> Subject:
+    def subject(self) -> AuditSubject:
         """The subject of its audit entries."""
-        return Subject("account", self.id)
+        return AuditSubject("account", self.id)
 
     def facts(self) -> dict[str, Any]:
         """The fields that can be changed, for the audit log."""
@@ -118,7 +118,7 @@ async def account_page(
 
 
 async def belongings(connection: AsyncConnection, account_id: str) -> dict[str, int]:
-    """How many users, access keys and identities an account has."""
+    """The number of users, access keys and identities of an account."""
     found = {}
     for table, what in _BELONGINGS:
         query = select(func.count()).where(table.c.account_id == account_id)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from smtpgate.directory.change import NotFoundError, Subject, SubjectKind
+from smtpgate.directory.change import AuditSubject, AuditSubjectKind, NotFoundError
 from smtpgate.directory.rows import columns_of
 from smtpgate.directory.schema import audit_log
 
@@ -25,16 +25,16 @@ class AuditEntry:
     actor: str
     origin: str
     action: str
-    kind: SubjectKind
+    kind: AuditSubjectKind
     account_id: str
     name: str
     before: Mapping[str, Any] | None
     after: Mapping[str, Any] | None
 
     @property
-    def subject(self) -> Subject:
+    def subject(self) -> AuditSubject:
         """The object that was changed."""
-        return Subject(self.kind, self.account_id, self.name)
+        return AuditSubject(self.kind, self.account_id, self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,7 +59,7 @@ def _copy(source: Path, draft: Path, target: Path) -> None:
             contextlib.closing(sqlite3.connect(draft)) as writer,
         ):
             # In one step, in which neither side waits for the other (WAL). Of several steps
-            # each begins anew when others have changed something, and none may be the last.
+            # each begins again when others have changed something, and none may be the last.
             reader.backup(writer)
             # A copy of a file in WAL mode would want a second file beside it to be read.
             writer.execute("PRAGMA journal_mode=DELETE")

@@ -61,7 +61,7 @@ class Cache:
     def get(
         self, key: CacheKey, now_s: float, *, also_lapsed: bool = False
     ) -> tuple[bool, Any]:
-        """Whether there is an answer, and the answer."""
+        """True if there is an answer, and the answer."""
         entry = self._entries.get(key)
         if entry is not None:
             self.hits += 1

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.directory.schema import audit_log
 
-SubjectKind = Literal["account", "user", "key", "identity", "store"]
+AuditSubjectKind = Literal["account", "user", "key", "identity", "store"]
 Facts = Mapping[str, Any]
 
 
@@ -39,13 +39,13 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class AuditSubject:
     """The object of a step; ``name`` is the user's, the key's id, or the identity's name.
 
     ``store`` is the directory as a whole, and has neither an account nor a name.
     """
 
-    kind: SubjectKind
+    kind: AuditSubjectKind
     account_id: str
     name: str = ""
 
@@ -64,7 +64,7 @@ class Note:
     """An audit entry: the action, its subject, and the facts that changed; no secrets."""
 
     action: str
-    subject: Subject
+    subject: AuditSubject
     before: Facts | None = None
     after: Facts | None = None
 
@@ -76,12 +76,12 @@ class Change:
         self.connection = connection
         self.actor = actor
         self.now = now
-        self.steps: list[tuple[str, Subject]] = []
+        self.steps: list[tuple[str, AuditSubject]] = []
 
     async def note(
         self,
         action: str,
-        subject: Subject,
+        subject: AuditSubject,
         *,
         before: Facts | None = None,
         after: Facts | None = None,

@@ -1,4 +1,4 @@
-"""How much there is in a directory."""
+"""The size of a directory."""
 
 from collections.abc import Mapping
 from typing import Final

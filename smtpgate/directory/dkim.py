@@ -13,11 +13,11 @@ from smtpgate.core.address import MAX_DOMAIN_OCTETS, AddressError, parse_domain
 from smtpgate.core.proof.dkim_record import dkim_name
 from smtpgate.core.proof.dkim_stages import KeyStage
 from smtpgate.directory.change import (
+    AuditSubject,
     Change,
     ConflictError,
     NotFoundError,
     RefusedChangeError,
-    Subject,
 )
 from smtpgate.directory.identities import identity
 from smtpgate.directory.rows import (
@@ -57,9 +57,9 @@ class DkimKeyRow:
         return dkim_name(self.selector, self.domain)
 
     @property
-    def subject(self) -> Subject:
+    def subject(self) -> AuditSubject:
         """The subject of its audit entries: the identity."""
-        return Subject("identity", self.account_id, self.domain)
+        return AuditSubject("identity", self.account_id, self.domain)
 
     def facts(self) -> dict[str, Any]:
         """The facts whose changes are in the audit log."""

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, TypeAlias
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from smtpgate.directory.change import Subject
+from smtpgate.directory.change import AuditSubject
 from smtpgate.directory.schema import audit_log
 from smtpgate.directory.store import CHANNEL
 from smtpgate.ports import Clock, DirectoryUnavailableError
@@ -34,7 +34,7 @@ class Changes:
     ``as_of_s`` is when the reading began: it knows of nothing that was committed later.
     """
 
-    subjects: frozenset[Subject]
+    subjects: frozenset[AuditSubject]
     everything: bool = False
     as_of_s: float = 0.0
 
@@ -109,7 +109,7 @@ class Feed:
                 is_there = True  # there was nothing before
             if is_there and len(rows) <= _MAX_CHANGES:
                 subjects = frozenset(
-                    Subject(row.kind, row.account_id, row.name) for row in rows
+                    AuditSubject(row.kind, row.account_id, row.name) for row in rows
                 )
                 position = _Entry(rows[-1].seq, rows[-1].at) if rows else before
                 return Changes(subjects, as_of_s=as_of_s), position

@@ -24,7 +24,7 @@ from smtpgate.core.proof.verification import (
     begin,
 )
 from smtpgate.directory.accounts import account
-from smtpgate.directory.change import Change, NotFoundError, RefusedChangeError, Subject
+from smtpgate.directory.change import AuditSubject, Change, NotFoundError, RefusedChangeError
 from smtpgate.directory.policies import PolicyOwner, drop_policies
 from smtpgate.directory.quotas import drop_quotas
 from smtpgate.directory.rows import (
@@ -66,7 +66,7 @@ class IdentityRow:
 
     @property
     def is_domain(self) -> bool:
-        """Whether it is a domain and no single address."""
+        """True if it is a domain and no single address."""
         return "@" not in self.name
 
     @property
@@ -76,13 +76,13 @@ class IdentityRow:
 
     @property
     def is_verified(self) -> bool:
-        """Whether mail can be sent with it."""
+        """True if mail can be sent with it."""
         return self.state == "success"
 
     @property
-    def subject(self) -> Subject:
+    def subject(self) -> AuditSubject:
         """The subject of its audit entries."""
-        return Subject("identity", self.account_id, self.name)
+        return AuditSubject("identity", self.account_id, self.name)
 
     def arn(self, partition: str) -> str:
         """Its ARN."""

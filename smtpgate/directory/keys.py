@@ -24,11 +24,11 @@ from smtpgate.core.naming import (
 from smtpgate.core.secret import Secret
 from smtpgate.directory.accounts import account
 from smtpgate.directory.change import (
+    AuditSubject,
     Change,
     ConflictError,
     NotFoundError,
     RefusedChangeError,
-    Subject,
 )
 from smtpgate.directory.quotas import drop_quotas
 from smtpgate.directory.rows import (
@@ -66,9 +66,9 @@ class AccessKeyRow:
         return f"{self.account_id}/{self.user_name}" if self.user_name else self.account_id
 
     @property
-    def subject(self) -> Subject:
+    def subject(self) -> AuditSubject:
         """The subject of its audit entries."""
-        return Subject("key", self.account_id, self.id)
+        return AuditSubject("key", self.account_id, self.id)
 
     def facts(self) -> dict[str, Any]:
         """The fields that can be changed, for the audit log."""

@@ -18,7 +18,7 @@ from smtpgate.core.events import DirectoryChanged
 from smtpgate.core.identity import Identity
 from smtpgate.core.naming import is_access_key_id, user_key
 from smtpgate.directory.cache import Cache, CacheKey, Dependency
-from smtpgate.directory.change import Subject
+from smtpgate.directory.change import AuditSubject
 from smtpgate.directory.feed import Changes, Feed
 from smtpgate.directory.load import Loaded, Loader
 from smtpgate.directory.store import DirectoryStore
@@ -37,7 +37,7 @@ _LAST_ANSWERS_S: Final = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveSettings:
-    """How much is kept, and for how long it may be relied on."""
+    """The size of the cache, and the time for which it may be used."""
 
     max_octets: int = 64 * 1024 * 1024
     max_absent: int = 20_000
@@ -121,12 +121,12 @@ class LiveDirectory:
 
     @property
     def problem(self) -> str | None:
-        """Why the database cannot be asked at present, or ``None`` when it can."""
+        """The problem of the database at present, or ``None``."""
         return self._problem
 
     @property
     def age_s(self) -> float:
-        """How old the newest knowledge of the database is, in seconds."""
+        """The time since the database was last read, in seconds."""
         as_of_s = self._as_of_s
         return 0.0 if as_of_s is None else max(self._clock.monotonic() - as_of_s, 0.0)
 
@@ -254,7 +254,7 @@ class LiveDirectory:
         if self._events is not None:
             self._events.publish(DirectoryChanged(problem, lasted_s, self._clock.now()))
 
-    def _forget(self, subject: Subject) -> None:
+    def _forget(self, subject: AuditSubject) -> None:
         """Drop the cached answers that a change was about."""
         if subject.kind == "account":
             self._cache.drop_depending(Dependency(subject.account_id))

@@ -71,7 +71,7 @@ class KeyRows:
 
     @property
     def policy_octets(self) -> int:
-        """How much there is to compile."""
+        """The amount of text to compile."""
         return sum(len(row.document) for row in self.policies)
 
 
@@ -86,7 +86,7 @@ class IdentityRows:
 
     @property
     def policy_octets(self) -> int:
-        """How much there is to compile."""
+        """The amount of text to compile."""
         return sum(len(row.document) for row in self.policies)
 
 

@@ -23,12 +23,12 @@ from smtpgate.core.policy import (
     user_attachment_problems,
 )
 from smtpgate.directory.change import (
+    AuditSubject,
     Change,
     ConflictError,
     Note,
     NotFoundError,
     RefusedChangeError,
-    Subject,
 )
 from smtpgate.directory.rows import (
     columns_of,
@@ -74,9 +74,9 @@ class PolicyOwner:
         return cls("identity", account_id, region, name, name, arn)
 
     @property
-    def audit_subject(self) -> Subject:
+    def audit_subject(self) -> AuditSubject:
         """The subject of their audit entries."""
-        return Subject(self.kind, self.account_id, self.shown)
+        return AuditSubject(self.kind, self.account_id, self.shown)
 
     def rows(self, table: Table) -> ColumnElement[bool]:
         """The rows of a table that belong to this owner."""
@@ -319,7 +319,7 @@ def _must_be_good(
 def policy_problems(
     owner: PolicyOwner, name: str, document: str, *, siblings: Sequence[str]
 ) -> list[str]:
-    """Why a document cannot be a policy of that owner; empty when it can.
+    """The problems of a document as a policy of that owner; empty if there are none.
 
     ``siblings`` are the documents of its other policies.
     """
@@ -344,7 +344,7 @@ def policy_problems(
 
 
 def lint_errors(owner: PolicyOwner, name: str, document: str) -> list[str]:
-    """Why a policy is not saved though it could be attached: lint calls it an error."""
+    """The errors of lint, which prevent that an attachable policy is saved."""
     policy = parse_policy(document.encode(), kind=owner.kind, name=name)
     return [
         f"{finding.path}: {finding.message}"

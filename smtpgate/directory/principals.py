@@ -44,7 +44,7 @@ def _user_ref(row: _Row) -> _UserRef:
 
 
 @dataclass(frozen=True, slots=True)
-class Principals:
+class DirectoryPrincipals:
     """The principals of a store; those found by name are cached."""
 
     store: DirectoryStore

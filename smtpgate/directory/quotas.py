@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from smtpgate.core.account import UNLIMITED, SendingLimits, TemporaryLimits, quota, rate
 from smtpgate.core.arn import is_account_id
 from smtpgate.core.naming import user_key
-from smtpgate.directory.change import Change, Note, RefusedChangeError, Subject
+from smtpgate.directory.change import AuditSubject, Change, Note, RefusedChangeError
 from smtpgate.directory.rows import columns_of, delete_by_key, refusing, selects
 from smtpgate.directory.schema import quotas, users
 
@@ -69,9 +69,9 @@ class QuotaKey:
         return cls("identity", account_id, region, name, delegate_id, name)
 
     @property
-    def audit_subject(self) -> Subject:
+    def audit_subject(self) -> AuditSubject:
         """The subject of its audit entries."""
-        return Subject(self.kind, self.account_id, self.shown)
+        return AuditSubject(self.kind, self.account_id, self.shown)
 
     def values(self) -> dict[str, str]:
         """The values of the key columns."""

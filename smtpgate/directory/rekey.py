@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy import ColumnElement, Table, delete, func, select, update
 
-from smtpgate.directory.change import Actor, Change, Subject
+from smtpgate.directory.change import Actor, AuditSubject, Change
 from smtpgate.directory.dkim import private_key_context
 from smtpgate.directory.keys import secret_context
 from smtpgate.directory.schema import access_keys, dkim_keys, master_keys
@@ -33,7 +33,7 @@ class _Sealed:
     context: Callable[[_Row], str]
 
     def is_older(self, keys: MasterKeys) -> ColumnElement[bool]:
-        """Which rows are not under the current master key."""
+        """The rows that are not sealed under the current master key."""
         prefix = keys.prefix
         return func.substr(self.column, 1, len(prefix)) != prefix
 
@@ -80,13 +80,13 @@ async def _some(change: Change, keys: MasterKeys, sealed: _Sealed, limit: int | 
     for row in rows:
         context = sealed.context(row)
         try:
-            anew = keys.seal(keys.open(row.sealed, context), context)
+            resealed = keys.seal(keys.open(row.sealed, context), context)
         except SealError as error:
             raise SealError(f"{context} {error}") from None
         names = sealed.table.primary_key.columns
         its_row = [column == getattr(row, column.name) for column in names]
         await change.connection.execute(
-            update(sealed.table).where(*its_row).values({sealed.column: anew})
+            update(sealed.table).where(*its_row).values({sealed.column: resealed})
         )
     return len(rows)
 
@@ -100,7 +100,7 @@ async def _forget_older(change: Change, keys: MasterKeys, counts: Mapping[str, i
     await change.connection.execute(delete(master_keys).where(is_older))
     await change.note(
         "rekey",
-        Subject("store", ""),
+        AuditSubject("store", ""),
         before={"master_keys": older},
         after={"master_key": keys.current, **counts},
     )

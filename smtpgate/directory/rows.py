@@ -18,12 +18,12 @@ from sqlalchemy import (
 )
 
 from smtpgate.directory.change import (
+    AuditSubject,
     Change,
     ConflictError,
     Facts,
     Note,
     RefusedChangeError,
-    Subject,
 )
 
 # The values of the columns that select a row.
@@ -34,7 +34,7 @@ class AuditedRow(Protocol):
     """A dataclass whose fields are columns of a table."""
 
     @property
-    def subject(self) -> Subject:
+    def subject(self) -> AuditSubject:
         """The subject of its audit entries."""
 
     def facts(self) -> Facts:

@@ -96,7 +96,7 @@ class MasterKeys:
         return self._seal(key_id, _CHECKED, "check")
 
     def is_same(self, check_text: bytes) -> bool:
-        """Whether the key of that id here is the one that made the check text."""
+        """True if the key of that id here is the one that made the check text."""
         try:
             return self.open(check_text, "check") == _CHECKED
         except SealError:

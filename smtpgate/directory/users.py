@@ -20,7 +20,7 @@ from smtpgate.core.naming import (
     user_path,
 )
 from smtpgate.directory.accounts import account
-from smtpgate.directory.change import Change, ConflictError, NotFoundError, Subject
+from smtpgate.directory.change import AuditSubject, Change, ConflictError, NotFoundError
 from smtpgate.directory.keys import delete_keys_of
 from smtpgate.directory.policies import MAY_SEND, PolicyOwner, drop_policies, put_policy
 from smtpgate.directory.quotas import drop_quotas
@@ -51,9 +51,9 @@ class UserRow:
         return user_key(self.name)
 
     @property
-    def subject(self) -> Subject:
+    def subject(self) -> AuditSubject:
         """The subject of its audit entries."""
-        return Subject("user", self.account_id, self.name)
+        return AuditSubject("user", self.account_id, self.name)
 
     @property
     def policies(self) -> PolicyOwner:

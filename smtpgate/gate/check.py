@@ -25,7 +25,7 @@ from smtpgate.tasks import TaskOwner
 
 
 async def check(config: Config) -> list[str]:
-    """What a start would find and do, a line each, warnings first.
+    """The findings and steps of a start, a line each, warnings first.
 
     Raises OpenError or DirectoryError.
     """
@@ -55,7 +55,7 @@ async def check(config: Config) -> list[str]:
 
 
 async def _about_directory(config: Config, clock: Clock, warnings: list[str]) -> list[str]:
-    """What a start would find in the directory, and what it would apply to it."""
+    """The state of the directory at a start, and the documents that it would apply."""
     async with open_directory(config, clock, warnings, use="connect") as store:
         try:
             return [line async for line in _looked_at(config, store, warnings)]
@@ -89,7 +89,7 @@ async def _counted(store: DirectoryStore) -> str:
 
 
 async def _about_journal(config: Config, warnings: list[str]) -> str:
-    """Where the journal is kept, and what a start would find there.
+    """The place of the journal, and its state at a start.
 
     A fault of a journal that mail does not wait for is a warning.
     """

@@ -74,7 +74,7 @@ async def _look(store: DirectoryStore) -> None:
 
 
 def is_missing(store: DirectoryStore) -> bool:
-    """Whether the database is a file that does not exist yet; connecting would make it."""
+    """True if the database is a file that does not exist yet; connecting would make it."""
     path = store.database.path
     return path is not None and not path.exists()
 

@@ -34,9 +34,9 @@ from smtpgate.pacing import Pacer
 from smtpgate.pipeline import Pipeline
 from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink, Reading
 from smtpgate.smtp.credentials import Authenticator
-from smtpgate.smtp.door import Door
 from smtpgate.smtp.intake import Intake
 from smtpgate.smtp.listener import Listener
+from smtpgate.smtp.session_parts import SessionParts
 from smtpgate.smtp.sockets import Sockets, most_sockets
 from smtpgate.smtp.watch import SessionWatch
 from smtpgate.tasks import Offload, TaskOwner
@@ -201,7 +201,7 @@ class Gate:
         )
         return {
             listener.name: Listener(
-                Door(
+                SessionParts(
                     config=listener,
                     hostname=self.config.hostname,
                     max_message_octets=gate.max_message_octets,

@@ -56,7 +56,7 @@ async def open_ledger_to_read(config: Config) -> AsyncIterator[Ledger]:
 
 
 def describe_ledger(config: Config) -> str:
-    """Where sending limits are counted, in a line without secrets.
+    """The store of the ledger, in a line without secrets.
 
     Raises OpenError when the ledger of this configuration cannot be made.
     """

@@ -9,7 +9,7 @@ from smtpgate.admin.preview import PreviewSession
 from smtpgate.admin.session import Operator
 from smtpgate.config import Config
 from smtpgate.core.account import Principal
-from smtpgate.directory.principals import Principals
+from smtpgate.directory.principals import DirectoryPrincipals
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.directory import is_missing, new_directory, open_directory
 from smtpgate.gate.documents import apply_documents
@@ -34,7 +34,7 @@ async def open_preview(
             clock=clock,
             caller=caller,
             directory=directory,
-            principals=Principals(store, directory.loader),
+            principals=DirectoryPrincipals(store, directory.loader),
         )
 
 

@@ -159,17 +159,17 @@ class LiveJournal:
             await self.store.close()
 
     def check(self) -> tuple[bool, str]:
-        """Whether the journal lets mail pass, and its state in words."""
+        """True if the journal lets mail pass, and its state in words."""
         return self.problem is None or not self.is_needed, self.problem or "open"
 
     @property
     def problem(self) -> str | None:
-        """Why nothing can be written at present, or ``None`` when it can."""
+        """The problem that prevents writing at present, or ``None``."""
         return self.writer.problem
 
     @property
     def retention_problem(self) -> str | None:
-        """Why old records cannot be forgotten at present, or ``None`` when they can."""
+        """The problem that prevents the deletion of old records at present, or ``None``."""
         return None if self._retention is None else self._retention.problem
 
     @property
@@ -246,7 +246,7 @@ class LiveJournal:
             self._note(mail_record(event))
 
     def _has_room(self, account_id: str) -> bool:
-        """Whether another refusal of that account gets a row; if not, it is counted."""
+        """True if another refusal of that account gets a row; if not, it is counted."""
         has_room = self._refusal_rows.take(account_id, self._clock.monotonic())
         self.tally.left_out += not has_room
         return has_room

@@ -94,7 +94,7 @@ def left_behind(folder: Path, on_closed: Callable[[OSError], None]) -> Iterator[
 
 
 def is_alive(folder: Path, writer: int) -> bool:
-    """Whether it is a running gate of this host, possibly frozen.
+    """True if it is a running gate of this host, possibly frozen.
 
     The file of another user's gate cannot be opened; it is treated as a gate of another host.
     """

@@ -186,7 +186,7 @@ class Presence:
 
 
 def _is_of(left: Left, connection: Connection) -> bool:
-    """Whether it is the gate of that file, and not one whose folder was copied here."""
+    """True if it is the gate of that file, and not one whose folder was copied here."""
     query = select(writers.c.mark).where(writers.c.id == left.writer)
     mark = connection.execute(query).scalar()
     return mark is None or mark == left.mark

@@ -156,7 +156,7 @@ class Follower:
         self._overlap = 0 if store.database.is_sqlite else _OVERLAP
         self._last: int | None = None
         self._pending: set[int] = set()
-        self._told: set[int] = set()
+        self._shown: set[int] = set()
 
     async def poll(self) -> Sequence[Record]:
         """The records that got a verdict since the last call; none at the first call."""
@@ -178,21 +178,21 @@ class Follower:
         query = select(records.c.seq).where(records.c.outcome == "relaying")
         self._pending = {row.seq for row in await connection.execute(query)}
         window = select(records.c.seq).where(records.c.seq > self._last - self._overlap)
-        self._told = {row.seq for row in await connection.execute(window)} - self._pending
+        self._shown = {row.seq for row in await connection.execute(window)} - self._pending
 
     def _fresh(self, found: Iterable[Any]) -> Iterator[Row]:
         for one in found:
-            if one.seq in self._told:
+            if one.seq in self._shown:
                 continue
             self._last = max(self._last or 0, one.seq)
             if one.outcome == "relaying":
                 self._pending.add(one.seq)
             else:
                 self._pending.discard(one.seq)
-                self._told.add(one.seq)
+                self._shown.add(one.seq)
                 yield Row._make(one[1:])
         least = (self._last or 0) - self._overlap
-        self._told = {seq for seq in self._told if seq > least}
+        self._shown = {seq for seq in self._shown if seq > least}
 
 
 async def _records(connection: AsyncConnection, rows: Sequence[Row]) -> list[Record]:

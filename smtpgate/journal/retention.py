@@ -33,7 +33,7 @@ _TERM_STEP: Final = 2000
 _SPARE: Final = 0.05
 _SHORT_HOURS: Final = 3
 
-_Place = tuple[bytes, str]
+_Position = tuple[bytes, str]
 """A term and an id of an hour."""
 
 
@@ -139,7 +139,7 @@ class Retention:
             await self._forget_in_hour(hour, oldest.id)
 
     async def _forget_in_hour(self, hour: int, before: str) -> None:
-        after: _Place | None = (b"", "")
+        after: _Position | None = (b"", "")
         while after is not None:
             after = await self._writer.run(partial(_some_terms, hour, after, before))
             await asyncio.sleep(_PAUSE_S)
@@ -174,7 +174,9 @@ def _old_terms(hour: int) -> Callable[[Connection], int]:
     return lambda connection: connection.execute(query).rowcount
 
 
-def _some_terms(hour: int, after: _Place, before: str, connection: Connection) -> _Place | None:
+def _some_terms(
+    hour: int, after: _Position, before: str, connection: Connection
+) -> _Position | None:
     """Delete those of the next terms of an hour that have earlier ids; the last one read."""
     columns = (terms.c.term, terms.c.id)
     query = (

@@ -54,7 +54,7 @@ class Row(NamedTuple):
 
     @property
     def is_masked(self) -> bool:
-        """Whether the sender must not learn the reason."""
+        """True if the sender must not learn the reason."""
         return '"masked":true' in self.verdict  # a quote in a text would have a backslash
 
 

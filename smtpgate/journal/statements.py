@@ -18,7 +18,7 @@ from smtpgate.core.history.record import owner_of
 from smtpgate.core.history.usage import Counts, Grain, UsageKey, usage_of
 from smtpgate.journal.rows import COLUMNS, Row, day_of, hour_of
 from smtpgate.journal.schema import meta, records, statements, terms, usage
-from smtpgate.sql.batches import Statement
+from smtpgate.sql.batches import SqlStatement
 
 Texts = dict[str, str]
 Increments = dict[tuple[Grain, int, UsageKey], Counts]
@@ -169,7 +169,7 @@ class _Prepared:
             insert = postgresql.insert
 
         def prepare(construct: Executable, *names: str) -> "_InOrder":
-            return _InOrder(Statement.of(construct, connection), names)
+            return _InOrder(SqlStatement.of(construct, connection), names)
 
         row = insert(records).values({name: bindparam(name) for name in Row._fields})
         self.begin = prepare(row.on_conflict_do_nothing(), *Row._fields)
@@ -232,7 +232,7 @@ class _AtOnce:
 class _InOrder:
     """A statement whose columns are given in another order than its parameters."""
 
-    def __init__(self, statement: Statement, names: tuple[str, ...]) -> None:
+    def __init__(self, statement: SqlStatement, names: tuple[str, ...]) -> None:
         self._statement = statement
         order = tuple(names.index(name) for name in statement.names)
         self._order = None if order == tuple(range(len(names))) else order

@@ -1,1 +1,1 @@
-"""Where sending limits are counted."""
+"""The ledger: stores that count sending limits."""

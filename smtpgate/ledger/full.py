@@ -23,7 +23,7 @@ class FullQuotas:
         return len(self._subjects)
 
     def has_any(self, charges: Iterable[Charge]) -> bool:
-        """Whether one of them is to be asked for."""
+        """True if one of them is to be asked for."""
         return any(charge.subject in self._subjects for charge in charges)
 
     def note_passed(self, reservation: Reservation) -> None:

@@ -49,12 +49,12 @@ class MemoryLedger:
         self._ids = count(1)
 
     def __len__(self) -> int:
-        """How many subjects are remembered."""
+        """The number of subjects with usage."""
         return len(self._entries)
 
     @property
     def open_reservations(self) -> int:
-        """How many reservations are neither committed nor refunded."""
+        """The number of open reservations."""
         return len(self._open)
 
     async def reserve(
@@ -95,7 +95,7 @@ class MemoryLedger:
     async def limit_statuses(
         self, charges: Sequence[Charge], now: datetime
     ) -> tuple[LimitStatus, ...]:
-        """How each charge stands; nothing is counted."""
+        """The status of each charge; nothing is counted."""
         return limit_statuses(self._usages(charges), charges, now)
 
     async def probe(self) -> datetime | None:

@@ -150,13 +150,13 @@ class RedisLedger:
     async def limit_statuses(
         self, charges: Sequence[Charge], now: datetime
     ) -> tuple[LimitStatus, ...]:
-        """How each charge stands; nothing is counted."""
+        """The status of each charge; nothing is counted."""
         must_go_together(charges)
         keys = _subject_keys(charges)
         answer = (await self._link.call(self._limit_statuses, keys, _limits(charges))).facts
         return tuple(
-            LimitStatus(charge, used, _span(frees_us), _number(rate_left), _span(lends_us))
-            for charge, used, frees_us, rate_left, lends_us in zip(
+            LimitStatus(charge, used, _span(quota_us), _number(rate_left), _span(rate_us))
+            for charge, used, quota_us, rate_left, rate_us in zip(
                 charges, *(answer[fact::4] for fact in range(4)), strict=True
             )
         )

@@ -71,7 +71,7 @@ class Script:
         self.digest = sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
-class Answer(NamedTuple):
+class RedisAnswer(NamedTuple):
     """The answer of a script. An earlier copy of the call may still reach the server."""
 
     facts: list[int]
@@ -96,7 +96,7 @@ class _Call:
 
     @property
     def is_given_up(self) -> bool:
-        """Whether its caller has given up."""
+        """True if its caller has given up."""
         return self.future is not None and self.future.done()
 
     def finish(self, answer: list[int]) -> None:
@@ -141,7 +141,7 @@ class Link:
 
     async def call(
         self, script: Script, keys: Sequence[str], arguments: Sequence[str | int]
-    ) -> Answer:
+    ) -> RedisAnswer:
         """The answer of the script, within ``timeout_s``.
 
         Raises LedgerUnavailableError: LedgerUnfitError where to wait is no use,
@@ -162,7 +162,7 @@ class Link:
             text = one.problem or self._no_answer
             # Before there was a connection nothing can have been sent.
             raise (InDoubtLedgerError if one.sent else LedgerUnavailableError)(text) from None
-        return Answer(facts, one.sent > 1)
+        return RedisAnswer(facts, one.sent > 1)
 
     def owe(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int]) -> None:
         """Run the script soon, and again until it is done; it must be harmless to run twice."""
@@ -309,12 +309,12 @@ async def _must_be_one_server(connection: AbstractConnection) -> None:
 
 
 def _is_of_cluster(answer: object) -> bool:
-    """Whether it is an error that only a node of a cluster has."""
+    """True if it is an error that only a node of a cluster has."""
     return isinstance(answer, _CLUSTER_ERRORS) and not isinstance(answer, MasterDownError)
 
 
 async def _is_stale(connection: AbstractConnection) -> bool:
-    """Whether it has ended, or has sent octets without a call."""
+    """True if the connection has ended, or has sent octets without a call."""
     try:
         return await connection.can_read()
     except (RedisError, OSError):

@@ -106,7 +106,7 @@ class SqliteLedger:
     async def limit_statuses(
         self, charges: Sequence[Charge], now: datetime
     ) -> tuple[LimitStatus, ...]:
-        """How each charge stands; nothing is counted."""
+        """The status of each charge; nothing is counted."""
 
         def work(file: LedgerFile) -> tuple[LimitStatus, ...]:
             return limit_statuses(

@@ -94,7 +94,7 @@ class LedgerFile:
 
     @property
     def is_current(self) -> bool:
-        """Whether the path still leads to the file that is open."""
+        """True if the path still leads to the file that is open."""
         return _identity(self._path) == self._identity
 
     def close(self) -> None:

@@ -4,7 +4,8 @@ A transaction costs as much as the work of several reservations, so grouping mak
 them at once several times cheaper each than one by one; a lone one does not wait for others.
 
 An error of the file ends the group with LedgerUnavailableError, and the next group opens the
-file anew. So a file that is full, locked, damaged or gone is in use again as soon as it can be.
+file again. So a file that is full, locked, damaged or gone is in use again as soon as it can
+be.
 """
 
 import queue

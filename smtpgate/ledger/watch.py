@@ -57,7 +57,7 @@ class LedgerWatch:
 
     @property
     def problem(self) -> str | None:
-        """Why the ledger cannot count, as of late; ``None`` when it can."""
+        """The problem of the last request to the ledger, or ``None``."""
         return self._problem if self._has_looked else "not asked yet"
 
     def readings(self) -> Iterator[Reading]:
@@ -71,7 +71,7 @@ class LedgerWatch:
         return self.skew.total_seconds()
 
     def state(self) -> tuple[bool, str]:
-        """Whether it can count, and its state in words."""
+        """True if it can count, with its state in words."""
         if self.problem is not None:
             return False, self.problem
         return True, f"open; {self._skew_in_words()}" if self._is_skewed else "open"
@@ -135,7 +135,7 @@ class LedgerWatch:
     async def limit_statuses(
         self, charges: Sequence[Charge], now: datetime
     ) -> tuple[LimitStatus, ...]:
-        """How each charge stands; nothing is counted."""
+        """The status of each charge; nothing is counted."""
         return await self._noted(self._ledger.limit_statuses(charges, now))
 
     async def probe(self) -> datetime | None:

@@ -128,7 +128,7 @@ class JsonLog:
                 self._writer.add(line(event))
 
     def _passes(self, event: _AtWill) -> bool:
-        """Whether a line that a client can cause at will is written."""
+        """True if a line that a client can cause at will is written."""
         if self._is_logged("debug"):
             return True
         now_s = self._clock.monotonic()

@@ -40,7 +40,7 @@ class RefusalFlood:
         self._ends_s: float | None = None
 
     def passes(self, address: str, event: str, now_s: float) -> bool:
-        """Whether the line is written; if not, it is counted."""
+        """True if the line is written; if not, it is counted."""
         if self._ends_s is None:
             self._ends_s = now_s + MINUTE_S
         name = network_of_client(address)

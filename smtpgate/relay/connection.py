@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_ready(self) -> bool:
-        """Whether a transaction can begin; to be checked when it does, and not before.
+        """True if a transaction can begin; to be checked when it does, and not before.
 
         A result that nobody took is the verdict on a message that was given up.
         """
@@ -334,7 +334,7 @@ def _is_loopback(peer: object) -> bool:
 
 
 def reason_of(error: Exception) -> str:
-    """Why a connection failed, in words that name no address of ours."""
+    """The reason why a connection failed, without an address of the gate."""
     match error:
         case ssl.SSLCertVerificationError():
             return f"certificate not accepted: {_plain(error.verify_message)}"

@@ -1,4 +1,4 @@
-"""How many connections the upstream allows: configured, and learned from refusals.
+"""The number of connections that the upstream allows: configured, and learned from refusals.
 
 Servers bound the connections of a client and answer 421 to one more (RFC 5321 §3.1 allows a
 refusal at the greeting). Once one is refused while others work, their number is the limit for a
@@ -19,7 +19,7 @@ class ConnectionLimit:
         self._until = 0.0
 
     def at(self, now: float) -> int:
-        """How many connections there may be."""
+        """The number of allowed connections."""
         if self._learned >= self._configured or now < self._until:
             return self._learned
         return self._learned + 1

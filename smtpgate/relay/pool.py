@@ -105,7 +105,7 @@ class PooledUpstream:
 
     @property
     def connection_limit(self) -> int:
-        """How many connections there may be now: as configured, or as the server allows."""
+        """The number of connections allowed now: as configured, or as the server allows."""
         return self._limit.at(self._clock.monotonic())
 
     @property
@@ -225,7 +225,7 @@ class PooledUpstream:
         self._opened = None
 
     async def _others_work(self, deadline: float) -> bool:
-        """Whether a message can wait for another connection, once that is known."""
+        """True if a message can wait for another connection, once that is known."""
         loop = asyncio.get_running_loop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
@@ -295,7 +295,7 @@ class PooledUpstream:
                 attempt.client_gone.remove_done_callback(leave)
 
     def _has_room(self) -> bool:
-        """Whether a connection is free, or may be opened; idle ones that are old are closed."""
+        """True if a connection is free, or may be opened; idle ones that are old are closed."""
         now = self._clock.monotonic()
         if self._idle and self._idle[-1].idle_since <= now - self._config.max_idle_s:
             while self._idle:  # the newest is too old, so all are

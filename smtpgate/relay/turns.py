@@ -25,15 +25,15 @@ class Turns(Generic[T]):
         self._waiting = 0
 
     def __len__(self) -> int:
-        """How many wait."""
+        """The number of waiting messages."""
         return self._waiting
 
     def waiting_of(self, account: str) -> int:
-        """How many of an account wait."""
+        """The number of waiting messages of an account."""
         return len(self._lines.get(account, ()))
 
     def has_share(self, account: str) -> bool:
-        """Whether the account may use one more."""
+        """True if the account may use one more."""
         return self._in_use.get(account, 0) < self._share
 
     def take(self, account: str) -> None:

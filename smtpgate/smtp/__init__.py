@@ -1,1 +1,1 @@
-"""The SMTP door: listeners, sessions and authentication."""
+"""The SMTP front end: listeners, sessions and authentication."""

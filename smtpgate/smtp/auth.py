@@ -117,13 +117,13 @@ async def _exchange(
 
 
 async def _check(dialogue: Dialogue, credentials: Credentials) -> None:
-    door = dialogue.door
-    changes = door.watch.changes
+    parts = dialogue.parts
+    changes = parts.watch.changes
     if credentials.acts_as not in (b"", credentials.username):
         await _refuse(dialogue, credentials, "other-identity")
         return
     try:
-        found = await door.authenticator.authenticate(
+        found = await parts.authenticator.authenticate(
             credentials.username, credentials.password, dialogue.client_address
         )
     except DirectoryUnavailableError:
@@ -135,18 +135,18 @@ async def _check(dialogue: Dialogue, credentials: Credentials) -> None:
     dialogue.key = found
     dialogue.forget_client()
     dialogue.lift_bounds_before_auth()
-    door.watch.enter(dialogue, found, changes=changes)
-    dialogue.publish(Authenticated(dialogue.client, door.clock.now()))
+    parts.watch.enter(dialogue, found, changes=changes)
+    dialogue.publish(Authenticated(dialogue.client, parts.clock.now()))
     dialogue.reply(CATALOGUE["auth-ok"])
 
 
 async def _refuse(dialogue: Dialogue, credentials: Credentials, reason: AuthReason) -> None:
-    door = dialogue.door
+    parts = dialogue.parts
     dialogue.auth_failures += 1
     username = credentials.username[:_SHOWN_OCTETS].decode("utf-8", "replace")
-    dialogue.publish(AuthFailed(dialogue.client, door.clock.now(), username, reason))
+    dialogue.publish(AuthFailed(dialogue.client, parts.clock.now(), username, reason))
     # Guessing is slowed for this connection only; others are not made to wait.
-    await asyncio.sleep(door.config.auth_failure_delay_s)
+    await asyncio.sleep(parts.config.auth_failure_delay_s)
     dialogue.refuse(CATALOGUE["auth-invalid"], has_event=True)
-    if dialogue.auth_failures >= door.config.max_auth_failures:
+    if dialogue.auth_failures >= parts.config.max_auth_failures:
         raise OutOfBudget("auth-failures")

@@ -88,7 +88,7 @@ def _load(config: ListenerConfig) -> tuple[ssl.SSLContext, x509.Certificate]:
 
 
 def _reason(error: OSError | ValueError, cert_file: Path) -> str:
-    """Why a certificate and its key cannot be used; OpenSSL's texts do not name the file."""
+    """The problem of a certificate and its key; OpenSSL's texts do not name the file."""
     if not isinstance(error, ssl.SSLError):
         return getattr(error, "strerror", None) or str(error)
     if error.reason == "KEY_VALUES_MISMATCH":
@@ -119,7 +119,7 @@ def _names(certificate: x509.Certificate) -> list[str]:
 
 
 def _covers(pattern: str, hostname: str) -> bool:
-    """Whether a certificate for that name is one for the host (RFC 9525 §6.3)."""
+    """True if a certificate for that name is one for the host (RFC 9525 §6.3)."""
     pattern, hostname = pattern.lower().rstrip("."), hostname.lower().rstrip(".")
     if pattern.startswith("*."):
         return hostname.partition(".")[2] == pattern[2:]

@@ -15,9 +15,9 @@ from smtpgate.core.limits.budget import BudgetName
 from smtpgate.core.message.envelope import Client, Recipient, SmtpFacts
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
 from smtpgate.smtp.command import MailCommand
-from smtpgate.smtp.door import Door
 from smtpgate.smtp.handshake import handshake_problem
 from smtpgate.smtp.protocol import GateProtocol, OutOfBudget
+from smtpgate.smtp.session_parts import SessionParts
 from smtpgate.smtp.sockets import ConnectionSlot
 
 # The replies of every transaction, in wire form.
@@ -71,16 +71,16 @@ class Dialogue(GateProtocol):
     """
 
     def __init__(
-        self, door: Door, owner: SessionOwner, peer: Client, place: ConnectionSlot
+        self, parts: SessionParts, owner: SessionOwner, peer: Client, place: ConnectionSlot
     ) -> None:
         super().__init__(
-            door.config,
-            hostname=door.hostname,
-            tasks=door.tasks,
+            parts.config,
+            hostname=parts.hostname,
+            tasks=parts.tasks,
             loop=asyncio.get_running_loop(),
-            clock=door.clock,
+            clock=parts.clock,
         )
-        self.door = door
+        self.parts = parts
         self.place = place
         self.owner = owner
         self.helo = ""
@@ -91,11 +91,11 @@ class Dialogue(GateProtocol):
         self.transaction: Transaction | None = None
         self.is_submitting = False
         self.spent = Spent()
-        self.max_junk_commands = door.config.max_junk_commands
+        self.max_junk_commands = parts.config.max_junk_commands
         self.excused = 0  # commands out of sequence that are no errors of the client's
         self.verb = ""  # of the command that is obeyed
         self._peer = peer
-        self._session_id = door.new_session_id()
+        self._session_id = parts.new_session_id()
         self._client: Client | None = None
         self._has_tls_failed = False
 
@@ -119,24 +119,24 @@ class Dialogue(GateProtocol):
 
     @property
     def in_transaction(self) -> bool:
-        """Whether a transaction is open."""
+        """True if a transaction is open."""
         return self.transaction is not None
 
     @property
     def max_octets(self) -> int:
         """The largest message: the gate's bound, or the upstream's where that is smaller."""
-        bound, upstream = self.door.max_message_octets, self.door.upstream.max_octets
+        bound, upstream = self.parts.max_message_octets, self.parts.upstream.max_octets
         return bound if upstream is None else min(bound, upstream)
 
     @property
     def may_start_tls(self) -> bool:
-        """Whether STARTTLS is offered."""
-        return self.door.config.tls == "starttls" and not self.is_tls
+        """True if STARTTLS is offered."""
+        return self.parts.config.tls == "starttls" and not self.is_tls
 
     @property
     def may_authenticate(self) -> bool:
-        """Whether AUTH is offered."""
-        return self.is_tls or self.door.config.allow_plaintext_auth
+        """True if AUTH is offered."""
+        return self.is_tls or self.parts.config.allow_plaintext_auth
 
     def _described(self) -> Client:
         cipher, key, peer = self.cipher, self.key, self._peer
@@ -169,7 +169,7 @@ class Dialogue(GateProtocol):
         """
         self.reply(reply)
         if not has_event:
-            now = self.door.clock.now()
+            now = self.parts.clock.now()
             self.publish(CommandRefused(self.client, now, self.verb or "other", reply))
 
     def note_error(self, reply: Reply, *, has_event: bool = False) -> None:
@@ -189,7 +189,7 @@ class Dialogue(GateProtocol):
     def count_error(self) -> None:
         """Count an error of the client. Raises OutOfBudget."""
         self.spent.errors += 1
-        if self.spent.errors >= self.door.config.max_errors:
+        if self.spent.errors >= self.parts.config.max_errors:
             raise OutOfBudget("errors")
 
     def count_junk(self) -> None:
@@ -210,15 +210,15 @@ class Dialogue(GateProtocol):
 
     def publish(self, event: Event) -> None:
         """Hand an event to the log, the metrics and the journal."""
-        self.door.events.publish(event)
+        self.parts.events.publish(event)
 
     def note_exhausted(self, budget: BudgetName) -> None:
         """The client has used up a budget."""
-        self.publish(BudgetExhausted(self.client, self.door.clock.now(), budget))
+        self.publish(BudgetExhausted(self.client, self.parts.clock.now(), budget))
 
     def note_tls_failed(self, error: Exception) -> None:
         """Publish why TLS failed, once: a handshake that failed ends the connection too."""
         if not self._has_tls_failed:
             self._has_tls_failed = True
             problem = handshake_problem(error)
-            self.publish(HandshakeFailed(self.client, self.door.clock.now(), problem))
+            self.publish(HandshakeFailed(self.client, self.parts.clock.now(), problem))

@@ -1,4 +1,4 @@
-"""Why TLS handshakes fail, as one of a few reasons."""
+"""The reasons for failed TLS handshakes."""
 
 import ssl
 from typing import Final

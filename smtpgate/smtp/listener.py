@@ -16,10 +16,10 @@ from smtpgate.core.limits.budget import BUDGETS, BudgetName
 from smtpgate.core.message.envelope import Client, SmtpFacts
 from smtpgate.core.reply import CATALOGUE, reply_of
 from smtpgate.smtp.dialogue import Dialogue
-from smtpgate.smtp.door import Door
 from smtpgate.smtp.handshake import handshake_problem
 from smtpgate.smtp.proxied import ProxyError, read_header
-from smtpgate.smtp.session import Session
+from smtpgate.smtp.session import SmtpSession
+from smtpgate.smtp.session_parts import SessionParts
 from smtpgate.smtp.sockets import ConnectionSlot, ConnectionSlots, Sockets
 from smtpgate.tasks import TaskOwner
 
@@ -32,9 +32,9 @@ _TLS_SHUTDOWN_S: Final = 5.0
 class Listener:
     """One bound socket with its sessions."""
 
-    def __init__(self, door: Door, sockets: Sockets, listening: socket.socket) -> None:
-        self.door = door
-        self.places = ConnectionSlots(door.config, sockets)
+    def __init__(self, parts: SessionParts, sockets: Sockets, listening: socket.socket) -> None:
+        self.parts = parts
+        self.places = ConnectionSlots(parts.config, sockets)
         # Replies are short. By itself Linux keeps up to 4 MiB for a client that reads none.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_OCTETS)
         listening.setblocking(False)
@@ -81,7 +81,7 @@ class Listener:
         client = Client(
             address=str(peer[0]).partition("%")[0],
             port=peer[1],
-            listener=self.door.config.name,
+            listener=self.parts.config.name,
             protocol="SMTP",
         )
         self._admit(connection, client)
@@ -90,7 +90,7 @@ class Listener:
         """The system has no descriptor or memory left: try again, however long that takes."""
         if not self._has_no_room:
             self._has_no_room = True
-            self.door.on_error(error)
+            self.parts.on_error(error)
         loop = asyncio.get_running_loop()
         loop.remove_reader(listening)
         self._retry = loop.call_later(_NO_ROOM_S, self._accept_more)
@@ -109,25 +109,25 @@ class Listener:
         _ = self._opening.start(self._open(connection, client, place, is_proxy=is_proxy))
 
     def _is_proxy(self, address: str) -> bool:
-        if not self.door.config.proxy_from:
+        if not self.parts.config.proxy_from:
             return False
         known = ip_address(address)
         known = getattr(known, "ipv4_mapped", None) or known
-        return any(known in network for network in self.door.config.proxy_from)
+        return any(known in network for network in self.parts.config.proxy_from)
 
     def _turn_away(self, connection: socket.socket, client: Client, budget: BudgetName) -> None:
         """Say why, where that can be read without TLS, and close."""
-        if self.door.config.tls != "implicit":
+        if self.parts.config.tls != "implicit":
             with contextlib.suppress(OSError):
                 connection.send(CATALOGUE[BUDGETS[budget].reply].wire())
         connection.close()
         self._note_exhausted(client, budget)
 
     def _note_exhausted(self, client: Client, budget: BudgetName) -> None:
-        self.door.events.publish(BudgetExhausted(client, self.door.clock.now(), budget))
+        self.parts.events.publish(BudgetExhausted(client, self.parts.clock.now(), budget))
 
     def _note_failed(self, client: Client, problem: HandshakeProblem) -> None:
-        self.door.events.publish(HandshakeFailed(client, self.door.clock.now(), problem))
+        self.parts.events.publish(HandshakeFailed(client, self.parts.clock.now(), problem))
 
     # -- from a socket to a session ------------------------------------------------------------
 
@@ -140,7 +140,7 @@ class Listener:
         is_proxy: bool,
     ) -> None:
         """Read the PROXY header and shake hands, within the time for both."""
-        config, session = self.door.config, None
+        config, session = self.parts.config, None
         must_wait = is_proxy or config.tls == "implicit"
         try:
             async with asyncio.timeout(config.handshake_timeout_s if must_wait else None):
@@ -150,7 +150,7 @@ class Listener:
                     if refusal is not None:
                         self._turn_away(connection, client, refusal)
                         return
-                session = Session(self.door, self, client, place)
+                session = SmtpSession(self.parts, self, client, place)
                 await self._shake_hands(connection, session)
         except TimeoutError:
             self._note_exhausted(client, "handshake-time")
@@ -164,13 +164,13 @@ class Listener:
             if session not in self._sessions:
                 place.give_back()
 
-    async def _shake_hands(self, connection: socket.socket, session: Session) -> None:
+    async def _shake_hands(self, connection: socket.socket, session: SmtpSession) -> None:
         """Give the socket to the event loop, which shakes hands and begins the session."""
-        config, loop = self.door.config, asyncio.get_running_loop()
+        config, loop = self.parts.config, asyncio.get_running_loop()
         tls: dict[str, Any] = {}
         if config.tls == "implicit":
             tls = {
-                "ssl": self.door.tls and self.door.tls.context,
+                "ssl": self.parts.tls and self.parts.tls.context,
                 # Later than our own time-out, so that there is one only.
                 "ssl_handshake_timeout": config.handshake_timeout_s + _TLS_SHUTDOWN_S,
                 "ssl_shutdown_timeout": _TLS_SHUTDOWN_S,
@@ -210,7 +210,7 @@ class Listener:
 
     def cut_off(self) -> int:
         """End the sessions whose message is not complete; returns how many there were."""
-        last_word = reply_of("shutting-down", hostname=self.door.hostname)
+        last_word = reply_of("shutting-down", hostname=self.parts.hostname)
         unfinished = [one for one in self._sessions if not one.is_submitting]
         for session in unfinished:
             session.cut_off(last_word)

@@ -100,7 +100,7 @@ class GateProtocol(asyncio.Protocol, ABC):
     @property
     @abstractmethod
     def in_transaction(self) -> bool:
-        """Whether a transaction is open."""
+        """True if a transaction is open."""
 
     @abstractmethod
     def note_tls_failed(self, error: Exception) -> None:
@@ -167,7 +167,7 @@ class GateProtocol(asyncio.Protocol, ABC):
 
     @property
     def is_tls(self) -> bool:
-        """Whether the connection is encrypted."""
+        """True if the connection is encrypted."""
         return self._wire.get_extra_info("ssl_object") is not None
 
     @property

@@ -22,7 +22,7 @@ _JUNK: Final = frozenset({b"NOOP", b"RSET", b"VRFY", b"HELP", b"HELO", b"EHLO"})
 _NO_COMMAND: Final = {ILL_ENDED: "bad-line-end", TOO_LONG: "line-too-long"}
 
 
-class Session(Dialogue):
+class SmtpSession(Dialogue):
     """One client's session, as its listener and the event loop see it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -40,7 +40,7 @@ class Session(Dialogue):
 
     async def serve_client(self) -> None:
         """Greet the client, and obey its commands until the session ends."""
-        self.publish(SessionOpened(self.door.config.name))
+        self.publish(SessionOpened(self.parts.config.name))
         last_word: Reply | None = None
         try:
             self.end_if_due()
@@ -58,15 +58,15 @@ class Session(Dialogue):
         except (ConnectionError, asyncio.CancelledError):
             self.abort()
         except Exception as error:  # noqa: BLE001 - the session ends, the gate lives on
-            self.door.on_error(error)
+            self.parts.on_error(error)
             last_word = CATALOGUE["temporary-failure"]
         finally:
             if self.key is not None:
-                self.door.watch.leave(self, self.key)
+                self.parts.watch.leave(self, self.key)
             try:
                 await self.close(last_word)
             finally:
-                self.publish(SessionClosed(self.door.config.name))
+                self.publish(SessionClosed(self.parts.config.name))
 
     async def _obey(self, line: bytes) -> None:
         self.verb = ""
@@ -114,7 +114,7 @@ def _greeted(session: Dialogue, argument: bytes, *, is_esmtp: bool) -> None:
 
 
 def _extensions(session: Dialogue) -> list[str]:
-    upstream = session.door.upstream.extensions
+    upstream = session.parts.upstream.extensions
     offered = [f"SIZE {session.max_octets}", "PIPELINING", "ENHANCEDSTATUSCODES"]
     offered += [
         name for name in ("8BITMIME", "SMTPUTF8") if upstream is None or name in upstream
@@ -128,7 +128,7 @@ def _extensions(session: Dialogue) -> list[str]:
 
 async def _on_starttls(session: Dialogue, argument: bytes) -> None:
     """STARTTLS: EHLO and what came before it is forgotten (RFC 3207 §4.2)."""
-    tls = session.door.tls
+    tls = session.parts.tls
     if argument:
         session.note_error(reply_of("syntax", syntax="STARTTLS"))
     elif not session.may_start_tls or tls is None:

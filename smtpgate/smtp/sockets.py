@@ -27,12 +27,12 @@ def raise_descriptor_limit(wanted: int) -> None:
 
 
 def most_sockets(reserved: int) -> int:
-    """How many sockets clients may have, when so many open files are for other things."""
+    """The sockets that clients may have, if ``reserved`` open files are for other things."""
     return _left(resource.getrlimit(resource.RLIMIT_NOFILE)[0], reserved)
 
 
 def shortage_of_descriptors(wanted: int, reserved: int) -> str | None:
-    """Why so many connections cannot be open at once, if they cannot.
+    """The problem of having that many connections open at once, or ``None``.
 
     The limit is the one that :func:`raise_descriptor_limit` may raise to.
     """
@@ -51,7 +51,7 @@ def _left(limit: int, reserved: int) -> int:
 
 
 class Sockets:
-    """How many sockets of clients the gate has open, against the limit of open files."""
+    """The number of open client sockets, within the limit of open files."""
 
     def __init__(self, limit: int, on_closed: Callable[[], None] = lambda: None) -> None:
         self.limit = limit

@@ -17,7 +17,7 @@ from smtpgate.smtp.protocol import HangUp, OutOfBudget
 
 async def on_mail(dialogue: Dialogue, argument: bytes) -> None:
     """MAIL FROM: begin a transaction."""
-    key, admission = dialogue.key, dialogue.door.admission
+    key, admission = dialogue.key, dialogue.parts.admission
     if key is None:
         name = "auth-first" if dialogue.may_authenticate else "tls-first"
         dialogue.note_error(CATALOGUE[name])
@@ -34,7 +34,7 @@ async def on_mail(dialogue: Dialogue, argument: bytes) -> None:
         refusal = await admission.refusal_at_mail(key, dialogue.client)
         if refusal is not None:
             # Of a pipelined group (RFC 2920 §3.1), up to DATA, it is the only error.
-            dialogue.excused = dialogue.door.max_recipients + 1
+            dialogue.excused = dialogue.parts.max_recipients + 1
             dialogue.note_error(refusal, has_event=True)
             return
         dialogue.transaction = Transaction(key, mail)
@@ -59,7 +59,7 @@ async def on_rcpt(dialogue: Dialogue, argument: bytes) -> None:
     if len(transaction.recipients) >= limit:
         _refuse_excess(dialogue, limit)
         return
-    refusal = dialogue.door.admission.refusal_at_rcpt(
+    refusal = dialogue.parts.admission.refusal_at_rcpt(
         transaction.account_id, transaction.mail.reverse_path, mailbox
     )
     if mailbox in transaction.refused:
@@ -76,7 +76,7 @@ async def on_rcpt(dialogue: Dialogue, argument: bytes) -> None:
 
 def _max_recipients(dialogue: Dialogue) -> int:
     """The fewer of the gate's limit and the upstream's."""
-    limit, learned = dialogue.door.max_recipients, dialogue.door.upstream.max_recipients
+    limit, learned = dialogue.parts.max_recipients, dialogue.parts.upstream.max_recipients
     return limit if learned is None else min(limit, learned)
 
 
@@ -86,7 +86,7 @@ def _refuse_excess(dialogue: Dialogue, limit: int) -> None:
     if not spent.excess_recipients:
         dialogue.note_exhausted("recipients")
     spent.excess_recipients += 1
-    over = spent.excess_recipients - dialogue.door.config.max_excess_recipients
+    over = spent.excess_recipients - dialogue.parts.config.max_excess_recipients
     dialogue.count_over("excess-recipients", over)
 
 
@@ -105,7 +105,7 @@ async def on_data(dialogue: Dialogue, argument: bytes) -> None:
         return
     dialogue.reply_lines(WIRE["start-data"])
     max_octets = dialogue.max_octets
-    intake = MessageIntake(dialogue.door.intake, max_octets, transaction.account_id)
+    intake = MessageIntake(dialogue.parts.intake, max_octets, transaction.account_id)
     try:
         wire = await dialogue.read_message(intake)
         dialogue.is_submitting = wire is not None
@@ -120,7 +120,7 @@ async def on_data(dialogue: Dialogue, argument: bytes) -> None:
         # A budget that is used up has an event of its own.
         if not (dialogue.is_submitting or isinstance(hang_up, OutOfBudget)):
             by: CutOffBy = "gate" if hang_up.reply else "client"
-            now = dialogue.door.clock.now()
+            now = dialogue.parts.clock.now()
             dialogue.publish(MessageCutOff(dialogue.client, now, by, intake.octets))
         raise
     finally:
@@ -130,21 +130,21 @@ async def on_data(dialogue: Dialogue, argument: bytes) -> None:
 
 async def _read_whole(dialogue: Dialogue, wire: bytes) -> bytes:
     """The message as the client means it; it may be longer with its line ends made whole."""
-    return await dialogue.door.offload.run(
+    return await dialogue.parts.offload.run(
         len(wire) > LARGE_OCTETS,
         unstuffed,
         wire,
-        normalize_bare_lf=dialogue.door.normalize_bare_lf,
+        normalize_bare_lf=dialogue.parts.normalize_bare_lf,
     )
 
 
 async def _submit(dialogue: Dialogue, transaction: Transaction, message: bytes) -> Reply:
-    door, key, mail = dialogue.door, transaction.key, transaction.mail
-    received_at = door.clock.now()
+    parts, key, mail = dialogue.parts, transaction.key, transaction.mail
+    received_at = parts.clock.now()
     recipients = tuple(transaction.recipients.values())
-    return await door.pipeline.submit(
+    return await parts.pipeline.submit(
         Submission(
-            message_id=door.new_message_id(received_at),
+            message_id=parts.new_message_id(received_at),
             principal=key.principal,
             client=dialogue.client,
             action=SEND_RAW_EMAIL,
@@ -162,7 +162,7 @@ async def _answer(dialogue: Dialogue, transaction: Transaction, reply: Reply) ->
     if reply.is_positive:
         dialogue.spent = Spent()
         _forget_refused(dialogue, transaction)
-    elif delay_s := dialogue.door.admission.delay_s(transaction.account_id):
+    elif delay_s := dialogue.parts.admission.delay_s(transaction.account_id):
         await asyncio.sleep(delay_s)
     dialogue.reply(reply)
 
@@ -194,7 +194,7 @@ def abandon(dialogue: Dialogue) -> None:
 def _forget_refused(dialogue: Dialogue, transaction: Transaction) -> None:
     """The client knows of its refused recipients: the upstream is asked again next time."""
     if transaction.refused:
-        dialogue.door.admission.forget_refused(
+        dialogue.parts.admission.forget_refused(
             transaction.account_id, transaction.mail.reverse_path, transaction.refused
         )
 

@@ -43,14 +43,14 @@ class UnfitRowsError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class SqlStatement:
     """A statement compiled for one database; its rows are tuples in the order of ``names``."""
 
     sql: str
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, construct: Executable, connection: Connection) -> "Statement":
+    def of(cls, construct: Executable, connection: Connection) -> "SqlStatement":
         """The statement for the database of that connection."""
         compiled = construct.compile(dialect=connection.dialect)  # type: ignore[attr-defined]
         return cls(str(compiled), tuple(compiled.positiontup or ()))
@@ -176,7 +176,7 @@ def _connect(engine: Engine) -> Connection:
 
 
 def _is_about_rows(error: BaseException) -> bool:
-    """Whether the rows cause the error, not the database."""
+    """True if the rows cause the error, not the database."""
     if isinstance(error, DBAPIError):
         return isinstance(error, DataError | IntegrityError)
     return isinstance(error, StatementError | ValueError | OverflowError)

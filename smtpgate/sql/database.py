@@ -24,8 +24,8 @@ from sqlalchemy.pool import NullPool
 
 from smtpgate.sql.engines import (
     BUSY_S,
+    DatabaseThreads,
     DatabaseUrlError,
-    Threads,
     driver_errors,
     in_words,
     postgresql_engine,
@@ -91,7 +91,7 @@ class Database:
         self.url = url
         self._unavailable = unavailable
         self.is_sqlite = url.get_backend_name() == "sqlite"
-        self._threads = Threads()
+        self._threads = DatabaseThreads()
         self._engine = (
             sqlite_engine(url, self._threads) if self.is_sqlite else postgresql_engine(url)
         )
@@ -112,7 +112,7 @@ class Database:
         event.listen(self._engine.sync_engine, "connect", self._note_connection)
 
     def _ways(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """How transactions begin that read, and that change; whatever the server's default."""
+        """Set how transactions begin that read, and that write."""
         if self.is_sqlite:
             return {}, {"is_change": True}
         # A change sees what was committed while it waited for the lock.

@@ -70,7 +70,7 @@ def driver_errors(engine: AsyncEngine) -> tuple[type[Exception], ...]:
     return () if driver is None else (driver.PostgresError, driver.InterfaceError)
 
 
-class Threads:
+class DatabaseThreads:
     """The threads of an asynchronous engine: each connection to SQLite has its own.
 
     The driver lets go of a thread without waiting for its end when a file cannot be opened. One
@@ -92,7 +92,7 @@ class Threads:
                 await asyncio.to_thread(thread.join, timeout_s)
 
 
-def sqlite_engine(url: URL, threads: Threads) -> AsyncEngine:
+def sqlite_engine(url: URL, threads: DatabaseThreads) -> AsyncEngine:
     """An engine for a file that is there already."""
     engine = create_async_engine(url, **_POOL, connect_args={"factory": threads.open})
     prepare_sqlite(engine.sync_engine)

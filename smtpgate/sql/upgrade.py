@@ -32,7 +32,7 @@ class Schema:
 
     @property
     def version_table(self) -> str:
-        """Where the revision of the tables is kept."""
+        """The table with the revision of the tables."""
         return f"{self.owner}_version"
 
 
@@ -70,7 +70,7 @@ async def upgrade(database: Database, schema: Schema) -> tuple[str | None, str]:
 
 
 async def is_upgradable(database: Database, schema: Schema) -> bool:
-    """Whether the next start makes or upgrades the tables.
+    """True if the next start makes or upgrades the tables.
 
     A start upgrades only SQLite's tables. Raises what the database raises when it cannot be
     asked.

@@ -16,7 +16,7 @@ from smtpgate.admin.session import OPERATOR, Operator
 from smtpgate.core.account import Principal
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.whatif.impact import Impact
-from smtpgate.directory.principals import Principals
+from smtpgate.directory.principals import DirectoryPrincipals
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.live import new_live_directory
 from smtpgate.journal.live import LiveJournal
@@ -68,7 +68,7 @@ async def weighed(
         clock=clock,
         caller=caller,
         directory=directory,
-        principals=Principals(store, directory.loader),
+        principals=DirectoryPrincipals(store, directory.loader),
     )
     reader = JournalReader(written.store, written.store.key())
     past = JournalSession(config=config(), clock=clock, caller=caller, reader=reader)

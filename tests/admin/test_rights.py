@@ -58,7 +58,7 @@ from smtpgate.core.message.author import parse_authors
 from smtpgate.core.proof.dkim_stages import StageError
 from smtpgate.core.secret import Secret
 from smtpgate.core.whatif.simulation import read_simulation
-from smtpgate.directory.principals import Principals
+from smtpgate.directory.principals import DirectoryPrincipals
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.databases import other_database
 from smtpgate.gate.live import new_live_directory
@@ -200,7 +200,7 @@ def preview_session(session: Session) -> PreviewSession:
         clock=session.clock,
         caller=session.caller,
         directory=directory,
-        principals=Principals(session.store, directory.loader),
+        principals=DirectoryPrincipals(session.store, directory.loader),
     )
 
 

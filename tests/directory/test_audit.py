@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from smtpgate.directory.change import Actor, Change, Subject
+from smtpgate.directory.change import Actor, AuditSubject, Change
 from smtpgate.directory.identities import delete_identity
 from smtpgate.directory.keys import delete_access_key
 from smtpgate.directory.policies import delete_policy, put_policy
@@ -144,7 +144,7 @@ async def test_moments_are_kept_to_the_microsecond_and_in_utc(store: DirectorySt
     zone = timezone(timedelta(hours=5.5))
     moment = datetime(2026, 3, 29, 2, 30, 0, 123456, tzinfo=zone)
     async with store.database.changing() as connection:
-        await Change(connection, ACTOR, moment).note("create", Subject("account", ACME))
+        await Change(connection, ACTOR, moment).note("create", AuditSubject("account", ACME))
     (line,) = await notes(store)
     assert line.at == moment
     assert line.at.tzinfo is UTC
@@ -153,7 +153,9 @@ async def test_moments_are_kept_to_the_microsecond_and_in_utc(store: DirectorySt
 async def test_texts_of_any_script_are_kept(store: DirectoryStore) -> None:
     facts = {"name": "ßøλ中☃🏔", "list": [1, None, True, 2.5], "quote": "'\"\\; DROP TABLE x --"}
     async with store.changing(Actor("ålice'; --", "ünter\\wegs")) as change:
-        await change.note("create", Subject("user", ACME, "x'y"), before=facts, after=facts)
+        await change.note(
+            "create", AuditSubject("user", ACME, "x'y"), before=facts, after=facts
+        )
     (line,) = await notes(store)
     assert (line.actor, line.origin, line.name) == ("ålice'; --", "ünter\\wegs", "x'y")
     assert line.before == line.after == facts

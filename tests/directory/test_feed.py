@@ -7,7 +7,7 @@ from typing import Any, Final, NoReturn
 
 import pytest
 
-from smtpgate.directory.change import Change, Note, Subject
+from smtpgate.directory.change import AuditSubject, Change, Note
 from smtpgate.directory.feed import Changes, Feed
 from smtpgate.directory.live import LiveSettings
 from smtpgate.directory.store import DirectoryStore
@@ -19,8 +19,8 @@ from tests.support.directory import ACTOR, live, open_store
 from tests.support.tenants import ACME, OTHER, add_account, add_identity, add_key, add_user
 from tests.support.waiting import until
 
-EVERYTHING: Final[tuple[Set[Subject], bool]] = (frozenset(), True)
-NOTHING: Final[tuple[Set[Subject], bool]] = (frozenset(), False)
+EVERYTHING: Final[tuple[Set[AuditSubject], bool]] = (frozenset(), True)
+NOTHING: Final[tuple[Set[AuditSubject], bool]] = (frozenset(), False)
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def feed(store: DirectoryStore, clock: MovableClock) -> Feed:
     return Feed(store.database, clock)
 
 
-async def read(feed: Feed) -> tuple[Set[Subject], bool]:
+async def read(feed: Feed) -> tuple[Set[AuditSubject], bool]:
     changes = await feed.read()
     return changes.subjects, changes.everything
 
@@ -37,7 +37,7 @@ async def change_many(store: DirectoryStore, number: int) -> None:
     async with store.changing(ACTOR) as change:
         await change.note_all(
             [
-                Note(action="change", subject=Subject("identity", ACME, f"d{one}.example"))
+                Note(action="change", subject=AuditSubject("identity", ACME, f"d{one}.example"))
                 for one in range(number)
             ]
         )
@@ -57,14 +57,14 @@ async def test_each_change_is_reported_once_with_what_it_was_about(
 ) -> None:
     await read(feed)
     await add_account(store)
-    assert await read(feed) == ({Subject("account", ACME)}, False)
+    assert await read(feed) == ({AuditSubject("account", ACME)}, False)
     await add_user(store, "Mailer")
     key = await add_key(store)
     await add_identity(store, "Ceo@example.com")
     output = {
-        Subject("user", ACME, "Mailer"),
-        Subject("key", ACME, key.id),
-        Subject("identity", ACME, "Ceo@example.com"),
+        AuditSubject("user", ACME, "Mailer"),
+        AuditSubject("key", ACME, key.id),
+        AuditSubject("identity", ACME, "Ceo@example.com"),
     }
     assert await read(feed) == (output, False)
     assert await read(feed) == NOTHING
@@ -75,14 +75,14 @@ async def test_what_was_rolled_back_is_not_reported(store: DirectoryStore, feed:
 
     async def fail() -> None:
         async with store.changing(ACTOR) as change:
-            await change.note("create", Subject("account", ACME))
+            await change.note("create", AuditSubject("account", ACME))
             raise LookupError
 
     with pytest.raises(LookupError):
         await fail()
     assert await read(feed) == NOTHING
     await add_account(store, OTHER)
-    assert await read(feed) == ({Subject("account", OTHER)}, False)
+    assert await read(feed) == ({AuditSubject("account", OTHER)}, False)
 
 
 @pytest.mark.parametrize("is_first", [True, False])
@@ -99,7 +99,7 @@ async def test_a_thousand_changes_are_reported_each_and_more_as_everything(
     assert await read(feed) == EVERYTHING
     assert await read(feed) == NOTHING
     await add_account(store, OTHER)
-    assert await read(feed) == ({Subject("account", OTHER)}, False)
+    assert await read(feed) == ({AuditSubject("account", OTHER)}, False)
 
 
 async def test_numbers_that_are_missing_miss_no_change(
@@ -111,21 +111,21 @@ async def test_numbers_that_are_missing_miss_no_change(
 
     async def fail() -> None:
         async with store.changing(ACTOR) as change:
-            await change.note("create", Subject("account", OTHER))
+            await change.note("create", AuditSubject("account", OTHER))
             raise LookupError
 
     for _ in range(3):
         with pytest.raises(LookupError):
             await fail()
     await add_account(store, OTHER)
-    assert await read(feed) == ({Subject("account", OTHER)}, False)
+    assert await read(feed) == ({AuditSubject("account", OTHER)}, False)
 
 
 async def test_two_that_read_at_once_miss_nothing_together(
     store: DirectoryStore, feed: Feed
 ) -> None:
     await read(feed)
-    output: set[Subject] = set()
+    output: set[AuditSubject] = set()
     for number in range(20):
         account_id = f"{number:012}"
         readings = asyncio.gather(*(read(feed) for _ in range(3)))
@@ -133,7 +133,7 @@ async def test_two_that_read_at_once_miss_nothing_together(
         for subjects, everything in [*await readings, await read(feed)]:
             assert not everything
             output |= subjects
-        assert Subject("account", account_id) in output
+        assert AuditSubject("account", account_id) in output
 
 
 async def test_a_reading_that_was_cut_off_is_made_good_by_the_next(
@@ -145,7 +145,7 @@ async def test_a_reading_that_was_cut_off_is_made_good_by_the_next(
         reading = asyncio.ensure_future(feed.read())
         await asyncio.sleep(steps * 0.0002)  # each time a little later
         if not reading.cancel():
-            assert (await reading).subjects == {Subject("account", ACME)}
+            assert (await reading).subjects == {AuditSubject("account", ACME)}
             return
         with pytest.raises(asyncio.CancelledError):
             await reading
@@ -192,18 +192,18 @@ async def test_a_follower_gets_a_failure_and_then_what_was_missed(
     following = asyncio.ensure_future(feed.follow(output.append, 0.01))
     await until(lambda: output)
     await add_account(store)
-    await until(lambda: _subjects(output) == {Subject("account", ACME)})
+    await until(lambda: _subjects(output) == {AuditSubject("account", ACME)})
     databases.cut_off(url)
     await until(lambda: isinstance(output[-1], DirectoryUnavailableError))
     databases.give_back(url)
     await add_account(store, OTHER)
-    await until(lambda: Subject("account", OTHER) in _subjects(output))
+    await until(lambda: AuditSubject("account", OTHER) in _subjects(output))
     feed.stop()
     await following
     assert not any(one.everything for one in output if isinstance(one, Changes))
 
 
-def _subjects(output: list[Changes | DirectoryUnavailableError]) -> set[Subject]:
+def _subjects(output: list[Changes | DirectoryUnavailableError]) -> set[AuditSubject]:
     return {
         one for changes in output if isinstance(changes, Changes) for one in changes.subjects
     }
@@ -276,5 +276,5 @@ async def test_subjects_of_a_kind_that_is_not_known_are_no_harm(
 
 
 async def note_unknown(change: Change) -> None:
-    later: Callable[..., Subject] = Subject
+    later: Callable[..., AuditSubject] = AuditSubject
     await change.note("invent", later("planet", "", "mars"))

@@ -8,7 +8,7 @@ from sqlalchemy import insert
 
 from smtpgate.core.account import Principal, SendingLimits
 from smtpgate.directory.load import Loader
-from smtpgate.directory.principals import Principals
+from smtpgate.directory.principals import DirectoryPrincipals
 from smtpgate.directory.schema import accounts, policies, users
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import DirectoryUnavailableError
@@ -18,12 +18,14 @@ _THEN: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def principals(store: DirectoryStore) -> Principals:
+def principals(store: DirectoryStore) -> DirectoryPrincipals:
     """Whoever is in the store."""
-    return Principals(store, Loader.of(store, SendingLimits(200, 1), address_tag_idiom=False))
+    return DirectoryPrincipals(
+        store, Loader.of(store, SendingLimits(200, 1), address_tag_idiom=False)
+    )
 
 
-async def everybody(principals: Principals) -> list[Principal]:
+async def everybody(principals: DirectoryPrincipals) -> list[Principal]:
     return [one async for page in principals.pages() for one in page]
 
 
@@ -74,7 +76,7 @@ async def fill(store: DirectoryStore) -> list[tuple[str, str | None]]:
 
 
 async def test_everybody_comes_once_in_order_with_policies_of_their_own(
-    store: DirectoryStore, principals: Principals
+    store: DirectoryStore, principals: DirectoryPrincipals
 ) -> None:
     wanted = await fill(store)
     found = await everybody(principals)
@@ -84,12 +86,12 @@ async def test_everybody_comes_once_in_order_with_policies_of_their_own(
         assert [policy.name for policy in one.policies] == has
 
 
-async def test_an_empty_directory_has_nobody(principals: Principals) -> None:
+async def test_an_empty_directory_has_nobody(principals: DirectoryPrincipals) -> None:
     assert await everybody(principals) == []
 
 
 async def test_one_is_found_by_name_or_arn_and_kept(
-    store: DirectoryStore, principals: Principals
+    store: DirectoryStore, principals: DirectoryPrincipals
 ) -> None:
     await add_account(store)
     await add_account(store, OTHER)
@@ -108,7 +110,7 @@ async def test_one_is_found_by_name_or_arn_and_kept(
 
 
 async def test_what_cannot_be_compiled_is_no_principal_with_fewer_policies(
-    store: DirectoryStore, principals: Principals
+    store: DirectoryStore, principals: DirectoryPrincipals
 ) -> None:
     await add_account(store)
     await add_user(store)

@@ -8,7 +8,8 @@ import ast
 import re
 import tokenize
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Final
@@ -48,7 +49,7 @@ _MODULES: Final = {
     "archive": "journal_session",
     "attached": "policy_commands",
     "declared": "documents",
-    "door": "shared",
+    "door": "session_parts",
     "drafts": "editor",
     "gatehouse": "preview",
     "office": "session",
@@ -64,29 +65,6 @@ _RELATIVE: Final = re.compile(
 )
 _DOCSTRING: Final = re.compile(
     r"\"\"\"(Who|Whose|Whom|What|Whatever|Whether|Where|How|Why|Which)\b[^\n]*"
-)
-
-# Parts that still have such words; nothing is added here, and it ends empty.
-_NOT_YET: Final = frozenset(
-    {
-        "config/",
-        "smtpgate/admission.py",
-        "smtpgate/config",
-        "smtpgate/core/events.py",
-        "smtpgate/core/message",
-        "smtpgate/core/upstream",
-        "smtpgate/directory",
-        "smtpgate/gate",
-        "smtpgate/journal",
-        "smtpgate/ledger",
-        "smtpgate/log",
-        "smtpgate/pacing.py",
-        "smtpgate/pipeline.py",
-        "smtpgate/ports.py",
-        "smtpgate/relay",
-        "smtpgate/smtp",
-        "smtpgate/sql",
-    }
 )
 
 _DOCUMENTS: Final = (
@@ -132,52 +110,56 @@ def _relatives(path: str, text: str) -> Iterator[str]:
         yield f"{path}:{line}: begins with {match[1]!r}; name the subject"
 
 
-def _is_pending(path: str) -> bool:
-    return any(path.startswith(part) for part in _NOT_YET)
-
-
-def _documents() -> Iterator[Path]:
-    for pattern in _DOCUMENTS:
-        yield from sorted(ROOT.glob(pattern))
-
-
 def test_code_uses_the_words_of_the_field() -> None:
-    found = [
-        finding
-        for module in modules()
-        if not _is_pending(module.path)
-        for finding in (
-            *_findings(module.path, module.text),
-            *_relatives(module.path, module.text),
-        )
-    ]
-    assert not found, "\n".join(found)
+    texts = [(module.path, module.text) for module in modules()]
+    _must_use_the_words(texts)
 
 
 def test_documents_use_the_words_of_the_field() -> None:
-    found = [
-        finding
-        for file in _documents()
-        if not _is_pending(path := str(file.relative_to(ROOT)))
-        for finding in (
-            *_findings(path, file.read_text("utf-8")),
-            *_relatives(path, file.read_text("utf-8")),
-        )
-    ]
+    files = [file for pattern in _DOCUMENTS for file in sorted(ROOT.glob(pattern))]
+    _must_use_the_words([(_path(file), file.read_text("utf-8")) for file in files])
+
+
+def _must_use_the_words(texts: Iterable[tuple[str, str]]) -> None:
+    found = [f for pair in texts for f in (*_findings(*pair), *_relatives(*pair))]
     assert not found, "\n".join(found)
 
 
 def test_names_in_tests_are_made_of_the_words_of_the_field() -> None:
     found = [
         finding
-        for file in sorted((ROOT / "tests").rglob("*.py"))
-        if file != Path(__file__)
-        and not _is_pending(path := str(file.relative_to(ROOT)))
-        and _PATTERN.search(_in_words(text := file.read_text("utf-8")))
+        for path, text in _tests()
+        if _PATTERN.search(_in_words(text))
         for name, line in _names(text)
         for finding in _findings(f"{path}:{line}", name)
     ]
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_a_name_with_a_better_one_is_gone(name: str) -> None:
+    pattern = re.compile(rf"\b{name}\b")
+    texts = [(module.path, module.text) for module in modules()]
+    found = [
+        f"{path}:{line}: {token}; better: {_NAMES[name]}"
+        for path, text in (*texts, *_tests())
+        if pattern.search(text)
+        for token, line in _names(text)
+        if pattern.fullmatch(token)
+    ]
+    assert not found, "\n".join(found)
+
+
+@cache
+def _tests() -> tuple[tuple[str, str], ...]:
+    files = sorted((ROOT / "tests").rglob("*.py"))
+    return tuple(
+        (_path(file), file.read_text("utf-8")) for file in files if file != Path(__file__)
+    )
+
+
+def _path(file: Path) -> str:
+    return str(file.relative_to(ROOT))
 
 
 def _names(text: str) -> Iterator[tuple[str, int]]:
@@ -186,28 +168,12 @@ def _names(text: str) -> Iterator[tuple[str, int]]:
             yield token.string, token.start[0]
 
 
-@pytest.mark.parametrize("name", _NAMES)
-def test_a_name_with_a_better_one_is_gone(name: str) -> None:
-    files = [*(ROOT / "smtpgate").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
-    pattern = re.compile(rf"\b{name}\b")
-    found = [
-        f"{path}:{line}: {token}; better: {_NAMES[name]}"
-        for file in sorted(files)
-        if file != Path(__file__)
-        and not _is_pending(path := str(file.relative_to(ROOT)))
-        and pattern.search(text := file.read_text("utf-8"))
-        for token, line in _names(text)
-        if pattern.fullmatch(token)
-    ]
-    assert not found, "\n".join(found)
-
-
 def test_no_module_has_a_name_with_a_better_one() -> None:
     found = [
         f"{module.path}; better: {_MODULES[part]}"
         for module in modules()
         for part in Path(module.path).with_suffix("").parts
-        if part in _MODULES and not _is_pending(module.path)
+        if part in _MODULES
     ]
     assert not found, "\n".join(found)
 
@@ -221,6 +187,6 @@ def test_a_class_has_a_name_that_no_other_class_has() -> None:
     found = [
         f"{name}: {', '.join(sorted(paths))}"
         for name, paths in sorted(places.items())
-        if len(paths) > 1 and not any(map(_is_pending, paths))
+        if len(paths) > 1
     ]
     assert not found, "\n".join(found)

@@ -108,7 +108,7 @@ class _Item:
 
     @property
     def is_unqualified(self) -> bool:
-        """Whether there is an address, and no domain at its end."""
+        """True if there is an address, and no domain at its end."""
         address = self.address
         if not address or address.endswith(b";"):  # no mailbox, or a group within the brackets
             return False

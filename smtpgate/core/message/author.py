@@ -253,7 +253,7 @@ def _mailbox(text: str) -> Mailbox:
 
 
 def _stands_for_ascii(text: str) -> bool:
-    """Whether a character stands for ASCII in another form, as the full-width at sign does.
+    """True if a character stands for ASCII in another form, as the full-width at sign does.
 
     Programs that bring addresses to Unicode normalization form KC read the ASCII character.
     """
@@ -294,7 +294,7 @@ def _check_quoted(piece: str) -> None:
 
 
 def _has_brackets(tokens: list[_Token]) -> bool:
-    """Whether words stand in square brackets. From one alone some programs read a domain on."""
+    """True if words are in square brackets. Raises AuthorError for an unpaired bracket."""
     seen = is_open = False
     for kind, piece in tokens:
         for bracket in re.findall(r"[\[\]]", piece) if kind == "word" else ():

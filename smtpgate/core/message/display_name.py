@@ -180,7 +180,7 @@ def _spelled(domain: str) -> str:
 
 
 def _is_domain(text: str) -> bool:
-    """Whether it is as domains of the Internet are: with a dot, the last label no number.
+    """True if it is as domains of the Internet are: with a dot, the last label no number.
 
     So neither ``Dev@Scale`` nor ``lodash@4.17.21`` ends in one.
     """

@@ -1,4 +1,4 @@
-"""A submission as the doors hand it over: the sender, its client, the envelope, the message."""
+"""A submission of a front end: the sender, its client, the envelope, the message."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from smtpgate.core.address import Mailbox, ReversePath
 
 # RFC 6177 §2: a site has at least so much, and each of its hosts can use all of it.
 _IPV6_PREFIX: Final = 64
-# The action of the SMTP door, as policies name it.
+# The action of a message that is submitted by SMTP, as policies name it.
 SEND_RAW_EMAIL: Final = "ses:SendRawEmail"
 Notify = Literal["NEVER", "SUCCESS", "FAILURE", "DELAY"]
 
 
 @dataclass(frozen=True, slots=True)
 class SmtpFacts:
-    """The facts of a client that only the SMTP door knows.
+    """The facts of a client that only an SMTP session knows.
 
     ``helo`` is the name that the client gave, ``mechanism`` that of its last AUTH, and
     ``proxy`` the address of the proxy that named the client.
@@ -36,7 +36,7 @@ _NO_SMTP: Final = SmtpFacts()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """The other end of a connection, as every door knows it.
+    """The other end of a connection, as every front end knows it.
 
     ``protocol`` is the word for it in a Received field. The access key and its account are
     those of the login, and empty before it.
@@ -70,7 +70,7 @@ def network_of_client(address: str) -> str:
 class Recipient:
     """One forward-path with its delivery options (RFC 3461 §4.1, §4.2).
 
-    No door offers DSN yet, so both options are absent.
+    DSN is not offered yet, so both options are absent.
     """
 
     mailbox: Mailbox
@@ -106,7 +106,7 @@ class Envelope:
 
     @property
     def needs_smtputf8(self) -> bool:
-        """Whether an address of it cannot be written in ASCII (RFC 6531 §3.2)."""
+        """True if an address of it cannot be written in ASCII (RFC 6531 §3.2)."""
         sender = self.reverse_path.mailbox
         return (sender is not None and not sender.is_ascii) or not all(
             recipient.mailbox.is_ascii for recipient in self.recipients
@@ -117,9 +117,9 @@ class Envelope:
 class Submission:
     """A whole message with its envelope, by an authenticated principal, not yet decided on.
 
-    ``action`` is the name of the request in policies. ``message`` is not dot-stuffed; the door
-    has made its line ends whole if ``message.bare_lf`` is "normalize". ``key_limits`` are the
-    access key's own.
+    ``action`` is the name of the request in policies. ``message`` is not dot-stuffed; the front
+    end has made its line ends whole if ``message.bare_lf`` is "normalize". ``key_limits`` are
+    the access key's own.
     """
 
     message_id: str

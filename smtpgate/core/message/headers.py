@@ -1,4 +1,4 @@
-"""The header block as octets: cut, read, and joined again, never printed anew.
+"""The header block as octets: cut, read, and joined again, never generated again.
 
 A changed octet breaks signatures, the author's and ours. So a field is its name and its raw
 octets, and everything that is not taken out leaves as it came.
@@ -138,7 +138,7 @@ def line_end_problem(octets: bytes) -> str | None:
 
 
 def _has_clean_line_ends(octets: bytes) -> bool:
-    """Whether CR and LF come in pairs only.
+    """True if CR and LF come in pairs only.
 
     They do if, and only if, the octets come back when all CR are taken out and one is put
     before each LF. That is three times as fast as counting the pairs.

@@ -105,7 +105,7 @@ def read_message(
 
 
 def takes_long_to_read(message: bytes) -> bool:
-    """Whether :func:`read_message` may take more than a millisecond."""
+    """True if :func:`read_message` may take more than a millisecond."""
     if len(message) > LARGE_OCTETS:
         return True
     end = message.find(b"\r\n\r\n", 0, _LONG_HEADER_OCTETS)

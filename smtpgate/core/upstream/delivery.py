@@ -49,7 +49,7 @@ class Answered:
 
     @property
     def is_accepted(self) -> bool:
-        """Whether the upstream took responsibility for the message (RFC 5321 §4.2.5)."""
+        """True if the upstream took responsibility for the message (RFC 5321 §4.2.5)."""
         return self.reply.is_positive
 
     @property

@@ -9,7 +9,7 @@ _CODES: Final = frozenset({452, 552})
 
 
 def is_too_many(reply: Reply) -> bool:
-    """Whether the reply means that the server takes no more recipients in this transaction.
+    """True if the reply means that the server takes no more recipients in this transaction.
 
     RFC 5321 §4.5.3.1.10: 452, and 552 of older servers means the same; X.5.3 is RFC 3463's
     code for it. Without that code the text has to say so: 452 and 552 are also the replies for

@@ -56,7 +56,7 @@ class ReplyReader:
 
     @property
     def has_rest(self) -> bool:
-        """Whether octets are left that are no whole reply, or belong to no command yet."""
+        """True if octets are left that are no whole reply, or belong to no command yet."""
         return self._at < len(self._buffer) or bool(self._lines)
 
     def feed(self, octets: bytes) -> None:

@@ -94,7 +94,7 @@ class UpstreamSession:
 
     @property
     def replies_due(self) -> int:
-        """How many replies the server owes us."""
+        """The number of replies that are outstanding."""
         return len(self._due)
 
     @property

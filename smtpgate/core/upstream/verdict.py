@@ -16,7 +16,7 @@ _LASTING: Final = "no-signing-key"
 
 
 def is_gates_own(refusal: Reject) -> bool:
-    """Whether the gate itself, not the upstream, refuses the message permanently.
+    """True if the gate itself, not the upstream, refuses the message permanently.
 
     A missing signing key counts as permanent too.
     """

@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from smtpgate.directory.change import Change, ConflictError, Subject
+from smtpgate.directory.change import AuditSubject, Change, ConflictError
 from smtpgate.directory.documents.current import read_current
 from smtpgate.directory.documents.desired import Desired
 from smtpgate.directory.documents.fields import Fields, ObjectKey, all_fields
@@ -27,7 +27,7 @@ from smtpgate.directory.store import DirectoryStore
 # The actions of applied documents in the audit log.
 APPLIED: Final = "apply-documents"
 FORCED: Final = "force-documents"
-_DIRECTORY: Final = Subject("store", "")
+_DIRECTORY: Final = AuditSubject("store", "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ LIMITS: Final = ("max_24h_send", "max_send_rate_per_s")
 
 
 class ObjectKey(NamedTuple):
-    """Which object: the columns of ``applied_objects`` that say so."""
+    """The key of an object: the columns of ``applied_objects`` that identify it."""
 
     kind: str
     account_id: str = ""
@@ -77,7 +77,7 @@ def cap_key(account_id: str, region: str, name: str, delegate_id: str) -> Object
 
 
 def owner_text(account_id: str, user_name: str | None) -> str:
-    """How the owner of an access key is compared: an account, or a user of it."""
+    """The owner of an access key for comparisons: an account, or a user of it."""
     return account_id if user_name is None else f"{account_id}/{user_key(user_name)}"
 
 

@@ -25,8 +25,8 @@ from pydantic import (
 from smtpgate.config.toml import (
     Array,
     FileProblemsError,
+    FileReading,
     Location,
-    Reading,
     Table,
     problems,
     read_toml,
@@ -63,8 +63,8 @@ class DirectoryError(FileProblemsError):
 
 
 @dataclass(frozen=True, slots=True)
-class _ReadingJson(Reading):
-    """How a file is read that has no moments, but texts in their place."""
+class _ReadingJson(FileReading):
+    """The reading of a file with texts in place of moments."""
 
 
 def _policy_name(text: str) -> str:
@@ -286,7 +286,7 @@ def _files(path: Path) -> list[Path]:
 
 def _document(path: Path) -> Document:
     if path.suffix == _TOML:
-        tables = validate(_Accounts, read_toml(path), path, Reading(path.parent))
+        tables = validate(_Accounts, read_toml(path), path, FileReading(path.parent))
     else:
         tables = validate(_Accounts, _read_json(path), path, _ReadingJson(path.parent))
     return Document(path, tables.accounts)

@@ -12,7 +12,7 @@ from smtpgate.directory.accounts import (
     remove_accounts,
     update_account,
 )
-from smtpgate.directory.change import Change, Subject
+from smtpgate.directory.change import AuditSubject, Change
 from smtpgate.directory.documents.desired import DesiredAccount, DesiredUser
 from smtpgate.directory.documents.fields import (
     account_key,
@@ -81,7 +81,7 @@ def _account(
     planning: Planning, account: DesiredAccount, row: AccountRow | None
 ) -> Iterator[Ordered]:
     key, wanted = account_key(account.id), fields_of_account(account)
-    what = str(Subject("account", account.id))
+    what = str(AuditSubject("account", account.id))
     columns = planning.columns(key, wanted)
     if row is None:
         if planning.makes(key, wanted, what):
@@ -159,7 +159,7 @@ def _user(planning: Planning, user: DesiredUser, row: UserRow | None) -> Iterato
     key, wanted = user_object_key(user.account_id, user.name), fields_of_user(user)
     quota_key = QuotaKey.of_user(user.account_id, user.name)
     what, columns = (
-        str(Subject("user", user.account_id, user.name)),
+        str(AuditSubject("user", user.account_id, user.name)),
         planning.columns(key, wanted),
     )
     if row is None:

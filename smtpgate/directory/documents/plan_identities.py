@@ -9,7 +9,7 @@ from typing import Any, Final
 from smtpgate.core.identity import PrivateKey
 from smtpgate.core.proof.dkim_stages import KeyStage
 from smtpgate.core.proof.verification import NOT_STARTED, begin, trusted
-from smtpgate.directory.change import Change, Subject
+from smtpgate.directory.change import AuditSubject, Change
 from smtpgate.directory.dkim import (
     DkimKeyRow,
     add_dkim_keys,
@@ -108,7 +108,7 @@ def _identity(
         fields_of_identity(identity),
         planning.columns(key, fields_of_identity(identity)),
     )
-    what = str(Subject("identity", identity.account_id, identity.name))
+    what = str(AuditSubject("identity", identity.account_id, identity.name))
     if row is None:
         if planning.makes(key, wanted, what, account_key(identity.account_id)):
             new = _new(planning, identity)

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from smtpgate.core.naming import MAX_ACTIVE_KEYS, user_key
 from smtpgate.core.secret import Secret
-from smtpgate.directory.change import Change, Subject
+from smtpgate.directory.change import AuditSubject, Change
 from smtpgate.directory.documents.desired import DesiredKey, SourceLocation
 from smtpgate.directory.documents.fields import (
     ObjectKey,
@@ -127,7 +127,7 @@ def _note_active(
 
 def _subject(key: DesiredKey) -> str:
     user = f"/{key.user_name}" if key.user_name else ""
-    return f"{Subject('key', key.account_id, key.id)} of {key.account_id}{user}"
+    return f"{AuditSubject('key', key.account_id, key.id)} of {key.account_id}{user}"
 
 
 def _what(row: AccessKeyRow) -> str:
@@ -147,7 +147,7 @@ def access_key_away(planning: Planning, row: AccessKeyRow) -> Ordered:
 
 
 def _moves(planning: Planning, key: DesiredKey, row: AccessKeyRow) -> bool:
-    """Whether documents give the key of another owner to this one; its secret stays."""
+    """True if documents give the key of another owner to this one; its secret stays."""
     wanted = fields_of_key(key)
     if not planning.away.isdisjoint(_owner_keys(key)):
         planning.note_drift(

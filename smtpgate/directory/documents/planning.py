@@ -120,7 +120,7 @@ class Planning:
         self.drift.append(Drift(what, how, self.columns(key, wanted)))
 
     def makes(self, key: ObjectKey, wanted: Fields, what: str, *owners: ObjectKey) -> bool:
-        """Whether to make an object that documents name and the directory has not.
+        """True if to make an object that documents name and the directory has not.
 
         An object that documents named before was deleted by a command, and stays deleted.
         Objects of it are not reported, unless documents have changed them.
@@ -159,7 +159,7 @@ class Planning:
         return found
 
     def prunes(self, key: ObjectKey, what: str) -> bool:
-        """Whether to delete an object that no document names.
+        """True if to delete an object that no document names.
 
         Documents delete objects that they named before; objects that commands made stay.
         """

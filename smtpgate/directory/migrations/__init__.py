@@ -1,1 +1,1 @@
-"""How the directory's tables came to be what they are."""
+"""The migrations of the directory's tables."""

@@ -1,4 +1,4 @@
-"""What documents last said of each object, so that only their changes are applied."""
+"""The last applied content of each object of documents, so that only changes are applied."""
 
 from typing import Final
 

@@ -16,7 +16,7 @@ from smtpgate.tasks import Offload, TaskOwner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
+class SessionParts:
     """All that the sessions of one listener share; ``upstream`` is there for its limits."""
 
     config: ListenerConfig
