@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypedDict
 
-from smtpgate.admin.errors import NotFoundError, RefusedChangeError
+from smtpgate.admin.errors import NotAuthorizedError, NotFoundError, RefusedChangeError
 from smtpgate.admin.paging import pages_of
 from smtpgate.admin.refs import OwnerRef, UserRef
-from smtpgate.admin.session import Session
+from smtpgate.admin.session import Operator, Session
 from smtpgate.admin.users import must_be_allowed_for_user
+from smtpgate.core.account import Principal
 from smtpgate.core.secret import Secret, smtp_password
 from smtpgate.directory import keys as rows
 from smtpgate.directory.keys import AccessKeyRow
@@ -76,7 +77,7 @@ async def _must_be_allowed(session: Session, verb: str, owner: OwnerRef) -> None
         session.must_be_allowed(f"{verb}RootAccessKey", session.account_arn(owner.account_id))
     else:
         ref = UserRef(owner.account_id, owner.user_name)
-        await must_be_allowed_for_user(session, ref, [f"{verb}AccessKey"])
+        _ = await must_be_allowed_for_user(session, ref, [f"{verb}AccessKey"])
 
 
 async def _found(session: Session, verb: str, key_id: str) -> AccessKeyRow:
@@ -125,9 +126,11 @@ async def pages(
 ) -> AsyncIterator[Sequence[KeyDetails]]:
     """Access keys by id: all, of one account, or of one of its users.
 
-    ``unused_since`` leaves those that are older than that moment and were not used after it. A
-    root's keys are left out if the caller has no right to them.
+    ``unused_since`` leaves those that are older than that moment and were not used after it.
+    Keys that the caller has no right to are left out of a list of all.
     """
+    if user_name is not None and isinstance(session.caller, Principal):
+        account_id = account_id or session.caller.account.id
     if account_id is not None and user_name is not None:
         await _must_be_allowed(session, "Read", OwnerRef(account_id, user_name))
     else:
@@ -148,13 +151,23 @@ async def pages(
             )
 
     async for page in pages_of(read, after, lambda row: row.id, limit):
-        yield [_details(session, row) for row in page if _may_list(session, row)]
+        owners = {OwnerRef(row.account_id, row.user_name) for row in page}
+        listed = {owner for owner in owners if await _may_list(session, owner)}
+        yield [
+            _details(session, row)
+            for row in page
+            if OwnerRef(row.account_id, row.user_name) in listed
+        ]
 
 
-def _may_list(session: Session, row: AccessKeyRow) -> bool:
-    return row.user_name is not None or session.is_allowed(
-        "ReadRootAccessKey", session.account_arn(row.account_id)
-    )
+async def _may_list(session: Session, owner: OwnerRef) -> bool:
+    if isinstance(session.caller, Operator) or session.caller.is_root:
+        return True
+    try:
+        await _must_be_allowed(session, "Read", owner)
+    except (NotAuthorizedError, NotFoundError):  # the user may be gone by now
+        return False
+    return True
 
 
 async def get(session: Session, key_id: str) -> KeyDetails:

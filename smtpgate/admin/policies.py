@@ -137,7 +137,7 @@ async def _must_be_allowed(session: Session, ref: PolicyOwnerRef, verb: str) -> 
     else:
         operation = _OF_USERS[verb]
         try:
-            await must_be_allowed_for_user(session, ref, [operation])
+            _ = await must_be_allowed_for_user(session, ref, [operation])
         except NotFoundError:
             if verb != "Get":
                 raise  # of a user that was deleted the history is still there

@@ -47,11 +47,12 @@ def _details(session: Session, row: UserRow) -> UserDetails:
 
 async def must_be_allowed_for_user(
     session: Session, ref: UserRef, operations: Sequence[str]
-) -> None:
-    """Check the rights to operations on a user, whose ARN has a path that must be looked up.
+) -> UserRow:
+    """Check the rights to operations on a user, and return the user.
 
-    A caller of another account is refused without a look. Raises NotAuthorizedError, and
-    NotFoundError if there is no such user and the caller may know that.
+    It must be looked up, because its ARN has its path and its name as it was created. A caller
+    of another account is refused without a look. Raises NotAuthorizedError, and NotFoundError
+    if there is no such user and the caller may know that.
     """
     arn = session.user_arn(ref.account_id, ref.name)
     for operation in operations:
@@ -65,6 +66,7 @@ async def must_be_allowed_for_user(
             raise
     for operation in operations:
         session.must_be_allowed(operation, session.user_arn(row.account_id, row.name, row.path))
+    return row
 
 
 async def create(
@@ -110,9 +112,7 @@ async def pages(
 
 async def get(session: Session, ref: UserRef) -> UserDetails:
     """A user."""
-    await must_be_allowed_for_user(session, ref, ["GetUser"])
-    async with session.store.reading() as connection:
-        return _details(session, await rows.user(connection, ref.account_id, ref.name))
+    return _details(session, await must_be_allowed_for_user(session, ref, ["GetUser"]))
 
 
 async def update(session: Session, ref: UserRef, settings: UserSettings) -> UserDetails:
@@ -120,11 +120,10 @@ async def update(session: Session, ref: UserRef, settings: UserSettings) -> User
     operations = ["UpdateUser"] if "path" in settings else []
     if "tags" in settings:
         operations += ["TagUser", "UntagUser"]
-    await must_be_allowed_for_user(session, ref, operations)
+    before = await must_be_allowed_for_user(session, ref, operations)
     if "path" in settings:
-        session.must_be_allowed(
-            "UpdateUser", session.user_arn(ref.account_id, ref.name, settings["path"])
-        )
+        arn = session.user_arn(before.account_id, before.name, settings["path"])
+        session.must_be_allowed("UpdateUser", arn)
     async with session.changing() as change:
         row = await rows.update_user(change, ref.account_id, ref.name, settings)
     return _details(session, row)
@@ -132,6 +131,6 @@ async def update(session: Session, ref: UserRef, settings: UserSettings) -> User
 
 async def delete(session: Session, ref: UserRef) -> None:
     """Delete a user with its access keys and policies."""
-    await must_be_allowed_for_user(session, ref, ["DeleteUser"])
+    _ = await must_be_allowed_for_user(session, ref, ["DeleteUser"])
     async with session.changing() as change:
         await rows.delete_user(change, ref.account_id, ref.name)

@@ -84,6 +84,16 @@ async def test_a_deny_on_a_user_holds_in_every_spelling_of_its_name(
         await users.delete(session, UserRef(OWNER, spelling))
 
 
+@pytest.mark.parametrize("spelling", ["mailer", "MAILER", "Mailer"])
+async def test_a_deny_on_the_place_that_a_user_is_moved_to_holds_in_every_spelling(
+    owned: DirectoryStore, spelling: str
+) -> None:
+    arn = f"arn:aws:iam::{OWNER}:user/admins/mailer"
+    session = session_of(owned, user(allow("*"), deny("iam:UpdateUser", resource=arn)))
+    with pytest.raises(NotAuthorizedError):
+        await users.update(session, UserRef(OWNER, spelling), {"path": "/admins/"})
+
+
 async def test_a_user_that_may_know_it_reads_that_there_is_no_such_user(
     owned: DirectoryStore,
 ) -> None:

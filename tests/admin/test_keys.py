@@ -10,12 +10,13 @@ from smtpgate.admin.refs import OwnerRef
 from smtpgate.core.account import Principal
 from smtpgate.core.secret import smtp_password
 from smtpgate.directory.store import DirectoryStore
-from tests.support.admin import allow, root, session_of, user
+from tests.support.admin import allow, deny, root, session_of, user
 from tests.support.clock import MovableClock
 from tests.support.tenants import add_account, add_key, add_user
 from tests.support.world import DELEGATE, OWNER
 
 ROOTS, USERS, OTHERS = "AKIAROOTROOTROOTROOT", "AKIAUSERSUSERSUSERS0", "AKIAOTHEROTHEROTHERO"
+PRESS = "AKIAPRESSPRESSPRESS0"
 
 
 @pytest.fixture
@@ -89,3 +90,20 @@ async def test_a_key_is_active_until_it_is_disabled_or_expires(
     assert (await keys.get(session, USERS)).status == "expired"
     await keys.disable(session, USERS)
     assert (await keys.get(session, USERS)).status == "disabled"
+
+
+@pytest.mark.parametrize("account_id", [OWNER, None])
+@pytest.mark.parametrize("name", ["mailer", "MAILER", None])
+async def test_keys_of_a_user_that_the_caller_has_no_right_to_are_not_listed(
+    owned: DirectoryStore, account_id: str | None, name: str | None
+) -> None:
+    await add_user(owned, "press", OWNER, path="/team-a/")
+    await add_key(owned, PRESS, OWNER, user_name="press")
+    arn = f"arn:aws:iam::{OWNER}:user/mailer"
+    session = session_of(owned, user(allow("*"), deny("iam:ListAccessKeys", resource=arn)))
+    pages = keys.pages(session, account_id, name)
+    if name is None:
+        assert [key.id async for page in pages for key in page] == [PRESS]
+    else:
+        with pytest.raises(NotAuthorizedError, match=r":user/mailer$"):
+            await anext(pages)

@@ -319,6 +319,22 @@ def test_the_owner_s_own_users_read_why() -> None:
     assert "being sold" in shown(denial(paused, principal=own))
 
 
+@pytest.mark.parametrize("is_verified", [True, False])
+@pytest.mark.parametrize("sender", [sender_of(OWNER), sender_of()])
+@pytest.mark.parametrize("author", ["marketing@ses-example.com", "a@news.ses-example.com"])
+def test_a_paused_domain_cannot_be_sent_with_by_what_it_covers(
+    author: str, sender: Principal, is_verified: bool
+) -> None:
+    paused = identity("ses-example.com", paused_reason="stolen key", is_verified=is_verified)
+    name = author if author.startswith("marketing") else author.partition("@")[2]
+    narrow = identity(name, grant(name))
+    assert decide(narrow, by=author, principal=sender).identities
+    refused = denial(paused, narrow, by=author, principal=sender)
+    assert refused.reason == "identity-paused"
+    elsewhere = identity("ses-example.com", owner=OTHER, paused_reason="stolen key")
+    assert decide(elsewhere, narrow, by=author, principal=sender).identities
+
+
 @pytest.mark.parametrize("infer_arn", [True, False])
 def test_a_refusal_of_an_inferred_identity_has_the_identity(infer_arn: bool) -> None:
     limited = identity("ses-example.com", grant("ses-example.com", **only("a@ses-example.com")))

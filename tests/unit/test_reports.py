@@ -1,5 +1,6 @@
 """Which messages are a relay's reports, where they may go, and who signs them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -157,6 +158,10 @@ def test_what_depends_on_the_rest_of_a_message_is_taken_to_be_so() -> None:
             (identity("ses-example.com", LIMITED), identity(TO, paused_reason="sold")),
             (TO,),
         ),
+        (
+            (identity("ses-example.com", paused_reason="sold"), identity(TO, grant(TO))),
+            (TO,),
+        ),
     ],
 )
 def test_a_report_to_anyone_else_is_refused_as_any_message(
@@ -193,6 +198,7 @@ def test_the_gate_s_own_domain_signs_and_never_for_the_domain_of_from(name: str)
     own = identity(name, owner=OTHER, dkim_keys=(KEY,))
     assert decide(known, own).signing_identity is own
     assert decide(known, identity(name, owner=OTHER)).signing_identity is None
+    assert decide(known, replace(own, paused_reason="stolen key")).signing_identity is None
     for host in ("gate.host.example", "host.example", "mail.gate.host.example"):
         author = f"From: postmaster@{host}\r\n"
         assert decide(known, own, author=author).signing_identity is None

@@ -19,6 +19,7 @@ from smtpgate.core.authorization.roles import (
     Known,
     authorize,
     more_specific,
+    paused_identities,
 )
 from smtpgate.core.events import UsedIdentity
 from smtpgate.core.identity import Identity, names_covering
@@ -136,8 +137,7 @@ def _possible(
     author, own = Author(None, mailbox), request.principal.account.id
     identities = identities_covering(author, request.known)
     for identity in sorted(identities, key=lambda one: one.owner_id != own):
-        specific = tuple(more_specific(request.known, identity, mailbox))
-        if any(one.paused_reason is not None for one in (identity, *specific)):
+        if any(paused_identities(request.known, identity.owner_id, mailbox)):
             continue
         access = access_as(
             author,
@@ -176,10 +176,10 @@ def _cited(clauses: Sequence[Clause]) -> tuple[Determining, ...]:
 
 
 def _signer(known: Known, hostname: str, author: Mailbox) -> Identity | None:
-    """The gate's own domain, if it has a key and is not aligned with the domain of From."""
+    """The gate's own domain, if it has a key, is not paused, and not aligned with From's."""
     for name in _domains_of(hostname):
         for identity in known.get(name, ()):
-            if identity.is_verified and identity.dkim_keys:
+            if identity.is_verified and identity.dkim_keys and identity.paused_reason is None:
                 return None if _is_aligned(name, author.domain) else identity
     return None
 

@@ -13,8 +13,9 @@ For each of them, in this order:
 
 The policies of each identity must then allow the message. They are evaluated for each author
 that it serves (``ses:FromAddress`` is that mailbox); those of an identity that serves only MAIL
-FROM are evaluated for each From mailbox. The Denies, pauses and caps of a more specific
-identity of the same owner count too.
+FROM are evaluated for each From mailbox. The Denies and caps of a more specific identity of the
+same owner count too, and the pause of any that covers the address: also of the domain of an
+address, whose keys would sign the message.
 
 If no Allow of a named identity names the sender, it gets the same refusal whether the identity
 is unknown, unverified, paused or denied; only :attr:`Denial.reason` differs.
@@ -176,6 +177,14 @@ def more_specific(known: Known, identity: Identity, mailbox: Mailbox) -> Iterato
         )
 
 
+def paused_identities(known: Known, owner_id: str, mailbox: Mailbox) -> Iterator[Identity]:
+    """The owner's paused identities that cover the mailbox, verified or not."""
+    for name in names_covering(mailbox):
+        for one in known.get(name, ()):
+            if one.owner_id == owner_id and one.paused_reason is not None:
+                yield one
+
+
 def policies_by_arn(identities: Iterable[Identity]) -> list[tuple[str, Sequence[Policy]]]:
     """The policies of each identity, with its ARN."""
     return [(str(identity.arn), identity.policies) for identity in identities]
@@ -303,11 +312,13 @@ def _passed(identity: Identity, how: How, role: _RoleAddress, evaluator: _Evalua
     """The identity, if it is not paused and the policies allow the message. Raises Denial."""
     request = evaluator.request
     used = UsedIdentity(role.role, role.mailbox, str(identity.arn), how)
-    concerned = (identity, *more_specific(request.known, identity, role.mailbox))
-    _must_not_be_paused(concerned, used)
+    paused = next(paused_identities(request.known, identity.owner_id, role.mailbox), None)
+    if paused is not None:
+        raise _paused(paused, used)
     decision = evaluator.decide(identity, role)
     if decision.outcome is not Outcome.ALLOW:
         raise _access_denied(request, identity, decision, used)
+    concerned = (identity, *more_specific(request.known, identity, role.mailbox))
     return _Served(identity, used, decision, concerned)
 
 
@@ -317,12 +328,10 @@ def _shown_to_strangers(request: AuthorizationRequest, arn: IdentityArn) -> Reje
     return Reject.of(MASKED_REASON, MASKED_DETAIL, **asked)
 
 
-def _must_not_be_paused(identities: Iterable[Identity], used: UsedIdentity) -> None:
-    for one in identities:
-        if one.paused_reason is not None:
-            denial = Denial.of("identity-paused", one.paused_reason, arn=one.arn)
-            denial.identities = (used,)
-            raise denial
+def _paused(paused: Identity, used: UsedIdentity) -> Denial:
+    denial = Denial.of("identity-paused", paused.paused_reason or "", arn=paused.arn)
+    denial.identities = (used,)
+    return denial
 
 
 def _signing_identity(request: AuthorizationRequest, owner_id: str) -> Identity | None:
