@@ -10,6 +10,8 @@ from smtpgate.admin.paging import pages_of
 from smtpgate.admin.refs import UserRef
 from smtpgate.admin.session import Session
 from smtpgate.directory import users as rows
+from smtpgate.directory.keys import access_key_page
+from smtpgate.directory.policies import policies_of
 from smtpgate.directory.users import UserRow
 
 
@@ -130,7 +132,16 @@ async def update(session: Session, ref: UserRef, settings: UserSettings) -> User
 
 
 async def delete(session: Session, ref: UserRef) -> None:
-    """Delete a user with its access keys and policies."""
-    _ = await must_be_allowed_for_user(session, ref, ["DeleteUser"])
+    """Delete a user with its access keys and policies.
+
+    The caller needs the right to delete those too: else it could take a policy away that it may
+    not take away, by deleting the user and creating it again.
+    """
+    before = await must_be_allowed_for_user(session, ref, ["DeleteUser"])
+    arn = session.user_arn(before.account_id, before.name, before.path)
     async with session.changing() as change:
+        if await policies_of(change.connection, before.policies):
+            session.must_be_allowed("DeleteUserPolicy", arn)
+        if await access_key_page(change.connection, before.account_id, user_name=before.name):
+            session.must_be_allowed("DeleteAccessKey", arn)
         await rows.delete_user(change, ref.account_id, ref.name)

@@ -11,7 +11,7 @@ from smtpgate.admin.refs import UserRef
 from smtpgate.core.arn import is_account_id
 from smtpgate.directory.store import DirectoryStore
 from tests.support.admin import allow, deny, root, session_of, user
-from tests.support.tenants import add_account, add_user
+from tests.support.tenants import add_account, add_key, add_user
 from tests.support.world import DELEGATE, OWNER
 
 T = TypeVar("T")
@@ -92,6 +92,21 @@ async def test_a_deny_on_the_place_that_a_user_is_moved_to_holds_in_every_spelli
     session = session_of(owned, user(allow("*"), deny("iam:UpdateUser", resource=arn)))
     with pytest.raises(NotAuthorizedError):
         await users.update(session, UserRef(OWNER, spelling), {"path": "/admins/"})
+
+
+async def test_a_user_is_deleted_by_a_caller_with_the_right_to_what_goes_with_it(
+    owned: DirectoryStore,
+) -> None:
+    await add_key(owned, "AKIAUSERSUSERSUSERS0", OWNER, user_name="mailer")
+    for missing in ("iam:DeleteUserPolicy", "iam:DeleteAccessKey"):
+        session = session_of(owned, user(allow("*"), deny(missing)))
+        with pytest.raises(NotAuthorizedError, match=missing):
+            await users.delete(session, UserRef(OWNER, "MAILER"))
+    session = session_of(owned, user(allow("iam:DeleteUser")))
+    bare = UserRef(OWNER, "bare")
+    _ = await users.create(session_of(owned), bare, {}, may_send=False)
+    await users.delete(session, bare)
+    assert [one.name for one in await every(users.pages(session_of(owned)))] == ["mailer"]
 
 
 async def test_a_user_that_may_know_it_reads_that_there_is_no_such_user(

@@ -319,7 +319,11 @@ ROWS: Final = (
         "iam:TagUser iam:UntagUser",
         lambda s, n: users.update(s, n.user, {"tags": {}}),
     ),
-    row(users.delete, "iam:DeleteUser", lambda s, n: users.delete(s, n.user)),
+    row(
+        users.delete,
+        "iam:DeleteUser iam:DeleteUserPolicy iam:DeleteAccessKey",
+        lambda s, n: users.delete(s, n.user),
+    ),
     row(keys.create, "iam:CreateAccessKey", lambda s, n: keys.create(s, n.owner, {})),
     row(keys.create, "root", lambda s, n: keys.create(s, n.root, {})),
     row(keys.pages, READ_KEYS, lambda s, n: keys.pages(s, n.account_id)),
