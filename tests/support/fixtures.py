@@ -24,6 +24,7 @@ from tests.support.databases import (
     PostgresDatabases,
     SqliteDatabases,
     compile_statements_once,
+    make_tables_once,
     wait_for_no_disk,
 )
 from tests.support.desk import Desk
@@ -53,6 +54,7 @@ settings.load_profile(_PROFILE)
 typer.testing._get_command = cache(typer.main.get_command)  # type: ignore[attr-defined]
 
 compile_statements_once()
+make_tables_once()
 wait_for_no_disk()
 reuse_rsa_keys()
 if _PROFILE == "dev":

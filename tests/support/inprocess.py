@@ -18,7 +18,7 @@ from typing import Final
 import trustme
 
 from smtpgate.clock import SystemClock
-from smtpgate.config import load_config
+from smtpgate.config import Config, load_config
 from smtpgate.core.secret import Secret, smtp_password
 from smtpgate.demo.sink import Sink
 from smtpgate.demo.verify import verify
@@ -207,7 +207,9 @@ async def open_gate(
         )
         state = folder / "state"
         await _furnish(folder, state, _APPLIED.get(key))
-        async with open_configured_gate(loaded, clock=clock) as gate:
+        started = loaded if key not in _APPLIED else _without_documents(loaded)
+        async with open_configured_gate(started, clock=clock) as gate:
+            gate.config = loaded
             if key not in _APPLIED:
                 database = loaded.gate.state_dir / "directory.sqlite"
                 with closing(sqlite3.connect(database)) as connection:
@@ -217,6 +219,12 @@ async def open_gate(
             finally:
                 await close_dialogs()
                 await gate.stop(drain_s=0, finish_s=0)
+
+
+def _without_documents(config: Config) -> Config:
+    """What a gate starts with when its directory has what the documents say already."""
+    directory = config.directory.model_copy(update={"apply": None})
+    return config.model_copy(update={"directory": directory})
 
 
 async def _furnish(folder: Path, state: Path, directory: bytes | None) -> None:
