@@ -2,13 +2,22 @@
 
 import asyncio
 from pathlib import Path
+from typing import Final
+
+import pytest
 
 from tests.support.clock import MovableClock
 from tests.support.inprocess import ARNS, login, open_gate, send
 from tests.support.upstream_server import open_upstream
 
 DENIED = f"{ARNS}From: Sales <sales@ses-example.com>\r\nSubject: x\r\n\r\nHello.\r\n"
+AT_ONCE: Final = 50  # rows of an account's refused messages; 500 in the program
 LIMITS = "[limits]\nmax_refusals = 4\nrefusals_per_minute = 1\nrefusal_delay_s = 0.2\n"
+
+
+@pytest.fixture
+def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smtpgate.journal.live._REFUSALS_AT_ONCE", AT_ONCE)
 
 
 async def refused_after(dialog: object) -> float:
@@ -54,27 +63,30 @@ async def test_refusals_of_the_upstream_are_no_fault_of_the_account(
         assert (await send(dialog)).startswith("250")
 
 
+@pytest.mark.usefixtures("few_rows")
 async def test_messages_that_nobody_can_sign_are_put_off_too_and_leave_few_rows(
     tmp_path: Path, clock: MovableClock
 ) -> None:
     no_key = ('dkim = [{ selector = "test", key_file = "dkim.pem" }]\n', "")
-    limits = "[limits]\nmax_refusals = 503\nrefusals_per_minute = 1\nrefusal_delay_s = 0\n"
+    limits = f"[limits]\nmax_refusals = {AT_ONCE + 3}\nrefusals_per_minute = 1\n"
+    limits += "refusal_delay_s = 0\n"
     async with open_gate(tmp_path, clock=clock, sections=limits, replace=no_key) as (gate, _):
         dialog = await login(gate)
-        for _ in range(503):
+        for _ in range(AT_ONCE + 3):
             assert (await send(dialog)).startswith("451 4.7.5")
         assert gate.journal.tally.left_out == 3  # type: ignore[union-attr]
         assert (await send(dialog)).startswith("421 4.7.0 Too many messages of this account")
 
 
+@pytest.mark.usefixtures("few_rows")
 async def test_refused_messages_push_no_other_accounts_rows_out(
     tmp_path: Path, clock: MovableClock
 ) -> None:
-    """Five hundred leave rows at once, and then one a minute; all are in the log."""
+    """So many leave rows at once, and then one a minute; all are in the log."""
     limits = "[limits]\nmax_refusals = 10000\n"
     async with open_gate(tmp_path, clock=clock, sections=limits) as (gate, _):
         dialog = await login(gate)
-        for _ in range(503):
+        for _ in range(AT_ONCE + 3):
             await send(dialog, DENIED)
         journal = gate.journal
         assert journal.tally.left_out == 3  # type: ignore[union-attr]
@@ -85,4 +97,4 @@ async def test_refused_messages_push_no_other_accounts_rows_out(
         await send(dialog, DENIED)
         assert journal.tally.left_out == 3  # type: ignore[union-attr]
     text = (tmp_path / "log").read_text()
-    assert text.count('"reason":"implicit-deny"') == 504
+    assert text.count('"reason":"implicit-deny"') == AT_ONCE + 4

@@ -66,8 +66,10 @@ def change(folder: Path, old: str, new: str) -> None:
     config.write_text(text.replace(old, new))
 
 
-def test_a_configuration_that_is_fine_is_summed_up(folder: Path) -> None:
-    done = from_nothing("check-config", folder / "smtpgate.toml")
+def test_a_configuration_that_is_fine_is_summed_up(
+    folder: Path, smtpgate: Callable[..., Done]
+) -> None:
+    done = smtpgate("check-config", folder / "smtpgate.toml")
     assert done.returncode == 0
     assert "fine" in done.stdout
     assert "listener submissions: 0.0.0.0 port 465, tls implicit" in done.stdout
