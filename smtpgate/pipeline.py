@@ -225,7 +225,7 @@ class Pipeline:
     ) -> Reservation | None:
         """Count the recipients against the limits of the sender's own account.
 
-        Whichever account owns the identity. Over a rate the message waits for its turn.
+        Any account may own the identity. Over a rate the message waits for its turn.
         """
         submission = done.submission
         done.charges = charges_of(
@@ -375,7 +375,7 @@ class Pipeline:
     async def _conclude(self, done: SubmissionDone) -> None:
         """Write the verdict down, and publish it.
 
-        When it cannot be written before the relay, the message is put off instead. After the
+        When it cannot be written before the relay, the message is deferred instead. After the
         relay the verdict is what it is.
         """
         try:

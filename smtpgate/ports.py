@@ -59,7 +59,7 @@ class Directory(Protocol):
         """The key of that id with the principal it acts for, active or not."""
 
     async def identities(self, name: str) -> Sequence[Identity]:
-        """Every identity of exactly that name, of whichever accounts, verified or not."""
+        """Every identity of exactly that name, of any account, verified or not."""
 
 
 class Ledger(Protocol):

@@ -50,7 +50,7 @@ async def check_domain(
 
 
 def _due_now(verification: Verification, now: datetime) -> Verification:
-    """The verification with its question due; the first may have been put off a little."""
+    """The verification with its question due; the first may be delayed a little."""
     begun = begin(verification, now)
     return begun if begun.next_check_at is None else replace(begun, next_check_at=now)
 

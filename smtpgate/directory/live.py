@@ -89,7 +89,7 @@ class LiveDirectory:
         return cast("AccessKey | None", await self._answer(CacheKey("key", key_id)))
 
     async def identities(self, name: str) -> Sequence[Identity]:
-        """Every identity of exactly that name, of whichever accounts, verified or not."""
+        """Every identity of exactly that name, of any account, verified or not."""
         if "@" in name:
             # One answer for all addresses of a domain: most domains have no address identity,
             # and senders may invent a new label for each message.

@@ -257,7 +257,7 @@ class Loader:
     # -- identities ----------------------------------------------------------------------------
 
     async def read_identities(self, connection: AsyncConnection, name: str) -> IdentityRows:
-        """The rows of all identities of a name, of whichever accounts."""
+        """The rows of all identities of a name, of any account."""
         found = await connection.execute(
             _IDENTITY.where(identities.c.region == self.region, identities.c.name == name)
         )

@@ -100,7 +100,7 @@ class _Call:
         return self.future is not None and self.future.done()
 
     def finish(self, answer: list[int]) -> None:
-        """Hand over the answer, if the caller still waits."""
+        """Give the answer to the caller, if it still waits."""
         self.is_done = True
         if self.future is not None and not self.future.done():
             self.future.set_result(answer)
@@ -228,7 +228,7 @@ class Link:
             return False
         except Exception as error:  # noqa: BLE001 - the callers get it, whatever it was
             await self._drop()
-            self._put_off(group, self._in_words(error))
+            self._defer(group, self._in_words(error))
             return False
         except BaseException:
             await self._drop()
@@ -246,16 +246,16 @@ class Link:
             if any(map(_is_of_cluster, answers)):
                 self._give_up(refused, _A_CLUSTER)
             else:
-                self._put_off(refused)
+                self._defer(refused)
         return not refused
 
     def _give_up(self, group: Iterable[_Call], problem: str) -> None:
         """Fail these and all that wait: the server will not become another one."""
-        self._put_off(group, problem)
+        self._defer(group, problem)
         while self._waiting:
             self._waiting.popleft().fail_unfit(problem)
 
-    def _put_off(self, group: Iterable[_Call], problem: str = "") -> None:
+    def _defer(self, group: Iterable[_Call], problem: str = "") -> None:
         """Put the calls whose callers still wait back, at the head of the queue."""
         for call in group:
             call.tries += 1

@@ -4,7 +4,7 @@ An account has connections in use and messages in line. The next turn is that of
 with the fewest connections in use, and among equals of the one whose last turn is longest ago;
 within an account first come, first served. So a slow connection counts as much as a fast one,
 and 60 messages of one account delay another's single one by one turn. No account has more than
-its share in use, so that a newcomer need not wait until another account's message is sent.
+its share in use, so that a new account need not wait until another account's message is sent.
 """
 
 from collections import OrderedDict

@@ -219,7 +219,7 @@ class Database:
         return self._unavailable(f"{self.name}: {in_words(error)}")
 
     async def close(self) -> None:
-        """Close every connection; one that a frozen server does not let go is cut off.
+        """Close every connection; one that a frozen server does not close is aborted.
 
         SQLite's work is waited for, because its thread cannot be interrupted.
         """

@@ -86,7 +86,7 @@ class DatabaseThreads:
         return sqlite3.Connection(*words, **named)
 
     async def end(self, timeout_s: float) -> None:
-        """Wait for those that were let go of, each at most so long."""
+        """Wait for released ones, each for a limited time."""
         for thread in tuple(self._begun):
             if thread.is_alive():
                 await asyncio.to_thread(thread.join, timeout_s)

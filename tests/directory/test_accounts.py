@@ -149,7 +149,7 @@ async def test_a_change_to_what_is_there_is_none(store: DirectoryStore) -> None:
     assert [note.action for note in await notes(store)] == ["create"]
 
 
-async def test_an_account_is_paused_and_let_go_on(store: DirectoryStore) -> None:
+async def test_an_account_is_paused_and_resumed(store: DirectoryStore) -> None:
     await add_account(store)
     async with store.changing(ACTOR) as made:
         reason = {"paused_reason": "too many complaints"}

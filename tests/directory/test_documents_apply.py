@@ -209,8 +209,8 @@ async def test_raises_stay_whatever_documents_say_of_limits(
         async with store.reading() as connection:
             assert await quota_at(connection, ACCOUNT) == Quota(**RAISE)
             for place in LIMITED_PLACES:
-                held = await quota_at(connection, place)
-                assert held == Quota(max_24h_send=left, **RAISE)
+                current = await quota_at(connection, place)
+                assert current == Quota(max_24h_send=left, **RAISE)
     await applied(store, NOTHING)
     assert await raw(store, "SELECT * FROM quotas") == []
 

@@ -82,10 +82,10 @@ async def test_what_was_changed_by_command_stays_and_is_reported(
         drift = [of_a_command(str(one)) for one in plan.drift]
         assert drift == case.get("drift", [])
         assert await applied(store, declared, prune=prune, expected=plan) == plan
-        held, seen = await content(store), await noted(store)
+        current, seen = await content(store), await noted(store)
         for _ in range(2):
             assert not await applied(store, declared, prune=prune)
-        assert (await content(store), await noted(store)) == (held, seen)
+        assert (await content(store), await noted(store)) == (current, seen)
         await applied(store, declared, prune=prune, force=True)
         left = await planned(store, declared, prune)
         assert (left.steps, left.drift) == ((), ())

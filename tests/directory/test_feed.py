@@ -234,7 +234,7 @@ class Deaf(Database):
         raise LookupError("a mistake in the driver")
 
 
-async def test_to_listen_in_vain_ends_no_reading_and_is_no_lost_error(
+async def test_to_listen_without_result_ends_no_reading_and_is_no_lost_error(
     store: DirectoryStore, clock: MovableClock
 ) -> None:
     lost: list[Any] = []

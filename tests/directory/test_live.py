@@ -457,7 +457,7 @@ async def test_a_reading_without_a_change_drops_nothing(directory: LiveDirectory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeldLoader(Loader):
+class StalledLoader(Loader):
     """Reads as the loader does, and then waits before anything is made of it."""
 
     has_read: asyncio.Semaphore
@@ -470,11 +470,11 @@ class HeldLoader(Loader):
         return rows
 
 
-async def held(
+async def stalled(
     store: DirectoryStore, clock: MovableClock, load_s: float = 5
-) -> tuple[LiveDirectory, HeldLoader]:
+) -> tuple[LiveDirectory, StalledLoader]:
     """A directory that knows what was committed so far, and keeps whoever asks waiting."""
-    loader = HeldLoader(
+    loader = StalledLoader(
         region=store.region,
         partition=store.partition,
         default_limits=SendingLimits(200, 1),
@@ -490,7 +490,7 @@ async def held(
 
 
 async def asking(
-    directory: LiveDirectory, loader: HeldLoader, name: str = "example.com"
+    directory: LiveDirectory, loader: StalledLoader, name: str = "example.com"
 ) -> asyncio.Future[Sequence[Identity]]:
     """A question whose answer was read, and is not given yet."""
     asked = asyncio.ensure_future(directory.identities(name))
@@ -501,7 +501,7 @@ async def asking(
 async def test_what_was_read_before_a_change_is_not_kept_after_it(
     store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
 ) -> None:
-    slow, loader = await held(store, clock)
+    slow, loader = await stalled(store, clock)
     before = await asking(slow, loader)
     async with store.changing(ACTOR) as change:
         await _update(change, {"state": "failed"})
@@ -517,7 +517,7 @@ async def test_what_was_read_before_a_change_is_not_kept_after_it(
 async def test_what_is_kept_before_the_change_is_read_is_dropped_by_it(
     store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
 ) -> None:
-    slow, loader = await held(store, clock)
+    slow, loader = await stalled(store, clock)
     asked = await asking(slow, loader)
     async with store.changing(ACTOR) as change:
         await _update(change, {"state": "failed"})
@@ -530,7 +530,7 @@ async def test_what_is_kept_before_the_change_is_read_is_dropped_by_it(
 async def test_an_absence_that_was_read_before_a_change_is_not_kept_after_it(
     store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
 ) -> None:
-    slow, loader = await held(store, clock)
+    slow, loader = await stalled(store, clock)
     asked = await asking(slow, loader, "new.example")
     await add_identity(store, "new.example")
     await slow.catch_up()
@@ -542,7 +542,7 @@ async def test_an_absence_that_was_read_before_a_change_is_not_kept_after_it(
 async def test_who_stops_waiting_stops_nobody_else(
     store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
 ) -> None:
-    slow, loader = await held(store, clock)
+    slow, loader = await stalled(store, clock)
     one, other = [asyncio.ensure_future(slow.identities("example.com")) for _ in range(2)]
     await loader.has_read.acquire()
     one.cancel()
@@ -558,7 +558,7 @@ async def test_who_stops_waiting_stops_nobody_else(
 async def test_a_waiter_at_the_end_gets_an_error(
     store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
 ) -> None:
-    slow, loader = await held(store, clock, load_s=0.1)
+    slow, loader = await stalled(store, clock, load_s=0.1)
     await slow.start()
     asked = await asking(slow, loader)
     await slow.stop()
@@ -569,7 +569,7 @@ async def test_a_waiter_at_the_end_gets_an_error(
 async def test_an_answer_is_waited_for_no_longer_than_it_may_take(
     store: DirectoryStore, clock: MovableClock, directory: LiveDirectory
 ) -> None:
-    slow, loader = await held(store, clock, load_s=0.1)
+    slow, loader = await stalled(store, clock, load_s=0.1)
     with pytest.raises(DirectoryUnavailableError, match=r"no answer within 0\.1 s"):
         await slow.identities("example.com")
     loader.may_go_on.set()
@@ -584,7 +584,7 @@ async def test_an_error_that_nobody_waits_for_is_no_lost_error(
     async with store.changing(ACTOR) as change:
         await put_policy(change, identity_place(), "send", sender_policy())
     await raw(store, "UPDATE policies SET document = '{}' WHERE name = 'send'")
-    slow, loader = await held(store, clock)
+    slow, loader = await stalled(store, clock)
     asked = await asking(slow, loader)
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):

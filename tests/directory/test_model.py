@@ -285,7 +285,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
     @rule(account=accounts, domain=domains, sid=sids, seen=versions)
     def put_policy(self, account: str, domain: str, sid: str, seen: int | None) -> None:
         model, key = self.model, (account, domain)
-        version, held = model.current(key)
+        version, stored = model.current(key)
         expected: Refusal = None
         if key not in model.identities:
             expected = NotFoundError
@@ -302,7 +302,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
                     change, place, "send", document, expected_version=seen
                 ),
             )
-            and document != held
+            and document != stored
         ):
             model.history.setdefault(key, []).append(document)
             model.lines += 1
@@ -329,11 +329,11 @@ class StoreAgainstModel(RuleBasedStateMachine):
         past = model.history.get(key, [])
         wanted = past[version - 1] if version <= len(past) else None
         expected = None if wanted is not None and key in model.identities else NotFoundError
-        place, (_, held) = identity_place(domain, account), model.current(key)
+        place, (_, stored) = identity_place(domain, account), model.current(key)
         work: Callable[[Change], Awaitable[Any]] = lambda change: roll_back_policy(  # noqa: E731
             change, place, "send", version
         )
-        if self.do(expected, work) and wanted != held:
+        if self.do(expected, work) and wanted != stored:
             model.history[key].append(wanted)
             model.lines += 1
 
@@ -366,11 +366,11 @@ class StoreAgainstModel(RuleBasedStateMachine):
             } == model.identities
             for (account, domain), past in model.history.items():
                 place: PolicyOwner = identity_place(domain, account)
-                held = {
+                stored = {
                     row.version: row.document for row in await policies_of(connection, place)
                 }
                 version, document = model.current((account, domain))
-                assert held == ({} if version is None else {version: document})
+                assert stored == ({} if version is None else {version: document})
                 rows = await policy_history(connection, place, "send")
                 assert [row.document for row in reversed(rows)] == past
                 assert [row.version for row in reversed(rows)] == list(range(1, len(past) + 1))
@@ -396,14 +396,14 @@ class StoreAgainstModel(RuleBasedStateMachine):
             }
         for key_id in KEYS:
             key = await self.live.access_key(key_id)
-            held = model.keys.get(key_id)
-            if key is None or held is None:
+            stored = model.keys.get(key_id)
+            if key is None or stored is None:
                 assert key is None
-                assert held is None
+                assert stored is None
                 continue
             principal = key.principal
             name = principal.user_name and principal.user_name.lower()
-            assert ((principal.account.id, name), key.is_active) == held
+            assert ((principal.account.id, name), key.is_active) == stored
             assert principal.account.paused_reason == model.accounts[principal.account.id]
 
 

@@ -68,7 +68,7 @@ async def roll_back(store: DirectoryStore, version: int) -> PolicyRow:
         return await roll_back_policy(change, IDENTITY, "send", version)
 
 
-async def held(store: DirectoryStore, place: PolicyOwner = IDENTITY) -> list[PolicyRow]:
+async def current(store: DirectoryStore, place: PolicyOwner = IDENTITY) -> list[PolicyRow]:
     async with store.reading() as connection:
         return await policies_of(connection, place)
 
@@ -84,7 +84,7 @@ async def test_what_was_put_is_read_back_as_it_was_written(
     document = f"\n{sender_policy(sid='S1')}\r\n\t"
     row = await put(store, document)
     assert row == PolicyRow("send", document, 1, clock.now(), ACTOR.name)
-    assert await held(store) == [row]
+    assert await current(store) == [row]
     assert await history(store) == [row]
 
 
@@ -95,7 +95,7 @@ async def test_a_policy_is_replaced_by_who_has_seen_it(
     clock.move(60)
     second = await put(store, sender_policy(sid="B"), seen=1, actor=Actor("bob", "api"))
     assert (second.version, second.changed_at, second.changed_by) == (2, clock.now(), "bob")
-    assert await held(store) == [second]
+    assert await current(store) == [second]
     assert await history(store) == [second, first]
     note = (await notes(store))[-1]
     assert (note.action, note.kind, note.account_id, note.name, note.actor) == (
@@ -123,7 +123,7 @@ async def test_the_second_of_two_administrators_is_reported_and_nothing_is_lost(
             await put(store, sender_policy(sid="C"), seen=seen)
     with pytest.raises(ConflictError, match=output):
         await delete(store, seen=1)
-    (row,) = await held(store)
+    (row,) = await current(store)
     assert row.document == sender_policy(sid="B")
 
 
@@ -147,7 +147,7 @@ async def test_of_many_at_the_same_time_one_is_first(store: DirectoryStore, acme
 
     async def administrator(number: int) -> PolicyRow | Exception:
         async with open_store(url) as own:
-            (seen,) = await held(own)
+            (seen,) = await current(own)
             ready.release()
             await go.wait()
             try:
@@ -163,7 +163,7 @@ async def test_of_many_at_the_same_time_one_is_first(store: DirectoryStore, acme
     done = [task.result() for task in tasks]
     (winner,) = [row for row in done if isinstance(row, PolicyRow)]
     assert winner.version == 2
-    assert await held(store) == [winner]
+    assert await current(store) == [winner]
     assert [row.version for row in await history(store)] == [2, 1]
     assert sum(isinstance(error, ConflictError) for error in done) == 3
 
@@ -186,7 +186,7 @@ async def test_a_change_that_is_open_is_waited_for_and_then_seen(
             await asyncio.sleep(0)
         assert not second.done()
     assert "is at version 2" in second.result()
-    (row,) = await held(store)
+    (row,) = await current(store)
     assert row.document == sender_policy(sid="First")
 
 
@@ -201,7 +201,7 @@ async def test_a_policy_that_was_deleted_keeps_its_history_and_its_numbers(
 ) -> None:
     await put(store, sender_policy(sid="A"))
     await delete(store)
-    assert not await held(store)
+    assert not await current(store)
     note = (await notes(store))[-1]
     assert (note.action, note.after) == ("delete-policy", None)
     assert note.before["document"] == sender_policy(sid="A")
@@ -218,7 +218,7 @@ async def test_an_earlier_version_comes_back_as_a_new_one(
         await put(store, sender_policy(sid=sid), seen=number or None)
     back = await roll_back(store, 1)
     assert (back.version, back.document) == (4, sender_policy(sid="A"))
-    assert await held(store) == [back]
+    assert await current(store) == [back]
     assert (await notes(store))[-1].action == "roll-back-policy"
     await delete(store)
     assert (await roll_back(store, 2)).document == sender_policy(sid="B")
@@ -234,7 +234,7 @@ async def test_only_a_version_with_a_document_comes_back(
     for version in (0, 2, 9):
         with pytest.raises(NotFoundError, match=f"no document of version {version}, but of 1"):
             await roll_back(store, version)
-    assert not await held(store)
+    assert not await current(store)
 
 
 BAD_NAMES: Final = ("", "x" * 65, "two words", "a/b", "ü", "a\0b", "\ud800", "send\n")
@@ -254,7 +254,7 @@ async def test_a_policys_name_is_spelled_like_one(store: DirectoryStore, acme: s
 async def test_policies_differ_in_letter_case(store: DirectoryStore, acme: str) -> None:
     for name in ("send", "Send"):
         await put(store, sender_policy(), name=name)
-    assert {row.name for row in await held(store)} == {"send", "Send"}
+    assert {row.name for row in await current(store)} == {"send", "Send"}
 
 
 @pytest.mark.parametrize("place", [IDENTITY, USER], ids=["identity", "user"])
@@ -269,7 +269,7 @@ async def test_there_is_room_for_20_policies(
         await put(store, document, place=place, name="one-more")
     # Replacing one needs no room.
     await put(store, document + "\n", place=place, name="p07", seen=1)
-    assert len(await held(store, place)) == 20
+    assert len(await current(store, place)) == 20
 
 
 async def test_an_identitys_policy_has_4096_octets_at_most(
@@ -304,7 +304,7 @@ async def test_a_users_policies_have_10240_characters_together_at_most(
     store: DirectoryStore, acme: str
 ) -> None:
     fixed = len("".join(MAY_SEND.split()))
-    used = sum(len("".join((row.document or "").split())) for row in await held(store, USER))
+    used = sum(len("".join((row.document or "").split())) for row in await current(store, USER))
 
     def of(characters: int) -> str:
         return MAY_SEND.replace("MaySend", "M" * (characters - fixed + len("MaySend")))
@@ -334,7 +334,7 @@ async def test_every_problem_of_a_document_is_reported_and_nothing_is_kept(
             await put(store, document)
         assert policy_problems(IDENTITY, "send", document, siblings=())
     assert await notes(store) == before
-    assert not await held(store)
+    assert not await current(store)
 
 
 async def test_a_policy_names_the_identity_that_it_stands_at(
@@ -362,5 +362,5 @@ async def test_a_user_has_its_policies_in_whatever_letter_case(
     store: DirectoryStore, acme: str
 ) -> None:
     await put(store, MAY_SEND, place=PolicyOwner.of_user(ACME, "MAILER"))
-    (row,) = await held(store, USER)
+    (row,) = await current(store, USER)
     assert row.document == MAY_SEND

@@ -95,8 +95,8 @@ async def test_a_domain_is_verified_by_its_token_at_either_place(
             for record in ownership_records(domain, TOKEN)
         ]
     )
-    held = begin(NOT_STARTED, START)
-    assert observed(held, seen, START + timedelta(hours=72), 0.5).state == state
+    current = begin(NOT_STARTED, START)
+    assert observed(current, seen, START + timedelta(hours=72), 0.5).state == state
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ async def test_a_question_whose_answer_was_lost_is_asked_again_and_counted_once(
         await ledger.close()
 
 
-async def test_a_late_copy_of_a_question_counts_nothing_when_the_settlement_was_put_off(
+async def test_a_late_copy_of_a_question_counts_nothing_when_the_settlement_was_delayed(
     server: RedisServer, admin: Redis
 ) -> None:
     async with open_line(server.port) as line, opened(f"redis://{LOOPBACK}:{line.port}") as one:

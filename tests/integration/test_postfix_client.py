@@ -247,7 +247,7 @@ def test_a_gate_that_is_killed_within_a_burst_loses_nothing(lab: Lab) -> None:
     assert found.total() <= len(names) + 10
 
 
-def test_a_queue_at_the_account_s_rate_drains_in_nominal_time_and_nothing_is_put_off(
+def test_a_queue_at_the_account_s_rate_drains_in_nominal_time_and_nothing_is_deferred(
     lab: Lab,
 ) -> None:
     """Postfix puts off what it gets a 454 for by five minutes; here it gets none."""

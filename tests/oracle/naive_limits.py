@@ -84,9 +84,9 @@ class Account:
             self.tokens = None
         else:
             depth = max(rate, Fraction(1)) if rate else Fraction(0)
-            held = depth if self.tokens is None else self.tokens
+            current = depth if self.tokens is None else self.tokens
             passed_us = max(timedelta(0), moment - self.as_of) // timedelta(microseconds=1)
-            self.tokens = min(depth, held + rate * passed_us / 1_000_000)
+            self.tokens = min(depth, current + rate * passed_us / 1_000_000)
         self.as_of = moment
 
     def until_room(self, quota: int, recipients: int) -> datetime:

@@ -193,13 +193,13 @@ async def test_documents_that_are_forced_make_the_same_of_every_directory(
     plan = await planned(store, declared, prune=True, force=True)
     assert await state(store) == before
     await applied(store, declared, force=True, expected=plan)
-    held = await state(store)
+    current = await state(store)
     assert not await applied(store, declared)
-    assert await state(store) == held
+    assert await state(store) == current
     await applied(store, NOTHING)
     assert not any((await content(store)).values())
     await applied(store, declared)
-    assert await content(store) == held[0]
+    assert await content(store) == current[0]
 
 
 @several
@@ -219,11 +219,11 @@ async def test_without_pruning_nothing_goes_and_all_that_is_said_holds(
     assert all(step.what.startswith("access key") for step in replaced)
     left = await planned(store, declared, prune=True)
     assert {step.sign for step in left.steps} <= {"-"}
-    held = await content(store)
+    current = await content(store)
     for kind in ("accounts", "users", "access keys", "identities", "policies", "DKIM keys"):
-        assert before[0][kind].keys() <= held[kind].keys()
+        assert before[0][kind].keys() <= current[kind].keys()
     caps = {place for place in before[0]["limits"] if place[0] == "identity"}
-    assert caps <= held["limits"].keys()
+    assert caps <= current["limits"].keys()
 
 
 @several

@@ -166,9 +166,9 @@ def test_there_is_room_for_one_more_account_however_greedy_the_others_are(
             for size in range(1000, 30_000, 1000):
                 if taker.refusal is None:
                     taker.look(bytearray(b"x" * size))
-    newcomer = MessageIntake(intake, 1_000_000, "newcomer")
-    newcomer.look(bytearray(b"x" * (1_000_000 >> (accounts + 1))))
-    assert newcomer.refusal is None
+    new_account = MessageIntake(intake, 1_000_000, "newcomer")
+    new_account.look(bytearray(b"x" * (1_000_000 >> (accounts + 1))))
+    assert new_account.refusal is None
 
 
 def read_by_lines(message: bytes) -> bytes:

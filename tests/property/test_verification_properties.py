@@ -41,65 +41,67 @@ def histories(
 ) -> tuple[Verification, datetime]:
     """Any verification that can come about, and the moment at which it is so."""
     now = START
-    held = draw(st.sampled_from([NOT_STARTED, begin(NOT_STARTED, now), trusted(now)]))
+    current = draw(st.sampled_from([NOT_STARTED, begin(NOT_STARTED, now), trusted(now)]))
     for wait, answer, jitter in draw(st.lists(st.tuples(steps, answers, jitters), max_size=12)):
         now += wait
         match draw(st.sampled_from(["ask", "ask", "ask", "begin", "mail", "confirm"])):
             case "begin":
-                held = begin(held, now)
+                current = begin(current, now)
             case "mail":
-                held = begin_by_mail(held, now)
+                current = begin_by_mail(current, now)
             case "confirm":
-                held = confirmed_by_mail(held, now)
+                current = confirmed_by_mail(current, now)
             case _:
-                held = observed(held, answer, now, jitter)
-    return held, now
+                current = observed(current, answer, now, jitter)
+    return current, now
 
 
 @given(histories(jumps), jumps, jitters)
 def test_a_question_without_an_answer_changes_no_state(
     history: tuple[Verification, datetime], wait: timedelta, jitter: float
 ) -> None:
-    held, now = history
-    after = observed(held, SILENT, now + wait, jitter)
+    current, now = history
+    after = observed(current, SILENT, now + wait, jitter)
     assert (after.state, after.method, after.verified_at) == (
-        held.state,
-        held.method,
-        held.verified_at,
+        current.state,
+        current.method,
+        current.verified_at,
     )
 
 
 @given(histories(jumps))
 def test_every_verification_is_of_one_piece(history: tuple[Verification, datetime]) -> None:
-    held, now = history
-    assert held.is_verified == (held.method is not None) == (held.verified_at is not None)
-    assert held.missing_since is None or held.is_verified
-    assert (held.started_at is None) == (held.state == "not-started")
-    assert held.next_check_at is None or held.state in ("pending", "success")
-    if held.method in ("txt", "dkim"):
-        assert held.next_check_at is not None
-    if held.method in ("mail", "trust"):
-        assert held.next_check_at is None
-    assert status_of(held, now) in (held.state, "temporary-failure")
+    current, now = history
+    assert (
+        current.is_verified == (current.method is not None) == (current.verified_at is not None)
+    )
+    assert current.missing_since is None or current.is_verified
+    assert (current.started_at is None) == (current.state == "not-started")
+    assert current.next_check_at is None or current.state in ("pending", "success")
+    if current.method in ("txt", "dkim"):
+        assert current.next_check_at is not None
+    if current.method in ("mail", "trust"):
+        assert current.next_check_at is None
+    assert status_of(current, now) in (current.state, "temporary-failure")
 
 
 @given(st.lists(st.tuples(waits, answers, jitters), max_size=20))
 def test_a_success_is_never_lost_before_72_hours_of_absence(
     steps: list[tuple[timedelta, Observation, float]],
 ) -> None:
-    now, held = START, observed(begin(NOT_STARTED, START), Found("txt"), START, 0)
+    now, current = START, observed(begin(NOT_STARTED, START), Found("txt"), START, 0)
     gone_since = None
     for wait, answer, jitter in steps:
         now += wait
-        held = observed(held, answer, now, jitter)
+        current = observed(current, answer, now, jitter)
         match answer:
             case Found():
                 gone_since = None
             case Absent():
                 gone_since = gone_since or now
         if gone_since is None or now - gone_since < GRACE:
-            assert held.is_verified
-        if not held.is_verified:
+            assert current.is_verified
+        if not current.is_verified:
             return
 
 
@@ -107,12 +109,12 @@ def test_a_success_is_never_lost_before_72_hours_of_absence(
 def test_nothing_pending_fails_before_72_hours_or_later_than_the_first_answer_after(
     steps: list[tuple[timedelta, Observation, float]],
 ) -> None:
-    now, held = START, begin(NOT_STARTED, START)
+    now, current = START, begin(NOT_STARTED, START)
     for wait, answer, jitter in steps:
         now += wait
-        held = observed(held, answer, now, jitter)
+        current = observed(current, answer, now, jitter)
         is_over = now - START >= PATIENCE and answer == ABSENT
-        assert held.state == ("failed" if is_over else "pending")
+        assert current.state == ("failed" if is_over else "pending")
         if is_over:
             return
 
@@ -126,23 +128,23 @@ def test_nothing_pending_fails_before_72_hours_or_later_than_the_first_answer_af
 def test_time_going_backwards_fails_nothing(
     history: tuple[Verification, datetime], back: timedelta, answer: Observation, jitter: float
 ) -> None:
-    held, now = history
-    begun = held.missing_since or held.started_at or now
-    after = observed(held, answer, min(now, begun) + back, jitter)
-    assert after.state == held.state or after.is_verified
+    current, now = history
+    begun = current.missing_since or current.started_at or now
+    after = observed(current, answer, min(now, begun) + back, jitter)
+    assert after.state == current.state or after.is_verified
 
 
 @given(histories(waits), st.timedeltas(timedelta(0), timedelta(days=4000)), jitters)
 def test_after_a_clock_was_set_back_a_failure_needs_72_hours_again(
     history: tuple[Verification, datetime], back: timedelta, jitter: float
 ) -> None:
-    held, now = history
-    if held.next_check_at is None:
+    current, now = history
+    if current.next_check_at is None:
         return
-    earlier = min(now, held.missing_since or now, held.started_at or now) - back
-    after = observed(held, ABSENT, earlier, jitter)
+    earlier = min(now, current.missing_since or now, current.started_at or now) - back
+    after = observed(current, ABSENT, earlier, jitter)
     nearly = observed(after, ABSENT, earlier + PATIENCE - timedelta(seconds=1), jitter)
-    assert nearly.state == held.state
+    assert nearly.state == current.state
     assert observed(nearly, ABSENT, earlier + PATIENCE, jitter).state == "failed"
 
 
@@ -150,41 +152,41 @@ def test_after_a_clock_was_set_back_a_failure_needs_72_hours_again(
 def test_the_next_check_is_never_far_away(
     history: tuple[Verification, datetime], wait: timedelta, answer: Observation, jitter: float
 ) -> None:
-    held, now = history
+    current, now = history
     now += wait
-    after = observed(held, answer, now, jitter)
+    after = observed(current, answer, now, jitter)
     planned = after.next_check_at
     assert planned is None or timedelta(0) < planned - now <= LONGEST_WAIT
-    begun = begin(held, now)
+    begun = begin(current, now)
     assert begun.next_check_at is None or begun.next_check_at - now <= timedelta(minutes=1)
     assert begun.next_check_at is not None or begun.is_verified
-    if held.next_check_at is not None:
-        assert is_due(held.next_check_at, max(held.next_check_at, now))
-        long_before = held.next_check_at - LONGEST_WAIT - timedelta(microseconds=1)
-        assert is_due(held.next_check_at, long_before)
+    if current.next_check_at is not None:
+        assert is_due(current.next_check_at, max(current.next_check_at, now))
+        long_before = current.next_check_at - LONGEST_WAIT - timedelta(microseconds=1)
+        assert is_due(current.next_check_at, long_before)
 
 
 @given(histories(jumps), jumps)
 def test_to_begin_twice_is_to_begin_once(
     history: tuple[Verification, datetime], wait: timedelta
 ) -> None:
-    held, now = history
-    begun = begin(held, now)
+    current, now = history
+    begun = begin(current, now)
     again = begin(begun, now + abs(wait))
     assert (again.state, again.started_at) == (begun.state, begun.started_at)
-    if held.state in ("pending", "success") and held.next_check_at is not None:
-        assert begun.started_at == held.started_at
+    if current.state in ("pending", "success") and current.next_check_at is not None:
+        assert begun.started_at == current.started_at
 
 
 @given(histories(waits), st.lists(answers, max_size=5))
 def test_no_answer_moves_what_the_dns_was_not_asked_about(
     history: tuple[Verification, datetime], seen: list[Observation]
 ) -> None:
-    held, now = history
-    if held.next_check_at is not None:
+    current, now = history
+    if current.next_check_at is not None:
         return
     for answer in seen:
-        assert observed(held, answer, now, 0) == held
+        assert observed(current, answer, now, 0) == current
 
 
 @given(st.lists(answers, min_size=1, max_size=6))

@@ -107,9 +107,9 @@ class Wire(asyncio.Transport):
         if mishap in ("stuck", "slow"):
             self.upstream.next()
             self._kept_back = []
-            self._loop.call_later(3, self._lose if mishap == "stuck" else self._let_go)
+            self._loop.call_later(3, self._lose if mishap == "stuck" else self._release)
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         kept, self._kept_back = self._kept_back or [], None
         if not self.is_closed:
             self.protocol.resume_writing()

@@ -409,7 +409,7 @@ async def test_too_many_wrong_passwords_end_the_session(tmp_path: Path) -> None:
         assert await exhausted(gate, tmp_path, "auth-failures", "plain") == 1
 
 
-async def test_recipients_beyond_the_limit_are_put_off_then_end_in_421(tmp_path: Path) -> None:
+async def test_recipients_beyond_the_limit_are_deferred_then_end_in_421(tmp_path: Path) -> None:
     listener = "max_excess_recipients = 3\nmax_errors = 2"
     async with open_gate(tmp_path, gate="max_recipients = 2", listener=listener) as (gate, _):
         dialog = await login(gate)

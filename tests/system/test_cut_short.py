@@ -86,14 +86,14 @@ async def test_of_a_delivery_that_is_cut_short_what_is_certain_is_kept_and_count
         assert await used_24h(gate.ledger, Subject("999999999999"), gate.clock.now()) == used
 
 
-def is_held(upstream: UpstreamServer, verb: str) -> bool:
+def is_delayed(upstream: UpstreamServer, verb: str) -> bool:
     if verb == "MESSAGE":
         return bool(upstream.messages)
     return any(verb in ("CONNECT", *visit.verbs) for visit in upstream.visits)
 
 
 @pytest.mark.parametrize(
-    ("held", "outcome", "reason", "used"),
+    ("current", "outcome", "reason", "used"),
     [
         ("CONNECT", "deferred", "gate-stopped", 0),
         ("MAIL", "deferred", "gate-stopped", 0),
@@ -102,15 +102,15 @@ def is_held(upstream: UpstreamServer, verb: str) -> bool:
     ],
 )
 async def test_a_message_that_is_cut_off_by_force_is_in_doubt_once_its_final_dot_left(
-    tmp_path: Path, held: str, outcome: str, reason: str, used: int
+    tmp_path: Path, current: str, outcome: str, reason: str, used: int
 ) -> None:
     async with (
         open_upstream("PIPELINING") as upstream,
         open_gate(tmp_path, port=upstream.port) as (gate, _),
     ):
-        upstream.answers[held] = HOLD
+        upstream.answers[current] = HOLD
         await hand_over(await login(gate))
-        await upstream.until(lambda: is_held(upstream, held))
+        await upstream.until(lambda: is_delayed(upstream, current))
         await gate.sessions.drain(0)
         entry = await last_entry(gate, tmp_path)
         assert (entry["outcome"], entry["reason"]) == (outcome, reason)

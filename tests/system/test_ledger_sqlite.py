@@ -37,7 +37,7 @@ async def ledger(path: Path) -> AsyncIterator[SqliteLedger]:
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def current(path: Path) -> Iterator[None]:
     """Another process that writes and does not end."""
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -91,7 +91,7 @@ async def test_a_locked_file_is_unavailable_in_time_and_then_in_use_again(
 ) -> None:
     await ledger.reserve(TEN, 1, NOW)
     loop = asyncio.get_running_loop()
-    with held(path):
+    with current(path):
         started = loop.time()
         tries = [ledger.reserve(TEN, 1, NOW) for _ in range(20)]
         for outcome in await asyncio.gather(*tries, return_exceptions=True):
@@ -105,7 +105,7 @@ async def test_a_locked_file_is_unavailable_in_time_and_then_in_use_again(
 async def test_a_file_that_is_locked_for_a_while_is_waited_for(path: Path) -> None:
     ledger = SqliteLedger(path, timeout_s=10)
     await ledger.reserve(TEN, 1, NOW)
-    with held(path):
+    with current(path):
         tries = [asyncio.ensure_future(ledger.reserve(TEN, 1, NOW)) for _ in range(5)]
         await asyncio.sleep(0.1)
         tries += [asyncio.ensure_future(ledger.reserve(TEN, 1, NOW)) for _ in range(4)]
@@ -121,7 +121,7 @@ async def test_a_probe_counts_nothing_and_needs_the_lock(
 ) -> None:
     await ledger.probe()
     assert (rows(path, "usage"), rows(path, "reservation")) == (0, 0)
-    with held(path), pytest.raises(LedgerUnavailableError, match=r"locked|no answer"):
+    with current(path), pytest.raises(LedgerUnavailableError, match=r"locked|no answer"):
         await ledger.probe()
     await soon(lambda: used_or_nothing(ledger), 0)
     await ledger.probe()
@@ -131,7 +131,7 @@ async def test_a_look_waits_for_nobody_who_writes_and_writes_nothing(
     ledger: SqliteLedger, path: Path
 ) -> None:
     await ledger.reserve(TEN, 10, NOW)
-    with held(path):
+    with current(path):
         (limit_status,) = await ledger.limit_statuses(TEN, NOW)
         assert (limit_status.used_24h, limit_status.left) == (10, 0)
         with pytest.raises(LimitExceededError):
@@ -146,7 +146,7 @@ async def test_what_is_refunded_while_the_file_is_locked_is_given_back_afterward
     ledger: SqliteLedger, path: Path
 ) -> None:
     kept, refunded, partly = [await ledger.reserve(TEN, 3, NOW) for _ in range(3)]
-    with held(path):
+    with current(path):
         await ledger.commit(kept, 3, NOW)
         await ledger.refund(refunded, NOW)
         assert await ledger.commit(partly, 1, NOW) == ()
@@ -158,7 +158,7 @@ async def test_thresholds_that_could_not_be_reported_are_reported_by_the_next_me
     ledger: SqliteLedger, path: Path
 ) -> None:
     reserved = await ledger.reserve(TEN, 8, NOW)
-    with held(path):
+    with current(path):
         assert await ledger.commit(reserved, 8, NOW) == ()
     await soon(lambda: used_or_nothing(ledger), 8)
     another = await ledger.reserve(TEN, 1, NOW)

@@ -377,49 +377,49 @@ def at_rate(rate: float) -> tuple[str, str]:
     return RATE, RATE.replace("rate_per_s = 1000", f"rate_per_s = {rate}")
 
 
-async def test_a_message_over_the_rate_is_held_and_then_passes(tmp_path: Path) -> None:
+async def test_a_message_over_the_rate_waits_and_then_passes(tmp_path: Path) -> None:
     async with open_gate(tmp_path, replace=at_rate(4)) as (gate, sink):
         dialog = await login(gate)
         for _ in range(6):
             assert (await send(dialog)).startswith("250")
         assert len(sink.messages) == 6
-        held = [entry for entry in await entries(gate, tmp_path) if "paced_ms" in entry]
-        assert len(held) in {1, 2}
-        assert 0 < held[-1]["paced_ms"] < 5000
+        current = [entry for entry in await entries(gate, tmp_path) if "paced_ms" in entry]
+        assert len(current) in {1, 2}
+        assert 0 < current[-1]["paced_ms"] < 5000
         metrics = gate.metrics.render().decode()
-        assert f"smtpgate_paced_total {len(held)}.0" in metrics
+        assert f"smtpgate_paced_total {len(current)}.0" in metrics
         assert "smtpgate_paced_waiting 0.0" in metrics
 
 
-async def test_what_is_held_is_counted_nowhere_and_refused_when_the_gate_drains(
+async def test_what_waits_is_counted_nowhere_and_refused_when_the_gate_drains(
     tmp_path: Path,
 ) -> None:
     async with open_gate(tmp_path, replace=at_rate(0.25)) as (gate, sink):
         dialogs = [await login(gate) for _ in range(2)]
         assert (await send(dialogs[0])).startswith("250")
         assert (await send(dialogs[0])).startswith("250"), "an empty bucket lends at once"
-        held = asyncio.ensure_future(send(dialogs[1]))
+        current = asyncio.ensure_future(send(dialogs[1]))
         await until(lambda: gate.pacer.waiting == 1)
         assert await used_24h(gate.ledger, DELEGATE, gate.clock.now()) == 2
         loop = asyncio.get_running_loop()
         started = loop.time()
         await gate.stop(drain_s=5)
         assert loop.time() - started < 2
-        reply = await held
+        reply = await current
         assert reply.startswith("454 4.7.0 Throttling failure: Maximum sending rate exceeded.")
         assert len(sink.messages) == 2
 
 
-async def test_a_client_that_leaves_while_its_message_is_held_is_dropped(
+async def test_a_client_that_leaves_while_its_message_waits_is_dropped(
     tmp_path: Path,
 ) -> None:
     async with open_gate(tmp_path, replace=at_rate(0.25)) as (gate, sink):
         dialogs = [await login(gate) for _ in range(2)]
         for _ in range(2):
             assert (await send(dialogs[0])).startswith("250")
-        held = asyncio.ensure_future(send(dialogs[1]))
+        current = asyncio.ensure_future(send(dialogs[1]))
         await until(lambda: gate.pacer.waiting == 1)
-        held.cancel()
+        current.cancel()
         await dialogs[1].close()
         await until(lambda: gate.pacer.waiting == 0)
         await until(lambda: not gate.sessions or len(gate.sessions) == 1)
@@ -434,13 +434,13 @@ async def test_what_was_decided_before_the_wait_is_decided_again(tmp_path: Path)
         dialogs = [await login(gate) for _ in range(2)]
         for _ in range(2):
             assert (await send(dialogs[0])).startswith("250")
-        held = asyncio.ensure_future(send(dialogs[1]))
+        current = asyncio.ensure_future(send(dialogs[1]))
         await until(lambda: gate.pacer.waiting == 1)
         accounts = tmp_path / "directory" / "accounts.toml"
         policy = 'policies = { marketing = "marketing.json" }'
         assert policy in accounts.read_text()
         accounts.write_text(accounts.read_text().replace(policy, ""))
         await gate.reload()
-        assert "implicit-deny" in await held
+        assert "implicit-deny" in await current
         assert len(sink.messages) == 2
         assert await used_24h(gate.ledger, DELEGATE, gate.clock.now()) == 2

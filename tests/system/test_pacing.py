@@ -159,11 +159,11 @@ def test_what_cannot_pass_in_time_is_refused_at_once_and_reported_its_wait() -> 
     async def test(scene: Scene) -> None:
         for _ in range(32):
             await scene.send(at(5))
-        held = scene.pacer.waiting
-        assert held in {25, 26}, "as many as pass in five seconds"
+        current = scene.pacer.waiting
+        assert current in {25, 26}, "as many as pass in five seconds"
         refusal = scene.refusal(31)
         assert (refusal.limit, refusal.charge, refusal.left) == ("max-send-rate", at(5), 0)
-        assert_about(refusal, held / 5)
+        assert_about(refusal, current / 5)
         await scene.wait(5.1)
         assert scene.passed() in {30, 31}
 
@@ -200,7 +200,7 @@ def test_a_message_to_many_holds_up_those_behind_it_for_what_it_took() -> None:
     ],
     ids=["a rate of 0", "a wait of ten seconds", "a quota"],
 )
-def test_nobody_waits_in_vain(charge: Charge, recipients: int, limit: str) -> None:
+def test_nobody_waits_without_result(charge: Charge, recipients: int, limit: str) -> None:
     async def test(scene: Scene) -> None:
         if limit == "max-send-rate" and charge.limits.max_send_rate_per_s:
             await scene.send(charge, recipients=2)
@@ -424,7 +424,7 @@ def test_whatever_comes_each_has_an_answer_in_time_and_the_rate_holds(
         # The last one may go into debt by all of its recipients but one.
         assert sum(sent[:-1]) < rate * (took_s + 1) + 1
         whole_account = [n for n in scene.order if tried[n][1] is None]
-        held = [n for n in whole_account if scene.tasks[n].result()[1] > 0]
-        assert held == sorted(held), "in order of arrival"
+        current = [n for n in whole_account if scene.tasks[n].result()[1] > 0]
+        assert current == sorted(current), "in order of arrival"
 
     paced(test)()

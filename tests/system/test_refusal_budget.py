@@ -29,7 +29,7 @@ async def refused_after(dialog: object) -> float:
     return loop.time() - started
 
 
-async def test_an_account_that_is_refused_again_and_again_is_slowed_and_then_put_off(
+async def test_an_account_that_is_refused_again_and_again_is_slowed_and_then_deferred(
     tmp_path: Path, clock: MovableClock
 ) -> None:
     async with open_gate(tmp_path, clock=clock, sections=LIMITS) as (gate, _):
@@ -64,7 +64,7 @@ async def test_refusals_of_the_upstream_are_no_fault_of_the_account(
 
 
 @pytest.mark.usefixtures("few_rows")
-async def test_messages_that_nobody_can_sign_are_put_off_too_and_leave_few_rows(
+async def test_messages_that_nobody_can_sign_are_deferred_too_and_leave_few_rows(
     tmp_path: Path, clock: MovableClock
 ) -> None:
     no_key = ('dkim = [{ selector = "test", key_file = "dkim.pem" }]\n', "")

@@ -87,7 +87,7 @@ async def opened(
     assert closed == [connection]
 
 
-async def held_back_and_lost() -> None:
+async def stalled_and_lost() -> None:
     async with opened() as (connection, pipe, delivery):
         pipe.is_holding = True
         connection.data_received(ENVELOPE_TAKEN)
@@ -97,7 +97,7 @@ async def held_back_and_lost() -> None:
             await delivery
 
 
-async def held_back_and_silent() -> None:
+async def stalled_and_silent() -> None:
     async with opened(data_timeout_s=5) as (connection, pipe, delivery):
         pipe.is_holding = True
         connection.data_received(ENVELOPE_TAKEN)
@@ -229,8 +229,8 @@ async def turns_for_others() -> None:
 @pytest.mark.parametrize(
     "scene",
     [
-        held_back_and_lost,
-        held_back_and_silent,
+        stalled_and_lost,
+        stalled_and_silent,
         let_go_and_lost,
         let_go_and_answered,
         broken_at_the_write,

@@ -239,7 +239,7 @@ async def test_a_message_that_is_too_long_is_refused_and_the_session_goes_on(
         assert len(sink.messages) == 1
 
 
-async def test_more_recipients_than_allowed_are_put_off(tmp_path: Path) -> None:
+async def test_more_recipients_than_allowed_are_deferred(tmp_path: Path) -> None:
     async with open_gate(tmp_path, gate="max_recipients = 2") as (gate, _):
         dialog = await login(gate)
         to = ("a@example.net", "b@example.net", "c@example.net")

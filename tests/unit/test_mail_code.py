@@ -15,7 +15,7 @@ from smtpgate.core.secret import Secret
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 SUBJECT = "arn:aws:ses:us-east-1:999999999999:identity/alice@example.com"
 CODE = new_code(bytes(range(0, 120, 10)))
-HELD = mail_code(CODE, SUBJECT, NOW)
+STORED = mail_code(CODE, SUBJECT, NOW)
 WRONG = Secret("0000-0000-0000")
 
 
@@ -38,7 +38,7 @@ def test_a_code_can_be_typed_and_does_not_print_itself() -> None:
     ],
 )
 def test_a_code_is_right_however_it_is_typed(typed: str) -> None:
-    assert check_code(HELD, Secret(typed), SUBJECT, NOW) == ("right", HELD)
+    assert check_code(STORED, Secret(typed), SUBJECT, NOW) == ("right", STORED)
 
 
 def test_i_and_l_are_read_as_1() -> None:
@@ -51,37 +51,37 @@ def test_i_and_l_are_read_as_1() -> None:
     "typed", ["", "0AMY-8JW6-GT4", "0AMY-8JW6-GT4E0", "\ud800", "é" * 99, "0AMY-8JW6-GT4F"]
 )
 def test_anything_else_is_wrong_and_counts(typed: str) -> None:
-    attempt, held = check_code(HELD, Secret(typed), SUBJECT, NOW)
-    assert (attempt, held.wrong_attempts) == ("wrong", 1)
+    attempt, current = check_code(STORED, Secret(typed), SUBJECT, NOW)
+    assert (attempt, current.wrong_attempts) == ("wrong", 1)
 
 
 def test_a_code_is_worth_nothing_for_another_subject() -> None:
     other = SUBJECT.replace("alice", "bob")
-    assert check_code(HELD, CODE, other, NOW)[0] == "wrong"
-    assert len(HELD.digest) == 32
+    assert check_code(STORED, CODE, other, NOW)[0] == "wrong"
+    assert len(STORED.digest) == 32
 
 
 def test_after_five_wrong_attempts_the_right_code_is_not_taken() -> None:
-    held = HELD
+    current = STORED
     for count in range(1, MAX_ATTEMPTS + 1):
-        attempt, held = check_code(held, WRONG, SUBJECT, NOW)
-        assert (attempt, held.wrong_attempts) == ("wrong", count)
-    assert check_code(held, CODE, SUBJECT, NOW) == ("too-many-attempts", held)
+        attempt, current = check_code(current, WRONG, SUBJECT, NOW)
+        assert (attempt, current.wrong_attempts) == ("wrong", count)
+    assert check_code(current, CODE, SUBJECT, NOW) == ("too-many-attempts", current)
 
 
 def test_the_fifth_attempt_may_still_be_right() -> None:
-    held = HELD
+    current = STORED
     for _ in range(MAX_ATTEMPTS - 1):
-        held = check_code(held, WRONG, SUBJECT, NOW)[1]
-    assert check_code(held, CODE, SUBJECT, NOW)[0] == "right"
+        current = check_code(current, WRONG, SUBJECT, NOW)[1]
+    assert check_code(current, CODE, SUBJECT, NOW)[0] == "right"
 
 
 def test_a_code_is_valid_for_a_day() -> None:
     moment = timedelta(microseconds=1)
-    assert check_code(HELD, CODE, SUBJECT, NOW + VALID - moment)[0] == "right"
-    assert check_code(HELD, CODE, SUBJECT, NOW + VALID) == ("expired", HELD)
+    assert check_code(STORED, CODE, SUBJECT, NOW + VALID - moment)[0] == "right"
+    assert check_code(STORED, CODE, SUBJECT, NOW + VALID) == ("expired", STORED)
 
 
 def test_a_clock_set_back_makes_no_code_hold_for_ever() -> None:
-    assert check_code(HELD, CODE, SUBJECT, NOW - timedelta(hours=1))[0] == "right"
-    assert check_code(HELD, CODE, SUBJECT, NOW - VALID) == ("expired", HELD)
+    assert check_code(STORED, CODE, SUBJECT, NOW - timedelta(hours=1))[0] == "right"
+    assert check_code(STORED, CODE, SUBJECT, NOW - VALID) == ("expired", STORED)

@@ -125,7 +125,7 @@ def test_a_wall_clock_that_was_set_back_takes_no_time_away(metrics: Metrics) -> 
     assert samples(metrics)["smtpgate_submission_seconds_sum"] == 0
 
 
-def test_newcomers_count_as_other_while_every_place_is_in_use(
+def test_new_pairs_count_as_other_while_every_place_is_in_use(
     metrics: Metrics, clock: MovableClock
 ) -> None:
     metrics.publish(done(account="1"))
@@ -140,7 +140,7 @@ def test_newcomers_count_as_other_while_every_place_is_in_use(
     assert seen[messages(IDENTITY, "1")] == 1
 
 
-def test_the_pair_that_was_idle_longest_gives_its_place_to_a_newcomer(
+def test_the_pair_that_was_idle_longest_gives_its_place_to_a_new_one(
     metrics: Metrics, clock: MovableClock
 ) -> None:
     metrics.publish(done(account="1"))

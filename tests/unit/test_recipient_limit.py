@@ -59,7 +59,7 @@ def test_a_recipient_beyond_the_limit_is_not_refused_itself() -> None:
     ]
 
 
-def test_too_many_recipients_are_put_off_whatever_code_the_server_used() -> None:
+def test_too_many_recipients_are_deferred_whatever_code_the_server_used() -> None:
     for many in (MANY, OLD_MANY, BARE_MANY):
         refusal = refusal_of(delivery(OK, many, many))
         assert refusal is not None

@@ -172,7 +172,7 @@ async def test_two_changes_at_once_tell_each_session_once(clock: MovableClock) -
 
 @pytest.mark.parametrize("then", ["they stay", "they end", "nobody knows"])
 @pytest.mark.parametrize("keys", [1, 300], ids=["one key", "many keys"])
-async def test_the_event_loop_is_never_held_up_by_more_than_a_few_sessions_or_keys(
+async def test_the_event_loop_is_never_blocked_by_more_than_a_few_sessions_or_keys(
     clock: MovableClock, keys: int, then: str
 ) -> None:
     watched = WatchedGate(clock, keys)

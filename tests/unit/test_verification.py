@@ -34,16 +34,16 @@ def moment(text: str) -> datetime:
     return START - after if text.startswith("-") else START + after
 
 
-def after(held: Verification, step: dict[str, Any], now: datetime) -> Verification:
+def after(current: Verification, step: dict[str, Any], now: datetime) -> Verification:
     match step:
         case {"sees": str(seen)}:
-            return observed(held, SEEN[seen], now, MIDDLE)
+            return observed(current, SEEN[seen], now, MIDDLE)
         case {"does": "begin"}:
-            return begin(held, now)
+            return begin(current, now)
         case {"does": "begin by mail"}:
-            return begin_by_mail(held, now)
+            return begin_by_mail(current, now)
         case {"does": "confirm"}:
-            return confirmed_by_mail(held, now)
+            return confirmed_by_mail(current, now)
         case {"does": "vouch"}:
             return trusted(now)
     raise AssertionError(step)
@@ -53,19 +53,19 @@ def after(held: Verification, step: dict[str, Any], now: datetime) -> Verificati
     "case", load_cases("verification/10-timeline.toml"), ids=lambda case: case["note"]
 )
 def test_an_identity_lives_as_the_table_says(case: dict[str, Any]) -> None:
-    held = NOT_STARTED
+    current = NOT_STARTED
     for step in case["steps"]:
         now = moment(step["at"])
-        held = after(held, step, now)
+        current = after(current, step, now)
         minutes = step.get("next_min")
         planned = None if minutes is None else now + timedelta(minutes=minutes)
-        assert held.next_check_at == planned, step
-        assert (held.state, held.method) == (step["state"], step.get("method")), step
-        assert status_of(held, now) == step.get("status", step["state"]), step
+        assert current.next_check_at == planned, step
+        assert (current.state, current.method) == (step["state"], step.get("method")), step
+        assert status_of(current, now) == step.get("status", step["state"]), step
         missing = moment(step["missing"]) if "missing" in step else None
-        assert held.missing_since == missing, step
-        assert held.is_verified == (step["state"] == "success"), step
-        assert (held.verified_at is not None) == held.is_verified, step
+        assert current.missing_since == missing, step
+        assert current.is_verified == (step["state"] == "success"), step
+        assert (current.verified_at is not None) == current.is_verified, step
 
 
 def test_what_was_never_begun_is_reported_so_and_takes_no_answers() -> None:
@@ -74,43 +74,43 @@ def test_what_was_never_begun_is_reported_so_and_takes_no_answers() -> None:
 
 
 def test_the_problem_is_what_the_last_answer_said() -> None:
-    held = begin(NOT_STARTED, START)
-    assert (held.problem, held.checked_at) == ("", None)
+    current = begin(NOT_STARTED, START)
+    assert (current.problem, current.checked_at) == ("", None)
     now = START + timedelta(minutes=1)
-    held = observed(held, GONE, now, MIDDLE)
-    assert (held.problem, held.checked_at) == (GONE.seen, now)
-    held = observed(held, Unanswered("SERVFAIL"), now, MIDDLE)
-    assert held.problem == "SERVFAIL"
-    assert observed(held, Found("txt"), now, MIDDLE).problem == ""
+    current = observed(current, GONE, now, MIDDLE)
+    assert (current.problem, current.checked_at) == (GONE.seen, now)
+    current = observed(current, Unanswered("SERVFAIL"), now, MIDDLE)
+    assert current.problem == "SERVFAIL"
+    assert observed(current, Found("txt"), now, MIDDLE).problem == ""
 
 
-def test_a_failure_says_what_was_waited_for_in_vain() -> None:
+def test_a_failure_says_what_was_waited_for_without_result() -> None:
     late = START + timedelta(hours=72)
     failed = observed(begin(NOT_STARTED, START), GONE, late, MIDDLE)
     assert failed.problem == f"the record was not found within 72 hours: {GONE.seen}"
-    held = observed(begin(NOT_STARTED, START), Found("txt"), START, MIDDLE)
-    held = observed(held, GONE, START, MIDDLE)
-    lost = observed(held, GONE, late, MIDDLE)
+    current = observed(begin(NOT_STARTED, START), Found("txt"), START, MIDDLE)
+    current = observed(current, GONE, START, MIDDLE)
+    lost = observed(current, GONE, late, MIDDLE)
     assert lost.problem == f"the record has been gone for 72 hours: {GONE.seen}"
     assert (lost.started_at, lost.checked_at) == (START, late)
 
 
 def test_a_success_keeps_the_moment_at_which_it_became_one() -> None:
-    held = observed(begin(NOT_STARTED, START), Found("txt"), START, MIDDLE)
-    held = observed(held, GONE, START + timedelta(hours=7), MIDDLE)
-    held = observed(held, Found("txt"), START + timedelta(hours=8), MIDDLE)
-    assert held.verified_at == START
+    current = observed(begin(NOT_STARTED, START), Found("txt"), START, MIDDLE)
+    current = observed(current, GONE, START + timedelta(hours=7), MIDDLE)
+    current = observed(current, Found("txt"), START + timedelta(hours=8), MIDDLE)
+    assert current.verified_at == START
 
 
 def test_a_code_that_comes_without_a_beginning_verifies() -> None:
-    held = confirmed_by_mail(NOT_STARTED, START)
-    assert (held.state, held.started_at, held.verified_at) == ("success", START, START)
+    current = confirmed_by_mail(NOT_STARTED, START)
+    assert (current.state, current.started_at, current.verified_at) == ("success", START, START)
 
 
 def test_an_address_verified_from_the_dns_needs_no_code() -> None:
-    held = observed(begin(NOT_STARTED, START), Found("txt"), START, MIDDLE)
-    assert confirmed_by_mail(held, START + timedelta(hours=1)) == held
-    assert begin_by_mail(held, START) == held
+    current = observed(begin(NOT_STARTED, START), Found("txt"), START, MIDDLE)
+    assert confirmed_by_mail(current, START + timedelta(hours=1)) == current
+    assert begin_by_mail(current, START) == current
 
 
 def test_a_failed_address_can_be_mailed_to_again() -> None:

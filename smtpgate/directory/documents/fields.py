@@ -166,7 +166,7 @@ def _all_fields(desired: Desired, region: str) -> Iterator[tuple[ObjectKey, Fiel
             yield dkim_object_key(*owner, dkim_key.selector), fields_of_dkim_key(dkim_key)
 
 
-def plain(value: Any) -> Any:  # noqa: ANN401 - whichever field it is
+def plain(value: Any) -> Any:  # noqa: ANN401 - the value of any field
     """The value as JSON has it."""
     match value:
         case datetime():

@@ -102,7 +102,7 @@ async def _update_accounts(
 def _accounts_away(planning: Planning) -> Iterator[Ordered]:
     there = planning.current.accounts
     named = {account.id for account in planning.desired.accounts}
-    held_back = _with_belongings(planning) if planning.prune else frozenset()
+    not_empty = _with_belongings(planning) if planning.prune else frozenset()
     for account_id in sorted(there.keys() - named):
         row, key = there[account_id], account_key(account_id)
         what = str(row.subject)
@@ -113,7 +113,7 @@ def _accounts_away(planning: Planning) -> Iterator[Ordered]:
                 f"{what}: no document names it, but it has identities in other regions; "
                 f"delete those first"
             )
-        if account_id in held_back:
+        if account_id in not_empty:
             planning.note_drift(key, what, "in no document, and not empty")
             continue
         columns = planning.columns(key)

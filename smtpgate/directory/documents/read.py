@@ -112,7 +112,7 @@ class _Reader:
     # -- accounts ------------------------------------------------------------------------------
 
     def add_accounts(self, documents: Sequence[Document]) -> None:
-        """The accounts, each from whichever file says something of it."""
+        """The accounts, each from all files that have a part of it."""
         wanted: dict[str, dict[str, Any]] = {}
         locations: dict[str, SourceLocation] = {}
         for document in documents:

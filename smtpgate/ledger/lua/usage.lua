@@ -12,7 +12,7 @@
 local MINUTE_US, MINUTES, TOLERANCE_US = 60000000, 1441, 5000000
 local TOKEN, VERY_LONG_US, UNLIMITED = 1000000, 31622400000000, -1
 local THRESHOLDS, NEVER = {80, 90, 100}, math.huge
--- Nobody begins anew when the clock is set back.
+-- No subject begins again when the clock is set back.
 local SPARE_MS = 86400000
 
 local function text(number)
