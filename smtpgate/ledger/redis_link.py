@@ -216,10 +216,11 @@ class Link:
 
     async def _carry_out(self, group: Sequence[_Call]) -> bool:
         """Run a group; whether all calls were answered. The others wait again."""
-        group = [call for call in group if not call.is_given_up]
         try:
             async with asyncio.timeout(self._timeout_s):
                 connection = await self._connected()
+                # A caller that gave up before its call was sent does not undo it.
+                group = [call for call in group if not call.is_given_up]
                 for call in group:
                     call.sent += 1
                 answers = await _run(connection, group)

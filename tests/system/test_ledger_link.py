@@ -26,13 +26,17 @@ PASSED: Final = b"*4\r\n:1\r\n:0\r\n:29000000\r\n:5\r\n"
 class Babbler:
     """Takes what it is reported the client, and gives each script the same answer.
 
-    With an empty answer it takes a script, and closes the connection.
+    With an empty answer it takes a script, and closes the connection. Without leave it answers
+    no HELLO; if it ``hangs_up``, it closes one connection then.
     """
 
     def __init__(self) -> None:
         self.hello = STANDALONE
         self.answer = PASSED
         self.asked: list[bytes] = []
+        self.greeted, self.hangs_up = 0, False
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self.tasks = TaskOwner()
 
     def meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -42,6 +46,13 @@ class Babbler:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while octets := await reader.read(65536):
             writer.write(b"+OK\r\n" * octets.count(b"\r\nCLIENT\r\n"))
+            if b"\r\nHELLO\r\n" in octets:
+                self.greeted += 1
+                await self.may_answer.wait()
+                if self.hangs_up:
+                    self.hangs_up = False
+                    self.may_answer.clear()
+                    break
             writer.write(self.hello * octets.count(b"\r\nHELLO\r\n"))
             scripts = octets.count(b"\r\nEVALSHA\r\n")
             self.asked += [octets] if scripts else []
@@ -109,3 +120,22 @@ async def test_a_question_that_was_never_sent_is_not_undone() -> None:
             await ledger.reserve(CHARGES, 5, NOW)
         babbler.hello = STANDALONE
     assert babbler.asked == []
+
+
+async def test_a_call_whose_caller_gave_up_while_it_was_connected_is_not_sent() -> None:
+    babbler, loop = Babbler(), asyncio.get_running_loop()
+    babbler.may_answer.clear()
+    async with opened(babbler) as ledger, asyncio.timeout(10):
+        begun = loop.time()
+        reserving = asyncio.gather(ledger.reserve(CHARGES, 5, NOW), return_exceptions=True)
+        # The first connection takes half of the caller's time, and then fails.
+        await until(lambda: babbler.greeted == 1 and loop.time() > begun + 0.5)
+        babbler.hangs_up = True
+        babbler.may_answer.set()
+        await until(lambda: babbler.greeted == 2)
+        (outcome,) = await reserving
+        assert isinstance(outcome, LedgerUnavailableError)
+        babbler.may_answer.set()
+        assert (await ledger.reserve(CHARGES, 3, NOW)).used == (5,)
+    assert len(babbler.asked) == 1
+    assert babbler.asked[0].count(b"\r\nEVALSHA\r\n") == 1
