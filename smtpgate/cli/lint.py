@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from smtpgate.cli.listing import shown
-from smtpgate.core.policy import Finding, Kind, Problem, check_document, error_finding
+from smtpgate.core.policy import Finding, PolicyKind, Problem, check_document, error_finding
 
 _STDIN = Path("-")
 
@@ -31,7 +31,7 @@ class Remark:
 
 
 def lint_files(
-    paths: Iterable[Path], *, kind: Kind | None, identity_arn: str | None
+    paths: Iterable[Path], *, kind: PolicyKind | None, identity_arn: str | None
 ) -> Iterator[Remark]:
     """The findings of all files, in order; a file that cannot be read does not end it."""
     for path in paths:

@@ -11,7 +11,7 @@ from smtpgate.cli.generate import ask
 from smtpgate.cli.lint import as_json, lint_files
 from smtpgate.cli.terminal import DEFAULT_CONFIG, ConfigFile, fail
 from smtpgate.core.arn import ArnError, IdentityArn
-from smtpgate.core.policy import Kind
+from smtpgate.core.policy import PolicyKind
 from smtpgate.core.policy.generate import PolicyOptions, PolicyOptionsError, generate_policy
 
 policy_app: Final = typer.Typer(
@@ -71,7 +71,7 @@ def lint(
         typer.Argument(metavar="FILE...", help="Policy documents; - is standard input."),
     ],
     kind: Annotated[
-        Kind | None,
+        PolicyKind | None,
         typer.Option(
             help="What they are; without it a policy that names principals is an identity's.",
             show_default=False,

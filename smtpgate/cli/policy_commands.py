@@ -31,7 +31,7 @@ from smtpgate.cli.terminal import (
     misused,
     output,
 )
-from smtpgate.core.policy import Finding, Kind
+from smtpgate.core.policy import Finding, PolicyKind
 
 _STDIN: Final = Path("-")
 
@@ -114,7 +114,7 @@ class PolicyCommands:
     ``owner`` reads the name of a user or an identity; it raises ValueError.
     """
 
-    kind: Kind
+    kind: PolicyKind
     owner: Callable[[str], PolicyOwnerRef]
 
     def app(self) -> typer.Typer:

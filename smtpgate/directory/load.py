@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from smtpgate.core.account import AccessKey, Account, Principal, SendingLimits
 from smtpgate.core.arn import IdentityArn, user_arn
 from smtpgate.core.identity import DkimKey, Identity
-from smtpgate.core.policy import Kind, Policy, parse_policy
+from smtpgate.core.policy import Policy, PolicyKind, parse_policy
 from smtpgate.core.secret import Secret
 from smtpgate.directory.cache import Dependency
 from smtpgate.directory.dkim import private_key_context
@@ -339,7 +339,7 @@ class Loader:
         pem = self.master_keys.open(row.private_key, private_key_context(row))
         return DkimKey(row.selector, load_private_key(pem, is_checked=True))
 
-    def _policies(self, kind: Kind, rows: Iterable[_Row]) -> tuple[Policy, ...]:
+    def _policies(self, kind: PolicyKind, rows: Iterable[_Row]) -> tuple[Policy, ...]:
         idiom = self.address_tag_idiom
         return tuple(
             parse_policy(row.document, kind=kind, name=row.name, address_tag_idiom=idiom)

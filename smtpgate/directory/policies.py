@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.naming import user_key
 from smtpgate.core.policy import (
-    Kind,
     PolicyError,
+    PolicyKind,
     attachment_problems,
     is_policy_name,
     lint_policy,
@@ -56,7 +56,7 @@ _KEY_COLUMNS: Final = ("kind", "account_id", "region", "subject", "name")
 class PolicyOwner:
     """A user or an identity, as the owner of policies."""
 
-    kind: Kind
+    kind: PolicyKind
     account_id: str
     region: str
     subject: str

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from smtpgate.core.policy import (
     Caller,
     Decision,
-    Kind,
     Outcome,
     Policy,
     PolicyError,
+    PolicyKind,
     Problem,
     Request,
     corrected,
@@ -32,11 +32,11 @@ from smtpgate.core.policy.strict_json import parse_json
 from tests.oracle.naive_policy import glob_as_regex, naive_outcome
 from tests.support.policies import ACCOUNTS, IDENTITY, Dice, Document, dice, json_values
 
-kinds: st.SearchStrategy[Kind] = st.sampled_from(["identity", "user"])
+kinds: st.SearchStrategy[PolicyKind] = st.sampled_from(["identity", "user"])
 Closer = list[tuple[str, list[Document]]]
 
 
-def read(documents: list[Document], kind: Kind) -> list[Policy]:
+def read(documents: list[Document], kind: PolicyKind) -> list[Policy]:
     return [
         parse_policy(json.dumps(document), kind=kind, name=f"{kind}-{at}")
         for at, document in enumerate(documents)
@@ -163,7 +163,7 @@ def test_a_decision_names_statements_that_bear_it(dice: Dice) -> None:
 
 
 @given(dice, kinds)
-def test_parse_then_print_then_parse_is_the_same(dice: Dice, kind: Kind) -> None:
+def test_parse_then_print_then_parse_is_the_same(dice: Dice, kind: PolicyKind) -> None:
     policy = parse_policy(json.dumps(dice.document(kind)), kind=kind, name="p")
     printed = print_policy(policy)
     again = parse_policy(printed, kind=kind, name="p")
@@ -217,7 +217,7 @@ def test_a_pattern_without_wildcards_matches_itself_alone(pattern: str, text: st
     assert glob_match(plain, text) is (plain == text)
 
 
-def _is_refused_or_read(text: str | bytes, kind: Kind) -> None:
+def _is_refused_or_read(text: str | bytes, kind: PolicyKind) -> None:
     problems: tuple[Problem, ...] = ()
     try:
         policy = parse_policy(text, kind=kind, name="p")
@@ -255,7 +255,7 @@ def test_the_quick_reader_of_json_reads_what_the_strict_one_does(value: object) 
 
 @given(dice, kinds, json_values)
 def test_a_document_with_one_part_exchanged_is_a_policy_or_an_error(
-    dice: Dice, kind: Kind, other: object
+    dice: Dice, kind: PolicyKind, other: object
 ) -> None:
     document = dice.document(kind)
     _is_refused_or_read(json.dumps(document), kind)
@@ -264,7 +264,7 @@ def test_a_document_with_one_part_exchanged_is_a_policy_or_an_error(
 
 
 @given(dice, kinds)
-def test_lint_and_correction_take_every_policy(dice: Dice, kind: Kind) -> None:
+def test_lint_and_correction_take_every_policy(dice: Dice, kind: PolicyKind) -> None:
     source = json.dumps(dice.document(kind))
     policy = parse_policy(source, kind=kind, name="p")
     for finding in lint_policy(policy, source=source):

@@ -15,7 +15,7 @@ from smtpgate.core.limits import Subject, SubjectKind
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import Client, SmtpFacts
 from smtpgate.core.message.intent import SendingIntent
-from smtpgate.core.policy import Decision, Determining, Kind, NearestMiss, Outcome, Side
+from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, PolicyKind, Side
 from smtpgate.core.reply import Reply
 from smtpgate.journal.rows import digests_in, record_of, row_of, with_verdict
 
@@ -47,7 +47,7 @@ def words(literal: object) -> st.SearchStrategy[str]:
     return st.sampled_from(get_args(literal))
 
 
-KINDS: Final = words(Kind)
+KINDS: Final = words(PolicyKind)
 CITED: Final = st.builds(Determining, KINDS, ANYTHING, SOME, st.integers(0, 99), ANYTHING)
 MISSES: Final = st.none() | st.builds(
     NearestMiss,

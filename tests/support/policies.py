@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
-from smtpgate.core.policy import Caller, Kind, Request
+from smtpgate.core.policy import Caller, PolicyKind, Request
 
 Document = dict[str, Any]
 T = TypeVar("T")
@@ -116,11 +116,11 @@ class Dice:
             return self.one(choices)
         return [self.one(choices) for _ in range(self._random.randint(1, 3))]
 
-    def documents(self, kind: Kind, most: int) -> list[Document]:
+    def documents(self, kind: PolicyKind, most: int) -> list[Document]:
         """A number of documents."""
         return [self.document(kind) for _ in range(self._random.randint(0, most))]
 
-    def document(self, kind: Kind) -> Document:
+    def document(self, kind: PolicyKind) -> Document:
         """One document, with any version."""
         version = self.one([{}, {"Version": "2008-10-17"}, {"Version": "2012-10-17"}])
         if self.chance(0.3):
@@ -128,7 +128,7 @@ class Dice:
         count = self._random.randint(1, 3)
         return {**version, "Statement": [self.statement(kind) for _ in range(count)]}
 
-    def statement(self, kind: Kind) -> Document:
+    def statement(self, kind: PolicyKind) -> Document:
         """One statement."""
         resources = RESOURCES if kind == "identity" else USER_RESOURCES
         made: Document = {

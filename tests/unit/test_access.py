@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from smtpgate.core.policy import Caller, Kind, Policy, Request, parse_policy
+from smtpgate.core.policy import Caller, Policy, PolicyKind, Request, parse_policy
 from smtpgate.core.policy.access import Access, possible_access
 
 IDENTITY = "arn:aws:ses:us-east-1:888888888888:identity/example.com"
@@ -14,7 +14,7 @@ GRANT = {**MAY, "Principal": {"AWS": "999999999999"}}
 KNOWN = {"ses:fromaddress": ("ceo@example.com",), "aws:username": ("mailer",)}
 
 
-def policy(kind: Kind, *statements: dict[str, Any]) -> Policy:
+def policy(kind: PolicyKind, *statements: dict[str, Any]) -> Policy:
     document = {"Version": "2012-10-17", "Statement": list(statements)}
     return parse_policy(json.dumps(document), kind=kind, name=kind)
 

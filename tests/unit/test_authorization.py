@@ -22,7 +22,7 @@ from smtpgate.core.identity import Identity
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import SEND_RAW_EMAIL
 from smtpgate.core.message.intent import SendingIntent
-from smtpgate.core.policy import Kind, Policy, parse_policy
+from smtpgate.core.policy import Policy, PolicyKind, parse_policy
 from smtpgate.core.upstream.verdict import worded
 
 OWNER, OTHER, DELEGATE = "888888888888", "777777777777", "999999999999"
@@ -34,7 +34,7 @@ def arn_of(name: str, owner: str = OWNER) -> IdentityArn:
     return IdentityArn("aws", REGION, owner, name)
 
 
-def policy(kind: Kind, *statements: dict[str, Any]) -> Policy:
+def policy(kind: PolicyKind, *statements: dict[str, Any]) -> Policy:
     document = {"Version": "2012-10-17", "Statement": list(statements)}
     return parse_policy(json.dumps(document), kind=kind, name=f"the-{kind}")
 

@@ -8,8 +8,8 @@ import pytest
 
 from smtpgate.core.policy import (
     Caller,
-    Kind,
     Policy,
+    PolicyKind,
     Request,
     attachment_problems,
     evaluate,
@@ -124,7 +124,7 @@ EVERYBODY = parse_policy(
 )
 
 
-def kind_of(sid: str) -> Kind:
+def kind_of(sid: str) -> PolicyKind:
     return "identity" if '"Principal"' in EXAMPLES[sid] else "user"
 
 

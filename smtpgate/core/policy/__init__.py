@@ -22,7 +22,7 @@ from smtpgate.core.policy.match import glob_match
 from smtpgate.core.policy.principals import Caller
 from smtpgate.core.policy.printing import print_policy
 from smtpgate.core.policy.problem import PolicyError, Problem
-from smtpgate.core.policy.statement import Determining, Kind, Policy, Statement
+from smtpgate.core.policy.statement import Determining, Policy, PolicyKind, Statement
 from smtpgate.core.policy.variables import Context
 
 __all__ = [
@@ -31,11 +31,11 @@ __all__ = [
     "Decision",
     "Determining",
     "Finding",
-    "Kind",
     "NearestMiss",
     "Outcome",
     "Policy",
     "PolicyError",
+    "PolicyKind",
     "Problem",
     "Request",
     "Side",

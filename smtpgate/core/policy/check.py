@@ -7,12 +7,12 @@ from smtpgate.core.policy.document import parse_policy
 from smtpgate.core.policy.finding import Finding
 from smtpgate.core.policy.lint import lint_policy
 from smtpgate.core.policy.problem import PolicyError, Problem
-from smtpgate.core.policy.statement import Kind
+from smtpgate.core.policy.statement import PolicyKind
 from smtpgate.core.policy.strict_json import parse_json
 
 
 def check_document(
-    source: bytes, name: str, kind: Kind | None = None, identity_arn: str | None = None
+    source: bytes, name: str, kind: PolicyKind | None = None, identity_arn: str | None = None
 ) -> Iterator[Finding]:
     """The findings about a document; with an ARN also why that identity cannot have it.
 
@@ -43,7 +43,7 @@ def error_finding(code: str, problem: Problem) -> Finding:
     return Finding(code, "error", problem.path, problem.message)
 
 
-def kind_of_document(source: bytes) -> Kind:
+def kind_of_document(source: bytes) -> PolicyKind:
     """The kind that a document looks like: an identity policy names principals."""
     try:
         document, _ = parse_json(source)

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Literal
 
 from smtpgate.core.policy.principals import Caller
-from smtpgate.core.policy.statement import Determining, Kind
+from smtpgate.core.policy.statement import Determining, PolicyKind
 from smtpgate.core.policy.variables import Context
 
 SideOutcome = Literal["allow", "explicit-deny", "implicit-deny", "not-needed"]
@@ -37,7 +37,7 @@ class NearestMiss:
     known.
     """
 
-    side: Kind
+    side: PolicyKind
     policy: str
     sid: str | None
     index: int
@@ -64,7 +64,7 @@ class Side:
     that outcome; ``miss`` and ``has_policies`` are set for a side that did not allow.
     """
 
-    name: Kind
+    name: PolicyKind
     outcome: Outcome
     is_needed: bool = True
     cited: tuple[Determining, ...] = ()

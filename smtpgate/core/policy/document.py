@@ -24,8 +24,8 @@ from smtpgate.core.policy.statement import (
     ANYTHING,
     Determining,
     Effect,
-    Kind,
     Policy,
+    PolicyKind,
     Statement,
     compile_actions,
     compile_resources,
@@ -52,7 +52,7 @@ _ACTION: Final = re.compile(r"\*|[A-Za-z0-9*?-]+:[A-Za-z0-9*?]+")
 
 
 def parse_policy(
-    text: str | bytes, *, kind: Kind, name: str, address_tag_idiom: bool = False
+    text: str | bytes, *, kind: PolicyKind, name: str, address_tag_idiom: bool = False
 ) -> Policy:
     """Read a policy document. Raises PolicyError with every problem.
 
@@ -72,7 +72,7 @@ def parse_policy(
 class _Reader:
     """Reads one document and collects its problems."""
 
-    kind: Kind
+    kind: PolicyKind
     name: str
     address_tag_idiom: bool
     problems: list[Problem]

@@ -15,7 +15,7 @@ from typing import Final
 from smtpgate.core.policy.decision import Decision, Outcome, Request, Side
 from smtpgate.core.policy.explain import nearest_miss
 from smtpgate.core.policy.principals import Caller, Who, who_is
-from smtpgate.core.policy.statement import Determining, Kind, Policy, Statement, Topic
+from smtpgate.core.policy.statement import Determining, Policy, PolicyKind, Statement, Topic
 from smtpgate.core.policy.variables import Context
 
 # The keys of a request's context about the caller itself.
@@ -122,7 +122,11 @@ def _applying(
 
 
 def _side(
-    name: Kind, denies: Sequence[Statement], allows: Sequence[Statement], *, is_needed: bool
+    name: PolicyKind,
+    denies: Sequence[Statement],
+    allows: Sequence[Statement],
+    *,
+    is_needed: bool,
 ) -> Side:
     if denies:
         return Side(name, Outcome.EXPLICIT_DENY, is_needed, _cited(denies))

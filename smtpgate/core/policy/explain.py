@@ -13,7 +13,7 @@ from smtpgate.core.policy.decision import NearestMiss, Request
 from smtpgate.core.policy.keys import is_multivalued
 from smtpgate.core.policy.operators import NULL
 from smtpgate.core.policy.principals import Principals, Who
-from smtpgate.core.policy.statement import Kind, Policy, Statement
+from smtpgate.core.policy.statement import Policy, PolicyKind, Statement
 from smtpgate.core.policy.variables import Context
 
 _MAX_VALUES: Final = 3
@@ -24,7 +24,7 @@ _Misfit = tuple[str, str, str]
 
 
 def nearest_miss(
-    side: Kind, policies: Sequence[Policy], request: Request, who: Who
+    side: PolicyKind, policies: Sequence[Policy], request: Request, who: Who
 ) -> NearestMiss | None:
     """The closest Allow of the side; ``None`` if it has no Allow statement."""
     allows = [s for policy in policies for s in policy.statements if not s.is_deny]

@@ -14,7 +14,7 @@ from typing import Final, Literal
 from smtpgate.core.policy.problem import hint, shown
 
 KeyType = Literal["string", "address", "arn", "bool", "date", "ip", "number"]
-Presence = Literal["always", "sometimes", "never"]
+KeyPresence = Literal["always", "sometimes", "never"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Key:
 
     name: str
     type: KeyType
-    presence: Presence
+    presence: KeyPresence
     is_multivalued: bool = False
 
 

@@ -9,7 +9,7 @@ from smtpgate.core.policy.finding import Finding, found
 from smtpgate.core.policy.match import glob_match
 from smtpgate.core.policy.principals import Principals
 from smtpgate.core.policy.problem import shown
-from smtpgate.core.policy.statement import ANYTHING, Kind, Statement
+from smtpgate.core.policy.statement import ANYTHING, PolicyKind, Statement
 
 _CHECKED: Final = "ses:SendRawEmail"
 _SENDING: Final = {
@@ -30,7 +30,7 @@ _ABOUT_CALLER: Final = ("aws:principal", "aws:user", "aws:source")
 
 
 def statement_findings(
-    kind: Kind, statement: Statement, denials: Sequence[Statement]
+    kind: PolicyKind, statement: Statement, denials: Sequence[Statement]
 ) -> Iterator[Finding]:
     """Findings about one statement of a policy that has these Deny statements."""
     yield from _principal_findings(statement)

@@ -10,7 +10,7 @@ from smtpgate.core.policy.match import any_arn, any_glob, pieces_of
 from smtpgate.core.policy.principals import Principals, Who
 from smtpgate.core.policy.variables import Context, Template
 
-Kind = Literal["identity", "user"]
+PolicyKind = Literal["identity", "user"]
 Effect = Literal["Allow", "Deny"]
 ANYTHING: Final = "*"
 _MAX_ASKED: Final = 16
@@ -20,7 +20,7 @@ _MAX_ASKED: Final = 16
 class Determining:
     """A statement that determined a decision; ``text`` is the statement as JSON, if known."""
 
-    side: Kind
+    side: PolicyKind
     policy: str
     sid: str | None
     index: int
@@ -111,7 +111,7 @@ class Policy:
     """
 
     name: str
-    kind: Kind
+    kind: PolicyKind
     version: str | None
     id: str | None
     statements: tuple[Statement, ...]

@@ -29,7 +29,7 @@ _NANO: Final = 10**9
 _MAPPED: Final = ipaddress.IPv6Network("::ffff:0:0/96")  # RFC 4291 §2.5.5.2
 _IPV4_BITS: Final = 0xFFFF_FFFF
 
-Network = tuple[int, int, int]
+NetworkRange = tuple[int, int, int]
 """IP version, first address and mask."""
 
 
@@ -99,7 +99,7 @@ def read_binary(text: str) -> bytes | None:
 
 
 @lru_cache(_REMEMBERED)
-def read_network(text: str) -> Network | None:
+def read_network(text: str) -> NetworkRange | None:
     """A network in CIDR notation, or a single address (RFC 4632 §3.1, RFC 4291 §2.3)."""
     match = _NETWORK.fullmatch(text)
     if match is None:
@@ -111,7 +111,7 @@ def read_network(text: str) -> Network | None:
     return as_network(network)
 
 
-def as_network(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> Network:
+def as_network(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> NetworkRange:
     """The network for comparisons; an IPv4-mapped IPv6 network becomes an IPv4 network.
 
     Addresses are read in the same way (:func:`read_address`).
@@ -134,6 +134,6 @@ def read_address(text: str) -> tuple[int, int] | None:
     return address.version, int(address)
 
 
-def in_network(address: tuple[int, int], network: Network) -> bool:
+def in_network(address: tuple[int, int], network: NetworkRange) -> bool:
     """True if the network contains the address; both must be of the same IP version."""
     return address[0] == network[0] and address[1] & network[2] == network[1]

@@ -17,9 +17,9 @@ from smtpgate.core.policy import (
     Context,
     Decision,
     Determining,
-    Kind,
     Policy,
     PolicyError,
+    PolicyKind,
     Request,
     evaluate,
     parse_policy,
@@ -112,7 +112,7 @@ class Simulator:
     """Decides complete requests; a document that occurs again is not parsed again."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Kind, str, str], Policy | PolicyError] = {}
+        self._known: dict[tuple[PolicyKind, str, str], Policy | PolicyError] = {}
 
     def decide(self, simulated: Simulated) -> SimulationResult:
         """Decide with the request's own policies; an invalid document makes it invalid."""
@@ -129,7 +129,9 @@ class Simulator:
         )
         return answer_of(simulated.id, decision)
 
-    def _read(self, kind: Kind, texts: Sequence[str], problems: list[str]) -> list[Policy]:
+    def _read(
+        self, kind: PolicyKind, texts: Sequence[str], problems: list[str]
+    ) -> list[Policy]:
         policies: list[Policy] = []
         for number, text in enumerate(texts):
             name = f"{kind}-{number}"
@@ -140,7 +142,7 @@ class Simulator:
                 policies.append(policy)
         return policies
 
-    def _policy(self, kind: Kind, name: str, text: str) -> Policy | PolicyError:
+    def _policy(self, kind: PolicyKind, name: str, text: str) -> Policy | PolicyError:
         key = (kind, name, text)
         known = self._known.get(key)
         if known is None:
