@@ -207,7 +207,8 @@ async def open_gate(
         )
         state = folder / "state"
         await _furnish(folder, state, _APPLIED.get(key))
-        started = loaded if key not in _APPLIED else _without_documents(loaded)
+        is_furnished = key in _APPLIED and loaded.gate.state_dir == state
+        started = _without_documents(loaded) if is_furnished else loaded
         async with open_configured_gate(started, clock=clock) as gate:
             gate.config = loaded
             if key not in _APPLIED:
