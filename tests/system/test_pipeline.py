@@ -411,8 +411,12 @@ def threads() -> set[threading.Thread]:
         ),
         ("Comments: Frühling\r\n", "Comments: " + "\r\n ".join(["ü" * 200] * 4) + "\r\n"),
         ("Cc: a@xn--tda.example\r\n", "Cc: " + "a@xn--tda.example,\r\n " * 51 + "a@b.c\r\n"),
+        (
+            "Resent-From: =?utf-8?q?x?= <marketing@ses-example.com>\r\n",
+            "Resent-From: " + "=?utf-8?q?x?=\r\n " * 51 + "<marketing@ses-example.com>\r\n",
+        ),
     ],
-    ids=["octets", "beyond-ascii", "internationalised-labels"],
+    ids=["octets", "beyond-ascii", "internationalised-labels", "encoded-words"],
 )
 async def test_a_header_is_read_in_a_thread_when_it_takes_long(
     tmp_path: Path, short: str, long: str

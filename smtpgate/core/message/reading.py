@@ -30,6 +30,7 @@ LARGE_OCTETS: Final = 256 * 1024
 _LONG_HEADER_OCTETS: Final = 8 * 1024
 _SHORT_HEADER_OCTETS: Final = 1024
 _FEW_LABELS: Final = 50
+_FEW_ENCODED_WORDS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +112,12 @@ def takes_long_to_read(message: bytes) -> bool:
     end = message.find(b"\r\n\r\n", 0, _LONG_HEADER_OCTETS)
     if end < 0:
         return len(message) > _LONG_HEADER_OCTETS
-    # Labels of internationalised domains are read letter by letter.
+    # Labels of internationalised domains are read letter by letter, encoded words one by one.
     header = message[:end]
-    return header.count(b"xn--") > _FEW_LABELS or (
-        end > _SHORT_HEADER_OCTETS and not header.isascii()
+    return (
+        header.count(b"xn--") > _FEW_LABELS
+        or header.count(b"=?") > _FEW_ENCODED_WORDS
+        or (end > _SHORT_HEADER_OCTETS and not header.isascii())
     )
 
 
