@@ -52,5 +52,5 @@ def test_both_readers_say_the_same(text: str) -> None:
 
 def test_half_a_surrogate_pair_is_refused_on_either_way() -> None:
     assert as_read('["\\ud800"]')[1] == (
-        "line 1 column 2: half of a surrogate pair stands alone",
+        "line 1 column 2: a string contains half of a surrogate pair",
     )
