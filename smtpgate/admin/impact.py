@@ -40,7 +40,6 @@ def proposal_of(identity: IdentityArn, name: str, document: bytes) -> ProposedPo
 async def impact(
     session: PreviewSession,
     past: JournalSession,
-    identity: IdentityArn,
     proposal: ProposedPolicy,
     *,
     since: datetime | None,
@@ -49,7 +48,8 @@ async def impact(
 
     An account's caller learns of those messages that its account may see. Raises NotFoundError.
     """
-    session.must_be_allowed("GetImpact", str(identity))
+    session.must_be_allowed("GetImpact", proposal.identity_arn)
+    identity = IdentityArn.parse(proposal.identity_arn)
     known = await session.directory.identities(identity.name)
     if all(one.arn != identity for one in known):
         raise NotFoundError(f"the directory has no {identity}")

@@ -97,7 +97,7 @@ def impact(
     begin = moment_option(since, "--since")
     loaded, proposal = loaded_config(config), _read(policy, name or policy.stem, identity)
     try:
-        found = asyncio.run(_impact(loaded, identity, proposal, begin))
+        found = asyncio.run(_impact(loaded, proposal, begin))
     except JOURNAL_SESSION_ERRORS as error:
         raise fail(error) from None
     if json:
@@ -116,14 +116,12 @@ def _read(file: Path, name: str, identity: IdentityArn) -> ProposedPolicy:
         raise fail("\n".join(f"{file}: {line}" for line in str(error).split("\n"))) from None
 
 
-async def _impact(
-    config: Config, identity: IdentityArn, proposal: ProposedPolicy, since: datetime | None
-) -> Impact:
+async def _impact(config: Config, proposal: ProposedPolicy, since: datetime | None) -> Impact:
     async with (
         opened_preview(config) as preview,
         open_journal_session(config, SystemClock(), OPERATOR) as past,
     ):
-        return await use_case.impact(preview, past, identity, proposal, since=since)
+        return await use_case.impact(preview, past, proposal, since=since)
 
 
 # -- what is shown -----------------------------------------------------------------------------

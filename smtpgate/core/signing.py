@@ -56,7 +56,6 @@ SIGNED: Final = frozenset(
         b"feedback-id",
     }
 )
-_WSP_RUN: Final = re.compile(rb"[ \t]{2,}|\t")
 # Domain and selector are written into the field as they are: labels (RFC 6376 §3.1), and
 # nothing that could end the tag or the line.
 _LABELS: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
@@ -140,10 +139,8 @@ def body_hash(body: bytes | memoryview) -> bytes:
 
 def _relaxed_field(name: bytes, raw: bytes) -> bytes:
     """A header field under relaxed canonicalization (RFC 6376 §3.4.2), with its CRLF."""
-    value = raw.partition(b":")[2].replace(b"\r\n", b"")
-    if b"\t" in value or b"  " in value:
-        value = _WSP_RUN.sub(b" ", value)
-    return b"%s:%s\r\n" % (name, value.strip(b" \t"))
+    value = _relaxed(raw.partition(b":")[2].replace(b"\r\n", b""))
+    return b"%s:%s\r\n" % (name, value.strip(b" "))
 
 
 def signature_fields(

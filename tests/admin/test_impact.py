@@ -74,7 +74,7 @@ async def weighed(
     past = JournalSession(config=config(), clock=clock, caller=caller, reader=reader)
     document = grant(Condition=CEO, Resource=str(identity)).encode()
     proposal = proposal_of(identity, "marketing", document)
-    return await impact(asked, past, identity, proposal, since=clock.now() - timedelta(days=1))
+    return await impact(asked, past, proposal, since=clock.now() - timedelta(days=1))
 
 
 async def test_an_operator_weighs_all_messages_and_an_owner_its_own_view(
@@ -94,6 +94,9 @@ async def test_others_weigh_nothing(
 ) -> None:
     with pytest.raises(NotAuthorizedError):
         await weighed(store, written, clock, root(DELEGATE))
+    others = IdentityArn("aws", "us-east-1", DELEGATE, "ses-example.com")
+    with pytest.raises(NotAuthorizedError):
+        await weighed(store, written, clock, root(), others)
     with pytest.raises(NotFoundError, match="the directory has no"):
         await weighed(
             store, written, clock, OPERATOR, IdentityArn.parse(f"{IDENTITY[:-4]}.org")

@@ -218,7 +218,7 @@ async def impact(session: Session, names: Names) -> None:
     identity = IdentityArn("aws", "us-east-1", names.account_id, names.domain.name)
     proposal = proposal_of(identity, "p", policy(identity).encode())
     async with journal_session(session) as past:
-        await impact_of(preview_session(session), past, identity, proposal, since=None)
+        await impact_of(preview_session(session), past, proposal, since=None)
 
 
 def policy(identity: IdentityArn) -> str:

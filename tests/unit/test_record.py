@@ -17,8 +17,20 @@ from tests.support.events import done
         ("=?utf-8?q?a=1B[31m?=", "=?utf-8?q?a=1B[31m?="),
         ("=?utf-8?q?Fr=C3=BChling?=", "Frühling"),
         ("=?utf-8?x?nonsense?=", "=?utf-8?x?nonsense?="),
+        ("\r\n ".join(["=?utf-8?q?Fr=C3=BChling?="] * 900), "Frühling" * 24 + "Frühl..."),
     ],
-    ids=["short", "just as long", "too long", "of many lines", "control", "encoded", "unclear"],
+    ids=[
+        *(
+            "short",
+            "just as long",
+            "too long",
+            "of many lines",
+            "control",
+            "encoded",
+            "unclear",
+        ),
+        "of many encoded lines",
+    ],
 )
 def test_a_subject_is_kept_as_it_is_shown_up_to_a_bound(subject: str, kept: str) -> None:
     event = done()

@@ -35,6 +35,8 @@ RecordOutcome = Literal["relaying", "accepted", "deferred", "refused", "in-doubt
 
 _MAX_TEXT: Final = 1000
 _MAX_SUBJECT: Final = 200
+# Octets of a subject that are read: all of one as long as the header would take too long.
+_MAX_READ: Final = 1000
 _MAX_CITED: Final = 20
 _NO_INTENT: Final = SendingIntent()
 
@@ -303,11 +305,17 @@ def _subject(block: HeaderBlock) -> str | None:
     field = block.first(b"subject")
     if field is None:
         return None
-    text = field.value.decode("utf-8", "backslashreplace")
+    value = field.value
+    is_cut = len(value) > _MAX_READ
+    text = value[:_MAX_READ].decode("utf-8", "backslashreplace")
     if "=?" in text:
+        if is_cut:  # the last word may be half an encoded word
+            text = text.rpartition(" ")[0] or text
         text = _decoded(text)
-    shown = "".join(_printable(text[: _MAX_SUBJECT + 1]))  # it may be as long as the header
-    return shown if len(shown) <= _MAX_SUBJECT else shown[: _MAX_SUBJECT - 3] + "..."
+    shown = "".join(_printable(text[: _MAX_SUBJECT + 1]))
+    if len(shown) <= _MAX_SUBJECT and not is_cut:
+        return shown
+    return shown[: _MAX_SUBJECT - 3] + "..."
 
 
 def _decoded(text: str) -> str:
