@@ -17,7 +17,7 @@ def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have the fixtures at hand, and the program with them.
+    """Import the fixtures, and the program with them.
 
     The process that only hands out tests to others would import that for nothing, while they
     wait for it.

@@ -36,7 +36,7 @@ _NEEDS_CONFIG: Final = (
 async def answer_lines(
     lines: Iterable[bytes], write: BinaryIO, session: PreviewSession | None
 ) -> None:
-    """SimulationResult each line by one line; a malformed one does not end it."""
+    """Answer each line with one line; a malformed one does not end it."""
     simulator = Simulator()
     for line in lines:
         try:

@@ -27,9 +27,8 @@ from smtpgate.sql.types import NAMES, Json, Moment, Serial
 
 # The revision of the migrations that makes these tables; a test holds the two together.
 HEAD: Final = "0004"
-# The oldest revision that is upgraded, and all that are.
+# The oldest revision that is upgraded.
 OLDEST: Final = "0003"
-EARLIER: Final = (OLDEST,)
 
 metadata = MetaData(naming_convention=NAMES)
 

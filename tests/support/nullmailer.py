@@ -12,8 +12,6 @@ from tests.support.daemons import PATIENCE_S, Lab, eventually
 from tests.support.relayhost import Relayhost
 from tests.support.room import Room
 
-__all__ = ["Nullmailer", "nullmailer_client"]
-
 _REMOTE: Final = (
     "{host} smtp port={port} {tls} x509cafile={ca_file} user={username} pass={password}\n"
 )

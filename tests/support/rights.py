@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-__all__ = ["NOBODY", "as_user_without_rights", "opened_to_all"]
-
 NOBODY: Final = 65534
 
 

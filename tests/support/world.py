@@ -2,8 +2,6 @@
 
 from typing import Final
 
-__all__ = ["DELEGATE", "IDENTITY", "OWNER", "PAUSED"]
-
 OWNER: Final = "888888888888"
 DELEGATE: Final = "999999999999"
 PAUSED: Final = "777777777777"  # where a third one is needed

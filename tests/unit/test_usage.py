@@ -52,11 +52,9 @@ def test_what_has_no_verdict_and_what_is_no_message_count_nothing() -> None:
     assert usage_of(login_record(auth_failed(), "0100")) is None
 
 
-def test_a_sender_of_its_own_identity_is_no_delegate() -> None:
-    assert KEY.is_delegated
+def test_the_owner_is_the_account_of_the_identity() -> None:
     assert KEY.owner_id == "888888888888"
-    assert not replace(KEY, account_id="888888888888").is_delegated
-    assert not replace(KEY, identity="").is_delegated
+    assert replace(KEY, identity="").owner_id == ""
 
 
 @given(COUNTS, COUNTS)

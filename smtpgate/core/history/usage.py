@@ -51,11 +51,6 @@ class UsageKey:
         """The account that owns the identity, or an empty text."""
         return owner_of(self.identity)
 
-    @property
-    def is_delegated(self) -> bool:
-        """True if the identity is another account's."""
-        return self.owner_id not in ("", self.account_id)
-
 
 @dataclass(frozen=True, slots=True)
 class Counts:

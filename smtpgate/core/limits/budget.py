@@ -38,14 +38,12 @@ class Budget:
     """One bound: its phase of the session, its configuration key, its reply and its meaning.
 
     ``reply`` is a name in the catalogue of replies. Without one the connection is closed
-    without a reply, because the client could not read it. ``ends_session`` is true if the
-    session ends.
+    without a reply, because the client could not read it.
     """
 
     phase: Phase
     key: str
     reply: str
-    ends_session: bool
     meaning: str
 
 
@@ -54,63 +52,54 @@ BUDGETS: Final[Mapping[BudgetName, Budget]] = {
         "connecting",
         "gate.reserved_descriptors",
         "too-many-connections",
-        True,
         "Connections of all listeners together: the limit of open files less this reserve.",
     ),
     "connections": Budget(
         "connecting",
         "listener.NAME.max_connections",
         "too-many-connections",
-        True,
         "Connections of a listener, counted from accept until the socket is closed.",
     ),
     "connections-per-client": Budget(
         "connecting",
         "listener.NAME.max_connections_per_client",
         "too-many-connections",
-        True,
         "The same for one client address, or one /64 network of IPv6 addresses.",
     ),
     "handshake-time": Budget(
         "connecting",
         "listener.NAME.handshake_timeout_s",
         "",
-        True,
         "Time for a PROXY header and implicit TLS together, or for STARTTLS.",
     ),
     "auth-time": Budget(
         "before AUTH",
         "listener.NAME.auth_timeout_s",
         "auth-timeout",
-        True,
         "Time from the greeting to a successful login, whatever the client sends.",
     ),
     "input-before-auth": Budget(
         "before AUTH",
         "listener.NAME.max_octets_before_auth",
         "too-much-input",
-        True,
         "Octets that a client sends before it has logged in.",
     ),
     "auth-failures": Budget(
         "before AUTH",
         "listener.NAME.max_auth_failures",
         "too-many-errors",
-        True,
         "Failed logins of a session.",
     ),
     "command-time": Budget(
         "always",
         "listener.NAME.command_timeout_s",
         "idle",
-        True,
         "Time for a complete command line.",
     ),
     "reply-time": Budget(
         "always",
         "listener.NAME.reply_timeout_s",
         "",
-        True,
         "Time for a client to read waiting replies. At most `listener.NAME.max_unread_octets` "
         "wait; meanwhile no command is read.",
     ),
@@ -118,14 +107,12 @@ BUDGETS: Final[Mapping[BudgetName, Budget]] = {
         "always",
         "listener.NAME.max_errors",
         "too-many-errors",
-        True,
         "Commands that are refused. Restarts after an accepted message.",
     ),
     "junk-commands": Budget(
         "always",
         "listener.NAME.max_junk_commands",
         "too-many-errors",
-        False,
         "Commands without use for a message: NOOP, RSET, VRFY, HELP, HELO, EHLO, and RCPT "
         "with a recipient that the message already has. Further ones count as errors. "
         "Restarts after an accepted message.",
@@ -134,14 +121,12 @@ BUDGETS: Final[Mapping[BudgetName, Budget]] = {
         "after AUTH",
         "gate.max_recipients",
         "too-many-recipients",
-        False,
         "Recipients of a message.",
     ),
     "excess-recipients": Budget(
         "after AUTH",
         "listener.NAME.max_excess_recipients",
         "too-many-errors",
-        False,
         "RCPT commands beyond `gate.max_recipients`. Further ones count as errors. Restarts "
         "after an accepted message.",
     ),
@@ -149,35 +134,30 @@ BUDGETS: Final[Mapping[BudgetName, Budget]] = {
         "after AUTH",
         "listener.NAME.data_timeout_s",
         "idle",
-        True,
         "Time for a whole message, from DATA to the final dot.",
     ),
     "message-octets": Budget(
         "after AUTH",
         "gate.max_message_octets",
         "too-long",
-        False,
         "Octets of a message, as declared by MAIL or as received.",
     ),
     "inflight-octets": Budget(
         "after AUTH",
         "gate.max_inflight_octets",
         "overloaded",
-        False,
         "Octets of all messages in flight.",
     ),
     "inflight-share": Budget(
         "after AUTH",
         "gate.max_inflight_share",
         "overloaded",
-        False,
         "The same for one account: a share of what the other accounts leave free.",
     ),
     "refusals": Budget(
         "after AUTH",
         "limits.max_refusals",
         "too-many-refusals",
-        True,
         "Messages of an account that the gate itself refuses permanently, or because there is "
         "no DKIM key; `limits.refusals_per_minute` are given back. When half is used, the "
         "reply to each further one takes `limits.refusal_delay_s`; when all is used, MAIL "
@@ -187,7 +167,6 @@ BUDGETS: Final[Mapping[BudgetName, Budget]] = {
         "after AUTH",
         "upstream.NAME.max_waiting_per_account",
         "upstream-busy",
-        False,
         "Messages of an account that wait for a connection to the upstream.",
     ),
 }

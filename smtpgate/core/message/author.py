@@ -8,7 +8,7 @@ alike pass: comments beside an address in angle brackets, which are left out;
 ``root@example.com (Cron Daemon)``, where the comment is the display name; and
 ``a@example.com <a@example.com>``, where the two are the same mailbox.
 
-`tests/differential/` compares this reading with that of other programs.
+`tests/property/test_author_differential.py` compares this reading with those of other programs.
 """
 
 import re
