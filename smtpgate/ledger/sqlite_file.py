@@ -30,7 +30,7 @@ from smtpgate.core.limits import (
 )
 from smtpgate.sql.wal import enter_wal_mode
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 _APPLICATION_ID: Final = 0x736D7467  # "smtg": distinguishes this file from other SQLite files
 _SCHEMA: Final = (
     """
@@ -233,15 +233,18 @@ class LedgerFile:
     def _prepare(self) -> None:
         execute = self._connection.execute
         execute("BEGIN")  # both answers are of one moment
-        is_new = self._version() == 0
+        is_current = self._version() == SCHEMA_VERSION
         execute("COMMIT")
         if not enter_wal_mode(self._connection, busy_timeout_s=self._busy_timeout_s):
             raise LedgerFileError(f"{self._path} cannot be in WAL mode; put it on a local disk")
         execute("PRAGMA synchronous = NORMAL")
-        if is_new:
+        if not is_current:
             execute("BEGIN IMMEDIATE")
-            if self._version() == 0:  # no other process was faster
+            version = self._version()  # another process may have been faster
+            if version == 0:
                 self._make()
+            elif version < SCHEMA_VERSION:
+                self._upgrade()
             execute("COMMIT")
 
     def _version(self) -> int:
@@ -262,6 +265,15 @@ class LedgerFile:
         for statement in _SCHEMA:
             self._connection.execute(statement)
         self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _upgrade(self) -> None:
+        """Rename the one column that has another name in version 1."""
+        columns = self._connection.execute("SELECT name FROM pragma_table_info('usage')")
+        names = [name for (name,) in columns]
+        if "reported" not in names:
+            old = names[names.index("tokens") + 1]
+            self._connection.execute(f"ALTER TABLE usage RENAME COLUMN {old} TO reported")
         self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 

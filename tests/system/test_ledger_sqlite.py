@@ -217,6 +217,18 @@ async def test_a_file_that_was_taken_away_is_made_again_by_all(
     await other.close()
 
 
+async def test_the_file_of_version_1_keeps_its_counts(ledger: SqliteLedger, path: Path) -> None:
+    await ledger.reserve(TEN, 4, NOW)
+    await ledger.close()
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("ALTER TABLE usage RENAME COLUMN reported TO thresholds")
+        file.execute("PRAGMA user_version = 1")
+    newer = SqliteLedger(path, timeout_s=TIMEOUT_S)
+    await newer.reserve(TEN, 3, NOW)
+    assert await used(newer) == 7
+    await newer.close()
+
+
 async def test_the_file_of_a_newer_version_is_left_alone(
     ledger: SqliteLedger, path: Path
 ) -> None:
@@ -226,8 +238,8 @@ async def test_the_file_of_a_newer_version_is_left_alone(
         file.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     newer = SqliteLedger(path, timeout_s=TIMEOUT_S)
     words = (
-        f"{path} has schema 2, and this version of smtpgate knows 1; run the newer one, or "
-        "move the file away to count from 0"
+        f"{path} has schema {SCHEMA_VERSION + 1}, and this version of smtpgate knows "
+        f"{SCHEMA_VERSION}; run the newer one, or move the file away to count from 0"
     )
     with pytest.raises(LedgerUnavailableError) as refusal:
         await newer.reserve(TEN, 1, NOW)
