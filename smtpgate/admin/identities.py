@@ -5,10 +5,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from smtpgate.admin.errors import RefusedChangeError
 from smtpgate.admin.paging import pages_of
 from smtpgate.admin.refs import IdentityRef
-from smtpgate.admin.session import Session
+from smtpgate.admin.session import Operator, Session
 from smtpgate.core.proof.dns_record import DnsRecord
+from smtpgate.core.proof.mail_code import was_just_sent
 from smtpgate.core.proof.ownership import ownership_records
 from smtpgate.core.proof.verification import (
     VerificationMethod,
@@ -156,7 +158,8 @@ async def delete(session: Session, ref: IdentityRef) -> None:
     """Delete an identity with its policies, caps and DKIM keys.
 
     Only an operator may delete one that is paused: its account could register it again, and
-    so resume it.
+    so resume it. Nor may an account delete an address that a code was just mailed to: it could
+    have any number of codes mailed there, by registering it again.
     """
     arn = session.identity_arn(ref)
     session.must_be_allowed("DeleteIdentity", arn)
@@ -164,4 +167,7 @@ async def delete(session: Session, ref: IdentityRef) -> None:
         row = await rows.identity(change.connection, ref.account_id, session.region, ref.name)
         if row.paused_reason is not None:
             session.must_be_allowed("DeletePausedIdentity", arn)
+        is_operator = isinstance(session.caller, Operator)
+        if row.code_sent_at and was_just_sent(row.code_sent_at, change.now) and not is_operator:
+            raise RefusedChangeError(f"a code was sent to {ref.name} less than a minute ago")
         await rows.delete_identity(change, row, session.partition)

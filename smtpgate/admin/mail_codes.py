@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
 from email.utils import format_datetime
@@ -13,7 +13,14 @@ from smtpgate.admin.retry import change_registered
 from smtpgate.core.address import Mailbox, ReversePath, parse_mailbox
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
-from smtpgate.core.proof.mail_code import VALID, CodeResult, check_code, mail_code, new_code
+from smtpgate.core.proof.mail_code import (
+    VALID,
+    CodeResult,
+    check_code,
+    mail_code,
+    new_code,
+    was_just_sent,
+)
 from smtpgate.core.proof.registered import Registered
 from smtpgate.core.proof.verification import begin_by_mail, confirmed_by_mail
 from smtpgate.core.reason import REASONS
@@ -22,7 +29,6 @@ from smtpgate.core.upstream import Answered, InDoubt, NotSent
 from smtpgate.ports import DeliveryAttempt, RegisteredIdentities, Upstream
 
 _CODE_OCTETS: Final = 12
-_PAUSE: Final = timedelta(minutes=1)
 _TEXT: Final = """\
 The account {account} wants to send mail with the address
 {address} through the mail gateway {hostname}.
@@ -65,7 +71,7 @@ class CodeMailer:
             without = before
             if before.verification.is_verified:
                 return before
-            if before.code is not None and abs(self.now - before.code.sent_at) < _PAUSE:
+            if before.code is not None and was_just_sent(before.code.sent_at, self.now):
                 raise CodeNotSentError(f"a code was sent to {name} less than a minute ago")
             return replace(
                 before,

@@ -9,17 +9,18 @@ from email import message_from_bytes
 
 import pytest
 
-from smtpgate.admin.errors import CodeNotSentError, OvertakenError
+from smtpgate.admin.errors import CodeNotSentError, OvertakenError, RefusedChangeError
+from smtpgate.admin.identities import create, delete
 from smtpgate.admin.mail_codes import CodeMailer, confirm_code
 from smtpgate.admin.refs import IdentityRef
 from smtpgate.admin.retry import change_registered
-from smtpgate.admin.verification import vouch
+from smtpgate.admin.verification import send_code, vouch
 from smtpgate.core.proof.registered import Registered
 from smtpgate.core.secret import Secret
 from smtpgate.directory.identities import identity, update_identity
 from smtpgate.directory.registered_identities import DirectoryIdentities
 from smtpgate.directory.store import DirectoryStore
-from tests.support.admin import session_of
+from tests.support.admin import root, session_of
 from tests.support.clock import MovableClock
 from tests.support.directory import ACTOR, REGION
 from tests.support.tenants import ACME, add_account, add_identity, notes
@@ -159,3 +160,20 @@ async def test_names_in_any_script_arrive_as_they_are(
     assert "(Größe??Bcc: x@example.net)" in parsed.get_content()
     assert parsed["Bcc"] is None
     assert timedelta(0) == clock.now() - parsed["Date"].datetime
+
+
+async def test_an_account_gets_one_code_a_minute_mailed_to_an_address_also_after_deleting_it(
+    store: DirectoryStore, clock: MovableClock
+) -> None:
+    await add_account(store)
+    ref, session = IdentityRef(ACME, ADDRESS), session_of(store, root(ACME), clock=clock)
+    async with open_upstream() as server, relay_to(server) as upstream:
+        _ = await create(session, ref)
+        _ = await send_code(session, ref, upstream)
+        with pytest.raises(RefusedChangeError, match="less than a minute ago"):
+            await delete(session, ref)
+        clock.move(60)
+        await delete(session, ref)
+        _ = await create(session, ref)
+        _ = await send_code(session, ref, upstream)
+        await delete(session_of(store, clock=clock), ref)

@@ -15,6 +15,7 @@ from smtpgate.core.secret import Secret
 
 VALID: Final = timedelta(hours=24)
 MAX_ATTEMPTS: Final = 5
+_PAUSE: Final = timedelta(minutes=1)
 
 CodeResult = Literal["right", "wrong", "expired", "too-many-attempts"]
 
@@ -57,6 +58,11 @@ def code_digest(code: Secret, subject: str) -> bytes:
 def mail_code(code: Secret, subject: str, now: datetime) -> MailCode:
     """The data to store for a code that is sent now."""
     return MailCode(code_digest(code, subject), now)
+
+
+def was_just_sent(sent_at: datetime, now: datetime) -> bool:
+    """True if it is too early for another code to the same address."""
+    return abs(now - sent_at) < _PAUSE
 
 
 def check_code(
