@@ -3,8 +3,9 @@
 import asyncio
 import importlib.util
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
@@ -40,30 +41,76 @@ async def open_gate(config: Config, *, clock: Clock | None = None) -> AsyncItera
                 await gate.stop()
 
 
+class _Signals:
+    """The signals of an operator, from before the start of a gate to its end."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self._reload: Callable[[], object] | None = None
+        self._is_reload_due = False
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._hangup)
+
+    def reload_with(self, reload: Callable[[], object]) -> None:
+        """Call ``reload`` on each SIGHUP, and now if there was one during the start."""
+        self._reload = reload
+        if self._is_reload_due:
+            _ = reload()
+
+    def _hangup(self) -> None:
+        if self._reload is None:
+            # The start may have read the certificates before.
+            self._is_reload_due = True
+        else:
+            _ = self._reload()
+
+
 async def serve(config: Config) -> None:
     """Run a gate until SIGTERM or SIGINT; SIGHUP reloads certificates and documents.
 
-    Raises as :func:`open_gate`.
+    A signal to stop during the start ends the start. Raises as :func:`open_gate`.
     """
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    async with open_gate(config) as gate:
-        loop.set_exception_handler(lambda _, context: gate.log_stray_error(context))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: gate.tasks.start(gate.reload()))
-        notify("READY=1")
-        await feed_watchdog_until(stop)
-        notify("STOPPING=1")
-        # Draining may take longer than the watchdog waits.
-        stopped, watchdog = asyncio.Event(), TaskOwner()
-        _ = watchdog.start(feed_watchdog_until(stopped), name="watchdog")
-        await gate.stop()
-        stopped.set()
-        await watchdog.drain(1)
+    signals = _Signals()
+    async with AsyncExitStack() as stack:
+        gate = await _unless(signals.stop, stack.enter_async_context(open_gate(config)))
+        if gate is not None:
+            await _run_until_stop(gate, signals)
+
+
+async def _unless(stop: asyncio.Event, start: Coroutine[Any, Any, Gate]) -> Gate | None:
+    """The started gate; ``None`` if ``stop`` came first, with everything closed again."""
+    tasks = TaskOwner()
+    starting, stopping = tasks.start(start, name="start"), tasks.start(stop.wait())
+    try:
+        _ = await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        _ = stopping.cancel()
+        _ = starting.cancel()  # without effect on a start that is done
+        _ = await asyncio.wait((starting,))
+    return None if starting.cancelled() else starting.result()
+
+
+async def _run_until_stop(gate: Gate, signals: _Signals) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: gate.log_stray_error(context))
+    signals.reload_with(lambda: gate.tasks.start(gate.reload()))
+    notify("READY=1")
+    await feed_watchdog_until(signals.stop)
+    notify("STOPPING=1")
+    # Draining may take longer than the watchdog waits.
+    stopped, watchdog = asyncio.Event(), TaskOwner()
+    _ = watchdog.start(feed_watchdog_until(stopped), name="watchdog")
+    await gate.stop()
+    stopped.set()
+    await watchdog.drain(1)
 
 
 def run(config: Config) -> None:
     """Run :func:`serve` on uvloop where there is one: its TLS takes a tenth of the memory."""
+    # Its default ends the process. Nothing that a reload reads has been read yet.
+    _ = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     raise_descriptor_limit(connections_wanted(config) + config.gate.reserved_descriptors)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(serve(config))
