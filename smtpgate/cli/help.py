@@ -74,8 +74,11 @@ def topic_of(word: str) -> str:
 def _advice(wanted: str, found: list[str]) -> str:
     if wanted in COMMANDS:
         return f"`smtpgate {wanted} --help' describes the command"
-    nearest = found or get_close_matches(wanted, _TOPICS, n=3, cutoff=0.4)
-    return f"did you mean {' or '.join(nearest)}?" if nearest else "`smtpgate help' lists them"
+    nearest = found or get_close_matches(wanted, _TOPICS, n=3, cutoff=0.6)
+    if not nearest:
+        return "`smtpgate help' lists them"
+    *others, last = nearest
+    return f"did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
 
 
 def _complete(incomplete: str) -> list[str]:

@@ -30,6 +30,26 @@ RateOption: TypeAlias = Annotated[
 ]
 
 
+RaisedQuotaOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--max-24h-send",
+        metavar="N",
+        help="Recipients in any 24 hours: a number, or unlimited.",
+        show_default=False,
+    ),
+]
+RaisedRateOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--max-send-rate",
+        metavar="N",
+        help="Recipients a second: a number, or unlimited.",
+        show_default=False,
+    ),
+]
+
+
 def quota_number(text: str) -> int | None:
     """The limit that an option names, ``None`` for the default. Raises BadParameter."""
     return _number(text, int, "--max-24h-send")

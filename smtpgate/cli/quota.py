@@ -13,6 +13,8 @@ from smtpgate.cli import completion
 from smtpgate.cli.arguments import WhoseArgument
 from smtpgate.cli.limits import (
     QuotaOption,
+    RaisedQuotaOption,
+    RaisedRateOption,
     RateOption,
     quota_number,
     rate_number,
@@ -161,8 +163,8 @@ def set_(
 def raise_(
     whose: WhoseArgument,
     delegate: _Delegate = None,
-    max_24h_send: QuotaOption = None,
-    max_send_rate: RateOption = None,
+    max_24h_send: RaisedQuotaOption = None,
+    max_send_rate: RaisedRateOption = None,
     until: Annotated[
         str | None,
         typer.Option(
@@ -185,12 +187,10 @@ def raise_(
         quota = run(config, lambda session: quotas.end_raise(session, ref), changes=True)
         output.print(f"{quota.name}: {_in_words(quota.limits)}")
         return
-    if (
-        ends is None
-        or (day is None and rate is None)
-        or "default" in (max_24h_send, max_send_rate)
-    ):
-        raise misused("say how far, and until when: --max-24h-send or --max-send-rate, --until")
+    if "default" in (max_24h_send, max_send_rate):
+        raise misused("a raise is to a number or unlimited; --end restores the usual limits")
+    if ends is None or (day is None and rate is None):
+        raise misused("a raise needs --max-24h-send or --max-send-rate, and --until")
     quota = run(
         config,
         lambda session: quotas.raise_limits(

@@ -32,6 +32,8 @@ Location = tuple[int | str, ...]
 Problem = tuple[Location, str]
 
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
+_TUPLE: Final = re.compile(r"\('[^']*'(?:, '[^']*')*,?\)")
+_ITEM: Final = re.compile(r"'([^']*)'")
 _READABLE_BY_OTHERS: Final = 0o004
 
 
@@ -187,7 +189,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise FileProblemsError([f"{path}: is not UTF-8 text (at line {line})"]) from None
     except tomllib.TOMLDecodeError as error:
-        text = str(error)
+        # tomllib shows the name of a table as a Python tuple.
+        text = _TUPLE.sub(lambda found: f"[{'.'.join(_ITEM.findall(found[0]))}]", str(error))
         raise FileProblemsError(
             [f"{path}: is not TOML: {text[:1].lower()}{text[1:]}"]
         ) from None

@@ -253,12 +253,12 @@ def test_limits_are_shown_also_when_nobody_knows_what_is_left(
             1,
             "there is no account 999999999998",
         ),
-        (("raise", DELEGATE, "--max-24h-send", "999"), 2, "say how far, and until when"),
-        (("raise", DELEGATE, "--until", "3d"), 2, "say how far, and until when"),
+        (("raise", DELEGATE, "--max-24h-send", "999"), 2, "and --until"),
+        (("raise", DELEGATE, "--until", "3d"), 2, "a raise needs --max-24h-send or"),
         (
             ("raise", DELEGATE, "--max-24h-send", "default", "--until", "3d"),
             2,
-            "say how far, and until when",
+            "a raise is to a number or unlimited",
         ),
         (("raise", DELEGATE, "--until", "3d", "--end"), 2, "--end goes with no other option"),
         (
