@@ -1,6 +1,6 @@
 """The HTTP listener: metrics and health checks, with Starlette on uvicorn."""
 
-from smtpgate.http.readiness import Check, Readiness
+from smtpgate.http.readiness import Readiness
 from smtpgate.http.server import HttpServer
 
-__all__ = ["Check", "HttpServer", "Readiness"]
+__all__ = ["HttpServer", "Readiness"]

@@ -1,7 +1,7 @@
 """The metrics for Prometheus; only this package imports prometheus_client."""
 
 from smtpgate.metrics.bounded import OTHER, UNKNOWN
-from smtpgate.metrics.catalogue import CATALOGUE, MetricRow
+from smtpgate.metrics.catalogue import CATALOGUE
 from smtpgate.metrics.sink import Metrics
 
-__all__ = ["CATALOGUE", "OTHER", "UNKNOWN", "MetricRow", "Metrics"]
+__all__ = ["CATALOGUE", "OTHER", "UNKNOWN", "Metrics"]

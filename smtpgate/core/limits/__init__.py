@@ -20,10 +20,8 @@ from smtpgate.core.limits.charge import (
 )
 from smtpgate.core.limits.limit_status import LimitStatus, limit_statuses, must_have_room
 from smtpgate.core.limits.reservation import (
-    Attempt,
     Counted,
     Reservation,
-    Settlement,
     attempt,
     is_long_over,
     is_within_lease,
@@ -37,7 +35,6 @@ from smtpgate.core.limits.usage import (
     Usage,
     idle_at_us,
     microseconds,
-    moved_back,
     refund,
     seen_at,
 )
@@ -48,7 +45,6 @@ __all__ = [
     "THRESHOLDS",
     "TOLERANCE",
     "WINDOW",
-    "Attempt",
     "Charge",
     "Counted",
     "Crossing",
@@ -56,7 +52,6 @@ __all__ = [
     "LimitName",
     "LimitStatus",
     "Reservation",
-    "Settlement",
     "Subject",
     "SubjectKind",
     "Usage",
@@ -69,7 +64,6 @@ __all__ = [
     "limit_statuses",
     "microseconds",
     "minute_of",
-    "moved_back",
     "must_go_together",
     "must_have_room",
     "must_make_sense",

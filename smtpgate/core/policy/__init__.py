@@ -22,7 +22,7 @@ from smtpgate.core.policy.match import glob_match
 from smtpgate.core.policy.principals import Caller
 from smtpgate.core.policy.printing import print_policy
 from smtpgate.core.policy.problem import PolicyError, Problem
-from smtpgate.core.policy.statement import Determining, Policy, PolicyKind, Statement
+from smtpgate.core.policy.statement import Determining, Policy, PolicyKind
 from smtpgate.core.policy.variables import Context
 
 __all__ = [
@@ -39,7 +39,6 @@ __all__ = [
     "Problem",
     "Request",
     "Side",
-    "Statement",
     "attachment_problems",
     "check_document",
     "corrected",

@@ -90,7 +90,11 @@ def compile_resources(
 
 
 class Topic(NamedTuple):
-    """A request without its context; the action is in lower case."""
+    """A request without its context; the action is in lower case.
+
+    It is the key of the results that are kept, so it names everything that they depend on,
+    ``caller_arn`` too.
+    """
 
     caller_arn: str
     account_id: str
