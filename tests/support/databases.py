@@ -76,8 +76,7 @@ def make_tables_once() -> None:
     statements: dict[str, list[tuple[str, tuple[Any, ...]]]] = {}
 
     def migrate(connection: Connection, schema: Schema, if_unknown: str) -> None:
-        old = _objects(connection)
-        if connection.dialect.name != "sqlite" or old:
+        if connection.dialect.name != "sqlite" or _objects(connection):
             revisions(connection, schema, if_unknown)
         elif schema.owner in statements:
             for sql, values in statements[schema.owner]:
