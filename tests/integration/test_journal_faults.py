@@ -6,9 +6,10 @@ import smtplib
 import ssl
 import threading
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -40,6 +41,7 @@ from tests.support.journal import (
 from tests.support.ledgers import soon
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.recorder import recorder
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -187,6 +189,10 @@ class Silent(Sink):
         raise AssertionError
 
 
+def _in_doubt(gate: Gate) -> Iterator[Mapping[str, Any]]:
+    return (line for line in gate.log_lines() if line["event"] == "journal-in-doubt")
+
+
 async def test_what_a_killed_gate_was_relaying_is_in_doubt_when_it_starts_again(
     lab: Lab,
 ) -> None:
@@ -212,8 +218,9 @@ async def test_what_a_killed_gate_was_relaying_is_in_doubt_when_it_starts_again(
         finally:
             await store.close()
         assert (row.outcome, row.reason) == ("in-doubt", "in-doubt")
-        output = [line for line in gate.log_lines() if line["event"] == "journal-in-doubt"]
-        assert [line["records"] for line in output] == [1]
+        # The journal is open before its events are in the log.
+        await until(lambda: [*_in_doubt(gate)])
+        assert [line["records"] for line in _in_doubt(gate)] == [1]
     finally:
         await close_dialogs()
         await upstream.close()
