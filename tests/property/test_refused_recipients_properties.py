@@ -1,6 +1,6 @@
 """The memory of refused recipients: bounded, right about time, and nobody else's."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smtpgate.core.address import Mailbox, ReversePath
@@ -57,6 +57,7 @@ def test_one_account_pushes_out_its_own_answers_and_no_others() -> None:
     assert len(refused) == 5
 
 
+@example([("note", "1", [], 0)] + [("note", number, [0, 1, 2, 3, 4], 0) for number in "2345"])
 @given(
     st.lists(
         st.tuples(

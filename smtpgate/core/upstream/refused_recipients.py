@@ -60,6 +60,9 @@ class RefusedRecipients:
         now_s: float,
     ) -> None:
         """Keep the answers for the client's next try."""
+        answers = tuple(answers)
+        if not answers:  # an account without answers has no place
+            return
         kept = self._accounts.setdefault(account_id, OrderedDict())
         self._accounts.move_to_end(account_id)
         for mailbox, reply in answers:
