@@ -4,6 +4,7 @@ A shell that completes a word, and ``--help``, need names and help alone. To imp
 command costs five times as much as the rest of a start.
 """
 
+import gc
 import inspect
 import re
 from functools import cached_property
@@ -158,7 +159,10 @@ class DeferredCommand(TyperCommand):
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as Click's
         """The context of the command itself."""
-        return self.loaded.make_context(*arguments, **options)
+        command = self.loaded
+        gc.freeze()
+        gc.enable()
+        return command.make_context(*arguments, **options)
 
 
 def _fill_paragraphs(family: typer.Typer) -> None:
