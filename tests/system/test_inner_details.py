@@ -58,7 +58,8 @@ async def test_what_a_store_or_the_upstream_says_of_its_insides_is_in_the_log_al
                 reply = await send(dialog)
             assert reply.startswith(f"{code} 4."), failing
             assert f"({reason}; 0100" in reply, reply
-            assert not any(word in reply for word in SECRET_WORDS), reply
+            without_id = reply.rpartition("; 0100")[0]  # an id may have any digits
+            assert not any(word in without_id for word in SECRET_WORDS), reply
             await gate.log.flush()
             entry = await last_entry(tmp_path)
             assert entry["reason"] == reason
