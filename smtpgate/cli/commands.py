@@ -160,8 +160,9 @@ class DeferredCommand(TyperCommand):
     def make_context(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as Click's
         """The context of the command itself."""
         command = self.loaded
-        gc.freeze()
-        gc.enable()
+        if not gc.isenabled():  # by the entry point, until the imports are done
+            gc.freeze()
+            gc.enable()
         return command.make_context(*arguments, **options)
 
 
