@@ -1,7 +1,7 @@
 """The options that name sending limits, and how limits are shown."""
 
 from collections.abc import Callable
-from typing import Annotated, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 import typer
 
@@ -10,54 +10,36 @@ from smtpgate.core.account import UNLIMITED
 
 N = TypeVar("N", int, float)
 
+_QUOTA: Final = "--max-24h-send"
+_RATE: Final = "--max-send-rate"
+
+
+def _option(name: str, what: str) -> Any:  # noqa: ANN401 - as typer.Option
+    return typer.Option(name, metavar="N", help=what, show_default=False)
+
+
+_USUAL: Final = "a number, unlimited, or default."
+_RAISED: Final = "a number, or unlimited."  # the default is no raise
 QuotaOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--max-24h-send",
-        metavar="N",
-        help="Recipients in any 24 hours: a number, unlimited, or default.",
-        show_default=False,
-    ),
+    str | None, _option(_QUOTA, f"Recipients in any 24 hours: {_USUAL}")
 ]
-RateOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--max-send-rate",
-        metavar="N",
-        help="Recipients a second: a number, unlimited, or default.",
-        show_default=False,
-    ),
-]
-
-
+RateOption: TypeAlias = Annotated[str | None, _option(_RATE, f"Recipients a second: {_USUAL}")]
 RaisedQuotaOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--max-24h-send",
-        metavar="N",
-        help="Recipients in any 24 hours: a number, or unlimited.",
-        show_default=False,
-    ),
+    str | None, _option(_QUOTA, f"Recipients in any 24 hours: {_RAISED}")
 ]
 RaisedRateOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--max-send-rate",
-        metavar="N",
-        help="Recipients a second: a number, or unlimited.",
-        show_default=False,
-    ),
+    str | None, _option(_RATE, f"Recipients a second: {_RAISED}")
 ]
 
 
 def quota_number(text: str) -> int | None:
     """The limit that an option names, ``None`` for the default. Raises BadParameter."""
-    return _number(text, int, "--max-24h-send")
+    return _number(text, int, _QUOTA)
 
 
 def rate_number(text: str) -> float | None:
     """The limit that an option names, ``None`` for the default. Raises BadParameter."""
-    return _number(text, float, "--max-send-rate")
+    return _number(text, float, _RATE)
 
 
 def _number(text: str, kind: Callable[[str], N], option: str) -> N | None:
