@@ -24,6 +24,8 @@ class Reason:
     ``is_over_limit``: a sending limit was reached.
     ``is_uncounted``: nothing was counted against limits.
     ``is_upstreams``: the upstream refused, or lacks an extension; the gate found no fault.
+    ``is_lasting``: it lasts until the identity's owner changes something, so another try is
+    worth no more than after a permanent refusal.
     ``is_sender_controlled``: a sender can cause this deferral as often as it likes.
     """
 
@@ -36,6 +38,7 @@ class Reason:
     is_over_limit: bool = False
     is_uncounted: bool = False
     is_upstreams: bool = False
+    is_lasting: bool = False
     is_sender_controlled: bool = False
 
 
@@ -225,6 +228,7 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
             "record published. Or the operator sets signing.require = false."
         ),
         reply="signing-failed",
+        is_lasting=True,
         is_sender_controlled=True,
     ),
     "signing-failed": Reason(

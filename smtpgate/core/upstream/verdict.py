@@ -10,19 +10,15 @@ from smtpgate.core.upstream import Answered, Delivery, InDoubt, NotSent, is_too_
 
 _MAX_DETAIL: Final = 300
 _MAX_NAMED: Final = 5
-# It lasts until the identity's owner does something, so another try is worth no more than after
-# a refusal for good.
-_LASTING: Final = "no-signing-key"
 
 
 def is_gates_own(refusal: Reject) -> bool:
     """True if the gate itself, not the upstream, refuses the message permanently.
 
-    A missing signing key counts as permanent too.
+    A reason that lasts counts as permanent, whatever the code of its reply.
     """
-    if refusal.reason == _LASTING:
-        return True
-    return refusal.reply.is_permanent and not REASONS[refusal.reason].is_upstreams
+    reason = REASONS[refusal.reason]
+    return reason.is_lasting or (refusal.reply.is_permanent and not reason.is_upstreams)
 
 
 def refusal_of(delivery: Delivery) -> Reject | None:
