@@ -91,7 +91,6 @@ class Dialogue(GateProtocol):
         self.transaction: Transaction | None = None
         self.is_submitting = False
         self.spent = Spent()
-        self.max_junk_commands = parts.config.max_junk_commands
         self.excused = 0  # commands out of sequence that are no errors of the client's
         self.verb = ""  # of the command that is obeyed
         self._peer = peer
@@ -195,7 +194,7 @@ class Dialogue(GateProtocol):
     def count_junk(self) -> None:
         """Count a command that brings no message nearer."""
         self.spent.junk_commands += 1
-        over = self.spent.junk_commands - self.max_junk_commands
+        over = self.spent.junk_commands - self.parts.config.max_junk_commands
         if over > 0:
             self.count_over("junk-commands", over)
 
