@@ -1,4 +1,4 @@
-"""Accounts and users as the use cases show and change them, whoever asks."""
+"""Accounts and users as the use cases show and change them for each kind of caller."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""Identities as the use cases show and change them, whoever asks."""
+"""Identities as the use cases show and change them for each kind of caller."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Access keys as the use cases show and change them, whoever asks."""
+"""Access keys as the use cases show and change them for each kind of caller."""
 
 from datetime import timedelta
 

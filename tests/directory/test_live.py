@@ -473,7 +473,7 @@ class StalledLoader(Loader):
 async def stalled(
     store: DirectoryStore, clock: MovableClock, load_s: float = 5
 ) -> tuple[LiveDirectory, StalledLoader]:
-    """A directory that knows what was committed so far, and keeps whoever asks waiting."""
+    """A directory that has every commit so far, and delays each question."""
     loader = StalledLoader(
         region=store.region,
         partition=store.partition,
