@@ -31,7 +31,7 @@ JOURNAL_ERRORS: Final = (JournalUnavailableError, TermKeyError)
 
 _PAGE: Final = 100
 _CANDIDATES: Final = 10
-# UsagePeriod of a longer time is added up by day.
+# Usage over a longer time is added up by day.
 _LONG: Final = timedelta(days=2)
 
 

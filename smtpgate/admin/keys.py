@@ -80,10 +80,12 @@ async def _must_be_allowed(session: Session, verb: str, owner: OwnerRef) -> None
         _ = await must_be_allowed_for_user(session, ref, [f"{verb}AccessKey"])
 
 
-async def _found(session: Session, verb: str, key_id: str) -> AccessKeyRow:
-    """The access key of that id, with the caller's right to it checked.
+async def own_access_key(session: Session, operation: str, key_id: str) -> AccessKeyRow:
+    """The access key of that id, whose account the caller may act for.
 
-    A key of another account is as unknown to the caller as one that does not exist.
+    A key of another account is as unknown to the caller as one that does not exist. The right
+    to the operation on this very key is for the caller of this function to check. Raises
+    NotFoundError, or NotAuthorizedError if the caller has the right to no key at all.
     """
     async with session.store.reading() as connection:
         try:
@@ -91,8 +93,14 @@ async def _found(session: Session, verb: str, key_id: str) -> AccessKeyRow:
         except NotFoundError:
             row = None
     if row is None or not session.owns(row.account_id):
-        session.must_be_allowed_somewhere(f"{verb}AccessKey")
+        session.must_be_allowed_somewhere(operation)
         raise NotFoundError(f"there is no access key {key_id}")
+    return row
+
+
+async def _found(session: Session, verb: str, key_id: str) -> AccessKeyRow:
+    """The access key of that id, with the caller's right to it checked."""
+    row = await own_access_key(session, f"{verb}AccessKey", key_id)
     await _must_be_allowed(session, verb, OwnerRef(row.account_id, row.user_name))
     return row
 

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Final, TypeAlias, TypedDict
 
-from smtpgate.admin.errors import NotFoundError, RefusedChangeError
+from smtpgate.admin.errors import RefusedChangeError
+from smtpgate.admin.keys import own_access_key
 from smtpgate.admin.refs import AccessKeyRef, CapRef, IdentityRef, OwnerRef
 from smtpgate.admin.session import Session
 from smtpgate.core.account import UNLIMITED, SendingLimits, TemporaryLimits
@@ -20,6 +21,7 @@ from smtpgate.core.naming import user_key
 from smtpgate.directory import accounts, identities, keys, users
 from smtpgate.directory.allowances import Allowance, allowance_at, allowances_of
 from smtpgate.directory.change import Change
+from smtpgate.directory.keys import AccessKeyRow
 from smtpgate.directory.quotas import QuotaKey, QuotaKind, set_quota
 from smtpgate.ports import Ledger
 
@@ -267,18 +269,8 @@ async def _key(session: Session, ref: QuotaRef) -> QuotaKey:
         return QuotaKey.of_user(user.account_id, user.name)
 
 
-async def _access_key(session: Session, operation: str, key_id: str) -> keys.AccessKeyRow:
-    """An access key, with the caller's right to an operation on it.
-
-    A key of another account is as unknown to the caller as one that does not exist.
-    """
-    async with session.store.reading() as connection:
-        try:
-            row = await keys.access_key(connection, key_id)
-        except NotFoundError:
-            row = None
-    if row is None or not session.owns(row.account_id):
-        session.must_be_allowed_somewhere(operation)
-        raise NotFoundError(f"there is no access key {key_id}")
+async def _access_key(session: Session, operation: str, key_id: str) -> AccessKeyRow:
+    """An access key, with the caller's right to an operation on it."""
+    row = await own_access_key(session, operation, key_id)
     session.must_be_allowed(operation, session.account_arn(row.account_id))
     return row

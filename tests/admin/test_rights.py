@@ -556,6 +556,7 @@ PARTS: Final = {
     identities.details_of,
     identities.read_details,
     users.must_be_allowed_for_user,
+    keys.own_access_key,
 }
 
 
