@@ -184,6 +184,10 @@ def _verdict(record: Record) -> Facts:
     return {name: value for name, value in verdict.items() if value is not None}
 
 
+# A client had at most so many in the rows of earlier versions, and in another order.
+_FACTS_WITHOUT_PORT: Final = 7
+
+
 def _client(client: Client) -> list[object]:
     smtp = client.smtp
     return [
@@ -326,7 +330,11 @@ def record_of(row: Row, texts: Texts) -> Record:
 
 
 def _client_in(facts: list[Any]) -> Client:
-    address, port, listener, protocol, session_id, *smtp = facts
+    if len(facts) > _FACTS_WITHOUT_PORT:
+        address, port, listener, protocol, session_id, *smtp = facts
+    else:
+        (address, helo, listener, protocol, *tls), port = facts[:6], 0
+        session_id, smtp = "".join(facts[6:]), [helo, *tls]
     known = SmtpFacts(*smtp)
     return Client(
         address=address,

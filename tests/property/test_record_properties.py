@@ -4,20 +4,29 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Final, get_args
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpgate.core.address import Mailbox
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.events import Role, Stage, UsedIdentity
-from smtpgate.core.history.record import LimitState, Record, RecordKind, RecordOutcome
+from smtpgate.core.history.record import (
+    LimitState,
+    Record,
+    RecordKind,
+    RecordOutcome,
+    login_record,
+)
 from smtpgate.core.limits import Subject, SubjectKind
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import Client, SmtpFacts
 from smtpgate.core.message.intent import SendingIntent
+from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, PolicyKind, Side
 from smtpgate.core.reply import Reply
 from smtpgate.journal.rows import digests_in, record_of, row_of, with_verdict
+from tests.support.events import auth_failed
 
 ACCOUNT: Final = "999999999999"
 ANYTHING: Final = st.text(max_size=40)
@@ -176,3 +185,27 @@ def test_a_row_is_plain_ascii_json_and_has_nothing_that_a_database_refuses(
         assert text.isascii()
         assert "\0" not in text
         assert isinstance(json.loads(text), dict)
+
+
+OLD_CLIENT: Final = ["192.0.2.7", "host.example", "submission", "ESMTPSA", "TLSv1.3", "AES256"]
+
+
+@pytest.mark.parametrize("session_id", ["", "a1b2c3d4e5f6"])
+def test_a_client_in_a_row_of_an_earlier_version_is_read_as_it_was_written(
+    session_id: str,
+) -> None:
+    now = datetime(2026, 11, 23, tzinfo=UTC)
+    record = login_record(auth_failed(), message_id(now, bytes(RANDOM_OCTETS)))
+    row, texts = row_of(record)
+    facts = json.loads(row.facts)
+    # The session's id came later than the others.
+    facts["client"] = [*OLD_CLIENT, *([session_id] if session_id else [])]
+    read = record_of(row._replace(facts=json.dumps(facts)), texts).client
+    assert read == Client(
+        address="192.0.2.7",
+        listener="submission",
+        protocol="ESMTPSA",
+        is_tls=True,
+        session_id=session_id,
+        smtp=SmtpFacts(helo="host.example", tls_version="TLSv1.3", tls_cipher="AES256"),
+    )
