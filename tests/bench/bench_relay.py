@@ -9,7 +9,7 @@ import multiprocessing
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Final, cast
+from typing import Final
 
 import pytest
 import uvloop
@@ -21,6 +21,7 @@ from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.upstream import Octets
 from smtpgate.relay import PooledUpstream
 from smtpgate.tasks import TaskOwner
+from tests.bench.light_load import LightSink
 from tests.support.deliveries import deliver
 
 pytestmark = pytest.mark.bench
@@ -30,32 +31,10 @@ SENDERS: Final = 16
 LINE: Final = b"Dear customer, the quick brown fox jumps over the lazy dog again.\r\n"
 
 
-class _Sink(asyncio.Protocol):
-    """Knows what a pipelining client with one recipient sends, and answers that."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        self.transport.write(b"220 sink.example.net\r\n")
-        self.is_in_message = False
-
-    def data_received(self, data: bytes) -> None:
-        if self.is_in_message:
-            if data.endswith(b"\r\n.\r\n"):
-                self.is_in_message = False
-                self.transport.write(b"250 2.0.0 Ok: queued as 4XyZ1234\r\n")
-        elif data.startswith(b"MAIL"):
-            self.is_in_message = True
-            self.transport.write(b"250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n354 End data with a dot\r\n")
-        elif data.startswith(b"EHLO"):
-            self.transport.write(b"250-sink.example.net\r\n250-SIZE\r\n250 PIPELINING\r\n")
-        else:
-            self.transport.close()
-
-
 def _serve(pipe: Connection) -> None:
     async def serve() -> None:
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(_Sink, "127.0.0.1", 0)
+        server = await loop.create_server(LightSink, "127.0.0.1", 0)
         pipe.send(server.sockets[0].getsockname()[1])
         await loop.run_in_executor(None, pipe.recv)
         server.close()

@@ -24,11 +24,11 @@ from smtpgate.directory.sealing import new_master_key
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _GATE: Final = "smtpgate"
-_REGION: Final = "us-east-1"
+REGION: Final = "us-east-1"
 _ACCOUNT: Final = "888888888888"
 _DOMAIN: Final = "perf.example"  # the benchmark's messages are from user1@perf.example
-_KEY_ID: Final = "AKIAIOSFODNN7EXAMPLE"
-_SECRET: Final = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+KEY_ID: Final = "AKIAIOSFODNN7EXAMPLE"
+SECRET: Final = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 
 _ACCOUNTS: Final = f"""\
 [accounts.{_ACCOUNT}]
@@ -40,7 +40,7 @@ max_send_rate_per_s = -1
 policies = {{ send = "may-send.json" }}
 
 [[accounts.{_ACCOUNT}.users.user1.access_keys]]
-id = "{_KEY_ID}"
+id = "{KEY_ID}"
 secret_file = "secret"
 
 [accounts.{_ACCOUNT}.identities."{_DOMAIN}"]
@@ -58,7 +58,7 @@ _OWN_USERS: Final = {
         "Effect": "Allow",
         "Principal": {"AWS": f"arn:aws:iam::{_ACCOUNT}:user/user1"},
         "Action": ["ses:SendEmail", "ses:SendRawEmail"],
-        "Resource": f"arn:aws:ses:{_REGION}:{_ACCOUNT}:identity/{_DOMAIN}",
+        "Resource": f"arn:aws:ses:{REGION}:{_ACCOUNT}:identity/{_DOMAIN}",
         "Condition": {"StringLike": {"ses:FromAddress": f"user1@{_DOMAIN}"}},
     },
 }
@@ -89,7 +89,7 @@ def _write_directory(folder: Path, key: bytes) -> None:
     (folder / "accounts.toml").write_text(_ACCOUNTS)
     (folder / "may-send.json").write_text(json.dumps(_MAY_SEND))
     (folder / "own-users.json").write_text(json.dumps(_OWN_USERS))
-    for name, octets in {"secret": _SECRET.encode(), "perf.key": key}.items():
+    for name, octets in {"secret": SECRET.encode(), "perf.key": key}.items():
         (folder / name).write_bytes(octets)
         (folder / name).chmod(0o600)
 
@@ -98,7 +98,7 @@ def _config(directory: Path, port: int, sink_port: int) -> str:
     return f"""\
 [gate]
 hostname = "gw.{_DOMAIN}"
-region = "{_REGION}"
+region = "{REGION}"
 
 [listener.submission]
 address = "127.0.0.1"
@@ -131,8 +131,8 @@ def add_gate(bench: ModuleType) -> None:
     class SmtpGate(peer_class):  # type: ignore[misc]  # known at run time only
         """The gate, started as an operator does."""
 
-        user = _KEY_ID
-        secret = smtp_password(Secret(_SECRET), _REGION).value
+        user = KEY_ID
+        secret = smtp_password(Secret(SECRET), REGION).value
 
         def start(self) -> None:
             config = write_gate(

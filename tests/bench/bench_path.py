@@ -1,0 +1,164 @@
+"""What a message costs the gate: CPU time a message over the whole path, with all stores on.
+
+    .venv/bin/python -m tests.bench.bench_path --beside ../other --rounds 9
+    .venv/bin/python -m tests.bench.bench_path --profile
+
+The gate is a process of its own, configured as an operator does (``side_by_side.py`` has the
+files); clients and upstream are another, whose CPU does not count. ``--beside`` measures the
+gate of another checkout in turn, round for round: compare only such figures, and the medians.
+``--profile`` shows where the time goes, by py-spy (``pip install py-spy``, as root). As a test
+it is short and shows that it runs.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from smtpgate.core.secret import Secret, smtp_password
+from smtpgate.signing.private_keys import generate_private_key
+from tests.bench.light_load import Load, LoadProcess, load_process
+from tests.bench.side_by_side import KEY_ID, REGION, SECRET, write_gate
+from tests.support.daemons import Lab, free_port, listens
+
+pytestmark = pytest.mark.bench
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+SECONDS: Final = float(os.environ.get("SMTPGATE_BENCH_SECONDS", "2"))
+_SHOWN: Final = 45
+_SAMPLES_A_SECOND: Final = 500
+
+
+@dataclass(frozen=True)
+class _RunningGate:
+    name: str
+    process_id: int
+    load: Load
+
+    def cpu_s(self) -> float:
+        """The CPU time so far of its process and of those that this one started."""
+        return sum(map(_cpu_s, [self.process_id, *_children(self.process_id)]))
+
+
+def _cpu_s(process_id: int) -> float:
+    return time.clock_gettime((~process_id << 3) | 2)  # clock_getcpuclockid(3), on Linux
+
+
+def _children(process_id: int) -> list[int]:
+    tasks = Path(f"/proc/{process_id}/task").iterdir()
+    own = [int(word) for task in tasks for word in (task / "children").read_text().split()]
+    return own + [one for child in own for one in _children(child)]
+
+
+def _start(lab: Lab, tree: Path, sink_port: int, load: Load) -> _RunningGate:
+    """Start the gate of that checkout with its own interpreter."""
+    folder, key = lab.new_folder("gate"), generate_private_key("rsa")
+    config = write_gate(folder, key, port=load.port, sink_port=sink_port)
+    command: list[str | Path] = [
+        tree / ".venv/bin/python",
+        "-m",
+        "smtpgate",
+        "serve",
+        "--config",
+        config,
+    ]
+    env = os.environ | {"PYTHONPATH": str(tree)}
+    daemon = lab.start(
+        tree.name, command, folder / "log", ready=partial(listens, load.port), env=env
+    )
+    return _RunningGate(tree.name, daemon.process.pid, load)
+
+
+def _cost_ms(gate: _RunningGate, loads: LoadProcess) -> float:
+    """CPU milliseconds a message."""
+    before = gate.cpu_s()
+    accepted = loads.send(gate.load)
+    time.sleep(0.1)  # what the gate does after the last reply belongs to it
+    return (gate.cpu_s() - before) / accepted * 1e3
+
+
+def measure(trees: list[Path], load: Load, rounds: int, profiled: bool) -> None:
+    """Measure the gates of these checkouts in turn, and print what a message costs each."""
+    costs: dict[str, list[float]] = {}
+    with Lab() as lab, load_process() as loads:
+        gates = [_start(lab, tree, loads.sink_port, _at_port(load)) for tree in trees]
+        for gate in gates:
+            _cost_ms(gate, loads)  # warm up
+        for _ in range(rounds):
+            for gate in gates:
+                costs.setdefault(gate.name, []).append(_cost_ms(gate, loads))
+        for name, taken in costs.items():
+            each = " ".join(f"{one:.3f}" for one in taken)
+            print(f"  {name:12} {statistics.median(taken):.3f} ms CPU a message   ({each})")
+        if profiled:
+            _profile(gates[0], loads, lab.folder / "samples")
+
+
+def _at_port(load: Load) -> Load:
+    return Load(free_port(), load.username, load.password, load.seconds, load.octets)
+
+
+# -- where the time goes -----------------------------------------------------------------------
+
+
+def _profile(gate: _RunningGate, loads: LoadProcess, samples: Path) -> None:
+    """Print the functions with the most time of their own, by py-spy."""
+    sampler = shutil.which("py-spy") or str(Path(sys.executable).with_name("py-spy"))
+    command = [sampler, "record", "--nonblocking", "-r", str(_SAMPLES_A_SECOND)]
+    command += ["-d", str(int(gate.load.seconds) + 1), "-f", "raw", "-o", str(samples)]
+    command += ["-p", str(gate.process_id)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        cost_ms = _cost_ms(gate, loads)
+    own, total = Counter[str](), Counter[str]()
+    for line in samples.read_text().splitlines():
+        stack, _, samples_there = line.rpartition(" ")
+        frames = [frame.rpartition(":")[0] for frame in stack.split(";")]
+        own[frames[-1]] += int(samples_there)
+        total.update(dict.fromkeys(frames, int(samples_there)))
+    us = cost_ms * 1e3 / max(1, own.total())
+    print(f"  own us a message, with what it calls, of {cost_ms:.3f} ms")
+    for function, number in own.most_common(_SHOWN):
+        print(f"  {number * us:7.1f} {total[function] * us:7.1f}  {function}")
+
+
+# -- as a test and as a program ----------------------------------------------------------------
+
+
+def _load(seconds: float, octets: int = 4096) -> Load:
+    return Load(0, KEY_ID, smtp_password(Secret(SECRET), REGION).value, seconds, octets)
+
+
+@pytest.mark.parametrize("octets", [4096, 65536])
+def test_message(octets: int) -> None:
+    print(f"\n{octets // 1024} KiB")
+    measure([ROOT], _load(SECONDS, octets), rounds=1 if SECONDS < 1 else 5, profiled=False)
+
+
+def main() -> None:
+    """Measure this checkout, beside another one if there is one."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--beside", type=Path, action="append", default=[], metavar="DIR")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--octets", type=int, default=4096)
+    parser.add_argument("--profile", action="store_true")
+    options = parser.parse_args()
+    trees = [ROOT, *(tree.resolve() for tree in options.beside)]
+    load = _load(options.seconds, options.octets)
+    measure(trees, load, options.rounds, options.profile)
+
+
+if __name__ == "__main__":
+    main()
