@@ -36,7 +36,7 @@ def registry(store: DirectoryStore) -> DirectoryIdentities:
 
 
 async def pause(store: DirectoryStore, name: str) -> None:
-    """Somebody else's change."""
+    """A change by another caller."""
     async with store.changing(ACTOR) as change:
         row = await identity(change.connection, ACME, REGION, name)
         token = f"{row.token}x"

@@ -43,7 +43,7 @@ FLOODS: Final = {
 
 
 class _Attacker:
-    """One connection that sends its flood for ever, and opens itself anew when it is closed."""
+    """One connection that sends its flood for ever, and opens itself again when closed."""
 
     def __init__(self, port: int, kind: str, selector: selectors.BaseSelector) -> None:
         self._port = port

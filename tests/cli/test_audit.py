@@ -27,7 +27,7 @@ from tests.support.world import DELEGATE, OWNER
 
 @pytest.fixture(scope="module")
 def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two accounts, of which one was paused by somebody else."""
+    """Two accounts, of which one was paused by another user."""
     desk = Desk(tmp_path_factory.mktemp("furnished"), sqlite_template)
     desk.says("account", "create", OWNER, "--name", "Identity owner")
     desk.says("account", "create", DELEGATE)

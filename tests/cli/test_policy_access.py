@@ -1,4 +1,4 @@
-"""``smtpgate policy check-access``: who can send as whom."""
+"""``smtpgate policy check-access``: the users that can send with an identity."""
 
 import json
 from pathlib import Path

@@ -67,7 +67,7 @@ def editor(desk: Desk, script: str) -> dict[str, str]:
     return {"EDITOR": str(path), "VISUAL": ""}
 
 
-def draft_in(reported: str) -> Path:
+def edited_file_in(reported: str) -> Path:
     found = re.search(r"your draft is (\S+)", reported)
     assert found is not None, reported
     return Path(found[1])
@@ -197,7 +197,7 @@ def test_a_draft_with_errors_is_kept_and_its_place_is_reported(granted: Desk) ->
     how = editor(granted, 'sed -i s/Allow/Alow/ "$1"')
     reported = granted.refuses(*IDENTITY, "edit", DOMAIN, "marketing", environment=how)
     assert "invalid-policy error" in reported
-    draft = draft_in(reported)
+    draft = edited_file_in(reported)
     assert draft.read_text() == grant(Effect="Alow")
     assert draft.parent.stat().st_mode & 0o077 == 0
     assert version(granted) == 1
@@ -209,7 +209,7 @@ def test_a_draft_survives_that_another_process_was_faster(granted: Desk) -> None
     how = editor(granted, f'sed -i s/Grant/Slower/ "$1"\n{command} --version 1 >&2')
     reported = granted.refuses(*IDENTITY, "edit", DOMAIN, "marketing", environment=how)
     assert "is at version 2, changed by" in reported
-    draft = draft_in(reported)
+    draft = edited_file_in(reported)
     assert draft.read_text() == grant(Sid="Slower")
     assert granted.says(*IDENTITY, "show", DOMAIN, "marketing") == grant(Sid="Faster")
 

@@ -67,5 +67,5 @@ def test_what_a_terminal_shows_is_read_whole_in_however_many_parts_it_comes() ->
     try:
         assert read_all(ours).replace(b"\r\n", b"\n") == shown
     finally:
-        os.close(ours)  # whoever still writes would wait for ever
+        os.close(ours)  # a writer would wait for ever
         writer.join()

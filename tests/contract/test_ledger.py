@@ -171,7 +171,7 @@ async def test_charges_that_make_no_sense_are_an_error(
         await ledger.reserve(charges, 1, START)
 
 
-# -- settling ----------------------------------------------------------------------------------
+# -- commit and refund -------------------------------------------------------------------------
 
 
 async def test_what_is_refunded_can_be_sent_again(ledger: Ledger) -> None:

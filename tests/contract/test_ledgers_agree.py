@@ -1,6 +1,6 @@
 """All ledgers, several at once on each backend, against the limits read a second time.
 
-Crashes are reservations that nobody settles, and ledgers that are opened anew; other processes
+Crashes are reservations that nobody settles, and ledgers that are opened again; other processes
 are further ledgers on the same backend; the clock goes forward, stands still, and is set back.
 """
 
@@ -174,7 +174,7 @@ class LedgersAgree(RuleBasedStateMachine):
 
     @rule(recipients=st.integers(1, 6), quota=st.integers(0, 60))
     def many_at_once(self, recipients: int, quota: int) -> None:
-        """Whoever is first: as many pass as there is room for."""
+        """In any order: as many pass as there is room for."""
         charges = [Charge(OTHER, SendingLimits(quota, UNLIMITED))]
         outcomes = [self.model.reserve(charges, recipients, self.now) for _ in range(6)]
         wanted = sum(isinstance(outcome, NaivePassed) for outcome in outcomes)

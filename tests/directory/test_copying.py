@@ -138,7 +138,7 @@ async def test_a_change_in_the_middle_leaves_nothing_copied(
         target = other(sqlite_databases.empty())
 
         def change(table: str, rows: int) -> None:
-            """Somebody else writes while the copy is made."""
+            """Another connection writes while the copy is made."""
             if table == "accounts":
                 with sqlite3.connect(str(source.database.path)) as connection:
                     connection.execute(

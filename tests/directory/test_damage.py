@@ -58,7 +58,7 @@ def domain(directory: LiveDirectory) -> Awaitable[Sequence[Identity]]:
 
 
 OF_KEY, OF_DOMAIN = f"access key {KEY}: ", "identity example.com: "
-# What somebody with a prompt at the database can do, on either kind of it.
+# What a user with a prompt at the database can do, on either kind of it.
 DAMAGES: Final[list[tuple[str, str, Ask, str]]] = [
     (
         "a secret was changed",

@@ -1,4 +1,4 @@
-"""Identities: registered by whichever accounts, each for itself, in a region."""
+"""Identities: registered by any accounts, each for itself, in a region."""
 
 from datetime import timedelta
 from typing import Any, Final

@@ -59,7 +59,7 @@ RAISE: Final = {"raised_24h_send": 1000, "raised_until": UNTIL}
 
 @pytest.fixture
 async def directory(store: DirectoryStore, clock: MovableClock) -> LiveDirectory:
-    """Two accounts, each with a user, its key and a domain; it follows when it is told to."""
+    """Two accounts, each with a user, its key and a domain; it follows when a test says so."""
     for account_id, key_id, domain in (
         (ACME, KEY, "example.com"),
         (OTHER, OTHER_KEY, "other.example"),

@@ -378,7 +378,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         await self._compare_live()
 
     async def _compare_live(self) -> None:
-        """What the path is told after the feed's next reading, partly from memory."""
+        """The answers to the path after the feed's next reading, partly from memory."""
         model = self.model
         await self.live.catch_up()
         for domain in DOMAINS:

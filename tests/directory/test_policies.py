@@ -346,7 +346,7 @@ async def test_a_policy_names_the_identity_that_it_stands_at(
 
 
 async def test_only_what_is_there_has_policies(store: DirectoryStore, acme: str) -> None:
-    """Else a policy would wait for an identity that somebody registers later."""
+    """Else a policy would wait for an identity that another account registers later."""
     places = [
         (identity_place("new.example"), sender_policy("new.example")),
         (identity_place(account_id=OTHER), sender_policy(account_id=OTHER)),

@@ -19,7 +19,7 @@ _THEN: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.fixture
 def principals(store: DirectoryStore) -> DirectoryPrincipals:
-    """Whoever is in the store."""
+    """The principals of the store."""
     return DirectoryPrincipals(
         store, Loader.of(store, SendingLimits(200, 1), address_tag_idiom=False)
     )

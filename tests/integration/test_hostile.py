@@ -31,7 +31,7 @@ def sockets_without_a_handshake(gate: Gate, count: int) -> Iterator[None]:
 
 
 def turned_away(gate: Gate) -> float:
-    """How many connections were turned away for want of open files."""
+    """The number of connections refused because no file could be opened."""
     series = 'smtpgate_budget_exhausted_total{budget="descriptors",listener="submissions"} '
     url = f"http://{LOOPBACK}:{gate.plan.http_port}/metrics"
     with urllib.request.urlopen(url, timeout=10) as answer:

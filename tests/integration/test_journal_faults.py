@@ -123,7 +123,7 @@ async def test_a_server_that_gives_no_answer_holds_nobody_up_for_long(
 
 
 class Senders(threading.Thread):
-    """Sends one message after the other until the gate is gone; keeps the ids it was told."""
+    """Sends one message after another until the gate is gone; keeps the ids of the replies."""
 
     def __init__(self, gate: Gate, context: ssl.SSLContext) -> None:
         super().__init__()

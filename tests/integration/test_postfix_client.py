@@ -29,7 +29,7 @@ from tests.support.gate import (
 from tests.support.postfix import Postfix, Settings, postfix_client
 from tests.support.smtpsink import Sink, smtp_sink
 
-# Postfix has all 500 in hand at once, and at most ten connections to the gate.
+# Postfix has all 500 in its active queue, and at most ten connections to the gate.
 BURST: Settings = {
     "default_destination_concurrency_limit": 10,
     "initial_destination_concurrency": 10,
@@ -118,7 +118,7 @@ def test_a_bounce_of_postfix_passes_to_the_author_of_the_mail_alone(lab: Lab) ->
     assert "Access denied: User `arn:aws:iam::999999999999:user/mailer'" in words
     assert b"dkim-signature" not in bounce.header.lower()
 
-    # One that would go to somebody else ends here.
+    # One that would go to another recipient ends here.
     client.inject(refused, "jane@example.net", ["bob@example.net"])
     eventually(lambda: "Email address is not verified" in client.log(), "a refused bounce")
     client.wait_until_empty()

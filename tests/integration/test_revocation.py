@@ -33,7 +33,7 @@ PROMISED_S: Final = 1.0  # what is promised, and three times as much on a busy m
 
 @dataclass
 class Traffic:
-    """What the clients of all gates heard, and when."""
+    """The replies that the clients of all gates got, and when."""
 
     accepted_at: list[float] = field(default_factory=list)
     ended_at: list[float] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Traffic:
     numbers: "count[int]" = field(default_factory=count)
 
     async def send_on(self, gate: Gate, context: ssl.SSLContext) -> None:
-        """Send message after message over one session, until it is told to end."""
+        """Send message after message over one session, until the test ends it."""
         client = aiosmtplib.SMTP(
             hostname=LOOPBACK, port=gate.port, start_tls=True, tls_context=context, timeout=20
         )

@@ -1,4 +1,4 @@
-"""SIGTERM while there is mail in hand."""
+"""SIGTERM while messages are in flight."""
 
 import smtplib
 import socket

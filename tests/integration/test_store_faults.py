@@ -61,7 +61,7 @@ class Senders(threading.Thread):
             except smtplib.SMTPRecipientsRefused as error:
                 self.codes += [code for code, _ in error.recipients.values()]
             except smtplib.SMTPServerDisconnected:
-                continue  # before it read why; the next session hears it
+                continue  # before it read why; the next session gets it
 
     def _send_on(self, client: smtplib.SMTP) -> None:
         while not self.is_over.is_set():
@@ -99,7 +99,7 @@ async def test_mail_is_decided_from_memory_and_nothing_new_is_let_through(
         mend = fault(server)
         eventually(lambda: not is_ready(gate), "the gate to notice")
         before = sum(len(sender.accepted) for sender in senders)
-        # Whom nobody asked for yet is not let through, and not refused for good either.
+        # A user that is not in the cache is neither accepted, nor refused for good.
         with closing(smtplib.SMTP(LOOPBACK, gate.port, timeout=20)) as client:
             client.starttls(context=context)
             client.login(LOGIN.username, LOGIN.password)

@@ -46,7 +46,7 @@ EVERYTHING: Final = "\n".join(path.read_text("utf-8") for path in documents())
 
 @pytest.mark.parametrize("name", sorted(tables()))
 def test_a_table_of_the_documents_is_made_from_the_program(name: str) -> None:
-    """``python -m tests.support.reference`` writes the tables anew."""
+    """``python -m tests.support.reference`` writes the tables again."""
     assert marked(name) == tables()[name]
 
 

@@ -1,4 +1,4 @@
-"""What somebody who installs smtpgate from its documents needs to find there."""
+"""What an operator who installs smtpgate from its documents needs to find there."""
 
 import re
 import tomllib

@@ -1,7 +1,7 @@
 """The words of code, texts and documents: the field's own, each with one meaning.
 
 One table says which words are not used, and what is written in their place. It is applied to
-every module, configuration file and document, and to the names in tests.
+every module, configuration file and document, and to the names and comments of tests.
 """
 
 import ast
@@ -51,10 +51,12 @@ _NAMES: Final = {
     r"\w*Place": "UserRef, QuotaKey, SourceLocation: the thing itself",
     r"Raise": "TemporaryLimits",
     r"Standing": "LimitStatus",
+    r"draft_\w+": "plan_*, desired",
 }
 _MODULES: Final = {
     "archive": "journal_session",
     "attached": "policy_commands",
+    "content": "desired",
     "declared": "documents",
     "door": "session_parts",
     "drafts": "editor",
@@ -62,6 +64,7 @@ _MODULES: Final = {
     "office": "session",
     "outside": "clients",
     "pen": "statements",
+    "present": "current",
     "settling": "retry",
     "upkeep": "verification",
 }
@@ -76,8 +79,11 @@ _DOCSTRING: Final = re.compile(
 
 _DOCUMENTS: Final = (
     "README.md",
+    "CHANGELOG.md",
     "CONTRIBUTING.md",
     "Makefile",
+    ".ci/run",
+    ".github/**/*.yml",
     "config/*.toml",
     "config/*.rules",
     "config/directory/**/*.toml",
@@ -124,11 +130,24 @@ def test_code_uses_the_words_of_the_field() -> None:
 
 def test_documents_use_the_words_of_the_field() -> None:
     files = [file for pattern in _DOCUMENTS for file in sorted(ROOT.glob(pattern))]
-    _must_use_the_words([(_path(file), file.read_text("utf-8")) for file in files])
+    _must_use_the_words([(_path(file), _of_now(file)) for file in files])
+
+
+def _of_now(document: Path) -> str:
+    """The text of a document; of the change log without names, which may be former ones."""
+    text = document.read_text("utf-8")
+    if document.name != "CHANGELOG.md":
+        return text
+    return re.sub(r"`[^`]*`", lambda name: "\n" * name[0].count("\n"), text)
 
 
 def _must_use_the_words(texts: Iterable[tuple[str, str]]) -> None:
     found = [f for pair in texts for f in (*_findings(*pair), *_relatives(*pair))]
+    assert not found, "\n".join(found)
+
+
+def test_comments_of_tests_use_the_words_of_the_field() -> None:
+    found = [f for path, text in _tests() for f in _findings(path, _prose(text))]
     assert not found, "\n".join(found)
 
 
@@ -170,9 +189,21 @@ def _path(file: Path) -> str:
 
 
 def _names(text: str) -> Iterator[tuple[str, int]]:
+    """The names in a module, without those of Python's syntax tree."""
     for token in tokenize.generate_tokens(StringIO(text).readline):
-        if token.type == tokenize.NAME:
+        before = token.line[: token.start[1]]
+        if token.type == tokenize.NAME and not before.endswith("ast."):
             yield token.string, token.start[0]
+
+
+def _prose(text: str) -> str:
+    """The comments and doc strings of a module, each on its lines."""
+    lines = [""] * text.count("\n")
+    for token in tokenize.generate_tokens(StringIO(text).readline):
+        if token.type == tokenize.COMMENT or token.string.startswith('"""'):
+            for number, line in enumerate(token.string.split("\n"), token.start[0] - 1):
+                lines[number] += line
+    return "\n".join(lines)
 
 
 def test_no_module_has_a_name_with_a_better_one() -> None:

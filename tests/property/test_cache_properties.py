@@ -1,4 +1,4 @@
-"""The directory's cache never holds more than it may, and forgets what it is told to."""
+"""The directory's cache never holds more than it may, and forgets what it is asked to."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Documents applied to a directory: what they say is what it holds, whatever it held before."""
+"""Documents applied to a directory: it has what they say, whatever it had before."""
 
 import json
 import shutil

@@ -95,7 +95,7 @@ def wished_context(options: PolicyOptions, source: str) -> dict[str, tuple[str, 
 
 
 def other_sources(options: PolicyOptions) -> list[str]:
-    """From addresses that nobody wished for, when somebody wished for some."""
+    """From addresses beside those that the options name, when they name some."""
     if not (options.from_addresses or options.tagged_addresses or options.from_domains):
         return []
     found = ["news@example.org", "a.b@example.org", "news@example.com.example.org"]

@@ -93,7 +93,7 @@ class Conversation:
     steps: list[Step] = field(default_factory=list)
 
     def hold(self, answers: list[bytes]) -> None:
-        """Hear the answers in turn, each whole before the next; then the server hangs up."""
+        """Receive the answers in turn, each whole before the next; then the server hangs up."""
         for answer in answers:
             for octets in self.split(answer):
                 self.carry_out(self.session.receive(octets))

@@ -66,7 +66,7 @@ def session_of(
     clock: MovableClock | None = None,
     address: str | None = None,
 ) -> Session:
-    """A session of that caller; its DNS questions are not put off by chance."""
+    """A session of that caller; its DNS questions are not deferred by chance."""
     return Session(
         config=config(),
         store=store,

@@ -18,7 +18,7 @@ class Certificate:
 
 
 class Authority:
-    """Signs server certificates, and tells clients whom to trust."""
+    """Signs server certificates, and makes clients trust them."""
 
     def __init__(self, lab: Lab) -> None:
         self._ca = trustme.CA()

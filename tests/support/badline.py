@@ -10,7 +10,7 @@ from tests.support.daemons import LOOPBACK
 
 
 class BadLine:
-    """Passes octets on until it is told otherwise; each direction can be made bad."""
+    """Passes octets on until a test changes that; each direction can be made bad."""
 
     def __init__(self, port: int) -> None:
         self._to = port
@@ -55,7 +55,7 @@ class BadLine:
             to.close()
 
     async def _pass_and_cut(self, octets: bytes, to: asyncio.StreamWriter) -> None:
-        """Once the question has arrived, nobody hears the answer."""
+        """Once the question has arrived, nobody gets the answer."""
         self.swallows_answers = True
         to.write(octets)
         await to.drain()

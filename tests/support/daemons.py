@@ -25,7 +25,7 @@ T = TypeVar("T")
 LOOPBACK: Final = "127.0.0.1"
 PATIENCE_S: Final = 30.0
 _LOG_TAIL: Final = 6000
-_PORTS: Final = range(20_000, 32_000)  # below those that Linux gives to whoever wants any
+_PORTS: Final = range(20_000, 32_000)  # below those that Linux gives for port 0
 # Debian keeps most of these where an ordinary user's PATH does not look.
 _PATH: Final = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 
@@ -64,7 +64,7 @@ def free_port() -> int:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody accepts connections on that loopback port."""
+    """True if a program accepts connections on that loopback port."""
     try:
         socket.create_connection((LOOPBACK, port), timeout=1).close()
     except OSError:
@@ -98,7 +98,7 @@ def small_disk(lab: "Lab", mebibytes: int) -> Iterator[Path]:
 
 
 def mount(*words: str | Path) -> None:
-    """Mount something, or mount it anew; skip the test (or fail) where that cannot be."""
+    """Mount something, or mount it again; skip the test (or fail) where that cannot be."""
     run = subprocess.run(["mount", *words], capture_output=True, text=True, check=False)
     if run.returncode:
         missing(f"nothing can be mounted here: {run.stderr.strip()}")

@@ -45,7 +45,7 @@ class _Statements(MutableMapping[Any, Compiled]):
 def compile_statements_once() -> None:
     """Let all databases share what SQLAlchemy compiles, and keeps, for each of them.
 
-    To compile the same statements anew for each test takes longer than to run them.
+    To compile the same statements again for each test takes longer than to run them.
     """
     statements = _Statements()
 

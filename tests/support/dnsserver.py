@@ -37,7 +37,7 @@ def dkim_record(public_key_der_base64: str, key_type: str = "rsa") -> str:
 
 
 class DnsServer:
-    """A running dnsmasq that knows only what it was told."""
+    """A running dnsmasq that knows only the records of the test."""
 
     def __init__(self, port: int) -> None:
         self.port = port

@@ -136,5 +136,5 @@ async def content(store: DirectoryStore) -> dict[str, Any]:
     }
 
 
-def _without_chance(row: Any) -> dict[str, Any]:  # noqa: ANN401 - whichever row it is
+def _without_chance(row: Any) -> dict[str, Any]:  # noqa: ANN401 - any kind of row
     return {key: value for key, value in asdict(row).items() if key not in _OF_ITS_OWN}

@@ -49,7 +49,7 @@ settings.register_profile(
 _PROFILE: Final = os.environ.get("SMTPGATE_HYPOTHESIS", "dev")
 settings.load_profile(_PROFILE)
 
-# Typer's runner would make all commands of the program anew for each one that is given, which
+# Typer's runner would make all commands of the program again for each one that is given, which
 # takes longer than most of them do.
 typer.testing._get_command = cache(typer.main.get_command)  # type: ignore[attr-defined]
 

@@ -229,7 +229,7 @@ def _without_documents(config: Config) -> Config:
 
 
 async def _furnish(folder: Path, state: Path, directory: bytes | None) -> None:
-    """Put there what a first start makes, and the directory: both take long to make anew."""
+    """Put there what a first start makes, and the directory: both take long to make."""
     if not _STATE:
         await _begin(folder)
         _STATE.update({path.name: path.read_bytes() for path in state.iterdir()})

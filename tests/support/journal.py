@@ -77,7 +77,7 @@ def decision_for(
     identity_policies: tuple[Policy, ...] = (IDENTITY_POLICY,),
     user_policies: tuple[Policy, ...] = (USER_POLICY,),
 ) -> Decision:
-    """What the policies say when the delegate's user sends as somebody."""
+    """What the policies say when the delegate's user sends with that address."""
     user = f"arn:aws:iam::{DELEGATE}:user/mailer"
     return evaluate(
         Request(
@@ -145,7 +145,7 @@ async def open_journal(
     settings: JournalConfig | None = None,
     received: Received | None = None,
 ) -> AsyncIterator[LiveJournal]:
-    """A journal that is written to; what it tells, ``heard`` hears."""
+    """A journal that is written to; ``received`` gets its events."""
     received = received or Received()
     journal = LiveJournal(
         await store_with_tables(url, folder),

@@ -1,8 +1,8 @@
-"""A process that keeps submissions in a journal until it is killed, and notes what it told.
+"""Keeps submissions in a journal until the process is killed, and notes the verdicts.
 
 ``python -m tests.support.journal_worker URL FOLDER LOG``. Each line of LOG is written at once,
 before the next step: ``U ID`` when the upstream would have the message, ``T ID OUTCOME`` when
-the client would have heard its verdict.
+the client would have got its verdict.
 """
 
 import asyncio

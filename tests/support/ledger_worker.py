@@ -1,4 +1,4 @@
-"""A process that reserves and settles until it is killed, and writes down what it was told.
+"""A process that reserves and settles until it is killed, and writes down the answers.
 
 ``python -m tests.support.ledger_worker PLACE LOG SEED``: PLACE is the path of a SQLite file or
 the URL of a Redis. Each line of LOG is written at once, before the next step: ``R ID N`` when N

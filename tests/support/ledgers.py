@@ -63,7 +63,7 @@ class SqliteBackend:
 
 
 class RedisBackend:
-    """A server, emptied. Its clock shows the time of whoever asked last, or its own."""
+    """A server, emptied. Its clock shows the time of the last question, or its own."""
 
     def __init__(self, url: str, *, has_own_clock: bool = False) -> None:
         self.url = url

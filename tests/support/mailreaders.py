@@ -42,7 +42,7 @@ Addresses = tuple[frozenset[str], frozenset[str]]
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The octets that leave the gate, and whom it read in From and Sender."""
+    """The octets that leave the gate, and the mailboxes that it read in From and Sender."""
 
     octets: bytes
     addresses: Addresses
@@ -84,7 +84,7 @@ def _spelled(text: str) -> str:
 def differences(
     messages: Sequence[Accepted], found: Sequence[Addresses]
 ) -> list[tuple[bytes, Addresses, Addresses]]:
-    """The messages that a reader reads as from somebody else: octets, ours, theirs."""
+    """The messages that a reader reads as from another author: octets, ours, theirs."""
     rows = zip(messages, found, strict=True)
     return [
         (one.octets, one.addresses, theirs) for one, theirs in rows if one.addresses != theirs

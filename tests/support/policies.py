@@ -146,7 +146,7 @@ class Dice:
         return f"Not{element}" if self.chance(0.15) else element
 
     def principal(self) -> object:
-        """Whom a statement is about."""
+        """The principals of a statement."""
         if self.chance(0.3):
             return self.one(["*", {"Service": "ses.amazonaws.com"}])
         account = self.one(ACCOUNTS)

@@ -64,7 +64,7 @@ class PostgresServer:
         self._daemon.wait()
 
     def drop_database(self, name: str) -> None:
-        """Take a database away, whoever is still connected to it."""
+        """Drop a database, with all connections to it."""
         self._psql("postgres", f"DROP DATABASE {name} WITH (FORCE)")
 
     def freeze(self) -> None:

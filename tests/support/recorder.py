@@ -139,7 +139,7 @@ class Recorder:
         self._open.clear()
 
     def release(self) -> None:
-        """Answer what was held."""
+        """Answer the delayed requests."""
         self._open.set()
 
     def wait_for_arrival(self) -> None:

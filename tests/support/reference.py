@@ -160,7 +160,7 @@ def guide(topic: str) -> str:
 
 
 def marked(name: str) -> str:
-    """The text between the marks of that name, in whichever document has them."""
+    """The text between the marks of that name, in the document that has them."""
     (text,) = (
         text
         for text in (path.read_text("utf-8") for path in documents())

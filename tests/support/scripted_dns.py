@@ -90,7 +90,7 @@ def truncated(query: Query) -> bytes:
 
 @dataclass(frozen=True)
 class Asked:
-    """One query as it came, and whom to answer."""
+    """One query as it came, and the peer to answer."""
 
     query: Query
     transport: str
@@ -134,7 +134,7 @@ class ScriptedDns(asyncio.DatagramProtocol):
         self.on_udp = lambda query: [answered(query)]
 
     def send(self, octets: bytes, peer: Any) -> None:  # noqa: ANN401 - as sockets have it
-        """Send a datagram to whoever asked from there."""
+        """Send a datagram to the peer."""
         self._udp.sendto(octets, peer)
 
     async def until(self, is_so: Callable[[], bool]) -> None:

@@ -1,4 +1,4 @@
-"""What is asked of a database: every statement, whoever sends it."""
+"""Every statement that a database receives, from any connection."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from sqlalchemy import Engine, event
 
 @contextmanager
 def noted_statements() -> Iterator[list[str]]:
-    """A list that each statement is added to, of whichever connection."""
+    """A list that each statement is added to, of any connection."""
     statements: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_: Any) -> None:  # noqa: ANN401 - SQLAlchemy's

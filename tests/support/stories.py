@@ -132,7 +132,7 @@ _BY_REASON: Final[dict[str, Refused]] = {
 
 
 def _done(stages: int) -> SubmissionDone:
-    """A submission that has gone through so many stages, the last of them maybe in vain."""
+    """A submission that went through so many stages, the last of them maybe without result."""
     event = submission(MovableClock(AT), recipients=2, max_24h_send=200)
     event.submission = replace(event.submission, message_id=_ID)
     event.stage_s = {stage: 0.001 * at for at, stage in enumerate(_STAGES[:stages], 1)}  # type: ignore[misc]
@@ -260,7 +260,7 @@ def _charges_within_others() -> tuple[Charge, ...]:
 
 
 def _other_forms(accepted: Record) -> Record:
-    """What is told differently when it is not kept, not limited, or not there."""
+    """Stories that differ because something is not kept, not limited, or not there."""
     state = replace(accepted.limits[0], max_24h_send=-1, max_send_rate_per_s=-1, used_24h=None)
     return replace(
         accepted,

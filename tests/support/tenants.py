@@ -113,7 +113,7 @@ async def add_identity(
     region: str = REGION,
     **columns: Any,  # noqa: ANN401 - by the column
 ) -> IdentityRow:
-    """An identity, verified unless told otherwise."""
+    """An identity, verified unless ``state`` says otherwise."""
     row = IdentityRow(
         account_id=account_id,
         region=region,
@@ -133,7 +133,7 @@ async def signing_key(
     pem: bytes = PEM,
     **columns: Any,  # noqa: ANN401 - by the column
 ) -> DkimKeyRow:
-    """A DKIM key of a domain identity, active unless told otherwise."""
+    """A DKIM key of a domain identity, active unless ``stage`` says otherwise."""
     row = DkimKeyRow(
         account_id=account_id,
         region=REGION,

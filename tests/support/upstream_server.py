@@ -1,6 +1,6 @@
 """An upstream whose every answer a test can choose, over real sockets.
 
-It speaks decent SMTP unless told otherwise: ``answers`` maps a verb (``CONNECT`` for the
+It speaks decent SMTP but for what a test sets: ``answers`` maps a verb (``CONNECT`` for the
 greeting, ``MESSAGE`` for the final dot, ``HANDSHAKE`` for one without a certificate) to
 another answer, or to a function of the command.
 Three answers are none: HANG_UP, SILENCE, and HOLD, which waits for :meth:`release`.
@@ -110,7 +110,7 @@ class UpstreamServer:
             await self._changed.wait_for(is_so)
 
     def release(self) -> None:
-        """Give the answers that are held."""
+        """Give the delayed answers."""
         self._released.set()
 
     def drop_all(self) -> None:

@@ -19,7 +19,7 @@ REFUSED: Final = "554 5.7.1"
 
 
 async def delete(gate: Gate) -> None:
-    """As the command does, and the gate has heard of it."""
+    """As the command does, and wait until the gate has read the change."""
     async with gate.store.changing(ACTOR) as change:
         row = await identity(change.connection, OWNER, REGION, DOMAIN)
         await delete_identity(change, row, gate.store.partition)

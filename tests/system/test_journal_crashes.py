@@ -1,4 +1,4 @@
-"""Processes that are killed in the middle of their work: no verdict was told without a row."""
+"""Processes that are killed at their work: no client got a verdict without a row."""
 
 import os
 from collections.abc import Iterator

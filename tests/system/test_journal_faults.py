@@ -1,4 +1,4 @@
-"""A journal that cannot be written: who hears it, what is kept for later, how it recovers."""
+"""A journal that cannot be written: the replies, the records that are owed, the recovery."""
 
 import asyncio
 import contextlib

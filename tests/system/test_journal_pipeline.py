@@ -1,4 +1,4 @@
-"""A whole gate with its journal: nothing is sent unwritten, and no verdict told unwritten.
+"""A whole gate with its journal: its row is written before a message or a verdict is sent.
 
 The journal is taken away at each point of a message's way, and put back.
 """

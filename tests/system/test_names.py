@@ -1,4 +1,4 @@
-"""The upstream's name: resolved once for all, kept, and never in anybody's way."""
+"""The upstream's name: resolved once for all, kept, and no message waits for it."""
 
 import asyncio
 import socket

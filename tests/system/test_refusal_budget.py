@@ -1,4 +1,4 @@
-"""Refusals are work too: an account whose messages are all refused is slowed, then put off."""
+"""Refusals are work too: an account whose messages are all refused is slowed, then deferred."""
 
 import asyncio
 from pathlib import Path

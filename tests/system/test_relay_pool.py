@@ -30,7 +30,7 @@ def start(upstream: PooledUpstream, *numbers: int) -> list[asyncio.Task[Answered
 
 
 async def holding(server: UpstreamServer, upstream: PooledUpstream, count: int) -> None:
-    """Wait until so many messages are at the server, their answers held back."""
+    """Wait until so many messages are at the server, their answers delayed."""
     await server.until(lambda: len(server.messages) == count)
     assert upstream.open_connections == count
     assert upstream.idle_connections == 0
@@ -92,7 +92,7 @@ async def test_what_an_idle_server_says_unasked_ends_the_connection() -> None:
         assert upstream.open_connections == 0
 
 
-# -- how many and for whom ---------------------------------------------------------------------
+# -- bounds, and shares of accounts ------------------------------------------------------------
 
 
 async def test_there_are_never_more_connections_than_configured() -> None:

@@ -1,4 +1,4 @@
-"""A relay's bounce, through a whole gate: to whom it passes, and who signs it."""
+"""A relay's bounce, through a whole gate: the recipients it may have, and its signature."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an operator hears when the gate cannot start, and what it leaves behind then."""
+"""The error of a gate that cannot start, and the files that it leaves behind then."""
 
 import os
 import socket

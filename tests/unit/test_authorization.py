@@ -137,7 +137,7 @@ def denial(
     return raised.value
 
 
-# -- who is asked about whom -------------------------------------------------------------------
+# -- the policies that are asked ---------------------------------------------------------------
 
 ONE = identity("one.example", grant("one.example", **only("a@one.example")))
 TWO = identity("two.example", grant("two.example", OTHER, **only("b@two.example")), owner=OTHER)

@@ -31,7 +31,7 @@ CLOCK: Final = MovableClock()
 
 
 def record(local_part: str, **more: Any) -> Record:  # noqa: ANN401 - as Record has them
-    """A message of the delegate as somebody, from the same address."""
+    """A message of the delegate with another From, from the same address."""
     kept = submission_record(submission(CLOCK), keep_recipients=True, keep_subject=False)
     mailbox = Mailbox(local_part, "ses-example.com")
     author = Author(None, mailbox)

@@ -23,7 +23,7 @@ LATER: Final = "2026-11-23T10:00:50Z"  # 50 s after the clock's beginning
 
 
 class Seat:
-    """A session as the watch sees it: how often it was looked at, and what it was told."""
+    """A session as the watch sees it: the number of looks at it, and its replies."""
 
     def __init__(self) -> None:
         self.looked_at = 0
@@ -57,7 +57,7 @@ class Asked:
 
 
 class WatchedGate:
-    """Accounts with an access key each, whoever is logged in, and the watch."""
+    """Accounts with an access key each, the users that are logged in, and the watch."""
 
     def __init__(self, clock: MovableClock, keys: int) -> None:
         self.clock = clock

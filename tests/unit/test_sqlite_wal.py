@@ -11,7 +11,7 @@ from smtpgate.sql.wal import enter_wal_mode
 
 
 class Crowded(sqlite3.Connection):
-    """Is told three times that the file is locked, as SQLite tells one of several at once."""
+    """Finds the file locked three times, as SQLite answers one of several at once."""
 
     refusals = 3
 
