@@ -275,6 +275,7 @@ class Gate:
         directory. Raises OpenError or DirectoryError, and nothing of the directory has been
         changed then.
         """
+        self.metrics.pauses.start()
         self._warn_of_certificates()
         if (shortage := shortage_of_files(self.config)) is not None:
             self.log.note("warning", "open files", problem=shortage)
@@ -337,6 +338,7 @@ class Gate:
             self.ledger.close,
             self.journal.stop,
             *(() if self.http is None else (self.http.stop,)),
+            self.metrics.pauses.stop,
         )
         await _run_all(steps, self.log.error)
         self.log.note("warning" if cut else "info", "stopped", transactions_cut_off=cut)

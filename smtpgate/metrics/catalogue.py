@@ -18,6 +18,7 @@ class MetricRow:
 
 _SHORT_S: Final = (0.0002, 0.0005, 0.001, 0.0025, 0.01, 0.05, 0.25, 1, 5, 30, 120)
 _LONG_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 240)
+_PAUSES_S: Final = (0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 _OCTETS: Final = tuple(float(1024 * 4**power) for power in range(9))
 
 _ROWS: Final = (
@@ -309,6 +310,27 @@ _ROWS: Final = (
         (),
         "Lines of the log that could not be written, because the disk is full, the pipe is "
         "closed, or the reader is too slow.",
+    ),
+    MetricRow(
+        "smtpgate_loop_delay_seconds",
+        "histogram",
+        (),
+        "Delay of the event loop, sampled every 10 ms: how late a reply is because the gate "
+        "was busy with something else.",
+        _PAUSES_S,
+    ),
+    MetricRow(
+        "smtpgate_loop_delay_longest_seconds",
+        "gauge",
+        (),
+        "Longest of these delays in the last one to two minutes.",
+    ),
+    MetricRow(
+        "smtpgate_collector_pause_seconds",
+        "histogram",
+        ("generation",),
+        "Time for which Python's garbage collector stopped the gate, by generation (0, 1, 2).",
+        _PAUSES_S,
     ),
     MetricRow(
         "smtpgate_build_info",

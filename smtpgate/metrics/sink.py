@@ -42,6 +42,7 @@ from smtpgate.metrics.bounded import UNKNOWN, Quotas, Shares
 from smtpgate.metrics.catalogue import CATALOGUE, MetricRow
 from smtpgate.metrics.histogram import Histogram
 from smtpgate.metrics.known import known_series
+from smtpgate.metrics.pauses import GENERATIONS, Pauses
 from smtpgate.metrics.scraped import Readings, Source
 from smtpgate.ports import Clock
 
@@ -137,6 +138,7 @@ class Metrics:
         self._missing = self._gauge("smtpgate_identities_missing")
         self._dkim_alarms = self._gauge("smtpgate_dkim_alarms")
         self._readings = self._collected(Readings())
+        self.pauses = self._pauses()
         self._gauge("smtpgate_build_info").labels(
             smtpgate.__version__, platform.python_version()
         ).set(1)
@@ -154,6 +156,15 @@ class Metrics:
             SessionsEnded: self._count_ended,
             IdentitiesChecked: self._note_troubles,
         }
+
+    def _pauses(self) -> Pauses:
+        pauses = Pauses(
+            self._histogram("smtpgate_loop_delay_seconds").series[""],
+            self._histogram("smtpgate_collector_pause_seconds", GENERATIONS).series,
+            self._clock,
+        )
+        self.watch(pauses.readings)
+        return pauses
 
     def watch(self, source: Source) -> None:
         """Show the readings of that source in each scrape from now on."""
