@@ -1,7 +1,8 @@
 """Identities: verified domains and addresses, and which addresses each of them covers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
 from smtpgate.core.account import SendingLimits
@@ -60,21 +61,23 @@ class Identity:
         return "@" not in self.arn.name
 
 
-def names_covering(mailbox: Mailbox) -> Iterator[str]:
+@lru_cache(maxsize=512)  # each stage asks for the few mailboxes of a message
+def names_covering(mailbox: Mailbox) -> tuple[str, ...]:
     """The names of the identities that cover a mailbox, most specific first.
 
     The address itself, the address without its ``+label``, its domain, then each parent
     domain (https://docs.aws.amazon.com/ses/latest/dg/creating-identities.html).
     """
-    yield str(mailbox)
+    names = [str(mailbox)]
     unlabelled = mailbox.without_label()
     if unlabelled is not None:
-        yield str(unlabelled)
+        names.append(str(unlabelled))
     domain = mailbox.domain
-    yield domain
+    names.append(domain)
     while domain.count(".") > 1 and not domain.startswith("["):
         domain = domain.partition(".")[2]
-        yield domain
+        names.append(domain)
+    return tuple(names)
 
 
 def covers(name: str, mailbox: Mailbox) -> bool:

@@ -20,7 +20,13 @@ from smtpgate.core.events import (
     RetentionChanged,
     SubmissionDone,
 )
-from smtpgate.core.history.record import Record, login_record, mail_record, submission_record
+from smtpgate.core.history.record import (
+    Record,
+    login_record,
+    mail_record,
+    submission_record,
+    verdict_of,
+)
 from smtpgate.core.limits.token_buckets import TokenBuckets
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 from smtpgate.core.reason import reason_row
@@ -207,7 +213,7 @@ class LiveJournal:
 
     async def begin(self, done: SubmissionDone) -> None:
         """Write the record of a submission before its relay."""
-        entry = self._entry(done, self._record(done))
+        entry = self._entry(done)
         await self.writer.put(entry)
         self._begun[entry.row.id] = entry
 
@@ -217,16 +223,17 @@ class LiveJournal:
         If an account's messages are refused again and again, only some of them get rows. All
         of them would displace the rows of other accounts.
         """
-        record = self._record(done)
-        begun = self._begun.pop(record.id, None)
+        submission, verdict = done.submission, verdict_of(done)
+        begun = self._begun.pop(submission.message_id, None)
         is_senders = done.outcome == "refused" or reason_row(done.reason).is_sender_controlled
-        if begun is None and is_senders and not self._has_room(record.account_id):
+        account_id = submission.principal.account.id
+        if begun is None and is_senders and not self._has_room(account_id):
             return
-        entry = begun or self._entry(done, record)
+        entry = begun or self._entry(done)
         entry = replace(
             entry,
-            row=with_verdict(entry.row, record),
-            late_terms=frozenset(self._key.of_verdict(record)),
+            row=with_verdict(entry.row, verdict),
+            late_terms=frozenset(self._key.of_verdict(verdict)),
             is_final=True,
             is_begun=begun is not None,
         )
@@ -252,26 +259,24 @@ class LiveJournal:
         return has_room
 
     def _note(self, record: Record) -> None:
-        row, texts = row_of(record)
+        (row, texts), verdict = row_of(record), record.verdict
         self.writer.add(
             Entry(
-                row=with_verdict(row, record),
+                row=with_verdict(row, verdict),
                 texts=texts,
                 early_terms=frozenset(self._key.before_relay(record, ())),
-                late_terms=frozenset(self._key.of_verdict(record)),
+                late_terms=frozenset(self._key.of_verdict(verdict)),
             )
         )
 
     # -- records as entries --------------------------------------------------------------------
 
-    def _record(self, done: SubmissionDone) -> Record:
+    def _entry(self, done: SubmissionDone) -> Entry:
+        """The entry of a submission, without a verdict."""
         settings = self.settings
-        return submission_record(
+        record = submission_record(
             done, keep_recipients=settings.recipients, keep_subject=settings.subject
         )
-
-    def _entry(self, done: SubmissionDone, record: Record) -> Entry:
-        """The entry of a submission before its relay, without a verdict."""
         row, texts = row_of(record, self._number)
         recipients = done.submission.envelope.mailboxes
         terms = frozenset(self._key.before_relay(record, recipients))

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 from smtpgate.core.address import Mailbox
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.events import UsedIdentity
-from smtpgate.core.history.record import LimitState, Record
+from smtpgate.core.history.record import LimitState, Record, Verdict
 from smtpgate.core.limits import Subject
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import Client, SmtpFacts
@@ -117,13 +117,13 @@ def row_of(record: Record, writer: int | None = None) -> tuple[Row, dict[str, st
     return row, texts
 
 
-def with_verdict(row: Row, record: Record) -> Row:
-    """The row with the results of the relay and the verdict."""
+def with_verdict(row: Row, verdict: Verdict) -> Row:
+    """The row, completed."""
     return row._replace(
-        done_us=None if record.done_at is None else microseconds(record.done_at),
-        outcome=record.outcome,
-        reason=record.reason,
-        verdict=_encode(_verdict(record)),
+        done_us=None if verdict.done_at is None else microseconds(verdict.done_at),
+        outcome=verdict.outcome,
+        reason=verdict.reason,
+        verdict=_encode(_verdict(verdict)),
     )
 
 
@@ -171,17 +171,17 @@ def _facts(record: Record, texts: dict[str, str]) -> Facts:
     return facts
 
 
-def _verdict(record: Record) -> Facts:
-    """The details that the relay and the verdict add."""
-    verdict: Facts = {
-        "detail": record.detail or None,
-        "reply": _reply(record.reply),
-        "upstream": record.upstream,
-        "upstream_reply": _reply(record.upstream_reply),
-        "stages": record.stage_s or None,
-        "masked": record.is_masked or None,
+def _verdict(verdict: Verdict) -> Facts:
+    """The details that the relay and the verdict add, without empty ones."""
+    facts: Facts = {
+        "detail": verdict.detail or None,
+        "reply": _reply(verdict.reply),
+        "upstream": verdict.upstream,
+        "upstream_reply": _reply(verdict.upstream_reply),
+        "stages": verdict.stage_s or None,
+        "masked": verdict.is_masked or None,
     }
-    return {name: value for name, value in verdict.items() if value is not None}
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 # A client had at most so many in the rows of earlier versions, and in another order.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from smtpgate.core.address import Mailbox
-from smtpgate.core.history.record import Record
+from smtpgate.core.history.record import Record, Verdict
 from smtpgate.core.reply import MASKED_REASON
 
 _KEY_OCTETS: Final = 32
@@ -80,13 +80,13 @@ class TermKey:
         found.update(map(self.name, record.names))
         return found
 
-    def of_verdict(self, record: Record) -> set[bytes]:
+    def of_verdict(self, verdict: Verdict) -> set[bytes]:
         """The terms of a verdict that searches may use."""
-        if record.outcome == _ACCEPTED:
+        if verdict.outcome == _ACCEPTED:
             return set()
-        found = {self.outcome(record.outcome), self.reason(record.reason)}
+        found = {self.outcome(verdict.outcome), self.reason(verdict.reason)}
         # The sender looks for the reason that it was given, and the owner for the true one.
-        return found | {self.reason(MASKED_REASON)} if record.is_masked else found
+        return found | {self.reason(MASKED_REASON)} if verdict.is_masked else found
 
 
 def read_key(path: Path) -> TermKey:

@@ -92,5 +92,5 @@ def test_rows() -> None:
         lambda: submission_record(event, keep_recipients=True, keep_subject=False),
     )
     _show("record to row", lambda: row_of(record))
-    _show("verdict", lambda: with_verdict(row, record))
-    _show("row to record", lambda: record_of(with_verdict(row, record), texts))
+    _show("verdict", lambda: with_verdict(row, record.verdict))
+    _show("row to record", lambda: record_of(with_verdict(row, record.verdict), texts))

@@ -268,7 +268,7 @@ async def test_a_transaction_that_ends_unseen_after_the_next_try_began_counts_on
 def verdict_of(event: SubmissionDone, *, is_begun: bool) -> Entry:
     record = submission_record(event, keep_recipients=True, keep_subject=False)
     row, texts = row_of(record)
-    row = with_verdict(row, record)
+    row = with_verdict(row, record.verdict)
     return Entry(row=row, texts=texts, early_terms=frozenset(), is_begun=is_begun)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import zip_longest
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from smtpgate.core.address import Mailbox
 from smtpgate.core.events import (
@@ -53,6 +53,20 @@ class LimitState:
     used_24h: int | None
     max_24h_send: int
     max_send_rate_per_s: float
+
+
+class Verdict(NamedTuple):
+    """The part of a record that the relay and its end decide."""
+
+    done_at: datetime | None
+    outcome: RecordOutcome
+    reason: str
+    detail: str
+    reply: Reply | None
+    is_masked: bool
+    upstream: str | None
+    upstream_reply: Reply | None
+    stage_s: tuple[tuple[Stage, float], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +114,11 @@ class Record:
     upstream: str | None = None
     upstream_reply: Reply | None = None
     stage_s: tuple[tuple[Stage, float], ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """The part that is not known before the relay."""
+        return Verdict(*[getattr(self, name) for name in Verdict._fields])
 
     @property
     def from_identity(self) -> str:
@@ -187,15 +206,15 @@ def submission_record(
 ) -> Record:
     """The record of a submission, as far as the submission has come by now."""
     submission, principal = done.submission, done.submission.principal
-    account, envelope = principal.account, submission.envelope
+    account, envelope, verdict = principal.account, submission.envelope, verdict_of(done)
     return Record(
         id=submission.message_id,
         received_at=submission.received_at,
-        done_at=done.done_at,
-        outcome=done.outcome,
-        reason=done.reason,
-        detail=done.detail[:_MAX_TEXT],
-        reply=_shortened(done.reply),
+        done_at=verdict.done_at,
+        outcome=verdict.outcome,
+        reason=verdict.reason,
+        detail=verdict.detail,
+        reply=verdict.reply,
         account_id=account.id,
         user_arn=principal.arn,
         username=submission.client.access_key_id,
@@ -213,14 +232,29 @@ def submission_record(
         resent=done.resent,
         identities=done.identities,
         decision=None if done.decision is None else _without_excess(done.decision),
-        is_masked=done.is_masked,
+        is_masked=verdict.is_masked,
         limits=_limits(done.charges, done.used),
         uncounted=done.uncounted[:_MAX_TEXT],
         signing_domain=done.signing_domain,
         selectors=done.selectors,
-        upstream=done.upstream,
-        upstream_reply=_shortened(done.upstream_reply),
-        stage_s=tuple(done.stage_s.items()),
+        upstream=verdict.upstream,
+        upstream_reply=verdict.upstream_reply,
+        stage_s=verdict.stage_s,
+    )
+
+
+def verdict_of(done: SubmissionDone) -> Verdict:
+    """The verdict on a submission, as far as the submission has come by now."""
+    return Verdict(
+        done.done_at,
+        done.outcome,
+        done.reason,
+        done.detail[:_MAX_TEXT],
+        _shortened(done.reply),
+        done.is_masked,
+        done.upstream,
+        _shortened(done.upstream_reply),
+        tuple(done.stage_s.items()),
     )
 
 
@@ -275,7 +309,9 @@ def login_record(event: AuthFailed, record_id: str) -> Record:
 
 def _kept(client: Client) -> Client:
     """The client without what the record has in fields of its own."""
-    smtp = replace(client.smtp, helo=client.smtp.helo[:_MAX_TEXT])
+    smtp = client.smtp
+    if len(smtp.helo) > _MAX_TEXT:
+        smtp = replace(smtp, helo=smtp.helo[:_MAX_TEXT])
     return replace(client, access_key_id="", account_id="", smtp=smtp)
 
 
