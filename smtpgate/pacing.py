@@ -14,16 +14,20 @@ and a bounded number waits at all; others are refused at once, with the wait tha
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
 from random import SystemRandom
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
 
-from smtpgate.core.limits import Charge, LimitExceededError, Reservation, Subject
+from smtpgate.core.limits import Charge, LimitExceededError, Subject
 from smtpgate.core.reply import reject
-from smtpgate.ports import ClientGone, Clock, Ledger, Reading
+from smtpgate.ports import ClientGone, Reading
+
+T = TypeVar("T")
+Ask = Callable[[float], Awaitable[T]]
+"""Asks the ledger to count a message that has waited so many seconds."""
 
 _MAX_WAITING: Final = 1000
 # Between two questions for one line: a rate may have tokens again in a microsecond.
@@ -33,12 +37,14 @@ _DICE: Final = SystemRandom()
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting:
+class _Waiting(Generic[T]):
     """A message that waits."""
 
     charges: Sequence[Charge]
     recipients: int
+    ask: Ask[T]
     number: int
+    since_s: float
     deadline_s: float
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -47,7 +53,7 @@ class _Line:
     """The messages that wait for the rate of one subject."""
 
     def __init__(self, refusal: LimitExceededError) -> None:
-        self.messages: deque[_Waiting] = deque()
+        self.messages: deque[_Waiting[Any]] = deque()
         self.note(refusal)
 
     def note(self, refusal: LimitExceededError) -> None:
@@ -62,7 +68,7 @@ class _Line:
         """The subject of the rate."""
         return self.refusal.charge.subject
 
-    def passed(self, waiting: _Waiting) -> None:
+    def passed(self, waiting: _Waiting[Any]) -> None:
         """The message passed: the next one waits until the rate has earned its tokens back."""
         for charge in waiting.charges:
             if charge.subject == self.subject and charge.limits.max_send_rate_per_s > 0:
@@ -78,22 +84,22 @@ class _Line:
         late_s = min(_LATE_S, 0.25 / rate) if rate > 0 else 0.0
         self.ask_at_s = self._tokens_at_s + _DICE.uniform(turns, turns + 1) * late_s
 
-    def is_first(self, waiting: _Waiting) -> bool:
+    def is_first(self, waiting: _Waiting[Any]) -> bool:
         """True if it is its turn."""
         return self.messages[0] is waiting
 
-    def is_turn_of(self, waiting: _Waiting, now_s: float) -> bool:
+    def is_turn_of(self, waiting: _Waiting[Any], now_s: float) -> bool:
         """True if it may ask now."""
         return self.is_first(waiting) and self.ask_at_s <= now_s
 
-    def join(self, waiting: _Waiting) -> None:
+    def join(self, waiting: _Waiting[Any]) -> None:
         """Take a place, before those that came later."""
         place = len(self.messages)
         while place and self.messages[place - 1].number > waiting.number:
             place -= 1
         self.messages.insert(place, waiting)
 
-    def leave(self, waiting: _Waiting) -> None:
+    def leave(self, waiting: _Waiting[Any]) -> None:
         """Give the place up; the next one is woken when it was the first."""
         was_first = self.is_first(waiting)
         self.messages.remove(waiting)
@@ -109,13 +115,11 @@ class _Line:
 
 
 class Pacer:
-    """Reserves, after a wait where the rate needs one. It belongs to one event loop."""
+    """Has messages counted, after a wait where the rate needs one. It has one event loop."""
 
-    def __init__(self, ledger: Ledger, *, max_wait_s: float, clock: Clock) -> None:
+    def __init__(self, *, max_wait_s: float) -> None:
         """With ``max_wait_s`` of 0 nothing waits."""
-        self._ledger = ledger
         self._max_wait_s = max_wait_s
-        self._clock = clock
         self._lines: dict[Subject, _Line] = {}
         self._numbers = count()
         self._is_over = False
@@ -129,21 +133,23 @@ class Pacer:
         yield Reading("smtpgate_paced_total", self._began)
         yield Reading("smtpgate_paced_seconds_total", self._waited_s)
 
-    async def reserve(
+    async def pace(
         self,
         charges: Sequence[Charge],
         recipients: int,
+        ask: Ask[T],
         client_gone: ClientGone = None,
-    ) -> tuple[Reservation, float]:
-        """Count the recipients; the reservation, and how many seconds it waited for its turn.
+    ) -> T:
+        """Have the message counted, in its turn; what ``ask`` returns.
 
-        Raises LimitExceededError or LedgerUnavailableError, or Reject when the client has left.
+        ``ask`` is called again after each wait that its LimitExceededError is worth. Raises
+        what it raises, LimitExceededError, or Reject when the client has left.
         """
         lines = (self._lines.get(one.subject) for one in charges)
         line = next(filter(None, lines), None)
         if line is None:
             try:
-                return await self._ask(charges, recipients), 0.0
+                return await ask(0.0)
             except LimitExceededError as refusal:
                 if not self._is_worth_a_wait(refusal, self._max_wait_s):
                     raise
@@ -152,8 +158,10 @@ class Pacer:
         wait_s = line.wait_s(now_s)
         if self._is_over or self.waiting >= _MAX_WAITING or wait_s > self._max_wait_s:
             raise _refusal_in(line, recipients, wait_s)
-        waiting = _Waiting(charges, recipients, next(self._numbers), now_s + self._max_wait_s)
-        return await self._wait_and_ask(waiting, line, client_gone), _now_s() - now_s
+        waiting = _Waiting(
+            charges, recipients, ask, next(self._numbers), now_s, now_s + self._max_wait_s
+        )
+        return await self._wait_and_ask(waiting, line, client_gone)
 
     def release(self) -> None:
         """End all waits: messages that wait are refused, and so are later ones."""
@@ -162,16 +170,12 @@ class Pacer:
             for waiting in line.messages:
                 waiting.woken.set()
 
-    async def _ask(self, charges: Sequence[Charge], recipients: int) -> Reservation:
-        return await self._ledger.reserve(charges, recipients, self._clock.now())
-
     async def _wait_and_ask(
-        self, waiting: _Waiting, line: _Line, client_gone: ClientGone
-    ) -> Reservation:
+        self, waiting: _Waiting[T], line: _Line, client_gone: ClientGone
+    ) -> T:
         def wake(_: object) -> None:
             waiting.woken.set()
 
-        started_s = _now_s()
         self.waiting += 1
         self._began += 1
         if client_gone is not None:
@@ -179,19 +183,19 @@ class Pacer:
         try:
             while True:
                 outcome = await self._in_line(waiting, line, client_gone)
-                if isinstance(outcome, Reservation):
+                if not isinstance(outcome, LimitExceededError):
                     return outcome
                 line = self._line_of(outcome)
         finally:
             self.waiting -= 1
-            self._waited_s += _now_s() - started_s
+            self._waited_s += _now_s() - waiting.since_s
             if client_gone is not None:
                 client_gone.remove_done_callback(wake)
 
     async def _in_line(
-        self, waiting: _Waiting, line: _Line, client_gone: ClientGone
-    ) -> Reservation | LimitExceededError:
-        """The reservation, or the refusal by another subject, in whose line it has to wait."""
+        self, waiting: _Waiting[T], line: _Line, client_gone: ClientGone
+    ) -> T | LimitExceededError:
+        """The answer, or the refusal by another subject, in whose line it has to wait."""
         self._lines[line.subject] = line
         line.join(waiting)
         try:
@@ -208,7 +212,7 @@ class Pacer:
                     before = line.messages.index(waiting)
                     raise _refusal_in(line, waiting.recipients, line.wait_s(now_s, before))
                 try:
-                    reservation = await self._ask(waiting.charges, waiting.recipients)
+                    answer = await waiting.ask(now_s - waiting.since_s)
                 except LimitExceededError as refusal:
                     if not self._is_worth_a_wait(refusal, left_s):
                         raise
@@ -217,13 +221,13 @@ class Pacer:
                     line.note(refusal)
                 else:
                     line.passed(waiting)
-                    return reservation
+                    return answer
         finally:
             line.leave(waiting)
             if not line.messages:
                 del self._lines[line.subject]
 
-    async def _turn(self, waiting: _Waiting, line: _Line, client_gone: ClientGone) -> None:
+    async def _turn(self, waiting: _Waiting[Any], line: _Line, client_gone: ClientGone) -> None:
         """Wait until it is first and the rate has tokens, or until waiting has no use."""
         while not self._is_over and not _is_done(client_gone):
             until_s = waiting.deadline_s

@@ -9,8 +9,8 @@ at any stage loses nothing, because the client still has its copy. The one windo
 is RFC 1047's: the final dot went out and no answer came. Then the client gets 451, the
 recipients stay counted, and the outcome is ``in-doubt``.
 
-The journal is part of the outcome: it has a submission before the upstream does, and its
-verdict before the client does. So every submission can be looked up, however the gate ends.
+The store counts a message and has its record before the upstream has the message, and it has
+the verdict before the client does. So every submission can be looked up, however the gate ends.
 """
 
 import asyncio
@@ -36,7 +36,8 @@ from smtpgate.core.authorization.roles import (
     takes_long,
 )
 from smtpgate.core.events import BudgetExhausted, Stage, SubmissionDone
-from smtpgate.core.limits import LimitExceededError, Reservation
+from smtpgate.core.identity import DkimKey
+from smtpgate.core.limits import Charge, LimitExceededError
 from smtpgate.core.message.envelope import Submission
 from smtpgate.core.message.headers import Field
 from smtpgate.core.message.reading import (
@@ -52,16 +53,15 @@ from smtpgate.core.upstream import Answered, Delivery, InDoubt, NotSent
 from smtpgate.core.upstream.verdict import is_gates_own, refusal_of, worded
 from smtpgate.pacing import Pacer
 from smtpgate.ports import (
+    Begun,
     ClientGone,
     Clock,
     DeliveryAttempt,
     Directory,
     DirectoryUnavailableError,
     EventSink,
-    Journal,
-    JournalUnavailableError,
-    Ledger,
     LedgerUnavailableError,
+    Store,
     Upstream,
 )
 from smtpgate.tasks import Offload
@@ -92,10 +92,9 @@ class Pipeline:
         rules: Rules,
         *,
         directory: Directory,
-        ledger: Ledger,
+        store: Store,
         pacer: Pacer,
         upstream: Upstream,
-        journal: Journal,
         admission: Admission,
         events: EventSink,
         clock: Clock,
@@ -104,10 +103,9 @@ class Pipeline:
     ) -> None:
         self._rules = rules
         self._directory = directory
-        self._ledger = ledger
+        self._store = store
         self._pacer = pacer
         self._upstream = upstream
-        self._journal = journal
         self._admission = admission
         self._events = events
         self._clock = clock
@@ -140,17 +138,11 @@ class Pipeline:
         with self._timed("authorization", done):
             authorization = await self._authorize(message, done)
         with self._timed("limits", done):
-            reservation = await self._reserve(authorization, done, client_gone)
-        try:
-            if done.paced_s:  # the directory may have changed while it waited
-                authorization = await self._authorize(message, done)
-            with self._timed("signing", done):
-                signed = await self._sign(message, authorization, done)
-            await self._begin_record(done)
-            with self._timed("relay", done):
-                await self._relay(message, signed, done, client_gone)
-        finally:
-            await self._settle(reservation, done)
+            authorization = await self._begin(message, authorization, done, client_gone)
+        with self._timed("signing", done):
+            signed = await self._sign(message, authorization, done)
+        with self._timed("relay", done):
+            await self._relay(message, signed, done, client_gone)
         return reply_of("accepted", message_id=done.submission.message_id)
 
     # -- the stages ----------------------------------------------------------------------------
@@ -204,7 +196,17 @@ class Pipeline:
             takes_long(request), authorize_message, request, report, hostname
         )
         done.identities, done.decision = authorization.identities, authorization.decision
+        self._must_be_signable(message, authorization)
         return authorization
+
+    def _must_be_signable(self, message: ReadMessage, authorization: Authorization) -> None:
+        """Refuse a message that nobody can sign, before anything is counted or written."""
+        if _keys_of(authorization) or authorization.may_be_unsigned:
+            return
+        if self._rules.require_signature:
+            domain = message.authors[0].mailbox.domain
+            problem = f"the identity's owner has no active DKIM key for {domain}"
+            reject("no-signing-key", problem)
 
     async def _as_of_now(self, submission: Submission) -> Submission:
         """The submission with its principal as it is now: a key may have been revoked since."""
@@ -217,37 +219,45 @@ class Pipeline:
             return submission
         return replace(submission, principal=key.principal, key_limits=key.limits)
 
-    async def _reserve(
+    async def _begin(
         self,
+        message: ReadMessage,
         authorization: Authorization,
         done: SubmissionDone,
         client_gone: ClientGone,
-    ) -> Reservation | None:
-        """Count the recipients against the limits of the sender's own account.
+    ) -> Authorization:
+        """Count the recipients, and write down what is about to be relayed.
 
-        Any account may own the identity. Over a rate the message waits for its turn.
+        Both are one request. The limits are those of the sender's own account; any account may
+        own the identity. Over a rate the message waits for its turn. It is authorized again
+        then, because the directory may have changed.
         """
-        submission = done.submission
-        done.charges = charges_of(
-            submission.principal,
-            submission.client.access_key_id,
-            submission.key_limits,
-            submission.received_at,
-            authorization.capped_by,
-        )
+
+        async def ask(waited_s: float) -> Begun:
+            nonlocal authorization
+            done.paced_s = waited_s
+            if waited_s:
+                authorization = await self._authorize(message, done)
+                done.charges = _charges(authorization, done.submission)
+            return await self._store.begin(done, done.charges, self._clock.now())
+
+        done.charges = _charges(authorization, done.submission)
+        recipients = len(done.submission.envelope.recipients)
         try:
-            reservation, done.paced_s = await self._pacer.reserve(
-                done.charges, len(submission.envelope.recipients), client_gone
-            )
+            begun = await self._pacer.pace(done.charges, recipients, ask, client_gone)
         except LimitExceededError as error:
             raise Reject.of(error.limit, str(error)) from None
         except LedgerUnavailableError as error:
             if not self._rules.allow_when_ledger_fails:
                 reject("ledger-unavailable", str(error))
             done.uncounted = str(error)
-            return None
-        done.used = reservation.used
-        return reservation
+            begun = await self._store.begin(done, (), self._clock.now())
+        done.reservation = begun.reservation
+        if begun.reservation is not None:
+            done.used = begun.reservation.used
+        if begun.problem is not None and not self._rules.allow_when_journal_fails:
+            reject("journal-unavailable", begun.problem)
+        return authorization
 
     async def _sign(
         self, message: ReadMessage, authorization: Authorization, done: SubmissionDone
@@ -256,9 +266,9 @@ class Pipeline:
         submission, hostname = done.submission, self._rules.hostname
         message_id, now = submission.message_id, submission.received_at
         block = complete(message.block, message_id=message_id, hostname=hostname, now=now)
-        identity = authorization.signing_identity
+        identity, keys = authorization.signing_identity, _keys_of(authorization)
         signatures: tuple[Field, ...] = ()
-        if identity is not None and identity.dkim_keys:
+        if identity is not None and keys:
             try:
                 signatures = await self._offload.run(
                     len(message.body) > LARGE_OCTETS,
@@ -266,18 +276,14 @@ class Pipeline:
                     block,
                     message.body,
                     domain=identity.name,
-                    keys=identity.dkim_keys,
+                    keys=keys,
                     now=now,
                 )
             except Exception as error:  # noqa: BLE001 - signing fails closed, whatever it was
                 self._on_error(error)
                 reject("signing-failed")
             done.signing_domain = identity.name
-            done.selectors = tuple(key.selector for key in identity.dkim_keys)
-        elif self._rules.require_signature and not authorization.may_be_unsigned:
-            domain = message.authors[0].mailbox.domain
-            problem = f"the identity's owner has no active DKIM key for {domain}"
-            reject("no-signing-key", problem)
+            done.selectors = tuple(key.selector for key in keys)
         received = received_field(
             submission.client,
             hostname=hostname,
@@ -350,36 +356,13 @@ class Pipeline:
 
     # -- around them ---------------------------------------------------------------------------
 
-    async def _settle(self, reservation: Reservation | None, done: SubmissionDone) -> None:
-        """Commit what was or may have been accepted, refund the rest."""
-        if reservation is None:
-            return
-        now = self._clock.now()
-        try:
-            if done.counted:
-                done.crossings = await self._ledger.commit(reservation, done.counted, now)
-            else:
-                await self._ledger.refund(reservation, now)
-        except Exception as error:  # noqa: BLE001 - the message's fate is decided already
-            # The count stays as it was reserved, and the client gets the verdict all the same.
-            self._on_error(error)
-
-    async def _begin_record(self, done: SubmissionDone) -> None:
-        """Write down what is about to be relayed, so that no end of the gate can hide it."""
-        try:
-            await self._journal.begin(done)
-        except JournalUnavailableError as error:
-            if not self._rules.allow_when_journal_fails:
-                reject("journal-unavailable", str(error))
-
     async def _conclude(self, done: SubmissionDone) -> None:
-        """Write the verdict down, and publish it.
+        """Write the verdict down and settle the count, in one request; and publish the verdict.
 
         When it cannot be written before the relay, the message is deferred instead. After the
         relay the verdict is what it is.
         """
         try:
-            done.done_at = self._clock.now()
             is_open = "relay" not in done.stage_s and not self._rules.allow_when_journal_fails
             if not await self._is_recorded(done) and is_open:
                 refusal = Reject.of("journal-unavailable")
@@ -390,14 +373,15 @@ class Pipeline:
             self._events.publish(done)
 
     async def _is_recorded(self, done: SubmissionDone) -> bool:
+        done.done_at = now = self._clock.now()
+        reservation, done.reservation = done.reservation, None
         try:
-            await self._journal.finish(done)
-        except JournalUnavailableError:
-            return False
+            finished = await self._store.finish(done, reservation, now)
         except Exception as error:  # noqa: BLE001 - the message's fate is decided already
             self._on_error(error)
             return False
-        return True
+        done.crossings += finished.crossings
+        return finished.is_recorded
 
     @contextmanager
     def _timed(self, stage: Stage, done: SubmissionDone) -> Iterator[None]:
@@ -406,6 +390,22 @@ class Pipeline:
             yield
         finally:
             done.stage_s[stage] = self._clock.monotonic() - started
+
+
+def _charges(authorization: Authorization, submission: Submission) -> tuple[Charge, ...]:
+    return charges_of(
+        submission.principal,
+        submission.client.access_key_id,
+        submission.key_limits,
+        submission.received_at,
+        authorization.capped_by,
+    )
+
+
+def _keys_of(authorization: Authorization) -> tuple[DkimKey, ...]:
+    """The keys that sign: those of the From identity's owner."""
+    identity = authorization.signing_identity
+    return () if identity is None else identity.dkim_keys
 
 
 def _refuse(done: SubmissionDone, refusal: Reject) -> Reply:

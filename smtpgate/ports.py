@@ -170,6 +170,54 @@ class Upstream(Protocol):
         """The most recipients that it takes at once, as it showed; ``None`` when unknown."""
 
 
+class Begun(NamedTuple):
+    """The answer of the store before the relay.
+
+    ``reservation`` is ``None`` when nothing was to be counted. ``problem`` is why there is no
+    record of the submission, or ``None``.
+    """
+
+    reservation: Reservation | None = None
+    problem: str | None = None
+
+
+class Finished(NamedTuple):
+    """The answer of the store to a verdict.
+
+    ``crossings`` are the thresholds that are announced now. Unless ``is_recorded``, the verdict
+    is written later, if it is soon.
+    """
+
+    crossings: tuple[Crossing, ...] = ()
+    is_recorded: bool = True
+
+
+class Store(Protocol):
+    """The ledger and the journal as the path of a message needs them: one request each time.
+
+    A ledger and a journal that are kept in different ways are behind it too.
+    """
+
+    async def begin(
+        self, done: SubmissionDone, charges: Sequence[Charge], now: datetime
+    ) -> Begun:
+        """Count the recipients, and keep what is known of a submission that will be relayed.
+
+        Without charges nothing is counted. What is counted and kept survives the end of any
+        process. Raises LimitExceededError or LedgerUnavailableError; then nothing is counted
+        or kept.
+        """
+
+    async def finish(
+        self, done: SubmissionDone, reservation: Reservation | None, now: datetime
+    ) -> Finished:
+        """Keep the verdict, and count only the recipients that it leaves counted.
+
+        It keeps also the rest of a submission that was not begun. What is kept survives a power
+        cut. What cannot be counted now is counted later, within the reservation's lease.
+        """
+
+
 class Journal(Protocol):
     """Keeps a record of each submission. Raises JournalUnavailableError."""
 

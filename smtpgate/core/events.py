@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from smtpgate.core.account import KeyRefusal, Principal
 from smtpgate.core.address import Mailbox
-from smtpgate.core.limits import Charge, Crossing
+from smtpgate.core.limits import Charge, Crossing, Reservation
 from smtpgate.core.limits.budget import BudgetName
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import Client, Submission
@@ -71,7 +71,8 @@ class SubmissionDone:
     The pipeline fills it in stage by stage, so that a refusal has all that was known by then.
     ``stage_s`` has the seconds that each stage took. ``charges`` are the limits that count;
     their counts of recipients in the last 24 hours, after this message, are in ``used``, in the
-    same order; ``crossings`` are the shares of a quota that it reached. ``counted`` is how many
+    same order; ``reservation`` is what is to be settled with the verdict, and ``crossings`` are
+    the shares of a quota that it reached. ``counted`` is how many
     recipients stay counted: those that were accepted, or may have been. ``paced_s`` is how long
     it waited for its sender's rate. ``uncounted`` is the reason when its recipients were not
     counted, ``long_line`` the number of a line of its body that is too long. ``header`` is the
@@ -93,6 +94,7 @@ class SubmissionDone:
     decision: Decision | None = None
     is_masked: bool = False
     charges: tuple[Charge, ...] = ()
+    reservation: Reservation | None = None
     used: tuple[int, ...] = ()
     crossings: tuple[Crossing, ...] = ()
     counted: int = 0

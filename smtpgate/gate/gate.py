@@ -39,6 +39,7 @@ from smtpgate.smtp.listener import Listener
 from smtpgate.smtp.session_parts import SessionParts
 from smtpgate.smtp.sockets import Sockets, most_sockets
 from smtpgate.smtp.watch import SessionWatch
+from smtpgate.store.separate import SeparateStores
 from smtpgate.tasks import Offload, TaskOwner
 
 _RECHECK_S: Final = 30
@@ -125,9 +126,10 @@ class Gate:
         self.metrics.watch(self.upstream.readings)
         self.ledger = new_ledger(config)
         self.ledger_watch = self._watched_ledger(sinks)
-        self.pacer = Pacer(
-            self.ledger_watch, max_wait_s=config.limits.max_wait_s, clock=self.clock
+        self.message_store = SeparateStores(
+            self.ledger_watch, self.journal, on_error=self.log.error
         )
+        self.pacer = Pacer(max_wait_s=config.limits.max_wait_s)
         self.metrics.watch(self.pacer.readings)
         self.sessions = TaskOwner()
         freed = FreedMemory(self.tasks, trimmer())
@@ -179,10 +181,9 @@ class Gate:
         return Pipeline(
             pipeline_rules(self.config),
             directory=self.directory,
-            ledger=self.ledger_watch,
+            store=self.message_store,
             pacer=self.pacer,
             upstream=self.upstream,
-            journal=self.journal,
             admission=admission,
             events=events,
             clock=self.clock,

@@ -118,7 +118,7 @@ def row_of(record: Record, writer: int | None = None) -> tuple[Row, dict[str, st
 
 
 def with_verdict(row: Row, verdict: Verdict) -> Row:
-    """The row, completed."""
+    """The row with the verdict, and with all that is known only after the row was begun."""
     return row._replace(
         done_us=None if verdict.done_at is None else microseconds(verdict.done_at),
         outcome=verdict.outcome,
@@ -149,19 +149,6 @@ def _facts(record: Record, texts: dict[str, str]) -> Facts:
             for used in record.identities
         ],
         "decision": None if record.decision is None else _decision(record.decision, texts),
-        "limits": [
-            [
-                one.subject.kind,
-                one.subject.name,
-                one.used_24h,
-                one.max_24h_send,
-                one.max_send_rate_per_s,
-            ]
-            for one in record.limits
-        ],
-        "uncounted": record.uncounted or None,
-        "domain": record.signing_domain,
-        "selectors": record.selectors,
     }
     if facts["arns"] == [None, None, None]:
         del facts["arns"]
@@ -172,8 +159,21 @@ def _facts(record: Record, texts: dict[str, str]) -> Facts:
 
 
 def _verdict(verdict: Verdict) -> Facts:
-    """The details that the relay and the verdict add, without empty ones."""
+    """The details that come after the row was begun, without empty ones."""
     facts: Facts = {
+        "limits": [
+            [
+                one.subject.kind,
+                one.subject.name,
+                one.used_24h,
+                one.max_24h_send,
+                one.max_send_rate_per_s,
+            ]
+            for one in verdict.limits
+        ],
+        "uncounted": verdict.uncounted or None,
+        "domain": verdict.signing_domain,
+        "selectors": verdict.selectors,
         "detail": verdict.detail or None,
         "reply": _reply(verdict.reply),
         "upstream": verdict.upstream,
@@ -181,7 +181,7 @@ def _verdict(verdict: Verdict) -> Facts:
         "stages": verdict.stage_s or None,
         "masked": verdict.is_masked or None,
     }
-    return {name: value for name, value in facts.items() if value is not None}
+    return {name: value for name, value in facts.items() if value not in (None, [], ())}
 
 
 # A client had at most so many in the rows of earlier versions, and in another order.
@@ -283,7 +283,9 @@ def digests_in(row: Row) -> set[str]:
 
 def record_of(row: Row, texts: Texts) -> Record:
     """The record; a statement whose text is not given has none."""
-    facts, verdict = _decode(row.facts), _decode(row.verdict)
+    verdict = _decode(row.verdict)
+    # Rows of earlier versions have the limits and the signature among the facts.
+    facts = _decode(row.facts) | verdict
     path, sender, decision = facts.get("path"), facts.get("sender"), facts.get("decision")
     to = facts.get("to")
     return Record(

@@ -17,6 +17,7 @@ from smtpgate.core.history.record import (
     RecordKind,
     RecordOutcome,
     login_record,
+    submission_record,
 )
 from smtpgate.core.limits import Subject, SubjectKind
 from smtpgate.core.message.author import Author
@@ -26,7 +27,7 @@ from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, PolicyKind, Side
 from smtpgate.core.reply import Reply
 from smtpgate.journal.rows import digests_in, record_of, row_of, with_verdict
-from tests.support.events import auth_failed
+from tests.support.events import auth_failed, done
 
 ACCOUNT: Final = "999999999999"
 ANYTHING: Final = st.text(max_size=40)
@@ -209,3 +210,16 @@ def test_a_client_in_a_row_of_an_earlier_version_is_read_as_it_was_written(
         session_id=session_id,
         smtp=SmtpFacts(helo="host.example", tls_version="TLSv1.3", tls_cipher="AES256"),
     )
+
+
+def test_limits_and_signature_are_read_in_a_row_of_an_earlier_version_too() -> None:
+    event = done(used_24h=7)
+    event.signing_domain, event.selectors = "ses-example.com", ("s1",)
+    record = submission_record(event, keep_recipients=True, keep_subject=False)
+    row = with_verdict(row_of(record)[0], record.verdict)
+    facts, verdict = json.loads(row.facts), json.loads(row.verdict)
+    for name in ("limits", "domain", "selectors"):  # they were known before the row was begun
+        facts[name] = verdict.pop(name)
+    old = row._replace(facts=json.dumps(facts), verdict=json.dumps(verdict))
+    assert record_of(old, {}) == record_of(row, {})
+    assert record_of(old, {}).limits[0].used_24h == 7

@@ -60,7 +60,7 @@ class Scene:
     def __init__(self, max_wait_s: float = 5) -> None:
         self.clock = MovableClock()
         self.ledger = Counting()
-        self.pacer = Pacer(self.ledger, max_wait_s=max_wait_s, clock=self.clock)
+        self.pacer = Pacer(max_wait_s=max_wait_s)
         self.tasks: list[asyncio.Task[tuple[Reservation, float]]] = []
         self.order: list[int] = []
 
@@ -70,6 +70,20 @@ class Scene:
         values = {one.metric: one.value for one in self.pacer.readings()}
         return values["smtpgate_paced_total"]
 
+    async def reserve(
+        self,
+        charges: Sequence[Charge],
+        recipients: int = 1,
+        client_gone: asyncio.Future[None] | None = None,
+    ) -> tuple[Reservation, float]:
+        """Reserve in turn; the reservation, and how long it has waited."""
+
+        async def ask(waited_s: float) -> tuple[Reservation, float]:
+            now = self.clock.now()
+            return await self.ledger.reserve(charges, recipients, now), waited_s
+
+        return await self.pacer.pace(charges, recipients, ask, client_gone)
+
     async def send(
         self,
         *charges: Charge,
@@ -78,7 +92,7 @@ class Scene:
     ) -> int:
         """Begin to send; which message it is."""
         number = len(self.tasks)
-        work = self.pacer.reserve(charges, recipients, client_gone)
+        work = self.reserve(charges, recipients, client_gone)
         task = asyncio.ensure_future(work)
         task.add_done_callback(lambda done: self._note(number, done))
         self.tasks.append(task)
@@ -142,7 +156,7 @@ def test_a_client_with_twenty_connections_is_never_refused_and_drains_in_nominal
 
         async def connection() -> None:
             for _ in range(5):
-                await scene.pacer.reserve([at(5)], 1)
+                await scene.reserve([at(5)])
                 done.append(scene.clock.now())
 
         started = scene.clock.now()
@@ -363,15 +377,17 @@ def test_hosts_that_share_a_rate_take_turns_though_one_is_nearer_to_the_store() 
     passed, shared = {0.0: 0, 0.001: 0}, MemoryLedger()
 
     async def client(pacer: Pacer, takes_s: float) -> None:
+        way = Way(shared, takes_s)
+
+        def ask(_: float) -> Coroutine[Any, Any, Reservation]:
+            return way.reserve([at(20)], 1, MovableClock().now())
+
         while True:
-            await pacer.reserve([at(20)], 1)
+            await pacer.pace([at(20)], 1, ask)
             passed[takes_s] += 1
 
     async def test() -> None:
-        hosts = {
-            takes_s: Pacer(Way(shared, takes_s), max_wait_s=30, clock=MovableClock())
-            for takes_s in passed
-        }
+        hosts = {takes_s: Pacer(max_wait_s=30) for takes_s in passed}
         clients = [
             asyncio.ensure_future(client(pacer, takes_s))
             for takes_s, pacer in hosts.items()

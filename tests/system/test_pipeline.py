@@ -359,6 +359,9 @@ async def test_no_key_means_no_mail_unless_the_setting_says_otherwise(tmp_path: 
     async with open_gate(tmp_path / "a", replace=(dkim, "")) as (gate, _):
         reply = await send(await login(gate))
         assert reply.startswith("451 4.7.5 Message could not be signed (no-signing-key")
+        # Any sender can cause it again and again: nothing was counted or written before.
+        assert await used_24h(gate.ledger, Subject("999999999999"), gate.clock.now()) == 0
+        assert "limits" not in (await last_entry(gate, tmp_path / "a"))["stage_ms"]
     sections = "[signing]\nrequire = false"
     async with open_gate(tmp_path / "b", replace=(dkim, ""), sections=sections) as (gate, sink):
         assert (await send(await login(gate))).startswith("250")

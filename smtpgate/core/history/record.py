@@ -56,7 +56,7 @@ class LimitState:
 
 
 class Verdict(NamedTuple):
-    """The part of a record that the relay and its end decide."""
+    """The part of a record that is not known when its row is begun."""
 
     done_at: datetime | None
     outcome: RecordOutcome
@@ -64,6 +64,10 @@ class Verdict(NamedTuple):
     detail: str
     reply: Reply | None
     is_masked: bool
+    limits: tuple[LimitState, ...]
+    uncounted: str
+    signing_domain: str | None
+    selectors: tuple[str, ...]
     upstream: str | None
     upstream_reply: Reply | None
     stage_s: tuple[tuple[Stage, float], ...]
@@ -117,7 +121,7 @@ class Record:
 
     @property
     def verdict(self) -> Verdict:
-        """The part that is not known before the relay."""
+        """The part that is not known when its row is begun."""
         return Verdict(*[getattr(self, name) for name in Verdict._fields])
 
     @property
@@ -233,10 +237,10 @@ def submission_record(
         identities=done.identities,
         decision=None if done.decision is None else _without_excess(done.decision),
         is_masked=verdict.is_masked,
-        limits=_limits(done.charges, done.used),
-        uncounted=done.uncounted[:_MAX_TEXT],
-        signing_domain=done.signing_domain,
-        selectors=done.selectors,
+        limits=verdict.limits,
+        uncounted=verdict.uncounted,
+        signing_domain=verdict.signing_domain,
+        selectors=verdict.selectors,
         upstream=verdict.upstream,
         upstream_reply=verdict.upstream_reply,
         stage_s=verdict.stage_s,
@@ -252,6 +256,10 @@ def verdict_of(done: SubmissionDone) -> Verdict:
         done.detail[:_MAX_TEXT],
         _shortened(done.reply),
         done.is_masked,
+        _limits(done.charges, done.used),
+        done.uncounted[:_MAX_TEXT],
+        done.signing_domain,
+        done.selectors,
         done.upstream,
         _shortened(done.upstream_reply),
         tuple(done.stage_s.items()),
