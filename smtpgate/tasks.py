@@ -55,6 +55,33 @@ class TaskOwner:
         return count
 
 
+class Rerun:
+    """Work that is done once at a time, and once more when it was asked for meanwhile."""
+
+    def __init__(
+        self, tasks: TaskOwner, work: Callable[[], Coroutine[Any, Any, object]], *, name: str
+    ) -> None:
+        self._tasks = tasks
+        self._work = work
+        self._name = name
+        self._is_due = False
+        self._running: asyncio.Task[None] | None = None
+
+    def ask(self) -> None:
+        """Have the work done from its beginning: now, or after the work under way."""
+        self._is_due = True
+        if self._running is None:
+            self._running = self._tasks.start(self._run(), name=self._name)
+
+    async def _run(self) -> None:
+        try:
+            while self._is_due:
+                self._is_due = False
+                await self._work()
+        finally:
+            self._running = None
+
+
 class Rhythm:
     """The waits of a background loop, and its orderly end.
 

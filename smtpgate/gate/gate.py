@@ -269,14 +269,13 @@ class Gate:
     def _check_listeners(self) -> tuple[bool, str]:
         return not self.is_draining, "draining" if self.is_draining else "open"
 
-    async def start(self) -> None:
-        """Open the stores, apply the documents, and take connections.
+    async def start(self, when_open: Callable[[], object] = lambda: None) -> None:
+        """Open the stores, apply the documents, call ``when_open``, and take connections.
 
         Everything is opened before anything is applied, since other hosts may share the
         directory. Raises OpenError or DirectoryError, and nothing of the directory has been
         changed then.
         """
-        self.metrics.pauses.start()
         self._warn_of_certificates()
         if (shortage := shortage_of_files(self.config)) is not None:
             self.log.note("warning", "open files", problem=shortage)
@@ -289,6 +288,8 @@ class Gate:
             await self.directory.start()
         except DirectoryUnavailableError as error:
             raise OpenError(f"directory: {error}") from None
+        when_open()
+        self.metrics.pauses.start()
         for listener in self.listeners.values():
             listener.start()
         if self.http is not None:

@@ -11,18 +11,25 @@ from smtpgate.clock import SystemClock
 from smtpgate.config import Config
 from smtpgate.gate.directory import open_directory
 from smtpgate.gate.gate import Gate
+from smtpgate.gate.interpreter import settle, share_interpreter
 from smtpgate.gate.listen import bind, connections_wanted
 from smtpgate.gate.log import open_log
 from smtpgate.gate.systemd import feed_watchdog_until, notify
 from smtpgate.ports import Clock
 from smtpgate.smtp.sockets import raise_descriptor_limit
-from smtpgate.tasks import TaskOwner
+from smtpgate.tasks import Rerun, TaskOwner
 
 
 @asynccontextmanager
-async def open_gate(config: Config, *, clock: Clock | None = None) -> AsyncIterator[Gate]:
+async def open_gate(
+    config: Config,
+    *,
+    clock: Clock | None = None,
+    when_open: Callable[[], object] = lambda: None,
+) -> AsyncIterator[Gate]:
     """A gate that takes connections; it is drained and stopped in every case.
 
+    ``when_open`` is called when everything is open, before connections are taken.
     Raises OpenError or DirectoryError when it cannot start; nothing of the directory has been
     changed then.
     """
@@ -35,7 +42,7 @@ async def open_gate(config: Config, *, clock: Clock | None = None) -> AsyncItera
             gate = Gate(config, store, sockets, log, clock)
             try:
                 gate.log_warnings(warnings)
-                await gate.start()
+                await gate.start(when_open)
                 yield gate
             finally:
                 await gate.stop()
@@ -74,7 +81,8 @@ async def serve(config: Config) -> None:
     """
     signals = _Signals()
     async with AsyncExitStack() as stack:
-        gate = await _unless(signals.stop, stack.enter_async_context(open_gate(config)))
+        opening = open_gate(config, when_open=settle)
+        gate = await _unless(signals.stop, stack.enter_async_context(opening))
         if gate is not None:
             await _run_until_stop(gate, signals)
 
@@ -95,7 +103,7 @@ async def _unless(stop: asyncio.Event, start: Coroutine[Any, Any, Gate]) -> Gate
 async def _run_until_stop(gate: Gate, signals: _Signals) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: gate.log_stray_error(context))
-    signals.reload_with(lambda: gate.tasks.start(gate.reload()))
+    signals.reload_with(Rerun(gate.tasks, gate.reload, name="reload").ask)
     notify("READY=1")
     await feed_watchdog_until(signals.stop)
     notify("STOPPING=1")
@@ -111,6 +119,7 @@ def run(config: Config) -> None:
     """Run :func:`serve` on uvloop where there is one: its TLS takes a tenth of the memory."""
     # Its default ends the process. Nothing that a reload reads has been read yet.
     _ = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    share_interpreter()
     raise_descriptor_limit(connections_wanted(config) + config.gate.reserved_descriptors)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(serve(config))
