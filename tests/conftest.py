@@ -1,12 +1,12 @@
-"""How the tests are run; what they may use is in ``tests/support/fixtures.py``."""
+"""The options of test runs; the fixtures are in ``tests/support/fixtures.py``."""
 
 import gc
 from collections.abc import Generator
 
 import pytest
 
-# What is imported and collected stays to the end: to look through it again and again for what
-# can be thrown away takes longer than to run many a test.
+# Imported modules and collected tests stay to the end: a collector that looks through them
+# again and again takes longer than many a test.
 gc.disable()
 
 

@@ -61,7 +61,7 @@ async def weighed(
     caller: Operator | Principal,
     identity: IdentityArn = ARN,
 ) -> Impact:
-    """What would change if the owner's identity let only the board send."""
+    """The impact of a policy that lets only the board send with the owner's identity."""
     directory = new_live_directory(config(), store, clock)
     asked = PreviewSession(
         config=config(),

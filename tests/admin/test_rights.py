@@ -1,4 +1,4 @@
-"""Who may call which use case: every function of ``smtpgate/admin/`` has a row here.
+"""The rights of callers: every function of ``smtpgate/admin/`` has a row here.
 
 A row says what the caller needs at least, and how the function is called. Each function is
 tried by an operator, the account's root, a user with exactly the actions of the row, a user
@@ -92,7 +92,7 @@ USERS_KEY, ROOTS_KEY = "AKIAUSERSUSERSUSERS0", "AKIAROOTROOTROOTROOT"
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What the functions are asked about."""
+    """The objects that the functions are called with."""
 
     account_id: str = OWNER
     user: UserRef = field(default=UserRef(OWNER, "mailer"))

@@ -1,4 +1,4 @@
-"""What a session lets its caller do: the table of rights, asked with policies of all kinds."""
+"""The rights of a session: the table of rights, with policies of all kinds."""
 
 import pytest
 

@@ -31,7 +31,7 @@ ADDRESS = "me@example.com"
 
 @pytest.fixture
 def registry(store: DirectoryStore) -> DirectoryIdentities:
-    """What is kept of identities."""
+    """The identities' proofs."""
     return DirectoryIdentities(store, ACTOR, "test")
 
 
@@ -94,7 +94,7 @@ async def test_what_stays_as_it_is_is_not_written(
 async def mailer(
     store: DirectoryStore, registry: DirectoryIdentities, clock: MovableClock
 ) -> AsyncIterator[tuple[UpstreamServer, CodeMailer]]:
-    """What sends codes for an address that waits for one."""
+    """The sender of codes for an address that waits for one."""
     await add_account(store)
     await add_identity(store, ADDRESS, state="not-started", method=None)
     async with open_upstream() as server, relay_to(server, clock=clock) as upstream:

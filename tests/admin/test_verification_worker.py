@@ -31,14 +31,14 @@ TOKEN: Final = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 
 class Zone:
-    """What the name server knows, and whether it is in order."""
+    """The records of the name server, and its faults."""
 
     def __init__(self) -> None:
         self.records: dict[str, bytes] = {}
         self.is_broken = False
 
     def answer(self, query: Query) -> list[bytes]:
-        """What it says to a query."""
+        """Its answer to a query."""
         name = query.question[0].name.to_text(omit_final_dot=True).lower()
         if self.is_broken:
             return [answer_of(query, code=dns.rcode.SERVFAIL)]
@@ -58,7 +58,7 @@ class Events:
         self.seen.append(event)
 
     def take(self) -> list[Event]:
-        """What happened since it was last asked, less the ends of rounds."""
+        """The events since the last call, less the ends of rounds."""
         seen: list[Event] = [
             event for event in self.seen if not isinstance(event, IdentitiesChecked)
         ]

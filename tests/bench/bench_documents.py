@@ -1,4 +1,4 @@
-"""How long large documents take: 10,000 users with keys and policies, and as many identities.
+"""Times of large documents: 10,000 users with keys and policies, and as many identities.
 
 Seconds, printed and not judged. On SQLite, whose file is on the machine's disk.
 """

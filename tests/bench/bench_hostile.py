@@ -1,4 +1,4 @@
-"""What hostile clients cost a legitimate one: the time that its NOOP takes beside them.
+"""Hostile clients beside a legitimate one: the time that its NOOP takes.
 
 A gate of its own process has a legitimate session, logged in over TLS, and so many hostile
 connections from another address, which come back whenever they are closed. Printed, not judged.

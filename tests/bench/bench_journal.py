@@ -1,4 +1,4 @@
-"""What a message costs in the journal: medians in microseconds, printed, not judged.
+"""The cost of a message in the journal: medians in microseconds, printed, not judged.
 
 ``begin`` and ``finish`` of each message are awaited, as the pipeline does. CPU is this
 process's, all threads together; the wait is that of one message from begin to the end of

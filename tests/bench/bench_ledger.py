@@ -1,4 +1,4 @@
-"""What counting costs a message: reserve and commit, medians in microseconds, printed.
+"""The cost of counting a message: reserve and commit, medians in microseconds, printed.
 
 ``µs`` is the time from one message to the next, all that are in flight taken together, and
 ``CPU`` this process's own share of it. ``limits`` is how many a message is counted against: the

@@ -1,4 +1,4 @@
-"""How long reading and signing a message takes: medians in microseconds, printed, not judged.
+"""The time to read and sign a message: medians in microseconds, printed, not judged.
 
 ``without RSA`` is all of signing but the private key's work: canonicalization, hashes, the
 field. The two large messages are attachments in base64; ``prose`` is the dearer kind, for its

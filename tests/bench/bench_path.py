@@ -1,4 +1,4 @@
-"""What a message costs the gate: CPU time a message over the whole path, with all stores on.
+"""The cost of a message: CPU time of the gate over the whole path, with all stores on.
 
     .venv/bin/python -m tests.bench.bench_path --beside ../other --rounds 9
     .venv/bin/python -m tests.bench.bench_path --profile

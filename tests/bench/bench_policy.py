@@ -1,4 +1,4 @@
-"""How long a decision takes, warm: medians in microseconds, printed and not judged."""
+"""The time of a decision, warm: medians in microseconds, printed and not judged."""
 
 import json
 import statistics

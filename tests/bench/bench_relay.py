@@ -1,4 +1,4 @@
-"""What the relay costs: CPU a 4 KiB message, over a kept connection, on uvloop and on asyncio.
+"""The cost of the relay: CPU a 4 KiB message, over a kept connection, on uvloop and on asyncio.
 
 The sink is a process of its own, so that only the relay's CPU counts; it answers without
 looking, in one write for all that it finds in one read.

@@ -61,14 +61,14 @@ def _is(kind: str, number: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How many accounts, each with one user and key, and how many identities."""
+    """The number of accounts, each with one user and key, and of identities."""
 
     accounts: int
     identities: int
 
     @property
     def crowded(self) -> int:
-        """How many domains have many addresses, on top of the identities."""
+        """The number of domains that have many addresses, on top of the identities."""
         return self.identities // _CROWDED_EVERY
 
     def account_id(self, number: int) -> str:
@@ -80,7 +80,7 @@ class Size:
         return number * self.accounts // self.identities
 
     def name(self, number: int) -> str:
-        """What an identity is called; an address is of the domain before it."""
+        """The name of an identity; an address is of the domain before it."""
         if _is("address", number):
             return f"sender@d{number - 1}.example.com"
         return f"d{number}.example.com"

@@ -1,4 +1,4 @@
-"""What a large directory is measured by: starting, asking, deciding, and what is kept of it.
+"""The measures of a large directory: starting, asking, deciding, and memory.
 
 Each function here is one measurement, in a process of its own when it is about a start or about
 memory. Times are in milliseconds.
@@ -172,7 +172,7 @@ def _submission(key: AccessKey, sender: Mailbox) -> Submission:
 
 
 def residence(url: str, size: Size, touched: int, max_octets: int) -> Figures:
-    """What the process takes before and after very many identities, with a bounded cache."""
+    """The memory of the process before and after very many identities, with a bounded cache."""
 
     async def measure() -> Figures:
         async with _opened(url, max_octets) as directory:
@@ -193,7 +193,7 @@ def residence(url: str, size: Size, touched: int, max_octets: int) -> Figures:
 
 
 def memory(url: str, size: Size, kind: str) -> Figures:
-    """What an entry of a kind takes in memory, against what the cache counts for it."""
+    """The memory of an entry of a kind, and the octets that the cache counts for it."""
 
     async def measure() -> Figures:
         async with _opened(url, 2**40) as directory:

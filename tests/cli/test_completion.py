@@ -27,7 +27,7 @@ def stocked(furnished: Path, tmp_path: Path) -> Desk:
 
 
 def offered(desk: Desk, line: str) -> list[str]:
-    """What bash is offered for the last word of a line."""
+    """The words that bash is offered for the last word of a line."""
     environment = {
         "_SMTPGATE_COMPLETE": "complete_bash",
         "COMP_WORDS": line,

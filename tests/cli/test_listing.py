@@ -24,14 +24,14 @@ ROW: Final = {
 
 
 class Terminal(io.StringIO):
-    """What a person looks at."""
+    """A listing for people."""
 
     def isatty(self) -> bool:
         return True
 
 
 def printed(width: int, rows: Sequence[Mapping[str, object]]) -> str:
-    """What stands on a terminal that is so wide, escape sequences left out."""
+    """The text on a terminal that is so wide, without escape sequences."""
     view: View[Mapping[str, object]] = View(
         columns={name: itemgetter(name) for name in rows[0]},
         fields=dict,

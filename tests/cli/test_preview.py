@@ -1,4 +1,4 @@
-"""Which directory ``simulate`` and ``policy check-access`` ask; they leave no trace."""
+"""``simulate`` and ``policy check-access`` with a directory; they leave no trace."""
 
 import json
 from pathlib import Path

@@ -58,7 +58,7 @@ def send(stocked: Desk, recipients: int, *charges: Charge) -> None:
 
 
 def shown(stocked: Desk, whose: str) -> list[tuple[object, ...]]:
-    """Whose, the limits, what is used and left."""
+    """The subject, its limits, the use and the rest."""
     fields = ("kind", "name", "max_24h_send", "max_send_rate_per_s", "used_24h", "left")
     rows = stocked.answers("quota", "show", whose)
     return [tuple(row[name] for name in fields) for row in rows]

@@ -350,7 +350,7 @@ async def test_a_follower_gets_each_record_once_when_it_has_its_verdict(
 
 
 async def recomputed(store: JournalStore, grain: Grain) -> dict[tuple[Any, UsageKey], Counts]:
-    """What the rows of the journal add up to."""
+    """The sums of the journal's rows."""
     sums: dict[tuple[Any, UsageKey], Counts] = {}
     async with store.reading() as connection:
         names = ", ".join(Row._fields)

@@ -1,4 +1,4 @@
-"""What every ledger must do, whatever it keeps its counts in."""
+"""The contract of every ledger, with counts in any store."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -318,7 +318,7 @@ async def test_who_gives_up_waiting_is_not_counted(ledger: Ledger) -> None:
         one.cancel()
     found = await asyncio.gather(*tries, return_exceptions=True)
     passed = sum(isinstance(one, Reservation) for one in found)
-    # What came too late to be stopped is given back within a moment.
+    # A reservation that came too late to be stopped is given back within a moment.
     await soon(lambda: used_24h(ledger, A, START), passed)
 
 

@@ -75,7 +75,7 @@ class Made(NamedTuple):
 
 
 async def outcome(work: Coroutine[Any, Any, T]) -> T | LimitExceededError:
-    """What it returns, or the refusal that it raises."""
+    """Its result, or the refusal that it raises."""
     try:
         return await work
     except LimitExceededError as refusal:

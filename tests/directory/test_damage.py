@@ -1,4 +1,4 @@
-"""What stands in the database and cannot be used whole is not used at all."""
+"""Rows that cannot be used whole are not used at all."""
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
@@ -58,7 +58,7 @@ def domain(directory: LiveDirectory) -> Awaitable[Sequence[Identity]]:
 
 
 OF_KEY, OF_DOMAIN = f"access key {KEY}: ", "identity example.com: "
-# What a user with a prompt at the database can do, on either kind of it.
+# The changes that a user with a prompt at the database can make, on either kind of it.
 DAMAGES: Final[list[tuple[str, str, Ask, str]]] = [
     (
         "a secret was changed",

@@ -1,4 +1,4 @@
-"""What every directory must answer, wherever it keeps its accounts."""
+"""The answers of every directory, with its accounts in any store."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager

@@ -44,7 +44,7 @@ dkim = [{ selector = "a", key_file = "one.pem" }]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where documents stand, with the files that they name."""
+    """A folder for documents, with the files that they name."""
     folder = tmp_path / "documents"
     folder.mkdir()
     return Files.made(folder).folder

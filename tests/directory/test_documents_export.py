@@ -1,4 +1,4 @@
-"""What an export writes: documents that can be read by others, and by the gate again."""
+"""An export: documents that can be read by others, and by the gate again."""
 
 import stat
 from datetime import UTC, datetime
@@ -77,7 +77,7 @@ paused_reason = "complaints"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where an export shall go; it is not there yet."""
+    """The folder of an export; it is not there yet."""
     return tmp_path / "state/export"
 
 
@@ -117,7 +117,7 @@ async def acme(store: DirectoryStore) -> None:
     await limit(store, of_key, max_send_rate_per_s=0.5, **raised)
     cap = {"max_24h_send": -1, "max_send_rate_per_s": 2.0}
     await limit(store, QuotaKey.of_grant(ACME, REGION, "example.com", OTHER), **cap, **raised)
-    # What is only raised limits nobody.
+    # A raise alone limits nobody.
     await limit(store, QuotaKey.of_grant(ACME, REGION, "example.com", THIRD), **raised)
 
 

@@ -1,4 +1,4 @@
-"""What applying documents does to a directory, and what it refuses."""
+"""Documents applied to a directory: the changes, and the refusals."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ REFUSED: Final = load_cases("documents/20-refused.toml")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where documents stand, with the files that they name."""
+    """A folder for documents, with the files that they name."""
     folder = tmp_path / "documents"
     folder.mkdir()
     files = Files.made(folder)

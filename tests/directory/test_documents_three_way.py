@@ -37,7 +37,7 @@ policies = { delegate = "owner-999.json" }
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where documents stand, with the files that they name."""
+    """A folder for documents, with the files that they name."""
     folder = tmp_path / "documents"
     folder.mkdir()
     files = Files.made(folder)

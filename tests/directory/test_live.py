@@ -74,7 +74,7 @@ async def directory(store: DirectoryStore, clock: MovableClock) -> LiveDirectory
 
 
 async def ask_all(directory: LiveDirectory) -> None:
-    """What a message asks for, of both accounts."""
+    """The look-ups of a message, of both accounts."""
     for key_id, domain in ((KEY, "example.com"), (OTHER_KEY, "other.example")):
         assert await directory.access_key(key_id) is not None
         for name in (f"news+1@{domain}", f"news@{domain}", domain):
@@ -334,7 +334,7 @@ async def test_a_change_is_seen_after_the_next_reading_of_the_feed(
 
 SECOND_KEY, ROOT_KEY = "AKIAACME000000000002", "AKIAACME000000000000"
 KEYS_OF_ACME: Final = {KEY, SECOND_KEY, ROOT_KEY}
-# What of the account's own is asked for again after a change; of the other account, nothing is.
+# Rows of the account itself are read again after a change; of the other account, none are.
 ASKED_AGAIN: Final[dict[str, tuple[Callable[[Change], Awaitable[object]], set[str]]]] = {
     "a user gets a tag": (
         lambda change: update_user(change, ACME, "mailer", {"tags": {"team": "a"}}),
@@ -380,7 +380,7 @@ async def test_a_change_drops_nothing_but_what_depends_on_it(
     names = ("example.com", "example.net", "other.example")
 
     async def asked() -> set[str]:
-        """What it takes a query to answer."""
+        """The time that a query takes."""
         found = set()
         for question, subjects in ((directory.access_key, keys), (directory.identities, names)):
             for subject in subjects:
@@ -506,7 +506,7 @@ async def test_what_was_read_before_a_change_is_not_kept_after_it(
     async with store.changing(ACTOR) as change:
         await _update(change, {"state": "failed"})
     await slow.catch_up()
-    # Who asks from now on does not share the answer of before.
+    # A later look-up does not share the answer of an earlier one.
     after = await asking(slow, loader)
     loader.may_go_on.set()
     assert [found.is_verified for found in await before] == [True]

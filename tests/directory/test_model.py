@@ -78,7 +78,7 @@ versions = st.integers(1, 4) | st.none()
 
 @dataclass
 class Model:
-    """What a directory is, in plain words of Python."""
+    """A directory, in plain words of Python."""
 
     accounts: dict[str, str | None] = field(default_factory=dict)  # why paused
     users: dict[tuple[str, str], str] = field(default_factory=dict)  # key: name
@@ -127,7 +127,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         expected: type[RefusedChangeError] | None,
         work: Callable[[Change], Awaitable[Any]],
     ) -> bool:
-        """Whether the step was made; it is refused if, and as, the model says."""
+        """True if the step was made; it is refused if, and as, the model says."""
 
         async def change() -> None:
             async with self.store.changing(ACTOR) as made:

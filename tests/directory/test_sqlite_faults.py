@@ -317,7 +317,7 @@ async def test_a_lock_of_another_process_is_waited_for_and_only_so_long(
             says = await unavailable(pause(store))
             assert 0.25 < time.monotonic() - started < 3
             assert says == f"{path}: is busy with another change, for more than 5 s"
-            # Who reads does not wait.
+            # A reader does not wait.
             started = time.monotonic()
             await directory.catch_up()
             assert await directory.identities("new.example") == ()

@@ -1,4 +1,4 @@
-"""Whatever a client sends: replies that are well-formed, or an orderly close; no traceback."""
+"""Any octets of a client: replies that are well-formed, or an orderly close; no traceback."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""What the integration tests share: a lab per test, whose logs are shown when a test fails."""
+"""The fixtures of the integration tests: a lab a test, whose logs a failed test shows."""
 
 from collections.abc import Generator, Iterator
 from pathlib import Path

@@ -132,7 +132,7 @@ async def test_a_server_that_was_killed_and_started_again_is_met_again(
     async with opened(url, clock, QUICK) as (store, directory):
         assert await directory.identities("example.com")
         server.stop()
-        # What was asked when the connections were cut has another error.
+        # Requests that were under way when the connections were cut have another error.
         await until(lambda: "Connect call failed" in (directory.problem or ""))
         assert "Connect call failed" in await unavailable(directory, "new.example")
         assert await directory.identities("example.com")

@@ -40,7 +40,7 @@ SETTINGS: Final = [
 
 @pytest.fixture(scope="module")
 def port(shared_lab: Lab) -> int:
-    """Where a name server knows the records."""
+    """A name server that has the records."""
     return dns_server(shared_lab, RECORDS, settings=SETTINGS).port
 
 

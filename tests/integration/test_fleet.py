@@ -112,7 +112,7 @@ class Fleet:
         return [one for client in self.clients for one in client.sent]
 
     def accepted_by(self, number: int) -> int:
-        """How many of its messages a gate has answered with 250."""
+        """The number of messages that a gate has answered with 250."""
         own = self.clients[number :: len(self.gates)]
         return sum(one.code == "250" for client in own for one in client.sent)
 
@@ -276,7 +276,7 @@ async def must_be_counted(fleet: Fleet) -> None:
 
 
 async def must_be_in_the_journal(fleet: Fleet) -> None:
-    """What was answered has its row with that verdict, what was relayed has a row."""
+    """Each answered message has its row with that verdict, each relayed one has a row."""
     for row in await rows_of(fleet):
         assert row.outcome != "relaying", row
     rows = {row.id: row for row in await rows_of(fleet)}
@@ -319,7 +319,7 @@ async def test_hosts_whose_clocks_are_three_minutes_apart_share_a_rate(lab: Lab)
 
 
 def _recipients(fleet: Fleet) -> list[int]:
-    """How many recipients each gate had accepted."""
+    """The number of recipients that each gate had accepted."""
     return [
         sum(one.recipients for client in own for one in client.sent if one.code == "250")
         for own in (fleet.clients[at :: len(fleet.gates)] for at in range(len(fleet.gates)))

@@ -121,7 +121,7 @@ async def must_be_counted(
 async def must_be_in_the_journal(
     state: Path, sent: Sequence[Submitted], accepted: Mapping[str, str]
 ) -> None:
-    """What was answered has its row with that verdict, what was relayed has a row."""
+    """Each answered message has its row with that verdict, each relayed one has a row."""
     store = store_of(sqlite_url(state / "journal.sqlite"), state)
     try:
         rows = {row.id: row for row in await all_rows(store)}

@@ -77,7 +77,7 @@ async def used(ledger: RedisLedger) -> int | None:
 
 
 async def try_many(ledger: RedisLedger, number: int) -> int:
-    """How many passed; the others were reported in time that the ledger is unavailable."""
+    """The number that passed; the others learned in time that the ledger is unavailable."""
     loop = asyncio.get_running_loop()
     started = loop.time()
     tries = [ledger.reserve(CHARGES, 1, NOW) for _ in range(number)]
@@ -463,7 +463,7 @@ async def test_a_restart_lets_nothing_pass_uncounted_also_where_that_is_allowed(
 async def test_over_a_line_that_is_cut_all_the_time_everything_is_counted_once(
     server: RedisServer,
 ) -> None:
-    """Whatever was lost on the way, the sum is what was accepted, and nothing stays open."""
+    """After any loss on the way, the sum is the accepted number, and nothing stays open."""
     dice, accepted = random.Random(11), 0
     charges = [Charge(SUBJECT, SendingLimits(UNLIMITED, UNLIMITED))]
     loop = asyncio.get_running_loop()

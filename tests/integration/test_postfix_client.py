@@ -181,7 +181,7 @@ def burst_under_way(client: Postfix, sink: Sink, names: list[str]) -> Iterator[N
 
 
 def arrivals(sink: Sink) -> Counter[str]:
-    """How often each message arrived, whole."""
+    """The number of times that each message arrived, whole."""
     found: Counter[str] = Counter()
     for message in sink.messages():
         (name,) = re.findall(rb"(?im)^message-id: <([^@]+)@", message.header)
@@ -242,7 +242,7 @@ def test_a_gate_that_is_killed_within_a_burst_loses_nothing(lab: Lab) -> None:
 
     found = arrivals(sink)
     assert set(found) == set(names)
-    # What was between the upstream's acceptance and our 250 comes twice (RFC 1047): at most
+    # Messages between the upstream's acceptance and our 250 come twice (RFC 1047): at most
     # one message for each of the ten connections.
     assert found.total() <= len(names) + 10
 

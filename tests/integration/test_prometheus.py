@@ -1,4 +1,4 @@
-"""What Prometheus' own tool says of the metrics and of the alert rules."""
+"""The metrics and the alert rules, checked by Prometheus' own tool."""
 
 import smtplib
 import subprocess

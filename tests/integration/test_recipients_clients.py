@@ -34,7 +34,7 @@ TOO_MANY = "452 4.5.3 No more recipients, please"
 
 
 class MailServer(Protocol):
-    """What a test does with each of them."""
+    """The part of a test that is run with each of them."""
 
     def inject(self, message: bytes, sender: str, recipients: Sequence[str]) -> None: ...
     def flush(self) -> None: ...
@@ -72,11 +72,11 @@ class Way:
     mailbox: Recorder
 
     def arrived(self) -> Counter[str]:
-        """How often the upstream took the message for each recipient."""
+        """The number of times that the upstream took the message for each recipient."""
         return Counter(to for kept in self.upstream.messages for to in kept.recipients)
 
     def asked(self) -> Counter[str]:
-        """How often the upstream was asked about each recipient."""
+        """The number of times that the upstream was asked about each recipient."""
         return Counter(to for to, _ in self.upstream.answered)
 
     def failed(self) -> list[str]:

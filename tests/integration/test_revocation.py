@@ -96,5 +96,5 @@ async def test_no_gate_lets_it_send_a_second_later(lab: Lab, kind: str, revoke: 
     assert len(ends) == 2 * CLIENTS
     assert max(late, default=0) < 3 * PROMISED_S
     assert max(ends) < 3 * PROMISED_S
-    # Whose next command crossed the 421 may find the connection closed before it reads it.
+    # A client whose next command crossed the 421 may find the connection closed first.
     assert traffic.said <= {"421", "554", "closed"}

@@ -19,7 +19,7 @@ from tests.support.gate import (
 )
 from tests.support.recorder import recorder
 
-# What canonicalisation can get wrong (RFC 6376 §3.4).
+# Traps of canonicalisation (RFC 6376 §3.4).
 BODIES = {
     "plain": "Hello Bob.\r\n",
     "empty": "",

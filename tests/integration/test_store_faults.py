@@ -28,7 +28,7 @@ STRANGER: Final = "somebody@unheard-of.example"
 
 
 def is_ready(gate: Gate) -> bool:
-    """Whether the gate says that new mail is welcome."""
+    """True if the gate says that it takes new mail."""
     address = f"http://{LOOPBACK}:{gate.plan.http_port}/readyz"
     try:
         with urllib.request.urlopen(address, timeout=5) as answer:

@@ -1,4 +1,4 @@
-"""What an operator who installs smtpgate from its documents needs to find there."""
+"""The first steps of an operator who installs smtpgate from its documents."""
 
 import re
 import tomllib

@@ -205,7 +205,7 @@ def test_no_address_is_somebodys() -> None:
 
 
 def test_every_package_is_imported_in_one_place() -> None:
-    """What pyproject's contracts protect is what the product imports, and is declared there."""
+    """The packages in pyproject's contracts are those that the product imports and declares."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     contracts = settings["tool"]["importlinter"]["contracts"]
     protected = {

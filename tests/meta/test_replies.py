@@ -70,7 +70,7 @@ def _uses_replies(path: str) -> bool:
 
 
 def _is_refusal(call: ast.Call) -> bool:
-    """Whether it is ``reject(…)`` or ``Reject.of(…)``."""
+    """True if it is ``reject(…)`` or ``Reject.of(…)``."""
     return name_of(call.func) in {"reject", "Reject.of", "Denial.of"}
 
 

@@ -1,4 +1,4 @@
-"""What systemd itself thinks of the unit, where there is a systemd to ask."""
+"""The unit, checked by systemd itself where there is one."""
 
 import re
 import shutil

@@ -35,7 +35,7 @@ _PARTS: Final = frozenset(
 _PATH: Final = ("smtpgate.smtp", "smtpgate.pipeline", "smtpgate.relay")
 _SERVERS: Final = ("starlette", "uvicorn", "uvloop", "prometheus_client", "aiosmtpd")
 _LATER: Final = ("alembic", "asyncpg", "redis", "dns")
-# What each import must not load: a command waits for all that it loads.
+# Packages that an import must not load: a command waits for all that it loads.
 _NOT_LOADED: Final = {
     "smtpgate.config": (*_PATH, *_SERVERS, *_LATER, "sqlalchemy", "cryptography", "asyncio"),
     "smtpgate.gate.directory": (*_PATH, *_SERVERS, *_LATER, "smtpgate.core.events"),

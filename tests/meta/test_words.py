@@ -147,8 +147,7 @@ def _must_use_the_words(texts: Iterable[tuple[str, str]]) -> None:
 
 
 def test_comments_of_tests_use_the_words_of_the_field() -> None:
-    found = [f for path, text in _tests() for f in _findings(path, _prose(text))]
-    assert not found, "\n".join(found)
+    _must_use_the_words([(path, _prose(text)) for path, text in _tests()])
 
 
 def test_names_in_tests_are_made_of_the_words_of_the_field() -> None:

@@ -45,7 +45,7 @@ class Mutation:
 
 @dataclass(frozen=True)
 class Report:
-    """What became of a mistake; ``caught_by`` is the first test that noticed."""
+    """The fate of a mistake; ``caught_by`` is the first test that noticed."""
 
     mutation: Mutation
     is_caught: bool
@@ -82,7 +82,7 @@ def copied(folder: Path) -> Path:
 
 
 def run_tests(tree: Path) -> tuple[bool, str]:
-    """Whether a test failed there, and which."""
+    """The name of the test that failed there, if one did."""
     files = sorted(str(path) for pattern in TESTS for path in tree.glob(pattern))
     command = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
     try:

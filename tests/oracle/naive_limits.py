@@ -27,7 +27,7 @@ def minute_of(moment: datetime) -> int:
 
 
 class NaiveRefusal(NamedTuple):
-    """Whose limit, which, how many are left, and how long to wait."""
+    """The subject, the limit, the rest, and the time to wait."""
 
     subject: Subject
     limit: str
@@ -55,7 +55,7 @@ class NaiveLimitStatus(NamedTuple):
 
 @dataclass
 class Account:
-    """What one subject has sent."""
+    """The messages that one subject has sent."""
 
     as_of: datetime
     counts: dict[int, int] = field(default_factory=dict)
@@ -148,7 +148,7 @@ class NaiveLimits:
         return account.used(now) if account else 0
 
     def limit_status(self, charge: Charge, now: datetime) -> NaiveLimitStatus:
-        """What of both limits is left."""
+        """The rest of both limits."""
         account, quota = self._seen(charge, now), charge.limits.max_24h_send
         used, tokens = sum(account.counts.values()), account.tokens
         waits = {one.limit: one.wait for one in self._refusals(account, charge, 1, now)}

@@ -199,7 +199,7 @@ def condition_holds(
 def value_holds(
     base: str, wanted: Sequence[str], text: str, *, effect: str, negated: bool
 ) -> bool:
-    """What nobody can read keeps an Allow from applying, and never a Deny."""
+    """An unreadable value keeps an Allow from applying, and never a Deny."""
     parts = text.split(":")
     if base.startswith("Arn") and (len(parts) < 6 or parts[0] != "arn"):
         return effect == "Deny"
@@ -247,7 +247,7 @@ def resource_matches(
 def naive_statement_applies(
     statement: Document, request: Document, resource: str, *, has_variables: bool
 ) -> bool:
-    """Whether principal, action, resource and every condition match."""
+    """True if principal, action, resource and every condition match."""
     values: Values = request["context"]
     actions = as_list(statement.get("Action", statement.get("NotAction")))
     named = any(glob_as_regex(a.lower(), request["action"].lower()) for a in actions)

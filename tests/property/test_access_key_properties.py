@@ -1,4 +1,4 @@
-"""What holds of an access key for every moment, every network and every client."""
+"""Properties of an access key for every moment, every network and every client."""
 
 import ipaddress
 from datetime import UTC, datetime, timedelta, timezone

@@ -124,7 +124,7 @@ def assert_same_name(author: Author, name: str | None) -> None:
 @example('"alice" (x) <b@example.com>')
 @example("[x] alice <b@example.com>")
 def test_other_readers_find_the_same_addresses(text: str) -> None:
-    """What we take, the standard library takes for the same mailboxes."""
+    """A field that we accept has the same mailboxes in the standard library's reading."""
     assume("\r" not in text)
     for message in read_by_gate(f"From: {text}\r\n\r\n".encode("utf-8", "replace")):
         for name, read in python_readers().items():

@@ -18,7 +18,7 @@ several = st.frozensets(dependencies, max_size=3)
 
 
 class CacheAgainstLists(RuleBasedStateMachine):
-    """What is kept and what is absent, each as a list with the latest use last."""
+    """The kept and the absent names, each as a list with the latest use last."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What holds of DKIM records for all octets."""
+"""Properties of DKIM records for all octets."""
 
 import base64
 from typing import Final
@@ -18,7 +18,7 @@ WANTED: Final = "v=DKIM1; k=rsa; p=AAECAwQF"
 
 white = st.text(" \t", max_size=3)
 keys = st.binary(min_size=1, max_size=300)
-# What looks like a record, so that more than the first step of the parser is tried.
+# Texts that look like a record, so that more than the first step of the parser is tried.
 almost = st.lists(
     st.sampled_from(
         [b"v=DKIM1", b"p=AAEC", b"p=", b"k=rsa", b"h=sha256", b"t=y:s", b"=", b" ", b";", b"; ",

@@ -25,7 +25,7 @@ KEY_IDS: Final = tuple(f"AKIA00000000000000{number:02}" for number in range(6))
 DOMAINS: Final = ("example.com", "example.net")
 ADDRESS: Final = "it's me@example.com".replace(" ", ".")
 EXPIRES: Final = datetime(2030, 1, 1, 12, 30, 15, 250_000, tzinfo=UTC)
-# What is changed while the gate runs, and may be left unsaid.
+# Fields that are changed while the gate runs, and may be left unsaid.
 OF_OPERATION: Final = frozenset({"status", "verified", "stage"})
 
 # The same database serves all examples of a test: each begins with what the last one left.
@@ -37,7 +37,7 @@ several = settings(
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where documents stand, with the files that they name."""
+    """A folder for documents, with the files that they name."""
     folder = tmp_path / "documents"
     folder.mkdir()
     files = Files.made(folder)
@@ -178,7 +178,7 @@ def without_states(table: Tables) -> Tables:
 
 
 async def state(store: DirectoryStore) -> tuple[Any, int]:
-    """What the directory holds, and how much was ever noted of it."""
+    """The directory's rows, and the number of its audit entries."""
     return await content(store), await noted(store)
 
 

@@ -122,7 +122,7 @@ def test_a_small_message_leaves_a_full_reserve_for_room_that_has_come_elsewhere(
     assert (small[0].refusal, intake.taken, intake.reserve.taken) == (None, 80_000, 30_000)
 
 
-# What sessions do: one of a few messages of one of a few accounts grows, or ends.
+# The steps of sessions: one of a few messages of one of a few accounts grows, or ends.
 steps = st.lists(
     st.tuples(st.integers(0, 7), st.one_of(st.none(), st.integers(1, 120_000))), max_size=60
 )

@@ -109,7 +109,7 @@ class Server:
             return {row.id: row.outcome for row in found}
 
     def counted(self) -> Counter[str]:
-        """What usage has counted, by reason."""
+        """The counts of usage, by reason."""
         with self.engine.connect() as connection:
             query = select(usage.c.reason, usage.c.attempts)
             found = connection.execute(query.where(usage.c.grain == int(Grain.DAY)))
@@ -214,7 +214,7 @@ class OutagesAtEveryAwait(RuleBasedStateMachine):
             await self.writer.put(message.entry(outcome))
             message.written = outcome
         except JournalUnavailableError:
-            # What cannot be written is refused instead, and that is written.
+            # A record that cannot be written becomes a refusal, and that is written.
             await self._finish_again(message, then)
         except UnfitRowsError:
             pass

@@ -1,4 +1,4 @@
-"""What holds of sending limits for every account, every rhythm, and clocks that misbehave."""
+"""Properties of sending limits for every account, every rhythm, and clocks that misbehave."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

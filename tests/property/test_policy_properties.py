@@ -1,4 +1,4 @@
-"""What holds of every policy, request, pattern and document."""
+"""Properties of every policy, request, pattern and document."""
 
 import json
 from collections import Counter

@@ -152,7 +152,7 @@ RECORDS: Final = st.builds(
 
 
 def texts_of(record: Record) -> list[str]:
-    """What equality does not look at."""
+    """The fields that equality ignores."""
     decision = record.decision
     if decision is None:
         return []

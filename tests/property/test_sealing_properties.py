@@ -1,4 +1,4 @@
-"""What is sealed opens in its place under its key, and nothing else ever opens."""
+"""A sealed secret opens in its place under its key, and nothing else ever opens."""
 
 import base64
 from typing import Final

@@ -71,9 +71,9 @@ class Kind(NamedTuple):
     what: str
     owner: str | None
     new: Mapping[str, Any]
-    """What a field is in an object of which nothing more is said."""
+    """The value of a field of which the documents say nothing."""
     values: Mapping[str, tuple[Any, ...]]
-    """What documents and commands may make of a field."""
+    """The values that documents and commands may give a field."""
     unsaid: frozenset[str] = frozenset()
     """Fields that documents may leave as they are."""
 
@@ -158,13 +158,13 @@ WORLD: Final[Mapping[str, Kind]] = {
 
 @dataclass
 class Naive:
-    """What there is, and what documents said last."""
+    """The directory, and the last applied documents."""
 
     there: Objects = field(default_factory=dict)
     before: Objects = field(default_factory=dict)
 
     def parts(self, name: str) -> list[str]:
-        """What an object has of its own."""
+        """An object's own fields."""
         direct = [one for one in self.there if WORLD[one].owner == name]
         return direct + [deep for one in direct for deep in self.parts(one)]
 
@@ -191,7 +191,7 @@ class Naive:
         self.before = deepcopy(said) if prune else {**self.before, **deepcopy(said)}
 
     def drift(self, said: Objects, before: Objects, *, prune: bool) -> set[str]:
-        """What is otherwise than documents say, who said something else before.
+        """The differences from documents that said something else before.
 
         What belongs to something that is not there counts when they have changed it.
         """
@@ -255,7 +255,7 @@ def toml(said: Objects) -> Fields:  # noqa: C901 - a branch a kind
 
 @st.composite
 def documents(draw: st.DrawFn) -> Objects:
-    """What documents say: each object or not, with those fields that may be unsaid or not."""
+    """Documents: each object or not, with those fields that may be unsaid or not."""
     said: Objects = {}
     for name, kind in WORLD.items():
         if (kind.owner is not None and kind.owner not in said) or not draw(st.integers(0, 4)):
@@ -273,7 +273,7 @@ def documents(draw: st.DrawFn) -> Objects:
 
 
 class Commands:
-    """What people do, done to both."""
+    """The changes by command, made to both."""
 
     def __init__(self, store: DirectoryStore, folder: Path, naive: Naive) -> None:
         self._store = store
@@ -409,7 +409,7 @@ STEPS: Final = st.one_of(
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where documents stand, with the files that they name."""
+    """A folder for documents, with the files that they name."""
     folder = tmp_path / "documents"
     folder.mkdir()
     files = Files.made(folder)

@@ -1,4 +1,4 @@
-"""What holds of verification for every sequence of answers, and for clocks that misbehave."""
+"""Properties of verification for every sequence of answers, and clocks that misbehave."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final

@@ -139,7 +139,7 @@ class Daemon:
 
     @property
     def is_running(self) -> bool:
-        """Whether the process has not ended."""
+        """True if the process has not ended."""
         return self.process.poll() is None
 
     def log(self) -> str:

@@ -113,7 +113,7 @@ def _statements_of(connection: Connection) -> Iterator[tuple[str, tuple[Any, ...
 
 
 class Databases(Protocol):
-    """Where a test gets its databases from."""
+    """The source of a test's databases."""
 
     def empty(self) -> str:
         """The URL of a new database with nothing in it."""

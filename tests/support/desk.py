@@ -59,7 +59,7 @@ def grant(**members: object) -> str:
 
 
 class How(TypedDict, total=False):
-    """What stands on standard input, and in the environment."""
+    """The standard input, and the environment."""
 
     stdin: str | bytes
     environment: Mapping[str, str]
@@ -108,7 +108,7 @@ class Desk:
             connection.executemany(statement, rows)
 
     def rows(self, question: str) -> list[tuple[Any, ...]]:
-        """What the database answers."""
+        """The answer of the database."""
         with closing(sqlite3.connect(self.database)) as connection:
             return connection.execute(question).fetchall()
 
@@ -138,17 +138,17 @@ class Desk:
         )
 
     def says(self, *words: str | Path, **how: Unpack[How]) -> str:
-        """What a command prints that is well done."""
+        """The output of a command that succeeds."""
         result = self.give(*words, **how)
         assert result.exit_code == 0, result.output
         return result.stdout
 
     def answers(self, *words: str | Path, **how: Unpack[How]) -> Any:  # noqa: ANN401 - JSON
-        """What a command prints as JSON."""
+        """The JSON output of a command."""
         return json.loads(self.says(*words, "--json", **how))
 
     def refuses(self, *words: str | Path, status: int = 1, **how: Unpack[How]) -> str:
-        """What a command says on standard error that comes to nothing."""
+        """The standard error of a command that fails."""
         result = self.give(*words, **how)
         assert result.exit_code == status, result.output
         assert result.exception is None or isinstance(result.exception, SystemExit)
@@ -190,7 +190,7 @@ class Desk:
 
 
 def read_all(terminal: int) -> bytes:
-    """What was written to a pseudo-terminal whose other end is closed; it comes in parts."""
+    """The text written to a pseudo-terminal whose other end is closed; it comes in parts."""
     parts: list[bytes] = []
     with suppress(OSError):  # Linux says EIO at the end
         while part := os.read(terminal, 65536):

@@ -56,7 +56,7 @@ class DnsServer:
         return joined
 
     def dkimpy_verdict(self, message: bytes) -> bool:
-        """Whether dkimpy finds the (first) signature valid."""
+        """True if dkimpy finds the (first) signature valid."""
 
         def ask(name: bytes, timeout: int = 5) -> bytes | None:
             return self.txt(name.decode())
@@ -65,7 +65,7 @@ class DnsServer:
         return verdict
 
     def mail_dkim_verdicts(self, message: bytes) -> list[str]:
-        """What Perl's Mail::DKIM says of each signature: ``domain selector result``."""
+        """The verdict of Perl's Mail::DKIM on each signature: ``domain selector result``."""
         perl = need("perl", "perl")
         done = subprocess.run(
             [perl, "-e", _PERL_VERIFIER, str(self.port)],

@@ -19,7 +19,7 @@ from smtpgate.signing.private_keys import generate_private_key
 from tests.support.directory import ACTOR, REGION
 
 NOTHING: Final = Desired()
-# What differs between two directories that were given the same documents one after the other.
+# Fields that differ between two directories that got the same documents in turn.
 _OF_ITS_OWN: Final = frozenset(
     {
         "created_at",
@@ -72,7 +72,7 @@ class Files:
 
 
 def read(path: Path) -> Desired:
-    """What documents declare, for the tests' region."""
+    """The objects of documents, for the tests' region."""
     return read_desired(path, region=REGION, partition="aws")
 
 
@@ -96,14 +96,14 @@ async def present(store: DirectoryStore) -> Current:
 
 
 async def noted(store: DirectoryStore) -> int:
-    """How many lines the audit log has."""
+    """The number of lines of the audit log."""
     async with store.reading() as connection:
         found = await connection.execute(select(func.count()).select_from(audit_log))
         return found.scalar() or 0
 
 
 async def content(store: DirectoryStore) -> dict[str, Any]:
-    """What the directory holds, with secrets opened, and without what is chance or history."""
+    """The directory's rows, with opened secrets, and without random or past values."""
     found = await present(store)
     policies = {
         (*owner, name): row.document

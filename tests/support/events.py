@@ -131,7 +131,7 @@ def mail_refused() -> MailRefused:
     )
 
 
-# What those tell who look after identities.
+# Events of the verification of identities.
 IDENTITY_EVENTS: Final = (
     IdentityStateChanged(IDENTITY, "888888888888", "success", AT, "no TXT record", AT),
     DkimAlarm(IDENTITY, "one", AT, "no TXT record is published", AT),

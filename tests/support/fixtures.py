@@ -1,4 +1,4 @@
-"""What every test may use: a clock that can be moved, databases, how long hypothesis searches.
+"""The fixtures of all tests: a clock that can be moved, databases, hypothesis profiles.
 
 ``SMTPGATE_HYPOTHESIS`` chooses: ``dev`` (the default), ``ci`` or ``fuzz``. The first two try
 the same examples in each run, so that a failure is the change's; ``fuzz`` looks elsewhere each
@@ -117,7 +117,7 @@ def desk(sqlite_template: Path, tmp_path: Path) -> Desk:
 # The same tests on both; those on PostgreSQL run with the integration tests.
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.integration)])
 def databases(request: pytest.FixtureRequest) -> Databases:
-    """Where a test of the directory's store gets its databases from."""
+    """The databases of a test of the directory's store."""
     name = "sqlite_databases" if request.param == "sqlite" else "postgres_databases"
     found: Databases = request.getfixturevalue(name)
     return found

@@ -55,15 +55,15 @@ class Fork:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has not ended."""
+        """True if it has not ended."""
         return self._process.is_alive()
 
     def output(self) -> str:
-        """What it printed."""
+        """Its standard output."""
         return self._output.read_text() if self._output.exists() else ""
 
     def errors(self) -> str:
-        """What it said on standard error."""
+        """Its standard error."""
         return self._errors.read_text() if self._errors.exists() else ""
 
     def signal(self, number: signal.Signals) -> None:

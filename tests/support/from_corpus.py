@@ -79,7 +79,7 @@ def _quoted(dice: Random, text: str) -> str:
 
 
 def _text(dice: Random) -> str:
-    """What a name may say, or hide."""
+    """Texts of names, and ways to hide them."""
     if dice.random() < 0.7:
         return " ".join(dice.choices(_WORDS, k=dice.randint(1, 3)))
     address = dice.choice(OTHERS + OWN[:1])

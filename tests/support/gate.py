@@ -101,7 +101,7 @@ def letter(message_id: str, body: str, *, author: str = SENDER, more_fields: str
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What an SMTP client authenticates with."""
+    """The credentials of an SMTP client."""
 
     username: str
     password: str
@@ -162,7 +162,7 @@ def _write_directory(folder: Path, accounts: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class GatePlan:
-    """How a gate is to be set up; ports are chosen when it is made."""
+    """The settings of a gate; ports are chosen when it is made."""
 
     upstream_port: int
     upstream: Mapping[str, str | Path | int] = field(default_factory=dict)

@@ -76,7 +76,7 @@ async def directory_of(folder: Path) -> AsyncIterator[DirectoryStore]:
 
 
 async def smtpgate(folder: Path, *words: str) -> str:
-    """What a command says that comes off well."""
+    """The output of a command that succeeds."""
     environment = {"SMTPGATE_CONFIG": str(folder / "smtpgate.toml")}
     run = CliRunner().invoke
     result = await to_thread(run, app, list(words), env=environment)

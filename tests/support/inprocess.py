@@ -32,7 +32,7 @@ from tests.support.dialog import Dialog, close_dialogs
 from tests.support.directory import MASTER_KEYS
 from tests.support.world import IDENTITY
 
-# What is in the database before and after documents were applied, by all that it depends on.
+# The database before and after documents were applied, by all that it depends on.
 _STATE: Final[dict[str, bytes]] = {}
 _APPLIED: Final[dict[object, bytes]] = {}
 SECRET: Final = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -154,7 +154,7 @@ def _certificate() -> trustme.LeafCert:
 
 
 def client_tls() -> ssl.SSLContext:
-    """What a client needs to trust the gate."""
+    """The TLS context of a client that trusts the gate."""
     context = ssl.create_default_context()
     _authority().configure_trust(context)
     return context
@@ -223,7 +223,7 @@ async def open_gate(
 
 
 def _without_documents(config: Config) -> Config:
-    """What a gate starts with when its directory has what the documents say already."""
+    """The files of a gate whose directory has the documents' objects already."""
     directory = config.directory.model_copy(update={"apply": None})
     return config.model_copy(update={"directory": directory})
 
@@ -262,7 +262,7 @@ def auth_plain(key_id: str = "AKIAMAILER0000000000", password: str = PASSWORD) -
 
 
 def facts() -> dict[str, str]:
-    """What dialogues may fill in; ``message`` is escaped as their ``C=`` lines want it."""
+    """The values that dialogues may fill in; ``message`` is escaped for their ``C=`` lines."""
     return {
         "plain": auth_plain(),
         "plain_as_other": b64encode(f"ceo\0AKIAMAILER0000000000\0{PASSWORD}".encode()).decode(),
@@ -304,7 +304,7 @@ async def send(
 
 
 def is_signed(content: bytes, *, domain: str = "ses-example.com") -> bool:
-    """Whether the owner's DKIM signature is on it and verifies."""
+    """True if the owner's DKIM signature is on it and verifies."""
     record = dns_record(load_private_key(_dkim_pem())).encode()
     wanted = f"test._domainkey.{domain}."
     return verify(content, lambda name: record if name == wanted else None)

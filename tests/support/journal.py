@@ -77,7 +77,7 @@ def decision_for(
     identity_policies: tuple[Policy, ...] = (IDENTITY_POLICY,),
     user_policies: tuple[Policy, ...] = (USER_POLICY,),
 ) -> Decision:
-    """What the policies say when the delegate's user sends with that address."""
+    """The decision when the delegate's user sends with that address."""
     user = f"arn:aws:iam::{DELEGATE}:user/mailer"
     return evaluate(
         Request(

@@ -34,7 +34,7 @@ async def used_24h(ledger: Ledger, subject: Subject, now: datetime) -> int:
 
 
 class LedgerBackend(Protocol):
-    """Where counts are kept, whatever ledger asks for them."""
+    """A store of counts, for any ledger."""
 
     def open(self) -> Ledger:
         """A ledger of its own, as another process would have it."""
@@ -146,7 +146,7 @@ class RedisServer:
         return self.daemon
 
     def answers(self) -> bool:
-        """Whether it answers to PING."""
+        """True if it answers to PING."""
         try:
             with Redis(LOOPBACK, self.port, socket_timeout=1, protocol=2) as client:
                 return bool(client.ping())

@@ -147,7 +147,7 @@ def _by_registry_unless_it_gives_up(one: Accepted) -> Addresses:
 
 
 def _unless_it_gives_up(one: Accepted, found: Addresses, where: re.Pattern[str]) -> Addresses:
-    """What was found, or the gate's reading: who gives up takes a message for nobody else's."""
+    """The found mailboxes, or the gate's: a reader that gives up names no other author."""
     text = one.octets.partition(b"\r\n\r\n")[0].decode("utf-8", "replace")
     is_fewer = all(theirs <= ours for theirs, ours in zip(found, one.addresses, strict=True))
     return one.addresses if is_fewer and where.search(text) else found
@@ -157,13 +157,13 @@ def _unless_it_gives_up(one: Accepted, found: Addresses, where: re.Pattern[str])
 
 
 def node_readers(messages: Sequence[Accepted]) -> dict[str, list[Addresses]]:
-    """What npm's mailparser (with nodemailer's reader of addresses) and postal-mime find."""
+    """The readings of npm's mailparser (nodemailer's reader of addresses) and postal-mime."""
     folder = npm_folder("node-readers", _VERSIONS)
     return _run([need("node", "nodejs"), _FOLDER / "read.mjs", folder], messages)
 
 
 def perl_readers(messages: Sequence[Accepted]) -> dict[str, list[Addresses]]:
-    """What Perl's Mail::Address finds, and Email::Address::XS, which is Dovecot's reader."""
+    """The readings of Perl's Mail::Address, and of Email::Address::XS (Dovecot's reader)."""
     perl = need("perl", "perl")
     for package, module in (
         ("libmailtools-perl", "Mail::Address"),

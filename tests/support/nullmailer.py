@@ -34,7 +34,7 @@ class Nullmailer:
         self._said: list[str] = []
 
     def log(self) -> str:
-        """What its runs of the queue said."""
+        """The output of its runs of the queue."""
         return "".join(self._said)
 
     def inject(self, message: bytes, sender: str, recipients: Sequence[str]) -> None:

@@ -107,7 +107,7 @@ class Dice:
         return self._random.choice(choices)
 
     def chance(self, share: float) -> bool:
-        """Whether something of that probability happens."""
+        """True with that probability."""
         return self._random.random() < share
 
     def some(self, choices: Sequence[T]) -> T | list[T]:

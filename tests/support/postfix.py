@@ -29,7 +29,7 @@ from tests.support.relayhost import Relayhost
 
 Settings = Mapping[str, str | Path | int]
 
-# What a private instance needs from master.cf, nothing chrooted: name, type, private,
+# The services of a private instance in master.cf, nothing chrooted: name, type, private,
 # unprivileged, chroot, wake-up, process limit, command.
 _SERVICES: Final = """\
 pickup unix n - n 1 1 pickup
@@ -97,7 +97,7 @@ class Postfix:
         return "" if listed.startswith("Mail queue is empty") else listed
 
     def queue(self) -> list[Queued]:
-        """What is in the queue."""
+        """The messages in the queue."""
         listed = self._run("postqueue", "-c", str(self._etc), "-j").decode()
         return [
             Queued(

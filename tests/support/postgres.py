@@ -115,7 +115,7 @@ def _program(name: str) -> str:
 
 
 def _dropped() -> Sequence[str]:
-    """What a command begins with that must not run as root."""
+    """The first words of a command that must not run as root."""
     if os.geteuid() != 0:
         return ()
     user = pwd.getpwnam(_UNPRIVILEGED)

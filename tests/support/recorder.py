@@ -33,7 +33,7 @@ class Recorded:
 
     @property
     def body(self) -> bytes:
-        """What stands below the empty line."""
+        """The text below the empty line."""
         return self.message.partition(b"\r\n\r\n")[2]
 
 

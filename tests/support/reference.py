@@ -77,7 +77,7 @@ def commands() -> dict[str, TyperCommand]:
 
 
 def usage(words: str, command: TyperCommand) -> str:
-    """How the command is typed, with what it needs; three dots stand for more options."""
+    """The command with its required arguments; three dots stand for more options."""
     typed, has_more = [words], False
     for parameter in command.params:
         metavar = parameter.metavar or ""

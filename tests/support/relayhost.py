@@ -1,4 +1,4 @@
-"""What a mail server has to know of the gate to be its client."""
+"""The settings of a mail server that is the gate's client."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -46,7 +46,7 @@ class Room:
         return self.folder / "bin" / name
 
     def path(self, name: str) -> Path:
-        """Where a file of the room is for the test."""
+        """The path of a file of the room for the test."""
         return self.folder / name.removeprefix("/")
 
     def write(self, name: str, text: str, mode: int = 0o644) -> None:
@@ -99,7 +99,7 @@ class Room:
 
 
 def _unpacked(package: str, program: str) -> Path:
-    """Where Debian's package has the program."""
+    """The path of the program in Debian's package."""
     for folder in _PROGRAMS:
         found = _UNPACKED / package / folder.format(package=package) / program
         if found.exists():

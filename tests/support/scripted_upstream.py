@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, cast
 from smtpgate.relay.connection import Connection
 from tests.support.clock import MovableLoop
 
-# What befalls one reply: it is as it should be (fine), comes a little later (late), octet by
+# The fate of one reply: it is as it should be (fine), comes a little later (late), octet by
 # octet (pieces), twice at once or with a pause (twice, echo), before it is due (early), is a
 # refusal, once or twice (refuse, refuse-echo), or a 421; the server closes instead of it, in
 # the same moment, or one or two turns of the loop later; it never comes (stall). The octets
@@ -42,7 +42,7 @@ MISHAPS: Final[tuple[Mishap, ...]] = Mishap.__args__  # type: ignore[attr-define
 
 @dataclass(frozen=True, slots=True)
 class _Saying:
-    """What the server says in one turn of the loop, what it means, and whether it closes."""
+    """The octets that the server sends in one turn of the loop, and its close."""
 
     octets: bytes = b""
     means: Callable[[], None] | None = None
@@ -271,7 +271,7 @@ class ScriptedUpstream:
             wire.close_soon()
 
     def look(self) -> Mishap:
-        """What comes next."""
+        """The next step."""
         return self.script[0] if self.script else "fine"
 
     def next(self) -> Mishap:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.support.daemons import LOOPBACK, Daemon, Lab, eventually, free_port, listens, need
 
-# What smtp-sink writes before the message: the envelope, then a trace field of its own.
+# The lines that smtp-sink writes before the message: the envelope, then a trace field.
 _ENVELOPE = (b"X-Client-Addr: ", b"X-Client-Proto: ", b"X-Helo-Args: ")
 
 
@@ -25,7 +25,7 @@ class SunkMessage:
 
     @property
     def body(self) -> bytes:
-        """What stands below the empty line."""
+        """The text below the empty line."""
         return self.message.partition(b"\r\n\r\n")[2]
 
 
@@ -57,7 +57,7 @@ class Sink:
         self._folder = folder
 
     def count(self) -> int:
-        """How many transactions got as far as to send a message."""
+        """The number of transactions in which a message was sent."""
         return len(list(self._folder.glob("m.*")))
 
     def messages(self) -> list[SunkMessage]:

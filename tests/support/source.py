@@ -24,7 +24,7 @@ class Module:
 
     @property
     def is_core(self) -> bool:
-        """Whether it belongs to the core, which only decides."""
+        """True if it belongs to the core, which only decides."""
         return self.path.startswith("smtpgate/core/")
 
 

@@ -72,7 +72,7 @@ class _AtOnce(aiosqlite.Connection):
 
 
 class _NoThread:
-    """What a connection has instead of its thread."""
+    """The stand-in for a connection's thread."""
 
     daemon = True
 

@@ -49,7 +49,7 @@ _BLOCK: Final = parse_policy(
 
 
 class Refused(NamedTuple):
-    """How a submission is refused: after how many stages, by which reply, with what detail."""
+    """A refused submission: the stages before, the reply, and the detail."""
 
     stages: int
     reply: str
@@ -222,7 +222,7 @@ def records() -> Iterator[tuple[str, Record]]:
 
 
 def _masked() -> Iterator[tuple[str, Record]]:
-    """What a sender that no Allow is about sees of each refusal: the same."""
+    """A sender that no Allow names sees the same of each refusal."""
     facts = {"user": "USER", "action": "ses:SendRawEmail", "resource": IDENTITY}
     shown = Reject(reply_of("access-denied", **facts), MASKED_REASON, MASKED_DETAIL)
     for reason in ("not-verified", "identity-paused", "explicit-deny", "implicit-deny"):

@@ -50,7 +50,7 @@ async def notes(store: DirectoryStore, after_seq: int = 0) -> list[Note]:
 
 
 async def raw(store: DirectoryStore, statement: str, **values: object) -> Sequence[Any]:
-    """What a statement gives that is run as at a prompt, with nothing of ours in the way."""
+    """The result of a statement that is run as at a prompt, without our own code."""
     async with store.database.changing() as connection:
         found = await connection.execute(text(statement), values)
         return found.all() if found.returns_rows else ()
@@ -146,7 +146,7 @@ async def signing_key(
 
 
 def identity_place(name: str = "example.com", account_id: str = ACME) -> PolicyOwner:
-    """Where the policies of an identity are."""
+    """The owner of an identity's policies."""
     return IdentityRow(account_id=account_id, region=REGION, name=name).policies("aws")
 
 

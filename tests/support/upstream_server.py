@@ -61,7 +61,7 @@ class Visit:
 
     @property
     def verbs(self) -> list[str]:
-        """What was said, by first words."""
+        """The commands, by first words."""
         return [command.split(" ")[0] for command in self.commands]
 
 
@@ -81,7 +81,7 @@ class UpstreamServer:
 
     @property
     def messages(self) -> list[bytes]:
-        """What was accepted or refused at the final dot, over all connections."""
+        """The messages accepted or refused at the final dot, over all connections."""
         return [message for visit in self.visits for message in visit.messages]
 
     @property
@@ -90,7 +90,7 @@ class UpstreamServer:
         return sum(not visit.ended.is_set() for visit in self.visits)
 
     def config(self, **settings: object) -> UpstreamConfig:
-        """What a gate needs to send here; settings are taken as they are."""
+        """The settings of a gate that sends here."""
         usual = {
             "name": "next",
             "host": "127.0.0.1",

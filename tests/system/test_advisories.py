@@ -1,4 +1,4 @@
-"""What was published about other mail software, tried on the gate."""
+"""Published faults of other mail software, tried on the gate."""
 
 import re
 import tomllib
@@ -97,7 +97,7 @@ def upstream_session(terms: dict[str, Any]) -> UpstreamSession:
 
 
 def exchange(session: UpstreamSession, case: dict[str, Any]) -> Iterator[Step]:
-    """What the gate does with such an upstream."""
+    """The gate with such an upstream."""
     endless = repeat(case["endless"], 10_000) if "endless" in case else ()
     for octets in chain(case["octets"], endless):
         yield from session.receive(octets.encode())

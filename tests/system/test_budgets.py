@@ -1,4 +1,4 @@
-"""What one client may cost: each bound, with a real socket, as its client sees it.
+"""The bounds of one client: each with a real socket, as its client sees it.
 
 Each bound that a client reaches is a line of the log and a counter, by the name in the table.
 """
@@ -31,7 +31,7 @@ NO_ERROR_ENDS_IT = "max_errors = 1000000\n"
 
 
 async def exhausted(gate: Gate, folder: Path, budget: BudgetName, listener: str) -> int:
-    """How often that budget was used up, as the log and the metrics agree."""
+    """The number of times that the budget was used up, as the log and the metrics agree."""
     await gate.log.flush()
     lines = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
     output = [

@@ -1,4 +1,4 @@
-"""What an owner's caps hold for: the ways round a cap, and those that are the owner's own."""
+"""The reach of an owner's caps: the ways round a cap, and the owner's own messages."""
 
 import json
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Which addresses the envelope may have, and what the upstream gets of them."""
+"""The addresses that the envelope may have, and their form for the upstream."""
 
 from pathlib import Path
 

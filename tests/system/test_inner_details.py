@@ -20,7 +20,7 @@ INSIDES: Final = (
 )
 SECRET_WORDS: Final = ("/var", "sqlite", "111", "internal.example", "6379", "asyncpg")
 UNREACHABLE: Final = NotSent("upstream-unreachable", INSIDES)
-# What fails, with what, the reply's code, the reason, and whether the log has the words.
+# The failing part, its error, the reply's code, the reason, and True if the log has the words.
 FAILURES: Final[tuple[tuple[str, type[Exception] | Delivery, str, str, bool], ...]] = (
     ("directory.access_key", DirectoryUnavailableError, "451", "directory-unavailable", True),
     ("directory.identities", DirectoryUnavailableError, "451", "directory-unavailable", True),

@@ -51,7 +51,7 @@ async def test_no_verdict_was_reported_without_its_row(
     shown = {words[1]: words[2] for words in lines if words[0] == "T"}
     assert len(shown) >= KILLS * _MESSAGES
     async with open_journal(url, tmp_path, clock=SystemClock()) as journal:
-        # What they left is in doubt at once, since nobody else can complete it.
+        # Their open records are in doubt at once, since nobody else can complete them.
         outcomes = {row.id: row.outcome for row in await all_rows(journal.store)}
         assert {one: outcomes.get(one) for one in shown} == shown
         assert at_upstream <= set(outcomes)

@@ -60,7 +60,7 @@ async def journal(
 
 
 async def attempts(journal: LiveJournal, clock: MovableClock) -> dict[str, int]:
-    """How many attempts usage has counted, by reason."""
+    """The number of attempts in usage, by reason."""
     asked = UsageQuery(grain=Grain.DAY, since=clock.now(), until=clock.now())
     rows = await usage_rows(journal.store, asked)
     return {row.key.reason: row.counts.attempts for row in rows}

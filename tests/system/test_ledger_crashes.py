@@ -61,7 +61,7 @@ class Crowd:
         self.workers[number % WORKERS] = self._start()
 
     def reserved(self) -> int:
-        """How many reservations were reported so far; only what is new is read."""
+        """The number of reservations reported so far; only new lines are read."""
         total = 0
         for log in self.folder.glob("*.reported"):
             size, count = self._sizes.get(log, (0, 0))

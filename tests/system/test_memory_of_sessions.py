@@ -1,4 +1,4 @@
-"""What connections leave behind when they are closed: nothing that waits to be collected."""
+"""Closed connections leave nothing behind that waits to be collected."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""What form a message must have: its line ends, and what the upstream gets of it."""
+"""The form of a message: its line ends, and its form for the upstream."""
 
 import json
 from pathlib import Path

@@ -66,7 +66,7 @@ class Scene:
 
     @property
     def paced(self) -> float:
-        """How many messages have begun to wait."""
+        """The number of messages that have begun to wait."""
         values = {one.metric: one.value for one in self.pacer.readings()}
         return values["smtpgate_paced_total"]
 

@@ -1,4 +1,4 @@
-"""What ``/readyz`` of a running gate says: open, draining, or which of its checks fails."""
+"""``/readyz`` of a running gate: open, draining, or the check that fails."""
 
 import asyncio
 import json

@@ -21,7 +21,7 @@ def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def refused_after(dialog: object) -> float:
-    """How long a refusal takes."""
+    """The time of a refusal."""
     loop = asyncio.get_running_loop()
     started = loop.time()
     reply = await send(dialog, DENIED)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Whatever a client is refused, and however its connection fails, is one event."""
+"""Each refusal of a client, and each failure of its connection, is one event."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What the listener base would get wrong, each closed: one test a trap, and the limits."""
+"""Traps of SMTP listeners, one test each, and the limits."""
 
 import asyncio
 import contextlib

@@ -18,7 +18,7 @@ from tests.support.source import ROOT
 
 
 class Done(NamedTuple):
-    """What a process left."""
+    """The files that a process left."""
 
     returncode: int
     stdout: str

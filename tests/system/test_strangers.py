@@ -102,7 +102,7 @@ async def test_a_stranger_cannot_tell_identities_apart_and_the_owner_sees_why(
 
 
 async def _stranger_s_views(gate: Gate) -> None:
-    """What the journal and usage tell the stranger: the same of each identity."""
+    """The journal and usage as the stranger sees them: the same of each identity."""
     mine = await found(gate, account_id=STRANGER, reason="implicit-deny")
     assert len(mine) == 5
     stories = set()

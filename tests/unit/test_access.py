@@ -1,4 +1,4 @@
-"""What is left to be decided before a caller is let through."""
+"""The open conditions before a caller is allowed."""
 
 import json
 from typing import Any
@@ -51,7 +51,7 @@ def left(condition: dict[str, Any]) -> tuple[str, ...] | None:
             {"StringEquals": {"ses:FromAddress": "${ses:FromDisplayName}@example.com"}},
             ("ses:FromAddress is `${ses:FromDisplayName}@example.com'",),
         ),
-        # What is not known about the caller is absent, and so is what no submission has.
+        # Facts not known of the caller are absent, and so are keys that no submission has.
         ({"StringEquals": {"aws:PrincipalOrgID": "o-1"}}, None),
         ({"Null": {"aws:PrincipalOrgID": "true"}}, ()),
         ({"StringEquals": {"other:Key": "x"}}, None),

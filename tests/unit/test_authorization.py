@@ -1,4 +1,4 @@
-"""Which identity serves which role, what it is asked, and what a refusal gives away."""
+"""The identity of each role, the questions to it, and the words of a refusal."""
 
 import json
 from dataclasses import replace

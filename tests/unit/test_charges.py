@@ -1,4 +1,4 @@
-"""Whose limits a message is counted against, and how long a raise of them holds."""
+"""The limits that a message is counted against, and the end of a raise."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final

@@ -1,4 +1,4 @@
-"""What conditions are asked about."""
+"""The values of condition keys."""
 
 from smtpgate.core.address import parse_forward_path
 from smtpgate.core.authorization.context import recipient_values

@@ -23,7 +23,7 @@ class Answer:
 
 
 class Gate:
-    """What the server asks its gate."""
+    """The gate, as the server sees it."""
 
     def __init__(self) -> None:
         self.ready = True

@@ -33,7 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, InitReport]:
 
 
 def declared(folder: Path) -> Desired:
-    """What the configuration has applied to the directory."""
+    """The directory after the configuration was applied."""
     config = load_config(folder / "smtpgate.toml")
     assert config.directory.apply is not None
     return read_desired(

@@ -1,4 +1,4 @@
-"""What is a policy document, what is refused with which words, and what may be attached."""
+"""Policy documents: the accepted, the refused with their errors, and attachments."""
 
 import json
 import subprocess

@@ -35,7 +35,7 @@ CONTEXT: Final[dict[str, tuple[str, ...]]] = {
     "aws:username": ("mailer",),
     "aws:principalaccount": ("999999999999",),
 }
-# What each example says to a request that differs from the usual one in these keys.
+# The decision of each example on a request that differs from the usual one in these keys.
 SAYS: Final[dict[str, list[tuple[dict[str, Any], str]]]] = {
     "AuthorizeMarketer": [
         ({"ses:fromaddress": ("marketing@ses-example.com",)}, "allow"),

@@ -1,4 +1,4 @@
-"""What lint finds and what it leaves alone, as tables."""
+"""The findings of lint, and documents without one, as tables."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""How many recipients a server takes, and what a client gets at its next try."""
+"""The recipient limit of a server, and the reply to a client's next try."""
 
 import pytest
 

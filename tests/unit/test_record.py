@@ -1,4 +1,4 @@
-"""What is kept of a message's subject."""
+"""The part of a message's subject that is kept."""
 
 import pytest
 

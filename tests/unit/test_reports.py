@@ -1,4 +1,4 @@
-"""Which messages are a relay's reports, where they may go, and who signs them."""
+"""A relay's reports: their form, their recipients, and their signature."""
 
 from dataclasses import replace
 from typing import Any
@@ -136,7 +136,7 @@ def test_what_depends_on_the_rest_of_a_message_is_taken_to_be_so() -> None:
     context = {"ses:recipients": (TO,), "aws:sourceip": ("192.0.2.7",)}
     known = identity("ses-example.com", grant("ses-example.com", Condition=wanted))
     assert decide(known, context=context).may_be_unsigned
-    # What is so whatever is sent, is asked.
+    # Keys that are the same for every message are asked.
     elsewhere = {**wanted, "IpAddress": {"aws:SourceIp": "198.51.100.0/24"}}
     known = identity("ses-example.com", grant("ses-example.com", Condition=elsewhere))
     with pytest.raises(Denial):

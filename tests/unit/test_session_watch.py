@@ -1,4 +1,4 @@
-"""Which sessions are looked at when the directory changes, and when by themselves."""
+"""The sessions that are looked at when the directory changes, and by themselves."""
 
 import asyncio
 from collections.abc import Sequence

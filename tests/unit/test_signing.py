@@ -183,7 +183,7 @@ def test_an_ed25519_signature_is_over_the_digest() -> None:
 
 
 def digest_of(block: HeaderBlock, body: bytes | memoryview) -> bytes:
-    """What an Ed25519 key is given to sign for selector s."""
+    """The octets that an Ed25519 key signs for selector s."""
 
     class Ed25519Echo(EchoKey):
         algorithm = "ed25519-sha256"
