@@ -103,6 +103,12 @@ class Principal:
     policies: tuple[Policy, ...] = ()
     tags: tuple[tuple[str, str], ...] = ()
     limits: SendingLimits | None = None
+    caller: Caller = field(init=False, compare=False, repr=False)
+    """The principal as the caller of a policy request."""
+
+    def __post_init__(self) -> None:
+        caller = Caller(self.account.id, self.arn, self.is_root)
+        object.__setattr__(self, "caller", caller)
 
     @classmethod
     def root(cls, account: Account, partition: str = "aws") -> "Principal":
@@ -113,11 +119,6 @@ class Principal:
     def is_root(self) -> bool:
         """True if this is the account's root, not a user."""
         return self.user_name is None
-
-    @property
-    def caller(self) -> Caller:
-        """The principal as the caller of a policy request."""
-        return Caller(self.account.id, self.arn, self.is_root)
 
 
 @dataclass(frozen=True, slots=True)

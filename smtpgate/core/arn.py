@@ -1,7 +1,7 @@
 """Amazon resource names: of identities, and of the principals that use them."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from smtpgate.core.address import AddressError, parse_domain, parse_mailbox
@@ -54,6 +54,11 @@ class IdentityArn:
     region: str
     account_id: str
     name: str
+    _text: str = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        text = f"arn:{self.partition}:ses:{self.region}:{self.account_id}:identity/{self.name}"
+        object.__setattr__(self, "_text", text)
 
     @classmethod
     def parse(cls, text: str) -> "IdentityArn":
@@ -66,4 +71,4 @@ class IdentityArn:
         return cls(**parts)
 
     def __str__(self) -> str:
-        return f"arn:{self.partition}:ses:{self.region}:{self.account_id}:identity/{self.name}"
+        return self._text

@@ -127,8 +127,10 @@ class LiveDirectory:
     @property
     def age_s(self) -> float:
         """The time since the database was last read, in seconds."""
-        as_of_s = self._as_of_s
-        return 0.0 if as_of_s is None else max(self._clock.monotonic() - as_of_s, 0.0)
+        return self._age_at(self._clock.monotonic())
+
+    def _age_at(self, now_s: float) -> float:
+        return 0.0 if self._as_of_s is None else max(now_s - self._as_of_s, 0.0)
 
     @property
     def cache(self) -> Cache:
@@ -148,10 +150,11 @@ class LiveDirectory:
     # -- answers -------------------------------------------------------------------------------
 
     async def _answer(self, key: CacheKey) -> Any:  # noqa: ANN401 - by the key's kind
-        if self.age_s > self._settings.max_stale_s:
-            why = self._problem or f"{self.store.database.name}: gives no answer"
-            raise DirectoryUnavailableError(f"{why}; last read {self.age_s:.0f} s ago")
         now_s = self._clock.monotonic()
+        age_s = self._age_at(now_s)
+        if age_s > self._settings.max_stale_s:
+            why = self._problem or f"{self.store.database.name}: gives no answer"
+            raise DirectoryUnavailableError(f"{why}; last read {age_s:.0f} s ago")
         is_known, value = self._cache.get(key, now_s, also_lapsed=self._problem is not None)
         if is_known:
             return value

@@ -6,7 +6,8 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-ke
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from smtpgate.core.account import Principal
@@ -43,13 +44,21 @@ def principal_context(principal: Principal, region: str) -> Context:
 def circumstances(at: datetime, address: str | None, *, is_encrypted: bool) -> Context:
     """The keys of every request: its time, address and encryption."""
     context = {
-        "aws:currenttime": (f"{at:%Y-%m-%dT%H:%M:%SZ}",),
-        "aws:epochtime": (str(int(at.timestamp())),),
+        **_time(int(at.timestamp())),
         "aws:securetransport": ("true" if is_encrypted else "false",),
     }
     if address is not None:
         context["aws:sourceip"] = (address,)
     return context
+
+
+@lru_cache(maxsize=2)  # the messages of one second share it
+def _time(second: int) -> Context:
+    at = datetime.fromtimestamp(second, UTC)
+    return {
+        "aws:currenttime": (f"{at:%Y-%m-%dT%H:%M:%SZ}",),
+        "aws:epochtime": (str(second),),
+    }
 
 
 def submission_context(submission: Submission, region: str) -> Context:

@@ -19,7 +19,7 @@ from smtpgate.core.authorization.roles import (
     Known,
     authorize,
     more_specific,
-    paused_identities,
+    paused_identity,
 )
 from smtpgate.core.events import UsedIdentity
 from smtpgate.core.identity import Identity, names_covering
@@ -137,7 +137,7 @@ def _possible(
     author, own = Author(None, mailbox), request.principal.account.id
     identities = identities_covering(author, request.known)
     for identity in sorted(identities, key=lambda one: one.owner_id != own):
-        if any(paused_identities(request.known, identity.owner_id, mailbox)):
+        if paused_identity(request.known, identity.owner_id, mailbox) is not None:
             continue
         access = access_as(
             author,

@@ -23,7 +23,7 @@ is unknown, unverified, paused or denied; only :attr:`Denial.reason` differs.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from smtpgate.core.account import Principal
 from smtpgate.core.address import Mailbox
@@ -97,15 +97,14 @@ class Authorization:
     may_be_unsigned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _RoleAddress:
+class _RoleAddress(NamedTuple):
     """A role and its address; ``author`` is ``None`` for roles that readers do not see."""
 
     role: Role
     mailbox: Mailbox
     author: Author | None
     named: IdentityArn | None
-    inherited: tuple[IdentityArn, ...]
+    inherited: tuple[IdentityArn | None, ...]
 
 
 @dataclass(slots=True)
@@ -119,19 +118,23 @@ class _Evaluator:
         default_factory=dict
     )
 
-    def decide(self, identity: Identity, role: _RoleAddress) -> Decision:
-        """The decision of the policies on the identity: the first denial, or an allow."""
-        specific = tuple(more_specific(self.request.known, identity, role.mailbox))
-        names = tuple(other.name for other in specific)
+    def decide(
+        self, identity: Identity, specific: Sequence[Identity], role: _RoleAddress
+    ) -> Decision:
+        """The decision of the policies on the identity: the first denial, or an allow.
+
+        ``specific`` are those of the same owner that cover the role's mailbox more closely.
+        """
+        names = tuple([other.name for other in specific])
         decision: Decision | None = None
-        authors = self._authors_of(identity, role)
-        for shown in (one for author in authors for one in author.shown):
-            key = (identity.arn, names, shown)
-            decision = self.decisions.get(key)
-            if decision is None:
-                decision = self.decisions[key] = self._evaluate(identity, specific, shown)
-            if decision.outcome is not Outcome.ALLOW:
-                break
+        for author in self._authors_of(identity, role):
+            for shown in author.shown:
+                key = (identity.arn, names, shown)
+                decision = self.decisions.get(key)
+                if decision is None:
+                    decision = self.decisions[key] = self._evaluate(identity, specific, shown)
+                if decision.outcome is not Outcome.ALLOW:
+                    return decision
         if decision is None:
             raise ValueError("a message has at least one author")
         return decision
@@ -165,24 +168,27 @@ class _Evaluator:
         )
 
 
-def more_specific(known: Known, identity: Identity, mailbox: Mailbox) -> Iterator[Identity]:
+def more_specific(known: Known, identity: Identity, mailbox: Mailbox) -> list[Identity]:
     """The same owner's identities that cover the mailbox more closely than this one."""
+    found: list[Identity] = []
     for name in names_covering(mailbox):
         if name == identity.name:
-            return
-        yield from (
+            break
+        found += [
             other
             for other in known.get(name, ())
             if other.owner_id == identity.owner_id and other.is_verified
-        )
+        ]
+    return found
 
 
-def paused_identities(known: Known, owner_id: str, mailbox: Mailbox) -> Iterator[Identity]:
-    """The owner's paused identities that cover the mailbox, verified or not."""
+def paused_identity(known: Known, owner_id: str, mailbox: Mailbox) -> Identity | None:
+    """The owner's paused identity that covers the mailbox, verified or not, if there is one."""
     for name in names_covering(mailbox):
         for one in known.get(name, ()):
-            if one.owner_id == owner_id and one.paused_reason is not None:
-                yield one
+            if one.paused_reason is not None and one.owner_id == owner_id:
+                return one
+    return None
 
 
 def policies_by_arn(identities: Iterable[Identity]) -> list[tuple[str, Sequence[Policy]]]:
@@ -191,31 +197,27 @@ def policies_by_arn(identities: Iterable[Identity]) -> list[tuple[str, Sequence[
 
 
 def _roles(request: AuthorizationRequest) -> Iterator[_RoleAddress]:
-    intent = request.intent
-
-    def given(*arns: IdentityArn | None) -> tuple[IdentityArn, ...]:
-        return tuple(arn for arn in arns if arn is not None)
-
-    def shown(role: Role, author: Author) -> _RoleAddress:
-        inherited = given(intent.from_arn, intent.source_arn)
-        if author.display_name is None and not author.other_names:
-            # It shows no name; programs show From's beside it.
-            author = replace(request.authors[0], mailbox=author.mailbox)
-        return _RoleAddress(role, author.mailbox, author, None, inherited)
-
+    intent, path = request.intent, request.reverse_path
     for author in request.authors:
-        inherited = given(intent.source_arn)
-        yield _RoleAddress("from", author.mailbox, author, intent.from_arn, inherited)
+        yield _RoleAddress(
+            "from", author.mailbox, author, intent.from_arn, (intent.source_arn,)
+        )
     if request.sender is not None:
-        yield shown("sender", request.sender)
+        yield _shown("sender", request.sender, request)
     for author in request.resent:
-        yield shown("resent", author)
-    if request.reverse_path is not None:
-        path = request.reverse_path
-        inherited = given(intent.from_arn)
-        yield _RoleAddress("source", path, None, intent.source_arn, inherited)
-        inherited = given(intent.source_arn, intent.from_arn)
+        yield _shown("resent", author, request)
+    if path is not None:
+        yield _RoleAddress("source", path, None, intent.source_arn, (intent.from_arn,))
+        inherited = (intent.source_arn, intent.from_arn)
         yield _RoleAddress("return-path", path, None, intent.return_path_arn, inherited)
+
+
+def _shown(role: Role, author: Author, request: AuthorizationRequest) -> _RoleAddress:
+    if author.display_name is None and not author.other_names:
+        # It shows no name; programs show From's beside it.
+        author = replace(request.authors[0], mailbox=author.mailbox)
+    inherited = (request.intent.from_arn, request.intent.source_arn)
+    return _RoleAddress(role, author.mailbox, author, None, inherited)
 
 
 def identity_names(
@@ -239,13 +241,13 @@ def takes_long(request: AuthorizationRequest) -> bool:
     """
     authors = len(request.authors) + len(request.resent) + 1
     recipients = len(request.context.get("ses:recipients", ()))
-    found = [one for identities in request.known.values() for one in identities]
-    asked = (request.principal.policies, *(one.policies for one in found))
-    comparisons = sum(
-        policy.patterns * authors + policy.recipient_patterns * recipients
-        for policies in asked
-        for policy in policies
-    )
+    policies = [*request.principal.policies]
+    for identities in request.known.values():
+        for identity in identities:
+            policies += identity.policies
+    comparisons = 0
+    for policy in policies:
+        comparisons += policy.patterns * authors + policy.recipient_patterns * recipients
     return comparisons > _MANY_COMPARISONS
 
 
@@ -277,8 +279,7 @@ def authorize(request: AuthorizationRequest) -> Authorization:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Served:
+class _Served(NamedTuple):
     """The identity that serves a role and allows the message.
 
     ``concerned`` also has those of its owner that cover the address more closely.
@@ -312,14 +313,14 @@ def _passed(identity: Identity, how: How, role: _RoleAddress, evaluator: _Evalua
     """The identity, if it is not paused and the policies allow the message. Raises Denial."""
     request = evaluator.request
     used = UsedIdentity(role.role, role.mailbox, str(identity.arn), how)
-    paused = next(paused_identities(request.known, identity.owner_id, role.mailbox), None)
+    paused = paused_identity(request.known, identity.owner_id, role.mailbox)
     if paused is not None:
         raise _paused(paused, used)
-    decision = evaluator.decide(identity, role)
+    specific = more_specific(request.known, identity, role.mailbox)
+    decision = evaluator.decide(identity, specific, role)
     if decision.outcome is not Outcome.ALLOW:
         raise _access_denied(request, identity, decision, used)
-    concerned = (identity, *more_specific(request.known, identity, role.mailbox))
-    return _Served(identity, used, decision, concerned)
+    return _Served(identity, used, decision, (identity, *specific))
 
 
 def _shown_to_strangers(request: AuthorizationRequest, arn: IdentityArn) -> Reject:
@@ -354,8 +355,7 @@ def _arn_for(
     if arn is not None and not covers(arn.name, role.mailbox):
         raise Denial.of("not-aligned", address=role.mailbox, arn=arn)
     if arn is None:
-        covering = (one for one in role.inherited if covers(one.name, role.mailbox))
-        arn, how = next(covering, None), "inherited"
+        arn, how = _inherited(role), "inherited"
     if arn is not None and arn.region not in (request.region, "*"):
         raise Denial.of(
             "wrong-region",
@@ -364,6 +364,14 @@ def _arn_for(
             addresses=role.mailbox,
         )
     return arn, how
+
+
+def _inherited(role: _RoleAddress) -> IdentityArn | None:
+    """The first ARN of another role whose identity covers the address."""
+    for arn in role.inherited:
+        if arn is not None and covers(arn.name, role.mailbox):
+            return arn
+    return None
 
 
 def _identity_of(arn: IdentityArn, request: AuthorizationRequest) -> Identity | None:
@@ -412,7 +420,8 @@ def _inferred(
     denial: Denial | None = None
     for identity in others:
         used = UsedIdentity(role.role, role.mailbox, str(identity.arn), "inferred")
-        decision = evaluator.decide(identity, role)
+        specific = more_specific(request.known, identity, role.mailbox)
+        decision = evaluator.decide(identity, specific, role)
         if decision.outcome is Outcome.ALLOW:
             if request.infer_arn:
                 return identity

@@ -57,12 +57,12 @@ def evaluate(
     )
     identity = _side("identity", denies, allows, is_needed=not is_own or bool(direct))
     if user_denies or denies:
-        cited = _cited(user_denies) + _cited(denies)
+        cited = _cited([*user_denies, *denies])
         return Decision(Outcome.EXPLICIT_DENY, cited, user, identity)
     passes_user_half = caller.is_root or bool(user_allows)
     if (passes_user_half or direct) if is_own else (passes_user_half and allows):
-        counting = direct if is_own else allows
-        return Decision(Outcome.ALLOW, _cited(user_allows) + _cited(counting), user, identity)
+        counting = _cited(direct) if is_own else identity.cited
+        return Decision(Outcome.ALLOW, user.cited + counting, user, identity)
     if is_own and _could_suffice(identity_policies, who):
         identity = replace(identity, is_needed=True)
     user = _explained(user, user_policies, request, who)
