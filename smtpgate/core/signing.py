@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from smtpgate.core.identity import DkimKey
@@ -137,10 +138,17 @@ def body_hash(body: bytes | memoryview) -> bytes:
     return base64.b64encode(digest.digest())
 
 
-def _relaxed_field(name: bytes, raw: bytes) -> bytes:
-    """A header field under relaxed canonicalization (RFC 6376 §3.4.2), with its CRLF."""
-    value = _relaxed(raw.partition(b":")[2].replace(b"\r\n", b""))
-    return b"%s:%s\r\n" % (name, value.strip(b" "))
+def _relaxed_header(fields: Sequence[Field]) -> bytes:
+    """Header fields under relaxed canonicalization (RFC 6376 §3.4.2), all in one go.
+
+    A CRLF with white space behind it is a fold: outer white space is gone before.
+    """
+    lines = [
+        b"%b:%b\r\n" % (field.name, field.raw[len(field.name) + 1 :].strip(b" \t\r\n"))
+        for field in fields
+    ]
+    octets = b"".join(lines)
+    return _relaxed(octets.replace(b"\r\n ", b" ").replace(b"\r\n\t", b" "))
 
 
 def signature_fields(
@@ -155,38 +163,46 @@ def signature_fields(
 
     Fields that stand more than once are signed from the bottom up (RFC 6376 §5.4.2).
     """
-    for labels in (domain, *(key.selector for key in keys)):
+    signed = [field for field in reversed(block.fields) if field.name in SIGNED]
+    tags = [_tags_of_key(key.private_key.algorithm, domain, key.selector) for key in keys]
+    names = _names_tag(tuple([field.name for field in signed]))
+    rest = b"t=%d;%b\r\n\tbh=%b;\r\n\tb=" % (now.timestamp(), names, body_hash(body))
+    head = hashlib.sha256(_relaxed_header(signed))
+    return tuple(
+        [
+            _signature(key, of_key + rest, head.copy())
+            for key, of_key in zip(keys, tags, strict=True)
+        ]
+    )
+
+
+def _signature(key: DkimKey, tags: bytes, head: "hashlib._Hash") -> Field:
+    """The field with those tags, after the digest of the signed fields."""
+    unsigned = Field(b"dkim-signature", b"DKIM-Signature: %b\r\n" % tags)
+    # RFC 6376 §3.7: its own field comes last, with an empty b= and without its CRLF.
+    head.update(_relaxed_header([unsigned])[:-2])
+    signature = base64.b64encode(key.private_key.sign(head.digest()))
+    lines = [signature[at : at + _LINE] for at in range(0, len(signature), _LINE)]
+    return Field(unsigned.name, unsigned.raw[:-2] + b"\r\n\t".join(lines) + b"\r\n")
+
+
+@lru_cache(maxsize=1024)
+def _tags_of_key(algorithm: str, domain: str, selector: str) -> bytes:
+    """The tags that all signatures of a key have, folded. Raises ValueError."""
+    for labels in (domain, selector):
         if not _LABELS.fullmatch(labels):
             raise ValueError(f"no domain or selector: {labels!r}")
-    signed = [field for field in reversed(block.fields) if field.name in SIGNED]
-    head = b"".join([_relaxed_field(field.name, field.raw) for field in signed])
-    names = _folded([field.name for field in signed]) + _OVERSIGNED_NAMES
-    bh = body_hash(body)
-    return tuple(_signature(key, domain, names, bh, head, now) for key in keys)
+    tags = f"v=1; a={algorithm}; c=relaxed/relaxed;\r\n\td={domain}; s={selector}; "
+    return tags.encode("ascii")
 
 
-def _signature(
-    key: DkimKey, domain: str, names: bytes, bh: bytes, head: bytes, now: datetime
-) -> Field:
-    value = (
-        b"v=1; a=%s; c=relaxed/relaxed;\r\n\td=%s; s=%s; t=%d;\r\n\th=%s;\r\n\tbh=%s;\r\n\tb="
-    ) % (
-        key.private_key.algorithm.encode("ascii"),
-        domain.encode("ascii"),
-        key.selector.encode("ascii"),
-        int(now.timestamp()),
-        names,
-        bh,
-    )
-    # RFC 6376 §3.7: its own field comes last, with an empty b= and without its CRLF.
-    own = _relaxed_field(b"dkim-signature", b"DKIM-Signature: " + value)[:-2]
-    signature = base64.b64encode(key.private_key.sign(hashlib.sha256(head + own).digest()))
-    lines = (signature[at : at + _LINE] for at in range(0, len(signature), _LINE))
-    raw = b"DKIM-Signature: " + value + b"\r\n\t".join(lines) + b"\r\n"
-    return Field(b"dkim-signature", raw)
+@lru_cache(maxsize=256)  # the messages of a sender have the same fields
+def _names_tag(names: tuple[bytes, ...]) -> bytes:
+    """The tag ``h=``: the fields that occur, and one more of each that is oversigned."""
+    return b"\r\n\th=%b:\r\n\t %b;" % (_folded(names), _folded(OVERSIGNED))
 
 
-def _folded(names: list[bytes]) -> bytes:
+def _folded(names: Sequence[bytes]) -> bytes:
     """Names for the ``h=`` list, folded at colons so that no line is long."""
     lines: list[bytes] = []
     line = b""
@@ -197,7 +213,3 @@ def _folded(names: list[bytes]) -> bytes:
         line += name + b":"
     lines.append(line)
     return b"\r\n\t ".join(lines)[:-1]
-
-
-# The end of every `h=' list, after the names of the fields that occur: made once.
-_OVERSIGNED_NAMES: Final = b":\r\n\t " + _folded(list(OVERSIGNED))

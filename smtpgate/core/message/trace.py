@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from smtpgate.core.message.envelope import Client
@@ -21,6 +22,11 @@ _MONTHS: Final = (
 
 def _date(now: datetime) -> str:
     """The date as in RFC 5322 §3.3, in every locale."""
+    return _date_of_second(now.replace(microsecond=0))
+
+
+@lru_cache(maxsize=2)
+def _date_of_second(now: datetime) -> str:
     zone = now.strftime("%z") or "+0000"
     day, month = _DAYS[now.weekday()], _MONTHS[now.month - 1]
     return f"{day}, {now.day:02} {month} {now.year:04} {now:%H:%M:%S} {zone}"
