@@ -38,17 +38,17 @@ from smtpgate.core.authorization.roles import (
 from smtpgate.core.events import BudgetExhausted, Stage, SubmissionDone
 from smtpgate.core.identity import DkimKey
 from smtpgate.core.limits import Charge, LimitExceededError
+from smtpgate.core.message.body import Body
 from smtpgate.core.message.envelope import Submission
 from smtpgate.core.message.headers import Field
 from smtpgate.core.message.reading import (
-    LARGE_OCTETS,
     ReadMessage,
     read_message,
     takes_long_to_read,
 )
 from smtpgate.core.message.trace import complete, received_field
 from smtpgate.core.reply import Reject, Reply, reject, reply_of
-from smtpgate.core.signing import signature_fields
+from smtpgate.core.signing import signature_fields, takes_long_to_sign
 from smtpgate.core.upstream import Answered, Delivery, InDoubt, NotSent
 from smtpgate.core.upstream.verdict import is_gates_own, refusal_of, worded
 from smtpgate.pacing import Pacer
@@ -261,7 +261,7 @@ class Pipeline:
 
     async def _sign(
         self, message: ReadMessage, authorization: Authorization, done: SubmissionDone
-    ) -> list[bytes | memoryview]:
+    ) -> list[Body]:
         """Complete the header block and sign it with the keys of the From identity's owner."""
         submission, hostname = done.submission, self._rules.hostname
         message_id, now = submission.message_id, submission.received_at
@@ -271,7 +271,7 @@ class Pipeline:
         if identity is not None and keys:
             try:
                 signatures = await self._offload.run(
-                    len(message.body) > LARGE_OCTETS,
+                    takes_long_to_sign(message.body),
                     signature_fields,
                     block,
                     message.body,
@@ -298,7 +298,7 @@ class Pipeline:
     async def _relay(
         self,
         message: ReadMessage,
-        signed: list[bytes | memoryview],
+        signed: list[Body],
         done: SubmissionDone,
         client_gone: ClientGone,
     ) -> None:

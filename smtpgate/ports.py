@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # a command that needs the clock or an error loads nothing of
     from smtpgate.core.events import Event, SubmissionDone
     from smtpgate.core.identity import Identity
     from smtpgate.core.limits import Charge, Crossing, LimitStatus, Reservation
+    from smtpgate.core.message.body import Body
     from smtpgate.core.message.envelope import Envelope
     from smtpgate.core.proof.registered import IdentityTroubles, Registered
     from smtpgate.core.upstream import Answered, Delivery, InDoubt
@@ -148,7 +149,7 @@ class Upstream(Protocol):
     async def deliver(
         self,
         envelope: Envelope,
-        message: Sequence[bytes | memoryview],
+        message: Sequence[Body],
         attempt: DeliveryAttempt,
     ) -> Delivery:
         """Carry out one mail transaction with the message, given in pieces with CRLF line ends.

@@ -126,6 +126,10 @@ class Threads:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, partial(work, *args, **kwargs))
 
+    def start(self, work: Callable[[], object]) -> None:
+        """Run the work in one of the threads; nothing waits for its end."""
+        _ = self._pool.submit(work)
+
 
 class Offload:
     """Runs work that grows with a message: at once if it is short, else in a thread.

@@ -13,7 +13,9 @@ from functools import lru_cache
 from typing import Final
 
 from smtpgate.core.identity import DkimKey
+from smtpgate.core.message.body import Body, Octets, StoredBody
 from smtpgate.core.message.headers import Field, HeaderBlock
+from smtpgate.core.message.reading import LARGE_OCTETS
 
 # Named once more than they occur, also when they do not occur: one more that is added
 # on the way breaks the signature (RFC 6376 §5.4.2, §8.15). These are the fields that mail
@@ -64,7 +66,7 @@ _LINE: Final = 72
 _SLICE: Final = 256 * 1024
 
 
-def relaxed_body(body: bytes | memoryview) -> Iterator[bytes]:
+def relaxed_body(body: Octets) -> Iterator[bytes]:
     """The body under relaxed canonicalization (RFC 6376 §3.4.4), in pieces.
 
     Line ends must be CRLF throughout. No more than a few slices are in memory beside the body.
@@ -130,7 +132,7 @@ def _relaxed(piece: bytes) -> bytes:
     return piece
 
 
-def body_hash(body: bytes | memoryview) -> bytes:
+def body_hash(body: Octets) -> bytes:
     """The ``bh=`` value: base64 of SHA-256 over the relaxed body."""
     digest = hashlib.sha256()
     for piece in relaxed_body(body):
@@ -151,9 +153,52 @@ def _relaxed_header(fields: Sequence[Field]) -> bytes:
     return _relaxed(octets.replace(b"\r\n ", b" ").replace(b"\r\n\t", b" "))
 
 
+class BodyHash:
+    """The ``bh=`` value of a body that arrives in pieces.
+
+    It is that of :func:`body_hash`. CR and LF of one line end are in one piece.
+    """
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._is_empty = True
+        # Both count only when something follows that is not white space.
+        self._line_ends = 0
+        self._has_space = False
+
+    def update(self, piece: bytes) -> None:
+        """Take in the next octets."""
+        relaxed = _relaxed(b" " + piece if self._has_space else piece)
+        line = relaxed.rstrip(b" ")
+        self._has_space = len(line) != len(relaxed)
+        content = line.rstrip(b"\r\n")
+        if content:
+            self._end_lines()
+            self._digest.update(content)
+            self._is_empty = False
+        self._line_ends += (len(line) - len(content)) // 2
+
+    def _end_lines(self) -> None:
+        while self._line_ends:
+            count = min(self._line_ends, _SLICE)
+            self._digest.update(b"\r\n" * count)
+            self._line_ends -= count
+
+    def value(self) -> bytes:
+        """The hash, once the whole body was taken in."""
+        if not self._is_empty:
+            self._digest.update(b"\r\n")
+        return base64.b64encode(self._digest.digest())
+
+
+def takes_long_to_sign(body: Body) -> bool:
+    """True if to hash the body takes more than a millisecond."""
+    return not isinstance(body, StoredBody) and len(body) > LARGE_OCTETS
+
+
 def signature_fields(
     block: HeaderBlock,
-    body: bytes | memoryview,
+    body: Body,
     *,
     domain: str,
     keys: Sequence[DkimKey],
@@ -166,7 +211,8 @@ def signature_fields(
     signed = [field for field in reversed(block.fields) if field.name in SIGNED]
     tags = [_tags_of_key(key.private_key.algorithm, domain, key.selector) for key in keys]
     names = _names_tag(tuple([field.name for field in signed]))
-    rest = b"t=%d;%b\r\n\tbh=%b;\r\n\tb=" % (now.timestamp(), names, body_hash(body))
+    bh = body.relaxed_hash if isinstance(body, StoredBody) else body_hash(body)
+    rest = b"t=%d;%b\r\n\tbh=%b;\r\n\tb=" % (now.timestamp(), names, bh)
     head = hashlib.sha256(_relaxed_header(signed))
     return tuple(
         [

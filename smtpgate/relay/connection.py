@@ -19,13 +19,13 @@ from dataclasses import replace
 from typing import Final, cast
 
 from smtpgate.config.sections import UpstreamConfig
+from smtpgate.core.message.body import Body, Octets
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.upstream import (
     Answered,
     Done,
     Failed,
     InDoubt,
-    Octets,
     Send,
     SendMessage,
     StartTls,
@@ -36,6 +36,7 @@ from smtpgate.core.upstream import (
     UpstreamUnavailableError,
 )
 from smtpgate.ports import DeliveryAttempt
+from smtpgate.tasks import Threads
 
 _ONE_WRITE_OCTETS: Final = 64 * 1024
 _CHUNK_OCTETS: Final = 260 * 1024  # one piece, with the header block or the final dot
@@ -51,8 +52,8 @@ class Connection(asyncio.Protocol):
     """One connection, good for one transaction after another.
 
     ``deadline`` is in the event loop's time: no wait goes beyond it. ``on_closed`` is called
-    once, when the connection cannot be used any more. ``messages`` counts transactions, and
-    ``idle_since`` is for the pool.
+    once, when the connection cannot be used any more, and ``readers`` read messages in files.
+    ``messages`` counts transactions, and ``idle_since`` is for the pool.
     """
 
     def __init__(
@@ -61,12 +62,14 @@ class Connection(asyncio.Protocol):
         terms: Terms,
         deadline: float,
         on_closed: Callable[["Connection"], None],
+        readers: Threads,
     ) -> None:
         self.messages = 0
         self.idle_since = 0.0
         self._config = config
         self._terms = terms
         self._on_closed = on_closed
+        self._readers = readers
         self._loop = asyncio.get_running_loop()
         self._session = UpstreamSession(terms)
         self._transport: asyncio.Transport  # from connection_made on, before which none waits
@@ -120,7 +123,7 @@ class Connection(asyncio.Protocol):
     async def deliver(
         self,
         envelope: Envelope,
-        message: Sequence[Octets],
+        message: Sequence[Body],
         deadline: float,
         attempt: DeliveryAttempt,
     ) -> Answered | InDoubt:
@@ -136,7 +139,7 @@ class Connection(asyncio.Protocol):
             self._carry_out(steps)
             step = await self._next()
             if isinstance(step, SendMessage):
-                await self._stream(step.pieces)
+                await self._stream(step)
                 step = await self._next()
         except BaseException:
             attempt.certain = self._cut_short()
@@ -238,7 +241,7 @@ class Connection(asyncio.Protocol):
             if isinstance(step, Send):
                 self._transport.write(step.octets)
                 self._watch(self._config.command_timeout_s)
-            elif isinstance(step, SendMessage) and step.octets <= _ONE_WRITE_OCTETS:
+            elif isinstance(step, SendMessage) and _is_short(step):
                 self._write_last(b"".join(step.pieces))
             else:
                 self._result = step
@@ -249,19 +252,32 @@ class Connection(asyncio.Protocol):
             self._on_closed(self)
             self._transport.abort()
 
-    async def _stream(self, pieces: Iterable[Octets]) -> None:
+    async def _stream(self, step: SendMessage) -> None:
         """Send a large message chunk by chunk; between them other sessions run."""
-        for chunk, is_last in _chunks(pieces):
+        chunks, is_last = _chunks(step.pieces), False
+        while not is_last:
+            if step.reads_file:
+                async with asyncio.timeout_at(self._deadline):
+                    chunk, is_last = await self._readers.run(next, chunks)
+                if self._has_result:
+                    return
+            else:
+                chunk, is_last = next(chunks)
             if is_last:
                 self._write_last(chunk)
             else:
                 self._transport.write(chunk)
                 self._watch(self._config.data_timeout_s)
                 await asyncio.sleep(0)
-            while self._is_paused and self._result is None:
+            while self._is_paused and not self._has_result:
                 await self._woken()
-            if self._result is not None:  # the server refused the rest, or is gone
+            if self._has_result:
                 return
+
+    @property
+    def _has_result(self) -> bool:
+        """True if there is a step to take: the server refused the rest, or is gone."""
+        return self._result is not None
 
     def _write_last(self, octets: bytes) -> None:
         """Write the octets that end with the final dot, and note whether they left."""
@@ -314,6 +330,11 @@ class Connection(asyncio.Protocol):
         is_late = self._expires_at == self._deadline
         after = "before the deadline" if is_late else f"within {self._patience_s:g} s"
         self._carry_out(self._session.timed_out(after))
+
+
+def _is_short(step: SendMessage) -> bool:
+    """True if the message can be sent with one write."""
+    return step.octets <= _ONE_WRITE_OCTETS and not step.reads_file
 
 
 def _chunks(pieces: Iterable[Octets]) -> Iterator[tuple[bytes, bool]]:

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Final
 
 from smtpgate.config.sections import UpstreamConfig
+from smtpgate.core.message.body import Body
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.upstream import (
     Answered,
@@ -25,7 +26,6 @@ from smtpgate.core.upstream import (
     InDoubt,
     NotSent,
     NotSentError,
-    Octets,
     UpstreamUnavailableError,
     recipient_limit,
 )
@@ -34,8 +34,10 @@ from smtpgate.relay.connection import Connection, StaleConnectionError
 from smtpgate.relay.connector import Connector
 from smtpgate.relay.limit import ConnectionLimit
 from smtpgate.relay.turns import Turns
-from smtpgate.tasks import TaskOwner
+from smtpgate.tasks import TaskOwner, Threads
 
+# Threads that read messages from files.
+_READERS: Final = 2
 _FACTS_KEPT_S: Final = 300.0
 _RECIPIENT_LIMIT_KEPT_S: Final = 3600.0
 # What a waiter gets: a connection in use before, or only the right to open one.
@@ -62,7 +64,7 @@ class PooledUpstream:
         self._clock = clock
         self._tasks = tasks
         self._on_limit = on_limit
-        self._connector = Connector(config)
+        self._connector = Connector(config, Threads("upstream", _READERS))
         self._idle: list[Connection] = []
         self._working: set[Connection] = set()
         self._turns: Turns[_Waiter] = Turns(config.account_share)
@@ -139,7 +141,7 @@ class PooledUpstream:
         yield Reading("smtpgate_upstream_connection_limit", self.connection_limit, (name,))
 
     async def deliver(
-        self, envelope: Envelope, message: Sequence[Octets], attempt: DeliveryAttempt
+        self, envelope: Envelope, message: Sequence[Body], attempt: DeliveryAttempt
     ) -> Delivery:
         """Carry out one mail transaction; every end that it can come to is a Delivery."""
         try:
@@ -153,7 +155,7 @@ class PooledUpstream:
         return delivery
 
     async def _deliver(
-        self, envelope: Envelope, message: Sequence[Octets], attempt: DeliveryAttempt
+        self, envelope: Envelope, message: Sequence[Body], attempt: DeliveryAttempt
     ) -> Answered | InDoubt:
         """Use a kept connection, or a fresh one when that is dead. Raises NotSentError."""
         deadline = asyncio.get_running_loop().time() + self._config.deadline_s

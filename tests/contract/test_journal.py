@@ -27,6 +27,7 @@ from smtpgate.core.history.usage import (
     unit_of,
     usage_of,
 )
+from smtpgate.core.message.body import head_of
 from smtpgate.core.message.envelope import Recipient
 from smtpgate.core.message.headers import split_message
 from smtpgate.core.reply import reply_of
@@ -177,7 +178,7 @@ async def test_a_subject_is_kept_only_where_that_is_wanted(
     settings = JournalConfig(subject=True)
     async with open_journal(url, tmp_path, clock=clock, settings=settings) as journal:
         event = submission(clock)
-        event.header = split_message(event.submission.message).block
+        event.header = split_message(head_of(event.submission.message)).block
         await put(journal, event)
         kept = await reader(journal).get(event.submission.message_id)
         assert kept is not None

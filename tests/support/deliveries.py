@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from smtpgate.core.message.envelope import Envelope
-from smtpgate.core.upstream import Answered, InDoubt, NotSent, Octets
+from smtpgate.core.upstream import Answered, Body, InDoubt, NotSent
 from smtpgate.ports import DeliveryAttempt
 from smtpgate.relay import PooledUpstream
 
@@ -19,7 +19,7 @@ class UnsentError(Exception):
 async def deliver(
     upstream: PooledUpstream,
     envelope: Envelope,
-    message: Sequence[Octets],
+    message: Sequence[Body],
     attempt: DeliveryAttempt | None = None,
 ) -> Answered:
     """The upstream's answer. Raises DoubtError or UnsentError."""

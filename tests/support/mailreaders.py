@@ -18,6 +18,7 @@ from email.headerregistry import AddressHeader
 from typing import Any, Final
 
 from smtpgate.core.address import AddressError, parse_mailbox
+from smtpgate.core.message.body import pieces_of
 from smtpgate.core.message.reading import read_message
 from smtpgate.core.reply import Reject
 from tests.support import from_corpus
@@ -66,7 +67,9 @@ def read_by_gate(octets: bytes) -> Iterator[Accepted]:
         return
     senders = () if read.sender is None else (read.sender,)
     ours = [frozenset(str(one.mailbox) for one in group) for group in (read.authors, senders)]
-    yield Accepted(b"".join([*read.block.raw_parts, b"\r\n", read.body]), (ours[0], ours[1]))
+    yield Accepted(
+        b"".join([*read.block.raw_parts, b"\r\n", *pieces_of(read.body)]), (ours[0], ours[1])
+    )
 
 
 def _comparable(found: Iterable[str | None]) -> frozenset[str]:

@@ -15,6 +15,7 @@ from smtpgate.core.history.record import Record, login_record, mail_record, subm
 from smtpgate.core.history.story import as_seen_by, story_of
 from smtpgate.core.limits import Charge, Subject
 from smtpgate.core.message.author import Author
+from smtpgate.core.message.body import head_of
 from smtpgate.core.message.envelope import SmtpFacts
 from smtpgate.core.message.headers import split_message
 from smtpgate.core.message.intent import SendingIntent
@@ -137,7 +138,7 @@ def _done(stages: int) -> SubmissionDone:
     event.submission = replace(event.submission, message_id=_ID)
     event.stage_s = {stage: 0.001 * at for at, stage in enumerate(_STAGES[:stages], 1)}  # type: ignore[misc]
     event.done_at = AT + timedelta(milliseconds=20)
-    event.header = split_message(event.submission.message).block
+    event.header = split_message(head_of(event.submission.message)).block
     if stages == 1:
         event.authors, event.intent = (), SendingIntent()
     if stages < 3:

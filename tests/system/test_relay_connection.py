@@ -17,6 +17,7 @@ from smtpgate.core.upstream import (
 )
 from smtpgate.ports import DeliveryAttempt
 from smtpgate.relay.connection import Connection
+from smtpgate.tasks import Threads
 from tests.support.clock import MovableLoop, move_loop, settle
 from tests.support.upstream_server import TO_BOB, TO_BOTH, UpstreamServer
 
@@ -71,7 +72,9 @@ async def opened(
     loop = asyncio.get_running_loop()
     config = UpstreamServer((), None).config(**settings)
     closed: list[Connection] = []
-    connection = Connection(config, TERMS, loop.time() + 1000, closed.append)
+    connection = Connection(
+        config, TERMS, loop.time() + 1000, closed.append, Threads("upstream")
+    )
     pipe = Pipe(connection)
     connection.connection_made(pipe)
     ready = asyncio.create_task(connection.become_ready(None, ""))

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import trustme
 
+from smtpgate.core.message.body import Body
 from smtpgate.core.secret import Secret
 from smtpgate.core.upstream import CommandError, Octets
 from smtpgate.relay import PooledUpstream
 from smtpgate.tasks import TaskOwner
+from tests.support.bodies import stored
 from tests.support.clock import MovableClock
 from tests.support.deliveries import UnsentError, deliver
 from tests.support.upstream_server import (
@@ -80,8 +82,10 @@ async def test_a_verified_server_gets_mail_encrypted(ca_file: Path, is_implicit:
         assert visit.verbs == [*hello, *["MAIL", "RCPT", "DATA"] * 2]
 
 
-async def test_a_large_message_arrives_encrypted(ca_file: Path) -> None:
-    large: list[Octets] = [b"Subject: Spring\r\n\r\n", b".0123456789abcde\r\n" * 100_000]
+@pytest.mark.parametrize("is_stored", [False, True], ids=["in memory", "in a file"])
+async def test_a_large_message_arrives_encrypted(ca_file: Path, is_stored: bool) -> None:
+    head, piece = b"Subject: Spring\r\n\r\n", b".0123456789abcde\r\n" * 10_000
+    large: list[Body] = [head, stored(*[piece] * 10) if is_stored else piece * 10]
     async with (
         open_upstream("STARTTLS", "PIPELINING", tls=server_tls()) as server,
         relay_to(
@@ -89,7 +93,7 @@ async def test_a_large_message_arrives_encrypted(ca_file: Path) -> None:
         ) as upstream,
     ):
         assert (await deliver(upstream, TO_BOB, large)).is_accepted
-        assert server.messages == [b"".join(large)]
+        assert server.messages == [head + piece * 10]
 
 
 @pytest.mark.parametrize("is_implicit", [False, True], ids=["STARTTLS", "implicit"])

@@ -24,6 +24,7 @@ from smtpgate.core.authorization.roles import (
 from smtpgate.core.events import UsedIdentity
 from smtpgate.core.identity import Identity, names_covering
 from smtpgate.core.message.author import Author
+from smtpgate.core.message.body import Body, beginning_of
 from smtpgate.core.message.reading import ReadMessage
 from smtpgate.core.policy import Context, Decision, Determining, Outcome, Side
 from smtpgate.core.policy.access import Access, Clause
@@ -65,13 +66,13 @@ def _is_server(author: Author) -> bool:
     return author.mailbox.local_part.lower() in _LOCAL_PARTS
 
 
-def _has_status(content_type: bytes, body: bytes | memoryview) -> bool:
+def _has_status(content_type: bytes, body: Body) -> bool:
     """True if a multipart/mixed has a part of type message/delivery-status (RFC 3464 §2)."""
     match = _MIXED.fullmatch(content_type)
     if match is None:
         return False
     delimiter = b"--" + (match[1] or match[2]) + b"\r\n"
-    parts = bytes(body[:_LOOKED_AT]).split(delimiter)[1:]
+    parts = beginning_of(body, _LOOKED_AT).split(delimiter)[1:]
     return any(_STATUS.search(part.partition(b"\r\n\r\n")[0] + b"\r\n") for part in parts)
 
 

@@ -8,6 +8,7 @@ from typing import Final, Literal, Self
 
 from smtpgate.core.account import Principal, SendingLimits
 from smtpgate.core.address import Mailbox, ReversePath
+from smtpgate.core.message.body import StoredMessage
 
 # RFC 6177 §2: a site has at least so much, and each of its hosts can use all of it.
 _IPV6_PREFIX: Final = 64
@@ -127,6 +128,6 @@ class Submission:
     client: Client
     action: str
     envelope: Envelope
-    message: bytes
+    message: bytes | StoredMessage
     received_at: datetime
     key_limits: SendingLimits | None = None

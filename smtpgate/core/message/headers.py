@@ -17,12 +17,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-_MAX_BLOCK_OCTETS: Final = 256 * 1024
+MAX_BLOCK_OCTETS: Final = 256 * 1024
 _MAX_FIELDS: Final = 1000
 _MAX_HOPS: Final = 50  # RFC 5321 §6.3 counts Received fields; Postfix's limit is 50 as well
 MAX_LINE_OCTETS: Final = 998  # RFC 5322 §2.1.1, RFC 5321 §4.5.3.1.6, without the CRLF
 _SHOWN_OCTETS: Final = 40
 _SLICE: Final = 256 * 1024
+_NUL: Final = "the message holds a NUL octet"
+_BARE_LF: Final = "the message holds a bare LF; lines end with CR LF"
+_BARE_CR: Final = "the message holds a bare CR; lines end with CR LF"
 
 # A name, and the white space that old software puts before the colon (RFC 5322 §4.5.8).
 # RFC 5322 §2.2 allows all of printable ASCII in a name; no field in use needs more than this.
@@ -122,7 +125,7 @@ class Message:
 def line_end_problem(octets: bytes) -> str | None:
     """The problem of the line ends, if any: a NUL, a bare CR or LF (RFC 5321 §2.3.8)."""
     if b"\0" in octets:
-        return "the message holds a NUL octet"
+        return _NUL
     place, end = 0, len(octets)
     while place < end:
         stop = place + _SLICE
@@ -130,11 +133,36 @@ def line_end_problem(octets: bytes) -> str | None:
             stop += 1  # a CRLF is not cut in two
         piece = octets[place:stop]
         if not _has_clean_line_ends(piece):
-            if piece.count(b"\n") != piece.count(b"\r\n"):
-                return "the message holds a bare LF; lines end with CR LF"
-            return "the message holds a bare CR; lines end with CR LF"
+            return _BARE_LF if _has_bare_lf(octets) else _BARE_CR
         place = stop
     return None
+
+
+class LineEnds:
+    """The problem of the line ends of a message that arrives in pieces.
+
+    It is that of :func:`line_end_problem`. CR and LF of one line end are in one piece.
+    """
+
+    def __init__(self) -> None:
+        self._problems: set[str] = set()
+
+    def feed(self, piece: bytes) -> None:
+        """Look at the next octets."""
+        if b"\0" in piece:
+            self._problems.add(_NUL)
+        if not _has_clean_line_ends(piece):
+            self._problems.add(_BARE_LF if _has_bare_lf(piece) else _BARE_CR)
+
+    @property
+    def problem(self) -> str | None:
+        """The problem so far, if any; the worst of them when there are several."""
+        found = (one for one in (_NUL, _BARE_LF, _BARE_CR) if one in self._problems)
+        return next(found, None)
+
+
+def _has_bare_lf(octets: bytes) -> bool:
+    return octets.count(b"\n") != octets.count(b"\r\n")
 
 
 def _has_clean_line_ends(octets: bytes) -> bool:
@@ -171,7 +199,7 @@ def first_long_line(octets: bytes, start: int = 0) -> int | None:
 def split_message(
     octets: bytes,
     *,
-    max_block_octets: int = _MAX_BLOCK_OCTETS,
+    max_block_octets: int = MAX_BLOCK_OCTETS,
     max_fields: int = _MAX_FIELDS,
     max_hops: int = _MAX_HOPS,
 ) -> Message:

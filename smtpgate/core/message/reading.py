@@ -10,11 +10,13 @@ from smtpgate.core.message.author import (
     TooManyAuthorsError,
     read_author_fields,
 )
+from smtpgate.core.message.body import Body, StoredMessage, head_of
 from smtpgate.core.message.headers import (
     MAX_LINE_OCTETS,
     HeaderBlock,
     HeaderError,
     LongLineError,
+    Message,
     duplicate_field,
     first_long_line,
     line_end_problem,
@@ -43,7 +45,7 @@ class ReadMessage:
     """
 
     block: HeaderBlock
-    body: bytes | memoryview
+    body: Body
     intent: SendingIntent
     authors: tuple[Author, ...]
     sender: Author | None
@@ -60,19 +62,22 @@ class ReadMessage:
 
 
 def read_message(
-    octets: bytes, *, smtputf8: bool, pass_long_lines: bool = False
+    message: bytes | StoredMessage, *, smtputf8: bool, pass_long_lines: bool = False
 ) -> ReadMessage:
     """Cut the header block from the body, take the X-SES fields out, find the authors.
 
     ``pass_long_lines`` lets long lines of the body pass; no header field may have one. Raises
     Reject.
     """
-    problem = line_end_problem(octets)
+    if isinstance(message, StoredMessage):
+        problem = message.problem
+    else:
+        problem = line_end_problem(message)
     if problem is not None:
         reject("bad-line-ends", problem=problem)
     try:
-        message = split_message(octets)
-        intent, block = take_intent(message.block)
+        split = split_message(head_of(message))
+        intent, block = take_intent(split.block)
         _refuse_duplicates(block)
         authors, sender = read_author_fields(block, smtputf8=smtputf8)
         resent = read_resent_fields(block, smtputf8=smtputf8)
@@ -87,14 +92,13 @@ def read_message(
         reject("too-many-authors", problem=error)
     except AuthorError as error:
         reject("bad-author", problem=error)
-    long_line = _long_line(octets, len(octets) - len(message.body))
+    body, is_8bit, long_line = _read_body(message, split)
     if long_line is not None and not pass_long_lines:
         problem = f"line {long_line} of the body is longer than {MAX_LINE_OCTETS} octets"
         reject("long-line", problem=problem)
-    is_8bit = not octets.isascii()
     return ReadMessage(
         block,
-        message.body,
+        body,
         intent,
         authors,
         sender,
@@ -105,15 +109,24 @@ def read_message(
     )
 
 
-def takes_long_to_read(message: bytes) -> bool:
+def _read_body(message: bytes | StoredMessage, split: Message) -> tuple[Body, bool, int | None]:
+    """The body, whether the message has 8-bit octets, and the body's first long line."""
+    if isinstance(message, StoredMessage):
+        return message.body, message.is_8bit, message.long_line
+    long_line = _long_line(message, len(message) - len(split.body))
+    return split.body, not message.isascii(), long_line
+
+
+def takes_long_to_read(message: bytes | StoredMessage) -> bool:
     """True if :func:`read_message` may take more than a millisecond."""
-    if len(message) > LARGE_OCTETS:
+    octets = head_of(message)
+    if len(octets) > LARGE_OCTETS:
         return True
-    end = message.find(b"\r\n\r\n", 0, _LONG_HEADER_OCTETS)
+    end = octets.find(b"\r\n\r\n", 0, _LONG_HEADER_OCTETS)
     if end < 0:
-        return len(message) > _LONG_HEADER_OCTETS
+        return len(octets) > _LONG_HEADER_OCTETS
     # Labels of internationalised domains are read letter by letter, encoded words one by one.
-    header = message[:end]
+    header = octets[:end]
     return (
         header.count(b"xn--") > _FEW_LABELS
         or header.count(b"=?") > _FEW_ENCODED_WORDS

@@ -6,7 +6,8 @@ that a socket carries out (``steps``), and the session itself, a table of transi
 (``session``). ``verdict`` makes refusals of deliveries.
 """
 
-from smtpgate.core.upstream.commands import CommandError, Octets
+from smtpgate.core.message.body import Body, Octets
+from smtpgate.core.upstream.commands import CommandError
 from smtpgate.core.upstream.delivery import (
     Answered,
     Delivery,
@@ -34,6 +35,7 @@ from smtpgate.core.upstream.steps import (
 
 __all__ = [
     "Answered",
+    "Body",
     "CommandError",
     "Delivery",
     "Done",

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Literal
 
 from smtpgate.core.address import Mailbox
+from smtpgate.core.message.body import Body, Octets, StoredBody, pieces_of
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.secret import Secret
 from smtpgate.core.upstream.delivery import LacksExtensionError
-
-Octets = bytes | memoryview
 
 _PIECE_OCTETS: Final = 256 * 1024
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -89,11 +88,12 @@ def _base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode("ascii")
 
 
-def wire_pieces(message: Iterable[Octets]) -> Iterator[Octets]:
+def wire_pieces(message: Iterable[Body]) -> Iterator[Octets]:
     """The message as it goes over the wire: dots doubled, and the end of data behind it.
 
     It is made while it is sent, in pieces of bounded size, so that a large one costs neither a
     second copy nor a long pause. A piece without a line that begins with a dot is not copied.
+    Of a body in a file each piece is read when it is its turn.
     """
     tail = b"\r\n"  # the command line before the message ended so (RFC 5321 §4.5.2)
     for piece in _cut(message):
@@ -110,9 +110,11 @@ def wire_pieces(message: Iterable[Octets]) -> Iterator[Octets]:
     yield b".\r\n" if tail == b"\r\n" else b"\r\n.\r\n"
 
 
-def _cut(message: Iterable[Octets]) -> Iterator[Octets]:
+def _cut(message: Iterable[Body]) -> Iterator[Octets]:
     for piece in message:
-        if 0 < len(piece) <= _PIECE_OCTETS:
+        if isinstance(piece, StoredBody):
+            yield from pieces_of(piece)
+        elif 0 < len(piece) <= _PIECE_OCTETS:
             yield piece
         else:
             for start in range(0, len(piece), _PIECE_OCTETS):

@@ -26,11 +26,11 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from smtpgate.core.message.body import Body, StoredBody
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.reply import Reply
 from smtpgate.core.upstream.commands import (
     CommandError,
-    Octets,
     ehlo_command,
     login_response,
     mail_command,
@@ -84,7 +84,7 @@ class UpstreamSession:
 
     def _forget_transaction(self) -> None:
         self._envelope: Envelope | None = None
-        self._message: Sequence[Octets] = ()
+        self._message: Sequence[Body] = ()
         self._unsent: deque[tuple[Due, bytes]] = deque()
         self._replies: list[Reply] = []
         self._refusal: Reply | None = None
@@ -133,7 +133,7 @@ class UpstreamSession:
         self._greeted()
         return self._steps
 
-    def begin(self, envelope: Envelope, message: Sequence[Octets]) -> list[Step]:
+    def begin(self, envelope: Envelope, message: Sequence[Body]) -> list[Step]:
         """Begin a transaction; whatever it raises, nothing was sent.
 
         Raises LacksExtensionError, CommandError.
@@ -343,7 +343,8 @@ class UpstreamSession:
             raise UpstreamProtocolError(self._named("it accepted DATA without a recipient"))
         self._due.append(Due.MESSAGE)
         octets = sum(map(len, self._message))
-        self._steps.append(SendMessage(wire_pieces(self._message), octets))
+        reads_file = any(isinstance(part, StoredBody) for part in self._message)
+        self._steps.append(SendMessage(wire_pieces(self._message), octets, reads_file))
         self._message = ()
 
     def _message_answered(self, answer: Answer) -> None:

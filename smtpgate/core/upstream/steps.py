@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
+from smtpgate.core.message.body import Octets
 from smtpgate.core.secret import Secret
-from smtpgate.core.upstream.commands import Octets, ehlo_command, plain_command
+from smtpgate.core.upstream.commands import ehlo_command, plain_command
 from smtpgate.core.upstream.delivery import Answered, InDoubt, UpstreamUnavailableError
 
 
@@ -69,10 +70,14 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class SendMessage:
-    """Send the message, then call ``message_sent``; ``octets`` is about its size."""
+    """Send the message, then call ``message_sent``; ``octets`` is about its size.
+
+    ``reads_file``: to take the next piece may block, because it is read from a file.
+    """
 
     pieces: Iterator[Octets]
     octets: int
+    reads_file: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,94 @@
+"""A large message while it arrives: its body goes to a file, and is read on the way.
+
+The event loop finds the final dot and passes the octets on. All other work runs in threads, in
+pieces of 64 KiB: to hash one and to write it lets other threads run.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from smtpgate.core.message.body import BodyFile, StoredMessage
+from smtpgate.core.scan import MessageScan
+from smtpgate.smtp.intake import unstuffed
+from smtpgate.spool import Spool, SpoolFile
+
+_PIECE_OCTETS: Final = 64 * 1024
+
+
+class WireScan:
+    """Reads a message as SMTP transmits it, in parts that are cut anywhere.
+
+    It is read in pieces that end where lines end. Only a line that is longer than a piece is
+    cut; CR and LF of one line end never are.
+    """
+
+    def __init__(self, *, normalize_bare_lf: bool, piece_octets: int = _PIECE_OCTETS) -> None:
+        self._normalize_bare_lf = normalize_bare_lf
+        self._piece_octets = piece_octets
+        self._rest = b""
+        self._is_at_line_start = True
+        self._scan = MessageScan()
+
+    def feed(self, wire: bytes | bytearray) -> Iterator[bytes]:
+        """Read the next octets; yields those of the body."""
+        for piece in self._cut(wire):
+            body = self._scan.feed(self._unstuffed(piece))
+            if body:
+                yield body
+
+    def _cut(self, wire: bytes | bytearray) -> Iterator[bytes]:
+        octets = self._rest + wire if self._rest else wire
+        view = memoryview(octets)
+        place, size = 0, self._piece_octets
+        while place < len(octets):
+            stop = octets.rfind(b"\n", place, place + size) + 1
+            if not stop:
+                if len(octets) - place <= size:
+                    break  # the line goes on
+                stop = place + size - octets.endswith(b"\r", place, place + size)
+            yield bytes(view[place:stop])
+            place = stop
+        self._rest = bytes(view[place:])
+
+    def _unstuffed(self, piece: bytes) -> bytes:
+        is_at_line_start = self._is_at_line_start
+        line_end = b"\n" if self._normalize_bare_lf else b"\r\n"
+        self._is_at_line_start = piece.endswith(line_end)
+        if is_at_line_start:
+            return unstuffed(piece, normalize_bare_lf=self._normalize_bare_lf)
+        return unstuffed(b"-" + piece, normalize_bare_lf=self._normalize_bare_lf)[1:]
+
+    def conclude(self, file: BodyFile) -> StoredMessage:
+        """The message; all of it was fed, its last line end too, and the file has its body."""
+        return self._scan.conclude(file)
+
+
+class Arrival:
+    """A message that arrives, and goes to a file. ``close`` it, whatever happens."""
+
+    def __init__(self, spool: Spool, *, normalize_bare_lf: bool) -> None:
+        self._spool = spool
+        self._file: SpoolFile | None = None
+        self._scan = WireScan(normalize_bare_lf=normalize_bare_lf)
+
+    async def add(self, wire: bytearray) -> None:
+        """Take in the next octets, as SMTP transmits them. Raises SpoolError."""
+        if self._file is None:
+            self._file = self._spool.new_file()
+        await self._spool.run(self._store, self._file, wire)
+
+    def _store(self, file: SpoolFile, wire: bytearray) -> None:
+        for piece in self._scan.feed(wire):
+            file.write(piece)
+
+    def conclude(self) -> StoredMessage:
+        """The message, when all of it was added."""
+        if self._file is None:
+            raise AssertionError("nothing has arrived")
+        return self._scan.conclude(self._file)
+
+    def close(self) -> None:
+        """Close the file, if there is one; the message cannot be read any more."""
+        if self._file is not None:
+            self._spool.drop(self._file)
+            self._file = None
