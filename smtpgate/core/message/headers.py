@@ -15,7 +15,7 @@ anything but text.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple, NoReturn
 
 MAX_BLOCK_OCTETS: Final = 256 * 1024
 _MAX_FIELDS: Final = 1000
@@ -30,6 +30,10 @@ _BARE_CR: Final = "the message holds a bare CR; lines end with CR LF"
 # A name, and the white space that old software puts before the colon (RFC 5322 §4.5.8).
 # RFC 5322 §2.2 allows all of printable ASCII in a name; no field in use needs more than this.
 _NAME: Final = re.compile(rb"([A-Za-z0-9._-]+)[ \t]*:")
+# A whole field at the start of a line, where line ends are CRLF: octets, name, white space.
+_FIELD: Final = re.compile(
+    rb"(?<![^\n])(([A-Za-z0-9._-]++)([ \t]*+):[^\r]*+(?:\r\n[ \t][^\r]*+)*+\r\n)"
+)
 # The C0 controls without tab and LF: with those, only the two octets of a CRLF are expected.
 _CONTROLS: Final = bytes({*range(32)} - {0x09, 0x0A})
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
@@ -69,8 +73,7 @@ class LongLineError(HeaderError):
     """A header field with a line that is longer than a line may be."""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One header field: its name in lower case, and its octets with the CRLF.
 
     The octets are as they came, but for white space before the colon, which is left out.
@@ -218,32 +221,41 @@ def split_message(
     # As in `_has_clean_line_ends`, and in the same pass the other controls.
     if head.translate(None, _CONTROLS).replace(b"\n", b"\r\n") != head:
         raise HeaderError(_control_problem(head))
-    fields = _fields(head, max_fields)
+    fields = _fields(head + b"\r\n", max_fields)
     if sum([field.name == b"received" for field in fields]) > max_hops:
         raise HeaderError(f"the message has passed more than {max_hops} servers: a mail loop")
     return Message(HeaderBlock(fields), memoryview(octets)[end + 4 :])
 
 
 def _fields(head: bytes, max_fields: int) -> tuple[Field, ...]:
-    """The fields of a block whose last CRLF was taken off."""
+    """The fields of a block; its lines end with CRLF."""
+    found = _FIELD.findall(head)
+    is_whole = sum([len(field[0]) for field in found]) == len(head)
+    if not is_whole or len(found) > max_fields or first_long_line(head) is not None:
+        _refuse_fields(head[:-2], max_fields)
+    return tuple(
+        [
+            Field(name.lower(), octets if not space else name + octets[len(name + space) :])
+            for octets, name, space in found
+        ]
+    )
+
+
+def _refuse_fields(head: bytes, max_fields: int) -> NoReturn:
+    """Raise HeaderError for the first problem of a block whose last CRLF was taken off."""
     pieces = _FIELD_END.split(head, max_fields)
     if len(pieces) > max_fields:
         raise HeaderError(f"the message has more than {max_fields} header fields")
-    fields: list[Field] = []
-    for piece in pieces:
+    for number, piece in enumerate(pieces):
         match = _NAME.match(piece)
         if match is None:
-            raise HeaderError(_line_problem(piece, pieces[: len(fields)]))
+            raise HeaderError(_line_problem(piece, pieces[:number]))
         if first_long_line(piece) is not None:
             name = match[1].decode("ascii")[:_SHOWN_OCTETS]
             raise LongLineError(
                 f"a line of field '{name}' is longer than {MAX_LINE_OCTETS} octets"
             )
-        name, colon = match[1], match.end() - 1
-        if colon != len(name):
-            piece = name + piece[colon:]  # noqa: PLW2901 - without the white space
-        fields.append(Field(name.lower(), piece + b"\r\n"))
-    return tuple(fields)
+    raise AssertionError("no problem in the block")
 
 
 def _control_problem(head: bytes) -> str:

@@ -11,6 +11,8 @@ from smtpgate.core.arn import ArnError, IdentityArn
 from smtpgate.core.message.headers import Field, HeaderBlock
 
 _PREFIX: Final = b"x-ses-"
+# In the order of SendingIntent's fields.
+_ARN_FIELDS: Final = ("X-SES-SOURCE-ARN", "X-SES-FROM-ARN", "X-SES-RETURN-PATH-ARN")
 _MAX_SHOWN: Final = 120
 
 
@@ -43,25 +45,21 @@ def take_intent(block: HeaderBlock) -> tuple[SendingIntent, HeaderBlock]:
 
     The first copy of a field counts; an empty value is as good as none. Raises IntentError.
     """
-    kept = [field for field in block.fields if not field.name.startswith(_PREFIX)]
-    if len(kept) == len(block.fields):
-        return _NOTHING_SAID, block
-    first: dict[bytes, Field] = {}
+    kept: list[Field] = []
+    taken: dict[bytes, Field] = {}
     for field in block.fields:
         if field.name.startswith(_PREFIX):
-            first.setdefault(field.name, field)
-    values = {name: field.value for name, field in first.items()}
-    intent = SendingIntent(
-        source_arn=_arn(values, "X-SES-SOURCE-ARN"),
-        from_arn=_arn(values, "X-SES-FROM-ARN"),
-        return_path_arn=_arn(values, "X-SES-RETURN-PATH-ARN"),
-    )
-    return intent, HeaderBlock(tuple(kept))
+            taken.setdefault(field.name, field)
+        else:
+            kept.append(field)
+    if not taken:
+        return _NOTHING_SAID, block
+    arns = [_arn(taken.get(name.lower().encode("ascii")), name) for name in _ARN_FIELDS]
+    return SendingIntent(*arns), HeaderBlock(tuple(kept))
 
 
-def _arn(values: dict[bytes, bytes], name: str) -> IdentityArn | None:
-    value = values.get(name.lower().encode("ascii"))
-    if not value:
+def _arn(field: Field | None, name: str) -> IdentityArn | None:
+    if field is None or not (value := field.value):
         return None
     try:
         return _parsed(value)
