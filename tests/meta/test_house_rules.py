@@ -119,14 +119,22 @@ def test_the_core_asks_for_no_time_rolls_no_dice_and_opens_nothing() -> None:
     assert not asked
 
 
-def test_the_core_needs_nothing_installed() -> None:
+def test_the_core_needs_nothing_installed_but_msgspec() -> None:
     core = [
         module.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         for module in modules()
         if module.is_core
     ]
+    code = (
+        "import sys; sys.path.insert(0, '.'); before = set(sys.modules);"
+        f"import {', '.join(core)};"
+        "added = set(sys.modules) - before;"
+        "files = {one: getattr(sys.modules[one], '__file__', None) or '' for one in added};"
+        "installed = {one for one, file in files.items() if 'site-packages' in file};"
+        "print(*{one.partition('.')[0] for one in installed | (added & {'asyncio'})})"
+    )
     run = subprocess.run(
-        [sys.executable, "-S", "-c", f"import {', '.join(core)}"],
+        [sys.executable, "-I", "-c", code],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -134,6 +142,8 @@ def test_the_core_needs_nothing_installed() -> None:
         check=False,
     )
     assert run.returncode == 0, run.stderr
+    # msgspec takes typing_extensions where it is there.
+    assert set(run.stdout.split()) - {"typing_extensions"} == {"msgspec"}
 
 
 def test_values_of_the_core_are_frozen_and_slotted() -> None:
@@ -145,6 +155,18 @@ def test_values_of_the_core_are_frozen_and_slotted() -> None:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
         for settings in _dataclass_settings(node)
         if not settings >= ({"slots"} if node.name in _MUTABLE else {"frozen", "slots"})
+    ]
+    assert not loose
+
+
+def test_structs_are_frozen_and_the_garbage_collector_does_not_look_at_them() -> None:
+    loose = [
+        f"{_where(module, node)} {node.name}"
+        for module in modules()
+        for node in nodes(module.tree)
+        if isinstance(node, ast.ClassDef)
+        and {name_of(base) for base in node.bases} & {"Struct", "Written"}
+        and [ast.unparse(one) for one in node.keywords] != ["frozen=True", "gc=False"]
     ]
     assert not loose
 

@@ -332,7 +332,7 @@ def _is_set_by(account_id: str, state: LimitState) -> bool:
 
 def _without_texts(decision: Decision, hidden: set[str]) -> Decision:
     def cite(cited: Determining) -> Determining:
-        return replace(cited, text="") if cited.side in hidden else cited
+        return cited.without_text() if cited.side in hidden else cited
 
     def miss(missed: NearestMiss | None) -> NearestMiss | None:
         if missed is None or missed.side not in hidden:

@@ -1,4 +1,4 @@
-"""One condition of a statement: an operator, a key, and values; compiled when it is read.
+"""One condition of a statement: an operator, a key, and values; prepared when it is read.
 
 All conditions of a statement must hold. Values of one key are alternatives; with a negated
 operator none of them may match. The meaning of an absent key depends on the operator:
@@ -21,10 +21,11 @@ of an Allow and each condition of a Deny, negated or not: values that are not un
 refused.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Final
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final, Literal
+
+from msgspec import Struct
 
 from smtpgate.core.policy.keys import is_multivalued
 from smtpgate.core.policy.match import Piece, is_arn_pattern
@@ -33,13 +34,13 @@ from smtpgate.core.policy.operators import (
     OPERATORS,
     SET_OPERATORS,
     ConditionOperator,
-    Verdict,
+    Matches,
+    Prepare,
 )
 from smtpgate.core.policy.problem import hint, shown
 from smtpgate.core.policy.variables import Context, Template, TemplateError, parse_template
+from smtpgate.core.policy.written import Written
 
-Test = Callable[[Context], bool]
-_Fits = Callable[[str], bool]
 _IF_EXISTS: Final = "IfExists"
 _TAG_IDIOM: Final = "+.*@"
 
@@ -52,8 +53,7 @@ class ConditionError(ValueError):
         super().__init__("; ".join(problems))
 
 
-@dataclass(frozen=True, slots=True)
-class OperatorName:
+class OperatorName(Struct, frozen=True, gc=False):
     """An operator as written: ``ForAnyValue:StringLikeIfExists`` taken apart."""
 
     text: str
@@ -67,25 +67,69 @@ class OperatorName:
         return OPERATORS[self.base]
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Rule(Struct, frozen=True, gc=False):
+    """The way in which an operator decides; conditions with the same operator share it.
+
+    ``satisfying`` are the verdicts on one value that satisfy the condition; a value that cannot
+    be read has the verdict ``None``. With several values, ``takes`` says how many of them must
+    satisfy it: ``one`` is satisfied by none of them. ``when_present`` is set if the presence
+    of the key decides alone.
+    """
+
+    prepare: Prepare
+    matches: Matches
+    satisfying: tuple[bool | None, ...]
+    takes: Literal["one", "all", "any"]
+    when_absent: bool
+    when_present: bool | None = None
+
+
+class Condition(Written, frozen=True, gc=False):
     """One test of a statement, with its values as written.
 
-    ``reads_tag_idiom``: ``+.*@`` in the values is read in the sense of the announcement.
+    ``prepared`` are the values as the operator compares them; values with variables are
+    prepared for each request, from ``templates``. ``reads_tag_idiom``: ``+.*@`` in the values
+    is read in the sense of the announcement.
     """
 
     operator: OperatorName
     key: str
     values: tuple[str, ...]
-    holds: Test = field(compare=False, repr=False)
+    folded_key: str
+    rule: Rule
+    prepared: Any
+    templates: tuple[Template, ...] = ()
     reads_tag_idiom: bool = False
+
+    def written(self) -> tuple[object, ...]:
+        """Its operator, key and values."""
+        return self.operator, self.key, self.values, self.reads_tag_idiom
 
     @property
     def element(self) -> str:
         """The operator and the key, for explanations."""
         return f"{self.operator.text} {self.key}"
 
+    def holds(self, context: Context) -> bool:
+        """True if the condition is met."""
+        values, rule = context.get(self.folded_key), self.rule
+        if not values:
+            return rule.when_absent
+        if rule.when_present is not None:
+            return rule.when_present
+        prepared, matches, satisfying = self.prepared, rule.matches, rule.satisfying
+        if self.templates:
+            prepared = rule.prepare(_resolved(self.templates, context))
+        if len(values) == 1:
+            return matches(prepared, values[0]) in satisfying
+        if rule.takes == "all":
+            return all(matches(prepared, value) in satisfying for value in values)
+        return rule.takes == "any" and any(
+            matches(prepared, value) in satisfying for value in values
+        )
 
+
+@lru_cache(256)
 def read_operator(text: str) -> OperatorName:
     """Take an operator's name apart. Raises ConditionError."""
     prefix, colon, rest = text.rpartition(":")
@@ -115,22 +159,50 @@ def compile_condition(
     address_tag_idiom: bool = False,
 ) -> Condition:
     """Read the values and make the test, for a Deny or an Allow. Raises ConditionError."""
-    folded = key.lower()
-    if name.base == NULL:
-        wanted = frozenset(_read_all(name.row, values))
-        return Condition(name, key, values, partial(_is_absent, folded, wanted))
+    key, folded = _spelling(key)
     row = name.row
-    if row.read is not None:
-        verdict = row.matcher(_read_all(row, values))
-        return Condition(name, key, values, _test(name, folded, verdict, denies=denies))
     idiom = address_tag_idiom and is_glob(row)
+    if row.read is not None:
+        read = _read_all(row, values)
+        rule = _null_rule(frozenset(read)) if name.base == NULL else _rule(name, folded, denies)
+        return Condition(name, key, values, folded, rule, row.prepare(read))
+    rule = _rule(name, folded, denies)
     texts = _spread(values) if idiom else values
-    templates = _read_templates(texts, row, variables=variables)
+    templates = tuple(_read_templates(texts, row, variables=variables))
     if any(template.variables for template in templates):
-        test = _late_test(name, folded, partial(_bind, row, templates), denies=denies)
-    else:
-        test = _test(name, folded, row.matcher(_resolved(templates, {})), denies=denies)
-    return Condition(name, key, values, test, reads_tag_idiom=idiom)
+        return Condition(name, key, values, folded, rule, None, templates, idiom)
+    prepared = row.prepare(_resolved(templates, {}))
+    return Condition(name, key, values, folded, rule, prepared, reads_tag_idiom=idiom)
+
+
+@lru_cache(256)
+def _spelling(key: str) -> tuple[str, str]:
+    """The key as written and in lower case, as texts that many conditions share."""
+    return key, key.lower()
+
+
+@lru_cache(512)
+def _rule(name: OperatorName, key: str, denies: bool) -> Rule:
+    row, wanted = name.row, not name.row.negated
+    # A Deny is satisfied by any verdict but the opposite.
+    satisfying = (wanted, None) if denies else (wanted,)
+    if name.set_operator == "ForAllValues":
+        return Rule(row.prepare, row.matches, satisfying, "all", when_absent=True)
+    if name.set_operator == "ForAnyValue":
+        when_absent = name.if_exists
+        return Rule(row.prepare, row.matches, satisfying, "any", when_absent)
+    if is_multivalued(key):
+        return Rule(row.prepare, row.matches, (), "one", when_absent=False, when_present=False)
+    when_absent = name.if_exists or name.row.negated
+    return Rule(row.prepare, row.matches, satisfying, "one", when_absent)
+
+
+@lru_cache(4)
+def _null_rule(wanted: frozenset[object]) -> Rule:
+    """The rule of ``Null``: true in its values asks for absence, false for presence."""
+    row = OPERATORS[NULL]
+    is_wanted = True in wanted, False in wanted
+    return Rule(row.prepare, row.matches, (), "one", *is_wanted)
 
 
 def is_glob(row: ConditionOperator) -> bool:
@@ -186,79 +258,3 @@ def _resolved(templates: Sequence[Template], context: Context) -> list[tuple[Pie
     """The values for one request; a value whose variable has no value matches nothing."""
     resolved = (template.resolve(context) for template in templates)
     return [pieces for pieces in resolved if pieces is not None]
-
-
-def _bind(row: ConditionOperator, templates: Sequence[Template], context: Context) -> Verdict:
-    return row.matcher(_resolved(templates, context))
-
-
-def _is_absent(key: str, wanted: frozenset[object], context: Context) -> bool:
-    return (not context.get(key)) in wanted
-
-
-def _never(_context: Context) -> bool:
-    return False
-
-
-def _fits(verdict: Verdict, *, wanted: bool, denies: bool) -> _Fits:
-    """A test of one value of the request.
-
-    The verdict on a value that cannot be read is ``None``: an Allow needs the wanted verdict, a
-    Deny any verdict but the opposite.
-    """
-    if denies:
-        return lambda value: verdict(value) is not (not wanted)
-    return lambda value: verdict(value) is wanted
-
-
-def _one(key: str, fits: _Fits, *, when_absent: bool) -> Test:
-    def holds(context: Context) -> bool:
-        values = context.get(key)
-        if not values:
-            return when_absent
-        return len(values) == 1 and fits(values[0])
-
-    return holds
-
-
-def _all(key: str, fits: _Fits, *, when_absent: bool) -> Test:
-    def holds(context: Context) -> bool:
-        values = context.get(key)
-        if not values:
-            return when_absent
-        return all(map(fits, values))
-
-    return holds
-
-
-def _any(key: str, fits: _Fits, *, when_absent: bool) -> Test:
-    def holds(context: Context) -> bool:
-        values = context.get(key)
-        if not values:
-            return when_absent
-        return any(map(fits, values))
-
-    return holds
-
-
-def _test(name: OperatorName, key: str, verdict: Verdict, *, denies: bool) -> Test:
-    """The test that goes through the request's values as the operator asks."""
-    fits = _fits(verdict, wanted=not name.row.negated, denies=denies)
-    if name.set_operator == "ForAllValues":
-        return _all(key, fits, when_absent=True)
-    if name.set_operator == "ForAnyValue":
-        return _any(key, fits, when_absent=name.if_exists)
-    if is_multivalued(key):
-        return _never
-    return _one(key, fits, when_absent=name.if_exists or name.row.negated)
-
-
-def _late_test(
-    name: OperatorName, key: str, bind: Callable[[Context], Verdict], *, denies: bool
-) -> Test:
-    """A test whose values depend on the request."""
-
-    def holds(context: Context) -> bool:
-        return _test(name, key, bind(context), denies=denies)(context)
-
-    return holds

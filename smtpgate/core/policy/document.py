@@ -27,8 +27,8 @@ from smtpgate.core.policy.statement import (
     Policy,
     PolicyKind,
     Statement,
-    compile_actions,
-    compile_resources,
+    globs_of_actions,
+    resources_of,
 )
 from smtpgate.core.policy.strict_json import (
     Json,
@@ -152,8 +152,8 @@ class _Reader:
             is_not_resource,
             conditions,
             cited=Determining(self.kind, self.name, sid, index, print_json(value)),
-            covers_action=compile_actions(actions, is_not=is_not_action),
-            covers_resource=compile_resources(templates, is_not=is_not_resource),
+            action_globs=globs_of_actions(actions),
+            covering=resources_of(templates, is_not=is_not_resource),
             path=path,
         )
 

@@ -44,7 +44,7 @@ def evaluate(
     user_denies, user_allows = _applying(user_policies, topic, who, context)
     denies, allows = _applying(identity_policies, topic, who, context)
     for arn, policies in more_specific:
-        denies += _applying(policies, topic._replace(resource=arn), who, context)[0]
+        denies += _applying(policies, topic.about(arn), who, context)[0]
     is_own = caller.account_id == _owner_of(resource)
     # Within an account, an Allow that names the user itself, or everyone, suffices; one that
     # names the whole account leaves the decision to the account's user policies.
@@ -112,11 +112,8 @@ def _applying(
     denies: list[Statement] = []
     allows: list[Statement] = []
     for policy in policies:
-        for statement, tests in policy.applicable(topic, who):
-            for test in tests:
-                if not test(context):
-                    break
-            else:
+        for statement in policy.applicable(topic, who):
+            if statement.is_met_by(context, topic.resource):
                 (denies if statement.is_deny else allows).append(statement)
     return denies, allows
 

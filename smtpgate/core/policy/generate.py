@@ -15,7 +15,7 @@ from smtpgate.core.arn import ArnError, IdentityArn
 from smtpgate.core.policy.attachment import MAX_POLICY_OCTETS
 from smtpgate.core.policy.principals import read_principals
 from smtpgate.core.policy.problem import shown
-from smtpgate.core.policy.statement import Effect, compile_actions
+from smtpgate.core.policy.statement import Effect, globs_of_actions
 from smtpgate.core.policy.strict_json import Json, JsonObject, print_json
 from smtpgate.core.policy.values import read_instant, read_network
 
@@ -143,7 +143,7 @@ class _Reader:
         )
         if options.effect == "Allow" and "*" in options.principals:
             self.problems.append("principal: an Allow for everyone is not generated")
-        if not compile_actions(options.actions, is_not=False)(_CHECKED):
+        if not globs_of_actions(options.actions).matches(_CHECKED):
             self.problems.append("action: submissions are checked against ses:SendRawEmail")
         if options.sid is not None and not (options.sid.isascii() and options.sid.isalnum()):
             self.problems.append(f"sid: {shown(options.sid)} must have only letters and digits")

@@ -3,32 +3,47 @@
 Patterns are cut at their stars once, when a policy is read. Matching then looks for the pieces
 from left to right, each at the first place where it fits: a star can always be made longer
 later, so nothing is ever tried again. Time is at most pattern times text, memory the pattern's.
+
+Prepared patterns are data and not closures: the cache of the directory has hundreds of
+thousands of them, and Python's garbage collector, which stops the gate meanwhile, looks at
+neither a ``Struct`` with ``gc=False`` nor a tuple of such and of texts.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from enum import Enum
+from collections.abc import Container, Iterable, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeVar
 
-Matcher = Callable[[str], bool]
+from msgspec import Struct
+
+T = TypeVar("T", str, bytes)
 
 
-class Wild(Enum):
-    """The two wildcards."""
+class Wild(Struct, frozen=True, gc=False):
+    """A wildcard."""
 
-    MANY = "*"
-    ONE = "?"
+    text: str
 
+
+MANY: Final = Wild("*")
+ONE: Final = Wild("?")
 
 Piece = str | Wild
 Pattern = Sequence[Piece]
 # A stretch between two stars: its length, and its characters with their places in it.
 _Stretch = tuple[int, tuple[tuple[int, str], ...]]
 _WILDCARD: Final = re.compile(r"([*?])")
-_WILD: Final[dict[str, Piece]] = {wild.value: wild for wild in Wild}
+_WILD: Final[dict[str, Piece]] = {wild.text: wild for wild in (MANY, ONE)}
 # How many patterns are tried in turn before they are looked up by their first letter.
 _FEW: Final = 8
+# How many texts are compared in turn before they are looked up.
+_SHORT: Final = 8
+
+
+def lookup(texts: Iterable[T]) -> Container[T]:
+    """A container of the texts for membership tests, without objects for the collector."""
+    known = dict.fromkeys(texts)
+    return known if len(known) > _SHORT else tuple(known)
 
 
 def pieces_of(pattern: str) -> tuple[Piece, ...]:
@@ -40,16 +55,86 @@ def pieces_of(pattern: str) -> tuple[Piece, ...]:
 
 def glob_match(pattern: str, text: str) -> bool:
     """True if the glob matches the whole text."""
-    return _glob(pieces_of(pattern))(text)
+    return _glob(pieces_of(pattern)).matches(text)
 
 
-def _glob(pieces: Pattern) -> Matcher:
-    if Wild.ONE in pieces:
-        return _glob_with_single(_stretches(pieces))
+class _Literal(Struct, frozen=True, gc=False):
+    """A pattern without wildcards."""
+
+    text: str
+
+    def matches(self, text: str) -> bool:
+        """True if it is the text."""
+        return text == self.text
+
+
+class _Stars(Struct, frozen=True, gc=False):
+    """A pattern with stars alone."""
+
+    head: str
+    middle: tuple[str, ...]
+    tail: str
+    shortest: int
+
+    def matches(self, text: str) -> bool:
+        """True if it matches the whole text."""
+        head, tail = self.head, self.tail
+        if len(text) < self.shortest or not (text.startswith(head) and text.endswith(tail)):
+            return False
+        at, end = len(head), len(text) - len(tail)
+        for part in self.middle:
+            found = text.find(part, at, end)
+            if found < 0:
+                return False
+            at = found + len(part)
+        return True
+
+
+class _Singles(Struct, frozen=True, gc=False):
+    """A pattern with question marks; ``is_fixed`` if it has no star."""
+
+    head: _Stretch
+    middle: tuple[_Stretch, ...]
+    tail: _Stretch
+    shortest: int
+    is_fixed: bool
+
+    def matches(self, text: str) -> bool:
+        """True if it matches the whole text."""
+        shortest = self.shortest
+        if len(text) != shortest if self.is_fixed else len(text) < shortest:
+            return False
+        places = _places(text)
+        head, tail = self.head, self.tail
+        at, end = head[0], len(text) - tail[0]
+        if _first_place(head, places, 0, 0) or _first_place(tail, places, end, end) != end:
+            return False
+        for stretch in self.middle:
+            found = _first_place(stretch, places, at, end - stretch[0])
+            if found < 0:
+                return False
+            at = found + stretch[0]
+        return True
+
+
+_Glob = _Literal | _Stars | _Singles
+
+
+def _glob(pieces: Pattern) -> _Glob:
+    if ONE in pieces:
+        return _with_singles(_stretches(pieces))
     parts = _parts(pieces)
     if len(parts) == 1:
-        return parts[0].__eq__
-    return _glob_with_stars(parts[0], [part for part in parts[1:-1] if part], parts[-1])
+        return _Literal(parts[0])
+    head, *middle, tail = parts
+    return _Stars(head, tuple(filter(None, middle)), tail, len(head) + len(tail))
+
+
+def _with_singles(stretches: Sequence[_Stretch]) -> _Singles:
+    is_fixed = len(stretches) == 1
+    head, *middle, tail = (*stretches, (0, ())) if is_fixed else stretches
+    shortest = sum(length for length, _ in stretches)
+    return _Singles(head, tuple(middle), tail, shortest, is_fixed)
 
 
 def _parts(pieces: Pattern) -> list[str]:
@@ -63,33 +148,16 @@ def _parts(pieces: Pattern) -> list[str]:
     return parts
 
 
-def _glob_with_stars(head: str, middle: Sequence[str], tail: str) -> Matcher:
-    shortest = len(head) + len(tail)
-
-    def matches(text: str) -> bool:
-        if len(text) < shortest or not (text.startswith(head) and text.endswith(tail)):
-            return False
-        at, end = len(head), len(text) - len(tail)
-        for part in middle:
-            found = text.find(part, at, end)
-            if found < 0:
-                return False
-            at = found + len(part)
-        return True
-
-    return matches
-
-
 def _stretches(pieces: Pattern) -> list[_Stretch]:
     stretches: list[_Stretch] = [(0, ())]
     for piece in pieces:
         length, wanted = stretches[-1]
-        if piece is Wild.MANY:
-            stretches.append((0, ()))
-        elif piece is Wild.ONE:
+        if isinstance(piece, str):
+            stretches[-1] = (length + len(piece), (*wanted, *enumerate(piece, length)))
+        elif piece is ONE:
             stretches[-1] = (length + 1, wanted)
         else:
-            stretches[-1] = (length + len(piece), (*wanted, *enumerate(piece, length)))
+            stretches.append((0, ()))
     return stretches
 
 
@@ -117,82 +185,80 @@ def _first_place(stretch: _Stretch, places: dict[str, int], at: int, last: int) 
     return (found & -found).bit_length() - 1
 
 
-def _glob_with_single(stretches: Sequence[_Stretch]) -> Matcher:
-    head, *middle, tail = stretches if len(stretches) > 1 else (*stretches, (0, ()))
-    is_fixed = len(stretches) == 1
-    shortest = sum(length for length, _ in stretches)
+class _Branch(Struct, frozen=True, gc=False):
+    """Patterns with wildcards that are tried in turn."""
 
-    def matches(text: str) -> bool:
-        if len(text) != shortest if is_fixed else len(text) < shortest:
+    # One call shows if any pattern begins as the text does; most texts are refused there.
+    heads: tuple[str, ...]
+    # Most patterns have one star; they need no call of their own.
+    ends: tuple[tuple[str, str, int], ...]
+    others: tuple[_Glob, ...]
+
+    def matches(self, text: str) -> bool:
+        """True if one of them matches the whole text."""
+        if not text.startswith(self.heads):
             return False
-        places = _places(text)
-        at, end = head[0], len(text) - tail[0]
-        if _first_place(head, places, 0, 0) or _first_place(tail, places, end, end) != end:
-            return False
-        for stretch in middle:
-            found = _first_place(stretch, places, at, end - stretch[0])
-            if found < 0:
-                return False
-            at = found + stretch[0]
-        return True
-
-    return matches
+        for head, tail, shortest in self.ends:
+            if text.startswith(head) and text.endswith(tail) and len(text) >= shortest:
+                return True
+        return any(glob.matches(text) for glob in self.others) if self.others else False
 
 
-def any_glob(patterns: Iterable[Pattern]) -> Matcher:
-    """A test for any of the patterns; literal ones cost one look-up together."""
-    literals: set[str] = set()
+class Globs(Struct, frozen=True, gc=False):
+    """Several patterns; literal ones cost one look-up together."""
+
+    literals: Container[str]
+    letters: dict[str, _Branch]
+    others: _Branch
+
+    def matches(self, text: str) -> bool:
+        """True if one of them matches the whole text."""
+        if text in self.literals:
+            return True
+        letters = self.letters
+        branch = letters.get(text[:1], self.others) if letters else self.others
+        return branch.matches(text)
+
+
+_NO_LETTERS: Final[dict[str, _Branch]] = {}
+_NO_BRANCH: Final = _Branch((), (), ())
+
+
+def globs_of(patterns: Iterable[Pattern]) -> Globs:
+    """The patterns, prepared for a test of texts."""
+    literals: list[str] = []
     wild: list[Pattern] = []
     for pieces in patterns:
         if any(isinstance(piece, Wild) for piece in pieces):
             wild.append(pieces)
         else:
-            literals.add(_parts(pieces)[0])
-    if not wild:
-        return frozenset(literals).__contains__
-    candidates = _in_turn(wild) if len(wild) <= _FEW else _by_first_letter(wild)
-    if not literals:
-        return candidates
-    return lambda text: text in literals or candidates(text)
+            literals.append(_parts(pieces)[0])
+    if len(wild) <= _FEW:
+        return Globs(lookup(literals), _NO_LETTERS, _branch(wild) if wild else _NO_BRANCH)
+    letters = {_head_of(pieces)[:1] for pieces in wild} - {""}
+    by_letter = {
+        letter: _branch([p for p in wild if _head_of(p)[:1] in ("", letter)])
+        for letter in letters
+    }
+    headless = [pieces for pieces in wild if not _head_of(pieces)]
+    return Globs(lookup(literals), by_letter, _branch(headless))
 
 
 def _head_of(pieces: Pattern) -> str:
     return pieces[0] if isinstance(pieces[0], str) else ""
 
 
-def _by_first_letter(patterns: Sequence[Pattern]) -> Matcher:
-    headless = [pieces for pieces in patterns if not _head_of(pieces)]
-    letters = {_head_of(pieces)[:1] for pieces in patterns} - {""}
-    tables = {
-        letter: _in_turn([p for p in patterns if _head_of(p)[:1] in ("", letter)])
-        for letter in letters
-    }
-    others = _in_turn(headless)
-    return lambda text: tables.get(text[:1], others)(text)
-
-
-def _in_turn(patterns: Sequence[Pattern]) -> Matcher:
-    # One call shows if any pattern begins as the text does; most texts are refused there.
-    heads = tuple(_head_of(pieces) for pieces in patterns)
-    # Most patterns have one star; they need no call of their own.
+def _branch(patterns: Sequence[Pattern]) -> _Branch:
     ends: list[tuple[str, str, int]] = []
-    others: list[Matcher] = []
+    others: list[_Glob] = []
     for pieces in patterns:
         parts = _parts(pieces)
-        if len(parts) == 2 and Wild.ONE not in pieces:
+        if len(parts) == 2 and ONE not in pieces:
             ends.append((parts[0], parts[1], len(parts[0]) + len(parts[1])))
         else:
             others.append(_glob(pieces))
-
-    def matches(text: str) -> bool:
-        if not text.startswith(heads):
-            return False
-        for head, tail, shortest in ends:
-            if text.startswith(head) and text.endswith(tail) and len(text) >= shortest:
-                return True
-        return any(glob(text) for glob in others) if others else False
-
-    return matches
+    heads = dict.fromkeys(_head_of(pieces) for pieces in patterns)
+    return _Branch(tuple(heads), tuple(ends), tuple(others))
 
 
 def _segments(pieces: Pattern) -> list[list[Piece]]:
@@ -209,41 +275,67 @@ def _segments(pieces: Pattern) -> list[list[Piece]]:
     return segments
 
 
-def _arn(pieces: Pattern) -> Callable[[Sequence[str]], bool]:
+class _Arn(Struct, frozen=True, gc=False):
+    """A pattern of ARNs: the parts that must be equal, and those that must match."""
+
+    literals: tuple[tuple[int, str], ...]
+    globs: tuple[tuple[int, _Glob], ...]
+
+    def matches(self, parts: Sequence[str]) -> bool:
+        """True if it matches the six parts of an ARN."""
+        for at, text in self.literals:
+            if parts[at] != text:
+                return False
+        return all(glob.matches(parts[at]) for at, glob in self.globs) if self.globs else True
+
+
+def _arn(pieces: Pattern) -> _Arn | None:
+    """The pattern; ``None`` if it can match no ARN, having too few or too many parts."""
     segments = _segments(pieces)
     if len(segments) != 6:
-        return lambda _parts: False
-    globs = tuple(
-        (at, _glob(segment)) for at, segment in enumerate(segments) if segment != [Wild.MANY]
-    )
-    return lambda parts: all(glob(parts[at]) for at, glob in globs)
+        return None
+    globs = [(at, _glob(part)) for at, part in enumerate(segments) if part != [MANY]]
+    literals = tuple((at, glob.text) for at, glob in globs if isinstance(glob, _Literal))
+    others = tuple((at, glob) for at, glob in globs if not isinstance(glob, _Literal))
+    return _Arn(literals, others)
 
 
 def is_arn_pattern(pieces: Pattern) -> bool:
     """True if the pattern can match ARNs: ``arn``, then five parts or a wildcard for some."""
     segments = _segments(pieces)
     has_wildcard = any(isinstance(piece, Wild) for piece in pieces)
-    return _glob(segments[0])("arn") and (len(segments) == 6 or has_wildcard)
+    return _glob(segments[0]).matches("arn") and (len(segments) == 6 or has_wildcard)
 
 
-def any_arn(patterns: Iterable[Pattern]) -> Callable[[str], bool | None]:
-    """A test for any of the ARN patterns, part by part.
-
-    It returns ``None`` for a text that is not an ARN, and if none matches and one of them is
-    not an ARN pattern.
+class Arns(Struct, frozen=True, gc=False):
+    """Several ARN patterns, compared part by part.
 
     A star does not reach across the first five colons, so a pattern of fewer parts never
     matches
     (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html).
     """
-    pieces_of_each = tuple(patterns)
-    compiled = tuple(_arn(pieces) for pieces in pieces_of_each)
-    when_none_matches = False if all(map(is_arn_pattern, pieces_of_each)) else None
 
-    def matches(text: str) -> bool | None:
+    patterns: tuple[_Arn, ...]
+    when_none_matches: bool | None
+
+    def matches(self, text: str) -> bool | None:
+        """True if one of them matches.
+
+        ``None`` for a text that is not an ARN, and if none matches and one of them is not an
+        ARN pattern.
+        """
         parts = text.split(":", 5)
         if len(parts) != 6 or parts[0] != "arn":
             return None
-        return any(pattern(parts) for pattern in compiled) or when_none_matches
+        for pattern in self.patterns:
+            if pattern.matches(parts):
+                return True
+        return self.when_none_matches
 
-    return matches
+
+def arns_of(patterns: Iterable[Pattern]) -> Arns:
+    """The ARN patterns, prepared for a test of texts."""
+    pieces_of_each = tuple(patterns)
+    compiled = map(_arn, pieces_of_each)
+    when_none_matches = False if all(map(is_arn_pattern, pieces_of_each)) else None
+    return Arns(tuple(one for one in compiled if one is not None), when_none_matches)

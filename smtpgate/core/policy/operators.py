@@ -1,18 +1,18 @@
 """Condition operators: one row each.
 
-An operator compares one value of the request with all values of the document. Its matcher
-returns ``True`` if any of them matches, ``False`` if none does, and ``None`` if a value of
-either side is not of the operator's type; then no condition of an Allow holds, and each of a
-Deny does.
+An operator prepares the values of a document once (``prepare``), and compares one value of a
+request with all of them (``matches``): ``True`` if any of them matches, ``False`` if none does,
+and ``None`` if a value of either side is not of the operator's type; then no condition of an
+Allow holds, and each of a Deny does.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
 """
 
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from smtpgate.core.policy.match import Piece, Wild, any_arn, any_glob
+from smtpgate.core.policy.match import Arns, Globs, Piece, Wild, arns_of, globs_of, lookup
 from smtpgate.core.policy.values import (
     in_network,
     read_address,
@@ -24,7 +24,8 @@ from smtpgate.core.policy.values import (
 )
 
 Family = Literal["string", "number", "date", "bool", "binary", "ip", "arn", "null"]
-Verdict = Callable[[str], bool | None]
+Prepare = Callable[[Iterable[Any]], Any]
+Matches = Callable[[Any, str], bool | None]
 Text = Sequence[Piece]
 Read = Callable[[str], Any]
 
@@ -41,7 +42,8 @@ class ConditionOperator:
     """
 
     family: Family
-    matcher: Callable[[Sequence[Any]], Verdict]
+    prepare: Prepare
+    matches: Matches
     negated: bool = False
     read: Read | None = None
     expects: str = ""
@@ -49,82 +51,91 @@ class ConditionOperator:
 
 
 def _literal(text: Text) -> str:
-    return "".join(piece.value if isinstance(piece, Wild) else piece for piece in text)
+    return "".join(piece.text if isinstance(piece, Wild) else piece for piece in text)
 
 
-def _equal(values: Iterable[Text]) -> Verdict:
-    return frozenset(map(_literal, values)).__contains__
+def _literals(values: Iterable[Text]) -> Container[str]:
+    return lookup(map(_literal, values))
 
 
-def _equal_ignoring_case(values: Iterable[Text]) -> Verdict:
-    wanted = frozenset(_literal(value).lower() for value in values)
-    return lambda text: text.lower() in wanted
+def _is_among(wanted: Container[str], text: str) -> bool:
+    return text in wanted
 
 
-def _compared(read: Read, holds: Callable[[Any, Any], bool]) -> Callable[..., Verdict]:
+def _folded_literals(values: Iterable[Text]) -> Container[str]:
+    return lookup(_literal(value).lower() for value in values)
+
+
+def _is_among_folded(wanted: Container[str], text: str) -> bool:
+    return text.lower() in wanted
+
+
+def _compared(read: Read, holds: Callable[[Any, Any], bool]) -> Matches:
     """Read the request's value and compare it with each of the document's."""
 
-    def matcher(values: Iterable[Any]) -> Verdict:
-        wanted = tuple(values)
-
-        def matches(text: str) -> bool | None:
-            value = read(text)
-            return None if value is None else any(holds(value, other) for other in wanted)
-
-        return matches
-
-    return matcher
-
-
-def _same_octets(values: Iterable[bytes]) -> Verdict:
-    """Compare octets: those of the request's text itself, or of its base64."""
-    wanted = frozenset(values)
-
-    def matches(text: str) -> bool | None:
-        octets = read_binary(text)
-        if text.encode("utf-8", "surrogatepass") in wanted or octets in wanted:
-            return True
-        return None if octets is None else False
+    def matches(wanted: Sequence[Any], text: str) -> bool | None:
+        value = read(text)
+        return None if value is None else any(holds(value, other) for other in wanted)
 
     return matches
 
 
+def _is_among_octets(wanted: Container[bytes], text: str) -> bool | None:
+    """Compare octets: those of the request's text itself, or of its base64."""
+    octets = read_binary(text)
+    if text.encode("utf-8", "surrogatepass") in wanted:
+        return True
+    return None if octets is None else octets in wanted
+
+
 def _numeric(holds: Callable[[Any, Any], bool], *, negated: bool = False) -> ConditionOperator:
     return ConditionOperator(
-        "number", _compared(read_number, holds), negated, read_number, "a number"
+        "number", tuple, _compared(read_number, holds), negated, read_number, "a number"
     )
 
 
 def _date(holds: Callable[[Any, Any], bool], *, negated: bool = False) -> ConditionOperator:
     expects = "a date such as `2026-01-31T12:00:00Z' or epoch seconds"
     return ConditionOperator(
-        "date", _compared(read_instant, holds), negated, read_instant, expects
+        "date", tuple, _compared(read_instant, holds), negated, read_instant, expects
     )
 
 
 def _arn(*, negated: bool = False) -> ConditionOperator:
     expects = "an ARN, or a pattern of one such as `arn:aws:iam::111122223333:user/*'"
-    return ConditionOperator("arn", any_arn, negated, expects=expects, wildcards=True)
+    return ConditionOperator(
+        "arn", arns_of, Arns.matches, negated, expects=expects, wildcards=True
+    )
 
 
 def _ip(*, negated: bool = False) -> ConditionOperator:
     expects = "an address or network such as `192.0.2.0/24'"
     return ConditionOperator(
-        "ip", _compared(read_address, in_network), negated, read_network, expects
+        "ip", tuple, _compared(read_address, in_network), negated, read_network, expects
     )
+
+
+def _text(*, negated: bool = False) -> ConditionOperator:
+    return ConditionOperator("string", _literals, _is_among, negated)
+
+
+def _folded_text(*, negated: bool = False) -> ConditionOperator:
+    return ConditionOperator("string", _folded_literals, _is_among_folded, negated)
+
+
+def _glob(*, negated: bool = False) -> ConditionOperator:
+    return ConditionOperator("string", globs_of, Globs.matches, negated, wildcards=True)
 
 
 _BOOL: Final = "`true' or `false'"
 
 OPERATORS: Final = {
-    "StringEquals": ConditionOperator("string", _equal),
-    "StringNotEquals": ConditionOperator("string", _equal, negated=True),
-    "StringEqualsIgnoreCase": ConditionOperator("string", _equal_ignoring_case),
-    "StringNotEqualsIgnoreCase": ConditionOperator(
-        "string", _equal_ignoring_case, negated=True
-    ),
-    "StringLike": ConditionOperator("string", any_glob, wildcards=True),
-    "StringNotLike": ConditionOperator("string", any_glob, negated=True, wildcards=True),
+    "StringEquals": _text(),
+    "StringNotEquals": _text(negated=True),
+    "StringEqualsIgnoreCase": _folded_text(),
+    "StringNotEqualsIgnoreCase": _folded_text(negated=True),
+    "StringLike": _glob(),
+    "StringNotLike": _glob(negated=True),
     "NumericEquals": _numeric(operator.eq),
     "NumericNotEquals": _numeric(operator.eq, negated=True),
     "NumericLessThan": _numeric(operator.lt),
@@ -138,10 +149,10 @@ OPERATORS: Final = {
     "DateGreaterThan": _date(operator.gt),
     "DateGreaterThanEquals": _date(operator.ge),
     "Bool": ConditionOperator(
-        "bool", _compared(read_bool, operator.eq), read=read_bool, expects=_BOOL
+        "bool", tuple, _compared(read_bool, operator.eq), read=read_bool, expects=_BOOL
     ),
     "BinaryEquals": ConditionOperator(
-        "binary", _same_octets, read=read_binary, expects="base64"
+        "binary", lookup, _is_among_octets, read=read_binary, expects="base64"
     ),
     "IpAddress": _ip(),
     "NotIpAddress": _ip(negated=True),
@@ -150,5 +161,5 @@ OPERATORS: Final = {
     "ArnNotEquals": _arn(negated=True),
     "ArnNotLike": _arn(negated=True),
     # The one operator about a key's absence; conditions evaluate it themselves.
-    NULL: ConditionOperator("null", _equal, read=read_bool, expects=_BOOL),
+    NULL: ConditionOperator("null", tuple, _is_among, read=read_bool, expects=_BOOL),
 }

@@ -7,11 +7,15 @@ identities and canonical users are principals too, but never send through this g
 """
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from smtpgate.core.policy.match import lookup
 from smtpgate.core.policy.problem import hint, shown
 from smtpgate.core.policy.strict_json import Json, kind_of
 
@@ -43,8 +47,6 @@ _CANONICAL_USER: Final = re.compile(r"[0-9a-fA-F]{64}")
 _SERVICE: Final = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+")
 _FORMS: Final = "an account id, the ARN of an account's root, of a user or of a role, or `*'"
 
-_Role = tuple[str, str, str]
-
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -63,7 +65,7 @@ class Who:
     account_id: str
     arn: str
     root_arn: str
-    role: _Role | None
+    role: str | None
 
 
 @lru_cache(1024)
@@ -71,13 +73,17 @@ def who_is(caller: Caller) -> Who:
     """Prepare a caller for comparison."""
     partition = [*caller.arn.split(":", 2), ""][1] or "aws"
     session = _SESSION.fullmatch(caller.arn) if ":assumed-role/" in caller.arn else None
-    role = (session["partition"], session["account"], session["name"]) if session else None
+    role = _role(session) if session else None
     root_arn = f"arn:{partition}:iam::{caller.account_id}:root"
     return Who(caller, caller.account_id, caller.arn, root_arn, role)
 
 
-@dataclass(frozen=True, slots=True)
-class Principals:
+def _role(match: re.Match[str]) -> str:
+    """A role, whatever its path: a session's ARN does not have it."""
+    return f"{match['partition']}:{match['account']}:{match['name']}"
+
+
+class Principals(Struct, frozen=True, gc=False):
     """The principals of one statement; ``is_not`` for a ``NotPrincipal``."""
 
     aws: tuple[str, ...]
@@ -85,21 +91,18 @@ class Principals:
     federated: tuple[str, ...] = ()
     canonical_users: tuple[str, ...] = ()
     is_not: bool = False
-    anyone: bool = field(init=False, compare=False, repr=False)
-    _accounts: frozenset[str] = field(init=False, compare=False, repr=False)
-    _arns: frozenset[str] = field(init=False, compare=False, repr=False)
-    _roles: frozenset[_Role] = field(init=False, compare=False, repr=False)
+    # Made of the other fields.
+    anyone: bool = False
+    _accounts: Container[str] = ()
+    _arns: Container[str] = ()
+    _roles: Container[str] = ()
 
     def __post_init__(self) -> None:
         roles = (_ROLE.fullmatch(text) for text in self.aws)
-        object.__setattr__(self, "anyone", "*" in self.aws)
-        object.__setattr__(self, "_accounts", frozenset(filter(_ACCOUNT.fullmatch, self.aws)))
-        object.__setattr__(self, "_arns", frozenset((*self.aws, *self.services)))
-        object.__setattr__(
-            self,
-            "_roles",
-            frozenset((r["partition"], r["account"], r["name"]) for r in roles if r),
-        )
+        force_setattr(self, "anyone", "*" in self.aws)
+        force_setattr(self, "_accounts", lookup(filter(_ACCOUNT.fullmatch, self.aws)))
+        force_setattr(self, "_arns", lookup((*self.aws, *self.services)))
+        force_setattr(self, "_roles", lookup(_role(match) for match in roles if match))
 
     def accounts(self) -> frozenset[str] | None:
         """The ids of the accounts that a caller can belong to; ``None`` for any account."""
@@ -107,7 +110,8 @@ class Principals:
             return None
         forms = (_ROOT, _USER, _ROLE, _SESSION, _FEDERATED_USER)
         matches = (form.fullmatch(text) for form in forms for text in self.aws)
-        return self._accounts | {match["account"] for match in matches if match}
+        listed = filter(_ACCOUNT.fullmatch, self.aws)
+        return frozenset((*listed, *(match["account"] for match in matches if match)))
 
     def strangers(self) -> tuple[str, ...]:
         """The principals that never send here: only users and accounts have access keys."""
@@ -124,7 +128,8 @@ class Principals:
     def accounts_named(self) -> frozenset[str]:
         """The ids of the accounts that are named as a whole."""
         roots = (_ROOT.fullmatch(text) for text in self.aws)
-        return self._accounts | {match["account"] for match in roots if match}
+        listed = filter(_ACCOUNT.fullmatch, self.aws)
+        return frozenset((*listed, *(match["account"] for match in roots if match)))
 
     def _names_account(self, who: Who) -> bool:
         return self.anyone or who.account_id in self._accounts or who.root_arn in self._arns

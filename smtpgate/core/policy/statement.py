@@ -1,38 +1,67 @@
 """Policies and statements as values, compiled so that a decision parses no text."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Final, Literal, NamedTuple
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, Literal
+
+from msgspec import Struct, field
+from msgspec.structs import force_setattr
 
 from smtpgate.core.policy.conditions import Condition
-from smtpgate.core.policy.match import any_arn, any_glob, pieces_of
+from smtpgate.core.policy.match import Arns, Globs, arns_of, globs_of, pieces_of
 from smtpgate.core.policy.principals import Principals, Who
 from smtpgate.core.policy.variables import Context, Template
+from smtpgate.core.policy.written import Written
 
 PolicyKind = Literal["identity", "user"]
 Effect = Literal["Allow", "Deny"]
 ANYTHING: Final = "*"
 _MAX_ASKED: Final = 16
+_NO_ARNS: Final = arns_of(())
 
 
-@dataclass(frozen=True, slots=True)
-class Determining:
+class Determining(Written, frozen=True, gc=False):
     """A statement that determined a decision; ``text`` is the statement as JSON, if known."""
 
     side: PolicyKind
     policy: str
     sid: str | None
     index: int
-    text: str = field(default="", compare=False, repr=False)
+    text: str = ""
+
+    def written(self) -> tuple[object, ...]:
+        """The fields that name the statement."""
+        return self.side, self.policy, self.sid, self.index
+
+    def without_text(self) -> "Determining":
+        """The same statement, without its JSON."""
+        return Determining(self.side, self.policy, self.sid, self.index)
 
     def __str__(self) -> str:
         named = f"statement `{self.sid}'" if self.sid else f"Statement[{self.index}]"
         return f"{named} of policy `{self.policy}'"
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Resources(Struct, frozen=True, gc=False):
+    """The resources of a statement; those with variables are prepared for each request.
+
+    A resource that is no ARN is covered by ``*`` alone.
+    """
+
+    is_not: bool
+    is_anything: bool
+    arns: Arns
+    templates: tuple[Template, ...] = ()
+
+    def cover(self, resource: str, context: Context) -> bool:
+        """True if the statement is about the resource."""
+        if self.is_anything:
+            return not self.is_not
+        arns = _resolved(self.templates, context) if self.templates else self.arns
+        return bool(arns.matches(resource)) is not self.is_not
+
+
+class Statement(Written, frozen=True, gc=False):
     """One statement, with its elements as written; ``principals`` only in identity policies."""
 
     index: int
@@ -44,52 +73,72 @@ class Statement:
     resources: tuple[str, ...]
     is_not_resource: bool
     conditions: tuple[Condition, ...]
-    cited: Determining = field(compare=False, repr=False)
-    covers_action: Callable[[str], bool] = field(compare=False, repr=False)
-    covers_resource: Callable[[str, Context], bool] = field(compare=False, repr=False)
-    path: str = field(compare=False, repr=False)
+    cited: Determining
+    action_globs: Globs
+    covering: Resources
+    path: str
 
-    @property
-    def has_variable_resource(self) -> bool:
-        """True if the resources depend on the context of a request."""
-        return any("${" in resource for resource in self.resources)
+    def written(self) -> tuple[object, ...]:
+        """Its elements."""
+        return (
+            (self.index, self.sid, self.effect, self.principals),
+            (self.actions, self.is_not_action, self.resources, self.is_not_resource),
+            self.conditions,
+        )
 
     @property
     def is_deny(self) -> bool:
         """True if its effect is Deny."""
         return self.effect == "Deny"
 
+    def covers_action(self, action: str) -> bool:
+        """True if it is about the action, which is in lower case."""
+        return self.action_globs.matches(action) is not self.is_not_action
 
-def compile_actions(patterns: Iterable[str], *, is_not: bool) -> Callable[[str], bool]:
+    def covers_resource(self, resource: str, context: Context) -> bool:
+        """True if it is about the resource."""
+        return self.covering.cover(resource, context)
+
+    def is_about(self, topic: "Topic", who: Who) -> bool:
+        """True if it applies to requests about the topic, whose context meets it."""
+        principals = self.principals
+        return (
+            (principals is None or principals.admits(who, denies=self.is_deny))
+            and self.covers_action(topic.action)
+            and (bool(self.covering.templates) or self.covers_resource(topic.resource, {}))
+        )
+
+    def is_met_by(self, context: Context, resource: str) -> bool:
+        """True if the context of a request about its topic meets it."""
+        if self.covering.templates and not self.covers_resource(resource, context):
+            return False
+        for condition in self.conditions:  # noqa: SIM110 - `all' takes longer
+            if not condition.holds(context):
+                return False
+        return True
+
+
+def globs_of_actions(patterns: Iterable[str]) -> Globs:
     """A test of a lower-case action."""
-    covers = any_glob([pieces_of(pattern.lower()) for pattern in patterns])
-    return (lambda action: not covers(action)) if is_not else covers
+    return globs_of([pieces_of(pattern.lower()) for pattern in patterns])
 
 
-def compile_resources(
-    templates: Sequence[Template], *, is_not: bool
-) -> Callable[[str, Context], bool]:
-    """A test of a resource's ARN; a resource that is no ARN is covered by ``*`` alone."""
+def resources_of(templates: Sequence[Template], *, is_not: bool) -> Resources:
+    """A test of a resource's ARN."""
     star = pieces_of(ANYTHING)
     if any(template.parts == star for template in templates):
-        return (
-            (lambda _resource, _context: False)
-            if is_not
-            else (lambda _resource, _context: True)
-        )
-    if not any(template.variables for template in templates):
-        covers = any_arn([template.resolve({}) or () for template in templates])
-        return lambda resource, _context: bool(covers(resource)) is not is_not
-
-    def covers_late(resource: str, context: Context) -> bool:
-        resolved = (template.resolve(context) for template in templates)
-        matches = any_arn([pieces for pieces in resolved if pieces is not None])
-        return bool(matches(resource)) is not is_not
-
-    return covers_late
+        return Resources(is_not, is_anything=True, arns=_NO_ARNS)
+    if any(template.variables for template in templates):
+        return Resources(is_not, is_anything=False, arns=_NO_ARNS, templates=tuple(templates))
+    return Resources(is_not, is_anything=False, arns=_resolved(templates, {}))
 
 
-class Topic(NamedTuple):
+def _resolved(templates: Iterable[Template], context: Context) -> Arns:
+    resolved = (template.resolve(context) for template in templates)
+    return arns_of([pieces for pieces in resolved if pieces is not None])
+
+
+class Topic(Struct, frozen=True, gc=False):
     """A request without its context; the action is in lower case.
 
     It is the key of the results that are kept, so it names everything that they depend on,
@@ -102,16 +151,25 @@ class Topic(NamedTuple):
     action: str
     resource: str
 
+    def about(self, resource: str) -> "Topic":
+        """The same request for another resource."""
+        return Topic(self.caller_arn, self.account_id, self.is_root, self.action, resource)
 
-Applicable = tuple[Statement, tuple[Callable[[Context], bool], ...]]
+
+class _Found(Struct, frozen=True, gc=False):
+    """The statements about a topic."""
+
+    statements: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Written, frozen=True, gc=False):
     """A policy document of an identity or of a user (``kind``).
 
     Statements are looked up by the caller's account, so that those about others cost nothing.
     ``patterns`` is the number of patterns in conditions, without those on recipients.
+
+    The directory keeps very many. Nothing in a policy refers back to it, so Python frees it
+    without its garbage collector, which never looks at it.
     """
 
     name: str
@@ -119,58 +177,57 @@ class Policy:
     version: str | None
     id: str | None
     statements: tuple[Statement, ...]
-    patterns: int = field(init=False, compare=False, repr=False, default=0)
-    recipient_patterns: int = field(init=False, compare=False, repr=False, default=0)
-    _by_account: dict[str, list[Statement]] = field(
-        init=False, compare=False, repr=False, default_factory=dict
-    )
-    _for_anyone: list[Statement] = field(
-        init=False, compare=False, repr=False, default_factory=list
-    )
-    _asked: dict[Topic, tuple[Applicable, ...]] = field(
-        init=False, compare=False, repr=False, default_factory=dict
-    )
+    # Made of the statements.
+    patterns: int = 0
+    recipient_patterns: int = 0
+    _accounts: tuple[str, ...] = ()  # sorted; the statements of each are in _by_account
+    _by_account: tuple[tuple[Statement, ...], ...] = ()
+    _for_anyone: tuple[Statement, ...] = ()
+    _asked: dict[Topic, _Found] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         counts = {True: 0, False: 0}
+        by_account: dict[str, list[Statement]] = {}
+        for_anyone: list[Statement] = []
         for statement in self.statements:
             for condition in statement.conditions:
                 if condition.operator.row.wildcards:
-                    is_of_recipients = condition.key.lower() == "ses:recipients"
+                    is_of_recipients = condition.folded_key == "ses:recipients"
                     counts[is_of_recipients] += len(condition.values)
-        object.__setattr__(self, "patterns", counts[False])
-        object.__setattr__(self, "recipient_patterns", counts[True])
-        for statement in self.statements:
             accounts = statement.principals.accounts() if statement.principals else None
             if accounts is None:
-                self._for_anyone.append(statement)
+                for_anyone.append(statement)
             for account in accounts or ():
-                self._by_account.setdefault(account, []).append(statement)
+                by_account.setdefault(account, []).append(statement)
+        force_setattr(self, "patterns", counts[False])
+        force_setattr(self, "recipient_patterns", counts[True])
+        force_setattr(self, "_accounts", tuple(sorted(by_account)))
+        of_each = (tuple(by_account[account]) for account in self._accounts)
+        force_setattr(self, "_by_account", tuple(of_each))
+        force_setattr(self, "_for_anyone", tuple(for_anyone))
 
-    def applicable(self, topic: Topic, who: Who) -> tuple[Applicable, ...]:
-        """The statements about the topic, each with the tests that decide if it applies.
+    def written(self) -> tuple[object, ...]:
+        """Its elements, with its name and kind."""
+        return self.name, self.kind, self.version, self.id, self.statements
+
+    def applicable(self, topic: Topic, who: Who) -> tuple[Statement, ...]:
+        """The statements about the topic; the context decides which of them apply.
 
         The results for the last few topics are kept: requests of a delegate repeat.
         """
         known = self._asked.get(topic)
         if known is None:
-            known = tuple(self._find(topic, who))
+            known = _Found(tuple(self._find(topic, who)))
             if len(self._asked) >= _MAX_ASKED:
                 self._asked.clear()
             self._asked[topic] = known
-        return known
+        return known.statements
 
-    def _find(self, topic: Topic, who: Who) -> Iterator[Applicable]:
-        about_account = self._by_account.get(who.account_id, [])
-        for statement in sorted([*about_account, *self._for_anyone], key=lambda s: s.index):
-            principals = statement.principals
-            if principals is not None and not principals.admits(who, denies=statement.is_deny):
-                continue
-            if not statement.covers_action(topic.action):
-                continue
-            tests = tuple(condition.holds for condition in statement.conditions)
-            if statement.has_variable_resource:
-                covers = partial(statement.covers_resource, topic.resource)
-                yield statement, (covers, *tests)
-            elif statement.covers_resource(topic.resource, {}):
-                yield statement, tests
+    def _find(self, topic: Topic, who: Who) -> Iterator[Statement]:
+        statements = self._for_anyone
+        at = bisect_left(self._accounts, who.account_id)
+        if self._accounts[at : at + 1] == (who.account_id,):
+            statements = (*self._by_account[at], *statements)
+        for statement in sorted(statements, key=lambda one: one.index):
+            if statement.is_about(topic, who):
+                yield statement

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
+
 from smtpgate.core.policy.keys import is_key, is_multivalued, key_problem
 from smtpgate.core.policy.match import Piece, pieces_of
 from smtpgate.core.policy.problem import shown
@@ -23,8 +25,7 @@ class TemplateError(ValueError):
     """A ``${…}`` that cannot be read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
+class Variable(Struct, frozen=True, gc=False):
     """A condition key that is replaced by its value in the request, or else by the default."""
 
     key: str
@@ -38,8 +39,7 @@ class Variable:
         return self.default
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(Struct, frozen=True, gc=False):
     """A value of a document: literal texts, wildcards and variables."""
 
     parts: tuple[Piece | Variable, ...]
