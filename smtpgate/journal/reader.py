@@ -67,9 +67,11 @@ class JournalReader:
         elif search.outcome not in (None, "accepted", "relaying"):
             found.append(key.outcome(search.outcome or ""))
         if search.identity is not None:
-            found.append(key.name(search.identity.rpartition(":identity/")[2]))
-        accounts = (search.account_id, search.user and search.user.partition("/")[0])
-        found += (key.account(one) for one in dict.fromkeys(accounts) if one)
+            found.append(key.identity(search.identity))
+        if search.user is not None:
+            found.append(key.user(search.user))
+        if search.account_id is not None:
+            found.append(key.account(search.account_id))
         return found
 
     async def _hours(self, search: Search, now: datetime) -> Iterable[Sequence[int]]:

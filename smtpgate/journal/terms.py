@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from smtpgate.core.address import Mailbox
-from smtpgate.core.history.record import Record, Verdict
+from smtpgate.core.history.record import Record, Verdict, user_of
 from smtpgate.core.reply import MASKED_REASON
 
 _KEY_OCTETS: Final = 32
@@ -54,9 +54,13 @@ class TermKey:
         """Of an address of the envelope, of From or of Sender, whatever its letter case."""
         return self._term(f"address:{address.casefold()}")
 
-    def name(self, name: str) -> bytes:
-        """Of an identity, by its name, that could matter to a message."""
-        return self._term(f"name:{name}")
+    def user(self, user: str) -> bytes:
+        """Of a sender, as ``ACCOUNT/NAME`` with any letter case."""
+        return self._term(f"user:{user.casefold()}")
+
+    def identity(self, identity: str) -> bytes:
+        """Of an identity: by its ARN one that was used, by its name one that could matter."""
+        return self._term(f"identity:{identity}")
 
     def username(self, name: str) -> bytes:
         """The term of the user name of a refused login."""
@@ -77,7 +81,10 @@ class TermKey:
         found = {self.account(record.account_id), *map(self.account, record.owner_ids)}
         mailboxes = (*record.mailboxes, *recipients)
         found.update(self.address(str(mailbox)) for mailbox in mailboxes)
-        found.update(map(self.name, record.names))
+        found.update(map(self.identity, record.names))
+        found.update(map(self.identity, record.arns))
+        if user := user_of(record.user_arn):
+            found.add(self.user(user))
         return found
 
     def of_verdict(self, verdict: Verdict) -> set[bytes]:

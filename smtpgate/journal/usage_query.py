@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import CompoundSelect, Select, select, union
 
+from smtpgate.core.history.record import owner_of
 from smtpgate.core.history.search import is_user
 from smtpgate.core.history.usage import Counts, Grain, UsageKey, UsageRow, start_of, unit_of
 from smtpgate.journal.schema import usage
@@ -37,7 +38,7 @@ async def usage_rows(store: JournalStore, asked: UsageQuery) -> Sequence[UsageRo
     return [row for row in rows if asked.user is None or is_user(asked.user, row.key.user_arn)]
 
 
-def _query(asked: UsageQuery) -> Select[Any]:
+def _query(asked: UsageQuery) -> CompoundSelect[Any] | Select[Any]:
     grain, columns = asked.grain, usage.c
     query = select(usage).where(
         columns.grain == int(grain),
@@ -45,17 +46,20 @@ def _query(asked: UsageQuery) -> Select[Any]:
         columns.start <= unit_of(grain, asked.until),
         columns.attempts != 0,  # records in doubt that got a verdict later
     )
-    if asked.account_id is not None:
-        query = query.where(
-            or_(columns.account_id == asked.account_id, columns.owner_id == asked.account_id)
-        )
     if asked.user is not None:
         query = query.where(columns.account_id == asked.user.partition("/")[0])
-    if asked.identity is not None:
-        query = query.where(columns.identity == asked.identity)
-    return query.order_by(
+    if asked.identity is not None:  # the owner is in an index, its identities are not
+        owner_id = owner_of(asked.identity)
+        query = query.where(columns.owner_id == owner_id, columns.identity == asked.identity)
+    order = (
         columns.start, columns.account_id, columns.user_arn, columns.identity, columns.reason
-    )
+    )  # fmt: skip
+    if asked.account_id is None:
+        return query.order_by(*order)
+    # Each half by its own index; a condition with OR may read the sums of all accounts.
+    sent = query.where(columns.account_id == asked.account_id)
+    owned = query.where(columns.owner_id == asked.account_id)
+    return union(sent, owned).order_by(*(column.name for column in order))
 
 
 def _row(found: Any) -> UsageRow:  # noqa: ANN401 - a row of a query

@@ -21,6 +21,7 @@ from smtpgate.core.events import SubmissionDone
 from smtpgate.core.history.record import submission_record
 from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.rows import record_of, row_of, with_verdict
+from tests.bench.large_journal import measure, show
 from tests.support.journal import journal_in, open_journal, submission
 
 pytestmark = pytest.mark.bench
@@ -70,6 +71,16 @@ async def test_begin_and_finish(in_flight: int) -> None:
         f"median wait {wait:5.0f} µs, {commits:.2f} commits a message, "
         f"{octets / ((ROUNDS + 1) * MESSAGES):.0f} octets a message"
     )
+
+
+async def test_searches(tmp_path: Path) -> None:
+    """The short form of ``large_journal``: every search finds what was written."""
+    figures = await measure(tmp_path, 3000)
+    show({3000: figures})
+    found = {name: number for name, (_, _, number) in figures.items()}
+    assert found["user, of a busy account"] == found["identity, by ARN"] == 100
+    assert found["one record, by id"] == found["reason, one record"] == 1
+    assert not any(number for name, number in found.items() if "unknown" in name)
 
 
 def _show(note: str, work: Callable[[], object]) -> None:

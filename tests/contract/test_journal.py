@@ -294,6 +294,7 @@ async def test_searches_find_what_fits_and_nothing_else(
         (Search(address="ceo@example.org"), [three]),
         (Search(identity=IDENTITY), [two, one]),
         (Search(identity="ses-example.com"), [three, two, one]),  # its MAIL FROM
+        (Search(identity=IDENTITY.replace(OWNER, "777777777777")), []),
         (Search(identity=OTHER), [three]),
         (Search(identity="example.org"), [three]),
         (Search(account_id=DELEGATE), [two, one]),

@@ -8,6 +8,7 @@ change when the policies do.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from itertools import zip_longest
 from typing import Final, Literal, NamedTuple
 
@@ -163,6 +164,18 @@ class Record:
             )
         return frozenset(names)
 
+    @property
+    def arns(self) -> frozenset[str]:
+        """The ARNs of the identities that it used or named."""
+        intent = self.intent
+        named = (intent.source_arn, intent.from_arn, intent.return_path_arn)
+        return frozenset(
+            (
+                *(used.arn for used in self.identities),
+                *(str(arn) for arn in named if arn is not None),
+            )
+        )
+
     def may_be_seen_by(self, account_id: str) -> bool:
         """True if the account submitted the message or owns an identity that it used."""
         return account_id == self.account_id or account_id in self.owner_ids
@@ -191,6 +204,16 @@ def owner_of(arn: str) -> str:
     """The account field of an ARN, or an empty text."""
     parts = arn.split(":", 5)
     return parts[4] if len(parts) == 6 else ""
+
+
+@lru_cache(maxsize=4096)
+def user_of(arn: str) -> str:
+    """``ACCOUNT/NAME`` of a user's ARN with any path, or an empty text for another ARN.
+
+    User names are compared without regard to letter case, so the name is folded.
+    """
+    account_id = owner_of(arn)
+    return f"{account_id}/{arn.rpartition('/')[2].casefold()}" if "/" in arn else ""
 
 
 def decided_identity(record: Record) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from smtpgate.core.history.record import Record, owner_of
+from smtpgate.core.history.record import Record, user_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,21 +61,12 @@ def is_user(user: str, arn: str) -> bool:
 
     User names are compared without regard to letter case.
     """
-    account_id, _, name = user.partition("/")
-    return owner_of(arn) == account_id and (
-        arn.rpartition("/")[2].casefold() == name.casefold() and "/" in arn
-    )
+    return user.casefold() == user_of(arn)
 
 
 def _has_identity(record: Record, identity: str) -> bool:
     """True if the record used or named the identity, or could have used one of that name."""
-    if not identity.startswith("arn:"):
-        return identity in record.names
-    intent = record.intent
-    named = (intent.source_arn, intent.from_arn, intent.return_path_arn)
-    return any(used.arn == identity for used in record.identities) or any(
-        str(arn) == identity for arn in named if arn is not None
-    )
+    return identity in (record.arns if identity.startswith("arn:") else record.names)
 
 
 def _has_address(record: Record, address: str) -> bool:
