@@ -11,9 +11,11 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
+from msgspec import Struct, field
+
 from smtpgate.core.address import Mailbox
 from smtpgate.core.arn import IdentityArn
-from smtpgate.core.events import UsedIdentity
+from smtpgate.core.events import Stage, UsedIdentity
 from smtpgate.core.history.record import LimitState, Record, Verdict
 from smtpgate.core.limits import Subject
 from smtpgate.core.message.author import Author
@@ -22,6 +24,7 @@ from smtpgate.core.message.intent import SendingIntent
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
 from smtpgate.core.reply import Reply
 from smtpgate.journal.schema import records
+from smtpgate.json_text import json_text
 
 Facts: TypeAlias = dict[str, Any]
 Texts: TypeAlias = Mapping[str, str]
@@ -29,8 +32,6 @@ Texts: TypeAlias = Mapping[str, str]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _HOUR_US: Final = 3_600_000_000
-# Made once, as for the log; nothing in it is circular.
-_encode: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _decode: Final = json.loads
 
 
@@ -110,7 +111,7 @@ def row_of(record: Record, writer: int | None = None) -> tuple[Row, dict[str, st
         record.from_identity,
         record.octets,
         record.recipients,
-        _encode(_facts(record, texts)),
+        json_text(_facts(record, texts)),
         "{}",
         writer,
     )
@@ -123,65 +124,89 @@ def with_verdict(row: Row, verdict: Verdict) -> Row:
         done_us=None if verdict.done_at is None else microseconds(verdict.done_at),
         outcome=verdict.outcome,
         reason=verdict.reason,
-        verdict=_encode(_verdict(verdict)),
+        verdict=json_text(_verdict(verdict)),
     )
 
 
-def _facts(record: Record, texts: dict[str, str]) -> Facts:
-    """The details known before the relay, without empty ones."""
-    intent = record.intent
-    facts: Facts = {
-        "key": record.username,
-        "client": _client(record.client),
-        "org": record.organization_id,
-        "tags": record.tags,
-        "path": None if record.reverse_path is None else _address(record.reverse_path),
-        "subject": record.subject,
-        "arns": [
-            None if arn is None else str(arn)
-            for arn in (intent.source_arn, intent.from_arn, intent.return_path_arn)
-        ],
-        "from": [_author(author) for author in record.authors],
-        "sender": None if record.sender is None else _author(record.sender),
-        "resent": [_author(author) for author in record.resent],
-        "used": [
-            [used.role, _address(used.address), used.arn, used.how]
+class _Facts(Struct, gc=False, omit_defaults=True):
+    """The details known when the row is begun; those that are empty are absent."""
+
+    key: str
+    client: list[object]
+    org: str | None = None
+    tags: tuple[tuple[str, str], ...] | None = None
+    path: str | None = None
+    subject: str | None = None
+    arns: list[str | None] | None = None
+    authors: list[list[str | None]] | None = field(default=None, name="from")
+    sender: list[str | None] | None = None
+    resent: list[list[str | None]] | None = None
+    used: list[tuple[str, str, str, str]] | None = None
+    decision: Facts | None = None
+    to: list[str] | None = None
+
+
+def _facts(record: Record, texts: dict[str, str]) -> _Facts:
+    path, sender, to = record.reverse_path, record.sender, record.forward_paths
+    return _Facts(
+        key=record.username,
+        client=_client(record.client),
+        org=record.organization_id,
+        tags=record.tags or None,
+        path=None if path is None else _address(path),
+        subject=record.subject,
+        arns=_arns(record.intent),
+        authors=[_author(author) for author in record.authors] or None,
+        sender=None if sender is None else _author(sender),
+        resent=[_author(author) for author in record.resent] or None,
+        used=[
+            (used.role, _address(used.address), used.arn, used.how)
             for used in record.identities
-        ],
-        "decision": None if record.decision is None else _decision(record.decision, texts),
-    }
-    if facts["arns"] == [None, None, None]:
-        del facts["arns"]
-    facts = {name: value for name, value in facts.items() if value not in (None, [], ())}
-    if record.forward_paths is not None:
-        facts["to"] = [_address(mailbox) for mailbox in record.forward_paths]
-    return facts
+        ]
+        or None,
+        decision=None if record.decision is None else _decision(record.decision, texts),
+        to=None if to is None else [_address(mailbox) for mailbox in to],
+    )
 
 
-def _verdict(verdict: Verdict) -> Facts:
-    """The details that come after the row was begun, without empty ones."""
-    facts: Facts = {
-        "limits": [
-            [
+class _Verdict(Struct, gc=False, omit_defaults=True):
+    """The details that come after the row was begun; those that are empty are absent."""
+
+    limits: list[tuple[str, str, int | None, int, float]] | None = None
+    uncounted: str | None = None
+    domain: str | None = None
+    selectors: tuple[str, ...] | None = None
+    detail: str | None = None
+    reply: list[object] | None = None
+    upstream: str | None = None
+    upstream_reply: list[object] | None = None
+    stages: tuple[tuple[Stage, float], ...] | None = None
+    masked: bool | None = None
+
+
+def _verdict(verdict: Verdict) -> _Verdict:
+    return _Verdict(
+        limits=[
+            (
                 one.subject.kind,
                 one.subject.name,
                 one.used_24h,
                 one.max_24h_send,
                 one.max_send_rate_per_s,
-            ]
+            )
             for one in verdict.limits
-        ],
-        "uncounted": verdict.uncounted or None,
-        "domain": verdict.signing_domain,
-        "selectors": verdict.selectors,
-        "detail": verdict.detail or None,
-        "reply": _reply(verdict.reply),
-        "upstream": verdict.upstream,
-        "upstream_reply": _reply(verdict.upstream_reply),
-        "stages": verdict.stage_s or None,
-        "masked": verdict.is_masked or None,
-    }
-    return {name: value for name, value in facts.items() if value not in (None, [], ())}
+        ]
+        or None,
+        uncounted=verdict.uncounted or None,
+        domain=verdict.signing_domain,
+        selectors=verdict.selectors or None,
+        detail=verdict.detail or None,
+        reply=_reply(verdict.reply),
+        upstream=verdict.upstream,
+        upstream_reply=_reply(verdict.upstream_reply),
+        stages=verdict.stage_s or None,
+        masked=verdict.is_masked or None,
+    )
 
 
 # A client had at most so many in the rows of earlier versions, and in another order.
@@ -207,6 +232,13 @@ def _client(client: Client) -> list[object]:
 def _address(mailbox: Mailbox) -> str:
     """Not as it is printed, so that it need not be parsed: the last ``@`` divides it."""
     return f"{mailbox.local_part}@{mailbox.domain}"
+
+
+def _arns(intent: SendingIntent) -> list[str | None] | None:
+    arns = (intent.source_arn, intent.from_arn, intent.return_path_arn)
+    if arns == (None, None, None):
+        return None
+    return [None if arn is None else str(arn) for arn in arns]
 
 
 def _author(author: Author) -> list[str | None]:

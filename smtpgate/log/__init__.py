@@ -44,14 +44,13 @@ from smtpgate.log.lines import (
     ledger_line,
     left_out_line,
     line_of,
-    mail_refused_line,
     message_cut_off_line,
     records_in_doubt_line,
     records_lost_line,
     retention_line,
     sessions_ended_line,
-    submission_line,
 )
+from smtpgate.log.messages import mail_refused_line, submission_line
 from smtpgate.log.writer import LineWriter
 from smtpgate.ports import Clock, Reading
 

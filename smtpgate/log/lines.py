@@ -1,5 +1,7 @@
 """Lines of the log: events and notes as JSON objects, one a line.
 
+Those of messages are in ``messages``.
+
 The first keys are always ``time``, ``level`` and ``event``. A key whose value is not known is
 absent. No line has anything of a message's content but its addresses, nor a credential: readers
 of the log are not readers of the mail.
@@ -12,11 +14,10 @@ choose, and JSON's escapes keep the rest from looking like it::
 
 import json
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, Literal
 
-from smtpgate.core.account import Principal
 from smtpgate.core.events import (
     Authenticated,
     AuthFailed,
@@ -30,37 +31,30 @@ from smtpgate.core.events import (
     JournalChanged,
     LedgerChanged,
     LedgerClockChanged,
-    MailRefused,
     MessageCutOff,
     RecordsInDoubt,
     RecordsLost,
     RetentionChanged,
     SessionsEnded,
-    SubmissionDone,
-    UsedIdentity,
 )
-from smtpgate.core.limits import Crossing
 from smtpgate.core.limits.budget import BUDGETS
-from smtpgate.core.message.envelope import Client
-from smtpgate.core.policy import Decision
 from smtpgate.core.reply import CATALOGUE
 from smtpgate.log.flood import LinesLeftOut
 
 Level = Literal["debug", "info", "warning", "error"]
 LEVELS: Final[tuple[Level, ...]] = ("debug", "info", "warning", "error")
 
-_MAX_TEXT: Final = 1000
+MAX_TEXT: Final = 1000
 _MAX_TRACEBACK: Final = 8000
-_MAX_ITEMS: Final = 20
 
 
-def _time(at: datetime) -> str:
+def time_text(at: datetime) -> str:
     """A moment as all lines have it."""
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _plain(value: object) -> str:
-    return _time(value) if isinstance(value, datetime) else str(value)
+    return time_text(value) if isinstance(value, datetime) else str(value)
 
 
 # Made once, because json.dumps makes a new one at each call that has arguments; looking for
@@ -73,55 +67,13 @@ _encode: Final = json.JSONEncoder(
 def line_of(at: datetime, level: Level, event: str, facts: Mapping[str, object]) -> bytes:
     """One line, with its line end; a fact that is ``None`` is not known."""
     known = {key: value for key, value in facts.items() if value is not None}
-    line = {"time": _time(at), "level": level, "event": event, **known}
+    line = {"time": time_text(at), "level": level, "event": event, **known}
     return _encode(line).encode("ascii") + b"\n"
-
-
-def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
-    """The line of a submission: sender, client, recipients, outcome and reason."""
-    submission = done.submission
-    facts = {
-        **_verdict(done),
-        **_sender(submission.principal, submission.client),
-        **_envelope(done, with_recipients=with_recipients),
-        "from": [str(author.mailbox) for author in done.authors[:_MAX_ITEMS]] or None,
-        "identities": _identities(done.identities) or None,
-        "decision": None if done.decision is None else _decision(done.decision),
-        "used_24h": done.used_24h,
-        "quota_reached": [_crossing(one) for one in done.crossings] or None,
-        "paced_ms": _ms(done.paced_s) or None,
-        "uncounted": done.uncounted[:_MAX_TEXT] or None,
-        "long_line": done.long_line,
-        "signing_domain": done.signing_domain,
-        "selectors": done.selectors or None,
-        "upstream": done.upstream,
-        "upstream_reply": _reply(done),
-        "stage_ms": {stage: _ms(seconds) for stage, seconds in done.stage_s.items()},
-    }
-    at = submission.received_at
-    if done.done_at is not None:
-        facts["total_ms"] = _ms((done.done_at - at).total_seconds())
-        at = done.done_at
-    return line_of(at, _level(done), "submission", facts)
-
-
-def mail_refused_line(event: MailRefused) -> bytes:
-    """The line of a MAIL command that was refused, so that no message came."""
-    facts = {
-        "id": event.message_id,
-        "outcome": "deferred" if event.reply.is_transient else "refused",
-        "reason": event.reason,
-        "detail": event.detail[:_MAX_TEXT],
-        "code": event.reply.code,
-        "enhanced": event.reply.enhanced,
-        **_sender(event.principal, event.client),
-    }
-    return line_of(event.at, "warning", "mail-refused", facts)
 
 
 def auth_failed_line(event: AuthFailed) -> bytes:
     """The line of a failed login; the address comes first, what the client claims last."""
-    facts = {"reason": event.reason, "username": event.username[:_MAX_TEXT]}
+    facts = {"reason": event.reason, "username": event.username[:MAX_TEXT]}
     return _client_line(event, "warning", "auth-failed", facts)
 
 
@@ -148,7 +100,7 @@ def command_refused_line(event: CommandRefused) -> bytes:
         "code": event.reply.code,
         "enhanced": event.reply.enhanced,
         "reason": event.reply.name or "upstream-reply",
-        "text": event.reply.text[:_MAX_TEXT],
+        "text": event.reply.text[:MAX_TEXT],
     }
     return _client_line(event, "info", "command-refused", facts)
 
@@ -189,7 +141,7 @@ def identity_line(event: IdentityStateChanged) -> bytes:
         "account": event.account_id,
         "state": event.state,
         "missing_since": event.missing_since,
-        "problem": event.problem[:_MAX_TEXT] or None,
+        "problem": event.problem[:MAX_TEXT] or None,
     }
     return line_of(event.at, "info" if is_fine else "warning", "identity-state", facts)
 
@@ -200,7 +152,7 @@ def dkim_alarm_line(event: DkimAlarm) -> bytes:
         "identity": event.identity,
         "selector": event.selector,
         "since": event.since,
-        "problem": event.problem[:_MAX_TEXT] or None,
+        "problem": event.problem[:MAX_TEXT] or None,
     }
     return line_of(event.at, "warning" if event.since else "info", "dkim-alarm", facts)
 
@@ -210,7 +162,7 @@ def journal_line(event: JournalChanged) -> bytes:
     if event.problem is None:
         facts: dict[str, object] = {"written": event.records}
         return line_of(event.at, "info", "journal-written-again", facts)
-    facts = {"problem": event.problem[:_MAX_TEXT], "owed": event.records}
+    facts = {"problem": event.problem[:MAX_TEXT], "owed": event.records}
     return line_of(event.at, "error", "journal-failed", facts)
 
 
@@ -219,7 +171,7 @@ def directory_line(event: DirectoryChanged) -> bytes:
     if event.problem is None:
         facts: dict[str, object] = {"lasted_s": round(event.lasted_s, 3)}
         return line_of(event.at, "info", "directory-answers-again", facts)
-    facts = {"problem": event.problem[:_MAX_TEXT]}
+    facts = {"problem": event.problem[:MAX_TEXT]}
     return line_of(event.at, "error", "directory-failed", facts)
 
 
@@ -228,7 +180,7 @@ def ledger_line(event: LedgerChanged) -> bytes:
     if event.problem is None:
         facts: dict[str, object] = {"lasted_s": round(event.lasted_s, 3)}
         return line_of(event.at, "info", "ledger-counts-again", facts)
-    return line_of(event.at, "error", "ledger-failed", {"problem": event.problem[:_MAX_TEXT]})
+    return line_of(event.at, "error", "ledger-failed", {"problem": event.problem[:MAX_TEXT]})
 
 
 def ledger_clock_line(event: LedgerClockChanged) -> bytes:
@@ -241,7 +193,7 @@ def retention_line(event: RetentionChanged) -> bytes:
     """The line of a journal whose old records cannot be forgotten, or can be again."""
     if event.problem is None:
         return line_of(event.at, "info", "journal-retention-resumed", {})
-    facts = {"problem": event.problem[:_MAX_TEXT]}
+    facts = {"problem": event.problem[:MAX_TEXT]}
     return line_of(event.at, "error", "journal-retention-failed", facts)
 
 
@@ -252,7 +204,7 @@ def records_in_doubt_line(event: RecordsInDoubt) -> bytes:
 
 def records_lost_line(event: RecordsLost) -> bytes:
     """The line of records that the journal will never have."""
-    facts = {"records": event.records, "problem": event.problem[:_MAX_TEXT]}
+    facts = {"records": event.records, "problem": event.problem[:MAX_TEXT]}
     return line_of(event.at, "error", "journal-lost", facts)
 
 
@@ -260,7 +212,7 @@ def error_line(at: datetime, error: BaseException) -> bytes:
     """The line of an unexpected error, with its traceback."""
     facts = {
         "error": type(error).__name__,
-        "text": str(error)[:_MAX_TEXT],
+        "text": str(error)[:MAX_TEXT],
         "traceback": "".join(traceback.format_exception(error))[-_MAX_TRACEBACK:],
     }
     return line_of(at, "error", "unexpected-error", facts)
@@ -286,92 +238,6 @@ def _client_line(
             "access_key": client.access_key_id or None,
             "account": client.account_id or None,
             **facts,
-            "helo": client.smtp.helo[:_MAX_TEXT] or None,
+            "helo": client.smtp.helo[:MAX_TEXT] or None,
         },
     )
-
-
-def _level(done: SubmissionDone) -> Level:
-    if done.reason == "internal-error":
-        return "error"
-    is_odd = done.crossings or done.uncounted or done.long_line
-    return "info" if done.outcome == "accepted" and not is_odd else "warning"
-
-
-def _verdict(done: SubmissionDone) -> dict[str, object]:
-    reply = done.reply
-    return {
-        "id": done.submission.message_id,
-        "outcome": done.outcome,
-        "reason": done.reason,
-        "detail": done.detail[:_MAX_TEXT] or None,
-        "code": reply.code if reply else None,
-        "enhanced": reply.enhanced if reply else None,
-    }
-
-
-def _sender(principal: Principal, client: Client) -> dict[str, object]:
-    smtp = client.smtp
-    return {
-        "account": principal.account.id,
-        "user": principal.arn,
-        "access_key": client.access_key_id,
-        "client": client.address,
-        "port": client.port or None,
-        "helo": smtp.helo[:_MAX_TEXT],
-        "listener": client.listener,
-        "session": client.session_id or None,
-        "protocol": client.protocol,
-        "proxy": smtp.proxy or None,
-        "mechanism": smtp.mechanism or None,
-        "tls": smtp.tls_version,
-    }
-
-
-def _envelope(done: SubmissionDone, *, with_recipients: bool) -> dict[str, object]:
-    envelope = done.submission.envelope
-    return {
-        "mail_from": str(envelope.reverse_path),
-        "recipients": len(envelope.recipients),
-        "rcpt_to": [str(mailbox) for mailbox in envelope.mailboxes]
-        if with_recipients
-        else None,
-        "octets": len(done.submission.message),
-    }
-
-
-def _identities(used: Iterable[UsedIdentity]) -> list[dict[str, str]]:
-    return [
-        {"role": one.role, "address": str(one.address), "arn": one.arn, "how": one.how}
-        for one in tuple(used)[:_MAX_ITEMS]
-    ]
-
-
-def _crossing(crossing: Crossing) -> dict[str, object]:
-    return {
-        "subject": str(crossing.charge.subject),
-        "percent": crossing.percent,
-        "used_24h": crossing.used_24h,
-        "max_24h_send": crossing.charge.limits.max_24h_send,
-    }
-
-
-def _decision(decision: Decision) -> dict[str, object]:
-    decided: dict[str, object] = {
-        "outcome": decision.outcome,
-        "determining": [
-            {"side": one.side, "policy": one.policy, "sid": one.sid, "index": one.index}
-            for one in decision.determining[:_MAX_ITEMS]
-        ],
-    }
-    if decision.nearest_miss is not None:
-        decided["nearest_miss"] = str(decision.nearest_miss)[:_MAX_TEXT]
-    return decided
-
-
-def _reply(done: SubmissionDone) -> str | None:
-    return None if done.upstream_reply is None else str(done.upstream_reply)[:_MAX_TEXT]
-
-
-def _ms(seconds: float) -> float:
-    return int(seconds * 1_000_000) / 1000

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 import pytest
+from msgspec import Struct
 from pydantic import BaseModel
 from typer.core import TyperCommand
 
@@ -18,6 +19,7 @@ from smtpgate.core.events import Stage, SubmissionOutcome
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
 from smtpgate.core.reason import REASONS
 from smtpgate.core.reply import CATALOGUE as REPLIES
+from smtpgate.log import messages
 from smtpgate.metrics import CATALOGUE as METRICS
 from tests.support.guides import blocks
 from tests.support.reference import (
@@ -131,6 +133,9 @@ def test_every_field_of_the_log_is_in_its_reference() -> None:
         for key in node.keys
         if isinstance(key, ast.Constant) and isinstance(key.value, str)
     }
+    for struct in vars(messages).values():
+        if isinstance(struct, type) and issubclass(struct, Struct) and struct is not Struct:
+            fields.update(struct.__struct_encode_fields__)
     assert len(fields) > 50
     assert not [field for field in sorted(fields) if f"`{field}`" not in guide("log")]
 

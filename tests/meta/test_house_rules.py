@@ -160,13 +160,16 @@ def test_values_of_the_core_are_frozen_and_slotted() -> None:
 
 
 def test_structs_are_frozen_and_the_garbage_collector_does_not_look_at_them() -> None:
+    """Outside the core a module may fill in a struct of its own, such as a line of the log."""
     loose = [
         f"{_where(module, node)} {node.name}"
         for module in modules()
         for node in nodes(module.tree)
         if isinstance(node, ast.ClassDef)
         and {name_of(base) for base in node.bases} & {"Struct", "Written"}
-        and [ast.unparse(one) for one in node.keywords] != ["frozen=True", "gc=False"]
+        for settings in [{ast.unparse(one) for one in node.keywords}]
+        if "gc=False" not in settings
+        or ("frozen=True" not in settings and (module.is_core or node.name[0] != "_"))
     ]
     assert not loose
 

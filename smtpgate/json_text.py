@@ -1,0 +1,40 @@
+"""JSON of what is written for every message: ASCII without spaces, on one line.
+
+msgspec encodes it in a fifteenth of the standard library's time. It takes only structs, so that
+all that is written is declared: it would write any dataclass with all its fields, a secret's
+too. It leaves characters beyond ASCII as they are, but among them are controls that a terminal
+obeys, and a database may be unable to store them; so they are escaped afterwards. They stand
+nowhere but in strings.
+"""
+
+import codecs
+import json
+from typing import Final
+
+import msgspec
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def json_text(value: msgspec.Struct) -> str:
+    """The text of a struct."""
+    try:
+        octets = _encode(value)
+    except UnicodeEncodeError:  # half a surrogate pair, which the standard library escapes
+        return json.dumps(msgspec.to_builtins(value), separators=(",", ":"))
+    if octets.isascii():
+        return octets.decode("ascii")
+    return octets.decode().encode("ascii", _ESCAPED).decode("ascii")
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """Write characters as JSON's escapes (RFC 8259 §7)."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    octets = error.object[error.start : error.end].encode("utf-16-be")
+    units = (octets[at : at + 2].hex() for at in range(0, len(octets), 2))
+    return "".join(f"\\u{unit}" for unit in units), error.end
+
+
+_ESCAPED: Final = "smtpgate.json"
+codecs.register_error(_ESCAPED, _escape)

@@ -1,0 +1,218 @@
+"""Lines of messages: of a submission with its verdict, and of a MAIL command that was refused.
+
+They are most of the log, and part of what a message costs; so they are structs, which are
+encoded fast. What each line may have is declared here, in the order of its keys.
+"""
+
+from datetime import datetime
+from typing import Final
+
+from msgspec import Struct, field
+
+from smtpgate.core.account import Principal
+from smtpgate.core.events import MailRefused, SubmissionDone, UsedIdentity
+from smtpgate.core.limits import Crossing
+from smtpgate.core.message.envelope import Client
+from smtpgate.core.policy import Decision
+from smtpgate.core.reply import Reply
+from smtpgate.json_text import json_text
+from smtpgate.log.lines import MAX_TEXT, Level, time_text
+
+_MAX_ITEMS: Final = 20
+
+
+class _Identity(Struct, gc=False):
+    role: str
+    address: str
+    arn: str
+    how: str
+
+
+class _Statement(Struct, gc=False):
+    side: str
+    policy: str
+    sid: str | None
+    index: int
+
+
+class _Decision(Struct, gc=False, omit_defaults=True):
+    outcome: str
+    determining: list[_Statement]
+    nearest_miss: str | None = None
+
+
+class _QuotaReached(Struct, gc=False):
+    subject: str
+    percent: int
+    used_24h: int
+    max_24h_send: int
+
+
+class _Line(Struct, gc=False, omit_defaults=True, kw_only=True):
+    """A line; a key whose value is not known is absent."""
+
+    time: str
+    level: Level
+    event: str
+    id: str
+    outcome: str | None = None
+    reason: str | None = None
+    detail: str | None = None
+    code: int | None = None
+    enhanced: str | None = None
+    account: str
+    user: str
+    access_key: str
+    client: str
+    port: int | None = None
+    helo: str
+    listener: str
+    session: str | None = None
+    protocol: str
+    proxy: str | None = None
+    mechanism: str | None = None
+    tls: str | None = None
+    mail_from: str | None = None
+    recipients: int | None = None
+    rcpt_to: list[str] | None = None
+    octets: int | None = None
+    authors: list[str] | None = field(default=None, name="from")
+    identities: list[_Identity] | None = None
+    decision: _Decision | None = None
+    used_24h: int | None = None
+    quota_reached: list[_QuotaReached] | None = None
+    paced_ms: float | None = None
+    uncounted: str | None = None
+    long_line: int | None = None
+    signing_domain: str | None = None
+    selectors: tuple[str, ...] | None = None
+    upstream: str | None = None
+    upstream_reply: str | None = None
+    stage_ms: dict[str, float] | None = None
+    total_ms: float | None = None
+
+
+def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
+    """The line of a submission: sender, client, recipients, outcome and reason."""
+    submission, reply = done.submission, done.reply
+    line = _begun(
+        done.done_at or submission.received_at,
+        _level(done),
+        "submission",
+        submission.message_id,
+        submission.principal,
+        submission.client,
+    )
+    line.outcome, line.reason = done.outcome, done.reason
+    line.detail = done.detail[:MAX_TEXT] or None
+    if reply is not None:
+        line.code, line.enhanced = reply.code, reply.enhanced
+    _add_message(line, done, with_recipients=with_recipients)
+    if done.decision is not None:
+        line.decision = _decision(done.decision)
+    line.used_24h = done.used_24h
+    line.quota_reached = [_quota_reached(one) for one in done.crossings] or None
+    line.paced_ms = _ms(done.paced_s) or None
+    line.uncounted = done.uncounted[:MAX_TEXT] or None
+    line.long_line = done.long_line
+    line.signing_domain, line.selectors = done.signing_domain, done.selectors or None
+    line.upstream, line.upstream_reply = done.upstream, _text(done.upstream_reply)
+    line.stage_ms = {stage: _ms(seconds) for stage, seconds in done.stage_s.items()}
+    if done.done_at is not None:
+        line.total_ms = _ms((done.done_at - submission.received_at).total_seconds())
+    return _encoded(line)
+
+
+def mail_refused_line(event: MailRefused) -> bytes:
+    """The line of a MAIL command that was refused, so that no message came."""
+    line = _begun(
+        event.at, "warning", "mail-refused", event.message_id, event.principal, event.client
+    )
+    line.outcome = "deferred" if event.reply.is_transient else "refused"
+    line.reason, line.detail = event.reason, event.detail[:MAX_TEXT]
+    line.code, line.enhanced = event.reply.code, event.reply.enhanced
+    return _encoded(line)
+
+
+def _begun(
+    at: datetime,
+    level: Level,
+    event: str,
+    message_id: str,
+    principal: Principal,
+    client: Client,
+) -> _Line:
+    """A line with its sender, and no verdict yet."""
+    smtp = client.smtp
+    return _Line(
+        time=time_text(at),
+        level=level,
+        event=event,
+        id=message_id,
+        account=principal.account.id,
+        user=principal.arn,
+        access_key=client.access_key_id,
+        client=client.address,
+        port=client.port or None,
+        helo=smtp.helo[:MAX_TEXT],
+        listener=client.listener,
+        session=client.session_id or None,
+        protocol=client.protocol,
+        proxy=smtp.proxy or None,
+        mechanism=smtp.mechanism or None,
+        tls=smtp.tls_version,
+    )
+
+
+def _add_message(line: _Line, done: SubmissionDone, *, with_recipients: bool) -> None:
+    """Add the envelope, the authors and the identities."""
+    submission = done.submission
+    envelope = submission.envelope
+    line.mail_from, line.octets = str(envelope.reverse_path), len(submission.message)
+    line.recipients = len(envelope.recipients)
+    if with_recipients:
+        line.rcpt_to = [str(recipient.mailbox) for recipient in envelope.recipients]
+    line.authors = [str(author.mailbox) for author in done.authors[:_MAX_ITEMS]] or None
+    line.identities = [_identity(used) for used in done.identities[:_MAX_ITEMS]] or None
+
+
+def _level(done: SubmissionDone) -> Level:
+    if done.reason == "internal-error":
+        return "error"
+    is_odd = done.crossings or done.uncounted or done.long_line
+    return "info" if done.outcome == "accepted" and not is_odd else "warning"
+
+
+def _identity(used: UsedIdentity) -> _Identity:
+    return _Identity(used.role, str(used.address), used.arn, used.how)
+
+
+def _quota_reached(crossing: Crossing) -> _QuotaReached:
+    charge = crossing.charge
+    return _QuotaReached(
+        str(charge.subject), crossing.percent, crossing.used_24h, charge.limits.max_24h_send
+    )
+
+
+def _decision(decision: Decision) -> _Decision:
+    miss = decision.nearest_miss
+    return _Decision(
+        decision.outcome.value,
+        [
+            _Statement(one.side, one.policy, one.sid, one.index)
+            for one in decision.determining[:_MAX_ITEMS]
+        ],
+        None if miss is None else str(miss)[:MAX_TEXT],
+    )
+
+
+def _text(reply: Reply | None) -> str | None:
+    return None if reply is None else str(reply)[:MAX_TEXT]
+
+
+def _ms(seconds: float) -> float:
+    return int(seconds * 1_000_000) / 1000
+
+
+def _encoded(line: _Line) -> bytes:
+    return f"{json_text(line)}\n".encode("ascii")
