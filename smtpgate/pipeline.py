@@ -4,7 +4,7 @@ Every front end builds a Submission and calls :meth:`Pipeline.submit`. Each stag
 or raises Reject. Whatever happens, the journal has a record of it, one event is published, and
 the client gets one reply that names the message id.
 
-There is no spool: the client's 250 is sent only after the upstream's. So a refusal or a fault
+There is no queue: the client's 250 is sent only after the upstream's. So a refusal or a fault
 at any stage loses nothing, because the client still has its copy. The one window that remains
 is RFC 1047's: the final dot went out and no answer came. Then the client gets 451, the
 recipients stay counted, and the outcome is ``in-doubt``.

@@ -138,17 +138,19 @@ class Spool:
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run work on a file in a thread. Raises SpoolError."""
         try:
-            result = await self._threads.run(work, *args, **kwargs)
+            return await self._threads.run(work, *args, **kwargs)
         except OSError as error:
             problem = error.strerror or str(error)
             if not self._has_problem:
                 self._has_problem = True
                 self._on_problem(problem)
             raise SpoolError(problem) from error
+
+    def note_stored(self) -> None:
+        """All of a message is in its file, so there is no problem any more."""
         if self._has_problem:
             self._has_problem = False
             self._on_problem(None)
-        return result
 
     def drop(self, file: SpoolFile) -> None:
         """Close a file soon; returns at once."""

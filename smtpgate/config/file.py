@@ -118,6 +118,7 @@ class Config(Table):
         yield from self._about_addresses()
         yield from self._about_leases()
         yield from self._about_waits()
+        yield from self._about_octets()
 
     def _about_upstreams(self) -> Iterator[Problem]:
         for extra in self.upstreams[1:]:
@@ -128,6 +129,17 @@ class Config(Table):
                 if one.port == upstream.port and is_same_place(one.address, upstream.host):
                     text = f"is the address of listener.{one.name}: mail would loop"
                     yield ("upstream", upstream.name, "port"), text
+
+    def _about_octets(self) -> Iterator[Problem]:
+        """The octets of one message must fit into those of all, in memory and in files."""
+        gate, largest = self.gate, self.gate.max_message_octets
+        needs = {"max_inflight_octets": ("gate.max_message_octets", largest)}
+        if largest > self.message.spool_octets:
+            needs["max_spooled_octets"] = needs["max_inflight_octets"]
+            needs["max_inflight_octets"] = "message.spool_octets", self.message.spool_octets
+        for key, (other, octets) in needs.items():
+            if getattr(gate, key) < octets:
+                yield ("gate", key), f"must be at least {other} ({octets})"
 
     def _about_waits(self) -> Iterator[Problem]:
         patience_s = sections.CLIENT_PATIENCE_S

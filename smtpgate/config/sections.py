@@ -55,6 +55,7 @@ class GateConfig(Table):
     max_recipients: Count = 50
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 30
     max_inflight_octets: Count = 268_435_456
+    max_spooled_octets: Count = 4_294_967_296
     max_inflight_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     reserved_inflight_octets: Annotated[int, Field(ge=0)] | None = None
     reserved_descriptors: Annotated[int, Field(ge=64)] = 256
@@ -62,11 +63,8 @@ class GateConfig(Table):
     state_dir: OwnPath = Field(default=Path("state"), validate_default=True)
 
     def contradictions(self) -> Iterator[Problem]:
-        """The octets of one message must fit into the octets of all."""
-        if self.max_inflight_octets < self.max_message_octets:
-            text = f"must be at least max_message_octets ({self.max_message_octets})"
-            yield ("max_inflight_octets",), text
-        elif self.reserve_for_small_messages >= self.max_inflight_octets:
+        """The reserve is a part of all octets in flight."""
+        if self.reserve_for_small_messages >= self.max_inflight_octets:
             text = f"must be less than max_inflight_octets ({self.max_inflight_octets})"
             yield ("reserved_inflight_octets",), text
 
@@ -301,10 +299,11 @@ class SigningConfig(Table):
 
 
 class MessageConfig(Table):
-    """``[message]``: how strictly the gate reads messages."""
+    """``[message]``: how strictly the gate reads messages, and where large ones are kept."""
 
     bare_lf: Literal["refuse", "normalize"] = "refuse"
     long_lines: Literal["refuse", "pass"] = "refuse"
+    spool_octets: Annotated[int, Field(ge=65_536)] = 1_048_576
 
 
 class MetricsConfig(Table):

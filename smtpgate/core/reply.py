@@ -190,6 +190,7 @@ _REPLIES: Final[dict[str, Reply]] = {
     ),
     "too-long": Reply(552, "5.3.4", "Message is too long."),  # [SES]
     "overloaded": Reply(452, "4.3.1", "Too many messages in flight at this moment, try again"),
+    "no-storage": Reply(452, "4.3.1", "Insufficient system storage, try again later"),
     # the message
     "accepted": Reply(250, "2.0.0", "Ok {message_id}"),  # [SES]
     "transaction-failed": Reply(554, "5.6.0", "Transaction failed: {problem}"),  # [SES]

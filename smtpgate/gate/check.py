@@ -15,7 +15,7 @@ from smtpgate.gate.errors import OpenError
 from smtpgate.gate.journal import JOURNAL_TROUBLES, journal_error, new_journal_store
 from smtpgate.gate.ledger import describe_ledger
 from smtpgate.gate.listen import server_tls, shortage_of_files
-from smtpgate.gate.state_dir import look_at_state_dir
+from smtpgate.gate.state_dir import look_at_state_dir, shortage_of_space
 from smtpgate.gate.upstream import new_upstream
 from smtpgate.journal.store import SCHEMA as JOURNAL_SCHEMA
 from smtpgate.journal.store import JournalStore
@@ -39,6 +39,8 @@ async def check(config: Config) -> list[str]:
     new_upstream(config, clock, TaskOwner())
     upstream = config.sole_upstream
     warnings += look_at_state_dir(config.gate.state_dir)
+    if (shortage := shortage_of_space(config)) is not None:
+        warnings.append(shortage)
     summary = await _about_directory(config, clock, warnings)
     journal = await _about_journal(config, warnings)
     return [

@@ -39,6 +39,7 @@ from smtpgate.smtp.listener import Listener
 from smtpgate.smtp.session_parts import SessionParts
 from smtpgate.smtp.sockets import Sockets, most_sockets
 from smtpgate.smtp.watch import SessionWatch
+from smtpgate.spool import Spool
 from smtpgate.store.separate import SeparateStores
 from smtpgate.tasks import Offload, TaskOwner
 
@@ -112,25 +113,24 @@ class Gate:
         self.directory = new_live_directory(
             config, store, self.clock, self._note_changes, sinks
         )
-        self.metrics.watch(self.directory.readings)
         self.metrics.watch(lambda: [Reading("smtpgate_directory_drift", self._drift)])
         self.uses = KeyUses(store, on_error=self.log.error)
         self.journal = new_journal(config, self.clock, sinks, self.log.error)
         self.readiness.add("journal", self.journal.check)
-        self.metrics.watch(self.journal.readings)
         events = _Events(sinks, self.uses, self.journal, on_error=self.log.error)
         self.verification = new_verification_worker(
             config, store, self.clock, events=events, on_error=self.log.error
         )
         self.upstream = new_upstream(config, self.clock, self.tasks, self._note_limit)
-        self.metrics.watch(self.upstream.readings)
         self.ledger = new_ledger(config)
         self.ledger_watch = self._watched_ledger(sinks)
         self.message_store = SeparateStores(
             self.ledger_watch, self.journal, on_error=self.log.error
         )
         self.pacer = Pacer(max_wait_s=config.limits.max_wait_s)
-        self.metrics.watch(self.pacer.readings)
+        self.spool = Spool(config.gate.state_dir, self._note_storage)
+        for part in (self.directory, self.journal, self.upstream, self.pacer, self.spool):
+            self.metrics.watch(part.readings)
         self.sessions = TaskOwner()
         freed = FreedMemory(self.tasks, trimmer())
         self.client_sockets = Sockets(
@@ -199,6 +199,9 @@ class Gate:
             gate.max_inflight_octets,
             share=gate.max_inflight_share,
             reserve=gate.reserve_for_small_messages,
+            spool_octets=self.config.message.spool_octets,
+            spool_limit=gate.max_spooled_octets,
+            max_files=gate.reserved_descriptors // 2,
         )
         return {
             listener.name: Listener(
@@ -208,6 +211,7 @@ class Gate:
                     max_message_octets=gate.max_message_octets,
                     max_recipients=gate.max_recipients,
                     normalize_bare_lf=self.config.message.bare_lf == "normalize",
+                    spool=self.spool,
                     tls=self.tls.get(listener.name),
                     admission=admission,
                     pipeline=pipeline,
@@ -255,6 +259,14 @@ class Gate:
             connections=connections,
             problem=problem,
         )
+
+    def _note_storage(self, problem: str | None) -> None:
+        """Log that large messages cannot be written to files, or can be again."""
+        folder = str(self.config.gate.state_dir)
+        if problem is None:
+            self.log.note("info", "storage usable", folder=folder)
+        else:
+            self.log.note("error", "storage unusable", folder=folder, problem=problem)
 
     def _check_directory(self) -> tuple[bool, str]:
         """Not ready while the database does not answer: mail may be deferred then."""

@@ -2,9 +2,12 @@
 
 import os
 import pwd
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from smtpgate.config import Config
 
 _NAME_ONE: Final = "name one that the gate may write"
 
@@ -31,6 +34,21 @@ def look_at_state_dir(folder: Path) -> Iterator[str]:
             f"{above}; the systemd unit makes /var/lib/smtpgate, for another run: "
             f"install -d -m 700 -o USER {folder} (USER is the user of the gate)"
         )
+
+
+def shortage_of_space(config: Config) -> str | None:
+    """A warning when large messages can fill the disk."""
+    gate = config.gate
+    if gate.max_message_octets <= config.message.spool_octets:
+        return None
+    folder = next(path for path in (gate.state_dir, *gate.state_dir.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    if free >= gate.max_spooled_octets:
+        return None
+    return (
+        f"gate.max_spooled_octets: large messages may take {gate.max_spooled_octets} octets, "
+        f"and {folder} has {free} octets free"
+    )
 
 
 def _must_be_usable(folder: Path) -> None:

@@ -240,6 +240,13 @@ _ROWS: Final = (
         "Active DKIM keys whose published record is missing or differs.",
     ),
     MetricRow(
+        "smtpgate_spooled_messages",
+        "gauge",
+        (),
+        "Large messages in flight that are kept in files.",
+    ),
+    MetricRow("smtpgate_spooled_octets", "gauge", (), "Octets in these files."),
+    MetricRow(
         "smtpgate_journal_up",
         "gauge",
         (),

@@ -68,27 +68,31 @@ class Arrival:
 
     def __init__(self, spool: Spool, *, normalize_bare_lf: bool) -> None:
         self._spool = spool
-        self._file: SpoolFile | None = None
-        self._scan = WireScan(normalize_bare_lf=normalize_bare_lf)
+        self._normalize_bare_lf = normalize_bare_lf
+        self._stored: tuple[SpoolFile, WireScan] | None = None
 
     async def add(self, wire: bytearray) -> None:
         """Take in the next octets, as SMTP transmits them. Raises SpoolError."""
-        if self._file is None:
-            self._file = self._spool.new_file()
-        await self._spool.run(self._store, self._file, wire)
-
-    def _store(self, file: SpoolFile, wire: bytearray) -> None:
-        for piece in self._scan.feed(wire):
-            file.write(piece)
+        if self._stored is None:
+            scan = WireScan(normalize_bare_lf=self._normalize_bare_lf)
+            self._stored = self._spool.new_file(), scan
+        await self._spool.run(_store, *self._stored, wire)
 
     def conclude(self) -> StoredMessage:
         """The message, when all of it was added."""
-        if self._file is None:
+        if self._stored is None:
             raise AssertionError("nothing has arrived")
-        return self._scan.conclude(self._file)
+        self._spool.note_stored()
+        file, scan = self._stored
+        return scan.conclude(file)
 
     def close(self) -> None:
         """Close the file, if there is one; the message cannot be read any more."""
-        if self._file is not None:
-            self._spool.drop(self._file)
-            self._file = None
+        if self._stored is not None:
+            self._spool.drop(self._stored[0])
+            self._stored = None
+
+
+def _store(file: SpoolFile, scan: WireScan, wire: bytearray) -> None:
+    for piece in scan.feed(wire):
+        file.write(piece)

@@ -1,6 +1,11 @@
-"""Taking a message in: finding the final dot in bulk, and bounding the octets in flight."""
+"""Taking a message in: finding the final dot in bulk, and bounding the octets in flight.
+
+A message takes room in memory. One larger than ``spool_octets`` goes to a file: it keeps that
+much room in memory, and takes room in files for all of its octets.
+"""
 
 import re
+import sys
 from typing import Final
 
 from smtpgate.core.limits.budget import BudgetName
@@ -19,10 +24,11 @@ class _Pool:
     some left for an account that has none yet.
     """
 
-    def __init__(self, limit: int, share: float) -> None:
+    def __init__(self, limit: int, share: float, full: BudgetName = "inflight-octets") -> None:
         self.taken = 0
         self._limit = limit
         self._share = share
+        self._full = full
         self._of: dict[str, int] = {}
 
     def take(self, account: str, octets: int) -> BudgetName | None:
@@ -30,7 +36,7 @@ class _Pool:
         own = self._of.get(account, 0)
         left = self._limit - self.taken
         if octets > left:
-            return "inflight-octets"
+            return self._full
         if own + octets > self._share * (left + own):
             return "inflight-share"
         self.force(account, octets)
@@ -55,16 +61,30 @@ class Intake:
     """The octets of all messages in flight, against a bound.
 
     ``reserve`` of them are for small messages that find no other room: large ones cannot keep
-    these out.
+    these out. Messages larger than ``spool_octets`` go to at most ``max_files`` files, which
+    together have at most ``spool_limit`` octets.
     """
 
-    def __init__(self, limit: int, *, share: float = 1.0, reserve: int = 0) -> None:
+    def __init__(
+        self,
+        limit: int,
+        *,
+        share: float = 1.0,
+        reserve: int = 0,
+        spool_octets: int = sys.maxsize,
+        spool_limit: int = 0,
+        max_files: int = 1,
+    ) -> None:
         self.most = _Pool(limit - reserve, share)
         self.reserve = _Pool(reserve, share)
+        self.spooled = _Pool(spool_limit, share, "spooled-octets")
+        self.spool_octets = spool_octets
+        self.files = 0
+        self.max_files = max_files
 
     @property
     def taken(self) -> int:
-        """Octets of all messages in flight."""
+        """Octets in memory of all messages in flight."""
         return self.most.taken + self.reserve.taken
 
 
@@ -79,7 +99,9 @@ class MessageIntake:
     def __init__(self, intake: Intake, max_octets: int, account: str) -> None:
         self.refusal: BudgetName | None = None
         self.taken = 0
+        self.spooled = 0
         self.octets = 0  # that have come, as far as they were counted
+        self._moved = 0  # from the buffer to the file
         self._intake = intake
         self._pool = intake.most
         self._account = account
@@ -89,7 +111,7 @@ class MessageIntake:
     def look(self, buffer: bytearray) -> int | None:
         """The message's size, once its final dot is in the buffer."""
         end = self._end(buffer)
-        self._count(len(buffer) if end is None else end)
+        self._count(self._moved + (len(buffer) if end is None else end))
         if end is None:
             if self.refusal:
                 del buffer[:-4]
@@ -98,7 +120,7 @@ class MessageIntake:
 
     def _end(self, buffer: bytearray) -> int | None:
         # The final dot of an empty message follows the CRLF of the DATA command.
-        if not self.refusal and buffer.startswith(b".\r\n"):
+        if not self.refusal and not self._moved and buffer.startswith(b".\r\n"):
             return 0
         dot = buffer.find(_FINAL_DOT, self._start)
         return None if dot < 0 else dot + 2
@@ -108,14 +130,59 @@ class MessageIntake:
             return
         self.octets = octets
         if octets > self._max_octets:
-            self.refusal = "message-octets"
-        elif octets > self.taken:
-            self.refusal = self._grow(octets)
-        elif octets < self.taken:  # commands were pipelined behind the final dot
+            self.refuse("message-octets")
+            return
+        refusal = self._keep(min(octets, self._intake.spool_octets))
+        if refusal is None and self.goes_to_file:
+            refusal = self._spool(octets)
+        if refusal is not None:
+            self.refuse(refusal)
+
+    @property
+    def spool_octets(self) -> int:
+        """The largest message in memory."""
+        return self._intake.spool_octets
+
+    @property
+    def goes_to_file(self) -> bool:
+        """True if the message is too large for memory."""
+        return self._moved > 0 or self.octets > self._intake.spool_octets
+
+    def moved(self, octets: int) -> None:
+        """So many octets were taken from the beginning of the buffer, for the file."""
+        self._moved += octets
+        self._start = 0
+
+    def refuse(self, refusal: BudgetName) -> None:
+        """Read the rest of the message, and throw it away."""
+        self.refusal = refusal
+        self.release()
+
+    def _keep(self, octets: int) -> BudgetName | None:
+        """Have room in memory for so many octets in all, or name the bound."""
+        if octets > self.taken:
+            return self._grow(octets)
+        if octets < self.taken:  # commands were pipelined behind the final dot
             self._pool.give_back(self._account, self.taken - octets)
             self.taken = octets
-        if self.refusal:
-            self.release()
+        return None
+
+    def _spool(self, octets: int) -> BudgetName | None:
+        """Have room in a file for so many octets in all, or name the bound."""
+        intake, more = self._intake, octets - self.spooled
+        if not self.spooled:
+            if intake.files >= intake.max_files:
+                return "spooled-octets"
+            intake.files += 1
+        if more < 0:
+            intake.spooled.give_back(self._account, -more)
+        elif intake.spooled.taken == self.spooled:  # the only message always fits
+            intake.spooled.force(self._account, more)
+        elif (refusal := intake.spooled.take(self._account, more)) is not None:
+            intake.files -= not self.spooled
+            return refusal
+        self.spooled = octets
+        return None
 
     def _grow(self, octets: int) -> BudgetName | None:
         """Hold so many in all, or name the bound that they would pass."""
@@ -146,6 +213,10 @@ class MessageIntake:
         """Give the message's room back."""
         self._pool.give_back(self._account, self.taken)
         self.taken = 0
+        if self.spooled:
+            self._intake.spooled.give_back(self._account, self.spooled)
+            self._intake.files -= 1
+            self.spooled = 0
 
 
 def unstuffed(message: bytes, *, normalize_bare_lf: bool = False) -> bytes:

@@ -19,9 +19,12 @@ from typing import Final, cast
 
 from smtpgate.config.sections import ListenerConfig
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
+from smtpgate.core.message.body import StoredMessage
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
 from smtpgate.ports import Clock
+from smtpgate.smtp.arrival import Arrival
 from smtpgate.smtp.intake import MessageIntake
+from smtpgate.spool import SpoolError
 from smtpgate.tasks import TaskOwner
 
 # Stands for a line that does not end in CRLF, or holds another CR or a NUL.
@@ -35,6 +38,8 @@ _MAX_LINE_OCTETS: Final = 12_288
 _COMMANDS_AT_ONCE: Final = 50
 _TURN_S: Final = 0.001
 _PAUSE_OCTETS: Final = 64 * 1024
+# As much of a large message may come while the part before it is written to the file.
+_AHEAD_OCTETS: Final = 256 * 1024
 # How long a socket may take to close, once the last reply was sent.
 _CLOSE_S: Final = 5.0
 
@@ -88,6 +93,7 @@ class GateProtocol(asyncio.Protocol, ABC):
         self._client_gone: asyncio.Future[None] | None = None
         self._is_lost = False
         self._is_paused = False
+        self._pause_octets = _PAUSE_OCTETS
         self._takes_message = False
         self._is_draining = False
         self._gone: asyncio.Future[None] | None = None
@@ -130,7 +136,7 @@ class GateProtocol(asyncio.Protocol, ABC):
                 self._end_with(OutOfBudget("input-before-auth"))
                 return
         self._input += data
-        if len(self._input) > _PAUSE_OCTETS and not self._takes_message:
+        if len(self._input) > self._pause_octets:
             self._pause_input()
         _wake(self._waiter)
 
@@ -138,6 +144,11 @@ class GateProtocol(asyncio.Protocol, ABC):
         if not self._is_paused:
             self._is_paused = True
             self._wire.pause_reading()
+
+    def _resume_input(self) -> None:
+        if self._is_paused:
+            self._is_paused = False
+            self._wire.resume_reading()
 
     def eof_received(self) -> bool | None:
         """Note the end of input; a half-closed plain connection still gets its replies."""
@@ -256,9 +267,7 @@ class GateProtocol(asyncio.Protocol, ABC):
             deadline, budget = self._auth_deadline, "auth-time"
         if deadline <= self.loop.time():
             raise OutOfBudget(budget)
-        if self._is_paused:
-            self._is_paused = False
-            self._wire.resume_reading()
+        self._resume_input()
         self._commands_in_turn = 0
         waiter = self._waiter = self.loop.create_future()
         timer = self.loop.call_at(deadline, _time_out, waiter)
@@ -319,22 +328,56 @@ class GateProtocol(asyncio.Protocol, ABC):
         if self._is_draining and not self.in_transaction:
             raise HangUp(reply_of("shutting-down", hostname=self.hostname))
 
-    async def read_message(self, intake: MessageIntake) -> bytes | None:
-        """The message up to the final dot, dot-stuffed, or ``None`` when the intake refused it.
+    async def read_message(
+        self, intake: MessageIntake, arrival: Arrival
+    ) -> bytes | StoredMessage | None:
+        """The message up to the final dot, or ``None`` when the intake refused it.
 
-        All of it must come within the time. Raises HangUp.
+        One in memory is still dot-stuffed. All of it must come within the time. Raises HangUp.
         """
         deadline = self.loop.time() + self._config.data_timeout_s
-        self._takes_message = True
+        self._takes_message, self._pause_octets = True, intake.spool_octets
         try:
             while (size := intake.look(self._input)) is None:
+                if intake.refusal:
+                    arrival.close()
+                elif intake.goes_to_file and len(self._input) > _PAUSE_OCTETS:
+                    await self._move(len(self._input) - 4, intake, arrival, deadline)
+                    continue
                 await self._more_input(deadline, "message-time")
+            if intake.goes_to_file and not intake.refusal:
+                await self._move(size, intake, arrival, deadline)
+                size = 0
         finally:
-            self._takes_message = False
-        message = None if intake.refusal else bytes(memoryview(self._input)[:size])
+            self._takes_message, self._pause_octets = False, _PAUSE_OCTETS
+        message: bytes | StoredMessage | None = None
+        if intake.refusal:
+            arrival.close()
+        elif intake.goes_to_file:
+            message = arrival.conclude()
+        else:
+            message = bytes(memoryview(self._input)[:size])
         # A new buffer: the memory of a large message is not kept for the session's life.
         self._input = self._input[size + 3 :]
         return message
+
+    async def _move(
+        self, size: int, intake: MessageIntake, arrival: Arrival, deadline: float
+    ) -> None:
+        """Move the first octets of the input to the message's file; more come in meanwhile."""
+        wire = self._input
+        self._input = wire[size:]
+        del wire[size:]
+        intake.moved(size)
+        self._pause_octets = _AHEAD_OCTETS
+        self._resume_input()
+        try:
+            async with asyncio.timeout_at(deadline):
+                await arrival.add(wire)
+        except TimeoutError:
+            raise OutOfBudget("message-time") from None
+        except SpoolError:
+            intake.refuse("storage")
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
         """Encrypt the connection. Raises HangUp when the handshake fails.

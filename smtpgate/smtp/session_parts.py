@@ -8,10 +8,12 @@ from smtpgate.admission import Admission
 from smtpgate.config.sections import ListenerConfig
 from smtpgate.pipeline import Pipeline
 from smtpgate.ports import Clock, EventSink, Upstream
+from smtpgate.smtp.arrival import Arrival
 from smtpgate.smtp.certificate import ServerTls
 from smtpgate.smtp.credentials import Authenticator
 from smtpgate.smtp.intake import Intake
 from smtpgate.smtp.watch import SessionWatch
+from smtpgate.spool import Spool
 from smtpgate.tasks import Offload, TaskOwner
 
 
@@ -24,6 +26,7 @@ class SessionParts:
     max_message_octets: int
     max_recipients: int
     normalize_bare_lf: bool
+    spool: Spool
     tls: ServerTls | None
     admission: Admission
     pipeline: Pipeline
@@ -38,3 +41,7 @@ class SessionParts:
     on_error: Callable[[BaseException], None]
     new_message_id: Callable[[datetime], str]
     new_session_id: Callable[[], str]
+
+    def new_arrival(self) -> Arrival:
+        """The way of one large message into its file."""
+        return Arrival(self.spool, normalize_bare_lf=self.normalize_bare_lf)

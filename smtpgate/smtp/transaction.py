@@ -4,9 +4,11 @@ import asyncio
 
 from smtpgate.core.events import CutOffBy, MessageCutOff
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
+from smtpgate.core.message.body import StoredMessage
 from smtpgate.core.message.envelope import SEND_RAW_EMAIL, Envelope, Submission
 from smtpgate.core.message.reading import LARGE_OCTETS
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
+from smtpgate.smtp.arrival import Arrival
 from smtpgate.smtp.command import parse_mail, parse_rcpt
 from smtpgate.smtp.dialogue import WIRE, Dialogue, Spent, Transaction
 from smtpgate.smtp.intake import MessageIntake, unstuffed
@@ -106,10 +108,9 @@ async def on_data(dialogue: Dialogue, argument: bytes) -> None:
     dialogue.reply_lines(WIRE["start-data"])
     max_octets = dialogue.max_octets
     intake = MessageIntake(dialogue.parts.intake, max_octets, transaction.account_id)
+    arrival = dialogue.parts.new_arrival()
     try:
-        wire = await dialogue.read_message(intake)
-        dialogue.is_submitting = wire is not None
-        message = None if wire is None else await _read_whole(dialogue, wire)
+        message = await _take_message(dialogue, intake, arrival)
         if message is None or len(message) > max_octets:
             _refuse_message(dialogue, intake.refusal or "message-octets")
         else:
@@ -124,12 +125,19 @@ async def on_data(dialogue: Dialogue, argument: bytes) -> None:
             dialogue.publish(MessageCutOff(dialogue.client, now, by, intake.octets))
         raise
     finally:
+        arrival.close()
         intake.release()
         _end(dialogue)
 
 
-async def _read_whole(dialogue: Dialogue, wire: bytes) -> bytes:
+async def _take_message(
+    dialogue: Dialogue, intake: MessageIntake, arrival: Arrival
+) -> bytes | StoredMessage | None:
     """The message as the client means it; it may be longer with its line ends made whole."""
+    wire = await dialogue.read_message(intake, arrival)
+    dialogue.is_submitting = wire is not None
+    if not isinstance(wire, bytes):
+        return wire
     return await dialogue.parts.offload.run(
         len(wire) > LARGE_OCTETS,
         unstuffed,
@@ -138,7 +146,9 @@ async def _read_whole(dialogue: Dialogue, wire: bytes) -> bytes:
     )
 
 
-async def _submit(dialogue: Dialogue, transaction: Transaction, message: bytes) -> Reply:
+async def _submit(
+    dialogue: Dialogue, transaction: Transaction, message: bytes | StoredMessage
+) -> Reply:
     parts, key, mail = dialogue.parts, transaction.key, transaction.mail
     received_at = parts.clock.now()
     recipients = tuple(transaction.recipients.values())

@@ -59,6 +59,15 @@ def test_a_state_folder_that_this_user_may_not_make_is_warned_of(desk: Desk) -> 
     assert f"install -d -m 700 -o USER {state}" in reported
 
 
+def test_a_disk_that_large_messages_can_fill_is_warned_of(desk: Desk, state: Path) -> None:
+    desk.configure("[gate]\n", "[gate]\nmax_spooled_octets = 1000000000000000000\n")
+    reported = desk.says("check-config", desk.config)
+    wanted = (
+        "warning: gate.max_spooled_octets: large messages may take 1000000000000000000 octets"
+    )
+    assert f"{wanted}, and {state} has " in reported
+
+
 def test_a_file_in_the_place_of_the_state_folder_is_reported(desk: Desk) -> None:
     state = desk.database.parent
     shutil.rmtree(state)

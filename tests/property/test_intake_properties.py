@@ -50,6 +50,32 @@ def test_the_final_dot_is_found_however_the_octets_arrive(
 
 
 @given(dotty, st.binary(max_size=8), st.lists(st.integers(0, 500), max_size=8))
+def test_the_final_dot_is_found_though_the_octets_before_it_go_to_a_file(
+    message: bytes, behind: bytes, cuts: list[int]
+) -> None:
+    wire = stuffed(message)
+    intake = Intake(10**6, spool_octets=5, spool_limit=10**6)
+    taker = MessageIntake(intake, 10**6, "a")
+    buffer, file = bytearray(), bytearray()
+    size = None
+    for piece in cut_at(wire + behind, cuts):
+        buffer += piece
+        if size is None:
+            size = taker.look(buffer)
+            if size is None and taker.goes_to_file and len(buffer) > 4:
+                taker.moved(len(buffer) - 4)
+                file += buffer[:-4]
+                del buffer[:-4]
+    assert size is not None
+    assert bytes(file + buffer[:size]) == wire[:-3]
+    assert bytes(buffer[size + 3 :]) == behind
+    assert intake.taken == min(len(wire) - 3, 5)
+    assert intake.spooled.taken == (len(wire) - 3 if taker.goes_to_file else 0)
+    taker.release()
+    assert (intake.taken, intake.spooled.taken, intake.files) == (0, 0, 0)
+
+
+@given(dotty, st.binary(max_size=8), st.lists(st.integers(0, 500), max_size=8))
 def test_a_message_that_is_too_long_is_read_to_its_end_and_not_kept(
     message: bytes, behind: bytes, cuts: list[int]
 ) -> None:
@@ -153,6 +179,36 @@ def test_octets_in_flight_are_counted_exactly_and_shared(
     for taker, _ in messages.values():
         taker.release()
     assert intake.taken == 0
+
+
+@given(steps, st.sampled_from([0.25, 0.5, 1.0]), st.integers(1, 4))
+def test_octets_in_files_are_counted_exactly_and_shared(
+    steps: list[tuple[int, int | None]], share: float, max_files: int
+) -> None:
+    limit = 400_000
+    intake = Intake(
+        10**9, share=share, spool_octets=1000, spool_limit=limit, max_files=max_files
+    )
+    messages: dict[int, tuple[MessageIntake, bytearray]] = {}
+    for number, octets in steps:
+        if octets is None:
+            if number in messages:
+                messages.pop(number)[0].release()
+            continue
+        fresh = (MessageIntake(intake, 300_000, f"account {number % 3}"), bytearray())
+        taker, buffer = messages.setdefault(number, fresh)
+        others = intake.spooled.taken
+        buffer += b"x" * octets
+        taker.look(buffer)
+        takers = [one for one, _ in messages.values()]
+        alone = len([one for one in takers if one.spooled]) == 1
+        assert alone or intake.spooled.taken <= max(limit, others)
+        assert intake.spooled.taken == sum(one.spooled for one in takers)
+        assert intake.files == len([one for one in takers if one.spooled]) <= max_files
+        assert all(one.taken <= 1000 for one in takers)
+    for taker, _ in messages.values():
+        taker.release()
+    assert (intake.taken, intake.spooled.taken, intake.files) == (0, 0, 0)
 
 
 @given(st.integers(1, 6), st.integers(1, 30))

@@ -27,6 +27,8 @@ BudgetName = Literal[
     "message-octets",
     "inflight-octets",
     "inflight-share",
+    "spooled-octets",
+    "storage",
     "refusals",
     "upstream-line",
 ]
@@ -146,13 +148,28 @@ BUDGETS: Final[Mapping[BudgetName, Budget]] = {
         "after AUTH",
         "gate.max_inflight_octets",
         "overloaded",
-        "Octets of all messages in flight.",
+        "Octets in memory of all messages in flight.",
     ),
     "inflight-share": Budget(
         "after AUTH",
         "gate.max_inflight_share",
         "overloaded",
-        "The same for one account: a share of what the other accounts leave free.",
+        "The octets in memory, or in files, of one account: a share of what the other accounts "
+        "leave free.",
+    ),
+    "spooled-octets": Budget(
+        "after AUTH",
+        "gate.max_spooled_octets",
+        "overloaded",
+        "Octets in files of all messages in flight that are larger than "
+        "`message.spool_octets`; as many files as half of `gate.reserved_descriptors`.",
+    ),
+    "storage": Budget(
+        "after AUTH",
+        "gate.state_dir",
+        "no-storage",
+        "The disk: a large message cannot be written to its file, because the disk is full or "
+        "the folder cannot be used. The log has the reason.",
     ),
     "refusals": Budget(
         "after AUTH",

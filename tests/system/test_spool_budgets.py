@@ -1,0 +1,82 @@
+"""The bounds on messages in files, and a disk that is full."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from smtpgate.gate.gate import Gate
+from tests.support.inprocess import login, send
+from tests.support.large import HEAD, LINE, begin, open_files, open_spooling_gate
+from tests.support.waiting import until
+from tests.system.test_budgets import exhausted
+
+
+async def test_messages_in_files_are_bounded_by_their_octets(tmp_path: Path) -> None:
+    gate_settings = "max_message_octets = 300000\nmax_spooled_octets = 500000\n"
+    gate_settings += "max_inflight_share = 1\n"
+    async with open_spooling_gate(tmp_path, gate=gate_settings) as (gate, sink):
+        first = await begin(gate, HEAD + LINE * 4000)
+        await until(lambda: open_files(tmp_path) == 1)
+        second = await login(gate)
+        assert (await send(second, HEAD + LINE * 4000)).startswith(
+            "452 4.3.1 Too many messages"
+        )
+        assert await exhausted(gate, tmp_path, "spooled-octets", "plain") == 1
+        assert (await send(second, HEAD + LINE * 900)).startswith("250"), "it fits into memory"
+        await first.send(b".\r\n")
+        assert (await first.reply()).startswith("250")
+        assert (await send(second, HEAD + LINE * 4000)).startswith("250")
+        assert len(sink.messages) == 3
+
+
+async def test_messages_in_files_are_bounded_by_their_number(tmp_path: Path) -> None:
+    async with open_spooling_gate(tmp_path, gate="reserved_descriptors = 64") as (gate, _):
+        dialogs = [await begin(gate, HEAD + LINE * 1100) for _ in range(32)]
+        await until(lambda: open_files(tmp_path) == 32)
+        another = await login(gate)
+        assert (await send(another, HEAD + LINE * 1100)).startswith(
+            "452 4.3.1 Too many messages"
+        )
+        for dialog in dialogs:
+            await dialog.close()
+        await until(lambda: open_files(tmp_path) == 0)
+        assert (await send(another, HEAD + LINE * 1100)).startswith("250")
+
+
+# -- a disk that is full, or away --------------------------------------------------------------
+
+
+@contextmanager
+def full_disk(octets: int) -> Iterator[None]:
+    """No file grows beyond so many octets."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (octets, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def storage_events(gate: Gate, folder: Path) -> list[str]:
+    await gate.log.flush()
+    lines = (folder / "log").read_text().splitlines()
+    return [line for line in lines if '"storage ' in line]
+
+
+async def test_a_full_disk_defers_large_messages_and_no_others(tmp_path: Path) -> None:
+    large = HEAD + LINE * 40_000
+    async with open_spooling_gate(tmp_path) as (gate, sink):
+        dialog = await login(gate)
+        with full_disk(2_000_000):
+            for _ in range(2):
+                reply = await send(dialog, large)
+                assert reply == "452 4.3.1 Insufficient system storage, try again later"
+            assert (await send(dialog, HEAD + LINE)).startswith("250")
+        assert (await send(dialog, large)).startswith("250")
+        assert len(sink.messages) == 2
+        assert await exhausted(gate, tmp_path, "storage", "plain") == 2
+        failed, usable = await storage_events(gate, tmp_path)
+        assert '"storage unusable"' in failed
+        assert "File too large" in failed
+        assert '"storage usable"' in usable
