@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN    := .venv/bin
 
-.PHONY: demo test check lint format integration fuzz bench clean
+.PHONY: demo test check lint format integration fuzz bench bench-peers bench-shapes clean
 .DEFAULT_GOAL := test
 
 # Debian's python3 comes without ensurepip; then the system's pip fills the environment.
@@ -40,6 +40,13 @@ fuzz: .venv/.ready
 
 bench: .venv/.ready
 	$(BIN)/python -m pytest -q -s -m bench tests/bench
+
+# The gate beside other mail servers, under the same load. ARGS="--record" keeps the table.
+bench-peers: .venv/.ready
+	$(BIN)/python -m tests.bench.peers peers $(ARGS)
+
+bench-shapes: .venv/.ready
+	$(BIN)/python -m tests.bench.peers shapes $(ARGS)
 
 clean:
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

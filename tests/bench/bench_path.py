@@ -25,10 +25,9 @@ from typing import Final
 
 import pytest
 
-from smtpgate.core.secret import Secret, smtp_password
 from smtpgate.signing.private_keys import generate_private_key
 from tests.bench.light_load import Load, LoadProcess, load_process
-from tests.bench.side_by_side import KEY_ID, REGION, SECRET, write_gate
+from tests.bench.peers.gate import LOGIN, Contents, Ports, write_gate
 from tests.support.daemons import Lab, free_port, listens
 
 pytestmark = pytest.mark.bench
@@ -63,7 +62,8 @@ def _children(process_id: int) -> list[int]:
 def _start(lab: Lab, tree: Path, sink_port: int, load: Load) -> _RunningGate:
     """Start the gate of that checkout with its own interpreter."""
     folder, key = lab.new_folder("gate"), generate_private_key("rsa")
-    config = write_gate(folder, key, port=load.port, sink_port=sink_port)
+    ports = Ports(load.port, free_port(), sink_port)
+    config = write_gate(folder, Contents({"perf": key}), ports)
     command: list[str | Path] = [
         tree / ".venv/bin/python",
         "-m",
@@ -135,7 +135,7 @@ def _profile(gate: _RunningGate, loads: LoadProcess, samples: Path) -> None:
 
 
 def _load(seconds: float, octets: int = 4096) -> Load:
-    return Load(0, KEY_ID, smtp_password(Secret(SECRET), REGION).value, seconds, octets)
+    return Load(0, LOGIN.username, LOGIN.password, seconds, octets)
 
 
 @pytest.mark.parametrize("octets", [4096, 65536])

@@ -12,56 +12,19 @@ libsasl2-modules, gcc and openssl.
 
 import argparse
 import importlib.util
-import json
 import os
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from smtpgate.core.secret import Secret, smtp_password
-from smtpgate.directory.sealing import new_master_key
-
 _ROOT: Final = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(_ROOT))  # for a start as a script
+
+from tests.bench.peers.gate import LOGIN, Contents, Ports, write_gate  # noqa: E402
+from tests.support.daemons import free_port  # noqa: E402
+
 _GATE: Final = "smtpgate"
-REGION: Final = "us-east-1"
-_ACCOUNT: Final = "888888888888"
-_DOMAIN: Final = "perf.example"  # the benchmark's messages are from user1@perf.example
-KEY_ID: Final = "AKIAIOSFODNN7EXAMPLE"
-SECRET: Final = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
-
-_ACCOUNTS: Final = f"""\
-[accounts.{_ACCOUNT}]
-name = "Benchmark"
-max_24h_send = -1
-max_send_rate_per_s = -1
-
-[accounts.{_ACCOUNT}.users.user1]
-policies = {{ send = "may-send.json" }}
-
-[[accounts.{_ACCOUNT}.users.user1.access_keys]]
-id = "{KEY_ID}"
-secret_file = "secret"
-
-[accounts.{_ACCOUNT}.identities."{_DOMAIN}"]
-verified = true
-policies = {{ own-users = "own-users.json" }}
-dkim = [{{ selector = "perf", key_file = "perf.key" }}]
-"""
-_MAY_SEND: Final = {
-    "Version": "2012-10-17",
-    "Statement": {"Effect": "Allow", "Action": "ses:SendRawEmail", "Resource": "*"},
-}
-_OWN_USERS: Final = {
-    "Version": "2012-10-17",
-    "Statement": {
-        "Effect": "Allow",
-        "Principal": {"AWS": f"arn:aws:iam::{_ACCOUNT}:user/user1"},
-        "Action": ["ses:SendEmail", "ses:SendRawEmail"],
-        "Resource": f"arn:aws:ses:{REGION}:{_ACCOUNT}:identity/{_DOMAIN}",
-        "Condition": {"StringLike": {"ses:FromAddress": f"user1@{_DOMAIN}"}},
-    },
-}
 
 
 def _load(folder: Path) -> ModuleType:
@@ -74,55 +37,6 @@ def _load(folder: Path) -> ModuleType:
     return module
 
 
-def write_gate(folder: Path, key: bytes, *, port: int, sink_port: int) -> Path:
-    """Write what the gate needs into that folder; its configuration."""
-    directory, config = folder / "directory", folder / "smtpgate.toml"
-    _write_directory(directory, key)
-    config.write_text(_config(directory, port, sink_port))
-    return config
-
-
-def _write_directory(folder: Path, key: bytes) -> None:
-    (folder / "private").mkdir(parents=True)
-    (folder / "private/master.key").write_text(new_master_key("bench"))
-    (folder / "private/master.key").chmod(0o600)
-    (folder / "accounts.toml").write_text(_ACCOUNTS)
-    (folder / "may-send.json").write_text(json.dumps(_MAY_SEND))
-    (folder / "own-users.json").write_text(json.dumps(_OWN_USERS))
-    for name, octets in {"secret": SECRET.encode(), "perf.key": key}.items():
-        (folder / name).write_bytes(octets)
-        (folder / name).chmod(0o600)
-
-
-def _config(directory: Path, port: int, sink_port: int) -> str:
-    return f"""\
-[gate]
-hostname = "gw.{_DOMAIN}"
-region = "{REGION}"
-
-[listener.submission]
-address = "127.0.0.1"
-port = {port}
-tls = "none"
-allow_plaintext_auth = true
-max_connections = 512
-max_connections_per_client = 512
-
-[upstream.default]
-host = "127.0.0.1"
-port = {sink_port}
-tls = "off"
-
-[directory]
-apply = "{directory}"
-master_key_file = "{directory}/private/master.key"
-recheck = false
-
-[http]
-enabled = false
-"""
-
-
 def add_gate(bench: ModuleType) -> None:
     """Make the gate one of the benchmark's peers, with the login that it derives."""
 
@@ -131,12 +45,15 @@ def add_gate(bench: ModuleType) -> None:
     class SmtpGate(peer_class):  # type: ignore[misc]  # known at run time only
         """The gate, started as an operator does."""
 
-        user = KEY_ID
-        secret = smtp_password(Secret(SECRET), REGION).value
+        user = LOGIN.username
+        secret = LOGIN.password
 
         def start(self) -> None:
             config = write_gate(
-                self.dir, bench.KEY.read_bytes(), port=bench.PORT, sink_port=bench.SINK
+                self.dir,
+                Contents({"perf": bench.KEY.read_bytes()}),
+                Ports(bench.PORT, free_port(), bench.SINK),
+                workers=1,
             )
             self.up([sys.executable, "-m", "smtpgate", "serve", "--config", config], cwd=_ROOT)
             bench.wait_port(bench.PORT)

@@ -146,9 +146,10 @@ class Daemon:
         """Everything that it has printed or logged."""
         return _read(self.log_file)
 
-    def wait_until(self, ready: Callable[[], bool]) -> None:
+    def wait_until(self, ready: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
         """Wait until it answers; fail with its log when it ends first, or takes too long."""
-        eventually(lambda: ready() or not self.is_running, f"{self.name} to be ready")
+        what = f"{self.name} to be ready"
+        eventually(lambda: ready() or not self.is_running, what, timeout_s)
         if not self.is_running:
             pytest.fail(f"{self.name} ended with {self.process.returncode}:\n{self.log()}")
 
@@ -172,9 +173,13 @@ class Daemon:
 
 
 class Lab:
-    """A folder with the daemons of a test; leaving it stops them, newest first."""
+    """A folder with the daemons of a test; leaving it stops them, newest first.
 
-    def __init__(self) -> None:
+    The words of ``wrapper`` stand before each command, such as a shell that enters a group.
+    """
+
+    def __init__(self, wrapper: Sequence[str] = ()) -> None:
+        self._wrapper = tuple(wrapper)
         self._exits = ExitStack()
         self.daemons: list[Daemon] = []
         self._log_files: list[tuple[str, Path]] = []
@@ -216,12 +221,13 @@ class Lab:
         *,
         ready: Callable[[], bool],
         env: Mapping[str, str] | None = None,
+        timeout_s: float = PATIENCE_S,
     ) -> Daemon:
         """Start a daemon and wait until it is ready."""
-        daemon = Daemon(name, command, log_file, env)
+        daemon = Daemon(name, [*self._wrapper, *command], log_file, env)
         self.daemons.append(daemon)
         self._exits.callback(daemon.close)
-        daemon.wait_until(ready)
+        daemon.wait_until(ready, timeout_s)
         return daemon
 
     def keep_log(self, name: str, log_file: Path) -> None:

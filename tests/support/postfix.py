@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.support.authority import Certificate
 from tests.support.daemons import (
     LOOPBACK,
     Daemon,
@@ -25,6 +26,7 @@ from tests.support.daemons import (
     need,
     need_root,
 )
+from tests.support.gate import Login
 from tests.support.relayhost import Relayhost
 
 Settings = Mapping[str, str | Path | int]
@@ -32,9 +34,9 @@ Settings = Mapping[str, str | Path | int]
 # The services of a private instance in master.cf, nothing chrooted: name, type, private,
 # unprivileged, chroot, wake-up, process limit, command.
 _SERVICES: Final = """\
-pickup unix n - n 1 1 pickup
+pickup unix n - n {wake_s} 1 pickup
 cleanup unix n - n - 0 cleanup
-qmgr unix n - n 1 1 qmgr
+qmgr unix n - n {wake_s} 1 qmgr
 rewrite unix - - n - - trivial-rewrite
 bounce unix - - n - 0 bounce
 defer unix - - n - 0 bounce
@@ -139,8 +141,22 @@ class Postfix:
         return done.stdout
 
 
+# Deferred mail is tried again soon, not in five minutes.
+_IMPATIENT: Final[Settings] = {
+    "in_flow_delay": 0,
+    "queue_run_delay": "1s",
+    "minimal_backoff_time": "1s",
+    "maximal_backoff_time": "2s",
+}
+
+
 def _start(
-    lab: Lab, name: str, settings: Settings, files: Mapping[str, str] | None = None
+    lab: Lab,
+    name: str,
+    settings: Settings,
+    files: Mapping[str, str] | None = None,
+    *,
+    is_patient: bool = False,
 ) -> Postfix:
     need_root("a private Postfix (its master)")
     program = need("postfix", "postfix")
@@ -172,15 +188,12 @@ def _start(
         "smtpd_peername_lookup": "no",
         "message_size_limit": 40_000_000,
         "mailbox_size_limit": 0,
-        "in_flow_delay": 0,
-        # Deferred mail is tried again soon, not in five minutes.
-        "queue_run_delay": "1s",
-        "minimal_backoff_time": "1s",
-        "maximal_backoff_time": "2s",
+        **({} if is_patient else _IMPATIENT),
         **settings,
     }
     (etc / "main.cf").write_text("".join(f"{key} = {value}\n" for key, value in every.items()))
-    (etc / "master.cf").write_text(f"{LOOPBACK}:{port} inet n - n - - smtpd\n{_SERVICES}")
+    services = _SERVICES.format(wake_s=60 if is_patient else 1)
+    (etc / "master.cf").write_text(f"{LOOPBACK}:{port} inet n - n - - smtpd\n{services}")
     daemon = lab.start(
         f"postfix ({name})",
         [program, "-c", etc, "start-fg"],
@@ -248,6 +261,67 @@ def postfix_relaying(lab: Lab, relay: Relayhost) -> Postfix:
     )
 
 
+def _sasl(
+    lab: Lab, realm: str, username: str, password: str
+) -> tuple[Settings, dict[str, str]]:
+    """The settings and the files of a Postfix whose clients log in with that."""
+    saslpasswd2 = need("saslpasswd2", "sasl2-bin")
+    database = lab.new_folder("sasl") / "sasldb2"
+    subprocess.run(
+        [saslpasswd2, "-p", "-c", "-f", database, "-u", realm, username],
+        input=password.encode(),
+        check=True,
+        timeout=30,
+    )
+    shutil.chown(database, "postfix")
+    return {
+        "smtpd_sasl_auth_enable": "yes",
+        "smtpd_sasl_local_domain": realm,
+        "smtpd_relay_restrictions": "permit_sasl_authenticated, reject",
+        "smtpd_recipient_restrictions": "permit_sasl_authenticated, reject",
+        # Debian's Postfix reads the SASL settings below its configuration directory.
+    }, {
+        "sasl/smtpd.conf": "pwcheck_method: auxprop\nauxprop_plugin: sasldb\n"
+        f"sasldb_path: {database}\nmech_list: PLAIN LOGIN\n"
+    }
+
+
+def postfix_submission(
+    lab: Lab,
+    *,
+    name: str,
+    next_port: int,
+    login: Login,
+    certificate: Certificate | None,
+    settings: Settings,
+) -> Postfix:
+    """Start a Postfix with its own defaults that takes mail of one login, from its address."""
+    username, _, realm = login.username.partition("@")
+    sasl, files = _sasl(lab, realm, username, login.password)
+    tls: Settings = {"smtpd_tls_security_level": "none"}
+    if certificate:
+        tls = {
+            "smtpd_tls_security_level": "encrypt",
+            "smtpd_tls_cert_file": certificate.cert_file,
+            "smtpd_tls_key_file": certificate.key_file,
+        }
+    return _start(
+        lab,
+        name,
+        {
+            "relayhost": f"[{LOOPBACK}]:{next_port}",
+            "mynetworks": "127.0.0.2/32",
+            "smtpd_sender_login_maps": f"inline:{{ {{{login.username}={login.username}}} }}",
+            "smtpd_sender_restrictions": "reject_sender_login_mismatch",
+            **sasl,
+            **tls,
+            **settings,
+        },
+        files,
+        is_patient=True,
+    )
+
+
 def postfix_upstream(
     lab: Lab,
     *,
@@ -260,16 +334,7 @@ def postfix_upstream(
     settings: Settings | None = None,
 ) -> Postfix:
     """Start a Postfix that relays for nobody without TLS and AUTH, on to a server on a port."""
-    saslpasswd2 = need("saslpasswd2", "sasl2-bin")
-    realm = "upstream.example.com"
-    database = lab.new_folder("sasl") / "sasldb2"
-    subprocess.run(
-        [saslpasswd2, "-p", "-c", "-f", database, "-u", realm, username],
-        input=password.encode(),
-        check=True,
-        timeout=30,
-    )
-    shutil.chown(database, "postfix")
+    sasl, files = _sasl(lab, "upstream.example.com", username, password)
     return _start(
         lab,
         "upstream",
@@ -282,16 +347,9 @@ def postfix_upstream(
             "smtpd_tls_loglevel": 1,
             "smtpd_tls_cert_file": cert_file,
             "smtpd_tls_key_file": key_file,
-            "smtpd_sasl_auth_enable": "yes",
-            "smtpd_sasl_local_domain": realm,
-            "smtpd_relay_restrictions": "permit_sasl_authenticated, reject",
-            "smtpd_recipient_restrictions": "permit_sasl_authenticated, reject",
             "smtpd_client_connection_count_limit": 500,
+            **sasl,
             **(settings or {}),
         },
-        # Debian's Postfix reads the SASL settings below its configuration directory.
-        {
-            "sasl/smtpd.conf": "pwcheck_method: auxprop\nauxprop_plugin: sasldb\n"
-            f"sasldb_path: {database}\nmech_list: PLAIN LOGIN\n"
-        },
+        files,
     )

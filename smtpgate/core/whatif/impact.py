@@ -8,10 +8,8 @@ organization, and the identities with their policies, are as they are now.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
-
-from msgspec import structs
 
 from smtpgate.core.account import Principal
 from smtpgate.core.address import ReversePath
@@ -45,7 +43,7 @@ class ProposedPolicy:
         if str(identity.arn) != self.identity_arn:
             return identity
         others = [policy for policy in identity.policies if policy.name != self.policy.name]
-        return structs.replace(identity, policies=(*others, self.policy))
+        return replace(identity, policies=(*others, self.policy))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,128 @@
+"""The gate beside its peers, under the same load on one machine, in one table.
+
+    make bench-peers      # the first table: three sizes, and 100 messages a second
+    make bench-shapes     # the second: TLS, recipients, connections, keys
+    make bench-growth     # the third: what must not grow with size
+    make bench-peers ARGS="--sizes 4k --repeats 1 --peers smtpgate,postfix-opendkim"
+
+The load logs in, and submits over several connections; each peer signs with DKIM and relays to
+a sink that counts. Compare only what one table has. A run during which other processes used the
+CPU is repeated. The exit status is 1 when a peer could not run or a message was lost.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+import pytest
+
+from tests.bench.peers import shapes
+from tests.bench.peers.direct import DIRECT
+from tests.bench.peers.gate import GATE, GATE_2_WORKERS
+from tests.bench.peers.haraka import HARAKA
+from tests.bench.peers.load import Load
+from tests.bench.peers.machine import signatures_per_s
+from tests.bench.peers.messages import SIZES
+from tests.bench.peers.peer import Peer
+from tests.bench.peers.postfix import POSTFIX_OPENDKIM, POSTFIX_RSPAMD
+from tests.bench.peers.results import record, section
+from tests.bench.peers.run import Bench, Effort, Row, measure, open_bench
+from tests.bench.peers.table import has_failed, table
+
+PEERS: Final = {
+    peer.name: peer
+    for peer in (GATE, GATE_2_WORKERS, POSTFIX_OPENDKIM, POSTFIX_RSPAMD, HARAKA, DIRECT)
+}
+_TITLES: Final = {"4k": "4 KiB", "64k": "64 KiB", "1m": "1 MiB"}
+_SHORT: Final = Effort(seconds=2, repeats=1, extra=0)
+
+
+def _loads(given: argparse.Namespace) -> list[Load]:
+    loads = [Load(_TITLES[size], size) for size in given.sizes.split(",")]
+    if given.rate:
+        loads.append(Load("4 KiB", "4k", connections=32, rate_per_s=given.rate))
+    return loads
+
+
+def _peers(bench: Bench, given: argparse.Namespace, peers: list[Peer]) -> list[Row]:
+    return [row for peer in peers for row in measure(bench, peer, _loads(given))]
+
+
+def _shapes(bench: Bench, given: argparse.Namespace, peers: list[Peer]) -> list[Row]:
+    del given
+    return shapes.measure_all(bench, peers)
+
+
+Measure = Callable[[Bench, argparse.Namespace, list[Peer]], list[Row]]
+_TABLES: Final[dict[str, tuple[str, Measure, tuple[Peer, ...]]]] = {
+    "peers": (
+        "the gate beside its peers",
+        _peers,
+        (GATE, GATE_2_WORKERS, POSTFIX_OPENDKIM, POSTFIX_RSPAMD, HARAKA),
+    ),
+    "shapes": (
+        "other loads",
+        _shapes,
+        (GATE, POSTFIX_OPENDKIM, POSTFIX_RSPAMD),
+    ),
+}
+
+
+def _parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench.peers",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("table", nargs="?", default="peers", choices=[*_TABLES, "growth"])
+    parser.add_argument("--peers", help=f"of {', '.join(PEERS)}; comma-separated")
+    parser.add_argument("--sizes", default=",".join(SIZES), help="of the first table")
+    parser.add_argument("--rate", type=float, default=100, help="messages/s; 0 omits that load")
+    parser.add_argument("--seconds", type=float, default=2.5, help="of a run")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--extra", type=int, default=12, help="disturbed runs to repeat, in all"
+    )
+    parser.add_argument(
+        "--record", action="store_true", help="append to tests/bench/results.md"
+    )
+    parser.add_argument("--short", action="store_true", help="show that it runs: one run each")
+    given = parser.parse_args()
+    unknown = [name for name in (given.peers or "").split(",") if name and name not in PEERS]
+    unknown += [size for size in given.sizes.split(",") if size not in SIZES]
+    if unknown:
+        parser.error(f"unknown: {', '.join(unknown)}")
+    return given
+
+
+def _effort(given: argparse.Namespace) -> Effort:
+    effort = Effort(given.seconds, given.repeats, given.extra)
+    return (
+        replace(_SHORT, seconds=min(_SHORT.seconds, given.seconds)) if given.short else effort
+    )
+
+
+def main() -> int:
+    """Measure, print the table, and keep it when asked to."""
+    given = _parsed()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the daemons are stopped too
+    title, measured, default = _TABLES[given.table]
+    peers = [PEERS[name] for name in given.peers.split(",")] if given.peers else list(default)
+    signature_ms = 1000 / signatures_per_s()
+    with open_bench(_effort(given)) as bench:
+        rows = measured(bench, given, peers)
+    text = table(rows, signature_ms)
+    print(text)
+    if given.record:
+        record(section(title, text, signature_ms=signature_ms, peers=peers))
+    return 1 if any(map(has_failed, rows)) else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except pytest.skip.Exception as reason:
+        sys.exit(f"skipped: {reason}")

@@ -1,0 +1,119 @@
+"""A load, and the report that the load generator prints."""
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.bench.peers.peer import Running
+
+_EXTRA_S: Final = 90.0  # the generator ends by itself before that
+
+
+class GeneratorError(Exception):
+    """The load generator did not run, or what it printed is not its report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Messages of a size, offered over so many connections, at a rate."""
+
+    title: str
+    size: str = "4k"
+    connections: int = 16
+    messages_each: int = 10  # over a connection
+    rate_per_s: float = 0  # 0: as fast as possible
+    recipients: int = 1
+
+    @property
+    def pattern(self) -> str:
+        """The same in a few characters."""
+        pattern = f"{self.connections} x {self.messages_each}"
+        return f"{pattern}, {self.rate_per_s:g}/s" if self.rate_per_s else pattern
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The report of the load generator."""
+
+    begun: int
+    accepted: int
+    deferred: int
+    refused: int
+    failed: int
+    connections: int
+    seconds: float
+    started_at: float  # by the system's monotonic clock
+    cpu_s: float
+    sum: int
+    unexpected: str
+    p50_ms: float
+    p99_ms: float
+    longest_ms: float
+    login_p50_ms: float
+
+    @classmethod
+    def parse(cls, text: str) -> "Report":
+        """Read the line that the generator prints."""
+        try:
+            return cls(**json.loads(text))
+        except (ValueError, TypeError) as error:
+            raise GeneratorError(f"no report of the load generator: {text!r}") from error
+
+    @property
+    def complaint(self) -> str:
+        """The errors in a few words; empty when every message was accepted."""
+        troubles = {
+            "deferred": self.deferred,
+            "refused": self.refused,
+            "connections lost": self.failed,
+        }
+        found = [f"{count} {what}" for what, count in troubles.items() if count]
+        if not found and self.accepted == self.begun:
+            return ""
+        found = found or [f"{self.begun - self.accepted} without a reply"]
+        return ", ".join(found) + (f" ({self.unexpected})" if self.unexpected else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The files of a benchmark's load: the generator, the messages, the senders."""
+
+    program: Path
+    messages: dict[str, Path]
+    senders: Path
+
+    def start(
+        self, load: Load, to: Running, *, seconds: float, run: int
+    ) -> "subprocess.Popen[str]":
+        """Start the generator; ``report`` waits for its end."""
+        words: list[str | Path | int | float] = [
+            *(self.program, "-p", to.port, "-m", self.messages[load.size]),
+            *("-f", self.senders, "-c", load.connections, "-k", load.messages_each),
+            *("-s", seconds, "-R", load.rate_per_s, "-r", load.recipients, "-i", run),
+        ]
+        if to.login:
+            words += ["-u", to.login.username, "-w", to.login.password]
+        if to.has_tls:
+            words.append("-t")
+        return subprocess.Popen(
+            [str(word) for word in words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+def report(generator: "subprocess.Popen[str]", seconds: float) -> Report:
+    """Wait for the end of a generator and read its report."""
+    try:
+        output, errors = generator.communicate(timeout=seconds + _EXTRA_S)
+    except subprocess.TimeoutExpired as error:
+        generator.kill()
+        generator.communicate()
+        raise GeneratorError("the load generator did not end in time") from error
+    if generator.returncode:
+        raise GeneratorError(f"the load generator ended: {errors or output}")
+    return Report.parse(output)
