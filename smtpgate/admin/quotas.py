@@ -77,7 +77,7 @@ def _details(session: Session, allowance: Allowance) -> QuotaDetails:
     return QuotaDetails(
         name=title,
         subject=Subject(account_id, _KINDS[key.kind], name),
-        usual=replace(allowance.limits, raised=None),
+        usual=allowance.limits.usual,
         limits=allowance.limits.at(now),
         raised=raised if raised is not None and raised.until > now else None,
     )

@@ -1,14 +1,16 @@
 """Accounts, their users and the access keys that act for them."""
 
 import hmac
-from dataclasses import dataclass, field
 from datetime import datetime
-from ipaddress import IPv4Network, IPv6Network
 from typing import Final, Literal, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from smtpgate.core.arn import root_arn
 from smtpgate.core.policy import Caller, Policy
-from smtpgate.core.policy.values import as_network, in_network, read_address
+from smtpgate.core.policy.principals import NOBODY
+from smtpgate.core.policy.values import NetworkRange, in_network, read_address
 from smtpgate.core.reply import reject
 from smtpgate.core.secret import Secret, smtp_password
 
@@ -18,12 +20,10 @@ MAX_QUOTA: Final = 2**63 - 1
 MAX_RATE: Final = 1_000_000
 
 N = TypeVar("N", int, float)
-Network = IPv4Network | IPv6Network
 KeyRefusal = Literal["access-key-inactive", "access-key-expired", "network-not-allowed"]
 
 
-@dataclass(frozen=True, slots=True)
-class TemporaryLimits:
+class TemporaryLimits(Struct, frozen=True, gc=False):
     """Larger limits before a moment; ``None``, and what is less than usual, raises nothing."""
 
     max_24h_send: int | None
@@ -31,13 +31,17 @@ class TemporaryLimits:
     until: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class SendingLimits:
+class SendingLimits(Struct, frozen=True, gc=False):
     """Sending limits, in recipients; ``-1`` is unlimited."""
 
     max_24h_send: int
     max_send_rate_per_s: float
     raised: TemporaryLimits | None = None
+
+    @property
+    def usual(self) -> "SendingLimits":
+        """The limits without any temporary ones."""
+        return SendingLimits(self.max_24h_send, self.max_send_rate_per_s)
 
     def at(self, now: datetime) -> "SendingLimits":
         """The limits in force at that moment, without any temporary ones."""
@@ -45,7 +49,7 @@ class SendingLimits:
         if raised is None:
             return self
         if now >= raised.until:
-            return SendingLimits(self.max_24h_send, self.max_send_rate_per_s)
+            return self.usual
         return SendingLimits(
             _larger(self.max_24h_send, raised.max_24h_send),
             _larger(self.max_send_rate_per_s, raised.max_send_rate_per_s),
@@ -73,8 +77,7 @@ def _larger(usual: N, raised: N | None) -> N:
     return raised if raised == UNLIMITED else max(usual, raised)
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Struct, frozen=True, gc=False):
     """A tenant: owns identities, has limits; ``paused_reason`` is set while it may not send.
 
     ``organization_id`` is what policies call ``aws:PrincipalOrgID``.
@@ -87,8 +90,7 @@ class Account:
     organization_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(Struct, frozen=True, gc=False):
     """A user of an account, or the account's root when ``user_name`` is ``None``.
 
     Root has no user policies and needs none. ``tags`` are pairs of key and value, which
@@ -103,12 +105,11 @@ class Principal:
     policies: tuple[Policy, ...] = ()
     tags: tuple[tuple[str, str], ...] = ()
     limits: SendingLimits | None = None
-    caller: Caller = field(init=False, compare=False, repr=False)
-    """The principal as the caller of a policy request."""
+    caller: Caller = NOBODY
+    """The principal as the caller of a policy request; made of the other fields."""
 
     def __post_init__(self) -> None:
-        caller = Caller(self.account.id, self.arn, self.is_root)
-        object.__setattr__(self, "caller", caller)
+        force_setattr(self, "caller", Caller(self.account.id, self.arn, self.is_root))
 
     @classmethod
     def root(cls, account: Account, partition: str = "aws") -> "Principal":
@@ -121,8 +122,7 @@ class Principal:
         return self.user_name is None
 
 
-@dataclass(frozen=True, slots=True)
-class AccessKey:
+class AccessKey(Struct, frozen=True, gc=False):
     """An access key id with its secret, from which the SMTP password of a region is derived.
 
     It is valid before ``expires_at`` and from its ``networks``; without networks, from
@@ -130,11 +130,11 @@ class AccessKey:
     """
 
     id: str
-    secret: Secret = field(repr=False)
+    secret: Secret
     principal: Principal
     is_active: bool = True
     expires_at: datetime | None = None
-    networks: tuple[Network, ...] = ()
+    networks: tuple[NetworkRange, ...] = ()
     limits: SendingLimits | None = None
 
     def has_smtp_password(self, password: bytes, region: str) -> bool:
@@ -154,9 +154,7 @@ class AccessKey:
 
     def _is_in_allowed_network(self, address: str) -> bool:
         client = read_address(address)  # as for aws:SourceIp: IPv4-mapped IPv6 is IPv4
-        return client is not None and any(
-            in_network(client, as_network(one)) for one in self.networks
-        )
+        return client is not None and any(in_network(client, one) for one in self.networks)
 
 
 def usable_key(key: AccessKey | None, address: str, now: datetime) -> AccessKey:

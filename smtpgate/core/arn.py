@@ -1,8 +1,10 @@
 """Amazon resource names: of identities, and of the principals that use them."""
 
 import re
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from smtpgate.core.address import AddressError, parse_domain, parse_mailbox
 
@@ -43,8 +45,7 @@ def identity_name(text: str) -> str:
         raise ArnError(f"{text!r} is neither a domain nor an address: {error}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class IdentityArn:
+class IdentityArn(Struct, frozen=True, gc=False):
     """``arn:{partition}:ses:{region}:{account}:identity/{address or domain}``.
 
     ``region`` is ``*`` in the ARN of a multi-region endpoint.
@@ -54,11 +55,11 @@ class IdentityArn:
     region: str
     account_id: str
     name: str
-    _text: str = field(init=False, compare=False, repr=False)
+    _text: str = ""
 
     def __post_init__(self) -> None:
         text = f"arn:{self.partition}:ses:{self.region}:{self.account_id}:identity/{self.name}"
-        object.__setattr__(self, "_text", text)
+        force_setattr(self, "_text", text)
 
     @classmethod
     def parse(cls, text: str) -> "IdentityArn":

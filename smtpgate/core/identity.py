@@ -1,9 +1,10 @@
 """Identities: verified domains and addresses, and which addresses each of them covers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from smtpgate.core.account import SendingLimits
 from smtpgate.core.address import Mailbox, domain_of
@@ -22,16 +23,14 @@ class PrivateKey(Protocol):
         """The signature over a SHA-256 digest (32 octets)."""
 
 
-@dataclass(frozen=True, slots=True)
-class DkimKey:
+class DkimKey(Struct, frozen=True, gc=False):
     """One DKIM key of a domain identity: its selector and the private key (RFC 6376 §3.1)."""
 
     selector: str
     private_key: PrivateKey
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True, gc=False):
     """A domain or address that one account registered, with its policies, caps and DKIM keys.
 
     ``paused_reason`` is set while the identity is paused. ``caps`` are the limits that its

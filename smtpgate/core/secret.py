@@ -3,8 +3,9 @@
 import base64
 import hashlib
 import hmac
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 # https://docs.aws.amazon.com/ses/latest/dg/smtp-credentials.html
 _DATE: Final = b"11111111"
@@ -14,8 +15,7 @@ _MESSAGE: Final = b"SendRawEmail"
 _VERSION: Final = b"\x04"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Secret:
+class Secret(Struct, frozen=True, gc=False):
     """A text that prints as ``***`` in logs, tracebacks and debuggers."""
 
     value: str

@@ -4,12 +4,16 @@ Entries name the objects that they depend on, so that a change of an account or 
 just those that have something of it in them. That something is not there is kept too, but only
 for a while and in a bounded number, so that guessing names does not become load for the
 database. After that while it serves no longer but where the database cannot be asked.
+
+Entries, and all that the directory puts into them, are made of objects that Python's garbage
+collector does not look at; a full cache would stop the gate for seconds otherwise.
 """
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
+
+from msgspec import Struct
 
 Kind = Literal["key", "identity", "addresses"]
 
@@ -17,7 +21,7 @@ Kind = Literal["key", "identity", "addresses"]
 _WHAT: Final = {"key": "access key", "identity": "identity", "addresses": "addresses of"}
 
 
-class CacheKey(NamedTuple):
+class CacheKey(Struct, frozen=True, gc=False):
     """The question of an entry: an access key's id, an identity's name or a domain."""
 
     kind: Kind
@@ -27,18 +31,20 @@ class CacheKey(NamedTuple):
         return f"{_WHAT[self.kind]} {self.name}"
 
 
-class Dependency(NamedTuple):
+class Dependency(Struct, frozen=True, gc=False):
     """Something that is in many answers: an account, or a user of it by its key."""
 
     account_id: str
     user_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(Struct, frozen=True, gc=False):
     value: Any
-    depends_on: frozenset[Dependency]
+    depends_on: tuple[Dependency, ...]
     octets: int
+
+
+_Answers = dict[CacheKey, Any] | dict[Dependency, Any]
 
 
 class Cache:
@@ -53,7 +59,8 @@ class Cache:
         self._absent_s = absent_s
         self._entries: OrderedDict[CacheKey, _Entry] = OrderedDict()
         self._absent: OrderedDict[CacheKey, tuple[Any, float]] = OrderedDict()
-        self._depending: defaultdict[Dependency, set[CacheKey]] = defaultdict(set)
+        self._depending: defaultdict[Dependency, dict[CacheKey, None]] = defaultdict(dict)
+        self._cleared: list[_Answers] = []
 
     def __len__(self) -> int:
         return len(self._entries) + len(self._absent)
@@ -76,7 +83,7 @@ class Cache:
         return False, None
 
     def put(
-        self, key: CacheKey, value: object, depends_on: frozenset[Dependency], octets: int
+        self, key: CacheKey, value: object, depends_on: tuple[Dependency, ...], octets: int
     ) -> None:
         """Store an answer; the least recently used ones make room for it."""
         self._drop(key)
@@ -85,7 +92,7 @@ class Cache:
         self._entries[key] = _Entry(value, depends_on, octets)
         self.octets += octets
         for dependency in depends_on:
-            self._depending[dependency].add(key)
+            self._depending[dependency][key] = None
         while self.octets > self._max_octets:
             self._drop(next(iter(self._entries)))
 
@@ -106,11 +113,22 @@ class Cache:
         self.drop(tuple(self._depending.get(dependency, ())))
 
     def clear(self) -> None:
-        """Forget everything."""
-        self._entries.clear()
-        self._absent.clear()
-        self._depending.clear()
+        """Forget everything; it is freed by :meth:`free`, since that takes long."""
+        self._cleared += (self._entries, self._absent, self._depending)
+        self._entries, self._absent = OrderedDict(), OrderedDict()
+        self._depending = defaultdict(dict)
         self.octets = 0
+
+    def free(self, count: int) -> bool:
+        """Free so many of the answers that were cleared; true if there are more."""
+        while self._cleared and count > 0:
+            answers = self._cleared[-1]
+            if answers:
+                answers.popitem()
+                count -= 1
+            else:
+                self._cleared.pop()
+        return bool(self._cleared)
 
     def _drop(self, key: CacheKey) -> None:
         self._absent.pop(key, None)
@@ -120,6 +138,6 @@ class Cache:
         self.octets -= entry.octets
         for dependency in entry.depends_on:
             keys = self._depending[dependency]
-            keys.discard(key)
+            keys.pop(key, None)
             if not keys:
                 del self._depending[dependency]

@@ -31,6 +31,8 @@ OnChanges = Callable[[Changes], None]
 
 # Compiling more text than this is done in a thread: it takes over half a millisecond.
 _OFFLOAD_OCTETS: Final = 4_000
+# Freeing more large answers at once takes over a millisecond.
+_FREED_TOGETHER: Final = 20
 # How long answers that are being read may take when the gate stops.
 _LAST_ANSWERS_S: Final = 1
 
@@ -217,7 +219,7 @@ class LiveDirectory:
                 return await loader.read_addresses(connection, key.name)
             key_rows = await loader.read_key(connection, key.name)
         if key_rows is None:
-            return Loaded(None, frozenset(), 0)
+            return Loaded(None, (), 0)
         return await self._compiled(key_rows.policy_octets, loader.compile_key, key_rows)
 
     async def _compiled(
@@ -248,10 +250,16 @@ class LiveDirectory:
         self._loads.clear()
         if reading.everything:
             self._cache.clear()
+            _ = self._tasks.start(self._free(), name="free")
         for subject in reading.subjects:
             self._forget(subject)
         if self._on_changes is not None:
             self._on_changes(reading)
+
+    async def _free(self) -> None:
+        """Free the answers that were forgotten, a few at a time."""
+        while self._cache.free(_FREED_TOGETHER):  # noqa: ASYNC110 - it waits for nothing
+            await asyncio.sleep(0)
 
     def _publish(self, problem: str | None, lasted_s: float) -> None:
         if self._events is not None:

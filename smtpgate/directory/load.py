@@ -20,6 +20,7 @@ from smtpgate.core.account import AccessKey, Account, Principal, SendingLimits
 from smtpgate.core.arn import IdentityArn, user_arn
 from smtpgate.core.identity import DkimKey, Identity
 from smtpgate.core.policy import Policy, PolicyKind, parse_policy
+from smtpgate.core.policy.values import as_network
 from smtpgate.core.secret import Secret
 from smtpgate.directory.cache import Dependency
 from smtpgate.directory.dkim import private_key_context
@@ -57,7 +58,7 @@ class Loaded(Generic[T]):
     """An answer, the objects that it depends on, and its approximate size in octets."""
 
     value: T
-    depends_on: frozenset[Dependency]
+    depends_on: tuple[Dependency, ...]
     octets: int
 
 
@@ -218,11 +219,11 @@ class Loader:
             principal,
             row.is_active,
             row.expires_at,
-            tuple(map(ip_network, row.networks)),
+            tuple(as_network(ip_network(text)) for text in row.networks),
             limits_in(of.get("key")),
         )
         octets = _ENTRY_OCTETS + _OCTETS_PER_POLICY_OCTET * rows.policy_octets
-        return Loaded(key, frozenset(_dependencies(row)), octets)
+        return Loaded(key, tuple(_dependencies(row)), octets)
 
     def principal(
         self, row: _Row, policy_rows: Iterable[_Row], quotas_of: Mapping[str, _Row] = _NOBODY
@@ -293,7 +294,7 @@ class Loader:
 
     async def read_addresses(
         self, connection: AsyncConnection, domain: str
-    ) -> Loaded[frozenset[str] | None]:
+    ) -> Loaded[Mapping[str, None] | None]:
         """The names of all address identities of a domain; ``None`` when they are very many."""
         found = await connection.execute(
             select(identities.c.name)
@@ -305,10 +306,10 @@ class Loader:
             )
             .limit(_MAX_ADDRESSES + 1)
         )
-        names = frozenset(row.name for row in found)
+        names = dict.fromkeys(row.name for row in found)
         if len(names) > _MAX_ADDRESSES:
-            return Loaded(None, frozenset(), 0)
-        return Loaded(names, frozenset(), _ENTRY_OCTETS + _ADDRESS_OCTETS * len(names))
+            return Loaded(None, (), 0)
+        return Loaded(names, (), _ENTRY_OCTETS + _ADDRESS_OCTETS * len(names))
 
     def compile_identities(self, rows: IdentityRows) -> Loaded[tuple[Identity, ...]]:
         """The identities. Raises SealError, PolicyError, KeyFileError."""
@@ -333,7 +334,7 @@ class Loader:
             + sum(_PRIVATE_KEY_OCTETS[one.private_key.algorithm] for one in signing_keys)
         )
         # Nothing of their accounts is in them.
-        return Loaded(found, frozenset(), octets)
+        return Loaded(found, (), octets)
 
     def _dkim_key(self, row: _Row) -> DkimKey:
         pem = self.master_keys.open(row.private_key, private_key_context(row))

@@ -1,12 +1,13 @@
 """Private keys for DKIM: parsed and checked once (40 ms), then used (0.25 ms a signature)."""
 
 import base64
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from msgspec import Struct
 
 from smtpgate.core.identity import PrivateKey
 
@@ -21,37 +22,33 @@ class KeyFileError(ValueError):
     """A file without a private key that DKIM can use."""
 
 
-class _RsaKey:
-    algorithm = "rsa-sha256"
-
-    def __init__(self, key: rsa.RSAPrivateKey) -> None:
-        self._key = key
+class _RsaKey(Struct, frozen=True, gc=False):
+    key: rsa.RSAPrivateKey
+    algorithm: ClassVar[str] = "rsa-sha256"
 
     def sign(self, digest: bytes) -> bytes:
         """RSASSA-PKCS1-v1_5 over the digest (RFC 6376 §3.3.1)."""
-        return self._key.sign(digest, _PADDING, _PREHASHED)
+        return self.key.sign(digest, _PADDING, _PREHASHED)
 
     def record(self) -> str:
         """The key's part of the DNS record."""
-        octets = self._key.public_key().public_bytes(
+        octets = self.key.public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         return f"k=rsa; p={base64.b64encode(octets).decode('ascii')}"
 
 
-class _Ed25519Key:
-    algorithm = "ed25519-sha256"
-
-    def __init__(self, key: ed25519.Ed25519PrivateKey) -> None:
-        self._key = key
+class _Ed25519Key(Struct, frozen=True, gc=False):
+    key: ed25519.Ed25519PrivateKey
+    algorithm: ClassVar[str] = "ed25519-sha256"
 
     def sign(self, digest: bytes) -> bytes:
         """PureEdDSA over the digest (RFC 8463 §3)."""
-        return self._key.sign(digest)
+        return self.key.sign(digest)
 
     def record(self) -> str:
         """The key's part of the DNS record (RFC 8463 §4.2)."""
-        octets = self._key.public_key().public_bytes_raw()
+        octets = self.key.public_key().public_bytes_raw()
         return f"k=ed25519; p={base64.b64encode(octets).decode('ascii')}"
 
 

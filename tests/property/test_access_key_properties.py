@@ -7,12 +7,14 @@ from typing import Final
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpgate.core.account import AccessKey, Account, Network, Principal, SendingLimits
+from smtpgate.core.account import AccessKey, Account, Principal, SendingLimits
+from smtpgate.core.policy.values import as_network
 from smtpgate.core.secret import Secret
 
 NOW: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 PRINCIPAL: Final = Principal.root(Account("999999999999", "Delegate", SendingLimits(-1, -1)))
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 zones = st.integers(-23, 23).map(lambda hours: timezone(timedelta(hours=hours)))
 moments = st.datetimes(timezones=zones)
 nearby = st.timedeltas(timedelta(seconds=-2), timedelta(seconds=2))
@@ -33,7 +35,9 @@ def key_of(
     expires_at: datetime | None = None,
     where: tuple[Network, ...] = (),
 ) -> AccessKey:
-    return AccessKey("AKIA", Secret("s"), PRINCIPAL, is_active, expires_at, where)
+    return AccessKey(
+        "AKIA", Secret("s"), PRINCIPAL, is_active, expires_at, tuple(map(as_network, where))
+    )
 
 
 @given(st.booleans(), st.none() | moments, st.lists(networks(), max_size=4), addresses, moments)

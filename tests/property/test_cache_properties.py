@@ -14,7 +14,7 @@ keys = st.integers(0, 12).map(lambda number: CacheKey("identity", f"d{number}.ex
 dependencies = st.sampled_from(
     [Dependency("a"), Dependency("a", "mailer"), Dependency("b"), Dependency("b", "mailer")]
 )
-several = st.frozensets(dependencies, max_size=3)
+several = st.frozensets(dependencies, max_size=3).map(tuple)
 
 
 class CacheAgainstLists(RuleBasedStateMachine):
@@ -23,7 +23,7 @@ class CacheAgainstLists(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.cache = Cache(max_octets=MAX_OCTETS, max_absent=MAX_ABSENT, absent_s=ABSENT_S)
-        self.kept: list[tuple[CacheKey, int, frozenset[Dependency], int]] = []
+        self.kept: list[tuple[CacheKey, int, tuple[Dependency, ...], int]] = []
         self.absent: list[tuple[CacheKey, float]] = []
         self.now_s = 0.0
         self.number = 0
@@ -33,7 +33,7 @@ class CacheAgainstLists(RuleBasedStateMachine):
         self.absent = [one for one in self.absent if one[0] != key]
 
     @rule(key=keys, of=several, octets=st.integers(1, 1100))
-    def put(self, key: CacheKey, of: frozenset[Dependency], octets: int) -> None:
+    def put(self, key: CacheKey, of: tuple[Dependency, ...], octets: int) -> None:
         self.number += 1
         self.cache.put(key, self.number, of, octets)
         self.forget(key)
@@ -78,6 +78,8 @@ class CacheAgainstLists(RuleBasedStateMachine):
     @rule()
     def clear(self) -> None:
         self.cache.clear()
+        while self.cache.free(3):
+            pass
         self.kept, self.absent = [], []
 
     @rule(seconds=st.floats(0, 90))

@@ -10,12 +10,12 @@ from smtpgate.core.account import (
     AccessKey,
     Account,
     KeyRefusal,
-    Network,
     Principal,
     SendingLimits,
     usable_key,
 )
 from smtpgate.core.events import AuthReason
+from smtpgate.core.policy.values import as_network
 from smtpgate.core.reason import LOGIN_REASONS, REASONS
 from smtpgate.core.reply import Reject
 from smtpgate.core.secret import Secret, smtp_password
@@ -33,7 +33,7 @@ def access_key(
     paused_reason: str | None = None,
 ) -> AccessKey:
     account = Account("999999999999", "Delegate", SendingLimits(-1, -1), paused_reason)
-    known: tuple[Network, ...] = tuple(ip_network(network) for network in networks)
+    known = tuple(as_network(ip_network(network)) for network in networks)
     principal = Principal.root(account)
     return AccessKey("AKIA", Secret("s"), principal, is_active, expires_at, known)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from smtpgate.core.account import Account, Principal, SendingLimits
 from smtpgate.core.address import Mailbox, parse_mailbox
@@ -63,7 +64,7 @@ def identity(
 ) -> Identity:
     policies = (policy("identity", *statements),) if statements else ()
     made = Identity(arn_of(name, owner), is_verified=True, policies=policies)
-    return replace(made, **more)
+    return structs.replace(made, **more)
 
 
 def sender_of(account: str = DELEGATE, *, policies: tuple[Policy, ...] = ()) -> Principal:
@@ -267,7 +268,7 @@ def shown(refused: Denial) -> str:
 def test_a_stranger_reads_one_text_whatever_the_identity_is(
     policies: tuple[Policy, ...], region: str, path: str | None
 ) -> None:
-    named = replace(arn_of("ses-example.com"), region=region)
+    named = structs.replace(arn_of("ses-example.com"), region=region)
     output = set()
     for state, known in STATES.items():
         refused = denial(*known, named=named, path=path, principal=sender_of(policies=policies))
@@ -370,7 +371,7 @@ def test_no_two_states_of_an_identity_can_be_distinguished_by_a_stranger(
 def test_the_owners_user_needs_no_policy_where_the_identity_allows_everybody_or_names_it(
     named: IdentityArn | None,
 ) -> None:
-    user = replace(sender_of(OWNER), policies=())
+    user = structs.replace(sender_of(OWNER), policies=())
 
     def own(principal: object) -> Identity:
         return identity("ses-example.com", grant("ses-example.com", Principal=principal))

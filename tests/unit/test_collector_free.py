@@ -4,12 +4,29 @@ import gc
 import json
 import weakref
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from ipaddress import ip_network
 from typing import Final
 
 import pytest
 from msgspec import Struct
 
+from smtpgate.core.account import (
+    AccessKey,
+    Account,
+    Principal,
+    SendingLimits,
+    TemporaryLimits,
+)
+from smtpgate.core.arn import IdentityArn
+from smtpgate.core.identity import DkimKey, Identity
 from smtpgate.core.policy import Caller, Policy, Request, evaluate, parse_policy
+from smtpgate.core.policy.values import as_network
+from smtpgate.core.secret import Secret
+from smtpgate.directory.cache import Cache, CacheKey, Dependency
+from smtpgate.signing.private_keys import generate_private_key, load_private_key
+
+AT: Final = datetime(2027, 1, 1, tzinfo=UTC)
 
 OWNER: Final = "888888888888"
 ARN: Final = f"arn:aws:ses:us-east-1:{OWNER}:identity/example.com"
@@ -103,6 +120,40 @@ def looked_at(value: object) -> Iterator[object]:
     elif isinstance(value, Mapping):
         for key, one in value.items():
             yield from (*looked_at(key), *looked_at(one))
+
+
+def an_identity(policies: tuple[Policy, ...]) -> Identity:
+    key = load_private_key(generate_private_key("ed25519"))
+    raised = TemporaryLimits(100, 2.0, AT)
+    return Identity(
+        IdentityArn.parse(ARN),
+        is_verified=True,
+        policies=policies,
+        dkim_keys=(DkimKey("s1", key),),
+        caps={"999999999999": SendingLimits(10, 1.0, raised)},
+    )
+
+
+def a_key(policies: tuple[Policy, ...]) -> AccessKey:
+    account = Account("999999999999", "Delegate", SendingLimits(-1, -1))
+    arn = "arn:aws:iam::999999999999:user/mailer"
+    user = Principal(account, "mailer", arn, "AIDA", policies, (("team", "a"),))
+    networks = (as_network(ip_network("192.0.2.0/24")),)
+    return AccessKey("AKIA", Secret("s"), user, expires_at=AT, networks=networks)
+
+
+def test_a_full_cache_has_no_object_that_the_collector_looks_at_beside_its_tables() -> None:
+    cache = Cache(max_octets=1_000_000, max_absent=10, absent_s=60)
+    for number in range(10):
+        made = tuple(policies())
+        name, user = f"d{number}.example", Dependency(f"{number:012}", "mailer")
+        cache.put(CacheKey("identity", name), (an_identity(made),), (), 10)
+        cache.put(CacheKey("key", name), a_key(made), (Dependency(f"{number:012}"), user), 10)
+        cache.put(CacheKey("addresses", name), {f"x@{name}": None}, (), 10)
+        cache.put_absent(CacheKey("identity", f"no.{name}"), (), 0)
+    assert len(cache) == 40
+    for table in (cache._entries, cache._absent, cache._depending):
+        assert list(looked_at(table)) == [table]
 
 
 def test_a_policy_has_no_object_that_the_collector_looks_at() -> None:

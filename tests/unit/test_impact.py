@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import pytest
+from msgspec import structs
 
 from smtpgate.core.account import Account, Principal, SendingLimits
 from smtpgate.core.address import Mailbox
@@ -102,7 +103,9 @@ def test_the_recorded_time_client_and_recipients_are_asked() -> None:
 
 def test_the_sender_is_as_it_is_now() -> None:
     records = [record("ceo")]
-    output = weighed(allowing("ceo"), records, principals=[replace(MAILER, policies=())])
+    output = weighed(
+        allowing("ceo"), records, principals=[structs.replace(MAILER, policies=())]
+    )
     assert not output.newly_allowed
     output = weighed(allowing("ceo"), records, principals=())
     assert dict(output.unclear) == {"sender-gone": 1}

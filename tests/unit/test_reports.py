@@ -1,9 +1,9 @@
 """A relay's reports: their form, their recipients, and their signature."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from smtpgate.core.account import Principal
 from smtpgate.core.address import Mailbox, parse_mailbox
@@ -198,7 +198,9 @@ def test_the_gate_s_own_domain_signs_and_never_for_the_domain_of_from(name: str)
     own = identity(name, owner=OTHER, dkim_keys=(KEY,))
     assert decide(known, own).signing_identity is own
     assert decide(known, identity(name, owner=OTHER)).signing_identity is None
-    assert decide(known, replace(own, paused_reason="stolen key")).signing_identity is None
+    assert (
+        decide(known, structs.replace(own, paused_reason="stolen key")).signing_identity is None
+    )
     for host in ("gate.host.example", "host.example", "mail.gate.host.example"):
         author = f"From: postmaster@{host}\r\n"
         assert decide(known, own, author=author).signing_identity is None

@@ -48,13 +48,15 @@ _SERVICE: Final = re.compile(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+")
 _FORMS: Final = "an account id, the ARN of an account's root, of a user or of a role, or `*'"
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True, gc=False):
     """The caller of a request: a user, or the account itself if ``is_root``."""
 
     account_id: str
     arn: str
     is_root: bool
+
+
+NOBODY: Final = Caller("", "", is_root=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,10 @@ organization, and the identities with their policies, are as they are now.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
+
+from msgspec import structs
 
 from smtpgate.core.account import Principal
 from smtpgate.core.address import ReversePath
@@ -43,7 +45,7 @@ class ProposedPolicy:
         if str(identity.arn) != self.identity_arn:
             return identity
         others = [policy for policy in identity.policies if policy.name != self.policy.name]
-        return replace(identity, policies=(*others, self.policy))
+        return structs.replace(identity, policies=(*others, self.policy))
 
 
 @dataclass(frozen=True, slots=True)
