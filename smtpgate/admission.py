@@ -78,6 +78,11 @@ class Admission:
         """True if the account may try a message: not after too many refused ones."""
         return self._refusals.has_any(account_id, self._clock.monotonic())
 
+    @property
+    def has_full_quotas(self) -> bool:
+        """False if :meth:`refusal_at_mail` would refuse nobody at this moment."""
+        return self._ledger.has_full_quotas
+
     async def refusal_at_mail(self, key: AccessKey, client: Client) -> Reply | None:
         """The reply to MAIL of a sender whose 24-hour quota is used up; ``None`` for others.
 

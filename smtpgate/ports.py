@@ -93,6 +93,10 @@ class Ledger(Protocol):
         A reservation that was settled, or whose lease has ended, stays as it is.
         """
 
+    @property
+    def has_full_quotas(self) -> bool:
+        """False if no 24-hour quota was full when last seen: ``check`` would pass all."""
+
     async def check(self, charges: Sequence[Charge], now: datetime) -> None:
         """Raise LimitExceededError when a 24-hour quota has no room for even one recipient.
 

@@ -110,6 +110,48 @@ class Rhythm:
         self._woken.set()
 
 
+class Deadline:
+    """A moment that is moved at each step, and seldom reached.
+
+    Its timer stays where it is until it fires, and is set again only then: most waits end long
+    before, and to cancel and set a timer costs more than a step of the protocol.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.at: float | None = None
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
+
+    def move(self, at: float, reached: Callable[[], None]) -> None:
+        """Call ``reached`` at that moment of the loop's time, unless it is moved or cleared."""
+        self.at = at
+        if self._timer is None or self._timer.when() > at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(at, self._fire, reached)
+
+    def clear(self) -> None:
+        """Nothing is waited for."""
+        self.at = None
+
+    def close(self) -> None:
+        """Clear it, and cancel the timer: nothing refers to the owner any more."""
+        self.at = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _fire(self, reached: Callable[[], None]) -> None:
+        at, self._timer = self.at, None
+        if at is None:
+            return
+        if self._loop.time() < at:
+            self._timer = self._loop.call_at(at, self._fire, reached)
+            return
+        self.at = None
+        reached()
+
+
 class Threads:
     """At most ``count`` threads for one purpose, started at their first use.
 

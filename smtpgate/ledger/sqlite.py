@@ -96,6 +96,11 @@ class SqliteLedger:
         """Give all recipients back. A reservation that is settled stays as it is."""
         await self.commit(reservation, 0, now)
 
+    @property
+    def has_full_quotas(self) -> bool:
+        """False if no 24-hour quota was full when last seen."""
+        return bool(len(self._full))
+
     async def check(self, charges: Sequence[Charge], now: datetime) -> None:
         """Raise LimitExceededError when a 24-hour quota has no room for even one recipient."""
         if not self._full.has_any(charges):

@@ -121,6 +121,11 @@ class LedgerWatch:
         """Give all recipients back."""
         await self._noted(self._ledger.refund(reservation, now))
 
+    @property
+    def has_full_quotas(self) -> bool:
+        """False if no 24-hour quota was full when last seen."""
+        return self._ledger.has_full_quotas
+
     async def check(self, charges: Sequence[Charge], now: datetime) -> None:
         """Raise LimitExceededError when a 24-hour quota has no room for even one recipient."""
         await self._noted(self._ledger.check(charges, now))

@@ -5,11 +5,12 @@ pieces of 64 KiB: to hash one and to write it lets other threads run.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from smtpgate.core.message.body import BodyFile, StoredMessage
 from smtpgate.core.scan import MessageScan
-from smtpgate.smtp.intake import unstuffed
+from smtpgate.smtp.intake import MessageIntake, unstuffed
 from smtpgate.spool import Spool, SpoolFile
 
 _PIECE_OCTETS: Final = 64 * 1024
@@ -91,6 +92,20 @@ class Arrival:
         if self._stored is not None:
             self._spool.drop(self._stored[0])
             self._stored = None
+
+
+@dataclass(slots=True)
+class IncomingMessage:
+    """A message that comes in: its room, its file if it is large, and the end of its time."""
+
+    intake: MessageIntake
+    arrival: Arrival
+    deadline: float
+
+    def close(self) -> None:
+        """Give back what it takes; the message cannot be read any more."""
+        self.arrival.close()
+        self.intake.release()
 
 
 def _store(file: SpoolFile, scan: WireScan, wire: bytearray) -> None:

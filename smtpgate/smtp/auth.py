@@ -1,72 +1,22 @@
-"""AUTH PLAIN and LOGIN: the mechanisms as the server sees them, and the command (RFC 4954)."""
+"""AUTH: the command, the client's responses, and the check of its credentials (RFC 4954)."""
 
 import asyncio
 import base64
-import binascii
-from collections.abc import Generator
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final
 
 from smtpgate.core.account import AccessKey
 from smtpgate.core.events import Authenticated, AuthFailed, AuthReason
 from smtpgate.core.reply import CATALOGUE, reply_of
 from smtpgate.ports import DirectoryUnavailableError
 from smtpgate.smtp.dialogue import Dialogue
-from smtpgate.smtp.protocol import TOO_LONG, OutOfBudget
+from smtpgate.smtp.protocol import TOO_LONG, OutOfBudget, Work
+from smtpgate.smtp.sasl import MECHANISMS, Credentials, Exchange, SaslError, decode_response
 
 _SHOWN_OCTETS: Final = 64
 
-# -- the mechanisms ----------------------------------------------------------------------------
 
-
-class Credentials(NamedTuple):
-    """The identity that a client claims, its proof, and the one that it wants to act as."""
-
-    username: bytes
-    password: bytes
-    acts_as: bytes = b""
-
-
-class SaslError(ValueError):
-    """A response that cannot be decoded or has the wrong form."""
-
-
-# A mechanism yields challenges, is sent the decoded responses and returns the credentials.
-Exchange = Generator[bytes, bytes, Credentials]
-
-
-def decode_response(line: bytes) -> bytes:
-    """Decode one base64 response; ``=`` is the empty one (RFC 4954 §4). Raises SaslError."""
-    if line == b"=":
-        return b""
-    try:
-        return base64.b64decode(line, validate=True)
-    except (binascii.Error, ValueError):
-        raise SaslError("not base64") from None
-
-
-def plain() -> Exchange:
-    """``authzid NUL authcid NUL password`` (RFC 4616 §2)."""
-    response = yield b""
-    parts = response.split(b"\0")
-    if len(parts) != 3:
-        raise SaslError("PLAIN wants three parts")
-    authzid, username, password = parts
-    return Credentials(username, password, authzid)
-
-
-def login() -> Exchange:
-    """User name, then password (draft-murchison-sasl-login)."""
-    username = yield b"Username:"
-    password = yield b"Password:"
-    return Credentials(username, password)
-
-
-MECHANISMS: Final = {b"PLAIN": plain, b"LOGIN": login}
-
-# -- the command -------------------------------------------------------------------------------
-
-
-async def on_auth(dialogue: Dialogue, argument: bytes) -> None:
+def on_auth(dialogue: Dialogue, argument: bytes) -> Work | None:
     """AUTH, with or without an initial response (RFC 4954 §4)."""
     name, _, initial = argument.partition(b" ")
     mechanism = name.upper()
@@ -83,37 +33,43 @@ async def on_auth(dialogue: Dialogue, argument: bytes) -> None:
     else:
         dialogue.mechanism = mechanism.decode("ascii")
         dialogue.forget_client()
-        credentials = await _exchange(dialogue, mechanism, initial.strip() or None)
-        if credentials is not None:
-            await _check(dialogue, credentials)
+        exchange = MECHANISMS[mechanism]()
+        challenge, response = next(exchange), initial.strip()
+        if response:
+            return _respond(dialogue, exchange, response)
+        _challenge(dialogue, exchange, challenge)
+    return None
 
 
-async def _exchange(
-    dialogue: Dialogue, mechanism: bytes, response: bytes | None
-) -> Credentials | None:
-    """The credentials of the client, or ``None`` when it was refused for their form."""
-    exchange = MECHANISMS[mechanism]()
-    challenge = next(exchange)
-    while True:
-        if response is None:
-            encoded = base64.b64encode(challenge).decode("ascii")
-            dialogue.reply(reply_of("auth-continue", challenge=encoded))
-            response = await dialogue.read_line()
-            if response == b"*":
-                dialogue.note_error(CATALOGUE["auth-aborted"])
-                return None
-            if response == TOO_LONG:  # RFC 4954 §4: the exchange is over
-                dialogue.note_error(CATALOGUE["line-too-long"])
-                return None
-        try:
-            challenge = exchange.send(decode_response(response))
-        except StopIteration as done:
-            credentials: Credentials = done.value
-            return credentials
-        except SaslError:
-            dialogue.note_error(CATALOGUE["auth-malformed"])
-            return None
-        response = None
+def on_response(dialogue: Dialogue, line: bytes) -> Work | None:
+    """The client's response to a challenge."""
+    exchange, dialogue.exchange = dialogue.exchange, None
+    if line == b"*":
+        dialogue.note_error(CATALOGUE["auth-aborted"])
+    elif line == TOO_LONG:  # RFC 4954 §4: the exchange is over
+        dialogue.note_error(CATALOGUE["line-too-long"])
+    elif exchange is not None:
+        return _respond(dialogue, exchange, line)
+    return None
+
+
+def _challenge(dialogue: Dialogue, exchange: Exchange, challenge: bytes) -> None:
+    encoded = base64.b64encode(challenge).decode("ascii")
+    dialogue.reply(reply_of("auth-continue", challenge=encoded))
+    dialogue.exchange = exchange
+
+
+def _respond(dialogue: Dialogue, exchange: Exchange, response: bytes) -> Work | None:
+    """Hand a response to the mechanism; with the last one the credentials are complete."""
+    try:
+        challenge = exchange.send(decode_response(response))
+    except StopIteration as done:
+        return partial(_check, dialogue, done.value)
+    except SaslError:
+        dialogue.note_error(CATALOGUE["auth-malformed"])
+    else:
+        _challenge(dialogue, exchange, challenge)
+    return None
 
 
 async def _check(dialogue: Dialogue, credentials: Credentials) -> None:

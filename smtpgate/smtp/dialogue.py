@@ -17,6 +17,7 @@ from smtpgate.core.reply import CATALOGUE, Reply, reply_of
 from smtpgate.smtp.command import MailCommand
 from smtpgate.smtp.handshake import handshake_problem
 from smtpgate.smtp.protocol import GateProtocol, OutOfBudget
+from smtpgate.smtp.sasl import Exchange
 from smtpgate.smtp.session_parts import SessionParts
 from smtpgate.smtp.sockets import ConnectionSlot
 
@@ -86,13 +87,14 @@ class Dialogue(GateProtocol):
         self.helo = ""
         self.is_esmtp = False
         self.mechanism = ""
+        self.exchange: Exchange | None = None  # of AUTH, while it waits for a response
         self.key: AccessKey | None = None
         self.auth_failures = 0
         self.transaction: Transaction | None = None
         self.is_submitting = False
         self.spent = Spent()
         self.excused = 0  # commands out of sequence that are no errors of the client's
-        self.verb = ""  # of the command that is obeyed
+        self.verb = b""  # of the command that is obeyed
         self._peer = peer
         self._session_id = parts.new_session_id()
         self._client: Client | None = None
@@ -169,7 +171,9 @@ class Dialogue(GateProtocol):
         self.reply(reply)
         if not has_event:
             now = self.parts.clock.now()
-            self.publish(CommandRefused(self.client, now, self.verb or "other", reply))
+            self.publish(
+                CommandRefused(self.client, now, self.verb.decode("ascii") or "other", reply)
+            )
 
     def note_error(self, reply: Reply, *, has_event: bool = False) -> None:
         """Refuse a command for the client's own fault. Raises OutOfBudget."""

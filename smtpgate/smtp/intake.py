@@ -105,7 +105,7 @@ class MessageIntake:
         self._intake = intake
         self._pool = intake.most
         self._account = account
-        self._max_octets = max_octets
+        self.max_octets = max_octets
         self._start = 0
 
     def look(self, buffer: bytearray) -> int | None:
@@ -129,7 +129,7 @@ class MessageIntake:
         if self.refusal:
             return
         self.octets = octets
-        if octets > self._max_octets:
+        if octets > self.max_octets:
             self.refuse("message-octets")
             return
         refusal = self._keep(min(octets, self._intake.spool_octets))

@@ -1,12 +1,15 @@
-"""The octets of a session: lines in, replies out, time-outs, TLS, and an orderly end.
+"""The octets of a session: commands in, replies out, time-outs, TLS, and an orderly end.
 
-- Input goes to one buffer of our own. A command is cut out of it when complete; the message is
-  taken in bulk, with one search for the final dot, never line by line.
-- Replies are collected and written together when the session has to wait, so a pipelined group
-  of commands is answered with one write (RFC 2920 §3.2).
+- Input goes to one buffer of our own. A command is obeyed where its last octet arrives, in the
+  event loop's call and without a task. The session has one task, which wakes only for what has
+  to wait: AUTH, the message's way, STARTTLS, and the end. While it works, commands wait.
+- The message is taken in bulk, with one search for the final dot, never line by line.
+- Replies are collected and written together, so a pipelined group of commands is answered with
+  one write (RFC 2920 §3.2).
 - A client that pipelines without end does not stop the others: after some commands, or some
   time, or when replies wait, the session yields. A client that reads no replies is not read
   from either.
+- One timer a session serves all its waits.
 - Nothing that the client does cancels the session's task. A hang-up only ends the input: what
   was handed to the pipeline is carried to its end, and counted.
 - TLS is started by the event loop itself, so that uvloop's lean implementation is used.
@@ -15,18 +18,22 @@
 import asyncio
 import ssl
 from abc import ABC, abstractmethod
-from typing import Final, cast
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, NoReturn, cast
 
 from smtpgate.config.sections import ListenerConfig
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
 from smtpgate.core.message.body import StoredMessage
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
 from smtpgate.ports import Clock
-from smtpgate.smtp.arrival import Arrival
+from smtpgate.smtp.arrival import Arrival, IncomingMessage
 from smtpgate.smtp.intake import MessageIntake
 from smtpgate.spool import SpoolError
-from smtpgate.tasks import TaskOwner
+from smtpgate.tasks import Deadline, TaskOwner
 
+# What a command leaves to the session's task, because it has to wait.
+Work = Callable[[], Awaitable[None]]
 # Stands for a line that does not end in CRLF, or holds another CR or a NUL.
 ILL_ENDED: Final = b"\n"
 # Stands for a line that was longer than a line may be, and was skipped.
@@ -81,27 +88,47 @@ class GateProtocol(asyncio.Protocol, ABC):
         self._tasks = tasks
         self._input = bytearray()
         self._is_inside_line = False  # a bare LF came, and the CRLF of its line not yet
+        self._is_too_long = False  # so is the line whose end has not come yet
         self._output: list[bytes] = []
-        self._commands_in_turn = 0
-        self._turn_began_s = 0.0
+        self.incoming: IncomingMessage | None = None
+        # Of the session's task, while it waits for work.
+        self._waiter: asyncio.Future[Work] | None = None
+        self._is_yielding = False
+        self._deadline = Deadline(loop)
+        self._running_out: BudgetName = "command-time"
         # Bounds on a client that has not logged in; ``None`` once it has.
         self._auth_deadline: float | None = None
         self._octets_before_auth: int | None = config.max_octets_before_auth
-        self._waiter: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._at_eof = False
         self._client_gone: asyncio.Future[None] | None = None
         self._is_lost = False
         self._is_paused = False
         self._pause_octets = _PAUSE_OCTETS
-        self._takes_message = False
         self._is_draining = False
+        self._is_cut_off = False
         self._gone: asyncio.Future[None] | None = None
         self._ending: HangUp | None = None
 
     @abstractmethod
     async def serve_client(self) -> None:
         """Greet the client, and obey its commands until the session ends."""
+
+    @abstractmethod
+    def obey(self, line: bytes) -> Work | None:
+        """Obey one line; what has to wait is returned. Raises HangUp.
+
+        The line is without its CRLF, or ``ILL_ENDED`` or ``TOO_LONG``.
+        """
+
+    @abstractmethod
+    def take_message(
+        self, incoming: IncomingMessage, message: bytes | StoredMessage | None
+    ) -> Work | None:
+        """Take a message that has come; ``None`` if the intake refused it.
+
+        One in memory is still dot-stuffed.
+        """
 
     @property
     @abstractmethod
@@ -136,12 +163,8 @@ class GateProtocol(asyncio.Protocol, ABC):
                 self._end_with(OutOfBudget("input-before-auth"))
                 return
         self._input += data
-        if len(self._input) > self._pause_octets:
-            self._pause_input()
-        _wake(self._waiter)
-
-    def _pause_input(self) -> None:
-        if not self._is_paused:
+        self._advance()
+        if len(self._input) > self._pause_octets and not self._is_paused:
             self._is_paused = True
             self._wire.pause_reading()
 
@@ -153,26 +176,212 @@ class GateProtocol(asyncio.Protocol, ABC):
     def eof_received(self) -> bool | None:
         """Note the end of input; a half-closed plain connection still gets its replies."""
         self._at_eof = True
-        _wake(self._waiter)
         self._note_whether_gone()
+        self._advance()
         return not self.is_tls
 
     def pause_writing(self) -> None:
         """The client reads too slowly."""
         self._writable = self.loop.create_future()
+        self._deadline.clear()
+        self._await_reader()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
         _wake(self._writable)
         self._writable = None
+        self._deadline.clear()
+        self._advance()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Note the end of the connection; the session's task finds out when it next waits."""
+        """Note the end of the connection; what the session's task does goes on to its end."""
         self._at_eof = self._is_lost = True
-        _wake(self._waiter)
         _wake(self._gone)
         self._note_whether_gone()
         self.resume_writing()
+
+    # -- turns ---------------------------------------------------------------------------------
+
+    async def obey_client(self) -> NoReturn:
+        """Obey commands as they come, and do here what has to wait. Raises HangUp."""
+        while True:
+            waiter = self._waiter = self.loop.create_future()
+            try:
+                self._advance()
+                work = await waiter
+            finally:
+                self._waiter = None
+                del waiter  # it may have the error, whose traceback has this frame
+            await work()
+
+    def _advance(self) -> None:
+        """Take a turn, unless the session's task is at work or others have their turns."""
+        if self._waiter is None or self._is_yielding:
+            return
+        try:
+            self._take_turn()
+        except Exception as error:  # noqa: BLE001 - the session's task ends with it
+            self._end_now(error)
+        else:
+            self._write()
+
+    def _take_turn(self) -> None:
+        """Obey complete commands, so many and for so long that others are not delayed."""
+        obeyed, ends_s = 0, self._clock.monotonic() + _TURN_S
+        while self._waiter is not None:
+            if self.incoming is None or self._is_cut_off:
+                self.end_if_due()
+            if self._writable is not None:
+                self._await_reader()
+                return
+            if obeyed and (obeyed == _COMMANDS_AT_ONCE or self._clock.monotonic() > ends_s):
+                self._is_yielding = True
+                self.loop.call_soon(self._next_turn)
+                return
+            if not self._obey_one():
+                self._await_input()
+                return
+            obeyed += 1
+
+    def _next_turn(self) -> None:
+        self._is_yielding = False
+        self._advance()
+
+    def _obey_one(self) -> bool:
+        """Obey the next command, or take the message; false until all of it has come."""
+        if self.incoming is not None:
+            return self._take_part(self.incoming)
+        line = self._cut_line()
+        if line is None:
+            return False
+        self._obeyed(self.obey(line))
+        return True
+
+    def _obeyed(self, work: Work | None) -> None:
+        """Begin to wait for the client again, or leave the work to the session's task."""
+        self._deadline.clear()
+        if work is not None and self._waiter is not None:
+            self._waiter.set_result(work)
+            self._waiter = None
+
+    def _cut_line(self) -> bytes | None:
+        """Cut the next line out of the input, or ``None`` until all of it has come.
+
+        A line that is too long is skipped, in however many parts it came.
+        """
+        end = self._input.find(b"\n")
+        if end > _MAX_LINE_OCTETS or (end < 0 and len(self._input) > _MAX_LINE_OCTETS):
+            self._is_too_long = True
+        if end < 0:
+            if self._is_too_long:
+                self._input.clear()
+            return None
+        line = bytes(self._input[: end + 1])
+        del self._input[: end + 1]
+        if self._is_too_long:
+            self._is_too_long = False
+            return TOO_LONG
+        if b"\0" in line or line.find(b"\r") != end - 1:
+            # Only CRLF ends a line (RFC 5321 §2.3.8): what follows a bare LF is no command.
+            self._is_inside_line = not line.endswith(b"\r\n")
+            return ILL_ENDED
+        if self._is_inside_line:
+            self._is_inside_line = False
+            return ILL_ENDED
+        return line[:-2]
+
+    def _await_input(self) -> None:
+        """Wait for more, for as long as the client may take. Raises HangUp at its end."""
+        if self._at_eof:
+            raise HangUp
+        if self._deadline.at is None:
+            if self.incoming is None:
+                self._watch(self.loop.time() + self._command_timeout_s, "command-time")
+            else:
+                self._watch(self.incoming.deadline, "message-time")
+        self._resume_input()
+
+    def _await_reader(self) -> None:
+        """Wait until the client has read its replies, for as long as it may take."""
+        if self._deadline.at is None:
+            self._watch(self.loop.time() + self._config.reply_timeout_s, "reply-time")
+
+    def _write(self) -> None:
+        """Write the queued replies."""
+        if self._output and not self._is_lost:
+            self._wire.write(b"".join(self._output))
+        self._output.clear()
+
+    def _watch(self, deadline: float, budget: BudgetName) -> None:
+        """End the session when the client takes longer than that."""
+        if self._auth_deadline is not None and self._auth_deadline < deadline:
+            deadline, budget = self._auth_deadline, "auth-time"
+        self._running_out = budget
+        self._deadline.move(deadline, self._time_out)
+
+    def _time_out(self) -> None:
+        self._end_now(OutOfBudget(self._running_out))
+
+    def _end_now(self, error: Exception) -> None:
+        """End the session with that error, unless its task is at work."""
+        if self._waiter is not None:
+            self._waiter.set_exception(error)
+            self._waiter = None
+
+    # -- the message ---------------------------------------------------------------------------
+
+    def expect_message(self, intake: MessageIntake, arrival: Arrival) -> None:
+        """Take what comes as a message, up to the final dot; all of it within the time."""
+        deadline = self.loop.time() + self._config.data_timeout_s
+        self.incoming = IncomingMessage(intake, arrival, deadline)
+        self._pause_octets = intake.spool_octets
+
+    def _take_part(self, incoming: IncomingMessage) -> bool:
+        """Take the message, or what has come of a large one; false until there is more."""
+        intake = incoming.intake
+        size = intake.look(self._input)
+        if intake.refusal:
+            incoming.arrival.close()
+        elif intake.goes_to_file:
+            if size is None and len(self._input) <= _PAUSE_OCTETS:
+                return False
+            is_last = size is not None
+            part = len(self._input) - 4 if size is None else size
+            self._obeyed(partial(self._move, incoming, part, is_last=is_last))
+            return True
+        if size is None:
+            return False
+        message = None if intake.refusal else bytes(memoryview(self._input)[:size])
+        self._end_message(size)
+        self._obeyed(self.take_message(incoming, message))
+        return True
+
+    def _end_message(self, size: int) -> None:
+        # A new buffer: the memory of a large message is not kept for the session's life.
+        self._input = self._input[size + 3 :]
+        self.incoming, self._pause_octets = None, _PAUSE_OCTETS
+
+    async def _move(self, incoming: IncomingMessage, size: int, *, is_last: bool) -> None:
+        """Move the first octets of the input to the message's file; more come in meanwhile."""
+        intake, arrival, wire = incoming.intake, incoming.arrival, self._input
+        self._input = wire[size:]
+        del wire[size:]
+        intake.moved(size)
+        self._pause_octets = _AHEAD_OCTETS
+        self._resume_input()
+        try:
+            async with asyncio.timeout_at(incoming.deadline):
+                await arrival.add(wire)
+        except TimeoutError:
+            raise OutOfBudget("message-time") from None
+        except SpoolError:
+            intake.refuse("storage")
+            arrival.close()
+        if is_last:
+            self._end_message(0)
+            work = self.take_message(incoming, None if intake.refusal else arrival.conclude())
+            if work is not None:
+                await work()
 
     # -- what the session calls ----------------------------------------------------------------
 
@@ -204,7 +413,7 @@ class GateProtocol(asyncio.Protocol, ABC):
     def drain(self) -> None:
         """End after the current transaction; at once when there is none."""
         self._is_draining = True
-        _wake(self._waiter)
+        self._advance()
 
     def request_end(self, last_word: Reply) -> None:
         """End with that reply before the next command, also within a transaction.
@@ -216,12 +425,12 @@ class GateProtocol(asyncio.Protocol, ABC):
 
     def cut_off(self, last_word: Reply) -> None:
         """End with that reply, also while a message comes in."""
-        self._takes_message = False
+        self._is_cut_off = True
         self._end_with(HangUp(last_word))
 
     def _end_with(self, ending: HangUp) -> None:
         self._ending = self._ending or ending
-        _wake(self._waiter)
+        self._advance()
 
     def lift_bounds_before_auth(self) -> None:
         """The client has logged in: the bounds on strangers are not for it any more."""
@@ -241,12 +450,7 @@ class GateProtocol(asyncio.Protocol, ABC):
 
     async def flush(self) -> None:
         """Write the queued replies; wait while the client reads too slowly. Raises HangUp."""
-        if not self._output:
-            return
-        octets = b"".join(self._output)
-        self._output.clear()
-        if not self._is_lost:
-            self._wire.write(octets)
+        self._write()
         if self._writable is not None:
             try:
                 await asyncio.wait_for(
@@ -255,129 +459,12 @@ class GateProtocol(asyncio.Protocol, ABC):
             except TimeoutError:
                 raise OutOfBudget("reply-time") from None
 
-    async def _more_input(self, deadline: float, budget: BudgetName) -> None:
-        """Flush, then wait for octets. Raises HangUp at the end of input or of patience."""
-        if self._output:
-            await self.flush()
-        if self._at_eof:
-            raise HangUp
-        if not self._takes_message:
-            self.end_if_due()
-        if self._auth_deadline is not None and self._auth_deadline < deadline:
-            deadline, budget = self._auth_deadline, "auth-time"
-        if deadline <= self.loop.time():
-            raise OutOfBudget(budget)
-        self._resume_input()
-        self._commands_in_turn = 0
-        waiter = self._waiter = self.loop.create_future()
-        timer = self.loop.call_at(deadline, _time_out, waiter)
-        try:
-            await waiter
-        except TimeoutError:
-            raise OutOfBudget(budget) from None
-        finally:
-            timer.cancel()
-            self._waiter = None
-
-    async def _keep_to_turn(self) -> None:
-        """After a turn let the other sessions have theirs, and this client read its replies."""
-        now_s = self._clock.monotonic()
-        is_over = self._commands_in_turn >= _COMMANDS_AT_ONCE
-        if self._commands_in_turn and (is_over or now_s - self._turn_began_s > _TURN_S):
-            self._commands_in_turn = 0
-            await self.flush()
-            await asyncio.sleep(0)
-            now_s = self._clock.monotonic()
-        if not self._commands_in_turn:
-            self._turn_began_s = now_s
-        self._commands_in_turn += 1
-
-    async def read_line(self) -> bytes:
-        """The next line without its CRLF, or ``ILL_ENDED`` or ``TOO_LONG``. Raises HangUp.
-
-        A line that is too long is skipped, in however many parts it came.
-        """
-        await self._keep_to_turn()
-        deadline, is_too_long = 0.0, False
-        while (end := self._input.find(b"\n")) < 0:
-            deadline = deadline or self.loop.time() + self._command_timeout_s
-            if len(self._input) > _MAX_LINE_OCTETS:
-                is_too_long = True
-                self._input.clear()
-            await self._more_input(deadline, "command-time")
-        if self._ending is not None or self._is_draining:
-            self.end_if_due()
-        if is_too_long or end > _MAX_LINE_OCTETS:
-            del self._input[: end + 1]
-            return TOO_LONG
-        line = bytes(self._input[: end + 1])
-        del self._input[: end + 1]
-        if b"\0" in line or line.find(b"\r") != end - 1:
-            # Only CRLF ends a line (RFC 5321 §2.3.8): what follows a bare LF is no command.
-            self._is_inside_line = not line.endswith(b"\r\n")
-            return ILL_ENDED
-        if self._is_inside_line:
-            self._is_inside_line = False
-            return ILL_ENDED
-        return line[:-2]
-
     def end_if_due(self) -> None:
         """Raises HangUp when the session is to end; pipelined commands are not obeyed then."""
         if self._ending is not None:
             raise self._ending
         if self._is_draining and not self.in_transaction:
             raise HangUp(reply_of("shutting-down", hostname=self.hostname))
-
-    async def read_message(
-        self, intake: MessageIntake, arrival: Arrival
-    ) -> bytes | StoredMessage | None:
-        """The message up to the final dot, or ``None`` when the intake refused it.
-
-        One in memory is still dot-stuffed. All of it must come within the time. Raises HangUp.
-        """
-        deadline = self.loop.time() + self._config.data_timeout_s
-        self._takes_message, self._pause_octets = True, intake.spool_octets
-        try:
-            while (size := intake.look(self._input)) is None:
-                if intake.refusal:
-                    arrival.close()
-                elif intake.goes_to_file and len(self._input) > _PAUSE_OCTETS:
-                    await self._move(len(self._input) - 4, intake, arrival, deadline)
-                    continue
-                await self._more_input(deadline, "message-time")
-            if intake.goes_to_file and not intake.refusal:
-                await self._move(size, intake, arrival, deadline)
-                size = 0
-        finally:
-            self._takes_message, self._pause_octets = False, _PAUSE_OCTETS
-        message: bytes | StoredMessage | None = None
-        if intake.refusal:
-            arrival.close()
-        elif intake.goes_to_file:
-            message = arrival.conclude()
-        else:
-            message = bytes(memoryview(self._input)[:size])
-        # A new buffer: the memory of a large message is not kept for the session's life.
-        self._input = self._input[size + 3 :]
-        return message
-
-    async def _move(
-        self, size: int, intake: MessageIntake, arrival: Arrival, deadline: float
-    ) -> None:
-        """Move the first octets of the input to the message's file; more come in meanwhile."""
-        wire = self._input
-        self._input = wire[size:]
-        del wire[size:]
-        intake.moved(size)
-        self._pause_octets = _AHEAD_OCTETS
-        self._resume_input()
-        try:
-            async with asyncio.timeout_at(deadline):
-                await arrival.add(wire)
-        except TimeoutError:
-            raise OutOfBudget("message-time") from None
-        except SpoolError:
-            intake.refuse("storage")
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
         """Encrypt the connection. Raises HangUp when the handshake fails.
@@ -416,6 +503,7 @@ class GateProtocol(asyncio.Protocol, ABC):
         """
         if last_word is not None:
             self.reply(last_word)
+        self._deadline.close()
         try:
             await self.flush()
         except HangUp:
@@ -438,8 +526,3 @@ class GateProtocol(asyncio.Protocol, ABC):
 def _wake(waiter: asyncio.Future[None] | None) -> None:
     if waiter is not None and not waiter.done():
         waiter.set_result(None)
-
-
-def _time_out(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_exception(TimeoutError())

@@ -5,18 +5,29 @@ RFC 5321, RFC 6409. ``auth`` and ``transaction`` have the commands with subjects
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from smtpgate.core.events import SessionClosed, SessionOpened
+from smtpgate.core.message.body import StoredMessage
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
-from smtpgate.smtp.auth import on_auth
+from smtpgate.smtp.arrival import IncomingMessage
+from smtpgate.smtp.auth import on_auth, on_response
 from smtpgate.smtp.command import BadCommandError, parse_helo, split_command
 from smtpgate.smtp.dialogue import WIRE, Dialogue
-from smtpgate.smtp.protocol import ILL_ENDED, TOO_LONG, HangUp, OutOfBudget
-from smtpgate.smtp.transaction import abandon, on_data, on_mail, on_rcpt
+from smtpgate.smtp.protocol import ILL_ENDED, TOO_LONG, HangUp, OutOfBudget, Work
+from smtpgate.smtp.transaction import (
+    abandon,
+    cut_off,
+    on_data,
+    on_mail,
+    on_message,
+    on_rcpt,
+)
 
-Command = Callable[[Dialogue, bytes], Awaitable[None]]
+# A command does what it can at once, and returns what has to wait.
+Command = Callable[[Dialogue, bytes], Work | None]
 # Commands that bring no message nearer; a client that sends nothing else must come to an end.
 _JUNK: Final = frozenset({b"NOOP", b"RSET", b"VRFY", b"HELP", b"HELO", b"EHLO"})
 _NO_COMMAND: Final = {ILL_ENDED: "bad-line-end", TOO_LONG: "line-too-long"}
@@ -45,10 +56,10 @@ class SmtpSession(Dialogue):
         try:
             self.end_if_due()
             self.reply(reply_of("greeting", hostname=self.hostname))
-            while True:
-                await self._obey(await self.read_line())
+            await self.obey_client()
         except HangUp as hang_up:
             last_word = hang_up.reply
+            cut_off(self, hang_up)
             if last_word is None:
                 abandon(self)
             if isinstance(hang_up, OutOfBudget):
@@ -61,6 +72,8 @@ class SmtpSession(Dialogue):
             self.parts.on_error(error)
             last_word = CATALOGUE["temporary-failure"]
         finally:
+            if self.incoming is not None:
+                self.incoming.close()
             if self.key is not None:
                 self.parts.watch.leave(self, self.key)
             try:
@@ -68,38 +81,48 @@ class SmtpSession(Dialogue):
             finally:
                 self.publish(SessionClosed(self.parts.config.name))
 
-    async def _obey(self, line: bytes) -> None:
-        self.verb = ""
+    def obey(self, line: bytes) -> Work | None:
+        """Obey one line: a command, or the answer to a challenge of AUTH."""
+        if self.exchange is not None:
+            return on_response(self, line)
+        self.verb = b""
         if line.startswith(b"\n"):  # a mark that stands for a line which is no command
             self.note_error(CATALOGUE[_NO_COMMAND[line]])
-            return
+            return None
         verb, argument = split_command(line)
         if verb not in (b"RCPT", b"DATA"):
             self.excused = 0
         command = COMMANDS.get(verb)
         if command is None:
             self.note_error(CATALOGUE["unknown-command"])
-            return
-        self.verb = verb.decode("ascii")
+            return None
+        self.verb = verb
         try:
-            await command(self, argument)
+            work = command(self, argument)
         except BadCommandError as error:
             self.note_error(error.reply)
-        else:
-            if verb in _JUNK:
-                self.count_junk()
+            return None
+        if verb in _JUNK:
+            self.count_junk()
+        return work
+
+    def take_message(
+        self, incoming: IncomingMessage, message: bytes | StoredMessage | None
+    ) -> Work | None:
+        """Take a message that has come up to its final dot."""
+        return on_message(self, incoming, message)
 
 
 # -- the small commands ------------------------------------------------------------------------
 
 
-async def _on_helo(session: Dialogue, argument: bytes) -> None:
+def _on_helo(session: Dialogue, argument: bytes) -> None:
     """HELO: no extensions, so no way to authenticate."""
     _greeted(session, argument, is_esmtp=False)
     session.reply_lines(f"250 {session.hostname}\r\n".encode())
 
 
-async def _on_ehlo(session: Dialogue, argument: bytes) -> None:
+def _on_ehlo(session: Dialogue, argument: bytes) -> None:
     """EHLO: offer what is really kept, here and by the upstream as last seen."""
     _greeted(session, argument, is_esmtp=True)
     *lines, last = session.hostname, *_extensions(session)
@@ -126,8 +149,8 @@ def _extensions(session: Dialogue) -> list[str]:
     return offered
 
 
-async def _on_starttls(session: Dialogue, argument: bytes) -> None:
-    """STARTTLS: EHLO and what came before it is forgotten (RFC 3207 §4.2)."""
+def _on_starttls(session: Dialogue, argument: bytes) -> Work | None:
+    """STARTTLS: offered before AUTH and MAIL, and once."""
     tls = session.parts.tls
     if argument:
         session.note_error(reply_of("syntax", syntax="STARTTLS"))
@@ -137,36 +160,42 @@ async def _on_starttls(session: Dialogue, argument: bytes) -> None:
         session.bad_sequence("STARTTLS comes before AUTH and MAIL")
     else:
         session.reply(CATALOGUE["start-tls"])
-        await session.start_tls(tls.context)
-        session.helo, session.is_esmtp = "", False
-        session.forget_client()
+        return partial(_start_tls, session, tls.context)
+    return None
 
 
-async def _on_noop(session: Dialogue, _argument: bytes) -> None:
+async def _start_tls(session: Dialogue, context: ssl.SSLContext) -> None:
+    """EHLO and what came before the handshake is forgotten (RFC 3207 §4.2)."""
+    await session.start_tls(context)
+    session.helo, session.is_esmtp = "", False
+    session.forget_client()
+
+
+def _on_noop(session: Dialogue, _argument: bytes) -> None:
     session.reply_lines(WIRE["ok"])
 
 
-async def _on_rset(session: Dialogue, _argument: bytes) -> None:
+def _on_rset(session: Dialogue, _argument: bytes) -> None:
     """RSET: end the transaction."""
     abandon(session)
     session.reply_lines(WIRE["ok"])
 
 
-async def _on_vrfy(session: Dialogue, _argument: bytes) -> None:
+def _on_vrfy(session: Dialogue, _argument: bytes) -> None:
     """VRFY: neither yes nor no (RFC 5321 §3.5.3)."""
     session.reply(CATALOGUE["vrfy"])
 
 
-async def _on_help(session: Dialogue, _argument: bytes) -> None:
+def _on_help(session: Dialogue, _argument: bytes) -> None:
     session.reply(CATALOGUE["help"])
 
 
-async def _on_unoffered(session: Dialogue, _argument: bytes) -> None:
+def _on_unoffered(session: Dialogue, _argument: bytes) -> None:
     """EXPN, ETRN, TURN: known, not offered."""
     session.note_error(CATALOGUE["not-implemented"])
 
 
-async def _on_quit(session: Dialogue, _argument: bytes) -> None:
+def _on_quit(session: Dialogue, _argument: bytes) -> None:
     abandon(session)
     raise HangUp(CATALOGUE["bye"])
 

@@ -1,23 +1,25 @@
 """The mail transaction: MAIL, RCPT and DATA, and its end (RFC 5321 §3.3)."""
 
 import asyncio
+from functools import partial
 
+from smtpgate.core.account import AccessKey
 from smtpgate.core.events import CutOffBy, MessageCutOff
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
 from smtpgate.core.message.body import StoredMessage
 from smtpgate.core.message.envelope import SEND_RAW_EMAIL, Envelope, Submission
 from smtpgate.core.message.reading import LARGE_OCTETS
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
-from smtpgate.smtp.arrival import Arrival
-from smtpgate.smtp.command import parse_mail, parse_rcpt
+from smtpgate.smtp.arrival import IncomingMessage
+from smtpgate.smtp.command import MailCommand, parse_mail, parse_rcpt
 from smtpgate.smtp.dialogue import WIRE, Dialogue, Spent, Transaction
 from smtpgate.smtp.intake import MessageIntake, unstuffed
-from smtpgate.smtp.protocol import HangUp, OutOfBudget
+from smtpgate.smtp.protocol import HangUp, OutOfBudget, Work
 
 # -- MAIL --------------------------------------------------------------------------------------
 
 
-async def on_mail(dialogue: Dialogue, argument: bytes) -> None:
+def on_mail(dialogue: Dialogue, argument: bytes) -> Work | None:
     """MAIL FROM: begin a transaction."""
     key, admission = dialogue.key, dialogue.parts.admission
     if key is None:
@@ -32,21 +34,33 @@ async def on_mail(dialogue: Dialogue, argument: bytes) -> None:
         if mail.size > dialogue.max_octets:
             dialogue.note_exhausted("message-octets")
             dialogue.note_error(CATALOGUE["too-long"])
-            return
-        refusal = await admission.refusal_at_mail(key, dialogue.client)
-        if refusal is not None:
-            # Of a pipelined group (RFC 2920 §3.1), up to DATA, it is the only error.
-            dialogue.excused = dialogue.parts.max_recipients + 1
-            dialogue.note_error(refusal, has_event=True)
-            return
-        dialogue.transaction = Transaction(key, mail)
-        dialogue.reply_lines(WIRE["sender-ok"])
+        elif admission.has_full_quotas:
+            return partial(_begin_within_quota, dialogue, key, mail)
+        else:
+            _begin(dialogue, key, mail)
+    return None
+
+
+async def _begin_within_quota(dialogue: Dialogue, key: AccessKey, mail: MailCommand) -> None:
+    """Begin a transaction unless the sender's quota is one of those that are used up."""
+    refusal = await dialogue.parts.admission.refusal_at_mail(key, dialogue.client)
+    if refusal is None:
+        _begin(dialogue, key, mail)
+    else:
+        # Of a pipelined group (RFC 2920 §3.1), up to DATA, it is the only error.
+        dialogue.excused = dialogue.parts.max_recipients + 1
+        dialogue.note_error(refusal, has_event=True)
+
+
+def _begin(dialogue: Dialogue, key: AccessKey, mail: MailCommand) -> None:
+    dialogue.transaction = Transaction(key, mail)
+    dialogue.reply_lines(WIRE["sender-ok"])
 
 
 # -- RCPT --------------------------------------------------------------------------------------
 
 
-async def on_rcpt(dialogue: Dialogue, argument: bytes) -> None:
+def on_rcpt(dialogue: Dialogue, argument: bytes) -> None:
     """RCPT TO: one more recipient."""
     transaction = dialogue.transaction
     if transaction is None:
@@ -95,49 +109,67 @@ def _refuse_excess(dialogue: Dialogue, limit: int) -> None:
 # -- DATA --------------------------------------------------------------------------------------
 
 
-async def on_data(dialogue: Dialogue, argument: bytes) -> None:
-    """DATA: take the message, hand it to the pipeline, answer with its verdict."""
-    transaction = dialogue.transaction
+def on_data(dialogue: Dialogue, argument: bytes) -> None:
+    """DATA: the message comes next."""
+    transaction, parts = dialogue.transaction, dialogue.parts
     if argument:
         dialogue.note_error(reply_of("syntax", syntax="DATA"))
-        return
-    if transaction is None or not transaction.recipients:
+    elif transaction is None or not transaction.recipients:
         dialogue.bad_sequence("MAIL and RCPT come first")
         dialogue.excused = 0
-        return
-    dialogue.reply_lines(WIRE["start-data"])
-    max_octets = dialogue.max_octets
-    intake = MessageIntake(dialogue.parts.intake, max_octets, transaction.account_id)
-    arrival = dialogue.parts.new_arrival()
+    else:
+        dialogue.reply_lines(WIRE["start-data"])
+        intake = MessageIntake(parts.intake, dialogue.max_octets, transaction.account_id)
+        dialogue.expect_message(intake, parts.new_arrival())
+
+
+def on_message(
+    dialogue: Dialogue, incoming: IncomingMessage, message: bytes | StoredMessage | None
+) -> Work | None:
+    """The message has come up to its final dot."""
+    if message is not None:
+        dialogue.is_submitting = True
+        return partial(_carry, dialogue, incoming, message)
     try:
-        message = await _take_message(dialogue, intake, arrival)
-        if message is None or len(message) > max_octets:
-            _refuse_message(dialogue, intake.refusal or "message-octets")
+        _refuse_message(dialogue, incoming.intake.refusal or "message-octets")
+    finally:
+        _end(dialogue)
+    return None
+
+
+def cut_off(dialogue: Dialogue, hang_up: HangUp) -> None:
+    """The session ends; note a message that was coming in."""
+    if dialogue.incoming is None:
+        return
+    if not isinstance(hang_up, OutOfBudget):  # that has an event of its own
+        by: CutOffBy = "gate" if hang_up.reply else "client"
+        now = dialogue.parts.clock.now()
+        dialogue.publish(
+            MessageCutOff(dialogue.client, now, by, dialogue.incoming.intake.octets)
+        )
+    _end(dialogue)
+
+
+async def _carry(
+    dialogue: Dialogue, incoming: IncomingMessage, wire: bytes | StoredMessage
+) -> None:
+    """Hand the message to the pipeline, and answer with its verdict."""
+    transaction = dialogue.transaction
+    try:
+        message = wire if isinstance(wire, StoredMessage) else await _unstuffed(dialogue, wire)
+        if transaction is None or len(message) > incoming.intake.max_octets:
+            _refuse_message(dialogue, "message-octets")
         else:
             reply = await _submit(dialogue, transaction, message)
-            intake.release()
+            incoming.intake.release()
             await _answer(dialogue, transaction, reply)
-    except HangUp as hang_up:
-        # A budget that is used up has an event of its own.
-        if not (dialogue.is_submitting or isinstance(hang_up, OutOfBudget)):
-            by: CutOffBy = "gate" if hang_up.reply else "client"
-            now = dialogue.parts.clock.now()
-            dialogue.publish(MessageCutOff(dialogue.client, now, by, intake.octets))
-        raise
     finally:
-        arrival.close()
-        intake.release()
+        incoming.close()
         _end(dialogue)
 
 
-async def _take_message(
-    dialogue: Dialogue, intake: MessageIntake, arrival: Arrival
-) -> bytes | StoredMessage | None:
+async def _unstuffed(dialogue: Dialogue, wire: bytes) -> bytes:
     """The message as the client means it; it may be longer with its line ends made whole."""
-    wire = await dialogue.read_message(intake, arrival)
-    dialogue.is_submitting = wire is not None
-    if not isinstance(wire, bytes):
-        return wire
     return await dialogue.parts.offload.run(
         len(wire) > LARGE_OCTETS,
         unstuffed,

@@ -1,6 +1,6 @@
 import pytest
 
-from smtpgate.smtp.auth import MECHANISMS, Credentials, SaslError, decode_response, login, plain
+from smtpgate.smtp.sasl import MECHANISMS, Credentials, SaslError, decode_response, login, plain
 
 
 def test_plain_takes_one_response() -> None:
