@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN    := .venv/bin
 
-.PHONY: demo test check lint format integration fuzz bench bench-peers bench-shapes clean
+.PHONY: demo test slow check lint format integration fuzz bench bench-peers bench-shapes clean
 .DEFAULT_GOAL := test
 
 # Debian's python3 comes without ensurepip; then the system's pip fills the environment.
@@ -18,6 +18,11 @@ demo: .venv/.ready
 # With PYTHONDONTWRITEBYTECODE the tests take seconds longer, each time.
 test: .venv/.ready
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -q -n auto
+
+# Tests that take long by themselves, and all properties with more examples.
+slow: .venv/.ready
+	SMTPGATE_HYPOTHESIS=thorough $(BIN)/python -m pytest -q -n auto -m 'slow and not integration' tests
+	SMTPGATE_HYPOTHESIS=thorough $(BIN)/python -m pytest -q -n auto tests/property tests/directory/test_model.py tests/contract/test_ledgers_agree.py
 
 lint: .venv/.ready
 	$(BIN)/ruff format --check .

@@ -5,7 +5,6 @@ import sys
 import textwrap
 from functools import cache
 
-import pytest
 from typer.core import TyperArgument, TyperOption
 from typer.testing import CliRunner
 
@@ -14,6 +13,7 @@ from smtpgate.cli.commands import COMMANDS as ENTRIES
 from smtpgate.cli.commands import DeferredCommand
 from smtpgate.cli.terminal import DEFAULT_CONFIG
 from tests.support.reference import commands
+from tests.support.rows import rows
 
 COMMANDS = commands()
 
@@ -25,7 +25,7 @@ def shown(words: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("words", COMMANDS)
+@rows("words", COMMANDS)
 def test_help_fills_the_lines_and_cuts_no_word(words: str) -> None:
     command, reported = COMMANDS[words], shown(words)
     lines = {line.strip() for line in reported.splitlines()}
@@ -38,7 +38,7 @@ def test_help_fills_the_lines_and_cuts_no_word(words: str) -> None:
         assert parameter.default != DEFAULT_CONFIG or str(DEFAULT_CONFIG) in reported
 
 
-@pytest.mark.parametrize("words", ["smtpgate", *COMMANDS])
+@rows("words", ["smtpgate", *COMMANDS])
 def test_help_names_no_type_of_python(words: str) -> None:
     for name in (
         "bool",
@@ -52,7 +52,7 @@ def test_help_names_no_type_of_python(words: str) -> None:
         assert f"<{name}>" not in shown(words)
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@rows("name", ENTRIES)
 def test_a_command_is_listed_with_the_first_sentence_of_its_help(name: str) -> None:
     loaded = DeferredCommand(name, ENTRIES[name]).loaded
     assert " ".join((loaded.help or "").partition("\n\n")[0].split()) == ENTRIES[name].help

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from smtpgate.admin.paging import in_pages
 from smtpgate.cli.listing import View, print_card, print_table
+from tests.support.rows import rows
 
 ARN: Final = "arn:aws:ses:us-east-1:888888888888:identity/marketing.ses-example.com"
 ROW: Final = {
@@ -47,7 +48,7 @@ def printed(width: int, rows: Sequence[Mapping[str, object]]) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
 
 
-@pytest.mark.parametrize("width", [20, 40, 80, 100, 120, 160, 240, 400])
+@rows("width", [20, 40, 80, 100, 120, 160, 240, 400])
 def test_no_id_arn_or_address_is_cut_at_any_width(width: int) -> None:
     text = printed(width, [ROW, ROW])
     for word in " ".join(map(str, ROW.values())).split():

@@ -203,6 +203,7 @@ def test_a_draft_with_errors_is_kept_and_its_place_is_reported(granted: Desk) ->
     assert version(granted) == 1
 
 
+@pytest.mark.slow
 def test_a_draft_survives_that_another_process_was_faster(granted: Desk) -> None:
     other = granted.file("other.json", grant(Sid="Faster"))
     command = f"{sys.executable} -m smtpgate identity policy put {DOMAIN} marketing {other}"

@@ -15,6 +15,7 @@ from smtpgate.directory.policies import MAY_SEND
 from smtpgate.directory.quotas import MAX_CAPS
 from tests.support.cases import CASES
 from tests.support.privatekey import load_cheap_key
+from tests.support.rows import rows
 
 BAD: Final = sorted(path for path in (CASES / "directory_bad").iterdir() if path.is_dir())
 KEY_ID: Final = "AKIA9999MAILER000001"
@@ -64,7 +65,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("bad", BAD, ids=[bad.name for bad in BAD])
+@rows("bad", BAD, ids=[bad.name for bad in BAD])
 def test_bad_documents_are_refused_with_every_problem(bad: Path) -> None:
     with pytest.raises(DirectoryError) as refusal:
         read(bad)

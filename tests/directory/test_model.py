@@ -412,5 +412,5 @@ def test_a_store_agrees_with_dictionaries(databases: Databases) -> None:
         pass
 
     Machine.databases = databases
-    limits = settings(max_examples=settings().max_examples // 4, stateful_step_count=40)
+    limits = settings(max_examples=max(settings().max_examples // 4, 3), stateful_step_count=40)
     run_state_machine_as_test(Machine, settings=limits)

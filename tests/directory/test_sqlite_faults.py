@@ -34,6 +34,7 @@ from tests.support.clock import MovableClock
 from tests.support.daemons import Lab
 from tests.support.directory import ACTOR, MASTER_KEYS, live, open_store, sqlite_in
 from tests.support.forks import Fork
+from tests.support.rows import rows
 from tests.support.source import ROOT
 from tests.support.tenants import ACME, OTHER, add_account, add_identity, notes
 from tests.support.waiting import until
@@ -194,7 +195,7 @@ async def test_a_path_may_hold_any_character(tmp_path: Path, name: str) -> None:
         assert (await account(connection, ACME)).id == ACME
 
 
-@pytest.mark.parametrize(
+@rows(
     "url",
     [
         "sqlite://", "sqlite:///:memory:", "sqlite:////a?mode=memory", "mysql://u:geheim@h/d",

@@ -32,6 +32,7 @@ from tests.support.reference import (
     marked,
     tables,
 )
+from tests.support.rows import rows
 from tests.support.source import ROOT, modules
 
 README: Final = (ROOT / "README.md").read_text("utf-8")
@@ -46,7 +47,7 @@ EVERYTHING: Final = "\n".join(path.read_text("utf-8") for path in documents())
 # -- the guides and the references -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(tables()))
+@rows("name", sorted(tables()))
 def test_a_table_of_the_documents_is_made_from_the_program(name: str) -> None:
     """``python -m tests.support.reference`` writes the tables again."""
     assert marked(name) == tables()[name]
@@ -56,14 +57,14 @@ def test_every_page_is_a_topic_of_smtpgate_help() -> None:
     assert sorted((*GUIDES, *REFERENCES)) == sorted(path.stem for path in GUIDE.glob("*"))
 
 
-@pytest.mark.parametrize("topic", [*GUIDES, *REFERENCES])
+@rows("topic", [*GUIDES, *REFERENCES])
 def test_a_page_begins_with_its_title_and_one_sentence_about_it(topic: str) -> None:
     title, summary, _ = guide(topic).split("\n\n", 2)
     assert re.fullmatch(r"# [A-Z].*", title)
     assert re.fullmatch(r"[A-Z][^.]{15,62}\.", summary), summary
 
 
-@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+@rows("path", documents(), ids=lambda path: path.name)
 def test_every_link_of_a_document_leads_somewhere(path: Path) -> None:
     text = _without_blocks(path.read_text("utf-8"))
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
@@ -260,7 +261,7 @@ SECTIONS: Final[dict[str, type[BaseModel]]] = {
 }
 
 
-@pytest.mark.parametrize("name", BUDGETS)
+@rows("name", BUDGETS)
 def test_every_budget_has_its_key_with_a_comment_and_its_reply(name: BudgetName) -> None:
     budget = BUDGETS[name]
     assert budget.key in {key for key, _, comment in commented_keys() if comment}

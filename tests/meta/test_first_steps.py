@@ -7,6 +7,7 @@ from typing import Final
 
 import pytest
 
+from tests.support.rows import rows
 from tests.support.source import ROOT
 
 TEXTS: Final = {
@@ -37,7 +38,7 @@ def test_the_command_is_on_the_path_before_it_is_given() -> None:
         assert f"\nln -s {made[1]}/bin/smtpgate /usr/local/bin/smtpgate" in before
 
 
-@pytest.mark.parametrize("name", sorted(TEXTS))
+@rows("name", sorted(TEXTS))
 def test_codes_are_written_as_readers_know_them(name: str) -> None:
     """RFC 5321's 4yz is read as a typing error."""
     assert re.findall(r"\b[2-5](?:yz|[xX][xX])\b", TEXTS[name]) == []

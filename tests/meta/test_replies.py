@@ -10,6 +10,7 @@ import pytest
 
 from smtpgate.core.reason import REASONS
 from smtpgate.core.reply import CATALOGUE, reply_of
+from tests.support.rows import rows
 from tests.support.source import calls, modules, name_of, nodes
 
 # RFC 5321 §4.2.3, RFC 4954 §6, RFC 3207 §4; RFC 1869 §6 for 555.
@@ -55,7 +56,7 @@ def test_the_gate_gives_it(name: str) -> None:
     assert any(f'"{name}"' in module.text for module in modules() if _uses_replies(module.path))
 
 
-@pytest.mark.parametrize("reason", sorted(REASONS))
+@rows("reason", sorted(REASONS))
 def test_the_gate_refuses_for_that_reason(reason: str) -> None:
     assert re.fullmatch(r"[a-z0-9]+(?:-[a-z0-9]+)*", reason)
     assert any(

@@ -63,6 +63,7 @@ def test_every_part_is_made_there() -> None:
     assert not _PARTS - made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", _NOT_LOADED)
 def test_an_import_loads_nothing_that_its_users_do_not_need(module: str) -> None:
     program = f"import sys, {module}; print(*sys.modules)"

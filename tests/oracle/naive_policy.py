@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 Document = Mapping[str, Any]
@@ -31,11 +32,16 @@ def as_list(value: object) -> list[Any]:
 
 
 def glob_as_regex(pattern: str, text: str) -> bool:
-    """The glob as a regular expression."""
+    """True if the glob matches, as a regular expression."""
+    return _expression(pattern).fullmatch(text) is not None
+
+
+@cache
+def _expression(pattern: str) -> re.Pattern[str]:
     expression = "".join(
         {"*": ".*", "?": "."}.get(character, re.escape(character)) for character in pattern
     )
-    return re.fullmatch(expression, text, re.DOTALL) is not None
+    return re.compile(expression, re.DOTALL)
 
 
 def filled_in(text: str, values: Values, *, has_variables: bool) -> str | None:

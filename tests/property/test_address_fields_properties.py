@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from smtpgate.core.message import address_fields
 from smtpgate.core.message.address_fields import unqualified_address
 from smtpgate.core.message.headers import Field, HeaderBlock
+from tests.support.rows import rows
 
 PIECES = [b"a", b"@", b"a@b", b"<", b">", b'"', b"(", b")", b"[", b"]", b",", b";", b":", b" "]
 values = st.lists(st.sampled_from([*PIECES, b"\\", b"=?x?q?a,b?=", b"\r\n "]), max_size=20).map(
@@ -35,7 +36,7 @@ def test_a_list_of_whole_addresses_is_left_alone_until_one_lacks_its_domain(
     assert found(b", ".join([*items, b"carol"])) == ("To", "carol")
 
 
-@pytest.mark.parametrize(
+@rows(
     "piece",
     [b'"\\', b"(\\", b"(", b"<", b"[", b"=?a", b"=?a?q?", b'a@b "', b"a@b,", b" ", b"a"],
 )

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from smtpgate.core.address import AddressError, parse_mailbox
 from smtpgate.core.message.author import Author, AuthorError, parse_authors
 from tests.support.mailreaders import python_readers, read_by_gate
+from tests.support.rows import rows
 
 PIECES = [
     *("a", "b@example.com", "<b@example.com>", "<", ">", '"', "\\", ",", " ", "\t", "@"),
@@ -131,7 +132,7 @@ def test_other_readers_find_the_same_addresses(text: str) -> None:
             assert read(message) == message.addresses, name
 
 
-@pytest.mark.parametrize(
+@rows(
     "text",
     [
         '"' * 60_000,

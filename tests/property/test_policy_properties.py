@@ -31,6 +31,7 @@ from smtpgate.core.policy.match import globs_of, pieces_of
 from smtpgate.core.policy.strict_json import parse_json
 from tests.oracle.naive_policy import glob_as_regex, naive_outcome
 from tests.support.policies import ACCOUNTS, IDENTITY, Dice, Document, dice, json_values
+from tests.support.rows import rows
 
 kinds: st.SearchStrategy[PolicyKind] = st.sampled_from(["identity", "user"])
 Closer = list[tuple[str, list[Document]]]
@@ -97,6 +98,7 @@ def _compared(dice: Dice, requests: int) -> Iterator[Outcome]:
         yield decision.outcome
 
 
+@pytest.mark.slow
 def test_decisions_agree_with_a_second_reading_in_thousands_of_cases() -> None:
     counts = Counter(outcome for seed in range(300) for outcome in _compared(Dice(seed), 10))
     assert min(counts[outcome] for outcome in Outcome) > 300
@@ -290,9 +292,9 @@ def _abstract(effect: str, applies: bool, principal: str | None) -> Policy:
     return read([{"Statement": made}], "user" if principal is None else "identity")[0]
 
 
-@pytest.mark.parametrize("is_root", [False, True])
-@pytest.mark.parametrize("account", ACCOUNTS)
-@pytest.mark.parametrize("principal", ["account", "user", "everybody"])
+@rows("is_root", [False, True])
+@rows("account", ACCOUNTS)
+@rows("principal", ["account", "user", "everybody"])
 def test_combining_is_right_for_every_combination_of_two_statements_a_side(
     is_root: bool, account: str, principal: str
 ) -> None:

@@ -17,6 +17,7 @@ from smtpgate.core.upstream import Answered, Delivery, InDoubt, NotSent
 from smtpgate.ports import DeliveryAttempt
 from smtpgate.relay import PooledUpstream
 from smtpgate.tasks import TaskOwner
+from tests.support.rows import rows
 from tests.support.scripted_upstream import (
     MISHAPS,
     Mishap,
@@ -190,9 +191,9 @@ def test_a_delivery_cancelled_in_any_turn_of_the_loop_loses_and_invents_nothing(
     assert outcomes == {type(None), InDoubt, Answered}
 
 
-@pytest.mark.parametrize("mishap", MISHAPS)
-@pytest.mark.parametrize("place", range(12))
-@pytest.mark.parametrize("is_pipelining", [True, False], ids=["pipelined", "lock step"])
+@rows("mishap", MISHAPS)
+@rows("place", range(12))
+@rows("is_pipelining", [True, False], ids=["pipelined", "lock step"])
 def test_one_mishap_at_any_reply_loses_and_invents_nothing(
     mishap: Mishap, place: int, is_pipelining: bool
 ) -> None:

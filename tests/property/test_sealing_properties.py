@@ -14,6 +14,7 @@ from smtpgate.directory.sealing import (
     key_id_of,
     new_master_key,
 )
+from tests.support.rows import rows
 
 IDS: Final = st.from_regex(r"\A[A-Za-z0-9._-]{1,32}\Z")
 SECRETS: Final = st.binary(max_size=200)
@@ -116,7 +117,7 @@ FILES: Final = [
 ]
 
 
-@pytest.mark.parametrize(("text", "says"), FILES, ids=[says for _, says in FILES])
+@rows("text, says", FILES, ids=[says for _, says in FILES])
 def test_what_is_wrong_with_a_file_is_reported_without_the_key(text: str, says: str) -> None:
     with pytest.raises(MasterKeyError, match=says) as refusal:
         MasterKeys.parse(text)

@@ -439,7 +439,7 @@ def output(plan: Plan) -> set[str]:
 
 
 @settings(
-    max_examples=max(settings().max_examples // 6, 1),
+    max_examples=max(settings().max_examples // 6, 3),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     deadline=None,
 )

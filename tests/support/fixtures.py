@@ -1,12 +1,13 @@
 """The fixtures of all tests: a clock that can be moved, databases, hypothesis profiles.
 
-``SMTPGATE_HYPOTHESIS`` chooses: ``dev`` (the default), ``ci`` or ``fuzz``. The first two try
-the same examples in each run, so that a failure is the change's; ``fuzz`` looks elsewhere each
-time. Only ``dev`` runs SQLite's statements in no thread.
+``SMTPGATE_HYPOTHESIS`` chooses: ``dev`` (the default), ``thorough``, ``ci`` or ``fuzz``.
+``fuzz`` looks elsewhere each time; the others try the same examples in each run, so that a
+failure is the change's. Only ``dev`` runs SQLite's statements in no thread.
 """
 
 import os
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Generator, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -36,16 +37,18 @@ from tests.support.statements_at_once import (
     run_statements_in_threads,
 )
 
+_MOST_CPU_S: Final = 4.0  # a busy machine takes twice as long for half a second
 _SLOW: Final = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 
 settings.register_profile(
-    "dev", max_examples=20, deadline=None, derandomize=True, database=None
+    "dev", max_examples=10, deadline=None, derandomize=True, database=None
 )
 settings.register_profile("thorough", parent=settings.get_profile("dev"), max_examples=100)
 settings.register_profile("ci", parent=settings.get_profile("dev"), max_examples=500)
 settings.register_profile(
     "fuzz", max_examples=50_000, deadline=None, suppress_health_check=_SLOW, print_blob=True
 )
+_OUT_OF_MAKE_TEST: Final = frozenset({"slow", "integration", "fuzz", "bench"})
 _PROFILE: Final = os.environ.get("SMTPGATE_HYPOTHESIS", "dev")
 settings.load_profile(_PROFILE)
 
@@ -59,6 +62,18 @@ wait_for_no_disk()
 reuse_rsa_keys()
 if _PROFILE == "dev":
     run_statements_at_once()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test that takes long by itself, and has no mark that keeps it out of make test."""
+    started_s = time.process_time()
+    result = yield
+    took_s = time.process_time() - started_s
+    marks = {mark.name for mark in item.iter_markers()}
+    if took_s > _MOST_CPU_S and _PROFILE == "dev" and not marks & _OUT_OF_MAKE_TEST:
+        pytest.fail(f"it took {took_s:.1f} s of a processor; mark it as slow", pytrace=False)
+    return result
 
 
 @pytest.fixture

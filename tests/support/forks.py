@@ -22,7 +22,9 @@ from tests.support.source import ROOT
 # All but the command line: what that finds out when it is imported, of the terminal for one,
 # each process finds out for itself.
 _IMPORTED: Final = (
-    *("rich.markup", "rich.table", "typer", "smtpgate.demo", "smtpgate.gate.initialize"),
+    *("rich.console", "rich.markdown", "rich.markup", "rich.table", "rich.traceback", "runpy"),
+    *("typer", "smtpgate.admin", "smtpgate.admin.documents", "smtpgate.admin.policies"),
+    *("smtpgate.admin.users", "smtpgate.demo", "smtpgate.gate.initialize"),
     *("tests.support.directory", "tests.support.journal", "tests.support.ledgers"),
     __name__,
 )

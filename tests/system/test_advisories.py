@@ -22,6 +22,7 @@ from tests.support.cases import CASES, load_cases
 from tests.support.dialog import Dialog, play_text
 from tests.support.dkim import DOMAIN, NOW, rsa_key, txt
 from tests.support.inprocess import ARNS, client_tls, facts, login, open_gate, send
+from tests.support.rows import rows
 
 SESSIONS: Final = sorted((CASES / "advisories").glob("1*.toml"))
 UPSTREAMS: Final = [
@@ -106,7 +107,7 @@ def exchange(session: UpstreamSession, case: dict[str, Any]) -> Iterator[Step]:
         yield from session.receive(b"250 mx\r\n")
 
 
-@pytest.mark.parametrize("case", UPSTREAMS, ids=lambda case: case["id"])
+@rows("case", UPSTREAMS, ids=lambda case: case["id"])
 def test_an_upstream_gets_nothing_by_it(case: dict[str, Any]) -> None:
     session = upstream_session({"tls": "required"} | case.get("terms", {}))
     steps = list(exchange(session, case))
@@ -129,7 +130,7 @@ def test_a_recipient_stays_one_argument_of_one_command(case: dict[str, Any]) -> 
     assert step == Send(f"MAIL FROM:<>\r\n{case['command']}DATA\r\n".encode())
 
 
-@pytest.mark.parametrize("case", SIGNATURES, ids=lambda case: case["id"])
+@rows("case", SIGNATURES, ids=lambda case: case["id"])
 def test_a_signature_does_not_cover_what_was_changed(case: dict[str, Any]) -> None:
     cut = split_message(
         b"From: Marketing <marketing@ses-example.com>\r\nTo: jane@example.net\r\n"

@@ -441,6 +441,7 @@ async def test_a_full_file_takes_nothing_until_there_is_room(
         assert (await attempts(journal, clock))["accepted"] == passed
 
 
+@pytest.mark.slow
 async def test_old_records_go_in_steps_while_others_are_written(
     tmp_path: Path, clock: MovableClock
 ) -> None:

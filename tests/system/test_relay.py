@@ -12,6 +12,7 @@ from smtpgate.relay import PooledUpstream
 from smtpgate.tasks import TaskOwner
 from tests.support.clock import MovableClock
 from tests.support.deliveries import DoubtError, UnsentError, deliver
+from tests.support.rows import rows
 from tests.support.upstream_server import (
     ALICE,
     BOB,
@@ -111,8 +112,8 @@ async def test_no_clear_answer_after_the_dot_is_in_doubt_and_never_tried_again(
         assert upstream.open_connections == 0
 
 
-@pytest.mark.parametrize("verb", ["CONNECT", "EHLO", "MAIL", "RCPT", "DATA"])
-@pytest.mark.parametrize("answer", [HANG_UP, SILENCE, "nonsense", "421 4.3.2 stopping"])
+@rows("verb", ["CONNECT", "EHLO", "MAIL", "RCPT", "DATA"])
+@rows("answer", [HANG_UP, SILENCE, "nonsense", "421 4.3.2 stopping"])
 async def test_nothing_is_accepted_before_the_dot(verb: str, answer: str) -> None:
     async with open_upstream() as server, relay_to(server, command_timeout_s=0.05) as upstream:
         server.answers[verb] = answer

@@ -19,6 +19,7 @@ from smtpgate.ports import DeliveryAttempt
 from smtpgate.relay.connection import Connection
 from smtpgate.tasks import Threads
 from tests.support.clock import MovableLoop, move_loop, settle
+from tests.support.rows import rows
 from tests.support.upstream_server import TO_BOB, TO_BOTH, UpstreamServer
 
 MESSAGE: list[Octets] = [b"Subject: Spring\r\n\r\n", b"Hello\r\n"]
@@ -229,7 +230,7 @@ async def turns_for_others() -> None:
         other.cancel()
 
 
-@pytest.mark.parametrize(
+@rows(
     "scene",
     [
         stalled_and_lost,

@@ -15,6 +15,7 @@ from smtpgate.config.sections import DnsConfig
 from smtpgate.core.proof.nameserver import Nameserver, parse_nameserver
 from smtpgate.dns.resolver import DnsResolver
 from smtpgate.ports import Resolver, ResolverError
+from tests.support.rows import rows
 from tests.support.scripted_dns import (
     HANG_UP,
     Query,
@@ -373,8 +374,8 @@ async def test_a_truncated_answer_to_another_question_is_not_followed() -> None:
         assert [asked.transport for asked in server.asked] == ["udp"]
 
 
-@pytest.mark.parametrize(
-    ("on_tcp", "says"),
+@rows(
+    "on_tcp, says",
     [
         (too_long, "sent a truncated answer"),
         (lambda query: [HANG_UP], "closed the connection"),
@@ -510,7 +511,7 @@ SCENES: Final[list[Callable[[], Coroutine[Any, Any, None]]]] = [
 ]
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
+@rows("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_the_resolver_works_on_uvloop(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(scene())

@@ -100,6 +100,7 @@ def test_an_authority_that_is_none_is_named(
     assert done.stderr.startswith("upstream.default: ")
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_named_and_nothing_keeps_running(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         change(folder, '"0.0.0.0"', '"127.0.0.1"')

@@ -3,10 +3,9 @@
 import json
 from typing import Any
 
-import pytest
-
 from smtpgate.core.policy import Caller, Policy, PolicyKind, Request, parse_policy
 from smtpgate.core.policy.access import Access, possible_access
+from tests.support.rows import rows
 
 IDENTITY = "arn:aws:ses:us-east-1:888888888888:identity/example.com"
 MAY = {"Effect": "Allow", "Action": "*", "Resource": "*"}
@@ -40,8 +39,8 @@ def left(condition: dict[str, Any]) -> tuple[str, ...] | None:
     return None if found is None else found.identity[0].left
 
 
-@pytest.mark.parametrize(
-    ("condition", "words"),
+@rows(
+    "condition, words",
     [
         ({"StringEquals": {"ses:FromAddress": "ceo@example.com"}}, ()),
         ({"StringEquals": {"ses:FromAddress": "cfo@example.com"}}, None),

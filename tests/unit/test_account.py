@@ -20,6 +20,7 @@ from smtpgate.core.reason import LOGIN_REASONS, REASONS
 from smtpgate.core.reply import Reject
 from smtpgate.core.secret import Secret, smtp_password
 from smtpgate.core.upstream.verdict import last_word
+from tests.support.rows import rows
 
 NOW: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 SECOND: Final = timedelta(seconds=1)
@@ -38,8 +39,8 @@ def access_key(
     return AccessKey("AKIA", Secret("s"), principal, is_active, expires_at, known)
 
 
-@pytest.mark.parametrize(
-    ("expires_at", "refusal"),
+@rows(
+    "expires_at, refusal",
     [
         (None, None),
         (NOW + SECOND, None),
@@ -58,8 +59,8 @@ def test_it_expires_at_that_very_moment(
     assert access_key(expires_at=expires_at).refusal("192.0.2.7", NOW) == refusal
 
 
-@pytest.mark.parametrize(
-    ("networks", "address", "is_allowed"),
+@rows(
+    "networks, address, is_allowed",
     [
         ((), "192.0.2.7", True),
         ((), "unknown", True),

@@ -12,6 +12,7 @@ from smtpgate.core.address import (
     shown_path,
 )
 from tests.support.cases import load_cases
+from tests.support.rows import rows
 
 GOOD = load_cases("address/10-good.toml")
 BAD = load_cases("address/20-bad.toml")
@@ -20,19 +21,19 @@ ROUTES = load_cases("address/50-routes.toml")
 BAD_PATHS = load_cases("address/40-bad-paths.toml")
 
 
-@pytest.mark.parametrize("case", GOOD, ids=lambda case: case["note"])
+@rows("case", GOOD, ids=lambda case: case["note"])
 def test_an_address_has_one_spelling(case: dict[str, Any]) -> None:
     assert str(parse_mailbox(case["text"])) == case["want"]
 
 
-@pytest.mark.parametrize("case", BAD, ids=lambda case: case["note"])
+@rows("case", BAD, ids=lambda case: case["note"])
 def test_what_is_ambiguous_or_malformed_is_refused(case: dict[str, Any]) -> None:
     with pytest.raises(AddressError) as caught:
         parse_mailbox(case["text"])
     assert case["says"] in str(caught.value)
 
 
-@pytest.mark.parametrize("case", GOOD, ids=lambda case: case["note"])
+@rows("case", GOOD, ids=lambda case: case["note"])
 def test_the_printed_form_reads_back_as_the_same_mailbox(case: dict[str, Any]) -> None:
     mailbox = parse_mailbox(case["text"])
     assert parse_mailbox(str(mailbox)) == mailbox
@@ -50,7 +51,7 @@ def test_a_reverse_path_may_be_null_or_bare(text: str, want: Mailbox | None) -> 
     assert parse_reverse_path(text) == want
 
 
-@pytest.mark.parametrize("case", PATHS, ids=lambda case: case["note"])
+@rows("case", PATHS, ids=lambda case: case["note"])
 def test_paths_may_be_looser_than_other_addresses(case: dict[str, Any]) -> None:
     mailbox = parse_forward_path(case["path"])
     assert str(mailbox) == case["want"]
@@ -65,7 +66,7 @@ def test_paths_may_be_looser_than_other_addresses(case: dict[str, Any]) -> None:
             parse_mailbox(case["path"].strip("<>"))
 
 
-@pytest.mark.parametrize("case", ROUTES, ids=lambda case: case["path"])
+@rows("case", ROUTES, ids=lambda case: case["path"])
 def test_a_recipient_may_be_routed_elsewhere(case: dict[str, Any]) -> None:
     found = {str(one) for one in parse_forward_path(case["path"]).routes()}
     assert found == set(case["routes"])
@@ -85,7 +86,7 @@ def test_a_path_of_absurd_length_is_not_looked_at(text: str) -> None:
         parse_forward_path(text if "@" in text else f"a@{text}")
 
 
-@pytest.mark.parametrize("case", BAD_PATHS, ids=lambda case: case["note"])
+@rows("case", BAD_PATHS, ids=lambda case: case["note"])
 def test_a_path_that_cannot_be_read_is_refused_with_an_address_in_ascii(
     case: dict[str, Any],
 ) -> None:

@@ -5,6 +5,7 @@ import pytest
 from smtpgate.core.message.address_fields import unqualified_address
 from smtpgate.core.message.headers import split_message
 from tests.support.cases import load_cases
+from tests.support.rows import rows
 
 FIELDS = ["To", "Cc", "Bcc", "Reply-To", "Resent-To", "Resent-Cc", "Resent-Bcc", "Resent-From"]
 AS_THEY_COME = load_cases("address_fields/10-as-they-come.toml")
@@ -16,17 +17,17 @@ def found(name: str, value: str) -> tuple[str, str] | None:
     return unqualified_address(split_message(text.encode()).block)
 
 
-@pytest.mark.parametrize("case", AS_THEY_COME, ids=lambda case: case["note"])
+@rows("case", AS_THEY_COME, ids=lambda case: case["note"])
 def test_what_mail_programs_write_is_left_alone(case: dict[str, Any]) -> None:
     assert found("Cc", case["value"]) is None
 
 
-@pytest.mark.parametrize("case", UNQUALIFIED, ids=lambda case: case["note"])
+@rows("case", UNQUALIFIED, ids=lambda case: case["note"])
 def test_an_address_without_its_domain_is_found(case: dict[str, Any]) -> None:
     assert found("Cc", case["value"]) == ("Cc", case["shown"])
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@rows("name", FIELDS)
 def test_every_address_field_is_looked_at(name: str) -> None:
     assert found(name, "carol") == (name, "carol")
 

@@ -1,6 +1,7 @@
 import pytest
 
 from smtpgate.core.arn import ArnError, IdentityArn, identity_name, root_arn, user_arn
+from tests.support.rows import rows
 
 
 def test_an_identity_arn_reads_and_prints() -> None:
@@ -17,7 +18,7 @@ def test_the_name_of_an_identity_has_one_spelling() -> None:
     assert identity_name("SES-Example.com") == "ses-example.com"
 
 
-@pytest.mark.parametrize(
+@rows(
     "text",
     [
         "",

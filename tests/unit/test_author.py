@@ -10,12 +10,13 @@ from smtpgate.core.message.author import (
 )
 from smtpgate.core.message.headers import HeaderBlock, split_message
 from tests.support.cases import load_cases
+from tests.support.rows import rows
 
 READ = load_cases("author/10-read.toml")
 REFUSED = load_cases("author/20-refused.toml")
 
 
-@pytest.mark.parametrize("case", READ, ids=lambda case: case["note"])
+@rows("case", READ, ids=lambda case: case["note"])
 def test_a_mailbox_list_is_read(case: dict[str, Any]) -> None:
     smtputf8 = case.get("smtputf8", False)
     authors = parse_authors(case["value"].encode(), smtputf8=smtputf8)
@@ -25,7 +26,7 @@ def test_a_mailbox_list_is_read(case: dict[str, Any]) -> None:
     assert parse_authors(case["value"], smtputf8=smtputf8) == authors
 
 
-@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case["note"])
+@rows("case", REFUSED, ids=lambda case: case["note"])
 def test_what_is_ambiguous_or_malformed_is_refused(case: dict[str, Any]) -> None:
     with pytest.raises(AuthorError) as caught:
         parse_authors(case["value"].encode(), smtputf8=case.get("smtputf8", False))

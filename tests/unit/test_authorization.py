@@ -25,6 +25,7 @@ from smtpgate.core.message.envelope import SEND_RAW_EMAIL
 from smtpgate.core.message.intent import SendingIntent
 from smtpgate.core.policy import Policy, PolicyKind, parse_policy
 from smtpgate.core.upstream.verdict import worded
+from tests.support.rows import rows
 
 OWNER, OTHER, DELEGATE = "888888888888", "777777777777", "999999999999"
 REGION = "us-east-1"
@@ -262,9 +263,9 @@ def shown(refused: Denial) -> str:
     return str(worded(refused.shown or refused, "0100"))
 
 
-@pytest.mark.parametrize("path", [None, "marketing@ses-example.com"])
-@pytest.mark.parametrize("region", [REGION, "*"])
-@pytest.mark.parametrize("policies", [(), NOBODY])
+@rows("path", [None, "marketing@ses-example.com"])
+@rows("region", [REGION, "*"])
+@rows("policies", [(), NOBODY])
 def test_a_stranger_reads_one_text_whatever_the_identity_is(
     policies: tuple[Policy, ...], region: str, path: str | None
 ) -> None:
@@ -320,9 +321,9 @@ def test_the_owner_s_own_users_read_why() -> None:
     assert "being sold" in shown(denial(paused, principal=own))
 
 
-@pytest.mark.parametrize("is_verified", [True, False])
-@pytest.mark.parametrize("sender", [sender_of(OWNER), sender_of()])
-@pytest.mark.parametrize("author", ["marketing@ses-example.com", "a@news.ses-example.com"])
+@rows("is_verified", [True, False])
+@rows("sender", [sender_of(OWNER), sender_of()])
+@rows("author", ["marketing@ses-example.com", "a@news.ses-example.com"])
 def test_a_paused_domain_cannot_be_sent_with_by_what_it_covers(
     author: str, sender: Principal, is_verified: bool
 ) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from smtpgate.core.message.author import parse_authors
 from smtpgate.core.message.charsets import CODECS, codec_of
+from tests.support.rows import rows
 
 # Names and aliases of IANA's registry, and what mail programs write beside them.
 NAMES = {
@@ -68,18 +69,18 @@ UNKNOWN = (
 )
 
 
-@pytest.mark.parametrize("codec", NAMES)
+@rows("codec", NAMES)
 def test_a_character_set_is_known_by_its_names_and_aliases(codec: str) -> None:
     for name in NAMES[codec].split():
         assert codec_of(name) == codec, name
 
 
-@pytest.mark.parametrize("name", UNKNOWN)
+@rows("name", UNKNOWN)
 def test_what_programs_read_in_several_ways_is_not_known(name: str) -> None:
     assert codec_of(name) is None
 
 
-@pytest.mark.parametrize("codec", sorted(set(CODECS.values())))
+@rows("codec", sorted(set(CODECS.values())))
 def test_ascii_is_ascii_in_every_character_set(codec: str) -> None:
     text = "".join(chr(octet) for octet in range(32, 127))
     kept = "".join(one for one in text if one.isalnum() or one in "@<>. ")

@@ -8,6 +8,7 @@ from smtpgate.smtp.command import (
     parse_rcpt,
     split_command,
 )
+from tests.support.rows import rows
 
 ALICE = Mailbox("alice", "example.com")
 
@@ -27,7 +28,7 @@ def test_a_line_is_a_verb_and_an_argument(line: bytes, want: tuple[bytes, bytes]
     assert split_command(line) == want
 
 
-@pytest.mark.parametrize(
+@rows(
     "argument",
     [
         b"FROM:<alice@example.com>",
@@ -57,8 +58,8 @@ def test_a_utf8_address_needs_the_smtputf8_parameter() -> None:
         parse_mail(utf8)
 
 
-@pytest.mark.parametrize(
-    ("argument", "code"),
+@rows(
+    "argument, code",
     [
         (b"", "501 5.5.4"),
         (b"<alice@example.com>", "501 5.5.4"),

@@ -14,6 +14,7 @@ from smtpgate.config.toml import Table
 from smtpgate.config.values import share_an_address
 from smtpgate.core.secret import Secret
 from tests.support.cases import CASES
+from tests.support.rows import rows
 
 BAD: Final = sorted(path.parent for path in (CASES / "config_bad").glob("*/smtpgate.toml"))
 SAMPLE: Final = CASES.parents[1] / "config/smtpgate.toml"
@@ -36,7 +37,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("folder", BAD, ids=[folder.name for folder in BAD])
+@rows("folder", BAD, ids=[folder.name for folder in BAD])
 def test_a_bad_configuration_is_refused_with_every_problem(folder: Path) -> None:
     with pytest.raises(ConfigError) as refusal:
         load_config(folder / "smtpgate.toml")
@@ -184,8 +185,8 @@ def test_a_configuration_does_not_change() -> None:
         HttpConfig().port = 1
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "together"),
+@rows(
+    "one, other, together",
     [
         ("0.0.0.0", "127.0.0.1", True),
         ("192.0.2.1", "0.0.0.0", True),
@@ -274,7 +275,7 @@ def sample_section(name: str) -> list[str]:
     return lines[start : min([i for i in heads if i > start], default=len(lines))]
 
 
-@pytest.mark.parametrize(("section", "key"), KEYS, ids=[".".join(names) for names in KEYS])
+@rows("section, key", KEYS, ids=[".".join(names) for names in KEYS])
 def test_the_sample_explains_every_key(section: str, key: str) -> None:
     lines = sample_section(section)
     at = next(i for i, line in enumerate(lines) if re.fullmatch(rf"#?{key} = .+", line))

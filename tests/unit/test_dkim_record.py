@@ -16,13 +16,12 @@ from smtpgate.core.proof.observation import Absent, Found, Unanswered
 from smtpgate.signing.private_keys import dns_record, load_private_key
 from tests.support.cases import load_cases
 from tests.support.dkim import ed25519_pem, rsa_key
+from tests.support.rows import rows
 
 WANTED: Final = "v=DKIM1; k=rsa; p=AAECAwQF"
 
 
-@pytest.mark.parametrize(
-    "case", load_cases("dkim_record/10-parsed.toml"), ids=lambda case: case["note"]
-)
+@rows("case", load_cases("dkim_record/10-parsed.toml"), ids=lambda case: case["note"])
 def test_a_record_is_read_as_the_table_says(case: dict[str, Any]) -> None:
     octets = case["record"].encode()
     if "problem" in case:
@@ -41,9 +40,7 @@ def test_a_record_is_read_as_the_table_says(case: dict[str, Any]) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "case", load_cases("dkim_record/20-compared.toml"), ids=lambda case: case["note"]
-)
+@rows("case", load_cases("dkim_record/20-compared.toml"), ids=lambda case: case["note"])
 def test_what_is_published_is_judged_as_the_table_says(case: dict[str, Any]) -> None:
     published = [record.encode() for record in case["published"]]
     assert compare(published, WANTED) == DkimCheck(case["kind"], case["text"])

@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 from smtpgate.cli import app
 from smtpgate.cli.generate import ask
 from smtpgate.core.policy.generate import PolicyOptions, PolicyOptionsError, generate_policy
+from tests.support.rows import rows
 from tests.support.world import DELEGATE, IDENTITY
 
 MARKETING = ("--from-with-tags", "marketing@ses-example.com")
@@ -89,8 +90,8 @@ def options(**changes: Any) -> PolicyOptions:  # noqa: ANN401 - any member of Po
     return PolicyOptions(**{"identity_arn": IDENTITY, "principals": (DELEGATE,), **changes})
 
 
-@pytest.mark.parametrize(
-    ("changes", "problem"),
+@rows(
+    "changes, problem",
     [
         ({"identity_arn": "ses-example.com"}, "identity: Invalid ARN <ses-example.com>."),
         ({"principals": ()}, "principal: the list is empty"),

@@ -13,6 +13,7 @@ from smtpgate.core.message.headers import (
     split_message,
 )
 from tests.support.cases import load_cases
+from tests.support.rows import rows
 
 REFUSED = load_cases("headers/10-refused.toml")
 DUPLICATES = load_cases("headers/20-duplicates.toml")
@@ -57,7 +58,7 @@ def test_eight_bit_octets_in_a_value_pass_as_they_are() -> None:
     assert block.raw_parts == (b"Subject: Fr\xfchling\r\n",)
 
 
-@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case["note"])
+@rows("case", REFUSED, ids=lambda case: case["note"])
 def test_a_block_that_is_not_made_of_fields_is_refused(case: dict[str, Any]) -> None:
     with pytest.raises(HeaderError) as caught:
         split_message(case["message"].replace("\n", "\r\n").encode())
@@ -70,8 +71,8 @@ def test_a_block_with_other_line_ends_is_refused(octets: bytes) -> None:
         split_message(octets)
 
 
-@pytest.mark.parametrize("octet", sorted({*range(32)} - {9, 10, 13}))
-@pytest.mark.parametrize("place", ["name", "gap", "value", "fold"])
+@rows("octet", sorted({*range(32)} - {9, 10, 13}))
+@rows("place", ["name", "gap", "value", "fold"])
 def test_a_control_character_anywhere_in_the_block_is_refused(octet: int, place: str) -> None:
     control = bytes([octet])
     lines = {
@@ -92,7 +93,7 @@ def test_a_tab_is_white_space_and_no_control() -> None:
     assert block.raw_parts == (b"Subject:\tx\r\n\ty\t\r\n",)
 
 
-@pytest.mark.parametrize("octet", range(256))
+@rows("octet", range(256))
 def test_a_field_name_has_letters_digits_and_three_marks(octet: int) -> None:
     """A program that skips another character would read ``>From`` as From."""
     allowed = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._"
@@ -159,7 +160,7 @@ def test_fields_that_stand_twice_are_found(case: dict[str, Any]) -> None:
     assert (duplicate_field(block_of(*case["fields"])) or b"").decode() == case["want"]
 
 
-@pytest.mark.parametrize("case", LINE_ENDS, ids=lambda case: case["note"])
+@rows("case", LINE_ENDS, ids=lambda case: case["note"])
 def test_line_ends_other_than_crlf_are_found(case: dict[str, Any]) -> None:
     octets = case["octets"].encode()
     problem = line_end_problem(octets)

@@ -7,6 +7,7 @@ from smtpgate.core.arn import IdentityArn
 from smtpgate.core.message.headers import split_message
 from smtpgate.core.message.intent import IntentError, SendingIntent, take_intent
 from tests.support.cases import load_cases
+from tests.support.rows import rows
 
 READ = load_cases("intent/10-read.toml")
 REFUSED = load_cases("intent/20-refused.toml")
@@ -21,7 +22,7 @@ def wanted(case: dict[str, Any]) -> SendingIntent:
     return SendingIntent(**said)
 
 
-@pytest.mark.parametrize("case", READ, ids=lambda case: case["note"])
+@rows("case", READ, ids=lambda case: case["note"])
 def test_the_intent_is_read_and_taken_out(case: dict[str, Any]) -> None:
     text = case["fields"].replace("{id}", ID).replace("\n", "\r\n")
     intent, block = take_intent(split_message(text.encode()).block)

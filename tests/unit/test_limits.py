@@ -19,6 +19,7 @@ from smtpgate.core.limits import (
     refund,
     seen_at,
 )
+from tests.support.rows import rows
 
 START = datetime(2026, 11, 23, 10, 0, 30, tzinfo=UTC)
 ACCOUNT = Subject("999999999999")
@@ -112,7 +113,7 @@ def test_a_message_that_is_a_few_seconds_late_is_counted_with_the_last_one() -> 
     assert usage.window == Window(MINUTE + 1, (1, 9), 10)
 
 
-@pytest.mark.parametrize("step_s", [-86_000, -90, -30, -6, -5, -1, 1, 5, 30, 90, 86_000])
+@rows("step_s", [-86_000, -90, -30, -6, -5, -1, 1, 5, 30, 90, 86_000])
 def test_a_step_of_the_clock_neither_stops_a_sender_nor_lets_it_run(step_s: float) -> None:
     limits, usage, passed = SendingLimits(-1, 5), None, 0
     for tenth in range(600):
@@ -125,8 +126,8 @@ def test_a_step_of_the_clock_neither_stops_a_sender_nor_lets_it_run(step_s: floa
     assert nominal - 5 * 5 <= passed <= nominal + 2 * 5, "five seconds less, or a burst more"
 
 
-@pytest.mark.parametrize(
-    ("counts", "minute", "recipients", "left"),
+@rows(
+    "counts, minute, recipients, left",
     [
         ((2, 0, 3), MINUTE - 2, 2, (3,)),
         ((2, 0, 3), MINUTE, 3, (2, 0, 0)),
@@ -181,8 +182,8 @@ def test_what_was_reported_in_a_time_that_was_wrong_can_be_reported_a_day_later(
     assert seen.reported == (10, MINUTE, -1, -1)
 
 
-@pytest.mark.parametrize(
-    ("tokens", "rate", "rate_left", "rate_free_in"),
+@rows(
+    "tokens, rate, rate_left, rate_free_in",
     [
         (None, -1, None, None),
         (None, 14, 14, None),

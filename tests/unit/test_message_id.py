@@ -1,11 +1,11 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpgate.core.message_id import is_beginning, message_id, times_of
+from tests.support.rows import rows
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 # The shape observed on SES.
@@ -35,7 +35,7 @@ def test_the_beginning_of_an_id_says_when_its_message_came_in(
     assert until - since == timedelta(milliseconds=1) or length < 15
 
 
-@pytest.mark.parametrize(
+@rows(
     "text", ["", "g", "0200", "0101", "0100-", "0100019abcdef0120", "0100019abcdef012-x", "%"]
 )
 def test_no_id_begins_with_other_text(text: str) -> None:

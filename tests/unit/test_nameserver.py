@@ -1,6 +1,7 @@
 import pytest
 
 from smtpgate.core.proof.nameserver import NameserverError, parse_nameserver
+from tests.support.rows import rows
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_the_usual_port_is_left_out(text: str, shorter: str) -> None:
     assert str(parse_nameserver(text)) == shorter
 
 
-@pytest.mark.parametrize(
+@rows(
     "text",
     ["", "ns.example.com", "localhost:53", "192.0.2.1:", "192.0.2.300", "[::1]", "[::1]53",
      "192.0.2.1:99999999", "192.0.2.1 :53", "192.0.2.1\n", "https://192.0.2.1/"],

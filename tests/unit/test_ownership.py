@@ -12,6 +12,7 @@ from smtpgate.core.proof.ownership import (
     parse_label,
     token_seen,
 )
+from tests.support.rows import rows
 
 TOKEN = new_token(bytes(range(32)))
 WANTED = DnsRecord("_smtpgate.example.com", TOKEN)
@@ -50,7 +51,7 @@ def test_labels_with_and_without_underscores_are_taken(text: str) -> None:
     assert parse_label(text.upper()) == text
 
 
-@pytest.mark.parametrize(
+@rows(
     "text", ["", "_", "__", "-a", "_-a", "a-", "a_", "a.b", "a b", "é", "a" * 64, "a\n", "a:b"]
 )
 def test_what_cannot_be_a_label_is_refused(text: str) -> None:

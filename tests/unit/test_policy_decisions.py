@@ -3,8 +3,6 @@
 import json
 from typing import Any
 
-import pytest
-
 from smtpgate.core.policy import (
     Caller,
     Decision,
@@ -22,6 +20,7 @@ from smtpgate.core.policy import (
 from smtpgate.core.policy.match import globs_of, pieces_of
 from smtpgate.core.policy.operators import OPERATORS
 from tests.support.cases import CASES, load_cases
+from tests.support.rows import rows
 from tests.support.world import DELEGATE, OWNER
 
 IDENTITY = f"arn:aws:ses:us-east-1:{OWNER}:identity/example.com"
@@ -87,7 +86,7 @@ def context_of(case: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     }
 
 
-@pytest.mark.parametrize("case", load_cases("policy/10-globs.toml"), ids=by_note)
+@rows("case", load_cases("policy/10-globs.toml"), ids=by_note)
 def test_a_glob_matches_what_its_table_says(case: dict[str, Any]) -> None:
     globs = globs_of([pieces_of(case["pattern"]), pieces_of("?none*of*these?")])
     for text in case["matches"]:
@@ -98,12 +97,12 @@ def test_a_glob_matches_what_its_table_says(case: dict[str, Any]) -> None:
         assert not globs.matches(text), text
 
 
-@pytest.mark.parametrize("case", CONDITIONS, ids=by_note)
+@rows("case", CONDITIONS, ids=by_note)
 def test_a_condition_holds_when_its_table_says_so(case: dict[str, Any]) -> None:
     assert (outcome_under(case, "Allow") is Outcome.ALLOW) is case["holds"]
 
 
-@pytest.mark.parametrize("case", CONDITIONS, ids=by_note)
+@rows("case", CONDITIONS, ids=by_note)
 def test_a_condition_of_a_deny_holds_also_for_what_cannot_be_read(case: dict[str, Any]) -> None:
     holds = case.get("holds_for_deny", case["holds"])
     assert (outcome_under(case, "Deny") is Outcome.EXPLICIT_DENY) is holds
@@ -167,7 +166,7 @@ def decide(case: dict[str, Any]) -> Decision:
     )
 
 
-@pytest.mark.parametrize("case", DECISIONS, ids=by_note)
+@rows("case", DECISIONS, ids=by_note)
 def test_a_decision_is_what_its_table_says(case: dict[str, Any]) -> None:
     decision = decide(case)
     assert decision.outcome == case["outcome"]

@@ -14,6 +14,7 @@ from smtpgate.core.policy import (
     print_policy,
 )
 from tests.support.cases import load_cases
+from tests.support.rows import rows
 
 IDENTITY = "arn:aws:ses:us-east-1:888888888888:identity/example.com"
 GOOD = {"Effect": "Allow", "Principal": "*", "Action": "ses:SendRawEmail", "Resource": IDENTITY}
@@ -33,14 +34,14 @@ def document_of(case: dict[str, Any]) -> str:
     return json.dumps({**version, "Statement": statement})
 
 
-@pytest.mark.parametrize("case", load_cases("policy/40-refused.toml"), ids=by_note)
+@rows("case", load_cases("policy/40-refused.toml"), ids=by_note)
 def test_what_is_not_understood_is_refused_with_its_place(case: dict[str, Any]) -> None:
     with pytest.raises(PolicyError) as caught:
         parse_policy(document_of(case), kind=case.get("kind", "identity"), name="p")
     assert str(caught.value).splitlines() == case["says"]
 
 
-@pytest.mark.parametrize("case", load_cases("policy/41-accepted.toml"), ids=by_note)
+@rows("case", load_cases("policy/41-accepted.toml"), ids=by_note)
 def test_what_the_grammar_allows_is_read(case: dict[str, Any]) -> None:
     kind = case.get("kind", "identity")
     policy = parse_policy(case["document"], kind=kind, name="p")

@@ -4,8 +4,6 @@ import json
 import re
 from typing import Any, Final
 
-import pytest
-
 from smtpgate.core.policy import (
     Caller,
     Policy,
@@ -18,6 +16,7 @@ from smtpgate.core.policy import (
 )
 from smtpgate.core.policy.keys import KEYS
 from tests.support.reference import guide
+from tests.support.rows import rows
 from tests.support.world import IDENTITY
 
 GUIDE: Final = guide("policies")
@@ -136,7 +135,7 @@ def test_every_example_is_tried() -> None:
     assert set(EXAMPLES) == set(SAYS)
 
 
-@pytest.mark.parametrize("sid", EXAMPLES)
+@rows("sid", EXAMPLES)
 def test_an_example_lints_clean_and_can_be_attached(sid: str) -> None:
     assert not lint_policy(policy(sid), source=EXAMPLES[sid])
     if kind_of(sid) == "identity":
@@ -146,8 +145,8 @@ def test_an_example_lints_clean_and_can_be_attached(sid: str) -> None:
         )
 
 
-@pytest.mark.parametrize(
-    ("sid", "changes", "outcome"),
+@rows(
+    "sid, changes, outcome",
     [(sid, changes, outcome) for sid, rows in SAYS.items() for changes, outcome in rows],
 )
 def test_an_example_says_what_the_guide_says(

@@ -15,6 +15,7 @@ from smtpgate.core.policy import PolicyError, corrected, lint_policy, parse_poli
 from smtpgate.core.policy.finding import CODES, Finding
 from smtpgate.core.policy.keys import KEYS
 from tests.support.cases import load_cases
+from tests.support.rows import rows
 
 IDENTITY = "arn:aws:ses:us-east-1:888888888888:identity/example.com"
 GOOD: dict[str, Any] = {
@@ -52,7 +53,7 @@ def findings_of(case: dict[str, Any]) -> tuple[Finding, ...]:
     return lint(document, idiom=case.get("idiom", False))
 
 
-@pytest.mark.parametrize("case", CASES, ids=by_note)
+@rows("case", CASES, ids=by_note)
 def test_lint_finds_what_its_table_says(case: dict[str, Any]) -> None:
     findings = findings_of(case)
     assert [finding.code for finding in findings] == case["finds"]
@@ -69,7 +70,7 @@ def test_every_code_but_those_of_documents_is_in_the_table() -> None:
     assert set(CODES) - seen == {"near-size-limit", "over-size-limit", "shadowed-by-deny"}
 
 
-@pytest.mark.parametrize("case", load_cases("policy/51-shadowed.toml"), ids=by_note)
+@rows("case", load_cases("policy/51-shadowed.toml"), ids=by_note)
 def test_an_allow_that_a_deny_makes_void_is_found(case: dict[str, Any]) -> None:
     allow, deny = over_good(case["allow"]), over_good(case["deny"])
     for statements in (

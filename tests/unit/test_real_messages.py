@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import pytest
-
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.headers import split_message
 from smtpgate.core.message.reading import read_message
 from tests.support.cases import CASES, load_cases
 from tests.support.mailreaders import python_readers, read_by_gate
+from tests.support.rows import rows
 
 FOLDER = CASES / "messages"
 MESSAGES = load_cases("messages/want.toml")
@@ -18,7 +17,7 @@ def shown(author: Author | None) -> list[str] | None:
     return None if author is None else [author.display_name or "", str(author.mailbox)]
 
 
-@pytest.mark.parametrize("case", MESSAGES, ids=lambda case: case["file"])
+@rows("case", MESSAGES, ids=lambda case: case["file"])
 def test_a_message_of_a_real_program_is_read(case: dict[str, Any]) -> None:
     octets = (FOLDER / case["file"]).read_bytes()
     message = read_message(octets, smtputf8=case.get("smtputf8", False))
@@ -26,7 +25,7 @@ def test_a_message_of_a_real_program_is_read(case: dict[str, Any]) -> None:
     assert shown(message.sender) == case.get("sender")
 
 
-@pytest.mark.parametrize("case", MESSAGES, ids=lambda case: case["file"])
+@rows("case", MESSAGES, ids=lambda case: case["file"])
 def test_other_programs_read_it_alike(case: dict[str, Any]) -> None:
     (message,) = read_by_gate((FOLDER / case["file"]).read_bytes())
     for name, read in python_readers().items():
@@ -39,7 +38,7 @@ def test_every_message_has_its_case() -> None:
     assert len(files) >= 60
 
 
-@pytest.mark.parametrize("case", MESSAGES, ids=lambda case: case["file"])
+@rows("case", MESSAGES, ids=lambda case: case["file"])
 def test_it_leaves_as_it_came_but_for_white_space_before_colons(case: dict[str, Any]) -> None:
     octets = (FOLDER / case["file"]).read_bytes()
     message = split_message(octets)

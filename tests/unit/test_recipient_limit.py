@@ -1,11 +1,10 @@
 """The recipient limit of a server, and the reply to a client's next try."""
 
-import pytest
-
 from smtpgate.core.address import Mailbox
 from smtpgate.core.reply import Reply
 from smtpgate.core.upstream import Answered, RecipientReply, recipient_limit
 from smtpgate.core.upstream.verdict import answers_at_next_try, refusal_of
+from tests.support.rows import rows
 
 OK = Reply(250, "2.1.5", "Ok")
 GONE = Reply(550, "5.1.1", "no such user")
@@ -27,8 +26,8 @@ def delivery(*replies: Reply) -> Answered:
     return Answered("default", refused[0] if refused else OK, entries)
 
 
-@pytest.mark.parametrize(
-    ("replies", "limit"),
+@rows(
+    "replies, limit",
     [
         ([OK, OK, MANY], 2),
         ([OK, OK, MANY, MANY, MANY], 2),

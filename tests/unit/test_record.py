@@ -1,14 +1,13 @@
 """The part of a message's subject that is kept."""
 
-import pytest
-
 from smtpgate.core.history.record import submission_record
 from smtpgate.core.message.headers import split_message
 from tests.support.events import done
+from tests.support.rows import rows
 
 
-@pytest.mark.parametrize(
-    ("subject", "kept"),
+@rows(
+    "subject, kept",
     [
         ("Spring sale", "Spring sale"),
         ("x" * 200, "x" * 200),

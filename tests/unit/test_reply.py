@@ -2,6 +2,7 @@ import pytest
 
 from smtpgate.core.reason import ALL_REASONS
 from smtpgate.core.reply import CATALOGUE, Reject, Reply, reply_of
+from tests.support.rows import rows
 
 
 def test_a_reply_whose_two_codes_disagree_cannot_be_built() -> None:
@@ -52,7 +53,7 @@ def test_every_reason_says_what_it_means() -> None:
         assert reason.meaning or reason.at_login, code
 
 
-@pytest.mark.parametrize("code", sorted(ALL_REASONS))
+@rows("code", sorted(ALL_REASONS))
 def test_a_reasons_replies_are_in_the_catalogue(code: str) -> None:
     reason = ALL_REASONS[code]
     assert reason.reply in CATALOGUE or code == "upstream-reply"

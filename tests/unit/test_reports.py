@@ -14,6 +14,7 @@ from smtpgate.core.identity import Identity
 from smtpgate.core.message.envelope import SEND_RAW_EMAIL
 from smtpgate.core.message.reading import ReadMessage, read_message
 from smtpgate.core.policy import Context
+from tests.support.rows import rows
 from tests.unit.test_authorization import (
     DENY,
     OTHER,
@@ -64,7 +65,7 @@ def test_a_report_of_a_relay_is_known(text: str) -> None:
     assert report_recipients(message(text), None, to * 11) == (), "to a few"
 
 
-@pytest.mark.parametrize(
+@rows(
     "text",
     [
         f"From: ceo@relay.example\r\n{REPORT}{BODY}",
@@ -143,8 +144,8 @@ def test_what_depends_on_the_rest_of_a_message_is_taken_to_be_so() -> None:
         decide(known, context=context)
 
 
-@pytest.mark.parametrize(
-    ("known", "to"),
+@rows(
+    "known, to",
     [
         ((), (TO,)),
         ((identity("ses-example.com", LIMITED),), ("ceo@ses-example.com",)),

@@ -16,6 +16,7 @@ from smtpgate.demo.verify import verify
 from smtpgate.signing.private_keys import load_private_key
 from tests.support.cases import load_cases
 from tests.support.dkim import DOMAIN, NOW, ed25519_key, ed25519_pem, rsa_key, txt
+from tests.support.rows import rows
 
 BODIES = load_cases("signing/10-body.toml")
 SIGNED = load_cases("signing/20-signed.toml")
@@ -142,7 +143,7 @@ def test_what_was_signed_does_not_verify_when_it_was_changed() -> None:
     assert not verify(b"From: x@example.org\r\n" + message, txt)
 
 
-@pytest.mark.parametrize("name", OVERSIGNED.split(":"))
+@rows("name", OVERSIGNED.split(":"))
 def test_a_field_added_on_the_way_breaks_the_signature(name: str) -> None:
     added = f"{name.title()}: x\r\n".encode()
     without = signed(b"From: a@ses-example.com\r\n\r\nHi.\r\n", rsa_key())

@@ -3,8 +3,6 @@
 import json
 from typing import Any
 
-import pytest
-
 from smtpgate.core.whatif.simulation import (
     SimulationError,
     SimulationResult,
@@ -12,6 +10,7 @@ from smtpgate.core.whatif.simulation import (
     read_simulation,
 )
 from tests.support.cases import load_cases
+from tests.support.rows import rows
 
 STANDS_FOR = {
     "@arn": "arn:aws:ses:us-east-1:888888888888:identity/example.com",
@@ -58,7 +57,7 @@ def answer_to(line: str | bytes) -> SimulationResult:
         return SimulationResult(error.id, "invalid", reasons=error.problems)
 
 
-@pytest.mark.parametrize("case", load_cases("simulate/10-requests.toml"), ids=by_note)
+@rows("case", load_cases("simulate/10-requests.toml"), ids=by_note)
 def test_a_request_is_answered_as_its_table_says(case: dict[str, Any]) -> None:
     answer = json.loads(str(answer_to(line_of(case))))
     reasons = answer.pop("reasons")

@@ -13,13 +13,14 @@ from smtpgate.core.history.story import as_seen_by, story_of
 from smtpgate.core.message.author import parse_authors
 from smtpgate.core.policy import Determining
 from smtpgate.core.reason import LOGIN_REASONS, REASONS
+from tests.support.rows import rows
 from tests.support.stories import NOW, STORIES, records, story
 from tests.support.world import DELEGATE
 
 RECORDS = dict(records())
 
 
-@pytest.mark.parametrize("name", sorted(RECORDS))
+@rows("name", sorted(RECORDS))
 def test_the_story_is_the_one_that_is_written_down(name: str) -> None:
     assert story(RECORDS[name]) == (STORIES / f"{name}.txt").read_text("utf-8")
 
@@ -44,9 +45,9 @@ def test_every_outcome_and_reason_code_has_a_story() -> None:
     }
 
 
-@pytest.mark.parametrize("side", ["user", "identity"])
-@pytest.mark.parametrize(
-    ("element", "kind"),
+@rows("side", ["user", "identity"])
+@rows(
+    "element, kind",
     [
         (None, "nothing"),
         ("Action", "Action"),

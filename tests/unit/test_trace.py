@@ -1,14 +1,13 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
-import pytest
-
 from smtpgate.core.identity import DkimKey
 from smtpgate.core.message.envelope import Client, SmtpFacts
 from smtpgate.core.message.headers import MAX_LINE_OCTETS, Field, first_long_line, split_message
 from smtpgate.core.message.trace import complete, received_field
 from smtpgate.core.signing import signature_fields
 from tests.support.dkim import rsa_key
+from tests.support.rows import rows
 
 CLIENT = Client(
     address="192.0.2.7",
@@ -61,7 +60,7 @@ def test_the_cipher_is_named_when_its_name_is_the_registered_one() -> None:
     assert b"tls" not in received(tls_12)
 
 
-@pytest.mark.parametrize(
+@rows(
     "helo",
     ["a\r\nBcc: x@example.com", "a\tb", "a(b", "a;b", 'a"b', "a<b>", "ä.example", "a\0b", ""],
 )

@@ -32,6 +32,7 @@ from smtpgate.core.upstream.commands import wire_pieces
 from smtpgate.core.upstream.session import TRANSITIONS
 from smtpgate.core.upstream.steps import Due
 from tests.support.cases import load_cases
+from tests.support.rows import rows
 
 OPENING = load_cases("upstream/10-opening.toml")
 TRANSACTIONS = load_cases("upstream/20-transactions.toml")
@@ -154,7 +155,7 @@ def check_words(case: dict[str, Any], steps: list[Step]) -> None:
             assert is_stale is case.get("stale", False)
 
 
-@pytest.mark.parametrize("case", OPENING, ids=lambda case: case["note"])
+@rows("case", OPENING, ids=lambda case: case["note"])
 def test_a_connection_is_opened_as_the_dialogue_says(case: dict[str, Any]) -> None:
     session = UpstreamSession(terms_of(case))
     steps = play(session, case, [])
@@ -166,7 +167,7 @@ def test_a_connection_is_opened_as_the_dialogue_says(case: dict[str, Any]) -> No
         assert sorted(session.extensions) == case["extensions"]
 
 
-@pytest.mark.parametrize("case", TRANSACTIONS + MISFORTUNES, ids=lambda case: case["note"])
+@rows("case", TRANSACTIONS + MISFORTUNES, ids=lambda case: case["note"])
 def test_a_transaction_goes_as_the_dialogue_says(case: dict[str, Any]) -> None:
     session = opened(terms_of(case), case["offers"])
     if case["result"].startswith("lacks "):
@@ -186,7 +187,7 @@ def test_a_transaction_goes_as_the_dialogue_says(case: dict[str, Any]) -> None:
 REUSABLE = [case for case in TRANSACTIONS if case.get("reusable") and case["dialog"]]
 
 
-@pytest.mark.parametrize("case", REUSABLE, ids=lambda case: case["note"])
+@rows("case", REUSABLE, ids=lambda case: case["note"])
 def test_a_connection_serves_one_transaction_after_another(case: dict[str, Any]) -> None:
     session = opened(terms_of(case), case["offers"])
     first = play(session, case, session.begin(envelope_of(case), [MESSAGE]))

@@ -4,6 +4,7 @@ import pytest
 
 from smtpgate.core.upstream.replies import ReplyError, ReplyReader, as_reply, extensions_of
 from tests.support.cases import load_cases
+from tests.support.rows import rows
 
 CASES = load_cases("upstream/40-replies.toml")
 
@@ -18,7 +19,7 @@ def read(octets: bytes) -> list[str]:
     return replies
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["note"])
+@rows("case", CASES, ids=lambda case: case["note"])
 def test_octets_are_read_as_these_replies_or_not_at_all(case: dict[str, Any]) -> None:
     octets = case["octets"].encode()
     if "want" in case:

@@ -1,9 +1,8 @@
-import pytest
-
 from smtpgate.core.address import Mailbox
 from smtpgate.core.reply import Reject, Reply
 from smtpgate.core.upstream import Answered, RecipientReply
 from smtpgate.core.upstream.verdict import refusal_of, worded
+from tests.support.rows import rows
 
 OK = Reply(250, "2.1.5", "Ok")
 GONE = Reply(550, "5.1.1", "no such user")
@@ -19,8 +18,8 @@ def delivery(final: Reply, *replies: Reply) -> Answered:
     return Answered("upstream.example", final, recipients)
 
 
-@pytest.mark.parametrize(
-    ("came_to", "code", "reason"),
+@rows(
+    "came_to, code, reason",
     [
         (delivery(Reply(550, "5.7.1", "not you"), OK), "550 5.7.1 not you", "upstream-reply"),
         (delivery(Reply(452, "4.3.1", "full"), OK, OK), "452 4.3.1 full", "upstream-reply"),

@@ -2,8 +2,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import pytest
-
 from smtpgate.core.proof.observation import Absent, Found, Observation, Unanswered
 from smtpgate.core.proof.verification import (
     NOT_STARTED,
@@ -16,6 +14,7 @@ from smtpgate.core.proof.verification import (
     trusted,
 )
 from tests.support.cases import load_cases
+from tests.support.rows import rows
 
 START: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 MIDDLE: Final = 0.5  # the jitter that moves nothing
@@ -49,9 +48,7 @@ def after(current: Verification, step: dict[str, Any], now: datetime) -> Verific
     raise AssertionError(step)
 
 
-@pytest.mark.parametrize(
-    "case", load_cases("verification/10-timeline.toml"), ids=lambda case: case["note"]
-)
+@rows("case", load_cases("verification/10-timeline.toml"), ids=lambda case: case["note"])
 def test_an_identity_lives_as_the_table_says(case: dict[str, Any]) -> None:
     current = NOT_STARTED
     for step in case["steps"]:
