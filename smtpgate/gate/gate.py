@@ -32,7 +32,7 @@ class Gate:
         self.log = log
         self.host = host = Host(config, store, Certificates(config), log, clock)
         self.metrics, self.readiness = host.metrics, host.readiness
-        self.journal = host.stores.journal
+        self.journal, self.message_store = host.stores.journal, host.stores.of_messages
         self.ledger, self.ledger_watch = host.stores.ledger, host.stores.ledger_watch
         self.service = service = SmtpService(
             config,
