@@ -14,8 +14,7 @@ the verdict before the client does. So every submission can be looked up, howeve
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
@@ -39,7 +38,7 @@ from smtpgate.core.events import BudgetExhausted, Stage, SubmissionDone
 from smtpgate.core.identity import DkimKey
 from smtpgate.core.limits import Charge, LimitExceededError
 from smtpgate.core.message.body import Body
-from smtpgate.core.message.envelope import Submission
+from smtpgate.core.message.envelope import Envelope, Submission
 from smtpgate.core.message.headers import Field
 from smtpgate.core.message.reading import (
     ReadMessage,
@@ -305,9 +304,11 @@ class Pipeline:
         """Carry out one upstream transaction; its verdict is the message's. Raises Reject."""
         # 8-bit header octets of a client that did not declare SMTPUTF8 are old habit, and pass
         # as they came; a client that declared it for nothing needs no upstream that has it.
-        envelope = replace(
-            done.submission.envelope,
-            smtputf8=done.submission.envelope.smtputf8 and message.has_utf8_header,
+        envelope = done.submission.envelope
+        envelope = Envelope(
+            envelope.reverse_path,
+            envelope.recipients,
+            smtputf8=envelope.smtputf8 and message.has_utf8_header,
             body_8bit=message.is_8bit,
         )
         account_id = done.submission.principal.account.id
@@ -383,13 +384,23 @@ class Pipeline:
         done.crossings += finished.crossings
         return finished.is_recorded
 
-    @contextmanager
-    def _timed(self, stage: Stage, done: SubmissionDone) -> Iterator[None]:
-        started = self._clock.monotonic()
-        try:
-            yield
-        finally:
-            done.stage_s[stage] = self._clock.monotonic() - started
+    def _timed(self, stage: Stage, done: SubmissionDone) -> "_Timed":
+        return _Timed(self._clock, stage, done)
+
+
+class _Timed:
+    """Notes how long a stage took, however it ends."""
+
+    __slots__ = ("_clock", "_done", "_stage", "_started_s")
+
+    def __init__(self, clock: Clock, stage: Stage, done: SubmissionDone) -> None:
+        self._clock, self._stage, self._done = clock, stage, done
+
+    def __enter__(self) -> None:
+        self._started_s = self._clock.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.stage_s[self._stage] = self._clock.monotonic() - self._started_s
 
 
 def _charges(authorization: Authorization, submission: Submission) -> tuple[Charge, ...]:

@@ -53,7 +53,7 @@ class Reply:
 
     def with_text(self, text: str) -> "Reply":
         """The same codes with another text."""
-        return replace(self, text=text)
+        return Reply(self.code, self.enhanced, text, self.name)
 
     def __str__(self) -> str:
         return " ".join(filter(None, (str(self.code), self.enhanced, self.text)))

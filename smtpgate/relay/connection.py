@@ -36,7 +36,7 @@ from smtpgate.core.upstream import (
     UpstreamUnavailableError,
 )
 from smtpgate.ports import DeliveryAttempt
-from smtpgate.tasks import Threads
+from smtpgate.tasks import Deadline, Threads
 
 _ONE_WRITE_OCTETS: Final = 64 * 1024
 _CHUNK_OCTETS: Final = 260 * 1024  # one piece, with the header block or the final dot
@@ -81,8 +81,7 @@ class Connection(asyncio.Protocol):
         self._is_last_write = False
         self._deadline = deadline
         self._patience_s = 0.0
-        self._expires_at: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._expiry = Deadline(self._loop)
 
     # -- what the pool uses --------------------------------------------------------------------
 
@@ -191,8 +190,7 @@ class Connection(asyncio.Protocol):
         """The connection is gone."""
         reason = "it closed the connection" if exc is None else reason_of(exc)
         self._carry_out(self._session.hung_up(reason))
-        if self._timer is not None:
-            self._timer.cancel()
+        self._expiry.close()
         if not self._gone.done():
             self._gone.set_result(None)
 
@@ -245,7 +243,7 @@ class Connection(asyncio.Protocol):
                 self._write_last(b"".join(step.pieces))
             else:
                 self._result = step
-                self._expires_at = None
+                self._expiry.clear()
                 self._wake()
         if self._session.state is State.CLOSED and not self._is_dropped:
             self._is_dropped = True
@@ -314,20 +312,10 @@ class Connection(asyncio.Protocol):
     def _watch(self, patience_s: float) -> None:
         """Wait so long from now on, but not past the deadline."""
         self._patience_s = patience_s
-        self._expires_at = min(self._loop.time() + patience_s, self._deadline)
-        if self._timer is None or self._timer.when() > self._expires_at:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_at(self._expires_at, self._check_time)
+        self._expiry.move(min(self._loop.time() + patience_s, self._deadline), self._time_out)
 
-    def _check_time(self) -> None:
-        self._timer = None
-        if self._expires_at is None:
-            return
-        if self._loop.time() < self._expires_at:
-            self._timer = self._loop.call_at(self._expires_at, self._check_time)
-            return
-        is_late = self._expires_at == self._deadline
+    def _time_out(self) -> None:
+        is_late = self._loop.time() >= self._deadline
         after = "before the deadline" if is_late else f"within {self._patience_s:g} s"
         self._carry_out(self._session.timed_out(after))
 

@@ -127,12 +127,15 @@ def _split(argument: bytes, prefix: bytes, syntax: str) -> tuple[bytes, dict[str
 
 
 def _read(path: bytes, parse: Callable[[str], T], refusal: str, *, smtputf8: bool) -> T:
-    shown = shown_path(path.decode("utf-8", "backslashreplace"))
     if not smtputf8 and not path.isascii():
-        raise _refuse("needs-smtputf8", address=shown)
+        raise _refuse("needs-smtputf8", address=_shown(path))
     try:
         return parse(path.decode("utf-8"))
     except UnicodeDecodeError:
-        raise _refuse(refusal, address=shown, problem="not UTF-8") from None
+        raise _refuse(refusal, address=_shown(path), problem="not UTF-8") from None
     except AddressError as error:
-        raise _refuse(refusal, address=shown, problem=error) from None
+        raise _refuse(refusal, address=_shown(path), problem=error) from None
+
+
+def _shown(path: bytes) -> str:
+    return shown_path(path.decode("utf-8", "backslashreplace"))

@@ -11,8 +11,8 @@ is only shown: octets that do not print become ``?``, and a missing enhanced cod
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from smtpgate.core.reply import Reply
 
@@ -25,7 +25,7 @@ _MAX_LINES: Final = 128
 _MAX_TEXT: Final = 1000
 
 _LINE: Final = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([^\r\n]*))?\r\n")
-_ODD: Final = re.compile(rb"[^\x20-\x7e]+")
+_ODD: Final = re.compile(r"[^\x20-\x7e]+")
 # RFC 2034 §4: the enhanced code stands at the beginning of the text of each line.
 _ENHANCED_TEXT: Final = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: +(.*))?")
 # RFC 5321 §4.1.1.1: ehlo-line = ehlo-keyword *( SP ehlo-param )
@@ -36,8 +36,7 @@ class ReplyError(Exception):
     """Octets that are no reply."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """One reply as it came: its code, and the text of each of its lines."""
 
     code: int
@@ -89,7 +88,10 @@ class ReplyReader:
                 f"the lines of a reply differ: {_shown(self._code + b', ' + code)}"
             )
         self._code = code
-        self._lines.append(_ODD.sub(b"?", text or b"").decode("ascii"))
+        shown = (text or b"").decode("latin-1")
+        if not (shown.isascii() and shown.isprintable()):
+            shown = _ODD.sub("?", shown)
+        self._lines.append(shown)
         self._octets += line.end() - line.start()
         if len(self._lines) > _MAX_LINES or self._octets > _MAX_REPLY_OCTETS:
             raise ReplyError("a reply is too long")
@@ -101,6 +103,8 @@ def _shown(octets: bytes) -> str:
     return ascii(octets[:80].decode("latin-1"))
 
 
+# A server gives most recipients the same answer.
+@lru_cache(maxsize=128)
 def as_reply(answer: Answer) -> Reply:
     """The answer as a reply whose two codes agree, with all its text on one line."""
     kind = answer.code // 100

@@ -60,6 +60,8 @@ class Due(Enum):
     MESSAGE = "the message"
     RSET = "RSET"
 
+    __hash__ = object.__hash__  # Enum's own is Python code that hashes the name
+
 
 @dataclass(frozen=True, slots=True)
 class Send:
