@@ -22,6 +22,9 @@ from smtpgate.tasks import Threads
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# One may wait for the disk while the other works. Four fifths of the work need the lock of the
+# interpreter, so more threads would be no faster, and would keep the event loop waiting.
+_THREADS: Final = 2
 _READ_OCTETS: Final = 256 * 1024
 # The file system or the kernel has no unnamed files.
 _UNSUPPORTED: Final = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}
@@ -120,7 +123,7 @@ class Spool:
         self._folder = folder
         self._on_problem = on_problem
         self._has_problem = False
-        self._threads = Threads("spool", min(4, os.cpu_count() or 1))
+        self._threads = Threads("spool", _THREADS)
         self._files: set[SpoolFile] = set()
 
     def readings(self) -> Iterator[Reading]:

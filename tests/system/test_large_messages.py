@@ -3,12 +3,12 @@
 import asyncio
 import tracemalloc
 from pathlib import Path
-from typing import cast
 
 import pytest
 import uvloop
 
 from tests.support.dialog import Dialog
+from tests.support.forgetful import Forgetful
 from tests.support.inprocess import auth_plain, client_tls, is_signed, login, send
 from tests.support.large import (
     HEAD,
@@ -201,27 +201,6 @@ async def test_a_stop_lets_a_large_message_that_is_complete_end(tmp_path: Path) 
 
 
 # -- memory ------------------------------------------------------------------------------------
-
-
-class Forgetful(asyncio.Protocol):
-    """An upstream that accepts every message, and keeps none."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        self.transport.write(b"220 mx\r\n")
-        self.tail = b""
-        self.is_in_message = False
-
-    def data_received(self, data: bytes) -> None:
-        if self.is_in_message:
-            self.tail = (self.tail + data[-5:])[-5:]
-            if self.tail == b"\r\n.\r\n":
-                self.is_in_message = False
-                self.transport.write(b"250 ok\r\n")
-            return
-        for command in data.splitlines():
-            self.is_in_message = command == b"DATA"
-            self.transport.write(b"354 go\r\n" if self.is_in_message else b"250 ok\r\n")
 
 
 @pytest.mark.parametrize(

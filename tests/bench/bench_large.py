@@ -1,0 +1,196 @@
+"""Many large uploads at once: memory, the longest delay of the event loop, and CPU.
+
+A gate of its own process, with an upstream and clients in processes of their own.
+``SMTPGATE_BENCH_UPLOADS`` is their number (50; 3 shows that it runs) and
+``SMTPGATE_BENCH_OCTETS`` the size of each (40,000,000). A session that sends NOOP beside them
+shows the time that others wait. Printed, not judged, but no upload may be refused.
+"""
+
+import asyncio
+import base64
+import multiprocessing
+import os
+import ssl
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.synchronize import Event
+from typing import Final
+
+import pytest
+import uvloop
+
+from tests.support.authority import Authority
+from tests.support.daemons import LOOPBACK, Lab, free_port
+from tests.support.forgetful import Forgetful
+from tests.support.gate import LOGIN, SENDER, Gate, GatePlan, letter, start_gate
+
+pytestmark = pytest.mark.bench
+
+UPLOADS: Final = int(os.environ.get("SMTPGATE_BENCH_UPLOADS", "50"))
+OCTETS: Final = int(os.environ.get("SMTPGATE_BENCH_OCTETS", "40000000"))
+_SLICE: Final = base64.encodebytes(os.urandom(48_000)).replace(b"\n", b"\r\n")
+_PLAIN: Final = base64.b64encode(f"\0{LOGIN.username}\0{LOGIN.password}".encode()).decode()
+_LISTENER: Final = (
+    '[listener.plain]\naddress = "127.0.0.1"\nport = {port}\ntls = "none"\n'
+    "allow_plaintext_auth = true\n"
+)
+_NOOP_PAUSE_S: Final = 0.005
+_NOOPS_A_SESSION: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The gate's process after a run, and the replies that the clients got."""
+
+    peak_mb: float
+    cpu_s: float
+    delay_ms: float
+    noops_s: list[float]
+    accepted: int
+
+
+# -- processes beside the gate -----------------------------------------------------------------
+
+
+async def _accept(port: int, ready: Event, stop: Event) -> None:
+    server = await asyncio.get_running_loop().create_server(Forgetful, LOOPBACK, port)
+    async with server:
+        ready.set()
+        while not stop.is_set():  # noqa: ASYNC110 - an event of another process
+            await asyncio.sleep(0.1)
+
+
+def _upstream(port: int, ready: Event, stop: Event) -> None:
+    uvloop.run(_accept(port, ready, stop))
+
+
+async def _upload(port: int, number: int, context: ssl.SSLContext | None) -> bool:
+    """Send one message; true if it was accepted."""
+    reader, writer = await asyncio.open_connection(LOOPBACK, port, ssl=context)
+    await reader.readline()
+    rcpt = "RCPT TO:<bob@example.net>"
+    for command in ("EHLO x", f"AUTH PLAIN {_PLAIN}", f"MAIL FROM:<{SENDER}>", rcpt, "DATA"):
+        writer.write(command.encode() + b"\r\n")
+        while (await reader.readline())[3:4] == b"-":
+            pass
+    writer.write(letter(f"n{number}", ""))
+    for _ in range(OCTETS // len(_SLICE)):
+        writer.write(_SLICE)
+        await writer.drain()
+    writer.write(b".\r\n")
+    reply = await reader.readline()
+    writer.close()
+    if not reply.startswith(b"250"):
+        print(f"  refused: {reply.decode().strip()}")
+    return reply.startswith(b"250")
+
+
+async def _upload_all(port: int, ca_file: str | None) -> int:
+    context = ssl.create_default_context(cafile=ca_file) if ca_file else None
+    uploads = [_upload(port, number, context) for number in range(UPLOADS)]
+    return sum(await asyncio.gather(*uploads))
+
+
+def _clients(port: int, ca_file: str | None, accepted: "multiprocessing.Queue[int]") -> None:
+    accepted.put(uvloop.run(_upload_all(port, ca_file)))
+
+
+@contextmanager
+def _started(lab: Lab) -> Iterator[tuple[Gate, Authority, int]]:
+    """A gate with a forgetful upstream, and its port without TLS."""
+    spawn = multiprocessing.get_context("spawn")
+    ready, stop, port, plain = spawn.Event(), spawn.Event(), free_port(), free_port()
+    upstream = spawn.Process(target=_upstream, args=(port, ready, stop))
+    upstream.start()
+    authority = Authority(lab)
+    try:
+        ready.wait(30)
+        plan = GatePlan(port, sections=_LISTENER.format(port=plain))
+        yield start_gate(lab, authority, plan), authority, plain
+    finally:
+        stop.set()
+        upstream.join(10)
+
+
+# -- measuring ---------------------------------------------------------------------------------
+
+
+def _peak_mb(pid: int) -> float:
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        (line,) = [line for line in status if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
+
+
+def _cpu_s(pid: int) -> float:
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _delay_ms(gate: Gate) -> float:
+    with urllib.request.urlopen(f"http://{LOOPBACK}:{gate.plan.http_port}/metrics") as page:
+        lines = page.read().decode().splitlines()
+    name = "smtpgate_loop_delay_longest_seconds "
+    (value,) = [line.removeprefix(name) for line in lines if line.startswith(name)]
+    return float(value) * 1000
+
+
+async def _noops(port: int, stop: asyncio.Event) -> list[float]:
+    """The time of each NOOP, over sessions with less of them than count as junk."""
+    taken: list[float] = []
+    while not stop.is_set():
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        await reader.readline()
+        for _ in range(_NOOPS_A_SESSION):
+            started = time.perf_counter()
+            writer.write(b"NOOP\r\n")
+            await reader.readline()
+            taken.append(time.perf_counter() - started)
+            await asyncio.sleep(_NOOP_PAUSE_S)
+        writer.close()
+    return taken
+
+
+def _measure(gate: Gate, port: int, plain: int, ca_file: str | None) -> Measured:
+    spawn = multiprocessing.get_context("spawn")
+    accepted: multiprocessing.Queue[int] = spawn.Queue()
+    clients = spawn.Process(target=_clients, args=(port, ca_file, accepted))
+
+    async def beside() -> list[float]:
+        stop = asyncio.Event()
+        noops = asyncio.create_task(_noops(plain, stop))
+        await asyncio.to_thread(clients.join, 280)
+        stop.set()
+        return await noops
+
+    before_s = _cpu_s(gate.daemon.process.pid)
+    clients.start()
+    taken = uvloop.run(beside())
+    return Measured(
+        peak_mb=_peak_mb(gate.daemon.process.pid),
+        cpu_s=_cpu_s(gate.daemon.process.pid) - before_s,
+        delay_ms=_delay_ms(gate),
+        noops_s=sorted(taken),
+        accepted=accepted.get(timeout=5),
+    )
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True], ids=["plain", "TLS"])
+def test_uploads_at_once(is_encrypted: bool) -> None:
+    with Lab() as lab, _started(lab) as (gate, authority, plain):
+        before_mb = _peak_mb(gate.daemon.process.pid)
+        port = gate.tls_port if is_encrypted else plain
+        ca_file = str(authority.ca_file) if is_encrypted else None
+        found = _measure(gate, port, plain, ca_file)
+    p50, p99 = (found.noops_s[int(len(found.noops_s) * share)] * 1e3 for share in (0.5, 0.99))
+    print(
+        f"\n  {UPLOADS} uploads of {OCTETS / 1e6:g} MB at once, {found.accepted} accepted: "
+        f"peak {found.peak_mb:.0f} MB resident (at rest {before_mb:.0f}), "
+        f"{found.cpu_s / UPLOADS * 1e3:.0f} ms CPU each\n"
+        f"  longest delay of the event loop {found.delay_ms:.1f} ms; NOOP beside them: "
+        f"p50 {p50:.2f}, p99 {p99:.2f}, longest {found.noops_s[-1] * 1e3:.1f} ms"
+    )
+    assert found.accepted == UPLOADS
