@@ -1,7 +1,8 @@
 """The documents of ``directory.apply``: read, applied at a start or reload, or only planned."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -44,6 +45,27 @@ async def apply_documents(config: Config, store: DirectoryStore, warnings: list[
             return await apply(change, store, desired, prune=config.directory.prune)
     except (DirectoryUnavailableError, MasterKeyError, RefusedChangeError) as error:
         raise OpenError(f"directory.apply: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The end of an apply: its steps, the differences that stay, some of them, and warnings."""
+
+    steps: int
+    drift: int
+    differences: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
+
+
+Apply = Callable[[Config, DirectoryStore], Awaitable[Applied]]
+
+
+async def apply_here(config: Config, store: DirectoryStore) -> Applied:
+    """Apply what the documents changed, in this process. Raises OpenError or DirectoryError."""
+    warnings: list[str] = []
+    plan = await apply_documents(config, store, warnings)
+    differences = tuple((drift.what, drift.how) for drift in plan.drift[:_LISTED])
+    return Applied(len(plan.steps), len(plan.drift), differences, tuple(warnings))
 
 
 async def read_documents(

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable
 
 
 def notify(state: str) -> bool:
@@ -39,15 +38,11 @@ def watchdog_interval_s() -> float | None:
     return int(limit_us) / 2_000_000
 
 
-async def feed_watchdog_until(stop: asyncio.Event, is_well: Callable[[], bool]) -> None:
-    """Wait for the event, and send the watchdog, if there is one, a sign of life meanwhile.
-
-    Without one while all is not well, so that systemd restarts the service.
-    """
+async def feed_watchdog_until(stop: asyncio.Event) -> None:
+    """Wait for the event, and send the watchdog, if there is one, a sign of life meanwhile."""
     interval_s = watchdog_interval_s()
     while not stop.is_set():
         try:
             await asyncio.wait_for(stop.wait(), interval_s)
         except TimeoutError:
-            if is_well():
-                notify("WATCHDOG=1")
+            notify("WATCHDOG=1")

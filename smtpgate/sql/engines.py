@@ -8,6 +8,7 @@ import os
 import sqlite3
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import quote
@@ -17,6 +18,8 @@ from sqlalchemy import Connection, Engine, event, exc
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, Pool
+from sqlalchemy.util import await_only
+from sqlalchemy.util.concurrency import in_greenlet
 
 from smtpgate.sql.wal import enter_wal_mode
 
@@ -151,7 +154,15 @@ def _set_up_sqlite(connection: Any) -> None:  # noqa: ANN401 - the driver's
             cursor.execute(setting)
     finally:
         cursor.close()
-    _ = enter_wal_mode(connection, busy_timeout_s=BUSY_S)
+    _ = enter_wal_mode(connection, busy_timeout_s=BUSY_S, sleep=_sleep)
+
+
+def _sleep(seconds: float) -> None:
+    """Sleep; within an asynchronous engine, let the event loop go on."""
+    if in_greenlet():
+        await_only(asyncio.sleep(seconds))
+    else:
+        time.sleep(seconds)
 
 
 def _begin_sqlite(connection: Connection) -> None:

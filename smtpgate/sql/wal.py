@@ -2,17 +2,24 @@
 
 import sqlite3
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 _WAIT_S: Final = 0.01
 
 
-def enter_wal_mode(connection: Any, *, busy_timeout_s: float) -> bool:  # noqa: ANN401 - any driver's
+def enter_wal_mode(
+    connection: Any,  # noqa: ANN401 - any driver's
+    *,
+    busy_timeout_s: float,
+    sleep: Callable[[float], object] = time.sleep,
+) -> bool:
     """Have a database in WAL mode (https://www.sqlite.org/wal.html); whether it can be.
 
     SQLite does not wait where waiting could be for ever, as between two connections that both
-    would change the mode; so it is asked again. Blocks. Raises the driver's OperationalError
-    when the file is locked for longer. The connection has that timeout from then on.
+    would change the mode; so it is asked again, after a ``sleep``. Raises the driver's
+    OperationalError when the file is locked for longer. The connection has that timeout from
+    then on.
     """
     cursor = connection.cursor()
     try:
@@ -23,7 +30,7 @@ def enter_wal_mode(connection: Any, *, busy_timeout_s: float) -> bool:  # noqa: 
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error) or not again:
                     raise
-            time.sleep(_WAIT_S)
+            sleep(_WAIT_S)
     finally:
         cursor.execute(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
         cursor.close()

@@ -1,12 +1,15 @@
 """WAL mode, when others want the same of the same new file."""
 
+import asyncio
 import sqlite3
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
+from smtpgate.sql.database import Database, parse_url, sqlite_url
 from smtpgate.sql.wal import enter_wal_mode
 
 
@@ -71,3 +74,27 @@ def test_what_is_only_in_memory_cannot_be_in_wal_mode() -> None:
     connection = sqlite3.connect(":memory:")
     assert not enter_wal_mode(connection, busy_timeout_s=1)
     connection.close()
+
+
+@pytest.mark.usefixtures("sqlite_in_threads")
+async def test_the_event_loop_goes_on_while_a_file_is_locked(tmp_path: Path) -> None:
+    path = tmp_path / "locked"
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("CREATE TABLE t (x)")
+    holder.execute("BEGIN EXCLUSIVE")
+    database = Database(parse_url(sqlite_url(path)), LookupError)
+    waiting = asyncio.create_task(_reading(database))
+    turns = 0
+    async with asyncio.timeout(10):
+        while turns < 5:  # more than a blocked loop has before the first attempt
+            await asyncio.sleep(0.01)
+            turns += 1
+    assert not waiting.done()
+    holder.close()
+    await waiting
+    await database.close()
+
+
+async def _reading(database: Database) -> None:
+    async with database.reading() as connection:
+        await connection.execute(select(1))

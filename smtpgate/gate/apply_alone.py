@@ -1,0 +1,78 @@
+"""Documents applied by a process of its own: ``python -m smtpgate.gate.apply_alone``.
+
+A change of 50,000 steps takes minutes of computing and hundreds of megabytes. In the gate's own
+process it would delay every message; so the gate only reads the changes, from the change feed.
+
+The process reads the configuration from its standard input, pickled by the gate, and writes
+what it did to its standard output, as JSON.
+"""
+
+import asyncio
+import json
+import os
+import pickle
+import sys
+from typing import Any, Final
+
+from smtpgate.clock import SystemClock
+from smtpgate.config import Config
+from smtpgate.directory.documents.models import DirectoryError
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.gate.directory import open_directory
+from smtpgate.gate.documents import Applied, apply_here
+from smtpgate.gate.errors import OpenError
+
+_NICE: Final = 5  # mail goes first
+_LAST_S: Final = 5
+
+
+async def apply_alone(config: Config, _store: DirectoryStore) -> Applied:
+    """Apply what the documents changed, in another process. Raises OpenError."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", __spec__.name),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,  # a signal to the gate's group is the gate's to obey
+    )
+    try:
+        output, _ = await process.communicate(pickle.dumps(config))
+    finally:
+        if process.returncode is None:  # the gate stops
+            process.kill()
+            async with asyncio.timeout(_LAST_S):
+                await process.wait()
+    if process.returncode:
+        raise OpenError(f"directory.apply: its process ended with {process.returncode}")
+    return _read(json.loads(output))
+
+
+def _read(found: dict[str, Any]) -> Applied:
+    if (problem := found.get("problem")) is not None:
+        raise OpenError(problem)
+    differences = tuple((what, how) for what, how in found["differences"])
+    return Applied(found["steps"], found["drift"], differences, tuple(found["warnings"]))
+
+
+async def _apply(config: Config) -> dict[str, Any]:
+    try:
+        async with open_directory(config, SystemClock(), [], use="connect") as store:
+            applied = await apply_here(config, store)
+    except (OpenError, DirectoryError) as error:
+        return {"problem": str(error)}
+    return {
+        "steps": applied.steps,
+        "drift": applied.drift,
+        "differences": applied.differences,
+        "warnings": applied.warnings,
+    }
+
+
+def main() -> None:
+    """Apply the documents of the configuration on standard input."""
+    _ = os.nice(_NICE)
+    config: Config = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 - by the gate that began it
+    _ = sys.stdout.write(json.dumps(asyncio.run(_apply(config))))
+
+
+if __name__ == "__main__":
+    main()

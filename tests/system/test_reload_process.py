@@ -1,0 +1,51 @@
+"""A reload by SIGHUP: its documents are applied by a process of its own."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smtpgate.gate.initialize import Sample, initialize
+from tests.support.forks import Fork
+from tests.support.waiting import until
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Fork]:
+    initialize(tmp_path, Sample(hostname="gate.example.com"))
+    config = tmp_path / "smtpgate.toml"
+    text = config.read_text().replace('"0.0.0.0"', '"127.0.0.1"')
+    for port in ("port = 587", "port = 465", "port = 9587"):
+        text = text.replace(port, "port = 0")
+    config.write_text(text)
+    fork = Fork("-m", "smtpgate", "serve", "--config", config, output=tmp_path / "output")
+    yield fork
+    fork.close()
+
+
+def lines(gate: Fork, event: str) -> list[dict[str, Any]]:
+    found = [json.loads(one) for one in gate.output().splitlines() if one.startswith("{")]
+    return [line for line in found if line["event"] == event]
+
+
+async def test_what_documents_changed_is_applied_and_their_problems_are_logged(
+    gate: Fork, tmp_path: Path
+) -> None:
+    await until(lambda: bool(lines(gate, "started")))
+    (documents,) = (tmp_path / "directory").glob("*.toml")
+    text = documents.read_text()
+    documents.write_text(f'{text}\n[accounts.123456789012]\nname = "New tenant"\n')
+    gate.signal(signal.SIGHUP)
+    await until(lambda: len(lines(gate, "directory applied")) == 2)
+    documents.write_text(f"{text}\n[accounts.12]\n")
+    gate.signal(signal.SIGHUP)
+    await until(lambda: bool(lines(gate, "directory not applied")))
+    gate.signal(signal.SIGTERM)
+    assert gate.wait(20) == 0
+    assert [line["steps"] for line in lines(gate, "directory applied")][1] == 1
+    (refused,) = lines(gate, "directory not applied")
+    assert "12" in refused["problem"]
+    assert "Traceback" not in gate.output()
