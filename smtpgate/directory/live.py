@@ -32,7 +32,7 @@ OnChanges = Callable[[Changes], None]
 # Compiling more text than this is done in a thread: it takes over half a millisecond.
 _OFFLOAD_OCTETS: Final = 4_000
 # Freeing more large answers at once takes over a millisecond.
-_FREED_TOGETHER: Final = 20
+_FREED_TOGETHER: Final = 4
 # How long answers that are being read may take when the gate stops.
 _LAST_ANSWERS_S: Final = 1
 

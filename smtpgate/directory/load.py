@@ -47,7 +47,7 @@ _Row: TypeAlias = Any  # of a query: its columns are the query's
 # for an entry, and so many times the text of its policies.
 _ENTRY_OCTETS: Final = 1_200
 _PRIVATE_KEY_OCTETS: Final = {"ed25519-sha256": 700, "rsa-sha256": 25_000}
-_OCTETS_PER_POLICY_OCTET: Final = 22
+_OCTETS_PER_POLICY_OCTET: Final = 12
 _ADDRESS_OCTETS: Final = 140
 _CAP_OCTETS: Final = 350
 _MAX_ADDRESSES: Final = 1000

@@ -92,12 +92,12 @@ class LedgerWatch:
             store_time = await self._ledger.probe()
         except LedgerUnavailableError as error:
             self.is_unfit = isinstance(error, LedgerUnfitError)
-            self.note(str(error))
+            self._note(str(error))
         except Exception as error:  # noqa: BLE001 - it must not end the gate's life
             self._on_error(error)
-            self.note("not known")
+            self._note("not known")
         else:
-            self.note(None)
+            self._note(None)
             if store_time is not None:
                 took = timedelta(seconds=self._clock.monotonic() - started_s)
                 self._note_skew(_apart(store_time - before, took))
@@ -134,7 +134,7 @@ class LedgerWatch:
         try:
             return await asked
         except LedgerUnavailableError as error:
-            self.note(str(error))
+            self._note(str(error))
             raise
 
     async def limit_statuses(
@@ -153,8 +153,7 @@ class LedgerWatch:
 
     # -- changes --------------------------------------------------------------------------
 
-    def note(self, problem: str | None) -> None:
-        """Note the problem of a request, or that it can count."""
+    def _note(self, problem: str | None) -> None:
         was, self._problem = self._problem, problem
         if (was is None) == (problem is None):
             return

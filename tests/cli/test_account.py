@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from tests.support.desk import Desk
-from tests.support.rows import rows
 from tests.support.world import DELEGATE, OWNER
 
 TABLE = """\
@@ -64,8 +63,8 @@ def test_accounts_are_listed_as_json_with_times_in_utc(two: Desk) -> None:
     assert (delegate["status"], delegate["paused_reason"]) == ("paused", "too many complaints")
 
 
-@rows(
-    "options, found",
+@pytest.mark.parametrize(
+    ("options", "found"),
     [
         (("--search", "owner"), [OWNER]),
         (("--search", "9999"), [DELEGATE]),
@@ -144,8 +143,8 @@ def test_deleting_asks_on_a_terminal(two: Desk) -> None:
     assert ids(two.answers("account", "list")) == [DELEGATE]
 
 
-@rows(
-    "words, status, says",
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
     [
         (("create", OWNER), 1, f"account {OWNER} is there already"),
         (("create", "12"), 2, "12 digits"),

@@ -6,7 +6,6 @@ import pytest
 
 from tests.support.desk import DOMAIN, Desk, grant
 from tests.support.rights import as_user_without_rights, opened_to_all
-from tests.support.rows import rows
 from tests.support.world import DELEGATE, OWNER
 
 DOCUMENT = f"""\
@@ -133,8 +132,8 @@ def test_one_account_is_exported(desk: Desk, documents: Path, tmp_path: Path) ->
     assert DELEGATE not in reported
 
 
-@rows(
-    "words, status, says",
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
     [
         (("export", "/dev/null/x"), 1, "/dev/null"),
         (("export", "{folder}"), 1, "irectory not empty"),

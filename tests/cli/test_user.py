@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from tests.support.desk import Desk
-from tests.support.rows import rows
 from tests.support.world import DELEGATE, OWNER
 
 MAILER = f"{DELEGATE}/mailer"
@@ -61,8 +60,8 @@ def test_a_user_is_shown_with_its_policies_and_keys(stocked: Desk) -> None:
     ]
 
 
-@rows(
-    "options, found",
+@pytest.mark.parametrize(
+    ("options", "found"),
     [
         ((), [f"{OWNER}/own", f"{DELEGATE}/Alerts", MAILER]),
         (("--account", DELEGATE), [f"{DELEGATE}/Alerts", MAILER]),
@@ -104,8 +103,8 @@ def test_a_user_is_deleted_with_its_keys(stocked: Desk) -> None:
     assert f"there is no user {MAILER}" in stocked.refuses("user", "show", MAILER)
 
 
-@rows(
-    "words, status, says",
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
     [
         (("create", MAILER), 1, f"user {MAILER} is there already"),
         (("create", f"{DELEGATE}/MAILER"), 1, f"user {MAILER} is there already"),

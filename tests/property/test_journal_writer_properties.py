@@ -21,7 +21,6 @@ from sqlalchemy.pool import StaticPool
 
 from smtpgate.core.history.record import submission_record
 from smtpgate.core.history.usage import Grain
-from smtpgate.journal.groups import ServerGroups
 from smtpgate.journal.rows import row_of
 from smtpgate.journal.schema import metadata, records, usage
 from smtpgate.journal.statements import Entry
@@ -160,7 +159,8 @@ class OutagesAtEveryAwait(RuleBasedStateMachine):
     async def _open(self) -> None:
         self.server = Server()
         self.writer = RecordWriter(
-            ServerGroups(self.server, "memory", CLOCK),
+            self.server,
+            name="memory",
             open_again=self.server.wait,
             clock=CLOCK,
             on_change=self._receive,

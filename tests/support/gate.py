@@ -174,11 +174,10 @@ class GatePlan:
     accounts: str = ACCOUNTS
     open_files: int | None = None
     sections: str = ""  # more of the configuration, such as [ledger]
+    more_of_directory: str = ""  # lines of that section
+    program: tuple[str, ...] = ("smtpgate",)  # a module, and words before those of `serve'
     skew_s: float = 0  # how wrong the clock of its host is
     has_movable_clock: bool = False
-    workers: int = 1
-    gate_keys: str = ""  # more keys of its section [gate]
-    listener_keys: str = ""  # more keys of its section [listener.submission]
 
 
 class Gate:
@@ -229,17 +228,17 @@ def _config(plan: GatePlan, authority: Authority, directory: Path) -> str:
     return "\n".join(
         [
             f'[gate]\nhostname = "{HOSTNAME}"\nregion = "{REGION}"\n'
-            f"workers = {plan.workers}\n{plan.gate_keys}\n"
             + (f"state_dir = {_toml(plan.state_dir)}\n" if plan.state_dir else ""),
             f'[listener.submission]\naddress = "{LOOPBACK}"\nport = {plan.submission_port}\n'
-            f'tls = "starttls"\n{files}{plan.listener_keys}\n',
+            f'tls = "starttls"\n{files}',
             f'[listener.submissions]\naddress = "{LOOPBACK}"\nport = {plan.submissions_port}\n'
             f'tls = "implicit"\n{files}',
             f"[upstream.default]\nport = {plan.upstream_port}",
             *(f"{key} = {_toml(value)}" for key, value in upstream.items()),
             f"\n[directory]\napply = {_toml(directory)}\n"
             f"master_key_file = {_toml(directory / 'keys/master.key')}\nrecheck = false\n"
-            + (f"url = {_toml(plan.directory_url)}\n" if plan.directory_url else ""),
+            + (f"url = {_toml(plan.directory_url)}\n" if plan.directory_url else "")
+            + plan.more_of_directory,
             f'[http]\naddress = "{LOOPBACK}"\nport = {plan.http_port}\n',
             plan.sections,
         ]
@@ -266,7 +265,7 @@ def start_gate(lab: Lab, authority: Authority, plan: GatePlan) -> Gate:
     config.write_text(_config(plan, authority, directory))
     limit = [] if plan.open_files is None else ["prlimit", f"--nofile={plan.open_files}"]
     skewed = ("tests.support.skewed", str(plan.skew_s))
-    program = skewed if plan.skew_s or plan.has_movable_clock else ("smtpgate",)
+    program = skewed if plan.skew_s or plan.has_movable_clock else plan.program
     daemon = lab.start(
         "smtpgate",
         [*limit, sys.executable, "-m", *program, "serve", "--config", config],

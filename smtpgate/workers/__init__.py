@@ -1,1 +1,0 @@
-"""Worker processes: forked, watched, talked to; and what they count together."""
