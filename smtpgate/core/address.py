@@ -13,8 +13,9 @@ recipient is for the next server to judge.
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from smtpgate.core.idna import LabelError, as_a_label, from_a_label, to_a_label
 
@@ -53,8 +54,7 @@ class AddressError(ValueError):
     """An address that cannot be read, or could be read in two ways."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mailbox:
+class Mailbox(Struct, frozen=True, gc=False):
     """One mailbox: local part without needless quotes, domain in lower-case A-label form.
 
     ``POSTMASTER`` alone has no domain.
@@ -105,8 +105,7 @@ class Mailbox:
 POSTMASTER: Final = Mailbox("Postmaster", "")
 
 
-@dataclass(frozen=True, slots=True)
-class ReversePath:
+class ReversePath(Struct, frozen=True, gc=False):
     """The argument of MAIL FROM: a mailbox, or null (RFC 5321 §4.5.5)."""
 
     mailbox: Mailbox | None

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
 
+from msgspec import Struct
+
 from smtpgate.core.account import KeyRefusal, Principal
 from smtpgate.core.address import Mailbox
 from smtpgate.core.limits import Charge, Crossing, Reservation
@@ -46,8 +48,7 @@ HANDSHAKE_PROBLEMS: Final[Mapping[HandshakeProblem, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class UsedIdentity:
+class UsedIdentity(Struct, frozen=True, gc=False):
     """The identity that served a role, and how it was found."""
 
     role: Role

@@ -27,6 +27,7 @@ from smtpgate.core.history.usage import (
     unit_of,
     usage_of,
 )
+from smtpgate.core.message.author import Author
 from smtpgate.core.message.body import head_of
 from smtpgate.core.message.envelope import Recipient
 from smtpgate.core.message.headers import split_message
@@ -274,7 +275,7 @@ async def test_searches_find_what_fits_and_nothing_else(
     clock.move(30 * 3600)
     elsewhere = submission(clock, identity=OTHER, account="777777777777")
     elsewhere.intent = None
-    elsewhere.authors = (replace(elsewhere.authors[0], mailbox=Mailbox("Ceo", "example.org")),)
+    elsewhere.authors = (Author(None, Mailbox("Ceo", "example.org")),)
     elsewhere.submission = replace(
         elsewhere.submission,
         envelope=replace(

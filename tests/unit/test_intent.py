@@ -1,7 +1,7 @@
-from dataclasses import fields as fields_of
 from typing import Any
 
 import pytest
+from msgspec.structs import fields as fields_of
 
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.message.headers import split_message

@@ -22,8 +22,10 @@ is unknown, unverified, paused or denied; only :attr:`Denial.reason` differs.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
+
+from msgspec import Struct
 
 from smtpgate.core.account import Principal
 from smtpgate.core.address import Mailbox
@@ -79,8 +81,7 @@ class AuthorizationRequest:
     infer_arn: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Authorization:
+class Authorization(Struct, frozen=True, gc=False):
     """The permission to send a message: its identities, the decision, and the signer.
 
     ``signing_identity`` is the most specific verified domain of the From identity's owner that
@@ -215,7 +216,8 @@ def _roles(request: AuthorizationRequest) -> Iterator[_RoleAddress]:
 def _shown(role: Role, author: Author, request: AuthorizationRequest) -> _RoleAddress:
     if author.display_name is None and not author.other_names:
         # It shows no name; programs show From's beside it.
-        author = replace(request.authors[0], mailbox=author.mailbox)
+        shown = request.authors[0]
+        author = Author(shown.display_name, author.mailbox, shown.other_names)
     inherited = (request.intent.from_arn, request.intent.source_arn)
     return _RoleAddress(role, author.mailbox, author, None, inherited)
 

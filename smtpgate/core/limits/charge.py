@@ -1,10 +1,11 @@
 """The subjects that a message is charged to, and the refusal that names one of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
 from typing import Final, Literal
+
+from msgspec import Struct
 
 from smtpgate.core.account import SendingLimits
 
@@ -19,8 +20,7 @@ _WORDS: Final[dict[SubjectKind, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(Struct, frozen=True, gc=False):
     """An account, or a part of it, whose recipients are counted together.
 
     ``account_id`` is the sending account for every kind: all subjects of a message have the
@@ -37,8 +37,7 @@ class Subject:
         return _WORDS[self.kind].format(account_id=self.account_id, name=self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(Struct, frozen=True, gc=False):
     """A subject and its limits."""
 
     subject: Subject

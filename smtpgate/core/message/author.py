@@ -14,9 +14,10 @@ alike pass: comments beside an address in angle brackets, which are left out;
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
+
+from msgspec import Struct
 
 from smtpgate.core.address import AddressError, Mailbox, parse_mailbox
 from smtpgate.core.message.display_name import DisplayNameError, display_name
@@ -81,8 +82,7 @@ class TooManyAuthorsError(AuthorError):
     """From, Sender or Resent fields that have more in them than is read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Author:
+class Author(Struct, frozen=True, gc=False):
     """One mailbox of From, with its display name decoded (RFC 2047), if it has one.
 
     ``other_names`` are what some programs show instead, because of comments beside the address.

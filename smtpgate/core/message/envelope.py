@@ -6,6 +6,8 @@ from datetime import datetime
 from ipaddress import IPv6Address, IPv6Network
 from typing import Final, Literal, Self
 
+from msgspec import Struct
+
 from smtpgate.core.account import Principal, SendingLimits
 from smtpgate.core.address import Mailbox, ReversePath
 from smtpgate.core.message.body import StoredMessage
@@ -67,8 +69,7 @@ def network_of_client(address: str) -> str:
     return str(IPv6Network((known, _IPV6_PREFIX), strict=False))
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(Struct, frozen=True, gc=False):
     """One forward-path with its delivery options (RFC 3461 §4.1, §4.2).
 
     DSN is not offered yet, so both options are absent.

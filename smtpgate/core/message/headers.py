@@ -14,8 +14,9 @@ anything but text.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, NamedTuple, NoReturn
+
+from msgspec import Struct
 
 MAX_BLOCK_OCTETS: Final = 256 * 1024
 _MAX_FIELDS: Final = 1000
@@ -88,8 +89,7 @@ class Field(NamedTuple):
         return self.raw.partition(b":")[2].replace(b"\r\n", b"").strip(b" \t")
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderBlock:
+class HeaderBlock(Struct, frozen=True, gc=False):
     """All the fields, in order."""
 
     fields: tuple[Field, ...]
@@ -117,8 +117,7 @@ class HeaderBlock:
         return tuple([field.raw for field in self.fields])
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True, gc=False):
     """A message cut in two; ``body`` is what follows the empty line."""
 
     block: HeaderBlock

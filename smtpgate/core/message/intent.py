@@ -3,9 +3,10 @@
 https://docs.aws.amazon.com/ses/latest/dg/sending-authorization-delegate-sender-tasks-email.html
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
+
+from msgspec import Struct
 
 from smtpgate.core.arn import ArnError, IdentityArn
 from smtpgate.core.message.headers import Field, HeaderBlock
@@ -28,8 +29,7 @@ class IntentError(ValueError):
         return f"{self.problem} (in field {self.field})"
 
 
-@dataclass(frozen=True, slots=True)
-class SendingIntent:
+class SendingIntent(Struct, frozen=True, gc=False):
     """The identity that the sender names for each role; ``None`` where it names none."""
 
     source_arn: IdentityArn | None = None

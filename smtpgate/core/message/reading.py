@@ -1,7 +1,8 @@
 """Reading a message: from octets to the fields that decide, or a refusal with its reason."""
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from smtpgate.core.message.address_fields import unqualified_address
 from smtpgate.core.message.author import (
@@ -35,8 +36,7 @@ _FEW_LABELS: Final = 50
 _FEW_ENCODED_WORDS: Final = 50
 
 
-@dataclass(frozen=True, slots=True)
-class ReadMessage:
+class ReadMessage(Struct, frozen=True, gc=False):
     """A message cut in two: the header block without X-SES fields, and what was read from it.
 
     ``resent`` has the mailboxes of Resent-From and Resent-Sender.

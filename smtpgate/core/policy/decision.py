@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+from msgspec import Struct
+
 from smtpgate.core.policy.principals import Caller
 from smtpgate.core.policy.statement import Determining, PolicyKind
 from smtpgate.core.policy.variables import Context
@@ -19,8 +21,7 @@ class Outcome(StrEnum):
     IMPLICIT_DENY = "implicit-deny"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True, gc=False):
     """A request: a caller, an action, a resource (an identity), and the context."""
 
     caller: Caller

@@ -17,6 +17,8 @@ Inside the relay, a :class:`NotSentError` carries a NotSent to the end of the de
 from dataclasses import dataclass
 from typing import Literal
 
+from msgspec import Struct
+
 from smtpgate.core.address import Mailbox
 from smtpgate.core.reply import Reply
 
@@ -26,16 +28,14 @@ NotSentReason = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class RecipientReply:
+class RecipientReply(Struct, frozen=True, gc=False):
     """The upstream's answer to one RCPT command."""
 
     mailbox: Mailbox
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True, gc=False):
     """The upstream's verdict on a message.
 
     ``upstream`` is the configured name. ``reply`` is the upstream's last word: its answer to
