@@ -317,6 +317,30 @@ async def test_a_client_that_never_reads_is_cut_off_also_with_tls(tmp_path: Path
         assert await exhausted(gate, tmp_path, "reply-time", "implicit") == 1
 
 
+async def test_the_time_to_read_replies_that_ends_beside_a_message_begins_again_after_it(
+    tmp_path: Path,
+) -> None:
+    async with (
+        open_upstream() as upstream,
+        open_gate(tmp_path, port=upstream.port, listener="reply_timeout_s = 0.1") as (gate, _),
+    ):
+        upstream.answers["MESSAGE"] = HOLD
+        dialog = await login(gate)
+        for command in ("MAIL FROM:<marketing@ses-example.com>", "RCPT TO:<jane@example.net>"):
+            await dialog.say(command)
+        await dialog.say("DATA")
+        await dialog.send(MESSAGE.encode() + b".\r\n")
+        await upstream.until(lambda: bool(upstream.messages))
+        (session,) = gate.listeners["plain"]._sessions
+        session.pause_writing()  # as the event loop does when the client does not read
+        await until(lambda: session._deadline.at is None)
+        assert gate.client_sockets.open == 1
+        upstream.release()
+        assert (await dialog.reply()).startswith("250"), "the verdict was written all the same"
+        assert await is_cut_off(dialog)
+        assert await exhausted(gate, tmp_path, "reply-time", "plain") == 1
+
+
 async def test_a_client_that_does_not_read_is_not_read_from(tmp_path: Path) -> None:
     listener = FREE + NO_ERROR_ENDS_IT
     async with open_gate(tmp_path, listener=listener) as (gate, _), deaf(gate) as send_octets:
