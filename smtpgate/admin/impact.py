@@ -94,6 +94,8 @@ class _Lookup:
 
     async def identities(self, records: Sequence[Record]) -> Mapping[str, Sequence[Identity]]:
         """Every identity of the names in the records."""
-        names = {name for record in records for name in record.names} - self._known.keys()
+        names = {
+            name for record in records for name in record.parties.names
+        } - self._known.keys()
         self._known |= await self._preview.identities([*names])
         return self._known

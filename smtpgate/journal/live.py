@@ -264,7 +264,7 @@ class LiveJournal:
             Entry(
                 row=with_verdict(row, verdict),
                 texts=texts,
-                early_terms=frozenset(self._key.before_relay(record, ())),
+                early_terms=self._key.before_relay(record, ()),
                 late_terms=frozenset(self._key.of_verdict(verdict)),
             )
         )
@@ -279,7 +279,7 @@ class LiveJournal:
         )
         row, texts = row_of(record, self._number)
         recipients = done.submission.envelope.mailboxes
-        terms = frozenset(self._key.before_relay(record, recipients))
+        terms = self._key.before_relay(record, recipients)
         return Entry(row=row, texts=texts, early_terms=terms, is_final=False)
 
     @property

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from smtpgate.core.address import Mailbox
-from smtpgate.core.history.record import Record, Verdict, user_of
+from smtpgate.core.history.record import Parties, Record, Verdict, user_of
 from smtpgate.core.reply import MASKED_REASON
 
 _KEY_OCTETS: Final = 32
@@ -40,6 +40,7 @@ class TermKey:
             return hashlib.blake2b(octets, key=key, digest_size=_TERM_OCTETS).digest()
 
         self._term = term
+        self._of_parties = lru_cache(maxsize=512)(self._terms_of_parties)
 
     @property
     def check(self) -> str:
@@ -74,18 +75,23 @@ class TermKey:
         """Of an outcome, ``accepted`` aside."""
         return self._term(f"outcome:{outcome}")
 
-    def before_relay(self, record: Record, recipients: Iterable[Mailbox]) -> set[bytes]:
+    def before_relay(self, record: Record, recipients: Iterable[Mailbox]) -> frozenset[bytes]:
         """The terms that do not depend on the verdict."""
         if record.kind == "login":
-            return {self.username(record.username)}
-        found = {self.account(record.account_id), *map(self.account, record.owner_ids)}
-        mailboxes = (*record.mailboxes, *recipients)
-        found.update(self.address(str(mailbox)) for mailbox in mailboxes)
-        found.update(map(self.identity, record.names))
-        found.update(map(self.identity, record.arns))
-        if user := user_of(record.user_arn):
+            return frozenset({self.username(record.username)})
+        return self._of_parties(record.parties).union(self._addresses(recipients))
+
+    def _terms_of_parties(self, parties: Parties) -> frozenset[bytes]:
+        found = {self.account(parties.account_id), *map(self.account, parties.owner_ids)}
+        found.update(self._addresses(parties.mailboxes))
+        found.update(map(self.identity, parties.names))
+        found.update(map(self.identity, parties.arns))
+        if user := user_of(parties.user_arn):
             found.add(self.user(user))
-        return found
+        return frozenset(found)
+
+    def _addresses(self, mailboxes: Iterable[Mailbox]) -> list[bytes]:
+        return [self.address(str(mailbox)) for mailbox in mailboxes]
 
     def of_verdict(self, verdict: Verdict) -> set[bytes]:
         """The terms of a verdict that searches may use."""

@@ -119,7 +119,7 @@ def test_a_relay_s_report_is_decided_again_as_one() -> None:
         reverse_path=None,
         identities=(UsedIdentity("report", mailbox, IDENTITY, "inferred"),),
     )
-    assert "ses-example.com" in report.names
+    assert "ses-example.com" in report.parties.names
     assert not weighed(allowing("marketing"), [report]).examples
     output = weighed(allowing("ceo"), [report])
     assert [(one.as_now, one.as_proposed) for one in output.examples] == [

@@ -74,6 +74,63 @@ class Verdict(NamedTuple):
     stage_s: tuple[tuple[Stage, float], ...]
 
 
+class Parties(NamedTuple):
+    """The sender of a message, its authors and its identities: records are found by them.
+
+    They are the same for most messages of a sender.
+    """
+
+    account_id: str
+    user_arn: str
+    authors: tuple[Author, ...]
+    sender: Author | None
+    resent: tuple[Author, ...]
+    reverse_path: Mailbox | None
+    intent: SendingIntent
+    identities: tuple[UsedIdentity, ...]
+
+    @property
+    def owner_ids(self) -> tuple[str, ...]:
+        """The accounts whose identities were used, each once."""
+        return tuple(dict.fromkeys(owner_of(used.arn) for used in self.identities))
+
+    @property
+    def mailboxes(self) -> tuple[Mailbox, ...]:
+        """MAIL FROM, From, Sender and Resent-From: every address that needs an identity."""
+        found = [author.mailbox for author in self.authors]
+        if self.sender is not None:
+            found.append(self.sender.mailbox)
+        found += (author.mailbox for author in self.resent)
+        if self.reverse_path is not None:
+            found.append(self.reverse_path)
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of all identities that could matter to it."""
+        names = {name for mailbox in self.mailboxes for name in names_covering(mailbox)}
+        intent = self.intent
+        arns = (intent.source_arn, intent.from_arn, intent.return_path_arn)
+        names.update(arn.name for arn in arns if arn is not None)
+        if any(used.role == "report" for used in self.identities):
+            names.update(
+                name for used in self.identities for name in names_covering(used.address)
+            )
+        return frozenset(names)
+
+    @property
+    def arns(self) -> frozenset[str]:
+        """The ARNs of the identities that it used or named."""
+        intent = self.intent
+        named = (intent.source_arn, intent.from_arn, intent.return_path_arn)
+        return frozenset(
+            (
+                *(used.arn for used in self.identities),
+                *(str(arn) for arn in named if arn is not None),
+            )
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One submission with its verdict, one MAIL command or one login that was refused.
@@ -131,54 +188,22 @@ class Record:
         return from_identity(self.identities)
 
     @property
-    def is_report(self) -> bool:
-        """True if the message passed as a relay's report."""
-        return any(used.role == "report" for used in self.identities)
-
-    @property
-    def owner_ids(self) -> tuple[str, ...]:
-        """The accounts whose identities were used, each once."""
-        return tuple(dict.fromkeys(owner_of(used.arn) for used in self.identities))
-
-    @property
-    def mailboxes(self) -> tuple[Mailbox, ...]:
-        """MAIL FROM, From, Sender and Resent-From: every address that needs an identity."""
-        found = [author.mailbox for author in self.authors]
-        if self.sender is not None:
-            found.append(self.sender.mailbox)
-        found += (author.mailbox for author in self.resent)
-        if self.reverse_path is not None:
-            found.append(self.reverse_path)
-        return tuple(dict.fromkeys(found))
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The names of all identities that could matter to it."""
-        names = {name for mailbox in self.mailboxes for name in names_covering(mailbox)}
-        intent = self.intent
-        arns = (intent.source_arn, intent.from_arn, intent.return_path_arn)
-        names.update(arn.name for arn in arns if arn is not None)
-        if self.is_report:
-            names.update(
-                name for used in self.identities for name in names_covering(used.address)
-            )
-        return frozenset(names)
-
-    @property
-    def arns(self) -> frozenset[str]:
-        """The ARNs of the identities that it used or named."""
-        intent = self.intent
-        named = (intent.source_arn, intent.from_arn, intent.return_path_arn)
-        return frozenset(
-            (
-                *(used.arn for used in self.identities),
-                *(str(arn) for arn in named if arn is not None),
-            )
+    def parties(self) -> Parties:
+        """Those that it is found by, beside its recipients."""
+        return Parties(
+            self.account_id,
+            self.user_arn,
+            self.authors,
+            self.sender,
+            self.resent,
+            self.reverse_path,
+            self.intent,
+            self.identities,
         )
 
     def may_be_seen_by(self, account_id: str) -> bool:
         """True if the account submitted the message or owns an identity that it used."""
-        return account_id == self.account_id or account_id in self.owner_ids
+        return account_id == self.account_id or account_id in self.parties.owner_ids
 
     def masked_for(self, account_id: str) -> "Record":
         """The record without the facts of another's identity that the account must not see."""

@@ -66,12 +66,14 @@ def is_user(user: str, arn: str) -> bool:
 
 def _has_identity(record: Record, identity: str) -> bool:
     """True if the record used or named the identity, or could have used one of that name."""
-    return identity in (record.arns if identity.startswith("arn:") else record.names)
+    return identity in (
+        record.parties.arns if identity.startswith("arn:") else record.parties.names
+    )
 
 
 def _has_address(record: Record, address: str) -> bool:
     if record.forward_paths is None:
         return True
     wanted = address.casefold()
-    mailboxes = (*record.mailboxes, *record.forward_paths)
+    mailboxes = (*record.parties.mailboxes, *record.forward_paths)
     return any(str(mailbox).casefold() == wanted for mailbox in mailboxes)

@@ -161,7 +161,10 @@ def impact_of(
 def _may_ask(record: Record, principal: Principal, *kinds: Known) -> bool:
     """True if a policy that could matter for the record tests its recipients."""
     identities = (
-        identity for known in kinds for name in record.names for identity in known.get(name, ())
+        identity
+        for known in kinds
+        for name in record.parties.names
+        for identity in known.get(name, ())
     )
     policies = [*principal.policies, *(p for one in identities for p in one.policies)]
     return any(map(_asks_for_recipients, policies))
