@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN    := .venv/bin
 
-.PHONY: demo test slow check lint format integration fuzz bench bench-peers bench-shapes clean
+.PHONY: demo test slow check lint format integration fuzz bench bench-peers bench-shapes bench-growth clean
 .DEFAULT_GOAL := test
 
 # Debian's python3 comes without ensurepip; then the system's pip fills the environment.
@@ -52,6 +52,9 @@ bench-peers: .venv/.ready
 
 bench-shapes: .venv/.ready
 	$(BIN)/python -m tests.bench.peers shapes $(ARGS)
+
+bench-growth: .venv/.ready
+	$(BIN)/python -m tests.bench.peers growth $(ARGS)
 
 clean:
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -8,7 +8,7 @@ notes here. The check that counts is the pipeline's, of the whole message.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from smtpgate.core.account import AccessKey
 from smtpgate.core.address import Mailbox, ReversePath
@@ -48,6 +48,38 @@ class AdmissionRules:
     refusal_delay_s: float = 1
 
 
+class RefusedMessage(NamedTuple):
+    """The gate itself refused a message of the account."""
+
+    account_id: str
+
+
+class RecipientsNote(NamedTuple):
+    """Answers of the upstream to recipients, for the client's next try."""
+
+    account_id: str
+    reverse_path: ReversePath
+    answers: list[tuple[Mailbox, Reply]]
+
+
+class RecipientsSeen(NamedTuple):
+    """The client has the answers of these recipients."""
+
+    account_id: str
+    reverse_path: ReversePath
+    mailboxes: list[Mailbox]
+
+
+Note: TypeAlias = RefusedMessage | RecipientsNote | RecipientsSeen
+
+
+class Peers(Protocol):
+    """Other processes of the gate: a client's next try may come to one of them."""
+
+    def tell(self, note: Note) -> None:
+        """Have each of them take the note."""
+
+
 class Admission:
     """Answers sessions before a message, and remembers verdicts. It belongs to one loop."""
 
@@ -61,8 +93,10 @@ class Admission:
         clock: Clock,
         new_message_id: Callable[[datetime], str],
         on_error: Callable[[BaseException], None],
+        peers: Peers | None = None,
     ) -> None:
         self._rules = rules
+        self._peers = peers
         self._directory = directory
         self._ledger = ledger
         self._events = events
@@ -114,8 +148,8 @@ class Admission:
         self, account_id: str, reverse_path: ReversePath, mailboxes: Iterable[Mailbox]
     ) -> None:
         """The client has these refusals: the upstream is tried again soon."""
-        now_s = self._clock.monotonic()
-        self._refused.forget_soon(account_id, reverse_path, mailboxes, now_s)
+        if mailboxes := list(mailboxes):
+            self._tell(RecipientsSeen(account_id, reverse_path, mailboxes))
 
     def delay_s(self, account_id: str) -> float:
         """The delay before the account gets another refusal."""
@@ -126,7 +160,7 @@ class Admission:
 
     def note_refusal(self, account_id: str) -> None:
         """The gate itself refused a message of the account."""
-        self._refusals.take(account_id, self._clock.monotonic())
+        self._tell(RefusedMessage(account_id))
 
     def note_refused_recipients(self, delivery: Answered, submission: Submission) -> None:
         """Keep the upstream's refusals of recipients for the client's next try."""
@@ -135,9 +169,25 @@ class Admission:
             for mailbox, reply in answers_at_next_try(delivery)
         ]
         if answers:
-            account_id, now_s = submission.principal.account.id, self._clock.monotonic()
+            account_id = submission.principal.account.id
             reverse_path = submission.envelope.reverse_path
-            self._refused.note(account_id, reverse_path, answers, now_s)
+            self._tell(RecipientsNote(account_id, reverse_path, answers))
+
+    def take(self, note: Note) -> None:
+        """Take a note, of this process or of another."""
+        now_s = self._clock.monotonic()
+        match note:
+            case RefusedMessage(account_id):
+                self._refusals.take(account_id, now_s)
+            case RecipientsNote(account_id, reverse_path, answers):
+                self._refused.note(account_id, reverse_path, answers, now_s)
+            case RecipientsSeen(account_id, reverse_path, mailboxes):
+                self._refused.forget_soon(account_id, reverse_path, mailboxes, now_s)
+
+    def _tell(self, note: Note) -> None:
+        self.take(note)
+        if self._peers is not None:
+            self._peers.tell(note)
 
     # -- inside --------------------------------------------------------------------------------
 

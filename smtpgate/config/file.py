@@ -119,6 +119,17 @@ class Config(Table):
         yield from self._about_leases()
         yield from self._about_waits()
         yield from self._about_octets()
+        yield from self._about_workers()
+
+    def _about_workers(self) -> Iterator[Problem]:
+        if self.ledger.kind == "memory" and (self.gate.workers or 1) > 1:
+            text = 'must be 1 with ledger.kind = "memory", which belongs to one process'
+            yield ("gate", "workers"), text
+        for upstream in self.upstreams:
+            if (self.gate.workers or 1) > upstream.max_connections:
+                most = f"upstream.{upstream.name}.max_connections ({upstream.max_connections})"
+                text = f"must be at most {most}: each worker needs a connection"
+                yield ("gate", "workers"), text
 
     def _about_upstreams(self) -> Iterator[Problem]:
         for extra in self.upstreams[1:]:

@@ -54,6 +54,8 @@ class GateConfig(Table):
     max_message_octets: Annotated[int, Field(ge=1024)] = 41_943_040
     max_recipients: Count = 50
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 30
+    workers: Annotated[int, Field(ge=1, le=64)] | None = None
+    worker_timeout_s: Annotated[float, Field(ge=2, le=600)] = 20
     max_inflight_octets: Count = 268_435_456
     max_spooled_octets: Count = 4_294_967_296
     max_inflight_share: Annotated[float, Field(gt=0, le=1)] = 0.5

@@ -1,6 +1,6 @@
 """When and from where access keys were last used, written down now and then."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from smtpgate.core.events import Authenticated, Event
@@ -35,6 +35,14 @@ class KeyUses:
         key_id = event.client.access_key_id
         if key_id in self._latest or len(self._latest) < _MAX_KEPT:
             self._latest[key_id] = KeyUse(key_id, event.at, event.client.address)
+
+    def take(self, uses: Iterable[KeyUse]) -> None:
+        """Note logins at another process of the gate."""
+        for use in uses:
+            known = self._latest.get(use.key_id)
+            is_kept = known is not None or len(self._latest) < _MAX_KEPT
+            if is_kept and (known is None or known.at <= use.at):
+                self._latest[use.key_id] = use
 
     async def run(self) -> None:
         """Write now and then, until stopped."""

@@ -15,6 +15,7 @@ from smtpgate.gate.errors import OpenError
 from smtpgate.gate.journal import JOURNAL_TROUBLES, journal_error, new_journal_store
 from smtpgate.gate.ledger import describe_ledger
 from smtpgate.gate.listen import server_tls, shortage_of_files
+from smtpgate.gate.shares import number_of_workers
 from smtpgate.gate.state_dir import look_at_state_dir, shortage_of_space
 from smtpgate.gate.upstream import new_upstream
 from smtpgate.journal.store import SCHEMA as JOURNAL_SCHEMA
@@ -45,6 +46,7 @@ async def check(config: Config) -> list[str]:
     journal = await _about_journal(config, warnings)
     return [
         *(f"warning: {warning}" for warning in warnings),
+        f"workers: {number_of_workers(config)}",
         *(
             f"listener {one.name}: {one.address} port {one.port}, tls {one.tls}"
             for one in config.listeners

@@ -21,8 +21,7 @@ def new_ledger(config: Config) -> Ledger:
         return _redis_ledger(config)
     if settings.kind == "memory":
         return MemoryLedger(lease_s=settings.lease_s)
-    if settings.path is None:
-        _make_state_dir(config)
+    make_folder(config)
     return SqliteLedger(
         config.ledger_path, timeout_s=settings.timeout_s, lease_s=settings.lease_s
     )
@@ -69,7 +68,10 @@ def describe_ledger(config: Config) -> str:
     return "ledger: memory"
 
 
-def _make_state_dir(config: Config) -> None:
+def make_folder(config: Config) -> None:
+    """Make the folder of a ledger whose file has no path of its own. Raises OpenError."""
+    if config.ledger.path is not None:
+        return
     folder = config.gate.state_dir
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

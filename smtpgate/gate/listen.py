@@ -41,10 +41,11 @@ class ListeningSockets:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """Close them all; those that are closed already stay so."""
-        for listening in self._by_section.values():
-            listening.close()
+    def close(self, but: str = "") -> None:
+        """Close them all but that section's; those that are closed already stay so."""
+        for section, listening in self._by_section.items():
+            if section != but:
+                listening.close()
 
 
 def bind(

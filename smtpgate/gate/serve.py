@@ -3,22 +3,28 @@
 import asyncio
 import importlib.util
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, Protocol, TypeVar
 
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
 from smtpgate.gate.apply_alone import apply_alone
 from smtpgate.gate.directory import open_directory
+from smtpgate.gate.documents import Apply
+from smtpgate.gate.errors import OpenError
 from smtpgate.gate.gate import Gate
 from smtpgate.gate.interpreter import settle, share_interpreter
 from smtpgate.gate.listen import bind, connections_wanted
 from smtpgate.gate.log import open_log
+from smtpgate.gate.parent import Parent, Prepared
+from smtpgate.gate.shares import number_of_workers
 from smtpgate.gate.systemd import feed_watchdog_until, notify
 from smtpgate.ports import Clock
 from smtpgate.smtp.sockets import raise_descriptor_limit
 from smtpgate.tasks import Rerun, TaskOwner
+
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -49,6 +55,43 @@ async def open_gate(
                 await gate.stop()
 
 
+@asynccontextmanager
+async def _open_parent(config: Config, prepared: Prepared) -> AsyncIterator[Parent]:
+    """A gate with workers, as :func:`open_gate`."""
+    clock, warnings = SystemClock(), list[str]()
+    async with (
+        open_log(config, clock) as log,
+        open_directory(config, clock, warnings, use="connect") as store,
+    ):
+        parent = Parent(config, prepared, store, log, clock)
+        try:
+            parent.log_warnings(warnings)
+            await parent.start()
+            yield parent
+        finally:
+            await parent.stop()
+
+
+class _Running(Protocol):
+    """A gate that takes connections, in one process or several."""
+
+    tasks: TaskOwner
+    failed: asyncio.Event
+
+    @property
+    def is_answering(self) -> bool:
+        """False while nothing takes mail: systemd then restarts the service."""
+
+    async def reload(self, apply: Apply) -> None:
+        """Load the certificates again, and ``apply`` what the documents changed."""
+
+    async def stop(self) -> None:
+        """Drain, and close everything."""
+
+    def log_stray_error(self, context: Mapping[str, Any]) -> None:
+        """Log an error outside any task."""
+
+
 class _Signals:
     """The signals of an operator, from before the start of a gate to its end."""
 
@@ -76,19 +119,26 @@ class _Signals:
 
 
 async def serve(config: Config) -> None:
-    """Run a gate until SIGTERM or SIGINT; SIGHUP reloads certificates and documents.
+    """Run a gate in this process until SIGTERM or SIGINT; SIGHUP reloads.
 
     A signal to stop during the start ends the start. Raises as :func:`open_gate`.
     """
+    await _serve(open_gate(config, when_open=settle))
+
+
+async def _serve(opening: AbstractAsyncContextManager[_Running]) -> None:
     signals = _Signals()
     async with AsyncExitStack() as stack:
-        opening = open_gate(config, when_open=settle)
         gate = await _unless(signals.stop, stack.enter_async_context(opening))
         if gate is not None:
             await _run_until_stop(gate, signals)
+            if gate.failed.is_set():
+                raise OpenError(
+                    "the process that forks workers has ended; start the gate again"
+                )
 
 
-async def _unless(stop: asyncio.Event, start: Coroutine[Any, Any, Gate]) -> Gate | None:
+async def _unless(stop: asyncio.Event, start: Coroutine[Any, Any, T]) -> T | None:
     """The started gate; ``None`` if ``stop`` came first, with everything closed again."""
     tasks = TaskOwner()
     starting, stopping = tasks.start(start, name="start"), tasks.start(stop.wait())
@@ -101,29 +151,44 @@ async def _unless(stop: asyncio.Event, start: Coroutine[Any, Any, Gate]) -> Gate
     return None if starting.cancelled() else starting.result()
 
 
-async def _run_until_stop(gate: Gate, signals: _Signals) -> None:
+async def _run_until_stop(gate: _Running, signals: _Signals) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: gate.log_stray_error(context))
     signals.reload_with(Rerun(gate.tasks, lambda: gate.reload(apply_alone), name="reload").ask)
     notify("READY=1")
-    await feed_watchdog_until(signals.stop)
+    over, stopped, watchdog = asyncio.Event(), asyncio.Event(), TaskOwner()
+    feeding = feed_watchdog_until(stopped, lambda: over.is_set() or gate.is_answering)
+    _ = watchdog.start(feeding, name="watchdog")
+    waits = [gate.tasks.start(one.wait()) for one in (signals.stop, gate.failed)]
+    _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     notify("STOPPING=1")
     # Draining may take longer than the watchdog waits.
-    stopped, watchdog = asyncio.Event(), TaskOwner()
-    _ = watchdog.start(feed_watchdog_until(stopped), name="watchdog")
+    over.set()
+    for wait in waits:
+        _ = wait.cancel()
     await gate.stop()
     stopped.set()
     await watchdog.drain(1)
 
 
 def run(config: Config) -> None:
-    """Run :func:`serve` on uvloop where there is one: its TLS takes a tenth of the memory."""
+    """Run a gate, in one process or with workers, until SIGTERM or SIGINT.
+
+    It runs on uvloop where there is one: its TLS takes a tenth of the memory. Raises OpenError.
+    """
     # Its default ends the process. Nothing that a reload reads has been read yet.
     _ = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     share_interpreter()
     raise_descriptor_limit(connections_wanted(config) + config.gate.reserved_descriptors)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(serve(config))
+    workers, new_loop = number_of_workers(config), _loop_factory()
+    if workers == 1:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(serve(config))
+        return
+    with bind(config) as sockets:
+        prepared = Prepared(config, workers, sockets, new_loop)
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(_serve(_open_parent(config, prepared)))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

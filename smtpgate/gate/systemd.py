@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 
 
 def notify(state: str) -> bool:
@@ -38,11 +39,15 @@ def watchdog_interval_s() -> float | None:
     return int(limit_us) / 2_000_000
 
 
-async def feed_watchdog_until(stop: asyncio.Event) -> None:
-    """Wait for the event, and send the watchdog, if there is one, a sign of life meanwhile."""
+async def feed_watchdog_until(stop: asyncio.Event, is_well: Callable[[], bool]) -> None:
+    """Wait for the event, and send the watchdog, if there is one, a sign of life meanwhile.
+
+    Without one while all is not well, so that systemd restarts the service.
+    """
     interval_s = watchdog_interval_s()
     while not stop.is_set():
         try:
             await asyncio.wait_for(stop.wait(), interval_s)
         except TimeoutError:
-            notify("WATCHDOG=1")
+            if is_well():
+                notify("WATCHDOG=1")

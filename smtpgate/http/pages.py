@@ -1,6 +1,6 @@
 """The three pages: ``/metrics``, ``/healthz`` and ``/readyz``; all other paths are 404."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from starlette.applications import Starlette
@@ -18,12 +18,15 @@ def pages(
     *,
     metrics: Callable[[], bytes],
     is_ready: Callable[[], tuple[bool, Mapping[str, str]]],
+    refresh: Callable[[], Awaitable[None]] | None = None,
 ) -> Starlette:
-    """The application that serves the three pages."""
+    """The application that serves the three pages; ``refresh`` comes before each scrape."""
 
     threads = Threads("metrics")
 
     async def show_metrics(_request: Request) -> Response:
+        if refresh is not None:
+            await refresh()
         # A thousand series take tens of milliseconds, too long for the event loop.
         return Response(await threads.run(metrics), media_type=_METRICS)
 

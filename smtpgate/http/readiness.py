@@ -19,11 +19,15 @@ class Readiness:
 
     def is_ready(self) -> tuple[bool, Mapping[str, str]]:
         """True if every check passes, with the state of each."""
-        answers = {name: self._ask(check) for name, check in self._checks.items()}
+        answers = self.checks()
         return (
             all(holds for holds, _ in answers.values()),
             {name: text for name, (_, text) in answers.items()},
         )
+
+    def checks(self) -> dict[str, tuple[bool, str]]:
+        """Each check: whether it passes, and its state."""
+        return {name: self._ask(check) for name, check in self._checks.items()}
 
     def _ask(self, check: Check) -> tuple[bool, str]:
         try:

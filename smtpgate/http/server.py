@@ -6,7 +6,7 @@ error; here the gate does all of that.
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -92,9 +92,10 @@ class HttpServer:
         *,
         metrics: Callable[[], bytes],
         is_ready: Callable[[], tuple[bool, Mapping[str, str]]],
+        refresh: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.port: int = listening.getsockname()[1]
-        self._app = pages(metrics=metrics, is_ready=is_ready)
+        self._app = pages(metrics=metrics, is_ready=is_ready, refresh=refresh)
         self._tasks = TaskOwner()
         self._listening = listening
         self._server: _Server | None = None

@@ -3,50 +3,28 @@
 It implements the Journal port, and records logins and MAIL commands that were refused.
 """
 
-import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import timedelta
-from typing import Final
 
 from smtpgate.config.sections import JournalConfig
 from smtpgate.core.events import (
-    AuthFailed,
     Event,
     JournalChanged,
-    MailRefused,
     RecordsInDoubt,
     RecordsLost,
     RetentionChanged,
     SubmissionDone,
 )
-from smtpgate.core.history.record import (
-    Record,
-    login_record,
-    mail_record,
-    submission_record,
-    verdict_of,
-)
-from smtpgate.core.limits.token_buckets import TokenBuckets
-from smtpgate.core.message_id import RANDOM_OCTETS, message_id
-from smtpgate.core.reason import reason_row
+from smtpgate.journal.entries import Entries
+from smtpgate.journal.groups import Groups, groups_of
 from smtpgate.journal.presence import Presence
 from smtpgate.journal.retention import Retention, Size
-from smtpgate.journal.rows import row_of, with_verdict
-from smtpgate.journal.statements import Entry
 from smtpgate.journal.store import JournalStore
 from smtpgate.journal.terms import TermKey, TermKeyError, new_key, read_key
 from smtpgate.journal.writer import RecordWriter, Tally
 from smtpgate.ports import Clock, EventSink, JournalUnavailableError, Reading
 from smtpgate.sql.upgrade import SchemaError
 from smtpgate.tasks import TaskOwner
-
-# At this pace the logins of 30 days take less than a quarter of the default max_octets.
-_LOGINS_AT_ONCE: Final = 1000
-_LOGIN_EVERY_S: Final = 10.0
-# At this pace an account's refused messages of 30 days take less than half of it.
-_REFUSALS_AT_ONCE: Final = 500
-_REFUSAL_EVERY_S: Final = 60.0
 
 
 class LiveJournal:
@@ -63,22 +41,20 @@ class LiveJournal:
         clock: Clock,
         events: EventSink,
         on_error: Callable[[BaseException], None],
+        groups: Groups | None = None,
     ) -> None:
+        """``groups`` write to the store; without them it gets some of its own."""
         self.store = store
         self.settings = settings
         self.is_needed = settings.on_failure == "refuse"
         self._clock = clock
         self._events = events
         self._on_error = on_error
-        self._begun: dict[str, Entry] = {}
         self._retention: Retention | None = None
         self.presence: Presence | None = None
-        self._login_rows = TokenBuckets(_LOGINS_AT_ONCE, _LOGIN_EVERY_S)
-        self._refusal_rows = TokenBuckets(_REFUSALS_AT_ONCE, _REFUSAL_EVERY_S)
         self._tasks = TaskOwner()
         self.writer = RecordWriter(
-            store.batches(),
-            name=store.database.name,
+            groups or groups_of(store.database, clock),
             open_again=self._open_again,
             clock=clock,
             on_change=self._publish_change,
@@ -101,6 +77,13 @@ class LiveJournal:
                 raise
             self._key = self._key_meanwhile()
             self.writer.fail(str(error))
+        self.entries = Entries(
+            self.settings,
+            self._key,
+            None if self.presence is None else self.presence.number,
+            clock=self._clock,
+            on_left_out=self._note_left_out,
+        )
         self._retention = Retention(
             self.writer,
             self._key,
@@ -213,84 +196,30 @@ class LiveJournal:
 
     async def begin(self, done: SubmissionDone) -> None:
         """Write the record of a submission before its relay."""
-        entry = self._entry(done)
+        entry = self.entries.beginning(done)
         await self.writer.put(entry)
-        self._begun[entry.row.id] = entry
+        self.entries.begun(entry)
 
     async def finish(self, done: SubmissionDone) -> None:
-        """Write the verdict, or the whole record of a submission that was not begun.
-
-        If an account's messages are refused again and again, only some of them get rows. All
-        of them would displace the rows of other accounts.
-        """
-        submission, verdict = done.submission, verdict_of(done)
-        begun = self._begun.pop(submission.message_id, None)
-        is_senders = done.outcome == "refused" or reason_row(done.reason).is_sender_controlled
-        account_id = submission.principal.account.id
-        if begun is None and is_senders and not self._has_room(account_id):
-            return
-        entry = begun or self._entry(done)
-        entry = replace(
-            entry,
-            row=with_verdict(entry.row, verdict),
-            late_terms=frozenset(self._key.of_verdict(verdict)),
-            is_final=True,
-            is_begun=begun is not None,
-        )
-        await self.writer.put(entry)
+        """Write the verdict, or the whole record of a submission that was not begun."""
+        entry = self.entries.ending(done)
+        if entry is not None:
+            await self.writer.put(entry)
 
     def publish(self, event: Event) -> None:
-        """Record a login or a MAIL command that was refused, without waiting for the write.
+        """Record a login or a MAIL command that was refused, without waiting for the write."""
+        entry = self.entries.of_event(event)
+        if entry is not None:
+            self.writer.add(entry)
 
-        Anyone can cause refused logins. Too many get no rows, so that they displace no others.
-        """
-        if isinstance(event, AuthFailed):
-            if not self._login_rows.take("", self._clock.monotonic()):
-                self.tally.left_out += 1
-                return
-            self._note(login_record(event, message_id(event.at, os.urandom(RANDOM_OCTETS))))
-        elif isinstance(event, MailRefused) and self._has_room(event.principal.account.id):
-            self._note(mail_record(event))
+    # -- events -------------------------------------------------------------------------------
 
-    def _has_room(self, account_id: str) -> bool:
-        """True if another refusal of that account gets a row; if not, it is counted."""
-        has_room = self._refusal_rows.take(account_id, self._clock.monotonic())
-        self.tally.left_out += not has_room
-        return has_room
-
-    def _note(self, record: Record) -> None:
-        (row, texts), verdict = row_of(record), record.verdict
-        self.writer.add(
-            Entry(
-                row=with_verdict(row, verdict),
-                texts=texts,
-                early_terms=self._key.before_relay(record, ()),
-                late_terms=frozenset(self._key.of_verdict(verdict)),
-            )
-        )
-
-    # -- records as entries --------------------------------------------------------------------
-
-    def _entry(self, done: SubmissionDone) -> Entry:
-        """The entry of a submission, without a verdict."""
-        settings = self.settings
-        record = submission_record(
-            done, keep_recipients=settings.recipients, keep_subject=settings.subject
-        )
-        row, texts = row_of(record, self._number)
-        recipients = done.submission.envelope.mailboxes
-        terms = self._key.before_relay(record, recipients)
-        return Entry(row=row, texts=texts, early_terms=terms, is_final=False)
-
-    @property
-    def _number(self) -> int | None:
-        return None if self.presence is None else self.presence.number
+    def _note_left_out(self) -> None:
+        self.tally.left_out += 1
 
     def _note_owed(self, records: int) -> None:
         if self.presence is not None:
             self.presence.owes(records)
-
-    # -- events -------------------------------------------------------------------------------
 
     def _publish_change(self, problem: str | None, records: int) -> None:
         self._events.publish(JournalChanged(problem, records, self._clock.now()))

@@ -6,19 +6,22 @@ this one for dead, or the file is another one), nothing is written, and the entr
 again as entries that may be there. Their rows are read first, and not counted twice.
 """
 
+import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from sqlalchemy import Connection, bindparam, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.sqlite import pysqlite
+from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.base import Executable
 
 from smtpgate.core.history.record import owner_of
 from smtpgate.core.history.usage import Counts, Grain, UsageKey, usage_of
 from smtpgate.journal.rows import COLUMNS, Row, day_of, hour_of
 from smtpgate.journal.schema import meta, records, statements, terms, usage
-from smtpgate.sql.batches import SqlStatement
+from smtpgate.sql.batches import Plain, SqlStatement
 
 Texts = dict[str, str]
 Increments = dict[tuple[Grain, int, UsageKey], Counts]
@@ -27,6 +30,8 @@ _VERDICT: Final = ("done_us", "outcome", "reason", "verdict")
 _SUMS: Final = ("attempts", "messages", "recipients", "octets")
 _GRAINS: Final = tuple((grain, grain.value * 60_000_000) for grain in Grain)
 _NONE: Final = Counts()
+_SQLITE: Final = pysqlite.dialect()
+_READ_ROW: Final = f"SELECT {', '.join(Row._fields)} FROM journal_records WHERE id = ?"  # noqa: S608 - names of ours
 _OPEN: Final = "'relaying'"
 # A driver reports the number of changed rows for one statement, not for many executions.
 _FINISH: Final = """
@@ -72,7 +77,7 @@ class RecordStatements:
         self._known: set[tuple[int, str]] = set()
         self._new: set[tuple[int, str]] = set()
 
-    def write(self, connection: Connection, entries: Sequence[Entry]) -> None:
+    def write(self, connection: Plain, entries: Sequence[Entry]) -> None:
         """Write all entries, in the connection's transaction, or raise RowsChangedError."""
         prepared = self._for(connection)
         increments: Increments = {}
@@ -106,16 +111,12 @@ class RecordStatements:
         """Note that earlier writes may be gone: another file, or a commit without an answer."""
         self._known, self._new = set(), set()
 
-    def write_meta(self, connection: Connection, name: str, value: str) -> None:
-        """Write a row of the table ``meta``."""
-        self._for(connection).meta.run(connection, [(name, value)])
-
-    def _for(self, connection: Connection) -> "_Prepared":
+    def _for(self, connection: Plain) -> "_Prepared":
         if self._prepared is None:
             self._prepared = _Prepared.of(connection)
         return self._prepared
 
-    def _earlier(self, connection: Connection, rows: Sequence[Row]) -> Sequence[Row]:
+    def _earlier(self, connection: Plain, rows: Sequence[Row]) -> Sequence[Row]:
         """The stored versions of the rows that are there, locked until the commit.
 
         A transaction without an answer may still run in a server that was frozen. Its rows are
@@ -123,6 +124,12 @@ class RecordStatements:
         """
         if not rows:
             return ()
+        if isinstance(connection, sqlite3.Connection):
+            return [
+                Row._make(found)
+                for row in rows
+                for found in connection.execute(_READ_ROW, (row.id,)).fetchall()
+            ]
         if connection.dialect.name == "postgresql":
             prepared = self._for(connection)
             prepared.begin.run(connection, sorted(map(_without_verdict, rows)))
@@ -134,7 +141,7 @@ class RecordStatements:
         )
         return [Row._make(found) for found in connection.execute(query)]
 
-    def _write_texts(self, connection: Connection, entries: Iterable[Entry]) -> None:
+    def _write_texts(self, connection: Plain, entries: Iterable[Entry]) -> None:
         new = {
             (entry.day, digest): text
             for entry in entries
@@ -150,26 +157,34 @@ class RecordStatements:
         self._new = set(new)
 
 
+def write_meta(connection: Plain, name: str, value: str) -> None:
+    """Write a row of the table ``meta``."""
+    _Prepared.of(connection).meta.run(connection, [(name, value)])
+
+
 class _Prepared:
     """The statements, compiled for one kind of database."""
 
     _compiled: ClassVar[dict[tuple[str, str], "_Prepared"]] = {}
 
     @classmethod
-    def of(cls, connection: Connection) -> "_Prepared":
+    def of(cls, connection: Plain) -> "_Prepared":
         """The statements for a connection's dialect and driver; to compile them takes 8 ms."""
-        key = connection.dialect.name, connection.dialect.driver
+        dialect: Dialect = _SQLITE
+        if isinstance(connection, Connection):
+            dialect = connection.dialect
+        key = dialect.name, dialect.driver
         if key not in cls._compiled:
-            cls._compiled[key] = cls(connection)
+            cls._compiled[key] = cls(dialect)
         return cls._compiled[key]
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, dialect: Dialect) -> None:
         insert: Any = sqlite.insert
-        if connection.dialect.name == "postgresql":
+        if dialect.name == "postgresql":
             insert = postgresql.insert
 
         def prepare(construct: Executable, *names: str) -> "_InOrder":
-            return _InOrder(SqlStatement.of(construct, connection), names)
+            return _InOrder(SqlStatement.of(construct, dialect), names)
 
         row = insert(records).values({name: bindparam(name) for name in Row._fields})
         self.begin = prepare(row.on_conflict_do_nothing(), *Row._fields)
@@ -184,7 +199,7 @@ class _Prepared:
             *_VERDICT,
             "of_id",
         )
-        if connection.dialect.name == "postgresql":
+        if dialect.name == "postgresql":
             self.finish = _AtOnce(_FINISH)
         term = insert(terms).values({c.name: bindparam(c.name) for c in terms.c})
         self.term = prepare(term.on_conflict_do_nothing(), *(c.name for c in terms.c))
@@ -221,10 +236,11 @@ class _AtOnce:
     def __init__(self, sql: str) -> None:
         self._sql = sql
 
-    def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
+    def run(self, connection: Plain, rows: Sequence[tuple[Any, ...]]) -> int:
         """The number of changed rows."""
         if not rows:
             return 0
+        assert isinstance(connection, Connection)  # noqa: S101 - for mypy; it is PostgreSQL's
         columns = tuple(map(list, zip(*rows, strict=True)))
         return connection.exec_driver_sql(self._sql, columns).rowcount
 
@@ -237,7 +253,7 @@ class _InOrder:
         order = tuple(names.index(name) for name in statement.names)
         self._order = None if order == tuple(range(len(names))) else order
 
-    def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
+    def run(self, connection: Plain, rows: Sequence[tuple[Any, ...]]) -> int:
         """The number of changed rows, or -1 when the driver does not report it."""
         order = self._order
         if order is not None:

@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from smtpgate.journal.schema import HEAD, meta, metadata
 from smtpgate.journal.terms import TermKey, TermKeyError, read_key, read_or_make_key
 from smtpgate.sql import upgrade as tables
-from smtpgate.sql.batches import Batches, batches_of
 from smtpgate.sql.database import Database
 from smtpgate.sql.upgrade import Schema
 
@@ -102,10 +101,6 @@ class JournalStore:
         """A connection whose queries all see one moment. Raises JournalUnavailableError."""
         async with self.database.reading() as connection:
             yield connection
-
-    def batches(self) -> Batches:
-        """Runs transactions of many rows."""
-        return batches_of(self.database)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -19,10 +19,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final, TypeVar
 
-from smtpgate.journal.statements import Entry, RecordStatements, RowsChangedError
+from smtpgate.journal.file import Commits, Errors
+from smtpgate.journal.groups import Groups
+from smtpgate.journal.statements import Entry, write_meta
 from smtpgate.journal.terms import TermKeyError
 from smtpgate.ports import Clock, JournalUnavailableError
-from smtpgate.sql.batches import Batches, UnfitRowsError, Work
+from smtpgate.sql.batches import UnfitRowsError, Work
 from smtpgate.sql.upgrade import SchemaError
 from smtpgate.tasks import TaskOwner
 
@@ -41,19 +43,32 @@ Waiting = tuple[Entry, Waiter]
 class Tally:
     """Counts of written records and of failures, for the metrics."""
 
-    records: int = 0
-    commits: int = 0
-    commit_s: float = 0.0
+    written: Commits
     failures: int = 0
     lost: int = 0
     left_out: int = 0
     in_doubt: int = 0
 
+    @property
+    def records(self) -> int:
+        """The number of written records; of one message there are two."""
+        return self.written.records
+
+    @property
+    def commits(self) -> int:
+        """The number of transactions."""
+        return self.written.commits
+
+    @property
+    def commit_s(self) -> float:
+        """The seconds that they took."""
+        return self.written.commit_s
+
 
 class RecordWriter:
     """Writes entries in groups.
 
-    ``name`` is the database's, for errors. ``open_again`` checks the tables before a retry.
+    ``open_again`` checks the tables before a retry.
     ``on_change`` is called with the problem and the number of owed records when an outage
     begins, and with ``None`` and the number of records that were written late when it ends.
     ``on_lost`` is called with the number of records that are lost for good, and the reason.
@@ -62,9 +77,8 @@ class RecordWriter:
 
     def __init__(
         self,
-        batches: Batches,
+        groups: Groups,
         *,
-        name: str,
         open_again: Callable[[], Awaitable[None]],
         clock: Clock,
         on_change: Callable[[str | None, int], None],
@@ -72,12 +86,10 @@ class RecordWriter:
         on_error: Callable[[BaseException], None],
         on_owed: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self.tally = Tally()
+        self.tally = Tally(groups.commits)
         self.problem: str | None = None
-        self._name = name
         self._open_again = open_again
-        self._batches = batches
-        self._statements = RecordStatements()
+        self._groups = groups
         self._clock = clock
         self._on_change = on_change
         self._on_lost = on_lost
@@ -104,6 +116,17 @@ class RecordWriter:
 
         A final entry is owed then.
         """
+        entry = self.admit(entry)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((entry, future))
+        self._start()
+        await future
+
+    def admit(self, entry: Entry) -> Entry:
+        """The entry as it is to be written now. Raises JournalUnavailableError.
+
+        A final entry is owed then.
+        """
         if self.problem is not None:
             if entry.is_final:
                 self.owe(entry)
@@ -111,10 +134,16 @@ class RecordWriter:
         if self._owed.pop(entry.row.id, None) is not None:
             # Another verdict of it is owed, or being written now; this one is written after it.
             entry = replace(entry, may_be_there=True)
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((entry, future))
-        self._start()
-        await future
+        return entry
+
+    def not_written(self, entry: Entry, error: Exception) -> None:
+        """Take back an entry that was admitted, and could not be written."""
+        if entry.is_final:
+            self._owe_or_lose(entry, error)
+        if isinstance(error, UnfitRowsError):
+            self._on_error(error)
+        elif isinstance(error, JournalUnavailableError) and self.problem is None:
+            self.fail(str(error))
 
     def add(self, entry: Entry) -> None:
         """Write the entry soon, without a caller that waits for it."""
@@ -143,7 +172,7 @@ class RecordWriter:
         Raises JournalUnavailableError.
         """
         async with self._turn:
-            return await self._transact(work)
+            return await self._groups.run(work, _COMMIT_S)
 
     async def mend(self) -> None:
         """Retry for ever, while there is a problem or a record is owed."""
@@ -186,7 +215,7 @@ class RecordWriter:
         """
         entries = list(islice(self._owed.values(), self._piece))
         try:
-            unfit = await self._commit_each(entries)
+            errors = await self._commit(entries)
         except JournalUnavailableError:
             self._piece = max(1, len(entries) // 4)
             raise
@@ -195,8 +224,9 @@ class RecordWriter:
             if self._owed.get(entry.row.id) is entry:
                 del self._owed[entry.row.id]
         self._on_owed(len(self._owed))
+        unfit = [error for error in errors if error is not None]
         self._written_late += len(entries) - len(unfit)
-        for error in unfit.values():
+        for error in unfit:
             self.lose(1, str(error))
 
     async def finish(self) -> None:
@@ -210,7 +240,7 @@ class RecordWriter:
 
     async def close(self) -> None:
         """Close the file."""
-        await self._batches.close()
+        await self._groups.close()
 
     async def _pay_at_last(self) -> None:
         try:
@@ -254,15 +284,15 @@ class RecordWriter:
 
     async def _carry_out(self, group: Sequence[Waiting]) -> None:
         try:
-            unfit = await self._commit_each([entry for entry, _ in group])
+            errors = await self._commit([entry for entry, _ in group])
         except JournalUnavailableError as error:
             self._answer(group, error)
             self.fail(str(error))
         except Exception as error:  # noqa: BLE001 - for the callers; the next group goes on
             self._answer(group, error)
         else:
-            for one in group:
-                self._answer([one], unfit.get(id(one[0])))
+            for one, unfit in zip(group, errors, strict=True):
+                self._answer([one], unfit)
 
     def _answer(self, group: Iterable[Waiting], error: Exception | None) -> None:
         for entry, future in group:
@@ -281,45 +311,11 @@ class RecordWriter:
         else:
             self.lose(1, str(error))
 
-    async def _commit_each(self, entries: Sequence[Entry]) -> dict[int, UnfitRowsError]:
-        """Commit them together, or one by one when one of them spoils it for the others."""
-        try:
-            await self._commit(entries)
-        except UnfitRowsError as error:
-            if len(entries) == 1:
-                self._on_error(error)
-                return {id(entries[0]): error}
-            unfit: dict[int, UnfitRowsError] = {}
-            for entry in entries:
-                unfit |= await self._commit_each([entry])
-            return unfit
-        return {}
-
-    async def _commit(self, entries: Sequence[Entry]) -> None:
-        started = self._clock.monotonic()
-        try:
-            await self._write(entries)
-        except RowsChangedError:
-            await self._write([replace(entry, may_be_there=True) for entry in entries])
-        self.tally.commits += 1
-        self.tally.records += len(entries)
-        self.tally.commit_s += self._clock.monotonic() - started
-
-    async def _write(self, entries: Sequence[Entry]) -> None:
-        try:
-            await self._transact(lambda connection: self._statements.write(connection, entries))
-        except BaseException:
-            self._statements.forget()
-            raise
-        self._statements.committed()
-
-    async def _transact(self, work: Work[T]) -> T:
-        try:
-            async with asyncio.timeout(_COMMIT_S):
-                return await self._batches.run(work)
-        except TimeoutError:
-            problem = f"{self._name}: not written within {_COMMIT_S:g} s"
-            raise JournalUnavailableError(problem) from None
+    async def _commit(self, entries: Sequence[Entry]) -> Errors:
+        errors = await self._groups.write(entries, _COMMIT_S)
+        for unfit in filter(None, errors):
+            self._on_error(unfit)
+        return errors
 
     # -- trouble -------------------------------------------------------------------------------
 
@@ -334,8 +330,8 @@ class RecordWriter:
     async def _write_sign_of_life(self) -> None:
         now = f"{self._clock.now():%Y-%m-%dT%H:%M:%SZ}"
         try:
-            await self._transact(
-                lambda connection: self._statements.write_meta(connection, "sign_of_life", now)
+            await self._groups.run(
+                lambda connection: write_meta(connection, "sign_of_life", now), _COMMIT_S
             )
         except UnfitRowsError as error:
             raise JournalUnavailableError(str(error)) from None

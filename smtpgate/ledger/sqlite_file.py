@@ -97,6 +97,10 @@ class LedgerFile:
         """True if the path still leads to the file that is open."""
         return _identity(self._path) == self._identity
 
+    def set_busy_timeout(self, seconds: float) -> None:
+        """Wait so long, from now on, for other processes' transactions to end."""
+        self._connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+
     def close(self) -> None:
         """Close the file; an open transaction is rolled back."""
         self._connection.close()

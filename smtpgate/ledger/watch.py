@@ -92,12 +92,12 @@ class LedgerWatch:
             store_time = await self._ledger.probe()
         except LedgerUnavailableError as error:
             self.is_unfit = isinstance(error, LedgerUnfitError)
-            self._note(str(error))
+            self.note(str(error))
         except Exception as error:  # noqa: BLE001 - it must not end the gate's life
             self._on_error(error)
-            self._note("not known")
+            self.note("not known")
         else:
-            self._note(None)
+            self.note(None)
             if store_time is not None:
                 took = timedelta(seconds=self._clock.monotonic() - started_s)
                 self._note_skew(_apart(store_time - before, took))
@@ -134,7 +134,7 @@ class LedgerWatch:
         try:
             return await asked
         except LedgerUnavailableError as error:
-            self._note(str(error))
+            self.note(str(error))
             raise
 
     async def limit_statuses(
@@ -153,7 +153,8 @@ class LedgerWatch:
 
     # -- changes --------------------------------------------------------------------------
 
-    def _note(self, problem: str | None) -> None:
+    def note(self, problem: str | None) -> None:
+        """Note the problem of a request, or that it can count."""
         was, self._problem = self._problem, problem
         if (was is None) == (problem is None):
             return

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final, Protocol
 
 from smtpgate.config.sections import LogConfig
 from smtpgate.core.events import (
@@ -87,6 +87,22 @@ _NAMES: Final[Mapping[type[_AtWill], str]] = {
 _RANK: Final = {level: rank for rank, level in enumerate(LEVELS)}
 
 
+class Writer(Protocol):
+    """Writes lines in their order; ``lost`` are those that were not written, by ``problem``."""
+
+    lost: int
+    problem: str | None
+
+    def add(self, line: bytes) -> None:
+        """Write a line soon."""
+
+    async def flush(self) -> None:
+        """Write all lines that wait."""
+
+    async def close(self) -> None:
+        """Write all lines that wait, and write no more."""
+
+
 class JsonLog:
     """Writes events to ``stderr``, ``stdout`` or a file; implements the EventSink port.
 
@@ -103,14 +119,15 @@ class JsonLog:
         settings: LogConfig,
         *,
         clock: Clock,
+        writer: Writer | None = None,
     ) -> None:
-        """Open the target. Raises OSError."""
+        """Open the target, or write to that writer. Raises OSError."""
         self._flood = RefusalFlood(settings.refusals_per_minute)
         self._minute: asyncio.TimerHandle | None = None
         self._least = _RANK[settings.level]
         self._clock = clock
         self._with_recipients = settings.recipients
-        self._writer = LineWriter(
+        self._writer: Writer = writer or LineWriter(
             str(settings.target), on_dropped=self._dropped_line, on_failed=self._failed_line
         )
 
@@ -158,6 +175,19 @@ class JsonLog:
     def error(self, error: BaseException) -> None:
         """Log an unexpected error, with its traceback."""
         self._writer.add(error_line(self._clock.now(), error))
+
+    def stray_error(self, context: Mapping[str, Any]) -> None:
+        """Log an error outside any task, such as in a callback of the event loop."""
+        error = context.get("exception")
+        if isinstance(error, BaseException):
+            self.error(error)
+        else:
+            self.note("error", "event loop", problem=str(context.get("message", "")))
+
+    def add_lines(self, lines: Iterable[bytes]) -> None:
+        """Write lines that another process has made."""
+        for line in lines:
+            self._writer.add(line)
 
     def _is_logged(self, level: Level) -> bool:
         return _RANK[level] >= self._least

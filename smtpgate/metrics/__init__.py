@@ -3,5 +3,6 @@
 from smtpgate.metrics.bounded import OTHER, UNKNOWN
 from smtpgate.metrics.catalogue import CATALOGUE
 from smtpgate.metrics.sink import Metrics
+from smtpgate.metrics.worker import WorkerMetrics
 
-__all__ = ["CATALOGUE", "OTHER", "UNKNOWN", "Metrics"]
+__all__ = ["CATALOGUE", "OTHER", "UNKNOWN", "Metrics", "WorkerMetrics"]

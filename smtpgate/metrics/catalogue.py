@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+# How the values of several workers become the value of the gate.
+Together = Literal["sum", "least", "most"]
+
 
 @dataclass(frozen=True, slots=True)
 class MetricRow:
@@ -14,6 +17,7 @@ class MetricRow:
     labels: tuple[str, ...]
     meaning: str
     buckets: tuple[float, ...] = ()
+    together: Together = "sum"
 
 
 _SHORT_S: Final = (0.0002, 0.0005, 0.001, 0.0025, 0.01, 0.05, 0.25, 1, 5, 30, 120)
@@ -91,6 +95,7 @@ _ROWS: Final = (
         "gauge",
         (),
         "1 if the ledger could count at the last check, else 0.",
+        together="least",
     ),
     MetricRow(
         "smtpgate_ledger_clock_skew_seconds",
@@ -98,6 +103,7 @@ _ROWS: Final = (
         (),
         "How much the clock of the ledger's server is ahead of this host's, at least; "
         "negative when it is behind, 0 for a ledger that uses this host's clock.",
+        together="most",
     ),
     MetricRow(
         "smtpgate_stage_seconds",
@@ -165,6 +171,7 @@ _ROWS: Final = (
         "gauge",
         ("listener",),
         "When the TLS certificate of a listener expires, in seconds since 1970.",
+        together="least",
     ),
     MetricRow(
         "smtpgate_upstream_connections",
@@ -190,12 +197,14 @@ _ROWS: Final = (
         "gauge",
         (),
         "1 if the directory's database answered at the last check, else 0.",
+        together="least",
     ),
     MetricRow(
         "smtpgate_directory_age_seconds",
         "gauge",
         (),
         "Time since the directory's database was last asked for changes successfully.",
+        together="most",
     ),
     MetricRow(
         "smtpgate_directory_drift",
@@ -251,17 +260,29 @@ _ROWS: Final = (
         "gauge",
         (),
         "1 if the journal could be written at the last attempt, else 0.",
+        together="least",
     ),
     MetricRow(
         "smtpgate_journal_retention_up",
         "gauge",
         (),
         "1 if old records could be deleted at the last attempt, else 0.",
+        together="least",
     ),
     MetricRow(
-        "smtpgate_journal_records", "gauge", (), "Approximate number of records in the journal."
+        "smtpgate_journal_records",
+        "gauge",
+        (),
+        "Approximate number of records in the journal.",
+        together="most",
     ),
-    MetricRow("smtpgate_journal_octets", "gauge", (), "Approximate size of these records."),
+    MetricRow(
+        "smtpgate_journal_octets",
+        "gauge",
+        (),
+        "Approximate size of these records.",
+        together="most",
+    ),
     MetricRow(
         "smtpgate_journal_owed",
         "gauge",
@@ -331,6 +352,7 @@ _ROWS: Final = (
         "gauge",
         (),
         "Longest of these delays in the last one to two minutes.",
+        together="most",
     ),
     MetricRow(
         "smtpgate_collector_pause_seconds",
@@ -338,6 +360,16 @@ _ROWS: Final = (
         ("generation",),
         "Time for which Python's garbage collector stopped the gate, by generation (0, 1, 2).",
         _PAUSES_S,
+    ),
+    MetricRow(
+        "smtpgate_workers", "gauge", (), "Processes that take mail now (`gate.workers`)."
+    ),
+    MetricRow(
+        "smtpgate_worker_restarts_total",
+        "counter",
+        ("reason",),
+        "Workers that ended by themselves and were replaced, by reason: `exited`, `killed` "
+        "by a signal, or `hung`: without an answer for `gate.worker_timeout_s`.",
     ),
     MetricRow(
         "smtpgate_build_info",

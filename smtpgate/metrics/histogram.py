@@ -5,8 +5,10 @@ lock; a scrape in another thread sees an observation or does not see it yet.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
+from operator import add
+from typing import NamedTuple
 
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -31,20 +33,48 @@ class Series:
         self.sum += value
 
 
+class HistogramState(NamedTuple):
+    """The observations of another process for one label value, so far."""
+
+    metric: str
+    value: str
+    counts: Sequence[int]
+    sum: float
+
+
 class Histogram(Collector):
-    """A histogram with at most one label, whose values are known beforehand."""
+    """A histogram with at most one label, whose values are known beforehand.
+
+    What other processes observed is added at a scrape.
+    """
 
     def __init__(self, row: MetricRow, values: Iterable[str] = ("",)) -> None:
         self._row = row
         self._bounds = [*map(floatToGoString, row.buckets), "+Inf"]
         self.series = {value: Series(row.buckets) for value in values}
+        self._others: list[Callable[[], Iterable[HistogramState]]] = []
+
+    def add(self, others: Callable[[], Iterable[HistogramState]]) -> None:
+        """Ask that source for the observations of others at each scrape."""
+        self._others.append(others)
 
     def collect(self) -> Iterable[Metric]:
         """The values at a scrape."""
         family = HistogramMetricFamily(
             self._row.name, self._row.meaning, labels=self._row.labels
         )
+        others = [
+            state
+            for source in self._others
+            for state in source()
+            if state.metric == self._row.name
+        ]
         for value, series in self.series.items():
-            buckets = list(zip(self._bounds, accumulate(list(series.counts)), strict=True))
-            family.add_metric([value] if self._row.labels else [], buckets, series.sum)
+            counts, total = list(series.counts), series.sum
+            for state in others:
+                if state.value == value:
+                    counts = list(map(add, counts, state.counts))
+                    total += state.sum
+            buckets = list(zip(self._bounds, accumulate(counts), strict=True))
+            family.add_metric([value] if self._row.labels else [], buckets, total)
         yield family

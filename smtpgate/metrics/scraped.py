@@ -1,15 +1,28 @@
 """The readings that parts of the gate offer, collected at each scrape."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from smtpgate.metrics.catalogue import CATALOGUE
+from smtpgate.metrics.catalogue import CATALOGUE, Together
 from smtpgate.ports import Reading
 
 Source = Callable[[], Iterable[Reading]]
 """Offers the readings of one part, or of several."""
+_TOGETHER: Final[Mapping[Together, Callable[[list[float]], float]]] = {
+    "sum": sum,
+    "least": min,
+    "most": max,
+}
+
+
+class Scrape(Protocol):
+    """The metrics as parts of the gate know them: they offer readings."""
+
+    def watch(self, source: Source) -> None:
+        """Show the readings of that source in each scrape from now on."""
 
 
 class Readings(Collector):
@@ -23,15 +36,20 @@ class Readings(Collector):
         self._sources = (*self._sources, source)
 
     def collect(self) -> Iterator[Metric]:
-        """The values at a scrape, each metric once."""
-        by_metric: dict[str, list[Reading]] = {}
+        """The values at a scrape, each metric once.
+
+        Where several sources have the same series, as several workers do, its row says how
+        their values become one.
+        """
+        by_metric: dict[str, dict[tuple[str, ...], list[float]]] = {}
         for source in self._sources:
             for reading in source():
-                by_metric.setdefault(reading.metric, []).append(reading)
-        for name, readings in by_metric.items():
+                series = by_metric.setdefault(reading.metric, {})
+                series.setdefault(reading.labels, []).append(reading.value)
+        for name, series in by_metric.items():
             row = CATALOGUE[name]
             kind = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
             family = kind(row.name, row.meaning, labels=row.labels)
-            for reading in readings:
-                family.add_metric(reading.labels, reading.value)
+            for labels, values in series.items():
+                family.add_metric(labels, _TOGETHER[row.together](values))
             yield family

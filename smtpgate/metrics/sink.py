@@ -5,8 +5,8 @@ as much as the counting itself.
 """
 
 import platform
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, TypeVar, get_args
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,65 +20,26 @@ from prometheus_client.registry import Collector
 
 import smtpgate
 from smtpgate.config.sections import MetricsConfig
-from smtpgate.core.account import UNLIMITED
 from smtpgate.core.events import (
-    Authenticated,
-    AuthFailed,
-    BudgetExhausted,
-    CommandRefused,
     Event,
-    HandshakeFailed,
     IdentitiesChecked,
-    IdentityStateChanged,
-    MailRefused,
-    MessageCutOff,
     SessionClosed,
     SessionOpened,
-    SessionsEnded,
     Stage,
     SubmissionDone,
 )
-from smtpgate.metrics.bounded import UNKNOWN, Quotas, Shares
+from smtpgate.metrics.bounded import Quotas, Shares
 from smtpgate.metrics.catalogue import CATALOGUE, MetricRow
-from smtpgate.metrics.histogram import Histogram
+from smtpgate.metrics.histogram import Histogram, HistogramState
 from smtpgate.metrics.known import known_series
+from smtpgate.metrics.observed import COUNTERS, Count, SubmissionFacts, count_of, facts_of
 from smtpgate.metrics.pauses import GENERATIONS, Pauses
 from smtpgate.metrics.scraped import Readings, Source
+from smtpgate.metrics.sessions import OpenSessions
 from smtpgate.ports import Clock
 
 C = TypeVar("C", bound=Collector)
 M = TypeVar("M", Counter, Gauge)
-
-
-# Events that increase a counter by one: its name, and the values of its labels.
-_COUNTED: Final[Mapping[type[Event], tuple[str, Callable[[Any], tuple[str, ...]]]]] = {
-    MailRefused: ("smtpgate_mail_refused_total", lambda event: (event.reason,)),
-    BudgetExhausted: (
-        "smtpgate_budget_exhausted_total",
-        lambda event: (event.client.listener, event.budget),
-    ),
-    CommandRefused: (
-        "smtpgate_commands_refused_total",
-        lambda event: (event.client.listener, event.verb, str(event.reply.code)),
-    ),
-    MessageCutOff: (
-        "smtpgate_messages_cut_off_total",
-        lambda event: (event.client.listener, event.by),
-    ),
-    HandshakeFailed: (
-        "smtpgate_handshakes_failed_total",
-        lambda event: (event.client.listener, event.problem),
-    ),
-    Authenticated: ("smtpgate_auth_successes_total", lambda event: (event.client.listener,)),
-    AuthFailed: (
-        "smtpgate_auth_failures_total",
-        lambda event: (event.client.listener, event.reason),
-    ),
-    IdentityStateChanged: (
-        "smtpgate_identity_state_changes_total",
-        lambda event: (event.state,),
-    ),
-}
 
 
 class _WithoutCreated(Collector):
@@ -104,11 +65,12 @@ class Metrics:
         settings: MetricsConfig,
         *,
         clock: Clock,
-        listeners: Iterable[str] = (),
+        listeners: Sequence[str] = (),
     ) -> None:
         self._clock = clock
         self._known = known_series(listeners)
         self._unbegun: list[tuple[Counter | Gauge, tuple[str, ...]]] = []
+        self._histograms: dict[str, Histogram] = {}
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._submissions = self._counter("smtpgate_submissions_total")
@@ -133,29 +95,16 @@ class Metrics:
         self._quota_reached = self._counter("smtpgate_quota_reached_total")
         self._uncounted = self._counter("smtpgate_uncounted_total")
         self._long_lines = self._counter("smtpgate_long_lines_total")
-        self._sessions = self._gauge("smtpgate_sessions")
-        self._ended_sessions = self._counter("smtpgate_sessions_ended_total")
         self._missing = self._gauge("smtpgate_identities_missing")
         self._dkim_alarms = self._gauge("smtpgate_dkim_alarms")
         self._readings = self._collected(Readings())
         self.pauses = self._pauses()
+        self._sessions = OpenSessions(listeners)
+        self.watch(self._sessions.readings)
         self._gauge("smtpgate_build_info").labels(
             smtpgate.__version__, platform.python_version()
         ).set(1)
-        self._counted = {
-            event: (self._counter(name), labels_of)
-            for event, (name, labels_of) in _COUNTED.items()
-        }
-        self._readers = self._other_readers()
-
-    def _other_readers(self) -> dict[type[Event], Callable[..., None]]:
-        return {
-            SubmissionDone: self._count_submission,
-            SessionOpened: self._count_opened,
-            SessionClosed: self._count_closed,
-            SessionsEnded: self._count_ended,
-            IdentitiesChecked: self._note_troubles,
-        }
+        self._counters = {name: self._counter(name) for name in sorted(COUNTERS)}
 
     def _pauses(self) -> Pauses:
         pauses = Pauses(
@@ -170,16 +119,24 @@ class Metrics:
         """Show the readings of that source in each scrape from now on."""
         self._readings.add(source)
 
+    def watch_histograms(self, source: Callable[[], Iterable[HistogramState]]) -> None:
+        """Add what others have observed in each scrape from now on."""
+        for histogram in self._histograms.values():
+            histogram.add(source)
+
     def publish(self, event: Event) -> None:
         """Count the event."""
-        counted = self._counted.get(type(event))
-        if counted is not None:
-            counter, labels_of = counted
-            counter.labels(*labels_of(event)).inc()
-            return
-        reader = self._readers.get(type(event))
-        if reader is not None:
-            reader(event)
+        if isinstance(event, SubmissionDone):
+            self.count_submission(facts_of(event))
+        elif isinstance(event, SessionOpened | SessionClosed):
+            self._sessions.note(event)
+        elif isinstance(event, IdentitiesChecked):
+            self._missing.set(event.troubles.identities_missing)
+            self._dkim_alarms.set(event.troubles.dkim_alarms)
+        else:
+            count = count_of(event)
+            if count is not None:
+                self.count(count)
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format. Takes milliseconds: call it in a thread."""
@@ -190,48 +147,33 @@ class Metrics:
 
     # -- what an event changes -----------------------------------------------------------------
 
-    def _count_submission(self, done: SubmissionDone) -> None:
-        submission, now_s = done.submission, self._clock.monotonic()
-        verdict = (done.outcome, done.reason)
+    def count(self, count: Count) -> None:
+        """Increase a counter."""
+        self._counters[count.metric].labels(*count.labels).inc(count.by)
+
+    def count_submission(self, facts: SubmissionFacts) -> None:
+        """Count a submission."""
+        now_s = self._clock.monotonic()
+        verdict = (facts.outcome, facts.reason)
         counter = self._outcomes.get(verdict)
         if counter is None:
             counter = self._outcomes[verdict] = self._submissions.labels(*verdict)
         counter.inc()
-        account = submission.principal.account
-        self._shares.count(
-            (done.from_identity or UNKNOWN, account.id),
-            done.outcome,
-            len(submission.envelope.recipients),
-            now_s,
-        )
-        limit = done.charges[0].limits.max_24h_send if done.charges else UNLIMITED
-        if done.used_24h is not None and limit != UNLIMITED:
-            self._quotas.note(account.id, done.used_24h / limit if limit else 1.0, now_s)
-        for one in done.crossings:
-            self._quota_reached.labels(one.charge.subject.kind, str(one.percent)).inc()
-        if done.uncounted:
+        pair = (facts.identity, facts.account)
+        self._shares.count(pair, facts.outcome, facts.recipients, now_s)
+        if facts.quota_ratio is not None:
+            self._quotas.note(facts.account, facts.quota_ratio, now_s)
+        for labels in facts.crossings:
+            self._quota_reached.labels(*labels).inc()
+        if facts.is_uncounted:
             self._uncounted.inc()
-        if done.long_line is not None and done.outcome == "accepted":
+        if facts.has_long_line:
             self._long_lines.inc()
-        for stage, seconds in done.stage_s.items():
+        for stage, seconds in facts.stage_s.items():
             self._stages[stage].observe(seconds)
-        if done.done_at is not None:
-            seconds = (done.done_at - submission.received_at).total_seconds()
-            self._duration.observe(max(seconds, 0.0))  # the wall clock may be set back
-        self._octets.observe(len(submission.message))
-
-    def _count_opened(self, event: SessionOpened) -> None:
-        self._sessions.labels(event.listener).inc()
-
-    def _count_closed(self, event: SessionClosed) -> None:
-        self._sessions.labels(event.listener).dec()
-
-    def _count_ended(self, event: SessionsEnded) -> None:
-        self._ended_sessions.labels(event.reason).inc(event.sessions)
-
-    def _note_troubles(self, event: IdentitiesChecked) -> None:
-        self._missing.set(event.troubles.identities_missing)
-        self._dkim_alarms.set(event.troubles.dkim_alarms)
+        if facts.seconds is not None:
+            self._duration.observe(facts.seconds)
+        self._octets.observe(facts.octets)
 
     # -- the catalogue's rows as prometheus_client's metrics -----------------------------------
 
@@ -251,7 +193,8 @@ class Metrics:
         return metric
 
     def _histogram(self, name: str, values: Iterable[str] = ("",)) -> Histogram:
-        return self._collected(Histogram(CATALOGUE[name], values))
+        histogram = self._histograms[name] = Histogram(CATALOGUE[name], values)
+        return self._collected(histogram)
 
     def _collected(self, collector: C) -> C:
         self._registry.register(collector)

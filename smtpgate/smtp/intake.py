@@ -9,6 +9,7 @@ import sys
 from typing import Final
 
 from smtpgate.core.limits.budget import BudgetName
+from smtpgate.core.limits.sums import LocalSums, Sums
 from smtpgate.core.message.headers import normalize_line_ends
 
 # A dot at the beginning of a line that has more than the dot (RFC 5321 §4.5.2).
@@ -24,37 +25,49 @@ class _Pool:
     some left for an account that has none yet.
     """
 
-    def __init__(self, limit: int, share: float, full: BudgetName = "inflight-octets") -> None:
-        self.taken = 0
+    def __init__(
+        self,
+        name: str,
+        limit: int,
+        share: float,
+        sums: Sums,
+        full: BudgetName = "inflight-octets",
+    ) -> None:
+        self._name = name
         self._limit = limit
         self._share = share
+        self._sums = sums
         self._full = full
-        self._of: dict[str, int] = {}
+
+    @property
+    def taken(self) -> int:
+        """Octets of all messages in this room."""
+        return self._sums.sum(self._name)
 
     def take(self, account: str, octets: int) -> BudgetName | None:
         """Take room for so many octets, or name the bound that they would pass."""
-        own = self._of.get(account, 0)
-        left = self._limit - self.taken
-        if octets > left:
-            return self._full
-        if own + octets > self._share * (left + own):
-            return "inflight-share"
-        self.force(account, octets)
-        return None
+        taken, own = self.force(account, octets)
+        refusal: BudgetName | None = None
+        if taken > self._limit:
+            refusal = self._full
+        elif own > self._share * (self._limit - taken + own):
+            refusal = "inflight-share"
+        if refusal is not None:
+            self.give_back(account, octets)
+        return refusal
 
-    def force(self, account: str, octets: int) -> None:
-        """Take room for so many octets, whatever the bounds are."""
-        self.taken += octets
-        self._of[account] = self._of.get(account, 0) + octets
+    def force(self, account: str, octets: int) -> tuple[int, int]:
+        """Take room for so many octets, whatever the bounds are; what all and it have then."""
+        sums, name = self._sums, self._name
+        return sums.add(name, octets), sums.add(f"{name} {account}", octets)
 
     def give_back(self, account: str, octets: int) -> None:
         """Give the room of so many octets back."""
-        self.taken -= octets
-        own = self._of.get(account, 0) - octets
-        if own > 0:
-            self._of[account] = own
-        else:
-            self._of.pop(account, None)
+        self.force(account, -octets)
+
+
+ROOMS: Final = ("most", "reserve", "spooled")
+"""The keys under which the octets of all messages are counted."""
 
 
 class Intake:
@@ -62,7 +75,8 @@ class Intake:
 
     ``reserve`` of them are for small messages that find no other room: large ones cannot keep
     these out. Messages larger than ``spool_octets`` go to at most ``max_files`` files, which
-    together have at most ``spool_limit`` octets.
+    together have at most ``spool_limit`` octets. Octets are counted in sums that other
+    processes may share, files are this process's.
     """
 
     def __init__(
@@ -74,10 +88,13 @@ class Intake:
         spool_octets: int = sys.maxsize,
         spool_limit: int = 0,
         max_files: int = 1,
+        sums: Sums | None = None,
     ) -> None:
-        self.most = _Pool(limit - reserve, share)
-        self.reserve = _Pool(reserve, share)
-        self.spooled = _Pool(spool_limit, share, "spooled-octets")
+        counted: Sums = sums or LocalSums()
+        most, reserved, spooled = ROOMS
+        self.most = _Pool(most, limit - reserve, share, counted)
+        self.reserve = _Pool(reserved, reserve, share, counted)
+        self.spooled = _Pool(spooled, spool_limit, share, counted, "spooled-octets")
         self.spool_octets = spool_octets
         self.files = 0
         self.max_files = max_files

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from smtpgate.core.events import BudgetExhausted, HandshakeFailed, HandshakeProblem
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
+from smtpgate.core.limits.sums import Sums
 from smtpgate.core.message.envelope import Client, SmtpFacts
 from smtpgate.core.reply import CATALOGUE, reply_of
 from smtpgate.smtp.dialogue import Dialogue
@@ -32,9 +33,15 @@ _TLS_SHUTDOWN_S: Final = 5.0
 class Listener:
     """One bound socket with its sessions."""
 
-    def __init__(self, parts: SessionParts, sockets: Sockets, listening: socket.socket) -> None:
+    def __init__(
+        self,
+        parts: SessionParts,
+        sockets: Sockets,
+        listening: socket.socket,
+        sums: Sums | None = None,
+    ) -> None:
         self.parts = parts
-        self.places = ConnectionSlots(parts.config, sockets)
+        self.places = ConnectionSlots(parts.config, sockets, sums)
         # Replies are short. By itself Linux keeps up to 4 MiB for a client that reads none.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_OCTETS)
         listening.setblocking(False)

@@ -6,12 +6,12 @@ A socket counts before its first octet: before a PROXY header and before its TLS
 import contextlib
 import resource
 import sys
-from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
 from smtpgate.config.sections import ListenerConfig
 from smtpgate.core.limits.budget import BudgetName
+from smtpgate.core.limits.sums import LocalSums, Sums
 from smtpgate.core.message.envelope import network_of_client
 
 _NOBODY: Final = ""
@@ -88,42 +88,49 @@ class ConnectionSlot:
             self._places.give_back(self._address)
 
 
-class ConnectionSlots:
-    """The places of one listener."""
+def connections_key(listener: str) -> str:
+    """The key under which the connections of a listener are counted."""
+    return f"connections {listener}"
 
-    def __init__(self, config: ListenerConfig, sockets: Sockets) -> None:
+
+class ConnectionSlots:
+    """The places of one listener, in sums that other processes may share."""
+
+    def __init__(
+        self, config: ListenerConfig, sockets: Sockets, sums: Sums | None = None
+    ) -> None:
         self._config = config
         self._sockets = sockets
-        self._taken = 0
-        self._clients: Counter[str] = Counter()
+        self._sums: Sums = sums or LocalSums()
+        self._all = connections_key(config.name)
 
     def __len__(self) -> int:
-        return self._taken
+        return self._sums.sum(self._all)
 
     def take(self) -> ConnectionSlot | BudgetName:
         """A place for a socket that was accepted, or the bound that it would pass."""
         if self._sockets.open >= self._sockets.limit:
             return "descriptors"
-        if self._taken >= self._config.max_connections:
+        if self._sums.add(self._all, 1) > self._config.max_connections:
+            self._sums.add(self._all, -1)
             return "connections"
         self._sockets.open += 1
-        self._taken += 1
         return ConnectionSlot(self)
 
     def count_client(self, address: str) -> BudgetName | None:
         """Count one more socket of that client, or name the bound that it would pass."""
-        client = network_of_client(address)
-        if self._clients[client] >= self._config.max_connections_per_client:
+        client = self._key_of(address)
+        if self._sums.add(client, 1) > self._config.max_connections_per_client:
+            self._sums.add(client, -1)
             return "connections-per-client"
-        self._clients[client] += 1
         return None
 
     def give_back(self, address: str) -> None:
         """One socket fewer, of that client when it is known."""
         self._sockets.close()
-        self._taken -= 1
+        self._sums.add(self._all, -1)
         if address != _NOBODY:
-            client = network_of_client(address)
-            self._clients[client] -= 1
-            if not self._clients[client]:
-                del self._clients[client]
+            self._sums.add(self._key_of(address), -1)
+
+    def _key_of(self, address: str) -> str:
+        return f"{self._config.name} {network_of_client(address)}"

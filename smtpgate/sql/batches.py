@@ -1,7 +1,7 @@
 """Transactions of prepared statements with many rows, with little overhead.
 
 An asynchronous connection to SQLite changes threads for each statement. Here a whole
-transaction runs in the thread at once, and the driver gets its rows as they are. On PostgreSQL
+transaction runs in a thread at once, and the driver gets its rows as they are. On PostgreSQL
 the same work runs over a usual connection.
 
 There are two kinds of errors. A database that cannot be used now (it is gone, full, locked or
@@ -10,15 +10,15 @@ succeed later. A database that refuses these rows raises UnfitRowsError, and wil
 them.
 """
 
-import asyncio
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import (
     DataError,
     DBAPIError,
@@ -28,14 +28,18 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.sql.base import Executable
 
+from smtpgate.sql import engines
 from smtpgate.sql.database import Database
 from smtpgate.sql.engines import file_of, in_words, prepare_sqlite
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 Row = tuple[Any, ...]
+Plain = Connection | sqlite3.Connection
+"""A connection that takes statements with rows as they are."""
 
 _CACHE_KIB: Final = 8192
+_BUSY_IN_TROUBLE_MS: Final = 50
 
 
 class UnfitRowsError(Exception):
@@ -50,17 +54,19 @@ class SqlStatement:
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, construct: Executable, connection: Connection) -> "SqlStatement":
-        """The statement for the database of that connection."""
-        compiled = construct.compile(dialect=connection.dialect)  # type: ignore[attr-defined]
+    def of(cls, construct: Executable, dialect: Dialect) -> "SqlStatement":
+        """The statement for a kind of database."""
+        compiled = construct.compile(dialect=dialect)  # type: ignore[attr-defined]
         return cls(str(compiled), tuple(compiled.positiontup or ()))
 
-    def run(self, connection: Connection, rows: Sequence[Row]) -> int:
+    def run(self, connection: Plain, rows: Sequence[Row]) -> int:
         """Execute it for every row; the number of changed rows, or -1 when the driver
         does not report it.
         """
         if not rows:
             return 0
+        if isinstance(connection, sqlite3.Connection):
+            return connection.executemany(self.sql, rows).rowcount
         return connection.exec_driver_sql(self.sql, list(rows)).rowcount
 
 
@@ -74,15 +80,8 @@ class Batches(Protocol):
         """Close its own connections."""
 
 
-def batches_of(database: Database) -> Batches:
-    """The Batches for that database."""
-    if database.is_sqlite:
-        return _SqliteBatches(database)
-    return _ServerBatches(database)
-
-
-class _ServerBatches:
-    """Each transaction on a connection of the pool."""
+class ServerBatches:
+    """Implements Batches over a server: each transaction on a connection of the pool."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -101,65 +100,96 @@ class _ServerBatches:
         """The pool is the database's."""
 
 
-class _SqliteBatches:
-    """Each transaction in the one thread that has a connection to the file."""
+class SqliteBatches:
+    """One connection to a SQLite file, and its transactions; for one thread. All of it blocks.
+
+    Rows go to ``sqlite3`` itself: between the driver and a batch there is nothing else.
+    After an error no transaction waits for another process for longer than a moment, until one
+    succeeds: whatever else the thread does would wait as well.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._path = Path(database.url.database or "")
-        self._thread = ThreadPoolExecutor(1, "smtpgate-journal")
         self._engine = create_engine(database.url.set(drivername="sqlite"))
         prepare_sqlite(self._engine)
         self._connection: Connection | None = None
+        self._driver: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
+        self._is_synced = True
+        self._is_in_trouble = False
 
-    async def run(self, work: Work[T]) -> T:
-        """Do the work in a transaction."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._transact, work)
+    def write(self, work: Callable[[sqlite3.Connection], T], *, synced: bool) -> T:
+        """Do the work in a transaction, which survives a power cut if it is ``synced``.
 
-    async def close(self) -> None:
-        """Close the file, after the work that waits."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self._disconnect)
-        self._thread.shutdown(wait=False)
-
-    # -- in the thread -------------------------------------------------------------------------
-
-    def _transact(self, work: Work[T]) -> T:
+        Raises ``unavailable`` or UnfitRowsError.
+        """
         with self._translated():
-            connection = self._opened()
-            with connection.begin():
-                return work(connection)
+            driver = self._opened()
+            self._sync(driver, synced)
+            driver.execute("BEGIN IMMEDIATE")
+            try:
+                done = work(driver)
+                driver.execute("COMMIT")
+            except BaseException:
+                driver.rollback()
+                raise
+        return done
+
+    def run(self, work: Work[T]) -> T:
+        """Do the work in a transaction of SQLAlchemy; raises the same errors."""
+        with self._translated():
+            self._sync(self._opened(), True)
+            assert self._connection is not None  # noqa: S101 - for mypy; it is opened
+            with self._connection.begin():
+                return work(self._connection)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._disconnect()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (SQLAlchemyError, OSError, ValueError, OverflowError) as error:
+        except (SQLAlchemyError, sqlite3.Error, OSError, ValueError, OverflowError) as error:
             if _is_about_rows(error):
                 raise UnfitRowsError(in_words(error)) from error
+            self._is_in_trouble = True
             self._disconnect()
             raise self._database.unavailable(error) from error
+        if self._is_in_trouble and self._driver is not None:
+            self._is_in_trouble = False
+            self._driver.execute(f"PRAGMA busy_timeout = {int(engines.BUSY_S * 1000)}")
 
-    def _opened(self) -> Connection:
-        """The connection, a new one when the path now leads to another file."""
-        if self._connection is not None and self._file == file_of(self._path):
-            return self._connection
+    def _sync(self, driver: sqlite3.Connection, synced: bool) -> None:
+        if synced is not self._is_synced:
+            driver.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+            self._is_synced = synced
+
+    def _opened(self) -> sqlite3.Connection:
+        """The driver's connection, a new one when the path now leads to another file."""
+        if self._driver is not None and self._file == file_of(self._path):
+            return self._driver
         self._disconnect()
         self._database.create_file()
         self._file = file_of(self._path)
         self._connection = _connect(self._engine)
-        return self._connection
+        driver = self._connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - for mypy
+        if self._is_in_trouble:
+            driver.execute(f"PRAGMA busy_timeout = {_BUSY_IN_TROUBLE_MS}")
+        self._driver, self._is_synced = driver, True
+        return driver
 
     def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._driver = self._connection, None, None
         try:
             if connection is not None:
                 connection.invalidate()
                 connection.close()
             self._engine.dispose()
-        except (SQLAlchemyError, OSError):
+        except (SQLAlchemyError, sqlite3.Error, OSError):
             return  # it is not used any more in any case
 
 
@@ -179,4 +209,6 @@ def _is_about_rows(error: BaseException) -> bool:
     """True if the rows cause the error, not the database."""
     if isinstance(error, DBAPIError):
         return isinstance(error, DataError | IntegrityError)
+    if isinstance(error, sqlite3.Error):
+        return isinstance(error, sqlite3.DataError | sqlite3.IntegrityError)
     return isinstance(error, StatementError | ValueError | OverflowError)

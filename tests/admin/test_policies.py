@@ -14,6 +14,7 @@ from smtpgate.admin.refs import IdentityRef, UserRef
 from smtpgate.directory.store import DirectoryStore
 from tests.support.admin import allow, deny, session_of, user
 from tests.support.desk import grant
+from tests.support.rows import rows
 from tests.support.tenants import add_account, add_identity, add_user, raw
 from tests.support.world import OWNER
 
@@ -33,8 +34,8 @@ async def furnished(store: DirectoryStore) -> None:
     await add_user(store, MAILER.name, OWNER, path="/team-a/")
 
 
-@pytest.mark.parametrize(
-    ("ref", "document", "code"),
+@rows(
+    "ref, document, code",
     [
         (DOMAIN, grant(Condition=NEVER), "set-operator-missing"),
         (DOMAIN, grant(Resource="*"), "not-attachable"),

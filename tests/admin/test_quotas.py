@@ -14,6 +14,7 @@ from smtpgate.directory.store import DirectoryStore
 from smtpgate.ledger.memory import MemoryLedger
 from tests.support.admin import root, session_of
 from tests.support.clock import MovableClock
+from tests.support.rows import rows
 from tests.support.tenants import add_account, add_identity, add_key, add_user
 from tests.support.world import DELEGATE, IDENTITY, OWNER
 
@@ -63,8 +64,8 @@ async def test_limits_are_set_raised_and_come_back(
     assert (quota.usual, quota.limits, quota.raised) == (usual, usual, None)
 
 
-@pytest.mark.parametrize(
-    ("raised", "problem"),
+@rows(
+    "raised, problem",
     [
         ({}, "a raise needs a limit"),
         ({"max_24h_send": 200}, "200 is no more than the usual 200"),

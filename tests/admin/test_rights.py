@@ -10,8 +10,9 @@ import importlib
 import inspect
 import pkgutil
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -76,6 +77,7 @@ from tests.support.clock import MovableClock
 from tests.support.desk import grant
 from tests.support.directory import open_store
 from tests.support.journal import journal_in, open_journal
+from tests.support.rows import rows
 from tests.support.tenants import (
     PEM,
     add_account,
@@ -596,6 +598,19 @@ async def store(furnished: Path, tmp_path: Path) -> AsyncIterator[DirectoryStore
         yield opened
 
 
+@pytest.fixture
+def restore(furnished: Path, store: DirectoryStore) -> Callable[[], None]:
+    """Undo all changes in the store."""
+    path = store.database.url.database or ""
+
+    def copy_back() -> None:
+        source, target = sqlite3.connect(furnished), sqlite3.connect(path)
+        with closing(source), closing(target):
+            source.backup(target)
+
+    return copy_back
+
+
 async def finish(one: Row, session: Session, names: Names) -> None:
     """Call the function, and read what it lists to its end."""
     found = one.call(session, names)
@@ -633,26 +648,31 @@ def unpermitted(one: Row) -> list[Principal]:
     return [user(), *(user(allow_all_but(*actions)) for actions in one.needs)]
 
 
-ALL: Final = pytest.mark.parametrize("one", ROWS, ids=name_of)
+ALL: Final = rows("one", ROWS, ids=name_of)
 
 
 @ALL
-async def test_an_operator_may_do_everything(one: Row, store: DirectoryStore) -> None:
+async def test_an_operator_may_do_everything(
+    one: Row, store: DirectoryStore, restore: Callable[[], None]
+) -> None:
+    restore()
     assert await refusal(one, store, OPERATOR) is None
 
 
 @ALL
 async def test_a_root_may_do_everything_in_its_account_but_what_is_the_operators(
-    one: Row, store: DirectoryStore
+    one: Row, store: DirectoryStore, restore: Callable[[], None]
 ) -> None:
+    restore()
     refused = await refusal(one, store, root())
     assert (refused is None) is (one.needs != "operator")
 
 
-@pytest.mark.parametrize(
-    "one", [one for one in ROWS if not isinstance(one.needs, str)], ids=name_of
-)
-async def test_a_user_may_do_what_its_policies_allow(one: Row, store: DirectoryStore) -> None:
+@rows("one", [one for one in ROWS if not isinstance(one.needs, str)], ids=name_of)
+async def test_a_user_may_do_what_its_policies_allow(
+    one: Row, store: DirectoryStore, restore: Callable[[], None]
+) -> None:
+    restore()
     for caller in permitted(one):
         assert await refusal(one, store, caller) is None
 

@@ -12,6 +12,7 @@ from smtpgate.directory.change import Actor
 from smtpgate.directory.store import DirectoryStore
 from tests.support.admin import allow, config, deny, root, session_of, user
 from tests.support.clock import MovableClock
+from tests.support.rows import rows
 from tests.support.world import DELEGATE, OWNER
 from tests.support.world import IDENTITY as ARN
 
@@ -34,8 +35,8 @@ def may(
     return True
 
 
-@pytest.mark.parametrize(
-    ("caller", "resource", "allowed"),
+@rows(
+    "caller, resource, allowed",
     [
         (OPERATOR, ARN, True),
         (OPERATOR, OTHER_ARN, True),
@@ -77,7 +78,7 @@ def test_conditions_on_the_address_fail_when_it_is_not_known(store: DirectorySto
         session.must_be_allowed("DeleteIdentity", ARN)
 
 
-@pytest.mark.parametrize("operation", [name for name in RIGHTS if not RIGHTS[name].actions])
+@rows("operation", [name for name in RIGHTS if not RIGHTS[name].actions])
 def test_no_policy_allows_what_is_the_operators_or_the_roots(
     store: DirectoryStore, operation: str
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.desk import Desk
+from tests.support.rows import rows
 from tests.support.world import DELEGATE, OWNER
 
 TABLE = """\
@@ -63,8 +64,8 @@ def test_accounts_are_listed_as_json_with_times_in_utc(two: Desk) -> None:
     assert (delegate["status"], delegate["paused_reason"]) == ("paused", "too many complaints")
 
 
-@pytest.mark.parametrize(
-    ("options", "found"),
+@rows(
+    "options, found",
     [
         (("--search", "owner"), [OWNER]),
         (("--search", "9999"), [DELEGATE]),
@@ -143,8 +144,8 @@ def test_deleting_asks_on_a_terminal(two: Desk) -> None:
     assert ids(two.answers("account", "list")) == [DELEGATE]
 
 
-@pytest.mark.parametrize(
-    ("words", "status", "says"),
+@rows(
+    "words, status, says",
     [
         (("create", OWNER), 1, f"account {OWNER} is there already"),
         (("create", "12"), 2, "12 digits"),

@@ -22,6 +22,7 @@ from tests.support.admin import session_of
 from tests.support.desk import DOMAIN, Desk, grant
 from tests.support.directory import ACTOR
 from tests.support.forks import Fork
+from tests.support.rows import rows
 from tests.support.world import DELEGATE, OWNER
 
 
@@ -56,8 +57,8 @@ def test_entries_are_listed_with_the_newest_last(stocked: Desk) -> None:
     assert f"account {OWNER}" in table
 
 
-@pytest.mark.parametrize(
-    ("options", "found"),
+@rows(
+    "options, found",
     [
         (("--account", OWNER), [1, 3]),
         (("--actor", "jane"), [3]),
@@ -110,8 +111,8 @@ def test_no_secret_is_in_the_log(stocked: Desk) -> None:
     assert made["smtp_password"] not in log
 
 
-@pytest.mark.parametrize(
-    ("words", "status", "says"),
+@rows(
+    "words, status, says",
     [
         (("show", "9"), 1, "the audit log has no entry 9"),
         (("show", "0"), 2, "ENTRY"),

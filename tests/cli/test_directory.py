@@ -7,6 +7,7 @@ import pytest
 
 from smtpgate.directory.schema import HEAD, metadata
 from tests.support.desk import DOMAIN, Desk, grant
+from tests.support.rows import rows
 from tests.support.world import DELEGATE, OWNER
 
 
@@ -130,8 +131,8 @@ def test_many_rows_are_copied_page_by_page(stocked: Desk, tmp_path: Path) -> Non
     assert rows_of(target)["users"] == rows_of(stocked.database)["users"]
 
 
-@pytest.mark.parametrize(
-    ("words", "status", "says"),
+@rows(
+    "words, status, says",
     [
         (("copy",), 2, "name the other database by its URL, or by --url-file"),
         (("copy", "sqlite:////x", "--url-file", "/x"), 2, "name the other database by its URL"),

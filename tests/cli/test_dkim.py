@@ -7,6 +7,7 @@ import pytest
 
 from smtpgate.signing.private_keys import dns_record, generate_private_key, load_private_key
 from tests.support.desk import DOMAIN, Desk
+from tests.support.rows import rows
 from tests.support.scripted_dns import open_dns
 from tests.support.world import OWNER
 
@@ -171,8 +172,8 @@ def test_a_check_is_reported_to_programs_too(stocked: Desk) -> None:
     assert '"check": "unanswered"' in result.stdout
 
 
-@pytest.mark.parametrize(
-    ("words", "status", "says"),
+@rows(
+    "words, status, says",
     [
         (("generate", f"{OWNER}/example.org"), 1, "there is no identity"),
         (("generate", f"{OWNER}/me@ses-example.com"), 1, "there is no identity"),

@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.desk import DOMAIN, Desk, grant
 from tests.support.rights import as_user_without_rights, opened_to_all
+from tests.support.rows import rows
 from tests.support.world import DELEGATE, OWNER
 
 DOCUMENT = f"""\
@@ -132,8 +133,8 @@ def test_one_account_is_exported(desk: Desk, documents: Path, tmp_path: Path) ->
     assert DELEGATE not in reported
 
 
-@pytest.mark.parametrize(
-    ("words", "status", "says"),
+@rows(
+    "words, status, says",
     [
         (("export", "/dev/null/x"), 1, "/dev/null"),
         (("export", "{folder}"), 1, "irectory not empty"),

@@ -3,12 +3,11 @@
 import re
 from typing import Final
 
-import pytest
-
 from smtpgate.cli.help import GUIDES, REFERENCES, page
 from tests.support.desk import Desk
 from tests.support.guides import blocks
 from tests.support.reference import commented_keys, guide
+from tests.support.rows import rows
 
 _ESCAPE: Final = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -34,8 +33,8 @@ def test_a_terminal_gets_the_page_rendered(desk: Desk) -> None:
     assert "](" not in printed
 
 
-@pytest.mark.parametrize("topic", [*GUIDES, *REFERENCES])
-@pytest.mark.parametrize("columns", ["80", "200"])
+@rows("topic", [*GUIDES, *REFERENCES])
+@rows("columns", ["80", "200"])
 def test_every_page_can_be_rendered(desk: Desk, topic: str, columns: str) -> None:
     printed = desk.says("help", topic, environment={"FORCE_COLOR": "1", "COLUMNS": columns})
     lines = [_ESCAPE.sub("", line) for line in printed.splitlines()]
@@ -52,13 +51,13 @@ def test_a_table_that_is_too_wide_becomes_a_list_and_cuts_no_word(desk: Desk) ->
         assert key in text
 
 
-@pytest.mark.parametrize("word", ["limits", "lim", "LIMITS", "limits.md"])
+@rows("word", ["limits", "lim", "LIMITS", "limits.md"])
 def test_a_unique_beginning_of_a_topic_will_do(desk: Desk, word: str) -> None:
     assert desk.says("help", word).startswith("# Sending limits\n")
 
 
-@pytest.mark.parametrize(
-    ("word", "said"),
+@rows(
+    "word, said",
     [
         ("limtis", "there is no topic `limtis'; did you mean limits or metrics?"),
         ("re", "several topics begin with `re'; did you mean relays, replies or reasons?"),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.desk import DOMAIN, Desk, grant
+from tests.support.rows import rows
 from tests.support.scripted_dns import open_dns
 from tests.support.upstream_server import open_upstream
 from tests.support.world import DELEGATE, OWNER
@@ -166,8 +167,8 @@ def test_an_identity_is_deleted_with_what_hangs_on_it(stocked: Desk) -> None:
     assert stocked.answers("dkim", "list") == []
 
 
-@pytest.mark.parametrize(
-    ("words", "status", "says"),
+@rows(
+    "words, status, says",
     [
         (("register", "123456789012/example.com"), 1, "there is no account 123456789012"),
         (("register", OWNER), 2, "write ACCOUNT/NAME, or its ARN"),

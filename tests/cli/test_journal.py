@@ -24,6 +24,7 @@ from tests.support.clock import MovableClock
 from tests.support.desk import DOMAIN, Desk, grant
 from tests.support.events import auth_failed
 from tests.support.journal import journal_in, open_journal, submission
+from tests.support.rows import rows
 from tests.support.world import DELEGATE, IDENTITY, OWNER
 
 NOW: Final = SystemClock().now()
@@ -140,9 +141,7 @@ def test_a_beginning_of_several_ids_names_them(desk: Desk, ids: list[str]) -> No
 
 
 @pytest.mark.usefixtures("ids")
-@pytest.mark.parametrize(
-    "text", ["", "x", "0200", "0100-", "0100ffff", "%", "0100'", "01" * 40]
-)
+@rows("text", ["", "x", "0200", "0100-", "0100ffff", "%", "0100'", "01" * 40])
 def test_what_no_id_begins_with_is_not_found(desk: Desk, text: str) -> None:
     assert f"the journal has no {text}" in desk.refuses("explain", "--", text)
 
@@ -154,8 +153,8 @@ def find(desk: Desk, *options: str) -> list[str]:
     return [one["id"] for one in desk.answers("journal", "search", *options)]
 
 
-@pytest.mark.parametrize(
-    ("options", "found"),
+@rows(
+    "options, found",
     [
         (("--outcome", "refused", "--reason", "explicit-deny"), [1]),
         (("--outcome", "accepted"), [2, 0]),
@@ -202,8 +201,8 @@ def test_who_searches_for_an_account_sees_no_more_than_it_may(desk: Desk) -> Non
         assert set(texts) == {None}
 
 
-@pytest.mark.parametrize(
-    ("options", "says"),
+@rows(
+    "options, says",
     [
         (("--reason", "because"), "`because' is no reason code"),
         (("--since", "yesterday"), "--since: `yesterday' is no time"),
@@ -377,8 +376,8 @@ def test_nothing_that_changes_is_no_failure(stocked: Desk) -> None:
 
 
 @pytest.mark.usefixtures("ids")
-@pytest.mark.parametrize(
-    ("document", "identity", "status", "says"),
+@rows(
+    "document, identity, status, says",
     [
         ("{}", IDENTITY, 1, "Statement: is missing"),
         (grant(Resource="*"), IDENTITY, 1, "must be exactly"),
@@ -429,8 +428,8 @@ def test_an_owner_sees_who_used_its_identities(desk: Desk) -> None:
 
 
 @pytest.mark.usefixtures("ids")
-@pytest.mark.parametrize(
-    ("options", "attempts"),
+@rows(
+    "options, attempts",
     [
         ((), 3),  # since a day
         (("--since", "3d"), 4),
@@ -461,8 +460,8 @@ def test_usage_as_csv_is_what_it_is_as_json(desk: Desk) -> None:
 
 
 @pytest.mark.usefixtures("ids")
-@pytest.mark.parametrize(
-    ("options", "status", "says"),
+@rows(
+    "options, status, says",
     [
         (("--json", "--csv"), 2, "--json and --csv exclude each other"),
         (("--identity", "ses-example.com"), 2, "Invalid ARN"),

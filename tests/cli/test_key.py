@@ -8,6 +8,7 @@ import pytest
 
 from smtpgate.core.secret import Secret, smtp_password
 from tests.support.desk import Desk
+from tests.support.rows import rows
 from tests.support.world import DELEGATE, OWNER
 
 MAILER = f"{DELEGATE}/mailer"
@@ -115,8 +116,8 @@ def test_an_expired_key_is_shown_as_one(stocked: Desk) -> None:
     assert stocked.answers("key", "show", key_id)["status"] == "expired"
 
 
-@pytest.mark.parametrize(
-    ("words", "status", "says"),
+@rows(
+    "words, status, says",
     [
         (("create", "123456789012"), 1, "there is no account 123456789012"),
         (("create", f"{OWNER}/x"), 1, f"there is no user {OWNER}/x"),

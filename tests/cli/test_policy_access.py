@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from smtpgate.cli import app
 from tests.support.policy_world import write_world
+from tests.support.rows import rows
 from tests.support.world import DELEGATE, IDENTITY, OWNER
 
 MAILER = f"arn:aws:iam::{DELEGATE}:user/mailer"
@@ -96,8 +97,8 @@ def test_an_address_of_nobody_is_said_to_be_one(config: Path) -> None:
     assert (result.exit_code, result.stdout) == (0, "nobody can send as a@example.org\n")
 
 
-@pytest.mark.parametrize(
-    ("from_", "identity", "status"),
+@rows(
+    "from_, identity, status",
     [
         ("a@b@c", "ses-example.com", 2),
         ("a@ses-example.com, b@ses-example.com", "ses-example.com", 2),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.desk import DOMAIN, Desk, grant
+from tests.support.rows import rows
 from tests.support.world import DELEGATE, OWNER
 from tests.support.world import IDENTITY as ARN
 
@@ -121,8 +122,8 @@ def test_what_lint_warns_of_is_reported_and_saved(stocked: Desk) -> None:
     assert version(stocked, "open") == 1
 
 
-@pytest.mark.parametrize(
-    ("document", "says"),
+@rows(
+    "document, says",
     [
         ("{}", "invalid-policy error"),
         (grant(Effect="Maybe"), "invalid-policy error: Statement.Effect"),
@@ -242,8 +243,8 @@ def test_an_editor_that_fails_is_reported(granted: Desk, chosen: str, says: str)
 # -- what cannot be done -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("words", "status", "says"),
+@rows(
+    "words, status, says",
     [
         (("put", OWNER, "x", "-"), 2, "names no identity: write ACCOUNT/NAME, or its ARN"),
         (("put", f"{OWNER}/a b", "x", "-"), 2, "neither a domain nor an address"),

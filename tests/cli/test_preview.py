@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.desk import DOMAIN, Desk, grant
+from tests.support.rows import rows
 from tests.support.world import DELEGATE, OWNER
 from tests.support.world import IDENTITY as ARN
 
@@ -70,8 +71,8 @@ def test_the_database_is_asked(stocked: Desk) -> None:
     assert senders(stocked) == [f"{OWNER}:root", f"{DELEGATE}:root"]
 
 
-@pytest.mark.parametrize(
-    ("user", "is_there"),
+@rows(
+    "user, is_there",
     [
         ({}, True),
         ({"user": "mailer"}, True),

@@ -12,6 +12,7 @@ from smtpgate.core.account import SendingLimits
 from smtpgate.core.limits import Charge, Subject
 from smtpgate.gate.ledger import new_ledger
 from tests.support.desk import DOMAIN, Desk
+from tests.support.rows import rows
 from tests.support.world import DELEGATE, OWNER
 from tests.support.world import IDENTITY as ARN
 
@@ -223,8 +224,8 @@ def test_limits_are_shown_also_when_nobody_knows_what_is_left(
     assert '"used_24h": null' in result.stdout
 
 
-@pytest.mark.parametrize(
-    ("words", "status", "says"),
+@rows(
+    "words, status, says",
     [
         (("show", "nobody"), 2, "`nobody' is neither ACCOUNT, ACCOUNT/USER, an access"),
         (("show", "123456789012"), 1, "there is no account 123456789012"),

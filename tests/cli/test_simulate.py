@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from smtpgate.cli import app
 from tests.support.policy_world import write_world
+from tests.support.rows import rows
 from tests.support.world import DELEGATE, IDENTITY, OWNER
 
 GRANT = {"Statement": {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}}
@@ -78,8 +79,8 @@ def test_a_request_without_policies_needs_a_configuration() -> None:
     assert "--config FILE" in answer["reasons"][0]
 
 
-@pytest.mark.parametrize(
-    ("context", "members", "outcome"),
+@rows(
+    "context, members, outcome",
     [
         (FROM, {}, "allow"),
         (FROM, {"sender": {"account": DELEGATE}}, "allow"),
@@ -192,8 +193,8 @@ def test_a_message_may_be_tried_at_another_time_and_from_elsewhere(config: Path)
     assert try_one(config, *message, "--source-ip", "203.0.113.1").exit_code == 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "status", "says"),
+@rows(
+    "arguments, status, says",
     [
         (["--as", DELEGATE], 2, "--from"),
         (["--as", DELEGATE, "--from", "a@example.com, B <b@example.com"], 2, "--to"),

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.desk import Desk
+from tests.support.rows import rows
 from tests.support.world import DELEGATE, OWNER
 
 MAILER = f"{DELEGATE}/mailer"
@@ -60,8 +61,8 @@ def test_a_user_is_shown_with_its_policies_and_keys(stocked: Desk) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("options", "found"),
+@rows(
+    "options, found",
     [
         ((), [f"{OWNER}/own", f"{DELEGATE}/Alerts", MAILER]),
         (("--account", DELEGATE), [f"{DELEGATE}/Alerts", MAILER]),
@@ -103,8 +104,8 @@ def test_a_user_is_deleted_with_its_keys(stocked: Desk) -> None:
     assert f"there is no user {MAILER}" in stocked.refuses("user", "show", MAILER)
 
 
-@pytest.mark.parametrize(
-    ("words", "status", "says"),
+@rows(
+    "words, status, says",
     [
         (("create", MAILER), 1, f"user {MAILER} is there already"),
         (("create", f"{DELEGATE}/MAILER"), 1, f"user {MAILER} is there already"),

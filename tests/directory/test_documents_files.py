@@ -184,8 +184,8 @@ def test_an_account_without_a_name_is_called_by_its_id(folder: Path) -> None:
     assert names["999999999999"] == "999999999999"
 
 
-@pytest.mark.parametrize(
-    ("said", "now", "then"),
+@rows(
+    "said, now, then",
     [
         ("", None, None),
         ("", "complaints", "complaints"),

@@ -12,6 +12,7 @@ from smtpgate.directory.documents.models import DirectoryError
 from smtpgate.directory.store import DirectoryStore
 from tests.support.cases import load_cases
 from tests.support.documents import Files, applied, content, noted, read
+from tests.support.rows import rows
 
 PLANS: Final = load_cases("documents/10-plans.toml")
 REFUSED: Final = load_cases("documents/20-refused.toml")
@@ -57,7 +58,7 @@ async def test_the_plan_is_as_the_table_says_and_is_carried_out(
     assert await noted(store) == seen
 
 
-@pytest.mark.parametrize("case", REFUSED, ids=[case["note"] for case in REFUSED])
+@rows("case", REFUSED, ids=[case["note"] for case in REFUSED])
 async def test_what_does_not_fit_the_directory_is_reported_and_changes_nothing(
     store: DirectoryStore, folder: Path, case: dict[str, Any]
 ) -> None:

@@ -14,6 +14,7 @@ from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.users import delete_user
 from tests.support.clock import MovableClock
 from tests.support.directory import ACTOR, REGION
+from tests.support.rows import rows
 from tests.support.tenants import (
     ACME,
     OTHER,
@@ -175,7 +176,7 @@ REFUSED: Final[list[tuple[QuotaKey, dict[str, Any], str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("place", "changes", "says"), REFUSED)
+@rows("place, changes, says", REFUSED)
 async def test_what_cannot_be_is_refused_and_changes_nothing(
     store: DirectoryStore, place: QuotaKey, changes: dict[str, Any], says: str
 ) -> None:

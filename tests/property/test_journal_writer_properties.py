@@ -21,6 +21,7 @@ from sqlalchemy.pool import StaticPool
 
 from smtpgate.core.history.record import submission_record
 from smtpgate.core.history.usage import Grain
+from smtpgate.journal.groups import ServerGroups
 from smtpgate.journal.rows import row_of
 from smtpgate.journal.schema import metadata, records, usage
 from smtpgate.journal.statements import Entry
@@ -159,8 +160,7 @@ class OutagesAtEveryAwait(RuleBasedStateMachine):
     async def _open(self) -> None:
         self.server = Server()
         self.writer = RecordWriter(
-            self.server,
-            name="memory",
+            ServerGroups(self.server, "memory", CLOCK),
             open_again=self.server.wait,
             clock=CLOCK,
             on_change=self._receive,

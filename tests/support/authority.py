@@ -39,6 +39,13 @@ class Authority:
         self._made[name] = made
         return made
 
+    def renew(self, name: str) -> bytes:
+        """Put another certificate and key for that name into its files; returns its DER."""
+        made, leaf = self._made[name], self._ca.issue_cert(name, LOOPBACK)
+        made.cert_file.write_bytes(b"".join(one.bytes() for one in leaf.cert_chain_pems))
+        made.key_file.write_bytes(leaf.private_key_pem.bytes())
+        return ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
+
     def client_context(self) -> ssl.SSLContext:
         """TLS settings of a client that trusts this authority only."""
         return ssl.create_default_context(cafile=str(self.ca_file))

@@ -138,6 +138,11 @@ class Daemon:
             )
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
+
+    @property
     def is_running(self) -> bool:
         """True if the process has not ended."""
         return self.process.poll() is None

@@ -178,6 +178,9 @@ class GatePlan:
     program: tuple[str, ...] = ("smtpgate",)  # a module, and words before those of `serve'
     skew_s: float = 0  # how wrong the clock of its host is
     has_movable_clock: bool = False
+    workers: int = 1
+    gate_keys: str = ""  # more keys of its section [gate]
+    listener_keys: str = ""  # more keys of its section [listener.submission]
 
 
 class Gate:
@@ -228,9 +231,10 @@ def _config(plan: GatePlan, authority: Authority, directory: Path) -> str:
     return "\n".join(
         [
             f'[gate]\nhostname = "{HOSTNAME}"\nregion = "{REGION}"\n'
+            f"workers = {plan.workers}\n{plan.gate_keys}\n"
             + (f"state_dir = {_toml(plan.state_dir)}\n" if plan.state_dir else ""),
             f'[listener.submission]\naddress = "{LOOPBACK}"\nport = {plan.submission_port}\n'
-            f'tls = "starttls"\n{files}',
+            f'tls = "starttls"\n{files}{plan.listener_keys}\n',
             f'[listener.submissions]\naddress = "{LOOPBACK}"\nport = {plan.submissions_port}\n'
             f'tls = "implicit"\n{files}',
             f"[upstream.default]\nport = {plan.upstream_port}",

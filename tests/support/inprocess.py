@@ -210,7 +210,7 @@ async def open_gate(
         is_furnished = key in _APPLIED and loaded.gate.state_dir == state
         started = _without_documents(loaded) if is_furnished else loaded
         async with open_configured_gate(started, clock=clock) as gate:
-            gate.config = loaded
+            gate.config = gate.host.config = loaded
             if key not in _APPLIED:
                 database = loaded.gate.state_dir / "directory.sqlite"
                 with closing(sqlite3.connect(database)) as connection:

@@ -9,8 +9,8 @@ import pytest
 from smtpgate.core.reason import REASONS
 from smtpgate.core.upstream import Delivery, InDoubt, NotSent
 from smtpgate.ports import (
+    Begun,
     DirectoryUnavailableError,
-    JournalUnavailableError,
     LedgerUnavailableError,
 )
 from tests.support.inprocess import login, open_gate, send
@@ -21,14 +21,13 @@ INSIDES: Final = (
 SECRET_WORDS: Final = ("/var", "sqlite", "111", "internal.example", "6379", "asyncpg")
 UNREACHABLE: Final = NotSent("upstream-unreachable", INSIDES)
 # The failing part, its error, the reply's code, the reason, and True if the log has the words.
-FAILURES: Final[tuple[tuple[str, type[Exception] | Delivery, str, str, bool], ...]] = (
+FAILURES: Final[tuple[tuple[str, type[Exception] | Delivery | Begun, str, str, bool], ...]] = (
     ("directory.access_key", DirectoryUnavailableError, "451", "directory-unavailable", True),
     ("directory.identities", DirectoryUnavailableError, "451", "directory-unavailable", True),
     ("directory.identities", RuntimeError, "451", "internal-error", False),
-    ("ledger.reserve", LedgerUnavailableError, "451", "ledger-unavailable", True),
-    ("ledger.reserve", RuntimeError, "451", "internal-error", False),
-    ("journal.begin", JournalUnavailableError, "451", "journal-unavailable", True),
-    ("journal.begin", RuntimeError, "451", "internal-error", False),
+    ("message_store.begin", LedgerUnavailableError, "451", "ledger-unavailable", True),
+    ("message_store.begin", RuntimeError, "451", "internal-error", False),
+    ("message_store.begin", Begun(None, INSIDES), "451", "journal-unavailable", True),
     ("upstream.deliver", UNREACHABLE, "451", "upstream-unreachable", True),
     ("upstream.deliver", InDoubt(INSIDES), "451", "in-doubt", True),
     ("upstream.deliver", RuntimeError, "451", "internal-error", False),
@@ -48,7 +47,9 @@ async def test_what_a_store_or_the_upstream_says_of_its_insides_is_in_the_log_al
             dialog = await login(gate)
             part, _, method = failing.partition(".")
 
-            async def fail(*_: object, error: type[Exception] | Delivery = error) -> Delivery:
+            async def fail(
+                *_: object, error: type[Exception] | Delivery | Begun = error
+            ) -> Delivery | Begun:
                 if isinstance(error, type):
                     raise error(INSIDES)
                 return error

@@ -295,7 +295,7 @@ async def test_a_closed_ledger_counts_no_more(ledger: SqliteLedger, path: Path) 
 async def test_all_that_is_owed_is_done_before_the_end_however_much_it_is(
     ledger: SqliteLedger, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smtpgate.ledger.sqlite_thread._MAX_OWED_AT_ONCE", 2)
+    monkeypatch.setattr("smtpgate.ledger.transactions._MAX_OWED_AT_ONCE", 2)
     charges = [Charge(SUBJECT, SendingLimits(UNLIMITED, UNLIMITED))]
     for reservation in [await ledger.reserve(charges, 1, NOW) for _ in range(9)]:
         await ledger.commit(reservation, 1, NOW)

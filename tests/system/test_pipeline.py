@@ -598,7 +598,7 @@ async def test_a_sender_that_the_owner_names_sees_what_did_not_match_also_withou
         assert "saw `ceo@ses-example.com'" in reply
 
 
-@pytest.mark.parametrize("broken", ["ledger.commit", "metrics.publish", "log.publish"])
+@pytest.mark.parametrize("broken", ["message_store.finish", "metrics.publish", "log.publish"])
 async def test_what_the_upstream_took_is_250_whatever_breaks_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:

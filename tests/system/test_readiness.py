@@ -43,13 +43,13 @@ async def test_each_check_is_reported_and_one_that_fails_makes_the_gate_not_read
 
 async def test_a_gate_that_drains_says_so(tmp_path: Path) -> None:
     async with open_gate(tmp_path) as (gate, _):
-        gate.is_draining = True
+        gate.service.is_draining = True
         status, body = await readiness(gate)
         assert (status, body["checks"]) == (
             503,
             {"listeners": "draining", **dict.fromkeys(OTHERS, "open")},
         )
-        gate.is_draining = False
+        gate.service.is_draining = False
 
 
 async def test_a_part_that_cannot_be_stopped_is_reported_and_the_others_are_stopped(

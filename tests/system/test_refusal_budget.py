@@ -17,7 +17,7 @@ LIMITS = "[limits]\nmax_refusals = 4\nrefusals_per_minute = 1\nrefusal_delay_s =
 
 @pytest.fixture
 def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smtpgate.journal.live._REFUSALS_AT_ONCE", AT_ONCE)
+    monkeypatch.setattr("smtpgate.journal.entries._REFUSALS_AT_ONCE", AT_ONCE)
 
 
 async def refused_after(dialog: object) -> float:

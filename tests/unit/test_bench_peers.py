@@ -6,6 +6,7 @@ from typing import Final
 
 import pytest
 
+from tests.bench.peers import growth
 from tests.bench.peers.load import GeneratorError, Load, Report
 from tests.bench.peers.machine import parse_speed
 from tests.bench.peers.messages import SIZES, message, unstuffed
@@ -129,6 +130,20 @@ def test_rows_of_a_load_stand_together_in_the_order_of_the_loads() -> None:
     ]
     titles = [line.split(" | ")[0] for line in table(rows, 0.25).splitlines()[2:6]]
     assert titles == ["| 4 KiB (16 x 10)"] * 2 + ["| 1 MiB (16 x 10)"] * 2
+
+
+def test_the_growth_table_compares_each_size_with_the_smallest() -> None:
+    dearer = replace(RUN, cpu_s=1.25)
+    steps = [
+        growth.Step("connections", 10, Row(LOAD, GATE, (RUN,))),
+        growth.Step("connections", 1000, Row(LOAD, GATE, (dearer,)), "a fact"),
+        growth.Step("journal records", 1, Row(LOAD, GATE, error="ended with 1")),
+    ]
+    head, _, *lines = growth.table(steps).splitlines()
+    assert lines[0] == ("| connections | 10 | 20.0 | 40.0 | 2.000 | 0% | 1.00 | 128 (64) |  |")
+    assert lines[1].endswith("| 2.500 | 0% | 1.25 | 128 (64) | a fact |")
+    assert lines[2].startswith("| journal records | 1 | ended with 1 |")
+    assert {line.count("|") for line in lines[:3]} == {head.count("|")}
 
 
 def test_a_section_is_appended_with_commit_and_machine(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from smtpgate.core.secret import Secret, smtp_password
 from smtpgate.smtp.credentials import Authenticator
 from tests.support.clock import MovableClock
 from tests.support.directory import DeclaredDirectory
+from tests.support.rows import rows
 
 HOME: Final = "192.0.2.7"
 ACCOUNTS: Final = """\
@@ -78,11 +79,11 @@ async def test_only_who_knows_the_password_makes_the_log_say_what_is_wrong_with_
     assert wrong == "invalid-credentials"
 
 
-@pytest.mark.parametrize(
+@rows(
     "username",
     [b"", b"AKIANOBODY0000000000", b"AKIA" * 1000, b"\xff\xfe", b"akia9999root00000001"],
 )
-@pytest.mark.parametrize("password", [b"", RIGHT, password_of("no such key")])
+@rows("password", [b"", RIGHT, password_of("no such key")])
 async def test_a_key_that_there_is_not_lets_nobody_in(
     authenticator: Authenticator, username: bytes, password: bytes
 ) -> None:

@@ -57,8 +57,8 @@ def tags_of(field: Field) -> dict[str, str]:
     return dict(part.split("=", 1) for part in text.split(";"))
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 256 * 1024])
-@pytest.mark.parametrize("case", BODIES, ids=lambda case: case["note"])
+@rows("size", [1, 2, 3, 5, 8, 256 * 1024])
+@rows("case", BODIES, ids=lambda case: case["note"])
 def test_a_body_is_canonicalized_whatever_the_slices(
     monkeypatch: pytest.MonkeyPatch, case: dict[str, Any], size: int
 ) -> None:

@@ -73,7 +73,7 @@ async def test_the_watchdog_is_fed_until_the_end(
     monkeypatch.setenv("WATCHDOG_USEC", "2000")
     monkeypatch.delenv("WATCHDOG_PID", raising=False)
     stop = asyncio.Event()
-    feeding = asyncio.ensure_future(feed_watchdog_until(stop))
+    feeding = asyncio.ensure_future(feed_watchdog_until(stop, lambda: True))
     for _ in range(3):
         assert await asyncio.to_thread(manager.recv, 100) == b"WATCHDOG=1"
     stop.set()
@@ -85,7 +85,7 @@ async def test_without_a_watchdog_the_end_is_waited_for_in_silence(
 ) -> None:
     monkeypatch.delenv("WATCHDOG_USEC", raising=False)
     stop = asyncio.Event()
-    feeding = asyncio.ensure_future(feed_watchdog_until(stop))
+    feeding = asyncio.ensure_future(feed_watchdog_until(stop, lambda: True))
     await asyncio.sleep(0)
     stop.set()
     await feeding

@@ -15,11 +15,12 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.bench.peers import shapes
+from tests.bench.peers import growth, shapes
 from tests.bench.peers.direct import DIRECT
 from tests.bench.peers.gate import GATE, GATE_2_WORKERS
 from tests.bench.peers.haraka import HARAKA
@@ -56,6 +57,14 @@ def _shapes(bench: Bench, given: argparse.Namespace, peers: list[Peer]) -> list[
     return shapes.measure_all(bench, peers)
 
 
+def _growth(bench: Bench, given: argparse.Namespace) -> list[growth.Step]:
+    return growth.measure_all(
+        bench,
+        growth.Bounds(identities=given.max_identities, records=given.max_records),
+        Path(given.folder) if given.folder else None,
+    )
+
+
 Measure = Callable[[Bench, argparse.Namespace, list[Peer]], list[Row]]
 _TABLES: Final[dict[str, tuple[str, Measure, tuple[Peer, ...]]]] = {
     "peers": (
@@ -81,11 +90,14 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--peers", help=f"of {', '.join(PEERS)}; comma-separated")
     parser.add_argument("--sizes", default=",".join(SIZES), help="of the first table")
     parser.add_argument("--rate", type=float, default=100, help="messages/s; 0 omits that load")
-    parser.add_argument("--seconds", type=float, default=2.5, help="of a run")
+    parser.add_argument("--seconds", type=float, help="of a run; 2.5, or 2 in the other tables")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
         "--extra", type=int, default=12, help="disturbed runs to repeat, in all"
     )
+    parser.add_argument("--max-identities", type=int, default=1_000_000, help="third table")
+    parser.add_argument("--max-records", type=int, default=100_000, help="third table")
+    parser.add_argument("--folder", help="room for databases: 3 kB an identity or record")
     parser.add_argument(
         "--record", action="store_true", help="append to tests/bench/results.md"
     )
@@ -99,26 +111,36 @@ def _parsed() -> argparse.Namespace:
 
 
 def _effort(given: argparse.Namespace) -> Effort:
-    effort = Effort(given.seconds, given.repeats, given.extra)
-    return (
-        replace(_SHORT, seconds=min(_SHORT.seconds, given.seconds)) if given.short else effort
-    )
+    seconds = given.seconds or (2.5 if given.table == "peers" else 2.0)
+    effort = Effort(seconds, given.repeats, given.extra)
+    return replace(_SHORT, seconds=min(_SHORT.seconds, seconds)) if given.short else effort
+
+
+def _measure(
+    given: argparse.Namespace, signature_ms: float
+) -> tuple[str, str, list[Peer], int]:
+    """The title and the text of the table, its peers, and the exit status."""
+    with open_bench(_effort(given)) as bench:
+        if given.table == "growth":
+            steps = _growth(bench, given)
+            text, peers, rows = growth.table(steps), [GATE], [step.row for step in steps]
+            return "what grows", text, peers, int(any(map(has_failed, rows)))
+        title, measured, default = _TABLES[given.table]
+        peers = [PEERS[name] for name in given.peers.split(",")] if given.peers else [*default]
+        rows = measured(bench, given, peers)
+    return title, table(rows, signature_ms), peers, int(any(map(has_failed, rows)))
 
 
 def main() -> int:
     """Measure, print the table, and keep it when asked to."""
     given = _parsed()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the daemons are stopped too
-    title, measured, default = _TABLES[given.table]
-    peers = [PEERS[name] for name in given.peers.split(",")] if given.peers else list(default)
     signature_ms = 1000 / signatures_per_s()
-    with open_bench(_effort(given)) as bench:
-        rows = measured(bench, given, peers)
-    text = table(rows, signature_ms)
+    title, text, peers, status = _measure(given, signature_ms)
     print(text)
     if given.record:
         record(section(title, text, signature_ms=signature_ms, peers=peers))
-    return 1 if any(map(has_failed, rows)) else 0
+    return status
 
 
 if __name__ == "__main__":

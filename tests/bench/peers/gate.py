@@ -59,6 +59,7 @@ class Contents:
     database: str | None = None  # one that has other identities already
     master_key: str | None = None
     state_dir: Path | None = None
+    sections: str = ""  # more of the configuration, such as [journal]
 
     @property
     def domains(self) -> list[str]:
@@ -68,7 +69,7 @@ class Contents:
 
 def _policy(domain: str, allows: bool) -> object:
     """A policy of an identity: for the load's user, or as long for many others."""
-    named = ["user1"] if allows else [f"mailer{number}" for number in range(30)]
+    named = ["user1"] if allows else [f"mailer{number}" for number in range(12)]
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -182,6 +183,8 @@ recheck = false
 enabled = true
 address = "{LOOPBACK}"
 port = {ports.http}
+
+{contents.sections}
 """)
     return config
 

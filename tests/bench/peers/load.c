@@ -9,12 +9,14 @@
  * due, and its time counts from then; otherwise the next begins when the one before has its reply.
  * -t: STARTTLS (no certificate is checked). MESSAGE is as on the wire, with its final dot; in it,
  * @SENDER@ becomes an address of SENDERS (one a line, used in turn) and @SERIAL@ a new number.
- * Only loopback is connected to. Prints one line of JSON. */
+ * Only loopback is connected to. Prints a line when every client has logged in, and a line of JSON
+ * after the last reply. The sessions stay open until the standard input ends. */
 
 #define _GNU_SOURCE
 #include "wire.h"
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <sys/resource.h>
@@ -25,7 +27,8 @@
 #define MAX_SENDERS 1024
 #define MAX_ERRORS 200
 #define LOGIN_WAIT_S 10.0    /* for all clients to log in, before the clock starts anyway */
-#define END_WAIT_S 60.0      /* for the last replies */
+#define END_WAIT_S 60.0      /* for the last replies, and for the standard input to end */
+#define QUIT_WAIT_S 3.0
 
 enum state { IDLE, CLOSED_ST, CONNECTING, GREETING, EHLO, STARTTLS, EHLO_TLS, AUTH, MAIL, RCPT, DATA, DOT, QUIT };
 
@@ -248,9 +251,9 @@ static void next_message(struct client *one)
             ready_clients++;
         one->is_ready = true;
         wait_for_turn(one);
-    } else if (!may_begin() || one->sent >= messages_each)
+    } else if (one->sent >= messages_each && may_begin())
         command(one, QUIT, "QUIT\r\n");
-    else if (rate > 0)
+    else if (rate > 0 || !may_begin())
         wait_for_turn(one);
     else
         begin_message(one);
@@ -268,14 +271,13 @@ static void serve_idle(void)
         double due = clock_started + (double)begun / rate;
         struct itimerspec when = { .it_value = { (time_t)due, (long)((due - (double)(time_t)due) * 1e9) + 1 } };
         timerfd_settime(timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
-        return;
     }
-    while ((one = take_idle()))
-        next_message(one);
 }
 
 static void start_clock(void)
 {
+    puts("ready");
+    fflush(stdout);
     clock_runs = true;
     clock_started = last_end = now();
     if (rate <= 0)
@@ -432,7 +434,7 @@ static void run(void)
         if (!clock_runs && (ready_clients == clients_wanted || time - begin > LOGIN_WAIT_S))
             start_clock();
         bool more = !clock_runs || may_begin();
-        if ((!more && !open_clients) || failed > MAX_ERRORS)
+        if ((!more && ended >= begun) || failed > MAX_ERRORS)
             return;
         if (clock_runs && time > clock_started + seconds + END_WAIT_S)
             return;
@@ -482,6 +484,28 @@ static void report(void)
            cpu, (unsigned long long)sum, unexpected,
            percentile_ms(latencies, latencies_count, 0.5), percentile_ms(latencies, latencies_count, 0.99),
            percentile_ms(latencies, latencies_count, 1), percentile_ms(logins, logins_count, 0.5));
+    fflush(stdout);
+}
+
+/* The sessions end when the standard input does, so their end is not measured. */
+static void leave(void)
+{
+    struct epoll_event events[256];
+    struct pollfd input = { .fd = 0, .events = POLLIN };
+    char octets[64];
+    while (poll(&input, 1, (int)(END_WAIT_S * 1e3)) > 0 && read(0, octets, sizeof octets) > 0)
+        ;
+    for (int i = 0; i < clients_wanted; i++)
+        if (clients[i].state == IDLE)
+            command(&clients[i], QUIT, "QUIT\r\n");
+        else if (clients[i].state != QUIT)
+            close_client(&clients[i]);
+    for (double begin = now(); open_clients && now() < begin + QUIT_WAIT_S;) {
+        int ready = epoll_wait(poll_fd, events, 256, 50);
+        for (int i = 0; i < ready; i++)
+            if (events[i].data.ptr)
+                happened(events[i].data.ptr, events[i].events);
+    }
 }
 
 static char *whole(const char *path, size_t *length)
@@ -565,5 +589,6 @@ int main(int count_of_words, char **words)
     epoll_ctl(poll_fd, EPOLL_CTL_ADD, timer_fd, &event);
     run();
     report();
+    leave();
     return 0;
 }

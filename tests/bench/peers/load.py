@@ -1,14 +1,17 @@
 """A load, and the report that the load generator prints."""
 
 import json
+import select
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from tests.bench.peers.peer import Running
 
 _EXTRA_S: Final = 90.0  # the generator ends by itself before that
+_QUIT_S: Final = 10.0
 
 
 class GeneratorError(Exception):
@@ -84,10 +87,8 @@ class Offer:
     messages: dict[str, Path]
     senders: Path
 
-    def start(
-        self, load: Load, to: Running, *, seconds: float, run: int
-    ) -> "subprocess.Popen[str]":
-        """Start the generator; ``report`` waits for its end."""
+    def start(self, load: Load, to: Running, *, seconds: float, run: int) -> "Generator":
+        """Start the generator, and wait until its clients have logged in."""
         words: list[str | Path | int | float] = [
             *(self.program, "-p", to.port, "-m", self.messages[load.size]),
             *("-f", self.senders, "-c", load.connections, "-k", load.messages_each),
@@ -97,23 +98,62 @@ class Offer:
             words += ["-u", to.login.username, "-w", to.login.password]
         if to.has_tls:
             words.append("-t")
-        return subprocess.Popen(
-            [str(word) for word in words],
-            stdin=subprocess.DEVNULL,
+        return Generator([str(word) for word in words], seconds + _EXTRA_S)
+
+
+class Generator:
+    """A running load generator. Its sessions stay open until it is closed."""
+
+    def __init__(self, words: list[str], timeout_s: float) -> None:
+        self._until = time.monotonic() + timeout_s
+        self._process = subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
         )
+        try:
+            self._wait_for_logins()
+        except GeneratorError:
+            self.close()
+            raise
 
+    def _wait_for_logins(self) -> None:
+        while not self.has_printed(1.0):
+            pass
+        if (line := self._line()) != "ready":
+            raise GeneratorError(f"the load generator ended: {line}")
 
-def report(generator: "subprocess.Popen[str]", seconds: float) -> Report:
-    """Wait for the end of a generator and read its report."""
-    try:
-        output, errors = generator.communicate(timeout=seconds + _EXTRA_S)
-    except subprocess.TimeoutExpired as error:
-        generator.kill()
-        generator.communicate()
-        raise GeneratorError("the load generator did not end in time") from error
-    if generator.returncode:
-        raise GeneratorError(f"the load generator ended: {errors or output}")
-    return Report.parse(output)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def has_printed(self, timeout_s: float) -> bool:
+        """Wait so long for its next line."""
+        if time.monotonic() > self._until:
+            raise GeneratorError("the load generator did not end in time")
+        assert self._process.stdout
+        return bool(select.select([self._process.stdout], [], [], timeout_s)[0])
+
+    def report(self) -> Report:
+        """The report, once it has printed it."""
+        return Report.parse(self._line())
+
+    def _line(self) -> str:
+        assert self._process.stdout
+        return self._process.stdout.readline().decode().strip()
+
+    def close(self) -> None:
+        """End the sessions, and the process."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.close()
+        try:
+            self._process.wait(_QUIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()

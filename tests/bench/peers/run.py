@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,7 @@ from typing import Final
 import dkim
 import pytest
 
-from tests.bench.peers.load import GeneratorError, Load, Offer, Report, report
+from tests.bench.peers.load import GeneratorError, Load, Offer, Report
 from tests.bench.peers.machine import (
     Meter,
     busy_s,
@@ -282,34 +282,30 @@ class _Stage:
             check_signatures(self._sink.last_kept(), self._keys)
 
     def _run(self, load: Load, seconds: float) -> Run:
-        before, measured = self._sink.counts(), self._measured()
-        started = time.monotonic()
-        generator = self._offer.start(
-            load, self._running, seconds=seconds, run=self._bench.next_run()
-        )
-        most = 0
-        while generator.poll() is None and time.monotonic() < started + seconds:
-            most = max(most, resident(tree(self._roots)))
-            with suppress(subprocess.TimeoutExpired):
-                generator.wait(_SAMPLE_S)
-        seen = report(generator, seconds)
-        self._wait_for_delivery(before, seen.accepted)
-        time.sleep(_SETTLE_S)
-        cpu_s, busy, ours = (
-            now - then for now, then in zip(self._measured(), measured, strict=True)
-        )
-        pids = tree(self._roots)
-        delivered = self._sink.counts().since(before)
-        return Run(
-            report=seen,
-            delivered=delivered,
-            delivered_s=delivered.last_ns / 1e9 - seen.started_at,
-            cpu_s=cpu_s,
-            others_s=max(busy - cpu_s - ours - seen.cpu_s, 0),
-            whole_s=time.monotonic() - started,
-            resident=max(most, resident(pids)),
-            proportional=proportional(pids),
-        )
+        run, most = self._bench.next_run(), 0
+        with self._offer.start(load, self._running, seconds=seconds, run=run) as generator:
+            started, before, measured = time.monotonic(), self._sink.counts(), self._measured()
+            while not generator.has_printed(_SAMPLE_S):
+                most = max(most, resident(tree(self._roots)))
+            seen = generator.report()
+            self._wait_for_delivery(before, seen.accepted)
+            time.sleep(_SETTLE_S)
+            cpu_s, busy, ours = (
+                now - then for now, then in zip(self._measured(), measured, strict=True)
+            )
+            whole_s = time.monotonic() - started
+            pids = tree(self._roots)
+            delivered = self._sink.counts().since(before)
+            return Run(
+                report=seen,
+                delivered=delivered,
+                delivered_s=delivered.last_ns / 1e9 - seen.started_at,
+                cpu_s=cpu_s,
+                others_s=max(busy - cpu_s - ours - seen.cpu_s, 0),
+                whole_s=whole_s,
+                resident=max(most, resident(pids)),
+                proportional=proportional(pids),
+            )
 
     def _measured(self) -> tuple[float, float, float]:
         """CPU time of the peer, of the machine, of the sink and this process."""

@@ -34,7 +34,7 @@ def spread(row: Row, figure: Figure) -> float:
     return (max(values) - min(values)) / middle if middle else 0
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """Three digits that count, and no exponent."""
     if value >= 100:
         return f"{value:.0f}"
@@ -48,14 +48,14 @@ def _figures(row: Row, signature_ms: float) -> list[str]:
         median(row, lambda run: run.proportional) / _MEBIBYTE,
     )
     return [
-        _short(median(row, lambda run: run.delivered_per_s)),
+        short(median(row, lambda run: run.delivered_per_s)),
         f"{spread(row, lambda run: run.delivered_per_s):.0%}",
-        _short(median(row, lambda run: run.report.p50_ms)),
-        _short(median(row, lambda run: run.report.p99_ms)),
+        short(median(row, lambda run: run.report.p50_ms)),
+        short(median(row, lambda run: run.report.p99_ms)),
         f"{cpu_ms:.3f}",
         f"{spread(row, lambda run: run.cpu_ms):.0%}",
-        _short(1000 / cpu_ms) if cpu_ms else "-",
-        _short(cpu_ms / signature_ms),
+        short(1000 / cpu_ms) if cpu_ms else "-",
+        short(cpu_ms / signature_ms),
         f"{memory[0]:.0f} ({memory[1]:.0f})",
     ]
 

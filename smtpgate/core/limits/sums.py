@@ -1,0 +1,33 @@
+"""Numbers by key, such as the open connections of a client; also of several processes."""
+
+from typing import Protocol
+
+
+class Sums(Protocol):
+    """Sums by key, over all who count. A sum may be too high for a moment, never too low."""
+
+    def add(self, key: str, number: int) -> int:
+        """Add a number, which may be negative, and return the sum with it."""
+
+    def sum(self, key: str) -> int:
+        """The sum of a key; 0 for a key of which nothing is counted."""
+
+
+class LocalSums:
+    """The sums of one process, which are exact. Implements Sums."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, int] = {}
+
+    def add(self, key: str, number: int) -> int:
+        """Add a number, which may be negative, and return the sum with it."""
+        total = self._sums.get(key, 0) + number
+        if total:
+            self._sums[key] = total
+        else:
+            self._sums.pop(key, None)
+        return total
+
+    def sum(self, key: str) -> int:
+        """The sum of a key; 0 for a key of which nothing is counted."""
+        return self._sums.get(key, 0)

@@ -1,0 +1,47 @@
+"""The certificates of the listeners, loaded again on request."""
+
+import contextlib
+from collections.abc import Iterator
+
+from smtpgate.config import Config
+from smtpgate.gate.listen import server_tls
+from smtpgate.log import JsonLog
+from smtpgate.ports import Clock, Reading
+
+
+class Certificates:
+    """The certificate of each listener that has TLS."""
+
+    def __init__(self, config: Config) -> None:
+        """Load them. Raises OpenError."""
+        self.of = server_tls(config)
+        self._hostname = config.hostname
+
+    def readings(self) -> Iterator[Reading]:
+        """When they end, for a scrape."""
+        for tls in self.of.values():
+            yield from tls.readings()
+
+    def warn(self, log: JsonLog, clock: Clock) -> None:
+        """Log why clients refuse a certificate, or will soon."""
+        for tls in self.of.values():
+            for warning in tls.warnings(self._hostname, clock.now()):
+                log.note("warning", "certificate", problem=warning)
+
+    def reload_quietly(self) -> None:
+        """Load them again in a worker, whose parent has logged what is wrong with them."""
+        for tls in self.of.values():
+            with contextlib.suppress(OSError):
+                tls.reload()
+
+    def reload(self, log: JsonLog, clock: Clock) -> None:
+        """Load them again; the old one stays where the files cannot be read."""
+        for name, tls in self.of.items():
+            try:
+                tls.reload()
+            except OSError as error:
+                log.note("error", "certificate not loaded", problem=str(error))
+            else:
+                ends = tls.not_after
+                log.note("info", "certificate loaded", listener=name, not_after=ends)
+        self.warn(log, clock)

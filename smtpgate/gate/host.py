@@ -1,0 +1,152 @@
+"""The work that a host has once: documents, verification, key uses, HTTP."""
+
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import Final
+
+from smtpgate.config import Config
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.directory.uses import KeyUses
+from smtpgate.gate.certificates import Certificates
+from smtpgate.gate.directory import prepare_directory
+from smtpgate.gate.documents import Apply, apply_here
+from smtpgate.gate.frames import Report
+from smtpgate.gate.listen import shortage_of_files
+from smtpgate.gate.sinks import Sinks, run_all
+from smtpgate.gate.stores import Stores
+from smtpgate.gate.verification import new_verification_worker
+from smtpgate.http import HttpServer, Readiness
+from smtpgate.log import JsonLog
+from smtpgate.metrics import Metrics
+from smtpgate.ports import Clock, Reading
+from smtpgate.tasks import TaskOwner
+
+_LAST_WORK_S: Final = 5
+
+
+class Host:
+    """The parts of a gate that a host has once, however many processes take mail."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: DirectoryStore,
+        certificates: Certificates,
+        log: JsonLog,
+        clock: Clock,
+    ) -> None:
+        """Put everything together; nothing is opened yet. Raises OpenError."""
+        self.config = config
+        self.store = store
+        self.clock = clock
+        self.log = log
+        self.certificates = certificates
+        self._for_life = TaskOwner()
+        self._drift = 0
+        self.metrics = Metrics(
+            config.metrics,
+            clock=clock,
+            listeners=[listener.name for listener in config.listeners],
+        )
+        self.readiness = Readiness(log.error)
+        self.readiness.add("log", log.check)
+        self.sinks = Sinks(log, self.metrics, on_error=log.error)
+        self.uses = KeyUses(store, on_error=log.error)
+        self.verification = new_verification_worker(
+            config, store, clock, events=self.sinks, on_error=log.error
+        )
+        self.stores = Stores(config, clock, self.sinks, log.error)
+        self.stores.show(self.metrics, self.readiness)
+        self.http: HttpServer | None = None
+        for source in (certificates.readings, log.readings, self._readings):
+            self.metrics.watch(source)
+
+    def _readings(self) -> Iterable[Reading]:
+        yield Reading("smtpgate_directory_drift", self._drift)
+
+    def serve_http(
+        self, listening: socket.socket, refresh: Callable[[], Awaitable[None]] | None = None
+    ) -> HttpServer:
+        """Serve metrics and health checks there, once started.
+
+        ``refresh`` is awaited before each scrape.
+        """
+        self.http = HttpServer(
+            listening,
+            metrics=self.metrics.render,
+            is_ready=self.readiness.is_ready,
+            refresh=refresh,
+        )
+        return self.http
+
+    async def open(self) -> None:
+        """Open the stores, and apply the documents.
+
+        Everything is opened before anything is applied, since other hosts may share the
+        directory. Raises OpenError or DirectoryError, and nothing of the directory has been
+        changed then.
+        """
+        self.certificates.warn(self.log, self.clock)
+        if (shortage := shortage_of_files(self.config)) is not None:
+            self.log.note("warning", "open files", problem=shortage)
+        await self.stores.start()
+        registers = self.config.directory.apply is None
+        await prepare_directory(self.store, registers=registers)
+        await self._apply(apply_here)
+
+    async def start(self) -> None:
+        """Serve HTTP, and begin the work in the background."""
+        if self.http is not None:
+            await self.http.start()
+        _ = self._for_life.start(self.uses.run(), name="key uses")
+        if self.config.directory.recheck:
+            _ = self._for_life.start(self.verification.run(), name="verification")
+
+    async def stop(self) -> None:
+        """End that work, and close the stores; the log stays open."""
+        steps = (
+            self.uses.stop,
+            self.verification.stop,
+            partial(self._for_life.drain, _LAST_WORK_S),
+            self.stores.stop,
+            *(() if self.http is None else (self.http.stop,)),
+            self.metrics.pauses.stop,
+        )
+        await run_all(steps, self.log.error)
+
+    def log_warnings(self, warnings: Iterable[str]) -> None:
+        """Log warnings about the directory's files, one a line."""
+        for warning in warnings:
+            self.log.note("warning", "directory", problem=warning)
+
+    def take(self, report: Report) -> None:
+        """Log and count what a worker reports."""
+        self.log.add_lines(report.lines)
+        for count in report.counts:
+            self.metrics.count(count)
+        for facts in report.submissions:
+            self.metrics.count_submission(facts)
+        self.uses.take(report.uses)
+
+    async def reload(self, apply: Apply, then: Callable[[], Awaitable[None]]) -> None:
+        """Load the certificates again, ``apply`` what the documents changed, ``then`` obey it.
+
+        Whatever cannot be read stays as it is, and is logged.
+        """
+        self.certificates.reload(self.log, self.clock)
+        try:
+            await self._apply(apply)
+            await then()
+        except Exception as error:  # noqa: BLE001 - logged; the directory stays as it is
+            self.log.note("error", "directory not applied", problem=str(error))
+
+    async def _apply(self, apply: Apply) -> None:
+        if self.config.directory.apply is None:
+            return
+        applied = await apply(self.config, self.store)
+        self._drift = applied.drift
+        self.log_warnings(applied.warnings)
+        for what, how in applied.differences:
+            self.log.note("warning", "directory drift", object=what, problem=how)
+        self.log.note("info", "directory applied", steps=applied.steps, drift=applied.drift)

@@ -1,0 +1,158 @@
+"""A gate of several processes: this one has the work of the host, its workers take the mail."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from smtpgate.clock import SystemClock
+from smtpgate.config import Config
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.gate.certificates import Certificates
+from smtpgate.gate.crew import Crew
+from smtpgate.gate.documents import Apply, apply_here
+from smtpgate.gate.host import Host
+from smtpgate.gate.interpreter import settle
+from smtpgate.gate.listen import ListeningSockets
+from smtpgate.gate.service import Bounds, time_to_finish_s
+from smtpgate.gate.shares import config_of_worker
+from smtpgate.gate.upstream import new_upstream
+from smtpgate.gate.worker import Inheritance, run_worker
+from smtpgate.log import JsonLog
+from smtpgate.ports import Clock
+from smtpgate.smtp.intake import ROOMS
+from smtpgate.smtp.sockets import connections_key
+from smtpgate.tasks import TaskOwner
+from smtpgate.workers.fork_server import ForkServer
+from smtpgate.workers.shared_sums import SharedSums
+
+_CHECKED_IN_WORKERS = ("listeners", "directory")
+
+
+class Prepared:
+    """The parts that are made before the first fork, with all errors of the configuration."""
+
+    def __init__(
+        self,
+        config: Config,
+        workers: int,
+        sockets: ListeningSockets,
+        new_loop: Callable[[], asyncio.AbstractEventLoop] | None,
+    ) -> None:
+        """Make it, and fork the fork server. Raises OpenError."""
+        self.workers = workers
+        self.certificates = Certificates(config)
+        new_upstream(config, SystemClock(), TaskOwner())  # raises what is wrong with it
+        listeners = [listener.name for listener in config.listeners]
+        connections = SharedSums(workers, [connections_key(one) for one in listeners])
+        octets = SharedSums(workers, ROOMS)
+        self.sums = (connections, octets)
+        self.ports = {name: sockets[f"listener.{name}"].getsockname()[1] for name in listeners}
+        self.http = sockets["http"] if config.http.enabled else None
+
+        def run(number: int, connection: socket.socket) -> int:
+            for ignored in (signal.SIGINT, signal.SIGHUP):
+                _ = signal.signal(ignored, signal.SIG_IGN)
+            inherited = Inheritance(
+                config=config_of_worker(config, number, workers),
+                sockets=sockets,
+                certificates=self.certificates,
+                bounds=Bounds(
+                    connections=connections.of_worker(number), octets=octets.of_worker(number)
+                ),
+                clock=SystemClock(),
+            )
+            if self.http is not None:
+                self.http.close()
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                return runner.run(run_worker(inherited, connection))
+
+        settle()  # so that no collection writes to what all processes share
+        self.fork_server = ForkServer.start(run, sockets.close)
+        # Only workers accept; a socket that is open here would keep connections waiting.
+        sockets.close(but="http")
+
+
+class Parent:
+    """A running gate with workers."""
+
+    def __init__(
+        self,
+        config: Config,
+        prepared: Prepared,
+        store: DirectoryStore,
+        log: JsonLog,
+        clock: Clock,
+    ) -> None:
+        self.config = config
+        self.log = log
+        self.tasks = TaskOwner()
+        self.failed = asyncio.Event()
+        self._ports = prepared.ports
+        self._is_stopping = False
+        self.host = Host(config, store, prepared.certificates, log, clock)
+        self.crew = crew = Crew(
+            config,
+            prepared.workers,
+            prepared.fork_server,
+            prepared.sums,
+            self.host,
+            self.failed.set,
+        )
+        if prepared.http is not None:
+            _ = self.host.serve_http(prepared.http, crew.refresh)
+        self.host.metrics.watch(crew.readings)
+        self.host.metrics.watch_histograms(crew.histograms)
+        self.host.readiness.add("workers", crew.check_workers)
+        for name in _CHECKED_IN_WORKERS:
+            self.host.readiness.add(name, partial(crew.check, name))
+
+    @property
+    def is_answering(self) -> bool:
+        """True while a worker answers; systemd restarts a gate of which none does."""
+        return self._is_stopping or self.crew.is_answering
+
+    async def start(self) -> None:
+        """Open the stores, apply the documents, and have workers take connections.
+
+        Raises OpenError or DirectoryError, and nothing of the directory has been changed then.
+        """
+        await self.host.open()
+        settle()
+        self.host.metrics.pauses.start()
+        await self.crew.start()
+        await self.host.start()
+        workers = {str(one.number): one.pid for one in self.crew.members}
+        self.log.note("info", "started", listeners=self._ports, workers=workers)
+
+    async def stop(self) -> None:
+        """Drain the workers, then end the work of the host."""
+        if self._is_stopping:
+            return
+        self._is_stopping = True
+        cut = await self.crew.drain(self.config.gate.drain_s, time_to_finish_s(self.config))
+        await self.tasks.drain(1)
+        await self.host.stop()
+        self.log.note("warning" if cut else "info", "stopped", transactions_cut_off=cut)
+        await self.log.close()
+
+    def log_warnings(self, warnings: Iterable[str]) -> None:
+        """Log warnings about the directory's files, one a line."""
+        self.host.log_warnings(warnings)
+
+    def log_stray_error(self, context: Mapping[str, Any]) -> None:
+        """Log an error outside any task, such as in a callback of the event loop."""
+        self.log.stray_error(context)
+
+    async def reload(self, apply: Apply = apply_here) -> None:
+        """Load the certificates again, and ``apply`` what the documents changed.
+
+        Whatever cannot be read stays as it is, and is logged.
+        """
+
+        async def then() -> None:
+            self.crew.reload()
+
+        await self.host.reload(apply, then)

@@ -1,0 +1,295 @@
+"""The service of SMTP in one process: listeners, and all that a message passes."""
+
+import os
+from collections.abc import Callable, Set
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+from smtpgate.admission import Admission, Peers
+from smtpgate.config import Config
+from smtpgate.core.limits.sums import LocalSums, Sums
+from smtpgate.core.message_id import RANDOM_OCTETS, message_id
+from smtpgate.directory.feed import Changes
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.gate.certificates import Certificates
+from smtpgate.gate.errors import OpenError
+from smtpgate.gate.listen import ListeningSockets
+from smtpgate.gate.live import new_live_directory
+from smtpgate.gate.memory import FreedMemory, trimmer
+from smtpgate.gate.settings import admission_rules, pipeline_rules
+from smtpgate.gate.sinks import Sinks, run_all
+from smtpgate.gate.stores import Stores
+from smtpgate.gate.upstream import new_upstream
+from smtpgate.http import Readiness
+from smtpgate.log import JsonLog
+from smtpgate.metrics.scraped import Scrape
+from smtpgate.pacing import Pacer
+from smtpgate.pipeline import Pipeline
+from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink
+from smtpgate.smtp.credentials import Authenticator
+from smtpgate.smtp.intake import Intake
+from smtpgate.smtp.listener import Listener
+from smtpgate.smtp.session_parts import SessionParts
+from smtpgate.smtp.sockets import Sockets, most_sockets
+from smtpgate.smtp.watch import SessionWatch
+from smtpgate.spool import Spool
+from smtpgate.tasks import Offload, TaskOwner
+
+_RECHECK_S: Final = 30
+_LAST_WORK_S: Final = 5
+# Seconds of a message beside the upstream's deadline_s and the wait for its rate.
+_BESIDE_UPSTREAM_S: Final = 15
+
+
+def _new_message_id(at: datetime) -> str:
+    return message_id(at, os.urandom(RANDOM_OCTETS))
+
+
+def _new_session_id() -> str:
+    return os.urandom(6).hex()
+
+
+def time_to_finish_s(config: Config) -> float:
+    """The time that a complete message may take: its rate, the upstream, and the rest."""
+    return config.sole_upstream.deadline_s + config.limits.max_wait_s + _BESIDE_UPSTREAM_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """The sums of the host's bounds, which several processes may share."""
+
+    connections: Sums
+    octets: Sums
+
+    @classmethod
+    def of_one_process(cls) -> "Bounds":
+        """The bounds of a gate that is one process."""
+        return cls(connections=LocalSums(), octets=LocalSums())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """The parts that a service uses and others own: its process, or the parent of that.
+
+    ``sinks`` are the log and the metrics, ``uses`` are the sink of logins. ``peers`` are the
+    other workers; ``None`` without any.
+    """
+
+    clock: Clock
+    log: JsonLog
+    metrics: Scrape
+    sinks: EventSink
+    uses: EventSink
+    readiness: Readiness
+    certificates: Certificates
+    stores: Stores
+    bounds: Bounds
+    peers: Peers | None = None
+
+
+class SmtpService:
+    """Takes connections, and carries their messages to the upstream."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: DirectoryStore,
+        sockets: ListeningSockets,
+        around: Surroundings,
+    ) -> None:
+        """Put everything together; nothing is opened yet. Raises OpenError."""
+        self.config = config
+        self.is_draining = False
+        self._around = around
+        self._clock, self._log = around.clock, around.log
+        self._rechecks = TaskOwner()
+        self.tasks, self.sessions = TaskOwner(), TaskOwner()
+        self.directory = new_live_directory(
+            config, store, self._clock, self._note_changes, around.sinks
+        )
+        journal = around.stores.journal
+        self._events = Sinks(around.sinks, around.uses, journal, on_error=self._log.error)
+        self.upstream = new_upstream(config, self._clock, self.tasks, self._note_limit)
+        self.pacer = Pacer(max_wait_s=config.limits.max_wait_s)
+        self.spool = Spool(config.gate.state_dir, self._note_storage)
+        freed = FreedMemory(self.tasks, trimmer())
+        self.client_sockets = Sockets(
+            most_sockets(config.gate.reserved_descriptors), freed.connection_closed
+        )
+        self.watch = SessionWatch(
+            directory=self.directory,
+            clock=self._clock,
+            events=self._events,
+            tasks=self.tasks,
+            on_error=self._log.error,
+        )
+        self.admission = self._admission()
+        self.listeners = self._listeners(sockets)
+        self._show()
+
+    def _show(self) -> None:
+        readiness, metrics = self._around.readiness, self._around.metrics
+        readiness.add("listeners", self._check_listeners)
+        readiness.add("directory", self._check_directory)
+        for part in (self.directory, self.upstream, self.pacer, self.spool):
+            metrics.watch(part.readings)
+
+    def _admission(self) -> Admission:
+        return Admission(
+            admission_rules(self.config),
+            directory=self.directory,
+            ledger=self._around.stores.ledger_watch,
+            events=self._events,
+            clock=self._clock,
+            new_message_id=_new_message_id,
+            on_error=self._log.error,
+            peers=self._around.peers,
+        )
+
+    def _pipeline(self, offload: Offload) -> Pipeline:
+        return Pipeline(
+            pipeline_rules(self.config),
+            directory=self.directory,
+            store=self._around.stores.of_messages,
+            pacer=self.pacer,
+            upstream=self.upstream,
+            admission=self.admission,
+            events=self._events,
+            clock=self._clock,
+            offload=offload,
+            on_error=self._log.error,
+        )
+
+    def _listeners(self, sockets: ListeningSockets) -> dict[str, Listener]:
+        gate, offload, bounds = self.config.gate, Offload(), self._around.bounds
+        pipeline = self._pipeline(offload)
+        authenticator = Authenticator(self.directory, gate.region, self._clock)
+        intake = Intake(
+            gate.max_inflight_octets,
+            share=gate.max_inflight_share,
+            reserve=gate.reserve_for_small_messages,
+            spool_octets=self.config.message.spool_octets,
+            spool_limit=gate.max_spooled_octets,
+            max_files=gate.reserved_descriptors // 2,
+            sums=bounds.octets,
+        )
+        return {
+            listener.name: Listener(
+                SessionParts(
+                    config=listener,
+                    hostname=self.config.hostname,
+                    max_message_octets=gate.max_message_octets,
+                    max_recipients=gate.max_recipients,
+                    normalize_bare_lf=self.config.message.bare_lf == "normalize",
+                    spool=self.spool,
+                    tls=self._around.certificates.of.get(listener.name),
+                    admission=self.admission,
+                    pipeline=pipeline,
+                    upstream=self.upstream,
+                    authenticator=authenticator,
+                    watch=self.watch,
+                    events=self._events,
+                    clock=self._clock,
+                    tasks=self.sessions,
+                    offload=offload,
+                    intake=intake,
+                    on_error=self._log.error,
+                    new_message_id=_new_message_id,
+                    new_session_id=_new_session_id,
+                ),
+                self.client_sockets,
+                sockets[f"listener.{listener.name}"],
+                bounds.connections,
+            )
+            for listener in self.config.listeners
+        }
+
+    def _note_limit(self, connections: int, problem: str) -> None:
+        """Log that the upstream refused a further connection; messages wait for the others."""
+        upstream = self.upstream.name
+        self._log.note(
+            "warning",
+            "upstream-limit",
+            upstream=upstream,
+            connections=connections,
+            problem=problem,
+        )
+
+    def _note_storage(self, problem: str | None) -> None:
+        """Log that large messages cannot be written to files, or can be again."""
+        folder = str(self.config.gate.state_dir)
+        if problem is None:
+            self._log.note("info", "storage usable", folder=folder)
+        else:
+            self._log.note("error", "storage unusable", folder=folder, problem=problem)
+
+    def _check_directory(self) -> tuple[bool, str]:
+        """Not ready while the database does not answer: mail may be deferred then."""
+        problem = self.directory.problem
+        return problem is None, problem or "open"
+
+    def _check_listeners(self) -> tuple[bool, str]:
+        return not self.is_draining, "draining" if self.is_draining else "open"
+
+    # -- life ----------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Follow the directory. Raises OpenError."""
+        try:
+            await self.directory.start()
+        except DirectoryUnavailableError as error:
+            raise OpenError(f"directory: {error}") from None
+
+    def listen(self) -> None:
+        """Take connections."""
+        for listener in self.listeners.values():
+            listener.start()
+
+    async def drain(self, drain_s: float, finish_s: float) -> int:
+        """Take no more connections, send 421 to idle sessions, finish running transactions.
+
+        After ``drain_s`` those whose message is not complete are cut short; complete ones get
+        ``finish_s``. Returns how many were cut short.
+        """
+        self.is_draining = True
+        listeners = self.listeners.values()
+        self.pacer.release()
+        await run_all([one.close for one in listeners], self._log.error)
+        await self.sessions.finish(drain_s)
+        cut = sum(one.cut_off() for one in listeners)
+        return cut + await self.sessions.drain(finish_s)
+
+    async def close(self) -> None:
+        """Close what a drain has left."""
+        steps: tuple[Callable[[], object], ...] = (
+            *(one.abort for one in self.listeners.values()),
+            self.upstream.close,
+            partial(self._rechecks.drain, _LAST_WORK_S),
+            self.directory.stop,
+            partial(self.tasks.drain, 1),
+        )
+        await run_all(steps, self._log.error)
+
+    # -- changes of the directory --------------------------------------------------------------
+
+    async def catch_up(self) -> None:
+        """Obey all changes that were committed so far. Raises DirectoryUnavailableError."""
+        await self.directory.catch_up()
+        await self._rechecks.drain(_RECHECK_S)
+
+    def _note_changes(self, changes: Changes) -> None:
+        """Recheck the sessions of changed access keys and accounts."""
+        keys = {one.name for one in changes.subjects if one.kind == "key"}
+        accounts = {one.account_id for one in changes.subjects if one.kind == "account"}
+        if changes.everything:
+            keys |= self.watch.keys
+        _ = self._rechecks.start(self.directory_changed(keys, accounts), name="recheck")
+
+    async def directory_changed(self, keys: Set[str], accounts: Set[str]) -> None:
+        """End the sessions of those access keys and accounts that may no longer send.
+
+        Call it after the directory has read the change.
+        """
+        await self.watch.recheck(keys, accounts)

@@ -1,0 +1,218 @@
+"""A worker: a process that takes mail, on sockets that it inherited from its parent.
+
+The parent has its log, its metrics and the work of the host; they talk over a channel. When the
+parent is gone, the worker closes its listeners at once, so that the next gate finds the ports
+free, and ends as soon as what it has under way has ended.
+"""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from smtpgate.admission import Note, RecipientsNote, RecipientsSeen, RefusedMessage
+from smtpgate.config import Config
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.gate.certificates import Certificates
+from smtpgate.gate.directory import open_directory
+from smtpgate.gate.errors import OpenError
+from smtpgate.gate.frames import (
+    Drain,
+    Noted,
+    Ping,
+    Pong,
+    Reload,
+    Serving,
+    Stopped,
+    ToParent,
+    WorkerState,
+    decode_for_worker,
+    encode,
+)
+from smtpgate.gate.interpreter import settle
+from smtpgate.gate.listen import ListeningSockets
+from smtpgate.gate.reporter import Reporter
+from smtpgate.gate.service import Bounds, SmtpService, Surroundings, time_to_finish_s
+from smtpgate.gate.sinks import Sinks
+from smtpgate.gate.stores import Stores
+from smtpgate.http import Readiness
+from smtpgate.log import JsonLog
+from smtpgate.metrics import WorkerMetrics
+from smtpgate.ports import Clock, EventSink
+from smtpgate.tasks import TaskOwner
+from smtpgate.workers.channel import Channel
+
+_ORPHANS_FINISH_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inheritance:
+    """The things that a worker has from its parent, all made before the fork."""
+
+    config: Config  # with this worker's shares
+    sockets: ListeningSockets
+    certificates: Certificates
+    bounds: Bounds
+    clock: Clock
+
+
+class _Peers:
+    """Passes notes on to the other workers, by way of the parent."""
+
+    def __init__(self, send: Callable[[ToParent], None]) -> None:
+        self._send = send
+
+    def tell(self, note: Note) -> None:
+        """Have each of them take the note."""
+        match note:
+            case RefusedMessage():
+                self._send(Noted(refused=[note]))
+            case RecipientsNote():
+                self._send(Noted(recipients=[note]))
+            case RecipientsSeen():
+                self._send(Noted(seen=[note]))
+
+
+class _Nothing:
+    """The sink of logins, which the reporter has already."""
+
+    def publish(self, _event: object) -> None:
+        """Take no note."""
+
+
+class Worker:
+    """One worker, from its fork to its end."""
+
+    def __init__(self, inherited: Inheritance) -> None:
+        self._inherited = inherited
+        self._channel: Channel
+        self._service: SmtpService | None = None
+        self._is_orphan = False
+        self._tasks = TaskOwner()
+        self._stop = asyncio.Event()
+        config = inherited.config
+        self._drain = Drain(config.gate.drain_s, time_to_finish_s(config))
+
+    async def run(self, channel: Channel) -> int:
+        """Take mail until the parent says so, or is gone; the exit status."""
+        self._channel = channel
+        config, clock = self._inherited.config, self._inherited.clock
+        names = [listener.name for listener in config.listeners]
+        self._metrics = WorkerMetrics(clock=clock, listeners=names)
+        self._reporter = Reporter(channel, self._metrics)
+        self._log = log = JsonLog(config.log, clock=clock, writer=self._reporter)
+        self._readiness = Readiness(log.error)
+        self._metrics.watch(log.readings)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        loop.set_exception_handler(lambda _, context: log.stray_error(context))
+        status, cut = 1, 0
+        try:
+            async with open_directory(config, clock, [], use="read") as store:
+                cut = await self._serve(store)
+            status = 0
+        except OpenError as error:
+            log.note("error", "worker not started", problem=str(error))
+        except Exception as error:  # noqa: BLE001 - logged; the parent starts another one
+            log.error(error)  # noqa: TRY400 - the gate's own log
+        await self._end(cut)
+        return status
+
+    async def _serve(self, store: DirectoryStore) -> int:
+        """Serve from the start to the end; how many transactions were cut short."""
+        config, clock, log = self._inherited.config, self._inherited.clock, self._log
+        sinks = Sinks(log, self._metrics, self._reporter, on_error=log.error)
+        stores = Stores(config, clock, sinks, log.error)
+        stores.show(self._metrics, self._readiness)
+        await stores.start()
+        try:
+            service = self._new_service(store, stores, sinks)
+            await service.open()
+            settle()
+            self._metrics.pauses.start()
+            service.listen()
+            self._service = service
+            self._send(Serving())
+            _ = await self._stop.wait()
+            cut = await service.drain(self._drain.drain_s, self._drain.finish_s)
+            await service.close()
+        finally:
+            await stores.stop()
+            self._metrics.pauses.stop()
+        return cut
+
+    def _new_service(
+        self, store: DirectoryStore, stores: Stores, sinks: EventSink
+    ) -> SmtpService:
+        inherited = self._inherited
+        return SmtpService(
+            inherited.config,
+            store,
+            inherited.sockets,
+            Surroundings(
+                clock=inherited.clock,
+                log=self._log,
+                metrics=self._metrics,
+                sinks=sinks,
+                uses=_Nothing(),
+                readiness=self._readiness,
+                certificates=inherited.certificates,
+                stores=stores,
+                bounds=inherited.bounds,
+                peers=_Peers(self._send),
+            ),
+        )
+
+    async def _end(self, cut: int) -> None:
+        await self._tasks.drain(1)
+        await self._log.close()
+        self._send(Stopped(cut, self._state()))
+        await self._channel.end()
+
+    # -- the channel ---------------------------------------------------------------------------
+
+    def take(self, frame: bytes) -> None:
+        """Obey the parent."""
+        match decode_for_worker(frame):
+            case Ping(number):
+                self._reporter.report()
+                self._send(Pong(number, self._state()))
+            case Reload():
+                _ = self._tasks.start(self._reload(), name="reload")
+            case Drain() as drain:
+                self._drain = drain
+                self._stop.set()
+            case Noted() as noted if self._service is not None:
+                notes: list[Note] = [*noted.refused, *noted.recipients, *noted.seen]
+                for note in notes:
+                    self._service.admission.take(note)
+            case Noted():
+                pass  # it serves nobody yet
+
+    def lose_parent(self) -> None:
+        """The parent is gone: end soon."""
+        self._drain = Drain(0, _ORPHANS_FINISH_S)
+        self._stop.set()
+
+    def _send(self, frame: ToParent) -> None:
+        self._channel.send(encode(frame))
+
+    def _state(self) -> WorkerState:
+        metrics = self._metrics
+        return WorkerState(
+            metrics.readings(), list(metrics.histograms()), self._readiness.checks()
+        )
+
+    async def _reload(self) -> None:
+        """Load what the parent has loaded; it has logged what is wrong with it."""
+        self._inherited.certificates.reload_quietly()
+        if self._service is not None:
+            await self._service.catch_up()
+
+
+async def run_worker(inherited: Inheritance, connection: socket.socket) -> int:
+    """Run a worker with its end of the socket pair; the exit status."""
+    worker = Worker(inherited)
+    return await worker.run(await Channel.open(connection, worker.take, worker.lose_parent))

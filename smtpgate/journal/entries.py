@@ -1,0 +1,119 @@
+"""Events as entries of the journal: what is written of a message, a login, a MAIL command."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from smtpgate.config.sections import JournalConfig
+from smtpgate.core.events import AuthFailed, Event, MailRefused, SubmissionDone
+from smtpgate.core.history.record import (
+    Record,
+    login_record,
+    mail_record,
+    submission_record,
+    verdict_of,
+)
+from smtpgate.core.limits.token_buckets import TokenBuckets
+from smtpgate.core.message_id import RANDOM_OCTETS, message_id
+from smtpgate.core.reason import reason_row
+from smtpgate.journal.rows import row_of, with_verdict
+from smtpgate.journal.statements import Entry
+from smtpgate.journal.terms import TermKey
+from smtpgate.ports import Clock
+
+# At this pace the logins of 30 days take less than a quarter of the default max_octets.
+_LOGINS_AT_ONCE: Final = 1000
+_LOGIN_EVERY_S: Final = 10.0
+# At this pace an account's refused messages of 30 days take less than half of it.
+_REFUSALS_AT_ONCE: Final = 500
+_REFUSAL_EVERY_S: Final = 60.0
+
+
+class Entries:
+    """Makes entries, and decides which refusals get one.
+
+    Anyone can cause refusals. If an account's messages, or logins, are refused again and again,
+    only some of them get rows: all of them would displace other rows. ``on_left_out`` is called
+    for each of the others. ``writer`` is the number of the gate that completes the records.
+    """
+
+    def __init__(
+        self,
+        settings: JournalConfig,
+        key: TermKey,
+        writer: int | None,
+        *,
+        clock: Clock,
+        on_left_out: Callable[[], None],
+    ) -> None:
+        self.key = key
+        self._settings = settings
+        self._writer = writer
+        self._clock = clock
+        self._on_left_out = on_left_out
+        self._begun: dict[str, Entry] = {}
+        self._login_rows = TokenBuckets(_LOGINS_AT_ONCE, _LOGIN_EVERY_S)
+        self._refusal_rows = TokenBuckets(_REFUSALS_AT_ONCE, _REFUSAL_EVERY_S)
+
+    def beginning(self, done: SubmissionDone) -> Entry:
+        """The entry of a submission before its relay."""
+        settings = self._settings
+        record = submission_record(
+            done, keep_recipients=settings.recipients, keep_subject=settings.subject
+        )
+        row, texts = row_of(record, self._writer)
+        recipients = done.submission.envelope.mailboxes
+        terms = self.key.before_relay(record, recipients)
+        return Entry(row=row, texts=texts, early_terms=terms, is_final=False)
+
+    def begun(self, entry: Entry) -> None:
+        """Remember that the row is there."""
+        self._begun[entry.row.id] = entry
+
+    def ending(self, done: SubmissionDone) -> Entry | None:
+        """The verdict, or the whole record of a submission that was not begun.
+
+        ``None`` for a refusal that gets no row.
+        """
+        submission, verdict = done.submission, verdict_of(done)
+        begun = self._begun.pop(submission.message_id, None)
+        is_senders = done.outcome == "refused" or reason_row(done.reason).is_sender_controlled
+        account_id = submission.principal.account.id
+        if begun is None and is_senders and not self._has_room(account_id):
+            return None
+        entry = begun or self.beginning(done)
+        return replace(
+            entry,
+            row=with_verdict(entry.row, verdict),
+            late_terms=frozenset(self.key.of_verdict(verdict)),
+            is_final=True,
+            is_begun=begun is not None,
+        )
+
+    def of_event(self, event: Event) -> Entry | None:
+        """The entry of a login or a MAIL command that was refused; ``None`` of other events."""
+        if isinstance(event, AuthFailed):
+            if self._login_rows.take("", self._clock.monotonic()):
+                record_id = message_id(event.at, os.urandom(RANDOM_OCTETS))
+                return self._whole(login_record(event, record_id))
+            self._on_left_out()
+        elif isinstance(event, MailRefused) and self._has_room(event.principal.account.id):
+            return self._whole(mail_record(event))
+        return None
+
+    def _has_room(self, account_id: str) -> bool:
+        """True if another refusal of that account gets a row."""
+        has_room = self._refusal_rows.take(account_id, self._clock.monotonic())
+        if not has_room:
+            self._on_left_out()
+        return has_room
+
+    def _whole(self, record: Record) -> Entry:
+        (row, texts), verdict = row_of(record), record.verdict
+        return Entry(
+            row=with_verdict(row, verdict),
+            texts=texts,
+            early_terms=self.key.before_relay(record, ()),
+            late_terms=frozenset(self.key.of_verdict(verdict)),
+        )

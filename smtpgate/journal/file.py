@@ -1,0 +1,146 @@
+"""The journal's SQLite file, written by one thread: a group of entries is one transaction.
+
+A transaction with a verdict is synced, so that the verdict survives a power cut before a client
+gets it. One with beginnings only survives the end of every process: after a power cut no client
+has a verdict of these messages, and sends them again.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from smtpgate.journal.statements import Entry, RecordStatements, RowsChangedError
+from smtpgate.ports import Clock
+from smtpgate.sql.batches import SqliteBatches, UnfitRowsError, Work
+from smtpgate.sql.database import Database
+from smtpgate.sql.thread import IsAbandoned
+
+
+@dataclass(slots=True)
+class Commits:
+    """Counts of written records, for the metrics."""
+
+    records: int = 0
+    commits: int = 0
+    commit_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Write the entries; the answer has the error of each, or ``None``."""
+
+    entries: Sequence[Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Do:
+    """Do other work in a transaction of its own; the answer is its result."""
+
+    work: Work[Any]
+
+
+Request = Write | Do
+Errors = list[Exception | None]
+
+
+class JournalFile:
+    """Owns the file; for one thread."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self.commits = Commits()
+        self._batches = SqliteBatches(database)
+        self._statements = RecordStatements()
+        self._clock = clock
+
+    def write(self, entries: Sequence[Entry]) -> Errors:
+        """Write them together, or one by one when one of them spoils it for the others.
+
+        Returns the error of each, or ``None``.
+        """
+        try:
+            self._commit(entries)
+        except UnfitRowsError as error:
+            if len(entries) == 1:
+                return [error]
+            return [self.write([entry])[0] for entry in entries]
+        except Exception as error:  # noqa: BLE001 - for the callers; the thread goes on
+            return [error] * len(entries)
+        return [None] * len(entries)
+
+    def do(self, work: Work[Any]) -> Any:  # noqa: ANN401 - whatever the work returns
+        """The result of other work, or its exception."""
+        try:
+            return self._batches.run(work)
+        except Exception as error:  # noqa: BLE001 - for the caller; the thread goes on
+            return error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._batches.close()
+
+    def _commit(self, entries: Sequence[Entry]) -> None:
+        started = self._clock.monotonic()
+        try:
+            self._write(entries)
+        except RowsChangedError:
+            self._write([replace(entry, may_be_there=True) for entry in entries])
+        self.commits.commits += 1
+        self.commits.records += len(entries)
+        self.commits.commit_s += self._clock.monotonic() - started
+
+    def _write(self, entries: Sequence[Entry]) -> None:
+        work = partial(self._statements.write, entries=entries)
+        try:
+            self._batches.write(work, synced=any(entry.is_final for entry in entries))
+        except BaseException:
+            self._statements.forget()
+            raise
+        self._statements.committed()
+
+
+class JournalWork:
+    """The work of a thread that has the journal's file alone."""
+
+    wait_s = None
+
+    def __init__(self, file: JournalFile) -> None:
+        self.file = file
+
+    def run(self, requests: Sequence[Request], _: IsAbandoned) -> list[Any]:
+        """Carry the requests out in order; successive writes are one transaction."""
+        return in_order(requests, self.file, self._write)
+
+    def _write(self, requests: Sequence[Any], _: int) -> list[Any]:
+        entries = [entry for request in requests for entry in request.entries]
+        errors = iter(self.file.write(entries) if entries else ())
+        return [[next(errors) for _ in request.entries] for request in requests]
+
+    def answered(self, request: Request, answer: object, *, is_abandoned: bool) -> None:
+        """Nothing is undone: the caller of a write knows what may be there."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+
+def in_order(
+    requests: Sequence[Any],
+    file: JournalFile,
+    together: Callable[[Sequence[Any], int], list[Any]],
+) -> list[Any]:
+    """The answers, with other work of the journal in its place between the others.
+
+    ``together`` is called with requests that follow each other, and the place of the first.
+    """
+    answers: list[Any] = []
+    begin = 0
+    for at, request in enumerate(requests):
+        if isinstance(request, Do):
+            if begin < at:
+                answers += together(requests[begin:at], begin)
+            answers.append(file.do(request.work))
+            begin = at + 1
+    if begin < len(requests) or not requests:
+        answers += together(requests[begin:], begin)
+    return answers

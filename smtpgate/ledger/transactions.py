@@ -1,0 +1,288 @@
+"""Requests to the ledger's SQLite file, carried out together in one transaction.
+
+Requests and answers are plain values, so that they can come from another process.
+
+An error of the file ends the transaction with LedgerUnavailableError, and the next one opens
+the file again. So a file that is full, locked, damaged or gone is in use again as soon as it
+can be. What cannot be settled is owed until then. After an error nothing waits for a lock for
+longer than a moment: each request would wait as long as the one before it.
+"""
+
+import sqlite3
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from smtpgate.core.limits import (
+    Charge,
+    Crossing,
+    LimitStatus,
+    Reservation,
+    Usage,
+    attempt,
+    is_within_lease,
+    limit_statuses,
+    microseconds,
+    settle,
+)
+from smtpgate.ledger.sqlite_file import LedgerFile, LedgerFileError
+from smtpgate.ports import LedgerUnavailableError
+from smtpgate.sql.thread import IsAbandoned
+
+_MAX_OWED: Final = 100_000
+_MAX_OWED_AT_ONCE: Final = 1024
+_RETRY_S: Final = 0.5
+# A commit of all recipients changes no count, so it may wait for the next transaction.
+_CLOSED_WITHIN_S: Final = 0.1
+# More than one a request, so that rows are deleted faster than they are made.
+_SWEPT_A_REQUEST: Final = 2
+_BUSY_IN_TROUBLE_S: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Count the recipients beforehand; the answer is a Reservation of that number."""
+
+    number: int
+    charges: Sequence[Charge]
+    recipients: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Keep the accepted recipients, and give the others back; the answer is its crossings."""
+
+    reservation: Reservation
+    accepted: int
+    at: datetime
+
+    @property
+    def only_closes(self) -> bool:
+        """True if it changes no count."""
+        reservation = self.reservation
+        return self.accepted == reservation.recipients and not reservation.may_cross
+
+    @property
+    def silent(self) -> "Settle":
+        """The same for no caller that could report thresholds: the next message does."""
+        return replace(self, reservation=replace(self.reservation, may_cross=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Read the status of each charge; the answer is a tuple of LimitStatus."""
+
+    charges: Sequence[Charge]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """Write something that counts nothing; the answer is ``None``."""
+
+
+Request = Reserve | Settle | Look | Touch
+Answer = Any
+"""The answer that the request names, or the exception for its caller."""
+
+
+class LedgerTransactions:
+    """Owns the file; for one thread, except ``owe``."""
+
+    def __init__(self, path: Path, *, busy_timeout_s: float, lease_s: float) -> None:
+        self._path = path
+        self._busy_timeout_s = busy_timeout_s
+        self._lease = timedelta(seconds=lease_s)
+        self._file: LedgerFile | None = None
+        self._is_in_trouble = False
+        self._owed: deque[Settle] = deque(maxlen=_MAX_OWED)
+        self._closing: deque[int] = deque(maxlen=_MAX_OWED)
+        self._now: datetime | None = None
+
+    # -- the work of a thread ------------------------------------------------------------------
+
+    @property
+    def wait_s(self) -> float | None:
+        """The time after which it is to be run again for owed work."""
+        if self._owed:
+            return _RETRY_S
+        return _CLOSED_WITHIN_S if self._closing else None
+
+    def answered(self, request: Request, answer: Answer, *, is_abandoned: bool) -> None:
+        """Give recipients back whose reservation has no owner."""
+        if is_abandoned and isinstance(request, Reserve) and isinstance(answer, Reservation):
+            self.owe(Settle(answer, 0, request.at))
+
+    def owe(self, settlement: Settle) -> None:
+        """Settle it with the next transaction; if too much is owed, the oldest is lost."""
+        self._owed.append(settlement)
+
+    def close(self) -> None:
+        """Close the file, after one attempt at all that is owed."""
+        while self._owed or self._closing:
+            left = len(self._owed) + len(self._closing)
+            self.run((), _never)
+            if len(self._owed) + len(self._closing) >= left:
+                break
+        self._disconnect()
+
+    def run(self, requests: Sequence[Request], is_abandoned: IsAbandoned) -> list[Answer]:
+        """Carry the requests out, and what is owed.
+
+        Of those whose caller gave up only settlements are carried out.
+        """
+        answers: list[Answer] = [()] * len(requests)
+        rest: list[tuple[int, Request]] = []
+        for at, request in enumerate(requests):
+            if isinstance(request, Settle) and request.only_closes:
+                self._closing.append(request.reservation.id)
+            else:
+                rest.append((at, request))
+        if requests and not rest:
+            return answers
+        owed = _taken(self._owed, _MAX_OWED_AT_ONCE)
+        closing = _taken(self._closing, _MAX_OWED_AT_ONCE)
+        if rest or owed or closing:
+            try:
+                self._transact(rest, answers, is_abandoned, owed, closing)
+            except Exception as error:  # noqa: BLE001 - for the callers; the thread goes on
+                self._fail(error, rest, answers)
+                self._owed.extendleft(reversed(owed))
+                self._closing.extendleft(reversed(closing))
+        return answers
+
+    # -- in a transaction ----------------------------------------------------------------------
+
+    def _transact(
+        self,
+        requests: list[tuple[int, Request]],
+        answers: list[Answer],
+        is_abandoned: IsAbandoned,
+        owed: list[Settle],
+        closing: list[int],
+    ) -> None:
+        file = self._opened()
+        if owed or closing or not all(isinstance(one, Look) for _, one in requests):
+            file.begin()
+            if requests and self._now is not None:
+                file.sweep(self._now, self._lease, _SWEPT_A_REQUEST * len(requests))
+        else:
+            file.begin_to_read()
+        for number in closing:
+            file.close_reservation(number)
+        for settlement in owed:
+            _ = self._answer(file, settlement)
+        for at, request in requests:
+            if not is_abandoned(at):
+                answers[at] = self._answer(file, request)
+            elif isinstance(request, Settle):
+                _ = self._answer(file, request.silent)
+        file.commit()
+        if self._is_in_trouble:
+            self._is_in_trouble = False
+            file.set_busy_timeout(self._busy_timeout_s)
+
+    def _fail(
+        self, error: Exception, requests: list[tuple[int, Request]], answers: list[Answer]
+    ) -> None:
+        self._disconnect()
+        self._is_in_trouble = True
+        if isinstance(error, sqlite3.Error | LedgerFileError | OSError):
+            error = LedgerUnavailableError(f"{self._path}: {error}")
+        for at, request in requests:
+            answers[at] = error
+            if isinstance(request, Settle):
+                self._owed.append(request.silent)
+
+    def _answer(self, file: LedgerFile, request: Request) -> Answer:
+        """The answer, or an exception for its caller; an error of the file is everybody's."""
+        try:
+            match request:
+                case Reserve():
+                    return self._reserve(file, request)
+                case Settle():
+                    return self._settle(file, request)
+                case Look():
+                    return _look(file, request)
+                case Touch():
+                    return file.touch()
+        except (sqlite3.Error, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - for its caller
+            return error
+
+    def _reserve(self, file: LedgerFile, request: Reserve) -> Answer:
+        charges, recipients, now = request.charges, request.recipients, request.at
+        self._now = now
+        usages = [file.usage(charge.subject) for charge in charges]
+        tried = attempt(usages, charges, recipients, now)
+        _keep(file, charges, usages, tried.usages)
+        if tried.refusal is not None:
+            return tried.refusal
+        reservation = Reservation(
+            request.number, recipients, now, tried.counted, tried.may_cross
+        )
+        file.add_reservation(
+            request.number, microseconds(now), reservation.account_id, recipients
+        )
+        return reservation
+
+    def _settle(self, file: LedgerFile, request: Settle) -> tuple[Crossing, ...]:
+        """Settle it; nothing is done if that was done, or the lease has ended."""
+        reservation, now = request.reservation, request.at
+        at_us = file.take_reservation(reservation.id)
+        if at_us is None or not is_within_lease(at_us, now, self._lease):
+            return ()
+        charges = [entry.charge for entry in reservation.counted]
+        usages = [file.usage(charge.subject) for charge in charges]
+        settled = settle(usages, reservation, request.accepted, now)
+        _keep(file, charges, usages, settled.usages)
+        return settled.crossings
+
+    # -- the file ------------------------------------------------------------------------------
+
+    def _opened(self) -> LedgerFile:
+        if self._file is not None and not self._file.is_current:
+            self._disconnect()
+        if self._file is None:
+            busy_s = _BUSY_IN_TROUBLE_S if self._is_in_trouble else self._busy_timeout_s
+            busy_s = min(busy_s, self._busy_timeout_s)
+            self._file = LedgerFile(self._path, busy_timeout_s=busy_s)
+        return self._file
+
+    def _disconnect(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                file.close()
+            except sqlite3.Error:
+                return  # it is not used any more in any case
+
+
+def _never(_: int) -> bool:
+    return False
+
+
+def _look(file: LedgerFile, request: Look) -> tuple[LimitStatus, ...]:
+    usages = [file.usage(charge.subject) for charge in request.charges]
+    return limit_statuses(usages, request.charges, request.at)
+
+
+def _taken(queue: deque[Any], most: int) -> list[Any]:
+    return [queue.popleft() for _ in range(min(len(queue), most))]
+
+
+def _keep(
+    file: LedgerFile,
+    charges: Sequence[Charge],
+    before: Sequence[Usage | None],
+    after: Sequence[Usage | None],
+) -> None:
+    """Write the usages that changed."""
+    for charge, old, new in zip(charges, before, after, strict=True):
+        if new is not None and new is not old:
+            file.keep(charge, new)

@@ -1,0 +1,120 @@
+"""Events as the metrics count them: small, and without the message.
+
+A worker process sends these to its parent, which counts them beside its own.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from smtpgate.core.account import UNLIMITED
+from smtpgate.core.events import (
+    Authenticated,
+    AuthFailed,
+    BudgetExhausted,
+    CommandRefused,
+    Event,
+    HandshakeFailed,
+    IdentityStateChanged,
+    MailRefused,
+    MessageCutOff,
+    SessionsEnded,
+    Stage,
+    SubmissionDone,
+)
+from smtpgate.metrics.bounded import UNKNOWN
+
+
+class Count(NamedTuple):
+    """A counter of the catalogue, the values of its labels, and by how much it increases."""
+
+    metric: str
+    labels: tuple[str, ...]
+    by: int = 1
+
+
+class SubmissionFacts(NamedTuple):
+    """One submission, as far as metrics show it."""
+
+    outcome: str
+    reason: str
+    identity: str
+    account: str
+    recipients: int
+    octets: int
+    seconds: float | None
+    stage_s: Mapping[Stage, float]
+    quota_ratio: float | None = None
+    crossings: tuple[tuple[str, str], ...] = ()
+    is_uncounted: bool = False
+    has_long_line: bool = False
+
+
+_COUNTED: Final[Mapping[type[Event], tuple[str, Callable[[Any], tuple[str, ...]]]]] = {
+    MailRefused: ("smtpgate_mail_refused_total", lambda event: (event.reason,)),
+    BudgetExhausted: (
+        "smtpgate_budget_exhausted_total",
+        lambda event: (event.client.listener, event.budget),
+    ),
+    CommandRefused: (
+        "smtpgate_commands_refused_total",
+        lambda event: (event.client.listener, event.verb, str(event.reply.code)),
+    ),
+    MessageCutOff: (
+        "smtpgate_messages_cut_off_total",
+        lambda event: (event.client.listener, event.by),
+    ),
+    HandshakeFailed: (
+        "smtpgate_handshakes_failed_total",
+        lambda event: (event.client.listener, event.problem),
+    ),
+    Authenticated: ("smtpgate_auth_successes_total", lambda event: (event.client.listener,)),
+    AuthFailed: (
+        "smtpgate_auth_failures_total",
+        lambda event: (event.client.listener, event.reason),
+    ),
+    IdentityStateChanged: (
+        "smtpgate_identity_state_changes_total",
+        lambda event: (event.state,),
+    ),
+    SessionsEnded: ("smtpgate_sessions_ended_total", lambda event: (event.reason,)),
+}
+
+COUNTERS: Final = frozenset(name for name, _ in _COUNTED.values())
+"""The counters that events increase."""
+
+
+def count_of(event: Event) -> Count | None:
+    """The counter that an event increases; ``None`` for a submission, and for others."""
+    counted = _COUNTED.get(type(event))
+    if counted is None:
+        return None
+    name, labels_of = counted
+    by = event.sessions if isinstance(event, SessionsEnded) else 1
+    return Count(name, labels_of(event), by)
+
+
+def facts_of(done: SubmissionDone) -> SubmissionFacts:
+    """The facts of one submission."""
+    submission = done.submission
+    account = submission.principal.account
+    limit = done.charges[0].limits.max_24h_send if done.charges else UNLIMITED
+    ratio = seconds = None
+    if done.used_24h is not None and limit != UNLIMITED:
+        ratio = done.used_24h / limit if limit else 1.0
+    if done.done_at is not None:
+        # The wall clock may be set back.
+        seconds = max((done.done_at - submission.received_at).total_seconds(), 0.0)
+    return SubmissionFacts(
+        done.outcome,
+        done.reason,
+        done.from_identity or UNKNOWN,
+        account.id,
+        len(submission.envelope.recipients),
+        len(submission.message),
+        seconds,
+        done.stage_s,
+        ratio,
+        tuple((one.charge.subject.kind, str(one.percent)) for one in done.crossings),
+        bool(done.uncounted),
+        done.long_line is not None and done.outcome == "accepted",
+    )

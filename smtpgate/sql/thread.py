@@ -1,0 +1,191 @@
+"""A thread that owns files: requests that arrive together are carried out together.
+
+A transaction costs as much as the work of several requests, so grouping makes sixteen of them
+at once several times cheaper each than one by one. The event loop is woken once for a group.
+A lone request does not wait for others; under load a group waits a moment for more.
+"""
+
+import asyncio
+import queue
+import threading
+import time
+from asyncio import AbstractEventLoop, Future
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+R_contra = TypeVar("R_contra", contravariant=True)
+R = TypeVar("R")
+
+MAX_GROUP: Final = 500
+# With so many messages on their way, a group waits for others.
+_LOADED: Final = 4
+_LINGER_S: Final = 0.0015
+
+IsAbandoned = Callable[[int], bool]
+Answer = Any
+"""The answer to a request; an exception is raised for its caller."""
+
+
+class Work(Protocol[R_contra]):
+    """Carries out requests; used by one thread at a time."""
+
+    def run(self, requests: Sequence[R_contra], is_abandoned: IsAbandoned) -> list[Answer]:
+        """Carry them out, in order; with none, only what is owed. Must not raise.
+
+        ``is_abandoned`` says of the place of a request whether its caller gave up.
+        """
+
+    @property
+    def wait_s(self) -> float | None:
+        """The time after which it is to be run again without a request, or ``None``."""
+
+    def answered(self, request: R_contra, answer: Answer, *, is_abandoned: bool) -> None:
+        """Note an answer, also one whose caller gave up.
+
+        It is called in the caller's event loop before the caller goes on.
+        """
+
+    def close(self) -> None:
+        """Close the files, after one attempt at all that is owed."""
+
+
+@dataclass(slots=True, eq=False)
+class _Job(Generic[R]):
+    request: R
+    loop: AbstractEventLoop
+    future: "Future[Answer]"
+    until_s: float
+
+
+class Closed(Exception):  # noqa: N818 - a state, and no fault
+    """The thread takes no more requests."""
+
+
+class BatchThread(Generic[R]):
+    """Runs the work in a thread, which is started by the first request.
+
+    ``load`` is the number of messages on their way; it belongs to the caller.
+    """
+
+    def __init__(self, work: Work[R], name: str) -> None:
+        self.work = work
+        self.load = 0
+        self.is_closed = False
+        self._name = name
+        self._jobs: queue.SimpleQueue[_Job[R] | None] = queue.SimpleQueue()
+        self._waiting: set[_Job[R]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_loop: AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def ask(self, request: R, timeout_s: float) -> "Future[Answer]":
+        """Carry out the request soon; the future has the answer, or TimeoutError.
+
+        Raises Closed.
+        """
+        if self.is_closed:
+            raise Closed
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + timeout_s
+        job = _Job(request, loop, loop.create_future(), until_s)
+        self._waiting.add(job)
+        timer = self._timer
+        if timer is None or until_s < timer.when() or self._timer_loop is not loop:
+            self._watch(loop, until_s)
+        self._start()
+        self._jobs.put(job)
+        return job.future
+
+    def nudge(self) -> None:
+        """Have what is owed done now."""
+        self._start()
+        self._jobs.put(None)
+
+    def stop(self, timeout_s: float) -> None:
+        """Carry out all requests, and end the thread. Blocks."""
+        self.is_closed = True
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join(timeout_s)
+
+    def _start(self) -> None:
+        if self._thread is None:
+            with self._starting:
+                if self._thread is None:
+                    self._thread = threading.Thread(
+                        target=self._run, name=self._name, daemon=True
+                    )
+                    self._thread.start()
+
+    # -- in the thread -------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            jobs = self._next_jobs()
+            is_last = self.is_closed and not jobs and self._jobs.empty()
+            if is_last:
+                break
+            self._carry_out(jobs)
+        self.work.close()
+
+    def _next_jobs(self) -> list[_Job[R]]:
+        """The next jobs; waits for them, but only for a while when work is owed."""
+        jobs: list[_Job[R]] = []
+        try:
+            job = self._jobs.get(timeout=self.work.wait_s)
+            if self.load >= _LOADED:
+                time.sleep(_LINGER_S)
+            while True:
+                if job is not None:
+                    jobs.append(job)
+                if len(jobs) == MAX_GROUP:
+                    return jobs
+                job = self._jobs.get_nowait()
+        except queue.Empty:
+            return jobs
+
+    def _carry_out(self, jobs: list[_Job[R]]) -> None:
+        answers = self.work.run(
+            [job.request for job in jobs], lambda at: jobs[at].future.done()
+        )
+        by_loop: dict[AbstractEventLoop, list[tuple[_Job[R], Answer]]] = {}
+        for job, answer in zip(jobs, answers, strict=True):
+            by_loop.setdefault(job.loop, []).append((job, answer))
+        for loop, of_loop in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(self._deliver, of_loop)
+            except RuntimeError:  # the loop was closed: no caller waits
+                for job, answer in of_loop:
+                    self.work.answered(job.request, answer, is_abandoned=True)
+
+    # -- in the event loop ---------------------------------------------------------------------
+
+    def _deliver(self, answers: Iterable[tuple[_Job[R], Answer]]) -> None:
+        for job, answer in answers:
+            self._waiting.discard(job)
+            is_abandoned = job.future.done()
+            self.work.answered(job.request, answer, is_abandoned=is_abandoned)
+            if is_abandoned:
+                continue
+            if isinstance(answer, BaseException):
+                job.future.set_exception(answer)
+            else:
+                job.future.set_result(answer)
+
+    def _watch(self, loop: AbstractEventLoop, until_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_loop = loop.call_at(until_s, self._give_up, loop), loop
+
+    def _give_up(self, loop: AbstractEventLoop) -> None:
+        """End the waits that took too long; one timer is enough for all of them."""
+        self._timer = None
+        now_s = loop.time()
+        for job in [job for job in self._waiting if job.until_s <= now_s]:
+            self._waiting.discard(job)
+            if not job.future.done():
+                job.future.set_exception(TimeoutError())
+        if self._waiting:
+            self._watch(loop, min(job.until_s for job in self._waiting))

@@ -1,0 +1,52 @@
+"""Requests to a store and its answers: plain values, for a queue or for a socket.
+
+An entry is a row of texts and numbers with the digests of its terms. It is made where the
+message is, so the store only writes.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from smtpgate.core.limits import Crossing, Reservation
+from smtpgate.journal.statements import Entry
+from smtpgate.ledger.transactions import Reserve, Settle
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Count the recipients, and write the row of a message that will be relayed.
+
+    What cannot be counted is not written either.
+    """
+
+    reserve: Reserve | None = None
+    entry: Entry | None = None
+
+
+class BeginAnswer(NamedTuple):
+    """The reservation or the ledger's refusal, and why the row is not there, or ``None``."""
+
+    counted: Reservation | Exception | None = None
+    not_written: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Settle the reservation, and write the verdict.
+
+    Further rows that are promised with the verdict belong into the same transaction.
+    """
+
+    settle: Settle | None = None
+    entry: Entry | None = None
+
+
+class FinishAnswer(NamedTuple):
+    """The thresholds that are announced now, and why the verdict is not written, or ``None``.
+
+    ``not_counted`` is why it is not settled now; the store does it later.
+    """
+
+    crossings: tuple[Crossing, ...] = ()
+    not_counted: Exception | None = None
+    not_written: Exception | None = None

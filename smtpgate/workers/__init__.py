@@ -1,0 +1,1 @@
+"""Worker processes: forked, watched, talked to; and what they count together."""

@@ -1,0 +1,108 @@
+"""Frames between parent and worker, over a Unix socket: a length, then that many octets.
+
+What is sent in one turn of the event loop leaves in one write.
+"""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Callable
+from typing import Final
+
+_LENGTH: Final = struct.Struct("!I")
+
+
+class Channel(asyncio.Protocol):
+    """One end of a socket pair.
+
+    ``on_frame`` is called with each frame, and ``on_end`` once, when the other end is closed.
+    """
+
+    def __init__(self, on_frame: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
+        self._on_frame = on_frame
+        self._on_end = on_end
+        self._transport: asyncio.Transport | None = None
+        self._received = bytearray()
+        self._unsent: list[bytes] = []
+        self._closed = asyncio.Event()
+
+    @classmethod
+    async def open(
+        cls,
+        connection: socket.socket,
+        on_frame: Callable[[bytes], None],
+        on_end: Callable[[], None],
+    ) -> "Channel":
+        """The channel over that socket, which it owns from now on."""
+        channel = cls(on_frame, on_end)
+        connection.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.create_unix_connection(lambda: channel, sock=connection)
+        return channel
+
+    @property
+    def unsent_octets(self) -> int:
+        """The octets that the other end has not taken yet."""
+        waiting = sum(map(len, self._unsent))
+        if self._transport is None:
+            return waiting
+        return waiting + self._transport.get_write_buffer_size()
+
+    @property
+    def is_closed(self) -> bool:
+        """True once an end is closed: nothing more is sent."""
+        return self._transport is None
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame, with all others of this turn; to a closed end nothing is sent."""
+        if self._transport is None:
+            return
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._unsent += (_LENGTH.pack(len(frame)), frame)
+
+    def flush(self) -> None:
+        """Write what was sent."""
+        if self._unsent and self._transport is not None:
+            self._transport.write(b"".join(self._unsent))
+        self._unsent = []
+
+    async def end(self, timeout_s: float = 5) -> None:
+        """Close this end, once everything is written, or after a while."""
+        self.flush()
+        if self._transport is None:
+            return
+        self._transport.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._closed.wait(), timeout_s)
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- asyncio.Protocol ----------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The socket is in the event loop."""
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Pass on each frame that is complete."""
+        received = self._received
+        received += data
+        start = 0
+        while len(received) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(received, start)
+            end = start + _LENGTH.size + length
+            if len(received) < end:
+                break
+            frame = bytes(received[start + _LENGTH.size : end])
+            start = end
+            self._on_frame(frame)
+        if start:
+            del received[:start]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """An end is closed."""
+        self._transport = None
+        self._closed.set()
+        self._on_end()

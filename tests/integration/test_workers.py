@@ -1,0 +1,263 @@
+"""A gate with several processes: workers end, hang and are replaced, and sums stay right."""
+
+import os
+import signal
+import smtplib
+import socket
+import ssl
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.authority import Authority
+from tests.support.daemons import LOOPBACK, Lab, eventually, listens
+from tests.support.gate import LOGIN, SENDER, Gate, GatePlan, letter, start_gate
+from tests.support.recorder import Recorder, recorder
+
+ACCEPTED = 'smtpgate_submissions_total{outcome="accepted",reason="accepted"}'
+
+
+def logged_in(gate: Gate, context: ssl.SSLContext) -> smtplib.SMTP:
+    """A client that has logged in."""
+    client = smtplib.SMTP(LOOPBACK, gate.port, timeout=30)
+    client.starttls(context=context)
+    client.login(LOGIN.username, LOGIN.password)
+    return client
+
+
+@contextmanager
+def closed_at_end(client: smtplib.SMTP) -> Iterator[smtplib.SMTP]:
+    """The client; unlike smtplib's own context it says no QUIT to a gate that is gone."""
+    with closing(client):
+        yield client
+
+
+def send(gate: Gate, context: ssl.SSLContext, name: str) -> None:
+    """Send one message over a connection of its own."""
+    with closed_at_end(logged_in(gate, context)) as client:
+        assert client.sendmail(SENDER, ["bob@example.net"], letter(name, "Hello.\r\n")) == {}
+
+
+def metrics(gate: Gate) -> dict[str, float]:
+    """The samples of a scrape."""
+    url = f"http://{LOOPBACK}:{gate.plan.http_port}/metrics"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, _, value in samples}
+
+
+def workers_of(gate: Gate) -> dict[str, int]:
+    """The process ids of the workers, by number, as the log has them."""
+    found: dict[str, int] = {}
+    for line in gate.log_lines():
+        if line["event"] == "started":
+            found |= line["workers"]
+        elif line["event"] == "worker started":
+            found[str(line["worker"])] = line["pid"]
+    return found
+
+
+def events(gate: Gate, event: str) -> list[dict[str, object]]:
+    """The lines of the log about that event."""
+    return [line for line in gate.log_lines() if line["event"] == event]
+
+
+def is_there(pid: int) -> bool:
+    """True if a process of that id runs; one that has ended and was not waited for does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def children_of(pid: int) -> set[int]:
+    """All processes below that one."""
+    found: set[int] = set()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            found |= {child} | children_of(child)
+    return found
+
+
+@pytest.fixture
+def authority(lab: Lab) -> Authority:
+    return Authority(lab)
+
+
+@pytest.fixture
+def upstream(lab: Lab) -> Recorder:
+    return recorder(lab)
+
+
+def test_every_message_is_counted_once_by_all_workers_together(
+    lab: Lab, authority: Authority, upstream: Recorder
+) -> None:
+    gate = start_gate(lab, authority, GatePlan(upstream.port, workers=4))
+    context = authority.client_context()
+    with ExitStack() as stack:
+        open_ = [stack.enter_context(closed_at_end(logged_in(gate, context))) for _ in range(8)]
+        for number, client in enumerate(open_ * 2):
+            client.sendmail(SENDER, ["bob@example.net"], letter(f"m{number}", "Hello.\r\n"))
+        seen = metrics(gate)
+        assert seen[ACCEPTED] == 16
+        assert seen["smtpgate_message_octets_count"] == 16
+        assert seen['smtpgate_auth_successes_total{listener="submission"}'] == 8
+        assert seen['smtpgate_sessions{listener="submission"}'] == 8
+        assert seen["smtpgate_workers"] == 4
+        assert 1 <= seen['smtpgate_upstream_connections{state="idle",upstream="default"}'] <= 8
+        assert seen['smtpgate_upstream_connection_limit{upstream="default"}'] == 20
+        assert seen["smtpgate_loop_delay_seconds_count"] > 0
+    gate.terminate()
+    assert gate.daemon.wait() == 0
+    assert len(events(gate, "submission")) == 16
+    assert len(events(gate, "started")) == len(events(gate, "stopped")) == 1
+
+
+def test_a_worker_that_is_killed_is_replaced_and_what_it_counted_stays(
+    lab: Lab, authority: Authority, upstream: Recorder
+) -> None:
+    gate = start_gate(lab, authority, GatePlan(upstream.port, workers=2))
+    context = authority.client_context()
+    for number in range(6):
+        send(gate, context, f"before-{number}")
+    before = metrics(gate)
+    victim = workers_of(gate)["1"]
+    os.kill(victim, signal.SIGKILL)
+    eventually(lambda: events(gate, "worker started"), "another worker")
+    after = metrics(gate)
+    assert after[ACCEPTED] == before[ACCEPTED] == 6
+    for name in ('smtpgate_directory_answers_total{from="database"}', "smtpgate_paced_total"):
+        assert after[name] >= before[name]
+    assert after["smtpgate_workers"] == 2
+    assert after['smtpgate_worker_restarts_total{reason="killed"}'] == 1
+    (ended,) = events(gate, "worker ended")
+    assert (ended["pid"], ended["reason"], ended["status"]) == (victim, "killed", "SIGKILL")
+    for number in range(6):
+        send(gate, context, f"after-{number}")
+    assert metrics(gate)[ACCEPTED] == 12
+
+
+def test_a_worker_that_hangs_is_killed_and_replaced(
+    lab: Lab, authority: Authority, upstream: Recorder
+) -> None:
+    plan = GatePlan(upstream.port, workers=2, gate_keys="worker_timeout_s = 2")
+    gate = start_gate(lab, authority, plan)
+    victim = workers_of(gate)["0"]
+    os.kill(victim, signal.SIGSTOP)
+    eventually(lambda: events(gate, "worker started"), "another worker")
+    assert [line["pid"] for line in events(gate, "worker hung")] == [victim]
+    assert metrics(gate)['smtpgate_worker_restarts_total{reason="hung"}'] == 1
+    assert not is_there(victim)
+    send(gate, authority.client_context(), "after")
+
+
+def test_a_worker_that_gets_sigterm_drains_and_another_takes_its_place(
+    lab: Lab, authority: Authority, upstream: Recorder
+) -> None:
+    gate = start_gate(lab, authority, GatePlan(upstream.port, workers=2))
+    os.kill(workers_of(gate)["0"], signal.SIGTERM)
+    eventually(lambda: events(gate, "worker started"), "another worker")
+    (ended,) = events(gate, "worker ended")
+    assert (ended["reason"], ended["status"], ended["level"]) == ("exited", 0, "info")
+    send(gate, authority.client_context(), "after")
+
+
+def test_workers_end_with_their_parent_and_leave_its_ports(
+    lab: Lab, authority: Authority, upstream: Recorder
+) -> None:
+    gate = start_gate(lab, authority, GatePlan(upstream.port, workers=2))
+    below = children_of(gate.daemon.pid)
+    assert len(below) == 3, "the fork server and two workers"
+    os.kill(workers_of(gate)["1"], signal.SIGSTOP)
+    gate.kill()
+    eventually(lambda: not any(map(is_there, below)), "all to end", 30)
+    start_gate(lab, authority, gate.plan)
+
+
+def test_when_workers_cannot_be_forked_any_more_the_gate_ends_and_says_so(
+    lab: Lab, authority: Authority, upstream: Recorder
+) -> None:
+    gate = start_gate(lab, authority, GatePlan(upstream.port, workers=2))
+    below = children_of(gate.daemon.pid)
+    (fork_server,) = below - set(workers_of(gate).values())
+    os.kill(fork_server, signal.SIGKILL)
+    assert gate.daemon.wait() == 1
+    assert events(gate, "fork server ended")
+    eventually(lambda: not any(map(is_there, below)), "all to end")
+
+
+def test_a_drain_of_workers_finishes_what_is_at_the_upstream(
+    lab: Lab, authority: Authority, upstream: Recorder
+) -> None:
+    gate = start_gate(lab, authority, GatePlan(upstream.port, workers=2))
+    context = authority.client_context()
+    with (
+        closed_at_end(logged_in(gate, context)) as busy,
+        closed_at_end(logged_in(gate, context)) as idle,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        upstream.hold()
+        sending = pool.submit(
+            busy.sendmail, SENDER, ["bob@example.net"], letter("last", "Made it.\r\n")
+        )
+        upstream.wait_for_arrival()
+        gate.terminate()
+        assert idle.getreply()[0] == 421
+        eventually(lambda: not listens(gate.port), "the listener to be closed")
+        upstream.release()
+        assert sending.result(30) == {}
+        assert busy.getreply()[0] == 421
+    assert gate.daemon.wait() == 0
+    (stopped,) = events(gate, "stopped")
+    assert stopped["transactions_cut_off"] == 0
+    assert len(events(gate, "submission")) == 1
+
+
+def test_connections_of_a_client_are_counted_over_all_workers(
+    lab: Lab, authority: Authority, upstream: Recorder
+) -> None:
+    bound = "max_connections_per_client = 6\n"
+    plan = GatePlan(upstream.port, workers=4, listener_keys=bound)
+    gate = start_gate(lab, authority, plan)
+
+    def greeting() -> tuple[socket.socket, bytes]:
+        connection = socket.create_connection((LOOPBACK, gate.port), timeout=10)
+        return connection, connection.recv(200)
+
+    with ExitStack() as stack:
+        found = [greeting() for _ in range(12)]
+        for connection, _ in found:
+            stack.enter_context(connection)
+        codes = sorted(text[:3] for _, text in found)
+        assert codes == [b"220"] * 6 + [b"421"] * 6
+    seen = metrics(gate)
+    name = (
+        'smtpgate_budget_exhausted_total{budget="connections-per-client",listener="submission"}'
+    )
+    assert seen[name] == 6
+
+
+def test_a_certificate_that_was_renewed_is_at_every_worker_after_a_reload(
+    lab: Lab, authority: Authority, upstream: Recorder
+) -> None:
+    gate = start_gate(lab, authority, GatePlan(upstream.port, workers=2))
+    renewed = authority.renew("gate.example.com")
+    gate.daemon.signal(signal.SIGHUP)
+    eventually(lambda: len(events(gate, "certificate loaded")) == 2, "the certificates")
+
+    def shown() -> bytes | None:
+        with (
+            socket.create_connection((LOOPBACK, gate.tls_port), timeout=10) as plain,
+            authority.client_context().wrap_socket(
+                plain, server_hostname="gate.example.com"
+            ) as secure,
+        ):
+            return secure.getpeercert(binary_form=True)
+
+    eventually(lambda: {shown() for _ in range(12)} == {renewed}, "the new certificate")

@@ -1,0 +1,285 @@
+"""One store for ledger and journal: what a message is promised, whatever file fails."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smtpgate.core.events import SubmissionDone
+from smtpgate.core.history.record import submission_record
+from smtpgate.core.limits import LimitExceededError, Reservation
+from smtpgate.journal.file import JournalFile
+from smtpgate.journal.rows import row_of
+from smtpgate.journal.statements import Entry
+from smtpgate.ledger.transactions import LedgerTransactions, Look, Reserve, Settle
+from smtpgate.ports import Begun, LedgerUnavailableError
+from smtpgate.sql.batches import UnfitRowsError
+from smtpgate.store.requests import Begin, BeginAnswer, Finish, FinishAnswer
+from smtpgate.store.work import StoreWork
+from tests.support.clock import MovableClock
+from tests.support.journal import (
+    Breakable,
+    all_rows,
+    journal_in,
+    must_add_up,
+    open_store,
+    submission,
+)
+from tests.support.ledgers import soon, used_24h
+from tests.support.stores import OpenedStore, open_host_store
+
+
+@pytest.fixture
+async def store(tmp_path: Path, clock: MovableClock) -> AsyncIterator[OpenedStore]:
+    async with open_host_store(tmp_path, clock=clock, timeout_s=0.3) as opened:
+        yield opened
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Another process that writes and does not end."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+async def begin(store: OpenedStore, event: SubmissionDone) -> Begun:
+    return await store.begin(event, event.charges, event.submission.received_at)
+
+
+async def finish(store: OpenedStore, event: SubmissionDone, begun: Begun | None) -> bool:
+    reservation = None if begun is None else begun.reservation
+    now = event.submission.received_at
+    return (await store.finish(event, reservation, now)).is_recorded
+
+
+async def used(store: OpenedStore, event: SubmissionDone) -> int:
+    return await used_24h(store.ledger, event.charges[0].subject, event.submission.received_at)
+
+
+async def outcomes(store: OpenedStore) -> list[str]:
+    return [row.outcome for row in await all_rows(store.journal.store)]
+
+
+async def test_a_message_is_counted_and_begun_at_once_and_its_verdict_settles_both(
+    store: OpenedStore, clock: MovableClock
+) -> None:
+    event = submission(clock, recipients=3)
+    begun = await begin(store, event)
+    assert isinstance(begun.reservation, Reservation)
+    assert (await used(store, event), await outcomes(store)) == (3, ["relaying"])
+    event.counted = 2
+    assert await finish(store, event, begun)
+    assert (await used(store, event), await outcomes(store)) == (2, ["accepted"])
+    await must_add_up(store.journal.store, clock.now())
+
+
+async def test_a_message_over_a_limit_leaves_no_row(
+    store: OpenedStore, clock: MovableClock
+) -> None:
+    event = submission(clock, recipients=3, max_24h_send=2)
+    with pytest.raises(LimitExceededError):
+        await begin(store, event)
+    assert (await used(store, event), await outcomes(store)) == (0, [])
+    event.outcome, event.reason = "deferred", "max-24h-send"
+    assert await finish(store, event, None)
+    assert await outcomes(store) == ["deferred"]
+
+
+async def test_many_at_once_are_counted_and_written_each(
+    store: OpenedStore, clock: MovableClock
+) -> None:
+    async def carry(number: int) -> None:
+        event = submission(clock, recipients=2, max_24h_send=30)
+        try:
+            begun = await begin(store, event)
+        except LimitExceededError:
+            event.outcome, event.reason = "deferred", "max-24h-send"
+            await finish(store, event, None)
+            return
+        event.counted = number % 3
+        if event.counted == 0:
+            event.outcome, event.reason = "refused", "upstream-refused"
+        await finish(store, event, begun)
+
+    await asyncio.gather(*(carry(number) for number in range(40)))
+    rows = await all_rows(store.journal.store)
+    assert len(rows) == 40
+    assert "relaying" not in {row.outcome for row in rows}
+    await must_add_up(store.journal.store, clock.now())
+    assert store.received.errors == []
+
+
+async def test_a_ledger_that_is_locked_is_unavailable_and_leaves_no_row(
+    store: OpenedStore, clock: MovableClock, tmp_path: Path
+) -> None:
+    event = submission(clock)
+    await store.ledger.probe()
+    with locked(tmp_path / "ledger.sqlite"):
+        with pytest.raises(LedgerUnavailableError, match="locked"):
+            await begin(store, event)
+        assert len(store.problems) == 1
+        # Without charges it is written all the same: nobody waits for the ledger.
+        begun = await store.begin(event, (), clock.now())
+        assert begun == Begun()
+        assert await outcomes(store) == ["relaying"]
+        assert await finish(store, event, None)
+    assert await outcomes(store) == ["accepted"]
+    await soon(lambda: used(store, event), 0)
+
+
+async def test_recipients_are_given_back_later_when_the_ledger_is_locked_meanwhile(
+    store: OpenedStore, clock: MovableClock, tmp_path: Path
+) -> None:
+    event = submission(clock)
+    begun = await begin(store, event)
+    event.outcome, event.reason, event.counted = "refused", "upstream-refused", 0
+    with locked(tmp_path / "ledger.sqlite"):
+        assert await finish(store, event, begun), "its verdict needs no ledger"
+        assert await outcomes(store) == ["refused"]
+    await soon(lambda: used(store, event), 0)
+
+
+async def test_a_journal_that_fails_leaves_the_reservation_to_the_caller(
+    store: OpenedStore, clock: MovableClock, tmp_path: Path
+) -> None:
+    file, event = Breakable(tmp_path / "journal.sqlite"), submission(clock)
+    file.break_()
+    for _ in range(2):
+        begun = await begin(store, event)
+        assert isinstance(begun.reservation, Reservation)
+        assert "cannot be opened" in str(begun.problem)
+        event.counted = 0
+        assert not await finish(store, event, begun)
+    assert await used(store, event) == 0
+    assert store.journal.owed == 1
+    file.mend()
+    await store.journal.writer.retry()
+    assert await outcomes(store) == ["accepted"]
+    await must_add_up(store.journal.store, clock.now())
+
+
+async def test_a_verdict_whose_caller_gave_up_is_written_or_owed(
+    store: OpenedStore, clock: MovableClock, tmp_path: Path
+) -> None:
+    file = Breakable(tmp_path / "journal.sqlite")
+    for is_broken in (False, True):
+        event = submission(clock)
+        begun = await begin(store, event)
+        if is_broken:
+            file.break_()
+        task = asyncio.ensure_future(finish(store, event, begun))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        if is_broken:
+            await soon(_owed(store), 1)
+            file.mend()
+            await store.journal.writer.retry()
+        await soon(lambda: outcomes(store), ["accepted"] * (1 + is_broken))
+    await must_add_up(store.journal.store, clock.now())
+
+
+def _owed(store: OpenedStore) -> Any:  # noqa: ANN401 - a question for ``soon``
+    async def owed() -> int:
+        return store.journal.owed
+
+    return owed
+
+
+async def test_a_beginning_whose_caller_gave_up_is_not_counted(
+    store: OpenedStore, clock: MovableClock
+) -> None:
+    event = submission(clock, recipients=3)
+    task = asyncio.ensure_future(begin(store, event))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await soon(lambda: used(store, event), 0)
+    event.outcome, event.reason = "deferred", "gate-stopped"
+    assert await finish(store, event, None)
+    assert await outcomes(store) == ["deferred"]
+    await must_add_up(store.journal.store, clock.now())
+
+
+async def test_a_row_that_no_database_takes_gives_its_recipients_back(
+    store: OpenedStore, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event, entries = submission(clock, recipients=2), store.journal.entries
+    made = entries.beginning
+
+    def unfit(done: SubmissionDone) -> Entry:
+        entry = made(done)
+        return replace(entry, row=entry.row._replace(facts="\ud800"))
+
+    monkeypatch.setattr(entries, "beginning", unfit)
+    with pytest.raises(UnfitRowsError):
+        await begin(store, event)
+    assert await used(store, event) == 0
+    assert not await finish(store, event, None)
+    assert store.journal.tally.lost == 1
+    assert {type(error) for error in store.received.errors} == {UnfitRowsError}
+    assert store.journal.problem is None
+
+
+async def test_a_closed_store_counts_and_writes_no_more(
+    tmp_path: Path, clock: MovableClock
+) -> None:
+    async with open_host_store(tmp_path, clock=clock) as store:
+        event = submission(clock)
+        begun = await begin(store, event)
+    with pytest.raises(LedgerUnavailableError, match="closed"):
+        await begin(store, submission(clock))
+    assert not await finish(store, event, begun)
+
+
+# -- the synchronous core ----------------------------------------------------------------------
+
+
+async def test_a_list_of_requests_has_a_list_of_answers_in_order(
+    tmp_path: Path, clock: MovableClock
+) -> None:
+    async with open_store(journal_in(tmp_path), tmp_path) as files:
+        ledger = LedgerTransactions(tmp_path / "ledger.sqlite", busy_timeout_s=1, lease_s=900)
+        journal, synced = JournalFile(files.database, clock), list[bool]()
+        work, now = StoreWork(ledger, journal), clock.now()
+        charges = submission(clock).charges
+        one, other = _entry(clock), _entry(clock)
+
+        def run(*requests: Any) -> list[Any]:  # noqa: ANN401 - of any kind
+            answers = work.run(requests, lambda _: False)
+            driver = journal._batches._driver
+            assert driver is not None
+            synced.append(driver.execute("PRAGMA synchronous").fetchone()[0] == 2)
+            return answers
+
+        first, second, (status,) = run(
+            Begin(Reserve(1, charges, 1, now), one),
+            Begin(None, other),
+            Look(charges, now),
+        )
+        assert isinstance(first, BeginAnswer)
+        assert isinstance(first.counted, Reservation)
+        assert second == BeginAnswer()
+        assert status.used_24h == 1
+        done = replace(
+            one, is_final=True, is_begun=True, row=one.row._replace(outcome="accepted")
+        )
+        assert run(Finish(Settle(first.counted, 0, now), done)) == [FinishAnswer()]
+        assert run(Look(charges, now))[0][0].used_24h == 0
+        assert synced[:2] == [False, True], "only a verdict is promised"
+        assert {row.outcome for row in await all_rows(files)} == {"accepted", "relaying"}
+        work.close()
+
+
+def _entry(clock: MovableClock) -> Entry:
+    record = submission_record(submission(clock), keep_recipients=True, keep_subject=False)
+    row, texts = row_of(record)
+    return Entry(row=row, texts=texts, early_terms=frozenset([b"t"]), is_final=False)

@@ -1,0 +1,208 @@
+"""Sums in shared memory, waits, pings, parts and frames of workers, without processes."""
+
+import asyncio
+import os
+import socket
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smtpgate.admission import RecipientsNote, RecipientsSeen, RefusedMessage
+from smtpgate.config import load_config
+from smtpgate.core.address import ReversePath, parse_mailbox
+from smtpgate.core.limits.sums import LocalSums
+from smtpgate.core.reply import Reply
+from smtpgate.gate.frames import Noted, decode_for_parent, decode_for_worker, encode
+from smtpgate.gate.shares import config_of_worker, number_of_workers, part, usable_cores
+from smtpgate.workers.channel import Channel
+from smtpgate.workers.fork_server import ForkServer, ForkServerError
+from smtpgate.workers.shared_sums import SharedSums
+from smtpgate.workers.watch import Heartbeat, Restarts
+
+KEYS = ("all", "one", "two", "three")
+STEPS = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from(KEYS), st.integers(-50, 100)), max_size=60
+)
+
+CONFIG = """\
+[gate]
+hostname = "gate.example.com"
+{gate}
+[listener.plain]
+port = 0
+tls = "none"
+allow_plaintext_auth = true
+[upstream.default]
+host = "127.0.0.1"
+port = 2525
+tls = "off"
+{upstream}
+{sections}
+"""
+
+
+# -- sums in shared memory ---------------------------------------------------------------------
+
+
+@given(STEPS)
+def test_workers_count_together_what_one_process_would(
+    steps: list[tuple[int, str, int]],
+) -> None:
+    shared, local = SharedSums(4, ["all"]), LocalSums()
+    workers = [shared.of_worker(number) for number in range(4)]
+    for number, key, by in steps:
+        assert workers[number].add(key, by) == local.add(key, by)
+    for key in KEYS:
+        assert {worker.sum(key) for worker in workers} == {local.sum(key)}
+
+
+@given(STEPS, st.integers(0, 3))
+def test_what_a_worker_counted_is_forgotten_with_it(
+    steps: list[tuple[int, str, int]], ended: int
+) -> None:
+    shared, left = SharedSums(4, ["all"]), Counter[str]()
+    workers = [shared.of_worker(number) for number in range(4)]
+    for number, key, by in steps:
+        workers[number].add(key, by)
+        left[key] += 0 if number == ended else by
+    shared.clear(ended)
+    assert {key: workers[ended].sum(key) for key in KEYS} == {key: left[key] for key in KEYS}
+
+
+def test_a_sum_of_many_keys_is_never_too_low() -> None:
+    shared = SharedSums(2)
+    one, other = shared.of_worker(0), shared.of_worker(1)
+    for number in range(3000):
+        one.add(f"client {number}", 1)
+        other.add(f"client {number}", 2)
+    sums = [one.sum(f"client {number}") for number in range(3000)]
+    assert min(sums) == 3
+    assert sums.count(3) > 2700, "chance makes few too high"
+
+
+def test_sums_are_seen_in_forked_processes() -> None:
+    shared = SharedSums(2, ["all"])
+    pid = os.fork()
+    if pid == 0:
+        shared.of_worker(1).add("all", 7)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert shared.of_worker(0).add("all", 1) == 8
+
+
+# -- replacing workers -------------------------------------------------------------------------
+
+
+def test_workers_that_end_soon_are_replaced_later_each_time() -> None:
+    restarts = Restarts()
+    waits = [restarts.wait_s(1) for _ in range(12)]
+    assert waits == sorted(waits)
+    assert (waits[0], waits[-1]) == (0.1, 30)
+
+
+def test_a_worker_that_lived_for_long_is_replaced_at_once() -> None:
+    restarts = Restarts()
+    for _ in range(5):
+        restarts.wait_s(1)
+    assert restarts.wait_s(3600) == 0
+    assert restarts.wait_s(1) == 0.1
+
+
+def test_a_worker_hangs_after_so_many_pings_without_an_answer() -> None:
+    heartbeat = Heartbeat(3)
+    assert [heartbeat.is_hung_at_ping() for _ in range(3)] == [False] * 3
+    heartbeat.answered()
+    assert [heartbeat.is_hung_at_ping() for _ in range(4)] == [False, False, False, True]
+
+
+# -- parts -------------------------------------------------------------------------------------
+
+
+def load(folder: Path, gate: str = "", upstream: str = "", sections: str = "") -> Path:
+    path = folder / "smtpgate.toml"
+    path.write_text(CONFIG.format(gate=gate, upstream=upstream, sections=sections))
+    return path
+
+
+@given(st.integers(0, 1000), st.integers(1, 64))
+def test_parts_add_up_and_differ_by_one_at_most(whole: int, workers: int) -> None:
+    parts = [part(whole, number, workers) for number in range(workers)]
+    assert sum(parts) == whole
+    assert max(parts) - min(parts) <= 1
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 8, 20])
+def test_workers_divide_the_connections_to_the_upstream(tmp_path: Path, workers: int) -> None:
+    config = load_config(load(tmp_path))
+    parts = [
+        config_of_worker(config, number, workers).sole_upstream for number in range(workers)
+    ]
+    assert sum(one.max_connections for one in parts) == config.sole_upstream.max_connections
+    assert all(1 <= one.account_share <= one.max_connections for one in parts)
+    assert sum(one.account_share for one in parts) <= max(
+        workers, config.sole_upstream.account_share
+    )
+
+
+def test_there_are_no_more_workers_than_connections_to_the_upstream(tmp_path: Path) -> None:
+    one = load_config(load(tmp_path, upstream="max_connections = 1"))
+    assert number_of_workers(one) == 1
+    four = load_config(load(tmp_path, gate="workers = 4"))
+    assert number_of_workers(four) == 4
+
+
+def test_a_ledger_in_memory_has_one_worker(tmp_path: Path) -> None:
+    config = load_config(load(tmp_path, sections='[ledger]\nkind = "memory"'))
+    assert number_of_workers(config) == 1
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [("max 100000", 99), ("150000 100000", 2), ("50000 100000", 1), ("what", 99)],
+)
+def test_the_quota_of_the_cgroup_bounds_the_cores(
+    tmp_path: Path, quota: str, cores: int
+) -> None:
+    path = tmp_path / "cpu.max"
+    path.write_text(f"{quota}\n")
+    assert usable_cores(path) == min(cores, len(os.sched_getaffinity(0)))
+
+
+# -- frames and channels -----------------------------------------------------------------------
+
+
+def test_notes_of_a_worker_come_to_the_others_as_they_were() -> None:
+    path, bob = ReversePath(parse_mailbox("ann@example.com")), parse_mailbox("bob@example.net")
+    reply = Reply(450, "4.2.0", "Mailbox busy")
+    noted = Noted(
+        refused=[RefusedMessage("999999999999")],
+        recipients=[RecipientsNote("999999999999", path, [(bob, reply)])],
+        seen=[RecipientsSeen("999999999999", ReversePath(None), [bob])],
+    )
+    assert decode_for_parent(encode(noted)) == noted
+    assert decode_for_worker(encode(noted)) == noted
+
+
+async def test_frames_arrive_whole_and_in_order_and_then_the_end() -> None:
+    ours, theirs = socket.socketpair()
+    got: list[bytes] = []
+    ended = asyncio.Event()
+    sender = await Channel.open(ours, got.append, lambda: None)
+    _ = await Channel.open(theirs, got.append, ended.set)
+    frames = [b"", b"one", bytes(300_000), b"last"]
+    for frame in frames:
+        sender.send(frame)
+    await sender.end()
+    await ended.wait()
+    assert got == frames
+    assert sender.is_closed
+    sender.send(b"too late")
+
+
+async def test_a_fork_server_is_not_forked_beside_a_thread() -> None:
+    await asyncio.to_thread(lambda: None)
+    with pytest.raises(ForkServerError):
+        ForkServer.start(lambda _number, _socket: 0, lambda: None)
