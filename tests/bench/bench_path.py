@@ -64,14 +64,9 @@ def _start(lab: Lab, tree: Path, sink_port: int, load: Load) -> _RunningGate:
     folder, key = lab.new_folder("gate"), generate_private_key("rsa")
     ports = Ports(load.port, free_port(), sink_port)
     config = write_gate(folder, Contents({"perf": key}), ports)
-    command: list[str | Path] = [
-        tree / ".venv/bin/python",
-        "-m",
-        "smtpgate",
-        "serve",
-        "--config",
-        config,
-    ]
+    # -P: otherwise the folder that this runs in comes before PYTHONPATH.
+    python = [tree / ".venv/bin/python", "-P", "-m"]
+    command = [*map(str, python), "smtpgate", "serve", "--config", str(config)]
     env = os.environ | {"PYTHONPATH": str(tree)}
     daemon = lab.start(
         tree.name, command, folder / "log", ready=partial(listens, load.port), env=env
