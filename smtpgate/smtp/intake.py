@@ -4,16 +4,12 @@ A message takes room in memory. One larger than ``spool_octets`` goes to a file:
 much room in memory, and takes room in files for all of its octets.
 """
 
-import re
 import sys
 from typing import Final
 
 from smtpgate.core.limits.budget import BudgetName
 from smtpgate.core.limits.sums import LocalSums, Sums
-from smtpgate.core.message.headers import normalize_line_ends
 
-# A dot at the beginning of a line that has more than the dot (RFC 5321 §4.5.2).
-_STUFFED_DOT: Final = re.compile(rb"(?:(?<=\r\n)|\A)\.(?!\r\n)")
 _FINAL_DOT: Final = b"\r\n.\r\n"  # RFC 5321 §4.1.1.4: nothing less ends the data
 _SMALL_OCTETS: Final = 64 * 1024
 
@@ -139,7 +135,10 @@ class MessageIntake:
         # The final dot of an empty message follows the CRLF of the DATA command.
         if not self.refusal and not self._moved and buffer.startswith(b".\r\n"):
             return 0
-        dot = buffer.find(_FINAL_DOT, self._start)
+        # A single octet is found ten times as fast, and base64 has no dots.
+        dot = buffer.find(b".", self._start)
+        if dot >= 0:
+            dot = buffer.find(_FINAL_DOT, max(self._start, dot - 2))
         return None if dot < 0 else dot + 2
 
     def _count(self, octets: int) -> None:
@@ -234,19 +233,3 @@ class MessageIntake:
             self._intake.spooled.give_back(self._account, self.spooled)
             self._intake.files -= 1
             self.spooled = 0
-
-
-def unstuffed(message: bytes, *, normalize_bare_lf: bool = False) -> bytes:
-    """Take off the dots that the client added (RFC 5321 §4.5.2).
-
-    With ``normalize_bare_lf`` line ends are made CRLF first, because a client that ends lines
-    with LF has stuffed the dots behind them. A line that is a lone dot then stays one: it did
-    not end the data, and there was nothing to stuff.
-    """
-    if normalize_bare_lf:
-        message = normalize_line_ends(message)
-        if b"\n.\r\n" in message or message.startswith(b".\r\n"):
-            return _STUFFED_DOT.sub(b"", message)
-    if message.startswith(b"."):
-        message = message[1:]
-    return message.replace(b"\r\n.", b"\r\n") if b"\r\n." in message else message

@@ -13,8 +13,9 @@ from smtpgate.core.reply import CATALOGUE, Reply, reply_of
 from smtpgate.smtp.arrival import IncomingMessage
 from smtpgate.smtp.command import MailCommand, parse_mail, parse_rcpt
 from smtpgate.smtp.dialogue import WIRE, Dialogue, Spent, Transaction
-from smtpgate.smtp.intake import MessageIntake, unstuffed
+from smtpgate.smtp.intake import MessageIntake
 from smtpgate.smtp.protocol import HangUp, OutOfBudget, Work
+from smtpgate.smtp.unstuffing import unstuffed
 
 # -- MAIL --------------------------------------------------------------------------------------
 

@@ -1,9 +1,11 @@
 from itertools import pairwise
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from smtpgate.smtp.intake import Intake, MessageIntake, unstuffed
+from smtpgate.smtp.intake import Intake, MessageIntake
+from smtpgate.smtp.unstuffing import Unstuffing, unstuffed
 
 # Octets that make final dots, and near misses of them, likely.
 dotty = st.lists(
@@ -242,6 +244,25 @@ def read_by_lines(message: bytes) -> bytes:
 def test_stuffed_dots_go_where_lines_end_once_the_line_ends_are_whole(message: bytes) -> None:
     message += b"\r\n"  # what comes before the final dot
     assert unstuffed(message, normalize_bare_lf=True) == read_by_lines(message)
+
+
+@given(dotty, st.lists(st.integers(0, 500), max_size=8), st.integers(4, 9), st.booleans())
+def test_dots_are_taken_off_alike_however_the_octets_arrive(
+    message: bytes, cuts: list[int], piece_octets: int, normalize: bool
+) -> None:
+    unstuffing = Unstuffing(normalize_bare_lf=normalize, piece_octets=piece_octets)
+    pieces = [piece for part in cut_at(message, cuts) for piece in unstuffing.feed(part)]
+    whole = unstuffed(message, normalize_bare_lf=normalize)
+    assert b"".join([*pieces, unstuffing.rest()]) == whole
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"..x", b"a\n.x"])
+def test_dots_are_taken_off_a_large_message_as_off_a_small_one(end: bytes) -> None:
+    lines = b"a\n..b\r\n.\n.c\n"
+    message = lines * 10_000
+    wanted = unstuffed(lines, normalize_bare_lf=True) * 10_000
+    tail = unstuffed(end, normalize_bare_lf=True)
+    assert unstuffed(message + end, normalize_bare_lf=True) == wanted + tail
 
 
 @given(dotty)

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from smtpgate.core.message.body import StoredMessage, beginning_of, pieces_of
 from smtpgate.core.message.reading import ReadMessage, read_message
 from smtpgate.core.reply import Reject
+from smtpgate.core.scan import MessageScan
 from smtpgate.core.signing import body_hash
 from smtpgate.core.upstream.commands import wire_pieces
-from smtpgate.smtp.arrival import WireScan
-from smtpgate.smtp.intake import unstuffed
+from smtpgate.smtp.unstuffing import Unstuffing, unstuffed
 from tests.property.test_intake_properties import cut_at
 from tests.support.bodies import Pieces
 
@@ -47,9 +47,10 @@ cuts = st.lists(st.integers(0, 20_000), max_size=12)
 def arrived(
     wire: bytes, cuts: list[int], *, normalize: bool = False, piece_octets: int = 1000
 ) -> StoredMessage:
-    scan, file = WireScan(normalize_bare_lf=normalize, piece_octets=piece_octets), Pieces()
+    unstuffing = Unstuffing(normalize_bare_lf=normalize, piece_octets=piece_octets)
+    scan, file = MessageScan(), Pieces()
     for part in cut_at(wire, cuts):
-        file.kept += scan.feed(bytearray(part))
+        file.kept += map(scan.feed, unstuffing.feed(bytearray(part)))
     return scan.conclude(file)
 
 

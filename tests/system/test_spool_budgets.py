@@ -65,10 +65,10 @@ async def storage_events(gate: Gate, folder: Path) -> list[str]:
 
 
 async def test_a_full_disk_defers_large_messages_and_no_others(tmp_path: Path) -> None:
-    large = HEAD + LINE * 40_000
+    large = HEAD + LINE * 12_000
     async with open_spooling_gate(tmp_path) as (gate, sink):
         dialog = await login(gate)
-        with full_disk(2_000_000):
+        with full_disk(700_000):
             for _ in range(2):
                 reply = await send(dialog, large)
                 assert reply == "452 4.3.1 Insufficient system storage, try again later"
