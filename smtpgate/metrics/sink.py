@@ -76,10 +76,9 @@ class Metrics:
         self._submissions = self._counter("smtpgate_submissions_total")
         self._outcomes: dict[tuple[str, str], Counter] = {}
         self._shares = Shares(
-            self._counter("smtpgate_identity_messages_total"),
-            self._counter("smtpgate_identity_recipients_total"),
             places=settings.max_identities,
             idle_s=settings.idle_s,
+            outcomes=[one[-1] for one in self._known["smtpgate_identity_messages_total"]],
         )
         self._quotas = self._collected(
             Quotas(
@@ -143,7 +142,7 @@ class Metrics:
         for metric, labels in self._unbegun:
             metric.labels(*labels)
         self._unbegun = []
-        return generate_latest(_WithoutCreated(self._registry))
+        return generate_latest(_WithoutCreated(self._registry)) + self._shares.render()
 
     # -- what an event changes -----------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 from typing import get_args
 
 import pytest
+from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from smtpgate.config.sections import MetricsConfig
 from smtpgate.core.events import (
@@ -290,6 +291,27 @@ def test_troubles_with_identities_are_reported(metrics: Metrics) -> None:
     assert 'smtpgate_identity_state_changes_total{state="success"} 1.0' in lines
     assert "smtpgate_identities_missing 2.0" in lines
     assert "smtpgate_dkim_alarms 3.0" in lines
+
+
+NAMES = ("plain", 'quote"', "back\\slash", "line\nend", "ünïcode", "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_series_by_identity_are_written_as_the_library_writes_them(
+    clock: MovableClock, name: str
+) -> None:
+    metrics = Metrics(MetricsConfig(max_identities=9, idle_s=9), clock=clock)
+    metrics.publish(done(identity=name))
+    ours = [line for line in metrics.render().decode().split("\n") if "_identity_mess" in line]
+    registry = CollectorRegistry()
+    row = CATALOGUE["smtpgate_identity_messages_total"]
+    theirs = Counter(row.name, row.meaning, row.labels, registry=registry)
+    theirs.labels(name or UNKNOWN, DELEGATE, "accepted").inc()
+    for outcome in ("accepted", "refused", "deferred", "in-doubt"):
+        theirs.labels(OTHER, OTHER, outcome)
+    written = generate_latest(registry).decode().split("\n")
+    wanted = [line for line in written if "_identity_mess" in line and "_created" not in line]
+    assert sorted(ours) == sorted(wanted)
 
 
 def test_two_gates_in_one_process_count_apart(clock: MovableClock) -> None:
