@@ -3,9 +3,9 @@
     .venv/bin/python -m tests.bench.bench_path --beside ../other --rounds 9
     .venv/bin/python -m tests.bench.bench_path --profile
 
-The gate is a process of its own, configured as an operator does (``side_by_side.py`` has the
-files); clients and upstream are another, whose CPU does not count. ``--beside`` measures the
-gate of another checkout in turn, round for round: compare only such figures, and the medians.
+The gate is a process of its own, configured as an operator does (``peers/gate.py`` has the
+files); the CPU of the load and of the upstream does not count. ``--beside`` measures the gate
+of another checkout in turn, round for round: compare only such figures, and the medians.
 ``--profile`` shows where the time goes, by py-spy (``pip install py-spy``, as root). As a test
 it is short and shows that it runs.
 """
@@ -26,8 +26,12 @@ from typing import Final
 import pytest
 
 from smtpgate.signing.private_keys import generate_private_key
-from tests.bench.light_load import Load, LoadProcess, load_process
 from tests.bench.peers.gate import LOGIN, Contents, Ports, write_gate
+from tests.bench.peers.load import Load, Offer
+from tests.bench.peers.messages import message
+from tests.bench.peers.peer import SENDER, Running
+from tests.bench.peers.programs import compiled
+from tests.bench.peers.sink import open_sink
 from tests.support.daemons import Lab, free_port, listens
 
 pytestmark = pytest.mark.bench
@@ -42,7 +46,7 @@ _SAMPLES_A_SECOND: Final = 500
 class _RunningGate:
     name: str
     process_id: int
-    load: Load
+    port: int
 
     def cpu_s(self) -> float:
         """The CPU time so far of its process and of those that this one started."""
@@ -59,61 +63,80 @@ def _children(process_id: int) -> list[int]:
     return own + [one for child in own for one in _children(child)]
 
 
-def _start(lab: Lab, tree: Path, sink_port: int, load: Load) -> _RunningGate:
+def _start(lab: Lab, tree: Path, sink_port: int) -> _RunningGate:
     """Start the gate of that checkout with its own interpreter."""
     folder, key = lab.new_folder("gate"), generate_private_key("rsa")
-    ports = Ports(load.port, free_port(), sink_port)
+    ports = Ports(free_port(), free_port(), sink_port)
     config = write_gate(folder, Contents({"perf": key}), ports)
     # -P: otherwise the folder that this runs in comes before PYTHONPATH.
     python = [tree / ".venv/bin/python", "-P", "-m"]
     command = [*map(str, python), "smtpgate", "serve", "--config", str(config)]
     env = os.environ | {"PYTHONPATH": str(tree)}
     daemon = lab.start(
-        tree.name, command, folder / "log", ready=partial(listens, load.port), env=env
+        tree.name, command, folder / "log", ready=partial(listens, ports.smtp), env=env
     )
-    return _RunningGate(tree.name, daemon.process.pid, load)
+    return _RunningGate(tree.name, daemon.process.pid, ports.smtp)
 
 
-def _cost_ms(gate: _RunningGate, loads: LoadProcess) -> float:
-    """CPU milliseconds a message."""
-    before = gate.cpu_s()
-    accepted = loads.send(gate.load)
-    time.sleep(0.1)  # what the gate does after the last reply belongs to it
-    return (gate.cpu_s() - before) / accepted * 1e3
+@dataclass(frozen=True)
+class _Clients:
+    """The load that each gate gets in turn."""
+
+    offer: Offer
+    load: Load
+    seconds: float
+
+    def cost_ms(self, gate: _RunningGate) -> float:
+        """CPU milliseconds a message."""
+        to = Running(gate.port, LOGIN)
+        with self.offer.start(self.load, to, seconds=self.seconds, run=1) as generator:
+            before = gate.cpu_s()
+            while not generator.has_printed(1.0):
+                pass
+            accepted = generator.report().accepted
+            time.sleep(0.1)  # what the gate does after the last reply belongs to it
+            return (gate.cpu_s() - before) / accepted * 1e3
 
 
-def measure(trees: list[Path], load: Load, rounds: int, profiled: bool) -> None:
+def _clients(lab: Lab, program: Path, octets: int, seconds: float) -> _Clients:
+    folder = lab.new_folder("load")
+    wire, senders = folder / "wire", folder / "senders"
+    wire.write_bytes(message(octets))
+    senders.write_text(f"{SENDER}\n")
+    return _Clients(Offer(program, {"": wire}, senders), Load("path", size=""), seconds)
+
+
+def measure(
+    trees: list[Path], octets: int, rounds: int, *, seconds: float, profiled: bool
+) -> None:
     """Measure the gates of these checkouts in turn, and print what a message costs each."""
     costs: dict[str, list[float]] = {}
-    with Lab() as lab, load_process() as loads:
-        gates = [_start(lab, tree, loads.sink_port, _at_port(load)) for tree in trees]
+    with Lab() as lab, open_sink(lab, (programs := compiled(lab.folder)).sink) as sink:
+        clients = _clients(lab, programs.load, octets, seconds)
+        gates = [_start(lab, tree, sink.port) for tree in trees]
         for gate in gates:
-            _cost_ms(gate, loads)  # warm up
+            clients.cost_ms(gate)  # warm up
         for _ in range(rounds):
             for gate in gates:
-                costs.setdefault(gate.name, []).append(_cost_ms(gate, loads))
+                costs.setdefault(gate.name, []).append(clients.cost_ms(gate))
         for name, taken in costs.items():
             each = " ".join(f"{one:.3f}" for one in taken)
             print(f"  {name:12} {statistics.median(taken):.3f} ms CPU a message   ({each})")
         if profiled:
-            _profile(gates[0], loads, lab.folder / "samples")
-
-
-def _at_port(load: Load) -> Load:
-    return Load(free_port(), load.username, load.password, load.seconds, load.octets)
+            _profile(gates[0], clients, lab.folder / "samples")
 
 
 # -- where the time goes -----------------------------------------------------------------------
 
 
-def _profile(gate: _RunningGate, loads: LoadProcess, samples: Path) -> None:
+def _profile(gate: _RunningGate, clients: _Clients, samples: Path) -> None:
     """Print the functions with the most time of their own, by py-spy."""
     sampler = shutil.which("py-spy") or str(Path(sys.executable).with_name("py-spy"))
     command = [sampler, "record", "--nonblocking", "-r", str(_SAMPLES_A_SECOND)]
-    command += ["-d", str(int(gate.load.seconds) + 1), "-f", "raw", "-o", str(samples)]
+    command += ["-d", str(int(clients.seconds) + 1), "-f", "raw", "-o", str(samples)]
     command += ["-p", str(gate.process_id)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
-        cost_ms = _cost_ms(gate, loads)
+        cost_ms = clients.cost_ms(gate)
     own, total = Counter[str](), Counter[str]()
     for line in samples.read_text().splitlines():
         stack, _, samples_there = line.rpartition(" ")
@@ -129,14 +152,11 @@ def _profile(gate: _RunningGate, loads: LoadProcess, samples: Path) -> None:
 # -- as a test and as a program ----------------------------------------------------------------
 
 
-def _load(seconds: float, octets: int = 4096) -> Load:
-    return Load(0, LOGIN.username, LOGIN.password, seconds, octets)
-
-
 @pytest.mark.parametrize("octets", [4096, 65536])
 def test_message(octets: int) -> None:
     print(f"\n{octets // 1024} KiB")
-    measure([ROOT], _load(SECONDS, octets), rounds=1 if SECONDS < 1 else 5, profiled=False)
+    rounds = 1 if SECONDS < 1 else 5
+    measure([ROOT], octets, rounds, seconds=SECONDS, profiled=False)
 
 
 def main() -> None:
@@ -151,8 +171,13 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
     trees = [ROOT, *(tree.resolve() for tree in options.beside)]
-    load = _load(options.seconds, options.octets)
-    measure(trees, load, options.rounds, options.profile)
+    measure(
+        trees,
+        options.octets,
+        options.rounds,
+        seconds=options.seconds,
+        profiled=options.profile,
+    )
 
 
 if __name__ == "__main__":

@@ -1,14 +1,11 @@
 """The cost of the relay: CPU a 4 KiB message, over a kept connection, on uvloop and on asyncio.
 
-The sink is a process of its own, so that only the relay's CPU counts; it answers without
-looking, in one write for all that it finds in one read.
+The sink is a process of its own, so that only the relay's CPU counts.
 """
 
 import asyncio
-import multiprocessing
 import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from typing import Final
 
 import pytest
@@ -21,7 +18,9 @@ from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.upstream import Octets
 from smtpgate.relay import PooledUpstream
 from smtpgate.tasks import TaskOwner
-from tests.bench.light_load import LightSink
+from tests.bench.peers.programs import compiled
+from tests.bench.peers.sink import open_sink
+from tests.support.daemons import Lab
 from tests.support.deliveries import deliver
 
 pytestmark = pytest.mark.bench
@@ -29,18 +28,6 @@ pytestmark = pytest.mark.bench
 MESSAGES: Final = 8000
 SENDERS: Final = 16
 LINE: Final = b"Dear customer, the quick brown fox jumps over the lazy dog again.\r\n"
-
-
-def _serve(pipe: Connection) -> None:
-    async def serve() -> None:
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(LightSink, "127.0.0.1", 0)
-        pipe.send(server.sockets[0].getsockname()[1])
-        await loop.run_in_executor(None, pipe.recv)
-        server.close()
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve())
 
 
 async def _send(port: int, octets: int, count: int, senders: int) -> tuple[float, float]:
@@ -75,17 +62,11 @@ async def _send(port: int, octets: int, count: int, senders: int) -> tuple[float
 def test_delivery(
     loop_factory: Callable[[], asyncio.AbstractEventLoop], senders: int, octets: int
 ) -> None:
-    ours, theirs = multiprocessing.Pipe()
     count = max(MESSAGES * 4096 // octets, 320)
-    sink = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs,))
-    sink.start()
-    try:
-        port = ours.recv()
+    with Lab() as lab, open_sink(lab, compiled(lab.folder).sink) as sink:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
-            cpu, wall = runner.run(_send(port, octets, count, senders))
-    finally:
-        ours.send("stop")
-        sink.join()
+            cpu, wall = runner.run(_send(sink.port, octets, count, senders))
+        assert sink.counts().messages >= count
     print(
         f"\n{octets // 1024:5} KiB, {senders:2} senders: {cpu / count * 1e3:.3f} ms CPU, "
         f"{count / wall:,.0f} messages/s"
