@@ -6,7 +6,7 @@ import pwd
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -27,8 +27,9 @@ _SETTINGS: Final = {
 class PostgresServer:
     """A server that can be stopped and started again on the same data."""
 
-    def __init__(self, lab: Lab, port: int, data: Path) -> None:
+    def __init__(self, lab: Lab, port: int, data: Path, settings: Mapping[str, str]) -> None:
         self.port = port
+        self._settings = {**_SETTINGS, **settings}
         self._lab = lab
         self._data = data
         self._daemon = self._start()
@@ -87,7 +88,7 @@ class PostgresServer:
         self._daemon = self._start()
 
     def _start(self) -> Daemon:
-        options = [word for pair in _SETTINGS.items() for word in ("-c", "=".join(pair))]
+        options = [word for pair in self._settings.items() for word in ("-c", "=".join(pair))]
         command = [_program("postgres"), "-D", str(self._data), "-p", str(self.port), *options]
         return self._lab.start(
             "postgres",
@@ -123,7 +124,7 @@ def _dropped() -> Sequence[str]:
     return (setpriv, f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups")
 
 
-def postgres_server(lab: Lab) -> PostgresServer:
+def postgres_server(lab: Lab, **settings: str) -> PostgresServer:
     """Make a cluster and start it."""
     initdb = _program("initdb")
     if not Path(initdb).exists():
@@ -152,4 +153,4 @@ def postgres_server(lab: Lab) -> PostgresServer:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return PostgresServer(lab, free_port(), data)
+    return PostgresServer(lab, free_port(), data, settings)

@@ -22,7 +22,7 @@ import pytest
 
 from tests.bench.peers import growth, shapes
 from tests.bench.peers.direct import DIRECT
-from tests.bench.peers.gate import GATE, GATE_2_WORKERS
+from tests.bench.peers.gate import GATE, GATE_2_WORKERS, GATE_IN_A_FLEET
 from tests.bench.peers.haraka import HARAKA
 from tests.bench.peers.load import Load
 from tests.bench.peers.machine import signatures_per_s
@@ -35,7 +35,15 @@ from tests.bench.peers.table import has_failed, table
 
 PEERS: Final = {
     peer.name: peer
-    for peer in (GATE, GATE_2_WORKERS, POSTFIX_OPENDKIM, POSTFIX_RSPAMD, HARAKA, DIRECT)
+    for peer in (
+        GATE,
+        GATE_2_WORKERS,
+        GATE_IN_A_FLEET,
+        POSTFIX_OPENDKIM,
+        POSTFIX_RSPAMD,
+        HARAKA,
+        DIRECT,
+    )
 }
 _TITLES: Final = {"4k": "4 KiB", "64k": "64 KiB", "1m": "1 MiB"}
 _SHORT: Final = Effort(seconds=2, repeats=1, extra=0)

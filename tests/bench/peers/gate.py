@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -20,6 +21,8 @@ from tests.bench.peers.peer import HOSTNAME, SENDER, Peer, Running, Setup
 from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, free_port
 from tests.support.gate import Login
+from tests.support.ledgers import redis_server
+from tests.support.postgres import postgres_server
 from tests.support.source import ROOT
 
 HAS_WORKERS: Final = "workers" in GateConfig.model_fields
@@ -56,7 +59,7 @@ class Contents:
     keys: Mapping[str, bytes]  # by selector, for each domain
     senders: Sequence[str] = (SENDER,)  # each of another domain
     policies: int = 1  # of each domain; the last one allows
-    database: str | None = None  # one that has other identities already
+    database: str | None = None  # a URL, also of one that has other identities already
     master_key: str | None = None
     state_dir: Path | None = None
     sections: str = ""  # more of the configuration, such as [journal]
@@ -197,8 +200,17 @@ def _is_ready(port: int) -> bool:
         return False
 
 
-def start_gate(setup: Setup, *, workers: int = 1, contents: Contents | None = None) -> Running:
-    """Start a gate with so many workers; a version without workers has one."""
+def start_gate(
+    setup: Setup,
+    *,
+    workers: int = 1,
+    contents: Contents | None = None,
+    upgrades: Sequence[str] = (),
+) -> Running:
+    """Start a gate with so many workers; a version without workers has one.
+
+    A database server's tables are made first, of each of the ``upgrades``.
+    """
     if workers > 1 and not HAS_WORKERS:
         pytest.skip("this version of the gate has no gate.workers")
     ports = Ports(free_port(), free_port(), setup.sink_port)
@@ -211,15 +223,35 @@ def start_gate(setup: Setup, *, workers: int = 1, contents: Contents | None = No
         connections=max(setup.connections + 12, 100),
         workers=workers,
     )
+    command = [sys.executable, "-m", "smtpgate"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for tables in upgrades:
+        upgrade = [*command, tables, "upgrade", "--config", str(config)]
+        subprocess.run(upgrade, env=env, capture_output=True, check=True, timeout=60)
     setup.lab.start(
         "smtpgate",
-        [sys.executable, "-m", "smtpgate", "serve", "--config", config],
+        [*command, "serve", "--config", config],
         folder / "log",
         ready=lambda: _is_ready(ports.http),
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=env,
     )
     return Running(ports.smtp, LOGIN, has_tls=setup.authority is not None)
 
 
+def start_fleet_gate(setup: Setup) -> Running:
+    """Start a gate whose stores several hosts could share; the servers' CPU time counts too."""
+    redis, postgres = redis_server(setup.lab), postgres_server(setup.lab, fsync="on")
+    contents = Contents(
+        {key.selector: key.pem for key in setup.keys},
+        database=postgres.create_database("directory"),
+        sections=f'[ledger]\nkind = "redis"\nurl = "{redis.url}"\n'
+        f'[journal]\nurl = "{postgres.create_database("journal")}"\n',
+    )
+    return start_gate(setup, contents=contents, upgrades=("directory", "journal"))
+
+
 GATE: Final = Peer("smtpgate", start_gate, is_ours=True)
 GATE_2_WORKERS: Final = Peer("smtpgate-2-workers", partial(start_gate, workers=2), is_ours=True)
+GATE_IN_A_FLEET: Final = Peer(
+    "smtpgate-fleet", start_fleet_gate, is_ours=True, packages=("redis-server", "postgresql")
+)
