@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, get_args
 
 from smtpgate.config import Config
+from smtpgate.core.limits import LimitStatus
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.frames import (
+    AskLook,
     Drain,
     Noted,
     Ping,
@@ -22,12 +24,14 @@ from smtpgate.gate.frames import (
     Report,
     Serving,
     Stopped,
+    StoreRequest,
     ToWorker,
     WorkerState,
     decode_for_parent,
     encode,
 )
 from smtpgate.gate.host import Host
+from smtpgate.gate.store_desk import StoreDesk
 from smtpgate.metrics.catalogue import CATALOGUE
 from smtpgate.metrics.histogram import HistogramState
 from smtpgate.ports import Reading
@@ -64,6 +68,7 @@ class Member:
         self.since_s = since_s
         self.pid = 0
         self.channel: Channel
+        self.desk: StoreDesk | None = None
         self.heartbeat = Heartbeat(most_unanswered)
         self.is_serving = False
         self.is_hung = False
@@ -243,6 +248,8 @@ class Crew:
                 wait_s = restarts.wait_s(0)
             else:
                 status = await member.end()
+                if member.desk is not None:
+                    await member.desk.close()
                 wait_s = restarts.wait_s(self._clock.monotonic() - member.since_s)
                 self._bury(member, status, wait_s)
             if not await self._rhythms[number].goes_on(wait_s):
@@ -258,7 +265,23 @@ class Crew:
             member.channel = await Channel.open(
                 connection, lambda frame: self._take(member, frame), member.closed.set
             )
+            self._open_desk(member)
             return member
+
+    def _open_desk(self, member: Member) -> None:
+        """Have the worker use the store of this process, if it is one that needs an owner."""
+        stores = self._host.stores
+        if stores.owner is None:
+            return
+
+        async def look(request: AskLook) -> tuple[LimitStatus, ...]:
+            return await stores.ledger_watch.limit_statuses(
+                request.request.charges, request.request.at
+            )
+
+        desk = StoreDesk(stores.owner, member.send, look, self._log.error)
+        member.desk = desk
+        member.send(desk.key)
 
     def _bury(self, member: Member, status: int, wait_s: float) -> None:
         """Note the end of a worker; what it counted stays counted."""
@@ -328,7 +351,16 @@ class Crew:
                 member.send(Ping(self._pinged))
 
     def _take(self, member: Member, frame: bytes) -> None:
-        match decode_for_parent(frame):
+        received = decode_for_parent(frame)
+        if not isinstance(received, StoreRequest):
+            self._note(member, received)
+        elif member.desk is not None:
+            member.desk.take(received)
+
+    def _note(
+        self, member: Member, received: Serving | Pong | Report | Noted | Stopped
+    ) -> None:
+        match received:
             case Report() as report:
                 self._host.take(report)
             case Noted() as noted:

@@ -1,14 +1,19 @@
 """Frames between parent and workers, as MessagePack: values, never code."""
 
+from datetime import timedelta
 from typing import Final, TypeAlias
 
 import msgspec
 
 from smtpgate.admission import RecipientsNote, RecipientsSeen, RefusedMessage
+from smtpgate.core.limits import Charge, Crossing, LimitName, LimitStatus, Reservation
 from smtpgate.directory.keys import KeyUse
+from smtpgate.journal.statements import Entry
+from smtpgate.ledger.transactions import Look
 from smtpgate.metrics.histogram import HistogramState
 from smtpgate.metrics.observed import Count, SubmissionFacts
 from smtpgate.ports import Reading
+from smtpgate.store.requests import Begin, Finish
 
 
 class Frame(msgspec.Struct, array_like=True, tag=True):
@@ -41,6 +46,55 @@ class Drain(Frame):
 
     drain_s: float
     finish_s: float
+
+
+class JournalKey(Frame):
+    """The key and the number with which a worker makes entries of the parent's journal."""
+
+    writer: int | None
+    key: bytes
+
+
+class BeginDone(Frame):
+    """A message may be relayed: its reservation, and the problem of the journal."""
+
+    number: int
+    reservation: Reservation | None
+    problem: str | None
+
+
+class BeginRefused(Frame):
+    """A message is over a limit; nothing was counted or written."""
+
+    number: int
+    charge: Charge
+    limit: LimitName
+    recipients: int
+    left: int
+    retry_after: timedelta | None
+
+
+class FinishDone(Frame):
+    """A verdict: the thresholds that are announced now, and whether it is written."""
+
+    number: int
+    crossings: tuple[Crossing, ...]
+    is_recorded: bool
+
+
+class LookDone(Frame):
+    """The status of charges."""
+
+    number: int
+    statuses: tuple[LimitStatus, ...]
+
+
+class NotDone(Frame):
+    """The ledger cannot count, or there is a defect."""
+
+    number: int
+    problem: str
+    is_defect: bool
 
 
 # -- from a worker to the parent ---------------------------------------------------------------
@@ -81,8 +135,37 @@ class Stopped(Frame):
     state: WorkerState
 
 
-ToWorker: TypeAlias = Ping | Reload | Drain | Noted
-ToParent: TypeAlias = Serving | Pong | Report | Noted | Stopped
+class AskBegin(Frame):
+    """A request to the store."""
+
+    number: int
+    request: Begin
+
+
+class AskFinish(Frame):
+    """A request to the store."""
+
+    number: int
+    request: Finish
+
+
+class AskLook(Frame):
+    """A request to the store."""
+
+    number: int
+    request: Look
+
+
+class Keep(Frame):
+    """A row for the journal, for which nobody waits."""
+
+    entry: Entry
+
+
+StoreAnswer: TypeAlias = BeginDone | BeginRefused | FinishDone | LookDone | NotDone
+StoreRequest: TypeAlias = AskBegin | AskFinish | AskLook | Keep
+ToWorker: TypeAlias = Ping | Reload | Drain | Noted | JournalKey | StoreAnswer
+ToParent: TypeAlias = Serving | Pong | Report | Noted | Stopped | StoreRequest
 _encoder: Final = msgspec.msgpack.Encoder()
 encode: Final = _encoder.encode
 decode_for_worker: Final = msgspec.msgpack.Decoder(ToWorker).decode

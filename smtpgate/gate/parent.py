@@ -57,6 +57,7 @@ class Prepared:
                 _ = signal.signal(ignored, signal.SIG_IGN)
             inherited = Inheritance(
                 config=config_of_worker(config, number, workers),
+                workers=workers,
                 sockets=sockets,
                 certificates=self.certificates,
                 bounds=Bounds(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from smtpgate.admission import Admission, Peers
 from smtpgate.config import Config
@@ -20,14 +20,13 @@ from smtpgate.gate.live import new_live_directory
 from smtpgate.gate.memory import FreedMemory, trimmer
 from smtpgate.gate.settings import admission_rules, pipeline_rules
 from smtpgate.gate.sinks import Sinks, run_all
-from smtpgate.gate.stores import Stores
 from smtpgate.gate.upstream import new_upstream
 from smtpgate.http import Readiness
 from smtpgate.log import JsonLog
 from smtpgate.metrics.scraped import Scrape
 from smtpgate.pacing import Pacer
 from smtpgate.pipeline import Pipeline
-from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink
+from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink, Ledger, Store
 from smtpgate.smtp.credentials import Authenticator
 from smtpgate.smtp.intake import Intake
 from smtpgate.smtp.listener import Listener
@@ -69,6 +68,31 @@ class Bounds:
         return cls(connections=LocalSums(), octets=LocalSums())
 
 
+class ServiceStores(Protocol):
+    """The stores as a service uses them: its own, or those of its parent."""
+
+    @property
+    def of_messages(self) -> Store:
+        """Counts messages, and records them."""
+
+    @property
+    def ledger_watch(self) -> Ledger:
+        """Knows which quotas are full."""
+
+    @property
+    def journal(self) -> EventSink:
+        """Records what was refused before a message."""
+
+    def show(self, metrics: Scrape, readiness: Readiness) -> None:
+        """Show their state at ``/metrics`` and ``/readyz``."""
+
+    async def start(self) -> None:
+        """Open them. Raises OpenError."""
+
+    async def stop(self) -> None:
+        """Close them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """The parts that a service uses and others own: its process, or the parent of that.
@@ -84,7 +108,7 @@ class Surroundings:
     uses: EventSink
     readiness: Readiness
     certificates: Certificates
-    stores: Stores
+    stores: ServiceStores
     bounds: Bounds
     peers: Peers | None = None
 

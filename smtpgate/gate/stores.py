@@ -20,7 +20,8 @@ from smtpgate.ledger.watch import LedgerWatch
 from smtpgate.metrics.scraped import Scrape
 from smtpgate.ports import Clock, EventSink, Ledger, Store
 from smtpgate.sql.thread import BatchThread
-from smtpgate.store.host import HostStore, new_thread
+from smtpgate.store.host import HostStore
+from smtpgate.store.owner import StoreOwner, new_thread
 from smtpgate.store.separate import SeparateStores
 from smtpgate.store.work import Request
 from smtpgate.tasks import TaskOwner
@@ -42,10 +43,11 @@ class Stores:
         self._on_error = on_error
         self._for_life = TaskOwner()
         self._thread: BatchThread[Request] | None = None
+        self.owner: StoreOwner | None = None
         self.ledger: Ledger
         self.journal: LiveJournal | NoJournal
         self.of_messages: Store
-        if _has_one_thread(config):
+        if has_one_owner(config):
             self._make_one_store()
         else:
             self.journal = new_journal(config, clock, events, on_error)
@@ -86,15 +88,15 @@ class Stores:
             groups=FileGroups(work.journal, ask, files.database.name),
         )
         self.ledger, self.journal, self.ledger_watch = ledger, journal, self._watch(ledger)
-        self.of_messages = HostStore(
+        self.owner = StoreOwner(
             self._thread,
             work,
-            ledger,
             journal,
             timeout_s=timeout_s,
             on_ledger_problem=self.ledger_watch.note,
             on_error=self._on_error,
         )
+        self.of_messages = HostStore(self.owner, ledger, journal)
 
     def show(self, metrics: Scrape, readiness: Readiness) -> None:
         """Show their state at ``/metrics`` and ``/readyz``."""
@@ -133,6 +135,7 @@ class Stores:
                 await asyncio.to_thread(self._thread.stop, _STOP_S)
 
 
-def _has_one_thread(config: Config) -> bool:
+def has_one_owner(config: Config) -> bool:
+    """True if ledger and journal are files of this host, which one process should own."""
     is_sqlite = config.journal_url.startswith("sqlite:")
     return config.ledger.kind == "sqlite" and config.journal.enabled and is_sqlite

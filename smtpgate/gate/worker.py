@@ -1,11 +1,13 @@
 """A worker: a process that takes mail, on sockets that it inherited from its parent.
 
-The parent has its log, its metrics and the work of the host; they talk over a channel. When the
-parent is gone, the worker closes its listeners at once, so that the next gate finds the ports
-free, and ends as soon as what it has under way has ended.
+The parent has its log, its metrics, the store and the work of the host; they talk over a
+channel. When the parent is gone, the worker ends at once, as if it had been killed too. With
+stores that other machines keep, it closes its listeners at once, so that the next gate finds
+the ports free, and ends when what it has under way has ended, or after a few seconds.
 """
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -20,12 +22,14 @@ from smtpgate.gate.directory import open_directory
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.frames import (
     Drain,
+    JournalKey,
     Noted,
     Ping,
     Pong,
     Reload,
     Serving,
     Stopped,
+    StoreAnswer,
     ToParent,
     WorkerState,
     decode_for_worker,
@@ -34,9 +38,16 @@ from smtpgate.gate.frames import (
 from smtpgate.gate.interpreter import settle
 from smtpgate.gate.listen import ListeningSockets
 from smtpgate.gate.reporter import Reporter
-from smtpgate.gate.service import Bounds, SmtpService, Surroundings, time_to_finish_s
+from smtpgate.gate.service import (
+    Bounds,
+    ServiceStores,
+    SmtpService,
+    Surroundings,
+    time_to_finish_s,
+)
 from smtpgate.gate.sinks import Sinks
-from smtpgate.gate.stores import Stores
+from smtpgate.gate.store_link import LinkedStores
+from smtpgate.gate.stores import Stores, has_one_owner
 from smtpgate.http import Readiness
 from smtpgate.log import JsonLog
 from smtpgate.metrics import WorkerMetrics
@@ -52,6 +63,7 @@ class Inheritance:
     """The things that a worker has from its parent, all made before the fork."""
 
     config: Config  # with this worker's shares
+    workers: int
     sockets: ListeningSockets
     certificates: Certificates
     bounds: Bounds
@@ -89,11 +101,14 @@ class Worker:
         self._inherited = inherited
         self._channel: Channel
         self._service: SmtpService | None = None
-        self._is_orphan = False
+        self._is_ending = False
         self._tasks = TaskOwner()
         self._stop = asyncio.Event()
         config = inherited.config
         self._drain = Drain(config.gate.drain_s, time_to_finish_s(config))
+        self._linked: LinkedStores | None = None
+        if has_one_owner(config):
+            self._linked = LinkedStores(config, inherited.workers, inherited.clock, self._send)
 
     async def run(self, channel: Channel) -> int:
         """Take mail until the parent says so, or is gone; the exit status."""
@@ -124,7 +139,7 @@ class Worker:
         """Serve from the start to the end; how many transactions were cut short."""
         config, clock, log = self._inherited.config, self._inherited.clock, self._log
         sinks = Sinks(log, self._metrics, self._reporter, on_error=log.error)
-        stores = Stores(config, clock, sinks, log.error)
+        stores = self._linked or Stores(config, clock, sinks, log.error)
         stores.show(self._metrics, self._readiness)
         await stores.start()
         try:
@@ -144,7 +159,7 @@ class Worker:
         return cut
 
     def _new_service(
-        self, store: DirectoryStore, stores: Stores, sinks: EventSink
+        self, store: DirectoryStore, stores: ServiceStores, sinks: EventSink
     ) -> SmtpService:
         inherited = self._inherited
         return SmtpService(
@@ -166,6 +181,7 @@ class Worker:
         )
 
     async def _end(self, cut: int) -> None:
+        self._is_ending = True
         await self._tasks.drain(1)
         await self._log.close()
         self._send(Stopped(cut, self._state()))
@@ -175,7 +191,22 @@ class Worker:
 
     def take(self, frame: bytes) -> None:
         """Obey the parent."""
-        match decode_for_worker(frame):
+        received = decode_for_worker(frame)
+        if isinstance(received, StoreAnswer | JournalKey):
+            self._take_from_store(received)
+        else:
+            self._obey(received)
+
+    def _take_from_store(self, received: StoreAnswer | JournalKey) -> None:
+        if self._linked is None:
+            return
+        if isinstance(received, JournalKey):
+            self._linked.take_key(received)
+        else:
+            self._linked.link.take(received)
+
+    def _obey(self, frame: Ping | Reload | Drain | Noted) -> None:
+        match frame:
             case Ping(number):
                 self._reporter.report()
                 self._send(Pong(number, self._state()))
@@ -192,7 +223,12 @@ class Worker:
                 pass  # it serves nobody yet
 
     def lose_parent(self) -> None:
-        """The parent is gone: end soon."""
+        """The parent is gone: end at once if it has the store, else soon.
+
+        Without the store no verdict can be recorded, so none may be given.
+        """
+        if self._linked is not None and not self._is_ending:
+            os._exit(1)
         self._drain = Drain(0, _ORPHANS_FINISH_S)
         self._stop.set()
 

@@ -46,15 +46,21 @@ class Entries:
         *,
         clock: Clock,
         on_left_out: Callable[[], None],
+        workers: int = 1,
     ) -> None:
+        """With several ``workers``, each makes its part of the rows of refusals."""
         self.key = key
         self._settings = settings
         self._writer = writer
         self._clock = clock
         self._on_left_out = on_left_out
         self._begun: dict[str, Entry] = {}
-        self._login_rows = TokenBuckets(_LOGINS_AT_ONCE, _LOGIN_EVERY_S)
-        self._refusal_rows = TokenBuckets(_REFUSALS_AT_ONCE, _REFUSAL_EVERY_S)
+        self._login_rows = TokenBuckets(
+            max(1, _LOGINS_AT_ONCE // workers), _LOGIN_EVERY_S * workers
+        )
+        self._refusal_rows = TokenBuckets(
+            max(1, _REFUSALS_AT_ONCE // workers), _REFUSAL_EVERY_S * workers
+        )
 
     def beginning(self, done: SubmissionDone) -> Entry:
         """The entry of a submission before its relay."""

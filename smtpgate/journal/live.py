@@ -3,7 +3,7 @@
 It implements the Journal port, and records logins and MAIL commands that were refused.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import timedelta
 
 from smtpgate.config.sections import JournalConfig
@@ -15,10 +15,12 @@ from smtpgate.core.events import (
     RetentionChanged,
     SubmissionDone,
 )
+from smtpgate.journal.doubt import Doubt
 from smtpgate.journal.entries import Entries
 from smtpgate.journal.groups import Groups, groups_of
 from smtpgate.journal.presence import Presence
 from smtpgate.journal.retention import Retention, Size
+from smtpgate.journal.schema import records
 from smtpgate.journal.store import JournalStore
 from smtpgate.journal.terms import TermKey, TermKeyError, new_key, read_key
 from smtpgate.journal.writer import RecordWriter, Tally
@@ -134,6 +136,33 @@ class LiveJournal:
                 f"{self.store.key_file}: is not the key that the gate was started with; "
                 "start it again"
             )
+
+    async def give_up(self, message_ids: Collection[str]) -> None:
+        """Complete records whose process has died; their outcome is not known.
+
+        If that cannot be written now, it is when the gate ends. Raises
+        JournalUnavailableError.
+        """
+        if not message_ids:
+            return
+        doubt, now, in_doubt = Doubt(self._key), self._clock.now(), 0
+        is_its = records.c.id.in_(message_ids)
+        while some := await self.writer.run(
+            lambda connection: doubt.give_up(connection, is_its, now)
+        ):
+            in_doubt += some
+        if in_doubt:
+            self._publish_doubt(in_doubt)
+
+    @property
+    def key(self) -> TermKey:
+        """The key of its terms, once it is started."""
+        return self._key
+
+    @property
+    def number(self) -> int | None:
+        """The number that its records have; ``None`` without a presence."""
+        return None if self.presence is None else self.presence.number
 
     async def stop(self) -> None:
         """Write the entries that wait, if that is possible, and close the store."""

@@ -21,6 +21,7 @@ class Begin:
 
     reserve: Reserve | None = None
     entry: Entry | None = None
+    message_id: str = ""
 
 
 class BeginAnswer(NamedTuple):
@@ -39,6 +40,7 @@ class Finish:
 
     settle: Settle | None = None
     entry: Entry | None = None
+    message_id: str = ""
 
 
 class FinishAnswer(NamedTuple):

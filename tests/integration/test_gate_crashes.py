@@ -1,5 +1,7 @@
 """Four gates share a host's databases and are killed again and again while mail goes through.
 
+Then the workers of one gate are, and their parent.
+
 Afterwards every sum is exact: what the ledger has counted, for the account and each limit
 within it, what the journal has, and what usage adds up to. ``SMTPGATE_CRASH_SUBMISSIONS`` says
 how many submissions; 100000 takes some ten minutes.
@@ -7,6 +9,7 @@ how many submissions; 100000 takes some ten minutes.
 
 import asyncio
 import os
+import signal
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,12 +22,13 @@ from smtpgate.journal.rows import moment
 from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.sql.database import sqlite_url
 from tests.support.authority import Authority
-from tests.support.daemons import Lab, eventually
+from tests.support.daemons import Lab, eventually, listens
 from tests.support.dialog import close_dialogs
 from tests.support.gate import (
     Gate,
     GatePlan,
     start_gate,
+    workers_of,
 )
 from tests.support.journal import all_rows, must_add_up, store_of
 from tests.support.ledgers import used_24h
@@ -37,6 +41,7 @@ from tests.support.traffic import (
 )
 
 GATES: Final = 4
+WORKERS: Final = 4
 CLIENTS: Final = 2  # of each gate
 SUBMISSIONS: Final = int(os.environ.get("SMTPGATE_CRASH_SUBMISSIONS", "600"))
 KILLS: Final = max(GATES, SUBMISSIONS // 500)
@@ -89,6 +94,63 @@ async def test_every_sum_is_exact_with_any_process_killed_at_any_time(lab: Lab) 
     )
     await must_be_counted(state, sent, judge.accepted)
     await must_be_in_the_journal(state, sent, judge.accepted)
+
+
+async def test_every_sum_is_exact_with_any_worker_or_the_parent_killed_at_any_time(
+    lab: Lab,
+) -> None:
+    judge, authority, state = Judge(), Authority(lab), lab.new_folder("state", 0o700)
+    await judge.start()
+    plan = GatePlan(
+        judge.port, state_dir=state, accounts=with_limits_of_all_kinds(), workers=WORKERS
+    )
+    gate = await asyncio.to_thread(start_gate, lab, authority, plan)
+    context = authority.client_context()
+    clients = [Client(plan, 1 + at, context) for at in range(WORKERS * CLIENTS)]
+    sending = [asyncio.create_task(client.send_on()) for client in clients]
+
+    def kill_one(number: int) -> Gate:
+        if number % WORKERS == WORKERS - 1:
+            gate.kill()
+            eventually(lambda: not listens(plan.submissions_port), "workers to end")
+            return start_gate(lab, authority, plan)
+        before = workers_of(gate)
+        os.kill(before[str(number % WORKERS)], signal.SIGKILL)
+        eventually(lambda: workers_of(gate) != before, "another worker")
+        return gate
+
+    try:
+        for number in range(2 * WORKERS):
+            wanted = SUBMISSIONS * (number + 1) // (2 * WORKERS)
+            await asyncio.to_thread(
+                eventually,
+                lambda: sum(len(one.sent) for one in clients) >= wanted,  # noqa: B023
+                f"{wanted} messages",
+                120,
+            )
+            gate = await asyncio.to_thread(kill_one, number)
+    finally:
+        for task in sending:
+            task.cancel()
+        ends = await asyncio.gather(*sending, return_exceptions=True)
+        await close_dialogs()
+        await judge.close()
+    assert {type(end) for end in ends} == {asyncio.CancelledError}, ends
+    gate.terminate()
+    assert await asyncio.to_thread(gate.daemon.wait) == 0
+    sent = [one for client in clients for one in client.sent]
+    await must_be_counted(state, sent, judge.accepted)
+    await must_be_in_the_journal(state, sent, judge.accepted)
+    await must_have_no_open_row(state)
+
+
+async def must_have_no_open_row(state: Path) -> None:
+    """Rows that workers left behind are in doubt at the latest when the gate has ended."""
+    store = store_of(sqlite_url(state / "journal.sqlite"), state)
+    try:
+        assert "relaying" not in {row.outcome for row in await all_rows(store)}
+    finally:
+        await store.close()
 
 
 async def must_be_counted(

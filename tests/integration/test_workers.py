@@ -15,7 +15,15 @@ import pytest
 
 from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Lab, eventually, listens
-from tests.support.gate import LOGIN, SENDER, Gate, GatePlan, letter, start_gate
+from tests.support.gate import (
+    LOGIN,
+    SENDER,
+    Gate,
+    GatePlan,
+    letter,
+    start_gate,
+    workers_of,
+)
 from tests.support.recorder import Recorder, recorder
 
 ACCEPTED = 'smtpgate_submissions_total{outcome="accepted",reason="accepted"}'
@@ -49,17 +57,6 @@ def metrics(gate: Gate) -> dict[str, float]:
         lines = answer.read().decode().splitlines()
     samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
     return {name: float(value) for name, _, value in samples}
-
-
-def workers_of(gate: Gate) -> dict[str, int]:
-    """The process ids of the workers, by number, as the log has them."""
-    found: dict[str, int] = {}
-    for line in gate.log_lines():
-        if line["event"] == "started":
-            found |= line["workers"]
-        elif line["event"] == "worker started":
-            found[str(line["worker"])] = line["pid"]
-    return found
 
 
 def events(gate: Gate, event: str) -> list[dict[str, object]]:

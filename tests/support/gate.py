@@ -278,3 +278,14 @@ def start_gate(lab: Lab, authority: Authority, plan: GatePlan) -> Gate:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     return Gate(daemon, plan)
+
+
+def workers_of(gate: Gate) -> dict[str, int]:
+    """The process ids of the workers, by number, as the log has them."""
+    found: dict[str, int] = {}
+    for line in gate.log_lines():
+        if line["event"] == "started":
+            found |= line["workers"]
+        elif line["event"] == "worker started":
+            found[str(line["worker"])] = line["pid"]
+    return found

@@ -10,7 +10,8 @@ from smtpgate.journal.groups import FileGroups
 from smtpgate.journal.live import LiveJournal
 from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.ports import Clock
-from smtpgate.store.host import HostStore, new_thread
+from smtpgate.store.host import HostStore
+from smtpgate.store.owner import StoreOwner, new_thread
 from tests.support.clock import MovableClock
 from tests.support.journal import Received, journal_in, store_of
 
@@ -44,15 +45,15 @@ async def open_host_store(
         on_error=received.errors.append,
         groups=FileGroups(work.journal, thread.ask, files.database.name),
     )
-    store = OpenedStore(
+    owner = StoreOwner(
         thread,
         work,
-        ledger,
         journal,
         timeout_s=timeout_s,
         on_ledger_problem=problems.append,
         on_error=received.errors.append,
     )
+    store = OpenedStore(owner, ledger, journal)
     store.ledger, store.journal = ledger, journal
     store.problems, store.received = problems, received
     await journal.start()

@@ -1,0 +1,193 @@
+"""The store of the parent, as a worker has it: requests go over the channel, answers come back.
+
+Rows are made here, so that their making is the worker's time and not the parent's.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any, Final
+
+from smtpgate.config import Config
+from smtpgate.core.events import Event
+from smtpgate.core.limits import LimitExceededError
+from smtpgate.gate.frames import (
+    AskBegin,
+    AskFinish,
+    AskLook,
+    BeginDone,
+    BeginRefused,
+    FinishDone,
+    JournalKey,
+    Keep,
+    LookDone,
+    NotDone,
+    StoreAnswer,
+    StoreRequest,
+)
+from smtpgate.http import Readiness
+from smtpgate.journal.entries import Entries
+from smtpgate.journal.terms import TermKey
+from smtpgate.ledger.sqlite import SqliteLedger
+from smtpgate.ledger.transactions import Look, Settle
+from smtpgate.ledger.transactions import Request as LedgerRequest
+from smtpgate.metrics.scraped import Scrape
+from smtpgate.ports import Begun, Clock, Finished, LedgerUnavailableError, Reading
+from smtpgate.sql.thread import Closed
+from smtpgate.store.host import HostStore
+from smtpgate.store.owner import WRITTEN_WITHIN_S
+from smtpgate.store.requests import Begin, Finish
+
+# The parent answers before, in every case in which it runs.
+_BESIDE_STORE_S: Final = 2.0
+
+
+class StoreLink:
+    """Implements the Owner of a store over the channel to its parent."""
+
+    def __init__(self, timeout_s: float, send: Callable[[StoreRequest], None]) -> None:
+        self._timeout_s = timeout_s + WRITTEN_WITHIN_S + _BESIDE_STORE_S
+        self._send = send
+        self._numbers = count()
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+
+    async def begin(self, request: Begin) -> Begun:
+        """Count the recipients, and write the row.
+
+        Raises LimitExceededError or LedgerUnavailableError; then nothing is counted or written.
+        """
+        number = next(self._numbers)
+        begun: Begun = await self._ask(AskBegin(number, request), number)
+        return begun
+
+    async def finish(self, request: Finish) -> Finished:
+        """Settle the reservation, and write the verdict."""
+        number = next(self._numbers)
+        try:
+            finished: Finished = await self._ask(AskFinish(number, request), number)
+        except LedgerUnavailableError:
+            return Finished(is_recorded=False)
+        return finished
+
+    def look(self, request: LedgerRequest, timeout_s: float) -> "asyncio.Future[Any]":
+        """Read what the ledger has. Raises Closed for any other request."""
+        if not isinstance(request, Look):
+            raise Closed
+        number = next(self._numbers)
+        return self._ask(AskLook(number, request), number, timeout_s)
+
+    def _ask(
+        self, frame: StoreRequest, number: int, timeout_s: float | None = None
+    ) -> "asyncio.Future[Any]":
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self._waiting[number] = future
+        timer = loop.call_later(timeout_s or self._timeout_s, self._give_up, number)
+        future.add_done_callback(lambda _: timer.cancel())
+        self._send(frame)
+        return future
+
+    def _give_up(self, number: int) -> None:
+        future = self._waiting.pop(number, None)
+        if future is not None and not future.done():
+            problem = f"the store gave no answer within {self._timeout_s:g} s"
+            future.set_exception(LedgerUnavailableError(problem))
+
+    def take(self, answer: StoreAnswer) -> None:
+        """Hand an answer to its caller."""
+        future = self._waiting.pop(answer.number, None)
+        if future is None or future.done():
+            self._give_back(answer)
+            return
+        match answer:
+            case BeginDone():
+                future.set_result(Begun(answer.reservation, answer.problem))
+            case FinishDone():
+                future.set_result(Finished(answer.crossings, answer.is_recorded))
+            case LookDone():
+                future.set_result(answer.statuses)
+            case BeginRefused():
+                future.set_exception(_refusal(answer))
+            case NotDone():
+                kind = RuntimeError if answer.is_defect else LedgerUnavailableError
+                future.set_exception(kind(answer.problem))
+
+    def _give_back(self, answer: StoreAnswer) -> None:
+        """Give recipients back whose message is not waiting any more."""
+        if isinstance(answer, BeginDone) and answer.reservation is not None:
+            reservation = answer.reservation
+            settle = Finish(Settle(reservation, 0, reservation.at))
+            self._send(AskFinish(next(self._numbers), settle))
+
+
+def _refusal(answer: BeginRefused) -> LimitExceededError:
+    return LimitExceededError(
+        answer.charge,
+        answer.limit,
+        recipients=answer.recipients,
+        left=answer.left,
+        retry_after=answer.retry_after,
+    )
+
+
+class LinkedJournal:
+    """Records refused logins and MAIL commands in the parent's journal, as an EventSink."""
+
+    entries: Entries
+
+    def __init__(self, send: Callable[[StoreRequest], None]) -> None:
+        self._send = send
+
+    def publish(self, event: Event) -> None:
+        """Record a login or a MAIL command that was refused."""
+        entry = self.entries.of_event(event)
+        if entry is not None:
+            self._send(Keep(entry))
+
+
+class LinkedStores:
+    """The stores of a worker whose parent owns the files."""
+
+    def __init__(
+        self, config: Config, workers: int, clock: Clock, send: Callable[[StoreRequest], None]
+    ) -> None:
+        self._config = config
+        self._workers = workers
+        self._clock = clock
+        self._left_out = 0
+        self._has_key = asyncio.Event()
+        self.link = StoreLink(config.ledger.timeout_s, send)
+        self.journal = LinkedJournal(send)
+        self.ledger_watch = SqliteLedger(
+            config.ledger_path, timeout_s=config.ledger.timeout_s, ask=self.link.look
+        )
+        self.of_messages = HostStore(self.link, self.ledger_watch, self.journal)
+
+    def take_key(self, key: JournalKey) -> None:
+        """Make entries with that key."""
+        self.journal.entries = Entries(
+            self._config.journal,
+            TermKey(key.key),
+            key.writer,
+            clock=self._clock,
+            on_left_out=self._note_left_out,
+            workers=self._workers,
+        )
+        self._has_key.set()
+
+    def _note_left_out(self) -> None:
+        self._left_out += 1
+
+    def show(self, metrics: Scrape, _readiness: Readiness) -> None:
+        """Show what only the worker knows; the rest is the parent's."""
+        metrics.watch(self._readings)
+
+    def _readings(self) -> Iterator[Reading]:
+        yield Reading("smtpgate_journal_left_out_total", self._left_out)
+
+    async def start(self) -> None:
+        """Wait for the parent's key."""
+        await self._has_key.wait()
+
+    async def stop(self) -> None:
+        """The parent closes the files."""
