@@ -266,6 +266,7 @@ class Crew:
                 connection, lambda frame: self._take(member, frame), member.closed.set
             )
             self._open_desk(member)
+            member.channel.listen()
             return member
 
     def _open_desk(self, member: Member) -> None:

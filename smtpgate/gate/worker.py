@@ -123,6 +123,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         loop.set_exception_handler(lambda _, context: log.stray_error(context))
+        channel.listen()
         status, cut = 1, 0
         try:
             async with open_directory(config, clock, [], use="read") as store:

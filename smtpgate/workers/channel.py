@@ -34,12 +34,17 @@ class Channel(asyncio.Protocol):
         on_frame: Callable[[bytes], None],
         on_end: Callable[[], None],
     ) -> "Channel":
-        """The channel over that socket, which it owns from now on."""
+        """The channel over that socket, which it owns from now on; nothing is read yet."""
         channel = cls(on_frame, on_end)
         connection.setblocking(False)
         loop = asyncio.get_running_loop()
         await loop.create_unix_connection(lambda: channel, sock=connection)
         return channel
+
+    def listen(self) -> None:
+        """Read frames from now on."""
+        if self._transport is not None:
+            self._transport.resume_reading()
 
     @property
     def unsent_octets(self) -> int:
@@ -84,6 +89,7 @@ class Channel(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The socket is in the event loop."""
         self._transport = transport
+        transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         """Pass on each frame that is complete."""

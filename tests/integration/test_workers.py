@@ -4,6 +4,7 @@ import os
 import signal
 import smtplib
 import socket
+import sqlite3
 import ssl
 import urllib.request
 from collections.abc import Iterator
@@ -26,6 +27,9 @@ from tests.support.gate import (
 )
 from tests.support.recorder import Recorder, recorder
 
+REFUSED_OCTETS = (
+    'smtpgate_budget_exhausted_total{budget="inflight-octets",listener="submission"}'
+)
 ACCEPTED = 'smtpgate_submissions_total{outcome="accepted",reason="accepted"}'
 
 
@@ -238,6 +242,59 @@ def test_connections_of_a_client_are_counted_over_all_workers(
         'smtpgate_budget_exhausted_total{budget="connections-per-client",listener="submission"}'
     )
     assert seen[name] == 6
+
+
+def test_octets_in_flight_are_counted_over_all_workers(
+    lab: Lab, authority: Authority, upstream: Recorder
+) -> None:
+    bounds = (
+        "max_inflight_octets = 2000000\nmax_message_octets = 1000000\n"
+        "max_inflight_share = 1.0\nreserved_inflight_octets = 0\n"
+    )
+    plan = GatePlan(upstream.port, workers=4, gate_keys=bounds)
+    gate = start_gate(lab, authority, plan)
+    context, body = authority.client_context(), "0123456789" * 7 + "\r\n"
+    message = letter("large", body * 9722)  # 700,000 octets
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(closed_at_end(logged_in(gate, context))) for _ in range(4)
+        ]
+        for client in clients:
+            client.mail(SENDER)
+            client.rcpt("bob@example.net")
+            assert client.docmd("DATA")[0] == 354
+        upstream.hold()
+        for client in clients[:2]:
+            client.send(message + b".\r\n")
+        busy = 'smtpgate_upstream_connections{state="busy",upstream="default"}'
+        eventually(lambda: metrics(gate)[busy] == 2, "two to be at the upstream")
+        for client in clients[2:]:
+            client.send(message + b".\r\n")
+            assert client.getreply()[0] == 452
+        upstream.release()
+        assert [client.getreply()[0] for client in clients[:2]] == [250, 250]
+    assert metrics(gate)[REFUSED_OCTETS] == 2
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_messages_are_deferred_while_the_store_is_locked_and_pass_afterwards(
+    lab: Lab, authority: Authority, upstream: Recorder, workers: int
+) -> None:
+    state = lab.new_folder("state", 0o700)
+    plan = GatePlan(
+        upstream.port, workers=workers, state_dir=state, sections="[ledger]\ntimeout_s = 1\n"
+    )
+    gate = start_gate(lab, authority, plan)
+    context = authority.client_context()
+    send(gate, context, "before")
+    with closing(sqlite3.connect(state / "ledger.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(smtplib.SMTPDataError) as deferred:
+            send(gate, context, "meanwhile")
+        other.execute("ROLLBACK")
+    assert deferred.value.smtp_code == 451
+    send(gate, context, "after")
+    assert len(events(gate, "ledger-failed")) == 1, "one line an outage, not one a worker"
 
 
 def test_a_certificate_that_was_renewed_is_at_every_worker_after_a_reload(

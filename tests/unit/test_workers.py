@@ -191,7 +191,9 @@ async def test_frames_arrive_whole_and_in_order_and_then_the_end() -> None:
     got: list[bytes] = []
     ended = asyncio.Event()
     sender = await Channel.open(ours, got.append, lambda: None)
-    _ = await Channel.open(theirs, got.append, ended.set)
+    sender.listen()
+    receiver = await Channel.open(theirs, got.append, ended.set)
+    receiver.listen()
     frames = [b"", b"one", bytes(300_000), b"last"]
     for frame in frames:
         sender.send(frame)
