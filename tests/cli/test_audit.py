@@ -23,6 +23,7 @@ from tests.support.desk import DOMAIN, Desk, grant
 from tests.support.directory import ACTOR
 from tests.support.forks import Fork
 from tests.support.rows import rows
+from tests.support.waiting import until
 from tests.support.world import DELEGATE, OWNER
 
 
@@ -178,21 +179,24 @@ async def test_without_a_number_only_what_is_new_is_reported(store: DirectorySto
     await tasks.drain(1)
 
 
-def test_following_goes_on_until_it_is_interrupted(stocked: Desk) -> None:
-    reported = stocked.folder / "reported"
-    os.mkfifo(reported)
+async def test_following_goes_on_until_it_is_interrupted(stocked: Desk) -> None:
     process = Fork(
         *("-m", "smtpgate", "audit", "list", "--follow", "--limit", "1", "--json"),
-        output=reported,
+        output=stocked.folder / "reported",
         errors=stocked.folder / "errors",
         environment={**os.environ, **stocked.environment},
     )
-    with reported.open() as lines:
-        assert json.loads(lines.readline())["action"] == "pause"
-        stocked.says("account", "resume", OWNER)
-        assert json.loads(lines.readline())["action"] == "resume"
-        process.signal(signal.SIGINT)
-        assert (process.wait(30), process.errors()) == (0, "")
+
+    def actions() -> list[str]:
+        whole = [line for line in process.output().splitlines(keepends=True) if "\n" in line]
+        return [json.loads(line)["action"] for line in whole]
+
+    await until(lambda: actions() == ["pause"] or not process.is_running)
+    await asyncio.to_thread(stocked.says, "account", "resume", OWNER)
+    await until(lambda: actions() == ["pause", "resume"] or not process.is_running)
+    process.signal(signal.SIGINT)
+    status = await asyncio.to_thread(process.wait)
+    assert (status, actions(), process.errors()) == (0, ["pause", "resume"], "")
 
 
 def test_who_gives_a_command_is_known_behind_sudo_too() -> None:

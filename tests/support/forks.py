@@ -108,6 +108,8 @@ def _run(
         opened = os.open(path, how | os.O_NOCTTY, 0o600)
         os.dup2(opened, number)
         os.close(opened)
+    # A shell without job control has the tests, and what they start, ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stdin = os.fdopen(0, closefd=False)
     sys.stdout = os.fdopen(1, "w", buffering=1 if os.isatty(1) else -1, closefd=False)
     sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)

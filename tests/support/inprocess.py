@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import trustme
 
@@ -160,6 +160,9 @@ def client_tls() -> ssl.SSLContext:
     return context
 
 
+Opened: TypeAlias = tuple[Gate, Sink]
+
+
 @asynccontextmanager
 async def open_gate(
     folder: Path,
@@ -171,7 +174,7 @@ async def open_gate(
     port: int | None = None,
     clock: Clock | None = None,
     **settings: str,
-) -> AsyncIterator[tuple[Gate, Sink]]:
+) -> AsyncIterator[Opened]:
     """Start a gate and its sink.
 
     ``accounts`` is added to accounts.toml after ``replace`` was done in it, ``files`` go into

@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 import pytest
 
 _Test = Callable[..., Any]
+_LONGEST: Final = 200
 _FAILED: Final = (Exception, pytest.fail.Exception)
 
 
@@ -87,4 +88,5 @@ def _named(
             name, values = given_name or cast("str | None", row.id), row.values
         if callable(ids):
             name = name or ", ".join(map(ids, values))
-        yield name or ", ".join(map(repr, values)), values
+        name = name or ", ".join(map(repr, values))
+        yield (name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"), values

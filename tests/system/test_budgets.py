@@ -19,7 +19,16 @@ from smtpgate.core.limits.budget import BUDGETS, BudgetName
 from smtpgate.gate.gate import Gate
 from tests.support.clock import MovableClock
 from tests.support.dialog import Dialog
-from tests.support.inprocess import MESSAGE, auth_plain, client_tls, login, open_gate, send
+from tests.support.inprocess import (
+    MESSAGE,
+    Opened,
+    auth_plain,
+    client_tls,
+    login,
+    open_gate,
+    send,
+)
+from tests.support.rows import rows
 from tests.support.upstream_server import HOLD, open_upstream
 from tests.support.waiting import until
 
@@ -53,6 +62,14 @@ async def exhausted(gate: Gate, folder: Path, budget: BudgetName, listener: str)
     ]
     assert float(counted) == len(output)
     return len(output)
+
+
+@pytest.fixture
+async def impatient(tmp_path: Path) -> AsyncIterator[Opened]:
+    """A gate that bears few errors, and few commands without a message."""
+    listener = "max_junk_commands = 10\nmax_errors = 5\nmax_octets_before_auth = 1000000"
+    async with open_gate(tmp_path, listener=listener) as opened:
+        yield opened
 
 
 async def connect(gate: Gate, listener: str = "plain") -> Dialog:
@@ -365,19 +382,20 @@ async def test_a_stranger_may_not_send_much(tmp_path: Path) -> None:
         assert await exhausted(gate, tmp_path, "input-before-auth", "plain") == 1
 
 
-@pytest.mark.parametrize("command", ["NOOP", "RSET", "VRFY jane", "HELP", "HELO x", "EHLO x"])
+@rows("command", ["NOOP", "RSET", "VRFY jane", "HELP", "HELO x", "EHLO x"])
 async def test_commands_that_bring_no_message_nearer_end_in_421(
-    tmp_path: Path, command: str
+    impatient: Opened, tmp_path: Path, command: str
 ) -> None:
-    listener = "max_junk_commands = 10\nmax_errors = 5"
-    async with open_gate(tmp_path, listener=listener) as (gate, _):
-        dialog = await greeted(gate)
-        for _ in range(15):
-            assert (await dialog.say(command))[:3] in ("250", "252", "214")
-        assert (await dialog.reply()).startswith("421 4.7.0 Too many errors")
-        assert await is_cut_off(dialog)
-        assert await exhausted(gate, tmp_path, "junk-commands", "plain") == 1
-        assert await exhausted(gate, tmp_path, "errors", "plain") == 1
+    gate, _ = impatient
+    junk = await exhausted(gate, tmp_path, "junk-commands", "plain")
+    errors = await exhausted(gate, tmp_path, "errors", "plain")
+    dialog = await greeted(gate)
+    for _ in range(15):
+        assert (await dialog.say(command))[:3] in ("250", "252", "214")
+    assert (await dialog.reply()).startswith("421 4.7.0 Too many errors")
+    assert await is_cut_off(dialog)
+    assert await exhausted(gate, tmp_path, "junk-commands", "plain") == junk + 1
+    assert await exhausted(gate, tmp_path, "errors", "plain") == errors + 1
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,16 @@
 
 from pathlib import Path
 
-import pytest
-
 from smtpgate.core.limits import Subject
-from tests.support.inprocess import MESSAGE, login, open_gate, send
+from tests.support.inprocess import MESSAGE, Opened, login, open_gate, send
 from tests.support.ledgers import used_24h
+from tests.support.rows import rows
 
 LONG = "bounce+" + "0123456789abcdef" * 5 + "=example.net@ses-example.com"
 
 
-@pytest.mark.parametrize(
-    ("given", "relayed"),
+@rows(
+    "given, relayed",
     [
         # Relayed in quotes, as RFC 5321 wants them; the sink's aiosmtpd takes them off.
         ("us..er@example.net", "us..er@example.net"),
@@ -25,12 +24,12 @@ LONG = "bounce+" + "0123456789abcdef" * 5 + "=example.net@ses-example.com"
     ],
 )
 async def test_a_recipient_is_the_next_servers_business(
-    tmp_path: Path, given: str, relayed: str
+    usual: Opened, given: str, relayed: str
 ) -> None:
-    async with open_gate(tmp_path) as (gate, sink):
-        reply = await send(await login(gate), to=(given,))
-        assert reply.startswith("250"), reply
-        assert sink.messages[0].recipients == (relayed,)
+    gate, sink = usual
+    reply = await send(await login(gate), to=(given,))
+    assert reply.startswith("250"), reply
+    assert sink.messages[-1].recipients == (relayed,)
 
 
 async def test_a_recipient_that_is_given_twice_is_relayed_and_charged_once(

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.inprocess import MESSAGE, is_signed, login, open_gate, send
+from tests.support.inprocess import MESSAGE, Opened, is_signed, login, open_gate, send
+from tests.support.rows import rows
 
 LONGEST = "x" * 998
 NORMALIZE = '[message]\nbare_lf = "normalize"'
@@ -32,8 +33,8 @@ async def test_dots_behind_a_bare_lf_are_unstuffed_once_line_ends_are_normalized
         assert is_signed(content)
 
 
-@pytest.mark.parametrize(
-    ("message", "says"),
+@rows(
+    "message, says",
     [
         (f"{MESSAGE}{LONGEST}\r\n", "250 2.0.0 Ok"),
         (
@@ -51,12 +52,12 @@ async def test_dots_behind_a_bare_lf_are_unstuffed_once_line_ends_are_normalized
     ids=["longest body line", "longer", "longest header line", "longer in the header"],
 )
 async def test_no_line_over_998_octets_leaves_the_gate(
-    tmp_path: Path, message: str, says: str
+    usual: Opened, message: str, says: str
 ) -> None:
-    async with open_gate(tmp_path) as (gate, sink):
-        assert (await send(await login(gate), message)).startswith(says)
-        lines = [line for kept in sink.messages for line in kept.content.split(b"\r\n")]
-        assert max(map(len, lines), default=0) <= 998
+    gate, sink = usual
+    assert (await send(await login(gate), message)).startswith(says)
+    lines = [line for kept in sink.messages for line in kept.content.split(b"\r\n")]
+    assert max(map(len, lines), default=0) <= 998
 
 
 async def test_a_long_line_of_the_body_can_be_let_through_with_a_warning(

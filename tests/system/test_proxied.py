@@ -5,12 +5,14 @@ import contextlib
 import json
 import socket
 import struct
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.dialog import Dialog
-from tests.support.inprocess import auth_plain, client_tls, login, open_gate, send
+from tests.support.inprocess import Opened, auth_plain, client_tls, login, open_gate, send
+from tests.support.rows import rows
 
 KEY = 'id = "AKIAMAILER0000000000"'
 ONE_NETWORK = f'{KEY}\nnetworks = ["192.0.2.0/24"]'
@@ -30,6 +32,21 @@ V6 = b"PROXY TCP6 2001:db8::7 ::1 4711 587\r\n"
 LOCAL = b"\r\n\r\n\0\r\nQUIT\n" + struct.pack("!BBH", 0x20, 0, 0)
 
 
+@pytest.fixture
+async def behind(tmp_path: Path) -> AsyncIterator[Opened]:
+    """A gate that trusts proxies of this machine."""
+    async with open_gate(tmp_path, listener=TRUSTED) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def with_networks(tmp_path: Path) -> AsyncIterator[Opened]:
+    """The same, with a key for one network."""
+    replace = (KEY, ONE_NETWORK)
+    async with open_gate(tmp_path, listener=TRUSTED, replace=replace) as opened:
+        yield opened
+
+
 async def connect(port: int, header: bytes) -> Dialog:
     dialog = await Dialog.open(port)
     await dialog.send(header)
@@ -37,8 +54,8 @@ async def connect(port: int, header: bytes) -> Dialog:
     return dialog
 
 
-@pytest.mark.parametrize(
-    ("header", "address"),
+@rows(
+    "header, address",
     [
         (V1, b"([192.0.2.7])"),
         (V2, b"([192.0.2.7])"),
@@ -48,14 +65,14 @@ async def connect(port: int, header: bytes) -> Dialog:
     ],
 )
 async def test_the_client_is_who_the_proxy_says(
-    tmp_path: Path, header: bytes, address: bytes
+    behind: Opened, header: bytes, address: bytes
 ) -> None:
-    async with open_gate(tmp_path, listener=TRUSTED) as (gate, sink):
-        dialog = await connect(gate.listeners["plain"].port, header)
-        await dialog.say("EHLO client.example")
-        await dialog.say(f"AUTH PLAIN {auth_plain()}")
-        assert (await send(dialog)).startswith("250")
-        assert address in sink.messages[0].content.split(b"\r\n\r\n")[0]
+    gate, sink = behind
+    dialog = await connect(gate.listeners["plain"].port, header)
+    await dialog.say("EHLO client.example")
+    await dialog.say(f"AUTH PLAIN {auth_plain()}")
+    assert (await send(dialog)).startswith("250")
+    assert address in sink.messages[-1].content.split(b"\r\n\r\n")[0]
 
 
 async def test_the_log_has_the_port_of_the_client_its_proxy_and_how_it_logged_in(
@@ -77,14 +94,14 @@ async def test_the_log_has_the_port_of_the_client_its_proxy_and_how_it_logged_in
     assert {**wanted, **login}.items() <= after.items()
 
 
-@pytest.mark.parametrize("cut", [1, 5, 12, len(V1) - 1])
-async def test_a_header_may_come_in_pieces(tmp_path: Path, cut: int) -> None:
-    async with open_gate(tmp_path, listener=TRUSTED) as (gate, _):
-        dialog = await Dialog.open(gate.listeners["plain"].port)
-        await dialog.send(V1[:cut])
-        await asyncio.sleep(0)
-        await dialog.send(V1[cut:])
-        assert (await dialog.reply()).startswith("220")
+@rows("cut", [1, 5, 12, len(V1) - 1])
+async def test_a_header_may_come_in_pieces(behind: Opened, cut: int) -> None:
+    gate, _ = behind
+    dialog = await Dialog.open(gate.listeners["plain"].port)
+    await dialog.send(V1[:cut])
+    await asyncio.sleep(0)
+    await dialog.send(V1[cut:])
+    assert (await dialog.reply()).startswith("220")
 
 
 async def test_what_follows_the_header_is_left_for_tls(tmp_path: Path) -> None:
@@ -110,7 +127,7 @@ async def test_what_follows_the_header_is_left_for_tls(tmp_path: Path) -> None:
             await writer.wait_closed()
 
 
-@pytest.mark.parametrize(
+@rows(
     "header",
     [
         b"EHLO client.example\r\n",
@@ -121,14 +138,14 @@ async def test_what_follows_the_header_is_left_for_tls(tmp_path: Path) -> None:
     ],
 )
 async def test_a_connection_without_a_proper_header_is_closed(
-    tmp_path: Path, header: bytes
+    behind: Opened, header: bytes
 ) -> None:
-    async with open_gate(tmp_path, listener=TRUSTED) as (gate, _):
-        dialog = await Dialog.open(gate.listeners["plain"].port)
-        await dialog.send(header)
-        dialog.writer.write_eof()
-        with contextlib.suppress(ConnectionError):
-            assert await dialog.is_closed()
+    gate, _ = behind
+    dialog = await Dialog.open(gate.listeners["plain"].port)
+    await dialog.send(header)
+    dialog.writer.write_eof()
+    with contextlib.suppress(ConnectionError):
+        assert await dialog.is_closed()
 
 
 async def test_who_is_no_proxy_speaks_for_itself(tmp_path: Path) -> None:
@@ -148,8 +165,8 @@ async def test_the_limit_a_client_is_the_real_client_s(tmp_path: Path) -> None:
         assert (await second.reply()).startswith("421 4.7.0")
 
 
-@pytest.mark.parametrize(
-    ("header", "is_allowed"),
+@rows(
+    "header, is_allowed",
     [
         (V1, True),
         (V2, True),
@@ -160,18 +177,15 @@ async def test_the_limit_a_client_is_the_real_client_s(tmp_path: Path) -> None:
     ],
 )
 async def test_the_networks_of_an_access_key_are_those_of_the_real_client(
-    tmp_path: Path, header: bytes, is_allowed: bool
+    with_networks: Opened, header: bytes, is_allowed: bool
 ) -> None:
-    async with open_gate(tmp_path, listener=TRUSTED, replace=(KEY, ONE_NETWORK)) as (
-        gate,
-        _,
-    ):
-        dialog = await connect(gate.listeners["plain"].port, header)
-        await dialog.say("EHLO client.example")
-        said = await dialog.say(f"AUTH PLAIN {auth_plain()}")
-        assert said.startswith("235" if is_allowed else "535")
-        if is_allowed:
-            assert (await send(dialog)).startswith("250")
+    gate, _ = with_networks
+    dialog = await connect(gate.listeners["plain"].port, header)
+    await dialog.say("EHLO client.example")
+    said = await dialog.say(f"AUTH PLAIN {auth_plain()}")
+    assert said.startswith("235" if is_allowed else "535")
+    if is_allowed:
+        assert (await send(dialog)).startswith("250")
 
 
 async def test_the_network_of_a_proxy_lets_nobody_behind_it_in(tmp_path: Path) -> None:

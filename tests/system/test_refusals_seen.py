@@ -16,9 +16,11 @@ import uvloop
 
 from smtpgate.gate.gate import Gate
 from tests.support.dialog import Dialog
-from tests.support.inprocess import client_tls, facts, login, open_gate
+from tests.support.inprocess import Opened, client_tls, facts, login, open_gate
+from tests.support.rows import rows
 
 LONG = "A" * 13_000
+REFUSED = "smtpgate_commands_refused_total"
 CUT_OFF = "smtpgate_messages_cut_off_total"
 
 
@@ -66,38 +68,43 @@ KNOWN = [
 ]
 
 
-@pytest.mark.parametrize(("command", "verb", "code", "reason"), STRANGER)
+@rows("command, verb, code, reason", STRANGER)
 async def test_a_strangers_refused_command_is_one_line_and_one_count(
-    tmp_path: Path, command: str, verb: str, code: int, reason: str
+    usual: Opened, tmp_path: Path, command: str, verb: str, code: int, reason: str
 ) -> None:
-    async with open_gate(tmp_path) as (gate, _):
-        dialog = await Dialog.open(gate.listeners["plain"].port)
-        await dialog.reply()
-        if not command.startswith("EHLO"):
-            await dialog.say("EHLO client.example")
-        reply = await dialog.say(command)
-        await gate.log.flush()
-        (line,) = logged(tmp_path, "command-refused")
-        assert reply.startswith(f"{line['code']} {line['enhanced']}")
-        assert (line["verb"], line["code"], line["reason"]) == (verb, code, reason)
-        assert (line["listener"], line["client"]) == ("plain", "127.0.0.1")
-        assert "access_key" not in line
-        assert LONG not in json.dumps(line)
-        counter = "smtpgate_commands_refused_total"
-        assert counted(gate, counter, listener="plain", verb=verb, code=str(code)) == 1
+    gate, _ = usual
+    before = len(logged(tmp_path, "command-refused"))
+    labels = {"listener": "plain", "verb": verb, "code": str(code)}
+    counted_before = counted(gate, REFUSED, **labels)
+    dialog = await Dialog.open(gate.listeners["plain"].port)
+    await dialog.reply()
+    if not command.startswith("EHLO"):
+        await dialog.say("EHLO client.example")
+    reply = await dialog.say(command)
+    await gate.log.flush()
+    *_, line = logged(tmp_path, "command-refused")
+    assert len(logged(tmp_path, "command-refused")) == before + 1
+    assert reply.startswith(f"{line['code']} {line['enhanced']}")
+    assert (line["verb"], line["code"], line["reason"]) == (verb, code, reason)
+    assert (line["listener"], line["client"]) == ("plain", "127.0.0.1")
+    assert "access_key" not in line
+    assert LONG not in json.dumps(line)
+    assert counted(gate, REFUSED, **labels) == counted_before + 1
 
 
-@pytest.mark.parametrize(("command", "verb", "code", "reason"), KNOWN)
+@rows("command, verb, code, reason", KNOWN)
 async def test_a_refused_command_after_the_login_names_the_key(
-    tmp_path: Path, command: str, verb: str, code: int, reason: str
+    usual: Opened, tmp_path: Path, command: str, verb: str, code: int, reason: str
 ) -> None:
-    async with open_gate(tmp_path) as (gate, _):
-        await (await login(gate)).say(command)
-        await gate.log.flush()
-        (line,) = logged(tmp_path, "command-refused")
-        assert (line["verb"], line["code"], line["reason"]) == (verb, code, reason)
-        assert line["access_key"] == "AKIAMAILER0000000000"
-        assert line["account"] == "999999999999"
+    gate, _ = usual
+    before = len(logged(tmp_path, "command-refused"))
+    await (await login(gate)).say(command)
+    await gate.log.flush()
+    *_, line = logged(tmp_path, "command-refused")
+    assert len(logged(tmp_path, "command-refused")) == before + 1
+    assert (line["verb"], line["code"], line["reason"]) == (verb, code, reason)
+    assert line["access_key"] == "AKIAMAILER0000000000"
+    assert line["account"] == "999999999999"
 
 
 async def test_the_lines_of_a_session_have_its_id_and_no_other_session_has_it(
@@ -254,8 +261,7 @@ async def test_a_flood_of_refusals_is_a_few_lines_and_a_sum(tmp_path: Path) -> N
         await dialog.reply()
         for _ in range(300):
             await dialog.say("FOO")
-        counter = "smtpgate_commands_refused_total"
-        assert counted(gate, counter, listener="plain", verb="other", code="500") == 300
+        assert counted(gate, REFUSED, listener="plain", verb="other", code="500") == 300
     assert len(logged(tmp_path, "command-refused")) == 5
     (line,) = logged(tmp_path, "lines-left-out")
     assert line["left_out"] == {"command-refused": 295}

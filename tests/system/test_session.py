@@ -14,6 +14,7 @@ from tests.support.dialog import Dialog
 from tests.support.inprocess import (
     MESSAGE,
     PASSWORD,
+    Opened,
     auth_plain,
     client_tls,
     facts,
@@ -22,6 +23,7 @@ from tests.support.inprocess import (
     send,
 )
 from tests.support.ledgers import used_24h
+from tests.support.rows import rows
 from tests.support.upstream_server import HOLD, open_upstream
 
 
@@ -199,20 +201,20 @@ async def test_a_login_that_asks_to_act_as_another_identity_is_a_failed_login(
         assert metric in gate.metrics.render().decode()
 
 
-@pytest.mark.parametrize(
+@rows(
     "key_id",
     ["AKIANOSUCHKEY0000000", "", "x" * 4000, "AKIA\0"],
     ids=["unknown", "", "long", "nul"],
 )
 async def test_an_unknown_login_gets_the_same_reply_as_a_wrong_password(
-    tmp_path: Path, key_id: str
+    usual: Opened, key_id: str
 ) -> None:
-    async with open_gate(tmp_path) as (gate, _):
-        dialog = await Dialog.open(gate.listeners["plain"].port)
-        await dialog.reply()
-        await dialog.say("EHLO client.example")
-        reply = await dialog.say(f"AUTH PLAIN {auth_plain(key_id)}")
-        assert reply[:9] in ("535 5.7.8", "501 5.5.2")
+    gate, _ = usual
+    dialog = await Dialog.open(gate.listeners["plain"].port)
+    await dialog.reply()
+    await dialog.say("EHLO client.example")
+    reply = await dialog.say(f"AUTH PLAIN {auth_plain(key_id)}")
+    assert reply[:9] in ("535 5.7.8", "501 5.5.2")
 
 
 async def test_connections_beyond_the_limit_are_turned_away(tmp_path: Path) -> None:
