@@ -1,19 +1,12 @@
 """The options of test runs; the fixtures are in ``tests/support/fixtures.py``."""
 
 import gc
-from collections.abc import Generator
 
 import pytest
 
 # Imported modules and collected tests stay to the end: a collector that looks through them
 # again and again takes longer than many a test.
 gc.disable()
-
-
-@pytest.hookimpl(wrapper=True, optionalhook=True)
-def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
-    """One more than there are cores: many a test waits now and then."""
-    return (yield) + 1
 
 
 def pytest_configure(config: pytest.Config) -> None:

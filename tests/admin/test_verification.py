@@ -22,9 +22,10 @@ from smtpgate.directory.registered_identities import DirectoryIdentities
 from smtpgate.directory.store import DirectoryStore
 from tests.support.admin import root, session_of
 from tests.support.clock import MovableClock
-from tests.support.directory import ACTOR, REGION
+from tests.support.directory import ACTOR
 from tests.support.tenants import ACME, add_account, add_identity, notes
 from tests.support.upstream_server import HANG_UP, UpstreamServer, open_upstream, relay_to
+from tests.support.world import REGION
 
 ADDRESS = "me@example.com"
 

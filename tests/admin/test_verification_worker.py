@@ -22,9 +22,9 @@ from smtpgate.dns.resolver import DnsResolver
 from smtpgate.ports import Resolver
 from smtpgate.signing.private_keys import generate_private_key
 from tests.support.clock import MovableClock
-from tests.support.directory import ACTOR, REGION, open_store, sqlite_in
+from tests.support.directory import ACTOR, open_store, sqlite_in
 from tests.support.scripted_dns import Query, ScriptedDns, answer_of, open_dns, soa, texts
-from tests.support.world import OWNER
+from tests.support.world import OWNER, REGION
 
 DOMAIN: Final = "ses-example.com"
 TOKEN: Final = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="

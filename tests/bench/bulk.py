@@ -28,7 +28,7 @@ from smtpgate.directory.schema import (
 )
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.signing.private_keys import dns_record, generate_private_key, load_private_key
-from tests.support.directory import REGION
+from tests.support.world import REGION
 
 _AT: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _BATCH: Final = 10_000

@@ -25,7 +25,8 @@ from smtpgate.core.message.envelope import SEND_RAW_EMAIL, Client, Envelope, Sub
 from smtpgate.core.message.intent import SendingIntent
 from smtpgate.directory.live import LiveDirectory, LiveSettings
 from tests.bench.bulk import ADDRESSES, KINDS, Size
-from tests.support.directory import REGION, live, open_store
+from tests.support.directory import live, open_store
+from tests.support.world import REGION
 
 Figures = dict[str, float]
 _SAMPLES: Final = 2_000

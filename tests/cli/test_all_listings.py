@@ -15,12 +15,11 @@ from rich.console import Console
 
 from smtpgate.cli import listing
 from smtpgate.clock import SystemClock
-from tests.support.desk import DOMAIN, Desk, grant
+from tests.support.desk import Desk, grant
 from tests.support.journal import journal_in, open_journal, submission
 from tests.support.reference import commands
-from tests.support.world import DELEGATE, IDENTITY, OWNER
+from tests.support.world import DELEGATE, DOMAIN, IDENTITY, MAILER
 
-MAILER: Final = f"{DELEGATE}/mailer"
 # Commands that show what is there. Each is in the table below, and has --json.
 SHOWING: Final = {
     "check",
@@ -66,12 +65,10 @@ WORD: Final = re.compile(
 
 @pytest.fixture(scope="module")
 def furnished(
-    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+    two_accounts: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, str]]:
     """A folder with a directory and a journal that have one of each, and some names."""
-    desk = Desk(tmp_path_factory.mktemp("listings"), sqlite_template)
-    for account in (OWNER, DELEGATE):
-        desk.says("account", "create", account)
+    desk = Desk(tmp_path_factory.mktemp("listings"), two_accounts)
     desk.says("identity", "register", DOMAIN, "--trust")
     desk.says("identity", "policy", "put", DOMAIN, "marketing", "-", stdin=grant())
     desk.says("user", "create", MAILER)

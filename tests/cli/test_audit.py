@@ -19,12 +19,12 @@ from smtpgate.directory.accounts import AccountRow, create_account, update_accou
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.tasks import TaskOwner
 from tests.support.admin import session_of
-from tests.support.desk import DOMAIN, Desk, grant
+from tests.support.desk import Desk, grant
 from tests.support.directory import ACTOR
 from tests.support.forks import Fork
 from tests.support.rows import rows
 from tests.support.waiting import until
-from tests.support.world import DELEGATE, OWNER
+from tests.support.world import DELEGATE, DOMAIN, OWNER
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +36,6 @@ def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -
     how = {"SUDO_USER": "jane", "SSH_CLIENT": "192.0.2.7 50000 22"}
     desk.says("account", "pause", OWNER, "--reason", "unpaid", environment=how)
     return desk.database
-
-
-@pytest.fixture
-def stocked(furnished: Path, tmp_path: Path) -> Desk:
-    """A desk with a copy of that directory."""
-    return Desk(tmp_path, furnished)
 
 
 def test_entries_are_listed_with_the_newest_last(stocked: Desk) -> None:

@@ -4,26 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desk import DOMAIN, Desk
-from tests.support.world import DELEGATE, OWNER
+from tests.support.desk import Desk
+from tests.support.world import DELEGATE, DOMAIN, OWNER
 
 
 @pytest.fixture(scope="module")
-def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def furnished(two_accounts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Something of every kind that has a name."""
-    desk = Desk(tmp_path_factory.mktemp("furnished"), sqlite_template)
-    for account_id in (OWNER, DELEGATE):
-        desk.says("account", "create", account_id)
+    desk = Desk(tmp_path_factory.mktemp("furnished"), two_accounts)
     for name in ("mailer", "mole", "alerts"):
         desk.says("user", "create", f"{DELEGATE}/{name}")
     desk.says("identity", "register", DOMAIN)
     return desk.database
-
-
-@pytest.fixture
-def stocked(furnished: Path, tmp_path: Path) -> Desk:
-    """A desk with a copy of that directory."""
-    return Desk(tmp_path, furnished)
 
 
 def offered(desk: Desk, line: str) -> list[str]:

@@ -6,29 +6,21 @@ from pathlib import Path
 import pytest
 
 from smtpgate.directory.schema import HEAD, metadata
-from tests.support.desk import DOMAIN, Desk, grant
+from tests.support.desk import Desk, grant
 from tests.support.rows import rows
-from tests.support.world import DELEGATE, OWNER
+from tests.support.world import DELEGATE, DOMAIN, OWNER
 
 
 @pytest.fixture(scope="module")
-def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def furnished(two_accounts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with something of every kind."""
-    desk = Desk(tmp_path_factory.mktemp("furnished"), sqlite_template)
-    for account_id in (OWNER, DELEGATE):
-        desk.says("account", "create", account_id)
+    desk = Desk(tmp_path_factory.mktemp("furnished"), two_accounts)
     desk.says("user", "create", f"{DELEGATE}/mailer", "--tag", "team=news")
     desk.says("key", "create", f"{DELEGATE}/mailer", "--expires", "90d", "--from", "192.0.2.1")
     desk.says("identity", "register", DOMAIN)
     desk.says("identity", "policy", "put", DOMAIN, "marketing", "-", stdin=grant())
     desk.says("dkim", "generate", DOMAIN, "--algorithm", "ed25519")
     return desk.database
-
-
-@pytest.fixture
-def stocked(furnished: Path, tmp_path: Path) -> Desk:
-    """A desk with a copy of that directory."""
-    return Desk(tmp_path, furnished)
 
 
 def rows_of(database: Path) -> dict[str, list[tuple[object, ...]]]:

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from smtpgate.signing.private_keys import dns_record, generate_private_key, load_private_key
-from tests.support.desk import DOMAIN, Desk
+from tests.support.desk import Desk
 from tests.support.rows import rows
 from tests.support.scripted_dns import open_dns
-from tests.support.world import OWNER
+from tests.support.world import DOMAIN, OWNER
 
 PEM = generate_private_key("ed25519")
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.desk import DOMAIN, Desk, grant
+from tests.support.desk import Desk, grant
 from tests.support.rows import rows
 from tests.support.scripted_dns import open_dns
 from tests.support.upstream_server import open_upstream
-from tests.support.world import DELEGATE, OWNER
+from tests.support.world import DELEGATE, DOMAIN, OWNER
 from tests.support.world import IDENTITY as ARN
 
 ADDRESS = f"{OWNER}/ceo@ses-example.com"
@@ -26,12 +26,6 @@ def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -
     desk.says("account", "create", OWNER, "--name", "Identity owner")
     desk.says("account", "create", DELEGATE)
     return desk.database
-
-
-@pytest.fixture
-def stocked(furnished: Path, tmp_path: Path) -> Desk:
-    """A desk with a copy of that directory."""
-    return Desk(tmp_path, furnished)
 
 
 def names(rows: list[dict[str, Any]]) -> list[str]:

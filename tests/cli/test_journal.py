@@ -21,11 +21,11 @@ from smtpgate.core.events import SubmissionDone
 from smtpgate.core.message.author import Author
 from smtpgate.journal.schema import HEAD
 from tests.support.clock import MovableClock
-from tests.support.desk import DOMAIN, Desk, grant
+from tests.support.desk import Desk, grant
 from tests.support.events import auth_failed
 from tests.support.journal import journal_in, open_journal, submission
 from tests.support.rows import rows
-from tests.support.world import DELEGATE, IDENTITY, OWNER
+from tests.support.world import DELEGATE, DOMAIN, IDENTITY, OWNER
 
 NOW: Final = SystemClock().now()
 OTHER: Final = "arn:aws:ses:us-east-1:777777777777:identity/example.org"
@@ -290,11 +290,9 @@ def test_a_reader_that_has_enough_is_no_trouble_of_the_journal(desk: Desk) -> No
 
 
 @pytest.fixture(scope="module")
-def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def furnished(two_accounts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory in which the delegate's mailer may send as marketing."""
-    desk = Desk(tmp_path_factory.mktemp("furnished"), sqlite_template)
-    desk.says("account", "create", OWNER)
-    desk.says("account", "create", DELEGATE)
+    desk = Desk(tmp_path_factory.mktemp("furnished"), two_accounts)
     desk.says("user", "create", f"{DELEGATE}/mailer")
     desk.says("identity", "register", DOMAIN)
     desk.sql("UPDATE identities SET state = 'success'")

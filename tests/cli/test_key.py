@@ -9,25 +9,15 @@ import pytest
 from smtpgate.core.secret import Secret, smtp_password
 from tests.support.desk import Desk
 from tests.support.rows import rows
-from tests.support.world import DELEGATE, OWNER
-
-MAILER = f"{DELEGATE}/mailer"
+from tests.support.world import DELEGATE, MAILER, OWNER
 
 
 @pytest.fixture(scope="module")
-def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def furnished(two_accounts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two accounts, and a user of the delegate."""
-    desk = Desk(tmp_path_factory.mktemp("furnished"), sqlite_template)
-    for account_id in (OWNER, DELEGATE):
-        desk.says("account", "create", account_id)
+    desk = Desk(tmp_path_factory.mktemp("furnished"), two_accounts)
     desk.says("user", "create", MAILER)
     return desk.database
-
-
-@pytest.fixture
-def stocked(furnished: Path, tmp_path: Path) -> Desk:
-    """A desk with a copy of that directory."""
-    return Desk(tmp_path, furnished)
 
 
 def test_a_new_key_is_shown_once_with_the_password_that_its_secret_makes(stocked: Desk) -> None:

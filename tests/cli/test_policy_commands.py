@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desk import DOMAIN, Desk, grant
+from tests.support.desk import Desk, grant
 from tests.support.rows import rows
-from tests.support.world import DELEGATE, OWNER
+from tests.support.world import DELEGATE, DOMAIN, MAILER, OWNER
 from tests.support.world import IDENTITY as ARN
 
-MAILER = f"{DELEGATE}/mailer"
 IDENTITY = ("identity", "policy")
 USER = ("user", "policy")
 
@@ -25,20 +24,12 @@ def drafts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def furnished(two_accounts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The announcement's two accounts, with a domain and a user."""
-    desk = Desk(tmp_path_factory.mktemp("furnished"), sqlite_template)
-    for account_id in (OWNER, DELEGATE):
-        desk.says("account", "create", account_id)
+    desk = Desk(tmp_path_factory.mktemp("furnished"), two_accounts)
     desk.says("identity", "register", DOMAIN, "--trust")
     desk.says("user", "create", MAILER)
     return desk.database
-
-
-@pytest.fixture
-def stocked(furnished: Path, tmp_path: Path) -> Desk:
-    """A desk with a copy of that directory."""
-    return Desk(tmp_path, furnished)
 
 
 @pytest.fixture(scope="module")

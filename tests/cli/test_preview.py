@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desk import DOMAIN, Desk, grant
+from tests.support.desk import Desk, grant
 from tests.support.rows import rows
-from tests.support.world import DELEGATE, OWNER
+from tests.support.world import DELEGATE, DOMAIN, OWNER
 from tests.support.world import IDENTITY as ARN
 
 DOCUMENT = f"""\
@@ -21,21 +21,13 @@ MESSAGE = ("--from", "a@ses-example.com", "--to", "jane@example.net")
 
 
 @pytest.fixture(scope="module")
-def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def furnished(two_accounts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The announcement's two accounts in the database."""
-    desk = Desk(tmp_path_factory.mktemp("furnished"), sqlite_template)
-    for account_id in (OWNER, DELEGATE):
-        desk.says("account", "create", account_id)
+    desk = Desk(tmp_path_factory.mktemp("furnished"), two_accounts)
     desk.says("identity", "register", DOMAIN, "--trust")
     desk.says("identity", "policy", "put", DOMAIN, "grant", "-", stdin=grant())
     desk.says("user", "create", f"{DELEGATE}/mailer", "--path", "/team/")
     return desk.database
-
-
-@pytest.fixture
-def stocked(furnished: Path, tmp_path: Path) -> Desk:
-    """A desk with a copy of that directory."""
-    return Desk(tmp_path, furnished)
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from smtpgate.config import load_config
 from smtpgate.core.account import SendingLimits
 from smtpgate.core.limits import Charge, Subject
 from smtpgate.gate.ledger import new_ledger
-from tests.support.desk import DOMAIN, Desk
+from tests.support.desk import Desk
 from tests.support.rows import rows
-from tests.support.world import DELEGATE, OWNER
+from tests.support.world import DELEGATE, DOMAIN, OWNER
 from tests.support.world import IDENTITY as ARN
 
 USER: Final = f"{DELEGATE}/Mailer"
@@ -22,21 +22,13 @@ ACCOUNT_ROW: Final = ("account", None, 200, 1, 0, 200)
 
 
 @pytest.fixture(scope="module")
-def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def furnished(two_accounts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two accounts, a user with a key, an identity; nobody has limits of its own."""
-    desk = Desk(tmp_path_factory.mktemp("furnished"), sqlite_template)
-    for account in (OWNER, DELEGATE):
-        desk.says("account", "create", account)
+    desk = Desk(tmp_path_factory.mktemp("furnished"), two_accounts)
     desk.says("user", "create", USER)
     desk.says("key", "create", USER)
     desk.says("identity", "register", DOMAIN)
     return desk.database
-
-
-@pytest.fixture
-def stocked(furnished: Path, tmp_path: Path) -> Desk:
-    """A desk with a copy of that directory."""
-    return Desk(tmp_path, furnished)
 
 
 @pytest.fixture

@@ -7,27 +7,17 @@ import pytest
 
 from tests.support.desk import Desk
 from tests.support.rows import rows
-from tests.support.world import DELEGATE, OWNER
-
-MAILER = f"{DELEGATE}/mailer"
+from tests.support.world import DELEGATE, MAILER, OWNER
 
 
 @pytest.fixture(scope="module")
-def furnished(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def furnished(two_accounts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two accounts; the delegate has users."""
-    desk = Desk(tmp_path_factory.mktemp("furnished"), sqlite_template)
-    for account_id in (OWNER, DELEGATE):
-        desk.says("account", "create", account_id)
+    desk = Desk(tmp_path_factory.mktemp("furnished"), two_accounts)
     desk.says("user", "create", MAILER, "--path", "/team-a/", "--tag", "team=news")
     desk.says("user", "create", f"{DELEGATE}/Alerts", "--no-policy")
     desk.says("user", "create", f"{OWNER}/own")
     return desk.database
-
-
-@pytest.fixture
-def stocked(furnished: Path, tmp_path: Path) -> Desk:
-    """A desk with a copy of that directory."""
-    return Desk(tmp_path, furnished)
 
 
 def names(rows: list[dict[str, Any]]) -> list[str]:

@@ -20,7 +20,7 @@ from smtpgate.directory.sealing import SealError
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.signing.private_keys import generate_private_key
 from tests.support.clock import MovableClock
-from tests.support.directory import ACTOR, REGION
+from tests.support.directory import ACTOR
 from tests.support.tenants import (
     ACME,
     OTHER,
@@ -31,6 +31,7 @@ from tests.support.tenants import (
     raw,
     signing_key,
 )
+from tests.support.world import REGION
 
 RSA: Final = generate_private_key("rsa")
 

@@ -23,10 +23,10 @@ from smtpgate.directory.quotas import MAX_CAPS, Quota, QuotaKey, quota_at
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.signing.private_keys import KeyFileError, generate_private_key, load_private_key
 from tests.support.clock import MovableClock
-from tests.support.directory import ACTOR, REGION
+from tests.support.directory import ACTOR
 from tests.support.documents import NOTHING, Files, applied, content, noted, read
 from tests.support.tenants import add_account, add_identity, limit, notes, raw
-from tests.support.world import OWNER
+from tests.support.world import OWNER, REGION
 
 EVERYTHING: Final = """\
 [accounts.888888888888]

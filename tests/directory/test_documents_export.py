@@ -15,7 +15,7 @@ from smtpgate.directory.identities import identity, update_identity
 from smtpgate.directory.policies import MAY_SEND, put_policy
 from smtpgate.directory.quotas import QuotaKey
 from smtpgate.directory.store import DirectoryStore
-from tests.support.directory import ACTOR, REGION
+from tests.support.directory import ACTOR
 from tests.support.documents import read
 from tests.support.tenants import (
     ACME,
@@ -29,6 +29,7 @@ from tests.support.tenants import (
     sender_policy,
     signing_key,
 )
+from tests.support.world import REGION
 
 THIRD: Final = "333333333333"
 DOCUMENT: Final = """\

@@ -21,10 +21,10 @@ from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.upgrade import upgrade
 from tests.support.cases import load_cases
 from tests.support.desk import Desk
-from tests.support.directory import ACTOR, REGION, open_store
+from tests.support.directory import ACTOR, open_store
 from tests.support.documents import Files, applied, content, noted, read
 from tests.support.tenants import notes, raw
-from tests.support.world import OWNER
+from tests.support.world import OWNER, REGION
 
 CASES: Final = load_cases("documents/30-three-way.toml")
 ARN: Final = f"arn:aws:ses:{REGION}:{OWNER}:identity/example.com"

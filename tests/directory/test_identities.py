@@ -17,7 +17,7 @@ from smtpgate.directory.identities import (
 from smtpgate.directory.policies import policies_of, policy_history, put_policy
 from smtpgate.directory.store import DirectoryStore
 from tests.support.clock import MovableClock
-from tests.support.directory import ACTOR, REGION
+from tests.support.directory import ACTOR
 from tests.support.tenants import (
     ACME,
     OTHER,
@@ -28,6 +28,7 @@ from tests.support.tenants import (
     sender_policy,
     signing_key,
 )
+from tests.support.world import REGION
 
 
 async def read(

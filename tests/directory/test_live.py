@@ -33,7 +33,7 @@ from smtpgate.directory.users import delete_user, update_user
 from smtpgate.ports import DirectoryUnavailableError
 from tests.support.clock import MovableClock
 from tests.support.databases import Databases
-from tests.support.directory import ACTOR, REGION, live
+from tests.support.directory import ACTOR, live
 from tests.support.journal import Received
 from tests.support.statements import noted_statements
 from tests.support.tenants import (
@@ -49,6 +49,7 @@ from tests.support.tenants import (
     signing_key,
 )
 from tests.support.waiting import until
+from tests.support.world import REGION
 
 KEY: Final = "AKIAACME000000000001"
 OTHER_KEY: Final = "AKIAOTHER00000000001"

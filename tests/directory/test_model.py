@@ -55,8 +55,9 @@ from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.users import UserRow, create_user, delete_user, user_page
 from tests.support.clock import MovableClock
 from tests.support.databases import Databases
-from tests.support.directory import ACTOR, REGION, live, open_store
+from tests.support.directory import ACTOR, live, open_store
 from tests.support.tenants import identity_place, notes, sender_policy
+from tests.support.world import REGION
 
 T = TypeVar("T")
 Refusal = type[RefusedChangeError] | None

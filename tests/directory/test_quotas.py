@@ -13,7 +13,7 @@ from smtpgate.directory.quotas import MAX_CAPS, Quota, QuotaKey, quota_at, quota
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.users import delete_user
 from tests.support.clock import MovableClock
-from tests.support.directory import ACTOR, REGION
+from tests.support.directory import ACTOR
 from tests.support.rows import rows
 from tests.support.tenants import (
     ACME,
@@ -26,6 +26,7 @@ from tests.support.tenants import (
     notes,
     raw,
 )
+from tests.support.world import REGION
 
 KEY: Final = "AKIAACME000000000001"
 UNTIL: Final = datetime(2026, 11, 30, tzinfo=UTC)

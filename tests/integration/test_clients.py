@@ -6,9 +6,10 @@ import pytest
 
 from tests.support.authority import Authority
 from tests.support.daemons import Lab
-from tests.support.gate import DOMAIN, SENDER, Gate, GatePlan, letter, start_gate
+from tests.support.gate import SENDER, Gate, GatePlan, letter, start_gate
 from tests.support.mailclients import CLIENTS, Job
 from tests.support.recorder import Recorder, recorder
+from tests.support.world import DOMAIN_NAME
 
 _LINE = "0123456789 abcdefghijklmnopqrstuvwxyz .,;:- ABCDEFGHIJKLMNOPQRS\r\n"
 BODIES = {
@@ -49,7 +50,7 @@ async def test_a_client_logs_in_and_its_message_arrives_unchanged(
     relay: Relay, client: str, body: str, implicit_tls: bool, mechanism: str
 ) -> None:
     international = body == "smtputf8"
-    sender = f"marketing+ünï@{DOMAIN}" if international else SENDER
+    sender = f"marketing+ünï@{DOMAIN_NAME}" if international else SENDER
     recipient = "bøb@example.net" if international else "bob@example.net"
     sent = letter(f"{client}-{body}", BODIES[body], author=sender)
     relay.upstream.messages.clear()

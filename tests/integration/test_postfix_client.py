@@ -16,9 +16,7 @@ from tests.support.dnsserver import dns_server
 from tests.support.gate import (
     ACCOUNTS,
     BOUNCES_TO,
-    DOMAIN,
     HOSTNAME,
-    IDENTITY_ARN,
     LOGIN,
     SENDER,
     GatePlan,
@@ -28,6 +26,7 @@ from tests.support.gate import (
 )
 from tests.support.postfix import Postfix, Settings, postfix_client
 from tests.support.smtpsink import Sink, smtp_sink
+from tests.support.world import DOMAIN_NAME, IDENTITY
 
 # Postfix has all 500 in its active queue, and at most ten connections to the gate.
 BURST: Settings = {
@@ -55,7 +54,7 @@ def client_of(
         ca_file=authority.ca_file,
         tls_name=HOSTNAME,
         wrapper_mode=wrapper_mode,
-        mailbox_domain=DOMAIN if mailbox_port else "",
+        mailbox_domain=DOMAIN_NAME if mailbox_port else "",
         mailbox_port=mailbox_port,
         settings=settings,
     )
@@ -77,7 +76,7 @@ def test_mail_through_postfix_arrives_signed_and_stripped(lab: Lab, wrapper_mode
     assert b"x-ses-" not in kept.header.lower()
     assert kept.body == b"Hello Bob.\r\n"
     assert dns.dkimpy_verdict(kept.message)
-    assert f"d={DOMAIN};".encode() in kept.header
+    assert f"d={DOMAIN_NAME};".encode() in kept.header
 
 
 def test_a_refused_message_is_bounced_to_its_sender_with_our_words(lab: Lab) -> None:
@@ -86,7 +85,7 @@ def test_a_refused_message_is_bounced_to_its_sender_with_our_words(lab: Lab) -> 
     start_gate(lab, authority, plan)
     client = client_of(lab, authority, plan, mailbox_port=mailbox.port)
 
-    refused = letter("two", "Not allowed.\r\n", author=f"ceo@{DOMAIN}")
+    refused = letter("two", "Not allowed.\r\n", author=f"ceo@{DOMAIN_NAME}")
     client.inject(refused, BOUNCES_TO, ["bob@example.net"])
 
     (bounce,) = mailbox.wait_for(1)
@@ -95,7 +94,7 @@ def test_a_refused_message_is_bounced_to_its_sender_with_our_words(lab: Lab) -> 
     words = re.sub(rb"\s+", b" ", bounce.message).decode()
     assert "554 5.7.1 Access denied: User `arn:aws:iam::999999999999:user/mailer'" in words
     assert "is not authorized to perform `ses:SendRawEmail'" in words
-    assert IDENTITY_ARN in words
+    assert IDENTITY in words
     assert "Status: 5.7.1" in words
     assert sink.count() == 0
 
@@ -107,7 +106,7 @@ def test_a_bounce_of_postfix_passes_to_the_author_of_the_mail_alone(lab: Lab) ->
     client = client_of(lab, authority, plan)
 
     # Postfix has no mailbox of its own here: its bounce goes through the gate too.
-    refused = letter("two", "Not allowed.\r\n", author=f"ceo@{DOMAIN}")
+    refused = letter("two", "Not allowed.\r\n", author=f"ceo@{DOMAIN_NAME}")
     client.inject(refused, BOUNCES_TO, ["bob@example.net"])
 
     (bounce,) = sink.wait_for(1)

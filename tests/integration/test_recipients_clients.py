@@ -12,21 +12,13 @@ import pytest
 from tests.support.authority import Authority
 from tests.support.daemons import Lab, eventually
 from tests.support.exim import exim_client
-from tests.support.gate import (
-    BOUNCES_TO,
-    DOMAIN,
-    HOSTNAME,
-    LOGIN,
-    Gate,
-    GatePlan,
-    letter,
-    start_gate,
-)
+from tests.support.gate import BOUNCES_TO, HOSTNAME, LOGIN, Gate, GatePlan, letter, start_gate
 from tests.support.nullmailer import nullmailer_client
 from tests.support.opensmtpd import opensmtpd_client
 from tests.support.postfix import postfix_relaying
 from tests.support.recorder import Recorded, Recorder, recorder
 from tests.support.relayhost import Relayhost
+from tests.support.world import DOMAIN_NAME
 
 GONE = "550 5.1.1 Nobody of that name lives here"
 BUSY = "450 4.2.0 That mailbox is busy"
@@ -116,7 +108,7 @@ def open_way(
         LOGIN.password,
         authority.ca_file,
         HOSTNAME,
-        DOMAIN if has_mailbox else "",
+        DOMAIN_NAME if has_mailbox else "",
         mailbox.port if has_mailbox else 0,
         warns_of_delay,
         has_implicit_tls,

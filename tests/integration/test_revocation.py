@@ -21,9 +21,10 @@ from smtpgate.sql.database import sqlite_url
 from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Lab
 from tests.support.directory import ACTOR, open_store
-from tests.support.gate import DELEGATE_ID, LOGIN, SENDER, Gate, GatePlan, letter, start_gate
+from tests.support.gate import LOGIN, SENDER, Gate, GatePlan, letter, start_gate
 from tests.support.postgres import postgres_server
 from tests.support.smtpsink import smtp_sink
+from tests.support.world import DELEGATE
 
 CLIENTS: Final = 8  # of each gate
 WARM_UP_S: Final = 1.5
@@ -63,7 +64,7 @@ async def disable(change: Change) -> None:
 
 
 async def pause(change: Change) -> None:
-    await update_account(change, DELEGATE_ID, {"paused_reason": "unpaid"}, action="pause")
+    await update_account(change, DELEGATE, {"paused_reason": "unpaid"}, action="pause")
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

@@ -8,16 +8,9 @@ from smtpgate.core.signing import OVERSIGNED
 from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Lab
 from tests.support.dnsserver import DnsServer, dns_server
-from tests.support.gate import (
-    DOMAIN,
-    LOGIN,
-    SENDER,
-    GatePlan,
-    letter,
-    start_gate,
-    txt_records,
-)
+from tests.support.gate import LOGIN, SENDER, GatePlan, letter, start_gate, txt_records
 from tests.support.recorder import recorder
+from tests.support.world import DOMAIN_NAME
 
 # Traps of canonicalisation (RFC 6376 §3.4).
 BODIES = {
@@ -59,7 +52,7 @@ def test_dkimpy_and_mail_dkim_accept_the_signature(
     assert dns.dkimpy_verdict(messages[name])
     verdicts = dns.mail_dkim_verdicts(messages[name])
     # Debian 12's Mail::DKIM knows no Ed25519; RFC 8463 §5 wants such signatures ignored.
-    assert f"{DOMAIN} rsa2026 pass" in verdicts
+    assert f"{DOMAIN_NAME} rsa2026 pass" in verdicts
 
 
 def test_a_changed_octet_breaks_the_signature(
@@ -68,7 +61,7 @@ def test_a_changed_octet_breaks_the_signature(
     messages, dns = signed
     changed = messages["plain"].replace(b"Hello", b"Hallo")
     assert not dns.dkimpy_verdict(changed)
-    assert f"{DOMAIN} rsa2026 pass" not in dns.mail_dkim_verdicts(changed)
+    assert f"{DOMAIN_NAME} rsa2026 pass" not in dns.mail_dkim_verdicts(changed)
 
 
 @pytest.mark.parametrize("name", OVERSIGNED)
@@ -78,4 +71,4 @@ def test_a_field_put_on_top_breaks_the_signature(
     messages, dns = signed
     changed = name.title() + b": x\r\n" + messages["plain"]
     assert not dns.dkimpy_verdict(changed)
-    assert f"{DOMAIN} rsa2026 pass" not in dns.mail_dkim_verdicts(changed)
+    assert f"{DOMAIN_NAME} rsa2026 pass" not in dns.mail_dkim_verdicts(changed)

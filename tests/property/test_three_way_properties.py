@@ -51,9 +51,9 @@ from smtpgate.directory.policies import PolicyOwner, delete_policy, policies_of,
 from smtpgate.directory.quotas import QuotaKey, set_quota
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.users import UserRow, create_user, delete_user
-from tests.support.directory import ACTOR, REGION
+from tests.support.directory import ACTOR
 from tests.support.documents import NOTHING, Files, applied, present, read
-from tests.support.world import DELEGATE, OWNER
+from tests.support.world import DELEGATE, OWNER, REGION
 
 NAME, KEY_ID = "example.com", "AKIA8888888888880001"
 ARN: Final = f"arn:aws:ses:{REGION}:{OWNER}:identity/{NAME}"

@@ -16,9 +16,7 @@ from typer.testing import CliRunner, Result
 from smtpgate.cli import app
 from tests.support.directory import MASTER_KEYS
 from tests.support.forks import Fork
-from tests.support.world import DELEGATE, OWNER
-
-DOMAIN: Final = f"{OWNER}/ses-example.com"
+from tests.support.world import DELEGATE, IDENTITY
 
 _CONFIG: Final = """\
 [gate]
@@ -51,7 +49,7 @@ def grant(**members: object) -> str:
         "Effect": "Allow",
         "Principal": {"AWS": DELEGATE},
         "Action": "ses:SendRawEmail",
-        "Resource": f"arn:aws:ses:us-east-1:{OWNER}:identity/ses-example.com",
+        "Resource": IDENTITY,
         **members,
     }
     document = {"Version": "2012-10-17", "Statement": statement}

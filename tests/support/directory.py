@@ -16,9 +16,9 @@ from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink
 from smtpgate.sql.database import Database, parse_url, sqlite_url
 from tests.support.clock import MovableClock
+from tests.support.world import REGION
 
 ACTOR: Final = Actor("tester", "a test")
-REGION: Final = "us-east-1"
 MASTER_KEYS: Final = "m1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
 
 

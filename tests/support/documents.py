@@ -16,7 +16,8 @@ from smtpgate.directory.policies import MAY_SEND
 from smtpgate.directory.schema import audit_log
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.signing.private_keys import generate_private_key
-from tests.support.directory import ACTOR, REGION
+from tests.support.directory import ACTOR
+from tests.support.world import REGION
 
 NOTHING: Final = Desired()
 # Fields that differ between two directories that got the same documents in turn.

@@ -25,16 +25,12 @@ from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Daemon, Lab, free_port
 from tests.support.directory import MASTER_KEYS
 from tests.support.dnsserver import dkim_record
+from tests.support.world import DELEGATE, DOMAIN_NAME, IDENTITY, OWNER, REGION
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 HOSTNAME: Final = "gate.example.com"
-REGION: Final = "us-east-1"
-OWNER_ID: Final = "888888888888"
-DELEGATE_ID: Final = "999999999999"
-DOMAIN: Final = "ses-example.com"
-IDENTITY_ARN: Final = f"arn:aws:ses:{REGION}:{OWNER_ID}:identity/{DOMAIN}"
-SENDER: Final = f"marketing+news@{DOMAIN}"
-BOUNCES_TO: Final = f"marketing+bounces@{DOMAIN}"
+SENDER: Final = f"marketing+news@{DOMAIN_NAME}"
+BOUNCES_TO: Final = f"marketing+bounces@{DOMAIN_NAME}"
 _ACCESS_KEY_ID: Final = "AKIAIOSFODNN7EXAMPLE"
 _SECRET_KEY: Final = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 
@@ -44,10 +40,10 @@ _IDENTITY_POLICY: Final = {
         {
             "Sid": "AuthorizeMarketer",
             "Effect": "Allow",
-            "Principal": {"AWS": f"arn:aws:iam::{DELEGATE_ID}:user/mailer"},
+            "Principal": {"AWS": f"arn:aws:iam::{DELEGATE}:user/mailer"},
             "Action": ["ses:SendEmail", "ses:SendRawEmail"],
-            "Resource": IDENTITY_ARN,
-            "Condition": {"StringLike": {"ses:FromAddress": f"marketing+*@{DOMAIN}"}},
+            "Resource": IDENTITY,
+            "Condition": {"StringLike": {"ses:FromAddress": f"marketing+*@{DOMAIN_NAME}"}},
         }
     ],
 }
@@ -58,10 +54,10 @@ _USER_POLICY: Final = {
     ],
 }
 ACCOUNTS: Final = f"""\
-[accounts.{OWNER_ID}]
+[accounts.{OWNER}]
 name = "Identity owner"
 
-[accounts.{OWNER_ID}.identities."{DOMAIN}"]
+[accounts.{OWNER}.identities."{DOMAIN_NAME}"]
 verified = true
 policies = {{ marketer = "policies/marketer.json" }}
 dkim = [
@@ -69,15 +65,15 @@ dkim = [
     {{ selector = "ed2026", key_file = "keys/ed2026.pem" }},
 ]
 
-[accounts.{DELEGATE_ID}]
+[accounts.{DELEGATE}]
 name = "Delegate sender"
 max_24h_send = 100000
 max_send_rate_per_s = 10000
 
-[accounts.{DELEGATE_ID}.users.mailer]
+[accounts.{DELEGATE}.users.mailer]
 policies = {{ send = "policies/may-send.json" }}
 
-[[accounts.{DELEGATE_ID}.users.mailer.access_keys]]
+[[accounts.{DELEGATE}.users.mailer.access_keys]]
 id = "{_ACCESS_KEY_ID}"
 secret_file = "keys/{_ACCESS_KEY_ID}.secret"
 """
@@ -86,9 +82,9 @@ secret_file = "keys/{_ACCESS_KEY_ID}.secret"
 def letter(message_id: str, body: str, *, author: str = SENDER, more_fields: str = "") -> bytes:
     """A message as a delegate sender writes it, with the three ARNs, in CRLF lines."""
     header = (
-        f"X-SES-SOURCE-ARN: {IDENTITY_ARN}\r\n"
-        f"X-SES-FROM-ARN: {IDENTITY_ARN}\r\n"
-        f"X-SES-RETURN-PATH-ARN: {IDENTITY_ARN}\r\n"
+        f"X-SES-SOURCE-ARN: {IDENTITY}\r\n"
+        f"X-SES-FROM-ARN: {IDENTITY}\r\n"
+        f"X-SES-RETURN-PATH-ARN: {IDENTITY}\r\n"
         f"From: Example News <{author}>\r\n"
         "To: Bob <bob@example.net>\r\n"
         f"Subject: News {message_id}\r\n"
@@ -135,8 +131,8 @@ def txt_records() -> dict[str, str]:
     # RFC 8463 §4.2: the 32 octets of the key, not its SubjectPublicKeyInfo
     ed_public = ed_key.public_key().public_bytes_raw()
     return {
-        f"rsa2026._domainkey.{DOMAIN}": dkim_record(base64.b64encode(rsa_public).decode()),
-        f"ed2026._domainkey.{DOMAIN}": dkim_record(
+        f"rsa2026._domainkey.{DOMAIN_NAME}": dkim_record(base64.b64encode(rsa_public).decode()),
+        f"ed2026._domainkey.{DOMAIN_NAME}": dkim_record(
             base64.b64encode(ed_public).decode(), "ed25519"
         ),
     }

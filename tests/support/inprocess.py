@@ -30,7 +30,7 @@ from smtpgate.ports import Clock
 from smtpgate.signing.private_keys import dns_record, generate_private_key, load_private_key
 from tests.support.dialog import Dialog, close_dialogs
 from tests.support.directory import MASTER_KEYS
-from tests.support.world import IDENTITY
+from tests.support.world import DELEGATE, DOMAIN_NAME, IDENTITY, OWNER
 
 # The database before and after documents were applied, by all that it depends on.
 _STATE: Final[dict[str, bytes]] = {}
@@ -52,7 +52,7 @@ _MARKETING: Final = json.dumps(
         "Statement": {
             "Sid": "AuthorizeMarketer",
             "Effect": "Allow",
-            "Principal": {"AWS": "999999999999"},
+            "Principal": {"AWS": DELEGATE},
             "Action": "ses:SendRawEmail",
             "Resource": IDENTITY,
             "Condition": {
@@ -66,30 +66,30 @@ _MARKETING: Final = json.dumps(
         },
     }
 )
-_ACCOUNTS: Final = """\
-[accounts.888888888888]
+_ACCOUNTS: Final = f"""\
+[accounts.{OWNER}]
 name = "Identity owner"
 max_24h_send = 1000
 max_send_rate_per_s = 1000
-[[accounts.888888888888.access_keys]]
+[[accounts.{OWNER}.access_keys]]
 id = "AKIAOWNERROOT0000000"
 secret_file = "secret"
-[accounts.888888888888.identities."ses-example.com"]
+[accounts.{OWNER}.identities."{DOMAIN_NAME}"]
 verified = true
-policies = { marketing = "marketing.json" }
-dkim = [{ selector = "test", key_file = "dkim.pem" }]
+policies = {{ marketing = "marketing.json" }}
+dkim = [{{ selector = "test", key_file = "dkim.pem" }}]
 
-[accounts.999999999999]
+[accounts.{DELEGATE}]
 name = "Delegate sender"
 max_24h_send = 1000
 max_send_rate_per_s = 1000
-[accounts.999999999999.users.mailer]
-policies = { send = "may-send.json" }
-[[accounts.999999999999.users.mailer.access_keys]]
+[accounts.{DELEGATE}.users.mailer]
+policies = {{ send = "may-send.json" }}
+[[accounts.{DELEGATE}.users.mailer.access_keys]]
 id = "AKIAMAILER0000000000"
 secret_file = "secret"
-[accounts.999999999999.users.intern]
-[[accounts.999999999999.users.intern.access_keys]]
+[accounts.{DELEGATE}.users.intern]
+[[accounts.{DELEGATE}.users.intern.access_keys]]
 id = "AKIAINTERN0000000000"
 secret_file = "secret"
 """

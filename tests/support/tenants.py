@@ -19,7 +19,8 @@ from smtpgate.directory.schema import audit_log
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.users import UserRow, create_user
 from smtpgate.signing.private_keys import generate_private_key
-from tests.support.directory import ACTOR, REGION
+from tests.support.directory import ACTOR
+from tests.support.world import REGION
 
 ACME: Final = "111111111111"
 OTHER: Final = "222222222222"

@@ -14,24 +14,15 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from smtpgate.core.limits import Subject
 from smtpgate.demo.sink import Sink
 from tests.support.dialog import Dialog
-from tests.support.gate import (
-    ACCOUNTS,
-    BOUNCES_TO,
-    DELEGATE_ID,
-    DOMAIN,
-    IDENTITY_ARN,
-    LOGIN,
-    OWNER_ID,
-    GatePlan,
-    letter,
-)
+from tests.support.gate import ACCOUNTS, BOUNCES_TO, LOGIN, GatePlan, letter
+from tests.support.world import DELEGATE, DOMAIN_NAME, IDENTITY, OWNER
 
 REFUSED_EVERY: Final = 10
 SUBJECTS: Final = (
-    Subject(DELEGATE_ID),
-    Subject(DELEGATE_ID, "user", "mailer"),
-    Subject(DELEGATE_ID, "access-key", LOGIN.username),
-    Subject(DELEGATE_ID, "identity", IDENTITY_ARN),
+    Subject(DELEGATE),
+    Subject(DELEGATE, "user", "mailer"),
+    Subject(DELEGATE, "access-key", LOGIN.username),
+    Subject(DELEGATE, "identity", IDENTITY),
 )
 _ID: Final = re.compile(r"(?:Ok |; )(0100[0-9a-f-]+)")
 _NAME: Final = re.compile(rb"Message-ID: <([^@]+)@")
@@ -154,10 +145,10 @@ def with_limits_of_all_kinds() -> str:
     text, many = ACCOUNTS, "max_24h_send = 1000000000\n"
     for line, more in (
         ("max_24h_send = 100000\n", ""),
-        (f"[accounts.{DELEGATE_ID}]\n", many),
-        (f"[accounts.{DELEGATE_ID}.users.mailer]\n", many),
-        (f"[[accounts.{DELEGATE_ID}.users.mailer.access_keys]]\n", many),
-        (f'[accounts.{OWNER_ID}.identities."{DOMAIN}"]\n', f"caps.{DELEGATE_ID}.{many}"),
+        (f"[accounts.{DELEGATE}]\n", many),
+        (f"[accounts.{DELEGATE}.users.mailer]\n", many),
+        (f"[[accounts.{DELEGATE}.users.mailer.access_keys]]\n", many),
+        (f'[accounts.{OWNER}.identities."{DOMAIN_NAME}"]\n', f"caps.{DELEGATE}.{many}"),
     ):
         assert line in text
         text = text.replace(line, f"{line}{more}" if more else "")

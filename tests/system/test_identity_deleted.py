@@ -9,9 +9,10 @@ from typing import Final
 from smtpgate.directory.identities import delete_identity, identity
 from smtpgate.gate.gate import Gate
 from tests.support.dialog import Dialog
-from tests.support.directory import ACTOR, REGION
+from tests.support.directory import ACTOR
 from tests.support.inprocess import MESSAGE, is_signed, login, open_gate, send
 from tests.support.upstream_server import HOLD, open_upstream
+from tests.support.world import REGION
 
 OWNER, DOMAIN = "888888888888", "ses-example.com"
 HEAD, TAIL = MESSAGE.encode()[:40], MESSAGE.encode()[40:] + b".\r\n"
