@@ -13,6 +13,7 @@ import os
 import sqlite3
 import sys
 from array import array
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -24,10 +25,11 @@ from smtpgate.core.limits import (
     Usage,
     Window,
     idle_at_us,
-    is_long_over,
     microseconds,
     minute_of,
+    over_before_us,
 )
+from smtpgate.sql import many
 from smtpgate.sql.wal import enter_wal_mode
 
 SCHEMA_VERSION: Final = 2
@@ -57,6 +59,8 @@ _SCHEMA: Final = (
     )
     """,
 )
+_RESERVATION: Final = "INSERT INTO reservation VALUES (?, ?, ?, ?)"
+_LAST_ID: Final = 2**63 - 1
 # Array type codes by the octets of an item, narrowest first.
 _CODES: Final = {array(code).itemsize: code for code in "BHIQ"}
 
@@ -78,6 +82,7 @@ class LedgerFile:
         self._busy_timeout_s = busy_timeout_s
         self._rows: dict[Subject, tuple[int | None, Usage | None]] = {}
         self._changed: dict[Subject, tuple[Usage, SendingLimits]] = {}
+        self._added: list[tuple[int, int, str, int]] = []
         self._swept_usage = self._swept_reservation = 0
         # Only the service's user may read the counts; SQLite gives its other files the same
         # mode.
@@ -119,12 +124,14 @@ class LedgerFile:
     def _begin(self, statement: str) -> None:
         self._rows.clear()
         self._changed.clear()
+        self._added.clear()
         self._connection.execute(statement)
 
     def commit(self) -> None:
         """Write the changed usage, and commit."""
         for subject, (usage, limits) in self._changed.items():
             self._write(subject, usage, limits)
+        many.insert(self._connection, _RESERVATION, self._added)
         self._connection.execute("COMMIT")
 
     def touch(self) -> None:
@@ -182,11 +189,8 @@ class LedgerFile:
     def add_reservation(
         self, reservation_id: int, at_us: int, account_id: str, recipients: int
     ) -> None:
-        """Record an open reservation."""
-        self._connection.execute(
-            "INSERT INTO reservation VALUES (?, ?, ?, ?)",
-            (reservation_id, at_us, account_id, recipients),
-        )
+        """Record an open reservation at the end of the transaction."""
+        self._added.append((reservation_id, at_us, account_id, recipients))
 
     def take_reservation(self, reservation_id: int) -> int | None:
         """Close it; the moment of its lease's beginning, or ``None`` when it is not open."""
@@ -195,13 +199,13 @@ class LedgerFile:
         ).fetchone()
         if found is None:
             return None
-        self.close_reservation(reservation_id)
+        self.close_reservations([reservation_id])
         at_us: int = found[0]
         return at_us
 
-    def close_reservation(self, reservation_id: int) -> None:
-        """Close it; whether it was open does not matter."""
-        self._connection.execute("DELETE FROM reservation WHERE id = ?", (reservation_id,))
+    def close_reservations(self, reservation_ids: Sequence[int]) -> None:
+        """Close them; whether they were open does not matter."""
+        many.delete(self._connection, "reservation", reservation_ids)
 
     # -- old rows ------------------------------------------------------------------------------
 
@@ -211,26 +215,30 @@ class LedgerFile:
         self._sweep_reservations(now, lease, rows)
 
     def _sweep_usage(self, now_us: int, rows: int) -> None:
-        execute = self._connection.execute
-        found = execute(
-            "SELECT id, idle_at_us FROM usage WHERE id > ? ORDER BY id LIMIT ?",
-            (self._swept_usage, rows),
-        ).fetchall()
-        self._swept_usage = found[-1][0] if len(found) == rows else 0
-        for row_id, idle_us in found:
-            if idle_us <= now_us:
-                execute("DELETE FROM usage WHERE id = ?", (row_id,))
+        after, self._swept_usage = (
+            self._swept_usage,
+            self._last("usage", self._swept_usage, rows),
+        )
+        self._connection.execute(
+            "DELETE FROM usage WHERE id > ? AND id <= ? AND idle_at_us <= ?",
+            (after, self._swept_usage or _LAST_ID, now_us),
+        )
 
     def _sweep_reservations(self, now: datetime, lease: timedelta, rows: int) -> None:
-        execute = self._connection.execute
-        found = execute(
-            "SELECT id, at_us FROM reservation WHERE id > ? ORDER BY id LIMIT ?",
-            (self._swept_reservation, rows),
-        ).fetchall()
-        self._swept_reservation = found[-1][0] if len(found) == rows else 0
-        for row_id, at_us in found:
-            if is_long_over(at_us, now, lease):
-                execute("DELETE FROM reservation WHERE id = ?", (row_id,))
+        after = self._swept_reservation
+        self._swept_reservation = self._last("reservation", after, rows)
+        self._connection.execute(
+            "DELETE FROM reservation WHERE id > ? AND id <= ? AND at_us < ?",
+            (after, self._swept_reservation or _LAST_ID, over_before_us(now, lease)),
+        )
+
+    def _last(self, table: str, after: int, rows: int) -> int:
+        """The id of the row that many rows further on, or 0 when there is none."""
+        found = self._connection.execute(
+            f"SELECT id FROM {table} WHERE id > ? ORDER BY id LIMIT 1 OFFSET ?",  # noqa: S608 - a name of ours
+            (after, rows - 1),
+        ).fetchone()
+        return 0 if found is None else found[0]
 
     # -- schema --------------------------------------------------------------------------------
 

@@ -172,8 +172,7 @@ class LedgerTransactions:
                 file.sweep(self._now, self._lease, _SWEPT_A_REQUEST * len(requests))
         else:
             file.begin_to_read()
-        for number in closing:
-            file.close_reservation(number)
+        file.close_reservations(closing)
         for settlement in owed:
             _ = self._answer(file, settlement)
         for at, request in requests:

@@ -28,7 +28,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.sql.base import Executable
 
-from smtpgate.sql import engines
+from smtpgate.sql import engines, many
 from smtpgate.sql.database import Database
 from smtpgate.sql.engines import file_of, in_words, prepare_sqlite
 
@@ -66,7 +66,10 @@ class SqlStatement:
         if not rows:
             return 0
         if isinstance(connection, sqlite3.Connection):
-            return connection.executemany(self.sql, rows).rowcount
+            if not self.sql.startswith("INSERT"):
+                return connection.executemany(self.sql, rows).rowcount
+            many.insert(connection, self.sql, rows)
+            return -1
         return connection.exec_driver_sql(self.sql, list(rows)).rowcount
 
 

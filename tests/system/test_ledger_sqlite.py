@@ -192,7 +192,7 @@ async def test_a_row_that_makes_no_sense_is_an_error_until_it_is_taken_away(
     ledger: SqliteLedger, path: Path
 ) -> None:
     await ledger.reserve(TEN, 1, NOW)
-    execute(path, "UPDATE usage SET idle_at_us = 'never'")
+    execute(path, "UPDATE usage SET used = 'never'")
     for _ in range(2):
         with pytest.raises(TypeError):
             await ledger.reserve(TEN, 1, NOW)

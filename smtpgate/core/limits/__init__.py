@@ -26,6 +26,7 @@ from smtpgate.core.limits.reservation import (
     is_long_over,
     is_within_lease,
     must_make_sense,
+    over_before_us,
     settle,
 )
 from smtpgate.core.limits.usage import (
@@ -67,6 +68,7 @@ __all__ = [
     "must_go_together",
     "must_have_room",
     "must_make_sense",
+    "over_before_us",
     "refund",
     "seen_at",
     "settle",

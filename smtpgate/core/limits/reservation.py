@@ -155,7 +155,12 @@ def is_within_lease(at_us: int, now: datetime, lease: timedelta) -> bool:
 
 def is_long_over(at_us: int, now: datetime, lease: timedelta) -> bool:
     """True if the reservation may be deleted: a day after its lease, as usage is."""
-    return not is_within_lease(at_us, now, lease + WINDOW)
+    return at_us < over_before_us(now, lease)
+
+
+def over_before_us(now: datetime, lease: timedelta) -> int:
+    """The moment before which reservations may be deleted."""
+    return microseconds(now) - (lease + WINDOW) // _MICROSECOND
 
 
 def must_make_sense(charges: Sequence[Charge], recipients: int) -> None:
