@@ -1,6 +1,6 @@
 """Many large uploads at once: memory, the longest delay of the event loop, and CPU.
 
-A gate of its own process, with an upstream and clients in processes of their own.
+A gate with its workers, and an upstream and clients in processes of their own.
 ``SMTPGATE_BENCH_UPLOADS`` is their number (50; 3 shows that it runs) and
 ``SMTPGATE_BENCH_OCTETS`` the size of each (40,000,000). A session that sends NOOP beside them
 shows the time that others wait. Printed, not judged, but no upload may be refused.
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -39,12 +40,14 @@ _LISTENER: Final = (
 )
 _NOOP_PAUSE_S: Final = 0.005
 _NOOPS_A_SESSION: Final = 50
+_SAMPLE_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The gate's process after a run, and the replies that the clients got."""
+    """The gate's processes over a run, and the number of messages that were accepted."""
 
+    rest_mb: float
     peak_mb: float
     cpu_s: float
     delay_ms: float
@@ -118,16 +121,27 @@ def _started(lab: Lab) -> Iterator[tuple[Gate, Authority, int]]:
 # -- measuring ---------------------------------------------------------------------------------
 
 
-def _peak_mb(pid: int) -> float:
-    with open(f"/proc/{pid}/status", encoding="ascii") as status:
-        (line,) = [line for line in status if line.startswith("VmHWM")]
-    return int(line.split()[1]) / 1024
+def _processes(pid: int) -> list[int]:
+    """A process and its children: the workers."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *map(int, children)]
+
+
+def _resident_mb(pid: int) -> float:
+    """The memory of its processes; pages that they share count once."""
+    kib = 0
+    for one in _processes(pid):
+        lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
+        kib += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return kib / 1024
 
 
 def _cpu_s(pid: int) -> float:
-    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
-        fields = stat.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    ticks = 0
+    for one in _processes(pid):
+        fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _delay_ms(gate: Gate) -> float:
@@ -159,19 +173,24 @@ def _measure(gate: Gate, port: int, plain: int, ca_file: str | None) -> Measured
     accepted: multiprocessing.Queue[int] = spawn.Queue()
     clients = spawn.Process(target=_clients, args=(port, ca_file, accepted))
 
+    pid, resident_mb = gate.daemon.process.pid, list[float]()
+
     async def beside() -> list[float]:
         stop = asyncio.Event()
         noops = asyncio.create_task(_noops(plain, stop))
-        await asyncio.to_thread(clients.join, 280)
+        while clients.is_alive():
+            resident_mb.append(await asyncio.to_thread(_resident_mb, pid))
+            await asyncio.sleep(_SAMPLE_S)
         stop.set()
         return await noops
 
-    before_s = _cpu_s(gate.daemon.process.pid)
+    rest_mb, before_s = _resident_mb(pid), _cpu_s(pid)
     clients.start()
     taken = uvloop.run(beside())
     return Measured(
-        peak_mb=_peak_mb(gate.daemon.process.pid),
-        cpu_s=_cpu_s(gate.daemon.process.pid) - before_s,
+        rest_mb=rest_mb,
+        peak_mb=max(resident_mb),
+        cpu_s=_cpu_s(pid) - before_s,
         delay_ms=_delay_ms(gate),
         noops_s=sorted(taken),
         accepted=accepted.get(timeout=5),
@@ -181,14 +200,13 @@ def _measure(gate: Gate, port: int, plain: int, ca_file: str | None) -> Measured
 @pytest.mark.parametrize("is_encrypted", [False, True], ids=["plain", "TLS"])
 def test_uploads_at_once(is_encrypted: bool) -> None:
     with Lab() as lab, _started(lab) as (gate, authority, plain):
-        before_mb = _peak_mb(gate.daemon.process.pid)
         port = gate.tls_port if is_encrypted else plain
         ca_file = str(authority.ca_file) if is_encrypted else None
         found = _measure(gate, port, plain, ca_file)
     p50, p99 = (found.noops_s[int(len(found.noops_s) * share)] * 1e3 for share in (0.5, 0.99))
     print(
         f"\n  {UPLOADS} uploads of {OCTETS / 1e6:g} MB at once, {found.accepted} accepted: "
-        f"peak {found.peak_mb:.0f} MB resident (at rest {before_mb:.0f}), "
+        f"peak {found.peak_mb:.0f} MB resident (at rest {found.rest_mb:.0f}), "
         f"{found.cpu_s / UPLOADS * 1e3:.0f} ms CPU each\n"
         f"  longest delay of the event loop {found.delay_ms:.1f} ms; NOOP beside them: "
         f"p50 {p50:.2f}, p99 {p99:.2f}, longest {found.noops_s[-1] * 1e3:.1f} ms"

@@ -71,4 +71,5 @@ def test_a_file_is_read_from_its_beginning_each_time(tmp_path: Path) -> None:
         file.write(line)
     assert list(file.pieces()) == list(file.pieces()) == [b"one\r\ntwo\r\n"]
     assert len(file) == 10
+    assert (open_files(tmp_path), list(tmp_path.iterdir())) == (1, [])
     file.close()
