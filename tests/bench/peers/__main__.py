@@ -70,6 +70,7 @@ def _growth(bench: Bench, given: argparse.Namespace) -> list[growth.Step]:
         bench,
         growth.Bounds(identities=given.max_identities, records=given.max_records),
         Path(given.folder) if given.folder else None,
+        given.only,
     )
 
 
@@ -105,6 +106,9 @@ def _parsed() -> argparse.Namespace:
     )
     parser.add_argument("--max-identities", type=int, default=1_000_000, help="third table")
     parser.add_argument("--max-records", type=int, default=100_000, help="third table")
+    parser.add_argument(
+        "--only", help="identities, policies, connections or journal; third table"
+    )
     parser.add_argument("--folder", help="room for databases: 3 kB an identity or record")
     parser.add_argument(
         "--record", action="store_true", help="append to tests/bench/results.md"

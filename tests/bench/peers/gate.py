@@ -27,6 +27,8 @@ from tests.support.source import ROOT
 
 HAS_WORKERS: Final = "workers" in GateConfig.model_fields
 
+_START_S: Final = 120.0  # documents are applied to a directory of a million identities
+
 REGION: Final = "us-east-1"
 ACCOUNT: Final = "888888888888"
 _KEY_ID: Final = "AKIAIOSFODNN7EXAMPLE"
@@ -234,6 +236,7 @@ def start_gate(
         folder / "log",
         ready=lambda: _is_ready(ports.http),
         env=env,
+        timeout_s=_START_S,
     )
     return Running(ports.smtp, LOGIN, has_tls=setup.authority is not None)
 

@@ -131,10 +131,14 @@ def _up_to(sizes: Sequence[int], largest: int) -> list[int]:
     return [*(size for size in sizes if size < largest), largest]
 
 
-def measure_all(bench: Bench, bounds: Bounds, folder: Path | None) -> list[Step]:
-    """Measure every size of everything that grows."""
+def measure_all(
+    bench: Bench, bounds: Bounds, folder: Path | None, only: str | None = None
+) -> list[Step]:
+    """Measure every size of everything that grows, or of one such thing."""
     steps = []
     for what, (make, sizes) in _dimensions(bounds).items():
+        if only and not what.startswith(only):
+            continue
         for size in sizes:
             with _temporary(folder) as made_in:
                 note(f"{what}: {size:,}")
