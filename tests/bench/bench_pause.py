@@ -183,7 +183,7 @@ def test_mail_alone() -> None:
 
 
 def test_a_cache_that_is_filled_and_full() -> None:
-    size = Size(600, 6_000) if IS_SHORT else Size(6_000, 60_000)
+    size = Size(200, 2_000) if IS_SHORT else Size(6_000, 60_000)
     world = World(size)
     entries = len(set(world.names()))
     with a_gate(world) as (gate, authority), mail(gate):
@@ -248,12 +248,14 @@ def test_a_reload_of_many_steps() -> None:
             print(f"    steps: {_applied(gate)[-1]}")
 
 
-def test_floods_of_commands_and_connections() -> None:
-    for kind, count in (("commands", 20), ("errors", 20), ("silence", 300)):
-        with a_gate() as (gate, authority), mail(gate), ExitStack() as stack:
-            stack.enter_context(attacked(gate.port, [kind] * count))
-            stack.enter_context(measured(f"mail and {count} times {kind}", gate, authority))
-            time.sleep(SECONDS)
+@pytest.mark.parametrize(
+    ("kind", "count"), [("commands", 20), ("errors", 20), ("silence", 300)]
+)
+def test_floods_of_commands_and_connections(kind: str, count: int) -> None:
+    with a_gate() as (gate, authority), mail(gate), ExitStack() as stack:
+        stack.enter_context(attacked(gate.port, [kind] * count))
+        stack.enter_context(measured(f"mail and {count} times {kind}", gate, authority))
+        time.sleep(SECONDS)
 
 
 def test_a_message_of_very_many_fields() -> None:
