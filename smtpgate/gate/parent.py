@@ -106,6 +106,7 @@ class Parent:
             _ = self.host.serve_http(prepared.http, crew.refresh)
         self.host.metrics.watch(crew.readings)
         self.host.metrics.watch_histograms(crew.histograms)
+        self.host.metrics.processes.add(lambda: [one.pid for one in crew.members])
         self.host.readiness.add("workers", crew.check_workers)
         for name in _CHECKED_IN_WORKERS:
             self.host.readiness.add(name, partial(crew.check, name))

@@ -12,7 +12,6 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    ProcessCollector,
     generate_latest,
 )
 from prometheus_client.core import Metric
@@ -34,6 +33,7 @@ from smtpgate.metrics.histogram import Histogram, HistogramState
 from smtpgate.metrics.known import known_series
 from smtpgate.metrics.observed import COUNTERS, Count, SubmissionFacts, count_of, facts_of
 from smtpgate.metrics.pauses import GENERATIONS, Pauses
+from smtpgate.metrics.processes import Processes
 from smtpgate.metrics.scraped import Readings, Source
 from smtpgate.metrics.sessions import OpenSessions
 from smtpgate.ports import Clock
@@ -72,7 +72,7 @@ class Metrics:
         self._unbegun: list[tuple[Counter | Gauge, tuple[str, ...]]] = []
         self._histograms: dict[str, Histogram] = {}
         self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
+        self.processes = self._collected(Processes())
         self._submissions = self._counter("smtpgate_submissions_total")
         self._outcomes: dict[tuple[str, str], Counter] = {}
         self._shares = Shares(

@@ -111,6 +111,7 @@ def test_every_message_is_counted_once_by_all_workers_together(
         assert seen['smtpgate_auth_successes_total{listener="submission"}'] == 8
         assert seen['smtpgate_sessions{listener="submission"}'] == 8
         assert seen["smtpgate_workers"] == 4
+        assert seen["process_open_fds"] > 5 * 10, "those of all processes"
         assert 1 <= seen['smtpgate_upstream_connections{state="idle",upstream="default"}'] <= 8
         assert seen['smtpgate_upstream_connection_limit{upstream="default"}'] == 20
         assert seen["smtpgate_loop_delay_seconds_count"] > 0
@@ -135,6 +136,7 @@ def test_a_worker_that_is_killed_is_replaced_and_what_it_counted_stays(
     assert after[ACCEPTED] == before[ACCEPTED] == 6
     for name in ('smtpgate_directory_answers_total{from="database"}', "smtpgate_paced_total"):
         assert after[name] >= before[name]
+    assert after["process_cpu_seconds_total"] >= before["process_cpu_seconds_total"]
     assert after["smtpgate_workers"] == 2
     assert after['smtpgate_worker_restarts_total{reason="killed"}'] == 1
     (ended,) = events(gate, "worker ended")
