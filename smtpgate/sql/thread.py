@@ -20,7 +20,7 @@ R = TypeVar("R")
 MAX_GROUP: Final = 500
 # With so many messages on their way, a group waits for others.
 _LOADED: Final = 4
-_LINGER_S: Final = 0.0015
+_LINGER_S: Final = 0.002
 
 IsAbandoned = Callable[[int], bool]
 Answer = Any
@@ -31,7 +31,7 @@ class Work(Protocol[R_contra]):
     """Carries out requests; used by one thread at a time."""
 
     def run(self, requests: Sequence[R_contra], is_abandoned: IsAbandoned) -> list[Answer]:
-        """Carry them out, in order; with none, only what is owed. Must not raise.
+        """Carry them out, in order; with none, only what is owed.
 
         ``is_abandoned`` says of the place of a request whether its caller gave up.
         """
@@ -147,9 +147,12 @@ class BatchThread(Generic[R]):
             return jobs
 
     def _carry_out(self, jobs: list[_Job[R]]) -> None:
-        answers = self.work.run(
-            [job.request for job in jobs], lambda at: jobs[at].future.done()
-        )
+        try:
+            answers = self.work.run(
+                [job.request for job in jobs], lambda at: jobs[at].future.done()
+            )
+        except Exception as error:  # noqa: BLE001 - for the callers; the thread goes on
+            answers = [error] * len(jobs)
         by_loop: dict[AbstractEventLoop, list[tuple[_Job[R], Answer]]] = {}
         for job, answer in zip(jobs, answers, strict=True):
             by_loop.setdefault(job.loop, []).append((job, answer))

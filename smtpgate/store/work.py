@@ -54,6 +54,8 @@ class StoreWork:
     def answered(self, request: Request, answer: Any, *, is_abandoned: bool) -> None:  # noqa: ANN401 - any request's
         """Give back what has no owner, and pass on what was not written."""
         match request:
+            case Begin() | Finish() if isinstance(answer, Exception):
+                self._note(request.entry, answer)
             case Begin():
                 if request.reserve is not None:
                     counted = answer.counted

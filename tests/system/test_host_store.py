@@ -240,6 +240,36 @@ async def test_a_closed_store_counts_and_writes_no_more(
     assert not await finish(store, event, begun)
 
 
+async def test_an_error_that_nobody_expects_ends_a_batch_and_not_the_store(
+    store: OpenedStore, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    event = submission(clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(StoreWork, "_together", fail)
+        with pytest.raises(ZeroDivisionError):
+            await begin(store, event)
+        with pytest.raises(ZeroDivisionError):
+            await finish(store, event, None)
+    assert store.journal.tally.lost == 1
+    assert (await begin(store, submission(clock))).reservation is not None
+
+
+async def test_many_messages_at_once_are_few_transactions(
+    store: OpenedStore, clock: MovableClock
+) -> None:
+    before = store.journal.tally.commits
+    events = [submission(clock, max_24h_send=1000) for _ in range(9)]
+    begun = await asyncio.gather(*(begin(store, event) for event in events))
+    assert store.journal.tally.commits - before < len(events)
+    for event, one in zip(events, begun, strict=True):
+        event.counted = 1
+        assert await finish(store, event, one)
+    assert await outcomes(store) == ["accepted"] * 9
+
+
 # -- the synchronous core ----------------------------------------------------------------------
 
 
