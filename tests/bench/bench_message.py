@@ -45,21 +45,21 @@ HEAD: Final = "".join(
 ).encode()
 
 
-class _NoKey:
+class NoKey:
     algorithm = "rsa-sha256"
 
     def sign(self, digest: bytes) -> bytes:
         return digest * 8
 
 
-def _prose(octets: int) -> bytes:
+def prose(octets: int) -> bytes:
     line = b"Dear customer, the quick brown fox jumps over the lazy dog again.\r\n"
     return line * (octets // len(line))
 
 
 def _attachment(octets: int) -> bytes:
     source = random.Random(1)  # the same octets in each run
-    text = _prose(1500)
+    text = prose(1500)
     lines = [base64.b64encode(source.randbytes(57)) for _ in range((octets - len(text)) // 78)]
     return text + b"\r\n".join(lines) + b"\r\n"
 
@@ -80,7 +80,7 @@ def _show(note: str, work: Callable[[], object]) -> None:
 
 
 def test_reading() -> None:
-    message = HEAD + b"\r\n" + _prose(4096 - len(HEAD))
+    message = HEAD + b"\r\n" + prose(4096 - len(HEAD))
     block = split_message(message).block
     left = take_intent(block)[1]
     print(f"\nreading {len(message)} octets, {len(block.fields)} fields")
@@ -96,10 +96,10 @@ def test_reading() -> None:
 @pytest.mark.parametrize(
     ("note", "body"),
     [
-        ("4 KiB", _prose(4096 - len(HEAD))),
+        ("4 KiB", prose(4096 - len(HEAD))),
         ("64 KiB", _attachment(64 * 1024)),
         ("1 MiB", _attachment(1024 * 1024)),
-        ("1 MiB of prose", _prose(1024 * 1024)),
+        ("1 MiB of prose", prose(1024 * 1024)),
         ("1 MiB of spaces and tabs", b" \t" * (512 * 1024) + b"x\r\n"),
     ],
 )
@@ -109,7 +109,7 @@ def test_signing(note: str, body: bytes) -> None:
     def sign(*keys: DkimKey) -> object:
         return signature_fields(block, body, domain=DOMAIN, keys=keys, now=NOW)
 
-    no_key = DkimKey("rsa", _NoKey())
+    no_key = DkimKey("rsa", NoKey())
     print(f"\nsigning {note}")
     _show("without RSA", lambda: sign(no_key))
     _show("with RSA-2048", lambda: sign(rsa_key()))
