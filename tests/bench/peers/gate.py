@@ -63,6 +63,7 @@ class Contents:
     policies: int = 1  # of each domain; the last one allows
     database: str | None = None  # a URL, also of one that has other identities already
     master_key: str | None = None
+    is_applied: bool = False  # the database has the senders already
     state_dir: Path | None = None
     sections: str = ""  # more of the configuration, such as [journal]
 
@@ -103,7 +104,8 @@ def _identity(domain: str, contents: Contents) -> str:
     )
 
 
-def _write_directory(folder: Path, contents: Contents) -> None:
+def write_documents(folder: Path, contents: Contents) -> None:
+    """Write the documents of the directory, with the master key and the secrets."""
     (folder / "private").mkdir(parents=True)
     secrets = {
         "private/master.key": (contents.master_key or new_master_key("bench")).encode(),
@@ -157,9 +159,10 @@ def write_gate(
     Without ``workers`` the configuration says nothing of them, as earlier versions want it.
     """
     directory, config = folder / "directory", folder / "smtpgate.toml"
-    _write_directory(directory, contents)
+    write_documents(directory, contents)
     listener_tls, upstream_tls = _tls(authority, ports)
     url = f'url = "{contents.database}"\n' if contents.database else ""
+    apply = "" if contents.is_applied else f'apply = "{directory}"\n'
     state_dir = f'state_dir = "{contents.state_dir}"\n' if contents.state_dir else ""
     config.write_text(f"""\
 [gate]
@@ -180,8 +183,7 @@ port = {ports.sink}
 {upstream_tls}
 
 [directory]
-{url}apply = "{directory}"
-master_key_file = "{directory}/private/master.key"
+{url}{apply}master_key_file = "{directory}/private/master.key"
 recheck = false
 
 [http]

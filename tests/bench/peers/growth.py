@@ -17,14 +17,16 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from smtpgate.directory.documents.apply import apply
+from smtpgate.directory.documents.read import read_desired
 from tests.bench import directory_figures, large_journal
 from tests.bench.bulk import Size, fill
-from tests.bench.peers.gate import Contents, start_gate
+from tests.bench.peers.gate import REGION, Contents, start_gate, write_documents
 from tests.bench.peers.load import Load
 from tests.bench.peers.peer import Peer
 from tests.bench.peers.run import RSA, Bench, Conditions, Row, measure, note
 from tests.bench.peers.table import median, short, spread, summary
-from tests.support.directory import MASTER_KEYS, open_store, sqlite_in
+from tests.support.directory import ACTOR, MASTER_KEYS, open_store, sqlite_in
 
 SENDERS: Final = tuple(f"user1@perf{number}.example" for number in range(10))
 _LOAD: Final = Load("growth", connections=32, rate_per_s=200)
@@ -70,18 +72,23 @@ def _contents() -> Contents:
 def _directory(folder: Path, identities: int) -> _Made:
     """A directory of other accounts with so many identities, beside the ten senders'."""
     size = Size(max(identities // _IDENTITIES_AN_ACCOUNT, 1), identities)
-    url = sqlite_in(folder)
-    asyncio.run(_filled(url, size))
+    url, contents = sqlite_in(folder), replace(_contents(), master_key=MASTER_KEYS)
+    write_documents(folder / "documents", contents)
+    asyncio.run(_filled(url, size, folder / "documents"))
     figures = _alone(directory_figures.start, url, size)
     figures |= _alone(directory_figures.decisions, url, size)
     decision = figures["decision, 20 policies of 4 KB, warm, median ms"]
     start = figures["start to first answer, ms"]
     facts = f"first answer {start:.0f} ms; decision with 20 policies of 4 KB {decision:.3f} ms"
-    return _Made(replace(_contents(), database=url, master_key=MASTER_KEYS), facts)
+    return _Made(replace(contents, database=url, is_applied=True), facts)
 
 
-async def _filled(url: str, size: Size) -> None:
+async def _filled(url: str, size: Size, documents: Path) -> None:
+    """Apply the documents first: the gate need not compare them with a million identities."""
+    desired = read_desired(documents, region=REGION, partition="aws")
     async with open_store(url) as store:
+        async with store.changing(ACTOR) as change:
+            _ = await apply(change, store, desired, prune=False)
         await fill(store, size)
 
 
