@@ -164,9 +164,17 @@ class GateProtocol(asyncio.Protocol, ABC):
                 return
         self._input += data
         self._advance()
-        if len(self._input) > self._pause_octets and not self._is_paused:
+        is_ahead = len(self._input) > self._pause_octets
+        if (is_ahead or len(data) > _PAUSE_OCTETS) and not self._is_paused:
             self._is_paused = True
             self._wire.pause_reading()
+            if not is_ahead:
+                # uvloop would read on while more is there: the other clients come first.
+                self.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if not self._at_eof and len(self._input) <= self._pause_octets:
+            self._resume_input()
 
     def _resume_input(self) -> None:
         if self._is_paused:
