@@ -248,8 +248,8 @@ class Crew:
                 wait_s = restarts.wait_s(0)
             else:
                 status = await member.end()
-                if member.desk is not None:
-                    await member.desk.close()
+                if member.desk is not None:  # beside the next worker: the store may be slow
+                    _ = self._tasks.start(member.desk.close(), name="desk")
                 wait_s = restarts.wait_s(self._clock.monotonic() - member.since_s)
                 self._bury(member, status, wait_s)
             if not await self._rhythms[number].goes_on(wait_s):

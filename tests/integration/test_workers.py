@@ -299,6 +299,41 @@ def test_messages_are_deferred_while_the_store_is_locked_and_pass_afterwards(
     assert len(events(gate, "ledger-failed")) == 1, "one line an outage, not one a worker"
 
 
+def read_on(manager: socket.socket) -> None:
+    """Read as long as the gate shows that it lives."""
+    while manager.recv(100) == b"WATCHDOG=1":
+        pass
+
+
+def test_the_watchdog_is_fed_only_while_a_worker_answers(
+    lab: Lab, authority: Authority, upstream: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        address = str(lab.new_folder("run") / "notify")
+        manager.bind(address)
+        manager.settimeout(30)
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        monkeypatch.setenv("WATCHDOG_USEC", "200000")
+        gate = start_gate(lab, authority, GatePlan(upstream.port, workers=2))
+        assert manager.recv(100) == b"READY=1"
+        assert manager.recv(100) == b"WATCHDOG=1"
+        workers = workers_of(gate).values()
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        manager.settimeout(1)
+        with pytest.raises(TimeoutError):  # long before a worker counts as hung
+            read_on(manager)
+        manager.settimeout(30)
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+        assert manager.recv(100) == b"WATCHDOG=1"
+        gate.terminate()
+        while manager.recv(100) != b"STOPPING=1":
+            pass
+        assert gate.daemon.wait() == 0
+    assert not events(gate, "worker hung")
+
+
 def test_a_certificate_that_was_renewed_is_at_every_worker_after_a_reload(
     lab: Lab, authority: Authority, upstream: Recorder
 ) -> None:

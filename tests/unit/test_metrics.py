@@ -22,7 +22,8 @@ from smtpgate.core.events import (
 )
 from smtpgate.core.reason import REASONS
 from smtpgate.core.reply import CATALOGUE as CATALOGUE_OF_REPLIES
-from smtpgate.metrics import CATALOGUE, OTHER, UNKNOWN, Metrics
+from smtpgate.metrics import CATALOGUE, OTHER, UNKNOWN, Metrics, WorkerMetrics
+from smtpgate.metrics.histogram import HistogramState
 from smtpgate.metrics.known import UNBOUNDED, known_series
 from smtpgate.ports import Reading
 from tests.support.clock import MovableClock
@@ -321,3 +322,45 @@ def test_two_gates_in_one_process_count_apart(clock: MovableClock) -> None:
     first.publish(done(identity=ELSEWHERE))
     assert messages(ELSEWHERE) in samples(first)
     assert messages(ELSEWHERE) not in samples(second)
+
+
+def test_readings_of_several_workers_become_one_as_their_row_says(metrics: Metrics) -> None:
+    for sessions, up, age_s in ((3, 1, 0.5), (4, 0, 7.0), (5, 1, 0.1)):
+        readings = (
+            Reading("smtpgate_sessions", sessions, ("submission",)),
+            Reading("smtpgate_directory_up", up),
+            Reading("smtpgate_directory_age_seconds", age_s),
+        )
+        metrics.watch(lambda readings=readings: readings)  # type: ignore[misc]
+    seen = samples(metrics)
+    assert seen['smtpgate_sessions{listener="submission"}'] == 12
+    assert seen["smtpgate_directory_up"] == 0
+    assert seen["smtpgate_directory_age_seconds"] == 7.0
+
+
+def test_every_gauge_of_a_part_that_workers_have_is_least_most_or_sum() -> None:
+    assert {row.together for row in CATALOGUE.values()} == {"sum", "least", "most"}
+    assert {row.together for row in CATALOGUE.values() if row.kind != "gauge"} == {"sum"}
+    ups = [row for name, row in CATALOGUE.items() if name.endswith("_up")]
+    assert {row.together for row in ups} == {"least"}
+
+
+def test_workers_add_to_histograms_and_counters(metrics: Metrics, clock: MovableClock) -> None:
+    workers = [WorkerMetrics(clock=clock, listeners=["submission"]) for _ in range(2)]
+    bounds = len(CATALOGUE["smtpgate_loop_delay_seconds"].buckets) + 1
+    for worker in workers:
+        counts = (1, *(0 for _ in range(bounds - 1)))
+        state = HistogramState("smtpgate_loop_delay_seconds", "", counts, 0.0001)
+        metrics.watch_histograms(lambda state=state: [state])  # type: ignore[misc]
+        worker.publish(done())
+        worker.publish(authenticated())
+        taken_counts, submissions = worker.take()
+        for count in taken_counts:
+            metrics.count(count)
+        for facts in submissions:
+            metrics.count_submission(facts)
+        assert worker.take() == ([], [])
+    seen = samples(metrics)
+    assert seen["smtpgate_loop_delay_seconds_count"] == 2
+    assert seen["smtpgate_message_octets_count"] == 2
+    assert seen[messages(IDENTITY)] == 2
