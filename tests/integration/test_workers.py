@@ -17,6 +17,7 @@ import pytest
 from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Lab, eventually, listens
 from tests.support.gate import (
+    ACCOUNTS,
     LOGIN,
     SENDER,
     Gate,
@@ -220,6 +221,27 @@ def test_a_drain_of_workers_finishes_what_is_at_the_upstream(
     (stopped,) = events(gate, "stopped")
     assert stopped["transactions_cut_off"] == 0
     assert len(events(gate, "submission")) == 1
+
+
+def test_workers_without_a_store_of_the_parent_count_together_and_end_with_it(
+    lab: Lab, authority: Authority, upstream: Recorder
+) -> None:
+    plan = GatePlan(
+        upstream.port,
+        workers=2,
+        accounts=ACCOUNTS.replace("max_24h_send = 100000", "max_24h_send = 6"),
+        sections="[journal]\nenabled = false\n",
+    )
+    gate = start_gate(lab, authority, plan)
+    context = authority.client_context()
+    for number in range(6):
+        send(gate, context, f"m{number}")
+    with pytest.raises(smtplib.SMTPResponseException) as refused:
+        send(gate, context, "over")
+    assert refused.value.smtp_code == 454
+    below = children_of(gate.daemon.pid)
+    gate.kill()
+    eventually(lambda: not any(map(is_there, below)), "all to end", 30)
 
 
 def test_connections_of_a_client_are_counted_over_all_workers(
