@@ -63,11 +63,19 @@ def _restarts(counted: Counter[Reason]) -> Iterator[Reading]:
 class Member:
     """One worker process."""
 
-    def __init__(self, number: int, since_s: float, most_unanswered: int) -> None:
+    def __init__(
+        self,
+        number: int,
+        since_s: float,
+        most_unanswered: int,
+        on_frame: Callable[["Member", bytes], None],
+    ) -> None:
+        """It is sent frames from now on; it has them once it is forked."""
         self.number = number
         self.since_s = since_s
         self.pid = 0
-        self.channel: Channel
+        self.closed = asyncio.Event()
+        self.channel = Channel(lambda frame: on_frame(self, frame), self.closed.set)
         self.desk: StoreDesk | None = None
         self.heartbeat = Heartbeat(most_unanswered)
         self.is_serving = False
@@ -76,7 +84,6 @@ class Member:
         self.answered = 0
         self.cut_off = 0
         self.status = asyncio.get_running_loop().create_future()
-        self.closed = asyncio.Event()
 
     def send(self, frame: ToWorker) -> None:
         """Send it a frame."""
@@ -259,12 +266,10 @@ class Crew:
         async with self._turn:
             if self.is_draining:
                 raise ForkServerError("the gate drains")
-            member = Member(number, self._clock.monotonic(), self._most_unanswered)
+            member = Member(number, self._clock.monotonic(), self._most_unanswered, self._take)
             member.pid, connection = await self._fork_server.fork(number)
             self._members[number] = member
-            member.channel = await Channel.open(
-                connection, lambda frame: self._take(member, frame), member.closed.set
-            )
+            await member.channel.attach(connection)
             self._open_desk(member)
             member.channel.listen()
             return member

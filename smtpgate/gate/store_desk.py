@@ -87,8 +87,8 @@ class StoreDesk:
 
     async def _begin(self, number: int, begin: Begin) -> StoreAnswer:
         begun = await self._owner.begin(begin)
-        if begin.entry is not None and begun.problem is None:
-            self._begun.add(begin.message_id)
+        # With a problem of the journal too: its row may have been written late.
+        self._begun.add(begin.message_id)
         return BeginDone(number, begun.reservation, begun.problem)
 
     async def _finish(self, number: int, finish: Finish) -> StoreAnswer:

@@ -57,7 +57,12 @@ class StoreLink:
         Raises LimitExceededError or LedgerUnavailableError; then nothing is counted or written.
         """
         number = next(self._numbers)
-        begun: Begun = await self._ask(AskBegin(number, request), number)
+        try:
+            begun: Begun = await self._ask(AskBegin(number, request), number)
+        except LedgerUnavailableError as error:
+            if request.reserve is not None:
+                raise
+            return Begun(None, str(error))  # there was nothing to count
         return begun
 
     async def finish(self, request: Finish) -> Finished:

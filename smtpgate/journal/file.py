@@ -54,7 +54,7 @@ class JournalFile:
         self._clock = clock
 
     def write(self, entries: Sequence[Entry]) -> Errors:
-        """Write them together, or one by one when one of them spoils it for the others.
+        """Write them together, or in halves when one of them spoils it for the others.
 
         Returns the error of each, or ``None``.
         """
@@ -63,7 +63,8 @@ class JournalFile:
         except UnfitRowsError as error:
             if len(entries) == 1:
                 return [error]
-            return [self.write([entry])[0] for entry in entries]
+            half = len(entries) // 2
+            return self.write(entries[:half]) + self.write(entries[half:])
         except Exception as error:  # noqa: BLE001 - for the callers; the thread goes on
             return [error] * len(entries)
         return [None] * len(entries)

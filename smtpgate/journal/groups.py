@@ -25,7 +25,7 @@ class Groups(Protocol):
     commits: Commits
 
     async def write(self, entries: Sequence[Entry], timeout_s: float) -> Errors:
-        """Commit them together, or one by one when one of them spoils it for the others.
+        """Commit them together, or in halves when one of them spoils it for the others.
 
         Returns the error of each, or ``None``.
         """
@@ -106,7 +106,11 @@ class ServerGroups:
         except UnfitRowsError as error:
             if len(entries) == 1:
                 return [error]
-            return [(await self.write([entry], timeout_s))[0] for entry in entries]
+            half = len(entries) // 2
+            return [
+                *await self.write(entries[:half], timeout_s),
+                *await self.write(entries[half:], timeout_s),
+            ]
         return [None] * len(entries)
 
     async def run(self, work: Work[T], timeout_s: float) -> T:

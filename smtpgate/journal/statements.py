@@ -8,7 +8,7 @@ again as entries that may be there. Their rows are read first, and not counted t
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
 from sqlalchemy import Connection, bindparam, select, text, update
@@ -80,6 +80,7 @@ class RecordStatements:
     def write(self, connection: Plain, entries: Sequence[Entry]) -> None:
         """Write all entries, in the connection's transaction, or raise RowsChangedError."""
         prepared = self._for(connection)
+        entries = _one_a_row(entries)
         increments: Increments = {}
         whole: list[Entry] = []
         begun: list[Entry] = []
@@ -87,7 +88,8 @@ class RecordStatements:
             (begun if entry.is_begun and not entry.may_be_there else whole).append(entry)
             if entry.is_final:
                 _count(increments, entry.row, 1)
-        for row in self._earlier(connection, [e.row for e in whole if e.may_be_there]):
+        doubtful = [e.row for e in whole if e.may_be_there and e.is_final]
+        for row in self._earlier(connection, doubtful):
             _count(increments, row, -1)
         self._write_texts(connection, whole)
         prepared.begin.run(connection, [e.row for e in whole if not e.is_final])
@@ -259,6 +261,25 @@ class _InOrder:
         if order is not None:
             rows = [tuple(row[at] for at in order) for row in rows]
         return self._statement.run(connection, rows)
+
+
+def _one_a_row(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """The last entry of each row, but a final one before others.
+
+    A verdict whose caller gave up may still wait to be written when it is written again.
+    """
+    latest = {entry.row.id: entry for entry in entries}
+    if len(latest) == len(entries):
+        return entries
+    latest = {}
+    for entry in entries:
+        before = latest.get(entry.row.id)
+        if before is not None:
+            is_later = entry.is_final or not before.is_final
+            latest[entry.row.id] = replace(entry if is_later else before, may_be_there=True)
+        else:
+            latest[entry.row.id] = entry
+    return list(latest.values())
 
 
 def _without_verdict(row: Row) -> Row:

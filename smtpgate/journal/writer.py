@@ -134,6 +134,7 @@ class RecordWriter:
         if self._owed.pop(entry.row.id, None) is not None:
             # Another verdict of it is owed, or being written now; this one is written after it.
             entry = replace(entry, may_be_there=True)
+            self._on_owed(len(self._owed))
         return entry
 
     def not_written(self, entry: Entry, error: Exception) -> None:

@@ -68,7 +68,12 @@ class HostStore:
     ) -> Finished:
         """Settle the reservation, and keep the verdict."""
         settle = None if reservation is None else Settle(reservation, done.counted, now)
-        entry = self._journal.entries.ending(done)
+        try:
+            entry = self._journal.entries.ending(done)
+        except Exception:
+            if settle is not None:
+                _ = await self._owner.finish(Finish(settle, None, done.submission.message_id))
+            raise
         if settle is None and entry is None:
             return Finished()
         return await self._owner.finish(Finish(settle, entry, done.submission.message_id))

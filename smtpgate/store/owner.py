@@ -74,10 +74,13 @@ class StoreOwner:
             return Begun(None, problem)
         self._enter(request.message_id)
         try:
-            answer: BeginAnswer = await self._ask(replace(request, entry=entry))
+            of_journal = entry if request.reserve is None else None
+            answer: BeginAnswer = await self._ask(replace(request, entry=entry), of_journal)
             reservation = _counted(answer)
         except LedgerUnavailableError as error:
             self.leave((request.message_id,))
+            if request.reserve is None:  # there was nothing to count
+                return Begun(None, str(error))
             self._on_ledger_problem(str(error))
             raise
         except BaseException:
@@ -136,8 +139,8 @@ class StoreOwner:
         except JournalUnavailableError as error:
             return None, str(error)
 
-    async def _ask(self, request: Request, final: Entry | None = None) -> Any:  # noqa: ANN401 - any request's
-        """The answer. Raises LedgerUnavailableError; the verdict is owed then."""
+    async def _ask(self, request: Request, entry: Entry | None = None) -> Any:  # noqa: ANN401 - any request's
+        """The answer. Raises LedgerUnavailableError; then the entry is not written, or owed."""
         name = self.journal.store.database.name
         try:
             return await self.thread.ask(request, self._timeout_s)
@@ -145,8 +148,8 @@ class StoreOwner:
             problem = JournalUnavailableError(f"{name}: closed")
         except TimeoutError:
             problem = not_in_time(name, self._timeout_s)
-        if final is not None:
-            self.journal.writer.not_written(final, problem)
+        if entry is not None:
+            self.journal.writer.not_written(entry, problem)
         raise LedgerUnavailableError(str(problem)) from None
 
     async def _settle(self, settle: Settle) -> None:

@@ -56,6 +56,8 @@ class StoreWork:
         match request:
             case Begin() | Finish() if isinstance(answer, Exception):
                 self._note(request.entry, answer)
+                if isinstance(request, Finish) and request.settle is not None:
+                    self._ledger.owe(request.settle.silent)
             case Begin():
                 if request.reserve is not None:
                     counted = answer.counted

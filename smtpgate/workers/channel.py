@@ -11,6 +11,12 @@ from collections.abc import Callable
 from typing import Final
 
 _LENGTH: Final = struct.Struct("!I")
+# Far beyond the largest frame, which has the recipients and the header of one message.
+_MAX_FRAME_OCTETS: Final = 64 * 1024 * 1024
+
+
+class FrameTooLongError(Exception):
+    """The other end sends octets that are no frame."""
 
 
 class Channel(asyncio.Protocol):
@@ -26,6 +32,7 @@ class Channel(asyncio.Protocol):
         self._received = bytearray()
         self._unsent: list[bytes] = []
         self._closed = asyncio.Event()
+        self._is_over = False
 
     @classmethod
     async def open(
@@ -36,10 +43,14 @@ class Channel(asyncio.Protocol):
     ) -> "Channel":
         """The channel over that socket, which it owns from now on; nothing is read yet."""
         channel = cls(on_frame, on_end)
+        await channel.attach(connection)
+        return channel
+
+    async def attach(self, connection: socket.socket) -> None:
+        """Use that socket; what was sent before leaves then."""
         connection.setblocking(False)
         loop = asyncio.get_running_loop()
-        await loop.create_unix_connection(lambda: channel, sock=connection)
-        return channel
+        await loop.create_unix_connection(lambda: self, sock=connection)
 
     def listen(self) -> None:
         """Read frames from now on."""
@@ -57,13 +68,13 @@ class Channel(asyncio.Protocol):
     @property
     def is_closed(self) -> bool:
         """True once an end is closed: nothing more is sent."""
-        return self._transport is None
+        return self._is_over
 
     def send(self, frame: bytes) -> None:
         """Send a frame, with all others of this turn; to a closed end nothing is sent."""
-        if self._transport is None:
+        if self._is_over:
             return
-        if not self._unsent:
+        if not self._unsent and self._transport is not None:
             asyncio.get_running_loop().call_soon(self.flush)
         self._unsent += (_LENGTH.pack(len(frame)), frame)
 
@@ -71,7 +82,7 @@ class Channel(asyncio.Protocol):
         """Write what was sent."""
         if self._unsent and self._transport is not None:
             self._transport.write(b"".join(self._unsent))
-        self._unsent = []
+            self._unsent = []
 
     async def end(self, timeout_s: float = 5) -> None:
         """Close this end, once everything is written, or after a while."""
@@ -90,6 +101,7 @@ class Channel(asyncio.Protocol):
         """The socket is in the event loop."""
         self._transport = transport
         transport.pause_reading()
+        self.flush()
 
     def data_received(self, data: bytes) -> None:
         """Pass on each frame that is complete."""
@@ -98,6 +110,8 @@ class Channel(asyncio.Protocol):
         start = 0
         while len(received) - start >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(received, start)
+            if length > _MAX_FRAME_OCTETS:
+                raise FrameTooLongError(length)  # the event loop logs it, and closes this end
             end = start + _LENGTH.size + length
             if len(received) < end:
                 break
@@ -109,6 +123,7 @@ class Channel(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """An end is closed."""
-        self._transport = None
+        self._transport, self._is_over = None, True
+        self._unsent = []
         self._closed.set()
         self._on_end()

@@ -270,6 +270,76 @@ async def test_many_messages_at_once_are_few_transactions(
     assert await outcomes(store) == ["accepted"] * 9
 
 
+async def test_two_verdicts_of_one_message_in_one_transaction_count_once(
+    store: OpenedStore, clock: MovableClock
+) -> None:
+    # A verdict whose caller gave up still waits in the thread when what is owed comes after it.
+    event, entries = submission(clock), store.journal.entries
+    first = entries.ending(event)
+    assert first is not None
+    owed = replace(first, may_be_there=True)
+    groups = store.journal.writer._groups
+    for pair in ([first, owed], [owed, owed], [owed, replace(owed, is_final=False)]):
+        assert await groups.write(pair, 5) == [None, None]
+        assert await outcomes(store) == ["accepted"]
+        await must_add_up(store.journal.store, clock.now())
+
+
+async def test_one_row_that_no_database_takes_costs_the_others_few_transactions(
+    store: OpenedStore, clock: MovableClock
+) -> None:
+    events = [submission(clock) for _ in range(64)]
+    entries = [store.journal.entries.beginning(event) for event in events]
+    entries[40] = replace(entries[40], row=entries[40].row._replace(facts="\ud800"))
+    before = store.journal.tally.commits
+    errors = await store.journal.writer._groups.write(entries, 5)
+    assert [at for at, error in enumerate(errors) if error is not None] == [40]
+    assert store.journal.tally.commits - before == 6
+    assert len(await outcomes(store)) == 63
+
+
+async def test_recipients_are_given_back_also_when_there_is_no_entry_of_the_verdict(
+    store: OpenedStore, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    event = submission(clock)
+    begun = await begin(store, event)
+    event.counted = 0
+    monkeypatch.setattr(store.journal.entries, "ending", fail)
+    with pytest.raises(ZeroDivisionError):
+        await finish(store, event, begun)
+    assert await used(store, event) == 0
+
+
+async def test_recipients_are_given_back_after_an_error_that_nobody_expects(
+    store: OpenedStore, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    event = submission(clock)
+    begun = await begin(store, event)
+    event.counted = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(StoreWork, "_together", fail)
+        with pytest.raises(ZeroDivisionError):
+            await finish(store, event, begun)
+    assert await used(store, event) == 0
+
+
+async def test_a_message_without_charges_has_a_problem_of_the_journal_only(
+    tmp_path: Path, clock: MovableClock
+) -> None:
+    async with open_host_store(tmp_path, clock=clock) as store:
+        pass
+    begun = await store.begin(submission(clock), (), clock.now())
+    assert begun.reservation is None
+    assert "closed" in str(begun.problem)
+    assert store.problems == []
+
+
 # -- the synchronous core ----------------------------------------------------------------------
 
 

@@ -204,6 +204,36 @@ async def test_frames_arrive_whole_and_in_order_and_then_the_end() -> None:
     sender.send(b"too late")
 
 
+async def test_what_is_sent_before_there_is_a_socket_arrives_too() -> None:
+    ours, theirs = socket.socketpair()
+    got: list[bytes] = []
+    ended = asyncio.Event()
+    sender = Channel(got.append, lambda: None)
+    sender.send(b"early")
+    assert not sender.is_closed
+    receiver = await Channel.open(theirs, got.append, ended.set)
+    receiver.listen()
+    await sender.attach(ours)
+    sender.send(b"late")
+    await sender.end()
+    await ended.wait()
+    assert got == [b"early", b"late"]
+
+
+async def test_octets_that_are_no_frame_end_the_channel() -> None:
+    ours, theirs = socket.socketpair()
+    strays: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: strays.append(context))
+    ended = asyncio.Event()
+    receiver = await Channel.open(theirs, lambda _: None, ended.set)
+    receiver.listen()
+    with ours:
+        ours.sendall(b"GET / HTTP/1.1\r\n")
+        await ended.wait()
+    assert receiver.is_closed
+    assert len(strays) == 1
+
+
 async def test_a_fork_server_is_not_forked_beside_a_thread() -> None:
     await asyncio.to_thread(lambda: None)
     with pytest.raises(ForkServerError):
