@@ -44,7 +44,8 @@ async def apply_alone(config: Config, _store: DirectoryStore) -> Applied:
 def _begin() -> subprocess.Popen[bytes]:
     # It uses vfork(2). uvloop's fork(2) copies the page tables, which takes 15 ms with 500 MB.
     return subprocess.Popen(  # noqa: S603 - this very program
-        (sys.executable, "-m", __spec__.name),
+        # -P: without it Python would import modules from the working directory.
+        (sys.executable, "-P", "-m", __spec__.name),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,  # a signal to the gate's group is the gate's to obey

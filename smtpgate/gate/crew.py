@@ -155,6 +155,8 @@ class Crew:
         self._fork_server.release()
         for rhythm in self._rhythms:
             rhythm.end()
+        async with self._turn:
+            pass  # a worker that was being forked is there now
         for member in self._all():
             member.send(Drain(drain_s, finish_s))
         places = [one.end() for one in self._all()]

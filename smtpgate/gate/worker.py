@@ -139,6 +139,8 @@ class Worker:
     async def _serve(self, store: DirectoryStore) -> int:
         """Serve from the start to the end; how many transactions were cut short."""
         config, clock, log = self._inherited.config, self._inherited.clock, self._log
+        # They are as they were when the gate started, and may have been renewed since.
+        self._inherited.certificates.reload_quietly()
         sinks = Sinks(log, self._metrics, self._reporter, on_error=log.error)
         stores = self._linked or Stores(config, clock, sinks, log.error)
         stores.show(self._metrics, self._readiness)

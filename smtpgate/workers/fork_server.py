@@ -51,6 +51,7 @@ class ForkServer:
         self.pid = pid
         self._connection = connection
         self._asked: asyncio.Future[int] | None = None
+        self._late = 0  # answers for which nobody waits any more
         self._on_end: Callable[[int, int], None] = lambda _pid, _status: None
         self._on_lost: Callable[[], None] = lambda: None
         self._is_lost = False
@@ -89,13 +90,13 @@ class ForkServer:
         if self._is_lost:
             raise ForkServerError("the fork server has ended")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._asked = asyncio.get_running_loop().create_future()
+        asked = self._asked = asyncio.get_running_loop().create_future()
         try:
             with theirs:
                 request = _REQUEST.pack(_FORK, number)
                 socket.send_fds(self._connection, [request], [theirs.fileno()])
             async with asyncio.timeout(_ANSWER_S):
-                return await self._asked, ours
+                return await asked, ours
         except (OSError, TimeoutError) as error:
             ours.close()
             raise ForkServerError(f"no worker was forked: {error!r}") from None
@@ -104,6 +105,7 @@ class ForkServer:
             raise
         finally:
             self._asked = None
+            self._late += asked.cancelled()
 
     def release(self) -> None:
         """Let it close what only workers need; it forks no more."""
@@ -136,6 +138,8 @@ class ForkServer:
         what, value, pid = _REPORT.unpack(report)
         if what == _ENDED:
             self._on_end(pid, value)
+        elif self._late:
+            self._late -= 1  # its worker has lost its channel, and ends
         elif self._asked is not None and not self._asked.done():
             if what == _FORKED:
                 self._asked.set_result(pid)
@@ -189,7 +193,10 @@ class _Server:
 
     def _obey(self) -> bool:
         """Carry out one request; false when the parent is gone."""
-        request, descriptors, _, _ = socket.recv_fds(self._requests, _REQUEST.size, 1)
+        try:
+            request, descriptors, _, _ = socket.recv_fds(self._requests, _REQUEST.size, 1)
+        except ConnectionError:  # it was killed before it had read every report
+            return False
         if not request:
             return False
         what, number = _REQUEST.unpack(request)

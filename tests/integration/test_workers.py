@@ -184,6 +184,19 @@ def test_workers_end_with_their_parent_and_leave_its_ports(
     start_gate(lab, authority, gate.plan)
 
 
+def test_workers_end_though_their_parent_had_not_read_of_the_end_of_one(
+    lab: Lab, authority: Authority, upstream: Recorder
+) -> None:
+    gate = start_gate(lab, authority, GatePlan(upstream.port, workers=2))
+    below, workers = children_of(gate.daemon.pid), workers_of(gate)
+    os.kill(gate.daemon.pid, signal.SIGSTOP)
+    os.kill(workers["0"], signal.SIGKILL)
+    eventually(lambda: not is_there(workers["0"]), "the fork server to see it")
+    os.kill(workers["1"], signal.SIGSTOP)
+    gate.kill()
+    eventually(lambda: not any(map(is_there, below)), "all to end", 30)
+
+
 def test_when_workers_cannot_be_forked_any_more_the_gate_ends_and_says_so(
     lab: Lab, authority: Authority, upstream: Recorder
 ) -> None:
@@ -374,3 +387,8 @@ def test_a_certificate_that_was_renewed_is_at_every_worker_after_a_reload(
             return secure.getpeercert(binary_form=True)
 
     eventually(lambda: {shown() for _ in range(12)} == {renewed}, "the new certificate")
+
+    for worker in workers_of(gate).values():
+        os.kill(worker, signal.SIGKILL)
+    eventually(lambda: len(events(gate, "worker started")) == 2, "other workers")
+    assert {shown() for _ in range(12)} == {renewed}, "workers that began after it have it too"

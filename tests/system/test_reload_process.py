@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from smtpgate.clock import SystemClock
+from smtpgate.config import load_config
+from smtpgate.gate.apply_alone import apply_alone
+from smtpgate.gate.directory import open_directory, prepare_directory
 from smtpgate.gate.initialize import Sample, initialize
 from tests.support.forks import Fork
 from tests.support.waiting import until
@@ -15,15 +19,20 @@ from tests.support.waiting import until
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[Fork]:
+    config = sample(tmp_path)
+    fork = Fork("-m", "smtpgate", "serve", "--config", config, output=tmp_path / "output")
+    yield fork
+    fork.close()
+
+
+def sample(tmp_path: Path) -> Path:
     initialize(tmp_path, Sample(hostname="gate.example.com"))
     config = tmp_path / "smtpgate.toml"
     text = config.read_text().replace('"0.0.0.0"', '"127.0.0.1"')
     for port in ("port = 587", "port = 465", "port = 9587"):
         text = text.replace(port, "port = 0")
     config.write_text(text)
-    fork = Fork("-m", "smtpgate", "serve", "--config", config, output=tmp_path / "output")
-    yield fork
-    fork.close()
+    return config
 
 
 def lines(gate: Fork, event: str) -> list[dict[str, Any]]:
@@ -49,3 +58,16 @@ async def test_what_documents_changed_is_applied_and_their_problems_are_logged(
     (refused,) = lines(gate, "directory not applied")
     assert "12" in refused["problem"]
     assert "Traceback" not in gate.output()
+
+
+async def test_no_module_is_imported_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(sample(tmp_path))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "json.py").write_text("raise SystemExit(77)\n")
+    monkeypatch.chdir(elsewhere)
+    async with open_directory(config, SystemClock(), [], use="connect") as store:
+        await prepare_directory(store, registers=False)
+        assert (await apply_alone(config, store)).steps > 0

@@ -3,24 +3,41 @@
 import asyncio
 import os
 import socket
+import struct
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpgate.admission import RecipientsNote, RecipientsSeen, RefusedMessage
+from smtpgate.clock import SystemClock
 from smtpgate.config import load_config
 from smtpgate.core.address import ReversePath, parse_mailbox
 from smtpgate.core.limits.sums import LocalSums
 from smtpgate.core.reply import Reply
-from smtpgate.gate.frames import Noted, decode_for_parent, decode_for_worker, encode
+from smtpgate.gate.crew import Crew
+from smtpgate.gate.frames import (
+    Drain,
+    Noted,
+    Reload,
+    Serving,
+    decode_for_parent,
+    decode_for_worker,
+    encode,
+)
+from smtpgate.gate.host import Host
 from smtpgate.gate.shares import config_of_worker, number_of_workers, part, usable_cores
+from smtpgate.log import JsonLog
 from smtpgate.workers.channel import Channel
 from smtpgate.workers.fork_server import ForkServer, ForkServerError
 from smtpgate.workers.shared_sums import SharedSums
 from smtpgate.workers.watch import Heartbeat, Restarts
+from tests.support.waiting import until
 
 KEYS = ("all", "one", "two", "three")
 STEPS = st.lists(
@@ -238,3 +255,115 @@ async def test_a_fork_server_is_not_forked_beside_a_thread() -> None:
     await asyncio.to_thread(lambda: None)
     with pytest.raises(ForkServerError):
         ForkServer.start(lambda _number, _socket: 0, lambda: None)
+
+
+# -- a fork server that the test plays ---------------------------------------------------------
+
+
+class PlayedForkServer:
+    """The other end of a ForkServer: takes its requests, and answers when the test wants."""
+
+    def __init__(self) -> None:
+        ours, self._requests = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        self._requests.settimeout(10)
+        self.parents_side = ForkServer(ours, os.getpid())
+
+    async def asked_to_fork(self) -> socket.socket:
+        """Wait for a request; the worker's end of the channel."""
+        _, descriptors, _, _ = await asyncio.to_thread(socket.recv_fds, self._requests, 100, 1)
+        return socket.socket(fileno=descriptors[0])
+
+    def report(self, what: bytes, value: int, pid: int) -> None:
+        """Send a report."""
+        self._requests.send(struct.pack("!ciI", what, value, pid))
+
+    def close(self) -> None:
+        """Be gone."""
+        self._requests.close()
+
+
+@pytest.fixture
+def played() -> Iterator[PlayedForkServer]:
+    fork_server = PlayedForkServer()
+    yield fork_server
+    fork_server.close()
+
+
+def crew_of_one(folder: Path, played: PlayedForkServer) -> Crew:
+    log = JsonLog(load_config(load(folder)).log, clock=SystemClock())
+    host = SimpleNamespace(clock=SystemClock(), log=log, stores=SimpleNamespace(owner=None))
+    return Crew(
+        load_config(load(folder)),
+        1,
+        played.parents_side,
+        [SharedSums(1)],
+        cast("Host", host),
+        lambda: None,
+    )
+
+
+async def test_the_answer_to_a_fork_that_was_given_up_is_not_taken_for_the_next_one(
+    played: PlayedForkServer,
+) -> None:
+    server = played.parents_side
+    server.listen(lambda _pid, _status: None, lambda: None)
+    given_up = asyncio.create_task(server.fork(0))
+    (await played.asked_to_fork()).close()
+    given_up.cancel()
+    await asyncio.wait([given_up])
+    again = asyncio.create_task(server.fork(0))
+    (await played.asked_to_fork()).close()
+    played.report(b"f", 0, 1001)
+    played.report(b"f", 0, 1002)
+    pid, channel = await again
+    channel.close()
+    assert pid == 1002
+    await server.close()
+
+
+async def test_a_worker_can_be_sent_frames_from_its_fork_on(
+    tmp_path: Path, played: PlayedForkServer
+) -> None:
+    crew = crew_of_one(tmp_path, played)
+    starting = asyncio.create_task(crew.start())
+    frames: list[bytes] = []
+    gone = asyncio.Event()
+    worker = Channel(frames.append, gone.set)
+    connection = await played.asked_to_fork()
+    played.report(b"f", 0, 1001)
+    while not crew.members:  # noqa: ASYNC110 - the first moment is what is tested
+        await asyncio.sleep(0)
+    crew.reload()
+    await worker.attach(connection)
+    worker.listen()
+    worker.send(encode(Serving()))
+    await starting
+    draining = asyncio.create_task(crew.drain(1, 1))
+    await until(lambda: Drain(1, 1) in map(decode_for_worker, frames))
+    assert Reload() in map(decode_for_worker, frames)
+    await worker.end()
+    played.report(b"x", 0, 1001)
+    assert await draining == 0
+    assert gone.is_set()
+
+
+async def test_a_worker_that_is_being_forked_when_the_gate_drains_drains_too(
+    tmp_path: Path, played: PlayedForkServer
+) -> None:
+    crew = crew_of_one(tmp_path, played)
+    starting = asyncio.create_task(crew.start())
+    frames: list[bytes] = []
+    worker = Channel(frames.append, lambda: None)
+    connection = await played.asked_to_fork()
+    draining = asyncio.create_task(crew.drain(1, 1))
+    await asyncio.sleep(0)
+    played.report(b"f", 0, 1001)
+    await worker.attach(connection)
+    worker.listen()
+    await until(lambda: Drain(1, 1) in map(decode_for_worker, frames))
+    await worker.end()
+    played.report(b"x", 0, 1001)
+    assert await draining == 0
+    starting.cancel()
+    await asyncio.wait([starting])
