@@ -368,6 +368,7 @@ class Pipeline:
             if not await self._is_recorded(done) and is_open:
                 refusal = Reject.of("journal-unavailable")
                 done.reply = _refuse(done, refusal)
+                done.may_be_recorded = True
                 await self._is_recorded(done)
         finally:
             done.done_at = self._clock.now()

@@ -78,7 +78,8 @@ class SubmissionDone:
     it waited for its sender's rate. ``uncounted`` is the reason when its recipients were not
     counted, ``long_line`` the number of a line of its body that is too long. ``header`` is the
     block without the fields that ``intent`` was read from. ``is_masked``: the reply does not
-    have the reason, because no Allow of the identity names the sender.
+    have the reason, because no Allow of the identity names the sender. ``may_be_recorded``: a
+    verdict was to be written, and it is not known whether it was.
     """
 
     submission: Submission
@@ -94,6 +95,7 @@ class SubmissionDone:
     identities: tuple[UsedIdentity, ...] = ()
     decision: Decision | None = None
     is_masked: bool = False
+    may_be_recorded: bool = False
     charges: tuple[Charge, ...] = ()
     reservation: Reservation | None = None
     used: tuple[int, ...] = ()

@@ -95,6 +95,7 @@ class Entries:
             late_terms=frozenset(self.key.of_verdict(verdict)),
             is_final=True,
             is_begun=begun is not None,
+            may_be_there=done.may_be_recorded,
         )
 
     def of_event(self, event: Event) -> Entry | None:

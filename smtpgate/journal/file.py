@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any
 
 from smtpgate.journal.statements import Entry, RecordStatements, RowsChangedError
-from smtpgate.ports import Clock
-from smtpgate.sql.batches import SqliteBatches, UnfitRowsError, Work
+from smtpgate.ports import Clock, JournalUnavailableError
+from smtpgate.sql.batches import SqliteBatches, Work
 from smtpgate.sql.database import Database
 from smtpgate.sql.thread import IsAbandoned
 
@@ -60,13 +60,13 @@ class JournalFile:
         """
         try:
             self._commit(entries)
-        except UnfitRowsError as error:
+        except JournalUnavailableError as error:
+            return [error] * len(entries)
+        except Exception as error:  # noqa: BLE001 - a defect too is that of one entry
             if len(entries) == 1:
                 return [error]
             half = len(entries) // 2
             return self.write(entries[:half]) + self.write(entries[half:])
-        except Exception as error:  # noqa: BLE001 - for the callers; the thread goes on
-            return [error] * len(entries)
         return [None] * len(entries)
 
     def do(self, work: Work[Any]) -> Any:  # noqa: ANN401 - whatever the work returns

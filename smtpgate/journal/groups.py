@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, TypeVar
 from smtpgate.journal.file import Commits, Do, Errors, JournalFile, JournalWork, Request, Write
 from smtpgate.journal.statements import Entry, RecordStatements, RowsChangedError
 from smtpgate.ports import Clock, JournalUnavailableError
-from smtpgate.sql.batches import Batches, ServerBatches, UnfitRowsError, Work
+from smtpgate.sql.batches import Batches, ServerBatches, Work
 from smtpgate.sql.database import Database
 from smtpgate.sql.thread import BatchThread, Closed
 
@@ -66,7 +66,7 @@ class FileGroups:
         """Write the entries; the error of each."""
         errors: Errors = await self._do(Write(entries), timeout_s)
         for error in errors:
-            if error is not None and not isinstance(error, UnfitRowsError):
+            if isinstance(error, JournalUnavailableError):
                 raise error
         return errors
 
@@ -103,7 +103,9 @@ class ServerGroups:
         """Write the entries; the error of each."""
         try:
             await self._commit(entries, timeout_s)
-        except UnfitRowsError as error:
+        except JournalUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a defect too is that of one entry
             if len(entries) == 1:
                 return [error]
             half = len(entries) // 2

@@ -169,7 +169,11 @@ class BatchThread(Generic[R]):
         for job, answer in answers:
             self._waiting.discard(job)
             is_abandoned = job.future.done()
-            self.work.answered(job.request, answer, is_abandoned=is_abandoned)
+            try:
+                self.work.answered(job.request, answer, is_abandoned=is_abandoned)
+            except Exception as error:  # noqa: BLE001 - the others get their answers
+                context = {"message": "an answer was not noted", "exception": error}
+                job.loop.call_exception_handler(context)
             if is_abandoned:
                 continue
             if isinstance(answer, BaseException):

@@ -298,6 +298,52 @@ async def test_one_row_that_no_database_takes_costs_the_others_few_transactions(
     assert len(await outcomes(store)) == 63
 
 
+async def test_a_row_that_is_a_defect_is_alone_with_it(
+    store: OpenedStore, clock: MovableClock
+) -> None:
+    entries = [store.journal.entries.ending(submission(clock)) for _ in range(3)]
+    good, bad, other = [entry for entry in entries if entry is not None]
+    bad = replace(bad, late_terms=None)  # type: ignore[arg-type]
+    errors = await store.journal.writer._groups.write([good, bad, other], 5)
+    assert [type(error) for error in errors] == [type(None), TypeError, type(None)]
+    for entry in (good, bad):
+        store.journal.writer.owe(entry)
+    await store.journal.writer.retry()
+    assert (store.journal.owed, store.journal.tally.lost) == (0, 1)
+    assert await outcomes(store) == ["accepted"] * 2
+    await must_add_up(store.journal.store, clock.now())
+
+
+async def test_a_verdict_of_which_it_is_not_known_whether_it_is_written_counts_once(
+    store: OpenedStore, clock: MovableClock
+) -> None:
+    event = submission(clock)
+    assert await finish(store, event, None)
+    event.outcome, event.reason = "deferred", "journal-unavailable"
+    event.may_be_recorded = True
+    assert await finish(store, event, None)
+    assert await outcomes(store) == ["deferred"]
+    await must_add_up(store.journal.store, clock.now())
+
+
+async def test_an_error_after_one_request_keeps_no_other_from_its_answer(
+    store: OpenedStore, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered, strays = StoreWork.answered, list[object]()
+
+    def fail_for_one(work: StoreWork, request: Any, *words: Any, **named: Any) -> None:  # noqa: ANN401 - any request's
+        if getattr(request, "message_id", "") == bad.submission.message_id:
+            raise ZeroDivisionError
+        answered(work, request, *words, **named)
+
+    bad, good = submission(clock), submission(clock)
+    monkeypatch.setattr(StoreWork, "answered", fail_for_one)
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: strays.append(context))
+    begun = await asyncio.wait_for(asyncio.gather(begin(store, bad), begin(store, good)), 5)
+    assert all(isinstance(one.reservation, Reservation) for one in begun)
+    assert len(strays) == 1
+
+
 async def test_recipients_are_given_back_also_when_there_is_no_entry_of_the_verdict(
     store: OpenedStore, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
