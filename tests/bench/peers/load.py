@@ -102,7 +102,7 @@ class Offer:
 
 
 class Generator:
-    """A running load generator. Its sessions stay open until it is closed."""
+    """A running load generator: it begins when asked, and its sessions stay open to the end."""
 
     def __init__(self, words: list[str], timeout_s: float) -> None:
         self._until = time.monotonic() + timeout_s
@@ -130,6 +130,11 @@ class Generator:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def begin(self) -> None:
+        """Send messages from now on."""
+        assert self._process.stdin
+        self._process.stdin.write(b"\n")
 
     def has_printed(self, timeout_s: float) -> bool:
         """Wait so long for its next line."""

@@ -285,6 +285,7 @@ class _Stage:
         run, most = self._bench.next_run(), 0
         with self._offer.start(load, self._running, seconds=seconds, run=run) as generator:
             started, before, measured = time.monotonic(), self._sink.counts(), self._measured()
+            generator.begin()
             while not generator.has_printed(_SAMPLE_S):
                 most = max(most, resident(tree(self._roots)))
             seen = generator.report()
