@@ -115,6 +115,7 @@ class MessageIntake:
         self.spooled = 0
         self.octets = 0  # that have come, as far as they were counted
         self._moved = 0  # from the buffer to the file
+        self._has_beginning = True  # the buffer has the first octets of the message
         self._intake = intake
         self._pool = intake.most
         self._account = account
@@ -126,14 +127,15 @@ class MessageIntake:
         end = self._end(buffer)
         self._count(self._moved + (len(buffer) if end is None else end))
         if end is None:
-            if self.refusal:
+            if self.refusal and len(buffer) > 4:
                 del buffer[:-4]
+                self._has_beginning = False
             self._start = max(0, len(buffer) - 4)
         return end
 
     def _end(self, buffer: bytearray) -> int | None:
         # The final dot of an empty message follows the CRLF of the DATA command.
-        if not self.refusal and not self._moved and buffer.startswith(b".\r\n"):
+        if self._has_beginning and buffer.startswith(b".\r\n"):
             return 0
         # A single octet is found ten times as fast, and base64 has no dots.
         dot = buffer.find(b".", self._start)
@@ -167,6 +169,7 @@ class MessageIntake:
     def moved(self, octets: int) -> None:
         """So many octets were taken from the beginning of the buffer, for the file."""
         self._moved += octets
+        self._has_beginning = False
         self._start = 0
 
     def refuse(self, refusal: BudgetName) -> None:

@@ -162,7 +162,8 @@ async def _carry(
             _refuse_message(dialogue, "message-octets")
         else:
             reply = await _submit(dialogue, transaction, message)
-            incoming.intake.release()
+            # A slowed account waits for its verdict, and what is in memory is there so long.
+            incoming.arrival.close()
             await _answer(dialogue, transaction, reply)
     finally:
         incoming.close()

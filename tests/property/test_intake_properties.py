@@ -109,6 +109,17 @@ def test_messages_beyond_the_bound_are_turned_away_until_there_is_room() -> None
     assert third.refusal is None  # alone, one message always fits
 
 
+def test_an_empty_message_that_is_turned_away_ends_though_it_comes_in_parts() -> None:
+    intake = Intake(100)
+    first, empty = MessageIntake(intake, 1000, "a"), MessageIntake(intake, 1000, "b")
+    assert first.look(bytearray(b"x" * 100)) is None
+    buffer = bytearray(b".\r")
+    assert empty.look(buffer) is None
+    assert empty.refusal == "inflight-octets"
+    buffer += b"\nQUIT\r\n"
+    assert empty.look(buffer) == 0
+
+
 def test_a_message_that_is_turned_away_holds_nothing_though_more_of_it_comes() -> None:
     intake = Intake(100)
     first, second = MessageIntake(intake, 1000, "a"), MessageIntake(intake, 60, "b")
