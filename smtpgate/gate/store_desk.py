@@ -23,8 +23,8 @@ from smtpgate.store.owner import StoreOwner
 from smtpgate.store.requests import Begin, Finish
 from smtpgate.tasks import TaskOwner
 
-# Longer than a request may take.
-_LAST_REQUESTS_S: Final = 20.0
+# Beyond the time that a request may take.
+_PATIENCE_S: Final = 5.0
 Look = Callable[[AskLook], Awaitable[tuple[LimitStatus, ...]]]
 
 
@@ -98,7 +98,7 @@ class StoreDesk:
 
     async def close(self) -> None:
         """The worker has ended: nobody knows what became of the messages that it had begun."""
-        _ = await self._tasks.finish(_LAST_REQUESTS_S)
+        _ = await self._tasks.finish(self._owner.timeout_s + _PATIENCE_S)
         begun, self._begun = self._begun, set()
         self._owner.leave(begun)
         try:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from smtpgate.config import Config
 from smtpgate.core.events import Event
-from smtpgate.core.limits import LimitExceededError
+from smtpgate.core.limits import LimitExceededError, Reservation
 from smtpgate.gate.frames import (
     AskBegin,
     AskFinish,
@@ -33,7 +33,7 @@ from smtpgate.ledger.transactions import Look, Settle
 from smtpgate.ledger.transactions import Request as LedgerRequest
 from smtpgate.metrics.scraped import Scrape
 from smtpgate.ports import Begun, Clock, Finished, LedgerUnavailableError, Reading
-from smtpgate.sql.thread import Closed
+from smtpgate.sql.thread import Closed, lost_answer
 from smtpgate.store.host import HostStore
 from smtpgate.store.owner import WRITTEN_WITHIN_S
 from smtpgate.store.requests import Begin, Finish
@@ -57,8 +57,14 @@ class StoreLink:
         Raises LimitExceededError or LedgerUnavailableError; then nothing is counted or written.
         """
         number = next(self._numbers)
+        future = self._ask(AskBegin(number, request), number)
         try:
-            begun: Begun = await self._ask(AskBegin(number, request), number)
+            begun: Begun = await future
+        except asyncio.CancelledError:
+            lost: Begun | None = lost_answer(future)
+            if lost is not None:
+                self._give_back(lost.reservation)
+            raise
         except LedgerUnavailableError as error:
             if request.reserve is not None:
                 raise
@@ -102,7 +108,8 @@ class StoreLink:
         """Hand an answer to its caller."""
         future = self._waiting.pop(answer.number, None)
         if future is None or future.done():
-            self._give_back(answer)
+            if isinstance(answer, BeginDone):
+                self._give_back(answer.reservation)
             return
         match answer:
             case BeginDone():
@@ -117,10 +124,9 @@ class StoreLink:
                 kind = RuntimeError if answer.is_defect else LedgerUnavailableError
                 future.set_exception(kind(answer.problem))
 
-    def _give_back(self, answer: StoreAnswer) -> None:
+    def _give_back(self, reservation: Reservation | None) -> None:
         """Give recipients back whose message is not waiting any more."""
-        if isinstance(answer, BeginDone) and answer.reservation is not None:
-            reservation = answer.reservation
+        if reservation is not None:
             settle = Finish(Settle(reservation, 0, reservation.at))
             self._send(AskFinish(next(self._numbers), settle))
 

@@ -26,7 +26,7 @@ from smtpgate.ledger.transactions import (
     Touch,
 )
 from smtpgate.ports import LedgerUnavailableError
-from smtpgate.sql.thread import BatchThread, Closed
+from smtpgate.sql.thread import BatchThread, Closed, lost_answer
 
 Ask = Callable[[Request, float], "asyncio.Future[Any]"]
 """Has a request carried out within so many seconds; raises Closed."""
@@ -121,7 +121,14 @@ class SqliteLedger:
     async def _do(self, request: Request) -> Any:  # noqa: ANN401 - whatever it is answered
         """The answer to the request. Raises LedgerUnavailableError."""
         try:
-            return await self._ask(request, self._timeout_s)
+            future = self._ask(request, self._timeout_s)
+            try:
+                return await future
+            except asyncio.CancelledError:
+                answer = lost_answer(future)
+                if self._thread is not None and isinstance(answer, Reservation):
+                    self._thread.work.answered(request, answer, is_abandoned=True)
+                raise
         except Closed:
             raise LedgerUnavailableError(f"{self._path}: closed") from None
         except TimeoutError:

@@ -62,6 +62,13 @@ class Closed(Exception):  # noqa: N818 - a state, and no fault
     """The thread takes no more requests."""
 
 
+def lost_answer(future: "Future[Answer]") -> Answer | None:
+    """The result of a future whose waiter was cancelled before it was woken with it."""
+    if not future.done() or future.cancelled() or future.exception() is not None:
+        return None
+    return future.result()
+
+
 class BatchThread(Generic[R]):
     """Runs the work in a thread, which is started by the first request.
 

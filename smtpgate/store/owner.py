@@ -1,5 +1,6 @@
 """The owner of a host's store: it carries out requests of its own process, and of workers."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from smtpgate.ports import (
     LedgerUnavailableError,
 )
 from smtpgate.sql.database import Database
-from smtpgate.sql.thread import BatchThread, Closed
+from smtpgate.sql.thread import BatchThread, Closed, lost_answer
 from smtpgate.store.requests import Begin, BeginAnswer, Finish, FinishAnswer
 from smtpgate.store.work import Request, StoreWork
 
@@ -58,7 +59,7 @@ class StoreOwner:
     ) -> None:
         self.thread = thread
         self.journal = journal
-        self._timeout_s = timeout_s + WRITTEN_WITHIN_S
+        self.timeout_s = timeout_s + WRITTEN_WITHIN_S  # of any request
         self._on_ledger_problem = on_ledger_problem
         self._on_error = on_error
         self._open: set[str] = set()  # messages between begin and finish
@@ -143,11 +144,18 @@ class StoreOwner:
         """The answer. Raises LedgerUnavailableError; then the entry is not written, or owed."""
         name = self.journal.store.database.name
         try:
-            return await self.thread.ask(request, self._timeout_s)
+            future = self.thread.ask(request, self.timeout_s)
+            try:
+                return await future
+            except asyncio.CancelledError:
+                answer = lost_answer(future)
+                if isinstance(answer, BeginAnswer):
+                    self.thread.work.answered(request, answer, is_abandoned=True)
+                raise
         except Closed:
             problem = JournalUnavailableError(f"{name}: closed")
         except TimeoutError:
-            problem = not_in_time(name, self._timeout_s)
+            problem = not_in_time(name, self.timeout_s)
         if entry is not None:
             self.journal.writer.not_written(entry, problem)
         raise LedgerUnavailableError(str(problem)) from None

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +13,19 @@ import pytest
 from smtpgate.core.events import SubmissionDone
 from smtpgate.core.history.record import submission_record
 from smtpgate.core.limits import LimitExceededError, Reservation
+from smtpgate.gate.frames import StoreAnswer, StoreRequest, decode_for_parent, encode
+from smtpgate.gate.store_desk import StoreDesk
+from smtpgate.gate.store_link import StoreLink
 from smtpgate.journal.file import JournalFile
 from smtpgate.journal.rows import row_of
 from smtpgate.journal.statements import Entry
+from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.ledger.transactions import LedgerTransactions, Look, Reserve, Settle
 from smtpgate.ports import Begun, LedgerUnavailableError
 from smtpgate.sql.batches import UnfitRowsError
+from smtpgate.sql.thread import BatchThread
+from smtpgate.store.host import HostStore
+from smtpgate.store.owner import StoreOwner
 from smtpgate.store.requests import Begin, BeginAnswer, Finish, FinishAnswer
 from smtpgate.store.work import StoreWork
 from tests.support.clock import MovableClock
@@ -342,6 +349,78 @@ async def test_an_error_after_one_request_keeps_no_other_from_its_answer(
     begun = await asyncio.wait_for(asyncio.gather(begin(store, bad), begin(store, good)), 5)
     assert all(isinstance(one.reservation, Reservation) for one in begun)
     assert len(strays) == 1
+
+
+@pytest.mark.parametrize("kind", ["one store", "ledger alone", "link of a worker"])
+async def test_an_answer_that_comes_with_the_end_of_its_caller_is_given_back(
+    store: OpenedStore,
+    clock: MovableClock,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    kind: str,
+) -> None:
+    # The future has its result, and the task is cancelled before it is woken.
+    event, tasks = submission(clock, recipients=3), list[asyncio.Future[Any]]()
+    ledger = store.ledger
+    reserving: Coroutine[Any, Any, object] = begin(store, event)
+    if kind == "ledger alone":
+        reserving.close()
+        ledger = SqliteLedger(tmp_path / "alone.sqlite")
+        reserving = ledger.reserve(event.charges, 3, clock.now())
+    elif kind == "link of a worker":
+        reserving.close()
+        link = _link_to(store)
+        reserving = HostStore(link, ledger, store.journal).begin(
+            event, event.charges, clock.now()
+        )
+
+    deliver = BatchThread._deliver
+    take = StoreLink.take
+
+    def deliver_and_cancel(thread: Any, answers: Any) -> None:  # noqa: ANN401 - any thread's
+        deliver(thread, answers)
+        is_asked = any(isinstance(job.request, Begin | Reserve) for job, _ in answers)
+        if is_asked and kind != "link of a worker":
+            tasks[0].cancel()
+
+    def take_and_cancel(link: StoreLink, answer: StoreAnswer) -> None:
+        take(link, answer)
+        tasks[0].cancel()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchThread, "_deliver", deliver_and_cancel)
+        patch.setattr(StoreLink, "take", take_and_cancel)
+        tasks.append(asyncio.ensure_future(reserving))
+        with pytest.raises(asyncio.CancelledError):
+            await tasks[0]
+    subject, now = event.charges[0].subject, clock.now()
+    await soon(lambda: used_24h(ledger, subject, now), 0)
+    if kind == "ledger alone":
+        await ledger.close()
+
+
+def _link_to(store: OpenedStore) -> StoreLink:
+    """The link of a worker to the store, without a channel."""
+    loop = asyncio.get_running_loop()
+
+    async def look(_: object) -> Any:  # noqa: ANN401 - nobody asks
+        raise NotImplementedError
+
+    def answer(done: StoreAnswer) -> None:
+        loop.call_soon(lambda: link.take(done))
+
+    owner = store._owner
+    assert isinstance(owner, StoreOwner)
+    desk = StoreDesk(owner, answer, look, store.received.errors.append)
+    link = StoreLink(5, lambda request: desk.take(decoded(request)))
+    return link
+
+
+def decoded(request: StoreRequest) -> StoreRequest:
+    """The request as it comes out of its frame."""
+    received = decode_for_parent(encode(request))
+    assert isinstance(received, StoreRequest)
+    return received
 
 
 async def test_recipients_are_given_back_also_when_there_is_no_entry_of_the_verdict(
