@@ -4,6 +4,9 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
+from typing import Final
+
+_LOOKS_WHEN_ILL: Final = 20  # in the time of one when all is well
 
 
 def notify(state: str) -> bool:
@@ -42,12 +45,16 @@ def watchdog_interval_s() -> float | None:
 async def feed_watchdog_until(stop: asyncio.Event, is_well: Callable[[], bool]) -> None:
     """Wait for the event, and send the watchdog, if there is one, a sign of life meanwhile.
 
-    Without one while all is not well, so that systemd restarts the service.
+    Without one while all is not well, so that systemd restarts the service. It looks again soon
+    then: a bad moment must not cost a whole interval, after which systemd would wait no longer.
     """
-    interval_s = watchdog_interval_s()
+    wait_s = interval_s = watchdog_interval_s()
     while not stop.is_set():
         try:
-            await asyncio.wait_for(stop.wait(), interval_s)
+            await asyncio.wait_for(stop.wait(), wait_s)
         except TimeoutError:
+            wait_s = interval_s
             if is_well():
                 notify("WATCHDOG=1")
+            elif interval_s is not None:
+                wait_s = interval_s / _LOOKS_WHEN_ILL
