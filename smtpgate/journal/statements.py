@@ -76,9 +76,13 @@ class RecordStatements:
         self._prepared: _Prepared | None = None
         self._known: set[tuple[int, str]] = set()
         self._new: set[tuple[int, str]] = set()
+        self._file: sqlite3.Connection | None = None
 
     def write(self, connection: Plain, entries: Sequence[Entry]) -> None:
         """Write all entries, in the connection's transaction, or raise RowsChangedError."""
+        if isinstance(connection, sqlite3.Connection) and connection is not self._file:
+            self.forget()  # the path may lead to another file now
+            self._file = connection
         prepared = self._for(connection)
         entries = _one_a_row(entries)
         increments: Increments = {}

@@ -351,6 +351,23 @@ async def test_an_error_after_one_request_keeps_no_other_from_its_answer(
     assert len(strays) == 1
 
 
+async def test_a_file_that_was_put_back_gets_the_statements_again(
+    store: OpenedStore, clock: MovableClock, tmp_path: Path
+) -> None:
+    path, backup = tmp_path / "journal.sqlite", tmp_path / "backup.sqlite"
+    with closing(sqlite3.connect(path)) as live, closing(sqlite3.connect(backup)) as copy:
+        live.backup(copy)
+    assert await finish(store, submission(clock), None)
+    for name in ("journal.sqlite-wal", "journal.sqlite-shm"):
+        (tmp_path / name).unlink()
+    backup.rename(path)
+    assert await finish(store, submission(clock), None)
+    with closing(sqlite3.connect(path)) as live:
+        (records,) = live.execute("SELECT count(*) FROM journal_records").fetchone()
+        (texts,) = live.execute("SELECT count(*) FROM journal_statements").fetchone()
+    assert (records, bool(texts)) == (1, True)
+
+
 @pytest.mark.parametrize("kind", ["one store", "ledger alone", "link of a worker"])
 async def test_an_answer_that_comes_with_the_end_of_its_caller_is_given_back(
     store: OpenedStore,
