@@ -24,6 +24,7 @@ class Processes(Collector):
         self._pids: Callable[[], Iterable[int]] = tuple
         self._collectors: dict[int, ProcessCollector] = {}
         self._cpu_s: dict[int, float] = {}
+        self._ended_cpu_s = 0.0
         self._own = ProcessCollector(registry=None)
 
     def add(self, pids: Callable[[], Iterable[int]]) -> None:
@@ -44,8 +45,9 @@ class Processes(Collector):
                 self._add(metrics.get(other.name), other, pid)
         for pid in self._collectors.keys() - set(pids):
             del self._collectors[pid]
+            self._ended_cpu_s += self._cpu_s.pop(pid, 0.0)  # the id may come again
         if _CPU in metrics:
-            _increase(metrics[_CPU], sum(self._cpu_s.values()))
+            _increase(metrics[_CPU], sum(self._cpu_s.values(), self._ended_cpu_s))
         return metrics.values()
 
     def _add(self, metric: Metric | None, other: Metric, pid: int) -> None:

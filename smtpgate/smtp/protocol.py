@@ -224,7 +224,7 @@ class GateProtocol(asyncio.Protocol, ABC):
 
     def _advance(self) -> None:
         """Take a turn, unless the session's task is at work or others have their turns."""
-        if self._waiter is None or self._is_yielding:
+        if self._waiter is None or self._is_yielding or self._waiter.cancelled():
             return
         try:
             self._take_turn()
@@ -332,7 +332,7 @@ class GateProtocol(asyncio.Protocol, ABC):
 
     def _end_now(self, error: Exception) -> None:
         """End the session with that error, unless its task is at work."""
-        if self._waiter is not None:
+        if self._waiter is not None and not self._waiter.cancelled():
             self._waiter.set_exception(error)
             self._waiter = None
 

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import ssl
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from smtpgate.core.limits import Subject
 from smtpgate.gate.gate import Gate
 from smtpgate.ledger.sqlite import SqliteLedger
+from smtpgate.smtp.session import SmtpSession
 from tests.support.dialog import Dialog
 from tests.support.inprocess import (
     MESSAGE,
@@ -320,3 +322,19 @@ async def test_a_transaction_that_outlasts_every_deadline_is_cut_off_and_reporte
         ledger = SqliteLedger(gate.config.ledger_path)
         assert await used_24h(ledger, Subject("999999999999"), gate.clock.now()) == 1
         await ledger.close()
+
+
+async def test_a_command_that_comes_to_a_session_just_cancelled_is_no_error(
+    tmp_path: Path,
+) -> None:
+    strays: list[object] = []
+    async with open_gate(tmp_path) as (gate, _):
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: strays.append(context)
+        )
+        dialog = await login(gate)
+        (session,) = gate.listeners["plain"]._sessions
+        gate.service.sessions.cancel()
+        cast("SmtpSession", session).data_received(b"QUIT\r\n")
+        assert await dialog.is_closed()
+    assert strays == []

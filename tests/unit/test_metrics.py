@@ -1,3 +1,4 @@
+import os
 from typing import get_args
 
 import pytest
@@ -25,6 +26,7 @@ from smtpgate.core.reply import CATALOGUE as CATALOGUE_OF_REPLIES
 from smtpgate.metrics import CATALOGUE, OTHER, UNKNOWN, Metrics, WorkerMetrics
 from smtpgate.metrics.histogram import HistogramState
 from smtpgate.metrics.known import UNBOUNDED, known_series
+from smtpgate.metrics.processes import Processes
 from smtpgate.ports import Reading
 from tests.support.clock import MovableClock
 from tests.support.events import (
@@ -364,3 +366,18 @@ def test_workers_add_to_histograms_and_counters(metrics: Metrics, clock: Movable
     assert seen["smtpgate_loop_delay_seconds_count"] == 2
     assert seen["smtpgate_message_octets_count"] == 2
     assert seen[messages(IDENTITY)] == 2
+
+
+def test_the_cpu_time_of_a_process_that_ended_stays_though_its_id_comes_again() -> None:
+    processes, pids = Processes(), [os.getpid()]
+    processes.add(lambda: pids)
+
+    def cpu_s() -> float:
+        found = {metric.name: metric for metric in processes.collect()}
+        return found["process_cpu_seconds"].samples[0].value
+
+    twice = cpu_s()
+    pids.clear()
+    assert cpu_s() >= twice
+    pids.append(os.getpid())
+    assert cpu_s() >= twice * 1.5
