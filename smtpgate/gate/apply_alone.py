@@ -8,6 +8,7 @@ what it did to its standard output, as JSON.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import pickle
@@ -75,7 +76,8 @@ async def _apply(config: Config) -> dict[str, Any]:
 
 def main() -> None:
     """Apply the documents of the configuration on standard input."""
-    _ = os.nice(_NICE)
+    with contextlib.suppress(OSError):  # a filter of system calls may refuse it
+        _ = os.nice(_NICE)
     config: Config = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 - by the gate that began it
     _ = sys.stdout.write(json.dumps(asyncio.run(_apply(config))))
 

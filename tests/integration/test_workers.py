@@ -281,6 +281,39 @@ def test_connections_of_a_client_are_counted_over_all_workers(
     assert seen[name] == 6
 
 
+def test_what_killed_workers_counted_refuses_nobody(
+    lab: Lab, authority: Authority, upstream: Recorder
+) -> None:
+    bounds = (
+        "max_inflight_octets = 2000000\nmax_message_octets = 1000000\n"
+        "max_inflight_share = 1.0\nreserved_inflight_octets = 0\n"
+    )
+    plan = GatePlan(
+        upstream.port,
+        workers=2,
+        gate_keys=bounds,
+        listener_keys="max_connections_per_client = 4\n",
+    )
+    gate = start_gate(lab, authority, plan)
+    context, half = authority.client_context(), letter("large", "0123456789" * 7 + "\r\n")
+    half += b"0123456789012345678901234567890123456789\r\n" * 20_000
+    with ExitStack() as stack:
+        for _ in range(2):
+            client = stack.enter_context(closed_at_end(logged_in(gate, context)))
+            client.mail(SENDER)
+            client.rcpt("bob@example.net")
+            assert client.docmd("DATA")[0] == 354
+            client.send(half)
+        for _ in range(2):
+            stack.enter_context(closed_at_end(logged_in(gate, context)))
+        for worker in workers_of(gate).values():
+            os.kill(worker, signal.SIGKILL)
+        eventually(lambda: len(events(gate, "worker started")) == 2, "other workers")
+        again = [stack.enter_context(closed_at_end(logged_in(gate, context))) for _ in range(4)]
+        for client in again[:2]:
+            assert client.sendmail(SENDER, ["bob@example.net"], half) == {}
+
+
 def test_octets_in_flight_are_counted_over_all_workers(
     lab: Lab, authority: Authority, upstream: Recorder
 ) -> None:

@@ -47,3 +47,12 @@ def test_systemd_calls_the_service_well_confined(analyze: str) -> None:
     level = re.search(r"Overall exposure level for smtpgate\.service: ([0-9.]+)", run.stdout)
     assert level is not None, run.stderr
     assert float(level[1]) <= 2.0
+
+
+def test_no_core_dump_has_secrets() -> None:
+    assert "\nLimitCORE=0\n" in UNIT.read_text()
+
+
+def test_the_process_of_a_reload_may_lower_its_priority() -> None:
+    filters = re.findall(r"(?m)^SystemCallFilter=(.+)$", UNIT.read_text())
+    assert filters[-1] == "setpriority", "it is one of @resources, which are refused before"

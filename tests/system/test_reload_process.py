@@ -1,6 +1,10 @@
 """A reload by SIGHUP: its documents are applied by a process of its own."""
 
+import asyncio
+import errno
+import io
 import json
+import pickle
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +14,7 @@ import pytest
 
 from smtpgate.clock import SystemClock
 from smtpgate.config import load_config
-from smtpgate.gate.apply_alone import apply_alone
+from smtpgate.gate.apply_alone import apply_alone, main
 from smtpgate.gate.directory import open_directory, prepare_directory
 from smtpgate.gate.initialize import Sample, initialize
 from tests.support.forks import Fork
@@ -71,3 +75,22 @@ async def test_no_module_is_imported_from_the_working_directory(
     async with open_directory(config, SystemClock(), [], use="connect") as store:
         await prepare_directory(store, registers=False)
         assert (await apply_alone(config, store)).steps > 0
+
+
+def test_documents_are_applied_though_the_system_refuses_another_priority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_by: int) -> int:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    async def prepare() -> None:
+        async with open_directory(config, SystemClock(), [], use="connect") as store:
+            await prepare_directory(store, registers=False)
+
+    config = load_config(sample(tmp_path))
+    asyncio.run(prepare())
+    given = io.TextIOWrapper(io.BytesIO(pickle.dumps(config)))
+    monkeypatch.setattr("sys.stdin", given)
+    monkeypatch.setattr("os.nice", refuse)
+    main()
+    assert json.loads(capsys.readouterr().out)["steps"] > 0
