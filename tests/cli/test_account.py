@@ -135,6 +135,7 @@ def test_deleting_needs_a_yes_where_nobody_can_be_asked(two: Desk) -> None:
     assert len(two.answers("account", "list")) == 2
 
 
+@pytest.mark.slow
 def test_deleting_asks_on_a_terminal(two: Desk) -> None:
     status, shown = two.at_terminal("account", "delete", OWNER, typed="n\n")
     assert (status, "Go on?" in shown, "nothing was changed" in shown) == (1, True, True)

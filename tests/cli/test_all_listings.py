@@ -127,6 +127,7 @@ def test_every_command_that_shows_something_is_here_and_has_json() -> None:
         assert "--json" in {option for parameter in command.params for option in parameter.opts}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", LISTINGS)
 def test_no_listing_cuts_an_id_an_arn_or_an_address(
     desk: Desk,

@@ -173,6 +173,7 @@ async def test_without_a_number_only_what_is_new_is_reported(store: DirectorySto
     await tasks.drain(1)
 
 
+@pytest.mark.slow
 async def test_following_goes_on_until_it_is_interrupted(stocked: Desk) -> None:
     process = Fork(
         *("-m", "smtpgate", "audit", "list", "--follow", "--limit", "1", "--json"),

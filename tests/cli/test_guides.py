@@ -3,6 +3,8 @@
 import re
 from typing import Final
 
+import pytest
+
 from smtpgate.cli.help import GUIDES, REFERENCES, page
 from tests.support.desk import Desk
 from tests.support.guides import blocks
@@ -33,6 +35,7 @@ def test_a_terminal_gets_the_page_rendered(desk: Desk) -> None:
     assert "](" not in printed
 
 
+@pytest.mark.slow
 @rows("topic", [*GUIDES, *REFERENCES])
 @rows("columns", ["80", "200"])
 def test_every_page_can_be_rendered(desk: Desk, topic: str, columns: str) -> None:

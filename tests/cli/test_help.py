@@ -5,6 +5,7 @@ import sys
 import textwrap
 from functools import cache
 
+import pytest
 from typer.core import TyperArgument, TyperOption
 from typer.testing import CliRunner
 
@@ -25,6 +26,7 @@ def shown(words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @rows("words", COMMANDS)
 def test_help_fills_the_lines_and_cuts_no_word(words: str) -> None:
     command, reported = COMMANDS[words], shown(words)

@@ -202,7 +202,10 @@ def test_a_ledger_that_was_never_written_is_not_made(stocked: Desk) -> None:
             'what is left is not known: ledger.kind is "memory": only the running gate',
         ),
         ('path = "."', "what is left is not known: "),
-        ('kind = "redis"\nurl = "redis://127.0.0.1:9/0"', "what is left is not known: "),
+        (
+            'kind = "redis"\nurl = "redis://127.0.0.1:9/0"\ntimeout_s = 0.2',
+            "what is left is not known: ",
+        ),
     ],
 )
 def test_limits_are_shown_also_when_nobody_knows_what_is_left(

@@ -34,6 +34,7 @@ SIMULATED = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [40, 80, 120])
 def test_what_commands_show_has_ids_arns_and_addresses_whole(
     stocked: Desk, columns: int

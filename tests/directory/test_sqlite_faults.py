@@ -345,6 +345,7 @@ async def test_many_changes_at_once_leave_readers_their_connections(
     assert len(await notes(store)) == 32
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="dropping to another user needs root")
 def test_a_file_that_this_user_may_not_write_is_reported() -> None:
     """Root may write anything, so it is another user that tries.
@@ -388,6 +389,7 @@ def test_a_file_that_this_user_may_not_write_is_reported() -> None:
     assert "CREATE" not in done.stdout
 
 
+@pytest.mark.slow
 def test_two_that_start_at_once_on_nothing_both_come_up(tmp_path: Path) -> None:
     code = (
         "import asyncio, sys\n"
@@ -425,6 +427,7 @@ def test_a_change_that_was_made_is_on_the_disk(tmp_path: Path) -> None:
     assert (process.wait(), process.output()) == (0, "2\n")  # FULL
 
 
+@pytest.mark.slow
 async def test_a_directory_that_follows_lives_through_it_all(
     store: DirectoryStore, directory: LiveDirectory, path: Path
 ) -> None:

@@ -191,6 +191,7 @@ def test_a_delivery_cancelled_in_any_turn_of_the_loop_loses_and_invents_nothing(
     assert outcomes == {type(None), InDoubt, Answered}
 
 
+@pytest.mark.slow
 @rows("mishap", MISHAPS)
 @rows("place", range(12))
 @rows("is_pipelining", [True, False], ids=["pipelined", "lock step"])

@@ -72,6 +72,7 @@ async def say_all(case: dict[str, Any], dialog: Dialog) -> None:
         assert reply.startswith(case["says"]), reply
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SESSIONS, ids=lambda path: path.stem)
 async def test_a_client_gets_nothing_by_it(
     path: Path, tmp_path: Path, subtests: pytest.Subtests

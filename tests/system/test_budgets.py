@@ -317,6 +317,7 @@ async def test_a_client_that_never_reads_is_cut_off_and_its_socket_is_closed(
         assert (await send(await login(gate))).startswith("250")
 
 
+@pytest.mark.slow
 async def test_a_client_that_never_reads_is_cut_off_also_with_tls(tmp_path: Path) -> None:
     sections = IMPLICIT + FREE + NO_ERROR_ENDS_IT + "reply_timeout_s = 0.2\n"
     async with open_gate(tmp_path, sections=sections) as (gate, _):
@@ -358,6 +359,7 @@ async def test_the_time_to_read_replies_that_ends_beside_a_message_begins_again_
         assert await exhausted(gate, tmp_path, "reply-time", "plain") == 1
 
 
+@pytest.mark.slow
 async def test_a_client_that_does_not_read_is_not_read_from(tmp_path: Path) -> None:
     listener = FREE + NO_ERROR_ENDS_IT
     async with open_gate(tmp_path, listener=listener) as (gate, _), deaf(gate) as send_octets:
@@ -606,6 +608,7 @@ SCENES: Final[list[Callable[[Path], Coroutine[Any, Any, None]]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_the_bounds_hold_on_uvloop(
     scene: Callable[[Path], Coroutine[Any, Any, None]], tmp_path: Path

@@ -51,6 +51,7 @@ def revoking() -> list[str]:
     return [line for line in block[1].splitlines() if line]
 
 
+@pytest.mark.slow
 async def test_the_guide_s_revoke_is_safe_with_the_shipped_configuration(
     tmp_path: Path,
 ) -> None:

@@ -104,6 +104,7 @@ def has_commands(topic: str) -> bool:
     return any(block.language == "sh" for block in blocks(guide(topic)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("topic", [one for one in (*GUIDES, *REFERENCES) if has_commands(one)])
 async def test_every_command_of_a_guide_can_be_run_in_order(reader: Reader, topic: str) -> None:
     if topic == "journal":

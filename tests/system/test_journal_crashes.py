@@ -38,6 +38,7 @@ def killed_at_work(lab: Lab, url: str, folder: Path, number: int) -> None:
     worker.kill()
 
 
+@pytest.mark.slow
 async def test_no_verdict_was_reported_without_its_row(
     lab: Lab, databases: Databases, tmp_path: Path
 ) -> None:

@@ -310,6 +310,7 @@ async def test_what_is_owed_when_the_gate_ends_is_written_if_it_can_be(
         assert len(await all_rows(journal.store)) == 1
 
 
+@pytest.mark.slow
 async def test_what_still_waits_when_the_gate_ends_is_reported_and_nobody_waits_on(
     tmp_path: Path, clock: MovableClock, received: Received, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -470,6 +471,7 @@ async def test_old_records_go_in_steps_while_others_are_written(
         assert retention.size.records >= number - 16  # those in flight just then
 
 
+@pytest.mark.slow
 async def test_the_oldest_go_when_everything_together_is_too_much(
     tmp_path: Path, clock: MovableClock
 ) -> None:
@@ -527,6 +529,7 @@ async def test_a_retention_that_fails_is_reported_once_and_when_it_works_again(
     assert received.errors == []
 
 
+@pytest.mark.slow
 async def test_a_retention_that_takes_too_long_is_reported(
     journal: LiveJournal, clock: MovableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

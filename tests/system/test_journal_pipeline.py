@@ -205,6 +205,7 @@ async def test_where_it_is_allowed_mail_passes_and_is_written_later(tmp_path: Pa
         assert (await record(gate, refused)).outcome == "refused"
 
 
+@pytest.mark.slow
 async def test_a_journal_that_works_again_is_noticed_without_any_mail(tmp_path: Path) -> None:
     file = file_of(tmp_path)
     async with open_gate(tmp_path) as (gate, _):

@@ -25,6 +25,7 @@ from tests.support.waiting import until
 # -- there and back ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [60_000, 65_536, 70_000, 400_000])
 async def test_a_message_of_any_size_arrives_octet_for_octet_and_signed(
     tmp_path: Path, size: int

@@ -113,6 +113,7 @@ async def used(ledger: Ledger) -> list[int]:
         await ledger.close()
 
 
+@pytest.mark.slow
 async def test_sqlite_counts_exactly_with_any_process_killed_at_any_time(lab: Lab) -> None:
     path = lab.folder / "ledger.sqlite"
     crowd = Crowd(lab, str(path))

@@ -74,6 +74,7 @@ async def opened(babbler: Babbler) -> AsyncIterator[RedisLedger]:
         assert await babbler.tasks.drain(5) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [
@@ -122,6 +123,7 @@ async def test_a_question_that_was_never_sent_is_not_undone() -> None:
     assert babbler.asked == []
 
 
+@pytest.mark.slow
 async def test_a_call_whose_caller_gave_up_while_it_was_connected_is_not_sent() -> None:
     babbler, loop = Babbler(), asyncio.get_running_loop()
     babbler.may_answer.clear()

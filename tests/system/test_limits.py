@@ -429,6 +429,7 @@ async def test_a_client_that_leaves_while_its_message_waits_is_dropped(
         assert await used_24h(gate.ledger, DELEGATE, gate.clock.now()) == 2
 
 
+@pytest.mark.slow
 async def test_what_was_decided_before_the_wait_is_decided_again(tmp_path: Path) -> None:
     async with open_gate(tmp_path, replace=at_rate(0.5)) as (gate, sink):
         dialogs = [await login(gate) for _ in range(2)]

@@ -416,6 +416,7 @@ arrivals = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(tried=arrivals, rate=st.sampled_from([1, 4, 10]))
 def test_whatever_comes_each_has_an_answer_in_time_and_the_rate_holds(

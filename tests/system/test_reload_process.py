@@ -44,6 +44,7 @@ def lines(gate: Fork, event: str) -> list[dict[str, Any]]:
     return [line for line in found if line["event"] == event]
 
 
+@pytest.mark.slow
 async def test_what_documents_changed_is_applied_and_their_problems_are_logged(
     gate: Fork, tmp_path: Path
 ) -> None:
@@ -64,6 +65,7 @@ async def test_what_documents_changed_is_applied_and_their_problems_are_logged(
     assert "Traceback" not in gate.output()
 
 
+@pytest.mark.slow
 async def test_no_module_is_imported_from_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -199,6 +199,7 @@ async def test_silence_ends() -> None:
         assert output == f"'{NAME}': {server.nameserver} did not answer in time"
 
 
+@pytest.mark.slow
 async def test_a_question_ends_though_each_name_on_its_way_is_answered_in_time() -> None:
     async with open_dns() as server:
 
@@ -511,6 +512,7 @@ SCENES: Final[list[Callable[[], Coroutine[Any, Any, None]]]] = [
 ]
 
 
+@pytest.mark.slow
 @rows("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_the_resolver_works_on_uvloop(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

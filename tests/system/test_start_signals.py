@@ -36,6 +36,7 @@ def gate(tmp_path: Path, silent: socket.socket) -> Iterator[Fork]:
     fork.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_stop_during_the_start_ends_it_before_mail_is_accepted(
     gate: Fork, silent: socket.socket, number: signal.Signals
@@ -48,6 +49,7 @@ def test_a_signal_to_stop_during_the_start_ends_it_before_mail_is_accepted(
     assert "Traceback" not in gate.output()
 
 
+@pytest.mark.slow
 async def test_a_sighup_during_the_start_reloads_when_the_gate_has_started(
     gate: Fork, silent: socket.socket
 ) -> None:

@@ -142,6 +142,7 @@ def a_key(policies: tuple[Policy, ...]) -> AccessKey:
     return AccessKey("AKIA", Secret("s"), user, expires_at=AT, networks=networks)
 
 
+@pytest.mark.slow
 def test_a_full_cache_has_no_object_that_the_collector_looks_at_beside_its_tables() -> None:
     cache = Cache(max_octets=1_000_000, max_absent=10, absent_s=60)
     for number in range(10):
