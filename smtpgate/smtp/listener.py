@@ -182,7 +182,12 @@ class Listener:
                 "ssl_handshake_timeout": config.handshake_timeout_s + _TLS_SHUTDOWN_S,
                 "ssl_shutdown_timeout": _TLS_SHUTDOWN_S,
             }
-        await loop.connect_accepted_socket(lambda: session, connection, **tls)
+        try:
+            await loop.connect_accepted_socket(lambda: session, connection, **tls)
+        except BaseException:
+            # The event loop closes the socket, and uvloop reports that to no session.
+            session.connection_lost(None)
+            raise
 
     # -- what sessions call --------------------------------------------------------------------
 

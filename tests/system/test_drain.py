@@ -11,6 +11,7 @@ import pytest
 import uvloop
 
 from smtpgate.gate.gate import Gate
+from smtpgate.smtp.session import SmtpSession
 from tests.support.dialog import Dialog
 from tests.support.inprocess import MESSAGE, client_tls, login, open_gate
 from tests.support.upstream_server import HOLD, open_upstream
@@ -133,6 +134,26 @@ async def test_a_session_that_begins_while_draining_is_waited_for(
         assert not gate.client_sockets.open
 
 
+async def test_a_session_that_begins_as_the_listener_is_closed_ends_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_gate(tmp_path) as (gate, _):
+        listener, begun = gate.listeners["plain"], SmtpSession.connection_made
+
+        def begin_and_close(session: SmtpSession, transport: asyncio.BaseTransport) -> None:
+            begun(session, transport)
+            listener.close()
+
+        monkeypatch.setattr(SmtpSession, "connection_made", begin_and_close)
+        dialog = await connect(gate, "plain")
+        with contextlib.suppress(ConnectionError):
+            assert (await dialog.reply())[:4] in ("", "421 ")
+        await asyncio.wait_for(gate.stop(drain_s=30), 5)
+        text = (tmp_path / "log").read_text()
+        assert '"transactions_cut_off":0' in text
+        assert "unexpected-error" not in text
+
+
 SCENES: Final[list[Callable[[Path], Coroutine[Any, Any, None]]]] = [
     test_a_client_in_its_tls_handshake_is_not_admitted,
     test_a_client_that_has_just_shaken_hands_gets_421_and_no_greeting,
@@ -148,3 +169,14 @@ def test_the_gate_drains_on_uvloop(
 ) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(scene(tmp_path))
+
+
+def test_a_session_that_begins_as_the_listener_is_closed_ends_at_once_on_uvloop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(
+            test_a_session_that_begins_as_the_listener_is_closed_ends_at_once(
+                tmp_path, monkeypatch
+            )
+        )
