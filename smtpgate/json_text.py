@@ -22,6 +22,8 @@ def json_text(value: msgspec.Struct) -> str:
         octets = _encode(value)
     except UnicodeEncodeError:  # half a surrogate pair, which the standard library escapes
         return json.dumps(msgspec.to_builtins(value), separators=(",", ":"))
+    if b"\x7f" in octets:  # the one control in ASCII that JSON allows as it is
+        octets = octets.replace(b"\x7f", rb"\u007f")
     if octets.isascii():
         return octets.decode("ascii")
     return octets.decode().encode("ascii", _ESCAPED).decode("ascii")
