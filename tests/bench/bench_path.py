@@ -91,6 +91,7 @@ class _Clients:
         to = Running(gate.port, LOGIN)
         with self.offer.start(self.load, to, seconds=self.seconds, run=1) as generator:
             before = gate.cpu_s()
+            generator.begin()
             while not generator.has_printed(1.0):
                 pass
             accepted = generator.report().accepted
