@@ -364,6 +364,7 @@ def test_messages_are_deferred_while_the_store_is_locked_and_pass_afterwards(
         other.execute("ROLLBACK")
     assert deferred.value.smtp_code == 451
     send(gate, context, "after")
+    eventually(lambda: bool(events(gate, "ledger-counts-again")), "the end of the outage")
     assert len(events(gate, "ledger-failed")) == 1, "one line an outage, not one a worker"
 
 
