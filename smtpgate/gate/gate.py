@@ -1,8 +1,7 @@
 """One gate in one process: all its parts put together, started, reloaded, drained, stopped."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from typing import Any
+from collections.abc import Callable, Iterator, Set
 
 from smtpgate.config import Config
 from smtpgate.directory.store import DirectoryStore
@@ -104,17 +103,7 @@ class Gate:
             time_to_finish_s(self.config) if finish_s is None else finish_s,
         )
         await self.service.close()
-        await self.host.stop()
-        self.log.note("warning" if cut else "info", "stopped", transactions_cut_off=cut)
-        await self.log.close()
-
-    def log_warnings(self, warnings: Iterable[str]) -> None:
-        """Log warnings about the directory's files, one a line."""
-        self.host.log_warnings(warnings)
-
-    def log_stray_error(self, context: Mapping[str, Any]) -> None:
-        """Log an error outside any task, such as in a callback of the event loop."""
-        self.log.stray_error(context)
+        await self.host.stop(cut)
 
     def reload_certificates(self) -> None:
         """Load the certificates again; the old one stays where the files cannot be read."""

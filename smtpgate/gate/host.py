@@ -17,7 +17,7 @@ from smtpgate.gate.sinks import Sinks, run_all
 from smtpgate.gate.stores import Stores
 from smtpgate.gate.verification import new_verification_worker
 from smtpgate.http import HttpServer, Readiness
-from smtpgate.log import JsonLog
+from smtpgate.log import JsonLog, Level
 from smtpgate.metrics import Metrics
 from smtpgate.ports import Clock, Reading
 from smtpgate.tasks import TaskOwner
@@ -103,8 +103,8 @@ class Host:
         if self.config.directory.recheck:
             _ = self._for_life.start(self.verification.run(), name="verification")
 
-    async def stop(self) -> None:
-        """End that work, and close the stores; the log stays open."""
+    async def stop(self, transactions_cut_off: int) -> None:
+        """End that work, close the stores, and with a last line the log."""
         steps = (
             self.uses.stop,
             self.verification.stop,
@@ -114,6 +114,9 @@ class Host:
             self.metrics.pauses.stop,
         )
         await run_all(steps, self.log.error)
+        level: Level = "warning" if transactions_cut_off else "info"
+        self.log.note(level, "stopped", transactions_cut_off=transactions_cut_off)
+        await self.log.close()
 
     def log_warnings(self, warnings: Iterable[str]) -> None:
         """Log warnings about the directory's files, one a line."""

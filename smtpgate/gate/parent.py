@@ -3,9 +3,9 @@
 import asyncio
 import signal
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Final
 
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
@@ -28,7 +28,7 @@ from smtpgate.tasks import TaskOwner
 from smtpgate.workers.fork_server import ForkServer
 from smtpgate.workers.shared_sums import SharedSums
 
-_CHECKED_IN_WORKERS = ("listeners", "directory")
+_CHECKED_IN_WORKERS: Final = ("listeners", "directory")
 
 
 class Prepared:
@@ -136,17 +136,7 @@ class Parent:
         self._is_stopping = True
         cut = await self.crew.drain(self.config.gate.drain_s, time_to_finish_s(self.config))
         await self.tasks.drain(1)
-        await self.host.stop()
-        self.log.note("warning" if cut else "info", "stopped", transactions_cut_off=cut)
-        await self.log.close()
-
-    def log_warnings(self, warnings: Iterable[str]) -> None:
-        """Log warnings about the directory's files, one a line."""
-        self.host.log_warnings(warnings)
-
-    def log_stray_error(self, context: Mapping[str, Any]) -> None:
-        """Log an error outside any task, such as in a callback of the event loop."""
-        self.log.stray_error(context)
+        await self.host.stop(cut)
 
     async def reload(self, apply: Apply = apply_here) -> None:
         """Load the certificates again, and ``apply`` what the documents changed.

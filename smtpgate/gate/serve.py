@@ -3,7 +3,7 @@
 import asyncio
 import importlib.util
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -20,6 +20,7 @@ from smtpgate.gate.log import open_log
 from smtpgate.gate.parent import Parent, Prepared
 from smtpgate.gate.shares import number_of_workers
 from smtpgate.gate.systemd import feed_watchdog_until, notify
+from smtpgate.log import JsonLog
 from smtpgate.ports import Clock
 from smtpgate.smtp.sockets import raise_descriptor_limit
 from smtpgate.tasks import Rerun, TaskOwner
@@ -48,7 +49,7 @@ async def open_gate(
         ):
             gate = Gate(config, store, sockets, log, clock)
             try:
-                gate.log_warnings(warnings)
+                gate.host.log_warnings(warnings)
                 await gate.start(when_open)
                 yield gate
             finally:
@@ -65,7 +66,7 @@ async def _open_parent(config: Config, prepared: Prepared) -> AsyncIterator[Pare
     ):
         parent = Parent(config, prepared, store, log, clock)
         try:
-            parent.log_warnings(warnings)
+            parent.host.log_warnings(warnings)
             await parent.start()
             yield parent
         finally:
@@ -75,6 +76,7 @@ async def _open_parent(config: Config, prepared: Prepared) -> AsyncIterator[Pare
 class _Running(Protocol):
     """A gate that takes connections, in one process or several."""
 
+    log: JsonLog
     tasks: TaskOwner
     failed: asyncio.Event
 
@@ -87,9 +89,6 @@ class _Running(Protocol):
 
     async def stop(self) -> None:
         """Drain, and close everything."""
-
-    def log_stray_error(self, context: Mapping[str, Any]) -> None:
-        """Log an error outside any task."""
 
 
 class _Signals:
@@ -153,7 +152,7 @@ async def _unless(stop: asyncio.Event, start: Coroutine[Any, Any, T]) -> T | Non
 
 async def _run_until_stop(gate: _Running, signals: _Signals) -> None:
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: gate.log_stray_error(context))
+    loop.set_exception_handler(lambda _, context: gate.log.stray_error(context))
     signals.reload_with(Rerun(gate.tasks, lambda: gate.reload(apply_alone), name="reload").ask)
     notify("READY=1")
     over, stopped, watchdog = asyncio.Event(), asyncio.Event(), TaskOwner()
