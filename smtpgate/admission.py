@@ -8,7 +8,9 @@ notes here. The check that counts is the pipeline's, of the whole message.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, TypeAlias
+
+from msgspec import Struct
 
 from smtpgate.core.account import AccessKey
 from smtpgate.core.address import Mailbox, ReversePath
@@ -48,13 +50,13 @@ class AdmissionRules:
     refusal_delay_s: float = 1
 
 
-class RefusedMessage(NamedTuple):
+class RefusedMessage(Struct, frozen=True, gc=False, tag=True, array_like=True):
     """The gate itself refused a message of the account."""
 
     account_id: str
 
 
-class RecipientsNote(NamedTuple):
+class RecipientsNote(Struct, frozen=True, gc=False, tag=True, array_like=True):
     """Answers of the upstream to recipients, for the client's next try."""
 
     account_id: str
@@ -62,7 +64,7 @@ class RecipientsNote(NamedTuple):
     answers: list[tuple[Mailbox, Reply]]
 
 
-class RecipientsSeen(NamedTuple):
+class RecipientsSeen(Struct, frozen=True, gc=False, tag=True, array_like=True):
     """The client has the answers of these recipients."""
 
     account_id: str
@@ -72,12 +74,8 @@ class RecipientsSeen(NamedTuple):
 
 Note: TypeAlias = RefusedMessage | RecipientsNote | RecipientsSeen
 
-
-class Peers(Protocol):
-    """Other processes of the gate: a client's next try may come to one of them."""
-
-    def tell(self, note: Note) -> None:
-        """Have each of them take the note."""
+Tell = Callable[[Note], None]
+"""Has the other processes of the gate take a note: a client's next try may come to one."""
 
 
 class Admission:
@@ -93,10 +91,10 @@ class Admission:
         clock: Clock,
         new_message_id: Callable[[datetime], str],
         on_error: Callable[[BaseException], None],
-        peers: Peers | None = None,
+        tell_peers: Tell | None = None,
     ) -> None:
         self._rules = rules
-        self._peers = peers
+        self._tell_peers = tell_peers
         self._directory = directory
         self._ledger = ledger
         self._events = events
@@ -186,8 +184,8 @@ class Admission:
 
     def _tell(self, note: Note) -> None:
         self.take(note)
-        if self._peers is not None:
-            self._peers.tell(note)
+        if self._tell_peers is not None:
+            self._tell_peers(note)
 
     # -- inside --------------------------------------------------------------------------------
 

@@ -12,10 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, get_args
 
 from smtpgate.config import Config
-from smtpgate.core.limits import LimitStatus
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.frames import (
-    AskLook,
     Drain,
     Noted,
     Ping,
@@ -281,13 +279,7 @@ class Crew:
         stores = self._host.stores
         if stores.owner is None:
             return
-
-        async def look(request: AskLook) -> tuple[LimitStatus, ...]:
-            return await stores.ledger_watch.limit_statuses(
-                request.request.charges, request.request.at
-            )
-
-        desk = StoreDesk(stores.owner, member.send, look, self._log.error)
+        desk = StoreDesk(stores.owner, member.send, stores.ledger_watch, self._log.error)
         member.desk = desk
         member.send(desk.key)
 

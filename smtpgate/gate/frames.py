@@ -5,7 +5,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from smtpgate.admission import RecipientsNote, RecipientsSeen, RefusedMessage
+from smtpgate.admission import Note
 from smtpgate.core.limits import Charge, Crossing, LimitName, LimitStatus, Reservation
 from smtpgate.directory.keys import KeyUse
 from smtpgate.journal.statements import Entry
@@ -21,11 +21,9 @@ class Frame(msgspec.Struct, array_like=True, tag=True):
 
 
 class Noted(Frame):
-    """Notes of a worker that the others need too; the parent passes them on."""
+    """A note of a worker that the others need too; the parent passes it on."""
 
-    refused: list[RefusedMessage] = []
-    recipients: list[RecipientsNote] = []
-    seen: list[RecipientsSeen] = []
+    note: Note
 
 
 # -- from the parent to a worker ---------------------------------------------------------------

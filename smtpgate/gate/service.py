@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final, Protocol
 
-from smtpgate.admission import Admission, Peers
+from smtpgate.admission import Admission, Tell
 from smtpgate.config import Config
 from smtpgate.core.limits.sums import LocalSums, Sums
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
@@ -97,8 +97,8 @@ class ServiceStores(Protocol):
 class Surroundings:
     """The parts that a service uses and others own: its process, or the parent of that.
 
-    ``sinks`` are the log and the metrics, ``uses`` are the sink of logins. ``peers`` are the
-    other workers; ``None`` without any.
+    ``sinks`` are the log and the metrics, ``uses`` are the sink of logins. ``tell_peers`` is
+    ``None`` without other workers.
     """
 
     clock: Clock
@@ -110,7 +110,7 @@ class Surroundings:
     certificates: Certificates
     stores: ServiceStores
     bounds: Bounds
-    peers: Peers | None = None
+    tell_peers: Tell | None = None
 
 
 class SmtpService:
@@ -169,7 +169,7 @@ class SmtpService:
             clock=self._clock,
             new_message_id=_new_message_id,
             on_error=self._log.error,
-            peers=self._around.peers,
+            tell_peers=self._around.tell_peers,
         )
 
     def _pipeline(self, offload: Offload) -> Pipeline:

@@ -1,9 +1,9 @@
 """The requests of one worker to the store that the parent owns, and what it leaves behind."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
-from smtpgate.core.limits import LimitExceededError, LimitStatus
+from smtpgate.core.limits import LimitExceededError
 from smtpgate.gate.frames import (
     AskBegin,
     AskFinish,
@@ -18,14 +18,13 @@ from smtpgate.gate.frames import (
     StoreAnswer,
     StoreRequest,
 )
-from smtpgate.ports import JournalUnavailableError, LedgerUnavailableError
+from smtpgate.ports import JournalUnavailableError, Ledger, LedgerUnavailableError
 from smtpgate.store.owner import StoreOwner
 from smtpgate.store.requests import Begin, Finish
 from smtpgate.tasks import TaskOwner
 
 # Beyond the time that a request may take.
 _PATIENCE_S: Final = 5.0
-Look = Callable[[AskLook], Awaitable[tuple[LimitStatus, ...]]]
 
 
 class StoreDesk:
@@ -35,12 +34,12 @@ class StoreDesk:
         self,
         owner: StoreOwner,
         send: Callable[[StoreAnswer], None],
-        look: Look,
+        ledger: Ledger,
         on_error: Callable[[BaseException], None],
     ) -> None:
         self._owner = owner
         self._send = send
-        self._look = look
+        self._ledger = ledger
         self._on_error = on_error
         self._begun: set[str] = set()
         self._tasks = TaskOwner()
@@ -82,8 +81,9 @@ class StoreDesk:
                 return await self._begin(number, begin)
             case AskFinish(number, finish):
                 return await self._finish(number, finish)
-            case AskLook(number):
-                return LookDone(number, await self._look(request))
+            case AskLook(number, look):
+                found = await self._ledger.limit_statuses(look.charges, look.at)
+                return LookDone(number, found)
 
     async def _begin(self, number: int, begin: Begin) -> StoreAnswer:
         begun = await self._owner.begin(begin)

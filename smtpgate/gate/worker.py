@@ -10,11 +10,9 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from smtpgate.admission import Note, RecipientsNote, RecipientsSeen, RefusedMessage
 from smtpgate.config import Config
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.certificates import Certificates
@@ -68,23 +66,6 @@ class Inheritance:
     certificates: Certificates
     bounds: Bounds
     clock: Clock
-
-
-class _Peers:
-    """Passes notes on to the other workers, by way of the parent."""
-
-    def __init__(self, send: Callable[[ToParent], None]) -> None:
-        self._send = send
-
-    def tell(self, note: Note) -> None:
-        """Have each of them take the note."""
-        match note:
-            case RefusedMessage():
-                self._send(Noted(refused=[note]))
-            case RecipientsNote():
-                self._send(Noted(recipients=[note]))
-            case RecipientsSeen():
-                self._send(Noted(seen=[note]))
 
 
 class _Nothing:
@@ -179,7 +160,7 @@ class Worker:
                 certificates=inherited.certificates,
                 stores=stores,
                 bounds=inherited.bounds,
-                peers=_Peers(self._send),
+                tell_peers=lambda note: self._send(Noted(note)),
             ),
         )
 
@@ -218,12 +199,9 @@ class Worker:
             case Drain() as drain:
                 self._drain = drain
                 self._stop.set()
-            case Noted() as noted if self._service is not None:
-                notes: list[Note] = [*noted.refused, *noted.recipients, *noted.seen]
-                for note in notes:
+            case Noted(note):
+                if self._service is not None:  # else it serves nobody yet
                     self._service.admission.take(note)
-            case Noted():
-                pass  # it serves nobody yet
 
     def lose_parent(self) -> None:
         """The parent is gone: end at once if it has the store, else soon.

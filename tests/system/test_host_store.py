@@ -420,15 +420,12 @@ def _link_to(store: OpenedStore) -> StoreLink:
     """The link of a worker to the store, without a channel."""
     loop = asyncio.get_running_loop()
 
-    async def look(_: object) -> Any:  # noqa: ANN401 - nobody asks
-        raise NotImplementedError
-
     def answer(done: StoreAnswer) -> None:
         loop.call_soon(lambda: link.take(done))
 
     owner = store._owner
     assert isinstance(owner, StoreOwner)
-    desk = StoreDesk(owner, answer, look, store.received.errors.append)
+    desk = StoreDesk(owner, answer, store.ledger, store.received.errors.append)
     link = StoreLink(5, lambda request: desk.take(decoded(request)))
     return link
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpgate.admission import RecipientsNote, RecipientsSeen, RefusedMessage
+from smtpgate.admission import Note, RecipientsNote, RecipientsSeen, RefusedMessage
 from smtpgate.clock import SystemClock
 from smtpgate.config import load_config
 from smtpgate.core.address import ReversePath, parse_mailbox
@@ -194,13 +194,14 @@ def test_the_quota_of_the_cgroup_bounds_the_cores(
 def test_notes_of_a_worker_come_to_the_others_as_they_were() -> None:
     path, bob = ReversePath(parse_mailbox("ann@example.com")), parse_mailbox("bob@example.net")
     reply = Reply(450, "4.2.0", "Mailbox busy")
-    noted = Noted(
-        refused=[RefusedMessage("999999999999")],
-        recipients=[RecipientsNote("999999999999", path, [(bob, reply)])],
-        seen=[RecipientsSeen("999999999999", ReversePath(None), [bob])],
+    notes: tuple[Note, ...] = (
+        RefusedMessage("999999999999"),
+        RecipientsNote("999999999999", path, [(bob, reply)]),
+        RecipientsSeen("999999999999", ReversePath(None), [bob]),
     )
-    assert decode_for_parent(encode(noted)) == noted
-    assert decode_for_worker(encode(noted)) == noted
+    for noted in map(Noted, notes):
+        assert decode_for_parent(encode(noted)) == noted
+        assert decode_for_worker(encode(noted)) == noted
 
 
 async def test_frames_arrive_whole_and_in_order_and_then_the_end() -> None:
