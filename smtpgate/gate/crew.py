@@ -314,11 +314,7 @@ class Crew:
         for one in state.histograms:
             key = (one.metric, one.value)
             before = self._histograms.get(key)
-            if before is None:
-                self._histograms[key] = one
-            else:
-                counts = tuple(map(sum, zip(before.counts, one.counts, strict=True)))
-                self._histograms[key] = HistogramState(*key, counts, before.sum + one.sum)
+            self._histograms[key] = one if before is None else before.plus(one)
 
     def _note_begun(self, number: int) -> None:
         """The first worker of a place serves, or has ended."""

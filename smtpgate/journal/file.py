@@ -5,7 +5,7 @@ gets it. One with beginnings only survives the end of every process: after a pow
 has a verdict of these messages, and sends them again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -24,6 +24,12 @@ class Commits:
     records: int = 0
     commits: int = 0
     commit_s: float = 0.0
+
+    def note(self, records: int, seconds: float) -> None:
+        """Count a commit."""
+        self.commits += 1
+        self.records += records
+        self.commit_s += seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,25 @@ Request = Write | Do
 Errors = list[Exception | None]
 
 
+def attempts(
+    entries: Sequence[Entry],
+) -> Generator[Sequence[Entry], Exception | None, Errors]:
+    """The transactions that write entries: all at once, or in halves when one spoils it.
+
+    Yields the entries of a transaction, and is sent its error, or ``None``. Returns the error
+    of each entry, or ``None``.
+    """
+    error = yield entries
+    if isinstance(error, RowsChangedError):
+        error = yield [replace(entry, may_be_there=True) for entry in entries]
+    is_of_one = error is not None and not isinstance(error, JournalUnavailableError)
+    if not is_of_one or len(entries) == 1:
+        return [error] * len(entries)
+    half = len(entries) // 2
+    first = yield from attempts(entries[:half])
+    return first + (yield from attempts(entries[half:]))
+
+
 class JournalFile:
     """Owns the file; for one thread."""
 
@@ -58,16 +83,14 @@ class JournalFile:
 
         Returns the error of each, or ``None``.
         """
-        try:
-            self._commit(entries)
-        except JournalUnavailableError as error:
-            return [error] * len(entries)
-        except Exception as error:  # noqa: BLE001 - a defect too is that of one entry
-            if len(entries) == 1:
-                return [error]
-            half = len(entries) // 2
-            return self.write(entries[:half]) + self.write(entries[half:])
-        return [None] * len(entries)
+        transactions, error = attempts(entries), None
+        while True:
+            try:
+                group = transactions.send(error)
+            except StopIteration as end:
+                errors: Errors = end.value
+                return errors
+            error = self._commit(group)
 
     def do(self, work: Work[Any]) -> Any:  # noqa: ANN401 - whatever the work returns
         """The result of other work, or its exception."""
@@ -80,15 +103,14 @@ class JournalFile:
         """Close the file."""
         self._batches.close()
 
-    def _commit(self, entries: Sequence[Entry]) -> None:
+    def _commit(self, entries: Sequence[Entry]) -> Exception | None:
         started = self._clock.monotonic()
         try:
             self._write(entries)
-        except RowsChangedError:
-            self._write([replace(entry, may_be_there=True) for entry in entries])
-        self.commits.commits += 1
-        self.commits.records += len(entries)
-        self.commits.commit_s += self._clock.monotonic() - started
+        except Exception as error:  # noqa: BLE001 - a defect too is that of one entry
+            return error
+        self.commits.note(len(entries), self._clock.monotonic() - started)
+        return None
 
     def _write(self, entries: Sequence[Entry]) -> None:
         work = partial(self._statements.write, entries=entries)

@@ -2,11 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import Any, Final, Protocol, TypeVar
 
-from smtpgate.journal.file import Commits, Do, Errors, JournalFile, JournalWork, Request, Write
-from smtpgate.journal.statements import Entry, RecordStatements, RowsChangedError
+from smtpgate.journal.file import (
+    Commits,
+    Do,
+    Errors,
+    JournalFile,
+    JournalWork,
+    Request,
+    Write,
+    attempts,
+)
+from smtpgate.journal.statements import Entry, RecordStatements
 from smtpgate.ports import Clock, JournalUnavailableError
 from smtpgate.sql.batches import Batches, ServerBatches, Work
 from smtpgate.sql.database import Database
@@ -101,19 +109,14 @@ class ServerGroups:
 
     async def write(self, entries: Sequence[Entry], timeout_s: float) -> Errors:
         """Write the entries; the error of each."""
-        try:
-            await self._commit(entries, timeout_s)
-        except JournalUnavailableError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a defect too is that of one entry
-            if len(entries) == 1:
-                return [error]
-            half = len(entries) // 2
-            return [
-                *await self.write(entries[:half], timeout_s),
-                *await self.write(entries[half:], timeout_s),
-            ]
-        return [None] * len(entries)
+        transactions, error = attempts(entries), None
+        while True:
+            try:
+                group = transactions.send(error)
+            except StopIteration as end:
+                errors: Errors = end.value
+                return errors
+            error = await self._commit(group, timeout_s)
 
     async def run(self, work: Work[T], timeout_s: float) -> T:
         """Do other work in a transaction."""
@@ -123,16 +126,16 @@ class ServerGroups:
         """Close its own connections."""
         await self._batches.close()
 
-    async def _commit(self, entries: Sequence[Entry], timeout_s: float) -> None:
+    async def _commit(self, entries: Sequence[Entry], timeout_s: float) -> Exception | None:
         started = self._clock.monotonic()
         try:
             await self._write(entries, timeout_s)
-        except RowsChangedError:
-            again = [replace(entry, may_be_there=True) for entry in entries]
-            await self._write(again, timeout_s)
-        self.commits.commits += 1
-        self.commits.records += len(entries)
-        self.commits.commit_s += self._clock.monotonic() - started
+        except JournalUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a defect too is that of one entry
+            return error
+        self.commits.note(len(entries), self._clock.monotonic() - started)
+        return None
 
     async def _write(self, entries: Sequence[Entry], timeout_s: float) -> None:
         statements = self._statements

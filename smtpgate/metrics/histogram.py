@@ -7,7 +7,6 @@ lock; a scrape in another thread sees an observation or does not see it yet.
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
-from operator import add
 from typing import NamedTuple
 
 from prometheus_client.core import HistogramMetricFamily, Metric
@@ -32,14 +31,23 @@ class Series:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
+    def state(self, metric: str, value: str) -> "HistogramState":
+        """The observations so far, of that metric and label value."""
+        return HistogramState(metric, value, tuple(self.counts), self.sum)
+
 
 class HistogramState(NamedTuple):
-    """The observations of another process for one label value, so far."""
+    """The observations of a process for one label value, so far."""
 
     metric: str
     value: str
     counts: Sequence[int]
     sum: float
+
+    def plus(self, other: "HistogramState") -> "HistogramState":
+        """The observations of both, which are of the same metric and label value."""
+        counts = tuple(map(sum, zip(self.counts, other.counts, strict=True)))
+        return self._replace(counts=counts, sum=self.sum + other.sum)
 
 
 class Histogram(Collector):
@@ -70,11 +78,10 @@ class Histogram(Collector):
             if state.metric == self._row.name
         ]
         for value, series in self.series.items():
-            counts, total = list(series.counts), series.sum
-            for state in others:
-                if state.value == value:
-                    counts = list(map(add, counts, state.counts))
-                    total += state.sum
-            buckets = list(zip(self._bounds, accumulate(counts), strict=True))
-            family.add_metric([value] if self._row.labels else [], buckets, total)
+            state = series.state(self._row.name, value)
+            for other in others:
+                if other.value == value:
+                    state = state.plus(other)
+            buckets = list(zip(self._bounds, accumulate(state.counts), strict=True))
+            family.add_metric([value] if self._row.labels else [], buckets, state.sum)
         yield family

@@ -64,4 +64,4 @@ class WorkerMetrics:
     def histograms(self) -> Iterator[HistogramState]:
         """The histograms that are observed here, so far."""
         for (metric, value), series in self._series.items():
-            yield HistogramState(metric, value, tuple(series.counts), series.sum)
+            yield series.state(metric, value)

@@ -46,14 +46,15 @@ class SeparateStores:
         crossings: tuple[Crossing, ...] = ()
         if reservation is not None:
             crossings = await self._settle(reservation, done.counted, now)
+        is_recorded = False
         try:
             await self._journal.finish(done)
+            is_recorded = True
         except JournalUnavailableError:
-            return Finished(crossings, is_recorded=False)
+            pass
         except Exception as error:  # noqa: BLE001 - the message's fate is decided already
             self._on_error(error)
-            return Finished(crossings, is_recorded=False)
-        return Finished(crossings)
+        return Finished(crossings, is_recorded)
 
     async def _settle(
         self, reservation: Reservation, accepted: int, now: datetime
