@@ -127,7 +127,7 @@ class SqliteLedger:
             except asyncio.CancelledError:
                 answer = lost_answer(future)
                 if self._thread is not None and isinstance(answer, Reservation):
-                    self._thread.work.answered(request, answer, is_abandoned=True)
+                    self._thread.abandon(request, answer)
                 raise
         except Closed:
             raise LedgerUnavailableError(f"{self._path}: closed") from None

@@ -105,9 +105,9 @@ class BatchThread(Generic[R]):
         self._jobs.put(job)
         return job.future
 
-    def nudge(self) -> None:
-        """Have what is owed done now."""
-        self._start()
+    def abandon(self, request: R, answer: Answer) -> None:
+        """Note an answer whose caller gave up, and have done soon what is owed for it."""
+        self.work.answered(request, answer, is_abandoned=True)
         self._jobs.put(None)
 
     def stop(self, timeout_s: float) -> None:
@@ -177,7 +177,10 @@ class BatchThread(Generic[R]):
             self._waiting.discard(job)
             is_abandoned = job.future.done()
             try:
-                self.work.answered(job.request, answer, is_abandoned=is_abandoned)
+                if is_abandoned:
+                    self.abandon(job.request, answer)
+                else:
+                    self.work.answered(job.request, answer, is_abandoned=False)
             except Exception as error:  # noqa: BLE001 - the others get their answers
                 context = {"message": "an answer was not noted", "exception": error}
                 job.loop.call_exception_handler(context)

@@ -90,6 +90,8 @@ class StoreOwner:
         unwritten = answer.not_written
         if isinstance(unwritten, JournalUnavailableError):
             problem = str(unwritten)
+            if reservation is None:  # perhaps nothing of it will be asked to finish
+                self.leave((request.message_id,))
         elif unwritten is not None:
             if reservation is not None:
                 await self._settle(Settle(reservation, 0, reservation.at))
@@ -150,7 +152,7 @@ class StoreOwner:
             except asyncio.CancelledError:
                 answer = lost_answer(future)
                 if isinstance(answer, BeginAnswer):
-                    self.thread.work.answered(request, answer, is_abandoned=True)
+                    self.thread.abandon(request, answer)
                 raise
         except Closed:
             problem = JournalUnavailableError(f"{name}: closed")

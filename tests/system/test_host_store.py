@@ -378,11 +378,12 @@ async def test_an_answer_that_comes_with_the_end_of_its_caller_is_given_back(
 ) -> None:
     # The future has its result, and the task is cancelled before it is woken.
     event, tasks = submission(clock, recipients=3), list[asyncio.Future[Any]]()
-    ledger = store.ledger
+    ledger, path = store.ledger, tmp_path / "ledger.sqlite"
     reserving: Coroutine[Any, Any, object] = begin(store, event)
     if kind == "ledger alone":
         reserving.close()
-        ledger = SqliteLedger(tmp_path / "alone.sqlite")
+        path = tmp_path / "alone.sqlite"
+        ledger = SqliteLedger(path)
         reserving = ledger.reserve(event.charges, 3, clock.now())
     elif kind == "link of a worker":
         reserving.close()
@@ -411,7 +412,9 @@ async def test_an_answer_that_comes_with_the_end_of_its_caller_is_given_back(
         with pytest.raises(asyncio.CancelledError):
             await tasks[0]
     subject, now = event.charges[0].subject, clock.now()
-    await soon(lambda: used_24h(ledger, subject, now), 0)
+    other = SqliteLedger(path)  # of another process: nothing else is asked of the first one
+    await soon(lambda: used_24h(other, subject, now), 0)
+    await other.close()
     if kind == "ledger alone":
         await ledger.close()
 
