@@ -1,32 +1,22 @@
 """SIGTERM while messages are in flight."""
 
-import smtplib
 import socket
-import ssl
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
 
 import pytest
 
 from tests.support.authority import Authority
-from tests.support.daemons import LOOPBACK, Lab, eventually, listens
-from tests.support.gate import LOGIN, SENDER, Gate, GatePlan, letter, start_gate
+from tests.support.daemons import Lab, eventually, listens
+from tests.support.gate import SENDER, GatePlan, letter, logged_in, start_gate
 from tests.support.recorder import recorder
 
 
-@contextmanager
-def logged_in(gate: Gate, context: ssl.SSLContext) -> Iterator[smtplib.SMTP]:
-    """Connect and log in; unlike smtplib's own context, say no QUIT to a gate that is gone."""
-    with closing(smtplib.SMTP(LOOPBACK, gate.port, timeout=30)) as client:
-        client.starttls(context=context)
-        client.login(LOGIN.username, LOGIN.password)
-        yield client
-
-
-def test_a_transaction_at_the_upstream_finishes_and_idle_sessions_get_421(lab: Lab) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_transaction_at_the_upstream_finishes_and_idle_sessions_get_421(
+    lab: Lab, workers: int
+) -> None:
     authority, upstream = Authority(lab), recorder(lab)
-    gate = start_gate(lab, authority, GatePlan(upstream.port))
+    gate = start_gate(lab, authority, GatePlan(upstream.port, workers=workers))
     context = authority.client_context()
     with (
         logged_in(gate, context) as busy,
@@ -49,6 +39,9 @@ def test_a_transaction_at_the_upstream_finishes_and_idle_sessions_get_421(lab: L
 
     assert gate.daemon.wait() == 0
     assert [kept.body for kept in upstream.messages] == [b"Made it.\r\n"]
+    ends = [line for line in gate.log_lines() if line["event"] in ("submission", "stopped")]
+    assert [line["event"] for line in ends] == ["submission", "stopped"]
+    assert ends[-1]["transactions_cut_off"] == 0
 
 
 def test_the_watchdog_is_fed_also_while_the_gate_drains(

@@ -7,22 +7,20 @@ import socket
 import sqlite3
 import ssl
 import urllib.request
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from tests.support.authority import Authority
-from tests.support.daemons import LOOPBACK, Lab, eventually, listens
+from tests.support.daemons import LOOPBACK, Lab, eventually
 from tests.support.gate import (
     ACCOUNTS,
-    LOGIN,
     SENDER,
     Gate,
     GatePlan,
     letter,
+    logged_in,
     start_gate,
     workers_of,
 )
@@ -34,24 +32,9 @@ REFUSED_OCTETS = (
 ACCEPTED = 'smtpgate_submissions_total{outcome="accepted",reason="accepted"}'
 
 
-def logged_in(gate: Gate, context: ssl.SSLContext) -> smtplib.SMTP:
-    """A client that has logged in."""
-    client = smtplib.SMTP(LOOPBACK, gate.port, timeout=30)
-    client.starttls(context=context)
-    client.login(LOGIN.username, LOGIN.password)
-    return client
-
-
-@contextmanager
-def closed_at_end(client: smtplib.SMTP) -> Iterator[smtplib.SMTP]:
-    """The client; unlike smtplib's own context it says no QUIT to a gate that is gone."""
-    with closing(client):
-        yield client
-
-
 def send(gate: Gate, context: ssl.SSLContext, name: str) -> None:
     """Send one message over a connection of its own."""
-    with closed_at_end(logged_in(gate, context)) as client:
+    with logged_in(gate, context) as client:
         assert client.sendmail(SENDER, ["bob@example.net"], letter(name, "Hello.\r\n")) == {}
 
 
@@ -103,7 +86,7 @@ def test_every_message_is_counted_once_by_all_workers_together(
     gate = start_gate(lab, authority, GatePlan(upstream.port, workers=4))
     context = authority.client_context()
     with ExitStack() as stack:
-        open_ = [stack.enter_context(closed_at_end(logged_in(gate, context))) for _ in range(8)]
+        open_ = [stack.enter_context(logged_in(gate, context)) for _ in range(8)]
         for number, client in enumerate(open_ * 2):
             client.sendmail(SENDER, ["bob@example.net"], letter(f"m{number}", "Hello.\r\n"))
         seen = metrics(gate)
@@ -209,33 +192,6 @@ def test_when_workers_cannot_be_forked_any_more_the_gate_ends_and_says_so(
     eventually(lambda: not any(map(is_there, below)), "all to end")
 
 
-def test_a_drain_of_workers_finishes_what_is_at_the_upstream(
-    lab: Lab, authority: Authority, upstream: Recorder
-) -> None:
-    gate = start_gate(lab, authority, GatePlan(upstream.port, workers=2))
-    context = authority.client_context()
-    with (
-        closed_at_end(logged_in(gate, context)) as busy,
-        closed_at_end(logged_in(gate, context)) as idle,
-        ThreadPoolExecutor(1) as pool,
-    ):
-        upstream.hold()
-        sending = pool.submit(
-            busy.sendmail, SENDER, ["bob@example.net"], letter("last", "Made it.\r\n")
-        )
-        upstream.wait_for_arrival()
-        gate.terminate()
-        assert idle.getreply()[0] == 421
-        eventually(lambda: not listens(gate.port), "the listener to be closed")
-        upstream.release()
-        assert sending.result(30) == {}
-        assert busy.getreply()[0] == 421
-    assert gate.daemon.wait() == 0
-    (stopped,) = events(gate, "stopped")
-    assert stopped["transactions_cut_off"] == 0
-    assert len(events(gate, "submission")) == 1
-
-
 def test_workers_without_a_store_of_the_parent_count_together_and_end_with_it(
     lab: Lab, authority: Authority, upstream: Recorder
 ) -> None:
@@ -299,17 +255,17 @@ def test_what_killed_workers_counted_refuses_nobody(
     half += b"0123456789012345678901234567890123456789\r\n" * 20_000
     with ExitStack() as stack:
         for _ in range(2):
-            client = stack.enter_context(closed_at_end(logged_in(gate, context)))
+            client = stack.enter_context(logged_in(gate, context))
             client.mail(SENDER)
             client.rcpt("bob@example.net")
             assert client.docmd("DATA")[0] == 354
             client.send(half)
         for _ in range(2):
-            stack.enter_context(closed_at_end(logged_in(gate, context)))
+            stack.enter_context(logged_in(gate, context))
         for worker in workers_of(gate).values():
             os.kill(worker, signal.SIGKILL)
         eventually(lambda: len(events(gate, "worker started")) == 2, "other workers")
-        again = [stack.enter_context(closed_at_end(logged_in(gate, context))) for _ in range(4)]
+        again = [stack.enter_context(logged_in(gate, context)) for _ in range(4)]
         for client in again[:2]:
             assert client.sendmail(SENDER, ["bob@example.net"], half) == {}
 
@@ -326,9 +282,7 @@ def test_octets_in_flight_are_counted_over_all_workers(
     context, body = authority.client_context(), "0123456789" * 7 + "\r\n"
     message = letter("large", body * 9722)  # 700,000 octets
     with ExitStack() as stack:
-        clients = [
-            stack.enter_context(closed_at_end(logged_in(gate, context))) for _ in range(4)
-        ]
+        clients = [stack.enter_context(logged_in(gate, context)) for _ in range(4)]
         for client in clients:
             client.mail(SENDER)
             client.rcpt("bob@example.net")
