@@ -6,13 +6,15 @@ the upstream, its cache, its lines of the log.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from smtpgate.config import Config
 
 _MOST: Final = 8
-_CPU_QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
+_CGROUPS: Final = Path("/sys/fs/cgroup")
+_OWN_CGROUP: Final = Path("/proc/self/cgroup")
 
 
 def number_of_workers(config: Config) -> int:
@@ -27,16 +29,33 @@ def number_of_workers(config: Config) -> int:
     return min(wanted, config.sole_upstream.max_connections)
 
 
-def usable_cores(quota_file: Path = _CPU_QUOTA) -> int:
-    """The cores that this process may use, by its affinity and the quota of its cgroup."""
+def usable_cores(own: Path = _OWN_CGROUP, root: Path = _CGROUPS) -> int:
+    """The cores that this process may use, by its affinity and the quotas of its cgroups.
+
+    ``own`` names its cgroup (cgroups(7)). A quota of the unit bounds it, and so does one of a
+    slice or a container that has the unit.
+    """
     cores = len(os.sched_getaffinity(0))
-    try:
-        quota, _, period = quota_file.read_text().strip().partition(" ")
-        if quota != "max":
-            cores = min(cores, -(-int(quota) // int(period)))
-    except (OSError, ValueError):
-        pass  # no cgroup, or none with a quota
+    for folder in _cgroups(own, root):
+        try:
+            quota, _, period = (folder / "cpu.max").read_text().strip().partition(" ")
+            if quota != "max":
+                cores = min(cores, -(-int(quota) // int(period)))
+        except (OSError, ValueError):
+            continue  # none with a quota
     return max(cores, 1)
+
+
+def _cgroups(own: Path, root: Path) -> Iterator[Path]:
+    """The folders of its cgroup and of those above it; none without cgroups of version 2."""
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        if line.startswith("0::"):
+            folder = root / line.removeprefix("0::").strip("/")
+            yield from (one for one in (folder, *folder.parents) if one.is_relative_to(root))
 
 
 def part(whole: int, number: int, workers: int) -> int:

@@ -185,7 +185,25 @@ def test_the_quota_of_the_cgroup_bounds_the_cores(
 ) -> None:
     path = tmp_path / "cpu.max"
     path.write_text(f"{quota}\n")
-    assert usable_cores(path) == min(cores, len(os.sched_getaffinity(0)))
+    own = tmp_path / "cgroup"
+    own.write_text("0::/\n")
+    assert usable_cores(own, tmp_path) == min(cores, len(os.sched_getaffinity(0)))
+
+
+def test_a_quota_of_the_unit_or_of_a_slice_above_it_bounds_the_cores(tmp_path: Path) -> None:
+    own, unit = tmp_path / "cgroup", tmp_path / "system.slice" / "smtpgate.service"
+    own.write_text("1:name=systemd:/other\n0::/system.slice/smtpgate.service\n")
+    unit.mkdir(parents=True)
+    (unit / "cpu.max").write_text("max 100000\n")
+    (unit.parent / "cpu.max").write_text("100000 100000\n")
+    assert usable_cores(own, tmp_path) == 1
+    (unit.parent / "cpu.max").unlink()
+    (unit / "cpu.max").write_text("70000 100000\n")
+    assert usable_cores(own, tmp_path) == 1
+
+
+def test_without_cgroups_the_affinity_alone_bounds_the_cores(tmp_path: Path) -> None:
+    assert usable_cores(tmp_path / "missing", tmp_path) == len(os.sched_getaffinity(0))
 
 
 # -- frames and channels -----------------------------------------------------------------------
