@@ -66,51 +66,57 @@ _LINE: Final = 72
 _SLICE: Final = 256 * 1024
 
 
+class RelaxedBody:
+    """A body that arrives in pieces, under relaxed canonicalization (RFC 6376 §3.4.4).
+
+    Line ends must be CRLF throughout, with the CR and the LF of one in one piece.
+    """
+
+    def __init__(self) -> None:
+        self._is_empty = True
+        # Both count only when something follows that is not white space.
+        self._line_ends = 0
+        self._has_space = False
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """Take in the next octets; yields those that are certain then."""
+        relaxed = _relaxed(b" " + piece if self._has_space else piece)
+        line = relaxed.rstrip(b" ")
+        self._has_space = len(line) != len(relaxed)
+        content = line.rstrip(b"\r\n")
+        if content:
+            while self._line_ends:
+                count = min(self._line_ends, _SLICE)
+                self._line_ends -= count
+                yield b"\r\n" * count
+            self._is_empty = False
+            yield content
+        self._line_ends += (len(line) - len(content)) // 2
+
+    def end(self) -> bytes:
+        """The last octets; a body of nothing but empty lines has none."""
+        return b"" if self._is_empty else b"\r\n"
+
+
 def relaxed_body(body: Octets) -> Iterator[bytes]:
     """The body under relaxed canonicalization (RFC 6376 §3.4.4), in pieces.
 
-    Line ends must be CRLF throughout. No more than a few slices are in memory beside the body.
+    No more than a few slices are in memory beside the body.
     """
-    view = memoryview(body)
-    place, end = 0, _end_of_content(view)
-    if end == 0:
-        return  # RFC 6376 §3.4.4: a body of nothing but empty lines counts as no octets
-    while place < end:
-        piece = _next_piece(view, place, end)
-        place += len(piece)
-        yield _relaxed(piece)
-    yield b"\r\n"
+    relaxed = RelaxedBody()
+    for piece in _slices(memoryview(body)):
+        yield from relaxed.feed(piece)
+    yield relaxed.end()
 
 
-def _end_of_content(view: memoryview) -> int:
-    """The offset after the last octet that is not white space.
-
-    Only white space at line ends and empty lines follow it: both are ignored.
-    """
-    end = len(view)
-    while end > 0:
-        start = max(end - _SLICE, 0)
-        content = bytes(view[start:end]).rstrip(b" \t\r\n")
-        if content:
-            return start + len(content)
-        end = start
-    return 0
-
-
-def _next_piece(view: memoryview, place: int, end: int) -> bytes:
-    """The octets from there to the next point where the body may be cut.
-
-    That is the end of a line, or in a line longer than a slice the end of a word: a run of
-    white space stays whole, and so does a CRLF.
-    """
-    size = _SLICE
-    while place + size < end:
-        piece = bytes(view[place : place + size])
-        stop = piece.rfind(b"\n") + 1 or len(piece.rstrip(b" \t\r"))
-        if stop:
-            return piece[:stop]
-        size *= 2
-    return bytes(view[place:end])
+def _slices(view: memoryview) -> Iterator[bytes]:
+    """The octets in slices that part no CR from its LF."""
+    place = 0
+    while place < len(view):
+        stop = min(place + _SLICE, len(view))
+        stop += bytes(view[stop - 1 : stop + 1]) == b"\r\n"
+        yield bytes(view[place:stop])
+        place = stop
 
 
 def _relaxed(piece: bytes) -> bytes:
@@ -134,10 +140,10 @@ def _relaxed(piece: bytes) -> bytes:
 
 def body_hash(body: Octets) -> bytes:
     """The ``bh=`` value: base64 of SHA-256 over the relaxed body."""
-    digest = hashlib.sha256()
-    for piece in relaxed_body(body):
-        digest.update(piece)
-    return base64.b64encode(digest.digest())
+    of_body = BodyHash()
+    for piece in _slices(memoryview(body)):
+        of_body.update(piece)
+    return of_body.value()
 
 
 def _relaxed_header(fields: Sequence[Field]) -> bytes:
@@ -154,40 +160,20 @@ def _relaxed_header(fields: Sequence[Field]) -> bytes:
 
 
 class BodyHash:
-    """The ``bh=`` value of a body that arrives in pieces.
-
-    It is that of :func:`body_hash`. CR and LF of one line end are in one piece.
-    """
+    """The ``bh=`` value of a body in pieces, as :class:`RelaxedBody` takes them."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
-        self._is_empty = True
-        # Both count only when something follows that is not white space.
-        self._line_ends = 0
-        self._has_space = False
+        self._relaxed = RelaxedBody()
 
     def update(self, piece: bytes) -> None:
         """Take in the next octets."""
-        relaxed = _relaxed(b" " + piece if self._has_space else piece)
-        line = relaxed.rstrip(b" ")
-        self._has_space = len(line) != len(relaxed)
-        content = line.rstrip(b"\r\n")
-        if content:
-            self._end_lines()
-            self._digest.update(content)
-            self._is_empty = False
-        self._line_ends += (len(line) - len(content)) // 2
-
-    def _end_lines(self) -> None:
-        while self._line_ends:
-            count = min(self._line_ends, _SLICE)
-            self._digest.update(b"\r\n" * count)
-            self._line_ends -= count
+        for octets in self._relaxed.feed(piece):
+            self._digest.update(octets)
 
     def value(self) -> bytes:
         """The hash, once the whole body was taken in."""
-        if not self._is_empty:
-            self._digest.update(b"\r\n")
+        self._digest.update(self._relaxed.end())
         return base64.b64encode(self._digest.digest())
 
 
