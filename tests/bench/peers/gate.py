@@ -1,9 +1,7 @@
 """The gate as an operator configures it: directory, ledger, journal, log and metrics are on."""
 
 import json
-import os
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -17,13 +15,13 @@ import pytest
 from smtpgate.config.sections import GateConfig
 from smtpgate.core.secret import Secret, smtp_password
 from smtpgate.directory.sealing import new_master_key
+from tests.bench.peers.interpreter import environment, interpreter
 from tests.bench.peers.peer import HOSTNAME, SENDER, Peer, Running, Setup
 from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, free_port
 from tests.support.gate import Login
 from tests.support.ledgers import redis_server
 from tests.support.postgres import postgres_server
-from tests.support.source import ROOT
 
 HAS_WORKERS: Final = "workers" in GateConfig.model_fields
 
@@ -227,8 +225,7 @@ def start_gate(
         connections=max(setup.connections + 12, 100),
         workers=workers,
     )
-    command = [sys.executable, "-m", "smtpgate"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command, env = [interpreter()[0], "-m", "smtpgate"], environment()
     for tables in upgrades:
         upgrade = [*command, tables, "upgrade", "--config", str(config)]
         subprocess.run(upgrade, env=env, capture_output=True, check=True, timeout=60)

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Protocol
 
+from tests.bench.peers.interpreter import interpreter
 from tests.support.daemons import need
 
 _PROC: Final = Path("/proc")
@@ -179,8 +180,9 @@ def description() -> str:
     """The machine in a line: CPU, memory, systems."""
     cpu = _first(_PROC / "cpuinfo", r"^model name\s*: (.*)$")
     kibibytes = int(_first(_PROC / "meminfo", r"^MemTotal:\s+(\d+)"))
+    path, version = interpreter()
     system = _first(Path("/etc/os-release"), r'^PRETTY_NAME="(.*)"$')
     return (
         f"{os.cpu_count()} cores ({cpu}), {kibibytes / 2**20:.0f} GiB, {system}, "
-        f"Linux {platform.release()}, Python {platform.python_version()}"
+        f"Linux {platform.release()}, Python {version} ({path})"
     )
