@@ -2,12 +2,13 @@
 
     .venv/bin/python -m tests.bench.bench_path --beside ../other --rounds 9
     .venv/bin/python -m tests.bench.bench_path --profile
+    .venv/bin/python -m tests.bench.bench_path --workers 2
 
-The gate is a process of its own, configured as an operator does (``peers/gate.py`` has the
-files); the CPU of the load and of the upstream does not count. ``--beside`` measures the gate
-of another checkout in turn, round for round: compare only such figures, and the medians.
-``--profile`` shows where the time goes, by py-spy (``pip install py-spy``, as root). As a test
-it is short and shows that it runs.
+The gate is configured as an operator does (``peers/gate.py`` has the files), and is one process
+unless ``--workers`` says otherwise; the CPU of the load and of the upstream does not count.
+``--beside`` measures the gate of another checkout in turn, round for round: compare only such
+figures, and the medians. ``--profile`` shows where the time goes, by py-spy (``pip install
+py-spy``, as root). As a test it is short and shows that it runs.
 """
 
 import argparse
@@ -63,11 +64,11 @@ def _children(process_id: int) -> list[int]:
     return own + [one for child in own for one in _children(child)]
 
 
-def _start(lab: Lab, tree: Path, sink_port: int) -> _RunningGate:
+def _start(lab: Lab, tree: Path, sink_port: int, workers: int) -> _RunningGate:
     """Start the gate of that checkout with its own interpreter."""
     folder, key = lab.new_folder("gate"), generate_private_key("rsa")
     ports = Ports(free_port(), free_port(), sink_port)
-    config = write_gate(folder, Contents({"perf": key}), ports)
+    config = write_gate(folder, Contents({"perf": key}), ports, workers=workers)
     # -P: otherwise the folder that this runs in comes before PYTHONPATH.
     python = [tree / ".venv/bin/python", "-P", "-m"]
     command = [*map(str, python), "smtpgate", "serve", "--config", str(config)]
@@ -108,13 +109,19 @@ def _clients(lab: Lab, program: Path, octets: int, seconds: float) -> _Clients:
 
 
 def measure(
-    trees: list[Path], octets: int, rounds: int, *, seconds: float, profiled: bool
+    trees: list[Path],
+    octets: int,
+    rounds: int,
+    *,
+    seconds: float,
+    profiled: bool,
+    workers: int = 1,
 ) -> None:
     """Measure the gates of these checkouts in turn, and print what a message costs each."""
     costs: dict[str, list[float]] = {}
     with Lab() as lab, open_sink(lab, (programs := compiled(lab.folder)).sink) as sink:
         clients = _clients(lab, programs.load, octets, seconds)
-        gates = [_start(lab, tree, sink.port) for tree in trees]
+        gates = [_start(lab, tree, sink.port, workers) for tree in trees]
         for gate in gates:
             clients.cost_ms(gate)  # warm up
         for _ in range(rounds):
@@ -169,7 +176,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--octets", type=int, default=4096)
-    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--profile", action="store_true", help="with one process")
     options = parser.parse_args()
     trees = [ROOT, *(tree.resolve() for tree in options.beside)]
     measure(
@@ -178,6 +186,7 @@ def main() -> None:
         options.rounds,
         seconds=options.seconds,
         profiled=options.profile,
+        workers=options.workers,
     )
 
 
