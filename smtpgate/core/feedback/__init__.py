@@ -1,0 +1,1 @@
+"""Bounces, complaints and other reports about messages that were sent."""

@@ -1,0 +1,28 @@
+"""SES's types and subtypes of bounces."""
+
+from typing import get_args
+
+from smtpgate.core.feedback.kinds import (
+    BOUNCE_KINDS,
+    ON_ACCOUNT_LIST,
+    SUPPRESSED,
+    BounceSubtype,
+    BounceType,
+)
+
+
+def test_the_kinds_have_every_type_and_subtype_once() -> None:
+    assert {kind.type for kind in BOUNCE_KINDS} == set(get_args(BounceType))
+    assert {kind.subtype for kind in BOUNCE_KINDS} == set(get_args(BounceSubtype))
+    assert len(set(BOUNCE_KINDS)) == len(BOUNCE_KINDS)
+
+
+def test_only_permanent_bounces_are_hard() -> None:
+    assert {kind for kind in BOUNCE_KINDS if kind.is_hard} == {
+        kind for kind in BOUNCE_KINDS if kind.type == "Permanent"
+    }
+
+
+def test_a_recipient_on_the_accounts_list_is_no_fault_of_the_sender() -> None:
+    assert SUPPRESSED.counts_in_reputation
+    assert not ON_ACCOUNT_LIST.counts_in_reputation
