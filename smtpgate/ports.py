@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # a command that needs the clock or an error loads nothing of
     from smtpgate.core.limits import Charge, Crossing, LimitStatus, Reservation
     from smtpgate.core.message.body import Body
     from smtpgate.core.message.envelope import Envelope
+    from smtpgate.core.outbox.event import SendingEvent
+    from smtpgate.core.outbox.task import Destination, LeasedTask, Result, Task
     from smtpgate.core.proof.registered import IdentityTroubles, Registered
     from smtpgate.core.upstream import Answered, Delivery, InDoubt
 
@@ -233,6 +235,37 @@ class Journal(Protocol):
         """Keep the verdict, and the rest of a submission that was not begun.
 
         What cannot be written now is written when that can be done again, if it is soon.
+        """
+
+
+class Outbox(Protocol):
+    """Keeps tasks until a sender has carried them out. Raises JournalUnavailableError."""
+
+    async def add(self, tasks: Sequence[Task]) -> int:
+        """Keep tasks that are in force at once; they survive a power cut.
+
+        A task that is there already, in whatever state, stays as it is. Returns the number of
+        new ones.
+        """
+
+
+class Subscribers(Protocol):
+    """The destinations that want events, by the settings of owners and senders."""
+
+    async def destinations(self, event: SendingEvent) -> Sequence[Destination]:
+        """The destinations of an event, from memory where they are known; mostly none.
+
+        Raises DirectoryUnavailableError.
+        """
+
+
+class Carrier(Protocol):
+    """Carries tasks to destinations of one kind."""
+
+    async def carry(self, leased: LeasedTask) -> Result:
+        """Try it once, within the time that a task may take; the sender cancels it then.
+
+        Whatever it raises is a failure that may pass.
         """
 
 

@@ -1,0 +1,1 @@
+"""Sending events, as SES publishes them, and the tasks of their delivery."""

@@ -1,0 +1,151 @@
+"""Sending events: what became of a message, or of one of its recipients, in SES's terms.
+
+An event says what happened and to which message. Its id is made of both, so the same fact has
+the same id, however often it is found.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Final, Literal, TypeAlias
+
+from msgspec import Struct
+
+from smtpgate.core.feedback.kinds import BounceKind, ComplaintType, DelayType
+from smtpgate.core.message_id import RANDOM_OCTETS, message_id
+
+EventKind = Literal["Send", "Reject", "Bounce", "Complaint", "Delivery", "DeliveryDelay"]
+_EVENTS: Final = b"smtpgate event"
+
+
+class SentMail(Struct, frozen=True, gc=False, omit_defaults=True):
+    """The message that an event is about: the facts of SES's ``mail`` object.
+
+    ``source`` is the reverse-path, empty for the null one. ``identity`` is the ARN of the
+    identity that serves From, ``owner_id`` the account that owns it, ``account_id`` the account
+    that sent, and ``caller`` the name of its user, or the account for its root. ``headers`` are
+    names and values in order, or ``None`` if they are not known any more.
+    """
+
+    message_id: str
+    sent_at: datetime
+    source: str
+    destination: tuple[str, ...]
+    account_id: str
+    identity: str = ""
+    owner_id: str = ""
+    caller: str = ""
+    source_ip: str = ""
+    configuration_set: str = ""
+    operation: str = ""
+    headers: tuple[tuple[str, str], ...] | None = None
+    are_headers_cut: bool = False
+    tags: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+class EventRecipient(Struct, frozen=True, gc=False, omit_defaults=True):
+    """A recipient that an event is about, with what is known of it (RFC 3464 §2.3)."""
+
+    address: str
+    action: str = ""
+    status: str = ""
+    diagnostic: str = ""
+
+
+class SendDetail(Struct, frozen=True, gc=False, tag="Send"):
+    """The upstream accepted the message."""
+
+
+class RejectDetail(Struct, frozen=True, gc=False, omit_defaults=True, tag="Reject"):
+    """The message was accepted from its client and then not sent."""
+
+    reason: str = "Bad content"
+
+
+class BounceDetail(Struct, frozen=True, gc=False, omit_defaults=True, tag="Bounce"):
+    """Recipients were refused for good, or given up."""
+
+    bounce: BounceKind
+    reporting_mta: str = ""
+    remote_mta_ip: str = ""
+
+
+class ComplaintDetail(Struct, frozen=True, gc=False, omit_defaults=True, tag="Complaint"):
+    """A recipient reported the message as unwanted (RFC 5965)."""
+
+    subtype: str = ""
+    feedback_type: ComplaintType | None = None
+    user_agent: str = ""
+    arrived_at: datetime | None = None
+
+
+class DeliveryDetail(Struct, frozen=True, gc=False, omit_defaults=True, tag="Delivery"):
+    """The recipients' server accepted the message."""
+
+    processing_ms: int = 0
+    smtp_response: str = ""
+    reporting_mta: str = ""
+    remote_mta_ip: str = ""
+
+
+class DelayDetail(Struct, frozen=True, gc=False, omit_defaults=True, tag="DeliveryDelay"):
+    """The message could not be delivered yet, and is tried again."""
+
+    delay_type: DelayType = "Undetermined"
+    expires_at: datetime | None = None
+    reporting_mta: str = ""
+
+
+Detail: TypeAlias = (
+    SendDetail | RejectDetail | BounceDetail | ComplaintDetail | DeliveryDetail | DelayDetail
+)
+_KINDS: Final[Mapping[type[Struct], EventKind]] = {
+    SendDetail: "Send",
+    RejectDetail: "Reject",
+    BounceDetail: "Bounce",
+    ComplaintDetail: "Complaint",
+    DeliveryDetail: "Delivery",
+    DelayDetail: "DeliveryDelay",
+}
+EVENT_KINDS: Final = tuple(_KINDS.values())
+
+
+class SendingEvent(Struct, frozen=True, gc=False):
+    """An event, with the detail that its kind has.
+
+    ``recipients`` are those that it is about: of a Send all of the message.
+    """
+
+    id: str
+    at: datetime
+    mail: SentMail
+    recipients: tuple[EventRecipient, ...]
+    detail: Detail
+
+    @property
+    def kind(self) -> EventKind:
+        """The kind, as SES names it."""
+        return _KINDS[type(self.detail)]
+
+    @property
+    def fact(self) -> str:
+        """The fact that it reports, as a text: the same for every event about it."""
+        return _fact(self.kind, self.mail.message_id, self.recipients)
+
+
+def sending_event(
+    at: datetime, mail: SentMail, recipients: Iterable[EventRecipient], detail: Detail
+) -> SendingEvent:
+    """The event of a fact, with the id of that fact.
+
+    Like SES's feedback ids it has the shape of a message id, and the time of its message.
+    """
+    known = tuple(recipients)
+    text = _fact(_KINDS[type(detail)], mail.message_id, known)
+    octets = hashlib.blake2b(text.encode(), digest_size=RANDOM_OCTETS, person=_EVENTS).digest()
+    return SendingEvent(message_id(mail.sent_at, octets), at, mail, known, detail)
+
+
+def _fact(kind: EventKind, of_message: str, recipients: Iterable[EventRecipient]) -> str:
+    """No part can contain the line end that divides them."""
+    return "\n".join((kind, of_message, *sorted(one.address for one in recipients)))

@@ -1,0 +1,82 @@
+"""Tasks: an event's delivery to one destination, and what can come of an attempt."""
+
+import hashlib
+from datetime import datetime
+from typing import Final, Literal, TypeAlias
+
+from msgspec import Struct
+
+from smtpgate.core.outbox.event import SendingEvent
+
+DestinationKind = Literal["webhook", "mail"]
+# A provisional task is in force only with the verdict on its message.
+TaskState = Literal["provisional", "waiting", "sent", "dead"]
+_TASKS: Final = b"smtpgate task"
+
+
+class Destination(Struct, frozen=True, gc=False):
+    """A receiver of events.
+
+    ``name`` is the ARN of the subscription, or the address that mail goes to. ``account_id``
+    is the account whose setting made it, which may see and retry its tasks.
+    """
+
+    kind: DestinationKind
+    name: str
+    account_id: str = ""
+
+    @property
+    def lane(self) -> str:
+        """The line that its tasks wait in: all mail goes to one upstream."""
+        return "mail" if self.kind == "mail" else self.name
+
+
+class Task(Struct, frozen=True, gc=False, omit_defaults=True):
+    """One delivery of an event.
+
+    ``original`` is for a report by mail: the header block of the message that it is about.
+    """
+
+    event: SendingEvent
+    destination: Destination
+    original: bytes = b""
+    envelope_id: str = ""
+
+    @property
+    def id(self) -> str:
+        """The same for the same message, recipients, kind of event and destination."""
+        text = f"{self.event.fact}\n{self.destination.kind}\n{self.destination.name}"
+        return hashlib.blake2b(text.encode(), digest_size=16, person=_TASKS).hexdigest()
+
+
+class LeasedTask(Struct, frozen=True, gc=False):
+    """A task that a sender has leased: ``number`` counts the attempts from 1."""
+
+    task: Task
+    number: int
+    created_at: datetime
+
+
+class Carried(Struct, frozen=True, gc=False):
+    """The destination has it; ``answer`` is its answer, shortened."""
+
+    answer: str = ""
+
+
+class TryAgain(Struct, frozen=True, gc=False):
+    """The attempt failed, and another may succeed.
+
+    ``after_s`` is the wait that the destination asked for.
+    """
+
+    problem: str
+    after_s: float | None = None
+
+
+class GivenUp(Struct, frozen=True, gc=False):
+    """No attempt will succeed: the subscription is gone, or the refusal is for good."""
+
+    problem: str
+
+
+Result: TypeAlias = Carried | TryAgain | GivenUp
