@@ -28,7 +28,8 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.sql.base import Executable
 
-from smtpgate.sql import engines, many
+from smtpgate.sql import checkpoints, engines, many
+from smtpgate.sql.checkpoints import Checkpointer
 from smtpgate.sql.database import Database
 from smtpgate.sql.engines import file_of, in_words, prepare_sqlite
 
@@ -121,6 +122,7 @@ class SqliteBatches:
         self._file: tuple[int, int] | None = None
         self._is_synced = True
         self._is_in_trouble = False
+        self._checkpoints = Checkpointer(self._path)
 
     def write(self, work: Callable[[sqlite3.Connection], T], *, synced: bool) -> T:
         """Do the work in a transaction, which survives a power cut if it is ``synced``.
@@ -137,6 +139,7 @@ class SqliteBatches:
             except BaseException:
                 driver.rollback()
                 raise
+        self._checkpoints.note_commit()
         return done
 
     def run(self, work: Work[T]) -> T:
@@ -149,6 +152,7 @@ class SqliteBatches:
 
     def close(self) -> None:
         """Close the file."""
+        self._checkpoints.close()
         self._disconnect()
 
     @contextmanager
@@ -201,6 +205,7 @@ def _connect(engine: Engine) -> Connection:
     try:
         cursor = connection.connection.cursor()
         cursor.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+        cursor.execute(f"PRAGMA wal_autocheckpoint={checkpoints.PAGES}")
         cursor.close()
     except BaseException:
         connection.close()
