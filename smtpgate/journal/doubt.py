@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, literal_column, select
 
-from smtpgate.journal.rows import COLUMNS, Row, microseconds
+from smtpgate.journal.rows import COLUMNS, Row, microseconds, record_of
 from smtpgate.journal.schema import records
 from smtpgate.journal.statements import Entry, RecordStatements
 from smtpgate.journal.terms import TermKey
@@ -27,7 +27,7 @@ class Doubt:
 
     def __init__(self, key: TermKey) -> None:
         self._statements = RecordStatements()
-        self._terms = frozenset((key.outcome("in-doubt"), key.reason("in-doubt")))
+        self._key = key
 
     def give_up(
         self, connection: Connection, of_these: ColumnElement[bool], now: datetime
@@ -44,12 +44,14 @@ class Doubt:
         return len(rows)
 
     def _given_up(self, row: Row, now: datetime) -> Entry:
+        row = row._replace(
+            done_us=microseconds(now), outcome="in-doubt", reason="in-doubt", verdict=_LEFT
+        )
+        record = record_of(row, {})
         return Entry(
-            row=row._replace(
-                done_us=microseconds(now), outcome="in-doubt", reason="in-doubt", verdict=_LEFT
-            ),
+            row=row,
             texts={},
             early_terms=frozenset(),
-            late_terms=self._terms,
+            late_terms=self._key.of_verdict(record.verdict, record.parties),
             is_begun=True,
         )

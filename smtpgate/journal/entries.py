@@ -69,9 +69,9 @@ class Entries:
             done, keep_recipients=settings.recipients, keep_subject=settings.subject
         )
         row, texts = row_of(record, self._writer)
-        recipients = done.submission.envelope.mailboxes
-        terms = self.key.before_relay(record, recipients)
-        return Entry(row=row, texts=texts, early_terms=terms, is_final=False)
+        parties, recipients = record.parties, done.submission.envelope.mailboxes
+        terms = self.key.before_relay(parties, recipients)
+        return Entry(row=row, texts=texts, parties=parties, early_terms=terms, is_final=False)
 
     def begun(self, entry: Entry) -> None:
         """Remember that the row is there."""
@@ -92,7 +92,7 @@ class Entries:
         return replace(
             entry,
             row=with_verdict(entry.row, verdict),
-            late_terms=frozenset(self.key.of_verdict(verdict)),
+            late_terms=self.key.of_verdict(verdict, entry.parties),
             is_final=True,
             is_begun=begun is not None,
             may_be_there=done.may_be_recorded,
@@ -117,10 +117,16 @@ class Entries:
         return has_room
 
     def _whole(self, record: Record) -> Entry:
-        (row, texts), verdict = row_of(record), record.verdict
-        return Entry(
-            row=with_verdict(row, verdict),
-            texts=texts,
-            early_terms=self.key.before_relay(record, ()),
-            late_terms=frozenset(self.key.of_verdict(verdict)),
-        )
+        (row, texts), verdict, key = row_of(record), record.verdict, self.key
+        row = with_verdict(row, verdict)
+        if record.kind == "login":
+            early, late = (
+                frozenset({key.username(record.username)}),
+                key.of_verdict(verdict, None),
+            )
+        else:
+            early, late = (
+                key.before_relay(record.parties),
+                key.of_verdict(verdict, record.parties),
+            )
+        return Entry(row=row, texts=texts, early_terms=early, late_terms=late)

@@ -59,20 +59,28 @@ class JournalReader:
 
     def _terms(self, search: Search) -> list[bytes]:
         """The terms that all must have, the rarest first as far as one can know."""
-        key, found = self._key, list[bytes]()
-        if search.address is not None:
-            found.append(key.address(search.address))
-        if search.reason not in (None, "accepted", "relaying"):
-            found.append(key.reason(search.reason or ""))
-        elif search.outcome not in (None, "accepted", "relaying"):
-            found.append(key.outcome(search.outcome or ""))
+        key, parties = self._key, list[bytes]()
         if search.identity is not None:
-            found.append(key.identity(search.identity))
+            parties.append(key.identity(search.identity))
         if search.user is not None:
-            found.append(key.user(search.user))
+            parties.append(key.user(search.user))
         if search.account_id is not None:
-            found.append(key.account(search.account_id))
-        return found
+            parties.append(key.account(search.account_id))
+        address = [] if search.address is None else [key.address(search.address)]
+        verdict = self._verdict(search)
+        if verdict is None:
+            return address + parties
+        is_name = search.identity is not None and not search.identity.startswith("arn:")
+        alone, together = parties[:is_name], parties[is_name:]
+        met = [key.both(party, verdict) for party in together]
+        return address + (met or [verdict]) + alone
+
+    def _verdict(self, search: Search) -> bytes | None:
+        if search.reason not in (None, "accepted", "relaying"):
+            return self._key.reason(search.reason or "")
+        if search.outcome not in (None, "accepted", "relaying"):
+            return self._key.outcome(search.outcome or "")
+        return None
 
     async def _hours(self, search: Search, now: datetime) -> Iterable[Sequence[int]]:
         """The hours to look through, from the last to the first, in growing spans."""

@@ -17,7 +17,7 @@ from sqlalchemy.dialects.sqlite import pysqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.base import Executable
 
-from smtpgate.core.history.record import owner_of
+from smtpgate.core.history.record import Parties, owner_of
 from smtpgate.core.history.usage import Counts, Grain, UsageKey, usage_of
 from smtpgate.journal.rows import COLUMNS, Row, day_of, hour_of
 from smtpgate.journal.schema import meta, records, statements, terms, usage
@@ -48,11 +48,13 @@ class Entry:
     """A record to be written, before the relay or with its verdict.
 
     ``is_begun`` says that the row should be there without a verdict. ``may_be_there`` says that
-    this is not known. ``is_final`` is false before the relay.
+    this is not known. ``is_final`` is false before the relay; then the ``parties`` are those of
+    the verdict's terms.
     """
 
     row: Row
     texts: Texts
+    parties: Parties | None = None
     early_terms: frozenset[bytes]
     late_terms: frozenset[bytes] = frozenset()
     is_final: bool = True

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from smtpgate.core.address import Mailbox
-from smtpgate.core.history.record import Parties, Record, Verdict, user_of
+from smtpgate.core.history.record import Parties, Verdict, user_of
 from smtpgate.core.reply import MASKED_REASON
 
 _KEY_OCTETS: Final = 32
@@ -75,31 +75,48 @@ class TermKey:
         """Of an outcome, ``accepted`` aside."""
         return self._term(f"outcome:{outcome}")
 
-    def before_relay(self, record: Record, recipients: Iterable[Mailbox]) -> frozenset[bytes]:
-        """The terms that do not depend on the verdict."""
-        if record.kind == "login":
-            return frozenset({self.username(record.username)})
-        return self._of_parties(record.parties).union(self._addresses(recipients))
+    def both(self, party: bytes, verdict: bytes) -> bytes:
+        """Of a term of an account, a user or an ARN, and one of a verdict.
+
+        A busy account and a frequent reason may never meet. Without this term a search would
+        compare all records of the one with all of the other.
+        """
+        return hashlib.blake2b(
+            party + verdict, key=self.octets, digest_size=_TERM_OCTETS
+        ).digest()
+
+    def before_relay(
+        self, parties: Parties, recipients: Iterable[Mailbox] = ()
+    ) -> frozenset[bytes]:
+        """The terms of a message that do not depend on the verdict."""
+        return self._of_parties(parties).union(self._addresses(recipients))
 
     def _terms_of_parties(self, parties: Parties) -> frozenset[bytes]:
-        found = {self.account(parties.account_id), *map(self.account, parties.owner_ids)}
+        found = self._with_verdict(parties)
         found.update(self._addresses(parties.mailboxes))
         found.update(map(self.identity, parties.names))
+        return frozenset(found)
+
+    def _with_verdict(self, parties: Parties) -> set[bytes]:
+        found = {self.account(parties.account_id), *map(self.account, parties.owner_ids)}
         found.update(map(self.identity, parties.arns))
         if user := user_of(parties.user_arn):
             found.add(self.user(user))
-        return frozenset(found)
+        return found
 
     def _addresses(self, mailboxes: Iterable[Mailbox]) -> list[bytes]:
         return [self.address(str(mailbox)) for mailbox in mailboxes]
 
-    def of_verdict(self, verdict: Verdict) -> set[bytes]:
-        """The terms of a verdict that searches may use."""
+    def of_verdict(self, verdict: Verdict, parties: Parties | None) -> frozenset[bytes]:
+        """The terms of a verdict that searches may use; a login has no parties."""
         if verdict.outcome == _ACCEPTED:
-            return set()
+            return frozenset()
         found = {self.outcome(verdict.outcome), self.reason(verdict.reason)}
-        # The sender looks for the reason that it was given, and the owner for the true one.
-        return found | {self.reason(MASKED_REASON)} if verdict.is_masked else found
+        if verdict.is_masked:
+            # The sender looks for the reason that it was given, the owner for the true one.
+            found.add(self.reason(MASKED_REASON))
+        with_verdict = () if parties is None else self._with_verdict(parties)
+        return frozenset(found).union(self.both(p, v) for p in with_verdict for v in found)
 
 
 def read_key(path: Path) -> TermKey:

@@ -152,7 +152,7 @@ class _World:
 
     def record(self, done: SubmissionDone) -> Row:
         record = submission_record(done, keep_recipients=True, keep_subject=False)
-        self.terms.before_relay(record, done.submission.envelope.mailboxes)
+        self.terms.before_relay(record.parties, done.submission.envelope.mailboxes)
         return row_of(record, 1)[0]
 
     def verdict(self, row: Row, done: SubmissionDone) -> None:

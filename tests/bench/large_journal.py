@@ -94,7 +94,8 @@ def samples(key: TermKey) -> tuple[list[Sample], dict[str, str]]:
         ):
             record, cited, row = _record(number, outcome, reason)
             texts |= cited
-            terms = key.before_relay(record, ()) | key.of_verdict(record.verdict)
+            parties = record.parties
+            terms = key.before_relay(parties) | key.of_verdict(record.verdict, parties)
             usage = usage_of(row)
             assert usage is not None
             found.append(Sample(row, frozenset(terms), usage))
@@ -178,7 +179,8 @@ class Filling:
         """Write one deferred record with that reason."""
         record, _, row = _record(0, "deferred", reason)
         row = row._replace(id=message_id(at, bytes(16)), received_us=microseconds(at))
-        found = self._key.before_relay(record, ()) | self._key.of_verdict(record.verdict)
+        key, parties = self._key, record.parties
+        found = key.before_relay(parties) | key.of_verdict(record.verdict, parties)
         hour = hour_of(row.received_us)
         self._records([row])
         self._many("journal_terms", 3, [(hour, term, row.id) for term in found])

@@ -303,6 +303,16 @@ async def test_searches_find_what_fits_and_nothing_else(
         (Search(account_id="777777777777"), [three]),
         (Search(account_id=OWNER, outcome="refused"), [two]),
         (Search(account_id=OWNER, address="jane1@example.net"), [one]),
+        (Search(account_id=DELEGATE, reason="explicit-deny"), [two]),
+        (Search(account_id="777777777777", reason="explicit-deny"), []),
+        (Search(account_id=OWNER, reason="implicit-deny"), []),
+        (Search(user=f"{DELEGATE}/Mailer", reason="explicit-deny"), [two]),
+        (Search(identity=IDENTITY, reason="explicit-deny"), [two]),
+        (Search(identity=OTHER, reason="explicit-deny"), []),
+        (Search(identity="ses-example.com", reason="explicit-deny"), [two]),
+        (Search(identity="example.org", outcome="refused"), []),
+        (Search(identity=IDENTITY, account_id=OWNER, outcome="refused"), [two]),
+        (Search(address="jane0@example.net", account_id=OWNER, outcome="refused"), [two]),
         (Search(user=f"{DELEGATE}/Mailer"), [two, one]),
         (Search(user=f"{DELEGATE}/ailer"), []),
         (Search(user=f"{OWNER}/mailer"), []),
@@ -502,6 +512,9 @@ async def test_what_was_left_without_a_verdict_is_in_doubt_after_a_while(
     assert under_way.outcome == "relaying"
     await must_add_up(journal.store, clock)
     assert await found(journal, clock, Search(outcome="in-doubt")) == [given_up.id]
+    for account_id in (DELEGATE, OWNER):
+        search = Search(account_id=account_id, outcome="in-doubt")
+        assert await found(journal, clock, search) == [given_up.id]
     assert await found(journal, clock, Search(outcome="relaying")) == [under_way.id]
 
 
