@@ -15,7 +15,7 @@ the verdict before the client does. So every submission can be looked up, howeve
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, assert_never
 
 from smtpgate.admission import Admission
@@ -216,7 +216,7 @@ class Pipeline:
         key = usable_key(found, submission.client.address, self._clock.now())
         if key.principal is submission.principal and key.limits == submission.key_limits:
             return submission
-        return replace(submission, principal=key.principal, key_limits=key.limits)
+        return submission.by_key(key)
 
     async def _begin(
         self,

@@ -1,11 +1,11 @@
 """Events, as values: the log, the metrics and every other reader get these."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from smtpgate.core.account import KeyRefusal, Principal
 from smtpgate.core.address import Mailbox
@@ -65,8 +65,7 @@ def from_identity(identities: Iterable[UsedIdentity]) -> str:
     return next((used.arn for used in identities if used.role in ("from", "report")), "")
 
 
-@dataclass(slots=True, kw_only=True)
-class SubmissionDone:
+class SubmissionDone(Struct, gc=False, kw_only=True):
     """One submission, from the final dot to its verdict.
 
     The pipeline fills it in stage by stage, so that a refusal has all that was known by then.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from msgspec import structs
 
 from smtpgate.admin.journal import JournalSession
 from smtpgate.cli.journal_session import run
@@ -41,7 +42,7 @@ def as_ceo(event: SubmissionDone) -> SubmissionDone:
     mailbox = Mailbox("ceo", "ses-example.com")
     event.authors = (Author("The\x1b[31mCEO", mailbox),)
     envelope = replace(event.submission.envelope, reverse_path=ReversePath(mailbox))
-    event.submission = replace(event.submission, envelope=envelope)
+    event.submission = structs.replace(event.submission, envelope=envelope)
     return event
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from msgspec import structs
 from sqlalchemy import Connection, column, insert, table, text
 
 from smtpgate.config.sections import JournalConfig
@@ -276,7 +277,7 @@ async def test_searches_find_what_fits_and_nothing_else(
     elsewhere = submission(clock, identity=OTHER, account="777777777777")
     elsewhere.intent = None
     elsewhere.authors = (Author(None, Mailbox("Ceo", "example.org")),)
-    elsewhere.submission = replace(
+    elsewhere.submission = structs.replace(
         elsewhere.submission,
         envelope=replace(
             elsewhere.submission.envelope, recipients=(Recipient(Mailbox("x", "test")),)

@@ -3,12 +3,12 @@
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Final
 
+from msgspec import structs
 from sqlalchemy import text
 
 from smtpgate.clock import SystemClock
@@ -97,7 +97,9 @@ def submission(
     """A submission of this moment, with a decision, as the pipeline leaves it."""
     event = done(outcome, reason, **more)  # type: ignore[arg-type]
     now = clock.now()
-    event.submission = replace(event.submission, message_id=new_id(now), received_at=now)
+    event.submission = structs.replace(
+        event.submission, message_id=new_id(now), received_at=now
+    )
     event.done_at = now
     if event.from_identity:
         event.intent = SendingIntent(source_arn=IdentityArn.parse(event.from_identity))

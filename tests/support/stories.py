@@ -8,6 +8,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final, NamedTuple, get_args
 
+from msgspec import structs
+
 from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.address import Mailbox
 from smtpgate.core.events import AuthReason, SubmissionDone, UsedIdentity
@@ -135,7 +137,7 @@ _BY_REASON: Final[dict[str, Refused]] = {
 def _done(stages: int) -> SubmissionDone:
     """A submission that went through so many stages, the last of them maybe without result."""
     event = submission(MovableClock(AT), recipients=2, max_24h_send=200)
-    event.submission = replace(event.submission, message_id=_ID)
+    event.submission = structs.replace(event.submission, message_id=_ID)
     event.stage_s = {stage: 0.001 * at for at, stage in enumerate(_STAGES[:stages], 1)}  # type: ignore[misc]
     event.done_at = AT + timedelta(milliseconds=20)
     event.header = split_message(head_of(event.submission.message)).block
@@ -199,7 +201,7 @@ def records() -> Iterator[tuple[str, Record]]:
         failed = replace(auth_failed(), reason=reason)
         yield f"login-{reason}", login_record(failed, _ID)
     yield "mail-max-24h-send", mail_record(replace(mail_refused(), message_id=_ID))
-    under_way = replace(
+    under_way = structs.replace(
         accepted,
         outcome="relaying",
         reason="relaying",
@@ -210,7 +212,10 @@ def records() -> Iterator[tuple[str, Record]]:
         stage_s=(),
     )
     yield "relaying", under_way
-    yield "relaying-for-too-long", replace(under_way, received_at=AT - timedelta(hours=1))
+    yield (
+        "relaying-for-too-long",
+        structs.replace(under_way, received_at=AT - timedelta(hours=1)),
+    )
     yield "other-forms", _other_forms(accepted)
     denied = dict(_denied())
     yield from denied.items()
@@ -262,8 +267,10 @@ def _charges_within_others() -> tuple[Charge, ...]:
 
 def _other_forms(accepted: Record) -> Record:
     """Stories that differ because something is not kept, not limited, or not there."""
-    state = replace(accepted.limits[0], max_24h_send=-1, max_send_rate_per_s=-1, used_24h=None)
-    return replace(
+    state = structs.replace(
+        accepted.limits[0], max_24h_send=-1, max_send_rate_per_s=-1, used_24h=None
+    )
+    return structs.replace(
         accepted,
         forward_paths=None,
         recipients=1,

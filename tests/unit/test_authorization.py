@@ -1,7 +1,6 @@
 """The identity of each role, the questions to it, and the words of a refusal."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -101,7 +100,7 @@ def question_of(
         region=REGION,
         infer_arn=True,
     )
-    return replace(request, **more)
+    return structs.replace(request, **more)
 
 
 def decide(

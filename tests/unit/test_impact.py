@@ -36,7 +36,7 @@ def record(local_part: str, **more: Any) -> Record:  # noqa: ANN401 - as Record 
     kept = submission_record(submission(CLOCK), keep_recipients=True, keep_subject=False)
     mailbox = Mailbox(local_part, "ses-example.com")
     author = Author(None, mailbox)
-    return replace(kept, authors=(author,), reverse_path=mailbox, **more)
+    return structs.replace(kept, authors=(author,), reverse_path=mailbox, **more)
 
 
 def allowing(*local_parts: str, name: str = "marketing", condition: str = "") -> Policy:
@@ -114,7 +114,7 @@ def test_the_sender_is_as_it_is_now() -> None:
 
 def test_a_relay_s_report_is_decided_again_as_one() -> None:
     mailbox = Mailbox("marketing", "ses-example.com")
-    report = replace(
+    report = structs.replace(
         record("MAILER-DAEMON"),
         reverse_path=None,
         identities=(UsedIdentity("report", mailbox, IDENTITY, "inferred"),),
@@ -136,7 +136,7 @@ def test_resent_from_is_asked_as_it_was() -> None:
 def test_a_name_with_a_comment_is_asked_in_both_readings_as_it_was() -> None:
     # The From `Shop (CEO) <ceo@ses-example.com>': some programs show the comment, some do not.
     authors = parse_authors(b"Shop (CEO) <ceo@ses-example.com>", smtputf8=False)
-    row, texts = row_of(replace(record("ceo"), authors=authors))
+    row, texts = row_of(structs.replace(record("ceo"), authors=authors))
     kept = record_of(row, texts)
     for name, allowed in (("Shop*", 1), ("Shop", 0), ("Shop (CEO)", 0)):
         condition = f', "StringLike": {{"ses:FromDisplayName": "{name}"}}'
@@ -157,7 +157,7 @@ def test_recipients_that_were_not_kept_make_only_what_asks_for_them_unclear() ->
 
 
 def test_what_never_came_before_the_policies_is_left_out() -> None:
-    assert weighed(allowing("ceo"), [replace(record("ceo"), authors=())]) == Impact()
+    assert weighed(allowing("ceo"), [structs.replace(record("ceo"), authors=())]) == Impact()
 
 
 def test_what_today_decides_differently_anyhow_is_counted_apart() -> None:

@@ -3,9 +3,8 @@
 ``python -m tests.support.stories`` writes them again; read the diff.
 """
 
-from dataclasses import replace
-
 import pytest
+from msgspec import structs
 
 from smtpgate.core.history.advice import DENIAL_ADVICE, denial_advice
 from smtpgate.core.history.record import Record
@@ -97,7 +96,9 @@ def test_an_owner_does_not_see_the_sender_s_access_key() -> None:
 
 
 def test_an_owner_sees_neither_the_tags_of_the_sender_s_user_nor_its_organization() -> None:
-    record = replace(RECORDS["accepted"], organization_id="o-1", tags=(("team", "press"),))
+    record = structs.replace(
+        RECORDS["accepted"], organization_id="o-1", tags=(("team", "press"),)
+    )
     seen = as_seen_by(record, "888888888888")
     assert (seen.tags, seen.organization_id) == ((), None)
     assert as_seen_by(record, DELEGATE).tags == record.tags
@@ -105,7 +106,7 @@ def test_an_owner_sees_neither_the_tags_of_the_sender_s_user_nor_its_organizatio
 
 def test_a_name_that_programs_show_with_its_comment_is_shown_with_it() -> None:
     authors = parse_authors(b"Shop (CEO) <ceo@ses-example.com>", smtputf8=False)
-    text = story(replace(RECORDS["accepted"], authors=authors))
+    text = story(structs.replace(RECORDS["accepted"], authors=authors))
     assert 'From: "Shop" <ceo@ses-example.com>, shown by some programs as "Shop (CEO)"' in text
 
 

@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from smtpgate.core.history.record import Record, login_record, submission_record
 from smtpgate.core.history.search import is_user
@@ -48,7 +49,7 @@ def test_what_was_not_accepted_is_an_attempt_and_no_more(outcome: str) -> None:
 
 
 def test_what_has_no_verdict_and_what_is_no_message_count_nothing() -> None:
-    assert usage_of(replace(record(), outcome="relaying")) is None
+    assert usage_of(structs.replace(record(), outcome="relaying")) is None
     assert usage_of(login_record(auth_failed(), "0100")) is None
 
 

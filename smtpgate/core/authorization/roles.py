@@ -61,8 +61,7 @@ class Denial(Reject):
     shown: Reject | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuthorizationRequest:
+class AuthorizationRequest(Struct, frozen=True, gc=False, kw_only=True):
     """All facts that authorization depends on.
 
     ``known`` has every identity of the names that :func:`identity_names` returned.

@@ -6,11 +6,13 @@ change when the policies do.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from itertools import zip_longest
 from typing import Final, Literal, NamedTuple
+
+from msgspec import Struct, structs
 
 from smtpgate.core.address import Mailbox
 from smtpgate.core.events import (
@@ -42,8 +44,7 @@ _MAX_CITED: Final = 20
 _NO_INTENT: Final = SendingIntent()
 
 
-@dataclass(frozen=True, slots=True)
-class LimitState:
+class LimitState(Struct, frozen=True, gc=False):
     """The limits of a subject that a message was counted against; -1 is unlimited.
 
     ``used_24h`` is the use with this message, or ``None`` if the message was refused before the
@@ -131,8 +132,7 @@ class Parties(NamedTuple):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(Struct, frozen=True, gc=False, kw_only=True):
     """One submission with its verdict, one MAIL command or one login that was refused.
 
     ``outcome`` is ``relaying`` from before the relay until the verdict. ``username`` is the
@@ -210,7 +210,7 @@ class Record:
         if not self.is_masked or account_id == owner_of(self._concerned):
             return self
         own = tuple(used for used in self.identities if owner_of(used.arn) == account_id)
-        return replace(
+        return structs.replace(
             self,
             reason=MASKED_REASON,
             detail=MASKED_DETAIL,
@@ -385,11 +385,13 @@ def _without_excess(decision: Decision) -> Decision:
     user, identity = map(_side_without_excess, sides)
     kept = {*user.cited, *identity.cited}
     determining = tuple(one for one in decision.determining if one in kept)
-    return replace(decision, user_side=user, identity_side=identity, determining=determining)
+    return structs.replace(
+        decision, user_side=user, identity_side=identity, determining=determining
+    )
 
 
 def _side_without_excess(side: Side) -> Side:
-    return replace(side, cited=side.cited[:_MAX_CITED])
+    return structs.replace(side, cited=side.cited[:_MAX_CITED])
 
 
 def _subject(block: HeaderBlock) -> str | None:

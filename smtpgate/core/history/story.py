@@ -1,9 +1,11 @@
 """A record explained in plain words: the request, the decision, and the result."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+
+from msgspec import structs
 
 from smtpgate.core.account import UNLIMITED
 from smtpgate.core.history.advice import RELAYING_ADVICE, denial_advice
@@ -302,9 +304,9 @@ def as_seen_by(record: Record, account_id: str) -> Record:
     """
     record = record.masked_for(account_id)
     if reason_row(record.reason).is_inner:
-        record = replace(record, detail="")
+        record = structs.replace(record, detail="")
     if account_id != record.account_id:
-        record = replace(record, username="", organization_id=None, tags=())
+        record = structs.replace(record, username="", organization_id=None, tags=())
         record = _without_limits_of_others(record, account_id)
     decision = record.decision
     if decision is None:
@@ -314,7 +316,7 @@ def as_seen_by(record: Record, account_id: str) -> Record:
         hidden.add("user")
     if account_id != owner_of(decided_identity(record)):
         hidden.add("identity")
-    return replace(record, decision=_without_texts(decision, hidden))
+    return structs.replace(record, decision=_without_texts(decision, hidden))
 
 
 def _without_limits_of_others(record: Record, account_id: str) -> Record:
@@ -322,8 +324,8 @@ def _without_limits_of_others(record: Record, account_id: str) -> Record:
     own = any(record.detail.startswith(f"{state.subject}: ") for state in kept)
     if reason_row(record.reason).is_over_limit and not own:
         reply = worded(Reject.of(record.reason), record.id)
-        return replace(record, limits=kept, detail="", reply=reply)
-    return replace(record, limits=kept)
+        return structs.replace(record, limits=kept, detail="", reply=reply)
+    return structs.replace(record, limits=kept)
 
 
 def _is_set_by(account_id: str, state: LimitState) -> bool:
@@ -340,12 +342,12 @@ def _without_texts(decision: Decision, hidden: set[str]) -> Decision:
         if missed.side == "identity" and missed.element in ("Principal", "NotPrincipal"):
             # A sender that no Allow names does not see the names of the policies.
             return NearestMiss(missed.side, "", None, 0, missed.element, "", missed.seen)
-        return replace(missed, text="")
+        return structs.replace(missed, text="")
 
     def side(one: Side) -> Side:
-        return replace(one, cited=tuple(map(cite, one.cited)), miss=miss(one.miss))
+        return structs.replace(one, cited=tuple(map(cite, one.cited)), miss=miss(one.miss))
 
-    return replace(
+    return structs.replace(
         decision,
         determining=tuple(map(cite, decision.determining)),
         user_side=side(decision.user_side),

@@ -6,9 +6,9 @@ from datetime import datetime
 from ipaddress import IPv6Address, IPv6Network
 from typing import Final, Literal, Self
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from smtpgate.core.account import Principal, SendingLimits
+from smtpgate.core.account import AccessKey, Principal, SendingLimits
 from smtpgate.core.address import Mailbox, ReversePath
 from smtpgate.core.message.body import StoredMessage
 
@@ -115,8 +115,7 @@ class Envelope:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(Struct, frozen=True, gc=False):
     """A whole message with its envelope, by an authenticated principal, not yet decided on.
 
     ``action`` is the name of the request in policies. ``message`` is not dot-stuffed; the front
@@ -132,3 +131,7 @@ class Submission:
     message: bytes | StoredMessage
     received_at: datetime
     key_limits: SendingLimits | None = None
+
+    def by_key(self, key: AccessKey) -> "Submission":
+        """The same submission, by the access key as the directory has it now."""
+        return structs.replace(self, principal=key.principal, key_limits=key.limits)

@@ -1,6 +1,5 @@
 """A decision: its outcome, the determining statements, and the outcome of each side."""
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
@@ -9,6 +8,7 @@ from msgspec import Struct
 from smtpgate.core.policy.principals import Caller
 from smtpgate.core.policy.statement import Determining, PolicyKind
 from smtpgate.core.policy.variables import Context
+from smtpgate.core.policy.written import Written
 
 SideOutcome = Literal["allow", "explicit-deny", "implicit-deny", "not-needed"]
 
@@ -30,8 +30,7 @@ class Request(Struct, frozen=True, gc=False):
     context: Context
 
 
-@dataclass(frozen=True, slots=True)
-class NearestMiss:
+class NearestMiss(Written, frozen=True, gc=False):
     """The Allow statement that came closest, and the one element of it that did not match.
 
     ``seen`` is empty if the request has no such value; ``text`` is the statement as JSON, if
@@ -45,7 +44,14 @@ class NearestMiss:
     element: str
     wanted: str
     seen: str
-    text: str = field(default="", compare=False, repr=False)
+    text: str = ""
+
+    def written(self) -> tuple[object, ...]:
+        """All but the text of the statement, which is for people."""
+        return (
+            (self.side, self.policy, self.sid, self.index),
+            (self.element, self.wanted, self.seen),
+        )
 
     @property
     def statement(self) -> Determining:
@@ -57,8 +63,7 @@ class NearestMiss:
         return f"{self.statement} wants {self.element} `{self.wanted}', saw {seen}"
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(Struct, frozen=True, gc=False):
     """The outcome of the user policies, or of the identity's policies.
 
     A side that is not needed may still deny. ``cited`` are the statements that applied with
@@ -97,8 +102,7 @@ class Side:
         return f"{whose} do not allow it: there is no policy"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True, gc=False):
     """The outcome, and its reasons."""
 
     outcome: Outcome

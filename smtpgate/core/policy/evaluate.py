@@ -9,8 +9,9 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-l
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from smtpgate.core.policy.decision import Decision, Outcome, Request, Side
 from smtpgate.core.policy.explain import nearest_miss
