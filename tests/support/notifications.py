@@ -1,20 +1,21 @@
-"""Messages and what became of them, for tests of notifications."""
+"""Events of messages, for tests of notifications."""
 
 import json
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from smtpgate.core.notification.details import (
-    BounceDetails,
-    BouncedRecipient,
-    ComplaintDetails,
-    DelayDetails,
-    DeliveryDetails,
-    EventDetails,
-    RejectDetails,
-    SendDetails,
+from smtpgate.core.feedback.kinds import GENERAL
+from smtpgate.core.outbox.event import (
+    BounceDetail,
+    ComplaintDetail,
+    DelayDetail,
+    DeliveryDetail,
+    EventRecipient,
+    RejectDetail,
+    SendDetail,
+    SendingEvent,
+    SentMail,
 )
-from smtpgate.core.notification.mail import Mail
 from tests.support.daemons import missing
 from tests.support.gate import ROOT
 
@@ -29,65 +30,62 @@ HEADERS: Final = (
     ("X-Listmonk-Campaign", "c-1"),
     ("X-Listmonk-Subscriber", "s-1"),
 )
-MAIL: Final = Mail(
+MAIL: Final = SentMail(
     message_id="0100019b7c0000aa-66666666-7777-8888-9999-aaaaaaaaaaaa-000000",
-    timestamp=SENT_AT,
+    sent_at=SENT_AT,
     source="marketing@example.com",
-    source_arn="arn:aws:ses:us-east-1:888888888888:identity/example.com",
-    sending_account_id="999999999999",
     destination=("nobody@example.net", "ok@example.net"),
+    account_id="999999999999",
+    identity="arn:aws:ses:us-east-1:888888888888:identity/example.com",
+    owner_id="888888888888",
+    caller="mailer",
     source_ip="198.51.100.7",
-    caller_identity="mailer",
-    operation="SendRawEmail",
-    from_domain="example.com",
     configuration_set="spring",
-    tags=(("campaign", "a"), ("campaign", "b"), ("ses:operation", "forged")),
+    operation="SendRawEmail",
     headers=HEADERS,
+    tags=(("campaign", ("a", "b")), ("ses:operation", ("forged",))),
 )
-NOBODY: Final = BouncedRecipient(
+NOBODY: Final = EventRecipient(
     "nobody@example.net", "failed", "5.1.1", "smtp; 550 5.1.1 user unknown"
 )
-BOUNCE: Final = BounceDetails(
-    type="Permanent",
-    subtype="General",
-    recipients=(NOBODY,),
-    at=AT,
-    feedback_id=FEEDBACK_ID,
-    remote_mta_ip="192.0.2.10",
-    reporting_mta="dns; mx.example.net",
+
+
+def _event(recipients: tuple[EventRecipient, ...], detail: Any) -> SendingEvent:  # noqa: ANN401 - any kind
+    return SendingEvent(FEEDBACK_ID, AT, MAIL, recipients, detail)
+
+
+BOUNCE: Final = _event(
+    (NOBODY,),
+    BounceDetail(
+        bounce=GENERAL, remote_mta_ip="192.0.2.10", reporting_mta="dns; mx.example.net"
+    ),
 )
-COMPLAINT: Final = ComplaintDetails(
-    recipients=("r@example.net",),
-    at=AT,
-    feedback_id=FEEDBACK_ID,
-    user_agent="ExampleFBL/1.0",
-    feedback_type="abuse",
-    arrived_at=SENT_AT,
+COMPLAINT: Final = _event(
+    (EventRecipient("r@example.net"),),
+    ComplaintDetail(user_agent="ExampleFBL/1.0", feedback_type="abuse", arrived_at=SENT_AT),
 )
-DELIVERY: Final = DeliveryDetails(
-    recipients=("ok@example.net",),
-    at=AT,
-    processing_ms=1500,
-    smtp_response="250 2.0.0 OK",
-    reporting_mta="gate.example.com",
-    remote_mta_ip="192.0.2.20",
-    outgoing_ip="192.0.2.1",
+DELIVERY: Final = _event(
+    (EventRecipient("ok@example.net"),),
+    DeliveryDetail(
+        processing_ms=1500,
+        smtp_response="250 2.0.0 OK",
+        reporting_mta="gate.example.com",
+        remote_mta_ip="192.0.2.20",
+    ),
 )
-DELAY: Final = DelayDetails(
-    type="MailboxFull",
-    recipients=(BouncedRecipient("full@example.net", None, "4.2.2", "smtp; 452 4.2.2 full"),),
-    at=AT,
-    expires_at=AT.replace(day=4),
-    reporting_mta="dns; gate.example.com",
+SEND: Final = _event(tuple(map(EventRecipient, MAIL.destination)), SendDetail())
+REJECT: Final = _event((), RejectDetail())
+DELAY: Final = _event(
+    (EventRecipient("full@example.net", "", "4.2.2", "smtp; 452 4.2.2 full"),),
+    DelayDetail(
+        delay_type="MailboxFull",
+        expires_at=AT.replace(day=4),
+        reporting_mta="dns; gate.example.com",
+    ),
 )
-# What SES has a notification for, and what it only has events for.
-NOTIFIED: Final[tuple[EventDetails, ...]] = (BOUNCE, COMPLAINT, DELIVERY)
-ALL_DETAILS: Final[tuple[EventDetails, ...]] = (
-    *NOTIFIED,
-    SendDetails(),
-    RejectDetails(),
-    DELAY,
-)
+# SES has a notification for these, and only events for the others.
+NOTIFIED: Final = (BOUNCE, COMPLAINT, DELIVERY)
+EVENTS: Final = (*NOTIFIED, SEND, REJECT, DELAY)
 
 
 def must_fit(name: str, document: str) -> None:

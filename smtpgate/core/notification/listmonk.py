@@ -1,55 +1,51 @@
-"""The form of listmonk's generic bounce webhook: one call for each recipient.
+"""The form of listmonk's generic bounce webhook.
 
 https://listmonk.app/docs/bounces/
 """
 
 import json
-from collections.abc import Iterable
-from typing import Final
+from typing import Final, Literal
 
-from smtpgate.core.notification.details import BounceDetails, ComplaintDetails, EventDetails
-from smtpgate.core.notification.mail import Mail
+from smtpgate.core.notification.mail import first_values
 from smtpgate.core.notification.ses_json import notification
+from smtpgate.core.outbox.event import (
+    BounceDetail,
+    ComplaintDetail,
+    EventRecipient,
+    SendingEvent,
+)
 
 CONTENT_TYPE: Final = "application/json"
 _SOURCE: Final = "smtpgate"
+# listmonk puts its campaign and subscriber into fields of the message.
 _CAMPAIGN: Final = "x-listmonk-campaign"
 _SUBSCRIBER: Final = "x-listmonk-subscriber"
 
 
-def listmonk_forms(mail: Mail, details: EventDetails) -> tuple[str, ...]:
-    """A form for each recipient of a bounce or complaint; nothing of other events.
+def listmonk_form(event: SendingEvent, recipient: EventRecipient) -> str:
+    """The form for one recipient of a bounce or complaint, of which it has no list.
 
-    listmonk puts its campaign and subscriber into fields of the message. ``meta`` has the whole
-    notification.
+    ``meta`` has the whole notification.
     """
-    kind, addresses = _kind(details)
-    if kind is None:
-        return ()
-    fields = {name.lower(): value for name, value in mail.headers}
-    known = {
-        "subscriber_uuid": fields.get(_SUBSCRIBER),
-        "campaign_uuid": fields.get(_CAMPAIGN),
-    }
-    meta = notification(mail, details, with_headers=False)
-    return tuple(
-        json.dumps(
-            {
-                **{name: value for name, value in known.items() if value},
-                "email": address,
-                "source": _SOURCE,
-                "type": kind,
-                "meta": meta,
-            }
-        )
-        for address in addresses
+    first = first_values(event.mail)
+    known = {"subscriber_uuid": _SUBSCRIBER, "campaign_uuid": _CAMPAIGN}
+    form = {name: first[field] for name, field in known.items() if field in first}
+    return json.dumps(
+        {
+            **form,
+            "email": recipient.address,
+            "source": _SOURCE,
+            "type": _type(event),
+            "meta": notification(event, with_headers=False),
+        },
+        separators=(",", ":"),
     )
 
 
-def _kind(details: EventDetails) -> tuple[str | None, Iterable[str]]:
-    if isinstance(details, BounceDetails):
-        kind = "hard" if details.type == "Permanent" else "soft"
-        return kind, [recipient.address for recipient in details.recipients]
-    if isinstance(details, ComplaintDetails):
-        return "complaint", details.recipients
-    return None, ()
+def _type(event: SendingEvent) -> Literal["hard", "soft", "complaint"]:
+    match event.detail:
+        case BounceDetail(bounce=bounce):
+            return "hard" if bounce.is_hard else "soft"
+        case ComplaintDetail():
+            return "complaint"
+    raise ValueError(f"listmonk has no form for events of the kind {event.kind}")

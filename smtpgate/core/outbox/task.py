@@ -9,6 +9,9 @@ from msgspec import Struct
 from smtpgate.core.outbox.event import SendingEvent
 
 DestinationKind = Literal["webhook", "mail"]
+# An identity's notification, without or with the header fields of the message, or an event of a
+# configuration set; a report by mail has none of these forms.
+DestinationForm = Literal["", "notification", "notification-with-headers", "event"]
 # A provisional task is in force only with the verdict on its message.
 TaskState = Literal["provisional", "waiting", "sent", "dead"]
 _TASKS: Final = b"smtpgate task"
@@ -18,12 +21,14 @@ class Destination(Struct, frozen=True, gc=False):
     """A receiver of events.
 
     ``name`` is the ARN of the subscription, or the address that mail goes to. ``account_id``
-    is the account whose setting made it, which may see and retry its tasks.
+    is the account whose setting made it, which may see and retry its tasks. The ``form`` of the
+    event is part of it: a subscription may get an event in several.
     """
 
     kind: DestinationKind
     name: str
     account_id: str = ""
+    form: DestinationForm = ""
 
     @property
     def lane(self) -> str:
@@ -45,7 +50,8 @@ class Task(Struct, frozen=True, gc=False, omit_defaults=True):
     @property
     def id(self) -> str:
         """The same for the same message, recipients, kind of event and destination."""
-        text = f"{self.event.fact}\n{self.destination.kind}\n{self.destination.name}"
+        to = self.destination
+        text = "\n".join((self.event.fact, to.kind, to.name, *filter(None, (to.form,))))
         return hashlib.blake2b(text.encode(), digest_size=16, person=_TASKS).hexdigest()
 
 
