@@ -31,7 +31,7 @@ class TemporaryLimits(Struct, frozen=True, gc=False):
     until: datetime
 
 
-class SendingLimits(Struct, frozen=True, gc=False):
+class SendingLimits(Struct, frozen=True, gc=False, array_like=True):
     """Sending limits, in recipients; ``-1`` is unlimited."""
 
     max_24h_send: int

@@ -8,7 +8,7 @@ pinged every second; one that gives no answer for too long is killed, and so rep
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Literal, get_args
 
 from smtpgate.config import Config
@@ -66,14 +66,14 @@ class Member:
         number: int,
         since_s: float,
         most_unanswered: int,
-        on_frame: Callable[["Member", bytes], None],
+        on_frames: Callable[["Member", Sequence[bytes]], None],
     ) -> None:
         """It is sent frames from now on; it has them once it is forked."""
         self.number = number
         self.since_s = since_s
         self.pid = 0
         self.closed = asyncio.Event()
-        self.channel = Channel(lambda frame: on_frame(self, frame), self.closed.set)
+        self.channel = Channel(lambda frames: on_frames(self, frames), self.closed.set)
         self.desk: StoreDesk | None = None
         self.heartbeat = Heartbeat(most_unanswered)
         self.is_serving = False
@@ -346,12 +346,16 @@ class Crew:
                     self._fork_server.kill(member.pid)
                 member.send(Ping(self._pinged))
 
-    def _take(self, member: Member, frame: bytes) -> None:
-        received = decode_for_parent(frame)
-        if not isinstance(received, StoreRequest):
-            self._note(member, received)
-        elif member.desk is not None:
-            member.desk.take(received)
+    def _take(self, member: Member, frames: Sequence[bytes]) -> None:
+        requests: list[StoreRequest] = []
+        for frame in frames:
+            received = decode_for_parent(frame)
+            if isinstance(received, StoreRequest):
+                requests.append(received)
+            else:
+                self._note(member, received)
+        if requests and member.desk is not None:
+            member.desk.take(requests)
 
     def _note(
         self, member: Member, received: Serving | Pong | Report | Noted | Stopped

@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -173,13 +174,14 @@ class Worker:
 
     # -- the channel ---------------------------------------------------------------------------
 
-    def take(self, frame: bytes) -> None:
+    def take(self, frames: Sequence[bytes]) -> None:
         """Obey the parent."""
-        received = decode_for_worker(frame)
-        if isinstance(received, StoreAnswer | JournalKey):
-            self._take_from_store(received)
-        else:
-            self._obey(received)
+        for frame in frames:
+            received = decode_for_worker(frame)
+            if isinstance(received, StoreAnswer | JournalKey):
+                self._take_from_store(received)
+            else:
+                self._obey(received)
 
     def _take_from_store(self, received: StoreAnswer | JournalKey) -> None:
         if self._linked is None:

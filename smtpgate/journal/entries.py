@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from smtpgate.config.sections import JournalConfig
 from smtpgate.core.events import AuthFailed, Event, MailRefused, SubmissionDone

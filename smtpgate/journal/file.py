@@ -6,9 +6,11 @@ has a verdict of these messages, and sends them again.
 """
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+from msgspec.structs import replace
 
 from smtpgate.journal.statements import Entry, RecordStatements, RowsChangedError
 from smtpgate.ports import Clock, JournalUnavailableError

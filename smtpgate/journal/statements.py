@@ -8,9 +8,10 @@ again as entries that may be there. Their rows are read first, and not counted t
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
+from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import Connection, bindparam, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.sqlite import pysqlite
@@ -43,8 +44,7 @@ WHERE r.id = v.id AND r.outcome = 'relaying'
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, gc=False, array_like=True, kw_only=True):
     """A record to be written, before the relay or with its verdict.
 
     ``is_begun`` says that the row should be there without a verdict. ``may_be_there`` says that

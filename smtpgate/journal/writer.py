@@ -15,9 +15,11 @@ is owed. Both are checked again after each wait, since records may become owed d
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final, TypeVar
+
+from msgspec.structs import replace
 
 from smtpgate.journal.file import Commits, Errors
 from smtpgate.journal.groups import Groups

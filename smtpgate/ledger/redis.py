@@ -10,7 +10,6 @@ again, or undone, whether it was carried out, is yet to be, or was lost.
 import asyncio
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from itertools import count
@@ -122,9 +121,7 @@ class RedisLedger:
         try:
             reported = (await self._link.call(*call)).facts
         except (LedgerUnavailableError, asyncio.CancelledError) as error:
-            # A late settlement has no caller that reports thresholds; the next message does.
-            silent = replace(reservation, may_cross=False)
-            self._link.owe(*self._settlement(silent, accepted, may_come=may_come))
+            self._link.owe(*self._settlement(reservation.silent, accepted, may_come=may_come))
             if isinstance(error, asyncio.CancelledError):
                 raise
             return ()

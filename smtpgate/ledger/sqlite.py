@@ -73,7 +73,7 @@ class SqliteLedger:
 
     def request(self, charges: Sequence[Charge], recipients: int, now: datetime) -> Reserve:
         """The request for a new reservation."""
-        return Reserve(next(self._ids), charges, recipients, now)
+        return Reserve(next(self._ids), tuple(charges), recipients, now)
 
     async def commit(
         self, reservation: Reservation, accepted: int, now: datetime
@@ -105,7 +105,7 @@ class SqliteLedger:
         self, charges: Sequence[Charge], now: datetime
     ) -> tuple[LimitStatus, ...]:
         """The status of each charge; nothing is counted."""
-        found: tuple[LimitStatus, ...] = await self._do(Look(charges, now))
+        found: tuple[LimitStatus, ...] = await self._do(Look(tuple(charges), now))
         return found
 
     async def probe(self) -> datetime | None:

@@ -11,10 +11,11 @@ longer than a moment: each request would wait as long as the one before it.
 import sqlite3
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct
 
 from smtpgate.core.limits import (
     Charge,
@@ -42,18 +43,16 @@ _SWEPT_A_REQUEST: Final = 2
 _BUSY_IN_TROUBLE_S: Final = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Reserve:
+class Reserve(Struct, frozen=True, gc=False, array_like=True):
     """Count the recipients beforehand; the answer is a Reservation of that number."""
 
     number: int
-    charges: Sequence[Charge]
+    charges: tuple[Charge, ...]
     recipients: int
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Settle:
+class Settle(Struct, frozen=True, gc=False, array_like=True):
     """Keep the accepted recipients, and give the others back; the answer is its crossings."""
 
     reservation: Reservation
@@ -68,20 +67,18 @@ class Settle:
 
     @property
     def silent(self) -> "Settle":
-        """The same for no caller that could report thresholds: the next message does."""
-        return replace(self, reservation=replace(self.reservation, may_cross=False))
+        """The same for no caller that could report thresholds."""
+        return Settle(self.reservation.silent, self.accepted, self.at)
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True, gc=False, array_like=True):
     """Read the status of each charge; the answer is a tuple of LimitStatus."""
 
-    charges: Sequence[Charge]
+    charges: tuple[Charge, ...]
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Touch:
+class Touch(Struct, frozen=True, gc=False):
     """Write something that counts nothing; the answer is ``None``."""
 
 

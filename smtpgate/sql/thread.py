@@ -18,9 +18,10 @@ R_contra = TypeVar("R_contra", contravariant=True)
 R = TypeVar("R")
 
 MAX_GROUP: Final = 500
-# With so many messages on their way, a group waits for others.
+# With so many messages on their way, a group waits for others: longer when there are more.
 _LOADED: Final = 4
-_LINGER_S: Final = 0.002
+_LINGER_A_MESSAGE_S: Final = 0.00025
+_LONGEST_LINGER_S: Final = 0.004
 
 IsAbandoned = Callable[[int], bool]
 Answer = Any
@@ -52,7 +53,10 @@ class Work(Protocol[R_contra]):
 
 @dataclass(slots=True, eq=False)
 class _Job(Generic[R]):
-    request: R
+    """Requests of one caller; one that is alone has its answer as the result of the future."""
+
+    requests: Sequence[R]
+    is_alone: bool
     loop: AbstractEventLoop
     future: "Future[Answer]"
     until_s: float
@@ -92,11 +96,23 @@ class BatchThread(Generic[R]):
 
         Raises Closed.
         """
+        return self._ask((request,), timeout_s, is_alone=True)
+
+    def ask_all(self, requests: Sequence[R], timeout_s: float) -> "Future[list[Answer]]":
+        """Carry out the requests soon, together; the future has their answers, or TimeoutError.
+
+        An answer that is an exception is one of the answers. Raises Closed.
+        """
+        return self._ask(requests, timeout_s, is_alone=False)
+
+    def _ask(
+        self, requests: Sequence[R], timeout_s: float, *, is_alone: bool
+    ) -> "Future[Answer]":
         if self.is_closed:
             raise Closed
         loop = asyncio.get_running_loop()
         until_s = loop.time() + timeout_s
-        job = _Job(request, loop, loop.create_future(), until_s)
+        job = _Job(requests, is_alone, loop, loop.create_future(), until_s)
         self._waiting.add(job)
         timer = self._timer
         if timer is None or until_s < timer.when() or self._timer_loop is not loop:
@@ -139,57 +155,71 @@ class BatchThread(Generic[R]):
 
     def _next_jobs(self) -> list[_Job[R]]:
         """The next jobs; waits for them, but only for a while when work is owed."""
-        jobs: list[_Job[R]] = []
         try:
             job = self._jobs.get(timeout=self.work.wait_s)
-            if self.load >= _LOADED:
-                time.sleep(_LINGER_S)
-            while True:
-                if job is not None:
-                    jobs.append(job)
-                if len(jobs) == MAX_GROUP:
-                    return jobs
-                job = self._jobs.get_nowait()
         except queue.Empty:
-            return jobs
+            return []
+        if self.load >= _LOADED:
+            time.sleep(min(self.load * _LINGER_A_MESSAGE_S, _LONGEST_LINGER_S))
+        jobs: list[_Job[R]] = []
+        requests = 0
+        while True:
+            if job is not None:
+                jobs.append(job)
+                requests += len(job.requests)
+            if requests >= MAX_GROUP or self._jobs.empty():
+                return jobs
+            job = self._jobs.get_nowait()  # only this thread takes jobs
 
     def _carry_out(self, jobs: list[_Job[R]]) -> None:
+        requests: list[R] = []
+        futures: list[Future[Answer]] = []
+        for job in jobs:
+            requests += job.requests
+            futures += [job.future] * len(job.requests)
         try:
-            answers = self.work.run(
-                [job.request for job in jobs], lambda at: jobs[at].future.done()
-            )
+            answers = self.work.run(requests, lambda at: futures[at].done())
         except Exception as error:  # noqa: BLE001 - for the callers; the thread goes on
-            answers = [error] * len(jobs)
-        by_loop: dict[AbstractEventLoop, list[tuple[_Job[R], Answer]]] = {}
-        for job, answer in zip(jobs, answers, strict=True):
-            by_loop.setdefault(job.loop, []).append((job, answer))
+            answers = [error] * len(requests)
+        by_loop: dict[AbstractEventLoop, list[tuple[_Job[R], list[Answer]]]] = {}
+        begin = 0
+        for job in jobs:
+            end = begin + len(job.requests)
+            by_loop.setdefault(job.loop, []).append((job, answers[begin:end]))
+            begin = end
         for loop, of_loop in by_loop.items():
             try:
                 loop.call_soon_threadsafe(self._deliver, of_loop)
             except RuntimeError:  # the loop was closed: no caller waits
-                for job, answer in of_loop:
-                    self.work.answered(job.request, answer, is_abandoned=True)
+                for job, of_job in of_loop:
+                    for request, answer in zip(job.requests, of_job, strict=True):
+                        self.work.answered(request, answer, is_abandoned=True)
 
     # -- in the event loop ---------------------------------------------------------------------
 
-    def _deliver(self, answers: Iterable[tuple[_Job[R], Answer]]) -> None:
-        for job, answer in answers:
+    def _deliver(self, answered: Iterable[tuple[_Job[R], list[Answer]]]) -> None:
+        for job, answers in answered:
             self._waiting.discard(job)
             is_abandoned = job.future.done()
-            try:
-                if is_abandoned:
-                    self.abandon(job.request, answer)
-                else:
-                    self.work.answered(job.request, answer, is_abandoned=False)
-            except Exception as error:  # noqa: BLE001 - the others get their answers
-                context = {"message": "an answer was not noted", "exception": error}
-                job.loop.call_exception_handler(context)
+            for request, answer in zip(job.requests, answers, strict=True):
+                self._note(job.loop, request, answer, is_abandoned=is_abandoned)
             if is_abandoned:
-                continue
-            if isinstance(answer, BaseException):
-                job.future.set_exception(answer)
+                self._jobs.put(None)  # what is owed now
+            elif not job.is_alone:
+                job.future.set_result(answers)
+            elif isinstance(answers[0], BaseException):
+                job.future.set_exception(answers[0])
             else:
-                job.future.set_result(answer)
+                job.future.set_result(answers[0])
+
+    def _note(
+        self, loop: AbstractEventLoop, request: R, answer: Answer, *, is_abandoned: bool
+    ) -> None:
+        try:
+            self.work.answered(request, answer, is_abandoned=is_abandoned)
+        except Exception as error:  # noqa: BLE001 - the others get their answers
+            context = {"message": "an answer was not noted", "exception": error}
+            loop.call_exception_handler(context)
 
     def _watch(self, loop: AbstractEventLoop, until_s: float) -> None:
         if self._timer is not None:

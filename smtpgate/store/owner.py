@@ -1,10 +1,10 @@
 """The owner of a host's store: it carries out requests of its own process, and of workers."""
 
 import asyncio
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, TypeVar
 
 from smtpgate.core.limits import Reservation
 from smtpgate.journal.file import JournalFile
@@ -26,6 +26,12 @@ from smtpgate.store.work import Request, StoreWork
 
 # For the journal's transaction, as for any other of it.
 WRITTEN_WITHIN_S: Final = 10.0
+
+Q = TypeVar("Q", Begin, Finish, Begin | Finish)
+Asked: TypeAlias = tuple[Q, str | None]
+"""A request as it is carried out now, and the problem of a journal without its entry."""
+Result: TypeAlias = Begun | Finished | Exception
+"""The value that a request returns, or the exception that it raises."""
 
 
 def new_thread(
@@ -70,53 +76,34 @@ class StoreOwner:
 
         Raises LimitExceededError or LedgerUnavailableError; then nothing is counted or written.
         """
-        entry, problem = self._admitted(request.entry)
-        if request.reserve is None and entry is None:
+        request, problem = self._begin(request)
+        if request.reserve is None and request.entry is None:
+            self._leave(request.message_id)
             return Begun(None, problem)
-        self._enter(request.message_id)
-        try:
-            of_journal = entry if request.reserve is None else None
-            answer: BeginAnswer = await self._ask(replace(request, entry=entry), of_journal)
-            reservation = _counted(answer)
-        except LedgerUnavailableError as error:
-            self.leave((request.message_id,))
-            if request.reserve is None:  # there was nothing to count
-                return Begun(None, str(error))
-            self._on_ledger_problem(str(error))
-            raise
-        except BaseException:
-            self.leave((request.message_id,))
-            raise
-        unwritten = answer.not_written
-        if isinstance(unwritten, JournalUnavailableError):
-            problem = str(unwritten)
-            if reservation is None:  # perhaps nothing of it will be asked to finish
-                self.leave((request.message_id,))
-        elif unwritten is not None:
-            if reservation is not None:
-                await self._settle(Settle(reservation, 0, reservation.at))
-            self.leave((request.message_id,))
-            raise unwritten
-        return Begun(reservation, problem)
+        return self._begun(request, problem, await self._ask(request))
 
     async def finish(self, request: Finish) -> Finished:
         """Settle the reservation, and write the verdict."""
-        entry, problem = self._admitted(request.entry)
-        self._enter(request.message_id)
+        request, problem = self._finish(request)
+        return self._finished(request, problem, await self._ask(request))
+
+    def carry_out(
+        self, requests: Sequence[Begin | Finish], on_done: Callable[[list[Result]], None]
+    ) -> None:
+        """Do the same with several requests at once, without a task.
+
+        ``on_done`` is called once, with what each would return or raise.
+        """
+        asked = [
+            self._begin(one) if isinstance(one, Begin) else self._finish(one)
+            for one in requests
+        ]
         try:
-            answer: FinishAnswer = await self._ask(replace(request, entry=entry), entry)
-        except LedgerUnavailableError:
-            return Finished(is_recorded=False)
-        finally:
-            self.leave((request.message_id,))
-        if answer.not_counted is not None:
-            self._note_not_settled(answer.not_counted)
-        if answer.not_written is not None and not isinstance(
-            answer.not_written, JournalUnavailableError
-        ):
-            self._on_error(answer.not_written)
-        is_recorded = answer.not_written is None and problem is None
-        return Finished(answer.crossings, is_recorded)
+            future = self.thread.ask_all([request for request, _ in asked], self.timeout_s)
+        except Closed as error:
+            on_done(self._results(asked, [error] * len(asked)))
+        else:
+            future.add_done_callback(partial(self._take_answers, asked, on_done))
 
     def keep(self, entry: Entry) -> None:
         """Write the entry soon, without a caller that waits for it."""
@@ -127,11 +114,25 @@ class StoreOwner:
         self._open.difference_update(message_ids)
         self.thread.load = len(self._open)
 
-    def _enter(self, message_id: str) -> None:
-        self._open.add(message_id)
+    def _leave(self, message_id: str) -> None:
+        self._open.discard(message_id)
         self.thread.load = len(self._open)
 
     # -- requests ------------------------------------------------------------------------------
+
+    def _begin(self, request: Begin) -> Asked[Begin]:
+        self._open.add(request.message_id)
+        self.thread.load = len(self._open)
+        entry, problem = self._admitted(request.entry)
+        if entry is not request.entry:
+            request = Begin(request.reserve, entry, request.message_id)
+        return request, problem
+
+    def _finish(self, request: Finish) -> Asked[Finish]:
+        entry, problem = self._admitted(request.entry)
+        if entry is not request.entry:
+            request = Finish(request.settle, entry, request.message_id)
+        return request, problem
 
     def _admitted(self, entry: Entry | None) -> tuple[Entry | None, str | None]:
         """The entry as it is to be written now, or the problem of the journal."""
@@ -142,31 +143,133 @@ class StoreOwner:
         except JournalUnavailableError as error:
             return None, str(error)
 
-    async def _ask(self, request: Request, entry: Entry | None = None) -> Any:  # noqa: ANN401 - any request's
-        """The answer. Raises LedgerUnavailableError; then the entry is not written, or owed."""
-        name = self.journal.store.database.name
+    async def _ask(self, request: Begin | Finish) -> Any:  # noqa: ANN401 - any request's
+        """The answer, or the error that takes its place."""
         try:
             future = self.thread.ask(request, self.timeout_s)
-            try:
-                return await future
-            except asyncio.CancelledError:
-                answer = lost_answer(future)
-                if isinstance(answer, BeginAnswer):
-                    self.thread.abandon(request, answer)
-                raise
-        except Closed:
-            problem = JournalUnavailableError(f"{name}: closed")
-        except TimeoutError:
-            problem = not_in_time(name, self.timeout_s)
-        if entry is not None:
-            self.journal.writer.not_written(entry, problem)
-        raise LedgerUnavailableError(str(problem)) from None
+        except Closed as error:
+            return error
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._leave(request.message_id)
+            answer = lost_answer(future)
+            if isinstance(answer, BeginAnswer):
+                self.thread.abandon(request, answer)
+            raise
+        except Exception as error:  # noqa: BLE001 - it is the answer
+            return error
 
-    async def _settle(self, settle: Settle) -> None:
-        """Give back all recipients of a message that goes no further."""
-        answer: FinishAnswer = await self._ask(Finish(settle))
+    def _take_answers(
+        self,
+        asked: Sequence[Asked[Begin | Finish]],
+        on_done: Callable[[list[Result]], None],
+        future: "asyncio.Future[list[Any]]",
+    ) -> None:
+        error = future.exception()
+        answers = future.result() if error is None else [error] * len(asked)
+        on_done(self._results(asked, answers))
+
+    def _results(
+        self, asked: Sequence[Asked[Begin | Finish]], answers: Sequence[Any]
+    ) -> list[Result]:
+        return [
+            self._result(request, problem, answer)
+            for (request, problem), answer in zip(asked, answers, strict=True)
+        ]
+
+    def _result(self, request: Begin | Finish, problem: str | None, answer: Any) -> Result:  # noqa: ANN401 - any request's
+        try:
+            if isinstance(request, Begin):
+                return self._begun(request, problem, answer)
+            return self._finished(request, problem, answer)
+        except Exception as error:  # noqa: BLE001 - for its caller
+            return error
+
+    # -- answers -------------------------------------------------------------------------------
+
+    def _begun(
+        self, request: Begin, problem: str | None, answer: BeginAnswer | Exception
+    ) -> Begun:
+        try:
+            reservation, unwritten = self._counted(request, answer)
+        except LedgerUnavailableError as error:
+            self._leave(request.message_id)
+            if request.reserve is None:  # there was nothing to count
+                return Begun(None, str(error))
+            self._on_ledger_problem(str(error))
+            raise
+        except BaseException:
+            self._leave(request.message_id)
+            raise
+        if isinstance(unwritten, JournalUnavailableError):
+            problem = str(unwritten)
+        elif unwritten is not None:
+            self._leave(request.message_id)
+            if reservation is not None:
+                self.give_back(reservation)
+            raise unwritten
+        if problem is not None and reservation is None:
+            self._leave(request.message_id)  # perhaps nothing of it will be asked to finish
+        return Begun(reservation, problem)
+
+    def _counted(
+        self, request: Begin, answer: BeginAnswer | Exception
+    ) -> tuple[Reservation | None, Exception | None]:
+        """The reservation, and why the row is not there; raises why nothing is counted."""
+        if isinstance(answer, Exception):
+            raise self._in_words(request, answer)
+        if isinstance(answer.counted, Exception):
+            raise answer.counted
+        return answer.counted, answer.not_written
+
+    def _finished(
+        self, request: Finish, problem: str | None, answer: FinishAnswer | Exception
+    ) -> Finished:
+        self._leave(request.message_id)
+        if isinstance(answer, Exception):
+            error = self._in_words(request, answer)
+            if isinstance(error, LedgerUnavailableError):
+                return Finished(is_recorded=False)
+            raise error
         if answer.not_counted is not None:
             self._note_not_settled(answer.not_counted)
+        if answer.not_written is not None and not isinstance(
+            answer.not_written, JournalUnavailableError
+        ):
+            self._on_error(answer.not_written)
+        is_recorded = answer.not_written is None and problem is None
+        return Finished(answer.crossings, is_recorded)
+
+    def _in_words(self, request: Begin | Finish, error: Exception) -> Exception:
+        """The error for the caller; without an answer the entry is not written, or owed."""
+        name = self.journal.store.database.name
+        if isinstance(error, Closed):
+            problem = JournalUnavailableError(f"{name}: closed")
+        elif isinstance(error, TimeoutError):
+            problem = not_in_time(name, self.timeout_s)
+        else:
+            return error
+        is_only_written = isinstance(request, Finish) or request.reserve is None
+        if request.entry is not None and is_only_written:
+            self.journal.writer.not_written(request.entry, problem)
+        return LedgerUnavailableError(str(problem))
+
+    def give_back(self, reservation: Reservation) -> None:
+        """Give back all recipients of a message that goes no further, soon."""
+        settle = Finish(Settle(reservation, 0, reservation.at))
+        try:
+            future = self.thread.ask(settle, self.timeout_s)
+        except Closed:
+            return  # they stay counted, as those of a gate that was killed
+        future.add_done_callback(self._note_given_back)
+
+    def _note_given_back(self, future: "asyncio.Future[FinishAnswer]") -> None:
+        if future.cancelled() or isinstance(future.exception(), TimeoutError):
+            return  # what a request settles is owed when it has no answer
+        error = future.exception() or future.result().not_counted
+        if isinstance(error, Exception):
+            self._note_not_settled(error)
 
     def _note_not_settled(self, error: Exception) -> None:
         if isinstance(error, LedgerUnavailableError):
@@ -174,9 +277,3 @@ class StoreOwner:
         else:
             # The count stays as it was reserved, and the client gets the verdict all the same.
             self._on_error(error)
-
-
-def _counted(answer: BeginAnswer) -> Reservation | None:
-    if isinstance(answer.counted, Exception):
-        raise answer.counted
-    return answer.counted

@@ -4,16 +4,16 @@ An entry is a row of texts and numbers with the digests of its terms. It is made
 message is, so the store only writes.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from smtpgate.core.limits import Crossing, Reservation
 from smtpgate.journal.statements import Entry
 from smtpgate.ledger.transactions import Reserve, Settle
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(Struct, frozen=True, gc=False, array_like=True):
     """Count the recipients, and write the row of a message that will be relayed.
 
     What cannot be counted is not written either.
@@ -31,8 +31,7 @@ class BeginAnswer(NamedTuple):
     not_written: Exception | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Struct, frozen=True, gc=False, array_like=True):
     """Settle the reservation, and write the verdict.
 
     Further rows that are promised with the verdict belong into the same transaction.

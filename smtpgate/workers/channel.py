@@ -1,13 +1,14 @@
 """Frames between parent and worker, over a Unix socket: a length, then that many octets.
 
-What is sent in one turn of the event loop leaves in one write.
+What is sent in one turn of the event loop leaves in one write, and what one read has is passed
+on together.
 """
 
 import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 _LENGTH: Final = struct.Struct("!I")
@@ -22,11 +23,14 @@ class FrameTooLongError(Exception):
 class Channel(asyncio.Protocol):
     """One end of a socket pair.
 
-    ``on_frame`` is called with each frame, and ``on_end`` once, when the other end is closed.
+    ``on_frames`` is called with the frames that came together, and ``on_end`` once, when the
+    other end is closed.
     """
 
-    def __init__(self, on_frame: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
-        self._on_frame = on_frame
+    def __init__(
+        self, on_frames: Callable[[Sequence[bytes]], None], on_end: Callable[[], None]
+    ) -> None:
+        self._on_frames = on_frames
         self._on_end = on_end
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
@@ -38,11 +42,11 @@ class Channel(asyncio.Protocol):
     async def open(
         cls,
         connection: socket.socket,
-        on_frame: Callable[[bytes], None],
+        on_frames: Callable[[Sequence[bytes]], None],
         on_end: Callable[[], None],
     ) -> "Channel":
         """The channel over that socket, which it owns from now on; nothing is read yet."""
-        channel = cls(on_frame, on_end)
+        channel = cls(on_frames, on_end)
         await channel.attach(connection)
         return channel
 
@@ -104,22 +108,28 @@ class Channel(asyncio.Protocol):
         self.flush()
 
     def data_received(self, data: bytes) -> None:
-        """Pass on each frame that is complete."""
-        received = self._received
-        received += data
-        start = 0
-        while len(received) - start >= _LENGTH.size:
+        """Pass on the frames that are complete."""
+        received: bytes | bytearray = data
+        if self._received:
+            self._received += data
+            received = self._received
+        octets, start, length = len(received), 0, 0
+        frames: list[bytes] = []
+        while octets - start >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(received, start)
-            if length > _MAX_FRAME_OCTETS:
-                raise FrameTooLongError(length)  # the event loop logs it, and closes this end
             end = start + _LENGTH.size + length
-            if len(received) < end:
+            if octets < end or length > _MAX_FRAME_OCTETS:
                 break
-            frame = bytes(received[start + _LENGTH.size : end])
+            frames.append(bytes(received[start + _LENGTH.size : end]))
             start = end
-            self._on_frame(frame)
-        if start:
-            del received[:start]
+        if received is data:
+            self._received += data[start:]
+        else:
+            del self._received[:start]
+        if frames:
+            self._on_frames(frames)
+        if length > _MAX_FRAME_OCTETS:
+            raise FrameTooLongError(length)  # the event loop logs it, and closes this end
 
     def connection_lost(self, exc: Exception | None) -> None:
         """An end is closed."""

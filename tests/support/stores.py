@@ -27,12 +27,19 @@ class OpenedStore(HostStore):
 
 @asynccontextmanager
 async def open_host_store(
-    folder: Path, *, clock: Clock | None = None, timeout_s: float = 5
+    folder: Path,
+    *,
+    clock: Clock | None = None,
+    timeout_s: float = 5,
+    ledger_folder: Path | None = None,
 ) -> AsyncIterator[OpenedStore]:
     """A store whose files are in the folder, with its journal started."""
     clock, received = clock or MovableClock(), Received()
     problems: list[str] = []
-    files, path = store_of(journal_in(folder), folder), folder / "ledger.sqlite"
+    files, path = (
+        store_of(journal_in(folder), folder),
+        (ledger_folder or folder) / "ledger.sqlite",
+    )
     thread, work = new_thread(
         path, files.database, timeout_s=timeout_s, lease_s=900, clock=clock
     )

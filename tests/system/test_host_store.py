@@ -4,16 +4,26 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from smtpgate.core.events import SubmissionDone
 from smtpgate.core.history.record import submission_record
 from smtpgate.core.limits import LimitExceededError, Reservation
-from smtpgate.gate.frames import StoreAnswer, StoreRequest, decode_for_parent, encode
+from smtpgate.gate.frames import (
+    AskBegin,
+    BeginDone,
+    BeginRefused,
+    NotDone,
+    StoreAnswer,
+    StoreRequest,
+    decode_for_parent,
+    decode_for_worker,
+    encode,
+)
 from smtpgate.gate.store_desk import StoreDesk
 from smtpgate.gate.store_link import StoreLink
 from smtpgate.journal.file import JournalFile
@@ -310,7 +320,7 @@ async def test_a_row_that_is_a_defect_is_alone_with_it(
 ) -> None:
     entries = [store.journal.entries.ending(submission(clock)) for _ in range(3)]
     good, bad, other = [entry for entry in entries if entry is not None]
-    bad = replace(bad, late_terms=None)  # type: ignore[arg-type]
+    bad = replace(bad, late_terms=None)
     errors = await store.journal.writer._groups.write([good, bad, other], 5)
     assert [type(error) for error in errors] == [type(None), TypeError, type(None)]
     for entry in (good, bad):
@@ -397,7 +407,7 @@ async def test_an_answer_that_comes_with_the_end_of_its_caller_is_given_back(
 
     def deliver_and_cancel(thread: Any, answers: Any) -> None:  # noqa: ANN401 - any thread's
         deliver(thread, answers)
-        is_asked = any(isinstance(job.request, Begin | Reserve) for job, _ in answers)
+        is_asked = any(isinstance(job.requests[0], Begin | Reserve) for job, _ in answers)
         if is_asked and kind != "link of a worker":
             tasks[0].cancel()
 
@@ -429,7 +439,7 @@ def _link_to(store: OpenedStore) -> StoreLink:
     owner = store._owner
     assert isinstance(owner, StoreOwner)
     desk = StoreDesk(owner, answer, store.ledger, store.received.errors.append)
-    link = StoreLink(5, lambda request: desk.take(decoded(request)))
+    link = StoreLink(5, lambda request: desk.take([decoded(request)]))
     return link
 
 
@@ -438,6 +448,79 @@ def decoded(request: StoreRequest) -> StoreRequest:
     received = decode_for_parent(encode(request))
     assert isinstance(received, StoreRequest)
     return received
+
+
+def _desk_of(store: OpenedStore, sent: list[StoreAnswer]) -> StoreDesk:
+    """The desk of a worker, and what it sends, as it comes out of its frame."""
+    owner = store._owner
+    assert isinstance(owner, StoreOwner)
+
+    def send(answer: StoreAnswer) -> None:
+        received = decode_for_worker(encode(answer))
+        assert isinstance(received, StoreAnswer)
+        sent.append(received)
+
+    return StoreDesk(owner, send, store.ledger, store.received.errors.append)
+
+
+def _ask_begin(store: OpenedStore, event: SubmissionDone, number: int) -> AskBegin:
+    recipients, now = len(event.submission.envelope.recipients), event.submission.received_at
+    reserve = store.ledger.request(event.charges, recipients, now)
+    entry = store.journal.entries.beginning(event)
+    asked = decoded(AskBegin(number, Begin(reserve, entry, event.submission.message_id)))
+    assert isinstance(asked, AskBegin)
+    return asked
+
+
+async def test_requests_of_a_worker_that_come_together_are_answered_each_in_order(
+    store: OpenedStore, clock: MovableClock
+) -> None:
+    sent: list[StoreAnswer] = []
+    desk = _desk_of(store, sent)
+    events = [submission(clock, recipients=3, max_24h_send=most) for most in (10, 2, 10)]
+    before = store.journal.tally.commits
+    desk.take([_ask_begin(store, event, at) for at, event in enumerate(events)])
+    await soon(_number_of(sent), 3)
+    assert [(type(one), one.number) for one in sent] == [
+        (BeginDone, 0),
+        (BeginRefused, 1),
+        (BeginDone, 2),
+    ]
+    assert store.journal.tally.commits - before == 1
+    assert await used(store, events[0]) == 6
+
+
+def _number_of(sent: list[StoreAnswer]) -> Any:  # noqa: ANN401 - a question for ``soon``
+    async def number() -> int:
+        return len(sent)
+
+    return number
+
+
+async def test_what_a_worker_asked_before_its_end_is_given_back_if_it_got_no_answer(
+    store: OpenedStore, clock: MovableClock
+) -> None:
+    sent: list[StoreAnswer] = []
+    desk, event = _desk_of(store, sent), submission(clock, recipients=3)
+    desk.take([_ask_begin(store, event, 1)])
+    await desk.close()
+    await soon(lambda: used(store, event), 0)
+    assert await outcomes(store) == ["in-doubt"]
+
+
+async def test_an_error_with_octets_that_are_no_text_comes_to_the_worker(
+    tmp_path: Path, clock: MovableClock
+) -> None:
+    folder = tmp_path / "\udcff"
+    folder.mkdir()
+    async with open_host_store(tmp_path, clock=clock, ledger_folder=folder) as store:
+        sent: list[StoreAnswer] = []
+        folder.rename(tmp_path / "moved")
+        _desk_of(store, sent).take([_ask_begin(store, submission(clock), 1)])
+        await soon(_number_of(sent), 1)
+    (answer,) = sent
+    assert isinstance(answer, NotDone)
+    assert "\\udcff" in answer.problem
 
 
 async def test_recipients_are_given_back_also_when_there_is_no_entry_of_the_verdict(

@@ -5,7 +5,7 @@ import os
 import socket
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -33,7 +33,7 @@ from smtpgate.gate.frames import (
 from smtpgate.gate.host import Host
 from smtpgate.gate.shares import config_of_worker, number_of_workers, part, usable_cores
 from smtpgate.log import JsonLog
-from smtpgate.workers.channel import Channel
+from smtpgate.workers.channel import Channel, FrameTooLongError
 from smtpgate.workers.fork_server import ForkServer, ForkServerError
 from smtpgate.workers.shared_sums import SharedSums
 from smtpgate.workers.watch import Heartbeat, Restarts
@@ -226,9 +226,9 @@ async def test_frames_arrive_whole_and_in_order_and_then_the_end() -> None:
     ours, theirs = socket.socketpair()
     got: list[bytes] = []
     ended = asyncio.Event()
-    sender = await Channel.open(ours, got.append, lambda: None)
+    sender = await Channel.open(ours, got.extend, lambda: None)
     sender.listen()
-    receiver = await Channel.open(theirs, got.append, ended.set)
+    receiver = await Channel.open(theirs, got.extend, ended.set)
     receiver.listen()
     frames = [b"", b"one", bytes(300_000), b"last"]
     for frame in frames:
@@ -244,16 +244,35 @@ async def test_what_is_sent_before_there_is_a_socket_arrives_too() -> None:
     ours, theirs = socket.socketpair()
     got: list[bytes] = []
     ended = asyncio.Event()
-    sender = Channel(got.append, lambda: None)
+    sender = Channel(got.extend, lambda: None)
     sender.send(b"early")
     assert not sender.is_closed
-    receiver = await Channel.open(theirs, got.append, ended.set)
+    receiver = await Channel.open(theirs, got.extend, ended.set)
     receiver.listen()
     await sender.attach(ours)
     sender.send(b"late")
     await sender.end()
     await ended.wait()
     assert got == [b"early", b"late"]
+
+
+@given(st.lists(st.binary(max_size=9), max_size=6), st.integers(1, 12))
+def test_frames_are_the_same_wherever_a_read_ends(frames: list[bytes], size: int) -> None:
+    octets = b"".join(struct.pack("!I", len(frame)) + frame for frame in frames)
+    reads: list[Sequence[bytes]] = []
+    channel = Channel(reads.append, lambda: None)
+    for start in range(0, len(octets), size):
+        channel.data_received(octets[start : start + size])
+    assert [frame for read in reads for frame in read] == frames
+    assert all(reads), "nothing is passed on where no frame is complete"
+
+
+def test_frames_of_one_read_are_passed_on_together_also_before_what_is_none() -> None:
+    got: list[Sequence[bytes]] = []
+    channel = Channel(got.append, lambda: None)
+    with pytest.raises(FrameTooLongError):
+        channel.data_received(b"\0\0\0\1a\0\0\0\1b" + b"\xff" * 9)
+    assert got == [[b"a", b"b"]]
 
 
 async def test_octets_that_are_no_frame_end_the_channel() -> None:
@@ -348,7 +367,7 @@ async def test_a_worker_can_be_sent_frames_from_its_fork_on(
     starting = asyncio.create_task(crew.start())
     frames: list[bytes] = []
     gone = asyncio.Event()
-    worker = Channel(frames.append, gone.set)
+    worker = Channel(frames.extend, gone.set)
     connection = await played.asked_to_fork()
     played.report(b"f", 0, 1001)
     while not crew.members:  # noqa: ASYNC110 - the first moment is what is tested
@@ -373,7 +392,7 @@ async def test_a_worker_that_is_being_forked_when_the_gate_drains_drains_too(
     crew = crew_of_one(tmp_path, played)
     starting = asyncio.create_task(crew.start())
     frames: list[bytes] = []
-    worker = Channel(frames.append, lambda: None)
+    worker = Channel(frames.extend, lambda: None)
     connection = await played.asked_to_fork()
     draining = asyncio.create_task(crew.drain(1, 1))
     await asyncio.sleep(0)

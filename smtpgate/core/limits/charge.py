@@ -20,7 +20,7 @@ _WORDS: Final[dict[SubjectKind, str]] = {
 }
 
 
-class Subject(Struct, frozen=True, gc=False):
+class Subject(Struct, frozen=True, gc=False, array_like=True):
     """An account, or a part of it, whose recipients are counted together.
 
     ``account_id`` is the sending account for every kind: all subjects of a message have the
@@ -37,7 +37,7 @@ class Subject(Struct, frozen=True, gc=False):
         return _WORDS[self.kind].format(account_id=self.account_id, name=self.name)
 
 
-class Charge(Struct, frozen=True, gc=False):
+class Charge(Struct, frozen=True, gc=False, array_like=True):
     """A subject and its limits."""
 
     subject: Subject

@@ -1,9 +1,10 @@
 """The use and the rest of each limit now: reading only, nothing is counted."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+
+from msgspec import Struct
 
 from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.limits.charge import Charge, LimitExceededError, must_go_together
@@ -15,8 +16,7 @@ _NOW: Final = -1
 NEVER: Final = 1 << 62
 
 
-@dataclass(frozen=True, slots=True)
-class LimitStatus:
+class LimitStatus(Struct, frozen=True, gc=False, array_like=True):
     """The use of one subject's limits, and the rest that they allow now.
 
     ``quota_free_in`` is the time until a quota that is used up has room for one recipient.

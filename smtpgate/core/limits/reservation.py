@@ -8,9 +8,11 @@ also when a process is killed.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from smtpgate.core.limits.charge import (
     Charge,
@@ -41,8 +43,7 @@ from smtpgate.core.limits.window import WINDOW
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Struct, frozen=True, gc=False, array_like=True):
     """The count of a reservation for one charge: its minute, and the sum with it."""
 
     charge: Charge
@@ -50,8 +51,7 @@ class Counted:
     used_24h: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(Struct, frozen=True, gc=False, array_like=True):
     """The recipients of one message, counted before the relay, to be committed or refunded.
 
     ``may_cross``: a threshold may be reported when it is committed.
@@ -73,9 +73,13 @@ class Reservation:
         """The use of each subject in 24 hours, with these recipients."""
         return tuple(one.used_24h for one in self.counted)
 
+    @property
+    def silent(self) -> "Reservation":
+        """The same for no caller that could report thresholds: the next message does."""
+        return replace(self, may_cross=False) if self.may_cross else self
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+
+class Attempt(NamedTuple):
     """The result of an attempt to reserve: the usage to store for each charge, and the refusal.
 
     A refusal may change the usage too: after the clock was set back, the wait must not begin
@@ -88,8 +92,7 @@ class Attempt:
     refusal: LimitExceededError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(Struct, frozen=True, gc=False):
     """The result of a settled reservation: the usages to store, the thresholds to report."""
 
     usages: tuple[Usage | None, ...]

@@ -1,8 +1,10 @@
 """The usage of one subject: its rolling 24 hours, its tokens, and its reported thresholds."""
 
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.limits.charge import Charge
@@ -24,8 +26,7 @@ Reported = tuple[int, ...]
 _NEVER: Final = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True, gc=False):
     """The usage of a subject, as of a moment in microseconds since 1970.
 
     ``tokens`` is in millionths; ``None`` stands for a full bucket.
@@ -42,8 +43,7 @@ class Usage:
         return cls(now_us, Window(minute_of(now_us)))
 
 
-@dataclass(frozen=True, slots=True)
-class Crossing:
+class Crossing(Struct, frozen=True, gc=False, array_like=True):
     """A subject has used that many per cent of its 24-hour quota."""
 
     charge: Charge

@@ -4,9 +4,10 @@ A recipient is counted for 24 hours and at most one minute more, never less: no 
 hours has more than the quota, and the error is at most one bucket.
 """
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
+
+from msgspec import Struct
 
 WINDOW: Final = timedelta(hours=24)
 BUCKET: Final = timedelta(minutes=1)
@@ -20,8 +21,7 @@ def minute_of(moment_us: int) -> int:
     return moment_us // BUCKET_US
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True, gc=False):
     """The recipients of each minute, from the oldest with any to ``minute``, and their sum."""
 
     minute: int
