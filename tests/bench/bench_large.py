@@ -70,7 +70,22 @@ def _upstream(port: int, ready: Event, stop: Event) -> None:
     uvloop.run(_accept(port, ready, stop))
 
 
-async def _upload(port: int, number: int, context: ssl.SSLContext | None) -> bool:
+@contextmanager
+def upstream() -> Iterator[int]:
+    """The port of an upstream that forgets, in a process of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    ready, stop, port = spawn.Event(), spawn.Event(), free_port()
+    process = spawn.Process(target=_upstream, args=(port, ready, stop))
+    process.start()
+    try:
+        ready.wait(30)
+        yield port
+    finally:
+        stop.set()
+        process.join(10)
+
+
+async def _upload(port: int, number: int, octets: int, context: ssl.SSLContext | None) -> bool:
     """Send one message; true if it was accepted."""
     reader, writer = await asyncio.open_connection(LOOPBACK, port, ssl=context)
     await reader.readline()
@@ -80,7 +95,7 @@ async def _upload(port: int, number: int, context: ssl.SSLContext | None) -> boo
         while (await reader.readline())[3:4] == b"-":
             pass
     writer.write(letter(f"n{number}", ""))
-    for _ in range(OCTETS // len(_SLICE)):
+    for _ in range(octets // len(_SLICE)):
         writer.write(_SLICE)
         await writer.drain()
     writer.write(b".\r\n")
@@ -91,31 +106,44 @@ async def _upload(port: int, number: int, context: ssl.SSLContext | None) -> boo
     return reply.startswith(b"250")
 
 
-async def _upload_all(port: int, ca_file: str | None) -> int:
+async def _upload_all(port: int, count: int, octets: int, ca_file: str | None) -> int:
     context = ssl.create_default_context(cafile=ca_file) if ca_file else None
-    uploads = [_upload(port, number, context) for number in range(UPLOADS)]
+    uploads = [_upload(port, number, octets, context) for number in range(count)]
     return sum(await asyncio.gather(*uploads))
 
 
-def _clients(port: int, ca_file: str | None, accepted: "multiprocessing.Queue[int]") -> None:
-    accepted.put(uvloop.run(_upload_all(port, ca_file)))
+def _clients(
+    port: int,
+    count: int,
+    octets: int,
+    ca_file: str | None,
+    accepted: "multiprocessing.Queue[int]",
+) -> None:
+    accepted.put(uvloop.run(_upload_all(port, count, octets, ca_file)))
+
+
+class Uploads:
+    """So many uploads at once, of clients in a process of their own; TLS with a CA."""
+
+    def __init__(self, port: int, count: int, octets: int, ca_file: str | None) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self._accepted: multiprocessing.Queue[int] = spawn.Queue()
+        words = (port, count, octets, ca_file, self._accepted)
+        self.process = spawn.Process(target=_clients, args=words)
+
+    def accepted(self) -> int:
+        """Wait for the end of all; how many messages were accepted."""
+        self.process.join()
+        return self._accepted.get(timeout=5)
 
 
 @contextmanager
 def _started(lab: Lab) -> Iterator[tuple[Gate, Authority, int]]:
     """A gate with a forgetful upstream, and its port without TLS."""
-    spawn = multiprocessing.get_context("spawn")
-    ready, stop, port, plain = spawn.Event(), spawn.Event(), free_port(), free_port()
-    upstream = spawn.Process(target=_upstream, args=(port, ready, stop))
-    upstream.start()
-    authority = Authority(lab)
-    try:
-        ready.wait(30)
+    authority, plain = Authority(lab), free_port()
+    with upstream() as port:
         plan = GatePlan(port, sections=_LISTENER.format(port=plain))
         yield start_gate(lab, authority, plan), authority, plain
-    finally:
-        stop.set()
-        upstream.join(10)
 
 
 # -- measuring ---------------------------------------------------------------------------------
@@ -169,23 +197,20 @@ async def _noops(port: int, stop: asyncio.Event) -> list[float]:
 
 
 def _measure(gate: Gate, port: int, plain: int, ca_file: str | None) -> Measured:
-    spawn = multiprocessing.get_context("spawn")
-    accepted: multiprocessing.Queue[int] = spawn.Queue()
-    clients = spawn.Process(target=_clients, args=(port, ca_file, accepted))
-
+    uploads = Uploads(port, UPLOADS, OCTETS, ca_file)
     pid, resident_mb = gate.daemon.process.pid, list[float]()
 
     async def beside() -> list[float]:
         stop = asyncio.Event()
         noops = asyncio.create_task(_noops(plain, stop))
-        while clients.is_alive():
+        while uploads.process.is_alive():
             resident_mb.append(await asyncio.to_thread(_resident_mb, pid))
             await asyncio.sleep(_SAMPLE_S)
         stop.set()
         return await noops
 
     rest_mb, before_s = _resident_mb(pid), _cpu_s(pid)
-    clients.start()
+    uploads.process.start()
     taken = uvloop.run(beside())
     return Measured(
         rest_mb=rest_mb,
@@ -193,7 +218,7 @@ def _measure(gate: Gate, port: int, plain: int, ca_file: str | None) -> Measured
         cpu_s=_cpu_s(pid) - before_s,
         delay_ms=_delay_ms(gate),
         noops_s=sorted(taken),
-        accepted=accepted.get(timeout=5),
+        accepted=uploads.accepted(),
     )
 
 

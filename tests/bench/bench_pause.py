@@ -1,23 +1,32 @@
-"""Pauses of a gate and their causes: by its own histograms, and for a client.
+"""Pauses of a gate and their causes, in one table.
 
-Each measurement has a gate of its own process that relays mail meanwhile, and a session that
-sends a NOOP every two milliseconds. Printed, not judged. ``SMTPGATE_BENCH_SECONDS`` is the
-length of each measurement (4; 0.5 shows that it runs). On a machine with less than four cores
-the clients delay the gate, and its scheduling is in all of the figures; the collector's are
-its own.
+    .venv/bin/python -m tests.bench.bench_pause --record     # keeps the table in results.md
+    .venv/bin/python -m tests.bench.bench_pause --only scrapes,floods --workers 2
+    .venv/bin/python -m tests.bench.bench_pause --where      # and what the loop did in them
+
+Each cause has a gate of its own that relays mail meanwhile, and a session that sends a NOOP
+every two milliseconds. ``turns.py`` measures the longest pauses: on the clock; less the time in
+which the gate's process was ready and had no processor; and of CPU time. NOOPs and the clock
+include what the clients take on a machine with few cores. Printed, not judged. As a test each
+cause is short, and shows that it runs.
 """
 
+import argparse
 import asyncio
 import multiprocessing
+import os
 import re
 import signal
 import smtplib
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -25,20 +34,97 @@ from typing import Final
 
 import pytest
 
-from tests.bench.bench_hostile import SECONDS, attacked, noops_s, show
+from tests.bench.bench_hostile import FLOODS, attacked, noops_s
+from tests.bench.bench_large import Uploads, upstream
 from tests.bench.bulk import Size, fill
+from tests.bench.crowd import crowd
+from tests.bench.peers.machine import description
+from tests.bench.peers.results import commit, record
+from tests.bench.turns import Turn, turns_in
 from tests.support.authority import Authority
-from tests.support.daemons import LOOPBACK, Lab
+from tests.support.daemons import LOOPBACK, Lab, free_port
 from tests.support.directory import open_store, sqlite_in
-from tests.support.gate import ACCOUNTS, BOUNCES_TO, LOGIN, Gate, GatePlan, letter, start_gate
-from tests.support.smtpsink import smtp_sink
+from tests.support.gate import (
+    ACCOUNTS,
+    BOUNCES_TO,
+    LOGIN,
+    ROOT,
+    Gate,
+    GatePlan,
+    letter,
+    start_gate,
+    workers_of,
+)
 
 pytestmark = pytest.mark.bench
 
-IS_SHORT: Final = SECONDS < 2
 PATIENCE_S: Final = 300
 CACHE_OCTETS: Final = 512 * 1024 * 1024
-_BUCKET: Final = re.compile(r"(smtpgate_(?:loop|coll)\w+)_bucket\{(.*)le=\"(.*)\"\} (.*)")
+_BUCKET: Final = re.compile(r"smtpgate_collector_pause_seconds_bucket\{.*le=\"(.*)\"\} (.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """The extent of what is measured."""
+
+    seconds: float = 3
+    size: Size = Size(6_000, 60_000)  # noqa: RUF009 - frozen
+    steps: int = 50_000
+    uploads: int = 20
+    octets: int = 40_000_000
+    clients: int = 300
+
+
+_SHORT: Final = Effort(0.5, Size(200, 2_000), 1_000, 2, 4_000_000, 50)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The pauses of one cause."""
+
+    cause: str
+    workers: int
+    noops_s: list[float]
+    turns: list[Turn]
+    collector_s: float
+
+    def cells(self) -> list[str]:
+        """The row of the table."""
+        noops = sorted(self.noops_s) or [0.0]
+        p50, p99 = (noops[int(len(noops) * share)] * 1e3 for share in (0.5, 0.99))
+        kinds = ("late_s", "own_s", "cpu_s")
+        longest = [max((getattr(one, of) for one in self.turns), default=0) for of in kinds]
+        return [
+            self.cause,
+            str(self.workers),
+            *(f"{one * 1e3:.1f}" for one in longest),
+            f"{self.collector_s * 1e3:g}",
+            f"{p50:.2f}",
+            f"{p99:.1f}",
+            f"{noops[-1] * 1e3:.1f}",
+        ]
+
+
+_HEADS: Final = (
+    "cause",
+    "workers",
+    "longest pause ms",
+    "without waits for a processor",
+    "CPU",
+    "collector <=",
+    "NOOP p50",
+    "p99",
+    "longest",
+)
+
+
+def table(rows: list[Row]) -> str:
+    """The rows in Markdown."""
+    lines = [_HEADS, ("---",) * len(_HEADS), *(row.cells() for row in rows)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+# -- a gate under load -------------------------------------------------------------------------
 
 
 def scrape(gate: Gate) -> str:
@@ -54,37 +140,20 @@ def value(gate: Gate, name: str) -> float:
     return float(line.split()[1])
 
 
-Histogram = dict[float, float]
+def _collections(gate: Gate) -> list[tuple[float, float]]:
+    found = map(_BUCKET.fullmatch, scrape(gate).splitlines())
+    return [(float(one[1]), float(one[2])) for one in found if one is not None]
 
 
-def histograms(gate: Gate) -> dict[str, Histogram]:
-    """The cumulated buckets of delays and of the collector's pauses, by their names."""
-    found: dict[str, Histogram] = {}
-    for line in scrape(gate).splitlines():
-        match = _BUCKET.fullmatch(line)
-        if match is not None:
-            generation = re.sub(r"\D", "", match[2])
-            name = f"collector, generation {generation}" if generation else "event loop"
-            found.setdefault(name, {})[float(match[3])] = float(match[4])
-    return found
-
-
-def _bound(histogram: Histogram, share: float) -> str:
-    """The upper bound, in milliseconds, of that share of what was observed."""
-    wanted = histogram[float("inf")] * share
-    bound = next(bound for bound, count in sorted(histogram.items()) if count >= wanted)
-    return f"{bound * 1e3:g}"
-
-
-def _show_difference(before: dict[str, Histogram], after: dict[str, Histogram]) -> None:
-    for name, histogram in after.items():
-        seen = {bound: count - before[name][bound] for bound, count in histogram.items()}
-        if seen[float("inf")]:
-            bounds = ", ".join(
-                f"{what} <= {_bound(seen, share)}"
-                for what, share in (("p50", 0.5), ("p99", 0.99), ("longest", 1.0))
-            )
-            print(f"    {name}: {seen[float('inf')]:.0f} times, {bounds} ms")
+def _longest_collection_s(before: list[tuple[float, float]], gate: Gate) -> float:
+    """The upper bound of the longest collection since then."""
+    longest, last = 0.0, 0.0
+    for (bound, now), (_, then) in zip(_collections(gate), before, strict=True):
+        count = now - then
+        if count > last:
+            longest = max(longest, bound)
+        last = 0.0 if bound == float("inf") else count
+    return longest
 
 
 def _send(port: int, more_fields: str, stop: Event) -> None:
@@ -116,25 +185,6 @@ def mail(gate: Gate, more_fields: str = "") -> Iterator[None]:
         process.join(30)
 
 
-@contextmanager
-def measured(note: str, gate: Gate, authority: Authority) -> Iterator[None]:
-    """Print how long the gate stood still meanwhile."""
-    before, until = histograms(gate), threading.Event()
-    noops: list[tuple[list[float], int]] = []
-    client = threading.Thread(
-        target=lambda: noops.append(noops_s(gate, authority, until.is_set))
-    )
-    client.start()
-    try:
-        yield
-    finally:
-        until.set()
-        client.join(60)
-    print()
-    show(note, *noops[0])
-    _show_difference(before, histograms(gate))
-
-
 @dataclass(frozen=True, slots=True)
 class World:
     """The load of a gate."""
@@ -153,55 +203,94 @@ class World:
 EMPTY: Final = World()
 
 
-@contextmanager
-def a_gate(world: World = World()) -> Iterator[tuple[Gate, Authority]]:
-    """A gate whose directory has that much."""
-    with Lab() as lab:
-        authority = Authority(lab)
-        names, url = lab.new_folder("names") / "names", None
-        names.write_text("\n".join(world.names()))
-        if world.size is not None:
-            url = sqlite_in(lab.new_folder("database"))
-            asyncio.run(_filled(url, world.size))
-        plan = GatePlan(
-            smtp_sink(lab, dump=False).port,
-            directory_url=url,
-            more_of_directory=f"cache_octets = {CACHE_OCTETS}\n",
-            program=("tests.bench.watched_gate", str(names), str(world.series)),
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Measures causes with so many workers, and collects the rows."""
+
+    effort: Effort
+    workers: int
+    rows: list[Row] = field(default_factory=list)
+    is_asking_where: bool = False
+
+    @contextmanager
+    def gate(self, world: World = EMPTY) -> Iterator["Watched"]:
+        """A gate whose directory has that much."""
+        with Lab() as lab, upstream() as port:
+            authority = Authority(lab)
+            folder = lab.new_folder("watched")
+            names, turns, url = folder / "names", folder / "turns", None
+            names.write_text("\n".join(world.names()))
+            turns.touch()
+            if world.size is not None:
+                url = sqlite_in(lab.new_folder("database"))
+                asyncio.run(_filled(url, world.size))
+            words = (str(names), str(world.series), str(turns))
+            plain = free_port()
+            plan = GatePlan(
+                port,
+                directory_url=url,
+                more_of_directory=f"cache_octets = {CACHE_OCTETS}\n",
+                sections=_PLAIN_LISTENER.format(port=plain),
+                workers=self.workers,
+                program=("tests.bench.watched_gate", *words),
+            )
+            yield Watched(self, start_gate(lab, authority, plan), authority, turns, plain)
+
+
+_PLAIN_LISTENER: Final = (
+    '[listener.plain]\naddress = "127.0.0.1"\nport = {port}\ntls = "none"\n'
+    "allow_plaintext_auth = true\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A gate that records its long turns."""
+
+    bench: Bench
+    gate: Gate
+    authority: Authority
+    turns: Path
+    plain_port: int
+
+    @contextmanager
+    def measured(self, cause: str) -> Iterator[None]:
+        """Measure how long the gate stands still meanwhile."""
+        before, until = _collections(self.gate), threading.Event()
+        noops: list[tuple[list[float], int]] = []
+        client = threading.Thread(
+            target=lambda: noops.append(noops_s(self.gate, self.authority, until.is_set))
         )
-        yield start_gate(lab, authority, plan), authority
+        since_s = time.monotonic()
+        client.start()
+        try:
+            yield
+        finally:
+            until_s = time.monotonic()
+            until.set()
+            client.join(60)
+        collector_s = _longest_collection_s(before, self.gate)
+        turns = list(turns_in(self.turns, since_s, until_s))
+        row = Row(cause, self.bench.workers, noops[0][0], turns, collector_s)
+        self.bench.rows.append(row)
+        print(" | ".join(row.cells()), flush=True)
+        if self.bench.is_asking_where:
+            _show_where(turns)
+
+    def pids(self) -> list[int]:
+        """The processes that take mail."""
+        return list(workers_of(self.gate).values()) or [self.gate.daemon.process.pid]
+
+
+def _show_where(turns: list[Turn]) -> None:
+    for turn in sorted(turns, key=lambda turn: turn.cpu_s, reverse=True)[:5]:
+        times = f"{turn.late_s * 1e3:.1f} {turn.own_s * 1e3:.1f} {turn.cpu_s * 1e3:.1f} ms"
+        print(f"    {times} of {turn.process}: {turn.where}")
 
 
 async def _filled(url: str, size: Size) -> None:
     async with open_store(url) as store:
         await fill(store, size)
-
-
-def test_mail_alone() -> None:
-    with a_gate() as (gate, authority), mail(gate), measured("mail", gate, authority):
-        time.sleep(SECONDS)
-
-
-def test_a_cache_that_is_filled_and_full() -> None:
-    size = Size(200, 2_000) if IS_SHORT else Size(6_000, 60_000)
-    world = World(size)
-    entries = len(set(world.names()))
-    with a_gate(world) as (gate, authority), mail(gate):
-        with measured(f"mail while {entries} answers are loaded", gate, authority):
-            gate.daemon.signal(signal.SIGUSR2)
-            _until(lambda: value(gate, "smtpgate_directory_cache_entries") >= entries * 0.8)
-        octets = value(gate, "smtpgate_directory_cache_octets")
-        with measured(f"mail beside {octets / 2**20:.0f} MiB of answers", gate, authority):
-            time.sleep(SECONDS * 3)
-
-
-def test_scrapes_with_a_thousand_identities() -> None:
-    with a_gate(World(series=1000)) as (gate, authority), mail(gate), ExitStack() as stack:
-        stack.enter_context(measured("mail and scrapes", gate, authority))
-        until = time.monotonic() + SECONDS
-        while time.monotonic() < until:
-            scrape(gate)
-            time.sleep(0.1)
 
 
 def _until(is_so: Callable[[], bool]) -> None:
@@ -211,55 +300,184 @@ def _until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.2)
 
 
+# -- the causes --------------------------------------------------------------------------------
+
+
+def _mail(bench: Bench) -> None:
+    with bench.gate() as watched, mail(watched.gate), watched.measured("mail alone"):
+        time.sleep(bench.effort.seconds)
+
+
+def _cache(bench: Bench) -> None:
+    """A cache that is filled, and full; each worker has one of its own."""
+    world = World(bench.effort.size)
+    entries = len(set(world.names()))
+    policies = 20 * len(bench.effort.size.numbers("20 policies of 4 KB"))
+    with bench.gate(world) as watched, mail(watched.gate):
+        gate = watched.gate
+        what = f"{entries} identities, {policies} policies of 3.5 KB"
+        with watched.measured(f"a cache is filled: {what}"):
+            for pid in watched.pids():
+                os.kill(pid, signal.SIGUSR2)
+            least = entries * 0.8 * len(watched.pids())
+            _until(lambda: value(gate, "smtpgate_directory_cache_entries") >= least)
+        octets = value(gate, "smtpgate_directory_cache_octets")
+        with watched.measured(f"a full cache: {octets / 2**20:.0f} MiB"):
+            time.sleep(bench.effort.seconds * 2)
+
+
+def _scrapes(bench: Bench) -> None:
+    cause, world = "scrapes of 1,000 identities", World(series=1000)
+    with bench.gate(world) as watched, mail(watched.gate), watched.measured(cause):
+        until = time.monotonic() + bench.effort.seconds
+        while time.monotonic() < until:
+            scrape(watched.gate)
+            time.sleep(0.1)
+
+
+def _config(gate: Gate) -> Path:
+    return gate.daemon.log_file.parent / "smtpgate.toml"
+
+
 def _documents(gate: Gate) -> Path:
-    config = gate.daemon.log_file.parent / "smtpgate.toml"
-    match = re.search(r'apply = "(.*)"', config.read_text())
+    match = re.search(r'apply = "(.*)"', _config(gate).read_text())
     assert match is not None
     return Path(match[1]) / "accounts.toml"
 
 
-def _accounts(count: int) -> str:
+def _accounts(first: int, count: int) -> str:
+    """Accounts with an identity each: two steps."""
     return "".join(
         f'[accounts.{10**11 + one}]\nname = "Tenant {one}"\n'
         f'[accounts.{10**11 + one}.identities."t{one}.example"]\nverified = true\n'
-        for one in range(count)
+        for one in range(first, first + count)
     )
 
 
-def _applied(gate: Gate) -> list[int]:
-    return [line["steps"] for line in gate.log_lines() if line["event"] == "directory applied"]
-
-
 def _has_applied(gate: Gate, times: int) -> bool:
-    return len(_applied(gate)) >= times
+    lines = gate.log_lines()
+    return len([line for line in lines if line["event"] == "directory applied"]) > times
 
 
-def test_a_reload_of_many_steps() -> None:
-    count = 500 if IS_SHORT else 25_000
-    with a_gate() as (gate, authority), mail(gate):
+def _changes(bench: Bench) -> None:
+    """A change of many steps by a reload, and by a command."""
+    steps = bench.effort.steps
+    with bench.gate() as watched, mail(watched.gate):
+        gate = watched.gate
         documents = _documents(gate)
-        documents.write_text(ACCOUNTS + _accounts(count))
-        for note in (f"mail during a reload with {2 * count} steps", "and one without steps"):
-            number = len(_applied(gate))
-            with measured(note, gate, authority):
+        documents.write_text(ACCOUNTS + _accounts(0, steps // 2))
+        for times, number in enumerate((steps, 0), start=1):
+            with watched.measured(f"SIGHUP with {number} steps"):
                 gate.daemon.signal(signal.SIGHUP)
-                _until(partial(_has_applied, gate, number + 1))
+                _until(partial(_has_applied, gate, times))
                 time.sleep(1)
-            print(f"    steps: {_applied(gate)[-1]}")
+        documents.write_text(ACCOUNTS + _accounts(steps // 2, steps // 2))
+        with watched.measured(f"smtpgate apply with {steps} steps"):
+            _apply(gate, documents.parent)
+            time.sleep(1)
 
 
-@pytest.mark.parametrize(
-    ("kind", "count"), [("commands", 20), ("errors", 20), ("silence", 300)]
-)
-def test_floods_of_commands_and_connections(kind: str, count: int) -> None:
-    with a_gate() as (gate, authority), mail(gate), ExitStack() as stack:
-        stack.enter_context(attacked(gate.port, [kind] * count))
-        stack.enter_context(measured(f"mail and {count} times {kind}", gate, authority))
-        time.sleep(SECONDS)
+def _apply(gate: Gate, documents: Path) -> None:
+    words = ["apply", str(documents), "--config", str(_config(gate))]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "smtpgate", *words]
+    subprocess.run(command, env=env, check=True, timeout=PATIENCE_S, stdout=subprocess.DEVNULL)
 
 
-def test_a_message_of_very_many_fields() -> None:
+def _floods(bench: Bench) -> None:
+    floods = {f"{count} floods of {kind}": [kind] * count for kind, count in _FLOODS}
+    floods[f"{15 * len(FLOODS)} floods of all kinds"] = list(FLOODS) * 15
+    with bench.gate() as watched, mail(watched.gate):
+        for cause, kinds in floods.items():
+            with attacked(watched.gate.port, kinds), watched.measured(cause):
+                time.sleep(bench.effort.seconds)
+
+
+_FLOODS: Final = (("commands", 20), ("commands", 90), ("errors", 90), ("silence", 300))
+
+
+def _fields(bench: Bench) -> None:
     fields = "".join(f"List-Unsubscribe: <https://example.com/{one}>\r\n" for one in range(950))
-    with a_gate() as (gate, authority), mail(gate, fields), ExitStack() as stack:
-        stack.enter_context(measured("messages of 950 fields", gate, authority))
-        time.sleep(SECONDS)
+    with ExitStack() as stack:
+        watched = stack.enter_context(bench.gate())
+        stack.enter_context(mail(watched.gate, fields))
+        stack.enter_context(watched.measured("messages of 950 fields"))
+        time.sleep(bench.effort.seconds)
+
+
+def _uploads(bench: Bench) -> None:
+    sizes = [(bench.effort.uploads, bench.effort.octets), (50, 1_000_000)]
+    with bench.gate() as watched, mail(watched.gate):
+        for number, size in sizes:
+            for kind in ("plain", "TLS"):
+                port = watched.gate.tls_port if kind == "TLS" else watched.plain_port
+                ca_file = str(watched.authority.ca_file) if kind == "TLS" else None
+                cause = f"{number} uploads of {size / 1e6:g} MB, {kind}"
+                uploads = Uploads(port, number, size, ca_file)
+                with watched.measured(cause):
+                    uploads.process.start()
+                    accepted = uploads.accepted()
+                assert accepted == number
+
+
+def _crowds(bench: Bench) -> None:
+    """Clients that all do the same in the same moment."""
+    count = bench.effort.clients
+    with bench.gate() as watched:
+        tls = {"port": watched.gate.tls_port, "ca_file": str(watched.authority.ca_file)}
+        plain = {"port": watched.plain_port, "ca_file": None}
+        for cause, stays, how in (
+            (f"{count} clients send at once", True, plain),
+            (f"{count} clients connect at once", False, plain),
+            (f"{count} clients connect at once, TLS", False, tls),
+        ):
+            with watched.measured(cause):
+                rounds = crowd(stays=stays, count=count, seconds=bench.effort.seconds, **how)
+            assert rounds
+
+
+CAUSES: Final[dict[str, Callable[[Bench], None]]] = {
+    "mail": _mail,
+    "uploads": _uploads,
+    "crowds": _crowds,
+    "cache": _cache,
+    "changes": _changes,
+    "scrapes": _scrapes,
+    "floods": _floods,
+    "fields": _fields,
+}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("cause", CAUSES)
+def test_pauses(cause: str, workers: int) -> None:
+    CAUSES[cause](Bench(_SHORT, workers))
+
+
+def main() -> None:
+    """Measure the causes, print the table, and keep it when asked to."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", default=",".join(CAUSES), help="comma-separated")
+    parser.add_argument("--workers", default="1,2", help="comma-separated")
+    parser.add_argument("--seconds", type=float, default=Effort().seconds, help="of a cause")
+    parser.add_argument("--short", action="store_true", help="show that it runs")
+    parser.add_argument("--where", action="store_true", help="show what the loop did")
+    parser.add_argument("--record", action="store_true", help="append to results.md")
+    given = parser.parse_args()
+    effort = _SHORT if given.short else replace(Effort(), seconds=given.seconds)
+    if given.where:
+        os.environ["SMTPGATE_BENCH_WHERE"] = "1"
+    rows: list[Row] = []
+    for workers in map(int, given.workers.split(",")):
+        for cause in given.only.split(","):
+            CAUSES[cause](Bench(effort, workers, rows, is_asking_where=given.where))
+    print(f"\n{table(rows)}")
+    if given.record:
+        title = f"## {datetime.now(UTC).date()}: pauses of the event loop, by cause"
+        record(f"\n{title}\n\nCommit {commit()}. {description()}.\n\n{table(rows)}")
+
+
+if __name__ == "__main__":
+    main()
