@@ -215,13 +215,20 @@ class Store(Protocol):
         or kept.
         """
 
+    async def note(self, tasks: Sequence[Task]) -> None:
+        """Keep tasks of a submission that was begun; they come into force with its verdict.
+
+        They survive a power cut. Raises JournalUnavailableError; perhaps they are kept then.
+        """
+
     async def finish(
         self, done: SubmissionDone, reservation: Reservation | None, now: datetime
     ) -> Finished:
         """Keep the verdict, and count only the recipients that it leaves counted.
 
-        It keeps also the rest of a submission that was not begun. What is kept survives a power
-        cut. What cannot be counted now is counted later, within the reservation's lease.
+        It keeps also the rest of a submission that was not begun, and ``done.tasks``; where
+        these are empty it deletes the noted ones. What is kept survives a power cut. What
+        cannot be counted now is counted later, within the reservation's lease.
         """
 
 
@@ -230,6 +237,9 @@ class Journal(Protocol):
 
     async def begin(self, done: SubmissionDone) -> None:
         """Keep what is known of a submission that is about to be relayed."""
+
+    async def note(self, tasks: Sequence[Task]) -> None:
+        """Keep tasks of a submission that was begun; they come into force with its verdict."""
 
     async def finish(self, done: SubmissionDone) -> None:
         """Keep the verdict, and the rest of a submission that was not begun.

@@ -57,6 +57,7 @@ class Config(Table):
     dns: sections.DnsConfig = sections.DnsConfig()
     ledger: sections.LedgerConfig = sections.LedgerConfig()
     journal: sections.JournalConfig = _section()
+    outbox: sections.OutboxConfig = sections.OutboxConfig()
     authorization: sections.AuthorizationConfig = sections.AuthorizationConfig()
     policy: sections.PolicyConfig = sections.PolicyConfig()
     limits: sections.LimitsConfig = sections.LimitsConfig()
@@ -100,6 +101,11 @@ class Config(Table):
     def journal_url(self) -> str:
         """The URL of the journal's database: by default a file in the state folder."""
         return self.journal.url_or(self.gate.state_dir / "journal.sqlite")
+
+    @property
+    def has_outbox(self) -> bool:
+        """True if events and reports are kept until they are delivered: beside the journal."""
+        return self.journal.enabled and self.outbox.enabled
 
     @property
     def default_limits(self) -> SendingLimits:

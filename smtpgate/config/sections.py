@@ -270,6 +270,22 @@ class JournalConfig(DatabaseConfig):
     max_octets: Annotated[int, Field(ge=1_000_000)] = 2_147_483_648
 
 
+class OutboxConfig(Table):
+    """``[outbox]``: the delivery of events and reports, and how long it is tried."""
+
+    enabled: bool = True
+    give_up_after_s: Annotated[float, Field(ge=60, le=2_592_000)] = 259_200
+    timeout_s: Annotated[float, Field(gt=0, le=300)] = 15
+    concurrency: Annotated[int, Field(ge=1, le=100)] = 4
+    batch: Annotated[int, Field(ge=1, le=500)] = 50
+    keep_days: Annotated[int, Field(ge=1, le=3650)] = 30
+
+    @property
+    def lease_s(self) -> float:
+        """The time that a batch may take: every attempt at its end, one after the other."""
+        return self.timeout_s * -(-self.batch // self.concurrency) + 30
+
+
 class AuthorizationConfig(Table):
     """``[authorization]``: how the gate finds the identity of a message."""
 

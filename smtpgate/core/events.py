@@ -15,9 +15,11 @@ from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import Client, Submission
 from smtpgate.core.message.headers import HeaderBlock
 from smtpgate.core.message.intent import SendingIntent
+from smtpgate.core.outbox.task import Destination, Task
 from smtpgate.core.policy import Decision
 from smtpgate.core.proof.registered import IdentityTroubles
 from smtpgate.core.reply import Reply
+from smtpgate.core.upstream.delivery import RecipientReply
 
 SubmissionOutcome = Literal["accepted", "deferred", "refused", "in-doubt"]
 Role = Literal["source", "from", "sender", "resent", "return-path", "report"]
@@ -78,7 +80,9 @@ class SubmissionDone(Struct, gc=False, kw_only=True):
     counted, ``long_line`` the number of a line of its body that is too long. ``header`` is the
     block without the fields that ``intent`` was read from. ``is_masked``: the reply does not
     have the reason, because no Allow of the identity names the sender. ``may_be_recorded``: a
-    verdict was to be written, and it is not known whether it was.
+    verdict was to be written, and it is not known whether it was. ``tasks`` are carried out if
+    the verdict is an acceptance; ``None`` if there never was one. ``refused`` are recipients
+    that the upstream refused while it accepted the message for others.
     """
 
     submission: Submission
@@ -107,6 +111,8 @@ class SubmissionDone(Struct, gc=False, kw_only=True):
     selectors: tuple[str, ...] = ()
     upstream: str | None = None
     upstream_reply: Reply | None = None
+    refused: tuple[RecipientReply, ...] = ()
+    tasks: tuple[Task, ...] | None = None
     done_at: datetime | None = None
     stage_s: dict[Stage, float] = field(default_factory=dict)
 
@@ -318,6 +324,19 @@ class RecordsLost:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class TaskGivenUp:
+    """An event or a report was not delivered to a destination, and is not tried again."""
+
+    task_id: str
+    kind: str
+    message_id: str
+    destination: Destination
+    attempts: int
+    problem: str
+    at: datetime
+
+
 Event = (
     SubmissionDone
     | MailRefused
@@ -340,4 +359,5 @@ Event = (
     | RetentionChanged
     | RecordsInDoubt
     | RecordsLost
+    | TaskGivenUp
 )

@@ -23,6 +23,7 @@ from smtpgate.gate.frames import (
     Serving,
     Stopped,
     StoreRequest,
+    TasksWritten,
     ToWorker,
     WorkerState,
     decode_for_parent,
@@ -352,6 +353,8 @@ class Crew:
             received = decode_for_parent(frame)
             if isinstance(received, StoreRequest):
                 requests.append(received)
+            elif isinstance(received, TasksWritten):
+                self._host.wake_outbox()
             else:
                 self._note(member, received)
         if requests and member.desk is not None:

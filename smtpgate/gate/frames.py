@@ -9,6 +9,7 @@ from smtpgate.admission import Note
 from smtpgate.core.limits import Charge, Crossing, LimitName, LimitStatus, Reservation
 from smtpgate.directory.keys import KeyUse
 from smtpgate.journal.statements import Entry
+from smtpgate.journal.tasks import TaskRow
 from smtpgate.ledger.transactions import Look
 from smtpgate.metrics.histogram import HistogramState
 from smtpgate.metrics.observed import Count, SubmissionFacts
@@ -87,6 +88,13 @@ class LookDone(Frame):
     statuses: tuple[LimitStatus, ...]
 
 
+class NoteDone(Frame):
+    """Provisional tasks are written, or the problem of the journal."""
+
+    number: int
+    problem: str | None
+
+
 class NotDone(Frame):
     """The ledger cannot count, or there is a defect."""
 
@@ -154,16 +162,27 @@ class AskLook(Frame):
     request: Look
 
 
+class AskNote(Frame):
+    """A request to the journal: provisional tasks."""
+
+    number: int
+    rows: tuple[TaskRow, ...]
+
+
+class TasksWritten(Frame):
+    """Tasks came into force, in a journal that the worker writes by itself."""
+
+
 class Keep(Frame):
     """A row for the journal, for which nobody waits."""
 
     entry: Entry
 
 
-StoreAnswer: TypeAlias = BeginDone | BeginRefused | FinishDone | LookDone | NotDone
-StoreRequest: TypeAlias = AskBegin | AskFinish | AskLook | Keep
+StoreAnswer: TypeAlias = BeginDone | BeginRefused | FinishDone | LookDone | NoteDone | NotDone
+StoreRequest: TypeAlias = AskBegin | AskFinish | AskLook | AskNote | Keep
 ToWorker: TypeAlias = Ping | Reload | Drain | Noted | JournalKey | StoreAnswer
-ToParent: TypeAlias = Serving | Pong | Report | Noted | Stopped | StoreRequest
+ToParent: TypeAlias = Serving | Pong | Report | Noted | TasksWritten | Stopped | StoreRequest
 _encoder: Final = msgspec.msgpack.Encoder()
 encode: Final = _encoder.encode
 decode_for_worker: Final = msgspec.msgpack.Decoder(ToWorker).decode

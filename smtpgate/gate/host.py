@@ -1,11 +1,12 @@
 """The work that a host has once: documents, verification, key uses, HTTP."""
 
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Final
 
 from smtpgate.config import Config
+from smtpgate.core.outbox.task import DestinationKind
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.uses import KeyUses
 from smtpgate.gate.certificates import Certificates
@@ -13,13 +14,15 @@ from smtpgate.gate.directory import prepare_directory
 from smtpgate.gate.documents import Apply, apply_here
 from smtpgate.gate.frames import Report
 from smtpgate.gate.listen import shortage_of_files
+from smtpgate.gate.outbox import new_outbox
 from smtpgate.gate.sinks import Sinks, run_all
 from smtpgate.gate.stores import Stores
 from smtpgate.gate.verification import new_verification_worker
 from smtpgate.http import HttpServer, Readiness
 from smtpgate.log import JsonLog, Level
 from smtpgate.metrics import Metrics
-from smtpgate.ports import Clock, Reading
+from smtpgate.outbox.sender import OutboxSender
+from smtpgate.ports import Carrier, Clock, Reading
 from smtpgate.tasks import TaskOwner
 
 _LAST_WORK_S: Final = 5
@@ -58,12 +61,27 @@ class Host:
         )
         self.stores = Stores(config, clock, self.sinks, log.error)
         self.stores.show(self.metrics, self.readiness)
+        self.outbox: OutboxSender | None = None
         self.http: HttpServer | None = None
         for source in (certificates.readings, log.readings, self._readings):
             self.metrics.watch(source)
 
     def _readings(self) -> Iterable[Reading]:
         yield Reading("smtpgate_directory_drift", self._drift)
+
+    def carry(self, carriers: Mapping[DestinationKind, Carrier]) -> None:
+        """Have the outbox delivered by these, once started; if there is one."""
+        self.outbox = new_outbox(
+            self.config, self.stores, carriers, self.clock, self.sinks, self.log.error
+        )
+        if self.outbox is not None:
+            self.metrics.watch(self.outbox.readings)
+            self.stores.when_tasks_come(self.wake_outbox)
+
+    def wake_outbox(self) -> None:
+        """There are new tasks in the outbox."""
+        if self.outbox is not None:
+            self.outbox.wake()
 
     def serve_http(
         self, listening: socket.socket, refresh: Callable[[], Awaitable[None]] | None = None
@@ -100,6 +118,8 @@ class Host:
         if self.http is not None:
             await self.http.start()
         _ = self._for_life.start(self.uses.run(), name="key uses")
+        if self.outbox is not None:
+            _ = self._for_life.start(self.outbox.run(), name="outbox")
         if self.config.directory.recheck:
             _ = self._for_life.start(self.verification.run(), name="verification")
 
@@ -108,6 +128,7 @@ class Host:
         steps = (
             self.uses.stop,
             self.verification.stop,
+            *(() if self.outbox is None else (self.outbox.stop,)),
             partial(self._for_life.drain, _LAST_WORK_S),
             self.stores.stop,
             *(() if self.http is None else (self.http.stop,)),

@@ -11,6 +11,7 @@ from smtpgate.gate.frames import (
     AskBegin,
     AskFinish,
     AskLook,
+    AskNote,
     BeginDone,
     BeginRefused,
     FinishDone,
@@ -18,6 +19,7 @@ from smtpgate.gate.frames import (
     Keep,
     LookDone,
     NotDone,
+    NoteDone,
     StoreAnswer,
     StoreRequest,
 )
@@ -69,6 +71,8 @@ class StoreDesk:
                 asked.append(request)
             elif isinstance(request, Keep):
                 self._owner.keep(request.entry)
+            elif isinstance(request, AskNote):
+                _ = self._tasks.start(self._note(request))
             else:
                 _ = self._tasks.start(self._look(request))
         if asked:
@@ -108,6 +112,16 @@ class StoreDesk:
             self._send(_failure(number, error))
         else:
             self._send(LookDone(number, found))
+
+    async def _note(self, request: AskNote) -> None:
+        try:
+            await self._owner.note(request.rows)
+        except JournalUnavailableError as error:
+            self._send(NoteDone(request.number, _encodable(str(error))))
+        except Exception as error:  # noqa: BLE001 - the worker's message is refused for it
+            self._send(_failure(request.number, error))
+        else:
+            self._send(NoteDone(request.number, None))
 
     async def close(self) -> None:
         """The worker has ended: nobody knows what became of the messages that it had begun."""

@@ -15,6 +15,7 @@ from smtpgate.gate.frames import (
     AskBegin,
     AskFinish,
     AskLook,
+    AskNote,
     BeginDone,
     BeginRefused,
     FinishDone,
@@ -22,17 +23,26 @@ from smtpgate.gate.frames import (
     Keep,
     LookDone,
     NotDone,
+    NoteDone,
     StoreAnswer,
     StoreRequest,
 )
 from smtpgate.http import Readiness
 from smtpgate.journal.entries import Entries
+from smtpgate.journal.tasks import TaskRow
 from smtpgate.journal.terms import TermKey
 from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.ledger.transactions import Look, Settle
 from smtpgate.ledger.transactions import Request as LedgerRequest
 from smtpgate.metrics.scraped import Scrape
-from smtpgate.ports import Begun, Clock, Finished, LedgerUnavailableError, Reading
+from smtpgate.ports import (
+    Begun,
+    Clock,
+    Finished,
+    JournalUnavailableError,
+    LedgerUnavailableError,
+    Reading,
+)
 from smtpgate.sql.thread import Closed, lost_answer
 from smtpgate.store.host import HostStore
 from smtpgate.store.owner import WRITTEN_WITHIN_S
@@ -70,6 +80,16 @@ class StoreLink:
                 raise
             return Begun(None, str(error))  # there was nothing to count
         return begun
+
+    async def note(self, rows: tuple[TaskRow, ...]) -> None:
+        """Write provisional tasks. Raises JournalUnavailableError."""
+        number = next(self._numbers)
+        try:
+            problem: str | None = await self._ask(AskNote(number, rows), number)
+        except LedgerUnavailableError as error:
+            problem = str(error)
+        if problem is not None:
+            raise JournalUnavailableError(problem)
 
     async def finish(self, request: Finish) -> Finished:
         """Settle the reservation, and write the verdict."""
@@ -118,6 +138,8 @@ class StoreLink:
                 future.set_result(Finished(answer.crossings, answer.is_recorded))
             case LookDone():
                 future.set_result(answer.statuses)
+            case NoteDone():
+                future.set_result(answer.problem)
             case BeginRefused():
                 future.set_exception(_refusal(answer))
             case NotDone():

@@ -4,6 +4,7 @@ Where both are SQLite files one thread has them; otherwise each has its own mean
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from smtpgate.config import Config
@@ -97,6 +98,13 @@ class Stores:
             on_error=self._on_error,
         )
         self.of_messages = HostStore(self.owner, ledger, journal)
+
+    def when_tasks_come(self, wake: Callable[[], object]) -> None:
+        """Call that each time when tasks came into force."""
+        if self.owner is not None:
+            self.owner.on_tasks = wake
+        elif isinstance(self.of_messages, SeparateStores):
+            self.of_messages.on_tasks = wake
 
     def show(self, metrics: Scrape, readiness: Readiness) -> None:
         """Show their state at ``/metrics`` and ``/readyz``."""

@@ -29,6 +29,7 @@ from smtpgate.gate.frames import (
     Serving,
     Stopped,
     StoreAnswer,
+    TasksWritten,
     ToParent,
     WorkerState,
     decode_for_worker,
@@ -120,11 +121,11 @@ class Worker:
 
     async def _serve(self, store: DirectoryStore) -> int:
         """Serve from the start to the end; how many transactions were cut short."""
-        config, clock, log = self._inherited.config, self._inherited.clock, self._log
+        log = self._log
         # They are as they were when the gate started, and may have been renewed since.
         self._inherited.certificates.reload_quietly()
         sinks = Sinks(log, self._metrics, self._reporter, on_error=log.error)
-        stores = self._linked or Stores(config, clock, sinks, log.error)
+        stores = self._linked or self._own_stores(sinks)
         stores.show(self._metrics, self._readiness)
         await stores.start()
         try:
@@ -142,6 +143,11 @@ class Worker:
             await stores.stop()
             self._metrics.pauses.stop()
         return cut
+
+    def _own_stores(self, sinks: EventSink) -> Stores:
+        stores = Stores(self._inherited.config, self._inherited.clock, sinks, self._log.error)
+        stores.when_tasks_come(lambda: self._send(TasksWritten()))
+        return stores
 
     def _new_service(
         self, store: DirectoryStore, stores: ServiceStores, sinks: EventSink

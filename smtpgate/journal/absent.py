@@ -1,9 +1,10 @@
 """The journal of a gate whose configuration disables it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from smtpgate.core.events import Event, SubmissionDone
-from smtpgate.ports import Reading
+from smtpgate.core.outbox.task import Task
+from smtpgate.ports import JournalUnavailableError, Reading
 
 
 class NoJournal:
@@ -25,6 +26,10 @@ class NoJournal:
 
     async def begin(self, done: SubmissionDone) -> None:
         """Keep nothing of what is about to be relayed."""
+
+    async def note(self, tasks: Sequence[Task]) -> None:
+        """There is no outbox without a journal."""
+        raise JournalUnavailableError("journal.enabled is false")
 
     async def finish(self, done: SubmissionDone) -> None:
         """Keep nothing of a verdict."""

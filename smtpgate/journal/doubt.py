@@ -1,6 +1,6 @@
 """Records that their gate will not complete get the outcome ``in-doubt``.
 
-It is not known whether the upstream accepted these messages.
+It is not known whether the upstream accepted these messages, nor what reply their clients got.
 """
 
 import json
@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, literal_column, select
 from smtpgate.journal.rows import COLUMNS, Row, microseconds, record_of
 from smtpgate.journal.schema import records
 from smtpgate.journal.statements import Entry, RecordStatements
+from smtpgate.journal.tasks import put_in_force
 from smtpgate.journal.terms import TermKey
 
 _STEP: Final = 250
@@ -41,6 +42,7 @@ class Doubt:
         )
         rows = [Row._make(found) for found in connection.execute(query)]
         self._statements.write(connection, [self._given_up(row, now) for row in rows])
+        put_in_force(connection, [row.id for row in rows])
         return len(rows)
 
     def _given_up(self, row: Row, now: datetime) -> Entry:

@@ -20,6 +20,7 @@ from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 from smtpgate.core.reason import reason_row
 from smtpgate.journal.rows import row_of, with_verdict
 from smtpgate.journal.statements import Entry
+from smtpgate.journal.tasks import task_rows
 from smtpgate.journal.terms import TermKey
 from smtpgate.ports import Clock
 
@@ -97,6 +98,7 @@ class Entries:
             is_final=True,
             is_begun=begun is not None,
             may_be_there=done.may_be_recorded,
+            tasks=None if done.tasks is None else task_rows(done.tasks, "waiting"),
         )
 
     def of_event(self, event: Event) -> Entry | None:

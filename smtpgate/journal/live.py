@@ -3,7 +3,7 @@
 It implements the Journal port, and records logins and MAIL commands that were refused.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import timedelta
 
 from smtpgate.config.sections import JournalConfig
@@ -15,6 +15,7 @@ from smtpgate.core.events import (
     RetentionChanged,
     SubmissionDone,
 )
+from smtpgate.core.outbox.task import Task
 from smtpgate.journal.doubt import Doubt
 from smtpgate.journal.entries import Entries
 from smtpgate.journal.groups import Groups, groups_of
@@ -22,6 +23,7 @@ from smtpgate.journal.presence import Presence
 from smtpgate.journal.retention import Retention, Size
 from smtpgate.journal.schema import records
 from smtpgate.journal.store import JournalStore
+from smtpgate.journal.tasks import TaskRow, keep_new, task_rows
 from smtpgate.journal.terms import TermKey, TermKeyError, new_key, read_key
 from smtpgate.journal.writer import RecordWriter, Tally
 from smtpgate.ports import Clock, EventSink, JournalUnavailableError, Reading
@@ -228,6 +230,14 @@ class LiveJournal:
         entry = self.entries.beginning(done)
         await self.writer.put(entry)
         self.entries.begun(entry)
+
+    async def note(self, tasks: Sequence[Task]) -> None:
+        """Write provisional tasks of a submission, before its final dot."""
+        await self.write_tasks(task_rows(tasks, "provisional"))
+
+    async def write_tasks(self, rows: Sequence[TaskRow]) -> int:
+        """Write rows of tasks that are not there yet; the number of them."""
+        return await self.writer.run(lambda connection: keep_new(connection, rows))
 
     async def finish(self, done: SubmissionDone) -> None:
         """Write the verdict, or the whole record of a submission that was not begun."""

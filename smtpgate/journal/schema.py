@@ -1,4 +1,5 @@
-"""The journal's tables: records, the terms they are found by, the statements they cite, usage.
+"""The journal's tables: records, the terms they are found by, the statements they cite, usage,
+and the tasks that follow from verdicts.
 
 Values are texts, whole numbers and octets, the same for SQLite and PostgreSQL: a row goes to
 either driver as it is. Moments are microseconds since 1970, hours and days whole ones since.
@@ -23,12 +24,13 @@ from sqlalchemy import (
 from smtpgate.sql.types import NAMES, Serial
 
 # The revision of the migrations that makes these tables; a test holds the two together.
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 
 metadata = MetaData(naming_convention=NAMES)
 
 # Compared octet by octet everywhere, so that ids sort by time whatever the database's language.
 _ID: Final = String(64).with_variant(String(64, collation="C"), "postgresql")
+_OCTETS: Final = Text().with_variant(Text(collation="C"), "postgresql")
 
 # Single values: the check of the terms' key, and the last sign of life.
 meta = Table(
@@ -117,4 +119,30 @@ usage = Table(
     Index(None, "grain", "owner_id", "start"),
     Index(None, "grain", "start"),
     sqlite_with_rowid=False,
+)
+
+# Deliveries of events, one row a task. Those that wait are found by their lane and the time
+# when they are due; a lease moves that time ahead.
+tasks = Table(
+    "journal_tasks",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("event_id", _ID, nullable=False),
+    Column("message_id", _ID, nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("destination_kind", String(10), nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("account_id", String(12), nullable=False),
+    Column("lane", _OCTETS, nullable=False),
+    Column("state", String(11), nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("due_us", BigInteger, nullable=False),
+    Column("done_us", BigInteger),
+    Column("attempts", Integer, nullable=False),
+    Column("leased_by", BigInteger),  # the gate that carries it out
+    Column("answer", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Index(None, "state", "lane", "due_us"),
+    Index(None, "message_id"),
+    Index(None, "done_us"),
 )

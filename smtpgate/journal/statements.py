@@ -22,6 +22,7 @@ from smtpgate.core.history.record import Parties, owner_of
 from smtpgate.core.history.usage import Counts, Grain, UsageKey, usage_of
 from smtpgate.journal.rows import COLUMNS, Row, day_of, hour_of
 from smtpgate.journal.schema import meta, records, statements, terms, usage
+from smtpgate.journal.tasks import TaskRow, TaskStatements
 from smtpgate.sql.batches import Plain, SqlStatement
 
 Texts = dict[str, str]
@@ -49,7 +50,8 @@ class Entry(Struct, frozen=True, gc=False, array_like=True, kw_only=True):
 
     ``is_begun`` says that the row should be there without a verdict. ``may_be_there`` says that
     this is not known. ``is_final`` is false before the relay; then the ``parties`` are those of
-    the verdict's terms.
+    the verdict's terms. ``tasks`` come into force with the verdict; where they are empty, and
+    not absent, provisional ones are deleted.
     """
 
     row: Row
@@ -60,6 +62,7 @@ class Entry(Struct, frozen=True, gc=False, array_like=True, kw_only=True):
     is_final: bool = True
     is_begun: bool = False
     may_be_there: bool = False
+    tasks: tuple[TaskRow, ...] | None = None
 
     @property
     def day(self) -> int:
@@ -79,6 +82,7 @@ class RecordStatements:
         self._known: set[tuple[int, str]] = set()
         self._new: set[tuple[int, str]] = set()
         self._file: sqlite3.Connection | None = None
+        self._tasks = TaskStatements()
 
     def write(self, connection: Plain, entries: Sequence[Entry]) -> None:
         """Write all entries, in the connection's transaction, or raise RowsChangedError."""
@@ -105,6 +109,14 @@ class RecordStatements:
             raise RowsChangedError
         prepared.term.run(connection, list(_terms(whole, begun)))
         prepared.usage.run(connection, _usage_rows(increments))
+        with_tasks = [entry for entry in entries if entry.tasks is not None]
+        if with_tasks:
+            self._write_tasks(connection, with_tasks)
+
+    def _write_tasks(self, connection: Plain, entries: Sequence[Entry]) -> None:
+        self._tasks.drop(connection, [e.row.id for e in entries if not e.tasks])
+        rows = sorted(row for entry in entries for row in entry.tasks or ())
+        self._tasks.keep(connection, rows)
 
     def committed(self) -> None:
         """Note that the last write was committed."""

@@ -25,6 +25,7 @@ from smtpgate.core.events import (
     RetentionChanged,
     SessionsEnded,
     SubmissionDone,
+    TaskGivenUp,
 )
 from smtpgate.log.flood import MINUTE_S, LinesLeftOut, RefusalFlood
 from smtpgate.log.lines import (
@@ -49,6 +50,7 @@ from smtpgate.log.lines import (
     records_lost_line,
     retention_line,
     sessions_ended_line,
+    task_given_up_line,
 )
 from smtpgate.log.messages import mail_refused_line, submission_line
 from smtpgate.log.writer import LineWriter
@@ -69,6 +71,7 @@ _LINES: Final[Mapping[type[Event], tuple[Level | None, Callable[..., bytes]]]] =
     RetentionChanged: (None, retention_line),
     RecordsInDoubt: (None, records_in_doubt_line),
     RecordsLost: (None, records_lost_line),
+    TaskGivenUp: (None, task_given_up_line),
     BudgetExhausted: ("info", budget_line),
     CommandRefused: ("info", command_refused_line),
     HandshakeFailed: ("info", handshake_failed_line),

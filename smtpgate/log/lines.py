@@ -36,6 +36,7 @@ from smtpgate.core.events import (
     RecordsLost,
     RetentionChanged,
     SessionsEnded,
+    TaskGivenUp,
 )
 from smtpgate.core.limits.budget import BUDGETS
 from smtpgate.core.reply import CATALOGUE
@@ -206,6 +207,20 @@ def records_lost_line(event: RecordsLost) -> bytes:
     """The line of records that the journal will never have."""
     facts = {"records": event.records, "problem": event.problem[:MAX_TEXT]}
     return line_of(event.at, "error", "journal-lost", facts)
+
+
+def task_given_up_line(event: TaskGivenUp) -> bytes:
+    """The line of an event or a report that a destination will not get."""
+    facts = {
+        "task": event.task_id,
+        "id": event.message_id,
+        "kind": event.kind,
+        "destination": f"{event.destination.kind}:{event.destination.name}",
+        "account": event.destination.account_id or None,
+        "attempts": event.attempts,
+        "problem": event.problem[:MAX_TEXT],
+    }
+    return line_of(event.at, "warning", "outbox-given-up", facts)
 
 
 def error_line(at: datetime, error: BaseException) -> bytes:

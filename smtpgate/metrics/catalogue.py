@@ -333,6 +333,25 @@ _ROWS: Final = (
         "Records without an outcome that this gate found after another one was killed.",
     ),
     MetricRow(
+        "smtpgate_outbox_tasks",
+        "gauge",
+        ("state",),
+        "Events and reports in the outbox that wait for delivery, or are given up (dead).",
+    ),
+    MetricRow(
+        "smtpgate_outbox_oldest_seconds",
+        "gauge",
+        (),
+        "Age of the oldest event or report that waits for delivery.",
+    ),
+    MetricRow(
+        "smtpgate_outbox_attempts_total",
+        "counter",
+        ("outcome", "kind", "destination"),
+        "Attempts to deliver an event, by outcome (sent, failed, given-up), kind of event, and "
+        "kind of destination (webhook, mail).",
+    ),
+    MetricRow(
         "smtpgate_log_lines_lost_total",
         "counter",
         (),

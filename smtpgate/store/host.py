@@ -9,7 +9,9 @@ from typing import Protocol
 
 from smtpgate.core.events import SubmissionDone
 from smtpgate.core.limits import Charge, LimitExceededError, Reservation
+from smtpgate.core.outbox.task import Task
 from smtpgate.journal.entries import Entries
+from smtpgate.journal.tasks import TaskRow, task_rows
 from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.ledger.transactions import Settle
 from smtpgate.ports import Begun, Finished
@@ -24,6 +26,9 @@ class Owner(Protocol):
 
         Raises LimitExceededError or LedgerUnavailableError; then nothing is counted or written.
         """
+
+    async def note(self, rows: tuple[TaskRow, ...]) -> None:
+        """Write provisional tasks. Raises JournalUnavailableError."""
 
     async def finish(self, request: Finish) -> Finished:
         """Settle the reservation, and write the verdict."""
@@ -62,6 +67,10 @@ class HostStore:
         if begun.problem is None:
             entries.begun(entry)
         return begun
+
+    async def note(self, tasks: Sequence[Task]) -> None:
+        """Keep provisional tasks."""
+        await self._owner.note(task_rows(tasks, "provisional"))
 
     async def finish(
         self, done: SubmissionDone, reservation: Reservation | None, now: datetime

@@ -11,6 +11,7 @@ from smtpgate.journal.file import JournalFile
 from smtpgate.journal.groups import not_in_time
 from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.statements import Entry
+from smtpgate.journal.tasks import TaskRow
 from smtpgate.ledger.transactions import LedgerTransactions, Settle
 from smtpgate.ports import (
     Begun,
@@ -50,7 +51,8 @@ class StoreOwner:
     """Carries out requests in the thread of a ledger and a journal.
 
     ``on_ledger_problem`` is called with the problem when the ledger cannot count, and
-    ``on_error`` with an error that nobody expects.
+    ``on_error`` with an error that nobody expects. ``on_tasks`` is called when tasks came into
+    force.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class StoreOwner:
     ) -> None:
         self.thread = thread
         self.journal = journal
+        self.on_tasks: Callable[[], object] = lambda: None
         self.timeout_s = timeout_s + WRITTEN_WITHIN_S  # of any request
         self._on_ledger_problem = on_ledger_problem
         self._on_error = on_error
@@ -81,6 +84,10 @@ class StoreOwner:
             self._leave(request.message_id)
             return Begun(None, problem)
         return self._begun(request, problem, await self._ask(request))
+
+    async def note(self, rows: tuple[TaskRow, ...]) -> None:
+        """Write provisional tasks. Raises JournalUnavailableError."""
+        await self.journal.write_tasks(rows)
 
     async def finish(self, request: Finish) -> Finished:
         """Settle the reservation, and write the verdict."""
@@ -239,6 +246,8 @@ class StoreOwner:
         ):
             self._on_error(answer.not_written)
         is_recorded = answer.not_written is None and problem is None
+        if is_recorded and request.entry is not None and request.entry.tasks:
+            self.on_tasks()
         return Finished(answer.crossings, is_recorded)
 
     def _in_words(self, request: Begin | Finish, error: Exception) -> Exception:

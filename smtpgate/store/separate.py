@@ -5,18 +5,25 @@ from datetime import datetime
 
 from smtpgate.core.events import SubmissionDone
 from smtpgate.core.limits import Charge, Crossing, Reservation
+from smtpgate.core.outbox.task import Task
 from smtpgate.ports import Begun, Finished, Journal, JournalUnavailableError, Ledger
+
+
+def _nothing() -> None:
+    """Nobody waits for tasks."""
 
 
 class SeparateStores:
     """Implements the Store port over the two ports.
 
     ``on_error`` is called with an error that no port has: the verdict stays as it is.
+    ``on_tasks`` is called when tasks came into force.
     """
 
     def __init__(
         self, ledger: Ledger, journal: Journal, *, on_error: Callable[[BaseException], None]
     ) -> None:
+        self.on_tasks: Callable[[], object] = _nothing
         self._ledger = ledger
         self._journal = journal
         self._on_error = on_error
@@ -39,6 +46,10 @@ class SeparateStores:
             raise
         return Begun(reservation)
 
+    async def note(self, tasks: Sequence[Task]) -> None:
+        """Keep provisional tasks in the journal."""
+        await self._journal.note(tasks)
+
     async def finish(
         self, done: SubmissionDone, reservation: Reservation | None, now: datetime
     ) -> Finished:
@@ -50,6 +61,8 @@ class SeparateStores:
         try:
             await self._journal.finish(done)
             is_recorded = True
+            if done.tasks:
+                self.on_tasks()
         except JournalUnavailableError:
             pass
         except Exception as error:  # noqa: BLE001 - the message's fate is decided already

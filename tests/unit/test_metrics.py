@@ -20,7 +20,9 @@ from smtpgate.core.events import (
     SessionClosed,
     SessionOpened,
     SessionsEnded,
+    TaskGivenUp,
 )
+from smtpgate.core.outbox.task import Destination
 from smtpgate.core.reason import REASONS
 from smtpgate.core.reply import CATALOGUE as CATALOGUE_OF_REPLIES
 from smtpgate.metrics import CATALOGUE, OTHER, UNKNOWN, Metrics, WorkerMetrics
@@ -42,6 +44,9 @@ from tests.support.events import (
 )
 from tests.support.world import DELEGATE, IDENTITY
 
+GIVEN_UP = TaskGivenUp(
+    "0" * 32, "Bounce", "an id", Destination("mail", "a@example.com"), 9, "no answer", AT
+)
 EVENTS = (
     done(),
     authenticated(),
@@ -62,6 +67,7 @@ EVENTS = (
     RetentionChanged("disk full", AT),
     RecordsInDoubt(1, AT),
     RecordsLost(1, "disk full", AT),
+    GIVEN_UP,
 )
 ELSEWHERE = "arn:aws:ses:us-east-1:777777777777:identity/example.com"
 
@@ -227,7 +233,11 @@ def test_every_counter_exists_before_its_first_event(metrics: Metrics) -> None:
 def test_every_counter_with_labels_says_which_are_known() -> None:
     counters = {row.name for row in CATALOGUE.values() if row.kind == "counter" and row.labels}
     # Their sources always offer all of them.
-    asked = {"smtpgate_directory_answers_total", "smtpgate_worker_restarts_total"}
+    asked = {
+        "smtpgate_directory_answers_total",
+        "smtpgate_outbox_attempts_total",
+        "smtpgate_worker_restarts_total",
+    }
     assert counters - asked <= set(known_series(["submission"]))
 
 
