@@ -4,8 +4,13 @@ from collections.abc import Iterator
 
 from smtpgate.core.account import Principal
 from smtpgate.core.authorization.context import author_context, identity_request
-from smtpgate.core.authorization.roles import Known, more_specific, policies_by_arn
-from smtpgate.core.identity import Identity, covers, names_covering
+from smtpgate.core.authorization.roles import (
+    Known,
+    covering,
+    more_specific,
+    policies_by_arn,
+)
+from smtpgate.core.identity import Identity
 from smtpgate.core.message.author import Author
 from smtpgate.core.policy import Context
 from smtpgate.core.policy.access import Access, possible_access
@@ -13,9 +18,7 @@ from smtpgate.core.policy.access import Access, possible_access
 
 def identities_covering(author: Author, known: Known) -> Iterator[Identity]:
     """The verified identities that cover the author, the most specific first."""
-    for name in names_covering(author.mailbox):
-        if covers(name, author.mailbox):
-            yield from (one for one in known.get(name, ()) if one.is_verified)
+    return (one for one in covering(known, author.mailbox) if one.is_verified)
 
 
 def access_as(
@@ -31,7 +34,7 @@ def access_as(
 
     ``context`` has the known keys of the request without those of the author.
     """
-    specific = more_specific(known, identity, author.mailbox)
+    specific = more_specific(identity, covering(known, author.mailbox))
     return possible_access(
         identity_request(principal.caller, action, identity, author_context(context, author)),
         identity_policies=identity.policies,

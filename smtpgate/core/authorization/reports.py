@@ -18,6 +18,7 @@ from smtpgate.core.authorization.roles import (
     Denial,
     Known,
     authorize,
+    covering,
     more_specific,
     paused_identity,
 )
@@ -119,7 +120,7 @@ def _report(
         identity, access = found
         used.append(UsedIdentity("report", mailbox, str(identity.arn), _how(request, identity)))
         accesses.append(access)
-        for one in (identity, *more_specific(request.known, identity, mailbox)):
+        for one in (identity, *more_specific(identity, covering(request.known, mailbox))):
             concerned[one.arn] = one
     signer = _signer(request.known, hostname, request.authors[0].mailbox)
     return Authorization(
@@ -138,7 +139,7 @@ def _possible(
     author, own = Author(None, mailbox), request.principal.account.id
     identities = identities_covering(author, request.known)
     for identity in sorted(identities, key=lambda one: one.owner_id != own):
-        if paused_identity(request.known, identity.owner_id, mailbox) is not None:
+        if paused_identity(identity.owner_id, covering(request.known, mailbox)) is not None:
             continue
         access = access_as(
             author,

@@ -22,8 +22,7 @@ is unknown, unverified, paused or denied; only :attr:`Denial.reason` differs.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -97,7 +96,7 @@ class Authorization(Struct, frozen=True, gc=False):
     may_be_unsigned: bool = False
 
 
-class _RoleAddress(NamedTuple):
+class _RoleAddress(Struct, frozen=True, gc=False):
     """A role and its address; ``author`` is ``None`` for roles that readers do not see."""
 
     role: Role
@@ -107,16 +106,23 @@ class _RoleAddress(NamedTuple):
     inherited: tuple[IdentityArn | None, ...]
 
 
-@dataclass(slots=True)
 class _Evaluator:
     """Evaluates the policies, once for each identity and author."""
 
-    request: AuthorizationRequest
-    served: dict[IdentityArn, list[Author]] = field(default_factory=dict)
-    contexts: dict[Author, Context] = field(default_factory=dict)
-    decisions: dict[tuple[IdentityArn, tuple[str, ...], Author], Decision] = field(
-        default_factory=dict
-    )
+    __slots__ = ("_covering", "_decisions", "request", "served")
+
+    def __init__(self, request: AuthorizationRequest) -> None:
+        self.request = request
+        self.served: dict[str, list[Author]] = {}  # by the ARN of the identity
+        self._covering: dict[Mailbox, list[Identity]] = {}
+        self._decisions: dict[tuple[str, tuple[str, ...], Author], Decision] = {}
+
+    def covering(self, mailbox: Mailbox) -> list[Identity]:
+        """The identities that cover the mailbox."""
+        found = self._covering.get(mailbox)
+        if found is None:
+            found = self._covering[mailbox] = covering(self.request.known, mailbox)
+        return found
 
     def decide(
         self, identity: Identity, specific: Sequence[Identity], role: _RoleAddress
@@ -125,14 +131,14 @@ class _Evaluator:
 
         ``specific`` are those of the same owner that cover the role's mailbox more closely.
         """
-        names = tuple([other.name for other in specific])
+        arn, names = str(identity.arn), tuple([other.arn.name for other in specific])
         decision: Decision | None = None
         for author in self._authors_of(identity, role):
             for shown in author.shown:
-                key = (identity.arn, names, shown)
-                decision = self.decisions.get(key)
+                key = (arn, names, shown)
+                decision = self._decisions.get(key)
                 if decision is None:
-                    decision = self.decisions[key] = self._evaluate(identity, specific, shown)
+                    decision = self._decisions[key] = self._evaluate(identity, specific, shown)
                 if decision.outcome is not Outcome.ALLOW:
                     return decision
         if decision is None:
@@ -143,16 +149,13 @@ class _Evaluator:
         """The authors that the identity serves, or all of From if it serves none."""
         if role.author is not None:
             return (role.author,)
-        return self.served.get(identity.arn) or self.request.authors
+        return self.served.get(str(identity.arn)) or self.request.authors
 
     def _evaluate(
         self, identity: Identity, specific: Sequence[Identity], author: Author
     ) -> Decision:
-        context = self.contexts.get(author)
-        if context is None:
-            context = author_context(self.request.context, author)
-            self.contexts[author] = context
         principal = self.request.principal
+        context = author_context(self.request.context, author)
         return evaluate(
             identity_request(principal.caller, self.request.action, identity, context),
             identity_policies=identity.policies,
@@ -168,26 +171,31 @@ class _Evaluator:
         )
 
 
-def more_specific(known: Known, identity: Identity, mailbox: Mailbox) -> list[Identity]:
-    """The same owner's identities that cover the mailbox more closely than this one."""
+def covering(known: Known, mailbox: Mailbox) -> list[Identity]:
+    """The identities that cover a mailbox, verified or not, the most specific first."""
     found: list[Identity] = []
     for name in names_covering(mailbox):
-        if name == identity.name:
-            break
-        found += [
-            other
-            for other in known.get(name, ())
-            if other.owner_id == identity.owner_id and other.is_verified
-        ]
+        found += known.get(name, ())
     return found
 
 
-def paused_identity(known: Known, owner_id: str, mailbox: Mailbox) -> Identity | None:
-    """The owner's paused identity that covers the mailbox, verified or not, if there is one."""
-    for name in names_covering(mailbox):
-        for one in known.get(name, ()):
-            if one.paused_reason is not None and one.owner_id == owner_id:
-                return one
+def more_specific(identity: Identity, covering: Iterable[Identity]) -> list[Identity]:
+    """Of those that cover a mailbox, the same owner's that do so more closely than this one."""
+    found: list[Identity] = []
+    name, owner_id = identity.arn.name, identity.arn.account_id
+    for other in covering:
+        if other.arn.name == name:
+            break
+        if other.is_verified and other.arn.account_id == owner_id:
+            found.append(other)
+    return found
+
+
+def paused_identity(owner_id: str, covering: Iterable[Identity]) -> Identity | None:
+    """Of those that cover a mailbox, the owner's that is paused, verified or not, if any."""
+    for one in covering:
+        if one.paused_reason is not None and one.arn.account_id == owner_id:
+            return one
     return None
 
 
@@ -256,7 +264,7 @@ def authorize(request: AuthorizationRequest) -> Authorization:
     """Decide on a message. Raises Denial."""
     evaluator = _Evaluator(request)
     used: list[UsedIdentity] = []
-    capped_by: dict[IdentityArn, Identity] = {}
+    capped_by: dict[str, Identity] = {}
     from_identity: Identity | None = None
     from_decision: Decision | None = None
     for role in _roles(request):
@@ -268,28 +276,29 @@ def authorize(request: AuthorizationRequest) -> Authorization:
         identity = served.identity
         used.append(served.used)
         if role.author is not None:
-            evaluator.served.setdefault(identity.arn, []).append(role.author)
+            evaluator.served.setdefault(str(identity.arn), []).append(role.author)
         if from_identity is None:
             from_identity, from_decision = identity, served.decision
-        capped_by.update((one.arn, one) for one in served.concerned)
+        for one in (identity, *served.specific):
+            capped_by[str(one.arn)] = one
     if from_identity is None or from_decision is None:
         raise ValueError("a message has at least one author")
-    signing_identity = _signing_identity(request, from_identity.owner_id)
+    signing_identity = _signing_identity(evaluator, from_identity.owner_id)
     return Authorization(
         tuple(used), from_decision, signing_identity, tuple(capped_by.values())
     )
 
 
-class _Served(NamedTuple):
+class _Served(Struct, frozen=True, gc=False):
     """The identity that serves a role and allows the message.
 
-    ``concerned`` also has those of its owner that cover the address more closely.
+    ``specific`` are those of its owner that cover the address more closely.
     """
 
     identity: Identity
     used: UsedIdentity
     decision: Decision
-    concerned: tuple[Identity, ...]
+    specific: list[Identity]
 
 
 def _served(role: _RoleAddress, evaluator: _Evaluator) -> _Served:
@@ -312,16 +321,16 @@ def _served(role: _RoleAddress, evaluator: _Evaluator) -> _Served:
 
 def _passed(identity: Identity, how: How, role: _RoleAddress, evaluator: _Evaluator) -> _Served:
     """The identity, if it is not paused and the policies allow the message. Raises Denial."""
-    request = evaluator.request
     used = UsedIdentity(role.role, role.mailbox, str(identity.arn), how)
-    paused = paused_identity(request.known, identity.owner_id, role.mailbox)
+    covering = evaluator.covering(role.mailbox)
+    paused = paused_identity(identity.arn.account_id, covering)
     if paused is not None:
         raise _paused(paused, used)
-    specific = more_specific(request.known, identity, role.mailbox)
+    specific = more_specific(identity, covering)
     decision = evaluator.decide(identity, specific, role)
     if decision.outcome is not Outcome.ALLOW:
-        raise _access_denied(request, identity, decision, used)
-    return _Served(identity, used, decision, (identity, *specific))
+        raise _access_denied(evaluator.request, identity, decision, used)
+    return _Served(identity, used, decision, specific)
 
 
 def _shown_to_strangers(request: AuthorizationRequest, arn: IdentityArn) -> Reject:
@@ -336,11 +345,10 @@ def _paused(paused: Identity, used: UsedIdentity) -> Denial:
     return denial
 
 
-def _signing_identity(request: AuthorizationRequest, owner_id: str) -> Identity | None:
-    for name in names_covering(request.authors[0].mailbox):
-        for identity in request.known.get(name, ()):
-            if identity.owner_id == owner_id and identity.is_domain and identity.is_verified:
-                return identity
+def _signing_identity(evaluator: _Evaluator, owner_id: str) -> Identity | None:
+    for one in evaluator.covering(evaluator.request.authors[0].mailbox):
+        if one.is_verified and one.is_domain and one.arn.account_id == owner_id:
+            return one
     return None
 
 
@@ -399,13 +407,12 @@ def _unnamed(role: _RoleAddress, evaluator: _Evaluator) -> tuple[Identity, How]:
     """The identity for a role without an ARN. Raises Denial."""
     own = evaluator.request.principal.account.id
     others: list[Identity] = []
-    for name in names_covering(role.mailbox):
-        for identity in evaluator.request.known.get(name, ()):
-            if not identity.is_verified:
-                continue
-            if identity.owner_id == own:
-                return identity, "own"
-            others.append(identity)
+    for identity in evaluator.covering(role.mailbox):
+        if not identity.is_verified:
+            continue
+        if identity.arn.account_id == own:
+            return identity, "own"
+        others.append(identity)
     return _inferred(others, role, evaluator), "inferred"
 
 
@@ -421,7 +428,7 @@ def _inferred(
     denial: Denial | None = None
     for identity in others:
         used = UsedIdentity(role.role, role.mailbox, str(identity.arn), "inferred")
-        specific = more_specific(request.known, identity, role.mailbox)
+        specific = more_specific(identity, evaluator.covering(role.mailbox))
         decision = evaluator.decide(identity, specific, role)
         if decision.outcome is Outcome.ALLOW:
             if request.infer_arn:
