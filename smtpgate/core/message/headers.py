@@ -14,7 +14,7 @@ anything but text.
 
 import re
 from collections.abc import Iterable
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NoReturn
 
 from msgspec import Struct
 
@@ -74,7 +74,7 @@ class LongLineError(HeaderError):
     """A header field with a line that is longer than a line may be."""
 
 
-class Field(NamedTuple):
+class Field(Struct, frozen=True, gc=False):
     """One header field: its name in lower case, and its octets with the CRLF.
 
     The octets are as they came, but for white space before the colon, which is left out.
@@ -285,10 +285,7 @@ def duplicate_field(block: HeaderBlock) -> bytes | None:
     (https://docs.aws.amazon.com/ses/latest/dg/header-fields.html): a second Comments or
     DKIM-Signature is allowed by their RFCs, and misleads no reader.
     """
-    seen: set[bytes] = set()
-    for field in block.fields:
-        if field.name in _ONCE:
-            if field.name in seen:
-                return field.name
-            seen.add(field.name)
-    return None
+    names = [field.name for field in block.fields if field.name in _ONCE]
+    if len(set(names)) == len(names):
+        return None
+    return next(name for at, name in enumerate(names) if name in names[:at])

@@ -11,6 +11,7 @@ from smtpgate.core.message.headers import Field, HeaderBlock
 # What a domain or an address literal is made of: nothing that could end a line, a clause or a
 # comment of the Received field.
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.:\[\]-]")
+_REMOVED: Final = frozenset({b"bcc", b"resent-bcc", b"return-path"})
 _MAX_HELO: Final = 255  # RFC 5321 §4.5.3.1.2
 _MAX_LINE: Final = 78  # RFC 5322 §2.1.1
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -36,8 +37,8 @@ def complete(
     block: HeaderBlock, *, message_id: str, hostname: str, now: datetime
 ) -> HeaderBlock:
     """Date and Message-ID where they are missing (RFC 6409 §8); without Bcc, Return-Path."""
-    fields = block.without((b"bcc", b"resent-bcc", b"return-path")).fields
-    names = {field.name for field in fields}
+    names = {field.name for field in block.fields}
+    fields = (block if _REMOVED.isdisjoint(names) else block.without(_REMOVED)).fields
     if b"date" not in names:
         fields += (Field(b"date", f"Date: {_date(now)}\r\n".encode("ascii")),)
     if b"message-id" not in names:
