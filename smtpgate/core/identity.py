@@ -35,6 +35,7 @@ class Identity(Struct, frozen=True, gc=False):
 
     ``paused_reason`` is set while the identity is paused. ``caps`` are the limits that its
     owner sets for other accounts, by account id; an account without an entry has no cap.
+    ``configuration_set`` is the one that its mail has by default, of its owner.
     """
 
     arn: IdentityArn
@@ -43,6 +44,7 @@ class Identity(Struct, frozen=True, gc=False):
     dkim_keys: tuple[DkimKey, ...] = ()
     paused_reason: str | None = None
     caps: Mapping[str, SendingLimits] = field(default_factory=dict)
+    configuration_set: str = ""
 
     @property
     def name(self) -> str:

@@ -18,6 +18,7 @@ from smtpgate.directory.change import (
     NotFoundError,
     RefusedChangeError,
 )
+from smtpgate.directory.notification_rows import drop_notifications
 from smtpgate.directory.quotas import drop_quotas
 from smtpgate.directory.rows import (
     columns_of,
@@ -27,13 +28,22 @@ from smtpgate.directory.rows import (
     refusing,
     update_row,
 )
-from smtpgate.directory.schema import access_keys, accounts, identities, users
+from smtpgate.directory.schema import (
+    access_keys,
+    accounts,
+    configuration_sets,
+    identities,
+    topics,
+    users,
+)
 
 # An account with any of these cannot be deleted.
 _BELONGINGS: Final = (
     (users, "users"),
     (access_keys, "access keys"),
     (identities, "identities"),
+    (topics, "topics"),
+    (configuration_sets, "configuration sets"),
 )
 
 
@@ -170,5 +180,6 @@ async def delete_account(change: Change, account_id: str) -> None:
 
 async def remove_accounts(change: Change, rows: Sequence[AccountRow]) -> None:
     """Delete accounts that are known to exist and to be empty."""
+    await drop_notifications(change, [row.id for row in rows])
     await drop_quotas(change, "account", [(row.id, "", "") for row in rows])
     await delete_rows(change, accounts, [{"id": row.id} for row in rows], rows)

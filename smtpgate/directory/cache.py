@@ -15,14 +15,25 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
-Kind = Literal["key", "identity", "addresses"]
+SettingsKind = Literal["notifications", "topic", "set"]
+Kind = Literal["key", "identity", "addresses"] | SettingsKind
 
 
-_WHAT: Final = {"key": "access key", "identity": "identity", "addresses": "addresses of"}
+_WHAT: Final[dict[Kind, str]] = {
+    "key": "access key",
+    "identity": "identity",
+    "addresses": "addresses of",
+    "notifications": "notifications of",
+    "topic": "topic",
+    "set": "configuration set",
+}
 
 
 class CacheKey(Struct, frozen=True, gc=False):
-    """The question of an entry: an access key's id, an identity's name or a domain."""
+    """The question of an entry: an access key's id, an identity's name or a domain.
+
+    Of a topic and a configuration set it is ``ACCOUNT/NAME``.
+    """
 
     kind: Kind
     name: str

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.directory.schema import audit_log
 
-AuditSubjectKind = Literal["account", "user", "key", "identity", "store"]
+AuditSubjectKind = Literal["account", "user", "key", "identity", "topic", "set", "store"]
 Facts = Mapping[str, Any]
 
 
@@ -42,6 +42,8 @@ class Actor:
 class AuditSubject:
     """The object of a step; ``name`` is the user's, the key's id, or the identity's name.
 
+    A ``set`` is a configuration set.
+
     ``store`` is the directory as a whole, and has neither an account nor a name.
     """
 
@@ -56,7 +58,8 @@ class AuditSubject:
             return f"account {self.account_id}"
         if self.kind == "key":
             return f"access key {self.name}"
-        return f"{self.kind} {self.account_id}/{self.name}"
+        kind = "configuration set" if self.kind == "set" else self.kind
+        return f"{kind} {self.account_id}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

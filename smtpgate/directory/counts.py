@@ -7,7 +7,15 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.wording import numbered
-from smtpgate.directory.schema import access_keys, accounts, dkim_keys, identities, users
+from smtpgate.directory.schema import (
+    access_keys,
+    accounts,
+    configuration_sets,
+    dkim_keys,
+    identities,
+    topics,
+    users,
+)
 
 _COUNTED: Final = {
     "accounts": accounts,
@@ -15,6 +23,8 @@ _COUNTED: Final = {
     "access keys": access_keys,
     "identities": identities,
     "DKIM keys": dkim_keys,
+    "topics": topics,
+    "configuration sets": configuration_sets,
 }
 
 

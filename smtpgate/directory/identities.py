@@ -25,6 +25,7 @@ from smtpgate.core.proof.verification import (
 )
 from smtpgate.directory.accounts import account
 from smtpgate.directory.change import AuditSubject, Change, NotFoundError, RefusedChangeError
+from smtpgate.directory.notification_rows import drop_owner_notifications
 from smtpgate.directory.policies import PolicyOwner, drop_policies
 from smtpgate.directory.quotas import drop_quotas
 from smtpgate.directory.rows import (
@@ -62,6 +63,7 @@ class IdentityRow:
     code_sent_at: datetime | None = None
     code_failures: int = 0
     paused_reason: str | None = None
+    configuration_set: str | None = None
     created_at: datetime | None = None
 
     @property
@@ -101,6 +103,7 @@ class IdentityRow:
             "method": self.method,
             "missing_since": self.missing_since.isoformat() if self.missing_since else None,
             "paused_reason": self.paused_reason,
+            **({"configuration_set": self.configuration_set} if self.configuration_set else {}),
         }
 
 
@@ -236,7 +239,7 @@ async def delete_identity(change: Change, row: IdentityRow, partition: str) -> N
 
 
 async def remove_identities(change: Change, rows: Sequence[IdentityRow]) -> None:
-    """Delete identities that are known to exist, with their DKIM keys and caps.
+    """Delete identities that are known to exist, with DKIM keys, caps and notifications.
 
     Their policies have been deleted before.
     """
@@ -248,4 +251,5 @@ async def remove_identities(change: Change, rows: Sequence[IdentityRow]) -> None
         {"account_id": row.account_id, "region": row.region, "domain": row.name} for row in rows
     ]
     await delete_by_key(change, dkim_keys, of_dkim_keys)
+    await drop_owner_notifications(change, rows)
     await delete_rows(change, identities, keys, rows)

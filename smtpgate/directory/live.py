@@ -17,10 +17,17 @@ from smtpgate.core.address import domain_of
 from smtpgate.core.events import DirectoryChanged
 from smtpgate.core.identity import Identity
 from smtpgate.core.naming import is_access_key_id, user_key
+from smtpgate.core.notification.settings import (
+    NO_NOTIFICATIONS,
+    ConfigurationSet,
+    NotificationSettings,
+    Subscription,
+)
 from smtpgate.directory.cache import Cache, CacheKey, Dependency
 from smtpgate.directory.change import AuditSubject
 from smtpgate.directory.feed import Changes, Feed
 from smtpgate.directory.load import Loaded, Loader
+from smtpgate.directory.load_settings import SETTINGS_KINDS, load_settings, owned
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink, Reading
 from smtpgate.tasks import TaskOwner, Threads
@@ -99,6 +106,23 @@ class LiveDirectory:
             if known is not None and name not in known:
                 return ()
         return cast("Sequence[Identity]", await self._answer(CacheKey("identity", name)))
+
+    async def notifications(
+        self, name: str, owner_id: str, account_id: str
+    ) -> NotificationSettings:
+        """The settings of an account for the owner's identity of that name."""
+        found = await self._answer(CacheKey("notifications", name))
+        return cast("NotificationSettings", found.get((owner_id, account_id), NO_NOTIFICATIONS))
+
+    async def configuration_set(self, account_id: str, name: str) -> ConfigurationSet | None:
+        """The configuration set of that name."""
+        found = await self._answer(CacheKey("set", owned(account_id, name)))
+        return cast("ConfigurationSet | None", found)
+
+    async def subscriptions(self, account_id: str, topic: str) -> tuple[Subscription, ...]:
+        """The subscriptions of an account's topic, also those that are not confirmed."""
+        found = await self._answer(CacheKey("topic", owned(account_id, topic)))
+        return cast("tuple[Subscription, ...]", found)
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -215,6 +239,8 @@ class LiveDirectory:
                 rows = await loader.read_identities(connection, key.name)
             return await self._compiled(rows.policy_octets, loader.compile_identities, rows)
         async with self.store.reading() as connection:
+            if key.kind in SETTINGS_KINDS:
+                return await load_settings(connection, loader, key)
             if key.kind == "addresses":
                 return await loader.read_addresses(connection, key.name)
             key_rows = await loader.read_key(connection, key.name)
@@ -277,8 +303,15 @@ class LiveDirectory:
         elif subject.kind == "identity":
             domain = domain_of(subject.name) if "@" in subject.name else subject.name
             self._cache.drop(
-                [CacheKey("identity", subject.name), CacheKey("addresses", domain)]
+                [
+                    CacheKey("identity", subject.name),
+                    CacheKey("addresses", domain),
+                    CacheKey("notifications", subject.name),
+                ]
             )
+        elif subject.kind in ("topic", "set"):
+            name = owned(subject.account_id, subject.name)
+            self._cache.drop([CacheKey(subject.kind, name)])
 
 
 def _look_at(task: asyncio.Task[Any]) -> None:

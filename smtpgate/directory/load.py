@@ -124,7 +124,11 @@ _POLICY: Final = select(
     policies.c.account_id, policies.c.subject, policies.c.name, policies.c.document
 ).order_by(policies.c.name)
 _IDENTITY: Final = select(
-    identities.c.account_id, identities.c.name, identities.c.state, identities.c.paused_reason
+    identities.c.account_id,
+    identities.c.name,
+    identities.c.state,
+    identities.c.paused_reason,
+    identities.c.configuration_set,
 ).order_by(identities.c.created_at, identities.c.account_id)
 _SIGNING_KEY: Final = (
     select(
@@ -323,6 +327,7 @@ class Loader:
                 tuple(self._dkim_key(key) for key in keys_of[row.account_id]),
                 row.paused_reason,
                 _caps(caps_of[row.account_id]),
+                row.configuration_set or "",
             )
             for row in rows.identities
         )

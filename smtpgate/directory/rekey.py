@@ -13,10 +13,11 @@ from sqlalchemy import ColumnElement, Table, delete, func, select, update
 from smtpgate.directory.change import Actor, AuditSubject, Change
 from smtpgate.directory.dkim import private_key_context
 from smtpgate.directory.keys import secret_context
-from smtpgate.directory.schema import access_keys, dkim_keys, master_keys
+from smtpgate.directory.schema import access_keys, dkim_keys, master_keys, subscriptions
 from smtpgate.directory.sealed import must_be_known
 from smtpgate.directory.sealing import MasterKeys, SealError
 from smtpgate.directory.store import DirectoryStore
+from smtpgate.directory.topics import credentials_context, webhook_secret_context
 
 _Row: TypeAlias = Any  # of a query: its columns are the query's
 
@@ -43,6 +44,18 @@ _SEALED: Final = (
         "access keys", access_keys, access_keys.c.secret, lambda row: secret_context(row.id)
     ),
     _Sealed("DKIM keys", dkim_keys, dkim_keys.c.private_key, private_key_context),
+    _Sealed(
+        "credentials of subscriptions",
+        subscriptions,
+        subscriptions.c.credentials,
+        credentials_context,
+    ),
+    _Sealed(
+        "secrets of subscriptions",
+        subscriptions,
+        subscriptions.c.secret,
+        webhook_secret_context,
+    ),
 )
 
 

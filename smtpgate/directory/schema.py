@@ -26,7 +26,7 @@ from sqlalchemy import (
 from smtpgate.sql.types import NAMES, Json, Moment, Serial
 
 # The revision of the migrations that makes these tables; a test holds the two together.
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 # The oldest revision that is upgraded.
 OLDEST: Final = "0003"
 
@@ -107,6 +107,7 @@ identities = Table(
     Column("code_sent_at", Moment),
     Column("code_failures", Integer, nullable=False, server_default="0"),
     Column("paused_reason", Text),
+    Column("configuration_set", String(64)),  # the default one, of the same account
     Column("created_at", Moment, nullable=False),
     Index(None, "region", "name"),
     Index(None, "region", "domain", "name"),
@@ -184,6 +185,88 @@ quotas = Table(
     Column("raised_send_rate_per_s", Float),
     Column("raised_until", Moment),
     Index(None, "delegate_id"),
+)
+
+# The names of topics of the same account and region, in all tables below.
+topics = Table(
+    "topics",
+    metadata,
+    _account_id(),
+    Column("region", String(32), primary_key=True),
+    Column("name", String(256), primary_key=True),
+    Column("signature_version", String(1), nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("account_id", String(12), nullable=False),
+    Column("region", String(32), nullable=False),
+    Column("topic", String(256), nullable=False),
+    Column("form", String(8), nullable=False),
+    Column("endpoint", Text, nullable=False),  # without credentials
+    Column("credentials", LargeBinary),  # sealed
+    Column("secret", LargeBinary),  # sealed
+    Column("is_confirmed", Boolean, nullable=False),
+    Column("token_digest", LargeBinary),
+    Column("token_sent_at", Moment),
+    Column("created_at", Moment, nullable=False),
+    Column("confirmed_at", Moment),
+    ForeignKeyConstraint(
+        ["account_id", "region", "topic"], ["topics.account_id", "topics.region", "topics.name"]
+    ),
+    Index(None, "account_id", "region", "topic"),
+)
+
+# By the account that wants them: the owner of the identity, or a delegate. A delegate's do not
+# depend on whether there is such an identity.
+identity_notifications = Table(
+    "identity_notifications",
+    metadata,
+    _account_id(),
+    Column("region", String(32), primary_key=True),
+    Column("owner_id", String(12), primary_key=True),
+    Column("identity", String(320), primary_key=True),
+    Column("bounce_topic", String(256)),
+    Column("complaint_topic", String(256)),
+    Column("delivery_topic", String(256)),
+    Column("bounce_headers", Boolean, nullable=False),
+    Column("complaint_headers", Boolean, nullable=False),
+    Column("delivery_headers", Boolean, nullable=False),
+    Column("is_forwarding", Boolean, nullable=False),  # the owner's alone
+    Index(None, "region", "identity"),
+)
+
+configuration_sets = Table(
+    "configuration_sets",
+    metadata,
+    _account_id(),
+    Column("region", String(32), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("is_sending", Boolean, nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+
+event_destinations = Table(
+    "event_destinations",
+    metadata,
+    Column("account_id", String(12), primary_key=True),
+    Column("region", String(32), primary_key=True),
+    Column("configuration_set", String(64), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("is_enabled", Boolean, nullable=False),
+    Column("types", Json, nullable=False),
+    Column("topic", String(256), nullable=False),
+    ForeignKeyConstraint(
+        ["account_id", "region", "configuration_set"],
+        [
+            "configuration_sets.account_id",
+            "configuration_sets.region",
+            "configuration_sets.name",
+        ],
+    ),
 )
 
 # The fields of each object in the documents that were last applied, without secrets. Of

@@ -30,6 +30,7 @@ from tests.support.tenants import (
     limit,
     signing_key,
 )
+from tests.support.topics import add_destination, add_set, add_topic, notify, subscribe
 
 DECLARED: Final = DesiredAccount(
     location=SourceLocation(Path("accounts.toml"), ("accounts", OTHER)),
@@ -65,6 +66,11 @@ async def fill(store: DirectoryStore) -> None:
     await add_identity(store)
     await signing_key(store)
     await limit(store, QuotaKey.of_user(ACME, "mailer"), max_24h_send=5)
+    await add_topic(store)
+    await subscribe(store, "https://me:pass@hooks.example.com/")
+    await notify(store, bounce_topic="bounces")
+    await add_set(store)
+    await add_destination(store, "SEND")
     await applied(store, Desired(accounts=(DECLARED,)), prune=False)
 
 

@@ -181,7 +181,16 @@ async def revoked(store: DirectoryStore) -> None:
 
 async def upgraded(store: DirectoryStore) -> None:
     """Make the directory one of the version before, and bring it up to date again."""
-    await raw(store, "DROP TABLE applied_objects")
+    for table in (
+        "applied_objects",
+        "event_destinations",
+        "configuration_sets",
+        "identity_notifications",
+        "subscriptions",
+        "topics",
+    ):
+        await raw(store, f"DROP TABLE {table}")
+    await raw(store, "ALTER TABLE identities DROP COLUMN configuration_set")
     await raw(store, "UPDATE directory_version SET version_num = '0003'")
     assert await upgrade(store.database) == ("0003", HEAD)
 

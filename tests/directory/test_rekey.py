@@ -10,6 +10,7 @@ from smtpgate.directory.sealing import MasterKeyError, SealError, new_master_key
 from smtpgate.directory.store import DirectoryStore
 from tests.support.directory import ACTOR, MASTER_KEYS, live, open_store
 from tests.support.tenants import (
+    ACME,
     add_account,
     add_identity,
     add_key,
@@ -18,10 +19,18 @@ from tests.support.tenants import (
     raw,
     signing_key,
 )
+from tests.support.topics import add_topic, subscribe
 
 KEY = "AKIAACME000000000001"
 NEW = new_master_key("m2")
 BOTH = NEW + MASTER_KEYS
+SECRET = Secret("whsec_" + "A" * 32)
+_SEALED = (
+    "access keys",
+    "DKIM keys",
+    "credentials of subscriptions",
+    "secrets of subscriptions",
+)
 
 
 @pytest.fixture
@@ -32,6 +41,8 @@ async def url(store: DirectoryStore) -> str:
     await add_key(store, KEY, user_name="mailer")
     await add_identity(store)
     await signing_key(store)
+    await add_topic(store)
+    await subscribe(store, "https://me:pass@hooks.example.com/", form="raw", secret=SECRET)
     return store.database.url.render_as_string(hide_password=False)
 
 
@@ -41,6 +52,8 @@ async def must_serve(store: DirectoryStore) -> None:
     assert await directory.access_key(KEY) is not None
     (found,) = await directory.identities("example.com")
     assert len(found.dkim_keys) == 1
+    (subscription,) = await directory.subscriptions(ACME, "bounces")
+    assert (subscription.credentials, subscription.secret) == (Secret("me:pass"), SECRET)
 
 
 async def test_afterwards_the_old_line_is_not_needed(store: DirectoryStore, url: str) -> None:
@@ -48,10 +61,10 @@ async def test_afterwards_the_old_line_is_not_needed(store: DirectoryStore, url:
         await must_serve(both)
         seq = len(await notes(store))
         done = await rekey(both, ACTOR)
-        assert done == {"access keys": 1, "DKIM keys": 1}
+        assert done == dict.fromkeys(_SEALED, 1)
         output = [(note.action, note.kind) for note in await notes(store, seq)]
         assert output == [("rekey", "store")]
-        assert await rekey(both, ACTOR) == {"access keys": 0, "DKIM keys": 0}
+        assert await rekey(both, ACTOR) == dict.fromkeys(_SEALED, 0)
         await must_serve(both)
     async with open_store(url, master_keys=BOTH):
         pass  # a restart before the line is deleted needs it no more either

@@ -1,0 +1,99 @@
+"""The settings that concern the events of one message, gathered from the cached answers."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from smtpgate.core.address import AddressError, parse_mailbox
+from smtpgate.core.arn import ArnError, IdentityArn
+from smtpgate.core.identity import Identity, names_covering
+from smtpgate.core.notification.names import SnsArn
+from smtpgate.core.notification.settings import (
+    NO_NOTIFICATIONS,
+    NOTIFICATION_KINDS,
+    ConfigurationSet,
+    EventSettings,
+    NotificationSettings,
+    Subscription,
+)
+from smtpgate.core.outbox.event import SentMail
+
+
+class SettingsDirectory(Protocol):
+    """The directory, as far as events need it. Raises DirectoryUnavailableError."""
+
+    async def identities(self, name: str) -> Sequence[Identity]:
+        """Every identity of exactly that name, of any account."""
+
+    async def notifications(
+        self, name: str, owner_id: str, account_id: str
+    ) -> NotificationSettings:
+        """The settings of an account for the owner's identity of that name."""
+
+    async def configuration_set(self, account_id: str, name: str) -> ConfigurationSet | None:
+        """The configuration set of that name."""
+
+    async def subscriptions(self, account_id: str, topic: str) -> tuple[Subscription, ...]:
+        """The subscriptions of an account's topic, also those that are not confirmed."""
+
+
+async def event_settings(directory: SettingsDirectory, mail: SentMail) -> EventSettings:
+    """All settings that concern the events of a message, as they are now.
+
+    Raises DirectoryUnavailableError.
+    """
+    owner = sender = NO_NOTIFICATIONS
+    forwards_for, sender_id = "", mail.account_id
+    try:
+        arn = IdentityArn.parse(mail.identity)
+    except ArnError:
+        arn = None  # a message that was rejected before its identity was known
+    if arn is not None:
+        owner = await directory.notifications(arn.name, arn.account_id, arn.account_id)
+        if owner.is_forwarding:
+            forwards_for = arn.account_id
+        if sender_id != arn.account_id:
+            sender = await directory.notifications(arn.name, arn.account_id, sender_id)
+            if not forwards_for and await _forwards(directory, mail):
+                forwards_for = sender_id
+    its_set = None
+    if mail.configuration_set:
+        its_set = await directory.configuration_set(sender_id, mail.configuration_set)
+    return EventSettings(
+        owner=owner,
+        sender=sender,
+        forwards_for=forwards_for,
+        configuration_set=its_set,
+        subscriptions=await _subscriptions(directory, (owner, sender), its_set),
+    )
+
+
+async def _forwards(directory: SettingsDirectory, mail: SentMail) -> bool:
+    """True if the sender owns the return path, and has what comes there forwarded.
+
+    So a delegate gets feedback by mail although the owner of From has it not forwarded.
+    """
+    try:
+        mailbox = parse_mailbox(mail.source)
+    except AddressError:
+        return False
+    for name in names_covering(mailbox):
+        for one in await directory.identities(name):
+            if one.is_verified and one.owner_id == mail.account_id:
+                its = await directory.notifications(name, mail.account_id, mail.account_id)
+                return its.is_forwarding
+    return False
+
+
+async def _subscriptions(
+    directory: SettingsDirectory,
+    settings: Sequence[NotificationSettings],
+    its_set: ConfigurationSet | None,
+) -> dict[str, tuple[Subscription, ...]]:
+    topics = [own.topic(kind) for own in settings for kind in NOTIFICATION_KINDS]
+    if its_set is not None:
+        topics += (one.topic_arn for one in its_set.destinations)
+    found = {}
+    for topic in dict.fromkeys(filter(None, topics)):
+        arn = SnsArn.parse(topic)
+        found[topic] = await directory.subscriptions(arn.account_id, arn.name)
+    return found
