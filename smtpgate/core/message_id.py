@@ -11,6 +11,10 @@ from typing import Final
 RANDOM_OCTETS: Final = 16
 _PREFIX: Final = "0100"
 _TIME_DIGITS: Final = 12
+_END: Final = "-000000"
+_WHOLE: Final = re.compile(
+    r"0100[0-9a-f]{12}-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}-000000"
+)
 _BEGINNING: Final = re.compile(r"[0-9a-f]{1,16}|[0-9a-f]{16}-[0-9a-f-]{0,43}")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
@@ -18,15 +22,33 @@ _LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
 def message_id(at: datetime, random: bytes) -> str:
     """The id of a submission received at that moment, made unique by 16 random octets."""
-    digits = random.hex()
-    middle = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:32]))
-    return f"{first_id(at)}-{middle}-000000"
+    return _id(first_id(at)[len(_PREFIX) :], random.hex())
 
 
 def first_id(at: datetime) -> str:
     """A text that sorts before every id of that moment, and after every id of earlier ones."""
     milliseconds = int(at.timestamp() * 1000)
     return f"{_PREFIX}{milliseconds:012x}"
+
+
+def compact_id(message_id: str) -> bytes:
+    """The octets of an id that are not the same in all: 6 of its time, 16 random ones.
+
+    Raises ValueError.
+    """
+    if _WHOLE.fullmatch(message_id) is None:
+        raise ValueError(f"{message_id!r} is no message id of this gate")
+    return bytes.fromhex(message_id[len(_PREFIX) : -len(_END)].replace("-", ""))
+
+
+def expanded_id(octets: bytes) -> str:
+    """The id that ``compact_id`` was given."""
+    return _id(octets[: _TIME_DIGITS // 2].hex(), octets[_TIME_DIGITS // 2 :].hex())
+
+
+def _id(time: str, digits: str) -> str:
+    middle = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:32]))
+    return f"{_PREFIX}{time}-{middle}{_END}"
 
 
 def is_beginning(text: str) -> bool:

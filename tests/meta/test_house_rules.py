@@ -204,8 +204,9 @@ def test_every_citation_can_be_looked_up() -> None:
     index: dict[str, set[str]] = defaultdict(set)
     unclear = []
     for module in modules():
-        for found in _ANY_RFC.finditer(module.text):
-            cited = _CITATION.match(module.text, found.start())
+        text = module.text.replace("rfc822", "")  # a media type, and a type of addresses
+        for found in _ANY_RFC.finditer(text):
+            cited = _CITATION.match(text, found.start())
             if cited is None or re.match(
                 r",? (?:sect|sec\.|clause|para)", found[0][len(cited[0]) :]
             ):

@@ -1,0 +1,119 @@
+"""Any octets as a report: a bounce, a complaint, a notice of delivery, or none of these."""
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from smtpgate.core.feedback.addresses import addresses_in
+from smtpgate.core.feedback.answers import is_answer
+from smtpgate.core.feedback.classify import classify
+from smtpgate.core.feedback.complaint import read_complaint
+from smtpgate.core.feedback.mime import MimeMessage, read_message
+from smtpgate.core.feedback.notice import notice_text, read_notice
+from smtpgate.core.feedback.original import original_of
+from smtpgate.core.feedback.report import (
+    NO_REPORT,
+    FeedbackReport,
+    OriginalMessage,
+    ReportedRecipient,
+    ReportKind,
+)
+from smtpgate.core.feedback.sns import read_sns
+from smtpgate.core.feedback.status import (
+    DeliveryStatus,
+    has_status_fields,
+    read_status,
+    read_status_text,
+)
+
+_STATUS_TYPES: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
+
+
+def read_report(octets: bytes) -> FeedbackReport:
+    """Read a message that came back. Never raises; time and memory are bounded."""
+    message = read_message(octets)
+    report = _read(message)
+    if report.original.message_id is not None:  # in the words of the report itself
+        return report
+    return replace(report, original=original_of(message, report.original.envelope_id))
+
+
+def _read(message: MimeMessage) -> FeedbackReport:
+    report = _read_itself(message)
+    if report.kind != "none":
+        return report
+    inner = _forwarded(message)
+    return NO_REPORT if inner is None else _read_itself(inner)
+
+
+def _read_itself(message: MimeMessage) -> FeedbackReport:
+    complaint = read_complaint(message)
+    if complaint is not None:
+        return complaint
+    notification = read_sns(message)
+    if notification is not None:
+        return notification
+    status = _status(message)
+    if status is not None and status.recipients:
+        return _of_status(status, message)
+    recipients = read_notice(message)
+    if recipients:
+        return _with_kind(recipients, FeedbackReport(), notice_text(message))
+    if is_answer(message.fields):
+        sender = addresses_in(message.fields.first("from"))[:1]
+        return FeedbackReport("answer", tuple([ReportedRecipient(one) for one in sender]))
+    return NO_REPORT
+
+
+def _forwarded(message: MimeMessage) -> MimeMessage | None:
+    """A report that a mail scanner forwards as the only part of a message of its own."""
+    messages = [part for part in message.parts if part.is_message]
+    if len(messages) != 1 or not message.media_type.startswith("multipart/"):
+        return None
+    inner = read_message(messages[0].content)
+    return inner if inner.media_type == "multipart/report" else None
+
+
+def _status(message: MimeMessage) -> DeliveryStatus | None:
+    """The delivery status of a message: from its own part, or from fields in its text."""
+    for part in message.parts:
+        if part.media_type in _STATUS_TYPES:
+            status = read_status(part.content)
+            if status.recipients:
+                return status
+    text = notice_text(message)
+    return read_status_text(text) if has_status_fields(text) else None
+
+
+def _of_status(status: DeliveryStatus, message: MimeMessage) -> FeedbackReport:
+    base = FeedbackReport(
+        original=OriginalMessage(envelope_id=status.envelope_id),
+        reporting_mta=status.reporting_mta,
+        arrival_date=status.arrival_date,
+    )
+    return _with_kind(status.recipients, base, notice_text(message))
+
+
+def _with_kind(
+    recipients: tuple[ReportedRecipient, ...], base: FeedbackReport, text: str
+) -> FeedbackReport:
+    """A report about these recipients. A text is about one only if there are no others."""
+    own_text = text if len(recipients) == 1 else ""
+    classified = tuple([_classified(one, own_text, text) for one in recipients])
+    return replace(base, kind=_kind(classified), recipients=classified)
+
+
+def _kind(recipients: tuple[ReportedRecipient, ...]) -> ReportKind:
+    actions = {one.action for one in recipients}
+    if "failed" in actions:
+        return "bounce"
+    if "delayed" in actions:
+        return "delay"
+    return "delivery"
+
+
+def _classified(recipient: ReportedRecipient, text: str, transcript: str) -> ReportedRecipient:
+    if recipient.action not in {"failed", "delayed"}:
+        return recipient
+    kind = classify(recipient.status, recipient.reply, recipient.diagnostic, text, transcript)
+    return replace(recipient, kind=kind)
