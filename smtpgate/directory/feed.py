@@ -2,6 +2,7 @@
 
 Every process reads for itself from where it left off. PostgreSQL wakes the reader when there is
 something; it reads without being woken too, since a connection can die without a word.
+A SQLite file is read when its version says that something was committed.
 """
 
 import asyncio
@@ -18,11 +19,14 @@ from smtpgate.directory.schema import audit_log
 from smtpgate.directory.store import CHANNEL
 from smtpgate.ports import Clock, DirectoryUnavailableError
 from smtpgate.sql.database import Database
+from smtpgate.sql.sqlite_version import SqliteVersion
 from smtpgate.tasks import Rhythm
 
 # At most so many are reported one by one; after more (an import) all is read again.
 _MAX_CHANGES: Final = 1000
 _READ_S: Final = 5
+# A file that is overwritten in its place has the same version as before.
+_READ_ANYWAY_S: Final = 5
 # A server that refuses listeners is not asked again for each reading.
 _LISTEN_AGAIN_S: Final = 1
 
@@ -73,6 +77,8 @@ class Feed:
         self._database = database
         self._clock = clock
         self._position: _Entry | None = None
+        self._version: SqliteVersion | None = None
+        self._read_at_s = 0.0
         self._turn = asyncio.Lock()
         self._rhythm = Rhythm()
 
@@ -85,15 +91,25 @@ class Feed:
         async with self._turn:
             as_of_s = self._clock.monotonic()
             try:
-                async with asyncio.timeout(_READ_S), self._database.reading() as connection:
-                    changes, position = await self._added(connection, as_of_s)
+                async with asyncio.timeout(_READ_S):
+                    # Asked first: a commit in between is read again, and not missed.
+                    version = await self._database.version()
+                    if self._is_unchanged(version, as_of_s):
+                        return Changes(frozenset(), as_of_s=as_of_s)
+                    async with self._database.reading() as connection:
+                        changes, position = await self._added(connection, as_of_s)
             except TimeoutError:
                 raise DirectoryUnavailableError(
                     f"{self._database.name}: no answer within {_READ_S} s"
                 ) from None
             # Only now: changes that were read and not returned would be lost.
-            self._position = position
+            self._position, self._version, self._read_at_s = position, version, as_of_s
             return changes
+
+    def _is_unchanged(self, version: SqliteVersion | None, now_s: float) -> bool:
+        """True if nothing was committed since the last reading."""
+        is_recent = 0 <= now_s - self._read_at_s < _READ_ANYWAY_S
+        return version is not None and version == self._version and is_recent
 
     async def _added(
         self, connection: AsyncConnection, as_of_s: float

@@ -31,6 +31,7 @@ from smtpgate.sql.engines import (
     postgresql_engine,
     sqlite_engine,
 )
+from smtpgate.sql.sqlite_version import SqliteVersion, SqliteVersions
 
 _CLOSE_S: Final = 1
 # The number is "smtp"; any number works that no other program locks.
@@ -103,6 +104,7 @@ class Database:
             TimeoutError,
             *driver_errors(self._engine),
         )
+        self._versions = SqliteVersions(Path(url.database or "")) if self.is_sqlite else None
         reading, changing = self._ways()
         self._reading = self._engine.execution_options(**reading)
         self._changing = self._engine.execution_options(**changing)
@@ -146,6 +148,13 @@ class Database:
             if os.geteuid() == 0:
                 # Made by an administrator's command: it is the folder's owner that needs it.
                 os.chown(self.path, folder.stat().st_uid, folder.stat().st_gid)
+
+    async def version(self) -> SqliteVersion | None:
+        """A value that stays equal until something is committed; ``None`` if it is not known.
+
+        PostgreSQL has none.
+        """
+        return None if self._versions is None else await self._versions.read()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -223,7 +232,8 @@ class Database:
 
         SQLite's work is waited for, because its thread cannot be interrupted.
         """
-        if self.is_sqlite:
+        if self._versions is not None:
+            await self._versions.close()
             await self._engine.dispose()
             await self._threads.end(_CLOSE_S)
             return

@@ -16,6 +16,7 @@ from smtpgate.sql.database import Database
 from tests.support.clock import MovableClock
 from tests.support.databases import Databases
 from tests.support.directory import ACTOR, live, open_store
+from tests.support.statements import noted_statements
 from tests.support.tenants import ACME, OTHER, add_account, add_identity, add_key, add_user
 from tests.support.waiting import until
 
@@ -149,6 +150,22 @@ async def test_a_reading_that_was_cut_off_is_made_good_by_the_next(
             return
         with pytest.raises(asyncio.CancelledError):
             await reading
+
+
+async def test_a_reading_of_a_file_without_a_commit_makes_no_query(
+    store: DirectoryStore, feed: Feed, clock: MovableClock
+) -> None:
+    """Nor does a file that is overwritten in its place stay unread for long."""
+    if not store.database.is_sqlite:
+        return
+    await read(feed)
+    with noted_statements() as statements:
+        clock.move(4)
+        assert await feed.read() == Changes(frozenset(), as_of_s=clock.monotonic())
+        assert not statements
+        clock.move(2)
+        assert await read(feed) == NOTHING
+    assert statements
 
 
 async def test_a_database_of_an_earlier_day_is_another(
