@@ -5,36 +5,45 @@ and the message id in parentheses, which a person can quote to the operator.
 """
 
 import re
-from dataclasses import dataclass, field, replace
 from typing import Final, NoReturn, Self
+
+from msgspec import Struct, structs
 
 from smtpgate.core.reason import REASONS
 
-_ENHANCED: Final = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
+# Both codes, of one class.
+_CODES: Final = re.compile(r"([245])[0-9]{2} \1\.[0-9]{1,3}\.[0-9]{1,3}")
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
 _MAX_TEXT: Final = 480  # RFC 5321 §4.5.3.1.5: 512 octets a line, with codes and CRLF
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True, gc=False, eq=False):
     """A basic code, an enhanced status code of the same class (RFC 2034 §4), and a text.
 
     ``enhanced`` is empty where RFC 2034 §3 requires none: 220 at connect, EHLO, 3yz. ``name``
-    is the name in the catalogue; another server's reply has none.
+    is the name in the catalogue; another server's reply has none. It is not compared.
     """
 
     code: int
     enhanced: str
     text: str
-    name: str = field(default="", compare=False)
+    name: str = ""
 
     def __post_init__(self) -> None:
         if not 200 <= self.code <= 599:
             raise ValueError(f"not a reply code: {self.code}")
-        if self.enhanced and (
-            not _ENHANCED.fullmatch(self.enhanced) or self.enhanced[0] != str(self.code)[0]
-        ):
+        if self.enhanced and not _CODES.fullmatch(f"{self.code} {self.enhanced}"):
             raise ValueError(f"{self.code} and {self.enhanced!r} do not agree")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reply) and self._compared == other._compared
+
+    def __hash__(self) -> int:
+        return hash(self._compared)
+
+    @property
+    def _compared(self) -> tuple[int, str, str]:
+        return self.code, self.enhanced, self.text
 
     @property
     def is_positive(self) -> bool:
@@ -266,7 +275,7 @@ _REPLIES: Final[dict[str, Reply]] = {
 
 # Every reply that the gate gives by itself; the reference is made from this.
 CATALOGUE: Final[dict[str, Reply]] = {
-    name: replace(reply, name=name) for name, reply in _REPLIES.items()
+    name: structs.replace(reply, name=name) for name, reply in _REPLIES.items()
 }
 
 # The refusal that a sender sees if it named an identity and no Allow of it names the sender:

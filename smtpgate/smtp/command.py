@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, TypeVar
+
+from msgspec import Struct
 
 from smtpgate.core.address import (
     AddressError,
@@ -55,8 +56,7 @@ def _refuse(name: str, **facts: object) -> BadCommandError:
     return BadCommandError(reply_of(name, **facts))
 
 
-@dataclass(frozen=True, slots=True)
-class MailCommand:
+class MailCommand(Struct, frozen=True, gc=False):
     """MAIL FROM with the parameters that we use; BODY and AUTH are checked and ignored."""
 
     reverse_path: ReversePath

@@ -7,14 +7,13 @@ and has to be ready for SMTP within a time.
 import asyncio
 import contextlib
 import socket
-from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any, Final
 
 from smtpgate.core.events import BudgetExhausted, HandshakeFailed, HandshakeProblem
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
 from smtpgate.core.limits.sums import Sums
-from smtpgate.core.message.envelope import Client, SmtpFacts
+from smtpgate.core.message.envelope import Client
 from smtpgate.core.reply import CATALOGUE, reply_of
 from smtpgate.smtp.dialogue import Dialogue
 from smtpgate.smtp.handshake import handshake_problem
@@ -243,4 +242,4 @@ async def _behind_proxy(connection: socket.socket, proxy: Client) -> Client:
     if named is None:
         return proxy
     address, port = named
-    return replace(proxy, address=address, port=port, smtp=SmtpFacts(proxy=proxy.address))
+    return proxy.speaking_for(address, port)

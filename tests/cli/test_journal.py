@@ -41,7 +41,7 @@ def sent(
 def as_ceo(event: SubmissionDone) -> SubmissionDone:
     mailbox = Mailbox("ceo", "ses-example.com")
     event.authors = (Author("The\x1b[31mCEO", mailbox),)
-    envelope = replace(event.submission.envelope, reverse_path=ReversePath(mailbox))
+    envelope = structs.replace(event.submission.envelope, reverse_path=ReversePath(mailbox))
     event.submission = structs.replace(event.submission, envelope=envelope)
     return event
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -279,7 +278,7 @@ async def test_searches_find_what_fits_and_nothing_else(
     elsewhere.authors = (Author(None, Mailbox("Ceo", "example.org")),)
     elsewhere.submission = structs.replace(
         elsewhere.submission,
-        envelope=replace(
+        envelope=structs.replace(
             elsewhere.submission.envelope, recipients=(Recipient(Mailbox("x", "test")),)
         ),
     )

@@ -1,9 +1,10 @@
 """When and from where access keys were last used: collected, and written now and then."""
 
 import asyncio
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
+
+from msgspec.structs import replace
 
 from smtpgate.core.events import Authenticated, SessionOpened
 from smtpgate.directory.keys import AccessKeyRow, access_key

@@ -1,8 +1,9 @@
 """Events as the path of a message publishes them, for the tests of their readers."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
+
+from msgspec.structs import replace
 
 from smtpgate.core.account import UNLIMITED, Account, Principal, SendingLimits
 from smtpgate.core.address import Mailbox, ReversePath

@@ -279,7 +279,7 @@ def _other_forms(accepted: Record) -> Record:
         limits=(state,),
         uncounted="the ledger had no room",
         sender=Author(None, Mailbox("secretary", "ses-example.com")),
-        client=replace(accepted.client, is_tls=False, smtp=SmtpFacts()),
+        client=structs.replace(accepted.client, is_tls=False, smtp=SmtpFacts()),
         signing_domain=None,
         selectors=(),
     )

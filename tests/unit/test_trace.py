@@ -1,5 +1,6 @@
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+
+from msgspec.structs import replace
 
 from smtpgate.core.identity import DkimKey
 from smtpgate.core.message.envelope import Client, SmtpFacts

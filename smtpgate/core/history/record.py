@@ -6,7 +6,6 @@ change when the policies do.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from itertools import zip_longest
@@ -367,8 +366,8 @@ def _kept(client: Client) -> Client:
     """The client without what the record has in fields of its own."""
     smtp = client.smtp
     if len(smtp.helo) > _MAX_TEXT:
-        smtp = replace(smtp, helo=smtp.helo[:_MAX_TEXT])
-    return replace(client, access_key_id="", account_id="", smtp=smtp)
+        smtp = structs.replace(smtp, helo=smtp.helo[:_MAX_TEXT])
+    return structs.replace(client, access_key_id="", account_id="", smtp=smtp)
 
 
 def _shortened(reply: Reply | None) -> Reply | None:

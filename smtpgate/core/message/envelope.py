@@ -1,7 +1,6 @@
 """A submission of a front end: the sender, its client, the envelope, the message."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv6Address, IPv6Network
 from typing import Final, Literal, Self
@@ -19,8 +18,7 @@ SEND_RAW_EMAIL: Final = "ses:SendRawEmail"
 Notify = Literal["NEVER", "SUCCESS", "FAILURE", "DELAY"]
 
 
-@dataclass(frozen=True, slots=True)
-class SmtpFacts:
+class SmtpFacts(Struct, frozen=True, gc=False):
     """The facts of a client that only an SMTP session knows.
 
     ``helo`` is the name that the client gave, ``mechanism`` that of its last AUTH, and
@@ -37,8 +35,7 @@ class SmtpFacts:
 _NO_SMTP: Final = SmtpFacts()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Client:
+class Client(Struct, frozen=True, gc=False, kw_only=True):
     """The other end of a connection, as every front end knows it.
 
     ``protocol`` is the word for it in a Received field. The access key and its account are
@@ -54,6 +51,11 @@ class Client:
     access_key_id: str = ""
     account_id: str = ""
     smtp: SmtpFacts = _NO_SMTP
+
+    def speaking_for(self, address: str, port: int) -> Self:
+        """The client that this one, a proxy, names as the other end of its connection."""
+        smtp = SmtpFacts(proxy=self.address)
+        return structs.replace(self, address=address, port=port, smtp=smtp)
 
 
 def network_of_client(address: str) -> str:
@@ -80,8 +82,7 @@ class Recipient(Struct, frozen=True, gc=False):
     orcpt: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Struct, frozen=True, gc=False):
     """Reverse-path and forward-paths; not the header (RFC 5321 §2.3.1)."""
 
     reverse_path: ReversePath

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
+from msgspec import Struct
+
 from smtpgate.core.message.body import Octets
 from smtpgate.core.secret import Secret
 from smtpgate.core.upstream.commands import ehlo_command, plain_command
@@ -63,15 +65,13 @@ class Due(Enum):
     __hash__ = object.__hash__  # Enum's own is Python code that hashes the name
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Struct, frozen=True, gc=False):
     """Send these octets."""
 
     octets: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SendMessage:
+class SendMessage(Struct, frozen=True, gc=False):
     """Send the message, then call ``message_sent``; ``octets`` is about its size.
 
     ``reads_file``: to take the next piece may block, because it is read from a file.
@@ -82,18 +82,15 @@ class SendMessage:
     reads_file: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StartTls:
+class StartTls(Struct, frozen=True, gc=False):
     """Begin the TLS handshake, then call ``tls_started``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Struct, frozen=True, gc=False):
     """A transaction can begin."""
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True, gc=False):
     """The transaction is over; the connection can be used again if its state is READY."""
 
     delivery: Answered | InDoubt
