@@ -10,6 +10,7 @@ from smtpgate.config.sections import JournalConfig
 from smtpgate.core.events import AuthFailed, Event, MailRefused, SubmissionDone
 from smtpgate.core.history.record import (
     Record,
+    Verdict,
     login_record,
     mail_record,
     submission_record,
@@ -66,14 +67,16 @@ class Entries:
 
     def beginning(self, done: SubmissionDone) -> Entry:
         """The entry of a submission before its relay."""
+        record = self._record(done)
+        row, texts = row_of(record, self._writer)
+        terms = self.key.before_relay(record.parties, done.submission.envelope.mailboxes)
+        return Entry(row=row, texts=texts, early_terms=terms, is_final=False)
+
+    def _record(self, done: SubmissionDone) -> Record:
         settings = self._settings
-        record = submission_record(
+        return submission_record(
             done, keep_recipients=settings.recipients, keep_subject=settings.subject
         )
-        row, texts = row_of(record, self._writer)
-        parties, recipients = record.parties, done.submission.envelope.mailboxes
-        terms = self.key.before_relay(parties, recipients)
-        return Entry(row=row, texts=texts, parties=parties, early_terms=terms, is_final=False)
 
     def begun(self, entry: Entry) -> None:
         """Remember that the row is there."""
@@ -94,12 +97,18 @@ class Entries:
         return replace(
             entry,
             row=with_verdict(entry.row, verdict),
-            late_terms=self.key.of_verdict(verdict, entry.parties),
+            late_terms=self._late_terms(done, verdict),
             is_final=True,
             is_begun=begun is not None,
             may_be_there=done.may_be_recorded,
             tasks=None if done.tasks is None else task_rows(done.tasks, "waiting"),
         )
+
+    def _late_terms(self, done: SubmissionDone, verdict: Verdict) -> frozenset[bytes]:
+        """The terms of the verdict; an accepted message, as most are, has none."""
+        if done.outcome == "accepted":
+            return frozenset()
+        return self.key.of_verdict(verdict, self._record(done).parties)
 
     def of_event(self, event: Event) -> Entry | None:
         """The entry of a login or a MAIL command that was refused; ``None`` of other events."""

@@ -8,6 +8,7 @@ again as entries that may be there. Their rows are read first, and not counted t
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any, ClassVar, Final
 
 from msgspec import Struct
@@ -18,7 +19,7 @@ from sqlalchemy.dialects.sqlite import pysqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.base import Executable
 
-from smtpgate.core.history.record import Parties, owner_of
+from smtpgate.core.history.record import owner_of
 from smtpgate.core.history.usage import Counts, Grain, UsageKey, usage_of
 from smtpgate.journal.rows import COLUMNS, Row, day_of, hour_of
 from smtpgate.journal.schema import meta, records, statements, terms, usage
@@ -26,11 +27,13 @@ from smtpgate.journal.tasks import TaskRow, TaskStatements
 from smtpgate.sql.batches import Plain, SqlStatement
 
 Texts = dict[str, str]
-Increments = dict[tuple[Grain, int, UsageKey], Counts]
+Increments = dict[tuple[int, UsageKey], Counts]
+"""By the number of the 15 minutes; the other sums follow from these."""
 
 _VERDICT: Final = ("done_us", "outcome", "reason", "verdict")
 _SUMS: Final = ("attempts", "messages", "recipients", "octets")
-_GRAINS: Final = tuple((grain, grain.value * 60_000_000) for grain in Grain)
+_POINT_US: Final = Grain.POINT * 60_000_000
+_POINTS_A_GRAIN: Final = tuple((int(grain), grain // Grain.POINT) for grain in Grain)
 _NONE: Final = Counts()
 _SQLITE: Final = pysqlite.dialect()
 _READ_ROW: Final = f"SELECT {', '.join(Row._fields)} FROM journal_records WHERE id = ?"  # noqa: S608 - names of ours
@@ -49,14 +52,12 @@ class Entry(Struct, frozen=True, gc=False, array_like=True, kw_only=True):
     """A record to be written, before the relay or with its verdict.
 
     ``is_begun`` says that the row should be there without a verdict. ``may_be_there`` says that
-    this is not known. ``is_final`` is false before the relay; then the ``parties`` are those of
-    the verdict's terms. ``tasks`` come into force with the verdict; where they are empty, and
-    not absent, provisional ones are deleted.
+    this is not known. ``is_final`` is false before the relay. ``tasks`` come into force with
+    the verdict; where they are empty, and not absent, provisional ones are deleted.
     """
 
     row: Row
     texts: Texts
-    parties: Parties | None = None
     early_terms: frozenset[bytes]
     late_terms: frozenset[bytes] = frozenset()
     is_final: bool = True
@@ -107,7 +108,7 @@ class RecordStatements:
         done = prepared.finish.run(connection, [_verdict(entry.row) for entry in begun])
         if done != len(begun):
             raise RowsChangedError
-        prepared.term.run(connection, list(_terms(whole, begun)))
+        prepared.term.run(connection, _terms(whole, begun))
         prepared.usage.run(connection, _usage_rows(increments))
         with_tasks = [entry for entry in entries if entry.tasks is not None]
         if with_tasks:
@@ -162,19 +163,21 @@ class RecordStatements:
         return [Row._make(found) for found in connection.execute(query)]
 
     def _write_texts(self, connection: Plain, entries: Iterable[Entry]) -> None:
-        new = {
-            (entry.day, digest): text
-            for entry in entries
-            for digest, text in entry.texts.items()
-            if (entry.day, digest) not in self._known
-        }
+        new: dict[tuple[int, str], str] = {}
+        for entry in entries:
+            day = entry.day
+            for digest, cited in entry.texts.items():
+                if (day, digest) not in self._known:
+                    new[day, digest] = cited
+        self._new = set(new)
+        if not new:
+            return
         # In the same order in all gates, so that no two wait for each other's row.
         rows = [
             (digest, text.encode("utf-8", "backslashreplace").decode(), day)
             for (day, digest), text in sorted(new.items(), key=lambda pair: pair[0][1])
         ]
         self._for(connection).text.run(connection, rows)
-        self._new = set(new)
 
 
 def write_meta(connection: Plain, name: str, value: str) -> None:
@@ -308,14 +311,18 @@ def _verdict(row: Row) -> tuple[Any, ...]:
     return (row.done_us, row.outcome, row.reason, row.verdict, row.id)
 
 
-def _terms(whole: Iterable[Entry], begun: Iterable[Entry]) -> Iterable[tuple[int, bytes, str]]:
+def _terms(whole: Iterable[Entry], begun: Iterable[Entry]) -> list[tuple[int, bytearray, str]]:
+    """Rows of terms, as arrays of octets: SQLite's driver looks for an adapter of ``bytes``."""
+    found: list[tuple[int, bytearray, str]] = []
     for entry in whole:
         hour, record_id = hour_of(entry.row.received_us), entry.row.id
-        for term in entry.early_terms | entry.late_terms:
-            yield hour, term, record_id
+        found += [(hour, bytearray(term), record_id) for term in entry.early_terms]
+        found += [(hour, bytearray(term), record_id) for term in entry.late_terms]
     for entry in begun:
-        for term in entry.late_terms:
-            yield hour_of(entry.row.received_us), term, entry.row.id
+        if entry.late_terms:
+            hour, record_id = hour_of(entry.row.received_us), entry.row.id
+            found += [(hour, bytearray(term), record_id) for term in entry.late_terms]
+    return found
 
 
 def _count(increments: Increments, row: Row | None, sign: int) -> None:
@@ -323,17 +330,22 @@ def _count(increments: Increments, row: Row | None, sign: int) -> None:
     if row is None or counted is None:
         return
     key, counts = counted
-    for grain, length_us in _GRAINS:
-        place = (grain, row.received_us // length_us, key)
-        before = increments.get(place, _NONE)
-        increments[place] = before + counts if sign > 0 else before - counts
+    place = (row.received_us // _POINT_US, key)
+    before = increments.get(place, _NONE)
+    increments[place] = before + counts if sign > 0 else before - counts
 
 
 def _usage_rows(increments: Increments) -> list[tuple[Any, ...]]:
     """In the same order in all gates, so that no two wait for each other's row."""
+    sums: dict[tuple[int, int, UsageKey], Counts] = {}
+    for (point, key), counts in increments.items():
+        for grain, points in _POINTS_A_GRAIN:
+            place = (grain, point // points, key)
+            before = sums.get(place)
+            sums[place] = counts if before is None else before + counts
     return [
         (
-            int(grain),
+            grain,
             key.account_id,
             unit,
             key.user_arn,
@@ -345,8 +357,6 @@ def _usage_rows(increments: Increments) -> list[tuple[Any, ...]]:
             counts.recipients,
             counts.octets,
         )
-        for (grain, unit, key), counts in sorted(
-            increments.items(), key=lambda pair: (pair[0][0], pair[0][1], pair[0][2])
-        )
+        for (grain, unit, key), counts in sorted(sums.items(), key=itemgetter(0))
         if counts != _NONE
     ]

@@ -78,7 +78,7 @@ class LedgerFile:
         ``busy_timeout_s`` is how long a transaction waits for other processes' to end. Raises
         LedgerFileError, sqlite3.Error or OSError.
         """
-        self._path = path
+        self._path, self._name = path, str(path)
         self._busy_timeout_s = busy_timeout_s
         self._rows: dict[Subject, tuple[int | None, Usage | None]] = {}
         self._changed: dict[Subject, tuple[Usage, SendingLimits]] = {}
@@ -87,7 +87,7 @@ class LedgerFile:
         # Only the service's user may read the counts; SQLite gives its other files the same
         # mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        self._identity = _identity(path)
+        self._identity = _identity(self._name)
         self._connection = sqlite3.connect(
             path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
         )
@@ -100,7 +100,7 @@ class LedgerFile:
     @property
     def is_current(self) -> bool:
         """True if the path still leads to the file that is open."""
-        return _identity(self._path) == self._identity
+        return _identity(self._name) == self._identity
 
     def set_busy_timeout(self, seconds: float) -> None:
         """Wait so long, from now on, for other processes' transactions to end."""
@@ -289,9 +289,9 @@ class LedgerFile:
         self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: str) -> tuple[int, int] | None:
     try:
-        status = path.stat()
+        status = os.stat(path)
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino

@@ -38,8 +38,10 @@ _MAX_OWED_AT_ONCE: Final = 1024
 _RETRY_S: Final = 0.5
 # A commit of all recipients changes no count, so it may wait for the next transaction.
 _CLOSED_WITHIN_S: Final = 0.1
-# More than one a request, so that rows are deleted faster than they are made.
+# More than one a request, so that rows are deleted faster than they are made. They are looked
+# at after so many requests: the four statements cost more than the rows.
 _SWEPT_A_REQUEST: Final = 2
+_SWEPT_AFTER: Final = 16
 _BUSY_IN_TROUBLE_S: Final = 0.05
 
 
@@ -99,6 +101,7 @@ class LedgerTransactions:
         self._owed: deque[Settle] = deque(maxlen=_MAX_OWED)
         self._closing: deque[int] = deque(maxlen=_MAX_OWED)
         self._now: datetime | None = None
+        self._unswept = 0  # requests since rows were last looked at
 
     # -- the work of a thread ------------------------------------------------------------------
 
@@ -135,7 +138,7 @@ class LedgerTransactions:
         answers: list[Answer] = [()] * len(requests)
         rest: list[tuple[int, Request]] = []
         for at, request in enumerate(requests):
-            if isinstance(request, Settle) and request.only_closes:
+            if type(request) is Settle and request.only_closes:
                 self._closing.append(request.reservation.id)
             else:
                 rest.append((at, request))
@@ -165,8 +168,7 @@ class LedgerTransactions:
         file = self._opened()
         if owed or closing or not all(isinstance(one, Look) for _, one in requests):
             file.begin()
-            if requests and self._now is not None:
-                file.sweep(self._now, self._lease, _SWEPT_A_REQUEST * len(requests))
+            self._sweep(file, len(requests))
         else:
             file.begin_to_read()
         file.close_reservations(closing)
@@ -181,6 +183,12 @@ class LedgerTransactions:
         if self._is_in_trouble:
             self._is_in_trouble = False
             file.set_busy_timeout(self._busy_timeout_s)
+
+    def _sweep(self, file: LedgerFile, requests: int) -> None:
+        self._unswept += requests
+        if self._unswept >= _SWEPT_AFTER and self._now is not None:
+            file.sweep(self._now, self._lease, _SWEPT_A_REQUEST * self._unswept)
+            self._unswept = 0
 
     def _fail(
         self, error: Exception, requests: list[tuple[int, Request]], answers: list[Answer]
@@ -197,15 +205,11 @@ class LedgerTransactions:
     def _answer(self, file: LedgerFile, request: Request) -> Answer:
         """The answer, or an exception for its caller; an error of the file is everybody's."""
         try:
-            match request:
-                case Reserve():
-                    return self._reserve(file, request)
-                case Settle():
-                    return self._settle(file, request)
-                case Look():
-                    return _look(file, request)
-                case Touch():
-                    return file.touch()
+            if isinstance(request, Reserve):
+                return self._reserve(file, request)
+            if isinstance(request, Settle):
+                return self._settle(file, request)
+            return _look(file, request) if isinstance(request, Look) else file.touch()
         except (sqlite3.Error, OSError):
             raise
         except Exception as error:  # noqa: BLE001 - for its caller

@@ -5,11 +5,11 @@ process leaves a count without a row, never a row that was not counted. Neither 
 while the other is written.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from smtpgate.core.limits import Reservation
-from smtpgate.journal.file import Do, Errors, JournalFile, Write, in_order
+from smtpgate.journal.file import Do, JournalFile, Write, in_order
 from smtpgate.journal.statements import Entry
 from smtpgate.ledger.transactions import LedgerTransactions
 from smtpgate.ledger.transactions import Request as LedgerRequest
@@ -18,8 +18,6 @@ from smtpgate.store.requests import Begin, BeginAnswer, Finish, FinishAnswer
 
 Request = Begin | Finish | Write | Do | LedgerRequest
 NotWritten = Callable[[Entry, Exception], None]
-
-_NOTHING: Final = object()
 
 
 def _ignore(_: Entry, __: Exception) -> None:
@@ -53,22 +51,17 @@ class StoreWork:
 
     def answered(self, request: Request, answer: Any, *, is_abandoned: bool) -> None:  # noqa: ANN401 - any request's
         """Give back what has no owner, and pass on what was not written."""
-        match request:
-            case Begin() | Finish() if isinstance(answer, Exception):
+        if isinstance(request, Begin | Finish):
+            if isinstance(answer, Exception):
                 self._note(request.entry, answer)
                 if isinstance(request, Finish) and request.settle is not None:
                     self._ledger.owe(request.settle.silent)
-            case Begin():
-                if request.reserve is not None:
-                    counted = answer.counted
-                    self._ledger.answered(request.reserve, counted, is_abandoned=is_abandoned)
-                self._note(request.entry, answer.not_written)
-            case Finish():
-                self._note(request.entry, answer.not_written)
-            case Write() | Do():
-                pass
-            case _:
-                self._ledger.answered(request, answer, is_abandoned=is_abandoned)
+                return
+            if is_abandoned and isinstance(request, Begin) and request.reserve is not None:
+                self._ledger.answered(request.reserve, answer.counted, is_abandoned=True)
+            self._note(request.entry, answer.not_written)
+        elif not isinstance(request, Write | Do):
+            self._ledger.answered(request, answer, is_abandoned=is_abandoned)
 
     def close(self) -> None:
         """Close both files, after one attempt at all that is owed."""
@@ -83,32 +76,35 @@ class StoreWork:
 
     def _together(self, requests: Sequence[Any], is_abandoned: IsAbandoned) -> list[Any]:
         counted = self._count(requests, is_abandoned)
-        entries = [_entries(one, done) for one, done in zip(requests, counted, strict=True)]
-        flat = [entry for of_one in entries for entry in of_one]
-        errors = iter(self.journal.write(flat) if flat else ())
+        entries: list[Entry] = []
+        for request, done in zip(requests, counted, strict=True):
+            if isinstance(request, Begin | Finish):
+                entry = _entry(request, done)
+                if entry is not None:
+                    entries.append(entry)
+            elif isinstance(request, Write):
+                entries += request.entries
+        errors = iter(self.journal.write(entries) if entries else ())
         return [
-            _answer(request, done, [next(errors) for _ in of_one])
-            for request, done, of_one in zip(requests, counted, entries, strict=True)
+            _answer(request, done, errors)
+            for request, done in zip(requests, counted, strict=True)
         ]
 
     def _count(self, requests: Sequence[Any], is_abandoned: IsAbandoned) -> list[Any]:
-        """The ledger's answer to each request, and nothing for one that has none for it."""
+        """The ledger's answer to each request; ``None`` to one that has nothing for it."""
         places: list[int] = []
         asked: list[LedgerRequest] = []
         for at, request in enumerate(requests):
-            match request:
-                case Begin():
-                    one: LedgerRequest | None = request.reserve
-                case Finish():
-                    one = request.settle
-                case Write():
-                    one = None
-                case _:
-                    one = request
+            if isinstance(request, Begin):
+                one: LedgerRequest | None = request.reserve
+            elif isinstance(request, Finish):
+                one = request.settle
+            else:
+                one = None if isinstance(request, Write) else request
             if one is not None:
                 places.append(at)
                 asked.append(one)
-        answers: list[Any] = [_NOTHING] * len(requests)
+        answers: list[Any] = [None] * len(requests)
         if asked or not requests:
             done = self._ledger.run(asked, lambda at: is_abandoned(places[at]))
             for at, answer in zip(places, done, strict=True):
@@ -116,32 +112,22 @@ class StoreWork:
         return answers
 
 
-def _entries(request: Any, counted: Any) -> Sequence[Entry]:  # noqa: ANN401 - any request's
-    """The entries to write for a request."""
-    match request:
-        case Begin(entry=Entry() as entry):
-            is_counted = request.reserve is None or isinstance(counted, Reservation)
-            return (entry,) if is_counted else ()
-        case Finish(entry=Entry() as entry):
-            return (entry,)
-        case Write():
-            return request.entries
-        case _:
-            return ()
+def _answer(request: Any, counted: Any, errors: Iterator[Exception | None]) -> Any:  # noqa: ANN401 - any request's
+    """The answer, with the next errors if the request had entries that were written."""
+    if isinstance(request, Begin | Finish):
+        not_written = None if _entry(request, counted) is None else next(errors)
+        if isinstance(request, Begin):
+            return BeginAnswer(counted, not_written)
+        if isinstance(counted, Exception):
+            return FinishAnswer((), counted, not_written)
+        return FinishAnswer(counted or (), None, not_written)
+    if isinstance(request, Write):
+        return [next(errors) for _ in request.entries]
+    return counted
 
 
-def _answer(request: Any, counted: Any, errors: Errors) -> Any:  # noqa: ANN401 - any request's
-    match request:
-        case Begin():
-            return BeginAnswer(
-                None if counted is _NOTHING else counted, errors[0] if errors else None
-            )
-        case Finish():
-            not_written = errors[0] if errors else None
-            if isinstance(counted, Exception):
-                return FinishAnswer((), counted, not_written)
-            return FinishAnswer(() if counted is _NOTHING else counted, None, not_written)
-        case Write():
-            return errors
-        case _:
-            return counted
+def _entry(request: Begin | Finish, counted: Any) -> Entry | None:  # noqa: ANN401 - the ledger's answer
+    """The entry to write; none of a message that should be counted first, and was not."""
+    if isinstance(request, Begin) and request.reserve is not None:
+        return request.entry if isinstance(counted, Reservation) else None
+    return request.entry

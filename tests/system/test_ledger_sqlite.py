@@ -279,7 +279,7 @@ async def test_rows_that_matter_no_longer_go_away_a_few_at_a_time(
         await ledger.refund(await ledger.reserve(TEN, 1, later), later)
         numbers.append(rows(path, "usage"))
     assert numbers[-1] == 1
-    assert max(before - after for before, after in pairwise(numbers)) <= 4
+    assert max(before - after for before, after in pairwise(numbers)) <= 32
     assert rows(path, "reservation") == 0
 
 

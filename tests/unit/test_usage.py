@@ -1,6 +1,5 @@
 """Usage as arithmetic: what counts, in which unit, and how it is shown."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -43,7 +42,7 @@ def test_an_accepted_message_counts_with_its_recipients_and_octets() -> None:
 @pytest.mark.parametrize("outcome", ["refused", "deferred", "in-doubt"])
 def test_what_was_not_accepted_is_an_attempt_and_no_more(outcome: str) -> None:
     assert usage_of(record(outcome, "some-reason")) == (
-        replace(KEY, reason="some-reason"),
+        structs.replace(KEY, reason="some-reason"),
         Counts(attempts=1),
     )
 
@@ -55,7 +54,7 @@ def test_what_has_no_verdict_and_what_is_no_message_count_nothing() -> None:
 
 def test_the_owner_is_the_account_of_the_identity() -> None:
     assert KEY.owner_id == "888888888888"
-    assert replace(KEY, identity="").owner_id == ""
+    assert structs.replace(KEY, identity="").owner_id == ""
 
 
 @given(COUNTS, COUNTS)

@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Final, Protocol
 
+from msgspec import Struct
+
 from smtpgate.core.history.record import owner_of
 from smtpgate.core.reply import MASKED_REASON
 
@@ -37,8 +39,7 @@ class Grain(IntEnum):
         return timedelta(days=14 if self is Grain.POINT else 400)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class UsageKey:
+class UsageKey(Struct, frozen=True, gc=False, order=True):
     """The key of a sum: sender, identity and reason (``accepted`` is one of them)."""
 
     account_id: str
@@ -52,8 +53,7 @@ class UsageKey:
         return owner_of(self.identity)
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Struct, frozen=True, gc=False):
     """Sums: submissions, those accepted of them, and recipients and octets of the accepted."""
 
     attempts: int = 0
@@ -84,6 +84,9 @@ class Counts:
         )
 
 
+_NO_COUNTS: Final = Counts()
+
+
 @dataclass(frozen=True, slots=True)
 class UsageRow:
     """The sums of one period for one key."""
@@ -100,7 +103,7 @@ class Summary:
     account_id: str
     user_arn: str
     identity: str
-    counts: Counts = Counts()
+    counts: Counts = _NO_COUNTS
     rejects: Mapping[str, int] = field(default_factory=dict)
     attempts: tuple[int, ...] = ()
 

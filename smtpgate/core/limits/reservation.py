@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
+from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.limits.charge import (
     Charge,
     LimitExceededError,
@@ -117,17 +118,15 @@ def attempt(
             for usage, seen in zip(usages, current, strict=True)
         )
         return Attempt(kept, refusal=refusal)
-    after = tuple(counted(usage, recipients) for usage in current)
-    return Attempt(
-        after,
-        tuple(
-            Counted(charge, usage.window.minute, usage.window.used)
-            for usage, charge in zip(after, charges, strict=True)
-        ),
-        any(
-            reached(usage, charge.limits) for usage, charge in zip(after, charges, strict=True)
-        ),
-    )
+    after: list[Usage] = []
+    found: list[Counted] = []
+    may_cross = False
+    for usage, charge in zip(current, charges, strict=True):
+        new = counted(usage, recipients)
+        after.append(new)
+        found.append(Counted(charge, new.window.minute, new.window.used))
+        may_cross = may_cross or bool(reached(new, charge.limits))
+    return Attempt(tuple(after), tuple(found), may_cross)
 
 
 def settle(
@@ -179,6 +178,8 @@ def _refusal(
     """The refusal with the longest wait; of equals the first charge's, the quota's first."""
     longest_us, found = now_us, None
     for usage, charge in zip(current, charges, strict=True):
+        if _is_within(usage, charge.limits, recipients):
+            continue
         limits: tuple[tuple[LimitName, int, int | None], ...] = (
             (
                 "max-24h-send",
@@ -195,3 +196,10 @@ def _refusal(
     charge, limit, left = found
     wait = None if longest_us == NEVER else timedelta(microseconds=longest_us - now_us)
     return LimitExceededError(charge, limit, recipients=recipients, left=left, retry_after=wait)
+
+
+def _is_within(usage: Usage, limits: SendingLimits, recipients: int) -> bool:
+    """True if neither limit refuses them, as of almost all messages."""
+    quota = limits.max_24h_send
+    has_tokens = usage.tokens is None or usage.tokens > 0
+    return has_tokens and (quota == UNLIMITED or usage.window.used + recipients <= quota)
