@@ -56,6 +56,9 @@ COMMANDS: Final[dict[str, CommandRow]] = {
     ),
     "simulate": CommandRow("simulate:simulate", "Decide about messages without sending them."),
     "policy": CommandRow("policy:policy_app", "Check, generate and test policies."),
+    "feedback": CommandRow(
+        "feedback:feedback_app", "Read bounces, complaints and delivery reports."
+    ),
     "explain": CommandRow(
         "explain:explain",
         "Explain a message: its sender, what decided, and what to change.",

@@ -22,6 +22,7 @@ GUIDES: Final = (
     "dkim",
     "journal",
     "relays",
+    "feedback",
     "backup",
     "upgrade",
     "fleet",

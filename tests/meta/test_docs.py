@@ -313,7 +313,7 @@ def test_contributing_names_every_dependency_and_what_it_is_for() -> None:
         for dependency in chain(project["dependencies"], *extras)
     }
     table = CONTRIBUTING.partition("<!-- dependencies -->")[2].partition("<!-- /dep")[0]
-    assert set(re.findall(r"^\| ([\w-]+) \| .{10,} \|$", table, re.MULTILINE)) == wanted
+    assert set(re.findall(r"^\| ([\w.-]+) \| .{10,} \|$", table, re.MULTILINE)) == wanted
 
 
 def test_contributing_names_modules_and_folders_that_exist() -> None:

@@ -147,14 +147,19 @@ def _returned_text(message: MimeMessage) -> str:
     return "\n".join(whole[len(_cut("\n".join(whole))) :])
 
 
+def is_of_mail_system(fields: Fields) -> bool:
+    """True if a mail system wrote the message, as far as its author says."""
+    author = decoded_words(fields.first("from")).lower()
+    return any(one in author for one in DAEMONS) or fields.first("return-path") == "<>"
+
+
 def is_notice(fields: Fields, text: str) -> bool:
     """True if a mail system says that it could not deliver a message."""
     if fields.first("x-failed-recipients"):
         return True
     subject = decoded_words(fields.first("subject")).lower()
-    author = decoded_words(fields.first("from")).lower()
     start = " ".join(text[:6000].lower().replace("\u2019", "'").split())
-    is_daemon = any(one in author for one in DAEMONS) or fields.first("return-path") == "<>"
+    is_daemon = is_of_mail_system(fields)
     has_subject = any(one in subject for one in SUBJECTS)
     says_so = any(one in start for one in SENTENCES)
     if subject.startswith(("re:", "fw:", "fwd:")) and not is_daemon:

@@ -31,7 +31,11 @@ _STATUS_TYPES: Final = frozenset({"message/delivery-status", "message/global-del
 
 def read_report(octets: bytes) -> FeedbackReport:
     """Read a message that came back. Never raises; time and memory are bounded."""
-    message = read_message(octets)
+    return read_parts(read_message(octets))
+
+
+def read_parts(message: MimeMessage) -> FeedbackReport:
+    """Read a message whose parts have been found already."""
     report = _read(message)
     if report.original.message_id is not None:  # in the words of the report itself
         return report
@@ -58,7 +62,7 @@ def _read_itself(message: MimeMessage) -> FeedbackReport:
         return _of_status(status, message)
     recipients = read_notice(message)
     if recipients:
-        return _with_kind(recipients, FeedbackReport(), notice_text(message))
+        return report_about(recipients, FeedbackReport(), notice_text(message))
     if is_answer(message.fields):
         sender = addresses_in(message.fields.first("from"))[:1]
         return FeedbackReport("answer", tuple([ReportedRecipient(one) for one in sender]))
@@ -91,10 +95,10 @@ def _of_status(status: DeliveryStatus, message: MimeMessage) -> FeedbackReport:
         reporting_mta=status.reporting_mta,
         arrival_date=status.arrival_date,
     )
-    return _with_kind(status.recipients, base, notice_text(message))
+    return report_about(status.recipients, base, notice_text(message))
 
 
-def _with_kind(
+def report_about(
     recipients: tuple[ReportedRecipient, ...], base: FeedbackReport, text: str
 ) -> FeedbackReport:
     """A report about these recipients. A text is about one only if there are no others."""

@@ -1,0 +1,110 @@
+"""``smtpgate feedback read``: one JSON object for each file, without a gate."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from typer.testing import CliRunner, Result
+
+from smtpgate.cli import app
+from tests.support.cases import CASES
+from tests.support.guides import blocks
+from tests.support.reference import guide
+from tests.support.reports import status_report
+
+_NO_REASON: Final = {
+    "action": None,
+    "status": None,
+    "reply": None,
+    "type": None,
+    "subtype": None,
+}
+
+
+def read(*arguments: str | Path, stdin: bytes = b"") -> Result:
+    return CliRunner().invoke(app, ["feedback", "read", *map(str, arguments)], input=stdin)
+
+
+def objects(result: Result) -> list[dict[str, Any]]:
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_the_example_of_the_guide_is_what_the_command_prints(tmp_path: Path) -> None:
+    by_language = {block.language: block.text for block in blocks(guide("feedback"))}
+    path = tmp_path / "bounce.eml"
+    path.write_text(by_language[""])
+    (printed,) = objects(read(path))
+    expected = json.loads(by_language["json"])
+    assert printed | {"file": "bounce.eml"} == expected
+    assert list(printed) == list(expected)
+
+
+def test_each_file_has_a_line_in_order(tmp_path: Path) -> None:
+    bounce, other = tmp_path / "bounce", tmp_path / "other"
+    bounce.write_bytes(status_report(["jane@example.net"]))
+    other.write_bytes(b"Subject: hello\n\nhello\n")
+    printed = objects(read(other, bounce, other))
+    assert [one["kind"] for one in printed] == ["none", "bounce", "none"]
+    assert [one["file"] for one in printed] == [str(other), str(bounce), str(other)]
+    assert printed[0] == {
+        "file": str(other),
+        "kind": "none",
+        "recipients": [],
+        "message_id": None,
+    }
+
+
+def test_standard_input_is_read_without_a_file_and_as_a_dash() -> None:
+    report = status_report(["jane@example.net"])
+    assert objects(read(stdin=report)) == objects(read("-", stdin=report))
+
+
+def test_a_file_that_cannot_be_read_is_named_and_the_next_one_is_read(tmp_path: Path) -> None:
+    bounce = tmp_path / "bounce"
+    bounce.write_bytes(status_report(["jane@example.net"]))
+    result = read(tmp_path / "missing", tmp_path, bounce)
+    assert result.exit_code == 1
+    assert [json.loads(line)["kind"] for line in result.stdout.splitlines()] == ["bounce"]
+    missing, folder = result.stderr.splitlines()
+    assert missing == f"{str(tmp_path / 'missing')!r}: No such file or directory"
+    assert folder == f"{str(tmp_path)!r}: Is a directory"
+
+
+def test_a_wrong_option_is_misuse() -> None:
+    assert read("--no-such-option").exit_code == 2
+
+
+def test_a_complaint_has_its_recipient_and_type() -> None:
+    (printed,) = objects(read(CASES / "bounces" / "arf-02.eml"))
+    address = "this-local-part-does-not-exist-on-yahoo@yahoo.com"
+    assert printed["kind"] == "complaint"
+    assert printed["recipients"] == [{"address": address, **_NO_REASON}]
+    assert printed["feedback_type"] == "abuse"
+
+
+def test_a_delay_and_an_answer_are_no_bounces_and_have_a_detail() -> None:
+    delay = status_report(["jane@example.net"]).replace(b"failed", b"delayed")
+    answer = b"From: jane@example.net\nAuto-Submitted: auto-replied\n\nI am away.\n"
+    for message, detail in ((delay, "delay"), (answer, "answer")):
+        (printed,) = objects(read(stdin=message))
+        assert (printed["kind"], printed["detail"]) == ("none", detail)
+
+
+def test_a_form_that_only_flufl_bounce_knows_is_read() -> None:
+    message = (
+        b'From: "Mail Delivery Subsystem" <MAILER-DAEMON@AOL.com>\n'
+        b"Subject: Mail Delivery Problem\n\n"
+        b"Your mail to the following recipients could not be delivered because they "
+        b"are not accepting mail from news@example.com:\n\tscreenname\n"
+    )
+    (printed,) = objects(read(stdin=message))
+    assert printed["kind"] == "bounce"
+    assert [one["address"] for one in printed["recipients"]] == ["screenname@aol.com"]
+
+
+def test_control_characters_of_a_report_do_not_reach_the_terminal() -> None:
+    report = status_report(["jane@example.net"]).replace(b"User unknown", b"\x1b[31m\xc2\x9b")
+    result = read(stdin=report)
+    assert result.stdout.rstrip("\n").isprintable()
+    assert result.stdout.isascii()
