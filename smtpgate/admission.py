@@ -42,12 +42,14 @@ class AdmissionRules:
 
     An account may have ``max_refusals`` messages refused at once, and ``refusals_per_minute``
     in the long run. When it has none left, each refusal comes ``refusal_delay_s`` later.
+    ``remember_only_deferred``: recipients that the upstream refuses for good bounce.
     """
 
     remember_refused_s: float = 7200
     max_refusals: int = 300
     refusals_per_minute: int = 60
     refusal_delay_s: float = 1
+    remember_only_deferred: bool = False
 
 
 class RefusedMessage(Struct, frozen=True, gc=False, tag=True, array_like=True):
@@ -164,7 +166,9 @@ class Admission:
         """Keep the upstream's refusals of recipients for the client's next try."""
         answers = [
             (mailbox, worded(Reject(reply, "upstream-reply"), submission.message_id))
-            for mailbox, reply in answers_at_next_try(delivery)
+            for mailbox, reply in answers_at_next_try(
+                delivery, only_deferred=self._rules.remember_only_deferred
+            )
         ]
         if answers:
             account_id = submission.principal.account.id

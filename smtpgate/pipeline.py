@@ -14,8 +14,9 @@ the verdict before the client does. So every submission can be looked up, howeve
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, assert_never
 
 from smtpgate.admission import Admission
@@ -48,7 +49,7 @@ from smtpgate.core.message.reading import (
 from smtpgate.core.message.trace import complete, received_field
 from smtpgate.core.reply import Reject, Reply, reject, reply_of
 from smtpgate.core.signing import signature_fields, takes_long_to_sign
-from smtpgate.core.upstream import Answered, Delivery, InDoubt, NotSent
+from smtpgate.core.upstream import Answered, Delivery, InDoubt, NotSent, RecipientReply
 from smtpgate.core.upstream.verdict import is_gates_own, refusal_of, worded
 from smtpgate.pacing import Pacer
 from smtpgate.ports import (
@@ -59,10 +60,12 @@ from smtpgate.ports import (
     Directory,
     DirectoryUnavailableError,
     EventSink,
+    JournalUnavailableError,
     LedgerUnavailableError,
     Store,
     Upstream,
 )
+from smtpgate.publishing import EventPublisher
 from smtpgate.tasks import Offload
 
 # Each is a request to the directory; a message has a few.
@@ -95,17 +98,20 @@ class Pipeline:
         pacer: Pacer,
         upstream: Upstream,
         admission: Admission,
+        publisher: EventPublisher | None,
         events: EventSink,
         clock: Clock,
         offload: Offload,
         on_error: Callable[[BaseException], None],
     ) -> None:
+        """Without ``publisher`` there are no sending events, and no message is sent in part."""
         self._rules = rules
         self._directory = directory
         self._store = store
         self._pacer = pacer
         self._upstream = upstream
         self._admission = admission
+        self._publisher = publisher
         self._events = events
         self._clock = clock
         self._offload = offload
@@ -313,6 +319,10 @@ class Pipeline:
         )
         account_id = done.submission.principal.account.id
         attempt = DeliveryAttempt(account_id, done.from_identity, client_gone)
+        if self._publisher is not None:
+            attempt.in_part = partial(self._note_refused, self._publisher, done)
+            if self._publisher.wants_sends(done):
+                await self._add_sends(self._publisher, done)
         delivery: Delivery
         try:
             delivery = await self._upstream.deliver(envelope, signed, attempt)
@@ -331,6 +341,31 @@ class Pipeline:
         if refusal is not None:
             raise refusal
 
+    async def _add_sends(self, publisher: EventPublisher, done: SubmissionDone) -> None:
+        """Add the tasks of the event that the message is sent."""
+        try:
+            done.tasks = await publisher.sends(done, self._clock.now()) or None
+        except DirectoryUnavailableError as error:
+            reject("directory-unavailable", str(error))
+
+    async def _note_refused(
+        self, publisher: EventPublisher, done: SubmissionDone, refused: Sequence[RecipientReply]
+    ) -> bool:
+        """Record the bounces of refused recipients before the others get the message.
+
+        False if that is not possible: then nothing is sent, and the client tries again.
+        """
+        try:
+            tasks = await publisher.refusals(done, refused, self._clock.now())
+            if tasks:
+                done.tasks = (*(done.tasks or ()), *tasks)
+                await self._store.note(tasks)
+        except (DirectoryUnavailableError, JournalUnavailableError) as error:
+            self._on_error(error)
+            return False
+        done.refused = tuple(refused)
+        return True
+
     def _note_delivery(self, delivery: Delivery, done: SubmissionDone) -> Reject | None:
         """Note what became of the message; the refusal unless the upstream took it."""
         submission = done.submission
@@ -344,7 +379,7 @@ class Pipeline:
                 else:
                     self._admission.note_refused_recipients(delivery, submission)
             case InDoubt():
-                done.counted = recipients
+                done.counted = recipients - len(done.refused)
             case NotSent(reason="upstream-busy"):
                 now = self._clock.now()
                 event = BudgetExhausted(submission.client, now, "upstream-line")
@@ -376,6 +411,8 @@ class Pipeline:
 
     async def _is_recorded(self, done: SubmissionDone) -> bool:
         done.done_at = now = self._clock.now()
+        if done.tasks and done.outcome != "accepted":
+            done.tasks = ()  # the client has its copy, and what it tries again is refused again
         reservation, done.reservation = done.reservation, None
         try:
             finished = await self._store.finish(done, reservation, now)

@@ -7,7 +7,7 @@ that a port over a database costs a query and one over memory costs none.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # a command that needs the clock or an error loads nothing of
     from smtpgate.core.outbox.event import SendingEvent
     from smtpgate.core.outbox.task import Destination, LeasedTask, Result, Task
     from smtpgate.core.proof.registered import IdentityTroubles, Registered
-    from smtpgate.core.upstream import Answered, Delivery, InDoubt
+    from smtpgate.core.upstream import Answered, Delivery, InDoubt, RecipientReply
 
 
 class DirectoryUnavailableError(Exception):
@@ -127,6 +127,11 @@ class Ledger(Protocol):
 ClientGone = asyncio.Future[None] | None
 
 
+# Called with the recipients that were refused for good, before a message is sent to the others;
+# false if it must not be.
+InPart = Callable[["Sequence[RecipientReply]"], Awaitable[bool]]
+
+
 @dataclass(slots=True, eq=False)
 class DeliveryAttempt:
     """A message on its way to the upstream: its sender, and how far it came.
@@ -135,13 +140,14 @@ class DeliveryAttempt:
     that serves From; mail of the gate itself has neither. ``client_gone`` is done when its
     client has left, which ends a wait for a connection. ``certain`` is what is known when the
     delivery is cut short, by a cancellation or a fault of ours; ``None`` when nothing was
-    accepted.
+    accepted. Without ``in_part`` nothing is sent if any recipient was refused.
     """
 
     account_id: str = ""
     from_identity: str = ""
     client_gone: ClientGone = None
     certain: Answered | InDoubt | None = None
+    in_part: InPart | None = None
 
     @property
     def is_abandoned(self) -> bool:
@@ -261,6 +267,12 @@ class Outbox(Protocol):
 
 class Subscribers(Protocol):
     """The destinations that want events, by the settings of owners and senders."""
+
+    def want_sends(self, account_id: str, identity: str) -> bool:
+        """False if no destination gets a Send of that account with the identity of that ARN.
+
+        It is asked for each message, and must cost next to nothing.
+        """
 
     async def destinations(self, event: SendingEvent) -> Sequence[Destination]:
         """The destinations of an event, from memory where they are known; mostly none.

@@ -295,7 +295,8 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         meaning="the upstream rejected some recipients; the next try has the others",
         advice=(
             "None is needed if the sender tries again, as mail servers do: the gate then "
-            "rejects these recipients at RCPT, and the message goes to the others."
+            "rejects these recipients at RCPT, or reports them, and the message goes to the "
+            "others."
         ),
         reply="recipients-refused",
     ),

@@ -10,6 +10,7 @@ from smtpgate.gate.crew import no_restarts
 from smtpgate.gate.documents import Apply, apply_here
 from smtpgate.gate.host import Host
 from smtpgate.gate.listen import ListeningSockets
+from smtpgate.gate.outbox import new_mail_carrier
 from smtpgate.gate.service import Bounds, SmtpService, Surroundings, time_to_finish_s
 from smtpgate.log import JsonLog
 from smtpgate.ports import Clock, Reading
@@ -55,6 +56,9 @@ class Gate:
         self.upstream, self.pacer = service.upstream, service.pacer
         self.listeners, self.client_sockets = service.listeners, service.client_sockets
         self.sessions, self.tasks = service.sessions, service.tasks
+        host.carry(
+            {"mail": new_mail_carrier(config, self.upstream, self.directory, clock, log)}
+        )
         self.http = host.serve_http(sockets["http"]) if config.http.enabled else None
         self.metrics.watch(self._readings)
         self.failed = asyncio.Event()  # never set: what fails here ends the process
@@ -102,6 +106,7 @@ class Gate:
             self.config.gate.drain_s if drain_s is None else drain_s,
             time_to_finish_s(self.config) if finish_s is None else finish_s,
         )
+        await self.host.stop_outbox()
         await self.service.close()
         await self.host.stop(cut)
 

@@ -78,6 +78,11 @@ class Host:
             self.metrics.watch(self.outbox.readings)
             self.stores.when_tasks_come(self.wake_outbox)
 
+    async def stop_outbox(self) -> None:
+        """End the deliveries of the outbox, before the parts end that these use."""
+        if self.outbox is not None:
+            await self.outbox.stop()
+
     def wake_outbox(self) -> None:
         """There are new tasks in the outbox."""
         if self.outbox is not None:
@@ -128,7 +133,7 @@ class Host:
         steps = (
             self.uses.stop,
             self.verification.stop,
-            *(() if self.outbox is None else (self.outbox.stop,)),
+            self.stop_outbox,
             partial(self._for_life.drain, _LAST_WORK_S),
             self.stores.stop,
             *(() if self.http is None else (self.http.stop,)),

@@ -16,6 +16,7 @@ from smtpgate.gate.documents import Apply, apply_here
 from smtpgate.gate.host import Host
 from smtpgate.gate.interpreter import settle
 from smtpgate.gate.listen import ListeningSockets
+from smtpgate.gate.outbox import OwnPath, new_mail_carrier
 from smtpgate.gate.service import Bounds, time_to_finish_s
 from smtpgate.gate.shares import config_of_worker
 from smtpgate.gate.upstream import new_upstream
@@ -94,6 +95,11 @@ class Parent:
         self._ports = prepared.ports
         self._is_stopping = False
         self.host = Host(config, store, prepared.certificates, log, clock)
+        self._own_path: OwnPath | None = None
+        if config.has_outbox:
+            self._own_path = path = OwnPath(config, store, clock, self.host.sinks)
+            mail = new_mail_carrier(config, path.upstream, path.directory, clock, log)
+            self.host.carry({"mail": mail})
         self.crew = crew = Crew(
             config,
             prepared.workers,
@@ -122,6 +128,8 @@ class Parent:
         Raises OpenError or DirectoryError, and nothing of the directory has been changed then.
         """
         await self.host.open()
+        if self._own_path is not None:
+            await self._own_path.open()
         settle()
         self.host.metrics.pauses.start()
         await self.crew.start()
@@ -136,6 +144,9 @@ class Parent:
         self._is_stopping = True
         cut = await self.crew.drain(self.config.gate.drain_s, time_to_finish_s(self.config))
         await self.tasks.drain(1)
+        await self.host.stop_outbox()
+        if self._own_path is not None:
+            await self._own_path.close()
         await self.host.stop(cut)
 
     async def reload(self, apply: Apply = apply_here) -> None:

@@ -18,6 +18,7 @@ from smtpgate.gate.errors import OpenError
 from smtpgate.gate.listen import ListeningSockets
 from smtpgate.gate.live import new_live_directory
 from smtpgate.gate.memory import FreedMemory, trimmer
+from smtpgate.gate.outbox import ReturnPaths
 from smtpgate.gate.settings import admission_rules, pipeline_rules
 from smtpgate.gate.sinks import Sinks, run_all
 from smtpgate.gate.upstream import new_upstream
@@ -27,6 +28,7 @@ from smtpgate.metrics.scraped import Scrape
 from smtpgate.pacing import Pacer
 from smtpgate.pipeline import Pipeline
 from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink, Ledger, Store
+from smtpgate.publishing import EventPublisher
 from smtpgate.smtp.credentials import Authenticator
 from smtpgate.smtp.intake import Intake
 from smtpgate.smtp.listener import Listener
@@ -180,11 +182,17 @@ class SmtpService:
             pacer=self.pacer,
             upstream=self.upstream,
             admission=self.admission,
+            publisher=self._publisher(),
             events=self._events,
             clock=self._clock,
             offload=offload,
             on_error=self._log.error,
         )
+
+    def _publisher(self) -> EventPublisher | None:
+        if not self.config.has_outbox:
+            return None
+        return EventPublisher(ReturnPaths(), self.config.hostname)
 
     def _listeners(self, sockets: ListeningSockets) -> dict[str, Listener]:
         gate, offload, bounds = self.config.gate, Offload(), self._around.bounds

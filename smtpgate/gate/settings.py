@@ -26,4 +26,5 @@ def admission_rules(config: Config) -> AdmissionRules:
         max_refusals=config.limits.max_refusals,
         refusals_per_minute=config.limits.refusals_per_minute,
         refusal_delay_s=config.limits.refusal_delay_s,
+        remember_only_deferred=config.has_outbox,
     )

@@ -66,8 +66,10 @@ def part(whole: int, number: int, workers: int) -> int:
 def config_of_worker(config: Config, number: int, workers: int) -> Config:
     """The configuration of the worker of that number, with its part of what is divided."""
     upstream = config.upstreams[0]
+    # The parent has one for its own mail, if there are enough.
+    parents = 1 if config.has_outbox and upstream.max_connections > workers else 0
     shares = {
-        "max_connections": part(upstream.max_connections, number, workers),
+        "max_connections": part(upstream.max_connections - parents, number, workers),
         "max_connections_per_account": max(1, part(upstream.account_share, number, workers)),
         "max_waiting_per_account": _at_least(upstream.max_waiting_per_account, workers),
     }

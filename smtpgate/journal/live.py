@@ -237,7 +237,13 @@ class LiveJournal:
 
     async def write_tasks(self, rows: Sequence[TaskRow]) -> int:
         """Write rows of tasks that are not there yet; the number of them."""
-        return await self.writer.run(lambda connection: keep_new(connection, rows))
+        if self.problem is not None:
+            raise JournalUnavailableError(self.problem)
+        try:
+            return await self.writer.run(lambda connection: keep_new(connection, rows))
+        except JournalUnavailableError as error:
+            self.writer.fail(str(error))
+            raise
 
     async def finish(self, done: SubmissionDone) -> None:
         """Write the verdict, or the whole record of a submission that was not begun."""

@@ -26,6 +26,7 @@ from smtpgate.core.upstream import (
     Done,
     Failed,
     InDoubt,
+    RefusedInPart,
     Send,
     SendMessage,
     StartTls,
@@ -35,7 +36,7 @@ from smtpgate.core.upstream import (
     UpstreamSession,
     UpstreamUnavailableError,
 )
-from smtpgate.ports import DeliveryAttempt
+from smtpgate.ports import DeliveryAttempt, InPart
 from smtpgate.tasks import Deadline, Threads
 
 _ONE_WRITE_OCTETS: Final = 64 * 1024
@@ -132,11 +133,14 @@ class Connection(asyncio.Protocol):
         When the transaction cannot begin, nothing was sent and the connection is as it was.
         """
         self._deadline = deadline
-        steps = self._session.begin(envelope, message)
+        in_part = attempt.in_part
+        steps = self._session.begin(envelope, message, may_be_in_part=in_part is not None)
         self.messages += 1
         try:
             self._carry_out(steps)
             step = await self._next()
+            if isinstance(step, RefusedInPart) and in_part is not None:
+                step = await self._in_part(step, in_part)
             if isinstance(step, SendMessage):
                 await self._stream(step)
                 step = await self._next()
@@ -144,6 +148,13 @@ class Connection(asyncio.Protocol):
             attempt.certain = self._cut_short()
             raise
         return cast("Done", step).delivery
+
+    async def _in_part(self, step: RefusedInPart, in_part: InPart) -> Step:
+        """Send the message to the accepted recipients, if the others' refusals are recorded."""
+        may_be_sent = await in_part(step.refused)
+        if not self._has_result:  # else the server is gone meanwhile
+            self._carry_out(self._session.go_on() if may_be_sent else self._session.leave())
+        return await self._next()
 
     async def quit(self) -> None:
         """Send QUIT, without waiting long for the answer."""

@@ -5,6 +5,7 @@ with the fewest connections in use, and among equals of the one whose last turn 
 within an account first come, first served. So a slow connection counts as much as a fast one,
 and 60 messages of one account delay another's single one by one turn. No account has more than
 its share in use, so that a new account need not wait until another account's message is sent.
+Mail of the gate itself, which has no account, gets a turn when no account waits.
 """
 
 from collections import OrderedDict
@@ -78,11 +79,15 @@ class Turns(Generic[T]):
         """Take the next one out of the line; ``None`` when none may use more."""
         best, least = None, self._share
         for account in self._lines:
+            if not account and len(self._lines) > 1:
+                continue
             used = self._in_use.get(account, 0)
             if used < least:
                 best, least = account, used
                 if not used:
                     break
+        if best is None and self._in_use.get("", 0) < self._share and "" in self._lines:
+            best = ""
         if best is None:
             return None
         waiter = next(iter(self._lines[best]))

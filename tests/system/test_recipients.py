@@ -1,4 +1,4 @@
-"""Recipients that the upstream refuses in part: the client splits the message by itself."""
+"""Recipients that the upstream defers, or refuses without an outbox: the client splits."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -29,11 +29,19 @@ def as_named(command: str) -> str:
 
 @asynccontextmanager
 async def relaying(
-    folder: Path, *extensions: str, clock: MovableClock | None = None, gate: str = ""
+    folder: Path,
+    *extensions: str,
+    clock: MovableClock | None = None,
+    gate: str = "",
+    outbox: bool = True,
 ) -> AsyncIterator[tuple[Gate, UpstreamServer]]:
+    sections = "" if outbox else "[outbox]\nenabled = false\n"
     async with (
         open_upstream(*extensions) as upstream,
-        open_gate(folder, port=upstream.port, clock=clock, gate=gate) as (made, _),
+        open_gate(folder, port=upstream.port, clock=clock, gate=gate, sections=sections) as (
+            made,
+            _,
+        ),
     ):
         upstream.answers["RCPT"] = as_named
         yield made, upstream
@@ -59,7 +67,7 @@ async def try_all(
 async def test_one_bad_recipient_costs_one_more_try_and_no_other_recipient(
     tmp_path: Path, extensions: tuple[str, ...]
 ) -> None:
-    async with relaying(tmp_path, *extensions) as (gate, upstream):
+    async with relaying(tmp_path, *extensions, outbox=False) as (gate, upstream):
         dialog = await login(gate)
         *_, first = await try_all(dialog, GOOD, BAD, OTHER)
         assert first.startswith(
@@ -119,7 +127,7 @@ async def test_a_client_that_gives_up_at_a_deferred_recipient_is_not_kept_from_i
 
 
 async def test_of_several_that_are_refused_each_gets_its_own_answer(tmp_path: Path) -> None:
-    async with relaying(tmp_path) as (gate, upstream):
+    async with relaying(tmp_path, outbox=False) as (gate, upstream):
         dialog = await login(gate)
         *_, first = await try_all(dialog, BAD, BUSY)
         assert first.startswith("451")
@@ -138,7 +146,7 @@ async def test_all_refused_for_good_have_the_upstreams_reply_at_once(tmp_path: P
 async def test_what_is_remembered_is_of_one_account_one_sender_and_a_while(
     tmp_path: Path, clock: MovableClock
 ) -> None:
-    async with relaying(tmp_path, clock=clock) as (gate, _):
+    async with relaying(tmp_path, clock=clock, outbox=False) as (gate, _):
         dialog, owner = await login(gate), await login(gate, "AKIAOWNERROOT0000000")
         await try_all(dialog, GOOD, BAD)
         ask = (f"RCPT TO:<{BAD}>",)
@@ -159,7 +167,7 @@ async def test_what_is_remembered_is_of_one_account_one_sender_and_a_while(
 async def test_a_client_with_many_refused_recipients_is_not_ended_for_errors(
     tmp_path: Path,
 ) -> None:
-    async with relaying(tmp_path) as (gate, upstream):
+    async with relaying(tmp_path, outbox=False) as (gate, upstream):
         dialog = await login(gate)
         bad = [f"bad{number}@example.net" for number in range(40)]
         assert (await try_all(dialog, GOOD, *bad))[-1].startswith("451")

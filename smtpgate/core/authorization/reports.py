@@ -80,10 +80,11 @@ def _has_status(content_type: bytes, body: Body) -> bool:
 def report_names(recipients: Sequence[Mailbox], hostname: str) -> set[str]:
     """The names of the identities that can matter to a report, its signer's among them."""
     names = {name for mailbox in recipients for name in names_covering(mailbox)}
-    return names.union(_domains_of(hostname)) if recipients else names
+    return names.union(gate_domains(hostname)) if recipients else names
 
 
-def _domains_of(hostname: str) -> list[str]:
+def gate_domains(hostname: str) -> list[str]:
+    """The domains that could sign for the gate itself: its own name and those above it."""
     found = names_covering(Mailbox("postmaster", hostname.lower()))
     return [name for name in found if "@" not in name]
 
@@ -177,13 +178,20 @@ def _cited(clauses: Sequence[Clause]) -> tuple[Determining, ...]:
     return tuple(clause.statement for clause in clauses)
 
 
-def _signer(known: Known, hostname: str, author: Mailbox) -> Identity | None:
-    """The gate's own domain, if it has a key, is not paused, and not aligned with From's."""
-    for name in _domains_of(hostname):
+def gate_identity(known: Known, hostname: str) -> Identity | None:
+    """The gate's own domain, or one above it, if that has a key and is not paused."""
+    for name in gate_domains(hostname):
         for identity in known.get(name, ()):
             if identity.is_verified and identity.dkim_keys and identity.paused_reason is None:
-                return None if _is_aligned(name, author.domain) else identity
+                return identity
     return None
+
+
+def _signer(known: Known, hostname: str, author: Mailbox) -> Identity | None:
+    """The gate's own domain, unless it is aligned with From's."""
+    identity = gate_identity(known, hostname)
+    is_aligned = identity is not None and _is_aligned(identity.name, author.domain)
+    return None if is_aligned else identity
 
 
 def _is_aligned(one: str, other: str) -> bool:

@@ -74,7 +74,7 @@ def network_of_client(address: str) -> str:
 class Recipient(Struct, frozen=True, gc=False):
     """One forward-path with its delivery options (RFC 3461 §4.1, §4.2).
 
-    DSN is not offered yet, so both options are absent.
+    ``orcpt`` is the address type and the address that the sender named first, decoded.
     """
 
     mailbox: Mailbox
@@ -83,12 +83,18 @@ class Recipient(Struct, frozen=True, gc=False):
 
 
 class Envelope(Struct, frozen=True, gc=False):
-    """Reverse-path and forward-paths; not the header (RFC 5321 §2.3.1)."""
+    """Reverse-path and forward-paths; not the header (RFC 5321 §2.3.1).
+
+    ``envelope_id`` and ``returned`` are the options of MAIL for delivery status notifications
+    (RFC 3461 §4.3, §4.4): ENVID, decoded, and RET.
+    """
 
     reverse_path: ReversePath
     recipients: Sequence[Recipient]
     smtputf8: bool = False
     body_8bit: bool = False
+    envelope_id: str = ""
+    returned: Literal["", "FULL", "HDRS"] = ""
 
     @classmethod
     def of(

@@ -21,7 +21,7 @@ _MONTHS: Final = (
 )
 
 
-def _date(now: datetime) -> str:
+def date_text(now: datetime) -> str:
     """The date as in RFC 5322 §3.3, in every locale."""
     return _date_of_second(now.replace(microsecond=0))
 
@@ -40,7 +40,7 @@ def complete(
     names = {field.name for field in block.fields}
     fields = (block if _REMOVED.isdisjoint(names) else block.without(_REMOVED)).fields
     if b"date" not in names:
-        fields += (Field(b"date", f"Date: {_date(now)}\r\n".encode("ascii")),)
+        fields += (Field(b"date", f"Date: {date_text(now)}\r\n".encode("ascii")),)
     if b"message-id" not in names:
         raw = f"Message-ID: <{message_id}@{hostname}>\r\n".encode("ascii")
         fields += (Field(b"message-id", raw),)
@@ -62,7 +62,7 @@ def received_field(
     if cipher is not None and cipher.startswith("TLS_"):
         words.append(f"tls {_UNSAFE.sub('?', cipher)}")  # RFC 8314 §4.3
     words[-1] += ";"
-    words.append(_date(now))
+    words.append(date_text(now))
     return Field(b"received", _folded("Received:", words).encode("ascii"))
 
 

@@ -44,12 +44,16 @@ class SentMail(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class EventRecipient(Struct, frozen=True, gc=False, omit_defaults=True):
-    """A recipient that an event is about, with what is known of it (RFC 3464 §2.3)."""
+    """A recipient that an event is about, with what is known of it (RFC 3464 §2.3).
+
+    ``original`` is the address that its sender named first, with its type (ORCPT).
+    """
 
     address: str
     action: str = ""
     status: str = ""
     diagnostic: str = ""
+    original: str = ""
 
 
 class SendDetail(Struct, frozen=True, gc=False, tag="Send"):

@@ -41,11 +41,14 @@ class Answered(Struct, frozen=True, gc=False):
     ``upstream`` is the configured name. ``reply`` is the upstream's last word: its answer to
     the message, or the refusal of the command that ended the transaction. ``recipients`` has
     the answer to every RCPT, in order; it is empty when the reverse-path was refused.
+    ``is_in_part``: the message was offered for the accepted recipients alone, so the reply is
+    about these.
     """
 
     upstream: str
     reply: Reply
     recipients: tuple[RecipientReply, ...]
+    is_in_part: bool = False
 
     @property
     def is_accepted(self) -> bool:
@@ -54,7 +57,10 @@ class Answered(Struct, frozen=True, gc=False):
 
     @property
     def refused(self) -> tuple[RecipientReply, ...]:
-        """The recipients that were deferred or refused; with any of them nothing was sent."""
+        """The recipients that were deferred or refused.
+
+        With any of them nothing was sent, unless it was in part.
+        """
         return tuple(entry for entry in self.recipients if not entry.reply.is_positive)
 
 

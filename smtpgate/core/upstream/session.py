@@ -15,7 +15,9 @@ A transaction is sent in flights. With PIPELINING (RFC 2920) the first flight is
 RCPT, and for a single recipient DATA too, because then a refusal takes DATA with it. Otherwise
 DATA is sent only when every recipient was accepted. When anything was refused nothing is sent:
 RSET follows, and the delivery names the refused recipients. If a 354 comes nevertheless the
-connection is dropped, because its only other end is an empty message.
+connection is dropped, because its only other end is an empty message. There is one exception:
+when some recipients were refused for good and the others accepted, the owner may have the
+message sent to the others, once it has recorded the refusals.
 
 The message counts as sent when ``message_sent`` was called. From then until the answer, every
 failure leaves the message in doubt (RFC 1047); before, and after any negative answer, nothing
@@ -45,6 +47,7 @@ from smtpgate.core.upstream.delivery import (
     UpstreamProtocolError,
     UpstreamUnavailableError,
 )
+from smtpgate.core.upstream.recipient_limit import is_too_many
 from smtpgate.core.upstream.replies import (
     Answer,
     ReplyError,
@@ -57,6 +60,7 @@ from smtpgate.core.upstream.steps import (
     Due,
     Failed,
     Ready,
+    RefusedInPart,
     Send,
     SendMessage,
     StartTls,
@@ -91,6 +95,8 @@ class UpstreamSession:
         self._verdict: Answered | None = None
         self._is_untouched = True
         self._is_message_sent = False
+        self._may_be_in_part = False
+        self._is_in_part = False
 
     @property
     def replies_due(self) -> int:
@@ -133,10 +139,13 @@ class UpstreamSession:
         self._greeted()
         return self._steps
 
-    def begin(self, envelope: Envelope, message: Sequence[Body]) -> list[Step]:
+    def begin(
+        self, envelope: Envelope, message: Sequence[Body], *, may_be_in_part: bool = False
+    ) -> list[Step]:
         """Begin a transaction; whatever it raises, nothing was sent.
 
-        Raises LacksExtensionError, CommandError.
+        With ``may_be_in_part`` there is a step RefusedInPart where it applies. Raises
+        LacksExtensionError, CommandError.
         """
         if self.state is not State.READY:
             raise RuntimeError(f"no transaction can begin in the state {self.state.value}")
@@ -146,6 +155,7 @@ class UpstreamSession:
         commands = [(Due.MAIL, mail_command(envelope, octets, self.extensions))]
         commands += [(Due.RCPT, rcpt_command(mailbox)) for mailbox in envelope.mailboxes]
         self._envelope, self._message = envelope, message
+        self._may_be_in_part = may_be_in_part
         self._is_untouched = True
         self.state, self._steps = State.BUSY, []
         if "PIPELINING" not in self.extensions:
@@ -156,6 +166,20 @@ class UpstreamSession:
             commands.append((Due.DATA, b"DATA\r\n"))
         self._due.extend(due for due, _ in commands)
         self._steps.append(Send(b"".join([command for _, command in commands])))
+        return self._steps
+
+    def go_on(self) -> list[Step]:
+        """Send the message to the recipients that were accepted."""
+        self._steps, self._is_in_part = [], True
+        self._send(Due.DATA, b"DATA\r\n")
+        return self._steps
+
+    def leave(self) -> list[Step]:
+        """Send the message to nobody."""
+        self._steps = []
+        refusal = self._refused()
+        if refusal is not None:
+            self._reset(refusal)
         return self._steps
 
     def message_sent(self) -> None:
@@ -315,6 +339,8 @@ class UpstreamSession:
         refusal = self._refused()
         if refusal is None:
             self._send(Due.DATA, b"DATA\r\n")
+        elif self._may_be_in_part and (refused := self._refused_for_good()):
+            self._steps.append(RefusedInPart(refused))
         else:
             self._reset(refusal)
 
@@ -322,10 +348,22 @@ class UpstreamSession:
         """The refusal that keeps the message back: MAIL's, or a recipient's, deferrals first.
 
         A deferral outweighs a permanent refusal: the client keeps its message and tries again.
+        Nothing does that is sent in part.
         """
+        if self._is_in_part:
+            return None
         refusals = [reply for reply in self._replies if not reply.is_positive]
         deferrals = [reply for reply in refusals if reply.is_transient]
         return self._refusal or next(iter(deferrals + refusals), None)
+
+    def _refused_for_good(self) -> tuple[RecipientReply, ...]:
+        """The refused recipients, if all of these were for good and others were accepted."""
+        replies, refused = self._replies, [one for one in self._replies if not one.is_positive]
+        is_for_good = all(one.is_permanent and not is_too_many(one) for one in refused)
+        if self._envelope is None or not is_for_good or len(refused) == len(replies):
+            return ()
+        pairs = zip(self._envelope.mailboxes, replies, strict=True)
+        return tuple(RecipientReply(*pair) for pair in pairs if not pair[1].is_positive)
 
     def _data_refused(self, answer: Answer) -> None:
         self._reset(self._refused() or as_reply(answer))
@@ -386,7 +424,7 @@ class UpstreamSession:
     def _answered_with(self, reply: Reply) -> Answered:
         mailboxes = self._envelope.mailboxes if self._envelope and self._replies else ()
         entries = map(RecipientReply, mailboxes, self._replies)
-        return Answered(self._terms.name, reply, tuple(entries))
+        return Answered(self._terms.name, reply, tuple(entries), self._is_in_part)
 
 
 # After these replies none is due: octets behind them cannot be taken for another reply.

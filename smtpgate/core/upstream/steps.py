@@ -10,7 +10,12 @@ from msgspec import Struct
 from smtpgate.core.message.body import Octets
 from smtpgate.core.secret import Secret
 from smtpgate.core.upstream.commands import ehlo_command, plain_command
-from smtpgate.core.upstream.delivery import Answered, InDoubt, UpstreamUnavailableError
+from smtpgate.core.upstream.delivery import (
+    Answered,
+    InDoubt,
+    RecipientReply,
+    UpstreamUnavailableError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +87,15 @@ class SendMessage(Struct, frozen=True, gc=False):
     reads_file: bool = False
 
 
+class RefusedInPart(Struct, frozen=True, gc=False):
+    """The server refused these recipients for good, and accepted others.
+
+    Call ``go_on`` to send the message to the others, ``leave`` to send it to nobody.
+    """
+
+    refused: tuple[RecipientReply, ...]
+
+
 class StartTls(Struct, frozen=True, gc=False):
     """Begin the TLS handshake, then call ``tls_started``."""
 
@@ -108,4 +122,4 @@ class Failed:
     is_stale: bool = False
 
 
-Step = Send | SendMessage | StartTls | Ready | Done | Failed
+Step = Send | SendMessage | RefusedInPart | StartTls | Ready | Done | Failed

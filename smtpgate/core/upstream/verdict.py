@@ -43,7 +43,7 @@ def _refusal_of_upstream(delivery: Answered) -> Reject:
     of codes).
     """
     refused = delivery.refused
-    if not refused:
+    if not refused or delivery.is_in_part:
         return Reject(delivery.reply, "upstream-reply")
     if len(delivery.recipients) == 1:
         return Reject(refused[0].reply, "upstream-reply")
@@ -58,17 +58,20 @@ def _refusal_of_upstream(delivery: Answered) -> Reject:
     return Reject.of(kind, refused=shown)
 
 
-def answers_at_next_try(delivery: Answered) -> Sequence[tuple[Mailbox, Reply]]:
+def answers_at_next_try(
+    delivery: Answered, *, only_deferred: bool
+) -> Sequence[tuple[Mailbox, Reply]]:
     """The refused recipients of a message that the client sends again, each with its answer.
 
-    A recipient beyond the number that the server takes at once is not refused itself.
+    A recipient beyond the number that the server takes at once is not refused itself. With
+    ``only_deferred``, those that were refused for good go to the upstream again, and bounce.
     """
     if delivery.is_accepted or len(delivery.recipients) == 1:
         return ()
     return [
         (entry.mailbox, entry.reply)
         for entry in delivery.refused
-        if not is_too_many(entry.reply)
+        if not is_too_many(entry.reply) and (entry.reply.is_transient or not only_deferred)
     ]
 
 

@@ -1,0 +1,54 @@
+"""Bounces of recipients that the upstream refused while it accepted the message for others."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from smtpgate.core.feedback.classify import classify
+from smtpgate.core.message.envelope import Notify, Recipient
+from smtpgate.core.outbox.event import (
+    BounceDetail,
+    EventRecipient,
+    SendingEvent,
+    SentMail,
+    sending_event,
+)
+from smtpgate.core.upstream.delivery import RecipientReply
+
+
+def to_report(
+    recipients: Iterable[Recipient], refused: Sequence[RecipientReply]
+) -> tuple[RecipientReply, ...]:
+    """The refused recipients that a report by mail may be about (RFC 3461 §4.1)."""
+    options = {one.mailbox: one.notify for one in recipients}
+    wanted: frozenset[Notify] = frozenset({"FAILURE"})
+    return tuple(
+        one for one in refused if not options[one.mailbox] or options[one.mailbox] & wanted
+    )
+
+
+def bounce(
+    mail: SentMail,
+    recipients: Iterable[Recipient],
+    refused: Sequence[RecipientReply],
+    at: datetime,
+    hostname: str,
+) -> SendingEvent:
+    """The bounce of refused recipients, which the gate reports (RFC 3464 §2.2.2).
+
+    Its kind is that of the first.
+    """
+    originals = {one.mailbox: one.orcpt or "" for one in recipients}
+    known = [
+        EventRecipient(
+            str(one.mailbox),
+            "failed",
+            one.reply.enhanced or "5.0.0",
+            f"smtp; {one.reply}",
+            originals.get(one.mailbox, ""),
+        )
+        for one in refused
+    ]
+    first = refused[0].reply
+    kind = classify(first.enhanced, str(first.code), first.text)
+    detail = BounceDetail(kind, f"dns; {hostname}")
+    return sending_event(at, mail, known, detail)

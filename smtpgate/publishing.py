@@ -1,0 +1,97 @@
+"""Publishing: the tasks that follow from a message, each an event to one destination.
+
+Destinations are looked up before the message is relayed, so that a directory that cannot be
+reached defers the message instead of losing an event. Nothing is made where nobody wants it.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from smtpgate.core.events import SubmissionDone
+from smtpgate.core.message.headers import HeaderBlock
+from smtpgate.core.outbox.event import (
+    EventRecipient,
+    SendDetail,
+    SendingEvent,
+    SentMail,
+    sending_event,
+)
+from smtpgate.core.outbox.mail import sent_mail
+from smtpgate.core.outbox.refusals import bounce, to_report
+from smtpgate.core.outbox.task import Destination, Task
+from smtpgate.core.upstream import RecipientReply
+from smtpgate.ports import Subscribers
+
+# Of the header block in a report.
+_MAX_ORIGINAL_OCTETS: Final = 32_768
+
+
+class EventPublisher:
+    """Makes the tasks of messages, by the settings that the subscribers have."""
+
+    def __init__(self, subscribers: Subscribers, hostname: str) -> None:
+        self._subscribers = subscribers
+        self._hostname = hostname
+
+    def wants_sends(self, done: SubmissionDone) -> bool:
+        """False if nobody gets the event that this message is sent."""
+        account_id = done.submission.principal.account.id
+        return self._subscribers.want_sends(account_id, done.from_identity)
+
+    async def sends(self, done: SubmissionDone, now: datetime) -> tuple[Task, ...]:
+        """The tasks of a message once the upstream accepts it.
+
+        Raises DirectoryUnavailableError.
+        """
+        mail = self._mail(done)
+        event = sending_event(now, mail, map(EventRecipient, mail.destination), SendDetail())
+        return tuple(Task(event, to) for to in await self._subscribers.destinations(event))
+
+    async def refusals(
+        self, done: SubmissionDone, refused: Sequence[RecipientReply], now: datetime
+    ) -> tuple[Task, ...]:
+        """The tasks of recipients that are refused while others get the message.
+
+        Each is a bounce; one report by mail is about all of them. Raises
+        DirectoryUnavailableError.
+        """
+        mail, recipients = self._mail(done), done.submission.envelope.recipients
+        tasks: list[Task] = []
+        reports: dict[Destination, None] = {}
+        for one in refused:
+            event = bounce(mail, recipients, [one], now, self._hostname)
+            for to in await self._subscribers.destinations(event):
+                if is_report(to):
+                    reports[to] = None
+                else:
+                    tasks.append(Task(event, to))
+        reported = to_report(recipients, refused)
+        if reports and reported:
+            event = bounce(mail, recipients, reported, now, self._hostname)
+            tasks += [self._report(done, event, to) for to in reports]
+        return tuple(tasks)
+
+    def _mail(self, done: SubmissionDone) -> SentMail:
+        return sent_mail(done.submission, done.from_identity, done.header)
+
+    def _report(self, done: SubmissionDone, event: SendingEvent, to: Destination) -> Task:
+        original = b"" if done.header is None else _beginning(done.header)
+        return Task(event, to, original, done.submission.envelope.envelope_id)
+
+
+def is_report(destination: Destination) -> bool:
+    """True if the destination gets a report by mail, and no notification."""
+    return destination.kind == "mail" and not destination.form
+
+
+def _beginning(block: HeaderBlock) -> bytes:
+    """The fields from the first on, as many as fit."""
+    found: list[bytes] = []
+    octets = 0
+    for raw in block.raw_parts:
+        octets += len(raw)
+        if octets > _MAX_ORIGINAL_OCTETS:
+            break
+        found.append(raw)
+    return b"".join(found)

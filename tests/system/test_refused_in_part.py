@@ -1,0 +1,177 @@
+"""Recipients that the upstream refuses for good: the others get the message."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smtpgate.core.limits import Subject
+from smtpgate.gate.gate import Gate
+from smtpgate.journal.live import LiveJournal
+from tests.support.clock import MovableClock
+from tests.support.inprocess import is_signed, login, open_gate
+from tests.support.ledgers import used_24h
+from tests.support.outbox import states
+from tests.support.upstream_server import UpstreamServer, open_upstream
+from tests.support.waiting import until
+from tests.system.test_recipients import (
+    BAD,
+    BUSY,
+    GONE_REPLY,
+    GOOD,
+    OTHER,
+    as_named,
+    try_all,
+)
+from tests.system.test_reports import OWN
+
+ACCOUNT = Subject("999999999999")
+
+
+@asynccontextmanager
+async def relaying(
+    folder: Path, *extensions: str, clock: MovableClock | None = None
+) -> AsyncIterator[tuple[Gate, UpstreamServer]]:
+    async with (
+        open_upstream(*extensions) as upstream,
+        open_gate(folder, port=upstream.port, clock=clock) as (made, _),
+    ):
+        upstream.answers["RCPT"] = as_named
+        yield made, upstream
+
+
+def journal_of(gate: Gate) -> LiveJournal:
+    journal = gate.host.stores.journal
+    assert isinstance(journal, LiveJournal)
+    return journal
+
+
+def reports_in(upstream: UpstreamServer) -> list[EmailMessage]:
+    read = [message_from_bytes(one, policy=policy.default) for one in upstream.messages]
+    return [one for one in read if one.get_content_type() == "multipart/report"]
+
+
+def groups(report: EmailMessage) -> list[Any]:
+    """The groups of fields of the delivery status: of the message, of each recipient."""
+    (_, status, _) = report.iter_parts()
+    return list(status.get_payload())
+
+
+@pytest.mark.parametrize("extensions", [(), ("PIPELINING",)], ids=["lock step", "pipelined"])
+async def test_the_others_get_the_message_and_the_return_path_a_report(
+    tmp_path: Path, extensions: tuple[str, ...]
+) -> None:
+    async with relaying(tmp_path, *extensions) as (gate, upstream):
+        dialog = await login(gate)
+        *_, verdict = await try_all(dialog, GOOD, BAD, OTHER)
+        assert verdict.startswith("250")
+        message_id = verdict.split()[-1]
+        assert await used_24h(gate.ledger, ACCOUNT, gate.clock.now()) == 2
+        await until(lambda: len(upstream.messages) == 2)
+        message, report = upstream.messages
+        assert b"Hello." in message
+        assert b"Hello." not in report
+        (read,) = reports_in(upstream)
+        assert read["To"] == "marketing@ses-example.com"
+        assert read["Auto-Submitted"] == "auto-replied"
+        of_message, of_bad = groups(read)
+        assert of_message["X-Smtpgate-Message-Id"] == message_id
+        assert of_bad["Final-Recipient"] == f"rfc822;{BAD}"
+        assert of_bad["Action"] == "failed"
+        assert of_bad["Status"] == "5.1.1"
+        assert of_bad["Diagnostic-Code"] == f"smtp; {GONE_REPLY}"
+        words, _, original = read.iter_parts()
+        assert BAD in words.get_content()
+        assert GOOD not in report.decode()
+        assert original.get_content_type() == "text/rfc822-headers"
+        assert "Subject: Spring" in original.get_content()
+        mail_commands = [
+            one for visit in upstream.visits for one in visit.commands if one.startswith("MAIL")
+        ]
+        assert mail_commands[-1].startswith("MAIL FROM:<>")
+        assert await used_24h(gate.ledger, ACCOUNT, gate.clock.now()) == 2, "not charged"
+
+
+async def test_all_refused_recipients_of_a_message_are_in_one_report(tmp_path: Path) -> None:
+    async with relaying(tmp_path) as (gate, upstream):
+        bad = [f"bad{number}@example.net" for number in range(12)]
+        assert (await try_all(await login(gate), GOOD, *bad))[-1].startswith("250")
+        await until(lambda: len(upstream.messages) == 2)
+        (read,) = reports_in(upstream)
+        assert [one["Final-Recipient"] for one in groups(read)[1:]] == [
+            f"rfc822;{a}" for a in bad
+        ]
+        sent = [state for _, state in await states(journal_of(gate))]
+        assert len(sent) == 1
+
+
+async def test_a_deferred_recipient_among_them_defers_the_message(tmp_path: Path) -> None:
+    async with relaying(tmp_path) as (gate, upstream):
+        dialog = await login(gate)
+        assert (await try_all(dialog, GOOD, BAD, BUSY))[-1].startswith("451")
+        assert await states(journal_of(gate)) == []
+        # The next try has the deferral at RCPT, the bad one bounces, the good one gets it.
+        good, bad, busy, verdict = await try_all(dialog, GOOD, BAD, BUSY)
+        assert [one[:3] for one in (good, bad, busy, verdict)] == ["250", "250", "450", "250"]
+        await until(lambda: len(upstream.messages) == 2)
+        assert len(reports_in(upstream)) == 1
+
+
+@pytest.mark.parametrize("code", ["554 5.6.0 content refused", "452 4.3.1 disk full"])
+async def test_nobody_gets_a_report_of_a_message_that_is_refused_after_its_content(
+    tmp_path: Path, code: str
+) -> None:
+    async with relaying(tmp_path) as (gate, upstream):
+        upstream.answers["MESSAGE"] = code
+        *_, verdict = await try_all(await login(gate), GOOD, BAD)
+        assert verdict.startswith(code[:3])
+        assert await states(journal_of(gate)) == []
+        assert await used_24h(gate.ledger, ACCOUNT, gate.clock.now()) == 0
+
+
+async def test_a_message_with_a_null_reverse_path_has_no_report(tmp_path: Path) -> None:
+    async with relaying(tmp_path) as (gate, upstream):
+        *_, verdict = await try_all(await login(gate), GOOD, BAD, sender="")
+        assert verdict.startswith("250")
+        assert await states(journal_of(gate)) == []
+        assert len(upstream.messages) == 1
+
+
+async def test_nothing_is_sent_when_the_refusals_cannot_be_recorded(tmp_path: Path) -> None:
+    async with relaying(tmp_path) as (gate, upstream):
+        dialog = await login(gate)
+        writer = journal_of(gate).writer
+        taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def fails(command: str) -> str:
+            if not taken.done():
+                writer.fail("disk full")
+                taken.set_result(None)
+            return as_named(command)
+
+        upstream.answers["RCPT"] = fails
+        *_, verdict = await try_all(dialog, GOOD, BAD)
+        assert verdict.startswith("451")
+        assert not upstream.messages
+        assert await states(journal_of(gate)) == []
+
+
+async def test_a_report_is_signed_by_the_gates_own_domain_if_that_has_a_key(
+    tmp_path: Path,
+) -> None:
+    async with (
+        open_upstream() as upstream,
+        open_gate(tmp_path, port=upstream.port, accounts=OWN) as (gate, _),
+    ):
+        upstream.answers["RCPT"] = as_named
+        assert (await try_all(await login(gate), GOOD, BAD))[-1].startswith("250")
+        await until(lambda: len(upstream.messages) == 2)
+        (read,) = reports_in(upstream)
+        assert "d=gate.example;" in read["DKIM-Signature"]
+        assert read["From"].endswith("<MAILER-DAEMON@gate.example>")
+        assert is_signed(upstream.messages[1], domain="gate.example")
