@@ -188,7 +188,7 @@ class Connection(asyncio.Protocol):
         """Hand the octets to the session, and carry out its steps."""
         due = self._session.replies_due
         steps = self._session.receive(data)
-        if 0 < self._session.replies_due < due:
+        if not steps and 0 < self._session.replies_due < due:
             # The next reply has its own time, though it answers the same flight.
             self._watch(self._patience_s)
         self._carry_out(steps)

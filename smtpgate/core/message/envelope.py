@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from ipaddress import IPv6Address, IPv6Network
+from operator import attrgetter
 from typing import Final, Literal, Self
 
 from msgspec import Struct, structs
@@ -82,6 +83,9 @@ class Recipient(Struct, frozen=True, gc=False):
     orcpt: str | None = None
 
 
+_MAILBOX: Final = attrgetter("mailbox")
+
+
 class Envelope(Struct, frozen=True, gc=False):
     """Reverse-path and forward-paths; not the header (RFC 5321 §2.3.1).
 
@@ -111,7 +115,7 @@ class Envelope(Struct, frozen=True, gc=False):
     @property
     def mailboxes(self) -> tuple[Mailbox, ...]:
         """The recipients without their options."""
-        return tuple(recipient.mailbox for recipient in self.recipients)
+        return tuple(map(_MAILBOX, self.recipients))
 
     @property
     def needs_smtputf8(self) -> bool:

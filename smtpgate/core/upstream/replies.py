@@ -12,7 +12,9 @@ is only shown: octets that do not print become ``?``, and a missing enhanced cod
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from smtpgate.core.reply import Reply
 
@@ -22,6 +24,7 @@ from smtpgate.core.reply import Reply
 _MAX_LINE_OCTETS: Final = 2048
 _MAX_REPLY_OCTETS: Final = 16 * 1024
 _MAX_LINES: Final = 128
+_LONG_LINE: Final = f"a reply line is longer than {_MAX_LINE_OCTETS} octets"
 _MAX_TEXT: Final = 1000
 
 _LINE: Final = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([^\r\n]*))?\r\n")
@@ -36,7 +39,7 @@ class ReplyError(Exception):
     """Octets that are no reply."""
 
 
-class Answer(NamedTuple):
+class Answer(Struct, frozen=True, gc=False):
     """One reply as it came: its code, and the text of each of its lines."""
 
     code: int
@@ -65,37 +68,48 @@ class ReplyReader:
 
     def take(self) -> Answer | None:
         """The next whole reply, or ``None`` until more is received. Raises ReplyError."""
-        while True:
-            end = self._buffer.find(b"\n", self._at) + 1
-            if (end or len(self._buffer)) - self._at > _MAX_LINE_OCTETS:
-                raise ReplyError(f"a reply line is longer than {_MAX_LINE_OCTETS} octets")
-            if not end:
-                return None
-            line = _LINE.fullmatch(self._buffer, self._at, end)
-            if line is None:
-                raise ReplyError(f"no reply line: {_shown(self._buffer[self._at : end])}")
-            self._at = end
-            if self._add(line):
-                answer = Answer(int(self._code), tuple(self._lines))
-                self._code, self._lines, self._octets = b"", [], 0
-                return answer
+        while (line := _LINE.match(self._buffer, self._at)) is not None:
+            octets = line.end() - self._at
+            if octets > _MAX_LINE_OCTETS:
+                raise ReplyError(_LONG_LINE)
+            self._at += octets
+            code, separator, text = line.groups(b"")
+            if separator != b"-" and not self._lines:  # one line, as most replies have
+                return Answer(int(code), (_printable(text),))
+            self._add(code, text, octets)
+            if separator != b"-":
+                return self._whole()
+        self._refuse_what_cannot_be_a_line()
+        return None
 
-    def _add(self, line: re.Match[bytes]) -> bool:
-        """Note one line; whether it was the reply's last."""
-        code, separator, text = line.groups()
+    def _add(self, code: bytes, text: bytes, octets: int) -> None:
+        """Note one line of a reply with several."""
         if self._lines and code != self._code:  # RFC 5321 §4.2.1
             raise ReplyError(
                 f"the lines of a reply differ: {_shown(self._code + b', ' + code)}"
             )
         self._code = code
-        shown = (text or b"").decode("latin-1")
-        if not (shown.isascii() and shown.isprintable()):
-            shown = _ODD.sub("?", shown)
-        self._lines.append(shown)
-        self._octets += line.end() - line.start()
+        self._lines.append(_printable(text))
+        self._octets += octets
         if len(self._lines) > _MAX_LINES or self._octets > _MAX_REPLY_OCTETS:
             raise ReplyError("a reply is too long")
-        return separator != b"-"
+
+    def _whole(self) -> Answer:
+        answer = Answer(int(self._code), tuple(self._lines))
+        self._code, self._lines, self._octets = b"", [], 0
+        return answer
+
+    def _refuse_what_cannot_be_a_line(self) -> None:
+        end = self._buffer.find(b"\n", self._at) + 1
+        if (end or len(self._buffer)) - self._at > _MAX_LINE_OCTETS:
+            raise ReplyError(_LONG_LINE)
+        if end:
+            raise ReplyError(f"no reply line: {_shown(self._buffer[self._at : end])}")
+
+
+def _printable(octets: bytes) -> str:
+    text = octets.decode("latin-1")
+    return text if text.isascii() and text.isprintable() else _ODD.sub("?", text)
 
 
 def _shown(octets: bytes) -> str:

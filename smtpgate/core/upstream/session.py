@@ -26,6 +26,7 @@ was accepted.
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from typing import Final
 
 from smtpgate.core.message.body import Body, StoredBody
@@ -89,6 +90,7 @@ class UpstreamSession:
     def _forget_transaction(self) -> None:
         self._envelope: Envelope | None = None
         self._message: Sequence[Body] = ()
+        self._octets = 0
         self._unsent: deque[tuple[Due, bytes]] = deque()
         self._replies: list[Reply] = []
         self._refusal: Reply | None = None
@@ -122,7 +124,7 @@ class UpstreamSession:
         try:
             while self._due and (answer := self._reader.take()) is not None:
                 due = self._due.popleft()
-                if due not in _FINAL:
+                if not self._due and due not in _FINAL:
                     self._refuse_surplus()
                 self._answered(due, answer)
             self._refuse_surplus()
@@ -151,21 +153,23 @@ class UpstreamSession:
             raise RuntimeError(f"no transaction can begin in the state {self.state.value}")
         if not envelope.recipients:
             raise CommandError("a transaction needs a recipient")
-        octets = sum(map(len, message))
-        commands = [(Due.MAIL, mail_command(envelope, octets, self.extensions))]
-        commands += [(Due.RCPT, rcpt_command(mailbox)) for mailbox in envelope.mailboxes]
+        self._octets = sum(map(len, message))
+        rcpts = map(rcpt_command, envelope.mailboxes)
+        commands = [mail_command(envelope, self._octets, self.extensions), *rcpts]
+        dues = [Due.MAIL, *repeat(Due.RCPT, len(commands) - 1)]
         self._envelope, self._message = envelope, message
         self._may_be_in_part = may_be_in_part
         self._is_untouched = True
         self.state, self._steps = State.BUSY, []
         if "PIPELINING" not in self.extensions:
-            self._unsent.extend(commands)
+            self._unsent.extend(zip(dues, commands, strict=True))
             self._send(*self._unsent.popleft())
             return self._steps
         if len(commands) == 2:
-            commands.append((Due.DATA, b"DATA\r\n"))
-        self._due.extend(due for due, _ in commands)
-        self._steps.append(Send(b"".join([command for _, command in commands])))
+            commands.append(b"DATA\r\n")
+            dues.append(Due.DATA)
+        self._due.extend(dues)
+        self._steps.append(Send(b"".join(commands)))
         return self._steps
 
     def go_on(self) -> list[Step]:
@@ -380,9 +384,9 @@ class UpstreamSession:
         if self._refused() is not None:
             raise UpstreamProtocolError(self._named("it accepted DATA without a recipient"))
         self._due.append(Due.MESSAGE)
-        octets = sum(map(len, self._message))
-        reads_file = any(isinstance(part, StoredBody) for part in self._message)
-        self._steps.append(SendMessage(wire_pieces(self._message), octets, reads_file))
+        reads_file = StoredBody in map(type, self._message)
+        pieces = wire_pieces(self._message)
+        self._steps.append(SendMessage(pieces, self._octets, reads_file))
         self._message = ()
 
     def _message_answered(self, answer: Answer) -> None:
