@@ -242,6 +242,9 @@ class GateProtocol(asyncio.Protocol, ABC):
             if self._writable is not None:
                 self._await_reader()
                 return
+            if not self._input:
+                self._await_input()
+                return
             if obeyed and (obeyed == _COMMANDS_AT_ONCE or self._clock.monotonic() > ends_s):
                 self._is_yielding = True
                 self.loop.call_soon(self._next_turn)
@@ -289,12 +292,9 @@ class GateProtocol(asyncio.Protocol, ABC):
         if self._is_too_long:
             self._is_too_long = False
             return TOO_LONG
-        if b"\0" in line or line.find(b"\r") != end - 1:
+        if line.find(b"\r") != end - 1 or b"\0" in line or self._is_inside_line:
             # Only CRLF ends a line (RFC 5321 §2.3.8): what follows a bare LF is no command.
             self._is_inside_line = not line.endswith(b"\r\n")
-            return ILL_ENDED
-        if self._is_inside_line:
-            self._is_inside_line = False
             return ILL_ENDED
         return line[:-2]
 
