@@ -3,13 +3,21 @@
 import asyncio
 import contextlib
 import os
+from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# What the work of one turn of the event loop may take together.
+_TURN_S: Final = 0.0015
+# When nothing was done for so long, the loop has waited.
+_IDLE_S: Final = 0.0005
+# Tasks that are woken for a turn; those for which it has no time wait again.
+_MOST_STEPS: Final = 16
 
 
 class TaskOwner:
@@ -173,13 +181,113 @@ class Threads:
         _ = self._pool.submit(work)
 
 
-class Offload:
-    """Runs work that grows with a message: at once if it is short, else in a thread.
+class LoopTurns:
+    """Spreads work of many sessions over the turns of the event loop, so that none is long.
 
-    On the event loop, long work would delay every other session for more than a millisecond.
+    Hundreds of clients may send in one moment, and the loop does all that is ready before it
+    looks at its sockets again. When the work of a turn has taken its time, further work waits
+    for later turns, in its order. Steps of tasks and calls have a line each, so that commands
+    do not wait for messages.
+
+    The loop reports no turns. Work begins a new one when nothing was done for a while, which
+    costs nothing; otherwise, when the time is over, a callback does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._seen_s = float("-inf")  # when work began or ended last
+        self._ends_s: float | None = None  # of this turn, once it has begun
+        self._is_ending = False
+        self._calls: deque[Callable[[], object]] = deque()
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._late: list[asyncio.Future[None]] = []
+        self._steps = 0  # that wait, or are woken and have not begun
+
+    def may_begin(self) -> bool:
+        """True if this turn has time for more work, and none waits for it."""
+        if self._calls or self._steps:
+            return False
+        now_s = self._monotonic()
+        if now_s - self._seen_s > _IDLE_S:
+            self._ends_s = None
+        return self._has_time(now_s)
+
+    def has_time(self) -> bool:
+        """True if work that has begun in this turn may go on; call it also when work ends."""
+        return self._has_time(self._monotonic())
+
+    def _has_time(self, now_s: float) -> bool:
+        self._seen_s = now_s
+        if self._ends_s is None:
+            self._ends_s = now_s + _TURN_S
+        return now_s < self._ends_s
+
+    def later(self, work: Callable[[], object]) -> None:
+        """Call it in a later turn that has time."""
+        self._calls.append(work)
+        self._end_turn()
+
+    async def step(self, *, cost_s: float = 0.0) -> None:
+        """Wait until a turn has time for work of this task.
+
+        ``cost_s`` is the time that the loop will take for it afterwards.
+        """
+        if not self.may_begin():
+            await self._wait()
+        if cost_s and self._ends_s is not None:
+            self._ends_s -= cost_s
+
+    async def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._steps += 1
+        self._end_turn()
+        try:
+            self._waiters.append(waiter := loop.create_future())
+            await waiter
+            while not self.has_time():
+                self._late.append(waiter := loop.create_future())
+                await waiter
+        finally:
+            self._steps -= 1
+
+    def _end_turn(self) -> None:
+        if not self._is_ending:
+            self._is_ending = True
+            asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        """Make the calls that have waited, and wake tasks for their steps."""
+        self._ends_s, self._is_ending = None, False
+        for _ in range(len(self._calls)):  # what they add is for a later turn
+            if not self.has_time():
+                break
+            self._calls.popleft()()
+        self._ends_s = None
+        self._wake_tasks()
+        if self._calls or self._steps:
+            self._end_turn()
+
+    def _wake_tasks(self) -> None:
+        """Wake the tasks that are first; those that were late have been waiting longest."""
+        self._waiters.extendleft(reversed(self._late))
+        self._late.clear()
+        woken = 0
+        while self._waiters and woken < _MOST_STEPS:
+            waiter = self._waiters.popleft()
+            if not waiter.done():  # its task has been cancelled
+                waiter.set_result(None)
+                woken += 1
+
+
+class Offload:
+    """Runs work that grows with a message: on the event loop if it is short, else in a thread.
+
+    On the event loop, long work would delay every other session for more than a millisecond,
+    and so would the short work of many messages in one turn.
+    """
+
+    def __init__(self, turns: LoopTurns) -> None:
+        self._turns = turns
         self._threads = Threads("message", min(4, os.cpu_count() or 1))
 
     async def run(
@@ -188,4 +296,7 @@ class Offload:
         """Run the work, and return its result."""
         if is_long:
             return await self._threads.run(work, *args, **kwargs)
-        return work(*args, **kwargs)
+        await self._turns.step()
+        result = work(*args, **kwargs)
+        _ = self._turns.has_time()  # that work has ended
+        return result

@@ -36,7 +36,7 @@ from smtpgate.smtp.session_parts import SessionParts
 from smtpgate.smtp.sockets import Sockets, most_sockets
 from smtpgate.smtp.watch import SessionWatch
 from smtpgate.spool import Spool
-from smtpgate.tasks import Offload, TaskOwner
+from smtpgate.tasks import LoopTurns, Offload, TaskOwner
 
 _RECHECK_S: Final = 30
 _LAST_WORK_S: Final = 5
@@ -195,7 +195,9 @@ class SmtpService:
         return EventPublisher(ReturnPaths(), self.config.hostname)
 
     def _listeners(self, sockets: ListeningSockets) -> dict[str, Listener]:
-        gate, offload, bounds = self.config.gate, Offload(), self._around.bounds
+        gate, bounds = self.config.gate, self._around.bounds
+        turns = LoopTurns(self._clock.monotonic)
+        offload = Offload(turns)
         pipeline = self._pipeline(offload)
         authenticator = Authenticator(self.directory, gate.region, self._clock)
         intake = Intake(
@@ -226,6 +228,7 @@ class SmtpService:
                     clock=self._clock,
                     tasks=self.sessions,
                     offload=offload,
+                    turns=turns,
                     intake=intake,
                     on_error=self._log.error,
                     new_message_id=_new_message_id,

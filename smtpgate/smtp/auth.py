@@ -78,6 +78,7 @@ async def _check(dialogue: Dialogue, credentials: Credentials) -> None:
     if credentials.acts_as not in (b"", credentials.username):
         await _refuse(dialogue, credentials, "other-identity")
         return
+    await parts.turns.step()
     try:
         found = await parts.authenticator.authenticate(
             credentials.username, credentials.password, dialogue.client_address

@@ -79,7 +79,7 @@ class Dialogue(GateProtocol):
             hostname=parts.hostname,
             tasks=parts.tasks,
             loop=asyncio.get_running_loop(),
-            clock=parts.clock,
+            turns=parts.turns,
         )
         self.parts = parts
         self.place = place

@@ -16,7 +16,7 @@ from smtpgate.core.limits.sums import Sums
 from smtpgate.core.message.envelope import Client
 from smtpgate.core.reply import CATALOGUE, reply_of
 from smtpgate.smtp.dialogue import Dialogue
-from smtpgate.smtp.handshake import handshake_problem
+from smtpgate.smtp.handshake import HANDSHAKE_S, handshake_problem
 from smtpgate.smtp.proxied import ProxyError, read_header
 from smtpgate.smtp.session import SmtpSession
 from smtpgate.smtp.session_parts import SessionParts
@@ -156,6 +156,9 @@ class Listener:
                     if refusal is not None:
                         self._turn_away(connection, client, refusal)
                         return
+                if config.tls == "implicit":
+                    await _readable(connection)
+                    await self.parts.turns.step(cost_s=HANDSHAKE_S)
                 session = SmtpSession(self.parts, self, client, place)
                 await self._shake_hands(connection, session)
         except TimeoutError:
@@ -231,6 +234,16 @@ class Listener:
         """Close what is left."""
         for session in tuple(self._sessions):
             session.abort()
+
+
+async def _readable(connection: socket.socket) -> None:
+    """Wait until the client has sent something."""
+    loop, readable = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(connection, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(connection)
 
 
 async def _behind_proxy(connection: socket.socket, proxy: Client) -> Client:

@@ -26,11 +26,10 @@ from smtpgate.config.sections import ListenerConfig
 from smtpgate.core.limits.budget import BUDGETS, BudgetName
 from smtpgate.core.message.body import StoredMessage
 from smtpgate.core.reply import CATALOGUE, Reply, reply_of
-from smtpgate.ports import Clock
 from smtpgate.smtp.arrival import Arrival, IncomingMessage
 from smtpgate.smtp.intake import MessageIntake
 from smtpgate.spool import SpoolError
-from smtpgate.tasks import Deadline, TaskOwner
+from smtpgate.tasks import Deadline, LoopTurns, TaskOwner
 
 # What a command leaves to the session's task, because it has to wait.
 Work = Callable[[], Awaitable[None]]
@@ -43,7 +42,6 @@ _MAX_LINE_OCTETS: Final = 12_288
 # A command costs 5 to 15 µs, so these delay the others for less than a millisecond. A few
 # cost a hundred times as much, such as RCPT with a long internationalized domain.
 _COMMANDS_AT_ONCE: Final = 50
-_TURN_S: Final = 0.001
 _PAUSE_OCTETS: Final = 64 * 1024
 # As much of a large message may come while the part before it is written to the file.
 _AHEAD_OCTETS: Final = 256 * 1024
@@ -78,11 +76,11 @@ class GateProtocol(asyncio.Protocol, ABC):
         hostname: str,
         tasks: TaskOwner,
         loop: asyncio.AbstractEventLoop,
-        clock: Clock,
+        turns: LoopTurns,
     ) -> None:
         self.hostname = hostname
         self.loop = loop
-        self._clock = clock
+        self._turns = turns
         self._config = config
         self._command_timeout_s = config.command_timeout_s
         self._tasks = tasks
@@ -226,6 +224,17 @@ class GateProtocol(asyncio.Protocol, ABC):
         """Take a turn, unless the session's task is at work or others have their turns."""
         if self._waiter is None or self._is_yielding or self._waiter.cancelled():
             return
+        if self._turns.may_begin():
+            self._obey()
+        else:
+            self._yield()
+
+    def _yield(self) -> None:
+        """Go on in a later turn of the event loop."""
+        self._is_yielding = True
+        self._turns.later(self._next_turn)
+
+    def _obey(self) -> None:
         try:
             self._take_turn()
         except Exception as error:  # noqa: BLE001 - the session's task ends with it
@@ -235,7 +244,7 @@ class GateProtocol(asyncio.Protocol, ABC):
 
     def _take_turn(self) -> None:
         """Obey complete commands, so many and for so long that others are not delayed."""
-        obeyed, ends_s = 0, self._clock.monotonic() + _TURN_S
+        obeyed = 0
         while self._waiter is not None:
             if self.incoming is None or self._is_cut_off:
                 self.end_if_due()
@@ -245,9 +254,8 @@ class GateProtocol(asyncio.Protocol, ABC):
             if not self._input:
                 self._await_input()
                 return
-            if obeyed and (obeyed == _COMMANDS_AT_ONCE or self._clock.monotonic() > ends_s):
-                self._is_yielding = True
-                self.loop.call_soon(self._next_turn)
+            if obeyed and (obeyed == _COMMANDS_AT_ONCE or not self._turns.has_time()):
+                self._yield()
                 return
             if not self._obey_one():
                 self._await_input()
@@ -256,7 +264,8 @@ class GateProtocol(asyncio.Protocol, ABC):
 
     def _next_turn(self) -> None:
         self._is_yielding = False
-        self._advance()
+        if self._waiter is not None and not self._waiter.cancelled():
+            self._obey()
 
     def _obey_one(self) -> bool:
         """Obey the next command, or take the message; false until all of it has come."""

@@ -16,6 +16,7 @@ from smtpgate.smtp.arrival import IncomingMessage
 from smtpgate.smtp.auth import on_auth, on_response
 from smtpgate.smtp.command import BadCommandError, parse_helo, split_command
 from smtpgate.smtp.dialogue import WIRE, Dialogue
+from smtpgate.smtp.handshake import HANDSHAKE_S
 from smtpgate.smtp.protocol import ILL_ENDED, TOO_LONG, HangUp, OutOfBudget, Work
 from smtpgate.smtp.transaction import (
     abandon,
@@ -166,6 +167,7 @@ def _on_starttls(session: Dialogue, argument: bytes) -> Work | None:
 
 async def _start_tls(session: Dialogue, context: ssl.SSLContext) -> None:
     """EHLO and what came before the handshake is forgotten (RFC 3207 §4.2)."""
+    await session.parts.turns.step(cost_s=HANDSHAKE_S)
     await session.start_tls(context)
     session.helo, session.is_esmtp = "", False
     session.forget_client()

@@ -14,7 +14,7 @@ from smtpgate.smtp.credentials import Authenticator
 from smtpgate.smtp.intake import Intake
 from smtpgate.smtp.watch import SessionWatch
 from smtpgate.spool import Spool
-from smtpgate.tasks import Offload, TaskOwner
+from smtpgate.tasks import LoopTurns, Offload, TaskOwner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,7 @@ class SessionParts:
     clock: Clock
     tasks: TaskOwner
     offload: Offload
+    turns: LoopTurns
     intake: Intake
     on_error: Callable[[BaseException], None]
     new_message_id: Callable[[datetime], str]

@@ -422,16 +422,15 @@ def _uploads(bench: Bench) -> None:
 
 def _crowds(bench: Bench) -> None:
     """Clients that all do the same in the same moment."""
-    count = bench.effort.clients
     with bench.gate() as watched:
         tls = {"port": watched.gate.tls_port, "ca_file": str(watched.authority.ca_file)}
         plain = {"port": watched.plain_port, "ca_file": None}
-        for cause, stays, how in (
-            (f"{count} clients send at once", True, plain),
-            (f"{count} clients connect at once", False, plain),
-            (f"{count} clients connect at once, TLS", False, tls),
+        for count, what, stays, how in (
+            (bench.effort.clients, "send at once", True, plain),
+            (bench.effort.clients, "connect at once", False, plain),
+            (bench.effort.clients // 3, "connect at once, TLS", False, tls),
         ):
-            with watched.measured(cause):
+            with watched.measured(f"{count} clients {what}"):
                 rounds = crowd(stays=stays, count=count, seconds=bench.effort.seconds, **how)
             assert rounds
 

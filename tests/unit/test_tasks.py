@@ -5,8 +5,8 @@ from typing import Any, cast
 
 import pytest
 
-from smtpgate.tasks import Deadline, Offload, Rerun, TaskOwner, Threads
-from tests.support.clock import settle
+from smtpgate.tasks import Deadline, LoopTurns, Offload, Rerun, TaskOwner, Threads
+from tests.support.clock import MovableClock, settle
 
 
 async def test_work_that_hangs_in_one_pool_does_not_hold_up_another() -> None:
@@ -27,11 +27,94 @@ async def test_it_returns_and_raises_what_the_work_does() -> None:
 
 
 async def test_long_work_has_a_thread_and_short_work_is_done_at_once() -> None:
-    offload, here = Offload(), threading.current_thread()
+    offload, here = Offload(LoopTurns(MovableClock().monotonic)), threading.current_thread()
     assert await offload.run(False, threading.current_thread) is here
     assert (await offload.run(True, threading.current_thread)).name.startswith(
         "smtpgate-message"
     )
+
+
+class _Steps:
+    """Steps that each take a while, and the time that each turn of the loop took with them."""
+
+    def __init__(self) -> None:
+        self._clock = MovableClock()
+        self.turns = LoopTurns(self._clock.monotonic)
+        self._offload = Offload(self.turns)
+        self.taken = list[int]()
+        self.turns_s = list[float]()
+
+    def _take(self, number: int, seconds: float) -> None:
+        self._clock.move(seconds)
+        self.taken.append(number)
+
+    async def step(self, number: int, seconds: float) -> None:
+        """Take a step."""
+        await self._offload.run(False, self._take, number, seconds)
+
+    async def watch(self, count: int) -> None:
+        """Note the time of each turn until so many steps were taken."""
+        while len(self.taken) < count:
+            before_s = self._clock.monotonic()
+            await asyncio.sleep(0)
+            self.turns_s.append(self._clock.monotonic() - before_s)
+
+
+async def test_steps_of_many_tasks_are_spread_over_turns_of_the_loop_in_their_order() -> None:
+    steps = _Steps()
+    tasks = [asyncio.create_task(steps.step(number, 0.0004)) for number in range(100)]
+    await steps.watch(100)
+    await asyncio.gather(*tasks)
+    assert steps.taken == list(range(100))
+    assert max(steps.turns_s) < 0.003
+    # No turn is wasted: as many steps are taken as have time.
+    assert len([one for one in steps.turns_s if one]) < 100 * 0.0004 / 0.0015 + 2
+
+
+async def test_a_step_that_takes_longer_than_a_turn_has_one_of_its_own() -> None:
+    steps = _Steps()
+    tasks = [asyncio.create_task(steps.step(number, 0.005)) for number in range(5)]
+    await steps.watch(5)
+    await asyncio.gather(*tasks)
+    assert [round(one, 3) for one in steps.turns_s if one] == [0.005] * 5
+
+
+async def test_a_step_of_a_task_that_has_ended_takes_no_place() -> None:
+    steps = _Steps()
+    tasks = [asyncio.create_task(steps.step(number, 0.005)) for number in range(6)]
+    await asyncio.sleep(0)
+    for number in (1, 2, 5):
+        tasks[number].cancel()
+    await steps.watch(3)
+    assert steps.taken == [0, 3, 4]
+    await steps.step(6, 0.001)
+    assert steps.taken == [0, 3, 4, 6]
+
+
+async def test_a_step_whose_cost_comes_later_is_counted_before() -> None:
+    steps, passed = _Steps(), list[int]()
+
+    async def begin(number: int) -> None:
+        await steps.turns.step(cost_s=0.001)
+        passed.append(number)
+
+    tasks = [asyncio.create_task(begin(number)) for number in range(6)]
+    counts = list[int]()
+    while len(passed) < 6:
+        await asyncio.sleep(0)
+        counts.append(len(passed))
+    await asyncio.gather(*tasks)
+    assert passed == list(range(6))
+    assert max(later - before for before, later in zip([0, *counts], counts, strict=False)) == 2
+
+
+async def test_steps_wait_for_nothing_while_the_turn_has_time() -> None:
+    steps = _Steps()
+    for number in range(4):
+        work = steps.step(number, 0.0004)
+        with pytest.raises(StopIteration):
+            work.send(None)
+    assert steps.taken == [0, 1, 2, 3]
 
 
 async def test_work_asked_for_while_it_runs_is_repeated_once_and_never_beside_itself() -> None:
