@@ -186,18 +186,20 @@ def _first_place(stretch: _Stretch, places: dict[str, int], at: int, last: int) 
 
 
 class _Branch(Struct, frozen=True, gc=False):
-    """Patterns with wildcards that are tried in turn."""
+    """Patterns with wildcards.
 
-    # One call shows if any pattern begins as the text does; most texts are refused there.
+    Those with one star at their end or beginning are ``prefixes`` and ``suffixes``: one call
+    tests all of them. A text that another one matches begins with one of ``heads``.
+    """
+
+    prefixes: tuple[str, ...]
+    suffixes: tuple[str, ...]
     heads: tuple[str, ...]
-    # Most patterns have one star; they need no call of their own.
-    ends: tuple[tuple[str, str, int], ...]
+    ends: tuple[tuple[str, str, int], ...]  # those with one star inside
     others: tuple[_Glob, ...]
 
-    def matches(self, text: str) -> bool:
-        """True if one of them matches the whole text."""
-        if not text.startswith(self.heads):
-            return False
+    def rest_matches(self, text: str) -> bool:
+        """True if one that is neither prefix nor suffix matches the whole text."""
         for head, tail, shortest in self.ends:
             if text.startswith(head) and text.endswith(tail) and len(text) >= shortest:
                 return True
@@ -215,13 +217,18 @@ class Globs(Struct, frozen=True, gc=False):
         """True if one of them matches the whole text."""
         if text in self.literals:
             return True
-        letters = self.letters
-        branch = letters.get(text[:1], self.others) if letters else self.others
-        return branch.matches(text)
+        branch = self.others
+        if self.letters:
+            branch = self.letters.get(text[:1], branch)
+        return (
+            text.startswith(branch.prefixes)
+            or text.endswith(branch.suffixes)
+            or (text.startswith(branch.heads) and branch.rest_matches(text))
+        )
 
 
 _NO_LETTERS: Final[dict[str, _Branch]] = {}
-_NO_BRANCH: Final = _Branch((), (), ())
+_NO_BRANCH: Final = _Branch((), (), (), (), ())
 
 
 def globs_of(patterns: Iterable[Pattern]) -> Globs:
@@ -249,16 +256,26 @@ def _head_of(pieces: Pattern) -> str:
 
 
 def _branch(patterns: Sequence[Pattern]) -> _Branch:
+    prefixes: list[str] = []
+    suffixes: list[str] = []
     ends: list[tuple[str, str, int]] = []
     others: list[_Glob] = []
+    heads: dict[str, None] = {}
     for pieces in patterns:
-        parts = _parts(pieces)
-        if len(parts) == 2 and ONE not in pieces:
-            ends.append((parts[0], parts[1], len(parts[0]) + len(parts[1])))
+        head, *rest = _parts(pieces)
+        has_one_star = len(rest) == 1 and ONE not in pieces
+        if has_one_star and not rest[0]:
+            prefixes.append(head)
+        elif has_one_star and not head:
+            suffixes += rest
         else:
-            others.append(_glob(pieces))
-    heads = dict.fromkeys(_head_of(pieces) for pieces in patterns)
-    return _Branch(tuple(heads), tuple(ends), tuple(others))
+            heads[_head_of(pieces)] = None
+            if has_one_star:
+                ends.append((head, rest[0], len(head) + len(rest[0])))
+            else:
+                others.append(_glob(pieces))
+    texts = (tuple(prefixes), tuple(suffixes), tuple(heads))
+    return _Branch(*texts, tuple(ends), tuple(others))
 
 
 def _segments(pieces: Pattern) -> list[list[Piece]]:
