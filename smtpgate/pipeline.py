@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, assert_never
+from typing import Final, Self, assert_never
 
 from smtpgate.admission import Admission
 from smtpgate.core.account import usable_key
@@ -138,15 +138,16 @@ class Pipeline:
         return done.reply
 
     async def _carry(self, done: SubmissionDone, client_gone: ClientGone) -> Reply:
-        with self._timed("message", done):
+        stage = _Stopwatch(self._clock, done)
+        with stage("message"):
             message = await self._read(done)
-        with self._timed("authorization", done):
+        with stage("authorization"):
             authorization = await self._authorize(message, done)
-        with self._timed("limits", done):
+        with stage("limits"):
             authorization = await self._begin(message, authorization, done, client_gone)
-        with self._timed("signing", done):
+        with stage("signing"):
             signed = await self._sign(message, authorization, done)
-        with self._timed("relay", done):
+        with stage("relay"):
             await self._relay(message, signed, done, client_gone)
         return reply_of("accepted", message_id=done.submission.message_id)
 
@@ -422,23 +423,28 @@ class Pipeline:
         done.crossings += finished.crossings
         return finished.is_recorded
 
-    def _timed(self, stage: Stage, done: SubmissionDone) -> "_Timed":
-        return _Timed(self._clock, stage, done)
 
+class _Stopwatch:
+    """Notes how long each stage took, however it ends; it begins where the last one ended."""
 
-class _Timed:
-    """Notes how long a stage took, however it ends."""
+    __slots__ = ("_clock", "_done", "_since_s", "_stage")
 
-    __slots__ = ("_clock", "_done", "_stage", "_started_s")
+    def __init__(self, clock: Clock, done: SubmissionDone) -> None:
+        self._clock, self._done = clock, done
+        self._stage: Stage = "message"
+        self._since_s = clock.monotonic()
 
-    def __init__(self, clock: Clock, stage: Stage, done: SubmissionDone) -> None:
-        self._clock, self._stage, self._done = clock, stage, done
+    def __call__(self, stage: Stage) -> Self:
+        """Measure that stage in a ``with`` statement."""
+        self._stage = stage
+        return self
 
     def __enter__(self) -> None:
-        self._started_s = self._clock.monotonic()
+        pass
 
     def __exit__(self, *_: object) -> None:
-        self._done.stage_s[self._stage] = self._clock.monotonic() - self._started_s
+        now_s = self._clock.monotonic()
+        self._done.stage_s[self._stage], self._since_s = now_s - self._since_s, now_s
 
 
 def _charges(authorization: Authorization, submission: Submission) -> tuple[Charge, ...]:

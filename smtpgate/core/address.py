@@ -66,7 +66,7 @@ class Mailbox(Struct, frozen=True, gc=False):
     def __str__(self) -> str:
         if not self.domain:
             return self.local_part
-        if _DOT_STRING.fullmatch(self.local_part):
+        if self.local_part.isalnum() or _DOT_STRING.fullmatch(self.local_part):
             return f"{self.local_part}@{self.domain}"
         escaped = self.local_part.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"@{self.domain}'

@@ -64,7 +64,10 @@ def from_identity(identities: Iterable[UsedIdentity]) -> str:
 
     Of a relay's report it is the one of its first recipient: From has no identity there.
     """
-    return next((used.arn for used in identities if used.role in ("from", "report")), "")
+    for used in identities:
+        if used.role in ("from", "report"):
+            return used.arn
+    return ""
 
 
 class SubmissionDone(Struct, gc=False, kw_only=True):
