@@ -78,20 +78,22 @@ class RelaxedBody:
         self._line_ends = 0
         self._has_space = False
 
-    def feed(self, piece: bytes) -> Iterator[bytes]:
-        """Take in the next octets; yields those that are certain then."""
+    def feed(self, piece: bytes) -> Sequence[bytes]:
+        """Take in the next octets, and return those that are certain then."""
         relaxed = _relaxed(b" " + piece if self._has_space else piece)
         line = relaxed.rstrip(b" ")
         self._has_space = len(line) != len(relaxed)
         content = line.rstrip(b"\r\n")
+        found: list[bytes] = []
         if content:
-            while self._line_ends:
-                count = min(self._line_ends, _SLICE)
-                self._line_ends -= count
-                yield b"\r\n" * count
+            if self._line_ends:
+                many, rest = divmod(self._line_ends, _SLICE)
+                found += [b"\r\n" * _SLICE] * many + [b"\r\n" * rest]
+                self._line_ends = 0
             self._is_empty = False
-            yield content
+            found.append(content)
         self._line_ends += (len(line) - len(content)) // 2
+        return found
 
     def end(self) -> bytes:
         """The last octets; a body of nothing but empty lines has none."""

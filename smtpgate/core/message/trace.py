@@ -51,19 +51,23 @@ def received_field(
     client: Client, *, hostname: str, message_id: str, now: datetime, mask_client: bool
 ) -> Field:
     """The Received field (RFC 5321 §4.4). It names no recipient: some may be Bcc."""
-    if mask_client:
-        words = ["from localhost"]
-    else:
-        helo = _UNSAFE.sub("?", client.smtp.helo)[:_MAX_HELO] or "unknown"
-        words = [f"from {helo}", f"([{_literal(client.address)}])"]
-    words += [f"by {hostname}", f"with {client.protocol}"]  # RFC 3848 names the protocols
-    words.append(f"id {message_id}")
+    words = [*_origin(client, hostname, mask_client), f"id {message_id}"]
     cipher = client.smtp.tls_cipher
     if cipher is not None and cipher.startswith("TLS_"):
         words.append(f"tls {_UNSAFE.sub('?', cipher)}")  # RFC 8314 §4.3
     words[-1] += ";"
     words.append(date_text(now))
     return Field(b"received", _folded("Received:", words).encode("ascii"))
+
+
+@lru_cache(maxsize=1024)  # the messages of a session have the same
+def _origin(client: Client, hostname: str, mask_client: bool) -> tuple[str, ...]:
+    """The clauses of the client, the gate and the protocol."""
+    to = (f"by {hostname}", f"with {client.protocol}")  # RFC 3848 names the protocols
+    if mask_client:
+        return "from localhost", *to
+    helo = _UNSAFE.sub("?", client.smtp.helo)[:_MAX_HELO] or "unknown"
+    return f"from {helo}", f"([{_literal(client.address)}])", *to
 
 
 def _folded(name: str, words: list[str]) -> str:
