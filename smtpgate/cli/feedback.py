@@ -3,18 +3,22 @@
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, BinaryIO, Final
 
 import typer
 
 from smtpgate.bounce_forms import read_any_report
 from smtpgate.core.feedback.bounds import MAX_OCTETS
+from smtpgate.core.feedback.records import MAX_RECORD_OCTETS, RecordError, read_record
 from smtpgate.core.feedback.report import FeedbackReport, ReportedRecipient
 
 feedback_app: Final = typer.Typer(no_args_is_help=True)
 
 _STDIN: Final = Path("-")
+_SHOWN: Final = 5  # problems of one file
 # The kinds of events. A delay and an automatic answer are not in them, and have a detail.
 _KINDS: Final = {"bounce", "complaint", "delivery"}
 
@@ -30,7 +34,7 @@ def read(
         list[Path] | None,
         typer.Argument(
             metavar="[FILE...]",
-            help="A message each; - or nothing is standard input.",
+            help="A message, or records; - or nothing is standard input.",
             show_default=False,
         ),
     ] = None,
@@ -41,27 +45,63 @@ def read(
     about which recipients, and with which bounce type and subtype in the words of Amazon SES.
     It needs no gate and no configuration. `smtpgate help feedback' describes the fields.
 
-    The exit status is 1 if a file cannot be read.
+    A file may also have JSON records, one a line: then each has an object.
+
+    The exit status is 1 if a file or a record cannot be read.
     """
     failed = False
     for path in files or [_STDIN]:
         try:
-            octets = _octets(path)
-        except OSError as error:
-            typer.echo(f"{str(path)!r}: {error.strerror or error}", err=True)
+            with _opened(path) as file:
+                for line in _lines(path, file):
+                    typer.echo(line)
+        except (OSError, _UnreadError) as error:
+            reason = error.strerror if isinstance(error, OSError) else None
+            typer.echo(f"{str(path)!r}: {reason or error}", err=True)
             failed = True
-            continue
-        typer.echo(json.dumps({"file": str(path), **report_fields(read_any_report(octets))}))
     if failed:
         raise typer.Exit(1)
 
 
-def _octets(path: Path) -> bytes:
-    """As much of a file as the reader looks at. Raises OSError."""
-    if path == _STDIN:
-        return sys.stdin.buffer.read(MAX_OCTETS)
-    with path.open("rb") as file:
-        return file.read(MAX_OCTETS)
+class _UnreadError(Exception):
+    """Records of a file were not understood."""
+
+
+def _opened(path: Path) -> AbstractContextManager[BinaryIO]:
+    return nullcontext(sys.stdin.buffer) if path == _STDIN else path.open("rb")
+
+
+def _lines(path: Path, file: BinaryIO) -> Iterator[str]:
+    """The JSON texts about a file. Raises OSError and _UnreadError."""
+    first = file.readline(MAX_RECORD_OCTETS)
+    if not first.lstrip().startswith(b"{"):
+        report = read_any_report(first + file.read(MAX_OCTETS))
+        yield json.dumps({"file": str(path), **report_fields(report)})
+        return
+    problems: list[str] = []
+    for number, line in enumerate(_records(first, file), 1):
+        if not line.strip():
+            continue
+        try:
+            record = read_record(line)
+        except RecordError as error:
+            problems.append(f"line {number} {error}")
+            continue
+        named = {"id": record.id} if record.id else {}
+        at = {"at": f"{record.at:%Y-%m-%dT%H:%M:%SZ}"} if record.at else {}
+        yield json.dumps({"file": str(path), **named, **at, **report_fields(record.report)})
+    if problems:
+        more = f", and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise _UnreadError("; ".join(problems[:_SHOWN]) + more)
+
+
+def _records(first: bytes, file: BinaryIO) -> Iterator[bytes]:
+    """The records of a file: one a line, or one on all lines if the first does not end it."""
+    if first.rstrip().endswith(b"}"):
+        yield first
+        yield from iter(partial(file.readline, MAX_RECORD_OCTETS + 1), b"")
+    else:
+        yield first + file.read(MAX_RECORD_OCTETS)
 
 
 def report_fields(report: FeedbackReport) -> dict[str, Any]:

@@ -31,11 +31,12 @@ def objects(result: Result) -> list[dict[str, Any]]:
 
 
 def test_the_example_of_the_guide_is_what_the_command_prints(tmp_path: Path) -> None:
-    by_language = {block.language: block.text for block in blocks(guide("feedback"))}
+    texts = [block.text for block in blocks(guide("feedback"))]
+    message = next(text for text in texts if text.startswith("From: "))
     path = tmp_path / "bounce.eml"
-    path.write_text(by_language[""])
+    path.write_text(message)
     (printed,) = objects(read(path))
-    expected = json.loads(by_language["json"])
+    expected = json.loads(texts[texts.index(message) + 1])
     assert printed | {"file": "bounce.eml"} == expected
     assert list(printed) == list(expected)
 
@@ -108,3 +109,28 @@ def test_control_characters_of_a_report_do_not_reach_the_terminal() -> None:
     result = read(stdin=report)
     assert result.stdout.rstrip("\n").isprintable()
     assert result.stdout.isascii()
+
+
+def test_a_file_of_records_has_an_object_for_each(tmp_path: Path) -> None:
+    path = tmp_path / "records"
+    texts = [block.text for block in blocks(guide("feedback"))]
+    example = next(text for text in texts if "mx1-48213" in text)
+    record = json.loads(example)
+    path.write_text(f"{json.dumps(record)}\n\n{json.dumps(record | {'id': 'mx1-2'})}\n")
+    first, second = objects(read(path))
+    assert (first["kind"], first["id"], second["id"]) == ("bounce", record["id"], "mx1-2")
+    assert first["at"] == record["at"]
+    assert first["recipients"][0]["subtype"] == "MailboxFull"
+    path.write_text(example)
+    assert objects(read(path)) == [first]
+
+
+def test_lines_that_are_no_records_are_named_and_the_others_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "records"
+    good = '{"kind": "delivery", "recipients": [{"address": "jane@example.net"}]}'
+    path.write_text("\n".join((good, "{", '{"kind": "lost"}', good, *"123456")))
+    result = read(path)
+    assert result.exit_code == 1
+    assert result.stdout.count('"kind": "delivery"') == 2
+    assert result.stderr.startswith(f"{str(path)!r}: line 2 is not JSON; line 3 `kind' is none")
+    assert result.stderr.endswith(", and 3 more\n")

@@ -1,5 +1,6 @@
 """Reports of any octets: read without an error, within bounds, with values that are whole."""
 
+import json
 from datetime import UTC, datetime
 
 from hypothesis import given
@@ -15,6 +16,8 @@ from smtpgate.core.feedback.bounds import (
 from smtpgate.core.feedback.codes import reply_in, status_in
 from smtpgate.core.feedback.mime import read_message
 from smtpgate.core.feedback.read import read_report
+from smtpgate.core.feedback.records import RecordError, read_record
+from smtpgate.core.feedback.report import ReportedRecipient
 from smtpgate.core.feedback.return_path import is_valid, return_path, tagged_path
 from smtpgate.core.message_id import compact_id, expanded_id, message_id
 from tests.support.reports import pieces_of_reports, status_report
@@ -50,6 +53,39 @@ def test_any_octets_are_read_within_bounds(octets: bytes) -> None:
 def test_line_ends_make_no_difference(octets: bytes) -> None:
     octets = octets.replace(b"\r", b"")
     assert read_report(octets) == read_report(octets.replace(b"\n", b"\r\n"))
+
+
+_WORDS = """
+    kind type id at detail message_id recipients recipient address action status reply
+    diagnostic timestamp response code enhanced_code class content headers sender
+    feedback_report original_rcpto_to notificationType bounce bouncedRecipients mail
+"""
+_NAMES = st.sampled_from(_WORDS.split()) | st.text(max_size=5)
+_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(
+        ("bounce", "delay", "Bounce", "Feedback", "OOB", "a@example.net", "5.1.1", "550")
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_NAMES, inner, max_size=6),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(_NAMES, _VALUES, max_size=8))
+def test_any_record_is_read_or_refused(value: dict[str, object]) -> None:
+    line = json.dumps(value).encode()
+    problem = ""
+    recipients: tuple[ReportedRecipient, ...] = ()
+    try:
+        recipients = read_record(line).report.recipients
+    except RecordError as error:
+        problem = str(error)
+    assert problem.isprintable()
+    assert all(one.address for one in recipients)
 
 
 LOCALS = st.from_regex(r"[a-z0-9]([a-z0-9.+-]{0,30}[a-z0-9])?", fullmatch=True)

@@ -164,6 +164,11 @@ def as_text(octets: bytes, charset: str) -> str:
         return octets.decode("latin-1")
 
 
+def without_surrogates(text: str) -> str:
+    """A text of JSON, which may hold halves of characters, as one that can be encoded."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def decoded_words(text: str) -> str:
     """The text of a field with its encoded words decoded (RFC 2047)."""
     if "=?" not in text:

@@ -34,9 +34,9 @@ def original_of(message: MimeMessage, envelope_id: str) -> OriginalMessage:
     path = _path(message.fields, returned)
     header_id = returned.first("message-id")[:MAX_DIAGNOSTIC] or _in_texts(message.parts)
     envelope_id = from_xtext(envelope_id)
-    our_id = path.message_id if path else _ours(envelope_id) or _ours(header_id)
+    our_id = path.message_id if path else id_in(envelope_id, header_id)
     return OriginalMessage(
-        message_id=our_id or _ours(returned.first("x-ses-message-id")),
+        message_id=our_id,
         tag=path.tag if path else "",
         envelope_id=envelope_id,
         header_message_id=header_id,
@@ -64,9 +64,16 @@ def _addresses(values: Iterable[str]) -> Iterable[str]:
     return (address for value in values for address in addresses_in(value))
 
 
-def _ours(text: str) -> str | None:
-    match = _OUR_ID.search(text)
-    return match[0] if match else None
+def id_in(*texts: str) -> str | None:
+    """The first of our message ids that a text has: itself, or in a return path of ours."""
+    for text in texts:
+        match = _OUR_ID.search(text)
+        if match is not None:
+            return match[0]
+        path = next(filter(None, map(tagged_path, addresses_in(text[:MAX_DIAGNOSTIC]))), None)
+        if path is not None:
+            return path.message_id
+    return None
 
 
 def _in_texts(parts: tuple[Part, ...]) -> str:

@@ -36,7 +36,11 @@ class ReportedRecipient(Struct, frozen=True, gc=False):
 
 
 class OriginalMessage(Struct, frozen=True, gc=False):
-    """The message that a report is about, as far as the report identifies it."""
+    """The message that a report is about, as far as the report identifies it.
+
+    All of it is the claim of a stranger. The evidence is the address that the report was sent
+    to, if it is a return path of ours with a valid tag.
+    """
 
     message_id: str | None = None  # ours
     tag: str = ""  # of our return path

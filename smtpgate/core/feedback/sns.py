@@ -7,7 +7,8 @@ from smtpgate.core.feedback.addresses import address_in
 from smtpgate.core.feedback.bounds import MAX_DIAGNOSTIC, MAX_RECIPIENTS, MAX_TEXT
 from smtpgate.core.feedback.codes import reply_in, status_in
 from smtpgate.core.feedback.kinds import BOUNCE_KINDS, UNDETERMINED, BounceKind
-from smtpgate.core.feedback.mime import MimeMessage
+from smtpgate.core.feedback.mime import MimeMessage, without_surrogates
+from smtpgate.core.feedback.original import id_in
 from smtpgate.core.feedback.report import (
     Action,
     FeedbackReport,
@@ -39,7 +40,7 @@ def read_sns(message: MimeMessage) -> FeedbackReport | None:
 def _notification(text: str) -> FeedbackReport | None:
     # Lines of 998 octets at most: some programs cut the JSON text, and indent the next piece.
     joined = text.replace("!\n ", "").replace("\n ", "").replace("\n", "")
-    return _report(_parsed(text) or _parsed(joined))
+    return read_notification(_parsed(text) or _parsed(joined))
 
 
 def _parsed(text: str) -> _Object:
@@ -50,7 +51,8 @@ def _parsed(text: str) -> _Object:
     return _object(value)
 
 
-def _report(value: _Object) -> FeedbackReport | None:
+def read_notification(value: _Object) -> FeedbackReport | None:
+    """A notification of Amazon SES, alone or in SNS's envelope, or ``None`` if it is none."""
     inner = value.get("Message")
     if value.get("Type") == "Notification" and isinstance(inner, str):
         value = _parsed(inner)  # SNS's envelope
@@ -66,13 +68,15 @@ def _report(value: _Object) -> FeedbackReport | None:
         for entry in (entries if isinstance(entries, list) else [])[:MAX_RECIPIENTS]
         if (recipient := _recipient(entry, action, bounce or UNDETERMINED)) is not None
     ]
-    mail = _object(value.get("mail"))
+    headers = _object(_object(value.get("mail")).get("commonHeaders"))
+    header_id = _text(headers, "messageId")
     return FeedbackReport(
         kind=kind,
         recipients=tuple(recipients),
         original=OriginalMessage(
-            message_id=_text(mail, "messageId") or None,
-            header_message_id=_text(_object(mail.get("commonHeaders")), "messageId"),
+            # Its own `messageId' is the upstream's.
+            message_id=id_in(header_id),
+            header_message_id=header_id,
         ),
         reporting_mta=_text(detail, "reportingMTA"),
         arrival_date=_text(detail, "arrivalDate"),
@@ -85,7 +89,9 @@ def _recipient(
     entry: object, action: Action | None, bounce: BounceKind
 ) -> ReportedRecipient | None:
     fields = _object(entry)
-    address = address_in(entry if isinstance(entry, str) else _text(fields, "emailAddress"))
+    address = address_in(
+        without_surrogates(entry) if isinstance(entry, str) else _text(fields, "emailAddress")
+    )
     if not address:
         return None
     diagnostic = _text(fields, "diagnosticCode")
@@ -105,4 +111,4 @@ def _object(value: object) -> _Object:
 
 def _text(fields: _Object, name: str) -> str:
     value = fields.get(name)
-    return value[:MAX_DIAGNOSTIC] if isinstance(value, str) else ""
+    return without_surrogates(value[:MAX_DIAGNOSTIC]) if isinstance(value, str) else ""
