@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # a command that needs the clock or an error loads nothing of
     from smtpgate.core.message.envelope import Envelope
     from smtpgate.core.outbox.event import SendingEvent
     from smtpgate.core.outbox.task import Destination, LeasedTask, Result, Task
+    from smtpgate.core.proof.mail_from import Mx
     from smtpgate.core.proof.registered import IdentityTroubles, Registered
     from smtpgate.core.upstream import Answered, Delivery, InDoubt, RecipientReply
 
@@ -340,3 +341,6 @@ class Resolver(Protocol):
 
         None when the DNS says that there is no such name, or nothing of that type at it.
         """
+
+    async def mx(self, name: str) -> Sequence[Mx]:
+        """The MX records of a name in ASCII; none, as for ``txt``."""

@@ -1,13 +1,14 @@
-"""Checks of an identity's proof and DKIM records in the DNS, and what follows from them."""
+"""Checks of an identity's proof, DKIM and MX records in the DNS, and what follows from them."""
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from smtpgate.core.proof.dkim_record import DkimCheck, compare, dkim_name, unanswered
 from smtpgate.core.proof.dkim_stages import checked, retired_when_due
 from smtpgate.core.proof.dns_record import DnsRecord
+from smtpgate.core.proof.mail_from import mx_seen
 from smtpgate.core.proof.observation import Observation, Unanswered, combined
 from smtpgate.core.proof.ownership import ownership_records, token_seen
 from smtpgate.core.proof.recheck import is_due
@@ -41,29 +42,64 @@ async def _token(record: DnsRecord, resolver: Resolver) -> Observation:
         return Unanswered(str(error))
 
 
-async def after_dns_checks(
-    identity: Registered, resolver: Resolver, label: str, now: datetime, jitter: float
-) -> Registered:
-    """The identity after each check that is due."""
-    if not identity.is_domain:
-        return identity
-    wants_proof = is_due(identity.verification.next_check_at, now)
-    asked = [
-        key
-        for key in identity.keys
-        if is_due(key.staged.next_check_at, now) or (wants_proof and key.staged.is_published)
-    ]
-    answers = await asyncio.gather(*(key_check(identity, key, resolver) for key in asked))
-    check_of = {key.staged.selector: check for key, check in zip(asked, answers, strict=True)}
-    if wants_proof:
-        seen = await ownership(identity, resolver, label, answers)
-        verification = observed(identity.verification, seen, now, jitter)
-        identity = replace(identity, verification=verification)
-    return identity.with_staged(
-        tuple(
-            checked(staged, check_of[staged.selector], now, jitter)
-            if staged.selector in check_of
-            else retired_when_due(staged, now)
-            for staged in identity.staged
+@dataclass(frozen=True, slots=True)
+class DnsChecks:
+    """Makes the checks that are due.
+
+    ``label`` is that of the TXT records which prove a domain. ``mx_host`` is the host that MX
+    records of MAIL FROM domains name, or empty if this gate has no feedback listener.
+    """
+
+    resolver: Resolver
+    label: str
+    mx_host: str
+
+    async def after(self, identity: Registered, now: datetime, jitter: float) -> Registered:
+        """The identity after each check that is due."""
+        identity = await self._after_mx_check(identity, now, jitter)
+        return await self._after_proof_checks(identity, now, jitter)
+
+    async def _after_mx_check(
+        self, identity: Registered, now: datetime, jitter: float
+    ) -> Registered:
+        mail_from = identity.mail_from
+        if mail_from is None or not is_due(mail_from.verification.next_check_at, now):
+            return identity
+        seen: Observation = Unanswered("the configuration has no section [feedback]")
+        if self.mx_host:
+            try:
+                seen = mx_seen(self.mx_host, await self.resolver.mx(mail_from.domain))
+            except ResolverError as error:
+                seen = Unanswered(str(error))
+        verification = observed(mail_from.verification, seen, now, jitter)
+        return replace(identity, mail_from=replace(mail_from, verification=verification))
+
+    async def _after_proof_checks(
+        self, identity: Registered, now: datetime, jitter: float
+    ) -> Registered:
+        if not identity.is_domain:
+            return identity
+        resolver = self.resolver
+        wants_proof = is_due(identity.verification.next_check_at, now)
+        asked = [
+            key
+            for key in identity.keys
+            if is_due(key.staged.next_check_at, now)
+            or (wants_proof and key.staged.is_published)
+        ]
+        answers = await asyncio.gather(*(key_check(identity, key, resolver) for key in asked))
+        check_of = {
+            key.staged.selector: check for key, check in zip(asked, answers, strict=True)
+        }
+        if wants_proof:
+            seen = await ownership(identity, resolver, self.label, answers)
+            verification = observed(identity.verification, seen, now, jitter)
+            identity = replace(identity, verification=verification)
+        return identity.with_staged(
+            tuple(
+                checked(staged, check_of[staged.selector], now, jitter)
+                if staged.selector in check_of
+                else retired_when_due(staged, now)
+                for staged in identity.staged
+            )
         )
-    )

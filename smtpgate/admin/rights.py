@@ -96,6 +96,13 @@ RIGHTS: Final[Mapping[str, Right]] = {
         "ses:SetIdentityDkimEnabled", "ses:PutEmailIdentityDkimSigningAttributes"
     ),
     "DeleteDkimKey": _with("ses:PutEmailIdentityDkimSigningAttributes"),
+    # An identity's MAIL FROM domain.
+    "SetMailFromDomain": _with(
+        "ses:SetIdentityMailFromDomain", "ses:PutEmailIdentityMailFromAttributes"
+    ),
+    "GetMailFromDomain": _with(
+        "ses:GetIdentityMailFromDomainAttributes", "ses:GetEmailIdentity"
+    ),
     # Sending limits. An account does not lift its own; within them its root limits others.
     "GetQuota": _with("ses:GetSendQuota", "ses:GetAccount"),
     "SetAccountQuota": _OPERATORS,

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from smtpgate.admin.dns_checks import after_dns_checks
+from smtpgate.admin.dns_checks import DnsChecks
 from smtpgate.admin.errors import CodeRefusedError, RefusedChangeError
 from smtpgate.admin.identities import IdentityDetails, read_details
 from smtpgate.admin.mail_codes import CodeMailer, confirm_code
@@ -16,7 +16,7 @@ from smtpgate.core.proof.registered import Registered
 from smtpgate.core.proof.verification import Verification, begin, trusted
 from smtpgate.core.secret import Secret
 from smtpgate.directory.accounts import account
-from smtpgate.ports import Resolver, Upstream
+from smtpgate.ports import Upstream
 
 # What each outcome of an attempt means to the person who made it.
 _REFUSED: Final = {
@@ -28,7 +28,7 @@ _REFUSED: Final = {
 
 
 async def check_domain(
-    session: Session, ref: IdentityRef, resolver: Resolver
+    session: Session, ref: IdentityRef, checks: DnsChecks
 ) -> IdentityDetails:
     """Ask the DNS for a domain's record now, and begin to ask again and again if needed.
 
@@ -37,11 +37,11 @@ async def check_domain(
     session.must_be_allowed("VerifyDomainIdentity", session.identity_arn(ref))
     if not ref.is_domain:
         raise RefusedChangeError(f"identity {ref} is an address, which a mailed code proves")
-    now, label = session.now(), session.config.directory.verification_label
+    now = session.now()
 
     async def decide(before: Registered) -> Registered:
         due = replace(before, verification=_due_now(before.verification, now))
-        return await after_dns_checks(due, resolver, label, now, session.chance())
+        return await checks.after(due, now, session.chance())
 
     await change_registered(
         session.registered_identities("verify"), ref.account_id, ref.name, decide

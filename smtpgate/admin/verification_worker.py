@@ -8,10 +8,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from smtpgate.admin.dns_checks import after_dns_checks
+from smtpgate.admin.dns_checks import DnsChecks
 from smtpgate.core.events import DkimAlarm, IdentitiesChecked, IdentityStateChanged
 from smtpgate.core.proof.registered import Registered
-from smtpgate.ports import Clock, EventSink, RegisteredIdentities, Resolver
+from smtpgate.ports import Clock, EventSink, RegisteredIdentities
 from smtpgate.tasks import Rhythm
 
 _EVERY_S: Final = 20.0
@@ -25,17 +25,15 @@ class VerificationWorker:
     def __init__(
         self,
         registry: RegisteredIdentities,
-        resolver: Resolver,
+        checks: DnsChecks,
         *,
-        label: str,
         clock: Clock,
         chance: Callable[[], float],
         events: EventSink,
         on_error: Callable[[BaseException], None],
     ) -> None:
         self._registry = registry
-        self._resolver = resolver
-        self._label = label
+        self._checks = checks
         self._clock = clock
         self._chance = chance
         self._events = events
@@ -76,9 +74,7 @@ class VerificationWorker:
         """The identity after its checks, or ``None`` if they failed."""
         async with self._slots:
             try:
-                return await after_dns_checks(
-                    identity, self._resolver, self._label, self._clock.now(), self._chance()
-                )
+                return await self._checks.after(identity, self._clock.now(), self._chance())
             except Exception as error:  # noqa: BLE001 - it must not stop the other checks
                 self._on_error(error)
                 return None

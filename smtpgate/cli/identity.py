@@ -20,6 +20,7 @@ from smtpgate.cli.identity_view import (
     status_in_words,
 )
 from smtpgate.cli.listing import print_card, print_json, print_pages, print_table
+from smtpgate.cli.mail_from import mail_from_app
 from smtpgate.cli.notation import identity_ref
 from smtpgate.cli.policy_commands import PolicyCommands, policy_fields, policy_view
 from smtpgate.cli.session import run
@@ -38,7 +39,7 @@ from smtpgate.cli.terminal import (
 )
 from smtpgate.core.proof.verification import VerificationState
 from smtpgate.core.secret import Secret
-from smtpgate.gate.resolver import new_resolver
+from smtpgate.gate.resolver import new_dns_checks
 from smtpgate.gate.upstream import open_upstream
 
 identity_app: Final = typer.Typer(
@@ -49,6 +50,7 @@ identity_app: Final = typer.Typer(
 
 
 identity_app.add_typer(PolicyCommands("identity", identity_ref).app())
+identity_app.add_typer(mail_from_app)
 
 
 @identity_app.command(epilog=example("identity register 888888888888/example.com"))
@@ -170,8 +172,8 @@ def verify(
         if trust:
             return await verification.vouch(session, ref)
         if ref.is_domain:
-            resolver = new_resolver(session.config)
-            return await verification.check_domain(session, ref, resolver)
+            checks = new_dns_checks(session.config)
+            return await verification.check_domain(session, ref, checks)
         async with open_upstream(session.config, session.clock) as upstream:
             return await verification.send_code(session, ref, upstream)
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 from smtpgate.admin.dkim import DkimKeyDetails
 from smtpgate.admin.identities import IdentityDetails
 from smtpgate.cli.listing import View
-from smtpgate.core.proof.dns_record import DnsRecord
+from smtpgate.core.proof.dns_record import DnsRecord, MxRecord
 
 
 def status_in_words(identity: IdentityDetails) -> str:
@@ -13,8 +13,9 @@ def status_in_words(identity: IdentityDetails) -> str:
     return "verified" if identity.is_verified else identity.status.replace("-", " ")
 
 
-def _record_fields(record: DnsRecord) -> dict[str, str]:
-    return {"name": record.name, "type": "TXT", "value": record.value}
+def record_fields(record: DnsRecord | MxRecord) -> dict[str, str]:
+    """A record to publish, as programs see it."""
+    return {"name": record.name, "type": record.kind, "value": record.value}
 
 
 def _fields(identity: IdentityDetails) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def _fields(identity: IdentityDetails) -> dict[str, Any]:
 
 def identity_fields(identity: IdentityDetails) -> dict[str, Any]:
     """An identity as programs see it, with the records of which any one proves a domain."""
-    return _fields(identity) | {"publish": [_record_fields(one) for one in identity.publish]}
+    return _fields(identity) | {"publish": [record_fields(one) for one in identity.publish]}
 
 
 identity_view: Final[View[IdentityDetails]] = View(
@@ -67,7 +68,7 @@ def dkim_fields(key: DkimKeyDetails) -> dict[str, Any]:
         "created_at": key.created_at,
         "checked_at": key.checked_at,
         "next_check_at": key.next_check_at,
-        "publish": [_record_fields(key.publish)],
+        "publish": [record_fields(key.publish)],
     }
 
 

@@ -58,6 +58,7 @@ class Config(Table):
     ledger: sections.LedgerConfig = sections.LedgerConfig()
     journal: sections.JournalConfig = _section()
     outbox: sections.OutboxConfig = sections.OutboxConfig()
+    feedback: sections.FeedbackConfig = sections.FeedbackConfig()
     authorization: sections.AuthorizationConfig = sections.AuthorizationConfig()
     policy: sections.PolicyConfig = sections.PolicyConfig()
     limits: sections.LimitsConfig = sections.LimitsConfig()

@@ -286,6 +286,26 @@ class OutboxConfig(Table):
         return self.timeout_s * -(-self.batch // self.concurrency) + 30
 
 
+class FeedbackConfig(Table):
+    """``[feedback]``: the listener for bounces of mail with a MAIL FROM domain."""
+
+    enabled: bool = False
+    address: Address = "0.0.0.0"  # noqa: S104 - bounces come from anywhere
+    port: Port = 25
+    domain: Domain | None = None
+    spf: Annotated[str, Field(pattern=r"^[\x21-\x7e]+( [\x21-\x7e]+)*$", max_length=200)] = "mx"
+
+    def contradictions(self) -> Iterator[Problem]:
+        """MX records need a name."""
+        if self.enabled and self.domain is None:
+            yield ("domain",), "is needed: the name of the listener's host, for MX records"
+
+    @property
+    def host(self) -> str:
+        """The host that MX records of MAIL FROM domains name; empty if it is not enabled."""
+        return (self.domain or "") if self.enabled else ""
+
+
 class AuthorizationConfig(Table):
     """``[authorization]``: how the gate finds the identity of a message."""
 

@@ -30,6 +30,14 @@ class DkimKey(Struct, frozen=True, gc=False):
     private_key: PrivateKey
 
 
+class MailFrom(Struct, frozen=True, gc=False):
+    """The MAIL FROM domain of an identity, see :mod:`smtpgate.core.proof.mail_from`."""
+
+    domain: str
+    has_mx: bool
+    must_have_mx: bool
+
+
 class Identity(Struct, frozen=True, gc=False):
     """A domain or address that one account registered, with its policies, caps and DKIM keys.
 
@@ -45,6 +53,7 @@ class Identity(Struct, frozen=True, gc=False):
     paused_reason: str | None = None
     caps: Mapping[str, SendingLimits] = field(default_factory=dict)
     configuration_set: str = ""
+    mail_from: MailFrom | None = None
 
     @property
     def name(self) -> str:

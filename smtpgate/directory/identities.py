@@ -38,7 +38,7 @@ from smtpgate.directory.rows import (
     selects,
     update_row,
 )
-from smtpgate.directory.schema import dkim_keys, identities
+from smtpgate.directory.schema import dkim_keys, identities, mail_from_domains
 
 _REGION: Final = re.compile(r"[a-z0-9-]{1,32}")
 
@@ -85,6 +85,11 @@ class IdentityRow:
     def subject(self) -> AuditSubject:
         """The subject of its audit entries."""
         return AuditSubject("identity", self.account_id, self.name)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """The values of the key columns: account, region, name."""
+        return self.account_id, self.region, self.name
 
     def arn(self, partition: str) -> str:
         """Its ARN."""
@@ -233,13 +238,13 @@ async def update_identity(
 
 
 async def delete_identity(change: Change, row: IdentityRow, partition: str) -> None:
-    """Delete an identity, with its policies, caps and DKIM keys."""
+    """Delete an identity, with its policies, caps, DKIM keys and MAIL FROM domain."""
     await drop_policies(change, row.policies(partition))
     await remove_identities(change, [row])
 
 
 async def remove_identities(change: Change, rows: Sequence[IdentityRow]) -> None:
-    """Delete identities that are known to exist, with DKIM keys, caps and notifications.
+    """Delete identities that are known to exist, with all that belongs to them.
 
     Their policies have been deleted before.
     """
@@ -251,5 +256,10 @@ async def remove_identities(change: Change, rows: Sequence[IdentityRow]) -> None
         {"account_id": row.account_id, "region": row.region, "domain": row.name} for row in rows
     ]
     await delete_by_key(change, dkim_keys, of_dkim_keys)
+    of_mail_from = [
+        {"account_id": row.account_id, "region": row.region, "identity": row.name}
+        for row in rows
+    ]
+    await delete_by_key(change, mail_from_domains, of_mail_from)
     await drop_owner_notifications(change, rows)
     await delete_rows(change, identities, keys, rows)

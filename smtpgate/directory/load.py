@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.account import AccessKey, Account, Principal, SendingLimits
 from smtpgate.core.arn import IdentityArn, user_arn
-from smtpgate.core.identity import DkimKey, Identity
+from smtpgate.core.identity import DkimKey, Identity, MailFrom
 from smtpgate.core.policy import Policy, PolicyKind, parse_policy
 from smtpgate.core.policy.values import as_network
 from smtpgate.core.secret import Secret
@@ -31,6 +31,7 @@ from smtpgate.directory.schema import (
     accounts,
     dkim_keys,
     identities,
+    mail_from_domains,
     policies,
     quotas,
     users,
@@ -123,13 +124,25 @@ _KEY: Final = (
 _POLICY: Final = select(
     policies.c.account_id, policies.c.subject, policies.c.name, policies.c.document
 ).order_by(policies.c.name)
-_IDENTITY: Final = select(
-    identities.c.account_id,
-    identities.c.name,
-    identities.c.state,
-    identities.c.paused_reason,
-    identities.c.configuration_set,
-).order_by(identities.c.created_at, identities.c.account_id)
+_IDENTITY: Final = (
+    select(
+        identities.c.account_id,
+        identities.c.name,
+        identities.c.state,
+        identities.c.paused_reason,
+        identities.c.configuration_set,
+        mail_from_domains.c.domain.label("mail_from"),
+        mail_from_domains.c.state.label("mail_from_state"),
+        mail_from_domains.c.on_mx_failure,
+    )
+    .outerjoin(
+        mail_from_domains,
+        (mail_from_domains.c.account_id == identities.c.account_id)
+        & (mail_from_domains.c.region == identities.c.region)
+        & (mail_from_domains.c.identity == identities.c.name),
+    )
+    .order_by(identities.c.created_at, identities.c.account_id)
+)
 _SIGNING_KEY: Final = (
     select(
         dkim_keys.c.account_id,
@@ -328,6 +341,7 @@ class Loader:
                 row.paused_reason,
                 _caps(caps_of[row.account_id]),
                 row.configuration_set or "",
+                _mail_from(row),
             )
             for row in rows.identities
         )
@@ -358,6 +372,14 @@ def _dependencies(row: _Row) -> Iterator[Dependency]:
     yield Dependency(row.account_id)
     if row.user_key is not None:
         yield Dependency(row.account_id, row.user_key)
+
+
+def _mail_from(row: _Row) -> MailFrom | None:
+    if row.mail_from is None:
+        return None
+    return MailFrom(
+        row.mail_from, row.mail_from_state == "success", row.on_mx_failure == "reject"
+    )
 
 
 def _caps(rows: Iterable[_Row]) -> dict[str, SendingLimits]:

@@ -16,7 +16,8 @@ from smtpgate.core.proof.verification import Verification
 from smtpgate.directory.change import Actor, Change, NotFoundError
 from smtpgate.directory.dkim import DkimKeyRow, dkim_keys_of, update_dkim_key
 from smtpgate.directory.identities import IdentityRow, identity, update_identity
-from smtpgate.directory.schema import dkim_keys, identities
+from smtpgate.directory.mail_from import MailFromRow, mail_from_of, put_mail_from
+from smtpgate.directory.schema import dkim_keys, identities, mail_from_domains
 from smtpgate.directory.store import DirectoryStore
 
 Pair = tuple[Registered, Registered]
@@ -56,9 +57,16 @@ class DirectoryIdentities:
             .distinct()
             .limit(limit)
         )
+        mail_from = mail_from_domains.c
+        by_mail_from = (
+            select(mail_from.account_id, mail_from.identity)
+            .where(mail_from.region == region, _is_due(mail_from.next_check_at, now))
+            .limit(limit)
+        )
+        found = list[tuple[str, str]]()
         async with self._store.reading() as connection:
-            found = [tuple(row) for row in await connection.execute(by_identity)]
-            found += [tuple(row) for row in await connection.execute(by_key)]
+            for query in (by_identity, by_key, by_mail_from):
+                found += [(row[0], row[1]) for row in await connection.execute(query)]
             names = list(dict.fromkeys(found))[:limit]
             return [await self._read(connection, *name) for name in names]
 
@@ -87,8 +95,10 @@ class DirectoryIdentities:
         self, connection: AsyncConnection, account_id: str, name: str
     ) -> Registered:
         row = await identity(connection, account_id, self._store.region, name)
-        keys = await dkim_keys_of(connection, account_id, self._store.region, name)
-        return registered(row, keys, self._store.partition)
+        region = self._store.region
+        keys = await dkim_keys_of(connection, account_id, region, row.name)
+        mail_from = await mail_from_of(connection, account_id, region, row.name)
+        return registered(row, keys, self._store.partition, mail_from)
 
     async def _keep(self, change: Change, before: Registered, after: Registered) -> bool:
         connection, region = change.connection, self._store.region
@@ -97,7 +107,8 @@ class DirectoryIdentities:
         except NotFoundError:
             return False
         keys = await dkim_keys_of(connection, before.account_id, region, before.name)
-        if registered(row, keys, self._store.partition) != before:
+        mail_from = await mail_from_of(connection, before.account_id, region, before.name)
+        if registered(row, keys, self._store.partition, mail_from) != before:
             return False
         noted = len(change.steps)
         await update_identity(change, row, _identity_values(after), action=self._action)
@@ -106,10 +117,17 @@ class DirectoryIdentities:
             await change.note(self._action, row.subject, after=row.facts())
         for key, kept in zip(keys, after.keys, strict=True):
             await update_dkim_key(change, key, asdict(kept.staged), action=self._action)
+        if after.mail_from is not None:
+            await put_mail_from(change, row, after.mail_from, action=self._action)
         return True
 
 
-def registered(row: IdentityRow, keys: Iterable[DkimKeyRow], partition: str) -> Registered:
+def registered(
+    row: IdentityRow,
+    keys: Iterable[DkimKeyRow],
+    partition: str,
+    mail_from: MailFromRow | None = None,
+) -> Registered:
     """The identity in rows."""
     code = None
     if row.code_digest is not None and row.code_sent_at is not None:
@@ -122,6 +140,7 @@ def registered(row: IdentityRow, keys: Iterable[DkimKeyRow], partition: str) -> 
         verification=Verification(**_columns(row, Verification)),
         code=code,
         keys=tuple(RegisteredKey(staged=_staged(key), record=key.record) for key in keys),
+        mail_from=None if mail_from is None else mail_from.value,
     )
 
 

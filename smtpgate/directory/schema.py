@@ -114,6 +114,29 @@ identities = Table(
     Index(None, "next_check_at"),
 )
 
+mail_from_domains = Table(
+    "mail_from_domains",
+    metadata,
+    _account_id(),
+    Column("region", String(32), primary_key=True),
+    Column("identity", String(320), primary_key=True),
+    Column("domain", String(255), nullable=False),
+    Column("on_mx_failure", String(8), nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("method", String(8)),
+    Column("started_at", Moment),
+    Column("verified_at", Moment),
+    Column("checked_at", Moment),
+    Column("missing_since", Moment),
+    Column("next_check_at", Moment),
+    Column("problem", Text, nullable=False),
+    ForeignKeyConstraint(
+        ["account_id", "region", "identity"],
+        ["identities.account_id", "identities.region", "identities.name"],
+    ),
+    Index(None, "next_check_at"),
+)
+
 # Of users (region is empty, subject the user's key) and of identities (subject is the name).
 policies = Table(
     "policies",

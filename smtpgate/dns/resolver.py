@@ -1,4 +1,4 @@
-"""Queries the DNS for TXT records; only a reliable answer counts.
+"""Queries the DNS for TXT and MX records; only a reliable answer counts.
 
 NXDOMAIN and NODATA are answers. Everything else (SERVFAIL, a timeout, an answer that is
 malformed or truncated) is a ResolverError: an identity may fail because of an answer, but not
@@ -18,11 +18,15 @@ import dns.message
 import dns.name
 import dns.nameserver
 import dns.query
+import dns.rdata
 import dns.rdatatype
+import dns.rdtypes.ANY.MX
 import dns.rdtypes.ANY.TXT
 import dns.resolver
+import dns.rrset
 
 from smtpgate.config.sections import DnsConfig
+from smtpgate.core.proof.mail_from import Mx
 from smtpgate.core.proof.nameserver import Nameserver
 from smtpgate.ports import ResolverError
 
@@ -50,6 +54,27 @@ class DnsResolver:
 
     async def txt(self, name: str) -> tuple[bytes, ...]:
         """The TXT records of the name, each with its strings joined. Raises ResolverError."""
+        records = tuple(
+            b"".join(record.strings)
+            for record in await self._records(name, "TXT")
+            if isinstance(record, dns.rdtypes.ANY.TXT.TXT)
+        )
+        if sum(map(len, records)) > _MAX_OCTETS:
+            raise _too_many(name, "TXT")
+        return records
+
+    async def mx(self, name: str) -> tuple[Mx, ...]:
+        """The MX records of the name, the preferred host first. Raises ResolverError."""
+        return tuple(
+            sorted(
+                Mx(record.preference, str(record.exchange).rstrip(".").lower())
+                for record in await self._records(name, "MX")
+                if isinstance(record, dns.rdtypes.ANY.MX.MX)
+            )
+        )
+
+    async def _records(self, name: str, kind: str) -> tuple[dns.rdata.Rdata, ...]:
+        """All records of that type; too many are an error, and none is left out."""
         try:
             wanted = dns.name.from_text(name.encode("ascii"))
         except (dns.exception.DNSException, UnicodeError):
@@ -59,29 +84,36 @@ class DnsResolver:
                 # dnspython has a lifetime too, for each name on the way, but goes by the wall
                 # clock, which can be set back. If it ends in time, its error says more.
                 async with asyncio.timeout(self._lifetime_s + _SLACK_S):
-                    return await self._ask(wanted)
+                    answer = await self._ask(wanted, kind)
             except TimeoutError:
                 raise ResolverError(
                     f"{name!r}: no answer within {self._lifetime_s:g} s"
                 ) from None
             except dns.exception.DNSException as error:
                 raise _error_of(name, error) from None
+        records = tuple(answer or ())
+        if len(records) > _MAX_RECORDS:
+            raise _too_many(name, kind)
+        return records
 
-    async def _ask(self, name: dns.name.Name) -> tuple[bytes, ...]:
-        """Ask, and go on asking where a CNAME leads to (RFC 1034 §3.6.2)."""
+    async def _ask(self, name: dns.name.Name, kind: str) -> dns.rrset.RRset | None:
+        """Ask, and go on asking where a CNAME leads to (RFC 1034 §3.6.2).
+
+        ``None`` is the answer that there is no such record.
+        """
         resolver = self._resolver()
         asked = name
         for _ in range(_MAX_CNAMES):
             try:
                 answer = await resolver.resolve(
-                    asked, "TXT", raise_on_no_answer=False, backend=self._backend
+                    asked, kind, raise_on_no_answer=False, backend=self._backend
                 )
             except dns.resolver.NXDOMAIN:
-                return ()
+                return None
             if answer.rrset is not None:
-                return _records(name, answer)
+                return answer.rrset
             if _has(answer, dns.rdatatype.SOA):
-                return ()
+                return None
             if answer.canonical_name == asked:
                 if _has(answer, dns.rdatatype.NS):  # RFC 2308 §2.2: a referral is no answer
                     server = answer.nameserver
@@ -89,7 +121,7 @@ class DnsResolver:
                         f"{_shown(name)}: {server} refers to other name servers; "
                         "one is needed that asks them itself"
                     )
-                return ()
+                return None
             asked = answer.canonical_name
         raise ResolverError(f"{_shown(name)}: more than {_MAX_CNAMES} CNAME records in a row")
 
@@ -161,16 +193,8 @@ def _system_nameservers(file: str) -> list[Nameserver]:
         ) from None
 
 
-def _records(name: dns.name.Name, answer: dns.resolver.Answer) -> tuple[bytes, ...]:
-    """The TXT records; too many or too large are an error, and none is left out."""
-    records = tuple(
-        b"".join(record.strings)
-        for record in answer
-        if isinstance(record, dns.rdtypes.ANY.TXT.TXT)
-    )
-    if len(records) > _MAX_RECORDS or sum(map(len, records)) > _MAX_OCTETS:
-        raise ResolverError(f"{_shown(name)}: there are too many or too large TXT records")
-    return records
+def _too_many(name: str, kind: str) -> ResolverError:
+    return ResolverError(f"{name!r}: there are too many or too large {kind} records")
 
 
 def _error_of(name: str, error: dns.exception.DNSException) -> ResolverError:

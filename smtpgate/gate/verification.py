@@ -8,7 +8,7 @@ from smtpgate.config import Config
 from smtpgate.directory.change import Actor
 from smtpgate.directory.registered_identities import DirectoryIdentities
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.gate.resolver import new_resolver
+from smtpgate.gate.resolver import new_dns_checks
 from smtpgate.ports import Clock, EventSink
 
 
@@ -24,8 +24,7 @@ def new_verification_worker(
     actor = Actor("smtpgate serve", config.hostname)
     return VerificationWorker(
         DirectoryIdentities(store, actor, "recheck"),
-        new_resolver(config),
-        label=config.directory.verification_label,
+        new_dns_checks(config),
         clock=clock,
         chance=SystemRandom().random,
         events=events,

@@ -42,7 +42,13 @@ async def test_an_account_without_an_id_gets_a_random_one(store: DirectoryStore)
 async def test_an_account_is_shown_with_what_it_has(owned: DirectoryStore) -> None:
     account, counts = await accounts.get(session_of(owned, root()), OWNER)
     assert (account.status, account.max_24h_send) == ("active", None)
-    assert counts == {"users": 1, "access keys": 0, "identities": 0}
+    assert counts == {
+        "users": 1,
+        "access keys": 0,
+        "identities": 0,
+        "topics": 0,
+        "configuration sets": 0,
+    }
     with pytest.raises(ConflictError, match="still has users; delete them first"):
         await accounts.delete(session_of(owned), OWNER)
 

@@ -11,21 +11,16 @@ from smtpgate.core.proof.dkim_stages import StageError
 from smtpgate.directory.store import DirectoryStore
 from tests.support.admin import root, session_of
 from tests.support.clock import MovableClock
+from tests.support.dns_records import Records
 from tests.support.tenants import add_account, add_identity
 from tests.support.world import OWNER
 
 DOMAIN = IdentityRef(OWNER, "ses-example.com")
 
 
-class Zone:
-    """A DNS with some TXT records."""
-
-    def __init__(self, *keys: dkim.DkimKeyDetails) -> None:
-        self.records = {key.publish.name: key.publish.value.encode() for key in keys}
-
-    async def txt(self, name: str) -> list[bytes]:
-        """The record of that name, if any."""
-        return [self.records[name]] if name in self.records else []
+def zone(*keys: dkim.DkimKeyDetails) -> Records:
+    """A DNS with the records of those keys."""
+    return Records({key.publish.name: [key.publish.value.encode()] for key in keys})
 
 
 @pytest.fixture
@@ -63,11 +58,11 @@ async def test_a_key_signs_when_its_record_is_published_and_the_one_before_it_re
     (one,) = await dkim.generate(session, DOMAIN, "ed25519", "one")
     (two,) = await dkim.generate(session, DOMAIN, "ed25519", "two")
     with pytest.raises(StageError, match="is not published as it should be"):
-        await dkim.activate(session, DOMAIN, "one", Zone(two))
-    assert await dkim.activate(session, DOMAIN, "ONE", Zone(one)) == {}
-    retiring = await dkim.activate(session, DOMAIN, "two", Zone(one, two))
+        await dkim.activate(session, DOMAIN, "one", zone(two))
+    assert await dkim.activate(session, DOMAIN, "ONE", zone(one)) == {}
+    retiring = await dkim.activate(session, DOMAIN, "two", zone(one, two))
     assert retiring == {"one": clock.now() + timedelta(days=7)}
-    found = await dkim.check(session, DOMAIN, Zone(two))
+    found = await dkim.check(session, DOMAIN, zone(two))
     assert {name: check.kind for name, check in found.items()} == {
         "one": "absent",
         "two": "matches",
@@ -78,7 +73,7 @@ async def test_the_last_key_and_one_with_mail_in_transit_go_only_by_force(
     session: Session,
 ) -> None:
     (one,) = await dkim.generate(session, DOMAIN, "ed25519", "one")
-    await dkim.activate(session, DOMAIN, "one", Zone(one))
+    await dkim.activate(session, DOMAIN, "one", zone(one))
     with pytest.raises(StageError, match="no key would sign"):
         await dkim.retire(session, DOMAIN, "one")
     await dkim.retire(session, DOMAIN, "one", force=True)

@@ -7,6 +7,7 @@ from smtpgate.admin.errors import NotAuthorizedError, RefusedChangeError
 from smtpgate.admin.refs import IdentityRef
 from smtpgate.directory.store import DirectoryStore
 from tests.support.admin import allow, deny, root, session_of, user
+from tests.support.dns_records import Records, checks_by
 from tests.support.tenants import add_account, add_identity
 from tests.support.upstream_server import open_upstream, relay_to
 from tests.support.world import DELEGATE, OWNER
@@ -80,15 +81,7 @@ async def test_a_domain_is_proved_by_the_dns_and_an_address_by_a_code(
 ) -> None:
     session = session_of(owned)
     with pytest.raises(RefusedChangeError, match="is an address, which a mailed code proves"):
-        await verification.check_domain(session, ADDRESS, NoResolver())
+        await verification.check_domain(session, ADDRESS, checks_by(Records()))
     with pytest.raises(RefusedChangeError, match="is a domain, which a DNS record proves"):
         async with open_upstream() as server, relay_to(server) as upstream:
             await verification.send_code(session, DOMAIN, upstream)
-
-
-class NoResolver:
-    """A DNS that nobody asks."""
-
-    async def txt(self, name: str) -> list[bytes]:
-        """Nothing."""
-        raise AssertionError(name)

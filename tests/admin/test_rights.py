@@ -30,6 +30,7 @@ from smtpgate.admin import (
     identities,
     journal,
     keys,
+    mail_from,
     maintenance,
     policies,
     preview,
@@ -76,6 +77,7 @@ from tests.support.admin import (
 from tests.support.clock import MovableClock
 from tests.support.desk import grant
 from tests.support.directory import open_store
+from tests.support.dns_records import Records, checks_by
 from tests.support.journal import journal_in, open_journal
 from tests.support.rows import rows
 from tests.support.tenants import (
@@ -83,6 +85,7 @@ from tests.support.tenants import (
     add_account,
     add_identity,
     add_key,
+    add_mail_from,
     add_user,
     signing_key,
 )
@@ -127,14 +130,6 @@ MISSING: Final = Names(
     paused=IdentityRef(OWNER, "missing.example"),
     selector="none",
 )
-
-
-class NoResolver:
-    """A DNS without any records."""
-
-    async def txt(self, name: str) -> Sequence[bytes]:
-        """Nothing."""
-        return ()
 
 
 @asynccontextmanager
@@ -289,6 +284,7 @@ READ_POLICIES: Final = "iam:GetUserPolicy|iam:ListUserPolicies"
 READ_GRANTS: Final = "ses:GetIdentityPolicies|ses:GetEmailIdentityPolicies"
 CREATE: Final = "ses:CreateEmailIdentity"
 SIGN: Final = "ses:PutEmailIdentityDkimSigningAttributes"
+READ_MAIL_FROM: Final = "ses:GetIdentityMailFromDomainAttributes|ses:GetEmailIdentity"
 READ_DKIM: Final = "ses:GetIdentityDkimAttributes|ses:GetEmailIdentity"
 READ_KEYS: Final = "iam:ListAccessKeys|iam:GetAccessKeyLastUsed"
 ROWS: Final = (
@@ -382,7 +378,7 @@ ROWS: Final = (
     row(
         verification.check_domain,
         f"ses:VerifyDomainIdentity|{CREATE}",
-        lambda s, n: verification.check_domain(s, n.domain, NoResolver()),
+        lambda s, n: verification.check_domain(s, n.domain, checks_by(Records())),
     ),
     row(verification.vouch, "operator", lambda s, n: verification.vouch(s, n.domain)),
     row(verification.send_code, f"ses:VerifyEmailIdentity|{CREATE}", send_code),
@@ -400,11 +396,27 @@ ROWS: Final = (
     row(dkim.pages, READ_DKIM, lambda s, n: dkim.pages(s, n.account_id)),
     row(dkim.pages, READ_DKIM, lambda s, n: dkim.pages(s, ref=n.domain)),
     row(dkim.get, READ_DKIM, lambda s, n: dkim.get(s, n.domain, n.selector)),
-    row(dkim.check, READ_DKIM, lambda s, n: dkim.check(s, n.domain, NoResolver())),
+    row(dkim.check, READ_DKIM, lambda s, n: dkim.check(s, n.domain, Records())),
     row(
         dkim.activate,
         f"ses:SetIdentityDkimEnabled|{SIGN}",
-        lambda s, n: dkim.activate(s, n.domain, n.selector, NoResolver(), force=True),
+        lambda s, n: dkim.activate(s, n.domain, n.selector, Records(), force=True),
+    ),
+    row(
+        mail_from.put,
+        "ses:SetIdentityMailFromDomain|ses:PutEmailIdentityMailFromAttributes",
+        lambda s, n: mail_from.put(s, n.domain, f"bounce.{n.domain.name}"),
+    ),
+    row(mail_from.get, READ_MAIL_FROM, lambda s, n: mail_from.get(s, n.domain)),
+    row(
+        mail_from.check,
+        READ_MAIL_FROM,
+        lambda s, n: mail_from.check(s, n.domain, checks_by(Records())),
+    ),
+    row(
+        mail_from.delete,
+        "ses:SetIdentityMailFromDomain|ses:PutEmailIdentityMailFromAttributes",
+        lambda s, n: mail_from.delete(s, n.domain),
     ),
     row(
         dkim.retire,
@@ -575,6 +587,7 @@ async def furnish(path: Path) -> None:
         await add_key(store, USERS_KEY, OWNER, user_name="mailer")
         await add_key(store, ROOTS_KEY, OWNER)
         await add_identity(store, "ses-example.com", OWNER)
+        await add_mail_from(store, "ses-example.com", OWNER)
         await add_identity(store, "paused.example", OWNER, paused_reason="stolen")
         await add_identity(store, "me@example.com", OWNER, state="not-started", method=None)
         await signing_key(store, "one", "ses-example.com", OWNER)

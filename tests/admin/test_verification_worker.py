@@ -23,6 +23,7 @@ from smtpgate.ports import Resolver
 from smtpgate.signing.private_keys import generate_private_key
 from tests.support.clock import MovableClock
 from tests.support.directory import ACTOR, open_store, sqlite_in
+from tests.support.dns_records import Records, checks_by
 from tests.support.scripted_dns import Query, ScriptedDns, answer_of, open_dns, soa, texts
 from tests.support.world import OWNER, REGION
 
@@ -86,8 +87,7 @@ class World:
         """A worker, as each gate has one."""
         return VerificationWorker(
             DirectoryIdentities(self.store, Actor("worker", "here"), "recheck"),
-            resolver,
-            label="_smtpgate",
+            checks_by(resolver),
             clock=self.clock,
             chance=lambda: 0.5,
             events=self.events,
@@ -258,7 +258,7 @@ async def test_only_what_changed_is_in_the_audit_log(world: World) -> None:
 async def test_one_identity_that_cannot_be_looked_at_is_reported_and_the_others_are_settled(
     world: World,
 ) -> None:
-    class Faulty:
+    class Faulty(Records):
         async def txt(self, name: str) -> tuple[bytes, ...]:
             if name.endswith("example.org"):
                 raise LookupError(name)

@@ -46,6 +46,8 @@ LISTINGS: Final = {
     "identity policy list": (DOMAIN,),
     "identity policy show": (DOMAIN, "marketing"),
     "identity policy history": (DOMAIN, "marketing"),
+    "identity mail-from show": (DOMAIN,),
+    "identity mail-from check": (DOMAIN,),
     "dkim list": (),
     "dkim show": (DOMAIN, "{selector}"),
     "dkim check": (DOMAIN,),
@@ -71,6 +73,7 @@ def furnished(
     desk = Desk(tmp_path_factory.mktemp("listings"), two_accounts)
     desk.says("identity", "register", DOMAIN, "--trust")
     desk.says("identity", "policy", "put", DOMAIN, "marketing", "-", stdin=grant())
+    desk.says("identity", "mail-from", "set", DOMAIN, "bounce.ses-example.com")
     desk.says("user", "create", MAILER)
     desk.says("quota", "set", IDENTITY, "--delegate", DELEGATE, "--max-24h-send", "5")
     names = {

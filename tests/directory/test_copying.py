@@ -26,6 +26,7 @@ from tests.support.tenants import (
     add_account,
     add_identity,
     add_key,
+    add_mail_from,
     add_user,
     limit,
     signing_key,
@@ -64,6 +65,7 @@ async def fill(store: DirectoryStore) -> None:
     await add_user(store, tags={"team": "news"})
     await add_key(store, user_name="mailer", networks=("192.0.2.0/24",))
     await add_identity(store)
+    await add_mail_from(store)
     await signing_key(store)
     await limit(store, QuotaKey.of_user(ACME, "mailer"), max_24h_send=5)
     await add_topic(store)

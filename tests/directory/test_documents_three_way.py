@@ -183,6 +183,7 @@ async def upgraded(store: DirectoryStore) -> None:
     """Make the directory one of the version before, and bring it up to date again."""
     for table in (
         "applied_objects",
+        "mail_from_domains",
         "event_destinations",
         "configuration_sets",
         "identity_notifications",

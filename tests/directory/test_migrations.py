@@ -114,6 +114,16 @@ ROWS: Final[dict[str, dict[str, Any]]] = {
         "delivery_headers": False,
         "is_forwarding": True,
     },
+    "mail_from_domains": {
+        "account_id": "888888888888",
+        "region": "us-east-1",
+        "identity": "ses-example.com",
+        "domain": "bounce.ses-example.com",
+        "on_mx_failure": "reject",
+        "state": "pending",
+        "next_check_at": AT,
+        "problem": "",
+    },
     "configuration_sets": {
         "account_id": "888888888888",
         "region": "us-east-1",

@@ -36,6 +36,10 @@ master_key_file = "master.key"
 nameservers = ["127.0.0.1:9"]
 timeout_s = 0.1
 lifetime_s = 0.2
+[feedback]
+enabled = true
+port = 2525
+domain = "bounces.gate.example.com"
 [limits]
 max_24h_send = 200
 max_send_rate_per_s = 1

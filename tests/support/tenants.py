@@ -7,12 +7,15 @@ from typing import Any, Final
 
 from sqlalchemy import select, text
 
+from smtpgate.core.proof.mail_from import MailFromDomain, OnMxFailure
+from smtpgate.core.proof.verification import Verification
 from smtpgate.core.secret import Secret
 from smtpgate.directory.accounts import AccountRow, create_account
 from smtpgate.directory.change import Actor
 from smtpgate.directory.dkim import DkimKeyRow, add_dkim_key
-from smtpgate.directory.identities import IdentityRow, create_identity
+from smtpgate.directory.identities import IdentityRow, create_identity, identity
 from smtpgate.directory.keys import AccessKeyRow, create_access_key
+from smtpgate.directory.mail_from import MailFromRow, put_mail_from
 from smtpgate.directory.policies import PolicyOwner
 from smtpgate.directory.quotas import Quota, QuotaKey, set_quota
 from smtpgate.directory.schema import audit_log
@@ -123,6 +126,24 @@ async def add_identity(
     )
     async with store.changing(ACTOR) as change:
         return await create_identity(change, row, store.partition)
+
+
+async def add_mail_from(
+    store: DirectoryStore,
+    name: str = "example.com",
+    account_id: str = ACME,
+    *,
+    is_ready: bool = True,
+    on_mx_failure: OnMxFailure = "default",
+) -> MailFromRow:
+    """The MAIL FROM domain ``bounce.`` of an identity that is there."""
+    verification = Verification(state="success", method="mx") if is_ready else Verification()
+    value = MailFromDomain(
+        domain=f"bounce.{name}", on_mx_failure=on_mx_failure, verification=verification
+    )
+    async with store.changing(ACTOR) as change:
+        row = await identity(change.connection, account_id, store.region, name)
+        return await put_mail_from(change, row, value, action="mail-from")
 
 
 async def signing_key(

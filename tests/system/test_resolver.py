@@ -8,10 +8,12 @@ from typing import Any, Final
 
 import dns.message
 import dns.rcode
+import dns.rrset
 import pytest
 import uvloop
 
 from smtpgate.config.sections import DnsConfig
+from smtpgate.core.proof.mail_from import Mx
 from smtpgate.core.proof.nameserver import Nameserver, parse_nameserver
 from smtpgate.dns.resolver import DnsResolver
 from smtpgate.ports import Resolver, ResolverError
@@ -109,6 +111,20 @@ async def test_answers_are_asked_for_that_fit_a_datagram_without_fragments() -> 
         server.on_udp = right
         await asking(server).txt(NAME)
         assert (server.asked[0].query.edns, server.asked[0].query.payload) == (0, 1232)
+
+
+async def test_mx_records_come_with_the_preferred_host_first() -> None:
+    async with open_dns() as server:
+        lines = ["20 B.example.net.", "5 a.example.net.", "0 ."]
+        records = dns.rrset.from_text_list("example.com.", 60, "IN", "MX", lines)
+        server.on_udp = lambda query: [answer_of(query, records)]
+        assert await asking(server).mx("example.com") == (
+            Mx(0, ""),
+            Mx(5, "a.example.net"),
+            Mx(20, "b.example.net"),
+        )
+        server.knows({})
+        assert await asking(server).mx("example.com") == ()
 
 
 # -- CNAME -------------------------------------------------------------------------------------

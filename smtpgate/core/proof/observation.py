@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-DnsMethod = Literal["txt", "dkim"]
+DnsMethod = Literal["txt", "dkim", "mx"]
 
 _MAX_EXCERPT: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The record exists: the TXT record with the token, or the DKIM record with the key."""
+    """The record exists: with the token, the key of DKIM, or the host of the MX."""
 
     method: DnsMethod
 

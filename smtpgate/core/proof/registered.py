@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from smtpgate.core.proof.dkim_stages import StagedKey
 from smtpgate.core.proof.mail_code import MailCode
+from smtpgate.core.proof.mail_from import MailFromDomain
 from smtpgate.core.proof.verification import Verification
 
 
@@ -26,6 +27,7 @@ class Registered:
     verification: Verification
     code: MailCode | None = None
     keys: tuple[RegisteredKey, ...] = ()
+    mail_from: MailFromDomain | None = None
 
     @property
     def is_domain(self) -> bool:

@@ -18,7 +18,7 @@ from smtpgate.core.proof.recheck import next_check_at
 
 VerificationState = Literal["not-started", "pending", "success", "failed"]
 VerificationStatus = Literal["not-started", "pending", "success", "temporary-failure", "failed"]
-VerificationMethod = Literal["txt", "dkim", "mail", "trust"]
+VerificationMethod = Literal["txt", "dkim", "mx", "mail", "trust"]
 
 PATIENCE: Final = timedelta(hours=72)
 GRACE: Final = timedelta(hours=72)

@@ -1,4 +1,4 @@
-"""Topics, subscriptions, notification settings of identities, and configuration sets."""
+"""Topics, subscriptions, notifications, configuration sets, and MAIL FROM domains."""
 
 from typing import Final
 
@@ -17,6 +17,7 @@ def upgrade() -> None:
     _make_topics()
     _make_settings()
     _make_configuration_sets()
+    _make_mail_from_domains()
 
 
 def _make_topics() -> None:
@@ -121,4 +122,37 @@ def _make_configuration_sets() -> None:
         sa.PrimaryKeyConstraint(
             "account_id", "region", "configuration_set", "name", name="pk_event_destinations"
         ),
+    )
+
+
+def _make_mail_from_domains() -> None:
+    op.create_table(
+        "mail_from_domains",
+        sa.Column("account_id", sa.String(12)),
+        sa.Column("region", sa.String(32)),
+        sa.Column("identity", sa.String(320)),
+        sa.Column("domain", sa.String(255), nullable=False),
+        sa.Column("on_mx_failure", sa.String(8), nullable=False),
+        sa.Column("state", sa.String(20), nullable=False),
+        sa.Column("method", sa.String(8)),
+        sa.Column("started_at", Moment),
+        sa.Column("verified_at", Moment),
+        sa.Column("checked_at", Moment),
+        sa.Column("missing_since", Moment),
+        sa.Column("next_check_at", Moment),
+        sa.Column("problem", sa.Text, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name="fk_mail_from_domains_account_id"
+        ),
+        sa.ForeignKeyConstraint(
+            ["account_id", "region", "identity"],
+            ["identities.account_id", "identities.region", "identities.name"],
+            name="fk_mail_from_domains_account_id_region_identity",
+        ),
+        sa.PrimaryKeyConstraint(
+            "account_id", "region", "identity", name="pk_mail_from_domains"
+        ),
+    )
+    op.create_index(
+        "ix_mail_from_domains_next_check_at", "mail_from_domains", ["next_check_at"]
     )
