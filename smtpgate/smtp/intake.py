@@ -9,6 +9,7 @@ from typing import Final
 
 from smtpgate.core.limits.budget import BudgetName
 from smtpgate.core.limits.sums import LocalSums, Sums
+from smtpgate.core.message.dots import find_with_dot
 
 _FINAL_DOT: Final = b"\r\n.\r\n"  # RFC 5321 §4.1.1.4: nothing less ends the data
 _SMALL_OCTETS: Final = 64 * 1024
@@ -137,11 +138,8 @@ class MessageIntake:
         # The final dot of an empty message follows the CRLF of the DATA command.
         if self._has_beginning and buffer.startswith(b".\r\n"):
             return 0
-        # A single octet is found ten times as fast, and base64 has no dots.
-        dot = buffer.find(b".", self._start)
-        if dot >= 0:
-            dot = buffer.find(_FINAL_DOT, max(self._start, dot - 2))
-        return None if dot < 0 else dot + 2
+        at = find_with_dot(buffer, _FINAL_DOT, self._start)
+        return None if at < 0 else at + 2
 
     def _count(self, octets: int) -> None:
         if self.refusal:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from smtpgate.core.message.dots import replace_dots
 from smtpgate.core.message.headers import normalize_line_ends
 
 # A dot at the beginning of a line that has more than the dot.
@@ -74,4 +75,4 @@ def _unstuffed(octets: bytes, normalize_bare_lf: bool) -> bytes:
             return _STUFFED_DOT.sub(b"", octets)
     if octets.startswith(b"."):
         octets = octets[1:]
-    return octets.replace(b"\r\n.", b"\r\n") if b"\r\n." in octets else octets
+    return replace_dots(octets, b"")
