@@ -317,6 +317,8 @@ class Pipeline:
             envelope.recipients,
             smtputf8=envelope.smtputf8 and message.has_utf8_header,
             body_8bit=message.is_8bit,
+            envelope_id=envelope.envelope_id,
+            returned=envelope.returned,
         )
         account_id = done.submission.principal.account.id
         attempt = DeliveryAttempt(account_id, done.from_identity, client_gone)

@@ -115,6 +115,11 @@ RIGHTS: Final[Mapping[str, Right]] = {
     "GetMessage": _with("ses:GetMessageInsights"),
     "GetUsage": _with("ses:GetSendStatistics", "ses:BatchGetMetricData"),
     "GetImpact": _with("ses:GetMessageInsights"),
+    # The outbox, of which an account sees what its own settings brought about.
+    "ListOutbox": _with("ses:GetMessageInsights"),
+    "GetOutboxTask": _with("ses:GetMessageInsights"),
+    "RetryOutboxTasks": _OPERATORS,
+    "DropOutboxTasks": _OPERATORS,
     "GetJournalStatus": _OPERATORS,
     "UpgradeJournal": _OPERATORS,
     # Decisions about messages that nobody sends. The answers name statements of all accounts.

@@ -68,6 +68,9 @@ COMMANDS: Final[dict[str, CommandRow]] = {
     "journal": CommandRow(
         "journal:journal_app", "Search the journal of submissions.", _JOURNAL
     ),
+    "outbox": CommandRow(
+        "outbox:outbox_app", "Look after events and reports that the gate delivers.", _JOURNAL
+    ),
     "impact": CommandRow(
         "impact:impact",
         "Decide again about past messages, as if an identity had another policy.",

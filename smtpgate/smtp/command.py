@@ -1,8 +1,8 @@
 """The syntax of command lines: verbs, paths and parameters, read strictly."""
 
 import re
-from collections.abc import Callable
-from typing import Final, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Final, TypeVar, get_args
 
 from msgspec import Struct
 
@@ -13,7 +13,7 @@ from smtpgate.core.address import (
     parse_reverse_path,
     shown_path,
 )
-from smtpgate.core.message.envelope import Recipient
+from smtpgate.core.message.envelope import Notify, Recipient, Return
 from smtpgate.core.reply import Reply, reply_of
 
 _VERB: Final = re.compile(rb"([A-Za-z]{1,20})(?:[ \t]+(.*))?", re.DOTALL)
@@ -26,21 +26,47 @@ _PATH: Final = re.compile(
     rb"|<[^<>\r\n]*>|[^ <>\r\n]+)((?:[ ]+[^ \r\n]+)*)[ ]*",
     re.IGNORECASE,
 )
-_PARAMETER: Final = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\x7e]+))?")
+# RFC 6531 §3.3 lets UTF-8 into values; the grammar of each parameter says whether it may.
+_PARAMETER: Final = re.compile(
+    rb"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\x7e\x80-\xff]+))?"
+)
 # RFC 4954 §5, with xtext from RFC 3461 §4. No address has a control character, so xtext that
 # stands for one is refused.
 _MAIL_AUTH: Final = re.compile(
     rb"<>|(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+(?!7F)[2-9A-F][0-9A-F])+"
 )
+_XTEXT: Final = rb"(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+(?!7F)[2-7][0-9A-F])"
+_ENCODED: Final = re.compile(rb"\+([0-9A-F]{2})")
 _MAX_HELO_OCTETS: Final = 255  # RFC 5321 §4.5.3.1.2
 _CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
 T = TypeVar("T")
+_NOTIFY: Final[Mapping[str, Notify]] = {one: one for one in get_args(Notify)}
+_RETURNS: Final[Mapping[bytes, Return]] = {one.encode(): one for one in get_args(Return)}
 # The parameters of MAIL: the grammar of the value, and the syntax in the reply to a wrong one.
 _MAIL_PARAMETERS: Final = {
     "SIZE": (re.compile(rb"[0-9]{1,20}"), "SIZE=octets"),  # RFC 1870 §3
     "BODY": (re.compile(rb"7BIT|8BITMIME", re.IGNORECASE), "BODY=7BIT or BODY=8BITMIME"),
     "SMTPUTF8": (re.compile(rb""), "SMTPUTF8 without a value"),
     "AUTH": (_MAIL_AUTH, "AUTH=<> or AUTH=address in xtext"),
+    "RET": (re.compile(rb"FULL|HDRS", re.IGNORECASE), "RET=FULL or RET=HDRS"),  # RFC 3461 §4.3
+    "ENVID": (re.compile(_XTEXT + rb"{1,100}"), "ENVID=xtext"),  # RFC 3461 §4.4
+}
+# Those of RCPT: RFC 3461 §4.1 and §4.2, RFC 6533 §3.
+_RCPT_PARAMETERS: Final = {
+    "NOTIFY": (
+        re.compile(
+            rb"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}",
+            re.IGNORECASE,
+        ),
+        "NOTIFY=NEVER or a list of SUCCESS, FAILURE and DELAY",
+    ),
+    "ORCPT": (
+        re.compile(
+            rb"(?i:utf-8);(?:[\x21-\x2a\x2c-\x3c\x3e-\x7e]|[\xc2-\xf4][\x80-\xbf]{1,3}){1,500}"
+            rb"|[A-Za-z0-9-]{1,20};" + _XTEXT + rb"{1,500}"
+        ),
+        "ORCPT=type;address in xtext",
+    ),
 }
 
 
@@ -62,6 +88,8 @@ class MailCommand(Struct, frozen=True, gc=False):
     reverse_path: ReversePath
     size: int
     smtputf8: bool
+    envelope_id: str = ""
+    returned: Return = ""
 
 
 def split_command(line: bytes) -> tuple[bytes, bytes]:
@@ -91,26 +119,59 @@ def parse_helo(argument: bytes) -> str:
 def parse_mail(argument: bytes) -> MailCommand:
     """Read ``FROM:<reverse-path> [parameters]`` (RFC 5321 §4.1.1.2, RFC 4954 §5)."""
     path, parameters = _split(argument, b"FROM:", "MAIL FROM:<address> [parameters]")
-    for keyword, value in parameters.items():
-        row = _MAIL_PARAMETERS.get(keyword)
-        if row is None:
-            raise _refuse("unknown-parameter", parameter=keyword)
-        grammar, syntax = row
-        if not grammar.fullmatch(value):
-            raise _refuse("syntax", syntax=syntax)
+    _check(parameters, _MAIL_PARAMETERS)
     smtputf8 = "SMTPUTF8" in parameters
     mailbox = _read(path, parse_reverse_path, "bad-sender", smtputf8=smtputf8)
     size = int(parameters.get("SIZE", b"0"))
-    return MailCommand(ReversePath(mailbox), size, smtputf8)
+    if "RET" not in parameters and "ENVID" not in parameters:
+        return MailCommand(ReversePath(mailbox), size, smtputf8)
+    envelope_id = _from_xtext(parameters.get("ENVID", b""))
+    returned = _RETURNS[parameters.get("RET", b"").upper()]
+    return MailCommand(ReversePath(mailbox), size, smtputf8, envelope_id, returned)
 
 
 def parse_rcpt(argument: bytes, *, smtputf8: bool) -> Recipient:
     """Read ``TO:<forward-path>`` (RFC 5321 §4.1.1.3)."""
     path, parameters = _split(argument, b"TO:", "RCPT TO:<address>")
-    for keyword in parameters:
-        raise _refuse("unknown-parameter", parameter=keyword)
+    _check(parameters, _RCPT_PARAMETERS)
     mailbox = _read(path, parse_forward_path, "bad-recipient", smtputf8=smtputf8)
-    return Recipient(mailbox)
+    if not parameters:
+        return Recipient(mailbox)
+    words = parameters.get("NOTIFY", b"").upper().decode().split(",")
+    notify = frozenset(_NOTIFY[word] for word in words if word)
+    return Recipient(mailbox, notify, _original(parameters.get("ORCPT"), smtputf8=smtputf8))
+
+
+def _check(
+    parameters: Mapping[str, bytes], table: Mapping[str, tuple[re.Pattern[bytes], str]]
+) -> None:
+    for keyword, value in parameters.items():
+        row = table.get(keyword)
+        if row is None:
+            raise _refuse("unknown-parameter", parameter=keyword)
+        grammar, syntax = row
+        if not grammar.fullmatch(value):
+            raise _refuse("syntax", syntax=syntax)
+
+
+def _original(value: bytes | None, *, smtputf8: bool) -> str | None:
+    """The type and the address of ORCPT; that of the type ``utf-8`` stays as it is encoded."""
+    if value is None:
+        return None
+    kind, _, address = value.partition(b";")
+    if kind.lower() != b"utf-8":
+        return f"{kind.decode()};{_from_xtext(address)}"
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        raise _refuse("syntax", syntax=_RCPT_PARAMETERS["ORCPT"][1]) from None
+    if not (smtputf8 or text.isascii()):
+        raise _refuse("needs-smtputf8", address=_shown(address))
+    return text
+
+
+def _from_xtext(value: bytes) -> str:
+    return _ENCODED.sub(lambda found: bytes.fromhex(found[1].decode()), value).decode("ascii")
 
 
 def _split(argument: bytes, prefix: bytes, syntax: str) -> tuple[bytes, dict[str, bytes]]:

@@ -143,6 +143,8 @@ def _extensions(session: Dialogue) -> list[str]:
     offered += [
         name for name in ("8BITMIME", "SMTPUTF8") if upstream is None or name in upstream
     ]
+    if upstream is not None and "DSN" in upstream:  # RFC 3461 §5.2.1: its options are passed on
+        offered.append("DSN")
     if session.may_start_tls:
         offered.append("STARTTLS")
     if session.may_authenticate:

@@ -32,6 +32,7 @@ from smtpgate.admin import (
     keys,
     mail_from,
     maintenance,
+    outbox,
     policies,
     preview,
     quotas,
@@ -65,6 +66,7 @@ from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.databases import other_database
 from smtpgate.gate.live import new_live_directory
 from smtpgate.journal.reader import JournalReader
+from smtpgate.outbox.kept import TaskFilter
 from smtpgate.ports import Upstream
 from smtpgate.sql.database import sqlite_url
 from tests.support.admin import (
@@ -500,6 +502,27 @@ ROWS: Final = (
             s, lambda j: journal.usage(j, since=j.now(), account_id=n.account_id)
         ),
     ),
+    row(
+        outbox.tasks,
+        "ses:GetMessageInsights",
+        lambda s, n: in_journal(
+            s, lambda j: outbox.tasks(j, TaskFilter(account_id=n.account_id))
+        ),
+    ),
+    row(
+        outbox.get,
+        "ses:GetMessageInsights",
+        lambda s, n: in_journal(s, lambda j: outbox.get(j, "0100", n.account_id)),
+    ),
+    row(
+        outbox.retry, "operator", lambda s, n: in_journal(s, lambda j: outbox.retry(j, "0100"))
+    ),
+    row(
+        outbox.retry_all,
+        "operator",
+        lambda s, n: in_journal(s, lambda j: outbox.retry_all(j, TaskFilter(state="dead"))),
+    ),
+    row(outbox.drop, "operator", lambda s, n: in_journal(s, lambda j: outbox.drop(j, "0100"))),
     row(journal.status, "operator", lambda s, n: in_journal(s, journal.status)),
     row(
         journal.upgrade,

@@ -17,6 +17,7 @@ from smtpgate.cli import listing
 from smtpgate.clock import SystemClock
 from tests.support.desk import Desk, grant
 from tests.support.journal import journal_in, open_journal, submission
+from tests.support.outbox import RETURN_PATH, queue_of, task
 from tests.support.reference import commands
 from tests.support.world import DELEGATE, DOMAIN, IDENTITY, MAILER
 
@@ -56,6 +57,8 @@ LISTINGS: Final = {
     "audit show": ("1",),
     "policy check-access": ("--from", "marketing@ses-example.com"),
     "journal search": (),
+    "outbox list": (),
+    "outbox show": ("{task}",),
     "usage": (),
     "impact": ("--policy", "{proposal}", "--identity", IDENTITY),
 }
@@ -81,11 +84,15 @@ def furnished(
         "selector": desk.answers("dkim", "generate", DOMAIN)["selector"],
     }
 
+    bounced = task(submission(SystemClock()), RETURN_PATH)
+    names["task"] = bounced.id
+
     async def write() -> None:
         state = desk.database.parent
         async with open_journal(journal_in(state), state, clock=SystemClock()) as journal:
             for end in (("accepted", "accepted"), ("refused", "implicit-deny")):
                 await journal.finish(submission(SystemClock(), *end, recipients=2))
+            await queue_of(journal).add([bounced])
 
     asyncio.run(write())
     return desk.database.parent, names

@@ -175,3 +175,46 @@ async def test_a_report_is_signed_by_the_gates_own_domain_if_that_has_a_key(
         assert "d=gate.example;" in read["DKIM-Signature"]
         assert read["From"].endswith("<MAILER-DAEMON@gate.example>")
         assert is_signed(upstream.messages[1], domain="gate.example")
+
+
+async def test_delivery_options_are_passed_on_and_are_in_the_report(tmp_path: Path) -> None:
+    async with relaying(tmp_path, "DSN", "PIPELINING") as (gate, upstream):
+        dialog = await login(gate)
+        await try_all(dialog, GOOD)  # the gate has seen the upstream's extensions then
+        assert "250-DSN" in await dialog.say("EHLO client.example")
+        await dialog.say("MAIL FROM:<marketing@ses-example.com> RET=HDRS ENVID=an+20id")
+        await dialog.say(
+            f"RCPT TO:<{GOOD}> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;good+2B1@x.test"
+        )
+        await dialog.say(f"RCPT TO:<{BAD}> ORCPT=rfc822;list@x.test")
+        await dialog.say("RCPT TO:<bad2@example.net> NOTIFY=NEVER")
+        assert (await dialog.say("DATA")).startswith("354")
+        await dialog.send(b"From: marketing@ses-example.com\r\n\r\nHello.\r\n.\r\n")
+        assert (await dialog.reply()).startswith("250")
+        await until(lambda: len(upstream.messages) == 3)
+        commands = [one for visit in upstream.visits for one in visit.commands]
+        (mail,) = [one for one in commands if "ENVID" in one]
+        assert mail.endswith(" RET=HDRS ENVID=an+20id")
+        options = "NOTIFY=FAILURE,SUCCESS ORCPT=rfc822;good+2B1@x.test"
+        assert f"RCPT TO:<{GOOD}> {options}" in commands
+        assert "RCPT TO:<bad2@example.net> NOTIFY=NEVER" in commands
+        (read,) = reports_in(upstream)
+        of_message, of_bad = groups(read)
+        assert of_message["Original-Envelope-Id"] == "an id"
+        assert of_bad["Original-Recipient"] == "rfc822;list@x.test"
+        assert of_bad["Final-Recipient"] == f"rfc822;{BAD}"
+
+
+async def test_delivery_options_stay_here_when_the_upstream_knows_none(tmp_path: Path) -> None:
+    async with relaying(tmp_path) as (gate, upstream):
+        dialog = await login(gate)
+        await try_all(dialog, GOOD)
+        assert "DSN" not in await dialog.say("EHLO client.example")
+        await dialog.say("MAIL FROM:<marketing@ses-example.com> ENVID=x")
+        await dialog.say(f"RCPT TO:<{GOOD}> NOTIFY=NEVER")
+        assert (await dialog.say("DATA")).startswith("354")
+        await dialog.send(b"From: marketing@ses-example.com\r\n\r\nHello.\r\n.\r\n")
+        assert (await dialog.reply()).startswith("250")
+        commands = " ".join(one for visit in upstream.visits for one in visit.commands)
+        assert "ENVID" not in commands
+        assert "NOTIFY" not in commands

@@ -71,8 +71,12 @@ def test_a_utf8_address_needs_the_smtputf8_parameter() -> None:
         (b"FROM:<alice@example.com> AUTH=a=b", "501 5.5.4"),
         (b"FROM:<alice@example.com> AUTH=a+0Db", "501 5.5.4"),
         (b"FROM:<alice@example.com> AUTH=a+7Fb", "501 5.5.4"),
-        (b"FROM:<alice@example.com> ENVID=x", "555 5.5.4"),
-        (b"FROM:<alice@example.com> SMTPUTF8 RET=FULL", "555 5.5.4"),
+        (b"FROM:<alice@example.com> HOLDFOR=9", "555 5.5.4"),
+        (b"FROM:<alice@example.com> RET=ALL", "501 5.5.4"),
+        (b"FROM:<alice@example.com> ENVID", "501 5.5.4"),
+        (b"FROM:<alice@example.com> ENVID=a+0Ab", "501 5.5.4"),
+        (b"FROM:<alice@example.com> ENVID=\xc3\xa4", "501 5.5.4"),
+        (b"FROM:<alice@example.com> ENVID=" + b"x" * 101, "501 5.5.4"),
         (b"FROM:<alice>", "553 5.1.7"),
         (b"FROM:<@relay.example:alice@example.com>", "553 5.1.7"),
         (b"FROM:<a\xff@example.com> SMTPUTF8", "553 5.1.7"),
@@ -96,7 +100,6 @@ def test_mail_that_is_not_understood_is_refused_with_a_fitting_code(
         (b"TO:<bob>", "553 5.1.3"),
         (b'TO:<"bob> ORCPT=x"@example.net>', "553 5.1.3"),
         (b"FROM:<alice@example.com>", "501 5.5.4"),
-        (b"TO:<alice@example.com> NOTIFY=NEVER", "555 5.5.4"),
     ],
 )
 def test_rcpt_that_is_not_understood_is_refused_with_a_fitting_code(
@@ -154,3 +157,45 @@ def test_a_client_name_that_no_log_should_show_is_refused_with_the_reason(
 
 def test_a_client_may_call_itself_by_an_address_literal() -> None:
     assert parse_helo(b"[IPv6:2001:db8::1]") == "[IPv6:2001:db8::1]"
+
+
+def test_the_delivery_options_of_mail_are_read() -> None:
+    mail = parse_mail(b"FROM:<alice@example.com> RET=hdrs ENVID=QQ+20314159")
+    assert (mail.returned, mail.envelope_id) == ("HDRS", "QQ 314159")
+
+
+@rows(
+    "argument, notify, orcpt",
+    [
+        (b"NOTIFY=NEVER", {"NEVER"}, None),
+        (b"notify=success,delay", {"SUCCESS", "DELAY"}, None),
+        (b"ORCPT=rfc822;bob+2Bnews@example.com", (), "rfc822;bob+news@example.com"),
+        (b"ORCPT=utf-8;b\\x{F6}b@example.com", (), "utf-8;b\\x{F6}b@example.com"),
+        ("ORCPT=utf-8;böb@example.com".encode(), (), "utf-8;böb@example.com"),
+    ],
+)
+def test_the_delivery_options_of_rcpt_are_read(
+    argument: bytes, notify: set[str], orcpt: str | None
+) -> None:
+    recipient = parse_rcpt(b"TO:<alice@example.com> " + argument, smtputf8=True)
+    assert (recipient.notify, recipient.orcpt) == (frozenset(notify), orcpt)
+
+
+@rows(
+    "argument, code",
+    [
+        (b"NOTIFY=", "501 5.5.4"),
+        (b"NOTIFY=NEVER,FAILURE", "501 5.5.4"),
+        (b"NOTIFY=SOMETIMES", "501 5.5.4"),
+        (b"ORCPT=bob@example.com", "501 5.5.4"),
+        (b"ORCPT=rfc822;b+0Ab@example.com", "501 5.5.4"),
+        (b"ORCPT=utf-8;b\xff@example.com", "501 5.5.4"),
+        (b"ORCPT=rfc822;" + b"b" * 501, "501 5.5.4"),
+        ("ORCPT=utf-8;böb@example.com".encode(), "553 5.6.7"),
+        (b"NOTIFIES=NEVER", "555 5.5.4"),
+    ],
+)
+def test_other_options_of_rcpt_are_refused(argument: bytes, code: str) -> None:
+    with pytest.raises(BadCommandError) as refused:
+        parse_rcpt(b"TO:<alice@example.com> " + argument, smtputf8=False)
+    assert str(refused.value.reply).startswith(code)

@@ -17,6 +17,7 @@ _IPV6_PREFIX: Final = 64
 # The action of a message that is submitted by SMTP, as policies name it.
 SEND_RAW_EMAIL: Final = "ses:SendRawEmail"
 Notify = Literal["NEVER", "SUCCESS", "FAILURE", "DELAY"]
+Return = Literal["", "FULL", "HDRS"]
 
 
 class SmtpFacts(Struct, frozen=True, gc=False):
@@ -98,7 +99,7 @@ class Envelope(Struct, frozen=True, gc=False):
     smtputf8: bool = False
     body_8bit: bool = False
     envelope_id: str = ""
-    returned: Literal["", "FULL", "HDRS"] = ""
+    returned: Return = ""
 
     @classmethod
     def of(

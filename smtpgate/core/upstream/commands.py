@@ -9,10 +9,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Literal
 
-from smtpgate.core.address import Mailbox
 from smtpgate.core.message.body import Body, StoredBody, pieces_of
 from smtpgate.core.message.dots import replace_dots
-from smtpgate.core.message.envelope import Envelope
+from smtpgate.core.message.envelope import Envelope, Recipient
 from smtpgate.core.secret import Secret
 from smtpgate.core.upstream.delivery import LacksExtensionError
 
@@ -57,6 +56,11 @@ def mail_command(envelope: Envelope, octets: int, extensions: Mapping[str, str])
     if utf8:
         _need("SMTPUTF8", extensions)
         words.append("SMTPUTF8")  # RFC 6531 §3.4
+    if (envelope.returned or envelope.envelope_id) and "DSN" in extensions:
+        if envelope.returned:
+            words.append(f"RET={envelope.returned}")  # RFC 3461 §4.3
+        if envelope.envelope_id:
+            words.append(f"ENVID={_xtext(envelope.envelope_id)}")  # RFC 3461 §4.4
     return command_line(*words, utf8=utf8)
 
 
@@ -65,9 +69,31 @@ def _need(extension: Literal["8BITMIME", "SMTPUTF8"], extensions: Mapping[str, s
         raise LacksExtensionError(extension)
 
 
-def rcpt_command(mailbox: Mailbox) -> bytes:
+def rcpt_command(recipient: Recipient, extensions: Mapping[str, str]) -> bytes:
     """The RCPT command; MAIL has already asked for SMTPUTF8 if the mailbox needs it."""
-    return command_line(f"RCPT TO:<{mailbox}>", utf8=True)
+    words = [f"RCPT TO:<{recipient.mailbox}>"]
+    if (recipient.notify or recipient.orcpt) and "DSN" in extensions:
+        words += _delivery_options(recipient)
+    return command_line(*words, utf8=True)
+
+
+def _delivery_options(recipient: Recipient) -> Iterator[str]:
+    """NOTIFY and ORCPT, passed on as they came (RFC 3461 §5.2.1)."""
+    if recipient.notify:
+        yield f"NOTIFY={','.join(sorted(recipient.notify))}"
+    kind, _, address = (recipient.orcpt or "").partition(";")
+    if kind.lower() == "utf-8":
+        if address.isascii() or not recipient.mailbox.is_ascii:
+            yield f"ORCPT={kind};{address}"
+    elif address:
+        yield f"ORCPT={kind};{_xtext(address)}"
+
+
+def _xtext(text: str) -> str:
+    """The text in xtext (RFC 3461 §4)."""
+    return "".join(
+        one if "!" <= one <= "~" and one not in "+=" else f"+{ord(one):02X}" for one in text
+    )
 
 
 def plain_command(username: str, password: Secret) -> bytes:

@@ -154,7 +154,7 @@ class UpstreamSession:
         if not envelope.recipients:
             raise CommandError("a transaction needs a recipient")
         self._octets = sum(map(len, message))
-        rcpts = map(rcpt_command, envelope.mailboxes)
+        rcpts = [rcpt_command(one, self.extensions) for one in envelope.recipients]
         commands = [mail_command(envelope, self._octets, self.extensions), *rcpts]
         dues = [Due.MAIL, *repeat(Due.RCPT, len(commands) - 1)]
         self._envelope, self._message = envelope, message

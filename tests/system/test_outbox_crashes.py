@@ -1,0 +1,88 @@
+"""Processes that are killed at their work: each event arrives, and none that nobody caused."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from smtpgate.clock import SystemClock
+from tests.support.daemons import Lab, eventually
+from tests.support.databases import Databases
+from tests.support.forks import Fork
+from tests.support.journal import open_journal
+from tests.support.outbox import states
+
+KILLS: Final = int(os.environ.get("SMTPGATE_OUTBOX_KILLS", "3"))
+EVENTS: Final = int(os.environ.get("SMTPGATE_OUTBOX_EVENTS", "300"))
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab() as made:
+        yield made
+
+
+def killed_at_work(lab: Lab, url: str, folder: Path, number: int) -> None:
+    log = folder / f"{number}.log-of-worker"
+    worker = Fork(
+        "-m", "tests.support.outbox_worker", url, folder, log, output=folder / f"{number}.log"
+    )
+    lab.keep(worker)
+
+    def has_made_enough() -> bool:
+        assert worker.is_running, worker.output()
+        return log.exists() and log.read_bytes().count(b"R ") >= EVENTS // KILLS
+
+    eventually(has_made_enough, "events to be made", 120)
+    worker.kill()
+
+
+def delivered_at_last(lab: Lab, url: str, folder: Path) -> None:
+    log = folder / "last.log-of-worker"
+    words = ("-m", "tests.support.outbox_worker", url, folder, log, "only-deliver")
+    worker = Fork(*words, output=folder / "last.log")
+    lab.keep(worker)
+    eventually(lambda: not worker.is_running, "all events to be delivered", 300)
+    assert not worker.output(), worker.output()
+
+
+@pytest.mark.slow
+async def test_each_event_arrives_and_none_is_invented(
+    lab: Lab, databases: Databases, tmp_path: Path
+) -> None:
+    url = databases.empty()
+    for number in range(KILLS):
+        killed_at_work(lab, url, tmp_path, number)
+    delivered_at_last(lab, url, tmp_path)
+    lines = [
+        line.split()
+        for log in tmp_path.glob("*.log-of-worker")
+        for line in log.read_text().splitlines()
+    ]
+    assert not [words for words in lines if words[0] == "E"]
+    made: defaultdict[str, set[str]] = defaultdict(set)
+    for words in lines:
+        if words[0] == "R":
+            made[words[1]].add(words[2])
+    verdicts = {words[1]: words[2] for words in lines if words[0] == "T"}
+    arrived = Counter(words[1] for words in lines if words[0] == "A")
+    accepted = {one for one, outcome in verdicts.items() if outcome == "accepted"}
+    deferred = {one for one, outcome in verdicts.items() if outcome == "deferred"}
+    unknown = made.keys() - verdicts.keys()
+    assert sum(len(made[one]) for one in accepted) >= EVENTS // 2
+    must_arrive = {task for one in accepted for task in made[one]}
+    may_arrive = must_arrive | {task for one in unknown for task in made[one]}
+    assert must_arrive <= arrived.keys()
+    assert arrived.keys() <= may_arrive
+    assert not arrived.keys() & {task for one in deferred for task in made[one]}
+    async with open_journal(url, tmp_path, clock=SystemClock()) as journal:
+        kept = await states(journal)
+    assert {state for _, state in kept} == {"sent"}
+    assert {task for task, _ in kept} == arrived.keys()
+    twice = sum(number > 1 for number in arrived.values())
+    print(  # noqa: T201 - the figures are for people
+        f"\n{len(arrived)} events, {KILLS} kills, {twice} arrived more than once"
+    )
