@@ -76,9 +76,6 @@ class StoreDesk:
             else:
                 _ = self._tasks.start(self._look(request))
         if asked:
-            self._begun.difference_update(
-                [one.request.message_id for one in asked if isinstance(one, AskFinish)]
-            )
             self._asked += 1
             self._is_idle.clear()
             self._owner.carry_out([one.request for one in asked], partial(self._answer, asked))
@@ -95,6 +92,8 @@ class StoreDesk:
                 answer = _failure(one.number, result)
             else:
                 answer = FinishDone(one.number, result.crossings, result.is_recorded)
+            if isinstance(one, AskFinish):
+                self._begun.discard(one.request.message_id)
             self._send(answer)
 
     def _take_begun(self, asked: OfMessage, begun: Begun) -> None:

@@ -59,7 +59,8 @@ class StoreLink:
         self._timeout_s = timeout_s + WRITTEN_WITHIN_S + _BESIDE_STORE_S
         self._send = send
         self._numbers = count()
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._waiting: dict[int, tuple[asyncio.Future[Any], float]] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
     async def begin(self, request: Begin) -> Begun:
         """Count the recipients, and write the row.
@@ -112,21 +113,34 @@ class StoreLink:
     ) -> "asyncio.Future[Any]":
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        self._waiting[number] = future
-        timer = loop.call_later(timeout_s or self._timeout_s, self._give_up, number)
-        future.add_done_callback(lambda _: timer.cancel())
+        until_s = loop.time() + (timeout_s or self._timeout_s)
+        self._waiting[number] = future, until_s
+        if self._timer is None or until_s < self._timer.when():
+            self._watch(loop, until_s)
         self._send(frame)
         return future
 
-    def _give_up(self, number: int) -> None:
-        future = self._waiting.pop(number, None)
-        if future is not None and not future.done():
-            problem = f"the store gave no answer within {self._timeout_s:g} s"
-            future.set_exception(LedgerUnavailableError(problem))
+    def _watch(self, loop: asyncio.AbstractEventLoop, until_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(until_s, self._give_up, loop)
+
+    def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End the waits that took too long; one timer is enough for all of them."""
+        self._timer = None
+        now_s = loop.time()
+        late = [number for number, (_, until_s) in self._waiting.items() if until_s <= now_s]
+        for number in late:
+            future, _ = self._waiting.pop(number)
+            if not future.done():
+                problem = f"the store gave no answer within {self._timeout_s:g} s"
+                future.set_exception(LedgerUnavailableError(problem))
+        if self._waiting:
+            self._watch(loop, min(until_s for _, until_s in self._waiting.values()))
 
     def take(self, answer: StoreAnswer) -> None:
         """Hand an answer to its caller."""
-        future = self._waiting.pop(answer.number, None)
+        future, _ = self._waiting.pop(answer.number, (None, 0))
         if future is None or future.done():
             if isinstance(answer, BeginDone):
                 self._give_back(answer.reservation)
