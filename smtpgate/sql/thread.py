@@ -2,13 +2,12 @@
 
 A transaction costs as much as the work of several requests, so grouping makes sixteen of them
 at once several times cheaper each than one by one. The event loop is woken once for a group.
-A lone request does not wait for others; under load a group waits a moment for more.
+A lone request does not wait for others. Under load a group waits a moment for more, but not
+once most messages on their way wait for it: the others are too few to keep the processor busy.
 """
 
 import asyncio
-import queue
 import threading
-import time
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ R_contra = TypeVar("R_contra", contravariant=True)
 R = TypeVar("R")
 
 MAX_GROUP: Final = 500
-# With so many messages on their way, a group waits for others: longer when there are more.
+# With so many messages on their way a group waits for others, longer when there are more, until
+# it has two thirds of them.
 _LOADED: Final = 4
 _LINGER_A_MESSAGE_S: Final = 0.00025
 _LONGEST_LINGER_S: Final = 0.004
@@ -62,6 +62,78 @@ class _Job(Generic[R]):
     until_s: float
 
 
+class _Mailbox(Generic[R]):
+    """The jobs that wait for the thread, which is woken once when there are enough of them.
+
+    A queue would wake it for each.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # of everything here
+        self._jobs: list[_Job[R]] = []
+        self._requests = 0
+        self._is_nudged = False
+        self._is_closed = False
+        self._wanted = 0  # the requests to be woken for; 0 while the thread does not wait
+        self._wake = threading.Lock()
+        self._wake.acquire()
+
+    def put(self, job: _Job[R]) -> None:
+        """Add a job."""
+        with self._lock:
+            self._jobs.append(job)
+            self._requests += len(job.requests)
+            if 0 < self._wanted <= self._requests:
+                self._wake_up()
+
+    def nudge(self) -> None:
+        """Have the thread look at once at what else it has to do."""
+        with self._lock:
+            self._is_nudged = True
+            if self._wanted:
+                self._wake_up()
+
+    def close(self) -> None:
+        """Let the thread wait no more."""
+        self._is_closed = True
+        self.nudge()
+
+    def _wake_up(self) -> None:
+        self._wanted = 0
+        self._wake.release()
+
+    def wait(self, requests: int, timeout_s: float | None) -> bool:
+        """Wait until there are so many requests, or a nudge; false after the timeout."""
+        with self._lock:
+            if self._is_nudged or self._requests >= requests:
+                return True
+            self._wanted = requests
+        if self._wake.acquire(timeout=-1 if timeout_s is None else timeout_s):
+            return True
+        with self._lock:
+            if not self._wanted:  # it was woken after the timeout
+                return self._wake.acquire()
+            self._wanted = 0
+            return False
+
+    def take(self) -> list[_Job[R]]:
+        """The jobs that wait, up to a group."""
+        with self._lock:
+            self._is_nudged = self._is_closed
+            taken, at = 0, 0
+            while at < len(self._jobs) and taken < MAX_GROUP:
+                taken += len(self._jobs[at].requests)
+                at += 1
+            jobs, self._jobs = self._jobs[:at], self._jobs[at:]
+            self._requests -= taken
+            return jobs
+
+    @property
+    def is_empty(self) -> bool:
+        """True if no job waits."""
+        return not self._jobs
+
+
 class Closed(Exception):  # noqa: N818 - a state, and no fault
     """The thread takes no more requests."""
 
@@ -84,7 +156,7 @@ class BatchThread(Generic[R]):
         self.load = 0
         self.is_closed = False
         self._name = name
-        self._jobs: queue.SimpleQueue[_Job[R] | None] = queue.SimpleQueue()
+        self._mailbox = _Mailbox[R]()
         self._waiting: set[_Job[R]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_loop: AbstractEventLoop | None = None
@@ -118,19 +190,19 @@ class BatchThread(Generic[R]):
         if timer is None or until_s < timer.when() or self._timer_loop is not loop:
             self._watch(loop, until_s)
         self._start()
-        self._jobs.put(job)
+        self._mailbox.put(job)
         return job.future
 
     def abandon(self, request: R, answer: Answer) -> None:
         """Note an answer whose caller gave up, and have done soon what is owed for it."""
         self.work.answered(request, answer, is_abandoned=True)
-        self._jobs.put(None)
+        self._mailbox.nudge()
 
     def stop(self, timeout_s: float) -> None:
         """Carry out all requests, and end the thread. Blocks."""
         self.is_closed = True
         if self._thread is not None:
-            self._jobs.put(None)
+            self._mailbox.close()
             self._thread.join(timeout_s)
 
     def _start(self) -> None:
@@ -147,7 +219,7 @@ class BatchThread(Generic[R]):
     def _run(self) -> None:
         while True:
             jobs = self._next_jobs()
-            is_last = self.is_closed and not jobs and self._jobs.empty()
+            is_last = self.is_closed and not jobs and self._mailbox.is_empty
             if is_last:
                 break
             self._carry_out(jobs)
@@ -155,21 +227,14 @@ class BatchThread(Generic[R]):
 
     def _next_jobs(self) -> list[_Job[R]]:
         """The next jobs; waits for them, but only for a while when work is owed."""
-        try:
-            job = self._jobs.get(timeout=self.work.wait_s)
-        except queue.Empty:
+        mailbox = self._mailbox
+        if not mailbox.wait(1, self.work.wait_s):
             return []
-        if self.load >= _LOADED:
-            time.sleep(min(self.load * _LINGER_A_MESSAGE_S, _LONGEST_LINGER_S))
-        jobs: list[_Job[R]] = []
-        requests = 0
-        while True:
-            if job is not None:
-                jobs.append(job)
-                requests += len(job.requests)
-            if requests >= MAX_GROUP or self._jobs.empty():
-                return jobs
-            job = self._jobs.get_nowait()  # only this thread takes jobs
+        load = self.load
+        if load >= _LOADED:
+            linger_s = min(load * _LINGER_A_MESSAGE_S, _LONGEST_LINGER_S)
+            mailbox.wait(load * 2 // 3, linger_s)
+        return mailbox.take()
 
     def _carry_out(self, jobs: list[_Job[R]]) -> None:
         requests: list[R] = []
@@ -204,7 +269,7 @@ class BatchThread(Generic[R]):
             for request, answer in zip(job.requests, answers, strict=True):
                 self._note(job.loop, request, answer, is_abandoned=is_abandoned)
             if is_abandoned:
-                self._jobs.put(None)  # what is owed now
+                self._mailbox.nudge()  # what is owed now
             elif not job.is_alone:
                 job.future.set_result(answers)
             elif isinstance(answers[0], BaseException):

@@ -1,0 +1,133 @@
+"""A thread that carries out requests in groups: the size of a group, and its wait for more."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+
+from smtpgate.sql import thread as module
+from smtpgate.sql.thread import BatchThread, IsAbandoned
+
+
+class Doubling:
+    """Work that doubles numbers, and remembers its groups; it runs only while it may."""
+
+    wait_s: float | None = None
+
+    def __init__(self) -> None:
+        self.groups: list[list[int]] = []
+        self.may_run = threading.Event()
+        self.may_run.set()
+        self.is_running = threading.Event()
+
+    def run(self, requests: Sequence[int], _: IsAbandoned) -> list[Any]:
+        self.is_running.set()
+        assert self.may_run.wait(10)
+        self.groups.append(list(requests))
+        return [2 * request for request in requests]
+
+    def answered(self, request: int, answer: object, *, is_abandoned: bool) -> None:
+        """Nothing has to be undone."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.fixture
+async def thread() -> AsyncIterator[BatchThread[int]]:
+    made = BatchThread(Doubling(), "test")
+    yield made
+    await asyncio.to_thread(made.stop, 10)
+
+
+def work_of(thread: BatchThread[int]) -> Doubling:
+    assert isinstance(thread.work, Doubling)
+    return thread.work
+
+
+async def answers(*futures: "asyncio.Future[Any]") -> list[Any]:
+    return await asyncio.wait_for(asyncio.gather(*futures), 10)
+
+
+async def test_requests_that_come_while_a_group_is_carried_out_are_the_next_group(
+    thread: BatchThread[int],
+) -> None:
+    work = work_of(thread)
+    work.may_run.clear()
+    first = thread.ask(1, 10)
+    await asyncio.to_thread(work.is_running.wait, 10)
+    others = [thread.ask(number, 10) for number in (2, 3)]
+    together = thread.ask_all([4, 5], 10)
+    work.may_run.set()
+    assert await answers(first, *others, together) == [2, 4, 6, [8, 10]]
+    assert work.groups == [[1], [2, 3, 4, 5]]
+
+
+async def test_under_load_a_group_waits_until_it_has_two_thirds_of_the_messages(
+    thread: BatchThread[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing but the number of requests ends the wait.
+    monkeypatch.setattr(module, "_LINGER_A_MESSAGE_S", 60)
+    monkeypatch.setattr(module, "_LONGEST_LINGER_S", 60)
+    thread.load = 9
+    found = [thread.ask(1, 30), thread.ask_all([2, 3, 4], 30)]
+    await asyncio.sleep(0)
+    assert work_of(thread).groups == []
+    found += [thread.ask(5, 30), thread.ask(6, 30)]
+    assert await answers(*found) == [2, [4, 6, 8], 10, 12]
+    assert work_of(thread).groups == [[1, 2, 3, 4, 5, 6]]
+
+
+async def test_under_load_a_group_that_gets_no_more_requests_waits_only_for_a_moment(
+    thread: BatchThread[int],
+) -> None:
+    thread.load = 1000
+    assert await answers(thread.ask(1, 10)) == [2]
+
+
+async def test_the_end_does_not_wait_for_more_requests(
+    thread: BatchThread[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LINGER_A_MESSAGE_S", 60)
+    monkeypatch.setattr(module, "_LONGEST_LINGER_S", 60)
+    thread.load = 9
+    asked = thread.ask(1, 30)
+    await asyncio.to_thread(thread.stop, 10)
+    assert await answers(asked) == [2]
+
+
+async def test_a_group_has_a_bound_and_the_rest_comes_after_it(
+    thread: BatchThread[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_GROUP", 3)
+    work = work_of(thread)
+    work.may_run.clear()
+    found = [thread.ask(0, 10)]
+    await asyncio.to_thread(work.is_running.wait, 10)
+    found += [thread.ask(number, 10) for number in range(1, 8)]
+    work.may_run.set()
+    assert await answers(*found) == [2 * number for number in range(8)]
+    assert work.groups == [[0], [1, 2, 3], [4, 5, 6], [7]]
+
+
+def test_requests_of_several_event_loops_come_to_the_thread_and_back() -> None:
+    made: BatchThread[int] = BatchThread(Doubling(), "test")
+    made.load = 4
+    found: list[list[int]] = []
+
+    async def ask_many(first: int) -> None:
+        numbers = range(first, first + 200)
+        for at in range(0, 200, 4):
+            some = [made.ask(number, 10) for number in numbers[at : at + 4]]
+            found.append(await answers(*some))
+
+    loops = [threading.Thread(target=asyncio.run, args=[ask_many(n * 1000)]) for n in range(3)]
+    for loop in loops:
+        loop.start()
+    for loop in loops:
+        loop.join(20)
+    made.stop(10)
+    expected = {2 * (n * 1000 + at) for n in range(3) for at in range(200)}
+    assert {number for some in found for number in some} == expected
