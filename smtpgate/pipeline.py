@@ -138,16 +138,16 @@ class Pipeline:
         return done.reply
 
     async def _carry(self, done: SubmissionDone, client_gone: ClientGone) -> Reply:
-        stage = _Stopwatch(self._clock, done)
-        with stage("message"):
+        with _Stopwatch(self._clock, done) as stopwatch:
+            stopwatch.begin("message")
             message = await self._read(done)
-        with stage("authorization"):
+            stopwatch.begin("authorization")
             authorization = await self._authorize(message, done)
-        with stage("limits"):
+            stopwatch.begin("limits")
             authorization = await self._begin(message, authorization, done, client_gone)
-        with stage("signing"):
+            stopwatch.begin("signing")
             signed = await self._sign(message, authorization, done)
-        with stage("relay"):
+            stopwatch.begin("relay")
             await self._relay(message, signed, done, client_gone)
         return reply_of("accepted", message_id=done.submission.message_id)
 
@@ -176,7 +176,7 @@ class Pipeline:
         names = identity_names(message.intent, reverse_path, message.shown)
         report = report_recipients(message, reverse_path, envelope.mailboxes)
         names |= report_names(report, hostname)
-        if sum("@" not in name for name in names) > _MAX_DOMAINS:
+        if len(names) > _MAX_DOMAINS and sum("@" not in name for name in names) > _MAX_DOMAINS:
             problem = (
                 f"its mailboxes have more than {_MAX_DOMAINS} domains with those above them"
             )
@@ -289,7 +289,7 @@ class Pipeline:
                 self._on_error(error)
                 reject("signing-failed")
             done.signing_domain = identity.name
-            done.selectors = tuple(key.selector for key in keys)
+            done.selectors = tuple([key.selector for key in keys])
         received = received_field(
             submission.client,
             hostname=hostname,
@@ -427,26 +427,27 @@ class Pipeline:
 
 
 class _Stopwatch:
-    """Notes how long each stage took, however it ends; it begins where the last one ended."""
+    """Notes how long each stage took, however it ends; it ends where the next one begins."""
 
     __slots__ = ("_clock", "_done", "_since_s", "_stage")
 
     def __init__(self, clock: Clock, done: SubmissionDone) -> None:
         self._clock, self._done = clock, done
-        self._stage: Stage = "message"
-        self._since_s = clock.monotonic()
+        self._stage: Stage | None = None
+        self._since_s = 0.0
 
-    def __call__(self, stage: Stage) -> Self:
-        """Measure that stage in a ``with`` statement."""
-        self._stage = stage
+    def begin(self, stage: Stage | None) -> None:
+        """The next stage begins."""
+        now_s = self._clock.monotonic()
+        if self._stage is not None:
+            self._done.stage_s[self._stage] = now_s - self._since_s
+        self._stage, self._since_s = stage, now_s
+
+    def __enter__(self) -> Self:
         return self
 
-    def __enter__(self) -> None:
-        pass
-
     def __exit__(self, *_: object) -> None:
-        now_s = self._clock.monotonic()
-        self._done.stage_s[self._stage], self._since_s = now_s - self._since_s, now_s
+        self.begin(None)
 
 
 def _charges(authorization: Authorization, submission: Submission) -> tuple[Charge, ...]:

@@ -48,18 +48,18 @@ def identity_name(text: str) -> str:
 class IdentityArn(Struct, frozen=True, gc=False):
     """``arn:{partition}:ses:{region}:{account}:identity/{address or domain}``.
 
-    ``region`` is ``*`` in the ARN of a multi-region endpoint.
+    ``region`` is ``*`` in the ARN of a multi-region endpoint. ``text`` is made of the others.
     """
 
     partition: str
     region: str
     account_id: str
     name: str
-    _text: str = ""
+    text: str = ""
 
     def __post_init__(self) -> None:
         text = f"arn:{self.partition}:ses:{self.region}:{self.account_id}:identity/{self.name}"
-        force_setattr(self, "_text", text)
+        force_setattr(self, "text", text)
 
     @classmethod
     def parse(cls, text: str) -> "IdentityArn":
@@ -72,4 +72,4 @@ class IdentityArn(Struct, frozen=True, gc=False):
         return cls(**parts)
 
     def __str__(self) -> str:
-        return self._text
+        return self.text

@@ -4,9 +4,9 @@ Written for the path of a message: the body is canonicalized with a few passes o
 and none over its lines, and is hashed once for all keys. Keys are parsed elsewhere, once.
 """
 
-import base64
 import hashlib
 import re
+from binascii import b2a_base64
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -177,7 +177,7 @@ class BodyHash:
     def value(self) -> bytes:
         """The hash, once the whole body was taken in."""
         self._digest.update(self._relaxed.end())
-        return base64.b64encode(self._digest.digest())
+        return b2a_base64(self._digest.digest(), newline=False)
 
 
 def takes_long_to_sign(body: Body) -> bool:
@@ -216,7 +216,7 @@ def _signature(key: DkimKey, tags: bytes, head: "hashlib._Hash") -> Field:
     unsigned = Field(b"dkim-signature", b"DKIM-Signature: %b\r\n" % tags)
     # RFC 6376 §3.7: its own field comes last, with an empty b= and without its CRLF.
     head.update(_relaxed_header([unsigned])[:-2])
-    signature = base64.b64encode(key.private_key.sign(head.digest()))
+    signature = b2a_base64(key.private_key.sign(head.digest()), newline=False)
     lines = [signature[at : at + _LINE] for at in range(0, len(signature), _LINE)]
     return Field(unsigned.name, unsigned.raw[:-2] + b"\r\n\t".join(lines) + b"\r\n")
 

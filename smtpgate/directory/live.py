@@ -95,7 +95,8 @@ class LiveDirectory:
         """The key of that id with the principal it acts for, active or not."""
         if not is_access_key_id(key_id):
             return None  # whatever a client calls itself is no question to a database
-        return cast("AccessKey | None", await self._answer(CacheKey("key", key_id)))
+        key: AccessKey | None = await self._answer(CacheKey("key", key_id))
+        return key
 
     async def identities(self, name: str) -> Sequence[Identity]:
         """Every identity of exactly that name, of any account, verified or not."""
@@ -105,7 +106,8 @@ class LiveDirectory:
             known = await self._answer(CacheKey("addresses", domain_of(name)))
             if known is not None and name not in known:
                 return ()
-        return cast("Sequence[Identity]", await self._answer(CacheKey("identity", name)))
+        found: Sequence[Identity] = await self._answer(CacheKey("identity", name))
+        return found
 
     async def notifications(
         self, name: str, owner_id: str, account_id: str

@@ -254,7 +254,7 @@ def _decision(decision: Decision, texts: dict[str, str]) -> Facts:
     user, identity = decision.user_side, decision.identity_side
     places = {id(one): at for at, one in enumerate((*user.cited, *identity.cited))}
     facts: Facts = {
-        "outcome": decision.outcome.value,
+        "outcome": decision.outcome,
         "by": [
             places[id(one)] if id(one) in places else _cited(one, texts)
             for one in decision.determining
@@ -283,7 +283,7 @@ def _digest(text: str, texts: dict[str, str]) -> str | None:
 
 def _side(side: Side, texts: dict[str, str]) -> Facts:
     facts: Facts = {
-        "outcome": side.outcome.value,
+        "outcome": side.outcome,
         "needed": side.is_needed,
         "by": [_cited(one, texts) for one in side.cited],
         "has": side.has_policies,

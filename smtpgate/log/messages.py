@@ -197,7 +197,7 @@ def _quota_reached(crossing: Crossing) -> _QuotaReached:
 def _decision(decision: Decision) -> _Decision:
     miss = decision.nearest_miss
     return _Decision(
-        decision.outcome.value,
+        decision.outcome,
         [
             _Statement(one.side, one.policy, one.sid, one.index)
             for one in decision.determining[:_MAX_ITEMS]

@@ -37,6 +37,6 @@ def charges_of(
     for identity in identities:
         cap = identity.caps.get(account_id)
         if cap is not None:
-            subject = Subject(account_id, "identity", str(identity.arn))
+            subject = Subject(account_id, "identity", identity.arn.text)
             charges.append(Charge(subject, cap.at(now)))
     return tuple(charges)

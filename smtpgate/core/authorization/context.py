@@ -89,7 +89,7 @@ def identity_request(
 ) -> Request:
     """The request of the policies: an action of a caller on an identity."""
     context = {**context, "aws:resourceaccount": (identity.owner_id,)}
-    return Request(caller, action, str(identity.arn), context)
+    return Request(caller, action, identity.arn.text, context)
 
 
 def author_context(context: Context, author: Author) -> Context:

@@ -119,7 +119,7 @@ def _report(
         if found is None:
             return None
         identity, access = found
-        used.append(UsedIdentity("report", mailbox, str(identity.arn), _how(request, identity)))
+        used.append(UsedIdentity("report", mailbox, identity.arn.text, _how(request, identity)))
         accesses.append(access)
         for one in (identity, *more_specific(identity, covering(request.known, mailbox))):
             concerned[one.arn] = one

@@ -131,7 +131,7 @@ class _Evaluator:
 
         ``specific`` are those of the same owner that cover the role's mailbox more closely.
         """
-        arn, names = str(identity.arn), tuple([other.arn.name for other in specific])
+        arn, names = identity.arn.text, tuple([other.arn.name for other in specific])
         decision: Decision | None = None
         for author in self._authors_of(identity, role):
             for shown in author.shown:
@@ -149,7 +149,7 @@ class _Evaluator:
         """The authors that the identity serves, or all of From if it serves none."""
         if role.author is not None:
             return (role.author,)
-        return self.served.get(str(identity.arn)) or self.request.authors
+        return self.served.get(identity.arn.text) or self.request.authors
 
     def _evaluate(
         self, identity: Identity, specific: Sequence[Identity], author: Author
@@ -201,7 +201,7 @@ def paused_identity(owner_id: str, covering: Iterable[Identity]) -> Identity | N
 
 def policies_by_arn(identities: Iterable[Identity]) -> list[tuple[str, Sequence[Policy]]]:
     """The policies of each identity, with its ARN."""
-    return [(str(identity.arn), identity.policies) for identity in identities]
+    return [(identity.arn.text, identity.policies) for identity in identities]
 
 
 def _roles(request: AuthorizationRequest) -> Iterator[_RoleAddress]:
@@ -276,11 +276,11 @@ def authorize(request: AuthorizationRequest) -> Authorization:
         identity = served.identity
         used.append(served.used)
         if role.author is not None:
-            evaluator.served.setdefault(str(identity.arn), []).append(role.author)
+            evaluator.served.setdefault(identity.arn.text, []).append(role.author)
         if from_identity is None:
             from_identity, from_decision = identity, served.decision
         for one in (identity, *served.specific):
-            capped_by[str(one.arn)] = one
+            capped_by[one.arn.text] = one
     if from_identity is None or from_decision is None:
         raise ValueError("a message has at least one author")
     signing_identity = _signing_identity(evaluator, from_identity.owner_id)
@@ -321,7 +321,7 @@ def _served(role: _RoleAddress, evaluator: _Evaluator) -> _Served:
 
 def _passed(identity: Identity, how: How, role: _RoleAddress, evaluator: _Evaluator) -> _Served:
     """The identity, if it is not paused and the policies allow the message. Raises Denial."""
-    used = UsedIdentity(role.role, role.mailbox, str(identity.arn), how)
+    used = UsedIdentity(role.role, role.mailbox, identity.arn.text, how)
     covering = evaluator.covering(role.mailbox)
     paused = paused_identity(identity.arn.account_id, covering)
     if paused is not None:
@@ -399,7 +399,7 @@ def _unverified(
 ) -> Denial:
     denial = _not_verified(role, request, f"{arn} is no verified identity")
     if found is not None:
-        denial.identities = (UsedIdentity(role.role, role.mailbox, str(found.arn), how),)
+        denial.identities = (UsedIdentity(role.role, role.mailbox, found.arn.text, how),)
     return denial
 
 
@@ -427,7 +427,7 @@ def _inferred(
     request = evaluator.request
     denial: Denial | None = None
     for identity in others:
-        used = UsedIdentity(role.role, role.mailbox, str(identity.arn), "inferred")
+        used = UsedIdentity(role.role, role.mailbox, identity.arn.text, "inferred")
         specific = more_specific(identity, evaluator.covering(role.mailbox))
         decision = evaluator.decide(identity, specific, role)
         if decision.outcome is Outcome.ALLOW:

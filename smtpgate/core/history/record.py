@@ -337,13 +337,15 @@ def mail_record(event: MailRefused) -> Record:
 
 def _limits(charges: Sequence[Charge], used: Sequence[int]) -> tuple[LimitState, ...]:
     return tuple(
-        LimitState(
-            charge.subject,
-            used_24h,
-            charge.limits.max_24h_send,
-            charge.limits.max_send_rate_per_s,
-        )
-        for charge, used_24h in zip_longest(charges, used)
+        [
+            LimitState(
+                charge.subject,
+                used_24h,
+                charge.limits.max_24h_send,
+                charge.limits.max_send_rate_per_s,
+            )
+            for charge, used_24h in zip_longest(charges, used)
+        ]
     )
 
 
