@@ -59,6 +59,7 @@ class Config(Table):
     journal: sections.JournalConfig = _section()
     outbox: sections.OutboxConfig = sections.OutboxConfig()
     feedback: sections.FeedbackConfig = sections.FeedbackConfig()
+    notifications: sections.NotificationsConfig = sections.NotificationsConfig()
     authorization: sections.AuthorizationConfig = sections.AuthorizationConfig()
     policy: sections.PolicyConfig = sections.PolicyConfig()
     limits: sections.LimitsConfig = sections.LimitsConfig()

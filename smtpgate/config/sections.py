@@ -20,6 +20,7 @@ from smtpgate.config.toml import (
 )
 from smtpgate.config.values import (
     Address,
+    BaseUrl,
     Count,
     DatabaseUrl,
     Domain,
@@ -304,6 +305,23 @@ class FeedbackConfig(Table):
     def host(self) -> str:
         """The host that MX records of MAIL FROM domains name; empty if it is not enabled."""
         return (self.domain or "") if self.enabled else ""
+
+
+class NotificationsConfig(Table):
+    """``[notifications]``: the webhooks of topics, and the URLs that they are given."""
+
+    base_url: BaseUrl | None = None
+    allow_plaintext: bool = False
+    allow_private: bool = False
+    ca_file: ExistingFile | None = None
+    cert_file: ExistingFile | None = None
+    key_file: PrivateFile | None = None
+
+    def contradictions(self) -> Iterator[Problem]:
+        """A certificate needs its key, and the other way round."""
+        for one, other in (("cert_file", "key_file"), ("key_file", "cert_file")):
+            if getattr(self, one) is None and getattr(self, other) is not None:
+                yield (one,), f"is missing; {other} needs it"
 
 
 class AuthorizationConfig(Table):

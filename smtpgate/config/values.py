@@ -150,6 +150,13 @@ def _nameserver(value: object) -> object:
     return parse_nameserver(value)
 
 
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme != "https" or not parts.hostname or parts.query or "@" in value:
+        raise ValueError("must be a URL such as https://gate.example.com")
+    return value.rstrip("/")
+
+
 def _database_url(value: str) -> str:
     if not value.startswith(("sqlite:///", "postgresql://")):
         raise ValueError("must begin with sqlite:/// or postgresql://")
@@ -199,6 +206,11 @@ Quota = Annotated[int, _or_unlimited(lambda value: value >= 0, "0 or more")]
 Rate = Annotated[
     float,
     _or_unlimited(lambda value: 0 < value <= MAX_RATE, f"more than 0, at most {MAX_RATE}"),
+]
+BaseUrl = Annotated[
+    str,
+    _spelled("https?://[!-~]{1,500}", "a URL such as https://gate.example.com"),
+    AfterValidator(_base_url),
 ]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 SecretFile = Annotated[InstanceOf[Secret] | None, BeforeValidator(_secret)]

@@ -6,6 +6,7 @@ from typing import Protocol
 from smtpgate.core.address import AddressError, parse_mailbox
 from smtpgate.core.arn import ArnError, IdentityArn
 from smtpgate.core.identity import Identity, names_covering
+from smtpgate.core.notification.fan_out import destinations_of
 from smtpgate.core.notification.names import SnsArn
 from smtpgate.core.notification.settings import (
     NO_NOTIFICATIONS,
@@ -15,7 +16,8 @@ from smtpgate.core.notification.settings import (
     NotificationSettings,
     Subscription,
 )
-from smtpgate.core.outbox.event import SentMail
+from smtpgate.core.outbox.event import SendingEvent, SentMail
+from smtpgate.core.outbox.task import Destination
 
 
 class SettingsDirectory(Protocol):
@@ -97,3 +99,14 @@ async def _subscriptions(
         arn = SnsArn.parse(topic)
         found[topic] = await directory.subscriptions(arn.account_id, arn.name)
     return found
+
+
+class DirectorySubscribers:
+    """Implements the Subscribers port over a directory."""
+
+    def __init__(self, directory: SettingsDirectory) -> None:
+        self._directory = directory
+
+    async def destinations(self, event: SendingEvent) -> Sequence[Destination]:
+        """The destinations of an event. Raises DirectoryUnavailableError."""
+        return destinations_of(event, await event_settings(self._directory, event.mail))

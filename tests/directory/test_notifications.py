@@ -21,7 +21,7 @@ from smtpgate.directory.configuration_sets import (
     destinations_of,
     update_destination,
 )
-from smtpgate.directory.event_settings import event_settings
+from smtpgate.directory.event_settings import DirectorySubscribers, event_settings
 from smtpgate.directory.identities import delete_identity, identity, update_identity
 from smtpgate.directory.live import LiveDirectory
 from smtpgate.directory.notifications import (
@@ -42,7 +42,7 @@ from smtpgate.directory.topics import (
 )
 from tests.support.clock import MovableClock
 from tests.support.directory import ACTOR, live
-from tests.support.notifications import MAIL
+from tests.support.notifications import BOUNCE, MAIL
 from tests.support.tenants import ACME, OTHER, add_account, add_identity, notes, raw
 from tests.support.topics import add_destination, add_set, add_topic, notify, subscribe
 from tests.support.world import REGION
@@ -373,3 +373,18 @@ async def test_mail_without_an_identity_has_the_settings_of_its_set(
     await directory.catch_up()
     found = await event_settings(directory, replace(MAIL, identity="", owner_id=""))
     assert (found.forwards_for, found.configuration_set) == ("", None)
+
+
+async def test_the_subscribers_of_an_event_are_its_destinations(store: DirectoryStore) -> None:
+    await add_topic(store)
+    made = await subscribe(store, is_confirmed=True)
+    await notify(store, bounce_topic="bounces")
+    directory = live(store)
+    await directory.catch_up()
+    identity_arn = f"arn:aws:ses:{REGION}:{ACME}:identity/example.com"
+    mail = replace(MAIL, identity=identity_arn, owner_id=ACME)
+    found = await DirectorySubscribers(directory).destinations(replace(BOUNCE, mail=mail))
+    assert [(one.kind, one.name, one.form) for one in found] == [
+        ("webhook", made.arn("aws"), "notification"),
+        ("mail", MAIL.source, ""),
+    ]

@@ -293,10 +293,12 @@ def sample(tmp_path: Path) -> Path:
         "directory.url",
         "redis.url",
         "journal.url",
+        "sns.key",
     ):
         (tmp_path / "private" / name).write_text("content\n")
         (tmp_path / "private" / name).chmod(0o600)
-    (tmp_path / "upstream-ca.pem").write_text("PEM\n")
+    for name in ("upstream-ca.pem", "ca.pem", "sns.pem"):
+        (tmp_path / name).write_text("PEM\n")
     shutil.copy(SAMPLE, tmp_path)
     return tmp_path / "smtpgate.toml"
 

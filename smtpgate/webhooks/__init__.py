@@ -1,0 +1,1 @@
+"""Calls of webhooks: events to the HTTPS subscriptions of topics."""
