@@ -45,6 +45,10 @@ class OvertakenError(Exception):
     """An identity that other processes changed at each attempt to change it."""
 
 
+class ConfirmationNotSentError(Exception):
+    """A token that did not reach its endpoint; the text says why."""
+
+
 class CodeNotSentError(Exception):
     """A code that was not mailed; the text says why, and nothing has changed."""
 
@@ -80,6 +84,7 @@ ADMIN_ERRORS: Final = (
     AmbiguousIdError,
     CodeNotSentError,
     CodeRefusedError,
+    ConfirmationNotSentError,
     DirectoryUnavailableError,
     FileProblemsError,
     InvalidQuestionError,

@@ -3,16 +3,11 @@
 import os
 from dataclasses import dataclass, replace
 from datetime import datetime
-from email.message import EmailMessage
-from email.policy import SMTP, SMTPUTF8
-from email.utils import format_datetime
-from typing import Final, assert_never
+from typing import Final
 
 from smtpgate.admin.errors import CodeNotSentError
+from smtpgate.admin.gate_mail import GateMailer, MailNotSentError
 from smtpgate.admin.retry import change_registered
-from smtpgate.core.address import Mailbox, ReversePath, parse_mailbox
-from smtpgate.core.message.envelope import Envelope
-from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 from smtpgate.core.proof.mail_code import (
     VALID,
     CodeResult,
@@ -23,10 +18,8 @@ from smtpgate.core.proof.mail_code import (
 )
 from smtpgate.core.proof.registered import Registered
 from smtpgate.core.proof.verification import begin_by_mail, confirmed_by_mail
-from smtpgate.core.reason import REASONS
 from smtpgate.core.secret import Secret
-from smtpgate.core.upstream import Answered, InDoubt, NotSent
-from smtpgate.ports import DeliveryAttempt, RegisteredIdentities, Upstream
+from smtpgate.ports import RegisteredIdentities, Upstream
 
 _CODE_OCTETS: Final = 12
 _TEXT: Final = """\
@@ -101,37 +94,11 @@ class CodeMailer:
 
     async def _deliver(self, address: str, text: str) -> None:
         """Deliver the mail. Raises CodeNotSentError."""
-        recipient = parse_mailbox(address)
-        envelope = Envelope.of(ReversePath(None), (recipient,), smtputf8=not recipient.is_ascii)
-        message = self._message(recipient, text)
-        delivery = await self.upstream.deliver(envelope, [message], DeliveryAttempt())
-        match delivery:
-            case Answered(is_accepted=True):
-                return
-            case Answered(reply=reply):
-                raise CodeNotSentError(f"the upstream refused the mail: {reply}")
-            case InDoubt(problem):
-                raise CodeNotSentError(
-                    f"the upstream did not confirm the mail, whose code is void now: {problem}"
-                )
-            case NotSent(reason, problem):
-                raise CodeNotSentError(
-                    f"the mail was not sent: {problem or REASONS[reason].meaning}"
-                )
-            case _:
-                assert_never(delivery)
-
-    def _message(self, recipient: Mailbox, text: str) -> bytes:
-        message = EmailMessage(SMTP if recipient.is_ascii else SMTPUTF8)
-        random_octets = os.urandom(RANDOM_OCTETS)
-        message["From"] = f"smtpgate@{self.hostname}"
-        message["To"] = str(recipient)
-        message["Subject"] = f"Code for sending as {recipient}"
-        message["Date"] = format_datetime(self.now)
-        message["Message-ID"] = f"<{message_id(self.now, random_octets)}@{self.hostname}>"
-        message["Auto-Submitted"] = "auto-generated"  # RFC 3834 §5
-        message.set_content(text, cte="quoted-printable" if not text.isascii() else "7bit")
-        return message.as_bytes()
+        mailer = GateMailer(upstream=self.upstream, hostname=self.hostname, now=self.now)
+        try:
+            await mailer.send(address, f"Code for sending as {address}", text)
+        except MailNotSentError as error:
+            raise CodeNotSentError(str(error)) from None
 
 
 def _one_line(text: str) -> str:

@@ -65,3 +65,36 @@ class CapRef:
 
     identity: IdentityRef
     delegate_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TopicRef:
+    """A topic of an account."""
+
+    account_id: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.account_id}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionRef:
+    """A subscription, by its ARN."""
+
+    topic: TopicRef
+    arn: str
+
+    def __str__(self) -> str:
+        return self.arn
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationSetRef:
+    """A configuration set of an account."""
+
+    account_id: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.account_id}/{self.name}"

@@ -1,6 +1,6 @@
 """The one table of administrative rights: the actions of policies that permit an operation.
 
-The names of actions are those of SES (both versions of its API) and IAM, so that policies
+The names of actions are those of SES (both versions of its API), SNS and IAM, so that policies
 written for them hold here. An operation with several actions is one that the two versions name
 apart: an Allow of any of them permits it, and a Deny of any of them denies it.
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonses.html
@@ -103,6 +103,42 @@ RIGHTS: Final[Mapping[str, Right]] = {
     "GetMailFromDomain": _with(
         "ses:GetIdentityMailFromDomainAttributes", "ses:GetEmailIdentity"
     ),
+    # Topics and subscriptions. Only an operator may confirm one without its token.
+    "CreateTopic": _with("sns:CreateTopic"),
+    "ListTopics": _with("sns:ListTopics"),
+    "GetTopic": _with("sns:GetTopicAttributes"),
+    "UpdateTopic": _with("sns:SetTopicAttributes"),
+    "DeleteTopic": _with("sns:DeleteTopic"),
+    "Subscribe": _with("sns:Subscribe"),
+    "ListSubscriptions": _with("sns:ListSubscriptions", "sns:ListSubscriptionsByTopic"),
+    "ConfirmSubscription": _with("sns:ConfirmSubscription"),
+    "VouchForSubscription": _OPERATORS,
+    "Unsubscribe": _with("sns:Unsubscribe"),
+    # Notifications of an identity, of its owner or a delegate.
+    "GetIdentityNotifications": _with(
+        "ses:GetIdentityNotificationAttributes", "ses:GetEmailIdentity"
+    ),
+    "SetIdentityNotificationTopic": _with("ses:SetIdentityNotificationTopic"),
+    "SetIdentityHeadersInNotifications": _with("ses:SetIdentityHeadersInNotificationsEnabled"),
+    "SetIdentityFeedbackForwarding": _with(
+        "ses:SetIdentityFeedbackForwardingEnabled", "ses:PutEmailIdentityFeedbackAttributes"
+    ),
+    "SetIdentityConfigurationSet": _with("ses:PutEmailIdentityConfigurationSetAttributes"),
+    # Configuration sets.
+    "CreateConfigurationSet": _with("ses:CreateConfigurationSet"),
+    "ListConfigurationSets": _with("ses:ListConfigurationSets"),
+    "GetConfigurationSet": _with(
+        "ses:DescribeConfigurationSet",
+        "ses:GetConfigurationSet",
+        "ses:GetConfigurationSetEventDestinations",
+    ),
+    "UpdateConfigurationSetSending": _with(
+        "ses:UpdateConfigurationSetSendingEnabled", "ses:PutConfigurationSetSendingOptions"
+    ),
+    "DeleteConfigurationSet": _with("ses:DeleteConfigurationSet"),
+    "CreateEventDestination": _with("ses:CreateConfigurationSetEventDestination"),
+    "UpdateEventDestination": _with("ses:UpdateConfigurationSetEventDestination"),
+    "DeleteEventDestination": _with("ses:DeleteConfigurationSetEventDestination"),
     # Sending limits. An account does not lift its own; within them its root limits others.
     "GetQuota": _with("ses:GetSendQuota", "ses:GetAccount"),
     "SetAccountQuota": _OPERATORS,

@@ -8,12 +8,13 @@ from random import SystemRandom
 from typing import Final
 
 from smtpgate.admin.errors import NotAuthorizedError, RefusedChangeError
-from smtpgate.admin.refs import IdentityRef
+from smtpgate.admin.refs import ConfigurationSetRef, IdentityRef, TopicRef
 from smtpgate.admin.rights import RIGHTS
 from smtpgate.config import Config
 from smtpgate.core.account import Principal
 from smtpgate.core.arn import IdentityArn, root_arn, user_arn
 from smtpgate.core.authorization.context import circumstances, principal_context
+from smtpgate.core.notification.names import SnsArn
 from smtpgate.core.policy import Caller, Context, Outcome, Request, evaluate
 from smtpgate.directory.change import Actor, Change
 from smtpgate.directory.registered_identities import DirectoryIdentities
@@ -154,6 +155,15 @@ class CallerSession:
         """Its ARN; ``*`` as the name stands for all. Raises as :meth:`must_be_here`."""
         self.must_be_here(identity)
         return str(IdentityArn(self.partition, self.region, identity.account_id, identity.name))
+
+    def topic_arn(self, topic: TopicRef) -> str:
+        """Its ARN; ``*`` as the name stands for all."""
+        return str(SnsArn(self.partition, self.region, topic.account_id, topic.name))
+
+    def configuration_set_arn(self, ref: ConfigurationSetRef) -> str:
+        """Its ARN; ``*`` as the name stands for all."""
+        place = f"arn:{self.partition}:ses:{self.region}:{ref.account_id}"
+        return f"{place}:configuration-set/{ref.name}"
 
     def must_be_here(self, identity: IdentityRef) -> None:
         """Raises RefusedChangeError when an ARN names another region or partition."""

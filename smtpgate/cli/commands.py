@@ -98,6 +98,19 @@ COMMANDS: Final[dict[str, CommandRow]] = {
     "quota": CommandRow(
         "quota:quota_app", "Show and change sending limits and their use.", _DIRECTORY
     ),
+    "topic": CommandRow(
+        "topic:topic_app", "Manage topics of notifications and events.", _DIRECTORY
+    ),
+    "subscription": CommandRow(
+        "subscription:subscription_app",
+        "Manage the receivers of topics: webhooks and addresses.",
+        _DIRECTORY,
+    ),
+    "configuration-set": CommandRow(
+        "configuration_set:configuration_set_app",
+        "Manage configuration sets, which publish events.",
+        _DIRECTORY,
+    ),
     "audit": CommandRow("audit:audit_app", "Search the audit log of changes.", _DIRECTORY),
     "directory": CommandRow(
         "directory:directory_app",

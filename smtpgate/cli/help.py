@@ -23,6 +23,7 @@ GUIDES: Final = (
     "journal",
     "relays",
     "feedback",
+    "notifications",
     "backup",
     "upgrade",
     "fleet",

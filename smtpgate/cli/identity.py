@@ -12,6 +12,7 @@ from smtpgate.admin.identities import IdentityDetails
 from smtpgate.admin.policies import PolicyVersion
 from smtpgate.admin.session import Session
 from smtpgate.cli.arguments import AccountOption, IdentityArgument
+from smtpgate.cli.identity_notifications import notifications_app
 from smtpgate.cli.identity_view import (
     dkim_fields,
     dkim_view,
@@ -51,6 +52,7 @@ identity_app: Final = typer.Typer(
 
 identity_app.add_typer(PolicyCommands("identity", identity_ref).app())
 identity_app.add_typer(mail_from_app)
+identity_app.add_typer(notifications_app)
 
 
 @identity_app.command(epilog=example("identity register 888888888888/example.com"))

@@ -2,9 +2,18 @@
 
 from dataclasses import dataclass
 
-from smtpgate.admin.refs import AccessKeyRef, IdentityRef, OwnerRef, UserRef
+from smtpgate.admin.refs import (
+    AccessKeyRef,
+    ConfigurationSetRef,
+    IdentityRef,
+    OwnerRef,
+    SubscriptionRef,
+    TopicRef,
+    UserRef,
+)
 from smtpgate.core.arn import IdentityArn, identity_name, is_account_id
 from smtpgate.core.naming import access_key_id, account_id, user_name
+from smtpgate.core.notification.names import SnsArn, configuration_set_name, topic_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,35 @@ def identity_ref(text: str) -> IdentityRef:
     if not slash:
         raise ValueError(f"`{text}' names no identity: write ACCOUNT/NAME, or its ARN")
     return IdentityRef(account_id(account), identity_name(name))
+
+
+def topic_ref(text: str) -> TopicRef:
+    """``ACCOUNT/NAME`` or a topic's ARN. Raises ValueError."""
+    if text.startswith("arn:"):
+        arn = SnsArn.parse(text)
+        if arn.id is not None:
+            raise ValueError(f"`{text}' names a subscription, not a topic")
+        return TopicRef(arn.account_id, arn.name)
+    account, slash, name = text.partition("/")
+    if not slash:
+        raise ValueError(f"`{text}' names no topic: write ACCOUNT/NAME, or its ARN")
+    return TopicRef(account_id(account), topic_name(name))
+
+
+def subscription_ref(text: str) -> SubscriptionRef:
+    """A subscription's ARN. Raises ValueError."""
+    arn = SnsArn.parse(text)
+    if arn.id is None:
+        raise ValueError(f"`{text}' names a topic, not a subscription")
+    return SubscriptionRef(TopicRef(arn.account_id, arn.name), text)
+
+
+def configuration_set_ref(text: str) -> ConfigurationSetRef:
+    """``ACCOUNT/NAME``. Raises ValueError."""
+    account, slash, name = text.partition("/")
+    if not slash:
+        raise ValueError(f"`{text}' names no configuration set: write ACCOUNT/NAME")
+    return ConfigurationSetRef(account_id(account), configuration_set_name(name))
 
 
 def limits_ref(text: str) -> LimitsRef:

@@ -25,6 +25,7 @@ import smtpgate.admin
 from smtpgate.admin import (
     accounts,
     audit,
+    configuration_sets,
     dkim,
     documents,
     identities,
@@ -32,10 +33,12 @@ from smtpgate.admin import (
     keys,
     mail_from,
     maintenance,
+    notifications,
     outbox,
     policies,
     preview,
     quotas,
+    topics,
     users,
     verification,
 )
@@ -44,6 +47,7 @@ from smtpgate.admin.documents import Proposal
 from smtpgate.admin.errors import (
     CodeNotSentError,
     CodeRefusedError,
+    ConfirmationNotSentError,
     NotAuthorizedError,
     RefusedChangeError,
 )
@@ -52,12 +56,22 @@ from smtpgate.admin.impact import proposal_of
 from smtpgate.admin.journal import JournalSession
 from smtpgate.admin.preview import MessageToTry, PreviewSession
 from smtpgate.admin.quotas import QuotaRef
-from smtpgate.admin.refs import AccessKeyRef, CapRef, IdentityRef, OwnerRef, UserRef
+from smtpgate.admin.refs import (
+    AccessKeyRef,
+    CapRef,
+    ConfigurationSetRef,
+    IdentityRef,
+    OwnerRef,
+    SubscriptionRef,
+    TopicRef,
+    UserRef,
+)
 from smtpgate.admin.session import OPERATOR, Operator, Session
 from smtpgate.core.account import Principal
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.history.search import Search
 from smtpgate.core.message.author import parse_authors
+from smtpgate.core.notification.settings import Subscription
 from smtpgate.core.proof.dkim_stages import StageError
 from smtpgate.core.secret import Secret
 from smtpgate.core.whatif.simulation import read_simulation
@@ -91,9 +105,14 @@ from tests.support.tenants import (
     add_user,
     signing_key,
 )
+from tests.support.topics import add_destination, add_set, add_topic, subscribe
 from tests.support.upstream_server import open_upstream, relay_to
 from tests.support.world import DELEGATE, IDENTITY, OWNER
 
+TOPIC = TopicRef(OWNER, "bounces")
+TOPIC_ARN = f"arn:aws:sns:us-east-1:{OWNER}:bounces"
+ID = "00010203-0405-0607-0809-0a0b0c0d0e0f"
+WHSEC = Secret("whsec_" + "A" * 32)
 USERS_KEY, ROOTS_KEY = "AKIAUSERSUSERSUSERS0", "AKIAROOTROOTROOTROOT"
 
 
@@ -109,6 +128,19 @@ class Names:
     address: IdentityRef = field(default=IdentityRef(OWNER, "me@example.com"))
     paused: IdentityRef = field(default=IdentityRef(OWNER, "paused.example"))
     selector: str = "one"
+    topic: TopicRef = field(default=TopicRef(OWNER, "bounces"))
+    subscription: SubscriptionRef = field(default=SubscriptionRef(TOPIC, f"{TOPIC_ARN}:{ID}"))
+    set: ConfigurationSetRef = field(default=ConfigurationSetRef(OWNER, "spring"))
+
+    @property
+    def new_topic(self) -> TopicRef:
+        """A topic that is not there."""
+        return TopicRef(self.account_id, "new")
+
+    @property
+    def new_set(self) -> ConfigurationSetRef:
+        """A configuration set that is not there."""
+        return ConfigurationSetRef(self.account_id, "new")
 
     @property
     def root(self) -> OwnerRef:
@@ -131,7 +163,28 @@ MISSING: Final = Names(
     address=IdentityRef(OWNER, "nobody@example.com"),
     paused=IdentityRef(OWNER, "missing.example"),
     selector="none",
+    topic=TopicRef(OWNER, "missing"),
+    subscription=SubscriptionRef(
+        TopicRef(OWNER, "missing"), TOPIC_ARN.replace("bounces", f"missing:{ID}")
+    ),
+    set=ConfigurationSetRef(OWNER, "missing"),
 )
+
+
+class Unreachable:
+    """Reaches no endpoint."""
+
+    async def send(self, subscription: Subscription, token: Secret) -> str | None:
+        """Fail."""
+        return "no connection"
+
+
+class NoResolver:
+    """A DNS without any records."""
+
+    async def txt(self, name: str) -> Sequence[bytes]:
+        """Nothing."""
+        return ()
 
 
 @asynccontextmanager
@@ -288,6 +341,8 @@ CREATE: Final = "ses:CreateEmailIdentity"
 SIGN: Final = "ses:PutEmailIdentityDkimSigningAttributes"
 READ_MAIL_FROM: Final = "ses:GetIdentityMailFromDomainAttributes|ses:GetEmailIdentity"
 READ_DKIM: Final = "ses:GetIdentityDkimAttributes|ses:GetEmailIdentity"
+LIST: Final = "sns:ListSubscriptions|sns:ListSubscriptionsByTopic"
+READ_TOPICS: Final = "ses:GetIdentityNotificationAttributes|ses:GetEmailIdentity"
 READ_KEYS: Final = "iam:ListAccessKeys|iam:GetAccessKeyLastUsed"
 ROWS: Final = (
     row(accounts.create, "operator", lambda s, n: accounts.create(s, "123456789012", {})),
@@ -460,6 +515,110 @@ ROWS: Final = (
         "ses:PutIdentityPolicy|ses:UpdateEmailIdentityPolicy",
         lambda s, n: policies.roll_back(s, n.domain, "p", 1),
     ),
+    row(topics.create, "sns:CreateTopic", lambda s, n: topics.create(s, n.new_topic)),
+    row(topics.update, "sns:SetTopicAttributes", lambda s, n: topics.update(s, n.topic, "2")),
+    row(topics.pages, "sns:ListTopics", lambda s, n: topics.pages(s, n.account_id)),
+    row(topics.get, "sns:GetTopicAttributes", lambda s, n: topics.get(s, n.topic)),
+    row(topics.delete, "sns:DeleteTopic", lambda s, n: topics.delete(s, n.topic)),
+    row(
+        topics.subscribe,
+        "sns:Subscribe",
+        lambda s, n: topics.subscribe(s, n.topic, "raw", "https://new.example/", Unreachable()),
+    ),
+    row(
+        topics.subscribe,
+        "operator",
+        lambda s, n: topics.subscribe(
+            s, n.topic, "listmonk", "https://new.example/", Unreachable(), is_trusted=True
+        ),
+    ),
+    row(
+        topics.resend,
+        "sns:Subscribe",
+        lambda s, n: topics.resend(s, n.subscription, Unreachable()),
+    ),
+    row(
+        topics.confirm,
+        "sns:ConfirmSubscription",
+        lambda s, n: topics.confirm(s, n.topic, Secret("00")),
+    ),
+    row(topics.trust, "operator", lambda s, n: topics.trust(s, n.subscription)),
+    row(topics.subscriptions, LIST, lambda s, n: topics.subscriptions(s, n.account_id)),
+    row(topics.get_subscription, LIST, lambda s, n: topics.get_subscription(s, n.subscription)),
+    row(
+        topics.unsubscribe,
+        "sns:Unsubscribe",
+        lambda s, n: topics.unsubscribe(s, n.subscription),
+    ),
+    row(
+        notifications.get,
+        READ_TOPICS,
+        lambda s, n: notifications.get(s, n.domain, n.account_id),
+    ),
+    row(
+        notifications.of_account,
+        READ_TOPICS,
+        lambda s, n: notifications.of_account(s, n.account_id),
+    ),
+    row(
+        notifications.update,
+        "ses:SetIdentityNotificationTopic ses:SetIdentityHeadersInNotificationsEnabled "
+        "ses:SetIdentityFeedbackForwardingEnabled|ses:PutEmailIdentityFeedbackAttributes",
+        lambda s, n: notifications.update(
+            s,
+            n.domain,
+            n.account_id,
+            topics={"Bounce": None},
+            headers={"Bounce": False},
+            is_forwarding=True,
+        ),
+    ),
+    row(
+        notifications.set_configuration_set,
+        "ses:PutEmailIdentityConfigurationSetAttributes",
+        lambda s, n: notifications.set_configuration_set(s, n.domain, None),
+    ),
+    row(
+        configuration_sets.create,
+        "ses:CreateConfigurationSet",
+        lambda s, n: configuration_sets.create(s, n.new_set),
+    ),
+    row(
+        configuration_sets.pages,
+        "ses:ListConfigurationSets",
+        lambda s, n: configuration_sets.pages(s, n.account_id),
+    ),
+    row(
+        configuration_sets.get,
+        "ses:DescribeConfigurationSet|ses:GetConfigurationSet"
+        "|ses:GetConfigurationSetEventDestinations",
+        lambda s, n: configuration_sets.get(s, n.set),
+    ),
+    row(
+        configuration_sets.set_sending,
+        "ses:UpdateConfigurationSetSendingEnabled|ses:PutConfigurationSetSendingOptions",
+        lambda s, n: configuration_sets.set_sending(s, n.set, is_sending=False),
+    ),
+    row(
+        configuration_sets.delete,
+        "ses:DeleteConfigurationSet",
+        lambda s, n: configuration_sets.delete(s, n.set),
+    ),
+    row(
+        configuration_sets.add_destination,
+        "ses:CreateConfigurationSetEventDestination",
+        lambda s, n: configuration_sets.add_destination(s, n.set, "b", ["SEND"], n.topic.name),
+    ),
+    row(
+        configuration_sets.update_destination,
+        "ses:UpdateConfigurationSetEventDestination",
+        lambda s, n: configuration_sets.update_destination(s, n.set, "a", is_enabled=False),
+    ),
+    row(
+        configuration_sets.delete_destination,
+        "ses:DeleteConfigurationSetEventDestination",
+        lambda s, n: configuration_sets.delete_destination(s, n.set, "a"),
+    ),
     row(quotas.of, "ses:GetSendQuota|ses:GetAccount", lambda s, n: quotas.of(s, n.root)),
     row(quotas.of, "ses:GetSendQuota|ses:GetAccount", lambda s, n: quotas.of(s, n.owner)),
     row(
@@ -561,6 +720,7 @@ ROWS: Final = (
 BEYOND_RIGHTS: Final = (
     CodeNotSentError,
     CodeRefusedError,
+    ConfirmationNotSentError,
     RefusedChangeError,
     StageError,
     StopFollowingError,
@@ -614,6 +774,11 @@ async def furnish(path: Path) -> None:
         await add_identity(store, "paused.example", OWNER, paused_reason="stolen")
         await add_identity(store, "me@example.com", OWNER, state="not-started", method=None)
         await signing_key(store, "one", "ses-example.com", OWNER)
+        await add_topic(store, account_id=OWNER)
+        await subscribe(store, account_id=OWNER, form="raw", subscription_id=ID, secret=WHSEC)
+        await add_topic(store, "events", OWNER)
+        await add_set(store, account_id=OWNER)
+        await add_destination(store, "SEND", topic="events", account_id=OWNER)
 
 
 @pytest.fixture(scope="module")
@@ -742,6 +907,7 @@ async def outcome(
         await finish(one, session_of(store, caller), names)
     text = str(refused.value)
     given = (names.user.name, names.key_id, names.roots_key_id, names.domain.name)
-    for name in (*given, names.address.name, names.paused.name):
+    others = names.address.name, names.paused.name, names.topic.name, names.set.name
+    for name in (*given, *others):
         text = text.replace(name, "…")
     return type(refused.value), text

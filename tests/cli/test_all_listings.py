@@ -19,7 +19,7 @@ from tests.support.desk import Desk, grant
 from tests.support.journal import journal_in, open_journal, submission
 from tests.support.outbox import RETURN_PATH, queue_of, task
 from tests.support.reference import commands
-from tests.support.world import DELEGATE, DOMAIN, IDENTITY, MAILER
+from tests.support.world import DELEGATE, DOMAIN, IDENTITY, MAILER, OWNER
 
 # Commands that show what is there. Each is in the table below, and has --json.
 SHOWING: Final = {
@@ -32,6 +32,7 @@ SHOWING: Final = {
     "show",
     "usage",
 }
+TOPIC, SET = f"{OWNER}/bounces", f"{OWNER}/spring"
 LISTINGS: Final = {
     "account list": (),
     "account show": (DELEGATE,),
@@ -53,6 +54,14 @@ LISTINGS: Final = {
     "dkim show": (DOMAIN, "{selector}"),
     "dkim check": (DOMAIN,),
     "quota show": (DELEGATE,),
+    "topic list": (),
+    "topic show": (TOPIC,),
+    "subscription list": (),
+    "subscription show": ("{subscription}",),
+    "identity notifications list": (OWNER,),
+    "identity notifications show": (DOMAIN,),
+    "configuration-set list": (),
+    "configuration-set show": (SET,),
     "audit list": (),
     "audit show": ("1",),
     "policy check-access": ("--from", "marketing@ses-example.com"),
@@ -79,7 +88,12 @@ def furnished(
     desk.says("identity", "mail-from", "set", DOMAIN, "bounce.ses-example.com")
     desk.says("user", "create", MAILER)
     desk.says("quota", "set", IDENTITY, "--delegate", DELEGATE, "--max-24h-send", "5")
+    desk.says("topic", "create", TOPIC)
+    desk.says("identity", "notifications", "set", DOMAIN, "--bounce-topic", "bounces")
+    desk.says("configuration-set", "create", SET)
+    subscribe = ("subscription", "create", TOPIC, "https://hooks.example.com/", "--trust")
     names = {
+        "subscription": desk.answers(*subscribe, "--form", "raw")["arn"],
         "key": desk.answers("key", "create", MAILER)["id"],
         "selector": desk.answers("dkim", "generate", DOMAIN)["selector"],
     }

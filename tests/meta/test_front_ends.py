@@ -17,7 +17,8 @@ _SESSIONS: Final = frozenset({"CallerSession", "JournalSession", "PreviewSession
 _FUNCTIONS_OF_THE_CORE: Final = frozenset(
     {
         "access_key_id", "account_id", "identity_name", "is_account_id", "parse_authors",
-        "parse_forward_path", "read_record", "read_simulation", "user_key", "user_name",
+        "configuration_set_name", "parse_forward_path", "read_record", "read_simulation",
+        "topic_name", "user_key", "user_name",
         "clock_time", "decided_identity", "numbered", "outcome_of", "series", "sparkline",
         "story_of", "summaries",
         # Documents without a gate: `policy lint` and `policy generate`.

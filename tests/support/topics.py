@@ -47,10 +47,11 @@ async def subscribe(
     account_id: str = ACME,
     secret: Secret | None = None,
     is_confirmed: bool = False,
+    subscription_id: str = "",
 ) -> SubscriptionRow:
     """A subscription of a topic that is there."""
     row = SubscriptionRow(
-        id="",
+        id=subscription_id,
         account_id=account_id,
         region=REGION,
         topic=topic,
