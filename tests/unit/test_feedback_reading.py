@@ -1,6 +1,7 @@
 """Reports of all forms, read into one value."""
 
 import base64
+from typing import Any
 
 from smtpgate.core.feedback.classify import classify, delay_type
 from smtpgate.core.feedback.phrases import GENERIC_PHRASES, PHRASES, STATUSES, SUBJECTS
@@ -31,6 +32,17 @@ def test_status_reply_and_words_make_type_and_subtype(case: dict[str, str]) -> N
         transcript=case.get("transcript", ""),
     )
     assert f"{kind.type} {kind.subtype}" == case["kind"]
+
+
+@rows("case", load_cases("feedback/notices.toml"), ids=lambda case: str(case["note"]))
+def test_a_notice_names_its_recipients_and_their_kinds(case: dict[str, Any]) -> None:
+    read = report(case["text"])
+    assert read.kind == case.get("kind", "bounce")
+    found = [
+        f"{one.address} {one.kind.type} {one.kind.subtype}" if one.kind else one.address
+        for one in read.recipients
+    ]
+    assert found == case["recipients"]
 
 
 @rows(

@@ -17,10 +17,13 @@ from smtpgate.core.feedback.bounds import (
     MAX_FIELDS,
     MAX_OCTETS,
     MAX_PARTS,
+    MAX_TEXT,
     MAX_VALUE,
 )
 from smtpgate.core.message.charsets import codec_of
 
+# Of a text for people, in any character set, and of a text in which JSON is.
+_MAX_TEXT_OCTETS: Final = 4 * MAX_TEXT
 _FIELD: Final = re.compile(rb"([!-9;-~]{1,76})[ \t]*:(.*)", re.DOTALL)
 _PARAMETER: Final = re.compile(
     r";\s*([A-Za-z0-9_-]{1,40})\*?\s*=\s*(?:\"([^\"]{0,300})\"?|([^\s;\"]{1,300}))"
@@ -86,9 +89,9 @@ class Part(Struct, frozen=True, gc=False):
 
     @property
     def text(self) -> str:
-        """Its octets as text."""
+        """As much of its octets as is looked at, as text."""
         charset = parameter(self.fields.first("content-type"), "charset")
-        return as_text(self.content, charset)
+        return as_text(self.content[:_MAX_TEXT_OCTETS], charset)
 
 
 class MimeMessage(Struct, frozen=True, gc=False):

@@ -36,8 +36,10 @@ from smtpgate.core.feedback.mime import (
 from smtpgate.core.feedback.notice_words import (
     DAEMONS,
     DELAYS,
+    ENDS,
     FORMS,
     LABELS,
+    MAYBE_DELAYS,
     RETURNED_MARKS,
     SENTENCES,
     SUBJECTS,
@@ -50,6 +52,10 @@ _HEADER_LINE: Final = re.compile(
     re.IGNORECASE,
 )
 _MAX_FIELDS: Final = 4
+# Marks around an address.
+_NO_WORDS: Final = 8
+# A transcript of a session with one server.
+_MAX_SHARED: Final = 40
 _TO_FIELD: Final = re.compile(
     r"^[ \t>]{0,8}(?:to|cc)[ \t]*:([^\n]{1,1000})", re.IGNORECASE | re.MULTILINE
 )
@@ -105,28 +111,40 @@ def read_notice(message: MimeMessage) -> tuple[ReportedRecipient, ...]:
         mentions = [
             Mention(0, address, 1) for address in failed or _of_original(message, sender)
         ]
-    whole = _joined(lines)
     found: dict[str, ReportedRecipient] = {}
     for mention, following in zip_longest(mentions, mentions[1:]):
         end = max(following.line, mention.line + 1) if following else len(lines)
-        own = _joined(lines[mention.line : end])
-        recipient = _recipient(mention, own, whole if len(mentions) == 1 else own, action)
+        own = lines[mention.line : end]
+        if len(mentions) == 1:
+            others = lines
+        elif len(_joined(own)) > len(mention.address) + _NO_WORDS:
+            others = []
+        else:
+            others = _shared(lines[mentions[-1].line + 1 :], mention.address)
+        other = _joined(others)[: 4 * MAX_DIAGNOSTIC]
+        recipient = _recipient(mention, _joined(own), other, action)
         found.setdefault(same_key(mention.address), recipient)
         if len(found) == MAX_RECIPIENTS:
             break
     return tuple(found.values())
 
 
-def _recipient(mention: Mention, own: str, wider: str, action: Action) -> ReportedRecipient:
-    """A recipient, with the text that begins with it, or a wider one if that says nothing."""
-    says_something = len(own) > len(mention.address) + 8
+def _shared(lines: list[str], address: str) -> list[str]:
+    """Of the lines behind all recipients those about one, or all if none names it."""
+    lines = lines[:_MAX_SHARED]
+    return [line for line in lines if address in line] or lines
+
+
+def _recipient(mention: Mention, own: str, others: str, action: Action) -> ReportedRecipient:
+    """A recipient, with the text that begins with it, or other text if that says nothing."""
+    says_something = len(own) > len(mention.address) + _NO_WORDS
     return ReportedRecipient(
         address=mention.address,
         original=mention.original,
         action=action,
-        status=status_in(own) or status_in(wider),
-        reply=reply_in(own) or reply_in(wider),
-        diagnostic=(own if says_something else wider)[:MAX_DIAGNOSTIC],
+        status=status_in(own) or status_in(others),
+        reply=reply_in(own) or reply_in(others),
+        diagnostic=(own if says_something else others or own)[:MAX_DIAGNOSTIC],
     )
 
 
@@ -172,7 +190,10 @@ def _is_delay(fields: Fields, text: str) -> bool:
     words = " ".join(
         (decoded_words(fields.first("subject")) + " " + text[:6000]).lower().split()
     )
-    return any(one in words for one in DELAYS)
+    if any(one in words for one in DELAYS):
+        return True
+    is_maybe = any(one in words for one in MAYBE_DELAYS)
+    return is_maybe and not any(one in words for one in ENDS)
 
 
 def _own(fields: Fields) -> Iterable[str]:

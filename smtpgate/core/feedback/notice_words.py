@@ -134,12 +134,6 @@ DELAYS: Final = (
     "not been delivered yet",
     "not yet been delivered",
     "have not yet been delivered",
-    "has been delayed",
-    "delivery is delayed",
-    "is delayed",
-    "delivery delayed",
-    "delayed mail",
-    "delayed for",
     "will be retried",
     "will keep trying",
     "will continue to try",
@@ -150,6 +144,25 @@ DELAYS: Final = (
     "no need to resend",
     "this is a warning message only",
     "temporary problem delivering",
+)
+# These are also words of notices that end a delay.
+MAYBE_DELAYS: Final = (
+    "has been delayed",
+    "is delayed",
+    "delivery delayed",
+    "delayed mail",
+    "delayed for",
+)
+ENDS: Final = (
+    "permanent",
+    "given up",
+    "giving up",
+    "gave up",
+    "not be retried",
+    "no further",
+    "returned to you",
+    "could not be delivered",
+    "expired",
 )
 # Lines behind which the returned message stands.
 RETURNED_MARKS: Final = (

@@ -1,5 +1,6 @@
 """Any octets as a report: a bounce, a complaint, a notice of delivery, or none of these."""
 
+import re
 from typing import Final
 
 from msgspec.structs import replace
@@ -8,7 +9,7 @@ from smtpgate.core.feedback.addresses import addresses_in
 from smtpgate.core.feedback.answers import is_answer
 from smtpgate.core.feedback.classify import classify
 from smtpgate.core.feedback.complaint import read_complaint
-from smtpgate.core.feedback.mime import MimeMessage, read_message
+from smtpgate.core.feedback.mime import MimeMessage, read_fields, read_message
 from smtpgate.core.feedback.notice import notice_text, read_notice
 from smtpgate.core.feedback.original import original_of
 from smtpgate.core.feedback.report import (
@@ -26,6 +27,8 @@ from smtpgate.core.feedback.status import (
     read_status_text,
 )
 
+_DISPOSITION: Final = "message/disposition-notification"
+_REJECTED: Final = re.compile(r"automatic-action/[a-z-]{1,40}\s{0,4};\s{0,4}deleted.{0,40}")
 _STATUS_TYPES: Final = frozenset({"message/delivery-status", "message/global-delivery-status"})
 
 
@@ -51,22 +54,52 @@ def _read(message: MimeMessage) -> FeedbackReport:
 
 
 def _read_itself(message: MimeMessage) -> FeedbackReport:
-    complaint = read_complaint(message)
-    if complaint is not None:
-        return complaint
-    notification = read_sns(message)
-    if notification is not None:
-        return notification
+    return next(filter(None, (read(message) for read in _READERS)), NO_REPORT)
+
+
+def _of_status(message: MimeMessage) -> FeedbackReport | None:
     status = _status(message)
-    if status is not None and status.recipients:
-        return _of_status(status, message)
+    if status is None or not status.recipients:
+        return None
+    return _about(status, message)
+
+
+def _of_disposition(message: MimeMessage) -> FeedbackReport | None:
+    """A receipt (RFC 8098), or the rejection by a recipient's filter (RFC 5429 §2.1.2)."""
+    part = next((one for one in message.parts if one.media_type == _DISPOSITION), None)
+    if part is None:
+        return None
+    status = read_status(part.content)
+    disposition = read_fields(part.content).first("disposition").lower()
+    if not status.recipients or not _REJECTED.fullmatch(disposition):
+        return FeedbackReport("answer", status.recipients)
+    failed = [replace(one, action="failed") for one in status.recipients]
+    return _about(status._replace(recipients=tuple(failed)), message)
+
+
+def _of_notice(message: MimeMessage) -> FeedbackReport | None:
     recipients = read_notice(message)
-    if recipients:
-        return report_about(recipients, FeedbackReport(), notice_text(message))
-    if is_answer(message.fields):
-        sender = addresses_in(message.fields.first("from"))[:1]
-        return FeedbackReport("answer", tuple([ReportedRecipient(one) for one in sender]))
-    return NO_REPORT
+    if not recipients:
+        return None
+    return report_about(recipients, FeedbackReport(), notice_text(message))
+
+
+def _of_answer(message: MimeMessage) -> FeedbackReport | None:
+    if not is_answer(message.fields):
+        return None
+    sender = addresses_in(message.fields.first("from"))[:1]
+    return FeedbackReport("answer", tuple([ReportedRecipient(one) for one in sender]))
+
+
+# The most certain forms come first.
+_READERS: Final = (
+    read_complaint,
+    read_sns,
+    _of_status,
+    _of_disposition,
+    _of_notice,
+    _of_answer,
+)
 
 
 def _forwarded(message: MimeMessage) -> MimeMessage | None:
@@ -89,7 +122,7 @@ def _status(message: MimeMessage) -> DeliveryStatus | None:
     return read_status_text(text) if has_status_fields(text) else None
 
 
-def _of_status(status: DeliveryStatus, message: MimeMessage) -> FeedbackReport:
+def _about(status: DeliveryStatus, message: MimeMessage) -> FeedbackReport:
     base = FeedbackReport(
         original=OriginalMessage(envelope_id=status.envelope_id),
         reporting_mta=status.reporting_mta,

@@ -17,6 +17,12 @@ _OF_RECIPIENT: Final = frozenset(
 _STARTS: Final = re.compile(
     r"(?:final-recipient|original-recipient|reporting-mta)[ \t]*:", re.IGNORECASE
 )
+# In texts for people the fields may be indented: such a line does not continue the one before.
+_INDENTED: Final = re.compile(
+    r"\s{1,40}(?:(?:final|original|x-actual)-recipient|action|status|diagnostic-code|remote-mta"
+    r"|(?:reporting|received-from)-mta|(?:arrival|last-attempt|will-retry)-[a-z]{4,5})[ \t]*:",
+    re.IGNORECASE,
+)
 _ACTIONS: Final[dict[str, Action]] = {action: action for action in get_args(Action)}
 # Words of servers that do not keep to RFC 3464 §2.3.3.
 _OTHER_ACTIONS: Final[dict[str, Action]] = {
@@ -84,7 +90,7 @@ def _groups(lines: Iterable[str]) -> list[_Group]:
             name = ""
             if groups[-1]:
                 groups.append({})
-        elif line[0] in " \t" and name and ":" not in line[:20]:
+        elif line[0] in " \t" and name and not _INDENTED.match(line):
             if size < MAX_VALUE:
                 groups[-1][name] += " " + line.strip()
                 size += len(line)
