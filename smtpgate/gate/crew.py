@@ -251,7 +251,11 @@ class Crew:
             try:
                 member = await self._fork(number)
             except ForkServerError as error:
-                self._log.note("error", "worker not started", worker=number, problem=str(error))
+                if not self.is_draining:
+                    problem = str(error)
+                    self._log.note(
+                        "error", "worker not started", worker=number, problem=problem
+                    )
                 self._note_begun(number)
                 wait_s = restarts.wait_s(0)
             else:
@@ -341,11 +345,16 @@ class Crew:
         while await self._pings.goes_on(_PING_S):
             self._pinged += 1
             for member in self._all():
-                if member.pid and member.heartbeat.is_hung_at_ping() and not member.is_hung:
-                    member.is_hung = True
-                    self._log.note("error", "worker hung", worker=member.number, pid=member.pid)
-                    self._fork_server.kill(member.pid)
+                if member.pid and member.heartbeat.is_hung_at_ping():
+                    self._kill(member)
                 member.send(Ping(self._pinged))
+
+    def _kill(self, member: Member) -> None:
+        """Kill a worker that hangs; once more at the next ping, if that could not be sent."""
+        if not member.is_hung:
+            member.is_hung = True
+            self._log.note("error", "worker hung", worker=member.number, pid=member.pid)
+        self._fork_server.kill(member.pid)
 
     def _take(self, member: Member, frames: Sequence[bytes]) -> None:
         requests: list[StoreRequest] = []

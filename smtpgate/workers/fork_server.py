@@ -10,6 +10,7 @@ It outlives the parent by a few seconds: workers have so long to end by themselv
 
 import asyncio
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -202,6 +203,8 @@ class _Server:
         what, number = _REQUEST.unpack(request)
         if what == _RELEASE:
             self._release()
+        elif what == _FORK and not descriptors:  # this process has no free one for it
+            self._report(_FAILED, errno.EMFILE, 0)
         elif what == _FORK:
             self._fork(number, descriptors[0])
         elif number in self._children:

@@ -1,11 +1,13 @@
 """Sums in shared memory, waits, pings, parts and frames of workers, without processes."""
 
 import asyncio
+import errno
 import os
 import socket
 import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -20,7 +22,7 @@ from smtpgate.config import load_config
 from smtpgate.core.address import ReversePath, parse_mailbox
 from smtpgate.core.limits.sums import LocalSums
 from smtpgate.core.reply import Reply
-from smtpgate.gate.crew import Crew
+from smtpgate.gate.crew import Crew, Member
 from smtpgate.gate.frames import (
     Drain,
     Noted,
@@ -34,7 +36,7 @@ from smtpgate.gate.host import Host
 from smtpgate.gate.shares import config_of_worker, number_of_workers, part, usable_cores
 from smtpgate.log import JsonLog
 from smtpgate.workers.channel import Channel, FrameTooLongError
-from smtpgate.workers.fork_server import ForkServer, ForkServerError
+from smtpgate.workers.fork_server import ForkServer, ForkServerError, _Server
 from smtpgate.workers.shared_sums import SharedSums
 from smtpgate.workers.watch import Heartbeat, Restarts
 from tests.support.waiting import until
@@ -332,14 +334,14 @@ def played() -> Iterator[PlayedForkServer]:
     fork_server.close()
 
 
-def crew_of_one(folder: Path, played: PlayedForkServer) -> Crew:
+def crew_of(folder: Path, played: PlayedForkServer, workers: int = 1) -> Crew:
     log = JsonLog(load_config(load(folder)).log, clock=SystemClock())
     host = SimpleNamespace(clock=SystemClock(), log=log, stores=SimpleNamespace(owner=None))
     return Crew(
         load_config(load(folder)),
-        1,
+        workers,
         played.parents_side,
-        [SharedSums(1)],
+        [SharedSums(workers)],
         cast("Host", host),
         lambda: None,
     )
@@ -367,7 +369,7 @@ async def test_the_answer_to_a_fork_that_was_given_up_is_not_taken_for_the_next_
 async def test_a_worker_can_be_sent_frames_from_its_fork_on(
     tmp_path: Path, played: PlayedForkServer
 ) -> None:
-    crew = crew_of_one(tmp_path, played)
+    crew = crew_of(tmp_path, played)
     starting = asyncio.create_task(crew.start())
     frames: list[bytes] = []
     gone = asyncio.Event()
@@ -393,7 +395,7 @@ async def test_a_worker_can_be_sent_frames_from_its_fork_on(
 async def test_a_worker_that_is_being_forked_when_the_gate_drains_drains_too(
     tmp_path: Path, played: PlayedForkServer
 ) -> None:
-    crew = crew_of_one(tmp_path, played)
+    crew = crew_of(tmp_path, played)
     starting = asyncio.create_task(crew.start())
     frames: list[bytes] = []
     worker = Channel(frames.extend, lambda: None)
@@ -409,3 +411,54 @@ async def test_a_worker_that_is_being_forked_when_the_gate_drains_drains_too(
     assert await draining == 0
     starting.cancel()
     await asyncio.wait([starting])
+
+
+async def test_a_place_that_is_not_filled_because_the_gate_drains_is_no_error(
+    tmp_path: Path, played: PlayedForkServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    crew = crew_of(tmp_path, played, workers=2)
+    starting = asyncio.create_task(crew.start())
+    frames: list[bytes] = []
+    worker = Channel(frames.extend, lambda: None)
+    connection = await played.asked_to_fork()
+    draining = asyncio.create_task(crew.drain(1, 1))  # the other place waits for its turn
+    await asyncio.sleep(0)
+    played.report(b"f", 0, 1001)
+    await worker.attach(connection)
+    worker.listen()
+    await until(lambda: Drain(1, 1) in map(decode_for_worker, frames))
+    await worker.end()
+    played.report(b"x", 0, 1001)
+    assert await draining == 0
+    starting.cancel()
+    await asyncio.wait([starting])
+    await crew._log.close()
+    assert "not started" not in "".join(capfd.readouterr())
+
+
+def test_a_request_whose_descriptor_did_not_come_is_answered_by_an_error() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    server = _Server(theirs, lambda _number, _socket: 0, lambda: None)
+    with ours, theirs, server._wakeup, server._woken:
+        ours.send(struct.pack("!cI", b"f", 1))
+        assert server._obey(), "the fork server goes on"
+        assert struct.unpack("!ciI", ours.recv(100)) == (b"e", errno.EMFILE, 0)
+
+
+async def test_a_worker_that_hangs_is_killed_again_as_long_as_it_hangs(
+    tmp_path: Path, played: PlayedForkServer
+) -> None:
+    crew, requests = crew_of(tmp_path, played), played._requests
+    member = Member(0, 0, 1, lambda _member, _frames: None)
+    member.pid = 1001
+    with suppress(BlockingIOError):
+        while True:  # the fork server reads nothing, and its queue is full
+            played.parents_side._connection.send(b"full")
+    crew._kill(member)
+    requests.settimeout(0)
+    with suppress(BlockingIOError):
+        while True:
+            assert requests.recv(100) == b"full"
+    crew._kill(member)
+    assert struct.unpack("!cI", requests.recv(100)) == (b"k", 1001)
+    played.parents_side._connection.close()
