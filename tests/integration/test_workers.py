@@ -1,6 +1,8 @@
 """A gate with several processes: workers end, hang and are replaced, and sums stay right."""
 
+import asyncio
 import os
+import re
 import signal
 import smtplib
 import socket
@@ -12,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from smtpgate.journal.store import JournalStore
+from smtpgate.ports import JournalUnavailableError
+from smtpgate.sql.database import Database, parse_url
 from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Lab, eventually
 from tests.support.gate import (
@@ -24,6 +29,7 @@ from tests.support.gate import (
     start_gate,
     workers_of,
 )
+from tests.support.postgres import postgres_server
 from tests.support.recorder import Recorder, recorder
 
 REFUSED_OCTETS = (
@@ -380,3 +386,51 @@ def test_a_certificate_that_was_renewed_is_at_every_worker_after_a_reload(
         os.kill(worker, signal.SIGKILL)
     eventually(lambda: len(events(gate, "worker started")) == 2, "other workers")
     assert {shown() for _ in range(12)} == {renewed}, "workers that began after it have it too"
+
+
+@pytest.mark.parametrize("journal", ["sqlite", "postgresql"])
+def test_the_parent_reports_recipients_that_the_upstream_refused_to_a_worker(
+    lab: Lab, authority: Authority, upstream: Recorder, journal: str
+) -> None:
+    upstream.answer_rcpt = lambda address, _: (
+        "550 5.1.1 no such user" if address.startswith("bad") else "250 2.1.5 Ok"
+    )
+    sections = ""
+    state = lab.new_folder("state", 0o700)
+    if journal == "postgresql":
+        url = postgres_server(lab).create_database("journal")
+        sections = f'[journal]\nurl = "{url}"\n'
+        database = Database(parse_url(url), JournalUnavailableError)
+        asyncio.run(made(JournalStore(database=database, key_file=state / "journal.key")))
+    plan = GatePlan(upstream.port, workers=2, sections=sections, state_dir=state)
+    gate = start_gate(lab, authority, plan)
+    context = authority.client_context()
+    for number in range(4):
+        to = [f"bob{number}@example.net", f"bad{number}@example.net"]
+        with logged_in(gate, context) as client:
+            assert client.sendmail(SENDER, to, letter(str(number), "Hello.\r\n")) == {}
+    eventually(lambda: len(upstream.messages) == 8, "four messages and four reports")
+    reports = [one for one in upstream.messages if not one.mail_from]
+    assert [one.recipients for one in reports] == [(SENDER,)] * 4
+    about = {found for one in reports for found in re.findall(rb"rfc822;bad(\d)@", one.message)}
+    assert about == {b"0", b"1", b"2", b"3"}
+    eventually(
+        lambda: sum_of(gate, "smtpgate_outbox_attempts_total", "sent") == 4, "its metric"
+    )
+    gate.terminate()
+    assert gate.daemon.wait() == 0
+
+
+async def made(store: JournalStore) -> None:
+    await store.open(may_upgrade=True)
+    await store.close()
+
+
+def sum_of(gate: Gate, name: str, outcome: str) -> float:
+    """The sum of a metric's samples with that outcome."""
+    wanted = f'outcome="{outcome}"'
+    return sum(
+        value
+        for sample, value in metrics(gate).items()
+        if sample.startswith(f"{name}{{") and wanted in sample
+    )
