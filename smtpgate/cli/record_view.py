@@ -78,6 +78,9 @@ def _decided(record: Record) -> dict[str, object]:
         "selectors": list(record.selectors),
         "upstream": record.upstream,
         "upstream_reply": _text(record.upstream_reply),
+        "refused": [
+            {"rcpt_to": one.address or None, "reply": one.reply} for one in record.refused
+        ],
         "stage_ms": {stage: round(seconds * 1000, 3) for stage, seconds in record.stage_s},
     }
 

@@ -16,7 +16,7 @@ from msgspec import Struct, field
 from smtpgate.core.address import Mailbox
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.events import Stage, UsedIdentity
-from smtpgate.core.history.record import LimitState, Record, Verdict
+from smtpgate.core.history.record import LimitState, Record, RefusedRecipient, Verdict
 from smtpgate.core.limits import Subject
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import Client, SmtpFacts
@@ -182,6 +182,7 @@ class _Verdict(Struct, gc=False, omit_defaults=True):
     upstream_reply: list[object] | None = None
     stages: tuple[tuple[Stage, float], ...] | None = None
     masked: bool | None = None
+    refused: tuple[tuple[str, str], ...] | None = None
 
 
 def _verdict(verdict: Verdict) -> _Verdict:
@@ -206,6 +207,7 @@ def _verdict(verdict: Verdict) -> _Verdict:
         upstream_reply=_reply(verdict.upstream_reply),
         stages=verdict.stage_s or None,
         masked=verdict.is_masked or None,
+        refused=verdict.refused or None,
     )
 
 
@@ -360,6 +362,7 @@ def record_of(row: Row, texts: Texts) -> Record:
         upstream=verdict.get("upstream"),
         upstream_reply=_reply_in(verdict.get("upstream_reply")),
         stage_s=tuple((stage, seconds) for stage, seconds in verdict.get("stages", ())),
+        refused=tuple(RefusedRecipient(*one) for one in verdict.get("refused", ())),
     )
 
 

@@ -41,6 +41,13 @@ class _Decision(Struct, gc=False, omit_defaults=True):
     nearest_miss: str | None = None
 
 
+class _Refused(Struct, gc=False, omit_defaults=True):
+    """A recipient that the upstream refused while it accepted the message."""
+
+    reply: str
+    rcpt_to: str | None = None
+
+
 class _QuotaReached(Struct, gc=False):
     subject: str
     percent: int
@@ -88,6 +95,7 @@ class _Line(Struct, gc=False, omit_defaults=True, kw_only=True):
     selectors: tuple[str, ...] | None = None
     upstream: str | None = None
     upstream_reply: str | None = None
+    refused: list[_Refused] | None = None
     stage_ms: dict[str, float] | None = None
     total_ms: float | None = None
 
@@ -117,6 +125,11 @@ def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
     line.long_line = done.long_line
     line.signing_domain, line.selectors = done.signing_domain, done.selectors or None
     line.upstream, line.upstream_reply = done.upstream, _text(done.upstream_reply)
+    if done.refused:
+        line.refused = [
+            _Refused(str(one.reply), str(one.mailbox) if with_recipients else None)
+            for one in done.refused
+        ]
     line.stage_ms = {stage: _ms(seconds) for stage, seconds in done.stage_s.items()}
     if done.done_at is not None:
         line.total_ms = _ms((done.done_at - submission.received_at).total_seconds())

@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from smtpgate.core.history.record import RefusedRecipient
+from smtpgate.core.history.story import story_of
 from smtpgate.core.limits import Subject
 from smtpgate.gate.gate import Gate
 from smtpgate.journal.live import LiveJournal
+from smtpgate.journal.reader import JournalReader
 from tests.support.clock import MovableClock
 from tests.support.inprocess import is_signed, login, open_gate
 from tests.support.ledgers import used_24h
@@ -28,7 +31,7 @@ from tests.system.test_recipients import (
     as_named,
     try_all,
 )
-from tests.system.test_reports import OWN
+from tests.system.test_reports import OWN, logged
 
 ACCOUNT = Subject("999999999999")
 
@@ -218,3 +221,26 @@ async def test_delivery_options_stay_here_when_the_upstream_knows_none(tmp_path:
         commands = " ".join(one for visit in upstream.visits for one in visit.commands)
         assert "ENVID" not in commands
         assert "NOTIFY" not in commands
+
+
+@pytest.mark.parametrize("keeps", [True, False], ids=["with recipients", "without"])
+async def test_the_journal_and_the_log_have_who_was_refused(
+    tmp_path: Path, *, keeps: bool
+) -> None:
+    sections = "" if keeps else "[journal]\nrecipients = false\n"
+    async with (
+        open_upstream() as upstream,
+        open_gate(tmp_path, port=upstream.port, sections=sections) as (gate, _),
+    ):
+        upstream.answers["RCPT"] = as_named
+        *_, verdict = await try_all(await login(gate), GOOD, BAD)
+        journal = journal_of(gate)
+        record = await JournalReader(journal.store, journal.store.key()).get(
+            verdict.split()[-1]
+        )
+        assert record is not None
+        assert record.refused == (RefusedRecipient(BAD if keeps else "", GONE_REPLY),)
+        words = "It refused 1 recipient, which bounced; the others got the message:"
+        assert words in str(story_of(record, gate.clock.now()))
+        line = await logged(gate, tmp_path)
+        assert line["refused"] == [{"reply": GONE_REPLY, "rcpt_to": BAD}]

@@ -5,7 +5,7 @@ has no policies, but the text of each statement that decided, so that the explan
 change when the policies do.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
 from itertools import zip_longest
@@ -56,6 +56,16 @@ class LimitState(Struct, frozen=True, gc=False):
     max_send_rate_per_s: float
 
 
+class RefusedRecipient(NamedTuple):
+    """A recipient that the upstream refused, while others got the message.
+
+    ``address`` is empty where the journal keeps no recipients.
+    """
+
+    address: str
+    reply: str
+
+
 class Verdict(NamedTuple):
     """The part of a record that is not known when its row is begun."""
 
@@ -72,6 +82,7 @@ class Verdict(NamedTuple):
     upstream: str | None
     upstream_reply: Reply | None
     stage_s: tuple[tuple[Stage, float], ...]
+    refused: tuple[RefusedRecipient, ...] = ()
 
 
 class Parties(NamedTuple):
@@ -175,6 +186,7 @@ class Record(Struct, frozen=True, gc=False, kw_only=True):
     upstream: str | None = None
     upstream_reply: Reply | None = None
     stage_s: tuple[tuple[Stage, float], ...] = ()
+    refused: tuple[RefusedRecipient, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -291,7 +303,13 @@ def submission_record(
         upstream=verdict.upstream,
         upstream_reply=verdict.upstream_reply,
         stage_s=verdict.stage_s,
+        refused=verdict.refused if keep_recipients else without_addresses(verdict.refused),
     )
+
+
+def without_addresses(refused: Iterable[RefusedRecipient]) -> tuple[RefusedRecipient, ...]:
+    """The refusals alone."""
+    return tuple(RefusedRecipient("", one.reply) for one in refused)
 
 
 def verdict_of(done: SubmissionDone) -> Verdict:
@@ -310,6 +328,9 @@ def verdict_of(done: SubmissionDone) -> Verdict:
         done.upstream,
         _shortened(done.upstream_reply),
         tuple(done.stage_s.items()),
+        tuple(RefusedRecipient(str(one.mailbox), str(one.reply)) for one in done.refused)
+        if done.refused
+        else (),
     )
 
 

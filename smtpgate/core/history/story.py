@@ -115,7 +115,7 @@ def _submission(record: Record, reason: str) -> Iterator[_Part]:
         yield "Advice", list(_advice(record, reason))
     yield "Limits", list(_limits(record))
     yield "Signature", [_signature(record)]
-    yield "Upstream", [_upstream(record)]
+    yield "Upstream", [_upstream(record), *_refused(record)]
     yield "Reply", _reply(record)
 
 
@@ -270,6 +270,15 @@ def _signature(record: Record) -> str:
         return "Not signed."
     selectors = ", ".join(f"s={selector}" for selector in record.selectors)
     return f"Signed for d={record.signing_domain} with {selectors}."
+
+
+def _refused(record: Record) -> list[str]:
+    """The recipients that bounced, because the upstream refused them."""
+    if not record.refused:
+        return []
+    number = numbered(len(record.refused), "recipients")
+    lines = [f"It refused {number}, which bounced; the others got the message:"]
+    return [*lines, *(f"{one.address or '-'}: {one.reply}" for one in record.refused)]
 
 
 def _upstream(record: Record) -> str:
