@@ -64,6 +64,8 @@ SIGNED: Final = frozenset(
 _LABELS: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
 _LINE: Final = 72
 _SLICE: Final = 256 * 1024
+# As much is searched for runs of spaces behind a space.
+_WINDOW_OCTETS: Final = 4096
 
 
 class RelaxedBody:
@@ -130,15 +132,26 @@ def _relaxed(piece: bytes) -> bytes:
     """
     if b"\t" in piece:
         piece = piece.replace(b"\t", b" ")
-    elif b" " not in piece:
-        return piece
-    if piece.rfind(b"  ") >= 0:
-        # No tab is left, so a tab can mark the second space of each pair. Three passes take
-        # care of runs of any length; halving the runs until none is left takes many.
-        piece = piece.replace(b"  ", b" \t").replace(b"\t ", b"").replace(b"\t", b"")
-    if piece.rfind(b" \r\n") >= 0:
-        piece = piece.replace(b" \r\n", b"\r\n")
-    return piece
+    if len(piece) <= _WINDOW_OCTETS:
+        return _squeezed(piece) if b" " in piece else piece
+    parts: list[Octets] = []
+    view, place = memoryview(piece), 0
+    while (space := piece.find(b" ", place)) >= 0:
+        stop = piece.find(b"\n", space + _WINDOW_OCTETS) + 1 or len(piece)
+        parts += view[place:space], _squeezed(piece[space:stop])
+        place = stop
+    return b"".join([*parts, view[place:]]) if parts else piece
+
+
+def _squeezed(octets: bytes) -> bytes:
+    """Whole lines without tabs, with runs of spaces made one space, and none at line ends."""
+    if octets.rfind(b"  ") >= 0:
+        # A tab can mark the second space of each pair. Three passes take care of runs of any
+        # length; halving the runs until none is left takes many.
+        octets = octets.replace(b"  ", b" \t").replace(b"\t ", b"").replace(b"\t", b"")
+    if octets.rfind(b" \r\n") >= 0:
+        octets = octets.replace(b" \r\n", b"\r\n")
+    return octets
 
 
 def body_hash(body: Octets) -> bytes:

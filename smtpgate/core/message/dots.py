@@ -1,11 +1,14 @@
 """Lines that begin with a dot, found fast: the end of data, and dots that SMTP doubles.
 
-``bytes.find`` looks for one octet thirty times as fast as for several. Text has a dot a line,
-but an attachment in base64 has none, and it is most of a large message. So both functions look
-for a dot, and at the text itself only in the octets behind the dot.
+Python searches for one octet thirty times as fast as for several. Text has a dot a line, but an
+attachment in base64 has none, and it is most of a large message. So both functions look for a
+dot, and for the text itself only in the octets behind it: backwards, which takes a third of the
+time.
 """
 
 from typing import Final
+
+from smtpgate.core.message.body import Octets
 
 _WINDOW_OCTETS: Final = 2048
 
@@ -17,20 +20,23 @@ def find_with_dot(
     before, place = text.index(b"."), start
     while (dot := octets.find(b".", place)) >= 0:
         place = dot + window
-        found = octets.find(text, max(start, dot - before), place + len(text))
-        if found >= 0:
-            return found
+        first, end = max(start, dot - before), place + len(text)
+        if octets.rfind(text, first, end) >= 0:
+            return octets.find(text, first, end)
     return -1
 
 
 def replace_dots(octets: bytes, by: bytes, *, window: int = _WINDOW_OCTETS) -> bytes:
     """The octets with the dot at the beginning of each line but the first replaced."""
-    parts: list[bytes] = []
-    place = 0
+    parts: list[Octets] = []
+    view, place, kept = memoryview(octets), 0, 0
     while (dot := octets.find(b".", place)) >= 0:
         start, stop = max(place, dot - 2), octets.find(b"\r", dot + window)
         if stop < 0:  # a CR begins what is replaced, so nothing is cut before one
             stop = len(octets)
-        parts += octets[place:start], octets[start:stop].replace(b"\r\n.", b"\r\n" + by)
+        if octets.rfind(b"\r\n.", start, stop) >= 0:
+            replaced = octets[start:stop].replace(b"\r\n.", b"\r\n" + by)
+            parts += view[kept:start], replaced
+            kept = stop
         place = stop
-    return b"".join([*parts, octets[place:]]) if parts else octets
+    return b"".join([*parts, view[kept:]]) if parts else octets
