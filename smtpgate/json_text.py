@@ -18,15 +18,18 @@ _encode: Final = msgspec.json.Encoder().encode
 
 def json_text(value: msgspec.Struct) -> str:
     """The text of a struct."""
+    return json_octets(value).decode("ascii")
+
+
+def json_octets(value: msgspec.Struct) -> bytes:
+    """The text of a struct as octets, which are ASCII."""
     try:
         octets = _encode(value)
     except UnicodeEncodeError:  # half a surrogate pair, which the standard library escapes
-        return json.dumps(msgspec.to_builtins(value), separators=(",", ":"))
+        return json.dumps(msgspec.to_builtins(value), separators=(",", ":")).encode("ascii")
     if b"\x7f" in octets:  # the one control in ASCII that JSON allows as it is
         octets = octets.replace(b"\x7f", rb"\u007f")
-    if octets.isascii():
-        return octets.decode("ascii")
-    return octets.decode().encode("ascii", _ESCAPED).decode("ascii")
+    return octets if octets.isascii() else octets.decode().encode("ascii", _ESCAPED)
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:

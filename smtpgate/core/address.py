@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from smtpgate.core.idna import LabelError, as_a_label, from_a_label, to_a_label
 
@@ -57,19 +58,25 @@ class AddressError(ValueError):
 class Mailbox(Struct, frozen=True, gc=False):
     """One mailbox: local part without needless quotes, domain in lower-case A-label form.
 
-    ``POSTMASTER`` alone has no domain.
+    ``POSTMASTER`` alone has no domain. ``text`` is the address as it is written; it is made of
+    the others.
     """
 
     local_part: str
     domain: str
+    text: str = ""
+
+    def __post_init__(self) -> None:
+        local_part = self.local_part
+        if not (local_part.isalnum() or not self.domain or _DOT_STRING.fullmatch(local_part)):
+            escaped = local_part.replace("\\", "\\\\").replace('"', '\\"')
+            local_part = f'"{escaped}"'
+        force_setattr(
+            self, "text", f"{local_part}@{self.domain}" if self.domain else local_part
+        )
 
     def __str__(self) -> str:
-        if not self.domain:
-            return self.local_part
-        if self.local_part.isalnum() or _DOT_STRING.fullmatch(self.local_part):
-            return f"{self.local_part}@{self.domain}"
-        escaped = self.local_part.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"@{self.domain}'
+        return self.text
 
     @property
     def is_ascii(self) -> bool:
@@ -116,7 +123,7 @@ class ReversePath(Struct, frozen=True, gc=False):
         return self.mailbox is None
 
     def __str__(self) -> str:
-        return "" if self.mailbox is None else str(self.mailbox)
+        return "" if self.mailbox is None else self.mailbox.text
 
 
 def parse_mailbox(text: str) -> Mailbox:

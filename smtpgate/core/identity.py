@@ -78,10 +78,10 @@ def names_covering(mailbox: Mailbox) -> tuple[str, ...]:
     The address itself, the address without its ``+label``, its domain, then each parent
     domain (https://docs.aws.amazon.com/ses/latest/dg/creating-identities.html).
     """
-    names = [str(mailbox)]
+    names = [mailbox.text]
     unlabelled = mailbox.without_label()
     if unlabelled is not None:
-        names.append(str(unlabelled))
+        names.append(unlabelled.text)
     domain = mailbox.domain
     names.append(domain)
     while domain.count(".") > 1 and not domain.startswith("["):

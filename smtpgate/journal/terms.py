@@ -105,7 +105,7 @@ class TermKey:
         return found
 
     def _addresses(self, mailboxes: Iterable[Mailbox]) -> list[bytes]:
-        return [self.address(str(mailbox)) for mailbox in mailboxes]
+        return [self.address(mailbox.text) for mailbox in mailboxes]
 
     def of_verdict(self, verdict: Verdict, parties: Parties | None) -> frozenset[bytes]:
         """The terms of a verdict that searches may use; a login has no parties."""

@@ -15,7 +15,7 @@ from smtpgate.core.limits import Crossing
 from smtpgate.core.message.envelope import Client
 from smtpgate.core.policy import Decision
 from smtpgate.core.reply import Reply
-from smtpgate.json_text import json_text
+from smtpgate.json_text import json_octets
 from smtpgate.log.lines import MAX_TEXT, Level, time_text
 
 _MAX_ITEMS: Final = 20
@@ -184,8 +184,8 @@ def _add_message(line: _Line, done: SubmissionDone, *, with_recipients: bool) ->
     line.mail_from, line.octets = str(envelope.reverse_path), len(submission.message)
     line.recipients = len(envelope.recipients)
     if with_recipients:
-        line.rcpt_to = [str(recipient.mailbox) for recipient in envelope.recipients]
-    line.authors = [str(author.mailbox) for author in done.authors[:_MAX_ITEMS]] or None
+        line.rcpt_to = [recipient.mailbox.text for recipient in envelope.recipients]
+    line.authors = [author.mailbox.text for author in done.authors[:_MAX_ITEMS]] or None
     line.identities = [_identity(used) for used in done.identities[:_MAX_ITEMS]] or None
 
 
@@ -197,7 +197,7 @@ def _level(done: SubmissionDone) -> Level:
 
 
 def _identity(used: UsedIdentity) -> _Identity:
-    return _Identity(used.role, str(used.address), used.arn, used.how)
+    return _Identity(used.role, used.address.text, used.arn, used.how)
 
 
 def _quota_reached(crossing: Crossing) -> _QuotaReached:
@@ -228,4 +228,4 @@ def _ms(seconds: float) -> float:
 
 
 def _encoded(line: _Line) -> bytes:
-    return f"{json_text(line)}\n".encode("ascii")
+    return json_octets(line) + b"\n"

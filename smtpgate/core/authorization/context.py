@@ -70,7 +70,7 @@ def submission_context(submission: Submission, region: str) -> Context:
         "ses:recipients": recipient_values(envelope.mailboxes),
     }
     if envelope.reverse_path.mailbox is not None:
-        context["ses:feedbackaddress"] = (str(envelope.reverse_path.mailbox),)
+        context["ses:feedbackaddress"] = (envelope.reverse_path.mailbox.text,)
     return context
 
 
@@ -78,9 +78,9 @@ def recipient_values(recipients: Iterable[Mailbox]) -> tuple[str, ...]:
     """Each recipient, and each mailbox to which the next server may route it instead."""
     values: dict[str, None] = {}
     for recipient in recipients:
-        values[str(recipient)] = None
+        values[recipient.text] = None
         if not recipient.local_part.isalnum():
-            values.update((str(other), None) for other in recipient.routes())
+            values.update((other.text, None) for other in recipient.routes())
     return tuple(values)
 
 
@@ -94,7 +94,7 @@ def identity_request(
 
 def author_context(context: Context, author: Author) -> Context:
     """The context with the keys of one From mailbox."""
-    context = {**context, "ses:fromaddress": (str(author.mailbox),)}
+    context = {**context, "ses:fromaddress": (author.mailbox.text,)}
     if author.display_name is not None:
         context["ses:fromdisplayname"] = (author.display_name,)
     return context
