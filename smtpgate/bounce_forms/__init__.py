@@ -11,7 +11,7 @@ __all__ = ["read_any_report"]
 def read_any_report(octets: bytes) -> FeedbackReport:
     """Read a message that came back, in any form. Never raises.
 
-    It takes up to half a second of a processor, so an event loop calls it in a thread.
+    It takes up to a second of a processor, so an event loop calls it in a thread.
     """
     message = read_message(octets)
     report = read_parts(message)

@@ -8,6 +8,7 @@ from smtpgate.core.feedback.kinds import (
     SUPPRESSED,
     BounceSubtype,
     BounceType,
+    complaint_type,
 )
 
 
@@ -15,6 +16,15 @@ def test_the_kinds_have_every_type_and_subtype_once() -> None:
     assert {kind.type for kind in BOUNCE_KINDS} == set(get_args(BounceType))
     assert {kind.subtype for kind in BOUNCE_KINDS} == set(get_args(BounceSubtype))
     assert len(set(BOUNCE_KINDS)) == len(BOUNCE_KINDS)
+
+
+def test_a_complaint_has_a_type_of_ses() -> None:
+    assert [complaint_type(one) for one in ("Abuse", "auth-failure", "opt-out", "")] == [
+        "abuse",
+        "auth-failure",
+        "other",
+        "other",
+    ]
 
 
 def test_only_permanent_bounces_are_hard() -> None:

@@ -3,7 +3,9 @@
 import base64
 from typing import Any
 
-from smtpgate.core.feedback.classify import classify, delay_type
+from smtpgate.core.feedback.bounds import MAX_FIELDS, MAX_VALUE
+from smtpgate.core.feedback.classify import classify, commands_in, delay_type
+from smtpgate.core.feedback.mime import read_message
 from smtpgate.core.feedback.phrases import GENERIC_PHRASES, PHRASES, STATUSES, SUBJECTS
 from smtpgate.core.feedback.read import read_report
 from smtpgate.core.feedback.report import FeedbackReport
@@ -29,7 +31,7 @@ def test_status_reply_and_words_make_type_and_subtype(case: dict[str, str]) -> N
         case.get("status", ""),
         case.get("reply", ""),
         case.get("text", ""),
-        transcript=case.get("transcript", ""),
+        shown=commands_in(case.get("transcript", "")),
     )
     assert f"{kind.type} {kind.subtype}" == case["kind"]
 
@@ -67,7 +69,8 @@ def test_a_delay_has_a_type_in_the_words_of_amazon_ses(
 
 
 def test_no_phrase_stands_in_two_rows_and_each_can_match() -> None:
-    phrases = [one for table in (PHRASES, GENERIC_PHRASES) for _, row in table for one in row]
+    rows_ = (row for table in (PHRASES, GENERIC_PHRASES) for _, row in table)
+    phrases = [" * ".join(one.pieces) for row in rows_ for one in row]
     assert sorted(phrases) == sorted(set(phrases))
     assert all(one == one.lower() and "  " not in one and one.strip("*") for one in phrases)
 
@@ -146,6 +149,7 @@ def test_a_foreign_message_has_no_id_of_ours() -> None:
         ("Failed (bounced)", "5.0.0", "bounce"),
         ("", "5.1.1", "bounce"),
         ("", "2.1.5", "delivery"),
+        ("", "", "bounce"),
     ],
 )
 def test_the_action_makes_the_kind(action: str, status: str, kind: str) -> None:
@@ -273,3 +277,70 @@ def test_a_notice_with_several_recipients_has_a_reason_for_each() -> None:
         ("a@example.org", "NoEmail"),
         ("b@example.org", "MailboxFull"),
     ]
+
+
+def test_a_folded_diagnostic_is_read_to_its_end() -> None:
+    text = _text("jane@example.net").replace(
+        "smtp; 550 5.1.1", "smtp; 552-5.2.2 it:\n  552 5.2.2:"
+    )
+    (one,) = report(text).recipients
+    assert one.diagnostic == "smtp; 552-5.2.2 it: 552 5.2.2: User unknown"
+    assert one.reply == "552"
+
+
+def test_indented_fields_of_a_status_are_fields() -> None:
+    text = _text("jane@example.net").replace("\nStatus: 5.1.1", "\n  Status: 5.2.2")
+    (one,) = report(text).recipients
+    assert one.status == "5.2.2"
+
+
+def test_recipients_without_an_empty_line_between_them_are_several() -> None:
+    text = _text("a@example.net", "b@example.net").replace("\n\nFinal", "\nFinal")
+    assert [one.address for one in report(text).recipients] == [
+        "a@example.net",
+        "b@example.net",
+    ]
+
+
+def test_a_failure_counts_more_than_a_delay_of_the_same_recipient() -> None:
+    text = _text("a@example.net", "a@example.net").replace("failed", "delayed", 1)
+    assert [one.action for one in report(text).recipients] == ["failed"]
+
+
+def test_a_local_recipient_is_named_as_others_know_it() -> None:
+    actual = "\nX-Actual-Recipient: rfc822; jane@mail.example.net\nAction"
+    text = _text("jane").replace("\nAction", actual)
+    assert [one.address for one in report(text).recipients] == ["jane@mail.example.net"]
+    quoted = _text("jane").replace("550 5.1.1", "550 <jane@example.net>")
+    assert [one.address for one in report(quoted).recipients] == ["jane@example.net"]
+    assert [one.address for one in report(_text("jane")).recipients] == ["jane"]
+    assert report(_text("")).kind == "none"
+
+
+def test_text_in_a_character_set_that_does_not_fit_is_read() -> None:
+    head = b"From: MAILER-DAEMON@example.net\nSubject: Undelivered Mail\n"
+    for kind, octets in (
+        (b"utf-8", b"\xe4"),
+        (b"windows-1251", b"\xe4"),
+        (b"ascii", b"\x1b$B"),
+    ):
+        text = b"Content-Type: text/plain; charset=%b\n\nno: <jane@example.org>: %b" % (
+            kind,
+            octets,
+        )
+        assert [one.address for one in read_report(head + text).recipients] == [
+            "jane@example.org"
+        ]
+
+
+def test_of_parts_that_begin_alike_the_own_delimiter_counts() -> None:
+    text = _text("jane@example.org").replace("\n--x\n", "\n--x\n\n--xa\n\n--x\n", 1)
+    assert [one.address for one in report(text).recipients] == ["jane@example.org"]
+
+
+def test_fields_beyond_the_bounds_are_left_out() -> None:
+    message = read_message(b"X: y\n" * 500 + b"Subject: hello\n\n")
+    assert len(message.fields.pairs) == MAX_FIELDS
+    message = read_message(b"X: " + b"y" * 70_000 + b"\nSubject: hello\n\nhello")
+    assert [name for name, _ in message.fields.pairs] == ["x"]
+    assert len(message.fields.first("x")) == MAX_VALUE

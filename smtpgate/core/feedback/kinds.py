@@ -39,6 +39,11 @@ DelayType: TypeAlias = Literal[
 COMPLAINT_TYPES: Final[tuple[ComplaintType, ...]] = get_args(ComplaintType)
 
 
+def complaint_type(feedback_type: str) -> ComplaintType:
+    """SES's name of a report's type; of one that it has no name for, such as ``opt-out``."""
+    return next((one for one in COMPLAINT_TYPES if one == feedback_type.lower()), "other")
+
+
 class BounceKind(Struct, frozen=True, gc=False):
     """A bounce's type and subtype."""
 

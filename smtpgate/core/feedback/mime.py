@@ -24,6 +24,8 @@ from smtpgate.core.message.charsets import codec_of
 
 # Of a text for people, in any character set, and of a text in which JSON is.
 _MAX_TEXT_OCTETS: Final = 4 * MAX_TEXT
+# Also those of a longer boundary that begins like the one that is looked for.
+_MAX_DELIMITERS: Final = 10_000
 _FIELD: Final = re.compile(rb"([!-9;-~]{1,76})[ \t]*:(.*)", re.DOTALL)
 _PARAMETER: Final = re.compile(
     r";\s*([A-Za-z0-9_-]{1,40})\*?\s*=\s*(?:\"([^\"]{0,300})\"?|([^\s;\"]{1,300}))"
@@ -247,7 +249,9 @@ def _between(body: bytes, boundary: bytes) -> list[bytes]:
     pieces: list[bytes] = []
     start = -1
     at = body.find(delimiter)
-    while at >= 0:
+    for _ in range(_MAX_DELIMITERS):
+        if at < 0:
+            break
         line_end = body.find(b"\n", at + 1)
         line_end = len(body) if line_end < 0 else line_end
         rest = body[at + len(delimiter) : min(line_end, at + len(delimiter) + 80)].strip()

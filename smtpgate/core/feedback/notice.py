@@ -56,6 +56,7 @@ _MAX_FIELDS: Final = 4
 _NO_WORDS: Final = 8
 # A transcript of a session with one server.
 _MAX_SHARED: Final = 40
+_MAX_SHARED_LINE: Final = 200
 _TO_FIELD: Final = re.compile(
     r"^[ \t>]{0,8}(?:to|cc)[ \t]*:([^\n]{1,1000})", re.IGNORECASE | re.MULTILINE
 )
@@ -121,7 +122,7 @@ def read_notice(message: MimeMessage) -> tuple[ReportedRecipient, ...]:
             others = []
         else:
             others = _shared(lines[mentions[-1].line + 1 :], mention.address)
-        other = _joined(others)[: 4 * MAX_DIAGNOSTIC]
+        other = _joined(others)[: 2 * MAX_DIAGNOSTIC]
         recipient = _recipient(mention, _joined(own), other, action)
         found.setdefault(same_key(mention.address), recipient)
         if len(found) == MAX_RECIPIENTS:
@@ -131,8 +132,8 @@ def read_notice(message: MimeMessage) -> tuple[ReportedRecipient, ...]:
 
 def _shared(lines: list[str], address: str) -> list[str]:
     """Of the lines behind all recipients those about one, or all if none names it."""
-    lines = lines[:_MAX_SHARED]
-    return [line for line in lines if address in line] or lines
+    short = [line[:_MAX_SHARED_LINE] for line in lines[:_MAX_SHARED]]
+    return [line for line in short if address in line] or short
 
 
 def _recipient(mention: Mention, own: str, others: str, action: Action) -> ReportedRecipient:

@@ -15,7 +15,8 @@ the postmaster pages of Gmail, Yahoo, Outlook.com, Orange and Apple, and the bou
 ``tests/cases/bounces``.
 """
 
-from typing import Final, TypeAlias
+import re
+from typing import Final, NamedTuple, TypeAlias
 
 from smtpgate.core.feedback.kinds import (
     ATTACHMENT_REJECTED,
@@ -30,11 +31,29 @@ from smtpgate.core.feedback.kinds import (
     BounceKind,
 )
 
-PhraseTable: TypeAlias = tuple[tuple[BounceKind, tuple[str, ...]], ...]
+_FIRST_WORD: Final = re.compile(r"[a-z0-9]+(?= )")
 
 
-def _phrases(text: str) -> tuple[str, ...]:
-    return tuple(text.split(" | "))
+class Phrase(NamedTuple):
+    """Pieces of text, near each other, and the word that they begin with.
+
+    The word is empty if the text may go on in front of it, as in ``antispam``.
+    """
+
+    pieces: tuple[str, ...]
+    first_word: str
+
+
+PhraseTable: TypeAlias = tuple[tuple[BounceKind, tuple[Phrase, ...]], ...]
+
+
+def _phrases(text: str) -> tuple[Phrase, ...]:
+    return tuple([_phrase(one) for one in text.split(" | ")])
+
+
+def _phrase(text: str) -> Phrase:
+    first = _FIRST_WORD.match(text)
+    return Phrase(tuple(text.split(" * ")), first[0] if first else "")
 
 
 PHRASES: Final[PhraseTable] = (
@@ -88,8 +107,9 @@ PHRASES: Final[PhraseTable] = (
             "relay operation rejected | we do not relay | we don't relay | "
             "relaying prohibited | relaying is prohibited | relay denied | "
             "this system is not configured to relay | blocklist | blacklist | black list | "
-            "block list | blocked using | dnsbl | rbl | spamhaus | barracudacentral | "
-            "spamcop | sorbs | poor reputation | bad reputation | low reputation | "
+            "block list | blocked using | dnsbl | by rbl | in rbl | rbl filter | "
+            "spamhaus | barracudacentral | spamcop | "
+            "poor reputation | bad reputation | low reputation | "
             "ip address * reputation | reputation of | ip address has been | your ip | "
             "ip address is | ip not allowed | mail server rejected | connection refused | "
             "connection rejected | too many connections | too many errors | "
@@ -156,7 +176,7 @@ PHRASES: Final[PhraseTable] = (
             "account is temporarily over | user account is overquota | "
             "too many messages in | number of messages in recipient's mailbox exceeded | "
             "mail box full | mail quota | box is full | boite du destinataire pleine | "
-            "archivage | quota d | メールボックスが一杯 | メールボックスがいっぱい"
+            "archivage | メールボックスが一杯 | メールボックスがいっぱい"
         ),
     ),
     # It exists, or did: an administrator or its owner may open it again.

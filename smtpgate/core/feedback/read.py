@@ -1,14 +1,16 @@
 """Any octets as a report: a bounce, a complaint, a notice of delivery, or none of these."""
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec.structs import replace
 
 from smtpgate.core.feedback.addresses import addresses_in
 from smtpgate.core.feedback.answers import is_answer
-from smtpgate.core.feedback.classify import classify
+from smtpgate.core.feedback.classify import classify, commands_in
 from smtpgate.core.feedback.complaint import read_complaint
+from smtpgate.core.feedback.kinds import BounceKind
 from smtpgate.core.feedback.mime import MimeMessage, read_fields, read_message
 from smtpgate.core.feedback.notice import notice_text, read_notice
 from smtpgate.core.feedback.original import original_of
@@ -136,21 +138,25 @@ def report_about(
 ) -> FeedbackReport:
     """A report about these recipients. A text is about one only if there are no others."""
     own_text = text if len(recipients) == 1 else ""
-    classified = tuple([_classified(one, own_text, text) for one in recipients])
-    return replace(base, kind=_kind(classified), recipients=classified)
+    shown = commands_in(text)
+    # Servers say the same of many recipients.
+    kinds: dict[tuple[str, str, str], BounceKind] = {}
+    classified: list[ReportedRecipient] = []
+    for one in recipients:
+        if one.action not in {"failed", "delayed"}:
+            classified.append(one)
+            continue
+        said = (one.status, one.reply, one.diagnostic)
+        if said not in kinds:
+            kinds[said] = classify(*said, own_text, shown)
+        classified.append(replace(one, kind=kinds[said]))
+    return replace(base, kind=_kind(classified), recipients=tuple(classified))
 
 
-def _kind(recipients: tuple[ReportedRecipient, ...]) -> ReportKind:
+def _kind(recipients: Iterable[ReportedRecipient]) -> ReportKind:
     actions = {one.action for one in recipients}
     if "failed" in actions:
         return "bounce"
     if "delayed" in actions:
         return "delay"
     return "delivery"
-
-
-def _classified(recipient: ReportedRecipient, text: str, transcript: str) -> ReportedRecipient:
-    if recipient.action not in {"failed", "delayed"}:
-        return recipient
-    kind = classify(recipient.status, recipient.reply, recipient.diagnostic, text, transcript)
-    return replace(recipient, kind=kind)

@@ -124,7 +124,7 @@ def _recipient(group: _Group) -> ReportedRecipient | None:
     return ReportedRecipient(
         address=final,
         original=original if same_key(original) != same_key(final) else "",
-        action=_action(group.get("action", ""), status),
+        action=_action(group.get("action", ""), status or reply_in(diagnostic)),
         status=more_precise(status, status_in(diagnostic)),
         reply=reply_in(diagnostic),
         diagnostic=diagnostic[:MAX_DIAGNOSTIC],
@@ -142,12 +142,11 @@ def _diagnostic(value: str) -> str:
     return " ".join(value.split())
 
 
-def _action(value: str, status: str) -> Action | None:
+def _action(value: str, code: str) -> Action:
+    """The action, or where there is none that which a status or reply code means."""
     word = value.strip().partition(" ")[0].partition("(")[0].strip(".,;").lower()
     action = _ACTIONS.get(word) or _OTHER_ACTIONS.get(word)
-    if action is None and status:
-        return "delivered" if status[0] == "2" else "failed"
-    return action
+    return action or ("delivered" if code.startswith("2") else "failed")
 
 
 def _worse(before: ReportedRecipient | None, after: ReportedRecipient) -> ReportedRecipient:
