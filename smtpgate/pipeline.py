@@ -21,6 +21,7 @@ from typing import Final, Self, assert_never
 
 from smtpgate.admission import Admission
 from smtpgate.core.account import usable_key
+from smtpgate.core.address import Mailbox, ReversePath
 from smtpgate.core.authorization.charges import charges_of
 from smtpgate.core.authorization.context import submission_context
 from smtpgate.core.authorization.reports import (
@@ -36,7 +37,8 @@ from smtpgate.core.authorization.roles import (
     takes_long,
 )
 from smtpgate.core.events import BudgetExhausted, Stage, SubmissionDone
-from smtpgate.core.identity import DkimKey
+from smtpgate.core.feedback.return_path import PathTagger
+from smtpgate.core.identity import DkimKey, Identity
 from smtpgate.core.limits import Charge, LimitExceededError
 from smtpgate.core.message.body import Body
 from smtpgate.core.message.envelope import Envelope, Submission
@@ -99,12 +101,16 @@ class Pipeline:
         upstream: Upstream,
         admission: Admission,
         publisher: EventPublisher | None,
+        tagger: PathTagger | None,
         events: EventSink,
         clock: Clock,
         offload: Offload,
         on_error: Callable[[BaseException], None],
     ) -> None:
-        """Without ``publisher`` there are no sending events, and no message is sent in part."""
+        """Without ``publisher`` there are no sending events, and no message is sent in part.
+
+        Without ``tagger`` MAIL FROM is always the client's.
+        """
         self._rules = rules
         self._directory = directory
         self._store = store
@@ -112,6 +118,7 @@ class Pipeline:
         self._upstream = upstream
         self._admission = admission
         self._publisher = publisher
+        self._tagger = tagger
         self._events = events
         self._clock = clock
         self._offload = offload
@@ -203,6 +210,7 @@ class Pipeline:
         )
         done.identities, done.decision = authorization.identities, authorization.decision
         self._must_be_signable(message, authorization)
+        done.return_path = self._return_path(submission, authorization.signing_identity)
         return authorization
 
     def _must_be_signable(self, message: ReadMessage, authorization: Authorization) -> None:
@@ -213,6 +221,21 @@ class Pipeline:
             domain = message.authors[0].mailbox.domain
             problem = f"the identity's owner has no active DKIM key for {domain}"
             reject("no-signing-key", problem)
+
+    def _return_path(self, submission: Submission, identity: Identity | None) -> Mailbox | None:
+        """The return path at the MAIL FROM domain of the From identity; mostly there is none.
+
+        Then MAIL FROM stays the client's, as the null reverse-path always does.
+        """
+        mail_from = None if identity is None else identity.mail_from
+        is_null = submission.envelope.reverse_path.is_null
+        if mail_from is None or self._tagger is None or is_null:
+            return None
+        if mail_from.has_mx:
+            return self._tagger.path_of(submission.message_id, mail_from.domain)
+        if mail_from.must_have_mx:
+            reject("mail-from-not-verified", f"the MX record of {mail_from.domain} is missing")
+        return None
 
     async def _as_of_now(self, submission: Submission) -> Submission:
         """The submission with its principal as it is now: a key may have been revoked since."""
@@ -311,9 +334,9 @@ class Pipeline:
         """Carry out one upstream transaction; its verdict is the message's. Raises Reject."""
         # 8-bit header octets of a client that did not declare SMTPUTF8 are old habit, and pass
         # as they came; a client that declared it for nothing needs no upstream that has it.
-        envelope = done.submission.envelope
+        envelope, return_path = done.submission.envelope, done.return_path
         envelope = Envelope(
-            envelope.reverse_path,
+            envelope.reverse_path if return_path is None else ReversePath(return_path),
             envelope.recipients,
             smtputf8=envelope.smtputf8 and message.has_utf8_header,
             body_8bit=message.is_8bit,

@@ -81,6 +81,7 @@ def _decided(record: Record) -> dict[str, object]:
         "refused": [
             {"rcpt_to": one.address or None, "reply": one.reply} for one in record.refused
         ],
+        "return_path": _text(record.return_path),
         "stage_ms": {stage: round(seconds * 1000, 3) for stage, seconds in record.stage_s},
     }
 

@@ -128,6 +128,9 @@ class Config(Table):
         yield from self._about_waits()
         yield from self._about_octets()
         yield from self._about_workers()
+        if self.feedback.enabled and not self.has_outbox:
+            text = "needs journal.enabled and outbox.enabled: they keep what bounces are about"
+            yield ("feedback", "enabled"), text
 
     def _about_workers(self) -> Iterator[Problem]:
         if self.ledger.kind == "memory" and (self.gate.workers or 1) > 1:

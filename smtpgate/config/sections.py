@@ -294,6 +294,7 @@ class FeedbackConfig(Table):
     address: Address = "0.0.0.0"  # noqa: S104 - bounces come from anywhere
     port: Port = 25
     domain: Domain | None = None
+    key_file: SecretFile = None
     spf: Annotated[str, Field(pattern=r"^[\x21-\x7e]+( [\x21-\x7e]+)*$", max_length=200)] = "mx"
 
     def contradictions(self) -> Iterator[Problem]:

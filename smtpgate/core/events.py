@@ -114,6 +114,7 @@ class SubmissionDone(Struct, gc=False, kw_only=True):
     selectors: tuple[str, ...] = ()
     upstream: str | None = None
     upstream_reply: Reply | None = None
+    return_path: Mailbox | None = None
     refused: tuple[RecipientReply, ...] = ()
     tasks: tuple[Task, ...] | None = None
     done_at: datetime | None = None

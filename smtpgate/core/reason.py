@@ -231,6 +231,17 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         is_lasting=True,
         is_sender_controlled=True,
     ),
+    "mail-from-not-verified": Reason(
+        meaning="the From identity's MAIL FROM domain has no MX record that leads to the gate",
+        advice=(
+            "The identity's owner has to publish the MX record (`smtpgate identity mail-from "
+            "show'), or to allow the sender's own MAIL FROM while it is missing (`smtpgate "
+            "identity mail-from set --on-mx-failure default')."
+        ),
+        reply="mail-from-not-verified",
+        is_lasting=True,
+        is_sender_controlled=True,
+    ),
     "signing-failed": Reason(
         meaning="the DKIM signature could not be made",
         advice=(

@@ -244,6 +244,9 @@ _REPLIES: Final[dict[str, Reply]] = {
         454, "4.7.0", "Throttling failure: Maximum sending rate exceeded."
     ),  # [SES]
     # signing and relay
+    "mail-from-not-verified": Reply(
+        451, "4.4.4", "MAIL FROM domain of the identity has no MX record that leads here"
+    ),
     "signing-failed": Reply(451, "4.7.5", "Message could not be signed"),
     "upstream-unreachable": Reply(
         451, "4.4.1", "Upstream mail server is not reachable, try again"

@@ -15,6 +15,7 @@ from smtpgate.directory.feed import Changes
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.errors import OpenError
+from smtpgate.gate.feedback import open_tagger
 from smtpgate.gate.listen import ListeningSockets
 from smtpgate.gate.live import new_live_directory
 from smtpgate.gate.memory import FreedMemory, trimmer
@@ -183,6 +184,7 @@ class SmtpService:
             upstream=self.upstream,
             admission=self.admission,
             publisher=self._publisher(),
+            tagger=open_tagger(self.config),
             events=self._events,
             clock=self._clock,
             offload=offload,

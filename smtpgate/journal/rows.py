@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from msgspec import Struct, field
 
-from smtpgate.core.address import Mailbox
+from smtpgate.core.address import Mailbox, parse_mailbox
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.events import Stage, UsedIdentity
 from smtpgate.core.history.record import LimitState, Record, RefusedRecipient, Verdict
@@ -180,6 +180,7 @@ class _Verdict(Struct, gc=False, omit_defaults=True):
     reply: list[object] | None = None
     upstream: str | None = None
     upstream_reply: list[object] | None = None
+    return_path: str | None = None
     stages: tuple[tuple[Stage, float], ...] | None = None
     masked: bool | None = None
     refused: tuple[tuple[str, str], ...] | None = None
@@ -205,6 +206,7 @@ def _verdict(verdict: Verdict) -> _Verdict:
         reply=_reply(verdict.reply),
         upstream=verdict.upstream,
         upstream_reply=_reply(verdict.upstream_reply),
+        return_path=None if verdict.return_path is None else str(verdict.return_path),
         stages=verdict.stage_s or None,
         masked=verdict.is_masked or None,
         refused=verdict.refused or None,
@@ -361,9 +363,14 @@ def record_of(row: Row, texts: Texts) -> Record:
         selectors=tuple(facts.get("selectors", ())),
         upstream=verdict.get("upstream"),
         upstream_reply=_reply_in(verdict.get("upstream_reply")),
+        return_path=_return_path_in(verdict.get("return_path")),
         stage_s=tuple((stage, seconds) for stage, seconds in verdict.get("stages", ())),
         refused=tuple(RefusedRecipient(*one) for one in verdict.get("refused", ())),
     )
+
+
+def _return_path_in(text: str | None) -> Mailbox | None:
+    return None if text is None else parse_mailbox(text)
 
 
 def _client_in(facts: list[Any]) -> Client:

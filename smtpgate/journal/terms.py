@@ -6,20 +6,18 @@ made by the first start. A journal knows the key it was begun with: with another
 would find nothing and say nothing.
 """
 
-import base64
-import binascii
 import hashlib
-import os
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from smtpgate import key_file
 from smtpgate.core.address import Mailbox
 from smtpgate.core.history.record import Parties, Verdict, user_of
 from smtpgate.core.reply import MASKED_REASON
+from smtpgate.key_file import KEY_OCTETS, keys_in, make_key_file
 
-_KEY_OCTETS: Final = 32
 _TERM_OCTETS: Final = 12
 _ACCEPTED: Final = "accepted"
 
@@ -122,17 +120,17 @@ class TermKey:
 def read_key(path: Path) -> TermKey:
     """The key of a file. Raises TermKeyError or OSError."""
     try:
-        key = base64.b64decode(path.read_text("ascii").strip(), validate=True)
-    except (binascii.Error, UnicodeDecodeError, ValueError):
-        key = b""
-    if len(key) != _KEY_OCTETS:
-        raise TermKeyError(f"{path}: is not {_KEY_OCTETS} octets in base64; put it back")
+        (key,) = keys_in(path.read_text("ascii"))
+    except ValueError:
+        raise TermKeyError(
+            f"{path}: is not {KEY_OCTETS} octets in base64; put it back"
+        ) from None
     return TermKey(key)
 
 
 def new_key() -> TermKey:
     """A new random key."""
-    return TermKey(os.urandom(_KEY_OCTETS))
+    return TermKey(key_file.new_key())
 
 
 def read_or_make_key(path: Path, new: TermKey | None = None) -> TermKey:
@@ -143,25 +141,5 @@ def read_or_make_key(path: Path, new: TermKey | None = None) -> TermKey:
     try:
         return read_key(path)
     except FileNotFoundError:
-        _keep(new or new_key(), path)
+        make_key_file(path, (new or new_key()).octets)
     return read_key(path)
-
-
-def _keep(key: TermKey, path: Path) -> None:
-    """Write a key; whole or not at all, and never over another process's."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
-    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        os.write(descriptor, base64.b64encode(key.octets) + b"\n")
-        if os.geteuid() == 0:
-            # Made by an administrator's command: it is the folder's owner that needs it.
-            folder = path.parent.stat()
-            os.chown(descriptor, folder.st_uid, folder.st_gid)
-        os.fsync(descriptor)
-        os.link(draft, path)
-    except FileExistsError:
-        return  # another process was faster, and its key is the one
-    finally:
-        os.close(descriptor)
-        draft.unlink()

@@ -96,6 +96,7 @@ class _Line(Struct, gc=False, omit_defaults=True, kw_only=True):
     upstream: str | None = None
     upstream_reply: str | None = None
     refused: list[_Refused] | None = None
+    return_path: str | None = None
     stage_ms: dict[str, float] | None = None
     total_ms: float | None = None
 
@@ -130,6 +131,7 @@ def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
             _Refused(str(one.reply), str(one.mailbox) if with_recipients else None)
             for one in done.refused
         ]
+    line.return_path = None if done.return_path is None else str(done.return_path)
     line.stage_ms = {stage: _ms(seconds) for stage, seconds in done.stage_s.items()}
     if done.done_at is not None:
         line.total_ms = _ms((done.done_at - submission.received_at).total_seconds())

@@ -83,6 +83,7 @@ def furnished(
 ) -> tuple[Path, dict[str, str]]:
     """A folder with a directory and a journal that have one of each, and some names."""
     desk = Desk(tmp_path_factory.mktemp("listings"), two_accounts)
+    desk.take_bounces()
     desk.says("identity", "register", DOMAIN, "--trust")
     desk.says("identity", "policy", "put", DOMAIN, "marketing", "-", stdin=grant())
     desk.says("identity", "mail-from", "set", DOMAIN, "bounce.ses-example.com")
@@ -116,6 +117,7 @@ def furnished(
 def desk(furnished: tuple[Path, dict[str, str]], tmp_path: Path) -> Desk:
     """A desk with a copy of both."""
     desk = Desk(tmp_path, None)
+    desk.take_bounces()
     shutil.copytree(furnished[0], desk.database.parent)
     return desk
 

@@ -9,6 +9,7 @@ from tests.support.world import DOMAIN, OWNER
 @pytest.fixture
 def registered(desk: Desk) -> Desk:
     """An account with a verified domain."""
+    desk.take_bounces()
     desk.says("account", "create", OWNER)
     desk.says("identity", "register", DOMAIN, "--trust")
     return desk
@@ -28,6 +29,6 @@ def test_it_says_what_to_publish(registered: Desk) -> None:
 
 
 def test_without_a_listener_for_bounces_there_is_none(registered: Desk) -> None:
-    registered.configure("enabled = true\nport = 2525", "enabled = false\nport = 2525")
+    registered.configure("[feedback]\nenabled = true", "[feedback]\nenabled = false")
     said = registered.refuses("identity", "mail-from", "set", DOMAIN, "bounce.ses-example.com")
     assert "this gate takes no bounces: feedback.enabled is false" in said

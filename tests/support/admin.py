@@ -24,7 +24,9 @@ _LIMITS: Final = SendingLimits(200, 1)
 def config() -> Config:
     """The configuration of a gate whose directory is elsewhere."""
     with TemporaryDirectory() as folder:
-        return load_config(Desk(Path(folder), None).config)
+        desk = Desk(Path(folder), None)
+        desk.take_bounces()
+        return load_config(desk.config)
 
 
 def root(account_id: str = OWNER) -> Principal:

@@ -36,10 +36,6 @@ master_key_file = "master.key"
 nameservers = ["127.0.0.1:9"]
 timeout_s = 0.1
 lifetime_s = 0.2
-[feedback]
-enabled = true
-port = 2525
-domain = "bounces.gate.example.com"
 [limits]
 max_24h_send = 200
 max_send_rate_per_s = 1
@@ -88,6 +84,11 @@ class Desk:
         text = self.config.read_text()
         assert old in text
         self.config.write_text(text.replace(old, new))
+
+    def take_bounces(self) -> None:
+        """Let the configuration have a listener for bounces."""
+        host = 'domain = "bounces.gate.example.com"'
+        self.configure("[limits]", f"[feedback]\nenabled = true\nport = 2525\n{host}\n[limits]")
 
     def ask_dns_at(self, port: int) -> None:
         """Let the commands ask that name server."""

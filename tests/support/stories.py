@@ -110,6 +110,12 @@ _BY_REASON: Final[dict[str, Refused]] = {
         {},
         "the identity's owner has no active DKIM key for ses-example.com",
     ),
+    "mail-from-not-verified": Refused(
+        2,
+        "mail-from-not-verified",
+        {},
+        "the MX record of bounce.ses-example.com is missing",
+    ),
     "signing-failed": Refused(4, "signing-failed", {}),
     "needs-8bitmime": Refused(5, "needs-8bitmime", {}),
     "needs-smtputf8": Refused(5, "upstream-lacks-smtputf8", {}),

@@ -290,6 +290,7 @@ def sample(tmp_path: Path) -> Path:
         "tls.crt",
         "tls.key",
         "upstream.password",
+        "feedback.key",
         "directory.url",
         "redis.url",
         "journal.url",

@@ -16,6 +16,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from smtpgate.core.address import Mailbox
 from smtpgate.core.message_id import compact_id, expanded_id
 
 _PREFIX: Final = "b+"
@@ -25,6 +26,24 @@ TAG_LENGTH: Final = 20
 _PURPOSE: Final = b"smtpgate return path\0"
 _PATH: Final = re.compile(r"b\+([a-z2-7]{36})\.([a-z2-7]{20})@([^@\s]{1,253})", re.IGNORECASE)
 MIN_KEY_OCTETS: Final = 32
+
+
+class PathTagger:
+    """Makes return paths with the current key, and knows those of the keys before it too."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        """``keys`` begin with the current one."""
+        self._keys = tuple(keys)
+
+    def path_of(self, message_id: str, domain: str) -> Mailbox:
+        """The return path of a message."""
+        local_part, _, domain = return_path(message_id, domain, self._keys[0]).rpartition("@")
+        return Mailbox(local_part, domain)
+
+    def message_of(self, address: str) -> str | None:
+        """The id of the message that has that return path; ``None`` for any other address."""
+        path = tagged_path(address)
+        return path.message_id if path is not None and is_valid(path, self._keys) else None
 
 
 class TaggedPath(Struct, frozen=True, gc=False):

@@ -81,6 +81,7 @@ class Verdict(NamedTuple):
     selectors: tuple[str, ...]
     upstream: str | None
     upstream_reply: Reply | None
+    return_path: Mailbox | None
     stage_s: tuple[tuple[Stage, float], ...]
     refused: tuple[RefusedRecipient, ...] = ()
 
@@ -185,6 +186,7 @@ class Record(Struct, frozen=True, gc=False, kw_only=True):
     selectors: tuple[str, ...] = ()
     upstream: str | None = None
     upstream_reply: Reply | None = None
+    return_path: Mailbox | None = None
     stage_s: tuple[tuple[Stage, float], ...] = ()
     refused: tuple[RefusedRecipient, ...] = ()
 
@@ -302,6 +304,7 @@ def submission_record(
         selectors=verdict.selectors,
         upstream=verdict.upstream,
         upstream_reply=verdict.upstream_reply,
+        return_path=verdict.return_path,
         stage_s=verdict.stage_s,
         refused=verdict.refused if keep_recipients else without_addresses(verdict.refused),
     )
@@ -327,6 +330,7 @@ def verdict_of(done: SubmissionDone) -> Verdict:
         done.selectors,
         done.upstream,
         _shortened(done.upstream_reply),
+        done.return_path,
         tuple(done.stage_s.items()),
         tuple(RefusedRecipient(str(one.mailbox), str(one.reply)) for one in done.refused)
         if done.refused

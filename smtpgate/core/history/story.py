@@ -115,7 +115,7 @@ def _submission(record: Record, reason: str) -> Iterator[_Part]:
         yield "Advice", list(_advice(record, reason))
     yield "Limits", list(_limits(record))
     yield "Signature", [_signature(record)]
-    yield "Upstream", [_upstream(record), *_refused(record)]
+    yield "Upstream", [*_upstream(record), *_refused(record)]
     yield "Reply", _reply(record)
 
 
@@ -281,7 +281,14 @@ def _refused(record: Record) -> list[str]:
     return [*lines, *(f"{one.address or '-'}: {one.reply}" for one in record.refused)]
 
 
-def _upstream(record: Record) -> str:
+def _upstream(record: Record) -> list[str]:
+    path = record.return_path
+    return (
+        [_answer(record)] if path is None else [f"Sent with MAIL FROM {path}", _answer(record)]
+    )
+
+
+def _answer(record: Record) -> str:
     if record.upstream_reply is not None:
         return f"{record.upstream} replied: {record.upstream_reply}"
     if record.outcome == "relaying":
