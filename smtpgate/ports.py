@@ -275,6 +275,12 @@ class Subscribers(Protocol):
         It is asked for each message, and must cost next to nothing.
         """
 
+    async def may_send_with(self, account_id: str, configuration_set: str) -> bool:
+        """False if an account has paused its configuration set of that name.
+
+        Raises DirectoryUnavailableError.
+        """
+
     async def destinations(self, event: SendingEvent) -> Sequence[Destination]:
         """The destinations of an event, from memory where they are known; mostly none.
 

@@ -20,6 +20,7 @@ from smtpgate.core.outbox.event import (
 from smtpgate.core.outbox.mail import sent_mail
 from smtpgate.core.outbox.refusals import bounce, to_report
 from smtpgate.core.outbox.task import Destination, Task
+from smtpgate.core.reply import reject
 from smtpgate.core.upstream import RecipientReply
 from smtpgate.ports import Subscribers
 
@@ -36,15 +37,22 @@ class EventPublisher:
 
     def wants_sends(self, done: SubmissionDone) -> bool:
         """False if nobody gets the event that this message is sent."""
+        if done.intent is not None and done.intent.configuration_set:
+            return True
         account_id = done.submission.principal.account.id
         return self._subscribers.want_sends(account_id, done.from_identity)
 
     async def sends(self, done: SubmissionDone, now: datetime) -> tuple[Task, ...]:
         """The tasks of a message once the upstream accepts it.
 
-        Raises DirectoryUnavailableError.
+        Raises DirectoryUnavailableError, or Reject when its configuration set is paused.
         """
         mail = self._mail(done)
+        if mail.configuration_set:
+            its = mail.account_id, mail.configuration_set
+            if not await self._subscribers.may_send_with(*its):
+                problem = f"Sending is paused for configuration set <{its[1]}>."
+                reject("configuration-set-paused", problem=problem)
         event = sending_event(now, mail, map(EventRecipient, mail.destination), SendDetail())
         return tuple(Task(event, to) for to in await self._subscribers.destinations(event))
 
@@ -73,7 +81,7 @@ class EventPublisher:
         return tuple(tasks)
 
     def _mail(self, done: SubmissionDone) -> SentMail:
-        return sent_mail(done.submission, done.from_identity, done.header)
+        return sent_mail(done.submission, done.from_identity, done.header, done.intent)
 
     def _report(self, done: SubmissionDone, event: SendingEvent, to: Destination) -> Task:
         original = b"" if done.header is None else _beginning(done.header)

@@ -113,6 +113,14 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         ),
         reply="transaction-failed",
     ),
+    "configuration-set-paused": Reason(
+        meaning="the configuration set that the message names is paused",
+        advice=(
+            "The sender has to name another configuration set, or none, or have it resumed: "
+            "`smtpgate configuration-set resume'."
+        ),
+        reply="transaction-failed",
+    ),
     "wrong-region": Reason(
         meaning="the region of the ARN is not this gate's",
         advice=(

@@ -93,6 +93,11 @@ class Cache:
         self.misses += 1
         return False, None
 
+    def peek(self, key: CacheKey) -> Any:  # noqa: ANN401 - by the key's kind
+        """The answer if it is cached, or ``None``; the use does not count."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry.value
+
     def put(
         self, key: CacheKey, value: object, depends_on: tuple[Dependency, ...], octets: int
     ) -> None:

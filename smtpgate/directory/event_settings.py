@@ -37,6 +37,9 @@ class SettingsDirectory(Protocol):
     async def subscriptions(self, account_id: str, topic: str) -> tuple[Subscription, ...]:
         """The subscriptions of an account's topic, also those that are not confirmed."""
 
+    def may_publish(self, account_id: str, identity: str) -> bool:
+        """False if it is known that an account's identity has no default configuration set."""
+
 
 async def event_settings(directory: SettingsDirectory, mail: SentMail) -> EventSettings:
     """All settings that concern the events of a message, as they are now.
@@ -57,9 +60,11 @@ async def event_settings(directory: SettingsDirectory, mail: SentMail) -> EventS
             sender = await directory.notifications(arn.name, arn.account_id, sender_id)
             if not forwards_for and await _forwards(directory, mail):
                 forwards_for = sender_id
-    its_set = None
-    if mail.configuration_set:
-        its_set = await directory.configuration_set(sender_id, mail.configuration_set)
+    its_set, name = None, mail.configuration_set
+    if not name and arn is not None and arn.account_id == sender_id:
+        name = await _default_set(directory, arn)
+    if name:
+        its_set = await directory.configuration_set(sender_id, name)
     return EventSettings(
         owner=owner,
         sender=sender,
@@ -67,6 +72,13 @@ async def event_settings(directory: SettingsDirectory, mail: SentMail) -> EventS
         configuration_set=its_set,
         subscriptions=await _subscriptions(directory, (owner, sender), its_set),
     )
+
+
+async def _default_set(directory: SettingsDirectory, arn: IdentityArn) -> str:
+    for one in await directory.identities(arn.name):
+        if one.owner_id == arn.account_id:
+            return one.configuration_set
+    return ""
 
 
 async def _forwards(directory: SettingsDirectory, mail: SentMail) -> bool:
@@ -106,6 +118,18 @@ class DirectorySubscribers:
 
     def __init__(self, directory: SettingsDirectory) -> None:
         self._directory = directory
+
+    def want_sends(self, account_id: str, identity: str) -> bool:
+        """False if no default configuration set can publish that a message is sent.
+
+        An identity that is not cached any more may have one.
+        """
+        return self._directory.may_publish(account_id, identity)
+
+    async def may_send_with(self, account_id: str, configuration_set: str) -> bool:
+        """False if an account has paused its configuration set of that name."""
+        found = await self._directory.configuration_set(account_id, configuration_set)
+        return found is None or found.is_sending
 
     async def destinations(self, event: SendingEvent) -> Sequence[Destination]:
         """The destinations of an event. Raises DirectoryUnavailableError."""

@@ -126,6 +126,19 @@ class LiveDirectory:
         found = await self._answer(CacheKey("topic", owned(account_id, topic)))
         return cast("tuple[Subscription, ...]", found)
 
+    def may_publish(self, account_id: str, identity: str) -> bool:
+        """False if it is known that an account's identity has no default configuration set.
+
+        It waits for nothing: the message that it is about has just asked for the identity.
+        """
+        owner_id, _, name = identity.rpartition(":identity/")
+        if not owner_id.endswith(f":{account_id}"):
+            return False  # the default one is its owner's, for its own mail
+        known = self._cache.peek(CacheKey("identity", name))
+        if known is None:
+            return True
+        return any(one.configuration_set for one in known if one.owner_id == account_id)
+
     # -- life ----------------------------------------------------------------------------------
 
     async def start(self) -> None:

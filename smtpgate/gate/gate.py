@@ -10,7 +10,7 @@ from smtpgate.gate.crew import no_restarts
 from smtpgate.gate.documents import Apply, apply_here
 from smtpgate.gate.host import Host
 from smtpgate.gate.listen import ListeningSockets
-from smtpgate.gate.outbox import new_mail_carrier
+from smtpgate.gate.outbox import new_carriers
 from smtpgate.gate.service import Bounds, SmtpService, Surroundings, time_to_finish_s
 from smtpgate.log import JsonLog
 from smtpgate.ports import Clock, Reading
@@ -56,9 +56,7 @@ class Gate:
         self.upstream, self.pacer = service.upstream, service.pacer
         self.listeners, self.client_sockets = service.listeners, service.client_sockets
         self.sessions, self.tasks = service.sessions, service.tasks
-        host.carry(
-            {"mail": new_mail_carrier(config, self.upstream, self.directory, clock, log)}
-        )
+        host.carry(new_carriers(config, self.upstream, self.directory, host.sns, clock, log))
         self.http = host.serve_http(sockets["http"]) if config.http.enabled else None
         self.metrics.watch(self._readings)
         self.failed = asyncio.Event()  # never set: what fails here ends the process

@@ -14,6 +14,7 @@ from smtpgate.gate.directory import prepare_directory
 from smtpgate.gate.documents import Apply, apply_here
 from smtpgate.gate.frames import Report
 from smtpgate.gate.listen import shortage_of_files
+from smtpgate.gate.notifications import new_sns_pages, open_sns_face
 from smtpgate.gate.outbox import new_outbox
 from smtpgate.gate.sinks import Sinks, run_all
 from smtpgate.gate.stores import Stores
@@ -61,6 +62,7 @@ class Host:
         )
         self.stores = Stores(config, clock, self.sinks, log.error)
         self.stores.show(self.metrics, self.readiness)
+        self.sns = open_sns_face(config, clock.now())
         self.outbox: OutboxSender | None = None
         self.http: HttpServer | None = None
         for source in (certificates.readings, log.readings, self._readings):
@@ -91,7 +93,7 @@ class Host:
     def serve_http(
         self, listening: socket.socket, refresh: Callable[[], Awaitable[None]] | None = None
     ) -> HttpServer:
-        """Serve metrics and health checks there, once started.
+        """Serve metrics, health checks and links of subscriptions there, once started.
 
         ``refresh`` is awaited before each scrape.
         """
@@ -100,6 +102,7 @@ class Host:
             metrics=self.metrics.render,
             is_ready=self.readiness.is_ready,
             refresh=refresh,
+            sns=new_sns_pages(self.config, self.store, self.clock, self.sns),
         )
         return self.http
 

@@ -10,8 +10,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
+from smtpgate.admin.links import SubscriptionLinks
 from smtpgate.config import Config
+from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.errors import OpenError
+from smtpgate.http import SnsPages
 from smtpgate.ports import Clock
 from smtpgate.signing.sns import SnsKeyError, SnsSigner
 from smtpgate.webhooks.carrier import FindSubscriptions, SnsFace, Webhooks
@@ -62,6 +65,16 @@ def new_webhooks(
 ) -> Webhooks:
     """The carrier of tasks to HTTPS subscriptions; ``find`` is the directory's."""
     return Webhooks(new_caller(config), find, sns, clock)
+
+
+def new_sns_pages(
+    config: Config, store: DirectoryStore, clock: Clock, sns: SnsFace | None
+) -> SnsPages | None:
+    """The pages that receivers of SNS's envelopes visit, if the gate has a public URL."""
+    if sns is None:
+        return None
+    links = SubscriptionLinks(config, store, clock)
+    return SnsPages(links, sns.signer.certificate_name, sns.signer.certificate_pem)
 
 
 def _make(key_file: Path, cert_file: Path, hostname: str, now: datetime) -> None:

@@ -1,17 +1,17 @@
 """The outbox of a gate: its queue beside the journal, and its sender."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from random import SystemRandom
 from typing import Final
 
 from smtpgate.config import Config
-from smtpgate.core.notification.fan_out import destinations_of
-from smtpgate.core.notification.settings import EventSettings
-from smtpgate.core.outbox.event import SendingEvent
-from smtpgate.core.outbox.task import Destination, DestinationKind
+from smtpgate.core.notification.mail_text import mail_of_notification
+from smtpgate.core.outbox.task import DestinationKind
+from smtpgate.directory.live import LiveDirectory
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.live import new_live_directory
+from smtpgate.gate.notifications import new_webhooks
 from smtpgate.gate.sinks import OnError
 from smtpgate.gate.stores import Stores
 from smtpgate.gate.upstream import new_upstream
@@ -23,12 +23,12 @@ from smtpgate.outbox.sender import OutboxSender
 from smtpgate.ports import (
     Carrier,
     Clock,
-    Directory,
     DirectoryUnavailableError,
     EventSink,
     Upstream,
 )
 from smtpgate.tasks import TaskOwner
+from smtpgate.webhooks.carrier import SnsFace
 
 _DRAIN_S: Final = 1.0
 
@@ -58,11 +58,24 @@ def new_outbox(
     return sender
 
 
-def new_mail_carrier(
-    config: Config, upstream: Upstream, directory: Directory, clock: Clock, log: JsonLog
-) -> Carrier:
-    """The carrier of mail, by an upstream and a directory that others open and close."""
-    return MailCarrier(upstream, directory, config.hostname, clock=clock, on_error=log.error)
+def new_carriers(
+    config: Config,
+    upstream: Upstream,
+    directory: LiveDirectory,
+    sns: SnsFace | None,
+    clock: Clock,
+    log: JsonLog,
+) -> Mapping[DestinationKind, Carrier]:
+    """The carriers, by an upstream and a directory that others open and close."""
+    mail = MailCarrier(
+        upstream,
+        directory,
+        config.hostname,
+        clock=clock,
+        on_error=log.error,
+        notification=mail_of_notification,
+    )
+    return {"mail": mail, "webhook": new_webhooks(config, directory.subscriptions, sns, clock)}
 
 
 class OwnPath:
@@ -94,15 +107,3 @@ class OwnPath:
         await self.upstream.close()
         await self.directory.stop()
         _ = await self._tasks.drain(_DRAIN_S)
-
-
-class ReturnPaths:
-    """Implements the Subscribers port without any settings: bounces go to the return path."""
-
-    def want_sends(self, account_id: str, identity: str) -> bool:
-        """Nobody asked for them."""
-        return False
-
-    async def destinations(self, event: SendingEvent) -> Sequence[Destination]:
-        """The return path, of a bounce or complaint about a message that has one."""
-        return destinations_of(event, EventSettings())

@@ -16,7 +16,7 @@ from smtpgate.gate.documents import Apply, apply_here
 from smtpgate.gate.host import Host
 from smtpgate.gate.interpreter import settle
 from smtpgate.gate.listen import ListeningSockets
-from smtpgate.gate.outbox import OwnPath, new_mail_carrier
+from smtpgate.gate.outbox import OwnPath, new_carriers
 from smtpgate.gate.service import Bounds, time_to_finish_s
 from smtpgate.gate.shares import config_of_worker
 from smtpgate.gate.upstream import new_upstream
@@ -98,8 +98,9 @@ class Parent:
         self._own_path: OwnPath | None = None
         if config.has_outbox:
             self._own_path = path = OwnPath(config, store, clock, self.host.sinks)
-            mail = new_mail_carrier(config, path.upstream, path.directory, clock, log)
-            self.host.carry({"mail": mail})
+            self.host.carry(
+                new_carriers(config, path.upstream, path.directory, self.host.sns, clock, log)
+            )
         self.crew = crew = Crew(
             config,
             prepared.workers,

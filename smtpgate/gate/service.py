@@ -11,6 +11,7 @@ from smtpgate.admission import Admission, Tell
 from smtpgate.config import Config
 from smtpgate.core.limits.sums import LocalSums, Sums
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
+from smtpgate.directory.event_settings import DirectorySubscribers
 from smtpgate.directory.feed import Changes
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.certificates import Certificates
@@ -19,7 +20,6 @@ from smtpgate.gate.feedback import open_tagger
 from smtpgate.gate.listen import ListeningSockets
 from smtpgate.gate.live import new_live_directory
 from smtpgate.gate.memory import FreedMemory, trimmer
-from smtpgate.gate.outbox import ReturnPaths
 from smtpgate.gate.settings import admission_rules, pipeline_rules
 from smtpgate.gate.sinks import Sinks, run_all
 from smtpgate.gate.upstream import new_upstream
@@ -194,7 +194,7 @@ class SmtpService:
     def _publisher(self) -> EventPublisher | None:
         if not self.config.has_outbox:
             return None
-        return EventPublisher(ReturnPaths(), self.config.hostname)
+        return EventPublisher(DirectorySubscribers(self.directory), self.config.hostname)
 
     def _listeners(self, sockets: ListeningSockets) -> dict[str, Listener]:
         gate, bounds = self.config.gate, self._around.bounds

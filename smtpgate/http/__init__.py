@@ -2,5 +2,6 @@
 
 from smtpgate.http.readiness import Readiness
 from smtpgate.http.server import HttpServer
+from smtpgate.http.subscriptions import SnsPages
 
-__all__ = ["HttpServer", "Readiness"]
+__all__ = ["HttpServer", "Readiness", "SnsPages"]

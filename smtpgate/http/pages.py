@@ -1,4 +1,4 @@
-"""The three pages: ``/metrics``, ``/healthz`` and ``/readyz``; all other paths are 404."""
+"""The pages: ``/metrics``, ``/healthz`` and ``/readyz``, and those of subscriptions."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from smtpgate.http.subscriptions import SnsPages
 from smtpgate.tasks import Threads
 
 # https://prometheus.io/docs/instrumenting/exposition_formats/
@@ -19,8 +20,9 @@ def pages(
     metrics: Callable[[], bytes],
     is_ready: Callable[[], tuple[bool, Mapping[str, str]]],
     refresh: Callable[[], Awaitable[None]] | None = None,
+    sns: SnsPages | None = None,
 ) -> Starlette:
-    """The application that serves the three pages; ``refresh`` comes before each scrape."""
+    """The application that serves the pages; ``refresh`` comes before each scrape."""
 
     threads = Threads("metrics")
 
@@ -43,6 +45,7 @@ def pages(
             Route("/metrics", show_metrics, methods=["GET"]),
             Route("/healthz", show_health, methods=["GET"]),
             Route("/readyz", show_readiness, methods=["GET"]),
+            *(() if sns is None else sns.routes()),
         ]
     )
     application.router.redirect_slashes = False

@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from smtpgate.http.pages import pages
+from smtpgate.http.subscriptions import SnsPages
 from smtpgate.tasks import TaskOwner
 
 _MAX_CONNECTIONS: Final = 100
@@ -84,7 +85,7 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    """Serves ``/metrics``, ``/healthz`` and ``/readyz`` on one listening socket."""
+    """Serves metrics, health checks and the links of subscriptions on one listening socket."""
 
     def __init__(
         self,
@@ -93,9 +94,10 @@ class HttpServer:
         metrics: Callable[[], bytes],
         is_ready: Callable[[], tuple[bool, Mapping[str, str]]],
         refresh: Callable[[], Awaitable[None]] | None = None,
+        sns: SnsPages | None = None,
     ) -> None:
         self.port: int = listening.getsockname()[1]
-        self._app = pages(metrics=metrics, is_ready=is_ready, refresh=refresh)
+        self._app = pages(metrics=metrics, is_ready=is_ready, refresh=refresh, sns=sns)
         self._tasks = TaskOwner()
         self._listening = listening
         self._server: _Server | None = None

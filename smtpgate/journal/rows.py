@@ -6,7 +6,7 @@ about all messages.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias, cast
@@ -344,7 +344,7 @@ def record_of(row: Row, texts: Texts) -> Record:
         forward_paths=None if to is None else tuple(map(_mailbox_in, to)),
         octets=row.octets,
         subject=facts.get("subject"),
-        intent=SendingIntent(*map(_arn_in, facts.get("arns", ()))),
+        intent=_intent_in(facts.get("arns") or (None, None, None)),
         authors=tuple(map(_author_in, facts.get("from", ()))),
         sender=None if sender is None else _author_in(sender),
         resent=tuple(map(_author_in, facts.get("resent", ()))),
@@ -394,6 +394,11 @@ def _client_in(facts: list[Any]) -> Client:
 def _mailbox_in(text: str) -> Mailbox:
     local_part, _, domain = text.rpartition("@")
     return Mailbox(local_part, domain)
+
+
+def _intent_in(arns: Sequence[str | None]) -> SendingIntent:
+    source, author, return_path = map(_arn_in, arns)
+    return SendingIntent(source, author, return_path)
 
 
 def _arn_in(text: str | None) -> IdentityArn | None:

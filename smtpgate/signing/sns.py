@@ -38,7 +38,7 @@ class SnsSigner:
         if certificate.public_key() != key.public_key():
             raise SnsKeyError("the certificate is not the key's")
         self._key = key
-        self.certificate_pem: Final = certificate.public_bytes(Encoding.PEM)
+        self.certificate_pem = certificate.public_bytes(Encoding.PEM)
         self.digest: Final = certificate.fingerprint(hashes.SHA256()).hex()[:32]
 
     def sign(self, text: str, version: Literal["1", "2"]) -> str:

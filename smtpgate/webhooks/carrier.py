@@ -63,6 +63,10 @@ class EnvelopeSigner(Protocol):
     def certificate_name(self) -> str:
         """The last part of the certificate's URL."""
 
+    @property
+    def certificate_pem(self) -> bytes:
+        """The certificate."""
+
 
 @dataclass(frozen=True, slots=True)
 class SnsFace:

@@ -73,6 +73,7 @@ _BY_REASON: Final[dict[str, Refused]] = {
     "too-many-authors": _problem("header 'From': more than 100 mailboxes"),
     "unqualified-address": _problem("Missing final '@domain' in header 'Cc': 'carol'"),
     "invalid-arn": _problem("Invalid ARN <nonsense>. (in field X-SES-FROM-ARN)"),
+    "configuration-set-paused": _problem("Sending is paused for configuration set <spring>."),
     "wrong-region": Refused(
         2,
         "not-verified",

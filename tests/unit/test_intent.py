@@ -17,8 +17,12 @@ ID = "arn:aws:ses:us-east-1:888888888888:identity"
 def wanted(case: dict[str, Any]) -> SendingIntent:
     said: dict[str, Any] = {}
     for field in fields_of(SendingIntent):
+        if not field.name.endswith("_arn"):
+            continue
         want = case.get(field.name)
         said[field.name] = want and IdentityArn.parse(want.replace("{id}", ID))
+    said["configuration_set"] = case.get("configuration_set", "")
+    said["tags"] = tuple((name, tuple(values)) for name, *values in case.get("tags", ()))
     return SendingIntent(**said)
 
 

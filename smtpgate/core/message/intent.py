@@ -9,11 +9,14 @@ from typing import Final
 from msgspec import Struct
 
 from smtpgate.core.arn import ArnError, IdentityArn
+from smtpgate.core.message.event_fields import MessageTags, configuration_set_of, tags_of
 from smtpgate.core.message.headers import Field, HeaderBlock
 
 _PREFIX: Final = b"x-ses-"
 # In the order of SendingIntent's fields.
 _ARN_FIELDS: Final = ("X-SES-SOURCE-ARN", "X-SES-FROM-ARN", "X-SES-RETURN-PATH-ARN")
+_SET_FIELD: Final = b"x-ses-configuration-set"
+_TAGS_FIELD: Final = b"x-ses-message-tags"
 _MAX_SHOWN: Final = 120
 
 
@@ -30,18 +33,23 @@ class IntentError(ValueError):
 
 
 class SendingIntent(Struct, frozen=True, gc=False):
-    """The identity that the sender names for each role; ``None`` where it names none."""
+    """The identity that the sender names for each role; ``None`` where it names none.
+
+    ``configuration_set`` and ``tags`` are for the events of the message.
+    """
 
     source_arn: IdentityArn | None = None
     from_arn: IdentityArn | None = None
     return_path_arn: IdentityArn | None = None
+    configuration_set: str = ""
+    tags: MessageTags = ()
 
 
 _NOTHING_SAID: Final = SendingIntent()
 
 
 def take_intent(block: HeaderBlock) -> tuple[SendingIntent, HeaderBlock]:
-    """Read the ARN fields and remove every field whose name begins with ``X-SES-``.
+    """Read the fields of sending and remove every field whose name begins with ``X-SES-``.
 
     The first copy of a field counts; an empty value is as good as none. Raises IntentError.
     """
@@ -54,8 +62,21 @@ def take_intent(block: HeaderBlock) -> tuple[SendingIntent, HeaderBlock]:
             kept.append(field)
     if not taken:
         return _NOTHING_SAID, block
-    arns = [_arn(taken.get(name.lower().encode("ascii")), name) for name in _ARN_FIELDS]
-    return SendingIntent(*arns), HeaderBlock(tuple(kept))
+    source, author, return_path = (
+        _arn(taken.get(name.lower().encode("ascii")), name) for name in _ARN_FIELDS
+    )
+    intent = SendingIntent(
+        source,
+        author,
+        return_path,
+        configuration_set=configuration_set_of(_text(taken.get(_SET_FIELD))),
+        tags=tags_of(_text(taken.get(_TAGS_FIELD))),
+    )
+    return intent, HeaderBlock(tuple(kept))
+
+
+def _text(field: Field | None) -> str:
+    return "" if field is None else field.value.decode("ascii", "replace")
 
 
 def _arn(field: Field | None, name: str) -> IdentityArn | None:

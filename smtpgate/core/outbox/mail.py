@@ -4,12 +4,18 @@ from typing import Final
 
 from smtpgate.core.message.envelope import Submission
 from smtpgate.core.message.headers import HeaderBlock
+from smtpgate.core.message.intent import SendingIntent
 from smtpgate.core.outbox.event import SentMail
 
 _MAX_HEADER_OCTETS: Final = 10_240  # of names and values, as in SES's notifications
 
 
-def sent_mail(submission: Submission, identity: str, header: HeaderBlock | None) -> SentMail:
+def sent_mail(
+    submission: Submission,
+    identity: str,
+    header: HeaderBlock | None,
+    intent: SendingIntent | None = None,
+) -> SentMail:
     """The message of a submission; ``identity`` is the ARN that serves From, or empty."""
     principal, envelope = submission.principal, submission.envelope
     headers, are_cut = (None, False) if header is None else _headers(header)
@@ -27,6 +33,8 @@ def sent_mail(submission: Submission, identity: str, header: HeaderBlock | None)
         operation=submission.action.partition(":")[2],
         headers=headers,
         are_headers_cut=are_cut,
+        configuration_set="" if intent is None else intent.configuration_set,
+        tags=() if intent is None else intent.tags,
     )
 
 
