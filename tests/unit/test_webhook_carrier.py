@@ -23,30 +23,14 @@ from smtpgate.core.outbox.task import (
 )
 from smtpgate.core.secret import Secret
 from smtpgate.webhooks.carrier import SnsFace, Webhooks
-from smtpgate.webhooks.client import CallError, Headers, HttpAnswer
+from smtpgate.webhooks.client import CallError, HttpAnswer
 from tests.support.clock import MovableClock
 from tests.support.notifications import AT, BOUNCE, must_fit
+from tests.support.webhooks import Calls
 
 TOPIC: Final = SnsArn("aws", "us-east-1", "888888888888", "bounces")
 SUBSCRIPTION: Final = replace(TOPIC, id="00010203-0405-0607-0809-0a0b0c0d0e0f")
 SECRET: Final = Secret("whsec_" + "A" * 32)
-
-
-class Calls:
-    """Notes the calls, and answers them without a network."""
-
-    def __init__(self, *answers: HttpAnswer | CallError) -> None:
-        self.answers = list(answers)
-        self.calls: list[tuple[str, dict[str, str], bytes, Secret | None]] = []
-
-    async def post(
-        self, url: str, headers: Headers, body: bytes, credentials: Secret | None = None
-    ) -> HttpAnswer:
-        self.calls.append((url, dict(headers), body, credentials))
-        answer = self.answers.pop(0) if self.answers else HttpAnswer(200, None, "")
-        if isinstance(answer, CallError):
-            raise answer
-        return answer
 
 
 class Signer:
