@@ -24,6 +24,7 @@ GUIDES: Final = (
     "relays",
     "feedback",
     "notifications",
+    "outbox",
     "backup",
     "upgrade",
     "fleet",
