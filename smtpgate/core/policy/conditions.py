@@ -118,7 +118,7 @@ class Condition(Written, frozen=True, gc=False):
         if rule.when_present is not None:
             return rule.when_present
         prepared, matches, satisfying = self.prepared, rule.matches, rule.satisfying
-        if self.templates:
+        if prepared is None:
             prepared = rule.prepare(_resolved(self.templates, context))
         if len(values) == 1:
             return matches(prepared, values[0]) in satisfying

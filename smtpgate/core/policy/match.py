@@ -188,18 +188,17 @@ def _first_place(stretch: _Stretch, places: dict[str, int], at: int, last: int) 
 class _Branch(Struct, frozen=True, gc=False):
     """Patterns with wildcards.
 
-    Those with one star at their end or beginning are ``prefixes`` and ``suffixes``: one call
-    tests all of them. A text that another one matches begins with one of ``heads``.
+    ``suffixes`` are those with one star, at their beginning: one call tests all of them. A text
+    that another one matches begins with one of ``heads``.
     """
 
-    prefixes: tuple[str, ...]
     suffixes: tuple[str, ...]
     heads: tuple[str, ...]
-    ends: tuple[tuple[str, str, int], ...]  # those with one star inside
+    ends: tuple[tuple[str, str, int], ...]  # the others with one star
     others: tuple[_Glob, ...]
 
     def rest_matches(self, text: str) -> bool:
-        """True if one that is neither prefix nor suffix matches the whole text."""
+        """True if one that is no suffix matches the whole text."""
         for head, tail, shortest in self.ends:
             if text.startswith(head) and text.endswith(tail) and len(text) >= shortest:
                 return True
@@ -220,15 +219,13 @@ class Globs(Struct, frozen=True, gc=False):
         branch = self.others
         if self.letters:
             branch = self.letters.get(text[:1], branch)
-        return (
-            text.startswith(branch.prefixes)
-            or text.endswith(branch.suffixes)
-            or (text.startswith(branch.heads) and branch.rest_matches(text))
+        return text.endswith(branch.suffixes) or (
+            text.startswith(branch.heads) and branch.rest_matches(text)
         )
 
 
 _NO_LETTERS: Final[dict[str, _Branch]] = {}
-_NO_BRANCH: Final = _Branch((), (), (), (), ())
+_NO_BRANCH: Final = _Branch((), (), (), ())
 
 
 def globs_of(patterns: Iterable[Pattern]) -> Globs:
@@ -256,7 +253,6 @@ def _head_of(pieces: Pattern) -> str:
 
 
 def _branch(patterns: Sequence[Pattern]) -> _Branch:
-    prefixes: list[str] = []
     suffixes: list[str] = []
     ends: list[tuple[str, str, int]] = []
     others: list[_Glob] = []
@@ -264,9 +260,7 @@ def _branch(patterns: Sequence[Pattern]) -> _Branch:
     for pieces in patterns:
         head, *rest = _parts(pieces)
         has_one_star = len(rest) == 1 and ONE not in pieces
-        if has_one_star and not rest[0]:
-            prefixes.append(head)
-        elif has_one_star and not head:
+        if has_one_star and not head:
             suffixes += rest
         else:
             heads[_head_of(pieces)] = None
@@ -274,8 +268,7 @@ def _branch(patterns: Sequence[Pattern]) -> _Branch:
                 ends.append((head, rest[0], len(head) + len(rest[0])))
             else:
                 others.append(_glob(pieces))
-    texts = (tuple(prefixes), tuple(suffixes), tuple(heads))
-    return _Branch(*texts, tuple(ends), tuple(others))
+    return _Branch(tuple(suffixes), tuple(heads), tuple(ends), tuple(others))
 
 
 def _segments(pieces: Pattern) -> list[list[Piece]]:
