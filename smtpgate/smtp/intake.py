@@ -60,7 +60,8 @@ class _Pool:
 
     def give_back(self, account: str, octets: int) -> None:
         """Give the room of so many octets back."""
-        self.force(account, -octets)
+        self._sums.subtract(self._name, octets)
+        self._sums.subtract(f"{self._name} {account}", octets)
 
 
 ROOMS: Final = ("most", "reserve", "spooled")

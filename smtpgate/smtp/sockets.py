@@ -112,7 +112,7 @@ class ConnectionSlots:
         if self._sockets.open >= self._sockets.limit:
             return "descriptors"
         if self._sums.add(self._all, 1) > self._config.max_connections:
-            self._sums.add(self._all, -1)
+            self._sums.subtract(self._all, 1)
             return "connections"
         self._sockets.open += 1
         return ConnectionSlot(self)
@@ -121,16 +121,16 @@ class ConnectionSlots:
         """Count one more socket of that client, or name the bound that it would pass."""
         client = self._key_of(address)
         if self._sums.add(client, 1) > self._config.max_connections_per_client:
-            self._sums.add(client, -1)
+            self._sums.subtract(client, 1)
             return "connections-per-client"
         return None
 
     def give_back(self, address: str) -> None:
         """One socket fewer, of that client when it is known."""
         self._sockets.close()
-        self._sums.add(self._all, -1)
+        self._sums.subtract(self._all, 1)
         if address != _NOBODY:
-            self._sums.add(self._key_of(address), -1)
+            self._sums.subtract(self._key_of(address), 1)
 
     def _key_of(self, address: str) -> str:
         return f"{self._config.name} {network_of_client(address)}"

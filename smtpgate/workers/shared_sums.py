@@ -13,12 +13,15 @@ that share a cell in one row hardly do in all; if they do, the sum is too high, 
 
 import mmap
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 _ROWS: Final = 3
 _SLOTS: Final = 8192  # a power of two: 13 bits of a hash
 _BITS: Final = 20
 _OCTETS: Final = 8
+# An account sends many messages, each of which is counted four times.
+_KEPT_KEYS: Final = 1024
 
 
 class SharedSums:
@@ -51,20 +54,31 @@ class WorkersSums:
         self._start = start
         self._size = size
         self._own_cells = own_cells
+        self._places = lru_cache(maxsize=_KEPT_KEYS)(self._find_places)
 
     def add(self, key: str, number: int) -> int:
-        """Add a number, which may be negative, and return the sum with it."""
-        cells, start = self._cells, self._start
-        places = self._places(key)
-        for place in places:
-            cells[start + place] += number
-        return min(sum(cells[place :: self._size]) for place in places)
+        """Add a number, and return the sum with it."""
+        return self._least(self._count(key, number))
+
+    def subtract(self, key: str, number: int) -> None:
+        """Take a number off that was added."""
+        self._count(key, -number)
 
     def sum(self, key: str) -> int:
         """The sum of a key; 0 for a key of which nothing is counted."""
-        return min(sum(self._cells[place :: self._size]) for place in self._places(key))
+        return self._least(self._places(key))
 
-    def _places(self, key: str) -> tuple[int, ...]:
+    def _count(self, key: str, number: int) -> tuple[int, ...]:
+        cells, start, places = self._cells, self._start, self._places(key)
+        for place in places:
+            cells[start + place] += number
+        return places
+
+    def _least(self, places: tuple[int, ...]) -> int:
+        cells, size = self._cells, self._size
+        return min([sum(cells[place::size]) for place in places])
+
+    def _find_places(self, key: str) -> tuple[int, ...]:
         own = self._own_cells.get(key)
         if own is not None:
             return (own,)

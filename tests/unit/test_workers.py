@@ -73,7 +73,11 @@ def test_workers_count_together_what_one_process_would(
     shared, local = SharedSums(4, ["all"]), LocalSums()
     workers = [shared.of_worker(number) for number in range(4)]
     for number, key, by in steps:
-        assert workers[number].add(key, by) == local.add(key, by)
+        if by < 0:
+            workers[number].subtract(key, -by)
+            local.subtract(key, -by)
+        else:
+            assert workers[number].add(key, by) == local.add(key, by)
     for key in KEYS:
         assert {worker.sum(key) for worker in workers} == {local.sum(key)}
 

@@ -7,7 +7,10 @@ class Sums(Protocol):
     """Sums by key, over all who count. A sum may be too high for a moment, never too low."""
 
     def add(self, key: str, number: int) -> int:
-        """Add a number, which may be negative, and return the sum with it."""
+        """Add a number, and return the sum with it."""
+
+    def subtract(self, key: str, number: int) -> None:
+        """Take a number off that was added."""
 
     def sum(self, key: str) -> int:
         """The sum of a key; 0 for a key of which nothing is counted."""
@@ -20,13 +23,17 @@ class LocalSums:
         self._sums: dict[str, int] = {}
 
     def add(self, key: str, number: int) -> int:
-        """Add a number, which may be negative, and return the sum with it."""
+        """Add a number, and return the sum with it."""
         total = self._sums.get(key, 0) + number
         if total:
             self._sums[key] = total
         else:
             self._sums.pop(key, None)
         return total
+
+    def subtract(self, key: str, number: int) -> None:
+        """Take a number off that was added."""
+        self.add(key, -number)
 
     def sum(self, key: str) -> int:
         """The sum of a key; 0 for a key of which nothing is counted."""
