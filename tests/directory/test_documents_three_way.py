@@ -24,6 +24,7 @@ from tests.support.desk import Desk
 from tests.support.directory import ACTOR, open_store
 from tests.support.documents import Files, applied, content, noted, read
 from tests.support.tenants import notes, raw
+from tests.support.topics import add_topic
 from tests.support.world import OWNER, REGION
 
 CASES: Final = load_cases("documents/30-three-way.toml")
@@ -247,3 +248,15 @@ async def test_after_an_upgrade_pruning_deletes_what_documents_made(
     await upgraded(store)
     plan = await served(store, written(folder, GRANTED), prune=True)
     assert str(plan) == "- account 777777777777 (777777777777)"
+
+
+async def test_pruning_leaves_an_account_that_has_topics(
+    store: DirectoryStore, folder: Path
+) -> None:
+    both = "[accounts.777777777777]\n[accounts.888888888888]\n"
+    await served(store, written(folder, both), prune=True)
+    await add_topic(store, account_id="777777777777")
+    plan = await served(store, written(folder, "[accounts.888888888888]\n"), prune=True)
+    assert not plan.steps
+    (drift,) = plan.drift
+    assert str(drift) == "account 777777777777: in no document, and not empty"

@@ -7,7 +7,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any, Final, TypeAlias, TypeVar
 
-from sqlalchemy import ColumnElement, Executable, Table, func, select
+from sqlalchemy import ColumnElement, Executable, Table, func, select, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.directory.accounts import AccountRow, account_page
@@ -19,10 +19,12 @@ from smtpgate.directory.quotas import QUOTA_COLUMNS, Quota, QuotaKey, limits_in,
 from smtpgate.directory.rows import columns_of
 from smtpgate.directory.schema import (
     access_keys,
+    configuration_sets,
     identities,
     policies,
     policy_versions,
     quotas,
+    topics,
 )
 from smtpgate.directory.users import UserRow, user_page
 
@@ -42,7 +44,8 @@ class Current:
 
     ``sealed`` has the secret of each access key, ``gone`` the last version of each policy that
     was deleted, ``quotas`` an owner's own under ``""`` and its caps under the delegates,
-    ``elsewhere`` the accounts that have identities in other regions.
+    ``elsewhere`` the accounts that have identities in other regions, ``with_topics`` those that
+    have topics or configuration sets, which documents do not have.
     """
 
     accounts: Mapping[str, AccountRow]
@@ -55,6 +58,7 @@ class Current:
     gone: Mapping[_OwnerKey, Mapping[str, int]]
     quotas: Mapping[_OwnerKey, Mapping[str, Quota]]
     elsewhere: frozenset[str]
+    with_topics: frozenset[str] = frozenset()
 
     def policies_of(self, owner: PolicyOwner) -> Mapping[str, PolicyRow]:
         """The policies of a user or of an identity, by name."""
@@ -99,6 +103,9 @@ async def read_current(connection: AsyncConnection, region: str) -> Current:
     elsewhere = await connection.execute(
         select(identities.c.account_id).distinct().where(identities.c.region != region)
     )
+    with_topics = await connection.execute(
+        union(select(topics.c.account_id), select(configuration_sets.c.account_id))
+    )
     return Current(
         accounts={row.id: row async for row in accounts},
         users={(row.account_id, row.key): row async for row in users},
@@ -110,6 +117,7 @@ async def read_current(connection: AsyncConnection, region: str) -> Current:
         gone=await _gone(connection, region),
         quotas=await _quotas(connection, region),
         elsewhere=frozenset(row.account_id for row in elsewhere),
+        with_topics=frozenset(row.account_id for row in with_topics),
     )
 
 

@@ -123,7 +123,7 @@ def _accounts_away(planning: Planning) -> Iterator[Ordered]:
 def _with_belongings(planning: Planning) -> frozenset[str]:
     """The accounts that have something that stays."""
     current, removed = planning.current, planning.removed
-    return frozenset(
+    return current.with_topics | frozenset(
         account_id
         for account_id, key in (
             *((account, user_object_key(account, name)) for account, name in current.users),

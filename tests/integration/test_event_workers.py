@@ -1,0 +1,76 @@
+"""Events of a gate with workers: workers decide who gets them, and the parent sends them."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.authority import Authority
+from tests.support.daemons import LOOPBACK, Lab, eventually
+from tests.support.gate import SENDER, GatePlan, letter, logged_in, start_gate
+from tests.support.recorder import recorder
+from tests.support.world import DELEGATE
+
+pytestmark = pytest.mark.integration
+
+_SECTIONS = "[notifications]\nallow_plaintext = true\nallow_private = true\n"
+
+
+@contextmanager
+def receiving() -> Iterator[tuple[str, list[Any]]]:
+    """A receiver of webhooks: its URL, and the bodies that it has got."""
+    bodies: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            octets = self.rfile.read(int(self.headers["Content-Length"]))
+            bodies.append(json.loads(octets))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Log nothing."""
+
+    with HTTPServer((LOOPBACK, 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://{LOOPBACK}:{server.server_address[1]}/", bodies
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def smtpgate(config: Path, *words: str) -> None:
+    command = [sys.executable, "-m", "smtpgate", *words, "--config", str(config)]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+
+def test_each_worker_s_messages_have_their_events(lab: Lab) -> None:
+    upstream, authority = recorder(lab), Authority(lab)
+    plan = GatePlan(upstream.port, workers=2, sections=_SECTIONS)
+    gate = start_gate(lab, authority, plan)
+    config = gate.daemon.log_file.parent / "smtpgate.toml"
+    topic, its_set = f"{DELEGATE}/events", f"{DELEGATE}/spring"
+    with receiving() as (url, bodies):
+        smtpgate(config, "topic", "create", topic)
+        smtpgate(config, "subscription", "create", topic, url, "--form", "raw", "--trust")
+        smtpgate(config, "configuration-set", "create", its_set)
+        add = ("configuration-set", "add-destination", its_set, "all")
+        smtpgate(config, *add, "--types", "SEND", "--topic", "events")
+        named = "X-SES-CONFIGURATION-SET: spring\r\n"
+        for number in range(8):
+            with logged_in(gate, authority.client_context()) as client:
+                message = letter(f"m{number}", "Hello.\r\n", more_fields=named)
+                assert client.sendmail(SENDER, ["bob@example.net"], message) == {}
+        eventually(lambda: len(bodies) == 8, "an event of each message")
+    subjects = {body["mail"]["commonHeaders"]["subject"] for body in bodies}
+    assert subjects == {f"News m{number}" for number in range(8)}
+    assert {body["eventType"] for body in bodies} == {"Send"}
