@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -213,14 +212,23 @@ class LoopTurns:
         return self._has_time(now_s)
 
     def has_time(self) -> bool:
-        """True if work that has begun in this turn may go on; call it also when work ends."""
+        """True if work that has begun in this turn may go on."""
         return self._has_time(self._monotonic())
+
+    def worked(self) -> None:
+        """Work has ended: the loop was not idle until now."""
+        self._seen_s = self._monotonic()
 
     def _has_time(self, now_s: float) -> bool:
         self._seen_s = now_s
         if self._ends_s is None:
             self._ends_s = now_s + _TURN_S
         return now_s < self._ends_s
+
+    def spend(self, seconds: float) -> None:
+        """Count what the loop will do for this work later."""
+        if self._ends_s is not None:
+            self._ends_s -= seconds
 
     def later(self, work: Callable[[], object]) -> None:
         """Call it in a later turn that has time."""
@@ -234,8 +242,8 @@ class LoopTurns:
         """
         if not self.may_begin():
             await self._wait()
-        if cost_s and self._ends_s is not None:
-            self._ends_s -= cost_s
+        if cost_s:
+            self.spend(cost_s)
 
     async def _wait(self) -> None:
         loop = asyncio.get_running_loop()
@@ -258,14 +266,16 @@ class LoopTurns:
     def _next_turn(self) -> None:
         """Make the calls that have waited, and wake tasks for their steps."""
         self._ends_s, self._is_ending = None, False
-        for _ in range(len(self._calls)):  # what they add is for a later turn
-            if not self.has_time():
-                break
-            self._calls.popleft()()
-        self._ends_s = None
-        self._wake_tasks()
-        if self._calls or self._steps:
-            self._end_turn()
+        try:
+            for _ in range(len(self._calls)):  # what they add is for a later turn
+                if not self.has_time():
+                    break
+                self._calls.popleft()()
+        finally:
+            self._ends_s = None
+            self._wake_tasks()
+            if self._calls or self._steps:
+                self._end_turn()
 
     def _wake_tasks(self) -> None:
         """Wake the tasks that are first; those that were late have been waiting longest."""
@@ -286,9 +296,9 @@ class Offload:
     and so would the short work of many messages in one turn.
     """
 
-    def __init__(self, turns: LoopTurns) -> None:
-        self._turns = turns
-        self._threads = Threads("message", min(4, os.cpu_count() or 1))
+    def __init__(self, turns: LoopTurns, threads: Threads) -> None:
+        self.turns = turns
+        self._threads = threads
 
     async def run(
         self, is_long: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -296,7 +306,7 @@ class Offload:
         """Run the work, and return its result."""
         if is_long:
             return await self._threads.run(work, *args, **kwargs)
-        await self._turns.step()
+        await self.turns.step()
         result = work(*args, **kwargs)
-        _ = self._turns.has_time()  # that work has ended
+        self.turns.worked()
         return result

@@ -37,7 +37,7 @@ from smtpgate.smtp.session_parts import SessionParts
 from smtpgate.smtp.sockets import Sockets, most_sockets
 from smtpgate.smtp.watch import SessionWatch
 from smtpgate.spool import Spool
-from smtpgate.tasks import LoopTurns, Offload, TaskOwner
+from smtpgate.tasks import LoopTurns, Offload, TaskOwner, Threads
 
 _RECHECK_S: Final = 30
 _LAST_WORK_S: Final = 5
@@ -199,7 +199,7 @@ class SmtpService:
     def _listeners(self, sockets: ListeningSockets) -> dict[str, Listener]:
         gate, bounds = self.config.gate, self._around.bounds
         turns = LoopTurns(self._clock.monotonic)
-        offload = Offload(turns)
+        offload = Offload(turns, Threads("message", min(4, os.cpu_count() or 1)))
         pipeline = self._pipeline(offload)
         authenticator = Authenticator(self.directory, gate.region, self._clock)
         intake = Intake(

@@ -37,7 +37,7 @@ from smtpgate.core.upstream import (
     UpstreamUnavailableError,
 )
 from smtpgate.ports import DeliveryAttempt, InPart
-from smtpgate.tasks import Deadline, Threads
+from smtpgate.tasks import Deadline, Offload
 
 _ONE_WRITE_OCTETS: Final = 64 * 1024
 _CHUNK_OCTETS: Final = 260 * 1024  # one piece, with the header block or the final dot
@@ -53,7 +53,7 @@ class Connection(asyncio.Protocol):
     """One connection, good for one transaction after another.
 
     ``deadline`` is in the event loop's time: no wait goes beyond it. ``on_closed`` is called
-    once, when the connection cannot be used any more, and ``readers`` read messages in files.
+    once, when the connection cannot be used any more, and ``offload`` reads messages in files.
     ``messages`` counts transactions, and ``idle_since`` is for the pool.
     """
 
@@ -63,14 +63,14 @@ class Connection(asyncio.Protocol):
         terms: Terms,
         deadline: float,
         on_closed: Callable[["Connection"], None],
-        readers: Threads,
+        offload: Offload,
     ) -> None:
         self.messages = 0
         self.idle_since = 0.0
         self._config = config
         self._terms = terms
         self._on_closed = on_closed
-        self._readers = readers
+        self._offload = offload
         self._loop = asyncio.get_running_loop()
         self._session = UpstreamSession(terms)
         self._transport: asyncio.Transport  # from connection_made on, before which none waits
@@ -262,22 +262,19 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     async def _stream(self, step: SendMessage) -> None:
-        """Send a large message chunk by chunk; between them other sessions run."""
+        """Send a large message chunk by chunk, as far as turns of the loop have time."""
         chunks, is_last = _chunks(step.pieces), False
         while not is_last:
-            if step.reads_file:
-                async with asyncio.timeout_at(self._deadline):
-                    chunk, is_last = await self._readers.run(next, chunks)
-                if self._has_result:
-                    return
-            else:
-                chunk, is_last = next(chunks)
+            async with asyncio.timeout_at(self._deadline):
+                chunk, is_last = await self._offload.run(step.reads_file, next, chunks)
+            if self._result is not None:
+                return
             if is_last:
                 self._write_last(chunk)
             else:
                 self._transport.write(chunk)
+                self._offload.turns.worked()
                 self._watch(self._config.data_timeout_s)
-                await asyncio.sleep(0)
             while self._is_paused and not self._has_result:
                 await self._woken()
             if self._has_result:

@@ -9,7 +9,7 @@ from smtpgate.config.sections import UpstreamConfig
 from smtpgate.core.upstream import Terms, UpstreamUnavailableError
 from smtpgate.relay.connection import Connection, reason_of
 from smtpgate.relay.names import Names
-from smtpgate.tasks import Threads
+from smtpgate.tasks import Offload
 
 
 class Connector:
@@ -18,12 +18,12 @@ class Connector:
     With ``tls = "required"`` the server's certificate is verified; with ``"opportunistic"`` it
     is not, and when TLS fails the connection is tried again in the clear. Raises CommandError
     for a configuration of which no commands can be made, OSError for a CA file that cannot be
-    read. ``readers`` are the connections' threads for messages in files.
+    read. ``offload`` reads messages in files, and spreads large ones over turns of the loop.
     """
 
-    def __init__(self, config: UpstreamConfig, readers: Threads) -> None:
+    def __init__(self, config: UpstreamConfig, offload: Offload) -> None:
         self._config = config
-        self._readers = readers
+        self._offload = offload
         self._terms = Terms(
             name=config.name,
             helo=config.helo,
@@ -76,7 +76,7 @@ class Connector:
             try:
                 async with asyncio.timeout(share):
                     _, connection = await loop.create_connection(
-                        lambda: Connection(config, terms, deadline, on_closed, self._readers),
+                        lambda: Connection(config, terms, deadline, on_closed, self._offload),
                         str(address[0]),
                         config.port,
                         family=family,

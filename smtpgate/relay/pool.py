@@ -34,7 +34,7 @@ from smtpgate.relay.connection import Connection, StaleConnectionError
 from smtpgate.relay.connector import Connector
 from smtpgate.relay.limit import ConnectionLimit
 from smtpgate.relay.turns import Turns
-from smtpgate.tasks import TaskOwner, Threads
+from smtpgate.tasks import LoopTurns, Offload, TaskOwner, Threads
 
 # Threads that read messages from files.
 _READERS: Final = 2
@@ -64,7 +64,8 @@ class PooledUpstream:
         self._clock = clock
         self._tasks = tasks
         self._on_limit = on_limit
-        self._connector = Connector(config, Threads("upstream", _READERS))
+        offload = Offload(LoopTurns(clock.monotonic), Threads("upstream", _READERS))
+        self._connector = Connector(config, offload)
         self._idle: list[Connection] = []
         self._working: set[Connection] = set()
         self._turns: Turns[_Waiter] = Turns(config.account_share)

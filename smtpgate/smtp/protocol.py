@@ -45,6 +45,13 @@ _COMMANDS_AT_ONCE: Final = 50
 _PAUSE_OCTETS: Final = 64 * 1024
 # As much of a large message may come while the part before it is written to the file.
 _AHEAD_OCTETS: Final = 256 * 1024
+# After a read of more than that the others come first.
+_MUCH_OCTETS: Final = 16 * 1024
+# What a read costs that fills the buffer, with TLS, and that the event loop does later.
+_READ_S: Final = 0.00015
+# All sessions read into one buffer, each before the next: so a read costs no memory, and no
+# more is read of a client in a turn of the event loop.
+_BUFFER: Final = memoryview(bytearray(_PAUSE_OCTETS))
 # How long a socket may take to close, once the last reply was sent.
 _CLOSE_S: Final = 5.0
 
@@ -66,7 +73,7 @@ class OutOfBudget(HangUp):
         self.budget = budget
 
 
-class GateProtocol(asyncio.Protocol, ABC):
+class GateProtocol(asyncio.BufferedProtocol, ABC):
     """One connection: its buffer, its replies and its life."""
 
     def __init__(
@@ -151,8 +158,18 @@ class GateProtocol(asyncio.Protocol, ABC):
         if hasattr(transport, "set_read_buffer_limits"):  # TLS has a buffer of its own
             transport.set_read_buffer_limits(high=_PAUSE_OCTETS)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, _size: int) -> memoryview:
+        """The buffer for the next octets."""
+        return _BUFFER
+
+    def buffer_updated(self, octets: int) -> None:
+        """Take in the octets in the buffer."""
+        self.data_received(_BUFFER[:octets])
+
+    def data_received(self, data: bytes | memoryview) -> None:
         """Collect input; pause the client when it is far ahead of us."""
+        if self._gone is not None:
+            return  # it gets its last reply, and is closed then
         if self._octets_before_auth is not None:
             self._octets_before_auth -= len(data)
             if self._octets_before_auth < 0:
@@ -163,14 +180,15 @@ class GateProtocol(asyncio.Protocol, ABC):
         self._input += data
         self._advance()
         is_ahead = len(self._input) > self._pause_octets
-        if (is_ahead or len(data) > _PAUSE_OCTETS) and not self._is_paused:
+        if (is_ahead or len(data) > _MUCH_OCTETS) and not self._is_paused:
             self._is_paused = True
             self._wire.pause_reading()
             if not is_ahead:
                 # uvloop would read on while more is there: the other clients come first.
-                self.loop.call_soon(self._read_on)
+                self._turns.later(self._read_on)
 
     def _read_on(self) -> None:
+        self._turns.spend(_READ_S)
         if not self._at_eof and len(self._input) <= self._pause_octets:
             self._resume_input()
 
@@ -184,7 +202,7 @@ class GateProtocol(asyncio.Protocol, ABC):
         self._at_eof = True
         self._note_whether_gone()
         self._advance()
-        return not self.is_tls
+        return self._gone is None and not self.is_tls
 
     def pause_writing(self) -> None:
         """The client reads too slowly."""
@@ -525,10 +543,15 @@ class GateProtocol(asyncio.Protocol, ABC):
             await self.flush()
         except HangUp:
             self.abort()
-        self._wire.close()
+        self._gone = self.loop.create_future()
+        self._resume_input()
+        if self._wire.is_closing() or self._at_eof or self.incoming is None or self.is_tls:
+            self._wire.close()
+        else:
+            # It is sending, and a socket that is closed with unread input costs the reply.
+            self._wire.write_eof()
         if self._is_lost:
             return
-        self._gone = self.loop.create_future()
         timer = self.loop.call_later(_CLOSE_S, self._give_up)
         try:
             await self._gone

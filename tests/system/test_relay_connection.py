@@ -17,8 +17,8 @@ from smtpgate.core.upstream import (
 )
 from smtpgate.ports import DeliveryAttempt
 from smtpgate.relay.connection import Connection
-from smtpgate.tasks import Threads
-from tests.support.clock import MovableLoop, move_loop, settle
+from smtpgate.tasks import LoopTurns, Offload, Threads
+from tests.support.clock import MovableClock, MovableLoop, move_loop, settle
 from tests.support.rows import rows
 from tests.support.upstream_server import TO_BOB, TO_BOTH, UpstreamServer
 
@@ -30,9 +30,10 @@ ENVELOPE_TAKEN = b"250 ok\r\n250 ok\r\n354 go\r\n"
 class Pipe(asyncio.Transport):
     """A transport that keeps what is written, and can hold it back or fail."""
 
-    def __init__(self, protocol: Connection) -> None:
+    def __init__(self, protocol: Connection, clock: MovableClock) -> None:
         super().__init__()
         self.protocol = protocol
+        self._clock = clock
         self.written: list[bytes] = []
         self.is_holding = False
         self.is_broken = False
@@ -48,6 +49,7 @@ class Pipe(asyncio.Transport):
         assert (high, low) == (1, 0)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._clock.move(0.002)  # no turn of the loop has time for two
         self.written.append(bytes(data))
         if data[-5:] == b"\r\n.\r\n":
             self.is_ended.set()
@@ -73,10 +75,10 @@ async def opened(
     loop = asyncio.get_running_loop()
     config = UpstreamServer((), None).config(**settings)
     closed: list[Connection] = []
-    connection = Connection(
-        config, TERMS, loop.time() + 1000, closed.append, Threads("upstream")
-    )
-    pipe = Pipe(connection)
+    clock = MovableClock()
+    offload = Offload(LoopTurns(clock.monotonic), Threads("upstream"))
+    connection = Connection(config, TERMS, loop.time() + 1000, closed.append, offload)
+    pipe = Pipe(connection, clock)
     connection.connection_made(pipe)
     ready = asyncio.create_task(connection.become_ready(None, ""))
     connection.data_received(b"220 mx\r\n")

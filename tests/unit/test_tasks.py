@@ -26,8 +26,12 @@ async def test_it_returns_and_raises_what_the_work_does() -> None:
         await threads.run(int, "x")
 
 
+def _offload() -> Offload:
+    return Offload(LoopTurns(MovableClock().monotonic), Threads("message"))
+
+
 async def test_long_work_has_a_thread_and_short_work_is_done_at_once() -> None:
-    offload, here = Offload(LoopTurns(MovableClock().monotonic)), threading.current_thread()
+    offload, here = _offload(), threading.current_thread()
     assert await offload.run(False, threading.current_thread) is here
     assert (await offload.run(True, threading.current_thread)).name.startswith(
         "smtpgate-message"
@@ -40,7 +44,7 @@ class _Steps:
     def __init__(self) -> None:
         self._clock = MovableClock()
         self.turns = LoopTurns(self._clock.monotonic)
-        self._offload = Offload(self.turns)
+        self._offload = Offload(self.turns, Threads("message"))
         self.taken = list[int]()
         self.turns_s = list[float]()
 
