@@ -13,14 +13,14 @@ import typer
 from smtpgate.bounce_forms import read_any_report
 from smtpgate.core.feedback.bounds import MAX_OCTETS
 from smtpgate.core.feedback.records import MAX_RECORD_OCTETS, RecordError, read_record
-from smtpgate.core.feedback.report import FeedbackReport, ReportedRecipient
+from smtpgate.core.feedback.report import FeedbackReport, ReportedRecipient, ReportKind
 
 feedback_app: Final = typer.Typer(no_args_is_help=True)
 
 _STDIN: Final = Path("-")
 _SHOWN: Final = 5  # problems of one file
-# The kinds of events. A delay and an automatic answer are not in them, and have a detail.
-_KINDS: Final = {"bounce", "complaint", "delivery"}
+# A delay is a transient bounce so far, and an automatic answer none: a detail tells them apart.
+_KINDS: Final[dict[ReportKind, str]] = {"delay": "bounce", "answer": "none"}
 
 
 @feedback_app.callback()
@@ -106,15 +106,14 @@ def _records(first: bytes, file: BinaryIO) -> Iterator[bytes]:
 
 def report_fields(report: FeedbackReport) -> dict[str, Any]:
     """A report as JSON has it; texts that the report does not have are left out."""
-    is_event = report.kind in _KINDS
     original = report.original
     fields = {
-        "kind": report.kind if is_event else "none",
+        "kind": _KINDS.get(report.kind, report.kind),
         "recipients": [_recipient_fields(one) for one in report.recipients],
         "message_id": original.message_id,
     }
     texts = {
-        "detail": "" if is_event or report.kind == "none" else report.kind,
+        "detail": report.kind if report.kind in _KINDS else "",
         "envelope_id": original.envelope_id,
         "original_message_id": original.header_message_id,
         "reporting_mta": report.reporting_mta,

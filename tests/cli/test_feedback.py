@@ -84,12 +84,14 @@ def test_a_complaint_has_its_recipient_and_type() -> None:
     assert printed["feedback_type"] == "abuse"
 
 
-def test_a_delay_and_an_answer_are_no_bounces_and_have_a_detail() -> None:
+def test_a_delay_and_an_answer_have_a_detail() -> None:
     delay = status_report(["jane@example.net"]).replace(b"failed", b"delayed")
     answer = b"From: jane@example.net\nAuto-Submitted: auto-replied\n\nI am away.\n"
-    for message, detail in ((delay, "delay"), (answer, "answer")):
-        (printed,) = objects(read(stdin=message))
-        assert (printed["kind"], printed["detail"]) == ("none", detail)
+    (printed,) = objects(read(stdin=delay))
+    assert (printed["kind"], printed["detail"]) == ("bounce", "delay")
+    assert printed["recipients"][0]["action"] == "delayed"
+    (printed,) = objects(read(stdin=answer))
+    assert (printed["kind"], printed["detail"]) == ("none", "answer")
 
 
 def test_a_form_that_only_flufl_bounce_knows_is_read() -> None:
