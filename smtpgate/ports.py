@@ -275,6 +275,12 @@ class Subscribers(Protocol):
         It is asked for each message, and must cost next to nothing.
         """
 
+    async def default_set(self, account_id: str, identity: str) -> str:
+        """The configuration set of an account's mail with its identity of that ARN, or empty.
+
+        Raises DirectoryUnavailableError.
+        """
+
     async def may_send_with(self, account_id: str, configuration_set: str) -> bool:
         """False if an account has paused its configuration set of that name.
 

@@ -47,7 +47,7 @@ class EventPublisher:
 
         Raises DirectoryUnavailableError, or Reject when its configuration set is paused.
         """
-        mail = self._mail(done)
+        mail = await self._mail(done)
         if mail.configuration_set:
             its = mail.account_id, mail.configuration_set
             if not await self._subscribers.may_send_with(*its):
@@ -64,7 +64,7 @@ class EventPublisher:
         Each is a bounce; one report by mail is about all of them. Raises
         DirectoryUnavailableError.
         """
-        mail, recipients = self._mail(done), done.submission.envelope.recipients
+        mail, recipients = await self._mail(done), done.submission.envelope.recipients
         tasks: list[Task] = []
         reports: dict[Destination, None] = {}
         for one in refused:
@@ -80,8 +80,12 @@ class EventPublisher:
             tasks += [self._report(done, event, to) for to in reports]
         return tuple(tasks)
 
-    def _mail(self, done: SubmissionDone) -> SentMail:
-        return sent_mail(done.submission, done.from_identity, done.header, done.intent)
+    async def _mail(self, done: SubmissionDone) -> SentMail:
+        account_id, identity = done.submission.principal.account.id, done.from_identity
+        default_set = ""
+        if self._subscribers.want_sends(account_id, identity):
+            default_set = await self._subscribers.default_set(account_id, identity)
+        return sent_mail(done.submission, identity, done.header, done.intent, default_set)
 
     def _report(self, done: SubmissionDone, event: SendingEvent, to: Destination) -> Task:
         original = b"" if done.header is None else _beginning(done.header)

@@ -126,6 +126,14 @@ class DirectorySubscribers:
         """
         return self._directory.may_publish(account_id, identity)
 
+    async def default_set(self, account_id: str, identity: str) -> str:
+        """The configuration set of an account's mail with its identity, or empty."""
+        try:
+            arn = IdentityArn.parse(identity)
+        except ArnError:
+            return ""
+        return await _default_set(self._directory, arn) if arn.account_id == account_id else ""
+
     async def may_send_with(self, account_id: str, configuration_set: str) -> bool:
         """False if an account has paused its configuration set of that name."""
         found = await self._directory.configuration_set(account_id, configuration_set)

@@ -222,3 +222,26 @@ async def test_an_address_of_a_topic_gets_a_mail_with_the_json(tmp_path: Path) -
         await try_all(dialog, GOOD, BAD)
         await until(lambda: len(upstream.messages) == 2)
         assert b"To: <boss@example.com>" in upstream.messages[1]
+
+
+async def test_the_default_set_of_an_identity_publishes_its_owner_s_mail(
+    tmp_path: Path,
+) -> None:
+    async with publishing(tmp_path) as (gate, _, receiver):
+        await make_topics(gate)
+        await subscribe(gate, OWNERS, "raw", f"{receiver.url}/events")
+        own = ConfigurationSetRef(OWNER, "own")
+        await configuration_sets.create(session_of(gate), own)
+        await configuration_sets.add_destination(
+            session_of(gate), own, "all", ["SEND"], OWNERS.name
+        )
+        await notifications.set_configuration_set(session_of(gate), OWN_IDENTITY, own.name)
+        await gate.directory.catch_up()
+        delegate = await login(gate)
+        assert (await say(delegate)).startswith("250")
+        owner = await login(gate, "AKIAOWNERROOT0000000")
+        assert (await say(owner)).startswith("250")
+        await until(lambda: len(receiver.calls) == 1)
+        (event,) = receiver.bodies("/events")
+        assert event["mail"]["sendingAccountId"] == OWNER
+        assert event["mail"]["tags"]["ses:configuration-set"] == ["own"]

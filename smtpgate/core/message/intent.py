@@ -65,14 +65,12 @@ def take_intent(block: HeaderBlock) -> tuple[SendingIntent, HeaderBlock]:
     source, author, return_path = (
         _arn(taken.get(name.lower().encode("ascii")), name) for name in _ARN_FIELDS
     )
-    intent = SendingIntent(
-        source,
-        author,
-        return_path,
-        configuration_set=configuration_set_of(_text(taken.get(_SET_FIELD))),
-        tags=tags_of(_text(taken.get(_TAGS_FIELD))),
-    )
-    return intent, HeaderBlock(tuple(kept))
+    left = HeaderBlock(tuple(kept))
+    named, tagged = taken.get(_SET_FIELD), taken.get(_TAGS_FIELD)
+    if named is None and tagged is None:
+        return SendingIntent(source, author, return_path), left
+    its_set, tags = configuration_set_of(_text(named)), tags_of(_text(tagged))
+    return SendingIntent(source, author, return_path, its_set, tags), left
 
 
 def _text(field: Field | None) -> str:

@@ -15,8 +15,12 @@ def sent_mail(
     identity: str,
     header: HeaderBlock | None,
     intent: SendingIntent | None = None,
+    default_set: str = "",
 ) -> SentMail:
-    """The message of a submission; ``identity`` is the ARN that serves From, or empty."""
+    """The message of a submission; ``identity`` is the ARN that serves From, or empty.
+
+    ``default_set`` is the configuration set that it has unless its intent names one.
+    """
     principal, envelope = submission.principal, submission.envelope
     headers, are_cut = (None, False) if header is None else _headers(header)
     reverse_path = envelope.reverse_path.mailbox
@@ -33,7 +37,7 @@ def sent_mail(
         operation=submission.action.partition(":")[2],
         headers=headers,
         are_headers_cut=are_cut,
-        configuration_set="" if intent is None else intent.configuration_set,
+        configuration_set=(intent.configuration_set if intent else "") or default_set,
         tags=() if intent is None else intent.tags,
     )
 
