@@ -281,11 +281,6 @@ class OutboxConfig(Table):
     batch: Annotated[int, Field(ge=1, le=500)] = 50
     keep_days: Annotated[int, Field(ge=1, le=3650)] = 30
 
-    @property
-    def lease_s(self) -> float:
-        """The time that a batch may take: every attempt at its end, one after the other."""
-        return self.timeout_s * -(-self.batch // self.concurrency) + 30
-
 
 class FeedbackConfig(Table):
     """``[feedback]``: the listener for bounces of mail with a MAIL FROM domain."""

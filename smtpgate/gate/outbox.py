@@ -31,6 +31,8 @@ from smtpgate.tasks import TaskOwner
 from smtpgate.webhooks.carrier import SnsFace
 
 _DRAIN_S: Final = 1.0
+# The upstream ends a delivery itself, so that none is cut off after the final dot.
+_BESIDE_UPSTREAM_S: Final = 5.0
 
 
 def new_outbox(
@@ -46,9 +48,10 @@ def new_outbox(
     if not config.has_outbox or not isinstance(journal, LiveJournal):
         return None
     sender = OutboxSender(
-        TaskQueue(journal.writer.run, lambda: journal.number),
+        TaskQueue(journal.writer.run, journal.store, lambda: journal.number),
         carriers,
         config.outbox,
+        mail_timeout_s=config.sole_upstream.deadline_s + _BESIDE_UPSTREAM_S,
         clock=clock,
         events=events,
         random=SystemRandom().random,

@@ -25,6 +25,7 @@ from smtpgate.core.outbox.retries import Settled
 from smtpgate.core.outbox.task import LeasedTask, Task
 from smtpgate.journal.rows import microseconds, moment
 from smtpgate.journal.schema import tasks, writers
+from smtpgate.journal.store import JournalStore
 from smtpgate.journal.tasks import keep_new, task_of, task_rows
 from smtpgate.sql.batches import Work
 
@@ -82,11 +83,16 @@ class Backlog:
 class TaskQueue:
     """Implements the Outbox port, and hands tasks to a sender.
 
-    ``number`` has the gate's number, for its leases.
+    Changes are carried out by ``run``, in the transactions of the journal; ``store`` is read on
+    connections of its own, so that a long table delays no message. ``number`` has the gate's
+    number, for its leases.
     """
 
-    def __init__(self, run: Runner, number: Callable[[], int | None]) -> None:
+    def __init__(
+        self, run: Runner, store: JournalStore, number: Callable[[], int | None]
+    ) -> None:
         self._run = run
+        self._store = store
         self._number = number
         self.on_added: Callable[[], object] = lambda: None
 
@@ -97,6 +103,11 @@ class TaskQueue:
         if added:
             self.on_added()
         return added
+
+    @property
+    def is_shared(self) -> bool:
+        """True if gates on other hosts may have leases too."""
+        return not self._store.database.is_sqlite
 
     async def release_orphans(self) -> None:
         """Release the leases of gates that have ended, as the journal knows them."""
@@ -110,7 +121,8 @@ class TaskQueue:
 
     async def lanes(self) -> Mapping[str, datetime]:
         """The lanes with waiting tasks, and when the first of each is due."""
-        found = await self._run(lambda connection: connection.execute(_LANES).all())
+        async with self._store.reading() as connection:
+            found = (await connection.execute(_LANES)).all()
         return {lane: moment(due_us) for lane, due_us in found}
 
     async def lease(
@@ -192,7 +204,8 @@ class TaskQueue:
             .where(tasks.c.state.in_(("waiting", "dead")))
             .group_by(*columns)
         )
-        found = await self._run(lambda connection: connection.execute(query).all())
+        async with self._store.reading() as connection:
+            found = (await connection.execute(query)).all()
         return [Backlog(row[0], row[1], row[2], row[3], moment(row[4])) for row in found]
 
     async def tidy(self, now: datetime, keep_s: float) -> int:

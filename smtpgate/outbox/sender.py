@@ -17,7 +17,7 @@ from smtpgate.config.sections import OutboxConfig
 from smtpgate.core.events import TaskGivenUp
 from smtpgate.core.outbox.event import EVENT_KINDS
 from smtpgate.core.outbox.retries import Settled, settled
-from smtpgate.core.outbox.task import DestinationKind, LeasedTask, Result, TryAgain
+from smtpgate.core.outbox.task import MAIL_LANE, DestinationKind, LeasedTask, Result, TryAgain
 from smtpgate.outbox.queue import Backlog, TaskQueue
 from smtpgate.ports import Carrier, Clock, EventSink, JournalUnavailableError, Reading
 from smtpgate.tasks import TaskOwner
@@ -29,6 +29,7 @@ _TIDY_S: Final = 600.0
 _MAX_LEASED: Final = 2000
 _MAX_RUNNING: Final = 200
 _STOP_S: Final = 5.0
+_BESIDE_LEASE_S: Final = 30.0
 # An attempt's outcome in the metrics, by the state that it leaves the task in.
 _OUTCOMES: Final[Mapping[str, str]] = {"sent": "sent", "waiting": "failed", "dead": "given-up"}
 
@@ -46,8 +47,10 @@ class Lane:
 class OutboxSender:
     """Sends what is in the queue, from the start of the gate to its end.
 
-    ``random`` is a number from 0 to 1 for the waits. ``on_error`` is called with an error of a
-    carrier that nobody expects; the task is tried again.
+    ``mail_timeout_s`` is the time that an attempt by mail may take. The upstream ends it first,
+    since one that is cut off after its final dot is sent twice. ``random`` is a number from 0
+    to 1 for the waits. ``on_error`` is called with an error of a carrier that nobody expects;
+    the task is tried again.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class OutboxSender:
         carriers: Mapping[DestinationKind, Carrier],
         settings: OutboxConfig,
         *,
+        mail_timeout_s: float,
         clock: Clock,
         events: EventSink,
         random: Callable[[], float],
@@ -64,6 +68,7 @@ class OutboxSender:
         self.queue = queue
         self._carriers = carriers
         self._settings = settings
+        self._mail_timeout_s = mail_timeout_s
         self._clock = clock
         self._events = events
         self._random = random
@@ -131,12 +136,27 @@ class OutboxSender:
         due_at = {
             lane: at for lane, at in (await self.queue.lanes()).items() if self._has_room(lane)
         }
-        wanted = {lane: self._settings.batch for lane, at in due_at.items() if at <= now}
-        if wanted:
-            self._begin(await self.queue.lease(wanted, now, self._settings.lease_s))
+        due = [lane for lane, at in due_at.items() if at <= now]
+        await self._lease(
+            [lane for lane in due if lane != MAIL_LANE], self._settings.batch, now
+        )
+        # An attempt by mail may take long, so only those are leased that can begin soon.
+        await self._lease([MAIL_LANE] * (MAIL_LANE in due), self._settings.concurrency, now)
         later = [at for at in due_at.values() if at > now]
         until = min(later, default=now + timedelta(seconds=_POLL_S))
         return min(max((until - now).total_seconds(), 0.0), _POLL_S)
+
+    async def _lease(self, lanes: Sequence[str], batch: int, now: datetime) -> None:
+        """Lease so many tasks of each lane, for as long as their attempts may take."""
+        if not lanes:
+            return
+        # Some of a lane may be waiting or carried already.
+        turns = -(-batch // self._settings.concurrency) + 2
+        lease_s = turns * self._timeout_s(lanes[0]) + _BESIDE_LEASE_S
+        self._begin(await self.queue.lease(dict.fromkeys(lanes, batch), now, lease_s))
+
+    def _timeout_s(self, lane: str) -> float:
+        return self._mail_timeout_s if lane == MAIL_LANE else self._settings.timeout_s
 
     def _has_room(self, lane: str) -> bool:
         known = self._lanes.get(lane)
@@ -154,8 +174,9 @@ class OutboxSender:
     async def _look_after(self) -> None:
         now_s = self._clock.monotonic()
         if now_s - self._tidied_s >= _TIDY_S:
-            self._tidied_s = now_s
-            await self.queue.release_orphans()
+            is_first, self._tidied_s = self._tidied_s < 0, now_s
+            if is_first or self.queue.is_shared:
+                await self.queue.release_orphans()
             keep_s = self._settings.keep_days * 86_400.0
             while await self.queue.tidy(self._clock.now(), keep_s):
                 pass  # each step is a transaction of its own, between those of messages
@@ -207,11 +228,12 @@ class OutboxSender:
         carrier = self._carriers.get(leased.task.destination.kind)
         if carrier is None:
             return TryAgain("the gate has no means for such a destination")
+        timeout_s = self._timeout_s(leased.task.destination.lane)
         try:
-            async with asyncio.timeout(self._settings.timeout_s):
+            async with asyncio.timeout(timeout_s):
                 return await carrier.carry(leased)
         except TimeoutError:
-            return TryAgain(f"no answer within {self._settings.timeout_s:g} s")
+            return TryAgain(f"no answer within {timeout_s:g} s")
         except OSError as error:
             return TryAgain(str(error) or type(error).__name__)
         except Exception as error:  # noqa: BLE001 - a defect of ours must not lose the task

@@ -12,6 +12,7 @@ from smtpgate.core.events import SubmissionDone, TaskGivenUp
 from smtpgate.core.outbox.event import SendDetail
 from smtpgate.core.outbox.task import GivenUp, LeasedTask, Result, Task, TryAgain
 from smtpgate.journal.live import LiveJournal
+from smtpgate.outbox.queue import TaskQueue
 from tests.support.clock import MovableClock
 from tests.support.databases import Databases
 from tests.support.journal import Received, open_journal, submission
@@ -168,7 +169,7 @@ async def test_the_leases_of_a_gate_that_has_ended_are_released(
     journal: LiveJournal, clock: MovableClock
 ) -> None:
     queue = queue_of(journal)
-    gone = type(queue)(journal.writer.run, lambda: 12345)
+    gone = TaskQueue(journal.writer.run, journal.store, lambda: 12345)
     await queue.add([task(submission(clock))])
     assert len(await gone.lease({HOOK.lane: 1}, clock.now(), 600)) == 1
     await queue.release_orphans()
@@ -356,3 +357,20 @@ async def test_what_is_sent_or_dead_is_kept_for_some_days(
     clock.move(2)
     await sender.queue.tidy(clock.now(), keep_s)
     assert await states(journal) == []
+
+
+async def test_an_attempt_by_mail_is_left_to_the_upstream(
+    journal: LiveJournal, clock: MovableClock
+) -> None:
+    carrier = Destinations()
+    carrier.slow.add(RETURN_PATH.name)
+    sender = sender_of(journal, carrier, clock, OutboxConfig(timeout_s=0.01))
+    await sender.queue.add([task(submission(clock), RETURN_PATH)])
+    running = asyncio.create_task(sender.run())
+    await until(lambda: carrier.most == 1)
+    await asyncio.sleep(0.05)
+    carrier.released.set()
+    await until(lambda: bool(carrier.came))
+    await sender.stop()
+    await running
+    assert [state for _, state in await states(journal)] == ["sent"]

@@ -38,7 +38,7 @@ def task(
 
 def queue_of(journal: LiveJournal) -> TaskQueue:
     """The queue beside a journal."""
-    return TaskQueue(journal.writer.run, lambda: journal.number)
+    return TaskQueue(journal.writer.run, journal.store, lambda: journal.number)
 
 
 class Destinations:
@@ -79,6 +79,7 @@ def sender_of(
         queue_of(journal),
         {"webhook": carrier, "mail": carrier},
         settings or OutboxConfig(),
+        mail_timeout_s=245,
         clock=clock,
         events=journal._events,
         random=lambda: 0.5,

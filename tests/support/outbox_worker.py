@@ -74,6 +74,7 @@ async def _main(url: str, folder: str, log_file: str, *only_deliver: str) -> Non
             queue_of(journal),
             {"webhook": Destinations(log)},
             OutboxConfig(timeout_s=1),
+            mail_timeout_s=1,
             clock=_CLOCK,
             events=journal._events,
             random=lambda: 0.0,

@@ -14,6 +14,7 @@ DestinationKind = Literal["webhook", "mail"]
 DestinationForm = Literal["", "notification", "notification-with-headers", "event"]
 # A provisional task is in force only with the verdict on its message.
 TaskState = Literal["provisional", "waiting", "sent", "dead"]
+MAIL_LANE: Final = "mail"
 _TASKS: Final = b"smtpgate task"
 
 
@@ -33,7 +34,7 @@ class Destination(Struct, frozen=True, gc=False):
     @property
     def lane(self) -> str:
         """The line that its tasks wait in: all mail goes to one upstream."""
-        return "mail" if self.kind == "mail" else self.name
+        return MAIL_LANE if self.kind == "mail" else self.name
 
 
 class Task(Struct, frozen=True, gc=False, omit_defaults=True):
