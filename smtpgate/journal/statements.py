@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import Connection, bindparam, select, text, update
+from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.sqlite import pysqlite
 from sqlalchemy.engine import Dialect
@@ -30,15 +30,21 @@ Texts = dict[str, str]
 Increments = dict[tuple[int, UsageKey], Counts]
 """By the number of the 15 minutes; the other sums follow from these."""
 
-_VERDICT: Final = ("done_us", "outcome", "reason", "verdict")
+_VERDICT: Final = ("done_us", "outcome", "reason", "verdict", "id")
 _SUMS: Final = ("attempts", "messages", "recipients", "octets")
 _POINT_US: Final = Grain.POINT * 60_000_000
 _POINTS_A_GRAIN: Final = tuple((int(grain), grain // Grain.POINT) for grain in Grain)
 _NONE: Final = Counts()
 _SQLITE: Final = pysqlite.dialect()
 _READ_ROW: Final = f"SELECT {', '.join(Row._fields)} FROM journal_records WHERE id = ?"  # noqa: S608 - names of ours
-_OPEN: Final = "'relaying'"
-# A driver reports the number of changed rows for one statement, not for many executions.
+# A driver reports the number of changed rows for one statement, not for many executions; and at
+# each execution SQLite's driver releases the interpreter's lock several times.
+_FINISH_IN_SQLITE: Final = """
+UPDATE journal_records
+SET done_us = v.column1, outcome = v.column2, reason = v.column3, verdict = v.column4
+FROM (VALUES (?, ?, ?, ?, ?)) AS v
+WHERE journal_records.id = v.column5 AND journal_records.outcome = 'relaying'
+"""
 _FINISH: Final = """
 UPDATE journal_records AS r
 SET done_us = v.done_us, outcome = v.outcome, reason = v.reason, verdict = v.verdict
@@ -215,13 +221,7 @@ class _Prepared:
         self.keep = prepare(
             row.on_conflict_do_update(index_elements=["id"], set_=changed), *Row._fields
         )
-        self.finish: _InOrder | _AtOnce = prepare(
-            update(records)
-            .where(records.c.id == bindparam("of_id"), records.c.outcome == text(_OPEN))
-            .values({name: bindparam(name) for name in _VERDICT}),
-            *_VERDICT,
-            "of_id",
-        )
+        self.finish: SqlStatement | _AtOnce = SqlStatement(_FINISH_IN_SQLITE, _VERDICT)
         if dialect.name == "postgresql":
             self.finish = _AtOnce(_FINISH)
         term = insert(terms).values({c.name: bindparam(c.name) for c in terms.c})

@@ -131,7 +131,7 @@ class LedgerFile:
         """Write the changed usage, and commit."""
         for subject, (usage, limits) in self._changed.items():
             self._write(subject, usage, limits)
-        many.insert(self._connection, _RESERVATION, self._added)
+        _ = many.execute(self._connection, _RESERVATION, self._added)
         self._connection.execute("COMMIT")
 
     def touch(self) -> None:

@@ -67,10 +67,9 @@ class SqlStatement:
         if not rows:
             return 0
         if isinstance(connection, sqlite3.Connection):
-            if not self.sql.startswith("INSERT"):
-                return connection.executemany(self.sql, rows).rowcount
-            many.insert(connection, self.sql, rows)
-            return -1
+            if "VALUES (" in self.sql:
+                return many.execute(connection, self.sql, rows)
+            return connection.executemany(self.sql, rows).rowcount
         return connection.exec_driver_sql(self.sql, list(rows)).rowcount
 
 

@@ -11,22 +11,28 @@ from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, Final
 
-# The rows of one statement are a power of two, up to this one; the driver keeps each statement.
-# So it stays below the 999 parameters that old versions of SQLite allow, with 14 columns.
+# One to seven rows, and multiples of eight up to 64, have a statement of their own, which the
+# driver keeps: so up to 64 rows are two statements at most. With 14 columns they stay below
+# the 999 parameters that old versions of SQLite allow.
 _MOST: Final = 64
+_EIGHT: Final = 8
 _ROW: Final = re.compile(r"VALUES (\(\?(?:, \?)*\))")
 
 
-def insert(connection: sqlite3.Connection, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-    """Insert the rows by an INSERT of one row, whose parameters are only in VALUES."""
-    if rows:
-        values = list(chain.from_iterable(rows))
-        _in_pieces(connection, partial(_inserting, sql), len(rows[0]), values)
+def execute(connection: sqlite3.Connection, sql: str, rows: Sequence[Sequence[Any]]) -> int:
+    """Execute a statement of one row, whose parameters are only in VALUES, for all rows.
+
+    The number of changed rows.
+    """
+    if not rows:
+        return 0
+    values = list(chain.from_iterable(rows))
+    return _in_pieces(connection, partial(_with_rows, sql), len(rows[0]), values)
 
 
 def delete(connection: sqlite3.Connection, table: str, ids: Sequence[int]) -> None:
     """Delete the rows with those ids, as far as they are there."""
-    _in_pieces(connection, partial(_deleting, table), 1, ids)
+    _ = _in_pieces(connection, partial(_deleting, table), 1, ids)
 
 
 def _in_pieces(
@@ -34,18 +40,19 @@ def _in_pieces(
     statement: Callable[[int], str],
     columns: int,
     values: Sequence[Any],
-) -> None:
-    at, rows = 0, len(values) // columns
+) -> int:
+    at, rows, changed = 0, len(values) // columns, 0
     while rows:
-        size = min(_MOST, 1 << rows.bit_length() - 1)
+        size = min(_MOST, rows if rows < _EIGHT else rows - rows % _EIGHT)
         end = at + size * columns
         piece = values if size == rows and not at else values[at:end]
-        connection.execute(statement(size), piece)
+        changed += connection.execute(statement(size), piece).rowcount
         at, rows = end, rows - size
+    return changed
 
 
 @lru_cache(maxsize=128)
-def _inserting(sql: str, size: int) -> str:
+def _with_rows(sql: str, size: int) -> str:
     return _ROW.sub(lambda found: f"VALUES {', '.join([found[1]] * size)}", sql, count=1)
 
 

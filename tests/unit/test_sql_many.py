@@ -27,7 +27,7 @@ def test_many_rows_at_once_are_the_same_as_one_by_one(
         with closing(sqlite3.connect(":memory:")) as connection:
             connection.execute(_TABLE)
             if is_many:
-                many.insert(connection, _ADD, rows)
+                many.execute(connection, _ADD, rows)
                 many.delete(connection, "t", gone)
             else:
                 connection.executemany(_ADD, rows)
@@ -36,11 +36,26 @@ def test_many_rows_at_once_are_the_same_as_one_by_one(
     assert found[0] == found[1]
 
 
+@given(rows=st.lists(st.integers(0, 200), max_size=200, unique=True))
+def test_many_rows_are_changed_at_once_and_counted(rows: list[int]) -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute(_TABLE)
+        connection.executemany(_ADD, [(number, 0) for number in range(0, 200, 2)])
+        changed = many.execute(
+            connection,
+            "UPDATE t SET sum = v.column2 FROM (VALUES (?, ?)) AS v WHERE t.id = v.column1",
+            [(number, number + 1) for number in rows],
+        )
+        found = connection.execute("SELECT id, sum FROM t WHERE sum > 0 ORDER BY id").fetchall()
+    there = sorted(number for number in rows if number < 200 and number % 2 == 0)
+    assert (changed, found) == (len(there), [(number, number + 1) for number in there])
+
+
 @pytest.mark.parametrize("rows", [0, 1, 2, 3, 14, 65, 500])
 def test_the_number_of_steps_grows_much_more_slowly_than_the_rows(rows: int) -> None:
     statements: list[str] = []
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.execute(_TABLE)
         connection.set_trace_callback(statements.append)
-        many.insert(connection, _ADD, [(number, 1) for number in range(rows)])
-    assert len(statements) <= 6 + rows // 64
+        many.execute(connection, _ADD, [(number, 1) for number in range(rows)])
+    assert len(statements) <= 2 + rows // 64
