@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cache
 from io import StringIO
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -147,7 +148,13 @@ def _must_use_the_words(texts: Iterable[tuple[str, str]]) -> None:
 
 
 def test_comments_of_tests_use_the_words_of_the_field() -> None:
-    _must_use_the_words([(path, _prose(text)) for path, text in _tests()])
+    # To look at all of a module is faster than to find its comments.
+    suspects = [(path, text) for path, text in _tests() if _has_a_finding(path, text)]
+    _must_use_the_words([(path, _prose(text)) for path, text in suspects])
+
+
+def _has_a_finding(path: str, text: str) -> bool:
+    return next(chain(_findings(path, text), _relatives(path, text)), None) is not None
 
 
 def test_names_in_tests_are_made_of_the_words_of_the_field() -> None:

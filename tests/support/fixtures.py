@@ -2,7 +2,8 @@
 
 ``SMTPGATE_HYPOTHESIS`` chooses: ``dev`` (the default), ``thorough``, ``ci`` or ``fuzz``.
 ``fuzz`` looks elsewhere each time; the others try the same examples in each run, so that a
-failure is the change's. Only ``dev`` runs SQLite's statements in no thread.
+failure is the change's. Only ``dev`` runs SQLite's statements in no thread, and tries no
+constants of the program's, for which hypothesis would parse every module.
 """
 
 import os
@@ -16,6 +17,7 @@ import pytest
 import typer.main
 import typer.testing
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 from smtpgate.directory.store import DirectoryStore
 from tests.support.clock import MovableClock
@@ -62,6 +64,7 @@ wait_for_no_disk()
 reuse_rsa_keys()
 if _PROFILE == "dev":
     run_statements_at_once()
+    providers._get_local_constants = lambda: providers._local_constants
 
 
 @pytest.hookimpl(wrapper=True)

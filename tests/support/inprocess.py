@@ -154,8 +154,8 @@ def _certificate() -> trustme.LeafCert:
 
 
 def client_tls() -> ssl.SSLContext:
-    """The TLS context of a client that trusts the gate."""
-    context = ssl.create_default_context()
+    """The TLS context of a client that trusts the gate, and nobody else."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _authority().configure_trust(context)
     return context
 
