@@ -149,12 +149,12 @@ def _print_lines(facts: Iterable[tuple[str, str]]) -> None:
     """A fact a line, below each other; the terminal wraps a line that is too long for it."""
     facts = tuple(facts)
     indent = max((cell_len(name) for name, _ in facts), default=0) + 2
+    lines: list[Text] = []
     for name, value in facts:
         first, *more = value.split("\n")
-        line = Text.assemble((name, "bold"), " " * (indent - cell_len(name)), first)
-        for rest in more:
-            line.append(f"\n{' ' * indent}{rest}")
-        console().print(line, soft_wrap=True)
+        lines.append(Text.assemble((name, "bold"), " " * (indent - cell_len(name)), first))
+        lines += (Text(f"{' ' * indent}{rest}") for rest in more)
+    console().print(Text("\n").join(lines), soft_wrap=True)
 
 
 def print_tree(tree: Tree) -> None:

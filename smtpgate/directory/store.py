@@ -71,8 +71,8 @@ class DirectoryStore:
         The id of the current master key when the database has not seen it yet. Raises
         SchemaError, MasterKeyError or DirectoryUnavailableError.
         """
-        await must_be_current(self.database)
         async with self.reading() as connection:
+            await must_be_current(self.database, connection)
             return await self._unknown_master_keys(connection)
 
     async def _unknown_master_keys(self, connection: AsyncConnection) -> set[str]:

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from smtpgate.directory.schema import HEAD, OLDEST
 from smtpgate.sql import upgrade as tables
 from smtpgate.sql.database import Database
@@ -29,6 +31,6 @@ async def upgrade(database: Database) -> tuple[str | None, str]:
     return await tables.upgrade(database, SCHEMA)
 
 
-async def must_be_current(database: Database) -> None:
+async def must_be_current(database: Database, connection: AsyncConnection) -> None:
     """Raises SchemaError unless the tables are those of this version."""
-    await tables.must_be_current(database, SCHEMA)
+    await tables.must_be_current(database, connection, SCHEMA)

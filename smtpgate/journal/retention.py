@@ -35,6 +35,8 @@ _SHORT_HOURS: Final = 3
 
 _Position = tuple[bytes, str]
 """A term and an id of an hour."""
+_Step = Callable[[Connection], int]
+"""Does a part of the work; the number of rows that it found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,24 +102,30 @@ class Retention:
     async def round(self) -> None:
         """Delete everything that is too old or too much now. Raises JournalUnavailableError."""
         now = self._clock.now()
-        await self._give_up(now)
-        await self._steps(_old_records(first_id(now - self._max_age)))
+        before = first_id(now - self._max_age)
+        await self._steps(self._unknown_gates(now), _old_records(before), _old_usage(now))
         await self._forget_excess()
         await self._forget_terms(now)
-        await self._steps(_old_usage(now))
         self.size = await self._writer.run(size_of)
 
-    async def _steps(self, step: Callable[[Connection], int]) -> None:
-        """Repeat a step until it finds nothing to do."""
+    async def _steps(self, *steps: _Step) -> None:
+        """Repeat steps until none finds anything to do.
+
+        A transaction ends after the first that does: messages wait for it.
+        """
+
+        def first_that_does(connection: Connection) -> bool:
+            return any(step(connection) for step in steps)
+
         while True:
-            if not await self._writer.run(step):
+            if not await self._writer.run(first_that_does):
                 return
             await asyncio.sleep(_PAUSE_S)
 
-    async def _give_up(self, now: datetime) -> None:
+    def _unknown_gates(self, now: datetime) -> _Step:
         """Complete the records of gates that are not known any more."""
         is_old = records.c.id < first_id(now - GIVEN_UP)
-        await self._steps(lambda connection: self._doubt.give_up(connection, is_old, now))
+        return lambda connection: self._doubt.give_up(connection, is_old, now)
 
     async def _forget_excess(self) -> None:
         """Delete the oldest records when the journal is too large."""
@@ -132,8 +140,7 @@ class Retention:
         """Delete terms and statements that belong to no record."""
         oldest = await self._writer.run(_oldest)
         hour = hour_of(microseconds(now) if oldest is None else oldest.received_us)
-        await self._steps(_old_terms(hour))
-        await self._steps(_old_statements(hour // 24))
+        await self._steps(_old_terms(hour), _old_statements(hour // 24))
         if oldest is not None and hour_of(microseconds(now)) - hour < _SHORT_HOURS:
             # All records are so recent that a part of an hour matters.
             await self._forget_in_hour(hour, oldest.id)
@@ -155,19 +162,19 @@ def _first_seq(connection: Connection) -> int:
     return connection.execute(select(func.min(records.c.seq))).scalar() or 0
 
 
-def _old_records(before: str) -> Callable[[Connection], int]:
+def _old_records(before: str) -> _Step:
     chosen = select(records.c.id).where(records.c.id < before).order_by(records.c.id)
     query = delete(records).where(records.c.id.in_(chosen.limit(_STEP)))
     return lambda connection: connection.execute(query).rowcount
 
 
-def _first_records(seq: int) -> Callable[[Connection], int]:
+def _first_records(seq: int) -> _Step:
     chosen = select(records.c.seq).where(records.c.seq < seq).order_by(records.c.seq)
     query = delete(records).where(records.c.seq.in_(chosen.limit(_STEP)))
     return lambda connection: connection.execute(query).rowcount
 
 
-def _old_terms(hour: int) -> Callable[[Connection], int]:
+def _old_terms(hour: int) -> _Step:
     columns = (terms.c.hour, terms.c.term, terms.c.id)
     chosen = select(*columns).where(terms.c.hour < hour).order_by(*columns).limit(_TERM_STEP)
     query = delete(terms).where(tuple_(*columns).in_(chosen))
@@ -195,13 +202,13 @@ def _some_terms(
     return (found[-1].term, found[-1].id) if len(found) == _TERM_STEP else None
 
 
-def _old_statements(day: int) -> Callable[[Connection], int]:
+def _old_statements(day: int) -> _Step:
     chosen = select(statements.c.digest).where(statements.c.last_day < day).limit(_STEP)
     query = delete(statements).where(statements.c.digest.in_(chosen))
     return lambda connection: connection.execute(query).rowcount
 
 
-def _old_usage(now: datetime) -> Callable[[Connection], int]:
+def _old_usage(now: datetime) -> _Step:
     keys = tuple(usage.primary_key)
     queries = []
     for grain in Grain:

@@ -35,8 +35,8 @@ class JournalStore:
         """
         if may_upgrade:
             await tables.upgrade(self.database, SCHEMA)
-        await tables.must_be_current(self.database, SCHEMA)
         async with self.reading() as connection:
+            await tables.must_be_current(self.database, connection, SCHEMA)
             wanted = await _key_check(connection)
         if wanted is None:
             key = self.key(new)
@@ -80,8 +80,8 @@ class JournalStore:
 
         Raises SchemaError, TermKeyError, JournalUnavailableError or OSError.
         """
-        await tables.must_be_current(self.database, SCHEMA)
         async with self.reading() as connection:
+            await tables.must_be_current(self.database, connection, SCHEMA)
             wanted = await _key_check(connection)
         key = self._kept_key()
         self._must_be_its_own(key, wanted)

@@ -7,7 +7,8 @@ database and be upgraded separately.
 import importlib
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.sql.database import Database
 
@@ -46,7 +47,7 @@ async def revision_of(database: Database, schema: Schema) -> str | None:
 
 
 def _revision(connection: Connection, schema: Schema) -> str | None:
-    if not inspect(connection).has_table(schema.version_table):
+    if not connection.dialect.has_table(connection, schema.version_table):
         return None
     found = connection.execute(text(f"SELECT version_num FROM {schema.version_table}"))  # noqa: S608 - a constant
     revision: str | None = found.scalar()
@@ -56,11 +57,16 @@ def _revision(connection: Connection, schema: Schema) -> str | None:
 async def upgrade(database: Database, schema: Schema) -> tuple[str | None, str]:
     """Bring the tables to this version's revision: from nothing, or from an earlier one.
 
-    One transaction does all of it. The revisions before and after. Raises SchemaError, OSError
-    when the file cannot be made, or what the database raises when it cannot be asked.
+    One transaction does all of it; where there is nothing to do, none waits for other changes.
+    The revisions before and after. Raises SchemaError, OSError when the file cannot be made, or
+    what the database raises when it cannot be asked.
     """
     database.create_file()
+    before = await revision_of(database, schema)
+    if before == schema.head:
+        return before, before
     async with database.changing() as connection:
+        # Another process may have been faster.
         before = await connection.run_sync(_revision, schema)
         if before is not None and before < schema.oldest:
             raise SchemaError(_too_old(database, schema, before))
@@ -81,9 +87,11 @@ async def is_upgradable(database: Database, schema: Schema) -> bool:
     return revision is None or schema.oldest <= revision < schema.head
 
 
-async def must_be_current(database: Database, schema: Schema) -> None:
+async def must_be_current(
+    database: Database, connection: AsyncConnection, schema: Schema
+) -> None:
     """Raises SchemaError unless the tables are those of this version."""
-    revision = await revision_of(database, schema)
+    revision = await connection.run_sync(_revision, schema)
     if revision is None:
         owner = schema.owner
         raise SchemaError(

@@ -25,7 +25,8 @@ def as_user_without_rights() -> Iterator[None]:
 
 def opened_to_all(folder: Path) -> None:
     """Let everybody read and write what a test has made there, and find the way to it."""
-    temporary = Path(tempfile.gettempdir())
+    # The folder of pytest's; see tests/conftest.py.
+    temporary = Path(os.environ.get("PYTEST_DEBUG_TEMPROOT") or tempfile.gettempdir())
     for path in folder.parents:
         if path.is_relative_to(temporary) and path != temporary:
             path.chmod(0o755)
