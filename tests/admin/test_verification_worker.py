@@ -94,7 +94,7 @@ class World:
             on_error=on_error,
         )
 
-    async def pass_by(self, hours: float, step_hours: float = 2.0) -> list[Event]:
+    async def pass_by(self, hours: float, step_hours: float = 6.0) -> list[Event]:
         """Let time pass with a round of the worker now and then; what happened."""
         while hours > 0:
             self.clock.move(min(step_hours, hours) * 3600)

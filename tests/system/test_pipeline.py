@@ -3,7 +3,7 @@
 import json
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tests.support.inprocess import ARNS, MESSAGE, Opened, is_signed, login, ope
 from tests.support.ledgers import used_24h
 from tests.support.rows import rows
 from tests.support.upstream_server import HANG_UP, open_upstream
-from tests.support.world import IDENTITY
+from tests.support.world import DELEGATE, IDENTITY, OWNER
 
 BARE = MESSAGE.removeprefix(ARNS)
 
@@ -545,8 +545,20 @@ async def test_smtputf8_is_asked_of_the_upstream_when_declared_and_needed(
         assert [command for command in visit.commands if command.startswith("MAIL")] == [wanted]
 
 
-@pytest.mark.parametrize(
-    ("operator", "key", "wanted", "passes"),
+@pytest.fixture
+async def of_organization(tmp_path: Path) -> AsyncIterator[Gate]:
+    """A gate whose delegate belongs to an organization, and its user to a team."""
+    replace = ('name = "Delegate sender"', 'organization = "o-exampleorg0"')
+    async with open_gate(tmp_path, replace=replace) as (gate, _):
+        accounts = tmp_path / "directory" / "accounts.toml"
+        user = f"[accounts.{DELEGATE}.users.mailer]"
+        text = accounts.read_text()
+        accounts.write_text(text.replace(user, f'{user}\ntags = {{ Team = "news" }}'))
+        yield gate
+
+
+@rows(
+    "operator, key, wanted, passes",
     [
         ("StringEquals", "aws:PrincipalOrgID", "o-exampleorg0", True),
         ("StringEquals", "aws:PrincipalOrgID", "o-anotherorg0", False),
@@ -556,11 +568,11 @@ async def test_smtputf8_is_asked_of_the_upstream_when_declared_and_needed(
         ("IpAddress", "aws:SourceIp", "127.0.0.0/8", True),
         ("IpAddress", "aws:SourceIp", "192.0.2.0/24", False),
         ("Bool", "aws:SecureTransport", "false", True),
-        ("StringEquals", "aws:ResourceAccount", "888888888888", True),
+        ("StringEquals", "aws:ResourceAccount", OWNER, True),
     ],
 )
 async def test_policies_may_ask_what_the_gate_knows(
-    tmp_path: Path, operator: str, key: str, wanted: str, passes: bool
+    of_organization: Gate, tmp_path: Path, operator: str, key: str, wanted: str, passes: bool
 ) -> None:
     policy = {
         "Version": "2012-10-17",
@@ -572,19 +584,10 @@ async def test_policies_may_ask_what_the_gate_knows(
             "Condition": {operator: {key: wanted}},
         },
     }
-    async with open_gate(
-        tmp_path,
-        replace=('name = "Delegate sender"', 'organization = "o-exampleorg0"'),
-        files={"marketing.json": json.dumps(policy)},
-    ) as (gate, _):
-        accounts = tmp_path / "directory" / "accounts.toml"
-        user = "[accounts.999999999999.users.mailer]"
-        accounts.write_text(
-            accounts.read_text().replace(user, f'{user}\ntags = {{ Team = "news" }}')
-        )
-        await gate.reload()
-        reply = await send(await login(gate))
-        assert reply.startswith("250" if passes else "554 5.7.1"), reply
+    (tmp_path / "directory" / "marketing.json").write_text(json.dumps(policy))
+    await of_organization.reload()
+    reply = await send(await login(of_organization))
+    assert reply.startswith("250" if passes else "554 5.7.1"), reply
 
 
 async def test_a_sender_that_the_owner_names_sees_what_did_not_match_also_without_an_arn(
