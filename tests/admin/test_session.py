@@ -87,10 +87,10 @@ def test_no_policy_allows_what_is_the_operators_or_the_roots(
     assert may(store, OPERATOR, operation)
 
 
-def test_rights_name_actions_of_ses_and_iam_where_users_have_them() -> None:
+def test_rights_name_actions_of_ses_iam_and_sns_where_users_have_them() -> None:
     for right in RIGHTS.values():
         assert bool(right.actions) is (right.least == "user")
-        assert all(action.startswith(("ses:", "iam:")) for action in right.actions)
+        assert all(action.startswith(("ses:", "iam:", "sns:")) for action in right.actions)
 
 
 @pytest.mark.parametrize(
