@@ -1,7 +1,8 @@
 """Pauses of a gate and their causes, in one table.
 
     .venv/bin/python -m tests.bench.bench_pause --record     # keeps the table in results.md
-    .venv/bin/python -m tests.bench.bench_pause --only scrapes,floods --workers 2
+    .venv/bin/python -m tests.bench.bench_pause --only cache,changes --record    # as long
+    .venv/bin/python -m tests.bench.bench_pause --only scrapes,floods --workers 1,2
     .venv/bin/python -m tests.bench.bench_pause --where      # and what the loop did in them
 
 Each cause has a gate of its own that relays mail meanwhile, and a session that sends a NOOP
@@ -447,6 +448,10 @@ CAUSES: Final[dict[str, Callable[[Bench], None]]] = {
 }
 
 
+# They take more than a minute each.
+_LONG: Final = ("cache", "changes")
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("cause", CAUSES)
 def test_pauses(cause: str, workers: int) -> None:
@@ -458,8 +463,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default=",".join(CAUSES), help="comma-separated")
-    parser.add_argument("--workers", default="1,2", help="comma-separated")
+    short = [cause for cause in CAUSES if cause not in _LONG]
+    parser.add_argument("--only", default=",".join(short), help=f"of {', '.join(CAUSES)}")
+    parser.add_argument("--workers", default="1", help="comma-separated")
     parser.add_argument("--seconds", type=float, default=Effort().seconds, help="of a cause")
     parser.add_argument("--short", action="store_true", help="show that it runs")
     parser.add_argument("--where", action="store_true", help="show what the loop did")

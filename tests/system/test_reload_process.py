@@ -4,11 +4,14 @@ import asyncio
 import errno
 import io
 import json
+import os
 import pickle
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -63,6 +66,28 @@ async def test_what_documents_changed_is_applied_and_their_problems_are_logged(
     (refused,) = lines(gate, "directory not applied")
     assert "12" in refused["problem"]
     assert "Traceback" not in gate.output()
+
+
+_BEGINS: Final = """
+import os, subprocess, sys
+words = sys.executable, "-P", "-m", "smtpgate.gate.apply_alone", str(os.getpid())
+print(subprocess.Popen(words).pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.slow
+def test_the_process_ends_with_a_gate_that_is_killed() -> None:
+    configuration, never = os.pipe()  # it waits for its configuration, and gets none
+    words = [sys.executable, "-c", _BEGINS]
+    with subprocess.Popen(words, stdin=configuration, stdout=subprocess.PIPE) as gate:
+        try:
+            # Its output ends when neither process has it open any more.
+            output, _ = gate.communicate(timeout=30)
+        finally:
+            os.close(configuration)
+            os.close(never)
+    assert int(output)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from typing import Final
 from smtpgate.core.message.body import Octets
 
 _WINDOW_OCTETS: Final = 2048
+_MANY_PARTS: Final = 128
 
 
 def find_with_dot(
@@ -36,6 +37,9 @@ def replace_dots(octets: bytes, by: bytes, *, window: int = _WINDOW_OCTETS) -> b
             stop = len(octets)
         if octets.rfind(b"\r\n.", start, stop) >= 0:
             replaced = octets[start:stop].replace(b"\r\n.", b"\r\n" + by)
+            if len(parts) > _MANY_PARTS:
+                # Parts of nearly every line would be another copy of the message.
+                return octets.replace(b"\r\n.", b"\r\n" + by)
             parts += view[kept:start], replaced
             kept = stop
         place = stop
