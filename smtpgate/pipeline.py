@@ -347,7 +347,7 @@ class Pipeline:
         attempt = DeliveryAttempt(account_id, done.from_identity, client_gone)
         if self._publisher is not None:
             attempt.in_part = partial(self._note_refused, self._publisher, done)
-            if self._publisher.wants_sends(done):
+            if self._publisher.wants_sends(done, attempt.from_identity):
                 await self._add_sends(self._publisher, done)
         delivery: Delivery
         try:

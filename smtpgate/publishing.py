@@ -35,12 +35,15 @@ class EventPublisher:
         self._subscribers = subscribers
         self._hostname = hostname
 
-    def wants_sends(self, done: SubmissionDone) -> bool:
-        """False if nobody gets the event that this message is sent."""
+    def wants_sends(self, done: SubmissionDone, identity: str) -> bool:
+        """False if nobody gets the event that this message is sent.
+
+        ``identity`` is the ARN that serves From.
+        """
         if done.intent is not None and done.intent.configuration_set:
             return True
         account_id = done.submission.principal.account.id
-        return self._subscribers.want_sends(account_id, done.from_identity)
+        return self._subscribers.want_sends(account_id, identity)
 
     async def sends(self, done: SubmissionDone, now: datetime) -> tuple[Task, ...]:
         """The tasks of a message once the upstream accepts it.
