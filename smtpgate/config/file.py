@@ -188,6 +188,8 @@ class Config(Table):
         found = [(f"listener.{one.name}", one.address, one.port) for one in self.listeners]
         if self.http.enabled:
             found.append(("http", self.http.address, self.http.port))
+        if self.feedback.enabled:
+            found.append(("feedback", self.feedback.address, self.feedback.port))
         return found
 
     def _about_addresses(self) -> Iterator[Problem]:

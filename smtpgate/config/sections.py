@@ -290,6 +290,13 @@ class FeedbackConfig(Table):
     port: Port = 25
     domain: Domain | None = None
     key_file: SecretFile = None
+    complaints: Annotated[str, Field(pattern=r"^[a-z0-9._-]{1,64}$")] = "complaints"
+    answers: Literal["forward", "drop"] = "forward"
+    max_connections: Count = 50
+    max_connections_per_client: Count = 10
+    max_octets: Count = 10_485_760
+    timeout_s: Seconds = 300
+    session_s: Seconds = 1800
     spf: Annotated[str, Field(pattern=r"^[\x21-\x7e]+( [\x21-\x7e]+)*$", max_length=200)] = "mx"
 
     def contradictions(self) -> Iterator[Problem]:

@@ -9,6 +9,7 @@ from msgspec import Struct, field
 
 from smtpgate.core.account import KeyRefusal, Principal
 from smtpgate.core.address import Mailbox
+from smtpgate.core.feedback.report import ReportKind
 from smtpgate.core.limits import Charge, Crossing, Reservation
 from smtpgate.core.limits.budget import BudgetName
 from smtpgate.core.message.author import Author
@@ -129,6 +130,9 @@ class SubmissionDone(Struct, gc=False, kw_only=True):
     def used_24h(self) -> int | None:
         """The recipients that the account has used, or ``None`` before that was known."""
         return self.used[0] if self.used else None
+
+
+FeedbackOutcome = Literal["published", "forwarded", "dropped", "unknown", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +345,25 @@ class TaskGivenUp:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackTaken:
+    """A message that came back: a report, an answer, or something about no message of ours.
+
+    ``message_id`` is that of the message that it is about, ``account_id`` the account that
+    sent this one; both are empty if that is not known. ``outcome`` is ``published`` for a
+    report, ``forwarded`` or ``dropped`` for other mail, ``unknown`` without a message, and
+    ``refused`` if its sender has to keep it.
+    """
+
+    kind: ReportKind
+    outcome: FeedbackOutcome
+    message_id: str = ""
+    account_id: str = ""
+    recipients: tuple[str, ...] = ()
+    reply: Reply
+    at: datetime
+
+
 Event = (
     SubmissionDone
     | MailRefused
@@ -364,4 +387,5 @@ Event = (
     | RecordsInDoubt
     | RecordsLost
     | TaskGivenUp
+    | FeedbackTaken
 )

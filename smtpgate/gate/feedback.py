@@ -1,9 +1,20 @@
-"""The parts of ``[feedback]``: the keys of the gate's own return paths."""
+"""The parts of ``[feedback]``: the keys of the gate's own return paths, and the listener."""
 
+import asyncio
+import socket
+from collections.abc import Callable
+
+from smtpgate.bounce_forms import read_any_report
 from smtpgate.config import Config
+from smtpgate.core.feedback.report import FeedbackReport
 from smtpgate.core.feedback.return_path import PathTagger
+from smtpgate.feedback.listener import FeedbackListener
 from smtpgate.gate.errors import OpenError
+from smtpgate.incoming import FeedbackIntake
+from smtpgate.journal.reader import JournalReader
+from smtpgate.journal.store import JournalStore
 from smtpgate.key_file import keys_in, make_key_file, new_key
+from smtpgate.ports import Clock, EventSink, Outbox, Subscribers, Upstream
 
 
 def open_tagger(config: Config) -> PathTagger | None:
@@ -27,3 +38,39 @@ def open_tagger(config: Config) -> PathTagger | None:
         return PathTagger(keys_in(path.read_text("ascii")))
     except (OSError, ValueError) as error:
         raise OpenError(f"{path}: {error}") from None
+
+
+async def _read(octets: bytes) -> FeedbackReport:
+    return await asyncio.to_thread(read_any_report, octets)
+
+
+def new_feedback_listener(
+    config: Config,
+    listening: socket.socket,
+    store: JournalStore,
+    outbox: Outbox,
+    upstream: Upstream,
+    subscribers: Subscribers,
+    clock: Clock,
+    events: EventSink,
+    on_error: Callable[[BaseException], None],
+) -> FeedbackListener:
+    """The listener for mail that comes back. Raises OpenError."""
+    tagger, feedback = open_tagger(config), config.feedback
+    assert tagger is not None  # noqa: S101 - for mypy; the section is enabled
+    intake = FeedbackIntake(
+        tagger,
+        f"{feedback.complaints}@{feedback.domain}",
+        read=_read,
+        record_of=lambda message_id: JournalReader(store, store.key()).get(message_id),
+        subscribers=subscribers,
+        outbox=outbox,
+        upstream=upstream,
+        answers=feedback.answers,
+        clock=clock,
+        events=events,
+        on_error=on_error,
+    )
+    return FeedbackListener(
+        listening, feedback, intake, hostname=config.hostname, on_error=on_error
+    )

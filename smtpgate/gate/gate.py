@@ -57,6 +57,8 @@ class Gate:
         self.listeners, self.client_sockets = service.listeners, service.client_sockets
         self.sessions, self.tasks = service.sessions, service.tasks
         host.carry(new_carriers(config, self.upstream, self.directory, host.sns, clock, log))
+        if config.feedback.enabled:
+            host.take_feedback(sockets["feedback"], self.upstream, self.directory)
         self.http = host.serve_http(sockets["http"]) if config.http.enabled else None
         self.metrics.watch(self._readings)
         self.failed = asyncio.Event()  # never set: what fails here ends the process
@@ -104,7 +106,7 @@ class Gate:
             self.config.gate.drain_s if drain_s is None else drain_s,
             time_to_finish_s(self.config) if finish_s is None else finish_s,
         )
-        await self.host.stop_outbox()
+        await self.host.stop_deliveries()
         await self.service.close()
         await self.host.stop(cut)
 

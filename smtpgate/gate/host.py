@@ -7,11 +7,15 @@ from typing import Final
 
 from smtpgate.config import Config
 from smtpgate.core.outbox.task import DestinationKind
+from smtpgate.directory.event_settings import DirectorySubscribers
+from smtpgate.directory.live import LiveDirectory
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.uses import KeyUses
+from smtpgate.feedback.listener import FeedbackListener
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.directory import prepare_directory
 from smtpgate.gate.documents import Apply, apply_here
+from smtpgate.gate.feedback import new_feedback_listener
 from smtpgate.gate.frames import Report
 from smtpgate.gate.listen import shortage_of_files
 from smtpgate.gate.notifications import new_sns_pages, open_sns_face
@@ -20,10 +24,11 @@ from smtpgate.gate.sinks import Sinks, run_all
 from smtpgate.gate.stores import Stores
 from smtpgate.gate.verification import new_verification_worker
 from smtpgate.http import HttpServer, Readiness
+from smtpgate.journal.live import LiveJournal
 from smtpgate.log import JsonLog, Level
 from smtpgate.metrics import Metrics
 from smtpgate.outbox.sender import OutboxSender
-from smtpgate.ports import Carrier, Clock, Reading
+from smtpgate.ports import Carrier, Clock, Reading, Upstream
 from smtpgate.tasks import TaskOwner
 
 _LAST_WORK_S: Final = 5
@@ -65,6 +70,7 @@ class Host:
         self.sns = open_sns_face(config, clock.now())
         self.outbox: OutboxSender | None = None
         self.http: HttpServer | None = None
+        self.feedback: FeedbackListener | None = None
         for source in (certificates.readings, log.readings, self._readings):
             self.metrics.watch(source)
 
@@ -80,8 +86,34 @@ class Host:
             self.metrics.watch(self.outbox.readings)
             self.stores.when_tasks_come(self.wake_outbox)
 
-    async def stop_outbox(self) -> None:
-        """End the deliveries of the outbox, before the parts end that these use."""
+    def take_feedback(
+        self, listening: socket.socket, upstream: Upstream, directory: LiveDirectory
+    ) -> None:
+        """Take mail that comes back there, once started; it goes into the outbox.
+
+        Mail that is no report goes on by the upstream.
+        """
+        journal = self.stores.journal
+        if isinstance(journal, LiveJournal) and self.outbox is not None:
+            self.feedback = new_feedback_listener(
+                self.config,
+                listening,
+                journal.store,
+                self.outbox.queue,
+                upstream,
+                DirectorySubscribers(directory),
+                self.clock,
+                self.sinks,
+                self.log.error,
+            )
+
+    async def stop_deliveries(self) -> None:
+        """Take nothing more that comes back, and end the deliveries of the outbox.
+
+        It comes before the parts end that these use.
+        """
+        if self.feedback is not None:
+            await self.feedback.stop()
         if self.outbox is not None:
             await self.outbox.stop()
 
@@ -125,6 +157,8 @@ class Host:
         """Serve HTTP, and begin the work in the background."""
         if self.http is not None:
             await self.http.start()
+        if self.feedback is not None:
+            await self.feedback.start()
         _ = self._for_life.start(self.uses.run(), name="key uses")
         if self.outbox is not None:
             _ = self._for_life.start(self.outbox.run(), name="outbox")
@@ -136,7 +170,7 @@ class Host:
         steps = (
             self.uses.stop,
             self.verification.stop,
-            self.stop_outbox,
+            self.stop_deliveries,
             partial(self._for_life.drain, _LAST_WORK_S),
             self.stores.stop,
             *(() if self.http is None else (self.http.stop,)),

@@ -2,7 +2,7 @@
 
 import errno
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, Self
 
 from smtpgate.config import Config
@@ -41,10 +41,10 @@ class ListeningSockets:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self, but: str = "") -> None:
-        """Close them all but that section's; those that are closed already stay so."""
+    def close(self, but: Collection[str] = ()) -> None:
+        """Close them all but those sections'; those that are closed already stay so."""
         for section, listening in self._by_section.items():
-            if section != but:
+            if section not in but:
                 listening.close()
 
 

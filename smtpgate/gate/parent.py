@@ -52,6 +52,7 @@ class Prepared:
         self.sums = (connections, octets)
         self.ports = {name: sockets[f"listener.{name}"].getsockname()[1] for name in listeners}
         self.http = sockets["http"] if config.http.enabled else None
+        self.feedback = sockets["feedback"] if config.feedback.enabled else None
 
         def run(number: int, connection: socket.socket) -> int:
             for ignored in (signal.SIGINT, signal.SIGHUP):
@@ -66,15 +67,16 @@ class Prepared:
                 ),
                 clock=SystemClock(),
             )
-            if self.http is not None:
-                self.http.close()
+            for own in (self.http, self.feedback):
+                if own is not None:
+                    own.close()
             with asyncio.Runner(loop_factory=new_loop) as runner:
                 return runner.run(run_worker(inherited, connection))
 
         settle()  # so that no collection writes to what all processes share
         self.fork_server = ForkServer.start(run, sockets.close)
         # Only workers accept; a socket that is open here would keep connections waiting.
-        sockets.close(but="http")
+        sockets.close(but=("http", "feedback"))
 
 
 class Parent:
@@ -101,6 +103,8 @@ class Parent:
             self.host.carry(
                 new_carriers(config, path.upstream, path.directory, self.host.sns, clock, log)
             )
+            if prepared.feedback is not None:
+                self.host.take_feedback(prepared.feedback, path.upstream, path.directory)
         self.crew = crew = Crew(
             config,
             prepared.workers,
@@ -145,7 +149,7 @@ class Parent:
         self._is_stopping = True
         cut = await self.crew.drain(self.config.gate.drain_s, time_to_finish_s(self.config))
         await self.tasks.drain(1)
-        await self.host.stop_outbox()
+        await self.host.stop_deliveries()
         if self._own_path is not None:
             await self._own_path.close()
         await self.host.stop(cut)

@@ -26,6 +26,7 @@ from smtpgate.core.events import (
     CommandRefused,
     DirectoryChanged,
     DkimAlarm,
+    FeedbackTaken,
     HandshakeFailed,
     IdentityStateChanged,
     JournalChanged,
@@ -221,6 +222,21 @@ def task_given_up_line(event: TaskGivenUp) -> bytes:
         "problem": event.problem[:MAX_TEXT],
     }
     return line_of(event.at, "warning", "outbox-given-up", facts)
+
+
+def feedback_line(event: FeedbackTaken) -> bytes:
+    """The line of a message that came back."""
+    facts = {
+        "id": event.message_id or None,
+        "account": event.account_id or None,
+        "kind": event.kind,
+        "outcome": event.outcome,
+        "recipients": len(event.recipients),
+        "code": event.reply.code,
+        "enhanced": event.reply.enhanced,
+    }
+    level: Level = "warning" if event.outcome == "refused" else "info"
+    return line_of(event.at, level, "feedback", facts)
 
 
 def error_line(at: datetime, error: BaseException) -> bytes:

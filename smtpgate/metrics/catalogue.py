@@ -352,6 +352,13 @@ _ROWS: Final = (
         "kind of destination (webhook, mail).",
     ),
     MetricRow(
+        "smtpgate_feedback_total",
+        "counter",
+        ("kind", "outcome"),
+        "Messages that came back, by kind (bounce, complaint, delivery, delay, answer, none) "
+        "and outcome (published, forwarded, dropped, unknown, refused).",
+    ),
+    MetricRow(
         "smtpgate_log_lines_lost_total",
         "counter",
         (),

@@ -10,7 +10,13 @@ from itertools import product
 from typing import Final, get_args
 
 from smtpgate.core.account import KeyRefusal
-from smtpgate.core.events import HANDSHAKE_PROBLEMS, CutOffBy, SubmissionOutcome
+from smtpgate.core.events import (
+    HANDSHAKE_PROBLEMS,
+    CutOffBy,
+    FeedbackOutcome,
+    SubmissionOutcome,
+)
+from smtpgate.core.feedback.report import ReportKind
 from smtpgate.core.limits import THRESHOLDS
 from smtpgate.core.limits.budget import BUDGETS
 from smtpgate.core.limits.charge import SubjectKind
@@ -47,6 +53,7 @@ def known_series(listeners: Iterable[str]) -> Mapping[str, Iterable[tuple[str, .
         "smtpgate_identity_recipients_total": others,
         "smtpgate_quota_reached_total": product(get_args(SubjectKind), map(str, THRESHOLDS)),
         "smtpgate_mail_refused_total": product(_REFUSALS_AT_MAIL),
+        "smtpgate_feedback_total": product(get_args(ReportKind), get_args(FeedbackOutcome)),
         "smtpgate_sessions": product(listeners),
         "smtpgate_budget_exhausted_total": product(listeners, BUDGETS),
         "smtpgate_commands_refused_total": (),

@@ -13,6 +13,7 @@ from smtpgate.core.events import (
     BudgetExhausted,
     CommandRefused,
     Event,
+    FeedbackTaken,
     HandshakeFailed,
     IdentityStateChanged,
     MailRefused,
@@ -50,6 +51,10 @@ class SubmissionFacts(NamedTuple):
 
 
 _COUNTED: Final[Mapping[type[Event], tuple[str, Callable[[Any], tuple[str, ...]]]]] = {
+    FeedbackTaken: (
+        "smtpgate_feedback_total",
+        lambda event: (event.kind, event.outcome),
+    ),
     MailRefused: ("smtpgate_mail_refused_total", lambda event: (event.reason,)),
     BudgetExhausted: (
         "smtpgate_budget_exhausted_total",

@@ -11,6 +11,7 @@ Comments before a block, which no reader sees, say more about it::
     <!-- on: gate2 -->       it is for the second host
 """
 
+import json
 import re
 import shlex
 import smtplib
@@ -32,6 +33,7 @@ from tests.support.scripted_dns import ScriptedDns
 from tests.support.upstream_server import UpstreamServer
 
 FIRST, SECOND = "gate", "gate2"
+MX_HOST: Final = "bounces.example.com"
 DATABASE: Final = "postgresql://smtpgate@db.example.com/smtpgate"
 REDIS: Final = "rediss://redis.example.com:6379/0"
 # Commands of the system that do the same in a test as for a reader.
@@ -171,7 +173,7 @@ class Reader:
         if ">" in words:
             at = words.index(">")
             into, words = Path(words[at + 1]), words[:at]
-        if words[1:2] in (["verify"], ["check"], ["activate"]):
+        if {"verify", "check", "activate"} & set(words[1:3]):
             self._publish()
         if words[:2] == ["dkim", "delete"]:
             # Seven days later the gate has retired the key.
@@ -215,7 +217,7 @@ class Reader:
             for key, value in keys.items():
                 named = self._stores(section).get(value, value)
                 line = re.compile(rf"^#?{key} = .*$", re.MULTILINE)
-                rest, found = line.subn(f'{key} = "{named}"', rest, count=1)
+                rest, found = line.subn(f"{key} = {json.dumps(named)}", rest, count=1)
                 assert found, key
             path.write_text(before + header + rest)
 
@@ -259,7 +261,10 @@ class Reader:
             "SELECT selector, domain, record FROM dkim_keys"
         ):
             zone[f"{selector}._domainkey.{domain}"] = [record.encode()]
-        self._world.dns.knows(zone)
+        hosts: dict[str, str] = {}
+        for (domain,) in self._sql("SELECT domain FROM mail_from_domains"):
+            zone[domain], hosts[domain] = [b"v=spf1 a:smtp.example.net ~all"], MX_HOST
+        self._world.dns.knows(zone, hosts)
 
     def _sql(self, statement: str, *values: str) -> list[tuple[str, ...]]:
         path = self.folder(self._host) / "state" / "directory.sqlite"

@@ -40,6 +40,7 @@ def on_loopback(folder: Path) -> None:
     change(folder, '"0.0.0.0"', '"127.0.0.1"')
     for port in ("587", "465", "9587"):
         change(folder, f"port = {port}\n", "port = 0\n")
+    change(folder, "and no other.\nport = 25\n", "and no other.\nport = 0\n")
     change(folder, 'target = "stderr"', 'target = "log"')
     change(folder, "recheck = true", "recheck = false")
 

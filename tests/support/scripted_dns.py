@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 import dns.flags
 import dns.message
 import dns.rcode
+import dns.rdatatype
 import dns.rrset
 
 from smtpgate.core.proof.nameserver import Nameserver, parse_nameserver
@@ -121,11 +122,20 @@ class ScriptedDns(asyncio.DatagramProtocol):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return parse_nameserver(f"{host}:{self.port}")
 
-    def knows(self, zone: Mapping[str, Sequence[bytes]]) -> None:
-        """Answer with the TXT records of those names, and that there are no others."""
+    def knows(
+        self, zone: Mapping[str, Sequence[bytes]], hosts: Mapping[str, str] | None = None
+    ) -> None:
+        """Answer with the TXT records of those names, and that there are no others.
+
+        ``hosts`` are those of MX records, by their names.
+        """
 
         def answered(query: Query) -> bytes:
             asked = query.question[0].name.to_text(omit_final_dot=True).lower()
+            if hosts and query.question[0].rdtype == dns.rdatatype.MX:
+                line = f"10 {hosts[asked]}."
+                record = dns.rrset.from_text(_absolute(asked), 60, "IN", "MX", line)
+                return answer_of(query, record)
             if asked not in zone:
                 gone = dns.rcode.NXDOMAIN
                 return answer_of(query, code=gone, authority=[soa("example.com")])

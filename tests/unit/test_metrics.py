@@ -9,6 +9,7 @@ from smtpgate.core.events import (
     CommandRefused,
     DirectoryChanged,
     Event,
+    FeedbackTaken,
     HandshakeFailed,
     JournalChanged,
     LedgerChanged,
@@ -25,6 +26,7 @@ from smtpgate.core.events import (
 from smtpgate.core.outbox.task import Destination
 from smtpgate.core.reason import REASONS
 from smtpgate.core.reply import CATALOGUE as CATALOGUE_OF_REPLIES
+from smtpgate.core.reply import Reply
 from smtpgate.metrics import CATALOGUE, OTHER, UNKNOWN, Metrics, WorkerMetrics
 from smtpgate.metrics.histogram import HistogramState
 from smtpgate.metrics.known import UNBOUNDED, known_series
@@ -48,6 +50,7 @@ GIVEN_UP = TaskGivenUp(
     "0" * 32, "Bounce", "an id", Destination("mail", "a@example.com"), 9, "no answer", AT
 )
 EVENTS = (
+    FeedbackTaken(kind="bounce", outcome="published", reply=Reply(250, "2.0.0", "Ok"), at=AT),
     done(),
     authenticated(),
     auth_failed(),

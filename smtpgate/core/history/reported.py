@@ -1,0 +1,114 @@
+"""The events of a report that came back: bounces, complaints, deliveries and delays.
+
+A report is a stranger's text, sent to an address that its reader may know: that of a message's
+return path, which every recipient sees. So it counts only for recipients of that message.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from smtpgate.core.feedback.kinds import UNDETERMINED, BounceKind, complaint_type
+from smtpgate.core.feedback.report import FeedbackReport, ReportedRecipient
+from smtpgate.core.history.record import Record, owner_of
+from smtpgate.core.outbox.event import (
+    BounceDetail,
+    ComplaintDetail,
+    DelayDetail,
+    DeliveryDetail,
+    Detail,
+    EventRecipient,
+    SendingEvent,
+    SentMail,
+    sending_event,
+)
+
+
+def mail_of(record: Record) -> SentMail:
+    """The message of a record, as its events have it; its header fields are not known."""
+    return SentMail(
+        message_id=record.id,
+        sent_at=record.received_at,
+        source="" if record.reverse_path is None else str(record.reverse_path),
+        destination=tuple(map(str, record.forward_paths or ())),
+        account_id=record.account_id,
+        identity=record.from_identity,
+        owner_id=owner_of(record.from_identity),
+        caller=record.user_arn.rpartition("/")[2] or record.account_id,
+        source_ip=record.client.address,
+        operation="SendRawEmail",
+    )
+
+
+def reported_events(
+    report: FeedbackReport, record: Record, at: datetime
+) -> tuple[SendingEvent, ...]:
+    """The events of a report about the message of a record, one for each kind of bounce.
+
+    None if it is about no recipient of that message.
+    """
+    recipients = _recipients(report.recipients, record)
+    mail = mail_of(record)
+    detail: Detail
+    match report.kind:
+        case "bounce":
+            return tuple(_bounces(report, recipients, mail, at))
+        case "complaint":
+            detail = ComplaintDetail(
+                "", complaint_type(report.feedback_type), report.user_agent
+            )
+        case "delivery":
+            detail = DeliveryDetail(reporting_mta=report.reporting_mta)
+        case "delay":
+            detail = DelayDetail("General", reporting_mta=report.reporting_mta)
+        case _:
+            return ()
+    known = [_event_recipient(one) for one in recipients]
+    return (sending_event(at, mail, known, detail),) if known else ()
+
+
+def _bounces(
+    report: FeedbackReport,
+    recipients: Sequence[ReportedRecipient],
+    mail: SentMail,
+    at: datetime,
+) -> Iterator[SendingEvent]:
+    by_kind: dict[BounceKind, list[EventRecipient]] = {}
+    for one in recipients:
+        by_kind.setdefault(one.kind or UNDETERMINED, []).append(_event_recipient(one))
+    for kind, known in by_kind.items():
+        yield sending_event(at, mail, known, BounceDetail(kind, report.reporting_mta))
+
+
+def _event_recipient(one: ReportedRecipient) -> EventRecipient:
+    return EventRecipient(one.address, one.action or "", one.status, one.diagnostic)
+
+
+def _recipients(
+    reported: Sequence[ReportedRecipient], record: Record
+) -> Sequence[ReportedRecipient]:
+    """Those that the message was sent to; a lone recipient is meant whatever it is called.
+
+    A server may report an address that a recipient's mail was forwarded to.
+    """
+    sent_to = record.forward_paths
+    if sent_to is None:
+        return reported if record.recipients > 1 else reported[:1]
+    if len(sent_to) == 1:
+        first = reported[0] if reported else ReportedRecipient("")
+        return (_at(first, str(sent_to[0])),)
+    known = {str(mailbox).casefold(): str(mailbox) for mailbox in sent_to}
+    found = ((one, known.get(one.sent_to.casefold())) for one in reported)
+    return [_at(one, address) for one, address in found if address is not None]
+
+
+def _at(one: ReportedRecipient, address: str) -> ReportedRecipient:
+    return ReportedRecipient(
+        address,
+        one.original,
+        one.action,
+        one.status,
+        one.reply,
+        one.diagnostic,
+        one.remote_mta,
+        one.kind,
+    )

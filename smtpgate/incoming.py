@@ -1,0 +1,152 @@
+"""The way of a message that comes back: to the gate's own return path, or as a complaint.
+
+It is accepted only for an address that the gate made itself, so nobody else's mail is taken
+and no bounce goes to a stranger. A report becomes events in the outbox before its sender gets
+250. Any other message, such as a vacation note, goes on to the address that the message was
+sent from, in the same breath: its sender gets the upstream's answer.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final, Literal
+
+from smtpgate.core.address import Mailbox, ReversePath
+from smtpgate.core.events import FeedbackOutcome, FeedbackTaken
+from smtpgate.core.feedback.report import FeedbackReport
+from smtpgate.core.feedback.return_path import PathTagger
+from smtpgate.core.history.record import Record
+from smtpgate.core.history.reported import reported_events
+from smtpgate.core.message.body import Body
+from smtpgate.core.message.envelope import Envelope
+from smtpgate.core.outbox.event import SendingEvent
+from smtpgate.core.outbox.task import Task
+from smtpgate.core.reply import Reply
+from smtpgate.core.upstream import Answered
+from smtpgate.ports import (
+    Clock,
+    DeliveryAttempt,
+    DirectoryUnavailableError,
+    EventSink,
+    JournalUnavailableError,
+    Outbox,
+    Subscribers,
+    Upstream,
+)
+
+ReadReport = Callable[[bytes], Awaitable[FeedbackReport]]
+FindRecord = Callable[[str], Awaitable[Record | None]]
+Answers = Literal["forward", "drop"]
+
+TAKEN: Final = Reply(250, "2.0.0", "Ok")
+LATER: Final = Reply(451, "4.3.0", "Report cannot be kept now, try again later")
+LOOPING: Final = Reply(554, "5.4.6", "Message has passed too many servers")
+_HOPS: Final = 50
+_HEADER_OCTETS: Final = 64 * 1024
+
+
+class FeedbackIntake:
+    """Takes reports and answers to the mail that the gate sent."""
+
+    def __init__(
+        self,
+        tagger: PathTagger,
+        complaints: str,
+        *,
+        read: ReadReport,
+        record_of: FindRecord,
+        subscribers: Subscribers,
+        outbox: Outbox,
+        upstream: Upstream,
+        answers: Answers,
+        clock: Clock,
+        events: EventSink,
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        """``complaints`` is the address that takes complaints."""
+        self._tagger = tagger
+        self._complaints = complaints.casefold()
+        self._read = read
+        self._record_of = record_of
+        self._subscribers = subscribers
+        self._outbox = outbox
+        self._upstream = upstream
+        self._answers = answers
+        self._clock = clock
+        self._events = events
+        self._on_error = on_error
+
+    def takes(self, address: str) -> bool:
+        """True if mail to that address is taken."""
+        is_ours = self._tagger.message_of(address) is not None
+        return is_ours or address.casefold() == self._complaints
+
+    async def take(self, address: str, octets: bytes) -> Reply:
+        """Take a message to an address that is taken; the reply to its sender."""
+        report = await self._read(octets)
+        record: Record | None = None
+        outcome: FeedbackOutcome = "refused"
+        try:
+            record = await self._evident_record(self._tagger.message_of(address), report)
+            outcome, reply = await self._carry(report, record, octets)
+        except (DirectoryUnavailableError, JournalUnavailableError) as error:
+            self._on_error(error)
+            reply = LATER
+        self._events.publish(
+            FeedbackTaken(
+                kind=report.kind,
+                outcome=outcome if reply.code == TAKEN.code else "refused",
+                message_id="" if record is None else record.id,
+                account_id="" if record is None else record.account_id,
+                recipients=tuple(one.address for one in report.recipients),
+                reply=reply,
+                at=self._clock.now(),
+            )
+        )
+        return reply
+
+    async def _carry(
+        self, report: FeedbackReport, record: Record | None, octets: bytes
+    ) -> tuple[FeedbackOutcome, Reply]:
+        """Publish a report; send other mail on, or drop it."""
+        if record is None:
+            return "unknown", TAKEN  # mail of others is meant, or the record is gone
+        events = reported_events(report, record, self._clock.now())
+        for event in events:
+            await self._publish(event)
+        if events:
+            return "published", TAKEN
+        to = record.reverse_path
+        if to is None or report.kind == "complaint" or self._answers == "drop":
+            return "dropped", TAKEN
+        return "forwarded", await self._forward(to, octets)
+
+    async def _evident_record(
+        self, message_id: str | None, report: FeedbackReport
+    ) -> Record | None:
+        """The record of the message, if the address or a tag in the report proves it."""
+        if message_id is not None:
+            return await self._record_of(message_id)
+        claimed = report.original
+        if report.kind != "complaint" or claimed.message_id is None:
+            return None
+        record = await self._record_of(claimed.message_id)
+        if record is None or record.return_path is None:
+            return None
+        path = record.return_path
+        own = self._tagger.path_of(record.id, path.domain)
+        tag = own.local_part.rpartition(".")[2]
+        return record if claimed.tag == tag else None
+
+    async def _publish(self, event: SendingEvent) -> None:
+        destinations = await self._subscribers.destinations(event)
+        if destinations:
+            await self._outbox.add([Task(event, to) for to in destinations])
+
+    async def _forward(self, to: Mailbox, octets: bytes) -> Reply:
+        """Send it on with the null reverse-path, unless it goes round in circles."""
+        header = octets[:_HEADER_OCTETS].partition(b"\r\n\r\n")[0].lower()
+        if (b"\r\n" + header).count(b"\r\nreceived:") > _HOPS:
+            return LOOPING
+        parts: list[Body] = [octets]
+        envelope = Envelope.of(ReversePath(None), [to])
+        delivery = await self._upstream.deliver(envelope, parts, DeliveryAttempt())
+        return delivery.reply if isinstance(delivery, Answered) else LATER
