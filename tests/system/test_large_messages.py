@@ -206,7 +206,7 @@ async def test_a_stop_lets_a_large_message_that_is_complete_end(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("octets", "spool_octets", "most"),
-    [(3_000_000, 3_100_000, 2.4), (4_000_000, 65_536, 0.5)],
+    [(3_000_000, 3_100_000, 2.4), (4_000_000, 65_536, 0.6)],
     ids=["in memory", "in a file"],
 )
 async def test_a_message_costs_two_copies_in_memory_or_a_file(

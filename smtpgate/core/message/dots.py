@@ -11,7 +11,7 @@ from typing import Final
 from smtpgate.core.message.body import Octets
 
 _WINDOW_OCTETS: Final = 2048
-_MANY_PARTS: Final = 128
+_MANY_PARTS: Final = 32
 
 
 def find_with_dot(
@@ -38,6 +38,7 @@ def replace_dots(octets: bytes, by: bytes, *, window: int = _WINDOW_OCTETS) -> b
         if octets.rfind(b"\r\n.", start, stop) >= 0:
             replaced = octets[start:stop].replace(b"\r\n.", b"\r\n" + by)
             if len(parts) > _MANY_PARTS:
+                parts.clear()
                 # Parts of nearly every line would be another copy of the message.
                 return octets.replace(b"\r\n.", b"\r\n" + by)
             parts += view[kept:start], replaced
