@@ -6,6 +6,7 @@ and no bounce goes to a stranger. A report becomes events in the outbox before i
 sent from, in the same breath: its sender gets the upstream's answer.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
@@ -40,6 +41,7 @@ TAKEN: Final = Reply(250, "2.0.0", "Ok")
 LATER: Final = Reply(451, "4.3.0", "Report cannot be kept now, try again later")
 LOOPING: Final = Reply(554, "5.4.6", "Message has passed too many servers")
 _HOPS: Final = 50
+_LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 _HEADER_OCTETS: Final = 64 * 1024
 
 
@@ -146,7 +148,8 @@ class FeedbackIntake:
         header = octets[:_HEADER_OCTETS].partition(b"\r\n\r\n")[0].lower()
         if (b"\r\n" + header).count(b"\r\nreceived:") > _HOPS:
             return LOOPING
-        parts: list[Body] = [octets]
-        envelope = Envelope.of(ReversePath(None), [to])
+        # A bare CR or LF could end the message early at a server behind the upstream.
+        parts: list[Body] = [_LINE_END.sub(b"\r\n", octets)]
+        envelope = Envelope.of(ReversePath(None), [to], body_8bit=not octets.isascii())
         delivery = await self._upstream.deliver(envelope, parts, DeliveryAttempt())
         return delivery.reply if isinstance(delivery, Answered) else LATER

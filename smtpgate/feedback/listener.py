@@ -155,6 +155,9 @@ class _Handler:
 class _Server(SMTP):
     """One session; its time ends whatever the client does."""
 
+    # What a server returns may have longer lines than it should; nothing is lost by reading it.
+    line_length_limit = 65_536
+
     def __init__(
         self,
         owner: FeedbackListener,

@@ -173,6 +173,21 @@ async def test_a_message_that_goes_round_in_circles_is_refused(tmp_path: Path) -
         assert len(upstream.messages) == 1
 
 
+async def test_a_bare_line_end_smuggles_nothing_and_a_long_line_is_read(
+    tmp_path: Path,
+) -> None:
+    async with sent(tmp_path) as (gate, upstream, path):
+        dialog = await server(gate)
+        await dialog.say(f"RCPT TO:<{path}>")
+        await dialog.say("DATA")
+        long = b"x" * 5000
+        await dialog.send(b"Subject: away\r\n\r\na\n.\nMAIL FROM:<>\rb" + long + b"\r\n.\r\n")
+        assert (await dialog.reply()).startswith("250")
+        assert upstream.messages[1] == (
+            b"Subject: away\r\n\r\na\r\n.\r\nMAIL FROM:<>\r\nb" + long + b"\r\n"
+        )
+
+
 async def test_answers_can_be_dropped(tmp_path: Path) -> None:
     async with sent(tmp_path, 'answers = "drop"\n') as (gate, upstream, path):
         assert (await bring(gate, VACATION.format(path=path), path)).startswith("250")
