@@ -110,10 +110,6 @@ class Gate:
         await self.service.close()
         await self.host.stop(cut)
 
-    def reload_certificates(self) -> None:
-        """Load the certificates again; the old one stays where the files cannot be read."""
-        self.host.certificates.reload(self.log, self.clock)
-
     async def reload(self, apply: Apply = apply_here) -> None:
         """Load the certificates again, and ``apply`` what the documents changed.
 

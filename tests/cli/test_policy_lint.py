@@ -6,13 +6,13 @@ from pathlib import Path
 from typer.testing import CliRunner, Result
 
 from smtpgate.cli import app
-from tests.support.world import IDENTITY
+from tests.support.world import DELEGATE, IDENTITY
 
 CLEAN = {
     "Version": "2012-10-17",
     "Statement": {
         "Effect": "Allow",
-        "Principal": {"AWS": "999999999999"},
+        "Principal": {"AWS": DELEGATE},
         "Action": "ses:SendRawEmail",
         "Resource": IDENTITY,
         "Condition": {"StringEquals": {"ses:FromAddress": "news@ses-example.com"}},

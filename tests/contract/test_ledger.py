@@ -35,14 +35,15 @@ from tests.support.ledgers import (
     soon,
     used_24h,
 )
+from tests.support.world import DELEGATE
 
 START: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 MINUTE: Final = timedelta(minutes=1)
 LEASE: Final = timedelta(seconds=LEASE_S)
 CASES: Final = [*load_cases("limits/10-quota.toml"), *load_cases("limits/20-rate.toml")]
-A: Final = Subject("999999999999")
-USER: Final = Subject("999999999999", "user", "mailer")
-KEY: Final = Subject("999999999999", "access-key", "AKIAIOSFODNN7EXAMPLE")
+A: Final = Subject(DELEGATE)
+USER: Final = Subject(DELEGATE, "user", "mailer")
+KEY: Final = Subject(DELEGATE, "access-key", "AKIAIOSFODNN7EXAMPLE")
 B: Final = Subject("777777777777")
 ANY: Final = SendingLimits(UNLIMITED, UNLIMITED)
 NONE: Final = SendingLimits(0, 0)

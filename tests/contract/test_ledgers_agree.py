@@ -37,14 +37,15 @@ from tests.support.ledgers import (
     redis_server,
     used_24h,
 )
+from tests.support.world import DELEGATE
 
 T = TypeVar("T")
 START: Final = datetime(2026, 11, 23, 10, 0, 0, 250_000, tzinfo=UTC)
 WORKERS: Final = 2
 SUBJECTS: Final = (
-    Subject("999999999999"),
-    Subject("999999999999", "user", "mailer"),
-    Subject("999999999999", "identity", "arn:aws:ses:us-east-1:8:identity/example.com"),
+    Subject(DELEGATE),
+    Subject(DELEGATE, "user", "mailer"),
+    Subject(DELEGATE, "identity", "arn:aws:ses:us-east-1:8:identity/example.com"),
 )
 OTHER: Final = Subject("777777777777")
 

@@ -148,9 +148,9 @@ async def test_every_account_that_claims_a_name_is_reported(directory: Directory
         identity.owner_id: identity
         for identity in await directory.identities("ses-example.com")
     }
-    assert set(found) == {"888888888888", "999999999999"}
-    assert found["888888888888"].is_verified
-    assert not found["999999999999"].is_verified
+    assert set(found) == {OWNER, DELEGATE}
+    assert found[OWNER].is_verified
+    assert not found[DELEGATE].is_verified
 
 
 async def test_an_identity_has_its_policies_and_keys(directory: Directory) -> None:

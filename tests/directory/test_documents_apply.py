@@ -26,7 +26,7 @@ from tests.support.clock import MovableClock
 from tests.support.directory import ACTOR
 from tests.support.documents import NOTHING, Files, applied, content, noted, read
 from tests.support.tenants import add_account, add_identity, limit, notes, raw
-from tests.support.world import OWNER, REGION
+from tests.support.world import DELEGATE, OWNER, REGION
 
 EVERYTHING: Final = """\
 [accounts.888888888888]
@@ -141,7 +141,7 @@ async def test_many_of_a_kind_are_noted_in_the_order_of_the_documents(
     store: DirectoryStore, folder: Path
 ) -> None:
     names = [f"user-{number}" for number in range(230)]
-    text = "".join(f"[accounts.888888888888.users.{name}]\n" for name in names)
+    text = "".join(f"[accounts.{OWNER}.users.{name}]\n" for name in names)
     plan = await applied(store, written(folder, text))
     assert len(plan.steps) == 231
     assert [line.name for line in await notes(store) if line.kind == "user"] == names
@@ -188,7 +188,7 @@ ACCOUNT: Final = QuotaKey.of_account(OWNER)
 LIMITED_PLACES: Final = (
     QuotaKey.of_user(OWNER, "mailer"),
     QuotaKey.of_key(OWNER, "AKIA8888888888880001"),
-    QuotaKey.of_grant(OWNER, REGION, "example.com", "999999999999"),
+    QuotaKey.of_grant(OWNER, REGION, "example.com", DELEGATE),
 )
 
 
@@ -221,7 +221,7 @@ async def test_limits_are_noted_with_what_they_were(
     await applied(store, written(folder, LIMITED))
     await applied(store, written(folder, LIMITED.replace("= 100", "= 7")))
     lines = [line for line in await notes(store) if line.action == "limit"]
-    subjects = [{}, {}, {"delegate": "999999999999"}]
+    subjects = [{}, {}, {"delegate": DELEGATE}]
     assert [(line.kind, line.before, line.after) for line in lines] == [
         (kind, delegate | before, delegate | after)
         for before, after in (
@@ -234,7 +234,7 @@ async def test_limits_are_noted_with_what_they_were(
 
 def capping(accounts: Iterable[int]) -> str:
     caps = ", ".join(f'"{one:012}" = {{ max_24h_send = 1 }}' for one in accounts)
-    return f'[accounts.888888888888.identities."example.com"]\ncaps = {{ {caps} }}\n'
+    return f'[accounts.{OWNER}.identities."example.com"]\ncaps = {{ {caps} }}\n'
 
 
 async def test_caps_that_no_document_names_count_too(

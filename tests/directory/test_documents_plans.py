@@ -13,6 +13,7 @@ from smtpgate.directory.store import DirectoryStore
 from tests.support.cases import load_cases
 from tests.support.documents import Files, applied, content, noted, read
 from tests.support.rows import rows
+from tests.support.world import DELEGATE, OWNER
 
 PLANS: Final = load_cases("documents/10-plans.toml")
 REFUSED: Final = load_cases("documents/20-refused.toml")
@@ -24,8 +25,8 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "documents"
     folder.mkdir()
     files = Files.made(folder)
-    for delegate in ("999999999999", "777777777777"):
-        path = Path(files.delegate("888888888888", "example.com", delegate))
+    for delegate in (DELEGATE, "777777777777"):
+        path = Path(files.delegate(OWNER, "example.com", delegate))
         path.rename(folder / f"owner-{delegate[:3]}.json")
     return folder
 

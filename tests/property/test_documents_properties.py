@@ -17,6 +17,7 @@ from smtpgate.directory.documents.export import export
 from smtpgate.directory.documents.models import DirectoryError
 from smtpgate.directory.store import DirectoryStore
 from tests.support.documents import NOTHING, Files, applied, content, noted, read
+from tests.support.world import DELEGATE
 
 Tables = dict[str, Any]
 
@@ -66,7 +67,7 @@ USER_POLICIES: Final = st.dictionaries(
 DAILY: Final = st.sampled_from([-1, 0, 7, 2**63 - 1])
 RATES: Final = st.sampled_from([-1, 0.1, 14, 1e6])
 CAPS: Final = st.dictionaries(
-    st.sampled_from(["777777777777", "999999999999"]),
+    st.sampled_from(["777777777777", DELEGATE]),
     optional(max_24h_send=DAILY, max_send_rate_per_s=RATES).filter(bool),
 )
 USERS: Final = st.dictionaries(

@@ -16,6 +16,7 @@ from smtpgate.core.policy import (
     parse_policy,
 )
 from smtpgate.core.policy.generate import PolicyOptions, generate_policy
+from tests.support.world import DELEGATE
 
 IDENTITY = "arn:aws:ses:us-east-1:888888888888:identity/example.com"
 MAY = parse_policy(
@@ -42,7 +43,7 @@ OPTIONS = st.builds(
     PolicyOptions,
     identity_arn=st.just(IDENTITY),
     principals=st.sampled_from(
-        [("999999999999",), ("arn:aws:iam::999999999999:user/mailer", "777777777777")]
+        [(DELEGATE,), ("arn:aws:iam::999999999999:user/mailer", "777777777777")]
     ),
     from_addresses=some(ADDRESSES),
     tagged_addresses=some(ADDRESSES),
@@ -129,7 +130,7 @@ def neighbours(options: PolicyOptions) -> list[tuple[str, str]]:
 @given(OPTIONS)
 def test_what_was_wished_is_allowed(options: PolicyOptions) -> None:
     for source in sources(options):
-        assert outcome(options, wished_context(options, source), "999999999999") == "allow"
+        assert outcome(options, wished_context(options, source), DELEGATE) == "allow"
 
 
 @given(OPTIONS)
@@ -138,11 +139,11 @@ def test_neighbours_of_what_was_wished_are_not_allowed(options: PolicyOptions) -
     assert outcome(options, context, "666666666666") == "implicit-deny"
     for key, value in neighbours(options):
         other = {**context, key: (value,)}
-        assert outcome(options, other, "999999999999") == "implicit-deny", (key, value)
+        assert outcome(options, other, DELEGATE) == "implicit-deny", (key, value)
     if options.recipient_domains:
         mixed = (*context["ses:recipients"], "jane@example.com")
-        assert outcome(options, {**context, "ses:recipients": mixed}, "999999999999") != "allow"
-        assert outcome(options, {**context, "ses:recipients": ()}, "999999999999") != "allow"
+        assert outcome(options, {**context, "ses:recipients": mixed}, DELEGATE) != "allow"
+        assert outcome(options, {**context, "ses:recipients": ()}, DELEGATE) != "allow"
 
 
 @given(OPTIONS)
@@ -153,17 +154,17 @@ def test_a_deny_stops_what_was_wished_and_not_its_neighbours(options: PolicyOpti
             continue
         local_part, _, domain = source.partition("@")
         context = wished_context(options, f"{local_part}@{domain.lower()}")
-        assert outcome(deny, context, "999999999999") == "explicit-deny"
+        assert outcome(deny, context, DELEGATE) == "explicit-deny"
     context = wished_context(options, sources(options)[0])
-    assert outcome(deny, context, "999999999999") == "explicit-deny"
+    assert outcome(deny, context, DELEGATE) == "explicit-deny"
     assert outcome(deny, context, "666666666666") == "allow"
     for key, value in neighbours(options):
         other = {**context, key: (value,)}
-        assert outcome(deny, other, "999999999999") == "allow", (key, value)
+        assert outcome(deny, other, DELEGATE) == "allow", (key, value)
     if options.recipient_domains:
         mixed = (*context["ses:recipients"], "jane@example.com")
         other = {**context, "ses:recipients": mixed}
-        assert outcome(deny, other, "999999999999") == "explicit-deny"
+        assert outcome(deny, other, DELEGATE) == "explicit-deny"
 
 
 @given(OPTIONS, st.sampled_from(["Allow", "Deny"]))

@@ -24,10 +24,11 @@ from smtpgate.core.limits import (
     seen_at,
 )
 from smtpgate.core.limits.window import minute_of
+from tests.support.world import DELEGATE
 
 START: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 SECOND: Final = timedelta(seconds=1)
-ACCOUNT: Final = Subject("999999999999")
+ACCOUNT: Final = Subject(DELEGATE)
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -338,7 +339,7 @@ def test_several_subjects_are_let_through_when_each_of_them_alone_would_be(
     limits: list[tuple[int, float]], tried: list[tuple[timedelta, int]]
 ) -> None:
     charges = [
-        Charge(Subject("999999999999", "user", f"{number}"), SendingLimits(*pair))
+        Charge(Subject(DELEGATE, "user", f"{number}"), SendingLimits(*pair))
         for number, pair in enumerate(limits)
     ]
     usages: tuple[Usage | None, ...] = (None,) * len(charges)

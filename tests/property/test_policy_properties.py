@@ -32,6 +32,7 @@ from smtpgate.core.policy.strict_json import parse_json
 from tests.oracle.naive_policy import glob_as_regex, naive_outcome
 from tests.support.policies import ACCOUNTS, IDENTITY, Dice, Document, dice, json_values
 from tests.support.rows import rows
+from tests.support.world import OWNER
 
 kinds: st.SearchStrategy[PolicyKind] = st.sampled_from(["identity", "user"])
 Closer = list[tuple[str, list[Document]]]
@@ -309,7 +310,7 @@ def test_combining_is_right_for_every_combination_of_two_statements_a_side(
         }
         user_said = {c[0] for c in chosen[2:] if c and c[1]}
         user_half = is_root or "Allow" in user_said
-        if account == "888888888888":
+        if account == OWNER:
             passes = user_half or (suffices and "Allow" in said)
         else:
             passes = user_half and "Allow" in said

@@ -28,8 +28,9 @@ from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Po
 from smtpgate.core.reply import Reply
 from smtpgate.journal.rows import digests_in, record_of, row_of, with_verdict
 from tests.support.events import auth_failed, done
+from tests.support.world import DELEGATE, OWNER
 
-ACCOUNT: Final = "999999999999"
+ACCOUNT: Final = DELEGATE
 ANYTHING: Final = st.text(max_size=40)
 SOME: Final = st.none() | ANYTHING
 COUNTS: Final = st.integers(-1, 2**40)
@@ -43,7 +44,7 @@ ARNS: Final = st.builds(
     IdentityArn,
     st.just("aws"),
     st.sampled_from(("us-east-1", "*")),
-    st.just("888888888888"),
+    st.just(OWNER),
     DOMAINS | st.just("a:b/c@example.com"),
 )
 REPLIES: Final = st.builds(

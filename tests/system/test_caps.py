@@ -17,10 +17,10 @@ from tests.support.clock import MovableClock
 from tests.support.directory import ACTOR
 from tests.support.inprocess import login, open_gate, send
 from tests.support.ledgers import used_24h
-from tests.support.world import DELEGATE, IDENTITY
+from tests.support.world import DELEGATE, IDENTITY, OWNER
 
 OWNERS: Final = {
-    "ses-example.com": "888888888888",
+    "ses-example.com": OWNER,
     "example.org": "777777777777",
     "own.example": DELEGATE,
 }
@@ -54,7 +54,7 @@ def tables(*names: str) -> tuple[str, dict[str, str]]:
             f'[accounts.{owner_of(name)}.identities."{name}"]\nverified = true\n'
             f'policies = {{ all = "{number}.json" }}\n'
         )
-    return accounts, files | {"marketing.json": policy("ses-example.com", "888888888888")}
+    return accounts, files | {"marketing.json": policy("ses-example.com", OWNER)}
 
 
 @asynccontextmanager
@@ -114,7 +114,7 @@ async def test_what_is_closer_has_caps_of_its_own(tmp_path: Path, name: str) -> 
     async with open_caps(tmp_path, name) as gate:
         subject = await cap(gate, "ses-example.com", 3)
         address = name if "@" in name else f"any@{name}"
-        dialog, arn = await login(gate), ARN.format("888888888888", name)
+        dialog, arn = await login(gate), ARN.format(OWNER, name)
         for _ in range(2):
             message = written(address, Source=arn)
             assert_accepted(await send(dialog, message, sender=address, to=TWO))

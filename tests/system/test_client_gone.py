@@ -15,6 +15,7 @@ from tests.support.inprocess import MESSAGE, auth_plain, client_tls, login, open
 from tests.support.ledgers import used_24h
 from tests.support.upstream_server import HOLD, UpstreamServer, open_upstream
 from tests.support.waiting import until
+from tests.support.world import DELEGATE
 
 
 async def log_of(gate: Gate, folder: Path) -> Sequence[dict[str, object]]:
@@ -70,7 +71,7 @@ async def test_a_message_whose_client_hangs_up_while_it_waits_is_sent_at_the_ret
             line for line in await log_of(gate, tmp_path) if line.get("reason") == "client-gone"
         ]
         assert entry["outcome"] == "deferred"
-        assert await used_24h(gate.ledger, Subject("999999999999"), gate.clock.now()) == 2
+        assert await used_24h(gate.ledger, Subject(DELEGATE), gate.clock.now()) == 2
 
 
 async def test_a_client_that_said_all_it_had_to_say_still_has_its_replies(

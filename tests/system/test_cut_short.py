@@ -17,6 +17,7 @@ from tests.support.dialog import Dialog
 from tests.support.inprocess import MESSAGE, login, open_gate, send
 from tests.support.ledgers import used_24h
 from tests.support.upstream_server import HOLD, UpstreamServer, open_upstream
+from tests.support.world import DELEGATE
 
 
 async def hand_over(dialog: Dialog) -> None:
@@ -83,7 +84,7 @@ async def test_of_a_delivery_that_is_cut_short_what_is_certain_is_kept_and_count
             assert reason in reply or certain is ACCEPTED
         entry = await last_entry(gate, tmp_path)
         assert (entry["outcome"], entry["reason"]) == (outcome, reason)
-        assert await used_24h(gate.ledger, Subject("999999999999"), gate.clock.now()) == used
+        assert await used_24h(gate.ledger, Subject(DELEGATE), gate.clock.now()) == used
 
 
 def is_delayed(upstream: UpstreamServer, verb: str) -> bool:
@@ -114,4 +115,4 @@ async def test_a_message_that_is_cut_off_by_force_is_in_doubt_once_its_final_dot
         await gate.sessions.drain(0)
         entry = await last_entry(gate, tmp_path)
         assert (entry["outcome"], entry["reason"]) == (outcome, reason)
-        assert await used_24h(gate.ledger, Subject("999999999999"), gate.clock.now()) == used
+        assert await used_24h(gate.ledger, Subject(DELEGATE), gate.clock.now()) == used

@@ -23,7 +23,7 @@ from tests.support.documents import content, noted, present
 from tests.support.hosts import change, config_of, directory_of, host, smtpgate, started
 from tests.support.reference import guide
 from tests.support.tenants import raw
-from tests.support.world import OWNER
+from tests.support.world import DELEGATE, OWNER
 
 PLACE: Final = ("identity", OWNER, "us-east-1", "ses-example.com")
 KEY: Final = "AKIA9999MAILER000001"
@@ -232,7 +232,7 @@ async def test_another_host_s_documents_replace_no_secret_and_no_key_that_signs(
         await join(one, two)
         output = "\n".join(await check(config_of(two)))
         assert "no steps to be taken by the next start" in output
-        assert f"access key {KEY} of 999999999999/mailer: another secret" in output
+        assert f"access key {KEY} of {DELEGATE}/mailer: another secret" in output
         async with started(two) as other:
             drift = await logged(other, two, "directory drift")
         assert (await content(gate.store), await noted(gate.store)) == (before, seen)

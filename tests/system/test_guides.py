@@ -14,6 +14,7 @@ from tests.support.hosts import smtpgate
 from tests.support.reference import guide
 from tests.support.scripted_dns import open_dns
 from tests.support.upstream_server import open_upstream
+from tests.support.world import DELEGATE, OWNER
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ async def shown(reader: Reader, *words: str) -> Any:  # noqa: ANN401 - JSON
 
 
 async def the_directory_is_as_its_guide_says(reader: Reader) -> None:
-    for account_id in ("222222222222", "333333333333", "888888888888", "999999999999"):
+    for account_id in ("222222222222", "333333333333", OWNER, DELEGATE):
         assert (await shown(reader, "account", "show", account_id))["status"] == "active"
     revoked = await shown(reader, "identity", "show", "888888888888/ses-example.com")
     assert (revoked["status"], revoked["policies"]) == ("success", [])

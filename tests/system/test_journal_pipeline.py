@@ -22,7 +22,7 @@ from tests.support.inprocess import ARNS, MESSAGE, auth_plain, login, open_gate,
 from tests.support.journal import Breakable, all_rows
 from tests.support.ledgers import soon, used_24h
 from tests.support.upstream_server import HANG_UP, HOLD, open_upstream
-from tests.support.world import IDENTITY
+from tests.support.world import DELEGATE, IDENTITY
 
 ALLOW: Final = '[journal]\non_failure = "allow"'
 UNAVAILABLE: Final = "451 4.3.0 Temporary service failure (journal-unavailable; 0100"
@@ -53,7 +53,7 @@ async def record(gate: Gate, reply: str) -> Record:
 
 
 async def used(gate: Gate) -> int:
-    return await used_24h(gate.ledger, Subject("999999999999"), gate.clock.now())
+    return await used_24h(gate.ledger, Subject(DELEGATE), gate.clock.now())
 
 
 async def logged(gate: Gate, folder: Path) -> list[dict[str, Any]]:
@@ -66,7 +66,7 @@ async def test_a_message_that_was_accepted_can_be_reported_in_full(tmp_path: Pat
         reply = await send(await login(gate), to=("jane@example.net", "joe@example.net"))
         kept = await record(gate, reply)
     assert (kept.outcome, kept.reason) == ("accepted", "accepted")
-    assert kept.account_id == "999999999999"
+    assert kept.account_id == DELEGATE
     assert kept.username == "AKIAMAILER0000000000"
     assert [str(one) for one in kept.forward_paths or ()] == [
         "jane@example.net",

@@ -15,9 +15,10 @@ from smtpgate.ports import LedgerUnavailableError, LedgerUnfitError
 from smtpgate.tasks import TaskOwner
 from tests.support.daemons import LOOPBACK
 from tests.support.waiting import until
+from tests.support.world import DELEGATE
 
 NOW: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
-CHARGES: Final = [Charge(Subject("999999999999"), SendingLimits(100, UNLIMITED))]
+CHARGES: Final = [Charge(Subject(DELEGATE), SendingLimits(100, UNLIMITED))]
 STANDALONE: Final = b"*0\r\n"
 CLUSTER: Final = b"*2\r\n$4\r\nmode\r\n$7\r\ncluster\r\n"
 PASSED: Final = b"*4\r\n:1\r\n:0\r\n:29000000\r\n:5\r\n"

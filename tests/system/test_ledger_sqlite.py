@@ -17,9 +17,10 @@ from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.ledger.sqlite_file import SCHEMA_VERSION
 from smtpgate.ports import LedgerUnavailableError
 from tests.support.ledgers import soon, used_24h
+from tests.support.world import DELEGATE
 
 NOW: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
-SUBJECT: Final = Subject("999999999999")
+SUBJECT: Final = Subject(DELEGATE)
 TEN: Final = [Charge(SUBJECT, SendingLimits(10, UNLIMITED))]
 TIMEOUT_S: Final = 0.3
 

@@ -15,8 +15,9 @@ from smtpgate.log.lines import ledger_clock_line, ledger_line
 from smtpgate.metrics import Metrics
 from smtpgate.ports import LedgerUnavailableError, LedgerUnfitError
 from tests.support.clock import MovableClock
+from tests.support.world import DELEGATE
 
-CHARGES = [Charge(Subject("999999999999"), SendingLimits(UNLIMITED, UNLIMITED))]
+CHARGES = [Charge(Subject(DELEGATE), SendingLimits(UNLIMITED, UNLIMITED))]
 
 
 class Scripted(MemoryLedger):

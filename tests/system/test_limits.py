@@ -25,6 +25,7 @@ from tests.support.forks import Fork
 from tests.support.inprocess import MESSAGE, login, open_gate, send
 from tests.support.ledgers import used_24h
 from tests.support.waiting import until
+from tests.support.world import OWNER
 
 DELEGATE: Final = Subject("999999999999")
 LIMITS: Final = 'name = "Delegate sender"\nmax_24h_send = 1000'
@@ -157,7 +158,7 @@ WITHIN: Final = [
     (QuotaKey.of_user("999999999999", "mailer"), "user mailer"),
     (QuotaKey.of_key("999999999999", KEY_ID), f"access key {KEY_ID}"),
     (
-        QuotaKey.of_grant("888888888888", "us-east-1", "ses-example.com", "999999999999"),
+        QuotaKey.of_grant(OWNER, "us-east-1", "ses-example.com", "999999999999"),
         "account 999999999999 by identity "
         "arn:aws:ses:us-east-1:888888888888:identity/ses-example.com",
     ),

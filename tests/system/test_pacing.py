@@ -23,10 +23,11 @@ from tests.support.clock import (
     on_movable_loop,
     settle,
 )
+from tests.support.world import DELEGATE
 
-ACCOUNT = Subject("999999999999")
-USER = Subject("999999999999", "user", "mailer")
-OTHER = Subject("999999999999", "user", "intern")
+ACCOUNT = Subject(DELEGATE)
+USER = Subject(DELEGATE, "user", "mailer")
+OTHER = Subject(DELEGATE, "user", "intern")
 Outcome = Reservation | BaseException
 
 

@@ -60,9 +60,9 @@ async def test_a_delegated_message_arrives_stripped_signed_and_counted(tmp_path:
         entry = await last_entry(gate, tmp_path)
         assert entry["id"] == message_id[1]
         assert entry["outcome"] == "accepted"
-        assert entry["account"] == "999999999999"
+        assert entry["account"] == DELEGATE
         metrics = gate.metrics.render().decode()
-        labels = f'account="999999999999",identity="{IDENTITY}",outcome="accepted"'
+        labels = f'account="{DELEGATE}",identity="{IDENTITY}",outcome="accepted"'
         assert f"smtpgate_identity_messages_total{{{labels}}} 1.0" in metrics
         assert f"smtpgate_identity_recipients_total{{{labels}}} 2.0" in metrics
 
@@ -85,7 +85,7 @@ async def test_the_upstream_is_given_the_sending_account_and_the_identity_of_fro
         assert (await send(await login(gate))).startswith("250")
         assert len(sink.messages) == 1
     (attempt,) = given
-    assert (attempt.account_id, attempt.from_identity) == ("999999999999", IDENTITY)
+    assert (attempt.account_id, attempt.from_identity) == (DELEGATE, IDENTITY)
 
 
 @rows(
@@ -228,7 +228,7 @@ secret_file = "secret"
         dialog = await login(gate, "AKIASTRANGER00000000")
         reply = await send(dialog, BARE)
         assert "not verified" in reply
-        assert "888888888888" not in reply
+        assert OWNER not in reply
         reply = await send(dialog)
         assert "implicit-deny: the identity's policies do not name you" in reply
         assert "marketing'" not in reply, "nor what the owner calls its policies"
@@ -361,7 +361,7 @@ async def test_no_key_means_no_mail_unless_the_setting_says_otherwise(tmp_path: 
         reply = await send(await login(gate))
         assert reply.startswith("451 4.7.5 Message could not be signed (no-signing-key")
         # Any sender can cause it again and again: nothing was counted or written before.
-        assert await used_24h(gate.ledger, Subject("999999999999"), gate.clock.now()) == 0
+        assert await used_24h(gate.ledger, Subject(DELEGATE), gate.clock.now()) == 0
         assert "limits" not in (await last_entry(gate, tmp_path / "a"))["stage_ms"]
     sections = "[signing]\nrequire = false"
     async with open_gate(tmp_path / "b", replace=(dkim, ""), sections=sections) as (gate, sink):
@@ -437,7 +437,7 @@ async def test_many_patterns_on_many_recipients_are_compared_in_a_thread(
 ) -> None:
     statement = {
         "Effect": "Allow",
-        "Principal": {"AWS": "999999999999"},
+        "Principal": {"AWS": DELEGATE},
         "Action": "ses:*",
         "Resource": IDENTITY,
         "Condition": {
@@ -477,7 +477,7 @@ async def test_the_upstream_s_verdict_is_passed_on_and_what_was_not_sent_is_not_
         assert (await send(dialog)).startswith(says)
         entry = await last_entry(gate, tmp_path)
         assert entry["reason"] == reason
-        used = await used_24h(gate.ledger, Subject("999999999999"), gate.clock.now())
+        used = await used_24h(gate.ledger, Subject(DELEGATE), gate.clock.now())
         assert used == (1 if reason == "in-doubt" else 0)
         upstream.answers.clear()
         assert (await send(dialog)).startswith("250"), "the session goes on"

@@ -13,11 +13,12 @@ from tests.support.dialog import Dialog
 from tests.support.inprocess import login, open_gate
 from tests.support.ledgers import used_24h
 from tests.support.upstream_server import UpstreamServer, open_upstream
+from tests.support.world import DELEGATE
 
 GOOD, OTHER, BAD, BUSY = (f"{name}@example.net" for name in ("good", "other", "bad", "busy"))
 GONE_REPLY = "550 5.1.1 no such user"
 BUSY_REPLY = "450 4.2.0 mailbox busy"
-ACCOUNT = Subject("999999999999")
+ACCOUNT = Subject(DELEGATE)
 
 
 def as_named(command: str) -> str:

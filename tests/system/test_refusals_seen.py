@@ -18,6 +18,7 @@ from smtpgate.gate.gate import Gate
 from tests.support.dialog import Dialog
 from tests.support.inprocess import Opened, client_tls, facts, login, open_gate
 from tests.support.rows import rows
+from tests.support.world import DELEGATE
 
 LONG = "A" * 13_000
 REFUSED = "smtpgate_commands_refused_total"
@@ -104,7 +105,7 @@ async def test_a_refused_command_after_the_login_names_the_key(
     assert len(logged(tmp_path, "command-refused")) == before + 1
     assert (line["verb"], line["code"], line["reason"]) == (verb, code, reason)
     assert line["access_key"] == "AKIAMAILER0000000000"
-    assert line["account"] == "999999999999"
+    assert line["account"] == DELEGATE
 
 
 async def test_the_lines_of_a_session_have_its_id_and_no_other_session_has_it(
@@ -143,7 +144,7 @@ async def test_a_client_that_leaves_in_its_message_is_one_event(tmp_path: Path) 
         await dialog.send(b"Subject: half\r\n\r\nHalf of it")
         await dialog.close()
         line = await until(gate, tmp_path, "message-cut-off")
-        assert line["account"] == "999999999999"
+        assert line["account"] == DELEGATE
         assert (line["octets"], line["by"]) == (27, "client")
         assert counted(gate, CUT_OFF, listener="plain", by="client") == 1
 

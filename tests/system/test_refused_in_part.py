@@ -22,6 +22,7 @@ from tests.support.ledgers import used_24h
 from tests.support.outbox import states
 from tests.support.upstream_server import UpstreamServer, open_upstream
 from tests.support.waiting import until
+from tests.support.world import DELEGATE
 from tests.system.test_recipients import (
     BAD,
     BUSY,
@@ -33,7 +34,7 @@ from tests.system.test_recipients import (
 )
 from tests.system.test_reports import OWN, logged
 
-ACCOUNT = Subject("999999999999")
+ACCOUNT = Subject(DELEGATE)
 
 
 @asynccontextmanager

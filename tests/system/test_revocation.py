@@ -12,6 +12,7 @@ from tests.support.clock import MovableClock, move_loop, on_movable_loop
 from tests.support.dialog import Dialog
 from tests.support.inprocess import MESSAGE, auth_plain, client_tls, login, open_gate, send
 from tests.support.upstream_server import HOLD, open_upstream
+from tests.support.world import DELEGATE
 
 KEY: Final = 'id = "AKIAMAILER0000000000"'
 ACCOUNT: Final = 'name = "Delegate sender"'
@@ -80,7 +81,7 @@ async def test_an_idle_session_gets_the_reason_why_it_ends_without_asking(
         (entry,) = await log_of(gate, tmp_path, "sessions-ended")
         reason = says.rpartition("(")[2].rstrip(")").partition(":")[0]
         assert entry["access_key"] == "AKIAMAILER0000000000"
-        assert entry["account"] == "999999999999"
+        assert entry["account"] == DELEGATE
         assert (entry["reason"], entry["sessions"]) == (reason, 1)
         metrics = gate.metrics.render().decode()
         assert f'smtpgate_sessions_ended_total{{reason="{reason}"}} 1.0' in metrics
@@ -186,7 +187,7 @@ async def test_only_the_sessions_of_the_key_that_was_named_are_looked_at(
         assert (await intern.say("NOOP")).startswith("250")
         await gate.directory_changed({"AKIANOBODY0000000000"}, {"111111111111"})
         assert (await intern.say("NOOP")).startswith("250")
-        await gate.directory_changed(set(), {"999999999999"})
+        await gate.directory_changed(set(), {DELEGATE})
         assert (await intern.reply()).startswith("421 4.7.0 Sending paused")
 
 
@@ -210,7 +211,7 @@ async def test_a_key_that_may_be_used_again_lets_its_user_in_again(tmp_path: Pat
         accounts.write_text(before.replace(KEY, f'{KEY}\nstatus = "active"'))
         await gate.reload()
         again = await login(gate)
-        await gate.directory_changed({"AKIAMAILER0000000000"}, {"999999999999"})
+        await gate.directory_changed({"AKIAMAILER0000000000"}, {DELEGATE})
         assert (await send(again)).startswith("250")
 
 
@@ -283,7 +284,7 @@ async def test_a_key_that_may_be_used_lets_in_and_the_login_is_counted(
         assert (await send(await login(gate))).startswith("250")
         (entry,) = await log_of(gate, tmp_path, "authenticated")
         assert entry["access_key"] == "AKIAMAILER0000000000"
-        assert (entry["account"], entry["client"]) == ("999999999999", "127.0.0.1")
+        assert (entry["account"], entry["client"]) == (DELEGATE, "127.0.0.1")
         metrics = gate.metrics.render().decode()
         assert 'smtpgate_auth_successes_total{listener="plain"} 1.0' in metrics
 

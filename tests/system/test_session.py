@@ -27,6 +27,7 @@ from tests.support.inprocess import (
 from tests.support.ledgers import used_24h
 from tests.support.rows import rows
 from tests.support.upstream_server import HOLD, open_upstream
+from tests.support.world import DELEGATE
 
 
 async def begin(dialog: Dialog) -> None:
@@ -320,7 +321,7 @@ async def test_a_transaction_that_outlasts_every_deadline_is_cut_off_and_reporte
         assert '"outcome":"in-doubt"' in text.replace('": "', '":"')
         assert '"transactions_cut_off":1' in text.replace('": 1', '":1')
         ledger = SqliteLedger(gate.config.ledger_path)
-        assert await used_24h(ledger, Subject("999999999999"), gate.clock.now()) == 1
+        assert await used_24h(ledger, Subject(DELEGATE), gate.clock.now()) == 1
         await ledger.close()
 
 

@@ -15,7 +15,7 @@ from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.usage_query import UsageQuery, usage_rows
 from tests.support.inprocess import login, open_gate, send
-from tests.support.world import IDENTITY
+from tests.support.world import DELEGATE, IDENTITY
 
 OWNER, STRANGER = "888888888888", "777777777777"
 NAMES = ("unknown", "unverified", "silent", "denied", "paused")
@@ -160,7 +160,7 @@ async def test_a_refusal_of_an_inferred_identity_is_that_identity_s(tmp_path: Pa
             assert [used["arn"] for used in entry["identities"]] == [IDENTITY]
         assert entries[0]["identities"][0]["how"] == "inferred"
         metrics = gate.metrics.render().decode()
-        labels = f'account="999999999999",identity="{IDENTITY}",outcome="refused"'
+        labels = f'account="{DELEGATE}",identity="{IDENTITY}",outcome="refused"'
         assert f"smtpgate_identity_messages_total{{{labels}}} 2.0" in metrics
         seen = await found(gate, account_id=OWNER, identity=IDENTITY)
         assert len(seen) == 2

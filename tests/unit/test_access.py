@@ -6,10 +6,11 @@ from typing import Any
 from smtpgate.core.policy import Caller, Policy, PolicyKind, Request, parse_policy
 from smtpgate.core.policy.access import Access, possible_access
 from tests.support.rows import rows
+from tests.support.world import DELEGATE, OWNER
 
 IDENTITY = "arn:aws:ses:us-east-1:888888888888:identity/example.com"
 MAY = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-GRANT = {**MAY, "Principal": {"AWS": "999999999999"}}
+GRANT = {**MAY, "Principal": {"AWS": DELEGATE}}
 KNOWN = {"ses:fromaddress": ("ceo@example.com",), "aws:username": ("mailer",)}
 
 
@@ -22,7 +23,7 @@ def access(
     identity: list[dict[str, Any]],
     user: list[dict[str, Any]],
     *,
-    account: str = "999999999999",
+    account: str = DELEGATE,
     specific: list[dict[str, Any]] | None = None,
 ) -> Access | None:
     caller = Caller(account, f"arn:aws:iam::{account}:user/mailer", is_root=False)
@@ -97,12 +98,12 @@ def test_both_accounts_must_be_able_to_allow() -> None:
 
 
 def test_in_one_account_the_user_policies_or_a_grant_to_the_user_or_everybody_suffice() -> None:
-    own = "888888888888"
+    own = OWNER
     arn = "arn:aws:iam::888888888888:user/mailer"
     assert access([], [MAY], account=own) is not None
     assert access([{**GRANT, "Principal": {"AWS": arn}}], [], account=own) is not None
     assert access([{**GRANT, "Principal": "*"}], [], account=own) is not None
-    assert access([{**GRANT, "Principal": {"AWS": "888888888888"}}], [], account=own) is None
+    assert access([{**GRANT, "Principal": {"AWS": OWNER}}], [], account=own) is None
     assert access([{**GRANT, "Principal": "*"}], []) is None
 
 

@@ -21,6 +21,7 @@ from smtpgate.core.reply import Reject
 from smtpgate.core.secret import Secret, smtp_password
 from smtpgate.core.upstream.verdict import last_word
 from tests.support.rows import rows
+from tests.support.world import DELEGATE
 
 NOW: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 SECOND: Final = timedelta(seconds=1)
@@ -33,7 +34,7 @@ def access_key(
     networks: tuple[str, ...] = (),
     paused_reason: str | None = None,
 ) -> AccessKey:
-    account = Account("999999999999", "Delegate", SendingLimits(-1, -1), paused_reason)
+    account = Account(DELEGATE, "Delegate", SendingLimits(-1, -1), paused_reason)
     known = tuple(as_network(ip_network(network)) for network in networks)
     principal = Principal.root(account)
     return AccessKey("AKIA", Secret("s"), principal, is_active, expires_at, known)

@@ -12,6 +12,7 @@ from smtpgate.core.arn import IdentityArn, user_arn
 from smtpgate.core.authorization.charges import charges_of
 from smtpgate.core.identity import Identity
 from smtpgate.core.limits import Charge, Subject
+from tests.support.world import OWNER
 
 NOW: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 LATER: Final = NOW + timedelta(hours=1)
@@ -33,7 +34,7 @@ def user(limits: SendingLimits | None = None) -> Principal:
 
 
 def identity(name: str, **caps: SendingLimits) -> Identity:
-    arn = IdentityArn("aws", "us-east-1", "888888888888", name)
+    arn = IdentityArn("aws", "us-east-1", OWNER, name)
     of = {account.removeprefix("of_"): limits for account, limits in caps.items()}
     return Identity(arn, is_verified=True, caps=of)
 

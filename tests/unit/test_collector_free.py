@@ -25,14 +25,15 @@ from smtpgate.core.policy.values import as_network
 from smtpgate.core.secret import Secret
 from smtpgate.directory.cache import Cache, CacheKey, Dependency
 from smtpgate.signing.private_keys import generate_private_key, load_private_key
+from tests.support.world import DELEGATE
 
 AT: Final = datetime(2027, 1, 1, tzinfo=UTC)
 
 OWNER: Final = "888888888888"
 ARN: Final = f"arn:aws:ses:us-east-1:{OWNER}:identity/example.com"
 CALLERS: Final = (
-    Caller("999999999999", "arn:aws:iam::999999999999:user/mailer", is_root=False),
-    Caller("999999999999", "arn:aws:iam::999999999999:root", is_root=True),
+    Caller(DELEGATE, "arn:aws:iam::999999999999:user/mailer", is_root=False),
+    Caller(DELEGATE, "arn:aws:iam::999999999999:root", is_root=True),
     Caller(OWNER, f"arn:aws:iam::{OWNER}:user/mailer", is_root=False),
 )
 CONTEXT: Final = {
@@ -74,7 +75,7 @@ def no_collector() -> Iterator[None]:
 def a_policy(name: str, **elements: object) -> Policy:
     statement = {
         "Effect": "Allow",
-        "Principal": {"AWS": ["999999999999", f"arn:aws:iam::{OWNER}:user/mailer"]},
+        "Principal": {"AWS": [DELEGATE, f"arn:aws:iam::{OWNER}:user/mailer"]},
         "Action": ["ses:SendEmail", "ses:Send*"],
         "Resource": ARN,
         **elements,
@@ -130,12 +131,12 @@ def an_identity(policies: tuple[Policy, ...]) -> Identity:
         is_verified=True,
         policies=policies,
         dkim_keys=(DkimKey("s1", key),),
-        caps={"999999999999": SendingLimits(10, 1.0, raised)},
+        caps={DELEGATE: SendingLimits(10, 1.0, raised)},
     )
 
 
 def a_key(policies: tuple[Policy, ...]) -> AccessKey:
-    account = Account("999999999999", "Delegate", SendingLimits(-1, -1))
+    account = Account(DELEGATE, "Delegate", SendingLimits(-1, -1))
     arn = "arn:aws:iam::999999999999:user/mailer"
     user = Principal(account, "mailer", arn, "AIDA", policies, (("team", "a"),))
     networks = (as_network(ip_network("192.0.2.0/24")),)

@@ -14,6 +14,7 @@ from smtpgate.core.outbox.task import Destination, Task
 from tests.support.cases import load_cases
 from tests.support.notifications import BOUNCE, EVENTS
 from tests.support.rows import rows
+from tests.support.world import DELEGATE
 
 CASES = load_cases("notification/20-fan-out.toml")
 BY_KIND = {event.kind: event for event in EVENTS}
@@ -35,9 +36,7 @@ def settings(case: dict[str, Any]) -> EventSettings:
         EventDestination(name, tuple(kinds), topic)
         for name, (topic, *kinds) in case.get("destinations", {}).items()
     )
-    its_set = ConfigurationSet(
-        account_id="999999999999", name="spring", destinations=destinations
-    )
+    its_set = ConfigurationSet(account_id=DELEGATE, name="spring", destinations=destinations)
     return EventSettings(
         owner=NotificationSettings(**case.get("owner", {})),
         sender=NotificationSettings(**case.get("delegate", {})),

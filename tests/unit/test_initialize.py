@@ -17,6 +17,7 @@ from smtpgate.directory.documents.read import read_desired
 from smtpgate.directory.sealing import MasterKeys
 from smtpgate.gate.initialize import InitError, InitReport, Sample, initialize, sample_folder
 from tests.support.cases import CASES
+from tests.support.world import OWNER
 
 NOW: Final = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 POLICIES: Final = CASES.parents[1] / "config/directory/policies"
@@ -197,7 +198,7 @@ def test_nothing_that_is_there_is_overwritten(tmp_path: Path) -> None:
 
 def test_a_new_key_gets_a_secret_and_no_other_a_new_one(tmp_path: Path) -> None:
     first, second = (
-        f'[[accounts.888888888888.access_keys]]\nid = "AKIA8888ROOT0000000{n}"\n'
+        f'[[accounts.{OWNER}.access_keys]]\nid = "AKIA8888ROOT0000000{n}"\n'
         f'secret_file = "../secrets/{n}"\n'
         for n in (1, 2)
     )
@@ -328,10 +329,10 @@ def test_each_of_the_samples_policies_can_be_attached(path: Path, tmp_path: Path
     place = 'identities."ses-example.com"' if is_identity else "users.mailer"
     (tmp_path / path.name).write_text(path.read_text())
     (tmp_path / "a.toml").write_text(
-        f'[accounts.888888888888.{place}]\npolicies = {{ tried = "{path.name}" }}\n'
+        f'[accounts.{OWNER}.{place}]\npolicies = {{ tried = "{path.name}" }}\n'
     )
     found = read_desired(tmp_path, region="us-east-1", partition="aws")
-    assert [account.id for account in found.accounts] == ["888888888888"]
+    assert [account.id for account in found.accounts] == [OWNER]
 
 
 def test_a_state_folder_goes_into_a_configuration_that_is_made(tmp_path: Path) -> None:

@@ -20,9 +20,10 @@ from smtpgate.core.limits import (
     seen_at,
 )
 from tests.support.rows import rows
+from tests.support.world import DELEGATE
 
 START = datetime(2026, 11, 23, 10, 0, 30, tzinfo=UTC)
-ACCOUNT = Subject("999999999999")
+ACCOUNT = Subject(DELEGATE)
 UNLIMITED = SendingLimits(-1, -1)
 MINUTE = microseconds(START) // 60_000_000
 
@@ -48,14 +49,14 @@ def reserve(
             "account 999999999999: 4 of 200 recipients left, retry after 00:03:12",
         ),
         (
-            Subject("999999999999", "user", "mailer"),
+            Subject(DELEGATE, "user", "mailer"),
             "max-24h-send",
             0,
             timedelta(days=1, minutes=1),
             "user mailer: 0 of 200 recipients left, retry after 24:01:00",
         ),
         (
-            Subject("999999999999", "access-key", "AKIAIOSFODNN7EXAMPLE"),
+            Subject(DELEGATE, "access-key", "AKIAIOSFODNN7EXAMPLE"),
             "max-send-rate",
             0,
             timedelta(microseconds=2),
@@ -63,7 +64,7 @@ def reserve(
             "retry after 00:00:01",
         ),
         (
-            Subject("999999999999", "identity", "arn:aws:ses:us-east-1:8:identity/example.com"),
+            Subject(DELEGATE, "identity", "arn:aws:ses:us-east-1:8:identity/example.com"),
             "max-24h-send",
             200,
             None,
@@ -218,7 +219,7 @@ def test_waits_are_reported_from_now_also_by_a_clock_that_is_a_little_behind() -
 
 def test_of_several_quotas_that_are_used_up_the_longest_wait_is_reported() -> None:
     charges = [
-        Charge(Subject("999999999999", "user", name), SendingLimits(quota, -1))
+        Charge(Subject(DELEGATE, "user", name), SendingLimits(quota, -1))
         for name, quota in (("roomy", 9), ("hour", 1), ("day", 1), ("same", 1), ("free", -1))
     ]
     hours = (0, 1, 24, 24, 0)

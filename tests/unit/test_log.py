@@ -38,7 +38,7 @@ from tests.support.events import (
     mail_refused,
     sessions_ended,
 )
-from tests.support.world import DELEGATE, IDENTITY
+from tests.support.world import DELEGATE, IDENTITY, OWNER
 
 # The metrics count these, and nobody has to read of each.
 COUNTED_ONLY = {SessionOpened, SessionClosed, IdentitiesChecked}
@@ -156,7 +156,7 @@ def test_what_is_not_known_is_absent(log: JsonLog, path: Path) -> None:
 def test_an_identity_and_a_key_without_a_problem_have_none_in_their_lines(
     log: JsonLog, path: Path
 ) -> None:
-    log.publish(IdentityStateChanged(IDENTITY, "888888888888", "success", None, "", AT))
+    log.publish(IdentityStateChanged(IDENTITY, OWNER, "success", None, "", AT))
     log.publish(DkimAlarm(IDENTITY, "one", None, "", AT))
     identity, alarm = entries(path)
     assert set(identity) == {"time", "level", "event", "identity", "account", "state"}
@@ -379,7 +379,7 @@ def test_what_became_of_an_identity_or_its_key_has_a_line(log: JsonLog, path: Pa
         "level": "warning",
         "event": "identity-state",
         "identity": IDENTITY,
-        "account": "888888888888",
+        "account": OWNER,
         "state": "success",
         "missing_since": "2026-11-23T10:00:00.123Z",
         "problem": "no TXT record",

@@ -5,6 +5,7 @@ import pytest
 from smtpgate.core.notification.names import SnsArn, read_endpoint, subscription_id
 from smtpgate.core.secret import Secret
 from tests.support.rows import rows
+from tests.support.world import OWNER
 
 _URLS: Final = [
     ("https://hooks.example.com", "https://hooks.example.com", None),
@@ -67,7 +68,7 @@ def test_an_email_subscription_has_an_address() -> None:
 
 
 def test_arns_of_topics_and_subscriptions_are_read_and_written() -> None:
-    one = f"arn:aws:sns:us-east-1:888888888888:bounces:{subscription_id(bytes(range(16)))}"
+    one = f"arn:aws:sns:us-east-1:{OWNER}:bounces:{subscription_id(bytes(range(16)))}"
     for text in (one, "arn:aws-cn:sns:cn-north-1:888888888888:a_b-C"):
         assert str(SnsArn.parse(text)) == text
     assert SnsArn.parse(one).id == "00010203-0405-0607-0809-0a0b0c0d0e0f"

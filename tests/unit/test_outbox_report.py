@@ -16,6 +16,7 @@ from smtpgate.core.outbox.report import report_of
 from smtpgate.core.outbox.task import Destination, Task
 from smtpgate.core.reply import Reply
 from smtpgate.core.upstream.delivery import RecipientReply
+from tests.support.world import DELEGATE
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 GONE = Reply(550, "5.1.1", "no such user")
@@ -29,7 +30,7 @@ def report(
     reply: Reply = GONE,
 ) -> bytes:
     """The octets of a report about recipients."""
-    mail = SentMail("0100019b7c0000aa-1-2-3-4-000000", AT, to, refused, "999999999999")
+    mail = SentMail("0100019b7c0000aa-1-2-3-4-000000", AT, to, refused, DELEGATE)
     mailboxes = [Mailbox(*one.rsplit("@", 1)) for one in refused]
     recipients = [Recipient(one) for one in mailboxes]
     event = bounce(

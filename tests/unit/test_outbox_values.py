@@ -20,6 +20,7 @@ from smtpgate.core.outbox.event import (
 )
 from smtpgate.core.outbox.mail import _headers
 from smtpgate.core.outbox.task import Destination, Task
+from tests.support.world import DELEGATE, OWNER
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 MAIL = SentMail(
@@ -27,10 +28,10 @@ MAIL = SentMail(
     AT,
     "news@example.com",
     ("a@example.net", "b@example.net"),
-    "999999999999",
+    DELEGATE,
 )
 BOUNCE = BounceDetail(BounceKind("Permanent", "NoEmail"))
-HOOK = Destination("webhook", "arn:aws:sns:us-east-1:888888888888:bounces:1", "888888888888")
+HOOK = Destination("webhook", "arn:aws:sns:us-east-1:888888888888:bounces:1", OWNER)
 
 
 def event(detail: Detail = BOUNCE, *addresses: str, at: datetime = AT) -> SendingEvent:

@@ -15,6 +15,7 @@ from smtpgate.core.policy import (
 )
 from tests.support.cases import load_cases
 from tests.support.rows import rows
+from tests.support.world import DELEGATE
 
 IDENTITY = "arn:aws:ses:us-east-1:888888888888:identity/example.com"
 GOOD = {"Effect": "Allow", "Principal": "*", "Action": "ses:SendRawEmail", "Resource": IDENTITY}
@@ -94,7 +95,7 @@ def test_a_printed_policy_keeps_every_value() -> None:
         "NumericLessThan": {"aws:EpochTime": 1.50},
         "Bool": {"aws:SecureTransport": True},
     }
-    statement = {**GOOD, "Sid": "S", "Principal": {"AWS": ["999999999999", "*"]}}
+    statement = {**GOOD, "Sid": "S", "Principal": {"AWS": [DELEGATE, "*"]}}
     source = json.dumps({"Statement": {**statement, "Condition": condition}})
     printed = json.loads(print_policy(parse_policy(source, kind="identity", name="p")))
     assert printed["Statement"][0] == {

@@ -17,7 +17,7 @@ from smtpgate.core.policy import (
 from smtpgate.core.policy.keys import KEYS
 from tests.support.reference import guide
 from tests.support.rows import rows
-from tests.support.world import IDENTITY
+from tests.support.world import DELEGATE, IDENTITY
 
 GUIDE: Final = guide("policies")
 EXAMPLES: dict[str, str] = {
@@ -32,7 +32,7 @@ CONTEXT: Final[dict[str, tuple[str, ...]]] = {
     "aws:currenttime": ("2027-07-01T12:00:00Z",),
     "aws:sourceip": ("192.0.2.7",),
     "aws:username": ("mailer",),
-    "aws:principalaccount": ("999999999999",),
+    "aws:principalaccount": (DELEGATE,),
 }
 # The decision of each example on a request that differs from the usual one in these keys.
 SAYS: Final[dict[str, list[tuple[dict[str, Any], str]]]] = {
@@ -153,7 +153,7 @@ def test_an_example_says_what_the_guide_says(
     sid: str, changes: dict[str, Any], outcome: str
 ) -> None:
     keys = dict(changes)
-    account, user = keys.pop("account", "999999999999"), keys.pop("user", "mailer")
+    account, user = keys.pop("account", DELEGATE), keys.pop("user", "mailer")
     context = {**CONTEXT, "aws:principalaccount": (account,), **keys}
     example = policy(sid)
     request = Request(

@@ -16,11 +16,12 @@ from smtpgate.core.policy.finding import CODES, Finding
 from smtpgate.core.policy.keys import KEYS
 from tests.support.cases import load_cases
 from tests.support.rows import rows
+from tests.support.world import DELEGATE
 
 IDENTITY = "arn:aws:ses:us-east-1:888888888888:identity/example.com"
 GOOD: dict[str, Any] = {
     "Effect": "Allow",
-    "Principal": {"AWS": "999999999999"},
+    "Principal": {"AWS": DELEGATE},
     "Action": "ses:SendRawEmail",
     "Resource": IDENTITY,
 }
@@ -171,7 +172,7 @@ def test_what_is_no_json_cannot_be_corrected(source: str) -> None:
 
 def test_the_keys_that_submissions_have_are_those_that_the_gate_supplies() -> None:
     limits, organization_id = SendingLimits(200, 1.0), "o-exampleorg0"
-    account = Account("999999999999", "delegate", limits, organization_id=organization_id)
+    account = Account(DELEGATE, "delegate", limits, organization_id=organization_id)
     arn = "arn:aws:iam::999999999999:user/mailer"
     mailbox = parse_mailbox("a@example.com")
     submission = Submission(

@@ -11,6 +11,7 @@ from smtpgate.core.whatif.simulation import (
 )
 from tests.support.cases import load_cases
 from tests.support.rows import rows
+from tests.support.world import DELEGATE
 
 STANDS_FOR = {
     "@arn": "arn:aws:ses:us-east-1:888888888888:identity/example.com",
@@ -30,7 +31,7 @@ STANDS_FOR = {
             "Statement": {
                 "Sid": "Grant",
                 "Effect": "Allow",
-                "Principal": {"AWS": "999999999999"},
+                "Principal": {"AWS": DELEGATE},
                 "Action": "ses:SendRawEmail",
                 "Resource": "arn:aws:ses:us-east-1:888888888888:identity/example.com",
             },

@@ -14,7 +14,7 @@ from smtpgate.core.policy import Determining
 from smtpgate.core.reason import LOGIN_REASONS, REASONS
 from tests.support.rows import rows
 from tests.support.stories import NOW, STORIES, records, story
-from tests.support.world import DELEGATE
+from tests.support.world import DELEGATE, OWNER
 
 RECORDS = dict(records())
 
@@ -83,7 +83,7 @@ def cited(record: Record) -> list[Determining]:
 def test_each_side_sees_its_own_statements_alone(name: str) -> None:
     record = RECORDS[name]
     assert all(one.text for one in cited(record))
-    for account, side in ((DELEGATE, "user"), ("888888888888", "identity"), ("7" * 12, "")):
+    for account, side in ((DELEGATE, "user"), (OWNER, "identity"), ("7" * 12, "")):
         for one in cited(as_seen_by(record, account)):
             assert bool(one.text) is (one.side == side)
 
@@ -91,7 +91,7 @@ def test_each_side_sees_its_own_statements_alone(name: str) -> None:
 def test_an_owner_does_not_see_the_sender_s_access_key() -> None:
     record = RECORDS["accepted"]
     assert record.username in story(record)
-    assert record.username not in story(as_seen_by(record, "888888888888"))
+    assert record.username not in story(as_seen_by(record, OWNER))
     assert record.username in story(as_seen_by(record, DELEGATE))
 
 
@@ -99,7 +99,7 @@ def test_an_owner_sees_neither_the_tags_of_the_sender_s_user_nor_its_organizatio
     record = structs.replace(
         RECORDS["accepted"], organization_id="o-1", tags=(("team", "press"),)
     )
-    seen = as_seen_by(record, "888888888888")
+    seen = as_seen_by(record, OWNER)
     assert (seen.tags, seen.organization_id) == ((), None)
     assert as_seen_by(record, DELEGATE).tags == record.tags
 

@@ -23,7 +23,7 @@ from smtpgate.core.history.usage import (
     usage_of,
 )
 from tests.support.events import AT, auth_failed, done
-from tests.support.world import DELEGATE, IDENTITY
+from tests.support.world import DELEGATE, IDENTITY, OWNER
 
 KEY: Final = UsageKey(DELEGATE, f"arn:aws:iam::{DELEGATE}:user/mailer", IDENTITY, "accepted")
 NUMBERS: Final = st.integers(0, 10**6)
@@ -53,7 +53,7 @@ def test_what_has_no_verdict_and_what_is_no_message_count_nothing() -> None:
 
 
 def test_the_owner_is_the_account_of_the_identity() -> None:
-    assert KEY.owner_id == "888888888888"
+    assert KEY.owner_id == OWNER
     assert structs.replace(KEY, identity="").owner_id == ""
 
 

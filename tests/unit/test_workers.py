@@ -40,6 +40,7 @@ from smtpgate.workers.fork_server import ForkServer, ForkServerError, _Server
 from smtpgate.workers.shared_sums import SharedSums
 from smtpgate.workers.watch import Heartbeat, Restarts
 from tests.support.waiting import until
+from tests.support.world import DELEGATE
 
 KEYS = ("all", "one", "two", "three")
 STEPS = st.lists(
@@ -223,9 +224,9 @@ def test_notes_of_a_worker_come_to_the_others_as_they_were() -> None:
     path, bob = ReversePath(parse_mailbox("ann@example.com")), parse_mailbox("bob@example.net")
     reply = Reply(450, "4.2.0", "Mailbox busy")
     notes: tuple[Note, ...] = (
-        RefusedMessage("999999999999"),
-        RecipientsNote("999999999999", path, [(bob, reply)]),
-        RecipientsSeen("999999999999", ReversePath(None), [bob]),
+        RefusedMessage(DELEGATE),
+        RecipientsNote(DELEGATE, path, [(bob, reply)]),
+        RecipientsSeen(DELEGATE, ReversePath(None), [bob]),
     )
     for noted in map(Noted, notes):
         assert decode_for_parent(encode(noted)) == noted
