@@ -62,7 +62,7 @@ STRANGER = [
     (f"NOOP {LONG}", "other", 500, "line-too-long"),
 ]
 KNOWN = [
-    ("MAIL FROM:<marketing@ses-example.com> RET=HDRS", "MAIL", 555, "unknown-parameter"),
+    ("MAIL FROM:<marketing@ses-example.com> MTRK=HDRS", "MAIL", 555, "unknown-parameter"),
     ("MAIL FROM:<marketing@ses-example.com> SIZE=99999999999", "MAIL", 552, "too-long"),
     ("MAIL FROM:<marketing@bad..example>", "MAIL", 553, "bad-sender"),
     ("AUTH PLAIN AAAA", "AUTH", 503, "bad-sequence"),
