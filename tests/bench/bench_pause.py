@@ -471,6 +471,7 @@ def main() -> None:
     parser.add_argument("--where", action="store_true", help="show what the loop did")
     parser.add_argument("--record", action="store_true", help="append to results.md")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the gate is stopped too
     effort = _SHORT if given.short else replace(Effort(), seconds=given.seconds)
     if given.where:
         os.environ["SMTPGATE_BENCH_WHERE"] = "1"
