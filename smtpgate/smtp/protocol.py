@@ -52,6 +52,8 @@ _READ_S: Final = 0.00015
 # All sessions read into one buffer, each before the next: so a read costs no memory, and no
 # more is read of a client in a turn of the event loop.
 _BUFFER: Final = memoryview(bytearray(_PAUSE_OCTETS))
+# The protocol of closed connections.
+_NOBODY: Final = asyncio.BufferedProtocol()
 # How long a socket may take to close, once the last reply was sent.
 _CLOSE_S: Final = 5.0
 
@@ -220,6 +222,8 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
     def connection_lost(self, error: Exception | None) -> None:
         """Note the end of the connection; what the session's task does goes on to its end."""
         self._at_eof = self._is_lost = True
+        # uvloop's TLS keeps the methods of the last protocol: a cycle for the collector.
+        self._wire.set_protocol(_NOBODY)
         _wake(self._gone)
         self._note_whether_gone()
         self.resume_writing()
