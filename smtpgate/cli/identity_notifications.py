@@ -1,7 +1,7 @@
 """``smtpgate identity notifications``: bounces, complaints and deliveries of mail with it."""
 
 from collections.abc import Mapping
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import typer
 
@@ -52,8 +52,12 @@ _TopicName: TypeAlias = Annotated[
     ),
 ]
 _Forwarding: TypeAlias = Annotated[
-    bool | None,
-    typer.Option(help="Mail bounces and complaints to the return path. The owner's alone."),
+    Literal["on", "off"] | None,
+    typer.Option(
+        metavar="on|off",
+        help="Mail bounces and complaints to the return path. The owner's alone.",
+        show_default=False,
+    ),
 ]
 _DefaultSet: TypeAlias = Annotated[
     str | None,
@@ -64,7 +68,13 @@ _DefaultSet: TypeAlias = Annotated[
     ),
 ]
 _Headers: TypeAlias = Annotated[
-    bool | None, typer.Option(help="Have the message's header fields in these.")
+    str | None,
+    typer.Option(
+        metavar="KINDS",
+        help="The notifications with the message's header fields: bounce, complaint, delivery "
+        "with commas between them, or none.",
+        show_default=False,
+    ),
 ]
 
 
@@ -129,9 +139,7 @@ def set_(
     bounce_topic: _TopicName = None,
     complaint_topic: _TopicName = None,
     delivery_topic: _TopicName = None,
-    bounce_headers: _Headers = None,
-    complaint_headers: _Headers = None,
-    delivery_headers: _Headers = None,
+    headers: _Headers = None,
     forwarding: _Forwarding = None,
     configuration_set: _DefaultSet = None,
     config: ConfigFile = DEFAULT_CONFIG,
@@ -142,22 +150,21 @@ def set_(
     sends. Both are respected independently.
     """
     topics = _given(Bounce=bounce_topic, Complaint=complaint_topic, Delivery=delivery_topic)
-    wanted = zip(_KINDS, (bounce_headers, complaint_headers, delivery_headers), strict=True)
-    headers = {kind: has for kind, has in wanted if has is not None}
-    if not topics and not headers and forwarding is None and configuration_set is None:
+    with_headers = {} if headers is None else _with_headers(headers)
+    if not topics and headers is None and forwarding is None and configuration_set is None:
         raise misused("say what to set, such as --bounce-topic NAME")
     if account not in (None, ref.account_id) and configuration_set is not None:
         raise misused("the configuration set of an identity is the owner's")
 
     async def operation(session: Session) -> None:
-        if topics or headers or forwarding is not None:
+        if topics or with_headers or forwarding is not None:
             await notifications.update(
                 session,
                 ref,
                 account,
                 topics=topics,
-                headers=headers,
-                is_forwarding=forwarding,
+                headers=with_headers,
+                is_forwarding=None if forwarding is None else forwarding == "on",
             )
         if configuration_set is not None:
             name = None if configuration_set == _NONE else configuration_set
@@ -166,6 +173,16 @@ def set_(
     run(config, operation, changes=True)
     whose = f" for account {account}" if account else ""
     output.print(f"the notifications of identity {ref}{whose} were set")
+
+
+def _with_headers(text: str) -> dict[NotificationKind, bool]:
+    """True for the kinds that a text names, and false for the others."""
+    named = [] if text == _NONE else [one.strip().lower() for one in text.split(",")]
+    kinds = {kind.lower(): kind for kind in _KINDS}
+    unknown = [one for one in named if one not in kinds]
+    if unknown:
+        raise misused(f"--headers: `{unknown[0]}' is none of {', '.join(kinds)}, and not none")
+    return {kind: name in named for name, kind in kinds.items()}
 
 
 def _given(**topics: str | None) -> Mapping[NotificationKind, str | None]:

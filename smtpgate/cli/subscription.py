@@ -23,6 +23,7 @@ from smtpgate.cli.terminal import (
     example,
     fail,
     misused,
+    one_of,
     output,
     parsed_by,
     warn,
@@ -115,7 +116,11 @@ def create(
     endpoint: _Endpoint,
     form: Annotated[
         Form | None,
-        typer.Option(help="Default: sns, or email for an address.", show_default=False),
+        typer.Option(
+            metavar="FORM",
+            help=f"{one_of(Form)}. Default: sns, or email for an address.",
+            show_default=False,
+        ),
     ] = None,
     secret_file: _SecretFile = None,
     trust: Annotated[

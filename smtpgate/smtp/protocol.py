@@ -222,8 +222,9 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
     def connection_lost(self, error: Exception | None) -> None:
         """Note the end of the connection; what the session's task does goes on to its end."""
         self._at_eof = self._is_lost = True
-        # uvloop's TLS keeps the methods of the last protocol: a cycle for the collector.
-        self._wire.set_protocol(_NOBODY)
+        if hasattr(self, "_wire"):  # not if TLS failed before the session began
+            # uvloop's TLS keeps the methods of the last protocol: a cycle for the collector.
+            self._wire.set_protocol(_NOBODY)
         _wake(self._gone)
         self._note_whether_gone()
         self.resume_writing()

@@ -180,7 +180,7 @@ def test_no_listing_cuts_an_id_an_arn_or_an_address(
 def printed(desk: Desk, *words: str) -> str:
     """The output of a command; `dkim check' fails here, since there are no DNS records."""
     result = desk.give(*words)
-    assert result.exit_code == 0 or words[:2] == ("dkim", "check"), result.output
+    assert result.exit_code == 0 or "check" in words, result.output
     return result.stdout
 
 

@@ -97,20 +97,24 @@ def test_owner_and_delegate_set_notifications_each(stocked: Desk) -> None:
     stocked.says(
         *(*notifications, "set", DOMAIN),
         *("--bounce-topic", "bounces", "--complaint-topic", "bounces"),
-        *("--bounce-headers", "--no-forwarding"),
+        *("--headers", "bounce", "--forwarding", "off"),
     )
     stocked.says(
         *(*notifications, "set", IDENTITY, "--for", DELEGATE, "--delivery-topic", "ours")
     )
     own = stocked.answers(*notifications, "show", DOMAIN)
     assert (own["bounce_topic"], own["bounce_headers"]) == ("bounces", True)
-    assert own["forwarding"] is False
+    assert (own["complaint_headers"], own["forwarding"]) == (False, False)
+    said = stocked.refuses(*notifications, "set", DOMAIN, "--headers", "bounces", status=2)
+    assert "--headers: `bounces' is none of bounce, complaint, delivery" in said
     theirs = stocked.answers(*notifications, "show", IDENTITY, "--for", DELEGATE)
     assert (theirs["delivery_topic"], theirs["forwarding"]) == ("ours", None)
     assert len(stocked.answers(*notifications, "list", DELEGATE)) == 1
     said = stocked.refuses(*notifications, "set", DOMAIN, "--complaint-topic", "none")
     assert "forwarding can be off only" in said
-    stocked.says(*notifications, "set", DOMAIN, "--complaint-topic", "none", "--forwarding")
+    stocked.says(
+        *notifications, "set", DOMAIN, "--complaint-topic", "none", "--forwarding", "on"
+    )
 
 
 def test_a_configuration_set_has_destinations_and_can_be_a_default(stocked: Desk) -> None:

@@ -280,11 +280,11 @@ def start_gate(lab: Lab, authority: Authority, plan: GatePlan) -> Gate:
 
 
 def workers_of(gate: Gate) -> dict[str, int]:
-    """The process ids of the workers, by number, as the log has them."""
+    """The process ids of the workers, by number, as the log has them; none of one process."""
     found: dict[str, int] = {}
     for line in gate.log_lines():
         if line["event"] == "started":
-            found |= line["workers"]
+            found |= line.get("workers", {})
         elif line["event"] == "worker started":
             found[str(line["worker"])] = line["pid"]
     return found
