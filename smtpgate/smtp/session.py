@@ -162,7 +162,6 @@ def _on_starttls(session: Dialogue, argument: bytes) -> Work | None:
     elif session.key is not None or session.in_transaction:
         session.bad_sequence("STARTTLS comes before AUTH and MAIL")
     else:
-        session.reply(CATALOGUE["start-tls"])
         return partial(_start_tls, session, tls.context)
     return None
 
@@ -170,6 +169,8 @@ def _on_starttls(session: Dialogue, argument: bytes) -> Work | None:
 async def _start_tls(session: Dialogue, context: ssl.SSLContext) -> None:
     """EHLO and what came before the handshake is forgotten (RFC 3207 §4.2)."""
     await session.parts.turns.step(cost_s=HANDSHAKE_S)
+    # Not before: its first octets would come to a session that does not expect TLS yet.
+    session.reply(CATALOGUE["start-tls"])
     await session.start_tls(context)
     session.helo, session.is_esmtp = "", False
     session.forget_client()

@@ -12,6 +12,7 @@ from smtpgate.core.limits import Subject
 from smtpgate.gate.gate import Gate
 from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.smtp.session import SmtpSession
+from smtpgate.tasks import LoopTurns
 from tests.support.dialog import Dialog
 from tests.support.inprocess import (
     MESSAGE,
@@ -47,6 +48,24 @@ async def test_the_null_reverse_path_is_nobody(tmp_path: Path) -> None:
         dialog = await login(gate)
         assert (await send(dialog, sender="")).startswith("250 2.0.0 Ok")
         assert sink.messages[0].mail_from in ("", "<>")
+
+
+async def test_a_handshake_that_waits_for_its_turn_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wait(_turns: LoopTurns, *, cost_s: float = 0.0) -> None:
+        assert cost_s >= 0
+        for _ in range(100):
+            await asyncio.sleep(0)
+
+    async with open_gate(tmp_path, listener="handshake_timeout_s = 1") as (gate, _):
+        dialog = await Dialog.open(gate.listeners["starttls"].port)
+        await dialog.reply()
+        await dialog.say("EHLO client.example")
+        monkeypatch.setattr(LoopTurns, "step", wait)
+        assert (await dialog.say("STARTTLS")).startswith("220")
+        await dialog.start_tls(client_tls())
+        assert (await dialog.say("EHLO client.example")).startswith("250")
 
 
 async def test_an_unexpected_error_is_in_the_log_and_not_in_the_reply(
