@@ -222,8 +222,9 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
     def connection_lost(self, error: Exception | None) -> None:
         """Note the end of the connection; what the session's task does goes on to its end."""
         self._at_eof = self._is_lost = True
-        if hasattr(self, "_wire"):  # not if TLS failed before the session began
-            # uvloop's TLS keeps the methods of the last protocol: a cycle for the collector.
+        if type(self.loop).__module__ == "uvloop" and hasattr(self, "_wire"):
+            # Its TLS keeps the methods of the last protocol: a cycle for the collector. If TLS
+            # failed before the session began, there is no transport.
             self._wire.set_protocol(_NOBODY)
         _wake(self._gone)
         self._note_whether_gone()

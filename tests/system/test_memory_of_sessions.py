@@ -6,6 +6,7 @@ import weakref
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from smtpgate.gate.memory import FreedMemory, trimmer
 from smtpgate.tasks import TaskOwner
@@ -14,9 +15,13 @@ from tests.support.inprocess import client_tls, open_gate
 
 
 @pytest.mark.parametrize("listener", ["plain", "starttls"])
-async def test_a_session_that_ended_is_freed_without_the_garbage_collector(
+def test_a_session_that_ended_is_freed_without_the_garbage_collector(
     tmp_path: Path, listener: str
 ) -> None:
+    uvloop.run(_serve_and_end(tmp_path, listener))  # as a gate does
+
+
+async def _serve_and_end(tmp_path: Path, listener: str) -> None:
     async with open_gate(tmp_path) as (gate, _):
         dialog = await Dialog.open(gate.listeners[listener].port)
         await dialog.reply()
