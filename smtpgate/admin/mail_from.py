@@ -18,7 +18,13 @@ from smtpgate.core.proof.mail_from import (
     spf_problem,
 )
 from smtpgate.core.proof.registered import Registered
-from smtpgate.core.proof.verification import NOT_STARTED, VerificationStatus, begin, status_of
+from smtpgate.core.proof.verification import (
+    NOT_STARTED,
+    VerificationStatus,
+    begin,
+    begin_now,
+    status_of,
+)
 from smtpgate.directory import identities as rows
 from smtpgate.directory.change import NotFoundError
 from smtpgate.directory.mail_from import (
@@ -91,7 +97,7 @@ async def put(
         value = MailFromDomain(
             domain=domain,
             on_mx_failure=on_mx_failure,
-            verification=begin(current, change.now) if current == NOT_STARTED else current,
+            verification=begin(current, change.now),
         )
         row = await put_mail_from(change, identity, value, action="mail-from")
     return _details(session, row)
@@ -117,8 +123,7 @@ async def check(
     async def decide(before: Registered) -> Registered:
         if before.mail_from is None:
             raise _nothing(ref)
-        begun = begin(before.mail_from.verification, now)
-        due = replace(begun, next_check_at=now)
+        due = begin_now(before.mail_from.verification, now)
         mail_from = replace(before.mail_from, verification=due)
         return await checks.after(replace(before, mail_from=mail_from), now, session.chance())
 

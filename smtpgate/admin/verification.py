@@ -1,7 +1,6 @@
 """The proof of an identity on request: by the DNS, a mailed code, or an operator's word."""
 
 from dataclasses import replace
-from datetime import datetime
 from typing import Final
 
 from smtpgate.admin.dns_checks import DnsChecks
@@ -13,7 +12,7 @@ from smtpgate.admin.retry import change_registered
 from smtpgate.admin.session import Session
 from smtpgate.core.proof.mail_code import MAX_ATTEMPTS
 from smtpgate.core.proof.registered import Registered
-from smtpgate.core.proof.verification import Verification, begin, trusted
+from smtpgate.core.proof.verification import begin_now, trusted
 from smtpgate.core.secret import Secret
 from smtpgate.directory.accounts import account
 from smtpgate.ports import Upstream
@@ -40,19 +39,13 @@ async def check_domain(
     now = session.now()
 
     async def decide(before: Registered) -> Registered:
-        due = replace(before, verification=_due_now(before.verification, now))
+        due = replace(before, verification=begin_now(before.verification, now))
         return await checks.after(due, now, session.chance())
 
     await change_registered(
         session.registered_identities("verify"), ref.account_id, ref.name, decide
     )
     return await read_details(session, ref)
-
-
-def _due_now(verification: Verification, now: datetime) -> Verification:
-    """The verification with its question due; the first may be delayed a little."""
-    begun = begin(verification, now)
-    return begun if begun.next_check_at is None else replace(begun, next_check_at=now)
 
 
 async def vouch(session: Session, ref: IdentityRef) -> IdentityDetails:

@@ -4,9 +4,16 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from smtpgate.admin.refs import IdentityRef, OwnerRef, UserRef
+from smtpgate.admin.refs import IdentityRef, OwnerRef, TopicRef, UserRef
 from smtpgate.cli import completion
-from smtpgate.cli.notation import LimitsRef, identity_ref, limits_ref, owner_ref, user_ref
+from smtpgate.cli.notation import (
+    LimitsRef,
+    identity_ref,
+    limits_ref,
+    owner_ref,
+    topic_ref,
+    user_ref,
+)
 from smtpgate.cli.terminal import parsed_by
 from smtpgate.core.naming import access_key_id, account_id
 
@@ -90,6 +97,15 @@ WhoseArgument: TypeAlias = Annotated[
         help="An account, ACCOUNT/USER, an access key's id, or an identity's ARN.",
         parser=parsed_by(limits_ref),
         autocompletion=completion.owner_names,
+        show_default=False,
+    ),
+]
+TopicArgument: TypeAlias = Annotated[
+    TopicRef,
+    typer.Argument(
+        metavar="ACCOUNT/TOPIC",
+        help="The topic, or its ARN.",
+        parser=parsed_by(topic_ref),
         show_default=False,
     ),
 ]

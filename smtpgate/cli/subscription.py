@@ -7,12 +7,12 @@ from typing import Annotated, Final, TypeAlias
 import typer
 
 from smtpgate.admin import topics
-from smtpgate.admin.refs import SubscriptionRef, TopicRef
+from smtpgate.admin.refs import SubscriptionRef
 from smtpgate.admin.session import Session
 from smtpgate.admin.topics import NewSubscription, SubscriptionDetails
-from smtpgate.cli.arguments import AccountOption
+from smtpgate.cli.arguments import AccountOption, TopicArgument
 from smtpgate.cli.listing import View, print_facts, print_json, print_rows
-from smtpgate.cli.notation import subscription_ref, topic_ref
+from smtpgate.cli.notation import subscription_ref
 from smtpgate.cli.session import run
 from smtpgate.cli.terminal import (
     DEFAULT_CONFIG,
@@ -39,15 +39,6 @@ subscription_app: Final = typer.Typer(
 _EXAMPLE: Final = (
     "arn:aws:sns:us-east-1:888888888888:bounces:00010203-0405-0607-0809-0a0b0c0d0e0f"
 )
-_Topic: TypeAlias = Annotated[
-    TopicRef,
-    typer.Argument(
-        metavar="ACCOUNT/TOPIC",
-        help="The topic, or its ARN.",
-        parser=parsed_by(topic_ref),
-        show_default=False,
-    ),
-]
 _Endpoint: TypeAlias = Annotated[
     str,
     typer.Argument(
@@ -112,7 +103,7 @@ subscription_view: Final[View[SubscriptionDetails]] = View(
     epilog=example("subscription create 888888888888/bounces https://hooks.example.com/ses")
 )
 def create(
-    topic: _Topic,
+    topic: TopicArgument,
     endpoint: _Endpoint,
     form: Annotated[
         Form | None,

@@ -7,11 +7,9 @@ from typing import Annotated, Final, TypeAlias
 import typer
 
 from smtpgate.admin import topics
-from smtpgate.admin.refs import TopicRef
 from smtpgate.admin.topics import TopicDetails
-from smtpgate.cli.arguments import AccountOption
+from smtpgate.cli.arguments import AccountOption, TopicArgument
 from smtpgate.cli.listing import View, print_card, print_json, print_pages, print_table
-from smtpgate.cli.notation import topic_ref
 from smtpgate.cli.session import run
 from smtpgate.cli.subscription import subscription_view
 from smtpgate.cli.terminal import (
@@ -23,22 +21,11 @@ from smtpgate.cli.terminal import (
     confirmed,
     example,
     output,
-    parsed_by,
 )
 
 topic_app: Final = typer.Typer(
     name="topic", help="Topics of notifications and events.", no_args_is_help=True
 )
-
-TopicArgument: TypeAlias = Annotated[
-    TopicRef,
-    typer.Argument(
-        metavar="ACCOUNT/TOPIC",
-        help="The topic, or its ARN.",
-        parser=parsed_by(topic_ref),
-        show_default=False,
-    ),
-]
 
 
 class Signature(StrEnum):

@@ -21,7 +21,6 @@ _UNKNOWN: Final = Reply(
 )
 _TOO_MANY: Final = Reply(452, "4.5.3", "Too many recipients")
 _BUSY: Final = b"421 4.3.2 Too many connections, try again later\r\n"
-_DRAIN_S: Final = 5.0
 
 
 class TakesFeedback(Protocol):

@@ -62,53 +62,42 @@ def reported_events(
             detail = DelayDetail("General", reporting_mta=report.reporting_mta)
         case _:
             return ()
-    known = [_event_recipient(one) for one in recipients]
+    known = [_event_recipient(address, one) for address, one in recipients]
     return (sending_event(at, mail, known, detail),) if known else ()
 
 
 def _bounces(
     report: FeedbackReport,
-    recipients: Sequence[ReportedRecipient],
+    recipients: Sequence[tuple[str, ReportedRecipient]],
     mail: SentMail,
     at: datetime,
 ) -> Iterator[SendingEvent]:
     by_kind: dict[BounceKind, list[EventRecipient]] = {}
-    for one in recipients:
-        by_kind.setdefault(one.kind or UNDETERMINED, []).append(_event_recipient(one))
+    for address, one in recipients:
+        known = by_kind.setdefault(one.kind or UNDETERMINED, [])
+        known.append(_event_recipient(address, one))
     for kind, known in by_kind.items():
         yield sending_event(at, mail, known, BounceDetail(kind, report.reporting_mta))
 
 
-def _event_recipient(one: ReportedRecipient) -> EventRecipient:
-    return EventRecipient(one.address, one.action or "", one.status, one.diagnostic)
-
-
 def _recipients(
     reported: Sequence[ReportedRecipient], record: Record
-) -> Sequence[ReportedRecipient]:
-    """Those that the message was sent to; a lone recipient is meant whatever it is called.
+) -> list[tuple[str, ReportedRecipient]]:
+    """Those that the message was sent to, with the address that it was sent to.
 
-    A server may report an address that a recipient's mail was forwarded to.
+    A lone recipient is meant whatever it is called: a server may report an address that mail of
+    the recipient was forwarded to.
     """
     sent_to = record.forward_paths
     if sent_to is None:
-        return reported if record.recipients > 1 else reported[:1]
+        known = reported if record.recipients > 1 else reported[:1]
+        return [(one.address, one) for one in known]
     if len(sent_to) == 1:
-        first = reported[0] if reported else ReportedRecipient("")
-        return (_at(first, str(sent_to[0])),)
-    known = {str(mailbox).casefold(): str(mailbox) for mailbox in sent_to}
-    found = ((one, known.get(one.sent_to.casefold())) for one in reported)
-    return [_at(one, address) for one, address in found if address is not None]
+        return [(str(sent_to[0]), reported[0] if reported else ReportedRecipient(""))]
+    addresses = {str(mailbox).casefold(): str(mailbox) for mailbox in sent_to}
+    found = ((addresses.get(one.sent_to.casefold()), one) for one in reported)
+    return [(address, one) for address, one in found if address is not None]
 
 
-def _at(one: ReportedRecipient, address: str) -> ReportedRecipient:
-    return ReportedRecipient(
-        address,
-        one.original,
-        one.action,
-        one.status,
-        one.reply,
-        one.diagnostic,
-        one.remote_mta,
-        one.kind,
-    )
+def _event_recipient(address: str, one: ReportedRecipient) -> EventRecipient:
+    return EventRecipient(address, one.action or "", one.status, one.diagnostic)
