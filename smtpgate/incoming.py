@@ -133,10 +133,8 @@ class FeedbackIntake:
         record = await self._record_of(claimed.message_id)
         if record is None or record.return_path is None:
             return None
-        path = record.return_path
-        own = self._tagger.path_of(record.id, path.domain)
-        tag = own.local_part.rpartition(".")[2]
-        return record if claimed.tag == tag else None
+        domain = record.return_path.domain
+        return record if self._tagger.made(record.id, claimed.tag, domain) else None
 
     async def _publish(self, event: SendingEvent) -> None:
         destinations = await self._subscribers.destinations(event)

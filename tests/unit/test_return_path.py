@@ -7,6 +7,7 @@ import pytest
 from smtpgate.core.feedback.return_path import (
     MIN_KEY_OCTETS,
     TAG_LENGTH,
+    PathTagger,
     is_valid,
     return_path,
     tagged_path,
@@ -84,3 +85,14 @@ def test_a_short_key_is_refused() -> None:
 def test_a_text_that_is_no_message_id_has_no_return_path(text: str) -> None:
     with pytest.raises(ValueError, match="no message id"):
         str(return_path(text, "example.com", KEY))
+
+
+def test_a_tag_of_the_key_before_still_proves_its_message() -> None:
+    old, new = bytes(32), bytes([1]) * 32
+    path = PathTagger([old]).path_of(ID, "bounce.example.com")
+    tag = path.local_part.rpartition(".")[2]
+    assert PathTagger([new, old]).made(ID, tag, path.domain)
+    assert PathTagger([new, old]).message_of(str(path)) == ID
+    assert not PathTagger([new]).made(ID, tag, path.domain)
+    assert not PathTagger([new, old]).made(ID, tag, "bounce.example.net")
+    assert not PathTagger([new, old]).made(ID, "", path.domain)

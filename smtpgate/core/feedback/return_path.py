@@ -40,6 +40,10 @@ class PathTagger:
         local_part, _, domain = return_path(message_id, domain, self._keys[0]).rpartition("@")
         return Mailbox(local_part, domain)
 
+    def made(self, message_id: str, tag: str, domain: str) -> bool:
+        """True if that is the tag of the message's return path."""
+        return is_valid(TaggedPath(message_id, tag, domain), self._keys)
+
     def message_of(self, address: str) -> str | None:
         """The id of the message that has that return path; ``None`` for any other address."""
         path = tagged_path(address)
