@@ -1,0 +1,331 @@
+"""The announcement of sending authorization, told end to end with real parts.
+
+A retailer owns a domain, and lets a marketer send with some of its addresses. The upstream is a
+Postfix, whose bounces come back to the gate; the retailer's webhook expects Amazon SNS, the
+marketer's Standard Webhooks.
+"""
+
+import base64
+import json
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import pytest
+import standardwebhooks
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from tests.support.authority import Authority
+from tests.support.daemons import LOOPBACK, Lab, eventually, free_port
+from tests.support.dnsserver import dns_server
+from tests.support.gate import (
+    SENDER,
+    Gate,
+    GatePlan,
+    letter,
+    logged_in,
+    start_gate,
+    txt_records,
+)
+from tests.support.postfix import Postfix, postfix_upstream
+from tests.support.recorder import Recorded, recorder
+from tests.support.world import DELEGATE, DOMAIN_NAME, IDENTITY, OWNER
+
+PATH_DOMAIN: Final = f"bounce.{DOMAIN_NAME}"
+GATE_DOMAIN: Final = "bounces.gate.example.com"
+READER: Final = "bob@example.net"
+GONE: Final = "jane@gone.example.net"  # the mailbox server refuses it, so Postfix bounces
+OWNED: Final = f"{OWNER}/{DOMAIN_NAME}"
+COMPLAINT: Final = """\
+From: abuse@example.net
+To: complaints@bounces.gate.example.com
+Subject: complaint about a message from 192.0.2.1
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=feedback-report; boundary="cut"
+
+--cut
+Content-Type: text/plain
+
+A reader reported the message as unwanted.
+--cut
+Content-Type: message/feedback-report
+
+Feedback-Type: abuse
+User-Agent: ExampleFBL/1.0
+Version: 1
+Original-Rcpt-To: <bob@example.net>
+
+--cut
+Content-Type: message/rfc822
+
+Return-Path: <{path}>
+From: Example News <marketing+news@ses-example.com>
+Subject: News spring
+
+Hello.
+--cut--
+"""
+SECTIONS: Final = """
+[dns]
+nameservers = ["127.0.0.1:{dns}"]
+[feedback]
+enabled = true
+address = "127.0.0.1"
+port = {feedback}
+domain = "bounces.gate.example.com"
+[notifications]
+base_url = "https://gate.example.com"
+allow_plaintext = true
+allow_private = true
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that a webhook has got."""
+
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def document(self) -> Any:  # noqa: ANN401 - JSON
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """A party's web server: its URL, and the calls that it has got."""
+
+    url: str
+    calls: list[Call] = field(default_factory=list)
+
+    def kinds(self) -> list[str]:
+        """What happened by its calls, in the order of their arrival."""
+        return [kind_of(event_in(call)) for call in self.calls if event_in(call)]
+
+
+def event_in(call: Call) -> Any:  # noqa: ANN401 - JSON
+    """SES's JSON in a call; empty in a call that has none."""
+    document = call.document
+    if "Type" not in document:
+        return document
+    is_event = document["Type"] == "Notification" and document["Message"].startswith("{")
+    return json.loads(document["Message"]) if is_event else {}
+
+
+def kind_of(event: dict[str, Any]) -> str:
+    """The kind of an event; of a bounce its subtype too."""
+    kind: str = event.get("notificationType") or event["eventType"]
+    return f"{kind} {event['bounce']['bounceSubType']}" if kind == "Bounce" else kind
+
+
+@contextmanager
+def webhook() -> Iterator[Webhook]:
+    calls: list[Call] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            octets = self.rfile.read(int(self.headers["Content-Length"]))
+            calls.append(
+                Call({name.lower(): text for name, text in self.headers.items()}, octets)
+            )
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Log nothing."""
+
+    with HTTPServer((LOOPBACK, 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield Webhook(f"http://{LOOPBACK}:{server.server_address[1]}/ses", calls)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class Host:
+    """The gate's host, with its neighbours."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.authority = Authority(lab)
+        feedback = free_port()
+        dns = dns_server(
+            lab,
+            txt_records() | {PATH_DOMAIN: "v=spf1 mx ~all"},
+            settings=[f"mx-host={PATH_DOMAIN},{GATE_DOMAIN},10"],
+        )
+        certificate = self.authority.certificate("mx.example.com")
+        self.mailboxes = recorder(lab)
+        self.mailboxes.answer_rcpt = _refuse_gone
+        routes = (
+            f"{{{PATH_DOMAIN}=mailbox:[{LOOPBACK}]:{feedback}}} "
+            f"{{{GATE_DOMAIN}=mailbox:[{LOOPBACK}]:{feedback}}}"
+        )
+        self.upstream: Postfix = postfix_upstream(
+            lab,
+            next_port=self.mailboxes.port,
+            cert_file=certificate.cert_file,
+            key_file=certificate.key_file,
+            username="gate",
+            password="open sesame",
+            settings={"transport_maps": f"inline:{{ {routes} }}"},
+        )
+        password = lab.new_folder("password") / "password"
+        password.write_text("open sesame\n")
+        password.chmod(0o600)
+        plan = GatePlan(
+            self.upstream.port,
+            {
+                "tls": "required",
+                "tls_name": "mx.example.com",
+                "ca_file": self.authority.ca_file,
+                "username": "gate@upstream.example.com",
+                "password_file": password,
+            },
+            sections=SECTIONS.format(dns=dns.port, feedback=feedback),
+        )
+        self.gate: Gate = start_gate(lab, self.authority, plan)
+        self._config: Path = self.gate.daemon.log_file.parent / "smtpgate.toml"
+
+    def smtpgate(self, *words: str) -> str:
+        """The output of a command of the operator."""
+        command = [sys.executable, "-m", "smtpgate", *words, "--config", str(self._config)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, (words, done.stdout, done.stderr)
+        return done.stdout
+
+    def json(self, *words: str) -> Any:  # noqa: ANN401 - JSON
+        return json.loads(self.smtpgate(*words, "--json"))
+
+    def get(self, url: str) -> bytes:
+        """A document of the gate's public URL; a web server in front would pass that on."""
+        parts = urlsplit(url)
+        assert parts.netloc == "gate.example.com"
+        there = f"http://{LOOPBACK}:{self.gate.plan.http_port}{parts.path}?{parts.query}"
+        with urllib.request.urlopen(there, timeout=10) as answer:
+            octets: bytes = answer.read()
+            return octets
+
+    def send(self, name: str, *to: str, fields: str = "") -> str:
+        """The marketer sends; the id of its message."""
+        with logged_in(self.gate, self.authority.client_context()) as client:
+            client.mail(SENDER)
+            for recipient in to:
+                code, reply = client.rcpt(recipient)
+                assert code == 250, reply
+            code, reply = client.data(letter(name, "Hello.\r\n", more_fields=fields))
+        assert code == 250, reply
+        return reply.decode().split()[-1]
+
+    def arrived(self, subject: str) -> Recorded:
+        """The message with that subject in somebody's mailbox."""
+        needle = f"\r\nSubject: {subject}".encode()
+        found: list[Recorded] = []
+
+        def look() -> bool:
+            found[:] = [one for one in self.mailboxes.messages if needle in one.header]
+            return bool(found)
+
+        eventually(look, f"a message with subject {subject!r}")
+        return found[0]
+
+
+def _refuse_gone(address: str, _: int) -> str:
+    return f"550 5.1.1 <{address}>: User unknown" if address == GONE else "250 2.1.5 Ok"
+
+
+def subscribe_the_retailer(host: Host, hook: Webhook) -> None:
+    """The retailer's software expects Amazon SNS; it confirms as AWS's own receivers do."""
+    topic = f"{OWNER}/feedback"
+    host.smtpgate("topic", "create", topic)
+    host.smtpgate("subscription", "create", topic, hook.url, "--form", "sns")
+    eventually(lambda: bool(hook.calls), "the confirmation to ask for")
+    asked = hook.calls[0].document
+    assert asked["Type"] == "SubscriptionConfirmation"
+    assert b"<SubscriptionArn>" in host.get(asked["SubscribeURL"])
+    host.smtpgate(
+        *("identity", "notifications", "set", OWNED),
+        *("--bounce-topic", "feedback", "--complaint-topic", "feedback"),
+    )
+
+
+def subscribe_the_marketer(host: Host, hook: Webhook) -> str:
+    """The marketer has a webhook of its own for the same identity; its secret."""
+    topic = f"{DELEGATE}/ours"
+    host.smtpgate("topic", "create", topic)
+    made = host.json("subscription", "create", topic, hook.url, "--form", "raw", "--trust")
+    host.smtpgate(
+        *("identity", "notifications", "set", IDENTITY, "--for", DELEGATE),
+        *("--bounce-topic", "ours", "--complaint-topic", "ours"),
+    )
+    secret: str = made["secret"]
+    return secret
+
+
+def must_be_signed_as_sns(host: Host, call: Call) -> None:
+    """Check the signature by the certificate at the gate, as a receiver does."""
+    document = call.document
+    certificate = x509.load_pem_x509_certificate(host.get(document["SigningCertURL"]))
+    names = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
+    text = "".join(f"{name}\n{document[name]}\n" for name in names if name in document)
+    key = certificate.public_key()
+    assert isinstance(key, rsa.RSAPublicKey)
+    signature = base64.b64decode(document["Signature"])
+    key.verify(signature, text.encode(), padding.PKCS1v15(), hashes.SHA1())
+
+
+@pytest.fixture
+def host(lab: Lab) -> Host:
+    return Host(lab)
+
+
+def test_the_announcement(host: Host) -> None:
+    with webhook() as retailer, webhook() as marketer:
+        host.smtpgate("identity", "mail-from", "set", OWNED, PATH_DOMAIN)
+        host.smtpgate("identity", "mail-from", "check", OWNED)
+        subscribe_the_retailer(host, retailer)
+        secret = subscribe_the_marketer(host, marketer)
+
+        # One of the marketer's two readers has left: the upstream takes both, and bounces one.
+        first = host.send("spring", READER, GONE)
+        letter_to_bob = host.arrived("News spring")
+        assert letter_to_bob.mail_from.startswith("b+")
+        assert letter_to_bob.mail_from.endswith(f"@{PATH_DOMAIN}")
+        eventually(lambda: retailer.kinds() and marketer.kinds(), "both webhooks")
+        assert retailer.kinds() == marketer.kinds() == ["Bounce NoEmail"]
+        must_be_signed_as_sns(host, retailer.calls[-1])
+        standardwebhooks.Webhook(secret).verify(
+            marketer.calls[-1].body, marketer.calls[-1].headers
+        )
+        of_retailer, of_marketer = event_in(retailer.calls[-1]), event_in(marketer.calls[-1])
+        assert of_retailer == of_marketer
+        assert of_retailer["mail"]["messageId"] == first
+        assert of_retailer["mail"]["sendingAccountId"] == DELEGATE
+        assert [one["emailAddress"] for one in of_retailer["bounce"]["bouncedRecipients"]] == [
+            GONE
+        ]
+        # And to the address that the marketer named in MAIL FROM.
+        report = host.arrived("Undelivered mail")
+        assert report.recipients == (SENDER,)
+        assert report.mail_from == ""
+
+        # The other reader reports the message as unwanted.
+        complaint = COMPLAINT.format(path=letter_to_bob.mail_from).encode()
+        host.upstream.inject(complaint, "fbl@example.net", [f"complaints@{GATE_DOMAIN}"])
+        eventually(lambda: len(retailer.kinds()) == len(marketer.kinds()) == 2, "both webhooks")
+        assert retailer.kinds()[1] == marketer.kinds()[1] == "Complaint"
+        complained = event_in(marketer.calls[-1])["complaint"]
+        assert complained["complaintFeedbackType"] == "abuse"
+        assert [one["emailAddress"] for one in complained["complainedRecipients"]] == [READER]
