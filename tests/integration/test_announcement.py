@@ -1,4 +1,4 @@
-"""The announcement of sending authorization, told end to end with real parts.
+"""The announcement of sending authorization, end to end with real parts.
 
 A retailer owns a domain, and lets a marketer send with some of its addresses. The upstream is a
 Postfix, whose bounces come back to the gate; the retailer's webhook expects Amazon SNS, the
@@ -110,7 +110,7 @@ class Webhook:
     calls: list[Call] = field(default_factory=list)
 
     def kinds(self) -> list[str]:
-        """What happened by its calls, in the order of their arrival."""
+        """The kinds of its events, in the order of their arrival."""
         return [kind_of(event_in(call)) for call in self.calls if event_in(call)]
 
 
@@ -230,7 +230,7 @@ class Host:
         return reply.decode().split()[-1]
 
     def arrived(self, subject: str) -> Recorded:
-        """The message with that subject in somebody's mailbox."""
+        """The message with that subject, as the mailbox server got it."""
         needle = f"\r\nSubject: {subject}".encode()
         found: list[Recorded] = []
 
