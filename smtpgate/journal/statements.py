@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, Table, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.sqlite import pysqlite
 from sqlalchemy.engine import Dialect
@@ -40,7 +40,7 @@ _READ_ROW: Final = f"SELECT {', '.join(Row._fields)} FROM journal_records WHERE 
 # A driver reports the number of changed rows for one statement, not for many executions; and at
 # each execution SQLite's driver releases the interpreter's lock several times.
 _FINISH_IN_SQLITE: Final = """
-UPDATE journal_records
+UPDATE OR ROLLBACK journal_records
 SET done_us = v.column1, outcome = v.column2, reason = v.column3, verdict = v.column4
 FROM (VALUES (?, ?, ?, ?, ?)) AS v
 WHERE journal_records.id = v.column5 AND journal_records.outcome = 'relaying'
@@ -208,7 +208,7 @@ class _Prepared:
         return cls._compiled[key]
 
     def __init__(self, dialect: Dialect) -> None:
-        insert: Any = sqlite.insert
+        insert: Any = _insert_in_sqlite
         if dialect.name == "postgresql":
             insert = postgresql.insert
 
@@ -251,6 +251,15 @@ class _Prepared:
         self.usage = prepare(
             sums.on_conflict_do_update(index_elements=keys, set_=added), *counted
         )
+
+
+def _insert_in_sqlite(table: Table) -> sqlite.Insert:
+    """An INSERT whose error ends the transaction, as it would in any case.
+
+    Otherwise SQLite would copy each page that a statement of many rows changes, so that it can
+    undo that statement alone.
+    """
+    return sqlite.insert(table).prefix_with("OR ROLLBACK")
 
 
 class _AtOnce:

@@ -59,7 +59,8 @@ _SCHEMA: Final = (
     )
     """,
 )
-_RESERVATION: Final = "INSERT INTO reservation VALUES (?, ?, ?, ?)"
+# An error ends the transaction in any case; so SQLite need not keep pages to undo this alone.
+_RESERVATION: Final = "INSERT OR ROLLBACK INTO reservation VALUES (?, ?, ?, ?)"
 _LAST_ID: Final = 2**63 - 1
 # Array type codes by the octets of an item, narrowest first.
 _CODES: Final = {array(code).itemsize: code for code in "BHIQ"}

@@ -205,6 +205,7 @@ def _connect(engine: Engine) -> Connection:
         cursor = connection.connection.cursor()
         cursor.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
         cursor.execute(f"PRAGMA wal_autocheckpoint={checkpoints.PAGES}")
+        cursor.execute("PRAGMA temp_store=MEMORY")  # else pages to undo go to files of /var/tmp
         cursor.close()
     except BaseException:
         connection.close()
