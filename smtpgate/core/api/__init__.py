@@ -1,0 +1,1 @@
+"""The API of Amazon SES, as far as it needs no sockets: signatures, forms, errors."""

@@ -1,0 +1,206 @@
+"""Signature version 4: vectors, and requests that are refused."""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from smtpgate.core.api.sigv4 import (
+    SES_SERVICES,
+    SignatureError,
+    SignatureFault,
+    SignedRequest,
+    canonical_request,
+    must_be_current,
+    must_be_for,
+    must_be_signed_by,
+    read_claim,
+)
+from smtpgate.core.secret import Secret
+from tests.support.rows import rows
+
+SECRET = Secret("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+HOST = b"email.us-east-1.amazonaws.com"
+SCOPE = "AKIAIOSFODNN7EXAMPLE/20260102/us-east-1/ses/aws4_request"
+FORM = b"application/x-www-form-urlencoded; charset=utf-8"
+
+
+def authorization(
+    signature: str, signed: str = "content-type;host;x-amz-date", scope: str = SCOPE
+) -> bytes:
+    text = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders={signed}, Signature={signature}"
+    return text.encode()
+
+
+def request(
+    method: str = "POST",
+    path: bytes = b"/",
+    query: bytes = b"",
+    body: bytes = b"",
+    *fields: tuple[bytes, bytes],
+) -> SignedRequest:
+    headers = ((b"host", HOST), (b"x-amz-date", b"20260102T030405Z"), *fields)
+    return SignedRequest(method, path, query, headers, hashlib.sha256(body).hexdigest())
+
+
+QUOTA = request(
+    "POST",
+    b"/",
+    b"",
+    b"Action=GetSendQuota&Version=2010-12-01",
+    (b"content-type", FORM),
+    (
+        b"authorization",
+        authorization("8ddf6a1239ebd6f27e16bfb26506bf0a7e8fcc8d29ceb81c7efa78fe3fa144c8"),
+    ),
+)
+POLICY = request(
+    "POST",
+    b"/v2/email/identities/user%2Bx%40example.com/policies/p_1",
+    b"",
+    b'{"Policy": "{}"}',
+    (b"content-type", b"application/json"),
+    (
+        b"authorization",
+        authorization("f35c14f31c61f0edbbc086967e83aa6539667a6248ffe1fb0a4ba2e24c745d83"),
+    ),
+)
+LIST = request(
+    "GET",
+    b"/v2/email/identities",
+    b"PageSize=10&NextToken=zz",
+    b"",
+    (
+        b"authorization",
+        authorization(
+            "9554f3bd66b0fdf585216468074802f7705fd84690a0ceacd327919368f48da6",
+            "host;x-amz-date",
+        ),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("signed", "digest"),
+    [
+        (QUOTA, "b61833621f586113aa5a32d1a89c3305dd04c7e69759e3f8a00cc7360a28870a"),
+        (POLICY, "d676fbfacbcf8c35bd90b7a0a2cd8141e2e6141888d8bd67060c996dc21be9a7"),
+        (LIST, "d2930fa5f8e81cba07a4a1aecfa29f1096d705c7930132e5dfd98fe68ec32431"),
+    ],
+    ids=["form", "json", "query"],
+)
+def test_requests_that_botocore_signed_are_accepted(signed: SignedRequest, digest: str) -> None:
+    claim = read_claim(signed)
+    assert hashlib.sha256(canonical_request(signed, claim)).hexdigest() == digest
+    must_be_for(claim, "us-east-1", SES_SERVICES)
+    must_be_current(claim, NOW)
+    must_be_signed_by(signed, claim, SECRET)
+
+
+def fault(signed: SignedRequest, secret: Secret | None = SECRET) -> SignatureFault | None:
+    """The fault that refuses it, or ``None``."""
+    try:
+        claim = read_claim(signed)
+        must_be_for(claim, "us-east-1", SES_SERVICES)
+        must_be_current(claim, NOW)
+        must_be_signed_by(signed, claim, secret)
+    except SignatureError as error:
+        return error.fault
+    return None
+
+
+def test_an_unknown_key_and_another_secret_are_refused() -> None:
+    assert fault(QUOTA) is None
+    assert fault(QUOTA, None) == "unknown-key"
+    assert fault(QUOTA, Secret("another")) == "mismatch"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"method": "GET"},
+        {"path": b"/x"},
+        {"query": b"Action=DeleteIdentity"},
+        {"body_sha256": hashlib.sha256(b"other").hexdigest()},
+        {
+            "headers": tuple(
+                (n, b"text/plain" if n == b"content-type" else v) for n, v in QUOTA.headers
+            )
+        },
+        {"headers": (*QUOTA.headers, (b"host", b"other.example.com"))},
+        {"headers": (*QUOTA.headers, (b"x-amz-content-sha256", b"UNSIGNED-PAYLOAD"))},
+    ],
+    ids=["method", "path", "query", "body", "field", "field-twice", "unsigned-payload"],
+)
+def test_whatever_is_signed_cannot_change(changed: dict[str, object]) -> None:
+    assert fault(replace(QUOTA, **changed)) == "mismatch"
+
+
+def with_authorization(value: bytes) -> SignedRequest:
+    others = [field for field in QUOTA.headers if field[0] != b"authorization"]
+    return replace(QUOTA, headers=(*others, (b"authorization", value)))
+
+
+GOOD = "8" * 64
+
+
+@rows(
+    "value, wanted",
+    [
+        (b"", "incomplete"),
+        (b"Basic dTpw", "incomplete"),
+        (b"AWS4-HMAC-SHA256", "incomplete"),
+        (b"AWS4-HMAC-SHA256 Credential=a", "incomplete"),
+        (authorization(GOOD) + b", Signature=" + GOOD.encode(), "incomplete"),
+        (authorization("8" * 63), "incomplete"),
+        (authorization("A" * 64), "incomplete"),
+        (authorization(GOOD, "content-type;x-amz-date"), "incomplete"),
+        (authorization(GOOD, "content-type;host"), "incomplete"),
+        (authorization(GOOD, "host;content-type;x-amz-date"), "incomplete"),
+        (authorization(GOOD, "Host;x-amz-date"), "incomplete"),
+        (authorization(GOOD, "host;host;x-amz-date"), "incomplete"),
+        (authorization(GOOD, "host;x-amz-date;x-other"), "incomplete"),
+        (authorization(GOOD, scope="A/20260102/us-east-1/ses"), "incomplete"),
+        (
+            authorization(GOOD, scope="A/B/20260102/us-east-1/ses/aws4_request"),
+            "incomplete",
+        ),
+        (authorization(GOOD, scope="A/20260103/us-east-1/ses/aws4_request"), "scope"),
+        (authorization(GOOD, scope="A/20260102/eu-west-1/ses/aws4_request"), "scope"),
+        (authorization(GOOD, scope="A/20260102/us-east-1/s3/aws4_request"), "scope"),
+        (authorization(GOOD).replace(b"AWS4", b"AWS5"), "incomplete"),
+        (authorization(GOOD).replace(b"AKIA", b"\xff"), "incomplete"),
+        (authorization(GOOD), "mismatch"),
+    ],
+)
+def test_a_header_that_is_wrong_is_refused(value: bytes, wanted: SignatureFault) -> None:
+    assert fault(with_authorization(value)) == wanted
+
+
+def test_a_request_without_a_signature_and_one_with_two_are_refused() -> None:
+    assert fault(request()) == "missing"
+    twice = replace(QUOTA, headers=(*QUOTA.headers, QUOTA.headers[-1]))
+    assert fault(twice) == "incomplete"
+    assert fault(replace(QUOTA, query=b"X-Amz-Signature=a")) == "incomplete"
+    token = replace(QUOTA, headers=(*QUOTA.headers, (b"x-amz-security-token", b"t")))
+    assert fault(token) == "token"
+
+
+@pytest.mark.parametrize("minutes", [-15, 0, 15])
+def test_a_clock_may_be_a_quarter_of_an_hour_wrong(minutes: int) -> None:
+    claim = read_claim(QUOTA)
+    must_be_current(claim, NOW + timedelta(minutes=minutes))
+    further = timedelta(minutes=minutes, seconds=1 if minutes > 0 else -1)
+    if minutes:
+        with pytest.raises(SignatureError, match=r"not yet current|expired"):
+            must_be_current(claim, NOW + further)
+
+
+@pytest.mark.parametrize(
+    "date", [b"2026-01-02T03:04:05Z", b"20260102T0304Z", b"20261302T030405Z"]
+)
+def test_a_date_in_another_form_is_refused(date: bytes) -> None:
+    headers = tuple((n, date if n == b"x-amz-date" else v) for n, v in QUOTA.headers)
+    assert fault(replace(QUOTA, headers=headers)) == "incomplete"
