@@ -56,7 +56,7 @@ class SignatureError(Exception):
 
 
 class SignedRequest(Struct, frozen=True, gc=False):
-    """What a signature is of: an HTTP request, as it came over the wire.
+    """An HTTP request as it came over the wire: a signature is of all of it.
 
     ``path`` and ``query`` are still percent-encoded. ``headers`` have lower-case names, one
     entry a field, in order. ``body_sha256`` is the SHA-256 of the body, in hexadecimal digits.
