@@ -6,6 +6,7 @@ failure is the change's. Only ``dev`` runs SQLite's statements in no thread, and
 constants of the program's, for which hypothesis would parse every module.
 """
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Generator, Iterator
@@ -20,7 +21,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 
 from smtpgate.directory.store import DirectoryStore
-from tests.support.clock import MovableClock
+from tests.support.clock import MovableClock, MovableLoops
 from tests.support.daemons import Lab
 from tests.support.databases import (
     Databases,
@@ -58,6 +59,7 @@ settings.load_profile(_PROFILE)
 # takes longer than most of them do.
 typer.testing._get_command = cache(typer.main.get_command)  # type: ignore[attr-defined]
 
+asyncio.set_event_loop_policy(MovableLoops())
 compile_statements_once()
 make_tables_once()
 wait_for_no_disk()

@@ -1,6 +1,5 @@
 """Places that ledgers keep their counts in, so that several can be opened on one backend."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from smtpgate.ledger.redis import RedisLedger
 from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.ports import Ledger
 from tests.support.daemons import LOOPBACK, Daemon, Lab, free_port, need
+from tests.support.waiting import answered
 
 LEASE_S = 900.0
 
@@ -163,8 +163,14 @@ async def soon(
     ask: Callable[[], Awaitable[object]], wanted: object, timeout_s: float = 10
 ) -> None:
     """Ask until that is the answer: what a ledger makes up for later tells nobody."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout_s
-    while (found := await ask()) != wanted:
-        assert loop.time() < deadline, f"{found} is not {wanted}"
-        await asyncio.sleep(0.02)
+    found: object = None
+
+    async def is_so() -> bool:
+        nonlocal found
+        found = await ask()
+        return found == wanted
+
+    try:
+        await answered(is_so, timeout_s)
+    except TimeoutError:
+        raise AssertionError(f"{found} is not {wanted}") from None

@@ -30,19 +30,21 @@ async def open_host_store(
     folder: Path,
     *,
     clock: Clock | None = None,
+    busy_s: float = 5,
     timeout_s: float = 5,
     ledger_folder: Path | None = None,
 ) -> AsyncIterator[OpenedStore]:
-    """A store whose files are in the folder, with its journal started."""
+    """A store whose files are in the folder, with its journal started.
+
+    ``busy_s`` is how long the ledger waits for other processes.
+    """
     clock, received = clock or MovableClock(), Received()
     problems: list[str] = []
     files, path = (
         store_of(journal_in(folder), folder),
         (ledger_folder or folder) / "ledger.sqlite",
     )
-    thread, work = new_thread(
-        path, files.database, timeout_s=timeout_s, lease_s=900, clock=clock
-    )
+    thread, work = new_thread(path, files.database, timeout_s=busy_s, lease_s=900, clock=clock)
     ledger = SqliteLedger(path, timeout_s=timeout_s, ask=thread.ask)
     journal = LiveJournal(
         files,

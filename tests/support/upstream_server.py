@@ -3,7 +3,8 @@
 It speaks decent SMTP but for what a test sets: ``answers`` maps a verb (``CONNECT`` for the
 greeting, ``MESSAGE`` for the final dot, ``HANDSHAKE`` for one without a certificate) to
 another answer, or to a function of the command.
-Three answers are none: HANG_UP, SILENCE, and HOLD, which waits for :meth:`release`.
+Three answers are none: HANG_UP, SILENCE, and HOLD, which waits for :meth:`release`. For a
+relay without a gate SILENCE also lets time pass, longer than the relay waits for an answer.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from smtpgate.core.message.envelope import Envelope
 from smtpgate.ports import Clock
 from smtpgate.relay import PooledUpstream
 from smtpgate.tasks import TaskOwner
-from tests.support.clock import MovableClock
+from tests.support.clock import MovableClock, move_loop
 
 HANG_UP: Final = "<hang up>"
 SILENCE: Final = "<silence>"
@@ -30,6 +31,9 @@ CAROL: Final = Mailbox("carol", "example.net")
 TO_BOB: Final = Envelope.of(ReversePath(ALICE), [BOB])
 TO_BOTH: Final = Envelope.of(ReversePath(ALICE), [BOB, CAROL])
 _STANDING: Final = MovableClock()
+_PATIENCE_S: Final = 5.0  # of the relay, with each answer
+_SILENCE_S: Final = 6.0
+_PAUSE_S: Final = 0.005
 
 _ANSWERS: Final = {
     "CONNECT": "220 mx.example.net ESMTP",
@@ -44,6 +48,13 @@ _ANSWERS: Final = {
 }
 
 Answer = str | Callable[[str], str]
+
+
+async def fall_silent(silence_s: float) -> None:
+    """Say nothing more; so long passes once all is done that is due."""
+    await asyncio.sleep(_PAUSE_S)
+    await move_loop(silence_s)
+    await asyncio.Event().wait()
 
 
 class _HungUpError(Exception):
@@ -73,6 +84,7 @@ class UpstreamServer:
         self.answers: dict[str, Answer] = {}
         self.visits: list[Visit] = []
         self.port = 25
+        self.silence_s = 0.0
         self._tls = tls
         self._changed = asyncio.Condition()
         self._released = asyncio.Event()
@@ -97,9 +109,9 @@ class UpstreamServer:
             "port": self.port,
             "tls": "off",
             "helo": "gate.example.com",
-            "connect_timeout_s": 5,
-            "command_timeout_s": 5,
-            "data_timeout_s": 5,
+            "connect_timeout_s": _PATIENCE_S,
+            "command_timeout_s": _PATIENCE_S,
+            "data_timeout_s": _PATIENCE_S,
             "deadline_s": 10,
         }
         return UpstreamConfig.model_validate(usual).model_copy(update=settings)
@@ -174,7 +186,7 @@ class UpstreamServer:
         if answer == HANG_UP:
             raise _HungUpError
         if answer == SILENCE:
-            await asyncio.Event().wait()
+            await fall_silent(self.silence_s)
         if answer == HOLD:
             await self._released.wait()
             answer = self._usual(verb)
@@ -228,7 +240,7 @@ async def relay_to(
 ) -> AsyncIterator[PooledUpstream]:
     """The relay under test, with that server as its upstream; no connection outlives it."""
     tasks = TaskOwner()
-    config = server.config(**settings)
+    config, server.silence_s = server.config(**settings), _SILENCE_S
     upstream = PooledUpstream(config, clock=clock, tasks=tasks, on_limit=on_limit)
     try:
         yield upstream
@@ -243,6 +255,7 @@ class _HalfReader(asyncio.Protocol):
 
     def __init__(self, then: str) -> None:
         self.then = then
+        self.silent: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet."""
@@ -262,10 +275,18 @@ class _HalfReader(asyncio.Protocol):
             self.transport.abort()
         else:
             self.transport.pause_reading()
+            self.silent = asyncio.ensure_future(fall_silent(_SILENCE_S))
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """End the silence."""
+        if self.silent is not None:
+            self.silent.cancel()
 
 
 @asynccontextmanager
-async def half_reader(*, then: str, data_timeout_s: float = 5) -> AsyncIterator[PooledUpstream]:
+async def half_reader(
+    *, then: str, data_timeout_s: float = _PATIENCE_S
+) -> AsyncIterator[PooledUpstream]:
     """A relay to a server that takes the envelope, and of the message only a part.
 
     When that comes it may ``refuse``, ``hang up`` or ``stop reading``.

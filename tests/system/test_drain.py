@@ -110,6 +110,7 @@ async def test_a_complete_message_gets_the_upstream_s_time_and_the_stores_wait(
         stopping = asyncio.create_task(gate.stop(drain_s=0))
         assert (await partial.reply()).startswith("421 4.3.2"), "its time is over"
         assert await partial.is_closed()
+        await partial.close()
         assert not stopping.done()
         upstream.release()
         assert (await complete.reply()).startswith("250 2.0.0 Ok")

@@ -53,7 +53,7 @@ from tests.support.stores import OpenedStore, open_host_store
 
 @pytest.fixture
 async def store(tmp_path: Path, clock: MovableClock) -> AsyncIterator[OpenedStore]:
-    async with open_host_store(tmp_path, clock=clock, timeout_s=0.3) as opened:
+    async with open_host_store(tmp_path, clock=clock, busy_s=0.05) as opened:
         yield opened
 
 
@@ -415,6 +415,7 @@ async def test_an_answer_that_comes_with_the_end_of_its_caller_is_given_back(
         take(link, answer)
         tasks[0].cancel()
 
+    monkeypatch.setattr("smtpgate.ledger.transactions._RETRY_S", 0.01)
     with monkeypatch.context() as patch:
         patch.setattr(BatchThread, "_deliver", deliver_and_cancel)
         patch.setattr(StoreLink, "take", take_and_cancel)

@@ -181,8 +181,10 @@ async def test_a_stop_cuts_off_a_large_message_that_is_not_complete(tmp_path: Pa
     async with open_spooling_gate(tmp_path) as (gate, sink):
         dialog = await begin(gate, HEAD + LINE * 4000)
         await until(lambda: open_files(tmp_path) == 1)
-        await gate.stop(drain_s=0, finish_s=1)
+        stopping = asyncio.create_task(gate.stop(drain_s=0))
         assert (await dialog.reply()).startswith("421")
+        await dialog.close()
+        await stopping
         assert not sink.messages
 
 

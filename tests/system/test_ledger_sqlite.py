@@ -13,9 +13,12 @@ import pytest
 
 from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.limits import Charge, LimitExceededError, Subject
+from smtpgate.ledger import transactions
 from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.ledger.sqlite_file import SCHEMA_VERSION
+from smtpgate.ledger.transactions import LedgerTransactions
 from smtpgate.ports import LedgerUnavailableError
+from smtpgate.sql.thread import BatchThread
 from tests.support.ledgers import soon, used_24h
 from tests.support.world import DELEGATE
 
@@ -35,6 +38,15 @@ async def ledger(path: Path) -> AsyncIterator[SqliteLedger]:
     opened = SqliteLedger(path, timeout_s=TIMEOUT_S)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+async def hasty(path: Path) -> AsyncIterator[SqliteLedger]:
+    """A ledger that waits for other processes for a moment only."""
+    work = LedgerTransactions(path, busy_timeout_s=0.03, lease_s=900)
+    thread = BatchThread(work, "smtpgate-ledger")
+    yield SqliteLedger(path, timeout_s=10, ask=thread.ask)
+    await asyncio.to_thread(thread.stop, 10)
 
 
 @contextmanager
@@ -88,19 +100,19 @@ async def used_or_nothing(ledger: SqliteLedger) -> int | None:
 
 
 async def test_a_locked_file_is_unavailable_in_time_and_then_in_use_again(
-    ledger: SqliteLedger, path: Path
+    hasty: SqliteLedger, path: Path
 ) -> None:
-    await ledger.reserve(TEN, 1, NOW)
+    await hasty.reserve(TEN, 1, NOW)
     loop = asyncio.get_running_loop()
     with current(path):
         started = loop.time()
-        tries = [ledger.reserve(TEN, 1, NOW) for _ in range(20)]
+        tries = [hasty.reserve(TEN, 1, NOW) for _ in range(20)]
         for outcome in await asyncio.gather(*tries, return_exceptions=True):
             assert isinstance(outcome, LedgerUnavailableError)
             assert str(path) in str(outcome)
-        assert loop.time() - started < 10 * TIMEOUT_S
-    await soon(lambda: used_or_nothing(ledger), 1)
-    await ledger.reserve(TEN, 9, NOW)
+        assert loop.time() - started < 5, "20 times the wait of one, and far below its 10 s"
+    await soon(lambda: used_or_nothing(hasty), 1)
+    await hasty.reserve(TEN, 9, NOW)
 
 
 async def test_a_file_that_is_locked_for_a_while_is_waited_for(path: Path) -> None:
@@ -108,9 +120,9 @@ async def test_a_file_that_is_locked_for_a_while_is_waited_for(path: Path) -> No
     await ledger.reserve(TEN, 1, NOW)
     with current(path):
         tries = [asyncio.ensure_future(ledger.reserve(TEN, 1, NOW)) for _ in range(5)]
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.03)
         tries += [asyncio.ensure_future(ledger.reserve(TEN, 1, NOW)) for _ in range(4)]
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.03)
         assert not any(one.done() for one in tries)
     found = await asyncio.gather(*tries)
     assert sorted(one.used for one in found) == [(number,) for number in range(2, 11)]
@@ -118,14 +130,14 @@ async def test_a_file_that_is_locked_for_a_while_is_waited_for(path: Path) -> No
 
 
 async def test_a_probe_counts_nothing_and_needs_the_lock(
-    ledger: SqliteLedger, path: Path
+    hasty: SqliteLedger, path: Path
 ) -> None:
-    await ledger.probe()
+    await hasty.probe()
     assert (rows(path, "usage"), rows(path, "reservation")) == (0, 0)
     with current(path), pytest.raises(LedgerUnavailableError, match=r"locked|no answer"):
-        await ledger.probe()
-    await soon(lambda: used_or_nothing(ledger), 0)
-    await ledger.probe()
+        await hasty.probe()
+    await soon(lambda: used_or_nothing(hasty), 0)
+    await hasty.probe()
 
 
 async def test_a_look_waits_for_nobody_who_writes_and_writes_nothing(
@@ -144,26 +156,27 @@ async def test_a_look_waits_for_nobody_who_writes_and_writes_nothing(
 
 
 async def test_what_is_refunded_while_the_file_is_locked_is_given_back_afterwards(
-    ledger: SqliteLedger, path: Path
+    hasty: SqliteLedger, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept, refunded, partly = [await ledger.reserve(TEN, 3, NOW) for _ in range(3)]
+    kept, refunded, partly = [await hasty.reserve(TEN, 3, NOW) for _ in range(3)]
+    monkeypatch.setattr(transactions, "_RETRY_S", 0.01)
     with current(path):
-        await ledger.commit(kept, 3, NOW)
-        await ledger.refund(refunded, NOW)
-        assert await ledger.commit(partly, 1, NOW) == ()
-    await soon(lambda: used_or_nothing(ledger), 4)
+        await hasty.commit(kept, 3, NOW)
+        await hasty.refund(refunded, NOW)
+        assert await hasty.commit(partly, 1, NOW) == ()
+    await soon(lambda: used_or_nothing(hasty), 4)
     assert rows(path, "reservation") == 0
 
 
 async def test_thresholds_that_could_not_be_reported_are_reported_by_the_next_message(
-    ledger: SqliteLedger, path: Path
+    hasty: SqliteLedger, path: Path
 ) -> None:
-    reserved = await ledger.reserve(TEN, 8, NOW)
+    reserved = await hasty.reserve(TEN, 8, NOW)
     with current(path):
-        assert await ledger.commit(reserved, 8, NOW) == ()
-    await soon(lambda: used_or_nothing(ledger), 8)
-    another = await ledger.reserve(TEN, 1, NOW)
-    reported = await ledger.commit(another, 1, NOW)
+        assert await hasty.commit(reserved, 8, NOW) == ()
+    await soon(lambda: used_or_nothing(hasty), 8)
+    another = await hasty.reserve(TEN, 1, NOW)
+    reported = await hasty.commit(another, 1, NOW)
     assert [crossing.percent for crossing in reported] == [80, 90]
 
 

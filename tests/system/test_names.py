@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from smtpgate.relay.names import Address, Names
-from tests.support.clock import move_loop, on_movable_loop, settle
+from tests.support.clock import move_loop, settle
 from tests.support.inprocess import MESSAGE, login, open_gate, send
 from tests.support.waiting import until
 
@@ -48,7 +48,6 @@ async def asked(names: Names) -> Sequence[Address]:
     return await names.addresses()
 
 
-@on_movable_loop
 async def test_an_answer_is_used_for_half_a_minute_and_then_asked_for_again() -> None:
     resolver = Resolver(HERE)
     names = names_of(resolver)
@@ -63,7 +62,6 @@ async def test_an_answer_is_used_for_half_a_minute_and_then_asked_for_again() ->
     assert resolver.asked == 2
 
 
-@on_movable_loop
 async def test_all_that_wait_share_one_lookup() -> None:
     resolver = Resolver(HERE)
     resolver.may_answer.clear()
@@ -78,7 +76,6 @@ async def test_all_that_wait_share_one_lookup() -> None:
     assert resolver.asked == 1
 
 
-@on_movable_loop
 async def test_the_old_answer_serves_while_the_resolver_fails() -> None:
     resolver = Resolver(HERE)
     names = names_of(resolver)
@@ -95,7 +92,6 @@ async def test_the_old_answer_serves_while_the_resolver_fails() -> None:
     assert await asked(names) == THERE
 
 
-@on_movable_loop
 async def test_the_old_answer_serves_while_the_resolver_hangs() -> None:
     resolver = Resolver(HERE)
     names = names_of(resolver)
@@ -115,7 +111,6 @@ async def test_the_old_answer_serves_while_the_resolver_hangs() -> None:
     assert await asked(names) == THERE
 
 
-@on_movable_loop
 async def test_the_old_answer_serves_for_a_day_and_no_longer() -> None:
     resolver = Resolver(HERE)
     names = names_of(resolver)
@@ -128,7 +123,6 @@ async def test_the_old_answer_serves_for_a_day_and_no_longer() -> None:
         await names.addresses()
 
 
-@on_movable_loop
 async def test_that_there_is_no_such_name_is_an_answer() -> None:
     resolver = Resolver(HERE)
     names = names_of(resolver)
@@ -141,7 +135,6 @@ async def test_that_there_is_no_such_name_is_an_answer() -> None:
     assert await names.addresses() == THERE
 
 
-@on_movable_loop
 async def test_addresses_to_which_nothing_connects_are_asked_for_again() -> None:
     resolver = Resolver(HERE)
     names = names_of(resolver)

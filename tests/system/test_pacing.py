@@ -17,10 +17,9 @@ from smtpgate.pacing import Pacer
 from smtpgate.ports import LedgerUnavailableError
 from tests.support.clock import (
     MovableClock,
-    StandingLoop,
     VirtualLoop,
     move_loop,
-    on_movable_loop,
+    on_standing_loop,
     settle,
 )
 from tests.support.world import DELEGATE
@@ -131,7 +130,7 @@ def paced(
         assert scene.pacer.waiting == 0
         assert not scene.pacer._lines, "nothing is left behind"
 
-    return on_movable_loop(run, StandingLoop)
+    return on_standing_loop(run)
 
 
 def test_an_account_at_its_rate_is_paced_and_passes_in_order() -> None:
@@ -233,7 +232,7 @@ def test_with_no_wait_configured_the_refusal_is_the_ledgers() -> None:
         assert_about(scene.refusal(await scene.send(at(1))), 0)
         assert scene.paced == 0
 
-    on_movable_loop(test, StandingLoop)()
+    on_standing_loop(test)()
 
 
 def test_a_user_with_a_lower_rate_does_not_hold_up_the_others_of_its_account() -> None:

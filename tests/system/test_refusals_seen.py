@@ -18,6 +18,7 @@ from smtpgate.gate.gate import Gate
 from tests.support.dialog import Dialog
 from tests.support.inprocess import Opened, client_tls, facts, login, open_gate
 from tests.support.rows import rows
+from tests.support.waiting import answered
 from tests.support.world import DELEGATE
 
 LONG = "A" * 13_000
@@ -40,13 +41,12 @@ def counted(gate: Gate, name: str, **labels: str) -> float:
 
 async def until(gate: Gate, folder: Path, event: str) -> dict[str, Any]:
     """The first line of that event; the client's end is noticed a moment later."""
-    for _ in range(500):
+
+    async def found() -> list[dict[str, Any]]:
         await gate.log.flush()
-        found = logged(folder, event)
-        if found:
-            return found[0]
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"no line {event}")
+        return logged(folder, event)
+
+    return (await answered(found))[0]
 
 
 STRANGER = [
@@ -157,8 +157,10 @@ async def test_a_message_that_the_stop_of_the_gate_cuts_off_is_one_event(
         await dialog.say("MAIL FROM:<marketing@ses-example.com>")
         await dialog.say("RCPT TO:<bob@example.net>")
         await dialog.say("DATA")
-        await gate.stop(drain_s=0)
+        stopping = asyncio.create_task(gate.stop(drain_s=0))
         assert (await dialog.reply()).startswith("421 4.3.2")
+        await dialog.close()
+        await stopping
         (line,) = logged(tmp_path, "message-cut-off")
         assert (line["octets"], line["by"]) == (0, "gate")
         assert counted(gate, CUT_OFF, listener="plain", by="gate") == 1

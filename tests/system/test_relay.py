@@ -10,7 +10,7 @@ from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.upstream import Octets
 from smtpgate.relay import PooledUpstream
 from smtpgate.tasks import TaskOwner
-from tests.support.clock import MovableClock
+from tests.support.clock import MovableClock, move_loop
 from tests.support.deliveries import DoubtError, UnsentError, deliver
 from tests.support.rows import rows
 from tests.support.upstream_server import (
@@ -26,6 +26,7 @@ from tests.support.upstream_server import (
     open_upstream,
     relay_to,
 )
+from tests.support.waiting import until
 
 MESSAGE: list[Octets] = [b"Subject: Spring\r\n\r\n", b".Hello\r\n..\r\n\r\n.\r\nJane\r\n"]
 # More than the sockets between two ends of a loopback connection hold.
@@ -99,10 +100,7 @@ async def test_what_the_server_cannot_take_is_not_sent_and_costs_no_connection()
 async def test_no_clear_answer_after_the_dot_is_in_doubt_and_never_tried_again(
     answer: str,
 ) -> None:
-    async with (
-        open_upstream("PIPELINING") as server,
-        relay_to(server, data_timeout_s=0.2) as upstream,
-    ):
+    async with open_upstream("PIPELINING") as server, relay_to(server) as upstream:
         assert (await deliver(upstream, TO_BOB, MESSAGE)).is_accepted
         server.answers["MESSAGE"] = answer
         with pytest.raises(DoubtError):
@@ -115,7 +113,7 @@ async def test_no_clear_answer_after_the_dot_is_in_doubt_and_never_tried_again(
 @rows("verb", ["CONNECT", "EHLO", "MAIL", "RCPT", "DATA"])
 @rows("answer", [HANG_UP, SILENCE, "nonsense", "421 4.3.2 stopping"])
 async def test_nothing_is_accepted_before_the_dot(verb: str, answer: str) -> None:
-    async with open_upstream() as server, relay_to(server, command_timeout_s=0.05) as upstream:
+    async with open_upstream() as server, relay_to(server) as upstream:
         server.answers[verb] = answer
         with pytest.raises(UnsentError, match="upstream next: "):
             await deliver(upstream, TO_BOB, MESSAGE)
@@ -125,7 +123,7 @@ async def test_nothing_is_accepted_before_the_dot(verb: str, answer: str) -> Non
 
 
 async def test_a_deadline_ends_a_transaction_that_drags_on() -> None:
-    async with open_upstream() as server, relay_to(server, deadline_s=0.2) as upstream:
+    async with open_upstream() as server, relay_to(server, deadline_s=4) as upstream:
         server.answers["RCPT"] = SILENCE
         with pytest.raises(UnsentError, match="RCPT before the deadline"):
             await deliver(upstream, TO_BOB, MESSAGE)
@@ -145,7 +143,7 @@ async def test_a_connection_that_breaks_in_the_middle_of_a_message_leaves_no_dou
 
 
 async def test_a_server_that_stops_reading_a_message_leaves_no_doubt() -> None:
-    async with half_reader(then="stop reading", data_timeout_s=0.1) as upstream:
+    async with half_reader(then="stop reading") as upstream:
         with pytest.raises(UnsentError, match="no answer to the message"):
             await deliver(upstream, TO_BOB, LARGE)
 
@@ -201,16 +199,23 @@ async def test_an_address_that_does_not_answer_leaves_time_for_the_next(
             filler.setblocking(False)
             filler.connect_ex(("127.0.0.2", port))
 
-        def addresses(_: str, __: int) -> list[Any]:
+        looked_up: list[str] = []
+
+        def addresses(name: str, _: int) -> list[Any]:
+            looked_up.append(name)
             kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
             return [(*kind, ("127.0.0.2", port)), (*kind, ("127.0.0.1", port))]
 
         facts = UpstreamServer((), None)
         server = await asyncio.start_server(facts.serve, "127.0.0.1", port)
         facts.port = port
-        async with relay_to(facts, host="mx.example.net", connect_timeout_s=0.4) as upstream:
+        async with relay_to(facts, host="mx.example.net") as upstream:
             monkeypatch.setattr("smtpgate.relay.names.look_up", addresses)
-            assert (await deliver(upstream, TO_BOB, MESSAGE)).is_accepted
+            delivery = asyncio.ensure_future(deliver(upstream, TO_BOB, MESSAGE))
+            await until(lambda: bool(looked_up))
+            await asyncio.sleep(0.01)
+            await move_loop(2.5)
+            assert (await delivery).is_accepted
         server.close()
         await facts.close()
         for filler in fillers:

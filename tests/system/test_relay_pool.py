@@ -73,13 +73,10 @@ async def test_it_is_replaced_once_and_not_for_ever() -> None:
 
 
 async def test_silence_on_a_kept_connection_is_not_tried_again() -> None:
-    async with (
-        open_upstream("PIPELINING") as server,
-        relay_to(server, command_timeout_s=0.2) as upstream,
-    ):
+    async with open_upstream("PIPELINING") as server, relay_to(server) as upstream:
         await deliver(upstream, TO_BOB, MESSAGE)
         server.answers["MAIL"] = SILENCE
-        with pytest.raises(UnsentError, match=r"no answer to MAIL within 0\.2 s"):
+        with pytest.raises(UnsentError, match=r"no answer to MAIL within 5 s"):
             await deliver(upstream, TO_BOB, MESSAGE)
         assert len(server.visits) == 1
 

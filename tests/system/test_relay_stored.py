@@ -1,5 +1,6 @@
 """Messages whose body is in a file, on their way to the upstream."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from typing import cast
@@ -9,6 +10,7 @@ import pytest
 from smtpgate.core.message.body import StoredBody
 from smtpgate.core.upstream import Body
 from tests.support.bodies import Pieces, stored
+from tests.support.clock import move_loop
 from tests.support.deliveries import UnsentError, deliver
 from tests.support.upstream_server import (
     HANG_UP,
@@ -17,6 +19,7 @@ from tests.support.upstream_server import (
     open_upstream,
     relay_to,
 )
+from tests.support.waiting import until
 
 HEAD = b"Subject: Spring\r\n\r\n"
 # Dots at the beginnings of lines, and line ends between pieces.
@@ -63,7 +66,7 @@ async def test_a_refusal_in_the_middle_of_a_stored_message_is_the_verdict() -> N
 
 @pytest.mark.parametrize("then", ["hang up", "stop reading"])
 async def test_a_stored_message_that_is_not_taken_to_its_end_leaves_no_doubt(then: str) -> None:
-    async with half_reader(then=then, data_timeout_s=0.1) as upstream:
+    async with half_reader(then=then) as upstream:
         with pytest.raises(UnsentError):
             await deliver(upstream, TO_BOB, [HEAD, LARGE])
 
@@ -79,21 +82,22 @@ async def test_a_file_that_cannot_be_read_ends_the_transaction_before_its_final_
 
 
 async def test_a_file_that_is_not_read_before_the_deadline_is_not_sent() -> None:
-    release = threading.Event()
+    release, stuck = threading.Event(), threading.Event()
 
     class Stuck(Pieces):
         def pieces(self) -> Iterator[bytes]:
             yield b"Hello.\r\n" * 40_000
+            stuck.set()
             release.wait(10)
 
     body = StoredBody(Stuck([b"Hello.\r\n" * 50_000]), b"", b"")
     try:
-        async with (
-            open_upstream("PIPELINING") as server,
-            relay_to(server, deadline_s=0.2) as upstream,
-        ):
+        async with open_upstream("PIPELINING") as server, relay_to(server) as upstream:
+            delivery = asyncio.ensure_future(deliver(upstream, TO_BOB, [HEAD, body]))
+            await until(stuck.is_set)
+            await move_loop(10)
             with pytest.raises(UnsentError):
-                await deliver(upstream, TO_BOB, [HEAD, body])
+                await delivery
             assert server.messages == []
     finally:
         release.set()

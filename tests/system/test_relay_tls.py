@@ -177,7 +177,7 @@ async def test_what_is_said_in_clear_behind_starttls_is_not_believed(
 async def test_a_handshake_that_fails_is_unavailable(answer: str, says: str) -> None:
     async with (
         open_upstream("STARTTLS") as server,
-        relay_to(server, tls="required", connect_timeout_s=0.3) as upstream,
+        relay_to(server, tls="required") as upstream,
     ):
         server.answers["HANDSHAKE"] = answer
         with no_mail(server, says):
@@ -191,7 +191,7 @@ async def test_opportunistic_tls_that_fails_is_followed_by_a_fresh_plain_connect
 ) -> None:
     async with (
         open_upstream("STARTTLS") as server,
-        relay_to(server, tls="opportunistic", connect_timeout_s=0.3) as upstream,
+        relay_to(server, tls="opportunistic") as upstream,
     ):
         server.answers["HANDSHAKE"] = answer
         assert (await deliver(upstream, TO_BOB, MESSAGE)).is_accepted

@@ -8,7 +8,7 @@ import pytest
 
 from smtpgate.gate.documents import apply_documents
 from smtpgate.gate.gate import Gate
-from tests.support.clock import MovableClock, move_loop, on_movable_loop
+from tests.support.clock import MovableClock, move_loop
 from tests.support.dialog import Dialog
 from tests.support.inprocess import MESSAGE, auth_plain, client_tls, login, open_gate, send
 from tests.support.upstream_server import HOLD, open_upstream
@@ -292,7 +292,6 @@ async def test_a_key_that_may_be_used_lets_in_and_the_login_is_counted(
 # -- expiry ------------------------------------------------------------------------------------
 
 
-@on_movable_loop
 async def test_an_idle_session_ends_at_the_moment_when_its_key_expires(
     tmp_path: Path, clock: MovableClock
 ) -> None:
@@ -309,7 +308,6 @@ async def test_an_idle_session_ends_at_the_moment_when_its_key_expires(
         assert await dialog.is_closed()
 
 
-@on_movable_loop
 async def test_a_key_that_expires_while_its_message_is_on_its_way_does_not_cut_it_off(
     tmp_path: Path, clock: MovableClock
 ) -> None:

@@ -13,6 +13,7 @@ from smtpgate.gate.gate import Gate
 from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.smtp.session import SmtpSession
 from smtpgate.tasks import LoopTurns
+from tests.support.clock import move_loop
 from tests.support.dialog import Dialog
 from tests.support.inprocess import (
     MESSAGE,
@@ -161,9 +162,10 @@ async def test_a_half_closed_connection_still_gets_its_verdict(tmp_path: Path) -
 
 
 async def test_an_idle_client_gets_421(tmp_path: Path) -> None:
-    async with open_gate(tmp_path, listener="command_timeout_s = 0.05") as (gate, _):
+    async with open_gate(tmp_path, listener="command_timeout_s = 5") as (gate, _):
         dialog = await Dialog.open(gate.listeners["plain"].port)
         await dialog.reply()
+        await move_loop(5)
         assert await dialog.reply() == "421 4.4.2 Timeout waiting for data from client."
         assert await dialog.is_closed()
 
@@ -171,7 +173,7 @@ async def test_an_idle_client_gets_421(tmp_path: Path) -> None:
 async def test_the_time_that_the_relay_takes_is_not_the_client_s(tmp_path: Path) -> None:
     async with (
         open_upstream() as upstream,
-        open_gate(tmp_path, port=upstream.port, listener="command_timeout_s = 0.2") as (
+        open_gate(tmp_path, port=upstream.port, listener="command_timeout_s = 5") as (
             gate,
             _,
         ),
@@ -182,6 +184,7 @@ async def test_the_time_that_the_relay_takes_is_not_the_client_s(tmp_path: Path)
         await upstream.until(lambda: bool(upstream.messages))
         idle = await Dialog.open(gate.listeners["plain"].port)
         await idle.reply()
+        await move_loop(5)
         assert (await idle.reply()).startswith("421 4.4.2"), "so long a client may be silent"
         upstream.release()
         assert (await dialog.reply()).startswith("250 2.0.0 Ok")
@@ -310,14 +313,14 @@ async def _logged(gate: Gate, folder: Path) -> str:
 
 
 async def test_a_message_that_trickles_in_is_cut_off(tmp_path: Path) -> None:
-    async with open_gate(tmp_path, listener="data_timeout_s = 0.1") as (gate, sink):
+    async with open_gate(tmp_path, listener="data_timeout_s = 5") as (gate, sink):
         dialog = await login(gate)
         await begin(dialog)
         said = asyncio.create_task(dialog.reply())
         with contextlib.suppress(ConnectionError):
             while not said.done():
                 await dialog.send(b"x")
-                await asyncio.sleep(0)
+                await move_loop(0.5)
         assert (await said).startswith("421 4.4.2")
         assert not sink.messages
 

@@ -26,7 +26,7 @@ from smtpgate.core.reply import CATALOGUE, Reply
 from smtpgate.core.secret import Secret
 from smtpgate.log import _LINES, JsonLog, Level
 from smtpgate.log.lines import __doc__ as lines_doc
-from tests.support.clock import MovableClock, move_loop, on_movable_loop
+from tests.support.clock import MovableClock, move_loop
 from tests.support.events import (
     AT,
     CLIENT,
@@ -415,18 +415,15 @@ def test_a_refused_mail_is_a_line_without_a_message(log: JsonLog, path: Path) ->
     }
 
 
-def test_a_minute_of_a_flood_is_not_cut_short_by_the_end_of_the_last_one(
+async def test_a_minute_of_a_flood_is_not_cut_short_by_the_end_of_the_last_one(
     path: Path, clock: MovableClock
 ) -> None:
-    async def test() -> None:
-        log = JsonLog(LogConfig(target=path, level="info", refusals_per_minute=1), clock=clock)
-        for after_s in (0, 50, 11, 1, 50):  # the third is the first of another minute
-            clock.move(after_s)
-            await move_loop(after_s)
-            log.publish(budget_exhausted("errors"))
-        await log.close()
-
-    on_movable_loop(test)()
+    log = JsonLog(LogConfig(target=path, level="info", refusals_per_minute=1), clock=clock)
+    for after_s in (0, 50, 11, 1, 50):  # the third is the first of another minute
+        clock.move(after_s)
+        await move_loop(after_s)
+        log.publish(budget_exhausted("errors"))
+    await log.close()
     said = [entry["event"] for entry in entries(path)]
     assert said == ["budget-exhausted", "lines-left-out"] * 2
 

@@ -3,7 +3,7 @@ import gc
 from smtpgate.config.sections import MetricsConfig
 from smtpgate.metrics import Metrics
 from smtpgate.metrics.pauses import Longest
-from tests.support.clock import MovableClock, move_loop, on_movable_loop
+from tests.support.clock import MovableClock, move_loop
 
 
 def a_metrics(clock: MovableClock) -> Metrics:
@@ -20,7 +20,6 @@ async def pass_time(clock: MovableClock, seconds: float) -> None:
     await move_loop(seconds)
 
 
-@on_movable_loop
 async def test_a_late_timer_is_a_delay_and_one_in_time_is_none() -> None:
     clock = MovableClock()
     metrics = a_metrics(clock)
@@ -53,7 +52,6 @@ def test_the_longest_delay_is_forgotten_within_two_minutes() -> None:
         assert longest.value == wanted
 
 
-@on_movable_loop
 async def test_a_stopped_timer_fires_no_more() -> None:
     clock = MovableClock()
     metrics = a_metrics(clock)
@@ -64,7 +62,6 @@ async def test_a_stopped_timer_fires_no_more() -> None:
     assert samples(metrics)["smtpgate_loop_delay_seconds_count"] == 0
 
 
-@on_movable_loop
 async def test_pauses_of_the_collector_are_counted_by_generation() -> None:
     metrics = a_metrics(MovableClock())
     metrics.pauses.start()

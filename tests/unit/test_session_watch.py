@@ -16,7 +16,7 @@ from smtpgate.core.secret import Secret
 from smtpgate.ports import DirectoryUnavailableError
 from smtpgate.smtp.watch import SessionWatch
 from smtpgate.tasks import TaskOwner
-from tests.support.clock import MovableClock, move_loop, on_movable_loop, settle
+from tests.support.clock import MovableClock, move_loop, settle
 
 AT_ONCE: Final = 10
 LATER: Final = "2026-11-23T10:00:50Z"  # 50 s after the clock's beginning
@@ -209,7 +209,6 @@ async def test_who_was_looked_up_before_a_change_and_let_in_after_it_is_looked_a
     assert not other.looked_at
 
 
-@on_movable_loop
 async def test_what_the_directory_cannot_answer_is_asked_again_after_a_while(
     clock: MovableClock,
 ) -> None:
@@ -231,7 +230,6 @@ async def test_what_the_directory_cannot_answer_is_asked_again_after_a_while(
     assert not watched.errors
 
 
-@on_movable_loop
 async def test_an_error_that_nobody_expected_is_logged_and_the_key_is_asked_for_again(
     clock: MovableClock,
 ) -> None:
@@ -246,7 +244,6 @@ async def test_an_error_that_nobody_expected_is_logged_and_the_key_is_asked_for_
     assert all(seat.output for seat in seats)
 
 
-@on_movable_loop
 async def test_a_key_ends_its_sessions_when_it_expires_and_not_before(
     clock: MovableClock,
 ) -> None:
@@ -263,7 +260,6 @@ async def test_a_key_ends_its_sessions_when_it_expires_and_not_before(
     assert watched.directory.key_ids == [key_id(0)], "asked once for two sessions, and no more"
 
 
-@on_movable_loop
 async def test_the_clock_may_run_ahead_of_the_loop_s_and_behind_it(clock: MovableClock) -> None:
     watched = WatchedGate(clock, 1)
     watched.change({0: "2026-11-23T11:00:00Z"})
@@ -277,7 +273,6 @@ async def test_the_clock_may_run_ahead_of_the_loop_s_and_behind_it(clock: Movabl
     assert len(seat.output) == 1
 
 
-@on_movable_loop
 async def test_a_key_whose_end_was_moved_ends_its_sessions_then(clock: MovableClock) -> None:
     watched = WatchedGate(clock, 3)
     watched.change({0: LATER, 1: LATER, 2: LATER.replace(":50Z", ":58Z")})
@@ -290,7 +285,6 @@ async def test_a_key_whose_end_was_moved_ends_its_sessions_then(clock: MovableCl
     assert (len(later.output), never.output) == (1, [])
 
 
-@on_movable_loop
 async def test_nothing_is_left_of_sessions_that_are_over(clock: MovableClock) -> None:
     watched = WatchedGate(clock, 2)
     watched.change({0: LATER, 1: LATER})
@@ -306,7 +300,6 @@ async def test_nothing_is_left_of_sessions_that_are_over(clock: MovableClock) ->
     assert watched.directory.key_ids == []
 
 
-@on_movable_loop
 async def test_a_session_that_takes_long_to_end_is_not_looked_at_all_the_while(
     clock: MovableClock,
 ) -> None:
