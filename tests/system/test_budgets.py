@@ -264,11 +264,11 @@ async def test_a_client_that_does_not_log_in_is_disconnected_whatever_it_sends(
 async def test_the_time_before_auth_is_no_bound_on_a_client_that_has_logged_in(
     tmp_path: Path,
 ) -> None:
-    listener = "auth_timeout_s = 60\nmax_octets_before_auth = 16384"
+    listener = "auth_timeout_s = 3\nmax_octets_before_auth = 16384"
     async with open_gate(tmp_path, listener=listener) as (gate, _):
         dialog = await login(gate)
         stranger = await greeted(gate)
-        await move_loop(60)
+        await move_loop(3)
         assert (await stranger.reply()).startswith("421 4.7.0 Not authenticated")
         message = MESSAGE + ("x" * 70 + "\r\n") * 1000
         assert (await send(dialog, message)).startswith("250")

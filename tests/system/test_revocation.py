@@ -299,6 +299,7 @@ async def test_an_idle_session_ends_at_the_moment_when_its_key_expires(
         dialog = await login(gate)
         clock.move(49.5)
         await move_loop(49.5)
+        await gate.directory.catch_up()
         assert (await send(dialog)).startswith("250")
         clock.move(0.5)
         await move_loop(0.5)

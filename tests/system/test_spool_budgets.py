@@ -55,14 +55,14 @@ async def test_messages_in_files_are_bounded_by_their_number(tmp_path: Path) -> 
 async def test_a_message_whose_refusal_is_delayed_has_no_file_and_is_still_counted(
     tmp_path: Path,
 ) -> None:
-    limits = "[limits]\nmax_refusals = 1\nrefusals_per_minute = 1\nrefusal_delay_s = 60\n"
+    limits = "[limits]\nmax_refusals = 1\nrefusals_per_minute = 1\nrefusal_delay_s = 3\n"
     async with open_spooling_gate(tmp_path, sections=SMALL_SPOOL + limits) as (gate, _):
         denied = HEAD.replace(b"marketing@", b"sales@")
         dialog = await begin(gate, denied + LINE * 4000)
         await until(lambda: open_files(tmp_path) == 1)
         await dialog.send(b".\r\n")
         await until(lambda: open_files(tmp_path) == 0)
-        await move_loop(59)
+        await move_loop(2)
         intake = gate.listeners["plain"].parts.intake
         assert intake.taken > 0, "its session keeps octets of it until the reply"
         await move_loop(1)
