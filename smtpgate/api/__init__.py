@@ -1,0 +1,1 @@
+"""Front end: the API of Amazon SES."""
