@@ -28,8 +28,12 @@ _REGEX_MAKERS: Final = frozenset(
     for name in ("compile", "search", "match", "fullmatch", "sub", "subn", "split", "findall")
 )
 # Made when the module is imported, from the literals in it.
-_REGEX_FROM_LITERALS: Final = frozenset({
-    "smtpgate/core/api/model.py:_pattern",  # AWS's own, in a file that is shipped"smtpgate/config/values.py:_spelled"})
+_REGEX_FROM_LITERALS: Final = frozenset(
+    {
+        "smtpgate/core/api/model.py:_pattern",  # AWS's own, in a file that is shipped
+        "smtpgate/config/values.py:_spelled",
+    }
+)
 # Values that are filled in while one thing is read or carried, and then handed over.
 _MUTABLE: Final = frozenset({"SubmissionDone"})
 
