@@ -12,7 +12,8 @@ import typer
 
 from smtpgate.bounce_forms import read_any_report
 from smtpgate.core.feedback.bounds import MAX_OCTETS
-from smtpgate.core.feedback.records import MAX_RECORD_OCTETS, RecordError, read_record
+from smtpgate.core.feedback.record import RecordError
+from smtpgate.core.feedback.records import MAX_RECORD_OCTETS, read_record
 from smtpgate.core.feedback.report import FeedbackReport, ReportedRecipient, ReportKind
 
 feedback_app: Final = typer.Typer(no_args_is_help=True)

@@ -131,6 +131,9 @@ class Config(Table):
         if self.feedback.enabled and not self.has_outbox:
             text = "needs journal.enabled and outbox.enabled: they keep what bounces are about"
             yield ("feedback", "enabled"), text
+        if self.feedback.credentials and not (self.has_outbox and self.http.enabled):
+            text = "needs http.enabled, journal.enabled and outbox.enabled"
+            yield ("feedback", "credential_file"), text
 
     def _about_workers(self) -> Iterator[Problem]:
         if self.ledger.kind == "memory" and (self.gate.workers or 1) > 1:

@@ -1,5 +1,6 @@
 """The sections of the configuration as frozen models: keys, their types, their defaults."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal
@@ -37,6 +38,7 @@ from smtpgate.config.values import (
     Region,
     Seconds,
     SecretFile,
+    SecretsFile,
     is_loopback,
 )
 from smtpgate.core.proof.ownership import DEFAULT_LABEL
@@ -44,6 +46,9 @@ from smtpgate.core.secret import Secret
 
 # How long a client waits for the reply to its final dot (RFC 5321 §4.5.3.2.6).
 CLIENT_PATIENCE_S: Final = 600
+# Of a credential: RFC 6750 §2.1's letters, without those that Basic would confuse.
+_CREDENTIAL_LETTERS: Final = 20
+_CREDENTIAL: Final = re.compile(rf"[A-Za-z0-9._~+/=-]{{{_CREDENTIAL_LETTERS},200}}")
 
 
 class GateConfig(Table):
@@ -289,7 +294,11 @@ class FeedbackConfig(Table):
     address: Address = "0.0.0.0"  # noqa: S104 - bounces come from anywhere
     port: Port = 25
     domain: Domain | None = None
-    key_file: SecretFile = None
+    key_file: SecretsFile = None
+    credential_file: SecretsFile = None
+    max_post_octets: Annotated[int, Field(ge=65_536)] = 4_194_304
+    max_post_records: Count = 1000
+    max_posts: Count = 10
     complaints: Annotated[str, Field(pattern=r"^[a-z0-9._-]{1,64}$")] = "complaints"
     answers: Literal["forward", "drop"] = "forward"
     max_connections: Count = 50
@@ -303,6 +312,19 @@ class FeedbackConfig(Table):
         """MX records need a name."""
         if self.enabled and self.domain is None:
             yield ("domain",), "is needed: the name of the listener's host, for MX records"
+        if self.credential_file is not None and self.credential_file.value:
+            words = self.credential_file.value.split()
+            if not words or not all(_CREDENTIAL.fullmatch(one) for one in words):
+                text = (
+                    f"must have a secret of {_CREDENTIAL_LETTERS} letters or more on each line"
+                )
+                yield ("credential_file",), f"{text}, such as `openssl rand -hex 32' prints"
+
+    @property
+    def credentials(self) -> tuple[bytes, ...]:
+        """The credentials of posts, the current one first; none if there are to be no posts."""
+        secret = self.credential_file
+        return () if secret is None else tuple(map(str.encode, secret.value.split()))
 
     @property
     def host(self) -> str:

@@ -168,15 +168,28 @@ def read_private(path: Path, warnings: list[str]) -> bytes:
 
 def read_secret(path: Path, warnings: list[str]) -> Secret:
     """The one line of a secret file. Raises ValueError."""
+    text = _secret_text(path, warnings)
+    if not text.isprintable():
+        raise ValueError(f"{path} has more than one line, or a control character")
+    return Secret(text)
+
+
+def read_secrets(path: Path, warnings: list[str]) -> Secret:
+    """The lines of a file with a secret and those that it replaces. Raises ValueError."""
+    lines = _secret_text(path, warnings).splitlines()
+    if not all(map(str.isprintable, lines)):
+        raise ValueError(f"{path} has a control character")
+    return Secret("\n".join(lines))
+
+
+def _secret_text(path: Path, warnings: list[str]) -> str:
     try:
         text = read_private(path, warnings).decode().rstrip("\r\n")
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8 text") from None
     if not text.strip():
         raise ValueError(f"{path} is empty")
-    if not text.isprintable():
-        raise ValueError(f"{path} has more than one line, or a control character")
-    return Secret(text)
+    return text
 
 
 def read_toml(path: Path) -> dict[str, Any]:

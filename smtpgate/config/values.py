@@ -10,7 +10,14 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, ValidationInfo
 
-from smtpgate.config.toml import FileReading, Problem, as_path, problems, read_secret
+from smtpgate.config.toml import (
+    FileReading,
+    Problem,
+    as_path,
+    problems,
+    read_secret,
+    read_secrets,
+)
 from smtpgate.core.account import MAX_RATE, UNLIMITED
 from smtpgate.core.address import AddressError, parse_domain
 from smtpgate.core.naming import network
@@ -74,6 +81,17 @@ def _or_unlimited(is_right: Callable[[float], bool], what: str) -> AfterValidato
 
 def _secret(value: object, info: ValidationInfo) -> object:
     """The content of the file that the value names."""
+    return _content(value, info, read_secret)
+
+
+def _secrets(value: object, info: ValidationInfo) -> object:
+    """The lines of the file that the value names."""
+    return _content(value, info, read_secrets)
+
+
+def _content(
+    value: object, info: ValidationInfo, read: Callable[[Path, list[str]], Secret]
+) -> object:
     if value is None or isinstance(value, Secret):
         return value
     path, reading = as_path(value, info), info.context
@@ -81,7 +99,7 @@ def _secret(value: object, info: ValidationInfo) -> object:
         raise ValueError("must be the path of a file that holds the secret")  # noqa: TRY004
     if not reading.require_files and not path.exists():
         return Secret("")
-    return read_secret(path, reading.warnings)
+    return read(path, reading.warnings)
 
 
 def _log_target(value: object, info: ValidationInfo) -> object:
@@ -214,4 +232,5 @@ BaseUrl = Annotated[
 ]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 SecretFile = Annotated[InstanceOf[Secret] | None, BeforeValidator(_secret)]
+SecretsFile = Annotated[InstanceOf[Secret] | None, BeforeValidator(_secrets)]
 LogTarget = Annotated[Literal["stderr", "stdout"] | Path, BeforeValidator(_log_target)]

@@ -133,6 +133,10 @@ class SubmissionDone(Struct, gc=False, kw_only=True):
 
 
 FeedbackOutcome = Literal["published", "forwarded", "dropped", "unknown", "refused"]
+PostedOutcome = Literal["accepted", "ignored", "unknown", "unread"]
+PostRefusal = Literal[
+    "no-credential", "too-slow", "too-large", "encoded", "too-many", "unavailable", "unread"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,6 +368,30 @@ class FeedbackTaken:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class RecordsPosted:
+    """A mail server posted records; how many have each outcome.
+
+    ``accepted`` ones are about recipients of messages of the gate, ``ignored`` ones report
+    nothing of a recipient, ``unknown`` ones are about other mail, and ``unread`` ones are not
+    understood.
+    """
+
+    accepted: int
+    ignored: int
+    unknown: int
+    unread: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PostRefused(ClientEvent):
+    """A post of records was refused as a whole."""
+
+    reason: PostRefusal
+    problem: str
+
+
 Event = (
     SubmissionDone
     | MailRefused
@@ -388,4 +416,6 @@ Event = (
     | RecordsLost
     | TaskGivenUp
     | FeedbackTaken
+    | RecordsPosted
+    | PostRefused
 )

@@ -2,19 +2,23 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from smtpgate.bounce_forms import read_any_report
 from smtpgate.config import Config
+from smtpgate.core.feedback.records import ReadLine, read_records
 from smtpgate.core.feedback.report import FeedbackReport
 from smtpgate.core.feedback.return_path import PathTagger
 from smtpgate.feedback.listener import FeedbackListener
 from smtpgate.gate.errors import OpenError
+from smtpgate.http import FeedbackPage
 from smtpgate.incoming import FeedbackIntake
 from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.store import JournalStore
 from smtpgate.key_file import keys_in, make_key_file, new_key
 from smtpgate.ports import Clock, EventSink, Outbox, Subscribers, Upstream
+from smtpgate.posted import PostedRecords
+from smtpgate.tasks import Threads
 
 
 def open_tagger(config: Config) -> PathTagger | None:
@@ -42,6 +46,46 @@ def open_tagger(config: Config) -> PathTagger | None:
 
 async def _read(octets: bytes) -> FeedbackReport:
     return await asyncio.to_thread(read_any_report, octets)
+
+
+def new_feedback_page(
+    config: Config,
+    store: JournalStore,
+    outbox: Outbox,
+    subscribers: Subscribers,
+    clock: Clock,
+    events: EventSink,
+    on_error: Callable[[BaseException], None],
+) -> FeedbackPage | None:
+    """The page for records of mail servers, or ``None`` without a credential for them.
+
+    Raises OpenError.
+    """
+    feedback, threads = config.feedback, Threads("records")
+    if not feedback.credentials:
+        return None
+
+    async def read(octets: bytes) -> Sequence[ReadLine]:
+        return await threads.run(read_records, octets, feedback.max_post_records)
+
+    records = PostedRecords(
+        open_tagger(config),
+        read=read,
+        records_of=lambda ids: JournalReader(store, store.key()).find(ids),
+        subscribers=subscribers,
+        outbox=outbox,
+        clock=clock,
+        events=events,
+    )
+    return FeedbackPage(
+        records,
+        feedback.credentials,
+        max_octets=feedback.max_post_octets,
+        max_posts=feedback.max_posts,
+        clock=clock,
+        events=events,
+        on_error=on_error,
+    )
 
 
 def new_feedback_listener(

@@ -59,6 +59,7 @@ class Gate:
         host.carry(new_carriers(config, self.upstream, self.directory, host.sns, clock, log))
         if config.feedback.enabled:
             host.take_feedback(sockets["feedback"], self.upstream, self.directory)
+        host.take_records(self.directory)
         self.http = host.serve_http(sockets["http"]) if config.http.enabled else None
         self.metrics.watch(self._readings)
         self.failed = asyncio.Event()  # never set: what fails here ends the process

@@ -15,7 +15,7 @@ from smtpgate.feedback.listener import FeedbackListener
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.directory import prepare_directory
 from smtpgate.gate.documents import Apply, apply_here
-from smtpgate.gate.feedback import new_feedback_listener
+from smtpgate.gate.feedback import new_feedback_listener, new_feedback_page
 from smtpgate.gate.frames import Report
 from smtpgate.gate.listen import shortage_of_files
 from smtpgate.gate.notifications import new_sns_pages, open_sns_face
@@ -23,7 +23,7 @@ from smtpgate.gate.outbox import new_outbox
 from smtpgate.gate.sinks import Sinks, run_all
 from smtpgate.gate.stores import Stores
 from smtpgate.gate.verification import new_verification_worker
-from smtpgate.http import HttpServer, Readiness
+from smtpgate.http import FeedbackPage, HttpServer, Readiness
 from smtpgate.journal.live import LiveJournal
 from smtpgate.log import JsonLog, Level
 from smtpgate.metrics import Metrics
@@ -71,6 +71,7 @@ class Host:
         self.outbox: OutboxSender | None = None
         self.http: HttpServer | None = None
         self.feedback: FeedbackListener | None = None
+        self._feedback_page: FeedbackPage | None = None
         for source in (certificates.readings, log.readings, self._readings):
             self.metrics.watch(source)
 
@@ -107,11 +108,27 @@ class Host:
                 self.log.error,
             )
 
+    def take_records(self, directory: LiveDirectory) -> None:
+        """Take the records that a mail server posts to HTTP, if they have a credential."""
+        journal = self.stores.journal
+        if isinstance(journal, LiveJournal) and self.outbox is not None:
+            self._feedback_page = new_feedback_page(
+                self.config,
+                journal.store,
+                self.outbox.queue,
+                DirectorySubscribers(directory),
+                self.clock,
+                self.sinks,
+                self.log.error,
+            )
+
     async def stop_deliveries(self) -> None:
         """Take nothing more that comes back, and end the deliveries of the outbox.
 
         It comes before the parts end that these use.
         """
+        if self._feedback_page is not None:
+            self._feedback_page.stop()
         if self.feedback is not None:
             await self.feedback.stop()
         if self.outbox is not None:
@@ -135,6 +152,7 @@ class Host:
             is_ready=self.readiness.is_ready,
             refresh=refresh,
             sns=new_sns_pages(self.config, self.store, self.clock, self.sns),
+            feedback=self._feedback_page,
         )
         return self.http
 

@@ -103,6 +103,7 @@ class Parent:
             self.host.carry(
                 new_carriers(config, path.upstream, path.directory, self.host.sns, clock, log)
             )
+            self.host.take_records(path.directory)
             if prepared.feedback is not None:
                 self.host.take_feedback(prepared.feedback, path.upstream, path.directory)
         self.crew = crew = Crew(

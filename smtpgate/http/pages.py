@@ -1,4 +1,4 @@
-"""The pages: ``/metrics``, ``/healthz`` and ``/readyz``, and those of subscriptions."""
+"""The pages: metrics, health, readiness, and those of subscriptions and of feedback."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from smtpgate.http.feedback import FeedbackPage
 from smtpgate.http.subscriptions import SnsPages
 from smtpgate.tasks import Threads
 
@@ -21,6 +22,7 @@ def pages(
     is_ready: Callable[[], tuple[bool, Mapping[str, str]]],
     refresh: Callable[[], Awaitable[None]] | None = None,
     sns: SnsPages | None = None,
+    feedback: FeedbackPage | None = None,
 ) -> Starlette:
     """The application that serves the pages; ``refresh`` comes before each scrape."""
 
@@ -46,6 +48,7 @@ def pages(
             Route("/healthz", show_health, methods=["GET"]),
             Route("/readyz", show_readiness, methods=["GET"]),
             *(() if sns is None else sns.routes()),
+            *(() if feedback is None else (feedback.route(),)),
         ]
     )
     application.router.redirect_slashes = False

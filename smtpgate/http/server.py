@@ -13,6 +13,7 @@ from typing import Final
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from smtpgate.http.feedback import FeedbackPage
 from smtpgate.http.pages import pages
 from smtpgate.http.subscriptions import SnsPages
 from smtpgate.tasks import TaskOwner
@@ -95,9 +96,12 @@ class HttpServer:
         is_ready: Callable[[], tuple[bool, Mapping[str, str]]],
         refresh: Callable[[], Awaitable[None]] | None = None,
         sns: SnsPages | None = None,
+        feedback: FeedbackPage | None = None,
     ) -> None:
         self.port: int = listening.getsockname()[1]
-        self._app = pages(metrics=metrics, is_ready=is_ready, refresh=refresh, sns=sns)
+        self._app = pages(
+            metrics=metrics, is_ready=is_ready, refresh=refresh, sns=sns, feedback=feedback
+        )
         self._tasks = TaskOwner()
         self._listening = listening
         self._server: _Server | None = None

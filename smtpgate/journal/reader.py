@@ -1,6 +1,6 @@
 """Questions to the journal: one record by its id, those that a search is for, new ones."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any, Final
@@ -47,6 +47,17 @@ class JournalReader:
             if found is None:
                 return None
             return (await _records(connection, [Row._make(found)]))[0]
+
+    async def find(self, record_ids: Collection[str]) -> Mapping[str, Record]:
+        """The records of those ids, as far as there are any."""
+        found: dict[str, Record] = {}
+        ids = list(record_ids)
+        async with self.store.reading() as connection:
+            for at in range(0, len(ids), _PAGE):
+                query = select(*COLUMNS).where(records.c.id.in_(ids[at : at + _PAGE]))
+                rows = [Row._make(one) for one in await connection.execute(query)]
+                found.update((one.id, one) for one in await _records(connection, rows))
+        return found
 
     async def search(self, search: Search, now: datetime) -> AsyncIterator[Record]:
         """The records that are looked for, the newest first."""

@@ -21,8 +21,10 @@ from smtpgate.core.events import (
     LedgerClockChanged,
     MailRefused,
     MessageCutOff,
+    PostRefused,
     RecordsInDoubt,
     RecordsLost,
+    RecordsPosted,
     RetentionChanged,
     SessionsEnded,
     SubmissionDone,
@@ -48,8 +50,10 @@ from smtpgate.log.lines import (
     left_out_line,
     line_of,
     message_cut_off_line,
+    post_refused_line,
     records_in_doubt_line,
     records_lost_line,
+    records_posted_line,
     retention_line,
     sessions_ended_line,
     task_given_up_line,
@@ -75,6 +79,8 @@ _LINES: Final[Mapping[type[Event], tuple[Level | None, Callable[..., bytes]]]] =
     RecordsLost: (None, records_lost_line),
     TaskGivenUp: (None, task_given_up_line),
     FeedbackTaken: (None, feedback_line),
+    RecordsPosted: ("info", records_posted_line),
+    PostRefused: ("info", post_refused_line),
     BudgetExhausted: ("info", budget_line),
     CommandRefused: ("info", command_refused_line),
     HandshakeFailed: ("info", handshake_failed_line),
@@ -83,12 +89,13 @@ _LINES: Final[Mapping[type[Event], tuple[Level | None, Callable[..., bytes]]]] =
     Authenticated: ("debug", authenticated_line),
 }
 # Events that a client can cause at will, without a login and without end.
-_AtWill = BudgetExhausted | CommandRefused | HandshakeFailed | MessageCutOff
+_AtWill = BudgetExhausted | CommandRefused | HandshakeFailed | MessageCutOff | PostRefused
 _NAMES: Final[Mapping[type[_AtWill], str]] = {
     BudgetExhausted: "budget-exhausted",
     CommandRefused: "command-refused",
     HandshakeFailed: "handshake-failed",
     MessageCutOff: "message-cut-off",
+    PostRefused: "post-refused",
 }
 _RANK: Final = {level: rank for rank, level in enumerate(LEVELS)}
 

@@ -33,8 +33,10 @@ from smtpgate.core.events import (
     LedgerChanged,
     LedgerClockChanged,
     MessageCutOff,
+    PostRefused,
     RecordsInDoubt,
     RecordsLost,
+    RecordsPosted,
     RetentionChanged,
     SessionsEnded,
     TaskGivenUp,
@@ -237,6 +239,23 @@ def feedback_line(event: FeedbackTaken) -> bytes:
     }
     level: Level = "warning" if event.outcome == "refused" else "info"
     return line_of(event.at, level, "feedback", facts)
+
+
+def records_posted_line(event: RecordsPosted) -> bytes:
+    """The line of a post of records, at level ``info``; ``warning`` if some are unread."""
+    facts = {
+        "accepted": event.accepted,
+        "ignored": event.ignored,
+        "unknown": event.unknown,
+        "unread": event.unread,
+    }
+    return line_of(event.at, "warning" if event.unread else "info", "records-posted", facts)
+
+
+def post_refused_line(event: PostRefused) -> bytes:
+    """The line of a post that was refused as a whole."""
+    facts = {"reason": event.reason, "problem": event.problem}
+    return _client_line(event, "warning", "post-refused", facts)
 
 
 def error_line(at: datetime, error: BaseException) -> bytes:

@@ -359,6 +359,20 @@ _ROWS: Final = (
         "and outcome (published, forwarded, dropped, unknown, refused).",
     ),
     MetricRow(
+        "smtpgate_feedback_records_total",
+        "counter",
+        ("outcome",),
+        "Records that mail servers posted, by outcome: accepted, ignored because they report "
+        "nothing of a recipient, unknown because they are about other mail, and unread.",
+    ),
+    MetricRow(
+        "smtpgate_feedback_posts_refused_total",
+        "counter",
+        ("reason",),
+        "Posts of records that were refused as a whole, by reason: no-credential, too-slow, "
+        "too-large, encoded, too-many, unavailable, unread.",
+    ),
+    MetricRow(
         "smtpgate_log_lines_lost_total",
         "counter",
         (),

@@ -14,6 +14,8 @@ from smtpgate.core.events import (
     HANDSHAKE_PROBLEMS,
     CutOffBy,
     FeedbackOutcome,
+    PostedOutcome,
+    PostRefusal,
     SubmissionOutcome,
 )
 from smtpgate.core.feedback.report import ReportKind
@@ -54,6 +56,8 @@ def known_series(listeners: Iterable[str]) -> Mapping[str, Iterable[tuple[str, .
         "smtpgate_quota_reached_total": product(get_args(SubjectKind), map(str, THRESHOLDS)),
         "smtpgate_mail_refused_total": product(_REFUSALS_AT_MAIL),
         "smtpgate_feedback_total": product(get_args(ReportKind), get_args(FeedbackOutcome)),
+        "smtpgate_feedback_records_total": product(get_args(PostedOutcome)),
+        "smtpgate_feedback_posts_refused_total": product(get_args(PostRefusal)),
         "smtpgate_sessions": product(listeners),
         "smtpgate_budget_exhausted_total": product(listeners, BUDGETS),
         "smtpgate_commands_refused_total": (),

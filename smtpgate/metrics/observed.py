@@ -3,8 +3,8 @@
 A worker process sends these to its parent, which counts them beside its own.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, NamedTuple, get_args
 
 from smtpgate.core.account import UNLIMITED
 from smtpgate.core.events import (
@@ -18,6 +18,9 @@ from smtpgate.core.events import (
     IdentityStateChanged,
     MailRefused,
     MessageCutOff,
+    PostedOutcome,
+    PostRefused,
+    RecordsPosted,
     SessionsEnded,
     Stage,
     SubmissionDone,
@@ -55,6 +58,7 @@ _COUNTED: Final[Mapping[type[Event], tuple[str, Callable[[Any], tuple[str, ...]]
         "smtpgate_feedback_total",
         lambda event: (event.kind, event.outcome),
     ),
+    PostRefused: ("smtpgate_feedback_posts_refused_total", lambda event: (event.reason,)),
     MailRefused: ("smtpgate_mail_refused_total", lambda event: (event.reason,)),
     BudgetExhausted: (
         "smtpgate_budget_exhausted_total",
@@ -84,18 +88,22 @@ _COUNTED: Final[Mapping[type[Event], tuple[str, Callable[[Any], tuple[str, ...]]
     SessionsEnded: ("smtpgate_sessions_ended_total", lambda event: (event.reason,)),
 }
 
-COUNTERS: Final = frozenset(name for name, _ in _COUNTED.values())
+_RECORDS: Final = "smtpgate_feedback_records_total"
+COUNTERS: Final = frozenset((*(name for name, _ in _COUNTED.values()), _RECORDS))
 """The counters that events increase."""
 
 
-def count_of(event: Event) -> Count | None:
-    """The counter that an event increases; ``None`` for a submission, and for others."""
+def counts_of(event: Event) -> Iterable[Count]:
+    """The counters that an event increases; none for a submission, and for others."""
+    if isinstance(event, RecordsPosted):
+        outcomes = get_args(PostedOutcome)
+        return [Count(_RECORDS, (one,), getattr(event, one)) for one in outcomes]
     counted = _COUNTED.get(type(event))
     if counted is None:
-        return None
+        return ()
     name, labels_of = counted
     by = event.sessions if isinstance(event, SessionsEnded) else 1
-    return Count(name, labels_of(event), by)
+    return (Count(name, labels_of(event), by),)
 
 
 def facts_of(done: SubmissionDone) -> SubmissionFacts:

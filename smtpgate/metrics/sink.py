@@ -32,7 +32,7 @@ from smtpgate.metrics.bounded import Quotas, Shares
 from smtpgate.metrics.catalogue import CATALOGUE, MetricRow
 from smtpgate.metrics.histogram import Histogram, HistogramState
 from smtpgate.metrics.known import known_series
-from smtpgate.metrics.observed import COUNTERS, Count, SubmissionFacts, count_of, facts_of
+from smtpgate.metrics.observed import COUNTERS, Count, SubmissionFacts, counts_of, facts_of
 from smtpgate.metrics.pauses import GENERATIONS, Pauses
 from smtpgate.metrics.processes import Processes
 from smtpgate.metrics.scraped import Readings, Source
@@ -134,8 +134,7 @@ class Metrics:
             self._missing.set(event.troubles.identities_missing)
             self._dkim_alarms.set(event.troubles.dkim_alarms)
         else:
-            count = count_of(event)
-            if count is not None:
+            for count in counts_of(event):
                 self.count(count)
 
     def render(self) -> bytes:

@@ -7,7 +7,7 @@ from itertools import chain
 from smtpgate.core.events import Event, SessionClosed, SessionOpened, SubmissionDone
 from smtpgate.metrics.catalogue import CATALOGUE
 from smtpgate.metrics.histogram import HistogramState, Series
-from smtpgate.metrics.observed import Count, SubmissionFacts, count_of, facts_of
+from smtpgate.metrics.observed import Count, SubmissionFacts, counts_of, facts_of
 from smtpgate.metrics.pauses import GENERATIONS, Pauses
 from smtpgate.metrics.scraped import Source
 from smtpgate.metrics.sessions import OpenSessions
@@ -47,8 +47,9 @@ class WorkerMetrics:
             self._submissions.append(facts_of(event))
         elif isinstance(event, SessionOpened | SessionClosed):
             self._sessions.note(event)
-        elif (count := count_of(event)) is not None:
-            self._counts[count.metric, count.labels] += count.by
+        else:
+            for count in counts_of(event):
+                self._counts[count.metric, count.labels] += count.by
 
     def take(self) -> tuple[list[Count], list[SubmissionFacts]]:
         """The events that were noted since the last time."""

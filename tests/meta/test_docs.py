@@ -107,7 +107,7 @@ def test_few_blocks_of_commands_are_not_run_and_each_has_a_reason() -> None:
 def test_a_block_of_commands_has_its_language_and_nothing_that_a_shell_would_not_take() -> None:
     for path in documents():
         for block in blocks(path.read_text("utf-8")):
-            assert block.language in {"", "sh", "toml", "json", "yaml"}
+            assert block.language in {"", "sh", "toml", "json", "lua", "yaml"}
             is_shell = block.language == "sh"
             assert is_shell or not re.search(r"^smtpgate ", block.text, re.MULTILINE)
             assert not is_shell or not re.search(r"^\$ |…", block.text, re.MULTILINE)

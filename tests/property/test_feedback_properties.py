@@ -16,7 +16,8 @@ from smtpgate.core.feedback.bounds import (
 from smtpgate.core.feedback.codes import reply_in, status_in
 from smtpgate.core.feedback.mime import read_message
 from smtpgate.core.feedback.read import read_report
-from smtpgate.core.feedback.records import RecordError, read_record
+from smtpgate.core.feedback.record import RecordError
+from smtpgate.core.feedback.records import read_record, read_records
 from smtpgate.core.feedback.report import ReportedRecipient
 from smtpgate.core.feedback.return_path import is_valid, return_path, tagged_path
 from smtpgate.core.message_id import compact_id, expanded_id, message_id
@@ -86,6 +87,27 @@ def test_any_record_is_read_or_refused(value: dict[str, object]) -> None:
         problem = str(error)
     assert problem.isprintable()
     assert all(one.address for one in recipients)
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.lists(st.dictionaries(_NAMES, _VALUES, max_size=4), max_size=5).map(
+            lambda values: json.dumps(values).encode()
+        ),
+        st.lists(st.dictionaries(_NAMES, _VALUES, max_size=4), max_size=5).map(
+            lambda values: b"\n".join(json.dumps(value).encode() for value in values)
+        ),
+    )
+)
+def test_every_text_of_records_is_read_record_by_record_or_refused(octets: bytes) -> None:
+    try:
+        lines = read_records(octets, 3)
+    except RecordError:
+        return
+    assert len(lines) <= 3
+    assert all((one.record is None) == bool(one.problem) for one in lines)
+    assert sorted({one.number for one in lines}) == [one.number for one in lines]
 
 
 LOCALS = st.from_regex(r"[a-z0-9]([a-z0-9.+-]{0,30}[a-z0-9])?", fullmatch=True)

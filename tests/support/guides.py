@@ -38,7 +38,7 @@ DATABASE: Final = "postgresql://smtpgate@db.example.com/smtpgate"
 REDIS: Final = "rediss://redis.example.com:6379/0"
 # Commands of the system that do the same in a test as for a reader.
 _ORDINARY: Final = frozenset(
-    {"cat", "chmod", "cp", "install", "ln", "mkdir", "mv", "rm", "umask"}
+    {"cat", "chmod", "cp", "install", "ln", "mkdir", "mv", "openssl", "rm", "umask"}
 )
 _BLOCK: Final = re.compile(
     r"^(?:<!-- (not run|on): ([^>]+) -->\n)?```([a-z]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE
@@ -163,10 +163,20 @@ class Reader:
                 pass  # there is no user smtpgate
             case "scp":
                 await to_thread(subprocess.run, ["cp", *words[1:]], check=True)
+            case "curl":
+                self.printed[line] = await self._curl(filled)
             case word:
                 assert word in _ORDINARY, f"mark what cannot be run: {line}"
                 shell = ["sh", "-c", re.sub(r"-[og] smtpgate ", "", filled)]
                 await to_thread(subprocess.run, shell, check=True)
+
+    async def _curl(self, line: str) -> str:
+        """Run curl with the port that the gate has here; it must succeed."""
+        http = self.gates[self._host].http
+        assert http is not None
+        shell = ["sh", "-c", line.replace(":9587/", f":{http.port}/")]
+        done = await to_thread(subprocess.run, shell, check=True, capture_output=True)
+        return done.stdout.decode()
 
     async def _run_smtpgate(self, line: str, words: list[str]) -> None:
         into: Path | None = None

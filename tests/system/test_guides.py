@@ -91,11 +91,18 @@ async def the_refusal_is_explained(reader: Reader) -> None:
     assert "implicit-deny" in found
 
 
+async def the_posted_bounce_is_accepted(reader: Reader) -> None:
+    (answer,) = (text for line, text in reader.printed.items() if line.startswith("curl "))
+    said = json.loads(answer)
+    assert (said["accepted"], said["unknown"], said["unread"]) == (1, 0, 0)
+
+
 AFTERWARDS: Final[Mapping[str, Callable[[Reader], Awaitable[None]]]] = {
     "backup": the_master_key_is_a_new_one,
     "directory": the_directory_is_as_its_guide_says,
     "dkim": the_new_dkim_key_signs_alone,
     "documents": the_document_is_applied,
+    "feedback": the_posted_bounce_is_accepted,
     "fleet": both_hosts_have_one_directory,
     "journal": the_refusal_is_explained,
 }
@@ -110,6 +117,8 @@ def has_commands(topic: str) -> bool:
 async def test_every_command_of_a_guide_can_be_run_in_order(reader: Reader, topic: str) -> None:
     if topic == "journal":
         await reader.send(to="jane@example.net", author="ceo@ses-example.com")
+    if topic == "feedback":
+        await reader.send(to="jane@example.net", author="marketing@ses-example.com")
     await reader.read(guide(topic))
     for line, printed in reader.printed.items():
         assert " simulate " not in line or printed.startswith("allow\n")

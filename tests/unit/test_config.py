@@ -37,6 +37,18 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
+def test_a_key_and_a_credential_may_stand_above_those_that_they_replace(tmp_path: Path) -> None:
+    lines = "\n".join("A" * 40 + end for end in "xy")
+    for name in ("key", "credential"):
+        (tmp_path / name).write_text(f"{lines}\n")
+        (tmp_path / name).chmod(0o600)
+    feedback = '[feedback]\nkey_file = "key"\ncredential_file = "credential"\n'
+    config = load_config(written(tmp_path, MINIMAL + feedback))
+    assert config.feedback.key_file is not None
+    assert config.feedback.key_file.value == lines
+    assert [one[-1:] for one in config.feedback.credentials] == [b"x", b"y"]
+
+
 @rows("folder", BAD, ids=[folder.name for folder in BAD])
 def test_a_bad_configuration_is_refused_with_every_problem(folder: Path) -> None:
     with pytest.raises(ConfigError) as refusal:
@@ -291,6 +303,7 @@ def sample(tmp_path: Path) -> Path:
         "tls.key",
         "upstream.password",
         "feedback.key",
+        "feedback.credential",
         "directory.url",
         "redis.url",
         "journal.url",
@@ -298,6 +311,7 @@ def sample(tmp_path: Path) -> Path:
     ):
         (tmp_path / "private" / name).write_text("content\n")
         (tmp_path / "private" / name).chmod(0o600)
+    (tmp_path / "private" / "feedback.credential").write_text(f"{'new-' * 8}\n{'old-' * 8}\n")
     for name in ("upstream-ca.pem", "ca.pem", "sns.pem"):
         (tmp_path / name).write_text("PEM\n")
     shutil.copy(SAMPLE, tmp_path)

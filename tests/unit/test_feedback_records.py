@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from smtpgate.cli.feedback import report_fields
 from smtpgate.core.feedback.read import read_report
-from smtpgate.core.feedback.records import FeedbackRecord, RecordError, read_record
+from smtpgate.core.feedback.record import FeedbackRecord, RecordError
+from smtpgate.core.feedback.records import read_record, read_records
 from smtpgate.core.feedback.return_path import return_path
 from tests.support.cases import CASES
 from tests.support.rows import rows
@@ -123,6 +124,67 @@ def test_a_record_that_is_not_understood_is_refused(
         read_record(json.dumps(fields).encode())
 
 
+DELIVERED: Final = json.dumps({"kind": "delivery", "message_id": ID, "recipients": [JANE]})
+
+
+@rows(
+    "text,numbers",
+    [
+        ("", []),
+        ("\n \n", []),
+        (DELIVERED, [1]),
+        (f"\n{DELIVERED}\r\n\r\n{DELIVERED}\n", [2, 4]),
+        (json.dumps(json.loads(DELIVERED), indent=2), [1]),
+        (f"[{DELIVERED},\n {DELIVERED}]", [1, 2]),
+        ("[]", []),
+    ],
+    ids=str,
+)
+def test_records_come_one_a_line_as_one_object_or_as_a_list(
+    text: str, numbers: list[int]
+) -> None:
+    lines = read_records(text.encode(), 2)
+    assert [one.number for one in lines] == numbers
+    assert all(one.record is not None for one in lines)
+
+
+def test_a_record_that_is_not_understood_loses_none_of_the_others() -> None:
+    lines = read_records(f'{DELIVERED}\n{{"kind": 1}}\nx\n{DELIVERED}'.encode(), 9)
+    assert [(one.number, one.problem) for one in lines] == [
+        (1, ""),
+        (2, "`kind' is no text"),
+        (3, "is not JSON"),
+        (4, ""),
+    ]
+    assert [one.problem for one in read_records(f"[1, {DELIVERED}]".encode(), 9)] == [
+        "is no JSON object",
+        "",
+    ]
+
+
+@rows("text", [f"[{DELIVERED}", f"{DELIVERED}\n{DELIVERED}\n{DELIVERED}", f"[{'1,' * 9}1]"])
+def test_a_list_that_is_cut_or_too_many_records_are_refused_whole(text: str) -> None:
+    with pytest.raises(RecordError):
+        read_records(text.encode(), 2)
+
+
+def test_a_key_that_is_given_twice_and_numbers_that_are_none_are_refused() -> None:
+    with pytest.raises(RecordError, match="has `kind' twice"):
+        read_record(b'{"kind": "bounce", "kind": "delivery"}')
+    with pytest.raises(RecordError, match="is not JSON: NaN"):
+        read_record(b'{"kind": "bounce", "at": NaN}')
+
+
+def test_a_sender_is_our_return_path_or_an_address_to_compare() -> None:
+    path = return_path(ID, "bounce.example.com", b"k" * 32)
+    read = record(kind="bounce", sender=f"<{path}>", recipients=[JANE])
+    assert (read.report.original.message_id, read.sender) == (ID, path)
+    assert read.report.original.tag
+    assert record(kind="bounce", sender="a@Example.com", recipients=[JANE]).sender == (
+        "a@example.com"
+    )
+
+
 @rows(
     "line", [b"", b"{", b"[]", b"1", b"\xff", b'{"kind": ' + b"[" * 100_000, b"x" * (1 << 21)]
 )
@@ -174,6 +236,33 @@ def test_kumomta_names_the_message_by_its_sender_or_its_message_id() -> None:
     assert by_sender.report.original.message_id == by_header.report.original.message_id == ID
 
 
+def test_kumomta_names_the_message_by_its_return_path_then_meta_then_received() -> None:
+    other = ID.replace("-0000", "-1111").replace("-111100", "-000000")
+    path = return_path(ID, "bounce.example.com", b"k" * 32)
+    received = f"from client.example by gate.example.com with ESMTPSA id {ID}; today"
+    forged = {"Message-ID": f"<{other}@gate.example.com>"}
+    by_path = kumo("Bounce", sender=path, headers=forged, meta={"id": other})
+    by_meta = kumo("Bounce", meta={"gate": ID, "n": 1}, headers=forged)
+    by_received = kumo("Delivery", headers=forged | {"Received": ["from a by b", received]})
+    for read in (by_path, by_meta, by_received):
+        assert read.report.original.message_id == ID
+    assert by_path.report.original.tag == path.partition(".")[2].partition("@")[0]
+    assert not by_meta.report.original.tag
+    assert (by_path.sender, by_meta.sender) == (path, "news@example.com")
+
+
+def test_kumomta_repeats_a_stranger_in_a_bounce_that_arrived_there() -> None:
+    path = return_path(ID, "bounce.example.com", b"k" * 32)
+    headers = {"Message-ID": f"<{ID}@gate.example.com>"}
+    read = kumo("OOB", sender=path, headers=headers)
+    assert (read.is_hearsay, read.sender, read.report.remote_ip) == (True, "", "")
+    assert read.report.original.message_id == ID
+    # The fields are those of the bounce, not of the message.
+    assert kumo("OOB", headers=headers).report.original.message_id is None
+    own = kumo("Bounce", headers=headers)
+    assert (own.is_hearsay, own.report.remote_ip) == (False, "192.0.2.1")
+
+
 def test_kumomta_may_name_several_recipients() -> None:
     read = kumo("Delivery", recipient=["a@example.net", "b@example.net"])
     assert [one.address for one in read.report.recipients] == ["a@example.net", "b@example.net"]
@@ -193,6 +282,16 @@ def test_kumomta_s_complaint_has_the_complainers() -> None:
     assert (read.report.kind, read.report.feedback_type) == ("complaint", "abuse")
     assert [one.address for one in read.report.recipients] == ["jane@example.net"]
     assert read.report.original.message_id == ID
+    assert read.is_hearsay
+
+
+def test_a_complaint_names_its_message_above_the_body_alone() -> None:
+    path = return_path(ID, "bounce.example.com", b"k" * 32)
+    said = {"original_message": f"Return-Path: <{path}>\r\nFrom: a@example.com\r\n\r\nHello"}
+    read = kumo("Feedback", feedback_report=said)
+    assert (read.report.original.message_id, bool(read.report.original.tag)) == (ID, True)
+    said = {"original_message": f"From: a@example.com\n\nReceived: id {ID}\n"}
+    assert kumo("Feedback", feedback_report=said).report.original.message_id is None
 
 
 def test_a_notification_of_amazon_ses_is_a_record() -> None:

@@ -15,8 +15,10 @@ from smtpgate.core.events import (
     LedgerChanged,
     LedgerClockChanged,
     MessageCutOff,
+    PostRefused,
     RecordsInDoubt,
     RecordsLost,
+    RecordsPosted,
     RetentionChanged,
     SessionClosed,
     SessionOpened,
@@ -51,6 +53,8 @@ GIVEN_UP = TaskGivenUp(
 )
 EVENTS = (
     FeedbackTaken(kind="bounce", outcome="published", reply=Reply(250, "2.0.0", "Ok"), at=AT),
+    RecordsPosted(3, 2, 1, 0, AT),
+    PostRefused(CLIENT, AT, "no-credential", "none"),
     done(),
     authenticated(),
     auth_failed(),

@@ -70,10 +70,15 @@ def id_in(*texts: str) -> str | None:
         match = _OUR_ID.search(text)
         if match is not None:
             return match[0]
-        path = next(filter(None, map(tagged_path, addresses_in(text[:MAX_DIAGNOSTIC]))), None)
+        path = path_in(text)
         if path is not None:
             return path.message_id
     return None
+
+
+def path_in(text: str) -> TaggedPath | None:
+    """The first of our return paths that a text has, its tag not checked."""
+    return next(filter(None, map(tagged_path, addresses_in(text[:MAX_DIAGNOSTIC]))), None)
 
 
 def _in_texts(parts: tuple[Part, ...]) -> str:

@@ -58,6 +58,7 @@ class FeedbackReport(Struct, frozen=True, gc=False):
     arrival_date: str = ""
     feedback_type: str = ""  # RFC 5965 §3.1
     user_agent: str = ""
+    remote_ip: str = ""  # of the recipients' server
 
 
 NO_REPORT: FeedbackReport = FeedbackReport()

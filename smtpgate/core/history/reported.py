@@ -5,8 +5,9 @@ return path, which every recipient sees. So it counts only for recipients of tha
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from smtpgate.core.feedback.classify import delay_type
 from smtpgate.core.feedback.kinds import UNDETERMINED, BounceKind, complaint_type
 from smtpgate.core.feedback.report import FeedbackReport, ReportedRecipient
 from smtpgate.core.history.record import Record, owner_of
@@ -48,22 +49,34 @@ def reported_events(
     """
     recipients = _recipients(report.recipients, record)
     mail = mail_of(record)
-    detail: Detail
-    match report.kind:
-        case "bounce":
-            return tuple(_bounces(report, recipients, mail, at))
-        case "complaint":
-            detail = ComplaintDetail(
-                "", complaint_type(report.feedback_type), report.user_agent
-            )
-        case "delivery":
-            detail = DeliveryDetail(reporting_mta=report.reporting_mta)
-        case "delay":
-            detail = DelayDetail("General", reporting_mta=report.reporting_mta)
-        case _:
-            return ()
+    if not recipients:
+        return ()
+    if report.kind == "bounce":
+        return tuple(_bounces(report, recipients, mail, at))
+    detail = _detail(report, recipients[0][1], mail, at)
     known = [_event_recipient(address, one) for address, one in recipients]
-    return (sending_event(at, mail, known, detail),) if known else ()
+    return () if detail is None else (sending_event(at, mail, known, detail),)
+
+
+def _detail(
+    report: FeedbackReport, first: ReportedRecipient, mail: SentMail, at: datetime
+) -> Detail | None:
+    """The detail of a report that is no bounce, with the words about its first recipient."""
+    match report.kind:
+        case "complaint":
+            return ComplaintDetail("", complaint_type(report.feedback_type), report.user_agent)
+        case "delivery":
+            return DeliveryDetail(
+                processing_ms=max(0, round((at - mail.sent_at) / timedelta(milliseconds=1))),
+                smtp_response=first.diagnostic.removeprefix("smtp; "),
+                reporting_mta=report.reporting_mta,
+                remote_mta_ip=report.remote_ip,
+            )
+        case "delay":
+            kind = delay_type(first.status, first.reply, first.diagnostic)
+            return DelayDetail(kind, reporting_mta=report.reporting_mta)
+        case _:
+            return None
 
 
 def _bounces(
@@ -77,7 +90,8 @@ def _bounces(
         known = by_kind.setdefault(one.kind or UNDETERMINED, [])
         known.append(_event_recipient(address, one))
     for kind, known in by_kind.items():
-        yield sending_event(at, mail, known, BounceDetail(kind, report.reporting_mta))
+        detail = BounceDetail(kind, report.reporting_mta, report.remote_ip)
+        yield sending_event(at, mail, known, detail)
 
 
 def _recipients(
