@@ -139,6 +139,16 @@ RIGHTS: Final[Mapping[str, Right]] = {
     "CreateEventDestination": _with("ses:CreateConfigurationSetEventDestination"),
     "UpdateEventDestination": _with("ses:UpdateConfigurationSetEventDestination"),
     "DeleteEventDestination": _with("ses:DeleteConfigurationSetEventDestination"),
+    # Suppression lists. That an owner's list is for delegates too is a use of the list.
+    "PutSuppressedDestination": _with("ses:PutSuppressedDestination"),
+    "GetSuppressedDestination": _with("ses:GetSuppressedDestination"),
+    "ListSuppressedDestinations": _with("ses:ListSuppressedDestinations"),
+    "DeleteSuppressedDestination": _with("ses:DeleteSuppressedDestination"),
+    "ImportSuppressedDestinations": _with("ses:CreateImportJob"),
+    "GetAccountSuppression": _with("ses:GetAccount"),
+    "SetAccountSuppression": _with("ses:PutAccountSuppressionAttributes"),
+    "SetConfigurationSetSuppression": _with("ses:PutConfigurationSetSuppressionOptions"),
+    "SetIdentitySuppression": _with("ses:PutAccountSuppressionAttributes"),
     # Sending limits. An account does not lift its own; within them its root limits others.
     "GetQuota": _with("ses:GetSendQuota", "ses:GetAccount"),
     "SetAccountQuota": _OPERATORS,

@@ -165,6 +165,10 @@ class CallerSession:
         place = f"arn:{self.partition}:ses:{self.region}:{ref.account_id}"
         return f"{place}:configuration-set/{ref.name}"
 
+    def list_arn(self, account_id: str) -> str:
+        """The ARN of an account's suppression list, for which AWS has no name of its own."""
+        return f"arn:{self.partition}:ses:{self.region}:{account_id}:suppression-list"
+
     def must_be_here(self, identity: IdentityRef) -> None:
         """Raises RefusedChangeError when an ARN names another region or partition."""
         arn = identity.arn

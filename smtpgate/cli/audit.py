@@ -48,6 +48,7 @@ class About(StrEnum):
     USER = "user"
     KEY = "key"
     IDENTITY = "identity"
+    LIST = "list"
     STORE = "store"
 
 

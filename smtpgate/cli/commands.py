@@ -111,6 +111,11 @@ COMMANDS: Final[dict[str, CommandRow]] = {
         "Manage configuration sets, which publish events.",
         _DIRECTORY,
     ),
+    "suppression": CommandRow(
+        "suppression:suppression_app",
+        "Manage suppression lists: addresses that accounts no longer send to.",
+        _DIRECTORY,
+    ),
     "audit": CommandRow("audit:audit_app", "Search the audit log of changes.", _DIRECTORY),
     "directory": CommandRow(
         "directory:directory_app",

@@ -80,7 +80,8 @@ def _larger(usual: N, raised: N | None) -> N:
 class Account(Struct, frozen=True, gc=False):
     """A tenant: owns identities, has limits; ``paused_reason`` is set while it may not send.
 
-    ``organization_id`` is what policies call ``aws:PrincipalOrgID``.
+    ``organization_id`` is what policies call ``aws:PrincipalOrgID``. ``has_suppressed`` is true
+    while its suppression list has any address.
     """
 
     id: str
@@ -88,6 +89,7 @@ class Account(Struct, frozen=True, gc=False):
     limits: SendingLimits
     paused_reason: str | None = None
     organization_id: str | None = None
+    has_suppressed: bool = False
 
 
 class Principal(Struct, frozen=True, gc=False):

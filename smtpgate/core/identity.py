@@ -44,6 +44,7 @@ class Identity(Struct, frozen=True, gc=False):
     ``paused_reason`` is set while the identity is paused. ``caps`` are the limits that its
     owner sets for other accounts, by account id; an account without an entry has no cap.
     ``configuration_set`` is the one that its mail has by default, of its owner.
+    ``suppresses_delegates``: its owner's suppression list is for all mail with it.
     """
 
     arn: IdentityArn
@@ -54,6 +55,7 @@ class Identity(Struct, frozen=True, gc=False):
     caps: Mapping[str, SendingLimits] = field(default_factory=dict)
     configuration_set: str = ""
     mail_from: MailFrom | None = None
+    suppresses_delegates: bool = False
 
     @property
     def name(self) -> str:

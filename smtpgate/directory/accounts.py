@@ -36,6 +36,7 @@ from smtpgate.directory.schema import (
     topics,
     users,
 )
+from smtpgate.directory.suppression_rows import drop_suppression
 
 # An account with any of these cannot be deleted.
 _BELONGINGS: Final = (
@@ -181,5 +182,6 @@ async def delete_account(change: Change, account_id: str) -> None:
 async def remove_accounts(change: Change, rows: Sequence[AccountRow]) -> None:
     """Delete accounts that are known to exist and to be empty."""
     await drop_notifications(change, [row.id for row in rows])
+    await drop_suppression(change, [row.id for row in rows])
     await drop_quotas(change, "account", [(row.id, "", "") for row in rows])
     await delete_rows(change, accounts, [{"id": row.id} for row in rows], rows)

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
-SettingsKind = Literal["notifications", "topic", "set"]
+SettingsKind = Literal["notifications", "topic", "set", "suppression"]
 Kind = Literal["key", "identity", "addresses"] | SettingsKind
 
 
@@ -26,13 +26,15 @@ _WHAT: Final[dict[Kind, str]] = {
     "notifications": "notifications of",
     "topic": "topic",
     "set": "configuration set",
+    "suppression": "suppression list of",
 }
 
 
 class CacheKey(Struct, frozen=True, gc=False):
     """The question of an entry: an access key's id, an identity's name or a domain.
 
-    Of a topic and a configuration set it is ``ACCOUNT/NAME``.
+    Of a topic and a configuration set it is ``ACCOUNT/NAME``, of the settings of a suppression
+    list the account.
     """
 
     kind: Kind

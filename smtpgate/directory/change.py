@@ -14,7 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.directory.schema import audit_log
 
-AuditSubjectKind = Literal["account", "user", "key", "identity", "topic", "set", "store"]
+AuditSubjectKind = Literal[
+    "account", "user", "key", "identity", "topic", "set", "list", "store"
+]
 Facts = Mapping[str, Any]
 
 
@@ -42,7 +44,8 @@ class Actor:
 class AuditSubject:
     """The object of a step; ``name`` is the user's, the key's id, or the identity's name.
 
-    A ``set`` is a configuration set.
+    A ``set`` is a configuration set. A ``list`` is an account's suppression list; the name is
+    the address that a person added or removed, and empty if no single one was named.
 
     ``store`` is the directory as a whole, and has neither an account nor a name.
     """
@@ -58,6 +61,9 @@ class AuditSubject:
             return f"account {self.account_id}"
         if self.kind == "key":
             return f"access key {self.name}"
+        if self.kind == "list":
+            whose = f"suppression list of {self.account_id}"
+            return f"{whose}: {self.name}" if self.name else whose
         kind = "configuration set" if self.kind == "set" else self.kind
         return f"{kind} {self.account_id}/{self.name}"
 

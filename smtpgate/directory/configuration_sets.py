@@ -37,12 +37,16 @@ MAX_DESTINATIONS: Final = 10  # of a configuration set, as SES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigurationSetRow:
-    """A stored configuration set."""
+    """A stored configuration set.
+
+    ``suppressed_reasons`` are the account's unless they are given.
+    """
 
     account_id: str
     region: str
     name: str
     is_sending: bool = True
+    suppressed_reasons: Sequence[str] | None = None
     created_at: datetime | None = None
 
     @property
@@ -57,7 +61,9 @@ class ConfigurationSetRow:
 
     def facts(self) -> dict[str, Any]:
         """The facts whose changes are in the audit log."""
-        return {"is_sending": self.is_sending}
+        reasons = self.suppressed_reasons
+        differing = {} if reasons is None else {"suppressed_reasons": list(reasons)}
+        return {"is_sending": self.is_sending, **differing}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

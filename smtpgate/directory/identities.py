@@ -64,6 +64,7 @@ class IdentityRow:
     code_failures: int = 0
     paused_reason: str | None = None
     configuration_set: str | None = None
+    suppresses_delegates: bool = False
     created_at: datetime | None = None
 
     @property
@@ -109,6 +110,7 @@ class IdentityRow:
             "missing_since": self.missing_since.isoformat() if self.missing_since else None,
             "paused_reason": self.paused_reason,
             **({"configuration_set": self.configuration_set} if self.configuration_set else {}),
+            **({"suppresses_delegates": True} if self.suppresses_delegates else {}),
         }
 
 

@@ -8,7 +8,7 @@ way, so nothing is ever allowed that was not looked up.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
@@ -23,12 +23,14 @@ from smtpgate.core.notification.settings import (
     NotificationSettings,
     Subscription,
 )
+from smtpgate.core.suppression.lists import Suppression, SuppressionReason
 from smtpgate.directory.cache import Cache, CacheKey, Dependency
 from smtpgate.directory.change import AuditSubject
 from smtpgate.directory.feed import Changes, Feed
 from smtpgate.directory.load import Loaded, Loader
 from smtpgate.directory.load_settings import SETTINGS_KINDS, load_settings, owned
 from smtpgate.directory.store import DirectoryStore
+from smtpgate.directory.suppressed import SuppressedAddresses
 from smtpgate.ports import Clock, DirectoryUnavailableError, EventSink, Reading
 from smtpgate.tasks import TaskOwner, Threads
 
@@ -85,6 +87,7 @@ class LiveDirectory:
         self._generation = 0
         self._feed = Feed(store.database, clock)
         self._tasks = TaskOwner()
+        self._suppressed = SuppressedAddresses(store, self._tasks)
         self._threads = Threads("directory")
         self._as_of_s: float | None = None
         self._problem: str | None = None
@@ -125,6 +128,21 @@ class LiveDirectory:
         """The subscriptions of an account's topic, also those that are not confirmed."""
         found = await self._answer(CacheKey("topic", owned(account_id, topic)))
         return cast("tuple[Subscription, ...]", found)
+
+    async def suppression(self, account_id: str) -> Suppression:
+        """The settings of an account for its suppression list."""
+        found: Suppression = await self._answer(CacheKey("suppression", account_id))
+        return found
+
+    async def suppressed(
+        self, account_id: str, addresses: Sequence[str]
+    ) -> Mapping[str, SuppressionReason]:
+        """Those of the addresses that are on an account's list, with their reasons.
+
+        The addresses are in the spelling of lists. Each account has as few queries as possible.
+        """
+        _ = self._fresh_at(self._clock.monotonic())
+        return await self._suppressed.find(account_id, addresses)
 
     def may_publish(self, account_id: str, identity: str) -> bool:
         """False if it is known that an account's identity has no default configuration set.
@@ -190,12 +208,16 @@ class LiveDirectory:
 
     # -- answers -------------------------------------------------------------------------------
 
-    async def _answer(self, key: CacheKey) -> Any:  # noqa: ANN401 - by the key's kind
-        now_s = self._clock.monotonic()
+    def _fresh_at(self, now_s: float) -> float:
+        """That time, if answers may be used then. Raises DirectoryUnavailableError."""
         age_s = self._age_at(now_s)
         if age_s > self._settings.max_stale_s:
             why = self._problem or f"{self.store.database.name}: gives no answer"
             raise DirectoryUnavailableError(f"{why}; last read {age_s:.0f} s ago")
+        return now_s
+
+    async def _answer(self, key: CacheKey) -> Any:  # noqa: ANN401 - by the key's kind
+        now_s = self._fresh_at(self._clock.monotonic())
         is_known, value = self._cache.get(key, now_s, also_lapsed=self._problem is not None)
         if is_known:
             return value
@@ -291,6 +313,7 @@ class LiveDirectory:
         self._loads.clear()
         if reading.everything:
             self._cache.clear()
+            self._suppressed.forget("")
             _ = self._tasks.start(self._free(), name="free")
         for subject in reading.subjects:
             self._forget(subject)
@@ -324,6 +347,9 @@ class LiveDirectory:
                     CacheKey("notifications", subject.name),
                 ]
             )
+        elif subject.kind == "list":
+            self._cache.drop([CacheKey("suppression", subject.account_id)])
+            self._suppressed.forget(subject.account_id, subject.name)
         elif subject.kind in ("topic", "set"):
             name = owned(subject.account_id, subject.name)
             self._cache.drop([CacheKey(subject.kind, name)])

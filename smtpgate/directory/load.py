@@ -13,7 +13,8 @@ from ipaddress import ip_network
 from types import MappingProxyType
 from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
 
-from sqlalchemy import BindParameter, Select, bindparam, select, union_all
+from msgspec.structs import replace
+from sqlalchemy import BindParameter, Select, bindparam, exists, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.account import AccessKey, Account, Principal, SendingLimits
@@ -34,6 +35,7 @@ from smtpgate.directory.schema import (
     mail_from_domains,
     policies,
     quotas,
+    suppression_settings,
     users,
 )
 from smtpgate.directory.sealing import MasterKeys
@@ -104,8 +106,14 @@ PRINCIPAL_COLUMNS: Final = (
     accounts.c.max_24h_send,
     accounts.c.max_send_rate_per_s,
 )
+_HAS_SUPPRESSED: Final = exists().where(
+    suppression_settings.c.account_id == access_keys.c.account_id,
+    suppression_settings.c.region == bindparam("list_region"),
+    suppression_settings.c.has_addresses,
+)
 _KEY: Final = (
     select(
+        _HAS_SUPPRESSED.label("has_suppressed"),
         access_keys.c.id,
         access_keys.c.user_key,
         access_keys.c.secret,
@@ -131,6 +139,7 @@ _IDENTITY: Final = (
         identities.c.state,
         identities.c.paused_reason,
         identities.c.configuration_set,
+        identities.c.suppresses_delegates,
         mail_from_domains.c.domain.label("mail_from"),
         mail_from_domains.c.state.label("mail_from_state"),
         mail_from_domains.c.on_mx_failure,
@@ -204,7 +213,9 @@ class Loader:
 
     async def read_key(self, connection: AsyncConnection, key_id: str) -> KeyRows | None:
         """The rows of an access key, or none."""
-        row = (await connection.execute(_KEY.where(access_keys.c.id == key_id))).one_or_none()
+        query = _KEY.where(access_keys.c.id == key_id)
+        found = await connection.execute(query, {"list_region": self.region})
+        row = found.one_or_none()
         if row is None:
             return None
         if row.user_key is None:
@@ -230,6 +241,9 @@ class Loader:
         secret = Secret(self.master_keys.open(row.secret, secret_context(row.id)).decode())
         of = {quota.kind: quota for quota in rows.quotas}
         principal = self.principal(row, rows.policies, of)
+        if row.has_suppressed:
+            account = replace(principal.account, has_suppressed=True)
+            principal = replace(principal, account=account)
         key = AccessKey(
             row.id,
             secret,
@@ -342,6 +356,7 @@ class Loader:
                 _caps(caps_of[row.account_id]),
                 row.configuration_set or "",
                 _mail_from(row),
+                row.suppresses_delegates,
             )
             for row in rows.identities
         )

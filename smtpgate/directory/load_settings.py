@@ -16,6 +16,7 @@ from smtpgate.core.notification.settings import (
     NotificationSettings,
     Subscription,
 )
+from smtpgate.core.suppression.lists import read_reasons
 from smtpgate.directory.cache import CacheKey, SettingsKind
 from smtpgate.directory.change import NotFoundError
 from smtpgate.directory.configuration_sets import configuration_set, destinations_of
@@ -23,6 +24,7 @@ from smtpgate.directory.load import Loaded, Loader
 from smtpgate.directory.notifications import NotificationRow
 from smtpgate.directory.rows import columns_of
 from smtpgate.directory.schema import identity_notifications
+from smtpgate.directory.suppression import ListKey, suppression
 from smtpgate.directory.topics import opened, subscriptions_of, topic
 
 SETTINGS_KINDS: Final[frozenset[str]] = frozenset(get_args(SettingsKind))
@@ -45,6 +47,9 @@ async def load_settings(
     """The settings that a key asks for. Raises SealError."""
     if key.kind == "notifications":
         return await _notifications(connection, loader, key.name)
+    if key.kind == "suppression":
+        found = await suppression(connection, ListKey(key.name, loader.region))
+        return Loaded(found, (), _ENTRY_OCTETS)
     account_id, _, name = key.name.partition("/")
     if key.kind == "topic":
         return await _subscriptions(connection, loader, account_id, name)
@@ -125,11 +130,13 @@ async def _configuration_set(
         for one in rows
         if one.is_enabled
     )
+    reasons = row.suppressed_reasons
     found = ConfigurationSet(
         account_id=account_id,
         name=name,
         is_sending=row.is_sending,
         destinations=destinations,
+        suppressed_reasons=None if reasons is None else read_reasons(reasons),
     )
     return Loaded(found, (), _ENTRY_OCTETS + _SETTINGS_OCTETS * len(rows))
 

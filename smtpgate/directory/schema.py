@@ -21,12 +21,13 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 
 from smtpgate.sql.types import NAMES, Json, Moment, Serial
 
 # The revision of the migrations that makes these tables; a test holds the two together.
-HEAD: Final = "0005"
+HEAD: Final = "0006"
 # The oldest revision that is upgraded.
 OLDEST: Final = "0003"
 
@@ -108,6 +109,7 @@ identities = Table(
     Column("code_failures", Integer, nullable=False, server_default="0"),
     Column("paused_reason", Text),
     Column("configuration_set", String(64)),  # the default one, of the same account
+    Column("suppresses_delegates", Boolean, nullable=False, server_default=false()),
     Column("created_at", Moment, nullable=False),
     Index(None, "region", "name"),
     Index(None, "region", "domain", "name"),
@@ -269,6 +271,7 @@ configuration_sets = Table(
     Column("region", String(32), primary_key=True),
     Column("name", String(64), primary_key=True),
     Column("is_sending", Boolean, nullable=False),
+    Column("suppressed_reasons", Json),  # null: as the account's
     Column("created_at", Moment, nullable=False),
 )
 
@@ -290,6 +293,27 @@ event_destinations = Table(
             "configuration_sets.name",
         ],
     ),
+)
+
+# Null are the reasons of every account. ``has_addresses`` is true while the list has any.
+suppression_settings = Table(
+    "suppression_settings",
+    metadata,
+    _account_id(),
+    Column("region", String(32), primary_key=True),
+    Column("reasons", Json),
+    Column("has_addresses", Boolean, nullable=False),
+)
+
+suppressed_addresses = Table(
+    "suppressed_addresses",
+    metadata,
+    _account_id(),
+    Column("region", String(32), primary_key=True),
+    Column("address", String(320), primary_key=True),
+    Column("reason", String(9), nullable=False),
+    Column("added_at", Moment, nullable=False),
+    Column("message_id", String(64), nullable=False),  # empty: a person or an import
 )
 
 # The fields of each object in the documents that were last applied, without secrets. Of

@@ -38,6 +38,7 @@ from smtpgate.admin import (
     policies,
     preview,
     quotas,
+    suppression,
     topics,
     users,
     verification,
@@ -74,6 +75,7 @@ from smtpgate.core.message.author import parse_authors
 from smtpgate.core.notification.settings import Subscription
 from smtpgate.core.proof.dkim_stages import StageError
 from smtpgate.core.secret import Secret
+from smtpgate.core.suppression.lists import SuppressedAddress
 from smtpgate.core.whatif.simulation import read_simulation
 from smtpgate.directory.principals import DirectoryPrincipals
 from smtpgate.directory.store import DirectoryStore
@@ -96,6 +98,7 @@ from tests.support.directory import open_store
 from tests.support.dns_records import Records, checks_by
 from tests.support.journal import journal_in, open_journal
 from tests.support.rows import rows
+from tests.support.suppression import suppress
 from tests.support.tenants import (
     PEM,
     add_account,
@@ -131,6 +134,7 @@ class Names:
     topic: TopicRef = field(default=TopicRef(OWNER, "bounces"))
     subscription: SubscriptionRef = field(default=SubscriptionRef(TOPIC, f"{TOPIC_ARN}:{ID}"))
     set: ConfigurationSetRef = field(default=ConfigurationSetRef(OWNER, "spring"))
+    listed: str = "jane@example.org"
 
     @property
     def new_topic(self) -> TopicRef:
@@ -168,6 +172,7 @@ MISSING: Final = Names(
         TopicRef(OWNER, "missing"), TOPIC_ARN.replace("bounces", f"missing:{ID}")
     ),
     set=ConfigurationSetRef(OWNER, "missing"),
+    listed="absent@example.org",
 )
 
 
@@ -335,6 +340,7 @@ REQUEST: Final = (
     f'"identity_arn": "{IDENTITY}"}}'
 ).encode()
 SEE: Final = "ses:GetMessageInsights"
+ENTRY: Final = SuppressedAddress("new@example.org", "BOUNCE", MovableClock().now())
 READ_POLICIES: Final = "iam:GetUserPolicy|iam:ListUserPolicies"
 READ_GRANTS: Final = "ses:GetIdentityPolicies|ses:GetEmailIdentityPolicies"
 CREATE: Final = "ses:CreateEmailIdentity"
@@ -619,6 +625,56 @@ ROWS: Final = (
         "ses:DeleteConfigurationSetEventDestination",
         lambda s, n: configuration_sets.delete_destination(s, n.set, "a"),
     ),
+    row(
+        suppression.put,
+        "ses:PutSuppressedDestination",
+        lambda s, n: suppression.put(s, n.account_id, "new@example.org", "BOUNCE"),
+    ),
+    row(
+        suppression.put_all,
+        "ses:CreateImportJob",
+        lambda s, n: suppression.put_all(s, n.account_id, [ENTRY], "list.csv"),
+    ),
+    row(
+        suppression.remove,
+        "ses:DeleteSuppressedDestination",
+        lambda s, n: suppression.remove(s, n.account_id, n.listed),
+    ),
+    row(
+        suppression.remove_all,
+        "ses:CreateImportJob",
+        lambda s, n: suppression.remove_all(s, n.account_id, [n.listed]),
+    ),
+    row(
+        suppression.get,
+        "ses:GetSuppressedDestination",
+        lambda s, n: suppression.get(s, n.account_id, n.listed),
+    ),
+    row(
+        suppression.pages,
+        "ses:ListSuppressedDestinations",
+        lambda s, n: suppression.pages(s, n.account_id),
+    ),
+    row(
+        suppression.settings,
+        "ses:GetAccount",
+        lambda s, n: suppression.settings(s, n.account_id),
+    ),
+    row(
+        suppression.set_reasons,
+        "ses:PutAccountSuppressionAttributes",
+        lambda s, n: suppression.set_reasons(s, n.account_id, ("BOUNCE",)),
+    ),
+    row(
+        suppression.set_reasons_of_set,
+        "ses:PutConfigurationSetSuppressionOptions",
+        lambda s, n: suppression.set_reasons_of_set(s, n.set, ()),
+    ),
+    row(
+        suppression.set_for_delegates,
+        "ses:PutAccountSuppressionAttributes",
+        lambda s, n: suppression.set_for_delegates(s, n.domain, suppresses_delegates=True),
+    ),
     row(quotas.of, "ses:GetSendQuota|ses:GetAccount", lambda s, n: quotas.of(s, n.root)),
     row(quotas.of, "ses:GetSendQuota|ses:GetAccount", lambda s, n: quotas.of(s, n.owner)),
     row(
@@ -779,6 +835,7 @@ async def furnish(path: Path) -> None:
         await add_topic(store, "events", OWNER)
         await add_set(store, account_id=OWNER)
         await add_destination(store, "SEND", topic="events", account_id=OWNER)
+        await suppress(store, THERE.listed, account_id=OWNER)
 
 
 @pytest.fixture(scope="module")

@@ -62,6 +62,8 @@ LISTINGS: Final = {
     "identity notifications show": (DOMAIN,),
     "configuration-set list": (),
     "configuration-set show": (SET,),
+    "suppression list": (OWNER,),
+    "suppression show": (OWNER, "jane@example.org"),
     "audit list": (),
     "audit show": ("1",),
     "policy check-access": ("--from", "marketing@ses-example.com"),
@@ -92,6 +94,7 @@ def furnished(
     desk.says("topic", "create", TOPIC)
     desk.says("identity", "notifications", "set", DOMAIN, "--bounce-topic", "bounces")
     desk.says("configuration-set", "create", SET)
+    desk.says("suppression", "add", OWNER, "jane@example.org")
     subscribe = ("subscription", "create", TOPIC, "https://hooks.example.com/", "--trust")
     names = {
         "subscription": desk.answers(*subscribe, "--form", "raw")["arn"],

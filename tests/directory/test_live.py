@@ -146,6 +146,7 @@ async def test_of_many_that_ask_for_the_same_one_asks_the_database(
         "policies",
         "policies",
         *["quotas"] * 4,
+        "suppression_settings",
     ]
 
 

@@ -140,6 +140,20 @@ ROWS: Final[dict[str, dict[str, Any]]] = {
         "types": ["SEND"],
         "topic": "bounces",
     },
+    "suppression_settings": {
+        "account_id": "888888888888",
+        "region": "us-east-1",
+        "reasons": ["COMPLAINT"],
+        "has_addresses": True,
+    },
+    "suppressed_addresses": {
+        "account_id": "888888888888",
+        "region": "us-east-1",
+        "address": "jane@example.org",
+        "reason": "BOUNCE",
+        "added_at": AT,
+        "message_id": "",
+    },
     "applied_objects": {
         "kind": "account",
         "account_id": "888888888888",

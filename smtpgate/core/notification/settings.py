@@ -7,6 +7,7 @@ from msgspec import Struct, field
 
 from smtpgate.core.outbox.event import EventKind
 from smtpgate.core.secret import Secret
+from smtpgate.core.suppression.lists import Reasons
 
 NotificationKind = Literal["Bounce", "Complaint", "Delivery"]
 SubscriptionForm = Literal["sns", "raw", "listmonk", "email"]
@@ -86,12 +87,16 @@ class EventDestination(Struct, frozen=True, gc=False):
 
 
 class ConfigurationSet(Struct, frozen=True, gc=False, kw_only=True):
-    """A configuration set of an account, with the event destinations that are enabled."""
+    """A configuration set of an account, with the event destinations that are enabled.
+
+    ``suppressed_reasons`` take the place of the account's for mail with it, unless ``None``.
+    """
 
     account_id: str
     name: str
     is_sending: bool = True
     destinations: tuple[EventDestination, ...] = ()
+    suppressed_reasons: Reasons | None = None
 
 
 class EventSettings(Struct, frozen=True, gc=False, kw_only=True):
