@@ -28,7 +28,7 @@ class SuppressionDetails:
     """The settings of an account, and the number of its addresses by their reasons.
 
     ``configuration_sets`` are those with other reasons, ``for_delegates`` the identities for
-    which the list is used whoever sends.
+    which the list is used for all senders.
     """
 
     account_id: str

@@ -16,7 +16,13 @@ from smtpgate.cli.listing import shown
 from smtpgate.cli.session import run
 from smtpgate.cli.terminal import DEFAULT_CONFIG, ConfigFile, errors, fail, output
 from smtpgate.clock import SystemClock
-from smtpgate.core.suppression.files import BadLine, ListFormat, header, read_list, write_line
+from smtpgate.core.suppression.files import (
+    BadLine,
+    ListFormat,
+    list_header,
+    list_line,
+    read_list,
+)
 from smtpgate.core.suppression.lists import SuppressedAddress
 
 _STREAM: Final = "-"
@@ -145,8 +151,8 @@ async def _export(session: Session, account_id: str, stream: TextIO, form: ListF
     number = 0
     async for page in suppression.pages(session, account_id):
         if not number:
-            stream.write(header(form))
-        stream.writelines(write_line(entry, form) for entry in page)
+            stream.write(list_header(form))
+        stream.writelines(list_line(entry, form) for entry in page)
         number += len(page)
     return number
 

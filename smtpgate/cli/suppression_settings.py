@@ -1,6 +1,6 @@
 """``smtpgate suppression settings``: what an account's list is used for."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias
 
 import typer
 
@@ -39,43 +39,52 @@ def _fields(found: SuppressionDetails) -> dict[str, object]:
     }
 
 
+_ReasonsOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--reasons",
+        metavar="REASONS",
+        help="bounce, complaint, both with a comma, or none; of a configuration set also "
+        "account: as the account's.",
+        show_default=False,
+    ),
+]
+_SetName: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--configuration-set",
+        metavar="NAME",
+        help="The reasons are for mail with this configuration set.",
+        parser=parsed_by(configuration_set_name),
+        show_default=False,
+    ),
+]
+_IdentityName: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--identity",
+        metavar="NAME",
+        help="An identity of the account, for --delegates.",
+        parser=parsed_by(identity_name),
+        show_default=False,
+    ),
+]
+_Delegates: TypeAlias = Annotated[
+    Literal["on", "off"] | None,
+    typer.Option(
+        metavar="on|off",
+        help="Use the account's list for mail of other accounts with --identity.",
+        show_default=False,
+    ),
+]
+
+
 def settings(
     account: AccountArgument,
-    reasons: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REASONS",
-            help="bounce, complaint, both with a comma, or none; of a configuration set also "
-            "account: as the account's.",
-            show_default=False,
-        ),
-    ] = None,
-    configuration_set: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The reasons are for mail with this configuration set.",
-            parser=parsed_by(configuration_set_name),
-            show_default=False,
-        ),
-    ] = None,
-    identity: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="An identity of the account, for --delegates.",
-            parser=parsed_by(identity_name),
-            show_default=False,
-        ),
-    ] = None,
-    delegates: Annotated[
-        Literal["on", "off"] | None,
-        typer.Option(
-            metavar="on|off",
-            help="Use the account's list for mail of other accounts with --identity.",
-            show_default=False,
-        ),
-    ] = None,
+    reasons: _ReasonsOption = None,
+    set_name: _SetName = None,
+    identity: _IdentityName = None,
+    delegates: _Delegates = None,
     config: ConfigFile = DEFAULT_CONFIG,
     json: AsJson = False,
 ) -> None:
@@ -86,15 +95,13 @@ def settings(
     """
     if (identity is None) != (delegates is None):
         raise misused("--identity and --delegates go together")
-    if configuration_set is not None and reasons is None:
+    if set_name is not None and reasons is None:
         raise misused("--configuration-set needs --reasons")
-    wanted = (
-        None if reasons is None else _reasons(reasons, is_set=configuration_set is not None)
-    )
+    wanted = None if reasons is None else _reasons(reasons, is_set=set_name is not None)
 
     async def operation(session: Session) -> None:
-        if reasons is not None and configuration_set is not None:
-            ref = ConfigurationSetRef(account, configuration_set)
+        if reasons is not None and set_name is not None:
+            ref = ConfigurationSetRef(account, set_name)
             await suppression.set_reasons_of_set(session, ref, wanted)
         elif wanted is not None:
             await suppression.set_reasons(session, account, wanted)

@@ -216,7 +216,7 @@ async def sets_that_differ(connection: AsyncConnection, key: ListKey) -> dict[st
 
 
 async def identities_for_delegates(connection: AsyncConnection, key: ListKey) -> list[str]:
-    """The identities for which the list is used whoever sends."""
+    """The identities of which the list is used for the mail of all senders."""
     its = identities.c
     query = select(its.name).where(selects(identities, key.columns), its.suppresses_delegates)
     return list((await connection.execute(query.order_by(its.name))).scalars())

@@ -162,7 +162,7 @@ async def test_a_deleted_account_leaves_no_list(store: DirectoryStore) -> None:
 
 
 async def has_suppressed(directory: LiveDirectory) -> bool:
-    """Whether the account of the key has a list to ask."""
+    """True if the account of the key has a list to ask."""
     await directory.catch_up()
     key = await directory.access_key(KEY)
     assert key is not None

@@ -18,7 +18,9 @@ _FUNCTIONS_OF_THE_CORE: Final = frozenset(
     {
         "access_key_id", "account_id", "identity_name", "is_account_id", "parse_authors",
         "configuration_set_name", "parse_forward_path", "read_record", "read_simulation",
-        "topic_name", "user_key", "user_name",
+        "topic_name", "user_key", "user_name", "read_reason", "read_reasons",
+        # Files with suppression lists.
+        "list_header", "list_line", "read_list",
         "clock_time", "decided_identity", "numbered", "outcome_of", "series", "sparkline",
         "story_of", "summaries",
         # Documents without a gate: `policy lint` and `policy generate`.

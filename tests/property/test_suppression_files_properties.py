@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from smtpgate.core.suppression.files import (
     BadLine,
     ListFormat,
-    header,
+    list_header,
+    list_line,
     read_list,
-    write_line,
 )
 from smtpgate.core.suppression.lists import ALL_REASONS, SuppressedAddress, read_address
 
@@ -39,7 +39,7 @@ formats = st.sampled_from(("csv", "json"))
 def test_what_is_written_is_read_back(
     written: list[SuppressedAddress], form: ListFormat
 ) -> None:
-    lines = [header(form), *(write_line(one, form) for one in written)]
+    lines = [list_header(form), *(list_line(one, form) for one in written)]
     assert list(read_list(lines, form, NOW)) == written
 
 

@@ -127,12 +127,12 @@ def _moment(text: str) -> datetime | None:
         raise ValueError(f"lastUpdateTime: `{text}' is no time in ISO 8601") from None
 
 
-def header(form: ListFormat) -> str:
+def list_header(form: ListFormat) -> str:
     """The first line of a file: the names of the columns, or nothing."""
     return _cells(FIELDS) if form == "csv" else ""
 
 
-def write_line(entry: SuppressedAddress, form: ListFormat) -> str:
+def list_line(entry: SuppressedAddress, form: ListFormat) -> str:
     """The line of an entry, with its line end."""
     return _WRITERS[form](entry)
 
