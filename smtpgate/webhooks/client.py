@@ -73,8 +73,9 @@ class HttpCaller:
         self._settings = settings
         self._lookup = lookup
         self._calls = asyncio.Semaphore(_MAX_CALLS)
-        self._tls = ssl.create_default_context(cafile=settings.ca_file)
-        self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        # The system's authorities are many: a gate that calls nobody does not read them.
+        self._tls = None if settings.ca_file is None else _tls_context(settings.ca_file)
+        self._making = asyncio.Lock()
 
     async def post(
         self, url: str, headers: Headers, body: bytes, credentials: Secret | None = None
@@ -97,9 +98,9 @@ class HttpCaller:
                 *_authorization(credentials),
             ],
         )
-        tls = self._tls if parts.scheme == "https" else None
         try:
             async with asyncio.timeout(self._settings.timeout_s), self._calls:
+                tls = await self._context() if parts.scheme == "https" else None
                 reader, writer = await self._connected(host, port, tls)
                 try:
                     return await _exchange(reader, writer, request, body)
@@ -115,6 +116,13 @@ class HttpCaller:
             raise CallError(_reason(error)) from None
         except h11.ProtocolError:
             raise CallError("its answer is no HTTP") from None
+
+    async def _context(self) -> ssl.SSLContext:
+        """The authorities to trust; the system's are read in a thread, before the first call."""
+        async with self._making:
+            if self._tls is None:
+                self._tls = await asyncio.to_thread(_tls_context)
+            return self._tls
 
     async def _connected(
         self, host: str, port: int, tls: ssl.SSLContext | None
@@ -149,6 +157,13 @@ class HttpCaller:
         if found and not allowed:
             raise CallError(f"{host} has no public address (notifications.allow_private)")
         return allowed[:_MAX_ADDRESSES]
+
+
+def _tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
+    """The settings of a client that trusts those authorities, or the system's."""
+    context = ssl.create_default_context(cafile=ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 async def _exchange(
