@@ -26,6 +26,7 @@ from smtpgate.ports import Clock, JournalUnavailableError
 # Later than any verdict comes: clients wait 10 minutes (RFC 5321 §4.5.3.2.6), relays less.
 GIVEN_UP: Final = timedelta(minutes=15)
 _EVERY_S: Final = 60.0
+_FIRST_AFTER_S: Final = 1.0  # a start has other work, and the mail that waited for it
 _PAUSE_S: Final = 0.02
 _STEP: Final = 250
 _TERM_STEP: Final = 2000
@@ -77,6 +78,7 @@ class Retention:
 
     async def run(self) -> None:
         """Do a round each minute, for ever."""
+        await asyncio.sleep(_FIRST_AFTER_S)
         while True:
             await self.attempt()
             await asyncio.sleep(_EVERY_S)
