@@ -118,7 +118,7 @@ class HttpCaller:
             raise CallError("its answer is no HTTP") from None
 
     async def _context(self) -> ssl.SSLContext:
-        """The authorities to trust; the system's are read in a thread, before the first call."""
+        """The authorities to trust; the system's are read in a thread, once."""
         async with self._making:
             if self._tls is None:
                 self._tls = await asyncio.to_thread(_tls_context)
