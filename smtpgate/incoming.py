@@ -18,8 +18,6 @@ from smtpgate.core.history.record import Record
 from smtpgate.core.history.reported import reported_events
 from smtpgate.core.message.body import Body
 from smtpgate.core.message.envelope import Envelope
-from smtpgate.core.outbox.event import SendingEvent
-from smtpgate.core.outbox.task import Task
 from smtpgate.core.reply import Reply
 from smtpgate.core.upstream import Answered
 from smtpgate.ports import (
@@ -28,10 +26,9 @@ from smtpgate.ports import (
     DirectoryUnavailableError,
     EventSink,
     JournalUnavailableError,
-    Outbox,
-    Subscribers,
     Upstream,
 )
+from smtpgate.recording import EventRecorder
 
 ReadReport = Callable[[bytes], Awaitable[FeedbackReport]]
 FindRecord = Callable[[str], Awaitable[Record | None]]
@@ -55,8 +52,7 @@ class FeedbackIntake:
         *,
         read: ReadReport,
         record_of: FindRecord,
-        subscribers: Subscribers,
-        outbox: Outbox,
+        recorder: EventRecorder,
         upstream: Upstream,
         answers: Answers,
         clock: Clock,
@@ -68,8 +64,7 @@ class FeedbackIntake:
         self._complaints = complaints.casefold()
         self._read = read
         self._record_of = record_of
-        self._subscribers = subscribers
-        self._outbox = outbox
+        self._recorder = recorder
         self._upstream = upstream
         self._answers = answers
         self._clock = clock
@@ -112,9 +107,8 @@ class FeedbackIntake:
         if record is None:
             return "unknown", TAKEN  # mail of others is meant, or the record is gone
         events = reported_events(report, record, self._clock.now())
-        for event in events:
-            await self._publish(event)
         if events:
+            _ = await self._recorder.record(events)
             return "published", TAKEN
         to = record.reverse_path
         if to is None or report.kind == "complaint" or self._answers == "drop":
@@ -135,11 +129,6 @@ class FeedbackIntake:
             return None
         domain = record.return_path.domain
         return record if self._tagger.made(record.id, claimed.tag, domain) else None
-
-    async def _publish(self, event: SendingEvent) -> None:
-        destinations = await self._subscribers.destinations(event)
-        if destinations:
-            await self._outbox.add([Task(event, to) for to in destinations])
 
     async def _forward(self, to: Mailbox, octets: bytes) -> Reply:
         """Send it on with the null reverse-path, unless it goes round in circles."""

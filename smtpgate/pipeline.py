@@ -49,10 +49,12 @@ from smtpgate.core.message.reading import (
     takes_long_to_read,
 )
 from smtpgate.core.message.trace import complete, received_field
+from smtpgate.core.outbox.mail import sent_mail
+from smtpgate.core.outbox.refusals import refused_at_once
 from smtpgate.core.reply import Reject, Reply, reject, reply_of
 from smtpgate.core.signing import signature_fields, takes_long_to_sign
 from smtpgate.core.upstream import Answered, Delivery, InDoubt, NotSent, RecipientReply
-from smtpgate.core.upstream.verdict import is_gates_own, refusal_of, worded
+from smtpgate.core.upstream.verdict import bounced_at_once, is_gates_own, refusal_of, worded
 from smtpgate.pacing import Pacer
 from smtpgate.ports import (
     Begun,
@@ -365,6 +367,7 @@ class Pipeline:
             raise
         refusal = self._note_delivery(delivery, done)
         if refusal is not None:
+            await self._note_bounces(bounced_at_once(delivery, refusal), done)
             raise refusal
 
     async def _add_sends(self, publisher: EventPublisher, done: SubmissionDone) -> None:
@@ -382,15 +385,30 @@ class Pipeline:
         False if that is not possible: then nothing is sent, and the client tries again.
         """
         try:
-            tasks = await publisher.refusals(done, refused, self._clock.now())
+            done.events, tasks = await publisher.refusals(done, refused, self._clock.now())
             if tasks:
                 done.tasks = (*(done.tasks or ()), *tasks)
-                await self._store.note(tasks)
+            await self._store.note(tasks, done.events)
         except (DirectoryUnavailableError, JournalUnavailableError) as error:
             self._on_error(error)
             return False
         done.refused = tuple(refused)
         return True
+
+    async def _note_bounces(
+        self, bounced: Sequence[RecipientReply], done: SubmissionDone
+    ) -> None:
+        """Note the bounces of a message that was refused for its recipients, as some are."""
+        if not bounced:
+            return
+        mail = sent_mail(done.submission, done.from_identity, None, done.intent)
+        try:
+            if self._publisher is not None:
+                mail = await self._publisher.mail(done)
+        except DirectoryUnavailableError as error:
+            self._on_error(error)  # they count for no default configuration set
+        recipients, now = done.submission.envelope.recipients, self._clock.now()
+        done.events = refused_at_once(mail, recipients, bounced, now, self._rules.hostname)
 
     def _note_delivery(self, delivery: Delivery, done: SubmissionDone) -> Reject | None:
         """Note what became of the message; the refusal unless the upstream took it."""
@@ -437,8 +455,11 @@ class Pipeline:
 
     async def _is_recorded(self, done: SubmissionDone) -> bool:
         done.done_at = now = self._clock.now()
-        if done.tasks and done.outcome != "accepted":
-            done.tasks = ()  # the client has its copy, and what it tries again is refused again
+        if done.outcome != "accepted":
+            # The client has its copy, and what it tries again is refused again.
+            done.tasks = done.tasks and ()
+            if done.events:
+                done.events = tuple(one for one in done.events if one.is_refusal)
         reservation, done.reservation = done.reservation, None
         try:
             finished = await self._store.finish(done, reservation, now)

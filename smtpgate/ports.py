@@ -222,8 +222,10 @@ class Store(Protocol):
         or kept.
         """
 
-    async def note(self, tasks: Sequence[Task]) -> None:
-        """Keep tasks of a submission that was begun; they come into force with its verdict.
+    async def note(self, tasks: Sequence[Task], events: Sequence[SendingEvent]) -> None:
+        """Keep events of a submission that was begun, with their tasks.
+
+        They come into force with its verdict.
 
         They survive a power cut. Raises JournalUnavailableError; perhaps they are kept then.
         """
@@ -233,9 +235,10 @@ class Store(Protocol):
     ) -> Finished:
         """Keep the verdict, and count only the recipients that it leaves counted.
 
-        It keeps also the rest of a submission that was not begun, and ``done.tasks``; where
-        these are empty it deletes the noted ones. What is kept survives a power cut. What
-        cannot be counted now is counted later, within the reservation's lease.
+        It keeps also the rest of a submission that was not begun, ``done.tasks`` and
+        ``done.events``; where these are empty it deletes the noted ones. What is kept survives
+        a power cut. What cannot be counted now is counted later, within the reservation's
+        lease.
         """
 
 
@@ -245,8 +248,8 @@ class Journal(Protocol):
     async def begin(self, done: SubmissionDone) -> None:
         """Keep what is known of a submission that is about to be relayed."""
 
-    async def note(self, tasks: Sequence[Task]) -> None:
-        """Keep tasks of a submission that was begun; they come into force with its verdict."""
+    async def note(self, tasks: Sequence[Task], events: Sequence[SendingEvent]) -> None:
+        """Keep events of a submission that was begun, with their tasks, until its verdict."""
 
     async def finish(self, done: SubmissionDone) -> None:
         """Keep the verdict, and the rest of a submission that was not begun.
@@ -255,14 +258,23 @@ class Journal(Protocol):
         """
 
 
+class Added(NamedTuple):
+    """The number of tasks that were new, and the ids of events that were."""
+
+    tasks: int
+    events: frozenset[str] = frozenset()
+
+
 class Outbox(Protocol):
-    """Keeps tasks until a sender has carried them out. Raises JournalUnavailableError."""
+    """Keeps events and tasks until a sender has carried these out.
 
-    async def add(self, tasks: Sequence[Task]) -> int:
-        """Keep tasks that are in force at once; they survive a power cut.
+    Raises JournalUnavailableError.
+    """
 
-        A task that is there already, in whatever state, stays as it is. Returns the number of
-        new ones.
+    async def add(self, tasks: Sequence[Task], events: Sequence[SendingEvent] = ()) -> Added:
+        """Keep events and tasks, together, that are in force at once; they survive a power cut.
+
+        One that is there already stays as it is, and so do the tasks of such an event.
         """
 
 

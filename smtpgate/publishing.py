@@ -50,7 +50,7 @@ class EventPublisher:
 
         Raises DirectoryUnavailableError, or Reject when its configuration set is paused.
         """
-        mail = await self._mail(done)
+        mail = await self.mail(done)
         if mail.configuration_set:
             its = mail.account_id, mail.configuration_set
             if not await self._subscribers.may_send_with(*its):
@@ -61,17 +61,18 @@ class EventPublisher:
 
     async def refusals(
         self, done: SubmissionDone, refused: Sequence[RecipientReply], now: datetime
-    ) -> tuple[Task, ...]:
-        """The tasks of recipients that are refused while others get the message.
+    ) -> tuple[tuple[SendingEvent, ...], tuple[Task, ...]]:
+        """The bounces of recipients that are refused while others get the message, and tasks.
 
-        Each is a bounce; one report by mail is about all of them. Raises
-        DirectoryUnavailableError.
+        One report by mail is about all of them. Raises DirectoryUnavailableError.
         """
-        mail, recipients = await self._mail(done), done.submission.envelope.recipients
+        mail, recipients = await self.mail(done), done.submission.envelope.recipients
+        events: list[SendingEvent] = []
         tasks: list[Task] = []
         reports: dict[Destination, None] = {}
         for one in refused:
             event = bounce(mail, recipients, [one], now, self._hostname)
+            events.append(event)
             for to in await self._subscribers.destinations(event):
                 if is_report(to):
                     reports[to] = None
@@ -81,9 +82,10 @@ class EventPublisher:
         if reports and reported:
             event = bounce(mail, recipients, reported, now, self._hostname)
             tasks += [self._report(done, event, to) for to in reports]
-        return tuple(tasks)
+        return tuple(events), tuple(tasks)
 
-    async def _mail(self, done: SubmissionDone) -> SentMail:
+    async def mail(self, done: SubmissionDone) -> SentMail:
+        """The message as its events have it. Raises DirectoryUnavailableError."""
         account_id, identity = done.submission.principal.account.id, done.from_identity
         default_set = ""
         if self._subscribers.want_sends(account_id, identity):

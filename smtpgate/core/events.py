@@ -16,6 +16,7 @@ from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import Client, Submission
 from smtpgate.core.message.headers import HeaderBlock
 from smtpgate.core.message.intent import SendingIntent
+from smtpgate.core.outbox.event import SendingEvent
 from smtpgate.core.outbox.task import Destination, Task
 from smtpgate.core.policy import Decision
 from smtpgate.core.proof.registered import IdentityTroubles
@@ -86,7 +87,9 @@ class SubmissionDone(Struct, gc=False, kw_only=True):
     have the reason, because no Allow of the identity names the sender. ``may_be_recorded``: a
     verdict was to be written, and it is not known whether it was. ``tasks`` are carried out if
     the verdict is an acceptance; ``None`` if there never was one. ``refused`` are recipients
-    that the upstream refused while it accepted the message for others.
+    that the upstream refused while it accepted the message for others. ``events`` are the
+    bounces of these, or of all recipients of a message that was refused for them; ``None`` if
+    there never was one.
     """
 
     submission: Submission
@@ -118,6 +121,7 @@ class SubmissionDone(Struct, gc=False, kw_only=True):
     return_path: Mailbox | None = None
     refused: tuple[RecipientReply, ...] = ()
     tasks: tuple[Task, ...] | None = None
+    events: tuple[SendingEvent, ...] | None = None
     done_at: datetime | None = None
     stage_s: dict[Stage, float] = field(default_factory=dict)
 

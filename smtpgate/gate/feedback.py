@@ -18,6 +18,7 @@ from smtpgate.journal.store import JournalStore
 from smtpgate.key_file import keys_in, make_key_file, new_key
 from smtpgate.ports import Clock, EventSink, Outbox, Subscribers, Upstream
 from smtpgate.posted import PostedRecords
+from smtpgate.recording import EventRecorder
 from smtpgate.tasks import Threads
 
 
@@ -107,8 +108,7 @@ def new_feedback_listener(
         f"{feedback.complaints}@{feedback.domain}",
         read=_read,
         record_of=lambda message_id: JournalReader(store, store.key()).get(message_id),
-        subscribers=subscribers,
-        outbox=outbox,
+        recorder=EventRecorder(subscribers, outbox),
         upstream=upstream,
         answers=feedback.answers,
         clock=clock,

@@ -8,6 +8,7 @@ import msgspec
 from smtpgate.admission import Note
 from smtpgate.core.limits import Charge, Crossing, LimitName, LimitStatus, Reservation
 from smtpgate.directory.keys import KeyUse
+from smtpgate.journal.events import EventRow
 from smtpgate.journal.statements import Entry
 from smtpgate.journal.tasks import TaskRow
 from smtpgate.ledger.transactions import Look
@@ -89,7 +90,7 @@ class LookDone(Frame):
 
 
 class NoteDone(Frame):
-    """Provisional tasks are written, or the problem of the journal."""
+    """Provisional events and tasks are written, or the problem of the journal."""
 
     number: int
     problem: str | None
@@ -163,10 +164,11 @@ class AskLook(Frame):
 
 
 class AskNote(Frame):
-    """A request to the journal: provisional tasks."""
+    """A request to the journal: provisional events and tasks."""
 
     number: int
-    rows: tuple[TaskRow, ...]
+    tasks: tuple[TaskRow, ...]
+    events: tuple[EventRow, ...]
 
 
 class TasksWritten(Frame):

@@ -48,7 +48,12 @@ def new_outbox(
     if not config.has_outbox or not isinstance(journal, LiveJournal):
         return None
     sender = OutboxSender(
-        TaskQueue(journal.writer.run, journal.store, lambda: journal.number),
+        TaskQueue(
+            journal.writer.run,
+            journal.store,
+            lambda: journal.number,
+            keeps_recipients=config.journal.recipients,
+        ),
         carriers,
         config.outbox,
         mail_timeout_s=config.sole_upstream.deadline_s + _BESIDE_UPSTREAM_S,

@@ -114,7 +114,7 @@ class StoreDesk:
 
     async def _note(self, request: AskNote) -> None:
         try:
-            await self._owner.note(request.rows)
+            await self._owner.note(request.tasks, request.events)
         except JournalUnavailableError as error:
             self._send(NoteDone(request.number, _encodable(str(error))))
         except Exception as error:  # noqa: BLE001 - the worker's message is refused for it

@@ -29,6 +29,7 @@ from smtpgate.gate.frames import (
 )
 from smtpgate.http import Readiness
 from smtpgate.journal.entries import Entries
+from smtpgate.journal.events import EventRow
 from smtpgate.journal.tasks import TaskRow
 from smtpgate.journal.terms import TermKey
 from smtpgate.ledger.sqlite import SqliteLedger
@@ -82,11 +83,11 @@ class StoreLink:
             return Begun(None, str(error))  # there was nothing to count
         return begun
 
-    async def note(self, rows: tuple[TaskRow, ...]) -> None:
-        """Write provisional tasks. Raises JournalUnavailableError."""
+    async def note(self, tasks: tuple[TaskRow, ...], events: tuple[EventRow, ...]) -> None:
+        """Write provisional events and tasks. Raises JournalUnavailableError."""
         number = next(self._numbers)
         try:
-            problem: str | None = await self._ask(AskNote(number, rows), number)
+            problem: str | None = await self._ask(AskNote(number, tasks, events), number)
         except LedgerUnavailableError as error:
             problem = str(error)
         if problem is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from smtpgate.core.events import Event, SubmissionDone
+from smtpgate.core.outbox.event import SendingEvent
 from smtpgate.core.outbox.task import Task
 from smtpgate.ports import JournalUnavailableError, Reading
 
@@ -27,7 +28,7 @@ class NoJournal:
     async def begin(self, done: SubmissionDone) -> None:
         """Keep nothing of what is about to be relayed."""
 
-    async def note(self, tasks: Sequence[Task]) -> None:
+    async def note(self, tasks: Sequence[Task], events: Sequence[SendingEvent]) -> None:
         """There is no outbox without a journal."""
         raise JournalUnavailableError("journal.enabled is false")
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, literal_column, select
 
+from smtpgate.journal.events import EventStatements
 from smtpgate.journal.rows import COLUMNS, Row, microseconds, record_of
 from smtpgate.journal.schema import records
 from smtpgate.journal.statements import Entry, RecordStatements
@@ -28,6 +29,7 @@ class Doubt:
 
     def __init__(self, key: TermKey) -> None:
         self._statements = RecordStatements()
+        self._events = EventStatements()
         self._key = key
 
     def give_up(
@@ -42,7 +44,9 @@ class Doubt:
         )
         rows = [Row._make(found) for found in connection.execute(query)]
         self._statements.write(connection, [self._given_up(row, now) for row in rows])
-        put_in_force(connection, [row.id for row in rows])
+        ids = [row.id for row in rows]
+        self._events.put_messages_in_force(connection, ids)
+        put_in_force(connection, ids)
         return len(rows)
 
     def _given_up(self, row: Row, now: datetime) -> Entry:

@@ -1,7 +1,7 @@
 """Events as entries of the journal: what is written of a message, a login, a MAIL command."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -19,7 +19,9 @@ from smtpgate.core.history.record import (
 )
 from smtpgate.core.limits.token_buckets import TokenBuckets
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
+from smtpgate.core.outbox.event import SendingEvent
 from smtpgate.core.reason import reason_row
+from smtpgate.journal.events import EventRow, event_rows
 from smtpgate.journal.rows import row_of, with_verdict
 from smtpgate.journal.statements import Entry
 from smtpgate.journal.tasks import task_rows
@@ -105,6 +107,15 @@ class Entries:
             is_begun=begun is not None,
             may_be_there=done.may_be_recorded,
             tasks=None if done.tasks is None else task_rows(done.tasks, "waiting"),
+            events=None if done.events is None else self.event_rows(done.events),
+        )
+
+    def event_rows(
+        self, events: Sequence[SendingEvent], *, is_provisional: bool = False
+    ) -> tuple[EventRow, ...]:
+        """The rows of events, with addresses only where the journal keeps recipients."""
+        return event_rows(
+            events, with_addresses=self._settings.recipients, is_provisional=is_provisional
         )
 
     def _late_terms(self, done: SubmissionDone, verdict: Verdict) -> frozenset[bytes]:

@@ -5,6 +5,9 @@ It implements the Journal port, and records logins and MAIL commands that were r
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import timedelta
+from functools import partial
+
+from sqlalchemy import Connection
 
 from smtpgate.config.sections import JournalConfig
 from smtpgate.core.events import (
@@ -15,9 +18,11 @@ from smtpgate.core.events import (
     RetentionChanged,
     SubmissionDone,
 )
+from smtpgate.core.outbox.event import SendingEvent
 from smtpgate.core.outbox.task import Task
 from smtpgate.journal.doubt import Doubt
 from smtpgate.journal.entries import Entries
+from smtpgate.journal.events import EventRow, EventStatements
 from smtpgate.journal.groups import Groups, groups_of
 from smtpgate.journal.presence import Presence
 from smtpgate.journal.retention import Retention, Size
@@ -231,16 +236,17 @@ class LiveJournal:
         await self.writer.put(entry)
         self.entries.begun(entry)
 
-    async def note(self, tasks: Sequence[Task]) -> None:
-        """Write provisional tasks of a submission, before its final dot."""
-        await self.write_tasks(task_rows(tasks, "provisional"))
+    async def note(self, tasks: Sequence[Task], events: Sequence[SendingEvent]) -> None:
+        """Write provisional events of a submission with their tasks, before its final dot."""
+        rows = self.entries.event_rows(events, is_provisional=True)
+        await self.write_noted(task_rows(tasks, "provisional"), rows)
 
-    async def write_tasks(self, rows: Sequence[TaskRow]) -> int:
-        """Write rows of tasks that are not there yet; the number of them."""
+    async def write_noted(self, tasks: Sequence[TaskRow], events: Sequence[EventRow]) -> None:
+        """Write rows that are not there yet."""
         if self.problem is not None:
             raise JournalUnavailableError(self.problem)
         try:
-            return await self.writer.run(lambda connection: keep_new(connection, rows))
+            await self.writer.run(partial(_write_noted, tasks, events))
         except JournalUnavailableError as error:
             self.writer.fail(str(error))
             raise
@@ -278,3 +284,10 @@ class LiveJournal:
 
     def _publish_loss(self, records: int, problem: str) -> None:
         self._events.publish(RecordsLost(records, problem, self._clock.now()))
+
+
+def _write_noted(
+    tasks: Sequence[TaskRow], events: Sequence[EventRow], connection: Connection
+) -> None:
+    _ = EventStatements().keep(connection, events)
+    _ = keep_new(connection, tasks)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import product
 from typing import Final
 
 from sqlalchemy import Connection, delete, func, select, text, tuple_
@@ -17,8 +18,16 @@ from sqlalchemy import Connection, delete, func, select, text, tuple_
 from smtpgate.core.history.usage import Grain, unit_of
 from smtpgate.core.message_id import first_id
 from smtpgate.journal.doubt import Doubt
-from smtpgate.journal.rows import COLUMNS, Row, hour_of, microseconds
-from smtpgate.journal.schema import metadata, records, statements, terms, usage
+from smtpgate.journal.rows import COLUMNS, Row, hour_of, microseconds, moment
+from smtpgate.journal.schema import (
+    event_sums,
+    events,
+    metadata,
+    records,
+    statements,
+    terms,
+    usage,
+)
 from smtpgate.journal.terms import TermKey
 from smtpgate.journal.writer import RecordWriter
 from smtpgate.ports import Clock, JournalUnavailableError
@@ -33,6 +42,7 @@ _TERM_STEP: Final = 2000
 # The part of the limit that is freed beyond the excess, so that the next round has less to do.
 _SPARE: Final = 0.05
 _SHORT_HOURS: Final = 3
+_HOUR_US: Final = 3_600_000_000
 
 _Position = tuple[bytes, str]
 """A term and an id of an hour."""
@@ -42,7 +52,7 @@ _Step = Callable[[Connection], int]
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The approximate number of records, and of octets with terms, statements and usage."""
+    """The approximate number of records, and of octets with all that is about them."""
 
     records: int = 0
     octets: int = 0
@@ -139,10 +149,11 @@ class Retention:
         await self._steps(_first_records(first + int(size.records * share)))
 
     async def _forget_terms(self, now: datetime) -> None:
-        """Delete terms and statements that belong to no record."""
+        """Delete terms, statements and events that belong to no record."""
         oldest = await self._writer.run(_oldest)
         hour = hour_of(microseconds(now) if oldest is None else oldest.received_us)
-        await self._steps(_old_terms(hour), _old_statements(hour // 24))
+        before = first_id(moment(hour * _HOUR_US)) if oldest is None else oldest.id
+        await self._steps(_old_terms(hour), _old_statements(hour // 24), _old_events(before))
         if oldest is not None and hour_of(microseconds(now)) - hour < _SHORT_HOURS:
             # All records are so recent that a part of an hour matters.
             await self._forget_in_hour(hour, oldest.id)
@@ -210,13 +221,20 @@ def _old_statements(day: int) -> _Step:
     return lambda connection: connection.execute(query).rowcount
 
 
+def _old_events(before: str) -> _Step:
+    is_old = events.c.message_id < before
+    chosen = select(events.c.id).where(is_old).order_by(events.c.message_id).limit(_STEP)
+    query = delete(events).where(events.c.id.in_(chosen))
+    return lambda connection: connection.execute(query).rowcount
+
+
 def _old_usage(now: datetime) -> _Step:
-    keys = tuple(usage.primary_key)
     queries = []
-    for grain in Grain:
-        is_old = usage.c.start < unit_of(grain, now - grain.kept)
-        chosen = select(*keys).where(usage.c.grain == int(grain), is_old).limit(_STEP)
-        queries.append(delete(usage).where(tuple_(*keys).in_(chosen)))
+    for grain, table in product(Grain, (usage, event_sums)):
+        keys = tuple(table.primary_key)
+        is_old = table.c.start < unit_of(grain, now - grain.kept)
+        chosen = select(*keys).where(table.c.grain == int(grain), is_old).limit(_STEP)
+        queries.append(delete(table).where(tuple_(*keys).in_(chosen)))
     return lambda connection: sum(connection.execute(query).rowcount for query in queries)
 
 

@@ -6,7 +6,7 @@ about all messages.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias, cast
@@ -20,6 +20,7 @@ from smtpgate.core.history.record import LimitState, Record, RefusedRecipient, V
 from smtpgate.core.limits import Subject
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import Client, SmtpFacts
+from smtpgate.core.message.event_fields import MessageTags
 from smtpgate.core.message.intent import SendingIntent
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
 from smtpgate.core.reply import Reply
@@ -138,6 +139,8 @@ class _Facts(Struct, gc=False, omit_defaults=True):
     path: str | None = None
     subject: str | None = None
     arns: list[str | None] | None = None
+    set: str | None = None
+    labels: MessageTags | None = None
     authors: list[list[str | None]] | None = field(default=None, name="from")
     sender: list[str | None] | None = None
     resent: list[list[str | None]] | None = None
@@ -156,6 +159,8 @@ def _facts(record: Record, texts: dict[str, str]) -> _Facts:
         path=None if path is None else _address(path),
         subject=record.subject,
         arns=_arns(record.intent),
+        set=record.intent.configuration_set or None,
+        labels=record.intent.tags or None,
         authors=[_author(author) for author in record.authors] or None,
         sender=None if sender is None else _author(sender),
         resent=[_author(author) for author in record.resent] or None,
@@ -344,7 +349,7 @@ def record_of(row: Row, texts: Texts) -> Record:
         forward_paths=None if to is None else tuple(map(_mailbox_in, to)),
         octets=row.octets,
         subject=facts.get("subject"),
-        intent=_intent_in(facts.get("arns") or (None, None, None)),
+        intent=_intent_in(facts),
         authors=tuple(map(_author_in, facts.get("from", ()))),
         sender=None if sender is None else _author_in(sender),
         resent=tuple(map(_author_in, facts.get("resent", ()))),
@@ -396,9 +401,10 @@ def _mailbox_in(text: str) -> Mailbox:
     return Mailbox(local_part, domain)
 
 
-def _intent_in(arns: Sequence[str | None]) -> SendingIntent:
-    source, author, return_path = map(_arn_in, arns)
-    return SendingIntent(source, author, return_path)
+def _intent_in(facts: Facts) -> SendingIntent:
+    source, author, return_path = map(_arn_in, facts.get("arns") or (None, None, None))
+    labels = tuple((name, tuple(values)) for name, values in facts.get("labels", ()))
+    return SendingIntent(source, author, return_path, facts.get("set", ""), labels)
 
 
 def _arn_in(text: str | None) -> IdentityArn | None:

@@ -1,5 +1,5 @@
 """The journal's tables: records, the terms they are found by, the statements they cite, usage,
-and the tasks that follow from verdicts.
+the events of what happened later with their sums, and the tasks that follow.
 
 Values are texts, whole numbers and octets, the same for SQLite and PostgreSQL: a row goes to
 either driver as it is. Moments are microseconds since 1970, hours and days whole ones since.
@@ -21,10 +21,11 @@ from sqlalchemy import (
     Text,
 )
 
+from smtpgate.core.history.event_counts import EventCounts
 from smtpgate.sql.types import NAMES, Serial
 
 # The revision of the migrations that makes these tables; a test holds the two together.
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 
 metadata = MetaData(naming_convention=NAMES)
 
@@ -114,8 +115,59 @@ usage = Table(
     Column("messages", BigInteger, nullable=False),
     Column("recipients", BigInteger, nullable=False),
     Column("octets", BigInteger, nullable=False),
-    Column("bounces", BigInteger, nullable=False, server_default="0"),
-    Column("complaints", BigInteger, nullable=False, server_default="0"),
+    Index(None, "grain", "owner_id", "start"),
+    Index(None, "grain", "start"),
+    sqlite_with_rowid=False,
+)
+
+# What happened to messages later. A provisional event is in force only with the verdict on its
+# message. Types are Amazon SES's words; the recipients and the detail are one JSON text.
+events = Table(
+    "journal_events",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("message_id", _ID, nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("type", String(40), nullable=False),
+    Column("subtype", String(40), nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("account_id", String(12), nullable=False),
+    Column("user_arn", Text, nullable=False),
+    Column("access_key", String(128), nullable=False),
+    Column("identity", Text, nullable=False),
+    Column("owner_id", String(12), nullable=False),
+    Column("configuration_set", String(64), nullable=False),
+    Column("recipients", Integer, nullable=False),
+    Column("is_simulated", SmallInteger, nullable=False),
+    Column("is_refusal", SmallInteger, nullable=False),
+    Column("is_provisional", SmallInteger, nullable=False),
+    Column("facts", Text, nullable=False),
+    Index(None, "message_id"),
+    Index(None, "account_id", "at_us"),
+    Index(None, "owner_id", "at_us"),
+)
+# Few at any time: messages that are being relayed to a part of their recipients.
+Index(
+    "ix_journal_events_provisional",
+    events.c.message_id,
+    sqlite_where=events.c.is_provisional == 1,
+    postgresql_where=events.c.is_provisional == 1,
+)
+
+# Sums of events in force, in recipients: by 15 minutes and by day, for each sender, identity
+# and configuration set.
+event_sums = Table(
+    "journal_event_sums",
+    metadata,
+    Column("grain", SmallInteger, primary_key=True, autoincrement=False),
+    Column("account_id", String(12), primary_key=True),
+    Column("start", Integer, primary_key=True, autoincrement=False),  # in units of the grain
+    Column("user_arn", Text, primary_key=True),
+    Column("access_key", String(128), primary_key=True),
+    Column("identity", Text, primary_key=True),
+    Column("configuration_set", String(64), primary_key=True),
+    Column("owner_id", String(12), nullable=False),
+    *(Column(name, BigInteger, nullable=False) for name in EventCounts.__struct_fields__),
     Index(None, "grain", "owner_id", "start"),
     Index(None, "grain", "start"),
     sqlite_with_rowid=False,

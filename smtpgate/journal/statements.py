@@ -21,6 +21,7 @@ from sqlalchemy.sql.base import Executable
 
 from smtpgate.core.history.record import owner_of
 from smtpgate.core.history.usage import Counts, Grain, UsageKey, usage_of
+from smtpgate.journal.events import EventRow, EventStatements
 from smtpgate.journal.rows import COLUMNS, Row, day_of, hour_of
 from smtpgate.journal.schema import meta, records, statements, terms, usage
 from smtpgate.journal.tasks import TaskRow, TaskStatements
@@ -58,8 +59,9 @@ class Entry(Struct, frozen=True, gc=False, array_like=True, kw_only=True):
     """A record to be written, before the relay or with its verdict.
 
     ``is_begun`` says that the row should be there without a verdict. ``may_be_there`` says that
-    this is not known. ``is_final`` is false before the relay. ``tasks`` come into force with
-    the verdict; where they are empty, and not absent, provisional ones are deleted.
+    this is not known. ``is_final`` is false before the relay. ``tasks`` and ``events`` come
+    into force with the verdict; where they are empty, and not absent, provisional ones are
+    deleted.
     """
 
     row: Row
@@ -70,6 +72,7 @@ class Entry(Struct, frozen=True, gc=False, array_like=True, kw_only=True):
     is_begun: bool = False
     may_be_there: bool = False
     tasks: tuple[TaskRow, ...] | None = None
+    events: tuple[EventRow, ...] | None = None
 
     @property
     def day(self) -> int:
@@ -90,6 +93,7 @@ class RecordStatements:
         self._new: set[tuple[int, str]] = set()
         self._file: sqlite3.Connection | None = None
         self._tasks = TaskStatements()
+        self._events = EventStatements()
 
     def write(self, connection: Plain, entries: Sequence[Entry]) -> None:
         """Write all entries, in the connection's transaction, or raise RowsChangedError."""
@@ -116,9 +120,15 @@ class RecordStatements:
             raise RowsChangedError
         prepared.term.run(connection, _terms(whole, begun))
         prepared.usage.run(connection, _usage_rows(increments))
-        with_tasks = [entry for entry in entries if entry.tasks is not None]
-        if with_tasks:
-            self._write_tasks(connection, with_tasks)
+        with_more = [e for e in entries if e.tasks is not None or e.events is not None]
+        if with_more:
+            self._write_events(connection, [e for e in with_more if e.events is not None])
+            self._write_tasks(connection, [e for e in with_more if e.tasks is not None])
+
+    def _write_events(self, connection: Plain, entries: Sequence[Entry]) -> None:
+        rows = [row for entry in entries for row in entry.events or ()]
+        _ = self._events.keep(connection, rows)
+        self._events.drop(connection, [entry.row.id for entry in entries])
 
     def _write_tasks(self, connection: Plain, entries: Sequence[Entry]) -> None:
         self._tasks.drop(connection, [e.row.id for e in entries if not e.tasks])
@@ -244,7 +254,7 @@ class _Prepared:
             "name",
             "value",
         )
-        counted = [c.name for c in usage.c if c.server_default is None]
+        counted = [c.name for c in usage.c]
         sums = insert(usage).values({name: bindparam(name) for name in counted})
         added = {name: usage.c[name] + sums.excluded[name] for name in _SUMS}
         keys = list(usage.primary_key)

@@ -64,12 +64,5 @@ def _query(asked: UsageQuery) -> CompoundSelect[Any] | Select[Any]:
 
 def _row(found: Any) -> UsageRow:  # noqa: ANN401 - a row of a query
     key = UsageKey(found.account_id, found.user_arn, found.identity, found.reason)
-    counts = Counts(
-        found.attempts,
-        found.messages,
-        found.recipients,
-        found.octets,
-        found.bounces,
-        found.complaints,
-    )
+    counts = Counts(found.attempts, found.messages, found.recipients, found.octets)
     return UsageRow(start_of(Grain(found.grain), found.start), key, counts)

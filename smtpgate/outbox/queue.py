@@ -8,6 +8,7 @@ only if the lease is still the sender's own, which the number of attempts tells.
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import (
@@ -21,12 +22,15 @@ from sqlalchemy import (
     update,
 )
 
+from smtpgate.core.outbox.event import SendingEvent
 from smtpgate.core.outbox.retries import Settled
 from smtpgate.core.outbox.task import LeasedTask, Task
+from smtpgate.journal.events import EventRow, EventStatements, event_rows
 from smtpgate.journal.rows import microseconds, moment
-from smtpgate.journal.schema import tasks, writers
+from smtpgate.journal.schema import events, tasks, writers
 from smtpgate.journal.store import JournalStore
-from smtpgate.journal.tasks import keep_new, task_of, task_rows
+from smtpgate.journal.tasks import TaskRow, keep_new, task_of, task_rows
+from smtpgate.ports import Added
 from smtpgate.sql.batches import Work
 
 T = TypeVar("T")
@@ -89,18 +93,30 @@ class TaskQueue:
     """
 
     def __init__(
-        self, run: Runner, store: JournalStore, number: Callable[[], int | None]
+        self,
+        run: Runner,
+        store: JournalStore,
+        number: Callable[[], int | None],
+        *,
+        keeps_recipients: bool = True,
     ) -> None:
+        """``keeps_recipients``: the journal keeps the addresses of recipients."""
         self._run = run
         self._store = store
         self._number = number
+        self._keeps_recipients = keeps_recipients
+        self._events = EventStatements()
         self.on_added: Callable[[], object] = lambda: None
 
-    async def add(self, new: Sequence[Task]) -> int:
-        """Keep tasks that are in force at once; the number of those that are new."""
-        rows = task_rows(new, "waiting")
-        added = await self._run(lambda connection: keep_new(connection, rows))
-        if added:
+    async def add(self, tasks: Sequence[Task], events: Sequence[SendingEvent] = ()) -> Added:
+        """Keep events and tasks that are in force at once; those of them that are new.
+
+        Tasks of an event that is not new are not kept: it had its tasks.
+        """
+        of_events = event_rows(events, with_addresses=self._keeps_recipients)
+        of_tasks = task_rows(tasks, "waiting")
+        added = await self._run(partial(_add, of_tasks, of_events))
+        if added.tasks:
             self.on_added()
         return added
 
@@ -211,12 +227,13 @@ class TaskQueue:
     async def tidy(self, now: datetime, keep_s: float) -> int:
         """Delete some tasks that are sent or dead for so long; 0 when none is left.
 
-        Provisional ones without any verdict come into force.
+        Provisional ones without any verdict come into force, as their events do.
         """
         before = microseconds(now - timedelta(seconds=keep_s))
         lost = microseconds(now - _NO_VERDICT)
 
         def work(connection: Connection) -> int:
+            self._events.put_in_force(connection, events.c.at_us < lost)
             provisional = tasks.c.state == literal_column("'provisional'")
             in_force = update(tasks).where(provisional, tasks.c.created_us < lost)
             connection.execute(in_force.values(state="waiting"))
@@ -224,6 +241,16 @@ class TaskQueue:
             return connection.execute(delete(tasks).where(tasks.c.id.in_(old))).rowcount
 
         return await self._run(work)
+
+
+def _add(
+    of_tasks: Sequence[TaskRow], of_events: Sequence[EventRow], connection: Connection
+) -> Added:
+    new = EventStatements().keep(connection, of_events)
+    known = {row.id for row in of_events} - new
+    return Added(
+        keep_new(connection, [row for row in of_tasks if row.event_id not in known]), new
+    )
 
 
 def _pieces(ids: Sequence[str]) -> Iterator[Collection[str]]:

@@ -9,8 +9,10 @@ from typing import Protocol
 
 from smtpgate.core.events import SubmissionDone
 from smtpgate.core.limits import Charge, LimitExceededError, Reservation
+from smtpgate.core.outbox.event import SendingEvent
 from smtpgate.core.outbox.task import Task
 from smtpgate.journal.entries import Entries
+from smtpgate.journal.events import EventRow
 from smtpgate.journal.tasks import TaskRow, task_rows
 from smtpgate.ledger.sqlite import SqliteLedger
 from smtpgate.ledger.transactions import Settle
@@ -27,8 +29,8 @@ class Owner(Protocol):
         Raises LimitExceededError or LedgerUnavailableError; then nothing is counted or written.
         """
 
-    async def note(self, rows: tuple[TaskRow, ...]) -> None:
-        """Write provisional tasks. Raises JournalUnavailableError."""
+    async def note(self, tasks: tuple[TaskRow, ...], events: tuple[EventRow, ...]) -> None:
+        """Write provisional events and tasks. Raises JournalUnavailableError."""
 
     async def finish(self, request: Finish) -> Finished:
         """Settle the reservation, and write the verdict."""
@@ -68,9 +70,10 @@ class HostStore:
             entries.begun(entry)
         return begun
 
-    async def note(self, tasks: Sequence[Task]) -> None:
-        """Keep provisional tasks."""
-        await self._owner.note(task_rows(tasks, "provisional"))
+    async def note(self, tasks: Sequence[Task], events: Sequence[SendingEvent]) -> None:
+        """Keep provisional events with their tasks."""
+        rows = self._journal.entries.event_rows(events, is_provisional=True)
+        await self._owner.note(task_rows(tasks, "provisional"), rows)
 
     async def finish(
         self, done: SubmissionDone, reservation: Reservation | None, now: datetime

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
 from smtpgate.core.limits import Reservation
+from smtpgate.journal.events import EventRow
 from smtpgate.journal.file import JournalFile
 from smtpgate.journal.groups import not_in_time
 from smtpgate.journal.live import LiveJournal
@@ -85,9 +86,9 @@ class StoreOwner:
             return Begun(None, problem)
         return self._begun(request, problem, await self._ask(request))
 
-    async def note(self, rows: tuple[TaskRow, ...]) -> None:
-        """Write provisional tasks. Raises JournalUnavailableError."""
-        await self.journal.write_tasks(rows)
+    async def note(self, tasks: tuple[TaskRow, ...], events: tuple[EventRow, ...]) -> None:
+        """Write provisional events and tasks. Raises JournalUnavailableError."""
+        await self.journal.write_noted(tasks, events)
 
     async def finish(self, request: Finish) -> Finished:
         """Settle the reservation, and write the verdict."""

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from smtpgate.core.events import SubmissionDone
 from smtpgate.core.limits import Charge, Crossing, Reservation
+from smtpgate.core.outbox.event import SendingEvent
 from smtpgate.core.outbox.task import Task
 from smtpgate.ports import Begun, Finished, Journal, JournalUnavailableError, Ledger
 
@@ -46,9 +47,9 @@ class SeparateStores:
             raise
         return Begun(reservation)
 
-    async def note(self, tasks: Sequence[Task]) -> None:
-        """Keep provisional tasks in the journal."""
-        await self._journal.note(tasks)
+    async def note(self, tasks: Sequence[Task], events: Sequence[SendingEvent]) -> None:
+        """Keep provisional events with their tasks in the journal."""
+        await self._journal.note(tasks, events)
 
     async def finish(
         self, done: SubmissionDone, reservation: Reservation | None, now: datetime

@@ -81,7 +81,7 @@ async def test_noted_tasks_are_not_carried_before_the_verdict(
     event = submission(clock)
     one = task(event)
     await journal.begin(event)
-    await journal.note([one])
+    await journal.note([one], [])
     assert await states(journal) == [(one.id, "provisional")]
     assert await queue_of(journal).lanes() == {}
     await end(journal, event, one, task(event, HOOK, SendDetail()))
@@ -95,7 +95,7 @@ async def test_noted_tasks_go_with_a_verdict_that_has_the_client_try_again(
     event, neighbour = submission(clock), submission(clock)
     for each in (event, neighbour):
         await journal.begin(each)
-        await journal.note([task(each)])
+        await journal.note([task(each)], [])
     event.outcome, event.reason = "deferred", "upstream-unreachable"
     await end(journal, event)
     assert await states(journal) == [(task(neighbour).id, "provisional")]
@@ -106,7 +106,7 @@ async def test_noted_tasks_are_in_force_when_nobody_knows_which_reply_the_client
 ) -> None:
     event = submission(clock)
     await journal.begin(event)
-    await journal.note([task(event)])
+    await journal.note([task(event)], [])
     await journal.give_up([event.submission.message_id])
     assert await states(journal) == [(task(event).id, "waiting")]
     await end(journal, event, task(event))  # a verdict that comes after all changes nothing
@@ -117,7 +117,7 @@ async def test_noted_tasks_without_any_record_come_into_force_in_the_end(
     journal: LiveJournal, clock: MovableClock
 ) -> None:
     event = submission(clock)
-    await journal.note([task(event)])
+    await journal.note([task(event)], [])
     queue = queue_of(journal)
     clock.move(3599)
     await queue.tidy(clock.now(), 86_400)
@@ -133,7 +133,8 @@ async def test_a_task_that_is_there_is_not_added_again(
     queue, one = queue_of(journal), task(submission(clock))
     woken: list[str] = []
     queue.on_added = lambda: woken.append("woken")
-    assert [await queue.add([one, one]), await queue.add([one])] == [1, 0]
+    added = [await queue.add([one, one]), await queue.add([one])]
+    assert [one.tasks for one in added] == [1, 0]
     assert woken == ["woken"]
 
 

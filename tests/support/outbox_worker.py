@@ -51,7 +51,7 @@ async def _work(journal: LiveJournal, sender: OutboxSender, log: int, number: in
         await journal.begin(event)
         bounced, sent = task(event, HOOK), task(event, OTHER, SendDetail())
         os.write(log, f"R {message_id} {bounced.id}\n".encode())
-        await journal.note([bounced])
+        await journal.note([bounced], [])
         await asyncio.sleep(0)
         if outcome == "accepted":
             event.tasks = (bounced, sent)

@@ -37,6 +37,10 @@ def mail_of(record: Record) -> SentMail:
         caller=record.user_arn.rpartition("/")[2] or record.account_id,
         source_ip=record.client.address,
         operation="SendRawEmail",
+        configuration_set=record.intent.configuration_set,
+        tags=record.intent.tags,
+        user_arn=record.user_arn,
+        access_key=record.username,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeAlias
 from msgspec import Struct
 
 from smtpgate.core.feedback.kinds import BounceKind, ComplaintType, DelayType
+from smtpgate.core.feedback.simulator import simulation_of
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 
 EventKind = Literal["Send", "Reject", "Bounce", "Complaint", "Delivery", "DeliveryDelay"]
@@ -23,8 +24,9 @@ class SentMail(Struct, frozen=True, gc=False, omit_defaults=True):
 
     ``source`` is the reverse-path, empty for the null one. ``identity`` is the ARN of the
     identity that serves From, ``owner_id`` the account that owns it, ``account_id`` the account
-    that sent, and ``caller`` the name of its user, or the account for its root. ``headers`` are
-    names and values in order, or ``None`` if they are not known any more.
+    that sent, ``user_arn`` its user with ``access_key``, and ``caller`` the name of that user,
+    or the account for its root. ``headers`` are names and values in order, or ``None`` if they
+    are not known any more.
     """
 
     message_id: str
@@ -41,6 +43,8 @@ class SentMail(Struct, frozen=True, gc=False, omit_defaults=True):
     headers: tuple[tuple[str, str], ...] | None = None
     are_headers_cut: bool = False
     tags: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    user_arn: str = ""
+    access_key: str = ""
 
 
 class EventRecipient(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -67,11 +71,15 @@ class RejectDetail(Struct, frozen=True, gc=False, omit_defaults=True, tag="Rejec
 
 
 class BounceDetail(Struct, frozen=True, gc=False, omit_defaults=True, tag="Bounce"):
-    """Recipients were refused for good, or given up."""
+    """Recipients were refused for good, or given up.
+
+    ``is_refusal``: the client itself got the refusal, so the message was never accepted.
+    """
 
     bounce: BounceKind
     reporting_mta: str = ""
     remote_mta_ip: str = ""
+    is_refusal: bool = False
 
 
 class ComplaintDetail(Struct, frozen=True, gc=False, omit_defaults=True, tag="Complaint"):
@@ -130,6 +138,18 @@ class SendingEvent(Struct, frozen=True, gc=False):
     def kind(self) -> EventKind:
         """The kind, as SES names it."""
         return _KINDS[type(self.detail)]
+
+    @property
+    def is_refusal(self) -> bool:
+        """True if the message was refused, and the client has the refusal."""
+        return isinstance(self.detail, BounceDetail) and self.detail.is_refusal
+
+    @property
+    def is_simulated(self) -> bool:
+        """True if all of its recipients are addresses of the mailbox simulator."""
+        return bool(self.recipients) and all(
+            simulation_of(one.address) is not None for one in self.recipients
+        )
 
     @property
     def fact(self) -> str:

@@ -39,6 +39,8 @@ def sent_mail(
         are_headers_cut=are_cut,
         configuration_set=(intent.configuration_set if intent else "") or default_set,
         tags=() if intent is None else intent.tags,
+        user_arn=principal.arn,
+        access_key=submission.client.access_key_id,
     )
 
 

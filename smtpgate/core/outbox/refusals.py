@@ -32,10 +32,13 @@ def bounce(
     refused: Sequence[RecipientReply],
     at: datetime,
     hostname: str,
+    *,
+    is_refusal: bool = False,
 ) -> SendingEvent:
     """The bounce of refused recipients, which the gate reports (RFC 3464 §2.2.2).
 
-    Its kind is that of the first.
+    Its kind is that of the first. ``is_refusal``: the message was refused for them, so the
+    client itself has the refusal.
     """
     originals = {one.mailbox: one.orcpt or "" for one in recipients}
     known = [
@@ -50,5 +53,17 @@ def bounce(
     ]
     first = refused[0].reply
     kind = classify(first.enhanced, str(first.code), first.text)
-    detail = BounceDetail(kind, f"dns; {hostname}")
+    detail = BounceDetail(kind, f"dns; {hostname}", is_refusal=is_refusal)
     return sending_event(at, mail, known, detail)
+
+
+def refused_at_once(
+    mail: SentMail,
+    recipients: Iterable[Recipient],
+    refused: Iterable[RecipientReply],
+    at: datetime,
+    hostname: str,
+) -> tuple[SendingEvent, ...]:
+    """The bounces of a message that was refused for these recipients, one each."""
+    known = tuple(recipients)
+    return tuple(bounce(mail, known, [one], at, hostname, is_refusal=True) for one in refused)

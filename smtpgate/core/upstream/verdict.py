@@ -6,7 +6,14 @@ from typing import Final, assert_never
 from smtpgate.core.address import Mailbox
 from smtpgate.core.reason import REASONS
 from smtpgate.core.reply import CATALOGUE, Reject, Reply
-from smtpgate.core.upstream import Answered, Delivery, InDoubt, NotSent, is_too_many
+from smtpgate.core.upstream import (
+    Answered,
+    Delivery,
+    InDoubt,
+    NotSent,
+    RecipientReply,
+    is_too_many,
+)
 
 _MAX_DETAIL: Final = 300
 _MAX_NAMED: Final = 5
@@ -73,6 +80,21 @@ def answers_at_next_try(
         for entry in delivery.refused
         if not is_too_many(entry.reply) and (entry.reply.is_transient or not only_deferred)
     ]
+
+
+def bounced_at_once(delivery: Delivery, refusal: Reject) -> tuple[RecipientReply, ...]:
+    """The recipients for which a message was refused for good; the client will not try again.
+
+    An answer to the message itself is about a recipient only if that is the only one left.
+    """
+    is_final = refusal.reason == "upstream-reply" and refusal.reply.is_permanent
+    if not is_final or not isinstance(delivery, Answered):
+        return ()
+    bounced = [one for one in delivery.refused if not _may_be_tried_again(one.reply)]
+    taken = [one for one in delivery.recipients if one.reply.is_positive]
+    if len(taken) == 1:
+        bounced.append(RecipientReply(taken[0].mailbox, delivery.reply))
+    return tuple(bounced)
 
 
 def _may_be_tried_again(reply: Reply) -> bool:

@@ -1,0 +1,80 @@
+"""The events of messages, kept for each message and added up."""
+
+from typing import Final
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: Final = "0004"
+down_revision: Final = "0003"
+
+ID: Final = sa.String(length=64).with_variant(sa.String(length=64, collation="C"), "postgresql")
+
+
+def upgrade() -> None:
+    """Make the tables; columns of the usage that were never written go."""
+    _events()
+    _sums()
+    for name in ("bounces", "complaints"):
+        op.drop_column("journal_usage", name)
+
+
+def _events() -> None:
+    op.create_table(
+        "journal_events",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("message_id", ID, nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("type", sa.String(length=40), nullable=False),
+        sa.Column("subtype", sa.String(length=40), nullable=False),
+        sa.Column("at_us", sa.BigInteger(), nullable=False),
+        sa.Column("account_id", sa.String(length=12), nullable=False),
+        sa.Column("user_arn", sa.Text(), nullable=False),
+        sa.Column("access_key", sa.String(length=128), nullable=False),
+        sa.Column("identity", sa.Text(), nullable=False),
+        sa.Column("owner_id", sa.String(length=12), nullable=False),
+        sa.Column("configuration_set", sa.String(length=64), nullable=False),
+        sa.Column("recipients", sa.Integer(), nullable=False),
+        sa.Column("is_simulated", sa.SmallInteger(), nullable=False),
+        sa.Column("is_refusal", sa.SmallInteger(), nullable=False),
+        sa.Column("is_provisional", sa.SmallInteger(), nullable=False),
+        sa.Column("facts", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_journal_events"),
+    )
+    for columns in (("message_id",), ("account_id", "at_us"), ("owner_id", "at_us")):
+        name = f"ix_journal_events_{'_'.join(columns)}"
+        op.create_index(name, "journal_events", list(columns))
+    op.create_index(
+        "ix_journal_events_provisional",
+        "journal_events",
+        ["message_id"],
+        sqlite_where=sa.text("is_provisional = 1"),
+        postgresql_where=sa.text("is_provisional = 1"),
+    )
+
+
+def _sums() -> None:
+    keys = (
+        sa.Column("grain", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.String(length=12), nullable=False),
+        sa.Column("start", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("user_arn", sa.Text(), nullable=False),
+        sa.Column("access_key", sa.String(length=128), nullable=False),
+        sa.Column("identity", sa.Text(), nullable=False),
+        sa.Column("configuration_set", sa.String(length=64), nullable=False),
+    )
+    sums = ("hard_bounces", "soft_bounces", "complaints", "deliveries", "delays", "rejects")
+    op.create_table(
+        "journal_event_sums",
+        *keys,
+        sa.Column("owner_id", sa.String(length=12), nullable=False),
+        *(
+            sa.Column(name, sa.BigInteger(), nullable=False)
+            for name in (*sums, "uncounted", "refused")
+        ),
+        sa.PrimaryKeyConstraint(*(one.name for one in keys), name="pk_journal_event_sums"),
+        sqlite_with_rowid=False,
+    )
+    for columns in (("grain", "owner_id", "start"), ("grain", "start")):
+        name = f"ix_journal_event_sums_{'_'.join(columns)}"
+        op.create_index(name, "journal_event_sums", list(columns))
