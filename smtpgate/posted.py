@@ -20,8 +20,8 @@ from smtpgate.core.feedback.return_path import PathTagger
 from smtpgate.core.history.record import Record
 from smtpgate.core.history.reported import reported_events
 from smtpgate.core.outbox.event import SendingEvent
-from smtpgate.core.outbox.task import Task
-from smtpgate.ports import Clock, EventSink, Outbox, Subscribers
+from smtpgate.ports import Clock, EventSink
+from smtpgate.recording import EventRecorder
 
 ReadRecords = Callable[[bytes], Awaitable[Sequence[ReadLine]]]
 FindRecords = Callable[[Collection[str]], Awaitable[Mapping[str, Record]]]
@@ -51,8 +51,7 @@ class PostedRecords:
         *,
         read: ReadRecords,
         records_of: FindRecords,
-        subscribers: Subscribers,
-        outbox: Outbox,
+        recorder: EventRecorder,
         clock: Clock,
         events: EventSink,
     ) -> None:
@@ -60,8 +59,7 @@ class PostedRecords:
         self._tagger = tagger
         self._read = read
         self._records_of = records_of
-        self._subscribers = subscribers
-        self._outbox = outbox
+        self._recorder = recorder
         self._clock = clock
         self._events = events
 
@@ -77,7 +75,7 @@ class PostedRecords:
         records = await self._records_of([one for one in ids if one is not None])
         now = self._clock.now()
         found = [self._events_of(one, records, now) for one in read]
-        await self._publish([event for events in found for event in events or ()])
+        _ = await self._recorder.record([event for events in found for event in events or ()])
         outcomes = [_outcome(one, events) for one, events in zip(read, found, strict=True)]
         answer = PostAnswer(
             accepted=outcomes.count("accepted"),
@@ -115,15 +113,6 @@ class PostedRecords:
             str(address).casefold() for address in (path, record.reverse_path) if address
         }
         return not one.sender or one.sender.casefold() in senders
-
-    async def _publish(self, events: Sequence[SendingEvent]) -> None:
-        tasks = [
-            Task(event, to)
-            for event in events
-            for to in await self._subscribers.destinations(event)
-        ]
-        if tasks:
-            await self._outbox.add(tasks)
 
 
 def _outcome(one: FeedbackRecord, events: Sequence[SendingEvent] | None) -> PostedOutcome:

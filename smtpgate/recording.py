@@ -6,8 +6,6 @@ here. Events that follow at once from a verdict are in its transaction (see publ
 
 from collections.abc import Sequence
 
-from msgspec.structs import replace
-
 from smtpgate.core.outbox.event import SendingEvent
 from smtpgate.core.outbox.task import Task
 from smtpgate.ports import Outbox, Subscribers
@@ -41,4 +39,4 @@ class EventRecorder:
         if mail.configuration_set:
             return event
         name = await self._subscribers.default_set(mail.account_id, mail.identity)
-        return replace(event, mail=replace(mail, configuration_set=name)) if name else event
+        return event.with_set(name) if name else event

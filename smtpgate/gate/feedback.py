@@ -73,8 +73,7 @@ def new_feedback_page(
         open_tagger(config),
         read=read,
         records_of=lambda ids: JournalReader(store, store.key()).find(ids),
-        subscribers=subscribers,
-        outbox=outbox,
+        recorder=EventRecorder(subscribers, outbox),
         clock=clock,
         events=events,
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from smtpgate.core.feedback.kinds import BounceKind, ComplaintType, DelayType
 from smtpgate.core.feedback.simulator import simulation_of
@@ -150,6 +150,10 @@ class SendingEvent(Struct, frozen=True, gc=False):
         return bool(self.recipients) and all(
             simulation_of(one.address) is not None for one in self.recipients
         )
+
+    def with_set(self, name: str) -> "SendingEvent":
+        """The event of a message with that configuration set."""
+        return structs.replace(self, mail=structs.replace(self.mail, configuration_set=name))
 
     @property
     def fact(self) -> str:
