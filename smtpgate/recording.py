@@ -24,6 +24,8 @@ class EventRecorder:
         An event that is known already is ignored. Raises DirectoryUnavailableError or
         JournalUnavailableError, and perhaps they are kept then; the same call again is safe.
         """
+        if not events:
+            return ()
         whole = [await self._with_set(event) for event in events]
         tasks = [
             Task(event, to)

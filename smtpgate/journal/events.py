@@ -12,7 +12,15 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Struct, structs
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, literal_column, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    String,
+    bindparam,
+    delete,
+    literal_column,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.sqlite import pysqlite
 from sqlalchemy.engine import Dialect
@@ -24,12 +32,35 @@ from smtpgate.core.outbox.event import Detail, EventRecipient, SendingEvent
 from smtpgate.journal.rows import microseconds, moment
 from smtpgate.journal.schema import event_sums, events
 from smtpgate.json_text import json_text
+from smtpgate.sql import many
 from smtpgate.sql.batches import Plain, SqlStatement
 
 _SQLITE: Final = pysqlite.dialect()
 _IS_PROVISIONAL: Final = events.c.is_provisional == literal_column("1")
 _MINUTE_US: Final = 60_000_000
 _MAX_TEXT: Final = 2048
+
+
+_NAMES: Final = ", ".join(column.name for column in events.c)
+_IF_THERE: Final = """
+ON CONFLICT (id) DO UPDATE SET is_provisional = excluded.is_provisional,
+    is_refusal = excluded.is_refusal, facts = excluded.facts
+WHERE journal_events.is_provisional = 1 AND excluded.is_provisional = 0
+RETURNING id
+"""
+# The row that is returned was written by this statement, so of several gates one counts it.
+_KEEP_IN_SQLITE: Final = (
+    f"INSERT INTO journal_events ({_NAMES}) "  # noqa: S608 - names of ours
+    f"VALUES ({', '.join('?' * len(events.c))}){_IF_THERE}"
+)
+_TYPES: Final = ", ".join(
+    f"${at}::{'text' if isinstance(column.type, String) else 'bigint'}[]"
+    for at, column in enumerate(events.c, 1)
+)
+_KEEP: Final = (
+    f"INSERT INTO journal_events ({_NAMES}) "  # noqa: S608 - names and types of ours
+    f"SELECT * FROM unnest({_TYPES}){_IF_THERE}"
+)
 
 
 class _Facts(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -145,12 +176,27 @@ class EventStatements:
         """
         if not rows:
             return frozenset()
-        keep = self._for(connection).keep
         # In the same order in all gates, so that no two wait for each other's row.
         in_order = sorted({row.id: row for row in rows}.values())
-        written = [row for row in in_order if _is_written(connection, keep, row)]
-        self._add(connection, [row for row in written if not row.is_provisional])
-        return frozenset(row.id for row in written)
+        written = self._write(connection, in_order)
+        self._add(
+            connection,
+            [row for row in in_order if row.id in written and not row.is_provisional],
+        )
+        return written
+
+    def _write(self, connection: Plain, rows: Sequence[EventRow]) -> frozenset[str]:
+        """Write rows in few statements; the ids of those that are new or changed."""
+        if isinstance(connection, sqlite3.Connection):
+            found = many.returned(connection, _KEEP_IN_SQLITE, rows)
+        elif connection.dialect.name == "sqlite":
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - for mypy
+            found = many.returned(driver, _KEEP_IN_SQLITE, rows)
+        else:
+            columns = tuple(map(list, zip(*rows, strict=True)))
+            found = [tuple(row) for row in connection.exec_driver_sql(_KEEP, columns)]
+        return frozenset(row[0] for row in found)
 
     def drop(self, connection: Plain, message_ids: Sequence[str]) -> None:
         """Delete the provisional ones of messages."""
@@ -187,34 +233,19 @@ class EventStatements:
 
 
 class _Compiled(NamedTuple):
-    keep: SqlStatement
     drop: SqlStatement
     add: SqlStatement
 
 
 def _compiled(dialect: Dialect) -> _Compiled:
     insert: Any = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
-    row = insert(events).values({name: bindparam(name) for name in EventRow._fields})
-    keep = row.on_conflict_do_update(
-        index_elements=["id"],
-        set_={name: row.excluded[name] for name in ("is_provisional", "is_refusal", "facts")},
-        where=_IS_PROVISIONAL & (row.excluded.is_provisional == literal_column("0")),
-    ).returning(events.c.id)
     drop = delete(events).where(events.c.message_id == bindparam("of_message"), _IS_PROVISIONAL)
     sums = insert(event_sums).values({c.name: bindparam(c.name) for c in event_sums.c})
     added = {
         name: event_sums.c[name] + sums.excluded[name] for name in EventCounts.__struct_fields__
     }
     add = sums.on_conflict_do_update(index_elements=list(event_sums.primary_key), set_=added)
-    return _Compiled(*(SqlStatement.of(one, dialect) for one in (keep, drop, add)))
-
-
-def _is_written(connection: Plain, statement: SqlStatement, row: EventRow) -> bool:
-    """Execute a statement that returns what it wrote; true if it wrote something."""
-    values = tuple(getattr(row, name) for name in statement.names)
-    if isinstance(connection, sqlite3.Connection):
-        return bool(connection.execute(statement.sql, values).fetchall())
-    return bool(connection.exec_driver_sql(statement.sql, values).fetchall())
+    return _Compiled(*(SqlStatement.of(one, dialect) for one in (drop, add)))
 
 
 def _sums(rows: Iterable[EventRow]) -> list[tuple[Any, ...]]:

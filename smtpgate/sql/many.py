@@ -30,6 +30,17 @@ def execute(connection: sqlite3.Connection, sql: str, rows: Sequence[Sequence[An
     return _in_pieces(connection, partial(_with_rows, sql), len(rows[0]), values)
 
 
+def returned(
+    connection: sqlite3.Connection, sql: str, rows: Sequence[Sequence[Any]]
+) -> Sequence[tuple[Any, ...]]:
+    """Execute a statement of one row with RETURNING for all rows; all that it returns."""
+    found: list[tuple[Any, ...]] = []
+    for at in range(0, len(rows), _MOST):
+        some = rows[at : at + _MOST]
+        found += connection.execute(_with_rows(sql, len(some)), [*chain.from_iterable(some)])
+    return found
+
+
 def delete(connection: sqlite3.Connection, table: str, ids: Sequence[int]) -> None:
     """Delete the rows with those ids, as far as they are there."""
     _ = _in_pieces(connection, partial(_deleting, table), 1, ids)

@@ -173,6 +173,17 @@ async def test_many_at_once_are_each_counted_once(
     assert await counts(journal, clock) == EventCounts(hard_bounces=30)
 
 
+async def test_a_long_post_is_one_transaction_in_which_each_new_event_counts(
+    journal: LiveJournal, clock: MovableClock
+) -> None:
+    done, queue = submission(clock), queue_of(journal)
+    made = [event(done, DeliveryDetail(), f"jane{number}@example.net") for number in range(300)]
+    await queue.add([], made[::7])
+    added = await queue.add([], [*made, *made])
+    assert len(added.events) == 300 - len(made[::7])
+    assert await counts(journal, clock) == EventCounts(deliveries=300)
+
+
 async def test_a_long_event_is_bounded_and_still_counts_all(
     journal: LiveJournal, clock: MovableClock
 ) -> None:
