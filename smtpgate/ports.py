@@ -293,10 +293,10 @@ class Subscribers(Protocol):
         Raises DirectoryUnavailableError.
         """
 
-    async def may_send_with(self, account_id: str, configuration_set: str) -> bool:
-        """False if an account has paused its configuration set of that name.
+    async def pause_of(self, account_id: str, configuration_set: str) -> str | None:
+        """The reason why an account's configuration set is paused; empty if nobody gave one.
 
-        Raises DirectoryUnavailableError.
+        ``None`` if it is not paused. Raises DirectoryUnavailableError.
         """
 
     async def destinations(self, event: SendingEvent) -> Sequence[Destination]:

@@ -53,9 +53,10 @@ class EventPublisher:
         mail = await self.mail(done)
         if mail.configuration_set:
             its = mail.account_id, mail.configuration_set
-            if not await self._subscribers.may_send_with(*its):
+            why = await self._subscribers.pause_of(*its)
+            if why is not None:
                 problem = f"Sending is paused for configuration set <{its[1]}>."
-                reject("configuration-set-paused", problem=problem)
+                reject("configuration-set-paused", why, problem=problem)
         event = sending_event(now, mail, map(EventRecipient, mail.destination), SendDetail())
         return tuple(Task(event, to) for to in await self._subscribers.destinations(event))
 

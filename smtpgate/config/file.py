@@ -59,6 +59,7 @@ class Config(Table):
     journal: sections.JournalConfig = _section()
     outbox: sections.OutboxConfig = sections.OutboxConfig()
     feedback: sections.FeedbackConfig = sections.FeedbackConfig()
+    reputation: sections.ReputationConfig = sections.ReputationConfig()
     notifications: sections.NotificationsConfig = sections.NotificationsConfig()
     authorization: sections.AuthorizationConfig = sections.AuthorizationConfig()
     policy: sections.PolicyConfig = sections.PolicyConfig()
@@ -105,6 +106,11 @@ class Config(Table):
         return self.journal.url_or(self.gate.state_dir / "journal.sqlite")
 
     @property
+    def has_reputation(self) -> bool:
+        """True if senders are judged: by what the journal has of them."""
+        return self.journal.enabled and self.reputation.enabled
+
+    @property
     def has_outbox(self) -> bool:
         """True if events and reports are kept until they are delivered: beside the journal."""
         return self.journal.enabled and self.outbox.enabled
@@ -128,6 +134,9 @@ class Config(Table):
         yield from self._about_waits()
         yield from self._about_octets()
         yield from self._about_workers()
+        if self.reputation.auto_pause and not self.journal.enabled:
+            text = "needs journal.enabled: the rates are those of what it has"
+            yield ("reputation", "auto_pause"), text
         if self.feedback.enabled and not self.has_outbox:
             text = "needs journal.enabled and outbox.enabled: they keep what bounces are about"
             yield ("feedback", "enabled"), text

@@ -39,9 +39,11 @@ from smtpgate.config.values import (
     Seconds,
     SecretFile,
     SecretsFile,
+    Share,
     is_loopback,
 )
 from smtpgate.core.proof.ownership import DEFAULT_LABEL
+from smtpgate.core.reputation.thresholds import MEASURES, SES, RatingRules, Thresholds
 from smtpgate.core.secret import Secret
 
 # How long a client waits for the reply to its final dot (RFC 5321 §4.5.3.2.6).
@@ -330,6 +332,38 @@ class FeedbackConfig(Table):
     def host(self) -> str:
         """The host that MX records of MAIL FROM domains name; empty if it is not enabled."""
         return (self.domain or "") if self.enabled else ""
+
+
+class ReputationConfig(Table):
+    """``[reputation]``: the bounce and complaint rates that senders are judged by."""
+
+    enabled: bool = True
+    bounce_review: Share = SES["bounce"].review
+    bounce_pause: Share = SES["bounce"].pause
+    complaint_review: Share = SES["complaint"].review
+    complaint_pause: Share = SES["complaint"].pause
+    min_recipients: Count = 1000
+    auto_pause: bool = False
+
+    def contradictions(self) -> Iterator[Problem]:
+        """A review comes before a pause, and nobody is paused without being judged."""
+        for measure in MEASURES:
+            review, pause = (getattr(self, f"{measure}_{what}") for what in ("review", "pause"))
+            if pause < review:
+                text = f"must be at least {measure}_review ({review:g})"
+                yield (f"{measure}_pause",), text
+        if self.auto_pause and not self.enabled:
+            yield ("auto_pause",), "has no effect with enabled = false"
+
+    @property
+    def rules(self) -> RatingRules:
+        """The rules that accounts are judged by."""
+        return RatingRules(
+            bounce=Thresholds(self.bounce_review, self.bounce_pause),
+            complaint=Thresholds(self.complaint_review, self.complaint_pause),
+            min_recipients=self.min_recipients,
+            auto_pause=self.auto_pause,
+        )
 
 
 class NotificationsConfig(Table):

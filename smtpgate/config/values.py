@@ -219,6 +219,7 @@ Label = Annotated[str, AfterValidator(parse_label)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 Quota = Annotated[int, _or_unlimited(lambda value: value >= 0, "0 or more")]
 Rate = Annotated[

@@ -81,7 +81,8 @@ class Account(Struct, frozen=True, gc=False):
     """A tenant: owns identities, has limits; ``paused_reason`` is set while it may not send.
 
     ``organization_id`` is what policies call ``aws:PrincipalOrgID``. ``has_suppressed`` is true
-    while its suppression list has any address.
+    while its suppression list has any address. ``shutdown_reason`` is set while it may not send
+    for its bounces or complaints.
     """
 
     id: str
@@ -90,6 +91,12 @@ class Account(Struct, frozen=True, gc=False):
     paused_reason: str | None = None
     organization_id: str | None = None
     has_suppressed: bool = False
+    shutdown_reason: str | None = None
+
+    @property
+    def why_paused(self) -> str | None:
+        """The reason why it may not send, or ``None`` if it may."""
+        return self.shutdown_reason if self.paused_reason is None else self.paused_reason
 
 
 class Principal(Struct, frozen=True, gc=False):
@@ -169,7 +176,9 @@ def usable_key(key: AccessKey | None, address: str, now: datetime) -> AccessKey:
     refusal = key.refusal(address, now)
     if refusal is not None:
         reject(refusal, address if refusal == "network-not-allowed" else "")
-    paused_reason = key.principal.account.paused_reason
-    if paused_reason is not None:
-        reject("account-paused", paused_reason)
+    account = key.principal.account
+    if account.paused_reason is not None:
+        reject("account-paused", account.paused_reason)
+    if account.shutdown_reason is not None:
+        reject("account-shutdown", account.shutdown_reason)
     return key

@@ -45,6 +45,7 @@ class Identity(Struct, frozen=True, gc=False):
     owner sets for other accounts, by account id; an account without an entry has no cap.
     ``configuration_set`` is the one that its mail has by default, of its owner.
     ``suppresses_delegates``: its owner's suppression list is for all mail with it.
+    ``paused_delegates`` are other accounts that may not send by it now, with the reasons.
     """
 
     arn: IdentityArn
@@ -56,6 +57,7 @@ class Identity(Struct, frozen=True, gc=False):
     configuration_set: str = ""
     mail_from: MailFrom | None = None
     suppresses_delegates: bool = False
+    paused_delegates: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

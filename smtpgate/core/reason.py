@@ -199,6 +199,24 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         reply="account-paused",
         last_word="session-account-paused",
     ),
+    "account-shutdown": Reason(
+        meaning="the account was paused for its bounce or complaint rate",
+        advice=(
+            "The sender has to stop sending to addresses that bounce, and to recipients that "
+            "did not ask for its mail; `smtpgate reputation show' has its rates. Then the "
+            "operator has to resume the account: `smtpgate reputation resume'."
+        ),
+        reply="account-shutdown",
+        last_word="session-account-paused",
+    ),
+    "delegate-paused": Reason(
+        meaning="the account is paused on that identity, by its owner or for its rates",
+        advice=(
+            "The identity's owner, or the operator, has to resume the account on the identity: "
+            "`smtpgate reputation resume ACCOUNT --identity ARN'. Its other mail goes on."
+        ),
+        reply="delegate-paused",
+    ),
     "identity-paused": Reason(
         meaning="the identity is paused",
         advice="The identity's owner, or the operator, has to resume the identity.",

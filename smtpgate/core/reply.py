@@ -233,6 +233,17 @@ _REPLIES: Final[dict[str, Reply]] = {
     "account-paused": Reply(  # [SES]
         554, "5.7.1", "Message rejected: Sending paused for this account."
     ),
+    "account-shutdown": Reply(  # [SES], and how it ends
+        554,
+        "5.7.1",
+        "Message rejected: Sending paused for this account until the operator resumes it.",
+    ),
+    "delegate-paused": Reply(
+        554,
+        "5.7.1",
+        "Message rejected: Sending paused for this account by identity {arn} until its owner "
+        "resumes it.",
+    ),
     "identity-paused": Reply(
         554, "5.7.1", "Message rejected: Sending paused for identity {arn}."
     ),

@@ -20,6 +20,7 @@ from smtpgate.directory.change import (
 )
 from smtpgate.directory.notification_rows import drop_notifications
 from smtpgate.directory.quotas import drop_quotas
+from smtpgate.directory.reputations import drop_account_reputations
 from smtpgate.directory.rows import (
     columns_of,
     delete_rows,
@@ -184,4 +185,5 @@ async def remove_accounts(change: Change, rows: Sequence[AccountRow]) -> None:
     await drop_notifications(change, [row.id for row in rows])
     await drop_suppression(change, [row.id for row in rows])
     await drop_quotas(change, "account", [(row.id, "", "") for row in rows])
+    await drop_account_reputations(change, [row.id for row in rows])
     await delete_rows(change, accounts, [{"id": row.id} for row in rows], rows)

@@ -18,6 +18,7 @@ from smtpgate.directory.change import (
     NotFoundError,
     RefusedChangeError,
 )
+from smtpgate.directory.reputations import drop_set_reputations
 from smtpgate.directory.rows import (
     columns_of,
     delete_by_key,
@@ -207,6 +208,7 @@ async def remove_configuration_sets(
         for row in rows
     ]
     await delete_by_key(change, event_destinations, of_destinations)
+    await drop_set_reputations(change, [(row.account_id, row.region, row.name) for row in rows])
     await delete_rows(change, configuration_sets, keys, rows)
 
 

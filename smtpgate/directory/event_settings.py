@@ -134,10 +134,13 @@ class DirectorySubscribers:
             return ""
         return await _default_set(self._directory, arn) if arn.account_id == account_id else ""
 
-    async def may_send_with(self, account_id: str, configuration_set: str) -> bool:
-        """False if an account has paused its configuration set of that name."""
+    async def pause_of(self, account_id: str, configuration_set: str) -> str | None:
+        """The reason why an account's configuration set is paused; empty if nobody gave one.
+
+        ``None`` if it is not paused, or does not exist.
+        """
         found = await self._directory.configuration_set(account_id, configuration_set)
-        return found is None or found.is_sending
+        return None if found is None or found.is_sending else found.paused_reason
 
     async def destinations(self, event: SendingEvent) -> Sequence[Destination]:
         """The destinations of an event. Raises DirectoryUnavailableError."""

@@ -28,6 +28,7 @@ from smtpgate.directory.change import AuditSubject, Change, NotFoundError, Refus
 from smtpgate.directory.notification_rows import drop_owner_notifications
 from smtpgate.directory.policies import PolicyOwner, drop_policies
 from smtpgate.directory.quotas import drop_quotas
+from smtpgate.directory.reputations import drop_identity_reputations
 from smtpgate.directory.rows import (
     columns_of,
     delete_by_key,
@@ -250,9 +251,9 @@ async def remove_identities(change: Change, rows: Sequence[IdentityRow]) -> None
 
     Their policies have been deleted before.
     """
-    await drop_quotas(
-        change, "identity", [(row.account_id, row.region, row.name) for row in rows]
-    )
+    names = [(row.account_id, row.region, row.name) for row in rows]
+    await drop_quotas(change, "identity", names)
+    await drop_identity_reputations(change, names)
     keys = [_key(row.account_id, row.region, row.name) for row in rows]
     of_dkim_keys = [
         {"account_id": row.account_id, "region": row.region, "domain": row.name} for row in rows

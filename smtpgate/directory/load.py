@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
 
 from msgspec.structs import replace
-from sqlalchemy import BindParameter, Select, bindparam, exists, select, union_all
+from sqlalchemy import BindParameter, Select, and_, bindparam, exists, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.account import AccessKey, Account, Principal, SendingLimits
@@ -27,6 +27,7 @@ from smtpgate.directory.cache import Dependency
 from smtpgate.directory.dkim import private_key_context
 from smtpgate.directory.keys import secret_context
 from smtpgate.directory.quotas import QUOTA_COLUMNS, QuotaKind, account_limits, limits_in
+from smtpgate.directory.reputations import paused_delegates
 from smtpgate.directory.schema import (
     access_keys,
     accounts,
@@ -35,6 +36,7 @@ from smtpgate.directory.schema import (
     mail_from_domains,
     policies,
     quotas,
+    reputations,
     suppression_settings,
     users,
 )
@@ -53,6 +55,7 @@ _PRIVATE_KEY_OCTETS: Final = {"ed25519-sha256": 700, "rsa-sha256": 25_000}
 _OCTETS_PER_POLICY_OCTET: Final = 12
 _ADDRESS_OCTETS: Final = 140
 _CAP_OCTETS: Final = 350
+_PAUSE_OCTETS: Final = 300
 _MAX_ADDRESSES: Final = 1000
 
 
@@ -81,12 +84,16 @@ class KeyRows:
 
 @dataclass(frozen=True, slots=True)
 class IdentityRows:
-    """The identities of a name with their policies, signing keys and caps, as read."""
+    """The identities of a name with all that belongs to them, as read.
+
+    ``paused`` has the pauses of delegates by the owner.
+    """
 
     identities: Sequence[_Row]
     policies: Sequence[_Row]
     dkim_keys: Sequence[_Row]
     caps: Sequence[_Row]
+    paused: Mapping[str, Mapping[str, str]]
 
     @property
     def policy_octets(self) -> int:
@@ -105,10 +112,17 @@ PRINCIPAL_COLUMNS: Final = (
     accounts.c.paused_reason,
     accounts.c.max_24h_send,
     accounts.c.max_send_rate_per_s,
+    reputations.c.paused_reason.label("shutdown_reason"),
+)
+# Joins an account's automatic pause, in the region that the query is executed with.
+IS_SHUTDOWN: Final = and_(
+    reputations.c.account_id == accounts.c.id,
+    reputations.c.kind == "account",
+    reputations.c.region == bindparam("region"),
 )
 _HAS_SUPPRESSED: Final = exists().where(
     suppression_settings.c.account_id == access_keys.c.account_id,
-    suppression_settings.c.region == bindparam("list_region"),
+    suppression_settings.c.region == bindparam("region"),
     suppression_settings.c.has_addresses,
 )
 _KEY: Final = (
@@ -128,6 +142,7 @@ _KEY: Final = (
         (users.c.account_id == access_keys.c.account_id)
         & (users.c.key == access_keys.c.user_key),
     )
+    .outerjoin(reputations, IS_SHUTDOWN)
 )
 _POLICY: Final = select(
     policies.c.account_id, policies.c.subject, policies.c.name, policies.c.document
@@ -214,19 +229,19 @@ class Loader:
     async def read_key(self, connection: AsyncConnection, key_id: str) -> KeyRows | None:
         """The rows of an access key, or none."""
         query = _KEY.where(access_keys.c.id == key_id)
-        found = await connection.execute(query, {"list_region": self.region})
+        found = await connection.execute(query, {"region": self.region})
         row = found.one_or_none()
         if row is None:
             return None
         if row.user_key is None:
             return KeyRows(row, (), await self._quotas(connection, row))
-        query = _POLICY.where(
+        policy_query = _POLICY.where(
             policies.c.account_id == row.account_id,
             policies.c.kind == "user",
             policies.c.region == "",
             policies.c.subject == row.user_key,
         )
-        of_policies = (await connection.execute(query)).all()
+        of_policies = (await connection.execute(policy_query)).all()
         return KeyRows(row, of_policies, await self._quotas(connection, row))
 
     async def _quotas(self, connection: AsyncConnection, row: _Row) -> Sequence[_Row]:
@@ -284,6 +299,7 @@ class Loader:
             account_limits(row, quota, self.default_limits),
             row.paused_reason,
             row.organization_id,
+            shutdown_reason=row.shutdown_reason,
         )
 
     # -- identities ----------------------------------------------------------------------------
@@ -295,7 +311,7 @@ class Loader:
         )
         rows = found.all()
         if not rows:
-            return IdentityRows((), (), (), ())
+            return IdentityRows((), (), (), (), {})
         account_ids = [row.account_id for row in rows]
         of_policies = await connection.execute(
             _POLICY.where(
@@ -312,8 +328,9 @@ class Loader:
                 quotas.c.subject == name,
             )
         )
+        paused = await paused_delegates(connection, self.region, name, account_ids)
         if "@" in name:
-            return IdentityRows(rows, of_policies.all(), (), of_caps.all())
+            return IdentityRows(rows, of_policies.all(), (), of_caps.all(), paused)
         of_keys = await connection.execute(
             _SIGNING_KEY.where(
                 dkim_keys.c.account_id.in_(account_ids),
@@ -321,7 +338,7 @@ class Loader:
                 dkim_keys.c.domain == name,
             )
         )
-        return IdentityRows(rows, of_policies.all(), of_keys.all(), of_caps.all())
+        return IdentityRows(rows, of_policies.all(), of_keys.all(), of_caps.all(), paused)
 
     async def read_addresses(
         self, connection: AsyncConnection, domain: str
@@ -357,6 +374,7 @@ class Loader:
                 row.configuration_set or "",
                 _mail_from(row),
                 row.suppresses_delegates,
+                rows.paused.get(row.account_id, {}),
             )
             for row in rows.identities
         )
@@ -365,6 +383,7 @@ class Loader:
             _ENTRY_OCTETS * max(len(found), 1)
             + _OCTETS_PER_POLICY_OCTET * rows.policy_octets
             + _CAP_OCTETS * len(rows.caps)
+            + _PAUSE_OCTETS * sum(map(len, rows.paused.values()))
             + sum(_PRIVATE_KEY_OCTETS[one.private_key.algorithm] for one in signing_keys)
         )
         # Nothing of their accounts is in them.

@@ -16,12 +16,14 @@ from smtpgate.core.notification.settings import (
     NotificationSettings,
     Subscription,
 )
+from smtpgate.core.reputation.sender import RatedSender
 from smtpgate.core.suppression.lists import read_reasons
 from smtpgate.directory.cache import CacheKey, SettingsKind
 from smtpgate.directory.change import NotFoundError
 from smtpgate.directory.configuration_sets import configuration_set, destinations_of
 from smtpgate.directory.load import Loaded, Loader
 from smtpgate.directory.notifications import NotificationRow
+from smtpgate.directory.reputations import pause_of
 from smtpgate.directory.rows import columns_of
 from smtpgate.directory.schema import identity_notifications
 from smtpgate.directory.suppression import ListKey, suppression
@@ -131,10 +133,15 @@ async def _configuration_set(
         if one.is_enabled
     )
     reasons = row.suppressed_reasons
+    paused_reason = None
+    if not row.is_sending:
+        its = RatedSender.with_set(account_id, name)
+        paused_reason = await pause_of(connection, loader.region, its)
     found = ConfigurationSet(
         account_id=account_id,
         name=name,
         is_sending=row.is_sending,
+        paused_reason=paused_reason or "",
         destinations=destinations,
         suppressed_reasons=None if reasons is None else read_reasons(reasons),
     )

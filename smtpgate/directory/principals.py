@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from smtpgate.core.account import Principal
 from smtpgate.core.naming import user_key
 from smtpgate.core.policy import PolicyError
-from smtpgate.directory.load import PRINCIPAL_COLUMNS, Loader
-from smtpgate.directory.schema import accounts, policies, users
+from smtpgate.directory.load import IS_SHUTDOWN, PRINCIPAL_COLUMNS, Loader
+from smtpgate.directory.schema import accounts, policies, reputations, users
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import DirectoryUnavailableError
 
@@ -26,7 +26,11 @@ _PAGE: Final = 500
 # A row for each user, and one for each account that has none.
 _EVERYBODY: Final = (
     select(*PRINCIPAL_COLUMNS)
-    .select_from(accounts.outerjoin(users, users.c.account_id == accounts.c.id))
+    .select_from(
+        accounts.outerjoin(users, users.c.account_id == accounts.c.id).outerjoin(
+            reputations, IS_SHUTDOWN
+        )
+    )
     .order_by(accounts.c.id, users.c.key)
 )
 _whose: Final = tuple_(
@@ -66,7 +70,7 @@ class DirectoryPrincipals:
         if user is not None:
             query = query.where(users.c.key == user_key(user.rpartition("/")[2]))
         async with self.store.reading() as connection:
-            row = (await connection.execute(query)).one_or_none()
+            row = (await connection.execute(query, self._place)).one_or_none()
             if row is None:
                 return None
             if user is None:
@@ -103,11 +107,15 @@ class DirectoryPrincipals:
         Two questions, for each of which an index has the answer in order.
         """
         others = _EVERYBODY.where(accounts.c.id == account_id, users.c.key > key).limit(_PAGE)
-        rows = list((await connection.execute(others)).all())
+        rows = list((await connection.execute(others, self._place)).all())
         if len(rows) < _PAGE:
             behind = _EVERYBODY.where(accounts.c.id > account_id).limit(_PAGE - len(rows))
-            rows += (await connection.execute(behind)).all()
+            rows += (await connection.execute(behind, self._place)).all()
         return rows
+
+    @property
+    def _place(self) -> dict[str, str]:
+        return {"region": self.loader.region}
 
     def _root(self, row: _Row) -> Principal:
         return Principal.root(self.loader.account(row), self.loader.partition)

@@ -316,6 +316,42 @@ suppressed_addresses = Table(
     Column("message_id", String(64), nullable=False),  # empty: a person or an import
 )
 
+# Senders that were judged, or paused by an owner: those that are healthy and always were
+# have no row. Of the kind "account" owner_id and name are empty; of "set" owner_id, and name is
+# the configuration set; of "delegate" these are the identity's.
+reputations = Table(
+    "reputations",
+    metadata,
+    Column("account_id", String(12), primary_key=True),  # an owner's pause outlives it
+    Column("kind", String(8), primary_key=True),
+    Column("region", String(32), primary_key=True),
+    Column("owner_id", String(12), primary_key=True),
+    Column("name", String(320), primary_key=True),
+    Column("bounce", String(16), nullable=False),
+    Column("complaint", String(16), nullable=False),
+    Column("since", Moment),  # with the three sums: the volume at the last change
+    Column("sent", BigInteger, nullable=False),
+    Column("bounces", BigInteger, nullable=False),
+    Column("complaints", BigInteger, nullable=False),
+    Column("changed_at", Moment, nullable=False),
+    Column("fresh_start_at", Moment),
+    Column("paused_by", String(8)),
+    Column("paused_reason", Text),
+    Column("paused_at", Moment),
+    Index(None, "region", "kind", "name", "owner_id"),
+)
+
+# Configuration sets whose mail is judged, and identities whose owner has its delegates judged.
+reputation_settings = Table(
+    "reputation_settings",
+    metadata,
+    _account_id(),
+    Column("kind", String(8), primary_key=True),
+    Column("region", String(32), primary_key=True),
+    Column("name", String(320), primary_key=True),
+    Column("auto_pause", Boolean, nullable=False),
+)
+
 # The fields of each object in the documents that were last applied, without secrets. Of
 # access keys account_id and region are empty; the name is that of a policy or DKIM key, or the
 # delegate of a cap. A row of the kind "upgrade" says that documents may have been applied

@@ -26,6 +26,7 @@ from smtpgate.core.proof.verification import VerificationState
 from smtpgate.core.reason import LOGIN_REASONS, REASONS
 from smtpgate.metrics.bounded import OTHER
 
+_PAUSED: Final = ("account-paused", "account-shutdown")
 _REFUSALS_AT_MAIL: Final = ("max-24h-send",)
 
 UNBOUNDED: Final = frozenset(
@@ -63,7 +64,7 @@ def known_series(listeners: Iterable[str]) -> Mapping[str, Iterable[tuple[str, .
         "smtpgate_commands_refused_total": (),
         "smtpgate_messages_cut_off_total": product(listeners, get_args(CutOffBy)),
         "smtpgate_handshakes_failed_total": product(listeners, HANDSHAKE_PROBLEMS),
-        "smtpgate_sessions_ended_total": product((*get_args(KeyRefusal), "account-paused")),
+        "smtpgate_sessions_ended_total": product((*get_args(KeyRefusal), *_PAUSED)),
         "smtpgate_auth_successes_total": product(listeners),
         "smtpgate_auth_failures_total": product(listeners, LOGIN_REASONS),
         "smtpgate_identity_state_changes_total": product(get_args(VerificationState)),

@@ -20,6 +20,7 @@ from smtpgate.sql.database import Database, parse_url
 from tests.support.databases import Databases
 from tests.support.directory import ACTOR, open_store
 from tests.support.documents import applied
+from tests.support.reputations import DELEGATE, pause, rate
 from tests.support.suppression import suppress
 from tests.support.tenants import (
     ACME,
@@ -73,6 +74,8 @@ async def fill(store: DirectoryStore) -> None:
     await subscribe(store, "https://me:pass@hooks.example.com/")
     await notify(store, bounce_topic="bounces")
     await add_set(store)
+    await pause(store, DELEGATE)
+    await rate(store)
     await add_destination(store, "SEND")
     await suppress(store, "jane@example.org")
     await applied(store, Desired(accounts=(DECLARED,)), prune=False)

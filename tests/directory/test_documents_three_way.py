@@ -183,6 +183,10 @@ async def revoked(store: DirectoryStore) -> None:
 async def upgraded(store: DirectoryStore) -> None:
     """Make the directory one of the version before, and bring it up to date again."""
     for table in (
+        "reputations",
+        "reputation_settings",
+        "suppressed_addresses",
+        "suppression_settings",
         "applied_objects",
         "mail_from_domains",
         "event_destinations",
@@ -192,7 +196,8 @@ async def upgraded(store: DirectoryStore) -> None:
         "topics",
     ):
         await raw(store, f"DROP TABLE {table}")
-    await raw(store, "ALTER TABLE identities DROP COLUMN configuration_set")
+    for column in ("configuration_set", "suppresses_delegates"):
+        await raw(store, f"ALTER TABLE identities DROP COLUMN {column}")
     await raw(store, "UPDATE directory_version SET version_num = '0003'")
     assert await upgrade(store.database) == ("0003", HEAD)
 

@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import pytest
+from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.account import UNLIMITED, SendingLimits, TemporaryLimits
 from smtpgate.core.events import DirectoryChanged
 from smtpgate.core.identity import Identity
+from smtpgate.core.reputation.sender import RatedSender
 from smtpgate.directory.accounts import update_account
 from smtpgate.directory.change import Change
 from smtpgate.directory.dkim import dkim_key, update_dkim_key
@@ -35,6 +37,7 @@ from tests.support.clock import MovableClock
 from tests.support.databases import Databases
 from tests.support.directory import ACTOR, live
 from tests.support.journal import Received
+from tests.support.reputations import DELEGATE, RATE, paused, put
 from tests.support.statements import noted_statements
 from tests.support.tenants import (
     ACME,
@@ -146,6 +149,7 @@ async def test_of_many_that_ask_for_the_same_one_asks_the_database(
         "policies",
         "policies",
         *["quotas"] * 4,
+        "reputations",
         "suppression_settings",
     ]
 
@@ -200,6 +204,11 @@ async def _caps(directory: LiveDirectory) -> dict[str, SendingLimits]:
     return dict(found.caps)
 
 
+async def _paused_delegates(directory: LiveDirectory) -> dict[str, str]:
+    (found,) = await directory.identities("example.com")
+    return dict(found.paused_delegates)
+
+
 async def _of_key(directory: LiveDirectory, what: Callable[[Any], object]) -> object:
     key = await directory.access_key(KEY)
     return None if key is None else what(key)
@@ -212,6 +221,29 @@ CASES: Final = [
         lambda directory: _of_key(directory, lambda key: key.principal.account.paused_reason),
         None,
         "abuse",
+    ),
+    Case(
+        "an account is paused for its rates",
+        lambda change, _: put(change, paused(RatedSender.account(ACME))),
+        lambda directory: _of_key(directory, lambda key: key.principal.account.shutdown_reason),
+        None,
+        RATE,
+    ),
+    Case(
+        "an account is under review",
+        lambda change, _: put(
+            change, structs.replace(paused(RatedSender.account(ACME)), pause=None)
+        ),
+        lambda directory: _of_key(directory, lambda key: key.principal.account.shutdown_reason),
+        None,
+        None,
+    ),
+    Case(
+        "a delegate of an identity is paused",
+        lambda change, _: put(change, paused(DELEGATE)),
+        _paused_delegates,
+        {},
+        {OTHER: RATE},
     ),
     Case(
         "an account's limits change",

@@ -64,6 +64,7 @@ def _problem(text: str) -> Refused:
     return Refused(1, "transaction-failed", {"problem": text})
 
 
+_RATE: Final = "its bounce rate is 12.34 %, and sending is paused from 10.00 % on"
 _BY_REASON: Final[dict[str, Refused]] = {
     "malformed-message": _problem("line 2 is no header field"),
     "bad-line-ends": _problem("a bare LF in line 3"),
@@ -102,6 +103,8 @@ _BY_REASON: Final[dict[str, Refused]] = {
     "access-key-expired": Refused(2, "access-key-expired", {}),
     "network-not-allowed": Refused(2, "network-not-allowed", {}, "192.0.2.7"),
     "account-paused": Refused(2, "account-paused", {}, "unpaid"),
+    "account-shutdown": Refused(2, "account-shutdown", {}, _RATE),
+    "delegate-paused": Refused(2, "delegate-paused", {"arn": IDENTITY}, _RATE),
     "identity-paused": Refused(2, "identity-paused", {"arn": IDENTITY}, "being sold"),
     "max-24h-send": Refused(3, "daily-quota", {}, "account 999999999999: 0 of 200 left"),
     "max-send-rate": Refused(3, "send-rate", {}, "account 999999999999: retry after 00:00:03"),

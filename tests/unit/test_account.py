@@ -33,8 +33,15 @@ def access_key(
     expires_at: datetime | None = None,
     networks: tuple[str, ...] = (),
     paused_reason: str | None = None,
+    shutdown_reason: str | None = None,
 ) -> AccessKey:
-    account = Account(DELEGATE, "Delegate", SendingLimits(-1, -1), paused_reason)
+    account = Account(
+        DELEGATE,
+        "Delegate",
+        SendingLimits(-1, -1),
+        paused_reason,
+        shutdown_reason=shutdown_reason,
+    )
     known = tuple(as_network(ip_network(network)) for network in networks)
     principal = Principal.root(account)
     return AccessKey("AKIA", Secret("s"), principal, is_active, expires_at, known)
@@ -134,6 +141,12 @@ def test_a_key_that_may_not_be_used_has_its_password_all_the_same() -> None:
             "Sending paused for this account",
         ),
         (access_key(paused_reason=""), "account-paused", "", "Sending paused for this account"),
+        (
+            access_key(shutdown_reason="it bounces"),
+            "account-shutdown",
+            "it bounces",
+            "Sending paused for this account",
+        ),
     ],
 )
 def test_whose_key_may_not_be_used_is_refused_with_554_and_its_session_ends_with_421(

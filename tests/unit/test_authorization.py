@@ -240,6 +240,9 @@ STATES: dict[str, tuple[Identity, ...]] = {
         identity("ses-example.com"),
         identity("marketing@ses-example.com", paused_reason="being sold"),
     ),
+    "the delegate is paused": (
+        identity("ses-example.com", paused_delegates={DELEGATE: "it bounces"}),
+    ),
     "a closer one denies": (
         identity("ses-example.com"),
         identity(
@@ -253,6 +256,7 @@ REASONS = {
     "denied": "explicit-deny",
     "paused": "identity-paused",
     "a closer one is paused": "identity-paused",
+    "the delegate is paused": "delegate-paused",
     "a closer one denies": "explicit-deny",
 }
 NOBODY = (policy("user", {**MAY_SEND, "Action": "ses:SendEmail"}),)
@@ -334,6 +338,23 @@ def test_a_paused_domain_cannot_be_sent_with_by_what_it_covers(
     assert refused.reason == "identity-paused"
     elsewhere = identity("ses-example.com", owner=OTHER, paused_reason="stolen key")
     assert decide(elsewhere, narrow, by=author, principal=sender).identities
+
+
+@rows("author", ["marketing@ses-example.com", "a@news.ses-example.com"])
+def test_a_delegate_is_paused_on_a_domain_and_on_what_it_covers(author: str) -> None:
+    name = author if author.startswith("marketing") else author.partition("@")[2]
+    narrow = identity(name, grant(name))
+    paused = identity("ses-example.com", paused_delegates={DELEGATE: "it bounces"})
+    refused = denial(paused, narrow, by=author)
+    assert refused.reason == "delegate-paused"
+    assert f"paused for this account by identity {paused.arn} until its own" in shown(refused)
+    assert "(delegate-paused: it bounces; " in shown(refused)
+    # Others by the identity, and the delegate by others, go on.
+    assert decide(paused, narrow, by=author, principal=sender_of(OWNER)).identities
+    elsewhere = structs.replace(paused, arn=arn_of("ses-example.com", OTHER))
+    assert decide(elsewhere, narrow, by=author).identities
+    others = identity("ses-example.com", paused_delegates={OTHER: "it bounces"})
+    assert decide(others, narrow, by=author).identities
 
 
 @pytest.mark.parametrize("infer_arn", [True, False])

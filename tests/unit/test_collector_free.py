@@ -132,6 +132,7 @@ def an_identity(policies: tuple[Policy, ...]) -> Identity:
         policies=policies,
         dkim_keys=(DkimKey("s1", key),),
         caps={DELEGATE: SendingLimits(10, 1.0, raised)},
+        paused_delegates={DELEGATE: "it bounces"},
     )
 
 

@@ -15,6 +15,7 @@ from smtpgate.core.message.envelope import SEND_RAW_EMAIL
 from smtpgate.core.message.reading import ReadMessage, read_message
 from smtpgate.core.policy import Context
 from tests.support.rows import rows
+from tests.support.world import DELEGATE
 from tests.unit.test_authorization import (
     DENY,
     OTHER,
@@ -155,6 +156,10 @@ def test_what_depends_on_the_rest_of_a_message_is_taken_to_be_so() -> None:
         ((identity("ses-example.com", LIMITED, DENY),), (TO,)),
         ((identity("ses-example.com", LIMITED, is_verified=False),), (TO,)),
         ((identity("ses-example.com", LIMITED, paused_reason="sold"),), (TO,)),
+        (
+            (identity("ses-example.com", LIMITED, paused_delegates={DELEGATE: "bounces"}),),
+            (TO,),
+        ),
         (
             (identity("ses-example.com", LIMITED), identity(TO, paused_reason="sold")),
             (TO,),

@@ -20,6 +20,7 @@ from smtpgate.core.authorization.roles import (
     authorize,
     covering,
     more_specific,
+    paused_delegate,
     paused_identity,
 )
 from smtpgate.core.events import UsedIdentity
@@ -140,7 +141,10 @@ def _possible(
     author, own = Author(None, mailbox), request.principal.account.id
     identities = identities_covering(author, request.known)
     for identity in sorted(identities, key=lambda one: one.owner_id != own):
-        if paused_identity(identity.owner_id, covering(request.known, mailbox)) is not None:
+        near = covering(request.known, mailbox)
+        if paused_identity(identity.owner_id, near) is not None:
+            continue
+        if paused_delegate(own, identity.owner_id, near) is not None:
             continue
         access = access_as(
             author,

@@ -199,6 +199,16 @@ def paused_identity(owner_id: str, covering: Iterable[Identity]) -> Identity | N
     return None
 
 
+def paused_delegate(
+    account_id: str, owner_id: str, covering: Iterable[Identity]
+) -> Identity | None:
+    """Of those that cover a mailbox, the owner's on which that delegate is paused, if any."""
+    for one in covering:
+        if account_id in one.paused_delegates and one.arn.account_id == owner_id:
+            return one
+    return None
+
+
 def policies_by_arn(identities: Iterable[Identity]) -> list[tuple[str, Sequence[Policy]]]:
     """The policies of each identity, with its ARN."""
     return [(identity.arn.text, identity.policies) for identity in identities]
@@ -326,6 +336,10 @@ def _passed(identity: Identity, how: How, role: _RoleAddress, evaluator: _Evalua
     paused = paused_identity(identity.arn.account_id, covering)
     if paused is not None:
         raise _paused(paused, used)
+    sender_id = evaluator.request.principal.account.id
+    barred = paused_delegate(sender_id, identity.arn.account_id, covering)
+    if barred is not None:
+        raise _delegate_paused(barred, sender_id, used)
     specific = more_specific(identity, covering)
     decision = evaluator.decide(identity, specific, role)
     if decision.outcome is not Outcome.ALLOW:
@@ -341,6 +355,12 @@ def _shown_to_strangers(request: AuthorizationRequest, arn: IdentityArn) -> Reje
 
 def _paused(paused: Identity, used: UsedIdentity) -> Denial:
     denial = Denial.of("identity-paused", paused.paused_reason or "", arn=paused.arn)
+    denial.identities = (used,)
+    return denial
+
+
+def _delegate_paused(paused: Identity, sender_id: str, used: UsedIdentity) -> Denial:
+    denial = Denial.of("delegate-paused", paused.paused_delegates[sender_id], arn=paused.arn)
     denial.identities = (used,)
     return denial
 

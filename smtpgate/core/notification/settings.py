@@ -90,11 +90,13 @@ class ConfigurationSet(Struct, frozen=True, gc=False, kw_only=True):
     """A configuration set of an account, with the event destinations that are enabled.
 
     ``suppressed_reasons`` take the place of the account's for mail with it, unless ``None``.
+    ``paused_reason`` is why it is not sending, if the gate paused it.
     """
 
     account_id: str
     name: str
     is_sending: bool = True
+    paused_reason: str = ""
     destinations: tuple[EventDestination, ...] = ()
     suppressed_reasons: Reasons | None = None
 

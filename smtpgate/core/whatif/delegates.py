@@ -37,7 +37,7 @@ def delegates(
     """
     identities = list(identities_covering(author, known))
     for principal in principals:
-        if principal.account.paused_reason is not None:
+        if principal.account.why_paused is not None:
             continue
         context = principal_context(principal, region)
         for identity in identities:

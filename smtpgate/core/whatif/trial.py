@@ -96,7 +96,7 @@ class Trial:
 
     def run(self, known: Known, *, region: str, infer_arn: bool) -> TrialResult:
         """Decide as the gate would."""
-        paused_reason = self.principal.account.paused_reason
+        paused_reason = self.principal.account.why_paused
         if paused_reason is not None:
             reason = f"the account is paused: {paused_reason}" if paused_reason else ""
             return TrialResult(Outcome.IMPLICIT_DENY, (reason or "the account is paused",))

@@ -1,4 +1,4 @@
-"""Suppression lists with their settings."""
+"""Tables for the time after a message was sent: suppression lists, reputations of senders."""
 
 from typing import Final
 
@@ -14,6 +14,7 @@ down_revision: Final = "0005"
 def upgrade() -> None:
     """Make the tables."""
     _make_suppression()
+    _make_reputations()
 
 
 def _make_suppression() -> None:
@@ -47,5 +48,50 @@ def _make_suppression() -> None:
         ),
         sa.PrimaryKeyConstraint(
             "account_id", "region", "address", name="pk_suppressed_addresses"
+        ),
+    )
+
+
+def _make_reputations() -> None:
+    """Every sender is healthy, and no configuration set or delegate is judged."""
+    op.create_table(
+        "reputations",
+        sa.Column("account_id", sa.String(12)),
+        sa.Column("kind", sa.String(8)),
+        sa.Column("region", sa.String(32)),
+        sa.Column("owner_id", sa.String(12)),
+        sa.Column("name", sa.String(320)),
+        sa.Column("bounce", sa.String(16), nullable=False),
+        sa.Column("complaint", sa.String(16), nullable=False),
+        sa.Column("since", Moment),
+        sa.Column("sent", sa.BigInteger, nullable=False),
+        sa.Column("bounces", sa.BigInteger, nullable=False),
+        sa.Column("complaints", sa.BigInteger, nullable=False),
+        sa.Column("changed_at", Moment, nullable=False),
+        sa.Column("fresh_start_at", Moment),
+        sa.Column("paused_by", sa.String(8)),
+        sa.Column("paused_reason", sa.Text),
+        sa.Column("paused_at", Moment),
+        sa.PrimaryKeyConstraint(
+            "account_id", "kind", "region", "owner_id", "name", name="pk_reputations"
+        ),
+    )
+    op.create_index(
+        "ix_reputations_region_kind_name_owner_id",
+        "reputations",
+        ["region", "kind", "name", "owner_id"],
+    )
+    op.create_table(
+        "reputation_settings",
+        sa.Column("account_id", sa.String(12)),
+        sa.Column("kind", sa.String(8)),
+        sa.Column("region", sa.String(32)),
+        sa.Column("name", sa.String(320)),
+        sa.Column("auto_pause", sa.Boolean, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name="fk_reputation_settings_account_id"
+        ),
+        sa.PrimaryKeyConstraint(
+            "account_id", "kind", "region", "name", name="pk_reputation_settings"
         ),
     )
