@@ -16,10 +16,13 @@ from typing import Final, NamedTuple
 
 import pytest
 
+from tests.support.cases import CASES
+
 pytestmark = pytest.mark.bench
 
 SECONDS: Final = float(os.environ.get("SMTPGATE_BENCH_SECONDS", "4"))
 TOP: Final = 10
+BOUNCE: Final = CASES / "bounces" / "lhost-postfix-01.eml"
 PROGRAM: Final = ("-m", "smtpgate")
 # Nothing is added to what a user's start costs: the modules are compiled, as after any start.
 ENVIRONMENT: Final = {
@@ -84,7 +87,11 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.mark.parametrize("words", [("--version",), ("--help",), ("account", "list")])
+@pytest.mark.parametrize(
+    "words",
+    [("--version",), ("--help",), ("feedback", "read", str(BOUNCE)), ("account", "list")],
+    ids=" ".join,
+)
 def test_a_start(words: Sequence[str], config: Path) -> None:
     taken = seconds_to_start(words, config)
     print(

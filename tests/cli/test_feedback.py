@@ -1,6 +1,8 @@
 """``smtpgate feedback read``: one JSON object for each file, without a gate."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -136,3 +138,20 @@ def test_lines_that_are_no_records_are_named_and_the_others_are_read(tmp_path: P
     assert result.stdout.count('"kind": "delivery"') == 2
     assert result.stderr.startswith(f"{str(path)!r}: line 2 is not JSON; line 3 `kind' is none")
     assert result.stderr.endswith(", and 3 more\n")
+
+
+def test_reading_a_bounce_imports_nothing_of_a_gate() -> None:
+    bounce = CASES / "bounces" / "lhost-postfix-01.eml"
+    program = (
+        "import sys; from smtpgate.cli import app\n"
+        f"sys.argv = ['smtpgate', 'feedback', 'read', {str(bounce)!r}]\n"
+        "try:\n    app()\n"
+        "finally:\n    print(*{name.partition('.')[0] for name in sys.modules} & "
+        "{'sqlalchemy', 'starlette', 'cryptography', 'aiosmtpd', 'asyncio', 'flufl', 'rich'})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30
+    )
+    shown, imported = done.stdout.splitlines()
+    assert '"kind": "bounce"' in shown
+    assert imported == ""
