@@ -202,7 +202,7 @@ class Pipeline:
             authors=message.authors,
             sender=message.sender,
             resent=message.resent,
-            context=submission_context(submission, self._rules.region),
+            context=submission_context(submission, self._rules.region, message.intent.tags),
             known=known,
             region=self._rules.region,
             infer_arn=self._rules.infer_arn,

@@ -113,6 +113,14 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         ),
         reply="transaction-failed",
     ),
+    "invalid-tag": Reason(
+        meaning="X-SES-MESSAGE-TAGS contains a tag that cannot be read",
+        advice=(
+            "The sender has to write tags as name=value, name2=value2: names of letters, "
+            "digits, _ and -, values of these, . and @. Or it leaves the field out."
+        ),
+        reply="transaction-failed",
+    ),
     "configuration-set-paused": Reason(
         meaning="the configuration set that the message names is paused",
         advice=(

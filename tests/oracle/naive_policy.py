@@ -22,7 +22,16 @@ MULTIVALUED = {
     "aws:principalorgpaths",
     "aws:tagkeys",
     "aws:principalservicenameslist",
+    "smtpgate:messagetagkeys",
 }
+
+
+def has_many(key: str) -> bool:
+    """True for a key that may have several values, a tag of a message among them."""
+    name = key.lower()
+    return name in MULTIVALUED or name.startswith("smtpgate:messagetag/")
+
+
 # Stand in for wildcards that are meant literally while a pattern is put together.
 LITERAL = {"*": "\ue000", "?": "\ue001", "$": "\ue002"}
 
@@ -57,7 +66,7 @@ def filled_in(text: str, values: Values, *, has_variables: bool) -> str | None:
             continue
         key, comma, default = inside.partition(", ")
         found = list(values.get(key.lower(), ()))
-        if key.lower() in MULTIVALUED or len(found) != 1:
+        if has_many(key) or len(found) != 1:
             if not comma:
                 return None
             found = [default.strip("'")]
@@ -189,7 +198,7 @@ def condition_holds(
         return any((not seen) == (text.lower() == "true") for text in wanted)
     quantifier, _, name = operator.rpartition(":")
     base, negated = positive(name.removesuffix("IfExists"))
-    if not quantifier and key.lower() in MULTIVALUED:
+    if not quantifier and has_many(key):
         return False
     if not seen:
         on_absence = {"ForAllValues": True, "ForAnyValue": False}.get(quantifier, negated)

@@ -73,6 +73,10 @@ _BY_REASON: Final[dict[str, Refused]] = {
     "bad-author": _problem("Missing required header 'From'."),
     "too-many-authors": _problem("header 'From': more than 100 mailboxes"),
     "unqualified-address": _problem("Missing final '@domain' in header 'Cc': 'carol'"),
+    "invalid-tag": _problem(
+        "Invalid tag name <a b>: only alphanumeric ASCII characters, '_',  '-' are allowed. "
+        "(in field X-SES-MESSAGE-TAGS)"
+    ),
     "invalid-arn": _problem("Invalid ARN <nonsense>. (in field X-SES-FROM-ARN)"),
     "configuration-set-paused": _problem("Sending is paused for configuration set <spring>."),
     "wrong-region": Refused(

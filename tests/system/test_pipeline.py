@@ -67,6 +67,32 @@ async def test_a_delegated_message_arrives_stripped_signed_and_counted(tmp_path:
         assert f"smtpgate_identity_recipients_total{{{labels}}} 2.0" in metrics
 
 
+async def test_a_policy_can_ask_for_the_tags_of_a_message(tmp_path: Path) -> None:
+    tagged = json.dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": {
+                "Effect": "Allow",
+                "Action": "ses:Send*",
+                "Resource": "*",
+                "Condition": {
+                    "ForAllValues:StringEquals": {"smtpgate:MessageTag/campaign": "spring"},
+                    "Null": {"smtpgate:MessageTag/campaign": "false"},
+                },
+            },
+        }
+    )
+    with_policy = ('send = "may-send.json"', 'send = "tagged.json"')
+    async with open_gate(tmp_path, replace=with_policy, files={"tagged.json": tagged}) as (
+        gate,
+        _,
+    ):
+        dialog = await login(gate)
+        for tags, code in (("Campaign=spring", "250"), ("campaign=autumn", "554"), ("", "554")):
+            reply = await send(dialog, f"X-SES-MESSAGE-TAGS: {tags}\r\n{MESSAGE}")
+            assert reply.startswith(code), tags
+
+
 async def test_the_upstream_is_given_the_sending_account_and_the_identity_of_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +161,14 @@ async def test_the_upstream_is_given_the_sending_account_and_the_identity_of_fro
             written_by("marketing@ses-example.com", fields="X-SES-FROM-ARN: nonsense\r\n"),
             "554 5.6.0 Transaction failed: Invalid ARN <nonsense>.",
             "invalid-arn",
+        ),
+        (
+            "a tag that cannot be read",
+            written_by(
+                "marketing@ses-example.com", fields=f"{ARNS}X-SES-MESSAGE-TAGS: a b=c\r\n"
+            ),
+            "554 5.6.0 Transaction failed: Invalid tag name <a b>: only alphanumeric ASCII",
+            "invalid-tag",
         ),
         (
             "two From fields",

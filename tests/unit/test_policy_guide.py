@@ -57,6 +57,12 @@ SAYS: Final[dict[str, list[tuple[dict[str, Any], str]]]] = {
             "implicit-deny",
         ),
     ],
+    "CampaignsOnly": [
+        ({"smtpgate:messagetag/campaign": ("spring",)}, "allow"),
+        ({"smtpgate:messagetag/campaign": ("summer", "spring")}, "allow"),
+        ({"smtpgate:messagetag/campaign": ("spring", "autumn")}, "implicit-deny"),
+        ({}, "implicit-deny"),
+    ],
     "OwnPeopleOnly": [
         (
             {

@@ -184,7 +184,8 @@ def test_the_keys_that_submissions_have_are_those_that_the_gate_supplies() -> No
         b"",
         datetime(2026, 6, 1, tzinfo=UTC),
     )
-    context = submission_context(submission, "us-east-1")
+    context = submission_context(submission, "us-east-1", (("kind", ("news",)),))
     supplied = set(author_context(context, Author("A", mailbox))) | {"aws:resourceaccount"}
-    supplied = {name.replace("aws:principaltag/team", "aws:principaltag/") for name in supplied}
+    for tag in ("aws:principaltag/team", "smtpgate:messagetag/kind"):
+        supplied = {name.replace(tag, tag.partition("/")[0] + "/") for name in supplied}
     assert supplied == {name for name, key in KEYS.items() if key.presence != "never"}

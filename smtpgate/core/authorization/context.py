@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # an administrative session needs the context of a principal 
     from smtpgate.core.identity import Identity
     from smtpgate.core.message.author import Author
     from smtpgate.core.message.envelope import Submission
+    from smtpgate.core.message.event_fields import MessageTags
 
 _API_VERSION: Final = "2"  # that of SMTP, by the SES developer guide
 
@@ -61,8 +62,8 @@ def _time(second: int) -> Context:
     }
 
 
-def submission_context(submission: Submission, region: str) -> Context:
-    """The keys that are the same for every From mailbox of a submission."""
+def submission_context(submission: Submission, region: str, tags: MessageTags = ()) -> Context:
+    """The keys that are the same for every From mailbox of a submission with those tags."""
     envelope, client = submission.envelope, submission.client
     context = {
         **principal_context(submission.principal, region),
@@ -71,6 +72,18 @@ def submission_context(submission: Submission, region: str) -> Context:
     }
     if envelope.reverse_path.mailbox is not None:
         context["ses:feedbackaddress"] = (envelope.reverse_path.mailbox.text,)
+    if tags:
+        context.update(tag_values(tags))
+    return context
+
+
+def tag_values(tags: MessageTags) -> Context:
+    """The keys of tags. Names of keys ignore letter case, so such names are one."""
+    context: dict[str, tuple[str, ...]] = {}
+    for name, values in tags:
+        key = f"smtpgate:messagetag/{name.lower()}"
+        context[key] = context.get(key, ()) + values
+    context["smtpgate:messagetagkeys"] = tuple([name for name, _ in tags])
     return context
 
 

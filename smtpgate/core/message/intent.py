@@ -9,7 +9,12 @@ from typing import Final
 from msgspec import Struct
 
 from smtpgate.core.arn import ArnError, IdentityArn
-from smtpgate.core.message.event_fields import MessageTags, configuration_set_of, tags_of
+from smtpgate.core.message.event_fields import (
+    MessageTags,
+    TagError,
+    configuration_set_of,
+    tags_of,
+)
 from smtpgate.core.message.headers import Field, HeaderBlock
 
 _PREFIX: Final = b"x-ses-"
@@ -21,12 +26,16 @@ _MAX_SHOWN: Final = 120
 
 
 class IntentError(ValueError):
-    """An X-SES-* field that cannot be read: which, and what is wrong, in SES's words."""
+    """An X-SES-* field that cannot be read: which, and what is wrong, in SES's words.
 
-    def __init__(self, field: str, problem: str) -> None:
+    ``reason`` is the reason of the refusal.
+    """
+
+    def __init__(self, field: str, problem: str, reason: str = "invalid-arn") -> None:
         super().__init__(field, problem)
         self.field = field
         self.problem = problem
+        self.reason = reason
 
     def __str__(self) -> str:
         return f"{self.problem} (in field {self.field})"
@@ -35,7 +44,8 @@ class IntentError(ValueError):
 class SendingIntent(Struct, frozen=True, gc=False):
     """The identity that the sender names for each role; ``None`` where it names none.
 
-    ``configuration_set`` and ``tags`` are for the events of the message.
+    ``configuration_set`` and ``tags`` are for the events of the message; policies may ask for
+    the tags.
     """
 
     source_arn: IdentityArn | None = None
@@ -69,12 +79,19 @@ def take_intent(block: HeaderBlock) -> tuple[SendingIntent, HeaderBlock]:
     named, tagged = taken.get(_SET_FIELD), taken.get(_TAGS_FIELD)
     if named is None and tagged is None:
         return SendingIntent(source, author, return_path), left
-    its_set, tags = configuration_set_of(_text(named)), tags_of(_text(tagged))
-    return SendingIntent(source, author, return_path, its_set, tags), left
+    its_set = configuration_set_of(_text(named))
+    return SendingIntent(source, author, return_path, its_set, _tags(_text(tagged))), left
 
 
 def _text(field: Field | None) -> str:
-    return "" if field is None else field.value.decode("ascii", "replace")
+    return "" if field is None else field.value.decode("utf-8", "replace")
+
+
+def _tags(text: str) -> MessageTags:
+    try:
+        return tags_of(text)
+    except TagError as error:
+        raise IntentError("X-SES-MESSAGE-TAGS", str(error), "invalid-tag") from None
 
 
 def _arn(field: Field | None, name: str) -> IdentityArn | None:

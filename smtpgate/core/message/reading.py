@@ -87,7 +87,7 @@ def read_message(
     except HeaderError as error:
         reject("malformed-message", problem=error)
     except IntentError as error:
-        reject("invalid-arn", problem=error)
+        reject(error.reason, problem=error)
     except TooManyAuthorsError as error:
         reject("too-many-authors", problem=error)
     except AuthorError as error:

@@ -2,8 +2,9 @@
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonses.html
-Names ignore letter case. ``presence`` is that in submissions through this gate: ``sometimes``
-keys depend on the message or the caller, ``never`` keys belong to other services or networks.
+Those of tags of a message are the gate's own: SES has none. Names ignore letter case.
+``presence`` is that in submissions through this gate: ``sometimes`` keys depend on the message
+or the caller, ``never`` keys belong to other services or networks.
 """
 
 import re
@@ -37,6 +38,8 @@ _ROWS: Final = (
     Key("ses:Recipients", "address", "always", is_multivalued=True),
     Key("ses:ReplicaRegion", "string", "never", is_multivalued=True),
     Key("ses:TenantName", "string", "never"),
+    Key("smtpgate:MessageTag/", "string", "sometimes", is_multivalued=True),
+    Key("smtpgate:MessageTagKeys", "string", "sometimes", is_multivalued=True),
     Key("aws:AssumedRoot", "string", "never"),
     Key("aws:CalledVia", "string", "never", is_multivalued=True),
     Key("aws:CalledViaFirst", "string", "never"),
@@ -92,7 +95,7 @@ _FORM: Final = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9.-]*:[A-Za-z][A-Za-z0-9_.-]*(?:/[^*?{}',\x00-\x1f\x7f]+)?"
 )
 # All names with these prefixes are known; services have their own prefixes.
-_CLOSED: Final = ("aws:", "ses:")
+_CLOSED: Final = ("aws:", "ses:", "smtpgate:")
 
 
 def is_key(text: str) -> bool:
@@ -108,7 +111,8 @@ def known_key(name: str) -> Key | None:
 
 def is_multivalued(name: str) -> bool:
     """True if one request can have several values of the key; only its name decides."""
-    return name.lower() in _MULTIVALUED
+    prefix, slash, _ = name.lower().partition("/")
+    return prefix + slash in _MULTIVALUED
 
 
 def _names() -> Iterator[str]:

@@ -200,7 +200,7 @@ def _request(
         authors=record.authors,
         sender=record.sender,
         resent=record.resent,
-        context=submission_context(submission, region),
+        context=submission_context(submission, region, record.intent.tags),
         known=known,
         region=region,
         infer_arn=infer_arn,
