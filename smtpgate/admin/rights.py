@@ -61,6 +61,7 @@ RIGHTS: Final[Mapping[str, Right]] = {
     "ReadRootAccessKey": _ROOT,
     "UpdateRootAccessKey": _ROOT,
     "DeleteRootAccessKey": _ROOT,
+    "ReplayKeyWatch": _OPERATORS,
     # A user's policies.
     "PutUserPolicy": _with("iam:PutUserPolicy"),
     "GetUserPolicies": _with("iam:GetUserPolicy", "iam:ListUserPolicies"),

@@ -19,6 +19,7 @@ GUIDES: Final = (
     "directory",
     "policies",
     "limits",
+    "leaked-keys",
     "dkim",
     "journal",
     "relays",

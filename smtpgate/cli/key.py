@@ -8,6 +8,7 @@ import typer
 from smtpgate.admin import keys
 from smtpgate.admin.keys import KeyDetails, KeySettings
 from smtpgate.cli.arguments import KeyArgument, OwnerArgument, OwnerOption
+from smtpgate.cli.key_watch import watch_app
 from smtpgate.cli.listing import (
     View,
     print_card,
@@ -32,6 +33,7 @@ from smtpgate.cli.terminal import (
 key_app: Final = typer.Typer(
     name="key", help="Access keys: credentials that senders log in with.", no_args_is_help=True
 )
+key_app.add_typer(watch_app)
 
 _Expires: TypeAlias = Annotated[
     str | None,

@@ -60,6 +60,7 @@ class Config(Table):
     outbox: sections.OutboxConfig = sections.OutboxConfig()
     feedback: sections.FeedbackConfig = sections.FeedbackConfig()
     reputation: sections.ReputationConfig = sections.ReputationConfig()
+    watch: sections.WatchConfig = sections.WatchConfig()
     notifications: sections.NotificationsConfig = sections.NotificationsConfig()
     authorization: sections.AuthorizationConfig = sections.AuthorizationConfig()
     policy: sections.PolicyConfig = sections.PolicyConfig()

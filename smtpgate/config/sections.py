@@ -28,6 +28,7 @@ from smtpgate.config.values import (
     Host,
     Label,
     LogTarget,
+    MailAddress,
     Name,
     Nameserver,
     Network,
@@ -381,6 +382,17 @@ class NotificationsConfig(Table):
         for one, other in (("cert_file", "key_file"), ("key_file", "cert_file")):
             if getattr(self, one) is None and getattr(self, other) is not None:
                 yield (one,), f"is missing; {other} needs it"
+
+
+class WatchConfig(Table):
+    """``[watch]``: access keys whose use differs from before, and what is done about them."""
+
+    enabled: bool = True
+    action: Literal["report", "slow", "disable"] = "report"
+    operator: MailAddress | None = None
+    alarm_score: Annotated[int, Field(ge=2, le=20)] = 4
+    learn_days: Annotated[int, Field(ge=1, le=90)] = 7
+    slow_to_per_s: Annotated[float, Field(gt=0, le=1000)] = 0.1
 
 
 class AuthorizationConfig(Table):

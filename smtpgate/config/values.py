@@ -19,7 +19,7 @@ from smtpgate.config.toml import (
     read_secrets,
 )
 from smtpgate.core.account import MAX_RATE, UNLIMITED
-from smtpgate.core.address import AddressError, parse_domain
+from smtpgate.core.address import AddressError, parse_domain, parse_forward_path
 from smtpgate.core.naming import network
 from smtpgate.core.proof.nameserver import Nameserver as NameserverAddress
 from smtpgate.core.proof.nameserver import parse_nameserver
@@ -41,6 +41,13 @@ def _spelled(pattern: str, what: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def _mail_address(value: str) -> str:
+    try:
+        return str(parse_forward_path(f"<{value}>"))
+    except AddressError as error:
+        raise ValueError(f"must be a mail address: {error}") from None
 
 
 def _is_address(value: str) -> bool:
@@ -210,6 +217,7 @@ from_sections: Final = BeforeValidator(_from_sections)
 Domain = Annotated[str, AfterValidator(_domain)]
 Host = Annotated[str, AfterValidator(_host)]
 Address = Annotated[str, AfterValidator(_bindable)]
+MailAddress = Annotated[str, AfterValidator(_mail_address)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 Name = Annotated[str, _spelled("[A-Za-z0-9_-]{1,64}", "named with letters, digits, - and _")]

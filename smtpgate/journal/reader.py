@@ -68,6 +68,20 @@ class JournalReader:
                 if search.fits(record):
                     yield record
 
+    async def in_order(self, since: datetime | None = None) -> AsyncIterator[Sequence[Record]]:
+        """All records since a moment in pages, the oldest first."""
+        search = Search(since=since)
+        query = select(*COLUMNS).where(*_in_time(search, records.c.id))
+        after = ""
+        while True:
+            page = query.where(records.c.id > after).order_by(records.c.id).limit(_PAGE)
+            rows = await self._rows(page)
+            if rows:
+                yield await self._with_texts(rows)
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1].id
+
     def _terms(self, search: Search) -> list[bytes]:
         """The terms that all must have, the rarest first as far as one can know."""
         key, parties = self._key, list[bytes]()

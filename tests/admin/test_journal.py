@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from msgspec import structs
 
-from smtpgate.admin import journal
+from smtpgate.admin import journal, key_watch
 from smtpgate.admin.errors import (
     AmbiguousIdError,
     InvalidQuestionError,
@@ -176,3 +177,36 @@ async def test_usage_of_a_long_time_is_added_up_by_day(
 async def test_usage_has_no_future(written: LiveJournal, clock: MovableClock) -> None:
     with pytest.raises(InvalidQuestionError, match="in the future"):
         await journal.usage(session(written, clock), since=clock.now() + timedelta(days=1))
+
+
+async def test_a_replay_shows_what_the_watch_over_keys_would_have_reported(
+    written: LiveJournal, clock: MovableClock
+) -> None:
+    for _ in range(9):  # days
+        for _ in range(4):
+            await written.finish(submission(clock, recipients=2))
+            clock.move(600)
+        clock.move(86_400 - 2_400)
+    moved = submission(clock, recipients=2)
+    client = structs.replace(moved.submission.client, address="203.0.113.9")
+    moved.submission = structs.replace(moved.submission, client=client)
+    await written.finish(moved)
+    opened = session(written, clock)
+    (report,) = [one async for page in key_watch.replay(opened) for one in page]
+    assert report.message_id == moved.submission.message_id
+    assert (report.assessment.level, report.assessment.signals) == ("notice", ("network",))
+    late = key_watch.replay(opened, since=clock.now() - timedelta(days=3))
+    assert [one async for page in late for one in page] == []
+    other = key_watch.replay(opened, key_id="AKIA9999MAILER000001")
+    assert [one async for page in other for one in page] == []
+
+
+async def test_records_are_read_in_their_order(
+    written: LiveJournal, clock: MovableClock
+) -> None:
+    ids = await finish(written, clock, *["accepted"] * 205)
+    reader = session(written, clock).reader
+    found = [record.id async for page in reader.in_order() for record in page]
+    assert found == ids
+    since = clock.now() - timedelta(minutes=2)
+    assert [one.id async for page in reader.in_order(since) for one in page] == ids[-2:]

@@ -30,6 +30,7 @@ from smtpgate.admin import (
     documents,
     identities,
     journal,
+    key_watch,
     keys,
     mail_from,
     maintenance,
@@ -716,6 +717,11 @@ ROWS: Final = (
         lambda s, n: in_journal(
             s, lambda j: journal.usage(j, since=j.now(), account_id=n.account_id)
         ),
+    ),
+    row(
+        key_watch.replay,
+        "operator",
+        lambda s, n: in_journal(s, key_watch.replay),
     ),
     row(
         outbox.tasks,

@@ -1,13 +1,16 @@
 """``smtpgate key``: access keys made, shown once, limited, revoked and deleted."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from smtpgate.clock import SystemClock
 from smtpgate.core.secret import Secret, smtp_password
 from tests.support.desk import Desk
+from tests.support.journal import journal_in, open_journal, submission
 from tests.support.rows import rows
 from tests.support.world import DELEGATE, MAILER, OWNER
 
@@ -132,3 +135,15 @@ def test_what_cannot_be_done_is_reported(
     stocked: Desk, words: tuple[str, ...], status: int, says: str
 ) -> None:
     assert says in stocked.refuses("key", *words, status=status)
+
+
+def test_a_journal_without_anything_unusual_gives_no_report(stocked: Desk) -> None:
+    async def make() -> None:
+        state = stocked.folder / "state"
+        async with open_journal(journal_in(state), state, clock=SystemClock()) as journal:
+            await journal.finish(submission(SystemClock()))
+
+    asyncio.run(make())
+    said = stocked.says("key", "watch", "replay", "--since", "30d")
+    assert said.strip() == "nothing would have been reported"
+    assert stocked.answers("key", "watch", "replay") == []

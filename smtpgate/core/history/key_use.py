@@ -1,0 +1,143 @@
+"""Uses of access keys for the watch over keys: of events, and of the journal's records.
+
+Messages that the gate or the upstream deferred are no uses: their client tries again. Nor are
+refusals that say nothing about the sender: of the gate's own troubles, of a limit, of an
+account or a key that may not send.
+"""
+
+import ipaddress
+from collections.abc import Iterable
+from datetime import datetime
+from functools import lru_cache
+from typing import Final
+
+from smtpgate.core.address import Mailbox
+from smtpgate.core.events import AuthFailed, SubmissionDone
+from smtpgate.core.history.record import Record, owner_of
+from smtpgate.core.policy.values import read_address
+from smtpgate.core.reason import ALL_REASONS
+from smtpgate.core.watch.batch import UseOfKey
+from smtpgate.core.watch.profile import Observation
+from smtpgate.core.watch.sketch import hash_of
+
+_OUTSIDE: Final = "network-not-allowed"
+_PREFIXES: Final = {4: 24, 6: 48}
+_HOUR_S: Final = 3600
+_MAX_AUTHORS: Final = 5
+_UPSTREAMS: Final = "upstream-reply"
+_WITHOUT_MEANING: Final = frozenset(
+    code
+    for code, reason in ALL_REASONS.items()
+    if reason.is_inner
+    or reason.is_over_limit
+    or reason.last_word
+    or (reason.is_upstreams and code != _UPSTREAMS)
+)
+
+
+def of_submission(done: SubmissionDone) -> UseOfKey | None:
+    """The use of a key that a submission was, if it was one."""
+    submission, envelope = done.submission, done.submission.envelope
+    mailboxes = envelope.mailboxes
+    return _use(
+        submission.client.access_key_id,
+        submission.received_at,
+        submission.client.address,
+        (author.mailbox for author in done.authors),
+        outcome=done.outcome,
+        reason=done.reason,
+        mailboxes=mailboxes,
+        recipients=len(mailboxes),
+        bounced=len(done.refused),
+        owner=owner_of(done.from_identity),
+    )
+
+
+def of_login(event: AuthFailed) -> UseOfKey | None:
+    """The use of a key from outside its networks, with the right password."""
+    if event.reason != _OUTSIDE:
+        return None
+    return _outside(event.username, event.at, event.client.address)
+
+
+def of_record(record: Record) -> UseOfKey | None:
+    """The use of a key that a record of the journal is about."""
+    if record.kind == "login":
+        is_outside = record.reason == _OUTSIDE
+        address = record.client.address
+        return _outside(record.username, record.received_at, address) if is_outside else None
+    if record.kind != "submission":
+        return None
+    return _use(
+        record.username,
+        record.received_at,
+        record.client.address,
+        (author.mailbox for author in record.authors),
+        outcome=record.outcome,
+        reason=record.reason,
+        mailboxes=record.forward_paths or (),
+        recipients=record.recipients,
+        bounced=len(record.refused),
+        owner=owner_of(record.from_identity),
+    )
+
+
+def of_bounces(key_id: str, at: datetime, number: int) -> UseOfKey:
+    """Bounces that came back later, of messages that were sent with the key."""
+    return UseOfKey(key_id, Observation(hour=hour_of(at), bounced=number))
+
+
+def hour_of(at: datetime) -> int:
+    """The hours since 1970."""
+    return int(at.timestamp()) // _HOUR_S
+
+
+@lru_cache(maxsize=4096)
+def network_of(address: str) -> str:
+    """The /24 of an IPv4 address, the /48 of an IPv6 address: about as much as a site has."""
+    read = read_address(address)
+    if read is None:
+        return address
+    version, number = read
+    host = ipaddress.IPv4Address(number) if version == 4 else ipaddress.IPv6Address(number)
+    return str(ipaddress.ip_network(f"{host}/{_PREFIXES[version]}", strict=False))
+
+
+def _outside(username: str, at: datetime, address: str) -> UseOfKey:
+    seen = Observation(hour=hour_of(at), network=network_of(address), outside=1)
+    return UseOfKey(username, seen)
+
+
+def _use(
+    key_id: str,
+    at: datetime,
+    address: str,
+    authors: Iterable[Mailbox],
+    *,
+    outcome: str,
+    reason: str,
+    mailboxes: Iterable[Mailbox],
+    recipients: int,
+    bounced: int,
+    owner: str,
+) -> UseOfKey | None:
+    if outcome in ("accepted", "in-doubt"):
+        addresses = tuple([hash_of(str(mailbox)) for mailbox in mailboxes])
+        is_refused = False
+    elif outcome == "refused" and reason not in _WITHOUT_MEANING:
+        is_refused = reason != _UPSTREAMS
+        bounced = 0 if is_refused else recipients
+        addresses, recipients = (), 0
+    else:
+        return None
+    seen = Observation(
+        hour=hour_of(at),
+        network=network_of(address),
+        authors=tuple(sorted({str(mailbox).lower() for mailbox in authors}))[:_MAX_AUTHORS],
+        messages=1,
+        recipients=recipients,
+        addresses=addresses,
+        refused=int(is_refused),
+        bounced=bounced,
+    )
+    return UseOfKey(key_id, seen, (owner,) if owner else ())
