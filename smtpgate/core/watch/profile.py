@@ -69,7 +69,7 @@ class Observation(Struct, frozen=True, gc=False, array_like=True, kw_only=True):
         return (self.network,) if self.network and self.messages else ()
 
 
-class Day(Struct, frozen=True, gc=False, array_like=True):
+class DayOfUse(Struct, frozen=True, gc=False, array_like=True):
     """The figures of one day; ``peak`` are the most recipients in one of its hours.
 
     ``new_recipients`` is an estimate. ``networks``, ``authors`` and ``domains`` are the numbers
@@ -91,12 +91,12 @@ class Day(Struct, frozen=True, gc=False, array_like=True):
     has_alarm: bool = False
 
 
-_FIGURES: Final = Day.__struct_fields__
+_FIGURES: Final = DayOfUse.__struct_fields__
 _values: Final = attrgetter(*_FIGURES)
 
 
-def _most(one: Day, other: Day) -> Day:
-    return Day(*map(max, _values(one), _values(other)))
+def _most(one: DayOfUse, other: DayOfUse) -> DayOfUse:
+    return DayOfUse(*map(max, _values(one), _values(other)))
 
 
 class Reported(Struct, frozen=True, gc=False, array_like=True, order=True):
@@ -116,7 +116,7 @@ class Profile(Struct, frozen=True, gc=False, array_like=True):
     epoch: int = 0
     first_day: int = 0
     hours: dict[int, int] = {}
-    days: dict[int, Day] = {}
+    days: dict[int, DayOfUse] = {}
     networks: dict[str, Span] = {}
     domains: dict[str, Span] = {}
     authors: Sketch = Sketch()
@@ -130,12 +130,12 @@ class Profile(Struct, frozen=True, gc=False, array_like=True):
         alarms = frozenset(day for day, its in self.days.items() if its.has_alarm)
         return Horizon(today - _JUDGED_DAYS, alarms)
 
-    def history(self, today: int) -> list[Day]:
+    def history(self, today: int) -> list[DayOfUse]:
         """The days that the day is compared with."""
         last = today - _JUDGED_DAYS
         return [its for day, its in self.days.items() if day <= last and not its.has_alarm]
 
-    def later_history(self, today: int) -> list[Day]:
+    def later_history(self, today: int) -> list[DayOfUse]:
         """The same without the first week, if enough days of use are left without it."""
         last, first = today - _JUDGED_DAYS, self.first_day + _FIRST_DAYS
         later = [
@@ -179,8 +179,8 @@ def record(profile: Profile | None, seen: Observation, learn_days: int) -> Profi
     has_learned = profile.has_learned(today, learn_days)
     news = _news(profile, seen, horizon, counts_names=has_learned)
     hours = _with_hour(profile.hours, seen)
-    before = profile.days.get(today, Day())
-    after = Day(
+    before = profile.days.get(today, DayOfUse())
+    after = DayOfUse(
         messages=before.messages + seen.messages,
         recipients=before.recipients + seen.recipients,
         peak=max(before.peak, hours.get(seen.hour, 0)),
@@ -216,7 +216,9 @@ def _remembering(profile: Profile, seen: Observation) -> Profile:
     )
 
 
-def _news(profile: Profile, seen: Observation, horizon: Horizon, *, counts_names: bool) -> Day:
+def _news(
+    profile: Profile, seen: Observation, horizon: Horizon, *, counts_names: bool
+) -> DayOfUse:
     """The figures that new things in an observation add; each counts once a day."""
     today, recipients = seen.day, profile.recipients
     new_recipients = {
@@ -225,7 +227,7 @@ def _news(profile: Profile, seen: Observation, horizon: Horizon, *, counts_names
         if recipients.has_in_sample(key) and _is_new(recipients.spans.get(key), horizon, today)
     }
     if not counts_names:
-        return Day(new_recipients=len(new_recipients) * recipients.weight)
+        return DayOfUse(new_recipients=len(new_recipients) * recipients.weight)
     authors = profile.authors
     domains = {domain_of(author) for author in seen.authors}
     new_authors = {
@@ -235,7 +237,7 @@ def _news(profile: Profile, seen: Observation, horizon: Horizon, *, counts_names
     }
     spans = profile.cells.spans
     is_usual = any(horizon.knows(spans.get(cell)) for cell in _cells_around(seen.hour))
-    return Day(
+    return DayOfUse(
         new_recipients=len(new_recipients) * recipients.weight,
         networks=sum(
             _is_new(profile.networks.get(one), horizon, today) for one in seen.networks
@@ -259,7 +261,7 @@ def _with_hour(hours: Mapping[int, int], seen: Observation) -> dict[int, int]:
     return after
 
 
-def _bounded(days: dict[int, Day]) -> dict[int, Day]:
+def _bounded(days: dict[int, DayOfUse]) -> dict[int, DayOfUse]:
     """The latest days; of those with an alarm only a few, so that a history remains."""
     alarms = sorted(day for day, its in days.items() if its.has_alarm)
     for day in alarms[:-_MAX_ALARM_DAYS]:
@@ -271,7 +273,7 @@ def _bounded(days: dict[int, Day]) -> dict[int, Day]:
 
 def with_alarm(profile: Profile, day: int) -> Profile:
     """The profile with an alarm on that day."""
-    its = profile.days.get(day, Day())
+    its = profile.days.get(day, DayOfUse())
     if its.has_alarm:
         return profile
     days = {**profile.days, day: structs.replace(its, has_alarm=True)}
@@ -291,7 +293,7 @@ def joined(one: Profile, other: Profile) -> Profile:
         for hour in sorted({*one.hours, *other.hours})[-_MAX_HOURS:]
     }
     days = {
-        day: _most(one.days.get(day, Day()), other.days.get(day, Day()))
+        day: _most(one.days.get(day, DayOfUse()), other.days.get(day, DayOfUse()))
         for day in {*one.days, *other.days}
     }
     return Profile(
@@ -315,7 +317,7 @@ def taught(profile: Profile, today: int, epoch: int) -> Profile:
     confirmed = [its for day, its in profile.days.items() if day > last or its.has_alarm]
     days = {day: its for day, its in profile.days.items() if day <= last and not its.has_alarm}
     for its in confirmed:
-        days[last] = _most(days.get(last, Day()), structs.replace(its, has_alarm=False))
+        days[last] = _most(days.get(last, DayOfUse()), structs.replace(its, has_alarm=False))
 
     def known(spans: Mapping[int, Span]) -> dict[int, Span]:
         return {key: (min(first, last), until) for key, (first, until) in spans.items()}
@@ -365,7 +367,7 @@ def _began_again(
     profile: Profile,
     epoch: int,
     *,
-    days: dict[int, Day],
+    days: dict[int, DayOfUse],
     networks: dict[str, Span],
     domains: dict[str, Span],
     sketches: Iterable[Sketch],

@@ -10,7 +10,7 @@ from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct
 
-from smtpgate.core.watch.profile import Day, Observation, Profile
+from smtpgate.core.watch.profile import DayOfUse, Observation, Profile
 from smtpgate.core.watch.sketch import hash_of
 
 SignalName = Literal[
@@ -180,7 +180,7 @@ class Assessment(Struct, frozen=True, gc=False):
 def assess(profile: Profile, seen: Observation, alarm_score: int) -> Assessment:
     """Judge the day of an observation that the profile has in it already."""
     today = seen.day
-    its = profile.days.get(today, Day())
+    its = profile.days.get(today, DayOfUse())
     history, later = profile.history(today), profile.later_history(today)
     found = [
         finding
@@ -201,7 +201,11 @@ def assess(profile: Profile, seen: Observation, alarm_score: int) -> Assessment:
 
 
 def _finding(
-    signal: Signal, today: Day, history: Sequence[Day], profile: Profile, seen: Observation
+    signal: Signal,
+    today: DayOfUse,
+    history: Sequence[DayOfUse],
+    profile: Profile,
+    seen: Observation,
 ) -> KeyFinding | None:
     figure: int = getattr(today, signal.figure)
     if not figure:
