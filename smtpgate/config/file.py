@@ -21,6 +21,7 @@ from smtpgate.config.toml import (
     validate,
 )
 from smtpgate.config.values import (
+    from_optional_sections,
     from_sections,
     is_loopback,
     is_same_place,
@@ -43,12 +44,16 @@ class Config(Table):
 
     written_as: ClassVar[Mapping[str, str | None]] = {
         "listeners": "listener",
+        "apis": "api",
         "upstreams": "upstream",
     }
 
     gate: sections.GateConfig = _section()
     listeners: Annotated[tuple[sections.ListenerConfig, ...], from_sections] = Field(
         default=(), alias="listener", validate_default=True
+    )
+    apis: Annotated[tuple[sections.ApiConfig, ...], from_optional_sections] = Field(
+        default=(), alias="api", validate_default=True
     )
     upstreams: Annotated[tuple[sections.UpstreamConfig, ...], from_sections] = Field(
         default=(), alias="upstream", validate_default=True
@@ -198,7 +203,8 @@ class Config(Table):
 
     def addresses(self) -> list[tuple[str, str, int]]:
         """Section, address and port of everything that the gate listens on."""
-        found = [(f"listener.{one.name}", one.address, one.port) for one in self.listeners]
+        ports = (*self.listeners, *self.apis)
+        found = [(one.section, one.address, one.port) for one in ports]
         if self.http.enabled:
             found.append(("http", self.http.address, self.http.port))
         if self.feedback.enabled:

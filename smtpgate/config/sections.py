@@ -86,18 +86,41 @@ class GateConfig(Table):
         return self.max_inflight_octets // 8 if reserved is None else reserved
 
 
-class ListenerConfig(Table):
-    """``[listener.NAME]``: a port for SMTP clients."""
+class TlsPort(Table):
+    """A port for clients that log in, mostly with TLS."""
 
     written_as: ClassVar[Mapping[str, str | None]] = {"name": None}
+    kind: ClassVar[str]
 
     name: Name
     address: Address = "127.0.0.1"
     port: Port
-    tls: Literal["starttls", "implicit", "none"] = "starttls"
     cert_file: MadeFile | None = None
     key_file: PrivateFile | None = None
     min_tls: Literal["1.2", "1.3"] = "1.2"
+
+    @property
+    def section(self) -> str:
+        """The name of its section in the file."""
+        return f"{self.kind}.{self.name}"
+
+    @property
+    def label(self) -> str:
+        """The name that metrics and log lines have for it."""
+        return self.section
+
+
+class ListenerConfig(TlsPort):
+    """``[listener.NAME]``: a port for SMTP clients."""
+
+    kind: ClassVar[str] = "listener"
+
+    @property
+    def label(self) -> str:
+        """Its name alone: most ports are listeners."""
+        return self.name
+
+    tls: Literal["starttls", "implicit", "none"] = "starttls"
     allow_plaintext_auth: bool = False
     proxy_from: Array[Network] = ()
     max_connections: Count = 1000
@@ -135,6 +158,35 @@ class ListenerConfig(Table):
             yield ("tls",), f"{text}, or use TLS"
         if not is_loopback(self.address):
             yield ("tls",), f'"none" is only for a loopback address, not {self.address}'
+
+
+class ApiConfig(TlsPort):
+    """``[api.NAME]``: a port for clients of Amazon SES's API."""
+
+    kind: ClassVar[str] = "api"
+
+    tls: Literal["implicit", "none"] = "implicit"
+    allow_plaintext: bool = False
+    max_connections: Count = 1000
+    idle_timeout_s: Seconds = 60
+    body_timeout_s: Seconds = 300
+    max_inflight_octets: Annotated[int, Field(ge=1_048_576)] = 134_217_728
+
+    def contradictions(self) -> Iterator[Problem]:
+        """TLS needs a certificate; without TLS, plain text must be asked for."""
+        for key, value in (("cert_file", self.cert_file), ("key_file", self.key_file)):
+            if self.tls == "implicit" and value is None:
+                yield (key,), 'is missing; tls = "implicit" needs it'
+            elif self.tls == "none" and value is not None:
+                yield (key,), 'has no effect with tls = "none"'
+        if self.tls == "none":
+            if not self.allow_plaintext:
+                text = '"none" sends mail in clear text: set allow_plaintext = true, or use TLS'
+                yield ("tls",), text
+            if not is_loopback(self.address):
+                yield ("tls",), f'"none" is only for a loopback address, not {self.address}'
+        elif self.allow_plaintext:
+            yield ("allow_plaintext",), 'is only for tls = "none"'
 
 
 class UpstreamConfig(Table):

@@ -133,12 +133,15 @@ def _redis_url(value: str) -> str:
 
 
 def _from_sections(value: object, info: ValidationInfo) -> object:
-    if not isinstance(value, Mapping):
-        value = tuple(value) if isinstance(value, list) else value
-    if not value:
+    found = _from_optional_sections(value, info)
+    if not found:
         raise problems([((), f"is missing; a section [{_section(info)}.NAME] is needed")])
+    return found
+
+
+def _from_optional_sections(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, Mapping):
-        return value
+        return tuple(value) if isinstance(value, list) else value
     found: list[Problem] = []
     for name, table in value.items():
         if not isinstance(table, Mapping):
@@ -211,8 +214,10 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
 
 
-# ``[listener.NAME]`` sections become a tuple of models with their names; there must be one.
+# ``[listener.NAME]`` sections become a tuple of models with their names; there must be one,
+# unless they are optional.
 from_sections: Final = BeforeValidator(_from_sections)
+from_optional_sections: Final = BeforeValidator(_from_optional_sections)
 
 Domain = Annotated[str, AfterValidator(_domain)]
 Host = Annotated[str, AfterValidator(_host)]

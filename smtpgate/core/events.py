@@ -238,6 +238,21 @@ class AuthFailed(ClientEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class ApiCalled(ClientEvent):
+    """A request to the API was answered; ``fault`` is the code of an error, else empty.
+
+    ``operation`` is empty if none was found.
+    """
+
+    request_id: str
+    service: str
+    operation: str
+    status: int
+    fault: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class IdentityStateChanged:
     """An identity was verified or not, or its record went missing or came back."""
 
@@ -408,6 +423,7 @@ Event = (
     | SessionsEnded
     | Authenticated
     | AuthFailed
+    | ApiCalled
     | IdentityStateChanged
     | DkimAlarm
     | IdentitiesChecked

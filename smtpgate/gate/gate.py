@@ -87,7 +87,7 @@ class Gate:
         await self.service.open()
         when_open()
         self.metrics.pauses.start()
-        self.service.listen()
+        await self.service.listen()
         await self.host.start()
         self.log.note(
             "info",

@@ -91,12 +91,12 @@ def _bound(section: str, address: str, port: int) -> socket.socket:
 
 
 def server_tls(config: Config) -> dict[str, ServerTls]:
-    """The certificate of each listener that has TLS, loaded. Raises OpenError."""
+    """The certificate of each port that has TLS, by its label, loaded. Raises OpenError."""
     try:
         return {
-            listener.name: ServerTls(listener)
-            for listener in config.listeners
-            if listener.cert_file is not None and listener.key_file is not None
+            one.label: ServerTls(one)
+            for one in (*config.listeners, *config.apis)
+            if one.cert_file is not None and one.key_file is not None
         }
     except OSError as error:
         raise OpenError(str(error)) from None

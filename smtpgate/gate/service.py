@@ -14,6 +14,7 @@ from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 from smtpgate.directory.event_settings import DirectorySubscribers
 from smtpgate.directory.feed import Changes
 from smtpgate.directory.store import DirectoryStore
+from smtpgate.gate.api import new_api_servers
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.feedback import open_tagger
@@ -38,6 +39,7 @@ from smtpgate.smtp.sockets import Sockets, most_sockets
 from smtpgate.smtp.watch import SessionWatch
 from smtpgate.spool import Spool
 from smtpgate.tasks import LoopTurns, Offload, TaskOwner, Threads
+from smtpgate.webserver import WebServer
 
 _RECHECK_S: Final = 30
 _LAST_WORK_S: Final = 5
@@ -153,7 +155,11 @@ class SmtpService:
             on_error=self._log.error,
         )
         self.admission = self._admission()
-        self.listeners = self._listeners(sockets)
+        turns = LoopTurns(self._clock.monotonic)
+        offload = Offload(turns, Threads("message", min(4, os.cpu_count() or 1)))
+        pipeline = self._pipeline(offload)
+        self.listeners = self._listeners(sockets, pipeline, offload, turns)
+        self.apis = self._apis(store, sockets, pipeline)
         self._show()
 
     def _show(self) -> None:
@@ -196,11 +202,32 @@ class SmtpService:
             return None
         return EventPublisher(DirectorySubscribers(self.directory), self.config.hostname)
 
-    def _listeners(self, sockets: ListeningSockets) -> dict[str, Listener]:
+    def _apis(
+        self, store: DirectoryStore, sockets: ListeningSockets, pipeline: Pipeline
+    ) -> dict[str, WebServer]:
+        return new_api_servers(
+            self.config,
+            store,
+            sockets,
+            self._around.certificates.of,
+            directory=self.directory,
+            ledger=self._around.stores.ledger_watch,
+            pipeline=pipeline,
+            events=self._events,
+            clock=self._clock,
+            new_message_id=_new_message_id,
+            on_error=self._log.error,
+            answer_s=time_to_finish_s(self.config),
+        )
+
+    def _listeners(
+        self,
+        sockets: ListeningSockets,
+        pipeline: Pipeline,
+        offload: Offload,
+        turns: LoopTurns,
+    ) -> dict[str, Listener]:
         gate, bounds = self.config.gate, self._around.bounds
-        turns = LoopTurns(self._clock.monotonic)
-        offload = Offload(turns, Threads("message", min(4, os.cpu_count() or 1)))
-        pipeline = self._pipeline(offload)
         authenticator = Authenticator(self.directory, gate.region, self._clock)
         intake = Intake(
             gate.max_inflight_octets,
@@ -279,10 +306,12 @@ class SmtpService:
         except DirectoryUnavailableError as error:
             raise OpenError(f"directory: {error}") from None
 
-    def listen(self) -> None:
+    async def listen(self) -> None:
         """Take connections."""
         for listener in self.listeners.values():
             listener.start()
+        for api in self.apis.values():
+            await api.start()
 
     async def drain(self, drain_s: float, finish_s: float) -> int:
         """Take no more connections, send 421 to idle sessions, finish running transactions.
@@ -294,6 +323,7 @@ class SmtpService:
         listeners = self.listeners.values()
         self.pacer.release()
         await run_all([one.close for one in listeners], self._log.error)
+        await run_all([one.stop for one in self.apis.values()], self._log.error)
         await self.sessions.finish(drain_s)
         cut = sum(one.cut_off() for one in listeners)
         return cut + await self.sessions.drain(finish_s)

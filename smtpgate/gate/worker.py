@@ -133,7 +133,7 @@ class Worker:
             await service.open()
             settle()
             self._metrics.pauses.start()
-            service.listen()
+            await service.listen()
             self._service = service
             self._send(Serving())
             _ = await self._stop.wait()

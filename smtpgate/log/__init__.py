@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol
 
 from smtpgate.config.sections import LogConfig
 from smtpgate.core.events import (
+    ApiCalled,
     Authenticated,
     AuthFailed,
     BudgetExhausted,
@@ -34,6 +35,7 @@ from smtpgate.log.flood import MINUTE_S, LinesLeftOut, RefusalFlood
 from smtpgate.log.lines import (
     LEVELS,
     Level,
+    api_called_line,
     auth_failed_line,
     authenticated_line,
     budget_line,
@@ -87,6 +89,7 @@ _LINES: Final[Mapping[type[Event], tuple[Level | None, Callable[..., bytes]]]] =
     MessageCutOff: ("info", message_cut_off_line),
     SessionsEnded: ("info", sessions_ended_line),
     Authenticated: ("debug", authenticated_line),
+    ApiCalled: ("info", api_called_line),
 }
 # Events that a client can cause at will, without a login and without end.
 _AtWill = BudgetExhausted | CommandRefused | HandshakeFailed | MessageCutOff | PostRefused

@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from smtpgate.core.events import (
+    ApiCalled,
     Authenticated,
     AuthFailed,
     BudgetExhausted,
@@ -84,6 +85,19 @@ def auth_failed_line(event: AuthFailed) -> bytes:
 def authenticated_line(event: Authenticated) -> bytes:
     """The line of a login, at level ``debug``."""
     return _client_line(event, "debug", "authenticated", {})
+
+
+def api_called_line(event: ApiCalled) -> bytes:
+    """The line of a call of the API, at level ``info``."""
+    facts = {
+        "request": event.request_id,
+        "service": event.service,
+        "operation": event.operation or None,
+        "status": event.status,
+        "fault": event.fault or None,
+        "ms": round(event.seconds * 1000, 1),
+    }
+    return _client_line(event, "info", "api", facts)
 
 
 def budget_line(event: BudgetExhausted) -> bytes:

@@ -352,6 +352,13 @@ _ROWS: Final = (
         "kind of destination (webhook, mail).",
     ),
     MetricRow(
+        "smtpgate_api_calls_total",
+        "counter",
+        ("operation", "fault"),
+        "Calls of the API with a right signature, by operation and the code of their error "
+        "(none, or as in AWS's API).",
+    ),
+    MetricRow(
         "smtpgate_feedback_total",
         "counter",
         ("kind", "outcome"),

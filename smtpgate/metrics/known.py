@@ -31,6 +31,7 @@ _REFUSALS_AT_MAIL: Final = ("max-24h-send",)
 
 UNBOUNDED: Final = frozenset(
     {
+        "smtpgate_api_calls_total",
         "smtpgate_commands_refused_total",
         "smtpgate_identity_messages_total",
         "smtpgate_identity_recipients_total",
@@ -61,6 +62,7 @@ def known_series(listeners: Iterable[str]) -> Mapping[str, Iterable[tuple[str, .
         "smtpgate_feedback_posts_refused_total": product(get_args(PostRefusal)),
         "smtpgate_sessions": product(listeners),
         "smtpgate_budget_exhausted_total": product(listeners, BUDGETS),
+        "smtpgate_api_calls_total": (),
         "smtpgate_commands_refused_total": (),
         "smtpgate_messages_cut_off_total": product(listeners, get_args(CutOffBy)),
         "smtpgate_handshakes_failed_total": product(listeners, HANDSHAKE_PROBLEMS),

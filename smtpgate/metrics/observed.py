@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, get_args
 
 from smtpgate.core.account import UNLIMITED
 from smtpgate.core.events import (
+    ApiCalled,
     Authenticated,
     AuthFailed,
     BudgetExhausted,
@@ -59,6 +60,10 @@ _COUNTED: Final[Mapping[type[Event], tuple[str, Callable[[Any], tuple[str, ...]]
         lambda event: (event.kind, event.outcome),
     ),
     PostRefused: ("smtpgate_feedback_posts_refused_total", lambda event: (event.reason,)),
+    ApiCalled: (
+        "smtpgate_api_calls_total",
+        lambda event: (event.operation or UNKNOWN, event.fault or "none"),
+    ),
     MailRefused: ("smtpgate_mail_refused_total", lambda event: (event.reason,)),
     BudgetExhausted: (
         "smtpgate_budget_exhausted_total",

@@ -9,7 +9,7 @@ from typing import Final
 
 from cryptography import x509
 
-from smtpgate.config.sections import ListenerConfig
+from smtpgate.config.sections import TlsPort
 from smtpgate.ports import Reading
 
 _ENDS_SOON: Final = timedelta(days=14)
@@ -22,7 +22,7 @@ class ServerTls:
     certificate. Raises OSError naming the keys when the certificate cannot be used.
     """
 
-    def __init__(self, config: ListenerConfig) -> None:
+    def __init__(self, config: TlsPort) -> None:
         self._config = config
         self._newest, self._certificate = _load(config)
         self.context = self._newest
@@ -36,7 +36,7 @@ class ServerTls:
     def readings(self) -> Iterator[Reading]:
         """The end of the certificate, for a scrape."""
         ends = self.not_after.timestamp()
-        name = self._config.name
+        name = self._config.label
         yield Reading("smtpgate_certificate_not_after_timestamp_seconds", ends, (name,))
 
     def reload(self) -> None:
@@ -57,7 +57,7 @@ class ServerTls:
         if not any(_covers(name, hostname) for name in names):
             shown = ", ".join(names) or "no name"
             found.append(f"is for {shown} and not for gate.hostname, {hostname}")
-        where = f"listener.{self._config.name}: the certificate in {self._config.cert_file}"
+        where = f"{self._config.section}: the certificate in {self._config.cert_file}"
         return [f"{where} {problem}" for problem in found]
 
     def _use_newest(
@@ -68,7 +68,7 @@ class ServerTls:
             connection.context = self._newest
 
 
-def _load(config: ListenerConfig) -> tuple[ssl.SSLContext, x509.Certificate]:
+def _load(config: TlsPort) -> tuple[ssl.SSLContext, x509.Certificate]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = (
         ssl.TLSVersion.TLSv1_3 if config.min_tls == "1.3" else ssl.TLSVersion.TLSv1_2
@@ -82,7 +82,7 @@ def _load(config: ListenerConfig) -> tuple[ssl.SSLContext, x509.Certificate]:
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         reason = _reason(error, cert_file)
         raise OSError(
-            f"listener.{config.name}: cert_file {cert_file} with key_file {key_file}: {reason}"
+            f"{config.section}: cert_file {cert_file} with key_file {key_file}: {reason}"
         ) from None
     return context, certificate
 

@@ -44,8 +44,8 @@ def _add_series(host: Host, series: int) -> None:
 def _watch(names: Path, series: int, turns: Path) -> None:
     listen, start_host, start_pauses = SmtpService.listen, Host.start, Pauses.start
 
-    def listening(self: SmtpService) -> None:
-        listen(self)
+    async def listening(self: SmtpService) -> None:
+        await listen(self)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR2, partial(_fill_cache, self, names))
 

@@ -282,8 +282,8 @@ KEYS: Final = [(section, key) for section, m in SECTIONS.items() for key in m.kn
 def sample_section(name: str) -> list[str]:
     """The lines of the first section of that kind."""
     lines = SAMPLE.read_text().splitlines()
-    heads = [i for i, line in enumerate(lines) if line.startswith("[")]
-    start = next(i for i in heads if re.fullmatch(rf"\[{name}(\.[a-z]+)?\]", lines[i]))
+    heads = [i for i, line in enumerate(lines) if line.startswith(("[", "#["))]
+    start = next(i for i in heads if re.fullmatch(rf"#?\[{name}(\.[a-z]+)?\]", lines[i]))
     return lines[start : min([i for i in heads if i > start], default=len(lines))]
 
 
@@ -299,6 +299,7 @@ def sample(tmp_path: Path) -> Path:
     (tmp_path / "private").mkdir()
     (tmp_path / "directory").mkdir()
     for name in (
+        "api.key",
         "tls.crt",
         "tls.key",
         "upstream.password",
@@ -312,7 +313,7 @@ def sample(tmp_path: Path) -> Path:
         (tmp_path / "private" / name).write_text("content\n")
         (tmp_path / "private" / name).chmod(0o600)
     (tmp_path / "private" / "feedback.credential").write_text(f"{'new-' * 8}\n{'old-' * 8}\n")
-    for name in ("upstream-ca.pem", "ca.pem", "sns.pem"):
+    for name in ("upstream-ca.pem", "ca.pem", "sns.pem", "api.pem"):
         (tmp_path / name).write_text("PEM\n")
     shutil.copy(SAMPLE, tmp_path)
     return tmp_path / "smtpgate.toml"
@@ -329,7 +330,7 @@ def test_the_sample_loads_as_it_is_shipped(sample: Path) -> None:
 
 
 def test_the_sample_loads_with_every_key_set(sample: Path) -> None:
-    text = re.sub(r"(?m)^#(?=[a-z])", "", sample.read_text())
+    text = re.sub(r"(?m)^#(?=[a-z[])", "", sample.read_text())
     text = text.replace('tls = "off"', 'tls = "required"')
     # Beside url_file they would be one too many.
     text = re.sub(r'(?m)^(?:path = "state/|url = ).*\n', "", text)
@@ -345,9 +346,15 @@ NOT_THE_DEFAULT: Final = {"address", "port", "host", "tls", "cert_file", "key_fi
 
 
 def test_the_sample_shows_the_defaults(sample: Path) -> None:
-    config = load_config(sample)
+    # A section that is off has all of its lines behind a mark.
+    api = "\n".join(
+        line.removeprefix("#") for line in sample_section("api") if "# " not in line
+    )
+    text = sample.read_text().replace("#[api.ses]", f"{api}\n#[api.ses]")
+    config = load_config(written(sample.parent, text))
     firsts: dict[str, BaseModel] = {
         "listener": config.listeners[0],
+        "api": config.apis[0],
         "upstream": config.upstreams[0],
     }
     for section, model in SECTIONS.items():

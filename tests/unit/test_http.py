@@ -239,7 +239,7 @@ async def test_clients_that_never_end_their_request_keep_nobody_out_nor_many_fil
 
 
 async def test_a_connection_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smtpgate.http.server._LIFE_S", 0.05)
+    monkeypatch.setattr("smtpgate.http.server._IDLE_S", 0.05)
     async with serving(Gate()) as server, unfinished_requests(server, 1) as readers:
         async with asyncio.timeout(10):
             assert await readers[0].read() == b""

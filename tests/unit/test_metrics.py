@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from smtpgate.config.sections import MetricsConfig
 from smtpgate.core.events import (
+    ApiCalled,
     CommandRefused,
     DirectoryChanged,
     Event,
@@ -55,6 +56,7 @@ EVENTS = (
     FeedbackTaken(kind="bounce", outcome="published", reply=Reply(250, "2.0.0", "Ok"), at=AT),
     RecordsPosted(3, 2, 1, 0, AT),
     PostRefused(CLIENT, AT, "no-credential", "none"),
+    ApiCalled(CLIENT, AT, "an id", "ses", "SendEmail", 200, "", 0.01),
     done(),
     authenticated(),
     auth_failed(),

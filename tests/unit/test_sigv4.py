@@ -94,7 +94,7 @@ LIST = request(
 def test_requests_that_botocore_signed_are_accepted(signed: SignedRequest, digest: str) -> None:
     claim = read_claim(signed)
     assert hashlib.sha256(canonical_request(signed, claim)).hexdigest() == digest
-    must_be_for(claim, "us-east-1", SES_SERVICES)
+    must_be_for(claim, {"us-east-1"}, SES_SERVICES)
     must_be_current(claim, NOW)
     must_be_signed_by(signed, claim, SECRET)
 
@@ -103,7 +103,7 @@ def fault(signed: SignedRequest, secret: Secret | None = SECRET) -> SignatureFau
     """The fault that refuses it, or ``None``."""
     try:
         claim = read_claim(signed)
-        must_be_for(claim, "us-east-1", SES_SERVICES)
+        must_be_for(claim, {"us-east-1"}, SES_SERVICES)
         must_be_current(claim, NOW)
         must_be_signed_by(signed, claim, secret)
     except SignatureError as error:

@@ -9,7 +9,7 @@ is derived from its secret, the day, the region and the service. The body is alw
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
@@ -239,16 +239,14 @@ def must_be_current(claim: Claim, now: datetime) -> None:
         raise SignatureError("expired", text)
 
 
-def must_be_for(claim: Claim, region: str, services: frozenset[str]) -> None:
+def must_be_for(claim: Claim, regions: Collection[str], services: Collection[str]) -> None:
     """Raise SignatureError if the key was derived for another region or service."""
-    if claim.region != region:
+    if claim.region not in regions:
         text = f"Credential should be scoped to a valid region, not '{claim.region}'."
-        raise SignatureError("scope", f"{text} This gate's region is '{region}'.")
+        raise SignatureError("scope", f"{text} Use '{min(regions)}'.")
     if claim.service not in services:
         wanted = "' or '".join(sorted(services))
-        raise SignatureError(
-            "scope", f"Credential should be scoped to correct service: '{wanted}'."
-        )
+        raise SignatureError("scope", f"Credential should be scoped to service '{wanted}'.")
 
 
 def signing_key(secret: Secret, day: str, region: str, service: str) -> bytes:

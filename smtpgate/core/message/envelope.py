@@ -54,6 +54,10 @@ class Client(Struct, frozen=True, gc=False, kw_only=True):
     account_id: str = ""
     smtp: SmtpFacts = _NO_SMTP
 
+    def logged_in(self, access_key_id: str, account_id: str) -> Self:
+        """The client after its login with an access key of an account."""
+        return structs.replace(self, access_key_id=access_key_id, account_id=account_id)
+
     def speaking_for(self, address: str, port: int) -> Self:
         """The client that this one, a proxy, names as the other end of its connection."""
         smtp = SmtpFacts(proxy=self.address)

@@ -1,0 +1,77 @@
+"""One call of the API: who calls which operation, with which values, and its surroundings."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from smtpgate.admin.session import Session, principal_session
+from smtpgate.config import Config
+from smtpgate.core.account import AccessKey, Principal
+from smtpgate.core.message.envelope import Client
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.pipeline import Pipeline
+from smtpgate.ports import Clock, Directory, EventSink, Ledger
+
+Values: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiParts:
+    """The parts of the gate that calls use."""
+
+    config: Config
+    store: DirectoryStore
+    directory: Directory
+    ledger: Ledger
+    pipeline: Pipeline
+    events: EventSink
+    clock: Clock
+    new_message_id: Callable[[datetime], str]
+    new_request_id: Callable[[], str]
+    on_error: Callable[[BaseException], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A call whose signature is right and whose values hold the model's constraints."""
+
+    parts: ApiParts
+    service: str
+    operation: str
+    values: Values
+    key: AccessKey
+    client: Client
+    request_id: str
+    at: datetime
+
+    @property
+    def principal(self) -> Principal:
+        """The caller."""
+        return self.key.principal
+
+    @property
+    def account_id(self) -> str:
+        """The caller's account."""
+        return self.key.principal.account.id
+
+    def session(self) -> Session:
+        """A session of the use cases, with the caller's rights."""
+        parts = self.parts
+        return principal_session(
+            parts.config,
+            parts.store,
+            parts.clock,
+            self.principal,
+            origin=f"api {self.request_id}",
+            address=self.client.address,
+            is_encrypted=self.client.is_tls,
+        )
+
+    def text(self, name: str, default: str = "") -> str:
+        """The text of a value that may be absent."""
+        found: str = self.values.get(name) or default
+        return found
+
+
+Handler: TypeAlias = Callable[[Call], Awaitable[Values]]

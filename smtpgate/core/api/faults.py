@@ -1,0 +1,122 @@
+"""The faults of API calls: one row each, with its code and status in both versions of the API.
+
+https://docs.aws.amazon.com/ses/latest/APIReference/CommonErrors.html
+https://docs.aws.amazon.com/ses/latest/APIReference-V2/CommonErrors.html
+"""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from smtpgate.core.api.sigv4 import SignatureFault
+
+
+class FaultRow(NamedTuple):
+    """The code and HTTP status in the Query protocol (v1), and those in REST-JSON (v2)."""
+
+    v1: str
+    v1_status: int
+    v2: str
+    v2_status: int
+
+
+_INVALID: Final = ("BadRequestException", 400)
+FAULTS: Final[Mapping[str, FaultRow]] = {
+    # before an operation is known
+    "no-signature": FaultRow(
+        "MissingAuthenticationToken", 403, "MissingAuthenticationTokenException", 403
+    ),
+    "bad-signature-form": FaultRow(
+        "IncompleteSignature", 400, "IncompleteSignatureException", 403
+    ),
+    "bad-signature": FaultRow("SignatureDoesNotMatch", 403, "InvalidSignatureException", 403),
+    "unknown-key": FaultRow("InvalidClientTokenId", 403, "UnrecognizedClientException", 403),
+    "no-action": FaultRow("MissingAction", 400, "UnknownOperationException", 404),
+    "unknown-action": FaultRow("InvalidAction", 400, "UnknownOperationException", 404),
+    "not-served": FaultRow("InvalidAction", 400, *_INVALID),
+    "malformed-query": FaultRow("MalformedQueryString", 404, "SerializationException", 400),
+    "malformed-input": FaultRow("MalformedInput", 400, "SerializationException", 400),
+    "too-large": FaultRow("RequestEntityTooLarge", 413, "RequestEntityTooLargeException", 413),
+    "too-slow": FaultRow("RequestTimeout", 408, "RequestTimeoutException", 408),
+    # of an operation
+    "validation": FaultRow("ValidationError", 400, *_INVALID),
+    "invalid-value": FaultRow("InvalidParameterValue", 400, *_INVALID),
+    "invalid-policy": FaultRow("InvalidPolicy", 400, *_INVALID),
+    "access-denied": FaultRow("AccessDenied", 403, "AccessDeniedException", 403),
+    "not-found": FaultRow("InvalidParameterValue", 400, "NotFoundException", 404),
+    "already-exists": FaultRow("AlreadyExists", 400, "AlreadyExistsException", 400),
+    "changed-meanwhile": FaultRow(
+        "ServiceUnavailable", 503, "ConcurrentModificationException", 500
+    ),
+    "limit-exceeded": FaultRow("LimitExceeded", 400, "LimitExceededException", 400),
+    "bad-token": FaultRow("InvalidParameterValue", 400, "InvalidNextTokenException", 400),
+    "no-such-set": FaultRow("ConfigurationSetDoesNotExist", 400, "NotFoundException", 404),
+    "no-such-template": FaultRow("TemplateDoesNotExist", 400, "NotFoundException", 404),
+    "invalid-template": FaultRow("InvalidTemplate", 400, *_INVALID),
+    # of sending
+    "rejected": FaultRow("MessageRejected", 400, "MessageRejected", 400),
+    "account-paused": FaultRow(
+        "AccountSendingPausedException", 400, "SendingPausedException", 400
+    ),
+    "set-paused": FaultRow(
+        "ConfigurationSetSendingPausedException", 400, "SendingPausedException", 400
+    ),
+    "mail-from": FaultRow(
+        *("MailFromDomainNotVerifiedException", 400, "MailFromDomainNotVerifiedException", 400)
+    ),
+    "throttled": FaultRow("Throttling", 400, "TooManyRequestsException", 429),
+    "no-quota-left": FaultRow("Throttling", 400, "LimitExceededException", 400),
+    "unavailable": FaultRow("ServiceUnavailable", 503, "InternalServiceErrorException", 500),
+    "internal": FaultRow("InternalFailure", 500, "InternalServiceErrorException", 500),
+}
+
+OF_SIGNATURES: Final[Mapping[SignatureFault, str]] = {
+    "missing": "no-signature",
+    "incomplete": "bad-signature-form",
+    "expired": "bad-signature",
+    "scope": "bad-signature",
+    "unknown-key": "unknown-key",
+    "token": "unknown-key",
+    "mismatch": "bad-signature",
+}
+
+# By the name of the reply in the catalogue; those of the upstream have none.
+_OF_REPLIES: Final[Mapping[str, str]] = {
+    "account-paused": "account-paused",
+    "access-denied": "access-denied",
+    "access-key-inactive": "unknown-key",
+    "access-key-expired": "unknown-key",
+    "network-not-allowed": "access-denied",
+    "daily-quota": "no-quota-left",
+    "send-rate": "throttled",
+    "transaction-failed": "invalid-value",
+    "not-aligned": "invalid-value",
+    "bad-sender": "invalid-value",
+    "bad-recipient": "invalid-value",
+    "too-many-recipients": "invalid-value",
+    "too-long": "invalid-value",
+    "mail-from-not-verified": "mail-from",
+}
+# Words that SMTP replies of SES begin with, and texts of its API do not.
+_PREFIXES: Final = ("Message rejected: ", "Throttling failure: ", "Transaction failed: ")
+
+
+class ApiError(Exception):
+    """A call that fails: the name of its row in :data:`FAULTS`, and a text for the caller."""
+
+    def __init__(self, fault: str, text: str) -> None:
+        if fault not in FAULTS:
+            raise ValueError(f"not a fault: {fault!r}")
+        super().__init__(text)
+        self.fault = fault
+
+
+def fault_of_reply(code: int, name: str, text: str) -> ApiError:
+    """The fault of a message that was refused with that SMTP reply.
+
+    ``name`` is that of the reply in the catalogue, empty for the upstream's. A 4yz reply is an
+    error after which clients try again.
+    """
+    fault = _OF_REPLIES.get(name) or ("unavailable" if code < 500 else "rejected")
+    for prefix in _PREFIXES:
+        text = text.removeprefix(prefix)
+    return ApiError(fault, text)

@@ -1,0 +1,163 @@
+"""The API of a gate, called by botocore: AWS's own client."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from smtpgate.demo.sink import Sink
+from smtpgate.gate.gate import Gate
+from tests.support.aws import aws_client, called
+from tests.support.inprocess import is_signed, open_gate
+from tests.support.world import DELEGATE, IDENTITY
+
+OWNER_ROOT, DELEGATE_ROOT = "AKIAOWNERROOT0000000", "AKIADELEGATEROOT0000"
+ROOT = f"""
+[[accounts.{DELEGATE}.access_keys]]
+id = "{DELEGATE_ROOT}"
+secret_file = "secret"
+"""
+MAILER, INTERN = "AKIAMAILER0000000000", "AKIAINTERN0000000000"
+API = """
+[api.ses]
+address = "127.0.0.1"
+port = 0
+tls = "none"
+allow_plaintext = true
+"""
+POLICY = {
+    "Version": "2012-10-17",
+    "Statement": {
+        "Sid": "AuthorizeMarketer",
+        "Effect": "Allow",
+        "Principal": {"AWS": DELEGATE},
+        "Action": ["ses:SendEmail", "ses:SendRawEmail"],
+        "Resource": IDENTITY,
+    },
+}
+
+
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[tuple[Gate, Sink, int]]:
+    """A gate, its sink, and the port of its API."""
+    async with open_gate(folder, accounts=ROOT, sections=API) as (gate, sink):
+        yield gate, sink, gate.service.apis["ses"].port
+
+
+async def refused(call: Callable[..., Any], **parameters: object) -> tuple[str, int, str]:
+    """The code, the status and the text of a refusal."""
+    with pytest.raises(ClientError) as raised:
+        await called(call, **parameters)
+    answer = raised.value.response
+    assert answer["ResponseMetadata"]["HTTPHeaders"]["x-amzn-requestid"]
+    status = answer["ResponseMetadata"]["HTTPStatusCode"]
+    return answer["Error"]["Code"], status, answer["Error"]["Message"]
+
+
+async def test_the_announcement_s_calls(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (gate, sink, port):
+        owner, delegate = (aws_client("ses", port, key) for key in (OWNER_ROOT, MAILER))
+        given = {"Identity": IDENTITY, "PolicyName": "marketing", "Policy": json.dumps(POLICY)}
+        await called(owner.put_identity_policy, **given)
+        await gate.service.catch_up()
+        sent = await called(
+            delegate.send_raw_email,
+            Source="marketing@ses-example.com",
+            SourceArn=IDENTITY,
+            FromArn=IDENTITY,
+            ReturnPathArn=IDENTITY,
+            Destinations=["jane@example.net"],
+            RawMessage={
+                "Data": b"From: marketing@ses-example.com\nSubject: Spring\n\nHello.\n"
+            },
+        )
+        (message,) = sink.messages
+        assert is_signed(message.content)
+        assert message.recipients == ("jane@example.net",)
+        assert sent["MessageId"].encode() in message.content
+        assert b"x-ses-" not in message.content.lower()
+        assert (await refused(delegate.get_send_quota))[:2] == ("AccessDenied", 403)
+        quota = await called(aws_client("ses", port, DELEGATE_ROOT).get_send_quota)
+        assert quota == {"Max24HourSend": 1000, "MaxSendRate": 1000, "SentLast24Hours": 1}
+
+
+async def test_a_message_in_parts_is_made_into_mime(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (_, sink, port):
+        owner = aws_client("ses", port, OWNER_ROOT)
+        await called(
+            owner.send_email,
+            Source="Größe <marketing@ses-example.com>",
+            Destination={
+                "ToAddresses": ["Jane <jane@example.net>"],
+                "BccAddresses": ["joe@example.org"],
+            },
+            Message={
+                "Subject": {"Data": "Grüße"},
+                "Body": {"Text": {"Data": "Hello."}, "Html": {"Data": "<p>Hello.</p>"}},
+            },
+        )
+        (message,) = sink.messages
+        assert message.recipients == ("jane@example.net", "joe@example.org")
+        assert b"joe@example.org" not in message.content
+        assert is_signed(message.content)
+        newer = aws_client("sesv2", port, OWNER_ROOT)
+        await called(
+            newer.send_email,
+            FromEmailAddress="marketing@ses-example.com",
+            Destination={"ToAddresses": ["jane@example.net"]},
+            Content={"Raw": {"Data": b"From: marketing@ses-example.com\r\n\r\nHello.\r\n"}},
+        )
+        assert len(sink.messages) == 2
+
+
+async def test_policies_by_both_versions(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (_, _, port):
+        older, newer = (aws_client(one, port, OWNER_ROOT) for one in ("ses", "sesv2"))
+        of = {"EmailIdentity": "ses-example.com", "PolicyName": "p_1"}
+        await called(newer.create_email_identity_policy, **of, Policy=json.dumps(POLICY))
+        again = await refused(
+            newer.create_email_identity_policy, **of, Policy=json.dumps(POLICY)
+        )
+        assert again == ("AlreadyExistsException", 400, "Policy <p_1> already exists.")
+        names = await called(older.list_identity_policies, Identity="ses-example.com")
+        assert names == {"PolicyNames": ["marketing", "p_1"]}
+        found = await called(
+            older.get_identity_policies, Identity=IDENTITY, PolicyNames=["p_1", "other"]
+        )
+        assert json.loads(found["Policies"]["p_1"]) == POLICY
+        assert list(found["Policies"]) == ["p_1"]
+        await called(newer.delete_email_identity_policy, **of)
+        code, status, _ = await refused(newer.delete_email_identity_policy, **of)
+        assert (code, status) == ("NotFoundException", 404)
+        gone = {"Identity": "ses-example.com", "PolicyName": "p_1"}
+        assert await called(older.delete_identity_policy, **gone) == {}
+
+
+async def test_refusals_have_the_codes_of_aws(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (_, _, port):
+        put = {"Identity": IDENTITY, "PolicyName": "p", "Policy": json.dumps(POLICY)}
+        of_delegate = aws_client("ses", port, MAILER)
+        assert (await refused(of_delegate.put_identity_policy, **put))[:2] == (
+            "AccessDenied",
+            403,
+        )
+        owner = aws_client("ses", port, OWNER_ROOT)
+        bad = {**put, "Policy": "{}"}
+        assert (await refused(owner.put_identity_policy, **bad))[:2] == ("InvalidPolicy", 400)
+        for key, secret, code in (
+            ("AKIANOSUCHKEY0000000", "x", "InvalidClientTokenId"),
+            (OWNER_ROOT, "another", "SignatureDoesNotMatch"),
+        ):
+            stranger = aws_client("ses", port, key, secret=secret)
+            assert (await refused(stranger.get_send_quota))[:2] == (code, 403)
+        newer = aws_client("sesv2", port, OWNER_ROOT, secret="another")
+        assert (await refused(newer.get_account))[:2] == ("InvalidSignatureException", 403)
+        raw = {"Source": "a@ses-example.org", "Destinations": ["jane@example.net"]}
+        raw["RawMessage"] = {"Data": b"From: a@ses-example.org\r\n\r\nHello.\r\n"}  # type: ignore[assignment]
+        code, status, text = await refused(of_delegate.send_raw_email, **raw)
+        assert (code, status) == ("MessageRejected", 400)
+        assert text.startswith("Email address is not verified.")
