@@ -23,6 +23,7 @@ class AccountDetails:
     name: str
     paused_reason: str | None
     organization_id: str | None
+    contact: str | None
     max_24h_send: int | None
     max_send_rate_per_s: float | None
     created_at: datetime | None
@@ -38,6 +39,7 @@ class AccountSettings(TypedDict, total=False):
 
     name: str
     organization_id: str | None
+    contact: str | None
     max_24h_send: int | None
     max_send_rate_per_s: float | None
 
@@ -48,6 +50,7 @@ def _details(row: AccountRow) -> AccountDetails:
         name=row.name,
         paused_reason=row.paused_reason,
         organization_id=row.organization_id,
+        contact=row.contact,
         max_24h_send=row.max_24h_send,
         max_send_rate_per_s=row.max_send_rate_per_s,
         created_at=row.created_at,

@@ -1,12 +1,16 @@
-"""The watch over access keys: what it would have reported about the past."""
+"""The watch over access keys: its state, confirmations, and reports about the past."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from smtpgate.admin import keys
+from smtpgate.admin.errors import RefusedChangeError
 from smtpgate.admin.journal import JournalSession
+from smtpgate.admin.keys import KeyDetails
 from smtpgate.admin.paging import in_pages
+from smtpgate.admin.session import Session
 from smtpgate.config.sections import WatchConfig
 from smtpgate.core.history.key_use import of_record
 from smtpgate.core.history.record import Record
@@ -18,8 +22,45 @@ from smtpgate.core.watch.observe import (
 )
 from smtpgate.core.watch.profile import Profile
 from smtpgate.core.watch.signals import Assessment
+from smtpgate.directory import key_watch as rows
 
 _PAGE: Final = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyHistory:
+    """An access key with what the watch knows about its use; no profile if that is nothing."""
+
+    key: KeyDetails
+    profile: Profile | None
+
+
+async def history(session: Session, key_id: str) -> KeyHistory:
+    """An access key, and the profile of its use as the gates have written it last."""
+    key = await keys.get(session, key_id)
+    async with session.store.reading() as connection:
+        found = await rows.stored_profiles(connection, [key_id])
+    stored = found.get(key_id)
+    return KeyHistory(key=key, profile=None if stored is None else stored.profile)
+
+
+async def confirm(session: Session, key_id: str) -> None:
+    """The use of the key is its owner's: all of it is usual from now on."""
+    await keys.found(session, "Update", key_id)
+    async with session.changing() as change:
+        await rows.clear(change, key_id, "confirmed")
+
+
+async def resume(session: Session, key_id: str) -> None:
+    """Let a key that was slowed down or suspended send as before, and learn nothing from it.
+
+    Raises RefusedChangeError if no alarm is open.
+    """
+    row = await keys.found(session, "Update", key_id)
+    if row.watch_state is None:
+        raise RefusedChangeError(f"access key {key_id} has no alarm that is open")
+    async with session.changing() as change:
+        await rows.clear(change, key_id, "resumed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

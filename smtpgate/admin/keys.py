@@ -13,14 +13,17 @@ from smtpgate.admin.users import must_be_allowed_for_user
 from smtpgate.core.account import Principal
 from smtpgate.core.secret import Secret, smtp_password
 from smtpgate.directory import keys as rows
-from smtpgate.directory.keys import AccessKeyRow
+from smtpgate.directory.keys import AccessKeyRow, WatchState
 
-KeyStatus = Literal["active", "disabled", "expired"]
+KeyStatus = Literal["active", "disabled", "expired", "slowed", "suspended"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyDetails:
-    """An access key without its secret; a root's has no ``user_name``."""
+    """An access key without its secret; a root's has no ``user_name``.
+
+    ``watch_state`` is set while an alarm about its use is open, with what differs.
+    """
 
     id: str
     account_id: str
@@ -31,6 +34,9 @@ class KeyDetails:
     created_at: datetime | None
     last_used_at: datetime | None
     last_used_from: str | None
+    watch_state: WatchState | None
+    watch_reason: str | None
+    watch_since: datetime | None
 
     @property
     def owner(self) -> OwnerRef:
@@ -58,6 +64,8 @@ def _details(session: Session, row: AccessKeyRow) -> KeyDetails:
     status: KeyStatus = "active" if row.is_active else "disabled"
     if row.is_active and row.expires_at is not None and row.expires_at <= session.now():
         status = "expired"
+    elif row.is_active and row.watch_state in ("slowed", "suspended"):
+        status = row.watch_state
     return KeyDetails(
         id=row.id,
         account_id=row.account_id,
@@ -68,6 +76,9 @@ def _details(session: Session, row: AccessKeyRow) -> KeyDetails:
         created_at=row.created_at,
         last_used_at=row.last_used_at,
         last_used_from=row.last_used_from,
+        watch_state=row.watch_state,
+        watch_reason=row.watch_reason,
+        watch_since=row.watch_since,
     )
 
 
@@ -98,7 +109,7 @@ async def own_access_key(session: Session, operation: str, key_id: str) -> Acces
     return row
 
 
-async def _found(session: Session, verb: str, key_id: str) -> AccessKeyRow:
+async def found(session: Session, verb: str, key_id: str) -> AccessKeyRow:
     """The access key of that id, with the caller's right to it checked."""
     row = await own_access_key(session, f"{verb}AccessKey", key_id)
     await _must_be_allowed(session, verb, OwnerRef(row.account_id, row.user_name))
@@ -129,11 +140,13 @@ async def pages(
     *,
     is_active: bool | None = None,
     unused_since: datetime | None = None,
+    is_watched: bool = False,
     after: str = "",
     limit: int | None = None,
 ) -> AsyncIterator[Sequence[KeyDetails]]:
     """Access keys by id: all, of one account, or of one of its users.
 
+    ``is_watched`` leaves those with an open alarm about their use.
     ``unused_since`` leaves those that are older than that moment and were not used after it.
     Keys that the caller has no right to are left out of a list of all.
     """
@@ -154,6 +167,7 @@ async def pages(
                 user_name=user_name,
                 is_active=is_active,
                 unused_since=unused_since,
+                is_watched=is_watched,
                 after=after,
                 limit=size,
             )
@@ -180,7 +194,7 @@ async def _may_list(session: Session, owner: OwnerRef) -> bool:
 
 async def get(session: Session, key_id: str) -> KeyDetails:
     """An access key; its secret cannot be read again."""
-    return _details(session, await _found(session, "Read", key_id))
+    return _details(session, await found(session, "Read", key_id))
 
 
 async def enable(session: Session, key_id: str) -> None:
@@ -208,7 +222,7 @@ def _must_end_later(session: Session, settings: KeySettings) -> None:
 async def _update(
     session: Session, key_id: str, columns: dict[str, object], action: str
 ) -> KeyDetails:
-    await _found(session, "Update", key_id)
+    await found(session, "Update", key_id)
     async with session.changing() as change:
         row = await rows.update_access_key(change, key_id, columns, action=action)
     return _details(session, row)
@@ -216,6 +230,6 @@ async def _update(
 
 async def delete(session: Session, key_id: str) -> None:
     """Delete an access key for good."""
-    await _found(session, "Delete", key_id)
+    await found(session, "Delete", key_id)
     async with session.changing() as change:
         await rows.delete_access_key(change, key_id)

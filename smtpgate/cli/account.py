@@ -45,6 +45,15 @@ _Organization: TypeAlias = Annotated[
     typer.Option(metavar="ID", help="Its aws:PrincipalOrgID, or none.", show_default=False),
 ]
 
+_Contact: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Where reports about the account go, or none.",
+        show_default=False,
+    ),
+]
+
 
 class AccountStatusOption(StrEnum):
     """The status of accounts, as an option's values."""
@@ -61,6 +70,7 @@ def _fields(account: AccountDetails) -> dict[str, object]:
         "status": account.status,
         "paused_reason": account.paused_reason,
         "organization": account.organization_id,
+        "contact": account.contact,
         "max_24h_send": account.max_24h_send,
         "max_send_rate_per_s": account.max_send_rate_per_s,
         "created_at": account.created_at,
@@ -82,7 +92,11 @@ _VIEW: Final[View[AccountDetails]] = View(
 
 
 def _settings(
-    name: str | None, organization: str | None, quota: str | None, rate: str | None
+    name: str | None,
+    organization: str | None,
+    contact: str | None,
+    quota: str | None,
+    rate: str | None,
 ) -> AccountSettings:
     """The settings that options name. Raises BadParameter."""
     settings = AccountSettings()
@@ -90,6 +104,8 @@ def _settings(
         settings["name"] = name
     if organization is not None:
         settings["organization_id"] = None if organization == "none" else organization
+    if contact is not None:
+        settings["contact"] = None if contact == "none" else contact
     if quota is not None:
         settings["max_24h_send"] = quota_number(quota)
     if rate is not None:
@@ -110,6 +126,7 @@ def create(
     ] = None,
     name: _Name = None,
     organization: _Organization = None,
+    contact: _Contact = None,
     max_24h_send: QuotaOption = None,
     max_send_rate: RateOption = None,
     config: ConfigFile = DEFAULT_CONFIG,
@@ -119,7 +136,7 @@ def create(
 
     The configuration has the limits that are not given, and those of `default'.
     """
-    settings = _settings(name, organization, max_24h_send, max_send_rate)
+    settings = _settings(name, organization, contact, max_24h_send, max_send_rate)
     account = run(
         config, lambda session: accounts.create(session, account_id, settings), changes=True
     )
@@ -176,6 +193,7 @@ def set_(
     account_id: AccountArgument,
     name: _Name = None,
     organization: _Organization = None,
+    contact: _Contact = None,
     max_24h_send: QuotaOption = None,
     max_send_rate: RateOption = None,
     config: ConfigFile = DEFAULT_CONFIG,
@@ -184,7 +202,7 @@ def set_(
 
     The configuration has the limits of `default'.
     """
-    settings = _settings(name, organization, max_24h_send, max_send_rate)
+    settings = _settings(name, organization, contact, max_24h_send, max_send_rate)
     if not settings:
         raise misused("say what to change: --name, --organization, --max-24h-send, …")
     run(config, lambda session: accounts.update(session, account_id, settings), changes=True)

@@ -5,12 +5,12 @@ from typing import Annotated, Final, TypeAlias
 
 import typer
 
-from smtpgate.admin import keys
-from smtpgate.admin.keys import KeyDetails, KeySettings
+from smtpgate.admin import key_watch, keys
+from smtpgate.admin.keys import KeySettings
 from smtpgate.cli.arguments import KeyArgument, OwnerArgument, OwnerOption
+from smtpgate.cli.key_view import key_fields, key_view
 from smtpgate.cli.key_watch import watch_app
 from smtpgate.cli.listing import (
-    View,
     print_card,
     print_facts,
     print_json,
@@ -59,37 +59,6 @@ class KeyStatusOption(StrEnum):
 
     ACTIVE = "active"
     DISABLED = "disabled"
-
-
-def key_fields(key: KeyDetails) -> dict[str, object]:
-    """An access key as programs see it."""
-    return {
-        "id": key.id,
-        "account": key.account_id,
-        "user": key.user_name,
-        "status": key.status,
-        "expires_at": key.expires_at,
-        "networks": list(key.networks),
-        "created_at": key.created_at,
-        "last_used_at": key.last_used_at,
-        "last_used_from": key.last_used_from,
-    }
-
-
-key_view: Final[View[KeyDetails]] = View(
-    columns={
-        "access key": lambda key: key.id,
-        "owner": lambda key: key.owner,
-        "status": lambda key: key.status,
-        "expires": lambda key: key.expires_at,
-        "from": lambda key: key.networks,
-        "created": lambda key: key.created_at,
-        "last used": lambda key: key.last_used_at,
-        "by": lambda key: key.last_used_from,
-    },
-    fields=key_fields,
-    nothing="no access keys",
-)
 
 
 @key_app.command(epilog=example("key create 999999999999/mailer --expires 90d"))
@@ -176,6 +145,23 @@ def disable(key_id: KeyArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Revoke a key at once: no login with it succeeds, and its open sessions end."""
     run(config, lambda session: keys.disable(session, key_id), changes=True)
     output.print(f"access key {key_id} is disabled")
+
+
+@key_app.command(epilog=example("key confirm AKIAIOSFODNN7EXAMPLE"))
+def confirm(key_id: KeyArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Confirm that the use of a key is its owner's: it is usual from now on.
+
+    A key that was slowed down or suspended sends as before.
+    """
+    run(config, lambda session: key_watch.confirm(session, key_id), changes=True)
+    output.print(f"the use of access key {key_id} is confirmed")
+
+
+@key_app.command(epilog=example("key resume AKIAIOSFODNN7EXAMPLE"))
+def resume(key_id: KeyArgument, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """End the slow-down or suspension of a key; what was reported stays unusual."""
+    run(config, lambda session: key_watch.resume(session, key_id), changes=True)
+    output.print(f"access key {key_id} sends as before")
 
 
 @key_app.command("set", epilog=example("key set AKIAIOSFODNN7EXAMPLE --from 192.0.2.0/24"))

@@ -4,13 +4,19 @@ from typing import Annotated, Final
 
 import typer
 
-from smtpgate.admin import key_watch
+from smtpgate.admin import key_watch, keys
 from smtpgate.admin.journal import JournalSession
 from smtpgate.admin.key_watch import PastReport
+from smtpgate.admin.keys import KeyDetails
+from smtpgate.admin.session import Session
+from smtpgate.cli.arguments import KeyArgument, OwnerOption
 from smtpgate.cli.journal_session import run
-from smtpgate.cli.listing import View, print_pages
+from smtpgate.cli.key_view import key_fields
+from smtpgate.cli.listing import View, print_facts, print_pages
 from smtpgate.cli.moments import Since, moment_option
-from smtpgate.cli.terminal import DEFAULT_CONFIG, AsJson, ConfigFile, example
+from smtpgate.cli.session import run as run_in_directory
+from smtpgate.cli.terminal import DEFAULT_CONFIG, AsJson, ConfigFile, Limit, example
+from smtpgate.core.watch.profile import Profile
 
 watch_app: Final = typer.Typer(
     name="watch", help="Access keys whose use differs from before.", no_args_is_help=True
@@ -46,6 +52,70 @@ _PAST: Final[View[PastReport]] = View(
     },
     nothing="nothing would have been reported",
 )
+
+
+_OPEN: Final[View[KeyDetails]] = View(
+    columns={
+        "access key": lambda key: key.id,
+        "owner": lambda key: key.owner,
+        "alarm": lambda key: key.watch_state,
+        "since": lambda key: key.watch_since,
+        "what differs": lambda key: key.watch_reason,
+    },
+    fields=key_fields,
+    nothing="no access key has an alarm that is open",
+)
+
+
+@watch_app.command("list", epilog=example("key watch list"))
+def list_(
+    owner: OwnerOption = None,
+    limit: Limit = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+    json: AsJson = False,
+) -> None:
+    """List access keys with an open alarm: their use differs from before.
+
+    It ends with `key confirm' if the use is the owner's, or with `key resume'.
+    """
+
+    async def operation(session: Session) -> None:
+        found = keys.pages(
+            session,
+            owner.account_id if owner else None,
+            owner.user_name if owner else None,
+            is_watched=True,
+            limit=limit,
+        )
+        await print_pages(found, _OPEN, as_json=json)
+
+    run_in_directory(config, operation)
+
+
+@watch_app.command(epilog=example("key watch show AKIAIOSFODNN7EXAMPLE"))
+def show(
+    key_id: KeyArgument, config: ConfigFile = DEFAULT_CONFIG, json: AsJson = False
+) -> None:
+    """Show what is usual for an access key, as the gates have written it last."""
+    found = run_in_directory(config, lambda session: key_watch.history(session, key_id))
+    print_facts({**key_fields(found.key), **_usual(found.profile)}, as_json=json)
+
+
+def _usual(profile: Profile | None) -> dict[str, object]:
+    if profile is None:
+        return {"days_of_use": 0}
+    days = [its for its in profile.days.values() if not its.has_alarm]
+    return {
+        "days_of_use": len(days),
+        "most_recipients_in_an_hour": max((its.peak for its in days), default=0),
+        "most_recipients_in_a_day": max((its.recipients for its in days), default=0),
+        "most_new_recipients_in_a_day": max((its.new_recipients for its in days), default=0),
+        "most_refusals_in_a_day": max((its.refused for its in days), default=0),
+        "most_bounces_in_a_day": max((its.bounced for its in days), default=0),
+        "networks": sorted(profile.networks),
+        "from_domains": sorted(profile.domains),
+        "from_addresses": len(profile.authors.spans) * profile.authors.weight,
+    }
 
 
 @watch_app.command(epilog=example("key watch replay --since 30d"))

@@ -11,7 +11,7 @@ from smtpgate.admin.policies import PolicyVersion
 from smtpgate.admin.session import Session
 from smtpgate.admin.users import UserDetails, UserSettings
 from smtpgate.cli.arguments import AccountOption, UserArgument
-from smtpgate.cli.key import key_fields, key_view
+from smtpgate.cli.key_view import key_fields, key_view
 from smtpgate.cli.listing import (
     View,
     print_card,

@@ -20,7 +20,12 @@ MAX_QUOTA: Final = 2**63 - 1
 MAX_RATE: Final = 1_000_000
 
 N = TypeVar("N", int, float)
-KeyRefusal = Literal["access-key-inactive", "access-key-expired", "network-not-allowed"]
+KeyRefusal = Literal[
+    "access-key-inactive",
+    "access-key-expired",
+    "network-not-allowed",
+    "access-key-suspended",
+]
 
 
 class TemporaryLimits(Struct, frozen=True, gc=False):
@@ -37,6 +42,14 @@ class SendingLimits(Struct, frozen=True, gc=False, array_like=True):
     max_24h_send: int
     max_send_rate_per_s: float
     raised: TemporaryLimits | None = None
+
+    def slowed_to(self, rate_per_s: float) -> "SendingLimits":
+        """The same at that rate, unless it is lower; a temporary rate does not raise it."""
+        own, raised = self.max_send_rate_per_s, self.raised
+        if raised is not None:
+            raised = TemporaryLimits(raised.max_24h_send, None, raised.until)
+        slow = rate_per_s if own == UNLIMITED else min(own, rate_per_s)
+        return SendingLimits(self.max_24h_send, slow, raised)
 
     @property
     def usual(self) -> "SendingLimits":
@@ -136,6 +149,7 @@ class AccessKey(Struct, frozen=True, gc=False):
 
     It is valid before ``expires_at`` and from its ``networks``; without networks, from
     anywhere. ``limits`` are its own, within those of its principal and account.
+    ``is_suspended``: its use differs from before, and has to be confirmed.
     """
 
     id: str
@@ -145,6 +159,7 @@ class AccessKey(Struct, frozen=True, gc=False):
     expires_at: datetime | None = None
     networks: tuple[NetworkRange, ...] = ()
     limits: SendingLimits | None = None
+    is_suspended: bool = False
 
     def has_smtp_password(self, password: bytes, region: str) -> bool:
         """True if that is its SMTP password (in constant time); the key may be inactive."""
@@ -159,6 +174,8 @@ class AccessKey(Struct, frozen=True, gc=False):
             return "access-key-expired"
         if self.networks and not self._is_in_allowed_network(address):
             return "network-not-allowed"
+        if self.is_suspended:
+            return "access-key-suspended"
         return None
 
     def _is_in_allowed_network(self, address: str) -> bool:

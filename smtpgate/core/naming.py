@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final
 
+from smtpgate.core.address import AddressError, parse_forward_path
 from smtpgate.core.arn import is_account_id
 
 ACCESS_KEY_OCTETS: Final = 10
@@ -79,6 +80,14 @@ def organization_id(text: str) -> str:
     if _ORGANIZATION_ID.fullmatch(text) is None:
         raise ValueError("an organization id is o- and 10 to 32 lower-case letters and digits")
     return text
+
+
+def contact_address(text: str) -> str:
+    """The mail address of an account's administrator. Raises ValueError."""
+    try:
+        return str(parse_forward_path(f"<{text}>"))
+    except AddressError as error:
+        raise ValueError(f"`{text}' is no mail address: {error}") from None
 
 
 def tag_key(text: str) -> str:

@@ -201,6 +201,17 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         reply="network-not-allowed",
         last_word="session-network-not-allowed",
     ),
+    "access-key-suspended": Reason(
+        meaning="the access key is suspended, because its use differs from before",
+        at_login="the password is right, and the key is suspended: its use differs from before",
+        advice=(
+            "The account's administrator has to look at the use of the key (`smtpgate key "
+            "watch show'). If it is the account's own: `smtpgate key confirm'. If the key has "
+            "leaked: a new key, and `smtpgate key delete'. See `smtpgate help leaked-keys'."
+        ),
+        reply="access-key-suspended",
+        last_word="session-key-suspended",
+    ),
     "account-paused": Reason(
         meaning="the account is paused",
         advice="The operator has to resume the account.",

@@ -157,6 +157,9 @@ _REPLIES: Final[dict[str, Reply]] = {
     "session-network-not-allowed": Reply(
         421, "4.7.0", "Access key may not be used from this network, closing the connection"
     ),
+    "session-key-suspended": Reply(
+        421, "4.7.0", "Access key is suspended, closing the connection"
+    ),
     "session-account-paused": Reply(
         421, "4.7.0", "Sending paused for this account, closing the connection"
     ),
@@ -229,6 +232,12 @@ _REPLIES: Final[dict[str, Reply]] = {
     "access-key-expired": Reply(554, "5.7.1", "Access denied: the access key has expired"),
     "network-not-allowed": Reply(
         554, "5.7.1", "Access denied: the access key may not be used from this network"
+    ),
+    "access-key-suspended": Reply(
+        554,
+        "5.7.1",
+        "Access denied: the access key is suspended, because its use differs from before; "
+        "ask the administrator of the account to confirm it",
     ),
     "account-paused": Reply(  # [SES]
         554, "5.7.1", "Message rejected: Sending paused for this account."

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.account import quota, rate
 from smtpgate.core.arn import is_account_id
-from smtpgate.core.naming import one_line, organization_id, pause_reason
+from smtpgate.core.naming import contact_address, one_line, organization_id, pause_reason
 from smtpgate.directory.change import (
     AuditSubject,
     Change,
@@ -56,6 +56,7 @@ class AccountRow:
     id: str
     name: str = ""
     organization_id: str | None = None
+    contact: str | None = None
     paused_reason: str | None = None
     max_24h_send: int | None = None
     max_send_rate_per_s: float | None = None
@@ -78,6 +79,7 @@ _COLUMNS: Final = columns_of(accounts, AccountRow)
 _CHECKS: Final[Mapping[str, Callable[[Any], object]]] = {
     "name": one_line,
     "organization_id": organization_id,
+    "contact": contact_address,
     "paused_reason": pause_reason,
     "max_24h_send": quota,
     "max_send_rate_per_s": rate,

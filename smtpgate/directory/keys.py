@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sqlalchemy import ColumnElement, RowMapping, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -32,13 +32,14 @@ from smtpgate.directory.change import (
 )
 from smtpgate.directory.quotas import drop_quotas
 from smtpgate.directory.rows import (
+    delete_by_key,
     delete_rows,
     insert_rows,
     must_be_new,
     refusing,
     update_row,
 )
-from smtpgate.directory.schema import access_keys, users
+from smtpgate.directory.schema import access_keys, key_profiles, users
 from smtpgate.directory.sealed import must_be_known
 from smtpgate.directory.sealing import MasterKeys
 
@@ -46,9 +47,17 @@ _SECRET_OCTETS: Final = 30  # 40 characters, as those of AWS
 _ADDRESS_CHARACTERS: Final = 45  # an IPv6 address; its zone may be cut off
 
 
+WatchState = Literal["reported", "slowed", "suspended"]
+Clearing = Literal["confirmed", "resumed"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessKeyRow:
-    """A stored access key without its secret; the root's has no ``user_name``."""
+    """A stored access key without its secret; the root's has no ``user_name``.
+
+    ``watch_state`` is set while an alarm about its use is open; ``cleared_at`` is when the last
+    one was confirmed as its owner's use, or the key was resumed.
+    """
 
     id: str
     account_id: str
@@ -59,6 +68,12 @@ class AccessKeyRow:
     networks: Sequence[str] = ()
     last_used_at: datetime | None = None
     last_used_from: str | None = None
+    watch_state: WatchState | None = None
+    watch_reason: str | None = None
+    watch_since: datetime | None = None
+    slowed_to_per_s: float | None = None
+    cleared_at: datetime | None = None
+    clearing: Clearing | None = None
 
     @property
     def owner(self) -> str:
@@ -77,6 +92,8 @@ class AccessKeyRow:
             "is_active": self.is_active,
             "expires_at": self.expires_at.isoformat() if self.expires_at else None,
             "networks": list(self.networks),
+            **({"watch": self.watch_state} if self.watch_state else {}),
+            **({"reason": self.watch_reason} if self.watch_reason else {}),
         }
 
 
@@ -130,11 +147,13 @@ async def access_key_page(
     user_name: str | None = None,
     is_active: bool | None = None,
     unused_since: datetime | None = None,
+    is_watched: bool = False,
     after: str = "",
     limit: int | None = None,
 ) -> list[AccessKeyRow]:
     """Access keys in the order of their ids, of one account or all.
 
+    ``is_watched`` leaves those with an open alarm about their use.
     ``user_name`` leaves those of one user of the account. ``unused_since`` leaves those that
     are older than that moment and were not used after it.
     """
@@ -145,6 +164,8 @@ async def access_key_page(
         query = query.where(access_keys.c.user_key == user_key(user_name))
     if is_active is not None:
         query = query.where(access_keys.c.is_active.is_(is_active))
+    if is_watched:
+        query = query.where(access_keys.c.watch_state.is_not(None))
     if unused_since is not None:
         query = query.where(
             func.coalesce(access_keys.c.last_used_at, access_keys.c.created_at) < unused_since
@@ -231,6 +252,7 @@ async def remove_access_keys(change: Change, rows: Sequence[AccessKeyRow]) -> No
     """Delete keys that are known to exist."""
     if not rows:
         return
+    await delete_by_key(change, key_profiles, [{"key_id": row.id} for row in rows])
     await drop_quotas(change, "key", [(row.account_id, "", row.id) for row in rows])
     await delete_rows(change, access_keys, [{"id": row.id} for row in rows], rows)
 

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from sqlalchemy import BindParameter, Select, and_, bindparam, exists, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from smtpgate.core.account import AccessKey, Account, Principal, SendingLimits
+from smtpgate.core.account import UNLIMITED, AccessKey, Account, Principal, SendingLimits
 from smtpgate.core.arn import IdentityArn, user_arn
 from smtpgate.core.identity import DkimKey, Identity, MailFrom
 from smtpgate.core.policy import Policy, PolicyKind, parse_policy
@@ -134,6 +134,8 @@ _KEY: Final = (
         access_keys.c.is_active,
         access_keys.c.expires_at,
         access_keys.c.networks,
+        access_keys.c.watch_state,
+        access_keys.c.slowed_to_per_s,
         *PRINCIPAL_COLUMNS,
     )
     .join(accounts, accounts.c.id == access_keys.c.account_id)
@@ -266,7 +268,8 @@ class Loader:
             row.is_active,
             row.expires_at,
             tuple(as_network(ip_network(text)) for text in row.networks),
-            limits_in(of.get("key")),
+            _key_limits(row, limits_in(of.get("key"))),
+            row.watch_state == "suspended",
         )
         octets = _ENTRY_OCTETS + _OCTETS_PER_POLICY_OCTET * rows.policy_octets
         return Loaded(key, tuple(_dependencies(row)), octets)
@@ -426,3 +429,10 @@ def _by_account(rows: Iterable[_Row]) -> defaultdict[str, list[_Row]]:
     for row in rows:
         found[row.account_id].append(row)
     return found
+
+
+def _key_limits(row: _Row, own: SendingLimits | None) -> SendingLimits | None:
+    """The key's own limits, at a low rate while it is slowed down."""
+    if row.watch_state != "slowed" or row.slowed_to_per_s is None:
+        return own
+    return (own or SendingLimits(UNLIMITED, UNLIMITED)).slowed_to(row.slowed_to_per_s)

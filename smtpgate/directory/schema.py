@@ -52,6 +52,7 @@ accounts = Table(
     Column("id", String(12), primary_key=True),
     Column("name", Text, nullable=False),
     Column("organization_id", String(34)),
+    Column("contact", String(320)),  # the address of its administrator, for reports
     Column("paused_reason", Text),  # null: not paused
     Column("max_24h_send", BigInteger),  # null: as the configuration's [limits] says
     Column("max_send_rate_per_s", Float),
@@ -83,9 +84,24 @@ access_keys = Table(
     Column("networks", Json, nullable=False),
     Column("last_used_at", Moment),
     Column("last_used_from", String(45)),
+    Column("watch_state", String(9)),  # null: nothing about its use is open
+    Column("watch_reason", Text),
+    Column("watch_since", Moment),
+    Column("slowed_to_per_s", Float),
+    Column("cleared_at", Moment),  # the last confirmation or resumption
+    Column("clearing", String(9)),
     ForeignKeyConstraint(["account_id"], ["accounts.id"]),
     ForeignKeyConstraint(["account_id", "user_key"], ["users.account_id", "users.key"]),
     Index(None, "account_id", "user_key"),
+)
+
+# Of the use of each key, see smtpgate.core.watch.
+key_profiles = Table(
+    "key_profiles",
+    metadata,
+    Column("key_id", ForeignKey("access_keys.id"), primary_key=True),
+    Column("profile", LargeBinary, nullable=False),
+    Column("updated_at", Moment, nullable=False),
 )
 
 identities = Table(

@@ -402,6 +402,16 @@ ROWS: Final = (
         lambda s, n: keys.update(s, n.key_id, {"networks": ["192.0.2.0/24"]}),
     ),
     row(keys.update, "root", lambda s, n: keys.update(s, n.roots_key_id, {"networks": []})),
+    row(key_watch.history, READ_KEYS, lambda s, n: key_watch.history(s, n.key_id)),
+    row(key_watch.history, "root", lambda s, n: key_watch.history(s, n.roots_key_id)),
+    row(key_watch.confirm, "iam:UpdateAccessKey", lambda s, n: key_watch.confirm(s, n.key_id)),
+    row(key_watch.confirm, "root", lambda s, n: key_watch.confirm(s, n.roots_key_id)),
+    row(
+        key_watch.resume,
+        "iam:UpdateAccessKey",
+        lambda s, n: key_watch.resume(s, n.key_id),
+    ),
+    row(key_watch.resume, "root", lambda s, n: key_watch.resume(s, n.roots_key_id)),
     row(keys.delete, "iam:DeleteAccessKey", lambda s, n: keys.delete(s, n.key_id)),
     row(keys.delete, "root", lambda s, n: keys.delete(s, n.roots_key_id)),
     row(

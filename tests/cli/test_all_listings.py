@@ -43,6 +43,8 @@ LISTINGS: Final = {
     "user policy history": (MAILER, "may-send"),
     "key list": (),
     "key show": ("{key}",),
+    "key watch list": (),
+    "key watch show": ("{key}",),
     "identity list": (),
     "identity show": (DOMAIN,),
     "identity policy list": (DOMAIN,),

@@ -40,6 +40,7 @@ DECLARED: Final = DesiredAccount(
     id=OTHER,
     name="Other",
     organization_id=None,
+    contact=None,
     pause=Pause(),
     max_24h_send=None,
     max_send_rate_per_s=None,

@@ -21,7 +21,7 @@ def _account(current: Current, key: ObjectKey) -> Fields | None:
     row = current.accounts.get(key.account_id)
     if row is None:
         return None
-    names = ("name", "organization_id", *LIMITS, "paused_reason")
+    names = ("name", "organization_id", "contact", *LIMITS, "paused_reason")
     return {name: getattr(row, name) for name in names}
 
 

@@ -55,6 +55,7 @@ class DesiredAccount:
     id: str
     name: str
     organization_id: str | None
+    contact: str | None
     pause: Pause
     max_24h_send: int | None
     max_send_rate_per_s: float | None

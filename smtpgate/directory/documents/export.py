@@ -153,7 +153,11 @@ class _Exporter:
 
 
 def _account(row: AccountRow) -> _Table:
-    values = {"name": row.name, "organization": row.organization_id}
+    values = {
+        "name": row.name,
+        "organization": row.organization_id,
+        "contact": row.contact,
+    }
     return _if_set(values) | _limits(row) | _pause(row.paused_reason)
 
 

@@ -41,6 +41,7 @@ from smtpgate.core.naming import (
     MAX_NETWORKS,
     access_key_id,
     account_id,
+    contact_address,
     one_line,
     organization_id,
     tag_key,
@@ -200,6 +201,7 @@ class AccountTable(LimitsTable):
     status: Literal["active", "paused"] | None = None
     paused_reason: Line = ""
     organization: str = ""
+    contact: str = ""
     access_keys: Array[AccessKeyTable] = ()
     users: dict[Annotated[str, AfterValidator(user_name)], UserTable] = Field(
         default_factory=dict
@@ -210,6 +212,11 @@ class AccountTable(LimitsTable):
     @classmethod
     def _is_an_organization(cls, value: str) -> str:
         return organization_id(value) if value else value
+
+    @field_validator("contact")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        return contact_address(value) if value else value
 
     @field_validator("identities")
     @classmethod

@@ -1,4 +1,4 @@
-"""Tables for the time after a message was sent: suppression lists, reputations of senders."""
+"""After a message was sent: suppression lists, reputations, the use of access keys."""
 
 from typing import Final
 
@@ -15,6 +15,7 @@ def upgrade() -> None:
     """Make the tables."""
     _make_suppression()
     _make_reputations()
+    _make_key_watch()
 
 
 def _make_suppression() -> None:
@@ -94,4 +95,26 @@ def _make_reputations() -> None:
         sa.PrimaryKeyConstraint(
             "account_id", "kind", "region", "name", name="pk_reputation_settings"
         ),
+    )
+
+
+def _make_key_watch() -> None:
+    """No key is slowed or suspended, and none has a profile; accounts have no contact."""
+    op.add_column("accounts", sa.Column("contact", sa.String(320)))
+    for column in (
+        sa.Column("watch_state", sa.String(9)),
+        sa.Column("watch_reason", sa.Text),
+        sa.Column("watch_since", Moment),
+        sa.Column("slowed_to_per_s", sa.Float),
+        sa.Column("cleared_at", Moment),
+        sa.Column("clearing", sa.String(9)),
+    ):
+        op.add_column("access_keys", column)
+    op.create_table(
+        "key_profiles",
+        sa.Column("key_id", sa.String(128)),
+        sa.Column("profile", sa.LargeBinary, nullable=False),
+        sa.Column("updated_at", Moment, nullable=False),
+        sa.ForeignKeyConstraint(["key_id"], ["access_keys.id"], name="fk_key_profiles_key_id"),
+        sa.PrimaryKeyConstraint("key_id", name="pk_key_profiles"),
     )
