@@ -826,6 +826,7 @@ PARTS: Final = {
     identities.read_details,
     users.must_be_allowed_for_user,
     keys.own_access_key,
+    keys.found,
 }
 
 

@@ -57,6 +57,7 @@ def test_accounts_are_listed_as_json_with_times_in_utc(two: Desk) -> None:
         "status": "active",
         "paused_reason": None,
         "organization": None,
+        "contact": None,
         "max_24h_send": None,
         "max_send_rate_per_s": None,
     }

@@ -7,11 +7,13 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import select
 
+from smtpgate.core.watch.profile import Profile
 from smtpgate.directory.accounts import update_account
 from smtpgate.directory.audit import AuditFilter, audit_page
 from smtpgate.directory.change import ConflictError, RefusedChangeError
 from smtpgate.directory.copying import copy
 from smtpgate.directory.documents.desired import Desired, DesiredAccount, Pause, SourceLocation
+from smtpgate.directory.key_watch import store_profiles
 from smtpgate.directory.quotas import QuotaKey
 from smtpgate.directory.schema import metadata
 from smtpgate.directory.store import DirectoryStore
@@ -79,6 +81,9 @@ async def fill(store: DirectoryStore) -> None:
     await rate(store)
     await add_destination(store, "SEND")
     await suppress(store, "jane@example.org")
+    async with store.database.changing() as connection:
+        profile = Profile(first_day=20_000)
+        await store_profiles(connection, {"AKIA1111111111110001": profile}, store.now())
     await applied(store, Desired(accounts=(DECLARED,)), prune=False)
 
 

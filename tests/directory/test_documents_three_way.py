@@ -183,6 +183,7 @@ async def revoked(store: DirectoryStore) -> None:
 async def upgraded(store: DirectoryStore) -> None:
     """Make the directory one of the version before, and bring it up to date again."""
     for table in (
+        "key_profiles",
         "reputations",
         "reputation_settings",
         "suppressed_addresses",
@@ -198,6 +199,16 @@ async def upgraded(store: DirectoryStore) -> None:
         await raw(store, f"DROP TABLE {table}")
     for column in ("configuration_set", "suppresses_delegates"):
         await raw(store, f"ALTER TABLE identities DROP COLUMN {column}")
+    await raw(store, "ALTER TABLE accounts DROP COLUMN contact")
+    for column in (
+        "watch_state",
+        "watch_reason",
+        "watch_since",
+        "slowed_to_per_s",
+        "cleared_at",
+        "clearing",
+    ):
+        await raw(store, f"ALTER TABLE access_keys DROP COLUMN {column}")
     await raw(store, "UPDATE directory_version SET version_num = '0003'")
     assert await upgrade(store.database) == ("0003", HEAD)
 

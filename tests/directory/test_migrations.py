@@ -40,6 +40,11 @@ ROWS: Final[dict[str, dict[str, Any]]] = {
         "created_at": AT,
         "networks": ["192.0.2.0/24"],
     },
+    "key_profiles": {
+        "key_id": "AKIA8888888888880001",
+        "profile": b"profile",
+        "updated_at": AT,
+    },
     "identities": {
         "account_id": "888888888888",
         "region": "us-east-1",

@@ -5,6 +5,7 @@ from ipaddress import ip_network
 from typing import Final, get_args
 
 import pytest
+from msgspec import structs
 
 from smtpgate.core.account import (
     AccessKey,
@@ -12,6 +13,7 @@ from smtpgate.core.account import (
     KeyRefusal,
     Principal,
     SendingLimits,
+    TemporaryLimits,
     usable_key,
 )
 from smtpgate.core.events import AuthReason
@@ -107,6 +109,31 @@ def test_what_is_wrong_with_the_key_is_reported_before_where_it_is_used() -> Non
     assert key.refusal("198.51.100.1", NOW) == "access-key-inactive"
     key = access_key(expires_at=NOW, networks=("192.0.2.0/24",), paused_reason="unpaid")
     assert key.refusal("198.51.100.1", NOW) == "access-key-expired"
+
+
+def test_a_suspended_key_is_refused_after_what_else_is_wrong_with_it() -> None:
+    key = structs.replace(access_key(networks=("192.0.2.0/24",)), is_suspended=True)
+    assert key.refusal("198.51.100.1", NOW) == "network-not-allowed"
+    assert key.refusal("192.0.2.7", NOW) == "access-key-suspended"
+    with pytest.raises(Reject) as refused:
+        usable_key(key, "192.0.2.7", NOW)
+    assert "suspended" in str(refused.value.reply)
+
+
+@rows(
+    "limits, slowed",
+    [
+        (SendingLimits(-1, -1), SendingLimits(-1, 0.1)),
+        (SendingLimits(500, 10), SendingLimits(500, 0.1)),
+        (SendingLimits(500, 0.05), SendingLimits(500, 0.05)),
+    ],
+)
+def test_a_slow_rate_lowers_only(limits: SendingLimits, slowed: SendingLimits) -> None:
+    assert limits.slowed_to(0.1) == slowed
+    raised = TemporaryLimits(1000, 50.0, NOW + SECOND)
+    both = structs.replace(limits, raised=raised).slowed_to(0.1)
+    assert both.at(NOW).max_send_rate_per_s == slowed.max_send_rate_per_s
+    assert both.at(NOW).max_24h_send in (1000, -1)
 
 
 def test_a_key_that_may_not_be_used_has_its_password_all_the_same() -> None:
