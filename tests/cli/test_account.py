@@ -112,6 +112,10 @@ def test_limits_name_and_organization_are_changed_one_by_one(two: Desk) -> None:
     assert (shown["max_24h_send"], shown["max_send_rate_per_s"]) == (50000, None)
     assert (shown["organization"], shown["name"]) == ("o-a1b2c3d4e5", "New")
     two.says("account", "set", DELEGATE, "--organization", "none")
+    two.says("account", "set", DELEGATE, "--contact", "admin@example.com")
+    assert two.answers("account", "show", DELEGATE)["contact"] == "admin@example.com"
+    two.says("account", "set", DELEGATE, "--contact", "none")
+    assert two.answers("account", "show", DELEGATE)["contact"] is None
     assert two.answers("account", "show", DELEGATE)["organization"] is None
 
 
@@ -158,6 +162,7 @@ def test_deleting_asks_on_a_terminal(two: Desk) -> None:
         ),
         (("create", "--max-24h-send", "-2"), 1, "must be 0 or more"),
         (("create", "--organization", "x"), 1, "an organization id is"),
+        (("create", "--contact", "x"), 1, "`x' is no mail address"),
         (("show", "123456789012"), 1, "there is no account 123456789012"),
         (("set", OWNER), 2, "say what to change"),
         (("pause", "123456789012", "--reason", "x"), 1, "there is no account 123456789012"),

@@ -9,6 +9,8 @@ import pytest
 
 from smtpgate.clock import SystemClock
 from smtpgate.core.secret import Secret, smtp_password
+from smtpgate.core.watch.profile import Observation, record
+from smtpgate.directory.key_watch import encode
 from tests.support.desk import Desk
 from tests.support.journal import journal_in, open_journal, submission
 from tests.support.rows import rows
@@ -147,3 +149,58 @@ def test_a_journal_without_anything_unusual_gives_no_report(stocked: Desk) -> No
     said = stocked.says("key", "watch", "replay", "--since", "30d")
     assert said.strip() == "nothing would have been reported"
     assert stocked.answers("key", "watch", "replay") == []
+
+
+def suspended(desk: Desk, state: str = "suspended") -> str:
+    """A key with an open alarm."""
+    key_id: str = desk.answers("key", "create", MAILER)["id"]
+    desk.sql(
+        "UPDATE access_keys SET watch_state = ?, watch_reason = ?, watch_since = created_at",
+        [(state, "3,120 recipients in an hour")],
+    )
+    return key_id
+
+
+def test_an_alarm_is_listed_with_what_differs_and_ends_with_a_confirmation(
+    stocked: Desk,
+) -> None:
+    key_id = suspended(stocked)
+    (listed,) = stocked.answers("key", "watch", "list")
+    assert (listed["id"], listed["watch"], listed["status"]) == (key_id,) + ("suspended",) * 2
+    assert "3,120 recipients in an hour" in stocked.says("key", "watch", "list")
+    said = stocked.says("key", "confirm", key_id)
+    assert said.strip() == f"the use of access key {key_id} is confirmed"
+    assert stocked.answers("key", "watch", "list") == []
+    shown = stocked.answers("key", "show", key_id)
+    assert (shown["status"], shown["watch"], shown["watch_reason"]) == ("active", None, None)
+    (entry,) = stocked.answers("audit", "list", "--limit", "1")
+    assert (entry["action"], entry["before"]["watch"]) == ("confirmed", "suspended")
+
+
+def test_a_slowed_key_is_resumed_once(stocked: Desk) -> None:
+    key_id = suspended(stocked, "slowed")
+    assert stocked.answers("key", "show", key_id)["status"] == "slowed"
+    assert stocked.says("key", "resume", key_id).strip() == (
+        f"access key {key_id} sends as before"
+    )
+    said = stocked.refuses("key", "resume", key_id)
+    assert f"access key {key_id} has no alarm that is open" in said
+
+
+def test_the_usual_use_of_a_key_is_shown(stocked: Desk) -> None:
+    key_id = stocked.answers("key", "create", MAILER)["id"]
+    assert stocked.answers("key", "watch", "show", key_id)["days_of_use"] == 0
+    seen = Observation(
+        hour=500_000,
+        network="192.0.2.0/24",
+        authors=("shop@example.com",),
+        messages=1,
+        recipients=7,
+    )
+    profile = encode(record(None, seen, 7))
+    insert = "INSERT INTO key_profiles VALUES (?, ?, '2026-01-01 00:00:00.000000')"
+    stocked.sql(insert, [(key_id, profile)])
+    shown = stocked.answers("key", "watch", "show", key_id)
+    assert (shown["days_of_use"], shown["most_recipients_in_an_hour"]) == (1, 7)
+    assert (shown["networks"], shown["from_domains"]) == (["192.0.2.0/24"], ["example.com"])
+    assert shown["from_addresses"] == 1

@@ -68,7 +68,7 @@ async def fill(store: DirectoryStore) -> None:
     """Something in every table."""
     await add_account(store)
     await add_user(store, tags={"team": "news"})
-    await add_key(store, user_name="mailer", networks=("192.0.2.0/24",))
+    key = await add_key(store, user_name="mailer", networks=("192.0.2.0/24",))
     await add_identity(store)
     await add_mail_from(store)
     await signing_key(store)
@@ -83,7 +83,7 @@ async def fill(store: DirectoryStore) -> None:
     await suppress(store, "jane@example.org")
     async with store.database.changing() as connection:
         profile = Profile(first_day=20_000)
-        await store_profiles(connection, {"AKIA1111111111110001": profile}, store.now())
+        await store_profiles(connection, {key.id: profile}, store.now())
     await applied(store, Desired(accounts=(DECLARED,)), prune=False)
 
 

@@ -36,6 +36,7 @@ DOCUMENT: Final = """\
 [accounts.111111111111]
 name = "Acme \\"and\\" sons"
 organization = "o-exampleorg0"
+contact = "admin@example.com"
 max_24h_send = 500
 max_send_rate_per_s = 2.5
 access_keys = [
@@ -93,6 +94,7 @@ async def acme(store: DirectoryStore) -> None:
         store,
         name='Acme "and" sons',
         organization_id="o-exampleorg0",
+        contact="admin@example.com",
         max_24h_send=500,
         max_send_rate_per_s=2.5,
     )

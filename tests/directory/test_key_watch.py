@@ -160,7 +160,7 @@ async def test_profiles_of_two_gates_are_joined(acme: DirectoryStore) -> None:
     async with acme.reading() as connection:
         found = await stored_profiles(connection, [KEY])
     assert found[KEY].profile == joined(one, other)
-    assert not [one for one in await notes(acme) if one.action not in ("create",)]
+    assert not [one for one in await notes(acme) if one.action != "create"]
 
 
 async def test_a_profile_that_cannot_be_read_is_none(acme: DirectoryStore) -> None:

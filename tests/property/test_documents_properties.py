@@ -135,6 +135,7 @@ def directories(draw: st.DrawFn) -> Tables:
             optional(
                 name=TEXTS,
                 organization=st.just("o-exampleorg0"),
+                contact=st.just("admin@example.com"),
                 max_24h_send=DAILY,
                 max_send_rate_per_s=RATES,
             )
