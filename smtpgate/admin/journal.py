@@ -22,7 +22,7 @@ from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.schema import HEAD
 from smtpgate.journal.store import SCHEMA, JournalStore
 from smtpgate.journal.terms import TermKeyError
-from smtpgate.journal.usage_query import UsageQuery, usage_rows
+from smtpgate.journal.usage_query import UsageQuery, usage_with_events
 from smtpgate.ports import JournalUnavailableError
 from smtpgate.sql import upgrade as tables
 
@@ -142,7 +142,8 @@ async def usage(
 ) -> UsagePeriod:
     """Messages and recipients since a moment, added up by sender, identity and reason.
 
-    Without a grain a long time is added up by day. Raises InvalidQuestionError.
+    Bounces, complaints, deliveries and delays are beside the accepted messages. Without a grain
+    a long time is added up by day. Raises InvalidQuestionError.
     """
     viewer, now = session.viewer("GetUsage", account_id), session.now()
     if since > now:
@@ -157,7 +158,7 @@ async def usage(
         grain=grain,
         first=first,
         units=unit_of(grain, now) - first + 1,
-        rows=await usage_rows(session.reader.store, asked),
+        rows=await usage_with_events(session.reader.store, asked),
         viewer=viewer,
     )
 

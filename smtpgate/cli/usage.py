@@ -2,10 +2,10 @@
 
 import csv
 import sys
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, Protocol, TypeAlias, TypeVar
 
 import typer
 
@@ -24,9 +24,10 @@ from smtpgate.cli.terminal import (
     parsed_by,
 )
 from smtpgate.core.arn import IdentityArn
+from smtpgate.core.history.event_counts import EventCounts
 from smtpgate.core.history.usage import (
-    Counts,
     Grain,
+    Span,
     Summary,
     UsageRow,
     series,
@@ -47,7 +48,10 @@ _COLUMNS: Final = (
     "recipients",
     "octets",
     "bounces",
+    "hard_bounces",
     "complaints",
+    "deliveries",
+    "delays",
 )
 
 
@@ -62,6 +66,9 @@ _IdentityFilter: TypeAlias = Annotated[
 ]
 
 
+_W = TypeVar("_W", Summary, Span)
+
+
 class By(StrEnum):
     """The time that a row of usage is about, as an option's values."""
 
@@ -70,11 +77,26 @@ class By(StrEnum):
 
 
 _GRAINS: Final = {By.POINT: Grain.POINT, By.DAY: Grain.DAY}
-_Span = tuple[datetime, Counts, Mapping[str, int]]
+
+
+class _WithEvents(Protocol):
+    @property
+    def events(self) -> EventCounts:
+        """The sums of events."""
+
+
+# Columns that are shown where there was any event.
+_EVENTS: Final[Mapping[str, Callable[[_WithEvents], object]]] = {
+    "bounces": lambda one: one.events.bounces,
+    "hard": lambda one: one.events.hard_bounces,
+    "complaints": lambda one: one.events.complaints,
+    "delays": lambda one: one.events.delays,
+    "deliveries": lambda one: one.events.deliveries,
+}
 
 
 def _row_fields(row: UsageRow) -> dict[str, object]:
-    key, counts = row.key, row.counts
+    key, counts, events = row.key, row.counts, row.events
     values = (
         row.start,
         key.account_id,
@@ -86,8 +108,11 @@ def _row_fields(row: UsageRow) -> dict[str, object]:
         counts.messages,
         counts.recipients,
         counts.octets,
-        counts.bounces,
-        counts.complaints,
+        events.bounces,
+        events.hard_bounces,
+        events.complaints,
+        events.deliveries,
+        events.delays,
     )
     return dict(zip(_COLUMNS, values, strict=True))
 
@@ -106,16 +131,16 @@ _SUMMARIES: Final[View[Summary]] = View(
     fields=lambda one: {"user": one.user_arn},
     nothing="nothing was sent",
 )
-_SERIES: Final[View[_Span]] = View(
+_SERIES: Final[View[Span]] = View(
     columns={
-        "from": lambda span: span[0],
-        "attempts": lambda span: span[1].attempts,
-        "messages": lambda span: span[1].messages,
-        "recipients": lambda span: span[1].recipients,
-        "octets": lambda span: span[1].octets,
-        "rejects": lambda span: span[2],
+        "from": lambda span: span.start,
+        "attempts": lambda span: span.counts.attempts,
+        "messages": lambda span: span.counts.messages,
+        "recipients": lambda span: span.counts.recipients,
+        "octets": lambda span: span.counts.octets,
+        "rejects": lambda span: span.rejects,
     },
-    fields=lambda span: {"start": span[0]},
+    fields=lambda span: {"start": span.start},
     nothing="nothing was sent",
 )
 
@@ -135,6 +160,7 @@ def usage(
 ) -> None:
     """Add up messages and recipients by sender and identity, and over time with --by.
 
+    Bounces, complaints, delays and deliveries count at the time when they came.
     Delegated mail counts for its sender; the owner of the identity sees it as used by that
     sender. With --account only what that account sent, and what was sent with its identities.
     """
@@ -174,9 +200,19 @@ def _print_tables(found: UsagePeriod, *, with_series: bool) -> None:
         typer.echo(_SUMMARIES.nothing)
         return
     since = shown(found.since)
+    has_events = any(row.events != EventCounts() for row in found.rows)
     for title, rows in (("sent", found.sent), ("used by others", found.sent_by_others)):
         if rows:
             sums = summaries(rows, found.grain, found.first, found.units)
-            print_table(sums, _SUMMARIES, title=f"{title} since {since}")
+            view = _with_events(_SUMMARIES) if has_events else _SUMMARIES
+            print_table(sums, view, title=f"{title} since {since}")
     if with_series:
-        print_table(series(found.rows), _SERIES, title=f"over time since {since}")
+        by_time = _with_events(_SERIES) if has_events else _SERIES
+        print_table(series(found.rows), by_time, title=f"over time since {since}")
+
+
+def _with_events(view: View[_W]) -> View[_W]:
+    """The view with columns of events in front of the last two or one."""
+    columns = dict(view.columns)
+    last = {name: columns.pop(name) for name in ("rejects", "over time") if name in columns}
+    return replace(view, columns={**columns, **_EVENTS, **last})

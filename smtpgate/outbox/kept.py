@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, delete, literal_column, select, tuple_, update
 
-from smtpgate.core.outbox.task import Task
+from smtpgate.core.outbox.task import Task, TaskState
 from smtpgate.journal.rows import microseconds, moment
 from smtpgate.journal.schema import tasks
 from smtpgate.journal.store import JournalStore
@@ -33,7 +33,7 @@ class KeptTask:
 
     id: str
     task: Task
-    state: str
+    state: TaskState
     created_at: datetime
     due_at: datetime
     done_at: datetime | None

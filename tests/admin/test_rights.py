@@ -53,6 +53,7 @@ from smtpgate.admin.errors import (
     NotAuthorizedError,
     RefusedChangeError,
 )
+from smtpgate.admin.explained import explained
 from smtpgate.admin.impact import impact as impact_of
 from smtpgate.admin.impact import proposal_of
 from smtpgate.admin.journal import JournalSession
@@ -69,6 +70,7 @@ from smtpgate.admin.refs import (
     UserRef,
 )
 from smtpgate.admin.session import OPERATOR, Operator, Session
+from smtpgate.admin.statistics import send_statistics
 from smtpgate.core.account import Principal
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.history.search import Search
@@ -720,6 +722,16 @@ ROWS: Final = (
         journal.get,
         SEE,
         lambda s, n: in_journal(s, lambda j: journal.get(j, "0100", n.account_id)),
+    ),
+    row(
+        explained,
+        SEE,
+        lambda s, n: in_journal(s, lambda j: explained(j, "0100", n.account_id)),
+    ),
+    row(
+        send_statistics,
+        "ses:GetSendStatistics|ses:BatchGetMetricData",
+        lambda s, n: in_journal(s, lambda j: send_statistics(j, n.account_id)),
     ),
     row(
         journal.usage,

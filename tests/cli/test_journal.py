@@ -20,11 +20,13 @@ from smtpgate.clock import SystemClock
 from smtpgate.core.address import Mailbox, ReversePath
 from smtpgate.core.events import SubmissionDone
 from smtpgate.core.message.author import Author
+from smtpgate.core.outbox.task import Task
 from smtpgate.journal.schema import HEAD
 from tests.support.clock import MovableClock
 from tests.support.desk import Desk, grant
 from tests.support.events import auth_failed
 from tests.support.journal import journal_in, open_journal, submission
+from tests.support.outbox import BOUNCE, HOOK, event_about, queue_of
 from tests.support.rows import rows
 from tests.support.world import DELEGATE, DOMAIN, IDENTITY, OWNER
 
@@ -62,6 +64,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
             for event in events:
                 await journal.finish(event)
             journal.publish(replace(auth_failed(), at=NOW))
+            bounced = event_about(events[0], BOUNCE, "jane1@example.net\x1b[31m", at=NOW)
+            await queue_of(journal).add([Task(bounced, HOOK)], [bounced])
 
     asyncio.run(put())
     return state, [event.submission.message_id for event in events]
@@ -90,7 +94,25 @@ def test_a_message_is_explained_in_plain_words(desk: Desk, ids: list[str]) -> No
         assert words in reported
 
 
+def test_events_and_notifications_of_a_message_are_explained(
+    desk: Desk, ids: list[str]
+) -> None:
+    reported = desk.says("explain", ids[0])
+    assert "bounced (Permanent, NoEmail): jane1@example.net" in reported
+    assert f"to subscription {HOOK.name}: waiting, next attempt" in reported
+    (event,) = desk.answers("explain", ids[0])["events"]
+    assert (event["kind"], event["type"], event["hard"]) == ("Bounce", "Permanent", True)
+    assert event["rcpt_to"][0]["status"] == "5.1.1"
+    (notice,) = desk.answers("explain", ids[0])["notifications"]
+    assert (notice["destination"], notice["state"]) == (HOOK.name, "waiting")
+    assert desk.answers("explain", ids[0], "--account", OWNER)["notifications"] == [notice]
+    as_sender = desk.answers("explain", ids[0], "--account", DELEGATE)
+    assert (as_sender["notifications"], as_sender["events"]) == ([], [event])
+    assert desk.answers("explain", ids[1])["events"] == []
+
+
 def test_what_others_wrote_does_not_drive_the_terminal(desk: Desk, ids: list[str]) -> None:
+    assert "\x1b" not in desk.says("explain", ids[0])
     assert "\x1b" not in desk.says("explain", ids[3])
     assert "The\\x1b[31mCEO" in desk.says("explain", ids[3])
 
@@ -416,6 +438,20 @@ def test_usage_is_reported_by_sender_and_identity(desk: Desk) -> None:
     assert "explicit-deny=1" in shown
     assert "used by others" not in shown
     assert "█" in shown
+
+
+@pytest.mark.usefixtures("ids")
+def test_bounces_are_in_the_usage_of_the_time_when_they_came(desk: Desk) -> None:
+    rows = desk.answers("usage", "--since", "2h")
+    assert sum(row["bounces"] for row in rows) == sum(row["hard_bounces"] for row in rows) == 1
+    assert (
+        desk.answers("usage", "--since", "3d", "--account", "777777777777")[0]["bounces"] == 0
+    )
+    for options in ((), ("--by", "day")):
+        shown = desk.says("usage", "--since", "2h", "--account", OWNER, *options)
+        assert "bounces" in shown
+    shown = desk.says("usage", "--since", "3d", "--account", "777777777777")
+    assert "bounces" not in shown
 
 
 @pytest.mark.usefixtures("ids")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,6 +49,7 @@ from tests.support.journal import (
     submission,
 )
 from tests.support.outbox import HOOK, queue_of, states
+from tests.support.outbox import event_about as event
 from tests.support.world import DELEGATE, IDENTITY, OWNER
 
 HARD: Final = BounceDetail(NO_EMAIL)
@@ -68,22 +69,6 @@ async def journal(url: str, tmp_path: Path, clock: MovableClock) -> AsyncIterato
     async with open_journal(url, tmp_path, clock=clock, received=received) as opened:
         yield opened
     assert not received.errors
-
-
-def event(
-    done: SubmissionDone,
-    detail: Detail = HARD,
-    *addresses: str,
-    at: datetime | None = None,
-    configuration_set: str = "",
-) -> SendingEvent:
-    """An event about recipients of a submission."""
-    mail = sent_mail(done.submission, done.from_identity, None, None, configuration_set)
-    known = [
-        EventRecipient(one, "failed", "5.1.1", f"smtp; 550 5.1.1 <{one}> unknown")
-        for one in addresses or (JANE,)
-    ]
-    return sending_event(at or done.submission.received_at, mail, known, detail)
 
 
 async def counts(journal: LiveJournal, clock: MovableClock, **asked: Any) -> EventCounts:  # noqa: ANN401 - fields of a query

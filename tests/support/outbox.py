@@ -3,12 +3,19 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Final
 
 from smtpgate.config.sections import OutboxConfig
 from smtpgate.core.events import SubmissionDone
 from smtpgate.core.feedback.kinds import BounceKind
-from smtpgate.core.outbox.event import BounceDetail, Detail, EventRecipient, sending_event
+from smtpgate.core.outbox.event import (
+    BounceDetail,
+    Detail,
+    EventRecipient,
+    SendingEvent,
+    sending_event,
+)
 from smtpgate.core.outbox.mail import sent_mail
 from smtpgate.core.outbox.task import Carried, Destination, LeasedTask, Result, Task
 from smtpgate.journal.live import LiveJournal
@@ -34,6 +41,22 @@ def task(
     at = done.submission.received_at
     recipient = EventRecipient(address, "failed", "5.1.1", "smtp; 550 5.1.1 no such user")
     return Task(sending_event(at, mail, [recipient], detail), destination)
+
+
+def event_about(
+    done: SubmissionDone,
+    detail: Detail = BOUNCE,
+    *addresses: str,
+    at: datetime | None = None,
+    configuration_set: str = "",
+) -> SendingEvent:
+    """An event about recipients of a submission."""
+    mail = sent_mail(done.submission, done.from_identity, None, None, configuration_set)
+    known = [
+        EventRecipient(one, "failed", "5.1.1", f"smtp; 550 5.1.1 <{one}> unknown")
+        for one in addresses or ("jane@example.net",)
+    ]
+    return sending_event(at or done.submission.received_at, mail, known, detail)
 
 
 def queue_of(journal: LiveJournal) -> TaskQueue:

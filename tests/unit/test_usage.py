@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from smtpgate.core.history.event_counts import EventCounts
 from smtpgate.core.history.record import Record, login_record, submission_record
 from smtpgate.core.history.search import is_user
 from smtpgate.core.history.usage import (
@@ -21,13 +22,14 @@ from smtpgate.core.history.usage import (
     summaries,
     unit_of,
     usage_of,
+    with_events,
 )
 from tests.support.events import AT, auth_failed, done
 from tests.support.world import DELEGATE, IDENTITY, OWNER
 
 KEY: Final = UsageKey(DELEGATE, f"arn:aws:iam::{DELEGATE}:user/mailer", IDENTITY, "accepted")
 NUMBERS: Final = st.integers(0, 10**6)
-COUNTS: Final = st.builds(Counts, *[NUMBERS] * 6)
+COUNTS: Final = st.builds(Counts, *[NUMBERS] * 4)
 
 
 def record(outcome: str = "accepted", reason: str = "accepted") -> Record:
@@ -99,11 +101,27 @@ def test_summaries_add_up_each_sender_with_most_attempts_first() -> None:
 
 def test_a_series_adds_up_each_time_in_its_order() -> None:
     rows = [row(30), row(0), row(0, user="robot"), row(0, "implicit-deny"), row(0, "in-doubt")]
-    (start, counts, rejects), (later, _, none) = series(rows)
-    assert later - start == timedelta(minutes=30)
-    assert counts == Counts(6, 4, 8, 200)
-    assert rejects == {"implicit-deny": 1, "in-doubt": 1}
-    assert none == {}
+    first, second = series(rows)
+    assert second.start - first.start == timedelta(minutes=30)
+    assert first.counts == Counts(6, 4, 8, 200)
+    assert first.rejects == {"implicit-deny": 1, "in-doubt": 1}
+    assert second.rejects == {}
+
+
+def test_events_are_beside_accepted_messages_also_in_a_period_without_any() -> None:
+    rows = [row(0), row(0, "explicit-deny"), row(15, user="robot")]
+    later = row(45)
+    events = {
+        (rows[0].start, rows[0].key): EventCounts(hard_bounces=2, soft_bounces=1),
+        (later.start, later.key): EventCounts(complaints=1),
+    }
+    found = with_events(rows, events)
+    assert sum((one.counts for one in found), Counts()) == Counts(5, 4, 8, 200)
+    assert [one.events.bounces for one in found if one.key.reason == "accepted"] == [3, 0, 0]
+    assert found[-1] == UsageRow(later.start, later.key, Counts(), EventCounts(complaints=1))
+    mailer, _ = summaries(found, Grain.POINT, unit_of(Grain.POINT, AT), 4)
+    assert mailer.events == EventCounts(2, 1, 1)
+    assert [one.events.bounces for one in series(found)] == [3, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """An event as the journal keeps it: what happened to a message, and to which recipients."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
@@ -53,6 +54,12 @@ class KeptEvent(Struct, frozen=True, gc=False, kw_only=True):
         return type_of(self.detail)[1]
 
     @property
+    def facts(self) -> Mapping[str, object]:
+        """The facts that only events of its kind have, by name."""
+        known = structs.asdict(self.detail)
+        return {name: value for name, value in known.items() if name not in _TYPES}
+
+    @property
     def is_hard(self) -> bool:
         """True for a bounce after which no message should be sent there."""
         return isinstance(self.detail, BounceDetail) and self.detail.bounce.is_hard
@@ -61,6 +68,10 @@ class KeptEvent(Struct, frozen=True, gc=False, kw_only=True):
     def is_refusal(self) -> bool:
         """True if the message was refused, and the client has the refusal."""
         return isinstance(self.detail, BounceDetail) and self.detail.is_refusal
+
+
+# The parts of details that the properties of an event have.
+_TYPES: Final = frozenset({"bounce", "is_refusal", "feedback_type", "subtype", "delay_type"})
 
 
 def type_of(detail: Detail) -> tuple[str, str]:

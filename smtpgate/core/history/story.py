@@ -9,6 +9,7 @@ from msgspec import structs
 
 from smtpgate.core.account import UNLIMITED
 from smtpgate.core.history.advice import RELAYING_ADVICE, denial_advice
+from smtpgate.core.history.later import Later, event_lines, notice_lines
 from smtpgate.core.history.record import LimitState, Record, decided_identity, owner_of
 from smtpgate.core.message.author import Author
 from smtpgate.core.policy import Decision, Determining, NearestMiss, Outcome, Side
@@ -73,13 +74,16 @@ def outcome_of(record: Record, now: datetime) -> str:
     return record.outcome
 
 
-def story_of(record: Record, now: datetime) -> Story:
-    """The story as of now."""
+def story_of(record: Record, now: datetime, later: Later | None = None) -> Story:
+    """The story as of now, with all that came after the verdict if that is given."""
     outcome = outcome_of(record, now)
     reason = outcome if record.outcome == "relaying" else record.reason
     words = _OUTCOMES[outcome]
     verdict = words if reason in (outcome, words) else f"{words} ({reason})"
-    parts = _PARTS[record.kind](record, reason)
+    parts = [*_PARTS[record.kind](record, reason)]
+    if later is not None:
+        parts.append(("Events", list(event_lines(record, later.events))))
+        parts.append(("Notifications", list(notice_lines(later.notices))))
     sections = tuple(Section(title, tuple(lines)) for title, lines in parts)
     return Story(
         f"{record.id}: {verdict}", tuple(section for section in sections if section.lines)

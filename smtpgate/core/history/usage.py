@@ -7,13 +7,14 @@ kept for longer.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Final, Protocol
 
 from msgspec import Struct
 
+from smtpgate.core.history.event_counts import EventCounts
 from smtpgate.core.history.record import owner_of
 from smtpgate.core.reply import MASKED_REASON
 
@@ -60,8 +61,6 @@ class Counts(Struct, frozen=True, gc=False):
     messages: int = 0
     recipients: int = 0
     octets: int = 0
-    bounces: int = 0
-    complaints: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(
@@ -69,8 +68,6 @@ class Counts(Struct, frozen=True, gc=False):
             self.messages + other.messages,
             self.recipients + other.recipients,
             self.octets + other.octets,
-            self.bounces + other.bounces,
-            self.complaints + other.complaints,
         )
 
     def __sub__(self, other: "Counts") -> "Counts":
@@ -79,21 +76,21 @@ class Counts(Struct, frozen=True, gc=False):
             self.messages - other.messages,
             self.recipients - other.recipients,
             self.octets - other.octets,
-            self.bounces - other.bounces,
-            self.complaints - other.complaints,
         )
 
 
 _NO_COUNTS: Final = Counts()
+_NO_EVENTS: Final = EventCounts()
 
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """The sums of one period for one key."""
+    """The sums of one period for one key; ``events`` are those that came in that period."""
 
     start: datetime
     key: UsageKey
     counts: Counts
+    events: EventCounts = _NO_EVENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +103,17 @@ class Summary:
     counts: Counts = _NO_COUNTS
     rejects: Mapping[str, int] = field(default_factory=dict)
     attempts: tuple[int, ...] = ()
+    events: EventCounts = _NO_EVENTS
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The sums of one period for all keys; ``rejects`` by reason."""
+
+    start: datetime
+    counts: Counts
+    rejects: Mapping[str, int]
+    events: EventCounts = _NO_EVENTS
 
 
 def unit_of(grain: Grain, moment: datetime) -> int:
@@ -192,6 +200,7 @@ def summaries(
             sum((row.counts for row in of_sender), Counts()),
             _rejects(of_sender),
             _attempts(of_sender, grain, first, units),
+            sum((row.events for row in of_sender), EventCounts()),
         )
         for sender, of_sender in found.items()
     ]
@@ -218,15 +227,34 @@ def _attempts(
     return tuple(attempts)
 
 
+def with_events(
+    rows: Iterable[UsageRow], events: Mapping[tuple[datetime, UsageKey], EventCounts]
+) -> Sequence[UsageRow]:
+    """The rows with the sums of events, which belong to the key of accepted messages.
+
+    A period that has only events gets a row without messages.
+    """
+    found = {(row.start, row.key): row for row in rows}
+    for place, counts in events.items():
+        row = found.get(place) or UsageRow(*place, Counts())
+        found[place] = replace(row, events=counts)
+    return [found[place] for place in sorted(found)]
+
+
 def series(
     rows: Iterable[UsageRow], key: Callable[[UsageRow], datetime] = lambda row: row.start
-) -> Sequence[tuple[datetime, Counts, Mapping[str, int]]]:
-    """The rows added up by time, in order of time: sums, and rejects by reason."""
+) -> Sequence[Span]:
+    """The rows added up by time, in order of time."""
     found: dict[datetime, list[UsageRow]] = {}
     for row in rows:
         found.setdefault(key(row), []).append(row)
     return [
-        (start, sum((row.counts for row in of_start), Counts()), _rejects(of_start))
+        Span(
+            start,
+            sum((row.counts for row in of_start), Counts()),
+            _rejects(of_start),
+            sum((row.events for row in of_start), EventCounts()),
+        )
         for start, of_start in sorted(found.items())
     ]
 
