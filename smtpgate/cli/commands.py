@@ -61,7 +61,7 @@ COMMANDS: Final[dict[str, CommandRow]] = {
     ),
     "explain": CommandRow(
         "explain:explain",
-        "Explain a message: its sender, what decided, and what to change.",
+        "Explain a message: its sender, what decided, what to change, and what came later.",
         _JOURNAL,
         "explain 0100…-000000",
     ),

@@ -135,7 +135,7 @@ EVENTS: Final[dict[str, tuple[KeptEvent, list[str]]]] = {
 
 
 @rows("event, lines", EVENTS.values(), ids=EVENTS)
-def test_an_event_is_told_in_its_own_words(event: KeptEvent, lines: list[str]) -> None:
+def test_an_event_is_shown_in_words_of_its_kind(event: KeptEvent, lines: list[str]) -> None:
     refused = structs.replace(RECORD, outcome="refused")
     assert [*event_lines(refused, [event])] == lines
 
