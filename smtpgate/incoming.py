@@ -3,23 +3,25 @@
 It is accepted only for an address that the gate made itself, so nobody else's mail is taken
 and no bounce goes to a stranger. A report becomes events in the outbox before its sender gets
 250. Any other message, such as a vacation note, goes on to the address that the message was
-sent from, in the same breath: its sender gets the upstream's answer.
+sent from, in the same breath: its sender gets the upstream's answer. So does mail to the
+postmaster, to the address that the operator has for it (RFC 5321 §4.5.1).
 """
 
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from smtpgate.core.address import Mailbox, ReversePath
 from smtpgate.core.events import FeedbackOutcome, FeedbackTaken
-from smtpgate.core.feedback.report import FeedbackReport
+from smtpgate.core.feedback.report import NO_REPORT, FeedbackReport
 from smtpgate.core.feedback.return_path import PathTagger
 from smtpgate.core.history.record import Record
 from smtpgate.core.history.reported import reported_events
 from smtpgate.core.message.body import Body
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.reply import Reply
-from smtpgate.core.upstream import Answered
+from smtpgate.core.upstream import Answered, NotSent
 from smtpgate.ports import (
     Clock,
     DeliveryAttempt,
@@ -36,10 +38,49 @@ Answers = Literal["forward", "drop"]
 
 TAKEN: Final = Reply(250, "2.0.0", "Ok")
 LATER: Final = Reply(451, "4.3.0", "Report cannot be kept now, try again later")
+UNKNOWN: Final = Reply(550, "5.1.1", "No such address here: only bounces of our mail are taken")
+NO_POSTMASTER: Final = Reply(
+    550,
+    "5.1.1",
+    "Postmaster has no mailbox here, where only bounces of our mail are taken: write to the "
+    "postmaster of the domain in its From field",
+)
+UNFIT: Final = Reply(554, "5.6.3", "Message has octets that the next server does not take")
 LOOPING: Final = Reply(554, "5.4.6", "Message has passed too many servers")
 _HOPS: Final = 50
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 _HEADER_OCTETS: Final = 64 * 1024
+_POSTMASTER: Final = "postmaster"
+_NEEDS: Final = frozenset({"needs-8bitmime", "needs-smtputf8"})
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeAddresses:
+    """The addresses beside return paths.
+
+    ``domain`` is the listener's own, and ``complaints`` the local part there that takes
+    complaints. Mail to the postmaster there, at ``hostname`` or without a domain goes to
+    ``postmaster``, and is refused without one.
+    """
+
+    domain: str
+    complaints: str
+    hostname: str
+    postmaster: Mailbox | None = None
+
+    def is_for_complaints(self, address: str) -> bool:
+        """True for the address of complaints."""
+        return address.casefold() == f"{self.complaints}@{self.domain}".casefold()
+
+    def is_postmaster(self, address: str) -> bool:
+        """True for an address of the postmaster."""
+        local_part, _, domain = address.casefold().rpartition("@")
+        if not local_part:
+            return domain == _POSTMASTER
+        return local_part == _POSTMASTER and domain in (
+            self.domain.casefold(),
+            self.hostname.casefold(),
+        )
 
 
 class FeedbackIntake:
@@ -48,7 +89,7 @@ class FeedbackIntake:
     def __init__(
         self,
         tagger: PathTagger,
-        complaints: str,
+        addresses: IntakeAddresses,
         *,
         read: ReadReport,
         record_of: FindRecord,
@@ -59,9 +100,8 @@ class FeedbackIntake:
         events: EventSink,
         on_error: Callable[[BaseException], None],
     ) -> None:
-        """``complaints`` is the address that takes complaints."""
         self._tagger = tagger
-        self._complaints = complaints.casefold()
+        self._addresses = addresses
         self._read = read
         self._record_of = record_of
         self._recorder = recorder
@@ -71,13 +111,22 @@ class FeedbackIntake:
         self._events = events
         self._on_error = on_error
 
-    def takes(self, address: str) -> bool:
-        """True if mail to that address is taken."""
+    def refusal(self, address: str) -> Reply | None:
+        """The reply to an address whose mail is not taken, or ``None``."""
         is_ours = self._tagger.message_of(address) is not None
-        return is_ours or address.casefold() == self._complaints
+        if is_ours or self._addresses.is_for_complaints(address):
+            return None
+        if not self._addresses.is_postmaster(address):
+            return UNKNOWN
+        return NO_POSTMASTER if self._addresses.postmaster is None else None
 
     async def take(self, address: str, octets: bytes) -> Reply:
         """Take a message to an address that is taken; the reply to its sender."""
+        to = self._addresses.postmaster
+        if to is not None and self._addresses.is_postmaster(address):
+            reply = await self._forward(to, octets)
+            self._note(NO_REPORT, None, "forwarded", reply)
+            return reply
         report = await self._read(octets)
         record: Record | None = None
         outcome: FeedbackOutcome = "refused"
@@ -87,6 +136,16 @@ class FeedbackIntake:
         except (DirectoryUnavailableError, JournalUnavailableError) as error:
             self._on_error(error)
             reply = LATER
+        self._note(report, record, outcome, reply)
+        return reply
+
+    def _note(
+        self,
+        report: FeedbackReport,
+        record: Record | None,
+        outcome: FeedbackOutcome,
+        reply: Reply,
+    ) -> None:
         self._events.publish(
             FeedbackTaken(
                 kind=report.kind,
@@ -98,7 +157,6 @@ class FeedbackIntake:
                 at=self._clock.now(),
             )
         )
-        return reply
 
     async def _carry(
         self, report: FeedbackReport, record: Record | None, octets: bytes
@@ -137,6 +195,15 @@ class FeedbackIntake:
             return LOOPING
         # A bare CR or LF could end the message early at a server behind the upstream.
         parts: list[Body] = [_LINE_END.sub(b"\r\n", octets)]
-        envelope = Envelope.of(ReversePath(None), [to], body_8bit=not octets.isascii())
+        envelope = Envelope.of(
+            ReversePath(None),
+            [to],
+            smtputf8=not (header.isascii() and to.text.isascii()),  # RFC 6531 §3.4
+            body_8bit=not octets.isascii(),
+        )
         delivery = await self._upstream.deliver(envelope, parts, DeliveryAttempt())
-        return delivery.reply if isinstance(delivery, Answered) else LATER
+        if isinstance(delivery, Answered):
+            return delivery.reply
+        if isinstance(delivery, NotSent) and delivery.reason in _NEEDS:
+            return UNFIT  # it will be the same at the next try
+        return LATER

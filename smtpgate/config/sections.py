@@ -354,6 +354,11 @@ class FeedbackConfig(Table):
     max_post_octets: Annotated[int, Field(ge=65_536)] = 4_194_304
     max_post_records: Count = 1000
     max_posts: Count = 10
+    tls_cert_file: MadeFile | None = None
+    tls_key_file: PrivateFile | None = None
+    min_tls: Literal["1.2", "1.3"] = "1.2"
+    handshake_timeout_s: Seconds = 10
+    postmaster: MailAddress | None = None
     complaints: Annotated[str, Field(pattern=r"^[a-z0-9._-]{1,64}$")] = "complaints"
     answers: Literal["forward", "drop"] = "forward"
     max_connections: Count = 50
@@ -367,6 +372,10 @@ class FeedbackConfig(Table):
         """MX records need a name."""
         if self.enabled and self.domain is None:
             yield ("domain",), "is needed: the name of the listener's host, for MX records"
+        files = {"tls_cert_file": self.tls_cert_file, "tls_key_file": self.tls_key_file}
+        for one, other in (tuple(files), tuple(files)[::-1]):
+            if files[one] is None and files[other] is not None:
+                yield (one,), f"is missing; {other} needs it"
         if self.credential_file is not None and self.credential_file.value:
             words = self.credential_file.value.split()
             if not words or not all(_CREDENTIAL.fullmatch(one) for one in words):

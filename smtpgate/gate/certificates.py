@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 from smtpgate.config import Config
-from smtpgate.gate.listen import server_tls
+from smtpgate.gate.listen import FEEDBACK, server_tls
 from smtpgate.log import JsonLog
 from smtpgate.ports import Clock, Reading
 
@@ -15,6 +15,7 @@ class Certificates:
     def __init__(self, config: Config) -> None:
         """Load them. Raises OpenError."""
         self.of = server_tls(config)
+        self._hostnames = {FEEDBACK: config.feedback.host}
         self._hostname = config.hostname
 
     def readings(self) -> Iterator[Reading]:
@@ -24,8 +25,9 @@ class Certificates:
 
     def warn(self, log: JsonLog, clock: Clock) -> None:
         """Log why clients refuse a certificate, or will soon."""
-        for tls in self.of.values():
-            for warning in tls.warnings(self._hostname, clock.now()):
+        for name, tls in self.of.items():
+            hostname = self._hostnames.get(name, self._hostname)
+            for warning in tls.warnings(hostname, clock.now()):
                 log.note("warning", "certificate", problem=warning)
 
     def reload_quietly(self) -> None:

@@ -2,17 +2,19 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 
 from smtpgate.bounce_forms import read_any_report
 from smtpgate.config import Config
+from smtpgate.core.address import parse_forward_path
 from smtpgate.core.feedback.records import ReadLine, read_records
 from smtpgate.core.feedback.report import FeedbackReport
 from smtpgate.core.feedback.return_path import PathTagger
 from smtpgate.feedback.listener import FeedbackListener
 from smtpgate.gate.errors import OpenError
 from smtpgate.http import FeedbackPage
-from smtpgate.incoming import FeedbackIntake
+from smtpgate.incoming import FeedbackIntake, IntakeAddresses
 from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.store import JournalStore
 from smtpgate.key_file import keys_in, make_key_file, new_key
@@ -95,6 +97,7 @@ def new_feedback_listener(
     outbox: Outbox,
     upstream: Upstream,
     subscribers: Subscribers,
+    tls: ssl.SSLContext | None,
     clock: Clock,
     events: EventSink,
     on_error: Callable[[BaseException], None],
@@ -104,7 +107,12 @@ def new_feedback_listener(
     assert tagger is not None  # noqa: S101 - for mypy; the section is enabled
     intake = FeedbackIntake(
         tagger,
-        f"{feedback.complaints}@{feedback.domain}",
+        IntakeAddresses(
+            domain=feedback.domain or "",
+            complaints=feedback.complaints,
+            hostname=config.hostname,
+            postmaster=parse_forward_path(f"<{to}>") if (to := feedback.postmaster) else None,
+        ),
         read=_read,
         record_of=lambda message_id: JournalReader(store, store.key()).get(message_id),
         recorder=EventRecorder(subscribers, outbox),
@@ -115,5 +123,5 @@ def new_feedback_listener(
         on_error=on_error,
     )
     return FeedbackListener(
-        listening, feedback, intake, hostname=config.hostname, on_error=on_error
+        listening, feedback, intake, hostname=config.hostname, tls=tls, on_error=on_error
     )

@@ -17,7 +17,7 @@ from smtpgate.gate.directory import prepare_directory
 from smtpgate.gate.documents import Apply, apply_here
 from smtpgate.gate.feedback import new_feedback_listener, new_feedback_page
 from smtpgate.gate.frames import Report
-from smtpgate.gate.listen import shortage_of_files
+from smtpgate.gate.listen import FEEDBACK, shortage_of_files
 from smtpgate.gate.notifications import new_sns_pages, open_sns_face
 from smtpgate.gate.outbox import new_outbox
 from smtpgate.gate.sinks import Sinks, run_all
@@ -103,6 +103,7 @@ class Host:
                 self.outbox.queue,
                 upstream,
                 DirectorySubscribers(directory),
+                None if (tls := self.certificates.of.get(FEEDBACK)) is None else tls.context,
                 self.clock,
                 self.sinks,
                 self.log.error,

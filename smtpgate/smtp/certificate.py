@@ -2,10 +2,11 @@
 
 import ssl
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, Self
 
 from cryptography import x509
 
@@ -15,6 +16,34 @@ from smtpgate.ports import Reading
 _ENDS_SOON: Final = timedelta(days=14)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateFiles:
+    """The files of a certificate, and the section whose keys name them.
+
+    ``name`` is the listener's, for metrics. ``prefix`` is that of the keys in the section, and
+    ``host_key`` the key of the name that the certificate should be for.
+    """
+
+    name: str
+    section: str
+    cert_file: Path
+    key_file: Path
+    min_tls: Literal["1.2", "1.3"]
+    prefix: str = ""
+    host_key: str = "gate.hostname"
+
+    @classmethod
+    def of(cls, port: TlsPort) -> Self:
+        """Those of a port whose section has both."""
+        return cls(
+            name=port.label,
+            section=port.section,
+            cert_file=port.cert_file or Path(),
+            key_file=port.key_file or Path(),
+            min_tls=port.min_tls,
+        )
+
+
 class ServerTls:
     """The TLS settings of a listener, with the certificate that was last loaded.
 
@@ -22,9 +51,9 @@ class ServerTls:
     certificate. Raises OSError naming the keys when the certificate cannot be used.
     """
 
-    def __init__(self, config: TlsPort) -> None:
-        self._config = config
-        self._newest, self._certificate = _load(config)
+    def __init__(self, files: CertificateFiles) -> None:
+        self._files = files
+        self._newest, self._certificate = _load(files)
         self.context = self._newest
         self.context.sni_callback = self._use_newest
 
@@ -36,12 +65,12 @@ class ServerTls:
     def readings(self) -> Iterator[Reading]:
         """The end of the certificate, for a scrape."""
         ends = self.not_after.timestamp()
-        name = self._config.label
+        name = self._files.name
         yield Reading("smtpgate_certificate_not_after_timestamp_seconds", ends, (name,))
 
     def reload(self) -> None:
         """Read the files again; raises OSError, and keeps the old certificate then."""
-        self._newest, self._certificate = _load(self._config)
+        self._newest, self._certificate = _load(self._files)
 
     def warnings(self, hostname: str, now: datetime) -> list[str]:
         """Reasons why clients refuse the certificate, now or soon."""
@@ -56,8 +85,8 @@ class ServerTls:
         names = _names(certificate)
         if not any(_covers(name, hostname) for name in names):
             shown = ", ".join(names) or "no name"
-            found.append(f"is for {shown} and not for gate.hostname, {hostname}")
-        where = f"{self._config.section}: the certificate in {self._config.cert_file}"
+            found.append(f"is for {shown} and not for {self._files.host_key}, {hostname}")
+        where = f"{self._files.section}: the certificate in {self._files.cert_file}"
         return [f"{where} {problem}" for problem in found]
 
     def _use_newest(
@@ -68,12 +97,12 @@ class ServerTls:
             connection.context = self._newest
 
 
-def _load(config: TlsPort) -> tuple[ssl.SSLContext, x509.Certificate]:
+def _load(files: CertificateFiles) -> tuple[ssl.SSLContext, x509.Certificate]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = (
-        ssl.TLSVersion.TLSv1_3 if config.min_tls == "1.3" else ssl.TLSVersion.TLSv1_2
+        ssl.TLSVersion.TLSv1_3 if files.min_tls == "1.3" else ssl.TLSVersion.TLSv1_2
     )
-    cert_file, key_file = config.cert_file or Path(), config.key_file or Path()
+    cert_file, key_file = files.cert_file, files.key_file
     try:
         # Without a password OpenSSL would ask for one, on a terminal.
         context.load_cert_chain(cert_file, key_file, password="")
@@ -81,9 +110,8 @@ def _load(config: TlsPort) -> tuple[ssl.SSLContext, x509.Certificate]:
         certificate = x509.load_pem_x509_certificates(cert_file.read_bytes())[0]
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         reason = _reason(error, cert_file)
-        raise OSError(
-            f"{config.section}: cert_file {cert_file} with key_file {key_file}: {reason}"
-        ) from None
+        both = f"{files.prefix}cert_file {cert_file} with {files.prefix}key_file {key_file}"
+        raise OSError(f"{files.section}: {both}: {reason}") from None
     return context, certificate
 
 

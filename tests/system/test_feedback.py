@@ -4,13 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email import message_from_bytes, policy
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from smtpgate.gate.gate import Gate
 from smtpgate.ports import JournalUnavailableError
 from tests.support.dialog import Dialog
-from tests.support.inprocess import login, open_gate, send
+from tests.support.inprocess import client_tls, login, open_gate, send
 from tests.support.tenants import add_mail_from
 from tests.support.upstream_server import UpstreamServer, open_upstream
 from tests.support.waiting import until
@@ -230,3 +231,70 @@ async def test_connections_of_all_servers_and_of_one_are_bounded(tmp_path: Path)
         await first.say("QUIT")
         await until(lambda: gate.host.feedback is not None and gate.host.feedback.sessions == 1)
         await server(gate)
+
+
+_POSTMASTERS: Final = (
+    "postmaster@bounces.gate.example.com",
+    "Postmaster@gate.example",
+    "POSTMASTER",
+)
+
+
+async def test_mail_to_the_postmaster_goes_to_the_operator_s_address(tmp_path: Path) -> None:
+    setting = 'postmaster = "hostmaster@example.com"\n'
+    async with sent(tmp_path, setting) as (gate, upstream, _):
+        for number, address in enumerate(_POSTMASTERS, 2):
+            text = "From: a@example.net\nSubject: your mail\n\nPlease stop.\n"
+            assert (await bring(gate, text, address)).startswith("250")
+            assert len(upstream.messages) == number
+            (*_, forwarded_to, _) = upstream.visits[0].commands
+            assert forwarded_to == "RCPT TO:<hostmaster@example.com>"
+        assert paths(upstream)[-1] == ""
+        upstream.answers["MESSAGE"] = "452 4.3.1 full"
+        assert (await bring(gate, "From: a@example.net\n\nx\n", "postmaster")).startswith("452")
+
+
+async def test_without_such_an_address_mail_to_the_postmaster_is_refused(
+    tmp_path: Path,
+) -> None:
+    async with sent(tmp_path) as (gate, _, _):
+        dialog = await server(gate)
+        for address in _POSTMASTERS:
+            reply = await dialog.say(f"RCPT TO:<{address}>")
+            assert reply.startswith("550 5.1.1 Postmaster has no mailbox here")
+
+
+async def test_an_answer_that_the_upstream_can_never_take_is_refused_for_good(
+    tmp_path: Path,
+) -> None:
+    async with sent(tmp_path) as (gate, upstream, path):
+        text = VACATION.format(path=path)
+        upstream.offers = ("8BITMIME",)
+        upstream.drop_all()
+        assert (
+            await bring(gate, text.replace("Away.", "Fort f\u00fcr immer."), path)
+        ).startswith("250")
+        assert "BODY=8BITMIME" in " ".join(upstream.visits[-1].commands)
+        reply = await bring(gate, text.replace("Away\n", "\u00fcber\n", 1), path)
+        assert reply.startswith("554 5.6.3")
+
+
+async def test_a_report_comes_over_tls_where_there_is_a_certificate(tmp_path: Path) -> None:
+    setting = 'tls_cert_file = "tls.crt"\ntls_key_file = "tls.key"\n'
+    async with sent(tmp_path, setting) as (gate, upstream, path):
+        assert gate.host.feedback is not None
+        dialog = await Dialog.open(gate.host.feedback.port)
+        await dialog.reply()
+        assert "250-STARTTLS" in (await dialog.say("EHLO mx.example.net"))
+        assert (await dialog.say("STARTTLS")).startswith("220")
+        await dialog.start_tls(client_tls())
+        for command in ("EHLO mx.example.net", "MAIL FROM:<>", f"RCPT TO:<{path}>"):
+            assert (await dialog.say(command)).startswith("250")
+        assert (await dialog.say("DATA")).startswith("354")
+        text = BOUNCE.format(path=path, recipient=JANE).replace("\n", "\r\n")
+        await dialog.send(text.encode() + b".\r\n")
+        assert (await dialog.reply()).startswith("250")
+        await until(lambda: len(upstream.messages) == 2)
+        metrics = gate.metrics.render().decode()
+        name = "smtpgate_certificate_not_after_timestamp_seconds"
+        assert f'{name}{{listener="[feedback]"}}' in metrics

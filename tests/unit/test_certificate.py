@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from smtpgate.config.sections import ListenerConfig
-from smtpgate.smtp.certificate import ServerTls
+from smtpgate.smtp.certificate import CertificateFiles, ServerTls
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 AUTHORITY = trustme.CA()
@@ -39,6 +39,10 @@ def write(
         cert_file=folder / "tls.crt",
         key_file=folder / "tls.key",
     )
+
+
+def loaded(config: ListenerConfig) -> ServerTls:
+    return ServerTls(CertificateFiles.of(config))
 
 
 def handshake(tls: ServerTls, server_name: str | None) -> list[str]:
@@ -73,7 +77,7 @@ def handshake(tls: ServerTls, server_name: str | None) -> list[str]:
 def test_nothing_is_said_of_a_certificate_that_names_the_gate(
     tmp_path: Path, names: list[str]
 ) -> None:
-    assert not ServerTls(write(tmp_path, *names)).warnings("gate.example.com", NOW)
+    assert not loaded(write(tmp_path, *names)).warnings("gate.example.com", NOW)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +101,7 @@ def test_a_certificate_that_clients_refuse_now_or_soon_is_warned_of(
         not_before=NOW + timedelta(days=starts),
         not_after=NOW + timedelta(days=ends),
     )
-    (warning,) = ServerTls(config).warnings("gate.example.com", NOW)
+    (warning,) = loaded(config).warnings("gate.example.com", NOW)
     assert warning.startswith(
         f"listener.submission: the certificate in {tmp_path / 'tls.crt'} {said}"
     )
@@ -107,7 +111,7 @@ def test_a_certificate_that_clients_refuse_now_or_soon_is_warned_of(
 def test_handshakes_after_a_reload_get_the_newer_certificate(
     tmp_path: Path, server_name: str | None
 ) -> None:
-    tls = ServerTls(write(tmp_path, "old.example.com"))
+    tls = loaded(write(tmp_path, "old.example.com"))
     assert handshake(tls, server_name) == ["old.example.com"]
     write(tmp_path, "new.example.com", not_after=NOW + timedelta(days=30))
     assert handshake(tls, server_name) == ["old.example.com"]
@@ -141,7 +145,7 @@ def test_the_error_says_which_of_the_two_files_is_wrong(
     else:
         file.write_text(content)
     with pytest.raises(OSError, match=problem):
-        ServerTls(config)
+        loaded(config)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +162,7 @@ def test_the_error_says_which_of_the_two_files_is_wrong(
 def test_a_certificate_that_cannot_be_used_leaves_the_old_one_in_use(
     tmp_path: Path, spoilt: str, content: str | None
 ) -> None:
-    tls = ServerTls(write(tmp_path, "old.example.com"))
+    tls = loaded(write(tmp_path, "old.example.com"))
     file = tmp_path / spoilt
     if content is None:
         file.unlink()

@@ -305,6 +305,8 @@ def sample(tmp_path: Path) -> Path:
         "upstream.password",
         "feedback.key",
         "feedback.credential",
+        "feedback.crt",
+        "feedback-tls.key",
         "directory.url",
         "redis.url",
         "journal.url",
