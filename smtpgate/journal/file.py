@@ -6,15 +6,17 @@ has a verdict of these messages, and sends them again.
 """
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
 
+from smtpgate.journal import term_sorting
 from smtpgate.journal.statements import Entry, RecordStatements, RowsChangedError
 from smtpgate.ports import Clock, JournalUnavailableError
-from smtpgate.sql.batches import SqliteBatches, Work
+from smtpgate.sql.batches import SqliteBatches, UnfitRowsError, Work
 from smtpgate.sql.database import Database
 from smtpgate.sql.thread import IsAbandoned
 
@@ -79,6 +81,7 @@ class JournalFile:
         self._batches = SqliteBatches(database)
         self._statements = RecordStatements()
         self._clock = clock
+        self._unsorted = 0  # records that were written since terms were sorted in
 
     def write(self, entries: Sequence[Entry]) -> Errors:
         """Write them together, or in halves when one of them spoils it for the others.
@@ -93,6 +96,15 @@ class JournalFile:
                 errors: Errors = end.value
                 return errors
             error = self._commit(group)
+
+    def tidy(self) -> None:
+        """Sort the terms of the last records in, if there are enough of them."""
+        if self._unsorted < term_sorting.SORTED_AFTER:
+            return
+        self._unsorted = 0
+        # A journal that cannot be written fails the next entries, which report it.
+        with suppress(JournalUnavailableError, UnfitRowsError):
+            _ = self._batches.write(term_sorting.sort_some_in, synced=False)
 
     def do(self, work: Work[Any]) -> Any:  # noqa: ANN401 - whatever the work returns
         """The result of other work, or its exception."""
@@ -122,6 +134,7 @@ class JournalFile:
             self._statements.forget()
             raise
         self._statements.committed()
+        self._unsorted += len(entries)
 
 
 class JournalWork:
@@ -143,6 +156,10 @@ class JournalWork:
 
     def answered(self, request: Request, answer: object, *, is_abandoned: bool) -> None:
         """Nothing is undone: the caller of a write knows what may be there."""
+
+    def tidy(self) -> None:
+        """Do what no caller waits for."""
+        self.file.tidy()
 
     def close(self) -> None:
         """Close the file."""

@@ -22,6 +22,7 @@ from smtpgate.journal.rows import (
 )
 from smtpgate.journal.schema import records, statements, terms
 from smtpgate.journal.store import JournalStore
+from smtpgate.journal.term_sorting import having_recently
 from smtpgate.journal.terms import TermKey
 
 _PAGE: Final = 200
@@ -123,12 +124,12 @@ class JournalReader:
 
     async def _by_time(self, search: Search) -> AsyncIterator[Sequence[Record]]:
         """All records of the time, newest first."""
-        query = select(*COLUMNS).where(*_in_time(search, records.c.id))
+        query = select(*COLUMNS)
         if search.outcome == "relaying":
             query = query.where(records.c.outcome == "relaying")
         before: str | None = None
         while True:
-            page = query if before is None else query.where(records.c.id < before)
+            page = query.where(*_in_time(search, records.c.id, before))
             rows = await self._rows(page.order_by(records.c.id.desc()).limit(_PAGE))
             if rows:
                 yield await self._with_texts(rows)
@@ -143,15 +144,28 @@ class JournalReader:
         for hours in await self._hours(search, now):
             before: str | None = None
             while True:
-                query = _having(wanted, hours).where(*_in_time(search, terms.c.id))
-                if before is not None:
-                    query = query.where(terms.c.id < before)
-                rows = await self._rows(query.order_by(terms.c.id.desc()).limit(_PAGE))
+                rows = await self._having_all(wanted, hours, search, before)
                 if rows:
                     yield await self._with_texts(rows)
                 if len(rows) < _PAGE:
                     break
                 before = rows[-1].id
+
+    async def _having_all(
+        self, wanted: Sequence[bytes], hours: Sequence[int], search: Search, before: str | None
+    ) -> Sequence[Row]:
+        """A page of records of some hours that have all of the terms."""
+        queries = [(_having(wanted, hours), terms.c.id)]
+        if self.store.database.is_sqlite:
+            queries.append((having_recently(wanted, hours), records.c.id))
+        found: dict[str, Row] = {}
+        async with self.store.reading() as connection:  # both see one moment
+            for query, column in queries:
+                page = query.where(*_in_time(search, column, before))
+                page = page.order_by(column.desc()).limit(_PAGE)
+                for row in map(Row._make, await connection.execute(page)):
+                    found[row.id] = row
+        return [found[record_id] for record_id in sorted(found, reverse=True)[:_PAGE]]
 
     async def extent(self) -> dict[str, Any]:
         """About how many records there are, from when to when, and how many have no verdict."""
@@ -263,8 +277,12 @@ def _having(wanted: Sequence[bytes], hours: Sequence[int]) -> Select[Any]:
     return query
 
 
-def _in_time(search: Search, column: ColumnElement[str]) -> list[ColumnElement[bool]]:
+def _in_time(
+    search: Search, column: ColumnElement[str], before: str | None = None
+) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
+    if before is not None:
+        found.append(column < before)
     if search.since is not None:
         found.append(column >= first_id(search.since))
     if search.until is not None:

@@ -23,6 +23,7 @@ from smtpgate.journal.schema import (
     event_sums,
     events,
     metadata,
+    recent_terms,
     records,
     statements,
     terms,
@@ -153,7 +154,12 @@ class Retention:
         oldest = await self._writer.run(_oldest)
         hour = hour_of(microseconds(now) if oldest is None else oldest.received_us)
         before = first_id(moment(hour * _HOUR_US)) if oldest is None else oldest.id
-        await self._steps(_old_terms(hour), _old_statements(hour // 24), _old_events(before))
+        await self._steps(
+            _old_terms(hour),
+            _unsorted_terms(before),
+            _old_statements(hour // 24),
+            _old_events(before),
+        )
         if oldest is not None and hour_of(microseconds(now)) - hour < _SHORT_HOURS:
             # All records are so recent that a part of an hour matters.
             await self._forget_in_hour(hour, oldest.id)
@@ -191,6 +197,11 @@ def _old_terms(hour: int) -> _Step:
     columns = (terms.c.hour, terms.c.term, terms.c.id)
     chosen = select(*columns).where(terms.c.hour < hour).order_by(*columns).limit(_TERM_STEP)
     query = delete(terms).where(tuple_(*columns).in_(chosen))
+    return lambda connection: connection.execute(query).rowcount
+
+
+def _unsorted_terms(before: str) -> _Step:
+    query = delete(recent_terms).where(recent_terms.c.id < before)
     return lambda connection: connection.execute(query).rowcount
 
 

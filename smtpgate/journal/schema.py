@@ -91,6 +91,16 @@ terms = Table(
     sqlite_with_rowid=False,
 )
 
+# In SQLite, the terms of the last records, a row a record, until they are sorted in above.
+recent_terms = Table(
+    "journal_recent_terms",
+    metadata,
+    Column("seq", Serial, primary_key=True),
+    Column("hour", Integer, nullable=False),
+    Column("id", _ID, nullable=False),
+    Column("digests", LargeBinary, nullable=False),  # one after the other
+)
+
 # The texts of statements that decided, each once; with the last day of a record that cites it.
 statements = Table(
     "journal_statements",

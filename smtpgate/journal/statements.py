@@ -21,6 +21,7 @@ from sqlalchemy.sql.base import Executable
 
 from smtpgate.core.history.record import owner_of
 from smtpgate.core.history.usage import Counts, Grain, UsageKey, usage_of
+from smtpgate.journal import term_sorting
 from smtpgate.journal.events import EventRow, EventStatements
 from smtpgate.journal.rows import COLUMNS, Row, day_of, hour_of
 from smtpgate.journal.schema import meta, records, statements, terms, usage
@@ -118,7 +119,7 @@ class RecordStatements:
         done = prepared.finish.run(connection, [_verdict(entry.row) for entry in begun])
         if done != len(begun):
             raise RowsChangedError
-        prepared.term.run(connection, _terms(whole, begun))
+        self._write_terms(connection, whole, [e for e in begun if e.late_terms])
         prepared.usage.run(connection, _usage_rows(increments))
         with_more = [e for e in entries if e.tasks is not None or e.events is not None]
         if with_more:
@@ -129,6 +130,20 @@ class RecordStatements:
         rows = [row for entry in entries for row in entry.events or ()]
         _ = self._events.keep(connection, rows)
         self._events.drop(connection, [entry.row.id for entry in entries])
+
+    def _write_terms(
+        self, connection: Plain, whole: Sequence[Entry], late: Sequence[Entry]
+    ) -> None:
+        """Write all terms of the first, and what the verdicts added to the second."""
+        if isinstance(connection, sqlite3.Connection):
+            term_sorting.add(connection, map(_all_terms, (*whole, *late)))
+            return
+        found = _terms(whole, late)
+        if found and connection.dialect.name == "sqlite":
+            # Where a record is not known as it was begun, its early terms are sorted in first.
+            while term_sorting.sort_some_in(connection):
+                pass
+        self._for(connection).term.run(connection, found)
 
     def _write_tasks(self, connection: Plain, entries: Sequence[Entry]) -> None:
         self._tasks.drop(connection, [e.row.id for e in entries if not e.tasks])
@@ -330,17 +345,24 @@ def _verdict(row: Row) -> tuple[Any, ...]:
     return (row.done_us, row.outcome, row.reason, row.verdict, row.id)
 
 
-def _terms(whole: Iterable[Entry], begun: Iterable[Entry]) -> list[tuple[int, bytearray, str]]:
-    """Rows of terms, as arrays of octets: SQLite's driver looks for an adapter of ``bytes``."""
-    found: list[tuple[int, bytearray, str]] = []
-    for entry in whole:
+def _all_terms(entry: Entry) -> tuple[int, str, frozenset[bytes]]:
+    """The hour, the id and all terms of a record."""
+    terms = entry.early_terms
+    if entry.late_terms:
+        terms |= entry.late_terms
+    return hour_of(entry.row.received_us), entry.row.id, terms
+
+
+def _terms(whole: Iterable[Entry], late: Iterable[Entry]) -> list[tuple[int, bytes, str]]:
+    """Rows of terms: all of the first, and what the verdicts added to the second."""
+    found = [
+        (hour, term, record_id)
+        for hour, record_id, all_terms in map(_all_terms, whole)
+        for term in all_terms
+    ]
+    for entry in late:
         hour, record_id = hour_of(entry.row.received_us), entry.row.id
-        found += [(hour, bytearray(term), record_id) for term in entry.early_terms]
-        found += [(hour, bytearray(term), record_id) for term in entry.late_terms]
-    for entry in begun:
-        if entry.late_terms:
-            hour, record_id = hour_of(entry.row.received_us), entry.row.id
-            found += [(hour, bytearray(term), record_id) for term in entry.late_terms]
+        found += [(hour, term, record_id) for term in entry.late_terms]
     return found
 
 

@@ -18,7 +18,7 @@ from smtpgate.core.history.record import Parties, Verdict, user_of
 from smtpgate.core.reply import MASKED_REASON
 from smtpgate.key_file import KEY_OCTETS, keys_in, make_key_file
 
-_TERM_OCTETS: Final = 12
+TERM_OCTETS: Final = 12
 _ACCEPTED: Final = "accepted"
 
 
@@ -35,7 +35,7 @@ class TermKey:
         @lru_cache(maxsize=8192)
         def term(text: str) -> bytes:
             octets = text.encode("utf-8", "surrogatepass")
-            return hashlib.blake2b(octets, key=key, digest_size=_TERM_OCTETS).digest()
+            return hashlib.blake2b(octets, key=key, digest_size=TERM_OCTETS).digest()
 
         self._term = term
         self._of_parties = lru_cache(maxsize=512)(self._terms_of_parties)
@@ -80,7 +80,7 @@ class TermKey:
         compare all records of the one with all of the other.
         """
         return hashlib.blake2b(
-            party + verdict, key=self.octets, digest_size=_TERM_OCTETS
+            party + verdict, key=self.octets, digest_size=TERM_OCTETS
         ).digest()
 
     def before_relay(

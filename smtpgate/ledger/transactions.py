@@ -117,6 +117,9 @@ class LedgerTransactions:
         if is_abandoned and isinstance(request, Reserve) and isinstance(answer, Reservation):
             self.owe(Settle(answer, 0, request.at))
 
+    def tidy(self) -> None:
+        """There is nothing that no caller waits for, beside what is owed."""
+
     def owe(self, settlement: Settle) -> None:
         """Settle it with the next transaction; if too much is owed, the oldest is lost."""
         self._owed.append(settlement)

@@ -3,7 +3,7 @@
 A transaction costs as much as the work of several requests, so grouping makes sixteen of them
 at once several times cheaper each than one by one. The event loop is woken once for a group.
 A lone request does not wait for others. Under load a group waits a moment for more, but not
-once most messages on their way wait for it: the others are too few to keep the processor busy.
+once all messages on their way wait for it.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 MAX_GROUP: Final = 500
 # With so many messages on their way a group waits for others, longer when there are more, until
-# it has two thirds of them.
+# it has all of them.
 _LOADED: Final = 4
 _LINGER_A_MESSAGE_S: Final = 0.00025
 _LONGEST_LINGER_S: Final = 0.004
@@ -46,6 +46,9 @@ class Work(Protocol[R_contra]):
 
         It is called in the caller's event loop before the caller goes on.
         """
+
+    def tidy(self) -> None:
+        """Do what no caller waits for, after each group. Raises nothing."""
 
     def close(self) -> None:
         """Close the files, after one attempt at all that is owed."""
@@ -223,6 +226,7 @@ class BatchThread(Generic[R]):
             if is_last:
                 break
             self._carry_out(jobs)
+            self.work.tidy()
         self.work.close()
 
     def _next_jobs(self) -> list[_Job[R]]:
@@ -233,7 +237,7 @@ class BatchThread(Generic[R]):
         load = self.load
         if load >= _LOADED:
             linger_s = min(load * _LINGER_A_MESSAGE_S, _LONGEST_LINGER_S)
-            mailbox.wait(load * 2 // 3, linger_s)
+            mailbox.wait(load, linger_s)
         return mailbox.take()
 
     def _carry_out(self, jobs: list[_Job[R]]) -> None:

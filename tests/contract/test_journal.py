@@ -47,6 +47,7 @@ from tests.support.databases import Databases
 from tests.support.directory import open_store as open_directory
 from tests.support.events import auth_failed
 from tests.support.journal import (
+    WITH_TERMS,
     Received,
     all_rows,
     open_journal,
@@ -477,7 +478,7 @@ async def test_what_is_older_than_its_time_goes_with_all_about_it(
     (row,) = await all_rows(journal.store)
     assert await found(journal, clock, Search(account_id=OWNER)) == [row.id]
     async with journal.store.reading() as connection:
-        ids = await connection.execute(text("SELECT DISTINCT id FROM journal_terms"))
+        ids = await connection.execute(text(f"SELECT DISTINCT id FROM ({WITH_TERMS}) AS found"))
         assert [one.id for one in ids] == [row.id]
     days = {row.start for row in await usage_rows(journal.store, over_a_year(clock, Grain.DAY))}
     points = await usage_rows(journal.store, over_a_year(clock, Grain.POINT))

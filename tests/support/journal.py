@@ -31,6 +31,8 @@ from tests.support.events import done
 from tests.support.world import DELEGATE, IDENTITY
 
 _IDS: Final = count(1)
+# The ids that terms lead to.
+WITH_TERMS: Final = "SELECT id FROM journal_terms UNION SELECT id FROM journal_recent_terms"
 
 IDENTITY_POLICY: Final = parse_policy(
     f"""

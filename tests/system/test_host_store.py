@@ -320,7 +320,7 @@ async def test_a_row_that_is_a_defect_is_alone_with_it(
 ) -> None:
     entries = [store.journal.entries.ending(submission(clock)) for _ in range(3)]
     good, bad, other = [entry for entry in entries if entry is not None]
-    bad = replace(bad, late_terms=None)
+    bad = replace(bad, early_terms=None)
     errors = await store.journal.writer._groups.write([good, bad, other], 5)
     assert [type(error) for error in errors] == [type(None), TypeError, type(None)]
     for entry in (good, bad):

@@ -27,6 +27,7 @@ from smtpgate.sql.batches import UnfitRowsError
 from tests.support.clock import MovableClock
 from tests.support.events import auth_failed
 from tests.support.journal import (
+    WITH_TERMS,
     Breakable,
     Received,
     all_rows,
@@ -488,7 +489,7 @@ async def test_the_oldest_go_when_everything_together_is_too_much(
         assert left == ids[-len(left) :]
         assert retention.size.octets < 1_000_000
         async with journal.store.reading() as connection:
-            found = await connection.execute(text("SELECT min(id) FROM journal_terms"))
+            found = await connection.execute(text(f"SELECT min(id) FROM ({WITH_TERMS})"))
             assert found.scalar_one() == left[0]
         before = len(left)
         await retention.round()

@@ -31,6 +31,9 @@ class Doubling:
     def answered(self, request: int, answer: object, *, is_abandoned: bool) -> None:
         """Nothing has to be undone."""
 
+    def tidy(self) -> None:
+        """There is nothing to do after the answers."""
+
     def close(self) -> None:
         """Nothing is open."""
 
@@ -65,13 +68,13 @@ async def test_requests_that_come_while_a_group_is_carried_out_are_the_next_grou
     assert work.groups == [[1], [2, 3, 4, 5]]
 
 
-async def test_under_load_a_group_waits_until_it_has_two_thirds_of_the_messages(
+async def test_under_load_a_group_waits_until_it_has_all_messages_on_their_way(
     thread: BatchThread[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Nothing but the number of requests ends the wait.
     monkeypatch.setattr(module, "_LINGER_A_MESSAGE_S", 60)
     monkeypatch.setattr(module, "_LONGEST_LINGER_S", 60)
-    thread.load = 9
+    thread.load = 6
     found = [thread.ask(1, 30), thread.ask_all([2, 3, 4], 30)]
     await asyncio.sleep(0)
     assert work_of(thread).groups == []
@@ -92,7 +95,7 @@ async def test_the_end_does_not_wait_for_more_requests(
 ) -> None:
     monkeypatch.setattr(module, "_LINGER_A_MESSAGE_S", 60)
     monkeypatch.setattr(module, "_LONGEST_LINGER_S", 60)
-    thread.load = 9
+    thread.load = 6
     asked = thread.ask(1, 30)
     await asyncio.to_thread(thread.stop, 10)
     assert await answers(asked) == [2]

@@ -1,4 +1,4 @@
-"""The events of messages, kept for each message and added up."""
+"""The events of messages, kept for each and added up; terms that are not sorted in yet."""
 
 from typing import Final
 
@@ -9,12 +9,14 @@ revision: Final = "0004"
 down_revision: Final = "0003"
 
 ID: Final = sa.String(length=64).with_variant(sa.String(length=64, collation="C"), "postgresql")
+SERIAL: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
     """Make the tables; columns of the usage that were never written go."""
     _events()
     _sums()
+    _recent_terms()
     for name in ("bounces", "complaints"):
         op.drop_column("journal_usage", name)
 
@@ -78,3 +80,14 @@ def _sums() -> None:
     for columns in (("grain", "owner_id", "start"), ("grain", "start")):
         name = f"ix_journal_event_sums_{'_'.join(columns)}"
         op.create_index(name, "journal_event_sums", list(columns))
+
+
+def _recent_terms() -> None:
+    op.create_table(
+        "journal_recent_terms",
+        sa.Column("seq", SERIAL, nullable=False),
+        sa.Column("hour", sa.Integer(), nullable=False),
+        sa.Column("id", ID, nullable=False),
+        sa.Column("digests", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("seq", name="pk_journal_recent_terms"),
+    )

@@ -1,0 +1,138 @@
+"""Terms of a SQLite journal: searches find the same before, while and after they are sorted."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from smtpgate.core.events import SubmissionDone
+from smtpgate.core.history.search import Search
+from smtpgate.journal import reader as reader_module
+from smtpgate.journal import term_sorting
+from smtpgate.journal.live import LiveJournal
+from smtpgate.journal.reader import JournalReader
+from smtpgate.journal.term_sorting import sort_some_in
+from tests.support.clock import MovableClock
+from tests.support.journal import Breakable, all_rows, journal_in, open_journal, submission
+from tests.support.world import DELEGATE, OWNER
+
+SEARCHES: tuple[Search, ...] = (
+    Search(account_id=OWNER),
+    Search(account_id=DELEGATE, reason="policy-denied"),
+    Search(address="marketing@ses-example.com", outcome="refused"),
+    Search(address="nobody@example.org"),
+    Search(reason="quota-exceeded"),
+    Search(account_id=OWNER, outcome="accepted"),
+)
+
+
+@pytest.fixture
+async def journal(tmp_path: Path, clock: MovableClock) -> AsyncIterator[LiveJournal]:
+    async with open_journal(journal_in(tmp_path), tmp_path, clock=clock) as opened:
+        yield opened
+
+
+async def put(journal: LiveJournal, *events: SubmissionDone) -> None:
+    for event in events:
+        await journal.begin(event)
+        await journal.finish(event)
+
+
+def some(clock: MovableClock, number: int) -> list[SubmissionDone]:
+    """Submissions of several hours, each third refused."""
+    found = []
+    for at in range(number):
+        clock.move(1200)
+        verdict = ("refused", "policy-denied") if at % 3 == 0 else ("accepted", "accepted")
+        found.append(submission(clock, *verdict))
+    return found
+
+
+async def found(journal: LiveJournal, clock: MovableClock) -> list[list[str]]:
+    reader = JournalReader(journal.store, journal.store.key())
+    return [[record.id async for record in reader.search(one, clock.now())] for one in SEARCHES]
+
+
+def counted(folder: Path) -> tuple[int, int]:
+    """The number of rows that wait, and of terms that are sorted in."""
+    connection = sqlite3.connect(folder / "journal.sqlite")
+    try:
+        tables = "journal_recent_terms", "journal_terms"
+        waiting, sorted_in = (
+            connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in tables
+        )
+        return waiting, sorted_in
+    finally:
+        connection.close()
+
+
+async def test_each_search_finds_the_same_before_and_after(
+    journal: LiveJournal, clock: MovableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A page has two records: some searches end in the middle of one, or of what is sorted in.
+    monkeypatch.setattr(reader_module, "_PAGE", 2)
+    monkeypatch.setattr(term_sorting, "_SORTED_AT_ONCE", 3)
+    await put(journal, *some(clock, 9))
+    before = await found(journal, clock)
+    assert [len(ids) for ids in before] == [9, 3, 3, 0, 0, 6]
+    assert all(ids == sorted(ids, reverse=True) for ids in before)
+    while counted(tmp_path)[0]:
+        assert await journal.writer.run(sort_some_in)
+        assert await found(journal, clock) == before
+    assert counted(tmp_path)[1] > 9
+    assert not await journal.writer.run(sort_some_in)
+
+
+async def test_terms_are_sorted_in_once_there_are_enough_of_them(
+    journal: LiveJournal, clock: MovableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(term_sorting, "SORTED_AFTER", 6)
+    await put(journal, *some(clock, 2))
+    assert counted(tmp_path)[1] == 0
+    await put(journal, *some(clock, 1))
+    await put(journal, *some(clock, 1))  # the thread has sorted before it takes this one
+    waiting, sorted_in = counted(tmp_path)
+    assert waiting <= 2
+    assert sorted_in > 0
+    assert [len(ids) for ids in await found(journal, clock)] == [4, 3, 3, 0, 0, 1]
+
+
+async def test_terms_that_cannot_be_sorted_in_now_wait(
+    journal: LiveJournal, clock: MovableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(term_sorting, "SORTED_AFTER", 4)
+    file = Breakable(tmp_path / "journal.sqlite")
+    events = some(clock, 3)
+
+    def taken_away(connection: object) -> bool:
+        file.break_()
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(term_sorting, "sort_some_in", taken_away)
+        await put(journal, *events[:2])
+        await journal.writer._groups.close()
+    file.mend()
+    assert counted(tmp_path)[1] == 0
+    async with open_journal(journal_in(tmp_path), tmp_path, clock=clock) as again:
+        assert [len(ids) for ids in await found(again, clock)] == [2, 1, 1, 0, 0, 1]
+        await put(again, events[2])
+        await put(again, *some(clock, 1))
+        assert [len(ids) for ids in await found(again, clock)] == [4, 2, 2, 0, 0, 2]
+
+
+async def test_a_record_of_a_process_that_ended_is_found_by_what_was_known_and_by_its_end(
+    journal: LiveJournal, clock: MovableClock
+) -> None:
+    event = submission(clock)
+    await journal.begin(event)
+    await journal.give_up({event.submission.message_id})
+    (row,) = await all_rows(journal.store)
+    assert row.outcome == "in-doubt"
+    reader = JournalReader(journal.store, journal.store.key())
+    for search in (
+        Search(account_id=DELEGATE, outcome="in-doubt"),
+        Search(address="marketing@ses-example.com", reason="in-doubt"),
+    ):
+        assert [one.id async for one in reader.search(search, clock.now())] == [row.id]
