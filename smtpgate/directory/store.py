@@ -14,8 +14,9 @@ from smtpgate.config.toml import FileNotReadableError, read_private
 from smtpgate.directory.change import Actor, Change
 from smtpgate.directory.schema import master_keys
 from smtpgate.directory.sealing import MasterKeyError, MasterKeys
-from smtpgate.directory.upgrade import must_be_current, upgrade
+from smtpgate.directory.upgrade import SCHEMA, must_be_current
 from smtpgate.sql.database import Database
+from smtpgate.sql.upgrade import current_tables
 
 CHANNEL: Final = "smtpgate_directory"
 _NOTIFY: Final = text(f"SELECT pg_notify('{CHANNEL}', '')")
@@ -59,9 +60,10 @@ class DirectoryStore:
         to other hosts, which need it from then on. Raises SchemaError, MasterKeyError,
         DirectoryUnavailableError or OSError.
         """
-        if may_upgrade:
-            await upgrade(self.database)
-        if await self.look() and registers:
+        opened = current_tables(self.database, SCHEMA, may_upgrade=may_upgrade)
+        async with opened as connection:
+            unknown = await self._unknown_master_keys(connection)
+        if unknown and registers:
             async with self.database.changing() as connection:
                 await self.register(connection)
 

@@ -33,10 +33,8 @@ class JournalStore:
         of the file, and where there is none, ``new`` or any. Raises SchemaError, TermKeyError,
         JournalUnavailableError or OSError.
         """
-        if may_upgrade:
-            await tables.upgrade(self.database, SCHEMA)
-        async with self.reading() as connection:
-            await tables.must_be_current(self.database, connection, SCHEMA)
+        opened = tables.current_tables(self.database, SCHEMA, may_upgrade=may_upgrade)
+        async with opened as connection:
             wanted = await _key_check(connection)
         if wanted is None:
             key = self.key(new)

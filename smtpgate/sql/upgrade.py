@@ -5,6 +5,8 @@ database and be upgraded separately.
 """
 
 import importlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
@@ -73,6 +75,26 @@ async def upgrade(database: Database, schema: Schema) -> tuple[str | None, str]:
         if before != schema.head:
             await connection.run_sync(_migrate, schema, _later(database, before))
     return before, schema.head
+
+
+@asynccontextmanager
+async def current_tables(
+    database: Database, schema: Schema, *, may_upgrade: bool
+) -> AsyncIterator[AsyncConnection]:
+    """A connection that reads tables of this version; ``may_upgrade`` makes or upgrades them.
+
+    Raises as ``upgrade`` does.
+    """
+    if may_upgrade:
+        database.create_file()
+        async with database.reading() as connection:
+            if await connection.run_sync(_revision, schema) == schema.head:
+                yield connection
+                return
+        await upgrade(database, schema)
+    async with database.reading() as connection:
+        await must_be_current(database, connection, schema)
+        yield connection
 
 
 async def is_upgradable(database: Database, schema: Schema) -> bool:

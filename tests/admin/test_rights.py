@@ -99,7 +99,8 @@ from tests.support.clock import MovableClock
 from tests.support.desk import grant
 from tests.support.directory import open_store
 from tests.support.dns_records import Records, checks_by
-from tests.support.journal import journal_in, open_journal
+from tests.support.journal import journal_in
+from tests.support.journal import open_store as open_journal_store
 from tests.support.rows import rows
 from tests.support.suppression import suppress
 from tests.support.tenants import (
@@ -240,16 +241,15 @@ async def stop() -> None:
 
 @asynccontextmanager
 async def journal_session(session: Session) -> AsyncIterator[JournalSession]:
-    """The same caller in a journal without any records."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder)
-        async with open_journal(journal_in(path), path, clock=MovableClock()) as opened:
-            yield JournalSession(
-                config=session.config,
-                clock=session.clock,
-                caller=session.caller,
-                reader=JournalReader(opened.store, opened.store.key()),
-            )
+    """The same caller in a journal without any records, beside the directory."""
+    folder = Path(session.store.database.url.database or "").parent
+    async with open_journal_store(journal_in(folder), folder) as opened:
+        yield JournalSession(
+            config=session.config,
+            clock=session.clock,
+            caller=session.caller,
+            reader=JournalReader(opened, opened.key()),
+        )
 
 
 def preview_session(session: Session) -> PreviewSession:

@@ -40,6 +40,7 @@ def test_help_fills_the_lines_and_cuts_no_word(words: str) -> None:
         assert parameter.default != DEFAULT_CONFIG or str(DEFAULT_CONFIG) in reported
 
 
+@pytest.mark.slow
 @rows("words", ["smtpgate", *COMMANDS])
 def test_help_names_no_type_of_python(words: str) -> None:
     for name in (

@@ -98,6 +98,7 @@ _PATTERN: Final = re.compile(
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
+@cache
 def _in_words(text: str) -> str:
     """The text with each name as the words that it is made of."""
     return re.sub(r"[ \t]+", " ", _HUMP.sub(" ", text).replace("_", " "))

@@ -34,8 +34,8 @@ tls = "off"
 master_key_file = "master.key"
 [dns]
 nameservers = ["127.0.0.1:9"]
-timeout_s = 0.1
-lifetime_s = 0.2
+timeout_s = 0.05
+lifetime_s = 0.06
 [limits]
 max_24h_send = 200
 max_send_rate_per_s = 1
@@ -93,7 +93,7 @@ class Desk:
     def ask_dns_at(self, port: int) -> None:
         """Let the commands ask that name server."""
         self.configure('"127.0.0.1:9"', f'"127.0.0.1:{port}"')
-        self.configure("timeout_s = 0.1\nlifetime_s = 0.2", "timeout_s = 5\nlifetime_s = 10")
+        self.configure("timeout_s = 0.05\nlifetime_s = 0.06", "timeout_s = 5\nlifetime_s = 10")
 
     def relay_to(self, port: int) -> None:
         """Let mail go to that upstream."""

@@ -89,6 +89,11 @@ class Fork:
         self.kill()
 
 
+def begin_soon() -> None:
+    """Start the process that the others are forked from, and do not wait for it."""
+    _ = _context()
+
+
 @cache
 def _context() -> ForkServerContext:
     context = get_context("forkserver")

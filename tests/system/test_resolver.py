@@ -36,6 +36,12 @@ TOKEN: Final = b"dG9rZW4="
 RIGHT: Final = texts(NAME, TOKEN)
 
 
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """dnspython pauses before it asks the same servers again."""
+    monkeypatch.setattr("dns._asyncio_backend.Backend.sleep", lambda *_: asyncio.sleep(0))
+
+
 def asking(*servers: ScriptedDns, timeout_s: float = 2, lifetime_s: float = 4) -> DnsResolver:
     """A resolver that asks those servers, in that order."""
     nameservers = tuple(server.nameserver for server in servers)
@@ -46,7 +52,7 @@ def asking(*servers: ScriptedDns, timeout_s: float = 2, lifetime_s: float = 4) -
 
 def impatient(*servers: ScriptedDns) -> DnsResolver:
     """One that waits for an answer that does not come."""
-    return asking(*servers, timeout_s=0.05, lifetime_s=0.1)
+    return asking(*servers, timeout_s=0.05, lifetime_s=0.06)
 
 
 def right(query: Query) -> Sequence[bytes]:
