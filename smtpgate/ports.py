@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from msgspec import Struct
 
 if TYPE_CHECKING:  # a command that needs the clock or an error loads nothing of the path
     from smtpgate.core.account import AccessKey
@@ -133,8 +134,7 @@ ClientGone = asyncio.Future[None] | None
 InPart = Callable[["Sequence[RecipientReply]"], Awaitable[bool]]
 
 
-@dataclass(slots=True, eq=False)
-class DeliveryAttempt:
+class DeliveryAttempt(Struct, eq=False, gc=False):
     """A message on its way to the upstream: its sender, and how far it came.
 
     ``account_id`` is the account that sends it, and ``from_identity`` the ARN of the identity
@@ -184,7 +184,7 @@ class Upstream(Protocol):
         """The most recipients that it takes at once, as it showed; ``None`` when unknown."""
 
 
-class Begun(NamedTuple):
+class Begun(Struct, frozen=True, gc=False):
     """The answer of the store before the relay.
 
     ``reservation`` is ``None`` when nothing was to be counted. ``problem`` is why there is no
@@ -195,7 +195,7 @@ class Begun(NamedTuple):
     problem: str | None = None
 
 
-class Finished(NamedTuple):
+class Finished(Struct, frozen=True, gc=False):
     """The answer of the store to a verdict.
 
     ``crossings`` are the thresholds that are announced now. Unless ``is_recorded``, the verdict

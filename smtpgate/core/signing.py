@@ -156,6 +156,10 @@ def _squeezed(octets: bytes) -> bytes:
 
 def body_hash(body: Octets) -> bytes:
     """The ``bh=`` value: base64 of SHA-256 over the relaxed body."""
+    if len(body) <= _SLICE:  # in one piece, white space at its end is the end of the body
+        content = _relaxed(bytes(body)).rstrip(b" \r\n")
+        digest = hashlib.sha256(content + b"\r\n" if content else b"").digest()
+        return b2a_base64(digest, newline=False)
     of_body = BodyHash()
     for piece in _slices(memoryview(body)):
         of_body.update(piece)

@@ -92,7 +92,7 @@ class Entries:
         """
         submission, verdict = done.submission, verdict_of(done)
         if verdict.refused and not self._settings.recipients:
-            verdict = verdict._replace(refused=without_addresses(verdict.refused))
+            verdict = replace(verdict, refused=without_addresses(verdict.refused))
         begun = self._begun.pop(submission.message_id, None)
         is_senders = done.outcome == "refused" or reason_row(done.reason).is_sender_controlled
         account_id = submission.principal.account.id

@@ -6,6 +6,8 @@ A worker process sends these to its parent, which counts them beside its own.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, get_args
 
+from msgspec import Struct
+
 from smtpgate.core.account import UNLIMITED
 from smtpgate.core.events import (
     ApiCalled,
@@ -37,7 +39,7 @@ class Count(NamedTuple):
     by: int = 1
 
 
-class SubmissionFacts(NamedTuple):
+class SubmissionFacts(Struct, frozen=True, gc=False, array_like=True):
     """One submission, as far as metrics show it."""
 
     outcome: str

@@ -4,7 +4,7 @@ The event loop finds the final dot and passes the octets on. All other work runs
 pieces of 64 KiB: to hash one and to write it lets other threads run.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from smtpgate.core.message.body import StoredMessage
 from smtpgate.core.scan import MessageScan
@@ -43,8 +43,7 @@ class Arrival:
             self._stored = None
 
 
-@dataclass(slots=True)
-class IncomingMessage:
+class IncomingMessage(Struct, gc=False):
     """A message that comes in: its room, its file if it is large, and the end of its time."""
 
     intake: MessageIntake

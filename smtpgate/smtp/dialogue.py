@@ -5,8 +5,9 @@ those with subjects of their own, ``session`` the others and the table of all.
 """
 
 import asyncio
-from dataclasses import dataclass, field
 from typing import Final, Protocol
+
+from msgspec import Struct, field
 
 from smtpgate.core.account import AccessKey
 from smtpgate.core.address import Mailbox
@@ -37,8 +38,7 @@ class SessionOwner(Protocol):
         """The session's socket is closed."""
 
 
-@dataclass(slots=True)
-class Transaction:
+class Transaction(Struct, gc=False):
     """A mail transaction: MAIL began it; RSET or the end of DATA ends it (RFC 5321 §3.3).
 
     ``refused`` are the recipients of this transaction that the upstream refused at an earlier
@@ -56,8 +56,7 @@ class Transaction:
         return self.key.principal.account.id
 
 
-@dataclass(slots=True)
-class Spent:
+class Spent(Struct, gc=False):
     """The use of a client's budgets since its last accepted message."""
 
     errors: int = 0

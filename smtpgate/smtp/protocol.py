@@ -112,6 +112,7 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         self._is_lost = False
         self._is_paused = False
         self._pause_octets = _PAUSE_OCTETS
+        self._may_end = False  # before its client wants it to
         self._is_draining = False
         self._is_cut_off = False
         self._gone: asyncio.Future[None] | None = None
@@ -270,7 +271,7 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         """Obey complete commands, so many and for so long that others are not delayed."""
         obeyed = 0
         while self._waiter is not None:
-            if self.incoming is None or self._is_cut_off:
+            if self._may_end and (self.incoming is None or self._is_cut_off):
                 self.end_if_due()
             if self._writable is not None:
                 self._await_reader()
@@ -340,7 +341,8 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
                 self._watch(self.loop.time() + self._command_timeout_s, "command-time")
             else:
                 self._watch(self.incoming.deadline, "message-time")
-        self._resume_input()
+        if self._is_paused:
+            self._resume_input()
 
     def _await_reader(self) -> None:
         """Wait until the client has read its replies, for as long as it may take."""
@@ -453,7 +455,7 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
 
     def drain(self) -> None:
         """End after the current transaction; at once when there is none."""
-        self._is_draining = True
+        self._is_draining = self._may_end = True
         self._advance()
 
     def request_end(self, last_word: Reply) -> None:
@@ -470,7 +472,7 @@ class GateProtocol(asyncio.BufferedProtocol, ABC):
         self._end_with(HangUp(last_word))
 
     def _end_with(self, ending: HangUp) -> None:
-        self._ending = self._ending or ending
+        self._ending, self._may_end = self._ending or ending, True
         self._advance()
 
     def lift_bounds_before_auth(self) -> None:

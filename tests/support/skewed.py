@@ -22,15 +22,15 @@ def _skew(seconds: float) -> None:
     def now(self: SystemClock) -> datetime:
         return right(self) + timedelta(seconds=seconds + moved)
 
-    def monotonic(self: SystemClock) -> float:
-        return right_monotonic(self) + moved
+    def monotonic() -> float:
+        return right_monotonic() + moved
 
     def move(*_: object) -> None:
         nonlocal moved
         moved += _MOVE_S
 
     SystemClock.now = now  # type: ignore[method-assign]
-    SystemClock.monotonic = monotonic  # type: ignore[method-assign]
+    SystemClock.monotonic = staticmethod(monotonic)
     signal.signal(signal.SIGUSR2, move)
 
 

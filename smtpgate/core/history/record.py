@@ -66,7 +66,7 @@ class RefusedRecipient(NamedTuple):
     reply: str
 
 
-class Verdict(NamedTuple):
+class Verdict(Struct, frozen=True, gc=False):
     """The part of a record that is not known when its row is begun."""
 
     done_at: datetime | None
@@ -86,7 +86,7 @@ class Verdict(NamedTuple):
     refused: tuple[RefusedRecipient, ...] = ()
 
 
-class Parties(NamedTuple):
+class Parties(Struct, frozen=True, gc=False):
     """The sender of a message, its authors and its identities: records are found by them.
 
     They are the same for most messages of a sender.
@@ -193,7 +193,7 @@ class Record(Struct, frozen=True, gc=False, kw_only=True):
     @property
     def verdict(self) -> Verdict:
         """The part that is not known when its row is begun."""
-        return Verdict(*[getattr(self, name) for name in Verdict._fields])
+        return Verdict(*[getattr(self, name) for name in Verdict.__struct_fields__])
 
     @property
     def from_identity(self) -> str:

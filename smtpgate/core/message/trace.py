@@ -1,6 +1,7 @@
 """The fields that the gate adds and removes: trace fields, Date, Message-ID, Bcc."""
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
 from typing import Final
@@ -51,35 +52,36 @@ def received_field(
     client: Client, *, hostname: str, message_id: str, now: datetime, mask_client: bool
 ) -> Field:
     """The Received field (RFC 5321 §4.4). It names no recipient: some may be Bcc."""
-    words = [*_origin(client, hostname, mask_client), f"id {message_id}"]
+    words = [f"id {message_id}"]
     cipher = client.smtp.tls_cipher
     if cipher is not None and cipher.startswith("TLS_"):
         words.append(f"tls {_UNSAFE.sub('?', cipher)}")  # RFC 8314 §4.3
     words[-1] += ";"
     words.append(date_text(now))
-    return Field(b"received", _folded("Received:", words).encode("ascii"))
+    text = _folded(_origin(client, hostname, mask_client), words)
+    return Field(b"received", f"{text}\r\n".encode("ascii"))
 
 
 @lru_cache(maxsize=1024)  # the messages of a session have the same
-def _origin(client: Client, hostname: str, mask_client: bool) -> tuple[str, ...]:
-    """The clauses of the client, the gate and the protocol."""
+def _origin(client: Client, hostname: str, mask_client: bool) -> str:
+    """The beginning of the field: the clauses of the client, the gate and the protocol."""
     to = (f"by {hostname}", f"with {client.protocol}")  # RFC 3848 names the protocols
     if mask_client:
-        return "from localhost", *to
+        return _folded("Received:", ("from localhost", *to))
     helo = _UNSAFE.sub("?", client.smtp.helo)[:_MAX_HELO] or "unknown"
-    return f"from {helo}", f"([{_literal(client.address)}])", *to
+    return _folded("Received:", (f"from {helo}", f"([{_literal(client.address)}])", *to))
 
 
-def _folded(name: str, words: list[str]) -> str:
-    """The field, folded before the words that would make a line long."""
-    lines, line = [], name
+def _folded(text: str, words: Iterable[str]) -> str:
+    """The text with the words behind it, folded before those that would make a line long."""
+    room = _MAX_LINE - (len(text) - text.rfind("\n") - 1)
     for word in words:
-        if len(line) + 1 + len(word) > _MAX_LINE:
-            lines.append(line)
-            line = "\t" + word
+        if len(word) >= room:
+            text, room = f"{text}\r\n\t", _MAX_LINE - 1
         else:
-            line += " " + word
-    return "\r\n".join([*lines, line, ""])
+            text, room = f"{text} ", room - 1
+        text, room = text + word, room - len(word)
+    return text
 
 
 def _literal(address: str) -> str:
