@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -134,7 +135,8 @@ ClientGone = asyncio.Future[None] | None
 InPart = Callable[["Sequence[RecipientReply]"], Awaitable[bool]]
 
 
-class DeliveryAttempt(Struct, eq=False, gc=False):
+@dataclass(slots=True, eq=False)
+class DeliveryAttempt:
     """A message on its way to the upstream: its sender, and how far it came.
 
     ``account_id`` is the account that sends it, and ``from_identity`` the ARN of the identity

@@ -43,7 +43,7 @@ class Arrival:
             self._stored = None
 
 
-class IncomingMessage(Struct, gc=False):
+class IncomingMessage(Struct, frozen=True, gc=False):
     """A message that comes in: its room, its file if it is large, and the end of its time."""
 
     intake: MessageIntake

@@ -5,9 +5,8 @@ those with subjects of their own, ``session`` the others and the table of all.
 """
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import Final, Protocol
-
-from msgspec import Struct, field
 
 from smtpgate.core.account import AccessKey
 from smtpgate.core.address import Mailbox
@@ -38,7 +37,8 @@ class SessionOwner(Protocol):
         """The session's socket is closed."""
 
 
-class Transaction(Struct, gc=False):
+@dataclass(slots=True)
+class Transaction:
     """A mail transaction: MAIL began it; RSET or the end of DATA ends it (RFC 5321 §3.3).
 
     ``refused`` are the recipients of this transaction that the upstream refused at an earlier
@@ -56,7 +56,8 @@ class Transaction(Struct, gc=False):
         return self.key.principal.account.id
 
 
-class Spent(Struct, gc=False):
+@dataclass(slots=True)
+class Spent:
     """The use of a client's budgets since its last accepted message."""
 
     errors: int = 0
