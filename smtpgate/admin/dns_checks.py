@@ -9,8 +9,8 @@ from smtpgate.core.proof.dkim_record import DkimCheck, compare, dkim_name, unans
 from smtpgate.core.proof.dkim_stages import checked, retired_when_due
 from smtpgate.core.proof.dns_record import DnsRecord
 from smtpgate.core.proof.mail_from import mx_seen
-from smtpgate.core.proof.observation import Observation, Unanswered, combined
-from smtpgate.core.proof.ownership import ownership_records, token_seen
+from smtpgate.core.proof.observation import Found, Observation, Unanswered, combined
+from smtpgate.core.proof.ownership import SES_LABEL, ownership_records, token_seen
 from smtpgate.core.proof.recheck import is_due
 from smtpgate.core.proof.registered import Registered, RegisteredKey
 from smtpgate.core.proof.verification import observed
@@ -20,9 +20,17 @@ from smtpgate.ports import Resolver, ResolverError
 async def ownership(
     identity: Registered, resolver: Resolver, label: str, checks: Sequence[DkimCheck]
 ) -> Observation:
-    """Look for a proof of the domain: the account's token, or the record of a DKIM key."""
+    """Look for a proof of the domain: the account's token, or the record of a DKIM key.
+
+    The token may also be where Amazon SES has its own: tools for SES publish it there.
+    """
     records = ownership_records(identity.name, identity.token, label)
-    seen = await asyncio.gather(*(_token(record, resolver) for record in records))
+    ses, *seen = await asyncio.gather(
+        _token(ownership_records(identity.name, identity.token, SES_LABEL)[0], resolver),
+        *(_token(record, resolver) for record in records),
+    )
+    if isinstance(ses, Found):
+        return ses
     return combined([*seen, *(check.observation for check in checks)])
 
 

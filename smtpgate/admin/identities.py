@@ -95,6 +95,7 @@ async def pages(
     domain: str | None = None,
     state: VerificationState | None = None,
     is_paused: bool | None = None,
+    is_domain: bool | None = None,
     after: tuple[str, str] = ("", ""),
     limit: int | None = None,
 ) -> AsyncIterator[Sequence[IdentityDetails]]:
@@ -113,6 +114,7 @@ async def pages(
                 domain=domain,
                 state=state,
                 is_paused=is_paused,
+                is_domain=is_domain,
                 after=after,
                 limit=size,
             )

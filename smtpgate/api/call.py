@@ -11,7 +11,7 @@ from smtpgate.core.account import AccessKey, Principal
 from smtpgate.core.message.envelope import Client
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.pipeline import Pipeline
-from smtpgate.ports import Clock, Directory, EventSink, Ledger
+from smtpgate.ports import Clock, Directory, EventSink, Ledger, Upstream
 
 Values: TypeAlias = Mapping[str, Any]
 
@@ -25,6 +25,7 @@ class ApiParts:
     directory: Directory
     ledger: Ledger
     pipeline: Pipeline
+    upstream: Upstream
     events: EventSink
     clock: Clock
     new_message_id: Callable[[datetime], str]

@@ -151,6 +151,7 @@ async def identity_page(
     domain: str | None = None,
     state: str | None = None,
     is_paused: bool | None = None,
+    is_domain: bool | None = None,
     after: tuple[str, str] = ("", ""),
     limit: int | None = None,
 ) -> list[IdentityRow]:
@@ -171,11 +172,22 @@ async def identity_page(
     if is_paused is not None:
         reason = identities.c.paused_reason
         query = query.where(reason.is_not(None) if is_paused else reason.is_(None))
+    if is_domain is not None:
+        has_at = identities.c.name.contains("@")
+        query = query.where(~has_at if is_domain else has_at)
     order = (identities.c.account_id, identities.c.region, identities.c.name)
     if after != ("", ""):
         query = query.where(tuple_(*order) > (after[0], region, after[1]))
     query = query.order_by(*order).limit(limit)
     return [IdentityRow(**row._mapping) for row in await connection.execute(query)]
+
+
+async def codes_sent_since(connection: AsyncConnection, account_id: str, at: datetime) -> int:
+    """The number of an account's addresses that a code was mailed to since then."""
+    query = select(func.count()).where(
+        identities.c.account_id == account_id, identities.c.code_sent_at >= at
+    )
+    return int((await connection.execute(query)).scalar_one())
 
 
 async def create_identity(change: Change, row: IdentityRow, partition: str) -> IdentityRow:

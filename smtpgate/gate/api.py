@@ -15,7 +15,7 @@ from smtpgate.directory.live import LiveDirectory
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.listen import ListeningSockets
 from smtpgate.pipeline import Pipeline
-from smtpgate.ports import Clock, EventSink, Ledger
+from smtpgate.ports import Clock, EventSink, Ledger, Upstream
 from smtpgate.smtp.certificate import ServerTls
 from smtpgate.webserver import WebServer
 
@@ -37,6 +37,7 @@ def new_api_servers(
     directory: LiveDirectory,
     ledger: Ledger,
     pipeline: Pipeline,
+    upstream: Upstream,
     events: EventSink,
     clock: Clock,
     new_message_id: Callable[[datetime], str],
@@ -50,6 +51,7 @@ def new_api_servers(
         directory=directory,
         ledger=ledger,
         pipeline=pipeline,
+        upstream=upstream,
         events=events,
         clock=clock,
         new_message_id=new_message_id,

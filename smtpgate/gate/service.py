@@ -213,6 +213,7 @@ class SmtpService:
             directory=self.directory,
             ledger=self._around.stores.ledger_watch,
             pipeline=pipeline,
+            upstream=self.upstream,
             events=self._events,
             clock=self._clock,
             new_message_id=_new_message_id,

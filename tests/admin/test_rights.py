@@ -456,6 +456,11 @@ ROWS: Final = (
         f"ses:VerifyDomainIdentity|{CREATE}",
         lambda s, n: verification.check_domain(s, n.domain, checks_by(Records())),
     ),
+    row(
+        verification.begin_domain,
+        f"ses:VerifyDomainIdentity|{CREATE}",
+        lambda s, n: verification.begin_domain(s, n.domain),
+    ),
     row(verification.vouch, "operator", lambda s, n: verification.vouch(s, n.domain)),
     row(verification.send_code, f"ses:VerifyEmailIdentity|{CREATE}", send_code),
     row(

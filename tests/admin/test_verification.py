@@ -178,3 +178,22 @@ async def test_an_account_gets_one_code_a_minute_mailed_to_an_address_also_after
         _ = await create(session, ref)
         _ = await send_code(session, ref, upstream)
         await delete(session_of(store, clock=clock), ref)
+
+
+async def test_an_account_has_a_bounded_number_of_codes_mailed_a_day(
+    store: DirectoryStore, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smtpgate.admin.verification._MAX_CODES_A_DAY", 2)
+    await add_account(store)
+    session = session_of(store, root(ACME), clock=clock)
+    refs = [IdentityRef(ACME, f"me{number}@example.com") for number in range(3)]
+    async with open_upstream() as server, relay_to(server) as upstream:
+        for ref in refs:
+            _ = await create(session, ref)
+        for ref in refs[:2]:
+            _ = await send_code(session, ref, upstream)
+        with pytest.raises(RefusedChangeError, match="mailed to 2 addresses within 24 hours"):
+            _ = await send_code(session, refs[2], upstream)
+        clock.move(timedelta(days=1, seconds=1).total_seconds())
+        _ = await send_code(session, refs[2], upstream)
+    assert len(server.messages) == 3

@@ -169,6 +169,12 @@ async def test_a_domain_is_verified_once_its_token_is_published(world: World) ->
     assert (row.is_verified, row.method, row.problem) == (True, "txt", "")
 
 
+async def test_the_token_may_be_where_amazon_ses_has_its_own(world: World) -> None:
+    world.zone.records["_amazonses.ses-example.com"] = TOKEN.encode()
+    await world.pass_by(1)
+    assert (await world.row()).method == "txt"
+
+
 async def test_a_domain_is_verified_by_the_record_of_its_own_key(world: World) -> None:
     key = await add_key(world)
     world.zone.records[key.dns_name] = key.record.encode()

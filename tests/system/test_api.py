@@ -137,6 +137,56 @@ async def test_policies_by_both_versions(tmp_path: Path) -> None:
         assert await called(older.delete_identity_policy, **gone) == {}
 
 
+async def test_the_caller_learns_its_account(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (_, _, port):
+        arn = f"arn:aws:iam::{DELEGATE}:user/mailer"
+        found = await called(aws_client("sts", port, MAILER).get_caller_identity)
+        assert (found["Account"], found["Arn"]) == (DELEGATE, arn)
+        code, status, _ = await refused(aws_client("iam", port, MAILER).get_user)
+        assert (code, status) == ("AccessDenied", 403)
+        root = await called(aws_client("iam", port, DELEGATE_ROOT).get_user)
+        assert root["User"]["Arn"] == f"arn:aws:iam::{DELEGATE}:root"
+
+
+async def test_identities_are_registered_listed_and_deleted(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (_, sink, port):
+        older, newer = (aws_client(one, port, DELEGATE_ROOT) for one in ("ses", "sesv2"))
+        token = await called(older.verify_domain_identity, Domain="Shop.example.org")
+        assert await called(older.verify_domain_identity, Domain="shop.example.org") == token
+        await called(older.verify_email_identity, EmailAddress="jane@example.net")
+        (mail,) = sink.messages
+        assert mail.recipients == ("jane@example.net",)
+        names = ["shop.example.org", "jane@example.net", "other.example.org"]
+        found = await called(older.get_identity_verification_attributes, Identities=names)
+        assert found["VerificationAttributes"] == {
+            "shop.example.org": {"VerificationStatus": "Pending", **token},
+            "jane@example.net": {"VerificationStatus": "Pending"},
+        }
+        first = await called(newer.list_email_identities, PageSize=1)
+        (one,) = first["EmailIdentities"]
+        assert one == {
+            "IdentityType": "EMAIL_ADDRESS",
+            "IdentityName": "jane@example.net",
+            "SendingEnabled": False,
+            "VerificationStatus": "PENDING",
+        }
+        second = await called(
+            newer.list_email_identities, PageSize=1, NextToken=first["NextToken"]
+        )
+        assert [one["IdentityName"] for one in second["EmailIdentities"]] == [
+            "shop.example.org"
+        ]
+        assert "NextToken" not in second
+        domains = await called(older.list_identities, IdentityType="Domain")
+        assert domains["Identities"] == ["shop.example.org"]
+        bad = await refused(newer.list_email_identities, NextToken="%%")
+        assert bad[0] == "InvalidNextTokenException"
+        await called(newer.delete_email_identity, EmailIdentity="shop.example.org")
+        gone = await refused(newer.delete_email_identity, EmailIdentity="shop.example.org")
+        assert gone[:2] == ("NotFoundException", 404)
+        assert await called(older.delete_identity, Identity="shop.example.org") == {}
+
+
 async def test_refusals_have_the_codes_of_aws(tmp_path: Path) -> None:
     async with serving(tmp_path) as (_, _, port):
         put = {"Identity": IDENTITY, "PolicyName": "p", "Policy": json.dumps(POLICY)}

@@ -15,6 +15,7 @@ from smtpgate.core.proof.dns_record import DnsRecord
 from smtpgate.core.proof.observation import Absent, Found, excerpt
 
 DEFAULT_LABEL: Final = "_smtpgate"
+SES_LABEL: Final = "_amazonses"
 
 TOKEN_OCTETS: Final = 32
 _LABEL: Final = re.compile(r"(?=_*[a-z0-9])[a-z0-9_-]{0,62}[a-z0-9]")
