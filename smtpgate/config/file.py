@@ -95,6 +95,8 @@ class Config(Table):
                 key = f"upstream.{upstream.name}.tls"
                 yield f'{key}: "off" sends all mail to {upstream.host} in clear text'
         yield from self.ledger.unwise()
+        if self.watch.operator is not None and not self.has_outbox:
+            yield "watch.operator: nothing is mailed without journal.enabled and outbox.enabled"
 
     @cached_property
     def hostname(self) -> str:

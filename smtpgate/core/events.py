@@ -22,6 +22,7 @@ from smtpgate.core.policy import Decision
 from smtpgate.core.proof.registered import IdentityTroubles
 from smtpgate.core.reply import Reply
 from smtpgate.core.upstream.delivery import RecipientReply
+from smtpgate.core.watch.signals import KeyFinding, Level
 
 SubmissionOutcome = Literal["accepted", "deferred", "refused", "in-doubt"]
 Role = Literal["source", "from", "sender", "resent", "return-path", "report"]
@@ -368,6 +369,23 @@ class TaskGivenUp:
     at: datetime
 
 
+KeyAction = Literal["noted", "reported", "slowed", "suspended"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyUseDiffers:
+    """The use of an access key differs from its own history, and what was done about it."""
+
+    key_id: str
+    account_id: str
+    user_name: str | None
+    level: Level
+    score: int
+    findings: tuple[KeyFinding, ...]
+    action: KeyAction
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedbackTaken:
     """A message that came back: a report, an answer, or something about no message of ours.
@@ -436,6 +454,7 @@ Event = (
     | RecordsLost
     | TaskGivenUp
     | FeedbackTaken
+    | KeyUseDiffers
     | RecordsPosted
     | PostRefused
 )

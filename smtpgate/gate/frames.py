@@ -7,6 +7,7 @@ import msgspec
 
 from smtpgate.admission import Note
 from smtpgate.core.limits import Charge, Crossing, LimitName, LimitStatus, Reservation
+from smtpgate.core.watch.batch import UseOfKey
 from smtpgate.directory.keys import KeyUse
 from smtpgate.journal.events import EventRow
 from smtpgate.journal.statements import Entry
@@ -127,12 +128,16 @@ class Pong(Frame):
 
 
 class Report(Frame):
-    """Events of a worker: lines of the log, events for the metrics, and uses of access keys."""
+    """Events of a worker: lines of the log, events for the metrics, and uses of access keys.
+
+    ``uses`` are the last logins, ``watched`` what the watch over keys judges.
+    """
 
     lines: list[bytes]
     counts: list[Count]
     submissions: list[SubmissionFacts]
     uses: list[KeyUse]
+    watched: list[UseOfKey]
 
 
 class Stopped(Frame):

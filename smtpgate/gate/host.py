@@ -17,6 +17,7 @@ from smtpgate.gate.directory import prepare_directory
 from smtpgate.gate.documents import Apply, apply_here
 from smtpgate.gate.feedback import new_feedback_listener, new_feedback_page
 from smtpgate.gate.frames import Report
+from smtpgate.gate.key_watch import let_it_mail, new_key_watcher
 from smtpgate.gate.listen import FEEDBACK, shortage_of_files
 from smtpgate.gate.notifications import new_sns_pages, open_sns_face
 from smtpgate.gate.outbox import new_outbox
@@ -60,7 +61,11 @@ class Host:
         )
         self.readiness = Readiness(log.error)
         self.readiness.add("log", log.check)
-        self.sinks = Sinks(log, self.metrics, on_error=log.error)
+        self.watcher = new_key_watcher(
+            config, store, clock, Sinks(log, self.metrics, on_error=log.error), log.error
+        )
+        watching = () if self.watcher is None else (self.watcher,)
+        self.sinks = Sinks(log, self.metrics, *watching, on_error=log.error)
         self.uses = KeyUses(store, on_error=log.error)
         self.verification = new_verification_worker(
             config, store, clock, events=self.sinks, on_error=log.error
@@ -86,6 +91,8 @@ class Host:
         if self.outbox is not None:
             self.metrics.watch(self.outbox.readings)
             self.stores.when_tasks_come(self.wake_outbox)
+        if self.watcher is not None:
+            let_it_mail(self.watcher, self.outbox, self.stores.journal)
 
     def take_feedback(
         self, listening: socket.socket, upstream: Upstream, directory: LiveDirectory
@@ -179,6 +186,8 @@ class Host:
         if self.feedback is not None:
             await self.feedback.start()
         _ = self._for_life.start(self.uses.run(), name="key uses")
+        if self.watcher is not None:
+            _ = self._for_life.start(self.watcher.run(), name="key watch")
         if self.outbox is not None:
             _ = self._for_life.start(self.outbox.run(), name="outbox")
         if self.config.directory.recheck:
@@ -188,6 +197,7 @@ class Host:
         """End that work, close the stores, and with a last line the log."""
         steps = (
             self.uses.stop,
+            *(() if self.watcher is None else (self.watcher.stop,)),
             self.verification.stop,
             self.stop_deliveries,
             partial(self._for_life.drain, _LAST_WORK_S),
@@ -213,6 +223,8 @@ class Host:
         for facts in report.submissions:
             self.metrics.count_submission(facts)
         self.uses.take(report.uses)
+        if self.watcher is not None:
+            self.watcher.take(report.watched)
 
     async def reload(self, apply: Apply, then: Callable[[], Awaitable[None]]) -> None:
         """Load the certificates again, ``apply`` what the documents changed, ``then`` obey it.

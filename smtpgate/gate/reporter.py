@@ -9,6 +9,8 @@ import asyncio
 from typing import Final
 
 from smtpgate.core.events import Authenticated, Event
+from smtpgate.core.history.key_use import use_of
+from smtpgate.core.watch.batch import Batch
 from smtpgate.directory.keys import KeyUse
 from smtpgate.gate.frames import Report, encode
 from smtpgate.metrics import WorkerMetrics
@@ -22,7 +24,9 @@ _MAX_USES: Final = 10_000
 class Reporter:
     """Collects what a worker reports; the writer of its log, and a sink of its events."""
 
-    def __init__(self, channel: Channel, metrics: WorkerMetrics) -> None:
+    def __init__(
+        self, channel: Channel, metrics: WorkerMetrics, *, watches_keys: bool = False
+    ) -> None:
         self.lost = 0
         self.problem: str | None = None
         self._channel = channel
@@ -30,6 +34,7 @@ class Reporter:
         self._lines: list[bytes] = []
         self._octets = 0
         self._uses: dict[str, KeyUse] = {}
+        self._watched = Batch(_MAX_USES) if watches_keys else None
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, line: bytes) -> None:
@@ -47,6 +52,8 @@ class Reporter:
             key_id = event.client.access_key_id
             if key_id in self._uses or len(self._uses) < _MAX_USES:
                 self._uses[key_id] = KeyUse(key_id, event.at, event.client.address)
+        elif self._watched is not None and (use := use_of(event)) is not None:
+            self._watched.add(use)
         self._soon()
 
     def report(self) -> None:
@@ -55,9 +62,10 @@ class Reporter:
             self._timer.cancel()
             self._timer = None
         counts, submissions = self._metrics.take()
-        report = Report(self._lines, counts, submissions, list(self._uses.values()))
+        watched = [] if self._watched is None else self._watched.take()
+        report = Report(self._lines, counts, submissions, list(self._uses.values()), watched)
         self._lines, self._octets, self._uses = [], 0, {}
-        if report.lines or report.counts or report.submissions or report.uses:
+        if report.lines or report.counts or report.submissions or report.uses or watched:
             self._channel.send(encode(report))
 
     async def flush(self) -> None:

@@ -99,7 +99,7 @@ class Worker:
         config, clock = self._inherited.config, self._inherited.clock
         names = [listener.name for listener in config.listeners]
         self._metrics = WorkerMetrics(clock=clock, listeners=names)
-        self._reporter = Reporter(channel, self._metrics)
+        self._reporter = Reporter(channel, self._metrics, watches_keys=config.watch.enabled)
         self._log = log = JsonLog(config.log, clock=clock, writer=self._reporter)
         self._readiness = Readiness(log.error)
         self._metrics.watch(log.readings)

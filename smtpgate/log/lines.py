@@ -31,6 +31,7 @@ from smtpgate.core.events import (
     HandshakeFailed,
     IdentityStateChanged,
     JournalChanged,
+    KeyUseDiffers,
     LedgerChanged,
     LedgerClockChanged,
     MessageCutOff,
@@ -253,6 +254,21 @@ def feedback_line(event: FeedbackTaken) -> bytes:
     }
     level: Level = "warning" if event.outcome == "refused" else "info"
     return line_of(event.at, level, "feedback", facts)
+
+
+def key_use_line(event: KeyUseDiffers) -> bytes:
+    """The line of an access key whose use differs from before: a notice, or an alarm."""
+    facts = {
+        "access_key": event.key_id,
+        "account": event.account_id,
+        "user_name": event.user_name,
+        "score": event.score,
+        "signals": [one.signal for one in event.findings],
+        "findings": [one.text[:MAX_TEXT] for one in event.findings],
+        "action": event.action,
+    }
+    is_alarm = event.level == "alarm"
+    return line_of(event.at, "warning" if is_alarm else "info", "key-use-differs", facts)
 
 
 def records_posted_line(event: RecordsPosted) -> bytes:

@@ -231,6 +231,13 @@ _ROWS: Final = (
         "Answers of the directory, by source (cache, database).",
     ),
     MetricRow(
+        "smtpgate_key_findings_total",
+        "counter",
+        ("signal", "level"),
+        "Reports about access keys whose use differs from before, by signal; `alarm` is worse "
+        "than `notice`.",
+    ),
+    MetricRow(
         "smtpgate_identity_state_changes_total",
         "counter",
         ("state",),

@@ -24,6 +24,7 @@ from smtpgate.core.limits.budget import BUDGETS
 from smtpgate.core.limits.charge import SubjectKind
 from smtpgate.core.proof.verification import VerificationState
 from smtpgate.core.reason import LOGIN_REASONS, REASONS
+from smtpgate.core.watch.signals import SignalName
 from smtpgate.metrics.bounded import OTHER
 
 _PAUSED: Final = ("account-paused", "account-shutdown")
@@ -69,5 +70,6 @@ def known_series(listeners: Iterable[str]) -> Mapping[str, Iterable[tuple[str, .
         "smtpgate_sessions_ended_total": product((*get_args(KeyRefusal), *_PAUSED)),
         "smtpgate_auth_successes_total": product(listeners),
         "smtpgate_auth_failures_total": product(listeners, LOGIN_REASONS),
+        "smtpgate_key_findings_total": product(get_args(SignalName), ("notice", "alarm")),
         "smtpgate_identity_state_changes_total": product(get_args(VerificationState)),
     }

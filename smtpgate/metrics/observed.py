@@ -19,6 +19,7 @@ from smtpgate.core.events import (
     FeedbackTaken,
     HandshakeFailed,
     IdentityStateChanged,
+    KeyUseDiffers,
     MailRefused,
     MessageCutOff,
     PostedOutcome,
@@ -96,7 +97,8 @@ _COUNTED: Final[Mapping[type[Event], tuple[str, Callable[[Any], tuple[str, ...]]
 }
 
 _RECORDS: Final = "smtpgate_feedback_records_total"
-COUNTERS: Final = frozenset((*(name for name, _ in _COUNTED.values()), _RECORDS))
+_FINDINGS: Final = "smtpgate_key_findings_total"
+COUNTERS: Final = frozenset((*(name for name, _ in _COUNTED.values()), _RECORDS, _FINDINGS))
 """The counters that events increase."""
 
 
@@ -105,6 +107,8 @@ def counts_of(event: Event) -> Iterable[Count]:
     if isinstance(event, RecordsPosted):
         outcomes = get_args(PostedOutcome)
         return [Count(_RECORDS, (one,), getattr(event, one)) for one in outcomes]
+    if isinstance(event, KeyUseDiffers):
+        return [Count(_FINDINGS, (one.signal, event.level)) for one in event.findings]
     counted = _COUNTED.get(type(event))
     if counted is None:
         return ()

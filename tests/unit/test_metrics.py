@@ -13,6 +13,7 @@ from smtpgate.core.events import (
     FeedbackTaken,
     HandshakeFailed,
     JournalChanged,
+    KeyUseDiffers,
     LedgerChanged,
     LedgerClockChanged,
     MessageCutOff,
@@ -30,6 +31,7 @@ from smtpgate.core.outbox.task import Destination
 from smtpgate.core.reason import REASONS
 from smtpgate.core.reply import CATALOGUE as CATALOGUE_OF_REPLIES
 from smtpgate.core.reply import Reply
+from smtpgate.core.watch.signals import KeyFinding
 from smtpgate.metrics import CATALOGUE, OTHER, UNKNOWN, Metrics, WorkerMetrics
 from smtpgate.metrics.histogram import HistogramState
 from smtpgate.metrics.known import UNBOUNDED, known_series
@@ -51,6 +53,16 @@ from tests.support.world import DELEGATE, IDENTITY
 
 GIVEN_UP = TaskGivenUp(
     "0" * 32, "Bounce", "an id", Destination("mail", "a@example.com"), 9, "no answer", AT
+)
+KEY_ALARM = KeyUseDiffers(
+    key_id="AKIAIOSFODNN7EXAMPLE",
+    account_id=DELEGATE,
+    user_name="mailer",
+    level="alarm",
+    score=4,
+    findings=(KeyFinding("network", 2, 1, 0.0, "a new network"),),
+    action="reported",
+    at=AT,
 )
 EVENTS = (
     FeedbackTaken(kind="bounce", outcome="published", reply=Reply(250, "2.0.0", "Ok"), at=AT),
@@ -77,6 +89,7 @@ EVENTS = (
     RecordsInDoubt(1, AT),
     RecordsLost(1, "disk full", AT),
     GIVEN_UP,
+    KEY_ALARM,
 )
 ELSEWHERE = "arn:aws:ses:us-east-1:777777777777:identity/example.com"
 
@@ -313,6 +326,13 @@ def test_troubles_with_identities_are_reported(metrics: Metrics) -> None:
     assert 'smtpgate_identity_state_changes_total{state="success"} 1.0' in lines
     assert "smtpgate_identities_missing 2.0" in lines
     assert "smtpgate_dkim_alarms 3.0" in lines
+
+
+def test_reports_about_keys_count_by_signal_and_level(metrics: Metrics) -> None:
+    labels = '{level="alarm",signal="network"}'
+    assert samples(metrics)[f"smtpgate_key_findings_total{labels}"] == 0
+    metrics.publish(KEY_ALARM)
+    assert samples(metrics)[f"smtpgate_key_findings_total{labels}"] == 1
 
 
 NAMES = ("plain", 'quote"', "back\\slash", "line\nend", "ünïcode", "")

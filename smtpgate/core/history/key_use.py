@@ -12,8 +12,9 @@ from functools import lru_cache
 from typing import Final
 
 from smtpgate.core.address import Mailbox
-from smtpgate.core.events import AuthFailed, SubmissionDone
+from smtpgate.core.events import AuthFailed, Event, SubmissionDone
 from smtpgate.core.history.record import Record, owner_of
+from smtpgate.core.message.author import Author
 from smtpgate.core.policy.values import read_address
 from smtpgate.core.reason import ALL_REASONS
 from smtpgate.core.watch.batch import UseOfKey
@@ -35,6 +36,13 @@ _WITHOUT_MEANING: Final = frozenset(
 )
 
 
+def use_of(event: Event) -> UseOfKey | None:
+    """The use of a key that an event is, if it is one."""
+    if isinstance(event, SubmissionDone):
+        return of_submission(event)
+    return of_login(event) if isinstance(event, AuthFailed) else None
+
+
 def of_submission(done: SubmissionDone) -> UseOfKey | None:
     """The use of a key that a submission was, if it was one."""
     submission, envelope = done.submission, done.submission.envelope
@@ -43,7 +51,7 @@ def of_submission(done: SubmissionDone) -> UseOfKey | None:
         submission.client.access_key_id,
         submission.received_at,
         submission.client.address,
-        (author.mailbox for author in done.authors),
+        done.authors,
         outcome=done.outcome,
         reason=done.reason,
         mailboxes=mailboxes,
@@ -72,7 +80,7 @@ def of_record(record: Record) -> UseOfKey | None:
         record.username,
         record.received_at,
         record.client.address,
-        (author.mailbox for author in record.authors),
+        record.authors,
         outcome=record.outcome,
         reason=record.reason,
         mailboxes=record.forward_paths or (),
@@ -103,6 +111,12 @@ def network_of(address: str) -> str:
     return str(ipaddress.ip_network(f"{host}/{_PREFIXES[version]}", strict=False))
 
 
+@lru_cache(maxsize=4096)
+def _addresses_of(authors: tuple[Author, ...]) -> tuple[str, ...]:
+    """Their addresses in lower case; most messages of a sender have the same."""
+    return tuple(sorted({str(author.mailbox).lower() for author in authors}))[:_MAX_AUTHORS]
+
+
 def _outside(username: str, at: datetime, address: str) -> UseOfKey:
     seen = Observation(hour=hour_of(at), network=network_of(address), outside=1)
     return UseOfKey(username, seen)
@@ -112,7 +126,7 @@ def _use(
     key_id: str,
     at: datetime,
     address: str,
-    authors: Iterable[Mailbox],
+    authors: tuple[Author, ...],
     *,
     outcome: str,
     reason: str,
@@ -133,7 +147,7 @@ def _use(
     seen = Observation(
         hour=hour_of(at),
         network=network_of(address),
-        authors=tuple(sorted({str(mailbox).lower() for mailbox in authors}))[:_MAX_AUTHORS],
+        authors=_addresses_of(authors),
         messages=1,
         recipients=recipients,
         addresses=addresses,

@@ -1,4 +1,4 @@
-"""The mail of a subscription by address: a sentence for people, and SES's JSON."""
+"""Mail to people: of a subscription by address, with SES's JSON; and notices of the gate."""
 
 import base64
 from typing import Final
@@ -6,6 +6,7 @@ from typing import Final
 from smtpgate.core.message.headers import Field, HeaderBlock
 from smtpgate.core.message.trace import date_text
 from smtpgate.core.notification.ses_json import event_json, notification_json
+from smtpgate.core.outbox.event import NoticeDetail
 from smtpgate.core.outbox.task import Task
 
 _TEXT: Final = """\
@@ -23,6 +24,8 @@ _MAX_SHOWN: Final = 20
 def mail_of_notification(task: Task, hostname: str) -> tuple[HeaderBlock, bytes]:
     """The header block and the body of the mail about a task's event."""
     event, form = task.event, task.destination.form
+    if isinstance(event.detail, NoticeDetail):
+        return _mail(task, hostname, "Mail gateway", event.detail.subject, event.detail.text)
     if form == "event":
         document = event_json(event)
     else:
@@ -37,11 +40,17 @@ def mail_of_notification(task: Task, hostname: str) -> tuple[HeaderBlock, bytes]
         json=document.strip(),
         hostname=hostname,
     )
+    return _mail(task, hostname, "Mail notifications", f"Notification: {event.kind}", text)
+
+
+def _mail(
+    task: Task, hostname: str, sender: str, subject: str, text: str
+) -> tuple[HeaderBlock, bytes]:
     fields = {
-        "Date": date_text(event.at),
-        "From": f"Mail notifications <MAILER-DAEMON@{hostname}>",
+        "Date": date_text(task.event.at),
+        "From": f"{sender} <MAILER-DAEMON@{hostname}>",
         "To": f"<{task.destination.name}>",
-        "Subject": f"Notification: {event.kind}",
+        "Subject": subject,
         "Message-ID": f"<{task.id}@{hostname}>",
         "Auto-Submitted": "auto-generated",  # RFC 3834 §5
         "MIME-Version": "1.0",

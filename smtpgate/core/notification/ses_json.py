@@ -11,6 +11,7 @@ from smtpgate.core.outbox.event import (
     DeliveryDetail,
     EventKind,
     EventRecipient,
+    NoticeDetail,
     RejectDetail,
     SendDetail,
     SendingEvent,
@@ -68,7 +69,7 @@ def _ordered(
 
 def _details(event: SendingEvent) -> dict[str, Any]:
     match event.detail:
-        case SendDetail():
+        case SendDetail() | NoticeDetail():  # a notice is never one of these
             return {}
         case RejectDetail(reason=reason):
             return {"reason": reason}

@@ -15,7 +15,9 @@ from smtpgate.core.feedback.kinds import BounceKind, ComplaintType, DelayType
 from smtpgate.core.feedback.simulator import simulation_of
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 
-EventKind = Literal["Send", "Reject", "Bounce", "Complaint", "Delivery", "DeliveryDelay"]
+EventKind = Literal[
+    "Send", "Reject", "Bounce", "Complaint", "Delivery", "DeliveryDelay", "Notice"
+]
 _EVENTS: Final = b"smtpgate event"
 
 
@@ -108,8 +110,21 @@ class DelayDetail(Struct, frozen=True, gc=False, omit_defaults=True, tag="Delive
     reporting_mta: str = ""
 
 
+class NoticeDetail(Struct, frozen=True, gc=False, tag="Notice"):
+    """Mail of the gate to the people of an account, about no message: no event of SES's."""
+
+    subject: str
+    text: str
+
+
 Detail: TypeAlias = (
-    SendDetail | RejectDetail | BounceDetail | ComplaintDetail | DeliveryDetail | DelayDetail
+    SendDetail
+    | RejectDetail
+    | BounceDetail
+    | ComplaintDetail
+    | DeliveryDetail
+    | DelayDetail
+    | NoticeDetail
 )
 _KINDS: Final[Mapping[type[Struct], EventKind]] = {
     SendDetail: "Send",
@@ -118,6 +133,7 @@ _KINDS: Final[Mapping[type[Struct], EventKind]] = {
     ComplaintDetail: "Complaint",
     DeliveryDetail: "Delivery",
     DelayDetail: "DeliveryDelay",
+    NoticeDetail: "Notice",
 }
 EVENT_KINDS: Final = tuple(_KINDS.values())
 

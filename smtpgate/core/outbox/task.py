@@ -10,8 +10,9 @@ from smtpgate.core.outbox.event import SendingEvent
 
 DestinationKind = Literal["webhook", "mail"]
 # An identity's notification, without or with the header fields of the message, or an event of a
-# configuration set; a report by mail has none of these forms.
-DestinationForm = Literal["", "notification", "notification-with-headers", "event"]
+# configuration set; a report by mail has none of these forms. A
+# notice is mail to the people of an account.
+DestinationForm = Literal["", "notification", "notification-with-headers", "event", "notice"]
 # A provisional task is in force only with the verdict on its message.
 TaskState = Literal["provisional", "waiting", "sent", "dead"]
 MAIL_LANE: Final = "mail"

@@ -18,6 +18,49 @@ class UseOfKey(Struct, frozen=True, gc=False, array_like=True):
     owners: tuple[str, ...] = ()
 
 
+class _Sum:
+    """Observations that are alike, while they are added up."""
+
+    __slots__ = ("addresses", "bounced", "first", "messages", "outside", "owners", "recipients",
+                 "refused")  # fmt: skip
+
+    def __init__(self, first: UseOfKey) -> None:
+        self.first = first
+        self.owners = first.owners
+        self.addresses: list[int] = []
+        self.messages = self.recipients = self.refused = self.bounced = self.outside = 0
+
+    def add(self, use: UseOfKey) -> None:
+        its = use.observation
+        self.messages += its.messages
+        self.recipients += its.recipients
+        self.refused += its.refused
+        self.bounced += its.bounced
+        self.outside += its.outside
+        if its.addresses and len(self.addresses) < _MAX_ADDRESSES:
+            self.addresses += its.addresses
+        if use.owners != self.owners:
+            self.owners = tuple(sorted({*self.owners, *use.owners})[:_MAX_OWNERS])
+
+    def use(self) -> UseOfKey:
+        its = self.first.observation
+        return UseOfKey(
+            self.first.key_id,
+            Observation(
+                hour=its.hour,
+                network=its.network,
+                authors=its.authors,
+                messages=self.messages,
+                recipients=self.recipients,
+                addresses=tuple(self.addresses),
+                refused=self.refused,
+                bounced=self.bounced,
+                outside=self.outside,
+            ),
+            self.owners,
+        )
+
+
 class Batch:
     """Adds up observations of the same key, hour, network and From addresses."""
 
@@ -25,46 +68,24 @@ class Batch:
         """Rows beyond the bound are not kept; ``lost`` counts their messages."""
         self.lost = 0
         self._max_rows = max_rows
-        self._rows: dict[tuple[object, ...], UseOfKey] = {}
+        self._sums: dict[tuple[object, ...], _Sum] = {}
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._sums)
 
     def add(self, use: UseOfKey) -> None:
         """Add a use."""
         its = use.observation
-        place = (use.key_id, its.hour, its.network, its.authors)
-        before = self._rows.get(place)
-        if before is not None:
-            self._rows[place] = _sum(before, use)
-        elif len(self._rows) < self._max_rows:
-            self._rows[place] = use
-        else:
-            self.lost += its.messages
+        alike = (use.key_id, its.hour, its.network, its.authors)
+        found = self._sums.get(alike)
+        if found is None:
+            if len(self._sums) >= self._max_rows:
+                self.lost += its.messages
+                return
+            found = self._sums[alike] = _Sum(use)
+        found.add(use)
 
     def take(self) -> list[UseOfKey]:
         """The rows, which it has no longer."""
-        rows, self._rows = self._rows, {}
-        return list(rows.values())
-
-
-def _sum(one: UseOfKey, other: UseOfKey) -> UseOfKey:
-    mine, its = one.observation, other.observation
-    owners = one.owners
-    if other.owners != owners:
-        owners = tuple(sorted({*owners, *other.owners})[:_MAX_OWNERS])
-    return UseOfKey(
-        one.key_id,
-        Observation(
-            hour=mine.hour,
-            network=mine.network,
-            authors=mine.authors,
-            messages=mine.messages + its.messages,
-            recipients=mine.recipients + its.recipients,
-            addresses=(mine.addresses + its.addresses)[:_MAX_ADDRESSES],
-            refused=mine.refused + its.refused,
-            bounced=mine.bounced + its.bounced,
-            outside=mine.outside + its.outside,
-        ),
-        owners,
-    )
+        sums, self._sums = self._sums, {}
+        return [one.use() for one in sums.values()]

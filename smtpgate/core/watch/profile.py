@@ -314,16 +314,24 @@ def joined(one: Profile, other: Profile) -> Profile:
 def taught(profile: Profile, today: int, epoch: int) -> Profile:
     """The profile once its use was confirmed: all is history, and the day begins again."""
     last = today - _JUDGED_DAYS
-    confirmed = [its for day, its in profile.days.items() if day > last or its.has_alarm]
-    days = {day: its for day, its in profile.days.items() if day <= last and not its.has_alarm}
+    confirmed: list[DayOfUse] = []
+    days: dict[int, DayOfUse] = {}
+    for day, its in profile.days.items():
+        if day <= today and (day > last or its.has_alarm):
+            confirmed.append(its)
+        else:
+            days[day] = its
     for its in confirmed:
         days[last] = _most(days.get(last, DayOfUse()), structs.replace(its, has_alarm=False))
 
+    def confirmed_span(span: Span) -> Span:
+        return (min(span[0], last), span[1]) if span[0] <= today else span
+
     def known(spans: Mapping[int, Span]) -> dict[int, Span]:
-        return {key: (min(first, last), until) for key, (first, until) in spans.items()}
+        return {key: confirmed_span(span) for key, span in spans.items()}
 
     def known_names(spans: Mapping[str, Span]) -> dict[str, Span]:
-        return {key: (min(first, last), until) for key, (first, until) in spans.items()}
+        return {key: confirmed_span(span) for key, span in spans.items()}
 
     return _began_again(
         profile,
