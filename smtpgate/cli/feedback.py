@@ -138,6 +138,7 @@ def _recipient_fields(one: ReportedRecipient) -> dict[str, Any]:
         "original": one.original,
         "diagnostic": one.diagnostic,
         "remote_mta": one.remote_mta,
+        "retry_until": f"{one.retry_until:%Y-%m-%dT%H:%M:%SZ}" if one.retry_until else "",
     }
     return fields | dict(_present(texts))
 

@@ -101,6 +101,7 @@ def test_the_message_is_found_in_the_other_ids() -> None:
         ({"kind": "bounce", "recipients": ["jane"]}, "no object"),
         ({"kind": "bounce", "recipients": [{"address": "jane"}]}, "is no address"),
         ({"kind": "bounce", "recipients": [JANE | {"action": "lost"}]}, "recipients.action"),
+        ({"kind": "delay", "recipients": [JANE | {"retry_until": "soon"}]}, "`retry_until'"),
         ({"kind": "bounce", "recipients": [JANE | {"type": "Hard"}]}, "no pair of Amazon SES"),
         ({"kind": "bounce", "recipients": [JANE | {"statsu": "5.1.1"}]}, "`recipients.statsu'"),
         ({"kind": "bounce", "recipients": [JANE], "messageid": ID}, "unknown field"),

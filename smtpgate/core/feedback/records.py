@@ -70,6 +70,7 @@ _RECIPIENT_FIELDS: Final = frozenset(
         "original",
         "remote_mta",
         "reply",
+        "retry_until",
         "status",
         "subtype",
         "type",
@@ -235,6 +236,7 @@ def _recipient(value: object, kind: ReportKind) -> ReportedRecipient:
         diagnostic=diagnostic,
         remote_mta=text_of(fields, "remote_mta"),
         kind=_kind(fields, action, lambda: classify(status, reply, diagnostic)),
+        retry_until=moment_of(fields, "retry_until"),
     )
 
 

@@ -1,5 +1,6 @@
 """The values that reading a report gives, whatever form it had."""
 
+from datetime import datetime
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -28,6 +29,7 @@ class ReportedRecipient(Struct, frozen=True, gc=False):
     diagnostic: str = ""
     remote_mta: str = ""
     kind: BounceKind | None = None
+    retry_until: datetime | None = None  # RFC 3464 §2.3.9
 
     @property
     def sent_to(self) -> str:

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple, get_args
 
 from smtpgate.core.feedback.addresses import address_in, same_key, typed_address
@@ -37,6 +39,7 @@ _OTHER_ACTIONS: Final[dict[str, Action]] = {
     "deliverable": "delivered",
 }
 _Group = dict[str, str]
+_MAX_DATE: Final = 100
 
 
 class DeliveryStatus(NamedTuple):
@@ -129,7 +132,18 @@ def _recipient(group: _Group) -> ReportedRecipient | None:
         reply=reply_in(diagnostic),
         diagnostic=diagnostic[:MAX_DIAGNOSTIC],
         remote_mta=group.get("remote-mta", "").partition(";")[2].strip()[:MAX_DIAGNOSTIC],
+        retry_until=_moment(group.get("will-retry-until", "")),
     )
+
+
+def _moment(value: str) -> datetime | None:
+    """The moment of a date of RFC 5322; ``None`` if it cannot be read."""
+    if len(value) > _MAX_DATE:
+        return None
+    try:
+        return parsedate_to_datetime(value).astimezone(UTC)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
 
 
 def _with_domain(address: str, others: Iterable[str]) -> str:

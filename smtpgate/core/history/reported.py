@@ -4,12 +4,18 @@ A report is a stranger's text, sent to an address that its reader may know: that
 return path, which every recipient sees. So it counts only for recipients of that message.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 from smtpgate.core.feedback.classify import delay_type
-from smtpgate.core.feedback.kinds import UNDETERMINED, BounceKind, complaint_type
-from smtpgate.core.feedback.report import FeedbackReport, ReportedRecipient
+from smtpgate.core.feedback.kinds import UNDETERMINED, complaint_type
+from smtpgate.core.feedback.report import (
+    Action,
+    FeedbackReport,
+    ReportedRecipient,
+    ReportKind,
+)
 from smtpgate.core.history.record import Record, owner_of
 from smtpgate.core.outbox.event import (
     BounceDetail,
@@ -44,58 +50,63 @@ def mail_of(record: Record) -> SentMail:
     )
 
 
+# The kind of event that a recipient's action means, in whatever report it is.
+_BY_ACTION: Final[Mapping[Action, ReportKind]] = {
+    "failed": "bounce",
+    "delayed": "delay",
+    "delivered": "delivery",
+    "relayed": "delivery",
+    "expanded": "delivery",
+}
+
+
 def reported_events(
     report: FeedbackReport, record: Record, at: datetime
 ) -> tuple[SendingEvent, ...]:
-    """The events of a report about the message of a record, one for each kind of bounce.
+    """The events of a report about the message of a record.
 
-    None if it is about no recipient of that message.
+    A server may report the failure of some recipients and the delivery of others at once, so
+    recipients about whom it says the same have an event of their own. None if it is about no
+    recipient of that message.
     """
-    recipients = _recipients(report.recipients, record)
     mail = mail_of(record)
-    if not recipients:
-        return ()
-    if report.kind == "bounce":
-        return tuple(_bounces(report, recipients, mail, at))
-    detail = _detail(report, recipients[0][1], mail, at)
-    known = [_event_recipient(address, one) for address, one in recipients]
-    return () if detail is None else (sending_event(at, mail, known, detail),)
+    known: dict[Detail, list[EventRecipient]] = {}
+    for address, one in _recipients(report.recipients, record):
+        detail = _detail(report, one, mail, at)
+        if detail is not None:
+            known.setdefault(detail, []).append(_event_recipient(address, one))
+    return tuple(sending_event(at, mail, to, detail) for detail, to in known.items())
 
 
 def _detail(
-    report: FeedbackReport, first: ReportedRecipient, mail: SentMail, at: datetime
+    report: FeedbackReport, one: ReportedRecipient, mail: SentMail, at: datetime
 ) -> Detail | None:
-    """The detail of a report that is no bounce, with the words about its first recipient."""
-    match report.kind:
+    """The detail of the event of one recipient."""
+    kind = report.kind
+    if kind in {"bounce", "delay", "delivery"} and one.action is not None:
+        kind = _BY_ACTION[one.action]
+    match kind:
+        case "bounce":
+            bounce = one.kind or UNDETERMINED
+            return BounceDetail(bounce, report.reporting_mta, report.remote_ip)
         case "complaint":
             return ComplaintDetail("", complaint_type(report.feedback_type), report.user_agent)
         case "delivery":
             return DeliveryDetail(
                 processing_ms=max(0, round((at - mail.sent_at) / timedelta(milliseconds=1))),
-                smtp_response=first.diagnostic.removeprefix("smtp; "),
+                smtp_response=one.diagnostic.removeprefix("smtp; "),
                 reporting_mta=report.reporting_mta,
                 remote_mta_ip=report.remote_ip,
             )
         case "delay":
-            kind = delay_type(first.status, first.reply, first.diagnostic)
-            return DelayDetail(kind, reporting_mta=report.reporting_mta)
+            until = one.retry_until
+            return DelayDetail(
+                delay_type(one.status, one.reply, one.diagnostic),
+                expires_at=until if until is not None and until > at else None,
+                reporting_mta=report.reporting_mta,
+            )
         case _:
             return None
-
-
-def _bounces(
-    report: FeedbackReport,
-    recipients: Sequence[tuple[str, ReportedRecipient]],
-    mail: SentMail,
-    at: datetime,
-) -> Iterator[SendingEvent]:
-    by_kind: dict[BounceKind, list[EventRecipient]] = {}
-    for address, one in recipients:
-        known = by_kind.setdefault(one.kind or UNDETERMINED, [])
-        known.append(_event_recipient(address, one))
-    for kind, known in by_kind.items():
-        detail = BounceDetail(kind, report.reporting_mta, report.remote_ip)
-        yield sending_event(at, mail, known, detail)
 
 
 def _recipients(
@@ -111,10 +122,15 @@ def _recipients(
         known = reported if record.recipients > 1 else reported[:1]
         return [(one.address, one) for one in known]
     if len(sent_to) == 1:
-        return [(str(sent_to[0]), reported[0] if reported else ReportedRecipient(""))]
+        return [(str(sent_to[0]), min(reported, key=_rank, default=ReportedRecipient("")))]
     addresses = {str(mailbox).casefold(): str(mailbox) for mailbox in sent_to}
     found = ((addresses.get(one.sent_to.casefold()), one) for one in reported)
     return [(address, one) for address, one in found if address is not None]
+
+
+def _rank(one: ReportedRecipient) -> int:
+    """0 for a failure, 1 for a delay, 2 for anything else."""
+    return {"failed": 0, "delayed": 1}.get(one.action or "", 2)
 
 
 def _event_recipient(address: str, one: ReportedRecipient) -> EventRecipient:
