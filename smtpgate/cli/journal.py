@@ -33,6 +33,7 @@ from smtpgate.core.arn import IdentityArn, identity_name
 from smtpgate.core.history.record import Record, RecordOutcome
 from smtpgate.core.history.search import Search
 from smtpgate.core.history.story import outcome_of
+from smtpgate.core.outbox.event import EVENT_KINDS, EventKind
 from smtpgate.core.reason import ALL_REASONS
 from smtpgate.core.wording import numbered
 from smtpgate.gate.journal import open_journal_store
@@ -42,6 +43,8 @@ journal_app: Final = typer.Typer(
 )
 _EVERY_S: Final = 1.0
 _USUAL: Final = 100
+# The record of a message says itself that it was sent.
+_LATER: Final = tuple(kind for kind in EVENT_KINDS if kind != "Send")
 
 
 def _identity(text: str) -> str:
@@ -110,6 +113,16 @@ _Outcome: TypeAlias = Annotated[
 ]
 
 
+_Event: TypeAlias = Annotated[
+    EventKind | None,
+    typer.Option(
+        metavar="KIND",
+        help=f"With an event of this kind: {one_of(_LATER)}.",
+        show_default=False,
+    ),
+]
+
+
 def _view(now: datetime) -> View[Record]:
     return View(
         columns={
@@ -144,6 +157,7 @@ def search(
     address: _Address = None,
     reason: _Reason = None,
     outcome: _Outcome = None,
+    event: _Event = None,
     since: Since = None,
     until: Until = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = _USUAL,
@@ -165,11 +179,14 @@ def search(
         address=address,
         reason=reason,
         outcome=outcome,
+        event=event,
         since=moment_option(since, "--since"),
         until=moment_option(until, "--until"),
     )
     if follow_ and wanted.until is not None:
         raise misused("--until has no use with --follow")
+    if follow_ and event is not None:
+        raise misused("--event has no use with --follow: events come later than the message")
 
     async def operation(session: JournalSession) -> None:
         if not follow_:

@@ -20,7 +20,7 @@ from smtpgate.journal.rows import (
     moment,
     record_of,
 )
-from smtpgate.journal.schema import records, statements, terms
+from smtpgate.journal.schema import events, records, statements, terms
 from smtpgate.journal.store import JournalStore
 from smtpgate.journal.term_sorting import having_recently
 from smtpgate.journal.terms import TermKey
@@ -63,8 +63,7 @@ class JournalReader:
     async def search(self, search: Search, now: datetime) -> AsyncIterator[Record]:
         """The records that are looked for, the newest first."""
         wanted = self._terms(search)
-        pages = self._by_term(wanted, search, now) if wanted else self._by_time(search)
-        async for page in pages:
+        async for page in self._pages(wanted, search, now):
             for record in page:
                 if search.fits(record):
                     yield record
@@ -82,6 +81,13 @@ class JournalReader:
             if len(rows) < _PAGE:
                 return
             after = rows[-1].id
+
+    def _pages(
+        self, wanted: Sequence[bytes], search: Search, now: datetime
+    ) -> AsyncIterator[Sequence[Record]]:
+        if wanted:
+            return self._by_term(wanted, search, now)
+        return self._by_time(search) if search.event is None else self._by_event(search)
 
     def _terms(self, search: Search) -> list[bytes]:
         """The terms that all must have, the rarest first as far as one can know."""
@@ -161,11 +167,28 @@ class JournalReader:
         found: dict[str, Row] = {}
         async with self.store.reading() as connection:  # both see one moment
             for query, column in queries:
-                page = query.where(*_in_time(search, column, before))
-                page = page.order_by(column.desc()).limit(_PAGE)
+                conditions = *_in_time(search, column, before), *_had(search, column)
+                page = query.where(*conditions).order_by(column.desc()).limit(_PAGE)
                 for row in map(Row._make, await connection.execute(page)):
                     found[row.id] = row
         return [found[record_id] for record_id in sorted(found, reverse=True)[:_PAGE]]
+
+    async def _by_event(self, search: Search) -> AsyncIterator[Sequence[Record]]:
+        """The records of messages with an event of that kind, newest first."""
+        column, before = events.c.message_id, None
+        query = select(column).where(*_of_kind(search.event)).distinct()
+        while True:
+            page = query.where(*_in_time(search, column, before))
+            page = page.order_by(column.desc()).limit(_PAGE)
+            async with self.store.reading() as connection:
+                ids = list((await connection.execute(page)).scalars())
+            if ids:
+                of_these = select(*COLUMNS).where(records.c.id.in_(ids))
+                rows = await self._rows(of_these.order_by(records.c.id.desc()))
+                yield await self._with_texts(rows)
+            if len(ids) < _PAGE:
+                return
+            before = ids[-1]
 
     async def extent(self) -> dict[str, Any]:
         """About how many records there are, from when to when, and how many have no verdict."""
@@ -275,6 +298,17 @@ def _having(wanted: Sequence[bytes], hours: Sequence[int]) -> Select[Any]:
             )
         )
     return query
+
+
+def _of_kind(kind: str | None) -> tuple[ColumnElement[bool], ...]:
+    return events.c.kind == kind, events.c.is_provisional == 0
+
+
+def _had(search: Search, column: ColumnElement[str]) -> list[ColumnElement[bool]]:
+    """The event that a message has had, where the search wants one."""
+    if search.event is None:
+        return []
+    return [exists().where(events.c.message_id == column, *_of_kind(search.event))]
 
 
 def _in_time(

@@ -111,6 +111,14 @@ def test_events_and_notifications_of_a_message_are_explained(
     assert desk.answers("explain", ids[1])["events"] == []
 
 
+def test_messages_with_an_event_are_found(desk: Desk, ids: list[str]) -> None:
+    found = desk.answers("journal", "search", "--event", "Bounce")
+    assert [one["id"] for one in found] == [ids[0]]
+    assert desk.answers("journal", "search", "--event", "Complaint") == []
+    refused = desk.refuses("journal", "search", "--event", "Bounce", "--follow", status=2)
+    assert "--event has no use with --follow" in refused
+
+
 def test_what_others_wrote_does_not_drive_the_terminal(desk: Desk, ids: list[str]) -> None:
     assert "\x1b" not in desk.says("explain", ids[0])
     assert "\x1b" not in desk.says("explain", ids[3])

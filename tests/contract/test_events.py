@@ -14,6 +14,7 @@ from smtpgate.core.events import SubmissionDone
 from smtpgate.core.feedback.kinds import MAILBOX_FULL, NO_EMAIL, ON_ACCOUNT_LIST
 from smtpgate.core.history.event_counts import EventCounts
 from smtpgate.core.history.kept_event import KeptEvent
+from smtpgate.core.history.search import Search
 from smtpgate.core.history.usage import Grain, unit_of
 from smtpgate.core.outbox.event import (
     BounceDetail,
@@ -37,6 +38,7 @@ from smtpgate.journal.event_query import (
     events_since,
 )
 from smtpgate.journal.live import LiveJournal
+from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.store import SCHEMA
 from smtpgate.sql.migrations import migrate
 from tests.support.clock import MovableClock
@@ -265,6 +267,43 @@ async def test_noted_events_without_any_record_come_into_force_in_the_end(
     await queue.tidy(clock.now(), 86_400)
     assert len(await kept(journal, done)) == 1
     assert await counts(journal, clock) == EventCounts(hard_bounces=1)
+
+
+async def test_messages_are_found_by_their_events(
+    journal: LiveJournal, clock: MovableClock
+) -> None:
+    bounced: list[str] = []
+    of_other: list[str] = []
+    sent: list[SubmissionDone] = []
+    for number in range(310):  # more than fit on a page
+        done = submission(clock, identity=OTHER if number % 2 else IDENTITY)
+        if number % 3:
+            done.events = (event(done), event(done, HARD, "joe@example.net"))
+            bounced.insert(0, done.submission.message_id)
+            of_other[:0] = bounced[:1] if number % 2 else []
+        sent.append(done)
+        clock.move(61)
+    await asyncio.gather(*map(journal.finish, sent))
+    complained = submission(clock)
+    await journal.finish(complained)
+    await queue_of(journal).add([], [event(complained, ComplaintDetail())])
+    open_ = submission(clock)
+    await journal.begin(open_)
+    await journal.note([], [event(open_)])
+
+    async def found(**wanted: Any) -> list[str]:  # noqa: ANN401 - fields of a search
+        reader = JournalReader(journal.store, journal.store.key())
+        return [one.id async for one in reader.search(Search(**wanted), clock.now())]
+
+    assert len(bounced) > 200
+    assert await found(event="Bounce") == bounced
+    assert await found(event="Complaint") == [complained.submission.message_id]
+    assert await found(event="Delivery") == []
+    assert await found(event="Bounce", account_id=DELEGATE) == bounced
+    assert await found(event="Bounce", identity=OTHER) == of_other
+    assert await found(event="Bounce", account_id="111111111111") == []
+    since = clock.now() - timedelta(seconds=61 * 15)
+    assert await found(event="Bounce", since=since) == bounced[:10]
 
 
 # -- sums --------------------------------------------------------------------------------------

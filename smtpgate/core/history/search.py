@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from smtpgate.core.history.record import Record, user_of
+from smtpgate.core.outbox.event import EventKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +14,8 @@ class Search:
     ``account_id`` limits the search to the view of one account: the submissions of the account,
     and those that used its identities. ``user`` is ``ACCOUNT/NAME``. ``identity`` is an ARN, or
     the name of an identity that could matter. ``address`` is an address of the envelope, of
-    From or of Sender, in any letter case.
+    From or of Sender, in any letter case. ``event`` is the kind of an event that the message
+    has had.
     """
 
     account_id: str | None = None
@@ -22,6 +24,7 @@ class Search:
     address: str | None = None
     reason: str | None = None
     outcome: str | None = None
+    event: EventKind | None = None
     since: datetime | None = None
     until: datetime | None = None
 
@@ -29,7 +32,7 @@ class Search:
         """True if a record matches.
 
         An address is not compared if the recipients were not kept: the record was found by a
-        term of that address.
+        term of that address. Events are not in a record, so they are not compared.
         """
         if not self._fits_sender(record):
             return False
