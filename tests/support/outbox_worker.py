@@ -51,13 +51,13 @@ async def _work(journal: LiveJournal, sender: OutboxSender, log: int, number: in
         await journal.begin(event)
         bounced, sent = task(event, HOOK), task(event, OTHER, SendDetail())
         os.write(log, f"R {message_id} {bounced.id}\n".encode())
-        await journal.note([bounced], [])
+        await journal.note([bounced], [bounced.event])
         await asyncio.sleep(0)
         if outcome == "accepted":
-            event.tasks = (bounced, sent)
+            event.tasks, event.events = (bounced, sent), (bounced.event,)
             os.write(log, f"R {message_id} {sent.id}\n".encode())
         else:
-            event.tasks = ()
+            event.tasks = event.events = ()
         await journal.finish(event)
         os.write(log, f"T {message_id} {outcome}\n".encode())
         sender.wake()

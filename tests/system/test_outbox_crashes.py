@@ -3,17 +3,23 @@
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from smtpgate.clock import SystemClock
+from smtpgate.core.history.event_counts import EventCounts
+from smtpgate.core.history.usage import Grain
+from smtpgate.journal.event_query import EventQuery, event_counts, events_since
+from smtpgate.journal.live import LiveJournal
 from tests.support.daemons import Lab, eventually
 from tests.support.databases import Databases
 from tests.support.forks import Fork
 from tests.support.journal import open_journal
 from tests.support.outbox import states
+from tests.support.world import DELEGATE
 
 KILLS: Final = int(os.environ.get("SMTPGATE_OUTBOX_KILLS", "3"))
 EVENTS: Final = int(os.environ.get("SMTPGATE_OUTBOX_EVENTS", "300"))
@@ -49,6 +55,15 @@ def delivered_at_last(lab: Lab, url: str, folder: Path) -> None:
     assert not worker.output(), worker.output()
 
 
+async def bounces_with_task(journal: LiveJournal) -> list[str]:
+    """The ids of bounces that have a task, in whatever state."""
+    async with journal.store.reading() as connection:
+        found = await connection.exec_driver_sql(
+            "SELECT event_id FROM journal_tasks WHERE kind = 'Bounce'"
+        )
+        return [str(row.event_id) for row in found]
+
+
 @pytest.mark.slow
 async def test_each_event_arrives_and_none_is_invented(
     lab: Lab, databases: Databases, tmp_path: Path
@@ -80,6 +95,15 @@ async def test_each_event_arrives_and_none_is_invented(
     assert not arrived.keys() & {task for one in deferred for task in made[one]}
     async with open_journal(url, tmp_path, clock=SystemClock()) as journal:
         kept = await states(journal)
+        bounced = await bounces_with_task(journal)
+        since, until = (SystemClock().now() - timedelta(days=day) for day in (1, 0))
+        asked = EventQuery(grain=Grain.POINT, since=since, until=until)
+        counted = await event_counts(journal.store, asked)
+        in_force = [
+            one.id for one in await events_since(journal.store, DELEGATE, since, limit=10**6)
+        ]
+    assert sorted(in_force) == sorted(bounced)
+    assert counted == EventCounts(hard_bounces=len(in_force))
     assert {state for _, state in kept} == {"sent"}
     assert {task for task, _ in kept} == arrived.keys()
     twice = sum(number > 1 for number in arrived.values())
