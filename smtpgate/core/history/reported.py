@@ -66,8 +66,8 @@ def reported_events(
     """The events of a report about the message of a record.
 
     A server may report the failure of some recipients and the delivery of others at once, so
-    recipients about whom it says the same have an event of their own. None if it is about no
-    recipient of that message.
+    there is an event for each different thing that it says. None if it is about no recipient
+    of that message.
     """
     mail = mail_of(record)
     known: dict[Detail, list[EventRecipient]] = {}
