@@ -78,12 +78,14 @@ class Gate:
         yield Reading("smtpgate_workers", 0 if self.is_draining else 1)
         yield from no_restarts()
 
-    async def start(self, when_open: Callable[[], object] = lambda: None) -> None:
-        """Open the stores, apply the documents, call ``when_open``, and take connections.
+    async def start(
+        self, when_open: Callable[[], object] = lambda: None, apply: Apply = apply_here
+    ) -> None:
+        """Open the stores, ``apply`` the documents, call ``when_open``, and take connections.
 
         Raises OpenError or DirectoryError, and nothing of the directory has been changed then.
         """
-        await self.host.open()
+        await self.host.open(apply)
         await self.service.open()
         when_open()
         self.metrics.pauses.start()

@@ -164,8 +164,8 @@ class Host:
         )
         return self.http
 
-    async def open(self) -> None:
-        """Open the stores, and apply the documents.
+    async def open(self, apply: Apply = apply_here) -> None:
+        """Open the stores, and ``apply`` the documents.
 
         Everything is opened before anything is applied, since other hosts may share the
         directory. Raises OpenError or DirectoryError, and nothing of the directory has been
@@ -177,7 +177,7 @@ class Host:
         await self.stores.start()
         registers = self.config.directory.apply is None
         await prepare_directory(self.store, registers=registers)
-        await self._apply(apply_here)
+        await self._apply(apply)
 
     async def start(self) -> None:
         """Serve HTTP, and begin the work in the background."""

@@ -128,12 +128,12 @@ class Parent:
         """True while a worker answers; systemd restarts a gate of which none does."""
         return self._is_stopping or self.crew.is_answering
 
-    async def start(self) -> None:
-        """Open the stores, apply the documents, and have workers take connections.
+    async def start(self, apply: Apply) -> None:
+        """Open the stores, ``apply`` the documents, and have workers take connections.
 
         Raises OpenError or DirectoryError, and nothing of the directory has been changed then.
         """
-        await self.host.open()
+        await self.host.open(apply)
         if self._own_path is not None:
             await self._own_path.open()
         settle()

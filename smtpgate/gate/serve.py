@@ -9,9 +9,9 @@ from typing import Any, Protocol, TypeVar
 
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
-from smtpgate.gate.apply_alone import apply_alone
+from smtpgate.gate.apply_alone import apply_alone, applying_at_start
 from smtpgate.gate.directory import open_directory
-from smtpgate.gate.documents import Apply
+from smtpgate.gate.documents import Apply, apply_here
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.gate import Gate
 from smtpgate.gate.interpreter import settle, share_interpreter
@@ -34,10 +34,12 @@ async def open_gate(
     *,
     clock: Clock | None = None,
     when_open: Callable[[], object] = lambda: None,
+    apply: Apply = apply_here,
 ) -> AsyncIterator[Gate]:
     """A gate that takes connections; it is drained and stopped in every case.
 
-    ``when_open`` is called when everything is open, before connections are taken.
+    ``when_open`` is called when everything is open, before connections are taken. ``apply``
+    applies the documents.
     Raises OpenError or DirectoryError when it cannot start; nothing of the directory has been
     changed then.
     """
@@ -50,14 +52,16 @@ async def open_gate(
             gate = Gate(config, store, sockets, log, clock)
             try:
                 gate.host.log_warnings(warnings)
-                await gate.start(when_open)
+                await gate.start(when_open, apply)
                 yield gate
             finally:
                 await gate.stop()
 
 
 @asynccontextmanager
-async def _open_parent(config: Config, prepared: Prepared) -> AsyncIterator[Parent]:
+async def _open_parent(
+    config: Config, prepared: Prepared, apply: Apply
+) -> AsyncIterator[Parent]:
     """A gate with workers, as :func:`open_gate`."""
     clock, warnings = SystemClock(), list[str]()
     async with (
@@ -67,7 +71,7 @@ async def _open_parent(config: Config, prepared: Prepared) -> AsyncIterator[Pare
         parent = Parent(config, prepared, store, log, clock)
         try:
             parent.host.log_warnings(warnings)
-            await parent.start()
+            await parent.start(apply)
             yield parent
         finally:
             await parent.stop()
@@ -117,12 +121,12 @@ class _Signals:
             _ = self._reload()
 
 
-async def serve(config: Config) -> None:
+async def serve(config: Config, apply: Apply = apply_here) -> None:
     """Run a gate in this process until SIGTERM or SIGINT; SIGHUP reloads.
 
     A signal to stop during the start ends the start. Raises as :func:`open_gate`.
     """
-    await _serve(open_gate(config, when_open=settle))
+    await _serve(open_gate(config, when_open=settle, apply=apply))
 
 
 async def _serve(opening: AbstractAsyncContextManager[_Running]) -> None:
@@ -180,14 +184,15 @@ def run(config: Config) -> None:
     share_interpreter()
     raise_descriptor_limit(connections_wanted(config) + config.gate.reserved_descriptors)
     workers, new_loop = number_of_workers(config), _loop_factory()
-    if workers == 1:
-        with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(serve(config))
-        return
-    with bind(config) as sockets:
-        prepared = Prepared(config, workers, sockets, new_loop)
-        with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(_serve(_open_parent(config, prepared)))
+    with applying_at_start(config) as apply:
+        if workers == 1:
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                runner.run(serve(config, apply))
+            return
+        with bind(config) as sockets:
+            prepared = Prepared(config, workers, sockets, new_loop)
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                runner.run(_serve(_open_parent(config, prepared, apply)))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

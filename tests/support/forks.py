@@ -68,6 +68,12 @@ class Fork:
         """Its standard error."""
         return self._errors.read_text() if self._errors.exists() else ""
 
+    @property
+    def children(self) -> list[int]:
+        """The processes that it started, and that have not ended."""
+        path = f"/proc/{self._process.pid}/task/{self._process.pid}/children"
+        return [int(word) for word in Path(path).read_text().split()]
+
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         assert self._process.pid is not None

@@ -1,4 +1,4 @@
-"""A reload by SIGHUP: its documents are applied by a process of its own."""
+"""Documents of a start, and of a reload by SIGHUP, are applied by a process of their own."""
 
 import asyncio
 import errno
@@ -27,6 +27,8 @@ from tests.support.waiting import until
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[Fork]:
     config = sample(tmp_path)
+    # So it has no other process, as workers and what forks them.
+    config.write_text(config.read_text().replace("[gate]\n", "[gate]\nworkers = 1\n", 1))
     fork = Fork("-m", "smtpgate", "serve", "--config", config, output=tmp_path / "output")
     yield fork
     fork.close()
@@ -66,6 +68,51 @@ async def test_what_documents_changed_is_applied_and_their_problems_are_logged(
     (refused,) = lines(gate, "directory not applied")
     assert "12" in refused["problem"]
     assert "Traceback" not in gate.output()
+
+
+@pytest.mark.slow
+async def test_the_process_of_a_start_ends_with_the_start(gate: Fork) -> None:
+    await until(lambda: bool(lines(gate, "started")))
+    assert gate.children == []
+    assert lines(gate, "directory applied")[0]["steps"] > 0
+
+
+@pytest.mark.slow
+def test_a_start_with_documents_that_cannot_be_read_says_what_is_wrong(tmp_path: Path) -> None:
+    config = sample(tmp_path)
+    (documents,) = (tmp_path / "directory").glob("*.toml")
+    documents.write_text(f"{documents.read_text()}\n[accounts.12]\n")
+    words = (sys.executable, "-m", "smtpgate", "serve", "--config", str(config))
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 1
+    assert "accounts.12" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+_KILLS: Final = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from smtpgate.config import load_config
+from smtpgate.gate.apply_alone import applying_at_start
+from smtpgate.gate.errors import OpenError
+config = load_config(Path(sys.argv[1]))
+with applying_at_start(config):
+    pass
+with applying_at_start(config) as apply:
+    (child,) = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    os.kill(int(child), signal.SIGKILL)
+    try:
+        asyncio.run(apply(config, None))
+    except OpenError as error:
+        print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_of_a_start_that_is_killed_fails_the_start(tmp_path: Path) -> None:
+    words = (sys.executable, "-c", _KILLS, str(sample(tmp_path)))
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=30, check=True)
+    assert ended.stdout == "directory.apply: its process ended with -9\n"
 
 
 _BEGINS: Final = """
