@@ -25,6 +25,9 @@ if TYPE_CHECKING:  # a command that needs the clock or an error loads nothing of
     from smtpgate.core.outbox.task import Destination, LeasedTask, Result, Task
     from smtpgate.core.proof.mail_from import Mx
     from smtpgate.core.proof.registered import IdentityTroubles, Registered
+    from smtpgate.core.reputation.judgement import Reputation
+    from smtpgate.core.reputation.sender import RatedMail, RatedSender, RatingSettings
+    from smtpgate.core.reputation.volume import Day
     from smtpgate.core.upstream import Answered, Delivery, InDoubt, RecipientReply
 
 
@@ -337,6 +340,45 @@ class RegisteredIdentities(Protocol):
 
     async def troubles(self) -> IdentityTroubles:
         """The numbers of identities and keys that need attention."""
+
+
+class ReputationCounts(Protocol):
+    """Counts the mail of senders, and its bounces. Raises JournalUnavailableError."""
+
+    async def days(
+        self, sender: RatedSender, since: datetime, until: datetime
+    ) -> Sequence[Day]:
+        """The sums of a sender's mail by days; of the first one what was sent after ``since``.
+
+        A day without mail may be left out.
+        """
+
+    async def troubled(self, since: datetime, until: datetime) -> Sequence[RatedMail]:
+        """Mail of which recipients bounced for good or complained in that time."""
+
+    async def delegates(
+        self, owner_id: str, identity: str, since: datetime, until: datetime
+    ) -> Sequence[str]:
+        """The other accounts that sent by an owner's identity in that time."""
+
+
+class Reputations(Protocol):
+    """The reputations of senders, for those who judge. Raises DirectoryUnavailableError."""
+
+    async def one(self, sender: RatedSender) -> Reputation:
+        """The reputation of a sender; a healthy one if it is not known otherwise."""
+
+    async def troubled(self) -> Sequence[Reputation]:
+        """Those that are not healthy, or paused."""
+
+    async def settings(self) -> Sequence[RatingSettings]:
+        """The configuration sets and identities that are judged."""
+
+    async def save(self, before: Reputation, after: Reputation) -> bool:
+        """Save a changed reputation; false if it was changed meanwhile, or its sender is gone.
+
+        The configuration set of a pause is paused with it.
+        """
 
 
 class Reading(NamedTuple):

@@ -57,6 +57,7 @@ class EventPublisher:
             if why is not None:
                 problem = f"Sending is paused for configuration set <{its[1]}>."
                 reject("configuration-set-paused", why, problem=problem)
+            done.configuration_set = mail.configuration_set
         event = sending_event(now, mail, map(EventRecipient, mail.destination), SendDetail())
         return tuple(Task(event, to) for to in await self._subscribers.destinations(event))
 

@@ -11,6 +11,7 @@ from smtpgate.admin.session import Session
 from smtpgate.directory import configuration_sets as rows
 from smtpgate.directory.change import Change
 from smtpgate.directory.configuration_sets import ConfigurationSetRow, EventDestinationRow
+from smtpgate.directory.reputations import resume_set
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +91,16 @@ async def get(session: Session, ref: ConfigurationSetRef) -> ConfigurationSetDet
 
 
 async def set_sending(session: Session, ref: ConfigurationSetRef, *, is_sending: bool) -> None:
-    """Let mail with a configuration set be sent, or refuse it."""
+    """Let mail with a configuration set be sent, or refuse it.
+
+    A set that is resumed makes a fresh start, as at SES: what it sent before does not count in
+    its rates any more.
+    """
     session.must_be_allowed("UpdateConfigurationSetSending", session.configuration_set_arn(ref))
     async with session.changing() as change:
         row = await _row(session, change, ref)
+        if is_sending and not row.is_sending:
+            await resume_set(change, row.region, row.account_id, row.name)
         await rows.update_configuration_set(change, row, {"is_sending": is_sending})
 
 

@@ -68,6 +68,14 @@ class CapRef:
 
 
 @dataclass(frozen=True, slots=True)
+class DelegateRef:
+    """An account that sends by an identity of another."""
+
+    identity: IdentityRef
+    account_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class TopicRef:
     """A topic of an account."""
 

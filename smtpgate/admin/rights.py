@@ -156,6 +156,27 @@ RIGHTS: Final[Mapping[str, Right]] = {
     "SetUserQuota": _ROOT,
     "SetAccessKeyQuota": _ROOT,
     "SetIdentityQuota": _ROOT,
+    # Reputations. An account that was paused for its rates does not resume itself; the owner of
+    # an identity pauses and resumes others on it, as a policy of the identity could.
+    "ListReputations": _with("ses:GetAccount", "ses:ListReputationEntities"),
+    "GetReputation": _with("ses:GetAccount", "ses:GetReputationEntity"),
+    "ResumeReputation": _OPERATORS,
+    "GetIdentityReputations": _with("ses:GetReputationEntity", "ses:ListReputationEntities"),
+    "PauseDelegate": _with(
+        "ses:PutIdentityPolicy",
+        "ses:UpdateEmailIdentityPolicy",
+        "ses:UpdateReputationEntityCustomerManagedStatus",
+    ),
+    "ResumeDelegate": _with(
+        "ses:PutIdentityPolicy",
+        "ses:UpdateEmailIdentityPolicy",
+        "ses:UpdateReputationEntityCustomerManagedStatus",
+    ),
+    "RateDelegates": _with("ses:UpdateReputationEntityPolicy"),
+    "UpdateConfigurationSetReputationMetrics": _with(
+        "ses:UpdateConfigurationSetReputationMetricsEnabled",
+        "ses:PutConfigurationSetReputationOptions",
+    ),
     # The journal, of which an account has its own view: what it sent, and what was sent with
     # its identities.
     "SearchJournal": _with("ses:GetMessageInsights"),

@@ -98,6 +98,11 @@ COMMANDS: Final[dict[str, CommandRow]] = {
     "quota": CommandRow(
         "quota:quota_app", "Show and change sending limits and their use.", _DIRECTORY
     ),
+    "reputation": CommandRow(
+        "reputation:reputation_app",
+        "Show the bounce and complaint rates of senders; pause and resume them.",
+        _DIRECTORY,
+    ),
     "topic": CommandRow(
         "topic:topic_app", "Manage topics of notifications and events.", _DIRECTORY
     ),

@@ -23,6 +23,13 @@ class LimitsRef:
     ref: OwnerRef | AccessKeyRef | IdentityRef
 
 
+@dataclass(frozen=True, slots=True)
+class RatedRef:
+    """An account, or an identity with its delegates."""
+
+    ref: str | IdentityRef
+
+
 def user_ref(text: str) -> UserRef:
     """``ACCOUNT/NAME``. Raises ValueError."""
     account, slash, name = text.partition("/")
@@ -77,6 +84,11 @@ def configuration_set_ref(text: str) -> ConfigurationSetRef:
     if not slash:
         raise ValueError(f"`{text}' names no configuration set: write ACCOUNT/NAME")
     return ConfigurationSetRef(account_id(account), configuration_set_name(name))
+
+
+def rated_ref(text: str) -> RatedRef:
+    """``ACCOUNT``, or the identity ``ACCOUNT/NAME`` or its ARN. Raises ValueError."""
+    return RatedRef(account_id(text) if is_account_id(text) else identity_ref(text))
 
 
 def limits_ref(text: str) -> LimitsRef:

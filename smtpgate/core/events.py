@@ -21,6 +21,9 @@ from smtpgate.core.outbox.task import Destination, Task
 from smtpgate.core.policy import Decision
 from smtpgate.core.proof.registered import IdentityTroubles
 from smtpgate.core.reply import Reply
+from smtpgate.core.reputation.judgement import Reputation
+from smtpgate.core.reputation.sender import RatedKind
+from smtpgate.core.reputation.states import Status
 from smtpgate.core.upstream.delivery import RecipientReply
 from smtpgate.core.watch.signals import KeyFinding, Level
 
@@ -88,12 +91,14 @@ class SubmissionDone(Struct, gc=False, kw_only=True):
     have the reason, because no Allow of the identity names the sender. ``may_be_recorded``: a
     verdict was to be written, and it is not known whether it was. ``tasks`` are carried out if
     the verdict is an acceptance; ``None`` if there never was one. ``refused`` are recipients
-    that the upstream refused while it accepted the message for others. ``events`` are the
+    that the upstream refused while it accepted the message for others. ``configuration_set`` is
+    the one that it names, or that it has by default. ``events`` are the
     bounces of these, or of all recipients of a message that was refused for them; ``None`` if
     there never was one.
     """
 
     submission: Submission
+    configuration_set: str = ""
     outcome: SubmissionOutcome = "refused"
     reason: str = "internal-error"
     detail: str = ""
@@ -429,6 +434,22 @@ class PostRefused(ClientEvent):
     problem: str
 
 
+@dataclass(frozen=True, slots=True)
+class ReputationChanged:
+    """The state of a rate of a sender changed, or the gate paused the sender for its rates."""
+
+    before: Reputation
+    after: Reputation
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReputationsJudged:
+    """A round of judgements ended; so many senders are not healthy, by kind and status."""
+
+    troubled: Mapping[tuple[RatedKind, Status], int]
+
+
 Event = (
     SubmissionDone
     | MailRefused
@@ -455,6 +476,8 @@ Event = (
     | TaskGivenUp
     | FeedbackTaken
     | KeyUseDiffers
+    | ReputationChanged
+    | ReputationsJudged
     | RecordsPosted
     | PostRefused
 )

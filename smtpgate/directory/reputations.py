@@ -6,24 +6,20 @@ about the set: :mod:`smtpgate.directory.load` reads them there.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from sqlalchemy import insert, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.naming import pause_reason
-from smtpgate.core.reputation.judgement import Reputation, SendingPause
-from smtpgate.core.reputation.sender import RatedSender
+from smtpgate.core.reputation.judgement import Reputation, SendingPause, fresh_start, resumed
+from smtpgate.core.reputation.sender import RatedObject, RatedSender, RatingSettings
 from smtpgate.core.reputation.volume import Volume
 from smtpgate.directory.change import AuditSubject, Change
 from smtpgate.directory.rows import delete_by_key, refusing, selects
 from smtpgate.directory.schema import reputation_settings, reputations
 
-SettingsKind: TypeAlias = Literal["set", "identity"]
 _Row: TypeAlias = Any  # of a query: its columns are the query's
-
-_KEY: Final = ("account_id", "kind", "region", "owner_id", "name")
 
 
 def _key(sender: RatedSender, region: str) -> dict[str, str]:
@@ -160,6 +156,14 @@ async def put_reputation(
     await change.note(action, _subject(after.sender), before=facts(before), after=facts(after))
 
 
+async def resume_set(change: Change, region: str, account_id: str, name: str) -> None:
+    """Let a configuration set that is resumed make a fresh start; a part of that change."""
+    before = await reputation(change.connection, region, RatedSender.with_set(account_id, name))
+    resume = fresh_start if before.pause is None else resumed
+    after = resume(before, change.now)
+    await put_reputation(change, region, before, after, action="resume")
+
+
 # -- pauses as the path of a message sees them -------------------------------------------------
 
 
@@ -192,32 +196,12 @@ async def pause_of(connection: AsyncConnection, region: str, sender: RatedSender
 # -- settings ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class RatingSettings:
-    """A configuration set whose mail is judged, or an identity whose delegates are.
-
-    ``auto_pause``: they are paused for their rates.
-    """
-
-    kind: SettingsKind
-    account_id: str
-    name: str
-    auto_pause: bool = False
-
-    @property
-    def subject(self) -> AuditSubject:
-        """The subject of its audit entries."""
-        return AuditSubject(self.kind, self.account_id, self.name)
-
-
-def _settings_key(
-    kind: SettingsKind, account_id: str, region: str, name: str
-) -> dict[str, str]:
+def _settings_key(kind: RatedObject, account_id: str, region: str, name: str) -> dict[str, str]:
     return {"account_id": account_id, "kind": kind, "region": region, "name": name}
 
 
 async def rating_settings(
-    connection: AsyncConnection, region: str, kind: SettingsKind, account_id: str, name: str
+    connection: AsyncConnection, region: str, kind: RatedObject, account_id: str, name: str
 ) -> RatingSettings | None:
     """The settings of a configuration set or identity; ``None`` if it is not judged."""
     key = _settings_key(kind, account_id, region, name)
@@ -226,10 +210,14 @@ async def rating_settings(
     return None if row is None else RatingSettings(kind, account_id, name, row.auto_pause)
 
 
-async def all_rating_settings(connection: AsyncConnection, region: str) -> list[RatingSettings]:
-    """The settings of all configuration sets and identities that are judged."""
+async def all_rating_settings(
+    connection: AsyncConnection, region: str, account_id: str | None = None
+) -> list[RatingSettings]:
+    """The settings of sets and identities that are judged, of one account or all."""
     table = reputation_settings.c
     query = select(reputation_settings).where(table.region == region)
+    if account_id is not None:
+        query = query.where(table.account_id == account_id)
     return [
         RatingSettings(row.kind, row.account_id, row.name, row.auto_pause)
         for row in await connection.execute(query.order_by(table.kind, table.account_id))
@@ -252,7 +240,10 @@ async def put_rating_settings(
         values = key | {"auto_pause": after.auto_pause}
         await change.connection.execute(insert(reputation_settings).values(values))
     await change.note(
-        "rate", known.subject, before=_settings_facts(before), after=_settings_facts(after)
+        "rate",
+        AuditSubject(*known.key),
+        before=_settings_facts(before),
+        after=_settings_facts(after),
     )
 
 
@@ -293,7 +284,7 @@ async def drop_set_reputations(change: Change, sets: Sequence[tuple[str, str, st
 
 
 async def _drop_settings(
-    change: Change, kind: SettingsKind, objects: Sequence[tuple[str, str, str]]
+    change: Change, kind: RatedObject, objects: Sequence[tuple[str, str, str]]
 ) -> None:
     columns = ("kind", "account_id", "region", "name")
     keys = [dict(zip(columns, (kind, *one), strict=True)) for one in objects]

@@ -21,6 +21,7 @@ from smtpgate.gate.key_watch import let_it_mail, new_key_watcher
 from smtpgate.gate.listen import FEEDBACK, shortage_of_files
 from smtpgate.gate.notifications import new_sns_pages, open_sns_face
 from smtpgate.gate.outbox import new_outbox
+from smtpgate.gate.reputation import new_reputation_worker
 from smtpgate.gate.sinks import Sinks, run_all
 from smtpgate.gate.stores import Stores
 from smtpgate.gate.verification import new_verification_worker
@@ -72,6 +73,9 @@ class Host:
         )
         self.stores = Stores(config, clock, self.sinks, log.error)
         self.stores.show(self.metrics, self.readiness)
+        self.reputation = new_reputation_worker(
+            config, store, self.stores.journal, clock, events=self.sinks, on_error=log.error
+        )
         self.sns = open_sns_face(config, clock.now())
         self.outbox: OutboxSender | None = None
         self.http: HttpServer | None = None
@@ -79,6 +83,8 @@ class Host:
         self._feedback_page: FeedbackPage | None = None
         for source in (certificates.readings, log.readings, self._readings):
             self.metrics.watch(source)
+        if self.reputation is not None:
+            self.metrics.watch(self.reputation.readings)
 
     def _readings(self) -> Iterable[Reading]:
         yield Reading("smtpgate_directory_drift", self._drift)
@@ -190,6 +196,8 @@ class Host:
             _ = self._for_life.start(self.watcher.run(), name="key watch")
         if self.outbox is not None:
             _ = self._for_life.start(self.outbox.run(), name="outbox")
+        if self.reputation is not None:
+            _ = self._for_life.start(self.reputation.run(), name="reputation")
         if self.config.directory.recheck:
             _ = self._for_life.start(self.verification.run(), name="verification")
 
@@ -199,6 +207,7 @@ class Host:
             self.uses.stop,
             *(() if self.watcher is None else (self.watcher.stop,)),
             self.verification.stop,
+            *(() if self.reputation is None else (self.reputation.stop,)),
             self.stop_deliveries,
             partial(self._for_life.drain, _LAST_WORK_S),
             self.stores.stop,

@@ -108,6 +108,7 @@ class Entries:
             may_be_there=done.may_be_recorded,
             tasks=None if done.tasks is None else task_rows(done.tasks, "waiting"),
             events=None if done.events is None else self.event_rows(done.events),
+            configuration_set=done.configuration_set if done.outcome == "accepted" else "",
         )
 
     def event_rows(

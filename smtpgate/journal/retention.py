@@ -25,6 +25,7 @@ from smtpgate.journal.schema import (
     metadata,
     recent_terms,
     records,
+    set_usage,
     statements,
     terms,
     usage,
@@ -241,7 +242,7 @@ def _old_events(before: str) -> _Step:
 
 def _old_usage(now: datetime) -> _Step:
     queries = []
-    for grain, table in product(Grain, (usage, event_sums)):
+    for grain, table in product(Grain, (usage, set_usage, event_sums)):
         keys = tuple(table.primary_key)
         is_old = table.c.start < unit_of(grain, now - grain.kept)
         chosen = select(*keys).where(table.c.grain == int(grain), is_old).limit(_STEP)

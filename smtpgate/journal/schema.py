@@ -183,6 +183,19 @@ event_sums = Table(
     sqlite_with_rowid=False,
 )
 
+# Recipients of accepted messages with a configuration set, by 15 minutes and by day.
+set_usage = Table(
+    "journal_set_usage",
+    metadata,
+    Column("grain", SmallInteger, primary_key=True, autoincrement=False),
+    Column("account_id", String(12), primary_key=True),
+    Column("configuration_set", String(64), primary_key=True),
+    Column("start", Integer, primary_key=True, autoincrement=False),  # in units of the grain
+    Column("recipients", BigInteger, nullable=False),
+    Index(None, "grain", "start"),
+    sqlite_with_rowid=False,
+)
+
 # Deliveries of events, one row a task. Those that wait are found by their lane and the time
 # when they are due; a lease moves that time ahead.
 tasks = Table(

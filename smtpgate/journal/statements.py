@@ -20,11 +20,11 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.base import Executable
 
 from smtpgate.core.history.record import owner_of
-from smtpgate.core.history.usage import Counts, Grain, UsageKey, usage_of
+from smtpgate.core.history.usage import ACCEPTED, Counts, Grain, UsageKey, usage_of
 from smtpgate.journal import term_sorting
 from smtpgate.journal.events import EventRow, EventStatements
 from smtpgate.journal.rows import COLUMNS, Row, day_of, hour_of
-from smtpgate.journal.schema import meta, records, statements, terms, usage
+from smtpgate.journal.schema import meta, records, set_usage, statements, terms, usage
 from smtpgate.journal.tasks import TaskRow, TaskStatements
 from smtpgate.sql.batches import Plain, SqlStatement
 
@@ -62,7 +62,7 @@ class Entry(Struct, frozen=True, gc=False, array_like=True, kw_only=True):
     ``is_begun`` says that the row should be there without a verdict. ``may_be_there`` says that
     this is not known. ``is_final`` is false before the relay. ``tasks`` and ``events`` come
     into force with the verdict; where they are empty, and not absent, provisional ones are
-    deleted.
+    deleted. ``configuration_set`` is that of an accepted message, or empty.
     """
 
     row: Row
@@ -74,6 +74,7 @@ class Entry(Struct, frozen=True, gc=False, array_like=True, kw_only=True):
     may_be_there: bool = False
     tasks: tuple[TaskRow, ...] | None = None
     events: tuple[EventRow, ...] | None = None
+    configuration_set: str = ""
 
     @property
     def day(self) -> int:
@@ -111,7 +112,8 @@ class RecordStatements:
             if entry.is_final:
                 _count(increments, entry.row, 1)
         doubtful = [e.row for e in whole if e.may_be_there and e.is_final]
-        for row in self._earlier(connection, doubtful):
+        earlier = self._earlier(connection, doubtful)
+        for row in earlier:
             _count(increments, row, -1)
         self._write_texts(connection, whole)
         prepared.begin.run(connection, [e.row for e in whole if not e.is_final])
@@ -121,6 +123,11 @@ class RecordStatements:
             raise RowsChangedError
         self._write_terms(connection, whole, [e for e in begun if e.late_terms])
         prepared.usage.run(connection, _usage_rows(increments))
+        with_set = [e for e in entries if e.configuration_set]
+        if with_set:
+            counted = {row.id for row in earlier if row.outcome == ACCEPTED}
+            with_set = [e for e in with_set if e.row.id not in counted]
+            prepared.set_usage.run(connection, _set_usage_rows(with_set))
         with_more = [e for e in entries if e.tasks is not None or e.events is not None]
         if with_more:
             self._write_events(connection, [e for e in with_more if e.events is not None])
@@ -269,13 +276,19 @@ class _Prepared:
             "name",
             "value",
         )
-        counted = [c.name for c in usage.c]
-        sums = insert(usage).values({name: bindparam(name) for name in counted})
-        added = {name: usage.c[name] + sums.excluded[name] for name in _SUMS}
-        keys = list(usage.primary_key)
-        self.usage = prepare(
-            sums.on_conflict_do_update(index_elements=keys, set_=added), *counted
-        )
+        self.usage = prepare(_add(insert, usage, _SUMS), *(c.name for c in usage.c))
+        of_sets = _add(insert, set_usage, ("recipients",))
+        self.set_usage = prepare(of_sets, *(c.name for c in set_usage.c))
+
+
+def _add(insert: Any, table: Table, sums: Iterable[str]) -> Executable:  # noqa: ANN401 - a dialect's
+    """The statement that adds to the sums of a table, or begins them."""
+    row = insert(table).values({c.name: bindparam(c.name) for c in table.c})
+    added = {name: table.c[name] + row.excluded[name] for name in sums}
+    made: Executable = row.on_conflict_do_update(
+        index_elements=list(table.primary_key), set_=added
+    )
+    return made
 
 
 def _insert_in_sqlite(table: Table) -> sqlite.Insert:
@@ -374,6 +387,18 @@ def _count(increments: Increments, row: Row | None, sign: int) -> None:
     place = (row.received_us // _POINT_US, key)
     before = increments.get(place, _NONE)
     increments[place] = before + counts if sign > 0 else before - counts
+
+
+def _set_usage_rows(entries: Iterable[Entry]) -> list[tuple[Any, ...]]:
+    """In the same order in all gates, so that no two wait for each other's row."""
+    sums: dict[tuple[int, str, str, int], int] = {}
+    for entry in entries:
+        row = entry.row
+        for grain, points in _POINTS_A_GRAIN:
+            unit = row.received_us // _POINT_US // points
+            place = (grain, row.account_id, entry.configuration_set, unit)
+            sums[place] = sums.get(place, 0) + row.recipients
+    return [(*place, recipients) for place, recipients in sorted(sums.items())]
 
 
 def _usage_rows(increments: Increments) -> list[tuple[Any, ...]]:

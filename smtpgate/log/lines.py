@@ -39,6 +39,7 @@ from smtpgate.core.events import (
     RecordsInDoubt,
     RecordsLost,
     RecordsPosted,
+    ReputationChanged,
     RetentionChanged,
     SessionsEnded,
     TaskGivenUp,
@@ -163,6 +164,29 @@ def identity_line(event: IdentityStateChanged) -> bytes:
         "problem": event.problem[:MAX_TEXT] or None,
     }
     return line_of(event.at, "info" if is_fine else "warning", "identity-state", facts)
+
+
+def reputation_line(event: ReputationChanged) -> bytes:
+    """The line of a sender whose state changed, or that was paused for its rates."""
+    before, after = event.before, event.after
+    sender, volume, pause = after.sender, after.volume, after.pause
+    facts = {
+        "kind": sender.kind,
+        "account": sender.account_id,
+        "owner": sender.owner_id or None,
+        "name": sender.name or None,
+        "status": after.status,
+        "was": before.status,
+        "bounce": after.bounce,
+        "bounce_rate": round(volume.rate("bounce"), 5),
+        "complaint": after.complaint,
+        "complaint_rate": round(volume.rate("complaint"), 5),
+        "recipients": volume.sent,
+        "since": volume.since,
+        "problem": pause.reason[:MAX_TEXT] if pause else None,
+    }
+    level: Level = "info" if after.status == "HEALTHY" else "warning"
+    return line_of(event.at, level, "reputation", facts)
 
 
 def dkim_alarm_line(event: DkimAlarm) -> bytes:

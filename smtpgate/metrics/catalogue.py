@@ -66,6 +66,37 @@ _ROWS: Final = (
         "MAIL commands refused because a quota was used up already.",
     ),
     MetricRow(
+        "smtpgate_reputation_bounce_ratio",
+        "gauge",
+        ("account",),
+        "Share of the recipients of an account's representative volume that bounced for good; "
+        "of accounts with any lately.",
+        together="most",
+    ),
+    MetricRow(
+        "smtpgate_reputation_complaint_ratio",
+        "gauge",
+        ("account",),
+        "Share of the recipients of an account's representative volume that complained; of "
+        "accounts with any lately.",
+        together="most",
+    ),
+    MetricRow(
+        "smtpgate_reputation_senders",
+        "gauge",
+        ("kind", "status"),
+        "Senders of a kind (account, set, delegate) that are under review (PROBATION) or "
+        "paused (SHUTDOWN).",
+        together="most",
+    ),
+    MetricRow(
+        "smtpgate_reputation_changes_total",
+        "counter",
+        ("kind", "status"),
+        "Times that the gate changed the state of a sender's rates, by the kind of the sender "
+        "and its status afterwards.",
+    ),
+    MetricRow(
         "smtpgate_uncounted_total",
         "counter",
         (),

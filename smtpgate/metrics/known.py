@@ -24,6 +24,8 @@ from smtpgate.core.limits.budget import BUDGETS
 from smtpgate.core.limits.charge import SubjectKind
 from smtpgate.core.proof.verification import VerificationState
 from smtpgate.core.reason import LOGIN_REASONS, REASONS
+from smtpgate.core.reputation.sender import RatedKind
+from smtpgate.core.reputation.states import STATUSES, UNHEALTHY
 from smtpgate.core.watch.signals import SignalName
 from smtpgate.metrics.bounded import OTHER
 
@@ -68,6 +70,8 @@ def known_series(listeners: Iterable[str]) -> Mapping[str, Iterable[tuple[str, .
         "smtpgate_messages_cut_off_total": product(listeners, get_args(CutOffBy)),
         "smtpgate_handshakes_failed_total": product(listeners, HANDSHAKE_PROBLEMS),
         "smtpgate_sessions_ended_total": product((*get_args(KeyRefusal), *_PAUSED)),
+        "smtpgate_reputation_changes_total": product(get_args(RatedKind), STATUSES),
+        "smtpgate_reputation_senders": product(get_args(RatedKind), UNHEALTHY),
         "smtpgate_auth_successes_total": product(listeners),
         "smtpgate_auth_failures_total": product(listeners, LOGIN_REASONS),
         "smtpgate_key_findings_total": product(get_args(SignalName), ("notice", "alarm")),

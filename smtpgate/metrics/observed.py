@@ -25,6 +25,7 @@ from smtpgate.core.events import (
     PostedOutcome,
     PostRefused,
     RecordsPosted,
+    ReputationChanged,
     SessionsEnded,
     Stage,
     SubmissionDone,
@@ -92,6 +93,10 @@ _COUNTED: Final[Mapping[type[Event], tuple[str, Callable[[Any], tuple[str, ...]]
     IdentityStateChanged: (
         "smtpgate_identity_state_changes_total",
         lambda event: (event.state,),
+    ),
+    ReputationChanged: (
+        "smtpgate_reputation_changes_total",
+        lambda event: (event.after.sender.kind, event.after.status),
     ),
     SessionsEnded: ("smtpgate_sessions_ended_total", lambda event: (event.reason,)),
 }

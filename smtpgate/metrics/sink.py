@@ -7,6 +7,7 @@ much.
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import product
 from typing import TypeVar, get_args
 
 from prometheus_client import (
@@ -23,11 +24,14 @@ from smtpgate.config.sections import MetricsConfig
 from smtpgate.core.events import (
     Event,
     IdentitiesChecked,
+    ReputationsJudged,
     SessionClosed,
     SessionOpened,
     Stage,
     SubmissionDone,
 )
+from smtpgate.core.reputation.sender import RatedKind
+from smtpgate.core.reputation.states import UNHEALTHY
 from smtpgate.metrics.bounded import Quotas, Shares
 from smtpgate.metrics.catalogue import CATALOGUE, MetricRow
 from smtpgate.metrics.histogram import Histogram, HistogramState
@@ -96,6 +100,7 @@ class Metrics:
         self._long_lines = self._counter("smtpgate_long_lines_total")
         self._missing = self._gauge("smtpgate_identities_missing")
         self._dkim_alarms = self._gauge("smtpgate_dkim_alarms")
+        self._senders = self._gauge("smtpgate_reputation_senders")
         self._readings = self._collected(Readings())
         self.pauses = self._pauses()
         self._sessions = OpenSessions(listeners)
@@ -130,6 +135,9 @@ class Metrics:
             self.count_submission(facts_of(event))
         elif isinstance(event, SessionOpened | SessionClosed):
             self._sessions.note(event)
+        elif isinstance(event, ReputationsJudged):
+            for kind, status in product(get_args(RatedKind), UNHEALTHY):
+                self._senders.labels(kind, status).set(event.troubled.get((kind, status), 0))
         elif isinstance(event, IdentitiesChecked):
             self._missing.set(event.troubles.identities_missing)
             self._dkim_alarms.set(event.troubles.dkim_alarms)

@@ -39,6 +39,7 @@ from smtpgate.admin import (
     policies,
     preview,
     quotas,
+    reputation,
     suppression,
     topics,
     users,
@@ -63,6 +64,7 @@ from smtpgate.admin.refs import (
     AccessKeyRef,
     CapRef,
     ConfigurationSetRef,
+    DelegateRef,
     IdentityRef,
     OwnerRef,
     SubscriptionRef,
@@ -77,6 +79,7 @@ from smtpgate.core.history.search import Search
 from smtpgate.core.message.author import parse_authors
 from smtpgate.core.notification.settings import Subscription
 from smtpgate.core.proof.dkim_stages import StageError
+from smtpgate.core.reputation.sender import RatedSender
 from smtpgate.core.secret import Secret
 from smtpgate.core.suppression.lists import SuppressedAddress
 from smtpgate.core.whatif.simulation import read_simulation
@@ -101,6 +104,8 @@ from tests.support.directory import open_store
 from tests.support.dns_records import Records, checks_by
 from tests.support.journal import journal_in
 from tests.support.journal import open_store as open_journal_store
+from tests.support.rated_mail import SentMail
+from tests.support.reputations import pause
 from tests.support.rows import rows
 from tests.support.suppression import suppress
 from tests.support.tenants import (
@@ -120,6 +125,11 @@ TOPIC = TopicRef(OWNER, "bounces")
 TOPIC_ARN = f"arn:aws:sns:us-east-1:{OWNER}:bounces"
 ID = "00010203-0405-0607-0809-0a0b0c0d0e0f"
 WHSEC = Secret("whsec_" + "A" * 32)
+PAUSE_DELEGATE = (
+    "ses:PutIdentityPolicy|ses:UpdateEmailIdentityPolicy"
+    "|ses:UpdateReputationEntityCustomerManagedStatus"
+)
+OTHER = "777777777777"
 USERS_KEY, ROOTS_KEY = "AKIAUSERSUSERSUSERS0", "AKIAROOTROOTROOTROOT"
 
 
@@ -644,6 +654,68 @@ ROWS: Final = (
         lambda s, n: configuration_sets.delete_destination(s, n.set, "a"),
     ),
     row(
+        reputation.pages,
+        "ses:GetAccount|ses:ListReputationEntities",
+        lambda s, n: reputation.pages(s, n.account_id),
+    ),
+    row(
+        reputation.of_account,
+        "ses:GetAccount|ses:GetReputationEntity",
+        lambda s, n: reputation.of_account(s, SentMail(), n.account_id),
+    ),
+    row(
+        reputation.enforcement_status,
+        "ses:GetAccount|ses:GetReputationEntity",
+        lambda s, n: reputation.enforcement_status(s, n.account_id),
+    ),
+    row(
+        reputation.of_identity,
+        "ses:GetReputationEntity|ses:ListReputationEntities",
+        lambda s, n: reputation.of_identity(s, SentMail(), n.domain),
+    ),
+    row(
+        reputation.pause_delegate,
+        PAUSE_DELEGATE,
+        lambda s, n: reputation.pause_delegate(s, DelegateRef(n.domain, DELEGATE), "x"),
+    ),
+    row(
+        reputation.resume_delegate,
+        PAUSE_DELEGATE,
+        lambda s, n: reputation.resume_delegate(s, DelegateRef(n.domain, OTHER)),
+    ),
+    row(
+        reputation.start_delegate_again,
+        PAUSE_DELEGATE,
+        lambda s, n: reputation.start_delegate_again(s, DelegateRef(n.domain, DELEGATE)),
+    ),
+    row(
+        reputation.resume_account,
+        "operator",
+        lambda s, n: reputation.resume_account(s, n.account_id),
+    ),
+    row(
+        reputation.start_account_again,
+        "operator",
+        lambda s, n: reputation.start_account_again(s, n.account_id),
+    ),
+    row(
+        reputation.rate_delegates,
+        "ses:UpdateReputationEntityPolicy",
+        lambda s, n: reputation.rate_delegates(s, n.domain, is_rated=True),
+    ),
+    row(
+        reputation.rate_set,
+        "ses:UpdateConfigurationSetReputationMetricsEnabled"
+        "|ses:PutConfigurationSetReputationOptions",
+        lambda s, n: reputation.rate_set(s, n.set, is_rated=True),
+    ),
+    row(
+        reputation.reputation_options,
+        "ses:DescribeConfigurationSet|ses:GetConfigurationSet"
+        "|ses:GetConfigurationSetEventDestinations",
+        lambda s, n: reputation.reputation_options(s, n.set),
+    ),
+    row(
         suppression.put,
         "ses:PutSuppressedDestination",
         lambda s, n: suppression.put(s, n.account_id, "new@example.org", "BOUNCE"),
@@ -870,6 +942,8 @@ async def furnish(path: Path) -> None:
         await add_set(store, account_id=OWNER)
         await add_destination(store, "SEND", topic="events", account_id=OWNER)
         await suppress(store, THERE.listed, account_id=OWNER)
+        await pause(store, RatedSender.account(OWNER))
+        await pause(store, RatedSender.delegate(OTHER, OWNER, THERE.domain.name))
 
 
 @pytest.fixture(scope="module")

@@ -64,6 +64,8 @@ LISTINGS: Final = {
     "identity notifications show": (DOMAIN,),
     "configuration-set list": (),
     "configuration-set show": (SET,),
+    "reputation list": (),
+    "reputation show": (IDENTITY,),
     "suppression list": (OWNER,),
     "suppression show": (OWNER, "jane@example.org"),
     "audit list": (),
@@ -96,6 +98,7 @@ def furnished(
     desk.says("topic", "create", TOPIC)
     desk.says("identity", "notifications", "set", DOMAIN, "--bounce-topic", "bounces")
     desk.says("configuration-set", "create", SET)
+    desk.says("reputation", "pause", DELEGATE, "--identity", IDENTITY, "--reason", "it bounces")
     desk.says("suppression", "add", OWNER, "jane@example.org")
     subscribe = ("subscription", "create", TOPIC, "https://hooks.example.com/", "--trust")
     names = {

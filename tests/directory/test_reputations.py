@@ -6,13 +6,12 @@ import pytest
 from msgspec import structs
 
 from smtpgate.core.reputation.judgement import Reputation
-from smtpgate.core.reputation.sender import RatedSender
+from smtpgate.core.reputation.sender import RatedSender, RatingSettings
 from smtpgate.directory.accounts import delete_account
 from smtpgate.directory.change import RefusedChangeError
 from smtpgate.directory.configuration_sets import configuration_set, delete_configuration_set
 from smtpgate.directory.identities import delete_identity, identity
 from smtpgate.directory.reputations import (
-    RatingSettings,
     all_rating_settings,
     paused_delegates,
     put_rating_settings,

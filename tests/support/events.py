@@ -16,6 +16,8 @@ from smtpgate.core.events import (
     IdentitiesChecked,
     IdentityStateChanged,
     MailRefused,
+    ReputationChanged,
+    ReputationsJudged,
     SessionsEnded,
     SubmissionDone,
     SubmissionOutcome,
@@ -33,6 +35,9 @@ from smtpgate.core.message.envelope import (
 )
 from smtpgate.core.proof.registered import IdentityTroubles
 from smtpgate.core.reply import Reply, reply_of
+from smtpgate.core.reputation.judgement import Reputation, SendingPause
+from smtpgate.core.reputation.sender import RatedSender
+from smtpgate.core.reputation.volume import Volume
 from tests.support.world import DELEGATE, IDENTITY
 
 AT: Final = datetime(2026, 11, 23, 10, 0, 0, 123456, UTC)
@@ -132,6 +137,21 @@ def mail_refused() -> MailRefused:
     )
 
 
+# Events of the judgement of senders.
+REPUTATION_EVENTS: Final = (
+    ReputationChanged(
+        Reputation(sender=RatedSender.account(DELEGATE)),
+        Reputation(
+            sender=RatedSender.account(DELEGATE),
+            bounce="pause",
+            volume=Volume(AT, 10_000, 1_234, 5),
+            changed_at=AT,
+            pause=SendingPause("gate", "its bounce rate is 12.34 %", AT),
+        ),
+        AT,
+    ),
+    ReputationsJudged({("account", "SHUTDOWN"): 2}),
+)
 # Events of the verification of identities.
 IDENTITY_EVENTS: Final = (
     IdentityStateChanged(IDENTITY, "888888888888", "success", AT, "no TXT record", AT),

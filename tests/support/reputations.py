@@ -6,12 +6,10 @@ from typing import Final
 from msgspec import structs
 
 from smtpgate.core.reputation.judgement import PausedBy, Reputation, SendingPause
-from smtpgate.core.reputation.sender import RatedSender
+from smtpgate.core.reputation.sender import RatedObject, RatedSender, RatingSettings
 from smtpgate.core.reputation.volume import Volume
 from smtpgate.directory.change import Change
 from smtpgate.directory.reputations import (
-    RatingSettings,
-    SettingsKind,
     put_rating_settings,
     put_reputation,
     rating_settings,
@@ -59,7 +57,7 @@ async def resume(store: DirectoryStore, sender: RatedSender) -> None:
 
 async def rate(
     store: DirectoryStore,
-    kind: SettingsKind = "identity",
+    kind: RatedObject = "identity",
     name: str = "example.com",
     account_id: str = ACME,
     *,

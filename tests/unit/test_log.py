@@ -16,6 +16,7 @@ from smtpgate.core.events import (
     JournalChanged,
     RecordsInDoubt,
     RecordsLost,
+    ReputationsJudged,
     RetentionChanged,
     SessionClosed,
     SessionOpened,
@@ -31,6 +32,7 @@ from tests.support.events import (
     AT,
     CLIENT,
     IDENTITY_EVENTS,
+    REPUTATION_EVENTS,
     auth_failed,
     authenticated,
     budget_exhausted,
@@ -41,7 +43,7 @@ from tests.support.events import (
 from tests.support.world import DELEGATE, IDENTITY, OWNER
 
 # The metrics count these, and nobody has to read of each.
-COUNTED_ONLY = {SessionOpened, SessionClosed, IdentitiesChecked}
+COUNTED_ONLY = {SessionOpened, SessionClosed, IdentitiesChecked, ReputationsJudged}
 
 
 @pytest.fixture
@@ -162,6 +164,28 @@ def test_an_identity_and_a_key_without_a_problem_have_none_in_their_lines(
     assert set(identity) == {"time", "level", "event", "identity", "account", "state"}
     assert set(alarm) == {"time", "level", "event", "identity", "selector"}
     assert identity["level"] == alarm["level"] == "info"
+
+
+def test_a_sender_that_was_paused_has_a_line_with_its_rates(log: JsonLog, path: Path) -> None:
+    for event in REPUTATION_EVENTS:
+        log.publish(event)
+    (entry,) = entries(path)
+    assert entry.pop("time")
+    assert entry == {
+        "level": "warning",
+        "event": "reputation",
+        "kind": "account",
+        "account": DELEGATE,
+        "status": "SHUTDOWN",
+        "was": "HEALTHY",
+        "bounce": "pause",
+        "bounce_rate": 0.1234,
+        "complaint": "healthy",
+        "complaint_rate": 0.0005,
+        "recipients": 10_000,
+        "since": "2026-11-23T10:00:00.123Z",
+        "problem": "its bounce rate is 12.34 %",
+    }
 
 
 def test_recipients_are_only_counted_where_the_setting_says_so(

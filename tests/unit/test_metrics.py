@@ -21,6 +21,7 @@ from smtpgate.core.events import (
     RecordsInDoubt,
     RecordsLost,
     RecordsPosted,
+    ReputationsJudged,
     RetentionChanged,
     SessionClosed,
     SessionOpened,
@@ -42,6 +43,7 @@ from tests.support.events import (
     AT,
     CLIENT,
     IDENTITY_EVENTS,
+    REPUTATION_EVENTS,
     auth_failed,
     authenticated,
     budget_exhausted,
@@ -81,6 +83,7 @@ EVENTS = (
     MessageCutOff(CLIENT, AT, "client", 7),
     HandshakeFailed(CLIENT, AT, "no-tls"),
     *IDENTITY_EVENTS,
+    *REPUTATION_EVENTS,
     JournalChanged("disk full", 2, AT),
     DirectoryChanged("connection refused", 0.0, AT),
     LedgerChanged("connection refused", 0.0, AT),
@@ -333,6 +336,22 @@ def test_reports_about_keys_count_by_signal_and_level(metrics: Metrics) -> None:
     assert samples(metrics)[f"smtpgate_key_findings_total{labels}"] == 0
     metrics.publish(KEY_ALARM)
     assert samples(metrics)[f"smtpgate_key_findings_total{labels}"] == 1
+
+
+def test_reputations_are_counted_by_kind_and_status(metrics: Metrics) -> None:
+    first = samples(metrics)
+    assert first['smtpgate_reputation_senders{kind="account",status="SHUTDOWN"}'] == 0
+    assert first['smtpgate_reputation_changes_total{kind="set",status="HEALTHY"}'] == 0
+    for event in REPUTATION_EVENTS:
+        metrics.publish(event)
+    seen = samples(metrics)
+    assert seen['smtpgate_reputation_senders{kind="account",status="SHUTDOWN"}'] == 2
+    assert seen['smtpgate_reputation_senders{kind="account",status="PROBATION"}'] == 0
+    assert seen['smtpgate_reputation_changes_total{kind="account",status="SHUTDOWN"}'] == 1
+    metrics.publish(ReputationsJudged({}))
+    assert (
+        samples(metrics)['smtpgate_reputation_senders{kind="account",status="SHUTDOWN"}'] == 0
+    )
 
 
 NAMES = ("plain", 'quote"', "back\\slash", "line\nend", "ünïcode", "")

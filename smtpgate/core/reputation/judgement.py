@@ -8,7 +8,7 @@ from msgspec import Struct, structs
 from smtpgate.core.reputation.sender import RatedSender
 from smtpgate.core.reputation.states import PAUSED_WORDS, WORDS, State, Status, next_state
 from smtpgate.core.reputation.thresholds import MEASURES, Measure, RatingRules
-from smtpgate.core.reputation.volume import Volume
+from smtpgate.core.reputation.volume import Volume, percent
 
 PausedBy = Literal["gate", "owner"]
 
@@ -74,12 +74,17 @@ def judged(before: Reputation, volume: Volume, rules: RatingRules, now: datetime
 def pause_reason(reputation: Reputation, volume: Volume, rules: RatingRules) -> str:
     """The reason for an automatic pause, which the sender reads."""
     rates = [
-        f"its {measure} rate is {percent(volume.rate(measure))}, and sending is paused from "
+        f"its {measure} rate is {volume.percent(measure)}, and sending is paused from "
         f"{percent(rules.of(measure).pause)} on"
         for measure in MEASURES
         if reputation.state(measure) == "pause"
     ]
     return "; ".join(rates)
+
+
+def paused_by_owner(before: Reputation, reason: str, now: datetime) -> Reputation:
+    """The reputation of a delegate that the owner of the identity pauses."""
+    return structs.replace(before, pause=SendingPause("owner", reason, now), changed_at=now)
 
 
 def resumed(before: Reputation, now: datetime) -> Reputation:
@@ -102,8 +107,3 @@ def fresh_start(before: Reputation, now: datetime) -> Reputation:
     """The reputation judged by what is sent from now on; a pause stays."""
     fresh = Reputation(sender=before.sender, pause=before.pause)
     return structs.replace(fresh, changed_at=now, fresh_start_at=now)
-
-
-def percent(rate: float) -> str:
-    """A rate for people: two digits behind the point, as complaints need them."""
-    return f"{100 * rate:.2f} %"

@@ -14,6 +14,7 @@ STATES: Final[tuple[State, ...]] = get_args(State)
 # As GetAccount's EnforcementStatus.
 Status = Literal["HEALTHY", "PROBATION", "SHUTDOWN"]
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
+UNHEALTHY: Final[tuple[Status, ...]] = ("PROBATION", "SHUTDOWN")
 
 # By the state, what SES's console says of it; of the last one while the sender is not paused.
 WORDS: Final[Mapping[State, str]] = {

@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/ses/latest/dg/faqs-enforcement.html
 from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 Measure = Literal["bounce", "complaint"]
 MEASURES: Final[tuple[Measure, ...]] = get_args(Measure)
@@ -41,6 +41,10 @@ class RatingRules(Struct, frozen=True, gc=False, kw_only=True):
     complaint: Thresholds = SES["complaint"]
     min_recipients: int = 1000
     auto_pause: bool = False
+
+    def pausing(self, *, auto_pause: bool) -> "RatingRules":
+        """The same, with a pause that follows from the rates, or without."""
+        return structs.replace(self, auto_pause=auto_pause)
 
     def of(self, measure: Measure) -> Thresholds:
         """The thresholds of a measure."""

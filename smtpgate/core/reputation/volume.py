@@ -62,6 +62,15 @@ class Volume(Struct, frozen=True, gc=False):
         bad = self.bad(measure)
         return min(bad / self.sent, 1.0) if self.sent else float(bad > 0)
 
+    def percent(self, measure: Measure) -> str:
+        """The same for people."""
+        return percent(self.rate(measure))
+
+
+def percent(rate: float) -> str:
+    """A rate for people: two digits behind the point, as complaints need them."""
+    return f"{100 * rate:.2f} %"
+
 
 def wanted_recipients(days: Iterable[Day]) -> int:
     """The representative volume of a sender with these days."""

@@ -17,6 +17,7 @@ def upgrade() -> None:
     _events()
     _sums()
     _recent_terms()
+    _set_usage()
     for name in ("bounces", "complaints"):
         op.drop_column("journal_usage", name)
 
@@ -91,3 +92,19 @@ def _recent_terms() -> None:
         sa.Column("digests", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("seq", name="pk_journal_recent_terms"),
     )
+
+
+def _set_usage() -> None:
+    op.create_table(
+        "journal_set_usage",
+        sa.Column("grain", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("account_id", sa.String(length=12), nullable=False),
+        sa.Column("configuration_set", sa.String(length=64), nullable=False),
+        sa.Column("start", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("recipients", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint(
+            "grain", "account_id", "configuration_set", "start", name="pk_journal_set_usage"
+        ),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_journal_set_usage_grain_start", "journal_set_usage", ["grain", "start"])
