@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from smtpgate.directory.key_watch import decode
 from smtpgate.journal.store import JournalStore
 from smtpgate.ports import JournalUnavailableError
 from smtpgate.sql.database import Database, parse_url
@@ -110,6 +111,24 @@ def test_every_message_is_counted_once_by_all_workers_together(
     assert gate.daemon.wait() == 0
     assert len(events(gate, "submission")) == 16
     assert len(events(gate, "started")) == len(events(gate, "stopped")) == 1
+
+
+def test_the_uses_of_a_key_at_all_workers_are_one_profile(
+    lab: Lab, authority: Authority, upstream: Recorder
+) -> None:
+    state = lab.folder / "state-of-keys"
+    gate = start_gate(lab, authority, GatePlan(upstream.port, workers=2, state_dir=state))
+    context = authority.client_context()
+    for number in range(10):
+        send(gate, context, f"m{number}")
+    gate.terminate()
+    assert gate.daemon.wait() == 0
+    with closing(sqlite3.connect(state / "directory.sqlite")) as database:
+        ((octets,),) = database.execute("SELECT profile FROM key_profiles").fetchall()
+    profile = decode(octets)
+    assert profile is not None
+    assert sum(day.messages for day in profile.days.values()) == 10
+    assert list(profile.networks) == ["127.0.0.0/24"]
 
 
 def test_a_worker_that_is_killed_is_replaced_and_what_it_counted_stays(
