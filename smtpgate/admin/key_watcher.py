@@ -15,7 +15,7 @@ from typing import Final
 from smtpgate.admin.key_profiles import KeyProfiles
 from smtpgate.admin.key_watch import rules_of
 from smtpgate.config.sections import WatchConfig
-from smtpgate.core.events import Event, FeedbackTaken, KeyAction, KeyUseDiffers
+from smtpgate.core.events import Event, FeedbackTaken, KeyAction, KeyUseDiffers, RecordsPosted
 from smtpgate.core.history.key_use import of_bounces, use_of
 from smtpgate.core.notification.key_alarm import alarm_tasks
 from smtpgate.core.outbox.task import Task
@@ -107,6 +107,10 @@ class KeyWatcher:
             is_known = event.outcome == "published" and event.message_id
             if is_known and len(self._bounced) < _MAX_BOUNCED:
                 self._bounced[event.message_id] += len(event.recipients)
+
+        elif isinstance(event, RecordsPosted):
+            for key_id, number in event.bounces:
+                self._batch.add(of_bounces(key_id, self._clock.now(), number))
 
     def take(self, uses: Iterable[UseOfKey]) -> None:
         """Note uses at another process of the gate."""

@@ -416,7 +416,7 @@ class RecordsPosted:
 
     ``accepted`` ones are about recipients of messages of the gate, ``ignored`` ones report
     nothing of a recipient, ``unknown`` ones are about other mail, and ``unread`` ones are not
-    understood.
+    understood. ``bounces`` has the numbers of those that are new, by access key.
     """
 
     accepted: int
@@ -424,6 +424,7 @@ class RecordsPosted:
     unknown: int
     unread: int
     at: datetime
+    bounces: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from msgspec import structs
 from smtpgate.admin import key_watch
 from smtpgate.admin.key_watcher import KeyWatcher
 from smtpgate.config.sections import WatchConfig
-from smtpgate.core.events import Event, FeedbackTaken, KeyUseDiffers
+from smtpgate.core.events import Event, FeedbackTaken, KeyUseDiffers, RecordsPosted
 from smtpgate.core.history.key_use import hour_of
 from smtpgate.core.outbox.event import NoticeDetail
 from smtpgate.core.outbox.task import Task
@@ -357,8 +357,9 @@ async def test_events_of_the_gate_are_uses(world: World) -> None:
                 at=AT_NIGHT,
             )
         )
+    world.watcher.publish(RecordsPosted(3, 0, 0, 0, AT_NIGHT, ((KEY, 3),)))
     await world.watcher.round()
     world.watcher.stop()
     await world.watcher.run()
     its = (await profile_of(world)).days[hour_of(AT_NIGHT) // 24]
-    assert (its.messages, its.recipients, its.outside, its.bounced) == (1, 3, 1, 2)
+    assert (its.messages, its.recipients, its.outside, its.bounced) == (1, 3, 1, 5)

@@ -2,14 +2,16 @@
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from smtpgate.directory.key_watch import decode
 from smtpgate.gate.gate import Gate
 from smtpgate.ports import JournalUnavailableError
 from tests.support.inprocess import login, open_gate, send
@@ -197,3 +199,14 @@ async def test_without_a_credential_there_is_no_such_page(tmp_path: Path) -> Non
 async def test_posts_need_no_listener(tmp_path: Path) -> None:
     async with sent(tmp_path, WITHOUT_LISTENER, has_mail_from=False) as one:
         assert await one.counts(one.bounce()) == (1, 0, 0)
+
+
+async def test_a_new_bounce_counts_for_the_access_key_of_its_message(tmp_path: Path) -> None:
+    async with sent(tmp_path) as one:
+        for _ in range(2):
+            assert await one.counts(one.bounce()) == (1, 0, 0)
+    with closing(sqlite3.connect(tmp_path / "state" / "directory.sqlite")) as database:
+        ((octets,),) = database.execute("SELECT profile FROM key_profiles").fetchall()
+    profile = decode(octets)
+    assert profile is not None
+    assert [its.bounced for its in profile.days.values()] == [1]

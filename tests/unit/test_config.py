@@ -121,6 +121,13 @@ def test_a_tls_key_that_everybody_can_read_is_a_warning_reported_once(tmp_path: 
     assert config.warnings == (wanted,)
 
 
+def test_reports_about_keys_that_nothing_can_mail_are_a_warning(tmp_path: Path) -> None:
+    text = '[watch]\noperator = "postmaster@example.com"\n[outbox]\nenabled = false\n'
+    config = load_config(written(tmp_path, text + MINIMAL))
+    wanted = "watch.operator: nothing is mailed without journal.enabled and outbox.enabled"
+    assert config.warnings == (wanted,)
+
+
 def test_mail_in_clear_text_to_another_machine_is_a_warning(tmp_path: Path) -> None:
     text = MINIMAL.replace('host = "127.0.0.1"', 'host = "mail.example.net"')
     config = load_config(written(tmp_path, text))
