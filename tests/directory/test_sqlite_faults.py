@@ -146,13 +146,13 @@ async def test_closing_waits_for_what_a_connection_is_at(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such as for a disk that is slow to take what the last connection still writes."""
-    monkeypatch.setattr("smtpgate.sql.database._CLOSE_S", 0.1)
+    monkeypatch.setattr("smtpgate.sql.database._CLOSE_S", 0.02)
     database = Database(parse_url(sqlite_url(path)), DirectoryUnavailableError)
     database.create_file()
     async with database.reading() as connection:
         driver: Any = (await connection.get_raw_connection()).driver_connection
     await driver.create_function("sleep", 1, time.sleep)
-    asleep = asyncio.ensure_future(driver.execute_fetchall("SELECT sleep(0.2)"))
+    asleep = asyncio.ensure_future(driver.execute_fetchall("SELECT sleep(0.05)"))
     await asyncio.sleep(0)
     await database.close()
     assert await asleep == [(None,)]

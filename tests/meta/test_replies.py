@@ -6,8 +6,6 @@ import string
 from collections.abc import Iterator
 from typing import Final
 
-import pytest
-
 from smtpgate.core.reason import REASONS
 from smtpgate.core.reply import CATALOGUE, reply_of
 from tests.support.rows import rows
@@ -20,7 +18,7 @@ _CODES: Final = frozenset(
 )  # fmt: skip
 _MAX_LINE_OCTETS: Final = 512  # RFC 5321 §4.5.3.1.5
 
-_by_name = pytest.mark.parametrize("name", sorted(CATALOGUE))
+_by_name = rows("name", sorted(CATALOGUE))
 
 
 def placeholders(name: str) -> set[str]:

@@ -164,6 +164,7 @@ SCENES: Final[list[Callable[[Path], Coroutine[Any, Any, None]]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_the_gate_drains_on_uvloop(
     scene: Callable[[Path], Coroutine[Any, Any, None]], tmp_path: Path
@@ -172,6 +173,7 @@ def test_the_gate_drains_on_uvloop(
         runner.run(scene(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_session_that_begins_as_the_listener_is_closed_ends_at_once_on_uvloop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import tracemalloc
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import uvloop
 
 from tests.support.dialog import Dialog
 from tests.support.forgetful import Forgetful
-from tests.support.inprocess import auth_plain, client_tls, is_signed, login, send
+from tests.support.inprocess import Opened, auth_plain, client_tls, is_signed, login, send
 from tests.support.large import (
     HEAD,
     LINE,
@@ -19,6 +20,7 @@ from tests.support.large import (
     open_files,
     open_spooling_gate,
 )
+from tests.support.rows import rows
 from tests.support.upstream_server import HOLD, open_upstream
 from tests.support.waiting import until
 
@@ -113,8 +115,15 @@ async def test_bare_line_feeds_of_a_large_message_are_normalized(tmp_path: Path)
 # -- refusals ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("spoilt", "reply"),
+@pytest.fixture
+async def spooling(tmp_path: Path) -> AsyncIterator[Opened]:
+    """A gate that keeps little in memory."""
+    async with open_spooling_gate(tmp_path) as opened:
+        yield opened
+
+
+@rows(
+    "spoilt, reply",
     [
         (b"a bare\nline feed\r\n", "554 5.6.0"),
         (b"a bare\rcarriage return\r\n", "554 5.6.0"),
@@ -124,20 +133,19 @@ async def test_bare_line_feeds_of_a_large_message_are_normalized(tmp_path: Path)
     ids=["LF", "CR", "NUL", "long line"],
 )
 async def test_what_is_refused_in_memory_is_refused_in_a_file(
-    tmp_path: Path, spoilt: bytes, reply: str
+    spooling: Opened, spoilt: bytes, reply: str
 ) -> None:
-    async with open_spooling_gate(tmp_path) as (gate, sink):
-        dialog = await login(gate)
-        refusals = []
-        for size in (10, 5000):
-            octets = HEAD + LINE * size + spoilt
-            refusals.append(
-                (await send(dialog, octets)).partition("(")[0].replace("5001", "11")
-            )
-        assert refusals[0].startswith(reply)
-        assert refusals[0] == refusals[1]
-        assert (await send(dialog, HEAD + LINE)).startswith("250")
-        assert len(sink.messages) == 1
+    gate, sink = spooling
+    before = len(sink.messages)
+    dialog = await login(gate)
+    refusals = []
+    for size in (10, 5000):
+        octets = HEAD + LINE * size + spoilt
+        refusals.append((await send(dialog, octets)).partition("(")[0].replace("5001", "11"))
+    assert refusals[0].startswith(reply)
+    assert refusals[0] == refusals[1]
+    assert (await send(dialog, HEAD + LINE)).startswith("250")
+    assert len(sink.messages) == before + 1
 
 
 async def test_a_large_message_with_a_header_block_that_is_too_large_is_refused(

@@ -17,7 +17,7 @@ from smtpgate.ports import DeliveryAttempt
 from tests.support.inprocess import ARNS, MESSAGE, Opened, is_signed, login, open_gate, send
 from tests.support.ledgers import used_24h
 from tests.support.rows import rows
-from tests.support.upstream_server import HANG_UP, open_upstream
+from tests.support.upstream_server import HANG_UP, UpstreamServer, open_upstream
 from tests.support.world import DELEGATE, IDENTITY, OWNER
 
 BARE = MESSAGE.removeprefix(ARNS)
@@ -489,8 +489,18 @@ async def test_many_patterns_on_many_recipients_are_compared_in_a_thread(
         assert refused.startswith("554 5.7.1 Access denied")
 
 
-@pytest.mark.parametrize(
-    ("answers", "says", "reason"),
+@pytest.fixture
+async def relaying(tmp_path: Path) -> AsyncIterator[tuple[Gate, UpstreamServer]]:
+    """A gate, and an upstream whose answers a test chooses."""
+    async with (
+        open_upstream() as upstream,
+        open_gate(tmp_path, port=upstream.port) as (gate, _),
+    ):
+        yield gate, upstream
+
+
+@rows(
+    "answers, says, reason",
     [
         ({"MAIL": "550 5.7.1 not you"}, "550 5.7.1 not you (upstream-reply", "upstream-reply"),
         ({"MESSAGE": "452 4.3.1 full"}, "452 4.3.1 full (upstream-reply", "upstream-reply"),
@@ -500,21 +510,23 @@ async def test_many_patterns_on_many_recipients_are_compared_in_a_thread(
     ],
 )
 async def test_the_upstream_s_verdict_is_passed_on_and_what_was_not_sent_is_not_counted(
-    tmp_path: Path, answers: dict[str, str], says: str, reason: str
+    relaying: tuple[Gate, UpstreamServer],
+    tmp_path: Path,
+    answers: dict[str, str],
+    says: str,
+    reason: str,
 ) -> None:
-    async with (
-        open_upstream() as upstream,
-        open_gate(tmp_path, port=upstream.port) as (gate, _),
-    ):
-        upstream.answers.update(answers)
-        dialog = await login(gate)
-        assert (await send(dialog)).startswith(says)
-        entry = await last_entry(gate, tmp_path)
-        assert entry["reason"] == reason
-        used = await used_24h(gate.ledger, Subject(DELEGATE), gate.clock.now())
-        assert used == (1 if reason == "in-doubt" else 0)
-        upstream.answers.clear()
-        assert (await send(dialog)).startswith("250"), "the session goes on"
+    gate, upstream = relaying
+    before = await used_24h(gate.ledger, Subject(DELEGATE), gate.clock.now())
+    upstream.answers.update(answers)
+    dialog = await login(gate)
+    assert (await send(dialog)).startswith(says)
+    entry = await last_entry(gate, tmp_path)
+    assert entry["reason"] == reason
+    used = await used_24h(gate.ledger, Subject(DELEGATE), gate.clock.now())
+    assert used == before + (1 if reason == "in-doubt" else 0)
+    upstream.answers.clear()
+    assert (await send(dialog)).startswith("250"), "the session goes on"
 
 
 async def test_an_upstream_that_is_not_there_means_try_again(tmp_path: Path) -> None:

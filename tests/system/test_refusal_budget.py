@@ -12,7 +12,7 @@ from tests.support.upstream_server import open_upstream
 
 DENIED = f"{ARNS}From: Sales <sales@ses-example.com>\r\nSubject: x\r\n\r\nHello.\r\n"
 AT_ONCE: Final = 50  # rows of an account's refused messages; 500 in the program
-LIMITS = "[limits]\nmax_refusals = 4\nrefusals_per_minute = 1\nrefusal_delay_s = 0.2\n"
+LIMITS = "[limits]\nmax_refusals = 4\nrefusals_per_minute = 1\nrefusal_delay_s = 0.05\n"
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ async def test_an_account_that_is_refused_again_and_again_is_slowed_and_then_def
         for _ in range(2):
             await refused_after(dialog)
         for _ in range(2):
-            assert await refused_after(dialog) >= 0.2
+            assert await refused_after(dialog) >= 0.05
         for one in (dialog, second):
             reply = await one.say("MAIL FROM:<marketing@ses-example.com>")
             assert reply.startswith("421 4.7.0 Too many messages of this account were refused")

@@ -152,7 +152,7 @@ async def test_the_end_does_not_wait_for_a_reader_that_reads_no_more(
     full_pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(_STANDARD, "stdout", full_pipe[1])
-    log = LineWriter("stdout", on_dropped=output, close_s=0.1)
+    log = LineWriter("stdout", on_dropped=output, close_s=0.02)
     log.add(b"one\n")
     async with asyncio.timeout(10):
         await log.close()

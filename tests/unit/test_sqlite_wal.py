@@ -59,11 +59,11 @@ def test_where_sqlite_waits_by_itself_the_waits_do_not_add_up(tmp_path: Path) ->
     reader.execute("CREATE TABLE t (x)")
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM t").fetchall()
-    connection = sqlite3.connect(path, timeout=0.2, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=0.05, isolation_level=None)
     started = time.monotonic()
     try:
         with pytest.raises(sqlite3.OperationalError, match="locked"):
-            enter_wal_mode(connection, busy_timeout_s=0.2)
+            enter_wal_mode(connection, busy_timeout_s=0.05)
     finally:
         connection.close()
         reader.close()
