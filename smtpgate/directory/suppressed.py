@@ -17,8 +17,6 @@ from smtpgate.tasks import TaskOwner
 
 # Each takes some 300 octets.
 _MAX_ANSWERS: Final = 20_000
-# SQLite takes 999 parameters where it is old.
-_MOST_ASKED: Final = 500
 _LOAD_S: Final = 5
 
 _Question = tuple[str, str]
@@ -107,13 +105,10 @@ class SuppressedAddresses:
         for account_id, address in questions:
             by_account[account_id].append(address)
         answers: _Answers = dict.fromkeys(questions)
-        async with self._store.reading() as connection:
-            for account_id, addresses in by_account.items():
-                key = ListKey(account_id, self._store.region)
-                for at in range(0, len(addresses), _MOST_ASKED):
-                    some = addresses[at : at + _MOST_ASKED]
-                    found = await reasons_of(connection, key, some)
-                    answers |= {(account_id, one): reason for one, reason in found.items()}
+        for account_id, addresses in by_account.items():
+            key = ListKey(account_id, self._store.region)
+            found = await reasons_of(self._store.database, key, addresses)
+            answers |= {(account_id, one): reason for one, reason in found.items()}
         return answers
 
     def _keep(self, answers: _Answers) -> None:

@@ -10,7 +10,8 @@ the database has for it (``unavailable``).
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +32,8 @@ from smtpgate.sql.engines import (
     postgresql_engine,
     sqlite_engine,
 )
+from smtpgate.sql.lookup import Lookup
+from smtpgate.sql.sqlite_reader import SqliteReader
 from smtpgate.sql.sqlite_version import SqliteVersion, SqliteVersions
 
 _CLOSE_S: Final = 1
@@ -103,11 +106,15 @@ class Database:
             OSError,
             TimeoutError,
             *driver_errors(self._engine),
+            sqlite3.Error,
         )
-        self._versions = SqliteVersions(Path(url.database or "")) if self.is_sqlite else None
+        self._versions = SqliteVersions(self.path) if self.path is not None else None
+        self._reader = None if self.path is None else SqliteReader(self.path, "lookup", BUSY_S)
         reading, changing = self._ways()
         self._reading = self._engine.execution_options(**reading)
         self._changing = self._engine.execution_options(**changing)
+        # A single query needs no transaction around it.
+        self._looking_up = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         # One change of this process at a time: those that wait shall hold no connection.
         self._turn = asyncio.Lock()
         self._connections: WeakSet[Any] = WeakSet()
@@ -161,6 +168,17 @@ class Database:
         """A connection whose queries all see one moment. Raises ``unavailable``."""
         async with self._translated(), self._reading.connect() as connection:
             yield connection
+
+    async def look_up(
+        self, lookup: Lookup, parameters: Mapping[str, Any]
+    ) -> Sequence[Sequence[Any]]:
+        """The rows of one short query. Raises ``unavailable``."""
+        async with self._translated():
+            if self._reader is not None:
+                sql, values = lookup.sql, lookup.values(parameters)
+                return await self._reader.read(lambda one: one.execute(sql, values).fetchall())
+            async with self._looking_up.connect() as connection:
+                return (await connection.execute(lookup.query, parameters)).all()
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[AsyncConnection]:
@@ -234,6 +252,8 @@ class Database:
         """
         if self._versions is not None:
             await self._versions.close()
+            if self._reader is not None:
+                await self._reader.close()
             await self._engine.dispose()
             await self._threads.end(_CLOSE_S)
             return
