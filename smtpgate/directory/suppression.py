@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from msgspec.structs import asdict
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Select,
     bindparam,
@@ -142,13 +143,14 @@ async def reasons_of(
         padded = (*some, *[some[-1]] * (size - len(some)))
         parameters = {f"address_{place}": one for place, one in enumerate(padded)}
         rows = await database.look_up(_lookup(size), {**key.columns, **parameters})
-        found |= {address: reason for address, reason in rows}
+        for address, reason in rows:
+            found[address] = reason
     return found
 
 
 @lru_cache(maxsize=16)
 def _lookup(size: int) -> Lookup:
-    each = [bindparam(f"address_{place}") for place in range(size)]
+    each: list[BindParameter[str]] = [bindparam(f"address_{place}") for place in range(size)]
     return Lookup(
         select(_LIST.c.address, _LIST.c.reason).where(
             _LIST.c.account_id == bindparam("account_id"),

@@ -176,7 +176,10 @@ class Database:
         async with self._translated():
             if self._reader is not None:
                 sql, values = lookup.sql, lookup.values(parameters)
-                return await self._reader.read(lambda one: one.execute(sql, values).fetchall())
+                found: Sequence[Sequence[Any]] = await self._reader.read(
+                    lambda connection: connection.execute(sql, values).fetchall()
+                )
+                return found
             async with self._looking_up.connect() as connection:
                 return (await connection.execute(lookup.query, parameters)).all()
 
