@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Self, assert_never
 
+from msgspec import structs
+
 from smtpgate.admission import Admission
 from smtpgate.core.account import usable_key
 from smtpgate.core.address import Mailbox, ReversePath
@@ -71,9 +73,11 @@ from smtpgate.ports import (
 )
 from smtpgate.publishing import EventPublisher
 from smtpgate.tasks import Offload
+from smtpgate.withholding import Withholding
 
 # Each is a request to the directory; a message has a few.
 _MAX_DOMAINS: Final = 100
+_MAY_BE_SENT: Final = ("accepted", "in-doubt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +107,7 @@ class Pipeline:
         upstream: Upstream,
         admission: Admission,
         publisher: EventPublisher | None,
+        withholding: Withholding,
         tagger: PathTagger | None,
         events: EventSink,
         clock: Clock,
@@ -120,6 +125,7 @@ class Pipeline:
         self._upstream = upstream
         self._admission = admission
         self._publisher = publisher
+        self._withholding = withholding
         self._tagger = tagger
         self._events = events
         self._clock = clock
@@ -154,10 +160,14 @@ class Pipeline:
             authorization = await self._authorize(message, done)
             stopwatch.begin("limits")
             authorization = await self._begin(message, authorization, done, client_gone)
-            stopwatch.begin("signing")
-            signed = await self._sign(message, authorization, done)
-            stopwatch.begin("relay")
-            await self._relay(message, signed, done, client_gone)
+            if self._withholding.concerns(done, authorization.signing_identity):
+                stopwatch.begin("recipients")
+                await self._withhold(authorization, done)
+            if not done.withheld or done.relayed:
+                stopwatch.begin("signing")
+                signed = await self._sign(message, authorization, done)
+                stopwatch.begin("relay")
+                await self._relay(message, signed, done, client_gone)
         return reply_of("accepted", message_id=done.submission.message_id)
 
     # -- the stages ----------------------------------------------------------------------------
@@ -290,6 +300,23 @@ class Pipeline:
             reject("journal-unavailable", begun.problem)
         return authorization
 
+    async def _withhold(self, authorization: Authorization, done: SubmissionDone) -> None:
+        """Keep the message from suppressed and simulated recipients; their events are made.
+
+        When no other is left, the message is accepted.
+        """
+        now = self._clock.now()
+        try:
+            done.withheld = await self._withholding.find(done, authorization.signing_identity)
+            if done.withheld and self._publisher is not None:
+                done.events, done.tasks = await self._publisher.withheld(done, now)
+        except DirectoryUnavailableError as error:
+            reject("directory-unavailable", str(error))
+        if done.withheld and not done.relayed:
+            await self._add_sends(done)
+            done.counted = len(done.withheld) - done.simulated
+            done.outcome, done.reason = "accepted", "accepted"
+
     async def _sign(
         self, message: ReadMessage, authorization: Authorization, done: SubmissionDone
     ) -> list[Body]:
@@ -339,7 +366,7 @@ class Pipeline:
         envelope, return_path = done.submission.envelope, done.return_path
         envelope = Envelope(
             envelope.reverse_path if return_path is None else ReversePath(return_path),
-            envelope.recipients,
+            done.relayed if done.withheld else envelope.recipients,
             smtputf8=envelope.smtputf8 and message.has_utf8_header,
             body_8bit=message.is_8bit,
             envelope_id=envelope.envelope_id,
@@ -349,8 +376,7 @@ class Pipeline:
         attempt = DeliveryAttempt(account_id, done.from_identity, client_gone)
         if self._publisher is not None:
             attempt.in_part = partial(self._note_refused, self._publisher, done)
-            if self._publisher.wants_sends(done, attempt.from_identity):
-                await self._add_sends(self._publisher, done)
+            await self._add_sends(done)
         delivery: Delivery
         try:
             delivery = await self._upstream.deliver(envelope, signed, attempt)
@@ -370,10 +396,14 @@ class Pipeline:
             await self._note_bounces(bounced_at_once(delivery, refusal), done)
             raise refusal
 
-    async def _add_sends(self, publisher: EventPublisher, done: SubmissionDone) -> None:
-        """Add the tasks of the event that the message is sent."""
+    async def _add_sends(self, done: SubmissionDone) -> None:
+        """Add the tasks of the event that the message is sent, if anybody gets it."""
+        publisher = self._publisher
+        if publisher is None or not publisher.wants_sends(done, done.from_identity):
+            return
         try:
-            done.tasks = await publisher.sends(done, self._clock.now()) or None
+            sends = await publisher.sends(done, self._clock.now())
+            done.tasks = (*sends, *(done.tasks or ())) or None
         except DirectoryUnavailableError as error:
             reject("directory-unavailable", str(error))
 
@@ -385,10 +415,11 @@ class Pipeline:
         False if that is not possible: then nothing is sent, and the client tries again.
         """
         try:
-            done.events, tasks = await publisher.refusals(done, refused, self._clock.now())
+            events, tasks = await publisher.refusals(done, refused, self._clock.now())
+            done.events = (*(done.events or ()), *events)
             if tasks:
                 done.tasks = (*(done.tasks or ()), *tasks)
-            await self._store.note(tasks, done.events)
+            await self._store.note(tasks, events)
         except (DirectoryUnavailableError, JournalUnavailableError) as error:
             self._on_error(error)
             return False
@@ -401,19 +432,26 @@ class Pipeline:
         """Note the bounces of a message that was refused for its recipients, as some are."""
         if not bounced:
             return
-        mail = sent_mail(done.submission, done.from_identity, None, done.intent)
-        try:
-            if self._publisher is not None:
-                mail = await self._publisher.mail(done)
-        except DirectoryUnavailableError as error:
-            self._on_error(error)  # they count for no default configuration set
         recipients, now = done.submission.envelope.recipients, self._clock.now()
-        done.events = refused_at_once(mail, recipients, bounced, now, self._rules.hostname)
+        mail, hostname = (
+            sent_mail(done.submission, done.from_identity, None, done.intent),
+            self._rules.hostname,
+        )
+        done.events = refused_at_once(mail, recipients, bounced, now, hostname)
+        if self._publisher is None:
+            return
+        try:
+            mail = await self._publisher.mail(done)
+            done.events = refused_at_once(mail, recipients, bounced, now, hostname)
+            done.tasks = await self._publisher.lists(done.events) or done.tasks
+        except DirectoryUnavailableError as error:
+            # They count for no default configuration set, and are put on no list this time.
+            self._on_error(error)
 
     def _note_delivery(self, delivery: Delivery, done: SubmissionDone) -> Reject | None:
         """Note what became of the message; the refusal unless the upstream took it."""
         submission = done.submission
-        recipients = len(submission.envelope.recipients)
+        recipients = len(submission.envelope.recipients) - done.simulated
         match delivery:
             case Answered():
                 done.upstream, done.upstream_reply = delivery.upstream, delivery.reply
@@ -457,10 +495,15 @@ class Pipeline:
         done.done_at = now = self._clock.now()
         if done.outcome != "accepted":
             # The client has its copy, and what it tries again is refused again.
-            done.tasks = done.tasks and ()
+            done.tasks = done.tasks and tuple(
+                one for one in done.tasks if one.event.is_refusal
+            )
             if done.events:
                 done.events = tuple(one for one in done.events if one.is_refusal)
         reservation, done.reservation = done.reservation, None
+        if reservation is not None and done.simulated and done.outcome in _MAY_BE_SENT:
+            # As with Amazon SES the simulator counts for the rate alone.
+            reservation = structs.replace(reservation, only_rate=done.simulated)
         try:
             finished = await self._store.finish(done, reservation, now)
         except Exception as error:  # noqa: BLE001 - the message's fate is decided already

@@ -7,7 +7,7 @@ that a port over a database costs a query and one over memory costs none.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from msgspec import Struct
 
 if TYPE_CHECKING:  # a command that needs the clock or an error loads nothing of the path
-    from smtpgate.core.account import AccessKey
+    from smtpgate.core.account import AccessKey, Account
+    from smtpgate.core.address import Mailbox
     from smtpgate.core.events import Event, SubmissionDone
     from smtpgate.core.identity import Identity
     from smtpgate.core.limits import Charge, Crossing, LimitStatus, Reservation
@@ -308,6 +309,28 @@ class Subscribers(Protocol):
         """The destinations of an event, from memory where they are known; mostly none.
 
         Raises DirectoryUnavailableError.
+        """
+
+    async def lists(self, event: SendingEvent) -> Sequence[Destination]:
+        """Those destinations of an event that are suppression lists.
+
+        Raises DirectoryUnavailableError.
+        """
+
+
+class SuppressionLists(Protocol):
+    """The lists of addresses that must not be sent to. Raises DirectoryUnavailableError."""
+
+    async def suppressed(
+        self,
+        sender: Account,
+        configuration_set: str,
+        identity: Identity | None,
+        mailboxes: Iterable[Mailbox],
+    ) -> frozenset[Mailbox]:
+        """The mailboxes that a message of that sender must not be sent to.
+
+        ``identity`` serves From; its owner may have its list used for it.
         """
 
 

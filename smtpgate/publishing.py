@@ -4,13 +4,15 @@ Destinations are looked up before the message is relayed, so that a directory th
 reached defers the message instead of losing an event. Nothing is made where nobody wants it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
 from smtpgate.core.events import SubmissionDone
 from smtpgate.core.message.headers import HeaderBlock
 from smtpgate.core.outbox.event import (
+    BounceDetail,
+    Detail,
     EventRecipient,
     SendDetail,
     SendingEvent,
@@ -18,9 +20,10 @@ from smtpgate.core.outbox.event import (
     sending_event,
 )
 from smtpgate.core.outbox.mail import sent_mail
-from smtpgate.core.outbox.refusals import bounce, to_report
+from smtpgate.core.outbox.refusals import bounce, to_report, without_reports
 from smtpgate.core.outbox.task import Destination, Task
 from smtpgate.core.reply import reject
+from smtpgate.core.suppression.withheld import is_answered, withheld_events
 from smtpgate.core.upstream import RecipientReply
 from smtpgate.ports import Subscribers
 
@@ -85,6 +88,47 @@ class EventPublisher:
             event = bounce(mail, recipients, reported, now, self._hostname)
             tasks += [self._report(done, event, to) for to in reports]
         return tuple(events), tuple(tasks)
+
+    async def withheld(
+        self, done: SubmissionDone, now: datetime
+    ) -> tuple[tuple[SendingEvent, ...], tuple[Task, ...]]:
+        """The events of recipients that an accepted message is not sent to, and their tasks.
+
+        One report by mail is about all recipients with the same fate. Raises
+        DirectoryUnavailableError.
+        """
+        mail, recipients = await self.mail(done), done.submission.envelope.recipients
+        events = tuple(withheld_events(mail, recipients, done.withheld, now, self._hostname))
+        tasks: list[Task] = []
+        reports: dict[tuple[Destination, Detail], list[EventRecipient]] = {}
+        for event in events:
+            for to in await self._subscribers.destinations(event):
+                if is_report(to):
+                    reports.setdefault((to, event.detail), []).extend(event.recipients)
+                else:
+                    tasks.append(Task(event, to))
+            if is_answered(event, done.withheld):
+                tasks.append(Task(event, Destination("mail", mail.source, mail.account_id, "answer")))
+        silent = without_reports(recipients)
+        for (to, detail), known in reports.items():
+            if isinstance(detail, BounceDetail):
+                known = [one for one in known if one.address not in silent]
+            if known:
+                tasks.append(self._report(done, sending_event(now, mail, known, detail), to))
+        return events, tuple(tasks)
+
+    async def lists(self, events: Iterable[SendingEvent]) -> tuple[Task, ...]:
+        """The tasks that put recipients on suppression lists, and no others.
+
+        Raises DirectoryUnavailableError.
+        """
+        return tuple(
+            [
+                Task(event, to)
+                for event in events
+                for to in await self._subscribers.lists(event)
+            ]
+        )
 
     async def mail(self, done: SubmissionDone) -> SentMail:
         """The message as its events have it. Raises DirectoryUnavailableError."""

@@ -13,7 +13,7 @@ from smtpgate.core.feedback.report import ReportKind
 from smtpgate.core.limits import Charge, Crossing, Reservation
 from smtpgate.core.limits.budget import BudgetName
 from smtpgate.core.message.author import Author
-from smtpgate.core.message.envelope import Client, Submission
+from smtpgate.core.message.envelope import Client, Recipient, Submission
 from smtpgate.core.message.headers import HeaderBlock
 from smtpgate.core.message.intent import SendingIntent
 from smtpgate.core.outbox.event import SendingEvent
@@ -24,13 +24,14 @@ from smtpgate.core.reply import Reply
 from smtpgate.core.reputation.judgement import Reputation
 from smtpgate.core.reputation.sender import RatedKind
 from smtpgate.core.reputation.states import Status
+from smtpgate.core.suppression.withheld import Withheld
 from smtpgate.core.upstream.delivery import RecipientReply
 from smtpgate.core.watch.signals import KeyFinding, Level
 
 SubmissionOutcome = Literal["accepted", "deferred", "refused", "in-doubt"]
 Role = Literal["source", "from", "sender", "resent", "return-path", "report"]
 CutOffBy = Literal["client", "gate"]
-Stage = Literal["message", "authorization", "limits", "signing", "relay"]
+Stage = Literal["message", "authorization", "limits", "recipients", "signing", "relay"]
 AuthReason = Literal["invalid-credentials", "other-identity", KeyRefusal]
 
 HandshakeProblem = Literal[
@@ -94,7 +95,8 @@ class SubmissionDone(Struct, gc=False, kw_only=True):
     that the upstream refused while it accepted the message for others. ``configuration_set`` is
     the one that it names, or that it has by default. ``events`` are the
     bounces of these, or of all recipients of a message that was refused for them; ``None`` if
-    there never was one.
+    there never was one. ``withheld`` are recipients that an accepted message is not sent to;
+    their events are among ``events`` too.
     """
 
     submission: Submission
@@ -126,6 +128,7 @@ class SubmissionDone(Struct, gc=False, kw_only=True):
     upstream_reply: Reply | None = None
     return_path: Mailbox | None = None
     refused: tuple[RecipientReply, ...] = ()
+    withheld: tuple[Withheld, ...] = ()
     tasks: tuple[Task, ...] | None = None
     events: tuple[SendingEvent, ...] | None = None
     done_at: datetime | None = None
@@ -135,6 +138,20 @@ class SubmissionDone(Struct, gc=False, kw_only=True):
     def from_identity(self) -> str:
         """The ARN of the identity that served From, or an empty text before that was known."""
         return from_identity(self.identities)
+
+    @property
+    def simulated(self) -> int:
+        """The number of recipients that are of the mailbox simulator."""
+        return sum(one.simulation is not None for one in self.withheld)
+
+    @property
+    def relayed(self) -> tuple[Recipient, ...]:
+        """The recipients that the message is sent to, unless it is refused."""
+        recipients = tuple(self.submission.envelope.recipients)
+        if not self.withheld:
+            return recipients
+        withheld = {one.mailbox for one in self.withheld}
+        return tuple(one for one in recipients if one.mailbox not in withheld)
 
     @property
     def used_24h(self) -> int | None:

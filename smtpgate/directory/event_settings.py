@@ -18,21 +18,16 @@ from smtpgate.core.notification.settings import (
 )
 from smtpgate.core.outbox.event import SendingEvent, SentMail
 from smtpgate.core.outbox.task import Destination
+from smtpgate.directory.suppressing import ListDirectory, lists_fed_by
 
 
-class SettingsDirectory(Protocol):
+class SettingsDirectory(ListDirectory, Protocol):
     """The directory, as far as events need it. Raises DirectoryUnavailableError."""
-
-    async def identities(self, name: str) -> Sequence[Identity]:
-        """Every identity of exactly that name, of any account."""
 
     async def notifications(
         self, name: str, owner_id: str, account_id: str
     ) -> NotificationSettings:
         """The settings of an account for the owner's identity of that name."""
-
-    async def configuration_set(self, account_id: str, name: str) -> ConfigurationSet | None:
-        """The configuration set of that name."""
 
     async def subscriptions(self, account_id: str, topic: str) -> tuple[Subscription, ...]:
         """The subscriptions of an account's topic, also those that are not confirmed."""
@@ -144,4 +139,9 @@ class DirectorySubscribers:
 
     async def destinations(self, event: SendingEvent) -> Sequence[Destination]:
         """The destinations of an event. Raises DirectoryUnavailableError."""
-        return destinations_of(event, await event_settings(self._directory, event.mail))
+        found = destinations_of(event, await event_settings(self._directory, event.mail))
+        return (*found, *await self.lists(event))
+
+    async def lists(self, event: SendingEvent) -> Sequence[Destination]:
+        """Those of them that are suppression lists. Raises DirectoryUnavailableError."""
+        return await lists_fed_by(self._directory, event)

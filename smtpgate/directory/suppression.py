@@ -143,8 +143,7 @@ async def reasons_of(
         padded = (*some, *[some[-1]] * (size - len(some)))
         parameters = {f"address_{place}": one for place, one in enumerate(padded)}
         rows = await database.look_up(_lookup(size), {**key.columns, **parameters})
-        for address, reason in rows:
-            found[address] = reason
+        found.update((address, reason) for address, reason in rows)
     return found
 
 
@@ -235,9 +234,13 @@ def _missing(key: ListKey, address: str) -> NotFoundError:
 
 async def suppression(connection: AsyncConnection, key: ListKey) -> Suppression:
     """The settings of an account."""
-    query = select(_SETTINGS.c.reasons).where(selects(_SETTINGS, key.columns))
-    reasons = (await connection.execute(query)).scalar_one_or_none()
-    return Suppression(ALL_REASONS if reasons is None else tuple(reasons))
+    its = _SETTINGS.c
+    query = select(its.reasons, its.has_addresses).where(selects(_SETTINGS, key.columns))
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        return Suppression()
+    reasons = ALL_REASONS if row.reasons is None else tuple(row.reasons)
+    return Suppression(reasons, row.has_addresses)
 
 
 async def sets_that_differ(connection: AsyncConnection, key: ListKey) -> dict[str, Reasons]:
@@ -287,8 +290,7 @@ async def _note_use(change: Change, key: ListKey, *, has_addresses: bool) -> Non
 
     The entry is the account's, so that what is cached of the account is read again.
     """
-    query = select(_SETTINGS.c.has_addresses).where(selects(_SETTINGS, key.columns))
-    had_addresses = bool((await change.connection.execute(query)).scalar_one_or_none())
+    had_addresses = (await suppression(change.connection, key)).has_addresses
     if had_addresses == has_addresses:
         return
     await _write(change, key, {"has_addresses": has_addresses})

@@ -153,9 +153,11 @@ class RecordStatements:
         self._for(connection).term.run(connection, found)
 
     def _write_tasks(self, connection: Plain, entries: Sequence[Entry]) -> None:
-        self._tasks.drop(connection, [e.row.id for e in entries if not e.tasks])
         rows = sorted(row for entry in entries for row in entry.tasks or ())
         self._tasks.keep(connection, rows)
+        # Those of an accepted message are all in force now.
+        left = [e.row.id for e in entries if not e.tasks or e.row.outcome != "accepted"]
+        self._tasks.drop(connection, left)
 
     def committed(self) -> None:
         """Note that the last write was committed."""

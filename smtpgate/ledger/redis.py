@@ -186,13 +186,14 @@ class RedisLedger:
         charges = [entry.charge for entry in reservation.counted]
         keys = _keys(reservation.id, charges)
         if not back and not may_report:
-            return self._settle, keys[:1], (0, 0, self._lease_ms, int(may_come))
-        arguments = (back, may_report, self._lease_ms, int(may_come), *_limits(charges))
+            return self._settle, keys[:1], (0, 0, self._lease_ms, int(may_come), 0)
+        settings = (back, may_report, self._lease_ms, int(may_come), reservation.only_rate)
+        arguments = (*settings, *_limits(charges))
         return self._settle, keys, arguments
 
     def _undo(self, number: int, charges: Sequence[Charge], recipients: int) -> None:
         """Give back the recipients that a reservation counted, or may count later."""
-        arguments = (recipients, 0, self._lease_ms, 1, *_limits(charges))
+        arguments = (recipients, 0, self._lease_ms, 1, 0, *_limits(charges))
         self._link.owe(self._settle, _keys(number, charges), arguments)
 
 

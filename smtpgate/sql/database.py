@@ -181,7 +181,7 @@ class Database:
                 )
                 return found
             async with self._looking_up.connect() as connection:
-                return (await connection.execute(lookup.query, parameters)).all()
+                return list((await connection.execute(lookup.query, parameters)).tuples())
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[AsyncConnection]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from msgspec.structs import replace
 
 from smtpgate.core.account import UNLIMITED, SendingLimits
 from smtpgate.core.limits import (
@@ -188,6 +189,20 @@ async def test_what_was_accepted_stays_counted(ledger: Ledger, accepted: int) ->
     reservation = await ledger.reserve(charge(SendingLimits(5, 5)), 5, START)
     await ledger.commit(reservation, accepted, START + MINUTE)
     assert await used_24h(ledger, A, START) == accepted
+
+
+@pytest.mark.parametrize(("accepted", "only_rate"), [(0, 5), (2, 3)])
+async def test_recipients_may_stay_counted_for_the_rate_alone(
+    ledger: Ledger, accepted: int, only_rate: int
+) -> None:
+    limits = charge(SendingLimits(5, 1))
+    reservation = await ledger.reserve(limits, 5, START)
+    await ledger.commit(replace(reservation, only_rate=only_rate), accepted, START)
+    assert await used_24h(ledger, A, START) == accepted
+    with pytest.raises(LimitExceededError) as refused:
+        await ledger.reserve(limits, 1, START)
+    assert refused.value.limit == "max-send-rate"
+    await ledger.reserve(limits, 1, START + MINUTE)
 
 
 @pytest.mark.parametrize("first", [4, 1, 0])

@@ -24,10 +24,9 @@ def test_an_address_of_the_simulator_has_its_outcome(
     simulation = simulation_of(address)
     assert simulation is not None
     assert simulation.is_delivered == is_delivered
-    report = simulation.report_about(address)
-    (one,) = report.recipients
-    assert (report.kind, one.address) == (kind, address)
-    assert (one.kind and f"{one.kind.type} {one.kind.subtype}") == named
+    bounce = simulation.recipient.kind
+    assert simulation.kind == kind
+    assert (bounce and f"{bounce.type} {bounce.subtype}") == named
 
 
 def test_other_addresses_are_not_of_the_simulator() -> None:

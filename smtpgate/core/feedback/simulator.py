@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import Struct
 
 from smtpgate.core.feedback.kinds import GENERAL, SUPPRESSED
-from smtpgate.core.feedback.report import FeedbackReport, ReportedRecipient, ReportKind
+from smtpgate.core.feedback.report import ReportedRecipient, ReportKind
 
 SIMULATOR_DOMAIN: Final = "simulator.amazonses.com"
 
@@ -27,23 +27,6 @@ class Simulation(Struct, frozen=True, gc=False):
     recipient: ReportedRecipient = ReportedRecipient("")
     feedback_type: str = ""
     user_agent: str = ""
-
-    def report_about(self, address: str) -> FeedbackReport:
-        """The report that comes back about that address."""
-        recipient = ReportedRecipient(
-            address=address,
-            action=self.recipient.action,
-            status=self.recipient.status,
-            reply=self.recipient.reply,
-            diagnostic=self.recipient.diagnostic,
-            kind=self.recipient.kind,
-        )
-        return FeedbackReport(
-            kind=self.kind,
-            recipients=(recipient,),
-            feedback_type=self.feedback_type,
-            user_agent=self.user_agent,
-        )
 
 
 _SUCCESS: Final = Simulation(
@@ -73,7 +56,7 @@ SIMULATIONS: Final[dict[str, Simulation]] = {
             "",
             action="failed",
             status="5.1.1",
-            diagnostic="the address is on the suppression list of the simulator",
+            diagnostic="x-smtpgate; the address is on the suppression list of the simulator",
             kind=SUPPRESSED,
         ),
     ),

@@ -55,7 +55,8 @@ class Counted(Struct, frozen=True, gc=False, array_like=True):
 class Reservation(Struct, frozen=True, gc=False, array_like=True):
     """The recipients of one message, counted before the relay, to be committed or refunded.
 
-    ``may_cross``: a threshold may be reported when it is committed.
+    ``may_cross``: a threshold may be reported when it is committed. ``only_rate`` of the
+    recipients that are not committed stay counted for the rate.
     """
 
     id: int
@@ -63,6 +64,7 @@ class Reservation(Struct, frozen=True, gc=False, array_like=True):
     at: datetime
     counted: tuple[Counted, ...]
     may_cross: bool = False
+    only_rate: int = 0
 
     @property
     def account_id(self) -> str:
@@ -141,7 +143,7 @@ def settle(
     crossings: list[Crossing] = []
     for usage, entry in zip(usages, reservation.counted, strict=True):
         if usage is not None and back:
-            usage = refund(usage, entry.minute, back)  # noqa: PLW2901 - two steps of one value
+            usage = refund(usage, entry.minute, back, reservation.only_rate)  # noqa: PLW2901 - two steps of one value
         if usage is not None and accepted and reservation.may_cross:
             charge = entry.charge
             usage, reported = report_crossings(seen_at(usage, charge.limits, now_us), charge)  # noqa: PLW2901

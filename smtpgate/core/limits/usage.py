@@ -84,11 +84,14 @@ def counted(usage: Usage, recipients: int) -> Usage:
     return Usage(usage.as_of_us, usage.window.plus(recipients), tokens, usage.reported)
 
 
-def refund(usage: Usage, minute: int, recipients: int) -> Usage:
-    """Refund recipients that were counted in that minute, to both limits."""
+def refund(usage: Usage, minute: int, recipients: int, only_quota: int = 0) -> Usage:
+    """Refund recipients that were counted in that minute, to both limits.
+
+    ``only_quota`` of them are refunded to the quota and stay counted for the rate.
+    """
     tokens = usage.tokens
     if tokens is not None:
-        tokens += recipients * TOKEN  # more than the bucket holds is cut off later
+        tokens += (recipients - only_quota) * TOKEN  # what overflows is cut off later
     return replace(usage, window=usage.window.minus(minute, recipients), tokens=tokens)
 
 

@@ -141,7 +141,8 @@ EVENT_KINDS: Final = tuple(_KINDS.values())
 class SendingEvent(Struct, frozen=True, gc=False):
     """An event, with the detail that its kind has.
 
-    ``recipients`` are those that it is about: of a Send all of the message.
+    ``recipients`` are those that it is about: of a Send all of the message. ``of_simulator``:
+    the gate itself made it for addresses of its mailbox simulator.
     """
 
     id: str
@@ -149,6 +150,7 @@ class SendingEvent(Struct, frozen=True, gc=False):
     mail: SentMail
     recipients: tuple[EventRecipient, ...]
     detail: Detail
+    of_simulator: bool = False
 
     @property
     def kind(self) -> EventKind:
@@ -163,8 +165,9 @@ class SendingEvent(Struct, frozen=True, gc=False):
     @property
     def is_simulated(self) -> bool:
         """True if all of its recipients are addresses of the mailbox simulator."""
-        return bool(self.recipients) and all(
-            simulation_of(one.address) is not None for one in self.recipients
+        return self.of_simulator or (
+            bool(self.recipients)
+            and all(simulation_of(one.address) is not None for one in self.recipients)
         )
 
     def with_set(self, name: str) -> "SendingEvent":
@@ -178,7 +181,12 @@ class SendingEvent(Struct, frozen=True, gc=False):
 
 
 def sending_event(
-    at: datetime, mail: SentMail, recipients: Iterable[EventRecipient], detail: Detail
+    at: datetime,
+    mail: SentMail,
+    recipients: Iterable[EventRecipient],
+    detail: Detail,
+    *,
+    of_simulator: bool = False,
 ) -> SendingEvent:
     """The event of a fact, with the id of that fact.
 
@@ -187,7 +195,8 @@ def sending_event(
     known = tuple(recipients)
     text = _fact(_KINDS[type(detail)], mail.message_id, known)
     octets = hashlib.blake2b(text.encode(), digest_size=RANDOM_OCTETS, person=_EVENTS).digest()
-    return SendingEvent(message_id(mail.sent_at, octets), at, mail, known, detail)
+    event_id = message_id(mail.sent_at, octets)
+    return SendingEvent(event_id, at, mail, known, detail, of_simulator)
 
 
 def _fact(kind: EventKind, of_message: str, recipients: Iterable[EventRecipient]) -> str:

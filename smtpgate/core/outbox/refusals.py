@@ -19,10 +19,15 @@ def to_report(
     recipients: Iterable[Recipient], refused: Sequence[RecipientReply]
 ) -> tuple[RecipientReply, ...]:
     """The refused recipients that a report by mail may be about (RFC 3461 §4.1)."""
-    options = {one.mailbox: one.notify for one in recipients}
+    silent = without_reports(recipients)
+    return tuple(one for one in refused if str(one.mailbox) not in silent)
+
+
+def without_reports(recipients: Iterable[Recipient]) -> frozenset[str]:
+    """The addresses that no report by mail of a bounce may be about (RFC 3461 §4.1)."""
     wanted: frozenset[Notify] = frozenset({"FAILURE"})
-    return tuple(
-        one for one in refused if not options[one.mailbox] or options[one.mailbox] & wanted
+    return frozenset(
+        str(one.mailbox) for one in recipients if one.notify and not one.notify & wanted
     )
 
 

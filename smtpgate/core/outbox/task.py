@@ -1,6 +1,7 @@
 """Tasks: an event's delivery to one destination, and what can come of an attempt."""
 
 import hashlib
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
@@ -8,21 +9,26 @@ from msgspec import Struct
 
 from smtpgate.core.outbox.event import SendingEvent
 
-DestinationKind = Literal["webhook", "mail"]
+# A list is an account's suppression list.
+DestinationKind = Literal["webhook", "mail", "list"]
 # An identity's notification, without or with the header fields of the message, or an event of a
-# configuration set; a report by mail has none of these forms. A
-# notice is mail to the people of an account.
-DestinationForm = Literal["", "notification", "notification-with-headers", "event", "notice"]
+# configuration set; the automatic answer of a simulated mailbox; a notice to the people of an
+# account. A report by mail and a list have none of these forms.
+DestinationForm = Literal[
+    "", "notification", "notification-with-headers", "event", "answer", "notice"
+]
 # A provisional task is in force only with the verdict on its message.
 TaskState = Literal["provisional", "waiting", "sent", "dead"]
 MAIL_LANE: Final = "mail"
+_LANES: Final[Mapping[DestinationKind, str]] = {"mail": MAIL_LANE, "list": "list"}
 _TASKS: Final = b"smtpgate task"
 
 
 class Destination(Struct, frozen=True, gc=False):
     """A receiver of events.
 
-    ``name`` is the ARN of the subscription, or the address that mail goes to. ``account_id``
+    ``name`` is the ARN of the subscription, the address that mail goes to, or the account that
+    has the list. ``account_id``
     is the account whose setting made it, which may see and retry its tasks. The ``form`` of the
     event is part of it: a subscription may get an event in several.
     """
@@ -34,8 +40,8 @@ class Destination(Struct, frozen=True, gc=False):
 
     @property
     def lane(self) -> str:
-        """The line that its tasks wait in: all mail goes to one upstream."""
-        return MAIL_LANE if self.kind == "mail" else self.name
+        """The line that its tasks wait in: mail has one upstream, lists are in one database."""
+        return _LANES.get(self.kind, self.name)
 
 
 class Task(Struct, frozen=True, gc=False, omit_defaults=True):

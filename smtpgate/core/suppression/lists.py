@@ -34,13 +34,12 @@ class Suppression(Struct, frozen=True, gc=False):
     """The settings of an account for its list.
 
     An address counts while its reason is one of ``reasons``; bounces and complaints of these
-    kinds put addresses there.
+    kinds put addresses there. ``has_addresses`` is true while there is any.
     """
 
     reasons: Reasons = ALL_REASONS
+    has_addresses: bool = False
 
-
-DEFAULT_SUPPRESSION: Final = Suppression()
 
 
 def listed(mailbox: Mailbox) -> str:
@@ -85,8 +84,11 @@ def stronger(one: SuppressionReason, other: SuppressionReason) -> SuppressionRea
 def reason_of(event: SendingEvent) -> SuppressionReason | None:
     """The reason for which an event puts its recipients on a list, or ``None``.
 
-    A ``not-spam`` report (RFC 6430) says that the message was wanted.
+    The mailbox simulator puts nobody there. A ``not-spam`` report (RFC 6430) says that the
+    message was wanted.
     """
+    if event.is_simulated:
+        return None
     match event.detail:
         case BounceDetail(bounce=bounce) if bounce.is_hard and bounce not in _ON_A_LIST:
             return "BOUNCE"

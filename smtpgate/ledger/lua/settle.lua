@@ -2,13 +2,14 @@
 --
 -- KEYS: the reservation, then the subjects (none when there is nothing to give back or report).
 -- ARGV: the recipients to give back, 1 to report thresholds, the lease in milliseconds, 1 when
--- the reservation may still come, or come again; then quota and rate of each subject.
+-- the reservation may still come, or come again, those that are given back to the quota alone;
+-- then quota and rate of each subject.
 --
 -- Answers whose threshold is reported, its per cent and the sum, one after another. A reservation
 -- that is not open, or whose lease has ended, is left as it is.
 
 local now, back, reports = now_us(), tonumber(ARGV[1]), ARGV[2] == "1"
-local lease_ms, may_come = tonumber(ARGV[3]), ARGV[4] == "1"
+local lease_ms, may_come, only_quota = tonumber(ARGV[3]), ARGV[4] == "1", tonumber(ARGV[5])
 local UNDONE = "undone"
 
 local row = redis.call("GET", KEYS[1])
@@ -32,10 +33,10 @@ end
 local answer = {}
 for i = 1, #KEYS - 1 do
     local usage = load(KEYS[i + 1], now)
-    local quota, rate = tonumber(ARGV[3 + 2 * i]), tonumber(ARGV[4 + 2 * i])
+    local quota, rate = tonumber(ARGV[4 + 2 * i]), tonumber(ARGV[5 + 2 * i])
     if usage.is_known then
         if back > 0 then
-            give_back(usage, numbers[i + 2], back)
+            give_back(usage, numbers[i + 2], back, only_quota)
         end
         if reports then
             see(usage, rate, now)

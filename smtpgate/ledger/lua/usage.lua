@@ -135,9 +135,9 @@ local function count(usage, recipients)
     end
 end
 
-local function give_back(usage, minute, recipients)
+local function give_back(usage, minute, recipients, only_quota)
     if usage.tokens then
-        usage.tokens = usage.tokens + recipients * TOKEN
+        usage.tokens = usage.tokens + (recipients - only_quota) * TOKEN
     end
     local own, left = math.min(minute, usage.minute), recipients
     if usage.minute - own >= MINUTES then
