@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Self, assert_never
 
-from msgspec import structs
-
 from smtpgate.admission import Admission
 from smtpgate.core.account import usable_key
 from smtpgate.core.address import Mailbox, ReversePath
@@ -495,15 +493,13 @@ class Pipeline:
         done.done_at = now = self._clock.now()
         if done.outcome != "accepted":
             # The client has its copy, and what it tries again is refused again.
-            done.tasks = done.tasks and tuple(
-                one for one in done.tasks if one.event.is_refusal
-            )
+            done.tasks = done.tasks and tuple(one for one in done.tasks if one.event.is_refusal)
             if done.events:
                 done.events = tuple(one for one in done.events if one.is_refusal)
         reservation, done.reservation = done.reservation, None
         if reservation is not None and done.simulated and done.outcome in _MAY_BE_SENT:
             # As with Amazon SES the simulator counts for the rate alone.
-            reservation = structs.replace(reservation, only_rate=done.simulated)
+            reservation = reservation.with_only_rate(done.simulated)
         try:
             finished = await self._store.finish(done, reservation, now)
         except Exception as error:  # noqa: BLE001 - the message's fate is decided already

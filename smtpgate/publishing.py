@@ -108,11 +108,12 @@ class EventPublisher:
                 else:
                     tasks.append(Task(event, to))
             if is_answered(event, done.withheld):
-                tasks.append(Task(event, Destination("mail", mail.source, mail.account_id, "answer")))
+                answer = Destination("mail", mail.source, mail.account_id, "answer")
+                tasks.append(Task(event, answer))
         silent = without_reports(recipients)
-        for (to, detail), known in reports.items():
-            if isinstance(detail, BounceDetail):
-                known = [one for one in known if one.address not in silent]
+        for (to, detail), of_them in reports.items():
+            is_bounce = isinstance(detail, BounceDetail)
+            known = [one for one in of_them if not is_bounce or one.address not in silent]
             if known:
                 tasks.append(self._report(done, sending_event(now, mail, known, detail), to))
         return events, tuple(tasks)
@@ -123,11 +124,7 @@ class EventPublisher:
         Raises DirectoryUnavailableError.
         """
         return tuple(
-            [
-                Task(event, to)
-                for event in events
-                for to in await self._subscribers.lists(event)
-            ]
+            [Task(event, to) for event in events for to in await self._subscribers.lists(event)]
         )
 
     async def mail(self, done: SubmissionDone) -> SentMail:

@@ -25,6 +25,7 @@ GUIDES: Final = (
     "relays",
     "feedback",
     "notifications",
+    "suppression",
     "outbox",
     "backup",
     "upgrade",

@@ -66,6 +66,7 @@ class Config(Table):
     feedback: sections.FeedbackConfig = sections.FeedbackConfig()
     reputation: sections.ReputationConfig = sections.ReputationConfig()
     watch: sections.WatchConfig = sections.WatchConfig()
+    simulator: sections.SimulatorConfig = sections.SimulatorConfig()
     notifications: sections.NotificationsConfig = sections.NotificationsConfig()
     authorization: sections.AuthorizationConfig = sections.AuthorizationConfig()
     policy: sections.PolicyConfig = sections.PolicyConfig()

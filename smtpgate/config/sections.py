@@ -43,6 +43,7 @@ from smtpgate.config.values import (
     Share,
     is_loopback,
 )
+from smtpgate.core.feedback.simulator import SIMULATOR_DOMAIN
 from smtpgate.core.proof.ownership import DEFAULT_LABEL
 from smtpgate.core.reputation.thresholds import MEASURES, SES, RatingRules, Thresholds
 from smtpgate.core.secret import Secret
@@ -426,6 +427,18 @@ class ReputationConfig(Table):
             min_recipients=self.min_recipients,
             auto_pause=self.auto_pause,
         )
+
+
+class SimulatorConfig(Table):
+    """``[simulator]``: the mailbox simulator, whose addresses try out notifications."""
+
+    enabled: bool = True
+    domain: Domain = SIMULATOR_DOMAIN
+
+    @property
+    def host(self) -> str:
+        """The domain of its addresses; empty if it is not enabled."""
+        return self.domain if self.enabled else ""
 
 
 class NotificationsConfig(Table):

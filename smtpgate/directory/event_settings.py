@@ -5,7 +5,7 @@ from typing import Protocol
 
 from smtpgate.core.address import AddressError, parse_mailbox
 from smtpgate.core.arn import ArnError, IdentityArn
-from smtpgate.core.identity import Identity, names_covering
+from smtpgate.core.identity import names_covering
 from smtpgate.core.notification.fan_out import destinations_of
 from smtpgate.core.notification.names import SnsArn
 from smtpgate.core.notification.settings import (

@@ -7,6 +7,7 @@ from typing import Final
 from smtpgate.config import Config
 from smtpgate.core.notification.mail_text import mail_of_notification
 from smtpgate.core.outbox.task import DestinationKind
+from smtpgate.directory.list_carrier import ListCarrier
 from smtpgate.directory.live import LiveDirectory
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.errors import OpenError
@@ -83,7 +84,11 @@ def new_carriers(
         on_error=log.error,
         notification=mail_of_notification,
     )
-    return {"mail": mail, "webhook": new_webhooks(config, directory.subscriptions, sns, clock)}
+    return {
+        "mail": mail,
+        "webhook": new_webhooks(config, directory.subscriptions, sns, clock),
+        "list": ListCarrier(directory.store, config.hostname),
+    }
 
 
 class OwnPath:

@@ -14,6 +14,7 @@ from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 from smtpgate.directory.event_settings import DirectorySubscribers
 from smtpgate.directory.feed import Changes
 from smtpgate.directory.store import DirectoryStore
+from smtpgate.directory.suppressing import DirectoryLists
 from smtpgate.gate.api import new_api_servers
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.errors import OpenError
@@ -40,6 +41,7 @@ from smtpgate.smtp.watch import SessionWatch
 from smtpgate.spool import Spool
 from smtpgate.tasks import LoopTurns, Offload, TaskOwner, Threads
 from smtpgate.webserver import WebServer
+from smtpgate.withholding import Withholding
 
 _RECHECK_S: Final = 30
 _LAST_WORK_S: Final = 5
@@ -182,6 +184,7 @@ class SmtpService:
         )
 
     def _pipeline(self, offload: Offload) -> Pipeline:
+        publisher = self._publisher()
         return Pipeline(
             pipeline_rules(self.config),
             directory=self.directory,
@@ -189,7 +192,10 @@ class SmtpService:
             pacer=self.pacer,
             upstream=self.upstream,
             admission=self.admission,
-            publisher=self._publisher(),
+            publisher=publisher,
+            withholding=Withholding(
+                DirectoryLists(self.directory), publisher, self.config.simulator.host
+            ),
             tagger=open_tagger(self.config),
             events=self._events,
             clock=self._clock,

@@ -15,7 +15,6 @@ from smtpgate.core.history.record import (
     mail_record,
     submission_record,
     verdict_of,
-    without_addresses,
 )
 from smtpgate.core.limits.token_buckets import TokenBuckets
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
@@ -91,8 +90,8 @@ class Entries:
         ``None`` for a refusal that gets no row.
         """
         submission, verdict = done.submission, verdict_of(done)
-        if verdict.refused and not self._settings.recipients:
-            verdict = replace(verdict, refused=without_addresses(verdict.refused))
+        if not self._settings.recipients:
+            verdict = verdict.without_addresses
         begun = self._begun.pop(submission.message_id, None)
         is_senders = done.outcome == "refused" or reason_row(done.reason).is_sender_controlled
         account_id = submission.principal.account.id

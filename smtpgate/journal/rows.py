@@ -16,7 +16,13 @@ from msgspec import Struct, field
 from smtpgate.core.address import Mailbox, parse_mailbox
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.events import Stage, UsedIdentity
-from smtpgate.core.history.record import LimitState, Record, RefusedRecipient, Verdict
+from smtpgate.core.history.record import (
+    LimitState,
+    Record,
+    RefusedRecipient,
+    Verdict,
+    WithheldRecipient,
+)
 from smtpgate.core.limits import Subject
 from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import Client, SmtpFacts
@@ -189,6 +195,7 @@ class _Verdict(Struct, gc=False, omit_defaults=True):
     stages: tuple[tuple[Stage, float], ...] | None = None
     masked: bool | None = None
     refused: tuple[tuple[str, str], ...] | None = None
+    withheld: tuple[tuple[str, str], ...] | None = None
 
 
 def _verdict(verdict: Verdict) -> _Verdict:
@@ -215,6 +222,7 @@ def _verdict(verdict: Verdict) -> _Verdict:
         stages=verdict.stage_s or None,
         masked=verdict.is_masked or None,
         refused=verdict.refused or None,
+        withheld=verdict.withheld or None,
     )
 
 
@@ -371,6 +379,7 @@ def record_of(row: Row, texts: Texts) -> Record:
         return_path=_return_path_in(verdict.get("return_path")),
         stage_s=tuple((stage, seconds) for stage, seconds in verdict.get("stages", ())),
         refused=tuple(RefusedRecipient(*one) for one in verdict.get("refused", ())),
+        withheld=tuple(WithheldRecipient(*one) for one in verdict.get("withheld", ())),
     )
 
 

@@ -48,6 +48,13 @@ class _Refused(Struct, gc=False, omit_defaults=True):
     rcpt_to: str | None = None
 
 
+class _Withheld(Struct, gc=False, omit_defaults=True):
+    """A recipient that an accepted message was not sent to."""
+
+    outcome: str
+    rcpt_to: str | None = None
+
+
 class _QuotaReached(Struct, gc=False):
     subject: str
     percent: int
@@ -96,6 +103,7 @@ class _Line(Struct, gc=False, omit_defaults=True, kw_only=True):
     upstream: str | None = None
     upstream_reply: str | None = None
     refused: list[_Refused] | None = None
+    withheld: list[_Withheld] | None = None
     return_path: str | None = None
     stage_ms: dict[str, float] | None = None
     total_ms: float | None = None
@@ -130,6 +138,11 @@ def submission_line(done: SubmissionDone, *, with_recipients: bool) -> bytes:
         line.refused = [
             _Refused(str(one.reply), str(one.mailbox) if with_recipients else None)
             for one in done.refused
+        ]
+    if done.withheld:
+        line.withheld = [
+            _Withheld(one.outcome, one.mailbox.text if with_recipients else None)
+            for one in done.withheld
         ]
     line.return_path = None if done.return_path is None else str(done.return_path)
     line.stage_ms = {stage: _ms(seconds) for stage, seconds in done.stage_s.items()}

@@ -4,7 +4,7 @@ It has a null reverse-path, so that no report follows from it, and is signed by 
 domain where that has a key. Nothing counts it, and in the pool's line it comes last.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from smtpgate.core.address import AddressError, ReversePath, parse_forward_path
@@ -12,8 +12,17 @@ from smtpgate.core.authorization.reports import gate_domains, gate_identity
 from smtpgate.core.identity import Identity
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.message.headers import HeaderBlock
+from smtpgate.core.outbox.answer import answer_of
 from smtpgate.core.outbox.report import report_of
-from smtpgate.core.outbox.task import Carried, GivenUp, LeasedTask, Result, Task, TryAgain
+from smtpgate.core.outbox.task import (
+    Carried,
+    DestinationForm,
+    GivenUp,
+    LeasedTask,
+    Result,
+    Task,
+    TryAgain,
+)
 from smtpgate.core.signing import signature_fields
 from smtpgate.core.upstream import Answered, Delivery, InDoubt, NotSent
 from smtpgate.ports import (
@@ -26,6 +35,7 @@ from smtpgate.ports import (
 
 Compose = Callable[[Task, str], tuple[HeaderBlock, bytes]]
 """The header block and the body of a task's mail, from a gate of that name."""
+_COMPOSERS: Final[Mapping[DestinationForm, Compose]] = {"": report_of, "answer": answer_of}
 _NULL: Final = ReversePath(None)
 _NEEDS: Final = frozenset({"needs-8bitmime", "needs-smtputf8"})
 
@@ -56,7 +66,7 @@ class MailCarrier:
     async def carry(self, leased: LeasedTask) -> Result:
         """Send the mail; the upstream's verdict is the result."""
         task = leased.task
-        compose = report_of if not task.destination.form else self._notification
+        compose = _COMPOSERS.get(task.destination.form, self._notification)
         if compose is None:
             return TryAgain("this gate sends no such mail")
         try:

@@ -387,4 +387,5 @@ async def test_the_subscribers_of_an_event_are_its_destinations(store: Directory
     assert [(one.kind, one.name, one.form) for one in found] == [
         ("webhook", made.arn("aws"), "notification"),
         ("mail", MAIL.source, ""),
+        ("list", MAIL.account_id, ""),
     ]

@@ -110,8 +110,11 @@ def sender_of(
     )
 
 
-async def states(journal: LiveJournal) -> Sequence[tuple[str, str]]:
-    """The id and the state of every task, in the order of ids."""
+async def states(
+    journal: LiveJournal, kinds: str = "'mail', 'webhook', 'list'"
+) -> Sequence[tuple[str, str]]:
+    """The id and the state of every task to such destinations, in the order of ids."""
+    query = f"SELECT id, state FROM journal_tasks WHERE destination_kind IN ({kinds})"
     async with journal.store.reading() as connection:
-        found = await connection.exec_driver_sql("SELECT id, state FROM journal_tasks")
+        found = await connection.exec_driver_sql(query)
         return sorted((str(row.id), str(row.state)) for row in found)

@@ -97,6 +97,16 @@ async def the_posted_bounce_is_accepted(reader: Reader) -> None:
     assert (said["accepted"], said["unknown"], said["unread"]) == (1, 0, 0)
 
 
+async def the_lists_are_as_their_guide_says(reader: Reader) -> None:
+    assert await shown(reader, "suppression", "settings", DELEGATE) == {
+        "account": DELEGATE,
+        "reasons": ["BOUNCE", "COMPLAINT"],
+        "addresses": {"BOUNCE": 0, "COMPLAINT": 0},
+        "configuration_sets": {},
+        "for_delegates": [],
+    }
+
+
 AFTERWARDS: Final[Mapping[str, Callable[[Reader], Awaitable[None]]]] = {
     "backup": the_master_key_is_a_new_one,
     "directory": the_directory_is_as_its_guide_says,
@@ -105,6 +115,7 @@ AFTERWARDS: Final[Mapping[str, Callable[[Reader], Awaitable[None]]]] = {
     "feedback": the_posted_bounce_is_accepted,
     "fleet": both_hosts_have_one_directory,
     "journal": the_refusal_is_explained,
+    "suppression": the_lists_are_as_their_guide_says,
 }
 
 

@@ -5,7 +5,7 @@ has no policies, but the text of each statement that decided, so that the explan
 change when the policies do.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
 from itertools import zip_longest
@@ -66,6 +66,16 @@ class RefusedRecipient(NamedTuple):
     reply: str
 
 
+class WithheldRecipient(NamedTuple):
+    """A recipient that an accepted message was not sent to, and what became of it instead.
+
+    ``address`` is empty where the journal keeps no recipients.
+    """
+
+    address: str
+    outcome: str
+
+
 class Verdict(Struct, frozen=True, gc=False):
     """The part of a record that is not known when its row is begun."""
 
@@ -84,6 +94,18 @@ class Verdict(Struct, frozen=True, gc=False):
     return_path: Mailbox | None
     stage_s: tuple[tuple[Stage, float], ...]
     refused: tuple[RefusedRecipient, ...] = ()
+    withheld: tuple[WithheldRecipient, ...] = ()
+
+    @property
+    def without_addresses(self) -> "Verdict":
+        """The verdict as it is kept where the journal keeps no recipients."""
+        if not self.refused and not self.withheld:
+            return self
+        return structs.replace(
+            self,
+            refused=tuple(RefusedRecipient("", one.reply) for one in self.refused),
+            withheld=tuple(WithheldRecipient("", one.outcome) for one in self.withheld),
+        )
 
 
 class Parties(Struct, frozen=True, gc=False):
@@ -189,6 +211,7 @@ class Record(Struct, frozen=True, gc=False, kw_only=True):
     return_path: Mailbox | None = None
     stage_s: tuple[tuple[Stage, float], ...] = ()
     refused: tuple[RefusedRecipient, ...] = ()
+    withheld: tuple[WithheldRecipient, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -272,6 +295,8 @@ def submission_record(
     """The record of a submission, as far as the submission has come by now."""
     submission, principal = done.submission, done.submission.principal
     account, envelope, verdict = principal.account, submission.envelope, verdict_of(done)
+    if not keep_recipients:
+        verdict = verdict.without_addresses
     return Record(
         id=submission.message_id,
         received_at=submission.received_at,
@@ -306,13 +331,9 @@ def submission_record(
         upstream_reply=verdict.upstream_reply,
         return_path=verdict.return_path,
         stage_s=verdict.stage_s,
-        refused=verdict.refused if keep_recipients else without_addresses(verdict.refused),
+        refused=verdict.refused,
+        withheld=verdict.withheld,
     )
-
-
-def without_addresses(refused: Iterable[RefusedRecipient]) -> tuple[RefusedRecipient, ...]:
-    """The refusals alone."""
-    return tuple(RefusedRecipient("", one.reply) for one in refused)
 
 
 def verdict_of(done: SubmissionDone) -> Verdict:
@@ -334,6 +355,9 @@ def verdict_of(done: SubmissionDone) -> Verdict:
         tuple(done.stage_s.items()),
         tuple(RefusedRecipient(str(one.mailbox), str(one.reply)) for one in done.refused)
         if done.refused
+        else (),
+        tuple(WithheldRecipient(one.mailbox.text, one.outcome) for one in done.withheld)
+        if done.withheld
         else (),
     )
 

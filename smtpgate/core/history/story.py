@@ -119,6 +119,7 @@ def _submission(record: Record, reason: str) -> Iterator[_Part]:
         yield "Advice", list(_advice(record, reason))
     yield "Limits", list(_limits(record))
     yield "Signature", [_signature(record)]
+    yield "Recipients", _withheld(record)
     yield "Upstream", [*_upstream(record), *_refused(record)]
     yield "Reply", _reply(record)
 
@@ -257,7 +258,8 @@ def _limits(record: Record) -> Iterator[str]:
 
 
 def _counted(record: Record) -> str:
-    number = numbered(record.recipients, "recipients")
+    simulated = sum(one.outcome.startswith("simulated") for one in record.withheld)
+    number = numbered(record.recipients - simulated, "recipients")
     is_sent = record.outcome in ("accepted", "in-doubt", "relaying")
     if record.uncounted:
         return f"Nothing was counted for this message: {record.uncounted}"
@@ -285,8 +287,29 @@ def _refused(record: Record) -> list[str]:
     return [*lines, *(f"{one.address or '-'}: {one.reply}" for one in record.refused)]
 
 
+# What became of recipients that the message was not sent to.
+_WITHHELD: Final = {
+    "suppressed": "on the suppression list, so it bounced",
+    "simulated bounce": "of the mailbox simulator, so it bounced",
+    "simulated complaint": "of the mailbox simulator, so it was delivered and complained",
+    "simulated delivery": "of the mailbox simulator, so it was delivered",
+    "simulated answer": "of the mailbox simulator, so it was delivered and answered",
+}
+
+
+def _withheld(record: Record) -> list[str]:
+    if not record.withheld:
+        return []
+    number = numbered(len(record.withheld), "recipients")
+    lines = [f"The message was not sent to {number}:"]
+    return [
+        *lines,
+        *(f"{one.address or '-'}: {_WITHHELD[one.outcome]}" for one in record.withheld),
+    ]
+
+
 def _upstream(record: Record) -> list[str]:
-    path = record.return_path
+    path = record.return_path if record.upstream or not record.withheld else None
     return (
         [_answer(record)] if path is None else [f"Sent with MAIL FROM {path}", _answer(record)]
     )

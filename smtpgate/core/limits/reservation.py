@@ -76,6 +76,10 @@ class Reservation(Struct, frozen=True, gc=False, array_like=True):
         """The use of each subject in 24 hours, with these recipients."""
         return tuple(one.used_24h for one in self.counted)
 
+    def with_only_rate(self, recipients: int) -> "Reservation":
+        """The same with so many recipients that stay counted for the rate alone."""
+        return replace(self, only_rate=recipients)
+
     @property
     def silent(self) -> "Reservation":
         """The same for no caller that could report thresholds: the next message does."""

@@ -41,7 +41,6 @@ class Suppression(Struct, frozen=True, gc=False):
     has_addresses: bool = False
 
 
-
 def listed(mailbox: Mailbox) -> str:
     """The spelling of a mailbox on lists.
 

@@ -70,9 +70,7 @@ def withheld_events(
     for one in withheld:
         original = originals.get(one.mailbox, "")
         if one.simulation is None:
-            bounced = EventRecipient(
-                one.mailbox.text, "failed", _STATUS, _DIAGNOSTIC, original
-            )
+            bounced = EventRecipient(one.mailbox.text, "failed", _STATUS, _DIAGNOSTIC, original)
             detail = BounceDetail(ON_ACCOUNT_LIST, f"dns; {hostname}")
             yield sending_event(at, mail, [bounced], detail)
         else:
