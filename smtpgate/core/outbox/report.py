@@ -2,7 +2,8 @@
 
 RFC 3464 and RFC 5965 in a multipart/report (RFC 6522), with the header block of the message, of
 which the gate keeps no copy. A sender whose address is not ASCII gets the form of RFC 6533,
-every other one a report in ASCII. Everything in it follows from its task, so it is the same each time.
+every other one a report in ASCII. Everything in it follows from its task, so it is the same
+each time.
 """
 
 import base64
