@@ -395,7 +395,7 @@ class Pipeline:
             raise refusal
 
     async def _add_sends(self, done: SubmissionDone) -> None:
-        """Add the tasks of the event that the message is sent, if anybody gets it."""
+        """Add the tasks of the event that the message is sent, if it has destinations."""
         publisher = self._publisher
         if publisher is None or not publisher.wants_sends(done, done.from_identity):
             return

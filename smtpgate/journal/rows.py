@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import starmap
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from msgspec import Struct, field
@@ -367,10 +368,7 @@ def record_of(row: Row, texts: Texts) -> Record:
         ),
         decision=None if decision is None else _decision_in(decision, texts),
         is_masked=verdict.get("masked", False),
-        limits=tuple(
-            LimitState(Subject(row.account_id, kind, name), *state)
-            for kind, name, *state in facts.get("limits", ())
-        ),
+        limits=_limits_in(row.account_id, facts),
         uncounted=facts.get("uncounted", ""),
         signing_domain=facts.get("domain"),
         selectors=tuple(facts.get("selectors", ())),
@@ -378,8 +376,15 @@ def record_of(row: Row, texts: Texts) -> Record:
         upstream_reply=_reply_in(verdict.get("upstream_reply")),
         return_path=_return_path_in(verdict.get("return_path")),
         stage_s=tuple((stage, seconds) for stage, seconds in verdict.get("stages", ())),
-        refused=tuple(RefusedRecipient(*one) for one in verdict.get("refused", ())),
-        withheld=tuple(WithheldRecipient(*one) for one in verdict.get("withheld", ())),
+        refused=tuple(starmap(RefusedRecipient, verdict.get("refused", ()))),
+        withheld=tuple(starmap(WithheldRecipient, verdict.get("withheld", ()))),
+    )
+
+
+def _limits_in(account_id: str, facts: Facts) -> tuple[LimitState, ...]:
+    return tuple(
+        LimitState(Subject(account_id, kind, name), *state)
+        for kind, name, *state in facts.get("limits", ())
     )
 
 

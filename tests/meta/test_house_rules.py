@@ -40,10 +40,10 @@ _MUTABLE: Final = frozenset({"SubmissionDone"})
 _CITATION: Final = re.compile(r"RFC [1-9][0-9]{2,4}(?: §[A-Z0-9]+(?:\.[A-Z0-9]+)*)?(?![0-9])")
 _ANY_RFC: Final = re.compile(r"(?i)\brfcs?[-_ ]?(?=[0-9])[^\n]{0,40}")
 _ADDRESS: Final = re.compile(r"[\w.+-]+@((?:[\w-]+\.)+[a-z]{2,})\b")
-# RFC 2606 §2, §3, and the announcement's own domain.
+# RFC 2606 §2, §3, the announcement's own domain, and Amazon SES's mailbox simulator.
 _RESERVED: Final = re.compile(
     r"(?:.*\.)?(?:(?:ses-)?example\.(?:com|net|org)|[\w-]+\.(?:example|test|invalid))|"
-    r"(?:.*\.)?example"
+    r"(?:.*\.)?example|simulator\.amazonses\.com"
 )
 
 

@@ -25,7 +25,7 @@ def answer_of(task: Task, hostname: str) -> tuple[HeaderBlock, bytes]:
         "Date": date_text(event.at),
         "From": f"Mailbox simulator <MAILER-DAEMON@{hostname}>",
         "To": f"<{task.destination.name}>",
-        "Subject": "Automatic answer: out of the office",
+        "Subject": "Automatic answer: away until Monday",
         "Message-ID": f"<{event.id}.answer@{hostname}>",
         "Auto-Submitted": "auto-replied",
         "MIME-Version": "1.0",

@@ -39,7 +39,7 @@ class Withheld(Struct, frozen=True, gc=False):
 
     @property
     def outcome(self) -> str:
-        """What becomes of it instead, in a word or two."""
+        """The fate of the recipient instead, in a word or two."""
         if self.simulation is None:
             return "suppressed"
         return f"simulated {self.simulation.kind}"
