@@ -206,24 +206,20 @@ class LoopTurns:
         """True if this turn has time for more work, and none waits for it."""
         if self._calls or self._steps:
             return False
-        now_s = self._monotonic()
-        if now_s - self._seen_s > _IDLE_S:
+        if self._monotonic() - self._seen_s > _IDLE_S:
             self._ends_s = None
-        return self._has_time(now_s)
+        return self.has_time()
 
     def has_time(self) -> bool:
         """True if work that has begun in this turn may go on."""
-        return self._has_time(self._monotonic())
+        self._seen_s = now_s = self._monotonic()
+        if self._ends_s is None:
+            self._ends_s = now_s + _TURN_S
+        return now_s < self._ends_s
 
     def worked(self) -> None:
         """Work has ended: the loop was not idle until now."""
         self._seen_s = self._monotonic()
-
-    def _has_time(self, now_s: float) -> bool:
-        self._seen_s = now_s
-        if self._ends_s is None:
-            self._ends_s = now_s + _TURN_S
-        return now_s < self._ends_s
 
     def spend(self, seconds: float) -> None:
         """Count what the loop will do for this work later."""
@@ -241,11 +237,12 @@ class LoopTurns:
         ``cost_s`` is the time that the loop will take for it afterwards.
         """
         if not self.may_begin():
-            await self._wait()
+            await self.wait()
         if cost_s:
             self.spend(cost_s)
 
-    async def _wait(self) -> None:
+    async def wait(self) -> None:
+        """Wait in line for a turn that has time."""
         loop = asyncio.get_running_loop()
         self._steps += 1
         self._end_turn()
@@ -306,7 +303,8 @@ class Offload:
         """Run the work, and return its result."""
         if is_long:
             return await self._threads.run(work, *args, **kwargs)
-        await self.turns.step()
+        if not self.turns.may_begin():
+            await self.turns.wait()
         result = work(*args, **kwargs)
         self.turns.worked()
         return result

@@ -5,6 +5,7 @@ and the message id in parentheses, which a person can quote to the operator.
 """
 
 import re
+from functools import lru_cache
 from typing import Final, NoReturn, Self
 
 from msgspec import Struct, structs
@@ -32,7 +33,7 @@ class Reply(Struct, frozen=True, gc=False, eq=False):
     def __post_init__(self) -> None:
         if not 200 <= self.code <= 599:
             raise ValueError(f"not a reply code: {self.code}")
-        if self.enhanced and not _CODES.fullmatch(f"{self.code} {self.enhanced}"):
+        if self.enhanced and not _agree(self.code, self.enhanced):
             raise ValueError(f"{self.code} and {self.enhanced!r} do not agree")
 
     def __eq__(self, other: object) -> bool:
@@ -80,6 +81,11 @@ class Reply(Struct, frozen=True, gc=False, eq=False):
             f"{self.code}{'-' if line is not lines[-1] else ' '}{prefix}{line}\r\n"
             for line in lines
         ).encode("ascii")
+
+
+@lru_cache(maxsize=256)  # a server has few of them
+def _agree(code: int, enhanced: str) -> bool:
+    return _CODES.fullmatch(f"{code} {enhanced}") is not None
 
 
 def _escaped(match: re.Match[str]) -> str:

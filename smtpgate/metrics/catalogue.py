@@ -428,8 +428,8 @@ _ROWS: Final = (
         "smtpgate_loop_delay_seconds",
         "histogram",
         (),
-        "Delay of the event loop, sampled every 10 ms: how late a reply is because the gate "
-        "was busy with something else.",
+        "Delay of the event loop, sampled every 10 ms, and every 100 ms while there are no "
+        "clients: how late a reply is because the gate was busy with something else.",
         _PAUSES_S,
     ),
     MetricRow(

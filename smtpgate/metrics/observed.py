@@ -143,7 +143,7 @@ def facts_of(done: SubmissionDone) -> SubmissionFacts:
         seconds,
         done.stage_s,
         ratio,
-        tuple((one.charge.subject.kind, str(one.percent)) for one in done.crossings),
+        tuple([(one.charge.subject.kind, str(one.percent)) for one in done.crossings]),
         bool(done.uncounted),
         done.long_line is not None and done.outcome == "accepted",
     )

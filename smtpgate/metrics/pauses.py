@@ -2,8 +2,9 @@
 
 One thread does nearly everything, so whatever takes long in it delays every client. A timer of
 the loop fires every ten milliseconds, and the time by which it fires late is a sample of the
-delay that a client has just seen. Python's garbage collector stops all threads; its callbacks
-measure it.
+delay that a client has just seen. While there are no clients it fires ten times less often:
+it would be most of what an idle gate does. Python's garbage collector stops all threads; its
+callbacks measure it.
 """
 
 import asyncio
@@ -16,6 +17,9 @@ from smtpgate.ports import Clock, Reading
 
 GENERATIONS: Final = ("0", "1", "2")
 _EVERY_S: Final = 0.01
+_EVERY_IDLE_S: Final = 0.1
+# The process is idle when it had no event for so long.
+_BUSY_S: Final = 1.0
 _WINDOW_S: Final = 60.0
 
 
@@ -52,12 +56,22 @@ class LoopDelay:
         self._clock = clock
         self._timer: asyncio.TimerHandle | None = None
         self._due_s = 0.0
+        self._has_worked = True
+        self._busy_until_s = 0.0
         self._longest = Longest(clock.monotonic())
 
     def start(self) -> None:
         """Measure from now on."""
-        self._due_s = self._clock.monotonic() + _EVERY_S
-        self._timer = asyncio.get_running_loop().call_later(_EVERY_S, self._fire)
+        now_s = self._clock.monotonic()
+        if self._has_worked:
+            self._has_worked, self._busy_until_s = False, now_s + _BUSY_S
+        every_s = _EVERY_S if now_s < self._busy_until_s else _EVERY_IDLE_S
+        self._due_s = now_s + every_s
+        self._timer = asyncio.get_running_loop().call_later(every_s, self._fire)
+
+    def note_work(self) -> None:
+        """The process has clients: measure often for a while."""
+        self._has_worked = True
 
     def stop(self) -> None:
         """Measure no longer."""
@@ -110,6 +124,7 @@ class Pauses:
     def __init__(self, delays: Series, pauses: Mapping[str, Series], clock: Clock) -> None:
         self._loop_delay = LoopDelay(delays, clock)
         self._collector = CollectorPauses(pauses, clock)
+        self.note_work = self._loop_delay.note_work
 
     def start(self) -> None:
         """Measure the running event loop from now on."""

@@ -134,6 +134,7 @@ class Metrics:
         if isinstance(event, SubmissionDone):
             self.count_submission(facts_of(event))
         elif isinstance(event, SessionOpened | SessionClosed):
+            self.pauses.note_work()
             self._sessions.note(event)
         elif isinstance(event, ReputationsJudged):
             for kind, status in product(get_args(RatedKind), UNHEALTHY):
@@ -156,10 +157,12 @@ class Metrics:
 
     def count(self, count: Count) -> None:
         """Increase a counter."""
+        self.pauses.note_work()
         self._counters[count.metric].labels(*count.labels).inc(count.by)
 
     def count_submission(self, facts: SubmissionFacts) -> None:
         """Count a submission."""
+        self.pauses.note_work()
         now_s = self._clock.monotonic()
         verdict = (facts.outcome, facts.reason)
         self._submissions[verdict] = self._submissions.get(verdict, 0) + 1

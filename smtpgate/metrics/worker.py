@@ -43,6 +43,7 @@ class WorkerMetrics:
 
     def publish(self, event: Event) -> None:
         """Note the event."""
+        self.pauses.note_work()
         if isinstance(event, SubmissionDone):
             self._submissions.append(facts_of(event))
         elif isinstance(event, SessionOpened | SessionClosed):

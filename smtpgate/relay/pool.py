@@ -163,10 +163,12 @@ class PooledUpstream:
         slot = await self._acquire(attempt, deadline)
         while True:
             try:
-                if slot is not None and slot.is_ready:
-                    with contextlib.suppress(StaleConnectionError):
-                        return await slot.deliver(envelope, message, deadline, attempt)
                 if slot is not None:
+                    try:
+                        if slot.is_ready:
+                            return await slot.deliver(envelope, message, deadline, attempt)
+                    except StaleConnectionError:
+                        pass
                     slot.abort()
                 slot = None
                 slot = await self._open(deadline)

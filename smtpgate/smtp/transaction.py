@@ -2,6 +2,7 @@
 
 import asyncio
 from functools import partial
+from typing import Final
 
 from smtpgate.core.account import AccessKey
 from smtpgate.core.events import CutOffBy, MessageCutOff
@@ -16,6 +17,9 @@ from smtpgate.smtp.dialogue import WIRE, Dialogue, Spent, Transaction
 from smtpgate.smtp.intake import MessageIntake
 from smtpgate.smtp.protocol import HangUp, OutOfBudget, Work
 from smtpgate.smtp.unstuffing import unstuffed
+
+# To take the dots off so many octets takes as long as to wait for a turn of the event loop.
+_SHORT_OCTETS: Final = 16 * 1024
 
 # -- MAIL --------------------------------------------------------------------------------------
 
@@ -172,11 +176,14 @@ async def _carry(
 
 async def _unstuffed(dialogue: Dialogue, wire: bytes) -> bytes:
     """The message as the client means it; it may be longer with its line ends made whole."""
+    normalize_bare_lf = dialogue.parts.normalize_bare_lf
+    if len(wire) <= _SHORT_OCTETS:
+        return unstuffed(wire, normalize_bare_lf=normalize_bare_lf)
     return await dialogue.parts.offload.run(
         len(wire) > LARGE_OCTETS,
         unstuffed,
         wire,
-        normalize_bare_lf=dialogue.parts.normalize_bare_lf,
+        normalize_bare_lf=normalize_bare_lf,
     )
 
 

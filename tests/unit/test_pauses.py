@@ -1,6 +1,7 @@
 import gc
 
 from smtpgate.config.sections import MetricsConfig
+from smtpgate.core.events import SessionOpened
 from smtpgate.metrics import Metrics
 from smtpgate.metrics.pauses import Longest
 from tests.support.clock import MovableClock, move_loop
@@ -34,6 +35,28 @@ async def test_a_late_timer_is_a_delay_and_one_in_time_is_none() -> None:
     assert seen[f'{name}_bucket{{le="0.05"}}'] == 2
     assert round(seen[f"{name}_sum"], 3) == 0.04
     assert round(seen["smtpgate_loop_delay_longest_seconds"], 3) == 0.04
+
+
+async def test_without_clients_the_delay_is_measured_ten_times_less_often() -> None:
+    clock = MovableClock()
+    metrics = a_metrics(clock)
+    metrics.pauses.start()
+
+    async def measured(seconds: float) -> float:
+        name = "smtpgate_loop_delay_seconds_count"
+        before = samples(metrics)[name]
+        for _ in range(round(seconds / 0.01)):
+            await pass_time(clock, 0.01)
+        return samples(metrics)[name] - before
+
+    try:
+        assert await measured(1) > 90  # it begins as with clients
+        assert await measured(1) < 30
+        metrics.publish(SessionOpened("submission"))
+        assert await measured(1) > 80
+        assert await measured(1) < 30
+    finally:
+        metrics.pauses.stop()
 
 
 def test_the_longest_delay_is_forgotten_within_two_minutes() -> None:
