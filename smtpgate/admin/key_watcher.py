@@ -21,10 +21,10 @@ from smtpgate.core.notification.key_alarm import alarm_tasks
 from smtpgate.core.outbox.task import Task
 from smtpgate.core.watch.batch import Batch, UseOfKey
 from smtpgate.core.watch.observe import is_to_be_reported, observe, with_report
-from smtpgate.core.watch.profile import Profile
+from smtpgate.core.watch.profile import Profile, joined
 from smtpgate.core.watch.signals import Assessment
 from smtpgate.directory.change import Actor, NotFoundError
-from smtpgate.directory.key_watch import contacts, raise_alarm, store_profiles
+from smtpgate.directory.key_watch import contacts, raise_alarm, store_profiles, stored_profiles
 from smtpgate.directory.keys import AccessKeyRow, WatchState, access_key
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import (
@@ -61,6 +61,7 @@ class _Due:
     key_id: str
     assessment: Assessment
     owners: frozenset[str]
+    hour: int
     at: datetime
 
 
@@ -186,7 +187,6 @@ class KeyWatcher:
             seen = use.observation
             profile, assessment = observe(profile, seen, self._rules)
             if is_to_be_reported(profile, assessment, seen.hour):
-                profile = with_report(profile, assessment, seen.hour)
                 self._note_due(key_id, assessment, use)
             if not number % _AT_ONCE:
                 await asyncio.sleep(0)
@@ -195,7 +195,8 @@ class KeyWatcher:
         await asyncio.sleep(0)
 
     def _note_due(self, key_id: str, assessment: Assessment, use: UseOfKey) -> None:
-        due = _Due(key_id, assessment, frozenset(use.owners), self._clock.now())
+        hour, owners = use.observation.hour, frozenset(use.owners)
+        due = _Due(key_id, assessment, owners, hour, self._clock.now())
         before = self._due.get(key_id)
         if before is not None:
             due = replace(due, owners=before.owners | due.owners)
@@ -213,8 +214,16 @@ class KeyWatcher:
             except NotFoundError:
                 return  # it was deleted meanwhile
             addresses = await contacts(connection, [row.account_id, *due.owners])
+            stored = (await stored_profiles(connection, [due.key_id])).get(due.key_id)
         if self._profiles.is_outdated(due.key_id, row.cleared_at):
             return  # decided by a person meanwhile: the next use is judged again
+        profile = self._profiles.get(due.key_id) or Profile()
+        if stored is not None and stored.profile is not None:
+            profile = joined(profile, stored.profile)
+        if not is_to_be_reported(profile, due.assessment, due.hour):
+            self._profiles.put(due.key_id, profile)
+            return  # another gate has reported it
+        profile = with_report(profile, due.assessment, due.hour)
         is_alarm = due.assessment.level == "alarm"
         alarm = KeyUseDiffers(
             key_id=row.id,
@@ -228,7 +237,8 @@ class KeyWatcher:
         )
         if is_alarm:
             await self._mail(alarm, addresses)
-            await self._act(alarm)
+            await self._act(alarm, profile)
+        self._profiles.put(due.key_id, profile)
         self._events.publish(alarm)
 
     def _action(self, row: AccessKeyRow) -> KeyAction:
@@ -247,14 +257,11 @@ class KeyWatcher:
         if tasks:
             await self.deliver(tasks)
 
-    async def _act(self, alarm: KeyUseDiffers) -> None:
+    async def _act(self, alarm: KeyUseDiffers, profile: Profile) -> None:
         """Set the state of the key, and keep that it was reported."""
         reason = "; ".join(one.text for one in alarm.findings)
         state = _STATES[self._settings.action]
-        profile = self._profiles.get(alarm.key_id)
         async with self._store.changing(self._actor) as change:
             await raise_alarm(change, alarm.key_id, state, reason, self._settings.slow_to_per_s)
-            if profile is not None:
-                its: dict[str, Profile] = {alarm.key_id: profile}
-                await store_profiles(change.connection, its, change.now)
+            _ = await store_profiles(change.connection, {alarm.key_id: profile}, change.now)
         self._profiles.note_alarm(alarm.key_id)
