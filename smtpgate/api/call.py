@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from smtpgate.admin.session import Session, principal_session
+from smtpgate.admin.topics import Confirmer
 from smtpgate.config import Config
 from smtpgate.core.account import AccessKey, Principal
 from smtpgate.core.message.envelope import Client
@@ -26,6 +27,7 @@ class ApiParts:
     ledger: Ledger
     pipeline: Pipeline
     upstream: Upstream
+    confirmer: Confirmer
     events: EventSink
     clock: Clock
     new_message_id: Callable[[datetime], str]

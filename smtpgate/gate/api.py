@@ -13,6 +13,7 @@ from smtpgate.config import Config
 from smtpgate.config.sections import ApiConfig
 from smtpgate.directory.live import LiveDirectory
 from smtpgate.directory.store import DirectoryStore
+from smtpgate.gate.confirmer import new_confirmer
 from smtpgate.gate.listen import ListeningSockets
 from smtpgate.pipeline import Pipeline
 from smtpgate.ports import Clock, EventSink, Ledger, Upstream
@@ -44,7 +45,9 @@ def new_api_servers(
     on_error: Callable[[BaseException], None],
     answer_s: float,
 ) -> dict[str, WebServer]:
-    """The servers by their names, not started yet."""
+    """The servers by their names, not started yet. Raises OpenError."""
+    if not config.apis:
+        return {}
     parts = ApiParts(
         config=config,
         store=store,
@@ -52,6 +55,7 @@ def new_api_servers(
         ledger=ledger,
         pipeline=pipeline,
         upstream=upstream,
+        confirmer=new_confirmer(config, upstream, clock),
         events=events,
         clock=clock,
         new_message_id=new_message_id,

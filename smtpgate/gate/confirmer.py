@@ -70,12 +70,17 @@ class _ByForm:
         return await one.send(subscription, token)
 
 
+def new_confirmer(config: Config, upstream: Upstream, clock: Clock) -> Confirmer:
+    """The sender of tokens, by an upstream that is open. Raises OpenError."""
+    sns = open_sns_face(config, clock.now())
+    return _ByForm(
+        WebhookConfirmer(new_caller(config), sns, clock),
+        MailConfirmer(upstream, config.hostname, sns, clock),
+    )
+
+
 @asynccontextmanager
 async def open_confirmer(config: Config, clock: Clock) -> AsyncIterator[Confirmer]:
     """The sender of tokens, for a command. Raises OpenError."""
-    sns = open_sns_face(config, clock.now())
     async with open_upstream(config, clock) as upstream:
-        yield _ByForm(
-            WebhookConfirmer(new_caller(config), sns, clock),
-            MailConfirmer(upstream, config.hostname, sns, clock),
-        )
+        yield new_confirmer(config, upstream, clock)

@@ -13,9 +13,10 @@ from smtpgate.demo.sink import Sink
 from smtpgate.gate.gate import Gate
 from tests.support.aws import aws_client, called
 from tests.support.inprocess import is_signed, open_gate
-from tests.support.world import DELEGATE, IDENTITY
+from tests.support.world import DELEGATE, IDENTITY, OWNER
 
 OWNER_ROOT, DELEGATE_ROOT = "AKIAOWNERROOT0000000", "AKIADELEGATEROOT0000"
+KEYS = {OWNER: OWNER_ROOT, DELEGATE: DELEGATE_ROOT}
 ROOT = f"""
 [[accounts.{DELEGATE}.access_keys]]
 id = "{DELEGATE_ROOT}"
@@ -185,6 +186,71 @@ async def test_identities_are_registered_listed_and_deleted(tmp_path: Path) -> N
         gone = await refused(newer.delete_email_identity, EmailIdentity="shop.example.org")
         assert gone[:2] == ("NotFoundException", 404)
         assert await called(older.delete_identity, Identity="shop.example.org") == {}
+
+
+async def test_notifications_of_owner_and_delegate(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (_, _, port):
+        owner, delegate = (aws_client("ses", port, key) for key in (OWNER_ROOT, DELEGATE_ROOT))
+        for account, client in ((OWNER, owner), (DELEGATE, delegate)):
+            topic = f"arn:aws:sns:us-east-1:{account}:bounces"
+            await called(aws_client("sns", port, KEYS[account]).create_topic, Name="bounces")
+            await called(
+                client.set_identity_notification_topic,
+                Identity=IDENTITY,
+                NotificationType="Bounce",
+                SnsTopic=topic,
+            )
+            found = await called(
+                client.get_identity_notification_attributes, Identities=[IDENTITY]
+            )
+            settings = found["NotificationAttributes"][IDENTITY]
+            assert settings["BounceTopic"] == topic
+            assert settings["ForwardingEnabled"] is (account == OWNER)
+        code, _, text = await refused(
+            owner.set_identity_notification_topic, Identity=IDENTITY, NotificationType="Open"
+        )
+        assert code == "InvalidParameterValue"
+        assert text.startswith("Invalid notification type: Open.")
+
+
+async def test_configuration_sets_by_both_versions(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (_, _, port):
+        older, newer = (aws_client(one, port, DELEGATE_ROOT) for one in ("ses", "sesv2"))
+        topic = f"arn:aws:sns:us-east-1:{DELEGATE}:events"
+        await called(aws_client("sns", port, DELEGATE_ROOT).create_topic, Name="events")
+        await called(older.create_configuration_set, ConfigurationSet={"Name": "spring"})
+        again = await refused(newer.create_configuration_set, ConfigurationSetName="spring")
+        text = "Configuration set <spring> already exists."
+        assert again == ("AlreadyExistsException", 400, text)
+        await called(
+            newer.create_configuration_set_event_destination,
+            ConfigurationSetName="spring",
+            EventDestinationName="all",
+            EventDestination={
+                "Enabled": True,
+                "MatchingEventTypes": ["SEND", "BOUNCE"],
+                "SnsDestination": {"TopicArn": topic},
+            },
+        )
+        found = await called(
+            older.describe_configuration_set,
+            ConfigurationSetName="spring",
+            ConfigurationSetAttributeNames=["eventDestinations", "reputationOptions"],
+        )
+        assert found["EventDestinations"] == [
+            {
+                "Name": "all",
+                "Enabled": True,
+                "MatchingEventTypes": ["send", "bounce"],
+                "SNSDestination": {"TopicARN": topic},
+            }
+        ]
+        assert found["ReputationOptions"]["SendingEnabled"]
+        missing = await refused(older.delete_configuration_set, ConfigurationSetName="autumn")
+        assert missing[0] == "ConfigurationSetDoesNotExist"
+        named = await called(newer.list_configuration_sets)
+        assert named["ConfigurationSets"] == ["spring"]
+        await called(newer.delete_configuration_set, ConfigurationSetName="spring")
 
 
 async def test_refusals_have_the_codes_of_aws(tmp_path: Path) -> None:

@@ -50,8 +50,19 @@ FAULTS: Final[Mapping[str, FaultRow]] = {
     "limit-exceeded": FaultRow("LimitExceeded", 400, "LimitExceededException", 400),
     "bad-token": FaultRow("InvalidParameterValue", 400, "InvalidNextTokenException", 400),
     "no-such-set": FaultRow("ConfigurationSetDoesNotExist", 400, "NotFoundException", 404),
+    "set-exists": FaultRow("ConfigurationSetAlreadyExists", 400, "AlreadyExistsException", 400),
+    "no-destination": FaultRow("EventDestinationDoesNotExist", 400, "NotFoundException", 404),
+    "destination-exists": FaultRow(
+        "EventDestinationAlreadyExists", 400, "AlreadyExistsException", 400
+    ),
+    "no-topic": FaultRow("InvalidSNSDestination", 400, *_INVALID),
+    "no-firehose": FaultRow("InvalidFirehoseDestination", 400, *_INVALID),
+    "no-cloudwatch": FaultRow("InvalidCloudWatchDestination", 400, *_INVALID),
     "no-such-template": FaultRow("TemplateDoesNotExist", 400, "NotFoundException", 404),
     "invalid-template": FaultRow("InvalidTemplate", 400, *_INVALID),
+    # of SNS
+    "invalid-parameter": FaultRow("InvalidParameter", 400, *_INVALID),
+    "no-sns-object": FaultRow("NotFound", 404, "NotFoundException", 404),
     # of sending
     "rejected": FaultRow("MessageRejected", 400, "MessageRejected", 400),
     "account-paused": FaultRow(

@@ -1,0 +1,313 @@
+"""Configuration sets and their event destinations, in both versions.
+
+https://docs.aws.amazon.com/ses/latest/APIReference/API_CreateConfigurationSet.html
+https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_CreateConfigurationSet.html
+
+Events go to topics of SNS. Other destinations of AWS do not exist here, and are refused. The
+options for open and click tracking, dedicated addresses and archiving are refused too.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from smtpgate.admin import configuration_sets as sets
+from smtpgate.admin.configuration_sets import ConfigurationSetDetails, EventDestinationDetails
+from smtpgate.admin.errors import ConflictError, NotFoundError
+from smtpgate.admin.refs import ConfigurationSetRef
+from smtpgate.api.call import Call, Handler, Values
+from smtpgate.api.notifications import own_topic, topic_arn
+from smtpgate.api.paging import after_of, page_of, size_of
+from smtpgate.core.api.faults import ApiError
+
+# By the names of version 1; in version 2 they are those that are kept.
+_TYPES: Final[Mapping[str, str]] = {
+    "send": "SEND",
+    "reject": "REJECT",
+    "bounce": "BOUNCE",
+    "complaint": "COMPLAINT",
+    "delivery": "DELIVERY",
+    "open": "OPEN",
+    "click": "CLICK",
+    "renderingFailure": "RENDERING_FAILURE",
+}
+_V1_TYPES: Final = {kept: name for name, kept in _TYPES.items()}
+_OTHER_DESTINATIONS: Final[Mapping[str, str]] = {
+    "KinesisFirehoseDestination": "no-firehose",
+    "CloudWatchDestination": "no-cloudwatch",
+    "EventBridgeDestination": "invalid-value",
+    "PinpointDestination": "invalid-value",
+}
+
+
+def _ref(call: Call) -> ConfigurationSetRef:
+    return ConfigurationSetRef(call.account_id, call.text("ConfigurationSetName"))
+
+
+def no_such_set(name: str) -> ApiError:
+    """The fault of a name that no configuration set of the account has."""
+    return ApiError("no-such-set", f"Configuration set <{name[:200]}> does not exist.")
+
+
+async def _set(call: Call) -> ConfigurationSetDetails:
+    ref = _ref(call)
+    try:
+        return await sets.get(call.session(), ref)
+    except NotFoundError:
+        raise no_such_set(ref.name) from None
+
+
+# -- sets --------------------------------------------------------------------------------------
+
+
+async def _made(call: Call, name: str) -> ConfigurationSetRef:
+    ref = ConfigurationSetRef(call.account_id, name)
+    try:
+        await sets.create(call.session(), ref)
+    except ConflictError:
+        text = f"Configuration set <{name[:200]}> already exists."
+        raise ApiError("set-exists", text) from None
+    return ref
+
+
+async def create_v1(call: Call) -> Values:
+    """Make a configuration set (v1)."""
+    await _made(call, call.values["ConfigurationSet"]["Name"])
+    return {}
+
+
+async def create_v2(call: Call) -> Values:
+    """Make a configuration set with its options (v2)."""
+    name = call.text("ConfigurationSetName")
+    ref = await _made(call, name)
+    options = call.values.get("SendingOptions") or {}
+    if options.get("SendingEnabled") is False:
+        await sets.set_sending(call.session(), ref, is_sending=False)
+    return {}
+
+
+async def describe(call: Call) -> Values:
+    """A configuration set with the parts that are asked for (v1)."""
+    details = await _set(call)
+    wanted = set(call.values.get("ConfigurationSetAttributeNames") or ())
+    found: dict[str, Any] = {"ConfigurationSet": {"Name": details.name}}
+    if "eventDestinations" in wanted:
+        found["EventDestinations"] = [
+            _destination_v1(call, one) for one in details.destinations
+        ]
+    if "deliveryOptions" in wanted:
+        found["DeliveryOptions"] = {"TlsPolicy": "Optional"}
+    if "reputationOptions" in wanted:
+        found["ReputationOptions"] = {
+            "SendingEnabled": details.is_sending,
+            "ReputationMetricsEnabled": True,
+        }
+    return found
+
+
+async def get_v2(call: Call) -> Values:
+    """A configuration set with its options (v2)."""
+    details = await _set(call)
+    return {
+        "ConfigurationSetName": details.name,
+        "SendingOptions": {"SendingEnabled": details.is_sending},
+        "ReputationOptions": {"ReputationMetricsEnabled": True},
+        "DeliveryOptions": {"TlsPolicy": "OPTIONAL"},
+    }
+
+
+async def _page(call: Call, size_name: str) -> tuple[list[str], str | None]:
+    size = size_of(call, size_name)
+    pages = sets.pages(
+        call.session(),
+        call.account_id,
+        after=(call.account_id, after_of(call)),
+        limit=size + 1,
+    )
+    found, token = await page_of(pages, size, lambda one: one.name)
+    return [one.name for one in found], token
+
+
+async def list_v1(call: Call) -> Values:
+    """The account's configuration sets, by name (v1)."""
+    names, token = await _page(call, "MaxItems")
+    return {"ConfigurationSets": [{"Name": name} for name in names], "NextToken": token}
+
+
+async def list_v2(call: Call) -> Values:
+    """The names of the account's configuration sets (v2)."""
+    names, token = await _page(call, "PageSize")
+    return {"ConfigurationSets": names, "NextToken": token}
+
+
+async def delete(call: Call) -> Values:
+    """Delete a configuration set."""
+    ref = _ref(call)
+    try:
+        await sets.delete(call.session(), ref)
+    except NotFoundError:
+        raise no_such_set(ref.name) from None
+    return {}
+
+
+async def set_sending(call: Call) -> Values:
+    """Let mail with a configuration set be sent, or refuse it."""
+    ref = _ref(call)
+    name = "Enabled" if call.service == "ses" else "SendingEnabled"
+    try:
+        await sets.set_sending(call.session(), ref, is_sending=bool(call.values.get(name)))
+    except NotFoundError:
+        raise no_such_set(ref.name) from None
+    return {}
+
+
+async def set_delivery_options(call: Call) -> Values:
+    """Take the setting that asks for nothing: TLS beyond the gate is the upstream's."""
+    _ = await _set(call)
+    options = call.values.get("DeliveryOptions") or call.values
+    if (options.get("TlsPolicy") or "OPTIONAL").upper() == "REQUIRE":
+        text = "TlsPolicy REQUIRE is not supported: TLS to recipients is set at the upstream."
+        raise ApiError("invalid-value", text)
+    if options.get("SendingPoolName"):
+        raise ApiError("invalid-value", "Dedicated IP pools are not supported.")
+    return {}
+
+
+# -- event destinations ------------------------------------------------------------------------
+
+
+def _topic_of(call: Call, given: Values, name: str) -> str | None:
+    """The topic of an event destination, or ``None`` if it is not set. Raises ApiError."""
+    for other, fault in _OTHER_DESTINATIONS.items():
+        if given.get(other):
+            raise ApiError(fault, f"{other} is not supported: events go to topics of SNS.")
+    destination = given.get(name)
+    if destination is None:
+        return None
+    try:
+        return own_topic(
+            call, destination["TopicARN" if name == "SNSDestination" else "TopicArn"]
+        )
+    except ApiError as error:
+        raise ApiError("no-topic", str(error)) from None
+
+
+async def create_destination(call: Call) -> Values:
+    """Publish events of a configuration set to a topic."""
+    name, given, types, topic = _destination(call)
+    if topic is None:
+        raise ApiError("no-topic", "An event destination needs a topic of SNS.")
+    ref = _ref(call)
+    try:
+        await sets.add_destination(
+            call.session(),
+            ref,
+            name,
+            types,
+            topic,
+            is_enabled=bool(given.get("Enabled", call.service == "ses")),
+        )
+    except NotFoundError as error:
+        raise _not_found(ref, topic, error) from None
+    except ConflictError:
+        text = f"An event destination with name <{name[:100]}> already exists."
+        raise ApiError("destination-exists", text) from None
+    return {}
+
+
+async def update_destination(call: Call) -> Values:
+    """Change an event destination."""
+    name, given, types, topic = _destination(call)
+    await _must_be_there(call, name)
+    ref = _ref(call)
+    try:
+        await sets.update_destination(
+            call.session(),
+            ref,
+            name,
+            types=types or None,
+            topic=topic,
+            is_enabled=given.get("Enabled"),
+        )
+    except NotFoundError as error:
+        raise _not_found(ref, topic or "", error) from None
+    return {}
+
+
+async def delete_destination(call: Call) -> Values:
+    """Delete an event destination."""
+    name = call.text("EventDestinationName")
+    await _must_be_there(call, name)
+    await sets.delete_destination(call.session(), _ref(call), name)
+    return {}
+
+
+async def get_destinations(call: Call) -> Values:
+    """The event destinations of a configuration set (v2)."""
+    details = await _set(call)
+    return {"EventDestinations": [_destination_v2(call, one) for one in details.destinations]}
+
+
+def _destination(call: Call) -> tuple[str, Values, list[str], str | None]:
+    """The name, the values, the types and the topic of an event destination."""
+    given: Values = call.values["EventDestination"]
+    if call.service == "ses":
+        types = [_TYPES[one] for one in given.get("MatchingEventTypes", ())]
+        return given["Name"], given, types, _topic_of(call, given, "SNSDestination")
+    types = list(given.get("MatchingEventTypes") or ())
+    name = call.text("EventDestinationName")
+    return name, given, types, _topic_of(call, given, "SnsDestination")
+
+
+async def _must_be_there(call: Call, name: str) -> None:
+    details = await _set(call)
+    if name not in {one.name for one in details.destinations}:
+        raise ApiError("no-destination", f"Event destination <{name[:100]}> does not exist.")
+
+
+def _not_found(ref: ConfigurationSetRef, topic: str, error: NotFoundError) -> ApiError:
+    if "topic" in str(error):
+        return ApiError("no-topic", f"Topic {topic} does not exist.")
+    return no_such_set(ref.name)
+
+
+def _destination_v1(call: Call, one: EventDestinationDetails) -> dict[str, Any]:
+    return {
+        "Name": one.name,
+        "Enabled": one.is_enabled,
+        "MatchingEventTypes": [_V1_TYPES[kind] for kind in one.types if kind in _V1_TYPES],
+        "SNSDestination": {"TopicARN": topic_arn(call, one.topic)},
+    }
+
+
+def _destination_v2(call: Call, one: EventDestinationDetails) -> dict[str, Any]:
+    return {
+        "Name": one.name,
+        "Enabled": one.is_enabled,
+        "MatchingEventTypes": list(one.types),
+        "SnsDestination": {"TopicArn": topic_arn(call, one.topic)},
+    }
+
+
+V1: Final[Mapping[str, Handler]] = {
+    "CreateConfigurationSet": create_v1,
+    "DescribeConfigurationSet": describe,
+    "ListConfigurationSets": list_v1,
+    "DeleteConfigurationSet": delete,
+    "UpdateConfigurationSetSendingEnabled": set_sending,
+    "PutConfigurationSetDeliveryOptions": set_delivery_options,
+    "CreateConfigurationSetEventDestination": create_destination,
+    "UpdateConfigurationSetEventDestination": update_destination,
+    "DeleteConfigurationSetEventDestination": delete_destination,
+}
+V2: Final[Mapping[str, Handler]] = {
+    "CreateConfigurationSet": create_v2,
+    "GetConfigurationSet": get_v2,
+    "ListConfigurationSets": list_v2,
+    "DeleteConfigurationSet": delete,
+    "PutConfigurationSetSendingOptions": set_sending,
+    "PutConfigurationSetDeliveryOptions": set_delivery_options,
+    "CreateConfigurationSetEventDestination": create_destination,
+    "GetConfigurationSetEventDestinations": get_destinations,
+    "UpdateConfigurationSetEventDestination": update_destination,
+    "DeleteConfigurationSetEventDestination": delete_destination,
+}
