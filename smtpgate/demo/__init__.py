@@ -9,6 +9,7 @@ import asyncio
 import json
 import re
 import tempfile
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,7 @@ __all__ = ["run_demo"]
 
 _COVERED: Final = "marketing+spring@ses-example.com"
 _NOT_COVERED: Final = "sales@ses-example.com"
+_OK: Final = 200
 _SENDERS: Final = (
     "marketing@ses-example.com",
     "marketing+spring@ses-example.com",
@@ -60,6 +62,7 @@ async def _run(transcript: Transcript, folder: Path) -> None:
         await _no_user_permission(transcript, world)
         await _limit_reached(transcript, world)
         await _counted(transcript, before, await world.metrics())
+        await _by_the_api(transcript, world)
 
 
 def _policies(transcript: Transcript) -> None:
@@ -167,6 +170,52 @@ async def _counted(
     )
     used = after.get('smtpgate_account_quota_used_ratio{account="999999999999"}')
     transcript.check("the delegate's quota is used up", holds=used == 1)
+
+
+async def _by_the_api(transcript: Transcript, world: World) -> None:
+    transcript.chapter("7. The calls of the announcement: PutIdentityPolicy and SendRawEmail")
+    await world.raise_quota(10)
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": {
+            "Sid": "AuthorizeSales",
+            "Effect": "Allow",
+            "Principal": {"AWS": "999999999999"},
+            "Action": ["ses:SendEmail", "ses:SendRawEmail"],
+            "Resource": IDENTITY,
+            "Condition": {"StringEquals": {"ses:FromAddress": _NOT_COVERED}},
+        },
+    }
+    put = await world.call(
+        "owner",
+        {
+            "Action": "PutIdentityPolicy",
+            "Identity": IDENTITY,
+            "PolicyName": "sales",
+            "Policy": json.dumps(policy),
+        },
+    )
+    transcript.quote(put.dialogue)
+    transcript.check("the owner's policy is taken", holds=put.status == _OK)
+    await world.gate.service.catch_up()
+    message = f"From: Sales <{_NOT_COVERED}>\nTo: jane@example.net\nSubject: Offer\n\nHello.\n"
+    sent = await world.call(
+        "mailer",
+        {
+            "Action": "SendRawEmail",
+            "Source": _NOT_COVERED,
+            "SourceArn": IDENTITY,
+            "FromArn": IDENTITY,
+            "ReturnPathArn": IDENTITY,
+            "Destinations.member.1": "jane@example.net",
+            "RawMessage.Data": b64encode(message.encode()).decode(),
+        },
+    )
+    transcript.quote(sent.dialogue)
+    transcript.check("what was refused before is accepted now", holds=sent.status == _OK)
+    arrived = await world.sink.wait_for(3)
+    signed = b"d=ses-example.com;" in arrived[2].content
+    transcript.check("and arrives with the owner's DKIM-Signature", holds=signed)
 
 
 def _is(sent: Sent, code: int, text: str) -> bool:

@@ -2,16 +2,20 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 from urllib.request import urlopen
 
+from smtpgate.admin.quotas import LimitSettings, set_limits
+from smtpgate.admin.refs import OwnerRef
+from smtpgate.admin.session import operator_session
 from smtpgate.config import load_config
 from smtpgate.core.policy.lint_regex import corrected
 from smtpgate.core.secret import Secret, smtp_password
+from smtpgate.demo.api_client import Answer, call
 from smtpgate.demo.client import Sent, send
 from smtpgate.demo.sink import Sink
 from smtpgate.gate.gate import Gate
@@ -49,10 +53,32 @@ class World:
             send,
             self.gate.listeners["submission"].port,
             ca_file=self.folder / "private/tls.crt",
-            login=(f"AKIADEMO{user.upper()}000000", smtp_password(secret, "us-east-1").value),
+            login=(_key_id(user), smtp_password(secret, "us-east-1").value),
             sender=sender,
             message=_MESSAGE.format(arn=IDENTITY, sender=sender),
         )
+
+    async def call(self, user: str, parameters: Mapping[str, str]) -> Answer:
+        """Call the API as that user."""
+        secret = Secret((self.folder / f"private/{user}.secret").read_text().strip())
+        return await asyncio.to_thread(
+            call,
+            self.gate.service.apis["ses"].port,
+            parameters,
+            ca_file=self.folder / "private/tls.crt",
+            access_key_id=_key_id(user),
+            secret=secret,
+            now=self.gate.clock.now(),
+        )
+
+    async def raise_quota(self, recipients: int) -> None:
+        """Raise the delegate's quota, as an operator does."""
+        session = operator_session(
+            self.gate.config, self.gate.store, self.gate.clock, name="demo", origin="demo"
+        )
+        settings: LimitSettings = {"max_24h_send": recipients}
+        await set_limits(session, OwnerRef("999999999999", None), settings)
+        await self.gate.service.catch_up()
 
     async def metrics(self) -> dict[str, float]:
         """The samples of ``/metrics``."""
@@ -62,6 +88,10 @@ class World:
             line.rpartition(" ") for line in text.splitlines() if line and line[0] != "#"
         )
         return {name: float(value) for name, _, value in samples}
+
+
+def _key_id(user: str) -> str:
+    return f"AKIADEMO{user.upper()}".ljust(20, "0")
 
 
 def _get(address: str) -> str:

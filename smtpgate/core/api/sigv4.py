@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from smtpgate.core.api.percent import percent_encoded, query_pairs
 from smtpgate.core.secret import Secret
@@ -84,6 +84,10 @@ class Claim(Struct, frozen=True, gc=False):
     signature: str
     expires: timedelta
     in_query: bool
+
+    def signed(self, request: SignedRequest, secret: Secret) -> "Claim":
+        """The claim with the signature of a request by a secret."""
+        return structs.replace(self, signature=signature(request, self, secret))
 
     @property
     def day(self) -> str:
@@ -228,6 +232,16 @@ def _must_have(parts: Mapping[str, str], names: tuple[str, ...], where: str) -> 
         raise SignatureError("incomplete", f"The {where} lacks {', '.join(lacking)}.")
 
 
+def authorization(claim: Claim) -> str:
+    """The Authorization field of a claim."""
+    credential = f"{claim.access_key_id}/{claim.scope}"
+    names = ";".join(claim.signed_headers)
+    return (
+        f"{ALGORITHM} Credential={credential}, SignedHeaders={names}, "
+        f"Signature={claim.signature}"
+    )
+
+
 def must_be_current(claim: Claim, now: datetime) -> None:
     """Raise SignatureError if the request was signed too long ago, or is of the future."""
     stated, ours = claim.at.strftime(_TIME_FORM), now.strftime(_TIME_FORM)
@@ -266,8 +280,7 @@ def must_be_signed_by(request: SignedRequest, claim: Claim, secret: Secret | Non
     if stated and stated != [request.body_sha256.encode()]:
         text = "The provided 'x-amz-content-sha256' header does not match what was computed."
         raise SignatureError("mismatch", text)
-    key = signing_key(secret or _NO_SECRET, claim.day, claim.region, claim.service)
-    wanted = hmac.new(key, string_to_sign(request, claim), hashlib.sha256).hexdigest()
+    wanted = signature(request, claim, secret or _NO_SECRET)
     is_right = hmac.compare_digest(wanted, claim.signature)
     if secret is None:
         raise SignatureError(
@@ -280,6 +293,12 @@ def must_be_signed_by(request: SignedRequest, claim: Claim, secret: Secret | Non
             "documentation for details."
         )
         raise SignatureError("mismatch", text)
+
+
+def signature(request: SignedRequest, claim: Claim, secret: Secret) -> str:
+    """The signature of a request by a secret, for what a claim says of its key."""
+    key = signing_key(secret, claim.day, claim.region, claim.service)
+    return hmac.new(key, string_to_sign(request, claim), hashlib.sha256).hexdigest()
 
 
 def string_to_sign(request: SignedRequest, claim: Claim) -> bytes:
