@@ -19,7 +19,7 @@ _SHOWN: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiAnswer:
     """The status of an answer, and the call with it."""
 
     status: int
@@ -34,7 +34,7 @@ def call(
     access_key_id: str,
     secret: Secret,
     now: datetime,
-) -> Answer:
+) -> ApiAnswer:
     """Call an operation of version 1 of SES's API."""
     form = {**parameters, "Version": "2010-12-01"}
     body = urlencode(form).encode()
@@ -63,7 +63,7 @@ def call(
         response = connection.getresponse()
         lines = [f"C: {name}={_cut(value)}" for name, value in parameters.items()]
         lines += [f"S: {response.status} {line}" for line in _lines(response.read().decode())]
-        return Answer(response.status, "\n".join(lines))
+        return ApiAnswer(response.status, "\n".join(lines))
     finally:
         connection.close()
 

@@ -15,7 +15,7 @@ from smtpgate.admin.session import operator_session
 from smtpgate.config import load_config
 from smtpgate.core.policy.lint_regex import corrected
 from smtpgate.core.secret import Secret, smtp_password
-from smtpgate.demo.api_client import Answer, call
+from smtpgate.demo.api_client import ApiAnswer, call
 from smtpgate.demo.client import Sent, send
 from smtpgate.demo.sink import Sink
 from smtpgate.gate.gate import Gate
@@ -58,7 +58,7 @@ class World:
             message=_MESSAGE.format(arn=IDENTITY, sender=sender),
         )
 
-    async def call(self, user: str, parameters: Mapping[str, str]) -> Answer:
+    async def call(self, user: str, parameters: Mapping[str, str]) -> ApiAnswer:
         """Call the API as that user."""
         secret = Secret((self.folder / f"private/{user}.secret").read_text().strip())
         return await asyncio.to_thread(
