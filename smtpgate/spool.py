@@ -112,6 +112,14 @@ def _open_unnamed(folder: Path) -> int:
     return descriptor
 
 
+def _must_have_room(folder: Path, octets: int) -> None:
+    """Raises OSError."""
+    disk = os.statvfs(folder)
+    # Others write to the disk too, the journal for one. Postfix's smtpd asks for as much.
+    if 2 * disk.f_bavail * disk.f_frsize < 3 * octets:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 class Spool:
     """The files of all large messages in flight.
 
@@ -137,6 +145,10 @@ class Spool:
         file = SpoolFile(self._folder)
         self._files.add(file)
         return file
+
+    async def must_have_room(self, octets: int) -> None:
+        """Raises SpoolError if the folder's disk has not room for a message of that size."""
+        await self.run(_must_have_room, self._folder, octets)
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run work on a file in a thread. Raises SpoolError."""

@@ -17,6 +17,7 @@ from smtpgate.smtp.dialogue import WIRE, Dialogue, Spent, Transaction
 from smtpgate.smtp.intake import MessageIntake
 from smtpgate.smtp.protocol import HangUp, OutOfBudget, Work
 from smtpgate.smtp.unstuffing import unstuffed
+from smtpgate.spool import SpoolError
 
 # To take the dots off so many octets takes as long as to wait for a turn of the event loop.
 _SHORT_OCTETS: Final = 16 * 1024
@@ -39,22 +40,38 @@ def on_mail(dialogue: Dialogue, argument: bytes) -> Work | None:
         if mail.size > dialogue.max_octets:
             dialogue.note_exhausted("message-octets")
             dialogue.note_error(CATALOGUE["too-long"])
-        elif admission.has_full_quotas:
-            return partial(_begin_within_quota, dialogue, key, mail)
+        elif admission.has_full_quotas or mail.size > dialogue.parts.intake.spool_octets:
+            return partial(_begin_if_there_is_room, dialogue, key, mail)
         else:
             _begin(dialogue, key, mail)
     return None
 
 
-async def _begin_within_quota(dialogue: Dialogue, key: AccessKey, mail: MailCommand) -> None:
-    """Begin a transaction unless the sender's quota is one of those that are used up."""
-    refusal = await dialogue.parts.admission.refusal_at_mail(key, dialogue.client)
-    if refusal is None:
-        _begin(dialogue, key, mail)
-    else:
-        # Of a pipelined group (RFC 2920 §3.1), up to DATA, it is the only error.
-        dialogue.excused = dialogue.parts.max_recipients + 1
-        dialogue.note_error(refusal, has_event=True)
+async def _begin_if_there_is_room(
+    dialogue: Dialogue, key: AccessKey, mail: MailCommand
+) -> None:
+    """Begin a transaction unless the sender's quota is used up, or the disk too full for it."""
+    parts = dialogue.parts
+    if parts.admission.has_full_quotas:
+        refusal = await parts.admission.refusal_at_mail(key, dialogue.client)
+        if refusal is not None:
+            _excuse_group(dialogue)
+            dialogue.note_error(refusal, has_event=True)
+            return
+    if mail.size > parts.intake.spool_octets:
+        try:
+            await parts.spool.must_have_room(mail.size)  # RFC 1870 §6.1
+        except SpoolError:
+            _excuse_group(dialogue)
+            dialogue.note_exhausted("storage")
+            dialogue.refuse(CATALOGUE["no-storage"])
+            return
+    _begin(dialogue, key, mail)
+
+
+def _excuse_group(dialogue: Dialogue) -> None:
+    """Of a pipelined group (RFC 2920 §3.1), up to DATA, MAIL's error is the only one."""
+    dialogue.excused = dialogue.parts.max_recipients + 1
 
 
 def _begin(dialogue: Dialogue, key: AccessKey, mail: MailCommand) -> None:

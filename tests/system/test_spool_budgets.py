@@ -1,9 +1,12 @@
 """The bounds on messages in files, and a disk that is full."""
 
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from smtpgate.gate.gate import Gate
 from tests.support.clock import move_loop
@@ -88,6 +91,33 @@ async def storage_events(gate: Gate, folder: Path) -> list[str]:
     await gate.log.flush()
     lines = (folder / "log").read_text().splitlines()
     return [line for line in lines if '"storage ' in line]
+
+
+async def test_a_message_that_the_disk_has_no_room_for_is_deferred_before_it_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = os.statvfs(tmp_path)
+    numbers = list(disk)
+    numbers[4] = 3_000_000 // disk.f_frsize + 1  # f_bavail
+    async with open_spooling_gate(tmp_path) as (gate, _):
+        dialog = await login(gate)
+        sender = "MAIL FROM:<marketing@ses-example.com>"
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "statvfs", lambda _: os.statvfs_result(numbers))
+            refused = "452 4.3.1 Insufficient system storage, try again later"
+            assert await dialog.say(f"{sender} SIZE=2100000") == refused
+            group = f"{sender} SIZE=2100000\r\nRCPT TO:<jane@example.net>\r\nDATA\r\n"
+            await dialog.send(group.encode())
+            replies = [await dialog.reply() for _ in range(3)]
+            assert [reply[:3] for reply in replies] == ["452", "503", "503"]
+            for size in ("", " SIZE=65536", " SIZE=2000000"):
+                assert (await dialog.say(f"{sender}{size}")).startswith("250")
+                assert (await dialog.say("RSET")).startswith("250")
+        assert (await dialog.say(f"{sender} SIZE=2100000")).startswith("250")
+        assert await exhausted(gate, tmp_path, "storage", "plain") == 2
+        (failed,) = await storage_events(gate, tmp_path)
+        assert "No space left on device" in failed
+        await dialog.close()
 
 
 async def test_a_full_disk_defers_large_messages_and_no_others(tmp_path: Path) -> None:

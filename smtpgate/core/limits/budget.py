@@ -169,7 +169,8 @@ BUDGETS: Final[Mapping[BudgetName, Budget]] = {
         "gate.state_dir",
         "no-storage",
         "The disk: a large message cannot be written to its file, because the disk is full or "
-        "the folder cannot be used. The log has the reason.",
+        "the folder cannot be used. MAIL gets the reply when its SIZE is more than two thirds "
+        "of the disk's free room. The log has the reason.",
     ),
     "refusals": Budget(
         "after AUTH",
