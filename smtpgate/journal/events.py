@@ -188,14 +188,12 @@ class EventStatements:
     def _write(self, connection: Plain, rows: Sequence[EventRow]) -> frozenset[str]:
         """Write rows in few statements; the ids of those that are new or changed."""
         if isinstance(connection, sqlite3.Connection):
-            found = many.returned(connection, _KEEP_IN_SQLITE, rows)
+            found = many.returned(connection.execute, _KEEP_IN_SQLITE, rows)
         elif connection.dialect.name == "sqlite":
-            driver = connection.connection.driver_connection
-            assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - for mypy
-            found = many.returned(driver, _KEEP_IN_SQLITE, rows)
+            found = many.returned(connection.exec_driver_sql, _KEEP_IN_SQLITE, rows)
         else:
             columns = tuple(map(list, zip(*rows, strict=True)))
-            found = [tuple(row) for row in connection.exec_driver_sql(_KEEP, columns)]
+            found = connection.exec_driver_sql(_KEEP, columns).all()
         return frozenset(row[0] for row in found)
 
     def drop(self, connection: Plain, message_ids: Sequence[str]) -> None:

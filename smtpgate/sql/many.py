@@ -6,7 +6,7 @@ event loop that costs more than the row itself.
 
 import re
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, Final
@@ -31,13 +31,18 @@ def execute(connection: sqlite3.Connection, sql: str, rows: Sequence[Sequence[An
 
 
 def returned(
-    connection: sqlite3.Connection, sql: str, rows: Sequence[Sequence[Any]]
-) -> Sequence[tuple[Any, ...]]:
-    """Execute a statement of one row with RETURNING for all rows; all that it returns."""
-    found: list[tuple[Any, ...]] = []
+    execute: Callable[[str, tuple[Any, ...]], Iterable[Sequence[Any]]],
+    sql: str,
+    rows: Sequence[Sequence[Any]],
+) -> Sequence[Sequence[Any]]:
+    """All that a statement of one row with RETURNING returns for all rows.
+
+    ``execute`` is the method of a connection of SQLite.
+    """
+    found: list[Sequence[Any]] = []
     for at in range(0, len(rows), _MOST):
         some = rows[at : at + _MOST]
-        found += connection.execute(_with_rows(sql, len(some)), [*chain.from_iterable(some)])
+        found += execute(_with_rows(sql, len(some)), tuple(chain.from_iterable(some)))
     return found
 
 
