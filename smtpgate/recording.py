@@ -6,17 +6,19 @@ here. Events that follow at once from a verdict are in its transaction (see publ
 
 from collections.abc import Sequence
 
+from smtpgate.core.events import EventsRecorded
 from smtpgate.core.outbox.event import SendingEvent
 from smtpgate.core.outbox.task import Task
-from smtpgate.ports import Outbox, Subscribers
+from smtpgate.ports import EventSink, Outbox, Subscribers
 
 
 class EventRecorder:
     """Keeps events with the tasks that follow from them, in one transaction."""
 
-    def __init__(self, subscribers: Subscribers, outbox: Outbox) -> None:
+    def __init__(self, subscribers: Subscribers, outbox: Outbox, events: EventSink) -> None:
         self._subscribers = subscribers
         self._outbox = outbox
+        self._events = events
 
     async def record(self, events: Sequence[SendingEvent]) -> tuple[SendingEvent, ...]:
         """Keep events, with or without destinations; those that were not known before.
@@ -33,7 +35,10 @@ class EventRecorder:
             for to in await self._subscribers.destinations(event)
         ]
         added = await self._outbox.add(tasks, whole)
-        return tuple(event for event in whole if event.id in added.events)
+        new = {event.id: event for event in whole if event.id in added.events}
+        if new:
+            self._events.publish(EventsRecorded(tuple(new.values())))
+        return tuple(new.values())
 
     async def _with_set(self, event: SendingEvent) -> SendingEvent:
         """The event with the configuration set that its message had by default."""

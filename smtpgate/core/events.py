@@ -445,6 +445,13 @@ class RecordsPosted:
 
 
 @dataclass(frozen=True, slots=True)
+class EventsRecorded:
+    """Events of messages are kept that came after the verdicts, and were not known before."""
+
+    events: tuple[SendingEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PostRefused(ClientEvent):
     """A post of records was refused as a whole."""
 
@@ -497,5 +504,6 @@ Event = (
     | ReputationChanged
     | ReputationsJudged
     | RecordsPosted
+    | EventsRecorded
     | PostRefused
 )

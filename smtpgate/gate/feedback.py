@@ -75,7 +75,7 @@ def new_feedback_page(
         open_tagger(config),
         read=read,
         records_of=lambda ids: JournalReader(store, store.key()).find(ids),
-        recorder=EventRecorder(subscribers, outbox),
+        recorder=EventRecorder(subscribers, outbox, events),
         clock=clock,
         events=events,
     )
@@ -115,7 +115,7 @@ def new_feedback_listener(
         ),
         read=_read,
         record_of=lambda message_id: JournalReader(store, store.key()).get(message_id),
-        recorder=EventRecorder(subscribers, outbox),
+        recorder=EventRecorder(subscribers, outbox, events),
         upstream=upstream,
         answers=feedback.answers,
         clock=clock,

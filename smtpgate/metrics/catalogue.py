@@ -404,6 +404,14 @@ _ROWS: Final = (
         "and outcome (published, forwarded, dropped, unknown, refused).",
     ),
     MetricRow(
+        "smtpgate_events_total",
+        "counter",
+        ("kind",),
+        "Recipients with an event of their message, by kind: hard-bounce, soft-bounce, "
+        "complaint, delivery, delay, reject. Those of the mailbox simulator, and of addresses "
+        "on the account's suppression list, are uncounted.",
+    ),
+    MetricRow(
         "smtpgate_feedback_records_total",
         "counter",
         ("outcome",),

@@ -28,6 +28,7 @@ from smtpgate.core.reputation.sender import RatedKind
 from smtpgate.core.reputation.states import STATUSES, UNHEALTHY
 from smtpgate.core.watch.signals import SignalName
 from smtpgate.metrics.bounded import OTHER
+from smtpgate.metrics.observed import COUNTED_KINDS
 
 _PAUSED: Final = ("account-paused", "account-shutdown")
 _REFUSALS_AT_MAIL: Final = ("max-24h-send",)
@@ -61,6 +62,7 @@ def known_series(listeners: Iterable[str]) -> Mapping[str, Iterable[tuple[str, .
         "smtpgate_quota_reached_total": product(get_args(SubjectKind), map(str, THRESHOLDS)),
         "smtpgate_mail_refused_total": product(_REFUSALS_AT_MAIL),
         "smtpgate_feedback_total": product(get_args(ReportKind), get_args(FeedbackOutcome)),
+        "smtpgate_events_total": product(COUNTED_KINDS.values()),
         "smtpgate_feedback_records_total": product(get_args(PostedOutcome)),
         "smtpgate_feedback_posts_refused_total": product(get_args(PostRefusal)),
         "smtpgate_sessions": product(listeners),

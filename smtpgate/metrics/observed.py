@@ -16,6 +16,7 @@ from smtpgate.core.events import (
     BudgetExhausted,
     CommandRefused,
     Event,
+    EventsRecorded,
     FeedbackTaken,
     HandshakeFailed,
     IdentityStateChanged,
@@ -30,6 +31,8 @@ from smtpgate.core.events import (
     Stage,
     SubmissionDone,
 )
+from smtpgate.core.history.event_counts import sums_of
+from smtpgate.core.outbox.event import SendingEvent
 from smtpgate.metrics.bounded import UNKNOWN
 
 
@@ -56,6 +59,7 @@ class SubmissionFacts(Struct, frozen=True, gc=False, array_like=True):
     crossings: tuple[tuple[str, str], ...] = ()
     is_uncounted: bool = False
     has_long_line: bool = False
+    events: tuple[tuple[str, int], ...] = ()
 
 
 _COUNTED: Final[Mapping[type[Event], tuple[str, Callable[[Any], tuple[str, ...]]]]] = {
@@ -101,14 +105,29 @@ _COUNTED: Final[Mapping[type[Event], tuple[str, Callable[[Any], tuple[str, ...]]
     SessionsEnded: ("smtpgate_sessions_ended_total", lambda event: (event.reason,)),
 }
 
+# Kinds of events by the sum that has them.
+COUNTED_KINDS: Final[Mapping[str, str]] = {
+    "hard_bounces": "hard-bounce",
+    "soft_bounces": "soft-bounce",
+    "complaints": "complaint",
+    "deliveries": "delivery",
+    "delays": "delay",
+    "rejects": "reject",
+    "uncounted": "uncounted",
+}
+_EVENTS: Final = "smtpgate_events_total"
 _RECORDS: Final = "smtpgate_feedback_records_total"
 _FINDINGS: Final = "smtpgate_key_findings_total"
-COUNTERS: Final = frozenset((*(name for name, _ in _COUNTED.values()), _RECORDS, _FINDINGS))
+COUNTERS: Final = frozenset(
+    (*(name for name, _ in _COUNTED.values()), _EVENTS, _RECORDS, _FINDINGS)
+)
 """The counters that events increase."""
 
 
 def counts_of(event: Event) -> Iterable[Count]:
     """The counters that an event increases; none for a submission, and for others."""
+    if isinstance(event, EventsRecorded):
+        return [Count(_EVENTS, (kind,), by) for kind, by in _kinds_of(event.events)]
     if isinstance(event, RecordsPosted):
         outcomes = get_args(PostedOutcome)
         return [Count(_RECORDS, (one,), getattr(event, one)) for one in outcomes]
@@ -120,6 +139,13 @@ def counts_of(event: Event) -> Iterable[Count]:
     name, labels_of = counted
     by = event.sessions if isinstance(event, SessionsEnded) else 1
     return (Count(name, labels_of(event), by),)
+
+
+def _kinds_of(events: Iterable[SendingEvent]) -> tuple[tuple[str, int], ...]:
+    """The kinds of events, each with its number of recipients."""
+    sums = sums_of(events)
+    found = ((kind, getattr(sums, name)) for name, kind in COUNTED_KINDS.items())
+    return tuple((kind, by) for kind, by in found if by)
 
 
 def facts_of(done: SubmissionDone) -> SubmissionFacts:
@@ -146,4 +172,5 @@ def facts_of(done: SubmissionDone) -> SubmissionFacts:
         tuple([(one.charge.subject.kind, str(one.percent)) for one in done.crossings]),
         bool(done.uncounted),
         done.long_line is not None and done.outcome == "accepted",
+        _kinds_of(done.events) if done.events else (),
     )

@@ -172,6 +172,8 @@ class Metrics:
             self._quotas.note(facts.account, facts.quota_ratio, now_s)
         for labels in facts.crossings:
             self._quota_reached.labels(*labels).inc()
+        for kind, by in facts.events:
+            self.count(Count("smtpgate_events_total", (kind,), by))
         if facts.is_uncounted:
             self._uncounted.inc()
         if facts.has_long_line:

@@ -1,7 +1,9 @@
 """Events on SQLite and PostgreSQL: kept once, in force with the verdict, added up exactly."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +41,7 @@ from smtpgate.journal.event_query import (
 )
 from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
+from smtpgate.journal.statements import RecordStatements
 from smtpgate.journal.store import SCHEMA
 from smtpgate.sql.migrations import migrate
 from tests.support.clock import MovableClock
@@ -304,6 +307,30 @@ async def test_messages_are_found_by_their_events(
     assert await found(event="Bounce", account_id="111111111111") == []
     since = clock.now() - timedelta(seconds=61 * 15)
     assert await found(event="Bounce", since=since) == bounced[:10]
+
+
+async def test_an_accepted_message_without_events_costs_no_statement_about_them(
+    tmp_path: Path, clock: MovableClock
+) -> None:
+    url, statements = f"sqlite:///{tmp_path}/journal.sqlite", list[str]()
+    async with open_journal(url, tmp_path, clock=clock) as journal:
+        plain, bounced = submission(clock), submission(clock)
+        bounced.events = (event(bounced),)
+        entries = journal.entries
+        rows = [entries.ending(one) for one in (plain, bounced)]
+    with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as connection:
+        connection.set_trace_callback(statements.append)
+        for row in rows:
+            assert row is not None
+            statements.append("--")
+            RecordStatements().write(connection, [row])
+        connection.set_trace_callback(None)
+        connection.rollback()
+    of_plain, of_bounced = "\n".join(statements).split("--")[1:]
+    assert "journal_usage" in of_plain
+    for name in ("journal_events", "journal_event_sums", "journal_tasks"):
+        assert name not in of_plain
+    assert "journal_events" in of_bounced
 
 
 # -- sums --------------------------------------------------------------------------------------

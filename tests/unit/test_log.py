@@ -11,6 +11,7 @@ from smtpgate.core.events import (
     DirectoryChanged,
     DkimAlarm,
     Event,
+    EventsRecorded,
     IdentitiesChecked,
     IdentityStateChanged,
     JournalChanged,
@@ -43,7 +44,13 @@ from tests.support.events import (
 from tests.support.world import DELEGATE, IDENTITY, OWNER
 
 # The metrics count these, and nobody has to read of each.
-COUNTED_ONLY = {SessionOpened, SessionClosed, IdentitiesChecked, ReputationsJudged}
+COUNTED_ONLY = {
+    SessionOpened,
+    SessionClosed,
+    EventsRecorded,
+    IdentitiesChecked,
+    ReputationsJudged,
+}
 
 
 @pytest.fixture

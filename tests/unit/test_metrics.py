@@ -10,6 +10,7 @@ from smtpgate.core.events import (
     CommandRefused,
     DirectoryChanged,
     Event,
+    EventsRecorded,
     FeedbackTaken,
     HandshakeFailed,
     JournalChanged,
@@ -28,6 +29,7 @@ from smtpgate.core.events import (
     SessionsEnded,
     TaskGivenUp,
 )
+from smtpgate.core.outbox.event import ComplaintDetail
 from smtpgate.core.outbox.task import Destination
 from smtpgate.core.reason import REASONS
 from smtpgate.core.reply import CATALOGUE as CATALOGUE_OF_REPLIES
@@ -51,6 +53,7 @@ from tests.support.events import (
     mail_refused,
     sessions_ended,
 )
+from tests.support.outbox import BOUNCE, event_about
 from tests.support.world import DELEGATE, IDENTITY
 
 GIVEN_UP = TaskGivenUp(
@@ -69,6 +72,7 @@ KEY_ALARM = KeyUseDiffers(
 EVENTS = (
     FeedbackTaken(kind="bounce", outcome="published", reply=Reply(250, "2.0.0", "Ok"), at=AT),
     RecordsPosted(3, 2, 1, 0, AT),
+    EventsRecorded((event_about(done()),)),
     PostRefused(CLIENT, AT, "no-credential", "none"),
     ApiCalled(CLIENT, AT, "an id", "ses", "SendEmail", 200, "", 0.01),
     done(),
@@ -132,6 +136,21 @@ def test_a_submission_counts_once_for_its_verdict_and_once_for_its_identity(
     assert seen[recipients(IDENTITY)] == 5
     assert seen[messages(IDENTITY, outcome="refused")] == 1
     assert seen[recipients(IDENTITY, outcome="refused")] == 5
+
+
+def test_events_count_their_recipients_once_each_by_kind(metrics: Metrics) -> None:
+    event = done()
+    bounced = event_about(event, BOUNCE, "a@example.net", "b@example.net")
+    simulated = event_about(event, BOUNCE, "bounce@simulator.amazonses.com")
+    complained = event_about(event, ComplaintDetail())
+    metrics.publish(EventsRecorded((bounced, simulated, complained)))
+    refused = done("refused", "upstream-reply")
+    refused.events = (event_about(refused, BOUNCE, "c@example.net"),)
+    metrics.publish(refused)
+    seen = samples(metrics)
+    kinds = {"hard-bounce": 3, "complaint": 1, "uncounted": 1, "soft-bounce": 0, "delivery": 0}
+    for kind, number in kinds.items():
+        assert seen[f'smtpgate_events_total{{kind="{kind}"}}'] == number, kind
 
 
 def test_what_was_refused_before_its_identity_was_known_counts_for_the_account(

@@ -4,12 +4,14 @@ They count recipients, at the time of the event. What Amazon SES leaves out of i
 apart: mail to the mailbox simulator, and bounces of addresses on the account's own list.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from msgspec import Struct, structs
 
 from smtpgate.core.feedback.kinds import BOUNCE_KINDS, BounceKind
+from smtpgate.core.history.kept_event import type_of
+from smtpgate.core.outbox.event import SendingEvent
 
 
 class EventCounts(Struct, frozen=True, gc=False):
@@ -83,3 +85,20 @@ def counts_of(event: EventFacts) -> EventCounts:
         return EventCounts(uncounted=number)
     refused = number if event.is_refusal else 0
     return structs.replace(EventCounts(refused=refused), **{name: number})
+
+
+def sums_of(events: Iterable[SendingEvent]) -> EventCounts:
+    """The sums of events that are not rows yet."""
+    return sum((counts_of(_facts(one)) for one in events), EventCounts())
+
+
+def _facts(event: SendingEvent) -> EventFacts:
+    kind, subtype = type_of(event.detail)
+    return EventFacts(
+        event.kind,
+        kind,
+        subtype,
+        len(event.recipients),
+        is_simulated=event.is_simulated,
+        is_refusal=event.is_refusal,
+    )
