@@ -5,8 +5,7 @@ force: they are added in the transaction in which an event comes into force, whi
 So the sums are exact, also where an event is found twice or by two gates.
 """
 
-import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +18,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     literal_column,
+    select,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -32,35 +32,14 @@ from smtpgate.core.outbox.event import Detail, EventRecipient, SendingEvent
 from smtpgate.journal.rows import microseconds, moment
 from smtpgate.journal.schema import event_sums, events
 from smtpgate.json_text import json_text
-from smtpgate.sql import many
 from smtpgate.sql.batches import Plain, SqlStatement
 
 _SQLITE: Final = pysqlite.dialect()
 _IS_PROVISIONAL: Final = events.c.is_provisional == literal_column("1")
 _MINUTE_US: Final = 60_000_000
 _MAX_TEXT: Final = 2048
-
-
-_NAMES: Final = ", ".join(column.name for column in events.c)
-_IF_THERE: Final = """
-ON CONFLICT (id) DO UPDATE SET is_provisional = excluded.is_provisional,
-    is_refusal = excluded.is_refusal, facts = excluded.facts
-WHERE journal_events.is_provisional = 1 AND excluded.is_provisional = 0
-RETURNING id
-"""
-# The row that is returned was written by this statement, so of several gates one counts it.
-_KEEP_IN_SQLITE: Final = (
-    f"INSERT INTO journal_events ({_NAMES}) "  # noqa: S608 - names of ours
-    f"VALUES ({', '.join('?' * len(events.c))}){_IF_THERE}"
-)
-_TYPES: Final = ", ".join(
-    f"${at}::{'text' if isinstance(column.type, String) else 'bigint'}[]"
-    for at, column in enumerate(events.c, 1)
-)
-_KEEP: Final = (
-    f"INSERT INTO journal_events ({_NAMES}) "  # noqa: S608 - names and types of ours
-    f"SELECT * FROM unnest({_TYPES}){_IF_THERE}"
-)
+_IDS_AT_ONCE: Final = 500
+_IS_THERE: Final = "SELECT id, is_provisional FROM journal_events WHERE id IN"
 
 
 class _Facts(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -97,6 +76,23 @@ class EventRow(NamedTuple):
 
 COLUMNS: Final = tuple(events.c[name] for name in EventRow._fields)
 """The columns that ``EventRow._make`` needs."""
+_NAMES: Final = ", ".join(EventRow._fields)
+_TYPES: Final = ", ".join(
+    f"${at}::{'text' if isinstance(column.type, String) else 'bigint'}[]"
+    for at, column in enumerate(COLUMNS, 1)
+)
+_KEEP_IN_SQLITE: Final = SqlStatement(
+    f"INSERT OR REPLACE INTO journal_events ({_NAMES}) "  # noqa: S608 - names of ours
+    f"VALUES ({', '.join('?' * len(COLUMNS))})",
+    EventRow._fields,
+)
+# A row that is returned was written by this statement, so of several gates one counts it.
+_KEEP: Final = f"""
+INSERT INTO journal_events ({_NAMES}) SELECT * FROM unnest({_TYPES})
+ON CONFLICT (id) DO UPDATE SET is_provisional = excluded.is_provisional,
+    is_refusal = excluded.is_refusal, facts = excluded.facts
+WHERE journal_events.is_provisional = 1 AND excluded.is_provisional = 0 RETURNING id
+"""  # noqa: S608 - names and types of ours
 
 
 def event_rows(
@@ -187,14 +183,16 @@ class EventStatements:
 
     def _write(self, connection: Plain, rows: Sequence[EventRow]) -> frozenset[str]:
         """Write rows in few statements; the ids of those that are new or changed."""
-        if isinstance(connection, sqlite3.Connection):
-            found = many.returned(connection.execute, _KEEP_IN_SQLITE, rows)
-        elif connection.dialect.name == "sqlite":
-            found = many.returned(connection.exec_driver_sql, _KEEP_IN_SQLITE, rows)
-        else:
+        if isinstance(connection, Connection) and connection.dialect.name == "postgresql":
             columns = tuple(map(list, zip(*rows, strict=True)))
-            found = connection.exec_driver_sql(_KEEP, columns).all()
-        return frozenset(row[0] for row in found)
+            found = connection.exec_driver_sql(_KEEP, columns)
+            return frozenset(row[0] for row in found)
+        # The transaction has the file's lock already, so nobody else writes meanwhile; and
+        # RETURNING needs a later SQLite than some systems have.
+        there = _provisional_ones(connection, [row.id for row in rows])
+        new = [row for row in rows if _is_news(row, there.get(row.id))]
+        _KEEP_IN_SQLITE.run(connection, new)
+        return frozenset(row.id for row in new)
 
     def drop(self, connection: Plain, message_ids: Sequence[str]) -> None:
         """Delete the provisional ones of messages."""
@@ -208,10 +206,12 @@ class EventStatements:
 
     def put_in_force(self, connection: Connection, which: ColumnElement[bool]) -> None:
         """Put the provisional ones of these in force, and add them to the sums."""
-        changed = (
-            update(events).where(_IS_PROVISIONAL, which).values(is_provisional=0)
-        ).returning(*COLUMNS)
-        self._add(connection, [EventRow._make(row) for row in connection.execute(changed)])
+        query = select(*COLUMNS).where(_IS_PROVISIONAL, which).with_for_update()
+        found = [EventRow._make(row) for row in connection.execute(query)]
+        if found:
+            ids = events.c.id.in_([row.id for row in found])
+            connection.execute(update(events).where(ids).values(is_provisional=0))
+            self._add(connection, found)
 
     def put_messages_in_force(
         self, connection: Connection, message_ids: Collection[str]
@@ -244,6 +244,24 @@ def _compiled(dialect: Dialect) -> _Compiled:
     }
     add = sums.on_conflict_do_update(index_elements=list(event_sums.primary_key), set_=added)
     return _Compiled(*(SqlStatement.of(one, dialect) for one in (drop, add)))
+
+
+def _provisional_ones(connection: Plain, ids: Sequence[str]) -> Mapping[str, bool]:
+    """The rows of these that are there in SQLite, each with whether it is provisional."""
+    execute = (
+        connection.exec_driver_sql if isinstance(connection, Connection) else connection.execute
+    )
+    found: dict[str, bool] = {}
+    for at in range(0, len(ids), _IDS_AT_ONCE):
+        some = tuple(ids[at : at + _IDS_AT_ONCE])
+        query = f"{_IS_THERE} ({', '.join('?' * len(some))})"
+        found.update((row[0], bool(row[1])) for row in execute(query, some))
+    return found
+
+
+def _is_news(row: EventRow, is_provisional: bool | None) -> bool:
+    """True unless the row is there already, in force or no later than this one."""
+    return is_provisional is None or (is_provisional and not row.is_provisional)
 
 
 def _sums(rows: Iterable[EventRow]) -> list[tuple[Any, ...]]:

@@ -154,7 +154,6 @@ events = Table(
     Column("facts", Text, nullable=False),
     Index(None, "message_id"),
     Index(None, "account_id", "at_us"),
-    Index(None, "owner_id", "at_us"),
 )
 # Few at any time: messages that are being relayed to a part of their recipients.
 Index(

@@ -6,7 +6,7 @@ event loop that costs more than the row itself.
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, Final
@@ -28,22 +28,6 @@ def execute(connection: sqlite3.Connection, sql: str, rows: Sequence[Sequence[An
         return 0
     values = list(chain.from_iterable(rows))
     return _in_pieces(connection, partial(_with_rows, sql), len(rows[0]), values)
-
-
-def returned(
-    execute: Callable[[str, tuple[Any, ...]], Iterable[Sequence[Any]]],
-    sql: str,
-    rows: Sequence[Sequence[Any]],
-) -> Sequence[Sequence[Any]]:
-    """All that a statement of one row with RETURNING returns for all rows.
-
-    ``execute`` is the method of a connection of SQLite.
-    """
-    found: list[Sequence[Any]] = []
-    for at in range(0, len(rows), _MOST):
-        some = rows[at : at + _MOST]
-        found += execute(_with_rows(sql, len(some)), tuple(chain.from_iterable(some)))
-    return found
 
 
 def delete(connection: sqlite3.Connection, table: str, ids: Sequence[int]) -> None:

@@ -1,5 +1,6 @@
 """The events of messages, kept for each and added up; terms that are not sorted in yet."""
 
+import sqlite3
 from typing import Final
 
 import sqlalchemy as sa
@@ -18,8 +19,10 @@ def upgrade() -> None:
     _sums()
     _recent_terms()
     _set_usage()
-    for name in ("bounces", "complaints"):
-        op.drop_column("journal_usage", name)
+    # Where SQLite cannot drop columns, these two stay, and have their default in each row.
+    if op.get_bind().dialect.name != "sqlite" or sqlite3.sqlite_version_info >= (3, 35):
+        for name in ("bounces", "complaints"):
+            op.drop_column("journal_usage", name)
 
 
 def _events() -> None:
@@ -44,7 +47,7 @@ def _events() -> None:
         sa.Column("facts", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_journal_events"),
     )
-    for columns in (("message_id",), ("account_id", "at_us"), ("owner_id", "at_us")):
+    for columns in (("message_id",), ("account_id", "at_us")):
         name = f"ix_journal_events_{'_'.join(columns)}"
         op.create_index(name, "journal_events", list(columns))
     op.create_index(
