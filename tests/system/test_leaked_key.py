@@ -113,7 +113,8 @@ async def test_a_leaked_key_is_suspended_until_its_use_is_confirmed(
 
 
 async def test_a_slowed_key_sends_slowly(tmp_path: Path, clock: MovableClock) -> None:
-    async with open_gate(tmp_path, clock=clock, sections=watching("slow"), replace=CONTACT) as (
+    sections = watching("slow") + "[limits]\nmax_wait_s = 0\n"
+    async with open_gate(tmp_path, clock=clock, sections=sections, replace=CONTACT) as (
         gate,
         _,
     ):

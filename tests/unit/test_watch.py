@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from functools import cache
+from itertools import islice
 from random import Random
 from typing import Final
 
@@ -76,6 +77,11 @@ def found_after(sender: str, leak: Iterable[Use]) -> int:
         if assessment.level == "alarm":
             return number
     return 0
+
+
+def elsewhere(hour: int, seed: int = 1) -> list[Use]:
+    """The first messages of a leak."""
+    return list(islice(key_uses.from_elsewhere(Random(seed), hour), 40))
 
 
 # -- ordinary months -------------------------------------------------------------------------
@@ -169,7 +175,7 @@ def test_a_leaked_key_is_found_within_so_many_messages(sender: str, leak: str) -
 
 
 def test_a_finding_says_what_differs_with_its_figures() -> None:
-    burst = key_uses.burst_alike(Random(1), DAY, AUTHOR["business"])
+    burst = islice(key_uses.burst_alike(Random(1), DAY, AUTHOR["business"]), 125)
     profile, assessment = known("business"), Assessment()
     for use in burst:
         profile, assessment = observe(profile, use.observed(), RULES)
@@ -177,7 +183,7 @@ def test_a_finding_says_what_differs_with_its_figures() -> None:
     most = max(day.peak for day in history)
     texts = {one.signal: one.text for one in assessment.findings}
     assert texts["hour-volume"] == (
-        f"50,000 recipients in an hour; the most in any hour of its last "
+        f"3,125 recipients in an hour; the most in any hour of its last "
         f"{len(history)} days of use was {most}"
     )
 
@@ -187,17 +193,16 @@ def test_nothing_is_found_before_a_key_has_a_history() -> None:
     profile: Profile | None = None
     for use in first_days[:19]:
         profile, _ = observe(profile, use.observed(), RULES)
-    assert reports(key_uses.from_elsewhere(Random(1), NIGHT), profile) == []
+    assert reports(elsewhere(NIGHT), profile) == []
 
 
 def test_a_key_that_slept_for_long_is_judged_by_what_it_was() -> None:
     later = NIGHT + 200 * 24
-    leak = key_uses.from_elsewhere(Random(1), later)
-    assert alarms(leak, known("business"))[0].level == "alarm"
+    assert alarms(elsewhere(later), known("business"))[0].level == "alarm"
 
 
 def test_a_higher_score_is_a_setting() -> None:
-    (use, *_) = key_uses.from_elsewhere(Random(1), NIGHT)
+    (use, *_) = elsewhere(NIGHT)
     _, assessment = observe(known("business"), use.observed(), WatchRules(alarm_score=3))
     assert (assessment.level, assessment.score) == ("alarm", 3)
     _, assessment = observe(known("business"), use.observed(), WatchRules(alarm_score=4))
@@ -219,24 +224,19 @@ def test_a_login_from_outside_the_networks_of_a_key_is_noted_and_teaches_nothing
 
 
 def test_an_alarm_is_reported_once_an_hour_and_only_if_it_is_another() -> None:
-    leak = list(key_uses.from_elsewhere(Random(1), NIGHT))[:40]
-    first = reports(leak, known("business"))
+    first = reports(elsewhere(NIGHT), known("business"))
     assert [one.level for one in first][-1] == "alarm"
     assert sum(one.level == "alarm" for one in first) == 1
 
 
 def test_the_same_alarm_is_reported_again_on_the_next_day() -> None:
-    uses = [
-        use
-        for day in range(3)
-        for use in list(key_uses.from_elsewhere(Random(day), NIGHT + 24 * day))[:40]
-    ]
+    uses = [use for day in range(3) for use in elsewhere(NIGHT + 24 * day, day)]
     assert len(alarms(uses, known("business"))) == 3
 
 
 def after_alarm() -> Profile:
     profile = known("business")
-    for use in list(key_uses.from_elsewhere(Random(1), NIGHT))[:40]:
+    for use in elsewhere(NIGHT):
         profile, _ = observe(profile, use.observed(), RULES)
     assert profile.days[AFTER].has_alarm
     return profile
@@ -254,8 +254,7 @@ def test_days_pass_and_what_was_reported_is_still_no_history() -> None:
 
 def test_a_confirmation_makes_it_history() -> None:
     profile = taught(after_alarm(), AFTER, epoch=1)
-    leak = list(key_uses.from_elsewhere(Random(1), DAY))[:40]
-    assert reports(leak, profile) == []
+    assert reports(elsewhere(DAY), profile) == []
     assert profile.epoch == 1
 
 
@@ -265,7 +264,7 @@ def test_a_resumption_forgets_it_and_goes_on_to_watch() -> None:
     calm = Use(hour=DAY, author=AUTHOR["business"], to=["customer1@example.net"])
     _, assessment = observe(profile, calm.observed(), RULES)
     assert assessment == Assessment()
-    assert alarms(key_uses.from_elsewhere(Random(1), DAY), profile)
+    assert alarms(elsewhere(DAY), profile)
 
 
 def test_profiles_of_different_epochs_are_not_joined() -> None:
