@@ -23,10 +23,9 @@ from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
 from tests.support.admin import config, root, session_of
 from tests.support.clock import MovableClock
-from tests.support.desk import grant
 from tests.support.journal import journal_in, open_journal, submission
 from tests.support.tenants import add_account, add_identity, add_user
-from tests.support.world import DELEGATE, IDENTITY, OWNER, PAUSED
+from tests.support.world import DELEGATE, IDENTITY, OWNER, PAUSED, grant
 
 ARN = IdentityArn.parse(IDENTITY)
 CEO = {"StringEquals": {"ses:FromAddress": "ceo@ses-example.com"}}

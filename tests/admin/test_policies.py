@@ -13,10 +13,9 @@ from smtpgate.admin.policies import PolicyOwnerRef
 from smtpgate.admin.refs import IdentityRef, UserRef
 from smtpgate.directory.store import DirectoryStore
 from tests.support.admin import allow, deny, session_of, user
-from tests.support.desk import grant
 from tests.support.rows import rows
 from tests.support.tenants import add_account, add_identity, add_user, raw
-from tests.support.world import OWNER
+from tests.support.world import OWNER, grant
 
 DOMAIN = IdentityRef(OWNER, "ses-example.com")
 MAILER = UserRef(OWNER, "Mailer")

@@ -99,7 +99,6 @@ from tests.support.admin import (
     user,
 )
 from tests.support.clock import MovableClock
-from tests.support.desk import grant
 from tests.support.directory import open_store
 from tests.support.dns_records import Records, checks_by
 from tests.support.journal import journal_in
@@ -119,7 +118,7 @@ from tests.support.tenants import (
 )
 from tests.support.topics import add_destination, add_set, add_topic, subscribe
 from tests.support.upstream_server import open_upstream, relay_to
-from tests.support.world import DELEGATE, IDENTITY, OWNER
+from tests.support.world import DELEGATE, IDENTITY, OWNER, grant
 
 TOPIC = TopicRef(OWNER, "bounces")
 TOPIC_ARN = f"arn:aws:sns:us-east-1:{OWNER}:bounces"

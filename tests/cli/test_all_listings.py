@@ -15,11 +15,11 @@ from rich.console import Console
 
 from smtpgate.cli import listing
 from smtpgate.clock import SystemClock
-from tests.support.desk import Desk, grant
+from tests.support.desk import Desk
 from tests.support.journal import journal_in, open_journal, submission
 from tests.support.outbox import RETURN_PATH, queue_of, task
 from tests.support.reference import commands
-from tests.support.world import DELEGATE, DOMAIN, IDENTITY, MAILER, OWNER
+from tests.support.world import DELEGATE, DOMAIN, IDENTITY, MAILER, OWNER, grant
 
 # Commands that show what is there. Each is in the table below, and has --json.
 SHOWING: Final = {

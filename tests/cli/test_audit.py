@@ -19,12 +19,12 @@ from smtpgate.directory.accounts import AccountRow, create_account, update_accou
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.tasks import TaskOwner
 from tests.support.admin import session_of
-from tests.support.desk import Desk, grant
+from tests.support.desk import Desk
 from tests.support.directory import ACTOR
 from tests.support.forks import Fork
 from tests.support.rows import rows
 from tests.support.waiting import until
-from tests.support.world import DELEGATE, DOMAIN, OWNER
+from tests.support.world import DELEGATE, DOMAIN, OWNER, grant
 
 
 @pytest.fixture(scope="module")

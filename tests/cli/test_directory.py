@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from smtpgate.directory.schema import HEAD, metadata
-from tests.support.desk import Desk, grant
+from tests.support.desk import Desk
 from tests.support.rows import rows
-from tests.support.world import DELEGATE, DOMAIN, OWNER
+from tests.support.world import DELEGATE, DOMAIN, OWNER, grant
 
 
 @pytest.fixture(scope="module")

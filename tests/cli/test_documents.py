@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desk import Desk, grant
+from tests.support.desk import Desk
 from tests.support.rights import as_user_without_rights, opened_to_all
 from tests.support.rows import rows
-from tests.support.world import DELEGATE, DOMAIN, OWNER
+from tests.support.world import DELEGATE, DOMAIN, OWNER, grant
 
 DOCUMENT = f"""\
 [accounts.{OWNER}]

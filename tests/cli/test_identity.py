@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.desk import Desk, grant
+from tests.support.desk import Desk
 from tests.support.rows import rows
 from tests.support.scripted_dns import open_dns
 from tests.support.upstream_server import open_upstream
-from tests.support.world import DELEGATE, DOMAIN, OWNER
+from tests.support.world import DELEGATE, DOMAIN, OWNER, grant
 from tests.support.world import IDENTITY as ARN
 
 ADDRESS = f"{OWNER}/ceo@ses-example.com"

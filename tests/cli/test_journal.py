@@ -23,12 +23,12 @@ from smtpgate.core.message.author import Author
 from smtpgate.core.outbox.task import Task
 from smtpgate.journal.schema import HEAD
 from tests.support.clock import MovableClock
-from tests.support.desk import Desk, grant
+from tests.support.desk import Desk
 from tests.support.events import auth_failed
 from tests.support.journal import journal_in, open_journal, submission
 from tests.support.outbox import BOUNCE, HOOK, event_about, queue_of
 from tests.support.rows import rows
-from tests.support.world import DELEGATE, DOMAIN, IDENTITY, OWNER
+from tests.support.world import DELEGATE, DOMAIN, IDENTITY, OWNER, grant
 
 NOW: Final = SystemClock().now()
 OTHER: Final = "arn:aws:ses:us-east-1:777777777777:identity/example.org"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.desk import Desk, grant
+from tests.support.desk import Desk
 from tests.support.rows import rows
-from tests.support.world import DELEGATE, DOMAIN, OWNER
+from tests.support.world import DELEGATE, DOMAIN, OWNER, grant
 from tests.support.world import IDENTITY as ARN
 
 DOCUMENT = f"""\

@@ -8,8 +8,8 @@ from contextlib import suppress
 
 import pytest
 
-from tests.support.desk import Desk, grant, read_all
-from tests.support.world import DELEGATE, DOMAIN, OWNER
+from tests.support.desk import Desk, read_all
+from tests.support.world import DELEGATE, DOMAIN, OWNER, grant
 from tests.support.world import IDENTITY as ARN
 
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")

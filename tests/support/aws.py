@@ -8,7 +8,7 @@ from typing import Any
 import botocore.config
 import botocore.session
 
-from tests.support.inprocess import SECRET
+from tests.support.world import SECRET
 
 
 @cache

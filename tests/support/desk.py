@@ -16,7 +16,6 @@ from typer.testing import CliRunner, Result
 from smtpgate.cli import app
 from tests.support.directory import MASTER_KEYS
 from tests.support.forks import Fork
-from tests.support.world import DELEGATE, IDENTITY
 
 _CONFIG: Final = """\
 [gate]
@@ -40,20 +39,6 @@ lifetime_s = 0.06
 max_24h_send = 200
 max_send_rate_per_s = 1
 """
-
-
-def grant(**members: object) -> str:
-    """An identity policy that lets the delegate send, less or more what is given."""
-    statement = {
-        "Sid": "Grant",
-        "Effect": "Allow",
-        "Principal": {"AWS": DELEGATE},
-        "Action": "ses:SendRawEmail",
-        "Resource": IDENTITY,
-        **members,
-    }
-    document = {"Version": "2012-10-17", "Statement": statement}
-    return json.dumps(document, indent=2) + "\n"
 
 
 class How(TypedDict, total=False):

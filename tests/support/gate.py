@@ -23,39 +23,35 @@ from typing import Any, Final
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
-from smtpgate.core.secret import Secret, smtp_password
 from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Daemon, Lab, free_port
 from tests.support.directory import MASTER_KEYS
 from tests.support.dnsserver import dkim_record
-from tests.support.world import DELEGATE, DOMAIN_NAME, IDENTITY, OWNER, REGION
+from tests.support.world import (
+    DELEGATE,
+    DOMAIN_NAME,
+    IDENTITY,
+    OWNER,
+    PASSWORD,
+    REGION,
+    SECRET,
+    grant,
+    may_send,
+    sent_as,
+)
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 HOSTNAME: Final = "gate.example.com"
 SENDER: Final = f"marketing+news@{DOMAIN_NAME}"
 BOUNCES_TO: Final = f"marketing+bounces@{DOMAIN_NAME}"
 _ACCESS_KEY_ID: Final = "AKIAIOSFODNN7EXAMPLE"
-_SECRET_KEY: Final = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 
-_IDENTITY_POLICY: Final = {
-    "Version": "2012-10-17",
-    "Statement": [
-        {
-            "Sid": "AuthorizeMarketer",
-            "Effect": "Allow",
-            "Principal": {"AWS": f"arn:aws:iam::{DELEGATE}:user/mailer"},
-            "Action": ["ses:SendEmail", "ses:SendRawEmail"],
-            "Resource": IDENTITY,
-            "Condition": {"StringLike": {"ses:FromAddress": f"marketing+*@{DOMAIN_NAME}"}},
-        }
-    ],
-}
-_USER_POLICY: Final = {
-    "Version": "2012-10-17",
-    "Statement": [
-        {"Sid": "MaySend", "Effect": "Allow", "Action": "ses:SendRawEmail", "Resource": "*"}
-    ],
-}
+_MARKETER: Final = grant(
+    Sid="AuthorizeMarketer",
+    Principal={"AWS": f"arn:aws:iam::{DELEGATE}:user/mailer"},
+    Action=["ses:SendEmail", "ses:SendRawEmail"],
+    Condition=sent_as(f"marketing+*@{DOMAIN_NAME}"),
+)
 ACCOUNTS: Final = f"""\
 [accounts.{OWNER}]
 name = "Identity owner"
@@ -106,7 +102,7 @@ class Login:
     password: str
 
 
-LOGIN: Final = Login(_ACCESS_KEY_ID, smtp_password(Secret(_SECRET_KEY), REGION).value)
+LOGIN: Final = Login(_ACCESS_KEY_ID, PASSWORD)
 
 
 @cache
@@ -146,10 +142,10 @@ def _write_directory(folder: Path, accounts: str) -> None:
     for name in ("policies", "keys"):
         (folder / name).mkdir()
     (folder / "accounts.toml").write_text(accounts)
-    (folder / "policies/marketer.json").write_text(json.dumps(_IDENTITY_POLICY))
-    (folder / "policies/may-send.json").write_text(json.dumps(_USER_POLICY))
+    (folder / "policies/marketer.json").write_text(_MARKETER)
+    (folder / "policies/may-send.json").write_text(may_send())
     secrets = {
-        f"{_ACCESS_KEY_ID}.secret": _SECRET_KEY.encode(),
+        f"{_ACCESS_KEY_ID}.secret": SECRET.encode(),
         "master.key": MASTER_KEYS.encode(),
         "rsa2026.pem": _pem(rsa_key),
         "ed2026.pem": _pem(ed_key),

@@ -4,7 +4,6 @@ The directory has the announcement's two accounts. The delegate's user ``mailer`
 ``marketing`` with any tag; its user ``intern`` has no policy; both accounts' roots have keys.
 """
 
-import json
 import shutil
 import sqlite3
 import ssl
@@ -19,7 +18,6 @@ import trustme
 
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config, load_config
-from smtpgate.core.secret import Secret, smtp_password
 from smtpgate.demo.sink import Sink
 from smtpgate.demo.verify import verify
 from smtpgate.gate.directory import open_directory
@@ -30,41 +28,29 @@ from smtpgate.ports import Clock
 from smtpgate.signing.private_keys import dns_record, generate_private_key, load_private_key
 from tests.support.dialog import Dialog, close_dialogs
 from tests.support.directory import MASTER_KEYS
-from tests.support.world import DELEGATE, DOMAIN_NAME, IDENTITY, OWNER
+from tests.support.world import (
+    DELEGATE,
+    DOMAIN_NAME,
+    IDENTITY,
+    OWNER,
+    PASSWORD,
+    SECRET,
+    grant,
+    may_send,
+    sent_as,
+)
 
 # The database before and after documents were applied, by all that it depends on.
 _STATE: Final[dict[str, bytes]] = {}
 _APPLIED: Final[dict[object, bytes]] = {}
-SECRET: Final = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
-PASSWORD: Final = smtp_password(Secret(SECRET), "us-east-1").value
 ARNS: Final = f"X-SES-SOURCE-ARN: {IDENTITY}\r\nX-SES-FROM-ARN: {IDENTITY}\r\n"
 MESSAGE: Final = (
     f"{ARNS}From: Marketing <marketing@ses-example.com>\r\nTo: jane@example.net\r\n"
     "Subject: Spring\r\n\r\nHello Jane.\r\n"
 )
-_MAY_SEND: Final = """\
-{"Version": "2012-10-17",
- "Statement": {"Sid": "MaySend", "Effect": "Allow", "Action": "ses:Send*", "Resource": "*"}}
-"""
-_MARKETING: Final = json.dumps(
-    {
-        "Version": "2012-10-17",
-        "Statement": {
-            "Sid": "AuthorizeMarketer",
-            "Effect": "Allow",
-            "Principal": {"AWS": DELEGATE},
-            "Action": "ses:SendRawEmail",
-            "Resource": IDENTITY,
-            "Condition": {
-                "StringLike": {
-                    "ses:FromAddress": [
-                        "marketing@ses-example.com",
-                        "marketing+*@ses-example.com",
-                    ]
-                }
-            },
-        },
-    }
+_MARKETING: Final = grant(
+    Sid="AuthorizeMarketer",
+    Condition=sent_as(f"marketing@{DOMAIN_NAME}", f"marketing+*@{DOMAIN_NAME}"),
 )
 _ACCOUNTS: Final = f"""\
 [accounts.{OWNER}]
@@ -186,7 +172,7 @@ async def open_gate(
     directory.mkdir()
     (directory / "accounts.toml").write_text(_ACCOUNTS.replace(*replace) + accounts)
     (directory / "marketing.json").write_text(_MARKETING)
-    (directory / "may-send.json").write_text(_MAY_SEND)
+    (directory / "may-send.json").write_text(may_send("ses:Send*"))
     (directory / "secret").write_text(SECRET)
     (directory / "secret").chmod(0o600)
     (directory / "dkim.pem").write_bytes(_dkim_pem())

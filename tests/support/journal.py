@@ -28,32 +28,18 @@ from smtpgate.ports import Clock, JournalUnavailableError
 from smtpgate.sql.database import Database, parse_url, sqlite_url
 from tests.support.clock import MovableClock
 from tests.support.events import done
-from tests.support.world import DELEGATE, IDENTITY
+from tests.support.world import DELEGATE, DOMAIN_NAME, IDENTITY, grant, may_send, sent_as
 
 _IDS: Final = count(1)
 # The ids that terms lead to.
 WITH_TERMS: Final = "SELECT id FROM journal_terms UNION SELECT id FROM journal_recent_terms"
 
 IDENTITY_POLICY: Final = parse_policy(
-    f"""
-    {{"Version": "2012-10-17",
-     "Statement": {{
-       "Sid": "AuthorizeMarketer",
-       "Effect": "Allow",
-       "Principal": {{"AWS": "{DELEGATE}"}},
-       "Action": "ses:SendRawEmail",
-       "Resource": "{IDENTITY}",
-       "Condition": {{"StringLike": {{"ses:FromAddress": "marketing@ses-example.com"}}}}
-     }}}}
-    """,
+    grant(Sid="AuthorizeMarketer", Condition=sent_as(f"marketing@{DOMAIN_NAME}")),
     kind="identity",
     name="marketing",
 )
-USER_POLICY: Final = parse_policy(
-    '{"Statement": {"Sid": "MaySend", "Effect": "Allow", "Action": "ses:*", "Resource": "*"}}',
-    kind="user",
-    name="send",
-)
+USER_POLICY: Final = parse_policy(may_send("ses:*"), kind="user", name="send")
 
 
 class Received:

@@ -23,7 +23,7 @@ from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.users import UserRow, create_user
 from smtpgate.signing.private_keys import generate_private_key
 from tests.support.directory import ACTOR
-from tests.support.world import REGION
+from tests.support.world import REGION, grant
 
 ACME: Final = "111111111111"
 OTHER: Final = "222222222222"
@@ -177,8 +177,4 @@ def sender_policy(
 ) -> str:
     """A policy of an identity that lets another account send."""
     arn = f"arn:aws:ses:{REGION}:{account_id}:identity/{name}"
-    return (
-        f'{{"Version": "2012-10-17", "Statement": {{"Sid": "{sid}", "Effect": "Allow", '
-        f'"Principal": {{"AWS": "{delegate}"}}, "Action": "ses:SendRawEmail", '
-        f'"Resource": "{arn}"}}}}'
-    )
+    return grant(Sid=sid, Principal={"AWS": delegate}, Resource=arn)

@@ -17,7 +17,6 @@ from tests.support.clock import move_loop
 from tests.support.dialog import Dialog
 from tests.support.inprocess import (
     MESSAGE,
-    PASSWORD,
     Opened,
     auth_plain,
     client_tls,
@@ -29,7 +28,7 @@ from tests.support.inprocess import (
 from tests.support.ledgers import used_24h
 from tests.support.rows import rows
 from tests.support.upstream_server import HOLD, open_upstream
-from tests.support.world import DELEGATE
+from tests.support.world import DELEGATE, PASSWORD
 
 
 async def begin(dialog: Dialog) -> None:
