@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from smtpgate.admin import notices
 from smtpgate.admin.errors import NotFoundError
 from smtpgate.admin.paging import pages_of
-from smtpgate.admin.refs import ConfigurationSetRef
+from smtpgate.admin.refs import ConfigurationSetRef, TopicRef
 from smtpgate.admin.session import Session
 from smtpgate.directory import configuration_sets as rows
 from smtpgate.directory.change import Change
@@ -120,7 +121,10 @@ async def add_destination(
     *,
     is_enabled: bool = True,
 ) -> None:
-    """Publish events of those types to a topic of the same account."""
+    """Publish events of those types to a topic of the same account.
+
+    The topic gets a message, as from SES. Raises NoticeNotKeptError if that is not kept.
+    """
     session.must_be_allowed("CreateEventDestination", session.configuration_set_arn(ref))
     async with session.changing() as change:
         row = await _row(session, change, ref)
@@ -134,6 +138,7 @@ async def add_destination(
             is_enabled=is_enabled,
         )
         await rows.create_destination(change, new)
+    await notices.try_topic_of_events(session, ref.account_id, TopicRef(ref.account_id, topic))
 
 
 async def update_destination(
@@ -145,13 +150,19 @@ async def update_destination(
     topic: str | None = None,
     is_enabled: bool | None = None,
 ) -> None:
-    """Change an event destination; what is ``None`` stays as it is."""
+    """Change an event destination; what is ``None`` stays as it is.
+
+    Another topic gets a message, as with a new destination.
+    """
     session.must_be_allowed("UpdateEventDestination", session.configuration_set_arn(ref))
     wanted = {"types": types, "topic": topic, "is_enabled": is_enabled}
     changes = {column: value for column, value in wanted.items() if value is not None}
     async with session.changing() as change:
         before = await _destination(session, change, ref, name)
         await rows.update_destination(change, before, changes)
+    if topic not in (None, before.topic):
+        used = TopicRef(ref.account_id, topic or "")
+        await notices.try_topic_of_events(session, ref.account_id, used)
 
 
 async def delete_destination(session: Session, ref: ConfigurationSetRef, name: str) -> None:

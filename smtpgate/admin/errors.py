@@ -49,6 +49,10 @@ class ConfirmationNotSentError(Exception):
     """A token that did not reach its endpoint; the text says why."""
 
 
+class NoticeNotKeptError(Exception):
+    """A change that was made, whose message to a topic is not kept; the text says why."""
+
+
 class CodeNotSentError(Exception):
     """A code that was not mailed; the text says why, and nothing has changed."""
 
@@ -90,6 +94,7 @@ ADMIN_ERRORS: Final = (
     InvalidQuestionError,
     MasterKeyError,
     NotAuthorizedError,
+    NoticeNotKeptError,
     OvertakenError,
     RefusedChangeError,
     SchemaError,

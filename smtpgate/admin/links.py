@@ -4,17 +4,18 @@ A token proves that its caller reads the endpoint. An ARN has 128 random bits, a
 receiver and the account know it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from smtpgate.admin import topics
-from smtpgate.admin.errors import RefusedChangeError
+from smtpgate.admin.errors import NoticeNotKeptError, RefusedChangeError
 from smtpgate.admin.refs import SubscriptionRef, TopicRef
 from smtpgate.admin.session import Session, operator_session
 from smtpgate.config import Config
 from smtpgate.core.notification.names import SnsArn
 from smtpgate.core.secret import Secret
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.ports import Clock
+from smtpgate.ports import Clock, Outbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class SubscriptionLinks:
     config: Config
     store: DirectoryStore
     clock: Clock
+    outbox: Outbox | None
+    on_error: Callable[[BaseException], None]
 
     async def confirm(self, topic_arn: str, token: str, address: str) -> tuple[str | None, str]:
         """Confirm a subscription of a topic; its ARN, or why not."""
@@ -40,15 +43,22 @@ class SubscriptionLinks:
         try:
             arn = _parsed(subscription_arn)
             ref = SubscriptionRef(TopicRef(arn.account_id, arn.name), subscription_arn)
-            await topics.unsubscribe(self._session(address), ref)
+            await topics.end(self._session(address), ref)
         except RefusedChangeError as error:
             return str(error)
+        except NoticeNotKeptError as error:
+            self.on_error(error)  # it is ended all the same
         return None
 
     def _session(self, address: str) -> Session:
         origin = f"link from {address}"
         return operator_session(
-            self.config, self.store, self.clock, name="subscriber", origin=origin
+            self.config,
+            self.store,
+            self.clock,
+            name="subscriber",
+            origin=origin,
+            outbox=self.outbox,
         )
 
 

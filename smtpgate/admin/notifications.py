@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from smtpgate.admin import notices
 from smtpgate.admin.errors import RefusedChangeError
-from smtpgate.admin.refs import IdentityRef
+from smtpgate.admin.refs import IdentityRef, TopicRef
 from smtpgate.admin.session import Operator, Session
 from smtpgate.core.arn import IdentityArn
-from smtpgate.core.notification.settings import NotificationKind
+from smtpgate.core.notification.settings import NOTIFICATION_KINDS, NotificationKind
 from smtpgate.directory import configuration_sets, identities
 from smtpgate.directory import notifications as rows
 from smtpgate.directory.notifications import NotificationRow
@@ -73,7 +74,8 @@ async def update(
 
     A topic is one of the same account, or ``None`` for none. ``headers`` is whether
     notifications of a kind have the header fields of the message. ``is_forwarding`` is the
-    owner's: bounces and complaints are also mailed to the return path.
+    owner's: bounces and complaints are also mailed to the return path. A topic that begins to
+    be used gets a message, as from SES. Raises NoticeNotKeptError if that is not kept.
     """
     account_id = _account(session, ref, account_id)
     resource, columns = _resource(session, ref, account_id), dict[str, Any]()
@@ -96,7 +98,13 @@ async def update(
                 change.connection, ref.account_id, session.region, ref.name
             )
         before = await rows.notifications_at(change.connection, key)
-        await rows.set_notifications(change, before, columns)
+        after = await rows.set_notifications(change, before, columns)
+    begun = [
+        TopicRef(account_id, name)
+        for kind in NOTIFICATION_KINDS
+        if (name := after.topic(kind)) is not None and name != before.topic(kind)
+    ]
+    await notices.try_topics_of_identity(session, account_id, begun)
 
 
 async def set_configuration_set(session: Session, ref: IdentityRef, name: str | None) -> None:

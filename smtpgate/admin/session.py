@@ -19,7 +19,7 @@ from smtpgate.core.policy import Caller, Context, Outcome, Request, evaluate
 from smtpgate.directory.change import Actor, Change
 from smtpgate.directory.registered_identities import DirectoryIdentities
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.ports import Clock
+from smtpgate.ports import Clock, Outbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,12 +184,13 @@ class Session(CallerSession):
     """One person at work in an open directory.
 
     ``actor`` is written into the audit log; ``chance`` gives numbers from 0 to below 1, for the
-    time of DNS questions.
+    time of DNS questions. Changes that SES tells topics of go into ``outbox``, if there is one.
     """
 
     store: DirectoryStore
     actor: Actor
     chance: Callable[[], float] = SystemRandom().random
+    outbox: Outbox | None = None
 
     def changing(self) -> AbstractAsyncContextManager[Change]:
         """A change that the audit log ascribes to this session's actor."""
@@ -205,11 +206,22 @@ def _account_of(arn: str) -> str:
 
 
 def operator_session(
-    config: Config, store: DirectoryStore, clock: Clock, *, name: str, origin: str
+    config: Config,
+    store: DirectoryStore,
+    clock: Clock,
+    *,
+    name: str,
+    origin: str,
+    outbox: Outbox | None = None,
 ) -> Session:
     """An operator's session; the audit log will name the operator and the origin."""
     return Session(
-        config=config, store=store, clock=clock, actor=Actor(name, origin), caller=OPERATOR
+        config=config,
+        store=store,
+        clock=clock,
+        actor=Actor(name, origin),
+        caller=OPERATOR,
+        outbox=outbox,
     )
 
 
@@ -222,6 +234,7 @@ def principal_session(
     origin: str,
     address: str,
     is_encrypted: bool,
+    outbox: Outbox | None = None,
 ) -> Session:
     """The session of an account's root or user that has logged in, from that address.
 
@@ -235,4 +248,5 @@ def principal_session(
         caller=principal,
         address=address,
         is_encrypted=is_encrypted,
+        outbox=outbox,
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from smtpgate.admin import notices
 from smtpgate.admin.errors import ConfirmationNotSentError, RefusedChangeError
 from smtpgate.admin.paging import pages_of
 from smtpgate.admin.refs import SubscriptionRef, TopicRef
@@ -330,6 +331,26 @@ async def unsubscribe(session: Session, ref: SubscriptionRef) -> None:
     async with session.changing() as change:
         row = await rows.subscription(change.connection, session.region, ref.arn)
         await rows.delete_subscription(change, row)
+
+
+async def end(session: Session, ref: SubscriptionRef) -> None:
+    """End a subscription by its receiver's word.
+
+    In SNS's form it gets a token that restores it within three days, and nothing else; another
+    one is deleted. Raises NoticeNotKeptError.
+    """
+    session.must_be_allowed("Unsubscribe", session.topic_arn(ref.topic))
+    token: Secret | None = None
+    async with session.changing() as change:
+        row = await rows.subscription(change.connection, session.region, ref.arn)
+        if not row.is_confirmed:
+            raise RefusedChangeError(f"{ref.arn} is not confirmed")
+        if row.form == "sns":
+            row, token = await rows.end_subscription(change, row)
+        else:
+            await rows.delete_subscription(change, row)
+    if token is not None:
+        await notices.confirm_end(session, row, token)
 
 
 def _subscription_details(session: Session, row: SubscriptionRow) -> SubscriptionDetails:

@@ -183,6 +183,7 @@ def add_destination(
             session, ref, name, _types(types), topic
         ),
         changes=True,
+        notifies=True,
     )
     output.print(f"event destination {name} of {ref} was added")
 
@@ -219,6 +220,7 @@ def set_destination(
             is_enabled=enabled,
         ),
         changes=True,
+        notifies=True,
     )
     output.print(f"event destination {name} of {ref} was changed")
 

@@ -170,7 +170,7 @@ def set_(
             name = None if configuration_set == _NONE else configuration_set
             await notifications.set_configuration_set(session, ref, name)
 
-    run(config, operation, changes=True)
+    run(config, operation, changes=True, notifies=True)
     whose = f" for account {account}" if account else ""
     output.print(f"the notifications of identity {ref}{whose} were set")
 

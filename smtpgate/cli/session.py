@@ -8,6 +8,7 @@ import os
 import pwd
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -42,25 +43,42 @@ def run(
     *,
     changes: bool = False,
     opens: bool = True,
+    notifies: bool = False,
 ) -> T:
     """Do an operation in the directory of that configuration, as an operator.
 
     ``changes`` lets the tables be made; without ``opens`` the database is not asked beforehand.
-    Exits with 1 on an error.
+    ``notifies``: it may have messages for topics, which go into the outbox. Exits with 1 on an
+    error.
     """
     config = loaded_config(config_file)
     use: DirectoryUse = "change" if changes else "read" if opens else "connect"
     try:
-        return asyncio.run(_done(config, operation, use))
+        return asyncio.run(_done(config, operation, use, notifies=notifies))
     except (*SESSION_ERRORS, PermissionError) as error:
         raise fail(error) from None
 
 
 async def _done(
-    config: Config, operation: Callable[[Session], Awaitable[T]], use: DirectoryUse
+    config: Config,
+    operation: Callable[[Session], Awaitable[T]],
+    use: DirectoryUse,
+    *,
+    notifies: bool,
 ) -> T:
     clock, warnings = SystemClock(), list[str]()
-    async with open_directory(config, clock, warnings, use=use) as store:
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(
+            open_directory(config, clock, warnings, use=use)
+        )
         warn(warnings)
+        outbox = None
+        if notifies:
+            from smtpgate.gate.journal import open_outbox  # noqa: PLC0415 - few commands need it
+
+            outbox = await stack.enter_async_context(open_outbox(config))
         name, origin = person()
-        return await operation(operator_session(config, store, clock, name=name, origin=origin))
+        session = operator_session(
+            config, store, clock, name=name, origin=origin, outbox=outbox
+        )
+        return await operation(session)

@@ -354,6 +354,21 @@ async def new_token(change: Change, row: SubscriptionRow) -> tuple[SubscriptionR
     return await _update(change, row, after, "send-confirmation"), token
 
 
+async def end_subscription(
+    change: Change, row: SubscriptionRow
+) -> tuple[SubscriptionRow, Secret]:
+    """Have a subscription wait for a token again, which confirms it."""
+    token = Secret(os.urandom(_TOKEN_OCTETS).hex())
+    after = replace(
+        row,
+        is_confirmed=False,
+        confirmed_at=None,
+        token_digest=_digest(token.value),
+        token_sent_at=change.now,
+    )
+    return await _update(change, row, after, "unsubscribe"), token
+
+
 async def confirm(change: Change, row: SubscriptionRow) -> SubscriptionRow:
     """Mark a subscription as confirmed."""
     if row.is_confirmed:

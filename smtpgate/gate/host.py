@@ -165,7 +165,14 @@ class Host:
             metrics=self.metrics.render,
             is_ready=self.readiness.is_ready,
             refresh=refresh,
-            sns=new_sns_pages(self.config, self.store, self.clock, self.sns),
+            sns=new_sns_pages(
+                self.config,
+                self.store,
+                self.clock,
+                self.sns,
+                None if self.outbox is None else self.outbox.queue,
+                self.log.error,
+            ),
             feedback=self._feedback_page,
         )
         return self.http

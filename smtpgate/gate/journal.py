@@ -15,7 +15,8 @@ from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.store import JournalStore
 from smtpgate.journal.terms import TermKey, TermKeyError
-from smtpgate.ports import Clock, EventSink, JournalUnavailableError
+from smtpgate.outbox.kept import KeptTasks
+from smtpgate.ports import Clock, EventSink, JournalUnavailableError, Outbox
 from smtpgate.sql.upgrade import SchemaError
 
 TERM_KEY: Final = "journal.key"
@@ -52,6 +53,21 @@ async def open_journal_store(config: Config) -> AsyncIterator[JournalStore]:
         yield store
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def open_outbox(config: Config) -> AsyncIterator[Outbox | None]:
+    """The outbox of a gate, for what a command adds to it; ``None`` if there is none yet.
+
+    Raises OpenError.
+    """
+    if not config.has_outbox:
+        yield None
+        return
+    async with open_journal_store(config) as store:
+        path = store.database.path
+        is_new = path is not None and not path.exists()
+        yield None if is_new else KeptTasks(store)
 
 
 async def _look(store: JournalStore) -> TermKey:

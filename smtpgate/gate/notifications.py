@@ -1,6 +1,7 @@
 """The parts that send notifications: the key of SNS's signatures, and the webhooks."""
 
 import os
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,7 @@ from smtpgate.config import Config
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.errors import OpenError
 from smtpgate.http import SnsPages
-from smtpgate.ports import Clock
+from smtpgate.ports import Clock, Outbox
 from smtpgate.signing.sns import SnsKeyError, SnsSigner
 from smtpgate.webhooks.carrier import FindSubscriptions, SnsFace, Webhooks
 from smtpgate.webhooks.client import CallSettings, HttpCaller
@@ -68,12 +69,17 @@ def new_webhooks(
 
 
 def new_sns_pages(
-    config: Config, store: DirectoryStore, clock: Clock, sns: SnsFace | None
+    config: Config,
+    store: DirectoryStore,
+    clock: Clock,
+    sns: SnsFace | None,
+    outbox: Outbox | None,
+    on_error: Callable[[BaseException], None],
 ) -> SnsPages | None:
     """The pages that receivers of SNS's envelopes visit, if the gate has a public URL."""
     if sns is None:
         return None
-    links = SubscriptionLinks(config, store, clock)
+    links = SubscriptionLinks(config, store, clock, outbox, on_error)
     return SnsPages(links, sns.signer.certificate_name, sns.signer.certificate_pem)
 
 

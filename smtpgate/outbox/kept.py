@@ -7,11 +7,13 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, delete, literal_column, select, tuple_, update
 
+from smtpgate.core.outbox.event import SendingEvent
 from smtpgate.core.outbox.task import Task, TaskState
 from smtpgate.journal.rows import microseconds, moment
 from smtpgate.journal.schema import tasks
 from smtpgate.journal.store import JournalStore
-from smtpgate.journal.tasks import task_of
+from smtpgate.journal.tasks import keep_new, task_of, task_rows
+from smtpgate.ports import Added
 
 _COLUMNS: Final = (
     tasks.c.id,
@@ -85,6 +87,14 @@ class KeptTasks:
         async with self._store.reading() as connection:
             found = await connection.execute(select(*_COLUMNS).where(is_it).limit(limit))
             return [_kept(row) for row in found]
+
+    async def add(self, new: Sequence[Task], events: Sequence[SendingEvent] = ()) -> Added:
+        """Keep tasks that a gate carries out; implements the Outbox port without events."""
+        if events:
+            raise ValueError("events are kept by the gate that they come to")
+        rows = task_rows(new, "waiting")
+        async with self._store.database.writing() as connection:
+            return Added(await connection.run_sync(keep_new, rows))
 
     async def retry(self, task_ids: Sequence[str], now: datetime) -> int:
         """Have tasks tried at once, as if they were new; the number of them."""

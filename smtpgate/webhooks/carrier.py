@@ -23,13 +23,13 @@ from smtpgate.core.notification.sns import (
     string_to_sign,
 )
 from smtpgate.core.notification.standard_webhooks import signed_headers
-from smtpgate.core.outbox.event import SendingEvent
+from smtpgate.core.outbox.event import NoticeDetail, SendingEvent
 from smtpgate.core.outbox.task import (
     Carried,
-    DestinationForm,
     GivenUp,
     LeasedTask,
     Result,
+    Task,
     TryAgain,
 )
 from smtpgate.core.secret import Secret
@@ -116,7 +116,7 @@ class Webhooks:
         arn = SnsArn.parse(to.name)
         found = await self._find(arn.account_id, arn.name)
         one = next((each for each in found if each.arn == to.name), None)
-        if one is None or not one.is_confirmed:
+        if one is None or not (one.is_confirmed or _restores(leased.task.event)):
             return GivenUp(_GONE)
         match one.form:
             case "sns":
@@ -133,24 +133,14 @@ class Webhooks:
     async def _by_sns(self, one: Subscription, leased: LeasedTask) -> Result:
         if self._sns is None:
             return TryAgain("notifications.base_url is not set: SNS's envelopes need URLs")
-        to = leased.task.destination
-        envelope = SnsEnvelope(
-            type="Notification",
-            message_id=str(uuid.UUID(leased.task.id)),
-            topic_arn=one.topic_arn,
-            subscription_arn=one.arn,
-            message=_text(leased.task.event, to.form),
-            at=leased.created_at,
-            subject=EVENT_SUBJECT if to.form == "event" else None,
-            unsubscribe_url=self._sns.unsubscribe_url(one.arn),
-        )
+        envelope = _envelope(self._sns, one, leased)
         body = self._sns.signed(envelope, one.signature_version)
         return await self._call(one, envelope_headers(envelope), body)
 
     async def _raw(self, one: Subscription, leased: LeasedTask) -> Result:
         if one.secret is None:
             return GivenUp("the subscription has no secret to sign with")
-        body = _text(leased.task.event, leased.task.destination.form).encode()
+        body = _text(leased.task).encode()
         headers = signed_headers(
             one.secret, webhook_id=leased.task.id, at=self._clock.now(), body=body
         )
@@ -204,7 +194,36 @@ def _wait_s(retry_after: str | None, now: datetime) -> float | None:
     return min(max((until - now).total_seconds(), 0.0), _LONGEST_WAIT_S)
 
 
-def _text(event: SendingEvent, form: DestinationForm) -> str:
+def _restores(event: SendingEvent) -> bool:
+    """True for a notice that its receiver has ended the subscription."""
+    return isinstance(event.detail, NoticeDetail) and event.detail.token is not None
+
+
+def _envelope(sns: SnsFace, one: Subscription, leased: LeasedTask) -> SnsEnvelope:
+    task, detail = leased.task, leased.task.event.detail
+    subject = EVENT_SUBJECT if task.destination.form == "event" else ""
+    token: str | None = None
+    if isinstance(detail, NoticeDetail):
+        subject = detail.subject
+        token = None if detail.token is None else detail.token.value
+    return SnsEnvelope(
+        type="UnsubscribeConfirmation" if token else "Notification",
+        message_id=str(uuid.UUID(task.id)),
+        topic_arn=one.topic_arn,
+        subscription_arn=one.arn,
+        message=_text(task),
+        at=leased.created_at,
+        subject=subject or None,
+        token=token,
+        subscribe_url=sns.confirm_url(one.topic_arn, token) if token else None,
+        unsubscribe_url=None if token else sns.unsubscribe_url(one.arn),
+    )
+
+
+def _text(task: Task) -> str:
+    event, form = task.event, task.destination.form
+    if isinstance(event.detail, NoticeDetail):
+        return event.detail.text
     if form == "event":
         return event_json(event)
     return notification_json(event, with_headers=form == "notification-with-headers")

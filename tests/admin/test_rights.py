@@ -34,6 +34,7 @@ from smtpgate.admin import (
     keys,
     mail_from,
     maintenance,
+    notices,
     notifications,
     outbox,
     policies,
@@ -583,6 +584,7 @@ ROWS: Final = (
         "sns:Unsubscribe",
         lambda s, n: topics.unsubscribe(s, n.subscription),
     ),
+    row(topics.end, "sns:Unsubscribe", lambda s, n: topics.end(s, n.subscription)),
     row(
         notifications.get,
         READ_TOPICS,
@@ -915,6 +917,9 @@ PARTS: Final = {
     users.must_be_allowed_for_user,
     keys.own_access_key,
     keys.found,
+    notices.confirm_end,
+    notices.try_topic_of_events,
+    notices.try_topics_of_identity,
 }
 
 

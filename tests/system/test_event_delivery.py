@@ -197,8 +197,17 @@ async def test_a_receiver_confirms_and_ends_its_subscription_by_links(tmp_path: 
         assert (status, "BEGIN CERTIFICATE" in text) == (200, True)
         end = f"/?Action=Unsubscribe&SubscriptionArn={arn}"
         assert (await asyncio.to_thread(ask, gate, end))[0] == 200
-        assert await topics.subscriptions(session_of(gate)) == []
+        (shown,) = await topics.subscriptions(session_of(gate))
+        assert shown.state == "pending"
         assert (await asyncio.to_thread(ask, gate, end))[0] == 400
+        await until(lambda: len(receiver.calls) == 2)
+        ended = receiver.bodies("/owner")[-1]
+        must_fit("sns", json.dumps(ended))
+        assert ended["Type"] == "UnsubscribeConfirmation"
+        link = urlsplit(ended["SubscribeURL"])
+        assert (await asyncio.to_thread(ask, gate, f"/?{link.query}"))[0] == 200
+        (shown,) = await topics.subscriptions(session_of(gate))
+        assert shown.state == "confirmed"
 
 
 @pytest.mark.parametrize("target", ["/", "/?Action=Other", "/other.pem"])

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from smtpgate.core.notification.names import SnsArn
 from smtpgate.core.notification.settings import Subscription, SubscriptionForm
 from smtpgate.core.notification.standard_webhooks import signed_headers
-from smtpgate.core.outbox.event import EventRecipient, SendingEvent
+from smtpgate.core.outbox.event import EventRecipient, NoticeDetail, SendingEvent
 from smtpgate.core.outbox.task import (
     Carried,
     Destination,
@@ -159,3 +159,39 @@ async def test_without_a_public_url_sns_s_envelopes_wait() -> None:
     result = await carry(Calls(), one("sns"), has_url=False)
     assert isinstance(result, TryAgain)
     assert "base_url" in result.problem
+
+
+async def test_a_test_of_a_topic_is_a_notification_with_its_own_words() -> None:
+    caller = Calls()
+    notice = replace(BOUNCE, detail=NoticeDetail("A subject", "Successfully validated."))
+    assert isinstance(await carry(caller, one("sns"), event=notice, form="notice"), Carried)
+    ((_, _, octets, _),) = caller.calls
+    body = json.loads(octets)
+    must_fit("sns", octets.decode())
+    assert (body["Type"], body["Message"], body["Subject"]) == (
+        *("Notification", "Successfully validated.", "A subject"),
+    )
+    raw = await carry(
+        caller, one("raw"), event=replace(BOUNCE, detail=NoticeDetail("", "{}")), form="notice"
+    )
+    assert isinstance(raw, Carried)
+    assert caller.calls[1][2] == b"{}"
+
+
+async def test_a_subscription_that_was_ended_gets_the_token_that_restores_it() -> None:
+    caller = Calls()
+    detail = NoticeDetail("", "You have chosen to deactivate", Secret("ab" * 32))
+    notice = replace(BOUNCE, detail=detail)
+    ended = one("sns", is_confirmed=False)
+    assert isinstance(await carry(caller, ended, event=notice, form="notice"), Carried)
+    ((_, headers, octets, _),) = caller.calls
+    must_fit("sns", octets.decode())
+    body = json.loads(octets)
+    assert (body["Type"], body["Token"]) == ("UnsubscribeConfirmation", "ab" * 32)
+    assert body["SubscribeURL"].endswith(f"&Token={'ab' * 32}")
+    assert "UnsubscribeURL" not in body
+    assert headers["x-amz-sns-message-type"] == "UnsubscribeConfirmation"
+    tested = await carry(
+        caller, ended, event=replace(BOUNCE, detail=replace(detail, token=None)), form="notice"
+    )
+    assert isinstance(tested, GivenUp)

@@ -25,7 +25,8 @@ def mail_of_notification(task: Task, hostname: str) -> tuple[HeaderBlock, bytes]
     """The header block and the body of the mail about a task's event."""
     event, form = task.event, task.destination.form
     if isinstance(event.detail, NoticeDetail):
-        return _mail(task, hostname, "Mail gateway", event.detail.subject, event.detail.text)
+        subject = event.detail.subject or "Notification: topic"
+        return _mail(task, hostname, "Mail gateway", subject, event.detail.text)
     if form == "event":
         document = event_json(event)
     else:

@@ -14,6 +14,7 @@ from msgspec import Struct, structs
 from smtpgate.core.feedback.kinds import BounceKind, ComplaintType, DelayType
 from smtpgate.core.feedback.simulator import simulation_of
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
+from smtpgate.core.secret import Secret
 
 EventKind = Literal[
     "Send", "Reject", "Bounce", "Complaint", "Delivery", "DeliveryDelay", "Notice"
@@ -110,11 +111,16 @@ class DelayDetail(Struct, frozen=True, gc=False, omit_defaults=True, tag="Delive
     reporting_mta: str = ""
 
 
-class NoticeDetail(Struct, frozen=True, gc=False, tag="Notice"):
-    """Mail of the gate to the people of an account, about no message: no event of SES's."""
+class NoticeDetail(Struct, frozen=True, gc=False, omit_defaults=True, tag="Notice"):
+    """A notice of the gate itself, about no message: no event of SES's.
+
+    It goes to the people of an account by mail, or to the subscriptions of a topic. With a
+    ``token`` it is for a subscription that its receiver ended, and restores that.
+    """
 
     subject: str
     text: str
+    token: Secret | None = None
 
 
 Detail: TypeAlias = (

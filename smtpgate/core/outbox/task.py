@@ -12,8 +12,8 @@ from smtpgate.core.outbox.event import SendingEvent
 # A list is an account's suppression list.
 DestinationKind = Literal["webhook", "mail", "list"]
 # An identity's notification, without or with the header fields of the message, or an event of a
-# configuration set; the automatic answer of a simulated mailbox; a notice to the people of an
-# account. A report by mail and a list have none of these forms.
+# configuration set; the automatic answer of a simulated mailbox; a notice. A report by mail and
+# a list have none of these forms.
 DestinationForm = Literal[
     "", "notification", "notification-with-headers", "event", "answer", "notice"
 ]

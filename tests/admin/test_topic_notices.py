@@ -1,0 +1,177 @@
+"""Messages to topics when a setting begins to use them, and when a receiver ends it all."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import pytest
+
+from smtpgate.admin import configuration_sets, notifications, topics
+from smtpgate.admin.errors import NoticeNotKeptError, RefusedChangeError
+from smtpgate.admin.refs import ConfigurationSetRef, IdentityRef, SubscriptionRef, TopicRef
+from smtpgate.admin.session import Session
+from smtpgate.core.outbox.event import NoticeDetail, SendingEvent
+from smtpgate.core.outbox.task import Task
+from smtpgate.core.secret import Secret
+from smtpgate.directory.store import DirectoryStore
+from smtpgate.ports import Added, JournalUnavailableError
+from tests.support.admin import session_of
+from tests.support.clock import MovableClock
+from tests.support.tenants import add_account, add_identity
+from tests.support.topics import add_topic, subscribe
+from tests.support.world import DELEGATE, OWNER
+
+REF: Final = IdentityRef(OWNER, "ses-example.com")
+TOPIC: Final = TopicRef(OWNER, "bounces")
+SET: Final = ConfigurationSetRef(OWNER, "spring")
+URL: Final = "https://hooks.example.com/"
+
+
+@dataclass
+class Kept:
+    """Keeps tasks, or cannot."""
+
+    tasks: list[Task] = field(default_factory=list)
+    problem: str = ""
+
+    async def add(self, tasks: Sequence[Task], events: Sequence[SendingEvent] = ()) -> Added:
+        assert not events
+        if self.problem:
+            raise JournalUnavailableError(self.problem)
+        self.tasks += tasks
+        return Added(len(tasks))
+
+    def take(self) -> list[tuple[str, str, str]]:
+        """The kind of each destination, its form, and the text that it gets."""
+        taken, self.tasks = self.tasks, []
+        return sorted(
+            (one.destination.kind, one.destination.form, notice_of(one).text) for one in taken
+        )
+
+
+def notice_of(task: Task) -> NoticeDetail:
+    assert isinstance(task.event.detail, NoticeDetail)
+    return task.event.detail
+
+
+def token_of(notice: NoticeDetail) -> Secret:
+    assert notice.token is not None
+    assert notice.token.value not in repr(notice)
+    return notice.token
+
+
+@pytest.fixture
+def kept() -> Kept:
+    return Kept()
+
+
+@pytest.fixture
+async def session(store: DirectoryStore, clock: MovableClock, kept: Kept) -> Session:
+    """An operator; the owner has a topic with a subscription of each form, one pending."""
+    for account_id in (OWNER, DELEGATE):
+        await add_account(store, account_id)
+    await add_identity(store, REF.name, OWNER)
+    for name in ("bounces", "others"):
+        await add_topic(store, name, OWNER)
+    for form, endpoint in (
+        ("sns", f"{URL}sns"),
+        ("raw", f"{URL}raw"),
+        ("listmonk", f"{URL}listmonk"),
+        ("email", "boss@example.com"),
+    ):
+        await subscribe(store, endpoint, form=form, account_id=OWNER, is_confirmed=True)  # type: ignore[arg-type]
+    await subscribe(store, f"{URL}pending", account_id=OWNER)
+    return replace(session_of(store, clock=clock), outbox=kept)
+
+
+async def test_a_topic_of_an_identity_gets_ses_s_message_once_it_is_used(
+    session: Session, kept: Kept
+) -> None:
+    await notifications.update(
+        session, REF, topics={"Bounce": "bounces", "Complaint": "bounces"}
+    )
+    found = kept.take()
+    assert [one[:2] for one in found] == [
+        ("mail", "notice"),
+        ("webhook", "notice"),
+        ("webhook", "notice"),
+    ]
+    assert json.loads(found[0][2])["notificationType"] == "AmazonSnsSubscriptionSucceeded"
+    # It is used already; then by another setting, and then by none.
+    await notifications.update(session, REF, headers={"Bounce": True})
+    await notifications.update(session, REF, topics={"Bounce": "bounces"})
+    assert kept.take() == []
+    await notifications.update(session, REF, topics={"Delivery": "bounces"})
+    assert len(kept.take()) == 3
+    await notifications.update(session, REF, topics={"Delivery": None})
+    await notifications.update(session, REF, topics={"Delivery": "others"})
+    assert kept.take() == []
+
+
+async def test_a_topic_of_events_gets_ses_s_words_where_they_need_not_be_json(
+    session: Session, kept: Kept
+) -> None:
+    await configuration_sets.create(session, SET)
+    await configuration_sets.add_destination(session, SET, "all", ["SEND"], "others")
+    assert kept.take() == []
+    await configuration_sets.update_destination(session, SET, "all", topic="bounces")
+    words = "Successfully validated SNS topic for Amazon SES event publishing."
+    assert [(notice_of(one).text, notice_of(one).subject) for one in kept.tasks] == [
+        (words, "Amazon SES Email Event Notification")
+    ] * 2
+    assert [kind for kind, *_ in kept.take()] == ["mail", "webhook"]
+    await configuration_sets.update_destination(session, SET, "all", topic="bounces")
+    await configuration_sets.update_destination(session, SET, "all", is_enabled=False)
+    assert kept.take() == []
+
+
+async def test_a_change_is_made_also_if_its_message_cannot_be_kept(
+    session: Session, kept: Kept
+) -> None:
+    kept.problem = "the disk is full"
+    with pytest.raises(NoticeNotKeptError, match="the change is done, but its message"):
+        await notifications.update(session, REF, topics={"Bounce": "bounces"})
+    assert (await notifications.get(session, REF)).topics["Bounce"] == "bounces"
+
+
+async def test_without_an_outbox_there_are_no_messages(session: Session) -> None:
+    await notifications.update(replace(session, outbox=None), REF, topics={"Bounce": "bounces"})
+
+
+async def ref_of(session: Session, endpoint: str) -> SubscriptionRef:
+    found = await topics.subscriptions(session)
+    arn = next(one.arn for one in found if one.endpoint == endpoint)
+    return SubscriptionRef(TOPIC, arn)
+
+
+async def test_a_receiver_that_ends_its_subscription_gets_a_token_that_restores_it(
+    session: Session, kept: Kept, clock: MovableClock
+) -> None:
+    ref = await ref_of(session, f"{URL}sns")
+    await topics.end(session, ref)
+    assert (await topics.get_subscription(session, ref)).state == "pending"
+    (task,) = kept.tasks
+    notice = notice_of(task)
+    assert (task.destination.name, task.destination.account_id) == (ref.arn, OWNER)
+    assert notice.text.startswith(f"You have chosen to deactivate subscription {ref.arn}.")
+    with pytest.raises(RefusedChangeError, match="is not confirmed"):
+        await topics.end(session, ref)
+    await topics.confirm(session, TOPIC, token_of(notice))
+    assert (await topics.get_subscription(session, ref)).state == "confirmed"
+    with pytest.raises(RefusedChangeError, match="was used already"):
+        await topics.confirm(session, TOPIC, token_of(notice))
+    await topics.end(session, ref)
+    clock.move(3 * 86_400)
+    with pytest.raises(RefusedChangeError, match="too old"):
+        await topics.confirm(session, TOPIC, token_of(notice_of(kept.tasks[-1])))
+
+
+async def test_other_forms_have_no_such_envelope_and_are_deleted(
+    session: Session, kept: Kept
+) -> None:
+    for endpoint in (f"{URL}raw", f"{URL}listmonk", "boss@example.com"):
+        await topics.end(session, await ref_of(session, endpoint))
+    assert kept.tasks == []
+    states = {one.endpoint: one.state for one in await topics.subscriptions(session)}
+    assert states == {f"{URL}sns": "confirmed", f"{URL}pending": "pending"}
