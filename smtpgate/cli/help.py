@@ -19,6 +19,7 @@ GUIDES: Final = (
     "directory",
     "policies",
     "limits",
+    "reputation",
     "leaked-keys",
     "dkim",
     "journal",

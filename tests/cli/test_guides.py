@@ -63,7 +63,7 @@ def test_a_unique_beginning_of_a_topic_will_do(desk: Desk, word: str) -> None:
     "word, said",
     [
         ("limtis", "there is no topic `limtis'; did you mean limits or metrics?"),
-        ("re", "several topics begin with `re'; did you mean relays, replies or reasons?"),
+        ("re", "topics begin with `re'; did you mean reputation, relays, replies or reasons?"),
         ("serve", "there is no topic `serve'; `smtpgate serve --help' describes the command"),
         ("nope", "there is no topic `nope'; `smtpgate help' lists them"),
         ("zzzz", "there is no topic `zzzz'; `smtpgate help' lists them"),
