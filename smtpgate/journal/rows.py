@@ -66,6 +66,13 @@ class Row(NamedTuple):
         """True if the sender must not learn the reason."""
         return '"masked":true' in self.verdict  # a quote in a text would have a backslash
 
+    @property
+    def sent_to(self) -> int:
+        """The number of recipients, without those that the message is not sent to."""
+        if '"withheld":' not in self.verdict:
+            return self.recipients
+        return self.recipients - len(_decode(self.verdict)["withheld"])
+
 
 COLUMNS: Final = tuple(records.c[name] for name in Row._fields)
 """The columns that ``Row._make`` needs."""

@@ -399,7 +399,7 @@ def _set_usage_rows(entries: Iterable[Entry]) -> list[tuple[Any, ...]]:
         for grain, points in _POINTS_A_GRAIN:
             unit = row.received_us // _POINT_US // points
             place = (grain, row.account_id, entry.configuration_set, unit)
-            sums[place] = sums.get(place, 0) + row.recipients
+            sums[place] = sums.get(place, 0) + row.sent_to
     return [(*place, recipients) for place, recipients in sorted(sums.items())]
 
 

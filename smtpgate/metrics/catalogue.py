@@ -387,7 +387,7 @@ _ROWS: Final = (
         "counter",
         ("outcome", "kind", "destination"),
         "Attempts to deliver an event, by outcome (sent, failed, given-up), kind of event, and "
-        "kind of destination (webhook, mail).",
+        "kind of destination (webhook, mail, list).",
     ),
     MetricRow(
         "smtpgate_api_calls_total",

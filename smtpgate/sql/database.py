@@ -181,7 +181,8 @@ class Database:
                 )
                 return found
             async with self._looking_up.connect() as connection:
-                return list((await connection.execute(lookup.query, parameters)).tuples())
+                rows = await connection.execute(lookup.query, parameters)
+                return [tuple(row) for row in rows]
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[AsyncConnection]:

@@ -11,11 +11,13 @@ from smtpgate.admin.errors import NotFoundError
 from smtpgate.core.history.event_counts import EventCounts
 from smtpgate.core.history.record import Record
 from smtpgate.core.history.story import story_of
+from smtpgate.core.history.usage import Grain
 from smtpgate.core.limits import Subject
 from smtpgate.core.notification.settings import NOTIFICATION_KINDS
 from smtpgate.core.suppression.lists import SuppressedAddress
 from smtpgate.gate.gate import Gate
 from smtpgate.journal.reader import JournalReader
+from smtpgate.journal.usage_query import UsageQuery, usage_rows
 from tests.support.inprocess import login, open_gate
 from tests.support.ledgers import used_24h
 from tests.support.notifications import must_fit
@@ -75,6 +77,14 @@ async def record_of(gate: Gate, verdict: str) -> Record:
     return record
 
 
+async def usage_of_delegate(gate: Gate) -> int:
+    """The recipients in the usage of the delegate, by which its rates are divided."""
+    now = gate.clock.now()
+    asked = UsageQuery(grain=Grain.DAY, since=now, until=now, account_id=DELEGATE)
+    rows = await usage_rows(journal_of(gate).store, asked)
+    return sum(row.counts.recipients for row in rows)
+
+
 async def notified(gate: Gate, receiver: Receiver) -> None:
     """Have the delegate notified of everything at a webhook."""
     await make_topics(gate)
@@ -107,6 +117,7 @@ async def test_the_others_get_the_message_and_a_suppressed_recipient_bounces(
         assert groups(report)[1]["Status"] == "5.1.1"
         # As with SES they are charged, and in no rate.
         assert await used_24h(gate.ledger, ACCOUNT, gate.clock.now()) == 2
+        assert await usage_of_delegate(gate) == 1
         assert await counts(gate) == EventCounts(uncounted=1)
 
 
@@ -234,6 +245,7 @@ async def test_a_simulated_mailbox_has_its_events(
         # Neither the daily quota nor any rate counts them, and nobody is put on a list.
         assert await used_24h(gate.ledger, ACCOUNT, gate.clock.now()) == 0
         assert await counts(gate) == EventCounts(uncounted=len(kinds))
+        assert await usage_of_delegate(gate) == 0
         assert await states(journal_of(gate), "'list'") == []
         assert SIMULATED not in "".join(sent_to(upstream))
         record = await record_of(gate, verdict)

@@ -214,6 +214,11 @@ class Record(Struct, frozen=True, gc=False, kw_only=True):
     withheld: tuple[WithheldRecipient, ...] = ()
 
     @property
+    def sent_to(self) -> int:
+        """The number of recipients, without those that the message is not sent to."""
+        return self.recipients - len(self.withheld)
+
+    @property
     def verdict(self) -> Verdict:
         """The part that is not known when its row is begun."""
         return Verdict(*[getattr(self, name) for name in Verdict.__struct_fields__])

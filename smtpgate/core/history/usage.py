@@ -158,8 +158,8 @@ class CountableRecord(Protocol):
         """The ARN of the identity that served From."""
 
     @property
-    def recipients(self) -> int:
-        """The number of recipients."""
+    def sent_to(self) -> int:
+        """The number of recipients, without those that a message is not sent to."""
 
     @property
     def octets(self) -> int:
@@ -170,7 +170,8 @@ def usage_of(record: CountableRecord) -> tuple[UsageKey, Counts] | None:
     """The counts that a record adds; ``None`` without a message or without a verdict.
 
     A refusal that the sender sees under another reason counts under that reason, for no
-    identity: the sender sees the sums too.
+    identity: the sender sees the sums too. Recipients that are suppressed or simulated do not
+    count: otherwise mail to these would lower the bounce rate of its sender.
     """
     if record.kind != "submission" or record.outcome == "relaying":
         return None
@@ -180,7 +181,7 @@ def usage_of(record: CountableRecord) -> tuple[UsageKey, Counts] | None:
     key = UsageKey(record.account_id, record.user_arn, identity, reason)
     if record.outcome != ACCEPTED:
         return key, Counts(attempts=1)
-    return key, Counts(1, 1, record.recipients, record.octets)
+    return key, Counts(1, 1, record.sent_to, record.octets)
 
 
 def summaries(
