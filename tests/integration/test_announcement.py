@@ -329,3 +329,20 @@ def test_the_announcement(host: Host) -> None:
         complained = event_in(marketer.calls[-1])["complaint"]
         assert complained["complaintFeedbackType"] == "abuse"
         assert [one["emailAddress"] for one in complained["complainedRecipients"]] == [READER]
+
+        # Neither reader gets further mail; the marketer's messages to them bounce at once.
+        listed = host.json("suppression", "list", DELEGATE)
+        assert {(one["address"], one["reason"]) for one in listed} == {
+            (GONE, "BOUNCE"),
+            (READER, "COMPLAINT"),
+        }
+        second = host.send("summer", GONE)
+        eventually(lambda: len(retailer.kinds()) == len(marketer.kinds()) == 3, "both webhooks")
+        assert retailer.kinds()[2] == marketer.kinds()[2] == "Bounce OnAccountSuppressionList"
+        assert event_in(marketer.calls[-1])["mail"]["messageId"] == second
+        assert not any(b"Subject: News summer" in one.header for one in host.mailboxes.messages)
+
+        # What became of the first message, in one place.
+        explained = host.smtpgate("explain", first)
+        for fact in (GONE, "5.1.1", "NoEmail", "Complaint", READER):
+            assert fact in explained, explained
