@@ -229,6 +229,14 @@ class Host:
         assert code == 250, reply
         return reply.decode().split()[-1]
 
+    def is_accepted(self, to: str) -> bool:
+        """True if a message of the marketer is accepted now."""
+        with logged_in(self.gate, self.authority.client_context()) as client:
+            client.mail(SENDER)
+            client.rcpt(to)
+            code, _ = client.data(letter("again", "Hello.\r\n"))
+        return code == 250
+
     def arrived(self, subject: str) -> Recorded:
         """The message with that subject, as the mailbox server got it."""
         needle = f"\r\nSubject: {subject}".encode()
@@ -346,3 +354,15 @@ def test_the_announcement(host: Host) -> None:
         explained = host.smtpgate("explain", first)
         for fact in (GONE, "5.1.1", "NoEmail", "Complaint", READER):
             assert fact in explained, explained
+
+        # The marketer answers for it; the retailer looks at its rates, and pauses it.
+        (rates,) = host.json("reputation", "show", IDENTITY)
+        assert rates["account"] == DELEGATE
+        assert (rates["bounces"], rates["complaints"]) == (1, 1)
+        reason = "too many readers have left"
+        host.smtpgate(
+            *("reputation", "pause", DELEGATE, "--identity", IDENTITY, "--reason", reason)
+        )
+        eventually(lambda: not host.is_accepted(READER), "the pause")
+        host.smtpgate("reputation", "resume", DELEGATE, "--identity", IDENTITY)
+        eventually(lambda: host.is_accepted("eve@example.net"), "the end of the pause")
