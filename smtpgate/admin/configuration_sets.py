@@ -7,8 +7,9 @@ from datetime import datetime
 from smtpgate.admin import notices
 from smtpgate.admin.errors import NotFoundError
 from smtpgate.admin.paging import pages_of
-from smtpgate.admin.refs import ConfigurationSetRef, TopicRef
+from smtpgate.admin.refs import ConfigurationSetRef
 from smtpgate.admin.session import Session
+from smtpgate.admin.topics import named, place_of
 from smtpgate.directory import configuration_sets as rows
 from smtpgate.directory.change import Change
 from smtpgate.directory.configuration_sets import ConfigurationSetRow, EventDestinationRow
@@ -121,7 +122,7 @@ async def add_destination(
     *,
     is_enabled: bool = True,
 ) -> None:
-    """Publish events of those types to a topic of the same account.
+    """Publish events of those types to a topic, named as in settings of notifications.
 
     The topic gets a message, as from SES. Raises NoticeNotKeptError if that is not kept.
     """
@@ -134,11 +135,13 @@ async def add_destination(
             configuration_set=row.name,
             name=name,
             types=tuple(types),
-            topic=topic,
+            topic=named(session, row.account_id, topic),
             is_enabled=is_enabled,
         )
         await rows.create_destination(change, new)
-    await notices.try_topic_of_events(session, ref.account_id, TopicRef(ref.account_id, topic))
+    await notices.try_topic_of_events(
+        session, ref.account_id, place_of(ref.account_id, new.topic)
+    )
 
 
 async def update_destination(
@@ -155,13 +158,15 @@ async def update_destination(
     Another topic gets a message, as with a new destination.
     """
     session.must_be_allowed("UpdateEventDestination", session.configuration_set_arn(ref))
+    if topic is not None:
+        topic = named(session, ref.account_id, topic)
     wanted = {"types": types, "topic": topic, "is_enabled": is_enabled}
     changes = {column: value for column, value in wanted.items() if value is not None}
     async with session.changing() as change:
         before = await _destination(session, change, ref, name)
         await rows.update_destination(change, before, changes)
     if topic not in (None, before.topic):
-        used = TopicRef(ref.account_id, topic or "")
+        used = place_of(ref.account_id, topic or "")
         await notices.try_topic_of_events(session, ref.account_id, used)
 
 

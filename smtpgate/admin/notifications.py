@@ -10,8 +10,9 @@ from typing import Any
 
 from smtpgate.admin import notices
 from smtpgate.admin.errors import RefusedChangeError
-from smtpgate.admin.refs import IdentityRef, TopicRef
+from smtpgate.admin.refs import IdentityRef
 from smtpgate.admin.session import Operator, Session
+from smtpgate.admin.topics import named, place_of
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.notification.settings import NOTIFICATION_KINDS, NotificationKind
 from smtpgate.directory import configuration_sets, identities
@@ -72,7 +73,8 @@ async def update(
 ) -> None:
     """Set those that are given, in one change; the others stay.
 
-    A topic is one of the same account, or ``None`` for none. ``headers`` is whether
+    A topic is one of the same account by its name, one of another account that is open to it
+    (ACCOUNT/NAME or an ARN), or ``None`` for none. ``headers`` is whether
     notifications of a kind have the header fields of the message. ``is_forwarding`` is the
     owner's: bounces and complaints are also mailed to the return path. A topic that begins to
     be used gets a message, as from SES. Raises NoticeNotKeptError if that is not kept.
@@ -82,7 +84,8 @@ async def update(
     if topics:
         session.must_be_allowed("SetIdentityNotificationTopic", resource)
         for kind, topic in topics.items():
-            columns[f"{kind.lower()}_topic"] = topic
+            its = None if topic is None else named(session, account_id, topic)
+            columns[f"{kind.lower()}_topic"] = its
             if topic is None:
                 columns[f"{kind.lower()}_headers"] = False
     if headers:
@@ -100,7 +103,7 @@ async def update(
         before = await rows.notifications_at(change.connection, key)
         after = await rows.set_notifications(change, before, columns)
     begun = [
-        TopicRef(account_id, name)
+        place_of(account_id, name)
         for kind in NOTIFICATION_KINDS
         if (name := after.topic(kind)) is not None and name != before.topic(kind)
     ]

@@ -109,6 +109,8 @@ RIGHTS: Final[Mapping[str, Right]] = {
     "ListTopics": _with("sns:ListTopics"),
     "GetTopic": _with("sns:GetTopicAttributes"),
     "UpdateTopic": _with("sns:SetTopicAttributes"),
+    "AllowTopic": _with("sns:AddPermission", "sns:SetTopicAttributes"),
+    "DisallowTopic": _with("sns:RemovePermission", "sns:SetTopicAttributes"),
     "DeleteTopic": _with("sns:DeleteTopic"),
     "Subscribe": _with("sns:Subscribe"),
     "ListSubscriptions": _with("sns:ListSubscriptions", "sns:ListSubscriptionsByTopic"),

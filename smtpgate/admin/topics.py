@@ -28,9 +28,11 @@ from smtpgate.core.notification.standard_webhooks import (
     webhook_secret,
 )
 from smtpgate.core.secret import Secret
+from smtpgate.directory import topic_grants
 from smtpgate.directory import topics as rows
 from smtpgate.directory.change import Change
 from smtpgate.directory.rows import refusing
+from smtpgate.directory.topic_grants import TopicGrantRow
 from smtpgate.directory.topics import SubscriptionRow, TopicRow
 
 
@@ -43,13 +45,17 @@ class Confirmer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicDetails:
-    """A topic, with the number of its subscriptions."""
+    """A topic, with the number of its subscriptions.
+
+    ``open_to`` are the other accounts whose settings may name it.
+    """
 
     arn: str
     account_id: str
     name: str
     signature_version: SignatureVersion
     subscriptions: int
+    open_to: tuple[str, ...]
     created_at: datetime | None
 
 
@@ -105,7 +111,8 @@ async def update(
     async with session.changing() as change:
         row = await _topic(session, change, ref)
         row = await rows.update_topic(change, row, {"signature_version": signature_version})
-        return _details(session, row, len(await _subscriptions(session, change, ref)))
+        grantees = await topic_grants.grantees_of(change.connection, *_place(session, ref))
+        return _details(session, row, len(await _subscriptions(session, change, ref)), grantees)
 
 
 async def pages(
@@ -129,12 +136,18 @@ async def pages(
     async for page in pages_of(read, after, lambda row: (row.account_id, row.name), limit):
         async with session.store.reading() as connection:
             found = await rows.subscriptions_of(connection, session.region, account_id)
+            grants = await topic_grants.grants_of(connection, session.region, account_id)
+        open_to: dict[tuple[str, str], list[str]] = {}
+        for grant in grants:
+            open_to.setdefault((grant.account_id, grant.topic), []).append(grant.grantee_id)
         counts: dict[tuple[str, str], int] = {}
         for one in found:
             key = one.account_id, one.topic
             counts[key] = counts.get(key, 0) + 1
+        keys = [(row.account_id, row.name) for row in page]
         yield [
-            _details(session, row, counts.get((row.account_id, row.name), 0)) for row in page
+            _details(session, row, counts.get(key, 0), open_to.get(key, ()))
+            for key, row in zip(keys, page, strict=True)
         ]
 
 
@@ -148,10 +161,53 @@ async def get(
         found = await rows.subscriptions_of(
             connection, session.region, ref.account_id, ref.name
         )
+        grantees = await topic_grants.grantees_of(connection, *_place(session, ref))
     return (
-        _details(session, row, len(found)),
+        _details(session, row, len(found), grantees),
         [_subscription_details(session, one) for one in found],
     )
+
+
+async def allow(session: Session, ref: TopicRef, account_id: str) -> None:
+    """Let the settings of another account name a topic. Raises ConflictError if they may."""
+    session.must_be_allowed("AllowTopic", session.topic_arn(ref))
+    async with session.changing() as change:
+        row = await _topic(session, change, ref)
+        await topic_grants.allow_topic(change, _grant(row, account_id))
+
+
+async def disallow(session: Session, ref: TopicRef, account_id: str) -> None:
+    """Let the settings of another account name a topic no more: it gets nothing by them."""
+    session.must_be_allowed("DisallowTopic", session.topic_arn(ref))
+    async with session.changing() as change:
+        row = await _topic(session, change, ref)
+        await topic_grants.disallow_topic(change, _grant(row, account_id))
+
+
+def _grant(row: TopicRow, account_id: str) -> TopicGrantRow:
+    return TopicGrantRow(
+        account_id=row.account_id, region=row.region, topic=row.name, grantee_id=account_id
+    )
+
+
+def named(session: Session, account_id: str, text: str) -> str:
+    """The text with which a setting of an account names a topic: its name, or of another's.
+
+    ``text`` is a name, ACCOUNT/NAME, or an ARN of this gate's region. Raises
+    RefusedChangeError.
+    """
+    if not text.startswith("arn:"):
+        return topic_grants.topic_text(account_id, *topic_grants.topic_place(account_id, text))
+    with refusing("topic"):
+        arn = SnsArn.parse(text)
+    if arn.id is not None or (arn.region, arn.partition) != (session.region, session.partition):
+        raise RefusedChangeError(f"{text} is no topic of this gate's region {session.region}")
+    return topic_grants.topic_text(account_id, arn.account_id, arn.name)
+
+
+def place_of(account_id: str, text: str) -> TopicRef:
+    """The topic that a setting of an account names."""
+    return TopicRef(*topic_grants.topic_place(account_id, text))
 
 
 async def delete(session: Session, ref: TopicRef) -> None:
@@ -173,13 +229,20 @@ async def _subscriptions(
     )
 
 
-def _details(session: Session, row: TopicRow, subscriptions: int) -> TopicDetails:
+def _place(session: Session, ref: TopicRef) -> tuple[str, str, str]:
+    return ref.account_id, session.region, ref.name
+
+
+def _details(
+    session: Session, row: TopicRow, subscriptions: int, open_to: Sequence[str] = ()
+) -> TopicDetails:
     return TopicDetails(
         arn=row.arn(session.partition),
         account_id=row.account_id,
         name=row.name,
         signature_version=row.signature_version,
         subscriptions=subscriptions,
+        open_to=tuple(open_to),
         created_at=row.created_at,
     )
 

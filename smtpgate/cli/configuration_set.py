@@ -168,7 +168,11 @@ def add_destination(
     name: _Name,
     types: Annotated[str, typer.Option(metavar="TYPES", help=_TYPES_HELP)],
     topic: Annotated[
-        str, typer.Option(metavar="TOPIC", help="The name of a topic of the same account.")
+        str,
+        typer.Option(
+            metavar="TOPIC",
+            help="A topic of the same account, or ACCOUNT/TOPIC of one that is open to it.",
+        ),
     ],
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
@@ -200,7 +204,9 @@ def set_destination(
     topic: Annotated[
         str | None,
         typer.Option(
-            metavar="TOPIC", help="The name of a topic of the same account.", show_default=False
+            metavar="TOPIC",
+            help="A topic of the same account, or ACCOUNT/TOPIC of one that is open to it.",
+            show_default=False,
         ),
     ] = None,
     enabled: Annotated[bool | None, typer.Option(help="Publish to it, or not.")] = None,

@@ -47,7 +47,8 @@ _TopicName: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="TOPIC",
-        help="A topic of the same account, or none.",
+        help="A topic of the same account, ACCOUNT/TOPIC or an ARN of one that is open to it, "
+        "or none.",
         show_default=False,
     ),
 ]

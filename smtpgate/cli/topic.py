@@ -8,6 +8,7 @@ import typer
 
 from smtpgate.admin import topics
 from smtpgate.admin.topics import TopicDetails
+from smtpgate.cli import completion
 from smtpgate.cli.arguments import AccountOption, TopicArgument
 from smtpgate.cli.listing import View, print_card, print_json, print_pages, print_table
 from smtpgate.cli.session import run
@@ -21,7 +22,9 @@ from smtpgate.cli.terminal import (
     confirmed,
     example,
     output,
+    parsed_by,
 )
+from smtpgate.core.naming import account_id
 
 topic_app: Final = typer.Typer(
     name="topic", help="Topics of notifications and events.", no_args_is_help=True
@@ -48,6 +51,7 @@ def _fields(topic: TopicDetails) -> dict[str, object]:
         "name": topic.name,
         "signature_version": topic.signature_version,
         "subscriptions": topic.subscriptions,
+        "open_to": list(topic.open_to),
         "created_at": topic.created_at,
     }
 
@@ -121,6 +125,34 @@ def set_(
     """Set the version of the signatures of a topic."""
     run(config, lambda session: topics.update(session, ref, signature.value), changes=True)
     output.print(f"topic {ref} signs with version {signature.value}")
+
+
+_Account: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--account",
+        metavar="ACCOUNT",
+        help="The other account.",
+        parser=parsed_by(account_id),
+        autocompletion=completion.account_ids,
+    ),
+]
+
+
+@topic_app.command(epilog=example("topic allow 999999999999/ours --account 888888888888"))
+def allow(ref: TopicArgument, account: _Account, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """Let the settings of another account name a topic."""
+    run(config, lambda session: topics.allow(session, ref, account), changes=True)
+    output.print(f"settings of account {account} may name topic {ref}")
+
+
+@topic_app.command(epilog=example("topic disallow 999999999999/ours --account 888888888888"))
+def disallow(
+    ref: TopicArgument, account: _Account, config: ConfigFile = DEFAULT_CONFIG
+) -> None:
+    """End that: the topic gets nothing any more by settings of that account."""
+    run(config, lambda session: topics.disallow(session, ref, account), changes=True)
+    output.print(f"settings of account {account} may not name topic {ref} any more")
 
 
 @topic_app.command(epilog=example("topic delete 888888888888/bounces"))

@@ -27,6 +27,7 @@ from smtpgate.directory.reputations import pause_of
 from smtpgate.directory.rows import columns_of
 from smtpgate.directory.schema import identity_notifications
 from smtpgate.directory.suppression import ListKey, suppression
+from smtpgate.directory.topic_grants import grantees_of, topic_place
 from smtpgate.directory.topics import opened, subscriptions_of, topic
 
 SETTINGS_KINDS: Final[frozenset[str]] = frozenset(get_args(SettingsKind))
@@ -97,6 +98,7 @@ async def _subscriptions(
     except NotFoundError:
         return Loaded((), (), 0)
     rows = await subscriptions_of(connection, loader.region, account_id, name)
+    open_to = tuple(await grantees_of(connection, account_id, loader.region, name))
     found = []
     for one in rows:
         credentials, secret = opened(loader.master_keys, one)
@@ -110,6 +112,7 @@ async def _subscriptions(
                 signature_version=row.signature_version,
                 credentials=credentials,
                 secret=secret,
+                open_to=open_to,
             )
         )
     return Loaded(tuple(found), (), _ENTRY_OCTETS + _SUBSCRIPTION_OCTETS * len(found))
@@ -149,4 +152,5 @@ async def _configuration_set(
 
 
 def _topic_arn(loader: Loader, account_id: str, name: str) -> str:
-    return str(SnsArn(loader.partition, loader.region, account_id, name))
+    owner_id, own_name = topic_place(account_id, name)
+    return str(SnsArn(loader.partition, loader.region, owner_id, own_name))

@@ -111,8 +111,9 @@ async def set_notifications(
     """
     after = replace(before, **changes)
     _must_be_consistent(after)
+    used = {before.topic(kind) for kind in NOTIFICATION_KINDS}
     for name in dict.fromkeys(after.topic(kind) for kind in NOTIFICATION_KINDS):
-        if name is not None:
+        if name is not None and name not in used:
             await must_have_topic(change, after.account_id, after.region, name)
     if not after.is_owner_s and before == _default(before):
         await _must_have_room(change, after)

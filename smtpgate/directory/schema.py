@@ -228,7 +228,8 @@ quotas = Table(
     Index(None, "delegate_id"),
 )
 
-# The names of topics of the same account and region, in all tables below.
+# In all tables below a topic of the same account is named by its name, and in settings one of
+# another account as ACCOUNT/NAME.
 topics = Table(
     "topics",
     metadata,
@@ -259,6 +260,19 @@ subscriptions = Table(
         ["account_id", "region", "topic"], ["topics.account_id", "topics.region", "topics.name"]
     ),
     Index(None, "account_id", "region", "topic"),
+)
+
+# The other accounts whose settings may name a topic.
+topic_grants = Table(
+    "topic_grants",
+    metadata,
+    Column("account_id", String(12), primary_key=True),
+    Column("region", String(32), primary_key=True),
+    Column("topic", String(256), primary_key=True),
+    Column("grantee_id", String(12), primary_key=True),
+    ForeignKeyConstraint(
+        ["account_id", "region", "topic"], ["topics.account_id", "topics.region", "topics.name"]
+    ),
 )
 
 # By the account that wants them: the owner of the identity, or a delegate. A delegate's do not

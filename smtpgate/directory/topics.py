@@ -43,10 +43,12 @@ from smtpgate.directory.schema import (
     event_destinations,
     identity_notifications,
     subscriptions,
+    topic_grants,
     topics,
 )
 from smtpgate.directory.sealed import must_be_known
 from smtpgate.directory.sealing import MasterKeys
+from smtpgate.directory.topic_grants import grantees_of, topic_place
 
 MAX_TOPICS: Final = 1000  # of an account
 _TOKEN_OCTETS: Final = 32
@@ -237,12 +239,23 @@ async def remove_topics(change: Change, rows: Sequence[TopicRow]) -> None:
         {"account_id": row.account_id, "region": row.region, "topic": row.name} for row in rows
     ]
     await delete_by_key(change, subscriptions, of_subscriptions)
+    await delete_by_key(change, topic_grants, of_subscriptions)
     await delete_rows(change, topics, keys, rows)
 
 
 async def must_have_topic(change: Change, account_id: str, region: str, name: str) -> None:
-    """Check that a topic that a setting names is there. Raises NotFoundError."""
-    _ = await topic(change.connection, account_id, region, name)
+    """Check that a topic that a setting of an account names is there, and open to it.
+
+    Of another account's topic the error does not say which. Raises NotFoundError.
+    """
+    owner_id, own_name = topic_place(account_id, name)
+    if owner_id == account_id:
+        _ = await topic(change.connection, account_id, region, own_name)
+    elif account_id not in await grantees_of(change.connection, owner_id, region, own_name):
+        raise NotFoundError(
+            f"account {owner_id} has no topic {own_name} in region {region} that is open to "
+            f"account {account_id}"
+        )
 
 
 # -- subscriptions -----------------------------------------------------------------------------

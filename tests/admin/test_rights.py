@@ -584,6 +584,16 @@ ROWS: Final = (
         "sns:Unsubscribe",
         lambda s, n: topics.unsubscribe(s, n.subscription),
     ),
+    row(
+        topics.allow,
+        "sns:AddPermission|sns:SetTopicAttributes",
+        lambda s, n: topics.allow(s, n.topic, "777777777777"),
+    ),
+    row(
+        topics.disallow,
+        "sns:RemovePermission|sns:SetTopicAttributes",
+        lambda s, n: topics.disallow(s, n.topic, "777777777777"),
+    ),
     row(topics.end, "sns:Unsubscribe", lambda s, n: topics.end(s, n.subscription)),
     row(
         notifications.get,
@@ -920,6 +930,8 @@ PARTS: Final = {
     notices.confirm_end,
     notices.try_topic_of_events,
     notices.try_topics_of_identity,
+    topics.named,
+    topics.place_of,
 }
 
 

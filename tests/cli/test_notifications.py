@@ -140,3 +140,18 @@ def test_a_configuration_set_has_destinations_and_can_be_a_default(stocked: Desk
 def test_nothing_to_set_is_misuse(stocked: Desk) -> None:
     stocked.refuses("identity", "notifications", "set", DOMAIN, status=2)
     stocked.refuses("configuration-set", "set-destination", SET, "all", status=2)
+
+
+def test_a_topic_is_opened_to_another_account_and_closed_again(stocked: Desk) -> None:
+    said = stocked.says("topic", "allow", THEIRS, "--account", OWNER)
+    assert said == f"settings of account {OWNER} may name topic {THEIRS}\n"
+    assert stocked.answers("topic", "show", THEIRS)["open_to"] == [OWNER]
+    stocked.says("identity", "notifications", "set", DOMAIN, "--bounce-topic", THEIRS)
+    shown = stocked.answers("identity", "notifications", "show", DOMAIN)
+    assert shown["bounce_topic"] == THEIRS
+    stocked.says("topic", "disallow", THEIRS, "--account", OWNER)
+    assert stocked.answers("topic", "show", THEIRS)["open_to"] == []
+    refused = stocked.refuses(
+        "identity", "notifications", "set", DOMAIN, "--complaint-topic", f"{DELEGATE}/other"
+    )
+    assert f"account {DELEGATE} has no topic other in region us-east-1 that is open" in refused

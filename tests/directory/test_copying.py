@@ -35,7 +35,14 @@ from tests.support.tenants import (
     limit,
     signing_key,
 )
-from tests.support.topics import add_destination, add_set, add_topic, notify, subscribe
+from tests.support.topics import (
+    add_destination,
+    add_set,
+    add_topic,
+    allow,
+    notify,
+    subscribe,
+)
 
 DECLARED: Final = DesiredAccount(
     location=SourceLocation(Path("accounts.toml"), ("accounts", OTHER)),
@@ -74,6 +81,7 @@ async def fill(store: DirectoryStore) -> None:
     await signing_key(store)
     await limit(store, QuotaKey.of_user(ACME, "mailer"), max_24h_send=5)
     await add_topic(store)
+    await allow(store, OTHER)
     await subscribe(store, "https://me:pass@hooks.example.com/")
     await notify(store, bounce_topic="bounces")
     await add_set(store)

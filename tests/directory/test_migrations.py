@@ -97,6 +97,12 @@ ROWS: Final[dict[str, dict[str, Any]]] = {
         "signature_version": "1",
         "created_at": AT,
     },
+    "topic_grants": {
+        "account_id": "888888888888",
+        "region": "us-east-1",
+        "topic": "bounces",
+        "grantee_id": "999999999999",
+    },
     "subscriptions": {
         "id": "00010203-0405-0607-0809-0a0b0c0d0e0f",
         "account_id": "888888888888",

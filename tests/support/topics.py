@@ -17,6 +17,7 @@ from smtpgate.directory.notifications import (
     set_notifications,
 )
 from smtpgate.directory.store import DirectoryStore
+from smtpgate.directory.topic_grants import TopicGrantRow, allow_topic
 from smtpgate.directory.topics import (
     SubscriptionRow,
     TopicRow,
@@ -36,6 +37,18 @@ async def add_topic(
         return await create_topic(
             change, TopicRow(account_id=account_id, region=REGION, name=name)
         )
+
+
+async def allow(
+    store: DirectoryStore, grantee_id: str, *, topic: str = "bounces", account_id: str = ACME
+) -> TopicGrantRow:
+    """The permission of another account to use a topic."""
+    row = TopicGrantRow(
+        account_id=account_id, region=REGION, topic=topic, grantee_id=grantee_id
+    )
+    async with store.changing(ACTOR) as change:
+        await allow_topic(change, row)
+    return row
 
 
 async def subscribe(

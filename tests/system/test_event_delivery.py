@@ -129,6 +129,29 @@ async def test_owner_and_delegate_are_notified_each_by_their_own_settings(
         await until(lambda: len(upstream.messages) == 2)
 
 
+async def test_an_owner_is_notified_at_a_delegate_s_topic_while_that_is_open_to_it(
+    tmp_path: Path,
+) -> None:
+    async with publishing(tmp_path) as (gate, _, receiver):
+        await make_topics(gate)
+        await subscribe(gate, THEIRS, "raw", f"{receiver.url}/delegate")
+        session = session_of(gate)
+        await topics.allow(session, THEIRS, OWNER)
+        arn = f"arn:aws:sns:us-east-1:{DELEGATE}:{THEIRS.name}"
+        await notifications.update(session, OWN_IDENTITY, OWNER, topics={"Bounce": arn})
+        await gate.directory.catch_up()
+        dialog = await login(gate)
+        await try_all(dialog, GOOD, BAD)
+        await until(lambda: len(receiver.calls) == 1)
+        (shown,) = receiver.bodies("/delegate")
+        assert shown["bounce"]["bouncedRecipients"][0]["emailAddress"] == BAD
+        await topics.disallow(session, THEIRS, OWNER)
+        await notifications.update(session, OWN_IDENTITY, DELEGATE, topics={"Bounce": "ours"})
+        await gate.directory.catch_up()
+        await try_all(dialog, GOOD, BAD)
+        await until(lambda: len(receiver.calls) == 2)  # by the delegate's own setting alone
+
+
 async def say(dialog: Dialog, *fields: str) -> str:
     assert (await dialog.say("MAIL FROM:<marketing@ses-example.com>")).startswith("250")
     assert (await dialog.say(f"RCPT TO:<{GOOD}>")).startswith("250")

@@ -14,7 +14,7 @@ from smtpgate.core.outbox.task import Destination, Task
 from tests.support.cases import load_cases
 from tests.support.notifications import BOUNCE, EVENTS
 from tests.support.rows import rows
-from tests.support.world import DELEGATE
+from tests.support.world import DELEGATE, OWNER
 
 CASES = load_cases("notification/20-fan-out.toml")
 BY_KIND = {event.kind: event for event in EVENTS}
@@ -24,7 +24,8 @@ def subscription(topic: str, number: int, text: str) -> Subscription:
     form, state, endpoint = text.split()
     return Subscription(
         arn=f"{topic}/{number}",
-        topic_arn=topic,
+        topic_arn=f"arn:aws:sns:us-east-1:{OWNER}:{topic}",
+        open_to=(DELEGATE,),
         form=form,  # type: ignore[arg-type]
         endpoint=endpoint,
         is_confirmed=state == "confirmed",

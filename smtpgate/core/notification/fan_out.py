@@ -59,7 +59,9 @@ def _notified(
 def _subscribed(
     event: SendingEvent, one: Subscription, account_id: str, form: DestinationForm
 ) -> Iterator[Destination]:
-    if not one.is_confirmed or (one.form == "listmonk" and event.kind not in _FEEDBACK):
+    if not one.is_confirmed or not one.may_serve(account_id):
+        return
+    if one.form == "listmonk" and event.kind not in _FEEDBACK:
         return
     if one.form == "email":
         yield Destination("mail", one.endpoint, account_id, form)

@@ -36,7 +36,8 @@ class Subscription(Struct, frozen=True, gc=False, kw_only=True):
     """A receiver of what a topic gets.
 
     ``endpoint`` is a URL without credentials, or an address. ``credentials`` are those of Basic
-    authentication (``name:password``); ``secret`` is that of Standard Webhooks.
+    authentication (``name:password``); ``secret`` is that of Standard Webhooks. ``open_to`` are
+    the accounts beside its own whose settings may name the topic.
     """
 
     arn: str
@@ -47,6 +48,11 @@ class Subscription(Struct, frozen=True, gc=False, kw_only=True):
     signature_version: SignatureVersion = "1"
     credentials: Secret | None = None
     secret: Secret | None = None
+    open_to: tuple[str, ...] = ()
+
+    def may_serve(self, account_id: str) -> bool:
+        """True if settings of an account may name its topic."""
+        return account_id == self.topic_arn.split(":", 5)[4] or account_id in self.open_to
 
 
 class NotificationSettings(Struct, frozen=True, gc=False, kw_only=True):

@@ -1,4 +1,4 @@
-"""After a message was sent: suppression lists, reputations, the use of access keys."""
+"""After a message was sent: suppression, reputations, the use of access keys, shared topics."""
 
 from typing import Final
 
@@ -16,6 +16,7 @@ def upgrade() -> None:
     _make_suppression()
     _make_reputations()
     _make_key_watch()
+    _make_topic_grants()
 
 
 def _make_suppression() -> None:
@@ -117,4 +118,23 @@ def _make_key_watch() -> None:
         sa.Column("updated_at", Moment, nullable=False),
         sa.ForeignKeyConstraint(["key_id"], ["access_keys.id"], name="fk_key_profiles_key_id"),
         sa.PrimaryKeyConstraint("key_id", name="pk_key_profiles"),
+    )
+
+
+def _make_topic_grants() -> None:
+    """No topic is open to another account."""
+    op.create_table(
+        "topic_grants",
+        sa.Column("account_id", sa.String(12)),
+        sa.Column("region", sa.String(32)),
+        sa.Column("topic", sa.String(256)),
+        sa.Column("grantee_id", sa.String(12)),
+        sa.ForeignKeyConstraint(
+            ["account_id", "region", "topic"],
+            ["topics.account_id", "topics.region", "topics.name"],
+            name="fk_topic_grants_account_id_region_topic",
+        ),
+        sa.PrimaryKeyConstraint(
+            "account_id", "region", "topic", "grantee_id", name="pk_topic_grants"
+        ),
     )
