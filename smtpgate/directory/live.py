@@ -313,7 +313,7 @@ class LiveDirectory:
         self._loads.clear()
         if reading.everything:
             self._cache.clear()
-            self._suppressed.forget("")
+            self._suppressed.forget_all()
             _ = self._tasks.start(self._free(), name="free")
         for subject in reading.subjects:
             self._forget(subject)
@@ -349,7 +349,7 @@ class LiveDirectory:
             )
         elif subject.kind == "list":
             self._cache.drop([CacheKey("suppression", subject.account_id)])
-            self._suppressed.forget(subject.account_id, subject.name)
+            self._suppressed.forget(subject.account_id)
         elif subject.kind in ("topic", "set"):
             name = owned(subject.account_id, subject.name)
             self._cache.drop([CacheKey(subject.kind, name)])

@@ -5,9 +5,11 @@ questions of messages that arrive while one is asked are one query together.
 """
 
 import asyncio
-from collections import OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Sequence
 from typing import Final
+
+from msgspec import Struct
 
 from smtpgate.core.suppression.lists import SuppressionReason
 from smtpgate.directory.store import DirectoryStore
@@ -24,13 +26,21 @@ _Question = tuple[str, str]
 _Answers = dict[_Question, SuppressionReason | None]
 
 
+class _Known(Struct, frozen=True, gc=False):
+    """An answer, and how often the list had been changed by then."""
+
+    changes: int
+    reason: SuppressionReason | None
+
+
 class SuppressedAddresses:
     """Answers from a bounded cache, or from the database."""
 
     def __init__(self, store: DirectoryStore, tasks: TaskOwner) -> None:
         self._store = store
         self._tasks = tasks
-        self._known: OrderedDict[_Question, SuppressionReason | None] = OrderedDict()
+        self._known: OrderedDict[_Question, _Known] = OrderedDict()
+        self._changes: Counter[str] = Counter()  # by account
         self._waiting: dict[_Question, None] = {}
         self._load: asyncio.Task[_Answers] | None = None
         self._turn = asyncio.Lock()
@@ -50,9 +60,10 @@ class SuppressedAddresses:
         missing: list[_Question] = []
         for address in addresses:
             question = account_id, address
-            if question in self._known:
+            known = self._known.get(question)
+            if known is not None and known.changes == self._changes[account_id]:
                 self._known.move_to_end(question)
-                found[question] = self._known[question]
+                found[question] = known.reason
             else:
                 missing.append(question)
         if missing:
@@ -60,18 +71,21 @@ class SuppressedAddresses:
             found |= {question: answers[question] for question in missing}
         return {address: reason for (_, address), reason in found.items() if reason is not None}
 
-    def forget(self, account_id: str, address: str = "") -> None:
-        """Forget the answer about an address; without one, all answers."""
+    def forget(self, account_id: str) -> None:
+        """Use no more answers about the list of an account; they are dropped in their turn."""
+        self._changes[account_id] += 1
+
+    def forget_all(self) -> None:
+        """Forget all answers."""
         self._generation += 1
-        if address:
-            self._known.pop((account_id, address), None)
-        else:
-            self._known = OrderedDict()
+        self._known = OrderedDict()
 
     async def _ask(self, questions: Sequence[_Question]) -> _Answers:
         self._waiting.update(dict.fromkeys(questions))
         if self._load is None:
             self._load = self._tasks.start(self._answer_all(), name="suppressed")
+            # Perhaps no caller waits for its error any more.
+            self._load.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
             return await asyncio.shield(self._load)
         except asyncio.CancelledError:
@@ -87,7 +101,7 @@ class SuppressedAddresses:
         """Ask for all that waits by the time that the last query is done."""
         async with self._turn:
             questions, self._waiting, self._load = self._waiting, {}, None
-            generation = self._generation
+            generation, changes = self._generation, Counter(self._changes)
             try:
                 async with asyncio.timeout(_LOAD_S):
                     answers = await self._read(questions)
@@ -97,7 +111,7 @@ class SuppressedAddresses:
                     f"{name}: no answer within {_LOAD_S} s"
                 ) from None
         if generation == self._generation:
-            self._keep(answers)
+            self._keep(answers, changes)
         return answers
 
     async def _read(self, questions: dict[_Question, None]) -> _Answers:
@@ -111,7 +125,9 @@ class SuppressedAddresses:
             answers |= {(account_id, one): reason for one, reason in found.items()}
         return answers
 
-    def _keep(self, answers: _Answers) -> None:
-        self._known |= answers
+    def _keep(self, answers: _Answers, changes: Counter[str]) -> None:
+        """Keep answers that were read when lists had been changed so often."""
+        for question, reason in answers.items():
+            self._known[question] = _Known(changes[question[0]], reason)
         while len(self._known) > _MAX_ANSWERS:
             self._known.popitem(last=False)

@@ -15,9 +15,11 @@ from smtpgate.core.history.usage import Grain
 from smtpgate.core.limits import Subject
 from smtpgate.core.notification.settings import NOTIFICATION_KINDS
 from smtpgate.core.suppression.lists import SuppressedAddress
+from smtpgate.directory.live import LiveDirectory
 from smtpgate.gate.gate import Gate
 from smtpgate.journal.reader import JournalReader
 from smtpgate.journal.usage_query import UsageQuery, usage_rows
+from smtpgate.ports import DirectoryUnavailableError
 from tests.support.inprocess import login, open_gate
 from tests.support.ledgers import used_24h
 from tests.support.notifications import must_fit
@@ -136,6 +138,33 @@ async def test_a_message_whose_recipients_are_all_suppressed_goes_nowhere(
         assert await used_24h(gate.ledger, ACCOUNT, gate.clock.now()) == 1
         assert upstream.messages == []
         assert await states(journal_of(gate)) == []
+
+
+async def test_a_message_may_have_recipients_of_every_kind(tmp_path: Path) -> None:
+    async with relaying(tmp_path) as (gate, upstream):
+        await suppress(gate, JANE)
+        verdict = await send(gate, GOOD, BAD, JANE, f"success@{SIMULATED}", sender="")
+        assert verdict.startswith("250")
+        record = await record_of(gate, verdict)
+        assert [one.address for one in record.refused] == [BAD]
+        assert [one.outcome for one in record.withheld] == ["suppressed", "simulated delivery"]
+        assert sent_to(upstream) == [GOOD, BAD]
+        assert await used_24h(gate.ledger, ACCOUNT, gate.clock.now()) == 2
+        assert await counts(gate) == EventCounts(hard_bounces=1, uncounted=2)
+
+
+async def test_a_list_that_cannot_be_asked_defers_the_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unavailable(*_: object) -> None:
+        raise DirectoryUnavailableError("gone")
+
+    async with relaying(tmp_path) as (gate, upstream):
+        await suppress(gate, JANE)
+        monkeypatch.setattr(LiveDirectory, "suppressed", unavailable)
+        assert (await try_all(await login(gate), GOOD))[-1].startswith("451 4.3.0")
+        assert await used_24h(gate.ledger, ACCOUNT, gate.clock.now()) == 0
+        assert sent_to(upstream) == []
 
 
 async def test_a_removed_address_gets_mail_again_in_the_same_session(tmp_path: Path) -> None:
