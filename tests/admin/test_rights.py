@@ -11,7 +11,7 @@ import inspect
 import pkgutil
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -981,16 +981,24 @@ async def store(furnished: Path, tmp_path: Path) -> AsyncIterator[DirectoryStore
 
 
 @pytest.fixture
-def restore(furnished: Path, store: DirectoryStore) -> Callable[[], None]:
+def restore(furnished: Path, store: DirectoryStore) -> Iterator[Callable[[], None]]:
     """Undo all changes in the store."""
-    path = store.database.url.database or ""
+    source = sqlite3.connect(furnished)
+    target = sqlite3.connect(store.database.url.database or "")
+
+    def version() -> object:
+        return target.execute("PRAGMA data_version").fetchone()
+
+    seen = version()
 
     def copy_back() -> None:
-        source, target = sqlite3.connect(furnished), sqlite3.connect(path)
-        with closing(source), closing(target):
+        nonlocal seen
+        if version() != seen:
             source.backup(target)
+            seen = version()
 
-    return copy_back
+    with closing(source), closing(target):
+        yield copy_back
 
 
 async def finish(one: Row, session: Session, names: Names) -> None:

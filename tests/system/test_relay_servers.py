@@ -246,7 +246,7 @@ async def nobody_there() -> None:
         in_doubt,
         broken_handshake,
         lambda: half_a_message("hang up"),
-        lambda: half_a_message("stop reading"),
+        pytest.param(lambda: half_a_message("stop reading"), marks=pytest.mark.slow),
         nobody_there,
     ],
     ids=["clear", "tls", "in doubt", "broken handshake", "broken off", "stalled", "refused"],
