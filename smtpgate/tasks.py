@@ -11,8 +11,9 @@ from typing import Any, Final, ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# What the work of one turn of the event loop may take together.
-_TURN_S: Final = 0.0015
+# What the work of one turn of the event loop may take together. Short turns part the messages
+# that go on together, and so the batches of their store; long ones are pauses for all others.
+_TURN_S: Final = 0.0025
 # When nothing was done for so long, the loop has waited.
 _IDLE_S: Final = 0.0005
 # Tasks that are woken for a turn; those for which it has no time wait again.
