@@ -49,7 +49,7 @@ class Pipe(asyncio.Transport):
         assert (high, low) == (1, 0)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._clock.move(0.002)  # no turn of the loop has time for two
+        self._clock.move(0.003)  # no turn of the loop has time for two
         self.written.append(bytes(data))
         if data[-5:] == b"\r\n.\r\n":
             self.is_ended.set()
