@@ -7,7 +7,7 @@ that a port over a database costs a query and one over memory costs none.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -376,8 +376,11 @@ class ReputationCounts(Protocol):
         A day without mail may be left out.
         """
 
-    async def troubled(self, since: datetime, until: datetime) -> Sequence[RatedMail]:
-        """Mail of which recipients bounced for good or complained in that time."""
+    async def troubled(self, since: datetime, until: datetime) -> Mapping[RatedMail, int]:
+        """Mail of which recipients bounced for good or complained, and how many did.
+
+        Since the begin of the day (UTC) with ``since``.
+        """
 
     async def delegates(
         self, owner_id: str, identity: str, since: datetime, until: datetime

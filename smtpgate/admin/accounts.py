@@ -2,14 +2,17 @@
 
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal, TypedDict
 
 from smtpgate.admin.paging import pages_of
 from smtpgate.admin.session import Session
+from smtpgate.core.reputation.sender import RatedSender
+from smtpgate.core.reputation.states import Status
 from smtpgate.directory import accounts as rows
 from smtpgate.directory.accounts import AccountRow
+from smtpgate.directory.reputations import reputation
 
 AccountStatus = Literal["active", "paused"]
 _NUMBERS: Final = 10**12
@@ -17,7 +20,11 @@ _NUMBERS: Final = 10**12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountDetails:
-    """An account; a limit of ``None`` is the configuration's, -1 is unlimited."""
+    """An account; a limit of ``None`` is the configuration's, -1 is unlimited.
+
+    ``status`` and ``paused_reason`` are of the operators' pause. ``enforcement_status`` is that
+    of its bounces and complaints; ``None`` in listings.
+    """
 
     id: str
     name: str
@@ -27,6 +34,7 @@ class AccountDetails:
     max_24h_send: int | None
     max_send_rate_per_s: float | None
     created_at: datetime | None
+    enforcement_status: Status | None = None
 
     @property
     def status(self) -> AccountStatus:
@@ -100,7 +108,10 @@ async def get(session: Session, account_id: str) -> tuple[AccountDetails, Mappin
     session.must_be_allowed("GetAccount", session.account_arn(account_id))
     async with session.store.reading() as connection:
         row = await rows.account(connection, account_id)
-        return _details(row), await rows.belongings(connection, account_id)
+        its = RatedSender.account(account_id)
+        status = (await reputation(connection, session.region, its)).status
+        details = replace(_details(row), enforcement_status=status)
+        return details, await rows.belongings(connection, account_id)
 
 
 async def update(

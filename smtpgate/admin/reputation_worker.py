@@ -1,16 +1,18 @@
 """The worker that judges senders by their bounces and complaints, in every running gate.
 
-A round looks at senders with new bounces or complaints, and at those that are not healthy. Once
-an hour it looks at every sender with any in its last 30 days, because days leave the volumes.
+A round looks at senders with new bounces or complaints, and at those that are under review.
+Once an hour it looks at every sender with any in its last 30 days, because days leave the
+volumes.
+
 Several gates may judge the same sender. Each sees what the others wrote, and drops a judgement
 of its own if the reputation changed meanwhile.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import timedelta
-from itertools import chain
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Final, TypeAlias, TypeVar
 
 from smtpgate.admin.reputation import volume_of
 from smtpgate.core.events import ReputationChanged, ReputationsJudged
@@ -23,18 +25,25 @@ from smtpgate.tasks import Rhythm
 
 _EVERY_S: Final = 60.0
 _ALL_EVERY_S: Final = 3600.0
-# What a round looks back, so that nothing between two rounds is missed.
-_LATELY: Final = timedelta(minutes=30)
+# A bounce or complaint may be written late, but not a day late.
+_LATELY: Final = timedelta(days=1)
 _GAUGES: Final[Mapping[Measure, str]] = {
     "bounce": "smtpgate_reputation_bounce_ratio",
     "complaint": "smtpgate_reputation_complaint_ratio",
 }
 
+T = TypeVar("T")
+# A step of so many takes less than half a millisecond.
+_STEP: Final = 100
+# By kind, account and name.
+_Settings: TypeAlias = Mapping[tuple[RatedObject, str, str], RatingSettings]
+
 
 class ReputationWorker:
     """Judges senders. ``chance`` gives numbers from 0 to below 1.
 
-    ``max_accounts`` have metrics of their own, those with the highest rates first.
+    ``max_accounts`` have metrics of their own, those with the highest rates first. ``rest_s``
+    is the wait after each judgement, so that many of them delay no message.
     """
 
     def __init__(
@@ -48,6 +57,7 @@ class ReputationWorker:
         chance: Callable[[], float],
         events: EventSink,
         on_error: Callable[[BaseException], None],
+        rest_s: float = 0.02,
     ) -> None:
         self._counts = counts
         self._reputations = reputations
@@ -57,8 +67,11 @@ class ReputationWorker:
         self._chance = chance
         self._events = events
         self._on_error = on_error
+        self._rest_s = rest_s
         self._rhythm = Rhythm()
         self._all_at_s = float("-inf")
+        self._lately: Mapping[RatedMail, int] = {}
+        self._settings: _Settings = {}
         self._volumes: dict[str, Volume] = {}
 
     async def run(self) -> None:
@@ -96,31 +109,62 @@ class ReputationWorker:
         """
         now, now_s = self._clock.now(), self._clock.monotonic()
         is_of_all = now_s - self._all_at_s >= _ALL_EVERY_S
-        since = now - (LONGEST if is_of_all else _LATELY)
-        settings = {one.key: one for one in await self._reputations.settings()}
-        troubled = [one.sender for one in await self._reputations.troubled()]
-        mail = await self._counts.troubled(since, now)
+        settings: _Settings = {one.key: one for one in await self._reputations.settings()}
+        lately = await self._counts.troubled(now - _LATELY, now)
+        if is_of_all:
+            senders = await self._all(now)
+        else:
+            senders = await self._changed(now, lately, settings)
         volumes: dict[str, Volume] = {}
-        for sender in _senders(mail, troubled):
+        for sender in senders:
             rules = self._rules_of(sender, settings)
             if rules is None:
                 continue
             volume = await self._judge(sender, rules)
             if sender.kind == "account":
                 volumes[sender.account_id] = volume
+            if not await self._rhythm.goes_on(self._rest_s):
+                return
+        self._lately, self._settings = lately, settings
         if is_of_all:
-            self._all_at_s = now_s
-            self._volumes = volumes
+            self._all_at_s, self._volumes = now_s, volumes
         else:
             self._volumes.update(volumes)
         after = await self._reputations.troubled()
         counts = Counter((one.sender.kind, one.status) for one in after)
         self._events.publish(ReputationsJudged(counts))
 
+    async def _all(self, now: datetime) -> Iterable[RatedSender]:
+        """The senders of mail with trouble in 30 days, and those that are not healthy."""
+        found = dict.fromkeys(one.sender for one in await self._reputations.troubled())
+        async for sender in _senders(await self._counts.troubled(now - LONGEST, now)):
+            found[sender] = None
+        return found
+
+    async def _changed(
+        self, now: datetime, lately: Mapping[RatedMail, int], settings: _Settings
+    ) -> Iterable[RatedSender]:
+        """The senders with new trouble, those under review, and those with other settings."""
+        under_review = (
+            one.sender
+            for one in await self._reputations.troubled()
+            if one.status == "PROBATION"
+        )
+        found = dict.fromkeys(under_review)
+        async for one, bad in _in_steps(lately.items()):
+            if bad != self._lately.get(one):
+                found |= dict.fromkeys(one.senders())
+        changed = {key for key, its in settings.items() if self._settings.get(key) != its}
+        if changed:
+            async for sender in _senders(await self._counts.troubled(now - LONGEST, now)):
+                if RatingSettings.key_of(sender) in changed:
+                    found[sender] = None
+        return found
+
     def _rules_of(
         self,
         sender: RatedSender,
-        settings: Mapping[tuple[RatedObject, str, str], RatingSettings],
+        settings: _Settings,
     ) -> RatingRules | None:
         """The rules for a sender; ``None`` if no owner has it judged."""
         key = RatingSettings.key_of(sender)
@@ -138,9 +182,16 @@ class ReputationWorker:
         return volume
 
 
-def _senders(
-    mail: Iterable[RatedMail], troubled: Iterable[RatedSender]
-) -> Iterable[RatedSender]:
-    """Each sender once: those of the mail, and those that are not healthy."""
-    of_mail = (sender for one in mail for sender in one.senders())
-    return dict.fromkeys(chain(of_mail, troubled))
+async def _senders(mail: Iterable[RatedMail]) -> AsyncIterator[RatedSender]:
+    """All senders whose rates the mail is part of; some of them more than once."""
+    async for one in _in_steps(mail):
+        for sender in one.senders():
+            yield sender
+
+
+async def _in_steps(things: Iterable[T]) -> AsyncIterator[T]:
+    """The things; the event loop does other work now and then."""
+    for number, one in enumerate(things, 1):
+        yield one
+        if number % _STEP == 0:
+            await asyncio.sleep(0)

@@ -181,7 +181,8 @@ def show(
 ) -> None:
     """Show an account, and how many users, access keys and identities it has."""
     account, counts = run(config, lambda session: accounts.get(session, account_id))
-    facts = _fields(account) | {name.replace(" ", "_"): count for name, count in counts.items()}
+    facts = _fields(account) | {"enforcement_status": account.enforcement_status}
+    facts |= {name.replace(" ", "_"): count for name, count in counts.items()}
     if json:
         print_json(facts)
     else:

@@ -1,6 +1,7 @@
 """Reputations as the task that judges senders reads and saves them."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from smtpgate.core.reputation.judgement import Reputation
 from smtpgate.core.reputation.sender import RatedSender, RatingSettings
@@ -17,7 +18,7 @@ from smtpgate.directory.reputations import (
 from smtpgate.directory.store import DirectoryStore
 
 # Of so many senders the state is looked at again in each round.
-_MOST_TROUBLED = 10_000
+_MOST_TROUBLED: Final = 10_000
 
 
 class DirectoryReputations:

@@ -1,7 +1,7 @@
 """The mail of senders by days, and what it came to, from the sums of usage and events."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, func, select
@@ -15,8 +15,9 @@ from smtpgate.journal.event_query import EventQuery, event_counts_by
 from smtpgate.journal.schema import event_sums, set_usage, usage
 from smtpgate.journal.store import JournalStore
 
-_A_DAY: Final = timedelta(days=1)
 _NONE: Final = EventCounts()
+# To read so many rows takes half a millisecond.
+_STEP: Final = 100
 
 
 class JournalReputationCounts:
@@ -110,27 +111,29 @@ class JournalReputationCounts:
     def _arn(self, owner_id: str, name: str) -> str:
         return str(IdentityArn(self._partition, self._region, owner_id, name))
 
-    async def troubled(self, since: datetime, until: datetime) -> Sequence[RatedMail]:
-        """Mail of which recipients bounced for good or complained in that time."""
-        columns = event_sums.c
-        grain = Grain.POINT if until - since <= _A_DAY else Grain.DAY
+    async def troubled(self, since: datetime, until: datetime) -> Mapping[RatedMail, int]:
+        """Mail of which recipients bounced for good or complained, and how many did."""
+        columns, grain = event_sums.c, Grain.DAY
+        keys = columns.account_id, columns.owner_id, columns.identity, columns.configuration_set
+        bad = columns.hard_bounces + columns.complaints
         query = (
-            select(
-                columns.account_id,
-                columns.owner_id,
-                columns.identity,
-                columns.configuration_set,
-            )
-            .distinct()
+            select(*keys, func.sum(bad).label("bad"))
             .where(
                 columns.grain == int(grain),
                 columns.start >= unit_of(grain, since),
                 columns.start <= unit_of(grain, until),
-                (columns.hard_bounces > 0) | (columns.complaints > 0),
+                bad > 0,
             )
+            .group_by(*keys)
         )
-        async with self._store.reading() as connection:
-            return [self._mail(row) for row in await connection.execute(query)]
+        found: dict[RatedMail, int] = {}
+        in_steps = query.execution_options(yield_per=_STEP)
+        async with self._store.reading() as connection, connection.stream(in_steps) as rows:
+            async for some in rows.partitions(_STEP):
+                for row in some:
+                    mail = self._mail(row)
+                    found[mail] = found.get(mail, 0) + int(row.bad)
+        return found
 
     def _mail(self, row: Any) -> RatedMail:  # noqa: ANN401 - a row of a query
         name = ""

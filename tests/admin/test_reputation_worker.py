@@ -52,6 +52,7 @@ class World:
             "chance": lambda: 0.0,
             "events": self,
             "on_error": self.errors.append,
+            "rest_s": 0.0,
         }
         reputations = DirectoryReputations(self.store, actor)
         return ReputationWorker(self.mail, reputations, rules, **(settings | more))
@@ -182,13 +183,15 @@ async def test_sets_and_delegates_are_judged_where_their_owners_want_it(world: W
 async def test_old_mail_is_looked_at_once_an_hour_and_new_trouble_at_once(world: World) -> None:
     world.send(OWN, 10_000, 10)
     await world.round()
-    world.clock.move(1_801)
+    world.clock.move(60)
     world.mail.asked.clear()
+    await world.round()
+    assert world.mail.asked == []
     world.send(WITH_SET, 10_000, 10)
     await world.round()
     assert set(world.mail.asked) == {RatedSender.account(ACME)}
     assert world.rates()[OTHER, "bounce"] == world.rates()[ACME, "bounce"] == 0.001
-    world.clock.move(1_801)
+    world.clock.move(3_600)
     world.mail.asked.clear()
     await world.round()
     assert set(world.mail.asked) == {ACCOUNT, RatedSender.account(ACME)}
@@ -196,6 +199,25 @@ async def test_old_mail_is_looked_at_once_an_hour_and_new_trouble_at_once(world:
     world.clock.move(31 * DAY_S)
     await world.round()
     assert world.rates() == {}
+
+
+async def test_a_paused_sender_is_looked_at_once_an_hour_and_others_in_each_round(
+    world: World,
+) -> None:
+    world.send(OWN, 1_000, 60)
+    await world.round()
+    world.mail.asked.clear()
+    await world.round()
+    assert world.mail.asked == [ACCOUNT]
+    world.worker = world.new_worker(RatingRules(auto_pause=True))
+    world.send(OWN, 1_000, 900)
+    assert await world.round() == [(ACCOUNT, "SHUTDOWN")]
+    world.mail.asked.clear()
+    await world.round()
+    assert world.mail.asked == []
+    world.clock.move(3_600)
+    await world.round()
+    assert world.mail.asked == [ACCOUNT]
 
 
 async def test_the_accounts_in_the_most_danger_have_metrics(world: World) -> None:
@@ -245,7 +267,7 @@ async def test_a_round_that_fails_is_reported_and_tried_again(
 ) -> None:
     failure = JournalUnavailableError("disk full")
 
-    async def troubled(since: object, until: object) -> list[RatedMail]:
+    async def troubled(since: object, until: object) -> dict[RatedMail, int]:
         world.worker.stop()  # after this round
         raise failure
 

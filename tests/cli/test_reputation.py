@@ -102,6 +102,8 @@ def test_an_account_that_was_paused_for_its_rates_is_resumed_and_begins_again(
     stocked: Desk,
 ) -> None:
     pause_account(stocked)
+    account = stocked.answers("account", "show", DELEGATE)
+    assert (account["status"], account["enforcement_status"]) == ("active", "SHUTDOWN")
     said = stocked.says("reputation", "list")
     assert "Sending pause" in said
     assert "the gate, for its rates" in said

@@ -1,7 +1,7 @@
 """The mail of senders in memory: what a journal would have of it."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import structs
@@ -16,7 +16,7 @@ class SentMail:
     def __init__(self) -> None:
         self.asked: list[RatedSender] = []
         self._days: defaultdict[RatedSender, dict[datetime, Day]] = defaultdict(dict)
-        self._mail: list[tuple[datetime, RatedMail, bool]] = []
+        self._mail: list[tuple[datetime, RatedMail, int]] = []
 
     def send(
         self,
@@ -27,8 +27,8 @@ class SentMail:
         complaints: int = 0,
     ) -> None:
         """Messages of one day."""
-        self._mail.append((at, mail, bounces + complaints > 0))
-        start = at.replace(hour=0, minute=0, second=0, microsecond=0)
+        self._mail.append((at, mail, bounces + complaints))
+        start = _day(at)
         for sender in mail.senders():
             day = self._days[sender].get(start, Day(start))
             self._days[sender][start] = structs.replace(
@@ -46,10 +46,13 @@ class SentMail:
         days = self._days[sender].values()
         return [day for day in days if since <= day.start <= until]
 
-    async def troubled(self, since: datetime, until: datetime) -> Sequence[RatedMail]:
-        """The mail of that time that bounced or was complained about."""
-        found = [mail for at, mail, is_bad in self._mail if is_bad and since <= at <= until]
-        return list(dict.fromkeys(found))
+    async def troubled(self, since: datetime, until: datetime) -> Mapping[RatedMail, int]:
+        """The mail of those days that bounced or was complained about."""
+        found: Counter[RatedMail] = Counter()
+        for at, mail, bad in self._mail:
+            if bad and _day(since) <= at <= until:
+                found[mail] += bad
+        return found
 
     async def delegates(
         self, owner_id: str, identity: str, since: datetime, until: datetime
@@ -63,3 +66,7 @@ class SentMail:
             and since - timedelta(days=1) <= at <= until
         }
         return sorted(found)
+
+
+def _day(at: datetime) -> datetime:
+    return at.replace(hour=0, minute=0, second=0, microsecond=0)
