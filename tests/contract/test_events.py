@@ -18,6 +18,7 @@ from smtpgate.core.history.event_counts import EventCounts
 from smtpgate.core.history.kept_event import KeptEvent
 from smtpgate.core.history.search import Search
 from smtpgate.core.history.usage import Grain, unit_of
+from smtpgate.core.message.intent import SendingIntent
 from smtpgate.core.outbox.event import (
     BounceDetail,
     ComplaintDetail,
@@ -54,6 +55,7 @@ from tests.support.journal import (
     submission,
 )
 from tests.support.outbox import HOOK, queue_of, states
+from tests.support.outbox import OTHER as OTHER_HOOK
 from tests.support.outbox import event_about as event
 from tests.support.world import DELEGATE, IDENTITY, OWNER
 
@@ -147,6 +149,7 @@ async def test_a_fact_is_kept_and_counted_once_and_has_its_tasks_once(
     added = await queue.add([Task(first, HOOK)], [first, first])
     assert added == (1, frozenset({first.id}))
     assert (await queue.add([Task(again, HOOK)], [again])).events == frozenset()
+    assert (await queue.add([Task(again, OTHER_HOOK)], [again])).tasks == 0
     assert [one.at for one in await kept(journal, done)] == [first.at]
     assert await counts(journal, clock) == EventCounts(hard_bounces=1)
     assert await states(journal) == [(Task(first, HOOK).id, "waiting")]
@@ -352,10 +355,11 @@ async def test_sums_are_exact_for_every_selection(
             event(first, RejectDetail()),
             event(first, HARD, "bounce@simulator.amazonses.com"),
             event(first, BounceDetail(ON_ACCOUNT_LIST), "d@example.net"),
+            event(first, ComplaintDetail("OnAccountSuppressionList"), "e@example.net"),
             event(second, HARD),
         ],
     )
-    whole = EventCounts(2, 2, 1, 1, 1, 1, 2, 0)
+    whole = EventCounts(2, 2, 1, 1, 1, 1, 3, 0)
     assert await counts(journal, clock) == whole
     assert await counts(journal, clock, account_id=DELEGATE) == whole
     assert await counts(journal, clock, account_id=OWNER) == EventCounts()
@@ -367,6 +371,27 @@ async def test_sums_are_exact_for_every_selection(
     key = first.submission.client.access_key_id
     assert await counts(journal, clock, account_id=DELEGATE, access_key=key) == whole
     assert await counts(journal, clock, account_id=DELEGATE, access_key="no") == EventCounts()
+
+
+async def test_mail_of_an_owner_with_its_own_identity_counts_once_in_its_view(
+    journal: LiveJournal, clock: MovableClock
+) -> None:
+    for account in (OWNER, DELEGATE):
+        await queue_of(journal).add([], [event(submission(clock, account=account))])
+    assert await counts(journal, clock, viewer_id=OWNER) == EventCounts(hard_bounces=2)
+    assert await counts(journal, clock, viewer_id=DELEGATE) == EventCounts(hard_bounces=1)
+
+
+async def test_a_record_has_the_configuration_set_and_the_tags_for_later_events(
+    journal: LiveJournal, clock: MovableClock
+) -> None:
+    done = submission(clock)
+    done.intent = SendingIntent(configuration_set="news", tags=(("a", ("b", "c")),))
+    await journal.finish(done)
+    reader = JournalReader(journal.store, journal.store.key())
+    record = await reader.get(done.submission.message_id)
+    assert record is not None
+    assert record.intent == done.intent
 
 
 async def test_sums_are_grouped_by_keys_and_by_time(

@@ -57,6 +57,22 @@ async def test_a_message_that_may_be_tried_again_counts_as_no_bounce(tmp_path: P
         assert await counts(gate) == EventCounts()
 
 
+async def test_recipients_of_a_message_in_part_that_is_deferred_count_as_no_bounce(
+    tmp_path: Path,
+) -> None:
+    async with relaying(tmp_path) as (gate, upstream):
+        upstream.answers["MESSAGE"] = "452 4.3.1 disk full"
+        *_, verdict = await try_all(await login(gate), GOOD, BAD)
+        assert verdict.startswith("452")
+        assert await events(gate, verdict) == []
+        assert await counts(gate) == EventCounts()
+        upstream.answers["MESSAGE"] = "554 5.6.0 content refused"
+        *_, verdict = await try_all(await login(gate), GOOD, BAD)
+        assert verdict.startswith("554")
+        assert {one.recipients[0].address for one in await events(gate, verdict)} == {GOOD, BAD}
+        assert (await counts(gate)).refused == 2
+
+
 async def test_recipients_refused_beside_others_are_kept_without_a_subscriber(
     tmp_path: Path,
 ) -> None:

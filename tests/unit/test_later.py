@@ -180,6 +180,12 @@ def test_a_notification_has_its_state_and_the_last_answer(one: Notice, state: st
     ]
 
 
+def test_the_kind_of_a_destination_has_its_name() -> None:
+    for kind, name in (("mail", "mail"), ("list", "suppression list")):
+        (line, _) = notice_lines([notice(destination_kind=kind, destination="x")])
+        assert line.startswith(f"Bounce of jane@example.net to {name} x: sent ")
+
+
 def test_each_side_sees_its_own_notifications_and_the_sender_its_own_key() -> None:
     later = Later((kept(BounceDetail(NO_EMAIL)),), (notice(OWNER), notice(DELEGATE)))
     as_owner, as_sender = (seen_later(later, RECORD, account) for account in (OWNER, DELEGATE))

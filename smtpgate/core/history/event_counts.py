@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec import Struct, structs
 
-from smtpgate.core.feedback.kinds import BOUNCE_KINDS, BounceKind
+from smtpgate.core.feedback.kinds import BOUNCE_KINDS
 from smtpgate.core.history.kept_event import type_of
 from smtpgate.core.outbox.event import SendingEvent
 
@@ -54,14 +54,9 @@ class EventFacts(Struct, frozen=True, gc=False):
     is_refusal: bool
 
 
-def _of_bounce(kind: BounceKind) -> str:
-    if kind.counts_in_reputation:
-        return "hard_bounces"
-    return "uncounted" if kind.is_hard else "soft_bounces"
-
-
 _BOUNCES: Final[Mapping[tuple[str, str], str]] = {
-    (kind.type, kind.subtype): _of_bounce(kind) for kind in BOUNCE_KINDS
+    (kind.type, kind.subtype): "hard_bounces" if kind.is_hard else "soft_bounces"
+    for kind in BOUNCE_KINDS
 }
 _OTHERS: Final[Mapping[str, str]] = {
     "Complaint": "complaints",

@@ -1,6 +1,6 @@
 """The events of a message and their notifications, in plain words."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -22,6 +22,11 @@ from smtpgate.core.wording import numbered
 
 _MAX_NAMED: Final = 10
 _INDENT: Final = "    "
+_DESTINATIONS: Final[Mapping[DestinationKind, str]] = {
+    "mail": "mail",
+    "webhook": "subscription",
+    "list": "suppression list",
+}
 
 
 class Notice(Struct, frozen=True, gc=False, kw_only=True):
@@ -138,8 +143,8 @@ def notice_lines(notices: Sequence[Notice]) -> Iterator[str]:
     """The notifications, each with its state and the last answer."""
     for one in notices:
         about = f"{one.kind} of {_named(one.recipients)}" if one.recipients else one.kind
-        to = "mail" if one.destination_kind == "mail" else "subscription"
-        yield f"{about} to {to} {one.destination}: {_state(one)}"
+        to = f"{_DESTINATIONS[one.destination_kind]} {one.destination}"
+        yield f"{about} to {to}: {_state(one)}"
         if one.answer:
             yield f"{_INDENT}{_line(one.answer)}"
 

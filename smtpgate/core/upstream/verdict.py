@@ -87,8 +87,7 @@ def bounced_at_once(delivery: Delivery, refusal: Reject) -> tuple[RecipientReply
 
     An answer to the message itself is about a recipient only if that is the only one left.
     """
-    is_final = refusal.reason == "upstream-reply" and refusal.reply.is_permanent
-    if not is_final or not isinstance(delivery, Answered):
+    if not refusal.reply.is_permanent or not isinstance(delivery, Answered):
         return ()
     bounced = [one for one in delivery.refused if not _may_be_tried_again(one.reply)]
     taken = [one for one in delivery.recipients if one.reply.is_positive]
