@@ -10,6 +10,7 @@ from smtpgate.admin.paging import pages_of
 from smtpgate.admin.refs import ConfigurationSetRef
 from smtpgate.admin.session import Session
 from smtpgate.admin.topics import named, place_of
+from smtpgate.core.suppression.lists import Reasons, read_reasons
 from smtpgate.directory import configuration_sets as rows
 from smtpgate.directory.change import Change
 from smtpgate.directory.configuration_sets import ConfigurationSetRow, EventDestinationRow
@@ -28,12 +29,13 @@ class EventDestinationDetails:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigurationSetDetails:
-    """A configuration set."""
+    """A configuration set; ``suppressed_reasons`` are the account's if they are ``None``."""
 
     arn: str
     account_id: str
     name: str
     is_sending: bool
+    suppressed_reasons: Reasons | None
     created_at: datetime | None
     destinations: tuple[EventDestinationDetails, ...]
 
@@ -200,11 +202,13 @@ async def _destination(
 def _details(
     session: Session, row: ConfigurationSetRow, destinations: Sequence[EventDestinationRow]
 ) -> ConfigurationSetDetails:
+    reasons = row.suppressed_reasons
     return ConfigurationSetDetails(
         arn=session.configuration_set_arn(ConfigurationSetRef(row.account_id, row.name)),
         account_id=row.account_id,
         name=row.name,
         is_sending=row.is_sending,
+        suppressed_reasons=None if reasons is None else read_reasons(reasons),
         created_at=row.created_at,
         destinations=tuple(
             EventDestinationDetails(

@@ -70,6 +70,9 @@ def _fields(found: ConfigurationSetDetails) -> dict[str, object]:
         "account": found.account_id,
         "name": found.name,
         "sending": found.is_sending,
+        "suppressed_reasons": None
+        if found.suppressed_reasons is None
+        else list(found.suppressed_reasons),
         "created_at": found.created_at,
         "destinations": [_destination_fields(one) for one in found.destinations],
     }

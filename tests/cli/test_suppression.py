@@ -146,6 +146,8 @@ def test_settings_are_of_the_account_its_sets_and_identities(stocked: Desk) -> N
     shown = stocked.answers(*settings)
     assert shown["reasons"] == ["COMPLAINT"]
     assert shown["configuration_sets"] == {"spring": []}
+    its_set = stocked.answers("configuration-set", "show", f"{OWNER}/spring")
+    assert its_set["suppressed_reasons"] == []
     assert shown["for_delegates"] == [DOMAIN_NAME]
     stocked.says(*settings, "--configuration-set", "spring", "--reasons", "account")
     stocked.says(*settings, "--identity", DOMAIN_NAME, "--delegates", "off")

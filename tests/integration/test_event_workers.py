@@ -16,7 +16,7 @@ from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Lab, eventually
 from tests.support.gate import SENDER, GatePlan, letter, logged_in, start_gate
 from tests.support.recorder import recorder
-from tests.support.world import DELEGATE
+from tests.support.world import DELEGATE, IDENTITY
 
 pytestmark = pytest.mark.integration
 
@@ -74,3 +74,32 @@ def test_each_worker_s_messages_have_their_events(lab: Lab) -> None:
     subjects = {body["mail"]["commonHeaders"]["subject"] for body in bodies}
     assert subjects == {f"News m{number}" for number in range(8)}
     assert {body["eventType"] for body in bodies} == {"Send"}
+
+
+def test_workers_suppress_what_the_parent_has_put_on_a_list(lab: Lab) -> None:
+    upstream, authority = recorder(lab), Authority(lab)
+    gate = start_gate(lab, authority, GatePlan(upstream.port, workers=2, sections=_SECTIONS))
+    config = gate.daemon.log_file.parent / "smtpgate.toml"
+    topic = f"{DELEGATE}/events"
+    identity = ("identity", "notifications", "set", IDENTITY, "--for", DELEGATE)
+    with receiving() as (url, bodies):
+        smtpgate(config, "topic", "create", topic)
+        smtpgate(config, "subscription", "create", topic, url, "--form", "raw", "--trust")
+        smtpgate(config, *identity, "--bounce-topic", "events", "--complaint-topic", "events")
+        smtpgate(config, "suppression", "add", DELEGATE, "jane@example.net")
+        recipients = ["jane@example.net", "complaint@simulator.amazonses.com"]
+        sent = 0
+
+        def has_bounced_often() -> bool:
+            """Each worker sees the change within a second, by itself."""
+            nonlocal sent
+            with logged_in(gate, authority.client_context()) as client:
+                message = letter(f"m{sent}", "Hello.\r\n")
+                assert client.sendmail(SENDER, recipients, message) == {}
+            sent += 1
+            return sum("bounce" in body for body in bodies) >= 8
+
+        eventually(has_bounced_often, "bounces of a suppressed address")
+        eventually(lambda: sum("complaint" in body for body in bodies) == sent, "complaints")
+    reasons = {body["bounce"]["bounceSubType"] for body in bodies if "bounce" in body}
+    assert reasons == {"OnAccountSuppressionList"}
