@@ -264,7 +264,7 @@ def set_(
 ) -> None:
     """Have the delegates on an identity judged, or the mail with a configuration set.
 
-    Accounts are judged as [reputation] of the configuration says.
+    Accounts are judged by the thresholds of the configuration.
     """
     settings = {"is_rated": metrics, "auto_pause": auto_pause}
 
