@@ -20,7 +20,7 @@ from smtpgate.core.reputation.judgement import (
     paused_by_owner,
     resumed,
 )
-from smtpgate.core.reputation.sender import RatedSender, RatingSettings
+from smtpgate.core.reputation.sender import RatedObject, RatedSender, RatingSettings
 from smtpgate.core.reputation.states import Status
 from smtpgate.core.reputation.volume import LONGEST, Volume, representative
 from smtpgate.directory import accounts, configuration_sets, identities
@@ -273,11 +273,15 @@ async def rate_delegates(
 
 
 async def rate_set(
-    session: Session, ref: ConfigurationSetRef, *, is_rated: bool, auto_pause: bool = False
+    session: Session,
+    ref: ConfigurationSetRef,
+    *,
+    is_rated: bool,
+    auto_pause: bool | None = None,
 ) -> None:
     """Have the mail with a configuration set judged, and the set paused for it, or not.
 
-    Raises NotFoundError.
+    Without ``auto_pause`` that stays as it is. Raises NotFoundError.
     """
     arn = session.configuration_set_arn(ref)
     session.must_be_allowed("UpdateConfigurationSetReputationMetrics", arn)
@@ -285,7 +289,11 @@ async def rate_set(
         row = await configuration_sets.configuration_set(
             change.connection, ref.account_id, session.region, ref.name
         )
-        wanted = RatingSettings("set", row.account_id, row.name, auto_pause)
+        key: tuple[RatedObject, str, str] = ("set", row.account_id, row.name)
+        if auto_pause is None and is_rated:
+            its = await rows.rating_settings(change.connection, row.region, *key)
+            auto_pause = its is not None and its.auto_pause
+        wanted = RatingSettings(*key, auto_pause or False)
         await _put_settings(session, change, wanted, is_rated=is_rated)
 
 

@@ -14,6 +14,7 @@ from smtpgate.admin import configuration_sets as sets
 from smtpgate.admin.configuration_sets import ConfigurationSetDetails, EventDestinationDetails
 from smtpgate.admin.errors import ConflictError, NotFoundError
 from smtpgate.admin.refs import ConfigurationSetRef
+from smtpgate.admin.reputation import rate_set, reputation_options
 from smtpgate.api.call import Call, Handler, Values
 from smtpgate.api.notifications import own_topic, topic_arn
 from smtpgate.api.paging import after_of, page_of, size_of
@@ -82,6 +83,9 @@ async def create_v2(call: Call) -> Values:
     options = call.values.get("SendingOptions") or {}
     if options.get("SendingEnabled") is False:
         await sets.set_sending(call.session(), ref, is_sending=False)
+    options = call.values.get("ReputationOptions") or {}
+    if options.get("ReputationMetricsEnabled"):
+        await rate_set(call.session(), ref, is_rated=True)
     return {}
 
 
@@ -99,7 +103,7 @@ async def describe(call: Call) -> Values:
     if "reputationOptions" in wanted:
         found["ReputationOptions"] = {
             "SendingEnabled": details.is_sending,
-            "ReputationMetricsEnabled": True,
+            **await _reputation_options(call),
         }
     return found
 
@@ -110,9 +114,15 @@ async def get_v2(call: Call) -> Values:
     return {
         "ConfigurationSetName": details.name,
         "SendingOptions": {"SendingEnabled": details.is_sending},
-        "ReputationOptions": {"ReputationMetricsEnabled": True},
+        "ReputationOptions": await _reputation_options(call),
         "DeliveryOptions": {"TlsPolicy": "OPTIONAL"},
     }
+
+
+async def _reputation_options(call: Call) -> Values:
+    is_rated, fresh_start = await reputation_options(call.session(), _ref(call))
+    found: dict[str, Any] = {"ReputationMetricsEnabled": is_rated}
+    return found if fresh_start is None else found | {"LastFreshStart": fresh_start}
 
 
 async def _page(call: Call, size_name: str) -> tuple[list[str], str | None]:
@@ -155,6 +165,17 @@ async def set_sending(call: Call) -> Values:
     name = "Enabled" if call.service == "ses" else "SendingEnabled"
     try:
         await sets.set_sending(call.session(), ref, is_sending=bool(call.values.get(name)))
+    except NotFoundError:
+        raise no_such_set(ref.name) from None
+    return {}
+
+
+async def set_reputation_metrics(call: Call) -> Values:
+    """Have the mail with a configuration set judged, or not."""
+    ref = _ref(call)
+    name = "Enabled" if call.service == "ses" else "ReputationMetricsEnabled"
+    try:
+        await rate_set(call.session(), ref, is_rated=bool(call.values.get(name)))
     except NotFoundError:
         raise no_such_set(ref.name) from None
     return {}
@@ -294,6 +315,7 @@ V1: Final[Mapping[str, Handler]] = {
     "ListConfigurationSets": list_v1,
     "DeleteConfigurationSet": delete,
     "UpdateConfigurationSetSendingEnabled": set_sending,
+    "UpdateConfigurationSetReputationMetricsEnabled": set_reputation_metrics,
     "PutConfigurationSetDeliveryOptions": set_delivery_options,
     "CreateConfigurationSetEventDestination": create_destination,
     "UpdateConfigurationSetEventDestination": update_destination,
@@ -305,6 +327,7 @@ V2: Final[Mapping[str, Handler]] = {
     "ListConfigurationSets": list_v2,
     "DeleteConfigurationSet": delete,
     "PutConfigurationSetSendingOptions": set_sending,
+    "PutConfigurationSetReputationOptions": set_reputation_metrics,
     "PutConfigurationSetDeliveryOptions": set_delivery_options,
     "CreateConfigurationSetEventDestination": create_destination,
     "GetConfigurationSetEventDestinations": get_destinations,

@@ -10,6 +10,7 @@ from smtpgate.admin.refs import ConfigurationSetRef, DelegateRef, IdentityRef
 from smtpgate.admin.session import Session
 from smtpgate.core.reputation.judgement import Reputation
 from smtpgate.core.reputation.sender import RatedMail, RatedSender
+from smtpgate.directory.reputations import all_rating_settings
 from smtpgate.directory.store import DirectoryStore
 from tests.support.admin import root, session_of
 from tests.support.clock import MovableClock
@@ -168,6 +169,10 @@ async def test_a_set_that_is_resumed_makes_a_fresh_start(
     own = session_of(store, root(DELEGATE), clock=clock)
     assert await reputation.reputation_options(own, SET) == (False, None)
     await reputation.rate_set(own, SET, is_rated=True, auto_pause=True)
+    await reputation.rate_set(own, SET, is_rated=True)  # the pause stays as it is
+    async with store.reading() as connection:
+        (settings,) = await all_rating_settings(connection, own.region)
+    assert settings.auto_pause
     assert await reputation.reputation_options(own, SET) == (True, None)
     await pause(store, ITS_SET)
     for is_sending in (False, True):

@@ -245,12 +245,42 @@ async def test_configuration_sets_by_both_versions(tmp_path: Path) -> None:
                 "SNSDestination": {"TopicARN": topic},
             }
         ]
-        assert found["ReputationOptions"]["SendingEnabled"]
+        assert found["ReputationOptions"] == {
+            "SendingEnabled": True,
+            "ReputationMetricsEnabled": False,
+        }
+        await must_have_reputation_options(older, newer)
         missing = await refused(older.delete_configuration_set, ConfigurationSetName="autumn")
         assert missing[0] == "ConfigurationSetDoesNotExist"
         named = await called(newer.list_configuration_sets)
         assert named["ConfigurationSets"] == ["spring"]
         await called(newer.delete_configuration_set, ConfigurationSetName="spring")
+
+
+async def must_have_reputation_options(older: Any, newer: Any) -> None:  # noqa: ANN401 - clients
+    """Metrics are turned on and off; a set that is resumed makes a fresh start."""
+    spring = {"ConfigurationSetName": "spring"}
+    await called(
+        older.update_configuration_set_reputation_metrics_enabled, **spring, Enabled=True
+    )
+    for is_enabled in (False, True):
+        await called(
+            older.update_configuration_set_sending_enabled, **spring, Enabled=is_enabled
+        )
+    options = (await called(newer.get_configuration_set, **spring))["ReputationOptions"]
+    assert options["ReputationMetricsEnabled"]
+    assert options["LastFreshStart"].tzinfo is not None
+    await called(
+        newer.put_configuration_set_reputation_options, **spring, ReputationMetricsEnabled=False
+    )
+    options = (await called(newer.get_configuration_set, **spring))["ReputationOptions"]
+    assert not options["ReputationMetricsEnabled"]
+    missing = await refused(
+        older.update_configuration_set_reputation_metrics_enabled,
+        ConfigurationSetName="autumn",
+        Enabled=True,
+    )
+    assert missing[0] == "ConfigurationSetDoesNotExist"
 
 
 async def test_refusals_have_the_codes_of_aws(tmp_path: Path) -> None:
