@@ -16,7 +16,7 @@ from smtpgate.admin.errors import ConflictError, NotFoundError
 from smtpgate.admin.refs import ConfigurationSetRef
 from smtpgate.admin.reputation import rate_set, reputation_options
 from smtpgate.api.call import Call, Handler, Values
-from smtpgate.api.notifications import own_topic, topic_arn
+from smtpgate.api.notifications import topic_arn, topic_of
 from smtpgate.api.paging import after_of, page_of, size_of
 from smtpgate.core.api.faults import ApiError
 
@@ -205,7 +205,7 @@ def _topic_of(call: Call, given: Values, name: str) -> str | None:
     if destination is None:
         return None
     try:
-        return own_topic(
+        return topic_of(
             call, destination["TopicARN" if name == "SNSDestination" else "TopicArn"]
         )
     except ApiError as error:

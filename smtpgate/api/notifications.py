@@ -9,8 +9,8 @@ A delegate names the owner's identity by its ARN, and has settings of its own fo
 from collections.abc import Mapping
 from typing import Any, Final
 
-from smtpgate.admin import mail_from, notifications
-from smtpgate.admin.errors import NotFoundError
+from smtpgate.admin import mail_from, notifications, topics
+from smtpgate.admin.errors import NotFoundError, RefusedChangeError
 from smtpgate.admin.mail_from import MailFromDetails
 from smtpgate.admin.notifications import NotificationDetails
 from smtpgate.api.call import Call, Handler, Values
@@ -48,10 +48,13 @@ _V2_ON_MX_FAILURE: Final[Mapping[OnMxFailure, str]] = {
 async def set_topic(call: Call) -> Values:
     """Have a kind of notification sent to a topic of the caller's account; or to none."""
     kind, ref = _kind(call), own_identity(call, call.text("Identity"))
-    topic = own_topic(call, call.text("SnsTopic")) if call.text("SnsTopic") else None
+    arn = call.text("SnsTopic")
+    topic = topic_of(call, arn) if arn else None
     try:
         await notifications.update(call.session(), ref, call.account_id, topics={kind: topic})
     except NotFoundError:
+        if topic is not None and "/" in topic:
+            raise no_such_topic(arn) from None
         raise _unusable(call.text("Identity")) from None
     return {}
 
@@ -113,25 +116,28 @@ def _kind(call: Call) -> NotificationKind:
     return kind
 
 
-def own_topic(call: Call, arn: str) -> str:
-    """The name of a topic of the caller's account, by its ARN. Raises ApiError."""
+def topic_of(call: Call, arn: str) -> str:
+    """The text with which settings of the caller's account name a topic. Raises ApiError."""
     try:
-        topic = SnsArn.parse(arn)
+        _ = SnsArn.parse(arn)
     except ValueError:
         raise ApiError("invalid-value", f"Invalid topic <{arn[:200]}>.") from None
-    gate = call.parts.config.gate
-    wanted = (gate.partition, gate.region, call.account_id, None)
-    if (topic.partition, topic.region, topic.account_id, topic.id) != wanted:
-        raise ApiError("invalid-value", f"Topic <{arn[:200]}> is not one of this account.")
-    return topic.name
+    try:
+        return topics.named(call.session(), call.account_id, arn)
+    except RefusedChangeError:
+        raise no_such_topic(arn) from None
+
+
+def no_such_topic(arn: str) -> ApiError:
+    """The error of a topic that is none of this account, and not open to it."""
+    return ApiError("invalid-value", f"Topic <{arn[:200]}> is not one of this account.")
 
 
 def topic_arn(call: Call, name: str) -> str:
-    """The ARN of a topic of the caller's account; an ARN stays one."""
+    """The ARN of a topic that settings of the caller's account name; an ARN stays one."""
     if name.startswith("arn:"):
         return name
-    gate = call.parts.config.gate
-    return str(SnsArn(gate.partition, gate.region, call.account_id, name))
+    return call.session().topic_arn(topics.place_of(call.account_id, name))
 
 
 def _unusable(name: str) -> ApiError:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -103,3 +104,64 @@ def test_workers_suppress_what_the_parent_has_put_on_a_list(lab: Lab) -> None:
         eventually(lambda: sum("complaint" in body for body in bodies) == sent, "complaints")
     reasons = {body["bounce"]["bounceSubType"] for body in bodies if "bounce" in body}
     assert reasons == {"OnAccountSuppressionList"}
+
+
+def test_records_of_a_mail_server_come_to_the_parent(lab: Lab) -> None:
+    upstream, authority = recorder(lab), Authority(lab)
+    credential = lab.new_folder("credential") / "feedback.credential"
+    credential.write_text("0123456789abcdef" * 2 + "\n")
+    credential.chmod(0o600)
+    feedback = f'[feedback]\ncredential_file = "{credential}"\n'
+    plan = GatePlan(upstream.port, workers=2, sections=_SECTIONS + feedback)
+    gate = start_gate(lab, authority, plan)
+    config = gate.daemon.log_file.parent / "smtpgate.toml"
+    topic = f"{DELEGATE}/events"
+    with receiving() as (url, bodies):
+        smtpgate(config, "topic", "create", topic)
+        smtpgate(config, "subscription", "create", topic, url, "--form", "raw", "--trust")
+        notify = ("identity", "notifications", "set", IDENTITY, "--for", DELEGATE)
+        smtpgate(config, *notify, "--delivery-topic", "events")
+        records = []
+        for number in range(6):
+            with logged_in(gate, authority.client_context()) as client:
+                client.mail(SENDER)
+                client.rcpt("bob@example.net")
+                code, reply = client.data(letter(f"m{number}", "Hello.\r\n"))
+                assert code == 250
+            message_id = reply.decode().split()[-1]
+            records.append(
+                {
+                    "type": "Delivery",
+                    "id": f"{number:032x}",
+                    "sender": SENDER,
+                    "recipient": "bob@example.net",
+                    "timestamp": 1_700_000_000,
+                    "headers": {"Received": f"by gate.example.com id {message_id};"},
+                }
+            )
+        for _ in range(2):
+            body = "\n".join(map(json.dumps, records)).encode()
+            assert posted(gate.plan.http_port, body, credential.read_text().strip()) == {
+                "accepted": 6,
+                "ignored": 0,
+                "unknown": 0,
+                "unread": 0,
+                "problems": [],
+            }
+        eventually(
+            lambda: len([one for one in bodies if "delivery" in one]) == 6,
+            "a notification of each delivery",
+        )
+    tests = [one for one in bodies if "delivery" not in one]
+    assert [one["notificationType"] for one in tests] == ["AmazonSnsSubscriptionSucceeded"]
+
+
+def posted(port: int, body: bytes, credential: str) -> Any:  # noqa: ANN401 - JSON
+    request = urllib.request.Request(
+        f"http://{LOOPBACK}:{port}/feedback",
+        data=body,
+        headers={"Authorization": f"Bearer {credential}"},
+        method="POST",
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.loads(answer.read())

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from smtpgate.admin import topics
+from smtpgate.admin.refs import TopicRef
+from smtpgate.admin.session import operator_session
 from smtpgate.demo.sink import Sink
 from smtpgate.gate.gate import Gate
 from tests.support.aws import aws_client, called
@@ -189,7 +192,7 @@ async def test_identities_are_registered_listed_and_deleted(tmp_path: Path) -> N
 
 
 async def test_notifications_of_owner_and_delegate(tmp_path: Path) -> None:
-    async with serving(tmp_path) as (_, _, port):
+    async with serving(tmp_path) as (gate, _, port):
         owner, delegate = (aws_client("ses", port, key) for key in (OWNER_ROOT, DELEGATE_ROOT))
         for account, client in ((OWNER, owner), (DELEGATE, delegate)):
             topic = f"arn:aws:sns:us-east-1:{account}:bounces"
@@ -206,6 +209,17 @@ async def test_notifications_of_owner_and_delegate(tmp_path: Path) -> None:
             settings = found["NotificationAttributes"][IDENTITY]
             assert settings["BounceTopic"] == topic
             assert settings["ForwardingEnabled"] is (account == OWNER)
+        theirs = f"arn:aws:sns:us-east-1:{DELEGATE}:bounces"
+        setting = {"Identity": IDENTITY, "NotificationType": "Bounce", "SnsTopic": theirs}
+        code, _, text = await refused(owner.set_identity_notification_topic, **setting)
+        assert (code, "is not one of this account" in text) == ("InvalidParameterValue", True)
+        session = operator_session(
+            gate.config, gate.store, gate.clock, name="tester", origin="test"
+        )
+        await topics.allow(session, TopicRef(DELEGATE, "bounces"), OWNER)
+        await called(owner.set_identity_notification_topic, **setting)
+        found = await called(owner.get_identity_notification_attributes, Identities=[IDENTITY])
+        assert found["NotificationAttributes"][IDENTITY]["BounceTopic"] == theirs
         code, _, text = await refused(
             owner.set_identity_notification_topic, Identity=IDENTITY, NotificationType="Open"
         )
