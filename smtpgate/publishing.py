@@ -58,8 +58,7 @@ class EventPublisher:
             its = mail.account_id, mail.configuration_set
             why = await self._subscribers.pause_of(*its)
             if why is not None:
-                problem = f"Sending is paused for configuration set <{its[1]}>."
-                reject("configuration-set-paused", why, problem=problem)
+                reject("configuration-set-paused", why, set_name=its[1])
             done.configuration_set = mail.configuration_set
         event = sending_event(now, mail, map(EventRecipient, mail.destination), SendDetail())
         return tuple(Task(event, to) for to in await self._subscribers.destinations(event))

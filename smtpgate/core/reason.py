@@ -127,7 +127,7 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
             "The sender has to name another configuration set, or none, or have it resumed: "
             "`smtpgate configuration-set resume'."
         ),
-        reply="transaction-failed",
+        reply="configuration-set-paused",
     ),
     "wrong-region": Reason(
         meaning="the region of the ARN is not this gate's",

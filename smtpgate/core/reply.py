@@ -248,6 +248,9 @@ _REPLIES: Final[dict[str, Reply]] = {
     "account-paused": Reply(  # [SES]
         554, "5.7.1", "Message rejected: Sending paused for this account."
     ),
+    "configuration-set-paused": Reply(
+        554, "5.7.1", "Message rejected: Sending is paused for configuration set <{set_name}>."
+    ),
     "account-shutdown": Reply(  # [SES], and how it ends
         554,
         "5.7.1",

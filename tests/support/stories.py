@@ -78,7 +78,7 @@ _BY_REASON: Final[dict[str, Refused]] = {
         "(in field X-SES-MESSAGE-TAGS)"
     ),
     "invalid-arn": _problem("Invalid ARN <nonsense>. (in field X-SES-FROM-ARN)"),
-    "configuration-set-paused": _problem("Sending is paused for configuration set <spring>."),
+    "configuration-set-paused": Refused(1, "configuration-set-paused", {"set_name": "spring"}),
     "wrong-region": Refused(
         2,
         "not-verified",

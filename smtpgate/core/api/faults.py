@@ -68,6 +68,7 @@ FAULTS: Final[Mapping[str, FaultRow]] = {
     "account-paused": FaultRow(
         "AccountSendingPausedException", 400, "SendingPausedException", 400
     ),
+    "account-shutdown": FaultRow("MessageRejected", 400, "SendingPausedException", 400),
     "set-paused": FaultRow(
         "ConfigurationSetSendingPausedException", 400, "SendingPausedException", 400
     ),
@@ -93,6 +94,8 @@ OF_SIGNATURES: Final[Mapping[SignatureFault, str]] = {
 # By the name of the reply in the catalogue; those of the upstream have none.
 _OF_REPLIES: Final[Mapping[str, str]] = {
     "account-paused": "account-paused",
+    "account-shutdown": "account-shutdown",
+    "configuration-set-paused": "set-paused",
     "access-denied": "access-denied",
     "access-key-inactive": "unknown-key",
     "access-key-expired": "unknown-key",
