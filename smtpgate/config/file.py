@@ -96,6 +96,12 @@ class Config(Table):
                 key = f"upstream.{upstream.name}.tls"
                 yield f'{key}: "off" sends all mail to {upstream.host} in clear text'
         yield from self.ledger.unwise()
+        if self.feedback.credentials and not is_loopback(self.http.address):
+            yield (
+                "feedback.credential_file: posts bring the credential to "
+                f"{self.http.address} in clear text; have http.address on loopback, behind a "
+                "proxy with TLS"
+            )
         if self.watch.operator is not None and not self.has_outbox:
             yield "watch.operator: nothing is mailed without journal.enabled and outbox.enabled"
 

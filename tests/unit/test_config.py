@@ -49,6 +49,17 @@ def test_a_key_and_a_credential_may_stand_above_those_that_they_replace(tmp_path
     assert [one[-1:] for one in config.feedback.credentials] == [b"x", b"y"]
 
 
+@rows("address,warnings", [("127.0.0.1", 0), ("::1", 0), ("0.0.0.0", 1), ("192.0.2.1", 1)])
+def test_a_credential_that_is_sent_over_a_network_in_clear_text_is_a_warning(
+    tmp_path: Path, address: str, warnings: int
+) -> None:
+    (tmp_path / "credential").write_text("0123456789" * 3)
+    (tmp_path / "credential").chmod(0o600)
+    sections = f'[feedback]\ncredential_file = "credential"\n[http]\naddress = "{address}"\n'
+    found = load_config(written(tmp_path, MINIMAL + sections)).warnings
+    assert [one.partition(":")[0] for one in found] == ["feedback.credential_file"] * warnings
+
+
 @rows("folder", BAD, ids=[folder.name for folder in BAD])
 def test_a_bad_configuration_is_refused_with_every_problem(folder: Path) -> None:
     with pytest.raises(ConfigError) as refusal:
