@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import MetaData, create_engine
 
 from smtpgate.directory.accounts import update_account
 from smtpgate.directory.change import Actor
@@ -15,8 +18,9 @@ from smtpgate.directory.documents.apply import FORCED, apply, planned
 from smtpgate.directory.documents.desired import Desired
 from smtpgate.directory.documents.last_applied import FROM_DOCUMENTS
 from smtpgate.directory.documents.plan import Plan
+from smtpgate.directory.migrations.versions import v0003_directory
 from smtpgate.directory.policies import MAY_SEND, PolicyOwner, delete_policy
-from smtpgate.directory.schema import HEAD
+from smtpgate.directory.schema import HEAD, metadata
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.upgrade import upgrade
 from tests.support.cases import load_cases
@@ -180,35 +184,28 @@ async def revoked(store: DirectoryStore) -> None:
         await delete_policy(change, place, "delegate")
 
 
+def tables_of_the_oldest() -> dict[str, set[str]]:
+    """The tables of revision 0003, with their columns."""
+    engine, found = create_engine("sqlite://"), MetaData()
+    try:
+        with engine.begin() as connection:
+            with Operations.context(MigrationContext.configure(connection)):
+                v0003_directory.upgrade()
+            found.reflect(connection)
+    finally:
+        engine.dispose()
+    return {table.name: set(table.columns.keys()) for table in found.sorted_tables}
+
+
 async def upgraded(store: DirectoryStore) -> None:
     """Make the directory one of the version before, and bring it up to date again."""
-    for table in (
-        "key_profiles",
-        "reputations",
-        "reputation_settings",
-        "suppressed_addresses",
-        "suppression_settings",
-        "applied_objects",
-        "mail_from_domains",
-        "event_destinations",
-        "configuration_sets",
-        "identity_notifications",
-        "subscriptions",
-        "topics",
-    ):
-        await raw(store, f"DROP TABLE {table}")
-    for column in ("configuration_set", "suppresses_delegates"):
-        await raw(store, f"ALTER TABLE identities DROP COLUMN {column}")
-    await raw(store, "ALTER TABLE accounts DROP COLUMN contact")
-    for column in (
-        "watch_state",
-        "watch_reason",
-        "watch_since",
-        "slowed_to_per_s",
-        "cleared_at",
-        "clearing",
-    ):
-        await raw(store, f"ALTER TABLE access_keys DROP COLUMN {column}")
+    oldest = tables_of_the_oldest()
+    for table in reversed(metadata.sorted_tables):
+        if table.name not in oldest:
+            await raw(store, f"DROP TABLE {table.name}")
+            continue
+        for column in set(table.columns.keys()) - oldest[table.name]:
+            await raw(store, f"ALTER TABLE {table.name} DROP COLUMN {column}")
     await raw(store, "UPDATE directory_version SET version_num = '0003'")
     assert await upgrade(store.database) == ("0003", HEAD)
 
