@@ -15,9 +15,11 @@ from smtpgate.admin.configuration_sets import ConfigurationSetDetails, EventDest
 from smtpgate.admin.errors import ConflictError, NotFoundError
 from smtpgate.admin.refs import ConfigurationSetRef
 from smtpgate.admin.reputation import rate_set, reputation_options
+from smtpgate.admin.suppression import set_reasons_of_set
 from smtpgate.api.call import Call, Handler, Values
 from smtpgate.api.notifications import topic_arn, topic_of
 from smtpgate.api.paging import after_of, page_of, size_of
+from smtpgate.api.suppression import must_not_validate, reasons_given
 from smtpgate.core.api.faults import ApiError
 
 # By the names of version 1; in version 2 they are those that are kept.
@@ -79,6 +81,10 @@ async def create_v1(call: Call) -> Values:
 async def create_v2(call: Call) -> Values:
     """Make a configuration set with its options (v2)."""
     name = call.text("ConfigurationSetName")
+    suppression = call.values.get("SuppressionOptions")
+    if suppression is not None:
+        must_not_validate(suppression)
+        reasons = reasons_given(suppression)
     ref = await _made(call, name)
     options = call.values.get("SendingOptions") or {}
     if options.get("SendingEnabled") is False:
@@ -86,6 +92,8 @@ async def create_v2(call: Call) -> Values:
     options = call.values.get("ReputationOptions") or {}
     if options.get("ReputationMetricsEnabled"):
         await rate_set(call.session(), ref, is_rated=True)
+    if suppression is not None:
+        await set_reasons_of_set(call.session(), ref, reasons)
     return {}
 
 
@@ -111,12 +119,15 @@ async def describe(call: Call) -> Values:
 async def get_v2(call: Call) -> Values:
     """A configuration set with its options (v2)."""
     details = await _set(call)
-    return {
+    found: dict[str, Any] = {
         "ConfigurationSetName": details.name,
         "SendingOptions": {"SendingEnabled": details.is_sending},
         "ReputationOptions": await _reputation_options(call),
         "DeliveryOptions": {"TlsPolicy": "OPTIONAL"},
     }
+    if details.suppressed_reasons is not None:
+        found["SuppressionOptions"] = {"SuppressedReasons": list(details.suppressed_reasons)}
+    return found
 
 
 async def _reputation_options(call: Call) -> Values:
@@ -176,6 +187,21 @@ async def set_reputation_metrics(call: Call) -> Values:
     name = "Enabled" if call.service == "ses" else "ReputationMetricsEnabled"
     try:
         await rate_set(call.session(), ref, is_rated=bool(call.values.get(name)))
+    except NotFoundError:
+        raise no_such_set(ref.name) from None
+    return {}
+
+
+async def set_suppression(call: Call) -> Values:
+    """Use the account's list for mail with a configuration set for other reasons (v2).
+
+    Without any reason the list is not used. That the account's own apply again has no operation
+    at SES either.
+    """
+    ref = _ref(call)
+    must_not_validate(call.values)
+    try:
+        await set_reasons_of_set(call.session(), ref, reasons_given(call.values))
     except NotFoundError:
         raise no_such_set(ref.name) from None
     return {}
@@ -328,6 +354,7 @@ V2: Final[Mapping[str, Handler]] = {
     "DeleteConfigurationSet": delete,
     "PutConfigurationSetSendingOptions": set_sending,
     "PutConfigurationSetReputationOptions": set_reputation_metrics,
+    "PutConfigurationSetSuppressionOptions": set_suppression,
     "PutConfigurationSetDeliveryOptions": set_delivery_options,
     "CreateConfigurationSetEventDestination": create_destination,
     "GetConfigurationSetEventDestinations": get_destinations,

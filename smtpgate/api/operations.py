@@ -11,6 +11,7 @@ from smtpgate.api import (
     notifications,
     quota,
     sending,
+    suppression,
     topics,
 )
 from smtpgate.api.call import Handler
@@ -31,6 +32,7 @@ HANDLERS: Final[Mapping[str, Mapping[str, Handler]]] = {
         **notifications.V2,
         **quota.V2,
         **sending.V2,
+        **suppression.V2,
     },
     "sts": callers.STS,
     "iam": callers.IAM,
