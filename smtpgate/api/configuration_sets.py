@@ -82,9 +82,8 @@ async def create_v2(call: Call) -> Values:
     """Make a configuration set with its options (v2)."""
     name = call.text("ConfigurationSetName")
     suppression = call.values.get("SuppressionOptions")
-    if suppression is not None:
-        must_not_validate(suppression)
-        reasons = reasons_given(suppression)
+    must_not_validate(suppression or {})
+    reasons = None if suppression is None else reasons_given(suppression)
     ref = await _made(call, name)
     options = call.values.get("SendingOptions") or {}
     if options.get("SendingEnabled") is False:
@@ -92,7 +91,7 @@ async def create_v2(call: Call) -> Values:
     options = call.values.get("ReputationOptions") or {}
     if options.get("ReputationMetricsEnabled"):
         await rate_set(call.session(), ref, is_rated=True)
-    if suppression is not None:
+    if reasons is not None:
         await set_reasons_of_set(call.session(), ref, reasons)
     return {}
 
