@@ -24,6 +24,7 @@ from smtpgate.ports import Clock, EventSink, Reading, ReputationCounts, Reputati
 from smtpgate.tasks import Rhythm
 
 _EVERY_S: Final = 60.0
+_FIRST_AFTER_S: Final = 1.0  # a start has other work
 _ALL_EVERY_S: Final = 3600.0
 # A bounce or complaint may be written late, but not a day late.
 _LATELY: Final = timedelta(days=1)
@@ -76,7 +77,7 @@ class ReputationWorker:
 
     async def run(self) -> None:
         """Judge until stopped; a round that fails is reported, and tried again later."""
-        wait_s = 0.0
+        wait_s = _FIRST_AFTER_S
         while await self._rhythm.goes_on(wait_s):
             wait_s = _EVERY_S * (0.5 + self._chance())
             try:

@@ -1,5 +1,6 @@
 """Senders are judged in the background: a real directory, and mail that a test writes down."""
 
+import asyncio
 from typing import Any, Final
 
 import pytest
@@ -16,7 +17,7 @@ from smtpgate.directory.rated_senders import DirectoryReputations
 from smtpgate.directory.reputations import put_reputation, reputation
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import JournalUnavailableError
-from tests.support.clock import MovableClock
+from tests.support.clock import MovableClock, move_loop, settle
 from tests.support.directory import ACTOR
 from tests.support.rated_mail import SentMail
 from tests.support.reputations import rate
@@ -272,5 +273,8 @@ async def test_a_round_that_fails_is_reported_and_tried_again(
         raise failure
 
     monkeypatch.setattr(world.mail, "troubled", troubled)
-    await world.worker.run()
+    running = asyncio.ensure_future(world.worker.run())
+    await settle()
+    await move_loop(1)
+    await running
     assert world.errors == [failure]
