@@ -1,6 +1,6 @@
 """Configuration sets: which events of an account's mail are published, and to which topics."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,10 +11,13 @@ from smtpgate.admin.refs import ConfigurationSetRef
 from smtpgate.admin.session import Session
 from smtpgate.admin.topics import named, place_of
 from smtpgate.core.suppression.lists import Reasons, read_reasons
+from smtpgate.core.tag import read_tags
 from smtpgate.directory import configuration_sets as rows
 from smtpgate.directory.change import Change
 from smtpgate.directory.configuration_sets import ConfigurationSetRow, EventDestinationRow
 from smtpgate.directory.reputations import resume_set
+from smtpgate.directory.rows import refusing
+from smtpgate.directory.tags import Tagged, put_tags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +43,22 @@ class ConfigurationSetDetails:
     destinations: tuple[EventDestinationDetails, ...]
 
 
-async def create(session: Session, ref: ConfigurationSetRef) -> ConfigurationSetDetails:
-    """Make a configuration set."""
-    session.must_be_allowed("CreateConfigurationSet", session.configuration_set_arn(ref))
+async def create(
+    session: Session, ref: ConfigurationSetRef, tags: Mapping[str, str] | None = None
+) -> ConfigurationSetDetails:
+    """Make a configuration set, with those tags."""
+    arn = session.configuration_set_arn(ref)
+    session.must_be_allowed("CreateConfigurationSet", arn)
+    if tags:
+        session.must_be_allowed("TagResource", arn)
+        with refusing("Tags"):
+            read_tags(tags.items())
     new = ConfigurationSetRow(account_id=ref.account_id, region=session.region, name=ref.name)
     async with session.changing() as change:
-        return _details(session, await rows.create_configuration_set(change, new), ())
+        row = await rows.create_configuration_set(change, new)
+        if tags:
+            await put_tags(change, Tagged(row.account_id, row.region, "set", row.name), tags)
+        return _details(session, row, ())
 
 
 async def pages(

@@ -13,7 +13,14 @@ from smtpgate.admin.retry import change_registered
 from smtpgate.admin.session import Session
 from smtpgate.core.proof import dkim_stages
 from smtpgate.core.proof.dkim_record import DkimCheck, unanswered
-from smtpgate.core.proof.dkim_stages import RETIRING, KeyStage, StagedKey, new_key, withdraw
+from smtpgate.core.proof.dkim_stages import (
+    RETIRING,
+    KeyOrigin,
+    KeyStage,
+    StagedKey,
+    new_key,
+    withdraw,
+)
 from smtpgate.core.proof.dns_record import DnsRecord
 from smtpgate.core.proof.registered import Registered
 from smtpgate.directory import dkim as rows
@@ -42,6 +49,7 @@ class DkimKeyDetails:
     selector: str
     algorithm: str
     stage: KeyStage
+    origin: KeyOrigin
     since: datetime | None
     problem: str
     alarm_since: datetime | None
@@ -58,6 +66,7 @@ def _details(row: DkimKeyRow) -> DkimKeyDetails:
         selector=row.selector,
         algorithm=row.algorithm,
         stage=row.stage,
+        origin=row.origin,
         since=row.since,
         problem=row.problem,
         alarm_since=row.alarm_since,
@@ -113,7 +122,13 @@ async def _add(
                 selector=wanted if selector else _free_selector(wanted, present),
                 next_check_at=new_key("", "", now).next_check_at,
             )
-            row = await rows.add_dkim_key(change, session.store.master_keys, new, pem)
+            row = await rows.add_dkim_key(
+                change,
+                session.store.master_keys,
+                new,
+                pem,
+                min_rsa_bits=session.config.signing.min_rsa_bits,
+            )
             added.append(_details(row))
     return added
 

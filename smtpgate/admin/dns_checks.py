@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from smtpgate.core.proof.dkim_record import DkimCheck, compare, dkim_name, unanswered
-from smtpgate.core.proof.dkim_stages import checked, retired_when_due
+from smtpgate.core.proof.dkim_stages import activated_by_itself, checked, retired_when_due
 from smtpgate.core.proof.dns_record import DnsRecord
 from smtpgate.core.proof.mail_from import mx_seen
 from smtpgate.core.proof.observation import Found, Observation, Unanswered, combined
@@ -103,11 +103,13 @@ class DnsChecks:
             seen = await ownership(identity, resolver, self.label, answers)
             verification = observed(identity.verification, seen, now, jitter)
             identity = replace(identity, verification=verification)
+        staged = tuple(
+            checked(key, check_of[key.selector], now, jitter)
+            if key.selector in check_of
+            else retired_when_due(key, now)
+            for key in identity.staged
+        )
+        found = {name for name, check in check_of.items() if check.kind == "matches"}
         return identity.with_staged(
-            tuple(
-                checked(staged, check_of[staged.selector], now, jitter)
-                if staged.selector in check_of
-                else retired_when_due(staged, now)
-                for staged in identity.staged
-            )
+            activated_by_itself(staged, identity.dkim_origin, found, now)
         )

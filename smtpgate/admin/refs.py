@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Literal
 
 from smtpgate.core.arn import ArnError, IdentityArn, identity_name
 
@@ -57,6 +58,15 @@ class IdentityRef:
 
     def __str__(self) -> str:
         return f"{self.account_id}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedRef:
+    """A resource that can have tags: an identity, or a configuration set."""
+
+    account_id: str
+    kind: Literal["identity", "set"]
+    name: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,9 @@ RIGHTS: Final[Mapping[str, Right]] = {
     # An identity's policies.
     "CreateIdentityPolicy": _with("ses:PutIdentityPolicy", "ses:CreateEmailIdentityPolicy"),
     "UpdateIdentityPolicy": _with("ses:PutIdentityPolicy", "ses:UpdateEmailIdentityPolicy"),
-    "GetIdentityPolicies": _with("ses:GetIdentityPolicies", "ses:GetEmailIdentityPolicies"),
+    "GetIdentityPolicies": _with(
+        "ses:GetIdentityPolicies", "ses:GetEmailIdentityPolicies", "ses:GetEmailIdentity"
+    ),
     "DeleteIdentityPolicy": _with("ses:DeleteIdentityPolicy", "ses:DeleteEmailIdentityPolicy"),
     # An identity's DKIM keys.
     "ListDkimKeys": _with("ses:GetIdentityDkimAttributes", "ses:GetEmailIdentity"),
@@ -96,6 +98,11 @@ RIGHTS: Final[Mapping[str, Right]] = {
     "RetireDkimKey": _with(
         "ses:SetIdentityDkimEnabled", "ses:PutEmailIdentityDkimSigningAttributes"
     ),
+    # Keys of the API: they sign by themselves once their record is found.
+    "BeginEasyDkim": _with("ses:VerifyDomainDkim", "ses:PutEmailIdentityDkimSigningAttributes"),
+    "PutSigningKey": _with("ses:PutEmailIdentityDkimSigningAttributes"),
+    "SetDkimSigning": _with("ses:SetIdentityDkimEnabled", "ses:PutEmailIdentityDkimAttributes"),
+    "ListHostedKeys": _OPERATORS,
     "DeleteDkimKey": _with("ses:PutEmailIdentityDkimSigningAttributes"),
     # An identity's MAIL FROM domain.
     "SetMailFromDomain": _with(
@@ -142,6 +149,12 @@ RIGHTS: Final[Mapping[str, Right]] = {
     "CreateEventDestination": _with("ses:CreateConfigurationSetEventDestination"),
     "UpdateEventDestination": _with("ses:UpdateConfigurationSetEventDestination"),
     "DeleteEventDestination": _with("ses:DeleteConfigurationSetEventDestination"),
+    # Tags of identities and configuration sets.
+    "TagResource": _with("ses:TagResource"),
+    "UntagResource": _with("ses:UntagResource"),
+    "ListTagsForResource": _with(
+        "ses:ListTagsForResource", "ses:GetEmailIdentity", "ses:GetConfigurationSet"
+    ),
     # Suppression lists. That an owner's list is for delegates too is a use of the list.
     "PutSuppressedDestination": _with("ses:PutSuppressedDestination"),
     "GetSuppressedDestination": _with("ses:GetSuppressedDestination"),

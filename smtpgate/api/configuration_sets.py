@@ -11,15 +11,17 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from smtpgate.admin import configuration_sets as sets
+from smtpgate.admin import tags
 from smtpgate.admin.configuration_sets import ConfigurationSetDetails, EventDestinationDetails
 from smtpgate.admin.errors import ConflictError, NotFoundError
-from smtpgate.admin.refs import ConfigurationSetRef
+from smtpgate.admin.refs import ConfigurationSetRef, TaggedRef
 from smtpgate.admin.reputation import rate_set, reputation_options
 from smtpgate.admin.suppression import set_reasons_of_set
 from smtpgate.api.call import Call, Handler, Values
 from smtpgate.api.notifications import topic_arn, topic_of
 from smtpgate.api.paging import after_of, page_of, size_of
 from smtpgate.api.suppression import must_not_validate, reasons_given
+from smtpgate.api.tags import tags_of, v2_tags
 from smtpgate.core.api.faults import ApiError
 
 # By the names of version 1; in version 2 they are those that are kept.
@@ -62,10 +64,12 @@ async def _set(call: Call) -> ConfigurationSetDetails:
 # -- sets --------------------------------------------------------------------------------------
 
 
-async def _made(call: Call, name: str) -> ConfigurationSetRef:
+async def _made(
+    call: Call, name: str, tagged: Mapping[str, str] | None = None
+) -> ConfigurationSetRef:
     ref = ConfigurationSetRef(call.account_id, name)
     try:
-        await sets.create(call.session(), ref)
+        await sets.create(call.session(), ref, tagged)
     except ConflictError:
         text = f"Configuration set <{name[:200]}> already exists."
         raise ApiError("set-exists", text) from None
@@ -84,7 +88,7 @@ async def create_v2(call: Call) -> Values:
     suppression = call.values.get("SuppressionOptions")
     must_not_validate(suppression or {})
     reasons = None if suppression is None else reasons_given(suppression)
-    ref = await _made(call, name)
+    ref = await _made(call, name, tags_of(call.values.get("Tags") or ()))
     options = call.values.get("SendingOptions") or {}
     if options.get("SendingEnabled") is False:
         await sets.set_sending(call.session(), ref, is_sending=False)
@@ -118,8 +122,10 @@ async def describe(call: Call) -> Values:
 async def get_v2(call: Call) -> Values:
     """A configuration set with its options (v2)."""
     details = await _set(call)
+    ref = TaggedRef(call.account_id, "set", details.name)
     found: dict[str, Any] = {
         "ConfigurationSetName": details.name,
+        "Tags": v2_tags(await tags.of(call.session(), ref)),
         "SendingOptions": {"SendingEnabled": details.is_sending},
         "ReputationOptions": await _reputation_options(call),
         "DeliveryOptions": {"TlsPolicy": "OPTIONAL"},

@@ -129,6 +129,11 @@ async def list_v2(call: Call) -> Values:
     }
 
 
+def no_such_identity(name: str) -> ApiError:
+    """The fault of a name that no identity of the account has (v2)."""
+    return ApiError("not-found", f"Email identity {name[:200]} does not exist.")
+
+
 def kind_of(details: IdentityDetails) -> str:
     """The type of an identity in version 2."""
     return "EMAIL_ADDRESS" if "@" in details.name else "DOMAIN"
@@ -185,7 +190,7 @@ async def delete_v2(call: Call) -> Values:
     try:
         await identities.delete(call.session(), own_identity(call, name))
     except NotFoundError:
-        raise ApiError("not-found", f"Email identity {name[:200]} does not exist.") from None
+        raise no_such_identity(name) from None
     return {}
 
 

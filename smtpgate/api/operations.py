@@ -6,12 +6,15 @@ from typing import Final
 from smtpgate.api import (
     callers,
     configuration_sets,
+    dkim,
+    email_identities,
     identities,
     identity_policies,
     notifications,
     quota,
     sending,
     suppression,
+    tags,
     topics,
 )
 from smtpgate.api.call import Handler
@@ -19,6 +22,7 @@ from smtpgate.api.call import Handler
 HANDLERS: Final[Mapping[str, Mapping[str, Handler]]] = {
     "ses": {
         **configuration_sets.V1,
+        **dkim.V1,
         **identities.V1,
         **identity_policies.V1,
         **notifications.V1,
@@ -27,12 +31,15 @@ HANDLERS: Final[Mapping[str, Mapping[str, Handler]]] = {
     },
     "sesv2": {
         **configuration_sets.V2,
+        **dkim.V2,
+        **email_identities.V2,
         **identities.V2,
         **identity_policies.V2,
         **notifications.V2,
         **quota.V2,
         **sending.V2,
         **suppression.V2,
+        **tags.V2,
     },
     "sts": callers.STS,
     "iam": callers.IAM,

@@ -8,11 +8,12 @@ from typing import Annotated, Final, TypeAlias
 
 import typer
 
-from smtpgate.admin import dkim
+from smtpgate.admin import dkim, easy_dkim
 from smtpgate.admin.dkim import DkimKeyDetails
 from smtpgate.admin.refs import IdentityRef
+from smtpgate.admin.session import Session
 from smtpgate.cli.arguments import AccountOption, IdentityArgument
-from smtpgate.cli.identity_view import dkim_fields, dkim_view
+from smtpgate.cli.identity_view import dkim_fields, dkim_view, record_fields
 from smtpgate.cli.listing import View, print_card, print_json, print_pages, print_table, shown
 from smtpgate.cli.notation import identity_ref
 from smtpgate.cli.session import run
@@ -29,6 +30,7 @@ from smtpgate.cli.terminal import (
     parsed_by,
 )
 from smtpgate.core.proof.dkim_record import DkimCheck
+from smtpgate.core.proof.dns_record import DnsRecord
 from smtpgate.gate.resolver import new_resolver
 
 dkim_app: Final = typer.Typer(
@@ -147,6 +149,21 @@ def list_(
             as_json=json,
         ),
     )
+
+
+@dkim_app.command(epilog=example("dkim zone --json"))
+def zone(config: ConfigFile = DEFAULT_CONFIG, json: AsJson = False) -> None:
+    """Print the records of the zone to which domains point for Easy DKIM, as a zone file."""
+
+    async def records(session: Session) -> list[DnsRecord]:
+        return [record async for page in easy_dkim.hosted(session) for record in page]
+
+    found = run(config, records)
+    if json:
+        print_json([record_fields(record) for record in found])
+        return
+    for record in found:
+        typer.echo(str(record))
 
 
 @dkim_app.command(epilog=example("dkim show 888888888888/example.com mail2026"))

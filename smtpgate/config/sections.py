@@ -494,9 +494,11 @@ class LimitsConfig(Table):
 
 
 class SigningConfig(Table):
-    """``[signing]``: whether a message may go out without a DKIM signature."""
+    """``[signing]``: whether all mail is signed, and how keys of DKIM may be."""
 
     require: bool = True
+    min_rsa_bits: Annotated[int, Field(ge=1024, le=4096)] = 2048
+    hosted_zone: Domain | None = None
 
 
 class MessageConfig(Table):

@@ -30,6 +30,7 @@ from smtpgate.directory.rows import (
     update_row,
 )
 from smtpgate.directory.schema import configuration_sets, event_destinations, identities
+from smtpgate.directory.tags import Tagged, drop_all_tags
 from smtpgate.directory.topics import must_have_topic
 
 MAX_SETS: Final = 10_000  # of an account, as SES
@@ -209,6 +210,9 @@ async def remove_configuration_sets(
     ]
     await delete_by_key(change, event_destinations, of_destinations)
     await drop_set_reputations(change, [(row.account_id, row.region, row.name) for row in rows])
+    await drop_all_tags(
+        change, [Tagged(row.account_id, row.region, "set", row.name) for row in rows]
+    )
     await delete_rows(change, configuration_sets, keys, rows)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.address import MAX_DOMAIN_OCTETS, AddressError, parse_domain
 from smtpgate.core.proof.dkim_record import dkim_name
-from smtpgate.core.proof.dkim_stages import KeyStage
+from smtpgate.core.proof.dkim_stages import KeyOrigin, KeyStage
 from smtpgate.directory.change import (
     AuditSubject,
     Change,
@@ -30,7 +30,7 @@ from smtpgate.directory.rows import (
 from smtpgate.directory.schema import dkim_keys
 from smtpgate.directory.sealed import must_be_known
 from smtpgate.directory.sealing import MasterKeys
-from smtpgate.signing.private_keys import dns_record, load_private_key
+from smtpgate.signing.private_keys import MIN_RSA_BITS, dns_record, load_private_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,7 @@ class DkimKeyRow:
     algorithm: str = ""
     record: str = ""
     stage: KeyStage = "pending"
+    origin: KeyOrigin = "manual"
     since: datetime | None = None
     created_at: datetime | None = None
     problem: str = ""
@@ -67,6 +68,7 @@ class DkimKeyRow:
             "selector": self.selector,
             "algorithm": self.algorithm,
             "stage": self.stage,
+            **({} if self.origin == "manual" else {"origin": self.origin}),
             "alarm_since": self.alarm_since.isoformat() if self.alarm_since else None,
         }
 
@@ -98,6 +100,7 @@ async def dkim_key_page(
     account_id: str | None = None,
     domain: str | None = None,
     stage: str | None = None,
+    origin: KeyOrigin | None = None,
     after: tuple[str, str, str] = ("", "", ""),
     limit: int | None = None,
 ) -> list[DkimKeyRow]:
@@ -110,6 +113,8 @@ async def dkim_key_page(
         query = query.where(dkim_keys.c.domain == domain)
     if stage is not None:
         query = query.where(dkim_keys.c.stage == stage)
+    if origin is not None:
+        query = query.where(dkim_keys.c.origin == origin)
     if after != ("", "", ""):
         query = query.where(tuple_(*order) > (after[0], region, *after[1:]))
     rows = await connection.execute(query.order_by(*order).limit(limit))
@@ -127,11 +132,18 @@ async def dkim_key(
 
 
 async def add_dkim_key(
-    change: Change, master_keys: MasterKeys, row: DkimKeyRow, pem: bytes
+    change: Change,
+    master_keys: MasterKeys,
+    row: DkimKeyRow,
+    pem: bytes,
+    *,
+    is_checked: bool = False,
+    min_rsa_bits: int = MIN_RSA_BITS,
 ) -> DkimKeyRow:
     """Check and store a private key for a domain identity.
 
-    Raises NotFoundError, ConflictError, RefusedChangeError.
+    ``is_checked`` is of a key that was made or checked just now. Raises NotFoundError,
+    ConflictError, RefusedChangeError.
     """
     owner = await identity(change.connection, row.account_id, row.region, row.domain)
     if not owner.is_domain:
@@ -141,7 +153,9 @@ async def add_dkim_key(
     selector = _selector(row.selector, owner.name)
     with refusing(f"DKIM key `{row.selector}'"):
         # Checking an RSA key takes a thirtieth of a second.
-        key = await asyncio.to_thread(load_private_key, pem)
+        key = await asyncio.to_thread(
+            load_private_key, pem, is_checked=is_checked, min_rsa_bits=min_rsa_bits
+        )
     row = replace(
         row,
         domain=owner.name,
@@ -170,6 +184,11 @@ async def add_dkim_keys(
     ]
     await insert_rows(change, dkim_keys, values, rows, action="add-dkim-key")
     return rows
+
+
+def record_of(pem: bytes) -> str:
+    """The record to publish for a private key that was checked."""
+    return dns_record(load_private_key(pem, is_checked=True))
 
 
 def _selector(text: str, domain: str) -> str:

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from smtpgate.core.arn import ArnError, IdentityArn
 from smtpgate.core.naming import one_line
+from smtpgate.core.proof.dkim_stages import KeyOrigin
 from smtpgate.core.proof.ownership import TOKEN_OCTETS, new_token
 from smtpgate.core.proof.verification import (
     NOT_STARTED,
@@ -40,6 +41,7 @@ from smtpgate.directory.rows import (
     update_row,
 )
 from smtpgate.directory.schema import dkim_keys, identities, mail_from_domains
+from smtpgate.directory.tags import Tagged, drop_all_tags
 
 _REGION: Final = re.compile(r"[a-z0-9-]{1,32}")
 
@@ -66,6 +68,8 @@ class IdentityRow:
     paused_reason: str | None = None
     configuration_set: str | None = None
     suppresses_delegates: bool = False
+    dkim_origin: KeyOrigin | None = None
+    dkim_enabled: bool = True
     created_at: datetime | None = None
 
     @property
@@ -112,6 +116,8 @@ class IdentityRow:
             "paused_reason": self.paused_reason,
             **({"configuration_set": self.configuration_set} if self.configuration_set else {}),
             **({"suppresses_delegates": True} if self.suppresses_delegates else {}),
+            **({"dkim_origin": self.dkim_origin} if self.dkim_origin else {}),
+            **({} if self.dkim_enabled else {"dkim_enabled": False}),
         }
 
 
@@ -277,4 +283,5 @@ async def remove_identities(change: Change, rows: Sequence[IdentityRow]) -> None
     ]
     await delete_by_key(change, mail_from_domains, of_mail_from)
     await drop_owner_notifications(change, rows)
+    await drop_all_tags(change, [Tagged(*row.key[:2], "identity", row.name) for row in rows])
     await delete_rows(change, identities, keys, rows)

@@ -157,6 +157,7 @@ _IDENTITY: Final = (
         identities.c.paused_reason,
         identities.c.configuration_set,
         identities.c.suppresses_delegates,
+        identities.c.dkim_enabled,
         mail_from_domains.c.domain.label("mail_from"),
         mail_from_domains.c.state.label("mail_from_state"),
         mail_from_domains.c.on_mx_failure,
@@ -371,7 +372,10 @@ class Loader:
                 IdentityArn(self.partition, self.region, row.account_id, row.name),
                 row.state == "success",
                 self._policies("identity", policies_of[row.account_id]),
-                tuple(self._dkim_key(key) for key in keys_of[row.account_id]),
+                tuple(
+                    self._dkim_key(key)
+                    for key in (keys_of[row.account_id] if row.dkim_enabled else ())
+                ),
                 row.paused_reason,
                 _caps(caps_of[row.account_id]),
                 row.configuration_set or "",

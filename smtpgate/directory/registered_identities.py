@@ -140,6 +140,7 @@ def registered(
         verification=Verification(**_columns(row, Verification)),
         code=code,
         keys=tuple(RegisteredKey(staged=_staged(key), record=key.record) for key in keys),
+        dkim_origin=row.dkim_origin,
         mail_from=None if mail_from is None else mail_from.value,
     )
 

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     false,
+    true,
 )
 
 from smtpgate.sql.types import NAMES, Json, Moment, Serial
@@ -126,10 +127,24 @@ identities = Table(
     Column("paused_reason", Text),
     Column("configuration_set", String(64)),  # the default one, of the same account
     Column("suppresses_delegates", Boolean, nullable=False, server_default=false()),
+    Column("dkim_origin", String(8)),  # of the keys that sign by themselves once published
+    Column("dkim_enabled", Boolean, nullable=False, server_default=true()),
     Column("created_at", Moment, nullable=False),
     Index(None, "region", "name"),
     Index(None, "region", "domain", "name"),
     Index(None, "next_check_at"),
+)
+
+# Tags of identities and configuration sets (kind "set").
+resource_tags = Table(
+    "resource_tags",
+    metadata,
+    _account_id(),
+    Column("region", String(32), primary_key=True),
+    Column("kind", String(8), primary_key=True),
+    Column("name", String(320), primary_key=True),
+    Column("tag", String(128), primary_key=True),
+    Column("value", String(256), nullable=False),
 )
 
 mail_from_domains = Table(
@@ -196,6 +211,7 @@ dkim_keys = Table(
     Column("private_key", LargeBinary, nullable=False),  # sealed
     Column("record", Text, nullable=False),  # to be published in the DNS
     Column("stage", String(8), nullable=False),
+    Column("origin", String(8), nullable=False, server_default="manual"),
     Column("since", Moment, nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("problem", Text, nullable=False, server_default=""),

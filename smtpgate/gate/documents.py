@@ -37,7 +37,7 @@ async def apply_documents(config: Config, store: DirectoryStore, warnings: list[
         return Plan()
     actor = Actor("smtpgate serve", f"{FROM_DOCUMENTS}{config.directory.apply}")
     try:
-        load_key = await key_loader(store)
+        load_key = await key_loader(store, config.signing.min_rsa_bits)
         desired = await read_documents(store, config.directory.apply, load_key)
         warnings += desired.warnings
         async with store.changing(actor) as change:

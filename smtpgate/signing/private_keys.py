@@ -13,7 +13,9 @@ from smtpgate.core.identity import PrivateKey
 
 Algorithm = Literal["rsa", "ed25519"]
 
-_MIN_RSA_BITS: Final = 2048  # RFC 8301 §3.2 asks for it
+MIN_RSA_BITS: Final = 2048  # RFC 8301 §3.2 asks for it
+SMALLEST_RSA_BITS: Final = 1024  # verifiers accept no smaller one (RFC 8301 §3.2)
+LARGEST_RSA_BITS: Final = 4096  # verifiers have to accept no larger one
 _PADDING: Final = padding.PKCS1v15()
 _PREHASHED: Final = Prehashed(hashes.SHA256())
 
@@ -52,8 +54,10 @@ class _Ed25519Key(Struct, frozen=True, gc=False):
         return f"k=ed25519; p={base64.b64encode(octets).decode('ascii')}"
 
 
-def load_private_key(pem: bytes, *, is_checked: bool = False) -> PrivateKey:
-    """Parse a PEM private key, RSA of 2048 bits or more, or Ed25519. Raises KeyFileError.
+def load_private_key(
+    pem: bytes, *, is_checked: bool = False, min_rsa_bits: int = MIN_RSA_BITS
+) -> PrivateKey:
+    """Parse a PEM private key, RSA of those bits or more, or Ed25519. Raises KeyFileError.
 
     The arithmetic check of an RSA key takes nearly all of the time. ``is_checked`` skips it for
     a key from the gate's own store, which this function has accepted before.
@@ -69,9 +73,9 @@ def load_private_key(pem: bytes, *, is_checked: bool = False) -> PrivateKey:
     except (ValueError, UnsupportedAlgorithm):
         raise KeyFileError("not a private key in PEM") from None
     if isinstance(key, rsa.RSAPrivateKey):
-        if key.key_size < _MIN_RSA_BITS:
+        if key.key_size < (SMALLEST_RSA_BITS if is_checked else min_rsa_bits):
             raise KeyFileError(
-                f"an RSA key of {key.key_size} bits; {_MIN_RSA_BITS} or more are required"
+                f"an RSA key of {key.key_size} bits; {min_rsa_bits} or more are required"
             )
         return _RsaKey(key)
     if isinstance(key, ed25519.Ed25519PrivateKey):
@@ -84,8 +88,38 @@ def generate_private_key(algorithm: Algorithm = "rsa") -> bytes:
     key = (
         ed25519.Ed25519PrivateKey.generate()
         if algorithm == "ed25519"
-        else rsa.generate_private_key(public_exponent=65537, key_size=_MIN_RSA_BITS)
+        else rsa.generate_private_key(public_exponent=65537, key_size=MIN_RSA_BITS)
     )
+    return _pem(key)
+
+
+def pem_of_base64(text: str) -> bytes:
+    """The RSA key of base64 text without a header, DER of PKCS #1 or PKCS #8, as PEM.
+
+    It is not checked that the numbers fit each other: :func:`load_private_key` does. Raises
+    KeyFileError.
+    """
+    try:
+        octets = base64.b64decode(text, validate=True)
+        key = serialization.load_der_private_key(
+            octets, password=None, unsafe_skip_rsa_key_validation=True
+        )
+    except TypeError:
+        raise KeyFileError("the private key is encrypted") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise KeyFileError(
+            "not the base64 of a private key, without header and lines"
+        ) from None
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise KeyFileError("the private key is not an RSA key")
+    if key.key_size > LARGEST_RSA_BITS:
+        raise KeyFileError(
+            f"an RSA key of {key.key_size} bits; {LARGEST_RSA_BITS} are the most"
+        )
+    return _pem(key)
+
+
+def _pem(key: rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

@@ -28,6 +28,8 @@ from smtpgate.admin import (
     configuration_sets,
     dkim,
     documents,
+    easy_dkim,
+    email_identities,
     identities,
     journal,
     key_watch,
@@ -42,12 +44,14 @@ from smtpgate.admin import (
     quotas,
     reputation,
     suppression,
+    tags,
     topics,
     users,
     verification,
 )
 from smtpgate.admin.audit import AuditFilter
 from smtpgate.admin.documents import Proposal
+from smtpgate.admin.email_identities import NewIdentity
 from smtpgate.admin.errors import (
     CodeNotSentError,
     CodeRefusedError,
@@ -69,6 +73,7 @@ from smtpgate.admin.refs import (
     IdentityRef,
     OwnerRef,
     SubscriptionRef,
+    TaggedRef,
     TopicRef,
     UserRef,
 )
@@ -159,6 +164,11 @@ class Names:
     def new_set(self) -> ConfigurationSetRef:
         """A configuration set that is not there."""
         return ConfigurationSetRef(self.account_id, "new")
+
+    @property
+    def tagged(self) -> TaggedRef:
+        """The domain as something with tags."""
+        return TaggedRef(self.account_id, "identity", self.domain.name)
 
     @property
     def root(self) -> OwnerRef:
@@ -355,7 +365,8 @@ REQUEST: Final = (
 SEE: Final = "ses:GetMessageInsights"
 ENTRY: Final = SuppressedAddress("new@example.org", "BOUNCE", MovableClock().now())
 READ_POLICIES: Final = "iam:GetUserPolicy|iam:ListUserPolicies"
-READ_GRANTS: Final = "ses:GetIdentityPolicies|ses:GetEmailIdentityPolicies"
+READ_GRANTS: Final = "ses:GetIdentityPolicies|ses:GetEmailIdentityPolicies|ses:GetEmailIdentity"
+READ_TAGS: Final = "ses:ListTagsForResource|ses:GetEmailIdentity|ses:GetConfigurationSet"
 CREATE: Final = "ses:CreateEmailIdentity"
 SIGN: Final = "ses:PutEmailIdentityDkimSigningAttributes"
 READ_MAIL_FROM: Final = "ses:GetIdentityMailFromDomainAttributes|ses:GetEmailIdentity"
@@ -488,6 +499,33 @@ ROWS: Final = (
     row(dkim.pages, READ_DKIM, lambda s, n: dkim.pages(s, ref=n.domain)),
     row(dkim.get, READ_DKIM, lambda s, n: dkim.get(s, n.domain, n.selector)),
     row(dkim.check, READ_DKIM, lambda s, n: dkim.check(s, n.domain, Records())),
+    row(
+        easy_dkim.begin,
+        f"ses:VerifyDomainDkim|{SIGN}",
+        lambda s, n: easy_dkim.begin(s, n.domain),
+    ),
+    row(
+        easy_dkim.put_signing_key,
+        SIGN,
+        lambda s, n: easy_dkim.put_signing_key(s, n.domain, "two", "AAAA"),
+    ),
+    row(easy_dkim.get, READ_DKIM, lambda s, n: easy_dkim.get(s, n.domain)),
+    row(
+        easy_dkim.set_enabled,
+        "ses:SetIdentityDkimEnabled|ses:PutEmailIdentityDkimAttributes",
+        lambda s, n: easy_dkim.set_enabled(s, n.domain, is_enabled=False),
+    ),
+    row(easy_dkim.hosted, "operator", lambda s, n: easy_dkim.hosted(s)),
+    row(
+        email_identities.create,
+        f"ses:VerifyDomainIdentity|{CREATE} ses:TagResource",
+        lambda s, n: email_identities.create(
+            s, IdentityRef(n.account_id, "new.example"), NewIdentity(tags={"team": "news"})
+        ),
+    ),
+    row(tags.put, "ses:TagResource", lambda s, n: tags.put(s, n.tagged, {"team": "news"})),
+    row(tags.drop, "ses:UntagResource", lambda s, n: tags.drop(s, n.tagged, ["team"])),
+    row(tags.of, READ_TAGS, lambda s, n: tags.of(s, n.tagged)),
     row(
         dkim.activate,
         f"ses:SetIdentityDkimEnabled|{SIGN}",
@@ -922,6 +960,10 @@ def use_cases() -> set[Callable[..., Any]]:
 
 # Parts that use cases share; those that use them check the rights.
 PARTS: Final = {
+    easy_dkim.own_key,
+    easy_dkim.put_easy_keys,
+    easy_dkim.put_own_key,
+    tags.arn_of,
     identities.details_of,
     identities.read_details,
     users.must_be_allowed_for_user,

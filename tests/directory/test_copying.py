@@ -17,6 +17,7 @@ from smtpgate.directory.key_watch import store_profiles
 from smtpgate.directory.quotas import QuotaKey
 from smtpgate.directory.schema import metadata
 from smtpgate.directory.store import DirectoryStore
+from smtpgate.directory.tags import Tagged, put_tags
 from smtpgate.ports import DirectoryUnavailableError
 from smtpgate.sql.database import Database, parse_url
 from tests.support.databases import Databases
@@ -43,6 +44,7 @@ from tests.support.topics import (
     notify,
     subscribe,
 )
+from tests.support.world import REGION
 
 DECLARED: Final = DesiredAccount(
     location=SourceLocation(Path("accounts.toml"), ("accounts", OTHER)),
@@ -89,6 +91,8 @@ async def fill(store: DirectoryStore) -> None:
     await rate(store)
     await add_destination(store, "SEND")
     await suppress(store, "jane@example.org")
+    async with store.changing(ACTOR) as change:
+        await put_tags(change, Tagged(ACME, REGION, "identity", "example.com"), {"a": "b"})
     async with store.database.changing() as connection:
         profile = Profile(first_day=20_000)
         await store_profiles(connection, {key.id: profile}, store.now())

@@ -151,6 +151,14 @@ ROWS: Final[dict[str, dict[str, Any]]] = {
         "types": ["SEND"],
         "topic": "bounces",
     },
+    "resource_tags": {
+        "account_id": "888888888888",
+        "region": "us-east-1",
+        "kind": "identity",
+        "name": "example.com",
+        "tag": "team",
+        "value": "news",
+    },
     "suppression_settings": {
         "account_id": "888888888888",
         "region": "us-east-1",

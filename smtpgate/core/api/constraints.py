@@ -11,6 +11,8 @@ from smtpgate.core.api.model import Service, Shape
 Values = Mapping[str, Any]
 # Operations refuse other values of these by themselves, with a text of their own.
 _CHECKED_LATER: Final = frozenset({"notificationType"})
+# A private key is not written into an error.
+_HIDDEN: Final = "PrivateKey"
 _MAX_SHOWN: Final = 10
 _MAX_SHOWN_CHARACTERS: Final = 80
 
@@ -89,7 +91,7 @@ def _of_number(shape: Shape, value: float, where: str) -> Iterator[str]:
 
 def _failed(value: Any, where: str, constraint: str) -> str:  # noqa: ANN401 - any value
     shown = ""
-    if isinstance(value, str | int | float):
+    if isinstance(value, str | int | float) and not where.endswith(_HIDDEN):
         text = str(value)
         cut = text if len(text) <= _MAX_SHOWN_CHARACTERS else f"{text[:_MAX_SHOWN_CHARACTERS]}…"
         shown = f" '{cut}'"

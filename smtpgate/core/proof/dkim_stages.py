@@ -5,7 +5,7 @@ message with one has been delivered. A key of another algorithm does not replace
 (RFC 8463 §6).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -14,6 +14,7 @@ from smtpgate.core.proof.dkim_record import DkimCheck
 from smtpgate.core.proof.recheck import next_check_at
 
 KeyStage = Literal["pending", "active", "retiring", "retired"]
+KeyOrigin = Literal["manual", "easy", "external"]
 
 # Longer than any queue tries to deliver (RFC 5321 §4.5.4.1 says four or five days).
 RETIRING: Final = timedelta(days=7)
@@ -35,6 +36,7 @@ class StageError(ValueError):
 class StagedKey:
     """A DKIM key of a domain, and its stage since a moment.
 
+    ``origin``: a person handles the key, or SES's API made it (Easy DKIM) or got it (BYODKIM).
     ``problem`` is the problem that the last answer of the DNS showed; ``alarm_since`` is the
     moment from which an active key had one. ``next_check_at`` is ``None`` if the DNS is not
     queried.
@@ -44,6 +46,7 @@ class StagedKey:
     algorithm: str
     since: datetime
     stage: KeyStage = "pending"
+    origin: KeyOrigin = "manual"
     checked_at: datetime | None = None
     next_check_at: datetime | None = None
     problem: str = ""
@@ -97,6 +100,26 @@ def activate(
         return _moved(key, "retiring", now) if is_replaced else key
 
     return tuple(map(now_is, keys))
+
+
+def activated_by_itself(
+    keys: Sequence[StagedKey], origin: KeyOrigin | None, found: Set[str], now: datetime
+) -> tuple[StagedKey, ...]:
+    """Let a pending key of the API sign, if its record was found; ``found`` has the selectors.
+
+    Only keys of the domain's origin do so; one that is handled by a person waits for its step.
+    Of the keys of Easy DKIM one signs, and another takes its place if its record is missing.
+    """
+    keys = tuple(keys)
+    if origin == "easy" and any(
+        key.signs and key.origin == "easy" and key.alarm_since is None for key in keys
+    ):
+        return keys
+    for key in keys:
+        is_its_turn = key.stage == "pending" and key.origin == origin != "manual"
+        if is_its_turn and key.selector in found:
+            return activate(keys, key.selector, DkimCheck("matches"), now)
+    return keys
 
 
 def retire(
@@ -181,6 +204,7 @@ def _moved(key: StagedKey, stage: KeyStage, now: datetime) -> StagedKey:
         algorithm=key.algorithm,
         since=now,
         stage=stage,
+        origin=key.origin,
         checked_at=key.checked_at,
         next_check_at=next_check,
     )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from smtpgate.core.proof.dkim_stages import StagedKey
+from smtpgate.core.proof.dkim_stages import KeyOrigin, StagedKey
 from smtpgate.core.proof.mail_code import MailCode
 from smtpgate.core.proof.mail_from import MailFromDomain
 from smtpgate.core.proof.verification import Verification
@@ -27,6 +27,7 @@ class Registered:
     verification: Verification
     code: MailCode | None = None
     keys: tuple[RegisteredKey, ...] = ()
+    dkim_origin: KeyOrigin | None = None
     mail_from: MailFromDomain | None = None
 
     @property

@@ -20,9 +20,13 @@ VerificationState = Literal["not-started", "pending", "success", "failed"]
 VerificationStatus = Literal["not-started", "pending", "success", "temporary-failure", "failed"]
 VerificationMethod = Literal["txt", "dkim", "mx", "mail", "trust"]
 
+DnsProblem = Literal["absent", "differs", "unanswered"]
+
 PATIENCE: Final = timedelta(hours=72)
 GRACE: Final = timedelta(hours=72)
 _FIRST_CHECK: Final = timedelta(minutes=1)
+_OVER: Final = "72 hours: "
+_OTHER_RECORD: Final = ("the TXT record", "TXT records at", "the record ", "the public key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +146,20 @@ def status_of(current: Verification, now: datetime) -> VerificationStatus:
     ):
         return "temporary-failure"
     return current.state
+
+
+def problem_kind(problem: str) -> DnsProblem | None:
+    """The kind of the problem that the last check showed; ``None`` if there was none.
+
+    The texts are those of :mod:`smtpgate.core.proof.ownership` and of
+    :mod:`smtpgate.core.proof.dkim_record`.
+    """
+    if not problem:
+        return None
+    told = problem.rpartition(_OVER)[2]
+    if any(words in told for words in _OTHER_RECORD):
+        return "differs"
+    return "absent" if "no TXT record" in told else "unanswered"
 
 
 def _without_future(current: Verification, now: datetime) -> Verification:

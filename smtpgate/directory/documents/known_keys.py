@@ -12,7 +12,7 @@ from smtpgate.directory.dkim import private_key_context
 from smtpgate.directory.schema import dkim_keys
 from smtpgate.directory.sealing import MasterKeys, SealError
 from smtpgate.directory.store import DirectoryStore
-from smtpgate.signing.private_keys import load_private_key
+from smtpgate.signing.private_keys import MIN_RSA_BITS, load_private_key
 
 _KEY: Final = (
     dkim_keys.c.account_id,
@@ -23,7 +23,9 @@ _KEY: Final = (
 )
 
 
-async def key_loader(store: DirectoryStore) -> Callable[[bytes], PrivateKey]:
+async def key_loader(
+    store: DirectoryStore, min_rsa_bits: int = MIN_RSA_BITS
+) -> Callable[[bytes], PrivateKey]:
     """A function that parses a private key, and checks one that the directory does not have.
 
     The check of an RSA key takes a hundred times as long as all else that is done with it, and
@@ -33,7 +35,9 @@ async def key_loader(store: DirectoryStore) -> Callable[[bytes], PrivateKey]:
     async with store.reading() as connection:
         rows = (await connection.execute(query)).all()
     known = await asyncio.to_thread(_known, store.master_keys, rows)
-    return lambda pem: load_private_key(pem, is_checked=_digest(pem) in known)
+    return lambda pem: load_private_key(
+        pem, is_checked=_digest(pem) in known, min_rsa_bits=min_rsa_bits
+    )
 
 
 def _known(master_keys: MasterKeys, rows: Sequence[Any]) -> frozenset[bytes]:

@@ -1,4 +1,4 @@
-"""After a message was sent: suppression, reputations, the use of access keys, shared topics."""
+"""After a message was sent: suppression, reputations, uses of keys; DKIM, tags, topics."""
 
 from typing import Final
 
@@ -17,6 +17,8 @@ def upgrade() -> None:
     _make_reputations()
     _make_key_watch()
     _make_topic_grants()
+    _make_easy_dkim()
+    _make_tags()
 
 
 def _make_suppression() -> None:
@@ -136,5 +138,40 @@ def _make_topic_grants() -> None:
         ),
         sa.PrimaryKeyConstraint(
             "account_id", "region", "topic", "grantee_id", name="pk_topic_grants"
+        ),
+    )
+
+
+def _make_easy_dkim() -> None:
+    """All keys are handled by persons, and every identity signs."""
+    for table, column in (
+        ("identities", sa.Column("dkim_origin", sa.String(8))),
+        (
+            "identities",
+            sa.Column("dkim_enabled", sa.Boolean, nullable=False, server_default=sa.true()),
+        ),
+        (
+            "dkim_keys",
+            sa.Column("origin", sa.String(8), nullable=False, server_default="manual"),
+        ),
+    ):
+        op.add_column(table, column)
+
+
+def _make_tags() -> None:
+    """No identity and no configuration set has tags."""
+    op.create_table(
+        "resource_tags",
+        sa.Column("account_id", sa.String(12)),
+        sa.Column("region", sa.String(32)),
+        sa.Column("kind", sa.String(8)),
+        sa.Column("name", sa.String(320)),
+        sa.Column("tag", sa.String(128)),
+        sa.Column("value", sa.String(256), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name="fk_resource_tags_account_id"
+        ),
+        sa.PrimaryKeyConstraint(
+            "account_id", "region", "kind", "name", "tag", name="pk_resource_tags"
         ),
     )
