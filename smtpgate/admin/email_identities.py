@@ -17,7 +17,7 @@ from smtpgate.directory.tags import Tagged, put_tags
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewIdentity:
-    """What an identity has from its beginning.
+    """All that an identity has from its beginning.
 
     ``signing_key`` is the selector and the private key that its owner brings; a domain without
     one has Easy DKIM.

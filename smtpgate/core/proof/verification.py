@@ -156,10 +156,10 @@ def problem_kind(problem: str) -> DnsProblem | None:
     """
     if not problem:
         return None
-    told = problem.rpartition(_OVER)[2]
-    if any(words in told for words in _OTHER_RECORD):
+    cause = problem.rpartition(_OVER)[2]
+    if any(words in cause for words in _OTHER_RECORD):
         return "differs"
-    return "absent" if "no TXT record" in told else "unanswered"
+    return "absent" if "no TXT record" in cause else "unanswered"
 
 
 def _without_future(current: Verification, now: datetime) -> Verification:
