@@ -13,7 +13,7 @@ from smtpgate.admin.refs import TaggedRef
 from smtpgate.api.call import Call, Handler, Values
 from smtpgate.core.api.faults import ApiError
 from smtpgate.core.arn import ArnError, IdentityArn
-from smtpgate.core.tag import TagError, read_tags
+from smtpgate.core.tag import ResourceTagError, read_tags
 
 _SET: Final = re.compile(
     r"arn:([^:]+):ses:([^:]+):([0-9]{12}):configuration-set/([A-Za-z0-9_-]{1,64})"
@@ -51,7 +51,7 @@ def tags_of(given: Iterable[Values]) -> dict[str, str]:
     """The tags in a call. Raises ApiError."""
     try:
         return read_tags((one["Key"], one["Value"]) for one in given)
-    except TagError as error:
+    except ResourceTagError as error:
         raise ApiError("invalid-value", str(error)) from None
 
 

@@ -12,27 +12,27 @@ _MAX_VALUE: Final = 256
 _TEXT: Final = re.compile(r"[\w \t_.:/=+@-]*")
 
 
-class TagError(ValueError):
+class ResourceTagError(ValueError):
     """A tag that no resource can have."""
 
 
 def read_tags(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Tags by key: letters, digits, white space and ``_.:/=+-@``. Raises TagError."""
+    """Tags by key: letters, digits, white space and ``_.:/=+-@``. Raises ResourceTagError."""
     tags: dict[str, str] = {}
     for key, value in pairs:
         if not 1 <= len(key) <= _MAX_KEY or _TEXT.fullmatch(key) is None:
-            raise TagError(
+            raise ResourceTagError(
                 f"Tag key {key[:_MAX_KEY]!r} has to have 1 to {_MAX_KEY} letters, digits, "
                 "spaces or characters of _.:/=+-@."
             )
         if key.lower().startswith("aws:"):
-            raise TagError(f"Tag key {key!r} begins with aws:, which is AWS's own.")
+            raise ResourceTagError(f"Tag key {key!r} begins with aws:, which is AWS's own.")
         if len(value) > _MAX_VALUE or _TEXT.fullmatch(value) is None:
-            raise TagError(
+            raise ResourceTagError(
                 f"The value of tag {key!r} has to have at most {_MAX_VALUE} letters, digits, "
                 "spaces or characters of _.:/=+-@."
             )
         if key in tags:
-            raise TagError(f"Tag key {key!r} is given twice.")
+            raise ResourceTagError(f"Tag key {key!r} is given twice.")
         tags[key] = value
     return tags

@@ -111,7 +111,7 @@ def test_the_status_says_whether_a_key_signs(
     assert signing_status(keys, origin, NOW + age) == status
 
 
-def test_a_key_has_waited_in_vain_after_72_hours() -> None:
+def test_a_key_waits_for_its_record_for_72_hours() -> None:
     assert not is_over(key("a"), NOW + PATIENCE - SECOND)
     assert is_over(key("a"), NOW + PATIENCE)
     assert not is_over(key("a", "active"), NOW + PATIENCE)

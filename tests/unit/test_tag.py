@@ -2,7 +2,7 @@
 
 import pytest
 
-from smtpgate.core.tag import TagError, read_tags
+from smtpgate.core.tag import ResourceTagError, read_tags
 from tests.support.rows import rows
 
 
@@ -26,5 +26,5 @@ def test_tags_at_the_bounds() -> None:
     ],
 )
 def test_what_cannot_be_a_tag(pairs: list[tuple[str, str]], words: str) -> None:
-    with pytest.raises(TagError, match=words):
+    with pytest.raises(ResourceTagError, match=words):
         read_tags(pairs)

@@ -86,5 +86,5 @@ def signing_status(
 
 
 def is_over(key: StagedKey, now: datetime) -> bool:
-    """True if the key has waited 72 hours for its record, so that a new request begins again."""
+    """True if the key has waited 72 hours for its record; a new request begins them again."""
     return key.stage == "pending" and now - key.since >= PATIENCE
