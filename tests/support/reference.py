@@ -27,8 +27,9 @@ README: Final = ROOT / "README.md"
 GUIDE: Final = ROOT / "smtpgate" / "guide"
 SAMPLE: Final = ROOT / "config" / "smtpgate.toml"
 _EVERYWHERE: Final = frozenset({"config", "json", "yes", "help"})
-_HEADER: Final = re.compile(r"\[([a-z]+(?:\.[a-z]+)?)\]")
-_KEY: Final = re.compile(r"#?([a-z0-9_]+) = (.+)")  # a key that is not set begins with #
+# A section that is off, and a key that is not set, begin with #.
+_HEADER: Final = re.compile(r"#?\[([a-z]+(?:\.[a-z]+)?)\]")
+_KEY: Final = re.compile(r"#?([a-z0-9_]+) = (.+)")
 
 
 def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
