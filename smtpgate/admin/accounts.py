@@ -4,7 +4,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict
 
 from smtpgate.admin.paging import pages_of
 from smtpgate.admin.session import Session
@@ -22,8 +22,9 @@ _NUMBERS: Final = 10**12
 class AccountDetails:
     """An account; a limit of ``None`` is the configuration's, -1 is unlimited.
 
-    ``status`` and ``paused_reason`` are of the operators' pause. ``enforcement_status`` is that
-    of its bounces and complaints; ``None`` in listings.
+    ``status`` and ``paused_reason`` are of the operators' pause, ``is_sending`` is the
+    account's own switch. ``enforcement_status`` is that of its bounces and complaints; ``None``
+    in listings. ``details`` is what the account says of its mail, by SES's names.
     """
 
     id: str
@@ -34,6 +35,8 @@ class AccountDetails:
     max_24h_send: int | None
     max_send_rate_per_s: float | None
     created_at: datetime | None
+    is_sending: bool = True
+    details: Mapping[str, Any] | None = None
     enforcement_status: Status | None = None
 
     @property
@@ -62,6 +65,8 @@ def _details(row: AccountRow) -> AccountDetails:
         max_24h_send=row.max_24h_send,
         max_send_rate_per_s=row.max_send_rate_per_s,
         created_at=row.created_at,
+        is_sending=row.is_sending,
+        details=row.details,
     )
 
 
@@ -135,6 +140,34 @@ async def resume(session: Session, account_id: str) -> None:
     session.must_be_allowed("ResumeAccount", session.account_arn(account_id))
     async with session.changing() as change:
         await rows.update_account(change, account_id, {"paused_reason": None}, action="resume")
+
+
+async def may_send(session: Session, account_id: str) -> bool:
+    """True unless an account is paused or has turned its sending off. Raises NotFoundError."""
+    session.must_be_allowed("GetAccountSending", session.account_arn(account_id))
+    async with session.store.reading() as connection:
+        row = await rows.account(connection, account_id)
+        its = RatedSender.account(account_id)
+        found = await reputation(connection, session.region, its)
+    return row.is_sending and row.paused_reason is None and found.pause is None
+
+
+async def set_sending(session: Session, account_id: str, *, is_sending: bool) -> None:
+    """Turn an account's own switch; a pause by operators or for its rates stays.
+
+    Raises NotFoundError.
+    """
+    session.must_be_allowed("UpdateAccountSending", session.account_arn(account_id))
+    async with session.changing() as change:
+        action = "turn-on" if is_sending else "turn-off"
+        await rows.update_account(change, account_id, {"is_sending": is_sending}, action=action)
+
+
+async def put_details(session: Session, account_id: str, details: Mapping[str, Any]) -> None:
+    """Keep what an account says of its mail, by SES's names. Raises NotFoundError."""
+    session.must_be_allowed("PutAccountDetails", session.account_arn(account_id))
+    async with session.changing() as change:
+        await rows.update_account(change, account_id, {"details": dict(details)})
 
 
 async def delete(session: Session, account_id: str) -> None:

@@ -43,6 +43,12 @@ RIGHTS: Final[Mapping[str, Right]] = {
     "PauseAccount": _OPERATORS,
     "ResumeAccount": _OPERATORS,
     "DeleteAccount": _OPERATORS,
+    # Its own switch, beside the operators' pause, which the account cannot lift.
+    "UpdateAccountSending": _with(
+        "ses:UpdateAccountSendingEnabled", "ses:PutAccountSendingAttributes"
+    ),
+    "GetAccountSending": _with("ses:GetAccountSendingEnabled", "ses:GetAccount"),
+    "PutAccountDetails": _with("ses:PutAccountDetails"),
     # Users.
     "CreateUser": _with("iam:CreateUser"),
     "ListUsers": _with("iam:ListUsers"),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from smtpgate.admin.errors import ADMIN_ERRORS
+from smtpgate.admin.journal import JOURNAL_ERRORS
 from smtpgate.api.authentication import Authentication
 from smtpgate.api.bodies import Bodies, ClientLeftError
 from smtpgate.api.call import ApiParts, Call, Values
@@ -200,7 +201,7 @@ class Api:
         )
         try:
             result = await handler(call)
-        except ADMIN_ERRORS as error:
+        except (*ADMIN_ERRORS, *JOURNAL_ERRORS) as error:
             raise api_error(error) from error
         if request.is_rest:
             return _Answer(200, _JSON, rest_output(service, operation, result))

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
+from smtpgate.admin.journal import JournalSession
 from smtpgate.admin.session import Session, principal_session
 from smtpgate.admin.topics import Confirmer
 from smtpgate.config import Config
 from smtpgate.core.account import AccessKey, Principal
+from smtpgate.core.api.faults import ApiError
 from smtpgate.core.message.envelope import Client
 from smtpgate.directory.store import DirectoryStore
+from smtpgate.journal.reader import JournalReader
 from smtpgate.pipeline import Pipeline
 from smtpgate.ports import Clock, Directory, EventSink, Ledger, Upstream
 
@@ -25,6 +28,7 @@ class ApiParts:
     store: DirectoryStore
     directory: Directory
     ledger: Ledger
+    journal: Callable[[], Awaitable[JournalReader | None]]
     pipeline: Pipeline
     upstream: Upstream
     confirmer: Confirmer
@@ -69,6 +73,22 @@ class Call:
             origin=f"api {self.request_id}",
             address=self.client.address,
             is_encrypted=self.client.is_tls,
+        )
+
+    async def journal_session(self) -> JournalSession:
+        """A session of the journal's use cases, with the caller's rights. Raises ApiError."""
+        parts = self.parts
+        reader = await parts.journal()
+        if reader is None:
+            text = "This gate keeps no journal, so it has no history (journal.enabled)."
+            raise ApiError("not-served", text)
+        return JournalSession(
+            config=parts.config,
+            clock=parts.clock,
+            caller=self.principal,
+            address=self.client.address,
+            is_encrypted=self.client.is_tls,
+            reader=reader,
         )
 
     def text(self, name: str, default: str = "") -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from smtpgate.api import (
+    accounts,
     callers,
     configuration_sets,
     dkim,
@@ -21,6 +22,7 @@ from smtpgate.api.call import Handler
 
 HANDLERS: Final[Mapping[str, Mapping[str, Handler]]] = {
     "ses": {
+        **accounts.V1,
         **configuration_sets.V1,
         **dkim.V1,
         **identities.V1,
@@ -30,6 +32,7 @@ HANDLERS: Final[Mapping[str, Mapping[str, Handler]]] = {
         **sending.V1,
     },
     "sesv2": {
+        **accounts.V2,
         **configuration_sets.V2,
         **dkim.V2,
         **email_identities.V2,

@@ -1,4 +1,4 @@
-"""GetSendQuota, and what it has in common with GetAccount.
+"""The sending limits of an account: GetSendQuota, and what it has in common with GetAccount.
 
 https://docs.aws.amazon.com/ses/latest/APIReference/API_GetSendQuota.html
 """

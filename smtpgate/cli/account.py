@@ -69,6 +69,7 @@ def _fields(account: AccountDetails) -> dict[str, object]:
         "name": account.name,
         "status": account.status,
         "paused_reason": account.paused_reason,
+        "sending": account.is_sending,
         "organization": account.organization_id,
         "contact": account.contact,
         "max_24h_send": account.max_24h_send,

@@ -95,7 +95,7 @@ class Account(Struct, frozen=True, gc=False):
 
     ``organization_id`` is what policies call ``aws:PrincipalOrgID``. ``has_suppressed`` is true
     while its suppression list has any address. ``shutdown_reason`` is set while it may not send
-    for its bounces or complaints.
+    for its bounces or complaints. ``is_sending`` is the account's own switch.
     """
 
     id: str
@@ -105,11 +105,16 @@ class Account(Struct, frozen=True, gc=False):
     organization_id: str | None = None
     has_suppressed: bool = False
     shutdown_reason: str | None = None
+    is_sending: bool = True
 
     @property
     def why_paused(self) -> str | None:
         """The reason why it may not send, or ``None`` if it may."""
-        return self.shutdown_reason if self.paused_reason is None else self.paused_reason
+        if self.paused_reason is not None:
+            return self.paused_reason
+        if self.shutdown_reason is None and not self.is_sending:
+            return "it has turned its sending off"
+        return self.shutdown_reason
 
 
 class Principal(Struct, frozen=True, gc=False):
@@ -198,4 +203,6 @@ def usable_key(key: AccessKey | None, address: str, now: datetime) -> AccessKey:
         reject("account-paused", account.paused_reason)
     if account.shutdown_reason is not None:
         reject("account-shutdown", account.shutdown_reason)
+    if not account.is_sending:
+        reject("account-sending-off")
     return key

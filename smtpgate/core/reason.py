@@ -228,6 +228,16 @@ ALL_REASONS: Final[Mapping[str, Reason]] = {
         reply="account-shutdown",
         last_word="session-account-paused",
     ),
+    "account-sending-off": Reason(
+        meaning="the account turned its sending off",
+        advice=(
+            "The account's administrator has to turn it on by the API: "
+            "`aws ses update-account-sending-enabled --enabled'. What turned it off may be an "
+            "alarm of the account's own."
+        ),
+        reply="account-paused",
+        last_word="session-account-paused",
+    ),
     "delegate-paused": Reason(
         meaning="the account is paused on that identity, by its owner or for its rates",
         advice=(

@@ -51,13 +51,18 @@ _BELONGINGS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountRow:
-    """A stored account; a limit of ``None`` is the configuration's."""
+    """A stored account; a limit of ``None`` is the configuration's.
+
+    ``is_sending`` is its own switch, ``details`` what it says of its mail, by SES's names.
+    """
 
     id: str
     name: str = ""
     organization_id: str | None = None
     contact: str | None = None
     paused_reason: str | None = None
+    is_sending: bool = True
+    details: Mapping[str, Any] | None = None
     max_24h_send: int | None = None
     max_send_rate_per_s: float | None = None
     created_at: datetime | None = None

@@ -110,6 +110,7 @@ PRINCIPAL_COLUMNS: Final = (
     accounts.c.name.label("account_name"),
     accounts.c.organization_id,
     accounts.c.paused_reason,
+    accounts.c.is_sending.label("account_is_sending"),
     accounts.c.max_24h_send,
     accounts.c.max_send_rate_per_s,
     reputations.c.paused_reason.label("shutdown_reason"),
@@ -304,6 +305,7 @@ class Loader:
             row.paused_reason,
             row.organization_id,
             shutdown_reason=row.shutdown_reason,
+            is_sending=row.account_is_sending,
         )
 
     # -- identities ----------------------------------------------------------------------------

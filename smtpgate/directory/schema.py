@@ -55,6 +55,8 @@ accounts = Table(
     Column("organization_id", String(34)),
     Column("contact", String(320)),  # the address of its administrator, for reports
     Column("paused_reason", Text),  # null: not paused
+    Column("is_sending", Boolean, nullable=False, server_default=true()),  # its own switch
+    Column("details", Json),  # what it says of its mail, by SES's names
     Column("max_24h_send", BigInteger),  # null: as the configuration's [limits] says
     Column("max_send_rate_per_s", Float),
     Column("created_at", Moment, nullable=False),

@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -15,6 +15,7 @@ from smtpgate.directory.live import LiveDirectory
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.confirmer import new_confirmer
 from smtpgate.gate.listen import ListeningSockets
+from smtpgate.journal.reader import JournalReader
 from smtpgate.pipeline import Pipeline
 from smtpgate.ports import Clock, EventSink, Ledger, Upstream
 from smtpgate.smtp.certificate import ServerTls
@@ -37,6 +38,7 @@ def new_api_servers(
     *,
     directory: LiveDirectory,
     ledger: Ledger,
+    journal: Callable[[], Awaitable[JournalReader | None]],
     pipeline: Pipeline,
     upstream: Upstream,
     events: EventSink,
@@ -53,6 +55,7 @@ def new_api_servers(
         store=store,
         directory=directory,
         ledger=ledger,
+        journal=journal,
         pipeline=pipeline,
         upstream=upstream,
         confirmer=new_confirmer(config, upstream, clock),

@@ -80,6 +80,34 @@ async def _look(store: JournalStore) -> TermKey:
         raise OpenError(f"journal: {error}") from None
 
 
+class JournalQuestions:
+    """The journal for the questions of a server; it is opened by the first one."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._store: JournalStore | None = None
+        self._reader: JournalReader | None = None
+
+    async def reader(self) -> JournalReader | None:
+        """The journal's reader, or ``None`` if the gate has no journal.
+
+        Raises JournalUnavailableError.
+        """
+        if self._reader is None and self._config.journal.enabled:
+            if self._store is None:
+                self._store = new_journal_store(self._config)
+            try:
+                self._reader = JournalReader(self._store, await self._store.look())
+            except (*JOURNAL_TROUBLES, OSError) as error:
+                raise JournalUnavailableError(str(error)) from error
+        return self._reader
+
+    async def close(self) -> None:
+        """Close what was opened."""
+        if self._store is not None:
+            await self._store.close()
+
+
 def new_journal(
     config: Config, clock: Clock, events: EventSink, on_error: Callable[[BaseException], None]
 ) -> LiveJournal | NoJournal:

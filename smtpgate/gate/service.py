@@ -19,6 +19,7 @@ from smtpgate.gate.api import new_api_servers
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.feedback import open_tagger
+from smtpgate.gate.journal import JournalQuestions
 from smtpgate.gate.listen import ListeningSockets
 from smtpgate.gate.live import new_live_directory
 from smtpgate.gate.memory import FreedMemory, trimmer
@@ -161,6 +162,7 @@ class SmtpService:
         offload = Offload(turns, Threads("message", min(4, os.cpu_count() or 1)))
         pipeline = self._pipeline(offload)
         self.listeners = self._listeners(sockets, pipeline, offload, turns)
+        self._questions = JournalQuestions(config)
         self.apis = self._apis(store, sockets, pipeline)
         self._show()
 
@@ -218,6 +220,7 @@ class SmtpService:
             self._around.certificates.of,
             directory=self.directory,
             ledger=self._around.stores.ledger_watch,
+            journal=self._questions.reader,
             pipeline=pipeline,
             upstream=self.upstream,
             events=self._events,
@@ -340,6 +343,7 @@ class SmtpService:
         steps: tuple[Callable[[], object], ...] = (
             *(one.abort for one in self.listeners.values()),
             self.upstream.close,
+            self._questions.close,
             partial(self._rechecks.drain, _LAST_WORK_S),
             self.directory.stop,
             partial(self.tasks.drain, 1),

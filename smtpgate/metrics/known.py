@@ -30,7 +30,7 @@ from smtpgate.core.watch.signals import SignalName
 from smtpgate.metrics.bounded import OTHER
 from smtpgate.metrics.observed import COUNTED_KINDS
 
-_PAUSED: Final = ("account-paused", "account-shutdown")
+_PAUSED: Final = ("account-paused", "account-shutdown", "account-sending-off")
 _REFUSALS_AT_MAIL: Final = ("max-24h-send",)
 
 UNBOUNDED: Final = frozenset(

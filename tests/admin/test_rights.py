@@ -385,6 +385,21 @@ ROWS: Final = (
     ),
     row(accounts.pause, "operator", lambda s, n: accounts.pause(s, n.account_id, "unpaid")),
     row(accounts.resume, "operator", lambda s, n: accounts.resume(s, n.account_id)),
+    row(
+        accounts.may_send,
+        "ses:GetAccountSendingEnabled|ses:GetAccount",
+        lambda s, n: accounts.may_send(s, n.account_id),
+    ),
+    row(
+        accounts.set_sending,
+        "ses:UpdateAccountSendingEnabled|ses:PutAccountSendingAttributes",
+        lambda s, n: accounts.set_sending(s, n.account_id, is_sending=False),
+    ),
+    row(
+        accounts.put_details,
+        "ses:PutAccountDetails",
+        lambda s, n: accounts.put_details(s, n.account_id, {"MailType": "MARKETING"}),
+    ),
     row(accounts.delete, "operator", lambda s, n: accounts.delete(s, n.account_id)),
     row(
         users.create,

@@ -56,6 +56,7 @@ def test_accounts_are_listed_as_json_with_times_in_utc(two: Desk) -> None:
         "name": "Identity owner",
         "status": "active",
         "paused_reason": None,
+        "sending": True,
         "organization": None,
         "contact": None,
         "max_24h_send": None,

@@ -230,6 +230,13 @@ CASES: Final = [
         RATE,
     ),
     Case(
+        "an account turns its sending off",
+        lambda change, _: update_account(change, ACME, {"is_sending": False}),
+        lambda directory: _of_key(directory, lambda key: key.principal.account.is_sending),
+        True,
+        False,
+    ),
+    Case(
         "an account is under review",
         lambda change, _: put(
             change, structs.replace(paused(RatedSender.account(ACME)), pause=None)

@@ -109,6 +109,7 @@ _BY_REASON: Final[dict[str, Refused]] = {
     "access-key-suspended": Refused(2, "access-key-suspended", {}),
     "account-paused": Refused(2, "account-paused", {}, "unpaid"),
     "account-shutdown": Refused(2, "account-shutdown", {}, _RATE),
+    "account-sending-off": Refused(2, "account-paused", {}),
     "delegate-paused": Refused(2, "delegate-paused", {"arn": IDENTITY}, _RATE),
     "identity-paused": Refused(2, "identity-paused", {"arn": IDENTITY}, "being sold"),
     "max-24h-send": Refused(3, "daily-quota", {}, "account 999999999999: 0 of 200 left"),

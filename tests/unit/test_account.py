@@ -36,6 +36,7 @@ def access_key(
     networks: tuple[str, ...] = (),
     paused_reason: str | None = None,
     shutdown_reason: str | None = None,
+    is_sending: bool = True,
 ) -> AccessKey:
     account = Account(
         DELEGATE,
@@ -43,6 +44,7 @@ def access_key(
         SendingLimits(-1, -1),
         paused_reason,
         shutdown_reason=shutdown_reason,
+        is_sending=is_sending,
     )
     known = tuple(as_network(ip_network(network)) for network in networks)
     principal = Principal.root(account)
@@ -172,6 +174,12 @@ def test_a_key_that_may_not_be_used_has_its_password_all_the_same() -> None:
             access_key(shutdown_reason="it bounces"),
             "account-shutdown",
             "it bounces",
+            "Sending paused for this account",
+        ),
+        (
+            access_key(is_sending=False),
+            "account-sending-off",
+            "",
             "Sending paused for this account",
         ),
     ],

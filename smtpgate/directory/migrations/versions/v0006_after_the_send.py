@@ -19,6 +19,7 @@ def upgrade() -> None:
     _make_topic_grants()
     _make_easy_dkim()
     _make_tags()
+    _make_account_settings()
 
 
 def _make_suppression() -> None:
@@ -175,3 +176,10 @@ def _make_tags() -> None:
             "account_id", "region", "kind", "name", "tag", name="pk_resource_tags"
         ),
     )
+
+
+def _make_account_settings() -> None:
+    """Every account sends, and has described its mail nowhere."""
+    is_sending = sa.Column("is_sending", sa.Boolean, nullable=False, server_default=sa.true())
+    op.add_column("accounts", is_sending)
+    op.add_column("accounts", sa.Column("details", Json))
