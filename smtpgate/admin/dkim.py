@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal
 
@@ -257,13 +257,13 @@ async def activate(
     found = (
         unanswered("not asked for") if force else await _check(session, ref, selector, resolver)
     )
+    name, now = selector.lower(), session.now()
     return await _change(
         session,
         ref,
         "activate-dkim-key",
-        lambda staged: dkim_stages.activate(
-            staged, selector.lower(), found, session.now(), force=force
-        ),
+        lambda staged: dkim_stages.activate(staged, name, found, now, force=force),
+        lambda staged, origin: dkim_stages.origin_after(staged, origin, name),
     )
 
 
@@ -299,12 +299,19 @@ _Keys = tuple[StagedKey, ...]
 
 
 async def _change(
-    session: Session, ref: IdentityRef, action: str, step: Callable[[_Keys], _Keys]
+    session: Session,
+    ref: IdentityRef,
+    action: str,
+    step: Callable[[_Keys], _Keys],
+    origin_after: Callable[[_Keys, KeyOrigin | None], KeyOrigin | None] = (
+        lambda _, origin: origin
+    ),
 ) -> Mapping[str, datetime]:
-    """Change the stages of a domain's keys; returns as :func:`activate`."""
+    """Change the stages of a domain's keys, and their origin; returns as :func:`activate`."""
 
     async def decide(before: Registered) -> Registered:
-        return before.with_staged(step(before.staged))
+        after = before.with_staged(step(before.staged))
+        return replace(after, dkim_origin=origin_after(after.staged, before.dkim_origin))
 
     registry = session.registered_identities(action)
     after = await change_registered(registry, ref.account_id, ref.name, decide)

@@ -167,6 +167,7 @@ def _identity_values(after: Registered) -> dict[str, Any]:
     code = after.code
     return {
         **asdict(after.verification),
+        "dkim_origin": after.dkim_origin,
         "code_digest": code.digest if code else None,
         "code_sent_at": code.sent_at if code else None,
         "code_failures": code.wrong_attempts if code else 0,

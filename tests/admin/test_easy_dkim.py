@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from smtpgate.admin import easy_dkim, email_identities, identities, tags
+from smtpgate.admin import dkim, easy_dkim, email_identities, identities, tags
 from smtpgate.admin.easy_dkim import DkimSettings
 from smtpgate.admin.email_identities import NewIdentity
 from smtpgate.admin.errors import ConflictError, NotFoundError, RefusedChangeError
@@ -20,6 +20,7 @@ from smtpgate.core.proof.dns_record import DnsRecord
 from smtpgate.core.proof.verification import PATIENCE
 from smtpgate.directory.dkim import dkim_keys_of
 from smtpgate.directory.store import DirectoryStore
+from smtpgate.signing.private_keys import generate_private_key
 from tests.support.admin import root, session_of
 from tests.support.clock import MovableClock
 from tests.support.dns_records import Records, checks_by
@@ -124,6 +125,25 @@ async def test_a_key_of_a_person_waits_for_its_step(session: Session, rounds: Ro
     await easy_dkim.begin(session, DOMAIN)
     await rounds.after()
     assert await signing(session) == []
+
+
+async def test_a_key_that_a_person_activates_goes_on_to_sign(
+    session: Session, rounds: Rounds
+) -> None:
+    easy = await easy_dkim.begin(session, DOMAIN)
+    publish(rounds.dns, easy.publish)
+    await rounds.after()
+    pem = generate_private_key()
+    mine = await dkim.import_key(session, DOMAIN, "mine", pem)
+    await dkim.generate(session, DOMAIN, "ed25519", "small")
+    await dkim.activate(session, DOMAIN, "small", rounds.dns, force=True)
+    assert (await easy_dkim.get(session, DOMAIN)).origin == "easy"
+    publish(rounds.dns, [mine.publish])
+    await dkim.activate(session, DOMAIN, "mine", rounds.dns)
+    await rounds.after()
+    assert await signing(session) == ["mine", "small"]
+    settings = await easy_dkim.get(session, DOMAIN)
+    assert (settings.origin, settings.status) == ("manual", "success")
 
 
 async def test_a_key_that_is_brought_replaces_easy_dkim_and_back(

@@ -47,6 +47,15 @@ def test_a_new_key_waits_and_says_what_to_publish(stocked: Desk) -> None:
     assert f"`smtpgate dkim activate {DOMAIN} {row['selector']}'" in reported
 
 
+def test_the_zone_has_the_keys_of_easy_dkim_alone(stocked: Desk) -> None:
+    generate(stocked, "mine")
+    assert "hosted_zone is not set" in stocked.refuses("dkim", "zone")
+    stocked.configure(
+        "[directory]", '[signing]\nhosted_zone = "dkim.example.com"\n\n[directory]'
+    )
+    assert stocked.answers("dkim", "zone") == []
+
+
 def test_a_second_key_of_a_day_gets_a_selector_of_its_own(stocked: Desk) -> None:
     words = ("dkim", "generate", DOMAIN, "--algorithm", "ed25519")
     first, second, third = (stocked.answers(*words)["selector"] for _ in range(3))

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from smtpgate.admin.easy_dkim import hosted
 from smtpgate.admin.session import operator_session
+from smtpgate.demo.sink import Sink
 from smtpgate.gate.gate import Gate
 from tests.support.aws import aws_client, called
 from tests.support.clock import MovableClock
@@ -32,12 +33,12 @@ require = false
 
 
 @asynccontextmanager
-async def serving(folder: Path) -> AsyncIterator[tuple[Gate, Any, Any]]:
-    """A gate, and the delegate's clients of both versions of the API."""
-    async with open_gate(folder, accounts=ROOT, sections=API + SIGNING) as (gate, _):
+async def serving(folder: Path) -> AsyncIterator[tuple[Gate, Sink, Any, Any]]:
+    """A gate, its sink, and the delegate's clients of both versions of the API."""
+    async with open_gate(folder, accounts=ROOT, sections=API + SIGNING) as (gate, sink):
         port = gate.service.apis["ses"].port
         older, newer = (aws_client(one, port, DELEGATE_ROOT) for one in ("ses", "sesv2"))
-        yield gate, older, newer
+        yield gate, sink, older, newer
 
 
 async def look_for(gate: Gate, records: Records) -> None:
@@ -57,7 +58,7 @@ def small_key() -> str:
 
 
 async def test_easy_dkim_by_both_versions(tmp_path: Path) -> None:
-    async with serving(tmp_path) as (gate, older, newer):
+    async with serving(tmp_path) as (gate, sink, older, newer):
         tokens = (await called(older.verify_domain_dkim, Domain=SHOP))["DkimTokens"]
         assert (await called(older.verify_domain_dkim, Domain=SHOP))["DkimTokens"] == tokens
         names = [SHOP, "other.example.org"]
@@ -88,6 +89,15 @@ async def test_easy_dkim_by_both_versions(tmp_path: Path) -> None:
         assert whole["VerificationStatus"] == "SUCCESS"
         assert whole["VerifiedForSendingStatus"]
         assert "ErrorType" not in whole["VerificationInfo"]
+        await gate.service.catch_up()
+        await called(
+            older.send_raw_email,
+            Destinations=["jane@example.net"],
+            RawMessage={"Data": f"From: a@{SHOP}\n\nHello.\n".encode()},
+        )
+        (message,) = sink.messages
+        signature = message.content.partition(b"From:")[0]
+        assert any(f"s={token};".encode() in signature for token in tokens)
         made_at = whole["DkimAttributes"].pop("LastKeyGenerationTimestamp")
         assert (gate.clock.now() - made_at).total_seconds() < 60
         assert whole["DkimAttributes"] == {
@@ -111,7 +121,7 @@ async def test_easy_dkim_by_both_versions(tmp_path: Path) -> None:
 
 
 async def test_a_key_that_is_brought(tmp_path: Path) -> None:
-    async with serving(tmp_path) as (gate, _, newer):
+    async with serving(tmp_path) as (gate, _, _, newer):
         key = small_key()
         signing = {"DomainSigningSelector": "usesend", "DomainSigningPrivateKey": key}
         await called(newer.create_configuration_set, ConfigurationSetName="spring")
@@ -178,7 +188,7 @@ async def test_a_key_that_is_brought(tmp_path: Path) -> None:
 
 
 async def test_tags_of_identities_and_configuration_sets(tmp_path: Path) -> None:
-    async with serving(tmp_path) as (_, older, newer):
+    async with serving(tmp_path) as (_, _, older, newer):
         await called(older.verify_domain_identity, Domain=SHOP)
         await called(
             newer.create_configuration_set,

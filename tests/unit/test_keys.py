@@ -11,8 +11,10 @@ from smtpgate.signing.private_keys import (
     dns_record,
     generate_private_key,
     load_private_key,
+    pem_of_base64,
 )
 from tests.support.dkim import ed25519_pem, rsa_key
+from tests.support.rows import rows
 
 DIGEST = bytes(range(32))
 
@@ -116,3 +118,42 @@ def test_a_record_is_made_of_keys_of_this_package_only() -> None:
 def test_a_key_does_not_print_itself() -> None:
     pem = generate_private_key()
     assert pem.splitlines()[1].decode() not in repr(load_private_key(pem))
+
+
+def base64_of(key: rsa.RSAPrivateKey, form: serialization.PrivateFormat) -> str:
+    der = key.private_bytes(serialization.Encoding.DER, form, serialization.NoEncryption())
+    return base64.b64encode(der).decode()
+
+
+def test_a_key_as_clients_of_ses_bring_it() -> None:
+    key = rsa.generate_private_key(65537, 1024)
+    for form in (
+        serialization.PrivateFormat.PKCS8,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+    ):
+        pem = pem_of_base64(base64_of(key, form))
+        assert load_private_key(pem, min_rsa_bits=1024).sign(DIGEST)
+        with pytest.raises(KeyFileError, match="1024 bits; 2048 or more"):
+            load_private_key(pem)
+
+
+def brought_badly() -> list[tuple[str, str]]:
+    good = base64_of(rsa.generate_private_key(65537, 2048), serialization.PrivateFormat.PKCS8)
+    elliptic = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.DER,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return [
+        ("", "not the base64"),
+        (f"{good[:64]}\n{good[64:]}", "not the base64"),
+        (f"-----BEGIN PRIVATE KEY-----{good}", "not the base64"),
+        (good[:-4], "not the base64"),
+        (base64.b64encode(elliptic).decode(), "not an RSA key"),
+    ]
+
+
+@rows("text, words", brought_badly())
+def test_what_nobody_can_bring_as_a_key(text: str, words: str) -> None:
+    with pytest.raises(KeyFileError, match=words):
+        pem_of_base64(text)

@@ -2,7 +2,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from smtpgate.core.proof.observation import Absent, Found, Observation, Unanswered
+from smtpgate.core.proof.dkim_record import compare
+from smtpgate.core.proof.dns_record import DnsRecord
+from smtpgate.core.proof.observation import (
+    Absent,
+    Found,
+    Observation,
+    Unanswered,
+    combined,
+)
+from smtpgate.core.proof.ownership import token_seen
 from smtpgate.core.proof.verification import (
     NOT_STARTED,
     Verification,
@@ -10,6 +19,7 @@ from smtpgate.core.proof.verification import (
     begin_by_mail,
     confirmed_by_mail,
     observed,
+    problem_kind,
     status_of,
     trusted,
 )
@@ -120,3 +130,37 @@ def test_a_waiting_address_can_be_looked_for_in_the_dns_instead() -> None:
     waiting = begin_by_mail(NOT_STARTED, START)
     later = START + timedelta(hours=1)
     assert begin(waiting, later) == replace(waiting, started_at=later, next_check_at=later)
+
+
+TOKEN: Final = DnsRecord("_smtpgate.example.com", "token")
+KEY: Final = "v=DKIM1; k=rsa; p=AAAA"
+
+
+def problem_of(*seen: Observation) -> str:
+    """The problem of a pending domain after observations at its names."""
+    return observed(begin(NOT_STARTED, START), combined(seen), START, 0).problem
+
+
+@rows(
+    "problem, kind",
+    [
+        ("", None),
+        (problem_of(token_seen(TOKEN, ())), "absent"),
+        (problem_of(token_seen(TOKEN, ()), compare((), KEY).observation), "absent"),
+        (problem_of(token_seen(TOKEN, (b"other",))), "differs"),
+        (problem_of(token_seen(TOKEN, (b"one", b"two"))), "differs"),
+        *(
+            (problem_of(token_seen(TOKEN, ()), compare(published, KEY).observation), "differs")
+            for published in (
+                (b"v=DKIM1; p=BBBB",),
+                (b"v=DKIM1; p=",),
+                (b"nonsense",),
+                (KEY.encode(), KEY.encode()),
+            )
+        ),
+        (problem_of(Unanswered("'example.com': SERVFAIL")), "unanswered"),
+        ("the record was not found within 72 hours: no TXT record at example.com", "absent"),
+    ],
+)
+def test_a_problem_is_of_the_kinds_of_ses(problem: str, kind: str | None) -> None:
+    assert problem_kind(problem) == kind

@@ -122,6 +122,21 @@ def activated_by_itself(
     return keys
 
 
+def origin_after(
+    keys: Sequence[StagedKey], origin: KeyOrigin | None, selector: str
+) -> KeyOrigin | None:
+    """The domain's origin of keys after a person activated the one of that selector.
+
+    A person's key that replaces those of the API ends their turn: they do not sign by
+    themselves any more.
+    """
+    chosen = _of(keys, selector)
+    is_other = all(key.algorithm != chosen.algorithm for key in keys if key.origin == origin)
+    if chosen.origin == "manual":
+        return origin if is_other else None
+    return chosen.origin
+
+
 def retire(
     keys: Sequence[StagedKey], selector: str, now: datetime, *, force: bool = False
 ) -> tuple[StagedKey, ...]:

@@ -26,7 +26,7 @@ PATIENCE: Final = timedelta(hours=72)
 GRACE: Final = timedelta(hours=72)
 _FIRST_CHECK: Final = timedelta(minutes=1)
 _OVER: Final = "72 hours: "
-_OTHER_RECORD: Final = ("the TXT record", "TXT records at", "the record ", "the public key")
+_OTHER_RECORD: Final = ("the TXT record", "TXT records ", "the record ", "the public key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
