@@ -10,14 +10,18 @@ from smtpgate.core.feedback.kinds import MAILBOX_FULL, NO_EMAIL, UNDETERMINED
 from smtpgate.core.feedback.read import read_report
 from smtpgate.core.feedback.report import FeedbackReport, ReportedRecipient
 from smtpgate.core.history.record import Record, submission_record
-from smtpgate.core.history.reported import reported_events
+from smtpgate.core.history.reported import mail_of, reported_events
 from smtpgate.core.outbox.event import (
     BounceDetail,
     ComplaintDetail,
     DelayDetail,
     DeliveryDetail,
     Detail,
+    SendingEvent,
 )
+from smtpgate.core.outbox.refusals import bounce
+from smtpgate.core.reply import Reply
+from smtpgate.core.upstream.delivery import RecipientReply
 from tests.support.events import AT, done
 from tests.support.rows import rows
 
@@ -141,3 +145,25 @@ def test_events_have_the_sender_its_key_and_its_configuration_set() -> None:
     assert mail.destination == tuple(
         str(Mailbox(f"jane{number}", "example.net")) for number in range(4)
     )
+
+
+def test_a_fact_is_one_event_however_reports_group_recipients() -> None:
+    """Or a reader of the message could report each subset of its recipients."""
+    together = failed(UNKNOWN, to(1, "failed", "5.1.1", "550 5.1.1 User unknown"))
+    alone = failed(UNKNOWN) + failed(to(1, "failed", "5.1.1", "550 5.1.1 No such mailbox"))
+    assert [one.id for one in together] == [one.id for one in alone]
+    assert len({one.id for one in together}) == 2
+    assert [one.id for one in failed(UNKNOWN, UNKNOWN)] == [together[0].id]
+
+
+def test_a_report_has_the_event_of_a_refusal_by_the_upstream() -> None:
+    mail = mail_of(RECORD)
+    path = Mailbox("jane0", "example.net")
+    refusal = RecipientReply(path, Reply(550, "5.1.1", "User unknown"))
+    refused = bounce(mail, (), [refusal], NOW, "mail.example.com")
+    assert [one.id for one in failed(UNKNOWN)] == [refused.id]
+
+
+def failed(*groups: str) -> tuple[SendingEvent, ...]:
+    text = STATUS.format(groups="\n".join(groups)).replace("\n", "\r\n")
+    return reported_events(read_report(text.encode()), RECORD, NOW)

@@ -65,17 +65,18 @@ def reported_events(
 ) -> tuple[SendingEvent, ...]:
     """The events of a report about the message of a record.
 
-    A server may report the failure of some recipients and the delivery of others at once, so
-    there is an event for each different thing that it says. None if it is about no recipient
-    of that message.
+    Each recipient has an event of its own, as it has where the upstream refuses it. So the
+    same fact is the same event, however servers, or strangers, group recipients in reports.
+    None if it is about no recipient of that message.
     """
     mail = mail_of(record)
-    known: dict[Detail, list[EventRecipient]] = {}
+    known: dict[str, SendingEvent] = {}
     for address, one in _recipients(report.recipients, record):
         detail = _detail(report, one, mail, at)
         if detail is not None:
-            known.setdefault(detail, []).append(_event_recipient(address, one))
-    return tuple(sending_event(at, mail, to, detail) for detail, to in known.items())
+            event = sending_event(at, mail, [_event_recipient(address, one)], detail)
+            known.setdefault(event.id, event)
+    return tuple(known.values())
 
 
 def _detail(
