@@ -51,7 +51,10 @@ _STATES: Final[Mapping[str, WatchState]] = {
 Deliver = Callable[[Sequence[Task]], Awaitable[object]]
 """Puts tasks into the outbox. Raises JournalUnavailableError."""
 FindKey = Callable[[str], Awaitable[str]]
-"""The access key that a message was sent with, by its id, or an empty text."""
+"""The access key that a message was sent with, by the id of the message, or an empty text.
+
+Raises JournalUnavailableError.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,6 @@ class KeyWatcher:
             is_known = event.outcome == "published" and event.message_id
             if is_known and len(self._bounced) < _MAX_BOUNCED:
                 self._bounced[event.message_id] += len(event.recipients)
-
         elif isinstance(event, RecordsPosted):
             for key_id, number in event.bounces:
                 self._batch.add(of_bounces(key_id, self._clock.now(), number))
@@ -164,11 +166,16 @@ class KeyWatcher:
             await self._profiles.flush()
 
     async def _resolve_bounces(self) -> None:
-        bounced, self._bounced = self._bounced, Counter()
         if self.find_key is None:
+            self._bounced.clear()
             return
-        for message_id, number in bounced.items():
-            key_id = await self.find_key(message_id)
+        for message_id in tuple(self._bounced):
+            number = self._bounced.pop(message_id)
+            try:
+                key_id = await self.find_key(message_id)
+            except JournalUnavailableError:
+                self._bounced[message_id] += number
+                raise
             if key_id:
                 self._batch.add(of_bounces(key_id, self._clock.now(), number))
 

@@ -8,7 +8,6 @@ server has half a minute, and one that is used again could end within a post.
 
 import asyncio
 import base64
-import binascii
 import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -157,7 +156,7 @@ def _credential(field: str) -> bytes:
         return b""
     try:
         user, _, password = base64.b64decode(value, validate=True).partition(b":")
-    except binascii.Error:
+    except ValueError:  # also of a value that is not ASCII
         return b""
     return password if user == USER.encode() else b""
 

@@ -348,6 +348,18 @@ async def test_profiles_are_written_every_five_minutes_and_at_the_end(world: Wor
     assert (await profile_of(world)).days[AFTER].messages == 2
 
 
+def came_back(message_id: str) -> FeedbackTaken:
+    """The bounce of two recipients of that message."""
+    return FeedbackTaken(
+        kind="bounce",
+        outcome="published",
+        message_id=message_id,
+        recipients=("a@example.net", "b@example.net"),
+        reply=Reply(250, "2.0.0", "Ok"),
+        at=AT_NIGHT,
+    )
+
+
 async def test_events_of_the_gate_are_uses(world: World) -> None:
     event = done(recipients=3)
     event.submission = structs.replace(event.submission, received_at=AT_NIGHT)
@@ -360,19 +372,30 @@ async def test_events_of_the_gate_are_uses(world: World) -> None:
 
     world.watcher.find_key = find_key
     for message_id in ("an id", "unknown"):
-        world.watcher.publish(
-            FeedbackTaken(
-                kind="bounce",
-                outcome="published",
-                message_id=message_id,
-                recipients=("a@example.net", "b@example.net"),
-                reply=Reply(250, "2.0.0", "Ok"),
-                at=AT_NIGHT,
-            )
-        )
+        world.watcher.publish(came_back(message_id))
     world.watcher.publish(RecordsPosted(3, 0, 0, 0, AT_NIGHT, ((KEY, 3),)))
     await world.watcher.round()
     world.watcher.stop()
     await world.watcher.run()
     its = (await profile_of(world)).days[hour_of(AT_NIGHT) // 24]
     assert (its.messages, its.recipients, its.outside, its.bounced) == (1, 3, 1, 5)
+
+
+async def test_bounces_wait_for_a_journal_that_cannot_be_read(world: World) -> None:
+    answers: list[str | Exception] = [KEY, JournalUnavailableError("gone"), KEY, KEY]
+
+    async def find_key(_: str) -> str:
+        found = answers.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    world.watcher.find_key = find_key
+    for number in range(3):
+        world.watcher.publish(came_back(f"id {number}"))
+    with pytest.raises(JournalUnavailableError):
+        await world.watcher.round()
+    world.watcher.stop()
+    await world.watcher.run()
+    assert (await profile_of(world)).days[hour_of(AT_NIGHT) // 24].bounced == 6
+    assert not answers

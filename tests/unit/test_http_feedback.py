@@ -117,6 +117,7 @@ async def post(
         (basic("feedback", SECRET + "x"), 401),
         (basic("feedback", ""), 401),
         ("Basic !", 401),
+        ("Basic \xe9", 401),
         ("Bearer", 401),
         ("Bearer ", 401),
         (f"Bearer {SECRET[:-1]}", 401),
