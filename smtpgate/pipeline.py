@@ -431,10 +431,8 @@ class Pipeline:
         if not bounced:
             return
         recipients, now = done.submission.envelope.recipients, self._clock.now()
-        mail, hostname = (
-            sent_mail(done.submission, done.from_identity, None, done.intent),
-            self._rules.hostname,
-        )
+        hostname = self._rules.hostname
+        mail = sent_mail(done.submission, done.from_identity, None, done.intent)
         done.events = refused_at_once(mail, recipients, bounced, now, hostname)
         if self._publisher is None:
             return

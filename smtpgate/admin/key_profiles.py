@@ -50,7 +50,10 @@ class KeyProfiles:
         self._alarms.add(key_id)
 
     def is_outdated(self, key_id: str, cleared_at: datetime | None) -> bool:
-        """True if an alarm was cleared, and the profile does not know it."""
+        """True if an alarm was cleared, and the profile does not have that yet.
+
+        Then :meth:`obey` reads what was decided.
+        """
         if cleared_at is None:
             return False
         self._alarms.add(key_id)

@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html
 
 import os
 from collections.abc import Sequence
+from typing import Final
 
 from smtpgate.admin.errors import NoticeNotKeptError
 from smtpgate.admin.refs import TopicRef
@@ -26,8 +27,8 @@ from smtpgate.directory.topics import SubscriptionRow
 from smtpgate.ports import JournalUnavailableError
 
 # SES's test of an event destination is no JSON, which receivers of the form raw expect.
-_FORMS_OF_TEXT: frozenset[SubscriptionForm] = frozenset({"sns", "email"})
-_FORMS_OF_JSON: frozenset[SubscriptionForm] = frozenset({"sns", "raw", "email"})
+_FORMS_OF_TEXT: Final[frozenset[SubscriptionForm]] = frozenset({"sns", "email"})
+_FORMS_OF_JSON: Final[frozenset[SubscriptionForm]] = frozenset({"sns", "raw", "email"})
 
 
 async def try_topics_of_identity(

@@ -19,7 +19,6 @@ from smtpgate.cli.terminal import (
     Limit,
     example,
     output,
-    parsed_by,
 )
 from smtpgate.core.suppression.lists import SuppressedAddress, SuppressionReason, read_reason
 
@@ -28,6 +27,7 @@ suppression_app: Final = typer.Typer(
 )
 
 _Address: TypeAlias = Annotated[str, typer.Argument(metavar="ADDRESS", help="The address.")]
+_Reason: TypeAlias = Annotated[str, typer.Option(metavar="REASON", help="Bounce or complaint.")]
 
 
 def _fields(entry: SuppressedAddress) -> dict[str, object]:
@@ -57,19 +57,12 @@ _VIEW: Final[View[SuppressedAddress]] = View(
 def add(
     account: AccountArgument,
     address: _Address,
-    reason: Annotated[
-        str,
-        typer.Option(
-            metavar="REASON",
-            help="Bounce or complaint.",
-            parser=parsed_by(read_reason),
-        ),
-    ] = "bounce",
+    reason: _Reason = "bounce",
     config: ConfigFile = DEFAULT_CONFIG,
     json: AsJson = False,
 ) -> None:
     """Add an address to the list of an account, or change its reason."""
-    known: SuppressionReason = read_reason(reason)
+    known = _reason(reason)
     entry = run(
         config, lambda session: suppression.put(session, account, address, known), changes=True
     )

@@ -122,7 +122,7 @@ def test_a_batch_adds_up_what_is_alike_and_is_bounded() -> None:
         2,
     )
     assert first.observation.addresses == (hash_of("a@example.net"),)
-    assert (second.key_id, batch.lost, len(batch)) == ("B", 1, 0)
+    assert (second.key_id, len(batch)) == ("B", 0)
     other = UseOfKey("A", use("A").observation, ("777777777777",))
     batch.add(use("A"))
     batch.add(other)

@@ -20,6 +20,7 @@ class FaultRow(NamedTuple):
 
 
 _INVALID: Final = ("BadRequestException", 400)
+_MAIL_FROM: Final = "MailFromDomainNotVerifiedException"
 FAULTS: Final[Mapping[str, FaultRow]] = {
     # before an operation is known
     "no-signature": FaultRow(
@@ -72,9 +73,7 @@ FAULTS: Final[Mapping[str, FaultRow]] = {
     "set-paused": FaultRow(
         "ConfigurationSetSendingPausedException", 400, "SendingPausedException", 400
     ),
-    "mail-from": FaultRow(
-        *("MailFromDomainNotVerifiedException", 400, "MailFromDomainNotVerifiedException", 400)
-    ),
+    "mail-from": FaultRow(_MAIL_FROM, 400, _MAIL_FROM, 400),
     "throttled": FaultRow("Throttling", 400, "TooManyRequestsException", 429),
     "no-quota-left": FaultRow("Throttling", 400, "LimitExceededException", 400),
     "unavailable": FaultRow("ServiceUnavailable", 503, "InternalServiceErrorException", 500),

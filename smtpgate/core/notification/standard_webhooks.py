@@ -4,7 +4,6 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 from datetime import datetime
@@ -28,7 +27,7 @@ def read_webhook_secret(text: str) -> Secret:
     """Check a secret that the receiver chose. Raises ValueError."""
     try:
         octets = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
-    except binascii.Error:
+    except ValueError:  # also of a text that is not ASCII
         octets = b""
     if not text.startswith(_PREFIX) or not _LEAST_OCTETS <= len(octets) <= _MOST_OCTETS:
         size = f"{_LEAST_OCTETS} to {_MOST_OCTETS}"

@@ -75,11 +75,6 @@ def read_reason(text: str) -> SuppressionReason:
     return reason
 
 
-def stronger(one: SuppressionReason, other: SuppressionReason) -> SuppressionReason:
-    """The reason that stays if an address has both: a mailbox may come back, a wish stays."""
-    return "COMPLAINT" if "COMPLAINT" in (one, other) else "BOUNCE"
-
-
 def reason_of(event: SendingEvent) -> SuppressionReason | None:
     """The reason for which an event puts its recipients on a list, or ``None``.
 

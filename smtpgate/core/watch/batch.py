@@ -65,8 +65,7 @@ class Batch:
     """Adds up observations of the same key, hour, network and From addresses."""
 
     def __init__(self, max_rows: int) -> None:
-        """Rows beyond the bound are not kept; ``lost`` counts their messages."""
-        self.lost = 0
+        """Rows beyond the bound are not kept."""
         self._max_rows = max_rows
         self._sums: dict[tuple[object, ...], _Sum] = {}
 
@@ -80,7 +79,6 @@ class Batch:
         found = self._sums.get(alike)
         if found is None:
             if len(self._sums) >= self._max_rows:
-                self.lost += its.messages
                 return
             found = self._sums[alike] = _Sum(use)
         found.add(use)
