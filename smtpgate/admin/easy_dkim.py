@@ -89,6 +89,11 @@ async def put_signing_key(
 async def get(session: Session, ref: IdentityRef) -> DkimSettings:
     """A domain's DKIM. An address has that of its domain, if its account has registered it."""
     session.must_be_allowed("GetDkimKey", session.identity_arn(ref))
+    return await read_settings(session, ref)
+
+
+async def read_settings(session: Session, ref: IdentityRef) -> DkimSettings:
+    """DKIM as it is now, for a caller whose right was checked."""
     row, keys = await _read(session, ref)
     if not row.is_domain:
         try:

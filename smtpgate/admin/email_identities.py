@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from smtpgate.admin.easy_dkim import easy_keys, own_key, put_easy_keys, put_own_key
+from smtpgate.admin.easy_dkim import (
+    DkimSettings,
+    easy_keys,
+    own_key,
+    put_easy_keys,
+    put_own_key,
+    read_settings,
+)
 from smtpgate.admin.errors import RefusedChangeError
 from smtpgate.admin.identities import IdentityDetails, details_of
 from smtpgate.admin.refs import IdentityRef
@@ -28,8 +35,10 @@ class NewIdentity:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-async def create(session: Session, ref: IdentityRef, new: NewIdentity) -> IdentityDetails:
-    """Register a domain or an address with all that it is to have, or with nothing.
+async def create(
+    session: Session, ref: IdentityRef, new: NewIdentity
+) -> tuple[IdentityDetails, DkimSettings]:
+    """Register a domain or an address with all that it is to have, or not at all.
 
     Raises ConflictError, NotFoundError for the configuration set, RefusedChangeError.
     """
@@ -58,4 +67,4 @@ async def create(session: Session, ref: IdentityRef, new: NewIdentity) -> Identi
             row = await update_identity(change, row, columns, action="set-configuration-set")
         if new.tags:
             await put_tags(change, Tagged(*row.key[:2], "identity", row.name), new.tags)
-    return details_of(session, row)
+    return details_of(session, row), await read_settings(session, ref)

@@ -51,7 +51,7 @@ async def create(call: Call) -> Values:
         tags=tags_of(call.values.get("Tags") or ()),
     )
     try:
-        details = await email_identities.create(session, ref, new)
+        details, dkim = await email_identities.create(session, ref, new)
     except ConflictError:
         text = f"Email identity {ref.name[:200]} already exist."  # SES's words
         raise ApiError("already-exists", text) from None
@@ -63,7 +63,7 @@ async def create(call: Call) -> Values:
     return {
         "IdentityType": kind_of(details),
         "VerifiedForSendingStatus": details.is_verified,
-        "DkimAttributes": v2_dkim(call, await easy_dkim.get(session, ref)),
+        "DkimAttributes": v2_dkim(call, dkim),
     }
 
 

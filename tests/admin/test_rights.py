@@ -978,6 +978,7 @@ PARTS: Final = {
     easy_dkim.own_key,
     easy_dkim.put_easy_keys,
     easy_dkim.put_own_key,
+    easy_dkim.read_settings,
     tags.arn_of,
     identities.details_of,
     identities.read_details,

@@ -1,6 +1,7 @@
 """Identities, their DKIM and their tags by the API of a gate, called by botocore."""
 
 import base64
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -20,7 +21,7 @@ from tests.support.dns_records import Records, checks_by
 from tests.support.inprocess import open_gate
 from tests.support.verification import worker_of
 from tests.support.world import DELEGATE, IDENTITY, OWNER
-from tests.system.test_api import API, DELEGATE_ROOT, ROOT, refused
+from tests.system.test_api import API, DELEGATE_ROOT, INTERN, ROOT, refused
 
 SHOP: Final = "shop.example.org"
 SHOP_ARN: Final = f"arn:aws:ses:us-east-1:{DELEGATE}:identity/{SHOP}"
@@ -185,6 +186,23 @@ async def test_a_key_that_is_brought(tmp_path: Path) -> None:
         assert "ConfigurationSetName" not in whole
         missing = await refused(newer.get_email_identity, EmailIdentity="other.example.org")
         assert missing[:2] == ("NotFoundException", 404)
+
+
+async def test_who_may_only_create_identities_gets_their_tokens(tmp_path: Path) -> None:
+    rights = {"Effect": "Allow", "Action": "ses:CreateEmailIdentity", "Resource": "*"}
+    intern = f"[accounts.{DELEGATE}.users.intern]\n"
+    files = {"create.json": json.dumps({"Statement": rights})}
+    given = (intern, f'{intern}policies = {{ create = "create.json" }}\n')
+    async with open_gate(tmp_path, replace=given, files=files, sections=API) as (gate, sink):
+        client = aws_client("sesv2", gate.service.apis["ses"].port, INTERN)
+        made = await called(client.create_email_identity, EmailIdentity=SHOP)
+        assert len(made["DkimAttributes"]["Tokens"]) == 3
+        address = f"jane@{SHOP}"
+        made = await called(client.create_email_identity, EmailIdentity=address)
+        assert made["IdentityType"] == "EMAIL_ADDRESS"
+        assert [one.recipients for one in sink.messages] == [(address,)]
+        read = await refused(client.get_email_identity, EmailIdentity=SHOP)
+        assert read[0] == "AccessDeniedException"
 
 
 async def test_tags_of_identities_and_configuration_sets(tmp_path: Path) -> None:
