@@ -30,7 +30,7 @@ from smtpgate.ports import (
     JournalUnavailableError,
     Upstream,
 )
-from smtpgate.recording import EventRecorder
+from smtpgate.recording import EventRecorder, FindRecipients
 
 ReadReport = Callable[[bytes], Awaitable[FeedbackReport]]
 FindRecord = Callable[[str], Awaitable[Record | None]]
@@ -93,6 +93,7 @@ class FeedbackIntake:
         *,
         read: ReadReport,
         record_of: FindRecord,
+        with_recipients: FindRecipients,
         recorder: EventRecorder,
         upstream: Upstream,
         answers: Answers,
@@ -104,6 +105,7 @@ class FeedbackIntake:
         self._addresses = addresses
         self._read = read
         self._record_of = record_of
+        self._with_recipients = with_recipients
         self._recorder = recorder
         self._upstream = upstream
         self._answers = answers
@@ -164,6 +166,7 @@ class FeedbackIntake:
         """Publish a report; send other mail on, or drop it."""
         if record is None:
             return "unknown", TAKEN  # mail of others is meant, or the record is gone
+        record = await self._with_recipients(record, report.addresses)
         events = reported_events(report, record, self._clock.now())
         if events:
             _ = await self._recorder.record(events)

@@ -22,7 +22,7 @@ from smtpgate.core.history.record import Record
 from smtpgate.core.history.reported import reported_events
 from smtpgate.core.outbox.event import SendingEvent
 from smtpgate.ports import Clock, EventSink
-from smtpgate.recording import EventRecorder
+from smtpgate.recording import EventRecorder, FindRecipients
 
 ReadRecords = Callable[[bytes], Awaitable[Sequence[ReadLine]]]
 FindRecords = Callable[[Collection[str]], Awaitable[Mapping[str, Record]]]
@@ -52,6 +52,7 @@ class PostedRecords:
         *,
         read: ReadRecords,
         records_of: FindRecords,
+        with_recipients: FindRecipients,
         recorder: EventRecorder,
         clock: Clock,
         events: EventSink,
@@ -60,6 +61,7 @@ class PostedRecords:
         self._tagger = tagger
         self._read = read
         self._records_of = records_of
+        self._with_recipients = with_recipients
         self._recorder = recorder
         self._clock = clock
         self._events = events
@@ -75,7 +77,7 @@ class PostedRecords:
         ids = {one.report.original.message_id for one in read}
         records = await self._records_of([one for one in ids if one is not None])
         now = self._clock.now()
-        found = [self._events_of(one, records, now) for one in read]
+        found = [await self._events_of(one, records, now) for one in read]
         new = await self._recorder.record([event for events in found for event in events or ()])
         outcomes = [_outcome(one, events) for one, events in zip(read, found, strict=True)]
         answer = PostAnswer(
@@ -96,13 +98,14 @@ class PostedRecords:
         )
         return answer
 
-    def _events_of(
+    async def _events_of(
         self, one: FeedbackRecord, records: Mapping[str, Record], now: datetime
     ) -> Sequence[SendingEvent] | None:
         """The events of a record; ``None`` if it is about no message that is known."""
         record = records.get(one.report.original.message_id or "")
         if record is None or not self._is_evident(one, record):
             return None
+        record = await self._with_recipients(record, one.report.addresses)
         at = min(max(one.at or now, record.received_at), now)
         return reported_events(one.report, record, at)
 

@@ -4,12 +4,16 @@ Reports of bounces and complaints, records of mail servers and the mailbox simul
 here. Events that follow at once from a verdict are in its transaction (see publishing.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from smtpgate.core.events import EventsRecorded
+from smtpgate.core.history.record import Record
 from smtpgate.core.outbox.event import SendingEvent
 from smtpgate.core.outbox.task import Task
 from smtpgate.ports import EventSink, Outbox, Subscribers
+
+FindRecipients = Callable[[Record, Collection[str]], Awaitable[Record]]
+"""A record with those of the addresses that it proves, if it keeps no recipients."""
 
 
 class EventRecorder:

@@ -97,7 +97,8 @@ class Handler:
         """The first reply that is no 250 is that of all: its sender has the whole message."""
         del server, session
         octets = envelope.original_content or b""
-        for address in dict.fromkeys(envelope.rcpt_tos):
+        # Letter case makes no other address of ours: an answer is sent on once.
+        for address in {one.casefold(): one for one in envelope.rcpt_tos}.values():
             reply = await self._intake.take(address, octets)
             if reply.code != 250:
                 return str(reply)

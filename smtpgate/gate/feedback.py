@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from smtpgate.bounce_forms import read_any_report
 from smtpgate.config import Config
@@ -11,6 +11,7 @@ from smtpgate.core.address import parse_forward_path
 from smtpgate.core.feedback.records import ReadLine, read_records
 from smtpgate.core.feedback.report import FeedbackReport
 from smtpgate.core.feedback.return_path import PathTagger
+from smtpgate.core.history.record import Record
 from smtpgate.feedback.listener import FeedbackListener
 from smtpgate.gate.errors import OpenError
 from smtpgate.http import FeedbackPage
@@ -20,7 +21,7 @@ from smtpgate.journal.store import JournalStore
 from smtpgate.key_file import keys_in, make_key_file, new_key
 from smtpgate.ports import Clock, EventSink, Outbox, Subscribers, Upstream
 from smtpgate.posted import PostedRecords
-from smtpgate.recording import EventRecorder
+from smtpgate.recording import EventRecorder, FindRecipients
 from smtpgate.tasks import Threads
 
 
@@ -51,6 +52,13 @@ async def _read(octets: bytes) -> FeedbackReport:
     return await asyncio.to_thread(read_any_report, octets)
 
 
+def _with_recipients(store: JournalStore) -> FindRecipients:
+    def find(record: Record, addresses: Collection[str]) -> Awaitable[Record]:
+        return JournalReader(store, store.key()).with_recipients(record, addresses)
+
+    return find
+
+
 def new_feedback_page(
     config: Config,
     store: JournalStore,
@@ -75,6 +83,7 @@ def new_feedback_page(
         open_tagger(config),
         read=read,
         records_of=lambda ids: JournalReader(store, store.key()).find(ids),
+        with_recipients=_with_recipients(store),
         recorder=EventRecorder(subscribers, outbox, events),
         clock=clock,
         events=events,
@@ -115,6 +124,7 @@ def new_feedback_listener(
         ),
         read=_read,
         record_of=lambda message_id: JournalReader(store, store.key()).get(message_id),
+        with_recipients=_with_recipients(store),
         recorder=EventRecorder(subscribers, outbox, events),
         upstream=upstream,
         answers=feedback.answers,

@@ -5,9 +5,11 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any, Final
 
+from msgspec import structs
 from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from smtpgate.core.address import Mailbox, parse_forward_path
 from smtpgate.core.history.record import Record
 from smtpgate.core.history.search import Search
 from smtpgate.core.message_id import first_id
@@ -20,9 +22,9 @@ from smtpgate.journal.rows import (
     moment,
     record_of,
 )
-from smtpgate.journal.schema import events, records, statements, terms
+from smtpgate.journal.schema import events, recent_terms, records, statements, terms
 from smtpgate.journal.store import JournalStore
-from smtpgate.journal.term_sorting import having_recently
+from smtpgate.journal.term_sorting import having_recently, terms_in
 from smtpgate.journal.terms import TermKey
 
 _PAGE: Final = 200
@@ -48,6 +50,33 @@ class JournalReader:
             if found is None:
                 return None
             return (await _records(connection, [Row._make(found)]))[0]
+
+    async def with_recipients(self, record: Record, addresses: Collection[str]) -> Record:
+        """A record without recipients, with those of the addresses that it has a term for.
+
+        Its message was sent to these, or from them. A record that has recipients is the same.
+        """
+        named = {self._key.address(one): one.casefold() for one in addresses}
+        if record.forward_paths is not None or not named:
+            return record
+        hour, wanted = hour_of(microseconds(record.received_at)), list(named)
+        of_it = terms.c.hour == hour, terms.c.id == record.id
+        recent = select(recent_terms.c.digests).where(
+            recent_terms.c.hour == hour, recent_terms.c.id == record.id
+        )
+        found: set[bytes] = set()
+        async with self.store.reading() as connection:
+            for at in range(0, len(wanted), _PAGE):
+                query = select(terms.c.term).where(
+                    *of_it, terms.c.term.in_(wanted[at : at + _PAGE])
+                )
+                found.update((await connection.execute(query)).scalars())
+            if self.store.database.is_sqlite:
+                for digests in (await connection.execute(recent)).scalars():
+                    found.update(terms_in(digests))
+        return structs.replace(
+            record, forward_paths=_mailboxes(named[one] for one in wanted if one in found)
+        )
 
     async def find(self, record_ids: Collection[str]) -> Mapping[str, Record]:
         """The records of those ids, as far as there are any."""
@@ -280,6 +309,11 @@ async def _records(connection: AsyncConnection, rows: Sequence[Row]) -> list[Rec
 def _received(order: ColumnElement[str]) -> Select[Any]:
     """When the first record in that order came in."""
     return select(records.c.received_us).order_by(order).limit(1)
+
+
+def _mailboxes(addresses: Iterable[str]) -> tuple[Mailbox, ...]:
+    """Addresses in the form of a record; one that is no address has no term."""
+    return tuple(parse_forward_path(f"<{one}>") for one in addresses)
 
 
 def _having(wanted: Sequence[bytes], hours: Sequence[int]) -> Select[Any]:

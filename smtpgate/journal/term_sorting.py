@@ -9,7 +9,7 @@ of some terms if one row here has them, or if all of them are sorted in.
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Select, func, select
@@ -75,3 +75,9 @@ def having_recently(wanted: Sequence[bytes], hours: Sequence[int]) -> Select[Any
     has_all = (func.instr(recent_terms.c.digests, term) > 0 for term in wanted)
     found = select(recent_terms.c.id).where(recent_terms.c.hour.in_(hours), *has_all)
     return select(*COLUMNS).where(records.c.id.in_(found))
+
+
+def terms_in(digests: bytes) -> Iterator[bytes]:
+    """The terms of a row."""
+    for at in range(0, len(digests), TERM_OCTETS):
+        yield digests[at : at + TERM_OCTETS]

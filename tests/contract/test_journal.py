@@ -162,6 +162,10 @@ async def test_recipients_that_are_not_kept_can_be_searched_for_all_the_same(
         assert kept is not None
         assert (kept.recipients, kept.forward_paths) == (3, None)
         assert await found(journal, clock, Search(address="Jane2@example.net")) == [row.id]
+        named = ["Jane2@example.net", "joe@example.net", "no address"]
+        proven = await reader(journal).with_recipients(kept, named)
+        assert proven.forward_paths == (Mailbox("jane2", "example.net"),)
+        assert await reader(journal).with_recipients(proven, named) is proven
 
 
 async def raw(store: JournalStore) -> str:

@@ -69,6 +69,7 @@ Subject: Spring
 Hello.
 --cut--
 """
+NOT_KEPT = "[journal]\nrecipients = false\n"
 VACATION = (
     "From: jane@example.net\nTo: {path}\nSubject: Away\nAuto-Submitted: auto-replied\n\nAway.\n"
 )
@@ -143,15 +144,36 @@ async def test_a_bounce_reaches_the_address_that_the_message_was_sent_from(
         assert paths(upstream)[-1] == ""
 
 
-async def test_a_recipient_cannot_have_the_others_bounce(tmp_path: Path) -> None:
-    to = (JANE, "joe@example.net")
-    async with sent(tmp_path, to=to) as (gate, upstream, path):
+@pytest.mark.parametrize("keeps", [True, False], ids=["with recipients", "without"])
+async def test_a_recipient_cannot_have_the_others_bounce(
+    tmp_path: Path, *, keeps: bool
+) -> None:
+    to, settings = (JANE, "joe@example.net"), "" if keeps else NOT_KEPT
+    async with sent(tmp_path, settings, to=to) as (gate, upstream, path):
         text = BOUNCE.format(path=path, recipient="stranger@example.org")
         assert (await bring(gate, text, path)).startswith("250")
         # It is about nobody that the message went to: a person may look at it.
         await until(lambda: len(upstream.messages) == 2)
         forwarded = message_from_bytes(upstream.messages[1], policy=policy.default)
         assert forwarded["From"] == "MAILER-DAEMON@mx.example.net"
+
+
+@pytest.mark.parametrize("to", [(JANE,), (JANE, "joe@example.net")], ids=["one", "two"])
+async def test_the_journal_proves_recipients_that_it_does_not_keep(
+    tmp_path: Path, to: tuple[str, ...]
+) -> None:
+    async with sent(tmp_path, NOT_KEPT, to=to) as (gate, upstream, path):
+        for recipient in (JANE.upper(), JANE, "stranger@example.org"):
+            text = BOUNCE.format(path=path, recipient=recipient)
+            assert (await bring(gate, text, path)).startswith("250")
+        await until(lambda: len(upstream.messages) == 3)
+        (report,) = [
+            one
+            for one in reports_in(upstream)
+            if one["Subject"].startswith("Undelivered mail:")
+        ]
+        _, of_jane = groups(report)
+        assert of_jane["Final-Recipient"] == f"rfc822;{JANE}"
 
 
 async def test_an_answer_goes_on_to_the_address_that_the_message_was_sent_from(
@@ -165,6 +187,19 @@ async def test_an_answer_goes_on_to_the_address_that_the_message_was_sent_from(
         assert forwarded_to == f"RCPT TO:<{OWN}>"
         upstream.answers["MESSAGE"] = "452 4.3.1 full"
         assert (await bring(gate, VACATION.format(path=path), path)).startswith("452 4.3.1")
+
+
+async def test_an_answer_is_sent_on_once_in_whatever_letter_case_it_comes(
+    tmp_path: Path,
+) -> None:
+    async with sent(tmp_path) as (gate, upstream, path):
+        dialog = await server(gate)
+        for address in (path, path.upper(), path.replace("b+", "B+")):
+            assert (await dialog.say(f"RCPT TO:<{address}>")).startswith("250")
+        await dialog.say("DATA")
+        await dialog.send(VACATION.format(path=path).replace("\n", "\r\n").encode() + b".\r\n")
+        assert (await dialog.reply()).startswith("250")
+        assert len(upstream.messages) == 2
 
 
 async def test_a_message_that_goes_round_in_circles_is_refused(tmp_path: Path) -> None:

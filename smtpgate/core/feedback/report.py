@@ -62,5 +62,10 @@ class FeedbackReport(Struct, frozen=True, gc=False):
     user_agent: str = ""
     remote_ip: str = ""  # of the recipients' server
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses that the message was sent to, as the report says."""
+        return tuple(dict.fromkeys(one.sent_to for one in self.recipients))
+
 
 NO_REPORT: FeedbackReport = FeedbackReport()

@@ -116,13 +116,10 @@ def _recipients(
     """Those that the message was sent to, with the address that it was sent to.
 
     A lone recipient is meant whatever it is called: a server may report an address that mail of
-    the recipient was forwarded to.
+    the recipient was forwarded to. A record without recipients proves nobody.
     """
-    sent_to = record.forward_paths
-    if sent_to is None:
-        known = reported if record.recipients > 1 else reported[:1]
-        return [(one.address, one) for one in known]
-    if len(sent_to) == 1:
+    sent_to = record.forward_paths or ()
+    if len(sent_to) == record.recipients == 1:
         return [(str(sent_to[0]), min(reported, key=_rank, default=ReportedRecipient("")))]
     addresses = {str(mailbox).casefold(): str(mailbox) for mailbox in sent_to}
     found = ((addresses.get(one.sent_to.casefold()), one) for one in reported)
