@@ -1,16 +1,17 @@
-"""Statistics of sending in the manner of Amazon SES's GetSendStatistics.
+"""Statistics of sending in the manner of Amazon SES: GetSendStatistics, BatchGetMetricData.
 
 An account sees the mail that it sent; mail of others with its identities counts for these.
 https://docs.aws.amazon.com/ses/latest/APIReference/API_SendDataPoint.html
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from smtpgate.admin.journal import JournalSession
+from smtpgate.admin.refs import IdentityRef
 from smtpgate.core.history.event_counts import EventCounts
-from smtpgate.core.history.usage import Counts, Grain, start_of
+from smtpgate.core.history.usage import Counts, Grain, start_of, unit_of
 from smtpgate.journal.event_query import EventQuery, event_counts_by
 from smtpgate.journal.usage_query import UsageQuery, sent_by_time
 
@@ -65,3 +66,70 @@ def _point(start: int, sent: Counts, events: EventCounts) -> SendDataPoint:
 
 def _has_any(one: SendDataPoint) -> bool:
     return any((one.delivery_attempts, one.bounces, one.complaints, one.rejects))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DailyQuestion:
+    """The mail to sum up by days: all that an account sent, or a part of it."""
+
+    since: datetime
+    until: datetime
+    identity: IdentityRef | None = None
+    configuration_set: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DailySums:
+    """The sums of a day (UTC), in recipients. No mail is ``sent`` by a configuration set."""
+
+    day: datetime
+    sent: int
+    deliveries: int
+    hard_bounces: int
+    soft_bounces: int
+    complaints: int
+
+
+async def daily_sums(
+    session: JournalSession, asked: DailyQuestion, account_id: str | None = None
+) -> Sequence[DailySums]:
+    """The sums of each day from ``since`` to ``until``, as far as they are kept.
+
+    Days without mail have sums too. The usage of mail is not kept by configuration sets: with
+    one only events count.
+    """
+    sender_id, grain = session.viewer("GetUsage", account_id), Grain.DAY
+    since = max(asked.since, session.now() - grain.kept)
+    until = min(asked.until, session.now())
+    arn = None if asked.identity is None else session.identity_arn(asked.identity)
+    store = session.reader.store
+    sent: Mapping[int, Counts] = {}
+    if asked.configuration_set is None:
+        usage = UsageQuery(
+            grain=grain, since=since, until=until, sender_id=sender_id, identity=arn
+        )
+        sent = await sent_by_time(store, usage)
+    query = EventQuery(
+        grain=grain,
+        since=since,
+        until=until,
+        account_id=sender_id,
+        identity=arn,
+        configuration_set=asked.configuration_set,
+    )
+    found = await event_counts_by(store, query, "start")
+    return [
+        _daily(day, sent.get(day, Counts()), found.get((day,), EventCounts()))
+        for day in range(unit_of(grain, since), unit_of(grain, until) + 1)
+    ]
+
+
+def _daily(day: int, sent: Counts, events: EventCounts) -> DailySums:
+    return DailySums(
+        day=start_of(Grain.DAY, day),
+        sent=sent.recipients,
+        deliveries=events.deliveries,
+        hard_bounces=events.hard_bounces,
+        soft_bounces=events.soft_bounces,
+        complaints=events.complaints,
+    )

@@ -1,6 +1,7 @@
 """Events of messages as the use cases show them: explained, in usage, and as statistics."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,14 @@ from smtpgate.admin import journal
 from smtpgate.admin.errors import NotFoundError
 from smtpgate.admin.explained import explained
 from smtpgate.admin.journal import UsagePeriod
-from smtpgate.admin.statistics import SendDataPoint, send_statistics
+from smtpgate.admin.refs import IdentityRef
+from smtpgate.admin.statistics import (
+    DailyQuestion,
+    DailySums,
+    SendDataPoint,
+    daily_sums,
+    send_statistics,
+)
 from smtpgate.core.events import SubmissionDone
 from smtpgate.core.feedback.kinds import MAILBOX_FULL, NO_EMAIL
 from smtpgate.core.history.event_counts import EventCounts
@@ -134,3 +142,44 @@ async def test_statistics_have_a_point_for_each_quarter_of_an_hour_with_mail(
     assert await send_statistics(session(written, clock, root(OWNER))) == []
     clock.move(15 * 86_400)
     assert await send_statistics(session(written, clock, root(DELEGATE))) == []
+
+
+async def test_sums_by_day_have_every_day_and_the_events_of_their_own_day(
+    written: LiveJournal, clock: MovableClock
+) -> None:
+    today = start_of(Grain.DAY, unit_of(Grain.DAY, clock.now()))
+    begin, first = clock.now(), await accepted(written, clock, recipients=3)
+    second = await accepted(written, clock)
+    clock.move(2 * 86_400)
+    later = [
+        event_about(done, detail, at=clock.now(), configuration_set="news")
+        for done, detail in (
+            (first, SOFT),
+            (second, BounceDetail(NO_EMAIL)),
+            (first, ComplaintDetail()),
+        )
+    ]
+    await queue_of(written).add([], later)
+    whole = DailyQuestion(since=begin, until=clock.now() + timedelta(days=9))
+    asked = session(written, clock, root(DELEGATE))
+    none = {"deliveries": 0, "hard_bounces": 0, "soft_bounces": 0, "complaints": 0}
+    bad = {"deliveries": 0, "hard_bounces": 1, "soft_bounces": 1, "complaints": 1}
+    days = [today + timedelta(days=one) for one in range(3)]
+    assert await daily_sums(asked, whole) == [
+        DailySums(day=days[0], sent=4, **none),
+        DailySums(day=days[1], sent=0, **none),
+        DailySums(day=days[2], sent=0, **bad),
+    ]
+    own, other = IdentityRef(OWNER, "ses-example.com"), IdentityRef(OWNER, "example.org")
+    for part, sums in (
+        ({"identity": own}, (4, 1)),
+        ({"identity": other}, (0, 0)),
+        ({"configuration_set": "news"}, (0, 1)),
+        ({"configuration_set": "other"}, (0, 0)),
+    ):
+        found = await daily_sums(asked, replace(whole, **part))
+        assert (found[0].sent, found[2].complaints) == sums, part
+    early = DailyQuestion(since=begin - timedelta(days=5000), until=begin)
+    assert len(await daily_sums(asked, early)) < 402
+    nobody = await daily_sums(session(written, clock, root(PAUSED)), whole)
+    assert not any(one.sent or one.complaints for one in nobody)

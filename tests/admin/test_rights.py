@@ -78,7 +78,7 @@ from smtpgate.admin.refs import (
     UserRef,
 )
 from smtpgate.admin.session import OPERATOR, Operator, Session
-from smtpgate.admin.statistics import send_statistics
+from smtpgate.admin.statistics import DailyQuestion, daily_sums, send_statistics
 from smtpgate.core.account import Principal
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.history.search import Search
@@ -873,6 +873,14 @@ ROWS: Final = (
         send_statistics,
         "ses:GetSendStatistics|ses:BatchGetMetricData",
         lambda s, n: in_journal(s, lambda j: send_statistics(j, n.account_id)),
+    ),
+    row(
+        daily_sums,
+        "ses:GetSendStatistics|ses:BatchGetMetricData",
+        lambda s, n: in_journal(
+            s,
+            lambda j: daily_sums(j, DailyQuestion(since=s.now(), until=s.now()), n.account_id),
+        ),
     ),
     row(
         journal.usage,
