@@ -1,4 +1,4 @@
-"""What became of a message, and sums of mail by day; of version 2 alone.
+"""The events of a message, and sums of mail by day; of version 2 alone.
 
 https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_GetMessageInsights.html
 https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_BatchGetMetricData.html

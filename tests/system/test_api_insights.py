@@ -1,4 +1,4 @@
-"""What became of a message, and sums by day, by the API."""
+"""The events of a message, and sums by day, by the API."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
