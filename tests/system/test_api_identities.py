@@ -91,11 +91,11 @@ async def test_easy_dkim_by_both_versions(tmp_path: Path) -> None:
         assert whole["VerifiedForSendingStatus"]
         assert "ErrorType" not in whole["VerificationInfo"]
         await gate.service.catch_up()
-        await called(
-            older.send_raw_email,
-            Destinations=["jane@example.net"],
-            RawMessage={"Data": f"From: a@{SHOP}\n\nHello.\n".encode()},
-        )
+        mail: dict[str, object] = {
+            "Destinations": ["jane@example.net"],
+            "RawMessage": {"Data": f"From: a@{SHOP}\n\nHello.\n".encode()},
+        }
+        await called(older.send_raw_email, **mail)
         (message,) = sink.messages
         signature = message.content.partition(b"From:")[0]
         assert any(f"s={token};".encode() in signature for token in tokens)
@@ -113,6 +113,9 @@ async def test_easy_dkim_by_both_versions(tmp_path: Path) -> None:
         await called(older.set_identity_dkim_enabled, Identity=SHOP, DkimEnabled=False)
         whole = await called(newer.get_email_identity, EmailIdentity=SHOP)
         assert not whole["DkimAttributes"]["SigningEnabled"]
+        await gate.service.catch_up()
+        await called(older.send_raw_email, **mail)
+        assert b"DKIM-Signature" not in sink.messages[1].content
         unknown = {"Identity": "other.example.org", "DkimEnabled": True}
         assert await refused(older.set_identity_dkim_enabled, **unknown) == (
             "InvalidParameterValue",

@@ -131,10 +131,43 @@ def test_a_key_as_clients_of_ses_bring_it() -> None:
         serialization.PrivateFormat.PKCS8,
         serialization.PrivateFormat.TraditionalOpenSSL,
     ):
-        pem = pem_of_base64(base64_of(key, form))
+        pem = pem_of_base64(base64_of(key, form), 1024)
         assert load_private_key(pem, min_rsa_bits=1024).sign(DIGEST)
         with pytest.raises(KeyFileError, match="1024 bits; 2048 or more"):
-            load_private_key(pem)
+            pem_of_base64(base64_of(key, form))
+
+
+def numbers_that_do_not_fit() -> list[tuple[str, int]]:
+    names = ("d", "p", "q", "dmp1", "dmq1", "iqmp", "n")
+    return [(name, step) for name in names for step in (1, 2)]
+
+
+def der(*numbers: int) -> bytes:
+    """RSAPrivateKey (RFC 8017 A.1.2)."""
+
+    def item(tag: int, octets: bytes) -> bytes:
+        length = len(octets)
+        size = length.to_bytes((length.bit_length() + 7) // 8 or 1, "big")
+        head = bytes([length]) if length < 128 else bytes([128 + len(size)]) + size
+        return bytes([tag]) + head + octets
+
+    integers = (item(2, one.to_bytes(one.bit_length() // 8 + 1, "big")) for one in numbers)
+    return item(48, b"".join(integers))
+
+
+@rows("name, step", numbers_that_do_not_fit())
+def test_numbers_that_do_not_fit_are_no_key(name: str, step: int) -> None:
+    of = rsa.generate_private_key(65537, 2048).private_numbers()
+    numbers = {
+        "n": of.public_numbers.n,
+        "e": of.public_numbers.e,
+        **{one: getattr(of, one) for one in ("d", "p", "q", "dmp1", "dmq1", "iqmp")},
+    }
+    good = der(0, *numbers.values())
+    assert pem_of_base64(base64.b64encode(good).decode())
+    bad = der(0, *(numbers | {name: numbers[name] + step}).values())
+    with pytest.raises(KeyFileError, match=r"do not fit|not the base64"):
+        pem_of_base64(base64.b64encode(bad).decode())
 
 
 def brought_badly() -> list[tuple[str, str]]:
