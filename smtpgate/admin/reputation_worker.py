@@ -110,7 +110,8 @@ class ReputationWorker:
         """
         now, now_s = self._clock.now(), self._clock.monotonic()
         is_of_all = now_s - self._all_at_s >= _ALL_EVERY_S
-        settings: _Settings = {one.key: one for one in await self._reputations.settings()}
+        its = await self._reputations.settings()
+        settings: _Settings = {one.key: one async for one in _in_steps(its)}
         lately = await self._counts.troubled(now - _LATELY, now)
         if is_of_all:
             senders = await self._all(now)
@@ -132,12 +133,13 @@ class ReputationWorker:
         else:
             self._volumes.update(volumes)
         after = await self._reputations.troubled()
-        counts = Counter((one.sender.kind, one.status) for one in after)
+        counts = Counter([(one.sender.kind, one.status) async for one in _in_steps(after)])
         self._events.publish(ReputationsJudged(counts))
 
     async def _all(self, now: datetime) -> Iterable[RatedSender]:
         """The senders of mail with trouble in 30 days, and those that are not healthy."""
-        found = dict.fromkeys(one.sender for one in await self._reputations.troubled())
+        troubled = await self._reputations.troubled()
+        found = {one.sender: None async for one in _in_steps(troubled)}
         async for sender in _senders(await self._counts.troubled(now - LONGEST, now)):
             found[sender] = None
         return found
@@ -146,16 +148,18 @@ class ReputationWorker:
         self, now: datetime, lately: Mapping[RatedMail, int], settings: _Settings
     ) -> Iterable[RatedSender]:
         """The senders with new trouble, those under review, and those with other settings."""
-        under_review = (
-            one.sender
-            for one in await self._reputations.troubled()
-            if one.status == "PROBATION"
-        )
-        found = dict.fromkeys(under_review)
+        troubled = await self._reputations.troubled()
+        found = {
+            one.sender: None async for one in _in_steps(troubled) if one.status == "PROBATION"
+        }
         async for one, bad in _in_steps(lately.items()):
             if bad != self._lately.get(one):
                 found |= dict.fromkeys(one.senders())
-        changed = {key for key, its in settings.items() if self._settings.get(key) != its}
+        changed = {
+            key
+            async for key, its in _in_steps(settings.items())
+            if self._settings.get(key) != its
+        }
         if changed:
             async for sender in _senders(await self._counts.troubled(now - LONGEST, now)):
                 if RatingSettings.key_of(sender) in changed:

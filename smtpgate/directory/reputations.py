@@ -18,6 +18,7 @@ from smtpgate.core.reputation.volume import Volume
 from smtpgate.directory.change import AuditSubject, Change
 from smtpgate.directory.rows import delete_by_key, refusing, selects
 from smtpgate.directory.schema import reputation_settings, reputations
+from smtpgate.sql.steps import in_steps
 
 _Row: TypeAlias = Any  # of a query: its columns are the query's
 
@@ -138,7 +139,7 @@ async def reputations_of(
         query = query.where(
             tuple_(*order) > (after.kind, after.account_id, after.owner_id, after.name)
         )
-    return [_reputation(row) for row in await connection.execute(query)]
+    return [_reputation(row) async for row in in_steps(connection, query)]
 
 
 async def put_reputation(
@@ -220,7 +221,7 @@ async def all_rating_settings(
         query = query.where(table.account_id == account_id)
     return [
         RatingSettings(row.kind, row.account_id, row.name, row.auto_pause)
-        for row in await connection.execute(query.order_by(table.kind, table.account_id))
+        async for row in in_steps(connection, query.order_by(table.kind, table.account_id))
     ]
 
 

@@ -1,16 +1,21 @@
 """Reputations of senders, and the settings of owners: written, noted, read, dropped."""
 
-from typing import Final
+import asyncio
+from collections import Counter
+from typing import Any, Final
 
 import pytest
 from msgspec import structs
+from sqlalchemy import insert, select
 
 from smtpgate.core.reputation.judgement import Reputation
 from smtpgate.core.reputation.sender import RatedSender, RatingSettings
+from smtpgate.directory import reputations as module
 from smtpgate.directory.accounts import delete_account
 from smtpgate.directory.change import RefusedChangeError
 from smtpgate.directory.configuration_sets import configuration_set, delete_configuration_set
 from smtpgate.directory.identities import delete_identity, identity
+from smtpgate.directory.rated_senders import DirectoryReputations
 from smtpgate.directory.reputations import (
     all_rating_settings,
     paused_delegates,
@@ -19,7 +24,9 @@ from smtpgate.directory.reputations import (
     reputation,
     reputations_of,
 )
+from smtpgate.directory.schema import reputations
 from smtpgate.directory.store import DirectoryStore
+from smtpgate.sql.steps import STEP
 from tests.support.directory import ACTOR
 from tests.support.reputations import DELEGATE, RATE, pause, paused, put, rate, resume
 from tests.support.tenants import ACME, OTHER, add_account, add_identity, notes, raw
@@ -196,3 +203,34 @@ async def test_what_is_deleted_leaves_nothing_but_an_owner_s_pause(
         await delete_identity(change, its, store.partition)
     assert await listed(store) == []
     assert await raw(store, "SELECT * FROM reputation_settings") == []
+
+
+async def test_many_are_read_in_steps_with_turns_of_the_event_loop_between_them(
+    store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pause(store, ACCOUNT)
+    async with store.reading() as connection:
+        row = (await connection.execute(select(reputations))).one()
+    accounts = [f"{10**11 + number}" for number in range(2 * STEP + 50)]
+    rows = [dict(row._mapping) | {"account_id": account} for account in accounts]
+    async with store.changing(ACTOR) as change:
+        await change.connection.execute(insert(reputations), rows)
+    made: Counter[int] = Counter()
+    turn, make = 0, module._reputation
+
+    async def count_turns() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    def noting(row: Any) -> Reputation:  # noqa: ANN401 - a row of a query
+        made[turn] += 1
+        return make(row)
+
+    monkeypatch.setattr(module, "_reputation", noting)
+    counting = asyncio.create_task(count_turns())
+    found = await DirectoryReputations(store, ACTOR).troubled()
+    counting.cancel()
+    assert [one.sender.account_id for one in found] == sorted([*accounts, OTHER])
+    assert max(made.values()) <= STEP
