@@ -51,7 +51,7 @@ async def create(
         read_tags(new.tags.items())
     if new.signing_key and not ref.is_domain:
         raise RefusedChangeError(f"{ref.name} is an address: only a domain has a signing key")
-    brought = own_key(session, *new.signing_key) if new.signing_key else None
+    brought = await own_key(session, *new.signing_key) if new.signing_key else None
     made = await easy_keys() if ref.is_domain and brought is None else {}
     row = IdentityRow(account_id=ref.account_id, region=session.region, name=ref.name)
     async with session.changing() as change:
