@@ -23,6 +23,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
+from smtpgate.demo.verify import verify
 from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Daemon, Lab, free_port
 from tests.support.directory import MASTER_KEYS
@@ -137,6 +138,12 @@ def txt_records() -> dict[str, str]:
     }
 
 
+def is_signed(message: bytes) -> bool:
+    """True if the owner's first DKIM signature is on it and verifies."""
+    records = {f"{name}.": text.encode() for name, text in txt_records().items()}
+    return verify(message, records.get)
+
+
 def _write_directory(folder: Path, accounts: str) -> None:
     rsa_key, ed_key = _keys()
     for name in ("policies", "keys"):
@@ -176,6 +183,7 @@ class GatePlan:
     workers: int = 1
     gate_keys: str = ""  # more keys of its section [gate]
     listener_keys: str = ""  # more keys of its section [listener.submission]
+    api_port: int | None = None  # of the API of Amazon SES, with TLS
 
 
 class Gate:
@@ -239,6 +247,9 @@ def _config(plan: GatePlan, authority: Authority, directory: Path) -> str:
             + (f"url = {_toml(plan.directory_url)}\n" if plan.directory_url else "")
             + plan.more_of_directory,
             f'[http]\naddress = "{LOOPBACK}"\nport = {plan.http_port}\n',
+            f'[api.ses]\naddress = "{LOOPBACK}"\nport = {plan.api_port}\n{files}'
+            if plan.api_port
+            else "",
             plan.sections,
         ]
     )
