@@ -228,7 +228,7 @@ async def _send_raw(
     try:
         block = split_message(octets).block
     except HeaderError as error:
-        raise ApiError("invalid-value", f"{error}") from None
+        raise ApiError("bad-message", f"{error}") from None
     return await _send(
         call,
         SEND_RAW_EMAIL,

@@ -3,8 +3,13 @@
 import email
 import email.policy
 import json
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from email.message import EmailMessage
+from pathlib import Path
 from typing import Any, Final
 
 import boto3
@@ -13,11 +18,15 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tests.support.authority import Authority
-from tests.support.daemons import LOOPBACK, Lab, eventually, free_port
+from tests.support.daemons import LOOPBACK, Lab, eventually, free_port, missing, need
 from tests.support.gate import ACCOUNTS, LOGIN, Gate, GatePlan, is_signed, start_gate
+from tests.support.mailclients import NODEMAILER
+from tests.support.npm import npm_folder
 from tests.support.recorder import Recorded, Recorder, recorder
 from tests.support.world import DELEGATE, DOMAIN_NAME, IDENTITY, OWNER, REGION, SECRET
 
+HERE: Final = Path(__file__).parent
+PACKAGES: Final = {"nodemailer": NODEMAILER, "@aws-sdk/client-sesv2": "3.1176.0"}
 OWNER_KEY: Final = "AKIAOWNERROOT0000000"
 ROOT_KEY: Final = f"""
 [[accounts.{OWNER}.access_keys]]
@@ -51,7 +60,7 @@ class Api:
         return f"https://{LOOPBACK}:{self.gate.plan.api_port}"
 
     def environment(self, key_id: str = OWNER_KEY) -> dict[str, str]:
-        """The settings of clients of AWS: the endpoint, the key, and whom to trust."""
+        """The settings of clients of AWS: the endpoint, the key, and the test's authority."""
         ca_file = str(self.authority.ca_file)
         return {
             "AWS_ENDPOINT_URL": self.url,
@@ -75,6 +84,23 @@ class Api:
             config=Config(retries={"total_max_attempts": 1}),
         )
 
+    def run(
+        self, command: Sequence[str | Path], given: object = None, key_id: str = OWNER_KEY
+    ) -> str:
+        """The output of a program that must succeed; ``given`` is on its standard input."""
+        done = subprocess.run(
+            command,
+            input=json.dumps(given),
+            env=_without_settings(os.environ) | self.environment(key_id),
+            cwd=self.lab.folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
     def sent(self, count: int = 1) -> list[Recorded]:
         """The messages that a client has sent; so many, and signed for the domain."""
         found = self.upstream.wait_for(count)
@@ -82,6 +108,15 @@ class Api:
         assert all(is_signed(one.message) for one in found)
         assert not any(b"x-ses-" in one.header.lower() for one in found)
         return found
+
+
+def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in environment.items() if not key.startswith("AWS_")}
+
+
+def read(sent: Recorded) -> EmailMessage:
+    """A message as Python reads it."""
+    return email.message_from_bytes(sent.message, policy=email.policy.default)
 
 
 @pytest.fixture(scope="module")
@@ -153,10 +188,90 @@ def test_boto3_sends_by_version_2_with_an_attachment(api: Api) -> None:
     )
     (sent,) = api.sent()
     assert sent.recipients == ("jane@example.net", "joe@example.org")
-    message = email.message_from_bytes(sent.message, policy=email.policy.default)
-    (attached,) = message.iter_attachments()
+    (attached,) = read(sent).iter_attachments()
     assert (attached.get_filename(), attached.get_content()) == (
         "figures.csv",
         "a,b\r\n1,2\r\n",
     )
     assert "joe@example.org" not in sent.message.decode()
+
+
+def test_the_aws_cli_manages_and_sends(api: Api) -> None:
+    program = Path(sys.executable).with_name("aws")
+    if not program.exists():
+        missing("the AWS CLI is not installed: `pip install -e .[dev]'")
+
+    def aws(*words: str, key_id: str = OWNER_KEY) -> Any:  # noqa: ANN401 - JSON
+        printed = api.run([program, *words, "--output", "json"], key_id=key_id)
+        return json.loads(printed) if printed else None
+
+    assert aws("sts", "get-caller-identity")["Account"] == OWNER
+    assert aws("ses", "list-identities") == {"Identities": [DOMAIN_NAME]}
+    listed = aws("sesv2", "list-email-identities")["EmailIdentities"]
+    assert [one["IdentityName"] for one in listed] == [DOMAIN_NAME]
+    aws("ses", "wait", "identity-exists", "--identities", DOMAIN_NAME)
+    named = ("--email-identity", DOMAIN_NAME, "--policy-name", "cli")
+    aws("sesv2", "create-email-identity-policy", *named, "--policy", json.dumps(POLICY))
+    found = aws("sesv2", "get-email-identity-policies", "--email-identity", DOMAIN_NAME)
+    assert json.loads(found["Policies"]["cli"]) == POLICY
+    aws("sesv2", "delete-email-identity-policy", *named)
+    to = ("--to", "jane@example.net", "--subject", "Spring", "--text", "Hello.")
+    message_id = aws("ses", "send-email", "--from", FROM, *to)["MessageId"]
+    (sent,) = api.sent()
+    assert message_id.encode() in sent.header
+    assert read(sent)["Subject"] == "Spring"
+
+
+def test_nodemailer_and_the_sdk_for_javascript(api: Api) -> None:
+    job = {"modules": str(npm_folder("api-clients", PACKAGES)), "from": FROM}
+    found = json.loads(api.run([need("node", "nodejs"), HERE / "call.mjs"], job))
+    (sent,) = api.sent()
+    assert found["verified"] is True  # by a MessageRejected for invalid@invalid
+    assert found["sent"].encode() in sent.header
+    assert sent.recipients == ("jane@example.net", "joe@example.org")
+    assert read(sent)["Subject"] == "Grüße"
+    assert found["identities"] == [DOMAIN_NAME]
+    assert found["refused"] == ["NotFoundException", 404, True]
+
+
+def test_django_ses_sends_and_shows_its_dashboard(api: Api) -> None:
+    given = {"by": "django-ses", "url": api.url, "region": REGION, "from": FROM}
+    found = json.loads(api.run([sys.executable, HERE / "call_django.py"], given))
+    sent = api.sent(2)
+    assert [read(one)["Subject"] for one in sent] == ["Version 1", "Version 2"]
+    for version, one in enumerate(sent, 1):
+        assert found[f"sent by version {version}"] == 1
+        assert found[f"id by version {version}"].encode() in one.header
+        assert one.recipients == ("jane@example.net", "joe@example.org")
+    assert found["24hour_sent"] >= 4  # two messages with two recipients
+
+
+def test_django_anymail_sends(api: Api) -> None:
+    given = {"by": "anymail", "url": api.url, "region": REGION, "from": FROM}
+    found = json.loads(api.run([sys.executable, HERE / "call_django.py"], given))
+    (sent,) = api.sent()
+    assert (found["sent"], found["status"]) == (1, ["queued"])
+    assert found["id"].encode() in sent.header
+    assert read(sent).get_content_type() == "multipart/alternative"
+
+
+def test_symfony_mailer_and_async_aws(api: Api) -> None:
+    php = need("php", "php-cli")
+    if not Path("/usr/share/php/Symfony/Component/Mailer/Bridge/Amazon").exists():
+        missing("Symfony's bridge is not installed (Debian package php-symfony-amazon-mailer)")
+    job = {
+        "host": LOOPBACK,
+        "port": api.gate.plan.api_port,
+        "region": REGION,
+        "key": OWNER_KEY,
+        "secret": SECRET,
+        "caFile": str(api.authority.ca_file),
+        "from": FROM,
+    }
+    ids = json.loads(api.run([php, HERE / "call.php"], job))
+    sent = api.sent(2)
+    schemes = ("ses+https", "ses+api")
+    assert [read(one)["Subject"] for one in sent] == [f"Grüße by {one}" for one in schemes]
+    for scheme, one in zip(schemes, sent, strict=True):
+        assert ids[scheme].encode() in one.header
+        assert one.recipients == ("jane@example.net", "joe@example.org")

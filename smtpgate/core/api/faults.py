@@ -66,6 +66,8 @@ FAULTS: Final[Mapping[str, FaultRow]] = {
     "no-sns-object": FaultRow("NotFound", 404, "NotFoundException", 404),
     # of sending
     "rejected": FaultRow("MessageRejected", 400, "MessageRejected", 400),
+    # The model of v2: "it contains invalid content". nodemailer's verify() relies on that.
+    "bad-message": FaultRow("InvalidParameterValue", 400, "MessageRejected", 400),
     "account-paused": FaultRow(
         "AccountSendingPausedException", 400, "SendingPausedException", 400
     ),
@@ -101,7 +103,7 @@ _OF_REPLIES: Final[Mapping[str, str]] = {
     "network-not-allowed": "access-denied",
     "daily-quota": "no-quota-left",
     "send-rate": "throttled",
-    "transaction-failed": "invalid-value",
+    "transaction-failed": "bad-message",
     "not-aligned": "invalid-value",
     "bad-sender": "invalid-value",
     "bad-recipient": "invalid-value",
