@@ -152,6 +152,26 @@ async def enforcement_status(session: Session, account_id: str) -> Status:
         return (await rows.reputation(connection, session.region, its)).status
 
 
+async def reputation_options(
+    session: Session, ref: ConfigurationSetRef
+) -> tuple[bool, datetime | None]:
+    """True if the mail with a configuration set is judged, and since when; SES's options.
+
+    Raises NotFoundError.
+    """
+    session.must_be_allowed("GetConfigurationSet", session.configuration_set_arn(ref))
+    region, sender = session.region, RatedSender.with_set(ref.account_id, ref.name)
+    async with session.store.reading() as connection:
+        _ = await configuration_sets.configuration_set(
+            connection, ref.account_id, region, ref.name
+        )
+        settings = await rows.rating_settings(
+            connection, region, "set", ref.account_id, ref.name
+        )
+        found = await rows.reputation(connection, region, sender)
+    return settings is not None, found.fresh_start_at
+
+
 # -- paused and resumed ------------------------------------------------------------------------
 
 
@@ -188,26 +208,6 @@ async def resume_account(session: Session, account_id: str) -> None:
         its = RatedSender.account(account_id)
         before = await rows.reputation(change.connection, session.region, its)
         await _resume(session, change, before)
-
-
-async def reputation_options(
-    session: Session, ref: ConfigurationSetRef
-) -> tuple[bool, datetime | None]:
-    """True if the mail with a configuration set is judged, and since when; SES's options.
-
-    Raises NotFoundError.
-    """
-    session.must_be_allowed("GetConfigurationSet", session.configuration_set_arn(ref))
-    region, sender = session.region, RatedSender.with_set(ref.account_id, ref.name)
-    async with session.store.reading() as connection:
-        _ = await configuration_sets.configuration_set(
-            connection, ref.account_id, region, ref.name
-        )
-        settings = await rows.rating_settings(
-            connection, region, "set", ref.account_id, ref.name
-        )
-        found = await rows.reputation(connection, region, sender)
-    return settings is not None, found.fresh_start_at
 
 
 async def _resume(session: Session, change: Change, before: Reputation) -> None:

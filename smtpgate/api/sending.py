@@ -9,7 +9,7 @@ they beat those in the message, as SES says.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from smtpgate.api.call import Call, Handler, Values
 from smtpgate.core.address import AddressError, Mailbox, ReversePath, parse_forward_path
@@ -23,6 +23,7 @@ from smtpgate.core.api.simple_message import (
     read_addresses,
 )
 from smtpgate.core.arn import ArnError, IdentityArn
+from smtpgate.core.message.author import Author
 from smtpgate.core.message.envelope import SEND_RAW_EMAIL, Envelope, Submission
 from smtpgate.core.message.headers import (
     HeaderBlock,
@@ -262,7 +263,7 @@ def _named_recipients(block: HeaderBlock) -> list[str]:
     return found
 
 
-def _read(text: str) -> Sequence[Any]:
+def _read(text: str) -> Sequence[Author]:
     try:
         return read_addresses(text)
     except SimpleMessageError as error:
@@ -331,8 +332,7 @@ def _recipient(text: str) -> Mailbox:
             raise ApiError(
                 "invalid-value", f"<{text[:200]}> is more than one address."
             ) from None
-        mailbox: Mailbox = one.mailbox
-        return mailbox
+        return one.mailbox
 
 
 V1: Final[Mapping[str, Handler]] = {"SendEmail": send_email, "SendRawEmail": send_raw_email}

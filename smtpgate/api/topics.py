@@ -3,14 +3,14 @@
 https://docs.aws.amazon.com/sns/latest/api/API_Subscribe.html
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from smtpgate.admin import topics
 from smtpgate.admin.errors import ConflictError, NotFoundError
 from smtpgate.admin.refs import SubscriptionRef, TopicRef
-from smtpgate.admin.topics import SubscriptionDetails
+from smtpgate.admin.topics import SubscriptionDetails, TopicDetails
 from smtpgate.api.call import Call, Handler, Values
 from smtpgate.api.notifications import topic_arn
 from smtpgate.api.paging import after_of, page_of, token_of
@@ -112,7 +112,7 @@ async def topic_attributes(call: Call) -> Values:
     }
 
 
-async def _found_topic(call: Call) -> Any:  # noqa: ANN401 - as the use case returns it
+async def _found_topic(call: Call) -> tuple[TopicDetails, Sequence[SubscriptionDetails]]:
     try:
         return await topics.get(call.session(), _topic(call, call.text("TopicArn")))
     except NotFoundError:
@@ -236,8 +236,10 @@ async def _found_subscription(call: Call) -> SubscriptionDetails:
 
 async def list_tags(call: Call) -> Values:
     """The tags of a topic: it has none."""
-    arn = call.text("ResourceArn")
-    _ = await topics.get(call.session(), _topic(call, arn))
+    try:
+        _ = await topics.get(call.session(), _topic(call, call.text("ResourceArn")))
+    except NotFoundError:
+        raise ApiError("no-sns-resource", "Resource does not exist") from None
     return {"Tags": []}
 
 

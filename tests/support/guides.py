@@ -255,7 +255,8 @@ class Reader:
             assert found is not None
             line = line.replace(_CODE, found[1].decode())
         if _KEY_ID in line:
-            oldest = "SELECT id FROM access_keys WHERE account_id = ? ORDER BY created_at"
+            # That of the guide to the directory, or else that of the README.
+            oldest = "SELECT id FROM access_keys ORDER BY account_id <> ?, created_at"
             line = line.replace(_KEY_ID, self._sql(oldest, "333333333333")[0][0])
         if MESSAGE_ID in line:
             line = line.replace(MESSAGE_ID, self._world.message_id)

@@ -83,7 +83,7 @@ async def the_refusal_is_explained(reader: Reader) -> None:
         next(text for line, text in reader.printed.items() if word in line)
         for word in (" explain ", " search ")
     )
-    (sample,) = (block for block in blocks(guide("journal")) if not block.language)
+    sample = next(block for block in blocks(guide("journal")) if not block.language)
     headings = {line for line in sample.lines if line[0].isupper()}
     assert headings <= set(explained.splitlines())
     assert "refused (implicit-deny)" in explained

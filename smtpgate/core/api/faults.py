@@ -64,6 +64,7 @@ FAULTS: Final[Mapping[str, FaultRow]] = {
     # of SNS
     "invalid-parameter": FaultRow("InvalidParameter", 400, *_INVALID),
     "no-sns-object": FaultRow("NotFound", 404, "NotFoundException", 404),
+    "no-sns-resource": FaultRow("ResourceNotFound", 404, "NotFoundException", 404),
     # of sending
     "rejected": FaultRow("MessageRejected", 400, "MessageRejected", 400),
     # The model of v2: "it contains invalid content". nodemailer's verify() relies on that.
