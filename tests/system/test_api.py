@@ -209,7 +209,10 @@ async def test_notifications_of_owner_and_delegate(tmp_path: Path) -> None:
             settings = found["NotificationAttributes"][IDENTITY]
             assert settings["BounceTopic"] == topic
             assert settings["ForwardingEnabled"] is (account == OWNER)
-        sns, other = aws_client("sns", port, OWNER_ROOT), topic.replace(DELEGATE, OWNER)
+        sns, other = (
+            aws_client("sns", port, OWNER_ROOT),
+            f"arn:aws:sns:us-east-1:{OWNER}:bounces",
+        )
         assert (await called(sns.list_tags_for_resource, ResourceArn=other))["Tags"] == []
         missing = await refused(sns.list_tags_for_resource, ResourceArn=f"{other}-of-nobody")
         assert missing == ("ResourceNotFound", 404, "Resource does not exist")
