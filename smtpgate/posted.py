@@ -9,8 +9,7 @@ All events of a post are kept before its answer, in one transaction, or none is:
 posts it again. An event has the id of its fact, so a record that comes twice changes nothing.
 """
 
-from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -78,7 +77,7 @@ class PostedRecords:
         records = await self._records_of([one for one in ids if one is not None])
         now = self._clock.now()
         found = [await self._events_of(one, records, now) for one in read]
-        new = await self._recorder.record([event for events in found for event in events or ()])
+        _ = await self._recorder.record([event for events in found for event in events or ()])
         outcomes = [_outcome(one, events) for one, events in zip(read, found, strict=True)]
         answer = PostAnswer(
             accepted=outcomes.count("accepted"),
@@ -93,7 +92,6 @@ class PostedRecords:
                 answer.unknown,
                 len(answer.problems),
                 now,
-                _bounces_by_key(new, records),
             )
         )
         return answer
@@ -122,15 +120,6 @@ class PostedRecords:
             str(address).casefold() for address in (path, record.reverse_path) if address
         }
         return not one.sender or one.sender.casefold() in senders
-
-
-def _bounces_by_key(
-    events: Iterable[SendingEvent], records: Mapping[str, Record]
-) -> tuple[tuple[str, int], ...]:
-    """The numbers of bounces, by the access key that their messages were sent with."""
-    ids = (event.mail.message_id for event in events if event.kind == "Bounce")
-    found = Counter(records[one].username for one in ids if one in records)
-    return tuple(found.items())
 
 
 def _outcome(one: FeedbackRecord, events: Sequence[SendingEvent] | None) -> PostedOutcome:

@@ -15,7 +15,7 @@ from typing import Final
 from smtpgate.admin.key_profiles import KeyProfiles
 from smtpgate.admin.key_watch import rules_of
 from smtpgate.config.sections import WatchConfig
-from smtpgate.core.events import Event, FeedbackTaken, KeyAction, KeyUseDiffers, RecordsPosted
+from smtpgate.core.events import Event, EventsRecorded, KeyAction, KeyUseDiffers
 from smtpgate.core.history.key_use import of_bounces, use_of
 from smtpgate.core.notification.key_alarm import alarm_tasks
 from smtpgate.core.outbox.task import Task
@@ -39,7 +39,6 @@ _EVERY_S: Final = 1.0
 _FLUSH_S: Final = 300.0
 _OBEY_S: Final = 5.0
 _MAX_ROWS: Final = 10_000
-_MAX_BOUNCED: Final = 1_000
 # Uses that are judged before others run: some 100 microseconds each.
 _AT_ONCE: Final = 4
 _STATES: Final[Mapping[str, WatchState]] = {
@@ -50,11 +49,6 @@ _STATES: Final[Mapping[str, WatchState]] = {
 
 Deliver = Callable[[Sequence[Task]], Awaitable[object]]
 """Puts tasks into the outbox. Raises JournalUnavailableError."""
-FindKey = Callable[[str], Awaitable[str]]
-"""The access key that a message was sent with, by the id of the message, or an empty text.
-
-Raises JournalUnavailableError.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +75,9 @@ class KeyWatcher:
         events: EventSink,
         on_error: Callable[[BaseException], None],
         deliver: Deliver | None = None,
-        find_key: FindKey | None = None,
     ) -> None:
-        """Without ``deliver`` nothing is mailed, without ``find_key`` bounces do not count."""
+        """Without ``deliver`` nothing is mailed."""
         self.deliver = deliver
-        self.find_key = find_key
         self._store = store
         self._settings = settings
         self._rules = rules_of(settings)
@@ -94,7 +86,6 @@ class KeyWatcher:
         self._events = events
         self._on_error = on_error
         self._batch = Batch(_MAX_ROWS)
-        self._bounced: Counter[str] = Counter()
         self._profiles = KeyProfiles(store)
         self._due: dict[str, _Due] = {}
         self._flushed_s = self._obeyed_s = clock.monotonic()
@@ -107,13 +98,17 @@ class KeyWatcher:
         use = use_of(event)
         if use is not None:
             self._batch.add(use)
-        elif isinstance(event, FeedbackTaken) and event.kind == "bounce":
-            is_known = event.outcome == "published" and event.message_id
-            if is_known and len(self._bounced) < _MAX_BOUNCED:
-                self._bounced[event.message_id] += len(event.recipients)
-        elif isinstance(event, RecordsPosted):
-            for key_id, number in event.bounces:
-                self._batch.add(of_bounces(key_id, self._clock.now(), number))
+        elif isinstance(event, EventsRecorded):
+            self._note_bounces(event)
+
+    def _note_bounces(self, recorded: EventsRecorded) -> None:
+        """Those that are new: a stranger may report a bounce twice, and name anybody in it."""
+        bounced: Counter[str] = Counter()
+        for event in recorded.events:
+            if event.kind == "Bounce" and event.mail.access_key:
+                bounced[event.mail.access_key] += len(event.recipients)
+        for key_id, number in bounced.items():
+            self._batch.add(of_bounces(key_id, self._clock.now(), number))
 
     def take(self, uses: Iterable[UseOfKey]) -> None:
         """Note uses at another process of the gate."""
@@ -146,7 +141,6 @@ class KeyWatcher:
 
         Raises DirectoryUnavailableError or JournalUnavailableError; nothing is lost then.
         """
-        await self._resolve_bounces()
         uses = self._batch.take()
         try:
             await self._profiles.load(dict.fromkeys(use.key_id for use in uses))
@@ -164,20 +158,6 @@ class KeyWatcher:
         if now_s - self._flushed_s >= _FLUSH_S:
             self._flushed_s = now_s
             await self._profiles.flush()
-
-    async def _resolve_bounces(self) -> None:
-        if self.find_key is None:
-            self._bounced.clear()
-            return
-        for message_id in tuple(self._bounced):
-            number = self._bounced.pop(message_id)
-            try:
-                key_id = await self.find_key(message_id)
-            except JournalUnavailableError:
-                self._bounced[message_id] += number
-                raise
-            if key_id:
-                self._batch.add(of_bounces(key_id, self._clock.now(), number))
 
     # -- judging -------------------------------------------------------------------------------
 

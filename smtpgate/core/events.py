@@ -433,7 +433,7 @@ class RecordsPosted:
 
     ``accepted`` ones are about recipients of messages of the gate, ``ignored`` ones report
     nothing of a recipient, ``unknown`` ones are about other mail, and ``unread`` ones are not
-    understood. ``bounces`` has the numbers of those that are new, by access key.
+    understood.
     """
 
     accepted: int
@@ -441,7 +441,6 @@ class RecordsPosted:
     unknown: int
     unread: int
     at: datetime
-    bounces: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from smtpgate.gate.directory import prepare_directory
 from smtpgate.gate.documents import Apply, apply_here
 from smtpgate.gate.feedback import new_feedback_listener, new_feedback_page
 from smtpgate.gate.frames import Report
-from smtpgate.gate.key_watch import let_it_mail, new_key_watcher
+from smtpgate.gate.key_watch import new_key_watcher
 from smtpgate.gate.listen import FEEDBACK, shortage_of_files
 from smtpgate.gate.notifications import new_sns_pages, open_sns_face
 from smtpgate.gate.outbox import new_outbox
@@ -97,8 +97,8 @@ class Host:
         if self.outbox is not None:
             self.metrics.watch(self.outbox.readings)
             self.stores.when_tasks_come(self.wake_outbox)
-        if self.watcher is not None:
-            let_it_mail(self.watcher, self.outbox, self.stores.journal)
+            if self.watcher is not None:
+                self.watcher.deliver = self.outbox.queue.add
 
     def take_feedback(
         self, listening: socket.socket, upstream: Upstream, directory: LiveDirectory

@@ -13,9 +13,16 @@ from msgspec import structs
 from smtpgate.admin import key_watch
 from smtpgate.admin.key_watcher import KeyWatcher
 from smtpgate.config.sections import WatchConfig
-from smtpgate.core.events import Event, FeedbackTaken, KeyUseDiffers, RecordsPosted
+from smtpgate.core.events import Event, EventsRecorded, FeedbackTaken, KeyUseDiffers
+from smtpgate.core.feedback.kinds import NO_EMAIL
 from smtpgate.core.history.key_use import hour_of
-from smtpgate.core.outbox.event import NoticeDetail
+from smtpgate.core.outbox.event import (
+    BounceDetail,
+    EventRecipient,
+    NoticeDetail,
+    SentMail,
+    sending_event,
+)
 from smtpgate.core.outbox.task import Task
 from smtpgate.core.reply import Reply
 from smtpgate.core.watch.batch import UseOfKey
@@ -348,16 +355,11 @@ async def test_profiles_are_written_every_five_minutes_and_at_the_end(world: Wor
     assert (await profile_of(world)).days[AFTER].messages == 2
 
 
-def came_back(message_id: str) -> FeedbackTaken:
-    """The bounce of two recipients of that message."""
-    return FeedbackTaken(
-        kind="bounce",
-        outcome="published",
-        message_id=message_id,
-        recipients=("a@example.net", "b@example.net"),
-        reply=Reply(250, "2.0.0", "Ok"),
-        at=AT_NIGHT,
-    )
+def bounced(address: str) -> EventsRecorded:
+    """A bounce that came back, of a message that was sent with the key."""
+    mail = SentMail("an id", AT_NIGHT, "", (address,), OWNER, access_key=KEY)
+    to = EventRecipient(address, "failed", "5.1.1")
+    return EventsRecorded((sending_event(AT_NIGHT, mail, [to], BounceDetail(NO_EMAIL)),))
 
 
 async def test_events_of_the_gate_are_uses(world: World) -> None:
@@ -367,35 +369,22 @@ async def test_events_of_the_gate_are_uses(world: World) -> None:
     outside = replace(auth_failed(), username=KEY, reason="network-not-allowed", at=AT_NIGHT)
     world.watcher.publish(outside)
 
-    async def find_key(message_id: str) -> str:
-        return KEY if message_id == "an id" else ""
-
-    world.watcher.find_key = find_key
-    for message_id in ("an id", "unknown"):
-        world.watcher.publish(came_back(message_id))
-    world.watcher.publish(RecordsPosted(3, 0, 0, 0, AT_NIGHT, ((KEY, 3),)))
+    for number in range(5):
+        world.watcher.publish(bounced(f"jane{number}@example.net"))
+    # What a report says, and how often it comes, is a stranger's choice.
+    everybody = tuple(f"joe{number}@example.net" for number in range(2000))
+    world.watcher.publish(
+        FeedbackTaken(
+            kind="bounce",
+            outcome="published",
+            message_id="an id",
+            recipients=everybody,
+            reply=Reply(250, "2.0.0", "Ok"),
+            at=AT_NIGHT,
+        )
+    )
     await world.watcher.round()
     world.watcher.stop()
     await world.watcher.run()
     its = (await profile_of(world)).days[hour_of(AT_NIGHT) // 24]
     assert (its.messages, its.recipients, its.outside, its.bounced) == (1, 3, 1, 5)
-
-
-async def test_bounces_wait_for_a_journal_that_cannot_be_read(world: World) -> None:
-    answers: list[str | Exception] = [KEY, JournalUnavailableError("gone"), KEY, KEY]
-
-    async def find_key(_: str) -> str:
-        found = answers.pop(0)
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    world.watcher.find_key = find_key
-    for number in range(3):
-        world.watcher.publish(came_back(f"id {number}"))
-    with pytest.raises(JournalUnavailableError):
-        await world.watcher.round()
-    world.watcher.stop()
-    await world.watcher.run()
-    assert (await profile_of(world)).days[hour_of(AT_NIGHT) // 24].bounced == 6
-    assert not answers
