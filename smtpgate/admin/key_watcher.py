@@ -102,7 +102,7 @@ class KeyWatcher:
             self._note_bounces(event)
 
     def _note_bounces(self, recorded: EventsRecorded) -> None:
-        """Those that are new: a stranger may report a bounce twice, and name anybody in it."""
+        """Those that are new: a stranger may report one twice, and name any address in it."""
         bounced: Counter[str] = Counter()
         for event in recorded.events:
             if event.kind == "Bounce" and event.mail.access_key:
