@@ -97,6 +97,14 @@ class TopicRef:
 
 
 @dataclass(frozen=True, slots=True)
+class TemplateRef:
+    """A template of messages."""
+
+    account_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class SubscriptionRef:
     """A subscription, by its ARN."""
 

@@ -171,6 +171,14 @@ RIGHTS: Final[Mapping[str, Right]] = {
     "SetAccountSuppression": _with("ses:PutAccountSuppressionAttributes"),
     "SetConfigurationSetSuppression": _with("ses:PutConfigurationSetSuppressionOptions"),
     "SetIdentitySuppression": _with("ses:PutAccountSuppressionAttributes"),
+    # Templates. Messages of one need the right to send with the identity too.
+    "CreateTemplate": _with("ses:CreateTemplate", "ses:CreateEmailTemplate"),
+    "GetTemplate": _with("ses:GetTemplate", "ses:GetEmailTemplate"),
+    "ListTemplates": _with("ses:ListTemplates", "ses:ListEmailTemplates"),
+    "UpdateTemplate": _with("ses:UpdateTemplate", "ses:UpdateEmailTemplate"),
+    "DeleteTemplate": _with("ses:DeleteTemplate", "ses:DeleteEmailTemplate"),
+    "TestRenderTemplate": _with("ses:TestRenderTemplate", "ses:TestRenderEmailTemplate"),
+    "SendTemplate": _with("ses:SendTemplatedEmail", "ses:SendBulkTemplatedEmail"),
     # Sending limits. An account does not lift its own; within them its root limits others.
     "GetQuota": _with("ses:GetSendQuota", "ses:GetAccount"),
     "SetAccountQuota": _OPERATORS,

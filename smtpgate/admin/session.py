@@ -8,7 +8,7 @@ from random import SystemRandom
 from typing import Final
 
 from smtpgate.admin.errors import NotAuthorizedError, RefusedChangeError
-from smtpgate.admin.refs import ConfigurationSetRef, IdentityRef, TopicRef
+from smtpgate.admin.refs import ConfigurationSetRef, IdentityRef, TemplateRef, TopicRef
 from smtpgate.admin.rights import RIGHTS
 from smtpgate.config import Config
 from smtpgate.core.account import Principal
@@ -164,6 +164,11 @@ class CallerSession:
         """Its ARN; ``*`` as the name stands for all."""
         place = f"arn:{self.partition}:ses:{self.region}:{ref.account_id}"
         return f"{place}:configuration-set/{ref.name}"
+
+    def template_arn(self, ref: TemplateRef) -> str:
+        """Its ARN; ``*`` as the name stands for all."""
+        place = f"arn:{self.partition}:ses:{self.region}:{ref.account_id}"
+        return f"{place}:template/{ref.name}"
 
     def list_arn(self, account_id: str) -> str:
         """The ARN of an account's suppression list, for which AWS has no name of its own."""

@@ -5,6 +5,7 @@ from typing import Final
 
 from smtpgate.admin import errors
 from smtpgate.admin.refs import IdentityRef
+from smtpgate.admin.templates import InvalidTemplateError
 from smtpgate.api.call import Call
 from smtpgate.core.api.faults import ApiError
 from smtpgate.core.arn import ArnError, IdentityArn, identity_name
@@ -14,6 +15,7 @@ from smtpgate.core.proof.dkim_stages import StageError
 _FAULTS: Final[Mapping[type[Exception], str]] = {
     errors.NotAuthorizedError: "access-denied",
     errors.PolicyFindingsError: "invalid-policy",
+    InvalidTemplateError: "invalid-template",
     errors.NotFoundError: "not-found",
     errors.ConflictError: "already-exists",
     errors.RefusedChangeError: "invalid-value",

@@ -17,6 +17,7 @@ from smtpgate.api import (
     sending,
     suppression,
     tags,
+    templates,
     topics,
 )
 from smtpgate.api.call import Handler
@@ -31,6 +32,7 @@ HANDLERS: Final[Mapping[str, Mapping[str, Handler]]] = {
         **notifications.V1,
         **quota.V1,
         **sending.V1,
+        **templates.V1,
     },
     "sesv2": {
         **accounts.V2,
@@ -44,6 +46,7 @@ HANDLERS: Final[Mapping[str, Mapping[str, Handler]]] = {
         **quota.V2,
         **sending.V2,
         **suppression.V2,
+        **templates.V2,
         **tags.V2,
     },
     "sts": callers.STS,

@@ -38,6 +38,7 @@ from smtpgate.directory.schema import (
     users,
 )
 from smtpgate.directory.suppression_rows import drop_suppression
+from smtpgate.directory.template_rows import drop_templates
 
 # An account with any of these cannot be deleted.
 _BELONGINGS: Final = (
@@ -191,6 +192,7 @@ async def remove_accounts(change: Change, rows: Sequence[AccountRow]) -> None:
     """Delete accounts that are known to exist and to be empty."""
     await drop_notifications(change, [row.id for row in rows])
     await drop_suppression(change, [row.id for row in rows])
+    await drop_templates(change, [row.id for row in rows])
     await drop_quotas(change, "account", [(row.id, "", "") for row in rows])
     await drop_account_reputations(change, [row.id for row in rows])
     await delete_rows(change, accounts, [{"id": row.id} for row in rows], rows)

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from smtpgate.directory.schema import audit_log
 
 AuditSubjectKind = Literal[
-    "account", "user", "key", "identity", "topic", "set", "list", "store"
+    "account", "user", "key", "identity", "topic", "set", "list", "template", "store"
 ]
 Facts = Mapping[str, Any]
 

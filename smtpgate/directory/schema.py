@@ -343,6 +343,18 @@ event_destinations = Table(
     ),
 )
 
+email_templates = Table(
+    "email_templates",
+    metadata,
+    _account_id(),
+    Column("region", String(32), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("subject_part", Text),
+    Column("text_part", Text),
+    Column("html_part", Text),
+    Column("created_at", Moment, nullable=False),
+)
+
 # Null are the reasons of every account. ``has_addresses`` is true while the list has any.
 suppression_settings = Table(
     "suppression_settings",

@@ -45,6 +45,7 @@ from smtpgate.admin import (
     reputation,
     suppression,
     tags,
+    templates,
     topics,
     users,
     verification,
@@ -74,12 +75,14 @@ from smtpgate.admin.refs import (
     OwnerRef,
     SubscriptionRef,
     TaggedRef,
+    TemplateRef,
     TopicRef,
     UserRef,
 )
 from smtpgate.admin.session import OPERATOR, Operator, Session
 from smtpgate.admin.statistics import DailyQuestion, daily_sums, send_statistics
 from smtpgate.core.account import Principal
+from smtpgate.core.api.rendering import Parts
 from smtpgate.core.arn import IdentityArn
 from smtpgate.core.history.search import Search
 from smtpgate.core.message.author import parse_authors
@@ -91,6 +94,7 @@ from smtpgate.core.suppression.lists import SuppressedAddress
 from smtpgate.core.whatif.simulation import read_simulation
 from smtpgate.directory.principals import DirectoryPrincipals
 from smtpgate.directory.store import DirectoryStore
+from smtpgate.directory.templates import TemplateRow, create_template
 from smtpgate.gate.databases import other_database
 from smtpgate.gate.live import new_live_directory
 from smtpgate.journal.reader import JournalReader
@@ -105,7 +109,7 @@ from tests.support.admin import (
     user,
 )
 from tests.support.clock import MovableClock
-from tests.support.directory import open_store
+from tests.support.directory import ACTOR, open_store
 from tests.support.dns_records import Records, checks_by
 from tests.support.journal import journal_in
 from tests.support.journal import open_store as open_journal_store
@@ -374,6 +378,7 @@ READ_DKIM: Final = "ses:GetIdentityDkimAttributes|ses:GetEmailIdentity"
 LIST: Final = "sns:ListSubscriptions|sns:ListSubscriptionsByTopic"
 READ_TOPICS: Final = "ses:GetIdentityNotificationAttributes|ses:GetEmailIdentity"
 READ_KEYS: Final = "iam:ListAccessKeys|iam:GetAccessKeyLastUsed"
+GREETING: Final = Parts("Hello {{name}}", "Hello.")
 ROWS: Final = (
     row(accounts.create, "operator", lambda s, n: accounts.create(s, "123456789012", {})),
     row(accounts.pages, "operator", lambda s, n: accounts.pages(s)),
@@ -399,6 +404,41 @@ ROWS: Final = (
         accounts.put_details,
         "ses:PutAccountDetails",
         lambda s, n: accounts.put_details(s, n.account_id, {"MailType": "MARKETING"}),
+    ),
+    row(
+        templates.create,
+        "ses:CreateTemplate|ses:CreateEmailTemplate",
+        lambda s, n: templates.create(s, TemplateRef(n.account_id, "new"), GREETING),
+    ),
+    row(
+        templates.get,
+        "ses:GetTemplate|ses:GetEmailTemplate",
+        lambda s, n: templates.get(s, TemplateRef(n.account_id, "t")),
+    ),
+    row(
+        templates.update,
+        "ses:UpdateTemplate|ses:UpdateEmailTemplate",
+        lambda s, n: templates.update(s, TemplateRef(n.account_id, "t"), GREETING),
+    ),
+    row(
+        templates.delete,
+        "ses:DeleteTemplate|ses:DeleteEmailTemplate",
+        lambda s, n: templates.delete(s, TemplateRef(n.account_id, "t")),
+    ),
+    row(
+        templates.to_render,
+        "ses:TestRenderTemplate|ses:TestRenderEmailTemplate",
+        lambda s, n: templates.to_render(s, TemplateRef(n.account_id, "t")),
+    ),
+    row(
+        templates.to_send,
+        "ses:SendTemplatedEmail|ses:SendBulkTemplatedEmail",
+        lambda s, n: templates.to_send(s, TemplateRef(n.account_id, "t")),
+    ),
+    row(
+        templates.pages,
+        "ses:ListTemplates|ses:ListEmailTemplates",
+        lambda s, n: templates.pages(s, n.account_id),
     ),
     row(accounts.delete, "operator", lambda s, n: accounts.delete(s, n.account_id)),
     row(
@@ -1022,6 +1062,9 @@ async def furnish(path: Path) -> None:
         await subscribe(store, account_id=OWNER, form="raw", subscription_id=ID, secret=WHSEC)
         await add_topic(store, "events", OWNER)
         await add_set(store, account_id=OWNER)
+        async with store.changing(ACTOR) as change:
+            template = TemplateRow(account_id=OWNER, region="us-east-1", name="t")
+            await create_template(change, template)
         await add_destination(store, "SEND", topic="events", account_id=OWNER)
         await suppress(store, THERE.listed, account_id=OWNER)
         await pause(store, RatedSender.account(OWNER))

@@ -18,6 +18,7 @@ from smtpgate.directory.quotas import QuotaKey
 from smtpgate.directory.schema import metadata
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.tags import Tagged, put_tags
+from smtpgate.directory.templates import TemplateRow, create_template
 from smtpgate.ports import DirectoryUnavailableError
 from smtpgate.sql.database import Database, parse_url
 from tests.support.databases import Databases
@@ -93,6 +94,8 @@ async def fill(store: DirectoryStore) -> None:
     await suppress(store, "jane@example.org")
     async with store.changing(ACTOR) as change:
         await put_tags(change, Tagged(ACME, REGION, "identity", "example.com"), {"a": "b"})
+        row = TemplateRow(account_id=ACME, region=REGION, name="welcome", text_part="Hello.")
+        await create_template(change, row)
     async with store.database.changing() as connection:
         profile = Profile(first_day=20_000)
         await store_profiles(connection, {key.id: profile}, store.now())

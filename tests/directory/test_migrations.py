@@ -97,6 +97,14 @@ ROWS: Final[dict[str, dict[str, Any]]] = {
         "signature_version": "1",
         "created_at": AT,
     },
+    "email_templates": {
+        "account_id": "888888888888",
+        "region": "us-east-1",
+        "name": "welcome",
+        "subject_part": "Hello {{name}}",
+        "text_part": "Hello.",
+        "created_at": AT,
+    },
     "topic_grants": {
         "account_id": "888888888888",
         "region": "us-east-1",

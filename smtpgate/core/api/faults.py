@@ -61,6 +61,8 @@ FAULTS: Final[Mapping[str, FaultRow]] = {
     "no-cloudwatch": FaultRow("InvalidCloudWatchDestination", 400, *_INVALID),
     "no-such-template": FaultRow("TemplateDoesNotExist", 400, "NotFoundException", 404),
     "invalid-template": FaultRow("InvalidTemplate", 400, *_INVALID),
+    "missing-value": FaultRow("MissingRenderingAttribute", 400, *_INVALID),
+    "invalid-data": FaultRow("InvalidRenderingParameter", 400, *_INVALID),
     # of SNS
     "invalid-parameter": FaultRow("InvalidParameter", 400, *_INVALID),
     "no-sns-object": FaultRow("NotFound", 404, "NotFoundException", 404),

@@ -20,6 +20,7 @@ def upgrade() -> None:
     _make_easy_dkim()
     _make_tags()
     _make_account_settings()
+    _make_templates()
 
 
 def _make_suppression() -> None:
@@ -183,3 +184,21 @@ def _make_account_settings() -> None:
     is_sending = sa.Column("is_sending", sa.Boolean, nullable=False, server_default=sa.true())
     op.add_column("accounts", is_sending)
     op.add_column("accounts", sa.Column("details", Json))
+
+
+def _make_templates() -> None:
+    """No account has a template."""
+    op.create_table(
+        "email_templates",
+        sa.Column("account_id", sa.String(12)),
+        sa.Column("region", sa.String(32)),
+        sa.Column("name", sa.String(64)),
+        sa.Column("subject_part", sa.Text),
+        sa.Column("text_part", sa.Text),
+        sa.Column("html_part", sa.Text),
+        sa.Column("created_at", Moment, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name="fk_email_templates_account_id"
+        ),
+        sa.PrimaryKeyConstraint("account_id", "region", "name", name="pk_email_templates"),
+    )
