@@ -10,7 +10,7 @@ from smtpgate.admin.errors import RefusedChangeError
 from smtpgate.admin.paging import pages_of
 from smtpgate.admin.refs import TemplateRef
 from smtpgate.admin.session import Session
-from smtpgate.core.api.handlebars import TemplateError
+from smtpgate.core.api.handlebars import TemplateSyntaxError
 from smtpgate.core.api.rendering import MAX_TEMPLATE_OCTETS, Parts, check_parts
 from smtpgate.directory import templates as rows
 from smtpgate.directory.templates import TemplateRow
@@ -112,5 +112,5 @@ async def _check(parts: Parts) -> None:
         raise InvalidTemplateError(f"A template has {MAX_TEMPLATE_OCTETS} octets at most.")
     try:
         await asyncio.to_thread(check_parts, parts)
-    except TemplateError as error:
+    except TemplateSyntaxError as error:
         raise InvalidTemplateError(str(error)) from None

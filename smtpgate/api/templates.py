@@ -14,7 +14,7 @@ from smtpgate.admin.refs import TemplateRef
 from smtpgate.api.call import Call, Handler, Values
 from smtpgate.api.paging import after_of, page_of, size_of
 from smtpgate.core.api.faults import ApiError
-from smtpgate.core.api.handlebars import TemplateError
+from smtpgate.core.api.handlebars import TemplateSyntaxError
 from smtpgate.core.api.rendering import (
     MissingValueError,
     Parts,
@@ -42,7 +42,7 @@ async def rendered(call: Call, parts: Parts, *data: str) -> Parts:
         raise ApiError("missing-value", str(error)) from None
     except RenderingError as error:
         raise ApiError("invalid-data", str(error)) from None
-    except TemplateError as error:
+    except TemplateSyntaxError as error:
         raise ApiError("invalid-template", str(error)) from None
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpgate.core.api.handlebars import TemplateError, parse_template
+from smtpgate.core.api.handlebars import TemplateSyntaxError, parse_template
 from smtpgate.core.api.rendering import (
     MissingValueError,
     Parts,
@@ -94,7 +94,7 @@ def test_a_template_is_written_with_values(template: str, text: str) -> None:
 def test_a_template_that_cannot_be_read_is_refused_with_its_place(
     template: str, why: str
 ) -> None:
-    with pytest.raises(TemplateError) as refused:
+    with pytest.raises(TemplateSyntaxError) as refused:
         parse_template(template)
     assert why in str(refused.value)
 
@@ -141,7 +141,7 @@ def test_data_is_an_object_and_later_values_count() -> None:
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         found = written(text, json.loads('{"a": {"i": [1, 2]}, "e": [3]}'))
-    except (TemplateError, MissingValueError, RenderingError):
+    except (TemplateSyntaxError, MissingValueError, RenderingError):
         return
     assert found is not None
     if "{{" not in text:

@@ -27,7 +27,7 @@ _SEGMENT: Final = re.compile(
 _BLANK: Final = " \t"
 
 
-class TemplateError(ValueError):
+class TemplateSyntaxError(ValueError):
     """A template that cannot be read; the text has the place and the reason."""
 
 
@@ -79,11 +79,11 @@ class _Tag(Struct, frozen=True, gc=False):
 
     def fail(self, why: str) -> NoReturn:
         shown = self.text[:_MAX_SHOWN]
-        raise TemplateError(f"line {self.line}: {{{{{shown}}}}}: {why}")
+        raise TemplateSyntaxError(f"line {self.line}: {{{{{shown}}}}}: {why}")
 
 
 def parse_template(text: str) -> tuple[Node, ...]:
-    """The nodes of a template. Raises TemplateError."""
+    """The nodes of a template. Raises TemplateSyntaxError."""
     whole: list[Node] = []
     stack: list[_Open] = []
     for token in _tokens(text):
@@ -99,7 +99,9 @@ def parse_template(text: str) -> tuple[Node, ...]:
         else:
             nodes.append(Value(_path(token, token.text)))
     if stack:
-        raise TemplateError(f"{{{{#{stack[-1].kind} {stack[-1].path.text}}}}} is not closed")
+        raise TemplateSyntaxError(
+            f"{{{{#{stack[-1].kind} {stack[-1].path.text}}}}} is not closed"
+        )
     return tuple(whole)
 
 
@@ -160,7 +162,7 @@ def _tokens(text: str) -> Iterator[str | _Tag]:
 
 
 def _tag(text: str, begin: int, line: int) -> tuple[_Tag | None, int]:
-    """The tag that begins there, ``None`` for a comment, and its end. Raises TemplateError."""
+    """The tag that begins there, ``None`` for a comment, and its end. Raises TemplateSyntaxError."""
     opening = next(one for one in _CLOSED_BY if text.startswith(one, begin))
     closing = _CLOSED_BY[opening]
     end = text.find(closing, begin + len(opening))
@@ -196,7 +198,7 @@ def _line_around(text: str, least: int, begin: int, end: int) -> tuple[int, int]
 
 
 def _path(tag: _Tag, text: str) -> Path:
-    """The path in a tag. Raises TemplateError."""
+    """The path in a tag. Raises TemplateSyntaxError."""
     rest, up = text, 0
     while rest.startswith("../"):
         rest, up = rest[3:], up + 1
@@ -213,7 +215,7 @@ def _path(tag: _Tag, text: str) -> Path:
 
 
 def _names(tag: _Tag, text: str) -> tuple[str, ...]:
-    """The names of a path, which are separated by full stops. Raises TemplateError."""
+    """The names of a path, which are separated by full stops. Raises TemplateSyntaxError."""
     names: list[str] = []
     at = -1
     while at < len(text):

@@ -42,7 +42,7 @@ class Parts(Struct, frozen=True, gc=False):
 
 
 def check_parts(parts: Parts) -> None:
-    """Read each part of a template. Raises TemplateError."""
+    """Read each part of a template. Raises TemplateSyntaxError."""
     for one in (parts.subject, parts.text, parts.html):
         if one is not None:
             _ = parse_template(one)
@@ -71,7 +71,7 @@ def _no_number(name: str) -> NoReturn:
 def render(parts: Parts, data: dict[str, Any], max_octets: int) -> Parts:
     """The parts with their values.
 
-    Raises TemplateError, MissingValueError or RenderingError.
+    Raises TemplateSyntaxError, MissingValueError or RenderingError.
     """
     writer = _Writer(data, max_octets)
     return Parts(
