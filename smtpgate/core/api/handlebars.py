@@ -162,7 +162,10 @@ def _tokens(text: str) -> Iterator[str | _Tag]:
 
 
 def _tag(text: str, begin: int, line: int) -> tuple[_Tag | None, int]:
-    """The tag that begins there, ``None`` for a comment, and its end. Raises TemplateSyntaxError."""
+    """The tag that begins there, ``None`` for a comment, and its end.
+
+    Raises TemplateSyntaxError.
+    """
     opening = next(one for one in _CLOSED_BY if text.startswith(one, begin))
     closing = _CLOSED_BY[opening]
     end = text.find(closing, begin + len(opening))
