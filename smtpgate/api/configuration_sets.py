@@ -13,7 +13,7 @@ from typing import Any, Final
 from smtpgate.admin import configuration_sets as sets
 from smtpgate.admin import tags
 from smtpgate.admin.configuration_sets import ConfigurationSetDetails, EventDestinationDetails
-from smtpgate.admin.errors import ConflictError, NotFoundError
+from smtpgate.admin.errors import ConflictError, MissingTopicError, NotFoundError
 from smtpgate.admin.refs import ConfigurationSetRef, TaggedRef
 from smtpgate.admin.reputation import rate_set, reputation_options
 from smtpgate.admin.suppression import set_reasons_of_set
@@ -258,8 +258,10 @@ async def create_destination(call: Call) -> Values:
             topic,
             is_enabled=bool(given.get("Enabled", call.service == "ses")),
         )
-    except NotFoundError as error:
-        raise _not_found(ref, topic, error) from None
+    except MissingTopicError:
+        raise _no_topic(topic) from None
+    except NotFoundError:
+        raise no_such_set(ref.name) from None
     except ConflictError:
         text = f"An event destination with name <{name[:100]}> already exists."
         raise ApiError("destination-exists", text) from None
@@ -280,8 +282,10 @@ async def update_destination(call: Call) -> Values:
             topic=topic,
             is_enabled=given.get("Enabled"),
         )
-    except NotFoundError as error:
-        raise _not_found(ref, topic or "", error) from None
+    except MissingTopicError:
+        raise _no_topic(topic or "") from None
+    except NotFoundError:
+        raise no_such_set(ref.name) from None
     return {}
 
 
@@ -316,10 +320,8 @@ async def _must_be_there(call: Call, name: str) -> None:
         raise ApiError("no-destination", f"Event destination <{name[:100]}> does not exist.")
 
 
-def _not_found(ref: ConfigurationSetRef, topic: str, error: NotFoundError) -> ApiError:
-    if "topic" in str(error):
-        return ApiError("no-topic", f"Topic {topic} does not exist.")
-    return no_such_set(ref.name)
+def _no_topic(topic: str) -> ApiError:
+    return ApiError("no-topic", f"Topic {topic} does not exist.")
 
 
 def _destination_v1(call: Call, one: EventDestinationDetails) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from smtpgate.admin import mail_from, notifications, topics
-from smtpgate.admin.errors import NotFoundError, RefusedChangeError
+from smtpgate.admin.errors import MissingTopicError, NotFoundError, RefusedChangeError
 from smtpgate.admin.mail_from import MailFromDetails
 from smtpgate.admin.notifications import NotificationDetails
 from smtpgate.api.call import Call, Handler, Values
@@ -52,9 +52,9 @@ async def set_topic(call: Call) -> Values:
     topic = topic_of(call, arn) if arn else None
     try:
         await notifications.update(call.session(), ref, call.account_id, topics={kind: topic})
+    except MissingTopicError:
+        raise no_such_topic(arn) from None
     except NotFoundError:
-        if topic is not None and "/" in topic:
-            raise no_such_topic(arn) from None
         raise _unusable(call.text("Identity")) from None
     return {}
 

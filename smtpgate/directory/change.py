@@ -28,6 +28,10 @@ class NotFoundError(RefusedChangeError):
     """The object of a change does not exist."""
 
 
+class MissingTopicError(NotFoundError):
+    """The topic that a setting names does not exist, or is not open to its account."""
+
+
 class ConflictError(RefusedChangeError):
     """The object was changed meanwhile, or it exists already."""
 

@@ -26,6 +26,7 @@ from smtpgate.directory.change import (
     AuditSubject,
     Change,
     ConflictError,
+    MissingTopicError,
     NotFoundError,
     RefusedChangeError,
 )
@@ -246,13 +247,16 @@ async def remove_topics(change: Change, rows: Sequence[TopicRow]) -> None:
 async def must_have_topic(change: Change, account_id: str, region: str, name: str) -> None:
     """Check that a topic that a setting of an account names is there, and open to it.
 
-    Of another account's topic the error does not say which. Raises NotFoundError.
+    Of another account's topic the error does not say which. Raises MissingTopicError.
     """
     owner_id, own_name = topic_place(account_id, name)
     if owner_id == account_id:
-        _ = await topic(change.connection, account_id, region, own_name)
+        try:
+            _ = await topic(change.connection, account_id, region, own_name)
+        except NotFoundError as error:
+            raise MissingTopicError(str(error)) from None
     elif account_id not in await grantees_of(change.connection, owner_id, region, own_name):
-        raise NotFoundError(
+        raise MissingTopicError(
             f"account {owner_id} has no topic {own_name} in region {region} that is open to "
             f"account {account_id}"
         )

@@ -273,6 +273,20 @@ async def test_configuration_sets_by_both_versions(tmp_path: Path) -> None:
         await must_have_reputation_options(older, newer)
         missing = await refused(older.delete_configuration_set, ConfigurationSetName="autumn")
         assert missing[0] == "ConfigurationSetDoesNotExist"
+        for its, its_topic, code in (
+            ("topics", topic, "ConfigurationSetDoesNotExist"),
+            ("spring", f"{topic}-of-nobody", "InvalidSNSDestination"),
+        ):
+            missing = await refused(
+                older.create_configuration_set_event_destination,
+                ConfigurationSetName=its,
+                EventDestination={
+                    "Name": "second",
+                    "MatchingEventTypes": ["send"],
+                    "SNSDestination": {"TopicARN": its_topic},
+                },
+            )
+            assert missing[0] == code, missing
         named = await called(newer.list_configuration_sets)
         assert named["ConfigurationSets"] == ["spring"]
         await called(newer.delete_configuration_set, ConfigurationSetName="spring")
