@@ -17,6 +17,7 @@ from smtpgate.api import (
     sending,
     suppression,
     tags,
+    templated,
     templates,
     topics,
 )
@@ -32,6 +33,7 @@ HANDLERS: Final[Mapping[str, Mapping[str, Handler]]] = {
         **notifications.V1,
         **quota.V1,
         **sending.V1,
+        **templated.V1,
         **templates.V1,
     },
     "sesv2": {
@@ -44,8 +46,8 @@ HANDLERS: Final[Mapping[str, Mapping[str, Handler]]] = {
         **insights.V2,
         **notifications.V2,
         **quota.V2,
-        **sending.V2,
         **suppression.V2,
+        **templated.V2,
         **templates.V2,
         **tags.V2,
     },

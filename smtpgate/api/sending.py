@@ -68,19 +68,19 @@ async def send_email(call: Call) -> Values:
         cc=destination.get("CcAddresses", ()),
         reply_to=values.get("ReplyToAddresses", ()),
     )
-    return await _send(
+    return await send(
         call,
         SEND_EMAIL,
-        _written(simple),
+        written(simple),
         reverse_path=call.text("ReturnPath") or call.text("Source"),
-        recipients=_destinations(destination),
+        recipients=destinations_of(destination),
         fields=_fields_v1(call),
     )
 
 
 def _fields_v1(call: Call) -> list[tuple[str, str]]:
     tags = [(one["Name"], one["Value"]) for one in call.values.get("Tags", ())]
-    return _fields(
+    return fields_of(
         source=call.values.get("SourceArn"),
         author=call.values.get("FromArn"),
         return_path=call.values.get("ReturnPathArn"),
@@ -98,7 +98,7 @@ async def send_email_v2(call: Call) -> Values:
     destination = values.get("Destination") or {}
     tags = [(one["Name"], one["Value"]) for one in values.get("EmailTags", ())]
     identity = values.get("FromEmailAddressIdentityArn")
-    fields = _fields(
+    fields = fields_of(
         source=identity,
         author=identity,
         return_path=values.get("FeedbackForwardingEmailAddressIdentityArn"),
@@ -112,19 +112,19 @@ async def send_email_v2(call: Call) -> Values:
             call,
             content["Raw"]["Data"],
             source=feedback or source,
-            destinations=_destinations(destination),
+            destinations=destinations_of(destination),
             fields=fields,
         )
     if "Simple" not in content:
         raise ApiError("invalid-value", "Content needs one of Simple, Raw and Template.")
     if not source:
         raise ApiError("invalid-value", "FromEmailAddress is missing.")
-    return await _send(
+    return await send(
         call,
         SEND_EMAIL,
-        _written(_simple_v2(call, content["Simple"], source, destination)),
+        written(_simple_v2(call, content["Simple"], source, destination)),
         reverse_path=feedback or source,
-        recipients=_destinations(destination),
+        recipients=destinations_of(destination),
         fields=fields,
     )
 
@@ -142,11 +142,12 @@ def _simple_v2(
         cc=destination.get("CcAddresses", ()),
         reply_to=call.values.get("ReplyToAddresses", ()),
         headers=[(one["Name"], one["Value"]) for one in content.get("Headers", ())],
-        attachments=[_attachment(one) for one in content.get("Attachments", ())],
+        attachments=[attachment_of(one) for one in content.get("Attachments", ())],
     )
 
 
-def _attachment(given: Values) -> Attachment:
+def attachment_of(given: Values) -> Attachment:
+    """An attachment of version 2."""
     return Attachment(
         name=given["FileName"],
         content=given["RawContent"],
@@ -164,19 +165,21 @@ def _text(given: Mapping[str, str] | None) -> Text | None:
     return None if given is None else Text(given["Data"], given.get("Charset", ""))
 
 
-def _written(simple: SimpleMessage) -> bytes:
+def written(simple: SimpleMessage) -> bytes:
+    """The message in MIME. Raises ApiError."""
     try:
         return mime_of(simple)
     except SimpleMessageError as error:
         raise ApiError("invalid-value", str(error)) from None
 
 
-def _destinations(destination: Mapping[str, Sequence[str]]) -> list[str]:
+def destinations_of(destination: Mapping[str, Sequence[str]]) -> list[str]:
+    """All addresses of a destination."""
     names = ("ToAddresses", "CcAddresses", "BccAddresses")
     return [address for name in names for address in destination.get(name, ())]
 
 
-def _fields(
+def fields_of(
     *,
     source: str | None,
     author: str | None,
@@ -230,7 +233,7 @@ async def _send_raw(
         block = split_message(octets).block
     except HeaderError as error:
         raise ApiError("bad-message", f"{error}") from None
-    return await _send(
+    return await send(
         call,
         SEND_RAW_EMAIL,
         octets,
@@ -270,7 +273,7 @@ def _read(text: str) -> Sequence[Author]:
         raise ApiError("invalid-value", str(error)) from None
 
 
-async def _send(
+async def send(
     call: Call,
     action: str,
     message: bytes,
@@ -336,4 +339,3 @@ def _recipient(text: str) -> Mailbox:
 
 
 V1: Final[Mapping[str, Handler]] = {"SendEmail": send_email, "SendRawEmail": send_raw_email}
-V2: Final[Mapping[str, Handler]] = {"SendEmail": send_email_v2}

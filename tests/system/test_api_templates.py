@@ -64,3 +64,85 @@ async def test_templates_are_kept_and_tried_by_both_versions(tmp_path: Path) -> 
         assert (code, status) == ("BadRequestException", 400)
         mailer = aws_client("ses", port, MAILER)
         assert (await refused(mailer.list_templates))[:2] == ("AccessDenied", 403)
+
+
+async def test_messages_of_templates_are_sent_by_both_versions(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (_, sink, port):
+        older, newer = (aws_client(one, port, OWNER_ROOT) for one in ("ses", "sesv2"))
+        await called(older.create_template, Template={"TemplateName": "welcome", **PARTS})
+        data = json.dumps({"name": "Größe", "things": [1]})
+        mail = {
+            "Source": "marketing@ses-example.com",
+            "Destination": {"ToAddresses": ["jane@example.net"]},
+            "Template": "welcome",
+        }
+        await called(older.send_templated_email, **mail, TemplateData=data)
+        code, status, _ = await refused(older.send_templated_email, **mail, TemplateData="{}")
+        assert (code, status) == ("MissingRenderingAttribute", 400)
+        gone = {**mail, "Template": "other"}
+        code, _, _ = await refused(older.send_templated_email, **gone, TemplateData="{}")
+        assert code == "TemplateDoesNotExist"
+        content = {"Subject": "Hi {{name}}", "Html": "<b>{{name}}</b>"}
+        await called(
+            newer.send_email,
+            FromEmailAddress="marketing@ses-example.com",
+            Destination=mail["Destination"],
+            Content={
+                "Template": {
+                    "TemplateContent": content,
+                    "TemplateData": '{"name": "<Joe>"}',
+                    "Headers": [{"Name": "List-Id", "Value": "<list.example.com>"}],
+                }
+            },
+        )
+        stored, inline = (message.content for message in sink.messages)
+        assert b"multipart/alternative" in stored
+        assert b"* 1" in stored
+        assert b"Subject: Hi <Joe>\r\n" in inline
+        assert b"<b><Joe></b>" in inline
+        assert b"List-Id: <list.example.com>\r\n" in inline
+
+
+async def test_messages_in_bulk_have_a_status_each(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (_, sink, port):
+        older, newer = (aws_client(one, port, OWNER_ROOT) for one in ("ses", "sesv2"))
+        template = {"TemplateName": "t", "SubjectPart": "{{a}}{{b}}", "TextPart": "x"}
+        await called(older.create_template, Template=template)
+        addresses = ("jane@example.net", "joe@example.org", "@")
+        own = ('{"b": 2}', "{}", '{"b": 3}')
+        found = await called(
+            older.send_bulk_templated_email,
+            Source="marketing@ses-example.com",
+            Template="t",
+            DefaultTemplateData='{"a": 1}',
+            Destinations=[
+                {"Destination": {"ToAddresses": [to]}, "ReplacementTemplateData": data}
+                for to, data in zip(addresses, own, strict=True)
+            ],
+        )
+        first, second, third = found["Status"]
+        assert first["Status"] == "Success"
+        assert first["MessageId"].encode() in sink.messages[0].content
+        assert (second["Status"], second["Error"]) == (
+            "InvalidParameterValue",
+            "Attribute 'b' is not present in the rendering data.",
+        )
+        assert third["Status"] == "InvalidParameterValue"
+        many = await called(
+            newer.send_bulk_email,
+            FromEmailAddress="marketing@ses-example.com",
+            DefaultContent={"Template": {"TemplateName": "t", "TemplateData": '{"a": 1}'}},
+            BulkEmailEntries=[
+                {
+                    "Destination": {"ToAddresses": [to]},
+                    "ReplacementEmailContent": {
+                        "ReplacementTemplate": {"ReplacementTemplateData": data}
+                    },
+                }
+                for to, data in zip(addresses, own, strict=True)
+            ],
+        )
+        results = [one["Status"] for one in many["BulkEmailEntryResults"]]
+        assert results == ["SUCCESS", "INVALID_PARAMETER", "INVALID_PARAMETER"]
+        assert b"Subject: 12\r\n" in sink.messages[1].content
+        assert len(sink.messages) == 2
