@@ -29,6 +29,15 @@ from smtpgate.directory.change import Change
 from smtpgate.ports import ReputationCounts
 
 _BEFORE_ALL: Final = RatedSender("account", "")
+# What to do about the pauses that people look for with this one.
+_OTHER_PAUSES: Final = {
+    "account": (
+        " for its rates; `account resume' ends a pause by an operator, "
+        "`reputation resume --identity' one on an identity"
+    ),
+    "delegate": "",
+    "set": "",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +221,9 @@ async def resume_account(session: Session, account_id: str) -> None:
 
 async def _resume(session: Session, change: Change, before: Reputation) -> None:
     if before.pause is None:
-        raise RefusedChangeError(f"{before.sender} is not paused")
+        raise RefusedChangeError(
+            f"{before.sender} is not paused{_OTHER_PAUSES[before.sender.kind]}"
+        )
     after = resumed(before, change.now)
     await rows.put_reputation(change, session.region, before, after, action="resume")
 

@@ -112,7 +112,7 @@ def _usual(profile: Profile | None) -> dict[str, object]:
         "most_new_recipients_in_a_day": max((its.new_recipients for its in days), default=0),
         "most_refusals_in_a_day": max((its.refused for its in days), default=0),
         "most_bounces_in_a_day": max((its.bounced for its in days), default=0),
-        "networks": sorted(profile.networks),
+        "used_from": sorted(profile.networks),
         "from_domains": sorted(profile.domains),
         "from_addresses": len(profile.authors.spans) * profile.authors.weight,
     }

@@ -155,7 +155,7 @@ def retry(
         if to is not None:
             raise misused("--to is for --dead")
         found = run(config, lambda session: outbox.retry(session, task))
-        print_facts(_fields(found), as_json=json)
+        _print_change(found, "will be tried again", as_json=json)
         return
     wanted = TaskFilter(state="dead", destination=to)
     number = run(config, lambda session: outbox.retry_all(session, wanted))
@@ -175,4 +175,12 @@ def drop(
     """Delete a task that is not delivered: its destination never gets the event."""
     confirmed(f"drop task {task}", yes=yes)
     found = run(config, lambda session: outbox.drop(session, task))
-    print_facts(_fields(found), as_json=json)
+    _print_change(found, "was deleted", as_json=json)
+
+
+def _print_change(task: KeptTask, what: str, *, as_json: bool) -> None:
+    if as_json:
+        print_facts(_fields(task), as_json=True)
+        return
+    event, to = task.task.event, task.task.destination
+    typer.echo(f"task {task.id}, {event.kind} of {event.mail.message_id} to {to.name}, {what}")

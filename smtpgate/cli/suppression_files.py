@@ -24,6 +24,7 @@ from smtpgate.core.suppression.files import (
     read_list,
 )
 from smtpgate.core.suppression.lists import SuppressedAddress
+from smtpgate.core.wording import numbered
 
 _STREAM: Final = "-"
 # In one change: so many take a tenth of a second.
@@ -121,14 +122,10 @@ class _Import:
         """Print how many addresses and lines there were."""
         if self.bad > _MAX_SHOWN:
             errors.print(f"{self._name}: and {self.bad - _MAX_SHOWN} more lines like these")
-        what = (
-            "can be imported"
-            if dry_run
-            else "were removed"
-            if self._remove
-            else "were imported"
-        )
-        output.print(f"{self.done} addresses {what}, {self.bad} lines were left out")
+        what = "removed" if self._remove else "imported"
+        done, bad = numbered(self.done, "addresses"), numbered(self.bad, "lines")
+        counts = f"{what}: {done}, left out: {bad}"
+        output.print(f"to be {counts}" if dry_run else counts)
 
 
 def export(
@@ -144,7 +141,7 @@ def export(
     with _opened(file, "w") as stream:
         number = run(config, lambda session: _export(session, account, stream, form))
     if file != _STREAM:
-        output.print(f"{number} addresses were written to {file}")
+        output.print(f"{numbered(number, 'addresses')} written to {file}")
 
 
 async def _export(session: Session, account_id: str, stream: TextIO, form: ListFormat) -> int:

@@ -5,4 +5,6 @@ def numbered(number: int, things: str) -> str:
     """``3 identities``, ``1 identity``: the number and its noun, given in the plural."""
     if number != 1:
         return f"{number} {things}"
-    return f"1 {things[:-3]}y" if things.endswith("ies") else f"1 {things[:-1]}"
+    if things.endswith("ies"):
+        return f"1 {things[:-3]}y"
+    return f"1 {things.removesuffix('es' if things.endswith('sses') else 's')}"

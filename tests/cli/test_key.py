@@ -202,5 +202,6 @@ def test_the_usual_use_of_a_key_is_shown(stocked: Desk) -> None:
     stocked.sql(insert, [(key_id, profile)])
     shown = stocked.answers("key", "watch", "show", key_id)
     assert (shown["days_of_use"], shown["most_recipients_in_an_hour"]) == (1, 7)
-    assert (shown["networks"], shown["from_domains"]) == (["192.0.2.0/24"], ["example.com"])
+    assert (shown["used_from"], shown["from_domains"]) == (["192.0.2.0/24"], ["example.com"])
+    assert shown["networks"] == []  # those that the key is bound to
     assert shown["from_addresses"] == 1

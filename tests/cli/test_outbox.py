@@ -68,6 +68,7 @@ def test_a_dead_task_can_be_tried_again(desk: Desk, tasks: Sequence[Task]) -> No
     output = desk.answers("outbox", "retry", tasks[2].id)
     assert (output["state"], output["attempts"]) == ("waiting", 0)
     assert listed(desk, "--state", "dead") == []
+    assert desk.says("outbox", "retry", tasks[2].id).endswith(", will be tried again\n")
 
 
 def test_all_dead_tasks_of_a_destination_can_be_tried_again(
@@ -79,7 +80,9 @@ def test_all_dead_tasks_of_a_destination_can_be_tried_again(
 
 
 def test_a_task_can_be_dropped(desk: Desk, tasks: Sequence[Task]) -> None:
-    desk.says("outbox", "drop", tasks[0].id, "--yes")
+    said = desk.says("outbox", "drop", tasks[0].id, "--yes")
+    assert said.startswith(f"task {tasks[0].id}, ")
+    assert said.endswith(f" to {tasks[0].destination.name}, was deleted\n")
     assert tasks[0].id not in listed(desk)
     assert "the outbox has no task" in desk.refuses("outbox", "drop", tasks[0].id, "--yes")
 

@@ -88,7 +88,7 @@ def test_misuse_is_known_before_anything_is_done(
 @pytest.mark.parametrize("name", ["list.csv", "list.json"])
 def test_a_list_is_exported_and_imported_elsewhere(stocked: Desk, name: str) -> None:
     said = stocked.says("suppression", "import", OWNER, "-", stdin=LIST)
-    assert said == "2 addresses were imported, 0 lines were left out\n"
+    assert said == "imported: 2 addresses, left out: 0 lines\n"
     assert stocked.says("suppression", "export", OWNER) == LIST
     file = stocked.folder / name
     assert stocked.says("suppression", "export", OWNER, str(file)).startswith("2 addresses")
@@ -96,7 +96,7 @@ def test_a_list_is_exported_and_imported_elsewhere(stocked: Desk, name: str) -> 
     stocked.says("suppression", "import", DELEGATE, str(file))
     assert stocked.says("suppression", "export", DELEGATE) == LIST
     said = stocked.says("suppression", "import", OWNER, str(file), "--remove")
-    assert said == "2 addresses were removed, 0 lines were left out\n"
+    assert said == "removed: 2 addresses, left out: 0 lines\n"
     assert stocked.says("suppression", "export", OWNER) == ""
 
 
@@ -115,8 +115,11 @@ def test_a_check_changes_nothing_and_many_errors_are_not_all_shown(stocked: Desk
     text = "a@example.org,BOUNCE\n" + "nothing,BOUNCE\n" * 60 + "b@example.org," + "x" * 9000
     result = stocked.give("suppression", "import", OWNER, "-", "--dry-run", stdin=text)
     assert result.exit_code == 1
-    assert result.stdout == "1 addresses can be imported, 61 lines were left out\n"
+    assert result.stdout == "to be imported: 1 address, left out: 61 lines\n"
     assert "and 11 more lines like these" in result.stderr
+    words = ("import", OWNER, "-", "--remove", "--dry-run")
+    said = stocked.says("suppression", *words, stdin="a@example.org,BOUNCE\n")
+    assert said == "to be removed: 1 address, left out: 0 lines\n"
     assert stocked.answers("suppression", "list", OWNER) == []
 
 
