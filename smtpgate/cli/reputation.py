@@ -245,7 +245,7 @@ def reset(
 
 
 @reputation_app.command(
-    "set", epilog=example(f"reputation set --identity {_IDENTITY} --metrics --auto-pause")
+    "set", epilog=example(f"reputation set --identity {_IDENTITY} --auto-pause")
 )
 def set_(
     identity: _Identity = None,
@@ -258,15 +258,19 @@ def set_(
             show_default=False,
         ),
     ] = None,
-    metrics: Annotated[bool, typer.Option(help="Judge them.")] = True,
-    auto_pause: Annotated[bool, typer.Option(help="Pause them for their rates.")] = False,
+    no_metrics: Annotated[
+        bool, typer.Option("--no-metrics", help="Judge them no longer.")
+    ] = False,
+    auto_pause: Annotated[
+        bool, typer.Option("--auto-pause", help="Pause them for their rates.")
+    ] = False,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Have the delegates on an identity judged, or the mail with a configuration set.
 
     Accounts are judged by the thresholds of the configuration.
     """
-    settings = {"is_rated": metrics, "auto_pause": auto_pause}
+    settings = {"is_rated": not no_metrics, "auto_pause": auto_pause}
 
     async def operation(session: Session) -> None:
         if identity is not None:
@@ -276,7 +280,9 @@ def set_(
 
     if (identity is None) == (configuration_set is None):
         raise misused("name one of --identity and --configuration-set")
+    if no_metrics and auto_pause:
+        raise misused("--auto-pause needs the rates that --no-metrics ends")
     run(config, operation, changes=True)
     what = f"delegates on {identity}" if identity else f"configuration set {configuration_set}"
     how = ", and paused for their rates" if auto_pause else ""
-    output.print(f"{what}: {f'judged{how}' if metrics else 'not judged'}")
+    output.print(f"{what}: {'not judged' if no_metrics else f'judged{how}'}")
