@@ -280,8 +280,6 @@ def set_(
 
     if (identity is None) == (configuration_set is None):
         raise misused("name one of --identity and --configuration-set")
-    if no_metrics and auto_pause:
-        raise misused("--auto-pause needs the rates that --no-metrics ends")
     run(config, operation, changes=True)
     what = f"delegates on {identity}" if identity else f"configuration set {configuration_set}"
     how = ", and paused for their rates" if auto_pause else ""
