@@ -75,7 +75,7 @@ async def _send(
                 connection, session.region, topic.account_id, topic.name
             )
         tasks += [
-            Task(notice, _destination(one, account_id, session.partition))
+            Task(notice, _destination(one, session.partition))
             for one in found
             if one.is_confirmed and one.form in forms
         ]
@@ -89,10 +89,11 @@ def _notice(session: Session, account_id: str, detail: NoticeDetail) -> SendingE
     return sending_event(now, mail, (), detail)
 
 
-def _destination(row: SubscriptionRow, account_id: str, partition: str) -> Destination:
+def _destination(row: SubscriptionRow, partition: str) -> Destination:
+    """The subscription; its task is that of its own account, which may see the endpoint."""
     if row.form == "email":
-        return Destination("mail", row.endpoint, account_id, "notice")
-    return Destination("webhook", row.arn(partition), account_id, "notice")
+        return Destination("mail", row.endpoint, row.account_id, "notice")
+    return Destination("webhook", row.arn(partition), row.account_id, "notice")
 
 
 async def _keep(session: Session, tasks: Sequence[Task]) -> None:

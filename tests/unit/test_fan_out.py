@@ -17,14 +17,17 @@ from tests.support.rows import rows
 from tests.support.world import DELEGATE, OWNER
 
 CASES = load_cases("notification/20-fan-out.toml")
+DELEGATE_S = frozenset({"their", "events"})
 BY_KIND = {event.kind: event for event in EVENTS}
 
 
 def subscription(topic: str, number: int, text: str) -> Subscription:
+    """One of a topic of the delegate, or of the owner's, which are open to the delegate."""
     form, state, endpoint = text.split()
+    account_id = DELEGATE if topic in DELEGATE_S else OWNER
     return Subscription(
         arn=f"{topic}/{number}",
-        topic_arn=f"arn:aws:sns:us-east-1:{OWNER}:{topic}",
+        topic_arn=f"arn:aws:sns:us-east-1:{account_id}:{topic}",
         open_to=(DELEGATE,),
         form=form,  # type: ignore[arg-type]
         endpoint=endpoint,

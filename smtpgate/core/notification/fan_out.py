@@ -59,11 +59,15 @@ def _notified(
 def _subscribed(
     event: SendingEvent, one: Subscription, account_id: str, form: DestinationForm
 ) -> Iterator[Destination]:
+    """The destination of a subscription that settings of an account name by its topic.
+
+    Its tasks are those of the account that has the topic: endpoints are nobody else's matter.
+    """
     if not one.is_confirmed or not one.may_serve(account_id):
         return
     if one.form == "listmonk" and event.kind not in _FEEDBACK:
         return
     if one.form == "email":
-        yield Destination("mail", one.endpoint, account_id, form)
+        yield Destination("mail", one.endpoint, one.account_id, form)
     else:
-        yield Destination("webhook", one.arn, account_id, form)
+        yield Destination("webhook", one.arn, one.account_id, form)

@@ -50,9 +50,14 @@ class Subscription(Struct, frozen=True, gc=False, kw_only=True):
     secret: Secret | None = None
     open_to: tuple[str, ...] = ()
 
+    @property
+    def account_id(self) -> str:
+        """The account that has its topic."""
+        return self.topic_arn.split(":", 5)[4]
+
     def may_serve(self, account_id: str) -> bool:
         """True if settings of an account may name its topic."""
-        return account_id == self.topic_arn.split(":", 5)[4] or account_id in self.open_to
+        return account_id == self.account_id or account_id in self.open_to
 
 
 class NotificationSettings(Struct, frozen=True, gc=False, kw_only=True):

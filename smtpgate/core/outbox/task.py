@@ -28,9 +28,9 @@ class Destination(Struct, frozen=True, gc=False):
     """A receiver of events.
 
     ``name`` is the ARN of the subscription, the address that mail goes to, or the account that
-    has the list. ``account_id``
-    is the account whose setting made it, which may see and retry its tasks. The ``form`` of the
-    event is part of it: a subscription may get an event in several.
+    has the list. ``account_id`` is the account that has the subscription, or whose setting made
+    the destination; it may see its tasks. The ``form`` of the event is part of it: a
+    subscription may get an event in several.
     """
 
     kind: DestinationKind
