@@ -92,7 +92,7 @@ async def test_the_end_of_the_permission_is_that_of_the_notifications(
 ) -> None:
     await topics.allow(as_delegate(session), THEIRS, OWNER)
     await notifications.update(session, REF, topics={"Bounce": NAMED})
-    assert await notified(session) == [OWNER]
+    assert await notified(session) == [DELEGATE]  # the topic is theirs, and so its tasks
     await topics.disallow(as_delegate(session), THEIRS, OWNER)
     assert await notified(session) == []
     # The setting can still be changed elsewhere, and taken back.
