@@ -56,6 +56,7 @@ from tests.support.gate import (
     start_gate,
     workers_of,
 )
+from tests.support.reputations import pause_many
 
 pytestmark = pytest.mark.bench
 
@@ -74,9 +75,10 @@ class Effort:
     uploads: int = 20
     octets: int = 40_000_000
     clients: int = 300
+    senders: int = 10_000
 
 
-_SHORT: Final = Effort(0.5, Size(200, 2_000), 1_000, 2, 4_000_000, 50)
+_SHORT: Final = Effort(0.5, Size(200, 2_000), 1_000, 2, 4_000_000, 50, 500)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +194,7 @@ class World:
 
     size: Size | None = None
     series: int = 0
+    paused: int = 0  # so many accounts are paused for their rates
 
     def names(self) -> list[str]:
         """All identities with 20 policies, and a third of the others."""
@@ -222,9 +225,9 @@ class Bench:
             names, turns, url = folder / "names", folder / "turns", None
             names.write_text("\n".join(world.names()))
             turns.touch()
-            if world.size is not None:
+            if world.size is not None or world.paused:
                 url = sqlite_in(lab.new_folder("database"))
-                asyncio.run(_filled(url, world.size))
+                asyncio.run(_filled(url, world))
             words = (str(names), str(world.series), str(turns))
             plain = free_port()
             plan = GatePlan(
@@ -289,9 +292,12 @@ def _show_where(turns: list[Turn]) -> None:
         print(f"    {times} of {turn.process}: {turn.where}")
 
 
-async def _filled(url: str, size: Size) -> None:
+async def _filled(url: str, world: World) -> None:
     async with open_store(url) as store:
-        await fill(store, size)
+        if world.size is not None:
+            await fill(store, world.size)
+        if world.paused:
+            await pause_many(store, [f"{10**11 + one}" for one in range(world.paused)])
 
 
 def _until(is_so: Callable[[], bool]) -> None:
@@ -421,6 +427,14 @@ def _uploads(bench: Bench) -> None:
                 assert accepted == number
 
 
+def _judgement(bench: Bench) -> None:
+    """The first round of judgements, a second after the start, with many paused senders."""
+    world = World(paused=bench.effort.senders)
+    cause = f"a first look at {world.paused} paused senders"
+    with bench.gate(world) as watched, watched.measured(cause):
+        time.sleep(bench.effort.seconds + 2)
+
+
 def _crowds(bench: Bench) -> None:
     """Clients that all do the same in the same moment."""
     with bench.gate() as watched:
@@ -445,6 +459,7 @@ CAUSES: Final[dict[str, Callable[[Bench], None]]] = {
     "scrapes": _scrapes,
     "floods": _floods,
     "fields": _fields,
+    "judgement": _judgement,
 }
 
 

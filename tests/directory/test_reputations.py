@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import pytest
 from msgspec import structs
-from sqlalchemy import insert, select
 
 from smtpgate.core.reputation.judgement import Reputation
 from smtpgate.core.reputation.sender import RatedSender, RatingSettings
@@ -24,11 +23,19 @@ from smtpgate.directory.reputations import (
     reputation,
     reputations_of,
 )
-from smtpgate.directory.schema import reputations
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.sql.steps import STEP
 from tests.support.directory import ACTOR
-from tests.support.reputations import DELEGATE, RATE, pause, paused, put, rate, resume
+from tests.support.reputations import (
+    DELEGATE,
+    RATE,
+    pause,
+    pause_many,
+    paused,
+    put,
+    rate,
+    resume,
+)
 from tests.support.tenants import ACME, OTHER, add_account, add_identity, notes, raw
 from tests.support.topics import add_set
 from tests.support.world import REGION
@@ -208,13 +215,8 @@ async def test_what_is_deleted_leaves_nothing_but_an_owner_s_pause(
 async def test_many_are_read_in_steps_with_turns_of_the_event_loop_between_them(
     store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await pause(store, ACCOUNT)
-    async with store.reading() as connection:
-        row = (await connection.execute(select(reputations))).one()
     accounts = [f"{10**11 + number}" for number in range(2 * STEP + 50)]
-    rows = [dict(row._mapping) | {"account_id": account} for account in accounts]
-    async with store.changing(ACTOR) as change:
-        await change.connection.execute(insert(reputations), rows)
+    await pause_many(store, accounts)
     made: Counter[int] = Counter()
     turn, make = 0, module._reputation
 

@@ -1,9 +1,11 @@
 """Reputations and the settings of them in a store, made in a line."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from msgspec import structs
+from sqlalchemy import insert, select
 
 from smtpgate.core.reputation.judgement import PausedBy, Reputation, SendingPause
 from smtpgate.core.reputation.sender import RatedObject, RatedSender, RatingSettings
@@ -15,6 +17,7 @@ from smtpgate.directory.reputations import (
     rating_settings,
     reputation,
 )
+from smtpgate.directory.schema import reputations
 from smtpgate.directory.store import DirectoryStore
 from tests.support.directory import ACTOR
 from tests.support.tenants import ACME, OTHER
@@ -47,6 +50,15 @@ async def pause(store: DirectoryStore, sender: RatedSender, by: PausedBy = "gate
     """Pause a sender."""
     async with store.changing(ACTOR) as change:
         await put(change, paused(sender, by))
+
+
+async def pause_many(store: DirectoryStore, account_ids: Sequence[str]) -> None:
+    """Pause accounts, in one statement and without entries of the audit log."""
+    await pause(store, RatedSender.account(OTHER))
+    async with store.changing(ACTOR) as change:
+        row = (await change.connection.execute(select(reputations).limit(1))).one()
+        rows = [dict(row._mapping) | {"account_id": one} for one in account_ids]
+        await change.connection.execute(insert(reputations), rows)
 
 
 async def resume(store: DirectoryStore, sender: RatedSender) -> None:
