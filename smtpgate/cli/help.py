@@ -24,6 +24,7 @@ GUIDES: Final = (
     "dkim",
     "journal",
     "relays",
+    "api",
     "feedback",
     "notifications",
     "suppression",

@@ -39,6 +39,7 @@ def made() -> str:
     """The text of the file."""
     loader = botocore.loaders.Loader()
     services: dict[str, list[str]] = tomllib.loads(SERVICES.read_text("utf-8"))
+    services.pop("notes")  # for readers
     found = {name: _service(loader, name, served) for name, served in services.items()}
     document = {"notice": NOTICE, "botocore": botocore.__version__, "services": found}
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False) + "\n"

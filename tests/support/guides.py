@@ -12,15 +12,17 @@ Comments before a block, which no reader sees, say more about it::
 """
 
 import json
+import os
 import re
 import shlex
 import smtplib
 import sqlite3
 import ssl
 import subprocess
+import sys
 import tomllib
 from asyncio import to_thread
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +49,7 @@ _CODE: Final = "7KQ2-M0XZ-94TB"
 _CODE_IN_MAIL: Final = re.compile(
     rb"^    ([0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4})\r$", re.MULTILINE
 )
+_KEY_AND_SECRET: Final = re.compile(r"(AKIA[0-9A-Z]{16}).*?\bsecret\W+(\S{40})", re.DOTALL)
 _SAMPLE_KEY: Final = "AKIA9999MAILER000001"
 _KEY_ID: Final = "AKIAIOSFODNN7EXAMPLE"
 MESSAGE_ID: Final = "010001a2139c5d8b-00000000-1111-2222-3333-444444444444-000000"
@@ -100,6 +103,7 @@ class Reader:
         self._world = world
         self._stacks: dict[str, AsyncExitStack] = {}
         self._host = FIRST
+        self._exported: dict[str, str] = {}
         host(self.folder(FIRST))
         self._set_up_network()
 
@@ -165,6 +169,10 @@ class Reader:
                 await to_thread(subprocess.run, ["cp", *words[1:]], check=True)
             case "curl":
                 self.printed[line] = await self._curl(filled)
+            case "export":
+                self._export(words[1])
+            case "aws":
+                self.printed[line] = await self._aws(words[1:])
             case word:
                 assert word in _ORDINARY, f"mark what cannot be run: {line}"
                 shell = ["sh", "-c", re.sub(r"-[og] smtpgate ", "", filled)]
@@ -177,6 +185,32 @@ class Reader:
         shell = ["sh", "-c", line.replace(":9587/", f":{http.port}/")]
         done = await to_thread(subprocess.run, shell, check=True, capture_output=True)
         return done.stdout.decode()
+
+    def _export(self, assignment: str) -> None:
+        """Put a variable into the environment of clients of AWS, with the values of here."""
+        name, _, value = assignment.partition("=")
+        made = [text for line, text in self.printed.items() if " key create " in line]
+        if name == "AWS_ENDPOINT_URL":
+            value = f"https://127.0.0.1:{self.gates[self._host].service.apis['ses'].port}"
+        elif name in {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}:
+            (found,) = _KEY_AND_SECRET.findall(made[-1])
+            value = found[name == "AWS_SECRET_ACCESS_KEY"]
+        self._exported[name] = value
+
+    async def _aws(self, words: Sequence[str]) -> str:
+        """Run the AWS CLI; it must succeed. The certificate is not one for 127.0.0.1."""
+        environment = {**os.environ, **self._exported, "AWS_CONFIG_FILE": os.devnull}
+        program = Path(sys.executable).with_name("aws")
+        command = [str(program), "--no-verify-ssl", "--output", "json", *words]
+
+        def run() -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                command, env=environment, capture_output=True, text=True, check=False
+            )
+
+        done = await to_thread(run)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     async def _run_smtpgate(self, line: str, words: list[str]) -> None:
         into: Path | None = None
@@ -218,6 +252,10 @@ class Reader:
         path = self.folder(self._host) / "smtpgate.toml"
         if text.startswith("[accounts."):
             (path.parent / "directory" / "team.toml").write_text(text)
+            return
+        if text.startswith("[api."):
+            more = text.replace("0.0.0.0", "127.0.0.1").replace("port = 8443", "port = 0")
+            path.write_text(f"{path.read_text()}\n{more}")
             return
         for section, keys in tomllib.loads(text).items():
             if section == "ledger" and not self._world.redis_url:

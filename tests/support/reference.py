@@ -5,6 +5,7 @@
 """
 
 import re
+import tomllib
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from smtpgate.api.operations import HANDLERS
 from smtpgate.cli import app
 from smtpgate.cli.commands import DeferredCommand
 from smtpgate.cli.help import GUIDES, REFERENCES, page
@@ -21,6 +23,7 @@ from smtpgate.core.limits.budget import BUDGETS
 from smtpgate.core.reason import LOGIN_REASONS, REASONS
 from smtpgate.core.reply import CATALOGUE
 from smtpgate.metrics.catalogue import CATALOGUE as METRICS
+from tests.support.api_model import SERVICES
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 README: Final = ROOT / "README.md"
@@ -108,6 +111,27 @@ def _reply_code(name: str) -> str:
     return "closed" if reply is None else f"{reply.code} {reply.enhanced}"
 
 
+_OF_SERVICES: Final = {
+    "ses": "SES, version 1",
+    "sesv2": "SES, version 2",
+    "sts": "STS",
+    "iam": "IAM",
+    "sns": "SNS",
+}
+
+
+def _operations() -> Iterator[tuple[str, str, str, str]]:
+    """The operations of the API's model; those without a function are refused."""
+    known = tomllib.loads(SERVICES.read_text("utf-8"))
+    notes: dict[str, str] = known.pop("notes")
+    for service, names in known.items():
+        for name in sorted(names):
+            answer = "served" if name in HANDLERS[service] else "refused"
+            note = notes.pop(f"{service}.{name}", "")
+            yield _OF_SERVICES[service], f"`{name}`", answer, note
+    assert not notes, f"notes of no operation: {notes}"
+
+
 @cache
 def tables() -> dict[str, str]:
     """The tables, by the name of the marks that they stand between."""
@@ -127,6 +151,7 @@ def tables() -> dict[str, str]:
     return {
         "budgets": _table(("budget", "counts", "key", "reply", "what it bounds"), budgets),
         "config": _table(("key", "in the sample", "what"), config),
+        "operations": _table(("service", "operation", "answer", "note"), _operations()),
         "replies": _table(("code", "enhanced", "text"), replies),
         "reasons": _table(
             ("reason", "meaning"),

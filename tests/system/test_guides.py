@@ -97,6 +97,12 @@ async def the_posted_bounce_is_accepted(reader: Reader) -> None:
     assert (said["accepted"], said["unknown"], said["unread"]) == (1, 0, 0)
 
 
+async def the_calls_were_answered(reader: Reader) -> None:
+    (account, sent, *_) = (t for line, t in reader.printed.items() if line.startswith("aws "))
+    assert json.loads(account)["Account"] == OWNER
+    assert json.loads(sent)["MessageId"].endswith("-000000")
+
+
 async def the_lists_are_as_their_guide_says(reader: Reader) -> None:
     assert await shown(reader, "suppression", "settings", DELEGATE) == {
         "account": DELEGATE,
@@ -108,6 +114,7 @@ async def the_lists_are_as_their_guide_says(reader: Reader) -> None:
 
 
 AFTERWARDS: Final[Mapping[str, Callable[[Reader], Awaitable[None]]]] = {
+    "api": the_calls_were_answered,
     "backup": the_master_key_is_a_new_one,
     "directory": the_directory_is_as_its_guide_says,
     "dkim": the_new_dkim_key_signs_alone,
