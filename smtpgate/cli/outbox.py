@@ -72,6 +72,7 @@ _State: TypeAlias = Annotated[
     TaskState | None,
     typer.Option(
         metavar="STATE",
+        case_sensitive=False,
         help=f"In this state: {one_of(get_args(TaskState))}.",
         show_default=False,
     ),
@@ -80,6 +81,7 @@ _Kind: TypeAlias = Annotated[
     EventKind | None,
     typer.Option(
         metavar="KIND",
+        case_sensitive=False,
         help=f"Events of this kind: {one_of(get_args(EventKind))}.",
         show_default=False,
     ),

@@ -46,6 +46,9 @@ def test_tasks_are_listed_by_what_they_are(desk: Desk, tasks: Sequence[Task]) ->
     assert set(listed(desk, "--account", OWNER)) == {hook, dead}
     assert listed(desk, "--to", RETURN_PATH.name) == [report]
     assert listed(desk, "--kind", "Delivery") == []
+    kind = tasks[0].event.kind
+    assert tasks[0].id in listed(desk, "--kind", kind)
+    assert listed(desk, "--kind", kind.lower()) == listed(desk, "--kind", kind)
     message = tasks[0].event.mail.message_id
     assert len(listed(desk, "--message", message)) == 3
     assert "no tasks were found" in desk.says("outbox", "list", "--message", "0100")
