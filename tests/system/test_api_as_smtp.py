@@ -1,6 +1,6 @@
 """The same message by SMTP and by both versions of the API: one decision, one record.
 
-Only what belongs to the door differs: the client, the action, and the words of a refusal.
+Only what belongs to the front end differs: the client, the action, and the words of a refusal.
 """
 
 from collections.abc import Callable
@@ -82,7 +82,7 @@ async def accepted(call: Callable[..., Any], **parameters: object) -> bool:
 
 
 def facts(record: Record) -> dict[str, object]:
-    """The facts of a record that do not belong to the door of its message."""
+    """The facts of a record that do not belong to the front end of its message."""
     return {
         "outcome": record.outcome,
         "reason": record.reason,
@@ -109,12 +109,12 @@ async def records_of(gate: Gate) -> list[Record]:
 
 
 @pytest.mark.parametrize(("key", "sender", "is_accepted"), CASES)
-async def test_every_door_decides_counts_and_records_the_same(
+async def test_every_front_end_decides_counts_and_records_the_same(
     tmp_path: Path, key: str, sender: str, is_accepted: bool
 ) -> None:
     async with open_gate(tmp_path, sections=API) as (gate, sink):
-        for door in (by_smtp, by_v1, by_v2):
-            assert await door(gate, key, sender) is is_accepted, door
+        for submit in (by_smtp, by_v1, by_v2):
+            assert await submit(gate, key, sender) is is_accepted, submit
         first, *others = [facts(record) for record in await records_of(gate)]
         assert others == [first, first]
         assert first["account"] == DELEGATE
