@@ -7,14 +7,14 @@ or by an operator's word. So the gate cannot be made to call or mail those who n
 import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Protocol
+from datetime import datetime, timedelta
+from typing import Final, Protocol
 
 from smtpgate.admin import notices
 from smtpgate.admin.errors import ConfirmationNotSentError, RefusedChangeError
 from smtpgate.admin.paging import pages_of
 from smtpgate.admin.refs import SubscriptionRef, TopicRef
-from smtpgate.admin.session import Session
+from smtpgate.admin.session import Operator, Session
 from smtpgate.core.notification.names import Endpoint, SnsArn, read_endpoint
 from smtpgate.core.notification.settings import (
     SignatureVersion,
@@ -34,6 +34,9 @@ from smtpgate.directory.change import Change
 from smtpgate.directory.rows import refusing
 from smtpgate.directory.topic_grants import TopicGrantRow
 from smtpgate.directory.topics import SubscriptionRow, TopicRow
+
+# An account could have the gate mail and call any number of strangers otherwise.
+_MAX_TOKENS_A_DAY: Final = 100
 
 
 class Confirmer(Protocol):
@@ -332,8 +335,9 @@ async def resend(session: Session, ref: SubscriptionRef, confirmer: Confirmer) -
 async def _send_token(
     session: Session, row: SubscriptionRow, confirmer: Confirmer
 ) -> str | None:
-    """Send a new token; why that failed, or ``None``."""
+    """Send a new token; why that failed, or ``None``. Raises RefusedChangeError."""
     async with session.changing() as change:
+        await _may_send_token(session, change, row.account_id)
         row, token = await rows.new_token(change, row)
         topic = await rows.topic(change.connection, row.account_id, row.region, row.topic)
     credentials, secret = rows.opened(session.store.master_keys, row)
@@ -347,6 +351,16 @@ async def _send_token(
         secret=secret,
     )
     return await confirmer.send(subscription, token)
+
+
+async def _may_send_token(session: Session, change: Change, account_id: str) -> None:
+    day_ago = session.now() - timedelta(days=1)
+    sent = await rows.tokens_sent_since(change.connection, account_id, day_ago)
+    if sent >= _MAX_TOKENS_A_DAY and not isinstance(session.caller, Operator):
+        raise RefusedChangeError(
+            f"{sent} confirmations of subscriptions were sent within 24 hours; "
+            "try again tomorrow"
+        )
 
 
 async def confirm(session: Session, topic: TopicRef, token: Secret) -> SubscriptionDetails:

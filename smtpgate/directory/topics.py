@@ -41,6 +41,7 @@ from smtpgate.directory.rows import (
     update_row,
 )
 from smtpgate.directory.schema import (
+    audit_log,
     event_destinations,
     identity_notifications,
     subscriptions,
@@ -53,6 +54,7 @@ from smtpgate.directory.topic_grants import grantees_of, topic_place
 
 MAX_TOPICS: Final = 1000  # of an account
 _TOKEN_OCTETS: Final = 32
+_ASKED: Final = "send-confirmation"
 _TOKEN_LASTS: Final = timedelta(days=3)  # as SNS's
 
 
@@ -368,7 +370,21 @@ async def new_token(change: Change, row: SubscriptionRow) -> tuple[SubscriptionR
     """A token that confirms the subscription, in the place of an earlier one."""
     token = Secret(os.urandom(_TOKEN_OCTETS).hex())
     after = replace(row, token_digest=_digest(token.value), token_sent_at=change.now)
-    return await _update(change, row, after, "send-confirmation"), token
+    asked = {"subscription": row.id, "endpoint": row.endpoint}
+    await change.note(_ASKED, row.subject, after=asked)
+    return await _update(change, row, after, _ASKED), token
+
+
+async def tokens_sent_since(connection: AsyncConnection, account_id: str, at: datetime) -> int:
+    """The number of tokens that an account had sent since then, of deleted ones too."""
+    its = audit_log.c
+    query = select(func.count()).where(
+        its.account_id == account_id,
+        its.kind == "topic",
+        its.action == _ASKED,
+        its.at >= at,
+    )
+    return int((await connection.execute(query)).scalar_one())
 
 
 async def end_subscription(

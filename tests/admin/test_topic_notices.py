@@ -11,12 +11,13 @@ from smtpgate.admin import configuration_sets, notifications, topics
 from smtpgate.admin.errors import NoticeNotKeptError, RefusedChangeError
 from smtpgate.admin.refs import ConfigurationSetRef, IdentityRef, SubscriptionRef, TopicRef
 from smtpgate.admin.session import Session
+from smtpgate.core.notification.settings import Subscription
 from smtpgate.core.outbox.event import NoticeDetail, SendingEvent
 from smtpgate.core.outbox.task import Task
 from smtpgate.core.secret import Secret
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.ports import Added, JournalUnavailableError
-from tests.support.admin import session_of
+from tests.support.admin import root, session_of
 from tests.support.clock import MovableClock
 from tests.support.tenants import add_account, add_identity
 from tests.support.topics import add_topic, subscribe
@@ -175,3 +176,29 @@ async def test_other_forms_have_no_such_envelope_and_are_deleted(
     assert kept.tasks == []
     states = {one.endpoint: one.state for one in await topics.subscriptions(session)}
     assert states == {f"{URL}sns": "confirmed", f"{URL}pending": "pending"}
+
+
+class Reached:
+    """Sends every token."""
+
+    async def send(self, subscription: Subscription, token: Secret) -> str | None:
+        return None
+
+
+async def test_an_account_has_a_bounded_number_of_tokens_sent_a_day(
+    store: DirectoryStore, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smtpgate.admin.topics._MAX_TOKENS_A_DAY", 2)
+    await add_account(store, OWNER)
+    await add_topic(store, "bounces", OWNER)
+    operator = session_of(store, clock=clock)
+    theirs = session_of(store, root(OWNER), clock=clock)
+    for number in range(2):
+        to = f"joe{number}@example.net"
+        made = await topics.subscribe(theirs, TOPIC, "email", to, Reached())
+        await topics.unsubscribe(theirs, SubscriptionRef(TOPIC, made.details.arn))
+    with pytest.raises(RefusedChangeError, match="2 confirmations of subscriptions were sent"):
+        await topics.subscribe(theirs, TOPIC, "email", "joe@example.net", Reached())
+    await topics.subscribe(operator, TOPIC, "email", "jim@example.net", Reached())
+    clock.move(86_401)
+    await topics.subscribe(theirs, TOPIC, "email", "jane@example.net", Reached())
