@@ -20,6 +20,7 @@ from smtpgate.journal.schema import tasks
 from smtpgate.sql.batches import Plain, SqlStatement
 
 _SQLITE: Final = pysqlite.dialect()
+_IDS_AT_ONCE: Final = 500
 _PROVISIONAL: Final = tasks.c.state == literal_column("'provisional'")
 _encode: Final = msgspec.msgpack.Encoder().encode
 task_of: Final = msgspec.msgpack.Decoder(Task).decode
@@ -80,8 +81,10 @@ def put_in_force(connection: Connection, message_ids: Collection[str]) -> None:
 
 def keep_new(connection: Connection, rows: Sequence[TaskRow]) -> int:
     """Write the rows that are not there yet; the number of them."""
-    ids = [row.id for row in rows]
-    there = set(connection.execute(select(tasks.c.id).where(tasks.c.id.in_(ids))).scalars())
+    ids, there = [row.id for row in rows], set[str]()
+    for at in range(0, len(ids), _IDS_AT_ONCE):  # a statement may have some 32,000 values
+        known = select(tasks.c.id).where(tasks.c.id.in_(ids[at : at + _IDS_AT_ONCE]))
+        there.update(connection.execute(known).scalars())
     new = list({row.id: row for row in rows if row.id not in there}.values())
     TaskStatements().keep(connection, sorted(new))
     return len(new)

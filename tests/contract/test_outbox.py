@@ -12,6 +12,7 @@ from smtpgate.core.events import SubmissionDone, TaskGivenUp
 from smtpgate.core.outbox.event import SendDetail
 from smtpgate.core.outbox.task import GivenUp, LeasedTask, Result, Task, TryAgain
 from smtpgate.journal.live import LiveJournal
+from smtpgate.journal.tasks import keep_new, task_rows
 from smtpgate.outbox.queue import TaskQueue
 from tests.support.clock import MovableClock
 from tests.support.databases import Databases
@@ -139,6 +140,14 @@ async def test_a_task_that_is_there_is_not_added_again(
 
 
 # -- leases ------------------------------------------------------------------------------------
+
+
+async def test_tasks_may_be_more_than_a_statement_has_values(
+    journal: LiveJournal, clock: MovableClock
+) -> None:
+    rows = task_rows([task(submission(clock))], "waiting") * 33_000
+    async with journal.store.database.writing() as connection:
+        assert await connection.run_sync(keep_new, rows) == 1
 
 
 async def test_a_task_is_leased_to_one_sender_until_the_lease_ends(
