@@ -13,6 +13,7 @@ from smtpgate.sql.upgrade import SchemaError
 
 RefusedChangeError = change.RefusedChangeError
 NotFoundError = change.NotFoundError
+MissingSetError = change.MissingSetError
 MissingTopicError = change.MissingTopicError
 ConflictError = change.ConflictError
 

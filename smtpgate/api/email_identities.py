@@ -18,7 +18,12 @@ from smtpgate.admin import (
     verification,
 )
 from smtpgate.admin.email_identities import NewIdentity
-from smtpgate.admin.errors import CodeNotSentError, ConflictError, NotFoundError
+from smtpgate.admin.errors import (
+    CodeNotSentError,
+    ConflictError,
+    MissingSetError,
+    NotFoundError,
+)
 from smtpgate.admin.identities import IdentityDetails
 from smtpgate.admin.refs import TaggedRef
 from smtpgate.api.call import Call, Handler, Values
@@ -112,9 +117,9 @@ async def put_configuration_set(call: Call) -> Values:
     name = call.text("ConfigurationSetName")
     try:
         await notifications.set_configuration_set(session, ref, name or None)
-    except NotFoundError as error:
-        if "onfiguration set" in str(error):
-            raise no_such_set(name) from None
+    except MissingSetError:
+        raise no_such_set(name) from None
+    except NotFoundError:
         raise no_such_identity(ref.name) from None
     return {}
 

@@ -32,6 +32,10 @@ class MissingTopicError(NotFoundError):
     """The topic that a setting names does not exist, or is not open to its account."""
 
 
+class MissingSetError(NotFoundError):
+    """The configuration set that a setting names does not exist."""
+
+
 class ConflictError(RefusedChangeError):
     """The object was changed meanwhile, or it exists already."""
 

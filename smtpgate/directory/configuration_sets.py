@@ -15,7 +15,7 @@ from smtpgate.directory.change import (
     AuditSubject,
     Change,
     ConflictError,
-    NotFoundError,
+    MissingSetError,
     RefusedChangeError,
 )
 from smtpgate.directory.reputations import drop_set_reputations
@@ -117,12 +117,12 @@ def event_types(wanted: Sequence[str]) -> tuple[str, ...]:
 async def configuration_set(
     connection: AsyncConnection, account_id: str, region: str, name: str
 ) -> ConfigurationSetRow:
-    """The configuration set of that name. Raises NotFoundError."""
+    """The configuration set of that name. Raises MissingSetError."""
     key = {"account_id": account_id, "region": region, "name": name}
     query = select(*_SET).where(selects(configuration_sets, key))
     row = (await connection.execute(query)).one_or_none()
     if row is None:
-        raise NotFoundError(f"Configuration set <{name}> does not exist.")  # SES's words
+        raise MissingSetError(f"Configuration set <{name}> does not exist.")  # SES's words
     return ConfigurationSetRow(**row._mapping)
 
 
