@@ -123,11 +123,6 @@ async def set_notifications(
 
 def _must_be_consistent(row: NotificationRow) -> None:
     what = f"notifications of {row.owner_id}/{row.identity}"
-    for kind in NOTIFICATION_KINDS:
-        if row.has_headers(kind) and row.topic(kind) is None:
-            raise RefusedChangeError(
-                f"{what}: headers in {kind} notifications need a topic for these"
-            )
     if row.is_forwarding:
         return
     if not row.is_owner_s:

@@ -212,7 +212,6 @@ async def test_owner_and_delegate_have_settings_each(store: DirectoryStore) -> N
 
 
 _REFUSED: Final[dict[str, tuple[str, dict[str, Any]]]] = {
-    "headers without a topic": ("need a topic", {"bounce_headers": True}),
     "no forwarding without topics": ("only while", {"is_forwarding": False}),
     "no forwarding with one topic": (
         "only while",
@@ -230,6 +229,15 @@ async def test_settings_that_contradict_each_other_are_refused(
     says, columns = _REFUSED[case]
     with pytest.raises(RefusedChangeError, match=says):
         await notify(store, **columns)
+
+
+async def test_headers_may_be_set_before_the_topic_as_at_ses(store: DirectoryStore) -> None:
+    await notify(store, bounce_headers=True)
+    directory = live(store)
+    await directory.catch_up()
+    found = await directory.notifications("example.com", ACME, ACME)
+    assert found == NotificationSettings(bounce_headers=True)
+    assert (await notify(store, bounce_headers=False)).bounce_topic is None
 
 
 async def test_forwarding_is_the_owner_s(store: DirectoryStore) -> None:

@@ -23,6 +23,7 @@ from tests.support.gate import ACCOUNTS, LOGIN, Gate, GatePlan, is_signed, start
 from tests.support.mailclients import NODEMAILER
 from tests.support.npm import npm_folder
 from tests.support.recorder import Recorded, Recorder, recorder
+from tests.support.sdist import ansible_collections
 from tests.support.world import DELEGATE, DOMAIN_NAME, IDENTITY, OWNER, REGION, SECRET
 
 HERE: Final = Path(__file__).parent
@@ -85,13 +86,17 @@ class Api:
         )
 
     def run(
-        self, command: Sequence[str | Path], given: object = None, key_id: str = OWNER_KEY
+        self,
+        command: Sequence[str | Path],
+        given: object = None,
+        key_id: str = OWNER_KEY,
+        settings: Mapping[str, str] | None = None,
     ) -> str:
         """The output of a program that must succeed; ``given`` is on its standard input."""
         done = subprocess.run(
             command,
             input=json.dumps(given),
-            env=_without_settings(os.environ) | self.environment(key_id),
+            env=_without_settings(os.environ) | self.environment(key_id) | dict(settings or {}),
             cwd=self.lab.folder,
             capture_output=True,
             text=True,
@@ -275,3 +280,23 @@ def test_symfony_mailer_and_async_aws(api: Api) -> None:
     for scheme, one in zip(schemes, sent, strict=True):
         assert ids[scheme].encode() in one.header
         assert one.recipients == ("jane@example.net", "joe@example.org")
+
+
+def test_the_modules_of_ansible_find_done_what_they_have_done(api: Api) -> None:
+    program = Path(sys.executable).with_name("ansible-playbook")
+    if not program.exists():
+        missing("Ansible is not installed: `pip install -e .[dev]'")
+    given = {
+        "ansible_python_interpreter": sys.executable,
+        "domain": DOMAIN_NAME,
+        "document": json.dumps(POLICY),
+    }
+    settings = {
+        "ANSIBLE_COLLECTIONS_PATH": str(ansible_collections()),
+        "ANSIBLE_HOME": str(api.lab.new_folder("ansible")),
+        "LC_ALL": "C.UTF-8",
+    }
+    words = ("--inventory", "localhost,", "--extra-vars", json.dumps(given))
+    recap = api.run([program, *words, HERE / "call.yml"], settings=settings)
+    assert "changed=4 " in recap
+    assert api.boto3("ses").list_identities()["Identities"] == [DOMAIN_NAME]

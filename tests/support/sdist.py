@@ -3,11 +3,16 @@
 import subprocess
 import sys
 import tarfile
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 from tests.support.daemons import missing
 from tests.support.gate import ROOT
+
+ANSIBLE: Final = "ansible-12.3.0"
+_COLLECTIONS: Final = ("ansible_collections/amazon/aws/", "ansible_collections/community/aws/")
 
 
 def source_folder(package: str) -> Path:
@@ -17,16 +22,40 @@ def source_folder(package: str) -> Path:
     if (kept / name).exists():
         return kept / name
     kept.mkdir(exist_ok=True)
+    _fetch(name, kept, "--no-binary", package)
+    archive = kept / f"{name}.tar.gz"
+    with tarfile.open(archive) as packed:
+        packed.extractall(kept, filter="data")
+    archive.unlink()
+    return kept / name
+
+
+def ansible_collections() -> Path:
+    """The folder with Ansible's collections for AWS; fetched once.
+
+    The package has 210 MB, of which these are six.
+    """
+    kept = ROOT / ".venv" / "sources"
+    if (kept / ANSIBLE).exists():
+        return kept / ANSIBLE
+    kept.mkdir(exist_ok=True)
+    _fetch(ANSIBLE, kept)
+    (archive,) = kept.glob(f"{ANSIBLE}-*.whl")
+    unpacking = kept / f"{ANSIBLE}.unpacking"
+    with zipfile.ZipFile(archive) as packed:
+        names = [name for name in packed.namelist() if name.startswith(_COLLECTIONS)]
+        packed.extractall(unpacking, names)
+    archive.unlink()
+    return unpacking.rename(kept / ANSIBLE)
+
+
+def _fetch(name: str, into: Path, *options: str) -> None:
+    """Download a package of PyPI, named with its version."""
+    package, _, number = name.rpartition("-")
     fetched = subprocess.run(
         [
-            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
-            *(
-                "--no-binary",
-                package,
-                "--dest",
-                kept,
-                name.replace(f"{package}-", f"{package}=="),
-            ),
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *options),
+            *("--dest", into, f"{package}=={number}"),
         ],
         capture_output=True,
         text=True,
@@ -34,9 +63,4 @@ def source_folder(package: str) -> Path:
         check=False,
     )
     if fetched.returncode != 0:
-        missing(f"the source of {name} cannot be fetched: {fetched.stderr[-1000:]}")
-    archive = kept / f"{name}.tar.gz"
-    with tarfile.open(archive) as packed:
-        packed.extractall(kept, filter="data")
-    archive.unlink()
-    return kept / name
+        missing(f"{name} cannot be fetched: {fetched.stderr[-1000:]}")
