@@ -9,6 +9,8 @@ from smtpgate.core.message.headers import Field, HeaderBlock
 from smtpgate.core.message.trace import date_text
 from smtpgate.core.outbox.task import Task
 
+# A field of one line, of 998 octets at most (RFC 5322 §2.1.1), with no need of SMTPUTF8.
+_MAX_ID: Final = 900
 _BODY: Final = """\
 This is the mailbox simulator of the mail gateway at {host}.
 
@@ -33,7 +35,7 @@ def answer_of(task: Task, hostname: str) -> tuple[HeaderBlock, bytes]:
         "Content-Transfer-Encoding": "8bit",
     }
     answered = dict(reversed(event.mail.headers or ())).get("Message-ID")
-    if answered is not None:
+    if answered is not None and answered.isascii() and len(answered) <= _MAX_ID:
         fields["In-Reply-To"] = answered
     block = HeaderBlock(
         tuple(
