@@ -31,6 +31,7 @@ MAIL = SentMail(
     DELEGATE,
 )
 BOUNCE = BounceDetail(BounceKind("Permanent", "NoEmail"))
+SOFT = BounceDetail(BounceKind("Transient", "General"))
 HOOK = Destination("webhook", "arn:aws:sns:us-east-1:888888888888:bounces:1", OWNER)
 
 
@@ -40,16 +41,16 @@ def event(detail: Detail = BOUNCE, *addresses: str, at: datetime = AT) -> Sendin
 
 
 def test_the_same_fact_has_the_same_ids_whenever_and_wherever_it_is_found() -> None:
-    soft = BounceDetail(BounceKind("Transient", "General"))
-    first, again = event(), event(soft, at=AT + timedelta(hours=1))
+    other_words = BounceDetail(BounceKind("Permanent", "General"))
+    first, again = event(), event(other_words, at=AT + timedelta(hours=1))
     assert first.id == again.id
     assert Task(first, HOOK).id == Task(again, HOOK, b"From: a@example.com\r\n").id
 
 
 @pytest.mark.parametrize(
     "other",
-    [event(DeliveryDetail()), event(BOUNCE, "b@example.net"), event(SendDetail())],
-    ids=["another kind", "another recipient", "a kind about the same recipient"],
+    [event(DeliveryDetail()), event(BOUNCE, "b@example.net"), event(SendDetail()), event(SOFT)],
+    ids=["another kind", "another recipient", "a kind about the same recipient", "soft"],
 )
 def test_another_fact_has_other_ids(other: SendingEvent) -> None:
     assert other.id != event().id

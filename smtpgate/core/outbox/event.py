@@ -183,7 +183,7 @@ class SendingEvent(Struct, frozen=True, gc=False):
     @property
     def fact(self) -> str:
         """The fact that it reports, as a text: the same for every event about it."""
-        return _fact(self.kind, self.mail.message_id, self.recipients)
+        return _fact(self.detail, self.mail.message_id, self.recipients)
 
 
 def sending_event(
@@ -199,12 +199,19 @@ def sending_event(
     Like SES's feedback ids it has the shape of a message id, and the time of its message.
     """
     known = tuple(recipients)
-    text = _fact(_KINDS[type(detail)], mail.message_id, known)
+    text = _fact(detail, mail.message_id, known)
     octets = hashlib.blake2b(text.encode(), digest_size=RANDOM_OCTETS, person=_EVENTS).digest()
     event_id = message_id(mail.sent_at, octets)
     return SendingEvent(event_id, at, mail, known, detail, of_simulator)
 
 
-def _fact(kind: EventKind, of_message: str, recipients: Iterable[EventRecipient]) -> str:
-    """No part can contain the line end that divides them."""
+def _fact(detail: Detail, of_message: str, recipients: Iterable[EventRecipient]) -> str:
+    """No part can contain the line end that divides them.
+
+    A permanent bounce is another fact than one that may pass: otherwise a report of the latter,
+    which a sender can forge, would hide the former.
+    """
+    kind: str = _KINDS[type(detail)]
+    if isinstance(detail, BounceDetail) and detail.bounce.is_hard:
+        kind = f"{kind} {detail.bounce.type}"
     return "\n".join((kind, of_message, *sorted(one.address for one in recipients)))
