@@ -49,7 +49,7 @@ def _service(
     loader: botocore.loaders.Loader, name: str, served: Iterable[str]
 ) -> dict[str, Any]:
     model = loader.load_service_model(name, "service-2")
-    operations = {one: _operation(model["operations"][one]) for one in served}
+    operations = {one: operation_of(model["operations"][one]) for one in served}
     if name == "sesv2":
         for one, route in _FORMER_ROUTES.items():
             if list(route) not in operations[one]["routes"]:
@@ -66,13 +66,16 @@ def _service(
         "version": metadata["apiVersion"],
         "namespace": metadata.get("xmlNamespace", ""),
         "operations": operations,
-        "shapes": {shape: _shape(model["shapes"][shape]) for shape in _reachable(model, roots)},
+        "shapes": {
+            shape: shape_of(model["shapes"][shape]) for shape in _reachable(model, roots)
+        },
         # The others, for a clear refusal.
         "refused": sorted(set(model["operations"]) - set(operations)),
     }
 
 
-def _operation(given: dict[str, Any]) -> dict[str, Any]:
+def operation_of(given: dict[str, Any]) -> dict[str, Any]:
+    """An operation of a service model, as the file has it."""
     found: dict[str, Any] = {"routes": [[given["http"]["method"], given["http"]["requestUri"]]]}
     for side in ("input", "output"):
         if side in given:
@@ -100,13 +103,14 @@ def _parts(shape: dict[str, Any]) -> Iterator[str]:
     yield from (shape[one]["shape"] for one in ("member", "key", "value") if one in shape)
 
 
-def _shape(given: dict[str, Any]) -> dict[str, Any]:
+def shape_of(given: dict[str, Any]) -> dict[str, Any]:
+    """A shape of a service model, as the file has it."""
     found: dict[str, Any] = {key: given[key] for key in _KEPT_OF_SHAPES if key in given}
     if _FOREIGN.search(found.get("pattern", "")):
         del found["pattern"]
     if given["type"] == "structure":
         members = given.get("members", {})
-        found["members"] = {name: _member(member) for name, member in members.items()}
+        found["members"] = {name: _member(name, member) for name, member in members.items()}
     for part in ("member", "key", "value"):
         if part in given:
             found[part] = given[part]["shape"]
@@ -116,11 +120,11 @@ def _shape(given: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _member(given: dict[str, Any]) -> str | list[str]:
+def _member(name: str, given: dict[str, Any]) -> str | list[str]:
     if "location" in given:
-        return [given["shape"], given["location"], given["locationName"]]
-    name: str = given["shape"]
-    return name
+        return [given["shape"], given["location"], given.get("locationName", name)]
+    shape: str = given["shape"]
+    return shape
 
 
 if __name__ == "__main__":

@@ -65,6 +65,8 @@ def rest_input(
 
     ``pairs`` are those of the query, decoded. Raises RestError.
     """
+    if not operation.input:
+        return {}
     shape = service.shapes[operation.input]
     in_query: dict[str, list[str]] = {}
     for key, text in pairs:
@@ -74,7 +76,7 @@ def rest_input(
     for name, member in shape.members.items():
         of_member = service.shapes[member.shape]
         if member.location == "uri":
-            found[name] = labels[member.location_name]
+            found[name] = _scalar_of_text(of_member, labels[member.location_name], name)
         elif member.location == "querystring":
             if member.location_name in in_query:
                 texts = in_query[member.location_name]
