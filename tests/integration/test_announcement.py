@@ -7,6 +7,7 @@ marketer's Standard Webhooks.
 
 import base64
 import json
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,7 +18,6 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import pytest
 import standardwebhooks
@@ -25,8 +25,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from tests.integration.test_consumers import PACKAGES, run
 from tests.support.authority import Authority
-from tests.support.daemons import LOOPBACK, Lab, eventually, free_port
+from tests.support.daemons import LOOPBACK, Lab, eventually, free_port, need
 from tests.support.dnsserver import dns_server
 from tests.support.gate import (
     SENDER,
@@ -37,6 +38,7 @@ from tests.support.gate import (
     start_gate,
     txt_records,
 )
+from tests.support.npm import npm_folder
 from tests.support.postfix import Postfix, postfix_upstream
 from tests.support.recorder import Recorded, recorder
 from tests.support.world import DELEGATE, DOMAIN_NAME, IDENTITY, OWNER
@@ -85,7 +87,7 @@ address = "127.0.0.1"
 port = {feedback}
 domain = "bounces.gate.example.com"
 [notifications]
-base_url = "https://gate.example.com"
+base_url = "https://localhost:{front}"
 allow_plaintext = true
 allow_private = true
 """
@@ -112,8 +114,8 @@ class Webhook:
 
     def kinds(self) -> list[str]:
         """The kinds of its events in the order of their arrival, after SES's test message."""
-        found = [kind_of(event_in(call)) for call in self.calls if event_in(call)]
-        return [kind for kind in found if kind != TEST_MESSAGE]
+        found = map(kind_of_call, self.calls)
+        return [kind for kind in found if kind not in {"", TEST_MESSAGE}]
 
 
 def event_in(call: Call) -> Any:  # noqa: ANN401 - JSON
@@ -138,9 +140,7 @@ def webhook() -> Iterator[Webhook]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             octets = self.rfile.read(int(self.headers["Content-Length"]))
-            calls.append(
-                Call({name.lower(): text for name, text in self.headers.items()}, octets)
-            )
+            calls.append(Call(dict(self.headers.items()), octets))
             self.send_response(200)
             self.end_headers()
 
@@ -151,10 +151,43 @@ def webhook() -> Iterator[Webhook]:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield Webhook(f"http://{LOOPBACK}:{server.server_address[1]}/ses", calls)
+            yield Webhook(f"http://me:pass@{LOOPBACK}:{server.server_address[1]}/ses", calls)
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def front(authority: Authority, listening: HTTPServer, http_port: int) -> Iterator[None]:
+    """A web server with HTTPS at localhost, which passes ``/`` on to the gate's ``[http]``."""
+    certificate = authority.certificate("localhost")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate.cert_file, certificate.key_file)
+    listening.socket = context.wrap_socket(listening.socket, server_side=True)
+    listening.RequestHandlerClass = type("Passing", (_Passing,), {"http_port": http_port})
+    with listening:
+        thread = threading.Thread(target=listening.serve_forever)
+        thread.start()
+        try:
+            yield
+        finally:
+            listening.shutdown()
+            thread.join()
+
+
+class _Passing(BaseHTTPRequestHandler):
+    http_port: int
+
+    def do_GET(self) -> None:
+        there = f"http://{LOOPBACK}:{self.http_port}{self.path}"
+        with urllib.request.urlopen(there, timeout=10) as answer:
+            octets = answer.read()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(octets)
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
 
 
 class Host:
@@ -162,6 +195,7 @@ class Host:
 
     def __init__(self, lab: Lab) -> None:
         self.authority = Authority(lab)
+        self.listening = HTTPServer((LOOPBACK, 0), BaseHTTPRequestHandler)
         feedback = free_port()
         dns = dns_server(
             lab,
@@ -196,7 +230,9 @@ class Host:
                 "username": "gate@upstream.example.com",
                 "password_file": password,
             },
-            sections=SECTIONS.format(dns=dns.port, feedback=feedback),
+            sections=SECTIONS.format(
+                dns=dns.port, feedback=feedback, front=self.listening.server_address[1]
+            ),
         )
         self.gate: Gate = start_gate(lab, self.authority, plan)
         self._config: Path = self.gate.daemon.log_file.parent / "smtpgate.toml"
@@ -212,11 +248,9 @@ class Host:
         return json.loads(self.smtpgate(*words, "--json"))
 
     def get(self, url: str) -> bytes:
-        """A document of the gate's public URL; a web server in front would pass that on."""
-        parts = urlsplit(url)
-        assert parts.netloc == "gate.example.com"
-        there = f"http://{LOOPBACK}:{self.gate.plan.http_port}{parts.path}?{parts.query}"
-        with urllib.request.urlopen(there, timeout=10) as answer:
+        """A document of the gate's public URL."""
+        context = self.authority.client_context()
+        with urllib.request.urlopen(url, timeout=10, context=context) as answer:
             octets: bytes = answer.read()
             return octets
 
@@ -296,9 +330,45 @@ def must_be_signed_as_sns(host: Host, call: Call) -> None:
     key.verify(signature, text.encode(), padding.PKCS1v15(), hashes.SHA1())
 
 
+def must_be_understood(host: Host, retailer: Webhook, marketer: Webhook, secret: str) -> None:
+    """Feed all that has arrived to software that receives such calls, unmodified."""
+    sns = [call for call in retailer.calls if kind_of_call(call) not in {"", TEST_MESSAGE}]
+    raw = [call for call in marketer.calls if kind_of_call(call) != TEST_MESSAGE]
+    given = {
+        "host": f"localhost:{host.listening.server_address[1]}",
+        "sns": [{"headers": one.headers, "body": one.body.decode()} for one in sns],
+        "raw": [
+            {"headers": one.headers, "body": one.body.decode(), "secret": secret} for one in raw
+        ],
+    }
+    here, ca_file = Path(__file__).parent, host.authority.ca_file
+    by_python = run([sys.executable, here / "consume.py"], given, ca_file)
+    assert [one[0] for one in by_python["django-ses"]] == ["200"] * len(sns)
+    kinds = [one[1].split()[0] for one in by_python["django-ses"]]
+    assert kinds == ["bounce", "complaint", "bounce"]
+    assert [one[1].split()[0] for one in by_python["anymail"]] == [
+        "bounced",
+        "complained",
+        "bounced",
+    ]
+    assert by_python["standardwebhooks"] == [["verified", "refused"]] * len(raw)
+    folder = npm_folder("consumers", PACKAGES)
+    by_node = run([need("node", "nodejs"), here / "consume.mjs", folder], given, ca_file)
+    assert [one[0] for one in by_node["sns-validator"]] == ["valid"] * len(sns)
+    assert by_node["standardwebhooks"] == [["verified", "refused"]] * len(raw)
+
+
+def kind_of_call(call: Call) -> str:
+    """The kind of the event in a call; empty if it has none."""
+    event = event_in(call)
+    return kind_of(event) if event else ""
+
+
 @pytest.fixture
-def host(lab: Lab) -> Host:
-    return Host(lab)
+def host(lab: Lab) -> Iterator[Host]:
+    made = Host(lab)
+    with front(made.authority, made.listening, made.gate.plan.http_port):
+        yield made
 
 
 def test_the_announcement(host: Host) -> None:
@@ -351,6 +421,8 @@ def test_the_announcement(host: Host) -> None:
         assert retailer.kinds()[2] == marketer.kinds()[2] == "Bounce OnAccountSuppressionList"
         assert event_in(marketer.calls[-1])["mail"]["messageId"] == second
         assert not any(b"Subject: News summer" in one.header for one in host.mailboxes.messages)
+
+        must_be_understood(host, retailer, marketer, secret)
 
         # What became of the first message, in one place.
         explained = host.smtpgate("explain", first)
