@@ -16,6 +16,7 @@ from smtpgate.admin.journal import JOURNAL_ERRORS
 from smtpgate.api.authentication import Authentication
 from smtpgate.api.bodies import Bodies, ClientLeftError
 from smtpgate.api.call import ApiParts, Call, Values
+from smtpgate.api.doubts import attempt_of
 from smtpgate.api.names import api_error
 from smtpgate.api.operations import HANDLERS
 from smtpgate.api.served import services
@@ -47,6 +48,7 @@ _JSON: Final = b"application/json"
 _XML: Final = b"text/xml"
 _LATER: Final = "The service is not available, try again later."
 _INTERNAL: Final = "The request processing has failed because of an internal error."
+_INVOCATION: Final = b"amz-sdk-invocation-id"
 _SHOWN_KEY_ID: Final = 128
 
 
@@ -169,7 +171,7 @@ class Api:
             account_id = key.principal.account.id
             request.client = request.client.logged_in(key.id, account_id)
             self._parts.events.publish(Authenticated(request.client, self._parts.clock.now()))
-            return await self._carried(request, key, body)
+            return await self._carried(request, key, body, digest)
 
     def _not_authenticated(
         self, request: _Request, claimed: str, error: SignatureError
@@ -180,7 +182,9 @@ class Api:
             self._parts.events.publish(event)
         return ApiError(OF_SIGNATURES[error.fault], str(error))
 
-    async def _carried(self, request: _Request, key: AccessKey, body: bytes) -> _Answer:
+    async def _carried(
+        self, request: _Request, key: AccessKey, body: bytes, digest: str
+    ) -> _Answer:
         service = services()[request.service]
         operation, values = _read(service, request, body)
         request.operation = operation.name
@@ -198,6 +202,7 @@ class Api:
             client=request.client,
             request_id=request.id,
             at=self._parts.clock.now(),
+            attempt=attempt_of(request.client.account_id, request.header(_INVOCATION), digest),
         )
         try:
             result = await handler(call)

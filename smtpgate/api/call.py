@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from smtpgate.admin.journal import JournalSession
 from smtpgate.admin.session import Session, principal_session
 from smtpgate.admin.topics import Confirmer
+from smtpgate.api.doubts import Doubts
 from smtpgate.config import Config
 from smtpgate.core.account import AccessKey, Principal
 from smtpgate.core.api.faults import ApiError
@@ -34,6 +35,7 @@ class ApiParts:
     confirmer: Confirmer
     events: EventSink
     clock: Clock
+    doubts: Doubts
     new_message_id: Callable[[datetime], str]
     new_request_id: Callable[[], str]
     on_error: Callable[[BaseException], None]
@@ -51,6 +53,7 @@ class Call:
     client: Client
     request_id: str
     at: datetime
+    attempt: str = ""  # the same for each attempt of one call (see doubts.py)
 
     @property
     def principal(self) -> Principal:

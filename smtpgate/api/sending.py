@@ -32,6 +32,8 @@ from smtpgate.core.message.headers import (
     split_message,
 )
 
+# The reply of the catalogue to a message that the upstream may have accepted.
+_IN_DOUBT: Final = "upstream-in-doubt"
 SEND_EMAIL: Final = "ses:SendEmail"
 _TAG: Final = re.compile(r"[A-Za-z0-9_-]{1,256}")
 _TAG_VALUE: Final = re.compile(r"[A-Za-z0-9_.@-]{1,256}")
@@ -289,6 +291,11 @@ async def send(
         raise ApiError("invalid-value", text)
     envelope = _envelope(reverse_path, recipients, gate.max_recipients, message)
     before = "".join(f"{name}: {value}\r\n" for name, value in fields).encode("ascii")
+    attempt = call.attempt and "\n".join((call.attempt, *map(str, envelope.mailboxes)))
+    doubted = call.parts.doubts.message_of(attempt, call.at)
+    if doubted is not None:
+        text = f"The outcome of an earlier attempt is not known; it was message {doubted}."
+        raise ApiError("unavailable", text)
     message_id = call.parts.new_message_id(call.at)
     reply = await call.parts.pipeline.submit(
         Submission(
@@ -304,6 +311,8 @@ async def send(
     )
     if reply.is_positive:
         return {"MessageId": message_id}
+    if reply.name == _IN_DOUBT:
+        call.parts.doubts.note(attempt, message_id, call.at)
     raise fault_of_reply(reply.code, reply.name, reply.text)
 
 

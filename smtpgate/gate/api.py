@@ -9,6 +9,7 @@ from typing import Final
 from smtpgate.api.application import Api
 from smtpgate.api.bodies import Bodies
 from smtpgate.api.call import ApiParts
+from smtpgate.api.doubts import Doubts
 from smtpgate.config import Config
 from smtpgate.config.sections import ApiConfig
 from smtpgate.directory.live import LiveDirectory
@@ -61,6 +62,7 @@ def new_api_servers(
         confirmer=new_confirmer(config, upstream, clock),
         events=events,
         clock=clock,
+        doubts=Doubts(),
         new_message_id=new_message_id,
         new_request_id=new_request_id,
         on_error=on_error,

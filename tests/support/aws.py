@@ -23,15 +23,18 @@ def aws_client(
     *,
     secret: str = SECRET,
     region: str = "us-east-1",
+    attempts: int = 1,
 ) -> Any:  # noqa: ANN401 - botocore has no types
-    """A client for a service that calls a gate on loopback, and tries once."""
+    """A client for a service that calls a gate on loopback, and makes so many attempts."""
     return _session().create_client(
         service,
         region_name=region,
         endpoint_url=f"http://127.0.0.1:{port}",
         aws_access_key_id=key_id,
         aws_secret_access_key=secret,
-        config=botocore.config.Config(retries={"total_max_attempts": 1}, read_timeout=30),
+        config=botocore.config.Config(
+            retries={"total_max_attempts": attempts}, read_timeout=30
+        ),
     )
 
 
