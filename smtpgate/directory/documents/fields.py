@@ -86,7 +86,7 @@ def fields_of_account(account: DesiredAccount) -> Fields:
     return {
         "name": account.name,
         "organization_id": account.organization_id,
-        **({} if account.contact is None else {"contact": account.contact}),
+        "contact": account.contact,
         **limit_fields(account),
         **_pause(account.pause),
     }
