@@ -96,11 +96,11 @@ async def test_identities_of_version_1(tmp_path: Path) -> None:
         # aws_ses_identity_policy: an unknown name is left out, and is no error
         of = {"Identity": IDENTITY, "PolicyName": "p"}
         await called(ses.put_identity_policy, **of, Policy=POLICY)
-        read = {"Identity": IDENTITY, "PolicyNames": ["p"]}
-        found = await called(ses.get_identity_policies, **read)
+        named: dict[str, object] = {"Identity": IDENTITY, "PolicyNames": ["p"]}
+        found = await called(ses.get_identity_policies, **named)
         assert json.loads(found["Policies"]["p"]) == json.loads(POLICY)
         await called(ses.delete_identity_policy, **of)
-        assert (await called(ses.get_identity_policies, **read))["Policies"] == {}
+        assert (await called(ses.get_identity_policies, **named))["Policies"] == {}
 
 
 async def test_notifications_and_configuration_sets_of_version_1(tmp_path: Path) -> None:
