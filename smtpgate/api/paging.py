@@ -28,12 +28,13 @@ def size_of(call: Call, name: str, default: int = 100) -> int:
 def after_of(call: Call) -> str:
     """The name behind which the page begins; empty for the first page. Raises ApiError."""
     token = call.text("NextToken")
-    if not token:
-        return ""
+    unknown = ApiError("bad-token", "The NextToken is not one that was given out.")
+    if len(token) > _MAX_TOKEN:
+        raise unknown
     try:
-        return base64.b64decode(token[:_MAX_TOKEN], b"-_", validate=True).decode()
+        return base64.b64decode(token, b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
-        raise ApiError("bad-token", "The NextToken is not one that was given out.") from None
+        raise unknown from None
 
 
 def token_of(name: str) -> str:

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, Select, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, select
 
 from smtpgate.core.history.event_counts import EventCounts
 from smtpgate.core.history.kept_event import KeptEvent
 from smtpgate.core.history.record import owner_of
 from smtpgate.core.history.usage import Grain, unit_of
 from smtpgate.journal.events import COLUMNS, EventRow, event_of
-from smtpgate.journal.rows import microseconds
 from smtpgate.journal.schema import event_sums, events
 from smtpgate.journal.store import JournalStore
 
@@ -104,27 +103,6 @@ async def events_of(store: JournalStore, message_id: str) -> Sequence[KeptEvent]
     """The events of one message, in order of time. Raises JournalUnavailableError."""
     query = _events(events.c.message_id == message_id)
     return await _read(store, query.order_by(events.c.at_us, events.c.id))
-
-
-async def events_since(
-    store: JournalStore,
-    account_id: str,
-    since: datetime,
-    *,
-    after: KeptEvent | None = None,
-    limit: int = 1000,
-) -> Sequence[KeptEvent]:
-    """The events of an account's mail from a moment on, in order of time, behind one of them.
-
-    Raises JournalUnavailableError.
-    """
-    query = _events(
-        events.c.account_id == account_id, events.c.at_us >= microseconds(since)
-    ).order_by(events.c.at_us, events.c.id)
-    if after is not None:
-        behind = tuple_(microseconds(after.at), after.id)
-        query = query.where(tuple_(events.c.at_us, events.c.id) > behind)
-    return await _read(store, query.limit(limit))
 
 
 def _events(*conditions: ColumnElement[bool]) -> Select[Any]:

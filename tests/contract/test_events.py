@@ -38,7 +38,6 @@ from smtpgate.journal.event_query import (
     event_counts,
     event_counts_by,
     events_of,
-    events_since,
 )
 from smtpgate.journal.live import LiveJournal
 from smtpgate.journal.reader import JournalReader
@@ -416,27 +415,6 @@ async def test_sums_are_grouped_by_keys_and_by_time(
         grain=Grain.POINT, since=begin + timedelta(minutes=30), until=clock.now()
     )
     assert await event_counts(journal.store, later) == EventCounts(2, 2)
-
-
-async def test_the_events_of_an_account_are_read_in_pages(
-    journal: LiveJournal, clock: MovableClock
-) -> None:
-    done, begin = submission(clock), clock.now()
-    for number in range(10):
-        at = begin + timedelta(seconds=number // 2)
-        await queue_of(journal).add([], [event(done, HARD, f"a{number}@example.net", at=at)])
-    found: list[KeptEvent] = []
-    while page := await events_since(
-        journal.store,
-        DELEGATE,
-        begin + timedelta(seconds=1),
-        after=found[-1] if found else None,
-        limit=3,
-    ):
-        found += page
-    assert len({one.id for one in found}) == len(found) == 8
-    assert found == sorted(found, key=lambda one: (one.at, one.id))
-    assert await events_since(journal.store, OWNER, begin) == []
 
 
 # -- what is old -------------------------------------------------------------------------------

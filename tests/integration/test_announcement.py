@@ -41,6 +41,7 @@ from tests.support.gate import (
 from tests.support.npm import npm_folder
 from tests.support.postfix import Postfix, postfix_upstream
 from tests.support.recorder import Recorded, recorder
+from tests.support.webhooks import receiving
 from tests.support.world import DELEGATE, DOMAIN_NAME, IDENTITY, OWNER
 
 PATH_DOMAIN: Final = f"bounce.{DOMAIN_NAME}"
@@ -135,26 +136,8 @@ def kind_of(event: dict[str, Any]) -> str:
 
 @contextmanager
 def webhook() -> Iterator[Webhook]:
-    calls: list[Call] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            octets = self.rfile.read(int(self.headers["Content-Length"]))
-            calls.append(Call(dict(self.headers.items()), octets))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Log nothing."""
-
-    with HTTPServer((LOOPBACK, 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield Webhook(f"http://me:pass@{LOOPBACK}:{server.server_address[1]}/ses", calls)
-        finally:
-            server.shutdown()
-            thread.join()
+    with receiving(Call) as (host, calls):
+        yield Webhook(f"http://me:pass@{host}/ses", calls)
 
 
 @contextmanager

@@ -3,11 +3,7 @@
 import json
 import subprocess
 import sys
-import threading
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +13,7 @@ from tests.support.authority import Authority
 from tests.support.daemons import LOOPBACK, Lab, eventually
 from tests.support.gate import SENDER, GatePlan, letter, logged_in, start_gate
 from tests.support.recorder import recorder
+from tests.support.webhooks import receiving
 from tests.support.world import DELEGATE, IDENTITY
 
 pytestmark = pytest.mark.integration
@@ -24,29 +21,8 @@ pytestmark = pytest.mark.integration
 _SECTIONS = "[notifications]\nallow_plaintext = true\nallow_private = true\n"
 
 
-@contextmanager
-def receiving() -> Iterator[tuple[str, list[Any]]]:
-    """A receiver of webhooks: its URL, and the bodies that it has got."""
-    bodies: list[Any] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            octets = self.rfile.read(int(self.headers["Content-Length"]))
-            bodies.append(json.loads(octets))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Log nothing."""
-
-    with HTTPServer((LOOPBACK, 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://{LOOPBACK}:{server.server_address[1]}/", bodies
-        finally:
-            server.shutdown()
-            thread.join()
+def json_of(_: object, body: bytes) -> Any:  # noqa: ANN401 - JSON
+    return json.loads(body)
 
 
 def smtpgate(config: Path, *words: str) -> None:
@@ -60,9 +36,18 @@ def test_each_worker_s_messages_have_their_events(lab: Lab) -> None:
     gate = start_gate(lab, authority, plan)
     config = gate.daemon.log_file.parent / "smtpgate.toml"
     topic, its_set = f"{DELEGATE}/events", f"{DELEGATE}/spring"
-    with receiving() as (url, bodies):
+    with receiving(json_of) as (host, bodies):
         smtpgate(config, "topic", "create", topic)
-        smtpgate(config, "subscription", "create", topic, url, "--form", "raw", "--trust")
+        smtpgate(
+            config,
+            "subscription",
+            "create",
+            topic,
+            f"http://{host}/",
+            "--form",
+            "raw",
+            "--trust",
+        )
         smtpgate(config, "configuration-set", "create", its_set)
         add = ("configuration-set", "add-destination", its_set, "all")
         smtpgate(config, *add, "--types", "SEND", "--topic", "events")
@@ -83,9 +68,18 @@ def test_workers_suppress_what_the_parent_has_put_on_a_list(lab: Lab) -> None:
     config = gate.daemon.log_file.parent / "smtpgate.toml"
     topic = f"{DELEGATE}/events"
     identity = ("identity", "notifications", "set", IDENTITY, "--for", DELEGATE)
-    with receiving() as (url, bodies):
+    with receiving(json_of) as (host, bodies):
         smtpgate(config, "topic", "create", topic)
-        smtpgate(config, "subscription", "create", topic, url, "--form", "raw", "--trust")
+        smtpgate(
+            config,
+            "subscription",
+            "create",
+            topic,
+            f"http://{host}/",
+            "--form",
+            "raw",
+            "--trust",
+        )
         smtpgate(config, *identity, "--bounce-topic", "events", "--complaint-topic", "events")
         smtpgate(config, "suppression", "add", DELEGATE, "jane@example.net")
         recipients = ["jane@example.net", "complaint@simulator.amazonses.com"]
@@ -116,9 +110,18 @@ def test_records_of_a_mail_server_come_to_the_parent(lab: Lab) -> None:
     gate = start_gate(lab, authority, plan)
     config = gate.daemon.log_file.parent / "smtpgate.toml"
     topic = f"{DELEGATE}/events"
-    with receiving() as (url, bodies):
+    with receiving(json_of) as (host, bodies):
         smtpgate(config, "topic", "create", topic)
-        smtpgate(config, "subscription", "create", topic, url, "--form", "raw", "--trust")
+        smtpgate(
+            config,
+            "subscription",
+            "create",
+            topic,
+            f"http://{host}/",
+            "--form",
+            "raw",
+            "--trust",
+        )
         notify = ("identity", "notifications", "set", IDENTITY, "--for", DELEGATE)
         smtpgate(config, *notify, "--delivery-topic", "events")
         records = []

@@ -106,7 +106,7 @@ def read_claim(request: SignedRequest) -> Claim:
     Raises SignatureError.
     """
     in_header = request.values(b"authorization")
-    in_query = [(name, value) for name, value in query_pairs(request.query)]
+    in_query = query_pairs(request.query)
     is_presigned = any(name in _QUERY_NAMES for name, _ in in_query)
     if in_header and is_presigned:
         raise SignatureError("incomplete", "A signature is in the header and in the query.")
