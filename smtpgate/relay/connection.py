@@ -23,6 +23,7 @@ from smtpgate.core.message.body import Body, Octets
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.upstream import (
     Answered,
+    Cause,
     Done,
     Failed,
     InDoubt,
@@ -155,6 +156,16 @@ class Connection(asyncio.Protocol):
         if not self._has_result:  # else the server is gone meanwhile
             self._carry_out(self._session.go_on() if may_be_sent else self._session.leave())
         return await self._next()
+
+    async def check(self, deadline: float) -> None:
+        """See whether the server still serves us. Raises UpstreamUnavailableError."""
+        self._deadline = deadline
+        try:
+            self._carry_out(self._session.check())
+            await self._next()
+        except BaseException:
+            self.abort()
+            raise
 
     async def quit(self) -> None:
         """Send QUIT, without waiting long for the answer."""
@@ -305,7 +316,7 @@ class Connection(asyncio.Protocol):
         step, self._result = self._result, None
         if isinstance(step, Failed):
             if step.is_stale:
-                raise StaleConnectionError(str(step.error))
+                raise StaleConnectionError(str(step.error), step.error.delivery.cause or "lost")
             raise step.error
         return step
 
@@ -348,6 +359,16 @@ def _chunks(pieces: Iterable[Octets]) -> Iterator[tuple[bytes, bool]]:
 
 def _is_loopback(peer: object) -> bool:
     return isinstance(peer, tuple) and ipaddress.ip_address(peer[0]).is_loopback
+
+
+def cause_of(error: Exception) -> Cause:
+    """The kind of failure when no connection could be opened."""
+    match error:
+        case ssl.SSLError():
+            return "tls"
+        case TimeoutError():
+            return "timeout"
+    return "connect"
 
 
 def reason_of(error: Exception) -> str:

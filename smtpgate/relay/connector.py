@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from smtpgate.config.sections import UpstreamConfig
 from smtpgate.core.upstream import Terms, UpstreamUnavailableError
-from smtpgate.relay.connection import Connection, reason_of
+from smtpgate.relay.connection import Connection, cause_of, reason_of
 from smtpgate.relay.names import Names
 from smtpgate.tasks import Offload
 
@@ -92,7 +92,8 @@ class Connector:
 
     def _unavailable(self, error: OSError) -> UpstreamUnavailableError:
         return UpstreamUnavailableError(
-            f"upstream {self._config.name}: cannot connect: {reason_of(error)}"
+            f"upstream {self._config.name}: cannot connect: {reason_of(error)}",
+            cause_of(error),
         )
 
 

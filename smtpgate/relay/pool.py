@@ -22,6 +22,7 @@ from smtpgate.core.message.body import Body
 from smtpgate.core.message.envelope import Envelope
 from smtpgate.core.upstream import (
     Answered,
+    Cause,
     Delivery,
     InDoubt,
     NotSent,
@@ -267,7 +268,7 @@ class PooledUpstream:
         ):
             most = self._config.max_waiting_per_account
             problem = f"{most} messages of the account wait already"
-            raise NotSentError("upstream-busy", problem)
+            raise NotSentError("upstream-busy", problem, "busy")
         slot = await self._wait_in_line(attempt, deadline, is_first=was_there)
         if attempt.is_abandoned:
             self._release(account, slot)
@@ -293,7 +294,7 @@ class PooledUpstream:
                 self._release(account, waiter.result())  # handed over in the same moment
             if isinstance(error, TimeoutError):
                 problem = f"no connection was free within {self._config.deadline_s:g} s"
-                raise self._unavailable(problem) from error
+                raise self._unavailable(problem, "busy") from error
             raise
         finally:
             if attempt.client_gone is not None:
@@ -378,8 +379,8 @@ class PooledUpstream:
         if self._idle:
             self._sweep_later(max_idle_s - (now - self._idle[0].idle_since))
 
-    def _unavailable(self, problem: str) -> UpstreamUnavailableError:
-        return UpstreamUnavailableError(f"upstream {self._config.name}: {problem}")
+    def _unavailable(self, problem: str, cause: Cause = "lost") -> UpstreamUnavailableError:
+        return UpstreamUnavailableError(f"upstream {self._config.name}: {problem}", cause)
 
 
 def _leave(waiter: _Waiter, _: object) -> None:

@@ -153,6 +153,8 @@ def check_words(case: dict[str, Any], steps: list[Step]) -> None:
         case [Failed(error, is_stale)]:
             assert case["says"] in str(error)
             assert is_stale is case.get("stale", False)
+            assert error.delivery.cause == case["cause"]
+            assert error.delivery.is_final is case.get("final", False)
 
 
 @rows("case", OPENING, ids=lambda case: case["note"])
@@ -228,6 +230,20 @@ def test_a_handshake_that_does_not_end_is_given_up() -> None:
     (failed,) = session.timed_out("within 5 s")
     assert isinstance(failed, Failed)
     assert str(failed.error) == "upstream next: no answer to the TLS handshake within 5 s"
+
+
+@pytest.mark.parametrize(
+    ("reply", "result"),
+    [(b"250 ok\r\n", "ready"), (b"451 no\r\n", "unavailable"), (b"421 bye\r\n", "unavailable")],
+)
+def test_a_server_that_answers_noop_serves_the_next_message(reply: bytes, result: str) -> None:
+    session = opened(terms_of({}))
+    assert session.check() == [Send(b"NOOP\r\n")]
+    assert came_to(session.receive(reply)) == result
+    assert (session.state is State.READY) is (result == "ready")
+    if result != "ready":
+        with pytest.raises(RuntimeError):
+            session.check()
 
 
 def test_goodbye_is_said_and_its_answer_not_read() -> None:

@@ -10,6 +10,7 @@ from smtpgate.core.message.body import Body, Octets
 from smtpgate.core.upstream.commands import CommandError
 from smtpgate.core.upstream.delivery import (
     Answered,
+    Cause,
     Delivery,
     InDoubt,
     LacksExtensionError,
@@ -37,6 +38,7 @@ from smtpgate.core.upstream.steps import (
 __all__ = [
     "Answered",
     "Body",
+    "Cause",
     "CommandError",
     "Delivery",
     "Done",

@@ -27,6 +27,23 @@ NotSentReason = Literal[
     "upstream-unreachable", "upstream-busy", "client-gone", "needs-8bitmime", "needs-smtputf8"
 ]
 
+# Why an upstream was of no use for a message: it cannot be connected to; TLS failed, or is not
+# offered; it does not let us log in; it gave no answer in time; it replied 421; it refused to
+# serve us otherwise; the connection was lost; it does not speak SMTP as we know it; its line is
+# too long; it lacks an extension that the message needs.
+Cause = Literal[
+    "connect",
+    "tls",
+    "login",
+    "timeout",
+    "421",
+    "refused",
+    "lost",
+    "protocol",
+    "busy",
+    "extension",
+]
+
 
 class RecipientReply(Struct, frozen=True, gc=False):
     """The upstream's answer to one RCPT command."""
@@ -76,10 +93,16 @@ class InDoubt:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """Nothing was accepted."""
+    """Nothing was accepted.
+
+    ``cause`` is what was wrong with the upstream; ``None`` if nothing was. ``is_final``: the
+    server has seen the whole message, or answered to it, so no other one may get it.
+    """
 
     reason: NotSentReason
     problem: str = ""
+    cause: Cause | None = None
+    is_final: bool = False
 
 
 Delivery = Answered | InDoubt | NotSent
@@ -88,16 +111,26 @@ Delivery = Answered | InDoubt | NotSent
 class NotSentError(Exception):
     """Nothing was accepted: the delivery ends here."""
 
-    def __init__(self, reason: NotSentReason, problem: str = "") -> None:
+    def __init__(
+        self,
+        reason: NotSentReason,
+        problem: str = "",
+        cause: Cause | None = None,
+        *,
+        is_final: bool = False,
+    ) -> None:
         super().__init__(problem or reason)
-        self.delivery = NotSent(reason, problem)
+        self.delivery = NotSent(reason, problem, cause, is_final)
 
 
 class LacksExtensionError(NotSentError):
     """The message needs an extension that the server does not offer."""
 
     def __init__(self, extension: Literal["8BITMIME", "SMTPUTF8"]) -> None:
-        super().__init__("needs-8bitmime" if extension == "8BITMIME" else "needs-smtputf8")
+        reason: NotSentReason = (
+            "needs-8bitmime" if extension == "8BITMIME" else "needs-smtputf8"
+        )
+        super().__init__(reason, cause="extension")
         self.extension = extension
 
     def __str__(self) -> str:
@@ -107,9 +140,12 @@ class LacksExtensionError(NotSentError):
 class UpstreamUnavailableError(NotSentError):
     """No connection, TLS or login, or silence before the final dot."""
 
-    def __init__(self, problem: str) -> None:
-        super().__init__("upstream-unreachable", problem)
+    def __init__(self, problem: str, cause: Cause = "lost", *, is_final: bool = False) -> None:
+        super().__init__("upstream-unreachable", problem, cause, is_final=is_final)
 
 
 class UpstreamProtocolError(UpstreamUnavailableError):
     """The server does not speak SMTP as we know it."""
+
+    def __init__(self, problem: str, *, is_final: bool = False) -> None:
+        super().__init__(problem, "protocol", is_final=is_final)

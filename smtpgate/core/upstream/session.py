@@ -172,6 +172,14 @@ class UpstreamSession:
         self._steps.append(Send(b"".join(commands)))
         return self._steps
 
+    def check(self) -> list[Step]:
+        """Send NOOP (RFC 5321 §4.1.1.9): a step Ready follows if the server still serves us."""
+        if self.state is not State.READY:
+            raise RuntimeError(f"nothing can begin in the state {self.state.value}")
+        self.state, self._steps = State.BUSY, []
+        self._send(Due.NOOP, b"NOOP\r\n")
+        return self._steps
+
     def go_on(self) -> list[Step]:
         """Send the message to the recipients that were accepted."""
         self._steps, self._is_in_part = [], True
@@ -201,7 +209,8 @@ class UpstreamSession:
         """The wait for a reply is over."""
         self._steps = []
         awaited = self._due[0].value if self._due else State.HANDSHAKE.value
-        self._fail(UpstreamUnavailableError(self._named(f"no answer to {awaited} {after}")))
+        problem = self._named(f"no answer to {awaited} {after}")
+        self._fail(UpstreamUnavailableError(problem, "timeout"))
         return self._steps
 
     def quit(self) -> list[Step]:
@@ -224,8 +233,10 @@ class UpstreamSession:
 
     def _answered(self, due: Due, answer: Answer) -> None:
         if answer.code == 421:  # RFC 5321 §3.8: it may come at any time, and ends everything
-            self._is_message_sent = False  # it is a refusal, so nothing is in doubt
-            error = UpstreamUnavailableError(self._named(str(as_reply(answer))))
+            # It is a refusal, so nothing is in doubt.
+            was_sent, self._is_message_sent = self._is_message_sent, False
+            problem = self._named(str(as_reply(answer)))
+            error = UpstreamUnavailableError(problem, "421", is_final=was_sent)
             self._fail(error, is_stale=self._is_untouched)
             return
         self._is_untouched = False
@@ -252,7 +263,7 @@ class UpstreamSession:
         self._send(Due.EHLO, ehlo_command(self._terms.helo))
 
     def _not_served(self, answer: Answer) -> None:
-        raise UpstreamUnavailableError(self._named(str(as_reply(answer))))
+        raise UpstreamUnavailableError(self._named(str(as_reply(answer))), "refused")
 
     def _offered(self, answer: Answer) -> None:
         self.extensions = extensions_of(answer.lines)
@@ -272,7 +283,7 @@ class UpstreamSession:
 
     def _go_on_in_clear(self, problem: str) -> None:
         if self._terms.tls == "required":
-            raise UpstreamUnavailableError(self._named(problem))
+            raise UpstreamUnavailableError(self._named(problem), "tls")
         self._log_in()
 
     def _log_in(self) -> None:
@@ -284,7 +295,7 @@ class UpstreamSession:
         is_verified = self._is_encrypted and terms.tls == "required"
         if not (is_verified or terms.is_loopback):
             problem = "credentials are not sent without TLS that verifies the certificate"
-            raise UpstreamUnavailableError(self._named(problem))
+            raise UpstreamUnavailableError(self._named(problem), "login")
         mechanisms = self.extensions.get("AUTH", "").split()
         if "PLAIN" in mechanisms:
             self._send(Due.PLAIN, plain_command(terms.username, terms.password))
@@ -292,7 +303,7 @@ class UpstreamSession:
             self._send(Due.LOGIN, b"AUTH LOGIN\r\n")
         else:
             raise UpstreamUnavailableError(
-                self._named("it offers neither AUTH PLAIN nor AUTH LOGIN")
+                self._named("it offers neither AUTH PLAIN nor AUTH LOGIN"), "login"
             )
 
     def _send_username(self, _: Answer) -> None:
@@ -302,7 +313,8 @@ class UpstreamSession:
         self._send(Due.PASSWORD, login_response(self._terms.password))
 
     def _login_refused(self, answer: Answer) -> None:
-        raise UpstreamUnavailableError(self._named(f"it refused our login: {as_reply(answer)}"))
+        problem = self._named(f"it refused our login: {as_reply(answer)}")
+        raise UpstreamUnavailableError(problem, "login")
 
     def _get_ready(self, _: Answer | None = None) -> None:
         self.state = State.READY
@@ -399,7 +411,8 @@ class UpstreamSession:
         else:
             # A refusal before its end spares the rest of a message, and costs the connection.
             raise UpstreamProtocolError(
-                self._named(f"it answered before the end of the message: {reply}")
+                self._named(f"it answered before the end of the message: {reply}"),
+                is_final=True,
             )
 
     def _conclude(self) -> bool:
@@ -432,7 +445,7 @@ class UpstreamSession:
 
 
 # After these replies none is due: octets behind them cannot be taken for another reply.
-_FINAL: Final = frozenset({Due.MESSAGE, Due.RSET})
+_FINAL: Final = frozenset({Due.MESSAGE, Due.RSET, Due.NOOP})
 
 _Action = Callable[[UpstreamSession, Answer], None]
 _S: Final = UpstreamSession
@@ -451,4 +464,5 @@ TRANSITIONS: Final[Mapping[Due, Mapping[int, _Action]]] = {
     Due.DATA: {3: _S._data_wanted, 4: _S._data_refused, 5: _S._data_refused},
     Due.MESSAGE: {2: _S._message_answered, 4: _S._message_answered, 5: _S._message_answered},
     Due.RSET: {2: _S._was_reset},
+    Due.NOOP: {2: _S._get_ready, 4: _S._not_served, 5: _S._not_served},
 }

@@ -66,6 +66,7 @@ class Due(Enum):
     DATA = "DATA"
     MESSAGE = "the message"
     RSET = "RSET"
+    NOOP = "NOOP"
 
     __hash__ = object.__hash__  # Enum's own is Python code that hashes the name
 
