@@ -37,6 +37,10 @@ COMMANDS: Final[dict[str, CommandRow]] = {
         "serve:serve",
         "Run the gate until SIGTERM, then drain; SIGHUP reloads certificates and documents.",
     ),
+    "reload": CommandRow(
+        "serve:reload",
+        "Have the running gate load what has changed, and wait until it has.",
+    ),
     "check-config": CommandRow(
         "serve:check_config",
         "Check the configuration, the directory and the journal, and start nothing.",

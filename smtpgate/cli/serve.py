@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
@@ -17,11 +17,15 @@ from smtpgate.cli.terminal import (
 )
 from smtpgate.config import ConfigError
 from smtpgate.config.toml import FileProblemsError
+from smtpgate.control import ControlError, ReloadAnswer, ReloadRequest, ask
 from smtpgate.demo import run_demo
 from smtpgate.gate.check import check
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.initialize import InitError, Sample, initialize
 from smtpgate.gate.serve import run
+
+# Documents of a large directory take their time.
+_RELOAD_S: Final = 300.0
 
 _File: TypeAlias = Annotated[
     Path,
@@ -39,6 +43,25 @@ def serve(
         run(loaded)
     except (FileProblemsError, OpenError, OSError) as error:
         raise fail(error) from None
+
+
+def reload(
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Have the running gate load what has changed, and wait until it has.
+
+    It loads certificates and documents. What cannot be used stays as it was, is reported, and
+    makes the exit status 1.
+    """
+    loaded = loaded_config(config)
+    try:
+        path = loaded.control_path
+        (answer,) = ask(path, ReloadRequest(), ReloadAnswer, timeout_s=_RELOAD_S)
+    except ControlError as error:
+        raise fail(error) from None
+    if answer.problems:
+        raise fail("\n".join(answer.problems))
+    output.print("the gate has loaded what has changed")
 
 
 def check_config(file: _File) -> None:

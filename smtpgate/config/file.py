@@ -210,6 +210,11 @@ class Config(Table):
         """The ledger's file, for kind "sqlite"."""
         return self.ledger.path or self.gate.state_dir / "ledger.sqlite"
 
+    @property
+    def control_path(self) -> Path:
+        """The control socket, for commands that ask the running gate."""
+        return self.gate.control_socket or self.gate.state_dir / "control.sock"
+
     def addresses(self) -> list[tuple[str, str, int]]:
         """Section, address and port of everything that the gate listens on."""
         ports = (*self.listeners, *self.apis)

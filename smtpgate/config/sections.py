@@ -73,6 +73,7 @@ class GateConfig(Table):
     reserved_descriptors: Annotated[int, Field(ge=64)] = 256
     received_client: Literal["show", "mask"] = "show"
     state_dir: OwnPath = Field(default=Path("state"), validate_default=True)
+    control_socket: OwnPath | None = None
 
     def contradictions(self) -> Iterator[Problem]:
         """The reserve is a part of all octets in flight."""

@@ -36,14 +36,17 @@ class Certificates:
             with contextlib.suppress(OSError):
                 tls.reload()
 
-    def reload(self, log: JsonLog, clock: Clock) -> None:
-        """Load them again; the old one stays where the files cannot be read."""
+    def reload(self, log: JsonLog, clock: Clock) -> list[str]:
+        """Load them again; the problems of files that cannot be used: the old one stays."""
+        problems = []
         for name, tls in self.of.items():
             try:
                 tls.reload()
             except OSError as error:
+                problems.append(str(error))
                 log.note("error", "certificate not loaded", problem=str(error))
             else:
                 ends = tls.not_after
                 log.note("info", "certificate loaded", listener=name, not_after=ends)
         self.warn(log, clock)
+        return problems

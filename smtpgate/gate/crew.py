@@ -8,17 +8,18 @@ pinged every second; one that gives no answer for too long is killed, and so rep
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from typing import Final, Literal, get_args
 
 from smtpgate.config import Config
+from smtpgate.control import ControlRequest, FromWorker
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.frames import (
     Drain,
     Noted,
+    OfAnswer,
     Ping,
     Pong,
-    Reload,
     Report,
     Serving,
     Stopped,
@@ -30,6 +31,7 @@ from smtpgate.gate.frames import (
     encode,
 )
 from smtpgate.gate.host import Host
+from smtpgate.gate.questions import Questions
 from smtpgate.gate.store_desk import StoreDesk
 from smtpgate.metrics.catalogue import CATALOGUE
 from smtpgate.metrics.histogram import HistogramState
@@ -132,6 +134,7 @@ class Crew:
         self._histograms: dict[tuple[str, str], HistogramState] = {}
         self._rhythms = [Rhythm() for _ in range(workers)]
         self._pings = Rhythm()
+        self._questions = Questions()
         self._tasks = TaskOwner()
         self._cut_off = 0
         self.is_draining = False
@@ -172,10 +175,9 @@ class Crew:
         await self._fork_server.close()
         return self._cut_off
 
-    def reload(self) -> None:
-        """Have every worker load and obey what has changed."""
-        for member in self._all():
-            member.send(Reload())
+    def ask(self, request: ControlRequest) -> AsyncGenerator[FromWorker]:
+        """Ask all workers, as :class:`Peers` do; those that start answer when they serve."""
+        return self._questions.ask(self._all(), request)
 
     # -- what the parent shows -----------------------------------------------------------------
 
@@ -291,6 +293,7 @@ class Crew:
     def _bury(self, member: Member, status: int, wait_s: float) -> None:
         """Note the end of a worker; what it counted stays counted."""
         del self._members[member.number]
+        self._questions.lose(member)
         for sums in self._sums:
             sums.clear(member.number)
         self._keep_counts(member.state)
@@ -364,6 +367,8 @@ class Crew:
                 requests.append(received)
             elif isinstance(received, TasksWritten):
                 self._host.wake_outbox()
+            elif isinstance(received, OfAnswer):
+                self._questions.take(member, received)
             else:
                 self._note(member, received)
         if requests and member.desk is not None:

@@ -1,7 +1,7 @@
 """Frames between parent and workers, as MessagePack: values, never code."""
 
 from datetime import timedelta
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -38,8 +38,18 @@ class Ping(Frame):
     number: int
 
 
-class Reload(Frame):
-    """Load the certificates again, and obey what has changed in the directory."""
+class Ask(Frame):
+    """Answer a request of the control socket: values, then the end."""
+
+    number: int
+    name: str
+    arguments: bytes  # JSON
+
+
+class StopAnswer(Frame):
+    """Nobody waits for the answer to that request any more."""
+
+    number: int
 
 
 class Drain(Frame):
@@ -180,6 +190,20 @@ class TasksWritten(Frame):
     """Tasks came into force, in a journal that the worker writes by itself."""
 
 
+class AnswerValue(Frame):
+    """One value of the answer to a request of the control socket."""
+
+    number: int
+    value: Any  # of lists, dicts, texts and numbers
+
+
+class AnswerEnd(Frame):
+    """The end of an answer; the problem if it was refused."""
+
+    number: int
+    problem: str | None
+
+
 class Keep(Frame):
     """A row for the journal, for which nobody waits."""
 
@@ -188,8 +212,11 @@ class Keep(Frame):
 
 StoreAnswer: TypeAlias = BeginDone | BeginRefused | FinishDone | LookDone | NoteDone | NotDone
 StoreRequest: TypeAlias = AskBegin | AskFinish | AskLook | AskNote | Keep
-ToWorker: TypeAlias = Ping | Reload | Drain | Noted | JournalKey | StoreAnswer
-ToParent: TypeAlias = Serving | Pong | Report | Noted | TasksWritten | Stopped | StoreRequest
+ToWorker: TypeAlias = Ping | Ask | StopAnswer | Drain | Noted | JournalKey | StoreAnswer
+OfAnswer: TypeAlias = AnswerValue | AnswerEnd
+ToParent: TypeAlias = (
+    Serving | Pong | Report | Noted | TasksWritten | Stopped | StoreRequest | OfAnswer
+)
 _encoder: Final = msgspec.msgpack.Encoder()
 encode: Final = _encoder.encode
 decode_for_worker: Final = msgspec.msgpack.Decoder(ToWorker).decode

@@ -49,6 +49,7 @@ class Gate:
                 certificates=host.certificates,
                 stores=host.stores,
                 bounds=Bounds.of_one_process(),
+                routes=host.routes,
             ),
         )
         self.directory, self.watch = service.directory, service.watch
@@ -60,6 +61,7 @@ class Gate:
         if config.feedback.enabled:
             host.take_feedback(sockets["feedback"], self.upstream, self.directory)
         host.take_records(self.directory)
+        host.take_reloads(self.reload)
         self.http = host.serve_http(sockets["http"]) if config.http.enabled else None
         self.metrics.watch(self._readings)
         self.failed = asyncio.Event()  # never set: what fails here ends the process
@@ -113,12 +115,17 @@ class Gate:
         await self.service.close()
         await self.host.stop(cut)
 
-    async def reload(self, apply: Apply = apply_here) -> None:
+    async def reload(self, apply: Apply = apply_here) -> list[str]:
         """Load the certificates again, and ``apply`` what the documents changed.
 
-        Whatever cannot be read stays as it is, and is logged.
+        Whatever cannot be read stays as it is, and is logged; the problems, a text each.
         """
-        await self.host.reload(apply, self.service.catch_up)
+
+        async def then() -> list[str]:
+            await self.service.catch_up()
+            return []
+
+        return await self.host.reload(apply, then)
 
     async def directory_changed(self, keys: Set[str], accounts: Set[str]) -> None:
         """End the sessions of those access keys and accounts that may no longer send.

@@ -1,20 +1,32 @@
 """The work that a host has once: documents, verification, key uses, HTTP."""
 
+import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Final
 
 from smtpgate.config import Config
+from smtpgate.config.toml import reason
+from smtpgate.control import (
+    ControlServer,
+    OwnProcess,
+    Peers,
+    ReloadAnswer,
+    ReloadRequest,
+    Routes,
+)
 from smtpgate.core.outbox.task import DestinationKind
 from smtpgate.directory.event_settings import DirectorySubscribers
 from smtpgate.directory.live import LiveDirectory
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.directory.uses import KeyUses
 from smtpgate.feedback.listener import FeedbackListener
+from smtpgate.gate.apply_alone import apply_alone
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.directory import prepare_directory
 from smtpgate.gate.documents import Apply, apply_here
+from smtpgate.gate.errors import OpenError
 from smtpgate.gate.feedback import new_feedback_listener, new_feedback_page
 from smtpgate.gate.frames import Report
 from smtpgate.gate.key_watch import new_key_watcher
@@ -77,6 +89,10 @@ class Host:
             config, store, self.stores.journal, clock, events=self.sinks, on_error=log.error
         )
         self.sns = open_sns_face(config, clock.now())
+        self.routes = Routes()
+        self.peers: Peers = OwnProcess(self.routes, log.error)
+        self._control = ControlServer(config.control_path, self.routes, log.error)
+        self._reloading = asyncio.Lock()
         self.outbox: OutboxSender | None = None
         self.http: HttpServer | None = None
         self.feedback: FeedbackListener | None = None
@@ -193,7 +209,15 @@ class Host:
         await self._apply(apply)
 
     async def start(self) -> None:
-        """Serve HTTP, and begin the work in the background."""
+        """Serve HTTP and the control socket, and begin the work in the background.
+
+        Raises OpenError.
+        """
+        try:
+            self._control.start()
+        except OSError as error:
+            path, text = self.config.control_path, reason(error)
+            raise OpenError(f"gate.control_socket: {path} cannot be made: {text}") from None
         if self.http is not None:
             await self.http.start()
         if self.feedback is not None:
@@ -211,6 +235,7 @@ class Host:
     async def stop(self, transactions_cut_off: int) -> None:
         """End that work, close the stores, and with a last line the log."""
         steps = (
+            self._control.stop,
             self.uses.stop,
             *(() if self.watcher is None else (self.watcher.stop,)),
             self.verification.stop,
@@ -242,17 +267,28 @@ class Host:
         if self.watcher is not None:
             self.watcher.take(report.watched)
 
-    async def reload(self, apply: Apply, then: Callable[[], Awaitable[None]]) -> None:
+    def take_reloads(self, reload: Callable[[Apply], Awaitable[list[str]]]) -> None:
+        """Have the control socket's requests to reload carried out by that."""
+
+        async def answer(_request: ReloadRequest) -> AsyncGenerator[object]:
+            yield ReloadAnswer(tuple(await reload(apply_alone)))
+
+        self.routes.add(ReloadRequest, answer)
+
+    async def reload(self, apply: Apply, then: Callable[[], Awaitable[list[str]]]) -> list[str]:
         """Load the certificates again, ``apply`` what the documents changed, ``then`` obey it.
 
-        Whatever cannot be read stays as it is, and is logged.
+        Whatever cannot be read stays as it is, and is logged; the problems, a text each.
         """
-        self.certificates.reload(self.log, self.clock)
-        try:
-            await self._apply(apply)
-            await then()
-        except Exception as error:  # noqa: BLE001 - logged; the directory stays as it is
-            self.log.note("error", "directory not applied", problem=str(error))
+        async with self._reloading:
+            problems = self.certificates.reload(self.log, self.clock)
+            try:
+                await self._apply(apply)
+                problems += await then()
+            except Exception as error:  # noqa: BLE001 - logged; the directory stays as it is
+                self.log.note("error", "directory not applied", problem=str(error))
+                problems.append(str(error))
+            return problems
 
     async def _apply(self, apply: Apply) -> None:
         if self.config.directory.apply is None:

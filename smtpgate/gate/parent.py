@@ -9,6 +9,7 @@ from typing import Final
 
 from smtpgate.clock import SystemClock
 from smtpgate.config import Config
+from smtpgate.control.requests import ReloadPart
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.crew import Crew
@@ -29,6 +30,7 @@ from smtpgate.tasks import TaskOwner
 from smtpgate.workers.fork_server import ForkServer
 from smtpgate.workers.shared_sums import SharedSums
 
+_RELOAD_S: Final = 60.0
 _CHECKED_IN_WORKERS: Final = ("listeners", "directory")
 
 
@@ -114,6 +116,8 @@ class Parent:
             self.host,
             self.failed.set,
         )
+        self.host.peers = crew
+        self.host.take_reloads(self.reload)
         if prepared.http is not None:
             _ = self.host.serve_http(prepared.http, crew.refresh)
         self.host.metrics.watch(crew.readings)
@@ -155,13 +159,17 @@ class Parent:
             await self._own_path.close()
         await self.host.stop(cut)
 
-    async def reload(self, apply: Apply = apply_here) -> None:
+    async def reload(self, apply: Apply = apply_here) -> list[str]:
         """Load the certificates again, and ``apply`` what the documents changed.
 
-        Whatever cannot be read stays as it is, and is logged.
+        Whatever cannot be read stays as it is, and is logged; the problems, a text each.
         """
+        return await self.host.reload(apply, self._reload_workers)
 
-        async def then() -> None:
-            self.crew.reload()
-
-        await self.host.reload(apply, then)
+    async def _reload_workers(self) -> list[str]:
+        async with asyncio.timeout(_RELOAD_S):
+            return [
+                f"worker {part.worker}: {part.problem}"
+                async for part in self.crew.ask(ReloadPart())
+                if part.problem is not None
+            ]

@@ -88,7 +88,7 @@ class _Running(Protocol):
     def is_answering(self) -> bool:
         """False while nothing takes mail: systemd then restarts the service."""
 
-    async def reload(self, apply: Apply) -> None:
+    async def reload(self, apply: Apply) -> list[str]:
         """Load the certificates again, and ``apply`` what the documents changed."""
 
     async def stop(self) -> None:

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from smtpgate.admission import Admission, Tell
 from smtpgate.config import Config
+from smtpgate.control import Routes
 from smtpgate.core.limits.sums import LocalSums, Sums
 from smtpgate.core.message_id import RANDOM_OCTETS, message_id
 from smtpgate.directory.event_settings import DirectorySubscribers
@@ -105,8 +106,9 @@ class ServiceStores(Protocol):
 class Surroundings:
     """The parts that a service uses and others own: its process, or the parent of that.
 
-    ``sinks`` are the log and the metrics, ``uses`` are the sink of logins. ``tell_peers`` is
-    ``None`` without other workers.
+    ``sinks`` are the log and the metrics, ``uses`` are the sink of logins. ``routes`` has the
+    handlers of the control socket in this process. ``tell_peers`` is ``None`` without other
+    workers.
     """
 
     clock: Clock
@@ -118,6 +120,7 @@ class Surroundings:
     certificates: Certificates
     stores: ServiceStores
     bounds: Bounds
+    routes: Routes
     tell_peers: Tell | None = None
 
 

@@ -10,23 +10,26 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from smtpgate.config import Config
+from smtpgate.control import Routes
+from smtpgate.control.requests import ReloadPart
 from smtpgate.directory.store import DirectoryStore
 from smtpgate.gate.certificates import Certificates
 from smtpgate.gate.directory import open_directory
 from smtpgate.gate.errors import OpenError
 from smtpgate.gate.frames import (
+    Ask,
     Drain,
     JournalKey,
     Noted,
     Ping,
     Pong,
-    Reload,
     Serving,
+    StopAnswer,
     Stopped,
     StoreAnswer,
     TasksWritten,
@@ -37,6 +40,7 @@ from smtpgate.gate.frames import (
 )
 from smtpgate.gate.interpreter import settle
 from smtpgate.gate.listen import ListeningSockets
+from smtpgate.gate.questions import Answers
 from smtpgate.gate.reporter import Reporter
 from smtpgate.gate.service import (
     Bounds,
@@ -52,7 +56,6 @@ from smtpgate.http import Readiness
 from smtpgate.log import JsonLog
 from smtpgate.metrics import WorkerMetrics
 from smtpgate.ports import Clock, EventSink
-from smtpgate.tasks import TaskOwner
 from smtpgate.workers.channel import Channel
 
 _ORPHANS_FINISH_S: Final = 5.0
@@ -85,8 +88,9 @@ class Worker:
         self._channel: Channel
         self._service: SmtpService | None = None
         self._is_ending = False
-        self._tasks = TaskOwner()
         self._stop = asyncio.Event()
+        self._routes = Routes()
+        self._routes.add(ReloadPart, self._reload)
         config = inherited.config
         self._drain = Drain(config.gate.drain_s, time_to_finish_s(config))
         self._linked: LinkedStores | None = None
@@ -103,6 +107,7 @@ class Worker:
         self._log = log = JsonLog(config.log, clock=clock, writer=self._reporter)
         self._readiness = Readiness(log.error)
         self._metrics.watch(log.readings)
+        self._answers = Answers(self._routes, self._send, log.error)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         loop.set_exception_handler(lambda _, context: log.stray_error(context))
@@ -135,6 +140,7 @@ class Worker:
             self._metrics.pauses.start()
             await service.listen()
             self._service = service
+            self._answers.begin()
             self._send(Serving())
             _ = await self._stop.wait()
             cut = await service.drain(self._drain.drain_s, self._drain.finish_s)
@@ -167,13 +173,14 @@ class Worker:
                 certificates=inherited.certificates,
                 stores=stores,
                 bounds=inherited.bounds,
+                routes=self._routes,
                 tell_peers=lambda note: self._send(Noted(note)),
             ),
         )
 
     async def _end(self, cut: int) -> None:
         self._is_ending = True
-        await self._tasks.drain(1)
+        await self._answers.close()
         await self._log.close()
         self._send(Stopped(cut, self._state()))
         await self._channel.end()
@@ -197,13 +204,15 @@ class Worker:
         else:
             self._linked.link.take(received)
 
-    def _obey(self, frame: Ping | Reload | Drain | Noted) -> None:
+    def _obey(self, frame: Ping | Ask | StopAnswer | Drain | Noted) -> None:
         match frame:
             case Ping(number):
                 self._reporter.report()
                 self._send(Pong(number, self._state()))
-            case Reload():
-                _ = self._tasks.start(self._reload(), name="reload")
+            case Ask() as ask:
+                self._answers.ask(ask)
+            case StopAnswer(number):
+                self._answers.stop(number)
             case Drain() as drain:
                 self._drain = drain
                 self._stop.set()
@@ -230,11 +239,12 @@ class Worker:
             metrics.readings(), list(metrics.histograms()), self._readiness.checks()
         )
 
-    async def _reload(self) -> None:
+    async def _reload(self, _request: ReloadPart) -> AsyncGenerator[object]:
         """Load what the parent has loaded; it has logged what is wrong with it."""
         self._inherited.certificates.reload_quietly()
         if self._service is not None:
             await self._service.catch_up()
+        yield True
 
 
 async def run_worker(inherited: Inheritance, connection: socket.socket) -> int:

@@ -19,14 +19,17 @@ from hypothesis import strategies as st
 from smtpgate.admission import Note, RecipientsNote, RecipientsSeen, RefusedMessage
 from smtpgate.clock import SystemClock
 from smtpgate.config import load_config
+from smtpgate.control import FromWorker
+from smtpgate.control.requests import ReloadPart
 from smtpgate.core.address import ReversePath, parse_mailbox
 from smtpgate.core.limits.sums import LocalSums
 from smtpgate.core.reply import Reply
 from smtpgate.gate.crew import Crew, Member
 from smtpgate.gate.frames import (
+    AnswerValue,
+    Ask,
     Drain,
     Noted,
-    Reload,
     Serving,
     decode_for_parent,
     decode_for_worker,
@@ -383,14 +386,17 @@ async def test_a_worker_can_be_sent_frames_from_its_fork_on(
     played.report(b"f", 0, 1001)
     while not crew.members:  # noqa: ASYNC110 - the first moment is what is tested
         await asyncio.sleep(0)
-    crew.reload()
+    asking = asyncio.create_task(anext(crew.ask(ReloadPart())))
+    await asyncio.sleep(0)
     await worker.attach(connection)
     worker.listen()
     worker.send(encode(Serving()))
     await starting
     draining = asyncio.create_task(crew.drain(1, 1))
     await until(lambda: Drain(1, 1) in map(decode_for_worker, frames))
-    assert Reload() in map(decode_for_worker, frames)
+    assert Ask(1, "reload-part", b"{}") in map(decode_for_worker, frames)
+    worker.send(encode(AnswerValue(1, ["loaded"])))
+    assert await asking == FromWorker(0, ["loaded"])
     await worker.end()
     played.report(b"x", 0, 1001)
     assert await draining == 0
